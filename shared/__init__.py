@@ -1,0 +1,23 @@
+"""roughfed: federated learning for rough data.
+
+`from roughfed import Client` is all that a data owner needs; everything else is the command line.
+"""
+
+from importlib import import_module
+from typing import Any
+
+if __name__ == "shared":
+    raise ImportError("import roughfed, not shared: the folder is installed as the package roughfed")
+
+__version__ = "0.1.0"
+
+_LAZY = {"Client": "roughfed.client.api"}
+
+__all__ = ["Client", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the client's API only when it is asked for: the server never pays for it (PEP 562)."""
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'roughfed' has no attribute {name!r}")

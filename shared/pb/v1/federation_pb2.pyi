@@ -1,0 +1,312 @@
+from roughfed.pb.v1 import secagg_pb2 as _secagg_pb2
+from roughfed.pb.v1 import tensor_pb2 as _tensor_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class GetAuthorityRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Authority(_message.Message):
+    __slots__ = ("ca_certificate", "federation")
+    CA_CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    ca_certificate: bytes
+    federation: str
+    def __init__(self, ca_certificate: _Optional[bytes] = ..., federation: _Optional[str] = ...) -> None: ...
+
+class EnrollRequest(_message.Message):
+    __slots__ = ("token", "csr", "identity_key", "proof")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    CSR_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_KEY_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    token: bytes
+    csr: bytes
+    identity_key: bytes
+    proof: bytes
+    def __init__(self, token: _Optional[bytes] = ..., csr: _Optional[bytes] = ..., identity_key: _Optional[bytes] = ..., proof: _Optional[bytes] = ...) -> None: ...
+
+class RenewRequest(_message.Message):
+    __slots__ = ("csr", "member", "requested_at", "proof")
+    CSR_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_AT_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    csr: bytes
+    member: _secagg_pb2.SignedRosterEntry
+    requested_at: int
+    proof: bytes
+    def __init__(self, csr: _Optional[bytes] = ..., member: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., requested_at: _Optional[int] = ..., proof: _Optional[bytes] = ...) -> None: ...
+
+class Credentials(_message.Message):
+    __slots__ = ("certificate", "member", "federation_address", "ca_certificate")
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    FEDERATION_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    CA_CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    certificate: bytes
+    member: _secagg_pb2.SignedRosterEntry
+    federation_address: str
+    ca_certificate: bytes
+    def __init__(self, certificate: _Optional[bytes] = ..., member: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., federation_address: _Optional[str] = ..., ca_certificate: _Optional[bytes] = ...) -> None: ...
+
+class ClientMessage(_message.Message):
+    __slots__ = ("hello", "heartbeat", "job", "evaluation", "advertise", "shares", "sketch", "consistency", "unmask", "opening")
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_FIELD_NUMBER: _ClassVar[int]
+    ADVERTISE_FIELD_NUMBER: _ClassVar[int]
+    SHARES_FIELD_NUMBER: _ClassVar[int]
+    SKETCH_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
+    UNMASK_FIELD_NUMBER: _ClassVar[int]
+    OPENING_FIELD_NUMBER: _ClassVar[int]
+    hello: Hello
+    heartbeat: Heartbeat
+    job: JobUpdate
+    evaluation: EvaluationReport
+    advertise: _secagg_pb2.Signed
+    shares: _secagg_pb2.Signed
+    sketch: _secagg_pb2.Signed
+    consistency: _secagg_pb2.Signed
+    unmask: _secagg_pb2.Signed
+    opening: _secagg_pb2.Signed
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., job: _Optional[_Union[JobUpdate, _Mapping]] = ..., evaluation: _Optional[_Union[EvaluationReport, _Mapping]] = ..., advertise: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., shares: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., sketch: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., consistency: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., unmask: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., opening: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ...) -> None: ...
+
+class ServerMessage(_message.Message):
+    __slots__ = ("welcome", "job", "closed", "abort", "reconnect", "finished", "heartbeat", "roster", "seed", "sets", "unmask", "opening")
+    WELCOME_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_FIELD_NUMBER: _ClassVar[int]
+    ABORT_FIELD_NUMBER: _ClassVar[int]
+    RECONNECT_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    ROSTER_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    SETS_FIELD_NUMBER: _ClassVar[int]
+    UNMASK_FIELD_NUMBER: _ClassVar[int]
+    OPENING_FIELD_NUMBER: _ClassVar[int]
+    welcome: Welcome
+    job: Job
+    closed: RoundClosed
+    abort: Abort
+    reconnect: Reconnect
+    finished: Finished
+    heartbeat: Heartbeat
+    roster: _secagg_pb2.Roster
+    seed: _secagg_pb2.Signed
+    sets: _secagg_pb2.Signed
+    unmask: _secagg_pb2.Unmask
+    opening: _secagg_pb2.Opening
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., closed: _Optional[_Union[RoundClosed, _Mapping]] = ..., abort: _Optional[_Union[Abort, _Mapping]] = ..., reconnect: _Optional[_Union[Reconnect, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., roster: _Optional[_Union[_secagg_pb2.Roster, _Mapping]] = ..., seed: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., sets: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., unmask: _Optional[_Union[_secagg_pb2.Unmask, _Mapping]] = ..., opening: _Optional[_Union[_secagg_pb2.Opening, _Mapping]] = ...) -> None: ...
+
+class Hello(_message.Message):
+    __slots__ = ("software", "protocol", "member", "spec_digest", "codecs", "device")
+    SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CODECS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    software: str
+    protocol: int
+    member: _secagg_pb2.SignedRosterEntry
+    spec_digest: bytes
+    codecs: _containers.RepeatedScalarFieldContainer[str]
+    device: str
+    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., member: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., spec_digest: _Optional[bytes] = ..., codecs: _Optional[_Iterable[str]] = ..., device: _Optional[str] = ...) -> None: ...
+
+class Heartbeat(_message.Message):
+    __slots__ = ("phase", "progress")
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    phase: str
+    progress: float
+    def __init__(self, phase: _Optional[str] = ..., progress: _Optional[float] = ...) -> None: ...
+
+class Welcome(_message.Message):
+    __slots__ = ("software", "protocol", "run", "spec", "server", "server_sees", "task", "rounds")
+    SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    SERVER_FIELD_NUMBER: _ClassVar[int]
+    SERVER_SEES_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    software: str
+    protocol: int
+    run: str
+    spec: _tensor_pb2.Spec
+    server: _secagg_pb2.SignedRosterEntry
+    server_sees: str
+    task: str
+    rounds: int
+    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., run: _Optional[str] = ..., spec: _Optional[_Union[_tensor_pb2.Spec, _Mapping]] = ..., server: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., server_sees: _Optional[str] = ..., task: _Optional[str] = ..., rounds: _Optional[int] = ...) -> None: ...
+
+class RoundHeader(_message.Message):
+    __slots__ = ("run", "round", "model_digest", "model_version", "spec_digest", "previous_header_digest", "codec", "codec_levels", "codec_lane_bits", "clip_norm", "server_sees", "roster_root", "nonce_commitment", "sketch_dim", "deadline_s")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_HEADER_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    CODEC_LEVELS_FIELD_NUMBER: _ClassVar[int]
+    CODEC_LANE_BITS_FIELD_NUMBER: _ClassVar[int]
+    CLIP_NORM_FIELD_NUMBER: _ClassVar[int]
+    SERVER_SEES_FIELD_NUMBER: _ClassVar[int]
+    ROSTER_ROOT_FIELD_NUMBER: _ClassVar[int]
+    NONCE_COMMITMENT_FIELD_NUMBER: _ClassVar[int]
+    SKETCH_DIM_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_S_FIELD_NUMBER: _ClassVar[int]
+    run: str
+    round: int
+    model_digest: bytes
+    model_version: int
+    spec_digest: bytes
+    previous_header_digest: bytes
+    codec: str
+    codec_levels: int
+    codec_lane_bits: int
+    clip_norm: float
+    server_sees: str
+    roster_root: bytes
+    nonce_commitment: bytes
+    sketch_dim: int
+    deadline_s: float
+    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., model_digest: _Optional[bytes] = ..., model_version: _Optional[int] = ..., spec_digest: _Optional[bytes] = ..., previous_header_digest: _Optional[bytes] = ..., codec: _Optional[str] = ..., codec_levels: _Optional[int] = ..., codec_lane_bits: _Optional[int] = ..., clip_norm: _Optional[float] = ..., server_sees: _Optional[str] = ..., roster_root: _Optional[bytes] = ..., nonce_commitment: _Optional[bytes] = ..., sketch_dim: _Optional[int] = ..., deadline_s: _Optional[float] = ...) -> None: ...
+
+class Job(_message.Message):
+    __slots__ = ("header", "trainer", "seed", "evaluate", "group", "train", "model_bytes", "seconds_left")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    TRAINER_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    EVALUATE_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_FIELD_NUMBER: _ClassVar[int]
+    MODEL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    header: _secagg_pb2.Signed
+    trainer: str
+    seed: int
+    evaluate: bool
+    group: int
+    train: bool
+    model_bytes: int
+    seconds_left: float
+    def __init__(self, header: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., trainer: _Optional[str] = ..., seed: _Optional[int] = ..., evaluate: bool = ..., group: _Optional[int] = ..., train: bool = ..., model_bytes: _Optional[int] = ..., seconds_left: _Optional[float] = ...) -> None: ...
+
+class JobUpdate(_message.Message):
+    __slots__ = ("round", "state", "reason", "detail")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    state: str
+    reason: str
+    detail: str
+    def __init__(self, round: _Optional[int] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class EvaluationReport(_message.Message):
+    __slots__ = ("round", "evaluation")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    evaluation: _tensor_pb2.Evaluation
+    def __init__(self, round: _Optional[int] = ..., evaluation: _Optional[_Union[_tensor_pb2.Evaluation, _Mapping]] = ...) -> None: ...
+
+class RoundClosed(_message.Message):
+    __slots__ = ("round", "outcome", "model_version", "model_digest", "verdict", "reason", "detail")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    outcome: str
+    model_version: int
+    model_digest: bytes
+    verdict: str
+    reason: str
+    detail: str
+    def __init__(self, round: _Optional[int] = ..., outcome: _Optional[str] = ..., model_version: _Optional[int] = ..., model_digest: _Optional[bytes] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class Abort(_message.Message):
+    __slots__ = ("round", "reason")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    reason: str
+    def __init__(self, round: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Reconnect(_message.Message):
+    __slots__ = ("after_s", "reason")
+    AFTER_S_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    after_s: float
+    reason: str
+    def __init__(self, after_s: _Optional[float] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Finished(_message.Message):
+    __slots__ = ("reason", "model_version", "model_digest")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    model_version: int
+    model_digest: bytes
+    def __init__(self, reason: _Optional[str] = ..., model_version: _Optional[int] = ..., model_digest: _Optional[bytes] = ...) -> None: ...
+
+class GetModelRequest(_message.Message):
+    __slots__ = ("digest", "from_offset")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    FROM_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    digest: bytes
+    from_offset: int
+    def __init__(self, digest: _Optional[bytes] = ..., from_offset: _Optional[int] = ...) -> None: ...
+
+class UpdateStatusRequest(_message.Message):
+    __slots__ = ("run", "round", "digest")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    run: str
+    round: int
+    digest: bytes
+    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class UpdateStatusReply(_message.Message):
+    __slots__ = ("committed_offset", "receipt")
+    COMMITTED_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    committed_offset: int
+    receipt: Receipt
+    def __init__(self, committed_offset: _Optional[int] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ...) -> None: ...
+
+class Receipt(_message.Message):
+    __slots__ = ("run", "round", "client", "digest", "size_bytes", "signature")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    run: str
+    round: int
+    client: str
+    digest: bytes
+    size_bytes: int
+    signature: bytes
+    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., client: _Optional[str] = ..., digest: _Optional[bytes] = ..., size_bytes: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...

@@ -1,0 +1,195 @@
+"""The values that walk through the rooms. Plain data: no gRPC, no protobuf, no torch.
+
+D is the number of parameters in the flat vector, C the number of classes.
+
+`delta` is local parameters minus global parameters, everywhere in roughfed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+Kind = Literal["parameter", "buffer", "variance"]
+Task = Literal["classification", "regression"]
+
+FLOAT_DTYPES = ("float32", "float16", "bfloat16", "float64")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One tensor of the model, in the order of the flat vector.
+
+    Attributes:
+        name: its name in the state dict.
+        shape: its shape; `()` is a scalar.
+        dtype: its type in the model; in the flat vector it is always float32.
+        kind: a learned `parameter`; a float `buffer` (averaged like a parameter); a `variance`, a buffer that must
+            stay positive (BatchNorm's running variance).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    kind: Kind = "parameter"
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the flat float32 [D] vector means. Integer buffers are not part of it: they stay where they are."""
+
+    tensors: tuple[TensorSpec, ...]
+
+    @cached_property
+    def size(self) -> int:
+        """D."""
+        return sum(t.size for t in self.tensors)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the flat vector, 4 D."""
+        return 4 * self.size
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the canonical JSON form, 32 bytes."""
+        rows = [[t.name, list(t.shape), t.dtype, t.kind] for t in self.tensors]
+        return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).digest()
+
+    def slices(self) -> dict[str, slice]:
+        """Where each tensor lies in the flat vector, in order."""
+        out: dict[str, slice] = {}
+        at = 0
+        for t in self.tensors:
+            out[t.name] = slice(at, at + t.size)
+            at += t.size
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Sums over held-out data, so that evaluations of several clients add up.
+
+    Attributes:
+        model_digest: SHA-256 of the evaluated parameters.
+        num_examples: number of examples.
+        loss_sum: sum of the loss over them.
+        class_count: classification: examples per true class, C integers; empty for regression.
+        class_correct: classification: correctly classified examples per true class, C integers.
+        absolute_error_sum: regression: sum of absolute errors, in the target's unit.
+    """
+
+    model_digest: bytes
+    num_examples: int
+    loss_sum: float
+    class_count: tuple[int, ...] = ()
+    class_correct: tuple[int, ...] = ()
+    absolute_error_sum: float = 0.0
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of correct examples; None for regression or without examples."""
+        return sum(self.class_correct) / n if (n := sum(self.class_count)) else None
+
+    @property
+    def balanced_accuracy(self) -> float | None:
+        """Mean recall over the classes that have examples; None for regression or without examples."""
+        recalls = [k / n for k, n in zip(self.class_correct, self.class_count, strict=True) if n]
+        return sum(recalls) / len(recalls) if recalls else None
+
+    @property
+    def loss(self) -> float | None:
+        """Mean loss; None without examples."""
+        return self.loss_sum / self.num_examples if self.num_examples else None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundHeader:
+    """What everything in a round is bound to; signed by the server (proto/v1/federation.proto, RoundHeader)."""
+
+    run: str
+    round: int
+    model_digest: bytes
+    model_version: int
+    spec_digest: bytes
+    previous_header_digest: bytes
+    codec: str
+    server_sees: str
+    roster_root: bytes
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """Serialized bytes beside their Ed25519 signature; hashed and verified as sent."""
+
+    body: bytes
+    signature: bytes
+    signer: str
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the body, 32 bytes."""
+        return hashlib.sha256(self.body).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work for one client in one round.
+
+    Attributes:
+        header: the round header, signed by the server.
+        trainer: learning settings (see `roughfed.config`), a JSON-able mapping.
+        seed: seed of the client's local randomness in this round.
+        evaluate: evaluate the base model on held-out data before training.
+        train: False for an evaluation without training.
+        model_bytes: size of the flat parameters.
+        seconds_left: until the deadline.
+    """
+
+    header: Signed
+    trainer: Mapping[str, object]
+    seed: int
+    evaluate: bool
+    train: bool
+    model_bytes: int
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateStatement:
+    """What a client signs about its update (proto/v1/tensor.proto, UpdateStatement)."""
+
+    run: str
+    round: int
+    client: str
+    header_digest: bytes
+    digest: bytes
+    size_bytes: int
+    num_examples: int
+    num_steps: int = 0
+    train_seconds: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    evaluation: Evaluation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The server's word that an update is on its disk and counts at most once."""
+
+    run: str
+    round: int
+    client: str
+    digest: bytes
+    size_bytes: int
+    signature: bytes
