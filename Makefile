@@ -1,11 +1,72 @@
+# Every target prepares what it needs; Python 3.11 or newer is all that must be there.
 PYTHON ?= python3
-VENV := .venv
+PIP_ARGS ?=
+ARGS ?=
+PROTO_OUT ?= build/proto
 
-proto: .venv-proto/.done  ## Generate shared/pb from proto/ with an old protoc (new generated code refuses old runtimes)
-	rm -rf build/proto && mkdir -p build/proto
-	.venv-proto/bin/python -m grpc_tools.protoc -Iroughfed/pb=proto --python_out=build/proto --pyi_out=build/proto \
-	    roughfed/pb/v1/tensor.proto roughfed/pb/v1/secagg.proto roughfed/pb/v1/federation.proto
-	cp build/proto/roughfed/pb/v1/*_pb2.py build/proto/roughfed/pb/v1/*_pb2.pyi shared/pb/v1/
+BIN := .venv/bin
+TREE := build/tree
+PROTO_VENV := .venv-proto
+PROTOS := $(patsubst proto/%,roughfed/pb/%,$(wildcard proto/v1/*.proto))
+TESTS := $(wildcard tests/unit tests/contract tests/vectors tests/simulation tests/e2e)
+CHECK_VERSION := import sys; v = sys.version_info; \
+	sys.exit(0 if v >= (3, 11) else "roughfed needs Python 3.11 or newer, this is %d.%d: make setup PYTHON=python3.12" % v[:2])
 
-.venv-proto/.done:
-	$(PYTHON) -m venv .venv-proto && .venv-proto/bin/pip install -q "grpcio-tools==1.71.2" "setuptools<81" && touch $@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all bench e2e check lint types imports tree proto generate
+
+help:  ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/.done  ## Make .venv with roughfed (editable) and its tools; PYTHON=python3.12, PIP_ARGS=... are passed on
+
+.venv/.done: pyproject.toml
+	@$(PYTHON) -c '$(CHECK_VERSION)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[dev]'
+	@touch $@
+
+demo: .venv/.done  ## A whole federation on this machine, then report.html; ARGS="--clients 8 --rounds 20"
+	$(BIN)/roughfed demo $(ARGS)
+
+test: .venv/.done  ## All tests but the slow ones: unit, contract, vectors, simulation, short e2e; ARGS="-k name"
+	$(BIN)/python -m pytest -m 'not slow' $(TESTS) $(ARGS)
+
+test-all: .venv/.done  ## Every test, the slow ones and the benchmarks too
+	$(BIN)/python -m pytest tests $(ARGS)
+
+e2e: .venv/.done  ## The tests that start real processes, the slow ones too
+	$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+bench: .venv/.done  ## The benchmarks (docs/benchmarks.md)
+	$(BIN)/python -m pytest tests/bench $(ARGS)
+
+check: lint types imports  ## lint, types and imports: under a minute
+
+lint: .venv/.done  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: tree  ## basedpyright: strict on shared/, standard elsewhere
+	$(BIN)/basedpyright
+
+imports: tree  ## import-linter: the layers of docs/ARCHITECTURE.md
+	PYTHONPATH=$(TREE) $(BIN)/lint-imports --no-logo
+
+# The folders as the package that they become: static tools cannot follow the map of an editable install.
+tree: .venv/.done
+	@$(BIN)/python tests/tree.py $(TREE)
+
+proto: generate  ## Write shared/pb from proto/, with an old protoc (new generated code refuses an older runtime)
+	cp $(PROTO_OUT)/roughfed/pb/v1/*_pb2.py $(PROTO_OUT)/roughfed/pb/v1/*_pb2.pyi shared/pb/v1/
+
+generate: $(PROTO_VENV)/.done
+	@mkdir -p $(PROTO_OUT)
+	@$(PROTO_VENV)/bin/python -m grpc_tools.protoc -Iroughfed/pb=proto \
+	    --python_out=$(PROTO_OUT) --pyi_out=$(PROTO_OUT) $(PROTOS)
+
+$(PROTO_VENV)/.done:
+	@$(PYTHON) -c '$(CHECK_VERSION)'
+	$(PYTHON) -m venv $(PROTO_VENV)
+	$(PROTO_VENV)/bin/python -m pip install --quiet $(PIP_ARGS) 'grpcio-tools==1.71.2' 'setuptools<81'
+	@touch $@

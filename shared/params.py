@@ -65,7 +65,7 @@ def explain_difference(ours: Spec, theirs: Spec, *, limit: int = 8) -> list[str]
 
 
 def model_header(spec: Spec) -> bytes:
-    """The safetensors prefix: 8-byte length and the JSON header, padded so that the data starts at 64 bytes' multiple."""
+    """The safetensors prefix: 8-byte length and the JSON header, padded so that the data starts at a multiple of 64."""
     entries: dict[str, object] = {"__metadata__": {"roughfed_spec": spec.digest.hex()}}
     for tensor, where in zip(spec.tensors, spec.slices().values(), strict=True):
         offsets = [4 * where.start, 4 * where.stop]
@@ -116,8 +116,7 @@ def write_model(path: Path, spec: Spec, pieces: Iterable[bytes | memoryview | Fl
                 raise StorageError(f"{path}: {written} bytes of parameters, the Spec says {spec.size_bytes}")
             file.flush()
             os.fsync(file.fileno())
-        partial.rename(path)
-        fsync_folder(path.parent)
+        place_durably(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise StorageError(f"cannot write {path}: {error.strerror}") from error
@@ -142,6 +141,12 @@ def digest_file(path: Path, *, offset: int = 0, on_read: Callable[[int], None] |
             if on_read is not None:
                 on_read(count)
     return digest.digest()
+
+
+def place_durably(source: Path, target: Path) -> None:
+    """Rename within one folder, so that a power cut leaves the old state or the new one."""
+    source.rename(target)
+    fsync_folder(target.parent)
 
 
 def fsync_folder(folder: Path) -> None:
