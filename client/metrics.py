@@ -1,0 +1,98 @@
+"""What a client agent tells Prometheus, on its own machine. None of the methods ever raises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from roughfed.telemetry import BUILD_INFO, LONG_S, RESIDENT_BYTES, Family, Telemetry, safely
+
+PREFIX = "roughfed_client_"
+
+PHASES = ("connecting", "idle", "downloading", "training", "evaluating", "uploading")
+VERDICTS = ("accepted", "excluded", "late", "absent")
+DIRECTIONS = ("up", "down")
+RECONNECTS = ("lost", "unavailable", "drained", "timeout", "shutdown")
+
+FAMILIES = (
+    Family("phase", "gauge", "1 at what the client is doing, 0 elsewhere.", {"phase": PHASES}),
+    Family("session_connected", "gauge", "1 while the client has a session with the server."),
+    Family("reconnects_total", "counter", "Sessions that had to be opened again, by reason.", {"reason": RECONNECTS}),
+    Family(
+        "rounds_total", "counter", "Rounds with this client in them, by the server's verdict.", {"verdict": VERDICTS}
+    ),
+    Family("train_seconds", "histogram", "Duration of one local training.", buckets=LONG_S),
+    Family("train_samples_total", "counter", "Examples processed by training, each as often as it was used."),
+    Family("train_loss", "gauge", "Mean loss of the last local training.", unknown=True),
+    Family(
+        "transfer_bytes_total",
+        "counter",
+        "Payload bytes on the wire (up: updates, down: models).",
+        {"direction": DIRECTIONS, "codec": ()},
+    ),
+    Family("transfer_resumes_total", "counter", "Transfers that went on from the middle after a break."),
+    Family("cert_expiry_timestamp_seconds", "gauge", "When the client's certificate ends (Unix time).", unknown=True),
+    Family("gpu_memory_bytes", "gauge", "Most GPU memory the trainer held in its last training.", unknown=True),
+    BUILD_INFO,
+    RESIDENT_BYTES,
+)
+
+
+class ClientMetrics:
+    """Metrics of one agent, in a registry of its own."""
+
+    def __init__(self, *, codecs: Sequence[str] = ("identity",)) -> None:
+        """Start at zero; codecs that are not named count as "other"."""
+        self._telemetry = Telemetry(PREFIX, FAMILIES, labels={"codec": codecs})
+        self._telemetry.choose("phase", "phase", "connecting")
+
+    def render(self) -> bytes:
+        """The page `/metrics`."""
+        return self._telemetry.render()
+
+    @safely
+    def phase(self, name: str) -> None:
+        """The client goes over to something else (`PHASES`)."""
+        self._telemetry.choose("phase", "phase", name)
+
+    @safely
+    def connected(self, connected: bool) -> None:
+        """The session stands, or is gone."""
+        self._telemetry.set("session_connected", float(connected))
+
+    @safely
+    def reconnecting(self, reason: str) -> None:
+        """The session has to be opened again (`RECONNECTS`)."""
+        self._telemetry.add("reconnects_total", reason=reason)
+
+    @safely
+    def round_closed(self, verdict: str) -> None:
+        """What the server made of this client's part in a round (`VERDICTS`)."""
+        self._telemetry.add("rounds_total", verdict=verdict)
+
+    @safely
+    def trained(self, seconds: float, samples: int, *, loss: float | None = None) -> None:
+        """A local training ended; `samples` counts an example as often as it was used."""
+        self._telemetry.observe("train_seconds", seconds)
+        self._telemetry.add("train_samples_total", samples)
+        if loss is not None:
+            self._telemetry.set("train_loss", loss)
+
+    @safely
+    def transfer(self, direction: str, wire_bytes: int, codec: str) -> None:
+        """Payload that crossed the wire (`DIRECTIONS`)."""
+        self._telemetry.add("transfer_bytes_total", wire_bytes, direction=direction, codec=codec)
+
+    @safely
+    def resumed(self) -> None:
+        """A transfer went on from the middle."""
+        self._telemetry.add("transfer_resumes_total")
+
+    @safely
+    def certificate(self, expires_at: float) -> None:
+        """The client's certificate ends at this Unix time."""
+        self._telemetry.set("cert_expiry_timestamp_seconds", expires_at)
+
+    @safely
+    def gpu_memory(self, size_bytes: int) -> None:
+        """Peak of GPU memory, as the trainer reports it."""
+        self._telemetry.set("gpu_memory_bytes", size_bytes)

@@ -1,0 +1,280 @@
+"""What the server tells Prometheus. The methods speak of rounds and clients; none of them ever raises.
+
+Labels take their values from fixed sets (`roughfed.telemetry`). Round numbers, update ids and free text are never
+labels; client names only in the bounded series of `server/client_series.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from roughfed.server.client_series import ClientSeries, PerClient
+from roughfed.telemetry import BUILD_INFO, LONG_S, RESIDENT_BYTES, Family, Telemetry, safely
+
+PREFIX = "roughfed_"
+
+PHASES = ("waiting", "configure", "report", "aggregate", "commit", "evaluate")
+OUTCOMES = ("committed", "abandoned", "recomputed")
+CLIENT_STATES = ("connected", "idle", "training", "uploading", "quarantined")
+DROPOUTS = ("deadline", "disconnected", "refused", "trainer", "revoked", "shutdown")
+RESULTS = ("accepted", "rejected", "late", "duplicate")
+REASONS = (
+    "signature", "schema", "norm", "nan", "replay", "stale", "late", "defence", "size", "conflict", "digest",
+    "truncated", "identity", "protocol", "storage",
+)  # fmt: skip
+DIRECTIONS = ("up", "down")
+CODEC_OPS = ("encode", "decode")
+CRYPTO_OPS = ("sign", "verify", "digest")
+SPLITS = ("global", "balanced", "clients_mean", "worst10")
+RPCS = ("Session", "GetModel", "PutUpdate", "UpdateStatus", "GetAuthority", "Enroll", "Renew", "Check", "Watch")
+CODES = (
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+)  # fmt: skip
+ROLES = ("ca", "server", "client")
+ENROLMENTS = ("enrolled", "renewed", "revoked", "refused", "rate-limited")
+
+_CODEC_OPS = {"codec": (), "op": CODEC_OPS}
+_METHOD_CODE = {"method": RPCS, "code": CODES}
+
+FAMILIES = (
+    Family("round_current", "gauge", "Number of the round that is open, or of the last one."),
+    Family("round_phase", "gauge", "1 at the phase the round is in, 0 elsewhere.", {"phase": PHASES}),
+    Family("rounds_total", "counter", "Rounds that ended, by outcome.", {"outcome": OUTCOMES}),
+    Family("round_duration_seconds", "histogram", "From opening a round to its end.", buckets=LONG_S),
+    Family("phase_duration_seconds", "histogram", "Time spent in a phase.", {"phase": PHASES}, LONG_S),
+    Family(
+        "round_last_success_timestamp_seconds", "gauge", "When a round was last committed (Unix time).", unknown=True
+    ),
+    Family("dispatch_seconds", "histogram", "From opening a round to writing a client's job to its stream."),
+    Family(
+        "clients", "gauge", "Clients by state; the states overlap, so do not add them up.", {"state": CLIENT_STATES}
+    ),
+    Family("participants", "gauge", "Clients that reached a phase of the current round.", {"phase": PHASES}),
+    Family(
+        "dropouts_total",
+        "counter",
+        "Clients lost in a round, by phase and reason.",
+        {"phase": PHASES, "reason": DROPOUTS},
+    ),
+    Family("updates_total", "counter", "Updates received, by what became of them.", {"result": RESULTS}),
+    Family("updates_rejected_total", "counter", "Updates refused or excluded, by reason.", {"reason": REASONS}),
+    Family(
+        "transfer_bytes_total",
+        "counter",
+        "Payload bytes on the wire, seen from the clients (up: updates, down: models).",
+        {"direction": DIRECTIONS, "codec": ()},
+    ),
+    Family(
+        "transfer_raw_bytes_total",
+        "counter",
+        "The same payload as float32; the ratio to the wire bytes is the compression.",
+        {"direction": DIRECTIONS},
+    ),
+    Family("transfer_resumes_total", "counter", "Transfers that went on from the middle after a break."),
+    Family("codec_seconds", "histogram", "Time to encode or decode one payload.", _CODEC_OPS),
+    Family("crypto_seconds", "histogram", "Time of one cryptographic step.", {"op": CRYPTO_OPS}),
+    Family("aggregate_seconds", "histogram", "Time to combine the updates of a round.", {"rule": ()}),
+    Family(
+        "eval_accuracy_ratio",
+        "gauge",
+        "Accuracy of the newest evaluated model: over all examples, mean over classes, mean over clients, mean of the "
+        "worst tenth of the clients.",
+        {"split": SPLITS},
+    ),
+    Family("eval_loss", "gauge", "Mean loss of the newest evaluated model.", unknown=True),
+    Family("grpc_server_started_total", "counter", "Calls begun.", {"method": RPCS}),
+    Family("grpc_server_handled_total", "counter", "Calls ended, by gRPC status.", _METHOD_CODE),
+    Family("grpc_server_handling_seconds", "histogram", "Duration of a call.", {"method": RPCS}),
+    Family("grpc_streams_active", "gauge", "Session streams that are open."),
+    Family("journal_commit_seconds", "histogram", "Time to make one fact durable in the journal."),
+    Family("journal_bytes", "gauge", "Size of the journal on disk."),
+    Family("blob_store_bytes", "gauge", "Size of the stored models and updates."),
+    Family("cert_expiry_timestamp_seconds", "gauge", "When a certificate ends (Unix time).", {"role": ROLES}),
+    Family("enrolments_total", "counter", "Requests at the enrolment port, by result.", {"result": ENROLMENTS}),
+    Family(
+        "client_updates_total",
+        "counter",
+        'Updates by client, for a bounded number of clients (`metrics.per_client`); the rest is client="other".',
+        {"client": ()},
+        on_scrape=True,
+    ),
+    Family(
+        "client_last_seen_timestamp_seconds",
+        "gauge",
+        "Last sign of life of a client (Unix time), for the same clients.",
+        {"client": ()},
+        on_scrape=True,
+    ),
+    BUILD_INFO,
+    RESIDENT_BYTES,
+)
+
+
+class ServerMetrics:
+    """Metrics of one aggregator, in a registry of its own."""
+
+    def __init__(
+        self,
+        *,
+        per_client: PerClient = "top",
+        codecs: Sequence[str] = ("identity",),
+        rules: Sequence[str] = ("mean",),
+        now: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start at zero.
+
+        Args:
+            per_client: which clients get series of their own.
+            codecs: names of the codecs; others count as "other".
+            rules: names of the aggregation rules; others count as "other".
+            now: Unix time in seconds.
+            timer: a clock in seconds that never goes back.
+        """
+        self._telemetry = Telemetry(PREFIX, FAMILIES, labels={"codec": codecs, "rule": rules})
+        self._clients = ClientSeries(per_client)
+        self._telemetry.on_scrape("client_updates_total", self._clients.updates)
+        self._telemetry.on_scrape("client_last_seen_timestamp_seconds", self._clients.last_seen)
+        self._now, self._timer = now, timer
+        self._phase, self._phase_since = "waiting", timer()
+        self._telemetry.choose("round_phase", "phase", "waiting")
+
+    def render(self) -> bytes:
+        """The page `/metrics`."""
+        return self._telemetry.render()
+
+    @safely
+    def round_opened(self, number: int) -> None:
+        """A round begins; nobody has reached any phase of it."""
+        self._telemetry.set("round_current", number)
+        self._telemetry.fill("participants", "phase", {})
+
+    @safely
+    def phase(self, name: str) -> None:
+        """The round goes over to a phase (`PHASES`); the time in the one before is recorded."""
+        since = self._timer()
+        self._telemetry.observe("phase_duration_seconds", since - self._phase_since, phase=self._phase)
+        self._phase, self._phase_since = name, since
+        self._telemetry.choose("round_phase", "phase", name)
+
+    @safely
+    def participants(self, phase: str, count: int) -> None:
+        """So many clients have reached a phase of this round."""
+        self._telemetry.set("participants", count, phase=phase)
+
+    @safely
+    def round_closed(self, outcome: str, seconds: float) -> None:
+        """A round ended (`OUTCOMES`) after so many seconds."""
+        self._telemetry.add("rounds_total", outcome=outcome)
+        if outcome == "committed":
+            self._telemetry.set("round_last_success_timestamp_seconds", self._now())
+        self._telemetry.observe("round_duration_seconds", seconds)
+
+    @safely
+    def dispatched(self, seconds: float) -> None:
+        """A client's job was written, so long after the round was opened."""
+        self._telemetry.observe("dispatch_seconds", seconds)
+
+    @safely
+    def clients(self, counts: Mapping[str, int]) -> None:
+        """Number of clients by state (`CLIENT_STATES`); a state that is not named has none."""
+        self._telemetry.fill("clients", "state", counts)
+
+    @safely
+    def seen(self, client: str) -> None:
+        """A sign of life of a client."""
+        self._clients.seen(client, self._now())
+
+    @safely
+    def forget(self, client: str) -> None:
+        """A client was revoked: its series end."""
+        self._clients.forget(client)
+
+    @safely
+    def dropout(self, phase: str, reason: str) -> None:
+        """A client was lost in a phase (`DROPOUTS`)."""
+        self._telemetry.add("dropouts_total", phase=phase, reason=reason)
+
+    @safely
+    def update(self, result: str, reason: str = "", *, client: str = "") -> None:
+        """What became of an update (`RESULTS`), for what reason (`REASONS`, when rejected), and whose it was."""
+        self._telemetry.add("updates_total", result=result)
+        if result == "rejected":
+            self._telemetry.add("updates_rejected_total", reason=reason)
+        if client:
+            self._clients.update(client, rejected=result == "rejected")
+
+    @safely
+    def transfer(self, direction: str, wire_bytes: int, raw_bytes: int, codec: str) -> None:
+        """Payload that crossed the wire, and its size as float32 (`DIRECTIONS`)."""
+        self._telemetry.add("transfer_bytes_total", wire_bytes, direction=direction, codec=codec)
+        self._telemetry.add("transfer_raw_bytes_total", raw_bytes, direction=direction)
+
+    @safely
+    def resumed(self) -> None:
+        """A transfer went on from the middle."""
+        self._telemetry.add("transfer_resumes_total")
+
+    @safely
+    def coded(self, codec: str, op: str, seconds: float) -> None:
+        """One payload was encoded or decoded (`CODEC_OPS`)."""
+        self._telemetry.observe("codec_seconds", seconds, codec=codec, op=op)
+
+    @safely
+    def crypto(self, op: str, seconds: float) -> None:
+        """One cryptographic step (`CRYPTO_OPS`)."""
+        self._telemetry.observe("crypto_seconds", seconds, op=op)
+
+    @safely
+    def aggregated(self, rule: str, seconds: float) -> None:
+        """The updates of a round were combined."""
+        self._telemetry.observe("aggregate_seconds", seconds, rule=rule)
+
+    @safely
+    def evaluated(self, *, accuracy: Mapping[str, float | None] | None = None, loss: float | None = None) -> None:
+        """An evaluation of the newest model: accuracy by split (`SPLITS`), 0 to 1; what is None stays as it was."""
+        for split, value in (accuracy or {}).items():
+            if value is not None:
+                self._telemetry.set("eval_accuracy_ratio", value, split=split)
+        if loss is not None:
+            self._telemetry.set("eval_loss", loss)
+
+    @safely
+    def rpc_started(self, method: str) -> None:
+        """A call began; `method` is its bare name (`RPCS`)."""
+        self._telemetry.add("grpc_server_started_total", method=method)
+
+    @safely
+    def rpc_handled(self, method: str, code: str, seconds: float) -> None:
+        """A call ended with a gRPC status (`CODES`)."""
+        self._telemetry.add("grpc_server_handled_total", method=method, code=code)
+        self._telemetry.observe("grpc_server_handling_seconds", seconds, method=method)
+
+    @safely
+    def streams(self, active: int) -> None:
+        """Number of open Session streams."""
+        self._telemetry.set("grpc_streams_active", active)
+
+    @safely
+    def journal_committed(self, seconds: float) -> None:
+        """A fact became durable."""
+        self._telemetry.observe("journal_commit_seconds", seconds)
+
+    @safely
+    def storage(self, *, journal_bytes: int, blob_bytes: int) -> None:
+        """Sizes on disk."""
+        self._telemetry.set("journal_bytes", journal_bytes)
+        self._telemetry.set("blob_store_bytes", blob_bytes)
+
+    @safely
+    def certificate(self, role: str, expires_at: float) -> None:
+        """A certificate (`ROLES`) ends at this Unix time."""
+        self._telemetry.set("cert_expiry_timestamp_seconds", expires_at, role=role)
+
+    @safely
+    def enrolled(self, result: str) -> None:
+        """A request at the enrolment port (`ENROLMENTS`)."""
+        self._telemetry.add("enrolments_total", result=result)

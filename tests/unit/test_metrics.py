@@ -1,0 +1,362 @@
+"""Server and client metrics. Run as a script, this file writes docs/metrics.md anew."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from roughfed import telemetry
+from roughfed.client import metrics as client_metrics
+from roughfed.client.metrics import ClientMetrics
+from roughfed.server import metrics as server_metrics
+from roughfed.server.client_series import LIMITS, ClientSeries
+from roughfed.server.metrics import ServerMetrics
+
+DOC = Path(__file__).parents[2] / "docs" / "metrics.md"
+TABLES = {"server": server_metrics, "client": client_metrics}
+
+
+def document() -> str:
+    parts = [
+        "# Metrics\n",
+        "Written by `python tests/unit/test_metrics.py` from the tables in `server/metrics.py` and",
+        "`client/metrics.py`; a test compares. Labels take the values listed, or `other`. A label without a list is",
+        "filled at start-up (codecs, rules, versions) or bounded (`client`, by `metrics.per_client`).",
+        "Histograms have `_bucket`, `_sum` and `_count`.\n",
+        "## Server\n",
+        telemetry.markdown(server_metrics.PREFIX, server_metrics.FAMILIES),
+        "## Client\n",
+        telemetry.markdown(client_metrics.PREFIX, client_metrics.FAMILIES).rstrip("\n"),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def samples(page: bytes) -> dict[str, float]:
+    """`name{label=value,...}` -> value, as a scraper reads the page."""
+    out: dict[str, float] = {}
+    for family in text_string_to_metric_families(page.decode()):
+        for name, labels, value, *_ in family.samples:
+            inside = ",".join(f"{key}={labels[key]}" for key in sorted(labels))
+            out[f"{name}{{{inside}}}" if inside else name] = value
+    return out
+
+
+class Clock:
+    def __init__(self, at: float) -> None:
+        self.at = at
+
+    def __call__(self) -> float:
+        return self.at
+
+
+def busy_server() -> ServerMetrics:
+    """Every method called once with good values."""
+    m = ServerMetrics(per_client="all")
+    m.round_opened(1)
+    m.phase("configure")
+    m.dispatched(0.01)
+    m.participants("report", 4)
+    m.dropout("report", "deadline")
+    m.update("accepted", client="a")
+    m.update("rejected", "nan", client="b")
+    m.seen("a")
+    m.transfer("up", 100, 400, "identity")
+    m.resumed()
+    m.coded("identity", "decode", 0.1)
+    m.crypto("verify", 0.001)
+    m.aggregated("mean", 0.2)
+    m.evaluated(accuracy={"global": 0.9, "worst10": None}, loss=0.3)
+    m.round_closed("committed", 3.0)
+    m.clients({"connected": 4, "idle": 3})
+    m.rpc_started("Session")
+    m.rpc_handled("GetModel", "OK", 0.5)
+    m.streams(4)
+    m.journal_committed(0.004)
+    m.storage(journal_bytes=10, blob_bytes=20)
+    m.certificate("server", 2e9)
+    m.enrolled("enrolled")
+    m.forget("b")
+    return m
+
+
+def busy_client() -> ClientMetrics:
+    m = ClientMetrics()
+    m.phase("training")
+    m.connected(True)
+    m.reconnecting("lost")
+    m.round_closed("accepted")
+    m.trained(3.0, 640, loss=0.5)
+    m.transfer("down", 400, "identity")
+    m.resumed()
+    m.certificate(2e9)
+    m.gpu_memory(1024)
+    return m
+
+
+PAGES = {"server": busy_server, "client": busy_client}
+
+
+def test_the_documentation_is_the_table() -> None:
+    assert DOC.read_text() == document(), "run: python tests/unit/test_metrics.py"
+
+
+@pytest.mark.parametrize("side", PAGES)
+def test_names_follow_the_rules(side: str) -> None:
+    families = {family.name: family for family in text_string_to_metric_families(PAGES[side]().render().decode())}
+    prefix = TABLES[side].PREFIX
+
+    assert len(families) == len(TABLES[side].FAMILIES)
+    for family in TABLES[side].FAMILIES:
+        name = prefix + family.name
+        assert family.name.endswith("_total") == (family.kind == "counter"), name
+        assert families[name.removesuffix("_total") if family.kind == "counter" else name].type == family.kind
+        assert not any(unit in name for unit in ("_ms", "_millis", "_kb", "_mb", "_percent", "_minutes")), name
+        assert family.kind != "histogram" or name.endswith("_seconds"), name
+        assert not {"round", "update", "update_id", "run", "message"} & set(family.labels), name
+        assert "timestamp" not in name or name.endswith("_timestamp_seconds"), name
+        assert family.meaning.endswith("."), name
+
+
+@pytest.mark.parametrize("side", PAGES)
+def test_every_family_has_a_way_to_be_recorded(side: str) -> None:
+    source = inspect.getsource(TABLES[side]) + inspect.getsource(telemetry)
+
+    unused = [f.name for f in TABLES[side].FAMILIES if source.count(f'"{f.name}"') < 2]
+
+    assert unused == []
+
+
+@pytest.mark.parametrize("side", PAGES)
+def test_promtool_accepts_the_page(side: str) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("needs promtool")
+
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=PAGES[side]().render(), capture_output=True, check=False, timeout=60
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_two_servers_in_one_process_do_not_share() -> None:
+    one, two = ServerMetrics(), ServerMetrics()
+    one.round_opened(7)
+
+    assert samples(one.render())["roughfed_round_current"] == 7
+    assert samples(two.render())["roughfed_round_current"] == 0
+
+
+def test_a_round_as_the_page_shows_it() -> None:
+    now, timer = Clock(1_700_000_000.0), Clock(10.0)
+    m = ServerMetrics(now=now, timer=timer)
+    m.round_opened(5)
+    m.phase("configure")
+    timer.at = 12.5
+    m.phase("report")
+    before = samples(m.render())
+    m.round_closed("committed", 4.0)
+    m.round_closed("abandoned", 9.0)
+    now.at += 50  # an abandoned round is no success
+    after = samples(m.render())
+
+    assert before["roughfed_round_phase{phase=report}"] == 1
+    assert before["roughfed_round_phase{phase=configure}"] == 0
+    assert sum(v for k, v in before.items() if k.startswith("roughfed_round_phase{")) == 1
+    assert before["roughfed_phase_duration_seconds_sum{phase=configure}"] == 2.5
+    assert math.isnan(before["roughfed_round_last_success_timestamp_seconds"])
+    assert after["roughfed_round_last_success_timestamp_seconds"] == 1_700_000_000.0
+    assert after["roughfed_rounds_total{outcome=committed}"] == 1
+    assert after["roughfed_round_duration_seconds_sum"] == 13.0
+
+
+def test_counters_start_at_zero_and_unknown_gauges_do_not() -> None:
+    page = samples(ServerMetrics().render())
+
+    assert page["roughfed_updates_rejected_total{reason=signature}"] == 0
+    assert math.isnan(page["roughfed_eval_loss"])
+    assert not any(name.startswith("roughfed_eval_accuracy_ratio") for name in page)
+
+
+def test_an_unknown_label_becomes_other() -> None:
+    m = ServerMetrics(per_client="off")
+    series = len(samples(m.render()))
+    for i in range(500):
+        m.update("rejected", f"made up {i}\n\"'\\")
+        m.dropout(f"phase {i}", f"reason {i}")
+        m.enrolled(f"result {i}")
+        m.clients({f"state {i}": 1, f"more {i}": 2})
+    page = samples(m.render())
+
+    assert page["roughfed_updates_rejected_total{reason=other}"] == 500
+    assert page["roughfed_dropouts_total{phase=other,reason=other}"] == 500
+    assert page["roughfed_clients{state=other}"] == 3
+    assert len(page) - series <= len(server_metrics.CLIENT_STATES) + 1  # the states, shown for the first time
+
+
+def test_named_codecs_and_rules_are_known() -> None:
+    m = ServerMetrics(codecs=("identity", "lanes"), rules=("krum",))
+    m.transfer("up", 1, 4, "lanes")
+    m.transfer("up", 1, 4, "zip-bomb")
+    m.aggregated("krum", 0.1)
+    page = samples(m.render())
+
+    assert page["roughfed_transfer_bytes_total{codec=lanes,direction=up}"] == 1
+    assert page["roughfed_transfer_bytes_total{codec=other,direction=up}"] == 1
+    assert page["roughfed_aggregate_seconds_count{rule=krum}"] == 1
+
+
+class Hostile:
+    def __float__(self) -> float:
+        raise RuntimeError("no number")
+
+    def __hash__(self) -> int:
+        raise RuntimeError("no hash")
+
+
+BAD_VALUES = [None, "text", math.nan, math.inf, -1, -1.0, b"x", [], {}, {"a": "b"}, 10**400, Hostile(), object()]
+
+
+@pytest.mark.parametrize("make", [ServerMetrics, ClientMetrics])
+def test_misuse_never_raises(make: type) -> None:
+    m = make()
+    methods = [name for name, f in vars(make).items() if callable(f) and not name.startswith("_") and name != "render"]
+    for name in methods:
+        method = getattr(m, name)
+        signature = inspect.signature(vars(make)[name])
+        for bad in BAD_VALUES:
+            parameters = list(signature.parameters.values())[1:]
+            method(
+                *(bad for p in parameters if p.kind is not p.KEYWORD_ONLY),
+                **{p.name: bad for p in parameters if p.kind is p.KEYWORD_ONLY},
+            )
+        method()
+        method(1, 2, 3, 4, 5, 6, 7)
+        method(nonsense=True)
+
+    assert len(methods) >= 9
+    assert samples(m.render())
+
+
+def test_a_counter_survives_bad_amounts() -> None:
+    m = ServerMetrics()
+    m.transfer("up", math.nan, math.nan, "identity")  # pyright: ignore[reportArgumentType]
+    m.transfer("up", -5, -5, "identity")
+    m.transfer("up", 3, 12, "identity")
+
+    assert samples(m.render())["roughfed_transfer_bytes_total{codec=identity,direction=up}"] == 3
+
+
+def test_a_failure_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        @telemetry.safely
+        def record(self, kind: type[Exception]) -> None:
+            raise kind("no")
+
+    with caplog.at_level(logging.WARNING, logger="roughfed.telemetry"):
+        for kind in (KeyError, KeyError, ValueError, KeyError):
+            Broken().record(kind)
+
+    assert len(caplog.records) == 2  # one for each kind
+    assert "Broken.record" in caplog.text
+
+
+def test_interrupts_are_not_swallowed() -> None:
+    class Stopped:
+        @telemetry.safely
+        def record(self) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Stopped().record()
+
+
+def test_telemetry_itself_refuses_what_does_not_fit() -> None:
+    m = telemetry.Telemetry("t_", [*client_metrics.FAMILIES])
+    for call in (
+        lambda: m.add("train_seconds", 1),
+        lambda: m.set("train_samples_total", 1),
+        lambda: m.observe("train_loss", 1),
+        lambda: m.observe("train_seconds", -1),
+        lambda: m.add("rounds_total"),
+        lambda: m.add("rounds_total", verdict="late", extra="x"),
+    ):
+        with pytest.raises(ValueError, match=r"train_|rounds_total"):
+            call()
+
+
+@pytest.mark.parametrize("mode", LIMITS)
+def test_client_series_are_bounded(mode) -> None:
+    m = ServerMetrics(per_client=mode, now=Clock(100.0))
+    for i in range(300):
+        for _ in range(2):
+            m.update("accepted", client=f"c{i}")
+        m.seen(f"c{i}")
+    page = samples(m.render())
+    updates = {k: v for k, v in page.items() if k.startswith("roughfed_client_updates_total{")}
+    seen = [k for k in page if k.startswith("roughfed_client_last_seen_timestamp_seconds{")]
+
+    assert len(updates) == (LIMITS[mode] + 1 if mode != "off" else 0)
+    assert len(seen) == LIMITS[mode]
+    assert sum(updates.values()) == (600 if mode != "off" else 0)
+    assert page["roughfed_updates_total{result=accepted}"] == 600
+
+
+def test_top_shows_the_worst_and_other_never_goes_down() -> None:
+    series = ClientSeries("top")
+    for i in range(100):
+        series.update(f"c{i}", rejected=False)
+    others = [dict(series.updates())["other",]]
+    for i in range(60, 90):
+        for _ in range(i):
+            series.update(f"c{i}", rejected=True)
+            others.append(dict(series.updates())["other",])
+
+    assert {name for (name,), _ in series.updates()} == {"other", *(f"c{i}" for i in range(70, 90))}
+    assert others == sorted(others)
+
+
+def test_a_revoked_clients_series_end() -> None:
+    m = ServerMetrics(per_client="all")
+    for name in ("a", "b"):
+        m.update("accepted", client=name)
+        m.seen(name)
+    m.forget("a")
+    m.forget("never-seen")
+    page = samples(m.render())
+
+    assert "roughfed_client_updates_total{client=b}" in page
+    assert not any("client=a" in name for name in page)
+
+
+@pytest.mark.parametrize("name", ["other", "UPPER", "a" * 64, "a b", "x\ny", ""])
+def test_what_is_no_client_name_gets_no_series(name: str) -> None:
+    series = ClientSeries("all")
+    series.update(name, rejected=True)
+    series.seen(name, 1.0)
+
+    assert series.updates() == [(("other",), 1.0)]
+    assert series.last_seen() == []
+
+
+def test_resident_memory_is_read_at_the_scrape(tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    status.write_text("Name:\tx\nRssAnon:\t     100 kB\nRssFile:\t 7 kB\nRssShmem:\t 3 kB\n")
+
+    assert list(telemetry.resident_bytes(status)) == [(("anon",), 102400), (("shmem",), 3072), (("file",), 7168)]
+    assert list(telemetry.resident_bytes(tmp_path / "absent")) == []
+
+
+def test_the_page_has_no_creation_times() -> None:
+    assert b"_created" not in busy_server().render()
+
+
+if __name__ == "__main__":
+    DOC.write_text(document())
