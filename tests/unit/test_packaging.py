@@ -136,7 +136,7 @@ def test_the_wheel_names_its_licence_and_its_command(built: Path) -> None:
     assert "roughfed = roughfed.deploy.cli:main" in about["entry_points.txt"]
 
 
-def test_the_sdist_is_the_whole_repository(built: Path) -> None:
+def test_the_sdist_is_the_whole_repository(built: Path, source: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {n.split("/", 1)[1] for n in archive.getnames() if "/" in n}
@@ -150,7 +150,7 @@ def test_the_sdist_is_the_whole_repository(built: Path) -> None:
     }
     assert wanted_files <= names
     for folder in ("proto", "shared", "server", "client", "deploy", "tests", "docs"):
-        here = {p.relative_to(ROOT).as_posix() for p in (ROOT / folder).rglob("*") if p.is_file()}
+        here = {p.relative_to(source).as_posix() for p in (source / folder).rglob("*") if p.is_file()}
         assert {n for n in here if "__pycache__" not in n} <= names, folder
     assert not any("__pycache__" in n for n in names)
 
