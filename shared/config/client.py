@@ -1,0 +1,180 @@
+"""client.toml: what the owner of a client decides. It beats the job for device and policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
+
+from roughfed.config.problems import translate
+from roughfed.config.schema import keys_of
+from roughfed.config.trainer import TrainerSettings
+from roughfed.config.values import STRICT, Address, App, Document, Name, ServerSees, Size, Words, refuse, show
+from roughfed.errors import RemoteProtocolError
+
+
+def _modes(value: tuple[ServerSees, ...]) -> tuple[ServerSees, ...]:
+    if not value or len(set(value)) < len(value):
+        refuse(
+            "The client must accept at least one mode, and each one once.",
+            'Write a list with some of "updates", "sketches" and "sums".',
+        )
+    return value
+
+
+def _device(value: str) -> str:
+    kind, _, index = value.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (":" in value and (kind != "cuda" or not index.isdecimal())):
+        refuse(f"{show(value)} is not a device.", 'Write "auto", "cpu", "cuda", "cuda:0" or "mps".')
+    return value
+
+
+Modes = Annotated[
+    tuple[ServerSees, ...],
+    Field(strict=False),  # TOML has lists, no tuples
+    AfterValidator(_modes),
+    Words('list of "updates", "sketches", "sums"', show),
+]
+Device = Annotated[str, AfterValidator(_device), Words('"auto", "cpu", "cuda", "cuda:N" or "mps"', show)]
+
+
+class Client(BaseModel):
+    """Who this client is, and where its server is."""
+
+    model_config = STRICT
+
+    name: Name = Field(default="", description="Enrolled name of the client; `roughfed join` writes it.")
+    server: Address = Field(default="", description="host:port of the federation port.")
+    enrol: Address = Field(default="", description="host:port of the enrolment port, for renewals.")
+
+
+class OwnApp(BaseModel):
+    """The own model and data."""
+
+    model_config = STRICT
+
+    path: App = Field(default="", description="File and name of the client with the own model and data.")
+
+
+class ClientData(BaseModel):
+    """A listed data set of which this client holds a part."""
+
+    model_config = STRICT
+
+    name: Literal["", "digits", "fashion-mnist"] = Field(
+        default="", description="Listed data set; empty = the own app's data."
+    )
+    data_dir: str = Field(default="", description="Folder of its files; empty = where they are usually found.")
+    clients: int = Field(default=1, ge=1, description="Parts that the data set is cut into.")
+    index: int = Field(default=0, ge=0, description="Part of this client, from 0.")
+    partition: Literal["iid", "dirichlet", "shards", "quantity-skew"] = Field(
+        default="dirichlet", description="How it is cut."
+    )
+    alpha: float = Field(
+        default=0.5, gt=0, description="Concentration of dirichlet and quantity-skew; smaller = more skewed."
+    )
+    scenario: Literal["clean"] = Field(default="clean", description="What is made rough about the data.")
+    seed: int = Field(
+        default=0, ge=0, lt=1 << 63, description="Seed of the cut; the same on every client of a federation."
+    )
+
+
+class ClientModel(BaseModel):
+    """A listed model, with listed data."""
+
+    model_config = STRICT
+
+    name: Literal["", "mlp", "cnn", "logistic"] = Field(
+        default="", description="Listed model; empty = the own app's model."
+    )
+    seed: int = Field(default=0, ge=0, lt=1 << 63, description="Seed of its weights before the first round.")
+
+
+class ClientTrainer(TrainerSettings):
+    """Learning settings of this client, instead of the job's."""
+
+    local: bool = Field(default=False, description="Let the learning settings written here beat the job's.")
+
+
+class DeviceSettings(BaseModel):
+    """What the trainer may use of this machine."""
+
+    model_config = STRICT
+
+    name: Device = Field(default="auto", description="Device of the trainer.")
+    threads: int = Field(
+        default=0, ge=0, le=4096, description="CPU threads of the trainer; 0 = cores / clients on this host."
+    )
+
+
+class Policy(BaseModel):
+    """What this client agrees to."""
+
+    model_config = STRICT
+
+    accept_server_sees: Modes = Field(
+        default=("updates", "sketches", "sums"),
+        description="Modes of privacy.server_sees that the client takes part in.",
+    )
+    max_model_bytes: Size = Field(default=8 << 30, description="Largest model that the client downloads.")
+    max_rounds: int = Field(default=0, ge=0, description="Rounds after which the client leaves; 0 = no limit.")
+
+
+class Http(BaseModel):
+    """The client's own /metrics and /healthz."""
+
+    model_config = STRICT
+
+    enabled: bool = Field(default=True, description="Serve them.")
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address that they bind to.")
+    port: int = Field(default=0, ge=0, le=65535, description="Port; 0 = any free port.")
+
+
+class ClientConfig(Document):
+    """All of client.toml."""
+
+    FILE: ClassVar[str] = "client.toml"
+    MADE_BY: ClassVar[str] = "roughfed join"
+    ABOUT: ClassVar[str] = "Settings of one client, read by its agent"
+
+    client: Client = Client()
+    app: OwnApp = OwnApp()
+    data: ClientData = ClientData()
+    model: ClientModel = ClientModel()
+    trainer: ClientTrainer = ClientTrainer()
+    device: DeviceSettings = DeviceSettings()
+    policy: Policy = Policy()
+    http: Http = Http()
+
+
+class _Job(BaseModel):
+    """The job's learning settings in the shape of a document, so that its keys have the names people know."""
+
+    model_config = STRICT
+    trainer: TrainerSettings
+
+
+def effective_trainer(job_settings: Mapping[str, object], client_config: ClientConfig) -> dict[str, object]:
+    """The learning settings that a client trains with.
+
+    Args:
+        job_settings: `Job.trainer`, from the server; a key that is missing has its default.
+        client_config: this client's settings; those it sets itself beat the job's if `trainer.local` is true.
+
+    Returns:
+        every learning setting by its name in [trainer], without `local`.
+
+    Raises:
+        RemoteProtocolError: the job has an unknown key or an impossible value.
+    """
+    try:
+        job = _Job.model_validate({"trainer": dict(job_settings)})
+    except ValidationError as error:
+        causes = "; ".join(f"{key}: {cause}" for key, cause, _ in translate(error, keys_of(_Job)))
+        raise RemoteProtocolError(f"the job's learning settings are refused: {causes}", reason="job") from None
+    effective = job.trainer.model_dump()
+    mine = client_config.trainer
+    if mine.local:
+        effective |= mine.model_dump(include=mine.model_fields_set - {"local"})
+    return effective

@@ -1,0 +1,212 @@
+"""fed.toml: what the operator of the server decides."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+from roughfed.config.trainer import TrainerSettings
+from roughfed.config.values import STRICT, Address, App, Cohort, Document, Duration, Name, Quorum, refuse, show
+
+# Fractions times clients are floats: 0.1 * 30 is a little more than 3 and must not ask for a fourth client.
+_ROUNDING = 1e-9
+
+
+def _task(value: object) -> object:
+    if value not in ("classification", "regression"):
+        refuse(f"{show(value)} is not a task of roughfed.", 'Write "classification" or "regression".')
+    return value
+
+
+Task = Annotated[Literal["classification", "regression"], BeforeValidator(_task)]
+
+
+class Federation(BaseModel):
+    """Who this federation is."""
+
+    model_config = STRICT
+
+    name: Name = Field(
+        default="roughfed", min_length=1, description="Name of the federation, in certificates and reports."
+    )
+    seed: int = Field(default=0, ge=0, lt=1 << 63, description="Seed of everything that is random and no secret.")
+    task: Task = Field(default="classification", description="What the model predicts.")
+
+
+class Server(BaseModel):
+    """Where the server listens."""
+
+    model_config = STRICT
+
+    host: str = Field(
+        default="0.0.0.0",  # noqa: S104 (a server is there to be reached)
+        min_length=1,
+        description="Address that the federation and enrolment ports bind to.",
+    )
+    port: int = Field(default=8443, ge=0, le=65535, description="Federation port (mutual TLS); 0 = any free port.")
+    enrol_port: int = Field(default=8444, ge=0, le=65535, description="Enrolment port (server TLS); 0 = any free port.")
+    http: bool = Field(default=True, description="Serve /metrics, /healthz and the status page.")
+    http_host: str = Field(default="127.0.0.1", min_length=1, description="Address that the HTTP port binds to.")
+    http_port: int = Field(default=9464, ge=0, le=65535, description="HTTP port; 0 = any free port.")
+    address: Address = Field(
+        default="", description="host:port that clients are told; empty = this host's name and port."
+    )
+    drain_s: float = Field(
+        default=30.0, ge=0, description="Seconds that running transfers get when the server is told to stop."
+    )
+
+
+class Round(BaseModel):
+    """Who takes part in a round, and when it ends."""
+
+    model_config = STRICT
+
+    rounds: int = Field(default=10, ge=1, description="Rounds of the run.")
+    cohort: Cohort = Field(
+        default=0, description="Clients of one round: a number, or a fraction of those connected; 0 = all."
+    )
+    over_select: float = Field(
+        default=1.0, ge=1, le=2, description="Clients invited for each one wanted, against dropouts."
+    )
+    quorum: Quorum = Field(
+        default=0.8,
+        description="Updates that a round needs: a fraction of the wanted clients (1.0 = all), or their number.",
+    )
+    min_clients: int = Field(default=2, ge=1, description="Connected clients that the server waits for before a round.")
+    deadline: Duration = Field(default=600.0, gt=0, description="Time that a round may take.")
+    time_budget: Duration = Field(default=0.0, description="Stop the run after this time; empty = no limit.")
+    early_stop_rounds: int = Field(
+        default=0,
+        ge=0,
+        description="Stop when balanced accuracy (regression: loss) has not improved for so many rounds; 0 = never.",
+    )
+    evaluate_every: int = Field(default=1, ge=0, description="Evaluate the model every so many rounds; 0 = never.")
+
+    def goal(self, connected: int) -> int:
+        """Clients wanted in a round out of the connected ones; at least 1."""
+        if not self.cohort:
+            return connected
+        if isinstance(self.cohort, float):
+            return max(1, math.ceil(self.cohort * connected - _ROUNDING))
+        return min(self.cohort, connected)
+
+    def invited(self, connected: int) -> int:
+        """Clients asked to take part, so that `goal` of them are likely to answer."""
+        return min(connected, math.ceil(self.goal(connected) * self.over_select - _ROUNDING))
+
+    def needed(self, goal: int) -> int:
+        """Updates without which a round that wanted `goal` of them is abandoned.
+
+        A whole number is meant as it stands: it is not lowered to a smaller goal.
+        """
+        if isinstance(self.quorum, float):
+            return max(1, math.ceil(self.quorum * goal - _ROUNDING))
+        return self.quorum
+
+
+class Model(BaseModel):
+    """What is trained: an own model (`app`) or a listed one (`name`)."""
+
+    model_config = STRICT
+
+    app: App = Field(default="", description="File and name of the client that holds the own model.")
+    name: Literal["", "mlp", "cnn", "logistic"] = Field(
+        default="", description="Listed model; its shapes follow the data."
+    )
+    init: str = Field(
+        default="", description="safetensors file with starting weights; empty = fresh weights from the seed."
+    )
+    keep_last: int = Field(default=3, ge=1, description="Newest versions of the model that are kept on disk.")
+    keep_best: bool = Field(default=True, description="Keep the best version as well, however old.")
+
+
+class Data(BaseModel):
+    """The server's own evaluation data, and the shapes of a listed model."""
+
+    model_config = STRICT
+
+    name: Literal["", "digits", "fashion-mnist"] = Field(
+        default="", description="Listed data set; needed with model.name."
+    )
+    data_dir: str = Field(default="", description="Folder of its files; empty = where they are usually found.")
+
+
+class Aggregate(BaseModel):
+    """How updates become one."""
+
+    model_config = STRICT
+
+    weighting: Literal["examples", "uniform"] = Field(
+        default="examples", description="Weight of an update: its number of examples, or the same for each client."
+    )
+
+
+class Optimize(BaseModel):
+    """How the server steps along the combined update."""
+
+    model_config = STRICT
+
+    rule: Literal["sgd"] = Field(default="sgd", description='Server optimizer; "sgd" with lr 1.0 is FedAvg.')
+    lr: float = Field(default=1.0, gt=0, description="Server learning rate.")
+
+
+class Privacy(BaseModel):
+    """What the server learns about one client."""
+
+    model_config = STRICT
+
+    server_sees: Literal["updates"] = Field(
+        default="updates", description="What reaches the server of a single client: its whole update."
+    )
+
+
+class Codec(BaseModel):
+    """How updates are encoded on the way up."""
+
+    model_config = STRICT
+
+    name: Literal["identity"] = Field(default="identity", description="Encoding of updates: plain float32.")
+
+
+class Metrics(BaseModel):
+    """What /metrics says."""
+
+    model_config = STRICT
+
+    per_client: Literal["top", "all", "off"] = Field(
+        default="top", description="Series for single clients: the 20 that matter most, all (200 at most), or none."
+    )
+
+
+class Identity(BaseModel):
+    """How long credentials live."""
+
+    model_config = STRICT
+
+    certificate_days: int = Field(
+        default=7, ge=1, le=825, description="Life of a certificate; renewed at two thirds of it."
+    )
+    token_hours: int = Field(default=24, ge=1, le=8760, description="Time within which an invitation must be used.")
+
+
+class FederationConfig(Document):
+    """All of fed.toml."""
+
+    FILE: ClassVar[str] = "fed.toml"
+    MADE_BY: ClassVar[str] = "roughfed init"
+    ABOUT: ClassVar[str] = "Settings of the federation, read by the server"
+
+    federation: Federation = Federation()
+    server: Server = Server()
+    round: Round = Round()
+    model: Model = Model()
+    data: Data = Data()
+    trainer: TrainerSettings = TrainerSettings()
+    aggregate: Aggregate = Aggregate()
+    optimize: Optimize = Optimize()
+    privacy: Privacy = Privacy()
+    codec: Codec = Codec()
+    metrics: Metrics = Metrics()
+    identity: Identity = Identity()

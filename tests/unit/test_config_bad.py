@@ -1,0 +1,106 @@
+"""A corpus of bad files: each is answered with file, key, cause and cure, in our words."""
+
+from pathlib import Path
+
+import pytest
+
+from roughfed.config import SettingsRefused, check_client, check_federation, load_client, load_federation
+from roughfed.errors import ConfigError, NotBuiltYet
+
+CORPUS = sorted((Path(__file__).parent / "bad_configs").glob("*.toml"))
+PLANNED = [p for p in CORPUS if "planned" in p.stem or "scenario" in p.stem]
+JARGON = ("Input should", "Traceback", "pydantic", "validation error", "type=", "Extra inputs", "NoneType")
+
+
+def load_and_check(source: Path, folder: Path) -> None:
+    """Put the file where it belongs, load it, check it."""
+    is_client = source.name.startswith("client-")
+    (folder / ("client.toml" if is_client else "fed.toml")).write_bytes(source.read_bytes())
+    if is_client:
+        check_client(load_client(folder, {}))
+    else:
+        check_federation(load_federation(folder, {}))
+
+
+def test_the_corpus_is_there() -> None:
+    assert len(CORPUS) >= 30
+
+
+@pytest.mark.parametrize("source", CORPUS, ids=lambda p: p.stem)
+def test_bad_file_is_answered(source: Path, tmp_path: Path) -> None:
+    expected = source.read_text().splitlines()[0].removeprefix("# expect: ")
+    key, cause, cure = (part.strip() for part in expected.split(" | "))
+
+    with pytest.raises(ConfigError) as caught:
+        load_and_check(source, tmp_path)
+
+    error = caught.value
+    assert error.key == key.removeprefix("-")
+    assert cause in error.cause
+    assert cure in error.cure
+    name = "client.toml" if source.name.startswith("client-") else "fed.toml"
+    assert name in error.file
+    text = f"{error} {error.cure}"
+    assert not [word for word in JARGON if word in text]
+    assert error.cause.endswith(".")
+    assert error.cure.endswith(".")
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("source", PLANNED, ids=lambda p: p.stem)
+def test_planned_settings_are_not_built_yet(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotBuiltYet):
+        load_and_check(source, tmp_path)
+
+
+def test_the_line_of_the_key_is_named(tmp_path: Path) -> None:
+    (tmp_path / "fed.toml").write_text('[server]\nport = 1\n\n[round]\n# a comment\nrounds = 3\n"deadline" = "x"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_federation(tmp_path, {})
+    assert caught.value.file == f"{tmp_path / 'fed.toml'}:7"
+
+
+@pytest.mark.parametrize("text", ["round = {rounds = 0}\n", "round.rounds = 0\n"])
+def test_the_line_is_found_in_every_spelling(tmp_path: Path, text: str) -> None:
+    (tmp_path / "fed.toml").write_text(f"# one\n{text}")
+    with pytest.raises(ConfigError) as caught:
+        load_federation(tmp_path, {})
+    assert (caught.value.key, caught.value.file) == ("round.rounds", f"{tmp_path / 'fed.toml'}:2")
+
+
+def test_all_problems_are_reported_together_and_sorted(tmp_path: Path) -> None:
+    (tmp_path / "fed.toml").write_text('[round]\nrounds = 0\ncohrt = 3\n[defence]\nf = 1\n[trainer]\nlr = "x"\n')
+    with pytest.raises(SettingsRefused) as caught:
+        load_federation(tmp_path, {"ROUGHFED_ROUND__QUORUM": "-1"}, overrides={"server.port": "x"})
+    error = caught.value
+    keys = ["round.rounds", "round.cohrt", "defence", "trainer.lr", "round.quorum", "server.port"]
+    assert [p.key for p in error.problems] == keys
+    assert not isinstance(error, NotBuiltYet)  # only one of them waits for a later version
+    assert all(p.sentence in str(error) for p in error.problems)
+    assert str(error).index("cohrt") < str(error).index("trainer.lr")
+
+
+def test_conflicts_are_reported_together(tmp_path: Path) -> None:
+    (tmp_path / "fed.toml").write_text("[server]\nport = 9464\n[round]\nover_select = 1.5\n")
+    with pytest.raises(SettingsRefused) as caught:
+        check_federation(load_federation(tmp_path, {}))
+    assert {p.key for p in caught.value.problems} == {"server.port", "round.over_select", "model.app"}
+
+
+def test_missing_file_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file") as caught:
+        load_client(tmp_path, {})
+    assert "roughfed join" in caught.value.cure
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "fed.toml").write_bytes(b"[round]\nrounds = \xff\n")
+    with pytest.raises(ConfigError, match="not UTF-8") as caught:
+        load_federation(tmp_path, {})
+    assert caught.value.file.endswith("fed.toml:2")
+
+
+def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "fed.toml").mkdir()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_federation(tmp_path, {})

@@ -1,0 +1,81 @@
+"""The settings themselves: numbers of a round, and whose learning settings win."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from roughfed.config import ClientConfig, FederationConfig, effective_trainer
+from roughfed.config.client import ClientTrainer
+from roughfed.config.federation import Round
+from roughfed.config.trainer import TrainerSettings
+from roughfed.errors import RemoteProtocolError
+
+
+@pytest.mark.parametrize(
+    ("settings", "connected", "goal", "invited", "needed"),
+    [
+        ({}, 5, 5, 5, 4),
+        ({"cohort": 0.1, "quorum": 1.0}, 30, 3, 3, 3),  # 0.1 * 30 is a little more than 3 in floats
+        ({"cohort": 0.1, "quorum": 1.0}, 31, 4, 4, 4),
+        ({"cohort": 4, "over_select": 1.3}, 10, 4, 6, 4),
+        ({"cohort": 4, "over_select": 1.3}, 5, 4, 5, 4),
+        ({"cohort": 4, "over_select": 2.0, "quorum": 3}, 3, 3, 3, 3),
+        ({"quorum": 1}, 8, 8, 8, 1),
+        ({"quorum": 1.0}, 8, 8, 8, 8),
+        ({"cohort": 0.2, "quorum": 5, "min_clients": 5}, 10, 2, 2, 5),
+    ],
+)
+def test_numbers_of_a_round(settings: dict[str, float], connected: int, goal: int, invited: int, needed: int) -> None:
+    r = Round.model_validate(settings)
+    assert (r.goal(connected), r.invited(connected), r.needed(goal)) == (goal, invited, needed)
+
+
+@given(
+    n=st.integers(1, 500),
+    cohort=st.one_of(st.integers(0, 600), st.floats(0.001, 0.999)),
+    over_select=st.floats(1, 2),
+    quorum=st.floats(0.001, 1.0),
+)
+def test_a_round_asks_no_more_than_are_there_and_needs_no_more_than_it_wants(n, cohort, over_select, quorum) -> None:
+    r = Round(cohort=cohort, over_select=over_select, quorum=quorum)
+    assert 1 <= r.needed(r.goal(n)) <= r.goal(n) <= r.invited(n) <= n
+
+
+def test_settings_are_frozen_and_closed() -> None:
+    config = FederationConfig()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.round.rounds = 3  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(ValidationError):
+        Round(rouns=3)  # pyright: ignore[reportCallIssue]
+
+
+def test_the_job_wins() -> None:
+    got = effective_trainer({"lr": 0.2, "epochs": 3}, ClientConfig())
+    assert got == TrainerSettings(lr=0.2, epochs=3).model_dump()
+
+
+def test_local_settings_win_where_they_are_written() -> None:
+    mine = ClientConfig(trainer=ClientTrainer(local=True, lr=0.01))
+    got = effective_trainer({"lr": 0.2, "epochs": 3}, mine)
+    assert got == TrainerSettings(lr=0.01, epochs=3).model_dump()
+
+
+def test_without_local_they_do_not() -> None:
+    mine = ClientConfig(trainer=ClientTrainer(lr=0.01))
+    assert effective_trainer({"lr": 0.2}, mine)["lr"] == 0.2
+
+
+def test_the_servers_settings_travel_whole() -> None:
+    sent = FederationConfig(trainer=TrainerSettings(lr=0.3, batch_size=8)).trainer.model_dump()
+    assert effective_trainer(sent, ClientConfig()) == sent
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [({"sampler": "x"}, "trainer.sampler: It is not a setting."), ({"lr": -1}, "trainer.lr: -1 is too small.")],
+)
+def test_a_bad_job_is_refused(job: dict[str, object], said: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=said) as caught:
+        effective_trainer(job, ClientConfig())
+    assert caught.value.reason == "job"
