@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
 from roughfed.config.planned import planned_key, planned_value
-from roughfed.config.problems import Problem, nearest, refusal, translate
+from roughfed.config.problems import Problem, cure_for, nearest, refusal, translate
 from roughfed.config.schema import Key, keys_of, tables_of
 from roughfed.config.sources import Setting, from_env, from_file, from_flags
 from roughfed.config.values import Document, show
@@ -71,8 +71,13 @@ def build(model: type[D], settings: Mapping[str, Setting]) -> D:
         for dotted, s in known.items()
         if (sentence := planned_value(dotted, s.value))
     ]
+    problems += [
+        Problem(s.origin, dotted, "The number is too long.", cure_for(s.value, keys[dotted]))
+        for dotted, s in known.items()
+        if isinstance(s.value, int) and s.value.bit_length() > 63  # more than TOML promises, and than the wire carries
+    ]
     named = {p.key for p in problems}
-    problems += [p for p in _mistyped(model, known) if p.key not in named]
+    problems += _mistyped(model, {dotted: s for dotted, s in known.items() if dotted not in named})
     if problems:
         raise refusal(problems)
     document = model.model_validate(_nested(known))

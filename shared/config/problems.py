@@ -94,7 +94,7 @@ def translate(error: ValidationError, keys: Mapping[str, Key]) -> Iterator[tuple
         if detail["type"] == "setting":
             yield dotted, str(context["cause"]), str(context["cure"])
         elif key := keys.get(dotted):
-            yield dotted, _cause(detail["type"], detail["input"], key), _cure(detail["input"], key)
+            yield dotted, _cause(detail["type"], detail["input"], key), cure_for(detail["input"], key)
         else:
             yield dotted, "It is not a setting.", f"Remove {dotted}."
 
@@ -111,7 +111,8 @@ def _cause(kind: str, value: object, key: Key) -> str:
     return f"{show(value)} has the wrong type."
 
 
-def _cure(value: object, key: Key) -> str:
+def cure_for(value: object, key: Key) -> str:
+    """What to write instead of a value of the wrong type or size."""
     meant = nearest(value, key.choices) if isinstance(value, str) else ""
     wanted = " or ".join(show(c) for c in key.choices if c) if key.choices else key.noun
     article = "a " if wanted.startswith(_COUNTABLE) else ""

@@ -84,7 +84,7 @@ class Key:
             return text
         try:
             document = tomllib.loads(f"value = {text.lower() if annotation is bool else text}")
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             return text
         return document["value"] if len(document) == 1 else text
 

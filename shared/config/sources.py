@@ -52,10 +52,13 @@ def from_file(path: Path, tables: Mapping[str, object], *, made_by: str) -> dict
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _not_toml(path, text, str(error)) from None
+    except (ValueError, RecursionError):  # an integer of thousands of digits; lists thousands deep
+        cause = "The file holds a number or a nesting that is far too long."
+        raise ConfigError(cause, file=str(path), cure="Remove it.") from None
     lines = _lines(text)
     settings: dict[str, Setting] = {}
     for name, content in document.items():
-        rows: Mapping[str, object] = {name: content}
+        rows: Mapping[str, object] = {f'"{name}"' if "." in name else name: content}  # "a.b" is no key b of [a]
         if name in tables and isinstance(content, dict):
             rows = {f"{name}.{key}": value for key, value in cast("dict[str, object]", content).items()}
         for dotted, value in rows.items():

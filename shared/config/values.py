@@ -18,9 +18,9 @@ from pydantic_core import PydanticCustomError
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 NAME = re.compile(r"[a-z0-9-]{1,63}")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smh]?)")
+_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*([smh]?)")
 _DURATION_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
-_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|TiB)?")
+_SIZE = re.compile(r"(\d{1,18})\s*(B|KiB|MiB|GiB|TiB)?")
 _SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _ADDRESS = re.compile(r"(?:\[[0-9a-fA-F:.%\w]+\]|[^\s:\[\]/@#]+):(\d{1,5})")
 _APP = re.compile(r"[^:]+\.py:[A-Za-z_]\w*")
@@ -86,6 +86,8 @@ def show(value: object) -> str:
             return "a table"
         case list() | tuple():
             return "[" + ", ".join(map(show, value)) + "]"  # pyright: ignore[reportUnknownArgumentType]
+        case int() if value.bit_length() > 128:
+            return "a very long number"
         case float() if value.is_integer() and abs(value) < 1e15:
             return f"{value:.1f}"
         case _:

@@ -1,10 +1,21 @@
 """A corpus of bad files: each is answered with file, key, cause and cure, in our words."""
 
+import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from roughfed.config import SettingsRefused, check_client, check_federation, load_client, load_federation
+from roughfed.config import (
+    FederationConfig,
+    SettingsRefused,
+    check_client,
+    check_federation,
+    load_client,
+    load_federation,
+)
+from roughfed.config.schema import keys_of
 from roughfed.errors import ConfigError, NotBuiltYet
 
 CORPUS = sorted((Path(__file__).parent / "bad_configs").glob("*.toml"))
@@ -85,6 +96,51 @@ def test_conflicts_are_reported_together(tmp_path: Path) -> None:
     with pytest.raises(SettingsRefused) as caught:
         check_federation(load_federation(tmp_path, {}))
     assert {p.key for p in caught.value.problems} == {"server.port", "round.over_select", "model.app"}
+
+
+KEYS = st.sampled_from([*keys_of(FederationConfig), "round.x", "rounds", "defence.rule", "a.b.c", '"round.rounds"'])
+VALUES = st.one_of(
+    st.integers(-(10**25), 10**25).map(str),
+    st.integers(0, 10**400).map(hex),
+    st.floats().map(repr),
+    st.text(max_size=8).map(json.dumps),
+    st.sampled_from(["true", "[]", "[[1], {a = 1}]", "{}", "1979-05-27", "07:32:00", "nan", '"""\na\n"""', "9" * 5000]),
+)
+
+
+def refusal(folder: Path, env: dict[str, str], overrides: dict[str, str]) -> ConfigError | None:
+    """The error that loading ends with, if it is one of ours; any other is raised."""
+    try:
+        load_federation(folder, env, overrides=overrides)
+    except ConfigError as error:
+        return error
+    return None
+
+
+@given(lines=st.lists(st.one_of(st.tuples(KEYS, VALUES).map(" = ".join), st.text(max_size=20)), max_size=4))
+def test_no_file_breaks_the_loader(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("config")
+    (folder / "fed.toml").write_text("\n".join(lines), encoding="utf-8", errors="replace")
+    error = refusal(folder, {}, {})
+    assert error is None or (error.cause and error.cure)
+
+
+@given(key=KEYS, text=st.one_of(VALUES, st.text()))
+def test_no_flag_and_no_variable_breaks_the_loader(
+    tmp_path_factory: pytest.TempPathFactory, key: str, text: str
+) -> None:
+    folder = tmp_path_factory.mktemp("config")
+    (folder / "fed.toml").touch()
+    variable = f"ROUGHFED_{key.replace('.', '__', 1)}".upper()
+    for env, overrides in (({variable: text}, {}), ({}, {key: text})):
+        error = refusal(folder, env, overrides)
+        assert error is None or key in str(error) or variable in str(error)
+
+
+def test_a_quoted_dotted_key_is_not_a_setting(tmp_path: Path) -> None:
+    (tmp_path / "fed.toml").write_text('"round.rounds" = 3\n')
+    with pytest.raises(SettingsRefused, match="no setting"):
+        load_federation(tmp_path, {})
 
 
 def test_missing_file_names_the_command(tmp_path: Path) -> None:
