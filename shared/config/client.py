@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
@@ -148,6 +149,9 @@ class ClientConfig(Document):
     http: Http = Http()
 
 
+NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
 class _Job(BaseModel):
     """The job's learning settings in the shape of a document, so that its keys have the names people know."""
 
@@ -155,12 +159,16 @@ class _Job(BaseModel):
     trainer: TrainerSettings
 
 
-def effective_trainer(job_settings: Mapping[str, object], client_config: ClientConfig) -> dict[str, object]:
+def effective_trainer(
+    job_settings: Mapping[str, object], client_config: ClientConfig, *, app_settings: Mapping[str, object] = NOTHING
+) -> dict[str, object]:
     """The learning settings that a client trains with.
 
     Args:
         job_settings: `Job.trainer`, from the server; a key that is missing has its default.
         client_config: this client's settings; those it sets itself beat the job's if `trainer.local` is true.
+        app_settings: the own app's settings (`Client(..., lr=0.1)`), checked by the trainer; with `trainer.local` they
+            beat the job's, and client.toml beats them.
 
     Returns:
         every learning setting by its name in [trainer], without `local`.
@@ -176,5 +184,6 @@ def effective_trainer(job_settings: Mapping[str, object], client_config: ClientC
     effective = job.trainer.model_dump()
     mine = client_config.trainer
     if mine.local:
+        effective |= app_settings
         effective |= mine.model_dump(include=mine.model_fields_set - {"local"})
     return effective

@@ -61,6 +61,14 @@ def test_local_settings_win_where_they_are_written() -> None:
     assert got == TrainerSettings(lr=0.01, epochs=3).model_dump()
 
 
+def test_the_apps_settings_stand_between_the_file_and_the_job() -> None:
+    app = {"lr": 0.5, "momentum": 0.0}
+    mine = ClientConfig(trainer=ClientTrainer(local=True, lr=0.01))
+    got = effective_trainer({"lr": 0.2, "epochs": 3}, mine, app_settings=app)
+    assert got == TrainerSettings(lr=0.01, epochs=3, momentum=0.0).model_dump()
+    assert effective_trainer({"lr": 0.2}, ClientConfig(), app_settings=app)["lr"] == 0.2
+
+
 def test_without_local_they_do_not() -> None:
     mine = ClientConfig(trainer=ClientTrainer(lr=0.01))
     assert effective_trainer({"lr": 0.2}, mine)["lr"] == 0.2
