@@ -20,7 +20,7 @@ STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=Fals
 NAME = re.compile(r"[a-z0-9-]{1,63}")
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*([smh]?)")
 _DURATION_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
-_SIZE = re.compile(r"(\d{1,18})\s*(B|KiB|MiB|GiB|TiB)?")
+_SIZE = re.compile(r"(\d{1,19})\s*(B|KiB|MiB|GiB|TiB)?")
 _SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _ADDRESS = re.compile(r"(?:\[[0-9a-fA-F:.%\w]+\]|[^\s:\[\]/@#]+):(\d{1,5})")
 _APP = re.compile(r"[^:]+\.py:[A-Za-z_]\w*")
@@ -133,7 +133,7 @@ def size_bytes(value: object) -> int:
     """Parse a size: "512 MiB", "8 GiB" or a number of bytes."""
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         value = int(match[1]) * _SIZE_UNITS[match[2] or "B"]
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 63:
         return value
     refuse(f"{show(value)} is not a size.", 'Write "512 MiB", "8 GiB" or a number of bytes, more than 0.')
 

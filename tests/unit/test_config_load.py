@@ -221,3 +221,10 @@ def test_import_is_light() -> None:
     spent, *heavy = done.stdout.split()
     assert not heavy
     assert float(spent) < 1.0  # 0.15 s on a calm machine
+
+
+@pytest.mark.parametrize("text", ["0", "-1 B", "9999999 TiB", "1 PB", "1.5 GiB", ""])
+def test_sizes_that_are_none(tmp_path: Path, text: str) -> None:
+    write(tmp_path, "", "client.toml")
+    with pytest.raises(ConfigError, match="is not a size"):
+        load_client(tmp_path, {}, overrides={"policy.max_model_bytes": text})
