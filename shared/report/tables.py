@@ -1,0 +1,124 @@
+"""Tables and key figures of the page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
+
+from roughfed.report.scale import number, percent, seconds, size
+from roughfed.report.summary import RunSummary, last_known, per_client_round
+from roughfed.report.svg import safe
+
+MAX_ROWS = 300  # a page must stay a page; the JSON summary has everything
+UNKNOWN = "–"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = ()) -> str:
+    """A table of texts, which are escaped; `numeric` columns are set flush right; a long table is cut and says so."""
+    top = "".join(_cell("th", title, i in numeric) for i, title in enumerate(head))
+    lines = ["".join(_cell("td", cell, i in numeric) for i, cell in enumerate(row)) for row in rows[:MAX_ROWS]]
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    left = len(rows) - MAX_ROWS
+    more = f'<p class="note">and {left:,} more rows, in the summary file</p>' if left > 0 else ""
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>{more}'
+
+
+def key_figures(run: RunSummary) -> list[tuple[str, str, str]]:
+    """(label, value, note) of the strip at the top."""
+    accuracy = last_known(r.accuracy for r in run.rounds)
+    balanced = last_known(r.balanced_accuracy for r in run.rounds)
+    committed = sum(r.outcome == "committed" for r in run.rounds)
+    round_seconds = sorted(r.seconds for r in run.rounds)
+    median = seconds(round_seconds[len(round_seconds) // 2]) if round_seconds else UNKNOWN
+    up = per_client_round((r.upload_bytes for r in run.rounds), run.rounds)
+    down = per_client_round((r.download_bytes for r in run.rounds), run.rounds)
+    return [
+        ("Accuracy", percent(accuracy) if accuracy is not None else UNKNOWN, "last measured"),
+        ("Balanced accuracy", percent(balanced) if balanced is not None else UNKNOWN, _worst_class(run)),
+        ("Rounds", str(committed), f"committed, of {len(run.rounds)}"),
+        ("Clients", number(run.clients), _participation(run)),
+        ("Time", seconds(run.seconds_total) if run.seconds_total is not None else UNKNOWN, f"a round: {median}"),
+        ("Up, client and round", size(up) if up is not None else UNKNOWN, _against_float32(up, run)),
+        ("Down, client and round", size(down) if down is not None else UNKNOWN, _against_float32(down, run)),
+        ("Parameters", number(run.parameters), f"{size(run.float32_bytes)} as float32"),
+    ]
+
+
+def losses_table(run: RunSummary) -> str:
+    """Every exclusion, dropout and lost round with its reason; a sentence when there was none."""
+    rows: list[tuple[str, str, str, str]] = []
+    for r in run.rounds:
+        rows += [(str(r.round), name, "excluded", reason) for name, reason in r.excluded]
+        rows += [(str(r.round), name, "dropped out", "sent nothing in time") for name in r.dropped]
+        if r.outcome != "committed":
+            rows.append((str(r.round), "all", "round lost", r.outcome))
+    if not rows:
+        return '<p class="note">Nobody dropped out, nobody was excluded, and no round was lost.</p>'
+    count = Counter((what, reason) for _, _, what, reason in rows)
+    chips = "".join(
+        f"<li>{safe(what)}: {safe(reason)} <b>{n:,}</b></li>" for (what, reason), n in count.most_common(12)
+    )
+    listed = table(("round", "client", "what", "reason"), rows, numeric=(0,))
+    opened = ' open="open"' if len(rows) <= 12 else ""
+    return (
+        f'<ul class="chips">{chips}</ul><details{opened}><summary>Each of the {len(rows):,}</summary>{listed}</details>'
+    )
+
+
+def rounds_table(run: RunSummary) -> str:
+    """The figures of each round."""
+    head = ("round", "outcome", "accuracy", "balanced", "loss", "time", "counted", "up", "down")
+    rows = [
+        (
+            str(r.round),
+            r.outcome,
+            percent(r.accuracy) if r.accuracy is not None else UNKNOWN,
+            percent(r.balanced_accuracy) if r.balanced_accuracy is not None else UNKNOWN,
+            f"{r.loss:.4g}" if r.loss is not None else UNKNOWN,
+            seconds(r.seconds),
+            f"{len(r.accepted)} of {len(r.participants)}",
+            size(r.upload_bytes),
+            size(r.download_bytes),
+        )
+        for r in run.rounds
+    ]
+    return table(head, rows, numeric=(0, 2, 3, 4, 5, 6, 7, 8))
+
+
+def config_table(config: Mapping[str, object]) -> str:
+    """The settings, with dotted keys as in the environment and in errors."""
+    rows = list(_flatten(config, ""))
+    return table(("setting", "value"), rows) if rows else '<p class="note">not recorded</p>'
+
+
+def _flatten(settings: Mapping[str, object], prefix: str) -> Iterator[tuple[str, str]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(cast("Mapping[str, object]", value), f"{prefix}{key}.")
+        elif isinstance(value, bool):
+            yield f"{prefix}{key}", str(value).lower()
+        else:
+            yield f"{prefix}{key}", UNKNOWN if value is None else str(value)
+
+
+def _cell(tag: str, content: str, right: bool) -> str:
+    return f'<{tag} class="n">{safe(content)}</{tag}>' if right else f"<{tag}>{safe(content)}</{tag}>"
+
+
+def _worst_class(run: RunSummary) -> str:
+    last = next((r.class_accuracy for r in reversed(run.rounds) if r.class_accuracy), None) or []
+    known = [v for v in last if v is not None]
+    return f"worst class: {percent(min(known))}" if known else "mean over the classes"
+
+
+def _participation(run: RunSummary) -> str:
+    asked = sum(len(r.participants) for r in run.rounds)
+    counted = sum(len(r.accepted) for r in run.rounds)
+    return f"{percent(counted / asked)} of updates counted" if asked else "nobody was asked"
+
+
+def _against_float32(amount: float | None, run: RunSummary) -> str:
+    if amount is None or not run.float32_bytes:
+        return "against float32"
+    return f"{amount / run.float32_bytes:.3g} x float32"

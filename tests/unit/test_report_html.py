@@ -1,0 +1,134 @@
+"""The page is well-formed, asks the network for nothing, and says what it does not know."""
+
+import re
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from roughfed.report.html import render
+from roughfed.report.summary import RoundSummary, RunSummary
+
+
+def one_round(number: int, names: list[str], **changes: object) -> RoundSummary:
+    values: dict[str, object] = {
+        "round": number,
+        "version": number,
+        "seconds": 1.25,
+        "phase_seconds": {"train": 1.0, "upload": 0.25},
+        "participants": names,
+        "accepted": names,
+        "upload_bytes": 400,
+        "download_bytes": 800,
+        "accuracy": 0.8 + number / 100,
+        "balanced_accuracy": 0.7 + number / 100,
+        "loss": 1 / number,
+        "class_accuracy": [0.5, 0.9],
+        "client_accuracy": dict.fromkeys(names, 0.75),
+    }
+    return RoundSummary(**values | changes)  # pyright: ignore[reportArgumentType]
+
+
+def a_run(names: list[str], rounds: list[RoundSummary], **changes: object) -> RunSummary:
+    values: dict[str, object] = {
+        "run": "kind-otter",
+        "scenario": "clean",
+        "server_sees": "updates",
+        "clients": len(names),
+        "parameters": 100,
+        "float32_bytes": 400,
+        "rounds": rounds,
+        "holdings": [[3, 4] for _ in names],
+        "client_names": names,
+        "config": {"data": {"alpha": 0.5}, "tls": True, "init": None},
+        "model_digest": "ab" * 32,
+        "seconds_total": 90.0,
+    }
+    return RunSummary(**values | changes)  # pyright: ignore[reportArgumentType]
+
+
+FEW = ["ann", "bob"]
+MANY = [f"client-{i}" for i in range(200)]
+RUNS = {
+    "usual": a_run(FEW, [one_round(n, FEW) for n in range(1, 6)]),
+    "one round": a_run(FEW, [one_round(1, FEW)]),
+    "no round": a_run(FEW, []),
+    "200 clients": a_run(MANY, [one_round(n, MANY) for n in range(1, 4)]),
+    "300 rounds": a_run(FEW, [one_round(n, FEW) for n in range(101, 401)]),
+    "nothing measured": RunSummary("r", "clean", "sums", 4, 10, 40, rounds=[RoundSummary(1, 1), RoundSummary(2, 1)]),
+    "diverged": a_run(FEW, [one_round(n, FEW, loss=float("nan"), accuracy=float("nan")) for n in (1, 2)]),
+    "hostile": a_run(
+        ["<script>alert(1)</script>", 'a&"b\0'], [one_round(1, ["<b>", "\u202ex"])], run="</title><script>"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_page_is_well_formed_and_self_contained(name: str) -> None:
+    page = render(RUNS[name])
+    root = ET.fromstring(page.encode())
+    tags = {element.tag.rpartition("}")[2] for element in root.iter()}
+    assert tags.isdisjoint({"script", "link", "img", "iframe", "object", "b/"})
+    foreign = page.replace('xmlns="http://www.w3.org/2000/svg"', "")
+    assert not re.search(r"https?://|//[a-z]|url\(|@import|\ssrc=|\shref=|javascript:", foreign)
+    assert len(page) < 1_000_000
+
+
+def words(page: str) -> str:
+    root = ET.fromstring(page.encode())
+    return " ".join(" ".join(root.itertext()).split())
+
+
+def test_the_page_says_the_key_figures() -> None:
+    text = words(render(RUNS["usual"]))
+    for figure in (
+        "85 %",
+        "75 %",
+        "worst class: 50 %",
+        "5 committed, of 5",
+        "1 min 30 s",
+        "200 B 0.5 x float32",
+        "ab" * 32,
+    ):
+        assert figure in text, figure
+    assert "data.alpha 0.5" in text
+    assert "tls true" in text
+
+
+def test_losses_are_named_with_their_reasons() -> None:
+    rounds = [
+        one_round(1, FEW, accepted=["ann"], excluded=[("bob", "norm-bound")]),
+        one_round(2, FEW, accepted=["ann"], dropped=["bob"]),
+        one_round(3, FEW, outcome="void", accepted=[]),
+    ]
+    text = words(render(a_run(FEW, rounds)))
+    assert "excluded: norm-bound 1" in text
+    assert "1 bob excluded norm-bound" in text
+    assert "2 bob dropped out sent nothing in time" in text
+    assert "3 all round lost void" in text
+    assert "2 committed, of 3" in text
+    assert "Nobody dropped out" not in text
+    assert "Nobody dropped out" in words(render(RUNS["usual"]))
+
+
+def test_what_was_not_measured_is_said() -> None:
+    text = words(render(RUNS["nothing measured"]))
+    assert "not measured" in text
+    assert "not known" in text
+    assert "nobody was asked" in text
+    assert "No round was finished" in words(render(RUNS["no round"]))
+
+
+def test_a_long_table_is_cut_and_says_so() -> None:
+    rounds = [one_round(n, MANY, dropped=MANY, accepted=[]) for n in (1, 2)]
+    assert "and 100 more rows" in words(render(a_run(MANY, rounds)))
+
+
+def test_names_are_shown_and_never_obeyed() -> None:
+    page = render(RUNS["hostile"])
+    assert "\u202e" not in page
+    assert "\0" not in page
+    assert "<script>alert(1)</script>" in words(page)
+
+
+def test_the_same_summary_gives_the_same_page() -> None:
+    assert render(RUNS["usual"]) == render(RUNS["usual"])
