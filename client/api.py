@@ -1,0 +1,179 @@
+"""`from roughfed import Client`: a data owner's model and data, and that is all.
+
+Importing this imports no torch: the agent, which holds the keys and the network, never sees the user's code. Only the
+trainer process does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from roughfed.errors import ConfigError
+
+TASKS = ("auto", "classification", "regression")
+
+_importing: ContextVar[bool] = ContextVar("roughfed_importing_app", default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a loop of your own gets to know.
+
+    Attributes:
+        number: of the round, from 1.
+        lr: learning rate of the job.
+        epochs: passes over the loader that the job asks for.
+        batch_size: of the loader (a DataLoader of your own keeps its own).
+        momentum: of the job's SGD.
+        weight_decay: of the job's SGD.
+        device: where model and batches are, for example `cuda:0`.
+        seed: torch, numpy and random are already seeded from it.
+    """
+
+    number: int
+    lr: float
+    epochs: int
+    batch_size: int
+    momentum: float
+    weight_decay: float
+    device: str
+    seed: int
+
+
+UserLoop = Callable[[Any, Any, Round], "Mapping[str, float] | None"]
+
+
+class Client:
+    """A model, its data, and how they take part in a federation.
+
+    It only records its arguments; nothing is built, loaded or connected until `run`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        train: Any,
+        test: Any = None,
+        *,
+        trainer: str = "plain",
+        task: str = "auto",
+        name: str | None = None,
+        **settings: float | str,
+    ) -> None:
+        """Record what takes part.
+
+        Args:
+            model: an nn.Module class or a function that gives a module (both called without arguments), or a module.
+            train: (x, y) arrays or tensors, a torch Dataset, a DataLoader (used as it is, with its own batch size and
+                order), a roughfed.data.Dataset, or a function that gives one of these, so that nothing heavy loads
+                before it is needed. None only for the worker beside the server, which evaluates.
+            test: the same, held out; None leaves the evaluation to others.
+            trainer: `plain` SGD, or the name of a loss.
+            task: `classification` (integer targets) or `regression` (float targets); `auto` looks at the targets.
+            name: for people; the model's class name by default.
+            settings: local learning settings (epochs, lr, batch_size, ...). They are used only where client.toml says
+                `trainer.local = true`; otherwise the job's settings, chosen at the server, win. The same holds for
+                `trainer`.
+
+        Raises:
+            ConfigError: an argument of a type that cannot work, or another task.
+        """
+        if not callable(model):
+            raise ConfigError(f"{_type(model)} is not a model", key="model", cure="give an nn.Module or its class")
+        _check_data(train, "train")
+        _check_data(test, "test")
+        if train is None and test is None:
+            raise ConfigError("there is no data", key="train")
+        if task not in TASKS:
+            raise ConfigError(f"the task {task!r} is not supported", key="task", cure=f"one of: {', '.join(TASKS)}")
+        self.model, self.train, self.test = model, train, test
+        self.trainer, self.task, self.name = trainer, task, name
+        self.settings: dict[str, float | str] = settings
+        self.loop: UserLoop | None = None
+
+    def fit(self, loop: UserLoop) -> UserLoop:
+        """Decorator: train with this function instead of the built-in loop; everything else stays.
+
+        It gets `(model, loader, round)`. The model holds the global weights; every `for x, y in loader` is one freshly
+        shuffled pass, on the device; what it returns (finite numbers by name, or None) goes into the report.
+        """
+        if self.loop is not None:
+            raise ConfigError("there are two @client.fit loops", key="fit")
+        self.loop = loop
+        return loop
+
+    def run(self, dir: str | os.PathLike[str] | None = None) -> None:
+        """Join the federation and take part until it ends. Does not return: this process becomes `roughfed join`.
+
+        In the trainer, which imports the same file, it returns at once: a script needs no `if __name__ == ...`.
+
+        Args:
+            dir: folder of client.toml and state/; the current one by default.
+
+        Raises:
+            ConfigError: not run from a file, or this Client has no name in it.
+        """
+        if _importing.get():
+            return
+        command = [sys.executable, "-m", "roughfed.deploy.cli", "join", "--app", self._place()]
+        if dir is not None:
+            command += ["--dir", os.fspath(dir)]
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execv(sys.executable, command)  # noqa: S606 no shell on purpose
+
+    def _place(self) -> str:
+        """FILE:NAME of this object in the running script."""
+        main = sys.modules["__main__"]
+        file = getattr(main, "__file__", None)
+        if file is None or not Path(file).is_file():
+            raise ConfigError(
+                "client.run() needs a file that the trainer process can import, and this is an interactive session: "
+                "save the code as my.py and start `python my.py`",
+                key="run",
+            )
+        for name, value in vars(main).items():
+            if value is self and not name.startswith("__"):
+                return f"{Path(file).resolve()}:{name}"
+        raise ConfigError(
+            f"this Client has no name at the top level of {file}, where the trainer process looks for it: "
+            "write `client = Client(...)` outside of functions, in the file that you start",
+            key="run",
+        )
+
+
+@contextmanager
+def importing_app() -> Iterator[None]:
+    """While the trainer imports an app, `run` returns at once."""
+    token = _importing.set(True)
+    try:
+        yield
+    finally:
+        _importing.reset(token)
+
+
+def _check_data(data: Any, key: str) -> None:
+    """Duck typing: torch may not be imported yet."""
+    if data is None or callable(data) or (hasattr(data, "x") and hasattr(data, "y")):
+        return
+    if isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(part, "shape") for part in data):
+        return
+    # A Dataset or a DataLoader; a lone array or tensor has no targets, a table of names no order.
+    loader = hasattr(data, "dataset") and hasattr(data, "__iter__")
+    listlike = hasattr(data, "__getitem__") and hasattr(data, "__len__") and not hasattr(data, "shape")
+    if loader or (listlike and not isinstance(data, str | bytes | Mapping | tuple | list)):
+        return
+    raise ConfigError(
+        f"{_type(data)} is not data", key=key, cure="give (x, y), a torch Dataset, a DataLoader or a function"
+    )
+
+
+def _type(value: object) -> str:
+    return type(value).__name__

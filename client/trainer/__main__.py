@@ -1,0 +1,75 @@
+"""`python -m roughfed.client.trainer --fd N (--app FILE:NAME | --builtin JSON) [--device D] [--threads T]`.
+
+Answers one request after the other until the parent closes the socket. Started by `roughfed.child`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from roughfed.client.trainer.link import Abandoned, Link, die_with_parent
+
+if TYPE_CHECKING:
+    from roughfed.client.trainer.operations import Operations
+
+
+def main() -> None:
+    """Serve until the end of file."""
+    arguments = _arguments()
+    die_with_parent()
+    faulthandler.enable()  # a crash in native code leaves its trace in the log
+    _limit_threads(arguments.threads)
+    link = Link(arguments.fd)
+    operations: Operations | None = None
+    while (request := link.receive()) is not None:
+        if operations is None:
+            operations = _operations(arguments, link)
+        answer = _answer(operations, request)
+        link.send(answer)
+        if "error" in answer and answer["error"]["fatal"]:
+            raise SystemExit(1)
+
+
+def _answer(operations: Operations, request: dict[str, Any]) -> dict[str, Any]:
+    from roughfed.client.trainer import faults
+
+    try:
+        return {"ok": operations.run(request["op"], request)}
+    except (Exception, SystemExit, Abandoned) as error:  # noqa: BLE001 the outer loop: everything goes to the parent
+        return {"error": faults.explain(error)}
+
+
+def _operations(arguments: argparse.Namespace, link: Link) -> Operations:
+    import torch
+
+    from roughfed.client.trainer.operations import Operations
+
+    torch.set_num_threads(arguments.threads)
+    builtin = json.loads(arguments.builtin) if arguments.builtin else None
+    return Operations(app=arguments.app, builtin=builtin, device=arguments.device, report=link.report)
+
+
+def _limit_threads(count: int) -> None:
+    """Before torch and numpy are loaded: they read these once. Spinning threads of several clients slow each other."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(count)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with this
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="roughfed.client.trainer", description=__doc__)
+    parser.add_argument("--fd", type=int, required=True, help="the inherited socket")
+    app = parser.add_mutually_exclusive_group(required=True)
+    app.add_argument("--app", help="FILE:NAME of a roughfed.Client")
+    app.add_argument("--builtin", help="JSON settings of the built-in app")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""The app's data as batches on the device. B is the batch, N the number of examples.
+
+Arrays and tensors are gathered by index, on the device when they fit there: no DataLoader, no copy a step.
+A user's Dataset gets a DataLoader; a user's DataLoader is used as it is, with its own batch size and order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from roughfed.errors import ConfigError
+from roughfed.rng import derive
+
+RESIDENT_SHARE = 0.5  # of the device's free memory; the rest is for activations
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Source(Protocol):
+    """Examples that can be walked through, in order or shuffled."""
+
+    num_examples: int
+    targets: Tensor | None  # all of them, where they are at hand
+
+    def epoch(self, batch_size: int, shuffle_seed: int | None) -> Iterator[Batch]:
+        """Batches (x [B, ...], y [B, ...]) on the device; in order when the seed is None."""
+        ...
+
+    def num_batches(self, batch_size: int) -> int:
+        """Batches in an epoch."""
+        ...
+
+
+class Arrays:
+    """Examples in two tensors."""
+
+    def __init__(self, x: Tensor, y: Tensor, device: torch.device) -> None:
+        """Keep x [N, ...] and y [N, ...], on the device when they fit."""
+        self.num_examples = len(x)
+        self._device = device
+        home = device if _fits(x.nbytes + y.nbytes, device) else torch.device("cpu")
+        self._x, self._y = x.to(home), y.to(home)
+        self.targets: Tensor | None = self._y
+
+    def epoch(self, batch_size: int, shuffle_seed: int | None) -> Iterator[Batch]:
+        """See Source. A shuffled last batch of one example is left out: BatchNorm cannot learn from it."""
+        order = None
+        if shuffle_seed is not None:  # on the CPU, so that every device sees the same order
+            order = torch.randperm(self.num_examples, generator=torch.Generator().manual_seed(shuffle_seed))
+            order = order.to(self._x.device)
+        for at in range(0, self._stop(batch_size, order is not None), batch_size):
+            where = slice(at, at + batch_size) if order is None else order[at : at + batch_size]
+            yield self._x[where].to(self._device), self._y[where].to(self._device)
+
+    def num_batches(self, batch_size: int) -> int:
+        """See Source."""
+        return -(-self._stop(batch_size, shuffled=True) // batch_size)
+
+    def _stop(self, batch_size: int, shuffled: bool) -> int:
+        lonely = shuffled and batch_size > 1 and self.num_examples > 1 and self.num_examples % batch_size == 1
+        return self.num_examples - lonely
+
+
+class Loaded:
+    """Examples behind a torch DataLoader."""
+
+    def __init__(self, source: Any, device: torch.device, dtype: torch.dtype) -> None:
+        """Keep a Dataset or a DataLoader; `dtype` is what float inputs are cast to."""
+        self._loader = source if isinstance(source, DataLoader) else None
+        self._dataset: Any = source.dataset if isinstance(source, DataLoader) else source
+        self._device, self._dtype = device, dtype
+        if not hasattr(self._dataset, "__len__"):
+            raise ConfigError("a data set without a length", key="data", cure="give a map-style Dataset")
+        self.num_examples = len(self._dataset)
+        self.targets: Tensor | None = None
+
+    def epoch(self, batch_size: int, shuffle_seed: int | None) -> Iterator[Batch]:
+        """See Source."""
+        for batch in self._loader_for(batch_size, shuffle_seed):
+            if not isinstance(batch, tuple | list) or len(batch) != 2 or not all(torch.is_tensor(t) for t in batch):
+                raise ConfigError(f"a batch is {_kind(batch)}, want (x, y)", key="data")
+            x, y = batch
+            yield cast_input(x, self._dtype).to(self._device), cast_target(y).to(self._device)
+
+    def num_batches(self, batch_size: int) -> int:
+        """See Source."""
+        return len(self._loader_for(batch_size, 0))
+
+    def _loader_for(self, batch_size: int, shuffle_seed: int | None) -> DataLoader[Any]:
+        if self._loader is not None:
+            if shuffle_seed is not None and self._loader.generator is not None:
+                self._loader.generator.manual_seed(shuffle_seed)
+            return self._loader
+        generator = torch.Generator().manual_seed(shuffle_seed or 0)
+        lonely = shuffle_seed is not None and batch_size > 1 and len(self._dataset) % batch_size == 1
+        drop_last = lonely and len(self._dataset) > 1
+        shuffle = shuffle_seed is not None
+        return DataLoader(self._dataset, batch_size, shuffle=shuffle, generator=generator, drop_last=drop_last)
+
+
+class TrainLoader:
+    """What the loop iterates over: every `iter` is one freshly shuffled epoch. Counts, reports, stops at the limit."""
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        batch_size: int,
+        seed: int,
+        epochs: int,
+        max_steps: int,
+        report: Callable[[float], None],
+    ) -> None:
+        """`report` gets the share done before each batch, and may raise to abandon the training."""
+        self.num_examples = source.num_examples
+        self.num_steps = 0
+        self._source, self._batch_size, self._seed, self._report = source, batch_size, seed, report
+        self._max_steps, self._epoch = max_steps, 0
+        planned = epochs * len(self)
+        self._planned = max(1, min(planned, max_steps) if max_steps else planned)
+
+    def __len__(self) -> int:
+        return self._source.num_batches(self._batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        seed = derive(self._seed, "shuffle", self._epoch)
+        self._epoch += 1
+        for batch in self._source.epoch(self._batch_size, seed):
+            self._report(self.num_steps / self._planned)
+            if self._max_steps and self.num_steps >= self._max_steps:
+                return
+            self.num_steps += 1
+            yield batch
+
+
+def open_source(given: Any, device: torch.device, dtype: torch.dtype) -> Source:
+    """Make a Source of what the app gave.
+
+    Args:
+        given: (x, y) arrays or tensors, an object with x and y (`roughfed.data.Dataset`), a torch Dataset, a
+            DataLoader, or a function that gives one of these.
+        device: where batches are wanted.
+        dtype: the model's float type; float inputs are cast to it.
+
+    Raises:
+        ConfigError: something else, or x and y differ in length, or there are no examples.
+    """
+    if callable(given) and not hasattr(given, "__len__"):
+        given = given()
+    pair = _pair(given)
+    if pair is not None:
+        x, y = cast_input(torch.as_tensor(pair[0]), dtype), cast_target(torch.as_tensor(pair[1]))
+        if len(x) != len(y):
+            raise ConfigError(f"{len(x)} inputs and {len(y)} targets", key="data")
+        source: Source = Arrays(x, y, device)
+    elif isinstance(given, DataLoader) or hasattr(given, "__getitem__"):
+        source = Loaded(given, device, dtype)
+    else:
+        raise ConfigError(f"data is {_kind(given)}", key="data", cure="give (x, y), a Dataset or a DataLoader")
+    if not source.num_examples:
+        raise ConfigError("there are no examples", key="data")
+    return source
+
+
+def _pair(given: Any) -> tuple[Any, Any] | None:
+    """The inputs and the targets, when they are at hand as arrays or tensors."""
+    if isinstance(given, TensorDataset):
+        given = given.tensors
+    if hasattr(given, "x") and hasattr(given, "y"):
+        return given.x, given.y
+    if isinstance(given, tuple | list) and len(given) == 2 and all(hasattr(part, "shape") for part in given):
+        return given[0], given[1]
+    return None
+
+
+def cast_input(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Float inputs in the model's float type (numpy's are float64 by default); integers are tokens and stay."""
+    return x.to(dtype) if x.is_floating_point() else x
+
+
+def cast_target(y: Tensor) -> Tensor:
+    """Class numbers as int64, measured values as float32."""
+    return y.to(torch.float32) if y.is_floating_point() else y.to(torch.int64)
+
+
+def _fits(size_bytes: int, device: torch.device) -> bool:
+    if device.type != "cuda":
+        return device.type == "cpu"
+    free, _ = torch.cuda.mem_get_info(device)
+    return size_bytes <= RESIDENT_SHARE * free
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return f"{type(value).__name__}({', '.join(type(part).__name__ for part in value)})"
+    return type(value).__name__

@@ -1,0 +1,183 @@
+"""What the trainer does on request: describe, initial, fit, evaluate."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from roughfed import params
+from roughfed.child import spec_rows
+from roughfed.client.api import Client
+from roughfed.client.apps import builtin as builtin_app
+from roughfed.client.trainer import device as devices
+from roughfed.client.trainer import loss
+from roughfed.client.trainer.data import Source, open_source
+from roughfed.client.trainer.evaluate import check_labels, evaluate
+from roughfed.client.trainer.load import load_app
+from roughfed.client.trainer.loop import Work, fit, seed_everything
+from roughfed.client.trainer.settings import TrainerSettings, known
+from roughfed.client.trainer.tensors import load_flat, map_flat, pieces, spec_of
+from roughfed.errors import ConfigError, NotBuiltYet
+from roughfed.types import Task
+
+Answer = dict[str, Any]
+
+
+class Operations:
+    """One app on one device. Loads lazily, so that a broken app is an answer and not a dead process."""
+
+    def __init__(
+        self, *, app: str | None, builtin: Mapping[str, Any] | None, device: str, report: Callable[[float], None]
+    ) -> None:
+        """Keep the names of what to load.
+
+        Args:
+            app: FILE:NAME of the user's Client, or else
+            builtin: settings of the built-in app.
+            device: see `device.choose`.
+            report: gets the share done of the current request.
+        """
+        self._app, self._builtin, self._device_name, self._report = app, builtin, device, report
+
+    def run(self, op: str, arguments: Mapping[str, Any]) -> Answer:
+        """Do one thing; `arguments` may hold more than the operation takes (its id).
+
+        Raises:
+            ConfigError: no such operation.
+        """
+        table: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
+            "describe": self._describe,
+            "initial": self._initial,
+            "fit": self._fit,
+            "evaluate": self._evaluate,
+        }
+        return table[known(op, table, key="op")](arguments)
+
+    def _describe(self, _: Mapping[str, Any]) -> Answer:
+        """Build everything, and run the model on two examples: what does not fit together shows here, at join."""
+        client, model = self._client, self._model
+        spec = spec_of(model)
+        local = self._local_settings()
+        return {
+            "spec": spec_rows(spec),
+            "task": self._task,
+            "num_train": self._train.num_examples if self._train else 0,
+            "num_test": self._test.num_examples if self._test else 0,
+            "num_classes": self._try_model(),
+            "device": str(self._device),
+            "name": client.name or type(model).__name__,
+            "settings": local,
+        }
+
+    def _initial(self, arguments: Mapping[str, Any]) -> Answer:
+        """Write fresh seeded weights as a model file."""
+        seed_everything(arguments["seed"])
+        model = self._fresh_model()
+        return {"digest": params.write_model(Path(arguments["path"]), spec_of(model), pieces(model)).hex()}
+
+    def _fit(self, arguments: Mapping[str, Any]) -> Answer:
+        """Train from a model file."""
+        if self._train is None:
+            raise ConfigError("this app has no training data", key="train")
+        work = Work(
+            params=Path(arguments["params"]),
+            delta=Path(arguments["delta"]),
+            settings=TrainerSettings.parse(arguments["settings"]),
+            seed=arguments["seed"],
+            round=arguments["round"],
+        )
+        row = loss.choose(work.settings.loss, self._task)
+        return asdict(fit(self._model, self._train, work, learn=self._client.loop or row, report=self._report))
+
+    def _evaluate(self, arguments: Mapping[str, Any]) -> Answer:
+        """Evaluate a model file on the held-out data."""
+        if self._test is None:
+            raise ConfigError("this app has no held-out data", key="test")
+        spec = spec_of(self._model)
+        load_flat(self._model, spec, map_flat(Path(arguments["params"]), spec))
+        return asdict(evaluate(self._model, self._test, self._task, report=self._report))
+
+    @cached_property
+    def _device(self) -> torch.device:
+        return devices.choose(self._device_name)
+
+    @cached_property
+    def _client(self) -> Client:
+        return load_app(self._app or "") if self._builtin is None else builtin_app(self._builtin)
+
+    @cached_property
+    def _model(self) -> nn.Module:
+        device = self._device  # first: refused before anything heavy is loaded
+        seed_everything(0)  # the weights come from the server; what else is random must survive a restart
+        return self._fresh_model().to(device)
+
+    def _fresh_model(self) -> nn.Module:
+        given = self._client.model
+        model = copy.deepcopy(given) if isinstance(given, nn.Module) else given()
+        if not isinstance(model, nn.Module):
+            raise ConfigError(f"model gave {type(model).__name__}, want a torch.nn.Module", key="model")
+        return model
+
+    @cached_property
+    def _train(self) -> Source | None:
+        return self._source(self._client.train)
+
+    @cached_property
+    def _test(self) -> Source | None:
+        return self._source(self._client.test)
+
+    def _source(self, given: object) -> Source | None:
+        if given is None:
+            return None
+        floats = (p.dtype for p in self._model.parameters() if p.is_floating_point())
+        return open_source(given, self._device, next(floats, torch.float32))
+
+    @cached_property
+    def _first_batch(self) -> tuple[Tensor, Tensor]:
+        source = self._train or self._test
+        if source is None:
+            raise ConfigError("the app has no data at all", key="train")
+        x, y = next(iter(source.epoch(2, None)))
+        return x[:2], y[:2]
+
+    @cached_property
+    def _task(self) -> Task:
+        _, y = self._first_batch
+        if self._client.task == "auto":
+            return "regression" if y.is_floating_point() else "classification"
+        return cast(Task, self._client.task)
+
+    @torch.inference_mode()
+    def _try_model(self) -> int:
+        """Number of classes; 0 for regression."""
+        x, y = self._first_batch
+        self._model.eval()
+        output = self._model(x)
+        if self._task == "regression":
+            loss.LOSSES["mse"].function(output, y)
+            return 0
+        if y.is_floating_point() or y.dim() != 1 or output.dim() != 2:
+            shapes = f"targets {y.dtype} {tuple(y.shape)}, output {tuple(output.shape)}"
+            raise ConfigError(shapes, key="task", cure="class numbers [B] as integers, logits [B, C]")
+        for source in (self._train, self._test):
+            if source is not None and source.targets is not None:
+                check_labels(source.targets, output.shape[1])
+        return output.shape[1]
+
+    def _local_settings(self) -> dict[str, object]:
+        """The app's own settings, checked even where they do not win."""
+        client = self._client
+        settings: dict[str, object] = {**client.settings}
+        if client.trainer == "auto":
+            raise NotBuiltYet("the trainer that chooses for itself is not built yet", key="trainer", cure="plain")
+        if client.trainer != "plain":
+            settings["loss"] = client.trainer
+        loss.choose(TrainerSettings.parse(settings).loss, self._task)
+        return settings

@@ -1,0 +1,97 @@
+"""Learning settings of one local training, as the job (or the app) names them. Strict: nothing unknown passes."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from roughfed.errors import ConfigError, NotBuiltYet
+
+OPTIMIZERS = ("sgd",)
+PLANNED_OPTIMIZERS = ("adam", "adamw")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerSettings:
+    """Settings of the local SGD loop.
+
+    Attributes:
+        loss: a name of the table in `loss/`, or auto: cross-entropy or mse by the task.
+        optimizer: sgd.
+        epochs: passes over the local data, at least 1.
+        batch_size: examples a step, at least 1.
+        lr: learning rate, above 0.
+        momentum: 0 to below 1; starts afresh in every round.
+        weight_decay: L2 penalty, 0 or more.
+        max_steps: stop after so many batches; 0 has no limit.
+    """
+
+    loss: str = "auto"
+    optimizer: str = "sgd"
+    epochs: int = 1
+    batch_size: int = 32
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    max_steps: int = 0
+
+    @classmethod
+    def parse(cls, given: Mapping[str, object]) -> TrainerSettings:
+        """Check a mapping.
+
+        Raises:
+            ConfigError: an unknown key, a wrong type or a value out of range.
+            NotBuiltYet: a planned optimizer.
+        """
+        types = {f.name: type(f.default) for f in fields(cls)}
+        values: dict[str, Any] = {}
+        for key, value in given.items():
+            known(key, types, key="trainer")
+            values[key] = _typed(key, types[key], value)
+        settings = cls(**values)
+        known(settings.optimizer, OPTIMIZERS, key="trainer.optimizer", planned=PLANNED_OPTIMIZERS)
+        for key, (fine, want) in _RANGES.items():
+            value = getattr(settings, key)
+            if not fine(value):
+                raise ConfigError(f"{value!r} is out of range", key=f"trainer.{key}", cure=f"give {want}")
+        return settings
+
+
+_RANGES = {
+    "epochs": (lambda v: v >= 1, "1 or more"),
+    "batch_size": (lambda v: v >= 1, "1 or more"),
+    "lr": (lambda v: 0 < v < math.inf, "a number above 0"),
+    "momentum": (lambda v: 0 <= v < 1, "0 to below 1"),
+    "weight_decay": (lambda v: 0 <= v < math.inf, "0 or more"),
+    "max_steps": (lambda v: v >= 0, "0 (no limit) or more"),
+}
+
+
+def known(name: str, names: Collection[str], *, key: str, planned: Collection[str] = ()) -> str:
+    """Return `name` if it is one of `names`.
+
+    Raises:
+        NotBuiltYet: it is one of `planned`.
+        ConfigError: it is neither; names the nearest.
+    """
+    if name in names:
+        return name
+    if name in planned:
+        raise NotBuiltYet(f"{name!r} is not built yet", key=key, cure=f"one of: {', '.join(names)}")
+    near = difflib.get_close_matches(name, [*names, *planned], n=1)
+    cure = f"did you mean {near[0]!r}?" if near else f"one of: {', '.join(names)}"
+    raise ConfigError(f"unknown name {name!r}", key=key, cure=cure)
+
+
+def _typed(key: str, kind: type, value: object) -> object:
+    if kind is float and type(value) is int:  # a bool is no number here
+        return float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{value!r} is not {_ARTICLES[kind]}", key=f"trainer.{key}")
+    return value
+
+
+_ARTICLES = {int: "a whole number", float: "a number", str: "a name"}

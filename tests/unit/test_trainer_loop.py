@@ -1,0 +1,243 @@
+"""client/trainer: data, loop and evaluation in this process; the process itself is tests/unit/test_child.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+from roughfed import params
+from roughfed.client.api import Round
+from roughfed.client.trainer import device
+from roughfed.client.trainer.data import Source, TrainLoader, open_source
+from roughfed.client.trainer.evaluate import evaluate
+from roughfed.client.trainer.link import Abandoned
+from roughfed.client.trainer.loop import Work, fit
+from roughfed.client.trainer.loss import LOSSES
+from roughfed.client.trainer.settings import TrainerSettings
+from roughfed.client.trainer.tensors import pieces, spec_of
+from roughfed.errors import ConfigError
+
+CPU = torch.device("cpu")
+CE = LOSSES["cross-entropy"]
+
+
+def quiet(_: float) -> None:
+    return None
+
+
+class Rows(Dataset[tuple[Tensor, Tensor]]):
+    """A user's own map-style data set, with float64 inputs."""
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        self.rows = list(zip(x.double(), y, strict=True))
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.rows[index]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class Stream(IterableDataset[int]):
+    def __iter__(self):
+        return iter(range(3))
+
+
+X = torch.arange(66, dtype=torch.float32).reshape(33, 2)
+Y = torch.arange(33) % 3
+FORMS: dict[str, Callable[[], object]] = {
+    "tensors": lambda: (X, Y),
+    "numpy float64": lambda: (X.double().numpy(), Y.numpy()),
+    "function": lambda: lambda: (X, Y),
+    "TensorDataset": lambda: TensorDataset(X, Y),
+    "Dataset": lambda: Rows(X, Y),
+    "DataLoader": lambda: DataLoader(Rows(X, Y), batch_size=8, shuffle=True),
+    "DataLoader with generator": lambda: DataLoader(
+        Rows(X, Y), batch_size=8, shuffle=True, generator=torch.Generator()
+    ),
+}
+
+
+def source(form: str = "tensors") -> Source:
+    return open_source(FORMS[form](), CPU, torch.float32)
+
+
+def seen(batches: list[tuple[Tensor, Tensor]]) -> list[float]:
+    return [float(value) for x, _ in batches for value in x[:, 0]]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_data_gives_the_same_examples(form: str) -> None:
+    opened = source(form)
+    assert opened.num_examples == 33
+    batches = list(opened.epoch(8, None))
+    assert sorted(seen(batches)) == X[:, 0].tolist()
+    for x, y in batches:
+        assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
+        assert torch.equal(x[:, 0] / 2 % 3, y.float())
+
+
+@pytest.mark.parametrize("form", ["tensors", "Dataset", "DataLoader with generator"])
+def test_shuffles_are_seeded(form: str) -> None:
+    opened = source(form)
+    first, again, other = (seen(list(opened.epoch(8, seed))) for seed in (1, 1, 2))
+    assert first == again != other
+    assert first != sorted(first)
+
+
+@pytest.mark.parametrize("form", ["tensors", "Dataset"])
+def test_a_shuffled_epoch_leaves_out_a_lonely_last_example(form: str) -> None:
+    opened = source(form)  # 33 = 4 x 8 + 1
+    batches = list(opened.epoch(8, 5))
+    assert [len(y) for _, y in batches] == [8, 8, 8, 8]
+    assert len(batches) == opened.num_batches(8)
+    assert [len(y) for _, y in opened.epoch(8, None)] == [8, 8, 8, 8, 1]
+    assert opened.num_batches(1) == 33
+    assert opened.num_batches(10) == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "say"),
+    [
+        ((X, Y[:5]), "33 inputs and 5 targets"),
+        ((X[:0], Y[:0]), "no examples"),
+        (lambda: 7, "data is int"),
+        (DataLoader(Stream()), "without a length"),
+    ],
+)
+def test_data_that_cannot_be_used(given: object, say: str) -> None:
+    with pytest.raises(ConfigError, match=say):
+        open_source(given, CPU, torch.float32)
+
+
+def test_a_batch_that_is_no_pair_is_refused() -> None:
+    opened = open_source(DataLoader(TensorDataset(X), batch_size=4), CPU, torch.float32)
+    with pytest.raises(ConfigError, match=r"want \(x, y\)"):
+        next(opened.epoch(4, None))
+
+
+def test_the_loader_stops_at_max_steps_and_reports() -> None:
+    shares: list[float] = []
+    loader = TrainLoader(source(), batch_size=8, seed=1, epochs=2, max_steps=5, report=shares.append)
+    epochs = [seen(list(loader)) for _ in range(3)]
+    assert loader.num_steps == 5
+    assert [len(e) for e in epochs] == [32, 8, 0]
+    assert epochs[0][:8] != epochs[1]  # shuffled afresh
+    assert shares == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.0]
+
+
+def blobs(seed: int = 0, n: int = 90) -> tuple[Tensor, Tensor]:
+    """Three separable clouds."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % 3
+    return torch.randn(n, 2, generator=generator) * 0.3 + torch.stack([y, -(y**2)], dim=1).float(), y
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(2, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 3))
+
+
+def work(folder: Path, model: nn.Module, *, seed: int = 3, **settings: object) -> Work:
+    path = folder / "global.safetensors"
+    params.write_model(path, spec_of(model), pieces(model))
+    return Work(path, folder / "delta", TrainerSettings.parse(settings), seed, 1)
+
+
+def test_training_learns_and_repeats_to_the_byte(tmp_path: Path) -> None:
+    model, data = net(), open_source(blobs(), CPU, torch.float32)
+    job = work(tmp_path, model, epochs=8, batch_size=16, lr=0.05)
+    results = [fit(model, data, job, learn=CE, report=quiet) for _ in range(2)]
+    first = job.delta.read_bytes()
+    assert results[0].metrics == results[1].metrics
+    assert (results[0].num_examples, results[0].num_steps) == (90, 48)
+    fit(net(), data, job, learn=CE, report=quiet)  # another process would build the model afresh
+    assert job.delta.read_bytes() == first
+    fit(model, data, Work(job.params, job.delta, job.settings, 4, 1), learn=CE, report=quiet)
+    assert job.delta.read_bytes() != first
+
+    trained = params.read_flat(job.params) + np.frombuffer(first, dtype="<f4")
+    params.write_model(tmp_path / "local.safetensors", spec_of(model), [trained])
+    from roughfed.client.trainer.tensors import load_flat, map_flat
+
+    load_flat(model, spec_of(model), map_flat(tmp_path / "local.safetensors", spec_of(model)))
+    sums = evaluate(model, open_source(blobs(1, 300), CPU, torch.float32), "classification", report=quiet)
+    assert sums.class_count == (100, 100, 100)
+    assert sum(sums.class_correct) > 285
+
+
+def test_an_own_loop_gets_round_and_loader_and_its_metrics_are_checked(tmp_path: Path) -> None:
+    model, data = net(), source()
+    job = work(tmp_path, model, epochs=2, batch_size=16, lr=0.125)
+    rounds: list[Round] = []
+
+    def own(net: nn.Module, loader: TrainLoader, round: Round) -> dict[str, float]:
+        rounds.append(round)
+        for _ in range(round.epochs):
+            for x, y in loader:
+                CE.function(net(x), y).mean().backward()
+        return {"gradient": torch.ones(()) * 2}  # type: ignore[dict-item]
+
+    result = fit(model, data, job, learn=own, report=quiet)
+    assert result.metrics == {"gradient": 2.0}
+    assert result.num_steps == 4
+    assert (rounds[0].number, rounds[0].lr, rounds[0].device, rounds[0].seed) == (1, 0.125, "cpu", 3)
+    with pytest.raises(ConfigError, match="loss = nan"):
+        fit(model, data, job, learn=lambda *_: {"loss": float("nan")}, report=quiet)
+
+
+def test_a_report_that_raises_abandons_and_the_next_training_is_untouched(tmp_path: Path) -> None:
+    model, data = net(), source()
+    job = work(tmp_path, model, batch_size=8)
+    fit(model, data, job, learn=CE, report=quiet)
+    want = job.delta.read_bytes()
+
+    def abandon(share: float) -> None:
+        if share > 0.5:
+            raise Abandoned
+
+    with pytest.raises(Abandoned):
+        fit(model, data, job, learn=CE, report=abandon)
+    fit(model, data, job, learn=CE, report=quiet)
+    assert job.delta.read_bytes() == want
+
+
+def test_evaluation_counts_by_hand() -> None:
+    model = nn.Identity()
+    logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 2.0]])
+    y = torch.tensor([0, 1, 1, 2])
+    sums = evaluate(model, open_source((logits, y), CPU, torch.float32), "classification", report=quiet)
+    assert sums.class_count == (1, 2, 1)
+    assert sums.class_correct == (1, 1, 1)
+    want = torch.nn.functional.cross_entropy(logits, y, reduction="sum")
+    assert sums.loss_sum == pytest.approx(float(want))
+    values = (torch.tensor([[1.0], [4.0]]), torch.tensor([0.0, 6.0]))
+    sums = evaluate(model, open_source(values, CPU, torch.float32), "regression", report=quiet)
+    assert (sums.num_examples, sums.loss_sum, sums.absolute_error_sum) == (2, 5.0, 3.0)
+
+
+def test_labels_outside_the_output_are_refused() -> None:
+    data = open_source((torch.zeros(2, 3), torch.tensor([0, 3])), CPU, torch.float32)
+    with pytest.raises(ConfigError, match="labels from 0 to 3, the model's output has 3 classes"):
+        evaluate(nn.Identity(), data, "classification", report=quiet)
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert device.choose("auto") == device.choose("cpu") == CPU
+    for name in ("cuda", "cuda:1", "mps"):
+        with pytest.raises(ConfigError, match=f"no device '{name}'"):
+            device.choose(name)
+    with pytest.raises(ConfigError, match="unknown device 'gpu'"):
+        device.choose("gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError, match="there are 2 CUDA devices"):
+        device.choose("cuda:2")

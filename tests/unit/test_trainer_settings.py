@@ -1,0 +1,57 @@
+"""client/trainer/settings.py: strict, and says what it wanted."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+
+from roughfed.client.trainer.loss import LOSSES, PLANNED
+from roughfed.client.trainer.settings import PLANNED_OPTIMIZERS, TrainerSettings
+from roughfed.config import trainer as config
+from roughfed.config.planned import VALUES
+from roughfed.errors import ConfigError, NotBuiltYet
+
+
+def test_defaults_and_whole_numbers_for_floats() -> None:
+    assert TrainerSettings.parse({}) == TrainerSettings()
+    assert TrainerSettings.parse({"lr": 1, "epochs": 2}) == TrainerSettings(lr=1.0, epochs=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "say"),
+    [
+        ({"epoch": 2}, "did you mean 'epochs'"),
+        ({"epochs": 0}, "1 or more"),
+        ({"epochs": 1.5}, "whole number"),
+        ({"epochs": True}, "whole number"),
+        ({"batch_size": -1}, "1 or more"),
+        ({"lr": 0}, "above 0"),
+        ({"lr": float("nan")}, "above 0"),
+        ({"lr": float("inf")}, "above 0"),
+        ({"lr": "fast"}, "a number"),
+        ({"momentum": 1.0}, "below 1"),
+        ({"weight_decay": -0.1}, "0 or more"),
+        ({"max_steps": -1}, "0 (no limit)"),
+        ({"loss": 3}, "a name"),
+        ({"optimizer": "sgdd"}, "did you mean 'sgd'"),
+    ],
+)
+def test_bad_settings(given: dict[str, object], say: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        TrainerSettings.parse(given)
+    assert say in f"{caught.value} ({caught.value.cure})"
+    assert caught.value.key.startswith("trainer")
+
+
+def test_the_configuration_and_the_trainer_speak_of_the_same_settings() -> None:
+    assert config.TrainerSettings().model_dump() == asdict(TrainerSettings())
+    losses = set(config.TrainerSettings.model_fields["loss"].annotation.__args__)
+    assert losses == {"auto", *LOSSES}
+    assert set(VALUES["trainer.loss"]) == set(PLANNED)
+    assert set(VALUES["trainer.optimizer"]) == set(PLANNED_OPTIMIZERS)
+
+
+def test_planned_optimizers_are_refused_as_such() -> None:
+    with pytest.raises(NotBuiltYet):
+        TrainerSettings.parse({"optimizer": "adam"})
