@@ -1,0 +1,181 @@
+"""Enrolling and renewing: the client's side of the enrolment port.
+
+Nobody is trusted on first use. The server's certificate is fetched unverified and used for one question: the CA
+certificate. Only when that has the fingerprint of the join line, and has issued the server's certificate, does a
+second channel, verified against the CA, carry the token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from roughfed.client import enrolled
+from roughfed.client.enrolled import Enrolled, Keys, Record
+from roughfed.crypto import certificates, identity
+from roughfed.crypto.join_line import JoinLine
+from roughfed.errors import ConfigError, IdentityError, RemoteProtocolError, RoughfedError
+from roughfed.wire import enrolment as wire
+
+TIMEOUT_S = 20.0
+_OPTIONS = (
+    ("grpc.ssl_target_name_override", certificates.SERVER_HOST),
+    ("grpc.max_receive_message_length", 64 * 1024),
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class Unreachable(ConfigError):
+    """Nobody answers at the address, or not in time; later it may."""
+
+    reason = "unreachable"
+    status = "UNAVAILABLE"
+
+
+async def enroll(line: JoinLine, folder: Path, *, now: datetime | None = None) -> Enrolled:
+    """Become a member, or find that this line already made this folder one.
+
+    The keys are made here and on disk before the token leaves. A join line for a folder that is enrolled by another
+    line replaces its papers, once the new ones are complete.
+
+    Args:
+        line: the join line.
+        folder: for keys and papers; made if it is not there.
+        now: aware; None asks the clock.
+
+    Raises:
+        IdentityError: wrong CA; token used, expired or unknown; what came back is not what was asked for.
+        Unreachable: nobody answers there.
+        ConfigError: the folder is damaged.
+        StorageError: the disk refused.
+    """
+    now = now or datetime.now(UTC)
+    token_sha256 = hashlib.sha256(line.secret).hexdigest()
+    if await asyncio.to_thread(_is_done, folder, token_sha256):
+        return enrolled.load(folder)
+    ca_certificate = await _trusted_authority(line, now=now)
+    keys = await asyncio.to_thread(enrolled.prepare, folder, token_sha256)
+    csr = certificates.new_request(keys.tls_key)
+    proof = keys.identity.sign(identity.ENROL_DOMAIN, identity.enrolment_body(line.secret, csr))
+    request = wire.EnrollRequest(line.secret, csr, keys.identity.public_key, proof)
+    reply = await _call("Enroll", wire.encode_enroll(request), line.address, root=ca_certificate)
+    credentials = wire.decode_credentials(reply)
+    _check(credentials, keys, ca_certificate, now=now)
+    address = _reachable(credentials.federation_address, line)
+    record = Record(line.address, address, token_sha256)
+    await asyncio.to_thread(enrolled.commit, folder, credentials, record)
+    return enrolled.load(folder)
+
+
+async def renew(folder: Path, *, now: datetime | None = None, force: bool = False) -> bool:
+    """Get a fresh certificate if two thirds of the present one's life are over, or it has expired.
+
+    Returns:
+        whether there is a new certificate.
+
+    Raises:
+        IdentityError: revoked, replaced, or the clocks differ by more than five minutes.
+        Unreachable: nobody answers; the present certificate stays.
+        ConfigError: the folder is not enrolled or damaged.
+    """
+    now = now or datetime.now(UTC)
+    own = await asyncio.to_thread(enrolled.load, folder)
+    if not force and now < certificates.renew_at(own.certificate):
+        return False
+    csr = certificates.new_request(own.tls_key)
+    requested_at = int(now.timestamp())
+    proof = own.identity.sign(identity.RENEW_DOMAIN, identity.renewal_body(requested_at, csr))
+    request = wire.encode_renew(wire.RenewRequest(csr, own.member, requested_at, proof))
+    reply = await _call("Renew", request, own.record.enrolment_address, root=own.ca_certificate)
+    credentials = wire.decode_credentials(reply)
+    _check(credentials, Keys(own.tls_key, own.identity), own.ca_certificate, now=now)
+    await asyncio.to_thread(enrolled.replace_certificate, folder, credentials.certificate)
+    return True
+
+
+def _is_done(folder: Path, token_sha256: str) -> bool:
+    return enrolled.is_enrolled(folder) and enrolled.load(folder).record.token_sha256 == token_sha256
+
+
+async def _trusted_authority(line: JoinLine, *, now: datetime) -> bytes:
+    """The CA certificate (PEM) that the join line vouches for. Sends nothing secret."""
+    leaf = await _presented_certificate(line)
+    certificates.check_validity(leaf, now=now)
+    # gRPC takes any certificate as an anchor: this channel reaches whoever presented the leaf, and no further.
+    reply = wire.decode_authority(await _call("GetAuthority", b"", line.address, root=leaf))
+    ca_certificate = certificates.only_certificate(reply.ca_certificate)
+    found = certificates.fingerprint(ca_certificate)
+    if not hmac.compare_digest(found, line.ca_fingerprint):
+        raise IdentityError(
+            f"{line.address} shows a CA with fingerprint {found.hex()[:16]}, the join line names "
+            f"{line.ca_fingerprint.hex()[:16]}: another federation answers there, or somebody is in between. "
+            "Nothing secret was sent. Ask for a new invite: roughfed invite NAME",
+            reason="fingerprint",
+        )
+    certificates.check_issued(leaf, ca_certificate, role="server", now=now)
+    return ca_certificate
+
+
+async def _presented_certificate(line: JoinLine) -> bytes:
+    try:
+        pem = await asyncio.to_thread(ssl.get_server_certificate, (line.host, line.port), timeout=TIMEOUT_S)
+    except OSError as error:  # refused, no such host, timeout, not TLS
+        raise _unreachable(line.address, error.strerror or str(error) or type(error).__name__) from error
+    return pem.encode("ascii")
+
+
+async def _call(method: str, request: bytes, address: str, *, root: bytes) -> bytes:
+    credentials = grpc.ssl_channel_credentials(root_certificates=root)
+    async with grpc.aio.secure_channel(address, credentials, options=_OPTIONS) as channel:
+        ask = channel.unary_unary(f"/{wire.SERVICE}/{method}")
+        try:
+            return await ask(request, timeout=TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error, address) from None  # gRPC's own words add nothing for a person
+
+
+def _translated(error: grpc.aio.AioRpcError, address: str) -> RoughfedError:
+    code, details = error.code(), error.details() or ""
+    reason = next((str(value) for key, value in error.trailing_metadata() or () if key == "roughfed-reason"), "")
+    if code is grpc.StatusCode.PERMISSION_DENIED:
+        return IdentityError(details, reason=reason or "identity")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return _unreachable(address, details)
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        if "CERTIFICATE_VERIFY_FAILED" in details:
+            return IdentityError(f"{address} shows a certificate that this federation's CA did not issue", reason="tls")
+        return _unreachable(address, f"no answer ({code.name.lower().replace('_', ' ')})")
+    return RemoteProtocolError(f"{address}: {details}", reason=reason or "protocol")
+
+
+def _unreachable(address: str, why: str) -> Unreachable:
+    return Unreachable(
+        f"cannot enrol at {address}: {why}",
+        cure="is the server running (roughfed server), and do host, port and firewall let you through?",
+    )
+
+
+def _check(credentials: wire.Credentials, keys: Keys, ca_certificate: bytes, *, now: datetime) -> None:
+    """What came back must be for our keys and from our CA, under one name."""
+    certificates.check_key(credentials.certificate, keys.tls_key)
+    entry = wire.open_member(credentials.member, ca_certificate)
+    subject = certificates.check_issued(credentials.certificate, ca_certificate, role=entry.role, now=now)
+    if entry.subject != subject or entry.identity_key != keys.identity.public_key:
+        raise IdentityError("certificate and roster entry are not both for this member's keys", reason="credentials")
+    if credentials.ca_certificate != ca_certificate:
+        raise IdentityError("the answer names another CA", reason="credentials")
+
+
+def _reachable(federation_address: str, line: JoinLine) -> str:
+    """A server that listens everywhere does not know its own name: take the one that the join line reached."""
+    host, _, port = federation_address.rpartition(":")
+    if host not in ("", "0.0.0.0", "[::]"):  # noqa: S104 - compared, not listened on
+        return federation_address
+    return f"{line.address.rpartition(':')[0]}:{port}"

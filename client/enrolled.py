@@ -1,0 +1,186 @@
+"""The folder of an enrolled member: which files it has, and how they change without ever being torn.
+
+`pending/` holds an enrolment under way. Its `enrolment.json` is written last; from then on the new files count and
+are moved into place, after a crash by whoever opens the folder next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from roughfed.crypto import certificates
+from roughfed.crypto.identity import IdentityKey
+from roughfed.crypto.key_file import read_private, read_public, sync_folder, write_private, write_public
+from roughfed.crypto.names import Subject
+from roughfed.errors import ConfigError, IdentityError, StorageError
+from roughfed.wire.enrolment import Credentials
+
+TLS_KEY, IDENTITY_KEY = "tls.key", "identity.key"
+CERTIFICATE, MEMBER, CA_CERTIFICATE, RECORD = "certificate.pem", "member.bin", "ca.pem", "enrolment.json"
+_MOVED = (TLS_KEY, IDENTITY_KEY, CERTIFICATE, MEMBER, CA_CERTIFICATE)  # and the record, last
+_PENDING, _TOKEN = "pending", "token.sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What enrolment.json holds: where the ports are and which token was used (its SHA-256, hex)."""
+
+    enrolment_address: str
+    federation_address: str
+    token_sha256: str
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """A member's own papers.
+
+    Attributes:
+        folder: where they lie.
+        subject: federation, role and name, from the certificate.
+        record: addresses.
+        tls_key: P-256 private key (PEM).
+        certificate: its certificate (PEM).
+        ca_certificate: the only CA to trust (PEM).
+        member: serialized SignedRosterEntry.
+        identity: Ed25519 key that signs updates.
+    """
+
+    folder: Path
+    subject: Subject
+    record: Record
+    tls_key: bytes = field(repr=False)
+    certificate: bytes
+    ca_certificate: bytes
+    member: bytes
+    identity: IdentityKey
+
+    @property
+    def name(self) -> str:
+        """Enrolled name."""
+        return self.subject.name
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The two keys of an enrolment under way."""
+
+    tls_key: bytes = field(repr=False)
+    identity: IdentityKey
+
+
+def is_enrolled(folder: Path) -> bool:
+    """Whether `load` will find papers."""
+    _finish(folder)
+    return (folder / RECORD).exists()
+
+
+def load(folder: Path) -> Enrolled:
+    """Read the papers back.
+
+    Raises:
+        ConfigError: not enrolled, a file is missing or damaged, or others may read a key.
+    """
+    if not is_enrolled(folder):
+        raise ConfigError(
+            "this folder is not enrolled", file=str(folder), cure="ask for an invite: roughfed invite NAME"
+        )
+    tls_key, certificate = read_private(folder / TLS_KEY), read_public(folder / CERTIFICATE)
+    try:
+        certificates.check_key(certificate, tls_key)
+        subject = certificates.identity_of(certificate)
+    except IdentityError as error:
+        raise ConfigError(str(error), file=str(folder / CERTIFICATE), cure="enrol anew") from error
+    return Enrolled(
+        folder=folder,
+        subject=subject,
+        record=_read_record(folder / RECORD),
+        tls_key=tls_key,
+        certificate=certificate,
+        ca_certificate=read_public(folder / CA_CERTIFICATE),
+        member=read_public(folder / MEMBER),
+        identity=IdentityKey.load(folder / IDENTITY_KEY),
+    )
+
+
+def prepare(folder: Path, token_sha256: str) -> Keys:
+    """Make the keys of a new enrolment and put them on disk, or find those of an interrupted one.
+
+    Keys go with the token that they were made for: after a lost answer the same caller may ask again.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    pending = folder / _PENDING
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not ((pending / _TOKEN).exists() and read_public(pending / _TOKEN).decode() == token_sha256):
+            shutil.rmtree(pending, ignore_errors=True)
+            pending.mkdir(mode=0o700)
+            write_private(pending / TLS_KEY, certificates.new_tls_key())
+            IdentityKey.generate().save(pending / IDENTITY_KEY)
+            write_public(pending / _TOKEN, token_sha256.encode())  # last: the keys are whole
+            sync_folder(folder)
+    except OSError as error:
+        raise StorageError(f"cannot write in {folder}: {error.strerror}") from error
+    return Keys(read_private(pending / TLS_KEY), IdentityKey.load(pending / IDENTITY_KEY))
+
+
+def commit(folder: Path, credentials: Credentials, record: Record) -> None:
+    """Put new papers in the place of old ones, all or none.
+
+    Raises:
+        StorageError: the disk refused; calling it again, or `load`, goes on where it stopped.
+    """
+    pending = folder / _PENDING
+    write_public(pending / CERTIFICATE, credentials.certificate)
+    write_public(pending / MEMBER, credentials.member)
+    write_public(pending / CA_CERTIFICATE, credentials.ca_certificate)
+    text = json.dumps(
+        {
+            "version": record.version,
+            "enrolment_address": record.enrolment_address,
+            "federation_address": record.federation_address,
+            "token_sha256": record.token_sha256,
+        },
+        indent=2,
+    )
+    write_public(pending / RECORD, text.encode() + b"\n")
+    _finish(folder)
+
+
+def replace_certificate(folder: Path, certificate: bytes) -> None:
+    """Put a renewed certificate in place; it is for the same key, so one file is all that changes."""
+    write_public(folder / CERTIFICATE, certificate)
+
+
+def _finish(folder: Path) -> None:
+    pending = folder / _PENDING
+    if not (pending / RECORD).exists():
+        return
+    try:
+        for name in _MOVED:
+            with contextlib.suppress(FileNotFoundError):  # moved before the crash
+                (pending / name).replace(folder / name)
+        sync_folder(folder)
+        (pending / RECORD).replace(folder / RECORD)
+        sync_folder(folder)
+        shutil.rmtree(pending)
+    except OSError as error:
+        raise StorageError(f"cannot write in {folder}: {error.strerror}") from error
+
+
+def _read_record(path: Path) -> Record:
+    try:
+        raw = json.loads(read_public(path))
+        record = Record(**raw)
+        addresses = (record.enrolment_address, record.federation_address, record.token_sha256)
+    except (ValueError, TypeError):
+        record, addresses = None, ()
+    if record is None or record.version != 1 or not all(isinstance(text, str) for text in addresses):
+        raise ConfigError("this is not a record of an enrolment, version 1", file=str(path), cure="enrol anew")
+    return record

@@ -1,0 +1,173 @@
+"""The file of members: tokens, members and certificates as rows, one short transaction a call.
+
+Several processes may have it open. Tokens are kept as hashes. All times are whole Unix seconds, UTC.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from roughfed.crypto.names import Role, check_role
+from roughfed.errors import IdentityError, StorageError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS tokens (
+    hash BLOB PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, replaces INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL, used_at INTEGER
+) STRICT;
+CREATE TABLE IF NOT EXISTS members (
+    name TEXT PRIMARY KEY, role TEXT NOT NULL, identity_key BLOB NOT NULL, member BLOB NOT NULL,
+    enrolled_at INTEGER NOT NULL, token_hash BLOB, revoked_at INTEGER
+) STRICT;
+CREATE TABLE IF NOT EXISTS certificates (
+    serial TEXT PRIMARY KEY, name TEXT NOT NULL, identity_key BLOB NOT NULL, issued_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS certificates_by_key ON certificates (identity_key);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One row of the membership.
+
+    Attributes:
+        name: enrolled name.
+        role: "client" or "server".
+        identity_key: Ed25519 public key, 32 bytes.
+        member: its serialized SignedRosterEntry.
+        enrolled_at: Unix seconds.
+        revoked_at: Unix seconds; None while it belongs to the federation.
+    """
+
+    name: str
+    role: Role
+    identity_key: bytes
+    member: bytes
+    enrolled_at: int
+    revoked_at: int | None
+
+
+class MemberFile:
+    """Opens connections to the file; each is used by one call of one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def create(self) -> None:
+        """Make the tables that are not there yet.
+
+        Raises:
+            StorageError: the disk refused, or the file is not a database.
+        """
+        with self.reading() as db:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.executescript(_SCHEMA)
+        self._path.chmod(0o600)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection for queries; each sees the last committed state."""
+        # One connection a call: they must not wander between threads, and enrolment is rare.
+        try:
+            with closing(sqlite3.connect(self._path, timeout=5.0, isolation_level=None)) as db:
+                db.row_factory = sqlite3.Row
+                db.execute("PRAGMA synchronous = FULL")
+                yield db
+        except sqlite3.Error as error:
+            raise StorageError(f"{self._path}: {error}") from error
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction that holds the write lock from its start; an exception rolls it back."""
+        with self.reading() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+
+
+def find_token(db: sqlite3.Connection, token: bytes, *, at: int) -> sqlite3.Row:
+    """The row of a token that has not expired, used or not.
+
+    Raises:
+        IdentityError: `reason` is "token-unknown" or "token-expired".
+    """
+    wanted = hash_token(token)
+    row = db.execute("SELECT * FROM tokens WHERE hash = ?", (wanted,)).fetchone()
+    # The index saw a hash, never the secret; the comparison that decides takes the same time for every input.
+    if row is None or not hmac.compare_digest(row["hash"], wanted):
+        raise IdentityError(
+            "this invite is unknown or was withdrawn; ask for a new invite: roughfed invite NAME",
+            reason="token-unknown",
+        )
+    if at >= row["expires_at"]:
+        expired = datetime.fromtimestamp(row["expires_at"], UTC)
+        raise IdentityError(
+            f"this invite expired at {expired:%Y-%m-%d %H:%M} UTC; ask for a new invite: roughfed invite {row['name']}",
+            reason="token-expired",
+        )
+    return row
+
+
+def take_token(db: sqlite3.Connection, token_hash: bytes, *, at: int) -> bool:
+    """Use a token up; False if somebody did before. One statement: of two racing callers one wins."""
+    query = "UPDATE tokens SET used_at = ? WHERE hash = ? AND used_at IS NULL"
+    return db.execute(query, (at, token_hash)).rowcount == 1
+
+
+def refuse_living(db: sqlite3.Connection, name: str) -> None:
+    """Raise IdentityError (`reason="name-taken"`) if the name belongs to a living member."""
+    member = find_member(db, name)
+    if member and member.revoked_at is None:
+        raise IdentityError(
+            f"{name!r} is enrolled; if its machine is lost: roughfed invite {name} --replace", reason="name-taken"
+        )
+
+
+def living_member(db: sqlite3.Connection, name: str, identity_key: bytes) -> Member:
+    """The living member that holds this key.
+
+    Raises:
+        IdentityError: `reason` is "revoked" or "replaced".
+    """
+    member = find_member(db, name)
+    if member is None or member.revoked_at is not None:
+        raise IdentityError(
+            f"{name!r} is not a member any more; ask for a new invite: roughfed invite {name}", reason="revoked"
+        )
+    if not holds_key(member, identity_key):
+        raise IdentityError(f"another key enrolled as {name!r} since", reason="replaced")
+    return member
+
+
+def holds_key(member: Member, identity_key: bytes) -> bool:
+    """Whether this is a living member with this key."""
+    return member.revoked_at is None and member.identity_key == identity_key
+
+
+def find_member(db: sqlite3.Connection, name: str) -> Member | None:
+    """The member of that name, living or revoked."""
+    row = db.execute("SELECT * FROM members WHERE name = ?", (name,)).fetchone()
+    return None if row is None else as_member(row)
+
+
+def as_member(row: sqlite3.Row) -> Member:
+    """A row of the table as a value."""
+    return Member(
+        row["name"], check_role(row["role"]), row["identity_key"], row["member"], row["enrolled_at"], row["revoked_at"]
+    )
+
+
+def hash_token(token: bytes) -> bytes:
+    """What is kept of a token: SHA-256, 32 bytes."""
+    return hashlib.sha256(token).digest()

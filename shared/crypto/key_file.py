@@ -1,0 +1,80 @@
+"""Files of keys and certificates: private ones 0600, all of them whole or absent after a crash."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from roughfed.errors import ConfigError, StorageError
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a secret so that nobody else could ever open it, fsynced.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    _write(path, data, mode=0o600)
+
+
+def write_public(path: Path, data: bytes) -> None:
+    """Replace a file by whole new contents, fsynced.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    _write(path, data, mode=0o644)
+
+
+def read_private(path: Path) -> bytes:
+    """Read a secret that only its owner can read.
+
+    Raises:
+        ConfigError: missing, or others may read it.
+    """
+    data = read_public(path)
+    if mode := stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise ConfigError(
+            f"others may read this private key (permissions allow {mode:03o} beyond the owner)",
+            file=str(path),
+            cure=f"chmod 600 {path}; if others could log in here, enrol anew",
+        )
+    return data
+
+
+def read_public(path: Path) -> bytes:
+    """Read a file that enrolment wrote.
+
+    Raises:
+        ConfigError: it is not there or not readable.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read it: {error.strerror}", file=str(path), cure="enrol anew") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and new files in a folder survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _write(path: Path, data: bytes, *, mode: int) -> None:
+    fresh = path.with_name(path.name + ".tmp")
+    try:
+        fresh.unlink(missing_ok=True)  # left by a crash, perhaps with other permissions
+        # O_EXCL: never write into a file (or through a link) that somebody else put there.
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}") from error
