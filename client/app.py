@@ -1,0 +1,342 @@
+"""The client agent: keeps one connection to the server, does one job at a time, and comes back after every fault.
+
+It retries for ever, with full jitter, on everything that may pass (no server, a broken stream), and stops at once on a
+refusal (revoked, wrong model, a policy of this client): then trying again would only be noise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from roughfed import __version__
+from roughfed.child import Description
+from roughfed.client import enrol, enrolled
+from roughfed.client.diagnose import diagnose
+from roughfed.client.enrolled import Enrolled
+from roughfed.client.metrics import ClientMetrics
+from roughfed.client.rpc import Connection, Unreachable
+from roughfed.client.rules import CODECS, Rules, check_welcome
+from roughfed.client.session import LocalTrainer, Membership, take_part
+from roughfed.client.store import ClientStore
+from roughfed.config.client import ClientConfig, effective_trainer
+from roughfed.crypto import certificates
+from roughfed.errors import ConfigError, IdentityError, RemoteProtocolError, RoughfedError, StaleRound, TrainerError
+from roughfed.httpd import HttpServer, Response, health
+from roughfed.messages import (
+    PROTOCOL,
+    Abort,
+    ClientMessage,
+    EvaluationReport,
+    Finished,
+    Heartbeat,
+    Hello,
+    JobUpdate,
+    Reconnect,
+    RoundClosed,
+    Welcome,
+)
+from roughfed.params import explain_difference
+from roughfed.telemetry import CONTENT_TYPE
+from roughfed.transport.patience import waits
+from roughfed.types import Job
+from roughfed.wire.enrolment import open_member
+from roughfed.wire.session import decode_header
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 15.0
+DIAGNOSE_EVERY = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What deploy/ hands to the agent.
+
+    Attributes:
+        config: client.toml.
+        folder: state directory.
+        papers_folder: where the enrolment's files are.
+        trainer: who trains.
+    """
+
+    config: ClientConfig
+    folder: Path
+    papers_folder: Path
+    trainer: LocalTrainer
+
+
+async def run(setup: Setup) -> str:
+    """Take part until the run is over, the client's own limit is reached, or a signal comes.
+
+    Returns:
+        why it ended: "finished", "max-rounds" or "stopped".
+
+    Raises:
+        RoughfedError: the server, or this client's own rules, refuse for good.
+    """
+    async with AsyncExitStack() as stack:
+        store = ClientStore(setup.folder)
+        stack.callback(store.close)
+        stack.push_async_callback(setup.trainer.stop)
+        description = await setup.trainer.describe()
+        agent = Agent(setup, store, description)
+        stack.push_async_callback(agent.close)
+        if setup.config.http.enabled:
+            stack.callback(agent.serve_http().stop)
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        working, stopping = asyncio.create_task(agent.stay()), asyncio.create_task(stopped.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            stopping.cancel()
+            return working.result()
+        working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+        return "stopped"
+
+
+class Agent:
+    """The state of one running client."""
+
+    def __init__(self, setup: Setup, store: ClientStore, description: Description) -> None:
+        """Nothing is connected yet."""
+        self._setup, self._store, self._description = setup, store, description
+        self.metrics = ClientMetrics(codecs=CODECS)
+        policy = setup.config.policy
+        self._rules = Rules(tuple(policy.accept_server_sees), policy.max_model_bytes)
+        self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()
+        self._connection: Connection | None = None
+        self._membership: Membership | None = None
+        self._job: asyncio.Task[None] | None = None
+        self._job_key: tuple[int, bytes] | None = None
+        self._phase = Heartbeat()
+        self._welcomed = False
+
+    # -- the connection ---------------------------------------------------------------------------------------------------
+
+    async def stay(self) -> str:
+        """Connect, and connect again; returns when there is nothing left to do."""
+        pauses, failures = waits(np.random.default_rng()), 0
+        while True:
+            try:
+                end = await self._one_session()
+                if not isinstance(end, Reconnect):
+                    return end
+                pauses, failures, pause = waits(np.random.default_rng()), 0, end.after_s
+                pause = float(np.random.default_rng().uniform(0.5, 1.5)) * pause
+                self.metrics.reconnecting("asked")
+            except Unreachable as error:
+                if self._welcomed:
+                    pauses, failures = waits(np.random.default_rng()), 0
+                pause, failures = next(pauses), failures + 1
+                self.metrics.reconnecting("unreachable")
+                await self._explain(error, failures, pause)
+            await asyncio.sleep(pause)
+
+    async def close(self) -> None:
+        """End what is under way."""
+        if self._job is not None:
+            self._job.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._job
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _explain(self, error: Unreachable, failures: int, pause: float) -> None:
+        address = self._setup.config.client.server
+        if failures % DIAGNOSE_EVERY == 0:
+            reason = await asyncio.to_thread(diagnose, address, enrolled.load(self._setup.papers_folder))
+            if reason.final is not None:
+                raise reason.final
+            log.warning("%s", reason.sentence)
+        log.info("not connected (%s); next try in %.1f s", error, pause)
+
+    async def _one_session(self) -> Reconnect | str:
+        self._welcomed = False
+        papers = await self._fresh_papers()
+        connection = await self._connect(papers)
+        self._outbox = asyncio.Queue()
+        self._outbox.put_nowait(
+            # No Spec digest: names and shapes are compared on this side, where the difference can be explained.
+            Hello(__version__, PROTOCOL, papers.member, b"", CODECS, self._description.device)
+        )
+        try:
+            async for message in connection.session(self._outgoing()):
+                if (end := await self._take(message, papers, connection)) is not None:
+                    return end
+        finally:
+            self.metrics.connected(False)
+        raise Unreachable("the server closed the session")
+
+    async def _fresh_papers(self) -> Enrolled:
+        folder = self._setup.papers_folder
+        papers = enrolled.load(folder)
+        try:
+            if await enrol.renew(folder):
+                papers = enrolled.load(folder)
+                log.info("this client has a new certificate")
+        except enrol.Unreachable as error:
+            expires = certificates.load_certificate(papers.certificate).not_valid_after_utc
+            if expires <= datetime.now(UTC):
+                raise Unreachable(f"the certificate expired and the enrolment port does not answer: {error}") from None
+            log.warning("the certificate was not renewed yet: %s", error)
+        expires = certificates.load_certificate(papers.certificate).not_valid_after_utc
+        self.metrics.certificate(expires.timestamp())
+        return papers
+
+    async def _connect(self, papers: Enrolled) -> Connection:
+        current = self._connection
+        if current is None or current.papers.certificate != papers.certificate:
+            if current is not None:
+                await current.close()
+            address = self._setup.config.client.server or papers.record.federation_address
+            self._connection = current = Connection(address, papers)
+            if self._membership is not None:
+                self._membership.connection = current
+        return current
+
+    async def _outgoing(self) -> AsyncIterator[ClientMessage]:
+        while True:
+            try:
+                yield await asyncio.wait_for(self._outbox.get(), HEARTBEAT_S)
+            except TimeoutError:
+                yield self._phase
+
+    # -- messages ---------------------------------------------------------------------------------------------------------
+
+    async def _take(self, message: object, papers: Enrolled, connection: Connection) -> str | Reconnect | None:
+        match message:
+            case Welcome():
+                self._greet(message, papers, connection)
+            case Job() if self._membership is not None:
+                self._start(self._membership, message)
+            case RoundClosed():
+                self._closed(message)
+                limit = self._setup.config.policy.max_rounds
+                if message.verdict == "accepted" and limit and await self._store.count("rounds") >= limit:
+                    return "max-rounds"
+            case Abort():
+                log.info("round %d is taken back: %s", message.round, message.reason)
+                await self._cancel_job()
+            case Reconnect():
+                return message
+            case Finished():
+                log.info("the run is over: %s", message.reason)
+                return "finished"
+            case _:
+                pass
+        return None
+
+    def _greet(self, welcome: Welcome, papers: Enrolled, connection: Connection) -> None:
+        server = open_member(welcome.server, papers.ca_certificate)
+        if server.role != "server":
+            raise IdentityError(f"{server.name} is a {server.role}, not a server", reason="role")
+        if differences := explain_difference(self._description.spec, welcome.spec):
+            raise ConfigError(
+                "this client's model is not the federation's: " + "; ".join(differences),
+                key="app",
+                cure="use the federation's model, or ask for its code",
+            )
+        if welcome.task != self._description.task:
+            raise ConfigError(
+                f"this client's task is {self._description.task}, the federation's {welcome.task}", key="app"
+            )
+        check_welcome(welcome, self._rules)
+        self._welcomed = True
+        self.metrics.connected(True)
+        self._membership = Membership(
+            papers=papers,
+            welcome=welcome,
+            server_key=server.identity_key,
+            connection=connection,
+            store=self._store,
+            trainer=self._setup.trainer,
+            description=self._description,
+            rules=self._rules,
+            metrics=self.metrics,
+            settings=lambda job: effective_trainer(job, self._setup.config),
+            on_phase=self.enter,
+        )
+        log.info("connected to %s, run %s", connection.address, welcome.run)
+
+    def _start(self, me: Membership, job: Job) -> None:
+        key = (int(job.train), job.header.digest)
+        if self._job is not None and not self._job.done():
+            if self._job_key == key:
+                return  # the same job again, after a reconnect: it is under way
+            self._job.cancel()
+        self._job_key = key
+        self._job = asyncio.create_task(self._work(me, job))
+
+    async def _work(self, me: Membership, job: Job) -> None:
+        number = job_number(job)
+        try:
+            done = await take_part(me, job)
+            if isinstance(done, EvaluationReport):
+                self._outbox.put_nowait(done)
+        except StaleRound as error:
+            log.info("round %d went on without this client: %s", number, error)
+        except TrainerError as error:
+            log.error("local training failed: %s", error)
+            self._outbox.put_nowait(JobUpdate(number, "failed", error.reason, str(error)))
+        except RoughfedError as error:
+            log.error("round %d: %s", number, error)
+            self._outbox.put_nowait(JobUpdate(number, "refused", error.reason, str(error)))
+        finally:
+            self.enter("idle", 0.0)
+
+    def _closed(self, closed: RoundClosed) -> None:
+        self.metrics.round_closed(closed.verdict)
+        extra = f" ({closed.reason})" if closed.reason else ""
+        log.info("round %d %s; this client's update: %s%s", closed.round, closed.outcome, closed.verdict, extra)
+
+    async def _cancel_job(self) -> None:
+        if self._job is not None and not self._job.done():
+            self._job.cancel()
+
+    # -- what others see --------------------------------------------------------------------------------------------------
+
+    def enter(self, phase: str, progress: float) -> None:
+        """Note what this client is doing; the server hears of every new phase at once."""
+        changed = phase != self._phase.phase
+        self._phase = Heartbeat(phase, progress)
+        if changed:
+            self.metrics.phase(phase)
+            self._outbox.put_nowait(self._phase)
+
+    def progress(self, share: float) -> None:
+        """Progress of local training, 0 to 1."""
+        if share - self._phase.progress >= 0.1:
+            self._phase = Heartbeat(self._phase.phase, share)
+            self._outbox.put_nowait(self._phase)
+
+    def serve_http(self) -> HttpServer:
+        """`/metrics` and `/healthz` of this client."""
+        http = self._setup.config.http
+        routes = {
+            "/metrics": lambda: Response(self.metrics.render(), CONTENT_TYPE),
+            "/healthz": lambda: health({"running": True}, connected=self._welcomed, phase=self._phase.phase),
+        }
+        server = HttpServer(http.host, http.port, routes, key="http.port")
+        log.info("metrics on http://%s:%d/metrics", http.host, server.port)
+        return server
+
+
+def job_number(job: Job) -> int:
+    """The round a job is for, for the log; the header is checked later."""
+    try:
+        return decode_header(job.header.body).round
+    except RemoteProtocolError:
+        return 0

@@ -1,0 +1,215 @@
+"""The client's side of the federation port: bytes become values here, gRPC's errors become ours."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from roughfed import crash
+from roughfed.client.enrolled import Enrolled
+from roughfed.crypto.certificates import SERVER_HOST
+from roughfed.digest import Hasher
+from roughfed.errors import (
+    Conflict,
+    IdentityError,
+    RemoteProtocolError,
+    RoughfedError,
+    StaleRound,
+    StorageError,
+    TooLarge,
+)
+from roughfed.messages import ClientMessage, ServerMessage
+from roughfed.transport.options import CLIENT_OPTIONS
+from roughfed.types import Receipt, Signed
+from roughfed.wire.chunks import CHUNK_BYTES, decode_chunk, encode_chunk
+from roughfed.wire.session import decode_server_message, encode_client_message, encode_get_model
+from roughfed.wire.updates import decode_receipt, decode_update_status, encode_update_status_request
+
+SERVICE = "/roughfed.v1.Federation"
+PROGRESS_S = 30.0
+RECEIPT_S = 120.0
+REASON_KEY = "roughfed-reason"
+
+
+class Unreachable(RoughfedError):
+    """The server cannot be reached, or the stream broke; trying again makes sense."""
+
+    reason = "unreachable"
+    status = "UNAVAILABLE"
+
+
+class Connection:
+    """One channel to the federation port, with the client's certificate."""
+
+    def __init__(self, address: str, papers: Enrolled) -> None:
+        """Open the channel; the handshake happens at the first call."""
+        self.address, self.papers = address, papers
+        credentials = grpc.ssl_channel_credentials(papers.ca_certificate, papers.tls_key, papers.certificate)
+        options = (*CLIENT_OPTIONS, ("grpc.ssl_target_name_override", SERVER_HOST))
+        self._channel = grpc.aio.secure_channel(address, credentials, options=options)
+        self._session = self._channel.stream_stream(f"{SERVICE}/Session")
+        self._get_model = self._channel.unary_stream(f"{SERVICE}/GetModel")
+        self._put_update = self._channel.stream_unary(f"{SERVICE}/PutUpdate")
+        self._update_status = self._channel.unary_unary(f"{SERVICE}/UpdateStatus")
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
+
+    async def session(self, outgoing: AsyncIterator[ClientMessage]) -> AsyncIterator[ServerMessage]:
+        """Open the control stream: what comes from the server, until it ends.
+
+        Raises:
+            Unreachable: try again; any other RoughfedError: the server refuses this client.
+        """
+
+        async def encoded() -> AsyncIterator[bytes]:
+            async for message in outgoing:
+                yield encode_client_message(message)
+
+        call = self._session(encoded())
+        try:
+            with translated():
+                async for raw in call:
+                    yield decode_server_message(raw)
+        finally:
+            call.cancel()
+
+    async def fetch_model(
+        self, digest: bytes, into: Path, *, at: int, header: int, hashed: Hasher, on_bytes: Callable[[int], None]
+    ) -> int:
+        """Append the parameters from byte `at` on to a file that has `header` bytes before them.
+
+        Returns:
+            the number of bytes of parameters in the file when the stream ended.
+
+        Raises:
+            RemoteProtocolError: a gap; Unreachable: the stream broke (call again with the new offset).
+        """
+        fd = os.open(into, os.O_WRONLY)
+        try:
+            with translated():
+                async with progress(PROGRESS_S) as moved:
+                    async for raw in self._get_model(encode_get_model(digest, at)):
+                        chunk = decode_chunk(raw)
+                        if chunk.offset != at:
+                            raise RemoteProtocolError(f"chunk at byte {chunk.offset}, want {at}", reason="offset")
+                        write_all(fd, chunk.data, header + at)
+                        hashed.update(chunk.data)
+                        at += len(chunk.data)
+                        on_bytes(len(chunk.data))
+                        moved()
+        finally:
+            os.close(fd)
+        return at
+
+    async def update_status(self, run: str, number: int, digest: bytes) -> tuple[int, Receipt | None]:
+        """How much of an update the server holds."""
+        with translated():
+            raw = await self._update_status(encode_update_status_request(run, number, digest), timeout=PROGRESS_S)
+        return decode_update_status(raw)
+
+    async def put_update(
+        self, signed: Signed, path: Path, *, at: int, on_bytes: Callable[[int], None]
+    ) -> tuple[Receipt, bytes]:
+        """Upload a file from byte `at` on.
+
+        Returns:
+            the receipt, and its bytes.
+        """
+        total = path.stat().st_size
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            with translated():
+                async with progress(PROGRESS_S) as moved:
+
+                    async def chunks() -> AsyncIterator[bytes]:
+                        offset, statement = at, signed
+                        yield encode_chunk(offset, first := os.pread(fd, CHUNK_BYTES, offset), statement)
+                        offset += len(first)
+                        on_bytes(len(first))
+                        while offset < total:
+                            crash.point("upload-cut")
+                            moved()
+                            piece = os.pread(fd, CHUNK_BYTES, offset)
+                            yield encode_chunk(offset, piece)
+                            offset += len(piece)
+                            on_bytes(len(piece))
+                        moved(RECEIPT_S)
+
+                    raw = await self._put_update(chunks())
+        finally:
+            os.close(fd)
+        return decode_receipt(raw), raw
+
+
+@asynccontextmanager
+async def progress(patience_s: float) -> AsyncIterator[Callable[..., None]]:
+    """A deadline that every call of `moved()` pushes back.
+
+    Raises:
+        Unreachable: nothing moved for so long.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(patience_s) as limit:
+
+            def moved(seconds: float = patience_s) -> None:
+                limit.reschedule(loop.time() + seconds)
+
+            yield moved
+    except TimeoutError:
+        raise Unreachable(f"no progress for {patience_s:.0f} s") from None
+
+
+class translated:  # noqa: N801  reads as a verb in `with translated():`
+    """Turn gRPC's errors into ours."""
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Translate."""
+        if isinstance(error, grpc.aio.AioRpcError):
+            raise translate(error) from None
+
+
+def translate(error: grpc.aio.AioRpcError) -> RoughfedError:
+    """What a failed call means for this client."""
+    code, details = error.code(), error.details() or ""
+    reason = next((str(v) for k, v in error.trailing_metadata() or () if k == REASON_KEY), "")
+    if reason in ("storage", "stalled", "superseded"):
+        return Unreachable(details)  # the server's trouble, or ours a moment ago: it passes
+    match code:
+        case grpc.StatusCode.PERMISSION_DENIED | grpc.StatusCode.UNAUTHENTICATED:
+            return IdentityError(details, reason=reason or "identity")
+        case grpc.StatusCode.FAILED_PRECONDITION:
+            return StaleRound(details, reason=reason or "stale")
+        case grpc.StatusCode.ALREADY_EXISTS:
+            return Conflict(details)
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return TooLarge(details, reason=reason or "size")
+        case grpc.StatusCode.INVALID_ARGUMENT:
+            return RemoteProtocolError(details, reason=reason or "protocol")
+        case _:
+            return Unreachable(f"{code.name}: {details}")
+
+
+def write_all(fd: int, data: memoryview, offset: int) -> None:
+    """Write a piece at its place.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    try:
+        written = 0
+        while written < len(data):
+            written += os.pwrite(fd, data[written:], offset + written)
+    except OSError as error:
+        raise StorageError(f"cannot store the model: {error.strerror}") from error

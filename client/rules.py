@@ -1,0 +1,90 @@
+"""What a client demands of a job before it does anything for it: its own rules, held against the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from roughfed.client.store import ClientStore
+from roughfed.crypto.identity import verify
+from roughfed.errors import IdentityError, RemoteProtocolError
+from roughfed.messages import Welcome
+from roughfed.types import Job, RoundHeader
+from roughfed.wire.session import HEADER_DOMAIN, decode_header
+
+CODECS = ("identity",)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The client's policy (client.toml, [policy]).
+
+    Attributes:
+        accept_server_sees: modes that this client takes part in.
+        max_model_bytes: largest model that it downloads.
+    """
+
+    accept_server_sees: tuple[str, ...]
+    max_model_bytes: int
+
+
+def check_welcome(welcome: Welcome, rules: Rules) -> None:
+    """May this client take part in this run at all?
+
+    Raises:
+        RemoteProtocolError: reason "policy"; the run shows the server more than this client allows.
+    """
+    if welcome.server_sees not in rules.accept_server_sees:
+        raise RemoteProtocolError(
+            f'this run has server_sees = "{welcome.server_sees}", this client accepts '
+            f"{', '.join(rules.accept_server_sees)} (client.toml, policy.accept_server_sees)",
+            reason="policy",
+        )
+    if welcome.spec.size_bytes > rules.max_model_bytes:
+        raise RemoteProtocolError(
+            f"the model has {welcome.spec.size_bytes} bytes, this client downloads at most {rules.max_model_bytes} "
+            "(client.toml, policy.max_model_bytes)",
+            reason="policy",
+        )
+
+
+async def check_header(
+    job: Job, welcome: Welcome, *, server_key: bytes, rules: Rules, store: ClientStore
+) -> RoundHeader:
+    """Hold a job's header against the run, the policy and the chain; note it before anything is done for it.
+
+    Raises:
+        IdentityError: the server did not sign it.
+        RemoteProtocolError: another run or model, a mode or codec that this client refuses, a number used twice, or
+            a chain that does not continue the one this client saw.
+    """
+    verify(server_key, HEADER_DOMAIN, job.header.body, job.header.signature)
+    header = decode_header(job.header.body)
+    if header.run != welcome.run or header.spec_digest != welcome.spec.digest:
+        raise RemoteProtocolError("the job is for another run or another model", reason="header")
+    if header.server_sees not in rules.accept_server_sees or header.server_sees != welcome.server_sees:
+        raise RemoteProtocolError(f"server_sees = {header.server_sees!r} was not agreed on", reason="policy")
+    if header.codec not in CODECS:
+        raise RemoteProtocolError(f"codec {header.codec!r} is not known here", reason="codec")
+    if job.model_bytes != welcome.spec.size_bytes:
+        raise RemoteProtocolError(f"a model of {job.model_bytes} bytes was not agreed on", reason="size")
+    last = store.chain(header.run)
+    if last is not None:
+        check_chain(header, job.header.digest, last)
+    if job.train:
+        await store.extend_chain(header.run, header.round, job.header.digest)
+    return header
+
+
+def check_chain(header: RoundHeader, digest: bytes, last: tuple[int, bytes]) -> None:
+    """One header for each round number, each naming the one before.
+
+    Raises:
+        RemoteProtocolError: an older round. IdentityError: two headers for one round, or a forked chain.
+    """
+    number, known = last
+    if header.round < number:
+        raise RemoteProtocolError(f"round {header.round} after round {number}", reason="stale")
+    if header.round == number and digest != known:
+        raise IdentityError(f"the server signed two headers for round {number}", reason="two-headers")
+    if header.round == number + 1 and header.previous_header_digest != known:
+        raise IdentityError(f"the header of round {header.round} does not follow the one seen before", reason="chain")

@@ -1,0 +1,247 @@
+"""One client, one round: steps 1 to 6, top to bottom (docs/ARCHITECTURE.md).
+
+Steps 3 to 5 (clip, encode, mask) have nothing to do with `server_sees = "updates"` and the identity codec: what
+leaves is the delta as the trainer wrote it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from roughfed import crash
+from roughfed.child import Description, FitResult
+from roughfed.client.enrolled import Enrolled
+from roughfed.client.metrics import ClientMetrics
+from roughfed.client.rpc import Connection, Unreachable
+from roughfed.client.rules import Rules, check_header
+from roughfed.client.store import ClientStore, SavedUpdate
+from roughfed.crypto.identity import verify
+from roughfed.digest import hasher
+from roughfed.errors import IdentityError, RemoteProtocolError
+from roughfed.messages import EvaluationReport, Welcome
+from roughfed.params import digest_file, model_header, place_durably
+from roughfed.transport.patience import waits
+from roughfed.types import Evaluation, Job, Receipt, RoundHeader, Signed, UpdateStatement
+from roughfed.wire.updates import RECEIPT_DOMAIN, UPDATE_DOMAIN, encode_statement, receipt_body
+
+log = logging.getLogger(__name__)
+
+
+class LocalTrainer(Protocol):
+    """Who trains: the trainer process, or the bench's synthetic one."""
+
+    async def describe(self) -> Description:
+        """What the app is."""
+        ...
+
+    async def fit(
+        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, round: int
+    ) -> FitResult:
+        """Train from a model file and write the bare delta."""
+        ...
+
+    async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation:
+        """Evaluate a model file on the held-out data."""
+        ...
+
+    async def stop(self) -> None:
+        """End it."""
+        ...
+
+
+@dataclass
+class Membership:
+    """What one connection to one run gives: the server's welcome, and what this client holds against it.
+
+    Attributes:
+        papers: the client's own.
+        welcome: the server's first message.
+        server_key: Ed25519 key from the server's CA-signed roster entry.
+        connection: the channel; replaced when it breaks.
+        on_phase: told (phase, progress) for the heartbeat and the metrics.
+    """
+
+    papers: Enrolled
+    welcome: Welcome
+    server_key: bytes
+    connection: Connection
+    store: ClientStore
+    trainer: LocalTrainer
+    description: Description
+    rules: Rules
+    metrics: ClientMetrics
+    settings: Callable[[Mapping[str, object]], dict[str, object]]
+    on_phase: Callable[[str, float], None]
+
+
+async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport:
+    """Do one job.
+
+    Returns:
+        the server's receipt, or (evaluation only) what to report.
+
+    Raises:
+        RemoteProtocolError, IdentityError: the job breaks a rule of this client; it is refused.
+        TrainerError: local training failed.
+    """
+    header = await check_header(job, me.welcome, server_key=me.server_key, rules=me.rules, store=me.store)
+    crash.point("job-accepted")
+    if job.train and (known := me.store.update(header.run, header.round)) is not None:
+        return await upload(me, known)
+    params = await fetch_model(me, header)  # 1
+    evaluation = await evaluate(me, params, header) if job.evaluate else None
+    if not job.train:
+        return EvaluationReport(header.round, evaluation or Evaluation(header.model_digest, 0, 0.0))
+    result, delta = await train(me, job, header, params)  # 2
+    update = await sign(me, job, header, delta=delta, result=result, evaluation=evaluation)
+    return await upload(me, update)  # 6
+
+
+async def fetch_model(me: Membership, header: RoundHeader) -> Path:
+    """Step 1: the global parameters, resumed where an earlier try ended, digest checked."""
+    path, partial = me.store.model_path(header.model_digest), me.store.partial_path(header.model_digest)
+    if path.exists():
+        return path
+    me.on_phase("downloading", 0.0)
+    spec, prefix = me.welcome.spec, model_header(me.welcome.spec)
+    if not partial.exists() or partial.stat().st_size < len(prefix):
+        partial.write_bytes(prefix)
+    hashed, at = hasher(), partial.stat().st_size - len(prefix)
+    if at:
+        me.metrics.resumed()
+        await asyncio.to_thread(_replay, partial, len(prefix), hashed.update)
+
+    def moved(count: int) -> None:
+        me.metrics.transfer("down", count, header.codec)
+
+    async for _ in tries():
+        try:
+            start = at
+            at = await me.connection.fetch_model(
+                header.model_digest, partial, at=start, header=len(prefix), hashed=hashed, on_bytes=moved
+            )
+        except Unreachable as error:
+            log.info("download interrupted: %s", error)
+            hashed, at = hasher(), partial.stat().st_size - len(prefix)
+            await asyncio.to_thread(_replay, partial, len(prefix), hashed.update)
+            continue
+        if at >= spec.size_bytes:
+            break
+    if hashed.digest() != header.model_digest:
+        partial.unlink()
+        raise RemoteProtocolError("the downloaded parameters do not have the header's digest", reason="digest")
+    await asyncio.to_thread(place_durably, partial, path)
+    me.store.prune_models(header.model_digest)
+    crash.point("model-fetched")
+    return path
+
+
+async def evaluate(me: Membership, params: Path, header: RoundHeader) -> Evaluation | None:
+    """The base model on this client's held-out data; None when it has none."""
+    if me.description.num_test == 0:
+        return None
+    me.on_phase("evaluating", 0.0)
+    return await me.trainer.evaluate(params, model_digest=header.model_digest)
+
+
+async def train(me: Membership, job: Job, header: RoundHeader, params: Path) -> tuple[FitResult, Path]:
+    """Step 2: local training; the delta is in the round's update file."""
+    me.on_phase("training", 0.0)
+    delta = me.store.update_path(header.round)
+    settings = me.settings(job.trainer)
+    result = await me.trainer.fit(params, delta, settings=settings, seed=job.seed, round=header.round)
+    me.metrics.trained(result.seconds, result.num_examples, loss=result.metrics.get("loss"))
+    crash.point("trained")
+    return result, delta
+
+
+async def sign(
+    me: Membership,
+    job: Job,
+    header: RoundHeader,
+    *,
+    delta: Path,
+    result: FitResult,
+    evaluation: Evaluation | None,
+) -> SavedUpdate:
+    """Note bytes and statement before anything leaves."""
+    digest = await asyncio.to_thread(digest_file, delta)
+    statement = UpdateStatement(
+        run=header.run,
+        round=header.round,
+        client=me.papers.name,
+        header_digest=job.header.digest,
+        digest=digest,
+        size_bytes=delta.stat().st_size,
+        num_examples=result.num_examples,
+        num_steps=result.num_steps,
+        train_seconds=result.seconds,
+        metrics=result.metrics,
+        evaluation=evaluation,
+    )
+    body = encode_statement(statement)
+    signed = Signed(body, me.papers.identity.sign(UPDATE_DOMAIN, body), me.papers.name)
+    update = SavedUpdate(header.run, header.round, job.header.digest, digest, signed)
+    await me.store.save_update(update)
+    crash.point("update-saved")
+    return update
+
+
+async def upload(me: Membership, update: SavedUpdate) -> Receipt:
+    """Step 6: the noted bytes, resumed where the server's copy ends, until there is a receipt."""
+    me.on_phase("uploading", 0.0)
+    path = me.store.update_path(update.round)
+
+    def moved(count: int) -> None:
+        me.metrics.transfer("up", count, "identity")
+
+    async for attempt in tries():
+        try:
+            at = 0
+            if attempt or update.recovered:
+                at, receipt = await me.connection.update_status(update.run, update.round, update.digest)
+                if receipt is not None:
+                    return check_receipt(me, update, receipt)
+                if at:
+                    me.metrics.resumed()
+            receipt, raw = await me.connection.put_update(update.signed, path, at=at, on_bytes=moved)
+        except Unreachable as error:
+            log.info("upload interrupted: %s", error)
+            continue
+        crash.point("receipt-got")
+        receipt = check_receipt(me, update, receipt)
+        await me.store.save_receipt(update.run, update.round, raw)
+        crash.point("receipt-saved")
+        return receipt
+    raise AssertionError("tries() never ends")
+
+
+def check_receipt(me: Membership, update: SavedUpdate, receipt: Receipt) -> Receipt:
+    """The receipt must be the server's, and for these bytes."""
+    wanted = (update.run, update.round, me.papers.name, update.digest)
+    if (receipt.run, receipt.round, receipt.client, receipt.digest) != wanted:
+        raise IdentityError("the receipt is for another update", reason="receipt")
+    verify(me.server_key, RECEIPT_DOMAIN, receipt_body(receipt), receipt.signature)
+    return receipt
+
+
+async def tries() -> AsyncIterator[int]:
+    """0, 1, 2, ... with a jittered wait before each but the first."""
+    yield 0
+    for attempt, wait in enumerate(waits(np.random.default_rng(), ceiling_s=10.0), start=1):
+        await asyncio.sleep(wait)
+        yield attempt
+
+
+def _replay(path: Path, offset: int, take: Callable[[memoryview], None]) -> None:
+    with path.open("rb") as file:
+        file.seek(offset)
+        while piece := file.read(1 << 20):
+            take(memoryview(piece))

@@ -1,0 +1,124 @@
+"""What a client must still know after a crash: the chain of headers it saw, and the update that it promised.
+
+The bytes of an update and the statement about them are noted before the first byte leaves (write-ahead). After a
+restart the client sends *these* bytes or none: training again could give others, and two different updates under one
+id are refused by the server, and in the secure modes would give the masks away.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from roughfed.journal import Journal
+from roughfed.types import Signed
+
+SCHEMA = (
+    """
+    CREATE TABLE chain (run TEXT PRIMARY KEY, round INTEGER NOT NULL, header_digest BLOB NOT NULL);
+    CREATE TABLE updates (
+        run TEXT NOT NULL, round INTEGER NOT NULL, header_digest BLOB NOT NULL, digest BLOB NOT NULL,
+        statement BLOB NOT NULL, signature BLOB NOT NULL, signer TEXT NOT NULL, receipt BLOB,
+        PRIMARY KEY (run, round));
+    CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+    """,
+)
+
+MODELS_KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SavedUpdate:
+    """An update that is noted: its bytes are in `ClientStore.update_path`.
+
+    `recovered` says that it was read back from disk: the server may hold a part of it already.
+    """
+
+    run: str
+    round: int
+    header_digest: bytes
+    digest: bytes
+    signed: Signed
+    recovered: bool = False
+
+
+class ClientStore:
+    """A client's state directory: client.db, models/, update files."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or create it. Facts survive a crash of the process; after a power cut the round is sat out."""
+        self.folder = folder
+        (folder / "models").mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.journal = Journal(folder / "client.db", SCHEMA, durable=False)
+
+    def close(self) -> None:
+        """Close the journal."""
+        self.journal.close()
+
+    def chain(self, run: str) -> tuple[int, bytes] | None:
+        """(round, header digest) of the last header that this client accepted."""
+        rows = self.journal.read("SELECT round, header_digest FROM chain WHERE run = ?", run)
+        return (rows[0]["round"], rows[0]["header_digest"]) if rows else None
+
+    async def extend_chain(self, run: str, number: int, header_digest: bytes) -> None:
+        """Note a header before anything is done for it."""
+        sql = "INSERT OR REPLACE INTO chain VALUES (?, ?, ?)"
+        await self.journal.write(lambda db: db.execute(sql, (run, number, header_digest)))
+
+    def update(self, run: str, number: int) -> SavedUpdate | None:
+        """The update noted for a round, if its bytes are still there."""
+        rows = self.journal.read("SELECT * FROM updates WHERE run = ? AND round = ?", run, number)
+        if not rows or not self.update_path(number).exists():
+            return None
+        row = rows[0]
+        signed = Signed(row["statement"], row["signature"], row["signer"])
+        return SavedUpdate(run, number, row["header_digest"], row["digest"], signed, recovered=True)
+
+    async def save_update(self, update: SavedUpdate) -> None:
+        """Note an update (and forget those of earlier rounds)."""
+        row = (update.run, update.round, update.header_digest, update.digest)
+        signed = (update.signed.body, update.signed.signature, update.signed.signer)
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM updates WHERE run != ? OR round < ?", (update.run, update.round))
+            db.execute("INSERT INTO updates VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", row + signed)
+
+        await self.journal.write(work)
+        for path in self.folder.glob("update-*.f32"):
+            if path != self.update_path(update.round):
+                path.unlink()
+
+    async def save_receipt(self, run: str, number: int, receipt: bytes) -> None:
+        """Keep the server's word."""
+        sql = "UPDATE updates SET receipt = ? WHERE run = ? AND round = ?"
+        await self.journal.write(lambda db: db.execute(sql, (receipt, run, number)))
+
+    async def count(self, name: str) -> int:
+        """Add one to a counter that survives restarts; returns the new value."""
+
+        def work(db: sqlite3.Connection) -> int:
+            sql = "INSERT INTO counters VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value"
+            return db.execute(sql, (name,)).fetchone()[0]
+
+        return await self.journal.write(work)
+
+    def update_path(self, number: int) -> Path:
+        """Where the bytes of a round's update lie."""
+        return self.folder / f"update-{number:08d}.f32"
+
+    def model_path(self, digest: bytes) -> Path:
+        """Where a model lies; the name is its content's digest."""
+        return self.folder / "models" / f"{digest.hex()}.safetensors"
+
+    def partial_path(self, digest: bytes) -> Path:
+        """Where a model is downloaded to."""
+        return self.folder / "models" / f"{digest.hex()}.part"
+
+    def prune_models(self, keep: bytes) -> None:
+        """Delete all but the newest models and `keep`."""
+        models = self.folder / "models"
+        paths = sorted(models.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in paths[MODELS_KEPT:]:
+            if path.stem != keep.hex():
+                path.unlink(missing_ok=True)

@@ -1,0 +1,77 @@
+"""Admission: what is refused in the clear before any arithmetic (DESIGN section 7).
+
+Every refusal has a reason (a metric label), a sentence, and reaches the client.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from roughfed.errors import RemoteProtocolError, TooLarge
+from roughfed.types import UpdateStatement
+
+MAX_EXAMPLES = 2**40
+"""More examples than any client holds: a claim beyond it is an attack or a bug, not a number to be capped."""
+
+
+def check_statement(statement: UpdateStatement, *, client: str, header_digest: bytes, size_bytes: int) -> None:
+    """Hold a signed statement against the round that it claims to be for.
+
+    Raises:
+        RemoteProtocolError: another client's name, another header, another size, an absurd count.
+    """
+    if statement.client != client:
+        raise RemoteProtocolError(
+            f"the statement is {statement.client[:63]!r}'s, the certificate {client!r}'s", reason="identity"
+        )
+    if statement.header_digest != header_digest:
+        raise RemoteProtocolError("the statement is bound to another round header", reason="header")
+    if statement.size_bytes > size_bytes:
+        raise TooLarge(f"{statement.size_bytes} bytes announced, the model has {size_bytes}")
+    if statement.size_bytes < size_bytes:
+        raise RemoteProtocolError(
+            f"{statement.size_bytes} bytes announced, the model has {size_bytes}", reason="schema"
+        )
+    if not 0 < statement.num_examples <= MAX_EXAMPLES:
+        raise RemoteProtocolError(f"num_examples is {statement.num_examples}", reason="count")
+
+
+@dataclass
+class Vitals:
+    """Running figures of one update, taken while it streams past.
+
+    Attributes:
+        sq_norm: sum of squares so far, float64.
+        finite: False as soon as a NaN or an infinity was seen.
+    """
+
+    sq_norm: float = 0.0
+    finite: bool = True
+
+    def see(self, data: memoryview) -> None:
+        """Take one piece; its length is a multiple of 4 bytes.
+
+        Raises:
+            RemoteProtocolError: it is not.
+        """
+        if len(data) % 4:
+            raise RemoteProtocolError(f"a chunk of {len(data)} bytes cuts a float in two", reason="schema")
+        values = np.frombuffer(data, dtype="<f4")
+        piece = float(np.dot(values, values))
+        if not math.isfinite(piece):  # a NaN, an infinity, or squares beyond float32: look closer
+            wide = values.astype(np.float64)
+            piece = float(np.dot(wide, wide))
+            self.finite = self.finite and math.isfinite(piece)
+        self.sq_norm += piece if math.isfinite(piece) else 0.0
+
+    def check(self) -> None:
+        """Judge the whole.
+
+        Raises:
+            RemoteProtocolError: a value is not finite.
+        """
+        if not self.finite:
+            raise RemoteProtocolError("the update has values that are NaN or infinite", reason="not-finite")

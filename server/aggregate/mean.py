@@ -1,0 +1,82 @@
+"""The weighted mean of updates that lie in files: one slice of every file at a time.
+
+Memory is a few slices, whatever the model and however many the clients. Each coordinate is summed in the order of the
+rows, so the result does not depend on who was first, nor on the number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roughfed.errors import StorageError
+
+Flat = NDArray[np.float32]
+T = TypeVar("T")
+
+SLICE = 1 << 18
+"""Coordinates of one slice: 1 MiB, which stays in a core's cache while all the clients are added to it."""
+
+
+def mean_slice(files: Sequence[int], weights: Sequence[float], start: int, stop: int) -> Flat:
+    """sum_i weights[i] * update_i / sum_i weights[i] over the coordinates start..stop.
+
+    Args:
+        files: open file descriptors of bare float32 vectors, N of them.
+        weights: non-negative, N of them, not all zero.
+        start: first coordinate.
+        stop: one past the last.
+
+    Returns:
+        float32 [stop - start].
+    """
+    total = np.zeros(stop - start, dtype=np.float32)
+    row = np.empty_like(total)
+    for fd, weight in zip(files, weights, strict=True):
+        read_exactly(fd, row, 4 * start)
+        if weight != 1.0:
+            row *= np.float32(weight)
+        total += row
+    total /= np.float32(sum(weights))
+    return total
+
+
+def read_exactly(fd: int, into: Flat, offset: int) -> None:
+    """Fill `into` from byte `offset` of a file.
+
+    Raises:
+        StorageError: the file is too short.
+    """
+    view, at = memoryview(into).cast("B"), 0
+    while at < len(view):
+        got = os.preadv(fd, [view[at:]], offset + at)
+        if got == 0:
+            raise StorageError(f"a stored vector ends at byte {offset + at}")
+        at += got
+
+
+def slices(size: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of every slice of a vector of `size` coordinates."""
+    return ((start, min(start + SLICE, size)) for start in range(0, size, SLICE))
+
+
+def in_order(executor: Executor, work: Callable[[int, int], T], size: int, *, ahead: int = 4) -> Iterator[T]:
+    """`work(start, stop)` of every slice, in order, with a few computed ahead (bounded memory)."""
+    places = slices(size)
+    running: list[Future[T]] = [executor.submit(work, *place) for place in islice(places, ahead)]
+    while running:
+        result = running.pop(0).result()
+        running.extend(executor.submit(work, *place) for place in islice(places, 1))
+        yield result
+
+
+def open_all(paths: Sequence[Path]) -> list[int]:
+    """File descriptors of the paths; the caller closes them."""
+    return [os.open(path, os.O_RDONLY) for path in paths]

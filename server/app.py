@@ -1,0 +1,282 @@
+"""The server process: opens what is on disk, listens on its ports, runs the rounds, and drains when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import grpc.aio
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from roughfed import crash
+from roughfed.child import Description
+from roughfed.config.federation import FederationConfig
+from roughfed.crypto import certificates
+from roughfed.errors import ConfigError, RemoteProtocolError
+from roughfed.httpd import HttpServer, Response, health
+from roughfed.messages import Reconnect
+from roughfed.params import flatten, place_durably, write_model
+from roughfed.rng import derive
+from roughfed.server import enrolment
+from roughfed.server.authority import Authority
+from roughfed.server.control import Control
+from roughfed.server.federation import Federation, Worker
+from roughfed.server.interceptors import Boundary
+from roughfed.server.metrics import ServerMetrics
+from roughfed.server.papers import Obtain, Papers, Rotation
+from roughfed.server.rpc import FederationService
+from roughfed.server.run import run_rounds
+from roughfed.server.store import Store
+from roughfed.transport.options import SERVER_OPTIONS
+from roughfed.types import Spec
+
+log = logging.getLogger(__name__)
+
+RECONNECT_S = 1.0
+FAREWELL_S = 2.0
+"""After the last round, clients get this long to take `Finished` and go."""
+
+
+class Origin(Worker, Protocol):
+    """Who knows the model: the worker process, or the bench's synthetic one."""
+
+    async def describe(self) -> Description:
+        """The model's Spec and task."""
+        ...
+
+    async def initial(self, path: Path, *, seed: int) -> bytes:
+        """Write seeded initial weights to a model file; returns their digest."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the server listens; 0 where it does not."""
+
+    federation: int
+    enrolment: int
+    http: int
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What deploy/ hands to the server.
+
+    Attributes:
+        config: the settings.
+        folder: state directory.
+        origin: who knows the model.
+        obtain: gives the server's papers.
+        authority: the CA, when its enrolment port is served by this process.
+        on_ready: told the ports once they are open.
+    """
+
+    config: FederationConfig
+    folder: Path
+    origin: Origin
+    obtain: Obtain
+    authority: Authority | None
+    on_ready: Callable[[Ports], None]
+
+
+async def serve(setup: Setup) -> str:
+    """Run the server until the run is over or a signal drains it.
+
+    Returns:
+        why it ended: the run's reason, or "drained".
+    """
+    config, folder = setup.config, setup.folder
+    async with AsyncExitStack() as stack:
+        metrics = ServerMetrics(per_client=config.metrics.per_client, rules=(config.optimize.rule,))
+        store = Store(folder, on_commit=metrics.journal_committed)
+        stack.callback(store.close)
+        executor = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2), thread_name_prefix="work")
+        stack.callback(executor.shutdown)
+        stack.push_async_callback(setup.origin.stop)
+        run, spec = await open_run(store, setup.origin, config)
+        papers = await setup.obtain()
+        fed = Federation(
+            config, store, papers.identity, papers.name, papers.member, metrics, executor, run, spec, setup.origin
+        )
+        fed.members.revoked |= store.revoked()
+        sweep(fed)
+        drain = asyncio.Event()
+        control = await Control(fed, drain.set).serve(folder)
+        stack.callback(control.close)
+        ports = await listen(setup, fed, papers, stack)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, drain.set)
+        setup.on_ready(ports)
+        return await until_over(fed, drain)
+
+
+async def until_over(fed: Federation, drain: asyncio.Event) -> str:
+    """The rounds against the drain signal; a second signal ends it at once."""
+    rounds = asyncio.create_task(run_rounds(fed))
+    draining = asyncio.create_task(drain.wait())
+    await asyncio.wait({rounds, draining}, return_when=asyncio.FIRST_COMPLETED)
+    if rounds.done():
+        draining.cancel()
+        await say_farewell(fed)
+        return rounds.result()
+    drain.clear()
+    fed.stopping = True
+    fed.wake()
+    fed.members.broadcast(Reconnect(RECONNECT_S, "the server is restarting"))
+    again = asyncio.create_task(drain.wait())
+    await asyncio.wait({rounds, again}, timeout=fed.config.server.drain_s, return_when=asyncio.FIRST_COMPLETED)
+    rounds.cancel()
+    again.cancel()
+    with suppress(asyncio.CancelledError):
+        await rounds
+    return "drained"
+
+
+async def say_farewell(fed: Federation) -> None:
+    """Let the clients take `Finished` before the ports close."""
+    deadline = time.monotonic() + FAREWELL_S
+    while fed.members.names() and time.monotonic() < deadline:
+        await fed.sleep_until_change(deadline)
+
+
+async def open_run(store: Store, origin: Origin, config: FederationConfig) -> tuple[str, Spec]:
+    """The run in the journal, or a new one with version 0 of its model.
+
+    Raises:
+        ConfigError: the model of fed.toml is not the journal's, or `model.init` does not fit.
+    """
+    description = await origin.describe()
+    if (known := store.run()) is not None:
+        if known[1].digest != description.spec.digest:
+            raise ConfigError(
+                "the model has other tensors than the run in this directory",
+                key="model",
+                cure="use the run's model, or start the new one in an empty --dir",
+            )
+        return known
+    if description.task != config.federation.task:
+        raise ConfigError(
+            f"the app is for {description.task}, the federation for {config.federation.task}", key="federation.task"
+        )
+    path = store.folder / "models" / "initial.safetensors"
+    if config.model.init:
+        digest = write_given(path, description.spec, Path(config.model.init))
+    else:
+        digest = await origin.initial(path, seed=derive(config.federation.seed, "initial"))
+    await asyncio.to_thread(place_durably, path, store.model_path(digest))
+    run = f"{config.federation.name}-{secrets.token_hex(4)}"
+    await store.create_run(run, description.spec, digest, time.time())
+    crash.point("run-created")
+    return run, description.spec
+
+
+def write_given(path: Path, spec: Spec, given: Path) -> bytes:
+    """Starting weights from a safetensors file (`model.init`)."""
+    import numpy as np
+
+    flat = np.empty(spec.size, dtype=np.float32)
+    try:
+        flatten(load_file(given), spec, flat)
+    except (OSError, SafetensorError, RemoteProtocolError) as error:
+        raise ConfigError(
+            f"{given}: {error}", key="model.init", cure="give a safetensors file with the model's names and shapes"
+        ) from error
+    return write_model(path, spec, [flat])
+
+
+def sweep(fed: Federation) -> None:
+    """Delete spool files that belong to no open round: what a crash between commit and clean-up left."""
+    last = fed.store.last_round()
+    kept: set[str] = set()
+    if last is not None and last.outcome is None:
+        kept = {fed.intake.spool_path(fed.run, last.round, client).stem for client in last.cohort}
+    for path in (fed.store.folder / "spool").iterdir():
+        if path.stem not in kept:
+            path.unlink()
+
+
+async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExitStack) -> Ports:
+    """Open the federation port, the enrolment port (beside a CA) and the HTTP port."""
+    config = setup.config
+    rotation = Rotation(papers, setup.obtain, client_auth=True)
+    enrol_rotation = Rotation(papers, setup.obtain, client_auth=False)
+    service = FederationService(fed, papers.ca_certificate)
+    boundary = Boundary(certificates.federation_of(papers.ca_certificate), fed.members.check, fed.metrics)
+    server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(boundary,))
+    server.add_generic_rpc_handlers((service.handlers(),))
+    port = bind(server, config.server.host, config.server.port, rotation.credentials())
+    await server.start()
+    stack.push_async_callback(server.stop, 0.5)
+    enrol_port = 0
+    if setup.authority is not None:
+        address = config.server.address or f":{port}"
+        enrolment_service = enrolment.EnrolmentService(
+            setup.authority,
+            address,
+            enrolment.default_limit(),
+            on_result=lambda kind, result: fed.metrics.enrolled(_enrolment_result(kind, result)),
+        )
+        where = f"{config.server.host}:{config.server.enrol_port}"
+        enrol_server, enrol_port = await enrolment.serve(
+            enrolment_service, where, credentials=enrol_rotation.credentials()
+        )
+        stack.push_async_callback(enrol_server.stop, 0.5)
+    http_port = start_http(fed, stack) if config.server.http else 0
+
+    def renewed(new: Papers) -> None:
+        fed.metrics.certificate("server", certificates.load_certificate(new.certificate).not_valid_after_utc.timestamp())
+
+    renewed(papers)
+    fresh = asyncio.create_task(rotation.keep_fresh(enrol_rotation, on_new=renewed))
+    stack.callback(fresh.cancel)
+    return Ports(port, enrol_port, http_port)
+
+
+def bind(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials) -> int:
+    """Open a port.
+
+    Raises:
+        ConfigError: it is taken, or not ours to open.
+    """
+    try:
+        bound = server.add_secure_port(f"{host}:{port}", credentials)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error}", key="server.port", cure="choose another port, or 0 for any free one"
+        ) from None
+    return bound
+
+
+def start_http(fed: Federation, stack: AsyncExitStack) -> int:
+    """`/metrics` and `/healthz`."""
+    server = fed.config.server
+
+    def metrics_page() -> Response:
+        return Response(fed.metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
+
+    def health_page() -> Response:
+        return health({"serving": not fed.stopping}, phase=fed.phase, round=fed.row.round if fed.row else 0)
+
+    http = HttpServer(server.http_host, server.http_port, {"/metrics": metrics_page, "/healthz": health_page})
+    stack.callback(http.stop)
+    return http.port
+
+
+def _enrolment_result(kind: str, result: str) -> str:
+    if result == "ok":
+        return "renewed" if kind == "renew" else "enrolled"
+    return result if result in ("revoked", "rate-limited") else "refused"
+
+

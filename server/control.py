@@ -1,0 +1,126 @@
+"""The operator's door: a Unix socket (0600) in the state directory; one JSON object a line each way.
+
+There is no network admin port: whoever may open the file may operate the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from roughfed.errors import ConfigError, RoughfedError
+from roughfed.server.federation import Federation
+from roughfed.server.status import status
+
+log = logging.getLogger(__name__)
+
+SOCKET = "control.sock"
+MAX_REQUEST = 64 * 1024
+QUIETEST_S = 1.0
+"""`watch` sends at least once in so long, so that elapsed times move on the operator's screen."""
+FASTEST_S = 0.1
+
+Request = Mapping[str, Any]
+
+
+class Control:
+    """Answers requests `{"op": NAME, ...}`; "watch" is answered by a line at every change."""
+
+    def __init__(self, fed: Federation, stop: Callable[[], None]) -> None:
+        """`stop` begins the server's drain."""
+        self._fed, self._stop = fed, stop
+        self._operations: dict[str, Callable[[Request], Awaitable[dict[str, Any]]]] = {
+            "status": self._status,
+            "pause": self._pause,
+            "resume": self._resume,
+            "stop": self._stop_server,
+            "revoke": self._revoke,
+        }
+
+    async def serve(self, folder: Path) -> asyncio.Server:
+        """Open the socket in `folder`.
+
+        Raises:
+            ConfigError: another server runs on this folder, or the path is too long for a socket.
+        """
+        path = folder / SOCKET
+        with suppress(OSError):
+            _, writer = await asyncio.open_unix_connection(path)
+            writer.close()
+            raise ConfigError("a server runs on this directory already", file=str(folder), cure="roughfed stop")
+        path.unlink(missing_ok=True)
+        try:
+            server = await asyncio.start_unix_server(self._serve_one, path, limit=MAX_REQUEST)
+        except OSError as error:
+            raise ConfigError(f"cannot open {path}: {error}", cure="choose a shorter --dir") from error
+        path.chmod(0o600)
+        return server
+
+    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                request = json.loads(line)
+                if request.get("op") == "watch":
+                    await self._watch(writer)
+                    return
+                await _send(writer, await self._answer(request))
+        except (ValueError, ConnectionError, AttributeError) as error:
+            log.debug("control connection ended: %s", error)
+        finally:
+            writer.close()
+
+    async def _answer(self, request: Request) -> dict[str, Any]:
+        operation = self._operations.get(str(request.get("op")))
+        if operation is None:
+            return {"error": f"no operation {request.get('op')!r}", "operations": sorted(self._operations)}
+        try:
+            return await operation(request)
+        except RoughfedError as error:
+            return {"error": str(error), "reason": error.reason}
+
+    async def _watch(self, writer: asyncio.StreamWriter) -> None:
+        event = self._fed.watch()
+        try:
+            while True:
+                event.clear()
+                await _send(writer, status(self._fed))
+                await asyncio.sleep(FASTEST_S)  # the rate at which a person's screen is worth redrawing
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(event.wait(), QUIETEST_S)
+        finally:
+            self._fed.unwatch(event)
+
+    async def _status(self, _: Request) -> dict[str, Any]:
+        return status(self._fed)
+
+    async def _pause(self, _: Request) -> dict[str, Any]:
+        self._fed.paused = True
+        self._fed.wake()
+        return {"paused": True, "detail": "the open round goes on; no new one is opened"}
+
+    async def _resume(self, _: Request) -> dict[str, Any]:
+        self._fed.paused = False
+        self._fed.wake()
+        return {"paused": False}
+
+    async def _stop_server(self, _: Request) -> dict[str, Any]:
+        self._stop()
+        return {"stopping": True}
+
+    async def _revoke(self, request: Request) -> dict[str, Any]:
+        name = str(request.get("name"))
+        await self._fed.store.revoke(name, time.time())
+        connected = self._fed.members.get(name) is not None
+        self._fed.revoke(name)
+        return {"revoked": name, "was_connected": connected}
+
+
+async def _send(writer: asyncio.StreamWriter, answer: Mapping[str, Any]) -> None:
+    writer.write(json.dumps(answer).encode() + b"\n")
+    await writer.drain()

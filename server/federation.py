@@ -1,0 +1,202 @@
+"""The parts that make a running server, wired together once; no logic of a round lives here.
+
+`Federation` is what `round.py` and `rpc.py` work on: each field is one room's object. It also hears what happens
+outside a round (a client came, an update arrived) and wakes the round engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from roughfed.config.federation import FederationConfig
+from roughfed.crypto.identity import IdentityKey
+from roughfed.errors import RoughfedError
+from roughfed.messages import JobUpdate
+from roughfed.rng import derive
+from roughfed.server.collect import Collection
+from roughfed.server.intake import Intake
+from roughfed.server.membership import Members, Session
+from roughfed.server.metrics import ServerMetrics
+from roughfed.server.store import ReceivedUpdate, RoundRow, Store
+from roughfed.types import Evaluation, Job, Spec
+
+
+class Worker(Protocol):
+    """The trainer process beside the server; it knows torch, the server does not."""
+
+    async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation | None:
+        """Evaluate a model file on the server's own data; None when it has none."""
+        ...
+
+    async def stop(self) -> None:
+        """End it."""
+        ...
+
+
+@dataclass
+class Traffic:
+    """Payload bytes of the current round, all clients together."""
+
+    upload: int = 0
+    download: int = 0
+
+
+@dataclass
+class Federation:
+    """Everything one server process holds."""
+
+    config: FederationConfig
+    store: Store
+    key: IdentityKey
+    name: str
+    member: bytes
+    metrics: ServerMetrics
+    executor: ThreadPoolExecutor
+    run: str
+    spec: Spec
+    worker: Worker | None = None
+    traffic: Traffic = field(default_factory=Traffic)
+    phase: str = "waiting"
+    phase_seconds: dict[str, float] = field(default_factory=dict[str, float])
+    paused: bool = False
+    stopping: bool = False
+    row: RoundRow | None = None
+    collection: Collection | None = None
+    open_members: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    final_evaluations: dict[str, Evaluation] = field(default_factory=dict[str, Evaluation])
+    identity_keys: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    started_at: float = field(default_factory=time.time)
+
+    def __post_init__(self) -> None:
+        """Make the parts that need to call back."""
+        self.members = Members(self._on_change)
+        self.intake = Intake(self.store, self.key, self.executor, self)
+        self._wake = asyncio.Event()
+        self._watchers: set[asyncio.Event] = set()
+        self._phase_began = time.monotonic()
+
+    # -- events ---------------------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Something changed: let the round engine and the watchers look."""
+        self._wake.set()
+        self.changed()
+
+    async def sleep_until_change(self, until: float | None = None) -> None:
+        """Return at the next change, or at `until` (monotonic seconds)."""
+        try:
+            await asyncio.wait_for(self._wake.wait(), None if until is None else max(0.0, until - time.monotonic()))
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    def changed(self) -> None:
+        """Something that only watchers care about changed (a client's progress)."""
+        for watcher in self._watchers:
+            watcher.set()
+
+    def watch(self) -> asyncio.Event:
+        """An event that is set at every change (for `status --watch`); give it back with `unwatch`."""
+        event = asyncio.Event()
+        self._watchers.add(event)
+        return event
+
+    def unwatch(self, event: asyncio.Event) -> None:
+        """Stop watching."""
+        self._watchers.discard(event)
+
+    def enter(self, phase: str) -> None:
+        """Note the phase of the round and the seconds of the one before."""
+        now = time.monotonic()
+        spent = self.phase_seconds.get(self.phase, 0.0) + now - self._phase_began
+        self.phase_seconds[self.phase] = spent
+        self.metrics.phase(phase)
+        self.phase, self._phase_began = phase, now
+        self.wake()
+
+    def _on_change(self, name: str, connected: bool) -> None:
+        session = self.members.get(name)
+        if connected and session is not None:
+            self.identity_keys[name] = session.identity_key
+        if (collection := self.collection) is not None and name in collection.members:
+            if connected and session is not None:
+                collection.back(name)
+                self._offer(name, session, collection)
+            else:
+                collection.lost([name], time.monotonic())
+        self.metrics.clients(self.client_states())
+        self.wake()
+
+    def client_states(self) -> dict[str, int]:
+        """Number of connected clients, and of those in each phase that they reported."""
+        sessions = self.members.all()
+        return {"connected": len(sessions), **Counter(s.phase for s in sessions)}
+
+    def _offer(self, name: str, session: Session, collection: Collection) -> None:
+        """A member of the cohort is back: it may upload, and gets its job if it still owes an update."""
+        self.open_members[name] = session.identity_key
+        if self.row is not None and name in collection.pending():
+            session.send(self.job(self.row, name, seconds_left=max(0.0, collection.deadline - time.monotonic())))
+
+    # -- what rpc.py and the intake report ------------------------------------------------------------------------------
+
+    def received(self, update: ReceivedUpdate) -> None:
+        """A receipt is journaled (Listener of the intake)."""
+        self.metrics.update("accepted", client=update.receipt.client)
+        if self.collection is not None:
+            self.collection.receive(update.receipt.client)
+        self.wake()
+
+    def refused(self, client: str, error: RoughfedError) -> None:
+        """An update was refused for good (Listener of the intake)."""
+        if self.collection is not None:
+            self.collection.refuse(client, error.reason)
+        self.wake()
+
+    def job_update(self, session: Session, update: JobUpdate) -> None:
+        """A client's word on its job."""
+        row, collection = self.row, self.collection
+        if row is None or collection is None or update.round != row.round or update.state == "accepted":
+            return
+        collection.refuse(session.name, f"client-{update.state}: {update.reason}"[:100])
+        self.metrics.dropout("report", "trainer" if update.state == "failed" else "refused")
+        self.wake()
+
+    def evaluation(self, session: Session, evaluation: Evaluation) -> None:
+        """An evaluation without training arrived."""
+        self.final_evaluations[session.name] = evaluation
+        self.wake()
+
+    def revoke(self, client: str) -> None:
+        """Refuse a client from now on and cut its stream; the round does not wait for it."""
+        self.members.revoke(client)
+        self.metrics.forget(client)
+        if self.collection is not None:
+            self.collection.refuse(client, "revoked")
+        self.wake()
+
+    # -- what is sent -----------------------------------------------------------------------------------------------------
+
+    def job(self, row: RoundRow, client: str, *, seconds_left: float, train: bool = True) -> Job:
+        """The job of one client in a round."""
+        every = self.config.round.evaluate_every
+        return Job(
+            header=row.header,
+            trainer=self.trainer_settings(),
+            seed=derive(self.config.federation.seed, "client", client, row.round),
+            evaluate=not train or (every > 0 and (row.round - 1) % every == 0),
+            train=train,
+            model_bytes=self.spec.size_bytes,
+            seconds_left=seconds_left,
+        )
+
+    def trainer_settings(self) -> Mapping[str, object]:
+        """The learning settings that every client gets."""
+        return self.config.trainer.model_dump()

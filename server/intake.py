@@ -1,0 +1,324 @@
+"""Step 7: chunks become a spool file and a receipt.
+
+An upload is bound to (run, round, client) and to the digest in its signed statement, which is on disk before the first
+byte. It resumes at the number of bytes on disk; other bytes under the same id are refused for ever. The receipt is
+journaled after one fsync and before it is sent, so what was acknowledged is never lost, and the journal's primary key
+makes it count at most once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from roughfed import crash
+from roughfed.crypto.identity import IdentityKey, verify
+from roughfed.digest import Hasher, hasher
+from roughfed.errors import Conflict, RemoteProtocolError, RoughfedError, StaleRound, StorageError, TooLarge
+from roughfed.params import fsync_folder
+from roughfed.server.admission import Vitals, check_statement
+from roughfed.server.store import ReceivedUpdate, Store
+from roughfed.types import Receipt, Signed, UpdateStatement
+from roughfed.wire.updates import (
+    RECEIPT_DOMAIN,
+    UPDATE_DOMAIN,
+    decode_signed_update,
+    decode_statement,
+    encode_signed_update,
+    receipt_body,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRound:
+    """What the intake must know of the round that takes updates.
+
+    Attributes:
+        run: run id.
+        number: round number.
+        header_digest: every statement must name it.
+        size_bytes: exact length of an update.
+        members: cohort, name -> Ed25519 identity key; filled when a client says hello.
+    """
+
+    run: str
+    number: int
+    header_digest: bytes
+    size_bytes: int
+    members: Mapping[str, bytes]
+
+
+class Listener(Protocol):
+    """Who is told how uploads go (the round engine)."""
+
+    def received(self, update: ReceivedUpdate) -> None:
+        """A receipt is journaled."""
+        ...
+
+    def refused(self, client: str, error: RoughfedError) -> None:
+        """An update was refused for good."""
+        ...
+
+
+class Upload:
+    """One update on its way to disk. `write` runs in the executor, one chunk at a time."""
+
+    def __init__(self, path: Path, signed: Signed, statement: UpdateStatement) -> None:
+        """Open the partial file and hash what is there."""
+        self.path, self.signed, self.statement = path, signed, statement
+        self.vitals = Vitals()
+        self._hash: Hasher = hasher()
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self.position = self._replay()
+
+    @property
+    def complete(self) -> bool:
+        """All announced bytes are there."""
+        return self.position == self.statement.size_bytes
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Append one chunk.
+
+        Raises:
+            RemoteProtocolError: a gap, an overlap, or more than announced.
+            StorageError: the disk refused.
+        """
+        if offset != self.position:
+            raise RemoteProtocolError(f"chunk at byte {offset}, want {self.position}", reason="offset")
+        if offset + len(data) > self.statement.size_bytes:
+            raise TooLarge(f"{offset + len(data)} bytes, {self.statement.size_bytes} announced")
+        try:
+            written = 0
+            while written < len(data):
+                written += os.pwrite(self._fd, data[written:], offset + written)
+        except OSError as error:
+            raise StorageError(f"cannot spool an update: {error.strerror}") from error
+        self._take(data)
+
+    def sync(self) -> bytes:
+        """Make all bytes durable; returns their digest."""
+        try:
+            os.fsync(self._fd)
+            fsync_folder(self.path.parent)
+        except OSError as error:
+            raise StorageError(f"cannot sync an update: {error.strerror}") from error
+        return self._hash.digest()
+
+    def close(self) -> None:
+        """Close the file; the bytes stay."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _take(self, data: memoryview) -> None:
+        self._hash.update(data)
+        self.vitals.see(data)
+        self.position += len(data)
+
+    def _replay(self) -> int:
+        """Hash what an earlier connection or process left; whole floats only."""
+        self.position = 0
+        length = os.fstat(self._fd).st_size & ~3
+        os.ftruncate(self._fd, min(length, self.statement.size_bytes))
+        while piece := os.pread(self._fd, 1 << 20, self.position):
+            self._take(memoryview(piece))
+        return self.position
+
+
+class Intake:
+    """The uploads of the open round."""
+
+    def __init__(self, store: Store, key: IdentityKey, executor: Executor, listener: Listener) -> None:
+        """Nothing is open until `open_round`."""
+        self._store, self._key, self._executor, self._listener = store, key, executor, listener
+        self._round: OpenRound | None = None
+        self._uploads: dict[str, Upload] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def open_round(self, current: OpenRound) -> None:
+        """Take updates for this round."""
+        self._round = current
+
+    def close_round(self) -> None:
+        """Refuse what comes from now on as late."""
+        self._round = None
+        for upload in self._uploads.values():
+            upload.close()
+        self._uploads.clear()
+
+    def spool_path(self, run: str, number: int, client: str) -> Path:
+        """Where an update's bytes lie. Nothing from the wire forms a path: the name is a hash."""
+        name = hashlib.sha256(f"{run}|{number}|{client}".encode()).hexdigest()
+        return self._store.folder / "spool" / f"{name}.update"
+
+    async def status(self, client: str, run: str, number: int, digest: bytes) -> tuple[int, Receipt | None]:
+        """Bytes held and, when complete, the receipt.
+
+        Raises:
+            StaleRound: the round takes no updates.
+            Conflict: other bytes are held, or were received, under this id.
+        """
+        current = self._current(run, number, client)
+        if (receipt := self._known_receipt(current, client, digest)) is not None:
+            return receipt.size_bytes, receipt
+        path = self.spool_path(run, number, client)
+        claim = _read_claim(path)
+        if claim is None:
+            return 0, None
+        if decode_statement(claim.body).digest != digest:
+            raise Conflict("another update of this round is on its way under this id")
+        live = self._uploads.get(client)
+        return (live.position if live is not None else _size(path)), None
+
+    async def begin(self, client: str, signed: Signed) -> Upload | Receipt:
+        """Start or resume an upload; a Receipt if it is complete already.
+
+        Raises:
+            RemoteProtocolError: the statement is not acceptable; IdentityError: its signature is not the client's.
+        """
+        statement = decode_statement(signed.body)
+        current = self._current(statement.run, statement.round, client)
+        verify(current.members[client], UPDATE_DOMAIN, signed.body, signed.signature)
+        check_statement(statement, client=client, header_digest=current.header_digest, size_bytes=current.size_bytes)
+        if (receipt := self._known_receipt(current, client, statement.digest)) is not None:
+            return receipt
+        async with self._locks.setdefault(client, asyncio.Lock()):
+            path = self.spool_path(current.run, current.number, client)
+            if (claim := _read_claim(path)) is None:
+                _write_claim(path, signed)
+                crash.point("upload-started")
+            elif decode_statement(claim.body).digest != statement.digest:
+                raise Conflict("another update of this round is on its way under this id")
+            if (old := self._uploads.pop(client, None)) is not None:
+                old.close()  # a newer connection takes over from one that is half open
+            upload = await self._run(Upload, path, signed, statement)
+            self._uploads[client] = upload
+            return upload
+
+    async def write(self, client: str, upload: Upload, *, offset: int, data: memoryview) -> None:
+        """One chunk to disk.
+
+        Raises:
+            StaleRound: the round closed meanwhile, or a newer connection took over.
+        """
+        if self._uploads.get(client) is not upload:
+            raise StaleRound("this upload was closed", reason="late" if self._round is None else "superseded")
+        await self._run(upload.write, offset, data)
+        crash.point("upload-partial")
+
+    async def finish(self, client: str, upload: Upload) -> Receipt:
+        """All bytes are here: sync, check, journal, acknowledge.
+
+        Raises:
+            RemoteProtocolError: too short, the digest is another, or the values are not acceptable.
+        """
+        s = upload.statement
+        if self._uploads.get(client) is not upload:
+            raise StaleRound("this upload was closed", reason="late" if self._round is None else "superseded")
+        if not upload.complete:
+            raise RemoteProtocolError(f"{upload.position} bytes of {s.size_bytes}", reason="truncated")
+        digest = await self._run(upload.sync)
+        crash.point("upload-complete")
+        try:
+            if digest != s.digest:
+                raise RemoteProtocolError("the bytes do not have the announced digest", reason="digest")
+            upload.vitals.check()
+        except RemoteProtocolError as error:
+            await self._refuse(client, upload, error)
+            raise
+        unsigned = Receipt(s.run, s.round, client, digest, s.size_bytes, b"")
+        signature = self._key.sign(RECEIPT_DOMAIN, receipt_body(unsigned))
+        receipt = Receipt(s.run, s.round, client, digest, s.size_bytes, signature)
+        update = ReceivedUpdate(receipt, s, upload.signed)
+        if self._round is None or self._round.number != s.round:
+            raise StaleRound(f"round {s.round} closed before this update was complete", reason="late")
+        await self._store.add_receipt(update, time.time())
+        crash.point("receipt-journaled")
+        self._drop(client, upload)
+        self._listener.received(update)
+        return receipt
+
+    def discard(self, run: str, number: int, clients: list[str]) -> None:
+        """Delete spool files of a round that is over."""
+        for client in clients:
+            path = self.spool_path(run, number, client)
+            path.unlink(missing_ok=True)
+            _claim_path(path).unlink(missing_ok=True)
+
+    def detach(self, client: str, upload: Upload) -> None:
+        """The connection broke: keep the bytes, free the file."""
+        self._drop(client, upload)
+
+    async def _refuse(self, client: str, upload: Upload, error: RemoteProtocolError) -> None:
+        s = upload.statement
+        self._drop(client, upload)
+        await self._store.add_refusal(
+            s.round, client, digest=s.digest, why=(error.reason, str(error)), now=time.time()
+        )
+        self._listener.refused(client, error)
+
+    def _drop(self, client: str, upload: Upload) -> None:
+        upload.close()
+        if self._uploads.get(client) is upload:
+            del self._uploads[client]
+
+    def _current(self, run: str, number: int, client: str) -> OpenRound:
+        current = self._round
+        if current is None or run != current.run or number != current.number:
+            late = current is None or number < current.number
+            where = f"round {current.number} is open" if current is not None else "no round is open"
+            raise StaleRound(f"round {number} takes no updates: {where}", reason="late" if late else "stale")
+        if client not in current.members:
+            raise StaleRound(f"{client} is not in the cohort of round {number}", reason="not-in-cohort")
+        return current
+
+    def _known_receipt(self, current: OpenRound, client: str, digest: bytes) -> Receipt | None:
+        refused = self._store.refusals(current.number).get(client)
+        if refused is not None:
+            raise RemoteProtocolError(f"refused before: {refused[2]}", reason=refused[1])
+        known = self._store.receipts(current.run, current.number).get(client)
+        if known is None:
+            return None
+        if known.receipt.digest != digest:
+            raise Conflict("another update of this round was received under this id")
+        return known.receipt
+
+    async def _run(self, work: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
+
+
+def _claim_path(path: Path) -> Path:
+    return path.with_suffix(".claim")
+
+
+def _read_claim(path: Path) -> Signed | None:
+    try:
+        return decode_signed_update(_claim_path(path).read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def _write_claim(path: Path, signed: Signed) -> None:
+    """Note the statement before the first byte: a rename, so that a crash leaves all of it or nothing."""
+    partial = path.with_suffix(".claim-partial")
+    try:
+        partial.write_bytes(encode_signed_update(signed))
+        partial.rename(_claim_path(path))
+    except OSError as error:
+        raise StorageError(f"cannot spool an update: {error.strerror}") from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size & ~3
+    except FileNotFoundError:
+        return 0

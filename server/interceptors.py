@@ -1,0 +1,105 @@
+"""The servicer boundary: who is calling, what went wrong, how long it took. Once, for every method.
+
+gRPC knows the caller's certificate only inside the handler, so the interceptor wraps the handlers: the certificate's
+SAN names the client, the revoked are refused, and every error of `roughfed.errors` becomes a gRPC status with its
+`roughfed-reason`. What a handler then reads from `CALLER` cannot be another client's name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from roughfed.crypto.names import subject_of
+from roughfed.errors import IdentityError, RoughfedError
+from roughfed.server.metrics import ServerMetrics
+
+log = logging.getLogger(__name__)
+
+CALLER: ContextVar[str] = ContextVar("caller")
+"""Name of the client whose call is being handled, from its certificate."""
+
+REASON_KEY = "roughfed-reason"
+
+
+class Boundary(grpc.aio.ServerInterceptor):
+    """Binds a call to the client in its certificate and translates errors."""
+
+    def __init__(self, federation: str, admit: Callable[[str], None], metrics: ServerMetrics) -> None:
+        """`admit` raises IdentityError for a client that must not call (revoked)."""
+        self._federation, self._admit, self._metrics = federation, admit, metrics
+
+    async def intercept_service(
+        self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Wrap the handler of the method."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = handler_call_details.method.rsplit("/", 1)[-1]
+        if handler.response_streaming:
+            inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
+
+            async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
+                async with self._call(method, context):
+                    async for message in inner(request, context):
+                        yield message
+
+            wrap = grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
+            return wrap(stream)
+        single = handler.stream_unary if handler.request_streaming else handler.unary_unary
+
+        async def unary(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+            async with self._call(method, context):
+                return await single(request, context)
+            raise AssertionError("unreachable: _call aborts")
+
+        wrap = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        return wrap(unary)
+
+    @asynccontextmanager
+    async def _call(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+        began, code = time.monotonic(), "OK"
+        self._metrics.rpc_started(method)
+        try:
+            CALLER.set(self._caller(context))
+            yield
+        except RoughfedError as error:
+            code = error.status
+            self._note(method, error)
+            await context.abort(
+                getattr(grpc.StatusCode, code), str(error), trailing_metadata=((REASON_KEY, error.reason),)
+            )
+        except (asyncio.CancelledError, GeneratorExit):
+            code = "CANCELLED"
+            raise
+        except grpc.aio.AbortError:
+            raise
+        except Exception:  # the boundary: a bug here must not show its trace to a peer
+            code = "INTERNAL"
+            log.exception("a handler of %s failed", method)
+            await context.abort(grpc.StatusCode.INTERNAL, "internal error; see the server's log")
+        finally:
+            self._metrics.rpc_handled(method, code, time.monotonic() - began)
+
+    def _caller(self, context: grpc.aio.ServicerContext[Any, Any]) -> str:
+        auth = context.auth_context()
+        subject = subject_of(auth.get("peer_uri", []) or auth.get("x509_subject_alternative_name", []))
+        if subject.federation != self._federation or subject.role != "client":
+            raise IdentityError(f"{subject.uri} is not a client of {self._federation}", reason="foreign")
+        self._admit(subject.name)
+        return subject.name
+
+    def _note(self, method: str, error: RoughfedError) -> None:
+        client = CALLER.get("")
+        if method == "PutUpdate":
+            self._metrics.update("rejected", error.reason, client=client)
+        log.warning("%s of %s refused: %s", method, client or "a stranger", error, extra={"client": client})

@@ -1,0 +1,113 @@
+"""Who is connected. One `Session` for each live stream; whoever sends to a client puts a message into its queue."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from roughfed.errors import IdentityError
+from roughfed.messages import Hello, ServerMessage
+
+MAX_WAITING = 64
+"""Messages that may wait for one client: control only, a client that lets more pile up is gone."""
+
+
+@dataclass
+class Session:
+    """One connected client.
+
+    Attributes:
+        name: from its certificate.
+        identity_key: Ed25519 public key from its CA-signed roster entry.
+        member: digest of that roster entry.
+        hello: what it said first.
+        phase: what it last said it was doing.
+        progress: 0 to 1 within the phase.
+    """
+
+    name: str
+    identity_key: bytes
+    member: bytes
+    hello: Hello
+    phase: str = "idle"
+    progress: float = 0.0
+    connected_at: float = field(default_factory=time.time)
+    last_seen: float = field(default_factory=time.monotonic)
+    queue: asyncio.Queue[ServerMessage | None] = field(default_factory=lambda: asyncio.Queue(MAX_WAITING))
+    close_reason: str = ""
+
+    def send(self, message: ServerMessage) -> None:
+        """Push a message; a client whose queue is full is cut."""
+        try:
+            self.queue.put_nowait(message)
+        except asyncio.QueueFull:
+            self.close("slow")
+
+    def close(self, reason: str) -> None:
+        """End the stream after what is queued (a full queue loses its oldest message)."""
+        self.close_reason = self.close_reason or reason
+        if self.queue.full():
+            self.queue.get_nowait()
+        self.queue.put_nowait(None)
+
+
+class Members:
+    """The live sessions by name. `on_change(name, connected)` tells the round engine."""
+
+    def __init__(self, on_change: Callable[[str, bool], None]) -> None:
+        """Empty."""
+        self._sessions: dict[str, Session] = {}
+        self._on_change = on_change
+        self.revoked: set[str] = set()
+
+    def join(self, session: Session) -> None:
+        """A client is here; an older stream of the same client is closed (it is half open).
+
+        Raises:
+            IdentityError: the client is revoked.
+        """
+        self.check(session.name)
+        if (older := self._sessions.pop(session.name, None)) is not None:
+            older.close("superseded")
+        self._sessions[session.name] = session
+        self._on_change(session.name, True)
+
+    def leave(self, session: Session) -> None:
+        """Its stream ended."""
+        if self._sessions.get(session.name) is session:
+            del self._sessions[session.name]
+            self._on_change(session.name, False)
+
+    def check(self, name: str) -> None:
+        """Refuse the revoked.
+
+        Raises:
+            IdentityError: reason "revoked".
+        """
+        if name in self.revoked:
+            raise IdentityError(f"{name} is revoked; ask the operator for a new invite", reason="revoked")
+
+    def revoke(self, name: str) -> None:
+        """Refuse from now on, and cut the live stream."""
+        self.revoked.add(name)
+        if (session := self._sessions.get(name)) is not None:
+            session.close("revoked")
+
+    def get(self, name: str) -> Session | None:
+        """The session of a client, if it is connected."""
+        return self._sessions.get(name)
+
+    def all(self) -> list[Session]:
+        """Every session, in order of the names."""
+        return [self._sessions[name] for name in sorted(self._sessions)]
+
+    def names(self) -> list[str]:
+        """Names of the connected clients, sorted."""
+        return sorted(self._sessions)
+
+    def broadcast(self, message: ServerMessage) -> None:
+        """Push to everybody."""
+        for session in self.all():
+            session.send(message)

@@ -1,0 +1,218 @@
+"""One round, top to bottom (steps 8 to 12 of docs/ARCHITECTURE.md).
+
+Every stage ends with a fact in the journal, and each begins by looking whether that fact is there already: after a
+`kill -9` the same function is called again and goes on where the journal ends. The stages are deterministic given the
+receipts, so the bytes of the next model do not depend on how often the process died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from functools import partial
+
+from roughfed import crash
+from roughfed.crypto.merkle import merkle_root
+from roughfed.messages import RoundClosed
+from roughfed.params import place_durably
+from roughfed.server.aggregate import WEIGHTINGS
+from roughfed.server.collect import Collection, Decision
+from roughfed.server.combine import combine
+from roughfed.server.federation import Federation, Traffic
+from roughfed.server.intake import OpenRound
+from roughfed.server.optimize import RULES
+from roughfed.server.sampling import choose
+from roughfed.server.store import RoundRow
+from roughfed.types import RoundHeader, Signed
+from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header
+
+log = logging.getLogger(__name__)
+
+RESTART_GRACE_S = 30.0
+"""After a restart nobody is connected: clients get this long to come back before the quorum goes on without them."""
+
+
+async def run_round(fed: Federation) -> RoundRow:
+    """Play one round, or finish the one that the journal left open.
+
+    Returns:
+        the round as journaled; its outcome is "committed" or "abandoned".
+    """
+    row = await open_round(fed)
+    if row.sets is None:
+        decision = await collect(fed, row)
+        if decision.action == "abandon":
+            return await abandon(fed, row, decision.reason)
+        row = await judge(fed, row)
+    row = await aggregate(fed, row)
+    await announce(fed, row)
+    return row
+
+
+async def open_round(fed: Federation) -> RoundRow:
+    """Draw the cohort, sign the header, journal both. An open round in the journal is taken up again."""
+    last = fed.store.last_round()
+    if last is not None and last.outcome is None:
+        fed.row = last
+        return last
+    fed.enter("configure")
+    fed.phase_seconds.clear()
+    fed.traffic = Traffic()
+    number = last.round + 1 if last else 1
+    settings = fed.config.round
+    connected = fed.members.names()
+    invited = settings.invited(len(connected))
+    cohort = choose(connected, invited=invited, seed=fed.config.federation.seed, round_number=number)
+    version, digest = fed.store.latest_model()
+    header = RoundHeader(
+        run=fed.run,
+        round=number,
+        model_digest=digest,
+        model_version=version,
+        spec_digest=fed.spec.digest,
+        previous_header_digest=last.header.digest if last else bytes(32),
+        codec=fed.config.codec.name,
+        server_sees=fed.config.privacy.server_sees,
+        roster_root=merkle_root([s.member for name in cohort if (s := fed.members.get(name)) is not None]),
+        deadline_s=settings.deadline,
+    )
+    goal = settings.goal(len(connected))
+    row = RoundRow(number, sign_header(fed, header), cohort, goal, time.time(), None, None, None)
+    await fed.store.open_round(row)
+    crash.point("round-opened")
+    fed.metrics.round_opened(number)
+    fed.row = row
+    return row
+
+
+def sign_header(fed: Federation, header: RoundHeader) -> Signed:
+    """The header's bytes under the server's identity key."""
+    body = encode_header(header)
+    return Signed(body, fed.key.sign(HEADER_DOMAIN, body), fed.name)
+
+
+async def collect(fed: Federation, row: RoundRow) -> Decision:
+    """Push the jobs and wait until enough updates are on disk, or until there is no more time."""
+    fed.enter("report")
+    opened, deadline_s = time.monotonic(), decode_header(row.header.body).deadline_s
+    fed.collection = collection = Collection(
+        members=frozenset(row.cohort),
+        goal=row.goal,
+        quorum=fed.config.round.needed(row.goal),
+        deadline=opened + deadline_s,
+        received=set(fed.store.receipts(fed.run, row.round)),
+        refused={client: why[1] for client, why in fed.store.refusals(row.round).items()},
+    )
+    present = [name for name in row.cohort if fed.members.get(name) is not None]
+    resumed = time.time() - row.opened_at > 1.0
+    away = set(row.cohort) - set(present)
+    collection.lost(away, opened, grace=min(RESTART_GRACE_S, deadline_s) if resumed else 0.0)
+    fed.open_members = {name: fed.identity_keys[name] for name in present}
+    expected = OpenRound(fed.run, row.round, row.header.digest, fed.spec.size_bytes, fed.open_members)
+    fed.intake.open_round(expected)
+    for name in present:
+        if (session := fed.members.get(name)) is not None and name in collection.pending():
+            session.send(fed.job(row, name, seconds_left=deadline_s))
+    crash.point("jobs-sent")
+    while (decision := collection.decide(time.monotonic())).action == "wait":
+        await fed.sleep_until_change(decision.until)
+        if fed.stopping:
+            raise asyncio.CancelledError
+    log.info("round %d: %s (%s)", row.round, decision.action, decision.reason, extra={"round": row.round})
+    fed.intake.close_round()
+    return decision
+
+
+async def judge(fed: Federation, row: RoundRow) -> RoundRow:
+    """Verdicts: who is in the sum, who is not, and why. Journaled before anybody is told."""
+    sets = {client: "" for client in fed.store.receipts(fed.run, row.round)}
+    for client, (_, reason, _) in fed.store.refusals(row.round).items():
+        sets[client] = reason
+    if fed.collection is not None:
+        for client, reason in fed.collection.refused.items():
+            sets.setdefault(client, reason)
+        for client in fed.collection.pending():
+            sets[client] = "gone" if client in fed.collection.gone else "late"
+            fed.metrics.dropout("report", "disconnected" if sets[client] == "gone" else "deadline")
+    await fed.store.set_sets(row.round, sets)
+    crash.point("sets-journaled")
+    fed.row = row = dataclasses.replace(row, sets=sets)
+    return row
+
+
+async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
+    """The accepted updates become the next version: sum, step, commit."""
+    fed.enter("aggregate")
+    header = decode_header(row.header.body)
+    accepted = [u for u in fed.store.receipts(fed.run, row.round).values() if (row.sets or {}).get(u.receipt.client) == ""]
+    weights = WEIGHTINGS[fed.config.aggregate.weighting]([u.statement for u in accepted])
+    rule = RULES[fed.config.optimize.rule]
+    began = time.perf_counter()
+    partial_path = fed.store.folder / "models" / "next.safetensors"
+    work = partial(
+        combine,
+        fed.store.model_path(header.model_digest),
+        [(fed.intake.spool_path(fed.run, row.round, u.receipt.client), w) for u, w in zip(accepted, weights, strict=True)],
+        spec=fed.spec,
+        step=lambda params, delta: rule(params, delta, fed.config.optimize.lr),
+        out=partial_path,
+        executor=fed.executor,
+    )
+    digest = await asyncio.to_thread(work)
+    await asyncio.to_thread(place_durably, partial_path, fed.store.model_path(digest))
+    crash.point("model-written")
+    fed.metrics.aggregated(fed.config.optimize.rule, time.perf_counter() - began)
+    fed.enter("commit")
+    now = time.time()
+    base_evaluations = [(u.receipt.client, e) for u in accepted if (e := u.statement.evaluation) is not None]
+    if base_evaluations:
+        await fed.store.add_evaluations(header.model_version, base_evaluations)
+    await fed.store.commit(row.round, version=header.model_version + 1, digest=digest, now=now)
+    crash.point("committed")
+    fed.row = row = dataclasses.replace(row, outcome="committed")
+    fed.metrics.round_closed("committed", now - row.opened_at)
+    return row
+
+
+async def announce(fed: Federation, row: RoundRow) -> None:
+    """Tell every member how the round ended for it, keep the figures, clear the spool."""
+    version, digest = fed.store.latest_model()
+    sets = row.sets or {}
+    for client in row.cohort:
+        if (session := fed.members.get(client)) is None:
+            continue
+        reason = sets.get(client, "absent")
+        verdict = "accepted" if reason == "" else "late" if reason in ("late", "gone") else "excluded"
+        session.send(RoundClosed(row.round, str(row.outcome), version, digest, verdict, reason))
+    crash.point("announced")
+    fed.collection = None
+    fed.enter("waiting")
+    await fed.store.set_summary(row.round, summarize(fed, row))
+    fed.intake.discard(fed.run, row.round, list(row.cohort))
+
+
+async def abandon(fed: Federation, row: RoundRow, reason: str) -> RoundRow:
+    """End the round without a new version."""
+    now = time.time()
+    row = await judge(fed, row)
+    await fed.store.abandon(row.round, reason, now)
+    fed.metrics.round_closed("abandoned", now - row.opened_at)
+    fed.row = row = dataclasses.replace(row, outcome="abandoned")
+    await announce(fed, row)
+    return row
+
+
+def summarize(fed: Federation, row: RoundRow) -> dict[str, object]:
+    """The round's figures for the report (roughfed.report.summary adds the evaluations)."""
+    sets = row.sets or {}
+    return {
+        "seconds": time.time() - row.opened_at,
+        "phase_seconds": dict(fed.phase_seconds),
+        "upload_bytes": fed.traffic.upload,
+        "download_bytes": fed.traffic.download,
+        "accepted": [client for client, reason in sets.items() if reason == ""],
+        "excluded": [[client, reason] for client, reason in sets.items() if reason not in ("", "late", "gone")],
+        "dropped": [client for client, reason in sets.items() if reason in ("late", "gone")],
+    }

@@ -1,0 +1,246 @@
+"""The federation port: gRPC on one side, the server's rooms on the other. Bytes become values at the edge (roughfed.wire)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from roughfed import __version__
+from roughfed.digest import content_digest
+from roughfed.errors import IdentityError, RemoteProtocolError
+from roughfed.messages import PROTOCOL, EvaluationReport, Heartbeat, Hello, JobUpdate, Reconnect, Welcome
+from roughfed.params import data_offset
+from roughfed.server.federation import Federation
+from roughfed.server.intake import Upload
+from roughfed.server.interceptors import CALLER
+from roughfed.server.membership import Session
+from roughfed.types import Job, Receipt
+from roughfed.wire.chunks import CHUNK_BYTES, decode_chunk, encode_chunk
+from roughfed.wire.enrolment import open_member
+from roughfed.wire.session import (
+    decode_client_message,
+    decode_get_model,
+    encode_server_message,
+)
+from roughfed.wire.updates import decode_update_status_request, encode_receipt, encode_update_status
+
+SERVICE = "roughfed.v1.Federation"
+
+PROGRESS_S = 30.0
+"""A transfer without a byte for so long is given up."""
+
+CACHE_BYTES = 64 << 20
+"""Encoded chunks that are kept for the next client: a cohort downloads the same model at about the same time."""
+
+HELLO_S = 10.0
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class FederationService:
+    """The four methods of the federation port."""
+
+    def __init__(self, fed: Federation, ca_certificate: bytes) -> None:
+        """Serve one federation."""
+        self._fed, self._ca = fed, ca_certificate
+        self._cache: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
+        self._held = 0
+        self.streams = 0
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """For `grpc.aio.Server.add_generic_rpc_handlers`; requests and replies are bytes."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Session": grpc.stream_stream_rpc_method_handler(self.session),
+                "GetModel": grpc.unary_stream_rpc_method_handler(self.get_model),
+                "PutUpdate": grpc.stream_unary_rpc_method_handler(self.put_update),
+                "UpdateStatus": grpc.unary_unary_rpc_method_handler(self.update_status),
+            },
+        )
+
+    # -- Session --------------------------------------------------------------------------------------------------------
+
+    async def session(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        """Hello, then control messages both ways until either side ends it."""
+        del context
+        async with asyncio.timeout(HELLO_S):
+            hello = decode_client_message(await anext(requests))
+        session = self._greet(hello)
+        reader = asyncio.create_task(self._read(session, requests))
+        fed = self._fed
+        fed.members.join(session)
+        self.streams += 1
+        fed.metrics.streams(self.streams)
+        try:
+            yield encode_server_message(self._welcome())
+            while (message := await session.queue.get()) is not None:
+                yield encode_server_message(message)
+                if isinstance(message, Job) and fed.row is not None:
+                    fed.metrics.dispatched(time.time() - fed.row.opened_at)
+                if isinstance(message, Reconnect):
+                    return
+            if session.close_reason == "revoked":
+                raise IdentityError(f"{session.name} is revoked", reason="revoked")
+            if session.close_reason == "protocol":
+                raise RemoteProtocolError("a message of this session was malformed", reason="schema")
+        finally:
+            reader.cancel()
+            self.streams -= 1
+            fed.metrics.streams(self.streams)
+            fed.members.leave(session)
+
+    def _greet(self, hello: object) -> Session:
+        if not isinstance(hello, Hello):
+            raise RemoteProtocolError("a session begins with hello", reason="schema")
+        if hello.protocol != PROTOCOL:
+            raise RemoteProtocolError(
+                f"protocol {hello.protocol} of roughfed {hello.software}, this server speaks {PROTOCOL} "
+                f"(roughfed {__version__}): install the same version",
+                reason="version",
+            )
+        entry = open_member(hello.member, self._ca)
+        name = CALLER.get()
+        if entry.name != name or entry.role != "client":
+            raise IdentityError(f"the roster entry is {entry.name}'s, the certificate {name}'s", reason="impersonation")
+        if hello.spec_digest and hello.spec_digest != self._fed.spec.digest:
+            raise RemoteProtocolError("the client's model has other tensors than the federation's", reason="schema")
+        return Session(name, entry.identity_key, content_digest(hello.member), hello)
+
+    def _welcome(self) -> Welcome:
+        fed = self._fed
+        return Welcome(
+            software=__version__,
+            protocol=PROTOCOL,
+            run=fed.run,
+            spec=fed.spec,
+            server=fed.member,
+            server_sees=fed.config.privacy.server_sees,
+            task=fed.config.federation.task,
+            rounds=fed.config.round.rounds,
+        )
+
+    async def _read(self, session: Session, requests: AsyncIterator[bytes]) -> None:
+        fed, reason = self._fed, "ended"
+        try:
+            async for raw in requests:
+                message = decode_client_message(raw)
+                session.last_seen = time.monotonic()
+                match message:
+                    case Heartbeat():
+                        session.phase, session.progress = message.phase, message.progress
+                        fed.metrics.seen(session.name)
+                        fed.changed()
+                    case JobUpdate():
+                        fed.job_update(session, message)
+                    case EvaluationReport():
+                        fed.evaluation(session, message.evaluation)
+                    case Hello():
+                        raise RemoteProtocolError("a second hello", reason="schema")
+        except RemoteProtocolError:
+            reason = "protocol"
+        finally:
+            session.close(reason)
+
+    # -- GetModel -------------------------------------------------------------------------------------------------------
+
+    async def get_model(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        """Chunks of one version from a byte offset on."""
+        del context
+        fed = self._fed
+        digest, offset = decode_get_model(request)
+        path = fed.store.model_path(digest)
+        if not path.exists():
+            raise RemoteProtocolError("this server has no such model (any more)", reason="unknown-model")
+        total = fed.spec.size_bytes
+        if offset > total:
+            raise RemoteProtocolError(f"offset {offset} in a model of {total} bytes", reason="offset")
+        if offset:
+            fed.metrics.resumed()
+        codec = fed.config.codec.name
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            start = data_offset(path)
+            while offset < total:
+                length = min(CHUNK_BYTES - offset % CHUNK_BYTES, total - offset)
+                yield self._chunk(fd, start, digest=digest, offset=offset, length=length)
+                fed.traffic.download += length
+                fed.metrics.transfer("down", length, length, codec)
+                offset += length
+        finally:
+            os.close(fd)
+
+    def _chunk(self, fd: int, start: int, *, digest: bytes, offset: int, length: int) -> bytes:
+        key = (digest, offset)
+        if (known := self._cache.get(key)) is not None:
+            return known
+        chunk = encode_chunk(offset, os.pread(fd, length, start + offset))
+        self._cache[key] = chunk
+        self._held += len(chunk)
+        while self._held > CACHE_BYTES:
+            _, dropped = self._cache.popitem(last=False)
+            self._held -= len(dropped)
+        return chunk
+
+    # -- PutUpdate ------------------------------------------------------------------------------------------------------
+
+    async def put_update(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
+        """One update: the statement with the first chunk, then bytes; the receipt at the end."""
+        del context
+        fed, client = self._fed, CALLER.get()
+        upload: Upload | None = None
+        writing: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(PROGRESS_S) as patience:
+                async for raw in requests:
+                    patience.reschedule(loop.time() + PROGRESS_S)
+                    chunk = decode_chunk(raw)
+                    if upload is None:
+                        started = await self._begin(client, chunk.update)
+                        if isinstance(started, Receipt):
+                            return encode_receipt(started)
+                        upload = started
+                    if writing is not None:
+                        await writing  # one chunk is written while the next is on its way
+                    fed.members.check(client)
+                    write = fed.intake.write(client, upload, offset=chunk.offset, data=chunk.data)
+                    writing = asyncio.create_task(write)
+                    fed.traffic.upload += len(chunk.data)
+                    fed.metrics.transfer("up", len(chunk.data), len(chunk.data), fed.config.codec.name)
+                if upload is None:
+                    raise RemoteProtocolError("an upload without a chunk", reason="truncated")
+                if writing is not None:
+                    await writing
+            return encode_receipt(await fed.intake.finish(client, upload))
+        except TimeoutError:
+            raise RemoteProtocolError(f"no byte for {PROGRESS_S:.0f} s", reason="stalled") from None
+        finally:
+            if writing is not None and not writing.done():
+                writing.cancel()
+            if upload is not None:
+                fed.intake.detach(client, upload)
+
+    async def _begin(self, client: str, update: Any) -> Upload | Receipt:
+        if update is None:
+            raise RemoteProtocolError("the first chunk carries no signed statement", reason="schema")
+        started = await self._fed.intake.begin(client, update)
+        if isinstance(started, Receipt):
+            self._fed.metrics.update("duplicate", client=client)
+        elif started.position:
+            self._fed.metrics.resumed()
+        return started
+
+    async def update_status(self, request: bytes, context: Context) -> bytes:
+        """How much of an update is here."""
+        del context
+        run, number, digest = decode_update_status_request(request)
+        offset, receipt = await self._fed.intake.status(CALLER.get(), run, number, digest)
+        return encode_update_status(offset, receipt)

@@ -1,0 +1,31 @@
+"""Who takes part in a round: a pure function of the run's seed, the round and who is connected.
+
+Over-selection and goal count as in Bonawitz et al., MLSys 2019, section 4 ("Towards federated learning at scale"):
+more clients are asked than are needed, the first `goal` updates close the round, the rest is late. How many, say
+`roughfed.config.federation.Round.goal`, `invited` and `needed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from roughfed.rng import generator
+
+
+def choose(connected: Sequence[str], *, invited: int, seed: int, round_number: int) -> tuple[str, ...]:
+    """Draw the cohort of a round.
+
+    Args:
+        connected: names of the clients that could take part.
+        invited: how many of them to ask.
+        seed: the run's seed.
+        round_number: the round.
+
+    Returns:
+        their names, sorted; the same for the same arguments, whatever the order of `connected`.
+    """
+    names = sorted(connected)
+    if invited >= len(names):
+        return tuple(names)
+    drawn = generator(seed, "cohort", round_number).choice(len(names), size=invited, replace=False)
+    return tuple(sorted(names[i] for i in drawn))

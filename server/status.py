@@ -1,0 +1,61 @@
+"""What an operator is shown of a running server: one plain dictionary, for the terminal, `--json` and the web page."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from roughfed import __version__
+from roughfed.server.federation import Federation
+
+
+def status(fed: Federation) -> dict[str, Any]:
+    """The state of the run, the open round and every connected client."""
+    version, digest = fed.store.latest_model()
+    row, collection = fed.row, fed.collection
+    own = {v: fed.store.evaluations(v).get("") for v in range(max(0, version - 1), version + 1)}
+    newest = next((e for v in sorted(own, reverse=True) if (e := own[v]) is not None), None)
+    return {
+        "version": __version__,
+        "run": fed.run,
+        "federation": fed.config.federation.name,
+        "server_sees": fed.config.privacy.server_sees,
+        "phase": "paused" if fed.paused and collection is None else fed.phase,
+        "round": row.round if row is not None else 0,
+        "rounds": fed.config.round.rounds,
+        "model_version": version,
+        "model_digest": digest.hex(),
+        "parameters": fed.spec.size,
+        "finished": fed.store.finished(),
+        "paused": fed.paused,
+        "uptime_s": time.time() - fed.started_at,
+        "round_seconds": time.time() - row.opened_at if row is not None and collection is not None else None,
+        "upload_bytes": fed.traffic.upload,
+        "download_bytes": fed.traffic.download,
+        "accuracy": newest.accuracy if newest else None,
+        "balanced_accuracy": newest.balanced_accuracy if newest else None,
+        "loss": newest.loss if newest else None,
+        "needed": {"goal": row.goal, "quorum": collection.quorum} if row is not None and collection else None,
+        "min_clients": fed.config.round.min_clients,
+        "clients": [_client(fed, name) for name in sorted(set(fed.members.names()) | set(row.cohort if row else ()))],
+    }
+
+
+def _client(fed: Federation, name: str) -> dict[str, Any]:
+    session, collection = fed.members.get(name), fed.collection
+    state = "gone"
+    if session is not None:
+        state = session.phase
+    if collection is not None and name in collection.received:
+        state = "received"
+    elif collection is not None and name in collection.refused:
+        state = f"refused: {collection.refused[name]}"
+    return {
+        "name": name,
+        "connected": session is not None,
+        "state": state,
+        "progress": session.progress if session is not None else 0.0,
+        "device": session.hello.device if session is not None else "",
+        "software": session.hello.software if session is not None else "",
+        "in_cohort": collection is not None and name in collection.members,
+    }

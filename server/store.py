@@ -1,0 +1,242 @@
+"""What the server knows for certain: the journal of facts and the blobs they speak of (DESIGN section 9).
+
+A fact is on disk before anybody is told of it. Restart = replay: `round.py` looks at the last round's row and goes on
+from the stage that is written there.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from roughfed.journal import Journal
+from roughfed.types import Evaluation, Receipt, Signed, Spec, UpdateStatement
+from roughfed.wire.session import decode_spec, encode_spec
+from roughfed.wire.updates import decode_statement
+
+SCHEMA = (
+    """
+    CREATE TABLE run (id TEXT PRIMARY KEY, spec BLOB NOT NULL, created_at REAL NOT NULL, finished TEXT);
+    CREATE TABLE models (
+        version INTEGER PRIMARY KEY, digest BLOB NOT NULL, round INTEGER NOT NULL, committed_at REAL NOT NULL);
+    CREATE TABLE rounds (
+        round INTEGER PRIMARY KEY, header BLOB NOT NULL, signature BLOB NOT NULL, signer TEXT NOT NULL,
+        cohort TEXT NOT NULL, goal INTEGER NOT NULL, opened_at REAL NOT NULL, sets TEXT, outcome TEXT,
+        reason TEXT NOT NULL DEFAULT '', closed_at REAL, summary TEXT);
+    CREATE TABLE receipts (
+        round INTEGER NOT NULL, client TEXT NOT NULL, digest BLOB NOT NULL, size_bytes INTEGER NOT NULL,
+        statement BLOB NOT NULL, statement_signature BLOB NOT NULL, receipt_signature BLOB NOT NULL,
+        received_at REAL NOT NULL, PRIMARY KEY (round, client));
+    CREATE TABLE refusals (
+        round INTEGER NOT NULL, client TEXT NOT NULL, digest BLOB NOT NULL, reason TEXT NOT NULL,
+        detail TEXT NOT NULL, refused_at REAL NOT NULL, PRIMARY KEY (round, client));
+    CREATE TABLE evaluations (
+        version INTEGER NOT NULL, source TEXT NOT NULL, evaluation TEXT NOT NULL, PRIMARY KEY (version, source));
+    CREATE TABLE revoked (client TEXT PRIMARY KEY, revoked_at REAL NOT NULL);
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRow:
+    """One round as journaled. `outcome` is None while it is open; `sets` is None before the verdicts."""
+
+    round: int
+    header: Signed
+    cohort: tuple[str, ...]
+    goal: int
+    opened_at: float
+    sets: dict[str, str] | None
+    outcome: str | None
+    summary: dict[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedUpdate:
+    """A receipt with the statement behind it."""
+
+    receipt: Receipt
+    statement: UpdateStatement
+    signed: Signed
+
+
+class Store:
+    """The server's state directory: journal.db, models/, spool/."""
+
+    def __init__(self, folder: Path, *, on_commit: Callable[[float], None] | None = None) -> None:
+        """Open or create it."""
+        self.folder = folder
+        for name in ("models", "spool"):
+            (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.journal = Journal(folder / "journal.db", SCHEMA, on_commit=on_commit)
+
+    def close(self) -> None:
+        """Close the journal."""
+        self.journal.close()
+
+    # -- the run ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> tuple[str, Spec] | None:
+        """Run id and Spec; None before the first start."""
+        rows = self.journal.read("SELECT id, spec FROM run")
+        return (rows[0]["id"], decode_spec(rows[0]["spec"])) if rows else None
+
+    async def create_run(self, run: str, spec: Spec, digest: bytes, now: float) -> None:
+        """Journal the run and version 0 of its model."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT INTO run (id, spec, created_at) VALUES (?, ?, ?)", (run, encode_spec(spec), now))
+            db.execute("INSERT INTO models VALUES (0, ?, 0, ?)", (digest, now))
+
+        await self.journal.write(work)
+
+    def finished(self) -> str | None:
+        """Why the run is over; None while it goes on."""
+        return self.journal.read("SELECT finished FROM run")[0]["finished"]
+
+    async def set_finished(self, reason: str | None) -> None:
+        """Mark the run as over, or (None) as going on again."""
+        await self.journal.write(lambda db: db.execute("UPDATE run SET finished = ?", (reason,)))
+
+    # -- models -------------------------------------------------------------------------------------------------------
+
+    def model_path(self, digest: bytes) -> Path:
+        """Where a model's safetensors file lies; the name is its content's digest."""
+        return self.folder / "models" / f"{digest.hex()}.safetensors"
+
+    def latest_model(self) -> tuple[int, bytes]:
+        """(version, digest) of the newest model."""
+        row = self.journal.read("SELECT version, digest FROM models ORDER BY version DESC LIMIT 1")[0]
+        return row["version"], row["digest"]
+
+    def model(self, version: int) -> bytes | None:
+        """Digest of a version."""
+        rows = self.journal.read("SELECT digest FROM models WHERE version = ?", version)
+        return rows[0]["digest"] if rows else None
+
+    def versions(self) -> list[tuple[int, bytes]]:
+        """All (version, digest), oldest first; the files of old versions may be gone (`model.keep_last`)."""
+        return [(r["version"], r["digest"]) for r in self.journal.read("SELECT * FROM models ORDER BY version")]
+
+    # -- rounds -------------------------------------------------------------------------------------------------------
+
+    async def open_round(self, row: RoundRow) -> None:
+        """Journal header and cohort, before any job is sent."""
+        values = (row.round, row.header.body, row.header.signature, row.header.signer)
+        rest = (json.dumps(row.cohort), row.goal, row.opened_at)
+        sql = (
+            "INSERT INTO rounds (round, header, signature, signer, cohort, goal, opened_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        )
+        await self.journal.write(lambda db: db.execute(sql, values + rest))
+
+    def last_round(self) -> RoundRow | None:
+        """The newest round."""
+        rows = self.journal.read("SELECT * FROM rounds ORDER BY round DESC LIMIT 1")
+        return _round_row(rows[0]) if rows else None
+
+    def rounds(self) -> list[RoundRow]:
+        """All rounds, oldest first."""
+        return [_round_row(row) for row in self.journal.read("SELECT * FROM rounds ORDER BY round")]
+
+    async def set_sets(self, number: int, sets: Mapping[str, str]) -> None:
+        """Journal the verdicts: client -> "" (accepted) or the reason it is excluded for."""
+        text = json.dumps(dict(sets), sort_keys=True)
+        await self.journal.write(lambda db: db.execute("UPDATE rounds SET sets = ? WHERE round = ?", (text, number)))
+
+    async def commit(self, number: int, *, version: int, digest: bytes, now: float) -> None:
+        """The round's model becomes the newest version."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT INTO models VALUES (?, ?, ?, ?)", (version, digest, number, now))
+            db.execute("UPDATE rounds SET outcome = 'committed', closed_at = ? WHERE round = ?", (now, number))
+
+        await self.journal.write(work)
+
+    async def abandon(self, number: int, reason: str, now: float) -> None:
+        """The round ends without a new version."""
+        sql = "UPDATE rounds SET outcome = 'abandoned', reason = ?, closed_at = ? WHERE round = ?"
+        await self.journal.write(lambda db: db.execute(sql, (reason, now, number)))
+
+    async def set_summary(self, number: int, summary: Mapping[str, object]) -> None:
+        """Keep what the report will say of the round."""
+        text = json.dumps(summary)
+        await self.journal.write(lambda db: db.execute("UPDATE rounds SET summary = ? WHERE round = ?", (text, number)))
+
+    # -- updates ------------------------------------------------------------------------------------------------------
+
+    async def add_receipt(self, update: ReceivedUpdate, now: float) -> None:
+        """Journal a receipt; the primary key (round, client) is what makes an update count at most once."""
+        r = update.receipt
+        row = (r.round, r.client, r.digest, r.size_bytes, update.signed.body, update.signed.signature, r.signature, now)
+        await self.journal.write(lambda db: db.execute("INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row))
+
+    def receipts(self, run: str, number: int) -> dict[str, ReceivedUpdate]:
+        """Receipts of a round by client, in order of the clients' names."""
+        rows = self.journal.read("SELECT * FROM receipts WHERE round = ? ORDER BY client", number)
+        return {row["client"]: _received(run, row) for row in rows}
+
+    async def add_refusal(self, number: int, client: str, *, digest: bytes, why: tuple[str, str], now: float) -> None:
+        """Journal that an update was refused at admission: why = (reason, detail)."""
+        row = (number, client, digest, *why, now)
+        sql = "INSERT OR REPLACE INTO refusals VALUES (?, ?, ?, ?, ?, ?)"
+        await self.journal.write(lambda db: db.execute(sql, row))
+
+    def refusals(self, number: int) -> dict[str, tuple[bytes, str, str]]:
+        """Refused updates of a round: client -> (digest, reason, detail)."""
+        rows = self.journal.read("SELECT * FROM refusals WHERE round = ? ORDER BY client", number)
+        return {row["client"]: (row["digest"], row["reason"], row["detail"]) for row in rows}
+
+    # -- evaluations and revocations -----------------------------------------------------------------------------------
+
+    async def add_evaluations(self, version: int, evaluations: Iterable[tuple[str, Evaluation]]) -> None:
+        """Keep evaluations of a version by source (a client's name, or "" for the server's own data)."""
+        rows = [(version, source, json.dumps(_evaluation_row(e))) for source, e in evaluations]
+        sql = "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?)"
+        await self.journal.write(lambda db: db.executemany(sql, rows))
+
+    def evaluations(self, version: int) -> dict[str, Evaluation]:
+        """Evaluations of a version by source."""
+        rows = self.journal.read("SELECT * FROM evaluations WHERE version = ? ORDER BY source", version)
+        return {row["source"]: _evaluation(json.loads(row["evaluation"])) for row in rows}
+
+    async def revoke(self, client: str, now: float) -> None:
+        """Refuse a client from now on."""
+        sql = "INSERT OR IGNORE INTO revoked VALUES (?, ?)"
+        await self.journal.write(lambda db: db.execute(sql, (client, now)))
+
+    def revoked(self) -> set[str]:
+        """Names that are refused."""
+        return {row["client"] for row in self.journal.read("SELECT client FROM revoked")}
+
+
+def _round_row(row: sqlite3.Row) -> RoundRow:
+    return RoundRow(
+        round=row["round"],
+        header=Signed(row["header"], row["signature"], row["signer"]),
+        cohort=tuple(json.loads(row["cohort"])),
+        goal=row["goal"],
+        opened_at=row["opened_at"],
+        sets=json.loads(row["sets"]) if row["sets"] is not None else None,
+        outcome=row["outcome"],
+        summary=json.loads(row["summary"]) if row["summary"] is not None else None,
+    )
+
+
+def _received(run: str, row: sqlite3.Row) -> ReceivedUpdate:
+    receipt = Receipt(run, row["round"], row["client"], row["digest"], row["size_bytes"], row["receipt_signature"])
+    signed = Signed(row["statement"], row["statement_signature"], row["client"])
+    return ReceivedUpdate(receipt, decode_statement(row["statement"]), signed)
+
+
+def _evaluation_row(e: Evaluation) -> list[object]:
+    return [e.model_digest.hex(), e.num_examples, e.loss_sum, e.class_count, e.class_correct, e.absolute_error_sum]
+
+
+def _evaluation(row: list[object]) -> Evaluation:
+    digest, num_examples, loss_sum, count, correct, error_sum = row
+    return Evaluation(
+        bytes.fromhex(str(digest)), int(num_examples), float(loss_sum), tuple(count), tuple(correct), float(error_sum)
+    )  # pyright: ignore[reportArgumentType]

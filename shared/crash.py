@@ -1,0 +1,54 @@
+"""Named crash points: where a test, or a careful operator, lets a process die to see it recover.
+
+`ROUGHFED_CRASH_AT=point` kills the process with SIGKILL the first time it gets there, `point:3` the third time. Unset
+(always, outside such tests), a point costs one dictionary look-up.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+SERVER_POINTS = {
+    "run-created": "the run's Spec and initial weights are journaled, no round yet",
+    "round-opened": "header and cohort are journaled, no job was sent",
+    "jobs-sent": "every job was pushed",
+    "upload-started": "the signed statement of an upload is on disk, no byte of it",
+    "upload-partial": "a first chunk of an upload is on disk",
+    "upload-complete": "all bytes are on disk and synced, the receipt is not journaled",
+    "receipt-journaled": "the receipt is journaled, not sent",
+    "sets-journaled": "the accepted and excluded sets are journaled, nothing is combined",
+    "model-written": "the next model is on disk, not committed",
+    "committed": "the next version is committed, nobody was told",
+    "announced": "every client was told; spool files are still there",
+    "run-finished": "the run is marked finished, nobody was told",
+}
+
+CLIENT_POINTS = {
+    "job-accepted": "the job is accepted and noted",
+    "model-fetched": "the parameters are on disk and their digest is right",
+    "trained": "local training is done, the update is not noted",
+    "update-saved": "statement and bytes are noted, no byte left",
+    "upload-cut": "a first chunk left",
+    "receipt-got": "the receipt arrived, it is not noted",
+    "receipt-saved": "the receipt is noted",
+}
+
+_counts: dict[str, int] = {}
+
+
+def point(name: str) -> None:
+    """Die here if the environment says so.
+
+    Raises:
+        KeyError: the name is not in the tables above.
+    """
+    if (wanted := os.environ.get("ROUGHFED_CRASH_AT")) is None:
+        return
+    if name not in SERVER_POINTS and name not in CLIENT_POINTS:
+        raise KeyError(name)
+    wanted_name, _, nth = wanted.partition(":")
+    if name == wanted_name:
+        _counts[name] = _counts.get(name, 0) + 1
+        if _counts[name] >= int(nth or 1):
+            os.kill(os.getpid(), signal.SIGKILL)

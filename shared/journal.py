@@ -1,0 +1,162 @@
+"""The journal: facts in SQLite (WAL), one writer thread, commits shared by everything that waits.
+
+A commit with `synchronous=FULL` costs milliseconds whatever is in it, so the writer takes all that is waiting into one
+transaction: sixteen receipts that arrive together cost one sync, and each caller still knows, when its call returns,
+that its fact survives a power cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from roughfed.errors import StorageError
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], Any]
+
+
+def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
+    """Open a database the way every roughfed process does.
+
+    Args:
+        path: the file; created with mode 0600.
+        durable: `synchronous=FULL` (an acknowledged fact survives a power cut) or NORMAL (it survives a crash).
+
+    Raises:
+        StorageError: it cannot be opened.
+    """
+    try:
+        path.touch(mode=0o600)
+        db = sqlite3.connect(path, isolation_level=None, timeout=10.0, check_same_thread=False)
+        db.row_factory = sqlite3.Row
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        db.execute("PRAGMA foreign_keys=ON")
+    except (OSError, sqlite3.Error) as error:
+        raise StorageError(f"cannot open {path}: {error}") from error
+    return db
+
+
+def migrate(db: sqlite3.Connection, steps: Sequence[str], path: Path) -> None:
+    """Bring the schema to `len(steps)`; each step is a script that is run once, in a transaction.
+
+    Raises:
+        StorageError: the file was written by a newer version.
+    """
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > len(steps):
+        raise StorageError(f"{path} was written by a newer roughfed (schema {version}, this one knows {len(steps)})")
+    for number, script in enumerate(steps[version:], start=version + 1):
+        db.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+
+
+class Journal:
+    """One SQLite file, one writer thread. Reads go through `read`, on the caller's thread."""
+
+    def __init__(
+        self, path: Path, schema: Sequence[str], *, durable: bool = True, on_commit: Callable[[float], None] | None = None
+    ) -> None:
+        """Open and migrate.
+
+        Args:
+            path: the database file.
+            schema: scripts, one a schema version.
+            durable: see `connect`.
+            on_commit: told the seconds of every commit (a metric).
+        """
+        self.path = path
+        self._on_commit = on_commit
+        self._writer_db = connect(path, durable=durable)
+        migrate(self._writer_db, schema, path)
+        self._reader_db = connect(path, durable=durable)
+        self._queue: queue.SimpleQueue[tuple[Work, Callable[[Any, BaseException | None], None]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` inside the next commit; returns when that is on disk.
+
+        Raises:
+            StorageError: the disk refused. Whatever `work` raises undoes `work` alone and is raised here.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(result: Any, error: BaseException | None) -> None:
+            loop.call_soon_threadsafe(_settle, future, result, error)
+
+        self._queue.put((work, settle))
+        return await future
+
+    def read(self, sql: str, *args: object) -> list[sqlite3.Row]:
+        """Rows of a query (committed facts only)."""
+        return self._reader_db.execute(sql, args).fetchall()
+
+    def close(self) -> None:
+        """Finish what is waiting and close."""
+        self._queue.put(None)
+        self._thread.join()
+        self._writer_db.close()
+        self._reader_db.close()
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            batch = [item]
+            while not self._queue.empty():
+                following = self._queue.get()
+                if following is None:
+                    self._queue.put(None)
+                    break
+                batch.append(following)
+            self._commit(batch)
+
+    def _commit(self, batch: list[tuple[Work, Callable[[Any, BaseException | None], None]]]) -> None:
+        db, began = self._writer_db, time.perf_counter()
+        outcomes: list[tuple[Any, BaseException | None]] = []
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            for work, _ in batch:
+                outcomes.append(_in_savepoint(db, work))
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            failure = StorageError(f"cannot write {self.path}: {error}")
+            outcomes = [(None, failure)] * len(batch)
+        if self._on_commit is not None:
+            self._on_commit(time.perf_counter() - began)
+        for (_, settle), (result, problem) in zip(batch, outcomes, strict=True):
+            settle(result, problem)
+
+
+def _in_savepoint(db: sqlite3.Connection, work: Work) -> tuple[Any, BaseException | None]:
+    db.execute("SAVEPOINT work")
+    try:
+        result = work(db)
+    except sqlite3.OperationalError:
+        raise  # the disk, not the caller: the whole commit fails
+    except Exception as error:  # noqa: BLE001  handed to the caller, whose mistake it is
+        db.execute("ROLLBACK TO work")
+        return None, error
+    finally:
+        if db.in_transaction:
+            db.execute("RELEASE work")
+    return result, None
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():  # the caller was cancelled; the fact stands all the same
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -1,0 +1,106 @@
+"""What the Session stream carries, as plain values (proto/v1/federation.proto describes every field).
+
+`roughfed.wire` turns them into bytes and back; nothing else knows about protobuf.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from roughfed.types import Evaluation, Job, Spec
+
+PROTOCOL = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """First message of a client. `member` is its serialized SignedRosterEntry."""
+
+    software: str
+    protocol: int
+    member: bytes
+    spec_digest: bytes
+    codecs: tuple[str, ...]
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """What the sender is doing ("idle", "downloading", "training", "uploading") and how far it is, 0 to 1."""
+
+    phase: str = "idle"
+    progress: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobUpdate:
+    """A client's word on its job: `state` is "accepted", "refused" or "failed"."""
+
+    round: int
+    state: str
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """Evaluation without training (after the last round)."""
+
+    round: int
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """First message of the server. `server` is its serialized SignedRosterEntry."""
+
+    software: str
+    protocol: int
+    run: str
+    spec: Spec
+    server: bytes
+    server_sees: str
+    task: str
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundClosed:
+    """How the round ended for this client: `verdict` is "accepted", "excluded", "late" or "absent"."""
+
+    round: int
+    outcome: str
+    model_version: int
+    model_digest: bytes
+    verdict: str
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """The server takes back a job."""
+
+    round: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnect:
+    """The server closes this stream; come back after so many seconds."""
+
+    after_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The run is over."""
+
+    reason: str
+    model_version: int
+    model_digest: bytes
+
+
+ClientMessage = Hello | Heartbeat | JobUpdate | EvaluationReport
+ServerMessage = Welcome | Job | RoundClosed | Abort | Reconnect | Finished | Heartbeat

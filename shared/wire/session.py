@@ -1,0 +1,301 @@
+"""The Session stream and the model request: values to bytes and back (proto/v1/federation.proto)."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from roughfed.errors import LocalProtocolError, RemoteProtocolError
+from roughfed.messages import (
+    Abort,
+    ClientMessage,
+    EvaluationReport,
+    Finished,
+    Heartbeat,
+    Hello,
+    JobUpdate,
+    Reconnect,
+    RoundClosed,
+    ServerMessage,
+    Welcome,
+)
+from roughfed.pb.v1 import federation_pb2 as fed
+from roughfed.pb.v1 import secagg_pb2 as sec
+from roughfed.pb.v1 import tensor_pb2 as ten
+from roughfed.types import FLOAT_DTYPES, Job, Kind, RoundHeader, Signed, Spec, TensorSpec
+from roughfed.wire.updates import digest_field, evaluation_message, evaluation_value, parse
+
+HEADER_DOMAIN = b"roughfed header v1\0"
+MAX_TENSORS = 100_000
+MAX_TEXT = 2_000
+
+_KINDS: dict[Kind, ten.TensorSpec.Kind] = {
+    "parameter": ten.TensorSpec.KIND_PARAMETER,
+    "buffer": ten.TensorSpec.KIND_BUFFER,
+    "variance": ten.TensorSpec.KIND_VARIANCE,
+}
+_KIND_NAMES = {number: name for name, number in _KINDS.items()}
+
+
+def encode_client_message(value: ClientMessage) -> bytes:
+    """A client's message to bytes."""
+    message = fed.ClientMessage()
+    match value:
+        case Hello():
+            member = parse(sec.SignedRosterEntry, value.member)
+            message.hello.CopyFrom(
+                fed.Hello(
+                    software=value.software,
+                    protocol=value.protocol,
+                    member=member,
+                    spec_digest=value.spec_digest,
+                    codecs=value.codecs,
+                    device=value.device,
+                )
+            )
+        case Heartbeat():
+            message.heartbeat.CopyFrom(fed.Heartbeat(phase=value.phase, progress=value.progress))
+        case JobUpdate():
+            message.job.CopyFrom(
+                fed.JobUpdate(round=value.round, state=value.state, reason=value.reason, detail=value.detail[:MAX_TEXT])
+            )
+        case EvaluationReport():
+            report = fed.EvaluationReport(round=value.round, evaluation=evaluation_message(value.evaluation))
+            message.evaluation.CopyFrom(report)
+    return message.SerializeToString()
+
+
+def decode_client_message(data: bytes) -> ClientMessage:
+    """Bytes to a client's message.
+
+    Raises:
+        RemoteProtocolError: malformed, or a stage that this version does not speak.
+    """
+    message = parse(fed.ClientMessage, data)
+    match message.WhichOneof("body"):
+        case "hello":
+            m = message.hello
+            return Hello(
+                software=m.software[:MAX_TEXT],
+                protocol=m.protocol,
+                member=m.member.SerializeToString(),
+                spec_digest=digest_field(m.spec_digest, "spec_digest", empty=True),
+                codecs=tuple(m.codecs),
+                device=m.device[:MAX_TEXT],
+            )
+        case "heartbeat":
+            return _heartbeat(message.heartbeat)
+        case "job":
+            m = message.job
+            if m.state not in ("accepted", "refused", "failed"):
+                raise RemoteProtocolError(f"job state {m.state[:40]!r}", reason="schema")
+            return JobUpdate(m.round, m.state, m.reason[:100], m.detail[:MAX_TEXT])
+        case "evaluation":
+            return EvaluationReport(message.evaluation.round, evaluation_value(message.evaluation.evaluation))
+        case other:
+            raise RemoteProtocolError(f"client message {other} is not spoken here", reason="schema")
+
+
+def encode_server_message(value: ServerMessage) -> bytes:
+    """A server's message to bytes."""
+    return _server_message(value).SerializeToString()
+
+
+def _server_message(value: ServerMessage) -> fed.ServerMessage:
+    match value:
+        case Welcome():
+            return fed.ServerMessage(
+                welcome=fed.Welcome(
+                    software=value.software,
+                    protocol=value.protocol,
+                    run=value.run,
+                    spec=spec_message(value.spec),
+                    server=parse(sec.SignedRosterEntry, value.server),
+                    server_sees=value.server_sees,
+                    task=value.task,
+                    rounds=value.rounds,
+                )
+            )
+        case Job():
+            return fed.ServerMessage(
+                job=fed.Job(
+                    header=_signed_message(value.header),
+                    trainer=json.dumps(dict(value.trainer)),
+                    seed=value.seed,
+                    evaluate=value.evaluate,
+                    train=value.train,
+                    model_bytes=value.model_bytes,
+                    seconds_left=value.seconds_left,
+                )
+            )
+        case Heartbeat():
+            return fed.ServerMessage(heartbeat=fed.Heartbeat(phase=value.phase, progress=value.progress))
+        case _:
+            return fed.ServerMessage(**_flat_server_message(value))
+
+
+def _flat_server_message(value: RoundClosed | Abort | Reconnect | Finished) -> dict[str, Any]:
+    match value:
+        case RoundClosed():
+            closed = fed.RoundClosed(
+                round=value.round,
+                outcome=value.outcome,
+                model_version=value.model_version,
+                model_digest=value.model_digest,
+                verdict=value.verdict,
+                reason=value.reason,
+                detail=value.detail[:MAX_TEXT],
+            )
+            return {"closed": closed}
+        case Abort():
+            return {"abort": fed.Abort(round=value.round, reason=value.reason)}
+        case Reconnect():
+            return {"reconnect": fed.Reconnect(after_s=value.after_s, reason=value.reason)}
+        case Finished():
+            finished = fed.Finished(
+                reason=value.reason, model_version=value.model_version, model_digest=value.model_digest
+            )
+            return {"finished": finished}
+
+
+def decode_server_message(data: bytes) -> ServerMessage:
+    """Bytes to a server's message.
+
+    Raises:
+        RemoteProtocolError: malformed, or a stage that this version does not speak.
+    """
+    message = parse(fed.ServerMessage, data)
+    match message.WhichOneof("body"):
+        case "welcome":
+            return _welcome(message.welcome)
+        case "job":
+            return _job(message.job)
+        case "closed":
+            m = message.closed
+            digest = digest_field(m.model_digest, "model_digest", empty=True)
+            return RoundClosed(m.round, m.outcome, m.model_version, digest, m.verdict, m.reason, m.detail)
+        case "abort":
+            return Abort(message.abort.round, message.abort.reason)
+        case "reconnect":
+            after = message.reconnect.after_s
+            return Reconnect(min(max(after, 0.0), 3600.0) if math.isfinite(after) else 0.0, message.reconnect.reason)
+        case "finished":
+            m = message.finished
+            return Finished(m.reason, m.model_version, digest_field(m.model_digest, "model_digest", empty=True))
+        case "heartbeat":
+            return _heartbeat(message.heartbeat)
+        case other:
+            raise RemoteProtocolError(f"server message {other} is not spoken here", reason="schema")
+
+
+def encode_header(header: RoundHeader) -> bytes:
+    """RoundHeader to the bytes that the server signs."""
+    return fed.RoundHeader(
+        run=header.run,
+        round=header.round,
+        model_digest=header.model_digest,
+        model_version=header.model_version,
+        spec_digest=header.spec_digest,
+        previous_header_digest=header.previous_header_digest,
+        codec=header.codec,
+        server_sees=header.server_sees,
+        roster_root=header.roster_root,
+        deadline_s=header.deadline_s,
+    ).SerializeToString(deterministic=True)
+
+
+def decode_header(data: bytes) -> RoundHeader:
+    """Signed bytes to a RoundHeader."""
+    m = parse(fed.RoundHeader, data)
+    return RoundHeader(
+        run=m.run,
+        round=m.round,
+        model_digest=digest_field(m.model_digest, "model_digest"),
+        model_version=m.model_version,
+        spec_digest=digest_field(m.spec_digest, "spec_digest"),
+        previous_header_digest=digest_field(m.previous_header_digest, "previous_header_digest"),
+        codec=m.codec,
+        server_sees=m.server_sees,
+        roster_root=digest_field(m.roster_root, "roster_root"),
+        deadline_s=m.deadline_s,
+    )
+
+
+def spec_message(spec: Spec) -> ten.Spec:
+    """Spec to its generated message."""
+    rows = [ten.TensorSpec(name=t.name, shape=t.shape, dtype=t.dtype, kind=_KINDS[t.kind]) for t in spec.tensors]
+    return ten.Spec(tensors=rows)
+
+
+def spec_value(message: ten.Spec) -> Spec:
+    """Generated message to a Spec.
+
+    Raises:
+        RemoteProtocolError: no tensors, too many, a name twice, an unknown type or kind.
+    """
+    names = {t.name for t in message.tensors}
+    if not 0 < len(message.tensors) <= MAX_TENSORS or len(names) != len(message.tensors):
+        raise RemoteProtocolError(f"a Spec of {len(message.tensors)} tensors, {len(names)} names", reason="schema")
+    rows: list[TensorSpec] = []
+    for t in message.tensors:
+        if t.dtype not in FLOAT_DTYPES or t.kind not in _KIND_NAMES:
+            raise RemoteProtocolError(f"tensor {t.name}: type {t.dtype!r}, kind {t.kind}", reason="schema")
+        rows.append(TensorSpec(t.name, tuple(t.shape), t.dtype, _KIND_NAMES[t.kind]))
+    return Spec(tuple(rows))
+
+
+def encode_get_model(digest: bytes, from_offset: int) -> bytes:
+    """GetModelRequest to bytes."""
+    return fed.GetModelRequest(digest=digest, from_offset=from_offset).SerializeToString()
+
+
+def decode_get_model(data: bytes) -> tuple[bytes, int]:
+    """Bytes to (digest, from_offset)."""
+    message = parse(fed.GetModelRequest, data)
+    return digest_field(message.digest, "digest"), message.from_offset
+
+
+def encode_spec(spec: Spec) -> bytes:
+    """Spec to bytes (for the journal)."""
+    return spec_message(spec).SerializeToString(deterministic=True)
+
+
+def decode_spec(data: bytes) -> Spec:
+    """Bytes to a Spec."""
+    return spec_value(parse(ten.Spec, data))
+
+
+def _welcome(m: fed.Welcome) -> Welcome:
+    return Welcome(
+        software=m.software,
+        protocol=m.protocol,
+        run=m.run,
+        spec=spec_value(m.spec),
+        server=m.server.SerializeToString(),
+        server_sees=m.server_sees,
+        task=m.task,
+        rounds=m.rounds,
+    )
+
+
+def _job(m: fed.Job) -> Job:
+    try:
+        trainer: object = json.loads(m.trainer)
+    except ValueError as error:
+        raise RemoteProtocolError(f"job.trainer is not JSON: {error}", reason="schema") from None
+    if not isinstance(trainer, dict):
+        raise RemoteProtocolError("job.trainer is not a JSON object", reason="schema")
+    header = Signed(m.header.body, m.header.signature, m.header.signer)
+    return Job(header, trainer, m.seed, m.evaluate, m.train, m.model_bytes, m.seconds_left)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _heartbeat(m: fed.Heartbeat) -> Heartbeat:
+    progress = m.progress if math.isfinite(m.progress) else 0.0
+    return Heartbeat(m.phase[:40], min(max(progress, 0.0), 1.0))
+
+
+def _signed_message(signed: Signed) -> sec.Signed:
+    if len(signed.signature) != 64:
+        raise LocalProtocolError("a signature is 64 bytes")
+    return sec.Signed(body=signed.body, signature=signed.signature, signer=signed.signer)

@@ -1,0 +1,201 @@
+"""Updates and receipts: statement, signature, receipt (proto/v1/tensor.proto, federation.proto)."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from roughfed.digest import DIGEST_BYTES
+from roughfed.errors import RemoteProtocolError
+from roughfed.pb.v1 import federation_pb2 as fed
+from roughfed.pb.v1 import tensor_pb2 as ten
+from roughfed.types import Evaluation, Receipt, Signed, UpdateStatement
+
+UPDATE_DOMAIN = b"roughfed update v1\0"
+RECEIPT_DOMAIN = b"roughfed receipt v1\0"
+MAX_CLASSES = 100_000
+MAX_METRICS = 64
+
+M = TypeVar("M", bound=Message)
+
+
+def parse(kind: type[M], data: bytes) -> M:
+    """Parse a generated message.
+
+    Raises:
+        RemoteProtocolError: the bytes are not such a message.
+    """
+    message = kind()
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise RemoteProtocolError(f"malformed {kind.__name__}: {error}", reason="schema") from None
+    return message
+
+
+def digest_field(value: bytes, name: str, *, empty: bool = False) -> bytes:
+    """Check the length of a digest.
+
+    Raises:
+        RemoteProtocolError: it is not 32 bytes (or empty, where that is allowed).
+    """
+    if len(value) != DIGEST_BYTES and not (empty and not value):
+        raise RemoteProtocolError(f"{name} of {len(value)} bytes, want {DIGEST_BYTES}", reason="schema")
+    return value
+
+
+def encode_signed_update(update: Signed) -> bytes:
+    """SignedUpdate to bytes."""
+    return ten.SignedUpdate(statement=update.body, signature=update.signature).SerializeToString()
+
+
+def decode_signed_update(data: bytes) -> Signed:
+    """Bytes to a Signed whose body is a serialized UpdateStatement; the signer is whoever the statement names."""
+    message = parse(ten.SignedUpdate, data)
+    return Signed(message.statement, message.signature, signer="")
+
+
+def encode_statement(statement: UpdateStatement) -> bytes:
+    """UpdateStatement to the bytes that get signed."""
+    message = ten.UpdateStatement(
+        run=statement.run,
+        round=statement.round,
+        client=statement.client,
+        header_digest=statement.header_digest,
+        digest=statement.digest,
+        size_bytes=statement.size_bytes,
+        num_examples=statement.num_examples,
+        num_steps=statement.num_steps,
+        train_seconds=statement.train_seconds,
+        metrics=dict(statement.metrics),
+    )
+    if statement.evaluation is not None:
+        message.evaluation.CopyFrom(evaluation_message(statement.evaluation))
+    return message.SerializeToString(deterministic=True)
+
+
+def decode_statement(data: bytes) -> UpdateStatement:
+    """Signed bytes to an UpdateStatement.
+
+    Raises:
+        RemoteProtocolError: malformed, or a number that no honest client sends.
+    """
+    message = parse(ten.UpdateStatement, data)
+    if len(message.metrics) > MAX_METRICS:
+        raise RemoteProtocolError(f"{len(message.metrics)} metrics, at most {MAX_METRICS} allowed", reason="schema")
+    if not math.isfinite(message.train_seconds) or message.train_seconds < 0:
+        raise RemoteProtocolError(f"train_seconds is {message.train_seconds}", reason="schema")
+    return UpdateStatement(
+        run=message.run,
+        round=message.round,
+        client=message.client,
+        header_digest=digest_field(message.header_digest, "header_digest"),
+        digest=digest_field(message.digest, "digest"),
+        size_bytes=message.size_bytes,
+        num_examples=message.num_examples,
+        num_steps=message.num_steps,
+        train_seconds=message.train_seconds,
+        metrics={name: value for name, value in message.metrics.items() if math.isfinite(value)},
+        evaluation=evaluation_value(message.evaluation) if message.HasField("evaluation") else None,
+    )
+
+
+def evaluation_message(evaluation: Evaluation) -> ten.Evaluation:
+    """Evaluation to its generated message."""
+    return ten.Evaluation(
+        model_digest=evaluation.model_digest,
+        num_examples=evaluation.num_examples,
+        loss_sum=evaluation.loss_sum,
+        class_count=evaluation.class_count,
+        class_correct=evaluation.class_correct,
+        absolute_error_sum=evaluation.absolute_error_sum,
+    )
+
+
+def evaluation_value(message: ten.Evaluation) -> Evaluation:
+    """Generated message to an Evaluation.
+
+    Raises:
+        RemoteProtocolError: counts that contradict one another.
+    """
+    count, correct = tuple(message.class_count), tuple(message.class_correct)
+    wrong = (
+        len(count) != len(correct)
+        or len(count) > MAX_CLASSES
+        or any(k > n for k, n in zip(correct, count, strict=False))
+    )
+    if wrong or (count and sum(count) != message.num_examples):
+        raise RemoteProtocolError("evaluation counts contradict one another", reason="schema")
+    return Evaluation(
+        model_digest=digest_field(message.model_digest, "model_digest"),
+        num_examples=message.num_examples,
+        loss_sum=message.loss_sum if math.isfinite(message.loss_sum) else math.inf,
+        class_count=count,
+        class_correct=correct,
+        absolute_error_sum=message.absolute_error_sum,
+    )
+
+
+def receipt_body(receipt: Receipt) -> bytes:
+    """The bytes that the server signs: the receipt without its signature."""
+    return _receipt_message(receipt, signed=False).SerializeToString(deterministic=True)
+
+
+def encode_receipt(receipt: Receipt) -> bytes:
+    """Receipt to bytes."""
+    return _receipt_message(receipt).SerializeToString()
+
+
+def decode_receipt(data: bytes) -> Receipt:
+    """Bytes to a Receipt."""
+    return receipt_value(parse(fed.Receipt, data))
+
+
+def receipt_value(message: fed.Receipt) -> Receipt:
+    """Generated message to a Receipt."""
+    return Receipt(
+        run=message.run,
+        round=message.round,
+        client=message.client,
+        digest=digest_field(message.digest, "digest"),
+        size_bytes=message.size_bytes,
+        signature=message.signature,
+    )
+
+
+def encode_update_status_request(run: str, round_number: int, digest: bytes) -> bytes:
+    """UpdateStatusRequest to bytes."""
+    return fed.UpdateStatusRequest(run=run, round=round_number, digest=digest).SerializeToString()
+
+
+def decode_update_status_request(data: bytes) -> tuple[str, int, bytes]:
+    """Bytes to (run, round, digest)."""
+    message = parse(fed.UpdateStatusRequest, data)
+    return message.run, message.round, digest_field(message.digest, "digest")
+
+
+def encode_update_status(offset: int, receipt: Receipt | None) -> bytes:
+    """UpdateStatusReply to bytes."""
+    message = fed.UpdateStatusReply(committed_offset=offset)
+    if receipt is not None:
+        message.receipt.CopyFrom(_receipt_message(receipt))
+    return message.SerializeToString()
+
+
+def decode_update_status(data: bytes) -> tuple[int, Receipt | None]:
+    """Bytes to (committed offset, receipt if the upload is complete)."""
+    message = parse(fed.UpdateStatusReply, data)
+    return message.committed_offset, receipt_value(message.receipt) if message.HasField("receipt") else None
+
+
+def _receipt_message(receipt: Receipt, *, signed: bool = True) -> fed.Receipt:
+    return fed.Receipt(
+        run=receipt.run,
+        round=receipt.round,
+        client=receipt.client,
+        digest=receipt.digest,
+        size_bytes=receipt.size_bytes,
+        signature=receipt.signature if signed else b"",
+    )
