@@ -19,7 +19,7 @@ def builtin(settings: Mapping[str, Any]) -> Client:
     """Make the Client of a built-in app.
 
     Args:
-        settings: `{"data": {...}, "model": {...}}`.
+        settings: `{"data": {...}, "model": {...}}`, as the tables [data] and [model] of a configuration.
             data: name, data_dir, seed; with `index` also clients, partition, alpha, scenario, test_fraction: the share
             of client number `index`. Without `index`: the worker beside the server, which holds the source's test set
             and nothing to train on.
@@ -39,6 +39,7 @@ def builtin(settings: Mapping[str, Any]) -> Client:
     _known(given, DATA_KEYS, "data")
     _known(model, MODEL_KEYS, "model")
     _required(model, {"name"}, "model")
+    given["data_dir"] = given.get("data_dir") or None  # empty in a configuration: where the files are usually found
     if "index" in given:
         _required(given, {"name", "clients", "seed"}, "data")
         train, test = federate(given.pop("name"), **given)

@@ -11,6 +11,8 @@ from roughfed.client.trainer import faults
 from roughfed.client.trainer.link import Abandoned
 from roughfed.client.trainer.load import MODULE, load_app
 from roughfed.client.trainer.operations import Operations
+from roughfed.config.client import ClientData
+from roughfed.config.federation import Data
 from roughfed.errors import ConfigError, StorageError, TrainerError
 
 HEAD = """\
@@ -118,8 +120,9 @@ def test_initial_weights_follow_the_seed_and_a_given_model_keeps_its_own(tmp_pat
 
 
 def test_the_built_in_app_and_its_worker(tmp_path: Path) -> None:
-    data = {"name": "digits", "clients": 4, "index": 1, "partition": "dirichlet", "alpha": 0.5, "seed": 7}
-    for given, trains in ((data, True), ({"name": "digits", "seed": 7}, False)):
+    client = ClientData(name="digits", clients=4, index=1, seed=7).model_dump()
+    server = Data(name="digits").model_dump() | {"seed": 7}
+    for given, trains in ((client, True), (server, False)):
         settings = {"data": given, "model": {"name": "mlp"}}
         mine = Operations(app=None, builtin=settings, device="cpu", report=lambda _: None)
         said = mine.run("describe", {})
