@@ -150,7 +150,7 @@ def _translated(error: grpc.aio.AioRpcError, address: str) -> RoughfedError:
         return _unreachable(address, details)
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         if "CERTIFICATE_VERIFY_FAILED" in details:
-            return IdentityError(f"{address} shows a certificate that this federation's CA did not issue", reason="tls")
+            return IdentityError(f"the certificate of {address} is not this federation's server's", reason="tls")
         return _unreachable(address, f"no answer ({code.name.lower().replace('_', ' ')})")
     return RemoteProtocolError(f"{address}: {details}", reason=reason or "protocol")
 

@@ -179,6 +179,18 @@ def test_somebody_who_shows_the_right_ca_without_its_key_gets_nothing(port: Port
     assert results == ["authority"]
 
 
+def test_a_client_cannot_pass_as_the_server(port: Port, tmp_path: Path) -> None:
+    mallory = port.run(enrol.enroll(port.line("mallory"), tmp_path / "mallory"))
+    credentials = grpc.ssl_server_credentials([(mallory.tls_key, mallory.certificate)])
+    service = EnrolmentService(port.authority, ":1", default_limit())
+    server, fake = port.run(serve(service, "127.0.0.1:0", credentials=credentials))
+    port.servers.append(server)
+    with pytest.raises(IdentityError, match="not this federation's server") as caught:
+        port.run(enrol.enroll(port.line("victim", port=fake), tmp_path / "client"))
+    assert caught.value.reason == "tls"
+    assert not (tmp_path / "client").exists()
+
+
 def test_a_second_ca_in_the_answer_is_not_trusted(port: Port, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = Authority.create(tmp_path / "theirs", "fed", now=NOW)
     reply = wire.AuthorityReply(port.authority.certificate + theirs.certificate, "fed")
