@@ -107,7 +107,8 @@ def _is_done(folder: Path, token_sha256: str) -> bool:
 async def _trusted_authority(line: JoinLine, *, now: datetime) -> bytes:
     """The CA certificate (PEM) that the join line vouches for. Sends nothing secret."""
     leaf = await _presented_certificate(line)
-    certificates.check_validity(leaf, now=now)
+    certificates.check_validity(leaf, now=now)  # these two only for their words: gRPC would say "unavailable"
+    certificates.check_purpose(leaf, role="server")
     # gRPC takes any certificate as an anchor: this channel reaches whoever presented the leaf, and no further.
     reply = wire.decode_authority(await _call("GetAuthority", b"", line.address, root=leaf))
     ca_certificate = certificates.only_certificate(reply.ca_certificate)
@@ -151,7 +152,7 @@ def _translated(error: grpc.aio.AioRpcError, address: str) -> RoughfedError:
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         if "CERTIFICATE_VERIFY_FAILED" in details:
             return IdentityError(f"the certificate of {address} is not this federation's server's", reason="tls")
-        return _unreachable(address, f"no answer ({code.name.lower().replace('_', ' ')})")
+        return _unreachable(address, details if reason else f"no answer ({code.name.lower().replace('_', ' ')})")
     return RemoteProtocolError(f"{address}: {details}", reason=reason or "protocol")
 
 

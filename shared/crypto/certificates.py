@@ -130,6 +130,22 @@ def check_validity(certificate: bytes, *, now: datetime) -> None:
         )
 
 
+def check_purpose(certificate: bytes, *, role: Role) -> Subject:
+    """Check that a certificate is for this role and no other. Says nothing on whether to trust it.
+
+    Raises:
+        IdentityError: `reason` is "role", "san" or "certificate".
+    """
+    subject = identity_of(certificate)
+    try:
+        purposes = list(load_certificate(certificate).extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        purposes = []
+    if subject.role != role or purposes != [PURPOSE[role]]:
+        raise IdentityError(f"the certificate of {subject.name!r} is not a {role}'s", reason="role")
+    return subject
+
+
 def check_issued(certificate: bytes, ca_certificate: bytes, *, role: Role, now: datetime) -> Subject:
     """Check a leaf certificate whole: issuer, validity, purpose and name.
 
@@ -151,13 +167,7 @@ def check_issued(certificate: bytes, ca_certificate: bytes, *, role: Role, now: 
     except (ValueError, TypeError, InvalidSignature):
         raise IdentityError("the certificate was not issued by this federation's CA", reason="issuer") from None
     check_validity(certificate, now=now)
-    subject = identity_of(certificate)
-    try:
-        purposes = list(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
-    except x509.ExtensionNotFound:
-        purposes = []
-    if subject.role != role or purposes != [PURPOSE[role]]:
-        raise IdentityError(f"the certificate of {subject.name!r} is not a {role}'s", reason="role")
+    subject = check_purpose(certificate, role=role)
     if subject.federation != (federation := federation_of(ca_certificate)):
         raise IdentityError(
             f"the certificate is of federation {subject.federation!r}, not {federation!r}", reason="san"

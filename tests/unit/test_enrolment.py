@@ -185,10 +185,13 @@ def test_a_client_cannot_pass_as_the_server(port: Port, tmp_path: Path) -> None:
     service = EnrolmentService(port.authority, ":1", default_limit())
     server, fake = port.run(serve(service, "127.0.0.1:0", credentials=credentials))
     port.servers.append(server)
-    with pytest.raises(IdentityError, match="not this federation's server") as caught:
+    with pytest.raises(IdentityError, match="'mallory' is not a server's") as caught:
         port.run(enrol.enroll(port.line("victim", port=fake), tmp_path / "client"))
-    assert caught.value.reason == "tls"
+    assert caught.value.reason == "role"
     assert not (tmp_path / "client").exists()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:  # nor does TLS let it, for whoever trusts the CA
+        port.ask("GetAuthority", b"", at=fake)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def test_a_second_ca_in_the_answer_is_not_trusted(port: Port, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
