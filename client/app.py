@@ -23,13 +23,21 @@ from roughfed.client import enrol, enrolled
 from roughfed.client.diagnose import diagnose
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.metrics import ClientMetrics
-from roughfed.client.rpc import Connection, Unreachable
+from roughfed.client.rpc import Connection
 from roughfed.client.rules import CODECS, Rules, check_welcome
 from roughfed.client.session import LocalTrainer, Membership, take_part
 from roughfed.client.store import ClientStore
 from roughfed.config.client import ClientConfig, effective_trainer
 from roughfed.crypto import certificates
-from roughfed.errors import ConfigError, IdentityError, RemoteProtocolError, RoughfedError, StaleRound, TrainerError
+from roughfed.errors import (
+    ConfigError,
+    IdentityError,
+    RemoteProtocolError,
+    RoughfedError,
+    StaleRound,
+    TrainerError,
+    Unreachable,
+)
 from roughfed.httpd import HttpServer, Response, health
 from roughfed.messages import (
     PROTOCOL,
@@ -121,10 +129,11 @@ class Agent:
         self._membership: Membership | None = None
         self._job: asyncio.Task[None] | None = None
         self._job_key: tuple[int, bytes] | None = None
+        self._job_round = 0
         self._phase = Heartbeat()
         self._welcomed = False
 
-    # -- the connection ---------------------------------------------------------------------------------------------------
+    # -- the connection -----------------------------------------------------------------------------------------------
 
     async def stay(self) -> str:
         """Connect, and connect again; returns when there is nothing left to do."""
@@ -155,9 +164,9 @@ class Agent:
             await self._connection.close()
 
     async def _explain(self, error: Unreachable, failures: int, pause: float) -> None:
-        address = self._setup.config.client.server
         if failures % DIAGNOSE_EVERY == 0:
-            reason = await asyncio.to_thread(diagnose, address, enrolled.load(self._setup.papers_folder))
+            papers = enrolled.load(self._setup.papers_folder)
+            reason = await asyncio.to_thread(diagnose, self._address(papers), papers)
             if reason.final is not None:
                 raise reason.final
             log.warning("%s", reason.sentence)
@@ -187,7 +196,7 @@ class Agent:
             if await enrol.renew(folder):
                 papers = enrolled.load(folder)
                 log.info("this client has a new certificate")
-        except enrol.Unreachable as error:
+        except Unreachable as error:
             expires = certificates.load_certificate(papers.certificate).not_valid_after_utc
             if expires <= datetime.now(UTC):
                 raise Unreachable(f"the certificate expired and the enrolment port does not answer: {error}") from None
@@ -201,11 +210,13 @@ class Agent:
         if current is None or current.papers.certificate != papers.certificate:
             if current is not None:
                 await current.close()
-            address = self._setup.config.client.server or papers.record.federation_address
-            self._connection = current = Connection(address, papers)
+            self._connection = current = Connection(self._address(papers), papers)
             if self._membership is not None:
                 self._membership.connection = current
         return current
+
+    def _address(self, papers: Enrolled) -> str:
+        return self._setup.config.client.server or papers.record.federation_address
 
     async def _outgoing(self) -> AsyncIterator[ClientMessage]:
         while True:
@@ -214,7 +225,7 @@ class Agent:
             except TimeoutError:
                 yield self._phase
 
-    # -- messages ---------------------------------------------------------------------------------------------------------
+    # -- messages -----------------------------------------------------------------------------------------------------
 
     async def _take(self, message: object, papers: Enrolled, connection: Connection) -> str | Reconnect | None:
         match message:
@@ -229,7 +240,7 @@ class Agent:
                     return "max-rounds"
             case Abort():
                 log.info("round %d is taken back: %s", message.round, message.reason)
-                await self._cancel_job()
+                self._cancel_job()
             case Reconnect():
                 return message
             case Finished():
@@ -266,7 +277,7 @@ class Agent:
             description=self._description,
             rules=self._rules,
             metrics=self.metrics,
-            settings=lambda job: effective_trainer(job, self._setup.config),
+            settings=lambda job: effective_trainer(job, self._setup.config, app_settings=self._description.settings),
             on_phase=self.enter,
         )
         log.info("connected to %s, run %s", connection.address, welcome.run)
@@ -277,7 +288,7 @@ class Agent:
             if self._job_key == key:
                 return  # the same job again, after a reconnect: it is under way
             self._job.cancel()
-        self._job_key = key
+        self._job_key, self._job_round = key, job_number(job)
         self._job = asyncio.create_task(self._work(me, job))
 
     async def _work(self, me: Membership, job: Job) -> None:
@@ -299,14 +310,16 @@ class Agent:
 
     def _closed(self, closed: RoundClosed) -> None:
         self.metrics.round_closed(closed.verdict)
+        if self._job_round == closed.round and closed.verdict != "accepted":
+            self._cancel_job()  # whatever is still being trained for that round comes too late
         extra = f" ({closed.reason})" if closed.reason else ""
         log.info("round %d %s; this client's update: %s%s", closed.round, closed.outcome, closed.verdict, extra)
 
-    async def _cancel_job(self) -> None:
+    def _cancel_job(self) -> None:
         if self._job is not None and not self._job.done():
             self._job.cancel()
 
-    # -- what others see --------------------------------------------------------------------------------------------------
+    # -- what others see ----------------------------------------------------------------------------------------------
 
     def enter(self, phase: str, progress: float) -> None:
         """Note what this client is doing; the server hears of every new phase at once."""

@@ -21,7 +21,7 @@ from roughfed.client import enrolled
 from roughfed.client.enrolled import Enrolled, Keys, Record
 from roughfed.crypto import certificates, identity
 from roughfed.crypto.join_line import JoinLine
-from roughfed.errors import ConfigError, IdentityError, RemoteProtocolError, RoughfedError
+from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError, Unreachable
 from roughfed.wire import enrolment as wire
 
 TIMEOUT_S = 20.0
@@ -30,13 +30,6 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024),
     ("grpc.enable_http_proxy", 0),
 )
-
-
-class Unreachable(ConfigError):
-    """Nobody answers at the address, or not in time; later it may."""
-
-    reason = "unreachable"
-    status = "UNAVAILABLE"
 
 
 async def enroll(line: JoinLine, folder: Path, *, now: datetime | None = None) -> Enrolled:

@@ -23,6 +23,7 @@ from roughfed.errors import (
     StaleRound,
     StorageError,
     TooLarge,
+    Unreachable,
 )
 from roughfed.messages import ClientMessage, ServerMessage
 from roughfed.transport.options import CLIENT_OPTIONS
@@ -35,13 +36,6 @@ SERVICE = "/roughfed.v1.Federation"
 PROGRESS_S = 30.0
 RECEIPT_S = 120.0
 REASON_KEY = "roughfed-reason"
-
-
-class Unreachable(RoughfedError):
-    """The server cannot be reached, or the stream broke; trying again makes sense."""
-
-    reason = "unreachable"
-    status = "UNAVAILABLE"
 
 
 class Connection:
@@ -123,8 +117,8 @@ class Connection:
         Returns:
             the receipt, and its bytes.
         """
-        total = path.stat().st_size
         fd = os.open(path, os.O_RDONLY)
+        total = os.fstat(fd).st_size
         try:
             with translated():
                 async with progress(PROGRESS_S) as moved:

@@ -19,12 +19,12 @@ from roughfed import crash
 from roughfed.child import Description, FitResult
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.metrics import ClientMetrics
-from roughfed.client.rpc import Connection, Unreachable
+from roughfed.client.rpc import Connection
 from roughfed.client.rules import Rules, check_header
 from roughfed.client.store import ClientStore, SavedUpdate
 from roughfed.crypto.identity import verify
 from roughfed.digest import hasher
-from roughfed.errors import IdentityError, RemoteProtocolError
+from roughfed.errors import IdentityError, RemoteProtocolError, Unreachable
 from roughfed.messages import EvaluationReport, Welcome
 from roughfed.params import digest_file, model_header, place_durably
 from roughfed.transport.patience import waits
@@ -110,7 +110,29 @@ async def fetch_model(me: Membership, header: RoundHeader) -> Path:
     if path.exists():
         return path
     me.on_phase("downloading", 0.0)
-    spec, prefix = me.welcome.spec, model_header(me.welcome.spec)
+    async for _ in tries():
+        try:
+            hashed = await download(me, header, partial)
+        except Unreachable as error:
+            log.info("download interrupted: %s", error)
+            continue
+        if hashed == header.model_digest:
+            break
+        partial.unlink()
+        raise RemoteProtocolError("the downloaded parameters do not have the header's digest", reason="digest")
+    await asyncio.to_thread(place_durably, partial, path)
+    me.store.prune_models(header.model_digest)
+    crash.point("model-fetched")
+    return path
+
+
+async def download(me: Membership, header: RoundHeader, partial: Path) -> bytes:
+    """One try: append what is missing to the partial file; returns the digest of all of it.
+
+    Raises:
+        Unreachable: the stream broke, or ended early.
+    """
+    prefix = model_header(me.welcome.spec)
     if not partial.exists() or partial.stat().st_size < len(prefix):
         partial.write_bytes(prefix)
     hashed, at = hasher(), partial.stat().st_size - len(prefix)
@@ -121,26 +143,12 @@ async def fetch_model(me: Membership, header: RoundHeader) -> Path:
     def moved(count: int) -> None:
         me.metrics.transfer("down", count, header.codec)
 
-    async for _ in tries():
-        try:
-            start = at
-            at = await me.connection.fetch_model(
-                header.model_digest, partial, at=start, header=len(prefix), hashed=hashed, on_bytes=moved
-            )
-        except Unreachable as error:
-            log.info("download interrupted: %s", error)
-            hashed, at = hasher(), partial.stat().st_size - len(prefix)
-            await asyncio.to_thread(_replay, partial, len(prefix), hashed.update)
-            continue
-        if at >= spec.size_bytes:
-            break
-    if hashed.digest() != header.model_digest:
-        partial.unlink()
-        raise RemoteProtocolError("the downloaded parameters do not have the header's digest", reason="digest")
-    await asyncio.to_thread(place_durably, partial, path)
-    me.store.prune_models(header.model_digest)
-    crash.point("model-fetched")
-    return path
+    end = await me.connection.fetch_model(
+        header.model_digest, partial, at=at, header=len(prefix), hashed=hashed, on_bytes=moved
+    )
+    if end < me.welcome.spec.size_bytes:
+        raise Unreachable(f"the download ended at byte {end} of {me.welcome.spec.size_bytes}")
+    return hashed.digest()
 
 
 async def evaluate(me: Membership, params: Path, header: RoundHeader) -> Evaluation | None:
@@ -179,7 +187,7 @@ async def sign(
         client=me.papers.name,
         header_digest=job.header.digest,
         digest=digest,
-        size_bytes=delta.stat().st_size,
+        size_bytes=me.welcome.spec.size_bytes,
         num_examples=result.num_examples,
         num_steps=result.num_steps,
         train_seconds=result.seconds,

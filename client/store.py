@@ -98,8 +98,8 @@ class ClientStore:
         """Add one to a counter that survives restarts; returns the new value."""
 
         def work(db: sqlite3.Connection) -> int:
-            sql = "INSERT INTO counters VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value"
-            return db.execute(sql, (name,)).fetchone()[0]
+            add = "INSERT INTO counters VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
+            return db.execute(f"{add} RETURNING value", (name,)).fetchone()[0]
 
         return await self.journal.write(work)
 

@@ -39,6 +39,16 @@ def check_statement(statement: UpdateStatement, *, client: str, header_digest: b
         raise RemoteProtocolError(f"num_examples is {statement.num_examples}", reason="count")
 
 
+def check_alignment(data: memoryview) -> None:
+    """A chunk holds whole floats.
+
+    Raises:
+        RemoteProtocolError: its length is not a multiple of 4 bytes.
+    """
+    if len(data) % 4:
+        raise RemoteProtocolError(f"a chunk of {len(data)} bytes cuts a float in two", reason="schema")
+
+
 @dataclass
 class Vitals:
     """Running figures of one update, taken while it streams past.
@@ -52,19 +62,14 @@ class Vitals:
     finite: bool = True
 
     def see(self, data: memoryview) -> None:
-        """Take one piece; its length is a multiple of 4 bytes.
-
-        Raises:
-            RemoteProtocolError: it is not.
-        """
-        if len(data) % 4:
-            raise RemoteProtocolError(f"a chunk of {len(data)} bytes cuts a float in two", reason="schema")
+        """Take one piece; its length is a multiple of 4 bytes (`check_alignment`)."""
         values = np.frombuffer(data, dtype="<f4")
-        piece = float(np.dot(values, values))
-        if not math.isfinite(piece):  # a NaN, an infinity, or squares beyond float32: look closer
-            wide = values.astype(np.float64)
-            piece = float(np.dot(wide, wide))
-            self.finite = self.finite and math.isfinite(piece)
+        with np.errstate(all="ignore"):  # what overflows or is no number is what we look for
+            piece = float(np.dot(values, values))
+            if not math.isfinite(piece):  # a NaN, an infinity, or squares beyond float32: look closer
+                wide = values.astype(np.float64)
+                piece = float(np.dot(wide, wide))
+                self.finite = self.finite and math.isfinite(piece)
         self.sq_norm += piece if math.isfinite(piece) else 0.0
 
     def check(self) -> None:

@@ -109,6 +109,8 @@ async def serve(setup: Setup) -> str:
         fed = Federation(
             config, store, papers.identity, papers.name, papers.member, metrics, executor, run, spec, setup.origin
         )
+        if (authority := setup.authority) is not None:
+            fed.is_revoked = lambda client, serial: authority.is_revoked(client, serial=serial)
         fed.members.revoked |= store.revoked()
         sweep(fed)
         drain = asyncio.Event()
@@ -213,20 +215,26 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     rotation = Rotation(papers, setup.obtain, client_auth=True)
     enrol_rotation = Rotation(papers, setup.obtain, client_auth=False)
     service = FederationService(fed, papers.ca_certificate)
-    boundary = Boundary(certificates.federation_of(papers.ca_certificate), fed.members.check, fed.metrics)
+    boundary = Boundary(certificates.federation_of(papers.ca_certificate), fed.admit, fed.metrics)
     server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(boundary,))
     server.add_generic_rpc_handlers((service.handlers(),))
-    port = bind(server, config.server.host, config.server.port, rotation.credentials())
+    port = await bind(server, config.server.host, config.server.port, rotation.credentials())
     await server.start()
     stack.push_async_callback(server.stop, 0.5)
     enrol_port = 0
+
+    def enrolled(kind: str, result: str) -> None:
+        fed.vouched.clear()
+        if kind != "authority":
+            fed.metrics.enrolled(_enrolment_result(kind, result))
+
     if setup.authority is not None:
         address = config.server.address or f":{port}"
         enrolment_service = enrolment.EnrolmentService(
             setup.authority,
             address,
             enrolment.default_limit(),
-            on_result=lambda kind, result: fed.metrics.enrolled(_enrolment_result(kind, result)),
+            on_result=enrolled,
         )
         where = f"{config.server.host}:{config.server.enrol_port}"
         enrol_server, enrol_port = await enrolment.serve(
@@ -236,7 +244,9 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     http_port = start_http(fed, stack) if config.server.http else 0
 
     def renewed(new: Papers) -> None:
-        fed.metrics.certificate("server", certificates.load_certificate(new.certificate).not_valid_after_utc.timestamp())
+        fed.metrics.certificate(
+            "server", certificates.load_certificate(new.certificate).not_valid_after_utc.timestamp()
+        )
 
     renewed(papers)
     fresh = asyncio.create_task(rotation.keep_fresh(enrol_rotation, on_new=renewed))
@@ -244,7 +254,7 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     return Ports(port, enrol_port, http_port)
 
 
-def bind(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials) -> int:
+async def bind(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials) -> int:
     """Open a port.
 
     Raises:
@@ -253,8 +263,12 @@ def bind(server: grpc.aio.Server, host: str, port: int, credentials: grpc.Server
     try:
         bound = server.add_secure_port(f"{host}:{port}", credentials)
     except RuntimeError as error:
+        await server.start()  # one that never started crashes when it is collected (seen with grpcio 1.85)
+        await server.stop(None)
         raise ConfigError(
-            f"cannot listen on {host}:{port}: {error}", key="server.port", cure="choose another port, or 0 for any free one"
+            f"cannot listen on {host}:{port}: {error}",
+            key="server.port",
+            cure="choose another port, or 0 for any free one",
         ) from None
     return bound
 
@@ -278,5 +292,3 @@ def _enrolment_result(kind: str, result: str) -> str:
     if result == "ok":
         return "renewed" if kind == "renew" else "enrolled"
     return result if result in ("revoked", "rate-limited") else "refused"
-
-

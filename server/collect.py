@@ -45,7 +45,8 @@ class Collection:
 
     def receive(self, client: str) -> None:
         """A receipt is journaled."""
-        self.received.add(client)
+        if client in self.members:
+            self.received.add(client)
 
     def refuse(self, client: str, reason: str) -> None:
         """The client will not contribute: its update was refused, or it refused or failed its job."""
@@ -67,9 +68,9 @@ class Collection:
 
     def decide(self, now: float) -> Decision:
         """Go on waiting, close with what is here, or give the round up."""
-        if len(self.received) >= self.goal:
+        enough = len(self.received) >= self.quorum  # a quorum given as a number may lie above the goal
+        if enough and len(self.received) >= self.goal:
             return Decision("close", "goal")
-        enough = len(self.received) >= self.quorum
         pending = self.pending()
         if not pending:
             return Decision("close", "everyone answered") if enough else Decision("abandon", "too-few-updates")

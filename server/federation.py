@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from roughfed.config.federation import FederationConfig
+from roughfed.crypto.certificates import serial_of
 from roughfed.crypto.identity import IdentityKey
-from roughfed.errors import RoughfedError
+from roughfed.errors import IdentityError, RoughfedError
 from roughfed.messages import JobUpdate
 from roughfed.rng import derive
 from roughfed.server.collect import Collection
@@ -62,6 +64,7 @@ class Federation:
     run: str
     spec: Spec
     worker: Worker | None = None
+    is_revoked: Callable[[str, int], bool] | None = None
     traffic: Traffic = field(default_factory=Traffic)
     phase: str = "waiting"
     phase_seconds: dict[str, float] = field(default_factory=dict[str, float])
@@ -74,6 +77,8 @@ class Federation:
     identity_keys: dict[str, bytes] = field(default_factory=dict[str, bytes])
     started_at: float = field(default_factory=time.time)
 
+    vouched: dict[str, int] = field(default_factory=dict[str, int])
+
     def __post_init__(self) -> None:
         """Make the parts that need to call back."""
         self.members = Members(self._on_change)
@@ -82,7 +87,7 @@ class Federation:
         self._watchers: set[asyncio.Event] = set()
         self._phase_began = time.monotonic()
 
-    # -- events ---------------------------------------------------------------------------------------------------------
+    # -- events -------------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
         """Something changed: let the round engine and the watchers look."""
@@ -91,10 +96,8 @@ class Federation:
 
     async def sleep_until_change(self, until: float | None = None) -> None:
         """Return at the next change, or at `until` (monotonic seconds)."""
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), None if until is None else max(0.0, until - time.monotonic()))
-        except TimeoutError:
-            pass
         self._wake.clear()
 
     def changed(self) -> None:
@@ -137,15 +140,15 @@ class Federation:
     def client_states(self) -> dict[str, int]:
         """Number of connected clients, and of those in each phase that they reported."""
         sessions = self.members.all()
-        return {"connected": len(sessions), **Counter(s.phase for s in sessions)}
+        return {**Counter(s.phase for s in sessions), "connected": len(sessions)}  # a phase is what a client says
 
     def _offer(self, name: str, session: Session, collection: Collection) -> None:
         """A member of the cohort is back: it may upload, and gets its job if it still owes an update."""
         self.open_members[name] = session.identity_key
-        if self.row is not None and name in collection.pending():
+        if self.row is not None and self.row.sets is None and name in collection.pending():
             session.send(self.job(self.row, name, seconds_left=max(0.0, collection.deadline - time.monotonic())))
 
-    # -- what rpc.py and the intake report ------------------------------------------------------------------------------
+    # -- what rpc.py and the intake report ----------------------------------------------------------------------------
 
     def received(self, update: ReceivedUpdate) -> None:
         """A receipt is journaled (Listener of the intake)."""
@@ -174,15 +177,32 @@ class Federation:
         self.final_evaluations[session.name] = evaluation
         self.wake()
 
+    async def admit(self, client: str, certificate: bytes) -> None:
+        """Turn away the revoked, and the certificate of a machine that was replaced.
+
+        The CA is asked once for each certificate; `vouched` is forgotten when somebody enrols.
+
+        Raises:
+            IdentityError: reason "revoked".
+        """
+        self.members.check(client)
+        serial = serial_of(certificate)
+        if self.is_revoked is None or self.vouched.get(client) == serial:
+            return
+        if await asyncio.to_thread(self.is_revoked, client, serial):
+            raise IdentityError(f"{client} is revoked, or another machine has taken its name", reason="revoked")
+        self.vouched[client] = serial
+
     def revoke(self, client: str) -> None:
         """Refuse a client from now on and cut its stream; the round does not wait for it."""
+        self.vouched.pop(client, None)
         self.members.revoke(client)
         self.metrics.forget(client)
         if self.collection is not None:
             self.collection.refuse(client, "revoked")
         self.wake()
 
-    # -- what is sent -----------------------------------------------------------------------------------------------------
+    # -- what is sent -------------------------------------------------------------------------------------------------
 
     def job(self, row: RoundRow, client: str, *, seconds_left: float, train: bool = True) -> Job:
         """The job of one client in a round."""

@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -23,7 +25,7 @@ from roughfed.crypto.identity import IdentityKey, verify
 from roughfed.digest import Hasher, hasher
 from roughfed.errors import Conflict, RemoteProtocolError, RoughfedError, StaleRound, StorageError, TooLarge
 from roughfed.params import fsync_folder
-from roughfed.server.admission import Vitals, check_statement
+from roughfed.server.admission import Vitals, check_alignment, check_statement
 from roughfed.server.store import ReceivedUpdate, Store
 from roughfed.types import Receipt, Signed, UpdateStatement
 from roughfed.wire.updates import (
@@ -70,15 +72,27 @@ class Listener(Protocol):
 
 
 class Upload:
-    """One update on its way to disk. `write` runs in the executor, one chunk at a time."""
+    """One update on its way to disk. Everything that touches the file runs in the executor.
 
-    def __init__(self, path: Path, signed: Signed, statement: UpdateStatement) -> None:
-        """Open the partial file and hash what is there."""
+    The file is opened anew for each chunk: a descriptor that one thread closes while another writes could by then be
+    another file's. Uploads of the same client share a lock: what an older connection still writes is on disk before
+    a newer one hashes what is there, so the bytes that were checked are the bytes that stay.
+    """
+
+    def __init__(self, path: Path, signed: Signed, statement: UpdateStatement, turn: threading.Lock) -> None:
+        """Hash what is there.
+
+        Raises:
+            StorageError: the disk refused.
+        """
         self.path, self.signed, self.statement = path, signed, statement
         self.vitals = Vitals()
+        self.closed = False
+        self.position = 0
         self._hash: Hasher = hasher()
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        self.position = self._replay()
+        self._turn = turn
+        with turn, self._file(os.O_RDWR | os.O_CREAT) as fd:
+            self._replay(fd)
 
     @property
     def complete(self) -> bool:
@@ -89,49 +103,60 @@ class Upload:
         """Append one chunk.
 
         Raises:
-            RemoteProtocolError: a gap, an overlap, or more than announced.
-            StorageError: the disk refused.
+            RemoteProtocolError: a gap, an overlap, more than announced, or a float cut in two; StaleRound: closed.
+            StorageError: the disk refused; the same chunk may come again.
         """
-        if offset != self.position:
-            raise RemoteProtocolError(f"chunk at byte {offset}, want {self.position}", reason="offset")
-        if offset + len(data) > self.statement.size_bytes:
-            raise TooLarge(f"{offset + len(data)} bytes, {self.statement.size_bytes} announced")
-        try:
-            written = 0
-            while written < len(data):
-                written += os.pwrite(self._fd, data[written:], offset + written)
-        except OSError as error:
-            raise StorageError(f"cannot spool an update: {error.strerror}") from error
-        self._take(data)
+        with self._turn:
+            if self.closed:
+                raise StaleRound("this upload was closed", reason="superseded")
+            if offset != self.position:
+                raise RemoteProtocolError(f"chunk at byte {offset}, want {self.position}", reason="offset")
+            if offset + len(data) > self.statement.size_bytes:
+                raise TooLarge(f"{offset + len(data)} bytes, {self.statement.size_bytes} announced")
+            check_alignment(data)
+            with self._file(os.O_RDWR) as fd:
+                written = 0
+                while written < len(data):
+                    written += os.pwrite(fd, data[written:], offset + written)
+            self._take(data)
 
     def sync(self) -> bytes:
-        """Make all bytes durable; returns their digest."""
-        try:
-            os.fsync(self._fd)
+        """Make all bytes durable; returns their digest.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        with self._file(os.O_RDWR) as fd:
+            os.fsync(fd)
             fsync_folder(self.path.parent)
-        except OSError as error:
-            raise StorageError(f"cannot sync an update: {error.strerror}") from error
         return self._hash.digest()
 
     def close(self) -> None:
-        """Close the file; the bytes stay."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Take no more chunks; the bytes stay."""
+        self.closed = True
+
+    @contextmanager
+    def _file(self, flags: int) -> Iterator[int]:
+        try:
+            fd = os.open(self.path, flags, 0o600)
+            try:
+                yield fd
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise StorageError(f"cannot spool an update: {error.strerror}") from error
 
     def _take(self, data: memoryview) -> None:
         self._hash.update(data)
         self.vitals.see(data)
         self.position += len(data)
 
-    def _replay(self) -> int:
+    def _replay(self, fd: int) -> None:
         """Hash what an earlier connection or process left; whole floats only."""
-        self.position = 0
-        length = os.fstat(self._fd).st_size & ~3
-        os.ftruncate(self._fd, min(length, self.statement.size_bytes))
-        while piece := os.pread(self._fd, 1 << 20, self.position):
+        length = os.fstat(fd).st_size & ~3
+        os.ftruncate(fd, min(length, self.statement.size_bytes))
+        while piece := os.pread(fd, 1 << 20, self.position):
             self._take(memoryview(piece))
-        return self.position
 
 
 class Intake:
@@ -143,6 +168,7 @@ class Intake:
         self._round: OpenRound | None = None
         self._uploads: dict[str, Upload] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._turns: dict[str, threading.Lock] = {}
 
     def open_round(self, current: OpenRound) -> None:
         """Take updates for this round."""
@@ -174,7 +200,7 @@ class Intake:
         claim = _read_claim(path)
         if claim is None:
             return 0, None
-        if decode_statement(claim.body).digest != digest:
+        if claim.digest != digest:
             raise Conflict("another update of this round is on its way under this id")
         live = self._uploads.get(client)
         return (live.position if live is not None else _size(path)), None
@@ -194,13 +220,14 @@ class Intake:
         async with self._locks.setdefault(client, asyncio.Lock()):
             path = self.spool_path(current.run, current.number, client)
             if (claim := _read_claim(path)) is None:
+                path.unlink(missing_ok=True)
                 _write_claim(path, signed)
                 crash.point("upload-started")
-            elif decode_statement(claim.body).digest != statement.digest:
+            elif claim.digest != statement.digest:
                 raise Conflict("another update of this round is on its way under this id")
             if (old := self._uploads.pop(client, None)) is not None:
                 old.close()  # a newer connection takes over from one that is half open
-            upload = await self._run(Upload, path, signed, statement)
+            upload = await self._run(Upload, path, signed, statement, self._turns.setdefault(client, threading.Lock()))
             self._uploads[client] = upload
             return upload
 
@@ -241,11 +268,15 @@ class Intake:
         update = ReceivedUpdate(receipt, s, upload.signed)
         if self._round is None or self._round.number != s.round:
             raise StaleRound(f"round {s.round} closed before this update was complete", reason="late")
+        # Shielded: a caller that hangs up now must not leave a receipt that the round engine never hears of.
+        await asyncio.shield(asyncio.create_task(self._acknowledge(client, upload, update)))
+        return receipt
+
+    async def _acknowledge(self, client: str, upload: Upload, update: ReceivedUpdate) -> None:
         await self._store.add_receipt(update, time.time())
         crash.point("receipt-journaled")
         self._drop(client, upload)
         self._listener.received(update)
-        return receipt
 
     def discard(self, run: str, number: int, clients: list[str]) -> None:
         """Delete spool files of a round that is over."""
@@ -261,9 +292,7 @@ class Intake:
     async def _refuse(self, client: str, upload: Upload, error: RemoteProtocolError) -> None:
         s = upload.statement
         self._drop(client, upload)
-        await self._store.add_refusal(
-            s.round, client, digest=s.digest, why=(error.reason, str(error)), now=time.time()
-        )
+        await self._store.add_refusal(s.round, client, digest=s.digest, why=(error.reason, str(error)), now=time.time())
         self._listener.refused(client, error)
 
     def _drop(self, client: str, upload: Upload) -> None:
@@ -285,7 +314,7 @@ class Intake:
         refused = self._store.refusals(current.number).get(client)
         if refused is not None:
             raise RemoteProtocolError(f"refused before: {refused[2]}", reason=refused[1])
-        known = self._store.receipts(current.run, current.number).get(client)
+        known = self._store.receipt(current.run, current.number, client)
         if known is None:
             return None
         if known.receipt.digest != digest:
@@ -300,10 +329,11 @@ def _claim_path(path: Path) -> Path:
     return path.with_suffix(".claim")
 
 
-def _read_claim(path: Path) -> Signed | None:
+def _read_claim(path: Path) -> UpdateStatement | None:
+    """The statement that an upload was begun with; None without one, or if a power cut left half of it."""
     try:
-        return decode_signed_update(_claim_path(path).read_bytes())
-    except FileNotFoundError:
+        return decode_statement(decode_signed_update(_claim_path(path).read_bytes()).body)
+    except (FileNotFoundError, RemoteProtocolError):
         return None
 
 

@@ -33,8 +33,8 @@ REASON_KEY = "roughfed-reason"
 class Boundary(grpc.aio.ServerInterceptor):
     """Binds a call to the client in its certificate and translates errors."""
 
-    def __init__(self, federation: str, admit: Callable[[str], None], metrics: ServerMetrics) -> None:
-        """`admit` raises IdentityError for a client that must not call (revoked)."""
+    def __init__(self, federation: str, admit: Callable[[str, bytes], Awaitable[None]], metrics: ServerMetrics) -> None:
+        """`admit(name, certificate)` raises IdentityError for a client that must not call (revoked, replaced)."""
         self._federation, self._admit, self._metrics = federation, admit, metrics
 
     async def intercept_service(
@@ -53,7 +53,11 @@ class Boundary(grpc.aio.ServerInterceptor):
                     async for message in inner(request, context):
                         yield message
 
-            wrap = grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
+            wrap = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
             return wrap(stream)
         single = handler.stream_unary if handler.request_streaming else handler.unary_unary
 
@@ -62,7 +66,9 @@ class Boundary(grpc.aio.ServerInterceptor):
                 return await single(request, context)
             raise AssertionError("unreachable: _call aborts")
 
-        wrap = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        wrap = (
+            grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        )
         return wrap(unary)
 
     @asynccontextmanager
@@ -70,7 +76,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         began, code = time.monotonic(), "OK"
         self._metrics.rpc_started(method)
         try:
-            CALLER.set(self._caller(context))
+            CALLER.set(await self._caller(context))
             yield
         except RoughfedError as error:
             code = error.status
@@ -90,12 +96,12 @@ class Boundary(grpc.aio.ServerInterceptor):
         finally:
             self._metrics.rpc_handled(method, code, time.monotonic() - began)
 
-    def _caller(self, context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    async def _caller(self, context: grpc.aio.ServicerContext[Any, Any]) -> str:
         auth = context.auth_context()
         subject = subject_of(auth.get("peer_uri", []) or auth.get("x509_subject_alternative_name", []))
         if subject.federation != self._federation or subject.role != "client":
             raise IdentityError(f"{subject.uri} is not a client of {self._federation}", reason="foreign")
-        self._admit(subject.name)
+        await self._admit(subject.name, auth["x509_pem_cert"][0])
         return subject.name
 
     def _note(self, method: str, error: RoughfedError) -> None:

@@ -20,8 +20,9 @@ CLIENT_STATES = ("connected", "idle", "training", "uploading", "quarantined")
 DROPOUTS = ("deadline", "disconnected", "refused", "trainer", "revoked", "shutdown")
 RESULTS = ("accepted", "rejected", "late", "duplicate")
 REASONS = (
-    "signature", "schema", "norm", "nan", "replay", "stale", "late", "defence", "size", "conflict", "digest",
-    "truncated", "identity", "protocol", "storage",
+    "signature", "schema", "norm", "not-finite", "replay", "stale", "late", "not-in-cohort", "defence", "size", "count",
+    "conflict", "digest", "truncated", "offset", "header", "identity", "protocol", "storage", "stalled", "superseded",
+    "revoked", "foreign", "impersonation", "version",
 )  # fmt: skip
 DIRECTIONS = ("up", "down")
 CODEC_OPS = ("encode", "decode")

@@ -117,23 +117,25 @@ async def collect(fed: Federation, row: RoundRow) -> Decision:
             session.send(fed.job(row, name, seconds_left=deadline_s))
     crash.point("jobs-sent")
     while (decision := collection.decide(time.monotonic())).action == "wait":
+        fed.metrics.participants("report", len(collection.received))
         await fed.sleep_until_change(decision.until)
         if fed.stopping:
             raise asyncio.CancelledError
     log.info("round %d: %s (%s)", row.round, decision.action, decision.reason, extra={"round": row.round})
     fed.intake.close_round()
+    await fed.store.settle()  # a receipt on its way into the journal counts: its client will be told that it does
     return decision
 
 
 async def judge(fed: Federation, row: RoundRow) -> RoundRow:
     """Verdicts: who is in the sum, who is not, and why. Journaled before anybody is told."""
-    sets = {client: "" for client in fed.store.receipts(fed.run, row.round)}
+    sets = dict.fromkeys(fed.store.receipts(fed.run, row.round), "")
     for client, (_, reason, _) in fed.store.refusals(row.round).items():
         sets[client] = reason
     if fed.collection is not None:
         for client, reason in fed.collection.refused.items():
             sets.setdefault(client, reason)
-        for client in fed.collection.pending():
+        for client in fed.collection.pending() - sets.keys():
             sets[client] = "gone" if client in fed.collection.gone else "late"
             fed.metrics.dropout("report", "disconnected" if sets[client] == "gone" else "deadline")
     await fed.store.set_sets(row.round, sets)
@@ -146,7 +148,9 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     """The accepted updates become the next version: sum, step, commit."""
     fed.enter("aggregate")
     header = decode_header(row.header.body)
-    accepted = [u for u in fed.store.receipts(fed.run, row.round).values() if (row.sets or {}).get(u.receipt.client) == ""]
+    accepted = [
+        u for u in fed.store.receipts(fed.run, row.round).values() if (row.sets or {}).get(u.receipt.client) == ""
+    ]
     weights = WEIGHTINGS[fed.config.aggregate.weighting]([u.statement for u in accepted])
     rule = RULES[fed.config.optimize.rule]
     began = time.perf_counter()
@@ -154,7 +158,10 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     work = partial(
         combine,
         fed.store.model_path(header.model_digest),
-        [(fed.intake.spool_path(fed.run, row.round, u.receipt.client), w) for u, w in zip(accepted, weights, strict=True)],
+        [
+            (fed.intake.spool_path(fed.run, row.round, u.receipt.client), w)
+            for u, w in zip(accepted, weights, strict=True)
+        ],
         spec=fed.spec,
         step=lambda params, delta: rule(params, delta, fed.config.optimize.lr),
         out=partial_path,
@@ -191,6 +198,7 @@ async def announce(fed: Federation, row: RoundRow) -> None:
     fed.enter("waiting")
     await fed.store.set_summary(row.round, summarize(fed, row))
     fed.intake.discard(fed.run, row.round, list(row.cohort))
+    fed.metrics.storage(**await asyncio.to_thread(fed.store.sizes))
 
 
 async def abandon(fed: Federation, row: RoundRow, reason: str) -> RoundRow:

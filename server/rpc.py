@@ -1,4 +1,4 @@
-"""The federation port: gRPC on one side, the server's rooms on the other. Bytes become values at the edge (roughfed.wire)."""
+"""The federation port: gRPC on one side, the server's rooms on the other; bytes become values here (roughfed.wire)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from roughfed.server.intake import Upload
 from roughfed.server.interceptors import CALLER
 from roughfed.server.membership import Session
 from roughfed.types import Job, Receipt
-from roughfed.wire.chunks import CHUNK_BYTES, decode_chunk, encode_chunk
+from roughfed.wire.chunks import CHUNK_BYTES, Chunk, decode_chunk, encode_chunk
 from roughfed.wire.enrolment import open_member
 from roughfed.wire.session import (
     decode_client_message,
@@ -66,7 +66,7 @@ class FederationService:
             },
         )
 
-    # -- Session --------------------------------------------------------------------------------------------------------
+    # -- Session ------------------------------------------------------------------------------------------------------
 
     async def session(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """Hello, then control messages both ways until either side ends it."""
@@ -149,7 +149,7 @@ class FederationService:
         finally:
             session.close(reason)
 
-    # -- GetModel -------------------------------------------------------------------------------------------------------
+    # -- GetModel -----------------------------------------------------------------------------------------------------
 
     async def get_model(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         """Chunks of one version from a byte offset on."""
@@ -189,44 +189,44 @@ class FederationService:
             self._held -= len(dropped)
         return chunk
 
-    # -- PutUpdate ------------------------------------------------------------------------------------------------------
+    # -- PutUpdate ----------------------------------------------------------------------------------------------------
 
     async def put_update(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
         """One update: the statement with the first chunk, then bytes; the receipt at the end."""
         del context
-        fed, client = self._fed, CALLER.get()
-        upload: Upload | None = None
-        writing: asyncio.Task[None] | None = None
-        loop = asyncio.get_running_loop()
+        client = CALLER.get()
+        first = decode_chunk(await next_or_stalled(requests))
+        upload = await self._begin(client, first.update)
+        if isinstance(upload, Receipt):
+            return encode_receipt(upload)
+        try:
+            await self._write_all(client, upload, first, requests)
+            return encode_receipt(await self._fed.intake.finish(client, upload))
+        finally:
+            self._fed.intake.detach(client, upload)
+
+    async def _write_all(self, client: str, upload: Upload, first: Chunk, requests: AsyncIterator[bytes]) -> None:
+        """Write chunk after chunk; one is written while the next is on its way."""
+        fed, loop = self._fed, asyncio.get_running_loop()
+        writing = asyncio.create_task(self._write(client, upload, first))
         try:
             async with asyncio.timeout(PROGRESS_S) as patience:
                 async for raw in requests:
                     patience.reschedule(loop.time() + PROGRESS_S)
-                    chunk = decode_chunk(raw)
-                    if upload is None:
-                        started = await self._begin(client, chunk.update)
-                        if isinstance(started, Receipt):
-                            return encode_receipt(started)
-                        upload = started
-                    if writing is not None:
-                        await writing  # one chunk is written while the next is on its way
-                    fed.members.check(client)
-                    write = fed.intake.write(client, upload, offset=chunk.offset, data=chunk.data)
-                    writing = asyncio.create_task(write)
-                    fed.traffic.upload += len(chunk.data)
-                    fed.metrics.transfer("up", len(chunk.data), len(chunk.data), fed.config.codec.name)
-                if upload is None:
-                    raise RemoteProtocolError("an upload without a chunk", reason="truncated")
-                if writing is not None:
                     await writing
-            return encode_receipt(await fed.intake.finish(client, upload))
+                    fed.members.check(client)
+                    writing = asyncio.create_task(self._write(client, upload, decode_chunk(raw)))
+            await writing
         except TimeoutError:
-            raise RemoteProtocolError(f"no byte for {PROGRESS_S:.0f} s", reason="stalled") from None
+            raise stalled() from None
         finally:
-            if writing is not None and not writing.done():
+            if not writing.done():
                 writing.cancel()
-            if upload is not None:
-                fed.intake.detach(client, upload)
+
+    async def _write(self, client: str, upload: Upload, chunk: Chunk) -> None:
+        await self._fed.intake.write(client, upload, offset=chunk.offset, data=chunk.data)
+        self._fed.traffic.upload += len(chunk.data)
+        self._fed.metrics.transfer("up", len(chunk.data), len(chunk.data), self._fed.config.codec.name)
 
     async def _begin(self, client: str, update: Any) -> Upload | Receipt:
         if update is None:
@@ -244,3 +244,23 @@ class FederationService:
         run, number, digest = decode_update_status_request(request)
         offset, receipt = await self._fed.intake.status(CALLER.get(), run, number, digest)
         return encode_update_status(offset, receipt)
+
+
+async def next_or_stalled(requests: AsyncIterator[bytes]) -> bytes:
+    """The first message of an upload.
+
+    Raises:
+        RemoteProtocolError: there is none.
+    """
+    try:
+        async with asyncio.timeout(PROGRESS_S):
+            return await anext(requests)
+    except TimeoutError:
+        raise stalled() from None
+    except StopAsyncIteration:
+        raise RemoteProtocolError("an upload without a chunk", reason="truncated") from None
+
+
+def stalled() -> RemoteProtocolError:
+    """The peer went silent in the middle of a transfer."""
+    return RemoteProtocolError(f"no byte for {PROGRESS_S:.0f} s", reason="stalled")

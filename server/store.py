@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +78,16 @@ class Store:
         """Close the journal."""
         self.journal.close()
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes on disk: the journal's, and those of models and spool."""
+        journal = sum(path.stat().st_size for path in self.folder.glob("journal.db*"))
+        blobs = 0
+        for name in ("models", "spool"):
+            for path in (self.folder / name).iterdir():
+                with suppress(FileNotFoundError):  # deleted meanwhile
+                    blobs += path.stat().st_size
+        return {"journal_bytes": journal, "blob_bytes": blobs}
+
     # -- the run ------------------------------------------------------------------------------------------------------
 
     def run(self) -> tuple[str, Spec] | None:
@@ -128,7 +139,8 @@ class Store:
         values = (row.round, row.header.body, row.header.signature, row.header.signer)
         rest = (json.dumps(row.cohort), row.goal, row.opened_at)
         sql = (
-            "INSERT INTO rounds (round, header, signature, signer, cohort, goal, opened_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            "INSERT INTO rounds (round, header, signature, signer, cohort, goal, opened_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)"
         )
         await self.journal.write(lambda db: db.execute(sql, values + rest))
 
@@ -178,6 +190,15 @@ class Store:
         rows = self.journal.read("SELECT * FROM receipts WHERE round = ? ORDER BY client", number)
         return {row["client"]: _received(run, row) for row in rows}
 
+    def receipt(self, run: str, number: int, client: str) -> ReceivedUpdate | None:
+        """The receipt of one client."""
+        rows = self.journal.read("SELECT * FROM receipts WHERE round = ? AND client = ?", number, client)
+        return _received(run, rows[0]) if rows else None
+
+    async def settle(self) -> None:
+        """Return when every fact that was handed over before this call is committed, and can be read."""
+        await self.journal.write(lambda db: None)
+
     async def add_refusal(self, number: int, client: str, *, digest: bytes, why: tuple[str, str], now: float) -> None:
         """Journal that an update was refused at admission: why = (reason, detail)."""
         row = (number, client, digest, *why, now)
@@ -189,7 +210,7 @@ class Store:
         rows = self.journal.read("SELECT * FROM refusals WHERE round = ? ORDER BY client", number)
         return {row["client"]: (row["digest"], row["reason"], row["detail"]) for row in rows}
 
-    # -- evaluations and revocations -----------------------------------------------------------------------------------
+    # -- evaluations and revocations ----------------------------------------------------------------------------------
 
     async def add_evaluations(self, version: int, evaluations: Iterable[tuple[str, Evaluation]]) -> None:
         """Keep evaluations of a version by source (a client's name, or "" for the server's own data)."""

@@ -4,6 +4,7 @@ RoughfedError
 ├── ConfigError                 a setting is wrong; stop at start-up
 │   └── NotBuiltYet                 a setting that a later version brings
 ├── IdentityError               who is this? refused for ever, never retried
+├── Unreachable                 nobody answers, or the stream broke; later it may work
 ├── StorageError                the disk refused (full, read-only, corrupt)
 ├── TrainerError                local training failed (user code, CUDA, out of memory, killed)
 ├── ProtocolError               a rule of the protocol was broken
@@ -60,6 +61,19 @@ class IdentityError(RoughfedError):
     def __init__(self, message: str, *, reason: str = "identity") -> None:
         """`reason` tells forged, expired, revoked and used-twice apart."""
         self.reason = reason
+        super().__init__(message)
+
+
+class Unreachable(RoughfedError):
+    """Nobody answers, or the stream broke: trying again makes sense."""
+
+    reason = "unreachable"
+    status = "UNAVAILABLE"
+    exit_code = 6
+
+    def __init__(self, message: str, *, cure: str = "") -> None:
+        """`cure` is what a person could check meanwhile."""
+        self.cure = cure
         super().__init__(message)
 
 

@@ -1,4 +1,4 @@
-"""FedAvg's server step: params + lr * delta (Reddi et al., ICLR 2021, https://arxiv.org/abs/2003.00295, algorithm 1)."""
+"""FedAvg's server step, params + lr * delta (Reddi et al., ICLR 2021, https://arxiv.org/abs/2003.00295, alg. 1)."""
 
 from __future__ import annotations
 

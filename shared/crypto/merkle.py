@@ -1,4 +1,4 @@
-"""Merkle trees over digests: one root for many leaves, and a short proof that a leaf is under it (RFC 6962, section 2.1).
+"""Merkle trees over digests: one root for many leaves, and a short proof that a leaf is under it (RFC 6962, 2.1).
 
 Leaves and inner nodes are hashed under different prefixes, so that no inner node passes for a leaf.
 """

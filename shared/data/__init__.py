@@ -12,7 +12,7 @@ from pathlib import Path
 from roughfed.data.dataset import Dataset
 from roughfed.data.digits import load_digits
 from roughfed.data.fashion_mnist import load_fashion_mnist
-from roughfed.data.names import look_up
+from roughfed.registry import look_up
 
 __all__ = ["SOURCES", "Dataset", "load"]
 

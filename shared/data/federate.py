@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from roughfed.data import load
 from roughfed.data.apportion import stratified_holdout
 from roughfed.data.dataset import Dataset, Indices
-from roughfed.data.names import look_up
 from roughfed.data.partition import MIN_EXAMPLES, PARTITIONERS
 from roughfed.errors import ConfigError, NotBuiltYet
+from roughfed.registry import look_up
 from roughfed.rng import generator
 
 SCENARIOS = {  # name: what it waits for; None: it is built

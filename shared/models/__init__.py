@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from roughfed.data.names import look_up
 from roughfed.errors import ConfigError
 from roughfed.models.cnn import cnn
 from roughfed.models.dense import logistic, mlp
+from roughfed.registry import look_up
 from roughfed.rng import derive
 
 if TYPE_CHECKING:

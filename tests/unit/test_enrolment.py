@@ -20,7 +20,7 @@ from roughfed.client import enrol, enrolled
 from roughfed.crypto import certificates
 from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.join_line import JoinLine
-from roughfed.errors import ConfigError, IdentityError, RoughfedError, StorageError
+from roughfed.errors import ConfigError, IdentityError, RoughfedError, StorageError, Unreachable
 from roughfed.server.authority import Authority
 from roughfed.server.enrolment import EnrolmentService, default_limit, serve
 from roughfed.server.rate_limit import Rate, RateLimit
@@ -227,7 +227,7 @@ def test_tokens_that_are_refused(
 def test_nobody_there(port: Port, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: refused
-        with pytest.raises(enrol.Unreachable) as caught:
+        with pytest.raises(Unreachable) as caught:
             port.run(enrol.enroll(port.line("frank", port=taken.getsockname()[1]), tmp_path))
     assert caught.value.reason == "unreachable"
     assert "roughfed server" in caught.value.cure
@@ -289,7 +289,7 @@ def test_malformed_requests(
 def test_too_many_requests_are_refused(port: Port, tmp_path: Path) -> None:
     limit = RateLimit(each=Rate(1, 0), total=Rate(9, 0), clock=lambda: 0.0)
     service = EnrolmentService(port.authority, ":1", limit)
-    with pytest.raises(enrol.Unreachable, match="too many requests"):
+    with pytest.raises(Unreachable, match="too many requests"):
         port.run(enrol.enroll(port.line("judy", port=port.serve(service)), tmp_path))
 
 

@@ -65,7 +65,7 @@ def busy_server() -> ServerMetrics:
     m.participants("report", 4)
     m.dropout("report", "deadline")
     m.update("accepted", client="a")
-    m.update("rejected", "nan", client="b")
+    m.update("rejected", "not-finite", client="b")
     m.seen("a")
     m.transfer("up", 100, 400, "identity")
     m.resumed()

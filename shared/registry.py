@@ -1,4 +1,4 @@
-"""Finding a row of a table by the name in a configuration, with a helpful refusal."""
+"""The tables of the rooms: finding a row by the name in a configuration, with a helpful refusal."""
 
 from __future__ import annotations
 
