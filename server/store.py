@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from roughfed.errors import Conflict
 from roughfed.journal import Journal
 from roughfed.types import Evaluation, Receipt, Signed, Spec, UpdateStatement
 from roughfed.wire.session import decode_spec, encode_spec
@@ -180,10 +181,25 @@ class Store:
     # -- updates ------------------------------------------------------------------------------------------------------
 
     async def add_receipt(self, update: ReceivedUpdate, now: float) -> None:
-        """Journal a receipt; the primary key (round, client) is what makes an update count at most once."""
+        """Journal a receipt; the primary key (round, client) is what makes an update count at most once.
+
+        The same bytes again (two connections that both came to the end) change nothing.
+
+        Raises:
+            Conflict: other bytes have a receipt.
+        """
         r = update.receipt
         row = (r.round, r.client, r.digest, r.size_bytes, update.signed.body, update.signed.signature, r.signature, now)
-        await self.journal.write(lambda db: db.execute("INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row))
+
+        def work(db: sqlite3.Connection) -> None:
+            sql = "SELECT digest FROM receipts WHERE round = ? AND client = ?"
+            known = db.execute(sql, (r.round, r.client)).fetchone()
+            if known is None:
+                db.execute("INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            elif known["digest"] != r.digest:
+                raise Conflict("another update of this round was received under this id")
+
+        await self.journal.write(work)
 
     def receipts(self, run: str, number: int) -> dict[str, ReceivedUpdate]:
         """Receipts of a round by client, in order of the clients' names."""
@@ -197,7 +213,7 @@ class Store:
 
     async def settle(self) -> None:
         """Return when every fact that was handed over before this call is committed, and can be read."""
-        await self.journal.write(lambda db: None)
+        await self.journal.write(lambda _: None)
 
     async def add_refusal(self, number: int, client: str, *, digest: bytes, why: tuple[str, str], now: float) -> None:
         """Journal that an update was refused at admission: why = (reason, detail)."""

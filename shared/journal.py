@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,20 +49,28 @@ def migrate(db: sqlite3.Connection, steps: Sequence[str], path: Path) -> None:
     """Bring the schema to `len(steps)`; each step is a script that is run once, in a transaction.
 
     Raises:
-        StorageError: the file was written by a newer version.
+        StorageError: the file was written by a newer version, or the disk refused.
     """
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > len(steps):
         raise StorageError(f"{path} was written by a newer roughfed (schema {version}, this one knows {len(steps)})")
     for number, script in enumerate(steps[version:], start=version + 1):
-        db.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+        try:
+            db.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+        except sqlite3.Error as error:
+            raise StorageError(f"cannot write {path}: {error}") from error
 
 
 class Journal:
     """One SQLite file, one writer thread. Reads go through `read`, on the caller's thread."""
 
     def __init__(
-        self, path: Path, schema: Sequence[str], *, durable: bool = True, on_commit: Callable[[float], None] | None = None
+        self,
+        path: Path,
+        schema: Sequence[str],
+        *,
+        durable: bool = True,
+        on_commit: Callable[[float], None] | None = None,
     ) -> None:
         """Open and migrate.
 
@@ -79,6 +88,7 @@ class Journal:
         self._queue: queue.SimpleQueue[tuple[Work, Callable[[Any, BaseException | None], None]] | None] = (
             queue.SimpleQueue()
         )
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -92,8 +102,11 @@ class Journal:
         future: asyncio.Future[T] = loop.create_future()
 
         def settle(result: Any, error: BaseException | None) -> None:
-            loop.call_soon_threadsafe(_settle, future, result, error)
+            with suppress(RuntimeError):  # the caller's loop is closed: nobody waits, the fact stands all the same
+                loop.call_soon_threadsafe(_settle, future, result, error)
 
+        if self._closed:
+            raise StorageError(f"{self.path} is closed")
         self._queue.put((work, settle))
         return await future
 
@@ -103,6 +116,7 @@ class Journal:
 
     def close(self) -> None:
         """Finish what is waiting and close."""
+        self._closed = True
         self._queue.put(None)
         self._thread.join()
         self._writer_db.close()
@@ -142,9 +156,9 @@ def _in_savepoint(db: sqlite3.Connection, work: Work) -> tuple[Any, BaseExceptio
     db.execute("SAVEPOINT work")
     try:
         result = work(db)
-    except sqlite3.OperationalError:
-        raise  # the disk, not the caller: the whole commit fails
-    except Exception as error:  # noqa: BLE001  handed to the caller, whose mistake it is
+    except Exception as error:  # handed to the caller, whose mistake it is
+        if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+            raise  # the disk, not the caller: the whole commit fails
         db.execute("ROLLBACK TO work")
         return None, error
     finally:

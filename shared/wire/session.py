@@ -24,11 +24,13 @@ from roughfed.pb.v1 import federation_pb2 as fed
 from roughfed.pb.v1 import secagg_pb2 as sec
 from roughfed.pb.v1 import tensor_pb2 as ten
 from roughfed.types import FLOAT_DTYPES, Job, Kind, RoundHeader, Signed, Spec, TensorSpec
-from roughfed.wire.updates import digest_field, evaluation_message, evaluation_value, parse
+from roughfed.wire.updates import MAX_NAME, digest_field, evaluation_message, evaluation_value, parse, text_field
 
 HEADER_DOMAIN = b"roughfed header v1\0"
 MAX_TENSORS = 100_000
 MAX_TEXT = 2_000
+MAX_CODECS = 32
+MAX_DIMENSIONS = 32  # as numpy; their product would otherwise be a number of millions of bits
 
 _KINDS: dict[Kind, ten.TensorSpec.Kind] = {
     "parameter": ten.TensorSpec.KIND_PARAMETER,
@@ -58,7 +60,12 @@ def encode_client_message(value: ClientMessage) -> bytes:
             message.heartbeat.CopyFrom(fed.Heartbeat(phase=value.phase, progress=value.progress))
         case JobUpdate():
             message.job.CopyFrom(
-                fed.JobUpdate(round=value.round, state=value.state, reason=value.reason, detail=value.detail[:MAX_TEXT])
+                fed.JobUpdate(
+                    round=value.round,
+                    state=value.state,
+                    reason=text_field(value.reason, MAX_NAME),
+                    detail=text_field(value.detail, MAX_TEXT),
+                )
             )
         case EvaluationReport():
             report = fed.EvaluationReport(round=value.round, evaluation=evaluation_message(value.evaluation))
@@ -76,12 +83,14 @@ def decode_client_message(data: bytes) -> ClientMessage:
     match message.WhichOneof("body"):
         case "hello":
             m = message.hello
+            if len(m.codecs) > MAX_CODECS:
+                raise RemoteProtocolError(f"{len(m.codecs)} codecs, at most {MAX_CODECS} allowed", reason="schema")
             return Hello(
                 software=m.software[:MAX_TEXT],
                 protocol=m.protocol,
                 member=m.member.SerializeToString(),
                 spec_digest=digest_field(m.spec_digest, "spec_digest", empty=True),
-                codecs=tuple(m.codecs),
+                codecs=tuple(name[:MAX_NAME] for name in m.codecs),
                 device=m.device[:MAX_TEXT],
             )
         case "heartbeat":
@@ -90,7 +99,7 @@ def decode_client_message(data: bytes) -> ClientMessage:
             m = message.job
             if m.state not in ("accepted", "refused", "failed"):
                 raise RemoteProtocolError(f"job state {m.state[:40]!r}", reason="schema")
-            return JobUpdate(m.round, m.state, m.reason[:100], m.detail[:MAX_TEXT])
+            return JobUpdate(m.round, m.state, m.reason[:MAX_NAME], m.detail[:MAX_TEXT])
         case "evaluation":
             return EvaluationReport(message.evaluation.round, evaluation_value(message.evaluation.evaluation))
         case other:
@@ -144,8 +153,8 @@ def _flat_server_message(value: RoundClosed | Abort | Reconnect | Finished) -> d
                 model_version=value.model_version,
                 model_digest=value.model_digest,
                 verdict=value.verdict,
-                reason=value.reason,
-                detail=value.detail[:MAX_TEXT],
+                reason=text_field(value.reason, MAX_NAME),
+                detail=text_field(value.detail, MAX_TEXT),
             )
             return {"closed": closed}
         case Abort():
@@ -239,8 +248,9 @@ def spec_value(message: ten.Spec) -> Spec:
         raise RemoteProtocolError(f"a Spec of {len(message.tensors)} tensors, {len(names)} names", reason="schema")
     rows: list[TensorSpec] = []
     for t in message.tensors:
-        if t.dtype not in FLOAT_DTYPES or t.kind not in _KIND_NAMES:
-            raise RemoteProtocolError(f"tensor {t.name}: type {t.dtype!r}, kind {t.kind}", reason="schema")
+        if t.dtype not in FLOAT_DTYPES or t.kind not in _KIND_NAMES or len(t.shape) > MAX_DIMENSIONS:
+            what = f"type {t.dtype[:MAX_NAME]!r}, kind {t.kind}, {len(t.shape)} dimensions"
+            raise RemoteProtocolError(f"tensor {t.name[:MAX_NAME]}: {what}", reason="schema")
         rows.append(TensorSpec(t.name, tuple(t.shape), t.dtype, _KIND_NAMES[t.kind]))
     return Spec(tuple(rows))
 
@@ -282,7 +292,7 @@ def _welcome(m: fed.Welcome) -> Welcome:
 def _job(m: fed.Job) -> Job:
     try:
         trainer: object = json.loads(m.trainer)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RemoteProtocolError(f"job.trainer is not JSON: {error}", reason="schema") from None
     if not isinstance(trainer, dict):
         raise RemoteProtocolError("job.trainer is not a JSON object", reason="schema")

@@ -17,6 +17,7 @@ UPDATE_DOMAIN = b"roughfed update v1\0"
 RECEIPT_DOMAIN = b"roughfed receipt v1\0"
 MAX_CLASSES = 100_000
 MAX_METRICS = 64
+MAX_NAME = 100
 
 M = TypeVar("M", bound=Message)
 
@@ -33,6 +34,11 @@ def parse(kind: type[M], data: bytes) -> M:
     except DecodeError as error:
         raise RemoteProtocolError(f"malformed {kind.__name__}: {error}", reason="schema") from None
     return message
+
+
+def text_field(value: str, limit: int) -> str:
+    """Text for the wire: cut, and without the lone surrogates that stand for odd bytes in file names."""
+    return value[:limit].encode("utf-8", "replace").decode()
 
 
 def digest_field(value: bytes, name: str, *, empty: bool = False) -> bytes:
@@ -83,8 +89,9 @@ def decode_statement(data: bytes) -> UpdateStatement:
         RemoteProtocolError: malformed, or a number that no honest client sends.
     """
     message = parse(ten.UpdateStatement, data)
-    if len(message.metrics) > MAX_METRICS:
-        raise RemoteProtocolError(f"{len(message.metrics)} metrics, at most {MAX_METRICS} allowed", reason="schema")
+    if len(message.metrics) > MAX_METRICS or any(len(name) > MAX_NAME for name in message.metrics):
+        allowed = f"at most {MAX_METRICS} with names up to {MAX_NAME} characters"
+        raise RemoteProtocolError(f"{len(message.metrics)} metrics; {allowed} are allowed", reason="schema")
     if not math.isfinite(message.train_seconds) or message.train_seconds < 0:
         raise RemoteProtocolError(f"train_seconds is {message.train_seconds}", reason="schema")
     return UpdateStatement(
@@ -134,7 +141,7 @@ def evaluation_value(message: ten.Evaluation) -> Evaluation:
         loss_sum=message.loss_sum if math.isfinite(message.loss_sum) else math.inf,
         class_count=count,
         class_correct=correct,
-        absolute_error_sum=message.absolute_error_sum,
+        absolute_error_sum=message.absolute_error_sum if math.isfinite(message.absolute_error_sum) else math.inf,
     )
 
 
