@@ -97,6 +97,7 @@ async def run(setup: Setup) -> str:
         stack.push_async_callback(setup.trainer.stop)
         description = await setup.trainer.describe()
         agent = Agent(setup, store, description)
+        setup.trainer.on_progress = agent.progress
         stack.push_async_callback(agent.close)
         if setup.config.http.enabled:
             stack.callback(agent.serve_http().stop)

@@ -14,9 +14,10 @@ from roughfed.types import Evaluation
 class TrainerProcess:
     """A `LocalTrainer` whose work is done by a child process."""
 
-    def __init__(self, command: Sequence[str], log_file: Path, on_progress: Callable[[float], None]) -> None:
+    def __init__(self, command: Sequence[str], log_file: Path) -> None:
         """`command` as of `roughfed.child.trainer_command`."""
-        self._command, self._log_file, self._on_progress = command, log_file, on_progress
+        self.on_progress: Callable[[float], None] | None = None
+        self._command, self._log_file = command, log_file
         self._trainer: Trainer | None = None
         self._starting = asyncio.Lock()
 
@@ -51,5 +52,9 @@ class TrainerProcess:
         async with self._starting:
             if self._trainer is None or not self._trainer.alive:
                 self._trainer = await Trainer.start(self._command, log=self._log_file)
-                self._trainer.on_progress = self._on_progress
+                self._trainer.on_progress = self._report
             return self._trainer
+
+    def _report(self, share: float) -> None:
+        if self.on_progress is not None:  # whoever wants to know comes after the first start
+            self.on_progress(share)

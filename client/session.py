@@ -35,7 +35,9 @@ log = logging.getLogger(__name__)
 
 
 class LocalTrainer(Protocol):
-    """Who trains: the trainer process, or the bench's synthetic one."""
+    """Who trains: the trainer process, or the bench's synthetic one. `on_progress` hears of a training's 0 to 1."""
+
+    on_progress: Callable[[float], None] | None
 
     async def describe(self) -> Description:
         """What the app is."""

@@ -11,7 +11,7 @@ from roughfed import crash
 from roughfed.messages import Finished
 from roughfed.server.federation import Federation
 from roughfed.server.round import run_round, sign_header
-from roughfed.server.store import RoundRow
+from roughfed.server.store import RoundRow, Store
 from roughfed.types import Evaluation, RoundHeader, Signed
 
 log = logging.getLogger(__name__)
@@ -138,9 +138,9 @@ def evaluation_row(fed: Federation, version: int, digest: bytes) -> RoundRow:
     return RoundRow(header.round, signed, (), 0, time.time(), None, None, None)
 
 
-def quality(fed: Federation, version: int) -> float | None:
+def quality(store: Store, version: int) -> float | None:
     """How good a version is: balanced accuracy, else minus the loss; on the server's data, else over the clients'."""
-    found = fed.store.evaluations(version)
+    found = store.evaluations(version)
     pool: Iterable[Evaluation] = [found[""]] if "" in found else found.values()
     balanced = [b for e in pool if (b := e.balanced_accuracy) is not None]
     if balanced:
@@ -149,15 +149,15 @@ def quality(fed: Federation, version: int) -> float | None:
     return -sum(e.loss_sum for e in pool) / examples if examples else None
 
 
-def best_version(fed: Federation) -> int | None:
+def best_version(store: Store) -> int | None:
     """The version with the best quality (the newest of equals); None before an evaluation."""
-    scored = [(q, v) for v, _ in fed.store.versions() if (q := quality(fed, v)) is not None]
+    scored = [(q, v) for v, _ in store.versions() if (q := quality(store, v)) is not None]
     return max(scored)[1] if scored else None
 
 
 def stale_rounds(fed: Federation) -> int:
     """Versions since the best one."""
-    best = best_version(fed)
+    best = best_version(fed.store)
     return 0 if best is None else fed.store.latest_model()[0] - best
 
 
@@ -165,7 +165,7 @@ def prune(fed: Federation) -> None:
     """Delete model files that nobody needs: all but the last K, the best, and the base of the open round."""
     versions = fed.store.versions()
     kept = {digest for _, digest in versions[-max(2, fed.config.model.keep_last) :]}
-    if fed.config.model.keep_best and (best := best_version(fed)) is not None:
+    if fed.config.model.keep_best and (best := best_version(fed.store)) is not None:
         kept |= {digest for version, digest in versions if version == best}
     for _, digest in versions:
         if digest not in kept:
