@@ -6,7 +6,6 @@ any safetensors reader opens it, and the server streams it and maps it without a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from roughfed.digest import hasher
 from roughfed.errors import RemoteProtocolError, StorageError
 from roughfed.types import Spec
 
@@ -97,12 +97,12 @@ def write_model(path: Path, spec: Spec, pieces: Iterable[bytes | memoryview | Fl
         pieces: consecutive pieces of the flat vector, together 4 D bytes.
 
     Returns:
-        SHA-256 of the flat vector, 32 bytes: the model digest.
+        BLAKE3 of the flat vector, 32 bytes: the model digest.
 
     Raises:
         StorageError: the pieces are not 4 D bytes, or the disk refused.
     """
-    digest, written = hashlib.sha256(), 0
+    digest, written = hasher(), 0
     partial = path.with_suffix(".partial")
     try:
         with partial.open("wb") as file:
@@ -130,8 +130,8 @@ def read_flat(path: Path) -> Flat:
 
 
 def digest_file(path: Path, *, offset: int = 0, on_read: Callable[[int], None] | None = None) -> bytes:
-    """SHA-256 of a file from `offset` on, read in pieces (never resident as a whole)."""
-    digest = hashlib.sha256()
+    """BLAKE3 of a file from `offset` on, read in pieces (never resident as a whole)."""
+    digest = hasher()
     buffer = bytearray(READ_BYTES)
     view = memoryview(buffer)
     with path.open("rb", buffering=0) as file:

@@ -81,7 +81,7 @@ class Evaluation:
     """Sums over held-out data, so that evaluations of several clients add up.
 
     Attributes:
-        model_digest: SHA-256 of the evaluated parameters.
+        model_digest: BLAKE3 of the evaluated parameters.
         num_examples: number of examples.
         loss_sum: sum of the loss over them.
         class_count: classification: examples per true class, C integers; empty for regression.

@@ -6,37 +6,54 @@ Everything but the training is the real thing: the same server, agent, certifica
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from roughfed import logs
 from roughfed.crypto import join_line
-from roughfed.deploy import agent, aggregator
 from roughfed.deploy.bench.synthetic import SyntheticOrigin, SyntheticTrainer
 from roughfed.errors import RoughfedError
 
+if TYPE_CHECKING:
+    from roughfed.server.app import Ports
+
 
 def main() -> int:
-    """Run one process; prints why it ended."""
+    """Run one process; a server prints its ports once they are open, and either prints why it ended."""
     parser = argparse.ArgumentParser()
     parser.add_argument("role", choices=("server", "client"))
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--params", type=int, required=True)
+    parser.add_argument("--pace", type=float, default=0.0, help="client: seconds that each training takes at least")
+    parser.add_argument("--examples", type=int, default=1, help="client: number of examples that it claims")
     args = parser.parse_args()
     logs.setup(level=os.environ.get("ROUGHFED_LOG", "INFO"), json=True)
     try:
         if args.role == "server":
+            from roughfed.deploy import aggregator  # each role loads its own side only, as behind the CLI
+
             config = aggregator.load(args.dir, {})
-            end = aggregator.run_server(args.dir, config, SyntheticOrigin(args.params))
+            end = aggregator.run_server(args.dir, config, SyntheticOrigin(args.params), on_ready=announce)
         else:
+            from roughfed.deploy import agent
+
             line = join_line.parse(text) if (text := os.environ.pop("ROUGHFED_JOIN", "")) else None
-            end = agent.run_blocking(args.dir, agent.load(args.dir, {}), SyntheticTrainer(args.params), line=line)
+            trainer = SyntheticTrainer(args.params, pace_s=args.pace, examples=args.examples)
+            end = agent.run_blocking(args.dir, agent.load(args.dir, {}), trainer, line=line)
     except RoughfedError as error:
         print(f"error: {error.reason}: {error}", file=sys.stderr)
         return error.exit_code
     print(end, flush=True)
     return 0
+
+
+def announce(ports: Ports) -> None:
+    """Say where the server listens, for whoever started it."""
+    print(f"listening {json.dumps(asdict(ports))}", flush=True)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ class RunSummary:
         client_names: K names, in the order of `holdings`.
         class_names: C names; empty: the classes are numbered.
         config: the effective settings, nested.
-        model_digest: SHA-256 of the final parameters, hexadecimal.
+        model_digest: BLAKE3 of the final parameters, hexadecimal.
         started_at: ISO 8601.
         seconds_total: wall time, start-up included.
         machine: the machine in words.
