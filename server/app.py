@@ -39,6 +39,7 @@ from roughfed.server.rpc import FederationService
 from roughfed.server.run import run_rounds
 from roughfed.server.store import Store
 from roughfed.transport.options import SERVER_OPTIONS
+from roughfed.transport.patience import CEILING_S
 from roughfed.types import Spec
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ log = logging.getLogger(__name__)
 RECONNECT_S = 1.0
 FAREWELL_S = 2.0
 """After the last round, clients get this long to take `Finished` and go."""
+ABSENT_S = 10.0
+"""A client of the last round that is away when the run ends gets this long to come back and hear of it."""
 
 
 class Origin(Worker, Protocol):
@@ -130,9 +133,12 @@ async def until_over(fed: Federation, drain: asyncio.Event) -> str:
     draining = asyncio.create_task(drain.wait())
     await asyncio.wait({rounds, draining}, return_when=asyncio.FIRST_COMPLETED)
     if rounds.done():
+        reason = rounds.result()
+        farewell = asyncio.create_task(say_farewell(fed))
+        await asyncio.wait({farewell, draining}, return_when=asyncio.FIRST_COMPLETED)
+        farewell.cancel()
         draining.cancel()
-        await say_farewell(fed)
-        return rounds.result()
+        return reason
     drain.clear()
     fed.stopping = True
     fed.wake()
@@ -147,10 +153,20 @@ async def until_over(fed: Federation, drain: asyncio.Event) -> str:
 
 
 async def say_farewell(fed: Federation) -> None:
-    """Let the clients take `Finished` before the ports close."""
-    deadline = time.monotonic() + FAREWELL_S
-    while fed.members.names() and time.monotonic() < deadline:
-        await fed.sleep_until_change(deadline)
+    """Let the clients take `Finished` before the ports close; those of the last round that are away, too.
+
+    A server that finds its run finished when it starts has nobody connected yet, and its clients wait longer before
+    each try the longer it was down.
+    """
+    began, last = time.monotonic(), fed.store.last_round()
+    cohort = set(last.cohort) if last is not None else set[str]()
+    patience_s = ABSENT_S if fed.row is not None else CEILING_S
+    while True:
+        away = cohort - fed.told - fed.members.revoked
+        until = began + (patience_s if away else FAREWELL_S)
+        if not (away or fed.members.names()) or time.monotonic() >= until:
+            return
+        await fed.sleep_until_change(until)
 
 
 async def open_run(store: Store, origin: Origin, config: FederationConfig) -> tuple[str, Spec]:

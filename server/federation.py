@@ -20,7 +20,7 @@ from roughfed.config.federation import FederationConfig
 from roughfed.crypto.certificates import serial_of
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RoughfedError
-from roughfed.messages import JobUpdate
+from roughfed.messages import Finished, JobUpdate
 from roughfed.rng import derive
 from roughfed.server.collect import Collection
 from roughfed.server.intake import Intake
@@ -78,6 +78,9 @@ class Federation:
     started_at: float = field(default_factory=time.time)
 
     vouched: dict[str, int] = field(default_factory=dict[str, int])
+    farewell: Finished | None = None
+    told: set[str] = field(default_factory=set[str])
+    """Clients that took the farewell."""
 
     def __post_init__(self) -> None:
         """Make the parts that need to call back."""
@@ -128,6 +131,8 @@ class Federation:
         session = self.members.get(name)
         if connected and session is not None:
             self.identity_keys[name] = session.identity_key
+            if self.farewell is not None:
+                session.send(self.farewell)
         if (collection := self.collection) is not None and name in collection.members:
             if connected and session is not None:
                 collection.back(name)

@@ -15,7 +15,7 @@ import grpc.aio
 from roughfed import __version__
 from roughfed.digest import content_digest
 from roughfed.errors import IdentityError, RemoteProtocolError
-from roughfed.messages import PROTOCOL, EvaluationReport, Heartbeat, Hello, JobUpdate, Reconnect, Welcome
+from roughfed.messages import PROTOCOL, EvaluationReport, Finished, Heartbeat, Hello, JobUpdate, Reconnect, Welcome
 from roughfed.params import data_offset
 from roughfed.server.federation import Federation
 from roughfed.server.intake import Upload
@@ -85,6 +85,8 @@ class FederationService:
                 yield encode_server_message(message)
                 if isinstance(message, Job) and fed.row is not None:
                     fed.metrics.dispatched(time.time() - fed.row.opened_at)
+                if isinstance(message, Finished):
+                    fed.told.add(session.name)
                 if isinstance(message, Reconnect):
                     return
             if session.close_reason == "revoked":

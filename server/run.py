@@ -44,7 +44,8 @@ async def run_rounds(fed: Federation) -> str:
     await fed.store.set_finished(reason)
     crash.point("run-finished")
     version, digest = fed.store.latest_model()
-    fed.members.broadcast(Finished(reason, version, digest))
+    fed.farewell = Finished(reason, version, digest)  # whoever comes back later hears it too
+    fed.members.broadcast(fed.farewell)
     log.info("the run is over (%s): version %d, digest %s", reason, version, digest.hex()[:16])
     return reason
 
@@ -60,6 +61,8 @@ async def ready(fed: Federation) -> None:
         if not fed.paused:
             log.info("waiting: %d of %d clients", len(fed.members.names()), needed)
         await fed.sleep_until_change()
+        if fed.stopping:
+            raise asyncio.CancelledError
 
 
 def over(fed: Federation, began: float) -> str | None:
