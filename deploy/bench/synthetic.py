@@ -6,8 +6,11 @@ little to make, nothing to keep, and can be made again, slice by slice, to check
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +23,11 @@ from roughfed.types import Evaluation, Spec, TensorSpec
 
 Flat = NDArray[np.float32]
 
+log = logging.getLogger(__name__)
+
 BLOCK = 1 << 16
 SLICE = 1 << 18  # a multiple of BLOCK
+STEP = 977  # coprime to BLOCK
 SCALE = 1e-3
 
 
@@ -31,35 +37,53 @@ def spec_of(size: int) -> Spec:
 
 
 def pieces(size: int, seed: int) -> Iterator[Flat]:
-    """The vector of a seed: float32 pieces, together [size]."""
-    block = generator(0, "bench-block").standard_normal(2 * BLOCK, dtype=np.float32) * np.float32(SCALE)
-    shift = generator(seed, "bench-shift").integers(BLOCK)
-    tile = np.tile(block[shift : shift + BLOCK], SLICE // BLOCK)
-    for start in range(0, size, SLICE):
-        yield tile[: min(SLICE, size - start)]
+    """The vector of a seed: float32 pieces, together [size]; no two of them are alike, so that a swap is seen."""
+    tile = _tile()
+    first = int(generator(seed, "bench-shift").integers(BLOCK))
+    for number, start in enumerate(range(0, size, SLICE)):
+        shift = (first + number * STEP) % BLOCK
+        yield tile[shift : shift + min(SLICE, size - start)]
+
+
+@cache
+def _tile() -> Flat:
+    """float32 [SLICE + BLOCK], read-only: a block of random floats over and over; every piece is a view of it."""
+    block = generator(0, "bench-block").standard_normal(BLOCK, dtype=np.float32) * np.float32(SCALE)
+    tile = np.tile(block, SLICE // BLOCK + 1)
+    tile.setflags(write=False)
+    return tile
 
 
 class SyntheticTrainer:
     """A `LocalTrainer` whose update is `pieces(size, seed of the job)`."""
 
-    def __init__(self, size: int) -> None:
-        """A model of `size` parameters."""
-        self._size = size
+    def __init__(self, size: int, *, pace_s: float = 0.0, examples: int = 1) -> None:
+        """A model of `size` parameters.
+
+        Args:
+            size: D.
+            pace_s: seconds that a training takes at least, so that a fault test can meet a client in the middle of it.
+            examples: number of examples that the client claims, its weight in the mean.
+        """
+        self._size, self._pace_s, self._examples = size, pace_s, examples
+        self.on_progress: Callable[[float], None] | None = None
 
     async def describe(self) -> Description:
         """One tensor, one example, no held-out data."""
-        return _description(self._size)
+        return _description(self._size, self._examples)
 
     async def fit(
         self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, round: int
     ) -> FitResult:
         """Write the vector of the job's seed."""
-        del params, settings, round
+        del params, settings
         began = time.perf_counter()
+        await asyncio.sleep(self._pace_s)
         with delta.open("wb", buffering=0) as file:
             for piece in pieces(self._size, seed):
                 file.write(piece.data)
-        return FitResult(1, 1, {}, time.perf_counter() - began)
+        log.info("trained round %d", round)
+        return FitResult(self._examples, 1, {}, time.perf_counter() - began)
 
     async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation:
         """Nothing to evaluate on."""
@@ -81,11 +105,11 @@ class SyntheticOrigin(SyntheticTrainer):
         return write_model(path, spec_of(self._size), parts)
 
 
-def _description(size: int) -> Description:
+def _description(size: int, examples: int) -> Description:
     return Description(
         spec=spec_of(size),
         task="classification",
-        num_train=1,
+        num_train=examples,
         num_test=0,
         num_classes=2,
         device="cpu",

@@ -1,0 +1,372 @@
+"""A federation of real processes for the tests in this folder: one server, some torch-free clients, mutual TLS.
+
+    with Cluster(tmp_path, rounds=2) as cluster:
+        cluster.start_server().ready()
+        cluster.start_clients()
+        assert cluster.server.wait() == 0
+
+Nothing here sleeps: a test waits for a line that a process prints, for a status that the server sends through its
+control socket, or for the end of a process. Whatever is still running when the block ends is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+
+from roughfed.deploy import aggregator
+from roughfed.deploy.aggregator import Place
+from roughfed.deploy.bench.synthetic import pieces
+from roughfed.digest import content_digest
+from roughfed.rng import derive
+from roughfed.server.app import Ports
+from roughfed.server.authority import Authority
+
+PATIENCE_S = 30.0
+"""Nothing that a test waits for takes longer, unless the test says so; the machine may be busy with other things."""
+
+PARAMS = 300_000
+"""1.2 MB: an update takes two chunks."""
+
+
+class Process:
+    """A child whose output is kept as lines."""
+
+    def __init__(self, name: str, args: Sequence[str], env: Mapping[str, str]) -> None:
+        self.name, self.lines = name, list[str]()
+        self.started = time.monotonic()
+        self._news = threading.Condition()
+        self._over = False
+        self._child = subprocess.Popen(
+            args, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self._reader = threading.Thread(target=self._read, name=f"read-{name}")
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def running(self) -> bool:
+        return self._child.poll() is None
+
+    def _read(self) -> None:
+        assert self._child.stdout is not None
+        for line in self._child.stdout:
+            with self._news:
+                self.lines.append(line.rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self._over = True
+            self._news.notify_all()
+
+    def find(self, text: str) -> list[str]:
+        """The lines that hold a text."""
+        with self._news:
+            return [line for line in self.lines if text in line]
+
+    def wait_line(self, text: str, *, count: int = 1, timeout_s: float = PATIENCE_S) -> str:
+        """The `count`-th line that holds a text, as soon as it is there."""
+
+        def there() -> bool:
+            return self._over or sum(text in line for line in self.lines) >= count
+
+        with self._news:
+            assert self._news.wait_for(there, timeout_s), self.report(f"{text!r} was not said in {timeout_s} s")
+            found = [line for line in self.lines if text in line]
+            assert len(found) >= count, self.report(f"ended before it said {text!r}")
+            return found[count - 1]
+
+    def wait(self, *, timeout_s: float = PATIENCE_S) -> int:
+        """Its exit status once it has ended (minus the number of the signal that killed it)."""
+        try:
+            status = self._child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(self.report(f"still running after {timeout_s} s")) from None
+        self._reader.join(PATIENCE_S)
+        return status
+
+    def kill(self) -> None:
+        """kill -9, and wait for the end."""
+        self._child.kill()
+        self.wait()
+
+    def signal(self, number: int) -> None:
+        self._child.send_signal(number)
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self._child.kill()
+        self._child.wait()
+        self._reader.join(PATIENCE_S)
+        if self._child.stdout is not None:
+            self._child.stdout.close()
+
+    def report(self, what: str) -> str:
+        """A sentence for an assertion, with the last lines of the process."""
+        return f"{self.name} {what}; its last lines:\n" + "\n".join(self.lines[-25:])
+
+
+class Server(Process):
+    """A server process."""
+
+    def ready(self) -> Ports:
+        """Its ports, once they are open."""
+        line = self.wait_line("listening {")
+        return Ports(**json.loads(line.removeprefix("listening ")))
+
+
+class Cluster:
+    """One server directory and its clients'; every process that was started from here."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clients: int = 3,
+        rounds: int = 2,
+        params: int = PARAMS,
+        settings: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> None:
+        """Write fed.toml and make the CA; nothing is started. `settings` are tables of fed.toml that win."""
+        self.folder, self.params, self.rounds = folder, params, rounds
+        self.place = Place(folder / "server")
+        self.names = [f"c{i}" for i in range(clients)]
+        self.seed = 7
+        self.processes: list[Process] = []
+        self.examples: dict[str, int] = {}
+        self._settings: dict[str, dict[str, object]] = {
+            "federation": {"name": "e2e", "seed": self.seed},
+            "server": {"host": "127.0.0.1", "port": 0, "enrol_port": 0, "http_port": 0, "drain_s": 5.0},
+            "round": {
+                "rounds": rounds, "min_clients": clients, "quorum": 1.0, "deadline": "60s", "evaluate_every": 0,
+            },
+            "model": {"name": "mlp"},
+            "data": {"name": "digits"},
+        }  # fmt: skip
+        self.configure(settings or {})
+        Authority.create(self.place.ca, "e2e", now=datetime.now(UTC))
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        for process in self.processes:
+            process.close()
+            if kind is not None:  # pytest shows what was printed beside the failure
+                print(process.report(f"({process.pid})"))
+
+    def configure(self, settings: Mapping[str, Mapping[str, object]]) -> None:
+        """Change fed.toml; the server reads it at its next start."""
+        for table, values in settings.items():
+            self._settings.setdefault(table, {}).update(values)
+        self.place.folder.mkdir(parents=True, exist_ok=True)
+        write_toml(self.place.folder / "fed.toml", self._settings)
+
+    # -- processes -----------------------------------------------------------------------------------------------------
+
+    def start_server(self, *, crash_at: str = "", env: Mapping[str, str] | None = None) -> Server:
+        """Start the server; from its second start on at the ports that it had."""
+        with suppress(FileNotFoundError):
+            ports = json.loads(self.place.ports.read_text())
+            self.configure({"server": {"port": ports["federation"], "enrol_port": ports["enrolment"]}})
+        args = [*BENCH, "server", "--dir", str(self.place.folder), "--params", str(self.params)]
+        self.server = Server("server", args, environment(crash_at) | dict(env or {}))
+        self.processes.append(self.server)
+        return self.server
+
+    def restart_server(self) -> float:
+        """Start the server again; returns the seconds from the start of the process until it serves."""
+        server = self.start_server()
+        server.ready()
+        return time.monotonic() - server.started
+
+    def client_folder(self, name: str) -> Path:
+        return self.folder / name
+
+    def start_client(
+        self, name: str, *, pace_s: float = 0.0, examples: int = 1, crash_at: str = "", http: bool = False
+    ) -> Process:
+        """Start one client; at its first start it joins with an invite."""
+        folder = self.client_folder(name)
+        env = environment(crash_at)
+        if not folder.exists():
+            folder.mkdir()
+            write_toml(folder / "client.toml", {"http": {"enabled": http}})
+            env["ROUGHFED_JOIN"] = self.invite(name)
+        self.examples[name] = examples
+        args = [*BENCH, "client", "--dir", str(folder), "--params", str(self.params)]
+        process = Process(name, [*args, "--pace", str(pace_s), "--examples", str(examples)], env)
+        self.processes.append(process)
+        return process
+
+    def start_clients(self, *names: str, **options: Any) -> list[Process]:
+        """Start these clients, or all."""
+        return [self.start_client(name, **options) for name in names or self.names]
+
+    def invite(self, name: str) -> str:
+        """A join line."""
+        ports = aggregator.known_ports(self.place.folder)
+        return aggregator.invite(self.place.folder, name, host="127.0.0.1", port=ports.enrolment).reveal()
+
+    @property
+    def address(self) -> str:
+        """host:port of the federation port."""
+        return f"127.0.0.1:{aggregator.known_ports(self.place.folder).federation}"
+
+    def watch(self) -> Watch:
+        """The server's status, pushed by it; closes by itself when the server ends."""
+        return Watch(self.place.state / "control.sock")
+
+    def control(self, **request: object) -> dict[str, Any]:
+        """One request through the control socket."""
+        with closing(connect(self.place.state / "control.sock")) as link:
+            link.sendall(json.dumps(request).encode() + b"\n")
+            with link.makefile() as lines:
+                return json.loads(lines.readline())
+
+    def page(self, path: str, *, port: int | None = None) -> str:
+        """A page of the server's (or another local) HTTP port."""
+        port = port or aggregator.known_ports(self.place.folder).http
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.read().decode()
+
+    # -- what was written ----------------------------------------------------------------------------------------------
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """Rows of the server's journal."""
+        return read_rows(self.place.state / "journal.db", sql)
+
+    def model_digests(self) -> list[str]:
+        """Digest of each version, from 0 on."""
+        return [row["digest"].hex() for row in self.rows("SELECT digest FROM models ORDER BY version")]
+
+    def accepted(self) -> dict[int, list[str]]:
+        """Of each committed round, whose updates are in the sum."""
+        rounds = self.rows("SELECT round, sets FROM rounds WHERE outcome = 'committed' ORDER BY round")
+        return {r["round"]: sorted(n for n, why in json.loads(r["sets"]).items() if why == "") for r in rounds}
+
+    def expected_digests(self, accepted: Mapping[int, Sequence[str]] | None = None) -> list[str]:
+        """Digest of each version, computed again from the seeds: FedAvg in float32, in order of the names."""
+        params = np.zeros(self.params, dtype=np.float32)
+        digests = [content_digest(memoryview(params).cast("B")).hex()]
+        everybody = {number: sorted(self.names) for number in range(1, self.rounds + 1)}
+        for number, names in (accepted or everybody).items():
+            weights = [np.float32(self.examples.get(name, 1)) for name in names]
+            total = np.zeros_like(params)
+            for name, weight in zip(names, weights, strict=True):
+                seed = derive(self.seed, "client", name, number)
+                total += np.concatenate(list(pieces(self.params, seed))) * weight
+            params += total / np.float32(sum(weights))
+            digests.append(content_digest(memoryview(params).cast("B")).hex())
+        return digests
+
+
+class Watch:
+    """The stream of status lines from a control socket."""
+
+    def __init__(self, path: Path) -> None:
+        self._link = connect(path)
+        self._link.sendall(b'{"op": "watch"}\n')
+        self._news = threading.Condition()
+        self._seen: deque[dict[str, Any]] = deque(maxlen=1000)
+        self._over = False
+        self._reader = threading.Thread(target=self._read, name="watch")
+        self._reader.start()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._link.shutdown(socket.SHUT_RDWR)
+        self._reader.join(PATIENCE_S)
+        self._link.close()
+
+    def _read(self) -> None:
+        with suppress(OSError), self._link.makefile() as lines:
+            for line in lines:
+                with self._news:
+                    self._seen.append(json.loads(line))
+                    self._news.notify_all()
+        with self._news:
+            self._over = True
+            self._news.notify_all()
+
+    def until(self, holds: Callable[[dict[str, Any]], bool], *, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
+        """The first status from now on (the latest included) for which `holds` is true."""
+        deadline = time.monotonic() + timeout_s
+        with self._news:
+            while not (self._seen and holds(self._seen[-1])):
+                last = self._seen[-1] if self._seen else None
+                assert not self._over, f"the server ended; its last status: {last}"
+                assert self._news.wait(max(0.0, deadline - time.monotonic())), f"not in {timeout_s} s: {last}"
+            return self._seen[-1]
+
+
+def state_of(status: Mapping[str, Any], name: str) -> str:
+    """What the server knows of a client: "gone", or what it does."""
+    return next((c["state"] for c in status["clients"] if c["name"] == name), "gone")
+
+
+def is_connected(status: Mapping[str, Any], name: str) -> bool:
+    return any(c["name"] == name and c["connected"] for c in status["clients"])
+
+
+def value(page: str, name: str, **labels: str) -> float:
+    """The sum of a family's samples that have these labels, from a /metrics page; nan if there is none."""
+    found = [
+        float(line.rpartition(" ")[2])
+        for line in page.splitlines()
+        if line.startswith((f"{name}{{", f"{name} ")) and all(f'{k}="{v}"' in line for k, v in labels.items())
+    ]
+    return sum(found) if found else float("nan")
+
+
+BENCH = [sys.executable, "-m", "roughfed.deploy.bench.process"]
+KILLED = -signal.SIGKILL
+
+
+def environment(crash_at: str = "") -> dict[str, str]:
+    """One thread for numeric code, and no setting from outside."""
+    env = {name: text for name, text in os.environ.items() if not name.startswith("ROUGHFED_")}
+    env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    return env | ({"ROUGHFED_CRASH_AT": crash_at} if crash_at else {})
+
+
+def write_toml(path: Path, tables: Mapping[str, Mapping[str, object]]) -> None:
+    """Texts, numbers and truth values look the same in TOML and in JSON."""
+    lines: list[str] = []
+    for table, values in tables.items():
+        lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def connect(path: Path) -> socket.socket:
+    link = socket.socket(socket.AF_UNIX)
+    link.connect(str(path))
+    return link
+
+
+def read_rows(path: Path, sql: str) -> list[dict[str, Any]]:
+    """Rows of an SQLite file that another process may be writing."""
+    with closing(sqlite3.connect(path)) as db:
+        db.row_factory = sqlite3.Row
+        return [dict(row) for row in db.execute(sql)]

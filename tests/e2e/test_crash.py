@@ -1,0 +1,73 @@
+"""`kill -9` at every crash point: the run goes on and ends with the bytes of the undisturbed one (promise 3).
+
+The digests that are wanted are computed from the seeds; `test_round.py` shows that the undisturbed run has them.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from roughfed.crash import CLIENT_POINTS, SERVER_POINTS
+
+from .federation import KILLED, Cluster, Process, read_rows
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
+
+RECOVERY_S = 5.0
+
+SERVER = [*SERVER_POINTS, "round-opened:2", "upload-partial:5", "receipt-journaled:3", "committed:2", "announced:2"]
+CLIENT = [*CLIENT_POINTS, "job-accepted:2", "trained:2", "update-saved:2", "upload-cut:2", "receipt-saved:2"]
+
+
+def everything_counted_once(cluster: Cluster) -> None:
+    """One receipt for each client and round, all of them in the sum, and the model that they give."""
+    receipts = [(row["round"], row["client"]) for row in cluster.rows("SELECT * FROM receipts ORDER BY 1, 2")]
+    assert receipts == [(number, name) for number in (1, 2) for name in cluster.names]
+    assert cluster.rows("SELECT * FROM refusals") == []
+    assert cluster.accepted() == {1: cluster.names, 2: cluster.names}
+    assert cluster.model_digests() == cluster.expected_digests()
+
+
+def all_end_well(server: Process, clients: list[Process]) -> None:
+    assert server.wait() == 0, server.report("failed")
+    for client in clients:
+        assert client.wait() == 0, client.report("failed")
+
+
+@pytest.mark.parametrize("point", SERVER)
+def test_the_server_is_killed(point: str, tmp_path: Path) -> None:
+    with Cluster(tmp_path) as cluster:
+        server, clients = cluster.start_server(crash_at=point), []
+        if point != "run-created":  # then it dies before it listens
+            server.ready()
+            clients = cluster.start_clients()
+        assert server.wait() == KILLED
+
+        recovery_s = cluster.restart_server()
+        clients = clients or cluster.start_clients()
+
+        all_end_well(cluster.server, clients)
+        everything_counted_once(cluster)
+        print(f"recovery after {point}: {recovery_s:.2f} s")
+        assert recovery_s <= RECOVERY_S
+
+
+@pytest.mark.parametrize("point", CLIENT)
+def test_a_client_is_killed(point: str, tmp_path: Path) -> None:
+    with Cluster(tmp_path) as cluster:
+        cluster.start_server().ready()
+        victim, *others = cluster.names
+        clients = [cluster.start_client(name) for name in others]
+        first = cluster.start_client(victim, crash_at=point)
+        assert first.wait() == KILLED
+        promised = read_rows(cluster.client_folder(victim) / "state" / "client.db", "SELECT * FROM updates")
+
+        second = cluster.start_client(victim)
+
+        all_end_well(cluster.server, [*clients, second])
+        everything_counted_once(cluster)
+        for update in promised:  # noted before the crash: these bytes were sent, and nothing was trained anew
+            sent = cluster.rows(f"SELECT * FROM receipts WHERE client = '{victim}' AND round = {update['round']}")
+            assert [row["statement"] for row in sent] == [update["statement"]]
+            assert len(first.find(f"trained round {update['round']}")) == 1
+            assert second.find(f"trained round {update['round']}") == []
