@@ -181,6 +181,11 @@ class Intake:
             upload.close()
         self._uploads.clear()
 
+    @property
+    def busy(self) -> bool:
+        """Uploads are on their way."""
+        return bool(self._uploads)
+
     def spool_path(self, run: str, number: int, client: str) -> Path:
         """Where an update's bytes lie. Nothing from the wire forms a path: the name is a hash."""
         name = hashlib.sha256(f"{run}|{number}|{client}".encode()).hexdigest()

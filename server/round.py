@@ -119,8 +119,8 @@ async def collect(fed: Federation, row: RoundRow) -> Decision:
     while (decision := collection.decide(time.monotonic())).action == "wait":
         fed.metrics.participants("report", len(collection.received))
         await fed.sleep_until_change(decision.until)
-        if fed.stopping:
-            raise asyncio.CancelledError
+        if fed.stopping and not fed.intake.busy:
+            raise asyncio.CancelledError  # the round stays open in the journal; the next start goes on with it
     log.info("round %d: %s (%s)", row.round, decision.action, decision.reason, extra={"round": row.round})
     fed.intake.close_round()
     await fed.store.settle()  # a receipt on its way into the journal counts: its client will be told that it does

@@ -71,8 +71,7 @@ class FederationService:
     async def session(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """Hello, then control messages both ways until either side ends it."""
         del context
-        async with asyncio.timeout(HELLO_S):
-            hello = decode_client_message(await anext(requests))
+        hello = decode_client_message(await next_or_stalled(requests, HELLO_S))
         session = self._greet(hello)
         reader = asyncio.create_task(self._read(session, requests))
         fed = self._fed
@@ -197,7 +196,7 @@ class FederationService:
         """One update: the statement with the first chunk, then bytes; the receipt at the end."""
         del context
         client = CALLER.get()
-        first = decode_chunk(await next_or_stalled(requests))
+        first = decode_chunk(await next_or_stalled(requests, PROGRESS_S))
         upload = await self._begin(client, first.update)
         if isinstance(upload, Receipt):
             return encode_receipt(upload)
@@ -206,6 +205,7 @@ class FederationService:
             return encode_receipt(await self._fed.intake.finish(client, upload))
         finally:
             self._fed.intake.detach(client, upload)
+            self._fed.wake()
 
     async def _write_all(self, client: str, upload: Upload, first: Chunk, requests: AsyncIterator[bytes]) -> None:
         """Write chunk after chunk; one is written while the next is on its way."""
@@ -220,7 +220,7 @@ class FederationService:
                     writing = asyncio.create_task(self._write(client, upload, decode_chunk(raw)))
             await writing
         except TimeoutError:
-            raise stalled() from None
+            raise stalled(PROGRESS_S) from None
         finally:
             if not writing.done():
                 writing.cancel()
@@ -248,21 +248,21 @@ class FederationService:
         return encode_update_status(offset, receipt)
 
 
-async def next_or_stalled(requests: AsyncIterator[bytes]) -> bytes:
-    """The first message of an upload.
+async def next_or_stalled(requests: AsyncIterator[bytes], patience_s: float) -> bytes:
+    """The first message of a stream.
 
     Raises:
-        RemoteProtocolError: there is none.
+        RemoteProtocolError: there is none, or not in time.
     """
     try:
-        async with asyncio.timeout(PROGRESS_S):
+        async with asyncio.timeout(patience_s):
             return await anext(requests)
     except TimeoutError:
-        raise stalled() from None
+        raise stalled(patience_s) from None
     except StopAsyncIteration:
-        raise RemoteProtocolError("an upload without a chunk", reason="truncated") from None
+        raise RemoteProtocolError("a stream without a message", reason="truncated") from None
 
 
-def stalled() -> RemoteProtocolError:
-    """The peer went silent in the middle of a transfer."""
-    return RemoteProtocolError(f"no byte for {PROGRESS_S:.0f} s", reason="stalled")
+def stalled(patience_s: float) -> RemoteProtocolError:
+    """The peer went silent."""
+    return RemoteProtocolError(f"no byte for {patience_s:.0f} s", reason="stalled")

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from roughfed import crash
 from roughfed.messages import Finished
 from roughfed.server.federation import Federation
+from roughfed.server.membership import Session
 from roughfed.server.round import run_round, sign_header
 from roughfed.server.store import RoundRow, Store
 from roughfed.types import Evaluation, RoundHeader, Signed
@@ -17,6 +18,7 @@ from roughfed.types import Evaluation, RoundHeader, Signed
 log = logging.getLogger(__name__)
 
 FINAL_EVALUATION_S = 120.0
+RETURN_S = 10.0
 
 
 async def run_rounds(fed: Federation) -> str:
@@ -26,7 +28,8 @@ async def run_rounds(fed: Federation) -> str:
         why it is over: "rounds", "time-budget" or "early-stop".
     """
     began = time.monotonic()
-    await fed.store.set_finished(None)
+    if over(fed, began) is None:
+        await fed.store.set_finished(None)  # a finished run goes on: `round.rounds` was raised
     evaluation: asyncio.Task[None] | None = None
     while (reason := over(fed, began)) is None:
         await ready(fed)
@@ -57,12 +60,17 @@ async def ready(fed: Federation) -> None:
         return
     fed.enter("waiting")
     needed = fed.config.round.min_clients
-    while fed.paused or len(fed.members.names()) < needed:
-        if not fed.paused:
-            log.info("waiting: %d of %d clients", len(fed.members.names()), needed)
-        await fed.sleep_until_change()
+    told = -1
+    while True:
         if fed.stopping:
             raise asyncio.CancelledError
+        here = len(fed.members.names())
+        if here >= needed and not fed.paused:
+            return
+        if here != told and not fed.paused:
+            log.info("waiting: %d of %d clients", here, needed)
+            told = here
+        await fed.sleep_until_change()
 
 
 def over(fed: Federation, began: float) -> str | None:
@@ -98,18 +106,24 @@ def show(fed: Federation, found: Evaluation) -> None:
 
 
 async def evaluate_everywhere(fed: Federation) -> None:
-    """Ask every connected client to evaluate the final model on its held-out data."""
+    """Ask every client to evaluate the final model on its held-out data; one that comes back is asked again."""
     version, digest = fed.store.latest_model()
-    if fed.config.round.evaluate_every == 0 or not fed.members.names():
+    if fed.config.round.evaluate_every == 0:
         return
+    await returned(fed)
     fed.enter("evaluate")
     fed.final_evaluations.clear()
     row = evaluation_row(fed, version, digest)
-    asked = set(fed.members.names())
-    for session in fed.members.all():
-        session.send(fed.job(row, session.name, seconds_left=FINAL_EVALUATION_S, train=False))
+    asked: dict[str, Session] = {}
     deadline = time.monotonic() + min(FINAL_EVALUATION_S, fed.config.round.deadline)
-    while time.monotonic() < deadline and asked & set(fed.members.names()) - set(fed.final_evaluations):
+    while not fed.stopping and time.monotonic() < deadline:
+        owing = [s for s in fed.members.all() if s.name not in fed.final_evaluations]
+        if not owing:
+            break
+        for session in owing:
+            if asked.get(session.name) is not session:
+                asked[session.name] = session
+                session.send(fed.job(row, session.name, seconds_left=FINAL_EVALUATION_S, train=False))
         await fed.sleep_until_change(deadline)
     found = {name: e for name, e in fed.final_evaluations.items() if e.model_digest == digest}
     await fed.store.add_evaluations(version, found.items())
@@ -120,6 +134,16 @@ async def evaluate_everywhere(fed: Federation) -> None:
             accuracy={"clients_mean": sum(accuracies) / len(accuracies), "worst10": sum(worst) / len(worst)}
         )
     fed.enter("waiting")
+
+
+async def returned(fed: Federation) -> None:
+    """After a restart at the very end nobody is connected yet: let the last cohort come back first."""
+    last = fed.store.last_round()
+    if fed.row is not None or last is None or fed.store.finished() is not None:
+        return
+    deadline = time.monotonic() + RETURN_S
+    while not fed.stopping and time.monotonic() < deadline and set(last.cohort) - set(fed.members.names()):
+        await fed.sleep_until_change(deadline)
 
 
 def evaluation_row(fed: Federation, version: int, digest: bytes) -> RoundRow:
