@@ -72,6 +72,8 @@ class Control:
                 await _send(writer, await self._answer(request))
         except (ValueError, ConnectionError, AttributeError) as error:
             log.debug("control connection ended: %s", error)
+        except asyncio.CancelledError:
+            return  # the loop ends with a watcher still there; asyncio would print a trace for a cancelled connection
         finally:
             writer.close()
 

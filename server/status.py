@@ -12,7 +12,7 @@ from roughfed.server.federation import Federation
 def status(fed: Federation) -> dict[str, Any]:
     """The state of the run, the open round and every connected client."""
     version, digest = fed.store.latest_model()
-    row, collection = fed.row, fed.collection
+    row, collection = fed.row or fed.store.last_round(), fed.collection
     own = {v: fed.store.evaluations(v).get("") for v in range(max(0, version - 1), version + 1)}
     newest = next((e for v in sorted(own, reverse=True) if (e := own[v]) is not None), None)
     return {
