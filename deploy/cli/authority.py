@@ -1,0 +1,83 @@
+"""`roughfed ca`: the enrolment port alone, where the operator of the server should not hold the CA's key."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.errors import ConfigError
+
+if TYPE_CHECKING:
+    from roughfed.config.federation import FederationConfig
+
+NAME = "ca"
+"""The enrolled name behind the certificate of this port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Where the server is."""
+
+    federation_address: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where clients find the server. [default: server.address]")
+    ] = ""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "ca", flags=Flags)(ca)
+
+
+def ca(context: Context, flags: Flags) -> Answer:
+    """Serve the enrolment port alone.
+
+    Where the operator of the server should not hold the CA's key: the server then runs with --no-ca.
+    """
+    from roughfed import logs
+    from roughfed.deploy import aggregator
+
+    overrides = {"server.address": flags.federation_address} if flags.federation_address else {}
+    config = aggregator.load(context.folder, overrides)
+    if not config.server.address:
+        raise ConfigError(
+            "clients must be told where the server is",
+            key="server.address",
+            cure="give --federation-address HOST:PORT, or set server.address in fed.toml",
+        )
+    logs.setup(level="DEBUG" if context.debug else os.environ.get("ROUGHFED_LOG", "INFO"))
+    asyncio.run(serve(context, config))
+    context.say("the CA ended: stopped")
+    return Answer({"ended": "stopped"})
+
+
+async def serve(context: Context, config: FederationConfig) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    from roughfed.deploy.aggregator import Place
+    from roughfed.server import enrolment
+    from roughfed.server.app import Ports
+    from roughfed.server.authority import Authority
+    from roughfed.server.papers import Rotation, from_authority
+
+    place, stopped = Place(context.folder), asyncio.Event()
+    authority = Authority.open(place.ca)
+    obtain = from_authority(authority, place.state / "ca-papers", NAME)
+    rotation = Rotation(await obtain(), obtain, client_auth=False)
+    service = enrolment.EnrolmentService(authority, config.server.address, enrolment.default_limit())
+    where = f"{config.server.host}:{config.server.enrol_port}"
+    server, port = await enrolment.serve(service, where, credentials=rotation.credentials())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    place.ports.write_text(json.dumps(asdict(Ports(0, port, 0))))
+    context.say(f"listening enrolment  {config.server.host}:{port}")
+    context.event({"listening": {"enrolment": f"{config.server.host}:{port}"}})
+    fresh = asyncio.create_task(rotation.keep_fresh(on_new=lambda _: None))
+    await stopped.wait()
+    fresh.cancel()
+    await server.stop(0.5)

@@ -1,0 +1,54 @@
+"""`roughfed bench ...`: measurements of the framework itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from roughfed.deploy.cli.command import Answer, Context, command
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFlags:
+    """What a round carries."""
+
+    params: Annotated[int, typer.Option(min=1, help="Parameters of the model.")] = 100_000
+    clients: Annotated[int, typer.Option(min=1, help="Clients, each a process without torch.")] = 4
+    rounds: Annotated[int, typer.Option(min=2, help="Rounds; the first one warms up and does not count.")] = 4
+    server_sees: Annotated[str, typer.Option(help="What reaches the server of a single client.")] = "updates"
+    no_floor: Annotated[bool, typer.Option("--no-floor", help="Skip the bare gRPC stream to compare with.")] = False
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(help="Measure the framework itself.", no_args_is_help=True)
+    command(group, "round", flags=RoundFlags)(bench_round)
+    group.callback()(_group)
+    app.add_typer(group, name="bench")
+
+
+def _group() -> None:
+    """Measure the framework itself."""
+
+
+def bench_round(context: Context, flags: RoundFlags) -> Answer:
+    """Measure rounds in which nothing is trained.
+
+    The real server and agents over mutual TLS, beside a bare gRPC stream of the same bytes.
+    """
+    from roughfed.deploy.bench.round import RoundBenchOptions, run_round_bench
+
+    figures = run_round_bench(
+        RoundBenchOptions(
+            params=flags.params,
+            clients=flags.clients,
+            rounds=flags.rounds,
+            server_sees=flags.server_sees,
+            floor=not flags.no_floor,
+        )
+    )
+    for name, value in figures.items():
+        context.say(f"{name:<34} {value:.4g}" if isinstance(value, float) else f"{name:<34} {value}")
+    return Answer(figures)

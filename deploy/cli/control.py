@@ -1,0 +1,122 @@
+"""Talking to a running server: one JSON line each way through the socket in its state directory."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from roughfed.deploy.cli.command import NOT_RUNNING
+from roughfed.errors import ConfigError, RoughfedError
+
+SOCKET = "control.sock"
+ANSWER_S = 20.0
+
+
+class NotRunning(ConfigError):
+    """No server runs on this directory."""
+
+    reason = "not-running"
+    exit_code = NOT_RUNNING
+
+
+class Refused(RoughfedError):
+    """The server answered with an error."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        """Both as the server gave them."""
+        self.reason = reason
+        super().__init__(message)
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a server answers on this directory."""
+    try:
+        with _connected(folder):
+            return True
+    except NotRunning:
+        return False
+
+
+def ask(folder: Path, op: str, **arguments: object) -> dict[str, Any]:
+    """One question, one answer.
+
+    Args:
+        folder: `--dir` of the server.
+        op: status, pause, resume, stop or revoke.
+        **arguments: of the operation.
+
+    Raises:
+        NotRunning: nobody answers there.
+        Refused: the server says no.
+    """
+    with _connected(folder) as stream:
+        stream.write(json.dumps({"op": op, **arguments}) + "\n")
+        stream.flush()
+        return _answer(folder, stream.readline())
+
+
+def watch(folder: Path) -> Iterator[dict[str, Any]]:
+    """The server's status at every change, until it ends.
+
+    Raises:
+        NotRunning: nobody answers there.
+    """
+    with _connected(folder) as stream:
+        stream.write('{"op": "watch"}\n')
+        stream.flush()
+        while line := stream.readline():
+            yield _answer(folder, line)
+
+
+def wait_until_gone(folder: Path) -> None:
+    """Return when the server that runs here has closed its socket, or at once if none does."""
+    try:
+        for _ in watch(folder):
+            pass
+    except NotRunning:
+        return
+
+
+@contextmanager
+def _connected(folder: Path) -> Iterator[TextIO]:
+    path = folder / "state" / SOCKET
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(ANSWER_S)
+        try:
+            connection.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            raise _not_running(folder) from None
+        except OSError as error:  # not ours to open, or a path too long for a socket
+            raise ConfigError(
+                f"cannot reach the server: {error.strerror or error}",
+                file=str(path),
+                cure="be the user that started the server, or choose a shorter --dir",
+            ) from None
+        with connection.makefile("rw", encoding="utf-8") as stream:
+            try:
+                yield stream
+            except (ConnectionError, TimeoutError):
+                raise NotRunning("the server went away before it answered", file=str(folder)) from None
+
+
+def _not_running(folder: Path) -> NotRunning:
+    if not (folder / "fed.toml").exists():
+        return NotRunning(
+            "this is no directory of a server",
+            file=str(folder.absolute()),
+            cure="name it with --dir, or make one: roughfed init",
+        )
+    return NotRunning("no server runs on this directory", file=str(folder.absolute()), cure="start it: roughfed server")
+
+
+def _answer(folder: Path, line: str) -> dict[str, Any]:
+    if not line:
+        raise NotRunning("the server went away before it answered", file=str(folder))
+    answer: dict[str, Any] = json.loads(line)
+    if "error" in answer:
+        raise Refused(str(answer["error"]), reason=str(answer.get("reason", "refused")))
+    return answer

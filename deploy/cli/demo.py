@@ -1,0 +1,43 @@
+"""`roughfed demo`: the whole thing on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from roughfed.deploy.cli.command import Answer, Context, command
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """The demo's size and subject."""
+
+    clients: Annotated[int, typer.Option(help="Clients, each a process with a trainer.")] = 6
+    rounds: Annotated[int, typer.Option(help="Rounds; 0 = what suits the data.")] = 0
+    seed: Annotated[int, typer.Option(help="Of data, weights and training; the same seed gives the same model.")] = 0
+    data: Annotated[str, typer.Option(help="Listed data: digits or fashion-mnist.")] = "digits"
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the data's files.")] = None
+    alpha: Annotated[float, typer.Option(help="Concentration of the division; smaller = more skewed.")] = 0.5
+    scenario: Annotated[str, typer.Option(help="What is made rough about the data.")] = "clean"
+    server_sees: Annotated[str, typer.Option(help="What reaches the server of a single client.")] = "updates"
+    out: Annotated[Path | None, typer.Option(help="Folder that keeps everything. [default: a temporary one]")] = None
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "demo", flags=Flags)(demo)
+
+
+def demo(context: Context, flags: Flags) -> Answer:
+    """Run a whole federation on this machine.
+
+    A server and its clients, each a process of its own, over mutual TLS with throw-away certificates; a live table, and
+    report.html at the end.
+    """
+    from roughfed.deploy.demo import DemoOptions, run_demo
+
+    given = {name: getattr(flags, name) for name in Flags.__slots__}
+    return Answer(run_demo(DemoOptions(**given, json=context.json)).data())

@@ -1,0 +1,118 @@
+"""`roughfed export`: a version of the model as a file for other programs."""
+
+from __future__ import annotations
+
+import shutil
+from collections import OrderedDict
+from contextlib import closing
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.errors import ConfigError, StorageError
+
+if TYPE_CHECKING:
+    from roughfed.server.store import Store
+    from roughfed.types import Spec
+
+
+class Format(StrEnum):
+    """How the file is written."""
+
+    SAFETENSORS = "safetensors"
+    STATE_DICT = "state-dict"
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Which version, where to, and how."""
+
+    out: Annotated[Path, typer.Option(help="The file to write; an existing one is replaced.")]
+    version: Annotated[str, typer.Option(metavar="N|best|latest", help="Which version of the model.")] = "latest"
+    format: Annotated[
+        Format, typer.Option(help="safetensors, or state-dict: what torch.load(FILE, weights_only=True) reads.")
+    ] = Format.SAFETENSORS
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "export", flags=Flags)(export)
+
+
+def export(context: Context, flags: Flags) -> Answer:
+    """Write a version of the model to a file.
+
+    Also while the server runs.
+    """
+    from roughfed.deploy.summary import open_store
+
+    with closing(open_store(context.folder)) as store:
+        if (known := store.run()) is None:
+            raise ConfigError("no run was started here", file=str(context.folder.absolute()), cure="roughfed server")
+        version, digest = chosen(store, flags.version)
+        source = store.model_path(digest)
+        write(source, flags, known[1])
+    context.say(f"wrote {flags.out}: version {version} of {known[0]}, {known[1].size:,} parameters")
+    return Answer(
+        {
+            "run": known[0],
+            "version": version,
+            "model_digest": digest.hex(),
+            "format": flags.format.value,
+            "out": str(flags.out.absolute()),
+        }
+    )
+
+
+def chosen(store: Store, wanted: str) -> tuple[int, bytes]:
+    """(version, digest) of N, `best` or `latest`.
+
+    Raises:
+        ConfigError: no such version, or its file was not kept.
+    """
+    from roughfed.server.run import best_version
+
+    versions = dict(store.versions())
+    if wanted == "best":
+        number = best_version(store)
+        if number is None:
+            raise ConfigError("no version was evaluated, so none is the best", key="--version", cure="--version latest")
+    else:
+        number = max(versions) if wanted == "latest" else int(wanted) if wanted.isdecimal() else -1
+    if (digest := versions.get(number)) is None or not store.model_path(digest).exists():
+        kept = [str(v) for v, d in versions.items() if store.model_path(d).exists()]
+        why = "was not kept (model.keep_last)" if digest else "is no version of the model"
+        raise ConfigError(f"{wanted!r} {why}", key="--version", cure=f"one of: {', '.join([*kept, 'best', 'latest'])}")
+    return number, digest
+
+
+def write(source: Path, flags: Flags, spec: Spec) -> None:
+    """Write the file beside its place and move it there, so that it is whole or absent.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    partial = flags.out.with_name(flags.out.name + ".partial")
+    try:
+        if flags.format is Format.SAFETENSORS:
+            shutil.copyfile(source, partial)
+        else:
+            save_state_dict(source, partial, spec)
+        partial.replace(flags.out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StorageError(f"cannot write {flags.out}: {error.strerror or error}") from error
+
+
+def save_state_dict(source: Path, target: Path, spec: Spec) -> None:
+    """The tensors by name, in the model's order and types. What is no float (step counters) is not in it."""
+    import torch
+    from safetensors.torch import load_file
+
+    tensors = load_file(source)
+    ordered = OrderedDict((t.name, tensors[t.name].to(getattr(torch, t.dtype))) for t in spec.tensors)
+    torch.save(ordered, target)

@@ -1,0 +1,87 @@
+"""How errors reach people: two lines (`error:`, `hint:`), one JSON object, or with `--debug` the whole trace."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import traceback
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.text import Text
+
+from roughfed.deploy.cli.command import print_json
+from roughfed.errors import ConfigError, RoughfedError, StorageError, TrainerError, Unreachable
+
+FAULT_HINT = "this is a fault of roughfed: run it again with --debug and report what it prints"
+
+
+def describe(error: BaseException) -> dict[str, object]:
+    """An error as data: always reason, message, cause, file, key and cure, some of them empty."""
+    message = str(error) or type(error).__name__
+    known = isinstance(error, RoughfedError)
+    data: dict[str, object] = {
+        "reason": error.reason if known else "fault",
+        "message": message,
+        "file": "",
+        "key": "",
+        "cause": message,
+        "cure": "" if known else FAULT_HINT,
+    }
+    if isinstance(error, ConfigError):
+        data |= {"file": error.file, "key": error.key, "cause": error.cause, "cure": error.cure}
+    if isinstance(error, Unreachable):
+        data["cure"] = error.cure
+    if problems := getattr(error, "problems", ()):
+        data["problems"] = [{"file": str(p.origin), "key": p.key, "cause": p.cause, "cure": p.cure} for p in problems]
+    return data
+
+
+def ours(error: OSError | sqlite3.Error) -> StorageError:
+    """What the operating system or SQLite refused, as an error of ours."""
+    if isinstance(error, OSError) and error.strerror:
+        return StorageError(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+    return StorageError(str(error))
+
+
+def tell(error: BaseException, *, as_json: bool, debug: bool) -> None:
+    """Print an error: for people on stderr, with `--json` on stdout too."""
+    data = describe(error)
+    if debug:
+        traceback.print_exception(error)
+        if isinstance(error, TrainerError) and error.detail:
+            sys.stderr.write(error.detail.rstrip() + "\n")
+    tell_person(data)
+    if as_json:
+        print_json({"error": data})
+
+
+def tell_person(data: Mapping[str, object]) -> None:
+    """The two lines."""
+    console = Console(stderr=True, highlight=False)
+    for label, style, text in (("error", "bold red", data["message"]), ("hint", "bold cyan", data["cure"])):
+        if text:
+            console.print(Text.assemble((f"{label}: ", style), str(text)), soft_wrap=True)
+
+
+def install(*, as_json: bool, debug: bool) -> None:
+    """Let an exception that nobody expected end in two lines as well, and in a trace only with `--debug`."""
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        del kind, trace
+        data = describe(error)
+        data["message"] = f"{type(error).__name__}: {error}"
+        if debug:
+            traceback.print_exception(error)
+        tell_person(data)
+        if as_json:
+            print_json({"error": data})
+
+    sys.excepthook = hook
+
+
+def silence_stdout() -> None:
+    """Whoever read our output is gone (`roughfed plan | head`): what is still buffered must not complain at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,91 @@
+"""`roughfed init`: a new federation in a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.settings import pairs
+from roughfed.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What a new federation is about."""
+
+    name: Annotated[str, typer.Option(help="Name of the federation: a-z, 0-9 and hyphens.")] = "roughfed"
+    app: Annotated[str, typer.Option(help="FILE:NAME of the Client that holds the own model.")] = ""
+    model: Annotated[str, typer.Option(help="Listed model: mlp, cnn or logistic. [default: by the data]")] = ""
+    data: Annotated[str, typer.Option(help="Listed data: digits or fashion-mnist. [default: digits without --app]")] = (
+        ""
+    )
+    data_dir: Annotated[str, typer.Option(help="Folder of the data's files.")] = ""
+    address: Annotated[str, typer.Option(help="host:port at which clients reach the federation port.")] = ""
+    settings: Annotated[
+        list[str], typer.Option("--set", "-o", metavar="KEY=VALUE", help="Any other setting of fed.toml; repeatable.")
+    ] = field(default_factory=list[str])
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "init", flags=Flags)(init)
+
+
+def init(context: Context, flags: Flags) -> Answer:
+    """Make a federation: fed.toml and its CA.
+
+    Overwrites nothing.
+    """
+    from roughfed.config import FederationConfig, check_federation, write_template
+    from roughfed.config.load import build
+    from roughfed.config.schema import keys_of
+    from roughfed.config.sources import from_flags
+    from roughfed.deploy.aggregator import Place
+    from roughfed.server.authority import Authority
+
+    folder, place = context.folder, Place(context.folder)
+    settings = from_flags(values(context, flags), keys_of(FederationConfig))
+    check_federation(build(FederationConfig, settings))
+    if (taken := folder / FederationConfig.FILE).exists():
+        raise ConfigError(
+            "there is a federation in this directory already", file=str(taken), cure="name another one with --dir"
+        )
+    place.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    authority = Authority.create(place.ca, flags.name, now=datetime.now(UTC))
+    path = write_template(folder, FederationConfig, values={key: s.value for key, s in settings.items()})
+    where = "" if str(folder) == "." else f" --dir {folder}"
+    context.say(f"wrote {path}: the settings, each with its meaning")
+    context.say(f"wrote {place.ca}: the CA. Whoever has ca.key decides who belongs: keep it safe and back it up")
+    context.say()
+    context.say("next:", style="bold")
+    context.say(f"  roughfed server{where}         start the aggregator")
+    context.say(f"  roughfed invite NAME{where}    for each client: prints the one line to run on its machine")
+    return Answer(
+        {
+            "federation": flags.name,
+            "settings": str(path.absolute()),
+            "ca": str(place.ca.absolute()),
+            "ca_fingerprint": authority.fingerprint.hex(),
+        }
+    )
+
+
+def values(context: Context, flags: Flags) -> dict[str, str]:
+    """The settings to write out, as text by dotted key."""
+    from roughfed.deploy.cli.processes import LISTED_MODEL, app_setting
+
+    data = flags.data or ("" if flags.app else "digits")
+    model = flags.model or ("" if flags.app else LISTED_MODEL.get(data, "mlp"))
+    given = {
+        "federation.name": flags.name,
+        "model.app": app_setting(context.folder, flags.app) if flags.app else "",
+        "model.name": model,
+        "data.name": data,
+        "data.data_dir": flags.data_dir,
+        "server.address": flags.address,
+    }
+    return {key: text for key, text in given.items() if text} | pairs(flags.settings)

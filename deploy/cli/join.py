@@ -1,0 +1,190 @@
+"""`roughfed join`: enrol this directory, and run its client."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.errors import ConfigError
+
+if TYPE_CHECKING:
+    from roughfed.client.enrolled import Enrolled
+    from roughfed.config.client import ClientConfig
+    from roughfed.crypto.join_line import JoinLine
+
+Text = Annotated[str, typer.Option()]
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What this client trains, and with what."""
+
+    line: Annotated[
+        str, typer.Argument(metavar="[-]", help="`-` reads the join line from stdin.", show_default=False)
+    ] = ""
+    token_file: Annotated[Path | None, typer.Option(help="File that holds the join line.")] = None
+    app: Annotated[str, typer.Option(help="FILE:NAME of the Client that holds the own model and data.")] = ""
+    data: Annotated[str, typer.Option(help="Listed data instead: digits or fashion-mnist.")] = ""
+    model: Annotated[str, typer.Option(help="Listed model: mlp, cnn or logistic. [default: by the data]")] = ""
+    data_dir: Annotated[str, typer.Option(help="Folder of the data's files.")] = ""
+    clients: Annotated[int | None, typer.Option(help="Parts that the data is cut into.")] = None
+    index: Annotated[int | None, typer.Option(help="Part of this client, from 0.")] = None
+    partition: Annotated[str, typer.Option(help="iid, dirichlet, shards or quantity-skew.")] = ""
+    alpha: Annotated[float | None, typer.Option(help="Concentration; smaller = more skewed.")] = None
+    seed: Annotated[int | None, typer.Option(help="Seed of the cut: federation.seed of fed.toml.")] = None
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = ""
+    threads: Annotated[int | None, typer.Option(help="CPU threads; 0 = cores / clients on this host.")] = None
+    no_run: Annotated[bool, typer.Option("--no-run", help="Enrol and write client.toml, but do not run.")] = False
+
+    def values(self, folder: Path) -> dict[str, str]:
+        """Settings of client.toml as text by dotted key."""
+        from roughfed.deploy.cli.processes import LISTED_MODEL, app_setting
+
+        given: dict[str, object] = {
+            "app.path": app_setting(folder, self.app) if self.app else "",
+            "data.name": self.data,
+            "data.data_dir": os.path.abspath(self.data_dir) if self.data_dir else "",  # noqa: PTH100  no links followed
+            "data.clients": self.clients,
+            "data.index": self.index,
+            "data.partition": self.partition,
+            "data.alpha": self.alpha,
+            "data.seed": self.seed,
+            "model.name": self.model or LISTED_MODEL.get(self.data, ""),
+            "device.name": self.device,
+            "device.threads": self.threads,
+        }
+        return {key: str(value) for key, value in given.items() if value not in ("", None)}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "join", flags=Flags)(join)
+
+
+def join(context: Context, flags: Flags) -> Answer:
+    """Enrol this directory, and run its client.
+
+    The line comes from $ROUGHFED_JOIN, from --token-file, or with `-` from stdin. Without one, an enrolled client runs.
+    The first time, client.toml is written from the flags; later, flags count for the one run.
+    """
+    from roughfed import logs
+    from roughfed.client.local import TrainerProcess
+    from roughfed.deploy import agent
+    from roughfed.deploy.cli.processes import client_command
+
+    logs.setup(level="DEBUG" if context.debug else os.environ.get("ROUGHFED_LOG", "INFO"))
+    line = find_line(flags)
+    written = (context.folder / "client.toml").exists()
+    config = settings(context, flags, written=written)
+    papers = membership(context, line)
+    if not written:
+        write_settings(context, flags, papers)
+    answer = {"client": papers.name, "federation": papers.subject.federation}
+    if flags.no_run:
+        context.say("run it with: roughfed join")
+        return Answer(answer)
+    trainer = TrainerProcess(client_command(context.folder, config), agent.Place(context.folder).state / "trainer.log")
+    end = agent.run_blocking(context.folder, config, trainer, line=None)
+    context.say(f"the client ended: {end}")
+    return Answer(answer | {"ended": end})
+
+
+def find_line(flags: Flags) -> JoinLine | None:
+    """The join line, out of the environment that the trainer inherits.
+
+    Raises:
+        ConfigError: it was given as an argument, or it cannot be read.
+    """
+    from roughfed.crypto.join_line import VARIABLE, parse
+
+    text = os.environ.pop(VARIABLE, "")
+    if flags.line not in ("", "-"):
+        raise ConfigError(
+            "a join line is no argument: every user of this machine can read the arguments of a process, and the line "
+            "is a secret. Treat this one as known and ask for another",
+            key="join",
+            cure=f"{VARIABLE}='...' roughfed join, or: roughfed join - < FILE",
+        )
+    if flags.line == "-":
+        text = sys.stdin.readline()
+    elif flags.token_file is not None:
+        text = flags.token_file.read_text(encoding="utf-8")
+    text = text.strip()
+    if text.startswith(f"{VARIABLE}="):  # the whole line as `invite` prints it, from a file or a pipe
+        text = text.removeprefix(f"{VARIABLE}=").split()[0]
+    return parse(text) if text or flags.line == "-" or flags.token_file else None
+
+
+def settings(context: Context, flags: Flags, *, written: bool) -> ClientConfig:
+    """client.toml under the flags; without the file, what will be written into it.
+
+    Raises:
+        ConfigError: settings are wrong; nothing was enrolled or written yet.
+    """
+    from roughfed.config import ClientConfig, check_client
+    from roughfed.config.federation import FederationConfig
+    from roughfed.config.load import build
+    from roughfed.config.schema import keys_of
+    from roughfed.config.sources import from_env, from_flags
+    from roughfed.deploy import agent
+
+    given, keys = flags.values(context.folder), keys_of(ClientConfig)
+    if written:
+        config = agent.load(context.folder, given)
+        if given:
+            context.note("client.toml is there already: the flags count for this run only", style="dim")
+    else:
+        environment = from_env(os.environ, keys, keys_of(FederationConfig))
+        if not any(key in ("app.path", "model.name", "data.name") for key in [*given, *environment]):
+            raise ConfigError(
+                "what should this client train?",
+                file=str(context.folder.absolute()),
+                cure="--app my.py:client for an own model and data, or --data digits",
+            )
+        config = build(ClientConfig, environment | from_flags(given, keys))
+    check_client(config)
+    return config
+
+
+def membership(context: Context, line: JoinLine | None) -> Enrolled:
+    """The papers of this directory, fresh from an enrolment if there is a line.
+
+    Raises:
+        ConfigError: neither enrolled nor a line.
+    """
+    from roughfed.client import enrolled
+    from roughfed.crypto.join_line import VARIABLE
+    from roughfed.deploy import agent
+
+    place = agent.Place(context.folder)
+    if line is not None:
+        papers = asyncio.run(agent.join(context.folder, line))
+        context.say(f"enrolled as {papers.name} in the federation {papers.subject.federation}")
+        return papers
+    if not enrolled.is_enrolled(place.papers):
+        raise ConfigError(
+            "this client is not enrolled",
+            file=str(context.folder.absolute()),
+            cure=f"ask for an invite (roughfed invite NAME), then {VARIABLE}='...' roughfed join",
+        )
+    return enrolled.load(place.papers)
+
+
+def write_settings(context: Context, flags: Flags, papers: Enrolled) -> None:
+    """client.toml with the flags and the enrolled name."""
+    from roughfed.config import ClientConfig, write_template
+    from roughfed.config.schema import keys_of
+    from roughfed.config.sources import from_flags
+
+    given: Mapping[str, str] = {"client.name": papers.name} | flags.values(context.folder)
+    values = {key: setting.value for key, setting in from_flags(given, keys_of(ClientConfig)).items()}
+    path = write_template(context.folder, ClientConfig, values=values)
+    context.say(f"wrote {path}: what this client trains with, and what it agrees to")

@@ -1,0 +1,127 @@
+"""How a status looks on a terminal. Pure: dictionaries in, something for rich to draw out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+Status = Mapping[str, Any]
+
+BAR = 20
+STYLES = {"received": "green", "training": "cyan", "uploading": "cyan", "downloading": "cyan", "gone": "red"}
+SHOWN = 40
+"""Rows of the clients' table; a terminal has no more, and the JSON has them all."""
+
+
+def draw(status: Status) -> RenderableType:
+    """A running server."""
+    return Group(_facts(status), Text(), _clients(status))
+
+
+def draw_ended(status: Status) -> RenderableType:
+    """What the journal knows of a server that does not run."""
+    if status["run"] is None:
+        return Text("no server runs here, and no run was started yet")
+    if status["finished"]:
+        state = f"over ({status['finished']})"
+    else:
+        state = "stopped in the middle of a round" if status["round_open"] else "stopped between two rounds"
+    table = _grid()
+    table.add_row("run", Text(f"{status['run']}, {state}"))
+    abandoned = f", {status['rounds_abandoned']} abandoned" if status["rounds_abandoned"] else ""
+    table.add_row("rounds", f"{status['rounds_committed']} committed{abandoned}")
+    best = f", best {status['best_version']}" if status["best_version"] is not None else ""
+    table.add_row("model", f"version {status['model_version']}{best}, {status['parameters']:,} parameters")
+    table.add_row("accuracy", _accuracy(status))
+    hint = "roughfed report, roughfed export" if status["finished"] else "roughfed server goes on with it"
+    return Group(Text("no server runs on this directory", style="yellow"), table, Text(hint, style="dim"))
+
+
+def _grid() -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", justify="right")
+    table.add_column()
+    return table
+
+
+def _facts(status: Status) -> Table:
+    clients = status["clients"]
+    connected = sum(client["connected"] for client in clients)
+    table = _grid()
+    table.add_row("run", Text(f"{status['run']}, up {_time(status['uptime_s'])}"))
+    table.add_row("round", _round(status))
+    table.add_row("phase", _phase(status))
+    traffic = f"{_size(status['upload_bytes'])} up, {_size(status['download_bytes'])} down"
+    table.add_row("this round", traffic)
+    table.add_row("model", f"version {status['model_version']}, {status['parameters']:,} parameters")
+    table.add_row("accuracy", _accuracy(status))
+    table.add_row("clients", f"{connected} connected, {status['min_clients']} needed to open a round")
+    table.add_row("server sees", status["server_sees"])
+    return table
+
+
+def _round(status: Status) -> RenderableType:
+    row = Table.grid(padding=(0, 1))
+    bar = ProgressBar(total=status["rounds"], completed=status["model_version"], width=BAR)
+    row.add_row(f"{status['round']} of {status['rounds']}", bar)
+    return row
+
+
+def _phase(status: Status) -> RenderableType:
+    """The phase; while updates come in, how many of those that the round needs."""
+    row = Table.grid(padding=(0, 1))
+    style = "yellow" if status["paused"] else "bold"
+    words = f"{status['phase']} (paused)" if status["paused"] and status["phase"] != "paused" else status["phase"]
+    if not status["needed"]:
+        row.add_row(Text(words, style=style))
+        return row
+    members = [c for c in status["clients"] if c["in_cohort"]]
+    received, goal = sum(c["state"] == "received" for c in members), status["needed"]["goal"]
+    counts = f"{received} of {goal} updates, quorum {status['needed']['quorum']}, {_time(status['round_seconds'] or 0)}"
+    row.add_row(Text(words, style=style), ProgressBar(total=max(1, goal), completed=received, width=BAR), counts)
+    return row
+
+
+def _clients(status: Status) -> RenderableType:
+    clients = status["clients"]
+    if not clients:
+        return Text("no client is connected; invite one: roughfed invite NAME", style="dim")
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for column in ("client", "state", "", "device"):
+        table.add_column(column)
+    for client in clients[:SHOWN]:
+        state = str(client["state"])
+        name = Text(client["name"], style="" if client["in_cohort"] or not status["needed"] else "dim")
+        busy = state == "training"
+        bar = ProgressBar(total=1.0, completed=client["progress"], width=BAR) if busy else Text()
+        table.add_row(name, Text(state, style=STYLES.get(state.partition(":")[0], "")), bar, Text(client["device"]))
+    if len(clients) > SHOWN:
+        table.add_row(Text(f"and {len(clients) - SHOWN} more", style="dim"))
+    return table
+
+
+def _accuracy(status: Status) -> str:
+    if status["accuracy"] is None:
+        return "not measured by the server"
+    balanced = status["balanced_accuracy"]
+    return f"{status['accuracy']:.1%}" + (f", balanced {balanced:.1%}" if balanced is not None else "")
+
+
+def _size(number: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,168 @@
+"""`roughfed invite` and `roughfed revoke`: who belongs to the federation."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.errors import ConfigError
+
+if TYPE_CHECKING:
+    from roughfed.config.federation import FederationConfig
+
+EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104  compared, not listened on
+
+
+@dataclass(frozen=True, slots=True)
+class InviteFlags:
+    """Whom to invite, and where they knock."""
+
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the newcomer: a-z, 0-9 and hyphens.")]
+    host: Annotated[str, typer.Option(help="Name or address at which it reaches this machine.")] = ""
+    server: Annotated[
+        bool, typer.Option("--server", help="Invite a server (roughfed server --no-ca), not a client.")
+    ] = False
+    replace: Annotated[
+        bool, typer.Option("--replace", help="The name is taken and its machine lost: its old key dies.")
+    ] = False
+    ttl: Annotated[str, typer.Option(help="How long the invite is good. [default: identity.token_hours]")] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeFlags:
+    """Whom to turn away."""
+
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the member.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "invite", flags=InviteFlags)(invite)
+    command(app, "revoke", flags=RevokeFlags)(revoke)
+
+
+def invite(context: Context, flags: InviteFlags) -> Answer:
+    """Print the one line that lets a newcomer in.
+
+    It works once. Nothing else goes to stdout, so it can be piped: roughfed invite a | ssh host roughfed join -
+    """
+    from roughfed.config.values import seconds
+    from roughfed.crypto.join_line import VARIABLE, JoinLine
+    from roughfed.deploy import aggregator
+    from roughfed.server.authority import Authority
+
+    config = aggregator.load(context.folder, {})
+    authority = Authority.open(aggregator.Place(context.folder).ca)
+    host, port = flags.host or reachable_host(config), enrolment_port(context.folder, config)
+    life = (
+        timedelta(seconds=duration(flags.ttl, seconds)) if flags.ttl else timedelta(hours=config.identity.token_hours)
+    )
+    now, role = datetime.now(UTC), "server" if flags.server else "client"
+    JoinLine(host, port, bytes(32), authority.fingerprint)  # a wrong --host is refused before the token exists
+    secret = authority.invite(flags.name, now=now, role=role, ttl=life, replace=flags.replace)
+    line = JoinLine(host, port, secret, authority.fingerprint)
+    run = f"{VARIABLE}='{line.reveal()}' roughfed server --no-ca" if flags.server else line.command()
+    if not context.json:
+        sys.stdout.write(run + "\n")
+        sys.stdout.flush()
+    until = now + life
+    context.note(f"Run it on {flags.name}'s machine, once, before {until:%Y-%m-%d %H:%M} UTC; pass it on as a secret.")
+    context.note(f"It knocks at {line.address}; another name of this machine: --host HOST", style="dim")
+    return Answer(
+        {
+            "name": flags.name,
+            "role": role,
+            "address": line.address,
+            "expires_at": until.isoformat(timespec="seconds"),
+            "join_line": line.reveal(),
+            "command": run,
+        }
+    )
+
+
+def duration(text: str, parse: object) -> float:
+    """Seconds of `--ttl`.
+
+    Raises:
+        ConfigError: it is no duration, or zero.
+    """
+    from pydantic_core import PydanticCustomError
+
+    number = 0.0
+    with suppress(PydanticCustomError):
+        number = parse(text)  # pyright: ignore[reportCallIssue]
+    if not number:
+        raise ConfigError(f"{text!r} is not a duration", key="--ttl", cure='"30m", "2h" or seconds')
+    return number
+
+
+def reachable_host(config: FederationConfig) -> str:
+    """The host that newcomers are told: that of server.address, the one bound to, or this machine's."""
+    if config.server.address:
+        return config.server.address.rpartition(":")[0].strip("[]")
+    if config.server.host not in EVERYWHERE:
+        return config.server.host.strip("[]")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        probe.connect(("192.0.2.1", 9))  # sends nothing: it only picks the interface that leads outside
+        return probe.getsockname()[0]
+    return socket.gethostname()
+
+
+def enrolment_port(folder: Path, config: FederationConfig) -> int:
+    """Where the enrolment port is, or will be.
+
+    Raises:
+        ConfigError: the system picks it, and no server has run yet.
+    """
+    from roughfed.deploy import aggregator
+    from roughfed.deploy.cli import control
+
+    if config.server.enrol_port and not control.is_running(folder):
+        return config.server.enrol_port
+    if port := aggregator.known_ports(folder).enrolment:
+        return port
+    raise ConfigError(
+        "the server here does not serve the enrolment port (--no-ca)",
+        file=str(folder.absolute()),
+        cure="invite where the CA is, the directory of `roughfed ca`",
+    )
+
+
+def revoke(context: Context, flags: RevokeFlags) -> Answer:
+    """Turn a member away for good.
+
+    Its live session ends within a second.
+    """
+    from roughfed.deploy.aggregator import Place
+    from roughfed.deploy.cli import control
+    from roughfed.server.authority import CA_KEY, Authority
+    from roughfed.server.store import Store
+
+    place, done = Place(context.folder), list[str]()
+    if (place.ca / CA_KEY).exists():
+        Authority.open(place.ca).revoke(flags.name, now=datetime.now(UTC))
+        done.append("the CA renews nothing for it")
+    cut = False
+    if control.is_running(context.folder):
+        cut = bool(control.ask(context.folder, "revoke", name=flags.name)["was_connected"])
+        done.append("its session was cut" if cut else "the running server refuses it")
+    elif (place.state / "journal.db").exists():
+        with closing(Store(place.state)) as store:
+            asyncio.run(store.revoke(flags.name, time.time()))
+        done.append("the server will refuse it")
+    if not done:
+        raise ConfigError(
+            "there is neither a CA nor a server here", file=str(context.folder.absolute()), cure="name it with --dir"
+        )
+    context.say(f"revoked {flags.name}: {', '.join(done)}")
+    return Answer({"revoked": flags.name, "was_connected": cut})

@@ -1,0 +1,53 @@
+"""`roughfed pause`, `resume` and `stop`: one word to a running server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from roughfed.deploy.cli import control
+from roughfed.deploy.cli.command import Answer, Context, command
+
+
+@dataclass(frozen=True, slots=True)
+class StopFlags:
+    """How long to stay."""
+
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Return before the server has ended.")] = False
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "pause")(pause)
+    command(app, "resume")(resume)
+    command(app, "stop", flags=StopFlags)(stop)
+
+
+def pause(context: Context) -> Answer:
+    """Let the open round end, and open no new one."""
+    answer = control.ask(context.folder, "pause")
+    context.say("paused: the open round goes on, no new one is opened; roughfed resume")
+    return Answer(answer)
+
+
+def resume(context: Context) -> Answer:
+    """Open rounds again."""
+    answer = control.ask(context.folder, "resume")
+    context.say("resumed")
+    return Answer(answer)
+
+
+def stop(context: Context, flags: StopFlags) -> Answer:
+    """Drain the server, and wait until it has ended.
+
+    Started again, it goes on where it stopped.
+    """
+    answer = control.ask(context.folder, "stop")
+    if flags.no_wait:
+        context.say("stopping")
+        return Answer(answer)
+    control.wait_until_gone(context.folder)
+    context.say("stopped; roughfed server goes on where it stopped")
+    return Answer({"stopped": True})

@@ -1,0 +1,58 @@
+"""`roughfed plan`: what the settings mean, before anything runs."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.settings import pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What the plan is worked out for."""
+
+    clients: Annotated[int | None, typer.Option(min=1, help="Connected clients. [default: a few examples]")] = None
+    params: Annotated[
+        int | None, typer.Option(min=1, help="Parameters of the model. [default: those of the run in --dir, if any]")
+    ] = None
+    settings: Annotated[
+        list[str], typer.Option("--set", "-o", metavar="KEY=VALUE", help="Try another setting; repeatable.")
+    ] = field(default_factory=list[str])
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "plan", flags=Flags)(show_plan)
+
+
+def show_plan(context: Context, flags: Flags) -> Answer:
+    """Check fed.toml, and say what it means.
+
+    Every setting and where it comes from, what the server sees, who may fail, bytes per round. What cannot work is
+    refused, with a way out.
+    """
+    from roughfed.deploy import aggregator
+    from roughfed.deploy.plan import plan, render
+
+    config = aggregator.load(context.folder, pairs(flags.settings))
+    found = plan(config, connected=flags.clients, size=flags.params or known_size(context.folder))
+    context.say(render(found))
+    return Answer(found.as_dict())
+
+
+def known_size(folder: Path) -> int | None:
+    """Parameters of the run in a directory; None before its first start."""
+    from roughfed.deploy import aggregator
+    from roughfed.deploy.summary import open_store
+
+    if not (aggregator.Place(folder).state / "journal.db").is_file():
+        return None
+    with closing(open_store(folder)) as store:
+        known = store.run()
+        return known[1].size if known else None

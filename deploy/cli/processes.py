@@ -1,0 +1,72 @@
+"""Paths in settings, and the command lines of the trainer processes that they ask for.
+
+A path in a settings file is relative to the file's folder, a path on the command line to where the command is typed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from roughfed.child import trainer_command
+from roughfed.config.client import ClientConfig
+from roughfed.config.federation import FederationConfig
+from roughfed.errors import ConfigError
+
+LISTED_MODEL = {"digits": "mlp", "fashion-mnist": "cnn"}
+"""The model that goes with a listed data set when none is named, on both sides."""
+
+SHARED_HOST = "ROUGHFED_CLIENTS_ON_HOST"
+"""How many clients share this machine; the demo and whoever else starts several set it."""
+
+
+def app_setting(folder: Path, app: str) -> str:
+    """FILE:NAME as typed -> as it stands in a settings file of `folder`.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    file, _, name = app.rpartition(":")
+    path = Path(file).expanduser().absolute()
+    if not file or not path.is_file():
+        raise ConfigError(f"{app!r} names no file", key="--app", cure="write FILE.py:NAME, for example my.py:client")
+    inside = path.is_relative_to(folder.absolute())
+    return f"{path.relative_to(folder.absolute()) if inside else path}:{name}"
+
+
+def absolute(folder: Path, path: str) -> str:
+    """A path of a settings file, for a process that runs elsewhere; empty stays empty."""
+    return str(folder.absolute() / Path(path).expanduser()) if path else ""
+
+
+def threads_here(wanted: int) -> int:
+    """CPU threads of a trainer: the wanted number, or (0) its share of the cores.
+
+    Raises:
+        ConfigError: ROUGHFED_CLIENTS_ON_HOST is no number of clients.
+    """
+    text = os.environ.get(SHARED_HOST, "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"{text!r} is no number of clients", key=SHARED_HOST, cure="a whole number, 1 or more")
+    return wanted or max(1, len(os.sched_getaffinity(0)) // int(text))
+
+
+def worker_command(folder: Path, config: FederationConfig) -> list[str]:
+    """The worker beside the server: the own app, or a listed model with the common test data of a listed data set."""
+    threads = threads_here(0)
+    if config.model.app:
+        return trainer_command(app=absolute(folder, config.model.app), threads=threads)
+    data: dict[str, Any] = {"name": config.data.name, "data_dir": absolute(folder, config.data.data_dir)}
+    data["seed"] = config.federation.seed  # decides which examples are the common test data
+    return trainer_command(builtin={"data": data, "model": {"name": config.model.name}}, threads=threads)
+
+
+def client_command(folder: Path, config: ClientConfig) -> list[str]:
+    """The trainer of a client: the own app, or a listed model with this client's part of a listed data set."""
+    device, threads = config.device.name, threads_here(config.device.threads)
+    if config.app.path:
+        return trainer_command(app=absolute(folder, config.app.path), device=device, threads=threads)
+    data = config.data.model_dump() | {"data_dir": absolute(folder, config.data.data_dir)}
+    builtin = {"data": data, "model": config.model.model_dump()}
+    return trainer_command(builtin=builtin, device=device, threads=threads)

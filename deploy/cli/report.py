@@ -1,0 +1,42 @@
+"""`roughfed report`: the page of a run, out of its journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.errors import StorageError
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Where to."""
+
+    out: Annotated[Path | None, typer.Option(help="The file to write. [default: report.html in --dir]")] = None
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "report", flags=Flags)(report)
+
+
+def report(context: Context, flags: Flags) -> Answer:
+    """Write report.html about the run.
+
+    One self-contained page: curves, classes, bytes, dropouts. Also while the server runs.
+    """
+    from roughfed.deploy.summary import run_summary
+    from roughfed.report.html import render
+
+    summary = run_summary(context.folder)
+    out = flags.out or context.folder / "report.html"
+    try:
+        out.write_text(render(summary), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write {out}: {error.strerror}") from error
+    context.say(f"wrote {out}: {len(summary.rounds)} rounds of {summary.run}")
+    return Answer({"run": summary.run, "rounds": len(summary.rounds), "report": str(out.absolute())})

@@ -1,0 +1,102 @@
+"""`roughfed status`: the running server, or what the journal of an ended one says."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from roughfed.deploy.cli import control
+from roughfed.deploy.cli.command import NOT_RUNNING, Answer, Context, command
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Once, or for as long as it runs."""
+
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Redraw at every change until the server ends.")] = False
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "status", flags=Flags)(status)
+
+
+def status(context: Context, flags: Flags) -> Answer:
+    """Show what the server does.
+
+    Run, round, phase, bytes, accuracy and clients. When no server runs there, what its journal knows; the exit code is
+    then 6.
+    """
+    from roughfed.deploy.cli.live import draw
+
+    try:
+        if flags.watch:
+            return watch(context)
+        found = control.ask(context.folder, "status")
+    except control.NotRunning:
+        return ended(context, exit_code=NOT_RUNNING)
+    context.say(draw(found))
+    return Answer({"running": True, **found})
+
+
+def watch(context: Context) -> Answer:
+    """Follow the server to its end."""
+    from rich.live import Live
+
+    from roughfed.deploy.cli.live import draw
+
+    states = control.watch(context.folder)
+    first = next(states)  # not running shows here, before the screen is taken
+    with Live(draw(first), console=context.console(), auto_refresh=False, transient=True) as screen:
+        context.event({"running": True, **first})
+        for found in states:
+            screen.update(draw(found), refresh=True)
+            context.event({"running": True, **found})
+    return ended(context, exit_code=0)
+
+
+def ended(context: Context, *, exit_code: int) -> Answer:
+    """What the journal of a server that does not run says.
+
+    Raises:
+        NotRunning: no run was ever started there.
+    """
+    from roughfed.deploy import aggregator
+    from roughfed.deploy.cli.live import draw_ended
+
+    if not (aggregator.Place(context.folder).state / "journal.db").is_file():
+        control.ask(context.folder, "status")  # says in which way nothing is there
+    found = from_journal(context)
+    context.say(draw_ended(found))
+    return Answer(found, exit_code)
+
+
+def from_journal(context: Context) -> dict[str, Any]:
+    """The state of a run out of its journal."""
+    from roughfed.deploy.summary import open_store
+    from roughfed.server.run import best_version
+
+    with closing(open_store(context.folder)) as store:
+        if (known := store.run()) is None:
+            return {"running": False, "run": None}
+        version, digest = store.latest_model()
+        rounds = store.rounds()
+        evaluation = store.evaluations(version).get("")
+        return {
+            "running": False,
+            "run": known[0],
+            "finished": store.finished(),
+            "round": rounds[-1].round if rounds else 0,
+            "rounds_committed": sum(row.outcome == "committed" for row in rounds),
+            "rounds_abandoned": sum(row.outcome == "abandoned" for row in rounds),
+            "round_open": bool(rounds) and rounds[-1].outcome is None,
+            "model_version": version,
+            "best_version": best_version(store),
+            "model_digest": digest.hex(),
+            "parameters": known[1].size,
+            "accuracy": evaluation.accuracy if evaluation else None,
+            "balanced_accuracy": evaluation.balanced_accuracy if evaluation else None,
+        }
