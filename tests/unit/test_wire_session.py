@@ -1,0 +1,195 @@
+"""The Session stream: every message comes back as it was, and nothing but a refusal comes out of garbage."""
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roughfed import messages
+from roughfed.errors import LocalProtocolError, RemoteProtocolError, RoughfedError
+from roughfed.messages import ClientMessage, JobUpdate, Reconnect, ServerMessage
+from roughfed.pb.v1 import federation_pb2 as fed
+from roughfed.pb.v1 import tensor_pb2 as ten
+from roughfed.types import FLOAT_DTYPES, Evaluation, Job, RoundHeader, Signed, Spec, TensorSpec
+from roughfed.wire import session as wire
+from roughfed.wire.enrolment import encode_member
+
+u64, texts, digests = st.integers(0, 2**64 - 1), st.text(max_size=30), st.binary(min_size=32, max_size=32)
+u32 = st.integers(0, 2**32 - 1)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+members = st.builds(encode_member, st.binary(min_size=1, max_size=40), st.binary(max_size=40))
+signed = st.builds(Signed, st.binary(max_size=60), st.binary(min_size=64, max_size=64), texts)
+tensors = st.builds(
+    TensorSpec,
+    st.text(max_size=20),
+    st.lists(st.integers(0, 2**40), max_size=4).map(tuple),
+    st.sampled_from(FLOAT_DTYPES),
+    st.sampled_from(["parameter", "buffer", "variance"]),
+)
+specs = st.lists(tensors, min_size=1, max_size=6, unique_by=lambda t: t.name).map(lambda rows: Spec(tuple(rows)))
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | finite | texts, lambda inner: st.lists(inner, max_size=3), max_leaves=5
+)
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "software": texts, "protocol": u32, "member": members, "spec_digest": digests | st.just(b""), "device": texts,
+    "codecs": st.lists(texts, max_size=5).map(tuple), "phase": texts, "progress": st.floats(0, 1), "round": u64,
+    "reason": texts, "detail": texts, "run": texts, "spec": specs, "server": members, "server_sees": texts,
+    "task": texts, "rounds": u64, "outcome": texts, "model_version": u64, "model_digest": digests | st.just(b""),
+    "verdict": texts, "after_s": st.floats(0, 3600), "header": signed, "seed": u64, "evaluate": st.booleans(),
+    "trainer": st.dictionaries(texts, json_values, max_size=4), "train": st.booleans(), "model_bytes": u64,
+    "seconds_left": st.floats(0, 1e9), "state": st.sampled_from(["accepted", "refused", "failed"]),
+    "evaluation": st.builds(Evaluation, digests, st.just(3), finite, st.just((1, 2)), st.just((0, 2)), finite),
+}  # fmt: skip
+
+
+def every(union: Any) -> list[st.SearchStrategy[Any]]:
+    """One strategy a message class; a new class or field without a strategy fails here."""
+    return [st.builds(kind, **{name: FIELDS[name] for name in kind.__slots__}) for kind in get_args(union)]
+
+
+@given(message=st.one_of(every(ClientMessage)))
+def test_what_a_client_says_comes_back(message: ClientMessage) -> None:
+    assert wire.decode_client_message(wire.encode_client_message(message)) == message
+
+
+@given(message=st.one_of(every(ServerMessage)))
+def test_what_the_server_says_comes_back(message: ServerMessage) -> None:
+    assert wire.decode_server_message(wire.encode_server_message(message)) == message
+
+
+headers = st.builds(
+    RoundHeader,
+    **{name: FIELDS.get(name, digests) for name in RoundHeader.__slots__}
+    | dict.fromkeys(("model_digest", "spec_digest"), digests)
+    | {"codec": texts, "deadline_s": st.floats(0, 1e9)},
+)
+
+
+@given(header=headers, spec=specs, digest=digests, offset=u64)
+def test_headers_specs_and_model_requests_come_back(
+    header: RoundHeader, spec: Spec, digest: bytes, offset: int
+) -> None:
+    assert wire.decode_header(wire.encode_header(header)) == header
+    assert wire.decode_spec(wire.encode_spec(spec)) == spec
+    assert wire.decode_spec(wire.encode_spec(spec)).digest == spec.digest
+    assert wire.decode_get_model(wire.encode_get_model(digest, offset)) == (digest, offset)
+
+
+DECODERS: list[Callable[[bytes], Any]] = [
+    wire.decode_client_message,
+    wire.decode_server_message,
+    wire.decode_header,
+    wire.decode_spec,
+    wire.decode_get_model,
+]
+
+
+def refusal(decode: Callable[[bytes], Any], data: bytes) -> RoughfedError | None:
+    try:
+        decode(data)
+    except RoughfedError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+@given(data=st.data())
+def test_malformed_bytes_raise_nothing_but_a_refusal(decode: Callable[[bytes], Any], data: st.DataObject) -> None:
+    sane = wire.encode_server_message(data.draw(st.one_of(every(ServerMessage))))
+    damaged = bytearray(data.draw(st.just(sane) | st.binary(min_size=1, max_size=80)))
+    damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    error = refusal(decode, bytes(damaged))
+    assert error is None or (type(error) is RemoteProtocolError and len(str(error)) < 1000)
+
+
+def spec_of(*rows: ten.TensorSpec) -> fed.ServerMessage:
+    return fed.ServerMessage(welcome=fed.Welcome(spec=ten.Spec(tensors=rows)))
+
+
+def row(**fields: Any) -> ten.TensorSpec:
+    return ten.TensorSpec(**({"name": "w", "dtype": "float32", "kind": 1, "shape": [2]} | fields))
+
+
+def job_of(trainer: str) -> fed.ServerMessage:
+    return fed.ServerMessage(job=fed.Job(trainer=trainer))
+
+
+REFUSED_SERVER = {
+    "nothing": fed.ServerMessage(),
+    "a stage of the secure modes": fed.ServerMessage(roster=fed.ServerMessage().roster),
+    "a spec without tensors": spec_of(),
+    "a name twice": spec_of(row(), row()),
+    "an unknown kind": spec_of(row(kind=7)),
+    "no kind": spec_of(row(kind=0)),
+    "integers": spec_of(row(dtype="int64")),
+    "a shape whose product has a million bits": spec_of(row(shape=[2**64 - 1] * 20_000)),
+    "settings that are no JSON": job_of("{"),
+    "settings that are no object": job_of("[1]"),
+    "settings nested without end": job_of("[" * 200_000),
+    "settings with an endless number": job_of('{"a": ' + "9" * 10_000 + "}"),
+    "a short digest": fed.ServerMessage(closed=fed.RoundClosed(model_digest=b"x")),
+}
+REFUSED_CLIENT = {
+    "nothing": fed.ClientMessage(),
+    "a short spec digest": fed.ClientMessage(hello=fed.Hello(spec_digest=b"x")),
+    "a thousand codecs": fed.ClientMessage(hello=fed.Hello(codecs=["x"] * 1000)),
+    "an unknown state": fed.ClientMessage(job=fed.JobUpdate(state="done")),
+    "an evaluation of nothing": fed.ClientMessage(evaluation=fed.EvaluationReport(round=1)),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED_SERVER.values(), ids=REFUSED_SERVER.keys())
+def test_server_messages_that_are_refused(message: fed.ServerMessage) -> None:
+    with pytest.raises(RemoteProtocolError):
+        wire.decode_server_message(message.SerializeToString())
+
+
+@pytest.mark.parametrize("message", REFUSED_CLIENT.values(), ids=REFUSED_CLIENT.keys())
+def test_client_messages_that_are_refused(message: fed.ClientMessage) -> None:
+    with pytest.raises(RemoteProtocolError):
+        wire.decode_client_message(message.SerializeToString())
+
+
+def test_a_peer_cannot_make_us_keep_long_texts() -> None:
+    long = "x" * 100_000
+    hello = fed.Hello(software=long, device=long, codecs=[long])
+    for message in (
+        fed.ClientMessage(hello=hello),
+        fed.ClientMessage(heartbeat=fed.Heartbeat(phase=long)),
+        fed.ClientMessage(job=fed.JobUpdate(state="failed", reason=long, detail=long)),
+    ):
+        assert len(repr(wire.decode_client_message(message.SerializeToString()))) < 3 * wire.MAX_TEXT
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, 1e300])
+def test_odd_numbers_are_pulled_into_their_range(value: float) -> None:
+    beat = fed.ClientMessage(heartbeat=fed.Heartbeat(progress=value)).SerializeToString()
+    heartbeat = wire.decode_client_message(beat)
+    assert isinstance(heartbeat, messages.Heartbeat)
+    assert 0 <= heartbeat.progress <= 1
+    again = fed.ServerMessage(reconnect=fed.Reconnect(after_s=value)).SerializeToString()
+    reconnect = wire.decode_server_message(again)
+    assert isinstance(reconnect, Reconnect)
+    assert 0 <= reconnect.after_s <= 3600
+
+
+def test_an_odd_file_name_in_an_error_reaches_the_server() -> None:
+    update = JobUpdate(1, "failed", "storage", "cannot read data-\udce4.csv" + "x" * 5000)
+    back = wire.decode_client_message(wire.encode_client_message(update))
+    assert isinstance(back, JobUpdate)
+    assert back.detail.startswith("cannot read data-?.csv")
+
+
+def test_a_job_is_not_sent_without_a_signature() -> None:
+    job = Job(Signed(b"header", b"", "server"), {}, 1, evaluate=False, train=True, model_bytes=4, seconds_left=1.0)
+    with pytest.raises(LocalProtocolError):
+        wire.encode_server_message(job)
+
+
+def test_json_of_a_job_is_the_settings_and_nothing_else() -> None:
+    job = Job(Signed(b"h", bytes(64), "s"), {"lr": 0.1}, 1, evaluate=False, train=True, model_bytes=4, seconds_left=1)
+    assert json.loads(fed.ServerMessage.FromString(wire.encode_server_message(job)).job.trainer) == {"lr": 0.1}

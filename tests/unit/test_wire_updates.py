@@ -1,0 +1,168 @@
+"""Statements, receipts and status messages: round trips, refusals, bounds."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roughfed.errors import RemoteProtocolError, RoughfedError
+from roughfed.pb.v1 import tensor_pb2 as ten
+from roughfed.types import Evaluation, Receipt, Signed, UpdateStatement
+from roughfed.wire import updates as wire
+
+u64 = st.integers(0, 2**64 - 1)
+digests = st.binary(min_size=32, max_size=32)
+texts = st.text(max_size=40)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@st.composite
+def evaluations(draw: st.DrawFn) -> Evaluation:
+    count = draw(st.lists(st.integers(0, 1000), max_size=12))
+    correct = [draw(st.integers(0, n)) for n in count]
+    examples = sum(count) if count else draw(u64)
+    return Evaluation(draw(digests), examples, draw(finite), tuple(count), tuple(correct), draw(finite))
+
+
+statements = st.builds(
+    UpdateStatement,
+    run=texts,
+    round=u64,
+    client=texts,
+    header_digest=digests,
+    digest=digests,
+    size_bytes=u64,
+    num_examples=u64,
+    num_steps=u64,
+    train_seconds=st.floats(0, 1e9),
+    metrics=st.dictionaries(texts, finite, max_size=wire.MAX_METRICS),
+    evaluation=st.none() | evaluations(),
+)
+receipts = st.builds(Receipt, texts, u64, texts, digests, u64, st.binary(max_size=64))
+
+
+@given(statement=statements)
+def test_a_statement_comes_back_and_its_bytes_are_canonical(statement: UpdateStatement) -> None:
+    body = wire.encode_statement(statement)
+    assert wire.decode_statement(body) == statement
+    shuffled = dict(reversed(statement.metrics.items()))
+    fields = {f: getattr(statement, f) for f in statement.__slots__} | {"metrics": shuffled}
+    assert wire.encode_statement(UpdateStatement(**fields)) == body
+
+
+@given(receipt=receipts, offset=u64)
+def test_receipts_and_status_come_back(receipt: Receipt, offset: int) -> None:
+    assert wire.decode_receipt(wire.encode_receipt(receipt)) == receipt
+    assert wire.decode_update_status(wire.encode_update_status(offset, receipt)) == (offset, receipt)
+    assert wire.decode_update_status(wire.encode_update_status(offset, None)) == (offset, None)
+
+
+@given(receipt=receipts, signature=st.binary(max_size=64))
+def test_what_a_receipt_signs_does_not_depend_on_its_signature(receipt: Receipt, signature: bytes) -> None:
+    other = Receipt(receipt.run, receipt.round, receipt.client, receipt.digest, receipt.size_bytes, signature)
+    assert wire.receipt_body(receipt) == wire.receipt_body(other)
+
+
+@given(first=receipts, second=receipts)
+def test_different_receipts_sign_different_bytes(first: Receipt, second: Receipt) -> None:
+    def fields(r: Receipt) -> tuple[object, ...]:
+        return (r.run, r.round, r.client, r.digest, r.size_bytes)
+
+    assert (wire.receipt_body(first) == wire.receipt_body(second)) == (fields(first) == fields(second))
+
+
+@given(body=st.binary(max_size=200), signature=st.binary(max_size=80))
+def test_a_signed_update_carries_its_bytes_untouched(body: bytes, signature: bytes) -> None:
+    assert wire.decode_signed_update(wire.encode_signed_update(Signed(body, signature, "c"))) == Signed(
+        body, signature, ""
+    )
+
+
+@given(run=texts, number=u64, digest=digests)
+def test_a_status_request_comes_back(run: str, number: int, digest: bytes) -> None:
+    request = wire.encode_update_status_request(run, number, digest)
+    assert wire.decode_update_status_request(request) == (run, number, digest)
+
+
+DECODERS: list[Callable[[bytes], Any]] = [
+    wire.decode_statement,
+    wire.decode_receipt,
+    wire.decode_signed_update,
+    wire.decode_update_status,
+    wire.decode_update_status_request,
+]
+
+
+def refusal(decode: Callable[[bytes], Any], data: bytes) -> RoughfedError | None:
+    try:
+        decode(data)
+    except RoughfedError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+@given(data=st.data())
+def test_malformed_bytes_raise_nothing_but_a_refusal(decode: Callable[[bytes], Any], data: st.DataObject) -> None:
+    sane = wire.encode_statement(data.draw(statements)) if data.draw(st.booleans()) else data.draw(st.binary())
+    damaged = bytearray(sane or b"\0")
+    damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    error = refusal(decode, bytes(damaged))
+    assert error is None or (type(error) is RemoteProtocolError and len(str(error)) < 1000)
+
+
+def statement_message(**fields: object) -> ten.UpdateStatement:
+    base: dict[str, object] = {"header_digest": bytes(32), "digest": bytes(32), "num_examples": 1}
+    return ten.UpdateStatement(**(base | fields))  # pyright: ignore[reportArgumentType]
+
+
+def evaluated(**fields: object) -> ten.UpdateStatement:
+    message = statement_message()
+    base: dict[str, object] = {"model_digest": bytes(32), "num_examples": 2}
+    message.evaluation.CopyFrom(ten.Evaluation(**(base | fields)))  # pyright: ignore[reportArgumentType]
+    return message
+
+
+REFUSED = {
+    "short digest": statement_message(digest=bytes(31)),
+    "long header digest": statement_message(header_digest=bytes(33)),
+    "no digest": statement_message(digest=b""),
+    "negative seconds": statement_message(train_seconds=-1.0),
+    "seconds that are no number": statement_message(train_seconds=math.nan),
+    "endless seconds": statement_message(train_seconds=math.inf),
+    "too many metrics": statement_message(metrics={str(i): 0.0 for i in range(wire.MAX_METRICS + 1)}),
+    "a metric with a long name": statement_message(metrics={"x" * (wire.MAX_NAME + 1): 0.0}),
+    "more correct than there are": evaluated(class_count=[2], class_correct=[3]),
+    "counts of other lengths": evaluated(class_count=[1, 1], class_correct=[1]),
+    "counts without correct": evaluated(class_count=[2]),
+    "correct without counts": evaluated(class_correct=[0]),
+    "counts that do not add up": evaluated(class_count=[1], class_correct=[1]),
+    "too many classes": evaluated(class_count=[0] * (wire.MAX_CLASSES + 1), class_correct=[0] * (wire.MAX_CLASSES + 1)),
+    "an evaluation of nothing known": evaluated(model_digest=b""),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED.values(), ids=REFUSED.keys())
+def test_numbers_that_no_honest_client_sends_are_refused(message: ten.UpdateStatement) -> None:
+    with pytest.raises(RemoteProtocolError):
+        wire.decode_statement(message.SerializeToString())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_never_gets_into_the_reports(value: float) -> None:
+    statement = wire.decode_statement(statement_message(metrics={"loss": value, "acc": 0.5}).SerializeToString())
+    assert statement.metrics == {"acc": 0.5}
+    message = evaluated(loss_sum=value, absolute_error_sum=value)
+    evaluation = wire.decode_statement(message.SerializeToString()).evaluation
+    assert evaluation is not None
+    assert evaluation.loss_sum == evaluation.absolute_error_sum == math.inf  # the worst, not "unknown"
+
+
+@given(text=st.text(st.characters(), max_size=30), limit=st.integers(0, 30))
+def test_text_for_the_wire_is_always_valid(text: str, limit: int) -> None:
+    made = wire.text_field(text + "\udc80", limit)
+    assert len(made) <= limit
+    assert made.encode()[: 4 * limit].decode() == made
