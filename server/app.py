@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Protocol
 
 import grpc.aio
+from grpc_health.v1 import health as health_service
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -32,7 +34,7 @@ from roughfed.server import enrolment
 from roughfed.server.authority import Authority
 from roughfed.server.control import Control
 from roughfed.server.federation import Federation, Worker
-from roughfed.server.interceptors import Boundary
+from roughfed.server.interceptors import SERVICE, Boundary
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.papers import Obtain, Papers, Rotation
 from roughfed.server.rpc import FederationService
@@ -141,6 +143,8 @@ async def until_over(fed: Federation, drain: asyncio.Event) -> str:
         return reason
     drain.clear()
     fed.stopping = True
+    if fed.on_drain is not None:
+        await fed.on_drain()
     fed.wake()
     fed.members.broadcast(Reconnect(RECONNECT_S, "the server is restarting"))
     again = asyncio.create_task(drain.wait())
@@ -234,6 +238,10 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     boundary = Boundary(certificates.federation_of(papers.ca_certificate), fed.admit, fed.metrics)
     server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(boundary,))
     server.add_generic_rpc_handlers((service.handlers(),))
+    vitality = health_service.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(vitality, server)
+    await vitality.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+    fed.on_drain = vitality.enter_graceful_shutdown
     port = await bind(server, config.server.host, config.server.port, rotation.credentials())
     await server.start()
     stack.push_async_callback(server.stop, 0.5)

@@ -160,7 +160,9 @@ async def serve(
         await server.start()
         await server.stop(None)
         raise ConfigError(
-            f"cannot listen on {address}: in use, or not an address of this machine", cure="choose another port"
+            f"cannot listen on {address}: in use, or not an address of this machine",
+            key="server.enrol_port",
+            cure="choose another port, or 0 for any free one",
         ) from error
     await server.start()
     return server, port

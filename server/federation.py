@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -64,6 +64,7 @@ class Federation:
     run: str
     spec: Spec
     worker: Worker | None = None
+    on_drain: Callable[[], Awaitable[None]] | None = None
     is_revoked: Callable[[str, int], bool] | None = None
     traffic: Traffic = field(default_factory=Traffic)
     phase: str = "waiting"

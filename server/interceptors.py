@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 CALLER: ContextVar[str] = ContextVar("caller")
 """Name of the client whose call is being handled, from its certificate."""
 
+SERVICE = "roughfed.v1.Federation"
 REASON_KEY = "roughfed-reason"
 
 
@@ -40,10 +41,10 @@ class Boundary(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Wrap the handler of the method."""
+        """Wrap the handler of the method; other services (grpc.health.v1) ask for the certificate and no more."""
         handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
+        if handler is None or not handler_call_details.method.startswith(f"/{SERVICE}/"):
+            return handler
         method = handler_call_details.method.rsplit("/", 1)[-1]
         if handler.response_streaming:
             inner = handler.stream_stream if handler.request_streaming else handler.unary_stream

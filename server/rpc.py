@@ -19,7 +19,7 @@ from roughfed.messages import PROTOCOL, EvaluationReport, Finished, Heartbeat, H
 from roughfed.params import data_offset
 from roughfed.server.federation import Federation
 from roughfed.server.intake import Upload
-from roughfed.server.interceptors import CALLER
+from roughfed.server.interceptors import CALLER, SERVICE
 from roughfed.server.membership import Session
 from roughfed.types import Job, Receipt
 from roughfed.wire.chunks import CHUNK_BYTES, Chunk, decode_chunk, encode_chunk
@@ -30,8 +30,6 @@ from roughfed.wire.session import (
     encode_server_message,
 )
 from roughfed.wire.updates import decode_update_status_request, encode_receipt, encode_update_status
-
-SERVICE = "roughfed.v1.Federation"
 
 PROGRESS_S = 30.0
 """A transfer without a byte for so long is given up."""
