@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
@@ -81,6 +81,7 @@ def test_a_vector_of_another_length_is_refused(size: int) -> None:
         params.unflatten(np.zeros(size, dtype=np.float32), SPEC)
 
 
+@settings(max_examples=40)
 @given(spec=specs(), seed=st.integers(0, 2**32 - 1), cuts=st.lists(st.integers(0, 200), max_size=4))
 def test_the_file_is_the_vector_whatever_the_pieces(
     tmp_path_factory: pytest.TempPathFactory, spec: Spec, seed: int, cuts: list[int]
@@ -161,8 +162,8 @@ def other(**changes: object) -> TensorSpec:
 @pytest.mark.parametrize(
     ("theirs", "said"),
     [
-        (SPEC.tensors[1:], "only the server has it"),
-        ((*SPEC.tensors, TensorSpec("extra", ())), "only this client has it"),
+        (SPEC.tensors[1:], "only this client has it"),
+        ((*SPEC.tensors, TensorSpec("extra", ())), "only the server has it"),
         ((SPEC.tensors[0], other(shape=(1,)), *SPEC.tensors[2:]), "scale: here float32[] parameter"),
         ((SPEC.tensors[0], other(kind="buffer"), *SPEC.tensors[2:]), "buffer"),
         ((SPEC.tensors[0], other(dtype="float64"), *SPEC.tensors[2:]), "float64"),
