@@ -50,7 +50,7 @@ def unflatten(flat: Flat, spec: Spec) -> dict[str, Flat]:
 
 
 def explain_difference(ours: Spec, theirs: Spec, *, limit: int = 8) -> list[str]:
-    """What differs between a client's Spec and the server's, one sentence a tensor, at most `limit`; empty when equal."""
+    """What differs between a client's Spec and the server's, a sentence a tensor, at most `limit`; empty if equal."""
     here, there = {t.name: t for t in ours.tensors}, {t.name: t for t in theirs.tensors}
     lines = [f"{name}: only the server has it" for name in there if name not in here]
     lines += [f"{name}: only this client has it" for name in here if name not in there]
