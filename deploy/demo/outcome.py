@@ -1,0 +1,126 @@
+"""What a demo found out: figures for `--json`, a table for people, the report for later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from statistics import median
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from roughfed.deploy.demo.options import DemoOptions
+from roughfed.deploy.demo.place import DemoPlace
+from roughfed.report.html import render
+from roughfed.report.scale import percent, seconds, size
+from roughfed.report.summary import RunSummary, last_known, per_client_round
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """The figures of a demo.
+
+    Attributes:
+        rounds: committed rounds.
+        clients: K.
+        server_sees: the mode.
+        accuracy: of the final model on test data that nobody trained on, 0..1.
+        balanced_accuracy: mean recall over classes, 0..1.
+        client_accuracy: of the final model on each client's own held-out data, 0..1, by name.
+        upload_bytes_per_client_round: mean over clients and rounds.
+        download_bytes_per_client_round: likewise.
+        float32_bytes: 4 x parameters.
+        seconds_total: wall time, until the last process ended.
+        seconds_per_round: median.
+        model_digest: of the final parameters, hexadecimal.
+        report: absolute path of the page.
+    """
+
+    rounds: int
+    clients: int
+    server_sees: str
+    accuracy: float | None
+    balanced_accuracy: float | None
+    client_accuracy: Mapping[str, float]
+    upload_bytes_per_client_round: float
+    download_bytes_per_client_round: float
+    float32_bytes: int
+    seconds_total: float
+    seconds_per_round: float
+    model_digest: str
+    report: str
+
+    def data(self) -> dict[str, object]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def result_of(run: RunSummary, place: DemoPlace) -> DemoResult:
+    """The figures out of a run's summary."""
+    committed = [r for r in run.rounds if r.outcome == "committed"]
+    return DemoResult(
+        rounds=len(committed),
+        clients=run.clients,
+        server_sees=run.server_sees,
+        accuracy=last_known(r.accuracy for r in run.rounds),
+        balanced_accuracy=last_known(r.balanced_accuracy for r in run.rounds),
+        client_accuracy=next((r.client_accuracy for r in reversed(run.rounds) if r.client_accuracy), {}),
+        upload_bytes_per_client_round=per_client_round((r.upload_bytes for r in run.rounds), run.rounds) or 0.0,
+        download_bytes_per_client_round=per_client_round((r.download_bytes for r in run.rounds), run.rounds) or 0.0,
+        float32_bytes=run.float32_bytes,
+        seconds_total=run.seconds_total or 0.0,
+        seconds_per_round=median(r.seconds for r in run.rounds) if run.rounds else 0.0,
+        model_digest=run.model_digest,
+        report=str(place.report),
+    )
+
+
+def write_report(run: RunSummary, place: DemoPlace) -> None:
+    """The page, and the same as JSON."""
+    place.summary.write_text(run.to_json(), encoding="utf-8")
+    place.report.write_text(render(run), encoding="utf-8")
+
+
+def final_table(result: DemoResult, options: DemoOptions) -> RenderableType:
+    """What to read at the end, and what to try next."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", justify="right", no_wrap=True)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(style="dim")
+    table.add_row("accuracy", _share(result.accuracy), "on test data that nobody trained on")
+    table.add_row("balanced accuracy", _share(result.balanced_accuracy), "mean over the classes")
+    table.add_row("on clients' own data", *_spread(result.client_accuracy))
+    table.add_row("up, client and round", *_bytes(result.upload_bytes_per_client_round, result))
+    table.add_row("down, client and round", *_bytes(result.download_bytes_per_client_round, result))
+    table.add_row("a round", seconds(result.seconds_per_round), f"median of {result.rounds}")
+    table.add_row("in all", seconds(result.seconds_total), "starting every process included")
+    table.add_row("model", result.model_digest[:16], "the same seed gives the same model")
+    report = Text.assemble(("report: ", "dim"), (result.report, "bold"), no_wrap=True, overflow="ignore")
+    return Group(Text(), table, Text(), report, *(Text(line, style="dim") for line in hints(options)))
+
+
+def hints(options: DemoOptions) -> list[str]:
+    """What to try next."""
+    more = "roughfed demo --data fashion-mnist" if options.data == "digits" else "roughfed demo --data digits"
+    alpha, skew = ("100", "even") if options.alpha < 0.3 else ("0.1", "very uneven")
+    return [
+        f"next:   roughfed demo --alpha {alpha}   ({skew} shares)",
+        f"        {more}",
+        "yours:  roughfed init, then server, invite and join",
+    ]
+
+
+def _share(value: float | None) -> str:
+    return "not measured" if value is None else percent(value)
+
+
+def _spread(by_client: Mapping[str, float]) -> tuple[str, str]:
+    if not by_client:
+        return "not measured", ""
+    worst = min(by_client, key=lambda name: by_client[name])
+    return f"{percent(by_client[worst])} to {percent(max(by_client.values()))}", f"lowest: {worst}"
+
+
+def _bytes(amount: float, result: DemoResult) -> tuple[str, str]:
+    return size(amount), f"{amount / result.float32_bytes:.3g} x the model as float32" if result.float32_bytes else ""

@@ -1,0 +1,162 @@
+"""The summary says what the journal says, whether the server runs, died in between, or is over."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from roughfed.deploy.summary import pooled, run_summary
+from roughfed.errors import ConfigError
+from roughfed.server.store import RoundRow, Store
+from roughfed.types import Evaluation, RoundHeader, Signed, Spec, TensorSpec
+from roughfed.wire.session import encode_header
+
+SPEC = Spec((TensorSpec("w", (5,)),))
+CLIENTS = ("ann", "bob", "eve")
+FED = '[federation]\nname = "test"\n[model]\nname = "mlp"\n[data]\nname = "digits"\n'
+
+
+def evaluation(*correct: int, of: int = 10) -> Evaluation:
+    count = tuple(of for _ in correct)
+    return Evaluation(bytes(32), sum(count), 0.5 * sum(count), count, correct)
+
+
+def header(number: int, version: int) -> Signed:
+    fields = {"codec": "identity", "server_sees": "updates", "roster_root": bytes(32), "deadline_s": 60.0}
+    digests = {"model_digest": bytes([version]) * 32, "spec_digest": SPEC.digest, "previous_header_digest": bytes(32)}
+    return Signed(
+        encode_header(RoundHeader(run="r", round=number, model_version=version, **digests, **fields)), b"s", "server"
+    )
+
+
+class Run:
+    """Writes a run's facts in the order in which a server does."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "fed.toml").write_text(FED)
+        self.store = Store(folder / "state")
+        asyncio.run(self.store.create_run("r", SPEC, bytes(32), 1000.0))
+        self.version = self.number = 0
+
+    def open(self) -> None:
+        self.number += 1
+        row = RoundRow(
+            self.number, header(self.number, self.version), CLIENTS, 3, 1000.0 * self.number, None, None, None
+        )
+        asyncio.run(self.store.open_round(row))
+
+    def play(self, sets: Mapping[str, str], *, commit: bool = True, summary: bool = True) -> None:
+        self.open()
+
+        async def work() -> None:
+            await self.store.set_sets(self.number, sets)
+            if commit:
+                self.version += 1
+                await self.store.commit(
+                    self.number, version=self.version, digest=bytes([self.version]) * 32, now=1000.0 * self.number + 3
+                )
+            else:
+                await self.store.abandon(self.number, "1 of 3", 1000.0 * self.number + 3)
+            if summary:
+                figures = {"seconds": 2.5, "phase_seconds": {"report": 2.0}, "upload_bytes": 60, "download_bytes": 40}
+                await self.store.set_summary(self.number, figures)
+
+        asyncio.run(work())
+
+    def measure(self, version: int, **found: Evaluation) -> None:
+        asyncio.run(self.store.add_evaluations(version, [("" if n == "server" else n, e) for n, e in found.items()]))
+
+
+def test_a_round_has_the_figures_of_the_version_it_committed(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with closing(run.store):
+        run.measure(0, server=evaluation(0, 0), ann=evaluation(0, 0))
+        run.play(dict.fromkeys(CLIENTS, ""))
+        run.measure(1, server=evaluation(10, 6), ann=evaluation(9, 9), bob=evaluation(10, 10))
+
+        summary = run_summary(tmp_path)  # while the server has its journal open
+
+        assert (summary.run, summary.server_sees, summary.clients) == ("r", "updates", 3)
+        assert (summary.parameters, summary.float32_bytes) == (5, 20)
+        assert summary.model_digest == "01" * 32
+        assert summary.started_at == "1970-01-01T00:16:40+00:00"
+        assert summary.seconds_total == 2.5
+        assert summary.config["model"]["name"] == "mlp"  # pyright: ignore[reportIndexIssue]
+        (only,) = summary.rounds
+        assert (only.round, only.version, only.outcome, only.seconds) == (1, 1, "committed", 2.5)
+        assert (only.upload_bytes, only.download_bytes, only.phase_seconds) == (60, 40, {"report": 2.0})
+        assert (only.accuracy, only.balanced_accuracy, only.loss) == (0.8, 0.8, 0.5)
+        assert only.class_accuracy == [1.0, 0.6]
+        assert only.client_accuracy == {"ann": 0.9, "bob": 1.0}
+        assert only.accepted == list(CLIENTS)
+
+
+def test_who_was_left_out_and_why(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.play({"ann": "", "bob": "late", "eve": "norm"})
+    run.play({"ann": "", "bob": "gone", "eve": "gone"}, commit=False)
+    run.play(dict.fromkeys(CLIENTS, ""))
+    run.store.close()
+
+    first, second, third = run_summary(tmp_path).rounds  # after the server ended
+
+    assert (first.accepted, first.excluded, first.dropped) == (["ann"], [("eve", "norm")], ["bob"])
+    assert (second.outcome, second.version, second.accuracy) == ("abandoned", 1, None)
+    assert (third.outcome, third.version) == ("committed", 2)
+
+
+def test_clients_speak_for_a_server_without_data(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.play(dict.fromkeys(CLIENTS, ""))
+    run.measure(1, ann=evaluation(10, 0), bob=evaluation(30, 30, of=30))
+    run.store.close()
+
+    (only,) = run_summary(tmp_path).rounds
+
+    assert only.accuracy == 70 / 80
+    assert only.class_accuracy == [1.0, 0.75]
+
+
+def test_an_open_round_is_no_round_yet_and_lost_figures_do_not_hurt(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.play({"ann": "", "bob": "late", "eve": ""}, summary=False)  # killed between commit and summary
+    run.open()
+    run.store.close()
+
+    (only,) = run_summary(tmp_path).rounds
+
+    assert (only.accepted, only.dropped, only.upload_bytes) == (["ann", "eve"], ["bob"], 0)
+    assert only.accuracy is None
+
+
+def test_reading_changes_nothing(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.play(dict.fromkeys(CLIENTS, ""))
+    run.store.close()
+
+    def look() -> dict[Path, bytes]:
+        return {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+
+    before = look()
+    run_summary(tmp_path)
+
+    assert look() == before
+
+
+def test_no_run_is_said_plainly_and_nothing_is_made(tmp_path: Path) -> None:
+    (tmp_path / "fed.toml").write_text(FED)
+
+    with pytest.raises(ConfigError, match="no run was started"):
+        run_summary(tmp_path)
+
+    assert [p.name for p in tmp_path.iterdir()] == ["fed.toml"]
+
+
+def test_pooling_adds_sums_and_takes_clients_that_know_fewer_classes() -> None:
+    both = pooled([evaluation(5, 5, 5), evaluation(10), Evaluation(bytes(32), 0, 0.0)])
+
+    assert both is not None
+    assert (both.num_examples, both.class_count, both.class_correct) == (40, (20, 10, 10), (15, 5, 5))
+    assert pooled([Evaluation(bytes(32), 0, 0.0)]) is None
