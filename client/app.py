@@ -131,6 +131,7 @@ class Agent:
         self._job: asyncio.Task[None] | None = None
         self._job_key: tuple[int, bytes] | None = None
         self._job_round = 0
+        self._back = asyncio.Event()
         self._phase = Heartbeat()
         self._welcomed = False
 
@@ -280,6 +281,7 @@ class Agent:
             metrics=self.metrics,
             settings=lambda job: effective_trainer(job, self._setup.config, app_settings=self._description.settings),
             on_phase=self.enter,
+            back=self._back,
         )
         log.info("connected to %s, run %s", connection.address, welcome.run)
 
@@ -287,7 +289,8 @@ class Agent:
         key = (int(job.train), job.header.digest)
         if self._job is not None and not self._job.done():
             if self._job_key == key:
-                return  # the same job again, after a reconnect: it is under way
+                self._back.set()  # the same job again, after a reconnect: it is under way
+                return
             self._job.cancel()
         self._job_key, self._job_round = key, job_number(job)
         self._job = asyncio.create_task(self._work(me, job))

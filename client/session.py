@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -68,6 +69,7 @@ class Membership:
         server_key: Ed25519 key from the server's CA-signed roster entry.
         connection: the channel; replaced when it breaks.
         on_phase: told (phase, progress) for the heartbeat and the metrics.
+        back: set when the server, after a reconnect, sends the job again that is under way.
     """
 
     papers: Enrolled
@@ -81,6 +83,7 @@ class Membership:
     metrics: ClientMetrics
     settings: Callable[[Mapping[str, object]], dict[str, object]]
     on_phase: Callable[[str, float], None]
+    back: asyncio.Event
 
 
 async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport:
@@ -112,7 +115,7 @@ async def fetch_model(me: Membership, header: RoundHeader) -> Path:
     if path.exists():
         return path
     me.on_phase("downloading", 0.0)
-    async for _ in tries():
+    async for _ in tries(me.back):
         try:
             hashed = await download(me, header, partial)
         except Unreachable as error:
@@ -212,7 +215,7 @@ async def upload(me: Membership, update: SavedUpdate) -> Receipt:
     def moved(count: int) -> None:
         me.metrics.transfer("up", count, "identity")
 
-    async for attempt in tries():
+    async for attempt in tries(me.back):
         try:
             at = 0
             if attempt or update.recovered:
@@ -242,15 +245,17 @@ def check_receipt(me: Membership, update: SavedUpdate, receipt: Receipt) -> Rece
     return receipt
 
 
-async def tries() -> AsyncIterator[int]:
-    """0, 1, 2, ... with a jittered wait before each but the first."""
+async def tries(back: asyncio.Event) -> AsyncIterator[int]:
+    """0, 1, 2, ... with a jittered wait before each but the first; `back` ends a wait: the server is there again."""
     yield 0
     for attempt, wait in enumerate(waits(np.random.default_rng(), ceiling_s=10.0), start=1):
-        await asyncio.sleep(wait)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(back.wait(), wait)
+        back.clear()
         yield attempt
 
 
-def _replay(path: Path, offset: int, take: Callable[[memoryview], None]) -> None:
+def _replay(path: Path, offset: int, take: Callable[[memoryview], object]) -> None:
     with path.open("rb") as file:
         file.seek(offset)
         while piece := file.read(1 << 20):
