@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from roughfed import logs
 from roughfed.crypto import join_line
 from roughfed.deploy.bench.synthetic import SyntheticOrigin, SyntheticTrainer
-from roughfed.errors import RoughfedError
+from roughfed.errors import ConfigError, RoughfedError
 
 if TYPE_CHECKING:
     from roughfed.server.app import Ports
@@ -46,6 +46,8 @@ def main() -> int:
             end = agent.run_blocking(args.dir, agent.load(args.dir, {}), trainer, line=line)
     except RoughfedError as error:
         print(f"error: {error.reason}: {error}", file=sys.stderr)
+        if isinstance(error, ConfigError) and error.cure:
+            print(f"cure: {error.cure}", file=sys.stderr)
         return error.exit_code
     print(end, flush=True)
     return 0
