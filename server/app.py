@@ -238,7 +238,7 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     boundary = Boundary(certificates.federation_of(papers.ca_certificate), fed.admit, fed.metrics)
     server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(boundary,))
     server.add_generic_rpc_handlers((service.handlers(),))
-    vitality = health_service.aio.HealthServicer()
+    vitality = health_service.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
     health_pb2_grpc.add_HealthServicer_to_server(vitality, server)
     await vitality.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
     fed.on_drain = vitality.enter_graceful_shutdown

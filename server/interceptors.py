@@ -102,7 +102,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         subject = subject_of(auth.get("peer_uri", []) or auth.get("x509_subject_alternative_name", []))
         if subject.federation != self._federation or subject.role != "client":
             raise IdentityError(f"{subject.uri} is not a client of {self._federation}", reason="foreign")
-        await self._admit(subject.name, auth["x509_pem_cert"][0])
+        await self._admit(subject.name, next(iter(auth["x509_pem_cert"])))
         return subject.name
 
     def _note(self, method: str, error: RoughfedError) -> None:

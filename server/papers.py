@@ -76,12 +76,14 @@ class Rotation:
     def __init__(self, papers: Papers, obtain: Obtain, *, client_auth: bool) -> None:
         """Start with `papers`; `obtain` gives the next ones."""
         self.papers, self._obtain, self._client_auth = papers, obtain, client_auth
-        self._shown: Papers = papers
+        self._shown = papers
 
     def credentials(self) -> grpc.ServerCredentials:
         """For `add_secure_port`; asks for the newest papers at every handshake."""
         return grpc.dynamic_ssl_server_credentials(
-            self._configuration(self.papers), self._fetch, require_client_authentication=self._client_auth
+            self._configuration(self.papers),
+            self._fetch,  # pyright: ignore[reportArgumentType]
+            require_client_authentication=self._client_auth,
         )
 
     async def keep_fresh(self, *others: Rotation, on_new: Callable[[Papers], None]) -> None:
@@ -102,7 +104,7 @@ class Rotation:
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
         if (papers := self.papers) is self._shown:
-            return None  # gRPC keeps what it has
+            return None  # gRPC keeps what it has (its stubs do not say that it may)
         self._shown = papers
         return self._configuration(papers)
 

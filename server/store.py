@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from roughfed.errors import Conflict
 from roughfed.journal import Journal
@@ -272,8 +273,6 @@ def _evaluation_row(e: Evaluation) -> list[object]:
     return [e.model_digest.hex(), e.num_examples, e.loss_sum, e.class_count, e.class_correct, e.absolute_error_sum]
 
 
-def _evaluation(row: list[object]) -> Evaluation:
+def _evaluation(row: list[Any]) -> Evaluation:
     digest, num_examples, loss_sum, count, correct, error_sum = row
-    return Evaluation(
-        bytes.fromhex(str(digest)), int(num_examples), float(loss_sum), tuple(count), tuple(correct), float(error_sum)
-    )  # pyright: ignore[reportArgumentType]
+    return Evaluation(bytes.fromhex(digest), num_examples, loss_sum, tuple(count), tuple(correct), error_sum)

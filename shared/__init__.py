@@ -4,7 +4,10 @@
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from roughfed.client.api import Client
 
 if __name__ == "shared":
     raise ImportError("import roughfed, not shared: the folder is installed as the package roughfed")

@@ -37,7 +37,7 @@ _KINDS: dict[Kind, ten.TensorSpec.Kind] = {
     "buffer": ten.TensorSpec.KIND_BUFFER,
     "variance": ten.TensorSpec.KIND_VARIANCE,
 }
-_KIND_NAMES = {number: name for name, number in _KINDS.items()}
+_KIND_NAMES: dict[int, Kind] = {number: name for name, number in _KINDS.items()}
 
 
 def encode_client_message(value: ClientMessage) -> bytes:
