@@ -1,0 +1,152 @@
+"""A whole federation of bench processes in one directory: CA, server, enrolled clients, all on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from roughfed.deploy import aggregator
+from roughfed.errors import RoughfedError
+from roughfed.server.app import Ports
+from roughfed.server.authority import Authority
+
+FEDERATION = "bench"
+HOST = "127.0.0.1"
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+
+FED_TOML = """\
+[federation]
+name = "{name}"
+[server]
+host = "{host}"
+port = 0
+enrol_port = 0
+http = false
+[round]
+rounds = {rounds}
+min_clients = {clients}
+quorum = 1.0
+deadline = 600
+evaluate_every = 0
+[model]
+name = "mlp"
+[data]
+name = "digits"
+[privacy]
+server_sees = "{server_sees}"
+"""
+
+CLIENT_TOML = "[http]\nenabled = false\n[policy]\nmax_model_bytes = {model_bytes}\n"
+
+
+@dataclass
+class Bench:
+    """The directory and the running processes."""
+
+    folder: Path
+    params: int
+    server: subprocess.Popen[str] | None = None
+    ports: Ports | None = None
+    clients: dict[str, subprocess.Popen[str]] = field(default_factory=dict[str, "subprocess.Popen[str]"])
+
+    @property
+    def server_folder(self) -> Path:
+        """Where fed.toml is."""
+        return self.folder / "server"
+
+
+def prepare(folder: Path, *, params: int, clients: int, rounds: int, server_sees: str = "updates") -> Bench:
+    """Write fed.toml and the CA of a new federation.
+
+    Raises:
+        ConfigError: the settings are refused (a mode that is not built).
+    """
+    bench = Bench(folder, params)
+    bench.server_folder.mkdir(parents=True)
+    text = FED_TOML.format(name=FEDERATION, host=HOST, rounds=rounds, clients=clients, server_sees=server_sees)
+    (bench.server_folder / "fed.toml").write_text(text)
+    aggregator.load(bench.server_folder, {})
+    Authority.create(aggregator.Place(bench.server_folder).ca, FEDERATION, now=datetime.now(UTC))
+    return bench
+
+
+@contextmanager
+def running(bench: Bench) -> Iterator[Ports]:
+    """The server; at the end every process that still runs is killed.
+
+    Raises:
+        RoughfedError: it did not start.
+    """
+    with ExitStack() as stack:
+        stack.callback(_end, bench)
+        bench.server = _start(bench, "server", bench.server_folder)
+        line = bench.server.stdout.readline() if bench.server.stdout is not None else ""
+        word, _, ports = line.partition(" ")
+        if word != "listening":
+            raise RoughfedError(f"the bench's server did not start: {_last_words(bench.server_folder)}")
+        bench.ports = Ports(**json.loads(ports))
+        yield bench.ports
+
+
+def add_client(bench: Bench, name: str) -> subprocess.Popen[str]:
+    """Enrol and start one agent."""
+    assert bench.ports is not None  # `running` was entered  # noqa: S101
+    folder = bench.folder / name
+    folder.mkdir()
+    (folder / "client.toml").write_text(CLIENT_TOML.format(model_bytes=4 * bench.params))
+    line = aggregator.invite(bench.server_folder, name, host=HOST, port=bench.ports.enrolment)
+    bench.clients[name] = process = _start(bench, "client", folder, {"ROUGHFED_JOIN": line.reveal()})
+    return process
+
+
+def wait_for_end(bench: Bench, *, timeout_s: float) -> None:
+    """Wait until the run is over and every process has left by itself.
+
+    Raises:
+        RoughfedError: one of them failed, or it took too long.
+    """
+    processes = {"server": bench.server, **bench.clients}
+    for name, process in processes.items():
+        if process is None:
+            continue
+        try:
+            code = process.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise RoughfedError(f"the bench's {name} did not end within {timeout_s:.0f} s") from None
+        if code:
+            raise RoughfedError(f"the bench's {name} ended with {code}: {_last_words(bench.folder / name)}")
+
+
+def _start(bench: Bench, role: str, folder: Path, extra: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "roughfed.deploy.bench.process", role, "--dir", str(folder)]
+    with (folder / "log").open("w") as log:
+        return subprocess.Popen(
+            [*command, "--params", str(bench.params)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=os.environ | ENVIRONMENT | (extra or {}),
+        )
+
+
+def _end(bench: Bench) -> None:
+    for process in (bench.server, *bench.clients.values()):
+        if process is None:
+            continue
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _last_words(folder: Path) -> str:
+    with suppress(OSError, IndexError):
+        return (folder / "log").read_text().splitlines()[-1]
+    return "it said nothing"

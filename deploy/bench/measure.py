@@ -1,0 +1,140 @@
+"""What processes cost, read from /proc: processor time and memory, sampled by one thread of the bench.
+
+Memory is counted as RssAnon + RssShmem: what the process holds itself. Pages of files that it reads, writes or maps
+belong to the page cache and can be dropped at any time; VmHWM, which counts them too, is reported beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+INTERVAL_S = 0.05
+MIB = 1 << 20
+
+
+@dataclass
+class Track:
+    """One process over time.
+
+    Attributes:
+        times: Unix seconds of each sample.
+        cpu: user + system seconds since its start, at each sample.
+        peak_own: highest RssAnon + RssShmem seen, bytes.
+        peak_resident: VmHWM at the last sample, bytes.
+    """
+
+    times: list[float] = field(default_factory=list[float])
+    cpu: list[float] = field(default_factory=list[float])
+    peak_own: int = 0
+    peak_resident: int = 0
+
+    def cpu_at(self, moment: float) -> float:
+        """Seconds spent until `moment` (Unix), interpolated between two samples."""
+        if not self.times:
+            return 0.0
+        after = bisect_left(self.times, moment)
+        if after == 0 or after == len(self.times):
+            return self.cpu[min(after, len(self.times) - 1)]
+        begin, end = self.times[after - 1], self.times[after]
+        share = (moment - begin) / (end - begin)
+        return self.cpu[after - 1] + share * (self.cpu[after] - self.cpu[after - 1])
+
+    def cpu_between(self, begin: float, end: float) -> float:
+        """Seconds spent between two moments (Unix)."""
+        return self.cpu_at(end) - self.cpu_at(begin)
+
+
+class Sampler:
+    """Samples processes until it is left: `with Sampler() as sampler: sampler.watch(process.pid)`."""
+
+    def __init__(self) -> None:
+        """Nothing is watched yet."""
+        self.tracks: dict[int, Track] = {}
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
+
+    def __enter__(self) -> Sampler:
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End; the tracks stay."""
+        self._done.set()
+        self._thread.join()
+
+    def watch(self, pid: int) -> Track:
+        """Sample a process from now on."""
+        self.tracks[pid] = track = Track()
+        return track
+
+    def _run(self) -> None:
+        while not self._done.wait(INTERVAL_S):
+            for pid, track in list(self.tracks.items()):
+                sample(pid, track)
+
+
+def sample(pid: int, track: Track) -> None:
+    """Add one sample; nothing is added once the process is gone."""
+    try:
+        spent = cpu_seconds(pid)
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    figures = status_bytes(status)
+    if "RssAnon" not in figures:  # it has ended and only waits for its parent
+        return
+    track.times.append(time.time())
+    track.cpu.append(spent)
+    track.peak_own = max(track.peak_own, figures["RssAnon"] + figures["RssShmem"])
+    track.peak_resident = figures["VmHWM"]
+
+
+def cpu_seconds(pid: int) -> float:
+    """User + system seconds of a process since its start; the kernel counts in hundredths."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # its name may hold spaces
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def status_bytes(text: str) -> dict[str, int]:
+    """The entries of /proc/PID/status that are given in kB, as bytes."""
+    pairs = (line.split(":", 1) for line in text.splitlines() if line.endswith(" kB"))
+    return {name: 1024 * int(value.split()[0]) for name, value in pairs}
+
+
+def own_bytes(pid: int) -> int:
+    """RssAnon + RssShmem of a process now."""
+    figures = status_bytes(Path(f"/proc/{pid}/status").read_text())
+    return figures["RssAnon"] + figures["RssShmem"]
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that `share` of the values do not exceed (nearest rank); 0.0 of none."""
+    if not values:
+        return 0.0
+    rank = max(1, -int(-share * len(values) // 1))
+    return sorted(values)[rank - 1]
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on; no names of hosts or people."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = (line.partition(":") for line in info.read_text().splitlines())
+        model = next((value.strip() for key, _, value in lines if key.strip() == "model name"), model)
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30), 1),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load_1min": round(os.getloadavg()[0], 2),
+    }
