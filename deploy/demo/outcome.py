@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from statistics import median
 
-from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from roughfed.deploy.demo.options import DemoOptions
 from roughfed.deploy.demo.place import DemoPlace
@@ -82,8 +80,8 @@ def write_report(run: RunSummary, place: DemoPlace) -> None:
     place.report.write_text(render(run), encoding="utf-8")
 
 
-def final_table(result: DemoResult, options: DemoOptions) -> RenderableType:
-    """What to read at the end, and what to try next."""
+def final_table(result: DemoResult) -> Table:
+    """What to read at the end."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", justify="right", no_wrap=True)
     table.add_column(style="bold", no_wrap=True)
@@ -96,15 +94,15 @@ def final_table(result: DemoResult, options: DemoOptions) -> RenderableType:
     table.add_row("a round", seconds(result.seconds_per_round), f"median of {result.rounds}")
     table.add_row("in all", seconds(result.seconds_total), "starting every process included")
     table.add_row("model", result.model_digest[:16], "the same seed gives the same model")
-    report = Text.assemble(("report: ", "dim"), (result.report, "bold"), no_wrap=True, overflow="ignore")
-    return Group(Text(), table, Text(), report, *(Text(line, style="dim") for line in hints(options)))
+    return table
 
 
-def hints(options: DemoOptions) -> list[str]:
-    """What to try next."""
+def last_words(result: DemoResult, options: DemoOptions) -> list[str]:
+    """Where the report is, and what to try next."""
     more = "roughfed demo --data fashion-mnist" if options.data == "digits" else "roughfed demo --data digits"
     alpha, skew = ("100", "even") if options.alpha < 0.3 else ("0.1", "very uneven")
     return [
+        f"report: {result.report}",
         f"next:   roughfed demo --alpha {alpha}   ({skew} shares)",
         f"        {more}",
         "yours:  roughfed init, then server, invite and join",

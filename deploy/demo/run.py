@@ -17,7 +17,7 @@ from roughfed.data.federate import Options, holdings
 from roughfed.deploy import aggregator
 from roughfed.deploy.cli.processes import SHARED_HOST
 from roughfed.deploy.demo.options import DemoOptions, preset_of, settings_files
-from roughfed.deploy.demo.outcome import DemoResult, final_table, result_of, write_report
+from roughfed.deploy.demo.outcome import DemoResult, final_table, last_words, result_of, write_report
 from roughfed.deploy.demo.place import DemoPlace, furnish, make_place
 from roughfed.deploy.demo.processes import Process, ProcessDied, Processes
 from roughfed.deploy.demo.scene import Scene
@@ -76,7 +76,9 @@ def run_demo(options: DemoOptions) -> DemoResult:
     )
     write_report(run, place)
     result = result_of(run, place)
-    console.print(final_table(result, options))
+    console.print("\n", final_table(result))
+    for line in last_words(result, options):
+        console.print(line, markup=False, soft_wrap=True)  # a path stays whole, for copying
     return result
 
 

@@ -1,0 +1,153 @@
+"""`roughfed demo` as a user starts it: real processes, real data, a report, and nothing left behind."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roughfed.report.summary import RunSummary
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+DEMO = (sys.executable, "-m", "roughfed.deploy.cli", "demo", "--json")
+SMALL = ("--clients", "3", "--rounds", "2", "--seed", "3")
+
+
+def demo(out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*DEMO, "--out", str(out), *flags], capture_output=True, text=True, check=False)
+
+
+def processes_of(out: Path) -> list[str]:
+    """Command lines that name the demo's folder, from /proc."""
+    found: list[str] = []
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = each.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # it ended meanwhile
+        found += [line] if str(out) in line else []
+    return found
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+    """One small demo: its folder, its JSON, what it told people."""
+    out = tmp_path_factory.mktemp("demo") / "d"
+    done = demo(out, *SMALL)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    return out, json.loads(line), done.stderr
+
+
+def test_the_json_has_every_figure(small: tuple[Path, dict[str, Any], str]) -> None:
+    out, told, _ = small
+
+    assert (told["rounds"], told["clients"], told["server_sees"]) == (2, 3, "updates")
+    assert told["float32_bytes"] == 4 * 55_210
+    assert told["accuracy"] > 0.6
+    assert told["balanced_accuracy"] > 0.6
+    assert sorted(told["client_accuracy"]) == ["client-1", "client-2", "client-3"]
+    for direction in ("upload", "download"):
+        assert 1.0 <= told[f"{direction}_bytes_per_client_round"] / told["float32_bytes"] <= 1.03
+    assert 0 < told["seconds_per_round"] < told["seconds_total"]
+    assert len(bytes.fromhex(told["model_digest"])) == 32
+    assert told["report"] == str(out / "report.html")
+    assert (out / "server" / "state" / "models" / f"{told['model_digest']}.safetensors").is_file()
+
+
+def test_people_see_each_round_and_the_report(small: tuple[Path, dict[str, Any], str]) -> None:
+    out, told, words = small
+    page = (out / "report.html").read_text()
+    summary = RunSummary.from_json((out / "report.json").read_bytes())
+
+    assert "round 1 of 2: committed" in words
+    assert "round 2 of 2: committed" in words
+    assert str(out / "report.html") in words
+    assert told["model_digest"] in page
+    assert summary.scenario == "clean"
+    assert [sum(row) > 0 for row in summary.holdings or []] == [True] * 3
+    assert all(r.class_accuracy for r in summary.rounds)
+
+
+def test_nothing_is_left_behind(small: tuple[Path, dict[str, Any], str]) -> None:
+    out, _, _ = small
+
+    assert processes_of(out) == []
+    for log in (out / "logs").iterdir():
+        assert "Traceback" not in log.read_text()
+
+
+def test_the_same_seed_gives_the_same_model(small: tuple[Path, dict[str, Any], str], tmp_path: Path) -> None:
+    _, told, _ = small
+    again = demo(tmp_path / "d", *SMALL)
+
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["model_digest"] == told["model_digest"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_everything(tmp_path: Path, number: int) -> None:
+    out = tmp_path / "d"
+    with subprocess.Popen([*DEMO, "--out", str(out), *SMALL], stderr=subprocess.PIPE, text=True) as running:
+        wait_for("starting 3 clients", running)
+        running.send_signal(number)
+        assert running.wait(60) == 130
+
+    assert processes_of(out) == []
+
+
+def test_a_dead_client_is_named(tmp_path: Path) -> None:
+    out = tmp_path / "d"
+    flags = ("--clients", "2", "--rounds", "10000")
+    with subprocess.Popen([*DEMO, "--out", str(out), *flags], stderr=subprocess.PIPE, text=True) as running:
+        wait_for("round 1 of 10000", running)
+        subprocess.run(["/bin/kill", "-9", str(pid_of("join", out / "client-2"))], check=True)
+        _, words = running.communicate(timeout=60)
+
+    assert running.returncode == 1
+    assert "client-2 was killed by SIGKILL" in words
+    assert processes_of(out) == []
+
+
+@pytest.mark.parametrize("flags", [("--scenario", "noisy"), ("--server-sees", "sums")])
+def test_what_is_not_built_is_refused_before_anything_starts(tmp_path: Path, flags: Sequence[str]) -> None:
+    done = demo(tmp_path / "d", *flags)
+
+    assert done.returncode == 2
+    assert "not built yet" in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["error"]["reason"] == "not-built-yet"
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_the_defaults_learn_digits(tmp_path: Path, seed: int) -> None:
+    done = demo(tmp_path / "d", "--seed", str(seed))
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["accuracy"] >= 0.93
+
+
+def wait_for(words: str, running: subprocess.Popen[str]) -> None:
+    """Read what the demo tells people until a line has the words."""
+    assert running.stderr is not None
+    read: list[str] = []
+    for line in running.stderr:
+        read.append(line)
+        if words in line:
+            return
+    pytest.fail("".join(read))
+
+
+def pid_of(*words: object) -> int:
+    """The process whose command line has all the words as arguments."""
+    wanted = {str(word).encode() for word in words}
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        if wanted <= set(each.read_bytes().split(b"\0")):
+            return int(each.parent.name)
+    pytest.fail(f"no process with {words}")

@@ -1,0 +1,261 @@
+"""The demo refuses before it starts, draws what it is told, and leaves no process behind."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from roughfed.deploy.demo import DemoOptions, DemoResult, run_demo
+from roughfed.deploy.demo import run as demo_run
+from roughfed.deploy.demo.options import settings_files
+from roughfed.deploy.demo.outcome import final_table, last_words
+from roughfed.deploy.demo.place import make_place
+from roughfed.deploy.demo.processes import ProcessDied, Processes, tail
+from roughfed.deploy.demo.scene import Scene, draw, sparkline
+from roughfed.deploy.demo.screen import LiveScreen, PlainScreen, screen_for
+from roughfed.errors import ConfigError, NotBuiltYet
+from roughfed.report.summary import RoundSummary
+
+NAMES = ["client-1", "client-2"]
+
+
+def a_round(number: int, accuracy: float | None, **changes: Any) -> RoundSummary:
+    whole: Mapping[str, Any] = {"participants": NAMES, "accepted": NAMES, "upload_bytes": 1024, "download_bytes": 2048}
+    return RoundSummary(number, number, seconds=0.5, accuracy=accuracy, **(whole | changes))
+
+
+def a_scene(**changes: Any) -> Scene:
+    return Scene("two clients", "/tmp/here", dict.fromkeys(NAMES, 7), 3, began=0.0, **changes)
+
+
+def a_status(phase: str, *states: str, round_number: int = 1) -> dict[str, Any]:
+    clients = [{"name": n, "connected": True, "state": s, "progress": 0.5} for n, s in zip(NAMES, states, strict=False)]
+    moved = {"upload_bytes": 100 << 10, "download_bytes": 200 << 10}
+    return {"phase": phase, "round": round_number, "min_clients": 2, "clients": clients, **moved}
+
+
+def picture(scene: Scene) -> str:
+    console = Console(file=StringIO(), width=100)
+    console.print(draw(scene, 5.0))
+    return console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"scenario": "noisy"}, NotBuiltYet, "not built yet"),
+        ({"scenario": "rough"}, NotBuiltYet, "not built yet"),
+        ({"server_sees": "sketches"}, NotBuiltYet, "not built yet"),
+        ({"scenario": "cleen"}, ConfigError, "scenario"),
+        ({"data": "mnist"}, ConfigError, "mnist"),
+        ({"clients": 1}, ConfigError, "1 clients"),
+        ({"clients": 201}, ConfigError, "201 clients"),
+        ({"rounds": -1}, ConfigError, "rounds"),
+        ({"alpha": 0.0}, ConfigError, "alpha"),
+        ({"seed": -1}, ConfigError, "seed"),
+        ({"data_dir": Path("/nowhere")}, ConfigError, "digits"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_made(
+    tmp_path: Path, changes: dict[str, Any], error: type[ConfigError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        run_demo(DemoOptions(out=tmp_path / "out", **changes))
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+
+    with pytest.raises(ConfigError, match="not empty"):
+        make_place(tmp_path)
+    with pytest.raises(ConfigError, match="this is a file"):
+        make_place(tmp_path / "thesis.tex")
+
+
+def test_clients_are_named_in_the_order_of_their_shares() -> None:
+    _, clients = settings_files(DemoOptions(clients=12))
+
+    assert list(clients) == sorted(clients)
+    assert "\nindex = 11\n" in clients["client-12"]
+
+
+def test_every_stage_can_be_drawn() -> None:
+    assert "loading torch" in picture(a_scene(stage="loading torch"))
+    waiting = picture(a_scene(stage="loading torch", status=a_status("waiting", "idle")))
+    assert "1 of 2 clients are here" in waiting
+    assert "starting" in waiting
+    training = picture(a_scene(status=a_status("report", "training", "received")))
+    assert "train and upload" in training
+    assert "received" in training
+    assert "↑ 100 KiB   ↓ 200 KiB" in training
+    second = a_scene(status=a_status("report", "training", "gone", round_number=2), rounds=[a_round(1, 0.5)])
+    assert "↑ 101 KiB   ↓ 202 KiB" in picture(second)
+    final = [a_round(1, 0.5), a_round(2, 0.75, balanced_accuracy=0.7, client_accuracy={"client-1": 0.9})]
+    over = picture(a_scene(stage="the run is over", over=True, status=a_status("waiting"), rounds=final))
+    assert "▁█  75 %  balanced 70 %" in over
+    assert "90 %" in over
+    assert "not measured" in over
+
+
+def test_a_sparkline_goes_from_the_least_to_the_greatest() -> None:
+    assert sparkline([]) == ""
+    assert sparkline([0.5]) == "▁"
+    assert sparkline([0.0, 0.5, 1.0]) == "▁▅█"
+
+
+def test_without_a_terminal_each_round_is_one_line_once_it_is_evaluated() -> None:
+    console = Console(file=StringIO(), width=40)
+    scene = a_scene(stage="starting")
+    screen = screen_for(scene, console)
+    assert isinstance(screen, PlainScreen)
+
+    def told() -> list[str]:
+        screen.changed()
+        return console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]
+
+    assert len(told()) == len(told()) == 1
+    scene.rounds = [a_round(1, None)]
+    assert len(told()) == 1
+    scene.rounds = [a_round(1, 0.5)]
+    assert told()[1:] == ["round 1 of 3: committed, accuracy 50 %, 2 of 2 clients, up 1 KiB, down 2 KiB, 500 ms"]
+    scene.rounds = [a_round(1, 0.5), a_round(2, None, outcome="abandoned")]
+    assert told()[2].startswith("round 2 of 3: abandoned, not evaluated")
+    scene.rounds = [*scene.rounds, a_round(3, None)]
+    scene.over = True
+    assert told()[3].startswith("round 3 of 3: committed, not evaluated")
+
+
+def test_a_terminal_gets_the_live_picture() -> None:
+    console = Console(file=StringIO(), width=100, force_terminal=True)
+    scene = a_scene(stage="starting")
+    screen = screen_for(scene, console)
+    assert isinstance(screen, LiveScreen)
+
+    with screen.running():
+        scene.stage = "well under way"
+        screen.changed()
+
+    assert "well under way" in console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def a_result(**changes: Any) -> DemoResult:
+    values: dict[str, Any] = {
+        "rounds": 2,
+        "clients": 2,
+        "server_sees": "updates",
+        "accuracy": 0.95,
+        "balanced_accuracy": None,
+        "client_accuracy": {"ann": 0.5, "bob": 0.75},
+        "upload_bytes_per_client_round": 2048.0,
+        "download_bytes_per_client_round": 1024.0,
+        "float32_bytes": 2048,
+        "seconds_total": 9.0,
+        "seconds_per_round": 0.25,
+        "model_digest": "ab" * 32,
+        "report": "/tmp/here/report.html",
+    }
+    return DemoResult(**values | changes)
+
+
+def test_the_final_table_speaks_of_spread_and_bytes() -> None:
+    console = Console(file=StringIO(), width=90)
+    console.print(final_table(a_result()))
+    text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+
+    assert "50 % to 75 %" in text
+    assert "lowest: ann" in text
+    assert "not measured" in text
+    assert "0.5 x the model as float32" in text
+
+
+def test_the_last_words_never_name_what_was_just_run() -> None:
+    for options in (DemoOptions(), DemoOptions(data="fashion-mnist", alpha=0.1)):
+        words = "\n".join(last_words(a_result(), options))
+        assert a_result().report in words
+        assert f"--data {options.data}" not in words
+        assert f"--alpha {options.alpha} " not in words
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+SLEEPER = python("import signal; signal.pause()")
+DEAF = python("import signal; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); signal.pause()")
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_death_is_named_with_its_last_words_and_the_others_are_ended(tmp_path: Path) -> None:
+    pids: list[int] = []
+
+    async def play() -> None:
+        async with Processes() as processes:
+            pids.append((await processes.start("idler", SLEEPER, log=tmp_path / "a", env={})).pid)
+            crash = python("import sys; print('the disk is full', file=sys.stderr); sys.exit(4)")
+            await processes.start("crasher", crash, log=tmp_path / "b", env={})
+            await processes.all_ended(lambda: True)
+
+    with pytest.raises(ProcessDied, match=r"(?s)crasher ended with status 4.*the disk is full") as caught:
+        asyncio.run(play())
+
+    assert (caught.value.name, caught.value.code, caught.value.exit_code) == ("crasher", 4, 1)
+    assert not is_running(pids[0])
+
+
+def test_an_end_without_an_error_is_a_death_while_the_run_goes_on(tmp_path: Path) -> None:
+    async def play(over: bool) -> None:
+        async with Processes() as processes:
+            await processes.start("leaver", python("pass"), log=tmp_path / "log", env={})
+            await processes.all_ended(lambda: over)
+
+    asyncio.run(play(over=True))
+    with pytest.raises(ProcessDied, match=r"leaver ended with status 0(?s:.*)empty"):
+        asyncio.run(play(over=False))
+
+
+def test_who_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roughfed.deploy.demo.processes.END_S", 0.1)
+
+    async def play() -> tuple[int, int]:
+        async with Processes() as processes:
+            heard = asyncio.Event()
+            deaf = await processes.start("deaf", DEAF, log=tmp_path / "log", env={}, on_output=heard.set)
+            await heard.wait()
+        return deaf.pid, deaf.ending.result()
+
+    pid, code = asyncio.run(play())
+
+    assert code == -9
+    assert not is_running(pid)
+    assert (tmp_path / "log").read_text() == "deaf\n"
+
+
+def test_only_the_end_of_a_log_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("".join(f"line {n}\n" for n in range(10_000)))
+
+    assert tail(tmp_path / "log").splitlines() == [f"  line {n}" for n in range(9985, 10_000)]
+    assert "cannot be read" in tail(tmp_path / "none")
+
+
+def test_a_server_that_does_not_come_up_ends_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_run, "ROUGHFED", tuple(python("raise SystemExit('no port is free')")))
+
+    with pytest.raises(ProcessDied, match=r"(?s)server ended with status 1.*no port is free"):
+        run_demo(DemoOptions(clients=2, out=tmp_path / "out", json=True))
+
+    assert not (tmp_path / "out" / "report.html").exists()
