@@ -1,0 +1,242 @@
+"""Uploads when things go wrong around them: a second connection, a disk that refuses, a caller that hangs up."""
+
+import asyncio
+import errno
+import os
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roughfed.crypto.identity import IdentityKey
+from roughfed.digest import content_digest
+from roughfed.errors import RoughfedError, StaleRound, StorageError
+from roughfed.server import intake as intake_module
+from roughfed.server.intake import Intake, OpenRound
+from roughfed.server.store import ReceivedUpdate, Store
+from roughfed.types import Receipt, Signed, UpdateStatement
+from roughfed.wire.updates import UPDATE_DOMAIN, encode_statement
+
+SIZE, RUN = 1000, "run-1"
+SERVER, ALPHA = (IdentityKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))
+DATA = np.arange(SIZE, dtype="<f4").tobytes()
+OPEN = OpenRound(RUN, 3, bytes(32), len(DATA), {"alpha": ALPHA.public_key})
+
+
+class Heard:
+    """Who would wake the round engine."""
+
+    def __init__(self) -> None:
+        self.updates: list[str] = []
+
+    def received(self, update: ReceivedUpdate) -> None:
+        self.updates.append(update.receipt.client)
+
+    def refused(self, client: str, error: RoughfedError) -> None:
+        raise AssertionError(f"{client} must not be refused: {error}")
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[tuple[Intake, Heard, Store]]:
+    store, heard = Store(folder), Heard()
+    with ThreadPoolExecutor(2) as executor:
+        intake = Intake(store, SERVER, executor, heard)
+        intake.open_round(OPEN)
+        yield intake, heard, store
+        store.close()
+
+
+def signed() -> Signed:
+    body = encode_statement(UpdateStatement(RUN, 3, "alpha", bytes(32), content_digest(DATA), len(DATA), 10))
+    return Signed(body, ALPHA.sign(UPDATE_DOMAIN, body), "")
+
+
+async def begin(intake: Intake) -> intake_module.Upload:
+    upload = await intake.begin("alpha", signed())
+    assert not isinstance(upload, Receipt)
+    return upload
+
+
+async def send(intake: Intake, piece: int = 400) -> Receipt:
+    upload = await begin(intake)
+    for at in range(upload.position, len(DATA), piece):
+        await intake.write("alpha", upload, offset=at, data=memoryview(DATA)[at : at + piece])
+    return await intake.finish("alpha", upload)
+
+
+def spooled(intake: Intake) -> bytes:
+    return intake.spool_path(RUN, 3, "alpha").read_bytes()
+
+
+async def gathered(work: Awaitable[Receipt]) -> Receipt | BaseException:
+    return (await asyncio.gather(work, return_exceptions=True))[0]
+
+
+@asynccontextmanager
+async def slow_disk(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """pwrite waits until it is let go; yields a function that returns when somebody is inside it."""
+    inside, go, write = threading.Event(), threading.Event(), os.pwrite
+
+    def pwrite(fd: int, data: memoryview, offset: int) -> int:
+        if not go.is_set():
+            inside.set()
+            go.wait(10)
+        return write(fd, data, offset)
+
+    async def entered() -> None:
+        await asyncio.to_thread(inside.wait, 10)
+        asyncio.get_running_loop().call_later(0.05, go.set)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(intake_module.os, "pwrite", pwrite)
+        yield entered
+
+
+def test_a_newer_connection_takes_over_and_the_older_one_writes_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(intake: Intake) -> None:
+        old = await begin(intake)
+        async with slow_disk(monkeypatch) as entered:
+            stuck = asyncio.create_task(intake.write("alpha", old, offset=0, data=memoryview(DATA)[:400]))
+            await entered()
+            new = await begin(intake)  # waits for what is being written, and finds it
+        await stuck
+        assert new.position == 400
+        for step in (
+            intake.write("alpha", old, offset=400, data=memoryview(bytes(400))),
+            intake.finish("alpha", old),
+        ):
+            with pytest.raises(StaleRound) as refused:
+                await step
+            assert refused.value.reason == "superseded"
+        intake.detach("alpha", old)  # the old handler ends late: the new upload stays
+        await intake.write("alpha", new, offset=400, data=memoryview(DATA)[400:])
+        await intake.finish("alpha", new)
+
+    with server(tmp_path) as (intake, heard, _):
+        asyncio.run(scenario(intake))
+        assert (spooled(intake), heard.updates) == (DATA, ["alpha"])
+
+
+def test_two_connections_that_both_come_to_the_end_get_one_receipt(tmp_path: Path) -> None:
+    async def scenario(intake: Intake) -> None:
+        await intake.write("alpha", first := await begin(intake), offset=0, data=memoryview(DATA))
+        ending = asyncio.create_task(intake.finish("alpha", first))
+        await asyncio.sleep(0)  # it syncs by now
+        second = await begin(intake)
+        ended = asyncio.create_task(intake.finish("alpha", second))
+        assert await ending == await ended
+
+    with server(tmp_path) as (intake, _, store):
+        asyncio.run(scenario(intake))
+        assert len(store.receipts(RUN, 3)) == 1
+
+
+@contextmanager
+def held_receipts(store: Store) -> Iterator[tuple[asyncio.Event, threading.Event]]:
+    """The journal waits for the door; the event says that a receipt stands before it."""
+    asked, door, add = asyncio.Event(), threading.Event(), store.add_receipt
+
+    async def add_receipt(update: ReceivedUpdate, now: float) -> None:
+        blocked = asyncio.create_task(store.journal.write(lambda _: door.wait(10)))
+        await asyncio.sleep(0)
+        asked.set()
+        await add(update, now)
+        await blocked
+
+    store.add_receipt = add_receipt  # pyright: ignore[reportAttributeAccessIssue]
+    yield asked, door
+    store.add_receipt = add  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_a_receipt_on_its_way_into_the_journal_counts(tmp_path: Path, hangs_up: bool) -> None:
+    async def scenario(intake: Intake, store: Store, heard: Heard) -> None:
+        await intake.write("alpha", upload := await begin(intake), offset=0, data=memoryview(DATA))
+        with held_receipts(store) as (asked, door):
+            ending = asyncio.create_task(intake.finish("alpha", upload))
+            await asked.wait()
+            if hangs_up:
+                ending.cancel()
+            intake.close_round()
+            asyncio.get_running_loop().call_later(0.02, door.set)
+            await store.settle()
+        assert list(store.receipts(RUN, 3)) == ["alpha"]  # what the verdicts are made from
+        outcome = await gathered(ending)
+        assert isinstance(outcome, asyncio.CancelledError if hangs_up else Receipt)
+        assert heard.updates == ["alpha"]
+
+    with server(tmp_path) as (intake, heard, store):
+        asyncio.run(scenario(intake, store, heard))
+
+
+def test_an_upload_that_ends_after_the_round_is_late_and_has_no_receipt(tmp_path: Path) -> None:
+    async def scenario(intake: Intake, store: Store) -> None:
+        await intake.write("alpha", upload := await begin(intake), offset=0, data=memoryview(DATA))
+        ending = asyncio.create_task(intake.finish("alpha", upload))
+        await asyncio.sleep(0)  # it syncs by now
+        intake.close_round()
+        await store.settle()
+        outcome = await gathered(ending)
+        assert isinstance(outcome, StaleRound)
+        assert outcome.reason == "late"
+        assert store.receipts(RUN, 3) == {}
+
+    with server(tmp_path) as (intake, _, store):
+        asyncio.run(scenario(intake, store))
+
+
+@pytest.mark.parametrize(
+    ("call", "nth"),
+    [("pwrite", 1), ("pwrite", 2), ("pwrite", 3), ("fsync", 1), ("fsync", 2), *(("open", n) for n in range(1, 7))],
+)
+def test_a_disk_that_refuses_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, nth: int
+) -> None:
+    real, count = getattr(os, call), 0
+
+    def refusing(*args: object) -> object:
+        nonlocal count
+        count += 1
+        if count == nth:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        if call == "pwrite" and count == nth - 1:  # a disk that fills up first takes a part
+            fd, data, offset = args
+            return real(fd, data[:8], offset)  # pyright: ignore[reportIndexIssue]
+        return real(*args)
+
+    with server(tmp_path) as (intake, heard, store):
+        with monkeypatch.context() as patch:
+            patch.setattr(intake_module.os, call, refusing)
+            outcome = asyncio.run(gathered(send(intake)))
+        assert isinstance(outcome, StorageError)
+        assert store.receipts(RUN, 3) == {}
+        asyncio.run(send(intake))
+        assert (spooled(intake), heard.updates) == (DATA, ["alpha"])
+
+
+@given(run=st.text(max_size=30), number=st.integers(0, 2**64), client=st.text(max_size=70))
+def test_names_from_the_wire_never_form_a_path(run: str, number: int, client: str) -> None:
+    class Folder:
+        folder = Path("/state")
+
+    intake = Intake(Folder(), SERVER, ThreadPoolExecutor(1), Heard())  # pyright: ignore[reportArgumentType]
+    path = intake.spool_path(run, number, client)
+    assert path.parent == Path("/state/spool")
+    assert len(path.stem) == 64
+    assert set(path.stem) <= set("0123456789abcdef")
+
+
+def test_spool_files_of_a_round_that_is_over_are_deleted(tmp_path: Path) -> None:
+    with server(tmp_path) as (intake, _, _):
+        asyncio.run(send(intake))
+        intake.close_round()
+        intake.discard(RUN, 3, ["alpha", "somebody who never came"])
+        assert list((tmp_path / "spool").iterdir()) == []
