@@ -6,9 +6,10 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
+import typer.main
 
 from roughfed import __version__
 from roughfed.deploy.cli import (
@@ -29,7 +30,9 @@ from roughfed.deploy.cli.command import INTERRUPTED, print_json
 from roughfed.deploy.cli.faults import install, ours, silence_stdout, tell, tell_person
 from roughfed.errors import RoughfedError
 
-UsageError = typer.BadParameter.__mro__[1]  # the only public way to it: typer brings its own click from 0.20 on
+UsageError = cast(
+    "type[Exception]", typer.BadParameter.__base__
+)  # the only public way to it: typer brings its own click from 0.20 on
 ABOUT = "Federated learning for rough data: private, scattered, long-tailed, mislabelled, still arriving."
 
 
@@ -38,7 +41,6 @@ def build() -> typer.Typer:
     app = typer.Typer(
         name="roughfed",
         help=ABOUT,
-        no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
@@ -62,7 +64,9 @@ def run(arguments: Sequence[str]) -> int:
     as_json, debug = "--json" in arguments, "--debug" in arguments
     install(as_json=as_json, debug=debug)
     try:
-        return build()(args=list(arguments), prog_name="roughfed", standalone_mode=False) or 0
+        # Not the Typer object itself: its call would put an excepthook of its own in the place of ours.
+        program = typer.main.get_command(build())
+        return program(args=list(arguments) or ["--help"], prog_name="roughfed", standalone_mode=False) or 0
     except UsageError as error:
         return _misused(error, arguments, as_json=as_json)
     except RoughfedError as error:
@@ -81,8 +85,6 @@ def run(arguments: Sequence[str]) -> int:
 def _misused(error: Exception, arguments: Sequence[str], *, as_json: bool) -> int:
     names = [a for a in arguments[:2] if not a.startswith("-")]
     message = str(getattr(error, "format_message", lambda: error)()).rstrip(".")
-    if not message:  # no command at all: the help was printed
-        return 2
     cure = f"roughfed {names[0]} --help" if names and "No such command" not in message else "roughfed --help"
     data = {"reason": "usage", "message": message, "file": "", "key": "", "cause": message, "cure": cure}
     tell_person(data)

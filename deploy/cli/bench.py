@@ -23,7 +23,7 @@ class RoundFlags:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="Measure the framework itself.", no_args_is_help=True)
+    group = typer.Typer(help="Measure the framework itself.")
     command(group, "round", flags=RoundFlags)(bench_round)
     group.callback()(_group)
     app.add_typer(group, name="bench")

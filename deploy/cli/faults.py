@@ -41,9 +41,12 @@ def describe(error: BaseException) -> dict[str, object]:
 
 def ours(error: OSError | sqlite3.Error) -> StorageError:
     """What the operating system or SQLite refused, as an error of ours."""
+    words = str(error)
     if isinstance(error, OSError) and error.strerror:
-        return StorageError(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
-    return StorageError(str(error))
+        words = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    refused = StorageError(words)
+    refused.__cause__ = error
+    return refused
 
 
 def tell(error: BaseException, *, as_json: bool, debug: bool) -> None:

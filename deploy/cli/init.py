@@ -45,11 +45,13 @@ def init(context: Context, flags: Flags) -> Answer:
     from roughfed.config.schema import keys_of
     from roughfed.config.sources import from_flags
     from roughfed.deploy.aggregator import Place
+    from roughfed.deploy.cli.processes import check_sources
     from roughfed.server.authority import Authority
 
     folder, place = context.folder, Place(context.folder)
     settings = from_flags(values(context, flags), keys_of(FederationConfig))
-    check_federation(build(FederationConfig, settings))
+    check_federation(config := build(FederationConfig, settings))
+    check_sources(config)
     if (taken := folder / FederationConfig.FILE).exists():
         raise ConfigError(
             "there is a federation in this directory already", file=str(taken), cure="name another one with --dir"

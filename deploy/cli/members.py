@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from roughfed.deploy.cli.command import Answer, Context, command
-from roughfed.errors import ConfigError
+from roughfed.errors import ConfigError, IdentityError
 
 if TYPE_CHECKING:
     from roughfed.config.federation import FederationConfig
@@ -63,6 +63,7 @@ def invite(context: Context, flags: InviteFlags) -> Answer:
 
     config = aggregator.load(context.folder, {})
     authority = Authority.open(aggregator.Place(context.folder).ca)
+    refuse_revoked(context.folder, flags.name)
     host, port = flags.host or reachable_host(config), enrolment_port(context.folder, config)
     life = (
         timedelta(seconds=duration(flags.ttl, seconds)) if flags.ttl else timedelta(hours=config.identity.token_hours)
@@ -88,6 +89,25 @@ def invite(context: Context, flags: InviteFlags) -> Answer:
             "command": run,
         }
     )
+
+
+def refuse_revoked(folder: Path, name: str) -> None:
+    """The server never takes a revoked name back, whatever key it comes with: better to hear of it here.
+
+    Raises:
+        IdentityError: reason "revoked".
+    """
+    from roughfed.deploy import aggregator
+    from roughfed.server.store import Store
+
+    state = aggregator.Place(folder).state
+    if not (state / "journal.db").exists():
+        return
+    with closing(Store(state)) as store:
+        if name in store.revoked():
+            raise IdentityError(
+                f"{name!r} was revoked in this federation for good; choose another name", reason="revoked"
+            )
 
 
 def duration(text: str, parse: object) -> float:

@@ -54,12 +54,27 @@ def threads_here(wanted: int) -> int:
 
 def worker_command(folder: Path, config: FederationConfig) -> list[str]:
     """The worker beside the server: the own app, or a listed model with the common test data of a listed data set."""
+    check_sources(config)
     threads = threads_here(0)
     if config.model.app:
         return trainer_command(app=absolute(folder, config.model.app), threads=threads)
     data: dict[str, Any] = {"name": config.data.name, "data_dir": absolute(folder, config.data.data_dir)}
     data["seed"] = config.federation.seed  # decides which examples are the common test data
     return trainer_command(builtin={"data": data, "model": {"name": config.model.name}}, threads=threads)
+
+
+def check_sources(config: FederationConfig) -> None:
+    """An own model brings its own evaluation data; refuse to be told of others that nobody would look at.
+
+    Raises:
+        ConfigError: model.app and data.name are both set.
+    """
+    if config.model.app and config.data.name:
+        raise ConfigError(
+            f"model.app brings its own test data, so data.name = {config.data.name!r} would have no effect",
+            key="data.name",
+            cure="remove data.name, or give the Client in the app these data as test=",
+        )
 
 
 def client_command(folder: Path, config: ClientConfig) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,6 +74,7 @@ def serve(context: Context, flags: Flags) -> Answer:
     check_federation(config)
     if control.is_running(folder):
         raise ConfigError("a server runs on this directory already", file=str(folder.absolute()), cure="roughfed stop")
+    check_ports(config)
     for warning in plan.plan(config).warnings:
         context.warn(warning)
     logs.setup(level="DEBUG" if context.debug else os.environ.get("ROUGHFED_LOG", "INFO"))
@@ -84,6 +86,30 @@ def serve(context: Context, flags: Flags) -> Answer:
     )
     context.say(f"the server ended: {end}")
     return Answer({"ended": end})
+
+
+def check_ports(config: FederationConfig) -> None:
+    """Say at once that a port is taken; the server itself finds out only after its worker has loaded torch.
+
+    Raises:
+        ConfigError: another process listens there, or the address is not one of this machine.
+    """
+    s = config.server
+    wanted = [("server.port", s.host, s.port), ("server.enrol_port", s.host, s.enrol_port)]
+    if s.http:
+        wanted.append(("server.http_port", s.http_host, s.http_port))
+    for key, host, port in wanted:
+        try:
+            family, kind, _, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {host}:{port}: {error.strerror or error}",
+                key=key,
+                cure=f"choose another one, or 0 for any free port: roughfed server --set {key}=0",
+            ) from None
 
 
 def absolute_paths(folder: Path, config: FederationConfig) -> FederationConfig:
