@@ -1,0 +1,99 @@
+"""Running figures of an update, and the limits of a statement's numbers."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from roughfed.errors import RemoteProtocolError, TooLarge
+from roughfed.server.admission import MAX_EXAMPLES, Vitals, check_alignment, check_statement
+from roughfed.types import UpdateStatement
+
+float32 = st.floats(width=32, allow_nan=True, allow_infinity=True)
+
+
+def watched(values: np.ndarray, cuts: list[int]) -> Vitals:
+    vitals = Vitals()
+    for piece in np.split(values, sorted(min(cut, len(values)) for cut in cuts)):
+        vitals.see(memoryview(piece.astype("<f4").tobytes()))
+    return vitals
+
+
+@given(values=arrays(np.float32, st.integers(0, 50), elements=float32), cuts=st.lists(st.integers(0, 50), max_size=4))
+def test_one_odd_value_anywhere_is_seen_whatever_the_chunks(values: np.ndarray, cuts: list[int]) -> None:
+    vitals = watched(values, cuts)
+    finite = bool(np.isfinite(values).all())
+    assert vitals.finite == finite
+    if finite:
+        vitals.check()
+        exact = math.fsum(float(v) ** 2 for v in values)
+        assert vitals.sq_norm == pytest.approx(exact, rel=1e-5, abs=1e-40)
+    else:
+        with pytest.raises(RemoteProtocolError) as refused:
+            vitals.check()
+        assert refused.value.reason == "not-finite"
+
+
+@pytest.mark.parametrize("bits", [0x7F800001, 0xFF800001, 0x7FC00000, 0xFFFFFFFF, 0x7F800000, 0xFF800000])
+def test_every_kind_of_no_number_is_seen(bits: int) -> None:
+    vitals = Vitals()
+    vitals.see(memoryview(np.array([0, 1, bits, 2], dtype="<u4").tobytes()))
+    vitals.see(memoryview(bytes(400)))  # and not forgotten
+    assert not vitals.finite
+
+
+def test_the_largest_values_do_not_look_infinite() -> None:
+    values = np.full(1 << 18, np.finfo(np.float32).max, dtype=np.float32)
+    vitals = watched(values, [])
+    assert vitals.finite
+    assert vitals.sq_norm == pytest.approx(len(values) * float(values[0]) ** 2)
+
+
+@given(count=st.integers(0, 1000))
+def test_chunks_hold_whole_floats(count: int) -> None:
+    if count % 4 == 0:
+        check_alignment(memoryview(bytes(count)))
+        return
+    with pytest.raises(RemoteProtocolError):
+        check_alignment(memoryview(bytes(count)))
+
+
+def statement(**changes: object) -> UpdateStatement:
+    sane = {
+        "run": "r",
+        "round": 1,
+        "client": "alpha",
+        "header_digest": bytes(32),
+        "digest": bytes(32),
+        "size_bytes": 400,
+        "num_examples": 1,
+    }
+    return UpdateStatement(**(sane | changes))  # pyright: ignore[reportArgumentType]
+
+
+REFUSED = {
+    "another name": (statement(client="beta"), RemoteProtocolError, "identity"),
+    "no name": (statement(client=""), RemoteProtocolError, "identity"),
+    "another header": (statement(header_digest=bytes([1]) * 32), RemoteProtocolError, "header"),
+    "one float more": (statement(size_bytes=404), TooLarge, "size"),
+    "one float less": (statement(size_bytes=396), RemoteProtocolError, "schema"),
+    "nothing": (statement(size_bytes=0), RemoteProtocolError, "schema"),
+    "no examples": (statement(num_examples=0), RemoteProtocolError, "count"),
+    "too many examples": (statement(num_examples=MAX_EXAMPLES + 1), RemoteProtocolError, "count"),
+}
+
+
+@pytest.mark.parametrize(("wrong", "kind", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_each_rule_has_one_refusal(wrong: UpdateStatement, kind: type[RemoteProtocolError], reason: str) -> None:
+    with pytest.raises(kind) as refused:
+        check_statement(wrong, client="alpha", header_digest=bytes(32), size_bytes=400)
+    assert type(refused.value) is kind
+    assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize("examples", [1, MAX_EXAMPLES])
+def test_what_is_right_passes(examples: int) -> None:
+    check_statement(statement(num_examples=examples), client="alpha", header_digest=bytes(32), size_bytes=400)

@@ -1,0 +1,41 @@
+"""Who takes part: repeatable, fair, and blind to the order of arrival."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roughfed.server.sampling import choose
+
+names = st.lists(st.text("abcdef-0123", min_size=1, max_size=8), max_size=30, unique=True)
+
+
+@given(connected=names, invited=st.integers(0, 40), seed=st.integers(0), number=st.integers(1), data=st.data())
+def test_a_cohort_is_a_function_of_the_set(
+    connected: list[str], invited: int, seed: int, number: int, data: st.DataObject
+) -> None:
+    cohort = choose(connected, invited=invited, seed=seed, round_number=number)
+    assert list(cohort) == sorted(set(cohort))
+    assert set(cohort) <= set(connected)
+    assert len(cohort) == min(invited, len(connected))
+    shuffled = data.draw(st.permutations(connected))
+    assert choose(shuffled, invited=invited, seed=seed, round_number=number) == cohort
+
+
+def test_everybody_gets_a_turn() -> None:
+    connected = [f"c{i:02d}" for i in range(20)]
+    counts = Counter(name for n in range(1000) for name in choose(connected, invited=5, seed=1, round_number=n))
+    assert set(counts) == set(connected)
+    assert 180 < min(counts.values()) <= max(counts.values()) < 320  # 250 expected, sd 14
+
+
+def test_seed_and_round_both_matter() -> None:
+    connected = [f"c{i:02d}" for i in range(50)]
+    drawn = {choose(connected, invited=10, seed=seed, round_number=n) for seed in range(5) for n in range(20)}
+    assert len(drawn) == 100
+
+
+def test_a_cohort_of_an_old_run_can_be_drawn_again() -> None:
+    """A fixed vector: the report of a run names cohorts, and anybody may check them."""
+    connected = [f"client-{i}" for i in range(10)]
+    assert choose(connected, invited=3, seed=42, round_number=7) == ("client-2", "client-5", "client-9")
