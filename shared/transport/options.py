@@ -29,6 +29,8 @@ CLIENT_OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     # Our own loop owns reconnecting; core must not wait longer than it.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # Whatever its name says, in core this is the time that one attempt may take, TCP and TLS included: a slow line or a
+    # server that greets two hundred clients at once needs more than the next try's backoff.
+    ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
