@@ -1,8 +1,8 @@
 """The floor: what a bare gRPC stream of the same bytes costs on this machine, right now.
 
 K client processes each download and then upload `size_bytes` in 1 MiB chunks over grpc.aio: no TLS, no schema, no hash,
-nothing stored, every chunk cut from a vector in memory. A federation cannot be faster than this with gRPC in Python; the
-ratio to it says what we add.
+nothing stored, every chunk cut from a vector in memory. A federation cannot be faster than this with gRPC in Python;
+the ratio to it says what we add.
 """
 
 from __future__ import annotations

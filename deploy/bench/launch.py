@@ -65,6 +65,13 @@ class Bench:
 def prepare(folder: Path, *, params: int, clients: int, rounds: int, server_sees: str = "updates") -> Bench:
     """Write fed.toml and the CA of a new federation.
 
+    Args:
+        folder: a new directory.
+        params: D.
+        clients: no round begins before so many are connected.
+        rounds: how many rounds.
+        server_sees: the mode.
+
     Raises:
         ConfigError: the settings are refused (a mode that is not built).
     """
