@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 import types
 from dataclasses import dataclass
@@ -72,7 +73,10 @@ class Key:
 
     def spell(self, value: object) -> str:
         """A value of this key as TOML."""
-        return self.words.write(value) if self.words else show(value)
+        write = self.words.write if self.words else show
+        if write is show and isinstance(value, str):
+            return json.dumps(value, ensure_ascii=False)  # a message may cut a long text short, a file may not
+        return write(value)
 
     def parse(self, text: str) -> object:
         """A value from an environment variable or a flag; what does not parse stays text and is refused later."""
