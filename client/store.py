@@ -11,6 +11,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from roughfed.errors import StorageError
 from roughfed.journal import Journal
 from roughfed.types import Signed
 
@@ -76,13 +77,21 @@ class ClientStore:
         return SavedUpdate(run, number, row["header_digest"], row["digest"], signed, recovered=True)
 
     async def save_update(self, update: SavedUpdate) -> None:
-        """Note an update (and forget those of earlier rounds)."""
+        """Note an update (and forget those of earlier rounds).
+
+        Raises:
+            StorageError: other bytes are promised for this round, and they are gone (`update` gave None).
+        """
         row = (update.run, update.round, update.header_digest, update.digest)
         signed = (update.signed.body, update.signed.signature, update.signed.signer)
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM updates WHERE run != ? OR round < ?", (update.run, update.round))
-            db.execute("INSERT INTO updates VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", row + signed)
+            sql = "SELECT digest FROM updates WHERE run = ? AND round = ?"
+            promised = db.execute(sql, (update.run, update.round)).fetchone()
+            if promised is not None and promised["digest"] != update.digest:
+                raise StorageError(f"the bytes of the update for round {update.round} are gone; the round is sat out")
+            db.execute("INSERT OR REPLACE INTO updates VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", row + signed)
 
         await self.journal.write(work)
         for path in self.folder.glob("update-*.f32"):

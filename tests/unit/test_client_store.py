@@ -1,0 +1,93 @@
+"""What a client still knows after a crash."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from roughfed.client.store import MODELS_KEPT, ClientStore, SavedUpdate
+from roughfed.errors import StorageError
+from roughfed.types import Signed
+
+UPDATE = SavedUpdate("run-1", 3, bytes([1]) * 32, bytes([2]) * 32, Signed(b"statement", bytes(64), "alpha"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ClientStore]:
+    store = ClientStore(tmp_path)
+    yield store
+    store.close()
+
+
+def save(store: ClientStore, update: SavedUpdate) -> None:
+    store.update_path(update.round).write_bytes(b"bytes")
+    asyncio.run(store.save_update(update))
+
+
+def test_a_promised_update_survives_the_process(tmp_path: Path) -> None:
+    store = ClientStore(tmp_path)
+    save(store, UPDATE)
+    store.close()
+    again = ClientStore(tmp_path)
+    assert again.update("run-1", 3) == replace(UPDATE, recovered=True)
+    assert again.update_path(3).read_bytes() == b"bytes"
+    again.close()
+
+
+@pytest.mark.parametrize(("run", "number"), [("run-1", 2), ("run-1", 4), ("run-2", 3)])
+def test_it_is_found_under_its_own_id_only(store: ClientStore, run: str, number: int) -> None:
+    save(store, UPDATE)
+    assert store.update(run, number) is None
+
+
+def test_bytes_without_a_statement_are_no_promise(store: ClientStore) -> None:
+    store.update_path(3).write_bytes(b"half")
+    assert store.update("run-1", 3) is None
+    save(store, UPDATE)
+    store.update_path(3).unlink()
+    assert store.update("run-1", 3) is None
+
+
+def test_a_newer_promise_ends_the_older_ones(store: ClientStore) -> None:
+    for number in (3, 4, 5):
+        save(store, replace(UPDATE, round=number))
+    save(store, replace(UPDATE, run="run-2", round=1))
+    assert [store.update("run-1", number) for number in (3, 4, 5)] == [None] * 3
+    assert store.update("run-2", 1) is not None
+    assert [path.name for path in store.folder.glob("*.f32")] == [store.update_path(1).name]
+
+
+def test_receipts_and_counters_are_kept(tmp_path: Path) -> None:
+    for wanted in (1, 2, 3):
+        store = ClientStore(tmp_path)
+        assert asyncio.run(store.count("starts")) == wanted
+        assert asyncio.run(store.count(f"other {wanted}")) == 1
+        store.close()
+    store = ClientStore(tmp_path)
+    save(store, UPDATE)
+    asyncio.run(store.save_receipt("run-1", 3, b"receipt"))
+    assert [tuple(row) for row in store.journal.read("SELECT round, receipt FROM updates")] == [(3, b"receipt")]
+    store.close()
+
+
+def test_a_promise_is_made_once(store: ClientStore) -> None:
+    save(store, UPDATE)
+    save(store, UPDATE)  # trained again to the same bytes
+    other = replace(UPDATE, digest=bytes([9]) * 32)
+    with pytest.raises(StorageError, match="round 3 are gone"):
+        save(store, other)
+    kept = store.update("run-1", 3)
+    assert kept is not None
+    assert kept.digest == UPDATE.digest
+
+
+def test_only_the_newest_models_stay_and_the_one_in_use(store: ClientStore) -> None:
+    digests = [bytes([n]) * 32 for n in range(6)]
+    for age, digest in enumerate(digests):
+        store.model_path(digest).write_bytes(b"m")
+        os.utime(store.model_path(digest), (1000 + age, 1000 + age))
+    store.prune_models(digests[0])
+    assert [d for d in digests if store.model_path(d).exists()] == [digests[0], *digests[-MODELS_KEPT:]]
