@@ -1,0 +1,183 @@
+"""What a client refuses to do, one refusal for each rule, and that a refused job leaves no trace."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from roughfed.client.rules import Rules, check_chain, check_header, check_welcome
+from roughfed.client.store import ClientStore
+from roughfed.crypto.identity import IdentityKey
+from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError
+from roughfed.messages import Welcome
+from roughfed.types import Job, RoundHeader, Signed, Spec, TensorSpec
+from roughfed.wire.session import HEADER_DOMAIN, encode_header
+from roughfed.wire.updates import UPDATE_DOMAIN
+
+KEY, OTHER = (IdentityKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))
+SPEC = Spec((TensorSpec("w", (10,)),))
+RULES = Rules(("updates",), 1000)
+WELCOME = Welcome("1", 1, "run-1", SPEC, b"", "updates", "classification", 10)
+
+
+def header(number: int = 3, **changes: object) -> RoundHeader:
+    sane = RoundHeader(
+        run="run-1",
+        round=number,
+        model_digest=bytes([1]) * 32,
+        model_version=2,
+        spec_digest=SPEC.digest,
+        previous_header_digest=bytes([number - 1]) * 32,
+        codec="identity",
+        server_sees="updates",
+        roster_root=bytes(32),
+        deadline_s=60.0,
+    )
+    return replace(sane, **changes)
+
+
+def job(what: RoundHeader | None = None, *, key: IdentityKey = KEY, **changes: object) -> Job:
+    body = encode_header(what or header())
+    signed = Signed(body, key.sign(HEADER_DOMAIN, body), "server")
+    sane = Job(signed, {}, 1, evaluate=True, train=True, model_bytes=40, seconds_left=60.0)
+    return replace(sane, **changes)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ClientStore]:
+    store = ClientStore(tmp_path)
+    yield store
+    store.close()
+
+
+def check(store: ClientStore, what: Job) -> RoundHeader:
+    return asyncio.run(check_header(what, WELCOME, server_key=KEY.public_key, rules=RULES, store=store))
+
+
+def test_an_honest_job_is_taken_and_noted_again_and_again(store: ClientStore) -> None:
+    for _ in range(2):  # the server sends it again when the client is back
+        assert check(store, job()) == header()
+        assert store.chain("run-1") == (3, job().header.digest)
+
+
+SANE = job().header
+REFUSED: dict[str, tuple[Job, type[RoughfedError], str]] = {
+    "signed by another": (job(key=OTHER), IdentityError, "signature"),
+    "not signed": (job(header=replace(SANE, signature=bytes(64))), IdentityError, "signature"),
+    "changed after signing": (job(header=replace(SANE, body=encode_header(header(4)))), IdentityError, "signature"),
+    "signed for another purpose": (
+        job(header=replace(SANE, signature=KEY.sign(UPDATE_DOMAIN, SANE.body))), IdentityError, "signature"),
+    "no header": (job(header=Signed(b"", KEY.sign(HEADER_DOMAIN, b""), "server")), RemoteProtocolError, "schema"),
+    "another run": (job(header(run="run-2")), RemoteProtocolError, "header"),
+    "another model": (job(header(spec_digest=bytes(32))), RemoteProtocolError, "header"),
+    "a mode nobody agreed on": (job(header(server_sees="sums")), RemoteProtocolError, "policy"),
+    "an unknown codec": (job(header(codec="lanes")), RemoteProtocolError, "codec"),
+    "another size": (job(model_bytes=44), RemoteProtocolError, "size"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "kind", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_each_rule_has_one_refusal_and_notes_nothing(
+    store: ClientStore, what: Job, kind: type[RoughfedError], reason: str
+) -> None:
+    with pytest.raises(kind) as refused:
+        check(store, what)
+    assert type(refused.value) is kind
+    assert refused.value.reason == reason
+    assert store.chain("run-1") is None
+
+
+def test_a_mode_that_the_client_accepts_but_this_run_did_not_announce_is_refused(store: ClientStore) -> None:
+    generous = Rules(("updates", "sums"), 1000)
+    with pytest.raises(RemoteProtocolError) as refused:
+        asyncio.run(
+            check_header(
+                job(header(server_sees="sums")), WELCOME, server_key=KEY.public_key, rules=generous, store=store
+            )
+        )
+    assert refused.value.reason == "policy"
+
+
+def chained(number: int, after: Signed) -> Job:
+    return job(header(number, previous_header_digest=after.digest))
+
+
+def test_the_chain_may_go_on_and_may_skip_rounds(store: ClientStore) -> None:
+    check(store, job())
+    check(store, following := chained(4, SANE))
+    check(store, job(header(9)))  # this client was not in the rounds between
+    assert following.header.digest != SANE.digest
+    assert store.chain("run-1") == (9, job(header(9)).header.digest)
+
+
+FORKS: dict[str, tuple[Job, type[RoughfedError], str]] = {
+    "two headers for a round": (job(header(3, model_version=7)), IdentityError, "two-headers"),
+    "a chain that forks": (chained(4, job(header(3, model_version=7)).header), IdentityError, "chain"),
+    "an older round": (job(header(2)), RemoteProtocolError, "stale"),
+    "the first round again": (job(header(1, previous_header_digest=bytes(32))), RemoteProtocolError, "stale"),
+}
+
+
+@pytest.mark.parametrize(("what", "kind", "reason"), FORKS.values(), ids=FORKS.keys())
+@pytest.mark.parametrize("train", [True, False])
+def test_a_server_that_tells_two_stories_is_caught(
+    tmp_path: Path, what: Job, kind: type[RoughfedError], reason: str, train: bool
+) -> None:
+    store = ClientStore(tmp_path)
+    check(store, job())
+    store.close()
+    store = ClientStore(tmp_path)  # also after a restart
+    with pytest.raises(kind) as refused:
+        check(store, replace(what, train=train))
+    assert refused.value.reason == reason
+    assert store.chain("run-1") == (3, SANE.digest)
+    store.close()
+
+
+def test_an_evaluation_takes_no_place_in_the_chain(store: ClientStore) -> None:
+    check(store, job())
+    check(store, replace(chained(4, SANE), train=False))
+    check(store, job(header(4, previous_header_digest=SANE.digest, model_version=9)))
+
+
+def test_runs_have_chains_of_their_own(store: ClientStore) -> None:
+    asyncio.run(store.extend_chain("run-0", 50, bytes(32)))
+    check(store, job())
+    assert (store.chain("run-0"), store.chain("run-1")) == ((50, bytes(32)), (3, SANE.digest))
+
+
+def test_check_chain_is_strict_about_the_next_round_only() -> None:
+    for number in range(1, 8):
+        wrong = header(number, previous_header_digest=bytes(32))
+        right = header(number, previous_header_digest=SANE.digest)
+        outcome = [_reason(what) for what in (wrong, right)]
+        assert outcome == (["stale"] * 2 if number < 3 else ["two-headers"] * 2 if number == 3 else
+                           ["chain", ""] if number == 4 else ["", ""])  # fmt: skip
+
+
+def _reason(what: RoundHeader) -> str:
+    try:
+        check_chain(what, bytes(32), (3, SANE.digest))
+    except RoughfedError as error:
+        return error.reason
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"server_sees": "sums"}, "accept_server_sees"),
+        ({"spec": Spec((TensorSpec("w", (251,)),))}, "max_model_bytes"),
+        ({"spec": Spec((TensorSpec("w", (2**63, 2**63)),))}, "max_model_bytes"),
+    ],
+)
+def test_a_run_that_breaks_the_policy_is_left_with_the_key_to_turn(changes: dict[str, object], said: str) -> None:
+    check_welcome(WELCOME, RULES)
+    check_welcome(replace(WELCOME, spec=Spec((TensorSpec("w", (250,)),))), RULES)
+    with pytest.raises(RemoteProtocolError, match=said) as refused:
+        check_welcome(replace(WELCOME, **changes), RULES)
+    assert refused.value.reason == "policy"
+    assert len(json.dumps(str(refused.value))) < 300
