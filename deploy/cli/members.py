@@ -56,7 +56,6 @@ def invite(context: Context, flags: InviteFlags) -> Answer:
 
     It works once. Nothing else goes to stdout, so it can be piped: roughfed invite a | ssh host roughfed join -
     """
-    from roughfed.config.values import seconds
     from roughfed.crypto.join_line import VARIABLE, JoinLine
     from roughfed.deploy import aggregator
     from roughfed.server.authority import Authority
@@ -65,9 +64,7 @@ def invite(context: Context, flags: InviteFlags) -> Answer:
     authority = Authority.open(aggregator.Place(context.folder).ca)
     refuse_revoked(context.folder, flags.name)
     host, port = flags.host or reachable_host(config), enrolment_port(context.folder, config)
-    life = (
-        timedelta(seconds=duration(flags.ttl, seconds)) if flags.ttl else timedelta(hours=config.identity.token_hours)
-    )
+    life = lifetime(flags.ttl, config)
     now, role = datetime.now(UTC), "server" if flags.server else "client"
     JoinLine(host, port, bytes(32), authority.fingerprint)  # a wrong --host is refused before the token exists
     secret = authority.invite(flags.name, now=now, role=role, ttl=life, replace=flags.replace)
@@ -110,20 +107,24 @@ def refuse_revoked(folder: Path, name: str) -> None:
             )
 
 
-def duration(text: str, parse: object) -> float:
-    """Seconds of `--ttl`.
+def lifetime(text: str, config: FederationConfig) -> timedelta:
+    """How long an invite is good.
 
     Raises:
-        ConfigError: it is no duration, or zero.
+        ConfigError: `--ttl` is no duration, or zero.
     """
     from pydantic_core import PydanticCustomError
 
+    from roughfed.config.values import seconds
+
+    if not text:
+        return timedelta(hours=config.identity.token_hours)
     number = 0.0
     with suppress(PydanticCustomError):
-        number = parse(text)  # pyright: ignore[reportCallIssue]
+        number = seconds(text)
     if not number:
         raise ConfigError(f"{text!r} is not a duration", key="--ttl", cure='"30m", "2h" or seconds')
-    return number
+    return timedelta(seconds=number)
 
 
 def reachable_host(config: FederationConfig) -> str:

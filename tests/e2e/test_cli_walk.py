@@ -1,0 +1,143 @@
+"""The README's walk as a user types it: init, server, invite, join, status, export, report; then stop and revoke."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+pytestmark = pytest.mark.e2e
+
+ROUGHFED = [sys.executable, "-m", "roughfed.deploy.cli"]
+ROUNDS = 2
+
+
+class Walk:
+    """Processes started in one folder; whatever still runs at the end is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def run(self, line: str, *, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run a command line to its end."""
+        argv, env = self._words(line)
+        done = subprocess.run(argv, cwd=self.folder, env=env, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == code, (line, done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        return done
+
+    def json(self, line: str, *, code: int = 0) -> dict[str, object]:
+        """Run it with --json; the last line of stdout."""
+        return json.loads(self.run(f"{line} --json", code=code).stdout.splitlines()[-1])
+
+    def start(self, line: str) -> subprocess.Popen[str]:
+        """Start a command line."""
+        argv, env = self._words(line)
+        log = (self.folder / f"stderr-{len(self._processes)}.log").open("w")
+        with log:
+            process = subprocess.Popen(argv, cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=log, text=True)
+        self._processes.append(process)
+        return process
+
+    def logs(self) -> str:
+        return "\n".join(f"== {p.name}\n{p.read_text()}" for p in sorted(self.folder.glob("stderr-*.log")))
+
+    def close(self) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+            process.communicate()
+
+    def _words(self, line: str) -> tuple[list[str], dict[str, str]]:
+        """`NAME=VALUE roughfed ...` as a shell would take it."""
+        words, env = shlex.split(line), dict(os.environ)
+        while "=" in words[0]:
+            name, _, value = words.pop(0).partition("=")
+            env[name] = value
+        assert words[0] == "roughfed"
+        return [*ROUGHFED, *words[1:]], env
+
+
+@pytest.fixture
+def walk() -> Iterator[Walk]:
+    with tempfile.TemporaryDirectory(prefix="rf-") as short:  # pytest's own folders are too long for a socket
+        walk = Walk(Path(short))
+        try:
+            yield walk
+        finally:
+            walk.close()
+
+
+def lines_until(process: subprocess.Popen[str], word: str, walk: Walk) -> list[str]:
+    """Lines of its stdout up to the one that holds `word`."""
+    seen: list[str] = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        seen.append(line)
+        if word in line:
+            return seen
+    raise AssertionError(f"{word!r} never came: {seen}\n{walk.logs()}")
+
+
+@pytest.mark.timeout(180)
+def test_the_walk_of_the_readme(walk: Walk) -> None:
+    settings = " ".join(f"-o server.{port}=0" for port in ("port", "enrol_port", "http_port"))
+    walk.run(f"roughfed init --name walk -o server.host=127.0.0.1 -o round.rounds={ROUNDS} {settings}")
+    server = walk.start("roughfed server")
+    places = lines_until(server, "listening metrics", walk)
+    assert [line.split()[1] for line in places] == ["federation", "enrolment", "metrics"]
+
+    lines = {name: walk.run(f"roughfed invite {name}").stdout.strip() for name in ("alpha", "beta")}
+    assert all(re.fullmatch(r"ROUGHFED_JOIN='127\.0\.0\.1:\d+#[\w-]+' roughfed join", line) for line in lines.values())
+    walk.run(f"{lines['alpha']} --dir alpha --data digits --clients 2 --index 0 --no-run")
+    again = walk.json(f"{lines['alpha']} --dir other --data digits --clients 2 --index 0", code=3)
+    assert again["error"]["reason"] == "token-used"  # pyright: ignore[reportIndexIssue]
+    state = walk.json("roughfed status")
+    assert (state["running"], state["phase"], state["clients"]) == (True, "waiting", [])
+
+    clients = [
+        walk.start("roughfed join --dir alpha"),
+        walk.start(f"{lines['beta']} --dir beta --data digits --clients 2 --index 1"),
+    ]
+    assert lines_until(server, "the server ended", walk)[-1] == "the server ended: rounds\n"
+    assert server.wait(timeout=30) == 0
+    for client in clients:
+        assert lines_until(client, "the client ended", walk)[-1] == "the client ended: finished\n"
+        assert client.wait(timeout=30) == 0
+
+    state = walk.json("roughfed status", code=6)
+    assert (state["running"], state["finished"], state["model_version"]) == (False, "rounds", ROUNDS)
+    exported = walk.json("roughfed export --version best --out model.safetensors")
+    assert exported["version"] in range(1, ROUNDS + 1)
+    assert sum(t.size for t in load_file(walk.folder / "model.safetensors").values()) == state["parameters"]
+    report = walk.json("roughfed report")
+    assert report["rounds"] == ROUNDS
+    assert (walk.folder / "report.html").read_text().startswith("<!DOCTYPE html>")
+    assert "Traceback" not in walk.logs()
+
+
+@pytest.mark.timeout(120)
+def test_a_server_is_stopped_and_goes_on(walk: Walk) -> None:
+    settings = " ".join(f"-o server.{port}=0" for port in ("port", "enrol_port", "http_port"))
+    walk.run(f"roughfed init -o server.host=127.0.0.1 {settings}")
+    first = walk.start("roughfed server")
+    lines_until(first, "listening metrics", walk)
+    run = walk.json("roughfed status")["run"]
+    assert walk.json("roughfed pause")["paused"] is True
+    assert walk.json("roughfed status")["phase"] == "paused"
+    second = walk.json("roughfed server", code=2)
+    assert second["error"]["cure"] == "roughfed stop"  # pyright: ignore[reportIndexIssue]
+    assert walk.json("roughfed stop") == {"stopped": True}
+    assert lines_until(first, "the server ended", walk)[-1] == "the server ended: drained\n"
+    assert first.wait(timeout=30) == 0
+    stopped = walk.json("roughfed status", code=6)
+    assert (stopped["run"], stopped["finished"]) == (run, None)
