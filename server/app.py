@@ -140,6 +140,8 @@ async def until_over(fed: Federation, drain: asyncio.Event) -> str:
         await asyncio.wait({farewell, draining}, return_when=asyncio.FIRST_COMPLETED)
         farewell.cancel()
         draining.cancel()
+        for session in fed.members.all():  # who has not gone by itself: gRPC would cancel its stream with a trace
+            session.close("ended")
         return reason
     drain.clear()
     fed.stopping = True
