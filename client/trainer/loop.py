@@ -21,6 +21,7 @@ from roughfed.client.api import Round, UserLoop
 from roughfed.client.trainer.data import Source, TrainLoader
 from roughfed.client.trainer.loss import Loss
 from roughfed.client.trainer.settings import TrainerSettings
+from roughfed.client.trainer.sgd import SGD
 from roughfed.client.trainer.tensors import load_flat, map_flat, spec_of, write_delta
 from roughfed.errors import ConfigError
 from roughfed.rng import derive
@@ -91,7 +92,7 @@ def train(model: nn.Module, loader: TrainLoader, settings: TrainerSettings, loss
         loss: mean over all steps.
     """
     model.train()
-    optimizer = torch.optim.SGD(
+    optimizer = SGD(
         [p for p in model.parameters() if p.requires_grad],
         lr=settings.lr,
         momentum=settings.momentum,
@@ -101,7 +102,7 @@ def train(model: nn.Module, loader: TrainLoader, settings: TrainerSettings, loss
     loss_sum = torch.zeros((), device=device)  # stays there: no waiting for the device in the loop
     for _ in range(settings.epochs):
         for x, y in loader:  # [B, ...], [B]
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
             value = loss.function(model(x), y).mean()
             value.backward()
             optimizer.step()
