@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from roughfed.data import SOURCES, fashion_mnist, load
+from roughfed.data import SOURCES, digits, fashion_mnist, load
 from roughfed.data.dataset import Dataset
 from roughfed.data.idx import read_idx
 from roughfed.errors import ConfigError
@@ -184,6 +184,23 @@ def test_unknown_sources_are_refused_with_a_suggestion() -> None:
     with pytest.raises(ConfigError) as far:
         load("zzz")
     assert all(name in far.value.cure for name in SOURCES)
+
+
+def test_digits_are_scikit_learns_and_come_without_importing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = digits.import_table()
+
+    monkeypatch.setattr(digits, "import_table", lambda: pytest.fail("scikit-learn was imported"))
+
+    np.testing.assert_array_equal(digits.read_table(), whole)
+    assert whole.shape == (1797, 65)
+
+
+def test_digits_are_found_if_scikit_learn_moves_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = load("digits", seed=1)[0]
+
+    monkeypatch.setattr(digits, "FILE", Path("elsewhere") / "digits.csv.gz")
+
+    np.testing.assert_array_equal(load("digits", seed=1)[0].x, before.x)
 
 
 def test_digits_read_no_folder(tmp_path: Path) -> None:
