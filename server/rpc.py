@@ -79,11 +79,11 @@ class FederationService:
         try:
             yield encode_server_message(self._welcome())
             while (message := await session.queue.get()) is not None:
+                if isinstance(message, Finished):
+                    fed.told.add(session.name)  # before: a client that has read it hangs up, and this never resumes
                 yield encode_server_message(message)
                 if isinstance(message, Job) and fed.row is not None:
                     fed.metrics.dispatched(time.time() - fed.row.opened_at)
-                if isinstance(message, Finished):
-                    fed.told.add(session.name)
                 if isinstance(message, Reconnect):
                     return
             if session.close_reason == "revoked":
