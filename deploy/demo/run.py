@@ -76,7 +76,9 @@ def run_demo(options: DemoOptions) -> DemoResult:
     )
     write_report(run, place)
     result = result_of(run, place)
-    console.print("\n", final_table(result))
+    console.print()
+    console.print(final_table(result))
+    console.print()
     for line in last_words(result, options):
         console.print(line, markup=False, soft_wrap=True)  # a path stays whole, for copying
     return result
