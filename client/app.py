@@ -62,6 +62,7 @@ from roughfed.wire.session import decode_header
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 15.0
+RENEW_AGAIN_S = 600.0
 DIAGNOSE_EVERY = 5
 
 
@@ -184,9 +185,12 @@ class Agent:
             Hello(__version__, PROTOCOL, papers.member, b"", CODECS, self._description.device)
         )
         try:
-            async for message in connection.session(self._outgoing()):
-                if (end := await self._take(message, papers, connection)) is not None:
-                    return end
+            async with asyncio.timeout(until_renewal(papers)):
+                async for message in connection.session(self._outgoing()):
+                    if (end := await self._take(message, papers, connection)) is not None:
+                        return end
+        except TimeoutError:
+            return Reconnect(0.0, "the certificate is due")  # the next session begins with renewing it
         finally:
             self.metrics.connected(False)
         raise Unreachable("the server closed the session")
@@ -349,6 +353,12 @@ class Agent:
         server = HttpServer(http.host, http.port, routes, key="http.port")
         log.info("metrics on http://%s:%d/metrics", http.host, server.port)
         return server
+
+
+def until_renewal(papers: Enrolled) -> float:
+    """Seconds for which a session may go on: to two thirds of the certificate's life, or to the next try after that."""
+    due = certificates.renew_at(papers.certificate) - datetime.now(UTC)
+    return due.total_seconds() if due.total_seconds() > 0 else RENEW_AGAIN_S
 
 
 def job_number(job: Job) -> int:
