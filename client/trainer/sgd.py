@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
 # One launch for all tensors on a GPU; torch's own optimizers call nothing else.
 add: Any = torch._foreach_add  # pyright: ignore[reportPrivateImportUsage]
 add_: Any = torch._foreach_add_  # pyright: ignore[reportPrivateImportUsage]
