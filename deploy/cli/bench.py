@@ -50,5 +50,12 @@ def bench_round(context: Context, flags: RoundFlags) -> Answer:
         )
     )
     for name, value in figures.items():
-        context.say(f"{name:<34} {value:.4g}" if isinstance(value, float) else f"{name:<34} {value}")
+        context.say(f"{name:<34} {shown(value)}")
     return Answer(figures)
+
+
+def shown(value: object) -> str:
+    """A figure for people."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

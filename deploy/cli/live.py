@@ -42,6 +42,10 @@ def draw_ended(status: Status) -> RenderableType:
     return Group(Text("no server runs on this directory", style="yellow"), table, Text(hint, style="dim"))
 
 
+def _bar(total: float, completed: float) -> ProgressBar:
+    return ProgressBar(total=total, completed=completed, width=BAR, complete_style="cyan", finished_style="green")
+
+
 def _grid() -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", justify="right")
@@ -67,7 +71,7 @@ def _facts(status: Status) -> Table:
 
 def _round(status: Status) -> RenderableType:
     row = Table.grid(padding=(0, 1))
-    bar = ProgressBar(total=status["rounds"], completed=status["model_version"], width=BAR)
+    bar = _bar(status["rounds"], status["model_version"])
     row.add_row(f"{status['round']} of {status['rounds']}", bar)
     return row
 
@@ -83,7 +87,7 @@ def _phase(status: Status) -> RenderableType:
     members = [c for c in status["clients"] if c["in_cohort"]]
     received, goal = sum(c["state"] == "received" for c in members), status["needed"]["goal"]
     counts = f"{received} of {goal} updates, quorum {status['needed']['quorum']}, {_time(status['round_seconds'] or 0)}"
-    row.add_row(Text(words, style=style), ProgressBar(total=max(1, goal), completed=received, width=BAR), counts)
+    row.add_row(Text(words, style=style), _bar(max(1, goal), received), counts)
     return row
 
 
@@ -98,7 +102,7 @@ def _clients(status: Status) -> RenderableType:
         state = str(client["state"])
         name = Text(client["name"], style="" if client["in_cohort"] or not status["needed"] else "dim")
         busy = state == "training"
-        bar = ProgressBar(total=1.0, completed=client["progress"], width=BAR) if busy else Text()
+        bar = _bar(1.0, client["progress"]) if busy else Text()
         table.add_row(name, Text(state, style=STYLES.get(state.partition(":")[0], "")), bar, Text(client["device"]))
     if len(clients) > SHOWN:
         table.add_row(Text(f"and {len(clients) - SHOWN} more", style="dim"))
