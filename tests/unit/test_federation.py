@@ -1,0 +1,189 @@
+"""What happens outside a round: clients come, go, are revoked, say no; watchers wait on events."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from roughfed.config.federation import FederationConfig, Round
+from roughfed.crypto.identity import IdentityKey
+from roughfed.errors import IdentityError, RemoteProtocolError
+from roughfed.messages import Hello, JobUpdate
+from roughfed.server import federation as federation_module
+from roughfed.server.collect import Collection
+from roughfed.server.federation import Federation
+from roughfed.server.membership import Session
+from roughfed.server.metrics import ServerMetrics
+from roughfed.server.store import RoundRow, Store
+from roughfed.types import Job, Signed, Spec, TensorSpec
+
+KEY = IdentityKey.from_private_bytes(bytes([1]) * 32)
+ROW = RoundRow(3, Signed(b"header", bytes(64), "server"), ("alpha", "beta", "gamma"), 3, 5.0, None, None, None)
+
+
+def session(name: str) -> Session:
+    return Session(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu"))
+
+
+def waiting(one: Session) -> list[object]:
+    return [one.queue.get_nowait() for _ in range(one.queue.qsize())]
+
+
+@pytest.fixture
+def fed(tmp_path: Path) -> Iterator[Federation]:
+    """A server in the middle of round 3, 60 seconds before its deadline."""
+    store = Store(tmp_path)
+    config = FederationConfig(round=Round(evaluate_every=2))
+    with ThreadPoolExecutor(1) as executor:
+        spec = Spec((TensorSpec("w", (10,)),))
+        fed = Federation(config, store, KEY, "server", b"", ServerMetrics(), executor, "run-1", spec)
+        fed.row = ROW
+        fed.collection = Collection(frozenset(ROW.cohort), 3, 2, time.monotonic() + 60)
+        yield fed
+        store.close()
+
+
+def test_who_comes_back_gets_the_job_that_it_still_owes(fed: Federation) -> None:
+    fed.members.join(one := session("alpha"))
+    (job,) = waiting(one)
+    assert isinstance(job, Job)
+    assert (job.header, job.train, job.evaluate, job.model_bytes) == (ROW.header, True, True, 40)
+    assert 0 < job.seconds_left <= 60
+    assert fed.open_members == {"alpha": KEY.public_key}  # it may upload, too
+
+
+def test_the_same_client_gets_the_same_seed_and_others_get_others(fed: Federation) -> None:
+    seeds: dict[str, set[int]] = {}
+    for name in (*ROW.cohort, *ROW.cohort):
+        fed.members.join(one := session(name))
+        (job,) = waiting(one)
+        assert isinstance(job, Job)
+        seeds.setdefault(name, set()).add(job.seed)
+    assert all(len(found) == 1 for found in seeds.values())
+    assert len(set.union(*seeds.values())) == 3
+
+
+@pytest.mark.parametrize("settled", ["received", "refused", "judged", "no round", "stranger"])
+def test_who_owes_nothing_gets_no_job(fed: Federation, settled: str) -> None:
+    assert fed.collection is not None
+    match settled:
+        case "received":
+            fed.collection.receive("alpha")
+        case "refused":
+            fed.refused("alpha", RemoteProtocolError("no", reason="not-finite"))
+        case "judged":
+            fed.row = RoundRow(3, ROW.header, ROW.cohort, 3, 5.0, {"alpha": "late"}, None, None)
+        case "no round":
+            fed.collection = None
+    fed.members.join(one := session("stranger" if settled == "stranger" else "alpha"))
+    assert waiting(one) == []
+
+
+def test_a_lost_client_is_waited_for_a_moment_only(fed: Federation) -> None:
+    assert fed.collection is not None
+    fed.members.join(one := session("alpha"))
+    for name in ("beta", "gamma"):
+        fed.collection.receive(name)
+    now = time.monotonic()
+    assert fed.collection.decide(now).until == fed.collection.deadline
+    fed.members.leave(one)
+    assert fed.collection.decide(now).until < now + 10
+    fed.members.join(session("alpha"))
+    assert fed.collection.decide(now).until == fed.collection.deadline
+
+
+@pytest.mark.parametrize(
+    ("update", "reason"),
+    [
+        (JobUpdate(3, "accepted"), None),
+        (JobUpdate(2, "failed", "trainer"), None),
+        (JobUpdate(4, "refused", "policy"), None),
+        (JobUpdate(3, "failed", "out-of-memory"), "client-failed: out-of-memory"),
+        (JobUpdate(3, "refused", "policy"), "client-refused: policy"),
+        (JobUpdate(3, "failed", "x" * 1000), "client-failed: " + "x" * 85),
+    ],
+)
+def test_a_clients_word_on_its_job_settles_it(fed: Federation, update: JobUpdate, reason: str | None) -> None:
+    assert fed.collection is not None
+    fed.job_update(session("alpha"), update)
+    fed.job_update(session("stranger"), update)
+    assert fed.collection.refused == ({} if reason is None else {"alpha": reason})
+
+
+def test_the_revoked_are_cut_at_once_and_not_waited_for(fed: Federation) -> None:
+    assert fed.collection is not None
+    fed.members.join(one := session("alpha"))
+    for name in ("beta", "gamma"):
+        fed.collection.receive(name)
+    fed.revoke("alpha")
+    assert one.close_reason == "revoked"
+    assert waiting(one)[-1] is None
+    assert fed.collection.decide(time.monotonic()).action == "close"
+    with pytest.raises(IdentityError):
+        fed.members.join(session("alpha"))
+    fed.revoke("beta")  # its receipt stands: it is in the journal
+    assert fed.collection.received == {"beta", "gamma"}
+
+
+def test_a_client_cannot_say_how_many_are_connected(fed: Federation) -> None:
+    for name, phase in (("alpha", "connected"), ("beta", "training"), ("gamma", "training")):
+        fed.members.join(one := session(name))
+        one.phase = phase
+    states = fed.client_states()
+    assert (states["connected"], states["training"]) == (3, 2)
+
+
+def test_the_authority_is_asked_once_for_each_certificate(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def is_revoked(client: str, serial: int) -> bool:
+        asked.append((client, serial))
+        return serial == 13
+
+    monkeypatch.setattr(federation_module, "serial_of", int)
+    fed.is_revoked = is_revoked
+
+    async def scenario() -> None:
+        for certificate in (b"1", b"1", b"2", b"2", b"1"):
+            await fed.admit("alpha", certificate)
+        for _ in range(2):  # a refusal is never remembered as an answer
+            with pytest.raises(IdentityError):
+                await fed.admit("beta", b"13")
+        fed.revoke("alpha")
+        with pytest.raises(IdentityError):
+            await fed.admit("alpha", b"2")
+
+    asyncio.run(scenario())
+    assert asked == [("alpha", 1), ("alpha", 2), ("alpha", 1), ("beta", 13), ("beta", 13)]
+
+
+def test_a_change_before_the_wait_is_not_lost_and_the_wait_ends_in_time(fed: Federation) -> None:
+    async def scenario() -> None:
+        fed.wake()
+        await asyncio.wait_for(fed.sleep_until_change(), 5)
+        began = time.monotonic()
+        await fed.sleep_until_change(began + 0.02)
+        await fed.sleep_until_change(began - 1)
+        assert 0.02 <= time.monotonic() - began < 5
+        asyncio.get_running_loop().call_later(0.01, fed.members.join, session("alpha"))
+        await asyncio.wait_for(fed.sleep_until_change(), 5)
+        assert fed.members.names() == ["alpha"]
+
+    asyncio.run(scenario())
+
+
+def test_watchers_hear_of_progress_until_they_leave(fed: Federation) -> None:
+    first, second = fed.watch(), fed.watch()
+    fed.changed()
+    assert first.is_set()
+    assert second.is_set()
+    fed.unwatch(first)
+    fed.unwatch(first)
+    first.clear()
+    fed.enter("aggregate")
+    assert not first.is_set()
+    assert fed.phase == "aggregate"
+    assert fed.phase_seconds["waiting"] >= 0
