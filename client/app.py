@@ -199,7 +199,7 @@ class Agent:
         folder = self._setup.papers_folder
         papers = enrolled.load(folder)
         try:
-            if await enrol.renew(folder):
+            if await enrol.renew(folder, address=self._setup.config.client.enrol):
                 papers = enrolled.load(folder)
                 log.info("this client has a new certificate")
         except Unreachable as error:

@@ -67,8 +67,10 @@ async def enroll(line: JoinLine, folder: Path, *, now: datetime | None = None) -
     return enrolled.load(folder)
 
 
-async def renew(folder: Path, *, now: datetime | None = None, force: bool = False) -> bool:
+async def renew(folder: Path, *, address: str = "", now: datetime | None = None, force: bool = False) -> bool:
     """Get a fresh certificate if two thirds of the present one's life are over, or it has expired.
+
+    `address` is the enrolment port's, if it has moved since the enrolment.
 
     Returns:
         whether there is a new certificate.
@@ -86,7 +88,7 @@ async def renew(folder: Path, *, now: datetime | None = None, force: bool = Fals
     requested_at = int(now.timestamp())
     proof = own.identity.sign(identity.RENEW_DOMAIN, identity.renewal_body(requested_at, csr))
     request = wire.encode_renew(wire.RenewRequest(csr, own.member, requested_at, proof))
-    reply = await _call("Renew", request, own.record.enrolment_address, root=own.ca_certificate)
+    reply = await _call("Renew", request, address or own.record.enrolment_address, root=own.ca_certificate)
     credentials = wire.decode_credentials(reply)
     _check(credentials, Keys(own.tls_key, own.identity), own.ca_certificate, now=now)
     await asyncio.to_thread(enrolled.replace_certificate, folder, credentials.certificate)

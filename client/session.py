@@ -24,7 +24,7 @@ from roughfed.client.rpc import Connection
 from roughfed.client.rules import Rules, check_header
 from roughfed.client.store import ClientStore, SavedUpdate
 from roughfed.crypto.identity import verify
-from roughfed.digest import hasher
+from roughfed.digest import Hasher, hasher
 from roughfed.errors import IdentityError, RemoteProtocolError, Unreachable
 from roughfed.messages import EvaluationReport, Welcome
 from roughfed.params import digest_file, model_header, place_durably
@@ -138,12 +138,9 @@ async def download(me: Membership, header: RoundHeader, partial: Path) -> bytes:
         Unreachable: the stream broke, or ended early.
     """
     prefix = model_header(me.welcome.spec)
-    if not partial.exists() or partial.stat().st_size < len(prefix):
-        partial.write_bytes(prefix)
-    hashed, at = hasher(), partial.stat().st_size - len(prefix)
+    hashed, at = await asyncio.to_thread(_take_up, partial, prefix)
     if at:
         me.metrics.resumed()
-        await asyncio.to_thread(_replay, partial, len(prefix), hashed.update)
 
     def moved(count: int) -> None:
         me.metrics.transfer("down", count, header.codec)
@@ -255,8 +252,14 @@ async def tries(back: asyncio.Event) -> AsyncIterator[int]:
         yield attempt
 
 
-def _replay(path: Path, offset: int, take: Callable[[memoryview], object]) -> None:
-    with path.open("rb") as file:
-        file.seek(offset)
+def _take_up(partial: Path, prefix: bytes) -> tuple[Hasher, int]:
+    """Begin a partial model file, or hash what is there; returns the hash and the bytes of parameters."""
+    hashed, at = hasher(), 0
+    if not partial.exists() or partial.stat().st_size < len(prefix):
+        partial.write_bytes(prefix)
+    with partial.open("rb") as file:
+        file.seek(len(prefix))
         while piece := file.read(1 << 20):
-            take(memoryview(piece))
+            hashed.update(piece)
+            at += len(piece)
+    return hashed, at

@@ -1,4 +1,4 @@
-"""Starting the server: from a directory with fed.toml to a running aggregator (used by the CLI, the demo and the bench)."""
+"""Starting the server: from a directory with fed.toml to a running aggregator."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from roughfed.client import enrolled
@@ -77,7 +77,7 @@ def run_server(
     """
     place = Place(folder)
     place.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    authority = Authority.open(place.ca) if ca else None
+    authority = Authority.open(place.ca, life=timedelta(days=config.identity.certificate_days)) if ca else None
     obtain = from_authority(authority, place.papers, SERVER_NAME) if authority else from_enrolment(place.papers)
 
     def ready(ports: Ports) -> None:

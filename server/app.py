@@ -288,11 +288,11 @@ async def bind(server: grpc.aio.Server, host: str, port: int, credentials: grpc.
     """
     try:
         bound = server.add_secure_port(f"{host}:{port}", credentials)
-    except RuntimeError as error:
+    except RuntimeError:
         await server.start()  # one that never started crashes when it is collected (seen with grpcio 1.85)
         await server.stop(None)
         raise ConfigError(
-            f"cannot listen on {host}:{port}: {error}",
+            f"cannot listen on {host}:{port}: the port is taken, or this machine does not have the address",
             key="server.port",
             cure="choose another port, or 0 for any free one",
         ) from None

@@ -33,8 +33,16 @@ INVITE_LIFE = timedelta(days=1)
 class Authority:
     """The federation's CA and its member_file. Safe to use from several threads and processes."""
 
-    def __init__(self, folder: Path, ca: CertificateAuthority, *, entropy: Callable[[int], bytes] = os.urandom) -> None:
-        """Use `Authority.create` or `Authority.open`."""
+    def __init__(
+        self,
+        folder: Path,
+        ca: CertificateAuthority,
+        *,
+        life: timedelta = certificates.LEAF_LIFE,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Use `Authority.create` or `Authority.open`; `life` is that of the certificates it will issue."""
+        self._life = life
         self._file = MemberFile(folder / DATABASE)
         self._ca = ca
         self._entropy = entropy
@@ -64,8 +72,8 @@ class Authority:
         return authority
 
     @classmethod
-    def open(cls, folder: Path) -> Authority:
-        """Open the CA of an existing federation.
+    def open(cls, folder: Path, *, life: timedelta = certificates.LEAF_LIFE) -> Authority:
+        """Open the CA of an existing federation; `life` is that of the certificates it will issue.
 
         Raises:
             ConfigError: there is none, or its key is readable by others or does not fit.
@@ -81,7 +89,7 @@ class Authority:
             ca = CertificateAuthority.load(read_private(folder / CA_KEY), read_public(folder / CA_CERTIFICATE))
         except IdentityError as error:
             raise ConfigError(str(error), file=str(folder / CA_KEY), cure="restore both files from a backup") from error
-        return cls(folder, ca)
+        return cls(folder, ca, life=life)
 
     @property
     def certificate(self) -> bytes:
@@ -277,7 +285,7 @@ class Authority:
             (f"{serial:x}", member.name, member.identity_key, _seconds(now)),
         )
         subject = Subject(self.federation, member.role, member.name)
-        certificate = self._ca.issue(tls_key, subject, serial=serial, now=now)
+        certificate = self._ca.issue(tls_key, subject, serial=serial, now=now, life=self._life)
         return Credentials(certificate, member.member, self._ca.certificate)
 
 

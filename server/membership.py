@@ -87,7 +87,9 @@ class Members:
             IdentityError: reason "revoked".
         """
         if name in self.revoked:
-            raise IdentityError(f"{name} is revoked; ask the operator for a new invite", reason="revoked")
+            raise IdentityError(
+                f"{name} is revoked; ask the operator for an invite under another name", reason="revoked"
+            )
 
     def revoke(self, name: str) -> None:
         """Refuse from now on, and cut the live stream."""

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -66,7 +67,7 @@ async def serve(context: Context, config: FederationConfig) -> None:
     from roughfed.server.papers import Rotation, from_authority
 
     place, stopped = Place(context.folder), asyncio.Event()
-    authority = Authority.open(place.ca)
+    authority = Authority.open(place.ca, life=timedelta(days=config.identity.certificate_days))
     obtain = from_authority(authority, place.state / "ca-papers", NAME)
     rotation = Rotation(await obtain(), obtain, client_auth=False)
     service = enrolment.EnrolmentService(authority, config.server.address, enrolment.default_limit())
