@@ -30,6 +30,8 @@ from urllib.request import urlopen
 
 import numpy as np
 
+from roughfed.client import enrolled
+from roughfed.client.enrolled import Enrolled
 from roughfed.deploy import aggregator
 from roughfed.deploy.aggregator import Place
 from roughfed.deploy.bench.synthetic import pieces
@@ -201,6 +203,10 @@ class Cluster:
     def client_folder(self, name: str) -> Path:
         return self.folder / name
 
+    def papers(self, name: str) -> Enrolled:
+        """An enrolled client's own papers."""
+        return enrolled.load(self.client_folder(name) / "state" / "papers")
+
     def start_client(
         self, name: str, *, pace_s: float = 0.0, examples: int = 1, crash_at: str = "", http: bool = False
     ) -> Process:
@@ -309,6 +315,11 @@ class Watch:
         with self._news:
             self._over = True
             self._news.notify_all()
+
+    @property
+    def latest(self) -> dict[str, Any]:
+        """The newest status."""
+        return self._seen[-1]
 
     def until(self, holds: Callable[[dict[str, Any]], bool], *, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
         """The first status from now on (the latest included) for which `holds` is true."""
