@@ -126,7 +126,11 @@ async def serve(setup: Setup) -> str:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, drain.set)
         setup.on_ready(ports)
-        return await until_over(fed, drain)
+        try:
+            return await until_over(fed, drain)
+        finally:
+            for session in fed.members.all():  # who has not gone by itself: gRPC would cancel its stream with a trace
+                session.close("ended")
 
 
 async def until_over(fed: Federation, drain: asyncio.Event) -> str:
@@ -140,8 +144,6 @@ async def until_over(fed: Federation, drain: asyncio.Event) -> str:
         await asyncio.wait({farewell, draining}, return_when=asyncio.FIRST_COMPLETED)
         farewell.cancel()
         draining.cancel()
-        for session in fed.members.all():  # who has not gone by itself: gRPC would cancel its stream with a trace
-            session.close("ended")
         return reason
     drain.clear()
     fed.stopping = True
