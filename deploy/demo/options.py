@@ -37,7 +37,7 @@ class Preset:
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         # On so little data a GPU costs more to start than it saves.
-        "digits": Preset("mlp", 10, {"epochs": 5, "batch_size": 32, "lr": 0.1, "momentum": 0.9}, "cpu"),
+        "digits": Preset("mlp", 15, {"epochs": 5, "batch_size": 32, "lr": 0.1, "momentum": 0.9}, "cpu"),
         "fashion-mnist": Preset("cnn", 5, {"epochs": 1, "batch_size": 64, "lr": 0.05, "momentum": 0.9}, "auto"),
     }
 )
