@@ -41,7 +41,8 @@ def test_one_odd_value_anywhere_is_seen_whatever_the_chunks(values: np.ndarray, 
 def test_every_kind_of_no_number_is_seen(bits: int) -> None:
     vitals = Vitals()
     vitals.see(memoryview(np.array([0, 1, bits, 2], dtype="<u4").tobytes()))
-    vitals.see(memoryview(bytes(400)))  # and not forgotten
+    vitals.see(memoryview(bytes(400)))  # and not forgotten, also not over values that only look infinite
+    vitals.see(memoryview(np.full(100, np.finfo("<f4").max, dtype="<f4").tobytes()))
     assert not vitals.finite
 
 
