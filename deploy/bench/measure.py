@@ -12,6 +12,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,6 +58,7 @@ class Sampler:
     def __init__(self) -> None:
         """Nothing is watched yet."""
         self.tracks: dict[int, Track] = {}
+        self.families: dict[int, Track] = {}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
 
@@ -75,10 +77,18 @@ class Sampler:
         self.tracks[pid] = track = Track()
         return track
 
+    def watch_family(self, pid: int) -> Track:
+        """Sample the processor time of a process and all its descendants together, from now on."""
+        self.families[pid] = track = Track()
+        return track
+
     def _run(self) -> None:
         while not self._done.wait(INTERVAL_S):
             for pid, track in list(self.tracks.items()):
                 sample(pid, track)
+            for pid, track in list(self.families.items()):
+                track.times.append(time.time())
+                track.cpu.append(family_seconds(pid))
 
 
 def sample(pid: int, track: Track) -> None:
@@ -103,10 +113,27 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def family_seconds(pid: int) -> float:
+    """Processor seconds of a process and of its descendants that are alive."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    family = {pid}
+    while more := {child for child, parent in parents.items() if parent in family} - family:
+        family |= more
+    total = 0.0
+    for member in family:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            total += cpu_seconds(member)
+    return total
+
+
 def status_bytes(text: str) -> dict[str, int]:
     """The entries of /proc/PID/status that are given in kB, as bytes."""
-    pairs = (line.split(":", 1) for line in text.splitlines() if line.endswith(" kB"))
-    return {name: 1024 * int(value.split()[0]) for name, value in pairs}
+    rows = (line.split() for line in text.splitlines() if line.endswith(" kB"))
+    return {row[0].rstrip(":"): 1024 * int(row[1]) for row in rows if len(row) == 3 and row[1].isdecimal()}
 
 
 def own_bytes(pid: int) -> int:

@@ -1,0 +1,20 @@
+"""What the framework adds to real training (`python -m roughfed.deploy.bench.overhead`)."""
+
+import pytest
+
+from roughfed.data import load
+from roughfed.deploy.bench.overhead import DATA, OverheadOptions, run_overhead_bench
+from roughfed.errors import ConfigError
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def test_training_costs_hardly_more_in_a_federation_than_in_a_plain_loop() -> None:
+    try:
+        load(DATA)
+    except ConfigError as error:
+        pytest.skip(f"Fashion-MNIST is not here: {error} (apt-get install dataset-fashion-mnist)")
+
+    figures = run_overhead_bench(OverheadOptions(clients=8, rounds=5))
+
+    assert figures["overhead_share"] <= 0.10
