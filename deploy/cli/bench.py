@@ -21,10 +21,28 @@ class RoundFlags:
     no_floor: Annotated[bool, typer.Option("--no-floor", help="Skip the bare gRPC stream to compare with.")] = False
 
 
+@dataclass(frozen=True, slots=True)
+class SessionsFlags:
+    """How many are connected, and for how long other calls are measured."""
+
+    clients: Annotated[int, typer.Option(min=1, help="Idle sessions, each with its own certificate.")] = 500
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long other calls are measured meanwhile.")] = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchFlags:
+    """How many wait for a job, and how often they get one."""
+
+    clients: Annotated[int, typer.Option(min=1, help="Sessions that take jobs.")] = 200
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds that are opened; nothing is trained.")] = 10
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help="Measure the framework itself.")
     command(group, "round", flags=RoundFlags)(bench_round)
+    command(group, "sessions", flags=SessionsFlags)(bench_sessions)
+    command(group, "dispatch", flags=DispatchFlags)(bench_dispatch)
     group.callback()(_group)
     app.add_typer(group, name="bench")
 
@@ -49,6 +67,25 @@ def bench_round(context: Context, flags: RoundFlags) -> Answer:
             floor=not flags.no_floor,
         )
     )
+    return told(context, figures)
+
+
+def bench_sessions(context: Context, flags: SessionsFlags) -> Answer:
+    """Hold many idle sessions on one server: its memory, and how long other calls take meanwhile."""
+    from roughfed.deploy.bench.sessions import SessionsBenchOptions, run_sessions_bench
+
+    return told(context, run_sessions_bench(SessionsBenchOptions(clients=flags.clients, seconds=flags.seconds)))
+
+
+def bench_dispatch(context: Context, flags: DispatchFlags) -> Answer:
+    """Open rounds for many sessions: how long it takes until each client has its job."""
+    from roughfed.deploy.bench.sessions import DispatchBenchOptions, run_dispatch_bench
+
+    return told(context, run_dispatch_bench(DispatchBenchOptions(clients=flags.clients, rounds=flags.rounds)))
+
+
+def told(context: Context, figures: dict[str, object]) -> Answer:
+    """Show the figures one a line, and answer with them."""
     for name, value in figures.items():
         context.say(f"{name:<34} {shown(value)}")
     return Answer(figures)
