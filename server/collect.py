@@ -72,8 +72,10 @@ class Collection:
         if enough and len(self.received) >= self.goal:
             return Decision("close", "goal")
         pending = self.pending()
+        if len(self.received) + len(pending) < self.quorum:
+            return Decision("abandon", "too-few-updates")  # whatever may still come
         if not pending:
-            return Decision("close", "everyone answered") if enough else Decision("abandon", "too-few-updates")
+            return Decision("close", "everyone answered")
         if now >= self.deadline:
             return Decision("close", "deadline") if enough else Decision("abandon", "deadline")
         waited_for = [self.gone.get(client, self.deadline) for client in pending]

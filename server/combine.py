@@ -11,11 +11,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from roughfed.errors import RoundError
 from roughfed.params import data_offset, write_model
 from roughfed.server.aggregate.mean import in_order, mean_slice, open_all, read_exactly
 from roughfed.types import Spec
 
 Flat = NDArray[np.float32]
+
+
+class NotFinite(RoundError):
+    """The next model would have values that are NaN or infinite."""
+
+    reason = "not-finite"
+
+
 Step = Callable[[Flat, Flat], Flat]
 
 
@@ -37,6 +46,7 @@ def combine(
 
     Raises:
         StorageError: the disk refused.
+        NotFinite: finite updates whose weighted sum is not.
     """
     floors = variance_ranges(spec)
     offset = data_offset(base)
@@ -50,7 +60,10 @@ def combine(
         def next_slice(start: int, stop: int) -> Flat:
             params = np.empty(stop - start, dtype=np.float32)
             read_exactly(base_fd, params, offset + 4 * start)
-            result = step(params, mean_slice(update_fds, weights, start, stop))
+            with np.errstate(over="ignore", invalid="ignore"):  # looked at once, below
+                result = step(params, mean_slice(update_fds, weights, start, stop))
+            if not np.isfinite(result).all():
+                raise NotFinite("the sum of the updates is not finite: values or counts are absurdly large")
             for low, high in floors:  # a step beyond the mean must not make a variance negative
                 if low < stop and high > start:
                     part = result[max(low - start, 0) : high - start]

@@ -93,6 +93,7 @@ class Upload:
         self._turn = turn
         with turn, self._file(os.O_RDWR | os.O_CREAT) as fd:
             self._replay(fd)
+        self.resumed = self.position > 0
 
     @property
     def complete(self) -> bool:
@@ -260,6 +261,11 @@ class Intake:
             raise RemoteProtocolError(f"{upload.position} bytes of {s.size_bytes}", reason="truncated")
         digest = await self._run(upload.sync)
         crash.point("upload-complete")
+        if digest != s.digest and upload.resumed:
+            # A power cut may have left zeroes in what was not synced yet: not the client's fault, it may start anew.
+            self._drop(client, upload)
+            self.discard(s.run, s.round, [client])
+            raise StorageError("the part that was received earlier is damaged; send all of it again")
         try:
             if digest != s.digest:
                 raise RemoteProtocolError("the bytes do not have the announced digest", reason="digest")

@@ -15,6 +15,7 @@ from functools import partial
 
 from roughfed import crash
 from roughfed.crypto.merkle import merkle_root
+from roughfed.errors import RoundError
 from roughfed.messages import RoundClosed
 from roughfed.params import place_durably
 from roughfed.server.aggregate import WEIGHTINGS
@@ -46,7 +47,10 @@ async def run_round(fed: Federation) -> RoundRow:
         if decision.action == "abandon":
             return await abandon(fed, row, decision.reason)
         row = await judge(fed, row)
-    row = await aggregate(fed, row)
+    try:
+        row = await aggregate(fed, row)
+    except RoundError as error:
+        return await abandon(fed, row, error.reason)
     await announce(fed, row)
     return row
 
@@ -204,7 +208,8 @@ async def announce(fed: Federation, row: RoundRow) -> None:
 async def abandon(fed: Federation, row: RoundRow, reason: str) -> RoundRow:
     """End the round without a new version."""
     now = time.time()
-    row = await judge(fed, row)
+    if row.sets is None:
+        row = await judge(fed, row)
     await fed.store.abandon(row.round, reason, now)
     fed.metrics.round_closed("abandoned", now - row.opened_at)
     fed.row = row = dataclasses.replace(row, outcome="abandoned")

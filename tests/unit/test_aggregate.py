@@ -16,7 +16,7 @@ from roughfed.errors import StorageError
 from roughfed.params import read_flat, write_model
 from roughfed.server.aggregate import mean
 from roughfed.server.aggregate.mean import in_order, mean_slice, open_all, read_exactly, slices
-from roughfed.server.combine import combine, variance_ranges
+from roughfed.server.combine import NotFinite, combine, variance_ranges
 from roughfed.server.optimize import RULES
 from roughfed.types import Spec, TensorSpec
 
@@ -163,6 +163,14 @@ def test_variances_never_become_negative_and_nothing_else_is_touched(
     assert floors.sum() == 31
     assert (made[floors] >= 0).all()
     assert (made[~floors] < 0).any()
+
+
+def test_finite_updates_whose_sum_is_not_finite_leave_no_model(tmp_path: Path) -> None:
+    rows = updates()
+    rows[2][7] = np.float32(3e38)
+    with pytest.raises(NotFinite):
+        next_model(tmp_path, rows, order=range(5))
+    assert not (tmp_path / "next.safetensors").exists()
 
 
 def test_an_update_that_lost_bytes_stops_the_round_and_leaves_no_model(tmp_path: Path) -> None:

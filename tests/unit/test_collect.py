@@ -38,6 +38,7 @@ TABLE = {
     "everyone answered": (collection(received="ab", refused="cd"), 0, "close", "everyone answered"),
     "everyone refused": (collection(refused="abcd"), 0, "abandon", "too-few-updates"),
     "one counted, all others refused": (collection(received="a", refused="bcd"), 0, "abandon", "too-few-updates"),
+    "the quorum is out of reach": (collection(refused="bcd"), 0, "abandon", "too-few-updates"),
     "the rest is gone": (collection(received="ab", gone={"c": 0, "d": 1}), 3, "close", "the rest is gone"),
     "the rest may be back": (collection(received="ab", gone={"c": 0, "d": 1}), 2, "wait", "2 pending"),
     "gone, but needed": (collection(received="a", gone=dict.fromkeys("bcd", 0.0)), 50, "wait", "3 pending"),

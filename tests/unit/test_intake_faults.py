@@ -240,3 +240,23 @@ def test_spool_files_of_a_round_that_is_over_are_deleted(tmp_path: Path) -> None
         intake.close_round()
         intake.discard(RUN, 3, ["alpha", "somebody who never came"])
         assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_part_that_a_power_cut_damaged_is_sent_anew(tmp_path: Path) -> None:
+    async def play() -> None:
+        with server(tmp_path) as (intake, heard, store):
+            upload = await begin(intake)
+            await intake.write("alpha", upload, offset=0, data=memoryview(DATA)[:400])
+            intake.detach("alpha", upload)
+            path = intake.spool_path(RUN, 3, "alpha")
+            path.write_bytes(bytes(400))  # what was written and not synced comes back as zeroes
+
+            with pytest.raises(StorageError, match="damaged"):
+                await send(intake)
+            assert store.refusals(3) == {}, "the client is not to blame"
+            await send(intake)
+
+            assert heard.updates == ["alpha"]
+            assert spooled(intake) == DATA
+
+    asyncio.run(play())
