@@ -213,9 +213,11 @@ class FederationService:
             async with asyncio.timeout(PROGRESS_S) as patience:
                 async for raw in requests:
                     patience.reschedule(loop.time() + PROGRESS_S)
+                    if not (chunk := decode_chunk(raw)).data:  # it would be counted as progress, and is none
+                        raise RemoteProtocolError("a chunk without data", reason="schema")
                     await writing
                     fed.members.check(client)
-                    writing = asyncio.create_task(self._write(client, upload, decode_chunk(raw)))
+                    writing = asyncio.create_task(self._write(client, upload, chunk))
             await writing
         except TimeoutError:
             raise stalled(PROGRESS_S) from None
