@@ -75,6 +75,7 @@ def test_a_drained_server_says_goodbye_and_its_clients_come_back(when: str, tmp_
             server.signal(signal.SIGTERM)
         assert server.wait(timeout_s=10.0) == 0
         assert server.lines[-1] == "drained"
+        assert server.find("Traceback") == server.find('"ERROR"') == []
 
         cluster.restart_server()
         if when == "waiting":

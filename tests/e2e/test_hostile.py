@@ -86,6 +86,7 @@ def bad_streams(peer: Peer, job: Job, data: bytes) -> dict[str, object]:
         "an overlap": peer.put([encode_chunk(0, data[:4096], signed)]),
         "a float cut in two": peer.put([encode_chunk(4096, data[4096:4102], signed)]),
         "the same id, other bytes": peer.put(chunks(peer.sign(peer.statement(job, other)), other)),
+        "a stream of nothing": peer.put(itertools.chain([encode_chunk(4096, b"", signed)], itertools.repeat(b""))),
         "a stream without end": peer.put(endless(signed, 4096)),
     }
 
@@ -96,6 +97,7 @@ BAD_STREAMS = {
     "an overlap": ("INVALID_ARGUMENT", "offset"),
     "a float cut in two": SCHEMA,
     "the same id, other bytes": ("ALREADY_EXISTS", "conflict"),
+    "a stream of nothing": SCHEMA,
     "a stream without end": ("RESOURCE_EXHAUSTED", "size"),
 }
 
@@ -207,12 +209,13 @@ def test_hostile_members_are_refused_and_the_run_ends_as_without_them(tmp_path: 
             recorded = list(chunks(replayer.sign(replayer.statement(jobs[replayer], honest)), honest))
             receipt = replayer.put(recorded)
             assert isinstance(receipt, Receipt)
-            # Zeros of the endless stream are what the server holds now: they are not what was announced.
+            # Zeros of the endless stream are what the server holds now; for all it knows, its own disk did that.
             spoilt = liar.statement(jobs[liar], data)
             asked = liar.ask("UpdateStatus", encode_update_status_request(spoilt.run, 1, spoilt.digest))
             assert isinstance(asked, bytes)
             at, _ = decode_update_status(asked)
-            assert liar.put(chunks(liar.sign(spoilt), data, at=at)) == ("INVALID_ARGUMENT", "digest")
+            assert liar.put(chunks(liar.sign(spoilt), data, at=at)) == ("RESOURCE_EXHAUSTED", "storage")
+            assert liar.put(chunks(liar.sign(spoilt), bytes(len(data)))) == ("INVALID_ARGUMENT", "digest")
 
             again = {peer: peer.next(Job) for peer in (replayer, liar, poisoner)}  # the second round
             assert replayer.put(recorded) == ("FAILED_PRECONDITION", "late")
@@ -232,6 +235,7 @@ def test_hostile_members_are_refused_and_the_run_ends_as_without_them(tmp_path: 
 
 
 COUNTED = {
-    "stale": 2.0, "identity": 1.0, "header": 2.0, "schema": 5.0, "size": 2.0, "count": 2.0, "signature": 1.0,
-    "truncated": 2.0, "offset": 2.0, "conflict": 1.0, "not-finite": 2.0, "digest": 1.0, "late": 1.0, "other": 0.0,
+    "stale": 2.0, "identity": 1.0, "header": 2.0, "schema": 6.0, "size": 2.0, "count": 2.0, "signature": 1.0,
+    "truncated": 2.0, "offset": 2.0, "conflict": 1.0, "not-finite": 2.0, "digest": 1.0, "late": 1.0, "storage": 1.0,
+    "other": 0.0,
 }  # fmt: skip
