@@ -29,7 +29,7 @@ def test_eight_clients_with_ten_million_parameters() -> None:
     assert figures["sum_exact"] is True
     assert figures["payload_ratio"] <= 2.05
     assert figures["floor_cpu_ratio"] <= 3.5  # the goal is 2 in seconds: missed
-    assert figures["cpu_seconds_per_client_round"] <= 0.4  # the goal is 0.3, reached with a small margin
+    assert figures["cpu_seconds_per_client_round"] <= 0.4  # the goal is 0.3; 0.29 at best
 
 
 def test_server_memory_grows_by_transfers_and_not_by_updates() -> None:
@@ -40,7 +40,7 @@ def test_server_memory_grows_by_transfers_and_not_by_updates() -> None:
 
     assert few["sum_exact"] is many["sum_exact"] is True
     assert few["server_peak_rss_mib"] <= MEMORY_BUDGET_MIB
-    # The goal is the same (10 %) for both, within the budget. Missed: gRPC buffers a few MiB for each transfer under way.
+    # The goal is the same (10 %) for both, within the budget. Missed: gRPC buffers some MiB for each transfer.
     assert many["server_peak_rss_mib"] - few["server_peak_rss_mib"] <= 28 * 16
 
 
