@@ -14,9 +14,10 @@ from pathlib import Path
 
 from roughfed.crypto import certificates
 from roughfed.crypto.identity import IdentityKey
-from roughfed.crypto.key_file import read_private, read_public, sync_folder, write_private, write_public
+from roughfed.crypto.key_file import read_private, read_public, write_private, write_public
 from roughfed.crypto.names import Subject
-from roughfed.errors import ConfigError, IdentityError, StorageError
+from roughfed.errors import ConfigError, IdentityError
+from roughfed.files import disk_errors, fsync_folder
 from roughfed.wire.enrolment import Credentials
 
 TLS_KEY, IDENTITY_KEY = "tls.key", "identity.key"
@@ -116,7 +117,7 @@ def prepare(folder: Path, token_sha256: str) -> Keys:
         StorageError: the disk refused.
     """
     pending = folder / _PENDING
-    try:
+    with disk_errors(f"write in {folder}"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not ((pending / _TOKEN).exists() and read_public(pending / _TOKEN).decode() == token_sha256):
             shutil.rmtree(pending, ignore_errors=True)
@@ -124,9 +125,7 @@ def prepare(folder: Path, token_sha256: str) -> Keys:
             write_private(pending / TLS_KEY, certificates.new_tls_key())
             IdentityKey.generate().save(pending / IDENTITY_KEY)
             write_public(pending / _TOKEN, token_sha256.encode())  # last: the keys are whole
-            sync_folder(folder)
-    except OSError as error:
-        raise StorageError(f"cannot write in {folder}: {error.strerror}") from error
+            fsync_folder(folder)
     return Keys(read_private(pending / TLS_KEY), IdentityKey.load(pending / IDENTITY_KEY))
 
 
@@ -162,16 +161,14 @@ def _finish(folder: Path) -> None:
     pending = folder / _PENDING
     if not (pending / RECORD).exists():
         return
-    try:
+    with disk_errors(f"write in {folder}"):
         for name in _MOVED:
             with contextlib.suppress(FileNotFoundError):  # moved before the crash
                 (pending / name).replace(folder / name)
-        sync_folder(folder)
+        fsync_folder(folder)
         (pending / RECORD).replace(folder / RECORD)
-        sync_folder(folder)
+        fsync_folder(folder)
         shutil.rmtree(pending)
-    except OSError as error:
-        raise StorageError(f"cannot write in {folder}: {error.strerror}") from error
 
 
 def _read_record(path: Path) -> Record:

@@ -21,10 +21,10 @@ from roughfed.errors import (
     RemoteProtocolError,
     RoughfedError,
     StaleRound,
-    StorageError,
     TooLarge,
     Unreachable,
 )
+from roughfed.files import disk_errors
 from roughfed.messages import ClientMessage, ServerMessage
 from roughfed.transport.options import CLIENT_OPTIONS
 from roughfed.types import Receipt, Signed
@@ -86,7 +86,8 @@ class Connection:
         Raises:
             RemoteProtocolError: a gap; Unreachable: the stream broke (call again with the new offset).
         """
-        fd = os.open(into, os.O_WRONLY)
+        with disk_errors("store the model"):
+            fd = os.open(into, os.O_WRONLY)
         try:
             with translated():
                 async with progress(PROGRESS_S) as moved:
@@ -117,7 +118,8 @@ class Connection:
         Returns:
             the receipt, and its bytes.
         """
-        fd = os.open(path, os.O_RDONLY)
+        with disk_errors("read the update"):
+            fd = os.open(path, os.O_RDONLY)
         total = os.fstat(fd).st_size
         try:
             with translated():
@@ -201,9 +203,7 @@ def write_all(fd: int, data: memoryview, offset: int) -> None:
     Raises:
         StorageError: the disk refused.
     """
-    try:
+    with disk_errors("store the model"):
         written = 0
         while written < len(data):
             written += os.pwrite(fd, data[written:], offset + written)
-    except OSError as error:
-        raise StorageError(f"cannot store the model: {error.strerror}") from error

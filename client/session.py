@@ -26,8 +26,9 @@ from roughfed.client.store import ClientStore, SavedUpdate
 from roughfed.crypto.identity import verify
 from roughfed.digest import Hasher, hasher
 from roughfed.errors import IdentityError, RemoteProtocolError, Unreachable
+from roughfed.files import disk_errors, place_durably
 from roughfed.messages import EvaluationReport, Welcome
-from roughfed.params import digest_file, model_header, place_durably
+from roughfed.params import digest_file, model_header
 from roughfed.transport.patience import waits
 from roughfed.types import Evaluation, Job, Receipt, RoundHeader, Signed, UpdateStatement
 from roughfed.wire.updates import RECEIPT_DOMAIN, UPDATE_DOMAIN, encode_statement, receipt_body
@@ -255,11 +256,12 @@ async def tries(back: asyncio.Event) -> AsyncIterator[int]:
 def _take_up(partial: Path, prefix: bytes) -> tuple[Hasher, int]:
     """Begin a partial model file, or hash what is there; returns the hash and the bytes of parameters."""
     hashed, at = hasher(), 0
-    if not partial.exists() or partial.stat().st_size < len(prefix):
-        partial.write_bytes(prefix)
-    with partial.open("rb") as file:
-        file.seek(len(prefix))
-        while piece := file.read(1 << 20):
-            hashed.update(piece)
-            at += len(piece)
+    with disk_errors("store the model"):
+        if not partial.exists() or partial.stat().st_size < len(prefix):
+            partial.write_bytes(prefix)
+        with partial.open("rb") as file:
+            file.seek(len(prefix))
+            while piece := file.read(1 << 20):
+                hashed.update(piece)
+                at += len(piece)
     return hashed, at

@@ -15,6 +15,7 @@ from roughfed.config.federation import FederationConfig
 from roughfed.config.load import load_federation
 from roughfed.crypto.join_line import JoinLine
 from roughfed.errors import ConfigError
+from roughfed.files import write_durably
 from roughfed.server.app import Origin, Ports, Setup, serve
 from roughfed.server.authority import Authority
 from roughfed.server.papers import Obtain, Papers, from_authority
@@ -81,9 +82,7 @@ def run_server(
     obtain = from_authority(authority, place.papers, SERVER_NAME) if authority else from_enrolment(place.papers)
 
     def ready(ports: Ports) -> None:
-        partial = place.ports.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(ports)))
-        partial.rename(place.ports)
+        note_ports(place, ports)
         on_ready(ports)
 
     return asyncio.run(serve(Setup(config, place.state, origin, obtain, authority, ready)))
@@ -114,6 +113,15 @@ def invite(folder: Path, name: str, *, host: str, port: int, replace: bool = Fal
     authority = Authority.open(Place(folder).ca)
     secret = authority.invite(name, now=datetime.now(UTC), replace=replace)
     return JoinLine(host, port, secret, authority.fingerprint)
+
+
+def note_ports(place: Place, ports: Ports) -> None:
+    """Say where this directory's server listens, for `invite` and `status`.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    write_durably(place.ports, json.dumps(asdict(ports)).encode(), sync=False)
 
 
 def known_ports(folder: Path) -> Ports:

@@ -26,9 +26,10 @@ from roughfed.child import Description
 from roughfed.config.federation import FederationConfig
 from roughfed.crypto import certificates
 from roughfed.errors import ConfigError, RemoteProtocolError
+from roughfed.files import place_durably
 from roughfed.httpd import HttpServer, Response, health
 from roughfed.messages import Reconnect
-from roughfed.params import flatten, place_durably, write_model
+from roughfed.params import flatten, write_model
 from roughfed.rng import derive
 from roughfed.server import enrolment
 from roughfed.server.authority import Authority

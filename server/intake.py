@@ -24,7 +24,7 @@ from roughfed import crash
 from roughfed.crypto.identity import IdentityKey, verify
 from roughfed.digest import Hasher, hasher
 from roughfed.errors import Conflict, RemoteProtocolError, RoughfedError, StaleRound, StorageError, TooLarge
-from roughfed.params import fsync_folder
+from roughfed.files import disk_errors, fsync_folder, write_durably
 from roughfed.server.admission import Vitals, check_alignment, check_statement
 from roughfed.server.store import ReceivedUpdate, Store
 from roughfed.types import Receipt, Signed, UpdateStatement
@@ -38,6 +38,8 @@ from roughfed.wire.updates import (
 )
 
 T = TypeVar("T")
+
+SPOOLING = "spool an update"  # paths of this machine stay on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +140,12 @@ class Upload:
 
     @contextmanager
     def _file(self, flags: int) -> Iterator[int]:
-        try:
+        with disk_errors(SPOOLING):
             fd = os.open(self.path, flags, 0o600)
             try:
                 yield fd
             finally:
                 os.close(fd)
-        except OSError as error:
-            raise StorageError(f"cannot spool an update: {error.strerror}") from error
 
     def _take(self, data: memoryview) -> None:
         self._hash.update(data)
@@ -227,7 +227,8 @@ class Intake:
             path = self.spool_path(current.run, current.number, client)
             if (claim := _read_claim(path)) is None:
                 path.unlink(missing_ok=True)
-                _write_claim(path, signed)
+                # Before the first byte; a crash leaves all of it or nothing.
+                write_durably(_claim_path(path), encode_signed_update(signed), mode=0o600, sync=False)
                 crash.point("upload-started")
             elif claim.digest != statement.digest:
                 raise Conflict("another update of this round is on its way under this id")
@@ -346,16 +347,6 @@ def _read_claim(path: Path) -> UpdateStatement | None:
         return decode_statement(decode_signed_update(_claim_path(path).read_bytes()).body)
     except (FileNotFoundError, RemoteProtocolError):
         return None
-
-
-def _write_claim(path: Path, signed: Signed) -> None:
-    """Note the statement before the first byte: a rename, so that a crash leaves all of it or nothing."""
-    partial = path.with_suffix(".claim-partial")
-    try:
-        partial.write_bytes(encode_signed_update(signed))
-        partial.rename(_claim_path(path))
-    except OSError as error:
-        raise StorageError(f"cannot spool an update: {error.strerror}") from error
 
 
 def _size(path: Path) -> int:

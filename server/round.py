@@ -17,7 +17,7 @@ from roughfed import crash
 from roughfed.crypto.merkle import merkle_root
 from roughfed.errors import RoundError
 from roughfed.messages import RoundClosed
-from roughfed.params import place_durably
+from roughfed.files import place_durably
 from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.collect import Collection, Decision
 from roughfed.server.combine import combine

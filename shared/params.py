@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from roughfed.digest import hasher
 from roughfed.errors import RemoteProtocolError, StorageError
+from roughfed.files import disk_errors, place_durably
 from roughfed.types import Spec
 
 Flat = NDArray[np.float32]
@@ -79,11 +81,11 @@ def data_offset(path: Path) -> int:
     """Where the flat vector starts in a model file.
 
     Raises:
-        StorageError: the file is not a model file.
+        StorageError: the file is not a model file, or the disk refused.
     """
-    with path.open("rb") as file:
-        head = int.from_bytes(file.read(8), "little")
-    if not 2 <= head <= 100_000_000 or path.stat().st_size < head + 8:
+    with disk_errors(f"read {path}"), path.open("rb") as file:
+        head, size = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
+    if not 2 <= head <= 100_000_000 or size < head + 8:
         raise StorageError(f"{path} is not a model file ({head} bytes of header announced)")
     return head + 8
 
@@ -105,7 +107,7 @@ def write_model(path: Path, spec: Spec, pieces: Iterable[bytes | memoryview | Fl
     digest, written = hasher(), 0
     partial = path.with_suffix(".partial")
     try:
-        with partial.open("wb") as file:
+        with disk_errors(f"write {path}"), partial.open("wb") as file:
             file.write(model_header(spec))
             for piece in pieces:
                 view = memoryview(piece).cast("B")
@@ -117,9 +119,9 @@ def write_model(path: Path, spec: Spec, pieces: Iterable[bytes | memoryview | Fl
             file.flush()
             os.fsync(file.fileno())
         place_durably(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)  # what did not become the file gives its bytes back
     return digest.digest()
 
 
@@ -130,29 +132,18 @@ def read_flat(path: Path) -> Flat:
 
 
 def digest_file(path: Path, *, offset: int = 0, on_read: Callable[[int], None] | None = None) -> bytes:
-    """BLAKE3 of a file from `offset` on, read in pieces (never resident as a whole)."""
+    """BLAKE3 of a file from `offset` on, read in pieces (never resident as a whole).
+
+    Raises:
+        StorageError: the disk refused.
+    """
     digest = hasher()
     buffer = bytearray(READ_BYTES)
     view = memoryview(buffer)
-    with path.open("rb", buffering=0) as file:
+    with disk_errors(f"read {path}"), path.open("rb", buffering=0) as file:
         file.seek(offset)
         while count := file.readinto(buffer):
             digest.update(view[:count])
             if on_read is not None:
                 on_read(count)
     return digest.digest()
-
-
-def place_durably(source: Path, target: Path) -> None:
-    """Rename within one folder, so that a power cut leaves the old state or the new one."""
-    source.rename(target)
-    fsync_folder(target.parent)
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make a rename in `folder` durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

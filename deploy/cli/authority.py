@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,7 +59,7 @@ def ca(context: Context, flags: Flags) -> Answer:
 
 async def serve(context: Context, config: FederationConfig) -> None:
     """Serve until SIGTERM or SIGINT."""
-    from roughfed.deploy.aggregator import Place
+    from roughfed.deploy.aggregator import Place, note_ports
     from roughfed.server import enrolment
     from roughfed.server.app import Ports
     from roughfed.server.authority import Authority
@@ -75,7 +74,7 @@ async def serve(context: Context, config: FederationConfig) -> None:
     server, port = await enrolment.serve(service, where, credentials=rotation.credentials())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    place.ports.write_text(json.dumps(asdict(Ports(0, port, 0))))
+    note_ports(place, Ports(0, port, 0))
     context.say(f"listening enrolment  {config.server.host}:{port}")
     context.event({"listening": {"enrolment": f"{config.server.host}:{port}"}})
     fresh = asyncio.create_task(rotation.keep_fresh(on_new=lambda _: None))

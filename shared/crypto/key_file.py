@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 
-from roughfed.errors import ConfigError, StorageError
+from roughfed.errors import ConfigError
+from roughfed.files import write_durably
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -15,7 +15,7 @@ def write_private(path: Path, data: bytes) -> None:
     Raises:
         StorageError: the disk refused.
     """
-    _write(path, data, mode=0o600)
+    write_durably(path, data, mode=0o600)
 
 
 def write_public(path: Path, data: bytes) -> None:
@@ -24,7 +24,7 @@ def write_public(path: Path, data: bytes) -> None:
     Raises:
         StorageError: the disk refused.
     """
-    _write(path, data, mode=0o644)
+    write_durably(path, data)
 
 
 def read_private(path: Path) -> bytes:
@@ -53,28 +53,3 @@ def read_public(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read it: {error.strerror}", file=str(path), cure="enrol anew") from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames and new files in a folder survive a power cut."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _write(path: Path, data: bytes, *, mode: int) -> None:
-    fresh = path.with_name(path.name + ".tmp")
-    try:
-        fresh.unlink(missing_ok=True)  # left by a crash, perhaps with other permissions
-        # O_EXCL: never write into a file (or through a link) that somebody else put there.
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}") from error
