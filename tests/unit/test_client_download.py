@@ -1,0 +1,186 @@
+"""Step 1 of a job: parameters that come in pieces, over cut connections, onto a disk that may hold damaged ones."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+import numpy as np
+import pytest
+
+from roughfed.child import Description
+from roughfed.client.metrics import ClientMetrics
+from roughfed.client.rpc import Connection
+from roughfed.client.rules import CODECS, Rules
+from roughfed.client.session import Membership, take_part
+from roughfed.client.store import ClientStore
+from roughfed.crypto.identity import IdentityKey
+from roughfed.digest import content_digest
+from roughfed.errors import RemoteProtocolError
+from roughfed.messages import EvaluationReport, Welcome
+from roughfed.params import model_header, read_flat
+from roughfed.types import Job, RoundHeader, Signed, Spec, TensorSpec
+from roughfed.wire.chunks import encode_chunk
+from roughfed.wire.session import HEADER_DOMAIN, decode_get_model, encode_header
+
+KEY = IdentityKey.from_private_bytes(bytes([1]) * 32)
+SPEC = Spec((TensorSpec("w", (1000,)),))
+MODEL = np.arange(1000, dtype="<f4").tobytes()
+DIGEST = content_digest(MODEL)
+PREFIX = model_header(SPEC)
+PIECE = 500
+
+
+@dataclass
+class Source:
+    """GetModel of a server: sends `data` in pieces, and breaks off after so many of them, call by call."""
+
+    data: bytes = MODEL
+    breaks: list[int] = field(default_factory=list[int])
+    kindly: bool = False
+    shift: int = 0
+    asked: list[int] = field(default_factory=list[int])
+    back: asyncio.Event | None = None
+
+    async def __call__(self, request: bytes) -> AsyncIterator[bytes]:
+        digest, offset = decode_get_model(request)
+        assert digest == DIGEST
+        self.asked.append(offset)
+        left = self.breaks.pop(0) if self.breaks else -1
+        for at in range(offset, len(self.data), PIECE):
+            if left == 0:
+                assert self.back is not None
+                self.back.set()  # no wait before the next try
+                if self.kindly:
+                    return  # the stream ends as if that were all
+                nothing = grpc.aio.Metadata()
+                raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing, "connection reset")
+            left -= 1
+            yield encode_chunk(at + self.shift, self.data[at : at + PIECE])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ClientStore]:
+    store = ClientStore(tmp_path)
+    yield store
+    store.close()
+
+
+def fetch(store: ClientStore, source: Source) -> np.ndarray:
+    """A job that only asks for the model; what then lies in its place."""
+
+    async def work() -> None:
+        source.back = asyncio.Event()
+        connection = Connection.__new__(Connection)  # its code, without its channel
+        connection._get_model = source  # pyright: ignore[reportAttributeAccessIssue]
+        me = Membership(
+            papers=cast(Any, None),
+            welcome=Welcome("1", 1, "run-1", SPEC, b"", "updates", "classification", 10),
+            server_key=KEY.public_key,
+            connection=connection,
+            store=store,
+            trainer=cast(Any, None),
+            description=Description(
+                spec=SPEC, task="classification", num_train=1, num_test=0, num_classes=2, device="cpu", name="x",
+                settings={},
+            ),
+            rules=Rules(("updates",), 10_000),
+            metrics=ClientMetrics(codecs=CODECS),
+            settings=dict,
+            on_phase=lambda phase, share: None,
+            back=source.back,
+        )  # fmt: skip
+        assert isinstance(await take_part(me, question()), EvaluationReport)
+
+    asyncio.run(work())
+    return read_flat(store.model_path(DIGEST))
+
+
+def question() -> Job:
+    header = RoundHeader(
+        run="run-1",
+        round=1,
+        model_digest=DIGEST,
+        model_version=0,
+        spec_digest=SPEC.digest,
+        previous_header_digest=bytes(32),
+        codec="identity",
+        server_sees="updates",
+        roster_root=bytes(32),
+        deadline_s=60.0,
+    )
+    body = encode_header(header)
+    signed = Signed(body, KEY.sign(HEADER_DOMAIN, body), "server")
+    return Job(signed, {}, 1, evaluate=False, train=False, model_bytes=SPEC.size_bytes, seconds_left=60.0)
+
+
+def partial(store: ClientStore, data: bytes) -> Path:
+    """What an earlier process left of a download."""
+    path = store.partial_path(DIGEST)
+    path.write_bytes(PREFIX + data)
+    return path
+
+
+def is_whole(flat: np.ndarray, store: ClientStore) -> bool:
+    """The right bytes under the right name, and nothing else."""
+    path = store.model_path(DIGEST)
+    return (
+        flat.tobytes() == MODEL
+        and path.read_bytes() == PREFIX + MODEL
+        and list((store.folder / "models").iterdir()) == [path]
+    )
+
+
+@pytest.mark.parametrize("kindly", [False, True])
+def test_a_cut_download_goes_on_where_it_ended(store: ClientStore, kindly: bool) -> None:
+    source = Source(breaks=[3, 0, 2], kindly=kindly)
+    assert is_whole(fetch(store, source), store)
+    assert source.asked == [0, 1500, 1500, 2500]
+    fetch(store, source)
+    assert source.asked == [0, 1500, 1500, 2500]  # it is here already
+
+
+@pytest.mark.parametrize("have", [0, 1, 1500, len(MODEL)])
+def test_what_an_earlier_process_left_is_taken_up(store: ClientStore, have: int) -> None:
+    partial(store, MODEL[:have])
+    source = Source()
+    assert is_whole(fetch(store, source), store)
+    assert source.asked == [have]
+
+
+def test_a_file_without_a_whole_header_is_begun_again(store: ClientStore) -> None:
+    store.partial_path(DIGEST).write_bytes(PREFIX[:10])
+    source = Source()
+    assert is_whole(fetch(store, source), store)
+    assert source.asked == [0]
+
+
+def test_other_bytes_than_the_headers_are_refused_and_deleted(store: ClientStore) -> None:
+    source = Source(data=MODEL[::-1])
+    with pytest.raises(RemoteProtocolError) as refused:
+        fetch(store, source)
+    assert refused.value.reason == "digest"
+    assert list((store.folder / "models").iterdir()) == []
+
+
+def test_after_a_damaged_partial_file_the_next_job_starts_clean(store: ClientStore) -> None:
+    flipped = bytearray(MODEL[:1500])
+    flipped[700] ^= 1
+    partial(store, bytes(flipped))
+    source = Source()
+    with pytest.raises(RemoteProtocolError) as refused:
+        fetch(store, source)
+    assert refused.value.reason == "digest"
+    assert list((store.folder / "models").iterdir()) == []
+    assert is_whole(fetch(store, source), store)
+    assert source.asked == [1500, 0]
+
+
+def test_a_chunk_that_leaves_a_gap_is_refused(store: ClientStore) -> None:
+    with pytest.raises(RemoteProtocolError) as refused:
+        fetch(store, Source(shift=8))
+    assert refused.value.reason == "offset"
+    assert not store.model_path(DIGEST).exists()
