@@ -92,6 +92,7 @@ async def run(setup: Setup) -> str:
     Raises:
         RoughfedError: the server, or this client's own rules, refuse for good.
     """
+    check_name(setup.config, enrolled.load(setup.papers_folder))
     async with AsyncExitStack() as stack:
         store = ClientStore(setup.folder)
         stack.callback(store.close)
@@ -313,6 +314,9 @@ class Agent:
         except RoughfedError as error:
             log.error("round %d: %s", number, error)
             self._outbox.put_nowait(JobUpdate(number, "refused", error.reason, str(error)))
+        except Exception:  # the outer loop: a bug in one job must not end the client, nor leave the server waiting
+            log.exception("round %d: a bug in this client", number)
+            self._outbox.put_nowait(JobUpdate(number, "failed", "internal", "internal error; see the client's log"))
         finally:
             self.enter("idle", 0.0)
 
@@ -353,6 +357,21 @@ class Agent:
         server = HttpServer(http.host, http.port, routes, key="http.port")
         log.info("metrics on http://%s:%d/metrics", http.host, server.port)
         return server
+
+
+def check_name(config: ClientConfig, papers: Enrolled) -> None:
+    """client.toml must be the one of this enrolment, if it names one.
+
+    Raises:
+        ConfigError: it names another client.
+    """
+    if config.client.name not in ("", papers.name):
+        raise ConfigError(
+            f"this directory is enrolled as {papers.name}, client.toml is {config.client.name}'s",
+            file=str(papers.folder),
+            key="client.name",
+            cure=f'set client.name = "{papers.name}", or use the directory of {config.client.name}',
+        )
 
 
 def until_renewal(papers: Enrolled) -> float:

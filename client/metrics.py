@@ -11,12 +11,17 @@ PREFIX = "roughfed_client_"
 PHASES = ("connecting", "idle", "downloading", "training", "evaluating", "uploading")
 VERDICTS = ("accepted", "excluded", "late", "absent")
 DIRECTIONS = ("up", "down")
-RECONNECTS = ("lost", "unavailable", "drained", "timeout", "shutdown")
+RECONNECTS = ("asked", "unreachable")
 
 FAMILIES = (
     Family("phase", "gauge", "1 at what the client is doing, 0 elsewhere.", {"phase": PHASES}),
     Family("session_connected", "gauge", "1 while the client has a session with the server."),
-    Family("reconnects_total", "counter", "Sessions that had to be opened again, by reason.", {"reason": RECONNECTS}),
+    Family(
+        "reconnects_total",
+        "counter",
+        "Sessions that had to be opened again: the server asked for it (or a certificate was due), or nobody answered.",
+        {"reason": RECONNECTS},
+    ),
     Family(
         "rounds_total", "counter", "Rounds with this client in them, by the server's verdict.", {"verdict": VERDICTS}
     ),
@@ -31,7 +36,6 @@ FAMILIES = (
     ),
     Family("transfer_resumes_total", "counter", "Transfers that went on from the middle after a break."),
     Family("cert_expiry_timestamp_seconds", "gauge", "When the client's certificate ends (Unix time).", unknown=True),
-    Family("gpu_memory_bytes", "gauge", "Most GPU memory the trainer held in its last training.", unknown=True),
     BUILD_INFO,
     RESIDENT_BYTES,
 )
@@ -91,8 +95,3 @@ class ClientMetrics:
     def certificate(self, expires_at: float) -> None:
         """The client's certificate ends at this Unix time."""
         self._telemetry.set("cert_expiry_timestamp_seconds", expires_at)
-
-    @safely
-    def gpu_memory(self, size_bytes: int) -> None:
-        """Peak of GPU memory, as the trainer reports it."""
-        self._telemetry.set("gpu_memory_bytes", size_bytes)

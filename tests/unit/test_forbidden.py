@@ -26,6 +26,7 @@ CALLS = {
 }
 # Where anything may be caught, once a file, and why.
 BROAD_EXCEPT = {
+    "client/app.py": "the outer loop of the agent: whatever goes wrong in a job, the server hears of it",
     "client/trainer/__main__.py": "the outer loop: whatever the user's code raises goes to the agent",
     "server/enrolment.py": "the servicer boundary of the enrolment port",
     "server/interceptors.py": "the servicer boundary of the federation port",
