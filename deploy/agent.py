@@ -14,6 +14,7 @@ from roughfed.client.session import LocalTrainer
 from roughfed.config.client import ClientConfig
 from roughfed.config.load import load_client
 from roughfed.crypto.join_line import JoinLine
+from roughfed.deploy.allocator import keep_pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ async def run_agent(folder: Path, config: ClientConfig, trainer: LocalTrainer) -
 
 def run_blocking(folder: Path, config: ClientConfig, trainer: LocalTrainer, *, line: JoinLine | None) -> str:
     """Enrol if there is a line, then run."""
+    keep_pages()
 
     async def both() -> str:
         if line is not None:

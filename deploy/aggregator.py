@@ -14,6 +14,7 @@ from roughfed.client import enrolled
 from roughfed.config.federation import FederationConfig
 from roughfed.config.load import load_federation
 from roughfed.crypto.join_line import JoinLine
+from roughfed.deploy.allocator import keep_pages
 from roughfed.errors import ConfigError
 from roughfed.files import write_durably
 from roughfed.server.app import Origin, Ports, Setup, serve
@@ -76,6 +77,7 @@ def run_server(
     Returns:
         why it ended.
     """
+    keep_pages()
     place = Place(folder)
     place.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     authority = Authority.open(place.ca, life=timedelta(days=config.identity.certificate_days)) if ca else None

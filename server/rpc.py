@@ -19,8 +19,9 @@ from roughfed.messages import PROTOCOL, EvaluationReport, Finished, Heartbeat, H
 from roughfed.params import data_offset
 from roughfed.server.federation import Federation
 from roughfed.server.intake import Upload
-from roughfed.server.interceptors import CALLER, SERVICE
+from roughfed.server.interceptors import CALLER
 from roughfed.server.membership import Session
+from roughfed.transport.names import SERVICE
 from roughfed.types import Job, Receipt
 from roughfed.wire.chunks import CHUNK_BYTES, Chunk, decode_chunk, encode_chunk
 from roughfed.wire.enrolment import open_member
@@ -34,7 +35,7 @@ from roughfed.wire.updates import decode_update_status_request, encode_receipt, 
 PROGRESS_S = 30.0
 """A transfer without a byte for so long is given up."""
 
-CACHE_BYTES = 64 << 20
+CACHE_BYTES = 16 << 20
 """Encoded chunks that are kept for the next client: a cohort downloads the same model at about the same time."""
 
 HELLO_S = 10.0
@@ -71,9 +72,9 @@ class FederationService:
         del context
         hello = decode_client_message(await next_or_stalled(requests, HELLO_S))
         session = self._greet(hello)
-        reader = asyncio.create_task(self._read(session, requests))
         fed = self._fed
         fed.members.join(session)
+        reader = asyncio.create_task(self._read(session, requests))
         self.streams += 1
         fed.metrics.streams(self.streams)
         try:
