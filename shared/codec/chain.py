@@ -1,0 +1,127 @@
+"""The codec of masked rounds: one client's update to integer codes, and the sum of many clients' codes to their mean.
+
+    u = delta + residual -> clip to C -> strided Hadamard -> shared subset -> stochastic rounding -> codes
+    mean of deltas <- cut to D <- inverse Hadamard <- zero the rest <- centre, scale <- sum of codes
+
+The clip comes after the residual, so that what is sent never exceeds C. What the clip cut off is not fed back (it would
+wind up). The residual belongs to the next round only if this one counted: a client that was excluded, or whose group
+was void, keeps its old residual. Kept whole, its update would come back with twice the norm and be excluded again.
+
+D parameters, P padded, M sent. Memory of `encode`: one vector [P] that becomes the residual, and the codes [M]; of
+`decode_sum`: one vector [P] that becomes the result. Inputs are read once, from front to back, and may be mapped files.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roughfed.codec.jit import compiled
+from roughfed.codec.plan import ChainParams
+from roughfed.codec.rotation import rotate, rotate_back
+from roughfed.codec.rounding import Codes, round_rows, spread_sums
+from roughfed.codec.subset import kept_rows
+from roughfed.errors import LocalProtocolError
+
+Flat = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What one client sends, and what it keeps.
+
+    Attributes:
+        codes: 0..L-1 in the lane type, [M].
+        residual: clip(u) - decode(codes), float32 [D]: the next round's residual *if* this round counts.
+        norm: L2 norm of u, before the clip.
+        clipped: whether it was above C.
+    """
+
+    codes: Codes
+    residual: Flat
+    norm: float
+    clipped: bool
+
+
+def encode(
+    delta: Flat, residual: Flat | None, params: ChainParams, *, secret: bytes, work: Flat | None = None
+) -> Encoded:
+    """Encode an update.
+
+    Args:
+        delta: local minus global parameters, float32 [D]; not changed.
+        residual: what earlier rounds did not say, float32 [D], or None at first; not changed.
+        params: the round's codec.
+        secret: 32 secret bytes for this encoding alone (derived from the client's secret, run and round).
+        work: float32 [P] to work in, overwritten, for a caller that keeps it; the residual is a view of it.
+
+    Returns:
+        codes and residual.
+
+    Raises:
+        LocalProtocolError: another shape or type, or an update that is not finite.
+    """
+    layout = params.layout
+    if work is None:
+        work = np.empty(layout.padded, dtype=np.float32)
+    for name, vector, size in (("delta", delta, params.size), ("work", work, layout.padded)):
+        _check(name, vector, size)
+    if residual is not None:
+        _check("residual", residual, params.size)
+    norm = math.sqrt(_add(delta, delta if residual is None else residual, work, residual is not None))
+    if not math.isfinite(norm):
+        raise LocalProtocolError("the update is not finite: NaN, infinite or absurdly large values")
+    clipped = norm > params.clip_norm
+    rotate(work, layout, params.seed, scale=params.clip_norm / norm if clipped else 1.0)
+    codes = round_rows(work, kept_rows(params), params, secret=secret)
+    rotate_back(work, layout, params.seed)
+    return Encoded(codes, work[: params.size], norm, clipped)
+
+
+def decode_sum(code_sums: Codes, num_clients: int, params: ChainParams) -> Flat:
+    """The mean of the clients' decoded updates.
+
+    Args:
+        code_sums: exact integer sums of the codes, any unsigned type, [M]; of one group, or of several together.
+        num_clients: n, how many clients' codes are in each sum.
+        params: the round's codec.
+
+    Returns:
+        mean delta, float32 [D]; with a subset its projection, without a factor.
+
+    Raises:
+        LocalProtocolError: no clients, or sums that are not unsigned.
+        RemoteProtocolError: another number of sums.
+    """
+    mean = spread_sums(code_sums, kept_rows(params), params, num_clients=num_clients)
+    rotate_back(mean, params.layout, params.seed)
+    return mean[: params.size]
+
+
+def _check(name: str, vector: Flat, size: int) -> None:
+    if vector.dtype != np.float32 or vector.shape != (size,) or not vector.flags.c_contiguous:
+        got = f"{vector.dtype} {vector.shape}"
+        raise LocalProtocolError(f"{name} is {got}, want contiguous float32 ({size},)")
+
+
+@compiled
+def _add(delta: Flat, residual: Flat, work: Flat, both: bool) -> float:
+    """Write delta + residual, zero from D on; the sum of squares in float64, as sixteen interleaved partial sums."""
+    size = len(delta)
+    sums = np.zeros(16)
+    whole = size - size % 16
+    for at in range(0, whole, 16):
+        for k in range(16):
+            value = delta[at + k] + residual[at + k] if both else delta[at + k]
+            work[at + k] = value
+            sums[k] += np.float64(value) * np.float64(value)
+    for at in range(whole, size):
+        value = delta[at] + residual[at] if both else delta[at]
+        work[at] = value
+        sums[at - whole] += np.float64(value) * np.float64(value)
+    for at in range(size, len(work)):
+        work[at] = np.float32(0)
+    return sums.sum()

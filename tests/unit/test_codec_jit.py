@@ -1,0 +1,49 @@
+"""numba: only where it is used, and with or without a place for its cache."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+DECODE = """
+import numpy as np
+from roughfed.codec.plan import ChainParams, plan_lanes
+from roughfed.codec.rounding import _spread, spread_sums
+from roughfed.codec.subset import kept_rows
+params = ChainParams(64, plan_lanes(16), 1.0, bytes(32))
+mean = spread_sums(np.arange(64, dtype=np.uint8), kept_rows(params), params, num_clients=6)
+print(mean.tobytes().hex())
+"""
+
+
+def run(code: str, **environment: str) -> str:
+    """Run in a process of its own; its standard output."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_what_needs_no_kernels_does_not_import_numba() -> None:
+    names = ("plan", "downlink", "clip_schedule", "blocks")
+    code = "import sys, roughfed.codec\n" + "\n".join(f"import roughfed.codec.{name}" for name in names)
+    assert run(code + "\nprint('numba' in sys.modules)") == "False"
+
+
+def test_machine_code_is_kept_and_found_again(tmp_path: Path) -> None:
+    first = run(DECODE, NUMBA_CACHE_DIR=str(tmp_path))
+    kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb?")}
+    assert any(name.startswith("rounding._spread") for name in kept)
+    assert run(DECODE, NUMBA_CACHE_DIR=str(tmp_path)) == first
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb?")} == kept  # nothing compiled again
+
+
+def test_without_a_place_for_it_each_process_compiles_for_itself() -> None:
+    nowhere = "from numba.core.caching import CacheImpl\nCacheImpl._locator_classes = []\n"
+    check = "\nassert not _spread.stats.cache_path"
+    assert run(nowhere + DECODE + check) == run(DECODE)
