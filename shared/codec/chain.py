@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.codec.jit import compiled
-from roughfed.codec.plan import ChainParams
+from roughfed.codec.jit import compiled, read_only
+from roughfed.codec.plan import ChainParams, Lanes
 from roughfed.codec.rotation import rotate, rotate_back
 from roughfed.codec.rounding import Codes, round_rows, spread_sums
 from roughfed.codec.subset import kept_rows
@@ -71,7 +71,8 @@ def encode(
         _check(name, vector, size)
     if residual is not None:
         _check("residual", residual, params.size)
-    norm = math.sqrt(_add(delta, delta if residual is None else residual, work, residual is not None))
+    second = delta if residual is None else residual
+    norm = math.sqrt(_add(read_only(delta), read_only(second), work, residual is not None))
     if not math.isfinite(norm):
         raise LocalProtocolError("the update is not finite: NaN, infinite or absurdly large values")
     clipped = norm > params.clip_norm
@@ -99,6 +100,17 @@ def decode_sum(code_sums: Codes, num_clients: int, params: ChainParams) -> Flat:
     mean = spread_sums(code_sums, kept_rows(params), params, num_clients=num_clients)
     rotate_back(mean, params.layout, params.seed)
     return mean[: params.size]
+
+
+def warm(lanes: Lanes) -> None:
+    """Load the kernels for these lanes, compiling what this machine has not compiled yet; for a moment of leisure.
+
+    The first masked round on a machine costs some seconds of CPU, in a new process 0.3 s: spend them while the client
+    trains, and in whatever starts many clients on one machine before it starts them.
+    """
+    params = ChainParams(64, lanes, 1.0, bytes(32))
+    codes = encode(np.zeros(64, dtype=np.float32), None, params, secret=bytes(32)).codes
+    decode_sum(codes, 1, params)
 
 
 def _check(name: str, vector: Flat, size: int) -> None:

@@ -10,7 +10,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
+from numpy.typing import NDArray
 
+Scalar = TypeVar("Scalar", bound=np.generic)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -28,3 +31,10 @@ def compiled(function: Function) -> Function:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # "no locator available": a read-only installation without a home
         return njit(**options)(function)
+
+
+def read_only(array: NDArray[Scalar]) -> NDArray[Scalar]:
+    """A view for an input that may be a read-only file or not: a kernel is compiled for one of the two only."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.codec.jit import compiled
+from roughfed.codec.jit import compiled, read_only
 from roughfed.codec.keystream import CHUNK_BYTES, Keystream
 from roughfed.codec.plan import ChainParams
 from roughfed.errors import LocalProtocolError, RemoteProtocolError
@@ -83,7 +83,7 @@ def spread_sums(sums: Codes, rows: Rows, params: ChainParams, *, num_clients: in
     out = np.zeros(params.layout.padded, dtype=np.float32)
     factor = np.float32(params.step / num_clients)
     top = num_clients * (lanes.levels - 1)
-    _spread(sums, rows, out, factor, np.array([num_clients * lanes.zero, top], np.int64))
+    _spread(read_only(sums), rows, out, factor, np.array([num_clients * lanes.zero, top], np.int64))
     return out
 
 

@@ -5,6 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from roughfed.codec import chain, rotation, rounding
+from roughfed.codec.plan import ChainParams, plan_lanes
+
 DECODE = """
 import numpy as np
 from roughfed.codec.plan import ChainParams, plan_lanes
@@ -47,3 +53,19 @@ def test_without_a_place_for_it_each_process_compiles_for_itself() -> None:
     nowhere = "from numba.core.caching import CacheImpl\nCacheImpl._locator_classes = []\n"
     check = "\nassert not _spread.stats.cache_path"
     assert run(nowhere + DECODE + check) == run(DECODE)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("writable", [True, False])
+def test_after_warming_up_a_round_compiles_nothing(bits: int, writable: bool) -> None:
+    kernels = (chain._add, rotation._transform, rounding._round, rounding._spread)
+    lanes = plan_lanes(10, bits=bits)
+    chain.warm(lanes)
+    known = [kernel.signatures for kernel in kernels]
+    delta = np.ones(9001, np.float32)
+    delta.setflags(write=writable)
+    params = ChainParams(9001, lanes, 1.0, bytes(32), 4)
+    encoded = chain.encode(delta, delta, params, secret=bytes(32))
+    encoded.codes.setflags(write=writable)
+    chain.decode_sum(encoded.codes, 1, params)
+    assert [kernel.signatures for kernel in kernels] == known
