@@ -22,6 +22,7 @@ from roughfed.client.enrolled import Enrolled, Keys, Record
 from roughfed.crypto import certificates, identity
 from roughfed.crypto.join_line import JoinLine
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError, Unreachable
+from roughfed.transport.names import reason_of
 from roughfed.wire import enrolment as wire
 
 TIMEOUT_S = 20.0
@@ -139,7 +140,7 @@ async def _call(method: str, request: bytes, address: str, *, root: bytes) -> by
 
 def _translated(error: grpc.aio.AioRpcError, address: str) -> RoughfedError:
     code, details = error.code(), error.details() or ""
-    reason = next((str(value) for key, value in error.trailing_metadata() or () if key == "roughfed-reason"), "")
+    reason = reason_of(error.trailing_metadata())
     if code is grpc.StatusCode.PERMISSION_DENIED:
         return IdentityError(details, reason=reason or "identity")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:

@@ -26,16 +26,17 @@ from roughfed.errors import (
 )
 from roughfed.files import disk_errors
 from roughfed.messages import ClientMessage, ServerMessage
+from roughfed.transport import names
 from roughfed.transport.options import CLIENT_OPTIONS
 from roughfed.types import Receipt, Signed
 from roughfed.wire.chunks import CHUNK_BYTES, decode_chunk, encode_chunk
 from roughfed.wire.session import decode_server_message, encode_client_message, encode_get_model
 from roughfed.wire.updates import decode_receipt, decode_update_status, encode_update_status_request
 
-SERVICE = "/roughfed.v1.Federation"
+SERVICE = f"/{names.SERVICE}"
+"""As the paths of gRPC's methods begin."""
 PROGRESS_S = 30.0
 RECEIPT_S = 120.0
-REASON_KEY = "roughfed-reason"
 
 
 class Connection:
@@ -179,8 +180,8 @@ class translated:  # noqa: N801  reads as a verb in `with translated():`
 def translate(error: grpc.aio.AioRpcError) -> RoughfedError:
     """What a failed call means for this client."""
     code, details = error.code(), error.details() or ""
-    reason = next((str(v) for k, v in error.trailing_metadata() or () if k == REASON_KEY), "")
-    if reason in ("storage", "stalled", "superseded"):
+    reason = names.reason_of(error.trailing_metadata())
+    if reason in names.PASSING:
         return Unreachable(details)  # the server's trouble, or ours a moment ago: it passes
     match code:
         case grpc.StatusCode.PERMISSION_DENIED | grpc.StatusCode.UNAUTHENTICATED:

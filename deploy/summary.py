@@ -91,13 +91,15 @@ def _round(row: RoundRow, store: Store) -> RoundSummary:
         version=version,
         outcome=row.outcome or "",
         seconds=told.number("seconds"),
-        phase_seconds=told.phases(),
+        phase_seconds=told.numbers("phase_seconds"),
         participants=list(row.cohort),
-        accepted=[client for client, reason in told.sets.items() if reason == ""],
-        excluded=[(client, reason) for client, reason in told.sets.items() if reason not in ("", "late", "gone")],
-        dropped=[client for client, reason in told.sets.items() if reason in ("late", "gone")],
+        accepted=row.accepted,
+        excluded=list(row.excluded.items()),
+        dropped=row.dropped,
         upload_bytes=int(told.number("upload_bytes")),
         download_bytes=int(told.number("download_bytes")),
+        train_seconds=told.known("train_seconds"),
+        train_metrics=told.numbers("train_metrics"),
     )
     return _with_figures(bare, store.evaluations(version)) if committed else bare
 
@@ -106,14 +108,16 @@ class _Told:
     """What the journal says of one round; the figures are missing if the server died before it wrote them."""
 
     def __init__(self, row: RoundRow) -> None:
-        self.sets: Mapping[str, str] = row.sets or {}
         self._figures: Mapping[str, Any] = row.summary or {}
 
     def number(self, key: str) -> float:
         return float(self._figures.get(key, 0.0))
 
-    def phases(self) -> dict[str, float]:
-        return {str(phase): float(spent) for phase, spent in self._figures.get("phase_seconds", {}).items()}
+    def known(self, key: str) -> float | None:
+        return float(found) if (found := self._figures.get(key)) is not None else None
+
+    def numbers(self, key: str) -> dict[str, float]:
+        return {str(name): float(value) for name, value in self._figures.get(key, {}).items()}
 
 
 def _with_figures(bare: RoundSummary, found: Mapping[str, Evaluation]) -> RoundSummary:

@@ -32,15 +32,18 @@ from roughfed.messages import Reconnect
 from roughfed.params import flatten, write_model
 from roughfed.rng import derive
 from roughfed.server import enrolment
+from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.authority import Authority
 from roughfed.server.control import Control
 from roughfed.server.federation import Federation, Worker
-from roughfed.server.interceptors import SERVICE, Boundary
+from roughfed.server.interceptors import Boundary
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.papers import Obtain, Papers, Rotation
+from roughfed.server.ports import open_port
 from roughfed.server.rpc import FederationService
 from roughfed.server.run import run_rounds
 from roughfed.server.store import Store
+from roughfed.transport.names import SERVICE
 from roughfed.transport.options import SERVER_OPTIONS
 from roughfed.transport.patience import CEILING_S
 from roughfed.types import Spec
@@ -104,7 +107,7 @@ async def serve(setup: Setup) -> str:
     """
     config, folder = setup.config, setup.folder
     async with AsyncExitStack() as stack:
-        metrics = ServerMetrics(per_client=config.metrics.per_client, rules=(config.optimize.rule,))
+        metrics = ServerMetrics(per_client=config.metrics.per_client, rules=tuple(WEIGHTINGS))
         store = Store(folder, on_commit=metrics.journal_committed)
         stack.callback(store.close)
         executor = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2), thread_name_prefix="work")
@@ -247,8 +250,8 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     health_pb2_grpc.add_HealthServicer_to_server(vitality, server)
     await vitality.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
     fed.on_drain = vitality.enter_graceful_shutdown
-    port = await bind(server, config.server.host, config.server.port, rotation.credentials())
-    await server.start()
+    where = f"{config.server.host}:{config.server.port}"
+    port = await open_port(server, where, rotation.credentials(), key="server.port")
     stack.push_async_callback(server.stop, 0.5)
     enrol_port = 0
 
@@ -273,33 +276,14 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     http_port = start_http(fed, stack) if config.server.http else 0
 
     def renewed(new: Papers) -> None:
-        fed.metrics.certificate(
-            "server", certificates.load_certificate(new.certificate).not_valid_after_utc.timestamp()
-        )
+        for role, certificate in (("server", new.certificate), ("ca", new.ca_certificate)):
+            expires = certificates.load_certificate(certificate).not_valid_after_utc
+            fed.metrics.certificate(role, expires.timestamp())
 
     renewed(papers)
     fresh = asyncio.create_task(rotation.keep_fresh(enrol_rotation, on_new=renewed))
     stack.callback(fresh.cancel)
     return Ports(port, enrol_port, http_port)
-
-
-async def bind(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials) -> int:
-    """Open a port.
-
-    Raises:
-        ConfigError: it is taken, or not ours to open.
-    """
-    try:
-        bound = server.add_secure_port(f"{host}:{port}", credentials)
-    except RuntimeError:
-        await server.start()  # one that never started crashes when it is collected (seen with grpcio 1.85)
-        await server.stop(None)
-        raise ConfigError(
-            f"cannot listen on {host}:{port}: the port is taken, or this machine does not have the address",
-            key="server.port",
-            cure="choose another port, or 0 for any free one",
-        ) from None
-    return bound
 
 
 def start_http(fed: Federation, stack: AsyncExitStack) -> int:

@@ -16,9 +16,11 @@ from datetime import UTC, datetime
 import grpc
 import grpc.aio
 
-from roughfed.errors import ConfigError, RoughfedError, StorageError, TooLarge
+from roughfed.errors import RoughfedError, StorageError, TooLarge
 from roughfed.server.authority import Authority
+from roughfed.server.ports import open_port
 from roughfed.server.rate_limit import Rate, RateLimit, address_of
+from roughfed.transport.names import REASON_KEY
 from roughfed.wire import enrolment as wire
 
 MAX_REQUEST_BYTES = 16 * 1024
@@ -132,7 +134,7 @@ class EnrolmentService:
 
 
 def _reason(reason: str) -> tuple[tuple[str, str]]:
-    return (("roughfed-reason", reason),)
+    return ((REASON_KEY, reason),)
 
 
 async def serve(
@@ -153,16 +155,4 @@ async def serve(
     """
     server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=64)
     server.add_generic_rpc_handlers((service.handler(),))
-    try:
-        port = server.add_secure_port(address, credentials)
-    except RuntimeError as error:
-        # Collecting a server that never ran corrupts the heap (crashes seen with grpcio 1.85): let it run once.
-        await server.start()
-        await server.stop(None)
-        raise ConfigError(
-            f"cannot listen on {address}: in use, or not an address of this machine",
-            key="server.enrol_port",
-            cure="choose another port, or 0 for any free one",
-        ) from error
-    await server.start()
-    return server, port
+    return server, await open_port(server, address, credentials, key="server.enrol_port")

@@ -204,8 +204,10 @@ class Federation:
         self.vouched.pop(client, None)
         self.members.revoke(client)
         self.metrics.forget(client)
-        if self.collection is not None:
-            self.collection.refuse(client, "revoked")
+        if (collection := self.collection) is not None:
+            if client in collection.pending():
+                self.metrics.dropout("report", "revoked")
+            collection.refuse(client, "revoked")
         self.wake()
 
     # -- what is sent -------------------------------------------------------------------------------------------------

@@ -21,14 +21,12 @@ import grpc.aio
 from roughfed.crypto.names import subject_of
 from roughfed.errors import IdentityError, RoughfedError
 from roughfed.server.metrics import ServerMetrics
+from roughfed.transport.names import PASSING, REASON_KEY, SERVICE
 
 log = logging.getLogger(__name__)
 
 CALLER: ContextVar[str] = ContextVar("caller")
 """Name of the client whose call is being handled, from its certificate."""
-
-SERVICE = "roughfed.v1.Federation"
-REASON_KEY = "roughfed-reason"
 
 
 class Boundary(grpc.aio.ServerInterceptor):
@@ -108,5 +106,9 @@ class Boundary(grpc.aio.ServerInterceptor):
     def _note(self, method: str, error: RoughfedError) -> None:
         client = CALLER.get("")
         if method == "PutUpdate":
-            self._metrics.update("rejected", error.reason, client=client)
+            if error.reason in PASSING:
+                self._metrics.broke_off(error.reason)
+            else:
+                late = error.reason in ("late", "stale")
+                self._metrics.update("late" if late else "rejected", error.reason, client=client)
         log.warning("%s of %s refused: %s", method, client or "a stranger", error, extra={"client": client})

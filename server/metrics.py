@@ -15,18 +15,15 @@ from roughfed.telemetry import BUILD_INFO, LONG_S, RESIDENT_BYTES, Family, Telem
 PREFIX = "roughfed_"
 
 PHASES = ("waiting", "configure", "report", "aggregate", "commit", "evaluate")
-OUTCOMES = ("committed", "abandoned", "recomputed")
-CLIENT_STATES = ("connected", "idle", "training", "uploading", "quarantined")
-DROPOUTS = ("deadline", "disconnected", "refused", "trainer", "revoked", "shutdown")
+OUTCOMES = ("committed", "abandoned")
+CLIENT_STATES = ("connected", "idle", "downloading", "training", "evaluating", "uploading")
+DROPOUTS = ("deadline", "disconnected", "refused", "trainer", "revoked")
 RESULTS = ("accepted", "rejected", "late", "duplicate")
 REASONS = (
-    "signature", "schema", "norm", "not-finite", "replay", "stale", "late", "not-in-cohort", "defence", "size", "count",
-    "conflict", "digest", "truncated", "offset", "header", "identity", "protocol", "storage", "stalled", "superseded",
-    "revoked", "foreign", "impersonation", "version",
+    "signature", "schema", "not-finite", "stale", "late", "not-in-cohort", "size", "count", "conflict", "digest",
+    "truncated", "offset", "header", "identity", "protocol", "storage", "stalled", "superseded", "revoked", "foreign",
 )  # fmt: skip
 DIRECTIONS = ("up", "down")
-CODEC_OPS = ("encode", "decode")
-CRYPTO_OPS = ("sign", "verify", "digest")
 SPLITS = ("global", "balanced", "clients_mean", "worst10")
 RPCS = ("Session", "GetModel", "PutUpdate", "UpdateStatus", "GetAuthority", "Enroll", "Renew", "Check", "Watch")
 CODES = (
@@ -34,10 +31,9 @@ CODES = (
     "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
     "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
 )  # fmt: skip
-ROLES = ("ca", "server", "client")
+ROLES = ("ca", "server")
 ENROLMENTS = ("enrolled", "renewed", "revoked", "refused", "rate-limited")
 
-_CODEC_OPS = {"codec": (), "op": CODEC_OPS}
 _METHOD_CODE = {"method": RPCS, "code": CODES}
 
 FAMILIES = (
@@ -61,7 +57,12 @@ FAMILIES = (
         {"phase": PHASES, "reason": DROPOUTS},
     ),
     Family("updates_total", "counter", "Updates received, by what became of them.", {"result": RESULTS}),
-    Family("updates_rejected_total", "counter", "Updates refused or excluded, by reason.", {"reason": REASONS}),
+    Family(
+        "updates_rejected_total",
+        "counter",
+        "Uploads refused, by reason; storage, stalled and superseded pass: the same update may come again.",
+        {"reason": REASONS},
+    ),
     Family(
         "transfer_bytes_total",
         "counter",
@@ -75,9 +76,7 @@ FAMILIES = (
         {"direction": DIRECTIONS},
     ),
     Family("transfer_resumes_total", "counter", "Transfers that went on from the middle after a break."),
-    Family("codec_seconds", "histogram", "Time to encode or decode one payload.", _CODEC_OPS),
-    Family("crypto_seconds", "histogram", "Time of one cryptographic step.", {"op": CRYPTO_OPS}),
-    Family("aggregate_seconds", "histogram", "Time to combine the updates of a round.", {"rule": ()}),
+    Family("aggregate_seconds", "histogram", "Time to combine the updates of a round, by weighting.", {"rule": ()}),
     Family(
         "eval_accuracy_ratio",
         "gauge",
@@ -122,7 +121,7 @@ class ServerMetrics:
         *,
         per_client: PerClient = "top",
         codecs: Sequence[str] = ("identity",),
-        rules: Sequence[str] = ("mean",),
+        rules: Sequence[str] = ("examples",),
         now: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -201,12 +200,17 @@ class ServerMetrics:
 
     @safely
     def update(self, result: str, reason: str = "", *, client: str = "") -> None:
-        """What became of an update (`RESULTS`), for what reason (`REASONS`, when rejected), and whose it was."""
+        """What became of an update (`RESULTS`), why it was not taken (`REASONS`), and whose it was."""
         self._telemetry.add("updates_total", result=result)
-        if result == "rejected":
+        if result in ("rejected", "late"):
             self._telemetry.add("updates_rejected_total", reason=reason)
         if client:
             self._clients.update(client, rejected=result == "rejected")
+
+    @safely
+    def broke_off(self, reason: str) -> None:
+        """An upload ended for a reason that passes (`REASONS`): nothing became of the update yet."""
+        self._telemetry.add("updates_rejected_total", reason=reason)
 
     @safely
     def transfer(self, direction: str, wire_bytes: int, raw_bytes: int, codec: str) -> None:
@@ -218,16 +222,6 @@ class ServerMetrics:
     def resumed(self) -> None:
         """A transfer went on from the middle."""
         self._telemetry.add("transfer_resumes_total")
-
-    @safely
-    def coded(self, codec: str, op: str, seconds: float) -> None:
-        """One payload was encoded or decoded (`CODEC_OPS`)."""
-        self._telemetry.observe("codec_seconds", seconds, codec=codec, op=op)
-
-    @safely
-    def crypto(self, op: str, seconds: float) -> None:
-        """One cryptographic step (`CRYPTO_OPS`)."""
-        self._telemetry.observe("crypto_seconds", seconds, op=op)
 
     @safely
     def aggregated(self, rule: str, seconds: float) -> None:

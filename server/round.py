@@ -11,13 +11,15 @@ import asyncio
 import dataclasses
 import logging
 import time
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 
 from roughfed import crash
 from roughfed.crypto.merkle import merkle_root
 from roughfed.errors import RoundError
-from roughfed.messages import RoundClosed
 from roughfed.files import place_durably
+from roughfed.messages import RoundClosed
 from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.collect import Collection, Decision
 from roughfed.server.combine import combine
@@ -25,8 +27,8 @@ from roughfed.server.federation import Federation, Traffic
 from roughfed.server.intake import OpenRound
 from roughfed.server.optimize import RULES
 from roughfed.server.sampling import choose
-from roughfed.server.store import RoundRow
-from roughfed.types import RoundHeader, Signed
+from roughfed.server.store import ABSENT, ACCEPTED, GONE, LATE, ReceivedUpdate, RoundRow
+from roughfed.types import RoundHeader, Signed, UpdateStatement
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header
 
 log = logging.getLogger(__name__)
@@ -64,26 +66,15 @@ async def open_round(fed: Federation) -> RoundRow:
     fed.enter("configure")
     fed.phase_seconds.clear()
     fed.traffic = Traffic()
-    number = last.round + 1 if last else 1
     settings = fed.config.round
     connected = fed.members.names()
     invited = settings.invited(len(connected))
+    number = last.round + 1 if last else 1
     cohort = choose(connected, invited=invited, seed=fed.config.federation.seed, round_number=number)
-    version, digest = fed.store.latest_model()
-    header = RoundHeader(
-        run=fed.run,
-        round=number,
-        model_digest=digest,
-        model_version=version,
-        spec_digest=fed.spec.digest,
-        previous_header_digest=last.header.digest if last else bytes(32),
-        codec=fed.config.codec.name,
-        server_sees=fed.config.privacy.server_sees,
-        roster_root=merkle_root([s.member for name in cohort if (s := fed.members.get(name)) is not None]),
-        deadline_s=settings.deadline,
-    )
+    root = merkle_root([s.member for name in cohort if (s := fed.members.get(name)) is not None])
+    header = make_header(fed, after=last, roster_root=root, deadline_s=settings.deadline)
     goal = settings.goal(len(connected))
-    row = RoundRow(number, sign_header(fed, header), cohort, goal, time.time(), None, None, None)
+    row = RoundRow(number, header, cohort, goal, time.time(), None, None, None)
     await fed.store.open_round(row)
     crash.point("round-opened")
     fed.metrics.round_opened(number)
@@ -91,8 +82,21 @@ async def open_round(fed: Federation) -> RoundRow:
     return row
 
 
-def sign_header(fed: Federation, header: RoundHeader) -> Signed:
-    """The header's bytes under the server's identity key."""
+def make_header(fed: Federation, *, after: RoundRow | None, roster_root: bytes, deadline_s: float) -> Signed:
+    """The header of the round that follows `after`, on the newest model, under the server's identity key."""
+    version, digest = fed.store.latest_model()
+    header = RoundHeader(
+        run=fed.run,
+        round=after.round + 1 if after else 1,
+        model_digest=digest,
+        model_version=version,
+        spec_digest=fed.spec.digest,
+        previous_header_digest=after.header.digest if after else bytes(32),
+        codec=fed.config.codec.name,
+        server_sees=fed.config.privacy.server_sees,
+        roster_root=roster_root,
+        deadline_s=deadline_s,
+    )
     body = encode_header(header)
     return Signed(body, fed.key.sign(HEADER_DOMAIN, body), fed.name)
 
@@ -133,15 +137,16 @@ async def collect(fed: Federation, row: RoundRow) -> Decision:
 
 async def judge(fed: Federation, row: RoundRow) -> RoundRow:
     """Verdicts: who is in the sum, who is not, and why. Journaled before anybody is told."""
-    sets = dict.fromkeys(fed.store.receipts(fed.run, row.round), "")
+    sets = dict.fromkeys(fed.store.receipts(fed.run, row.round), ACCEPTED)
     for client, (_, reason, _) in fed.store.refusals(row.round).items():
         sets[client] = reason
     if fed.collection is not None:
         for client, reason in fed.collection.refused.items():
             sets.setdefault(client, reason)
         for client in fed.collection.pending() - sets.keys():
-            sets[client] = "gone" if client in fed.collection.gone else "late"
-            fed.metrics.dropout("report", "disconnected" if sets[client] == "gone" else "deadline")
+            gone = client in fed.collection.gone
+            sets[client] = GONE if gone else LATE
+            fed.metrics.dropout("report", "disconnected" if gone else "deadline")
     await fed.store.set_sets(row.round, sets)
     crash.point("sets-journaled")
     fed.row = row = dataclasses.replace(row, sets=sets)
@@ -152,9 +157,7 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     """The accepted updates become the next version: sum, step, commit."""
     fed.enter("aggregate")
     header = decode_header(row.header.body)
-    accepted = [
-        u for u in fed.store.receipts(fed.run, row.round).values() if (row.sets or {}).get(u.receipt.client) == ""
-    ]
+    accepted = accepted_updates(fed, row)
     weights = WEIGHTINGS[fed.config.aggregate.weighting]([u.statement for u in accepted])
     rule = RULES[fed.config.optimize.rule]
     began = time.perf_counter()
@@ -174,7 +177,7 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     digest = await asyncio.to_thread(work)
     await asyncio.to_thread(place_durably, partial_path, fed.store.model_path(digest))
     crash.point("model-written")
-    fed.metrics.aggregated(fed.config.optimize.rule, time.perf_counter() - began)
+    fed.metrics.aggregated(fed.config.aggregate.weighting, time.perf_counter() - began)
     fed.enter("commit")
     now = time.time()
     base_evaluations = [(u.receipt.client, e) for u in accepted if (e := u.statement.evaluation) is not None]
@@ -182,9 +185,15 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
         await fed.store.add_evaluations(header.model_version, base_evaluations)
     await fed.store.commit(row.round, version=header.model_version + 1, digest=digest, now=now)
     crash.point("committed")
-    fed.row = row = dataclasses.replace(row, outcome="committed")
+    fed.row = row = dataclasses.replace(row, outcome="committed", closed_at=now)
     fed.metrics.round_closed("committed", now - row.opened_at)
     return row
+
+
+def accepted_updates(fed: Federation, row: RoundRow) -> list[ReceivedUpdate]:
+    """What is in the sum, in order of the clients' names."""
+    accepted = set(row.accepted)
+    return [u for u in fed.store.receipts(fed.run, row.round).values() if u.receipt.client in accepted]
 
 
 async def announce(fed: Federation, row: RoundRow) -> None:
@@ -195,7 +204,7 @@ async def announce(fed: Federation, row: RoundRow) -> None:
         if (session := fed.members.get(client)) is None:
             continue
         reason = sets.get(client, "absent")
-        verdict = "accepted" if reason == "" else "late" if reason in ("late", "gone") else "excluded"
+        verdict = "accepted" if reason == ACCEPTED else "late" if reason in ABSENT else "excluded"
         session.send(RoundClosed(row.round, str(row.outcome), version, digest, verdict, reason))
     crash.point("announced")
     fed.collection = None
@@ -212,20 +221,41 @@ async def abandon(fed: Federation, row: RoundRow, reason: str) -> RoundRow:
         row = await judge(fed, row)
     await fed.store.abandon(row.round, reason, now)
     fed.metrics.round_closed("abandoned", now - row.opened_at)
-    fed.row = row = dataclasses.replace(row, outcome="abandoned")
+    fed.row = row = dataclasses.replace(row, outcome="abandoned", closed_at=now)
     await announce(fed, row)
     return row
 
 
 def summarize(fed: Federation, row: RoundRow) -> dict[str, object]:
-    """The round's figures for the report (roughfed.report.summary adds the evaluations)."""
-    sets = row.sets or {}
+    """The round's figures for the report (`roughfed.deploy.summary` adds the sets and the evaluations)."""
     return {
-        "seconds": time.time() - row.opened_at,
+        "seconds": (row.closed_at or time.time()) - row.opened_at,
         "phase_seconds": dict(fed.phase_seconds),
         "upload_bytes": fed.traffic.upload,
         "download_bytes": fed.traffic.download,
-        "accepted": [client for client, reason in sets.items() if reason == ""],
-        "excluded": [[client, reason] for client, reason in sets.items() if reason not in ("", "late", "gone")],
-        "dropped": [client for client, reason in sets.items() if reason in ("late", "gone")],
-    }
+    } | training_figures([u.statement for u in accepted_updates(fed, row)])
+
+
+async def complete_summary(fed: Federation) -> None:
+    """After a crash between the end of a round and its summary: what the journal still knows of it."""
+    last = fed.store.last_round()
+    if last is None or last.outcome is None or last.summary is not None:
+        return
+    received = fed.store.receipts(fed.run, last.round).values()
+    found = summarize(fed, last) | {"phase_seconds": {}, "upload_bytes": sum(u.receipt.size_bytes for u in received)}
+    await fed.store.set_summary(last.round, found)
+
+
+def training_figures(statements: Sequence[UpdateStatement]) -> dict[str, object]:
+    """What the clients say of their local training: mean seconds, and mean metrics weighted by examples.
+
+    A metric counts if more than half of the clients report it: one client cannot fill the report with names.
+    """
+    if not statements:
+        return {}
+    counts = Counter(name for s in statements for name in s.metrics)
+    means: dict[str, float] = {}
+    for name in sorted(name for name, count in counts.items() if 2 * count > len(statements)):
+        given = [(s.metrics[name], s.num_examples) for s in statements if name in s.metrics]
+        means[name] = sum(value * n for value, n in given) / sum(n for _, n in given)
+    return {"train_seconds": sum(s.train_seconds for s in statements) / len(statements), "train_metrics": means}

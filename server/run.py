@@ -11,9 +11,9 @@ from roughfed import crash
 from roughfed.messages import Finished
 from roughfed.server.federation import Federation
 from roughfed.server.membership import Session
-from roughfed.server.round import run_round, sign_header
+from roughfed.server.round import complete_summary, make_header, run_round
 from roughfed.server.store import RoundRow, Store
-from roughfed.types import Evaluation, RoundHeader, Signed
+from roughfed.types import Evaluation
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ async def run_rounds(fed: Federation) -> str:
         why it is over: "rounds", "time-budget" or "early-stop".
     """
     began = time.monotonic()
+    await complete_summary(fed)
     if over(fed, began) is None:
         await fed.store.set_finished(None)  # a finished run goes on: `round.rounds` was raised
     evaluation: asyncio.Task[None] | None = None
@@ -113,7 +114,7 @@ async def evaluate_everywhere(fed: Federation) -> None:
     await returned(fed)
     fed.enter("evaluate")
     fed.final_evaluations.clear()
-    row = evaluation_row(fed, version, digest)
+    row = evaluation_row(fed)
     asked: dict[str, Session] = {}
     deadline = time.monotonic() + min(FINAL_EVALUATION_S, fed.config.round.deadline)
     while not fed.stopping and time.monotonic() < deadline:
@@ -146,23 +147,11 @@ async def returned(fed: Federation) -> None:
         await fed.sleep_until_change(deadline)
 
 
-def evaluation_row(fed: Federation, version: int, digest: bytes) -> RoundRow:
+def evaluation_row(fed: Federation) -> RoundRow:
     """A round that only evaluates: it has a header, so that clients know whose model it is, and no journal entry."""
     last = fed.store.last_round()
-    header = RoundHeader(
-        run=fed.run,
-        round=(last.round if last else 0) + 1,
-        model_digest=digest,
-        model_version=version,
-        spec_digest=fed.spec.digest,
-        previous_header_digest=last.header.digest if last else bytes(32),
-        codec=fed.config.codec.name,
-        server_sees=fed.config.privacy.server_sees,
-        roster_root=bytes(32),
-        deadline_s=FINAL_EVALUATION_S,
-    )
-    signed: Signed = sign_header(fed, header)
-    return RoundRow(header.round, signed, (), 0, time.time(), None, None, None)
+    header = make_header(fed, after=last, roster_root=bytes(32), deadline_s=FINAL_EVALUATION_S)
+    return RoundRow(last.round + 1 if last else 1, header, (), 0, time.time(), None, None, None)
 
 
 def quality(store: Store, version: int) -> float | None:

@@ -43,9 +43,18 @@ SCHEMA = (
 )
 
 
+ACCEPTED = ""
+LATE, GONE = "late", "gone"
+ABSENT = (LATE, GONE)
+
+
 @dataclass(frozen=True, slots=True)
 class RoundRow:
-    """One round as journaled. `outcome` is None while it is open; `sets` is None before the verdicts."""
+    """One round as journaled. `outcome` is None while it is open; `sets` is None before the verdicts.
+
+    Attributes:
+        sets: client -> "" (its update counts), a reason of `ABSENT` (none came), or the reason it is left out.
+    """
 
     round: int
     header: Signed
@@ -55,6 +64,22 @@ class RoundRow:
     sets: dict[str, str] | None
     outcome: str | None
     summary: dict[str, object] | None
+    closed_at: float | None = None
+
+    @property
+    def accepted(self) -> list[str]:
+        """Clients whose update counts."""
+        return [client for client, reason in (self.sets or {}).items() if reason == ACCEPTED]
+
+    @property
+    def dropped(self) -> list[str]:
+        """Clients that sent no update in time."""
+        return [client for client, reason in (self.sets or {}).items() if reason in ABSENT]
+
+    @property
+    def excluded(self) -> dict[str, str]:
+        """Clients whose update is left out, or that refused or failed their job: client -> reason."""
+        return {client: why for client, why in (self.sets or {}).items() if why != ACCEPTED and why not in ABSENT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +285,7 @@ def _round_row(row: sqlite3.Row) -> RoundRow:
         sets=json.loads(row["sets"]) if row["sets"] is not None else None,
         outcome=row["outcome"],
         summary=json.loads(row["summary"]) if row["summary"] is not None else None,
+        closed_at=row["closed_at"],
     )
 
 

@@ -47,7 +47,7 @@ class Server(BaseModel):
     )
     port: int = Field(default=8443, ge=0, le=65535, description="Federation port (mutual TLS); 0 = any free port.")
     enrol_port: int = Field(default=8444, ge=0, le=65535, description="Enrolment port (server TLS); 0 = any free port.")
-    http: bool = Field(default=True, description="Serve /metrics, /healthz and the status page.")
+    http: bool = Field(default=True, description="Serve /metrics and /healthz.")
     http_host: str = Field(default="127.0.0.1", min_length=1, description="Address that the HTTP port binds to.")
     http_port: int = Field(default=9464, ge=0, le=65535, description="HTTP port; 0 = any free port.")
     address: Address = Field(
@@ -76,7 +76,10 @@ class Round(BaseModel):
     )
     min_clients: int = Field(default=2, ge=1, description="Connected clients that the server waits for before a round.")
     deadline: Duration = Field(default=600.0, gt=0, description="Time that a round may take.")
-    time_budget: Duration = Field(default=0.0, description="Stop the run after this time; empty = no limit.")
+    time_budget: Duration = Field(
+        default=0.0,
+        description="Stop the run this long after the start of the server (a restart begins anew); empty = no limit.",
+    )
     early_stop_rounds: int = Field(
         default=0,
         ge=0,

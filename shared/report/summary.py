@@ -32,6 +32,8 @@ class RoundSummary:
         loss: mean loss.
         class_accuracy: recall by class, 0..1; None for a class without examples.
         client_accuracy: accuracy on each client's own held-out data, 0..1, by name.
+        train_seconds: mean time of the clients' local training.
+        train_metrics: means of what their training reports, by name, for example the training loss.
     """
 
     round: int
@@ -50,6 +52,8 @@ class RoundSummary:
     loss: float | None = None
     class_accuracy: list[float | None] | None = None
     client_accuracy: dict[str, float] = field(default_factory=dict[str, float])
+    train_seconds: float | None = None
+    train_metrics: dict[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def losses_table(run: RunSummary) -> str:
 
 def rounds_table(run: RunSummary) -> str:
     """The figures of each round."""
-    head = ("round", "outcome", "accuracy", "balanced", "loss", "time", "counted", "up", "down")
+    head = ("round", "outcome", "accuracy", "balanced", "loss", "time", "counted", "up", "down", "training", "reported")
     rows = [
         (
             str(r.round),
@@ -80,10 +80,12 @@ def rounds_table(run: RunSummary) -> str:
             f"{len(r.accepted)} of {len(r.participants)}",
             size(r.upload_bytes),
             size(r.download_bytes),
+            seconds(r.train_seconds) if r.train_seconds is not None else UNKNOWN,
+            ", ".join(f"{name} {value:.4g}" for name, value in r.train_metrics.items()) or UNKNOWN,
         )
         for r in run.rounds
     ]
-    return table(head, rows, numeric=(0, 2, 3, 4, 5, 6, 7, 8))
+    return table(head, rows, numeric=(0, 2, 3, 4, 5, 6, 7, 8, 9))
 
 
 def config_table(config: Mapping[str, object]) -> str:

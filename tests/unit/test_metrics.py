@@ -69,9 +69,8 @@ def busy_server() -> ServerMetrics:
     m.seen("a")
     m.transfer("up", 100, 400, "identity")
     m.resumed()
-    m.coded("identity", "decode", 0.1)
-    m.crypto("verify", 0.001)
-    m.aggregated("mean", 0.2)
+    m.broke_off("stalled")
+    m.aggregated("examples", 0.2)
     m.evaluated(accuracy={"global": 0.9, "worst10": None}, loss=0.3)
     m.round_closed("committed", 3.0)
     m.clients({"connected": 4, "idle": 3})
@@ -198,6 +197,18 @@ def test_an_unknown_label_becomes_other() -> None:
     assert page["roughfed_dropouts_total{phase=other,reason=other}"] == 500
     assert page["roughfed_clients{state=other}"] == 3
     assert len(page) - series <= len(server_metrics.CLIENT_STATES) + 1  # the states, shown for the first time
+
+
+def test_an_upload_that_breaks_off_is_no_update_yet() -> None:
+    m = ServerMetrics()
+    m.broke_off("storage")
+    m.update("late", "late", client="a")
+    page = samples(m.render())
+
+    assert page["roughfed_updates_rejected_total{reason=storage}"] == 1
+    assert page["roughfed_updates_rejected_total{reason=late}"] == 1
+    assert page["roughfed_updates_total{result=rejected}"] == 0
+    assert page["roughfed_updates_total{result=late}"] == 1
 
 
 def test_named_codecs_and_rules_are_known() -> None:

@@ -64,12 +64,12 @@ FACTS: dict[str, tuple[Callable[[Store], list[Coroutine[Any, Any, Any]]], Callab
     "committed": (
         lambda s: [s.open_round(ROW), s.commit(1, version=1, digest=bytes([1]) * 32, now=9.0)],
         lambda s: (s.last_round(), s.latest_model(), s.model(1), s.model(7)),
-        (replace(ROW, outcome="committed"), (1, bytes([1]) * 32), bytes([1]) * 32, None),
+        (replace(ROW, outcome="committed", closed_at=9.0), (1, bytes([1]) * 32), bytes([1]) * 32, None),
     ),
     "abandoned": (
         lambda s: [s.open_round(ROW), s.abandon(1, "deadline", 9.0)],
         lambda s: (s.last_round(), s.versions()),
-        (replace(ROW, outcome="abandoned"), []),
+        (replace(ROW, outcome="abandoned", closed_at=9.0), []),
     ),
     "summary": (
         lambda s: [s.open_round(ROW), s.set_summary(1, {"seconds": 1.5})],

@@ -61,7 +61,8 @@ class Run:
                 await self.store.abandon(self.number, "1 of 3", 1000.0 * self.number + 3)
             if summary:
                 figures = {"seconds": 2.5, "phase_seconds": {"report": 2.0}, "upload_bytes": 60, "download_bytes": 40}
-                await self.store.set_summary(self.number, figures)
+                training = {"train_seconds": 1.5, "train_metrics": {"loss": 0.25}}
+                await self.store.set_summary(self.number, figures | training)
 
         asyncio.run(work())
 
@@ -87,6 +88,7 @@ def test_a_round_has_the_figures_of_the_version_it_committed(tmp_path: Path) -> 
         (only,) = summary.rounds
         assert (only.round, only.version, only.outcome, only.seconds) == (1, 1, "committed", 2.5)
         assert (only.upload_bytes, only.download_bytes, only.phase_seconds) == (60, 40, {"report": 2.0})
+        assert (only.train_seconds, only.train_metrics) == (1.5, {"loss": 0.25})
         assert (only.accuracy, only.balanced_accuracy, only.loss) == (0.8, 0.8, 0.5)
         assert only.class_accuracy == [1.0, 0.6]
         assert only.client_accuracy == {"ann": 0.9, "bob": 1.0}

@@ -1,0 +1,19 @@
+"""Names on the wire that both ends must spell alike, and what a refusal's word means for the other end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+SERVICE = "roughfed.v1.Federation"
+"""Of the federation port; the enrolment port's is in `roughfed.wire.enrolment`."""
+
+REASON_KEY = "roughfed-reason"
+"""Trailing metadata of every refusal: its kebab-case word."""
+
+PASSING = frozenset({"storage", "stalled", "superseded"})
+"""Words of refusals that pass: the other end's disk was full, a stream fell silent, a newer one took over."""
+
+
+def reason_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+    """The word of a refusal; empty when the other end gave none."""
+    return next((str(value) for key, value in metadata or () if key == REASON_KEY), "")
