@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROUGHFED = [sys.executable, "-m", "roughfed.deploy.cli"]
+PROGRAMS = {"python": [sys.executable], "roughfed": [sys.executable, "-m", "roughfed.deploy.cli"]}
 
 
 class Walk:
@@ -35,12 +35,14 @@ class Walk:
         """Run it with --json; the last line of stdout."""
         return json.loads(self.run(f"{line} --json", code=code).stdout.splitlines()[-1])
 
-    def start(self, line: str) -> subprocess.Popen[str]:
-        """Start a command line."""
+    def start(self, line: str, *, at: str = ".") -> subprocess.Popen[str]:
+        """Start a command line, in a folder below this one."""
         argv, env = self._words(line)
         log = (self.folder / f"stderr-{len(self._processes)}.log").open("w")
         with log:
-            process = subprocess.Popen(argv, cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=log, text=True)
+            process = subprocess.Popen(
+                argv, cwd=self.folder / at, env=env, stdout=subprocess.PIPE, stderr=log, text=True
+            )
         self._processes.append(process)
         return process
 
@@ -54,13 +56,12 @@ class Walk:
             process.communicate()
 
     def _words(self, line: str) -> tuple[list[str], dict[str, str]]:
-        """`NAME=VALUE roughfed ...` as a shell would take it."""
+        """`NAME=VALUE roughfed ...` or `NAME=VALUE python ...` as a shell would take it."""
         words, env = shlex.split(line), dict(os.environ)
         while "=" in words[0]:
             name, _, value = words.pop(0).partition("=")
             env[name] = value
-        assert words[0] == "roughfed"
-        return [*ROUGHFED, *words[1:]], env
+        return [*PROGRAMS[words[0]], *words[1:]], env
 
 
 @contextmanager
