@@ -24,7 +24,7 @@ from roughfed.errors import TrainerError
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 
 TOY = """\
-import os, sys, time
+import os, sys, threading
 import numpy as np
 import torch
 from torch import nn
@@ -38,12 +38,11 @@ def loop(model, loader, round):
     if round.number == 1:        # for ever, in batches
         while True:
             for x, y in loader:
-                time.sleep(0.001)
+                model(x)
     if round.number == 2:        # for ever, deaf
         batches = iter(loader)
         next(batches)
-        while True:
-            time.sleep(0.01)
+        threading.Event().wait()
     if round.number == 3:
         raise KeyError("mine")
     if round.number == 4:
