@@ -39,6 +39,7 @@ from roughfed.errors import (
     Unreachable,
 )
 from roughfed.httpd import HttpServer, Response, health
+from roughfed.lock import only_one
 from roughfed.messages import (
     PROTOCOL,
     Abort,
@@ -92,8 +93,9 @@ async def run(setup: Setup) -> str:
     Raises:
         RoughfedError: the server, or this client's own rules, refuse for good.
     """
-    check_name(setup.config, enrolled.load(setup.papers_folder))
     async with AsyncExitStack() as stack:
+        stack.enter_context(only_one(setup.folder, "client", cure="stop that client, or give this one its own --dir"))
+        check_name(setup.config, enrolled.load(setup.papers_folder))
         store = ClientStore(setup.folder)
         stack.callback(store.close)
         stack.push_async_callback(setup.trainer.stop)

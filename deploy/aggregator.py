@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -13,13 +14,17 @@ from pathlib import Path
 from roughfed.client import enrolled
 from roughfed.config.federation import FederationConfig
 from roughfed.config.load import load_federation
+from roughfed.crypto.certificates import load_certificate
 from roughfed.crypto.join_line import JoinLine
 from roughfed.deploy.allocator import keep_pages
-from roughfed.errors import ConfigError
+from roughfed.errors import ConfigError, Unreachable
 from roughfed.files import write_durably
+from roughfed.lock import only_one
 from roughfed.server.app import Origin, Ports, Setup, serve
 from roughfed.server.authority import Authority
 from roughfed.server.papers import Obtain, Papers, from_authority
+
+log = logging.getLogger(__name__)
 
 SERVER_NAME = "server"
 
@@ -76,10 +81,17 @@ def run_server(
 
     Returns:
         why it ended.
+
+    Raises:
+        ConfigError: another process runs on the directory; nothing in it was touched.
     """
     keep_pages()
     place = Place(folder)
-    place.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with only_one(place.state, "server", cure="roughfed stop"):
+        return _run(place, config, origin, ca=ca, on_ready=on_ready)
+
+
+def _run(place: Place, config: FederationConfig, origin: Origin, *, ca: bool, on_ready: Callable[[Ports], None]) -> str:
     authority = Authority.open(place.ca, life=timedelta(days=config.identity.certificate_days)) if ca else None
     obtain = from_authority(authority, place.papers, SERVER_NAME) if authority else from_enrolment(place.papers)
 
@@ -91,11 +103,24 @@ def run_server(
 
 
 def from_enrolment(folder: Path) -> Obtain:
-    """Papers from an enrolment at a CA elsewhere, renewed over its enrolment port."""
+    """Papers from an enrolment at a CA elsewhere, renewed over its enrolment port.
+
+    A start goes on with a certificate that is due but still valid when the CA does not answer; later tries say so.
+    """
     from roughfed.client import enrol
 
+    first = True
+
     async def obtain() -> Papers:
-        await enrol.renew(folder)
+        nonlocal first
+        try:
+            await enrol.renew(folder)
+        except Unreachable as error:
+            expires = load_certificate(enrolled.load(folder).certificate).not_valid_after_utc
+            if not first or expires <= datetime.now(UTC):
+                raise
+            log.warning("the server's certificate, valid until %s, was not renewed yet: %s", expires, error)
+        first = False
         own = await asyncio.to_thread(enrolled.load, folder)
         return Papers(own.name, own.tls_key, own.certificate, own.ca_certificate, own.member, own.identity)
 

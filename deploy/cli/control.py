@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from roughfed.deploy.cli.command import NOT_RUNNING
 from roughfed.errors import ConfigError, RoughfedError
+from roughfed.lock import wait_until_free
 
 SOCKET = "control.sock"
 ANSWER_S = 20.0
@@ -73,12 +74,11 @@ def watch(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def wait_until_gone(folder: Path) -> None:
-    """Return when the server that runs here has closed its socket, or at once if none does."""
-    try:
+    """Return when the server that runs here has let go of the directory, or at once if none does."""
+    with suppress(NotRunning):
         for _ in watch(folder):
             pass
-    except NotRunning:
-        return
+    wait_until_free(folder / "state")
 
 
 @contextmanager
