@@ -1,13 +1,13 @@
-"""The trainer process as the agent sees it: started when it is needed, started again when it died."""
+"""The trainer process as the agent sees it: a training that its process did not survive is tried once more."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from roughfed.child import Description, FitResult, Trainer
+from roughfed.child import Description, FitResult
 from roughfed.errors import TrainerError
+from roughfed.restarting import Restarting
 from roughfed.types import Evaluation
 
 
@@ -17,43 +17,32 @@ class TrainerProcess:
     def __init__(self, command: Sequence[str], log_file: Path) -> None:
         """`command` as of `roughfed.child.trainer_command`."""
         self.on_progress: Callable[[float], None] | None = None
-        self._command, self._log_file = command, log_file
-        self._trainer: Trainer | None = None
-        self._starting = asyncio.Lock()
+        self._child = Restarting(command, log_file, on_progress=self._report)
 
     async def describe(self) -> Description:
         """What the app is."""
-        return await (await self._ready()).describe()
+        return await (await self._child.ready()).describe()
 
     async def fit(
         self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, round: int
     ) -> FitResult:
         """Train; a process that was killed meanwhile is started again, once, with the same seed."""
         try:
-            trainer = await self._ready()
+            trainer = await self._child.ready()
             return await trainer.fit(params, delta, settings=settings, seed=seed, round=round)
         except TrainerError as error:
             if error.reason != "killed":
                 raise
-        trainer = await self._ready()
+        trainer = await self._child.ready()
         return await trainer.fit(params, delta, settings=settings, seed=seed, round=round)
 
     async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation:
         """Evaluate on the held-out data."""
-        return await (await self._ready()).evaluate(params, model_digest=model_digest)
+        return await (await self._child.ready()).evaluate(params, model_digest=model_digest)
 
     async def stop(self) -> None:
         """End the process."""
-        if self._trainer is not None:
-            await self._trainer.stop()
-            self._trainer = None
-
-    async def _ready(self) -> Trainer:
-        async with self._starting:
-            if self._trainer is None or not self._trainer.alive:
-                self._trainer = await Trainer.start(self._command, log=self._log_file)
-                self._trainer.on_progress = self._report
-            return self._trainer
+        await self._child.stop()
 
     def _report(self, share: float) -> None:
         if self.on_progress is not None:  # whoever wants to know comes after the first start

@@ -25,13 +25,20 @@ from roughfed.client.rules import Rules, check_header
 from roughfed.client.store import ClientStore, SavedUpdate
 from roughfed.crypto.identity import verify
 from roughfed.digest import Hasher, hasher
-from roughfed.errors import IdentityError, RemoteProtocolError, Unreachable
+from roughfed.errors import IdentityError, RemoteProtocolError, TrainerError, Unreachable
 from roughfed.files import disk_errors, place_durably
 from roughfed.messages import EvaluationReport, Welcome
 from roughfed.params import digest_file, model_header
 from roughfed.transport.patience import waits
 from roughfed.types import Evaluation, Job, Receipt, RoundHeader, Signed, UpdateStatement
-from roughfed.wire.updates import RECEIPT_DOMAIN, UPDATE_DOMAIN, encode_statement, receipt_body
+from roughfed.wire.updates import (
+    MAX_METRICS,
+    MAX_NAME,
+    RECEIPT_DOMAIN,
+    UPDATE_DOMAIN,
+    encode_statement,
+    receipt_body,
+)
 
 log = logging.getLogger(__name__)
 
@@ -168,9 +175,27 @@ async def train(me: Membership, job: Job, header: RoundHeader, params: Path) -> 
     delta = me.store.update_path(header.round)
     settings = me.settings(job.trainer)
     result = await me.trainer.fit(params, delta, settings=settings, seed=job.seed, round=header.round)
+    check_metrics(result.metrics)
     me.metrics.trained(result.seconds, result.num_examples, loss=result.metrics.get("loss"))
     crash.point("trained")
     return result, delta
+
+
+def check_metrics(metrics: Mapping[str, float]) -> None:
+    """Hold what the training reports against what the server takes, before anything is signed.
+
+    Raises:
+        TrainerError: too many metrics, or a name that is too long.
+    """
+    if len(metrics) > MAX_METRICS:
+        raise TrainerError(f"the loop returned {len(metrics)} metrics; at most {MAX_METRICS} fit", reason="metrics")
+    for name in metrics:
+        if len(name) > MAX_NAME:
+            raise TrainerError(
+                f"the loop returned a metric with a name of {len(name)} characters ({name[:40]}...); at most "
+                f"{MAX_NAME} fit",
+                reason="metrics",
+            )
 
 
 async def sign(

@@ -9,14 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from roughfed.errors import RoundError
-from roughfed.params import data_offset, write_model
+from roughfed.params import Flat, data_offset, write_model
 from roughfed.server.aggregate.mean import in_order, mean_slice, open_all, read_exactly
 from roughfed.types import Spec
-
-Flat = NDArray[np.float32]
 
 
 class NotFinite(RoundError):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from roughfed.child import Description, Trainer
+from roughfed.child import Description
 from roughfed.errors import TrainerError
+from roughfed.restarting import Restarting
 from roughfed.types import Evaluation
 
 log = logging.getLogger(__name__)
@@ -19,17 +19,15 @@ class Worker:
 
     def __init__(self, command: Sequence[str], log_file: Path) -> None:
         """`command` as of `roughfed.child.trainer_command`; deploy/ makes it."""
-        self._command, self._log_file = command, log_file
-        self._trainer: Trainer | None = None
-        self._starting = asyncio.Lock()
+        self._child = Restarting(command, log_file)
 
     async def describe(self) -> Description:
         """What the model is."""
-        return await (await self._ready()).describe()
+        return await (await self._child.ready()).describe()
 
     async def initial(self, path: Path, *, seed: int) -> bytes:
         """Write seeded initial weights to a model file; returns their digest."""
-        return await (await self._ready()).initial(path, seed=seed)
+        return await (await self._child.ready()).initial(path, seed=seed)
 
     async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation | None:
         """Evaluate a model file on the server's own data; None when it has none, or when the process failed.
@@ -37,7 +35,7 @@ class Worker:
         A failure is logged and never reaches the round: evaluation is a side tap.
         """
         try:
-            trainer = await self._ready()
+            trainer = await self._child.ready()
             if (await trainer.describe()).num_test == 0:
                 return None
             return await trainer.evaluate(params, model_digest=model_digest)
@@ -47,12 +45,4 @@ class Worker:
 
     async def stop(self) -> None:
         """End the process."""
-        if self._trainer is not None:
-            await self._trainer.stop()
-            self._trainer = None
-
-    async def _ready(self) -> Trainer:
-        async with self._starting:
-            if self._trainer is None or not self._trainer.alive:
-                self._trainer = await Trainer.start(self._command, log=self._log_file)
-            return self._trainer
+        await self._child.stop()

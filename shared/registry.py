@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from roughfed.errors import ConfigError
@@ -24,6 +24,16 @@ def look_up(table: Mapping[str, Row], name: str, *, key: str) -> Row:
     """
     if name in table:
         return table[name]
-    close = difflib.get_close_matches(name, table, n=1)
-    cure = f"did you mean {close[0]!r}?" if close else f"choose one of: {', '.join(sorted(table))}"
-    raise ConfigError(f"{name!r} is unknown", key=key, cure=cure)
+    raise ConfigError(f"{name!r} is unknown", key=key, cure=suggestion(name, table))
+
+
+def suggestion(word: str, words: Iterable[str]) -> str:
+    """The cure for a word that is none of `words`: the nearest one, or all of them."""
+    known = list(words)
+    near = nearest(word, known)
+    return f"did you mean {near!r}?" if near else f"choose one of: {', '.join(sorted(known))}"
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """The word that was probably meant; empty when none is near."""
+    return next(iter(difflib.get_close_matches(word, list(words), n=1)), "")

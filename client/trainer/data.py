@@ -128,14 +128,21 @@ class TrainLoader:
         return self._source.num_batches(self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
+        if self.finished:
+            return  # before anything is shuffled
         seed = derive(self._seed, "shuffle", self._epoch)
         self._epoch += 1
         for batch in self._source.epoch(self._batch_size, seed):
             self._report(self.num_steps / self._planned)
-            if self._max_steps and self.num_steps >= self._max_steps:
-                return
             self.num_steps += 1
             yield batch
+            if self.finished:
+                return
+
+    @property
+    def finished(self) -> bool:
+        """The limit of steps is reached: no epoch has a batch any more."""
+        return bool(self._max_steps) and self.num_steps >= self._max_steps
 
 
 def open_source(given: Any, device: torch.device, dtype: torch.dtype) -> Source:

@@ -107,6 +107,8 @@ def train(model: nn.Module, loader: TrainLoader, settings: TrainerSettings, loss
             value.backward()
             optimizer.step()
             loss_sum += value.detach()
+        if loader.finished:
+            break
     return {"loss": float(loss_sum) / max(1, loader.num_steps)}
 
 

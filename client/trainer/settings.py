@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from roughfed.errors import ConfigError, NotBuiltYet
+from roughfed.registry import suggestion
 
 OPTIMIZERS = ("sgd",)
 PLANNED_OPTIMIZERS = ("adam", "adamw")
@@ -81,9 +81,7 @@ def known(name: str, names: Collection[str], *, key: str, planned: Collection[st
         return name
     if name in planned:
         raise NotBuiltYet(f"{name!r} is not built yet", key=key, cure=f"one of: {', '.join(names)}")
-    near = difflib.get_close_matches(name, [*names, *planned], n=1)
-    cure = f"did you mean {near[0]!r}?" if near else f"one of: {', '.join(names)}"
-    raise ConfigError(f"unknown name {name!r}", key=key, cure=cure)
+    raise ConfigError(f"unknown name {name!r}", key=key, cure=suggestion(name, names))
 
 
 def _typed(key: str, kind: type, value: object) -> object:

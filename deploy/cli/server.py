@@ -74,7 +74,7 @@ def serve(context: Context, flags: Flags) -> Answer:
     check_federation(config)
     if control.is_running(folder):
         raise ConfigError("a server runs on this directory already", file=str(folder.absolute()), cure="roughfed stop")
-    check_ports(config)
+    check_ports(config, ca=not flags.no_ca)
     for warning in plan.plan(config).warnings:
         context.warn(warning)
     logs.setup(level="DEBUG" if context.debug else os.environ.get("ROUGHFED_LOG", "INFO"))
@@ -88,14 +88,20 @@ def serve(context: Context, flags: Flags) -> Answer:
     return Answer({"ended": end})
 
 
-def check_ports(config: FederationConfig) -> None:
+def check_ports(config: FederationConfig, *, ca: bool) -> None:
     """Say at once that a port is taken; the server itself finds out only after its worker has loaded torch.
+
+    Args:
+        config: where the server listens.
+        ca: it serves the enrolment port, too.
 
     Raises:
         ConfigError: another process listens there, or the address is not one of this machine.
     """
     s = config.server
-    wanted = [("server.port", s.host, s.port), ("server.enrol_port", s.host, s.enrol_port)]
+    wanted = [("server.port", s.host, s.port)]
+    if ca:
+        wanted.append(("server.enrol_port", s.host, s.enrol_port))
     if s.http:
         wanted.append(("server.http_port", s.http_host, s.http_port))
     for key, host, port in wanted:

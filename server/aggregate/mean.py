@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from roughfed.errors import StorageError
+from roughfed.params import Flat
 
-Flat = NDArray[np.float32]
 T = TypeVar("T")
 
 SLICE = 1 << 18

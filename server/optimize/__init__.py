@@ -7,11 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-from numpy.typing import NDArray
-
+from roughfed.params import Flat
 from roughfed.server.optimize.sgd import sgd
-
-Flat = NDArray[np.float32]
 
 RULES: dict[str, Callable[[Flat, Flat, float], Flat]] = {"sgd": sgd}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Flat = NDArray[np.float32]
+from roughfed.params import Flat
 
 
 def sgd(params: Flat, delta: Flat, lr: float) -> Flat:

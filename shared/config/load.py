@@ -12,10 +12,11 @@ from pydantic import ValidationError
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
 from roughfed.config.planned import planned_key, planned_value
-from roughfed.config.problems import Problem, cure_for, nearest, refusal, translate
+from roughfed.config.problems import Problem, cure_for, refusal, translate
 from roughfed.config.schema import Key, keys_of, tables_of
 from roughfed.config.sources import Setting, from_env, from_file, from_flags
 from roughfed.config.values import Document, show
+from roughfed.registry import nearest
 
 D = TypeVar("D", bound=Document)
 NOTHING: Mapping[str, str] = MappingProxyType({})

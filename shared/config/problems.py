@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 from roughfed.config.schema import Key
 from roughfed.config.values import Origin, show
 from roughfed.errors import ConfigError, NotBuiltYet
+from roughfed.registry import nearest
 
 _ORDER = ("file", "env", "flag", "default")
 _TOO_LITTLE = ("greater_than", "greater_than_equal")
@@ -71,11 +71,6 @@ def refusal(problems: Iterable[Problem]) -> SettingsRefused:
     """The error to raise for some problems: NotBuiltYet only when all of them are just that."""
     listed = list(problems)
     return SettingsNotBuilt(listed) if all(p.planned for p in listed) else SettingsRefused(listed)
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """The word that was probably meant; empty when none is near."""
-    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)), "")
 
 
 def translate(error: ValidationError, keys: Mapping[str, Key]) -> Iterator[tuple[str, str, str]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 import os
 from pathlib import Path
 from typing import cast
@@ -12,11 +13,12 @@ from roughfed.child import Description
 from roughfed.client import app
 from roughfed.client.app import Agent, Setup, check_name
 from roughfed.client.enrolled import Enrolled
-from roughfed.client.session import LocalTrainer, Membership
-from roughfed.client.store import ClientStore
-from roughfed.config.client import Client, ClientConfig
+from roughfed.client.rpc import Connection
+from roughfed.client.session import LocalTrainer, Membership, check_metrics
+from roughfed.client.store import ClientStore, SavedUpdate
+from roughfed.config.client import Client, ClientConfig, Policy
 from roughfed.errors import ConfigError, IdentityError, StaleRound, StorageError, TrainerError
-from roughfed.messages import ClientMessage, JobUpdate
+from roughfed.messages import ClientMessage, JobUpdate, Reconnect, RoundClosed
 from roughfed.types import Job, Signed, Spec, TensorSpec
 
 DESCRIPTION = Description(Spec((TensorSpec("w", (2,)),)), "classification", 1, 0, 2, "cpu", "app", {})
@@ -70,6 +72,23 @@ def test_a_round_that_went_on_without_this_client_is_no_news(tmp_path: Path, mon
     assert asyncio.run(outcome(tmp_path, StaleRound("over"), monkeypatch)) == []
 
 
+@pytest.mark.parametrize(
+    ("metrics", "words"),
+    [
+        ({f"m{i}": 1.0 for i in range(65)}, "65 metrics; at most 64"),
+        ({"x" * 101: 1.0}, "101 characters .* at most 100"),
+    ],
+)
+def test_metrics_that_the_server_would_refuse_are_refused_here(metrics: dict[str, float], words: str) -> None:
+    with pytest.raises(TrainerError, match=words) as caught:
+        check_metrics(metrics)
+    assert caught.value.reason == "metrics"
+
+
+def test_as_many_metrics_as_the_server_takes_pass() -> None:
+    check_metrics({"x" * 98 + f"{i:02}": 1.0 for i in range(64)})
+
+
 class Papers:
     name, folder = "alpha", Path("papers")
 
@@ -84,3 +103,71 @@ def test_another_clients_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="enrolled as alpha") as caught:
         check_name(config, cast(Enrolled, Papers()))
     assert caught.value.key == "client.name"
+
+
+class Started(Exception):
+    """The trainer was asked: the client takes part."""
+
+
+class Trainer:
+    on_progress = None
+
+    async def describe(self) -> Description:
+        raise Started
+
+    async def stop(self) -> None:
+        """Nothing runs."""
+
+
+@pytest.mark.parametrize(("receipt", "limit", "goes_on"), [(True, 1, False), (False, 1, True), (True, 2, True)])
+def test_a_client_that_may_not_take_part_any_more_ends_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, receipt: bool, limit: int, goes_on: bool
+) -> None:
+    store = ClientStore(tmp_path)
+    store.update_path(1).write_bytes(b"bytes")
+    asyncio.run(store.save_update(SavedUpdate("run-1", 1, bytes(32), bytes(32), Signed(b"", b"", "alpha"))))
+    if receipt:
+        asyncio.run(store.save_receipt("run-1", 1, b"receipt"))
+    store.close()
+    monkeypatch.setattr(app.enrolled, "load", lambda folder: Papers())
+    config = ClientConfig(policy=Policy(max_rounds=limit))
+    work = app.run(Setup(config, tmp_path, tmp_path, cast(LocalTrainer, Trainer())))
+    if not goes_on:
+        assert asyncio.run(work) == "max-rounds"
+        return
+    with pytest.raises(Started):
+        asyncio.run(work)
+
+
+@pytest.mark.parametrize("verdict", ["accepted", "excluded", "late"])
+def test_the_last_round_ends_the_client_whatever_became_of_its_update(tmp_path: Path, verdict: str) -> None:
+    store = ClientStore(tmp_path)
+    config = ClientConfig(policy=Policy(max_rounds=1))
+    agent = Agent(Setup(config, tmp_path, tmp_path, cast(LocalTrainer, None)), store, DESCRIPTION)
+
+    async def closed(number: int) -> object:
+        message = RoundClosed(number, "committed", 1, bytes(32), verdict, "")
+        return await agent._take(message, cast(Enrolled, None), cast(Connection, None))
+
+    async def play() -> None:
+        assert await closed(1) is None  # it gave nothing to this one
+        await store.save_update(SavedUpdate("run-1", 2, bytes(32), bytes(32), Signed(b"", b"", "alpha")))
+        assert await closed(2) == "max-rounds"
+
+    asyncio.run(play())
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("asked", "shortest", "longest"),
+    [(Reconnect(30.0, "superseded"), 30.0, 45.0), (Reconnect(0.0, "superseded"), 30.0, 30.0), (Reconnect(1.0, "the server is restarting"), 0.5, 1.5)],
+)  # fmt: skip
+def test_a_superseded_session_is_a_warning_and_a_long_pause(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, asked: Reconnect, shortest: float, longest: float
+) -> None:
+    agent = Agent(
+        Setup(ClientConfig(), tmp_path, tmp_path, cast(LocalTrainer, None)), cast(ClientStore, None), DESCRIPTION
+    )
+    with caplog.at_level(logging.WARNING):
+        assert shortest <= agent._pause(asked) <= longest
+    assert ("run twice" in caplog.text) == (asked.reason == "superseded")

@@ -20,6 +20,7 @@ from roughfed.client import enrol, enrolled
 from roughfed.crypto import certificates
 from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.join_line import JoinLine
+from roughfed.deploy.aggregator import from_enrolment
 from roughfed.errors import ConfigError, IdentityError, RoughfedError, StorageError, Unreachable
 from roughfed.server.authority import Authority
 from roughfed.server.enrolment import EnrolmentService, default_limit, serve
@@ -255,6 +256,23 @@ def test_a_late_renewal_with_the_right_clock_works(port: Port, tmp_path: Path) -
     with pytest.raises(IdentityError) as caught:
         port.run(enrol.renew(tmp_path, now=NOW, force=True))
     assert caught.value.reason == "clock"
+
+
+def test_a_server_starts_with_a_certificate_that_is_due_while_its_ca_is_away(
+    port: Port, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = port.run(enrol.enroll(port.line("quentin"), tmp_path))
+
+    async def away(folder: Path) -> bool:
+        raise Unreachable("nobody answers")
+
+    monkeypatch.setattr(enrol, "renew", away)
+    obtain = from_enrolment(tmp_path)
+    assert port.run(obtain()).certificate == member.certificate
+    with pytest.raises(Unreachable):  # from then on whoever renews it hears of it
+        port.run(obtain())
+    with pytest.raises(Unreachable):
+        port.run(from_enrolment(tmp_path, now=lambda: NOW + timedelta(days=30))())
 
 
 def test_the_revoked_are_not_renewed(port: Port, tmp_path: Path) -> None:

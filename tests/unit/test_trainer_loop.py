@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +129,25 @@ def test_the_loader_stops_at_max_steps_and_reports() -> None:
     assert loader.num_steps == 5
     assert [len(e) for e in epochs] == [32, 8, 0]
     assert epochs[0][:8] != epochs[1]  # shuffled afresh
-    assert shares == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.0]
+    assert shares == [0.0, 0.2, 0.4, 0.6, 0.8]
+
+
+def test_after_max_steps_no_epoch_is_shuffled_any_more() -> None:
+    class Counted:
+        num_examples, targets, epochs = 16, None, 0
+
+        def num_batches(self, batch_size: int) -> int:
+            return 2
+
+        def epoch(self, batch_size: int, shuffle_seed: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+            self.epochs += 1
+            yield from [(X[:8], torch.zeros(8, dtype=torch.int64))] * 2
+
+    counted = Counted()
+    loader = TrainLoader(counted, batch_size=8, seed=1, epochs=1000, max_steps=3, report=lambda _: None)
+    assert sum(len(list(loader)) for _ in range(1000)) == 3
+    assert loader.finished
+    assert counted.epochs == 2
 
 
 def blobs(seed: int = 0, n: int = 90) -> tuple[Tensor, Tensor]:
