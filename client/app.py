@@ -24,7 +24,7 @@ from roughfed.client.diagnose import diagnose
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.rpc import Connection
-from roughfed.client.rules import CODECS, Rules, check_welcome
+from roughfed.client.rules import CODECS, Rules, check_welcome, used_up
 from roughfed.client.session import LocalTrainer, Membership, take_part
 from roughfed.client.store import ClientStore
 from roughfed.config.client import ClientConfig, effective_trainer
@@ -65,6 +65,10 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S = 15.0
 RENEW_AGAIN_S = 600.0
 DIAGNOSE_EVERY = 5
+SUPERSEDED = "superseded"
+"""Reason of the `Reconnect` that a session gets when a newer one took its place."""
+SUPERSEDED_S = 30.0
+"""Two processes under one name must not throw one another out as fast as they can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,10 @@ async def run(setup: Setup) -> str:
         check_name(setup.config, enrolled.load(setup.papers_folder))
         store = ClientStore(setup.folder)
         stack.callback(store.close)
+        limit = setup.config.policy.max_rounds
+        if used_up(store, limit) and not store.owes_update():
+            log.info("this client has taken part in %d rounds, as many as policy.max_rounds allows", limit)
+            return "max-rounds"
         stack.push_async_callback(setup.trainer.stop)
         description = await setup.trainer.describe()
         agent = Agent(setup, store, description)
@@ -128,7 +136,7 @@ class Agent:
         self._setup, self._store, self._description = setup, store, description
         self.metrics = ClientMetrics(codecs=CODECS)
         policy = setup.config.policy
-        self._rules = Rules(tuple(policy.accept_server_sees), policy.max_model_bytes)
+        self._rules = Rules(tuple(policy.accept_server_sees), policy.max_model_bytes, policy.max_rounds)
         self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()
         self._connection: Connection | None = None
         self._membership: Membership | None = None
@@ -149,8 +157,7 @@ class Agent:
                 end = await self._one_session()
                 if not isinstance(end, Reconnect):
                     return end
-                pauses, failures, pause = waits(np.random.default_rng()), 0, end.after_s
-                pause = float(np.random.default_rng().uniform(0.5, 1.5)) * pause
+                pauses, failures, pause = waits(np.random.default_rng()), 0, self._pause(end)
                 self.metrics.reconnecting("asked")
             except Unreachable as error:
                 if self._welcomed:
@@ -159,6 +166,20 @@ class Agent:
                 self.metrics.reconnecting("unreachable")
                 await self._explain(error, failures, pause)
             await asyncio.sleep(pause)
+
+    def _pause(self, asked: Reconnect) -> float:
+        """Seconds until the server is asked again, spread so that not all clients come at once."""
+        pause = float(np.random.default_rng().uniform(0.5, 1.5)) * asked.after_s
+        if asked.reason != SUPERSEDED:
+            return pause
+        pause = max(SUPERSEDED_S, pause)
+        log.warning(
+            "the server has a newer session under this client's name and ended this one: does the same client run "
+            "twice, here from a copy of %s? Next try in %.0f s",
+            self._setup.folder,
+            pause,
+        )
+        return pause
 
     async def close(self) -> None:
         """End what is under way."""
@@ -244,8 +265,7 @@ class Agent:
                 self._start(self._membership, message)
             case RoundClosed():
                 self._closed(message)
-                limit = self._setup.config.policy.max_rounds
-                if message.verdict == "accepted" and limit and await self._store.count("rounds") >= limit:
+                if used_up(self._store, self._rules.max_rounds):
                     return "max-rounds"
             case Abort():
                 log.info("round %d is taken back: %s", message.round, message.reason)

@@ -21,10 +21,12 @@ class Rules:
     Attributes:
         accept_server_sees: modes that this client takes part in.
         max_model_bytes: largest model that it downloads.
+        max_rounds: rounds that it gives an update to, in all runs together; 0 = no limit.
     """
 
     accept_server_sees: tuple[str, ...]
     max_model_bytes: int
+    max_rounds: int = 0
 
 
 def check_welcome(welcome: Welcome, rules: Rules) -> None:
@@ -73,6 +75,23 @@ async def check_header(
     if job.train:
         await store.extend_chain(header.run, header.round, job.header.digest)
     return header
+
+
+def used_up(store: ClientStore, max_rounds: int) -> bool:
+    """Has this client noted updates for as many rounds as it may?"""
+    return 0 < max_rounds <= len(store.rounds_used())
+
+
+def check_rounds(header: RoundHeader, *, rules: Rules, store: ClientStore) -> None:
+    """May this client train for this round? A round that it noted an update for before counts once.
+
+    Raises:
+        RemoteProtocolError: reason "policy"; the limit is reached.
+    """
+    if used_up(store, rules.max_rounds) and (header.run, header.round) not in store.rounds_used():
+        raise RemoteProtocolError(
+            f"this client takes part in {rules.max_rounds} rounds (client.toml, policy.max_rounds)", reason="policy"
+        )
 
 
 def check_chain(header: RoundHeader, digest: bytes, last: tuple[int, bytes]) -> None:

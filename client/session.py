@@ -21,7 +21,7 @@ from roughfed.child import Description, FitResult
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.rpc import Connection
-from roughfed.client.rules import Rules, check_header
+from roughfed.client.rules import Rules, check_header, check_rounds
 from roughfed.client.store import ClientStore, SavedUpdate
 from roughfed.crypto.identity import verify
 from roughfed.digest import Hasher, hasher
@@ -108,6 +108,8 @@ async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport:
     crash.point("job-accepted")
     if job.train and (known := me.store.update(header.run, header.round)) is not None:
         return await upload(me, known)
+    if job.train:
+        check_rounds(header, rules=me.rules, store=me.store)
     params = await fetch_model(me, header)  # 1
     evaluation = await evaluate(me, params, header) if job.evaluate else None
     if not job.train:

@@ -24,6 +24,11 @@ SCHEMA = (
         PRIMARY KEY (run, round));
     CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
     """,
+    """
+    DROP TABLE counters;
+    CREATE TABLE rounds_used (run TEXT NOT NULL, round INTEGER NOT NULL, PRIMARY KEY (run, round));
+    INSERT INTO rounds_used SELECT run, round FROM updates;
+    """,
 )
 
 MODELS_KEPT = 2
@@ -92,6 +97,7 @@ class ClientStore:
             if promised is not None and promised["digest"] != update.digest:
                 raise StorageError(f"the bytes of the update for round {update.round} are gone; the round is sat out")
             db.execute("INSERT OR REPLACE INTO updates VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", row + signed)
+            db.execute("INSERT OR IGNORE INTO rounds_used VALUES (?, ?)", (update.run, update.round))
 
         await self.journal.write(work)
         for path in self.folder.glob("update-*.f32"):
@@ -103,14 +109,14 @@ class ClientStore:
         sql = "UPDATE updates SET receipt = ? WHERE run = ? AND round = ?"
         await self.journal.write(lambda db: db.execute(sql, (receipt, run, number)))
 
-    async def count(self, name: str) -> int:
-        """Add one to a counter that survives restarts; returns the new value."""
+    def owes_update(self) -> bool:
+        """An update is noted, its bytes are here, and no receipt came for it."""
+        rows = self.journal.read("SELECT round FROM updates WHERE receipt IS NULL")
+        return any(self.update_path(row["round"]).exists() for row in rows)
 
-        def work(db: sqlite3.Connection) -> int:
-            add = "INSERT INTO counters VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
-            return db.execute(f"{add} RETURNING value", (name,)).fetchone()[0]
-
-        return await self.journal.write(work)
+    def rounds_used(self) -> set[tuple[str, int]]:
+        """(run, round) of every update that was ever noted: what `policy.max_rounds` counts."""
+        return {(row["run"], row["round"]) for row in self.journal.read("SELECT run, round FROM rounds_used")}
 
     def update_path(self, number: int) -> Path:
         """Where the bytes of a round's update lie."""

@@ -119,7 +119,9 @@ class Policy(BaseModel):
         description="Modes of privacy.server_sees that the client takes part in.",
     )
     max_model_bytes: Size = Field(default=8 << 30, description="Largest model that the client downloads.")
-    max_rounds: int = Field(default=0, ge=0, description="Rounds after which the client leaves; 0 = no limit.")
+    max_rounds: int = Field(
+        default=0, ge=0, description="Rounds that the client gives an update to before it leaves; 0 = no limit."
+    )
 
 
 class Http(BaseModel):

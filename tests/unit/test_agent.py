@@ -160,8 +160,12 @@ def test_the_last_round_ends_the_client_whatever_became_of_its_update(tmp_path: 
 
 @pytest.mark.parametrize(
     ("asked", "shortest", "longest"),
-    [(Reconnect(30.0, "superseded"), 30.0, 45.0), (Reconnect(0.0, "superseded"), 30.0, 30.0), (Reconnect(1.0, "the server is restarting"), 0.5, 1.5)],
-)  # fmt: skip
+    [
+        (Reconnect(30.0, "superseded"), 30.0, 45.0),
+        (Reconnect(0.0, "superseded"), 30.0, 30.0),
+        (Reconnect(1.0, "the server is restarting"), 0.5, 1.5),
+    ],
+)
 def test_a_superseded_session_is_a_warning_and_a_long_pause(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, asked: Reconnect, shortest: float, longest: float
 ) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.rules import Rules, check_chain, check_header, check_welcome
-from roughfed.client.store import ClientStore
+from roughfed.client.rules import Rules, check_chain, check_header, check_rounds, check_welcome, used_up
+from roughfed.client.store import ClientStore, SavedUpdate
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError
 from roughfed.messages import Welcome
@@ -181,3 +181,23 @@ def test_a_run_that_breaks_the_policy_is_left_with_the_key_to_turn(changes: dict
         check_welcome(replace(WELCOME, **changes), RULES)
     assert refused.value.reason == "policy"
     assert len(json.dumps(str(refused.value))) < 300
+
+
+def test_the_limit_of_rounds_counts_what_was_noted_and_survives_a_restart(tmp_path: Path) -> None:
+    rules = replace(RULES, max_rounds=2)
+    for number in (1, 2):
+        store = ClientStore(tmp_path)
+        check_rounds(header(number), rules=rules, store=store)
+        assert not used_up(store, rules.max_rounds)
+        update = SavedUpdate("run-1", number, bytes(32), bytes(32), Signed(b"", b"", "alpha"))
+        for _ in range(3):  # tried again and again, it is one round
+            asyncio.run(store.save_update(update))
+        store.close()
+    store = ClientStore(tmp_path)
+    check_rounds(header(2), rules=rules, store=store)  # the one that is promised already
+    with pytest.raises(RemoteProtocolError, match="max_rounds") as refused:
+        check_rounds(header(3), rules=rules, store=store)
+    assert refused.value.reason == "policy"
+    assert used_up(store, 2)
+    assert not used_up(store, 0)  # no limit
+    store.close()

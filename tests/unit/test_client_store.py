@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.store import MODELS_KEPT, ClientStore, SavedUpdate
+from roughfed.client import store as store_module
+from roughfed.client.store import MODELS_KEPT, SCHEMA, ClientStore, SavedUpdate
 from roughfed.errors import StorageError
 from roughfed.types import Signed
 
@@ -60,16 +61,47 @@ def test_a_newer_promise_ends_the_older_ones(store: ClientStore) -> None:
     assert [path.name for path in store.folder.glob("*.f32")] == [store.update_path(1).name]
 
 
-def test_receipts_and_counters_are_kept(tmp_path: Path) -> None:
-    for wanted in (1, 2, 3):
-        store = ClientStore(tmp_path)
-        assert asyncio.run(store.count("starts")) == wanted
-        assert asyncio.run(store.count(f"other {wanted}")) == 1
-        store.close()
-    store = ClientStore(tmp_path)
+def test_an_update_is_owed_until_there_is_a_receipt(store: ClientStore) -> None:
+    assert not store.owes_update()
     save(store, UPDATE)
+    assert store.owes_update()
     asyncio.run(store.save_receipt("run-1", 3, b"receipt"))
     assert [tuple(row) for row in store.journal.read("SELECT round, receipt FROM updates")] == [(3, b"receipt")]
+    assert not store.owes_update()
+
+
+def test_an_update_whose_bytes_are_gone_is_not_owed(store: ClientStore) -> None:
+    save(store, UPDATE)
+    store.update_path(3).unlink()
+    assert not store.owes_update()
+
+
+def test_rounds_are_counted_once_each_over_runs_and_restarts(tmp_path: Path) -> None:
+    for _ in range(2):
+        store = ClientStore(tmp_path)
+        for run, number in (("run-1", 3), ("run-1", 4), ("run-1", 4), ("run-2", 3)):
+            save(store, replace(UPDATE, run=run, round=number))
+        assert store.rounds_used() == {("run-1", 3), ("run-1", 4), ("run-2", 3)}
+        store.close()
+
+
+def test_a_store_of_the_first_schema_keeps_its_promise_and_counts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "SCHEMA", SCHEMA[:1])
+    old = ClientStore(tmp_path)
+    old.update_path(3).write_bytes(b"bytes")
+    row = ("run-1", 3, UPDATE.header_digest, UPDATE.digest, b"statement", bytes(64), "alpha", None)
+
+    async def insert() -> None:
+        await old.journal.write(lambda db: db.execute("INSERT INTO updates VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row))
+
+    asyncio.run(insert())
+    old.close()
+    monkeypatch.undo()
+    store = ClientStore(tmp_path)
+    assert store.update("run-1", 3) == replace(UPDATE, recovered=True)
+    assert store.rounds_used() == {("run-1", 3)}
     store.close()
 
 
