@@ -123,7 +123,10 @@ async def fetch_model(me: Membership, header: RoundHeader) -> Path:
     """Step 1: the global parameters, resumed where an earlier try ended, digest checked."""
     path, partial = me.store.model_path(header.model_digest), me.store.partial_path(header.model_digest)
     if path.exists():
-        return path
+        if await intact(me, path, header.model_digest):
+            return path
+        log.warning("the stored model %s is damaged; it is downloaded again", path.name)
+        path.unlink()
     me.on_phase("downloading", 0.0)
     async for _ in tries(me.back):
         try:
@@ -136,9 +139,23 @@ async def fetch_model(me: Membership, header: RoundHeader) -> Path:
         partial.unlink()
         raise RemoteProtocolError("the downloaded parameters do not have the header's digest", reason="digest")
     await asyncio.to_thread(place_durably, partial, path)
+    me.store.intact.add(header.model_digest)
     me.store.prune_models(header.model_digest)
     crash.point("model-fetched")
     return path
+
+
+async def intact(me: Membership, path: Path, digest: bytes) -> bool:
+    """Is a stored model what its name says? It is read once in a process's life.
+
+    A download is not synced: a power cut may leave the name without the bytes, which costs a download and no round.
+    """
+    if digest not in me.store.intact:
+        prefix = model_header(me.welcome.spec)
+        if not await asyncio.to_thread(_is_model, path, prefix, digest):
+            return False
+        me.store.intact.add(digest)
+    return True
 
 
 async def download(me: Membership, header: RoundHeader, partial: Path) -> bytes:
@@ -284,7 +301,7 @@ def _take_up(partial: Path, prefix: bytes) -> tuple[Hasher, int]:
     """Begin a partial model file, or hash what is there; returns the hash and the bytes of parameters."""
     hashed, at = hasher(), 0
     with disk_errors("store the model"):
-        if not partial.exists() or partial.stat().st_size < len(prefix):
+        if not partial.exists() or not _begins_with(partial, prefix):
             partial.write_bytes(prefix)
         with partial.open("rb") as file:
             file.seek(len(prefix))
@@ -292,3 +309,15 @@ def _take_up(partial: Path, prefix: bytes) -> tuple[Hasher, int]:
                 hashed.update(piece)
                 at += len(piece)
     return hashed, at
+
+
+def _is_model(path: Path, prefix: bytes, digest: bytes) -> bool:
+    with disk_errors("read the model"):
+        if not _begins_with(path, prefix):
+            return False
+    return digest_file(path, offset=len(prefix)) == digest
+
+
+def _begins_with(path: Path, prefix: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(prefix)) == prefix

@@ -55,6 +55,7 @@ class ClientStore:
     def __init__(self, folder: Path) -> None:
         """Open or create it. Facts survive a crash of the process; after a power cut the round is sat out."""
         self.folder = folder
+        self.intact: set[bytes] = set()  # models whose bytes this process has seen to be right
         (folder / "models").mkdir(parents=True, exist_ok=True, mode=0o700)
         self.journal = Journal(folder / "client.db", SCHEMA, durable=False)
 

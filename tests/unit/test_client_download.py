@@ -1,7 +1,7 @@
 """Step 1 of a job: parameters that come in pieces, over cut connections, onto a disk that may hold damaged ones."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from roughfed.child import Description
+from roughfed.client import session
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.rpc import Connection
 from roughfed.client.rules import CODECS, Rules
@@ -153,6 +154,40 @@ def test_what_an_earlier_process_left_is_taken_up(store: ClientStore, have: int)
 
 def test_a_file_without_a_whole_header_is_begun_again(store: ClientStore) -> None:
     store.partial_path(DIGEST).write_bytes(PREFIX[:10])
+    source = Source()
+    assert is_whole(fetch(store, source), store)
+    assert source.asked == [0]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: bytes(len(whole)),  # the name survived a power cut, the bytes did not
+        lambda whole: whole[:-4],
+        lambda whole: b"",
+        lambda whole: bytes(8) + whole[8:],
+        lambda whole: whole[:-1] + bytes([whole[-1] ^ 1]),
+    ],
+    ids=["zeros", "short", "empty", "header", "bit"],
+)
+def test_a_stored_model_is_read_before_it_is_trusted(store: ClientStore, damage: Callable[[bytes], bytes]) -> None:
+    store.model_path(DIGEST).write_bytes(damage(PREFIX + MODEL))
+    source = Source()
+    assert is_whole(fetch(store, source), store)
+    assert source.asked == [0]
+
+
+def test_a_stored_model_is_read_once_in_a_process(store: ClientStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(session, "digest_file", lambda path, offset: read.append(path) or DIGEST)
+    store.model_path(DIGEST).write_bytes(PREFIX + MODEL)
+    for _ in range(3):
+        fetch(store, Source())
+    assert read == [store.model_path(DIGEST)]
+
+
+def test_a_partial_file_with_another_header_is_begun_again(store: ClientStore) -> None:
+    store.partial_path(DIGEST).write_bytes(bytes(len(PREFIX)) + MODEL[:1000])
     source = Source()
     assert is_whole(fetch(store, source), store)
     assert source.asked == [0]
