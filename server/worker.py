@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ from roughfed.restarting import Restarting
 from roughfed.types import Evaluation
 
 log = logging.getLogger(__name__)
+
+EVALUATE_S = 600.0
+"""An evaluation that takes longer hangs (a CUDA driver, a data loader): it must not hold up the run for ever."""
 
 
 class Worker:
@@ -30,15 +34,20 @@ class Worker:
         return await (await self._child.ready()).initial(path, seed=seed)
 
     async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation | None:
-        """Evaluate a model file on the server's own data; None when it has none, or when the process failed.
+        """Evaluate a model file on the server's own data; None when it has none, or when the process failed or hangs.
 
         A failure is logged and never reaches the round: evaluation is a side tap.
         """
         try:
-            trainer = await self._child.ready()
-            if (await trainer.describe()).num_test == 0:
-                return None
-            return await trainer.evaluate(params, model_digest=model_digest)
+            async with asyncio.timeout(EVALUATE_S):
+                trainer = await self._child.ready()
+                if (await trainer.describe()).num_test == 0:
+                    return None
+                return await trainer.evaluate(params, model_digest=model_digest)
+        except TimeoutError:
+            log.warning("the worker did not evaluate within %.0f s; it is started again", EVALUATE_S)
+            await self._child.stop()
+            return None
         except TrainerError as error:
             log.warning("the worker could not evaluate: %s", error)
             return None
