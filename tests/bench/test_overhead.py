@@ -13,8 +13,10 @@ def test_training_costs_hardly_more_in_a_federation_than_in_a_plain_loop() -> No
     try:
         load(DATA)
     except ConfigError as error:
-        pytest.skip(f"Fashion-MNIST is not here: {error} (apt-get install dataset-fashion-mnist)")
+        pytest.skip(f"needs Fashion-MNIST: apt-get install dataset-fashion-mnist ({error})")
 
     figures = run_overhead_bench(OverheadOptions(clients=8, rounds=5))
 
-    assert figures["overhead_share"] <= 0.15  # the goal is 0.10; docs/benchmarks.md has what was measured
+    share = figures["overhead_share"]
+    assert isinstance(share, float)
+    assert share <= 0.15  # the goal is 0.10; docs/benchmarks.md has what was measured
