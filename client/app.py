@@ -42,7 +42,6 @@ from roughfed.httpd import HttpServer, Response, health
 from roughfed.lock import only_one
 from roughfed.messages import (
     PROTOCOL,
-    Abort,
     ClientMessage,
     EvaluationReport,
     Finished,
@@ -267,9 +266,6 @@ class Agent:
                 self._closed(message)
                 if used_up(self._store, self._rules.max_rounds):
                     return "max-rounds"
-            case Abort():
-                log.info("round %d is taken back: %s", message.round, message.reason)
-                self._cancel_job()
             case Reconnect():
                 return message
             case Finished():

@@ -1,4 +1,4 @@
-"""A small HTTP server for `/metrics`, `/healthz` and the status page: read-only, bounded, on this machine by default.
+"""A small HTTP server for `/metrics` and `/healthz`: read-only, bounded, on this machine by default.
 
 One request per connection. A peer can hold at most one of `MAX_CONNECTIONS` slots, for at most `TIMEOUT_S` to send its
 request and as long again to take the answer, and can make the server keep at most `MAX_HEAD_BYTES`. Bound to a loopback

@@ -78,14 +78,6 @@ class RoundClosed:
 
 
 @dataclass(frozen=True, slots=True)
-class Abort:
-    """The server takes back a job."""
-
-    round: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Reconnect:
     """The server closes this stream; come back after so many seconds."""
 
@@ -103,4 +95,4 @@ class Finished:
 
 
 ClientMessage = Hello | Heartbeat | JobUpdate | EvaluationReport
-ServerMessage = Welcome | Job | RoundClosed | Abort | Reconnect | Finished | Heartbeat
+ServerMessage = Welcome | Job | RoundClosed | Reconnect | Finished | Heartbeat

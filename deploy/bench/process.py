@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Run one process; a server prints its ports once they are open, and either prints why it ended."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is imported; our own errors say what it would print
     parser = argparse.ArgumentParser()
     parser.add_argument("role", choices=("server", "client"))
     parser.add_argument("--dir", type=Path, required=True)

@@ -26,7 +26,10 @@ def register(app: typer.Typer) -> None:
 
 
 def pause(context: Context) -> Answer:
-    """Let the open round end, and open no new one."""
+    """Let the open round end, and open no new one.
+
+    A server that is started again is not paused any more.
+    """
     answer = control.ask(context.folder, "pause")
     context.say("paused: the open round goes on, no new one is opened; roughfed resume")
     return Answer(answer)

@@ -8,7 +8,6 @@ from typing import Any
 
 from roughfed.errors import LocalProtocolError, RemoteProtocolError
 from roughfed.messages import (
-    Abort,
     ClientMessage,
     EvaluationReport,
     Finished,
@@ -144,7 +143,7 @@ def _server_message(value: ServerMessage) -> fed.ServerMessage:
             return fed.ServerMessage(**_flat_server_message(value))
 
 
-def _flat_server_message(value: RoundClosed | Abort | Reconnect | Finished) -> dict[str, Any]:
+def _flat_server_message(value: RoundClosed | Reconnect | Finished) -> dict[str, Any]:
     match value:
         case RoundClosed():
             closed = fed.RoundClosed(
@@ -157,8 +156,6 @@ def _flat_server_message(value: RoundClosed | Abort | Reconnect | Finished) -> d
                 detail=text_field(value.detail, MAX_TEXT),
             )
             return {"closed": closed}
-        case Abort():
-            return {"abort": fed.Abort(round=value.round, reason=value.reason)}
         case Reconnect():
             return {"reconnect": fed.Reconnect(after_s=value.after_s, reason=value.reason)}
         case Finished():
@@ -184,8 +181,6 @@ def decode_server_message(data: bytes) -> ServerMessage:
             m = message.closed
             digest = digest_field(m.model_digest, "model_digest", empty=True)
             return RoundClosed(m.round, m.outcome, m.model_version, digest, m.verdict, m.reason, m.detail)
-        case "abort":
-            return Abort(message.abort.round, message.abort.reason)
         case "reconnect":
             after = message.reconnect.after_s
             return Reconnect(min(max(after, 0.0), 3600.0) if math.isfinite(after) else 0.0, message.reconnect.reason)

@@ -52,7 +52,7 @@ def test_a_full_spool_makes_clients_wait(small_disk: Path, tmp_path: Path) -> No
 
         assert [p.wait() for p in (server, *clients)] == [0, 0, 0, 0]
         assert value(page, "roughfed_updates_rejected_total", reason="storage") >= 2
-        assert any(client.find("upload interrupted: cannot spool an update") for client in clients)
+        assert any(client.find("upload interrupted: the server's disk refused") for client in clients)
         assert all(len(client.find("trained round 1")) == 1 for client in clients)
         assert cluster.rows("SELECT * FROM refusals") == []
         assert cluster.accepted() == {1: cluster.names}

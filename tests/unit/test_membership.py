@@ -6,7 +6,7 @@ import random
 import pytest
 
 from roughfed.errors import IdentityError
-from roughfed.messages import Abort, Hello, ServerMessage
+from roughfed.messages import Hello, Reconnect, ServerMessage
 from roughfed.server.membership import MAX_WAITING, Members, Session
 
 HELLO = Hello("1", 1, b"", b"", (), "cpu")
@@ -51,8 +51,8 @@ def test_messages_keep_their_order_and_everybody_hears_a_broadcast(members: Memb
     for one in sessions:
         members.join(one)
     for number in range(3):
-        members.broadcast(Abort(number, "x"))
-    assert [waiting(one) for one in sessions] == [[Abort(n, "x") for n in range(3)]] * 2
+        members.broadcast(Reconnect(number, "x"))
+    assert [waiting(one) for one in sessions] == [[Reconnect(n, "x") for n in range(3)]] * 2
     assert members.names() == ["alpha", "beta"]
     assert [one.name for one in members.all()] == ["alpha", "beta"]
 
@@ -60,7 +60,7 @@ def test_messages_keep_their_order_and_everybody_hears_a_broadcast(members: Memb
 def test_a_client_that_does_not_read_is_cut_and_costs_no_more() -> None:
     slow = session("slow")
     for number in range(MAX_WAITING + 5):
-        slow.send(Abort(number, "x"))
+        slow.send(Reconnect(number, "x"))
     assert slow.close_reason == "slow"
     assert slow.queue.qsize() == MAX_WAITING
     assert None in waiting(slow)
@@ -70,13 +70,13 @@ def test_a_client_that_does_not_read_is_cut_and_costs_no_more() -> None:
 def test_closing_always_ends_the_stream_and_the_first_reason_stays(held: int) -> None:
     closing = session("alpha")
     for number in range(held):
-        closing.send(Abort(number, "x"))
+        closing.send(Reconnect(number, "x"))
     closing.close("first")
     closing.close("second")
     assert closing.close_reason == "first"
     left = waiting(closing)
     assert None in left
-    assert [m for m in left if m is not None] == [Abort(n, "x") for n in range(held)][-(MAX_WAITING - 2) :]
+    assert [m for m in left if m is not None] == [Reconnect(n, "x") for n in range(held)][-(MAX_WAITING - 2) :]
 
 
 def test_the_revoked_are_cut_and_turned_away(members: Members) -> None:
@@ -117,8 +117,8 @@ def test_whatever_comes_and_goes_the_table_holds_the_newest_open_stream() -> Non
 def test_a_queue_belongs_to_the_loop_that_reads_it() -> None:
     async def scenario() -> list[ServerMessage | None]:
         one = session("alpha")
-        asyncio.get_running_loop().call_soon(one.send, Abort(1, "x"))
+        asyncio.get_running_loop().call_soon(one.send, Reconnect(1, "x"))
         asyncio.get_running_loop().call_soon(one.close, "done")
         return [await one.queue.get(), await one.queue.get()]
 
-    assert asyncio.run(scenario()) == [Abort(1, "x"), None]
+    assert asyncio.run(scenario()) == [Reconnect(1, "x"), None]

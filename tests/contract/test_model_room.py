@@ -1,0 +1,45 @@
+"""Laws of the room `shared/models`: whoever is listed keeps them."""
+
+import pytest
+import torch
+from torch import nn
+
+from roughfed.client.trainer.tensors import spec_of
+from roughfed.models import MODELS, build
+
+SHAPE, CLASSES = (1, 28, 28), 10
+
+
+def batch(size: int = 4) -> torch.Tensor:
+    return torch.randn(size, *SHAPE, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("classes", [0, 2, CLASSES])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_batch_becomes_finite_outputs(name: str, classes: int) -> None:
+    out = build(name, SHAPE, classes, seed=1).eval()(batch())
+    assert out.shape == (4, classes or 1)
+    assert bool(torch.isfinite(out).all())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_parameter_learns(name: str) -> None:
+    model = build(name, SHAPE, CLASSES, seed=1)
+    nn.functional.cross_entropy(model(batch()), torch.arange(4)).backward()
+    still = [key for key, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
+    assert still == []
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_example_does_not_depend_on_its_batch(name: str) -> None:
+    model, x = build(name, SHAPE, CLASSES, seed=1).eval(), batch()
+    torch.testing.assert_close(model(x)[:1], model(x[:1]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_seed_makes_the_weights_and_nothing_else_does(name: str) -> None:
+    one, same, other = (build(name, SHAPE, CLASSES, seed=seed) for seed in (1, 1, 2))
+    pairs = [(a, b, c) for a, b, c in zip(one.parameters(), same.parameters(), other.parameters(), strict=True)]
+    assert all(torch.equal(a, b) for a, b, _ in pairs)
+    assert not all(torch.equal(a, c) for a, _, c in pairs)
+    assert spec_of(one) == spec_of(other)
