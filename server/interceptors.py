@@ -19,7 +19,7 @@ import grpc
 import grpc.aio
 
 from roughfed.crypto.names import subject_of
-from roughfed.errors import IdentityError, RoughfedError
+from roughfed.errors import IdentityError, RoughfedError, StorageError
 from roughfed.server.metrics import ServerMetrics
 from roughfed.transport.names import PASSING, REASON_KEY, SERVICE
 
@@ -81,7 +81,7 @@ class Boundary(grpc.aio.ServerInterceptor):
             code = error.status
             self._note(method, error)
             await context.abort(
-                getattr(grpc.StatusCode, code), str(error), trailing_metadata=((REASON_KEY, error.reason),)
+                getattr(grpc.StatusCode, code), _public(error), trailing_metadata=((REASON_KEY, error.reason),)
             )
         except (asyncio.CancelledError, GeneratorExit):
             code = "CANCELLED"
@@ -112,3 +112,8 @@ class Boundary(grpc.aio.ServerInterceptor):
                 late = error.reason in ("late", "stale")
                 self._metrics.update("late" if late else "rejected", error.reason, client=client)
         log.warning("%s of %s refused: %s", method, client or "a stranger", error, extra={"client": client})
+
+
+def _public(error: RoughfedError) -> str:
+    """What the peer hears of an error; the paths of this machine stay in its log."""
+    return "the server's disk refused" if isinstance(error, StorageError) else str(error)
