@@ -28,6 +28,7 @@ from roughfed.files import disk_errors
 from roughfed.messages import ClientMessage, ServerMessage
 from roughfed.transport import names
 from roughfed.transport.options import CLIENT_OPTIONS
+from roughfed.transport.patience import PROGRESS_S
 from roughfed.types import Receipt, Signed
 from roughfed.wire.chunks import CHUNK_BYTES, decode_chunk, encode_chunk
 from roughfed.wire.session import decode_server_message, encode_client_message, encode_get_model
@@ -35,7 +36,6 @@ from roughfed.wire.updates import decode_receipt, decode_update_status, encode_u
 
 SERVICE = f"/{names.SERVICE}"
 """As the paths of gRPC's methods begin."""
-PROGRESS_S = 30.0
 RECEIPT_S = 120.0
 
 

@@ -13,11 +13,12 @@ import threading
 from dataclasses import dataclass
 from typing import Literal
 
+from roughfed.telemetry import OTHER
+
 PerClient = Literal["top", "all", "off"]
 
 LIMITS: dict[PerClient, int] = {"off": 0, "top": 20, "all": 200}
 MAX_TRACKED = 10_000
-OTHER = "other"
 
 _NAME = re.compile(r"[a-z0-9-]{1,63}")
 

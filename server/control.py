@@ -17,10 +17,10 @@ from typing import Any
 from roughfed.errors import ConfigError, RoughfedError
 from roughfed.server.federation import Federation
 from roughfed.server.status import status
+from roughfed.transport.names import SOCKET
 
 log = logging.getLogger(__name__)
 
-SOCKET = "control.sock"
 MAX_REQUEST = 64 * 1024
 QUIETEST_S = 1.0
 """`watch` sends at least once in so long, so that elapsed times move on the operator's screen."""

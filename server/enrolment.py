@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 
 OnResult = Callable[[str, str], None]
 Context = grpc.aio.ServicerContext[bytes, bytes]
-Method = Callable[[bytes, Context], Awaitable[bytes]]
 
 
 def default_limit() -> RateLimit:

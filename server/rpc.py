@@ -22,6 +22,7 @@ from roughfed.server.intake import Upload
 from roughfed.server.interceptors import CALLER
 from roughfed.server.membership import Session
 from roughfed.transport.names import SERVICE
+from roughfed.transport.patience import PROGRESS_S
 from roughfed.types import Job, Receipt
 from roughfed.wire.chunks import CHUNK_BYTES, Chunk, decode_chunk, encode_chunk
 from roughfed.wire.enrolment import open_member
@@ -31,9 +32,6 @@ from roughfed.wire.session import (
     encode_server_message,
 )
 from roughfed.wire.updates import decode_update_status_request, encode_receipt, encode_update_status
-
-PROGRESS_S = 30.0
-"""A transfer without a byte for so long is given up."""
 
 CACHE_BYTES = 16 << 20
 """Encoded chunks that are kept for the next client: a cohort downloads the same model at about the same time."""

@@ -12,8 +12,8 @@ from typing import Any, TextIO
 from roughfed.deploy.cli.command import NOT_RUNNING
 from roughfed.errors import ConfigError, RoughfedError
 from roughfed.lock import wait_until_free
+from roughfed.transport.names import SOCKET
 
-SOCKET = "control.sock"
 ANSWER_S = 20.0
 
 

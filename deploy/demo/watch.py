@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from roughfed.server.control import SOCKET
+from roughfed.transport.names import SOCKET
 
 LINE_BYTES = 1 << 20  # a status of 200 clients has about 40 KB
 

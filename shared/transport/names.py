@@ -1,4 +1,4 @@
-"""Names on the wire that both ends must spell alike, and what a refusal's word means for the other end."""
+"""Names that both ends must spell alike, and what a refusal's word means for the other end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ SERVICE = "roughfed.v1.Federation"
 
 REASON_KEY = "roughfed-reason"
 """Trailing metadata of every refusal: its kebab-case word."""
+
+SOCKET = "control.sock"
+"""Of a running server, for its operator, in its state directory."""
 
 PASSING = frozenset({"storage", "stalled", "superseded"})
 """Words of refusals that pass: the other end's disk was full, a stream fell silent, a newer one took over."""

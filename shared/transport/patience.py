@@ -13,6 +13,9 @@ import numpy as np
 FIRST_S = 0.5
 CEILING_S = 60.0
 
+PROGRESS_S = 30.0
+"""A transfer without a byte for so long is given up, at either end."""
+
 
 def waits(rng: np.random.Generator, *, first_s: float = FIRST_S, ceiling_s: float = CEILING_S) -> Iterator[float]:
     """Seconds to wait before each next try, without end."""
