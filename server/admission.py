@@ -6,6 +6,8 @@ Every refusal has a reason (a metric label), a sentence, and reaches the client.
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +17,11 @@ from roughfed.types import UpdateStatement
 
 MAX_EXAMPLES = 2**40
 """More examples than any client holds: a claim beyond it is an attack or a bug, not a number to be capped."""
+
+MAX_NORM_RATIO = 1e4
+FEWEST_NORMS = 3
+MAGNITUDE = "magnitude"
+"""Why an update is left out that `absurd` names."""
 
 
 def check_statement(statement: UpdateStatement, *, client: str, header_digest: bytes, size_bytes: int) -> None:
@@ -37,6 +44,24 @@ def check_statement(statement: UpdateStatement, *, client: str, header_digest: b
         )
     if not 0 < statement.num_examples <= MAX_EXAMPLES:
         raise RemoteProtocolError(f"num_examples is {statement.num_examples}", reason="count")
+
+
+def absurd(norms: Mapping[str, float]) -> set[str]:
+    """Whose update is so long that it can only be a bug or an attack: more than 1e4 times the median.
+
+    Coarser than any defence, which is what finds the merely suspicious: one such vector would drown all the others.
+
+    Args:
+        norms: L2 norm of every received update by client. Updates of nothing but zeros say nothing of the scale.
+
+    Returns:
+        clients to leave out (reason "magnitude"); nobody while fewer than 3 norms are there to compare.
+    """
+    scales = [norm for norm in norms.values() if norm > 0]
+    if len(scales) < FEWEST_NORMS:
+        return set()
+    limit = MAX_NORM_RATIO * statistics.median(scales)
+    return {client for client, norm in norms.items() if norm > limit}
 
 
 def check_alignment(data: memoryview) -> None:
@@ -71,6 +96,11 @@ class Vitals:
                 piece = float(np.dot(wide, wide))
                 self.finite = self.finite and math.isfinite(piece)
         self.sq_norm += piece if math.isfinite(piece) else 0.0
+
+    @property
+    def norm(self) -> float:
+        """L2 norm, float64."""
+        return math.sqrt(self.sq_norm)
 
     def check(self) -> None:
         """Judge the whole.

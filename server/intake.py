@@ -277,7 +277,7 @@ class Intake:
         unsigned = Receipt(s.run, s.round, client, digest, s.size_bytes, b"")
         signature = self._key.sign(RECEIPT_DOMAIN, receipt_body(unsigned))
         receipt = Receipt(s.run, s.round, client, digest, s.size_bytes, signature)
-        update = ReceivedUpdate(receipt, s, upload.signed)
+        update = ReceivedUpdate(receipt, s, upload.signed, upload.vitals.norm)
         if self._round is None or self._round.number != s.round:
             raise StaleRound(f"round {s.round} closed before this update was complete", reason="late")
         # Shielded: a caller that hangs up now must not leave a receipt that the round engine never hears of.

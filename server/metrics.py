@@ -22,6 +22,7 @@ RESULTS = ("accepted", "rejected", "late", "duplicate")
 REASONS = (
     "signature", "schema", "not-finite", "stale", "late", "not-in-cohort", "size", "count", "conflict", "digest",
     "truncated", "offset", "header", "identity", "protocol", "storage", "stalled", "superseded", "revoked", "foreign",
+    "magnitude",
 )  # fmt: skip
 DIRECTIONS = ("up", "down")
 SPLITS = ("global", "balanced", "clients_mean", "worst10")
@@ -60,7 +61,7 @@ FAMILIES = (
     Family(
         "updates_rejected_total",
         "counter",
-        "Uploads refused, by reason; storage, stalled and superseded pass: the same update may come again.",
+        "Updates refused or left out, by reason; storage, stalled and superseded pass: the same update may come again.",
         {"reason": REASONS},
     ),
     Family(
@@ -210,6 +211,11 @@ class ServerMetrics:
     @safely
     def broke_off(self, reason: str) -> None:
         """An upload ended for a reason that passes (`REASONS`): nothing became of the update yet."""
+        self._telemetry.add("updates_rejected_total", reason=reason)
+
+    @safely
+    def left_out(self, reason: str) -> None:
+        """An update that was received is not in the sum (`REASONS`)."""
         self._telemetry.add("updates_rejected_total", reason=reason)
 
     @safely

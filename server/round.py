@@ -20,6 +20,7 @@ from roughfed.crypto.merkle import merkle_root
 from roughfed.errors import RoundError
 from roughfed.files import place_durably
 from roughfed.messages import RoundClosed
+from roughfed.server.admission import MAGNITUDE, absurd
 from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.collect import Collection, Decision
 from roughfed.server.combine import combine
@@ -137,7 +138,11 @@ async def collect(fed: Federation, row: RoundRow) -> Decision:
 
 async def judge(fed: Federation, row: RoundRow) -> RoundRow:
     """Verdicts: who is in the sum, who is not, and why. Journaled before anybody is told."""
-    sets = dict.fromkeys(fed.store.receipts(fed.run, row.round), ACCEPTED)
+    received = fed.store.receipts(fed.run, row.round)
+    sets = dict.fromkeys(received, ACCEPTED)
+    for client in absurd({name: u.norm for name, u in received.items() if u.norm is not None}):
+        sets[client] = MAGNITUDE
+        fed.metrics.left_out(MAGNITUDE)
     for client, (_, reason, _) in fed.store.refusals(row.round).items():
         sets[client] = reason
     if fed.collection is not None:

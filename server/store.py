@@ -40,6 +40,7 @@ SCHEMA = (
         version INTEGER NOT NULL, source TEXT NOT NULL, evaluation TEXT NOT NULL, PRIMARY KEY (version, source));
     CREATE TABLE revoked (client TEXT PRIMARY KEY, revoked_at REAL NOT NULL);
     """,
+    "ALTER TABLE receipts ADD COLUMN norm REAL;",
 )
 
 
@@ -84,11 +85,16 @@ class RoundRow:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedUpdate:
-    """A receipt with the statement behind it."""
+    """A receipt with the statement behind it.
+
+    Attributes:
+        norm: L2 norm of the update; None where it is not known (a masked update, or an older journal).
+    """
 
     receipt: Receipt
     statement: UpdateStatement
     signed: Signed
+    norm: float | None = None
 
 
 class Store:
@@ -215,13 +221,14 @@ class Store:
             Conflict: other bytes have a receipt.
         """
         r = update.receipt
-        row = (r.round, r.client, r.digest, r.size_bytes, update.signed.body, update.signed.signature, r.signature, now)
+        signed = (update.signed.body, update.signed.signature)
+        row = (r.round, r.client, r.digest, r.size_bytes, *signed, r.signature, now, update.norm)
 
         def work(db: sqlite3.Connection) -> None:
             sql = "SELECT digest FROM receipts WHERE round = ? AND client = ?"
             known = db.execute(sql, (r.round, r.client)).fetchone()
             if known is None:
-                db.execute("INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+                db.execute("INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
             elif known["digest"] != r.digest:
                 raise Conflict("another update of this round was received under this id")
 
@@ -292,7 +299,7 @@ def _round_row(row: sqlite3.Row) -> RoundRow:
 def _received(run: str, row: sqlite3.Row) -> ReceivedUpdate:
     receipt = Receipt(run, row["round"], row["client"], row["digest"], row["size_bytes"], row["receipt_signature"])
     signed = Signed(row["statement"], row["statement_signature"], row["client"])
-    return ReceivedUpdate(receipt, decode_statement(row["statement"]), signed)
+    return ReceivedUpdate(receipt, decode_statement(row["statement"]), signed, row["norm"])
 
 
 def _evaluation_row(e: Evaluation) -> list[object]:

@@ -114,6 +114,8 @@ class Rig:
                 await self._upload(session.name, job.header, DELTAS[session.name])
             case "poison":
                 await self._upload(session.name, job.header, np.full(SPEC.size, np.nan, dtype="<f4"))
+            case "absurd":
+                await self._upload(session.name, job.header, np.full(SPEC.size, 1e30, dtype="<f4"))
             case "fails":
                 self.fed.job_update(session, JobUpdate(decode_header(job.header.body).round, "failed", "user-code"))
             case "leaves":

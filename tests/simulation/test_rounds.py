@@ -33,7 +33,12 @@ def test_an_honest_round_is_the_mean_and_everybody_hears_of_it(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("behaviour", "reason", "verdict"),
-    [("poison", "not-finite", "excluded"), ("fails", "client-failed: user-code", "excluded"), ("leaves", "gone", None)],
+    [
+        ("poison", "not-finite", "excluded"),
+        ("absurd", "magnitude", "excluded"),
+        ("fails", "client-failed: user-code", "excluded"),
+        ("leaves", "gone", None),
+    ],
 )
 def test_one_that_does_not_contribute_is_named_and_the_others_count(
     tmp_path: Path, behaviour: str, reason: str, verdict: str | None, monkeypatch: pytest.MonkeyPatch

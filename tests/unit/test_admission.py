@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from roughfed.errors import RemoteProtocolError, TooLarge
-from roughfed.server.admission import MAX_EXAMPLES, Vitals, check_alignment, check_statement
+from roughfed.server.admission import MAX_EXAMPLES, Vitals, absurd, check_alignment, check_statement
 from roughfed.types import UpdateStatement
 
 float32 = st.floats(width=32, allow_nan=True, allow_infinity=True)
@@ -51,6 +51,34 @@ def test_the_largest_values_do_not_look_infinite() -> None:
     vitals = watched(values, [])
     assert vitals.finite
     assert vitals.sq_norm == pytest.approx(len(values) * float(values[0]) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("norms", "out"),
+    [
+        ([1.0, 2.0, 3.0], []),
+        ([1.0, 2.0, 1.9e4], []),
+        ([1.0, 2.0, 2.1e4], [2]),
+        ([1e30, 1.0, 1e25, 2.0, 3.0], [0, 2]),
+        ([1.0, 1e30], []),  # which of two is the absurd one?
+        ([1e-20, 2e-20, 3e-20], []),  # small is not absurd
+        ([0.0, 0.0, 0.0, 5.0], []),  # zeros say nothing of the scale
+        ([0.0, 0.0, 0.0, 5.0, 6.0, 1e30], [5]),
+        ([0.0, 0.0, 0.0], []),
+        ([], []),
+    ],
+)
+def test_what_is_ten_thousand_times_the_median_is_absurd(norms: list[float], out: list[int]) -> None:
+    assert absurd({f"c{i}": norm for i, norm in enumerate(norms)}) == {f"c{i}" for i in out}
+
+
+@given(norms=st.lists(st.floats(0, 1e60), max_size=30))
+def test_most_of_the_clients_always_stay(norms: list[float]) -> None:
+    assert 2 * len(absurd({f"c{i}": norm for i, norm in enumerate(norms)})) <= len(norms)
+
+
+def test_the_norm_is_the_root_of_the_squares() -> None:
+    assert watched(np.array([3, 4], dtype=np.float32), [1]).norm == 5.0
 
 
 @given(count=st.integers(0, 1000))

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roughfed.errors import Conflict
-from roughfed.server.store import ReceivedUpdate, RoundRow, Store
+from roughfed.server import store as store_module
+from roughfed.server.store import SCHEMA, ReceivedUpdate, RoundRow, Store
 from roughfed.types import Evaluation, Receipt, Signed, Spec, TensorSpec, UpdateStatement
 from roughfed.wire.updates import encode_statement
 
@@ -23,7 +24,7 @@ def received(client: str, number: int = 1, digest: bytes = bytes(32), **changes:
     statement = UpdateStatement(RUN, number, client, bytes(32), digest, 28, 10, metrics={"loss": 0.5})
     statement = replace(statement, **changes)
     signed = Signed(encode_statement(statement), bytes([1]) * 64, client)
-    return ReceivedUpdate(Receipt(RUN, number, client, digest, 28, bytes([2]) * 64), statement, signed)
+    return ReceivedUpdate(Receipt(RUN, number, client, digest, 28, bytes([2]) * 64), statement, signed, 2.5)
 
 
 @pytest.fixture
@@ -177,3 +178,16 @@ def test_files_are_named_by_their_content(store: Store) -> None:
     assert path.stem == bytes(range(32)).hex()
     path.write_bytes(b"1234")
     assert store.sizes()["blob_bytes"] == 4
+
+
+def test_a_journal_of_the_first_schema_is_read_without_norms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "SCHEMA", SCHEMA[:1])
+    old = Store(tmp_path)
+    known = received("a")
+    row = (1, "a", known.receipt.digest, 28, known.signed.body, known.signed.signature, known.receipt.signature, 1.0)
+    do(old.journal.write(lambda db: db.execute("INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)))
+    old.close()
+    monkeypatch.undo()
+    store = Store(tmp_path)
+    assert store.receipts(RUN, 1) == {"a": replace(known, norm=None)}
+    store.close()
