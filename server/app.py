@@ -244,6 +244,7 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     enrol_rotation = Rotation(papers, setup.obtain, client_auth=False)
     service = FederationService(fed, papers.ca_certificate)
     boundary = Boundary(certificates.federation_of(papers.ca_certificate), fed.admit, fed.metrics)
+    fed.cut = boundary.cut
     server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(boundary,))
     server.add_generic_rpc_handlers((service.handlers(),))
     vitality = health_service.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
@@ -256,7 +257,7 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     enrol_port = 0
 
     def enrolled(kind: str, result: str) -> None:
-        fed.vouched.clear()
+        fed.somebody_enrolled()
         if kind != "authority":
             fed.metrics.enrolled(_enrolment_result(kind, result))
 

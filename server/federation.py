@@ -30,6 +30,10 @@ from roughfed.server.store import ReceivedUpdate, RoundRow, Store
 from roughfed.types import Evaluation, Job, Spec
 
 
+VOUCHED_S = 60.0
+"""How long the CA's word on a certificate is taken."""
+
+
 class Worker(Protocol):
     """The trainer process beside the server; it knows torch, the server does not."""
 
@@ -65,6 +69,7 @@ class Federation:
     spec: Spec
     worker: Worker | None = None
     on_drain: Callable[[], Awaitable[None]] | None = None
+    cut: Callable[[str], None] | None = None
     is_revoked: Callable[[str, int], bool] | None = None
     traffic: Traffic = field(default_factory=Traffic)
     phase: str = "waiting"
@@ -78,7 +83,9 @@ class Federation:
     identity_keys: dict[str, bytes] = field(default_factory=dict[str, bytes])
     started_at: float = field(default_factory=time.time)
 
-    vouched: dict[str, int] = field(default_factory=dict[str, int])
+    lates: dict[str, int] = field(default_factory=dict[str, int])
+    vouched: dict[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])
+    enrolments: int = 0
     farewell: Finished | None = None
     told: set[str] = field(default_factory=set[str])
     """Clients that took the farewell."""
@@ -186,22 +193,34 @@ class Federation:
     async def admit(self, client: str, certificate: bytes) -> None:
         """Turn away the revoked, and the certificate of a machine that was replaced.
 
-        The CA is asked once for each certificate; `vouched` is forgotten when somebody enrols.
+        The CA is asked once for each certificate, and again after somebody enrolled or a minute passed (the enrolment
+        may be served by another process).
 
         Raises:
             IdentityError: reason "revoked".
         """
         self.members.check(client)
-        serial = serial_of(certificate)
-        if self.is_revoked is None or self.vouched.get(client) == serial:
+        if self.is_revoked is None:
+            return
+        serial, now, generation = serial_of(certificate), time.monotonic(), self.enrolments
+        if (known := self.vouched.get(client)) is not None and known[0] == serial and now < known[1]:
             return
         if await asyncio.to_thread(self.is_revoked, client, serial):
+            self.vouched.pop(client, None)
             raise IdentityError(f"{client} is revoked, or another machine has taken its name", reason="revoked")
-        self.vouched[client] = serial
+        if generation == self.enrolments:
+            self.vouched[client] = (serial, now + VOUCHED_S)
+
+    def somebody_enrolled(self) -> None:
+        """A name may belong to another machine now: ask the CA again."""
+        self.enrolments += 1
+        self.vouched.clear()
 
     def revoke(self, client: str) -> None:
         """Refuse a client from now on and cut its stream; the round does not wait for it."""
         self.vouched.pop(client, None)
+        if self.cut is not None:
+            self.cut(client)
         self.members.revoke(client)
         self.metrics.forget(client)
         if (collection := self.collection) is not None:

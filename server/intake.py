@@ -224,6 +224,8 @@ class Intake:
         if (receipt := self._known_receipt(current, client, statement.digest)) is not None:
             return receipt
         async with self._locks.setdefault(client, asyncio.Lock()):
+            if self._round is not current:
+                raise StaleRound(f"round {current.number} closed meanwhile", reason="late")
             path = self.spool_path(current.run, current.number, client)
             if (claim := _read_claim(path)) is None:
                 path.unlink(missing_ok=True)
@@ -235,6 +237,10 @@ class Intake:
             if (old := self._uploads.pop(client, None)) is not None:
                 old.close()  # a newer connection takes over from one that is half open
             upload = await self._run(Upload, path, signed, statement, self._turns.setdefault(client, threading.Lock()))
+            if self._round is not current:
+                upload.close()
+                self.discard(current.run, current.number, [client])
+                raise StaleRound(f"round {current.number} closed meanwhile", reason="late")
             self._uploads[client] = upload
             return upload
 
@@ -280,15 +286,20 @@ class Intake:
         update = ReceivedUpdate(receipt, s, upload.signed, upload.vitals.norm)
         if self._round is None or self._round.number != s.round:
             raise StaleRound(f"round {s.round} closed before this update was complete", reason="late")
+        # Nothing may come between the question above and this: whoever closes the round waits for what is handed over.
+        journaled = self._store.submit_receipt(update, time.time())
         # Shielded: a caller that hangs up now must not leave a receipt that the round engine never hears of.
-        await asyncio.shield(asyncio.create_task(self._acknowledge(client, upload, update)))
+        await asyncio.shield(asyncio.create_task(self._acknowledge(client, upload, update, journaled)))
         return receipt
 
-    async def _acknowledge(self, client: str, upload: Upload, update: ReceivedUpdate) -> None:
-        await self._store.add_receipt(update, time.time())
+    async def _acknowledge(
+        self, client: str, upload: Upload, update: ReceivedUpdate, journaled: asyncio.Future[bool]
+    ) -> None:
+        new = await journaled
         crash.point("receipt-journaled")
         self._drop(client, upload)
-        self._listener.received(update)
+        if new:
+            self._listener.received(update)
 
     def discard(self, run: str, number: int, clients: list[str]) -> None:
         """Delete spool files of a round that is over."""

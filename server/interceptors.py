@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -19,7 +19,8 @@ import grpc
 import grpc.aio
 
 from roughfed.crypto.names import subject_of
-from roughfed.errors import IdentityError, RoughfedError, StorageError
+from roughfed.errors import IdentityError, LocalProtocolError, RoughfedError, StorageError
+from roughfed.server.membership import CUT_S
 from roughfed.server.metrics import ServerMetrics
 from roughfed.transport.names import PASSING, REASON_KEY, SERVICE
 
@@ -35,6 +36,13 @@ class Boundary(grpc.aio.ServerInterceptor):
     def __init__(self, federation: str, admit: Callable[[str, bytes], Awaitable[None]], metrics: ServerMetrics) -> None:
         """`admit(name, certificate)` raises IdentityError for a client that must not call (revoked, replaced)."""
         self._federation, self._admit, self._metrics = federation, admit, metrics
+        self._calls: dict[str, set[asyncio.Task[Any]]] = {}
+
+    def cut(self, client: str) -> None:
+        """End every call of a client, also those that wait for it to read; its session may still say why."""
+        loop = asyncio.get_running_loop()
+        for task in self._calls.get(client, ()):
+            loop.call_later(CUT_S, task.cancel)
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
@@ -75,8 +83,10 @@ class Boundary(grpc.aio.ServerInterceptor):
         began, code = time.monotonic(), "OK"
         self._metrics.rpc_started(method)
         try:
-            CALLER.set(await self._caller(context))
-            yield
+            client = await self._caller(context)
+            CALLER.set(client)
+            with self._running(client):
+                yield
         except RoughfedError as error:
             code = error.status
             self._note(method, error)
@@ -94,6 +104,19 @@ class Boundary(grpc.aio.ServerInterceptor):
             await context.abort(grpc.StatusCode.INTERNAL, "internal error; see the server's log")
         finally:
             self._metrics.rpc_handled(method, code, time.monotonic() - began)
+
+    @contextmanager
+    def _running(self, client: str) -> Iterator[None]:
+        task = asyncio.current_task()
+        if task is None:
+            raise LocalProtocolError("a handler outside a task")
+        self._calls.setdefault(client, set()).add(task)
+        try:
+            yield
+        finally:
+            self._calls[client].discard(task)
+            if not self._calls[client]:
+                del self._calls[client]
 
     async def _caller(self, context: grpc.aio.ServicerContext[Any, Any]) -> str:
         auth = context.auth_context()

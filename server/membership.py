@@ -6,12 +6,20 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from roughfed.errors import IdentityError
-from roughfed.messages import Hello, ServerMessage
+from roughfed.messages import Hello, Reconnect, ServerMessage
 
 MAX_WAITING = 64
 """Messages that may wait for one client: control only, a client that lets more pile up is gone."""
+
+
+CUT_S = 1.0
+"""A closed stream that its peer does not read to the end is cancelled after so long."""
+
+SUPERSEDED_S = 30.0
+"""What a client hears whose name has connected anew: if both are alive, the same client was started twice."""
 
 
 @dataclass
@@ -35,6 +43,8 @@ class Session:
     progress: float = 0.0
     connected_at: float = field(default_factory=time.time)
     last_seen: float = field(default_factory=time.monotonic)
+    task: asyncio.Task[Any] | None = None
+    on_close: Callable[[Session], None] = lambda _: None
     queue: asyncio.Queue[ServerMessage | None] = field(default_factory=lambda: asyncio.Queue(MAX_WAITING))
     close_reason: str = ""
 
@@ -46,8 +56,15 @@ class Session:
             self.close("slow")
 
     def close(self, reason: str) -> None:
-        """End the stream after what is queued (a full queue loses its oldest message)."""
-        self.close_reason = self.close_reason or reason
+        """End the stream after what is queued (a full queue loses its oldest message).
+
+        It no longer counts as connected from now on. A peer that does not read would keep it open: it is cut then.
+        """
+        if not self.close_reason:
+            self.close_reason = reason
+            self.on_close(self)
+            if self.task is not None:
+                asyncio.get_running_loop().call_later(CUT_S, self.task.cancel)
         if self.queue.full():
             self.queue.get_nowait()
         self.queue.put_nowait(None)
@@ -69,8 +86,10 @@ class Members:
             IdentityError: the client is revoked.
         """
         self.check(session.name)
-        if (older := self._sessions.pop(session.name, None)) is not None:
+        if (older := self._sessions.get(session.name)) is not None:
+            older.send(Reconnect(SUPERSEDED_S, "superseded"))
             older.close("superseded")
+        session.on_close = self.leave
         self._sessions[session.name] = session
         self._on_change(session.name, True)
 

@@ -12,7 +12,7 @@ import dataclasses
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from roughfed import crash
@@ -33,6 +33,9 @@ from roughfed.types import RoundHeader, Signed, UpdateStatement
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header
 
 log = logging.getLogger(__name__)
+
+LATE_ROUNDS = 3
+"""A client that was late so often in a row may still deliver, but is not waited for once the quorum is there."""
 
 RESTART_GRACE_S = 30.0
 """After a restart nobody is connected: clients get this long to come back before the quorum goes on without them."""
@@ -118,6 +121,8 @@ async def collect(fed: Federation, row: RoundRow) -> Decision:
     resumed = time.time() - row.opened_at > 1.0
     away = set(row.cohort) - set(present)
     collection.lost(away, opened, grace=min(RESTART_GRACE_S, deadline_s) if resumed else 0.0)
+    slow = [name for name in present if fed.lates.get(name, 0) >= LATE_ROUNDS]
+    collection.lost(slow, opened, grace=0.0)
     fed.open_members = {name: fed.identity_keys[name] for name in present}
     expected = OpenRound(fed.run, row.round, row.header.digest, fed.spec.size_bytes, fed.open_members)
     fed.intake.open_round(expected)
@@ -152,10 +157,19 @@ async def judge(fed: Federation, row: RoundRow) -> RoundRow:
             gone = client in fed.collection.gone
             sets[client] = GONE if gone else LATE
             fed.metrics.dropout("report", "disconnected" if gone else "deadline")
+    for client in fed.members.revoked & sets.keys():
+        sets[client] = "revoked"  # also one whose update was received before
+    note_patience(fed, sets)
     await fed.store.set_sets(row.round, sets)
     crash.point("sets-journaled")
     fed.row = row = dataclasses.replace(row, sets=sets)
     return row
+
+
+def note_patience(fed: Federation, sets: Mapping[str, str]) -> None:
+    """Count rounds in a row for which a connected client was too late: then a quorum no longer waits for it."""
+    for client, verdict in sets.items():
+        fed.lates[client] = fed.lates.get(client, 0) + 1 if verdict == LATE else 0
 
 
 async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
@@ -185,7 +199,11 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     fed.metrics.aggregated(fed.config.aggregate.weighting, time.perf_counter() - began)
     fed.enter("commit")
     now = time.time()
-    base_evaluations = [(u.receipt.client, e) for u in accepted if (e := u.statement.evaluation) is not None]
+    base_evaluations = [
+        (u.receipt.client, e)
+        for u in accepted
+        if (e := u.statement.evaluation) is not None and e.model_digest == header.model_digest
+    ]
     if base_evaluations:
         await fed.store.add_evaluations(header.model_version, base_evaluations)
     await fed.store.commit(row.round, version=header.model_version + 1, digest=digest, now=now)

@@ -7,6 +7,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -49,6 +50,7 @@ class FederationService:
         self._fed, self._ca = fed, ca_certificate
         self._cache: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
         self._held = 0
+        self._downloads: dict[str, asyncio.Task[Any]] = {}
         self.streams = 0
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -70,6 +72,7 @@ class FederationService:
         del context
         hello = decode_client_message(await next_or_stalled(requests, HELLO_S))
         session = self._greet(hello)
+        session.task = asyncio.current_task()
         fed = self._fed
         fed.members.join(session)
         reader = asyncio.create_task(self._read(session, requests))
@@ -153,6 +156,7 @@ class FederationService:
         """Chunks of one version from a byte offset on."""
         del context
         fed = self._fed
+        client = CALLER.get()
         digest, offset = decode_get_model(request)
         path = fed.store.model_path(digest)
         if not path.exists():
@@ -164,16 +168,34 @@ class FederationService:
             fed.metrics.resumed()
         codec = fed.config.codec.name
         fd = os.open(path, os.O_RDONLY)
+        loop = asyncio.get_running_loop()
         try:
             start = data_offset(path)
-            while offset < total:
-                length = min(CHUNK_BYTES - offset % CHUNK_BYTES, total - offset)
-                yield self._chunk(fd, start, digest=digest, offset=offset, length=length)
-                fed.traffic.download += length
-                fed.metrics.transfer("down", length, length, codec)
-                offset += length
+            async with self._turn(client), asyncio.timeout(PROGRESS_S) as patience:
+                while offset < total:
+                    fed.members.check(client)
+                    length = min(CHUNK_BYTES - offset % CHUNK_BYTES, total - offset)
+                    yield self._chunk(fd, start, digest=digest, offset=offset, length=length)
+                    patience.reschedule(loop.time() + PROGRESS_S)
+                    fed.traffic.download += length
+                    fed.metrics.transfer("down", length, length, codec)
+                    offset += length
         finally:
             os.close(fd)
+
+    @asynccontextmanager
+    async def _turn(self, client: str) -> AsyncIterator[None]:
+        """One download at a time for each client: a newer one ends the older, which its client has given up."""
+        task = asyncio.current_task()
+        if (older := self._downloads.get(client)) is not None:
+            older.cancel()
+        if task is not None:
+            self._downloads[client] = task
+        try:
+            yield
+        finally:
+            if self._downloads.get(client) is task:
+                del self._downloads[client]
 
     def _chunk(self, fd: int, start: int, *, digest: bytes, offset: int, length: int) -> bytes:
         key = (digest, offset)

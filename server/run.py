@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
 
 from roughfed import crash
 from roughfed.messages import Finished
 from roughfed.server.federation import Federation
 from roughfed.server.membership import Session
+from roughfed.server.quality import Quality
 from roughfed.server.round import complete_summary, make_header, run_round
-from roughfed.server.store import RoundRow, Store
+from roughfed.server.store import RoundRow
 from roughfed.types import Evaluation
 
 log = logging.getLogger(__name__)
 
 FINAL_EVALUATION_S = 120.0
 RETURN_S = 10.0
+
+LOST_ROUNDS = 5
+"""Abandoned rounds in a row after which the run is paused instead of burning on."""
+
+PAUSE_S, PAUSE_CEILING_S = 1.0, 60.0
 
 
 async def run_rounds(fed: Federation) -> str:
@@ -27,21 +32,27 @@ async def run_rounds(fed: Federation) -> str:
     Returns:
         why it is over: "rounds", "time-budget" or "early-stop".
     """
-    began = time.monotonic()
+    clock = Clock(fed)
     await complete_summary(fed)
-    if over(fed, began) is None:
+    if clock.over() is None:
         await fed.store.set_finished(None)  # a finished run goes on: `round.rounds` was raised
     evaluation: asyncio.Task[None] | None = None
-    while (reason := over(fed, began)) is None:
-        await ready(fed)
+    lost = 0
+    while (reason := clock.over()) is None:
+        if not await ready(fed, clock.until):
+            continue
         row = await run_round(fed)
-        if row.outcome == "committed":
-            if evaluation is not None:
-                await evaluation
-            evaluation = asyncio.create_task(evaluate(fed))
-            if fed.config.round.early_stop_rounds:
-                await evaluation
-            prune(fed)
+        if row.outcome != "committed":
+            lost += 1
+            await recover(fed, row, lost)
+            continue
+        lost = 0
+        if evaluation is not None:
+            await evaluation
+        evaluation = asyncio.create_task(evaluate(fed))
+        if fed.config.round.early_stop_rounds:
+            await evaluation
+        clock.quality.prune(keep_last=fed.config.model.keep_last, keep_best=fed.config.model.keep_best)
     if evaluation is not None:
         await evaluation
     await evaluate_everywhere(fed)
@@ -54,38 +65,67 @@ async def run_rounds(fed: Federation) -> str:
     return reason
 
 
-async def ready(fed: Federation) -> None:
-    """Wait for enough clients; a round that is open in the journal goes on with whoever comes back."""
+class Clock:
+    """Is the run over? Rounds are counted by committed versions: an abandoned round brought nothing."""
+
+    def __init__(self, fed: Federation) -> None:
+        """The time budget counts from now, the start of this server process."""
+        self._fed = fed
+        self.quality = Quality(fed.store)
+        budget = fed.config.round.time_budget
+        self.until = time.monotonic() + budget if budget else None
+
+    def over(self) -> str | None:
+        """Why the run is over; None while it goes on. An open round is finished first."""
+        settings, last = self._fed.config.round, self._fed.store.last_round()
+        if last is not None and last.outcome is None:
+            return None
+        if self._fed.store.latest_model()[0] >= settings.rounds:
+            return "rounds"
+        if self.until is not None and time.monotonic() >= self.until:
+            return "time-budget"
+        if settings.early_stop_rounds and self.quality.stale_rounds() >= settings.early_stop_rounds:
+            return "early-stop"
+        return None
+
+
+async def ready(fed: Federation, until: float | None) -> bool:
+    """Wait for enough clients; a round that is open in the journal goes on with whoever comes back.
+
+    Returns:
+        whether a round can be played now; False when the time is up.
+    """
     last = fed.store.last_round()
     if last is not None and last.outcome is None:
-        return
+        return True
     fed.enter("waiting")
     needed = fed.config.round.min_clients
     told = -1
-    while True:
+    while until is None or time.monotonic() < until:
         if fed.stopping:
             raise asyncio.CancelledError
         here = len(fed.members.names())
         if here >= needed and not fed.paused:
-            return
+            return True
         if here != told and not fed.paused:
             log.info("waiting: %d of %d clients", here, needed)
             told = here
-        await fed.sleep_until_change()
+        await fed.sleep_until_change(until)
+    return False
 
 
-def over(fed: Federation, began: float) -> str | None:
-    """Is the run over, and why?"""
-    settings, last = fed.config.round, fed.store.last_round()
-    if last is not None and last.outcome is None:
-        return None
-    if last is not None and last.round >= settings.rounds:
-        return "rounds"
-    if settings.time_budget and time.monotonic() - began >= settings.time_budget:
-        return "time-budget"
-    if settings.early_stop_rounds and stale_rounds(fed) >= settings.early_stop_rounds:
-        return "early-stop"
-    return None
+async def recover(fed: Federation, row: RoundRow, lost: int) -> None:
+    """After an abandoned round: wait longer each time, and after a few leave it to the operator."""
+    reasons = sorted({why for why in (row.sets or {}).values() if why})
+    log.error("round %d was abandoned (%s), %d in a row", row.round, ", ".join(reasons) or "nobody answered", lost)
+    if lost >= LOST_ROUNDS:
+        fed.paused = True
+        log.error("paused after %d abandoned rounds: mend the cause, then `roughfed resume`", lost)
+        fed.wake()
+        return
+    until = time.monotonic() + min(PAUSE_CEILING_S, PAUSE_S * 2 ** (lost - 1))
+    while not fed.stopping and time.monotonic() < until:
+        await fed.sleep_until_change(until)
 
 
 async def evaluate(fed: Federation) -> None:
@@ -152,37 +192,3 @@ def evaluation_row(fed: Federation) -> RoundRow:
     last = fed.store.last_round()
     header = make_header(fed, after=last, roster_root=bytes(32), deadline_s=FINAL_EVALUATION_S)
     return RoundRow(last.round + 1 if last else 1, header, (), 0, time.time(), None, None, None)
-
-
-def quality(store: Store, version: int) -> float | None:
-    """How good a version is: balanced accuracy, else minus the loss; on the server's data, else over the clients'."""
-    found = store.evaluations(version)
-    pool: Iterable[Evaluation] = [found[""]] if "" in found else found.values()
-    balanced = [b for e in pool if (b := e.balanced_accuracy) is not None]
-    if balanced:
-        return sum(balanced) / len(balanced)
-    examples = sum(e.num_examples for e in pool)
-    return -sum(e.loss_sum for e in pool) / examples if examples else None
-
-
-def best_version(store: Store) -> int | None:
-    """The version with the best quality (the newest of equals); None before an evaluation."""
-    scored = [(q, v) for v, _ in store.versions() if (q := quality(store, v)) is not None]
-    return max(scored)[1] if scored else None
-
-
-def stale_rounds(fed: Federation) -> int:
-    """Versions since the best one."""
-    best = best_version(fed.store)
-    return 0 if best is None else fed.store.latest_model()[0] - best
-
-
-def prune(fed: Federation) -> None:
-    """Delete model files that nobody needs: all but the last K, the best, and the base of the open round."""
-    versions = fed.store.versions()
-    kept = {digest for _, digest in versions[-max(2, fed.config.model.keep_last) :]}
-    if fed.config.model.keep_best and (best := best_version(fed.store)) is not None:
-        kept |= {digest for version, digest in versions if version == best}
-    for _, digest in versions:
-        if digest not in kept:
-            fed.store.model_path(digest).unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from the stage that is written there.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
@@ -212,8 +213,14 @@ class Store:
 
     # -- updates ------------------------------------------------------------------------------------------------------
 
-    async def add_receipt(self, update: ReceivedUpdate, now: float) -> None:
-        """Journal a receipt; the primary key (round, client) is what makes an update count at most once.
+    async def add_receipt(self, update: ReceivedUpdate, now: float) -> bool:
+        """Journal a receipt; see `submit_receipt`."""
+        return await self.submit_receipt(update, now)
+
+    def submit_receipt(self, update: ReceivedUpdate, now: float) -> asyncio.Future[bool]:
+        """Hand a receipt over to the journal; its primary key (round, client) makes an update count at most once.
+
+        It is handed over when this returns: a later `settle` waits for it. The result says whether it is new.
 
         The same bytes again (two connections that both came to the end) change nothing.
 
@@ -224,15 +231,16 @@ class Store:
         signed = (update.signed.body, update.signed.signature)
         row = (r.round, r.client, r.digest, r.size_bytes, *signed, r.signature, now, update.norm)
 
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection) -> bool:
             sql = "SELECT digest FROM receipts WHERE round = ? AND client = ?"
             known = db.execute(sql, (r.round, r.client)).fetchone()
             if known is None:
                 db.execute("INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
             elif known["digest"] != r.digest:
                 raise Conflict("another update of this round was received under this id")
+            return known is None
 
-        await self.journal.write(work)
+        return self.journal.submit(work)
 
     def receipts(self, run: str, number: int) -> dict[str, ReceivedUpdate]:
         """Receipts of a round by client, in order of the clients' names."""

@@ -98,6 +98,19 @@ class Journal:
         Raises:
             StorageError: the disk refused. Whatever `work` raises undoes `work` alone and is raised here.
         """
+        return await self.submit(work)
+
+    def submit(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Hand `work` over to the next commit.
+
+        It is in the queue when this returns, before anything is awaited: facts are committed in the order of the calls.
+
+        Returns:
+            a future that is done when the commit is on disk.
+
+        Raises:
+            StorageError: the disk refused. Whatever `work` raises undoes `work` alone and is raised here.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -108,7 +121,7 @@ class Journal:
         if self._closed:
             raise StorageError(f"{self.path} is closed")
         self._queue.put((work, settle))
-        return await future
+        return future
 
     def read(self, sql: str, *args: object) -> list[sqlite3.Row]:
         """Rows of a query (committed facts only)."""

@@ -74,11 +74,11 @@ def chosen(store: Store, wanted: str) -> tuple[int, bytes]:
     Raises:
         ConfigError: no such version, or its file was not kept.
     """
-    from roughfed.server.run import best_version
+    from roughfed.server.quality import Quality
 
     versions = dict(store.versions())
     if wanted == "best":
-        number = best_version(store)
+        number = Quality(store).best()
         if number is None:
             raise ConfigError("no version was evaluated, so none is the best", key="--version", cure="--version latest")
     else:

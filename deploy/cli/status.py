@@ -77,7 +77,7 @@ def ended(context: Context, *, exit_code: int) -> Answer:
 def from_journal(context: Context) -> dict[str, Any]:
     """The state of a run out of its journal."""
     from roughfed.deploy.summary import open_store
-    from roughfed.server.run import best_version
+    from roughfed.server.quality import Quality
 
     with closing(open_store(context.folder)) as store:
         if (known := store.run()) is None:
@@ -94,7 +94,7 @@ def from_journal(context: Context) -> dict[str, Any]:
             "rounds_abandoned": sum(row.outcome == "abandoned" for row in rounds),
             "round_open": bool(rounds) and rounds[-1].outcome is None,
             "model_version": version,
-            "best_version": best_version(store),
+            "best_version": Quality(store).best(),
             "model_digest": digest.hex(),
             "parameters": known[1].size,
             "accuracy": evaluation.accuracy if evaluation else None,

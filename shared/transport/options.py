@@ -9,6 +9,7 @@ SERVER_OPTIONS = (
     # 13 MiB each. One upload gets 1 MiB a round trip at most (20 MB/s at 50 ms), all together what the link has.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 1 << 20),
+    ("grpc.max_concurrent_streams", 32),  # one client needs four
     ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
     # The client pings once a minute; core's default would answer that with GOAWAY "too many pings".
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),

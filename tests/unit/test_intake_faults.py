@@ -142,18 +142,16 @@ def test_two_connections_that_both_come_to_the_end_get_one_receipt(tmp_path: Pat
 @contextmanager
 def held_receipts(store: Store) -> Iterator[tuple[asyncio.Event, threading.Event]]:
     """The journal waits for the door; the event says that a receipt stands before it."""
-    asked, door, add = asyncio.Event(), threading.Event(), store.add_receipt
+    asked, door, submit = asyncio.Event(), threading.Event(), store.submit_receipt
 
-    async def add_receipt(update: ReceivedUpdate, now: float) -> None:
-        blocked = asyncio.create_task(store.journal.write(lambda _: door.wait(10)))
-        await asyncio.sleep(0)
+    def submit_receipt(update: ReceivedUpdate, now: float) -> asyncio.Future[bool]:
+        store.journal.submit(lambda _: door.wait(10))
         asked.set()
-        await add(update, now)
-        await blocked
+        return submit(update, now)
 
-    store.add_receipt = add_receipt  # pyright: ignore[reportAttributeAccessIssue]
+    store.submit_receipt = submit_receipt  # pyright: ignore[reportAttributeAccessIssue]
     yield asked, door
-    store.add_receipt = add  # pyright: ignore[reportAttributeAccessIssue]
+    store.submit_receipt = submit  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.parametrize("hangs_up", [False, True])
@@ -260,3 +258,29 @@ def test_a_part_that_a_power_cut_damaged_is_sent_anew(tmp_path: Path) -> None:
             assert spooled(intake) == DATA
 
     asyncio.run(play())
+
+
+def test_a_round_that_closes_just_now_waits_for_the_receipt_that_was_promised(tmp_path: Path) -> None:
+    """Whoever is next in the loop when `finish` has decided may close the round: it must find the receipt."""
+
+    async def scenario(intake: Intake, store: Store) -> tuple[bool, bool]:
+        await intake.write("alpha", upload := await begin(intake), offset=0, data=memoryview(DATA))
+        closed = asyncio.Event()
+        loop, submit = asyncio.get_running_loop(), store.submit_receipt
+
+        async def close() -> None:
+            intake.close_round()
+            await store.settle()
+            closed.set()
+
+        def submit_receipt(update: ReceivedUpdate, now: float) -> asyncio.Future[bool]:
+            loop.call_soon(lambda: asyncio.ensure_future(close()))
+            return submit(update, now)
+
+        store.submit_receipt = submit_receipt  # pyright: ignore[reportAttributeAccessIssue]
+        outcome = await gathered(intake.finish("alpha", upload))
+        await closed.wait()
+        return isinstance(outcome, Receipt), "alpha" in store.receipts(RUN, 3)
+
+    with server(tmp_path) as (intake, _, store):
+        assert asyncio.run(scenario(intake, store)) == (True, True)

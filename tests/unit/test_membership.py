@@ -7,7 +7,7 @@ import pytest
 
 from roughfed.errors import IdentityError
 from roughfed.messages import Hello, Reconnect, ServerMessage
-from roughfed.server.membership import MAX_WAITING, Members, Session
+from roughfed.server.membership import MAX_WAITING, SUPERSEDED_S, Members, Session
 
 HELLO = Hello("1", 1, b"", b"", (), "cpu")
 
@@ -30,20 +30,20 @@ def members(changes: list[tuple[str, bool]]) -> Members:
     return Members(lambda name, connected: changes.append((name, connected)))
 
 
-def test_a_newer_stream_takes_over_and_the_older_ones_end_does_not_count(
+def test_a_newer_stream_takes_over_and_the_older_one_ends_once(
     members: Members, changes: list[tuple[str, bool]]
 ) -> None:
     old, new = session("alpha"), session("alpha")
     members.join(old)
     members.join(new)
     assert old.close_reason == "superseded"
-    assert waiting(old) == [None]
+    assert waiting(old) == [Reconnect(SUPERSEDED_S, "superseded"), None]
     members.leave(old)
     assert members.get("alpha") is new
     members.leave(new)
     members.leave(new)
     assert members.get("alpha") is None
-    assert changes == [("alpha", True), ("alpha", True), ("alpha", False)]
+    assert changes == [("alpha", True), ("alpha", False), ("alpha", True), ("alpha", False)]
 
 
 def test_messages_keep_their_order_and_everybody_hears_a_broadcast(members: Members) -> None:

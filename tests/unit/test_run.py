@@ -63,11 +63,24 @@ def test_a_run_ends_after_its_rounds_and_says_so(tmp_path: Path) -> None:
     store.close()
 
 
-def test_an_abandoned_round_is_one_of_the_rounds(tmp_path: Path) -> None:
-    reason, rig = whole_run(tmp_path, {"beta": "fails", "gamma": "fails"}, rounds=2)
-    assert reason == "rounds"
+def test_abandoned_rounds_do_not_use_up_the_run_but_pause_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[int] = []
+    recover = run_module.recover
+
+    async def counted(fed: Any, row: Any, lost: int) -> None:
+        waited.append(lost)
+        await recover(fed, row, lost)
+        fed.stopping = fed.paused  # an operator who looks, and stops the server
+
+    monkeypatch.setattr(run_module, "recover", counted)
+    monkeypatch.setattr(run_module, "PAUSE_S", 0.0)
+    with pytest.raises(asyncio.CancelledError):
+        whole_run(tmp_path, {"beta": "fails", "gamma": "fails"}, rounds=2)
+    assert waited == list(range(1, run_module.LOST_ROUNDS + 1))
     assert newest(tmp_path)[0] == 0
-    assert sum(job.train for _, job in rig.jobs) == 2 * len(NAMES)
+    store = facts(tmp_path)
+    assert store.finished() is None
+    store.close()
 
 
 def test_the_time_budget_ends_the_run_after_the_round_that_exceeds_it(
