@@ -24,13 +24,12 @@ from roughfed.client.diagnose import diagnose
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.rpc import Connection
-from roughfed.client.rules import CODECS, Rules, check_welcome, used_up
+from roughfed.client.rules import CODECS, Rules, check_app, check_name, check_welcome, used_up
 from roughfed.client.session import LocalTrainer, Membership, take_part
 from roughfed.client.store import ClientStore
 from roughfed.config.client import ClientConfig, effective_trainer
 from roughfed.crypto import certificates
 from roughfed.errors import (
-    ConfigError,
     IdentityError,
     RemoteProtocolError,
     RoughfedError,
@@ -52,7 +51,6 @@ from roughfed.messages import (
     RoundClosed,
     Welcome,
 )
-from roughfed.params import explain_difference
 from roughfed.telemetry import CONTENT_TYPE
 from roughfed.transport.patience import waits
 from roughfed.types import Job
@@ -279,16 +277,7 @@ class Agent:
         server = open_member(welcome.server, papers.ca_certificate)
         if server.role != "server":
             raise IdentityError(f"{server.name} is a {server.role}, not a server", reason="role")
-        if differences := explain_difference(self._description.spec, welcome.spec):
-            raise ConfigError(
-                "this client's model is not the federation's: " + "; ".join(differences),
-                key="app",
-                cure="use the federation's model, or ask for its code",
-            )
-        if welcome.task != self._description.task:
-            raise ConfigError(
-                f"this client's task is {self._description.task}, the federation's {welcome.task}", key="app"
-            )
+        check_app(welcome, self._description)
         check_welcome(welcome, self._rules)
         self._welcomed = True
         self.metrics.connected(True)
@@ -375,21 +364,6 @@ class Agent:
         server = HttpServer(http.host, http.port, routes, key="http.port")
         log.info("metrics on http://%s:%d/metrics", http.host, server.port)
         return server
-
-
-def check_name(config: ClientConfig, papers: Enrolled) -> None:
-    """client.toml must be the one of this enrolment, if it names one.
-
-    Raises:
-        ConfigError: it names another client.
-    """
-    if config.client.name not in ("", papers.name):
-        raise ConfigError(
-            f"this directory is enrolled as {papers.name}, client.toml is {config.client.name}'s",
-            file=str(papers.folder),
-            key="client.name",
-            cure=f'set client.name = "{papers.name}", or use the directory of {config.client.name}',
-        )
 
 
 def until_renewal(papers: Enrolled) -> float:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from roughfed.child import Description
+from roughfed.client.enrolled import Enrolled
 from roughfed.client.store import ClientStore
+from roughfed.config.client import ClientConfig
 from roughfed.crypto.identity import verify
-from roughfed.errors import IdentityError, RemoteProtocolError
+from roughfed.errors import ConfigError, IdentityError, RemoteProtocolError
 from roughfed.messages import Welcome
+from roughfed.params import explain_difference
 from roughfed.types import Job, RoundHeader
 from roughfed.wire.session import HEADER_DOMAIN, decode_header
 
@@ -27,6 +31,37 @@ class Rules:
     accept_server_sees: tuple[str, ...]
     max_model_bytes: int
     max_rounds: int = 0
+
+
+def check_name(config: ClientConfig, papers: Enrolled) -> None:
+    """client.toml must be the one of this enrolment, if it names one.
+
+    Raises:
+        ConfigError: it names another client.
+    """
+    if config.client.name not in ("", papers.name):
+        raise ConfigError(
+            f"this directory is enrolled as {papers.name}, client.toml is {config.client.name}'s",
+            file=str(papers.folder),
+            key="client.name",
+            cure=f'set client.name = "{papers.name}", or use the directory of {config.client.name}',
+        )
+
+
+def check_app(welcome: Welcome, description: Description) -> None:
+    """Hold the federation's model against the own one: names and shapes are compared here, where they can be explained.
+
+    Raises:
+        ConfigError: another model, or another task.
+    """
+    if differences := explain_difference(description.spec, welcome.spec):
+        raise ConfigError(
+            "this client's model is not the federation's: " + "; ".join(differences),
+            key="app",
+            cure="use the federation's model, or ask for its code",
+        )
+    if welcome.task != description.task:
+        raise ConfigError(f"this client's task is {description.task}, the federation's {welcome.task}", key="app")
 
 
 def check_welcome(welcome: Welcome, rules: Rules) -> None:

@@ -6,7 +6,7 @@ Everything here says StorageError when the disk refuses (full, read-only, gone),
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from roughfed.errors import StorageError
 
 
 @contextmanager
-def disk_errors(doing: str) -> Iterator[None]:
+def disk_errors(doing: str) -> Generator[None, None, None]:
     """Turn what the disk refuses inside the block into StorageError.
 
     Args:
