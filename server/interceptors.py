@@ -19,7 +19,7 @@ import grpc
 import grpc.aio
 
 from roughfed.crypto.names import subject_of
-from roughfed.errors import IdentityError, LocalProtocolError, RoughfedError, StorageError
+from roughfed.errors import IdentityError, RoughfedError, StorageError, TooLarge
 from roughfed.server.membership import CUT_S
 from roughfed.server.metrics import ServerMetrics
 from roughfed.transport.names import PASSING, REASON_KEY, SERVICE
@@ -30,19 +30,24 @@ CALLER: ContextVar[str] = ContextVar("caller")
 """Name of the client whose call is being handled, from its certificate."""
 
 
+MAX_CALLS = 16
+"""Calls that one client may have open: its session and a few transfers."""
+
+
 class Boundary(grpc.aio.ServerInterceptor):
     """Binds a call to the client in its certificate and translates errors."""
 
     def __init__(self, federation: str, admit: Callable[[str, bytes], Awaitable[None]], metrics: ServerMetrics) -> None:
         """`admit(name, certificate)` raises IdentityError for a client that must not call (revoked, replaced)."""
         self._federation, self._admit, self._metrics = federation, admit, metrics
-        self._calls: dict[str, set[asyncio.Task[Any]]] = {}
+        self._calls: dict[str, dict[object, asyncio.Task[Any] | None]] = {}
 
     def cut(self, client: str) -> None:
         """End every call of a client, also those that wait for it to read; its session may still say why."""
         loop = asyncio.get_running_loop()
-        for task in self._calls.get(client, ()):
-            loop.call_later(CUT_S, task.cancel)
+        for task in self._calls.get(client, {}).values():
+            if task is not None:
+                loop.call_later(CUT_S, task.cancel)
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
@@ -85,7 +90,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         try:
             client = await self._caller(context)
             CALLER.set(client)
-            with self._running(client):
+            with self._running(client, context):
                 yield
         except RoughfedError as error:
             code = error.status
@@ -106,17 +111,20 @@ class Boundary(grpc.aio.ServerInterceptor):
             self._metrics.rpc_handled(method, code, time.monotonic() - began)
 
     @contextmanager
-    def _running(self, client: str) -> Iterator[None]:
-        task = asyncio.current_task()
-        if task is None:
-            raise LocalProtocolError("a handler outside a task")
-        self._calls.setdefault(client, set()).add(task)
-        try:
-            yield
-        finally:
-            self._calls[client].discard(task)
-            if not self._calls[client]:
-                del self._calls[client]
+    def _running(self, client: str, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[None]:
+        """Count a call until gRPC is done with it: what a peer does not read outlives the handler."""
+        task, calls = asyncio.current_task(), self._calls.setdefault(client, {})
+        if len(calls) >= MAX_CALLS:
+            raise TooLarge(f"{len(calls)} calls of {client} are open, at most {MAX_CALLS} allowed", reason="calls")
+        calls[context] = task
+        context.add_done_callback(lambda _: self._done(client, context))
+        yield
+
+    def _done(self, client: str, context: object) -> None:
+        calls = self._calls.get(client, {})
+        calls.pop(context, None)
+        if not calls:
+            self._calls.pop(client, None)
 
     async def _caller(self, context: grpc.aio.ServicerContext[Any, Any]) -> str:
         auth = context.auth_context()

@@ -7,7 +7,6 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -15,7 +14,7 @@ import grpc.aio
 
 from roughfed import __version__
 from roughfed.digest import content_digest
-from roughfed.errors import IdentityError, RemoteProtocolError
+from roughfed.errors import IdentityError, RemoteProtocolError, StaleRound
 from roughfed.messages import PROTOCOL, EvaluationReport, Finished, Heartbeat, Hello, JobUpdate, Reconnect, Welcome
 from roughfed.params import data_offset
 from roughfed.server.federation import Federation
@@ -50,7 +49,7 @@ class FederationService:
         self._fed, self._ca = fed, ca_certificate
         self._cache: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
         self._held = 0
-        self._downloads: dict[str, asyncio.Task[Any]] = {}
+        self._downloads: dict[str, object] = {}
         self.streams = 0
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -171,9 +170,12 @@ class FederationService:
         loop = asyncio.get_running_loop()
         try:
             start = data_offset(path)
-            async with self._turn(client), asyncio.timeout(PROGRESS_S) as patience:
+            mine = self._downloads[client] = object()
+            async with asyncio.timeout(PROGRESS_S) as patience:
                 while offset < total:
                     fed.members.check(client)
+                    if self._downloads.get(client) is not mine:
+                        raise StaleRound("a newer download of this client took over", reason="superseded")
                     length = min(CHUNK_BYTES - offset % CHUNK_BYTES, total - offset)
                     yield self._chunk(fd, start, digest=digest, offset=offset, length=length)
                     patience.reschedule(loop.time() + PROGRESS_S)
@@ -182,20 +184,6 @@ class FederationService:
                     offset += length
         finally:
             os.close(fd)
-
-    @asynccontextmanager
-    async def _turn(self, client: str) -> AsyncIterator[None]:
-        """One download at a time for each client: a newer one ends the older, which its client has given up."""
-        task = asyncio.current_task()
-        if (older := self._downloads.get(client)) is not None:
-            older.cancel()
-        if task is not None:
-            self._downloads[client] = task
-        try:
-            yield
-        finally:
-            if self._downloads.get(client) is task:
-                del self._downloads[client]
 
     def _chunk(self, fd: int, start: int, *, digest: bytes, offset: int, length: int) -> bytes:
         key = (digest, offset)

@@ -130,6 +130,10 @@ class Peer:
         except grpc.RpcError as error:
             return refusal(error)
 
+    def download(self, request: bytes) -> Any:
+        """GetModel, to be read piece by piece, or not."""
+        return self._channel.unary_stream(f"{SERVICE}/GetModel")(request, timeout=PATIENCE_S)
+
     # -- statements ----------------------------------------------------------------------------------------------------
 
     def statement(self, job: Job, data: bytes, **changes: Any) -> UpdateStatement:

@@ -1,63 +1,49 @@
-"""The servicer boundary: what a peer hears of an error, and what stays in the log."""
+"""The servicer boundary: how many calls one client may have open."""
 
 import asyncio
-import logging
+from contextlib import ExitStack
 from typing import Any
 
-import grpc
-import grpc.aio
 import pytest
 
-from roughfed.crypto.names import Subject
-from roughfed.errors import RemoteProtocolError, RoughfedError, StorageError
-from roughfed.server.interceptors import Boundary
+from roughfed.errors import TooLarge
+from roughfed.server.interceptors import MAX_CALLS, Boundary
 from roughfed.server.metrics import ServerMetrics
-from roughfed.transport.names import REASON_KEY
 
 
-class Aborted(Exception):
-    """As gRPC ends a handler."""
+class Call:
+    """A gRPC context that is done when the test says so."""
+
+    def __init__(self) -> None:
+        self.callbacks: list[Any] = []
+
+    def add_done_callback(self, callback: Any) -> None:
+        self.callbacks.append(callback)
+
+    def done(self) -> None:
+        for callback in self.callbacks:
+            callback(self)
 
 
-class Context:
-    """A call by client alpha; keeps how it was aborted."""
-
-    aborted: tuple[grpc.StatusCode, str, str]
-
-    def auth_context(self) -> dict[str, list[bytes]]:
-        return {"peer_uri": [Subject("lab", "client", "alpha").uri.encode()], "x509_pem_cert": [b""]}
-
-    async def abort(self, code: grpc.StatusCode, details: str, trailing_metadata: Any) -> None:
-        ((key, reason),) = trailing_metadata
-        assert key == REASON_KEY
-        self.aborted = (code, details, reason)
-        raise Aborted
+async def admit(_: str, __: bytes) -> None:
+    """Everybody."""
 
 
-def told(error: RoughfedError) -> tuple[grpc.StatusCode, str, str]:
-    """What client alpha hears when its upload ends so."""
+def test_calls_count_until_grpc_is_done_with_them() -> None:
+    async def scenario() -> None:
+        boundary = Boundary("lab", admit, ServerMetrics())
+        calls = [Call() for _ in range(MAX_CALLS)]
+        with ExitStack() as stack:
+            for call in calls:
+                stack.enter_context(boundary._running("greedy", call))  # pyright: ignore
+            with pytest.raises(TooLarge, match="at most"), boundary._running("greedy", Call()):  # pyright: ignore
+                raise AssertionError("it was let in")
+            with boundary._running("modest", Call()):  # pyright: ignore
+                pass  # others are not affected
+        with pytest.raises(TooLarge), boundary._running("greedy", Call()):  # pyright: ignore
+            raise AssertionError("handlers have ended, but gRPC still holds the calls")
+        calls[0].done()
+        with boundary._running("greedy", Call()):  # pyright: ignore
+            pass
 
-    async def admit(client: str, certificate: bytes) -> None:
-        assert client == "alpha"
-
-    async def call() -> tuple[grpc.StatusCode, str, str]:
-        context: Any = Context()
-        with pytest.raises(Aborted):
-            async with Boundary("lab", admit, ServerMetrics())._call("PutUpdate", context):
-                raise error
-        return context.aborted
-
-    return asyncio.run(call())
-
-
-def test_a_refusal_reaches_the_peer_in_its_own_words() -> None:
-    code, details, reason = told(RemoteProtocolError("chunk at byte 8, want 4", reason="offset"))
-    assert (code, details, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "chunk at byte 8, want 4", "offset")
-
-
-def test_paths_of_the_server_stay_in_its_log(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        code, details, reason = told(StorageError("cannot write /srv/secret/journal.db: No space left on device"))
-    assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "storage")
-    assert "/srv" not in details
-    assert "/srv/secret/journal.db" in caplog.text
+    asyncio.run(scenario())
