@@ -20,8 +20,9 @@ from roughfed.deploy.allocator import keep_pages
 from roughfed.errors import ConfigError, Unreachable
 from roughfed.files import write_durably
 from roughfed.lock import only_one
-from roughfed.server.app import Origin, Ports, Setup, serve
+from roughfed.server.app import Ports, Setup, serve
 from roughfed.server.authority import Authority
+from roughfed.server.origin import Origin
 from roughfed.server.papers import Obtain, Papers, from_authority
 
 log = logging.getLogger(__name__)

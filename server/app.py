@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
 import signal
 import time
 from collections.abc import Callable
@@ -13,31 +12,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import grpc.aio
 from grpc_health.v1 import health as health_service
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
-from roughfed import crash
-from roughfed.child import Description
 from roughfed.config.federation import FederationConfig
 from roughfed.crypto import certificates
-from roughfed.errors import ConfigError, RemoteProtocolError
-from roughfed.files import place_durably
 from roughfed.httpd import HttpServer, Response, health
 from roughfed.messages import Reconnect
-from roughfed.params import flatten, write_model
-from roughfed.rng import derive
 from roughfed.server import enrolment
 from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.authority import Authority
 from roughfed.server.control import Control
-from roughfed.server.federation import Federation, Worker
+from roughfed.server.federation import Federation
 from roughfed.server.interceptors import Boundary
 from roughfed.server.metrics import ServerMetrics
+from roughfed.server.origin import Origin, open_run
 from roughfed.server.papers import Obtain, Papers, Rotation
 from roughfed.server.ports import open_port
 from roughfed.server.rpc import FederationService
@@ -46,7 +37,6 @@ from roughfed.server.store import Store
 from roughfed.transport.names import SERVICE
 from roughfed.transport.options import SERVER_OPTIONS
 from roughfed.transport.patience import CEILING_S
-from roughfed.types import Spec
 
 log = logging.getLogger(__name__)
 
@@ -55,18 +45,6 @@ FAREWELL_S = 2.0
 """After the last round, clients get this long to take `Finished` and go."""
 ABSENT_S = 10.0
 """A client of the last round that is away when the run ends gets this long to come back and hear of it."""
-
-
-class Origin(Worker, Protocol):
-    """Who knows the model: the worker process, or the bench's synthetic one."""
-
-    async def describe(self) -> Description:
-        """The model's Spec and task."""
-        ...
-
-    async def initial(self, path: Path, *, seed: int) -> bytes:
-        """Write seeded initial weights to a model file; returns their digest."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,51 +157,6 @@ async def say_farewell(fed: Federation) -> None:
         if not (away or fed.members.names()) or time.monotonic() >= until:
             return
         await fed.sleep_until_change(until)
-
-
-async def open_run(store: Store, origin: Origin, config: FederationConfig) -> tuple[str, Spec]:
-    """The run in the journal, or a new one with version 0 of its model.
-
-    Raises:
-        ConfigError: the model of fed.toml is not the journal's, or `model.init` does not fit.
-    """
-    description = await origin.describe()
-    if (known := store.run()) is not None:
-        if known[1].digest != description.spec.digest:
-            raise ConfigError(
-                "the model has other tensors than the run in this directory",
-                key="model",
-                cure="use the run's model, or start the new one in an empty --dir",
-            )
-        return known
-    if description.task != config.federation.task:
-        raise ConfigError(
-            f"the app is for {description.task}, the federation for {config.federation.task}", key="federation.task"
-        )
-    path = store.folder / "models" / "initial.safetensors"
-    if config.model.init:
-        digest = write_given(path, description.spec, Path(config.model.init))
-    else:
-        digest = await origin.initial(path, seed=derive(config.federation.seed, "initial"))
-    await asyncio.to_thread(place_durably, path, store.model_path(digest))
-    run = f"{config.federation.name}-{secrets.token_hex(4)}"
-    await store.create_run(run, description.spec, digest, time.time())
-    crash.point("run-created")
-    return run, description.spec
-
-
-def write_given(path: Path, spec: Spec, given: Path) -> bytes:
-    """Starting weights from a safetensors file (`model.init`)."""
-    import numpy as np
-
-    flat = np.empty(spec.size, dtype=np.float32)
-    try:
-        flatten(load_file(given), spec, flat)
-    except (OSError, SafetensorError, RemoteProtocolError) as error:
-        raise ConfigError(
-            f"{given}: {error}", key="model.init", cure="give a safetensors file with the model's names and shapes"
-        ) from error
-    return write_model(path, spec, [flat])
 
 
 def sweep(fed: Federation) -> None:

@@ -42,6 +42,7 @@ SCHEMA = (
     CREATE TABLE revoked (client TEXT PRIMARY KEY, revoked_at REAL NOT NULL);
     """,
     "ALTER TABLE receipts ADD COLUMN norm REAL;",
+    "ALTER TABLE run ADD COLUMN began TEXT;",
 )
 
 
@@ -129,14 +130,22 @@ class Store:
         rows = self.journal.read("SELECT id, spec FROM run")
         return (rows[0]["id"], decode_spec(rows[0]["spec"])) if rows else None
 
-    async def create_run(self, run: str, spec: Spec, digest: bytes, now: float) -> None:
-        """Journal the run and version 0 of its model."""
+    async def create_run(
+        self, run: str, spec: Spec, digest: bytes, now: float, *, began: Mapping[str, str] | None = None
+    ) -> None:
+        """Journal the run, version 0 of its model, and the settings it began with."""
+        row = (run, encode_spec(spec), now, None if began is None else json.dumps(dict(began)))
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute("INSERT INTO run (id, spec, created_at) VALUES (?, ?, ?)", (run, encode_spec(spec), now))
+            db.execute("INSERT INTO run (id, spec, created_at, began) VALUES (?, ?, ?, ?)", row)
             db.execute("INSERT INTO models VALUES (0, ?, 0, ?)", (digest, now))
 
         await self.journal.write(work)
+
+    def began(self) -> dict[str, str] | None:
+        """The settings that the run began with; None if they were not noted."""
+        text = self.journal.read("SELECT began FROM run")[0]["began"]
+        return None if text is None else json.loads(text)
 
     def finished(self) -> str | None:
         """Why the run is over; None while it goes on."""

@@ -17,7 +17,7 @@ from roughfed.digest import content_digest
 from roughfed.errors import ConfigError
 from roughfed.params import read_flat
 from roughfed.server import run as run_module
-from roughfed.server.app import open_run, write_given
+from roughfed.server.origin import open_run, write_given
 from roughfed.server.store import Store
 from roughfed.types import Evaluation, Spec, TensorSpec
 from tests.simulation.rig import NAMES, newest, whole_run
