@@ -35,15 +35,15 @@ def test_calls_count_until_grpc_is_done_with_them() -> None:
         calls = [Call() for _ in range(MAX_CALLS)]
         with ExitStack() as stack:
             for call in calls:
-                stack.enter_context(boundary._running("greedy", call))  # pyright: ignore
-            with pytest.raises(TooLarge, match="at most"), boundary._running("greedy", Call()):  # pyright: ignore
+                stack.enter_context(boundary._running("greedy", call))
+            with pytest.raises(TooLarge, match="at most"), boundary._running("greedy", Call()):
                 raise AssertionError("it was let in")
-            with boundary._running("modest", Call()):  # pyright: ignore
+            with boundary._running("modest", Call()):
                 pass  # others are not affected
-        with pytest.raises(TooLarge), boundary._running("greedy", Call()):  # pyright: ignore
+        with pytest.raises(TooLarge), boundary._running("greedy", Call()):
             raise AssertionError("handlers have ended, but gRPC still holds the calls")
         calls[0].done()
-        with boundary._running("greedy", Call()):  # pyright: ignore
+        with boundary._running("greedy", Call()):
             pass
 
     asyncio.run(scenario())
