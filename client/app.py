@@ -137,6 +137,7 @@ class Agent:
         self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()
         self._connection: Connection | None = None
         self._membership: Membership | None = None
+        self._working_for: Membership | None = None  # the running job's; an older session's if it outlived one
         self._job: asyncio.Task[None] | None = None
         self._job_key: tuple[int, bytes] | None = None
         self._job_round = 0
@@ -205,6 +206,7 @@ class Agent:
             # No Spec digest: names and shapes are compared on this side, where the difference can be explained.
             Hello(__version__, PROTOCOL, papers.member, b"", CODECS, self._description.device)
         )
+        self._outbox.put_nowait(self._phase)
         try:
             async with asyncio.timeout(until_renewal(papers)):
                 async for message in connection.session(self._outgoing()):
@@ -234,13 +236,15 @@ class Agent:
 
     async def _connect(self, papers: Enrolled) -> Connection:
         current = self._connection
-        if current is None or current.papers.certificate != papers.certificate:
-            if current is not None:
-                await current.close()
-            self._connection = current = Connection(self._address(papers), papers)
-            if self._membership is not None:
-                self._membership.connection = current
-        return current
+        if current is not None and current.papers.certificate == papers.certificate:
+            return current
+        self._connection = Connection(self._address(papers), papers)
+        for membership in (self._membership, self._working_for):
+            if membership is not None:
+                membership.connection = self._connection
+        if current is not None:
+            await current.close()  # a transfer that is cut by this goes on over the new one
+        return self._connection
 
     def _address(self, papers: Enrolled) -> str:
         return self._setup.config.client.server or papers.record.federation_address
@@ -304,7 +308,7 @@ class Agent:
                 self._back.set()  # the same job again, after a reconnect: it is under way
                 return
             self._job.cancel()
-        self._job_key, self._job_round = key, job_number(job)
+        self._job_key, self._job_round, self._working_for = key, job_number(job), me
         self._job = asyncio.create_task(self._work(me, job))
 
     async def _work(self, me: Membership, job: Job) -> None:

@@ -165,7 +165,7 @@ async def download(me: Membership, header: RoundHeader, partial: Path) -> bytes:
         Unreachable: the stream broke, or ended early.
     """
     prefix = model_header(me.welcome.spec)
-    hashed, at = await asyncio.to_thread(_take_up, partial, prefix)
+    hashed, at = await asyncio.to_thread(_take_up, partial, prefix, me.welcome.spec.size_bytes)
     if at:
         me.metrics.resumed()
 
@@ -297,11 +297,14 @@ async def tries(back: asyncio.Event) -> AsyncIterator[int]:
         yield attempt
 
 
-def _take_up(partial: Path, prefix: bytes) -> tuple[Hasher, int]:
-    """Begin a partial model file, or hash what is there; returns the hash and the bytes of parameters."""
+def _take_up(partial: Path, prefix: bytes, size: int) -> tuple[Hasher, int]:
+    """Begin a partial model file, or hash what is there; returns the hash and the bytes of parameters.
+
+    One that begins otherwise, or is longer than a model of `size` bytes, is begun anew.
+    """
     hashed, at = hasher(), 0
     with disk_errors("store the model"):
-        if not partial.exists() or not _begins_with(partial, prefix):
+        if not (partial.exists() and _begins_with(partial, prefix) and partial.stat().st_size <= len(prefix) + size):
             partial.write_bytes(prefix)
         with partial.open("rb") as file:
             file.seek(len(prefix))

@@ -29,7 +29,6 @@ from roughfed.server.metrics import ServerMetrics
 from roughfed.server.store import ReceivedUpdate, RoundRow, Store
 from roughfed.types import Evaluation, Job, Spec
 
-
 VOUCHED_S = 60.0
 """How long the CA's word on a certificate is taken."""
 

@@ -30,9 +30,9 @@ class Quality:
         return max(scored)[1] if scored else None
 
     def stale_rounds(self) -> int:
-        """Versions since the best one."""
+        """Versions since the best one, of those that were evaluated."""
         best = self.best()
-        return 0 if best is None else self._store.latest_model()[0] - best
+        return 0 if best is None else sum(v > best and found is not None for v, found in self._known.items())
 
     def prune(self, *, keep_last: int, keep_best: bool) -> None:
         """Delete model files that nobody needs: all but the last K (at least 2) and the best."""

@@ -55,6 +55,7 @@ async def run_rounds(fed: Federation) -> str:
         clock.quality.prune(keep_last=fed.config.model.keep_last, keep_best=fed.config.model.keep_best)
     if evaluation is not None:
         await evaluation
+    await evaluate(fed, final=True)
     await evaluate_everywhere(fed)
     await fed.store.set_finished(reason)
     crash.point("run-finished")
@@ -128,11 +129,13 @@ async def recover(fed: Federation, row: RoundRow, lost: int) -> None:
         await fed.sleep_until_change(until)
 
 
-async def evaluate(fed: Federation) -> None:
+async def evaluate(fed: Federation, *, final: bool = False) -> None:
     """Side tap: the worker's view of the newest model, kept and shown; it never feeds back into a round."""
     version, digest = fed.store.latest_model()
     every = fed.config.round.evaluate_every
-    if fed.worker is None or every == 0 or (version % every and version < fed.config.round.rounds):
+    if fed.worker is None or every == 0 or (version % every and not final):
+        return
+    if final and "" in fed.store.evaluations(version):
         return
     found = await fed.worker.evaluate(fed.store.model_path(digest), model_digest=digest)
     if found is not None:

@@ -6,12 +6,12 @@ A user's Dataset gets a DataLoader; a user's DataLoader is used as it is, with i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sized
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, TensorDataset
 
 from roughfed.errors import ConfigError
 from roughfed.rng import derive
@@ -76,7 +76,7 @@ class Loaded:
         self._device, self._dtype = device, dtype
         if not hasattr(self._dataset, "__len__"):
             raise ConfigError("a data set without a length", key="data", cure="give a map-style Dataset")
-        self.num_examples = len(self._dataset)
+        self.num_examples = len(self._dataset) if self._loader is None else examples_of(self._loader)
         self.targets: Tensor | None = None
 
     def epoch(self, batch_size: int, shuffle_seed: int | None) -> Iterator[Batch]:
@@ -101,6 +101,31 @@ class Loaded:
         drop_last = lonely and len(self._dataset) > 1
         shuffle = shuffle_seed is not None
         return DataLoader(self._dataset, batch_size, shuffle=shuffle, generator=generator, drop_last=drop_last)
+
+
+def examples_of(loader: DataLoader[Any]) -> int:
+    """Examples that a DataLoader gives in an epoch, as its sampler and `drop_last` have it; 0 if there is no batch.
+
+    At most those of its data set: what a sampler repeats is no further example.
+
+    Raises:
+        ConfigError: a sampler without a length.
+    """
+    batches, total = loader.batch_sampler, len(cast(Sized, loader.dataset))
+    if batches is not None and not isinstance(batches, BatchSampler):
+        return min(total, sum(len(batch) for batch in batches))  # places only, no data
+    sampler, batch_size, drop_last = loader.sampler, loader.batch_size or 1, loader.drop_last
+    if (
+        batches is not None
+    ):  # also where the loader itself says nothing: DataLoader(..., batch_sampler=BatchSampler(...))
+        sampler, batch_size, drop_last = batches.sampler, batches.batch_size, batches.drop_last
+    if isinstance(loader.dataset, IterableDataset):
+        count = total  # it has no sampler
+    elif isinstance(sampler, Sized):
+        count = len(sampler)
+    else:
+        raise ConfigError("a sampler without a length", key="data", cure="give it __len__")
+    return min(total, count - count % batch_size if drop_last else count)
 
 
 class TrainLoader:
@@ -170,6 +195,12 @@ def open_source(given: Any, device: torch.device, dtype: torch.dtype) -> Source:
     else:
         raise ConfigError(f"data is {_kind(given)}", key="data", cure="give (x, y), a Dataset or a DataLoader")
     if not source.num_examples:
+        if isinstance(given, DataLoader) and len(cast(Sized, given.dataset)):
+            raise ConfigError(
+                f"the DataLoader gives no batch of its {len(cast(Sized, given.dataset))} examples",
+                key="data",
+                cure="drop_last=False, a smaller batch_size, or a sampler that chooses some",
+            )
         raise ConfigError("there are no examples", key="data")
     return source
 

@@ -50,7 +50,7 @@ def evaluate(model: nn.Module, source: Source, task: Task, *, report: Callable[[
     counts: list[tuple[Tensor, Tensor]] = []
     seen = 0
     for x, y in source.epoch(BATCH, None):
-        report(seen / source.num_examples)
+        report(min(1.0, seen / source.num_examples))  # a sampler may repeat examples
         seen += len(y)
         output = model(x)
         if task == "classification":

@@ -60,6 +60,7 @@ def fit(
 
     Raises:
         TrainerError: reason `diverged`.
+        ConfigError: there was no batch.
         ConfigError, StorageError: files that do not fit or cannot be used.
     """
     started = time.monotonic()
@@ -81,6 +82,10 @@ def fit(
         metrics = train(model, loader, settings, learn)
     else:
         metrics = learn(model, loader, _round(model, work)) or {}
+    if not loader.num_steps:
+        raise ConfigError(
+            "not one batch was trained on", key="train", cure="iterate over the loader that the loop gets, or give data"
+        )
     write_delta(model, spec, flat, work.delta)
     return FitResult(loader.num_examples, loader.num_steps, _finite(metrics), time.monotonic() - started)
 

@@ -62,10 +62,6 @@ async def scenario(cluster: Cluster, *, due_s: float, pace_s: float) -> tuple[Pr
             1.5,
             4.0,
             id="twice-in-a-training",
-            marks=pytest.mark.xfail(
-                reason="a job that outlives two sessions keeps the first one's closed connection",
-                strict=True,
-            ),
         ),
     ],
 )

@@ -15,15 +15,16 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60)]
 
 
 def test_revoke_ends_the_transfers_of_a_client(tmp_path: Path) -> None:
-    with Cluster(tmp_path, clients=2, params=4_000_000, settings={"round": {"min_clients": 3}}) as cluster:
+    with Cluster(tmp_path, clients=2, params=25_000_000, settings={"round": {"min_clients": 3}}) as cluster:
         cluster.start_server().ready()
         cluster.start_clients()
         papers = enrol(cluster, "silent")
         with cluster.watch() as watch, Peer(cluster.address, papers) as peer:
             watch.until(lambda s: s["model_version"] == 0 and sum(c["connected"] for c in s["clients"]) == 2)
             digest = bytes.fromhex(watch.until(lambda s: s["model_digest"])["model_digest"])
-            older, newer = (peer.download(encode_get_model(digest, 0)) for _ in range(2))
-            next(older)  # one chunk of sixteen; the rest waits to be read
+            older = peer.download(encode_get_model(digest, 0))
+            next(older)  # one chunk of a hundred; the rest waits to be read
+            newer = peer.download(encode_get_model(digest, 0))
             next(newer)
             assert code_of(older) == "FAILED_PRECONDITION"  # the newer one took over
 
