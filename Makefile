@@ -13,7 +13,7 @@ CHECK_VERSION := import sys; v = sys.version_info; \
 	sys.exit(0 if v >= (3, 11) else "roughfed needs Python 3.11 or newer, this is %d.%d: make setup PYTHON=python3.12" % v[:2])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench e2e check lint types imports tree proto generate
+.PHONY: help setup demo test tools test-all bench e2e check lint types imports tree proto generate
 
 help:  ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ demo: .venv/.done  ## A whole federation on this machine, then report.html; ARGS
 
 test: .venv/.done  ## All tests but the slow ones: unit, contract, vectors, simulation, short e2e; ARGS="-k name"
 	$(BIN)/python -m pytest -m 'not slow' $(TESTS) $(ARGS)
+
+tools:  ## Install the Debian packages that some tests use (as root)
+	apt-get update -q && apt-get install -y -q promtool dataset-fashion-mnist
 
 test-all: .venv/.done  ## Every test, the slow ones and the benchmarks too
 	$(BIN)/python -m pytest tests $(ARGS)
