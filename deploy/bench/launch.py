@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from roughfed.deploy import aggregator
-from roughfed.errors import RoughfedError
+from roughfed.errors import LocalProtocolError, RoughfedError
 from roughfed.server.app import Ports
 from roughfed.server.authority import Authority
 
@@ -104,7 +104,8 @@ def running(bench: Bench) -> Iterator[Ports]:
 
 def add_client(bench: Bench, name: str) -> subprocess.Popen[str]:
     """Enrol and start one agent."""
-    assert bench.ports is not None  # `running` was entered  # noqa: S101
+    if bench.ports is None:
+        raise LocalProtocolError("a client before the server runs: use `running`")
     folder = bench.folder / name
     folder.mkdir()
     (folder / "client.toml").write_text(CLIENT_TOML.format(model_bytes=4 * bench.params))
