@@ -102,8 +102,8 @@ class Client:
         """Decorator: train with this function instead of the built-in loop; everything else stays.
 
         It gets `(model, loader, round)`. The model holds the global weights; every `for x, y in loader` is one freshly
-        shuffled pass, on the device. Of what it returns (finite numbers by name, at most 64, or None) the report shows
-        each round's mean over the clients.
+        shuffled pass, on the device; a loop that takes no batch at all is an error. Of what it returns (finite numbers
+        by name, at most 64, or None) the report shows each round's mean over the clients.
         """
         if self.loop is not None:
             raise ConfigError("there are two @client.fit loops", key="fit")

@@ -51,6 +51,7 @@ def loop(model, loader, round):
         os._exit(9)
     if round.number == 6:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    next(iter(loader))
     if round.number == 7:
         with torch.no_grad():
             model.bias += float("inf")

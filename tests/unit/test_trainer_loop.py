@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    Sampler,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 
 from roughfed import params
 from roughfed.client.api import Round
@@ -116,6 +126,70 @@ def test_data_that_cannot_be_used(given: object, say: str) -> None:
         open_source(given, CPU, torch.float32)
 
 
+class Endless(Sampler[int]):
+    """A sampler that does not know how long it is."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(33))
+
+
+class Pairs(Sampler[list[int]]):
+    """A batch sampler of the user's own: 3 batches of 2."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter([[0, 1], [2, 3], [4, 5]])
+
+    def __len__(self) -> int:
+        return 3
+
+
+class Measured(Stream):
+    def __len__(self) -> int:
+        return 3
+
+
+LOADERS: dict[str, tuple[Callable[[], DataLoader[Any]], int]] = {
+    "a subset": (lambda: DataLoader(Rows(X, Y), 4, sampler=SubsetRandomSampler(range(10))), 10),
+    "whole batches only": (lambda: DataLoader(Rows(X, Y), 8, drop_last=True), 32),
+    "both": (lambda: DataLoader(Rows(X, Y), 4, sampler=SubsetRandomSampler(range(10)), drop_last=True), 8),
+    "with repetitions": (lambda: DataLoader(Rows(X, Y), 4, sampler=RandomSampler(Y, True, num_samples=500)), 33),
+    "fewer than there are": (lambda: DataLoader(Rows(X, Y), 4, sampler=RandomSampler(Y, True, num_samples=5)), 5),
+    "a batch sampler": (
+        lambda: DataLoader(Rows(X, Y), batch_sampler=BatchSampler(SubsetRandomSampler(range(10)), 4, True)), 8),
+    "an own batch sampler": (lambda: DataLoader(Rows(X, Y), batch_sampler=Pairs()), 6),
+    "no batches": (lambda: DataLoader(Rows(X, Y), batch_size=None), 33),
+    "a stream that knows its length": (lambda: DataLoader(Measured(), 2), 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "count"), LOADERS.values(), ids=LOADERS)
+def test_a_dataloader_claims_what_it_gives(make: Callable[[], DataLoader[Any]], count: int) -> None:
+    opened = open_source(make(), CPU, torch.float32)
+    assert opened.num_examples == count
+    loader = TrainLoader(opened, batch_size=99, seed=1, epochs=1, max_steps=0, report=quiet)
+    assert loader.num_examples == count
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [
+        DataLoader(Rows(X, Y), 64, drop_last=True),
+        DataLoader(Rows(X, Y), 8, sampler=SubsetRandomSampler([])),
+        DataLoader(Rows(X, Y), 16, sampler=SubsetRandomSampler(range(10)), drop_last=True),
+    ],
+    ids=["one batch is too much", "nothing chosen", "too few chosen"],
+)
+def test_a_dataloader_without_a_batch_is_refused(loader: DataLoader[Any]) -> None:
+    with pytest.raises(ConfigError, match="no batch of its 33 examples") as refused:
+        open_source(loader, CPU, torch.float32)
+    assert "drop_last" in refused.value.cure
+
+
+def test_a_sampler_must_know_its_length() -> None:
+    with pytest.raises(ConfigError, match="sampler without a length"):
+        open_source(DataLoader(Rows(X, Y), 4, sampler=Endless()), CPU, torch.float32)
+
+
 def test_a_batch_that_is_no_pair_is_refused() -> None:
     opened = open_source(DataLoader(TensorDataset(X), batch_size=4), CPU, torch.float32)
     with pytest.raises(ConfigError, match=r"want \(x, y\)"):
@@ -206,8 +280,20 @@ def test_an_own_loop_gets_round_and_loader_and_its_metrics_are_checked(tmp_path:
     assert result.metrics == {"gradient": 2.0}
     assert result.num_steps == 4
     assert (rounds[0].number, rounds[0].lr, rounds[0].device, rounds[0].seed) == (1, 0.125, "cpu", 3)
+
+    def broken(net: nn.Module, loader: TrainLoader, round: Round) -> dict[str, float]:
+        return {"loss": float("nan") * len(list(loader))}
+
     with pytest.raises(ConfigError, match="loss = nan"):
-        fit(model, data, job, learn=lambda *_: {"loss": float("nan")}, report=quiet)
+        fit(model, data, job, learn=broken, report=quiet)
+
+
+def test_a_loop_that_takes_no_batch_has_trained_on_nothing(tmp_path: Path) -> None:
+    model = net()
+    job = work(tmp_path, model)
+    with pytest.raises(ConfigError, match="not one batch"):
+        fit(model, source(), job, learn=lambda *_: {"loss": 1.0}, report=quiet)
+    assert not job.delta.exists()
 
 
 def test_a_report_that_raises_abandons_and_the_next_training_is_untouched(tmp_path: Path) -> None:
