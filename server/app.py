@@ -84,6 +84,7 @@ async def serve(setup: Setup) -> str:
         why it ended: the run's reason, or "drained".
     """
     config, folder = setup.config, setup.folder
+    logging.getLogger("grpc._cython.cygrpc").addFilter(quiet)
     async with AsyncExitStack() as stack:
         metrics = ServerMetrics(per_client=config.metrics.per_client, rules=tuple(WEIGHTINGS))
         store = Store(folder, on_commit=metrics.journal_committed)
@@ -113,6 +114,11 @@ async def serve(setup: Setup) -> str:
         finally:
             for session in fed.members.all():  # who has not gone by itself: gRPC would cancel its stream with a trace
                 session.close("ended")
+
+
+def quiet(record: logging.LogRecord) -> bool:
+    """Drop what grpc.aio logs as an error, with a trace, whenever a client hangs up in the middle of a download."""
+    return "ExecuteBatchError" not in record.getMessage()
 
 
 async def until_over(fed: Federation, drain: asyncio.Event) -> str:
