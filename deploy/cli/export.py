@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from roughfed.types import Spec
 
 
+LOAD = (
+    "load it with model.load_state_dict(torch.load('{out}', weights_only=True), strict=False): integer buffers (step "
+    "counters) and the second names of tied tensors are not in it, and a model without these loads it strictly"
+)
+"""The run's Spec does not know these names: they are no part of what is averaged."""
+
+
 class Format(StrEnum):
     """How the file is written."""
 
@@ -34,7 +41,8 @@ class Flags:
     out: Annotated[Path, typer.Option(help="The file to write; an existing one is replaced.")]
     version: Annotated[str, typer.Option(metavar="N|best|latest", help="Which version of the model.")] = "latest"
     format: Annotated[
-        Format, typer.Option(help="safetensors, or state-dict: what torch.load(FILE, weights_only=True) reads.")
+        Format,
+        typer.Option(help="safetensors, or state-dict for torch: floats only, each once; load it with strict=False."),
     ] = Format.SAFETENSORS
 
 
@@ -57,6 +65,8 @@ def export(context: Context, flags: Flags) -> Answer:
         source = store.model_path(digest)
         write(source, flags, known[1])
     context.say(f"wrote {flags.out}: version {version} of {known[0]}, {known[1].size:,} parameters")
+    if flags.format is Format.STATE_DICT:
+        context.note(LOAD.format(out=flags.out), style="dim")
     return Answer(
         {
             "run": known[0],
@@ -109,7 +119,7 @@ def write(source: Path, flags: Flags, spec: Spec) -> None:
 
 
 def save_state_dict(source: Path, target: Path, spec: Spec) -> None:
-    """The tensors by name, in the model's order and types. What is no float (step counters) is not in it."""
+    """The tensors by name, in the model's order and types; see `LOAD` for what is not among them."""
     import torch
     from safetensors.torch import load_file
 

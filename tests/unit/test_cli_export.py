@@ -60,7 +60,7 @@ def test_a_version_as_safetensors(wanted: str, version: int, folder: Path, capsy
     assert [p.name for p in folder.iterdir() if "partial" in p.name] == []
 
 
-def test_a_version_as_state_dict(folder: Path) -> None:
+def test_a_version_as_state_dict(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
     out = folder / "model.pt"
@@ -70,6 +70,30 @@ def test_a_version_as_state_dict(folder: Path) -> None:
     assert list(tensors) == ["w", "b"]
     assert tensors["b"].dtype == torch.float16
     assert tensors["w"].tolist() == [[2.0, 2.0], [2.0, 2.0]]
+    assert "strict=False" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_state_dict_loads_as_the_command_says_where_a_strict_load_fails(folder: Path) -> None:
+    import torch
+    from torch import nn
+
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.zeros(2, 2))
+            self.head = self.w
+            self.b = nn.Parameter(torch.zeros(2))
+            self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    out = folder / "model.pt"
+    assert cli.run(["export", "--dir", str(folder), "--format", "state-dict", "--out", str(out)]) == 0
+    tensors = getattr(torch, "load")(out, weights_only=True)  # noqa: B009
+    model = Tied()
+    with pytest.raises(RuntimeError, match="Missing key"):
+        model.load_state_dict(tensors)
+    left = model.load_state_dict(tensors, strict=False)
+    assert (sorted(left.missing_keys), left.unexpected_keys) == (["head", "steps"], [])
+    assert model.head.tolist() == [[2.0, 2.0], [2.0, 2.0]]
 
 
 @pytest.mark.parametrize(("wanted", "why"), [("0", "was not kept"), ("9", "is no version"), ("first", "is no version")])
