@@ -80,7 +80,7 @@ class ClientMessage(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., job: _Optional[_Union[JobUpdate, _Mapping]] = ..., evaluation: _Optional[_Union[EvaluationReport, _Mapping]] = ..., advertise: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., shares: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., sketch: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., consistency: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., unmask: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., opening: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ...) -> None: ...
 
 class ServerMessage(_message.Message):
-    __slots__ = ("welcome", "job", "closed", "abort", "reconnect", "finished", "heartbeat", "roster", "seed", "sets", "unmask", "opening")
+    __slots__ = ("welcome", "job", "closed", "abort", "reconnect", "finished", "heartbeat", "roster", "seed", "sets", "unmask", "conflict", "deals")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     CLOSED_FIELD_NUMBER: _ClassVar[int]
@@ -92,7 +92,8 @@ class ServerMessage(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     SETS_FIELD_NUMBER: _ClassVar[int]
     UNMASK_FIELD_NUMBER: _ClassVar[int]
-    OPENING_FIELD_NUMBER: _ClassVar[int]
+    CONFLICT_FIELD_NUMBER: _ClassVar[int]
+    DEALS_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     job: Job
     closed: RoundClosed
@@ -103,9 +104,10 @@ class ServerMessage(_message.Message):
     roster: _secagg_pb2.Roster
     seed: _secagg_pb2.Signed
     sets: _secagg_pb2.Signed
-    unmask: _secagg_pb2.Unmask
-    opening: _secagg_pb2.Opening
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., closed: _Optional[_Union[RoundClosed, _Mapping]] = ..., abort: _Optional[_Union[Abort, _Mapping]] = ..., reconnect: _Optional[_Union[Reconnect, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., roster: _Optional[_Union[_secagg_pb2.Roster, _Mapping]] = ..., seed: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., sets: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., unmask: _Optional[_Union[_secagg_pb2.Unmask, _Mapping]] = ..., opening: _Optional[_Union[_secagg_pb2.Opening, _Mapping]] = ...) -> None: ...
+    unmask: _secagg_pb2.UnmaskRequest
+    conflict: _secagg_pb2.Conflict
+    deals: _secagg_pb2.Deals
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., closed: _Optional[_Union[RoundClosed, _Mapping]] = ..., abort: _Optional[_Union[Abort, _Mapping]] = ..., reconnect: _Optional[_Union[Reconnect, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., roster: _Optional[_Union[_secagg_pb2.Roster, _Mapping]] = ..., seed: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., sets: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., unmask: _Optional[_Union[_secagg_pb2.UnmaskRequest, _Mapping]] = ..., conflict: _Optional[_Union[_secagg_pb2.Conflict, _Mapping]] = ..., deals: _Optional[_Union[_secagg_pb2.Deals, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("software", "protocol", "member", "spec_digest", "codecs", "device")

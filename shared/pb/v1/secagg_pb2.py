@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1broughfed/pb/v1/secagg.proto\x12\x0broughfed.v1\"\xa3\x01\n\tAdvertise\x12\x15\n\rheader_digest\x18\x01 \x01(\x0c\x12\x17\n\x0fmask_public_key\x18\x02 \x01(\x0c\x12\x1a\n\x12sealing_public_key\x18\x03 \x01(\x0c\x12\x1c\n\x14self_mask_commitment\x18\x04 \x01(\x0c\x12\x17\n\x0fweight_quarters\x18\x05 \x01(\r\x12\x13\n\x0b\x63odec_class\x18\x06 \x01(\r\"9\n\x06Signed\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x0e\n\x06signer\x18\x03 \x01(\t\"h\n\x0bRosterEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x14\n\x0cidentity_key\x18\x03 \x01(\x0c\x12\x12\n\nfederation\x18\x04 \x01(\t\x12\x13\n\x0b\x65nrolled_at\x18\x05 \x01(\x04\"5\n\x11SignedRosterEntry\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\xce\x01\n\x06Roster\x12\x15\n\rheader_digest\x18\x01 \x01(\x0c\x12\r\n\x05group\x18\x02 \x01(\r\x12$\n\x07\x61\x64verts\x18\x03 \x03(\x0b\x32\x13.roughfed.v1.Signed\x12/\n\x07members\x18\x04 \x03(\x0b\x32\x1e.roughfed.v1.SignedRosterEntry\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x14\n\x0c\x61\x64verts_root\x18\x06 \x01(\x0c\x12\x11\n\tthreshold\x18\x07 \x01(\r\x12\x0f\n\x07min_sum\x18\x08 \x01(\r\"\x9f\x01\n\x06Shares\x12\x15\n\rheader_digest\x18\x01 \x01(\x0c\x12*\n\x06sealed\x18\x02 \x03(\x0b\x32\x1a.roughfed.v1.Shares.Sealed\x1aR\n\x06Sealed\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x12\n\nciphertext\x18\x02 \x01(\x0c\x12\x12\n\nshare_hash\x18\x03 \x01(\x0c\x12\x10\n\x08pair_tag\x18\x04 \x01(\x0c\"U\n\x04Seed\x12\x15\n\rheader_digest\x18\x01 \x01(\x0c\x12\x0c\n\x04root\x18\x02 \x01(\x0c\x12\x0c\n\x04path\x18\x03 \x03(\x0c\x12\r\n\x05index\x18\x04 \x01(\x04\x12\x0b\n\x03\x64im\x18\x05 \x01(\r\"|\n\x06Sketch\x12\x13\n\x0bseed_digest\x18\x01 \x01(\x0c\x12\r\n\x05\x63odes\x18\x02 \x01(\x0c\x12\'\n\x05pairs\x18\x03 \x03(\x0b\x32\x18.roughfed.v1.Sketch.Pair\x1a%\n\x04Pair\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\r\n\x05lanes\x18\x02 \x01(\x0c\"\xd1\x01\n\x07Opening\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.roughfed.v1.Opening.Kind\x12\x0f\n\x07\x61gainst\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\x0c\x12%\n\x08\x63onflict\x18\x04 \x01(\x0b\x32\x13.roughfed.v1.Signed\"X\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eKIND_PAIR_MASK\x10\x01\x12\x10\n\x0cKIND_SEALING\x10\x02\x12\x14\n\x10KIND_MASK_SECRET\x10\x03\"\xbb\x01\n\x04Sets\x12\x15\n\rheader_digest\x18\x01 \x01(\x0c\x12\r\n\x05group\x18\x02 \x01(\r\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x03(\t\x12,\n\x08\x65xcluded\x18\x04 \x03(\x0b\x32\x1a.roughfed.v1.Sets.Excluded\x12\x13\n\x0bseed_digest\x18\x05 \x01(\x0c\x1a\x38\n\x08\x45xcluded\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"\"\n\x0b\x43onsistency\x12\x13\n\x0bsets_digest\x18\x01 \x01(\x0c\"\xcd\x01\n\x06Unmask\x12\x13\n\x0bsets_digest\x18\x01 \x01(\x0c\x12,\n\tself_mask\x18\x02 \x03(\x0b\x32\x19.roughfed.v1.Unmask.Share\x12.\n\x0bmask_secret\x18\x03 \x03(\x0b\x32\x19.roughfed.v1.Unmask.Share\x12(\n\x0b\x63onsistency\x18\x04 \x03(\x0b\x32\x13.roughfed.v1.Signed\x1a&\n\x05Share\x12\x0e\n\x06\x64\x65\x61ler\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1broughfed/pb/v1/secagg.proto\x12\x0broughfed.v1\"\xa3\x01\n\tAdvertise\x12\x15\n\rheader_digest\x18\x01 \x01(\x0c\x12\x17\n\x0fmask_public_key\x18\x02 \x01(\x0c\x12\x1a\n\x12sealing_public_key\x18\x03 \x01(\x0c\x12\x1c\n\x14self_mask_commitment\x18\x04 \x01(\x0c\x12\x17\n\x0fweight_quarters\x18\x05 \x01(\r\x12\x13\n\x0b\x63odec_class\x18\x06 \x01(\r\"9\n\x06Signed\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x0e\n\x06signer\x18\x03 \x01(\t\"h\n\x0bRosterEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x14\n\x0cidentity_key\x18\x03 \x01(\x0c\x12\x12\n\nfederation\x18\x04 \x01(\t\x12\x13\n\x0b\x65nrolled_at\x18\x05 \x01(\x04\"5\n\x11SignedRosterEntry\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\xeb\x01\n\x06Roster\x12\x15\n\rheader_digest\x18\x01 \x01(\x0c\x12\r\n\x05group\x18\x02 \x01(\r\x12$\n\x07\x61\x64verts\x18\x03 \x03(\x0b\x32\x13.roughfed.v1.Signed\x12/\n\x07members\x18\x04 \x03(\x0b\x32\x1e.roughfed.v1.SignedRosterEntry\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12(\n\x06\x63ohort\x18\x06 \x03(\x0b\x32\x18.roughfed.v1.Roster.Leaf\x1a+\n\x04Leaf\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\radvert_digest\x18\x02 \x01(\x0c\"\xea\x01\n\x06Shares\x12\x15\n\rheader_digest\x18\x01 \x01(\x0c\x12*\n\x06sealed\x18\x02 \x03(\x0b\x32\x1a.roughfed.v1.Shares.Sealed\x12\x15\n\rroster_digest\x18\x03 \x01(\x0c\x1a\x85\x01\n\x06Sealed\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x12\n\nciphertext\x18\x02 \x01(\x0c\x12\x11\n\tself_hash\x18\x03 \x01(\x0c\x12\x11\n\tmask_hash\x18\x04 \x01(\x0c\x12\x10\n\x08pair_tag\x18\x05 \x01(\x0c\x12\x0f\n\x07out_tag\x18\x06 \x01(\x0c\x12\x0e\n\x06in_tag\x18\x07 \x01(\x0c\",\n\x05\x44\x65\x61ls\x12#\n\x06shares\x18\x01 \x03(\x0b\x32\x13.roughfed.v1.Signed\"\x85\x01\n\x04Seed\x12\x15\n\rheader_digest\x18\x01 \x01(\x0c\x12\x0c\n\x04root\x18\x02 \x01(\x0c\x12\x0c\n\x04path\x18\x03 \x03(\x0c\x12\r\n\x05index\x18\x04 \x01(\x04\x12\r\n\x05\x63ount\x18\x05 \x01(\x04\x12\x0b\n\x03\x64im\x18\x06 \x01(\r\x12\r\n\x05group\x18\x07 \x01(\r\x12\x10\n\x08uploaded\x18\x08 \x03(\t\"z\n\x06Sketch\x12\x11\n\tseed_root\x18\x01 \x01(\x0c\x12\r\n\x05\x63odes\x18\x02 \x01(\x0c\x12\'\n\x05pairs\x18\x03 \x03(\x0b\x32\x18.roughfed.v1.Sketch.Pair\x1a%\n\x04Pair\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\r\n\x05lanes\x18\x02 \x01(\x0c\"?\n\x08\x43onflict\x12\x0e\n\x06member\x18\x01 \x01(\t\x12#\n\x06sketch\x18\x02 \x01(\x0b\x32\x13.roughfed.v1.Signed\"L\n\x07Opening\x12\x15\n\rheader_digest\x18\x01 \x01(\x0c\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07\x61gainst\x18\x03 \x01(\t\x12\x0b\n\x03key\x18\x04 \x01(\x0c\"\xb9\x01\n\x04Sets\x12\x15\n\rheader_digest\x18\x01 \x01(\x0c\x12\r\n\x05group\x18\x02 \x01(\r\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x03(\t\x12,\n\x08\x65xcluded\x18\x04 \x03(\x0b\x32\x1a.roughfed.v1.Sets.Excluded\x12\x11\n\tseed_root\x18\x05 \x01(\x0c\x1a\x38\n\x08\x45xcluded\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"\"\n\x0b\x43onsistency\x12\x13\n\x0bsets_digest\x18\x01 \x01(\x0c\"9\n\rUnmaskRequest\x12(\n\x0b\x63onsistency\x18\x01 \x03(\x0b\x32\x13.roughfed.v1.Signed\"\xa3\x01\n\x06Unmask\x12\x13\n\x0bsets_digest\x18\x01 \x01(\x0c\x12,\n\tself_mask\x18\x02 \x03(\x0b\x32\x19.roughfed.v1.Unmask.Share\x12.\n\x0bmask_secret\x18\x03 \x03(\x0b\x32\x19.roughfed.v1.Unmask.Share\x1a&\n\x05Share\x12\x0e\n\x06\x64\x65\x61ler\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,29 +40,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNEDROSTERENTRY']._serialized_start=375
   _globals['_SIGNEDROSTERENTRY']._serialized_end=428
   _globals['_ROSTER']._serialized_start=431
-  _globals['_ROSTER']._serialized_end=637
-  _globals['_SHARES']._serialized_start=640
-  _globals['_SHARES']._serialized_end=799
-  _globals['_SHARES_SEALED']._serialized_start=717
-  _globals['_SHARES_SEALED']._serialized_end=799
-  _globals['_SEED']._serialized_start=801
-  _globals['_SEED']._serialized_end=886
-  _globals['_SKETCH']._serialized_start=888
-  _globals['_SKETCH']._serialized_end=1012
-  _globals['_SKETCH_PAIR']._serialized_start=975
-  _globals['_SKETCH_PAIR']._serialized_end=1012
-  _globals['_OPENING']._serialized_start=1015
-  _globals['_OPENING']._serialized_end=1224
-  _globals['_OPENING_KIND']._serialized_start=1136
-  _globals['_OPENING_KIND']._serialized_end=1224
-  _globals['_SETS']._serialized_start=1227
-  _globals['_SETS']._serialized_end=1414
-  _globals['_SETS_EXCLUDED']._serialized_start=1358
-  _globals['_SETS_EXCLUDED']._serialized_end=1414
-  _globals['_CONSISTENCY']._serialized_start=1416
-  _globals['_CONSISTENCY']._serialized_end=1450
-  _globals['_UNMASK']._serialized_start=1453
-  _globals['_UNMASK']._serialized_end=1658
-  _globals['_UNMASK_SHARE']._serialized_start=1620
-  _globals['_UNMASK_SHARE']._serialized_end=1658
+  _globals['_ROSTER']._serialized_end=666
+  _globals['_ROSTER_LEAF']._serialized_start=623
+  _globals['_ROSTER_LEAF']._serialized_end=666
+  _globals['_SHARES']._serialized_start=669
+  _globals['_SHARES']._serialized_end=903
+  _globals['_SHARES_SEALED']._serialized_start=770
+  _globals['_SHARES_SEALED']._serialized_end=903
+  _globals['_DEALS']._serialized_start=905
+  _globals['_DEALS']._serialized_end=949
+  _globals['_SEED']._serialized_start=952
+  _globals['_SEED']._serialized_end=1085
+  _globals['_SKETCH']._serialized_start=1087
+  _globals['_SKETCH']._serialized_end=1209
+  _globals['_SKETCH_PAIR']._serialized_start=1172
+  _globals['_SKETCH_PAIR']._serialized_end=1209
+  _globals['_CONFLICT']._serialized_start=1211
+  _globals['_CONFLICT']._serialized_end=1274
+  _globals['_OPENING']._serialized_start=1276
+  _globals['_OPENING']._serialized_end=1352
+  _globals['_SETS']._serialized_start=1355
+  _globals['_SETS']._serialized_end=1540
+  _globals['_SETS_EXCLUDED']._serialized_start=1484
+  _globals['_SETS_EXCLUDED']._serialized_end=1540
+  _globals['_CONSISTENCY']._serialized_start=1542
+  _globals['_CONSISTENCY']._serialized_end=1576
+  _globals['_UNMASKREQUEST']._serialized_start=1578
+  _globals['_UNMASKREQUEST']._serialized_end=1635
+  _globals['_UNMASK']._serialized_start=1638
+  _globals['_UNMASK']._serialized_end=1801
+  _globals['_UNMASK_SHARE']._serialized_start=1763
+  _globals['_UNMASK_SHARE']._serialized_end=1801
 # @@protoc_insertion_point(module_scope)

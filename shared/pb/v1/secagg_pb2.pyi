@@ -1,5 +1,4 @@
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
@@ -55,60 +54,83 @@ class SignedRosterEntry(_message.Message):
     def __init__(self, entry: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Roster(_message.Message):
-    __slots__ = ("header_digest", "group", "adverts", "members", "nonce", "adverts_root", "threshold", "min_sum")
+    __slots__ = ("header_digest", "group", "adverts", "members", "nonce", "cohort")
+    class Leaf(_message.Message):
+        __slots__ = ("name", "advert_digest")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        ADVERT_DIGEST_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        advert_digest: bytes
+        def __init__(self, name: _Optional[str] = ..., advert_digest: _Optional[bytes] = ...) -> None: ...
     HEADER_DIGEST_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     ADVERTS_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     NONCE_FIELD_NUMBER: _ClassVar[int]
-    ADVERTS_ROOT_FIELD_NUMBER: _ClassVar[int]
-    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
-    MIN_SUM_FIELD_NUMBER: _ClassVar[int]
+    COHORT_FIELD_NUMBER: _ClassVar[int]
     header_digest: bytes
     group: int
     adverts: _containers.RepeatedCompositeFieldContainer[Signed]
     members: _containers.RepeatedCompositeFieldContainer[SignedRosterEntry]
     nonce: bytes
-    adverts_root: bytes
-    threshold: int
-    min_sum: int
-    def __init__(self, header_digest: _Optional[bytes] = ..., group: _Optional[int] = ..., adverts: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ..., members: _Optional[_Iterable[_Union[SignedRosterEntry, _Mapping]]] = ..., nonce: _Optional[bytes] = ..., adverts_root: _Optional[bytes] = ..., threshold: _Optional[int] = ..., min_sum: _Optional[int] = ...) -> None: ...
+    cohort: _containers.RepeatedCompositeFieldContainer[Roster.Leaf]
+    def __init__(self, header_digest: _Optional[bytes] = ..., group: _Optional[int] = ..., adverts: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ..., members: _Optional[_Iterable[_Union[SignedRosterEntry, _Mapping]]] = ..., nonce: _Optional[bytes] = ..., cohort: _Optional[_Iterable[_Union[Roster.Leaf, _Mapping]]] = ...) -> None: ...
 
 class Shares(_message.Message):
-    __slots__ = ("header_digest", "sealed")
+    __slots__ = ("header_digest", "sealed", "roster_digest")
     class Sealed(_message.Message):
-        __slots__ = ("holder", "ciphertext", "share_hash", "pair_tag")
+        __slots__ = ("holder", "ciphertext", "self_hash", "mask_hash", "pair_tag", "out_tag", "in_tag")
         HOLDER_FIELD_NUMBER: _ClassVar[int]
         CIPHERTEXT_FIELD_NUMBER: _ClassVar[int]
-        SHARE_HASH_FIELD_NUMBER: _ClassVar[int]
+        SELF_HASH_FIELD_NUMBER: _ClassVar[int]
+        MASK_HASH_FIELD_NUMBER: _ClassVar[int]
         PAIR_TAG_FIELD_NUMBER: _ClassVar[int]
+        OUT_TAG_FIELD_NUMBER: _ClassVar[int]
+        IN_TAG_FIELD_NUMBER: _ClassVar[int]
         holder: str
         ciphertext: bytes
-        share_hash: bytes
+        self_hash: bytes
+        mask_hash: bytes
         pair_tag: bytes
-        def __init__(self, holder: _Optional[str] = ..., ciphertext: _Optional[bytes] = ..., share_hash: _Optional[bytes] = ..., pair_tag: _Optional[bytes] = ...) -> None: ...
+        out_tag: bytes
+        in_tag: bytes
+        def __init__(self, holder: _Optional[str] = ..., ciphertext: _Optional[bytes] = ..., self_hash: _Optional[bytes] = ..., mask_hash: _Optional[bytes] = ..., pair_tag: _Optional[bytes] = ..., out_tag: _Optional[bytes] = ..., in_tag: _Optional[bytes] = ...) -> None: ...
     HEADER_DIGEST_FIELD_NUMBER: _ClassVar[int]
     SEALED_FIELD_NUMBER: _ClassVar[int]
+    ROSTER_DIGEST_FIELD_NUMBER: _ClassVar[int]
     header_digest: bytes
     sealed: _containers.RepeatedCompositeFieldContainer[Shares.Sealed]
-    def __init__(self, header_digest: _Optional[bytes] = ..., sealed: _Optional[_Iterable[_Union[Shares.Sealed, _Mapping]]] = ...) -> None: ...
+    roster_digest: bytes
+    def __init__(self, header_digest: _Optional[bytes] = ..., sealed: _Optional[_Iterable[_Union[Shares.Sealed, _Mapping]]] = ..., roster_digest: _Optional[bytes] = ...) -> None: ...
+
+class Deals(_message.Message):
+    __slots__ = ("shares",)
+    SHARES_FIELD_NUMBER: _ClassVar[int]
+    shares: _containers.RepeatedCompositeFieldContainer[Signed]
+    def __init__(self, shares: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ...) -> None: ...
 
 class Seed(_message.Message):
-    __slots__ = ("header_digest", "root", "path", "index", "dim")
+    __slots__ = ("header_digest", "root", "path", "index", "count", "dim", "group", "uploaded")
     HEADER_DIGEST_FIELD_NUMBER: _ClassVar[int]
     ROOT_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
     DIM_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    UPLOADED_FIELD_NUMBER: _ClassVar[int]
     header_digest: bytes
     root: bytes
     path: _containers.RepeatedScalarFieldContainer[bytes]
     index: int
+    count: int
     dim: int
-    def __init__(self, header_digest: _Optional[bytes] = ..., root: _Optional[bytes] = ..., path: _Optional[_Iterable[bytes]] = ..., index: _Optional[int] = ..., dim: _Optional[int] = ...) -> None: ...
+    group: int
+    uploaded: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, header_digest: _Optional[bytes] = ..., root: _Optional[bytes] = ..., path: _Optional[_Iterable[bytes]] = ..., index: _Optional[int] = ..., count: _Optional[int] = ..., dim: _Optional[int] = ..., group: _Optional[int] = ..., uploaded: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Sketch(_message.Message):
-    __slots__ = ("seed_digest", "codes", "pairs")
+    __slots__ = ("seed_root", "codes", "pairs")
     class Pair(_message.Message):
         __slots__ = ("member", "lanes")
         MEMBER_FIELD_NUMBER: _ClassVar[int]
@@ -116,38 +138,36 @@ class Sketch(_message.Message):
         member: str
         lanes: bytes
         def __init__(self, member: _Optional[str] = ..., lanes: _Optional[bytes] = ...) -> None: ...
-    SEED_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SEED_ROOT_FIELD_NUMBER: _ClassVar[int]
     CODES_FIELD_NUMBER: _ClassVar[int]
     PAIRS_FIELD_NUMBER: _ClassVar[int]
-    seed_digest: bytes
+    seed_root: bytes
     codes: bytes
     pairs: _containers.RepeatedCompositeFieldContainer[Sketch.Pair]
-    def __init__(self, seed_digest: _Optional[bytes] = ..., codes: _Optional[bytes] = ..., pairs: _Optional[_Iterable[_Union[Sketch.Pair, _Mapping]]] = ...) -> None: ...
+    def __init__(self, seed_root: _Optional[bytes] = ..., codes: _Optional[bytes] = ..., pairs: _Optional[_Iterable[_Union[Sketch.Pair, _Mapping]]] = ...) -> None: ...
+
+class Conflict(_message.Message):
+    __slots__ = ("member", "sketch")
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    SKETCH_FIELD_NUMBER: _ClassVar[int]
+    member: str
+    sketch: Signed
+    def __init__(self, member: _Optional[str] = ..., sketch: _Optional[_Union[Signed, _Mapping]] = ...) -> None: ...
 
 class Opening(_message.Message):
-    __slots__ = ("kind", "against", "key", "conflict")
-    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-        __slots__ = ()
-        KIND_UNSPECIFIED: _ClassVar[Opening.Kind]
-        KIND_PAIR_MASK: _ClassVar[Opening.Kind]
-        KIND_SEALING: _ClassVar[Opening.Kind]
-        KIND_MASK_SECRET: _ClassVar[Opening.Kind]
-    KIND_UNSPECIFIED: Opening.Kind
-    KIND_PAIR_MASK: Opening.Kind
-    KIND_SEALING: Opening.Kind
-    KIND_MASK_SECRET: Opening.Kind
+    __slots__ = ("header_digest", "kind", "against", "key")
+    HEADER_DIGEST_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     AGAINST_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
-    CONFLICT_FIELD_NUMBER: _ClassVar[int]
-    kind: Opening.Kind
+    header_digest: bytes
+    kind: str
     against: str
     key: bytes
-    conflict: Signed
-    def __init__(self, kind: _Optional[_Union[Opening.Kind, str]] = ..., against: _Optional[str] = ..., key: _Optional[bytes] = ..., conflict: _Optional[_Union[Signed, _Mapping]] = ...) -> None: ...
+    def __init__(self, header_digest: _Optional[bytes] = ..., kind: _Optional[str] = ..., against: _Optional[str] = ..., key: _Optional[bytes] = ...) -> None: ...
 
 class Sets(_message.Message):
-    __slots__ = ("header_digest", "group", "accepted", "excluded", "seed_digest")
+    __slots__ = ("header_digest", "group", "accepted", "excluded", "seed_root")
     class Excluded(_message.Message):
         __slots__ = ("name", "reason", "detail")
         NAME_FIELD_NUMBER: _ClassVar[int]
@@ -161,13 +181,13 @@ class Sets(_message.Message):
     GROUP_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     EXCLUDED_FIELD_NUMBER: _ClassVar[int]
-    SEED_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SEED_ROOT_FIELD_NUMBER: _ClassVar[int]
     header_digest: bytes
     group: int
     accepted: _containers.RepeatedScalarFieldContainer[str]
     excluded: _containers.RepeatedCompositeFieldContainer[Sets.Excluded]
-    seed_digest: bytes
-    def __init__(self, header_digest: _Optional[bytes] = ..., group: _Optional[int] = ..., accepted: _Optional[_Iterable[str]] = ..., excluded: _Optional[_Iterable[_Union[Sets.Excluded, _Mapping]]] = ..., seed_digest: _Optional[bytes] = ...) -> None: ...
+    seed_root: bytes
+    def __init__(self, header_digest: _Optional[bytes] = ..., group: _Optional[int] = ..., accepted: _Optional[_Iterable[str]] = ..., excluded: _Optional[_Iterable[_Union[Sets.Excluded, _Mapping]]] = ..., seed_root: _Optional[bytes] = ...) -> None: ...
 
 class Consistency(_message.Message):
     __slots__ = ("sets_digest",)
@@ -175,8 +195,14 @@ class Consistency(_message.Message):
     sets_digest: bytes
     def __init__(self, sets_digest: _Optional[bytes] = ...) -> None: ...
 
+class UnmaskRequest(_message.Message):
+    __slots__ = ("consistency",)
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
+    consistency: _containers.RepeatedCompositeFieldContainer[Signed]
+    def __init__(self, consistency: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ...) -> None: ...
+
 class Unmask(_message.Message):
-    __slots__ = ("sets_digest", "self_mask", "mask_secret", "consistency")
+    __slots__ = ("sets_digest", "self_mask", "mask_secret")
     class Share(_message.Message):
         __slots__ = ("dealer", "value")
         DEALER_FIELD_NUMBER: _ClassVar[int]
@@ -187,9 +213,7 @@ class Unmask(_message.Message):
     SETS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     SELF_MASK_FIELD_NUMBER: _ClassVar[int]
     MASK_SECRET_FIELD_NUMBER: _ClassVar[int]
-    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
     sets_digest: bytes
     self_mask: _containers.RepeatedCompositeFieldContainer[Unmask.Share]
     mask_secret: _containers.RepeatedCompositeFieldContainer[Unmask.Share]
-    consistency: _containers.RepeatedCompositeFieldContainer[Signed]
-    def __init__(self, sets_digest: _Optional[bytes] = ..., self_mask: _Optional[_Iterable[_Union[Unmask.Share, _Mapping]]] = ..., mask_secret: _Optional[_Iterable[_Union[Unmask.Share, _Mapping]]] = ..., consistency: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ...) -> None: ...
+    def __init__(self, sets_digest: _Optional[bytes] = ..., self_mask: _Optional[_Iterable[_Union[Unmask.Share, _Mapping]]] = ..., mask_secret: _Optional[_Iterable[_Union[Unmask.Share, _Mapping]]] = ...) -> None: ...

@@ -1,0 +1,167 @@
+"""What the stages carry, as plain values. `roughfed.wire.secagg` turns them into the bytes that get signed.
+
+Lanes are bytes here (little-endian); the machines give them their type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from roughfed.types import Signed
+
+ADVERTISE_DOMAIN = b"roughfed advertise v1\0"
+SHARES_DOMAIN = b"roughfed shares v1\0"
+SEED_DOMAIN = b"roughfed seed v1\0"
+SKETCH_DOMAIN = b"roughfed sketch-claim v1\0"
+SETS_DOMAIN = b"roughfed sets v1\0"
+CONSISTENCY_DOMAIN = b"roughfed consistency v1\0"
+OPENING_DOMAIN = b"roughfed opening v1\0"
+UNMASK_DOMAIN = b"roughfed unmask v1\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Advertise:
+    """A client's public keys for the round, and the commitment to its self-mask secret."""
+
+    header_digest: bytes
+    mask_key: bytes
+    sealing_key: bytes
+    commitment: bytes
+    weight_quarters: int = 4
+    codec_class: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Who is in the receiver's group. `cohort` has every advert of the round: (name, digest of its body), by name."""
+
+    header_digest: bytes
+    group: int
+    adverts: tuple[Signed, ...]
+    members: tuple[bytes, ...]
+    cohort: tuple[tuple[str, bytes], ...]
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """One holder's shares of one dealer.
+
+    Three tags say which keys the dealer has with the holder (the pair's mask, the sealing keys out and in) without
+    telling them: a key that is opened later can be held against what *both* published.
+    """
+
+    holder: str
+    ciphertext: bytes
+    self_hash: bytes
+    mask_hash: bytes
+    pair_tag: bytes
+    out_tag: bytes
+    in_tag: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What one dealer sends: one `Sealed` for each member, by name; the own one has the hashes alone."""
+
+    header_digest: bytes
+    roster_digest: bytes
+    sealed: tuple[Sealed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deals:
+    """All dealers' signed `Shares`, sent to every member; whoever is missing dealt nothing (and is not in U2)."""
+
+    shares: tuple[Signed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """The root of all uploads of the round, with the receiver's place under it. `uploaded` is its group's U3."""
+
+    header_digest: bytes
+    group: int
+    root: bytes
+    path: tuple[bytes, ...]
+    index: int
+    count: int
+    dim: int
+    uploaded: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """A client's sketch and, for each pair that masks, the sketch of the pair's mask."""
+
+    seed_root: bytes
+    codes: bytes
+    pairs: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The server's question: this member signed another sketch of your common mask. Show the key."""
+
+    member: str
+    sketch: Signed
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A secret that settles a dispute: `kind` is "pair" (K of a pair), "sealing" (of a bad share), "mask" (own)."""
+
+    header_digest: bytes
+    kind: str
+    against: str
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """Accepted and excluded (with reasons); together they are U2, the clients that dealt shares."""
+
+    header_digest: bytes
+    group: int
+    accepted: tuple[str, ...]
+    excluded: tuple[tuple[str, str], ...]
+    seed_root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Consistency:
+    """A client saw exactly these sets."""
+
+    sets_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UnmaskRequest:
+    """At least t members' signatures over the same sets."""
+
+    consistency: tuple[Signed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unmask:
+    """Shares: (dealer, share) of b for the accepted, of the mask secret for the excluded."""
+
+    sets_digest: bytes
+    self_mask: tuple[tuple[str, bytes], ...]
+    mask_secret: tuple[tuple[str, bytes], ...]
+
+
+Message = (
+    Advertise
+    | Roster
+    | Shares
+    | Deals
+    | Seed
+    | Sketch
+    | Conflict
+    | Opening
+    | Sets
+    | Consistency
+    | UnmaskRequest
+    | Unmask
+)

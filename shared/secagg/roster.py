@@ -1,0 +1,62 @@
+"""The roster of a group: is it the one that follows from the beacon, and what is dealt under it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from roughfed.crypto.merkle import merkle_root
+from roughfed.errors import RemoteProtocolError
+from roughfed.secagg import messages as m
+from roughfed.secagg.groups import beacon, form_groups
+from roughfed.secagg.terms import Terms
+from roughfed.types import Signed
+
+
+def roster_digest(group: int, adverts: Sequence[Signed]) -> bytes:
+    """What a deal is bound to: the number of the group, its members and all their keys."""
+    digest = hashlib.sha256(b"roughfed roster v1\0" + group.to_bytes(4, "big"))
+    for advert in adverts:
+        name = advert.signer.encode()
+        digest.update(len(name).to_bytes(2, "big") + name + advert.digest)
+    return digest.digest()
+
+
+def make_cohort(adverts: Sequence[Signed]) -> tuple[tuple[str, bytes], ...]:
+    """(name, digest of the advert) of every client of the round, by name."""
+    return tuple(sorted((advert.signer, advert.digest) for advert in adverts))
+
+
+def deal_groups(
+    cohort: Sequence[tuple[str, bytes]], previous_header_digest: bytes, nonce: bytes
+) -> list[tuple[str, ...]]:
+    """The groups of a round: the same for everybody who knows the cohort's adverts and the nonce."""
+    root = merkle_root([_leaf(name, digest) for name, digest in cohort])
+    return form_groups([name for name, _ in cohort], beacon(previous_header_digest, root, nonce))
+
+
+def check_group(roster: m.Roster, names: tuple[str, ...], terms: Terms, *, me: str) -> None:
+    """Hold a roster against the beacon.
+
+    Raises:
+        RemoteProtocolError: unsorted, without this client, another nonce than the header committed to, another group
+            than follows, or one whose sum the lanes cannot hold.
+    """
+    cohort = dict(roster.cohort)
+    if list(names) != sorted(set(names)) or len(roster.members) != len(names) or me not in names:
+        raise RemoteProtocolError("the roster is not sorted, or this client is not in it", reason="roster")
+    if [name for name, _ in roster.cohort] != sorted(cohort):
+        raise RemoteProtocolError("the cohort is not sorted by name", reason="roster")
+    if any(cohort.get(advert.signer) != advert.digest for advert in roster.adverts):
+        raise RemoteProtocolError("an advert of the group is not in the cohort", reason="roster")
+    if hashlib.sha256(roster.nonce).digest() != terms.nonce_commitment:
+        raise RemoteProtocolError("the nonce is not the one that the header committed to", reason="nonce")
+    groups = deal_groups(roster.cohort, terms.previous_header_digest, roster.nonce)
+    if roster.group >= len(groups) or groups[roster.group] != names:
+        raise RemoteProtocolError("the group is not the one that follows from the beacon", reason="group")
+    if len(names) * (terms.levels - 1) >= 1 << terms.bits:
+        raise RemoteProtocolError("the lanes cannot hold the sum of this group", reason="lanes")
+
+
+def _leaf(name: str, advert_digest: bytes) -> bytes:
+    return len(name.encode()).to_bytes(2, "big") + name.encode() + advert_digest

@@ -1,0 +1,368 @@
+"""The server's side of one group in one round: collects, disputes, names the sets, unmasks, checks.
+
+The machine does no I/O and holds no upload: `finish` is given a way to read them. Which clients are accepted beyond the
+protocol's own rules (the defence) is told to `name_sets`. A group that cannot finish is void, alone; the others count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roughfed.crypto.agreement import KeyPair
+from roughfed.crypto.identity import verify
+from roughfed.crypto.masks import Lanes, sum_masks
+from roughfed.errors import IdentityError, LocalProtocolError, RemoteProtocolError
+from roughfed.secagg import messages as m
+from roughfed.secagg.evidence import Bulletin, Recovery, judge_complaint, judge_tags, opened_pair
+from roughfed.secagg.groups import colluders, smallest_sum, threshold
+from roughfed.secagg.pairs import confirmed_pairs
+from roughfed.secagg.roster import roster_digest
+from roughfed.secagg.terms import Terms, Wire, sketch_lanes
+from roughfed.secagg.unmasking import Claim, Secrets, false_pairs, is_true, recover
+from roughfed.sketch.buckets import NORM_BOUND, Sketcher
+from roughfed.types import Signed
+
+M = TypeVar("M")
+
+PROOF_BOUND = 2.0
+"""A signed sketch above this many C is a proof; above NORM_BOUND it only excludes."""
+
+
+class Stage(Enum):
+    """Where the group is."""
+
+    DEALING = auto()
+    MASKING = auto()
+    SKETCHING = auto()
+    JUDGING = auto()
+    AGREEING = auto()
+    UNMASKING = auto()
+    DONE = auto()
+
+
+@dataclass
+class Outcome:
+    """What became of a group.
+
+    Attributes:
+        total: sum of the accepted clients' codes, exact, int64 [D]; None when the group is void.
+        accepted: who is in it.
+        void: why it is void, "" otherwise.
+        proofs: who is proved to have broken the protocol, and how.
+        noted: who failed in a way that proves nothing (silence, an unresolved dispute).
+    """
+
+    total: NDArray[np.int64] | None
+    accepted: tuple[str, ...]
+    void: str = ""
+    proofs: dict[str, str] = field(default_factory=dict[str, str])
+    noted: dict[str, str] = field(default_factory=dict[str, str])
+
+
+class GroupRound:
+    """One group."""
+
+    def __init__(
+        self, terms: Terms, group: int, adverts: Sequence[Signed], keys: Mapping[str, bytes], wire: Wire
+    ) -> None:
+        """`adverts` sorted by signer; `keys`: Ed25519 keys by name, from the CA-signed roster entries."""
+        self.stage = Stage.DEALING
+        self.names = tuple(advert.signer for advert in adverts)
+        self.threshold = threshold(len(self.names))
+        self.proofs: dict[str, str] = {}
+        self.noted: dict[str, str] = {}
+        self._terms, self._keys, self._wire, self._group = terms, keys, wire, group
+        self._roster_digest = roster_digest(group, adverts)
+        self._adverts = {a.signer: wire.decode(m.Advertise, a.body) for a in adverts}
+        self._shares: dict[str, Signed] = {}
+        self._deals: dict[str, dict[str, m.Sealed]] = {}
+        self._board: Bulletin | None = None
+        self._opened: dict[str, KeyPair] = {}
+        self._uploaded: tuple[str, ...] = ()
+        self._sketcher: Sketcher | None = None
+        self._root = b""
+        self._claims: dict[str, Claim] = {}
+        self._disputes: dict[tuple[str, str], bytes | None] = {}
+        self._unsettled: set[str] = set()
+        self._sets: m.Sets | None = None
+        self._sets_digest = b""
+        self._agreed: dict[str, Signed] = {}
+        self._answers: dict[str, m.Unmask] = {}
+
+    # -- share --------------------------------------------------------------------------------------------------------
+
+    def take_shares(self, signed: Signed) -> None:
+        """One dealer's shares.
+
+        Raises:
+            RemoteProtocolError: late, twice with other bytes, or not one for each member.
+        """
+        value = self._take(m.Shares, m.SHARES_DOMAIN, signed, stage=Stage.DEALING)
+        holders = tuple(sealed.holder for sealed in value.sealed)
+        if value.roster_digest != self._roster_digest or holders != self.names:
+            raise RemoteProtocolError("the shares are for another roster, or not one for each member", reason="shares")
+        if (known := self._shares.get(signed.signer)) is not None and known.body != signed.body:
+            raise RemoteProtocolError("other shares than before", reason="conflict")
+        self._shares[signed.signer] = signed
+        self._deals[signed.signer] = {sealed.holder: sealed for sealed in value.sealed}
+
+    def close_dealing(self) -> m.Deals:
+        """U2 is who dealt; everything they dealt goes to all of them."""
+        self._enter(Stage.DEALING, Stage.MASKING)
+        header = self._terms.header_digest
+        pairs = confirmed_pairs(self._deals, self.threshold)
+        self._board = Bulletin(header, self._group, self.names, self._roster_digest, self._adverts, self._deals, pairs)
+        self._note(set(self.names) - set(self.dealers), "no shares")
+        return m.Deals(tuple(self._shares[name] for name in self.dealers))
+
+    @property
+    def dealers(self) -> tuple[str, ...]:
+        """U2, by name."""
+        return tuple(sorted(self._shares))
+
+    def take_opening(self, signed: Signed) -> None:
+        """An opened key: a complaint, a client left out, or an answer in a dispute."""
+        value = self._take(m.Opening, m.OPENING_DOMAIN, signed)
+        board, name = self.board, signed.signer
+        match value.kind:
+            case "sealing" if self.stage is Stage.MASKING:
+                if (fault := judge_complaint(board, name, value)) is not None:
+                    self.proofs.setdefault(*fault)
+            case "mask" if self.stage is Stage.MASKING:
+                for liar, reason in judge_tags(board, name, value.key).items():
+                    self.proofs.setdefault(liar, reason)
+                if (secret := KeyPair.from_private_bytes(value.key)).is_public(self._adverts[name].mask_key):
+                    self._opened[name] = secret
+            case "pair" if self.stage is Stage.SKETCHING:
+                pair = _pair(name, value.against)
+                if pair in self._disputes and (key := opened_pair(board, name, value)) is not None:
+                    self._disputes[pair] = key
+            case _:
+                raise RemoteProtocolError(f"an opening of kind {value.kind} in {self.stage.name}", reason="order")
+
+    # -- masked input and sketch --------------------------------------------------------------------------------------
+
+    def close_masking(self, uploaded: Iterable[str]) -> None:
+        """U3 is who uploaded, of those who are not left out (too few pairs, or its mask secret is open)."""
+        self._enter(Stage.MASKING, Stage.SKETCHING if self._terms.dim else Stage.JUDGING)
+        self._uploaded = tuple(sorted(set(uploaded) & self.board.pairs.keys() - self._opened.keys()))
+        self._note(self.board.pairs.keys() - self._opened.keys() - set(self._uploaded), "no upload")
+
+    def seed_for(self, root: bytes, path: Sequence[bytes], index: int, count: int) -> m.Seed:
+        """The seed message of one member; `root` is over the uploads of all groups."""
+        if self._sketcher is None:
+            self._root = root
+            self._sketcher = self._terms.sketcher(root, colluders(len(self.names)))
+        header, dim = self._terms.header_digest, self._terms.dim
+        return m.Seed(header, self._group, root, tuple(path), index, count, dim, self._uploaded)
+
+    def take_sketch(self, signed: Signed) -> None:
+        """A client's sketch and those of its pair masks.
+
+        Raises:
+            RemoteProtocolError: another seed, wrong lengths, or not one for each mate that uploaded.
+        """
+        value = self._take(m.Sketch, m.SKETCH_DOMAIN, signed, stage=Stage.SKETCHING)
+        name, terms = signed.signer, self._terms
+        if name not in self._uploaded or value.seed_root != self._root:
+            raise RemoteProtocolError("a sketch without an upload, or under another seed", reason="sketch")
+        if name in self._claims:
+            if self._claims[name].signed.body != signed.body:
+                raise RemoteProtocolError("another sketch than before", reason="conflict")
+            return
+        wanted = [mate for mate in self.board.mates(name) if mate in self._uploaded]
+        pairs = {member: sketch_lanes(lanes, terms) for member, lanes in value.pairs}
+        lengths = {len(lanes) for lanes in (sketch_lanes(value.codes, terms), *pairs.values())}
+        if [member for member, _ in value.pairs] != wanted or lengths != {terms.dim}:
+            raise RemoteProtocolError("the sketches are not one for each mate that uploaded", reason="sketch")
+        self._claims[name] = Claim(signed, sketch_lanes(value.codes, terms), pairs)
+
+    def conflicts(self) -> list[tuple[str, m.Conflict]]:
+        """Whom to ask about which pair: both sides of every pair whose two sketches differ."""
+        asked: list[tuple[str, m.Conflict]] = []
+        for name, claim in sorted(self._claims.items()):
+            for mate, lanes in claim.pairs.items():
+                if name < mate in self._claims and not np.array_equal(lanes, self._claims[mate].pairs[name]):
+                    self._disputes.setdefault((name, mate), None)
+                    asked.append((name, m.Conflict(mate, self._claims[mate].signed)))
+                    asked.append((mate, m.Conflict(name, claim.signed)))
+        return asked
+
+    def close_sketching(self) -> None:
+        """Settle the disputes: an opened key tells who lied; where nobody opens, both are left out and noted."""
+        self._enter(Stage.SKETCHING, Stage.JUDGING)
+        self._note(set(self._uploaded) - self._claims.keys(), "no sketch")
+        for (a, b), key in self._disputes.items():
+            if key is None:
+                self._unsettled |= {a, b}
+                self._note({a}, f"dispute with {b}")
+                self._note({b}, f"dispute with {a}")
+                continue
+            truth = self.sketcher.of_mask(key)
+            for liar, mate in ((a, b), (b, a)):
+                if not np.array_equal(self._claims[liar].pairs[mate], truth):
+                    self.proofs.setdefault(liar, "false-pair-sketch")
+        for name, halves in self.norms().items():
+            if max(halves) > PROOF_BOUND:
+                self.proofs.setdefault(name, "over-bound")
+
+    def claims(self) -> dict[str, NDArray[np.float64]]:
+        """What each client says about its update: float64 [dim], in units of codes (see `Sketcher.claim`)."""
+        return {name: self.sketcher.claim(claim.codes) for name, claim in sorted(self._claims.items())}
+
+    def norms(self) -> dict[str, tuple[float, float]]:
+        """Estimated norm of each update by the two halves of its sketch, in units of C."""
+        unit = self._terms.norm_unit
+        estimates = {name: self.sketcher.norms(claim) for name, claim in self.claims().items()}
+        return {name: (many / unit, few / unit) for name, (many, few) in estimates.items()}
+
+    # -- sets, consistency, unmask ------------------------------------------------------------------------------------
+
+    def name_sets(self, rejected: Mapping[str, str]) -> m.Sets | None:
+        """A and X: the protocol's own exclusions, then the defence's (name -> reason). None: too few, void."""
+        if self.stage is not Stage.JUDGING:
+            raise LocalProtocolError(f"sets in {self.stage.name}")
+        norms = self.norms() if self._terms.dim else {}
+        far = {name for name, halves in norms.items() if max(halves) > NORM_BOUND}
+        reasons = {name: self._reason(name, far) or rejected.get(name, "") for name in self.dealers}
+        accepted = tuple(name for name, why in reasons.items() if not why)
+        if len(accepted) < smallest_sum(len(self.names)):
+            self.stage = Stage.DONE
+            return None
+        excluded = tuple((name, why) for name, why in reasons.items() if why)
+        self._sets = m.Sets(self._terms.header_digest, self._group, accepted, excluded, self._root)
+        self.stage = Stage.AGREEING
+        return self._sets
+
+    def _reason(self, name: str, far: set[str]) -> str:
+        """Why the protocol itself keeps a dealer out of the sum; "" when it does not."""
+        out_of_it = name in self._opened or name not in self.board.pairs
+        rules = (
+            ("left-out", out_of_it),
+            ("dropped", name not in self._uploaded),
+            (self.proofs.get(name, ""), name in self.proofs),
+            ("no-sketch", bool(self._terms.dim) and name not in self._claims),
+            ("dispute", name in self._unsettled),
+            ("norm", name in far),
+        )
+        return next((why for why, holds in rules if holds), "")
+
+    def sets_signed(self, signed: Signed) -> None:
+        """The bytes of the sets as they are sent, after they are journaled."""
+        self._sets_digest = signed.digest
+
+    def take_consistency(self, signed: Signed) -> None:
+        """One member's signature over the sets."""
+        value = self._take(m.Consistency, m.CONSISTENCY_DOMAIN, signed, stage=Stage.AGREEING)
+        if value.sets_digest != self._sets_digest:
+            raise RemoteProtocolError("a signature over other sets", reason="sets")
+        self._agreed[signed.signer] = signed
+
+    def unmask_request(self) -> m.UnmaskRequest | None:
+        """The members' signatures, once there are t of them."""
+        if len(self._agreed) < self.threshold:
+            return None
+        self.stage = Stage.UNMASKING
+        return m.UnmaskRequest(tuple(self._agreed[name] for name in sorted(self._agreed)))
+
+    def take_unmask(self, signed: Signed) -> None:
+        """One member's shares."""
+        value = self._take(m.Unmask, m.UNMASK_DOMAIN, signed, stage=Stage.UNMASKING)
+        if value.sets_digest != self._sets_digest:
+            raise RemoteProtocolError("shares for other sets", reason="sets")
+        self._answers.setdefault(signed.signer, value)
+
+    @property
+    def answered(self) -> bool:
+        """Every member that agreed has answered."""
+        return self._answers.keys() >= self._agreed.keys()
+
+    def finish(self, read: Callable[[str], Lanes]) -> Outcome:
+        """Unmask the sum and hold every accepted upload against its sketch.
+
+        Args:
+            read: name -> masked lanes, [D]; called once for each accepted client.
+        """
+        self.stage = Stage.DONE
+        if (sets := self._sets) is None:
+            return self._void("too-few-accepted")
+        self._note(self.board.pairs.keys() - self._opened.keys() - self._agreed.keys(), "no signature over the sets")
+        self._note(self._agreed.keys() - self._answers.keys(), "silent at unmask")
+        if len(self._answers) < self.threshold:
+            return self._void("too-few-answers")
+        recovery = Recovery(self.board, self.threshold, self.proofs)
+        if (secrets := recover(recovery, sets, self._answers, self._opened)) is None:
+            return self._void("a secret could not be put together")
+        total, false = self._check(sets, read, secrets)
+        if false:
+            return self._void("a sketch was false")
+        sum_masks(total, secrets.masks())
+        if int(total.max(initial=0)) > len(sets.accepted) * (self._terms.levels - 1):
+            self._note({""}, "a sum beyond the range of honest codes")
+        return Outcome(total.astype(np.int64), sets.accepted, "", dict(self.proofs), dict(self.noted))
+
+    def _check(self, sets: m.Sets, read: Callable[[str], Lanes], secrets: Secrets) -> tuple[Lanes, set[str]]:
+        """The masked sum, and the accepted whose sketches are false (all that are, are proved)."""
+        total = np.zeros(self._terms.length, dtype=self._terms.dtype)
+        false: set[str] = set()
+        if self._terms.dim:
+            liars = false_pairs(self._claims, self.sketcher, secrets)
+            self.proofs |= {liar: self.proofs.get(liar, "false-pair-sketch") for liar in liars}
+            false |= liars & set(sets.accepted)
+        for name in sets.accepted:
+            lanes = read(name)
+            if self._terms.dim and not is_true(name, lanes, self._claims, at=self.sketcher, secrets=secrets):
+                self.proofs.setdefault(name, "false-sketch")
+                false.add(name)
+            np.add(total, lanes, out=total)
+        return total, false
+
+    # -- small things -------------------------------------------------------------------------------------------------
+
+    @property
+    def board(self) -> Bulletin:
+        """What the group has published."""
+        if self._board is None:
+            raise LocalProtocolError("nothing is dealt yet")
+        return self._board
+
+    @property
+    def sketcher(self) -> Sketcher:
+        """S of this round."""
+        if self._sketcher is None:
+            raise LocalProtocolError("there is no seed yet")
+        return self._sketcher
+
+    def _note(self, names: Iterable[str], what: str) -> None:
+        for name in names:
+            self.noted.setdefault(name, what)
+
+    def _take(self, kind: type[M], domain: bytes, signed: Signed, *, stage: Stage | None = None) -> M:
+        if stage is not None and self.stage is not stage:
+            raise RemoteProtocolError(f"{kind.__name__} in {self.stage.name}", reason="late")
+        if (key := self._keys.get(signed.signer)) is None or signed.signer not in self.names:
+            raise IdentityError(f"{signed.signer[:63]!r} is not in this group", reason="foreign")
+        verify(key, domain, signed.body, signed.signature)
+        value = self._wire.decode(kind, signed.body)
+        header = getattr(value, "header_digest", self._terms.header_digest)
+        if header != self._terms.header_digest:
+            raise RemoteProtocolError("a message of another round", reason="header")
+        return value
+
+    def _enter(self, current: Stage, following: Stage) -> None:
+        if self.stage is not current:
+            raise LocalProtocolError(f"from {self.stage.name} to {following.name}")
+        self.stage = following
+
+    def _void(self, why: str) -> Outcome:
+        return Outcome(None, (), why, dict(self.proofs), dict(self.noted))
+
+
+def _pair(a: str, b: str) -> tuple[str, str]:
+    return (a, b) if a < b else (b, a)

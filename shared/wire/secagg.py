@@ -1,0 +1,307 @@
+"""The stages of secure aggregation: values to bytes and back (proto/v1/secagg.proto).
+
+What is signed is signed as these bytes and never serialized again by anybody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from roughfed.errors import LocalProtocolError, RemoteProtocolError
+from roughfed.pb.v1 import secagg_pb2 as sec
+from roughfed.secagg import messages as m
+from roughfed.types import Signed
+from roughfed.wire.updates import digest_field, parse
+
+MAX_MEMBERS = 4096
+KEY_BYTES = 32
+SHARE_BYTES = 33
+
+T = TypeVar("T")
+
+
+def encode_stage(value: m.Message) -> bytes:
+    """A stage's message to bytes, the same for the same value."""
+    return _ENCODERS[type(value)](value).SerializeToString(deterministic=True)
+
+
+def decode_stage(kind: type[T], data: bytes) -> T:
+    """Bytes to a stage's message.
+
+    Raises:
+        RemoteProtocolError: malformed, or a field of the wrong length.
+    """
+    return cast("T", _DECODERS[kind](data))
+
+
+def signed_message(signed: Signed) -> sec.Signed:
+    """Signed to its generated message."""
+    return sec.Signed(body=signed.body, signature=signed.signature, signer=signed.signer)
+
+
+def signed_value(message: sec.Signed) -> Signed:
+    """Generated message to a Signed."""
+    return Signed(message.body, message.signature, message.signer)
+
+
+def _advertise(v: m.Advertise) -> sec.Advertise:
+    return sec.Advertise(
+        header_digest=v.header_digest,
+        mask_public_key=v.mask_key,
+        sealing_public_key=v.sealing_key,
+        self_mask_commitment=v.commitment,
+        weight_quarters=v.weight_quarters,
+        codec_class=v.codec_class,
+    )
+
+
+def _read_advertise(data: bytes) -> m.Advertise:
+    x = parse(sec.Advertise, data)
+    if not 1 <= x.weight_quarters <= 4 or x.codec_class not in (1, 2, 4, 8, 16):
+        raise RemoteProtocolError(f"weight {x.weight_quarters}/4, codec class {x.codec_class}", reason="schema")
+    return m.Advertise(
+        digest_field(x.header_digest, "header_digest"),
+        _sized(x.mask_public_key, KEY_BYTES, "mask key"),
+        _sized(x.sealing_public_key, KEY_BYTES, "sealing key"),
+        digest_field(x.self_mask_commitment, "commitment"),
+        x.weight_quarters,
+        x.codec_class,
+    )
+
+
+def _roster(v: m.Roster) -> sec.Roster:
+    message = sec.Roster(header_digest=v.header_digest, group=v.group, nonce=v.nonce)
+    message.adverts.extend(signed_message(s) for s in v.adverts)
+    message.members.extend(parse(sec.SignedRosterEntry, entry) for entry in v.members)
+    message.cohort.extend(sec.Roster.Leaf(name=name, advert_digest=digest) for name, digest in v.cohort)
+    return message
+
+
+def _read_roster(data: bytes) -> m.Roster:
+    x = parse(sec.Roster, data)
+    _few(len(x.adverts), len(x.members))
+    return m.Roster(
+        digest_field(x.header_digest, "header_digest"),
+        x.group,
+        tuple(signed_value(s) for s in x.adverts),
+        tuple(entry.SerializeToString() for entry in x.members),
+        tuple((leaf.name, digest_field(leaf.advert_digest, "advert_digest")) for leaf in x.cohort),
+        x.nonce,
+    )
+
+
+def _shares(v: m.Shares) -> sec.Shares:
+    message = sec.Shares(header_digest=v.header_digest, roster_digest=v.roster_digest)
+    for s in v.sealed:
+        message.sealed.add(
+            holder=s.holder,
+            ciphertext=s.ciphertext,
+            self_hash=s.self_hash,
+            mask_hash=s.mask_hash,
+            pair_tag=s.pair_tag,
+            out_tag=s.out_tag,
+            in_tag=s.in_tag,
+        )
+    return message
+
+
+def _read_shares(data: bytes) -> m.Shares:
+    x = parse(sec.Shares, data)
+    _few(len(x.sealed))
+    sealed = tuple(
+        m.Sealed(
+            s.holder,
+            s.ciphertext,
+            digest_field(s.self_hash, "self_hash"),
+            digest_field(s.mask_hash, "mask_hash"),
+            digest_field(s.pair_tag, "pair_tag"),
+            digest_field(s.out_tag, "out_tag"),
+            digest_field(s.in_tag, "in_tag"),
+        )
+        for s in x.sealed
+    )
+    header, roster = digest_field(x.header_digest, "header_digest"), digest_field(x.roster_digest, "roster_digest")
+    return m.Shares(header, roster, sealed)
+
+
+def _deals(v: m.Deals) -> sec.Deals:
+    return sec.Deals(shares=[signed_message(s) for s in v.shares])
+
+
+def _read_deals(data: bytes) -> m.Deals:
+    x = parse(sec.Deals, data)
+    _few(len(x.shares))
+    return m.Deals(tuple(signed_value(s) for s in x.shares))
+
+
+def _seed(v: m.Seed) -> sec.Seed:
+    return sec.Seed(
+        header_digest=v.header_digest,
+        root=v.root,
+        path=v.path,
+        index=v.index,
+        count=v.count,
+        dim=v.dim,
+        group=v.group,
+        uploaded=v.uploaded,
+    )
+
+
+def _read_seed(data: bytes) -> m.Seed:
+    x = parse(sec.Seed, data)
+    _few(len(x.uploaded))
+    return m.Seed(
+        digest_field(x.header_digest, "header_digest"),
+        x.group,
+        digest_field(x.root, "root"),
+        tuple(digest_field(p, "path") for p in x.path),
+        x.index,
+        x.count,
+        x.dim,
+        tuple(x.uploaded),
+    )
+
+
+def _sketch(v: m.Sketch) -> sec.Sketch:
+    message = sec.Sketch(seed_root=v.seed_root, codes=v.codes)
+    for member, lanes in v.pairs:
+        message.pairs.add(member=member, lanes=lanes)
+    return message
+
+
+def _read_sketch(data: bytes) -> m.Sketch:
+    x = parse(sec.Sketch, data)
+    _few(len(x.pairs))
+    return m.Sketch(digest_field(x.seed_root, "seed_root"), x.codes, tuple((p.member, p.lanes) for p in x.pairs))
+
+
+def _conflict(v: m.Conflict) -> sec.Conflict:
+    return sec.Conflict(member=v.member, sketch=signed_message(v.sketch))
+
+
+def _read_conflict(data: bytes) -> m.Conflict:
+    x = parse(sec.Conflict, data)
+    return m.Conflict(x.member, signed_value(x.sketch))
+
+
+def _opening(v: m.Opening) -> sec.Opening:
+    return sec.Opening(header_digest=v.header_digest, kind=v.kind, against=v.against, key=v.key)
+
+
+def _read_opening(data: bytes) -> m.Opening:
+    x = parse(sec.Opening, data)
+    if x.kind not in ("pair", "sealing", "mask"):
+        raise RemoteProtocolError(f"an opening of kind {x.kind[:20]!r}", reason="schema")
+    header = digest_field(x.header_digest, "header_digest")
+    return m.Opening(header, x.kind, x.against, _sized(x.key, KEY_BYTES, "opened key"))
+
+
+def _sets(v: m.Sets) -> sec.Sets:
+    message = sec.Sets(header_digest=v.header_digest, group=v.group, accepted=v.accepted, seed_root=v.seed_root)
+    for name, reason in v.excluded:
+        message.excluded.add(name=name, reason=reason)
+    return message
+
+
+def _read_sets(data: bytes) -> m.Sets:
+    x = parse(sec.Sets, data)
+    _few(len(x.accepted), len(x.excluded))
+    return m.Sets(
+        digest_field(x.header_digest, "header_digest"),
+        x.group,
+        tuple(x.accepted),
+        tuple((e.name, e.reason) for e in x.excluded),
+        digest_field(x.seed_root, "seed_root", empty=True),
+    )
+
+
+def _consistency(v: m.Consistency) -> sec.Consistency:
+    return sec.Consistency(sets_digest=v.sets_digest)
+
+
+def _read_consistency(data: bytes) -> m.Consistency:
+    return m.Consistency(digest_field(parse(sec.Consistency, data).sets_digest, "sets_digest"))
+
+
+def _unmask_request(v: m.UnmaskRequest) -> sec.UnmaskRequest:
+    return sec.UnmaskRequest(consistency=[signed_message(s) for s in v.consistency])
+
+
+def _read_unmask_request(data: bytes) -> m.UnmaskRequest:
+    x = parse(sec.UnmaskRequest, data)
+    _few(len(x.consistency))
+    return m.UnmaskRequest(tuple(signed_value(s) for s in x.consistency))
+
+
+def _unmask(v: m.Unmask) -> sec.Unmask:
+    message = sec.Unmask(sets_digest=v.sets_digest)
+    for dealer, share in v.self_mask:
+        message.self_mask.add(dealer=dealer, value=share)
+    for dealer, share in v.mask_secret:
+        message.mask_secret.add(dealer=dealer, value=share)
+    return message
+
+
+def _read_unmask(data: bytes) -> m.Unmask:
+    x = parse(sec.Unmask, data)
+    _few(len(x.self_mask), len(x.mask_secret))
+    return m.Unmask(
+        digest_field(x.sets_digest, "sets_digest"),
+        tuple((s.dealer, _sized(s.value, SHARE_BYTES, "share")) for s in x.self_mask),
+        tuple((s.dealer, _sized(s.value, SHARE_BYTES, "share")) for s in x.mask_secret),
+    )
+
+
+def _sized(value: bytes, size: int, name: str) -> bytes:
+    if len(value) != size:
+        raise RemoteProtocolError(f"{name} of {len(value)} bytes, want {size}", reason="schema")
+    return value
+
+
+def _few(*counts: int) -> None:
+    if max(counts) > MAX_MEMBERS:
+        raise RemoteProtocolError(f"{max(counts)} entries, at most {MAX_MEMBERS} allowed", reason="schema")
+
+
+_ENCODERS: dict[type, Callable[[Any], Any]] = {
+    m.Advertise: _advertise,
+    m.Roster: _roster,
+    m.Shares: _shares,
+    m.Deals: _deals,
+    m.Seed: _seed,
+    m.Sketch: _sketch,
+    m.Conflict: _conflict,
+    m.Opening: _opening,
+    m.Sets: _sets,
+    m.Consistency: _consistency,
+    m.UnmaskRequest: _unmask_request,
+    m.Unmask: _unmask,
+}
+
+_DECODERS: dict[type, Callable[[bytes], Any]] = {
+    m.Advertise: _read_advertise,
+    m.Roster: _read_roster,
+    m.Shares: _read_shares,
+    m.Deals: _read_deals,
+    m.Seed: _read_seed,
+    m.Sketch: _read_sketch,
+    m.Conflict: _read_conflict,
+    m.Opening: _read_opening,
+    m.Sets: _read_sets,
+    m.Consistency: _read_consistency,
+    m.UnmaskRequest: _read_unmask_request,
+    m.Unmask: _read_unmask,
+}
+
+
+def encode_signed(value: Signed) -> bytes:
+    """Signed to bytes (for journals)."""
+    if len(value.signature) != 64:
+        raise LocalProtocolError("a signature is 64 bytes")
+    return signed_message(value).SerializeToString(deterministic=True)
+
+
+def decode_signed(data: bytes) -> Signed:
+    """Bytes to a Signed."""
+    return signed_value(parse(sec.Signed, data))
