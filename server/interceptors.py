@@ -117,7 +117,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         if len(calls) >= MAX_CALLS:
             raise TooLarge(f"{len(calls)} calls of {client} are open, at most {MAX_CALLS} allowed", reason="calls")
         calls[context] = task
-        context.add_done_callback(lambda _: self._done(client, context))
+        context.add_done_callback(lambda _: self._done(client, context))  # pyright: ignore[reportArgumentType]
         yield
 
     def _done(self, client: str, context: object) -> None:
