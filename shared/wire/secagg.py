@@ -15,6 +15,8 @@ from roughfed.types import Signed
 from roughfed.wire.updates import digest_field, parse
 
 MAX_MEMBERS = 4096
+MAX_COHORT = 100_000
+MAX_PATH = 64
 KEY_BYTES = 32
 SHARE_BYTES = 33
 
@@ -81,6 +83,7 @@ def _roster(v: m.Roster) -> sec.Roster:
 def _read_roster(data: bytes) -> m.Roster:
     x = parse(sec.Roster, data)
     _few(len(x.adverts), len(x.members))
+    _few(len(x.cohort), limit=MAX_COHORT)
     return m.Roster(
         digest_field(x.header_digest, "header_digest"),
         x.group,
@@ -151,6 +154,7 @@ def _seed(v: m.Seed) -> sec.Seed:
 def _read_seed(data: bytes) -> m.Seed:
     x = parse(sec.Seed, data)
     _few(len(x.uploaded))
+    _few(len(x.path), limit=MAX_PATH)
     return m.Seed(
         digest_field(x.header_digest, "header_digest"),
         x.group,
@@ -259,9 +263,9 @@ def _sized(value: bytes, size: int, name: str) -> bytes:
     return value
 
 
-def _few(*counts: int) -> None:
-    if max(counts) > MAX_MEMBERS:
-        raise RemoteProtocolError(f"{max(counts)} entries, at most {MAX_MEMBERS} allowed", reason="schema")
+def _few(*counts: int, limit: int = MAX_MEMBERS) -> None:
+    if max(counts) > limit:
+        raise RemoteProtocolError(f"{max(counts)} entries, at most {limit} allowed", reason="schema")
 
 
 _ENCODERS: dict[type, Callable[[Any], Any]] = {
