@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from roughfed.crypto import agreement
 from roughfed.crypto.merkle import merkle_root
 from roughfed.errors import RemoteProtocolError
 from roughfed.secagg import messages as m
 from roughfed.secagg.groups import beacon, form_groups
 from roughfed.secagg.terms import Terms
 from roughfed.types import Signed
+
+_ANY_PRIVATE = bytes(range(32))  # a weak public key gives zero with every private one
 
 
 def roster_digest(group: int, adverts: Sequence[Signed]) -> bytes:
@@ -25,6 +28,31 @@ def roster_digest(group: int, adverts: Sequence[Signed]) -> bytes:
 def make_cohort(adverts: Sequence[Signed]) -> tuple[tuple[str, bytes], ...]:
     """(name, digest of the advert) of every client of the round, by name."""
     return tuple(sorted((advert.signer, advert.digest) for advert in adverts))
+
+
+def unusable_adverts(adverts: Sequence[tuple[str, m.Advertise]], header_digest: bytes) -> dict[str, str]:
+    """Adverts that every honest client would refuse a whole roster for; the server keeps them out of it.
+
+    Args:
+        adverts: (name, advert), in the order of their arrival: of two with one key the first stays.
+        header_digest: of this round.
+
+    Returns:
+        name -> "header", "weak-key" (an X25519 key that gives everybody the same secret) or "key-twice".
+    """
+    found: dict[str, str] = {}
+    taken: set[bytes] = set()
+    for name, advert in adverts:
+        keys = {advert.mask_key, advert.sealing_key, advert.commitment}
+        if advert.header_digest != header_digest:
+            found[name] = "header"
+        elif not (_is_strong(advert.mask_key) and _is_strong(advert.sealing_key)):
+            found[name] = "weak-key"
+        elif len(keys) < 3 or keys & taken:
+            found[name] = "key-twice"
+        else:
+            taken |= keys
+    return found
 
 
 def deal_groups(
@@ -60,3 +88,11 @@ def check_group(roster: m.Roster, names: tuple[str, ...], terms: Terms, *, me: s
 
 def _leaf(name: str, advert_digest: bytes) -> bytes:
     return len(name.encode()).to_bytes(2, "big") + name.encode() + advert_digest
+
+
+def _is_strong(public: bytes) -> bool:
+    try:
+        agreement.exchange(_ANY_PRIVATE, public)
+    except RemoteProtocolError:
+        return False
+    return True

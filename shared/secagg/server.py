@@ -89,6 +89,7 @@ class GroupRound:
         self._root = b""
         self._claims: dict[str, Claim] = {}
         self._disputes: dict[tuple[str, str], bytes | None] = {}
+        self._questions: dict[str, int] = {}
         self._unsettled: set[str] = set()
         self._sets: m.Sets | None = None
         self._sets_digest = b""
@@ -184,30 +185,42 @@ class GroupRound:
         self._claims[name] = Claim(signed, sketch_lanes(value.codes, terms), pairs)
 
     def conflicts(self) -> list[tuple[str, m.Conflict]]:
-        """Whom to ask about which pair: both sides of every pair whose two sketches differ."""
+        """Whom to ask about which pair: both sides of every new pair whose two sketches differ.
+
+        Nobody is asked for more keys than a client opens in a round.
+        """
         asked: list[tuple[str, m.Conflict]] = []
         for name, claim in sorted(self._claims.items()):
             for mate, lanes in claim.pairs.items():
-                if name < mate in self._claims and not np.array_equal(lanes, self._claims[mate].pairs[name]):
-                    self._disputes.setdefault((name, mate), None)
+                new = name < mate in self._claims and (name, mate) not in self._disputes
+                if new and not np.array_equal(lanes, self._claims[mate].pairs[name]):
+                    self._disputes[name, mate] = None
                     asked.append((name, m.Conflict(mate, self._claims[mate].signed)))
                     asked.append((mate, m.Conflict(name, claim.signed)))
-        return asked
+        allowed: list[tuple[str, m.Conflict]] = []
+        for name, conflict in asked:
+            if (before := self._questions.get(name, 0)) < colluders(len(self.names)):
+                self._questions[name] = before + 1
+                allowed.append((name, conflict))
+        return allowed
 
     def close_sketching(self) -> None:
-        """Settle the disputes: an opened key tells who lied; where nobody opens, both are left out and noted."""
+        """Settle the disputes: an opened key tells who lied.
+
+        Where nobody opens, both are left out and noted, unless one of them is proved a liar already.
+        """
         self._enter(Stage.SKETCHING, Stage.JUDGING)
         self._note(set(self._uploaded) - self._claims.keys(), "no sketch")
         for (a, b), key in self._disputes.items():
-            if key is None:
+            truth = None if key is None else self.sketcher.of_mask(key)
+            for liar, mate in ((a, b), (b, a)):
+                if truth is not None and not np.array_equal(self._claims[liar].pairs[mate], truth):
+                    self.proofs.setdefault(liar, "false-pair-sketch")
+        for (a, b), key in self._disputes.items():
+            if key is None and not {a, b} & self.proofs.keys():
                 self._unsettled |= {a, b}
                 self._note({a}, f"dispute with {b}")
                 self._note({b}, f"dispute with {a}")
-                continue
-            truth = self.sketcher.of_mask(key)
-            for liar, mate in ((a, b), (b, a)):
-                if not np.array_equal(self._claims[liar].pairs[mate], truth):
-                    self.proofs.setdefault(liar, "false-pair-sketch")
         for name, halves in self.norms().items():
             if max(halves) > PROOF_BOUND:
                 self.proofs.setdefault(name, "over-bound")

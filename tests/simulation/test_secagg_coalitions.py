@@ -27,8 +27,6 @@ from .lies import (
 )
 from .secagg import Round, make_round
 
-# -- coalitions -------------------------------------------------------------------------------------------------------
-
 
 def coalition(round_: Round, liars: list[str], total: np.ndarray) -> None:
     """Upload codes far beyond what is claimed, with lies about their own pairs' sketches that cancel in the sum.
@@ -87,6 +85,19 @@ def test_a_coalition_is_held_to_its_bound(g: int, norm: float) -> None:
         check(round_, outcome, liars)
         passed += outcome.total is not None and set(liars) <= set(outcome.accepted)
     assert passed == (3 if norm == 0.5 else 0)
+
+
+@pytest.mark.parametrize("count", [5, 6])
+def test_more_liars_than_the_bound_do_not_make_honest_clients_refuse(count: int) -> None:
+    """g = 16 is made for five: with a sixth nobody is asked for a sixth key, and those asked about are proved."""
+    round_ = make_round(16, length=4096, dim=64)
+    liars = set(round_.names[1 : 1 + count])
+    for liar in liars:
+        false_sigma(ALL)(round_, liar)
+    outcome, _ = round_.play()
+    check(round_, outcome, liars)  # no honest client is named, and none refused
+    assert len(outcome.proofs) >= 5
+    assert set(outcome.accepted) == (set(round_.names) - liars if count == 5 else set())
 
 
 def random_lies(round_: Round, rng: np.random.Generator, liars: list[str]) -> None:

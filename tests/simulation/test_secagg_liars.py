@@ -156,6 +156,17 @@ def test_a_dispute_that_nobody_settles_is_settled_by_the_key_that_comes_out(g: i
 
 
 @pytest.mark.parametrize("g", [8, 16])
+def test_who_is_gone_before_it_could_open_is_not_left_out_beside_a_proved_liar(g: int) -> None:
+    round_ = lying_round(g, false_sigma(3))
+    lost = victims(round_, 1)[0]
+    round_.bend_opening = lambda name, signed: None if name in (LIAR, lost) else signed
+    outcome, _ = round_.play()
+    check(round_, outcome)
+    assert outcome.proofs == {LIAR: "false-pair-sketch"}
+    assert set(outcome.accepted) == set(round_.names) - {LIAR}
+
+
+@pytest.mark.parametrize("g", [8, 16])
 def test_an_opened_key_that_is_none_settles_nothing(g: int) -> None:
     round_ = lying_round(g, false_sigma(1))
     bend(round_, "bend_opening", LIAR, lambda opening: replace(opening, key=bytes(32)))
