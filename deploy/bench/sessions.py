@@ -20,6 +20,7 @@ from roughfed.deploy import aggregator
 from roughfed.deploy.bench.crowd import READY, Ticket, channel, enrol, write_tickets
 from roughfed.deploy.bench.launch import Bench, prepare, running
 from roughfed.deploy.bench.measure import MIB, machine, own_bytes, percentile
+from roughfed.deploy.cli import control
 from roughfed.errors import ConfigError, RoughfedError
 from roughfed.server.authority import Authority
 from roughfed.wire.session import encode_get_model
@@ -103,8 +104,7 @@ def run_dispatch_bench(options: DispatchBenchOptions) -> dict[str, object]:
     with crowded(options.clients, rounds=options.rounds, wait_for=options.clients) as (bench, _, port):
         with ExitStack() as stack:
             crowds = gather(bench, options.clients, port, stack)
-            if bench.server is not None:
-                bench.server.wait(timeout=60.0 + options.rounds)
+            play(bench, options.rounds)
             received = [json.loads(ask(crowd)) for crowd in crowds]
         opened = opening_times(bench)
     waits = [
@@ -135,6 +135,19 @@ def crowded(clients: int, *, rounds: int, wait_for: int) -> Iterator[tuple[Bench
             write_tickets(tickets_file(bench, number), [enrol(authority, name) for name in names])
         with running(bench) as ports:
             yield bench, prober, ports.federation
+
+
+def play(bench: Bench, rounds: int) -> None:
+    """Let the server open so many rounds. The crowd refuses its jobs, so each is abandoned, and the run soon paused."""
+    for status in control.watch(bench.server_folder):
+        open_round = status["needed"] is not None
+        if status["round"] >= rounds and not open_round:
+            break
+        if status["paused"]:
+            control.ask(bench.server_folder, "resume")
+    control.ask(bench.server_folder, "stop")
+    if bench.server is not None:
+        bench.server.wait(timeout=60.0)
 
 
 def tickets_file(bench: Bench, number: int) -> Path:
