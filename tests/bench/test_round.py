@@ -19,7 +19,7 @@ def test_a_small_model_takes_a_fifth_of_a_second(clients: int) -> None:
 
     assert figures["sum_exact"] is True
     assert figures["payload_ratio"] <= 2.05
-    assert figures["seconds_per_round"] <= max(0.2, 6 * figures["floor_seconds"])  # the second when others compute here
+    assert figures["seconds_per_round"] <= 0.2
     assert figures["cpu_seconds_per_client_round"] <= 0.05
 
 
@@ -28,7 +28,7 @@ def test_eight_clients_with_ten_million_parameters() -> None:
 
     assert figures["sum_exact"] is True
     assert figures["payload_ratio"] <= 2.05
-    assert figures["floor_cpu_ratio"] <= 4.0  # the goal is 2 in seconds: missed
+    assert figures["floor_cpu_ratio"] <= 3.5  # the goal is 2 in seconds: missed
     assert figures["cpu_seconds_per_client_round"] <= 0.4  # the goal is 0.3; 0.29 at best
 
 
@@ -41,7 +41,7 @@ def test_server_memory_grows_by_transfers_and_not_by_updates() -> None:
     assert few["sum_exact"] is many["sum_exact"] is True
     assert few["server_peak_rss_mib"] <= MEMORY_BUDGET_MIB
     # The goal is the same (10 %) for both, within the budget. Missed: gRPC buffers some MiB for each transfer.
-    assert many["server_peak_rss_mib"] - few["server_peak_rss_mib"] <= 28 * 16
+    assert many["server_peak_rss_mib"] - few["server_peak_rss_mib"] <= 28 * 12
 
 
 def test_a_model_larger_than_the_memory_that_it_may_use() -> None:
