@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roughfed.types import Evaluation, Job, Spec
+from roughfed.types import Evaluation, Job, Signed, Spec
 
 PROTOCOL = 1
 
@@ -94,5 +94,25 @@ class Finished:
     model_digest: bytes
 
 
-ClientMessage = Hello | Heartbeat | JobUpdate | EvaluationReport
-ServerMessage = Welcome | Job | RoundClosed | Reconnect | Finished | Heartbeat
+@dataclass(frozen=True, slots=True)
+class ClientStage:
+    """A stage of a masked round: "advertise", "shares", "opening", "sketch", "consistency" or "unmask"."""
+
+    kind: str
+    signed: Signed
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStage:
+    """A stage of a masked round: "roster", "deals", "seed", "conflict", "sets" or "unmask".
+
+    `body` is the serialized message (`roughfed.wire.secagg`); a seed and sets come with the server's signature.
+    """
+
+    kind: str
+    body: bytes
+    signature: bytes = b""
+
+
+ClientMessage = Hello | Heartbeat | JobUpdate | EvaluationReport | ClientStage
+ServerMessage = Welcome | Job | RoundClosed | Reconnect | Finished | Heartbeat | ServerStage

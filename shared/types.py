@@ -115,7 +115,10 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class RoundHeader:
-    """What everything in a round is bound to; signed by the server (proto/v1/federation.proto, RoundHeader)."""
+    """What everything in a round is bound to; signed by the server (proto/v1/federation.proto, RoundHeader).
+
+    From `levels` on, all of it belongs to masked rounds.
+    """
 
     run: str
     round: int
@@ -127,6 +130,20 @@ class RoundHeader:
     server_sees: str
     roster_root: bytes
     deadline_s: float
+    levels: int = 0
+    lane_bits: int = 0
+    keep_one_in: int = 0
+    clip_norm: float = 0.0
+    nonce_commitment: bytes = b""
+    sketch_dim: int = 0
+    epoch_round: int = 0
+    epoch_beacon: bytes = b""
+    statistics: tuple[str, ...] = ()
+
+    @property
+    def masked(self) -> bool:
+        """Whether the server learns sums only."""
+        return self.server_sees != "updates"
 
 
 @dataclass(frozen=True, slots=True)

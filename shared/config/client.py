@@ -122,6 +122,20 @@ class Policy(BaseModel):
     max_rounds: int = Field(
         default=0, ge=0, description="Rounds that the client gives an update to before it leaves; 0 = no limit."
     )
+    smallest_group: int = Field(
+        default=4, ge=4, description="Clients that the client wants to be added up with, itself included, when masked."
+    )
+    max_sketch_dim: int = Field(
+        default=256, ge=0, description="Numbers of one update that the client shows the server at most, when masked."
+    )
+    max_sketch_numbers: int = Field(
+        default=0,
+        ge=0,
+        description="Numbers that it shows in all rounds of a run together; 0 = 256 for each round of the run.",
+    )
+    share_statistics: bool = Field(
+        default=True, description="Add own counts and evaluation to the group's sums, when masked."
+    )
 
 
 class Http(BaseModel):

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, Field
 
 from roughfed.config.trainer import TrainerSettings
-from roughfed.config.values import STRICT, Address, App, Cohort, Document, Duration, Name, Quorum, refuse, show
+from roughfed.config.values import STRICT, Address, App, Cohort, Document, Duration, Name, Quorum, ServerSees, refuse, show
 
 # Fractions times clients are floats: 0.1 * 30 is a little more than 3 and must not ask for a fourth client.
 _ROUNDING = 1e-9
@@ -160,17 +160,81 @@ class Privacy(BaseModel):
 
     model_config = STRICT
 
-    server_sees: Literal["updates"] = Field(
-        default="updates", description="What reaches the server of a single client: its whole update."
+    server_sees: ServerSees = Field(
+        default="updates",
+        description="What reaches the server of a single client: its whole update, a sketch of a few numbers beside "
+        "the group's sum, or nothing but the sum.",
     )
 
+    @property
+    def masked(self) -> bool:
+        """Whether the server learns sums only."""
+        return self.server_sees != "updates"
 
-class Codec(BaseModel):
-    """How updates are encoded on the way up."""
+
+class Sketch(BaseModel):
+    """The numbers by which the server tells a poisoned update, with `server_sees = "sketches"`."""
 
     model_config = STRICT
 
-    name: Literal["identity"] = Field(default="identity", description="Encoding of updates: plain float32.")
+    dim: int = Field(
+        default=128, ge=64, le=4096, multiple_of=2, description="Numbers that the server sees of each update."
+    )
+
+
+class Groups(BaseModel):
+    """Who is added up with whom, with `server_sees = "sketches"` or `"sums"`."""
+
+    model_config = STRICT
+
+    regroup_every: int = Field(default=10, ge=1, le=10, description="Rounds for which the groups stay as they are.")
+
+
+class Codec(BaseModel):
+    """How updates are encoded on the way up, and models on the way down."""
+
+    model_config = STRICT
+
+    name: Literal["auto", "identity", "fp16", "int8", "top-k", "lanes"] = Field(
+        default="auto",
+        description="Encoding of updates; auto = lanes (rotated, clipped, rounded) when masked, otherwise identity.",
+    )
+    fraction: float = Field(
+        default=1.0, description="lanes: part of the coordinates that is sent: 1, 0.5, 0.25, 0.125 or 0.0625."
+    )
+    lane_bits: Literal[0, 8, 16, 32] = Field(
+        default=0, description="lanes: bits of a code; 0 = as few as the groups allow."
+    )
+    clip_norm: float = Field(
+        default=10.0, gt=0, description="lanes: norm that an update is cut to in the first round; it follows the norms."
+    )
+    clip_floor: float = Field(default=1e-3, gt=0, description="lanes: the clip norm never falls below this.")
+    clip_ceiling: float = Field(default=1e3, gt=0, description="lanes: the clip norm never rises above this.")
+    downlink: Literal["auto", "identity", "int8"] = Field(
+        default="auto",
+        description="Encoding of a model for a client that has the one before; auto = int8 when masked, else identity.",
+    )
+
+    def uplink(self, server_sees: str) -> str:
+        """The codec's name in a round header."""
+        return self.name if self.name != "auto" else "identity" if server_sees == "updates" else "lanes"
+
+    def downlink_of(self, server_sees: str) -> str:
+        """How the next model is sent."""
+        return self.downlink if self.downlink != "auto" else "identity" if server_sees == "updates" else "int8"
+
+
+class Defence(BaseModel):
+    """Who is kept out of the sum although its update is well formed."""
+
+    model_config = STRICT
+
+    rule: Literal["none", "multi-krum"] = Field(
+        default="none", description="Rule that picks suspicious updates by their distances."
+    )
+    attackers: float = Field(
+        default=0.1, ge=0, lt=0.5, description="Share of a round's clients that may be hostile; rounded down."
+    )
 
 
 class Metrics(BaseModel):
@@ -210,6 +274,9 @@ class FederationConfig(Document):
     aggregate: Aggregate = Aggregate()
     optimize: Optimize = Optimize()
     privacy: Privacy = Privacy()
+    sketch: Sketch = Sketch()
+    groups: Groups = Groups()
     codec: Codec = Codec()
+    defence: Defence = Defence()
     metrics: Metrics = Metrics()
     identity: Identity = Identity()

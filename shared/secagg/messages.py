@@ -21,7 +21,10 @@ UNMASK_DOMAIN = b"roughfed unmask v1\0"
 
 @dataclass(frozen=True, slots=True)
 class Advertise:
-    """A client's public keys for the round, and the commitment to its self-mask secret."""
+    """A client's public keys for the round, and the commitment to its self-mask secret.
+
+    `statics`: it still has its static statistics to give (`roughfed.secagg.statistics`).
+    """
 
     header_digest: bytes
     mask_key: bytes
@@ -29,6 +32,7 @@ class Advertise:
     commitment: bytes
     weight_quarters: int = 4
     codec_class: int = 1
+    statics: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,39 @@ What is signed is signed as these bytes and never serialized again by anybody el
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from roughfed.errors import LocalProtocolError, RemoteProtocolError
+from roughfed.messages import ClientStage, ServerStage
+from roughfed.pb.v1 import federation_pb2 as fed
 from roughfed.pb.v1 import secagg_pb2 as sec
 from roughfed.secagg import messages as m
 from roughfed.types import Signed
 from roughfed.wire.updates import digest_field, parse
+
+CLIENT_STAGES: Mapping[str, type] = MappingProxyType(
+    {
+        "advertise": m.Advertise,
+        "shares": m.Shares,
+        "opening": m.Opening,
+        "sketch": m.Sketch,
+        "consistency": m.Consistency,
+        "unmask": m.Unmask,
+    }
+)
+"""Fields of ClientMessage, and what is signed in each."""
+
+SIGNED_STAGES: Mapping[str, type] = MappingProxyType({"seed": m.Seed, "sets": m.Sets})
+SERVER_STAGES: Mapping[str, Any] = MappingProxyType(
+    {"roster": sec.Roster, "deals": sec.Deals, "conflict": sec.Conflict, "unmask": sec.UnmaskRequest}
+)
+"""Fields of ServerMessage."""
+STAGE_VALUES: Mapping[str, type] = MappingProxyType(
+    {"roster": m.Roster, "deals": m.Deals, "conflict": m.Conflict, "unmask": m.UnmaskRequest, **SIGNED_STAGES}
+)
+"""What each of the server's stages carries."""
 
 MAX_MEMBERS = 4096
 MAX_COHORT = 100_000
@@ -55,6 +80,7 @@ def _advertise(v: m.Advertise) -> sec.Advertise:
         self_mask_commitment=v.commitment,
         weight_quarters=v.weight_quarters,
         codec_class=v.codec_class,
+        statics=v.statics,
     )
 
 
@@ -69,6 +95,7 @@ def _read_advertise(data: bytes) -> m.Advertise:
         digest_field(x.self_mask_commitment, "commitment"),
         x.weight_quarters,
         x.codec_class,
+        x.statics,
     )
 
 
@@ -297,6 +324,35 @@ _DECODERS: dict[type, Callable[[bytes], Any]] = {
     m.UnmaskRequest: _read_unmask_request,
     m.Unmask: _read_unmask,
 }
+
+
+def client_stage(value: ClientStage) -> fed.ClientMessage:
+    """A client's stage to the message of its stream."""
+    if value.kind not in CLIENT_STAGES:
+        raise LocalProtocolError(f"a client's stage {value.kind!r}")
+    return fed.ClientMessage(**{value.kind: signed_message(value.signed)})
+
+
+def server_stage(value: ServerStage) -> fed.ServerMessage:
+    """A server's stage to the message of its stream."""
+    if value.kind in SIGNED_STAGES:
+        return fed.ServerMessage(**{value.kind: sec.Signed(body=value.body, signature=value.signature, signer="")})
+    if value.kind not in SERVER_STAGES:
+        raise LocalProtocolError(f"a server's stage {value.kind!r}")
+    return fed.ServerMessage(**{value.kind: parse(SERVER_STAGES[value.kind], value.body)})
+
+
+def read_client_stage(kind: str, message: fed.ClientMessage) -> ClientStage:
+    """A message of a client's stream to its stage; the signer is whoever the stream belongs to."""
+    return ClientStage(kind, signed_value(getattr(message, kind)))
+
+
+def read_server_stage(kind: str, message: fed.ServerMessage) -> ServerStage:
+    """A message of the server's stream to its stage."""
+    inner = getattr(message, kind)
+    if kind in SIGNED_STAGES:
+        return ServerStage(kind, inner.body, inner.signature)
+    return ServerStage(kind, inner.SerializeToString(deterministic=True))
 
 
 def encode_signed(value: Signed) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 from roughfed.errors import LocalProtocolError, RemoteProtocolError
 from roughfed.messages import (
     ClientMessage,
+    ClientStage,
     EvaluationReport,
     Finished,
     Heartbeat,
@@ -17,18 +18,28 @@ from roughfed.messages import (
     Reconnect,
     RoundClosed,
     ServerMessage,
+    ServerStage,
     Welcome,
 )
 from roughfed.pb.v1 import federation_pb2 as fed
 from roughfed.pb.v1 import secagg_pb2 as sec
 from roughfed.pb.v1 import tensor_pb2 as ten
 from roughfed.types import FLOAT_DTYPES, Job, Kind, RoundHeader, Signed, Spec, TensorSpec
+from roughfed.wire.secagg import (
+    CLIENT_STAGES,
+    STAGE_VALUES,
+    client_stage,
+    read_client_stage,
+    read_server_stage,
+    server_stage,
+)
 from roughfed.wire.updates import MAX_NAME, digest_field, evaluation_message, evaluation_value, parse, text_field
 
 HEADER_DOMAIN = b"roughfed header v1\0"
 MAX_TENSORS = 100_000
 MAX_TEXT = 2_000
 MAX_CODECS = 32
+MAX_STATISTICS = 64
 MAX_DIMENSIONS = 32  # as numpy; their product would otherwise be a number of millions of bits
 
 _KINDS: dict[Kind, ten.TensorSpec.Kind] = {
@@ -69,6 +80,8 @@ def encode_client_message(value: ClientMessage) -> bytes:
         case EvaluationReport():
             report = fed.EvaluationReport(round=value.round, evaluation=evaluation_message(value.evaluation))
             message.evaluation.CopyFrom(report)
+        case ClientStage():
+            message = client_stage(value)
     return message.SerializeToString()
 
 
@@ -101,6 +114,8 @@ def decode_client_message(data: bytes) -> ClientMessage:
             return JobUpdate(m.round, m.state, m.reason[:MAX_NAME], m.detail[:MAX_TEXT])
         case "evaluation":
             return EvaluationReport(message.evaluation.round, evaluation_value(message.evaluation.evaluation))
+        case str() as kind if kind in CLIENT_STAGES:
+            return read_client_stage(kind, message)
         case other:
             raise RemoteProtocolError(f"client message {other} is not spoken here", reason="schema")
 
@@ -139,6 +154,8 @@ def _server_message(value: ServerMessage) -> fed.ServerMessage:
             )
         case Heartbeat():
             return fed.ServerMessage(heartbeat=fed.Heartbeat(phase=value.phase, progress=value.progress))
+        case ServerStage():
+            return server_stage(value)
         case _:
             return fed.ServerMessage(**_flat_server_message(value))
 
@@ -189,6 +206,8 @@ def decode_server_message(data: bytes) -> ServerMessage:
             return Finished(m.reason, m.model_version, digest_field(m.model_digest, "model_digest", empty=True))
         case "heartbeat":
             return _heartbeat(message.heartbeat)
+        case str() as kind if kind in STAGE_VALUES:
+            return read_server_stage(kind, message)
         case other:
             raise RemoteProtocolError(f"server message {other} is not spoken here", reason="schema")
 
@@ -206,6 +225,15 @@ def encode_header(header: RoundHeader) -> bytes:
         server_sees=header.server_sees,
         roster_root=header.roster_root,
         deadline_s=header.deadline_s,
+        codec_levels=header.levels,
+        codec_lane_bits=header.lane_bits,
+        codec_keep_one_in=header.keep_one_in,
+        clip_norm=header.clip_norm,
+        nonce_commitment=header.nonce_commitment,
+        sketch_dim=header.sketch_dim,
+        epoch_round=header.epoch_round,
+        epoch_beacon=header.epoch_beacon,
+        statistics=header.statistics,
     ).SerializeToString(deterministic=True)
 
 
@@ -223,6 +251,15 @@ def decode_header(data: bytes) -> RoundHeader:
         server_sees=m.server_sees,
         roster_root=digest_field(m.roster_root, "roster_root"),
         deadline_s=m.deadline_s,
+        levels=m.codec_levels,
+        lane_bits=m.codec_lane_bits,
+        keep_one_in=m.codec_keep_one_in,
+        clip_norm=m.clip_norm,
+        nonce_commitment=digest_field(m.nonce_commitment, "nonce_commitment", empty=True),
+        sketch_dim=m.sketch_dim,
+        epoch_round=m.epoch_round,
+        epoch_beacon=digest_field(m.epoch_beacon, "epoch_beacon", empty=True),
+        statistics=tuple(m.statistics)[:MAX_STATISTICS],
     )
 
 
