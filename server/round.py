@@ -177,7 +177,8 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     fed.enter("aggregate")
     header = decode_header(row.header.body)
     accepted = accepted_updates(fed, row)
-    weights = WEIGHTINGS[fed.config.aggregate.weighting]([u.statement for u in accepted])
+    weighting = fed.config.aggregate.weighting_of(header.server_sees)
+    weights = WEIGHTINGS[weighting]([u.statement for u in accepted])
     rule = RULES[fed.config.optimize.rule]
     began = time.perf_counter()
     partial_path = fed.store.folder / "models" / "next.safetensors"
@@ -196,7 +197,7 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     digest = await asyncio.to_thread(work)
     await asyncio.to_thread(place_durably, partial_path, fed.store.model_path(digest))
     crash.point("model-written")
-    fed.metrics.aggregated(fed.config.aggregate.weighting, time.perf_counter() - began)
+    fed.metrics.aggregated(weighting, time.perf_counter() - began)
     fed.enter("commit")
     now = time.time()
     base_evaluations = [

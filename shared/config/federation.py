@@ -141,9 +141,15 @@ class Aggregate(BaseModel):
 
     model_config = STRICT
 
-    weighting: Literal["examples", "uniform"] = Field(
-        default="examples", description="Weight of an update: its number of examples, or the same for each client."
+    weighting: Literal["auto", "examples", "uniform"] = Field(
+        default="auto",
+        description="Weight of an update: its number of examples, or the same for each client; auto = examples where "
+        "the server sees updates, uniform when masked.",
     )
+
+    def weighting_of(self, server_sees: str) -> str:
+        """The rule of a round: a row of `roughfed.server.aggregate`."""
+        return self.weighting if self.weighting != "auto" else "examples" if server_sees == "updates" else "uniform"
 
 
 class Optimize(BaseModel):
