@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from roughfed.child import Description
-from roughfed.client import session
+from roughfed.client import download
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.rpc import Connection
 from roughfed.client.rules import CODECS, Rules
@@ -179,7 +179,7 @@ def test_a_stored_model_is_read_before_it_is_trusted(store: ClientStore, damage:
 
 def test_a_stored_model_is_read_once_in_a_process(store: ClientStore, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    monkeypatch.setattr(session, "digest_file", lambda path, offset: read.append(path) or DIGEST)
+    monkeypatch.setattr(download, "digest_file", lambda path, offset: read.append(path) or DIGEST)
     store.model_path(DIGEST).write_bytes(PREFIX + MODEL)
     for _ in range(3):
         fetch(store, Source())
