@@ -24,7 +24,7 @@ from roughfed.secagg import messages as m
 from roughfed.secagg.dealing import Mate, Seat, Shares, deal, meet, open_shares
 from roughfed.secagg.groups import SMALLEST, colluders, smallest_sum, threshold
 from roughfed.secagg.pairs import confirmed_pairs
-from roughfed.secagg.roster import check_group, roster_digest
+from roughfed.secagg.roster import check_group, draw_beacon, most_colluders, roster_digest
 from roughfed.secagg.terms import Party, Terms, entropy_stream
 from roughfed.types import Signed
 
@@ -66,8 +66,16 @@ class Policy:
 class ClientRound:
     """One client in one round."""
 
-    def __init__(self, terms: Terms, me: Party, secret: bytes, policy: Policy) -> None:
-        """`secret`: 32 bytes of the operating system, written ahead, used for this round only."""
+    def __init__(self, terms: Terms, me: Party, secret: bytes, policy: Policy, *, statics: bool = False) -> None:
+        """Make the keys of the round.
+
+        Args:
+            terms: of the round.
+            me: this client.
+            secret: 32 bytes of the operating system, written ahead, used for this round only.
+            policy: what this client demands.
+            statics: it still has its static statistics to give.
+        """
         self.state = State.ADVERTISED
         self._terms, self._me, self._policy = terms, me, policy
         if terms.dim > policy.largest_dim:
@@ -78,7 +86,8 @@ class ClientRound:
         self._mask, self._sealing = KeyPair.generate(self._entropy), KeyPair.generate(self._entropy)
         self._b = self._entropy(32)
         header = terms.header_digest
-        value = m.Advertise(header, self._mask.public, self._sealing.public, commit(self._b, header, me.name))
+        committed = commit(self._b, header, me.name)
+        value = m.Advertise(header, self._mask.public, self._sealing.public, committed, statics=statics)
         self.advert = me.signed(m.ADVERTISE_DOMAIN, value)
         self._names = tuple[str, ...]()
         self._seat = Seat(header, 0, me.name, (), b"")
@@ -91,6 +100,10 @@ class ClientRound:
         self._pair_sketches: dict[str, bytes] = {}
         self._uploaded = frozenset[str]()
         self._opened: set[str] = set()
+        self._most_colluders = 1
+        self.beacon = b""
+        self.statics = statics
+        self.statics_count = False
         self._sets: m.Sets | None = None
         self._sets_digest = b""
 
@@ -122,7 +135,7 @@ class ClientRound:
         return answer
 
     def mask(self, codes: Lanes) -> Lanes:
-        """The masked upload: codes + self mask + pair masks, lane-wise mod 2^w; [D] like the codes.
+        """The masked upload: codes + self mask + pair masks, lane-wise mod 2^w; [D + tail] like the codes.
 
         Raises:
             LocalProtocolError: not this client's turn, or codes that are none.
@@ -130,14 +143,33 @@ class ClientRound:
         terms = self._terms
         if self.state is not State.READY:
             raise LocalProtocolError(f"mask in state {self.state.name}")
-        if codes.shape != (terms.length,) or codes.dtype != terms.dtype or int(codes.max(initial=0)) >= terms.levels:
-            raise LocalProtocolError(f"codes {codes.dtype}{list(codes.shape)}, want {terms.dtype}[{terms.length}]")
+        if codes.shape != (terms.lanes,) or codes.dtype != terms.dtype or int(codes.max(initial=0)) >= terms.levels:
+            raise LocalProtocolError(f"codes {codes.dtype}{list(codes.shape)}, want {terms.dtype}[{terms.lanes}]")
         lanes = codes.copy()
-        own_key = agreement.derive(self._b, agreement.SELF, self._seat.own_info)
-        signs: dict[str, Sign] = {name: 1 if self._me.name < name else -1 for name in self._paired}
-        sum_masks(lanes, [(own_key, 1), *((self._mates[name].pair_key, sign) for name, sign in signs.items())])
-        self._codes, self.state = codes, State.MASKED
+        sum_masks(lanes, self._own_masks(1))
+        self._codes, self.state = codes[: terms.length], State.MASKED
         return lanes
+
+    def resume(self, lanes: Lanes) -> None:
+        """Go on after a restart with the masked bytes that were written ahead; the codes follow from them.
+
+        Raises:
+            LocalProtocolError: not this client's turn, or not its bytes.
+        """
+        if self.state is not State.READY:
+            raise LocalProtocolError(f"resume in state {self.state.name}")
+        codes = lanes.copy()
+        sum_masks(codes, self._own_masks(-1))
+        if codes.shape != (self._terms.lanes,) or int(codes.max(initial=0)) >= self._terms.levels:
+            raise LocalProtocolError("the masked bytes are not those of this round")
+        self._codes, self.state = codes[: self._terms.length], State.MASKED
+
+    def _own_masks(self, sign: Sign) -> list[tuple[bytes, Sign]]:
+        own_key = agreement.derive(self._b, agreement.SELF, self._seat.own_info)
+        ahead: Sign = 1 if sign == 1 else -1
+        behind: Sign = -1 if sign == 1 else 1
+        pairs = [(self._mates[n].pair_key, ahead if self._me.name < n else behind) for n in sorted(self._paired)]
+        return [(own_key, sign), *pairs]
 
     def uploaded(self, statement: Signed) -> None:
         """The signed statement about the upload: what must lie under the seed's root."""
@@ -166,19 +198,25 @@ class ClientRound:
         names = tuple(advert.signer for advert in roster.adverts)
         header = self._terms.header_digest
         self._this_round(roster.header_digest)
-        check_group(roster, names, self._terms, me=self._me.name)
+        groups = check_group(roster, names, self._terms, me=self._me.name)
+        self._most_colluders = most_colluders(groups)
+        terms = self._terms
+        self.beacon = terms.epoch_beacon or draw_beacon(roster.cohort, terms.previous_header_digest, roster.nonce)
         if len(names) < self._policy.smallest_group:
             raise RemoteProtocolError(f"a group of {len(names)}, this client demands more", reason="policy")
         self._names = names
         self._seat = Seat(header, roster.group, self._me.name, names, roster_digest(roster.group, roster.adverts))
         keys: set[bytes] = set()
+        statics: list[bool] = []
         for advert, entry in zip(roster.adverts, roster.members, strict=True):
             name, identity_key, value = self._member(advert, entry)
             keys |= {value.mask_key, value.sealing_key, value.commitment}
+            statics.append(value.statics)
             if name != self._me.name:
                 self._mates[name] = meet(self._seat, (self._mask, self._sealing), name, identity_key, value)
         if len(keys) != 3 * len(names):
             raise RemoteProtocolError("two members have one key", reason="advert")
+        self.statics_count = all(statics)  # one alone among others' zeros would be seen in the sum
         sealed, self._held[self._me.name] = deal(self._seat, self._mates, self._b, self._mask.private, self._entropy)
         answer = self._me.signed(m.SHARES_DOMAIN, m.Shares(header, self._seat.roster_digest, sealed))
         self._own_deal = answer.body
@@ -246,7 +284,7 @@ class ClientRound:
         if not merkle_verify(seed.root, self._leaf, seed.path, index=seed.index, count=seed.count):
             raise RemoteProtocolError("this client's upload is not under the seed's root", reason="seed")
         self._root, self._uploaded = seed.root, frozenset(uploaded)
-        sketcher = terms.sketcher(seed.root, colluders(len(self._names)))
+        sketcher = terms.sketcher(seed.root, self._most_colluders)
         for name in sorted(self._paired & uploaded):
             self._pair_sketches[name] = sketcher.of_mask(self._mates[name].pair_key).tobytes()
         if self._codes is None:

@@ -9,7 +9,7 @@ from roughfed.crypto import agreement
 from roughfed.crypto.merkle import merkle_root
 from roughfed.errors import RemoteProtocolError
 from roughfed.secagg import messages as m
-from roughfed.secagg.groups import beacon, form_groups
+from roughfed.secagg.groups import beacon, colluders, form_groups
 from roughfed.secagg.terms import Terms
 from roughfed.types import Signed
 
@@ -55,16 +55,34 @@ def unusable_adverts(adverts: Sequence[tuple[str, m.Advertise]], header_digest: 
     return found
 
 
-def deal_groups(
-    cohort: Sequence[tuple[str, bytes]], previous_header_digest: bytes, nonce: bytes
-) -> list[tuple[str, ...]]:
-    """The groups of a round: the same for everybody who knows the cohort's adverts and the nonce."""
+def draw_beacon(cohort: Sequence[tuple[str, bytes]], previous_header_digest: bytes, nonce: bytes) -> bytes:
+    """The beacon of a round that draws its groups anew."""
     root = merkle_root([_leaf(name, digest) for name, digest in cohort])
-    return form_groups([name for name, _ in cohort], beacon(previous_header_digest, root, nonce))
+    return beacon(previous_header_digest, root, nonce)
 
 
-def check_group(roster: m.Roster, names: tuple[str, ...], terms: Terms, *, me: str) -> None:
-    """Hold a roster against the beacon.
+def deal_groups(
+    cohort: Sequence[tuple[str, bytes]], previous_header_digest: bytes, nonce: bytes, *, epoch_beacon: bytes = b""
+) -> list[tuple[str, ...]]:
+    """The groups of a round: the same for everybody who knows the cohort's adverts and the beacon.
+
+    Args:
+        cohort: (name, digest of the advert), by name.
+        previous_header_digest: of the round before.
+        nonce: revealed with the roster.
+        epoch_beacon: that of the round which drew the groups; empty when this one does.
+    """
+    value = epoch_beacon or draw_beacon(cohort, previous_header_digest, nonce)
+    return form_groups([name for name, _ in cohort], value)
+
+
+def most_colluders(groups: Sequence[Sequence[str]]) -> int:
+    """Return c of the largest group: all groups of a round use one S, so that their sketches compare."""
+    return colluders(max(len(group) for group in groups))
+
+
+def check_group(roster: m.Roster, names: tuple[str, ...], terms: Terms, *, me: str) -> list[tuple[str, ...]]:
+    """Hold a roster against the beacon; returns all groups of the round.
 
     Raises:
         RemoteProtocolError: unsorted, without this client, another nonce than the header committed to, another group
@@ -79,11 +97,14 @@ def check_group(roster: m.Roster, names: tuple[str, ...], terms: Terms, *, me: s
         raise RemoteProtocolError("an advert of the group is not in the cohort", reason="roster")
     if hashlib.sha256(roster.nonce).digest() != terms.nonce_commitment:
         raise RemoteProtocolError("the nonce is not the one that the header committed to", reason="nonce")
-    groups = deal_groups(roster.cohort, terms.previous_header_digest, roster.nonce)
+    groups = deal_groups(
+        roster.cohort, terms.previous_header_digest, roster.nonce, epoch_beacon=terms.epoch_beacon
+    )
     if roster.group >= len(groups) or groups[roster.group] != names:
         raise RemoteProtocolError("the group is not the one that follows from the beacon", reason="group")
     if len(names) * (terms.levels - 1) >= 1 << terms.bits:
         raise RemoteProtocolError("the lanes cannot hold the sum of this group", reason="lanes")
+    return groups
 
 
 def _leaf(name: str, advert_digest: bytes) -> bytes:

@@ -51,30 +51,49 @@ class Outcome:
     """What became of a group.
 
     Attributes:
-        total: sum of the accepted clients' codes, exact, int64 [D]; None when the group is void.
+        total: sum of the accepted clients' codes, exact, in lanes [D]; None when the group is void.
+        tail: sum of what rode behind the codes, in lanes.
         accepted: who is in it.
         void: why it is void, "" otherwise.
         proofs: who is proved to have broken the protocol, and how.
         noted: who failed in a way that proves nothing (silence, an unresolved dispute).
     """
 
-    total: NDArray[np.int64] | None
+    total: Lanes | None
     accepted: tuple[str, ...]
     void: str = ""
     proofs: dict[str, str] = field(default_factory=dict[str, str])
     noted: dict[str, str] = field(default_factory=dict[str, str])
+    tail: Lanes = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
 
 
 class GroupRound:
     """One group."""
 
     def __init__(
-        self, terms: Terms, group: int, adverts: Sequence[Signed], keys: Mapping[str, bytes], wire: Wire
+        self,
+        terms: Terms,
+        group: int,
+        adverts: Sequence[Signed],
+        keys: Mapping[str, bytes],
+        wire: Wire,
+        *,
+        most_colluders: int = 0,
     ) -> None:
-        """`adverts` sorted by signer; `keys`: Ed25519 keys by name, from the CA-signed roster entries."""
+        """Begin with the group's roster.
+
+        Args:
+            terms: of the round.
+            group: number of the group.
+            adverts: sorted by signer.
+            keys: Ed25519 keys by name, from the CA-signed roster entries.
+            wire: values to bytes and back.
+            most_colluders: c of the largest group of the round (`roster.most_colluders`); 0: of this one.
+        """
         self.stage = Stage.DEALING
         self.names = tuple(advert.signer for advert in adverts)
         self.threshold = threshold(len(self.names))
+        self._most_colluders = most_colluders or colluders(len(self.names))
         self.proofs: dict[str, str] = {}
         self.noted: dict[str, str] = {}
         self._terms, self._keys, self._wire, self._group = terms, keys, wire, group
@@ -159,7 +178,7 @@ class GroupRound:
         """The seed message of one member; `root` is over the uploads of all groups."""
         if self._sketcher is None:
             self._root = root
-            self._sketcher = self._terms.sketcher(root, colluders(len(self.names)))
+            self._sketcher = self._terms.sketcher(root, self._most_colluders)
         header, dim = self._terms.header_digest, self._terms.dim
         return m.Seed(header, self._group, root, tuple(path), index, count, dim, self._uploaded)
 
@@ -300,7 +319,7 @@ class GroupRound:
         """Unmask the sum and hold every accepted upload against its sketch.
 
         Args:
-            read: name -> masked lanes, [D]; called once for each accepted client.
+            read: name -> masked lanes, [D + tail]; called once for each accepted client.
         """
         self.stage = Stage.DONE
         if (sets := self._sets) is None:
@@ -316,13 +335,14 @@ class GroupRound:
         if false:
             return self._void("a sketch was false")
         sum_masks(total, secrets.masks())
+        total, tail = total[: self._terms.length], total[self._terms.length :]
         if int(total.max(initial=0)) > len(sets.accepted) * (self._terms.levels - 1):
             self._note({""}, "a sum beyond the range of honest codes")
-        return Outcome(total.astype(np.int64), sets.accepted, "", dict(self.proofs), dict(self.noted))
+        return Outcome(total, sets.accepted, "", dict(self.proofs), dict(self.noted), tail)
 
     def _check(self, sets: m.Sets, read: Callable[[str], Lanes], secrets: Secrets) -> tuple[Lanes, set[str]]:
         """The masked sum, and the accepted whose sketches are false (all that are, are proved)."""
-        total = np.zeros(self._terms.length, dtype=self._terms.dtype)
+        total = np.zeros(self._terms.lanes, dtype=self._terms.dtype)
         false: set[str] = set()
         if self._terms.dim:
             liars = false_pairs(self._claims, self.sketcher, secrets)

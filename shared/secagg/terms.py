@@ -51,6 +51,8 @@ class Terms:
         levels: L; codes are 0 .. L - 1.
         code_rms: root mean square of the centred codes of an update of norm C.
         dim: sketch buckets; 0 when the server sees sums only.
+        tail: lanes behind the codes, masked and summed like them, never sketched (see `statistics`).
+        epoch_beacon: what the groups follow from; empty when this round draws them anew.
     """
 
     header_digest: bytes
@@ -62,6 +64,13 @@ class Terms:
     levels: int
     code_rms: float
     dim: int
+    tail: int = 0
+    epoch_beacon: bytes = b""
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of an upload."""
+        return self.length + self.tail
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:

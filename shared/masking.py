@@ -1,0 +1,96 @@
+"""What a masked round is, as it follows from its signed header: both sides build the same from the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from roughfed.codec.plan import ChainParams, Lanes, check_lanes, clip_sigmas
+from roughfed.errors import RemoteProtocolError
+from roughfed.secagg.groups import ALONE, LARGEST
+from roughfed.secagg.statistics import Statistic, read_statistics, tail_lanes
+from roughfed.secagg.terms import Terms
+from roughfed.types import RoundHeader, Signed
+
+MAX_EPOCH = 10
+"""Rounds for which groups may stay as they are."""
+
+MAX_DIM = 4096
+_CHAIN = b"roughfed chain v1\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Masking:
+    """The public side of one masked round.
+
+    Attributes:
+        terms: what the machines of `roughfed.secagg` are given.
+        params: the codec.
+        statistics: what rides behind the codes.
+    """
+
+    terms: Terms
+    params: ChainParams
+    statistics: tuple[Statistic, ...]
+
+    @property
+    def upload_bytes(self) -> int:
+        """Length of an upload."""
+        return self.terms.lanes * self.terms.dtype.itemsize
+
+
+def largest_group(cohort: int) -> int:
+    """The most clients that one group can have, of a cohort of so many."""
+    return cohort if cohort <= ALONE else LARGEST
+
+
+def masking_of(signed: Signed, header: RoundHeader, *, size: int, server_key: bytes) -> Masking:
+    """Work out a masked round.
+
+    Args:
+        signed: the header as it was signed.
+        header: the same, decoded.
+        size: parameters of the model, D.
+        server_key: Ed25519 key of the server.
+
+    Raises:
+        RemoteProtocolError: a header that no round can have.
+    """
+    sees = header.server_sees == "sketches"
+    epoch_rounds = header.round - header.epoch_round
+    problems = (
+        (not header.masked, "the round is not masked"),
+        (sees != bool(header.sketch_dim), f"server_sees = {header.server_sees} with sketches of {header.sketch_dim}"),
+        (header.sketch_dim % 2 == 1 or not 0 <= header.sketch_dim <= MAX_DIM, f"{header.sketch_dim} buckets"),
+        (len(header.nonce_commitment) != 32, "no commitment to the nonce of the groups"),
+        (not 0 <= epoch_rounds < MAX_EPOCH, f"groups drawn in round {header.epoch_round}, this is {header.round}"),
+        (bool(epoch_rounds) != bool(header.epoch_beacon), "a beacon where groups are drawn anew, or none where not"),
+    )
+    for wrong, sentence in problems:
+        if wrong:
+            raise RemoteProtocolError(sentence, reason="header")
+    lanes = check_lanes(1, header.levels, header.lane_bits)  # whether a sum fits is asked when the group is known
+    seed = hashlib.sha256(_CHAIN + signed.digest).digest()
+    params = ChainParams(size, lanes, header.clip_norm, seed, header.keep_one_in)
+    if header.sketch_dim > params.sent:
+        raise RemoteProtocolError(f"{header.sketch_dim} buckets for {params.sent} codes", reason="header")
+    statistics = read_statistics(header.statistics, header.levels)
+    terms = Terms(
+        header_digest=signed.digest,
+        previous_header_digest=header.previous_header_digest,
+        nonce_commitment=header.nonce_commitment,
+        server_key=server_key,
+        length=params.sent,
+        bits=lanes.bits,
+        levels=lanes.levels,
+        code_rms=code_rms(lanes),
+        dim=header.sketch_dim,
+        tail=tail_lanes(statistics),
+        epoch_beacon=header.epoch_beacon,
+    )
+    return Masking(terms, params, statistics)
+
+
+def code_rms(lanes: Lanes) -> float:
+    """Root mean square of the centred codes of an update of norm C: one deviation of a rotated coordinate in steps."""
+    return (lanes.levels - 1) / (2 * clip_sigmas(lanes.levels))
