@@ -18,12 +18,13 @@ from functools import partial
 from roughfed import crash
 from roughfed.crypto.merkle import merkle_root
 from roughfed.errors import RoundError
-from roughfed.files import place_durably
 from roughfed.messages import RoundClosed
 from roughfed.server.admission import MAGNITUDE, absurd
 from roughfed.server.aggregate import WEIGHTINGS
+from roughfed.server.aggregate.mean import weighted_mean
 from roughfed.server.collect import Collection, Decision
 from roughfed.server.combine import combine
+from roughfed.server.downlink import next_files, place
 from roughfed.server.federation import Federation, Traffic
 from roughfed.server.intake import OpenRound
 from roughfed.server.optimize import RULES
@@ -96,7 +97,7 @@ def make_header(fed: Federation, *, after: RoundRow | None, roster_root: bytes, 
         model_version=version,
         spec_digest=fed.spec.digest,
         previous_header_digest=after.header.digest if after else bytes(32),
-        codec=fed.config.codec.name,
+        codec=fed.config.codec.uplink(fed.config.privacy.server_sees),
         server_sees=fed.config.privacy.server_sees,
         roster_root=roster_root,
         deadline_s=deadline_s,
@@ -181,21 +182,26 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     weights = WEIGHTINGS[weighting]([u.statement for u in accepted])
     rule = RULES[fed.config.optimize.rule]
     began = time.perf_counter()
-    partial_path = fed.store.folder / "models" / "next.safetensors"
+    version = header.model_version + 1
+    files = next_files(fed.store, version, quantised=fed.config.codec.downlink_of(header.server_sees) == "int8")
+    updates = [
+        (fed.intake.spool_path(fed.run, row.round, u.receipt.client), w) for u, w in zip(accepted, weights, strict=True)
+    ]
     work = partial(
         combine,
         fed.store.model_path(header.model_digest),
-        [
-            (fed.intake.spool_path(fed.run, row.round, u.receipt.client), w)
-            for u, w in zip(accepted, weights, strict=True)
-        ],
         spec=fed.spec,
         step=lambda params, delta: rule(params, delta, fed.config.optimize.lr),
-        out=partial_path,
+        into=files,
         executor=fed.executor,
     )
-    digest = await asyncio.to_thread(work)
-    await asyncio.to_thread(place_durably, partial_path, fed.store.model_path(digest))
+
+    def from_files() -> bytes:  # opened in the thread: a round that is cancelled must not close what is still read
+        with weighted_mean(updates, codec=header.codec, size=fed.spec.size) as mean:
+            return work(mean)
+
+    digest = await asyncio.to_thread(from_files)
+    await asyncio.to_thread(place, fed.store, files, version, digest)
     crash.point("model-written")
     fed.metrics.aggregated(weighting, time.perf_counter() - began)
     fed.enter("commit")
@@ -207,7 +213,7 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     ]
     if base_evaluations:
         await fed.store.add_evaluations(header.model_version, base_evaluations)
-    await fed.store.commit(row.round, version=header.model_version + 1, digest=digest, now=now)
+    await fed.store.commit(row.round, version=version, digest=digest, now=now)
     crash.point("committed")
     fed.row = row = dataclasses.replace(row, outcome="committed", closed_at=now)
     fed.metrics.round_closed("committed", now - row.opened_at)

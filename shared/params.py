@@ -51,6 +51,31 @@ def unflatten(flat: Flat, spec: Spec) -> dict[str, Flat]:
     return {t.name: flat[where].reshape(t.shape) for t, where in zip(spec.tensors, spec.slices().values(), strict=True)}
 
 
+def variance_ranges(spec: Spec) -> list[tuple[int, int]]:
+    """(start, stop) of the coordinates that must not become negative."""
+    places = spec.slices()
+    return [(places[t.name].start, places[t.name].stop) for t in spec.tensors if t.kind == "variance"]
+
+
+def raise_variances(values: Flat, ranges: Iterable[tuple[int, int]], *, start: int = 0) -> Flat:
+    """Set negative variances to zero, in place: a step beyond the mean, or a rounded one, must not make one negative.
+
+    Args:
+        values: a piece of the flat vector, float32.
+        ranges: `variance_ranges` of its Spec.
+        start: where the piece begins in the vector.
+
+    Returns:
+        `values`.
+    """
+    stop = start + len(values)
+    for low, high in ranges:
+        if low < stop and high > start:
+            part = values[max(low - start, 0) : high - start]
+            np.maximum(part, 0, out=part)
+    return values
+
+
 def explain_difference(ours: Spec, theirs: Spec, *, limit: int = 8) -> list[str]:
     """What differs between a client's Spec and the server's, a sentence a tensor, at most `limit`; empty if equal."""
     here, there = {t.name: t for t in ours.tensors}, {t.name: t for t in theirs.tensors}

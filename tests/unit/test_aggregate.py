@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from roughfed.digest import content_digest
 from roughfed.errors import StorageError
-from roughfed.params import read_flat, write_model
+from roughfed.params import read_flat, variance_ranges, write_model
 from roughfed.server.aggregate import mean
-from roughfed.server.aggregate.mean import in_order, mean_slice, open_all, read_exactly, slices
-from roughfed.server.combine import NotFinite, combine, variance_ranges
+from roughfed.server.aggregate.mean import in_order, read_exactly, slices, weighted_mean
+from roughfed.server.combine import NotFinite, combine
+from roughfed.server.downlink import NextFiles
 from roughfed.server.optimize import RULES
 from roughfed.types import Spec, TensorSpec
 
@@ -55,12 +56,9 @@ def test_a_slice_is_the_slow_mean_bit_for_bit_and_close_to_the_exact_one(
 ) -> None:
     rng = np.random.default_rng(seed)
     rows = [rng.normal(size=100).astype(np.float32) for _ in weights]
-    files = open_all(spool(tmp_path_factory.mktemp("spool"), rows))
-    try:
-        got = mean_slice(files, weights, start, start + count)
-    finally:
-        for fd in files:
-            os.close(fd)
+    files = spool(tmp_path_factory.mktemp("spool"), rows)
+    with weighted_mean(list(zip(files, weights, strict=True)), codec="identity", size=100) as mean:
+        got = mean(start, start + count)
     part = [row[start : start + count] for row in rows]
     np.testing.assert_array_equal(got, slow_mean(part, weights))
     exact = np.average(np.array(part, dtype=np.float64), axis=0, weights=weights)
@@ -119,13 +117,14 @@ def next_model(folder: Path, rows: Rows, *, order: Sequence[int], threads: int =
         paths[i].write_bytes(rows[i].tobytes())
     base = folder / "base.safetensors"
     write_model(base, SPEC, [np.linspace(0, 1, SPEC.size, dtype=np.float32)])
-    with ThreadPoolExecutor(threads) as executor:
+    weighted = [(path, float(i + 1)) for i, path in enumerate(paths)]
+    with ThreadPoolExecutor(threads) as executor, weighted_mean(weighted, codec="identity", size=SPEC.size) as mean:
         digest = combine(
             base,
-            [(path, float(i + 1)) for i, path in enumerate(paths)],
+            mean,
             spec=SPEC,
             step=lambda params, delta: RULES["sgd"](params, delta, lr),
-            out=folder / "next.safetensors",
+            into=NextFiles(folder / "next.safetensors"),
             executor=executor,
         )
     made = read_flat(folder / "next.safetensors").tobytes()
@@ -185,7 +184,7 @@ def test_an_update_that_lost_bytes_stops_the_round_and_leaves_no_model(tmp_path:
 def test_reads_are_exact(tmp_path_factory: pytest.TempPathFactory, offset: int, count: int) -> None:
     path = spool(tmp_path_factory.mktemp("r"), [np.arange(30, dtype=np.float32)])[0]
     into = np.full(count, -1, dtype=np.float32)
-    (fd,) = open_all([path])
+    fd = os.open(path, os.O_RDONLY)
     try:
         if count and offset + count > 30:
             with pytest.raises(StorageError):
@@ -218,6 +217,7 @@ def test_memory_does_not_grow_with_the_model_or_the_clients(tmp_path: Path) -> N
         return RULES["sgd"](params, delta, 1.0)
 
     out = tmp_path / "next.safetensors"
-    with ThreadPoolExecutor(2) as executor:
-        combine(base, [(one, 1.0)] * 8, spec=spec, step=watched, out=out, executor=executor)
+    eight = weighted_mean([(one, 1.0)] * 8, codec="identity", size=spec.size)
+    with ThreadPoolExecutor(2) as executor, eight as mean:
+        combine(base, mean, spec=spec, step=watched, into=NextFiles(out), executor=executor)
     assert peak - before < 64 << 20

@@ -1,0 +1,161 @@
+"""Files of the quantised way down (`roughfed.codec.downlink`): what a version adds to the one before, and its error.
+
+They are named by the version, not by the model's digest: two versions may have the same parameters, and the error of
+one must stand until the next is committed, because a server that dies in between computes the next again from it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+
+from roughfed.codec import blocks, downlink
+from roughfed.files import disk_errors, place_durably
+from roughfed.params import Flat
+from roughfed.server.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaFiles:
+    """Where the quantised step of a version is written, before the version has a name.
+
+    Attributes:
+        payload: what a client one version behind downloads.
+        error: bare float32 [D]: what this payload and earlier ones did not say.
+        fed_back: the error of the version before; None for zeros.
+    """
+
+    payload: Path
+    error: Path
+    fed_back: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class NextFiles:
+    """Where the next version is written. `delta` is None when it is sent whole."""
+
+    model: Path
+    delta: DeltaFiles | None = None
+
+
+def next_files(store: Store, version: int, *, quantised: bool) -> NextFiles:
+    """Where `version` is written until `place`."""
+    folder = store.folder / "models"
+    model = folder / "next.safetensors"
+    if not quantised:
+        return NextFiles(model)
+    before = error_path(store, version - 1)
+    return NextFiles(
+        model, DeltaFiles(folder / "next.delta", folder / "next.error", before if before.exists() else None)
+    )
+
+
+def place(store: Store, files: NextFiles, version: int, digest: bytes) -> None:
+    """Give the files of a version their names; it is not committed by that, and may be placed again.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    if files.delta is not None:
+        place_durably(files.delta.payload, delta_path(store, version))
+        place_durably(files.delta.error, error_path(store, version))
+    place_durably(files.model, store.model_path(digest))
+
+
+def delta_path(store: Store, version: int) -> Path:
+    """What a version adds to the one before, quantised."""
+    return store.folder / "models" / f"{version:08d}.delta"
+
+
+def error_path(store: Store, version: int) -> Path:
+    """What the payloads up to a version did not say."""
+    return store.folder / "models" / f"{version:08d}.error"
+
+
+def find_delta(store: Store, base: bytes, digest: bytes) -> Path | None:
+    """The payload that leads from one committed model to the next one, if it is still here."""
+    for (_, before), (version, after) in pairwise(store.versions()):
+        if (before, after) == (base, digest) and (path := delta_path(store, version)).exists():
+            return path
+    return None
+
+
+def prune(store: Store, kept: Sequence[int]) -> None:
+    """Delete the deltas of all other versions, every error but the newest version's, and what a crash left half done.
+
+    Not while a version is being written.
+    """
+    newest = store.latest_model()[0]
+    names = {delta_path(store, version).name for version in kept} | {error_path(store, newest).name}
+    for path in (store.folder / "models").iterdir():
+        half = path.suffix == ".partial" or path.stem == "next"
+        if (path.suffix in (".delta", ".error") or half) and path.name not in names:
+            path.unlink(missing_ok=True)
+
+
+class DeltaWriter:
+    """Writes payload and error slice by slice; durable once the block is left without an error, gone after one."""
+
+    def __init__(self, files: DeltaFiles, size: int) -> None:
+        """For D = `size` parameters."""
+        self._files, self._size = files, size
+        self._stack = ExitStack()
+        self._at = 0
+
+    def __enter__(self) -> DeltaWriter:
+        """Begin both files anew.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        with disk_errors("write the delta"), ExitStack() as stack:
+            self._payload = os.open(self._files.payload, flags, 0o644)
+            stack.callback(os.close, self._payload)
+            self._error = os.open(self._files.error, flags, 0o644)
+            stack.callback(os.close, self._error)
+            self._stack = stack.pop_all()
+        return self
+
+    def append(self, payload: bytes, error: Flat) -> None:
+        """The next slice: its own payload, as `downlink.quantise` gave it, and its error.
+
+        All but the last are multiples of the block long: scales and levels then join to the payload of the whole.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        view, count = memoryview(payload), len(error)
+        scales = 4 * -(-count // blocks.BLOCK)
+        with disk_errors("write the delta"):
+            _write_all(self._payload, view[:scales], 4 * (self._at // blocks.BLOCK))
+            _write_all(self._payload, view[scales:], downlink.payload_bytes(self._size) - self._size + self._at)
+            _write_all(self._error, memoryview(error).cast("B"), 4 * self._at)
+        self._at += count
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Sync both files, or delete them.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        with self._stack:
+            if kind is None:
+                with disk_errors("write the delta"):
+                    os.fsync(self._payload)
+                    os.fsync(self._error)
+        if kind is not None:
+            with suppress(OSError):
+                self._files.payload.unlink(missing_ok=True)
+                self._files.error.unlink(missing_ok=True)
+
+
+def _write_all(fd: int, data: memoryview, offset: int) -> None:
+    written = 0
+    while written < len(data):
+        written += os.pwrite(fd, data[written:], offset + written)
