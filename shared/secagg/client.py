@@ -50,9 +50,11 @@ TRANSITIONS: dict[tuple[State, type], State] = {
     (State.SKETCHED, m.Conflict): State.SKETCHED,
     (State.SKETCHED, m.Sets): State.AGREED,
     (State.MASKED, m.Sets): State.AGREED,
+    (State.READY, m.Sets): State.AGREED,
     (State.AGREED, m.UnmaskRequest): State.ANSWERED,
 }
-"""`MASKED -> Sets` only where there are no sketches."""
+"""`MASKED -> Sets` only where there are no sketches; `READY -> Sets` for one whose upload came too late: it is excluded
+and answers like the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +168,9 @@ class ClientRound:
 
     def _own_masks(self, sign: Sign) -> list[tuple[bytes, Sign]]:
         own_key = agreement.derive(self._b, agreement.SELF, self._seat.own_info)
-        ahead: Sign = 1 if sign == 1 else -1
-        behind: Sign = -1 if sign == 1 else 1
-        pairs = [(self._mates[n].pair_key, ahead if self._me.name < n else behind) for n in sorted(self._paired)]
-        return [(own_key, sign), *pairs]
+        other: Sign = -1 if sign == 1 else 1
+        signs: dict[str, Sign] = {n: sign if self._me.name < n else other for n in sorted(self._paired)}
+        return [(own_key, sign), *((self._mates[name].pair_key, s) for name, s in signs.items())]
 
     def uploaded(self, statement: Signed) -> None:
         """The signed statement about the upload: what must lie under the seed's root."""
@@ -312,13 +313,16 @@ class ClientRound:
     def _take_sets(self, sets: m.Sets, signed: Signed) -> Sequence[Signed]:
         self._this_round(sets.header_digest)
         accepted, excluded = set(sets.accepted), {name for name, _ in sets.excluded}
-        if bool(self._terms.dim) != (self.state is State.SKETCHED):
+        if self.state is State.MASKED and self._terms.dim:
             raise RemoteProtocolError("sets before the sketches", reason="order")
-        if sets.group != self._seat.group or sets.seed_root != self._root:
+        if self.state is State.READY and self._me.name in accepted:
+            raise RemoteProtocolError("this client is accepted and has sent nothing", reason="sets")
+        saw_seed = self.state is State.SKETCHED
+        if sets.group != self._seat.group or ((saw_seed or not self._terms.dim) and sets.seed_root != self._root):
             raise RemoteProtocolError("the sets are for another group or another seed", reason="sets")
         if len(accepted) + len(excluded) != len(sets.accepted) + len(sets.excluded) or accepted & excluded:
             raise RemoteProtocolError("a client is in the sets twice", reason="sets")
-        if frozenset(accepted | excluded) != self._dealers or (self._terms.dim and not accepted <= self._uploaded):
+        if frozenset(accepted | excluded) != self._dealers or (saw_seed and not accepted <= self._uploaded):
             raise RemoteProtocolError(
                 "the sets do not cover the dealers, or accept what was not uploaded", reason="sets"
             )

@@ -97,9 +97,7 @@ def check_group(roster: m.Roster, names: tuple[str, ...], terms: Terms, *, me: s
         raise RemoteProtocolError("an advert of the group is not in the cohort", reason="roster")
     if hashlib.sha256(roster.nonce).digest() != terms.nonce_commitment:
         raise RemoteProtocolError("the nonce is not the one that the header committed to", reason="nonce")
-    groups = deal_groups(
-        roster.cohort, terms.previous_header_digest, roster.nonce, epoch_beacon=terms.epoch_beacon
-    )
+    groups = deal_groups(roster.cohort, terms.previous_header_digest, roster.nonce, epoch_beacon=terms.epoch_beacon)
     if roster.group >= len(groups) or groups[roster.group] != names:
         raise RemoteProtocolError("the group is not the one that follows from the beacon", reason="group")
     if len(names) * (terms.levels - 1) >= 1 << terms.bits:

@@ -7,7 +7,6 @@ protocol's own rules (the defence) is told to `name_sets`. A group that cannot f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TypeVar
 
@@ -19,12 +18,13 @@ from roughfed.crypto.identity import verify
 from roughfed.crypto.masks import Lanes, sum_masks
 from roughfed.errors import IdentityError, LocalProtocolError, RemoteProtocolError
 from roughfed.secagg import messages as m
+from roughfed.secagg.disputes import Disputes
 from roughfed.secagg.evidence import Bulletin, Recovery, judge_complaint, judge_tags, opened_pair
 from roughfed.secagg.groups import colluders, smallest_sum, threshold
 from roughfed.secagg.pairs import confirmed_pairs
 from roughfed.secagg.roster import roster_digest
 from roughfed.secagg.terms import Terms, Wire, sketch_lanes
-from roughfed.secagg.unmasking import Claim, Secrets, false_pairs, is_true, recover
+from roughfed.secagg.unmasking import Claim, Outcome, Secrets, false_pairs, is_true, recover
 from roughfed.sketch.buckets import NORM_BOUND, Sketcher
 from roughfed.types import Signed
 
@@ -44,27 +44,6 @@ class Stage(Enum):
     AGREEING = auto()
     UNMASKING = auto()
     DONE = auto()
-
-
-@dataclass
-class Outcome:
-    """What became of a group.
-
-    Attributes:
-        total: sum of the accepted clients' codes, exact, in lanes [D]; None when the group is void.
-        tail: sum of what rode behind the codes, in lanes.
-        accepted: who is in it.
-        void: why it is void, "" otherwise.
-        proofs: who is proved to have broken the protocol, and how.
-        noted: who failed in a way that proves nothing (silence, an unresolved dispute).
-    """
-
-    total: Lanes | None
-    accepted: tuple[str, ...]
-    void: str = ""
-    proofs: dict[str, str] = field(default_factory=dict[str, str])
-    noted: dict[str, str] = field(default_factory=dict[str, str])
-    tail: Lanes = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
 
 
 class GroupRound:
@@ -107,8 +86,7 @@ class GroupRound:
         self._sketcher: Sketcher | None = None
         self._root = b""
         self._claims: dict[str, Claim] = {}
-        self._disputes: dict[tuple[str, str], bytes | None] = {}
-        self._questions: dict[str, int] = {}
+        self._disputes = Disputes(colluders(len(self.names)))
         self._unsettled: set[str] = set()
         self._sets: m.Sets | None = None
         self._sets_digest = b""
@@ -117,8 +95,8 @@ class GroupRound:
 
     # -- share --------------------------------------------------------------------------------------------------------
 
-    def take_shares(self, signed: Signed) -> None:
-        """One dealer's shares.
+    def take_shares(self, signed: Signed) -> bool:
+        """One dealer's shares; whether they are new.
 
         Raises:
             RemoteProtocolError: late, twice with other bytes, or not one for each member.
@@ -127,10 +105,13 @@ class GroupRound:
         holders = tuple(sealed.holder for sealed in value.sealed)
         if value.roster_digest != self._roster_digest or holders != self.names:
             raise RemoteProtocolError("the shares are for another roster, or not one for each member", reason="shares")
-        if (known := self._shares.get(signed.signer)) is not None and known.body != signed.body:
-            raise RemoteProtocolError("other shares than before", reason="conflict")
+        if (known := self._shares.get(signed.signer)) is not None:
+            if known.body != signed.body:
+                raise RemoteProtocolError("other shares than before", reason="conflict")
+            return False
         self._shares[signed.signer] = signed
         self._deals[signed.signer] = {sealed.holder: sealed for sealed in value.sealed}
+        return True
 
     def close_dealing(self) -> m.Deals:
         """U2 is who dealt; everything they dealt goes to all of them."""
@@ -146,7 +127,7 @@ class GroupRound:
         """U2, by name."""
         return tuple(sorted(self._shares))
 
-    def take_opening(self, signed: Signed) -> None:
+    def take_opening(self, signed: Signed) -> bool:
         """An opened key: a complaint, a client left out, or an answer in a dispute."""
         value = self._take(m.Opening, m.OPENING_DOMAIN, signed)
         board, name = self.board, signed.signer
@@ -160,11 +141,12 @@ class GroupRound:
                 if (secret := KeyPair.from_private_bytes(value.key)).is_public(self._adverts[name].mask_key):
                     self._opened[name] = secret
             case "pair" if self.stage is Stage.SKETCHING:
-                pair = _pair(name, value.against)
-                if pair in self._disputes and (key := opened_pair(board, name, value)) is not None:
-                    self._disputes[pair] = key
+                pair = (name, value.against) if name < value.against else (value.against, name)
+                if self._disputes.knows(pair) and (key := opened_pair(board, name, value)) is not None:
+                    self._disputes.opened(pair, key)
             case _:
                 raise RemoteProtocolError(f"an opening of kind {value.kind} in {self.stage.name}", reason="order")
+        return True
 
     # -- masked input and sketch --------------------------------------------------------------------------------------
 
@@ -182,8 +164,8 @@ class GroupRound:
         header, dim = self._terms.header_digest, self._terms.dim
         return m.Seed(header, self._group, root, tuple(path), index, count, dim, self._uploaded)
 
-    def take_sketch(self, signed: Signed) -> None:
-        """A client's sketch and those of its pair masks.
+    def take_sketch(self, signed: Signed) -> bool:
+        """A client's sketch and those of its pair masks; whether it is new.
 
         Raises:
             RemoteProtocolError: another seed, wrong lengths, or not one for each mate that uploaded.
@@ -195,33 +177,22 @@ class GroupRound:
         if name in self._claims:
             if self._claims[name].signed.body != signed.body:
                 raise RemoteProtocolError("another sketch than before", reason="conflict")
-            return
+            return False
         wanted = [mate for mate in self.board.mates(name) if mate in self._uploaded]
         pairs = {member: sketch_lanes(lanes, terms) for member, lanes in value.pairs}
         lengths = {len(lanes) for lanes in (sketch_lanes(value.codes, terms), *pairs.values())}
         if [member for member, _ in value.pairs] != wanted or lengths != {terms.dim}:
             raise RemoteProtocolError("the sketches are not one for each mate that uploaded", reason="sketch")
         self._claims[name] = Claim(signed, sketch_lanes(value.codes, terms), pairs)
+        return True
 
     def conflicts(self) -> list[tuple[str, m.Conflict]]:
-        """Whom to ask about which pair: both sides of every new pair whose two sketches differ.
+        """Whom to ask about which pair: both sides of every new pair whose two sketches differ."""
+        return self._disputes.ask(self._claims)
 
-        Nobody is asked for more keys than a client opens in a round.
-        """
-        asked: list[tuple[str, m.Conflict]] = []
-        for name, claim in sorted(self._claims.items()):
-            for mate, lanes in claim.pairs.items():
-                new = name < mate in self._claims and (name, mate) not in self._disputes
-                if new and not np.array_equal(lanes, self._claims[mate].pairs[name]):
-                    self._disputes[name, mate] = None
-                    asked.append((name, m.Conflict(mate, self._claims[mate].signed)))
-                    asked.append((mate, m.Conflict(name, claim.signed)))
-        allowed: list[tuple[str, m.Conflict]] = []
-        for name, conflict in asked:
-            if (before := self._questions.get(name, 0)) < colluders(len(self.names)):
-                self._questions[name] = before + 1
-                allowed.append((name, conflict))
-        return allowed
+    def has_conflicts(self) -> bool:
+        """Whether there is a pair whose sketches differ that nobody was asked about yet."""
+        return self.stage is Stage.SKETCHING and bool(self._disputes.found(self._claims))
 
     def close_sketching(self) -> None:
         """Settle the disputes: an opened key tells who lied.
@@ -230,13 +201,11 @@ class GroupRound:
         """
         self._enter(Stage.SKETCHING, Stage.JUDGING)
         self._note(set(self._uploaded) - self._claims.keys(), "no sketch")
-        for (a, b), key in self._disputes.items():
-            truth = None if key is None else self.sketcher.of_mask(key)
-            for liar, mate in ((a, b), (b, a)):
-                if truth is not None and not np.array_equal(self._claims[liar].pairs[mate], truth):
-                    self.proofs.setdefault(liar, "false-pair-sketch")
-        for (a, b), key in self._disputes.items():
-            if key is None and not {a, b} & self.proofs.keys():
+        if self._claims:
+            for liar in sorted(self._disputes.liars(self._claims, self.sketcher.of_mask)):
+                self.proofs.setdefault(liar, "false-pair-sketch")
+        for a, b in self._disputes.unsettled():
+            if not {a, b} & self.proofs.keys():
                 self._unsettled |= {a, b}
                 self._note({a}, f"dispute with {b}")
                 self._note({b}, f"dispute with {a}")
@@ -289,12 +258,14 @@ class GroupRound:
         """The bytes of the sets as they are sent, after they are journaled."""
         self._sets_digest = signed.digest
 
-    def take_consistency(self, signed: Signed) -> None:
-        """One member's signature over the sets."""
+    def take_consistency(self, signed: Signed) -> bool:
+        """One member's signature over the sets; whether it is new."""
         value = self._take(m.Consistency, m.CONSISTENCY_DOMAIN, signed, stage=Stage.AGREEING)
         if value.sets_digest != self._sets_digest:
             raise RemoteProtocolError("a signature over other sets", reason="sets")
+        new = signed.signer not in self._agreed
         self._agreed[signed.signer] = signed
+        return new
 
     def unmask_request(self) -> m.UnmaskRequest | None:
         """The members' signatures, once there are t of them."""
@@ -303,17 +274,34 @@ class GroupRound:
         self.stage = Stage.UNMASKING
         return m.UnmaskRequest(tuple(self._agreed[name] for name in sorted(self._agreed)))
 
-    def take_unmask(self, signed: Signed) -> None:
-        """One member's shares."""
+    def take_unmask(self, signed: Signed) -> bool:
+        """One member's shares; whether they are new."""
         value = self._take(m.Unmask, m.UNMASK_DOMAIN, signed, stage=Stage.UNMASKING)
         if value.sets_digest != self._sets_digest:
             raise RemoteProtocolError("shares for other sets", reason="sets")
+        new = signed.signer not in self._answers
         self._answers.setdefault(signed.signer, value)
+        return new
 
     @property
-    def answered(self) -> bool:
-        """Every member that agreed has answered."""
-        return self._answers.keys() >= self._agreed.keys()
+    def agrees(self) -> bool:
+        """Enough members have signed the sets."""
+        return len(self._agreed) >= self.threshold
+
+    @property
+    def owing(self) -> set[str]:
+        """Whose message this stage waits for; nobody's where the server or the uploads are awaited."""
+        match self.stage:
+            case Stage.DEALING:
+                return set(self.names) - self._shares.keys()
+            case Stage.SKETCHING:
+                return (set(self._uploaded) - self._claims.keys()) | self._disputes.owing()
+            case Stage.AGREEING:
+                return self.board.pairs.keys() - self._opened.keys() - self._agreed.keys()
+            case Stage.UNMASKING:
+                return self._agreed.keys() - self._answers.keys()
+            case _:
+                return set()
 
     def finish(self, read: Callable[[str], Lanes]) -> Outcome:
         """Unmask the sum and hold every accepted upload against its sketch.
@@ -395,7 +383,3 @@ class GroupRound:
 
     def _void(self, why: str) -> Outcome:
         return Outcome(None, (), why, dict(self.proofs), dict(self.noted))
-
-
-def _pair(a: str, b: str) -> tuple[str, str]:
-    return (a, b) if a < b else (b, a)

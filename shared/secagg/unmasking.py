@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,6 +13,27 @@ from roughfed.secagg import messages as m
 from roughfed.secagg.evidence import Bulletin, Recovery
 from roughfed.sketch.buckets import Sketcher
 from roughfed.types import Signed
+
+
+@dataclass
+class Outcome:
+    """What became of a group.
+
+    Attributes:
+        total: sum of the accepted clients' codes, exact, in lanes [D]; None when the group is void.
+        tail: sum of what rode behind the codes, in lanes.
+        accepted: who is in it.
+        void: why it is void, "" otherwise.
+        proofs: who is proved to have broken the protocol, and how.
+        noted: who failed in a way that proves nothing (silence, an unresolved dispute).
+    """
+
+    total: Lanes | None
+    accepted: tuple[str, ...]
+    void: str = ""
+    proofs: dict[str, str] = field(default_factory=dict[str, str])
+    noted: dict[str, str] = field(default_factory=dict[str, str])
+    tail: Lanes = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,156 @@
+"""What a masked round took, in the order it took it: after a `kill -9` the same messages and facts are played again.
+
+A message that was lost with the process is sent again by its client; a fact is committed before anybody is told of it,
+so a seed, and the sets, are the same for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from roughfed.journal import Journal
+from roughfed.types import Signed
+
+log = logging.getLogger(__name__)
+
+SILENCES = 3
+"""Rounds in which a connected client was silent at unmask, after which it is not asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One row: a client's stage (with its roster entry beside an advert), or a fact ("fact:..."; no client)."""
+
+    kind: str
+    client: str
+    signed: Signed
+    entry: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What the server chose, or found, about a masked round.
+
+    Attributes:
+        nonce: committed to in the header, 32 bytes.
+        epoch_round: round that drew the groups.
+        beacon: of that round; empty before it is known.
+        clip_norm: C of this round.
+        next_clip: C of the next one; None when this round brought nothing.
+    """
+
+    nonce: bytes
+    epoch_round: int
+    beacon: bytes
+    clip_norm: float
+    next_clip: float | None
+
+
+class Stages:
+    """The tables of masked rounds in the server's journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        """On the server's journal."""
+        self._journal = journal
+
+    # -- one round ----------------------------------------------------------------------------------------------------
+
+    def submit(self, number: int, step: Step) -> asyncio.Future[None]:
+        """Hand a step over; a later fact waits for it."""
+        row = (number, step.kind, step.client, step.signed.body, step.signed.signature, step.entry)
+        sql = "INSERT INTO stages (round, kind, client, body, signature, entry) VALUES (?, ?, ?, ?, ?, ?)"
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(sql, row)
+
+        future = self._journal.submit(work)
+        future.add_done_callback(_complain)
+        return future
+
+    def steps(self, number: int) -> list[Step]:
+        """All steps of a round, in order."""
+        rows = self._journal.read("SELECT * FROM stages WHERE round = ? ORDER BY seq", number)
+        return [Step(r["kind"], r["client"], Signed(r["body"], r["signature"], r["client"]), r["entry"]) for r in rows]
+
+    async def forget(self, number: int) -> None:
+        """The round is over: keep nothing of what its clients said."""
+        await self._journal.write(lambda db: db.execute("DELETE FROM stages WHERE round <= ?", (number,)))
+
+    # -- what outlives a round ----------------------------------------------------------------------------------------
+
+    async def open(self, number: int, opening: Opening) -> None:
+        """Journal nonce and clip norm, before the header is journaled."""
+        row = (number, opening.nonce, opening.epoch_round, opening.beacon, opening.clip_norm)
+        sql = (
+            "INSERT OR REPLACE INTO masked_rounds (round, nonce, epoch_round, beacon, clip_norm) VALUES (?, ?, ?, ?, ?)"
+        )
+        await self._journal.write(lambda db: db.execute(sql, row))
+
+    def opening(self, number: int) -> Opening | None:
+        """What was chosen for a round."""
+        rows = self._journal.read("SELECT * FROM masked_rounds WHERE round = ?", number)
+        return _opening(rows[0]) if rows else None
+
+    def last(self) -> Opening | None:
+        """That of the newest masked round."""
+        rows = self._journal.read("SELECT * FROM masked_rounds ORDER BY round DESC LIMIT 1")
+        return _opening(rows[0]) if rows else None
+
+    async def note_beacon(self, number: int, beacon: bytes) -> None:
+        """The groups of a round are drawn."""
+        sql = "UPDATE masked_rounds SET beacon = ? WHERE round = ?"
+        await self._journal.write(lambda db: db.execute(sql, (beacon, number)))
+
+    async def note_end(
+        self,
+        number: int,
+        *,
+        next_clip: float | None,
+        statistics: Mapping[str, Iterable[int]],
+        proofs: Mapping[str, str],
+        noted: Mapping[str, str],
+        now: float,
+    ) -> None:
+        """What the groups gave: the next clip norm, the sums, who is proved a liar, who was silent."""
+        text = json.dumps({name: list(values) for name, values in statistics.items()})
+
+        def work(db: sqlite3.Connection) -> None:
+            sql = "UPDATE masked_rounds SET next_clip = ?, statistics = ? WHERE round = ?"
+            db.execute(sql, (next_clip, text, number))
+            rows = [(client, number, reason, now) for client, reason in proofs.items()]
+            db.executemany("INSERT OR IGNORE INTO proofs VALUES (?, ?, ?, ?)", rows)
+            sql = "INSERT OR REPLACE INTO notes VALUES (?, ?, ?)"
+            db.executemany(sql, [(number, client, what) for client, what in noted.items()])
+
+        await self._journal.write(work)
+
+    def statistics(self, number: int) -> dict[str, tuple[int, ...]]:
+        """Sums of a round by name."""
+        rows = self._journal.read("SELECT statistics FROM masked_rounds WHERE round = ?", number)
+        text = rows[0]["statistics"] if rows else None
+        return {name: tuple(values) for name, values in json.loads(text).items()} if text else {}
+
+    def proofs(self) -> dict[str, tuple[int, str]]:
+        """Proved liars: client -> (round, reason)."""
+        rows = self._journal.read("SELECT * FROM proofs ORDER BY client")
+        return {row["client"]: (row["round"], row["reason"]) for row in rows}
+
+    def suspended(self) -> dict[str, str]:
+        """Clients that were silent at unmask so often that they are not asked any more."""
+        sql = "SELECT client, COUNT(*) AS times FROM notes WHERE what = ? GROUP BY client"
+        rows = self._journal.read(sql, "silent at unmask")
+        return {row["client"]: f"silent at unmask {row['times']} times" for row in rows if row["times"] >= SILENCES}
+
+
+def _opening(row: sqlite3.Row) -> Opening:
+    return Opening(row["nonce"], row["epoch_round"], row["beacon"], row["clip_norm"], row["next_clip"])
+
+
+def _complain(future: asyncio.Future[None]) -> None:
+    if not future.cancelled() and (error := future.exception()) is not None:
+        log.error("a stage was not journaled: %s", error)

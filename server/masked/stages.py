@@ -1,0 +1,252 @@
+"""A masked round as one machine: all its groups, what was sent to whom, who owes what. No journal, no clock.
+
+Clients' messages and the server's own facts go in, in order; what a fact makes the server say comes out. Playing the
+same messages and facts again gives the same machine: `server/masked/journal.py` keeps them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from roughfed.crypto.identity import verify
+from roughfed.crypto.merkle import merkle_path, merkle_root
+from roughfed.errors import IdentityError, LocalProtocolError, RemoteProtocolError
+from roughfed.masking import Masking
+from roughfed.messages import ServerStage
+from roughfed.secagg import messages as m
+from roughfed.secagg.groups import SMALLEST
+from roughfed.secagg.roster import deal_groups, draw_beacon, make_cohort, most_colluders, unusable_adverts
+from roughfed.secagg.server import GroupRound, Stage
+from roughfed.types import Signed
+from roughfed.wire.secagg import decode_stage, encode_stage
+
+Outgoing = list[tuple[str, ServerStage]]
+
+FACTS = ("roster", "dealt", "masked", "questions", "sketched", "judged", "agreed")
+"""In this order; "questions" may come several times or never, "agreed" once for each group."""
+
+
+class StageWire:
+    """Values to the bytes that get signed, and back."""
+
+    encode = staticmethod(encode_stage)
+    decode = staticmethod(decode_stage)
+
+
+@dataclass
+class Server:
+    """What the server brings.
+
+    Attributes:
+        sign: (domain, body) -> Ed25519 signature by its identity key.
+        open_member: a CA-signed roster entry -> (name, Ed25519 key); raises IdentityError.
+        nonce: revealed with the roster.
+    """
+
+    sign: Callable[[bytes, bytes], bytes]
+    open_member: Callable[[bytes], tuple[str, bytes]]
+    nonce: bytes
+
+
+@dataclass
+class MaskedRound:
+    """One masked round.
+
+    Attributes:
+        masking: its public side.
+        members: the cohort.
+        server: what the server brings.
+        groups: once the roster is drawn.
+        seats: name -> its group.
+        sent: what each client was told, to be told again when it comes back.
+        out: who left the round by its own word (it refused, or failed).
+        refused: why a client of the cohort has no seat.
+        done: the facts so far.
+    """
+
+    masking: Masking
+    members: frozenset[str]
+    server: Server
+    groups: list[GroupRound] = field(default_factory=list[GroupRound])
+    seats: dict[str, GroupRound] = field(default_factory=dict[str, GroupRound])
+    sent: dict[str, list[ServerStage]] = field(default_factory=dict[str, list[ServerStage]])
+    out: set[str] = field(default_factory=set[str])
+    refused: dict[str, str] = field(default_factory=dict[str, str])
+    done: list[str] = field(default_factory=list[str])
+    beacon: bytes = b""
+    _adverts: dict[str, Signed] = field(default_factory=dict[str, Signed])
+    _values: dict[str, m.Advertise] = field(default_factory=dict[str, m.Advertise])
+    _entries: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    _keys: dict[str, bytes] = field(default_factory=dict[str, bytes])
+
+    # -- messages -----------------------------------------------------------------------------------------------------
+
+    def take(self, kind: str, signed: Signed, entry: bytes = b"") -> bool:
+        """A client's message; `entry` is its roster entry, beside an advert.
+
+        Returns:
+            whether it is new.
+
+        Raises:
+            RemoteProtocolError, IdentityError: it breaks a rule; nothing changed.
+        """
+        if kind == "advertise":
+            return self._take_advert(signed, entry)
+        if (group := self.seats.get(signed.signer)) is None:
+            raise RemoteProtocolError("a stage of a client without a seat in this round", reason="order")
+        takers: Mapping[str, Callable[[Signed], bool]] = {
+            "shares": group.take_shares,
+            "opening": group.take_opening,
+            "sketch": group.take_sketch,
+            "consistency": group.take_consistency,
+            "unmask": group.take_unmask,
+        }
+        return takers[kind](signed)
+
+    def _take_advert(self, signed: Signed, entry: bytes) -> bool:
+        name = signed.signer
+        if name not in self.members:
+            raise RemoteProtocolError(f"{name} is not in the cohort", reason="not-in-cohort")
+        if (known := self._adverts.get(name)) is not None:
+            if known.body != signed.body:
+                raise RemoteProtocolError("another advert than before", reason="conflict")
+            return False
+        if "roster" in self.done:
+            raise RemoteProtocolError("the roster is drawn already", reason="late")
+        owner, key = self.server.open_member(entry)
+        if owner != name:
+            raise IdentityError(f"the roster entry beside {name}'s advert is {owner}'s", reason="foreign")
+        verify(key, m.ADVERTISE_DOMAIN, signed.body, signed.signature)
+        self._values[name] = decode_stage(m.Advertise, signed.body)
+        self._adverts[name], self._entries[name], self._keys[name] = signed, entry, key
+        return True
+
+    def owing(self) -> set[str]:
+        """Whose message the round waits for now."""
+        if "roster" not in self.done:
+            return set(self.members) - self._adverts.keys() - self.out
+        return {name for group in self.groups for name in group.owing} - self.out
+
+    # -- facts --------------------------------------------------------------------------------------------------------
+
+    def fact(self, kind: str, body: bytes) -> Outgoing:
+        """Something is decided; returns what to say, and to whom, once it is journaled."""
+        facts: Mapping[str, Callable[[bytes], Outgoing]] = {
+            "roster": lambda _: self._draw_roster(),
+            "dealt": lambda _: self._close_dealing(),
+            "masked": self._close_masking,
+            "questions": lambda _: self._ask(),
+            "sketched": lambda _: self._close_sketching(),
+            "judged": self._name_sets,
+            "agreed": lambda number: self._request(int(number)),
+        }
+        self.done.append(kind)
+        outgoing = facts[kind](body)
+        for name, message in outgoing:
+            self.sent.setdefault(name, []).append(message)
+        return outgoing
+
+    def _draw_roster(self) -> Outgoing:
+        terms = self.masking.terms
+        bad = unusable_adverts(list(self._values.items()), terms.header_digest)
+        usable = sorted(self._adverts.keys() - bad.keys())
+        room = self.masking.params.lanes.largest_group
+        self.refused = dict(bad)
+        if len(usable) >= SMALLEST and len(usable) > room and len(usable) <= 20:  # one group, and the lanes hold fewer
+            by_lot = sorted(usable, key=lambda name: hashlib.sha256(self.server.nonce + name.encode()).digest())
+            self.refused |= dict.fromkeys(by_lot[room:], "not-needed")
+            usable = sorted(by_lot[:room])
+        if len(usable) < SMALLEST:
+            return []
+        cohort = make_cohort([self._adverts[name] for name in usable])
+        previous, nonce = terms.previous_header_digest, self.server.nonce
+        self.beacon = terms.epoch_beacon or draw_beacon(cohort, previous, nonce)
+        dealt = deal_groups(cohort, previous, nonce, epoch_beacon=terms.epoch_beacon)
+        most = most_colluders(dealt)
+        outgoing: Outgoing = []
+        for number, names in enumerate(dealt):
+            adverts = tuple(self._adverts[name] for name in names)
+            keys = {name: self._keys[name] for name in names}
+            group = GroupRound(terms, number, adverts, keys, StageWire(), most_colluders=most)
+            self.groups.append(group)
+            self.seats |= dict.fromkeys(names, group)
+            members = tuple(self._entries[name] for name in names)
+            roster = m.Roster(terms.header_digest, number, adverts, members, cohort, nonce)
+            stage = ServerStage("roster", encode_stage(roster))
+            outgoing += [(name, stage) for name in names]
+        return outgoing
+
+    def _close_dealing(self) -> Outgoing:
+        outgoing: Outgoing = []
+        for group in self.groups:
+            stage = ServerStage("deals", encode_stage(group.close_dealing()))
+            outgoing += [(name, stage) for name in group.dealers]
+        return outgoing
+
+    def _close_masking(self, body: bytes) -> Outgoing:
+        leaves_by_name: dict[str, bytes] = {n: bytes.fromhex(leaf) for n, leaf in json.loads(body).items()}
+        names = sorted(name for name in leaves_by_name if name in self.seats)
+        for group in self.groups:
+            group.close_masking(name for name in names if self.seats[name] is group)
+        if not self.masking.terms.dim:
+            return []
+        leaves = [leaves_by_name[name] for name in names]
+        root = merkle_root(leaves)
+        outgoing: Outgoing = []
+        for index, name in enumerate(names):
+            seed = self.seats[name].seed_for(root, merkle_path(leaves, index), index, len(leaves))
+            if name in seed.uploaded:
+                outgoing.append((name, self._signed("seed", m.SEED_DOMAIN, seed)))
+        return outgoing
+
+    def _ask(self) -> Outgoing:
+        asked = [question for group in self.groups for question in group.conflicts()]
+        return [(name, ServerStage("conflict", encode_stage(conflict))) for name, conflict in asked]
+
+    def _close_sketching(self) -> Outgoing:
+        for group in self.groups:
+            group.close_sketching()
+        return []
+
+    def _name_sets(self, body: bytes) -> Outgoing:
+        rejected: dict[str, str] = json.loads(body)
+        outgoing: Outgoing = []
+        for group in self.groups:
+            if (sets := group.name_sets(rejected)) is None:
+                continue
+            stage = self._signed("sets", m.SETS_DOMAIN, sets)
+            group.sets_signed(Signed(stage.body, stage.signature, ""))
+            outgoing += [(name, stage) for name in group.dealers]
+        return outgoing
+
+    def _request(self, number: int) -> Outgoing:
+        group = self.groups[number]
+        if (request := group.unmask_request()) is None:
+            raise LocalProtocolError("asked to unmask before t members agree")
+        stage = ServerStage("unmask", encode_stage(request))
+        return [(signed.signer, stage) for signed in request.consistency]
+
+    # -- what drives it -----------------------------------------------------------------------------------------------
+
+    def questions(self) -> bool:
+        """Whether two sketches of one pair differ and somebody can still be asked."""
+        return any(group.has_conflicts() for group in self.groups)
+
+    def ready_to_unmask(self) -> list[int]:
+        """Groups that agree on their sets and were not asked yet."""
+        return [n for n, g in enumerate(self.groups) if g.stage is Stage.AGREEING and g.agrees]
+
+    def leaves(self, statements: Mapping[str, Signed]) -> bytes:
+        """The body of the fact "masked": the digest of each upload's signed statement."""
+        return json.dumps({name: signed.digest.hex() for name, signed in sorted(statements.items())}).encode()
+
+    def uploaders(self) -> Iterable[str]:
+        """Who may upload: the dealers."""
+        return (name for group in self.groups for name in group.dealers)
+
+    def _signed(self, kind: str, domain: bytes, value: m.Seed | m.Sets) -> ServerStage:
+        body = encode_stage(value)
+        return ServerStage(kind, body, self.server.sign(domain, body))
