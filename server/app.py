@@ -17,11 +17,12 @@ import grpc.aio
 from grpc_health.v1 import health as health_service
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from roughfed.codec import CHAIN, CODECS
 from roughfed.config.federation import FederationConfig
 from roughfed.crypto import certificates
 from roughfed.httpd import HttpServer, Response, health
 from roughfed.messages import Reconnect
-from roughfed.server import enrolment
+from roughfed.server import downlink, enrolment
 from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.authority import Authority
 from roughfed.server.control import Control
@@ -86,7 +87,7 @@ async def serve(setup: Setup) -> str:
     config, folder = setup.config, setup.folder
     logging.getLogger("grpc._cython.cygrpc").addFilter(quiet)
     async with AsyncExitStack() as stack:
-        metrics = ServerMetrics(per_client=config.metrics.per_client, rules=tuple(WEIGHTINGS))
+        metrics = ServerMetrics(per_client=config.metrics.per_client, codecs=(*CODECS, CHAIN), rules=tuple(WEIGHTINGS))
         store = Store(folder, on_commit=metrics.journal_committed)
         stack.callback(store.close)
         executor = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2), thread_name_prefix="work")
@@ -166,7 +167,7 @@ async def say_farewell(fed: Federation) -> None:
 
 
 def sweep(fed: Federation) -> None:
-    """Delete spool files that belong to no open round: what a crash between commit and clean-up left."""
+    """Delete what a crash left: spool files that belong to no open round, models and deltas that were not committed."""
     last = fed.store.last_round()
     kept: set[str] = set()
     if last is not None and last.outcome is None:
@@ -174,6 +175,7 @@ def sweep(fed: Federation) -> None:
     for path in (fed.store.folder / "spool").iterdir():
         if path.stem not in kept:
             path.unlink()
+    downlink.sweep(fed.store)
 
 
 async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExitStack) -> Ports:

@@ -7,7 +7,7 @@ one must stand until the next is committed, because a server that dies in betwee
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,9 +15,11 @@ from pathlib import Path
 from types import TracebackType
 
 from roughfed.codec import blocks, downlink
+from roughfed.errors import RemoteProtocolError
 from roughfed.files import disk_errors, place_durably
-from roughfed.params import Flat
+from roughfed.params import Flat, data_offset
 from roughfed.server.store import Store
+from roughfed.types import Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,45 @@ def find_delta(store: Store, base: bytes, digest: bytes) -> Path | None:
     return None
 
 
-def prune(store: Store, kept: Sequence[int]) -> None:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a download reads.
+
+    Attributes:
+        path: the file; what is in it never changes.
+        start: where the payload begins in it.
+        size_bytes: length of the payload.
+        codec: "identity" (the parameters) or "int8" (a delta).
+    """
+
+    path: Path
+    start: int
+    size_bytes: int
+    codec: str
+
+
+def source(store: Store, digest: bytes, *, base: bytes, spec: Spec) -> Source:
+    """The parameters of one model or, with a `base`, what leads to them from that one.
+
+    Raises:
+        RemoteProtocolError: reason "unknown-model" or "no-delta"; it is not here (any more).
+    """
+    if base:
+        if (delta := find_delta(store, base, digest)) is None:
+            raise RemoteProtocolError("this server has no delta between these models (any more)", reason="no-delta")
+        return Source(delta, 0, downlink.payload_bytes(spec.size), "int8")
+    if not (path := store.model_path(digest)).exists():
+        raise RemoteProtocolError("this server has no such model (any more)", reason="unknown-model")
+    return Source(path, data_offset(path), spec.size_bytes, "identity")
+
+
+def base_of_newest(store: Store) -> bytes:
+    """Digest of the version before the newest one, if a delta between them is here; else empty."""
+    version = store.latest_model()[0]
+    return (store.model(version - 1) or b"") if delta_path(store, version).exists() else b""
+
+
+def prune(store: Store, kept: Iterable[int]) -> None:
     """Delete the deltas of all other versions, every error but the newest version's, and what a crash left half done.
 
     Not while a version is being written.
@@ -95,6 +135,19 @@ def prune(store: Store, kept: Sequence[int]) -> None:
     for path in (store.folder / "models").iterdir():
         half = path.suffix == ".partial" or path.stem == "next"
         if (path.suffix in (".delta", ".error") or half) and path.name not in names:
+            path.unlink(missing_ok=True)
+
+
+def sweep(store: Store) -> None:
+    """Delete what a crash left: files that were half written, and those of a version that was not committed.
+
+    Before the first round: a round that the journal left open makes its version again.
+    """
+    versions = store.versions()
+    prune(store, [version for version, _ in versions])
+    known = {digest.hex() for _, digest in versions}
+    for path in (store.folder / "models").glob("*.safetensors"):
+        if path.stem not in known:
             path.unlink(missing_ok=True)
 
 

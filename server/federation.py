@@ -23,6 +23,7 @@ from roughfed.errors import IdentityError, RoughfedError
 from roughfed.messages import Finished, JobUpdate
 from roughfed.rng import derive
 from roughfed.server.collect import Collection
+from roughfed.server.downlink import base_of_newest
 from roughfed.server.intake import Intake
 from roughfed.server.membership import Members, Session
 from roughfed.server.metrics import ServerMetrics
@@ -241,6 +242,7 @@ class Federation:
             train=train,
             model_bytes=self.spec.size_bytes,
             seconds_left=seconds_left,
+            base_digest=base_of_newest(self.store),
         )
 
     def trainer_settings(self) -> Mapping[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from roughfed.server import downlink
 from roughfed.server.store import Store
 from roughfed.types import Evaluation
 
@@ -35,15 +36,17 @@ class Quality:
         return 0 if best is None else sum(v > best and found is not None for v, found in self._known.items())
 
     def prune(self, *, keep_last: int, keep_best: bool) -> None:
-        """Delete model files that nobody needs: all but the last K (at least 2) and the best."""
+        """Delete model files and deltas that nobody needs: all but the last K (at least 2) and the best."""
         versions = self._store.versions()
-        kept = {digest for _, digest in versions[-max(2, keep_last) :]}
+        wanted = {version for version, _ in versions[-max(2, keep_last) :]}
         if keep_best and (best := self.best()) is not None:
-            kept |= {digest for version, digest in versions if version == best}
+            wanted.add(best)
+        kept = {digest for version, digest in versions if version in wanted}
         gone = {digest for _, digest in versions} - kept - self._pruned
         for digest in gone:
             self._store.model_path(digest).unlink(missing_ok=True)
         self._pruned = (self._pruned | gone) - kept
+        downlink.prune(self._store, wanted)
 
 
 def quality(store: Store, version: int) -> float | None:

@@ -16,7 +16,7 @@ from roughfed import __version__
 from roughfed.digest import content_digest
 from roughfed.errors import IdentityError, RemoteProtocolError, StaleRound
 from roughfed.messages import PROTOCOL, EvaluationReport, Finished, Heartbeat, Hello, JobUpdate, Reconnect, Welcome
-from roughfed.params import data_offset
+from roughfed.server import downlink
 from roughfed.server.federation import Federation
 from roughfed.server.intake import Upload
 from roughfed.server.interceptors import CALLER
@@ -47,7 +47,7 @@ class FederationService:
     def __init__(self, fed: Federation, ca_certificate: bytes) -> None:
         """Serve one federation."""
         self._fed, self._ca = fed, ca_certificate
-        self._cache: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._held = 0
         self._downloads: dict[str, object] = {}
         self.streams = 0
@@ -152,44 +152,40 @@ class FederationService:
     # -- GetModel -----------------------------------------------------------------------------------------------------
 
     async def get_model(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
-        """Chunks of one version from a byte offset on."""
+        """Chunks of one version, or of what leads to it from another one, from a byte offset on."""
         del context
         fed = self._fed
         client = CALLER.get()
-        digest, offset = decode_get_model(request)
-        path = fed.store.model_path(digest)
-        if not path.exists():
-            raise RemoteProtocolError("this server has no such model (any more)", reason="unknown-model")
-        total = fed.spec.size_bytes
-        if offset > total:
-            raise RemoteProtocolError(f"offset {offset} in a model of {total} bytes", reason="offset")
+        digest, offset, base = decode_get_model(request)
+        source = downlink.source(fed.store, digest, base=base, spec=fed.spec)
+        if offset > source.size_bytes:
+            raise RemoteProtocolError(f"offset {offset} in {source.size_bytes} bytes", reason="offset")
         if offset:
             fed.metrics.resumed()
-        codec = fed.config.codec.name
-        fd = os.open(path, os.O_RDONLY)
+        fd = os.open(source.path, os.O_RDONLY)
         loop = asyncio.get_running_loop()
         try:
-            start = data_offset(path)
             mine = self._downloads[client] = object()
             async with asyncio.timeout(PROGRESS_S) as patience:
-                while offset < total:
+                while offset < source.size_bytes:
                     fed.members.check(client)
                     if self._downloads.get(client) is not mine:
                         raise StaleRound("a newer download of this client took over", reason="superseded")
-                    length = min(CHUNK_BYTES - offset % CHUNK_BYTES, total - offset)
-                    yield self._chunk(fd, start, digest=digest, offset=offset, length=length)
+                    length = min(CHUNK_BYTES - offset % CHUNK_BYTES, source.size_bytes - offset)
+                    yield self._chunk(fd, source, offset=offset, length=length)
                     patience.reschedule(loop.time() + PROGRESS_S)
                     fed.traffic.download += length
-                    fed.metrics.transfer("down", length, length, codec)
+                    raw = plain_bytes(length, offset, source.size_bytes, fed.spec.size_bytes)
+                    fed.metrics.transfer("down", length, raw, source.codec)
                     offset += length
         finally:
             os.close(fd)
 
-    def _chunk(self, fd: int, start: int, *, digest: bytes, offset: int, length: int) -> bytes:
-        key = (digest, offset)
+    def _chunk(self, fd: int, source: downlink.Source, *, offset: int, length: int) -> bytes:
+        key = (source.path.name, offset)
         if (known := self._cache.get(key)) is not None:
             return known
-        chunk = encode_chunk(offset, os.pread(fd, length, start + offset))
+        chunk = encode_chunk(offset, os.pread(fd, length, source.start + offset))
         self._cache[key] = chunk
         self._held += len(chunk)
         while self._held > CACHE_BYTES:
@@ -237,7 +233,9 @@ class FederationService:
     async def _write(self, client: str, upload: Upload, chunk: Chunk) -> None:
         await self._fed.intake.write(client, upload, offset=chunk.offset, data=chunk.data)
         self._fed.traffic.upload += len(chunk.data)
-        self._fed.metrics.transfer("up", len(chunk.data), len(chunk.data), self._fed.config.codec.name)
+        raw = plain_bytes(len(chunk.data), chunk.offset, upload.statement.size_bytes, self._fed.spec.size_bytes)
+        codec = self._fed.config.codec.uplink(self._fed.config.privacy.server_sees)
+        self._fed.metrics.transfer("up", len(chunk.data), raw, codec)
 
     async def _begin(self, client: str, update: Any) -> Upload | Receipt:
         if update is None:
@@ -270,6 +268,11 @@ async def next_or_stalled(requests: AsyncIterator[bytes], patience_s: float) -> 
         raise stalled(patience_s) from None
     except StopAsyncIteration:
         raise RemoteProtocolError("a stream without a message", reason="truncated") from None
+
+
+def plain_bytes(length: int, offset: int, encoded: int, plain: int) -> int:
+    """How much of `plain` bytes a piece of their encoding stands for; over all pieces it adds up to all of them."""
+    return (offset + length) * plain // encoded - offset * plain // encoded
 
 
 def stalled(patience_s: float) -> RemoteProtocolError:

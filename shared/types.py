@@ -172,6 +172,7 @@ class Job:
         train: False for an evaluation without training.
         model_bytes: size of the flat parameters.
         seconds_left: until the deadline.
+        base_digest: BLAKE3 of the parameters from which the server has a delta to those of the header; empty without.
     """
 
     header: Signed
@@ -181,6 +182,7 @@ class Job:
     train: bool
     model_bytes: int
     seconds_left: float
+    base_digest: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

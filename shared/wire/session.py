@@ -150,6 +150,7 @@ def _server_message(value: ServerMessage) -> fed.ServerMessage:
                     train=value.train,
                     model_bytes=value.model_bytes,
                     seconds_left=value.seconds_left,
+                    base_digest=value.base_digest,
                 )
             )
         case Heartbeat():
@@ -287,15 +288,17 @@ def spec_value(message: ten.Spec) -> Spec:
     return Spec(tuple(rows))
 
 
-def encode_get_model(digest: bytes, from_offset: int) -> bytes:
+def encode_get_model(digest: bytes, from_offset: int, base_digest: bytes = b"") -> bytes:
     """GetModelRequest to bytes."""
-    return fed.GetModelRequest(digest=digest, from_offset=from_offset).SerializeToString()
+    request = fed.GetModelRequest(digest=digest, from_offset=from_offset, base_digest=base_digest)
+    return request.SerializeToString()
 
 
-def decode_get_model(data: bytes) -> tuple[bytes, int]:
-    """Bytes to (digest, from_offset)."""
+def decode_get_model(data: bytes) -> tuple[bytes, int, bytes]:
+    """Bytes to (digest, from_offset, base_digest); the last is empty when the parameters themselves are wanted."""
     message = parse(fed.GetModelRequest, data)
-    return digest_field(message.digest, "digest"), message.from_offset
+    base = digest_field(message.base_digest, "base_digest", empty=True)
+    return digest_field(message.digest, "digest"), message.from_offset, base
 
 
 def encode_spec(spec: Spec) -> bytes:
@@ -329,7 +332,8 @@ def _job(m: fed.Job) -> Job:
     if not isinstance(trainer, dict):
         raise RemoteProtocolError("job.trainer is not a JSON object", reason="schema")
     header = Signed(m.header.body, m.header.signature, m.header.signer)
-    return Job(header, trainer, m.seed, m.evaluate, m.train, m.model_bytes, m.seconds_left)  # pyright: ignore[reportUnknownArgumentType]
+    base = digest_field(m.base_digest, "base_digest", empty=True)
+    return Job(header, trainer, m.seed, m.evaluate, m.train, m.model_bytes, m.seconds_left, base)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _heartbeat(m: fed.Heartbeat) -> Heartbeat:

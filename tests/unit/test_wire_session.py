@@ -41,7 +41,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "task": texts, "rounds": u64, "outcome": texts, "model_version": u64, "model_digest": digests | st.just(b""),
     "verdict": texts, "after_s": st.floats(0, 3600), "header": signed, "seed": u64, "evaluate": st.booleans(),
     "trainer": st.dictionaries(texts, json_values, max_size=4), "train": st.booleans(), "model_bytes": u64,
-    "seconds_left": st.floats(0, 1e9), "state": st.sampled_from(["accepted", "refused", "failed"]),
+    "base_digest": digests | st.just(b""), "seconds_left": st.floats(0, 1e9),
+    "state": st.sampled_from(["accepted", "refused", "failed"]),
     "evaluation": st.builds(Evaluation, digests, st.just(3), finite, st.just((1, 2)), st.just((0, 2)), finite),
 }  # fmt: skip
 
@@ -69,14 +70,14 @@ headers = st.builds(
 )
 
 
-@given(header=headers, spec=specs, digest=digests, offset=u64)
+@given(header=headers, spec=specs, digest=digests, offset=u64, base=digests | st.just(b""))
 def test_headers_specs_and_model_requests_come_back(
-    header: RoundHeader, spec: Spec, digest: bytes, offset: int
+    header: RoundHeader, spec: Spec, digest: bytes, offset: int, base: bytes
 ) -> None:
     assert wire.decode_header(wire.encode_header(header)) == header
     assert wire.decode_spec(wire.encode_spec(spec)) == spec
     assert wire.decode_spec(wire.encode_spec(spec)).digest == spec.digest
-    assert wire.decode_get_model(wire.encode_get_model(digest, offset)) == (digest, offset)
+    assert wire.decode_get_model(wire.encode_get_model(digest, offset, base)) == (digest, offset, base)
 
 
 DECODERS: list[Callable[[bytes], Any]] = [
