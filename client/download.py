@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import mmap
+import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from roughfed import crash
+from roughfed.codec import downlink
 from roughfed.digest import Hasher, hasher
 from roughfed.errors import RemoteProtocolError, Unreachable
 from roughfed.files import disk_errors, place_durably
-from roughfed.params import digest_file, model_header
+from roughfed.params import digest_file, model_header, raise_variances, read_flat, variance_ranges
 from roughfed.transport.patience import waits
-from roughfed.types import RoundHeader
+from roughfed.types import RoundHeader, Spec
 
 if TYPE_CHECKING:
     from roughfed.client.session import Membership
@@ -25,15 +29,95 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-async def fetch_model(me: Membership, header: RoundHeader) -> Path:
-    """Step 1: the global parameters, resumed where an earlier try ended, digest checked."""
-    path, partial = me.store.model_path(header.model_digest), me.store.partial_path(header.model_digest)
+async def fetch_model(me: Membership, header: RoundHeader, base: bytes = b"") -> Path:
+    """Step 1: the global parameters, resumed where an earlier try ended, digest checked.
+
+    Args:
+        me: this client.
+        header: whose parameters.
+        base: digest of the parameters from which the server has a delta (Job.base_digest); empty without.
+    """
+    path = me.store.model_path(header.model_digest)
     if path.exists():
         if await intact(me, path, header.model_digest):
             return path
         log.warning("the stored model %s is damaged; it is downloaded again", path.name)
         path.unlink()
     me.on_phase("downloading", 0.0)
+    made = await from_base(me, header, base) if base else None
+    await asyncio.to_thread(place_durably, made or await whole(me, header), path)
+    me.store.intact.add(header.model_digest)
+    me.store.prune_models(header.model_digest)
+    crash.point("model-fetched")
+    return path
+
+
+async def from_base(me: Membership, header: RoundHeader, base: bytes) -> Path | None:
+    """The parameters made from those that are here and a delta; None if all of them have to be downloaded.
+
+    A whole download that was begun is gone on with: after a delta that did not lead to the header's digest it must be.
+    """
+    source, partial = me.store.model_path(base), me.store.partial_path(header.model_digest)
+    if partial.exists() or not source.exists() or not await intact(me, source, base):
+        return None
+    delta, made = partial.with_suffix(".delta"), partial.with_suffix(".made")
+    try:
+        async for _ in tries(me.back):
+            try:
+                await download_delta(me, header, base, into=delta)
+            except Unreachable as error:
+                log.info("download interrupted: %s", error)
+                continue
+            break
+        reached = await asyncio.to_thread(step, source, delta, spec=me.welcome.spec, out=made)
+    except RemoteProtocolError as error:
+        log.info("no use of a delta: %s", error)
+        reached = b""
+    delta.unlink(missing_ok=True)
+    if reached == header.model_digest:
+        return made
+    made.unlink(missing_ok=True)
+    log.warning("nothing leads to the header's parameters from those that are here; all of them are downloaded")
+    return None
+
+
+async def download_delta(me: Membership, header: RoundHeader, base: bytes, *, into: Path) -> None:
+    """One try: append what is missing of the delta.
+
+    Raises:
+        Unreachable: the stream broke, or ended early. RemoteProtocolError: reason "no-delta" or "size".
+    """
+    size = downlink.payload_bytes(me.welcome.spec.size)
+    at = await asyncio.to_thread(_length, into, size)
+    if at:
+        me.metrics.resumed()
+    meter = Meter(me, "int8", left=size - at)
+    end = await me.connection.fetch_model(header.model_digest, into, at=at, on_data=meter.take, base=base)
+    if end < size:
+        raise Unreachable(f"the download ended at byte {end} of {size}")
+
+
+def step(source: Path, delta: Path, *, spec: Spec, out: Path) -> bytes:
+    """Write the model file that a delta leads to, as the server did; returns its digest. Not synced: see `intact`.
+
+    Raises:
+        RemoteProtocolError: the delta is malformed. StorageError: the disk refused.
+    """
+    digest, floors, at = hasher(), variance_ranges(spec), 0
+    with disk_errors("store the model"), out.open("wb") as file, delta.open("rb") as stored:
+        file.write(model_header(spec))
+        payload = memoryview(mmap.mmap(stored.fileno(), 0, access=mmap.ACCESS_READ))
+        for piece in downlink.stepped(payload, read_flat(source)):
+            view = memoryview(raise_variances(piece, floors, start=at)).cast("B")
+            file.write(view)
+            digest.update(view)
+            at += len(piece)
+    return digest.digest()
+
+
+async def whole(me: Membership, header: RoundHeader) -> Path:
+    """The parameters, downloaded."""
+    partial = me.store.partial_path(header.model_digest)
     async for _ in tries(me.back):
         try:
             hashed = await download(me, header, partial)
@@ -44,11 +128,7 @@ async def fetch_model(me: Membership, header: RoundHeader) -> Path:
             break
         partial.unlink()
         raise RemoteProtocolError("the downloaded parameters do not have the header's digest", reason="digest")
-    await asyncio.to_thread(place_durably, partial, path)
-    me.store.intact.add(header.model_digest)
-    me.store.prune_models(header.model_digest)
-    crash.point("model-fetched")
-    return path
+    return partial
 
 
 async def intact(me: Membership, path: Path, digest: bytes) -> bool:
@@ -74,16 +154,40 @@ async def download(me: Membership, header: RoundHeader, partial: Path) -> bytes:
     hashed, at = await asyncio.to_thread(_take_up, partial, prefix, me.welcome.spec.size_bytes)
     if at:
         me.metrics.resumed()
-
-    def moved(count: int) -> None:
-        me.metrics.transfer("down", count, header.codec)
-
-    end = await me.connection.fetch_model(
-        header.model_digest, partial, at=at, header=len(prefix), hashed=hashed, on_bytes=moved
-    )
+    meter = Meter(me, "identity", left=me.welcome.spec.size_bytes - at, hashed=hashed)
+    end = await me.connection.fetch_model(header.model_digest, partial, at=at, header=len(prefix), on_data=meter.take)
     if end < me.welcome.spec.size_bytes:
         raise Unreachable(f"the download ended at byte {end} of {me.welcome.spec.size_bytes}")
     return hashed.digest()
+
+
+@dataclass
+class Meter:
+    """Counts what comes down, and ends a download that is longer than it can be.
+
+    Attributes:
+        codec: of the payload.
+        left: bytes that may still come.
+        hashed: takes every piece.
+    """
+
+    me: Membership
+    codec: str
+    left: int
+    hashed: Hasher | None = None
+
+    def take(self, data: memoryview) -> None:
+        """One piece.
+
+        Raises:
+            RemoteProtocolError: more than was asked for.
+        """
+        self.left -= len(data)
+        if self.left < 0:
+            raise RemoteProtocolError("the server sends more than was asked for", reason="size")
+        if self.hashed is not None:
+            self.hashed.update(data)
+        self.me.metrics.transfer("down", len(data), self.codec)
 
 
 async def tries(back: asyncio.Event) -> AsyncIterator[int]:
@@ -111,6 +215,15 @@ def _take_up(partial: Path, prefix: bytes, size: int) -> tuple[Hasher, int]:
                 hashed.update(piece)
                 at += len(piece)
     return hashed, at
+
+
+def _length(delta: Path, most: int) -> int:
+    """Bytes of a delta that are here; one that is longer than it can be is begun anew."""
+    with disk_errors("store the delta"):
+        delta.touch()
+        if (size := delta.stat().st_size) > most:
+            os.truncate(delta, size := 0)
+    return size
 
 
 def _is_model(path: Path, prefix: bytes, digest: bytes) -> bool:

@@ -14,7 +14,6 @@ import grpc.aio
 from roughfed import crash
 from roughfed.client.enrolled import Enrolled
 from roughfed.crypto.certificates import SERVER_HOST
-from roughfed.digest import Hasher
 from roughfed.errors import (
     Conflict,
     IdentityError,
@@ -77,29 +76,44 @@ class Connection:
             call.cancel()
 
     async def fetch_model(
-        self, digest: bytes, into: Path, *, at: int, header: int, hashed: Hasher, on_bytes: Callable[[int], None]
+        self,
+        digest: bytes,
+        into: Path,
+        *,
+        at: int,
+        on_data: Callable[[memoryview], None],
+        header: int = 0,
+        base: bytes = b"",
     ) -> int:
         """Append the parameters from byte `at` on to a file that has `header` bytes before them.
 
+        Args:
+            digest: of the wanted parameters.
+            into: the file.
+            at: bytes of the payload that are there.
+            on_data: told every piece; may refuse it.
+            header: bytes before the payload.
+            base: of the parameters that this client has: then the payload is what leads from these to the wanted ones.
+
         Returns:
-            the number of bytes of parameters in the file when the stream ended.
+            the number of bytes of payload in the file when the stream ended.
 
         Raises:
-            RemoteProtocolError: a gap; Unreachable: the stream broke (call again with the new offset).
+            RemoteProtocolError: a gap; or, reason "no-delta", nothing leads there from `base`.
+            Unreachable: the stream broke (call again with the new offset).
         """
         with disk_errors("store the model"):
             fd = os.open(into, os.O_WRONLY)
         try:
             with translated():
                 async with progress(PROGRESS_S) as moved:
-                    async for raw in self._get_model(encode_get_model(digest, at)):
+                    async for raw in self._get_model(encode_get_model(digest, at, base)):
                         chunk = decode_chunk(raw)
                         if chunk.offset != at:
                             raise RemoteProtocolError(f"chunk at byte {chunk.offset}, want {at}", reason="offset")
+                        on_data(chunk.data)
                         write_all(fd, chunk.data, header + at)
-                        hashed.update(chunk.data)
                         at += len(chunk.data)
-                        on_bytes(len(chunk.data))
                         moved()
         finally:
             os.close(fd)

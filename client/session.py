@@ -105,7 +105,7 @@ async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport:
         return await upload(me, known)
     if job.train:
         check_rounds(header, rules=me.rules, store=me.store)
-    params = await fetch_model(me, header)  # 1
+    params = await fetch_model(me, header, job.base_digest)  # 1
     evaluation = await evaluate(me, params, header) if job.evaluate else None
     if not job.train:
         return EvaluationReport(header.round, evaluation or Evaluation(header.model_digest, 0, 0.0))

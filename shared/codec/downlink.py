@@ -10,6 +10,8 @@ al., Interspeech 2014), at the server alone, so no client keeps a state for it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,9 +57,23 @@ def apply(payload: blocks.Buffer, params: Flat) -> None:
         RemoteProtocolError: a malformed payload (`blocks.checked`). Whether the result is the model of the header is
             for its digest to say.
     """
+    for where, piece in zip(blocks.tiles(len(params)), stepped(payload, params), strict=True):
+        params[where] = piece
+
+
+def stepped(payload: blocks.Buffer, params: Flat) -> Iterator[Flat]:
+    """What `apply` makes of the parameters, in consecutive pieces, so that no whole vector need be resident.
+
+    Args:
+        payload: from `quantise`.
+        params: float32 [D], unchanged.
+
+    Raises:
+        RemoteProtocolError: a malformed payload, before the first piece.
+    """
     views = blocks.checked(payload, len(params))
     for where in blocks.tiles(len(params)):
-        params[where] += blocks.read(views, where.start, where.stop)
+        yield params[where] + blocks.read(views, where.start, where.stop)
 
 
 def payload_bytes(size: int) -> int:

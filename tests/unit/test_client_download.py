@@ -18,40 +18,71 @@ from roughfed.client.rpc import Connection
 from roughfed.client.rules import CODECS, Rules
 from roughfed.client.session import Membership, take_part
 from roughfed.client.store import ClientStore
+from roughfed.codec.downlink import payload_bytes, quantise
 from roughfed.crypto.identity import IdentityKey
 from roughfed.digest import content_digest
 from roughfed.errors import RemoteProtocolError
 from roughfed.messages import EvaluationReport, Welcome
 from roughfed.params import model_header, read_flat
+from roughfed.transport.names import REASON_KEY
 from roughfed.types import Job, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.chunks import encode_chunk
 from roughfed.wire.session import HEADER_DOMAIN, decode_get_model, encode_header
 
 KEY = IdentityKey.from_private_bytes(bytes([1]) * 32)
-SPEC = Spec((TensorSpec("w", (1000,)),))
+SPEC = Spec((TensorSpec("w", (500,)), TensorSpec("bn.var", (500,), kind="variance")))
 MODEL = np.arange(1000, dtype="<f4").tobytes()
 DIGEST = content_digest(MODEL)
 PREFIX = model_header(SPEC)
 PIECE = 500
 
+BASE, BASE_DIGEST = MODEL, DIGEST
+"""A client that is one version behind has MODEL, and wants STEPPED."""
+
+
+def stepped() -> tuple[bytes, bytes]:
+    """The payload that leads there, and the parameters as the server has them; one half must not end below zero."""
+    update = np.random.default_rng(3).normal(size=1000).astype(np.float32) * 400
+    payload = quantise(update, np.zeros(1000, np.float32))
+    after = np.frombuffer(BASE, "<f4") + update
+    after[500:] = np.maximum(after[500:], 0)
+    assert (after[:500] < 0).any()
+    assert (np.frombuffer(BASE, "<f4") + update != after).any()
+    return payload, after.tobytes()
+
+
+DELTA, STEPPED = stepped()
+STEPPED_DIGEST = content_digest(STEPPED)
+
 
 @dataclass
 class Source:
-    """GetModel of a server: sends `data` in pieces, and breaks off after so many of them, call by call."""
+    """GetModel of a server: sends `data` in pieces, and breaks off after so many of them, call by call.
+
+    `delta` is what leads from BASE to the wanted model; None: this server has none.
+    """
 
     data: bytes = MODEL
     breaks: list[int] = field(default_factory=list[int])
     kindly: bool = False
+    steps: bool = False
     shift: int = 0
+    delta: bytes | None = None
     asked: list[int] = field(default_factory=list[int])
+    asked_delta: list[int] = field(default_factory=list[int])
     back: asyncio.Event | None = None
 
     async def __call__(self, request: bytes) -> AsyncIterator[bytes]:
-        digest, offset = decode_get_model(request)
-        assert digest == DIGEST
-        self.asked.append(offset)
+        digest, offset, base = decode_get_model(request)
+        assert base in (b"", BASE_DIGEST)
+        assert digest == (STEPPED_DIGEST if self.steps else DIGEST)
+        (self.asked_delta if base else self.asked).append(offset)
+        if base and self.delta is None:
+            trailing = grpc.aio.Metadata((REASON_KEY, "no-delta"))
+            raise grpc.aio.AioRpcError(grpc.StatusCode.INVALID_ARGUMENT, grpc.aio.Metadata(), trailing, "no delta")
+        data = self.delta if base and self.delta is not None else self.data
         left = self.breaks.pop(0) if self.breaks else -1
-        for at in range(offset, len(self.data), PIECE):
+        for at in range(offset, len(data), PIECE):
             if left == 0:
                 assert self.back is not None
                 self.back.set()  # no wait before the next try
@@ -60,7 +91,7 @@ class Source:
                 nothing = grpc.aio.Metadata()
                 raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing, "connection reset")
             left -= 1
-            yield encode_chunk(at + self.shift, self.data[at : at + PIECE])
+            yield encode_chunk(at + self.shift, data[at : at + PIECE])
 
 
 @pytest.fixture
@@ -70,7 +101,7 @@ def store(tmp_path: Path) -> Iterator[ClientStore]:
     store.close()
 
 
-def fetch(store: ClientStore, source: Source) -> np.ndarray:
+def fetch(store: ClientStore, source: Source, *, base: bytes = b"") -> np.ndarray:
     """A job that only asks for the model; what then lies in its place."""
 
     async def work() -> None:
@@ -94,17 +125,17 @@ def fetch(store: ClientStore, source: Source) -> np.ndarray:
             on_phase=lambda phase, share: None,
             back=source.back,
         )  # fmt: skip
-        assert isinstance(await take_part(me, question()), EvaluationReport)
+        assert isinstance(await take_part(me, question(base, source)), EvaluationReport)
 
     asyncio.run(work())
-    return read_flat(store.model_path(DIGEST))
+    return read_flat(store.model_path(STEPPED_DIGEST if source.steps else DIGEST))
 
 
-def question() -> Job:
+def question(base: bytes, source: Source) -> Job:
     header = RoundHeader(
         run="run-1",
         round=1,
-        model_digest=DIGEST,
+        model_digest=STEPPED_DIGEST if source.steps else DIGEST,
         model_version=0,
         spec_digest=SPEC.digest,
         previous_header_digest=bytes(32),
@@ -115,7 +146,9 @@ def question() -> Job:
     )
     body = encode_header(header)
     signed = Signed(body, KEY.sign(HEADER_DOMAIN, body), "server")
-    return Job(signed, {}, 1, evaluate=False, train=False, model_bytes=SPEC.size_bytes, seconds_left=60.0)
+    return Job(
+        signed, {}, 1, evaluate=False, train=False, model_bytes=SPEC.size_bytes, seconds_left=60.0, base_digest=base
+    )
 
 
 def partial(store: ClientStore, data: bytes) -> Path:
@@ -218,4 +251,90 @@ def test_a_chunk_that_leaves_a_gap_is_refused(store: ClientStore) -> None:
     with pytest.raises(RemoteProtocolError) as refused:
         fetch(store, Source(shift=8))
     assert refused.value.reason == "offset"
+    assert not store.model_path(DIGEST).exists()
+
+
+# -- one version behind ------------------------------------------------------------------------------------------------
+
+
+def one_behind(**options: Any) -> Source:
+    """A server whose newest model is STEPPED."""
+    return Source(data=STEPPED, steps=True, **options)
+
+
+def has_base(store: ClientStore) -> None:
+    store.model_path(BASE_DIGEST).write_bytes(PREFIX + BASE)
+
+
+def is_stepped(flat: np.ndarray, store: ClientStore) -> bool:
+    """The right bytes under the right name, beside those that they were made from, and nothing else."""
+    wanted = {store.model_path(BASE_DIGEST): PREFIX + BASE, store.model_path(STEPPED_DIGEST): PREFIX + STEPPED}
+    found = {path: path.read_bytes() for path in (store.folder / "models").iterdir()}
+    return flat.tobytes() == STEPPED and found == wanted
+
+
+@pytest.mark.parametrize("kindly", [False, True])
+def test_a_client_one_version_behind_downloads_the_delta_over_cut_lines(store: ClientStore, kindly: bool) -> None:
+    has_base(store)
+    source = one_behind(delta=DELTA, breaks=[1, 0, 1], kindly=kindly)
+    assert is_stepped(fetch(store, source, base=BASE_DIGEST), store)
+    assert source.asked_delta == [0, 500, 500, 1000]
+    assert source.asked == []
+
+
+@pytest.mark.parametrize("have", [1, 600, len(DELTA)])
+def test_a_delta_that_an_earlier_process_began_is_taken_up(store: ClientStore, have: int) -> None:
+    has_base(store)
+    store.partial_path(STEPPED_DIGEST).with_suffix(".delta").write_bytes(DELTA[:have])
+    source = one_behind(delta=DELTA)
+    assert is_stepped(fetch(store, source, base=BASE_DIGEST), store)
+    assert (source.asked_delta, source.asked) == ([have], [])
+
+
+def test_a_delta_that_is_longer_than_it_can_be_is_begun_again(store: ClientStore) -> None:
+    has_base(store)
+    store.partial_path(STEPPED_DIGEST).with_suffix(".delta").write_bytes(bytes(payload_bytes(1000) + 1))
+    source = one_behind(delta=DELTA)
+    assert is_stepped(fetch(store, source, base=BASE_DIGEST), store)
+    assert (source.asked_delta, source.asked) == ([0], [])
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        None,  # pruned meanwhile
+        DELTA[:40] + bytes([DELTA[40] ^ 1]) + DELTA[41:],  # a level
+        b"\xff\xff\xff\xff" + DELTA[4:],  # a scale that is no number
+        DELTA + b"\0",
+    ],
+    ids=["no-delta", "bit", "malformed", "long"],
+)
+def test_what_does_not_lead_there_costs_one_whole_download(store: ClientStore, delta: bytes | None) -> None:
+    has_base(store)
+    source = one_behind(delta=delta)
+    assert is_stepped(fetch(store, source, base=BASE_DIGEST), store)
+    assert (source.asked_delta, source.asked) == ([0], [0])
+
+
+def test_a_whole_download_that_was_begun_is_gone_on_with(store: ClientStore) -> None:
+    has_base(store)
+    store.partial_path(STEPPED_DIGEST).write_bytes(PREFIX + STEPPED[:1500])
+    source = one_behind(delta=DELTA)
+    assert is_stepped(fetch(store, source, base=BASE_DIGEST), store)
+    assert (source.asked_delta, source.asked) == ([], [1500])
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_without_the_base_everything_is_downloaded(store: ClientStore, damaged: bool) -> None:
+    if damaged:
+        store.model_path(BASE_DIGEST).write_bytes(PREFIX + bytes(len(BASE)))
+    source = one_behind(delta=DELTA)
+    assert fetch(store, source, base=BASE_DIGEST).tobytes() == STEPPED
+    assert (source.asked_delta, source.asked) == ([], [0])
+
+
+def test_a_model_that_is_longer_than_it_can_be_is_refused_before_it_fills_the_disk(store: ClientStore) -> None:
+    with pytest.raises(RemoteProtocolError) as refused:
+        fetch(store, Source(data=MODEL + bytes(4)))
+    assert refused.value.reason == "size"
     assert not store.model_path(DIGEST).exists()
