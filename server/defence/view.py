@@ -1,0 +1,209 @@
+"""What the defence is shown of a round: rows with names, their inner products, and a weighted sum where it can be had.
+
+n rows (clients, later groups), D parameters, M sent codes.
+
+A rule that works on norms, distances and angles needs the Gram matrix [n, n] alone, whether the rows are whole updates
+or sketches of a few numbers. The full vectors are never in memory together: they are read from their files, one tile of
+coordinates at a time. Rows are sorted by name before anything is added, so the order of arrival changes no bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roughfed.errors import LocalProtocolError
+from roughfed.params import Flat
+from roughfed.server.aggregate.mean import Fill, opened
+
+Gram = NDArray[np.float64]
+Rows = Literal["sketches", "updates"]
+
+TILE_BYTES = 16 << 20
+"""Memory of one tile of all rows, float64: large enough for the matrix product, small beside any model."""
+
+
+class View:
+    """Rows with names, as far as the server may see them."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        rows: Rows,
+        gram: Callable[[], Gram],
+        weighted_sum: Callable[[Sequence[float]], Flat] | None = None,
+    ) -> None:
+        """Made by `view_of_claims` and `view_of_files`.
+
+        Args:
+            names: of the rows, sorted.
+            rows: what a row is.
+            gram: makes the inner products, float64 [n, n]; called once at most.
+            weighted_sum: weights [n] -> float32 [D], where the full vectors are there.
+        """
+        self.names = tuple(names)
+        self.rows: Rows = rows
+        self._make_gram, self._weighted_sum = gram, weighted_sum
+        self._gram: Gram | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def gram(self) -> Gram:
+        """Inner products of the rows, computed at the first call.
+
+        Returns:
+            float64 [n, n], read-only, symmetric. Of sketches in units of C^2: the diagonal estimates the squared norms;
+            of updates in squared units of the parameters.
+
+        Raises:
+            StorageError: a file is gone or too short.
+            LocalProtocolError: a row is not finite, which admission should have refused.
+        """
+        if self._gram is None:
+            gram = self._make_gram()
+            if not np.isfinite(gram).all():
+                odd = [name for name, at in zip(self.names, gram.diagonal(), strict=True) if not np.isfinite(at)]
+                raise LocalProtocolError(f"not finite, although admitted: {', '.join(odd)}")
+            gram.setflags(write=False)
+            self._gram = gram
+        return self._gram
+
+    def weighted_sum(self, weights: Sequence[float]) -> Flat:
+        """sum_i weights[i] * row_i; a row of weight 0 is not read.
+
+        Args:
+            weights: n of them, in the order of `names`.
+
+        Returns:
+            float32 [D], accumulated in float64; infinite where float32 cannot hold it.
+
+        Raises:
+            LocalProtocolError: the view has no full vectors, or another number of weights.
+            StorageError: a file is gone or too short.
+        """
+        if self._weighted_sum is None:
+            raise LocalProtocolError(f"a view of {self.rows} has no weighted sum: its rows are not the updates")
+        if len(weights) != len(self):
+            raise LocalProtocolError(f"{len(weights)} weights for {len(self)} rows")
+        return self._weighted_sum(weights)
+
+    def only(self, names: Collection[str]) -> View:
+        """The same view without the rows that are not in `names`; nothing is computed twice.
+
+        Raises:
+            LocalProtocolError: a name that has no row.
+        """
+        if unknown := set(names) - set(self.names):
+            raise LocalProtocolError(f"no row of {', '.join(sorted(unknown))}")
+        kept = [at for at, name in enumerate(self.names) if name in names]
+
+        def spread(weights: Sequence[float]) -> Flat:
+            full = np.zeros(len(self))
+            full[kept] = weights
+            return self.weighted_sum(full.tolist())
+
+        return View(
+            [self.names[at] for at in kept],
+            self.rows,
+            lambda: self.gram()[np.ix_(kept, kept)],
+            None if self._weighted_sum is None else spread,
+        )
+
+
+def view_of_claims(claims: Mapping[str, NDArray[np.float64]], *, length: int, norm_unit: float) -> View:
+    """A view of what the clients' sketches claim, all of one seed, `dim` and bucket sizes.
+
+    Args:
+        claims: by client, float64 [dim] (`Sketcher.claim`); not changed.
+        length: number of sent codes, M: squared length of a claim times M / dim estimates that of the codes.
+        norm_unit: norm of the centred codes of an update of norm C (`Terms.norm_unit`).
+
+    Returns:
+        a view of sketches; an entry of its Gram matrix is off by about |a| |b| sqrt(2 / dim) at most.
+
+    Raises:
+        LocalProtocolError: claims of different lengths, or a unit or length that is not positive.
+    """
+    names = sorted(claims)
+    shapes = {claims[name].shape for name in names}
+    if len(shapes) > 1 or any(len(shape) != 1 or shape == (0,) for shape in shapes):
+        raise LocalProtocolError(f"claims of shapes {sorted(shapes)} cannot be compared")
+    if length < 1 or not norm_unit > 0:
+        raise LocalProtocolError(f"{length} codes with a unit of {norm_unit}")
+    if not names:
+        return View((), "sketches", lambda: np.zeros((0, 0)))
+    matrix = np.stack([claims[name] for name in names]).astype(np.float64, copy=False)  # [n, dim], a copy
+    matrix *= (length / matrix.shape[1]) ** 0.5 / norm_unit
+    return View(names, "sketches", lambda: matrix @ matrix.T)
+
+
+def view_of_files(paths: Mapping[str, Path], *, size: int, codec: str = "identity") -> View:
+    """A view of full updates that lie in files; they are opened when something is computed.
+
+    Args:
+        paths: payload file by client; with "identity" bare little-endian float32 [D]. Each was checked when it arrived.
+        size: D.
+        codec: which row of CODECS the payloads are of.
+
+    Returns:
+        a view of updates with a weighted sum.
+    """
+    names = sorted(paths)
+
+    def gram() -> Gram:
+        with _opened([paths[name] for name in names], codec, size) as rows:
+            return _gram_of_rows(rows, size)
+
+    def weighted_sum(weights: Sequence[float]) -> Flat:
+        used = {name: weight for name, weight in zip(names, weights, strict=True) if weight}
+        with _opened([paths[name] for name in used], codec, size) as rows:
+            return _sum_of_rows(rows, list(used.values()), size)
+
+    return View(names, "updates", gram, weighted_sum)
+
+
+@contextmanager
+def _opened(paths: Sequence[Path], codec: str, size: int) -> Iterator[list[Fill]]:
+    """The payloads as something to read pieces from, closed at the end."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(opened(path, codec=codec, size=size)) for path in paths]
+
+
+def _gram_of_rows(rows: Sequence[Fill], size: int) -> Gram:
+    """float64 [n, n]: one product of a tile [n, width] after another, added in the order of the coordinates.
+
+    Finite float32 values cannot overflow here, and what their differences leave is not lost to rounding.
+    """
+    n = len(rows)
+    gram = np.zeros((n, n))
+    width = max(1, min(size, TILE_BYTES // (8 * max(1, n))))
+    tile, row = np.empty((n, width)), np.empty(width, dtype=np.float32)
+    for start in range(0, size, width):
+        here = min(width, size - start)
+        for at, fill in enumerate(rows):
+            fill(start, row[:here])
+            tile[at, :here] = row[:here]
+        gram += tile[:, :here] @ tile[:, :here].T
+    return gram
+
+
+def _sum_of_rows(rows: Sequence[Fill], weights: Sequence[float], size: int) -> Flat:
+    """float32 [D]: each coordinate is summed in the order of the rows."""
+    out = np.empty(size, dtype=np.float32)
+    width = max(1, min(size, TILE_BYTES // 32))  # 512 Ki coordinates: the sum, a product and a row of them
+    total, row = np.empty(width), np.empty(width, dtype=np.float32)
+    for start in range(0, size, width):
+        here = min(width, size - start)
+        total[:here] = 0
+        for fill, weight in zip(rows, weights, strict=True):
+            fill(start, row[:here])
+            total[:here] += weight * row[:here].astype(np.float64)
+        with np.errstate(over="ignore"):  # whoever makes a model of it looks at every value anyway
+            out[start : start + here] = total[:here]
+    return out
