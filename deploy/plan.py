@@ -131,7 +131,7 @@ def _effective(config: FederationConfig) -> Iterator[Effective]:
 
 
 def _refused() -> Iterator[tuple[str, str]]:
-    for dotted in ("privacy.server_sees", "optimize.rule"):
+    for dotted in ("defence.rule", "optimize.rule"):
         yield from ((f'{dotted} = "{value}"', sentence) for value, sentence in VALUES[dotted].items())
     yield from ((f"[{table}]", sentence) for table, sentence in TABLES.items())
 

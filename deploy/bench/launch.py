@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from roughfed.config import check_federation
 from roughfed.deploy import aggregator
 from roughfed.errors import LocalProtocolError, RoughfedError
 from roughfed.server.app import Ports
@@ -73,13 +74,13 @@ def prepare(folder: Path, *, params: int, clients: int, rounds: int, server_sees
         server_sees: the mode.
 
     Raises:
-        ConfigError: the settings are refused (a mode that is not built).
+        ConfigError: the settings are refused (an unknown mode, too few clients for a masked one).
     """
     bench = Bench(folder, params)
     bench.server_folder.mkdir(parents=True)
     text = FED_TOML.format(name=FEDERATION, host=HOST, rounds=rounds, clients=clients, server_sees=server_sees)
     (bench.server_folder / "fed.toml").write_text(text)
-    aggregator.load(bench.server_folder, {})
+    check_federation(aggregator.load(bench.server_folder, {}))
     Authority.create(aggregator.Place(bench.server_folder).ca, FEDERATION, now=datetime.now(UTC))
     return bench
 

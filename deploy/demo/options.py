@@ -11,6 +11,7 @@ from roughfed.config import ClientConfig, FederationConfig
 from roughfed.config.template import render_template
 from roughfed.errors import ConfigError
 from roughfed.registry import look_up
+from roughfed.secagg.groups import SMALLEST
 
 DEADLINE = 300.0
 DRAIN_S = 2.0
@@ -91,12 +92,15 @@ def settings_files(options: DemoOptions) -> tuple[str, dict[str, str]]:
     """The text of fed.toml, and of each client's client.toml by its name.
 
     Raises:
-        NotBuiltYet: a scenario or mode of a later version.
+        NotBuiltYet: a scenario of a later version.
         ConfigError: an option that cannot be.
     """
     if not 2 <= options.clients <= MAX_CLIENTS:
         cure = f"give 2 to {MAX_CLIENTS}, each is a process with a trainer of about 300 MB"
         raise ConfigError(f"{options.clients} clients cannot be started here", key="--clients", cure=cure)
+    if options.server_sees in ("sketches", "sums") and options.clients < SMALLEST:
+        cause = f"{options.clients} clients are too few to hide in, {SMALLEST} are needed"
+        raise ConfigError(cause, key="--clients", cure=f"give {SMALLEST} or more, or --server-sees updates")
     preset = preset_of(options)
     fed = render_template(FederationConfig, _server_settings(options, preset))
     clients = {

@@ -40,7 +40,7 @@ def run_demo(options: DemoOptions) -> DemoResult:
         its figures; the caller prints them where `--json` is asked for.
 
     Raises:
-        NotBuiltYet: a scenario or mode of a later version; nothing was started.
+        NotBuiltYet: a scenario of a later version; nothing was started.
         ConfigError: an option that cannot be; nothing was started.
         ProcessDied: a process ended when it should not have; the others were ended.
         KeyboardInterrupt: Ctrl-C or SIGTERM; everything was ended.

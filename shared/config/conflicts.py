@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
-from roughfed.config.problems import Problem, refusal
-from roughfed.config.values import Document, Origin, show
+from roughfed.config.modes import mode_conflicts
+from roughfed.config.problems import Problem, conflict, refusal
+from roughfed.config.values import show
 
 
 def check_federation(config: FederationConfig) -> None:
@@ -16,7 +17,8 @@ def check_federation(config: FederationConfig) -> None:
     Raises:
         SettingsRefused: lists every conflict, under the key that was set (both keys are named in the cause).
     """
-    _raise([*_round_conflicts(config), *_port_conflicts(config), *_model_conflicts(config), *_task_conflicts(config)])
+    found = (_round_conflicts, _port_conflicts, _model_conflicts, _task_conflicts, mode_conflicts)
+    _raise([problem for conflicts in found for problem in conflicts(config)])
 
 
 def check_client(config: ClientConfig) -> None:
@@ -33,38 +35,31 @@ def _raise(problems: list[Problem]) -> None:
         raise refusal(problems)
 
 
-def _problem(config: Document, keys: tuple[str, ...], cause: str, cure: str) -> Problem:
-    """A problem at the first of the keys that somebody wrote; at the file when nobody wrote one."""
-    origins = [(key, origin) for key in keys if (origin := config.origin(key)).kind != "default"]
-    key, origin = origins[0] if origins else (keys[0], Origin("file", config.FILE))
-    return Problem(origin, key, cause, cure)
-
-
 def _round_conflicts(config: FederationConfig) -> Iterator[Problem]:
     r = config.round
     whole_quorum = r.quorum if isinstance(r.quorum, int) else 0
     if isinstance(r.cohort, int) and 0 < r.cohort < whole_quorum:
         cause = f"round.quorum = {r.quorum} is more than round.cohort = {r.cohort}: no round could ever count."
         cure = f"Raise round.cohort to {r.quorum}, or write the quorum as a fraction such as 0.8."
-        yield _problem(config, ("round.quorum", "round.cohort"), cause, cure)
+        yield conflict(config, ("round.quorum", "round.cohort"), cause, cure)
     if r.min_clients < whole_quorum:
         cause = (
             f"round.min_clients = {r.min_clients} is less than round.quorum = {r.quorum}: rounds would start and fail."
         )
         cure = f"Raise round.min_clients to {r.quorum}, or write the quorum as a fraction such as 0.8."
-        yield _problem(config, ("round.min_clients", "round.quorum"), cause, cure)
+        yield conflict(config, ("round.min_clients", "round.quorum"), cause, cure)
     if r.over_select > 1 and not r.cohort:
         cause = (
             f"round.over_select = {show(r.over_select)} has nobody to add while round.cohort = 0 takes every client."
         )
         cure = "Set round.cohort to a number or a fraction of the clients, or remove round.over_select."
-        yield _problem(config, ("round.over_select", "round.cohort"), cause, cure)
+        yield conflict(config, ("round.over_select", "round.cohort"), cause, cure)
     if r.early_stop_rounds and not r.evaluate_every:
         cause = (
             f"round.early_stop_rounds = {r.early_stop_rounds} has nothing to judge by while round.evaluate_every = 0."
         )
         cure = "Set round.evaluate_every to 1, or round.early_stop_rounds to 0."
-        yield _problem(config, ("round.early_stop_rounds", "round.evaluate_every"), cause, cure)
+        yield conflict(config, ("round.early_stop_rounds", "round.evaluate_every"), cause, cure)
 
 
 def _port_conflicts(config: FederationConfig) -> Iterator[Problem]:
@@ -77,31 +72,31 @@ def _port_conflicts(config: FederationConfig) -> Iterator[Problem]:
         first = next((key for key, other in named[:at] if other == port != 0), "")
         if first:
             cause = f"{first} and {second} are both {port}."
-            yield _problem(config, (second, first), cause, "Give each its own port, or 0 for any free one.")
+            yield conflict(config, (second, first), cause, "Give each its own port, or 0 for any free one.")
 
 
 def _model_conflicts(config: FederationConfig) -> Iterator[Problem]:
     m, keys = config.model, ("model.app", "model.name")
     if m.app and m.name:
         cause = f"model.app = {show(m.app)} and model.name = {show(m.name)} name two models."
-        yield _problem(config, keys, cause, "Keep model.app for the own model, or model.name for the listed one.")
+        yield conflict(config, keys, cause, "Keep model.app for the own model, or model.name for the listed one.")
     if not m.app and not m.name:
         cause = "Neither model.app nor model.name says what to train."
-        yield _problem(config, keys, cause, 'Write app = "my.py:client", or name = "mlp" with data.name, in [model].')
+        yield conflict(config, keys, cause, 'Write app = "my.py:client", or name = "mlp" with data.name, in [model].')
     if m.name and not m.app and not config.data.name:
         cause = f"model.name = {show(m.name)} takes its shapes from the data, and data.name is empty."
-        yield _problem(config, ("model.name", "data.name"), cause, 'Write name = "digits" in [data], or use model.app.')
+        yield conflict(config, ("model.name", "data.name"), cause, 'Write name = "digits" in [data], or use model.app.')
 
 
 def _task_conflicts(config: FederationConfig) -> Iterator[Problem]:
     task, loss = config.federation.task, config.trainer.loss
     if loss == {"classification": "mse", "regression": "cross-entropy"}[task]:
         cause = f"trainer.loss = {show(loss)} does not fit federation.task = {show(task)}."
-        yield _problem(config, ("trainer.loss", "federation.task"), cause, 'Write loss = "auto" in [trainer].')
+        yield conflict(config, ("trainer.loss", "federation.task"), cause, 'Write loss = "auto" in [trainer].')
     if config.data.name and task == "regression":
         cause = f"data.name = {show(config.data.name)} has classes and federation.task = {show(task)}."
         cure = 'Write task = "classification" in [federation], or use model.app with own data.'
-        yield _problem(config, ("federation.task", "data.name"), cause, cure)
+        yield conflict(config, ("federation.task", "data.name"), cause, cure)
 
 
 def _source_conflicts(config: ClientConfig) -> Iterator[Problem]:
@@ -111,25 +106,25 @@ def _source_conflicts(config: ClientConfig) -> Iterator[Problem]:
         cause = (
             f"app.path = {show(app)} brings its own model and data, and {listed} = {show(model or data)} is set too."
         )
-        yield _problem(config, (listed, "app.path"), cause, f"Remove {listed}, or remove app.path.")
+        yield conflict(config, (listed, "app.path"), cause, f"Remove {listed}, or remove app.path.")
     if not app and not model:
         cause = "Neither app.path nor model.name says what to train."
         cure = 'Write path = "my.py:client" in [app], or name = "mlp" in [model] with data.name.'
-        yield _problem(config, ("app.path", "model.name"), cause, cure)
+        yield conflict(config, ("app.path", "model.name"), cause, cure)
     if not app and model and not data:
         cause = f"model.name = {show(model)} is a listed model and data.name is empty, so it has no data."
-        yield _problem(config, ("model.name", "data.name"), cause, 'Write name = "digits" in [data], or use app.path.')
+        yield conflict(config, ("model.name", "data.name"), cause, 'Write name = "digits" in [data], or use app.path.')
 
 
 def _share_conflicts(config: ClientConfig) -> Iterator[Problem]:
     data = config.data
     if data.index >= data.clients:
         cause = f"data.index = {data.index} is not below data.clients = {data.clients}: there is no such part."
-        yield _problem(config, ("data.index", "data.clients"), cause, f"Write an index from 0 to {data.clients - 1}.")
+        yield conflict(config, ("data.index", "data.clients"), cause, f"Write an index from 0 to {data.clients - 1}.")
     if data.partition in ("iid", "shards") and "alpha" in data.model_fields_set:
         cause = f"data.alpha = {show(data.alpha)} has no effect while data.partition = {show(data.partition)}."
         cure = 'Write partition = "dirichlet" or "quantity-skew", or remove alpha.'
-        yield _problem(config, ("data.alpha", "data.partition"), cause, cure)
+        yield conflict(config, ("data.alpha", "data.partition"), cause, cure)
 
 
 def _learning_conflicts(config: ClientConfig) -> Iterator[Problem]:
@@ -137,4 +132,4 @@ def _learning_conflicts(config: ClientConfig) -> Iterator[Problem]:
     if not mine.local and (given := sorted(mine.model_fields_set - {"local"})):
         key = f"trainer.{given[0]}"
         cause = f"{key} is set and trainer.local = false: the server's value would win."
-        yield _problem(config, (key,), cause, f"Write local = true in [trainer], or remove {', '.join(given)}.")
+        yield conflict(config, (key,), cause, f"Write local = true in [trainer], or remove {', '.join(given)}.")

@@ -8,7 +8,20 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, Field
 
 from roughfed.config.trainer import TrainerSettings
-from roughfed.config.values import STRICT, Address, App, Cohort, Document, Duration, Name, Quorum, ServerSees, refuse, show
+from roughfed.config.values import (
+    STRICT,
+    Address,
+    App,
+    Cohort,
+    Document,
+    Duration,
+    Name,
+    Quorum,
+    ServerSees,
+    refuse,
+    show,
+)
+from roughfed.secagg.groups import SMALLEST
 
 # Fractions times clients are floats: 0.1 * 30 is a little more than 3 and must not ask for a fourth client.
 _ROUNDING = 1e-9
@@ -20,7 +33,14 @@ def _task(value: object) -> object:
     return value
 
 
+def _lane_bits(value: object) -> object:
+    if isinstance(value, bool):  # equal to 0 and 1, and no number of bits
+        refuse(f"{show(value)} is no number of bits.", "Write 0 or 8 or 16 or 32.")
+    return value
+
+
 Task = Annotated[Literal["classification", "regression"], BeforeValidator(_task)]
+LaneBits = Annotated[Literal[0, 8, 16, 32], BeforeValidator(_lane_bits)]
 
 
 class Federation(BaseModel):
@@ -208,9 +228,7 @@ class Codec(BaseModel):
     fraction: float = Field(
         default=1.0, description="lanes: part of the coordinates that is sent: 1, 0.5, 0.25, 0.125 or 0.0625."
     )
-    lane_bits: Literal[0, 8, 16, 32] = Field(
-        default=0, description="lanes: bits of a code; 0 = as few as the groups allow."
-    )
+    lane_bits: LaneBits = Field(default=0, description="lanes: bits of a code; 0 = as few as the groups allow.")
     clip_norm: float = Field(
         default=10.0, gt=0, description="lanes: norm that an update is cut to in the first round; it follows the norms."
     )
@@ -286,3 +304,24 @@ class FederationConfig(Document):
     defence: Defence = Defence()
     metrics: Metrics = Metrics()
     identity: Identity = Identity()
+
+    @property
+    def clients_to_start(self) -> int:
+        """Connected clients that the server waits for before it opens a round.
+
+        `round.min_clients`; when masked also enough of them for a round that wants 4, since no smaller sum is unmasked.
+        """
+        r = self.round
+        if not self.privacy.masked:
+            return r.min_clients
+        share = r.cohort if isinstance(r.cohort, float) else 1.0  # a number below 4 is refused by check_federation
+        needed = math.floor((SMALLEST - 1) / share)
+        while math.ceil(share * needed - _ROUNDING) < SMALLEST:
+            needed += 1
+        return max(r.min_clients, needed)
+
+    def waiting(self, connected: int) -> str:
+        """What a server says that waits for clients, with the way out when it waits for the sake of the masks."""
+        needed = self.clients_to_start
+        aside = "; for fewer set privacy.server_sees to updates" if needed > self.round.min_clients else ""
+        return f"waiting: {connected} of {needed} clients{aside}"

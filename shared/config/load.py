@@ -66,7 +66,8 @@ def build(model: type[D], settings: Mapping[str, Setting]) -> D:
     """
     keys = keys_of(model)
     known = {dotted: s for dotted, s in settings.items() if dotted in keys}
-    problems = [_unknown(dotted, s, model) for dotted, s in settings.items() if dotted not in keys]
+    sees = settings["privacy.server_sees"].value if "privacy.server_sees" in settings else _default_mode(keys)
+    problems = [_unknown(dotted, s, model, server_sees=sees) for dotted, s in settings.items() if dotted not in keys]
     problems += [
         Problem(s.origin, dotted, sentence, _instead(keys[dotted]), planned=True)
         for dotted, s in known.items()
@@ -103,12 +104,17 @@ def _nested(settings: Mapping[str, Setting]) -> dict[str, dict[str, object]]:
 
 
 def _instead(key: Key) -> str:
-    return f"Write {' or '.join(show(c) for c in key.choices if c)} for now."
+    return f"Write {' or '.join(show(c) for c in key.choices if c != '')} for now."
 
 
-def _unknown(dotted: str, setting: Setting, model: type[Document]) -> Problem:
+def _default_mode(keys: Mapping[str, Key]) -> object:
+    key = keys.get("privacy.server_sees")
+    return key.field.default if key else ""
+
+
+def _unknown(dotted: str, setting: Setting, model: type[Document], *, server_sees: object) -> Problem:
     """Why a key is not one: planned, a table without its brackets, or a slip."""
-    if sentence := planned_key(dotted):
+    if sentence := planned_key(dotted, server_sees=server_sees):
         cure = f"Remove {_spelled(dotted, setting)} for now."
         return Problem(setting.origin, dotted, sentence, cure, planned=True)
     if dotted in (tables := tables_of(model)):

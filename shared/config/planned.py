@@ -5,44 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_SECURE = "arrives with secure aggregation"
-_CODEC = "arrives with the codecs"
+_DEFENCES = "arrives with the defences"
 _SERVER_OPTIMIZERS = "arrives with the adaptive server optimizers"
 _TRAINERS = "arrives with the trainers for rough data"
 _LATER = "is for later, not now"
+_DP = f"Differential privacy: this {_LATER}"
 
 TABLES: Mapping[str, str] = MappingProxyType(
     {
-        "defence": "Poisoning defence arrives with the defences",
+        "dp": _DP,
         "fairness": "Fair aggregation arrives with the fairness rules",
         "personalize": "Personalization arrives with the personalization rules",
         "cluster": "A model for each cluster arrives with the personalization rules",
         "contribution": "Contribution scoring arrives with the contribution ledger",
         "incentive": "Reward tiers arrive with the contribution ledger",
         "memory": "Rehearsal memory arrives with continual training",
-        "sketch": f"Checking updates by their sketches {_SECURE}",
-        "secagg": f"The set-up of groups {_SECURE}",
     }
 )
 
 # A name in any table, or a dotted key.
 KEYS: Mapping[str, str] = MappingProxyType(
     {
-        "groups": f"Aggregating in groups {_SECURE}",
-        "group_size": f"Aggregating in groups {_SECURE}",
-        "regroup_every": f"Redrawing groups {_SECURE}",
         "asynchronous": f"Asynchronous rounds: this {_LATER}",
         "external_ca": f"An external CA: this {_LATER}",
-        "privacy.dp": f"Differential privacy: this {_LATER}",
-        "privacy.epsilon": f"Differential privacy: this {_LATER}",
-        "privacy.delta_dp": f"Differential privacy: this {_LATER}",
-        "privacy.noise_multiplier": f"Differential privacy: this {_LATER}",
-        "privacy.clip_norm": f"Clipping of updates {_CODEC}",
-        "privacy.sketch": f"Checking updates by their sketches {_SECURE}",
-        "privacy.sketch_dim": f"Checking updates by their sketches {_SECURE}",
-        "codec.levels": f"Quantisation {_CODEC}",
-        "codec.lane_bits": f"Quantisation {_CODEC}",
-        "codec.fraction": f"Sending a subset of the coordinates {_CODEC}",
+        **dict.fromkeys(
+            ("privacy.dp", "privacy.epsilon", "privacy.delta_dp", "privacy.noise_multiplier", "privacy.claim"), _DP
+        ),
         "optimize.momentum": f"Server momentum {_SERVER_OPTIMIZERS}",
         "optimize.beta1": f"Server momentum {_SERVER_OPTIMIZERS}",
         "optimize.beta2": f"An adaptive server step {_SERVER_OPTIMIZERS}",
@@ -73,13 +61,24 @@ _LOSSES = (
     "elr",
 )
 _METHODS = ("forward-correction", "co-teaching", "dividemix", "er", "der++", "ewc", "long-tail", "noisy", "continual")
-_CODECS = ("fp16", "bf16", "int8", "int4", "top-k", "random-k", "lanes", "hadamard")
+_DEFENCE_RULES = (
+    "krum",
+    "nnm",
+    "median",
+    "trimmed-mean",
+    "bulyan",
+    "geometric-median",
+    "centered-clipping",
+    "fltrust",
+    "flame",
+    "dnc",
+    "foolsgold",
+)
 _RULES = ("fedavgm", "fedadam", "fedyogi", "fedadagrad")
 
 VALUES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
-        "privacy.server_sees": dict.fromkeys(("sketches", "sums"), _SECURE),
-        "codec.name": dict.fromkeys(_CODECS, _CODEC),
+        "defence.rule": dict.fromkeys(_DEFENCE_RULES, _DEFENCES),
         "optimize.rule": dict.fromkeys(_RULES, _SERVER_OPTIMIZERS),
         "trainer.loss": dict.fromkeys((*_LOSSES, *_METHODS), _TRAINERS),
         "trainer.optimizer": dict.fromkeys(("adam", "adamw"), _TRAINERS),
@@ -91,11 +90,23 @@ VALUES: Mapping[str, Mapping[str, str]] = MappingProxyType(
 )
 
 
-def planned_key(dotted: str) -> str:
-    """The sentence about an unknown key that a later version brings; empty when none does."""
+def planned_key(dotted: str, *, server_sees: object = "") -> str:
+    """The sentence about an unknown key that a later version brings; empty when none does.
+
+    Args:
+        dotted: the key.
+        server_sees: `privacy.server_sees`, where it adds a reason.
+    """
     table, _, name = dotted.partition(".")
     sentence = TABLES.get(table) or KEYS.get(dotted) or KEYS.get(name)
-    return f"{sentence}; it is not built yet." if sentence else ""
+    if not sentence:
+        return ""
+    aside = ""
+    if sentence == _DP and server_sees == "sketches":
+        aside = (
+            ', and privacy.server_sees = "sketches" would undo it: sketches show numbers of each update without noise'
+        )
+    return f"{sentence}; it is not built yet{aside}."
 
 
 def planned_value(dotted: str, value: object) -> str:

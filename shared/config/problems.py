@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from roughfed.config.schema import Key
-from roughfed.config.values import Origin, show
+from roughfed.config.values import Document, Origin, show
 from roughfed.errors import ConfigError, NotBuiltYet
 from roughfed.registry import nearest
 
@@ -73,6 +73,13 @@ def refusal(problems: Iterable[Problem]) -> SettingsRefused:
     return SettingsNotBuilt(listed) if all(p.planned for p in listed) else SettingsRefused(listed)
 
 
+def conflict(config: Document, keys: tuple[str, ...], cause: str, cure: str) -> Problem:
+    """A problem at the first of the keys that somebody wrote; at the file when nobody wrote one."""
+    origins = [(key, origin) for key in keys if (origin := config.origin(key)).kind != "default"]
+    key, origin = origins[0] if origins else (keys[0], Origin("file", config.FILE))
+    return Problem(origin, key, cause, cure)
+
+
 def translate(error: ValidationError, keys: Mapping[str, Key]) -> Iterator[tuple[str, str, str]]:
     """Say in our words what pydantic found.
 
@@ -101,14 +108,14 @@ def _cause(kind: str, value: object, key: Key) -> str:
         return f"{show(value)} is too large."
     if value == "":
         return "It is empty."
-    if key.choices and isinstance(value, str):
+    if key.choices and type(value) is type(key.choices[0]):
         return f"{show(value)} is not one of its values."
     return f"{show(value)} has the wrong type."
 
 
 def cure_for(value: object, key: Key) -> str:
     """What to write instead of a value of the wrong type or size."""
-    meant = nearest(value, key.choices) if isinstance(value, str) else ""
-    wanted = " or ".join(show(c) for c in key.choices if c) if key.choices else key.noun
+    meant = nearest(value, [c for c in key.choices if isinstance(c, str)]) if isinstance(value, str) else ""
+    wanted = " or ".join(show(c) for c in key.choices if c != "") if key.choices else key.noun
     article = "a " if wanted.startswith(_COUNTABLE) else ""
     return f"Write {show(meant)}; the choice is {wanted}." if meant else f"Write {article}{wanted}."

@@ -53,7 +53,7 @@ class Key:
         return next((m for m in self.field.metadata if isinstance(m, Words)), None)
 
     @cached_property
-    def choices(self) -> tuple[str, ...]:
+    def choices(self) -> tuple[str | int, ...]:
         """The values it can have, when they are few."""
         return get_args(self.field.annotation) if get_origin(self.field.annotation) is Literal else ()
 
@@ -83,14 +83,20 @@ class Key:
         annotation = self.field.annotation
         if get_origin(annotation) is tuple and not text.lstrip().startswith("["):
             return [part.strip() for part in text.split(",") if part.strip()]
-        is_text = annotation is str or self.choices or (self.words and not isinstance(annotation, types.UnionType))
-        if is_text and get_origin(annotation) is not tuple:
+        if get_origin(annotation) is not tuple and self._is_text:
             return text
         try:
             document = tomllib.loads(f"value = {text.lower() if annotation is bool else text}")
         except (ValueError, RecursionError):
             return text
         return document["value"] if len(document) == 1 else text
+
+    @property
+    def _is_text(self) -> bool:
+        if self.choices:
+            return isinstance(self.choices[0], str)
+        annotation = self.field.annotation
+        return annotation is str or bool(self.words and not isinstance(annotation, types.UnionType))
 
 
 def _bounds(metadata: list[Any]) -> str:

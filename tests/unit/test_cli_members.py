@@ -66,7 +66,8 @@ def test_init_overwrites_nothing(fed: Path, capsys: pytest.CaptureFixture[str]) 
         (["--app", "nothing.py:client"], "--app"),
         (["-o", "round.rouds=3"], "round.rouds"),
         (["-o", "rounds"], "--set"),
-        (["-o", "privacy.server_sees=sums"], "privacy.server_sees"),
+        (["-o", "privacy.server_sees=all"], "privacy.server_sees"),
+        (["-o", "privacy.server_sees=sums", "-o", "round.cohort=3"], "round.cohort"),
         (["--name", "Big Name"], "federation.name"),
     ],
 )

@@ -19,7 +19,7 @@ from roughfed.config import (
 )
 from roughfed.config.reference import reference
 from roughfed.config.schema import keys_of
-from roughfed.config.values import Document, duration_text, seconds, size_bytes, size_text
+from roughfed.config.values import Document, ServerSees, duration_text, seconds, size_bytes, size_text
 from roughfed.errors import ConfigError, NotBuiltYet
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +58,9 @@ def test_flags_beat_the_environment_beats_the_file(tmp_path: Path) -> None:
         ("round.time_budget", "", 0.0),
         ("model.app", "my model.py:client", "my model.py:client"),
         ("trainer.lr", "1e-3", 1e-3),
+        ("codec.lane_bits", "16", 16),
+        ("codec.fraction", "0.25", 0.25),
+        ("privacy.server_sees", "sums", "sums"),
     ],
 )
 def test_text_becomes_the_type_of_the_key(tmp_path: Path, key: str, text: str, value: object) -> None:
@@ -177,7 +180,7 @@ def test_names_agree_with_the_rooms_that_hold_them() -> None:
         assert set(keys["model.name"].choices) == {"", *MODELS}
     assert set(client["data.partition"].choices) == set(PARTITIONERS)
     assert set(client["data.scenario"].choices) == {name for name, waits_for in SCENARIOS.items() if not waits_for}
-    assert set(federation["aggregate.weighting"].choices) == set(WEIGHTINGS)
+    assert set(federation["aggregate.weighting"].choices) == {"auto", *WEIGHTINGS}
     assert set(federation["optimize.rule"].choices) == set(RULES)
 
 
@@ -194,12 +197,27 @@ def test_learning_names_agree_with_the_trainer() -> None:
     assert set(VALUES["trainer.optimizer"]) == set(PLANNED_OPTIMIZERS)
 
 
-def test_planned_modes_are_the_rest_of_the_modes() -> None:
-    from roughfed.config.planned import VALUES
-    from roughfed.config.values import ServerSees
+def test_what_is_planned_is_no_choice_yet() -> None:
+    from roughfed.config.planned import KEYS, TABLES, VALUES
 
-    built = keys_of(FederationConfig)["privacy.server_sees"].choices
-    assert {*built, *VALUES["privacy.server_sees"]} == set(get_args(ServerSees))
+    keys = {**keys_of(ClientConfig), **keys_of(FederationConfig)}
+    assert not {dotted for dotted in VALUES if set(keys[dotted].choices) & set(VALUES[dotted])}
+    tables = {key.table for key in keys.values()}
+    assert not tables & set(TABLES)
+    assert not {dotted for dotted in KEYS if dotted in keys or dotted in {key.name for key in keys.values()}}
+
+
+def test_names_of_the_secure_modes_agree_with_their_rooms() -> None:
+    from roughfed.codec import CHAIN, CODECS
+    from roughfed.codec.plan import BITS
+    from roughfed.masking import MAX_DIM, MAX_EPOCH
+
+    keys = keys_of(FederationConfig)
+    assert set(keys["privacy.server_sees"].choices) == set(get_args(ServerSees))
+    assert set(keys["codec.name"].choices) == {"auto", CHAIN, *CODECS}
+    assert keys["codec.lane_bits"].choices == (0, *BITS)
+    assert keys["sketch.dim"].noun.endswith(f"to {MAX_DIM}")
+    assert keys["groups.regroup_every"].noun.endswith(f"to {MAX_EPOCH}")
 
 
 @given(st.one_of(st.integers(0, 10**9).map(float), st.floats(0, 1e6).map(lambda s: round(s, 3))))

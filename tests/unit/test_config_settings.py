@@ -42,6 +42,53 @@ def test_a_round_asks_no_more_than_are_there_and_needs_no_more_than_it_wants(n, 
     assert 1 <= r.needed(r.goal(n)) <= r.goal(n) <= r.invited(n) <= n
 
 
+def federation(**tables: dict[str, object]) -> FederationConfig:
+    return FederationConfig.model_validate(tables)
+
+
+MASKED = st.sampled_from(["sketches", "sums"])
+
+
+@given(mode=MASKED, cohort=st.one_of(st.integers(4, 50), st.floats(0.001, 0.999), st.just(0)), least=st.integers(1, 30))
+def test_a_masked_round_starts_when_it_can_want_four_and_no_later(mode, cohort, least) -> None:
+    config = federation(privacy={"server_sees": mode}, round={"cohort": cohort, "min_clients": least})
+    needed = config.clients_to_start
+    assert needed >= least
+    assert config.round.goal(needed) >= 4
+    assert needed == least or needed == 1 or config.round.goal(needed - 1) < 4
+
+
+@given(cohort=st.one_of(st.integers(0, 50), st.floats(0.001, 0.999)), least=st.integers(1, 30))
+def test_in_the_clear_the_setting_is_all_that_counts(cohort, least) -> None:
+    config = federation(privacy={"server_sees": "updates"}, round={"cohort": cohort, "min_clients": least})
+    assert config.clients_to_start == least
+    assert config.waiting(0) == f"waiting: 0 of {least} clients"
+
+
+def test_a_wait_for_the_sake_of_the_masks_says_the_way_out() -> None:
+    config = federation(privacy={"server_sees": "sketches"})
+    assert config.waiting(1) == "waiting: 1 of 4 clients; for fewer set privacy.server_sees to updates"
+    many = federation(privacy={"server_sees": "sketches"}, round={"min_clients": 8})
+    assert many.waiting(5) == "waiting: 5 of 8 clients"
+
+
+@pytest.mark.parametrize("mode", ["updates", "sketches", "sums"])
+def test_auto_settings_fit_the_mode(mode: str) -> None:
+    config = federation(privacy={"server_sees": mode})
+    masked = mode != "updates"
+    assert config.privacy.masked == masked
+    assert config.aggregate.weighting_of(mode) == ("uniform" if masked else "examples")
+    assert config.codec.uplink(mode) == ("lanes" if masked else "identity")
+    assert config.codec.downlink_of(mode) == ("int8" if masked else "identity")
+
+
+@pytest.mark.parametrize("mode", ["updates", "sketches", "sums"])
+def test_what_is_written_beats_auto(mode: str) -> None:
+    config = federation(aggregate={"weighting": "uniform"}, codec={"name": "int8", "downlink": "int8"})
+    assert config.aggregate.weighting_of(mode) == "uniform"
+    assert (config.codec.uplink(mode), config.codec.downlink_of(mode)) == ("int8", "int8")
+
+
 def test_settings_are_frozen_and_closed() -> None:
     config = FederationConfig()
     with pytest.raises(ValidationError, match="frozen"):

@@ -51,7 +51,8 @@ def picture(scene: Scene) -> str:
     [
         ({"scenario": "noisy"}, NotBuiltYet, "not built yet"),
         ({"scenario": "rough"}, NotBuiltYet, "not built yet"),
-        ({"server_sees": "sketches"}, NotBuiltYet, "not built yet"),
+        ({"server_sees": "sketches", "clients": 3}, ConfigError, "3 clients are too few to hide in"),
+        ({"server_sees": "everything"}, ConfigError, "everything"),
         ({"scenario": "cleen"}, ConfigError, "scenario"),
         ({"data": "mnist"}, ConfigError, "mnist"),
         ({"clients": 1}, ConfigError, "1 clients"),
