@@ -39,6 +39,7 @@ def fed(tmp_path: Path) -> Iterator[Federation]:
     config = FederationConfig(round=Round(evaluate_every=2))
     with ThreadPoolExecutor(1) as executor:
         spec = Spec((TensorSpec("w", (10,)),))
+        asyncio.run(store.create_run("run-1", spec, bytes(32), 0.0))
         fed = Federation(config, store, KEY, "server", b"", ServerMetrics(), executor, "run-1", spec)
         fed.row = ROW
         fed.collection = Collection(frozenset(ROW.cohort), 3, 2, time.monotonic() + 60)
