@@ -120,7 +120,7 @@ def test_a_crash_before_the_commit_changes_nothing_of_what_is_made_again(store: 
 
 def test_two_versions_with_the_same_parameters_keep_their_own_errors(store: Store) -> None:
     """What is fed back lies below float32's resolution of the parameters: they stay, the error does not."""
-    commit(store, *write(store, np.full(SPEC.size, 2.0**20, np.float32), quantised=False))
+    commit(store, *write(store, np.full(SPEC.size, 1.5 * 2.0**20, np.float32), quantised=False))
     steps = np.random.default_rng(1).integers(1, 100, SPEC.size).astype(np.float32) / 8  # 1/8 is the resolution there
     commit(store, *write(store, steps))
     error = downlink.error_path(store, 2).read_bytes()
