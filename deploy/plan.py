@@ -1,25 +1,21 @@
-"""`roughfed plan`: what a fed.toml means, before anything runs. `plan` is pure; `render` draws it."""
+"""`roughfed plan`: what a fed.toml means, before anything runs. Pure; `plan_table.render` draws it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
 from roughfed.config import FederationConfig, check_federation
 from roughfed.config.planned import TABLES, VALUES
+from roughfed.config.problems import conflict, refusal
 from roughfed.config.schema import keys_of
-from roughfed.config.values import duration_text
+from roughfed.deploy.plan_bytes import Traffic, chain, traffic
+from roughfed.deploy.plan_groups import Grouping, grouping
+from roughfed.deploy.plan_words import not_protected, sees, warnings
+from roughfed.secagg.groups import SMALLEST
+from roughfed.server.defence import tolerated
 
 EXAMPLES = (2, 4, 8, 16, 100)
-
-SEES = {
-    "updates": "The server sees every client's whole update, its number of examples, its metrics and its evaluation. "
-    "TLS protects them on the way, not from the server: whoever runs it can try to reconstruct training data.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +33,29 @@ class Turnout:
 
     Attributes:
         connected: clients that are there.
-        starts: whether the server opens a round at all (`round.min_clients`).
+        starts: whether the server opens a round at all (`FederationConfig.clients_to_start`).
+        waiting: what it says while it does not; empty otherwise.
         invited: clients that get the job.
         goal: updates that close the round.
-        quorum: updates that are enough at the deadline.
+        quorum: updates that are enough at the deadline; 4 or more when masked.
         tolerated: invited clients that may fail without voiding the round.
-        download_bytes: model bytes sent to all of them; None when the size of the model is not known.
-        upload_bytes: update bytes that reach the goal; late updates come on top.
+        attackers: f, the clients of the goal that the defence leaves out.
+        groups: who is added up with whom; None in the clear, or when it waits.
+        traffic: bytes of one client; None when the size of the model is not known, or when it waits.
+        download_bytes: sent to all of them, if they have the version before.
+        upload_bytes: that reach the goal; late updates come on top.
     """
 
     connected: int
     starts: bool
+    waiting: str
     invited: int
     goal: int
     quorum: int
     tolerated: int
+    attackers: int
+    groups: Grouping | None
+    traffic: Traffic | None
     download_bytes: int | None
     upload_bytes: int | None
 
@@ -63,6 +67,7 @@ class Plan:
     Attributes:
         settings: every setting, in the order of the file.
         server_sees: what the server learns about a client, in words.
+        not_protected: what the mode does not protect, in words.
         turnouts: rounds with an example number of clients, or with those connected.
         size: parameters of the model, D; None when not known.
         refused: settings that this version refuses by name, each with the reason.
@@ -71,6 +76,7 @@ class Plan:
 
     settings: tuple[Effective, ...]
     server_sees: str
+    not_protected: tuple[str, ...]
     turnouts: tuple[Turnout, ...]
     size: int | None
     refused: dict[str, str]
@@ -99,29 +105,48 @@ def plan(config: FederationConfig, *, connected: int | None = None, size: int | 
     )
     return Plan(
         settings=tuple(_effective(config)),
-        server_sees=SEES[config.privacy.server_sees],
+        server_sees=sees(config),
+        not_protected=not_protected(config),
         turnouts=turnouts,
         size=size,
         refused=dict(_refused()),
-        warnings=(*_round_warnings(config, turnouts), *_model_warnings(config), *_server_warnings(config)),
+        warnings=tuple(warnings(config, turnouts, size)),
     )
 
 
 def _turnout(config: FederationConfig, connected: int, size: int | None) -> Turnout:
-    """The numbers of one round; the server takes them from the same methods of [round]."""
-    r = config.round
+    """The numbers of one round; the server takes them from the same methods of the settings."""
+    r, masked = config.round, config.privacy.masked
     goal, invited = r.goal(connected), r.invited(connected)
-    quorum = r.needed(goal)
+    quorum = max(r.needed(goal), SMALLEST if masked else 1)
+    starts = connected >= config.clients_to_start
+    groups = grouping(config, invited) if masked and starts else None
+    if groups and size is not None:
+        _check_sketch(config, size, groups)
+    moved = traffic(config, size, invited=invited, groups=groups) if size is not None and starts else None
     return Turnout(
         connected=connected,
-        starts=connected >= r.min_clients,
+        starts=starts,
+        waiting="" if starts else config.waiting(connected),
         invited=invited,
         goal=goal,
         quorum=quorum,
         tolerated=max(0, invited - quorum),
-        download_bytes=None if size is None else 4 * size * invited,
-        upload_bytes=None if size is None else 4 * size * goal,
+        attackers=tolerated(config.defence.attackers, goal) if config.defence.rule != "none" else 0,
+        groups=groups,
+        traffic=moved,
+        download_bytes=moved and (moved.model + moved.stages_down) * invited,
+        upload_bytes=moved and (moved.update + moved.stages_up) * goal,
     )
+
+
+def _check_sketch(config: FederationConfig, size: int, groups: Grouping) -> None:
+    """Refuse a sketch of more numbers than codes are sent."""
+    sent, dim = chain(config, size, groups).sent, config.sketch.dim
+    if config.privacy.server_sees == "sketches" and dim > sent:
+        cause = f"sketch.dim = {dim} is more than the {sent} codes of a model with {size} parameters."
+        cure = 'Lower sketch.dim, raise codec.fraction, or write server_sees = "sums" in [privacy].'
+        raise refusal([conflict(config, ("sketch.dim", "codec.fraction"), cause, cure)])
 
 
 def _effective(config: FederationConfig) -> Iterator[Effective]:
@@ -134,75 +159,3 @@ def _refused() -> Iterator[tuple[str, str]]:
     for dotted in ("defence.rule", "optimize.rule"):
         yield from ((f'{dotted} = "{value}"', sentence) for value, sentence in VALUES[dotted].items())
     yield from ((f"[{table}]", sentence) for table, sentence in TABLES.items())
-
-
-def _round_warnings(config: FederationConfig, turnouts: tuple[Turnout, ...]) -> Iterator[str]:
-    r = config.round
-    if alone := [t.connected for t in turnouts if t.quorum == 1]:
-        yield (
-            f"round.quorum is 1 update with {', '.join(map(str, alone))} clients: "
-            "the model step of such a round is one client's update, and everybody gets to see it."
-        )
-    if never := [t.connected for t in turnouts if t.quorum > t.invited]:
-        yield f"With {', '.join(map(str, never))} clients no round counts: round.quorum is more than those invited."
-    if fragile := [t.connected for t in turnouts if t.starts and t.quorum == t.invited]:
-        yield f"With {', '.join(map(str, fragile))} clients the loss of any one of them voids the round."
-    if 0 < r.time_budget < r.deadline:
-        yield (
-            f"round.time_budget = {duration_text(r.time_budget)} is shorter than one "
-            f"round.deadline = {duration_text(r.deadline)}."
-        )
-    if r.early_stop_rounds >= r.rounds:
-        yield f"round.early_stop_rounds = {r.early_stop_rounds} never applies within round.rounds = {r.rounds}."
-    if 0 < r.early_stop_rounds < r.evaluate_every:
-        yield (
-            f"round.early_stop_rounds = {r.early_stop_rounds} is shorter than "
-            f"round.evaluate_every = {r.evaluate_every}: a single evaluation without improvement ends the run."
-        )
-    if r.early_stop_rounds and r.evaluate_every and not config.data.name:
-        yield "The server has no evaluation data (data.name), so early stop judges by what clients report about theirs."
-
-
-def _model_warnings(config: FederationConfig) -> Iterator[str]:
-    if config.model.keep_best and not config.round.evaluate_every:
-        yield "model.keep_best has nothing to compare while round.evaluate_every = 0: only the newest models are kept."
-    if config.model.app and config.data.name:
-        yield "model.app and data.name: the own model must take the shapes of the listed data to be evaluated on it."
-
-
-def _server_warnings(config: FederationConfig) -> Iterator[str]:
-    s = config.server
-    if s.http and s.http_host not in ("127.0.0.1", "::1", "localhost"):
-        yield f"server.http_host = {s.http_host} opens /metrics beyond this machine, without TLS or password."
-    if not s.address and s.port == 0:
-        yield "server.port = 0 changes at every start, and clients keep the port that they were told."
-
-
-def render(plan: Plan) -> RenderableType:
-    """Draw a plan for a terminal."""
-    parts: list[RenderableType] = [_settings_table(plan), Text(plan.server_sees), _turnout_table(plan)]
-    parts += [Text(f"warning: {w}", style="yellow") for w in plan.warnings]
-    parts.append(Text("Not built yet, refused by name: " + ", ".join(plan.refused), style="dim"))
-    return Group(*parts)
-
-
-def _settings_table(plan: Plan) -> Table:
-    table = Table("setting", "value", "from", title="Effective settings", title_justify="left")
-    for row in plan.settings:
-        table.add_row(Text(row.key), Text(row.value), Text(row.origin), style="dim" if row.origin == "default" else "")
-    return table
-
-
-def _turnout_table(plan: Plan) -> Table:
-    table = Table(title="A round", title_justify="left")
-    for column in ("connected", "invited", "goal", "quorum", "may fail", "down", "up"):
-        table.add_column(column, justify="right")
-    for t in plan.turnouts:
-        numbers = (t.connected, t.invited, t.goal, t.quorum, t.tolerated) if t.starts else (t.connected, "waits")
-        sizes = (_mebibytes(t.download_bytes), _mebibytes(t.upload_bytes)) if t.starts else ()
-        table.add_row(*map(str, numbers), *sizes)
-    return table
-
-
-def _mebibytes(number: int | None) -> str:
-    return "?" if number is None else f"{number / (1 << 20):.1f} MiB"

@@ -34,11 +34,12 @@ def register(app: typer.Typer) -> None:
 def show_plan(context: Context, flags: Flags) -> Answer:
     """Check fed.toml, and say what it means.
 
-    Every setting and where it comes from, what the server sees, who may fail, bytes per round. What cannot work is
-    refused, with a way out.
+    Every setting and where it comes from, what the server sees, who may fail, the groups and how often they are void,
+    bytes per round. What cannot work is refused, with a way out.
     """
     from roughfed.deploy import aggregator
-    from roughfed.deploy.plan import plan, render
+    from roughfed.deploy.plan import plan
+    from roughfed.deploy.plan_table import render
 
     config = aggregator.load(context.folder, pairs(flags.settings))
     found = plan(config, connected=flags.clients, size=flags.params or known_size(context.folder))
