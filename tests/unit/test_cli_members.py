@@ -198,9 +198,9 @@ def test_plan_knows_the_size_of_a_run(fed: Path, capsys: pytest.CaptureFixture[s
     from roughfed.types import Spec, TensorSpec
 
     with closing(Store(fed / "state")) as store:
-        asyncio.run(store.create_run("lab-1", Spec((TensorSpec("w", (7, 3)),)), bytes(32), 0.0))
+        asyncio.run(store.create_run("lab-1", Spec((TensorSpec("w", (70, 30)),)), bytes(32), 0.0))
     assert cli.run(["plan", "--dir", str(fed), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["size"] == 21
+    assert json.loads(capsys.readouterr().out)["size"] == 2100
 
 
 def test_a_folder_without_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
