@@ -42,7 +42,18 @@ def check_statement(statement: UpdateStatement, *, client: str, header_digest: b
         raise RemoteProtocolError(
             f"{statement.size_bytes} bytes announced, the model has {size_bytes}", reason="schema"
         )
-    if not 0 < statement.num_examples <= MAX_EXAMPLES:
+
+
+def check_counts(statement: UpdateStatement, *, masked: bool) -> None:
+    """What a client says about its training; when masked, nothing: it would be its own in the clear.
+
+    Raises:
+        RemoteProtocolError: no examples or absurdly many; when masked, a word about them.
+    """
+    if masked:
+        if statement.num_examples or statement.metrics or statement.evaluation is not None:
+            raise RemoteProtocolError("a masked update comes with counts or metrics in the clear", reason="count")
+    elif not 0 < statement.num_examples <= MAX_EXAMPLES:
         raise RemoteProtocolError(f"num_examples is {statement.num_examples}", reason="count")
 
 

@@ -101,6 +101,8 @@ async def serve(setup: Setup) -> str:
         if (authority := setup.authority) is not None:
             fed.is_revoked = lambda client, serial: authority.is_revoked(client, serial=serial)
         fed.members.revoked |= store.revoked()
+        fed.ca_certificate = papers.ca_certificate
+        fed.num_classes = (await setup.origin.describe()).num_classes
         sweep(fed)
         drain = asyncio.Event()
         control = await Control(fed, drain.set).serve(folder)

@@ -25,6 +25,9 @@ from roughfed.rng import derive
 from roughfed.server.collect import Collection
 from roughfed.server.downlink import base_of_newest
 from roughfed.server.intake import Intake
+from roughfed.server.masked.journal import Stages
+from roughfed.server.masked.outcome import Result
+from roughfed.server.masked.stages import MaskedRound
 from roughfed.server.membership import Members, Session
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.store import ReceivedUpdate, RoundRow, Store
@@ -78,6 +81,12 @@ class Federation:
     stopping: bool = False
     row: RoundRow | None = None
     collection: Collection | None = None
+    ca_certificate: bytes = b""
+    num_classes: int = 0
+    masked: MaskedRound | None = None
+    result: Result | None = None
+    quarantined: dict[str, str] = field(default_factory=dict[str, str])
+    """Clients that are not asked any more, and why: proved liars, and those who were silent too often."""
     open_members: dict[str, bytes] = field(default_factory=dict[str, bytes])
     final_evaluations: dict[str, Evaluation] = field(default_factory=dict[str, Evaluation])
     identity_keys: dict[str, bytes] = field(default_factory=dict[str, bytes])
@@ -94,6 +103,9 @@ class Federation:
         """Make the parts that need to call back."""
         self.members = Members(self._on_change)
         self.intake = Intake(self.store, self.key, self.executor, self)
+        self.stages = Stages(self.store.journal)
+        self.quarantined |= self.stages.suspended()
+        self.quarantined |= {name: reason for name, (_, reason) in self.stages.proofs().items()}
         self._wake = asyncio.Event()
         self._watchers: set[asyncio.Event] = set()
         self._phase_began = time.monotonic()
@@ -144,7 +156,7 @@ class Federation:
         if (collection := self.collection) is not None and name in collection.members:
             if connected and session is not None:
                 collection.back(name)
-                self._offer(name, session, collection)
+                self.offer(name, session, collection)
             else:
                 collection.lost([name], time.monotonic())
         self.metrics.clients(self.client_states())
@@ -155,11 +167,19 @@ class Federation:
         sessions = self.members.all()
         return {**Counter(s.phase for s in sessions), "connected": len(sessions)}  # a phase is what a client says
 
-    def _offer(self, name: str, session: Session, collection: Collection) -> None:
+    def offer(self, name: str, session: Session, collection: Collection) -> None:
         """A member of the cohort is back: it may upload, and gets its job if it still owes an update."""
         self.open_members[name] = session.identity_key
-        if self.row is not None and self.row.sets is None and name in collection.pending():
-            session.send(self.job(self.row, name, seconds_left=max(0.0, collection.deadline - time.monotonic())))
+        if self.row is None or self.row.sets is not None:
+            return
+        left = max(0.0, collection.deadline - time.monotonic())
+        if (masked := self.masked) is None:
+            if name in collection.pending():
+                session.send(self.job(self.row, name, seconds_left=left))
+        elif name in masked.seats or "roster" not in masked.done:  # the job is the header that all else is bound to
+            session.send(self.job(self.row, name, seconds_left=left))
+            for message in masked.sent.get(name, ()):
+                session.send(message)
 
     # -- what rpc.py and the intake report ----------------------------------------------------------------------------
 
@@ -181,6 +201,8 @@ class Federation:
         row, collection = self.row, self.collection
         if row is None or collection is None or update.round != row.round or update.state == "accepted":
             return
+        if self.masked is not None:
+            self.masked.out.add(session.name)
         collection.refuse(session.name, f"client-{update.state}: {update.reason}"[:100])
         self.metrics.dropout("report", "trainer" if update.state == "failed" else "refused")
         self.wake()
@@ -227,6 +249,8 @@ class Federation:
             if client in collection.pending():
                 self.metrics.dropout("report", "revoked")
             collection.refuse(client, "revoked")
+        if self.masked is not None:
+            self.masked.out.add(client)
         self.wake()
 
     # -- what is sent -------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -25,7 +26,7 @@ from roughfed.crypto.identity import IdentityKey, verify
 from roughfed.digest import Hasher, hasher
 from roughfed.errors import Conflict, RemoteProtocolError, RoughfedError, StaleRound, StorageError, TooLarge
 from roughfed.files import disk_errors, fsync_folder, write_durably
-from roughfed.server.admission import Vitals, check_alignment, check_statement
+from roughfed.server.admission import Vitals, check_alignment, check_counts, check_statement
 from roughfed.server.store import ReceivedUpdate, Store
 from roughfed.types import Receipt, Signed, UpdateStatement
 from roughfed.wire.updates import (
@@ -52,6 +53,8 @@ class OpenRound:
         header_digest: every statement must name it.
         size_bytes: exact length of an update.
         members: cohort, name -> Ed25519 identity key; filled when a client says hello.
+        codec: of the updates; only with "identity" their values can be looked at while they come.
+        masked: whether they are masked, and nothing about the client is said in the clear.
     """
 
     run: str
@@ -59,6 +62,13 @@ class OpenRound:
     header_digest: bytes
     size_bytes: int
     members: Mapping[str, bytes]
+    codec: str = "identity"
+    masked: bool = False
+
+    @property
+    def item_bytes(self) -> int:
+        """A piece is a multiple of this long."""
+        return 4 if self.codec == "identity" else 1
 
 
 class Listener(Protocol):
@@ -81,8 +91,10 @@ class Upload:
     a newer one hashes what is there, so the bytes that were checked are the bytes that stay.
     """
 
-    def __init__(self, path: Path, signed: Signed, statement: UpdateStatement, turn: threading.Lock) -> None:
-        """Hash what is there.
+    def __init__(
+        self, path: Path, signed: Signed, statement: UpdateStatement, turn: threading.Lock, *, item_bytes: int = 4
+    ) -> None:
+        """Hash what is there. With items of 4 bytes the values are float32, and looked at.
 
         Raises:
             StorageError: the disk refused.
@@ -93,6 +105,7 @@ class Upload:
         self.position = 0
         self._hash: Hasher = hasher()
         self._turn = turn
+        self._item = item_bytes
         with turn, self._file(os.O_RDWR | os.O_CREAT) as fd:
             self._replay(fd)
         self.resumed = self.position > 0
@@ -116,7 +129,8 @@ class Upload:
                 raise RemoteProtocolError(f"chunk at byte {offset}, want {self.position}", reason="offset")
             if offset + len(data) > self.statement.size_bytes:
                 raise TooLarge(f"{offset + len(data)} bytes, {self.statement.size_bytes} announced")
-            check_alignment(data)
+            if self._item == 4:
+                check_alignment(data)
             with self._file(os.O_RDWR) as fd:
                 written = 0
                 while written < len(data):
@@ -149,12 +163,13 @@ class Upload:
 
     def _take(self, data: memoryview) -> None:
         self._hash.update(data)
-        self.vitals.see(data)
+        if self._item == 4:
+            self.vitals.see(data)
         self.position += len(data)
 
     def _replay(self, fd: int) -> None:
-        """Hash what an earlier connection or process left; whole floats only."""
-        length = os.fstat(fd).st_size & ~3
+        """Hash what an earlier connection or process left; whole items only."""
+        length = os.fstat(fd).st_size // self._item * self._item
         os.ftruncate(fd, min(length, self.statement.size_bytes))
         while piece := os.pread(fd, 1 << 20, self.position):
             self._take(memoryview(piece))
@@ -209,7 +224,7 @@ class Intake:
         if claim.digest != digest:
             raise Conflict("another update of this round is on its way under this id")
         live = self._uploads.get(client)
-        return (live.position if live is not None else _size(path)), None
+        return (live.position if live is not None else _size(path, current.item_bytes)), None
 
     async def begin(self, client: str, signed: Signed) -> Upload | Receipt:
         """Start or resume an upload; a Receipt if it is complete already.
@@ -221,6 +236,7 @@ class Intake:
         current = self._current(statement.run, statement.round, client)
         verify(current.members[client], UPDATE_DOMAIN, signed.body, signed.signature)
         check_statement(statement, client=client, header_digest=current.header_digest, size_bytes=current.size_bytes)
+        check_counts(statement, masked=current.masked)
         if (receipt := self._known_receipt(current, client, statement.digest)) is not None:
             return receipt
         async with self._locks.setdefault(client, asyncio.Lock()):
@@ -236,7 +252,8 @@ class Intake:
                 raise Conflict("another update of this round is on its way under this id")
             if (old := self._uploads.pop(client, None)) is not None:
                 old.close()  # a newer connection takes over from one that is half open
-            upload = await self._run(Upload, path, signed, statement, self._turns.setdefault(client, threading.Lock()))
+            turn = self._turns.setdefault(client, threading.Lock())
+            upload = await self._run(partial(Upload, item_bytes=current.item_bytes), path, signed, statement, turn)
             if self._round is not current:
                 upload.close()
                 self.discard(current.run, current.number, [client])
@@ -264,6 +281,7 @@ class Intake:
         s = upload.statement
         if self._uploads.get(client) is not upload:
             raise StaleRound("this upload was closed", reason="late" if self._round is None else "superseded")
+        current = self._current(s.run, s.round, client)
         if not upload.complete:
             raise RemoteProtocolError(f"{upload.position} bytes of {s.size_bytes}", reason="truncated")
         digest = await self._run(upload.sync)
@@ -283,7 +301,8 @@ class Intake:
         unsigned = Receipt(s.run, s.round, client, digest, s.size_bytes, b"")
         signature = self._key.sign(RECEIPT_DOMAIN, receipt_body(unsigned))
         receipt = Receipt(s.run, s.round, client, digest, s.size_bytes, signature)
-        update = ReceivedUpdate(receipt, s, upload.signed, upload.vitals.norm)
+        norm = None if current.masked else upload.vitals.norm
+        update = ReceivedUpdate(receipt, s, upload.signed, norm)
         if self._round is None or self._round.number != s.round:
             raise StaleRound(f"round {s.round} closed before this update was complete", reason="late")
         # Nothing may come between the question above and this: whoever closes the round waits for what is handed over.
@@ -360,8 +379,8 @@ def _read_claim(path: Path) -> UpdateStatement | None:
         return None
 
 
-def _size(path: Path) -> int:
+def _size(path: Path, item_bytes: int) -> int:
     try:
-        return path.stat().st_size & ~3
+        return path.stat().st_size // item_bytes * item_bytes
     except FileNotFoundError:
         return 0

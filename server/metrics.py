@@ -14,15 +14,18 @@ from roughfed.telemetry import BUILD_INFO, LONG_S, RESIDENT_BYTES, Family, Telem
 
 PREFIX = "roughfed_"
 
-PHASES = ("waiting", "configure", "report", "aggregate", "commit", "evaluate")
+PHASES = ("waiting", "configure", "report", "unmask", "aggregate", "commit", "evaluate")
 OUTCOMES = ("committed", "abandoned")
-CLIENT_STATES = ("connected", "idle", "downloading", "training", "evaluating", "uploading")
+CLIENT_STATES = ("connected", "idle", "downloading", "training", "evaluating", "uploading", "agreeing")
+STAGES = ("advertise", "shares", "opening", "sketch", "consistency", "unmask")
+GROUPS = ("counted", "void")
 DROPOUTS = ("deadline", "disconnected", "refused", "trainer", "revoked")
 RESULTS = ("accepted", "rejected", "late", "duplicate")
 REASONS = (
     "signature", "schema", "not-finite", "stale", "late", "not-in-cohort", "size", "count", "conflict", "digest",
     "truncated", "offset", "header", "identity", "protocol", "storage", "stalled", "superseded", "revoked", "foreign",
-    "magnitude",
+    "magnitude", "multi-krum", "norm", "void", "dropped", "no-advert", "no-shares", "no-sketch", "no-seat", "left-out",
+    "dispute", "not-needed", "proved", "abandoned",
 )  # fmt: skip
 DIRECTIONS = ("up", "down")
 SPLITS = ("global", "balanced", "clients_mean", "worst10")
@@ -77,6 +80,9 @@ FAMILIES = (
         {"direction": DIRECTIONS},
     ),
     Family("transfer_resumes_total", "counter", "Transfers that went on from the middle after a break."),
+    Family("groups_total", "counter", "Groups of masked rounds, by what became of their sum.", {"result": GROUPS}),
+    Family("stages_rejected_total", "counter", "Stages of masked rounds that broke a rule.", {"stage": STAGES}),
+    Family("proofs_total", "counter", "Clients that were proved to have broken the protocol."),
     Family("aggregate_seconds", "histogram", "Time to combine the updates of a round, by weighting.", {"rule": ()}),
     Family(
         "eval_accuracy_ratio",
@@ -217,6 +223,18 @@ class ServerMetrics:
     def left_out(self, reason: str) -> None:
         """An update that was received is not in the sum (`REASONS`)."""
         self._telemetry.add("updates_rejected_total", reason=reason)
+
+    @safely
+    def groups(self, *, counted: int, void: int, proofs: int) -> None:
+        """How the groups of a masked round ended, and how many clients were proved liars."""
+        self._telemetry.add("groups_total", counted, result="counted")
+        self._telemetry.add("groups_total", void, result="void")
+        self._telemetry.add("proofs_total", proofs)
+
+    @safely
+    def stage_refused(self, stage: str) -> None:
+        """A client's stage (`STAGES`) broke a rule of the protocol."""
+        self._telemetry.add("stages_rejected_total", stage=stage)
 
     @safely
     def transfer(self, direction: str, wire_bytes: int, raw_bytes: int, codec: str) -> None:

@@ -11,29 +11,37 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 from roughfed import crash
 from roughfed.crypto.merkle import merkle_root
-from roughfed.errors import RoundError
+from roughfed.errors import LocalProtocolError, RoundError
 from roughfed.messages import RoundClosed
-from roughfed.server.admission import MAGNITUDE, absurd
 from roughfed.server.aggregate import WEIGHTINGS
-from roughfed.server.aggregate.mean import weighted_mean
+from roughfed.server.aggregate.mean import Mean, weighted_mean
 from roughfed.server.collect import Collection, Decision
 from roughfed.server.combine import combine
 from roughfed.server.downlink import next_files, place
 from roughfed.server.federation import Federation, Traffic
+from roughfed.server.figures import accepted_updates, summarize
 from roughfed.server.intake import OpenRound
+from roughfed.server.judge import judge
+from roughfed.server.masked import drive
+from roughfed.server.masked.opening import open_masked
+from roughfed.server.masked.outcome import mean_update, summed_evaluation
 from roughfed.server.optimize import RULES
 from roughfed.server.sampling import choose
-from roughfed.server.store import ABSENT, ACCEPTED, GONE, LATE, ReceivedUpdate, RoundRow
-from roughfed.types import RoundHeader, Signed, UpdateStatement
+from roughfed.server.store import ABSENT, ACCEPTED, EVERYBODY, RoundRow
+from roughfed.types import Evaluation, RoundHeader, Signed
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header
 
 log = logging.getLogger(__name__)
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 LATE_ROUNDS = 3
 """A client that was late so often in a row may still deliver, but is not waited for once the quorum is there."""
@@ -49,11 +57,19 @@ async def run_round(fed: Federation) -> RoundRow:
         the round as journaled; its outcome is "committed" or "abandoned".
     """
     row = await open_round(fed)
+    fed.masked = drive.begin(fed, row) if decode_header(row.header.body).masked else None
     if row.sets is None:
+        dispatch(fed, row)
+        if fed.masked is not None and not await drive.set_up(fed, row):
+            return await abandon(fed, row, "too-few-adverts")
         decision = await collect(fed, row)
         if decision.action == "abandon":
             return await abandon(fed, row, decision.reason)
+        if fed.masked is not None:
+            fed.result = await drive.agree(fed, row)
         row = await judge(fed, row)
+        if fed.masked is not None and not row.accepted:
+            return await abandon(fed, row, "nothing-accepted")
     try:
         row = await aggregate(fed, row)
     except RoundError as error:
@@ -72,12 +88,17 @@ async def open_round(fed: Federation) -> RoundRow:
     fed.phase_seconds.clear()
     fed.traffic = Traffic()
     settings = fed.config.round
-    connected = fed.members.names()
+    connected = [name for name in fed.members.names() if name not in fed.quarantined]
     invited = settings.invited(len(connected))
     number = last.round + 1 if last else 1
     cohort = choose(connected, invited=invited, seed=fed.config.federation.seed, round_number=number)
     root = merkle_root([s.member for name in cohort if (s := fed.members.get(name)) is not None])
-    header = make_header(fed, after=last, roster_root=root, deadline_s=settings.deadline)
+    fields: Mapping[str, Any] = {}
+    if fed.config.privacy.masked:
+        fields = await open_masked(
+            fed.stages, number, cohort=len(cohort), config=fed.config, num_classes=fed.num_classes
+        )
+    header = make_header(fed, after=last, roster_root=root, deadline_s=settings.deadline, fields=fields)
     goal = settings.goal(len(connected))
     row = RoundRow(number, header, cohort, goal, time.time(), None, None, None)
     await fed.store.open_round(row)
@@ -87,8 +108,18 @@ async def open_round(fed: Federation) -> RoundRow:
     return row
 
 
-def make_header(fed: Federation, *, after: RoundRow | None, roster_root: bytes, deadline_s: float) -> Signed:
-    """The header of the round that follows `after`, on the newest model, under the server's identity key."""
+def make_header(
+    fed: Federation,
+    *,
+    after: RoundRow | None,
+    roster_root: bytes,
+    deadline_s: float,
+    fields: Mapping[str, Any] = NOTHING,
+) -> Signed:
+    """The header of the round that follows `after`, on the newest model, under the server's identity key.
+
+    `fields`: what a masked round's header says beside (`roughfed.server.masked.opening`).
+    """
     version, digest = fed.store.latest_model()
     header = RoundHeader(
         run=fed.run,
@@ -101,15 +132,17 @@ def make_header(fed: Federation, *, after: RoundRow | None, roster_root: bytes, 
         server_sees=fed.config.privacy.server_sees,
         roster_root=roster_root,
         deadline_s=deadline_s,
+        **fields,
     )
     body = encode_header(header)
     return Signed(body, fed.key.sign(HEADER_DOMAIN, body), fed.name)
 
 
-async def collect(fed: Federation, row: RoundRow) -> Decision:
-    """Push the jobs and wait until enough updates are on disk, or until there is no more time."""
+def dispatch(fed: Federation, row: RoundRow) -> None:
+    """Take updates, and push the jobs."""
     fed.enter("report")
-    opened, deadline_s = time.monotonic(), decode_header(row.header.body).deadline_s
+    header = decode_header(row.header.body)
+    opened, deadline_s = time.monotonic(), header.deadline_s
     fed.collection = collection = Collection(
         members=frozenset(row.cohort),
         goal=row.goal,
@@ -125,12 +158,31 @@ async def collect(fed: Federation, row: RoundRow) -> Decision:
     slow = [name for name in present if fed.lates.get(name, 0) >= LATE_ROUNDS]
     collection.lost(slow, opened, grace=0.0)
     fed.open_members = {name: fed.identity_keys[name] for name in present}
-    expected = OpenRound(fed.run, row.round, row.header.digest, fed.spec.size_bytes, fed.open_members)
-    fed.intake.open_round(expected)
+    masked = fed.masked
+    fed.intake.open_round(
+        OpenRound(
+            fed.run,
+            row.round,
+            row.header.digest,
+            masked.masking.upload_bytes if masked is not None else fed.spec.size_bytes,
+            fed.open_members,
+            header.codec,
+            header.masked,
+        )
+    )
     for name in present:
-        if (session := fed.members.get(name)) is not None and name in collection.pending():
-            session.send(fed.job(row, name, seconds_left=deadline_s))
+        if (session := fed.members.get(name)) is not None:
+            fed.offer(name, session, collection)
     crash.point("jobs-sent")
+
+
+async def collect(fed: Federation, row: RoundRow) -> Decision:
+    """Wait until enough updates are on disk, or until there is no more time."""
+    if fed.masked is not None and "masked" in fed.masked.done:  # a restart: who uploaded is decided already
+        fed.intake.close_round()
+        return Decision("close", "decided before")
+    if (collection := fed.collection) is None:
+        raise LocalProtocolError("collect before dispatch")
     while (decision := collection.decide(time.monotonic())).action == "wait":
         fed.metrics.participants("report", len(collection.received))
         await fed.sleep_until_change(decision.until)
@@ -142,51 +194,17 @@ async def collect(fed: Federation, row: RoundRow) -> Decision:
     return decision
 
 
-async def judge(fed: Federation, row: RoundRow) -> RoundRow:
-    """Verdicts: who is in the sum, who is not, and why. Journaled before anybody is told."""
-    received = fed.store.receipts(fed.run, row.round)
-    sets = dict.fromkeys(received, ACCEPTED)
-    for client in absurd({name: u.norm for name, u in received.items() if u.norm is not None}):
-        sets[client] = MAGNITUDE
-        fed.metrics.left_out(MAGNITUDE)
-    for client, (_, reason, _) in fed.store.refusals(row.round).items():
-        sets[client] = reason
-    if fed.collection is not None:
-        for client, reason in fed.collection.refused.items():
-            sets.setdefault(client, reason)
-        for client in fed.collection.pending() - sets.keys():
-            gone = client in fed.collection.gone
-            sets[client] = GONE if gone else LATE
-            fed.metrics.dropout("report", "disconnected" if gone else "deadline")
-    for client in fed.members.revoked & sets.keys():
-        sets[client] = "revoked"  # also one whose update was received before
-    note_patience(fed, sets)
-    await fed.store.set_sets(row.round, sets)
-    crash.point("sets-journaled")
-    fed.row = row = dataclasses.replace(row, sets=sets)
-    return row
-
-
-def note_patience(fed: Federation, sets: Mapping[str, str]) -> None:
-    """Count rounds in a row for which a connected client was too late: then a quorum no longer waits for it."""
-    for client, verdict in sets.items():
-        fed.lates[client] = fed.lates.get(client, 0) + 1 if verdict == LATE else 0
-
-
 async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     """The accepted updates become the next version: sum, step, commit."""
     fed.enter("aggregate")
     header = decode_header(row.header.body)
-    accepted = accepted_updates(fed, row)
     weighting = fed.config.aggregate.weighting_of(header.server_sees)
-    weights = WEIGHTINGS[weighting]([u.statement for u in accepted])
+    if fed.masked is not None and fed.result is None:  # a restart after the verdicts
+        fed.result = await drive.conclude(fed, row)
     rule = RULES[fed.config.optimize.rule]
     began = time.perf_counter()
     version = header.model_version + 1
     files = next_files(fed.store, version, quantised=fed.config.codec.downlink_of(header.server_sees) == "int8")
-    updates = [
-        (fed.intake.spool_path(fed.run, row.round, u.receipt.client), w) for u, w in zip(accepted, weights, strict=True)
-    ]
     work = partial(
         combine,
         fed.store.model_path(header.model_digest),
@@ -196,22 +214,17 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
         executor=fed.executor,
     )
 
-    def from_files() -> bytes:  # opened in the thread: a round that is cancelled must not close what is still read
-        with weighted_mean(updates, codec=header.codec, size=fed.spec.size) as mean:
+    def combined() -> bytes:  # all in the thread: a round that is cancelled must not close what is still read
+        with mean_of(fed, row, weighting) as mean:
             return work(mean)
 
-    digest = await asyncio.to_thread(from_files)
+    digest = await asyncio.to_thread(combined)
     await asyncio.to_thread(place, fed.store, files, version, digest)
     crash.point("model-written")
     fed.metrics.aggregated(weighting, time.perf_counter() - began)
     fed.enter("commit")
     now = time.time()
-    base_evaluations = [
-        (u.receipt.client, e)
-        for u in accepted
-        if (e := u.statement.evaluation) is not None and e.model_digest == header.model_digest
-    ]
-    if base_evaluations:
+    if base_evaluations := evaluations(fed, row, header):
         await fed.store.add_evaluations(header.model_version, base_evaluations)
     await fed.store.commit(row.round, version=version, digest=digest, now=now)
     crash.point("committed")
@@ -220,10 +233,31 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     return row
 
 
-def accepted_updates(fed: Federation, row: RoundRow) -> list[ReceivedUpdate]:
-    """What is in the sum, in order of the clients' names."""
-    accepted = set(row.accepted)
-    return [u for u in fed.store.receipts(fed.run, row.round).values() if u.receipt.client in accepted]
+@contextmanager
+def mean_of(fed: Federation, row: RoundRow, weighting: str) -> Iterator[Mean]:
+    """The mean of the accepted updates, to be read slice by slice."""
+    header = decode_header(row.header.body)
+    if fed.masked is not None and fed.result is not None:
+        delta = mean_update(fed.result, fed.masked.masking)  # [D]
+        yield lambda start, stop: delta[start:stop]
+        return
+    accepted = accepted_updates(fed, row)
+    weights = WEIGHTINGS[weighting]([u.statement for u in accepted])
+    paths = [fed.intake.spool_path(fed.run, row.round, u.receipt.client) for u in accepted]
+    with weighted_mean(list(zip(paths, weights, strict=True)), codec=header.codec, size=fed.spec.size) as mean:
+        yield mean
+
+
+def evaluations(fed: Federation, row: RoundRow, header: RoundHeader) -> list[tuple[str, Evaluation]]:
+    """What the clients found about the base model: each one's, or all together when masked."""
+    if fed.result is not None:
+        found = summed_evaluation(fed.result, header.model_digest)
+        return [] if found is None else [(EVERYBODY, found)]
+    return [
+        (u.receipt.client, e)
+        for u in accepted_updates(fed, row)
+        if (e := u.statement.evaluation) is not None and e.model_digest == header.model_digest
+    ]
 
 
 async def announce(fed: Federation, row: RoundRow) -> None:
@@ -239,8 +273,11 @@ async def announce(fed: Federation, row: RoundRow) -> None:
     crash.point("announced")
     fed.collection = None
     fed.enter("waiting")
+    if fed.masked is not None:
+        await fed.stages.forget(row.round)
     await fed.store.set_summary(row.round, summarize(fed, row))
     fed.intake.discard(fed.run, row.round, list(row.cohort))
+    fed.masked = fed.result = None
     fed.metrics.storage(**await asyncio.to_thread(fed.store.sizes))
 
 
@@ -254,38 +291,3 @@ async def abandon(fed: Federation, row: RoundRow, reason: str) -> RoundRow:
     fed.row = row = dataclasses.replace(row, outcome="abandoned", closed_at=now)
     await announce(fed, row)
     return row
-
-
-def summarize(fed: Federation, row: RoundRow) -> dict[str, object]:
-    """The round's figures for the report (`roughfed.deploy.summary` adds the sets and the evaluations)."""
-    return {
-        "seconds": (row.closed_at or time.time()) - row.opened_at,
-        "phase_seconds": dict(fed.phase_seconds),
-        "upload_bytes": fed.traffic.upload,
-        "download_bytes": fed.traffic.download,
-    } | training_figures([u.statement for u in accepted_updates(fed, row)])
-
-
-async def complete_summary(fed: Federation) -> None:
-    """After a crash between the end of a round and its summary: what the journal still knows of it."""
-    last = fed.store.last_round()
-    if last is None or last.outcome is None or last.summary is not None:
-        return
-    received = fed.store.receipts(fed.run, last.round).values()
-    found = summarize(fed, last) | {"phase_seconds": {}, "upload_bytes": sum(u.receipt.size_bytes for u in received)}
-    await fed.store.set_summary(last.round, found)
-
-
-def training_figures(statements: Sequence[UpdateStatement]) -> dict[str, object]:
-    """What the clients say of their local training: mean seconds, and mean metrics weighted by examples.
-
-    A metric counts if more than half of the clients report it: one client cannot fill the report with names.
-    """
-    if not statements:
-        return {}
-    counts = Counter(name for s in statements for name in s.metrics)
-    means: dict[str, float] = {}
-    for name in sorted(name for name, count in counts.items() if 2 * count > len(statements)):
-        given = [(s.metrics[name], s.num_examples) for s in statements if name in s.metrics]
-        means[name] = sum(value * n for value, n in given) / sum(n for _, n in given)
-    return {"train_seconds": sum(s.train_seconds for s in statements) / len(statements), "train_metrics": means}

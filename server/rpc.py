@@ -15,11 +15,22 @@ import grpc.aio
 from roughfed import __version__
 from roughfed.digest import content_digest
 from roughfed.errors import IdentityError, RemoteProtocolError, StaleRound
-from roughfed.messages import PROTOCOL, EvaluationReport, Finished, Heartbeat, Hello, JobUpdate, Reconnect, Welcome
+from roughfed.messages import (
+    PROTOCOL,
+    ClientStage,
+    EvaluationReport,
+    Finished,
+    Heartbeat,
+    Hello,
+    JobUpdate,
+    Reconnect,
+    Welcome,
+)
 from roughfed.server import downlink
 from roughfed.server.federation import Federation
 from roughfed.server.intake import Upload
 from roughfed.server.interceptors import CALLER
+from roughfed.server.masked.drive import take
 from roughfed.server.membership import Session
 from roughfed.transport.names import SERVICE
 from roughfed.transport.patience import PROGRESS_S
@@ -142,6 +153,8 @@ class FederationService:
                         fed.job_update(session, message)
                     case EvaluationReport():
                         fed.evaluation(session, message.evaluation)
+                    case ClientStage():
+                        take(fed, session, message)
                     case Hello():
                         raise RemoteProtocolError("a second hello", reason="schema")
         except RemoteProtocolError:

@@ -8,10 +8,12 @@ import time
 
 from roughfed import crash
 from roughfed.messages import Finished
+from roughfed.secagg.groups import SMALLEST
 from roughfed.server.federation import Federation
+from roughfed.server.figures import complete_summary
 from roughfed.server.membership import Session
 from roughfed.server.quality import Quality
-from roughfed.server.round import complete_summary, make_header, run_round
+from roughfed.server.round import make_header, run_round
 from roughfed.server.store import RoundRow
 from roughfed.types import Evaluation
 
@@ -100,16 +102,19 @@ async def ready(fed: Federation, until: float | None) -> bool:
     if last is not None and last.outcome is None:
         return True
     fed.enter("waiting")
-    needed = fed.config.round.min_clients
+    needed, masked = fed.config.round.min_clients, fed.config.privacy.masked
+    hint = ""
+    if masked and needed < SMALLEST:
+        needed, hint = SMALLEST, "; for fewer set privacy.server_sees to updates"
     told = -1
     while until is None or time.monotonic() < until:
         if fed.stopping:
             raise asyncio.CancelledError
-        here = len(fed.members.names())
+        here = len(set(fed.members.names()) - fed.quarantined.keys())
         if here >= needed and not fed.paused:
             return True
         if here != told and not fed.paused:
-            log.info("waiting: %d of %d clients", here, needed)
+            log.info("waiting: %d of %d clients%s", here, needed, hint)
             told = here
         await fed.sleep_until_change(until)
     return False
@@ -152,7 +157,7 @@ def show(fed: Federation, found: Evaluation) -> None:
 async def evaluate_everywhere(fed: Federation) -> None:
     """Ask every client to evaluate the final model on its held-out data; one that comes back is asked again."""
     version, digest = fed.store.latest_model()
-    if fed.config.round.evaluate_every == 0:
+    if fed.config.round.evaluate_every == 0 or fed.config.privacy.masked:  # each one's alone would be in the clear
         return
     await returned(fed)
     fed.enter("evaluate")

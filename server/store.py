@@ -43,11 +43,23 @@ SCHEMA = (
     """,
     "ALTER TABLE receipts ADD COLUMN norm REAL;",
     "ALTER TABLE run ADD COLUMN began TEXT;",
+    """
+    CREATE TABLE masked_rounds (
+        round INTEGER PRIMARY KEY, nonce BLOB NOT NULL, epoch_round INTEGER NOT NULL, beacon BLOB NOT NULL,
+        clip_norm REAL NOT NULL, next_clip REAL, statistics TEXT);
+    CREATE TABLE stages (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, round INTEGER NOT NULL, kind TEXT NOT NULL, client TEXT NOT NULL,
+        body BLOB NOT NULL, signature BLOB NOT NULL, entry BLOB NOT NULL);
+    CREATE TABLE proofs (client TEXT PRIMARY KEY, round INTEGER NOT NULL, reason TEXT NOT NULL, found_at REAL NOT NULL);
+    CREATE TABLE notes (round INTEGER NOT NULL, client TEXT NOT NULL, what TEXT NOT NULL, PRIMARY KEY (round, client));
+    """,
 )
 
 
 ACCEPTED = ""
 LATE, GONE = "late", "gone"
+EVERYBODY = "*"
+"""Source of an evaluation that is the sum of the accepted clients': no client can have this name."""
 ABSENT = (LATE, GONE)
 
 

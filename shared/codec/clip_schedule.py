@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from roughfed.errors import ConfigError, RemoteProtocolError
 
 MAX_STEP = 1.1  # factor a round
+FIRST_STEP = 4.0  # the same in the first rounds of a run: nobody can know the scale of a new model's updates
+FIRST_ROUNDS = 4
 WANTED_UNCLIPPED = 0.8  # share of clients whose update should pass whole
 HEADROOM = 1.25  # C above the norm of the client at that share: a saturated norm still lets C grow
 
@@ -29,6 +31,10 @@ class ClipLimits:
     floor: float
     ceiling: float
 
+    def start(self, clip_norm: float) -> float:
+        """The first C, within the limits."""
+        return min(max(clip_norm, self.floor), self.ceiling)
+
     def __post_init__(self) -> None:
         """Check the order.
 
@@ -40,7 +46,12 @@ class ClipLimits:
             raise ConfigError(cause, key="privacy.clip_norm", cure="0 < floor <= ceiling")
 
 
-def follow_norms(clip_norm: float, norms: Sequence[float], limits: ClipLimits) -> float:
+def max_step(number: int) -> float:
+    """The most that C of round `number` may differ from C of the round before, as a factor."""
+    return FIRST_STEP if number <= FIRST_ROUNDS else MAX_STEP
+
+
+def follow_norms(clip_norm: float, norms: Sequence[float], limits: ClipLimits, *, step: float = MAX_STEP) -> float:
     """The next C after a round with sketches.
 
     Args:
@@ -48,48 +59,56 @@ def follow_norms(clip_norm: float, norms: Sequence[float], limits: ClipLimits) -
         norms: estimated norms of the accepted clients' clipped updates. A sketch of a subset (one coordinate in f) sees
             norm / sqrt(f): the caller multiplies.
         limits: public limits.
+        step: `max_step` of the next round.
 
     Returns:
-        HEADROOM x the norm below which 80 % of the clients lie, at most a factor 1.1 from C, within the limits; C when
-        nobody was accepted. Values that are not finite count as nothing.
+        HEADROOM x the norm below which 80 % of the clients lie, at most a factor `step` from C, within the limits; C
+        when nobody was accepted. Values that are not finite count as nothing.
     """
     ordered = sorted(norm for norm in norms if math.isfinite(norm))
     if not ordered:
-        return _limited(clip_norm, clip_norm, limits)
-    return _limited(clip_norm, HEADROOM * ordered[math.ceil(WANTED_UNCLIPPED * len(ordered)) - 1], limits)
+        return _limited(clip_norm, clip_norm, limits, step)
+    wanted = HEADROOM * ordered[math.ceil(WANTED_UNCLIPPED * len(ordered)) - 1]
+    return _limited(clip_norm, wanted, limits, step)
 
 
-def follow_clip_bits(clip_norm: float, num_clipped: int, num_clients: int, limits: ClipLimits) -> float:
-    """The next C after a round that shows sums only.
+def follow_histogram(
+    clip_norm: float, counts: Sequence[int], edges: Sequence[float], limits: ClipLimits, *, step: float = MAX_STEP
+) -> float:
+    """The next C after a round that shows sums only, from how many clients' norms lie in which bucket.
 
     Args:
         clip_norm: this round's C.
-        num_clipped: how many clients said that their update was clipped; cut to 0..n, since a bit may be a lie.
-        num_clients: n, clients in that sum.
+        counts: clients in each bucket; one that lies moves the result by one client at most.
+        edges: upper edge of each bucket, ascending.
         limits: public limits.
+        step: `max_step` of the next round.
 
     Returns:
-        C times 1.1 to the power of +1 (all clipped) to -1/4 (none): it rests where 20 % are clipped.
+        the edge below which 80 % of the clients lie, at most a factor `step` from C, within the limits; C without any.
     """
-    if num_clients < 1:
-        return _limited(clip_norm, clip_norm, limits)
-    clipped = min(max(num_clipped, 0), num_clients) / num_clients
-    excess = (clipped - (1 - WANTED_UNCLIPPED)) / WANTED_UNCLIPPED  # -1/4..1
-    return _limited(clip_norm, clip_norm * MAX_STEP**excess, limits)
+    needed, seen = math.ceil(WANTED_UNCLIPPED * sum(counts)), 0
+    for count, edge in zip(counts, edges, strict=True):
+        seen += count
+        if seen >= needed > 0:
+            return _limited(clip_norm, edge, limits, step)
+    return _limited(clip_norm, clip_norm, limits, step)
 
 
-def check_step(previous: float, clip_norm: float, limits: ClipLimits) -> None:
-    """A client's check of a header.
+def check_step(previous: tuple[int, float], now: tuple[int, float]) -> None:
+    """A client's check of a header, each side a (round, C).
 
     Raises:
-        RemoteProtocolError: C outside the limits, or further than a factor 1.1 from the round before.
+        RemoteProtocolError: C is no positive number, or further from the last one seen than the rounds between allow.
     """
-    inside = limits.floor <= clip_norm <= limits.ceiling  # a NaN is not
-    if not inside or not previous / (MAX_STEP + _SLACK) <= clip_norm <= previous * (MAX_STEP + _SLACK):
-        message = f"clip norm {clip_norm} after {previous}, limits {limits.floor} to {limits.ceiling}"
+    most = 1.0
+    for number in range(previous[0] + 1, min(now[0], previous[0] + 1000) + 1):
+        most *= max_step(number) + _SLACK
+    if not previous[1] / most <= now[1] <= previous[1] * most:  # a NaN is not
+        message = f"clip norm {now[1]} in round {now[0]} after {previous[1]} in round {previous[0]}"
         raise RemoteProtocolError(message, reason="codec")
 
 
-def _limited(clip_norm: float, wanted: float, limits: ClipLimits) -> float:
-    step = min(max(wanted, clip_norm / MAX_STEP), clip_norm * MAX_STEP)
-    return min(max(step, limits.floor), limits.ceiling)
+def _limited(clip_norm: float, wanted: float, limits: ClipLimits, step: float) -> float:
+    nearest = min(max(wanted, clip_norm / step), clip_norm * step)
+    return min(max(nearest, limits.floor), limits.ceiling)

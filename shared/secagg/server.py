@@ -88,6 +88,7 @@ class GroupRound:
         self._claims: dict[str, Claim] = {}
         self._disputes = Disputes(colluders(len(self.names)))
         self._unsettled: set[str] = set()
+        self.verdicts: dict[str, str] = {}
         self._sets: m.Sets | None = None
         self._sets_digest = b""
         self._agreed: dict[str, Signed] = {}
@@ -220,7 +221,7 @@ class GroupRound:
     def norms(self) -> dict[str, tuple[float, float]]:
         """Estimated norm of each update by the two halves of its sketch, in units of C."""
         unit = self._terms.norm_unit
-        estimates = {name: self.sketcher.norms(claim) for name, claim in self.claims().items()}
+        estimates = {name: self.sketcher.norms(claim) for name, claim in self.claims().items()}  # none without sketches
         return {name: (many / unit, few / unit) for name, (many, few) in estimates.items()}
 
     # -- sets, consistency, unmask ------------------------------------------------------------------------------------
@@ -229,9 +230,9 @@ class GroupRound:
         """A and X: the protocol's own exclusions, then the defence's (name -> reason). None: too few, void."""
         if self.stage is not Stage.JUDGING:
             raise LocalProtocolError(f"sets in {self.stage.name}")
-        norms = self.norms() if self._terms.dim else {}
-        far = {name for name, halves in norms.items() if max(halves) > NORM_BOUND}
+        far = self._beyond_bound()
         reasons = {name: self._reason(name, far) or rejected.get(name, "") for name in self.dealers}
+        self.verdicts = dict.fromkeys(self.names, "no-shares") | reasons
         accepted = tuple(name for name, why in reasons.items() if not why)
         if len(accepted) < smallest_sum(len(self.names)):
             self.stage = Stage.DONE
@@ -240,6 +241,14 @@ class GroupRound:
         self._sets = m.Sets(self._terms.header_digest, self._group, accepted, excluded, self._root)
         self.stage = Stage.AGREEING
         return self._sets
+
+    def eligible(self) -> dict[str, NDArray[np.float64]]:
+        """The claims of those whom the protocol itself accepts: what a defence may choose from."""
+        far = self._beyond_bound()
+        return {name: claim for name, claim in self.claims().items() if not self._reason(name, far)}
+
+    def _beyond_bound(self) -> set[str]:
+        return {name for name, halves in self.norms().items() if max(halves) > NORM_BOUND}
 
     def _reason(self, name: str, far: set[str]) -> str:
         """Why the protocol itself keeps a dealer out of the sum; "" when it does not."""

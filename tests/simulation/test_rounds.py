@@ -10,7 +10,7 @@ import pytest
 
 from roughfed import crash
 from roughfed.server.collect import Collection
-from roughfed.server.round import judge
+from roughfed.server.judge import judge
 from roughfed.server.store import Store
 
 from .rig import NAMES, SPEC, Rig, newest, scene

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from roughfed.errors import RemoteProtocolError, TooLarge
-from roughfed.server.admission import MAX_EXAMPLES, Vitals, absurd, check_alignment, check_statement
+from roughfed.server.admission import MAX_EXAMPLES, Vitals, absurd, check_alignment, check_counts, check_statement
 from roughfed.types import UpdateStatement
 
 float32 = st.floats(width=32, allow_nan=True, allow_infinity=True)
@@ -119,6 +119,7 @@ REFUSED = {
 def test_each_rule_has_one_refusal(wrong: UpdateStatement, kind: type[RemoteProtocolError], reason: str) -> None:
     with pytest.raises(kind) as refused:
         check_statement(wrong, client="alpha", header_digest=bytes(32), size_bytes=400)
+        check_counts(wrong, masked=False)
     assert type(refused.value) is kind
     assert refused.value.reason == reason
 
@@ -126,3 +127,12 @@ def test_each_rule_has_one_refusal(wrong: UpdateStatement, kind: type[RemoteProt
 @pytest.mark.parametrize("examples", [1, MAX_EXAMPLES])
 def test_what_is_right_passes(examples: int) -> None:
     check_statement(statement(num_examples=examples), client="alpha", header_digest=bytes(32), size_bytes=400)
+    check_counts(statement(num_examples=examples), masked=False)
+
+
+@pytest.mark.parametrize("said", [{"num_examples": 1}, {"metrics": {"loss": 1.0}}], ids=["examples", "metrics"])
+def test_a_masked_update_says_nothing_about_its_client(said: dict[str, object]) -> None:
+    check_counts(statement(num_examples=0), masked=True)
+    with pytest.raises(RemoteProtocolError) as refused:
+        check_counts(statement(**{"num_examples": 0} | said), masked=True)
+    assert refused.value.reason == "count"

@@ -1,0 +1,72 @@
+"""What is kept of a round for the report: seconds, bytes, means of what clients said, groups and sums."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from roughfed.server.federation import Federation
+from roughfed.server.store import ReceivedUpdate, RoundRow
+from roughfed.types import UpdateStatement
+from roughfed.wire.session import decode_header
+
+
+def accepted_updates(fed: Federation, row: RoundRow) -> list[ReceivedUpdate]:
+    """What is in the sum, in order of the clients' names."""
+    accepted = set(row.accepted)
+    return [u for u in fed.store.receipts(fed.run, row.round).values() if u.receipt.client in accepted]
+
+
+def summarize(fed: Federation, row: RoundRow) -> dict[str, object]:
+    """The round's figures for the report (`roughfed.deploy.summary` adds the sets and the evaluations)."""
+    return (
+        {
+            "seconds": (row.closed_at or time.time()) - row.opened_at,
+            "phase_seconds": dict(fed.phase_seconds),
+            "upload_bytes": fed.traffic.upload,
+            "download_bytes": fed.traffic.download,
+        }
+        | ({} if fed.masked is not None else training_figures([u.statement for u in accepted_updates(fed, row)]))
+        | masked_figures(fed, row)
+    )
+
+
+def masked_figures(fed: Federation, row: RoundRow) -> dict[str, object]:
+    """The groups of a masked round, and the sums of its statistics."""
+    if (round_ := fed.masked) is None or (result := fed.result) is None:
+        return {}
+    return {
+        "groups": [
+            {"members": list(group.names), "void": result.void.get(number, "")}
+            for number, group in enumerate(round_.groups)
+        ],
+        "statistics": {name: list(values) for name, values in result.sums.items()},
+        "clip_norm": decode_header(row.header.body).clip_norm,
+        "proofs": result.proofs,
+    }
+
+
+async def complete_summary(fed: Federation) -> None:
+    """After a crash between the end of a round and its summary: what the journal still knows of it."""
+    last = fed.store.last_round()
+    if last is None or last.outcome is None or last.summary is not None:
+        return
+    received = fed.store.receipts(fed.run, last.round).values()
+    found = summarize(fed, last) | {"phase_seconds": {}, "upload_bytes": sum(u.receipt.size_bytes for u in received)}
+    await fed.store.set_summary(last.round, found)
+
+
+def training_figures(statements: Sequence[UpdateStatement]) -> dict[str, object]:
+    """What the clients say of their local training: mean seconds, and mean metrics weighted by examples.
+
+    A metric counts if more than half of the clients report it: one client cannot fill the report with names.
+    """
+    if not statements:
+        return {}
+    counts = Counter(name for s in statements for name in s.metrics)
+    means: dict[str, float] = {}
+    for name in sorted(name for name, count in counts.items() if 2 * count > len(statements)):
+        given = [(s.metrics[name], s.num_examples) for s in statements if name in s.metrics]
+        means[name] = sum(value * n for value, n in given) / sum(n for _, n in given)
+    return {"train_seconds": sum(s.train_seconds for s in statements) / len(statements), "train_metrics": means}

@@ -1,0 +1,73 @@
+"""Step 9: verdicts. Who is in the sum, who is not, and why; journaled before anybody is told."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from roughfed import crash
+from roughfed.server.admission import MAGNITUDE, absurd
+from roughfed.server.defence import RULES, tolerated, view_of_files
+from roughfed.server.federation import Federation
+from roughfed.server.masked.drive import verdicts
+from roughfed.server.store import ABSENT, ACCEPTED, GONE, LATE, RoundRow
+from roughfed.wire.session import decode_header
+
+
+async def judge(fed: Federation, row: RoundRow) -> RoundRow:
+    """Verdicts: who is in the sum, who is not, and why. Journaled before anybody is told."""
+    absent = absentees(fed, row)
+    if fed.result is not None:
+        sets = verdicts(row, fed.result, absent)
+    elif fed.masked is not None:
+        sets = dict.fromkeys(fed.store.receipts(fed.run, row.round), "abandoned") | absent  # never unmasked
+    else:
+        sets = await judge_updates(fed, row) | absent
+        sets |= dict.fromkeys(fed.members.revoked & sets.keys(), "revoked")  # also one received before
+    for reason in sets.values():
+        if reason and reason not in ABSENT:
+            fed.metrics.left_out(reason)
+    note_patience(fed, sets)
+    await fed.store.set_sets(row.round, sets)
+    crash.point("sets-journaled")
+    fed.row = row = dataclasses.replace(row, sets=sets)
+    return row
+
+
+def absentees(fed: Federation, row: RoundRow) -> dict[str, str]:
+    """Who gave nothing that could count: refused at admission, left by its own word, gone, or late."""
+    absent = {client: reason for client, (_, reason, _) in fed.store.refusals(row.round).items()}
+    if (collection := fed.collection) is None:
+        return absent
+    received = fed.store.receipts(fed.run, row.round).keys()  # the engine may not have heard of one yet
+    absent = {client: why for client, why in collection.refused.items() if client not in received} | absent
+    for client in collection.pending() - absent.keys() - received:
+        gone = client in collection.gone
+        absent[client] = GONE if gone else LATE
+        fed.metrics.dropout("report", "disconnected" if gone else "deadline")
+    return absent
+
+
+async def judge_updates(fed: Federation, row: RoundRow) -> dict[str, str]:
+    """Verdicts over whole updates."""
+    received = fed.store.receipts(fed.run, row.round)
+    sets = dict.fromkeys(received, ACCEPTED)
+    sets |= dict.fromkeys(absurd({name: u.norm for name, u in received.items() if u.norm is not None}), MAGNITUDE)
+    return sets | await defended(fed, row, [name for name, why in sets.items() if why == ACCEPTED])
+
+
+async def defended(fed: Federation, row: RoundRow, received: Sequence[str]) -> dict[str, str]:
+    """Whom the defence keeps out, of whole updates."""
+    rule = RULES[fed.config.defence.rule]
+    if (f := tolerated(fed.config.defence.attackers, len(received))) == 0:
+        return {}
+    paths = {name: fed.intake.spool_path(fed.run, row.round, name) for name in received}
+    view = view_of_files(paths, size=fed.spec.size, codec=decode_header(row.header.body).codec)
+    return await asyncio.to_thread(rule.select, view, f)
+
+
+def note_patience(fed: Federation, sets: Mapping[str, str]) -> None:
+    """Count rounds in a row for which a connected client was too late: then a quorum no longer waits for it."""
+    for client, verdict in sets.items():
+        fed.lates[client] = fed.lates.get(client, 0) + 1 if verdict == LATE else 0

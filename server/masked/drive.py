@@ -1,0 +1,214 @@
+"""A masked round against the clock: what is decided is journaled, then said; who owes an answer is waited for.
+
+A stage waits for every connected client that owes something, and a short grace for those whose stream broke. Who is
+silent is lost for the round, or, after its upload, only noted: enough others answer, or its group is void.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+
+from roughfed import crash
+from roughfed.crypto.masks import Lanes
+from roughfed.errors import IdentityError, RemoteProtocolError
+from roughfed.masking import masking_of
+from roughfed.messages import ClientStage
+from roughfed.secagg.server import Stage
+from roughfed.server.defence import RULES, tolerated, view_of_claims
+from roughfed.server.federation import Federation
+from roughfed.server.masked.journal import Step
+from roughfed.server.masked.opening import limits_of
+from roughfed.server.masked.outcome import Result, finish, next_clip
+from roughfed.server.masked.stages import MaskedRound, Server
+from roughfed.server.membership import Session
+from roughfed.server.store import RoundRow
+from roughfed.types import Signed
+from roughfed.wire.enrolment import open_member
+from roughfed.wire.session import decode_header
+
+log = logging.getLogger(__name__)
+
+STAGE_S = 30.0
+"""A connected client that owes an answer is waited for so long; answers take milliseconds."""
+
+FACT = "fact:"
+
+
+def begin(fed: Federation, row: RoundRow) -> MaskedRound:
+    """The machine of a round; what the journal knows of it is played again."""
+    header = decode_header(row.header.body)
+    masking = masking_of(row.header, header, size=fed.spec.size, server_key=fed.key.public_key)
+    opening = fed.stages.opening(row.round)
+    if opening is None:
+        raise RemoteProtocolError(f"round {row.round} is masked and its nonce is not journaled", reason="storage")
+
+    def member(entry: bytes) -> tuple[str, bytes]:
+        found = open_member(entry, fed.ca_certificate)
+        return found.name, found.identity_key
+
+    server = Server(fed.key.sign, member, opening.nonce)
+    round_ = MaskedRound(masking, frozenset(row.cohort), server)
+    for step in fed.stages.steps(row.round):
+        if step.kind.startswith(FACT):
+            round_.fact(step.kind.removeprefix(FACT), step.signed.body)
+        else:
+            round_.take(step.kind, step.signed, step.entry)
+    return round_
+
+
+def take(fed: Federation, session: Session, stage: ClientStage) -> None:
+    """A stage of a client: into the machine, then into the journal. One that breaks a rule is only counted."""
+    round_, row = fed.masked, fed.row
+    if round_ is None or row is None:
+        return
+    signed = Signed(stage.signed.body, stage.signed.signature, session.name)
+    entry = session.hello.member if stage.kind == "advertise" else b""
+    try:
+        new = round_.take(stage.kind, signed, entry)
+    except (RemoteProtocolError, IdentityError) as error:
+        log.info("round %d: %s of %s refused: %s", row.round, stage.kind, session.name, error)
+        fed.metrics.stage_refused(stage.kind)
+        return
+    if new:
+        fed.stages.submit(row.round, Step(stage.kind, session.name, signed, entry))
+        crash.point(f"{stage.kind}-taken")
+        fed.wake()
+
+
+async def decide(fed: Federation, row: RoundRow, kind: str, body: bytes = b"") -> None:
+    """A fact: journaled, then said."""
+    round_ = masked(fed)
+    outgoing = round_.fact(kind, body)
+    await fed.stages.submit(row.round, Step(FACT + kind, "", Signed(body, b"", "")))
+    crash.point(f"{kind}-decided")
+    for name, message in outgoing:
+        if (session := fed.members.get(name)) is not None:
+            session.send(message)
+    fed.wake()
+
+
+async def waiting(fed: Federation, owing: Callable[[], set[str]]) -> None:
+    """Return when nobody owes anything any more who can be waited for."""
+    until = time.monotonic() + STAGE_S
+    while names := owing():
+        now = time.monotonic()
+        gone = fed.collection.gone if fed.collection is not None else {}
+        patience = {name: gone.get(name, until) for name in names}
+        if max(patience.values()) <= now:
+            return
+        await fed.sleep_until_change(min(moment for moment in patience.values() if moment > now))
+        if fed.stopping:
+            raise asyncio.CancelledError  # the round stays open in the journal; the next start goes on with it
+
+
+async def set_up(fed: Federation, row: RoundRow) -> bool:
+    """Adverts, roster, shares, deals, while the clients train; whether there is a group at all."""
+    round_ = masked(fed)
+    if "roster" not in round_.done:
+        await waiting(fed, round_.owing)
+        await decide(fed, row, "roster")
+        await fed.stages.note_beacon(row.round, round_.beacon)
+    if not round_.groups:
+        return False
+    if "dealt" not in round_.done:
+        await waiting(fed, round_.owing)
+        await decide(fed, row, "dealt")
+    if (collection := fed.collection) is not None:
+        uploaders = set(round_.uploaders())
+        for name in collection.members - uploaders - collection.gone.keys():
+            collection.refuse(name, round_.refused.get(name, "no-advert" if name not in round_.seats else "no-shares"))
+    return True
+
+
+async def agree(fed: Federation, row: RoundRow) -> Result:
+    """Seed, sketches, disputes, defence, sets, signatures, answers: what the groups give."""
+    round_ = masked(fed)
+    if "masked" not in round_.done:
+        received = fed.store.receipts(fed.run, row.round)
+        await decide(fed, row, "masked", round_.leaves({name: u.signed for name, u in received.items()}))
+    if round_.masking.terms.dim and "sketched" not in round_.done:
+        await waiting(fed, lambda: set() if round_.questions() else round_.owing())
+        while round_.questions():
+            await decide(fed, row, "questions")
+            await waiting(fed, lambda: set() if round_.questions() else round_.owing())
+        await decide(fed, row, "sketched")
+    if "judged" not in round_.done:
+        await decide(fed, row, "judged", json.dumps(rejected(fed, round_)).encode())
+    agreeing = {n for n, group in enumerate(round_.groups) if group.stage is Stage.AGREEING}
+    if agreeing:
+        await waiting(fed, lambda: _owing_in(round_, Stage.AGREEING))
+        for number in round_.ready_to_unmask():
+            await decide(fed, row, "agreed", str(number).encode())
+    await waiting(fed, lambda: _owing_in(round_, Stage.UNMASKING))
+    return await conclude(fed, row)
+
+
+async def conclude(fed: Federation, row: RoundRow) -> Result:
+    """Unmask and check, and journal what outlives the round."""
+    round_, header = masked(fed), decode_header(row.header.body)
+    fed.enter("unmask")
+    result = await asyncio.to_thread(finish, round_, partial(read_lanes, fed, row))
+    clip = next_clip(result, number=row.round, clip_norm=header.clip_norm, limits=limits_of(fed.config))
+    connected = set(fed.members.names())
+    noted = {name: what for name, what in result.noted.items() if what != "silent at unmask" or name in connected}
+    await fed.stages.note_end(
+        row.round,
+        next_clip=clip if result.accepted else None,
+        statistics=result.sums,
+        proofs=result.proofs,
+        noted=noted,
+        now=time.time(),
+    )
+    fed.quarantined |= {name: reason for name, (_, reason) in fed.stages.proofs().items()}
+    for name, reason in result.proofs.items():
+        log.warning(
+            "round %d: %s is proved to have broken the protocol (%s); it is quarantined", row.round, name, reason
+        )
+    for number, why in result.void.items():
+        log.warning("round %d: group %d is void: %s", row.round, number, why)
+    fed.metrics.groups(counted=len(round_.groups) - len(result.void), void=len(result.void), proofs=len(result.proofs))
+    return result
+
+
+def rejected(fed: Federation, round_: MaskedRound) -> dict[str, str]:
+    """Whom the defence keeps out, of all groups together: they share one S."""
+    claims = {name: claim for group in round_.groups for name, claim in group.eligible().items()}
+    out = dict.fromkeys(fed.members.revoked & round_.seats.keys(), "revoked")
+    claims = {name: claim for name, claim in claims.items() if name not in out}
+    rule = RULES[fed.config.defence.rule]
+    if not claims:
+        return out
+    terms = round_.masking.terms
+    view = view_of_claims(claims, length=terms.length, norm_unit=terms.norm_unit)
+    return out | rule.select(view, tolerated(fed.config.defence.attackers, len(claims)))
+
+
+def read_lanes(fed: Federation, row: RoundRow, name: str) -> Lanes:
+    """A client's masked upload, mapped from the spool."""
+    return np.memmap(fed.intake.spool_path(fed.run, row.round, name), dtype=masked(fed).masking.terms.dtype, mode="r")
+
+
+def masked(fed: Federation) -> MaskedRound:
+    """The machine of the open round."""
+    if fed.masked is None:
+        raise RemoteProtocolError("no masked round is open", reason="stale")
+    return fed.masked
+
+
+def verdicts(row: RoundRow, result: Result, others: Mapping[str, str]) -> dict[str, str]:
+    """Client -> verdict; `others`: of those without a seat, and of those who sent nothing."""
+    sets = {name: others.get(name, "no-seat") for name in row.cohort}
+    for name, reason in result.reasons.items():
+        sets[name] = others.get(name, reason) if reason == "dropped" else reason
+    return sets | dict.fromkeys(result.accepted, "")
+
+
+def _owing_in(round_: MaskedRound, stage: Stage) -> set[str]:
+    return {name for group in round_.groups if group.stage is stage for name in group.owing} - round_.out

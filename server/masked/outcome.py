@@ -1,0 +1,129 @@
+"""What the groups of a masked round give: a sum for the next model, statistics, verdicts, the next clip norm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roughfed.codec.chain import decode_sum
+from roughfed.codec.clip_schedule import ClipLimits, follow_histogram, follow_norms, max_step
+from roughfed.crypto.masks import Lanes
+from roughfed.masking import Masking
+from roughfed.secagg import statistics
+from roughfed.secagg.server import GroupRound
+from roughfed.server.masked.stages import MaskedRound
+from roughfed.types import Evaluation
+
+Flat = NDArray[np.float32]
+
+VOID = "void"
+"""Verdict of a client whose group gave no sum through no fault of its own."""
+
+
+@dataclass
+class Result:
+    """What a masked round gave.
+
+    Attributes:
+        total: sum of all accepted clients' codes, unsigned [M]; None when no group counts.
+        accepted: who is in it, by name.
+        reasons: why the others with a seat are not.
+        void: why each void group is void, by its number.
+        proofs: who is proved to have broken the protocol, and how.
+        noted: who failed in a way that proves nothing.
+        sums: the statistics.
+        contributors: clients behind the sums.
+        cut: values of the statistics that no honest group could have.
+        norms: estimated norms of the accepted updates, in units of C.
+    """
+
+    total: NDArray[np.unsignedinteger] | None = None
+    accepted: tuple[str, ...] = ()
+    reasons: dict[str, str] = field(default_factory=dict[str, str])
+    void: dict[int, str] = field(default_factory=dict[int, str])
+    proofs: dict[str, str] = field(default_factory=dict[str, str])
+    noted: dict[str, str] = field(default_factory=dict[str, str])
+    sums: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    contributors: int = 0
+    cut: int = 0
+    norms: list[float] = field(default_factory=list[float])
+
+
+def finish(round_: MaskedRound, read: Callable[[str], Lanes]) -> Result:
+    """Unmask every group, one after another, and add up; `read`: name -> masked lanes."""
+    masking, result = round_.masking, Result()
+    sums: list[Mapping[str, Sequence[int]]] = []
+    for number, group in enumerate(round_.groups):
+        outcome = group.finish(read)
+        result.proofs |= outcome.proofs
+        result.noted |= {name: what for name, what in outcome.noted.items() if name}
+        result.reasons |= group.verdicts
+        if outcome.total is None:
+            result.void[number] = outcome.void
+            result.reasons |= {name: VOID for name, why in group.verdicts.items() if not why}
+            continue
+        result.total = _add(result.total, outcome.total, outcome.accepted, masking, alone=len(round_.groups) == 1)
+        result.accepted += outcome.accepted
+        found, cut = statistics.decode_sum(
+            outcome.tail, len(outcome.accepted), masking.statistics, levels=masking.terms.levels
+        )
+        sums.append(found)
+        result.cut += cut
+        result.norms += _norms(group, outcome.accepted, masking)
+    result.accepted = tuple(sorted(result.accepted))
+    result.contributors = len(result.accepted)
+    result.sums = statistics.add(sums)
+    result.reasons |= result.proofs
+    return result
+
+
+def _add(
+    total: NDArray[np.unsignedinteger] | None, part: Lanes, accepted: Sequence[str], masking: Masking, *, alone: bool
+) -> NDArray[np.unsignedinteger]:
+    """Add one group's sum; what lies beyond its honest range is cut to it."""
+    top = masking.terms.dtype.type(len(accepted) * (masking.terms.levels - 1))
+    part = np.minimum(part, top, out=part)
+    if alone:
+        return part
+    if total is None:
+        return part.astype(np.uint32)
+    np.add(total, part, out=total, casting="unsafe")
+    return total
+
+
+def _norms(group: GroupRound, accepted: Sequence[str], masking: Masking) -> list[float]:
+    if not masking.terms.dim:
+        return []
+    norms = group.norms()
+    return [norms[name][0] for name in accepted]
+
+
+def mean_update(result: Result, masking: Masking) -> Flat:
+    """The mean of the accepted clients' updates, float32 [D]."""
+    total = result.total if result.total is not None else np.empty(0, np.uint32)
+    return decode_sum(total, len(result.accepted), masking.params)
+
+
+def next_clip(result: Result, *, number: int, clip_norm: float, limits: ClipLimits) -> float:
+    """C of the next round."""
+    step = max_step(number + 1)
+    if result.norms:
+        return follow_norms(clip_norm, [norm * clip_norm for norm in result.norms], limits, step=step)
+    histogram = result.sums.get("norm-histogram", ())
+    edges = [statistics.norm_edge(bucket) * clip_norm for bucket in range(len(histogram))]
+    return follow_histogram(clip_norm, histogram, edges, limits, step=step)
+
+
+def summed_evaluation(result: Result, model_digest: bytes) -> Evaluation | None:
+    """The accepted clients' evaluation of the base model, as one; None when none evaluated."""
+    evaluated = (result.sums.get("evaluated") or (0,))[0]
+    if not evaluated:
+        return None
+    count = result.sums.get("eval-count", ())
+    correct = tuple(min(k, n) for k, n in zip(result.sums.get("eval-correct", ()), count, strict=True))
+    examples = sum(count) or evaluated
+    mean_loss = result.sums["eval-loss"][0] * statistics.LOSS_UNIT / evaluated
+    return Evaluation(model_digest, examples, mean_loss * examples, count, correct)
