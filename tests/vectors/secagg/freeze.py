@@ -1,7 +1,7 @@
 """Writes round.json, the bytes of a whole round: `.venv/bin/python -m tests.vectors.secagg.freeze`, from the root.
 
 Honest clients with fixed secrets, with and without sketches, and with one excluded. Every message is hashed as it is
-sent (rosters without their CA-signed entries, since the CA is made anew); a changed hash is a changed protocol, and says so in CHANGELOG.md.
+sent (rosters without their CA-signed entries, since the CA is made anew). A changed hash is a changed protocol.
 """
 
 from __future__ import annotations
