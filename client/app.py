@@ -21,6 +21,7 @@ from roughfed import __version__
 from roughfed.child import Description
 from roughfed.client import enrol, enrolled
 from roughfed.client.diagnose import diagnose
+from roughfed.client.encode import residual_of
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.rpc import Connection
@@ -333,6 +334,9 @@ class Agent:
 
     def _closed(self, closed: RoundClosed) -> None:
         self.metrics.round_closed(closed.verdict)
+        if self._membership is not None:
+            counts = (closed.outcome, closed.verdict) == ("committed", "accepted")
+            residual_of(self._store.folder, self._membership.welcome.run).settle(closed.round, counts)
         if self._job_round == closed.round and closed.verdict != "accepted":
             self._cancel_job()  # whatever is still being trained for that round comes too late
         extra = f" ({closed.reason})" if closed.reason else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from roughfed import codec
 from roughfed.child import Description
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.store import ClientStore
@@ -15,7 +16,8 @@ from roughfed.params import explain_difference
 from roughfed.types import Job, RoundHeader
 from roughfed.wire.session import HEADER_DOMAIN, decode_header
 
-CODECS = ("identity",)
+CODECS = tuple(codec.CODECS)
+"""What this client can produce."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """One client, one round: steps 1 to 6, top to bottom (docs/ARCHITECTURE.md).
 
-Steps 3 to 5 (clip, encode, mask) have nothing to do with `server_sees = "updates"` and the identity codec: what
-leaves is the delta as the trainer wrote it.
+With `server_sees = "updates"` nothing is clipped or masked (steps 3 and 5); step 4 is one of CODECS, and with the
+identity codec what leaves is the delta as the trainer wrote it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from roughfed import crash
 from roughfed.child import Description, FitResult
 from roughfed.client.download import fetch_model, tries
+from roughfed.client.encode import encode_file, residual_of
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.rpc import Connection
@@ -102,7 +104,7 @@ async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport:
     header = await check_header(job, me.welcome, server_key=me.server_key, rules=me.rules, store=me.store)
     crash.point("job-accepted")
     if job.train and (known := me.store.update(header.run, header.round)) is not None:
-        return await upload(me, known)
+        return await upload(me, known, header.codec)
     if job.train:
         check_rounds(header, rules=me.rules, store=me.store)
     params = await fetch_model(me, header, job.base_digest)  # 1
@@ -111,7 +113,7 @@ async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport:
         return EvaluationReport(header.round, evaluation or Evaluation(header.model_digest, 0, 0.0))
     result, delta = await train(me, job, header, params)  # 2
     update = await sign(me, job, header, delta=delta, result=result, evaluation=evaluation)
-    return await upload(me, update)  # 6
+    return await upload(me, update, header.codec)  # 6
 
 
 async def evaluate(me: Membership, params: Path, header: RoundHeader) -> Evaluation | None:
@@ -123,9 +125,10 @@ async def evaluate(me: Membership, params: Path, header: RoundHeader) -> Evaluat
 
 
 async def train(me: Membership, job: Job, header: RoundHeader, params: Path) -> tuple[FitResult, Path]:
-    """Step 2: local training; the delta is in the round's update file."""
+    """Step 2: local training; the delta is in a file, float32."""
     me.on_phase("training", 0.0)
-    delta = me.store.update_path(header.round)
+    plain = header.codec == "identity"  # then it is what leaves
+    delta = me.store.update_path(header.round) if plain else me.store.folder / "delta.f32"
     settings = me.settings(job.trainer)
     result = await me.trainer.fit(params, delta, settings=settings, seed=job.seed, round=header.round)
     check_metrics(result.metrics)
@@ -161,14 +164,19 @@ async def sign(
     evaluation: Evaluation | None,
 ) -> SavedUpdate:
     """Note bytes and statement before anything leaves."""
-    digest = await asyncio.to_thread(digest_file, delta)
+    path = me.store.update_path(header.round)
+    if delta != path:
+        residual = residual_of(me.store.folder, header.run)
+        work = partial(encode_file, out=path, residual=residual, size=me.welcome.spec.size)
+        await asyncio.to_thread(work, header, delta)  # 4
+    digest = await asyncio.to_thread(digest_file, path)
     statement = UpdateStatement(
         run=header.run,
         round=header.round,
         client=me.papers.name,
         header_digest=job.header.digest,
         digest=digest,
-        size_bytes=me.welcome.spec.size_bytes,
+        size_bytes=path.stat().st_size,
         num_examples=result.num_examples,
         num_steps=result.num_steps,
         train_seconds=result.seconds,
@@ -183,13 +191,13 @@ async def sign(
     return update
 
 
-async def upload(me: Membership, update: SavedUpdate) -> Receipt:
+async def upload(me: Membership, update: SavedUpdate, codec: str = "identity") -> Receipt:
     """Step 6: the noted bytes, resumed where the server's copy ends, until there is a receipt."""
     me.on_phase("uploading", 0.0)
     path = me.store.update_path(update.round)
 
     def moved(count: int) -> None:
-        me.metrics.transfer("up", count, "identity")
+        me.metrics.transfer("up", count, codec)
 
     async for attempt in tries(me.back):
         try:

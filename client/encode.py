@@ -1,0 +1,75 @@
+"""Step 4 where the server sees every update: the trainer's float32 delta becomes the bytes of the round's codec."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from roughfed.client.residual import Residual
+from roughfed.codec import CODECS, Codec
+from roughfed.errors import LocalProtocolError, StorageError, TrainerError
+from roughfed.files import disk_errors
+from roughfed.params import Flat
+from roughfed.types import RoundHeader
+
+SLICE = 1 << 18  # values decoded at once
+
+
+def encode_file(header: RoundHeader, delta: Path, *, out: Path, residual: Residual, size: int) -> None:
+    """Write a delta's payload, and propose what it does not say for the next one.
+
+    Args:
+        header: of the round; its codec is one of CODECS.
+        delta: bare float32 [D] file; read, and deleted when the payload stands.
+        out: the payload's place.
+        residual: of this run.
+        size: D.
+
+    Raises:
+        TrainerError: reason "not-finite"; the training diverged.
+        StorageError: the disk refused, or the delta is not D values long.
+    """
+    codec = CODECS[header.codec]
+    with disk_errors("read the delta"):
+        wanted = np.fromfile(delta, dtype="<f4").astype(np.float32, copy=False)
+    if len(wanted) != size:
+        raise StorageError(f"the delta has {len(wanted)} values, the model {size}")
+    if codec.lossy and (before := residual.load()) is not None and len(before) == size:
+        wanted += before
+    try:
+        payload = codec.encode(wanted)
+    except LocalProtocolError as error:
+        raise TrainerError(f"what was learned cannot be sent: {error}", reason="not-finite") from None
+    if codec.lossy:
+        residual.propose(header.round, unsaid(codec, wanted, payload))
+    partial = out.with_suffix(".partial")
+    with disk_errors("store the update"):
+        partial.write_bytes(payload)
+        partial.replace(out)
+        delta.unlink()
+
+
+def unsaid(codec: Codec, wanted: Flat, payload: bytes) -> Flat:
+    """What a payload does not say, wanted - decoded; takes the place of `wanted`."""
+    size = len(wanted)
+    for start in range(0, size, SLICE):
+        stop = min(start + SLICE, size)
+        wanted[start:stop] -= codec.decode(payload, start, stop, size=size)
+    return wanted
+
+
+def residual_of(folder: Path, run: str) -> Residual:
+    """The residual of a run in a client's state directory. Those of other runs are deleted: they were never said there.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    name = hashlib.sha256(run.encode()).hexdigest()[:16]  # nothing from the wire forms a path
+    with disk_errors("clean the residuals"):
+        for other in (folder / "residuals").glob("*"):
+            if other.name != name:
+                shutil.rmtree(other)
+    return Residual(folder / "residuals" / name)

@@ -1,0 +1,72 @@
+"""What a lossy codec did not say, kept for the next update (error feedback: Seide et al., Interspeech 2014).
+
+A new residual is only proposed with the update that it comes from. It replaces the old one when the server says that
+this update is in the sum, and is dropped otherwise: what was not taken was not said at all, so the old one still holds.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from roughfed.files import disk_errors
+from roughfed.params import Flat
+
+
+class Residual:
+    """The residual of one client in one run, in a folder of its own.
+
+    Nothing is synced: a power cut may cost what is there, never a round. A file that it cut short is no residual.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """In `folder`, which is made when there is something to keep."""
+        self._folder = folder
+        self._current = folder / "residual.f32"
+
+    def load(self) -> Flat | None:
+        """The residual, float32 [D], mapped read-only; None for zeros.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        with disk_errors("read the residual"):
+            if not self._current.exists() or not (size := self._current.stat().st_size) or size % 4:
+                return None
+            return np.memmap(self._current, dtype="<f4", mode="r")
+
+    def propose(self, round_number: int, residual: Flat) -> None:
+        """Note what the update of a round does not say; `settle` decides. An older round's is dropped: nobody decided.
+
+        Args:
+            round_number: the round.
+            residual: float32 [D].
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        with disk_errors("store the residual"):
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for old in self._folder.glob("proposed-*"):
+                old.unlink()
+            partial = self._folder / "partial.f32"
+            partial.write_bytes(memoryview(np.ascontiguousarray(residual, dtype="<f4")).cast("B"))
+            partial.replace(self._proposed(round_number))
+
+    def settle(self, round_number: int, accepted: bool) -> None:
+        """The server's word on a round: its update counts, or does not. Without a proposal nothing happens.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        with disk_errors("store the residual"):
+            if accepted:
+                with suppress(FileNotFoundError):
+                    self._proposed(round_number).replace(self._current)
+            else:
+                self._proposed(round_number).unlink(missing_ok=True)
+
+    def _proposed(self, round_number: int) -> Path:
+        return self._folder / f"proposed-{round_number:08d}.f32"
