@@ -24,8 +24,17 @@ MAGNITUDE = "magnitude"
 """Why an update is left out that `absurd` names."""
 
 
-def check_statement(statement: UpdateStatement, *, client: str, header_digest: bytes, size_bytes: int) -> None:
+def check_statement(
+    statement: UpdateStatement, *, client: str, header_digest: bytes, size_bytes: int, exact: bool = True
+) -> None:
     """Hold a signed statement against the round that it claims to be for.
+
+    Args:
+        statement: what the client signed.
+        client: the name in its certificate.
+        header_digest: of the open round.
+        size_bytes: length of an update of this round.
+        exact: whether it has just that length, or at most.
 
     Raises:
         RemoteProtocolError: another client's name, another header, another size, an absurd count.
@@ -37,10 +46,10 @@ def check_statement(statement: UpdateStatement, *, client: str, header_digest: b
     if statement.header_digest != header_digest:
         raise RemoteProtocolError("the statement is bound to another round header", reason="header")
     if statement.size_bytes > size_bytes:
-        raise TooLarge(f"{statement.size_bytes} bytes announced, the model has {size_bytes}")
-    if statement.size_bytes < size_bytes:
+        raise TooLarge(f"{statement.size_bytes} bytes announced, an update has {size_bytes}")
+    if exact and statement.size_bytes < size_bytes:
         raise RemoteProtocolError(
-            f"{statement.size_bytes} bytes announced, the model has {size_bytes}", reason="schema"
+            f"{statement.size_bytes} bytes announced, an update has {size_bytes}", reason="schema"
         )
 
 

@@ -13,10 +13,9 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -27,6 +26,7 @@ from roughfed.digest import Hasher, hasher
 from roughfed.errors import Conflict, RemoteProtocolError, RoughfedError, StaleRound, StorageError, TooLarge
 from roughfed.files import disk_errors, fsync_folder, write_durably
 from roughfed.server.admission import Vitals, check_alignment, check_counts, check_statement
+from roughfed.server.payload import OpenRound, examine
 from roughfed.server.store import ReceivedUpdate, Store
 from roughfed.types import Receipt, Signed, UpdateStatement
 from roughfed.wire.updates import (
@@ -41,34 +41,6 @@ from roughfed.wire.updates import (
 T = TypeVar("T")
 
 SPOOLING = "spool an update"  # paths of this machine stay on it
-
-
-@dataclass(frozen=True, slots=True)
-class OpenRound:
-    """What the intake must know of the round that takes updates.
-
-    Attributes:
-        run: run id.
-        number: round number.
-        header_digest: every statement must name it.
-        size_bytes: exact length of an update.
-        members: cohort, name -> Ed25519 identity key; filled when a client says hello.
-        codec: of the updates; only with "identity" their values can be looked at while they come.
-        masked: whether they are masked, and nothing about the client is said in the clear.
-    """
-
-    run: str
-    number: int
-    header_digest: bytes
-    size_bytes: int
-    members: Mapping[str, bytes]
-    codec: str = "identity"
-    masked: bool = False
-
-    @property
-    def item_bytes(self) -> int:
-        """A piece is a multiple of this long."""
-        return 4 if self.codec == "identity" else 1
 
 
 class Listener(Protocol):
@@ -235,7 +207,13 @@ class Intake:
         statement = decode_statement(signed.body)
         current = self._current(statement.run, statement.round, client)
         verify(current.members[client], UPDATE_DOMAIN, signed.body, signed.signature)
-        check_statement(statement, client=client, header_digest=current.header_digest, size_bytes=current.size_bytes)
+        check_statement(
+            statement,
+            client=client,
+            header_digest=current.header_digest,
+            size_bytes=current.size_bytes,
+            exact=current.exact,
+        )
         check_counts(statement, masked=current.masked)
         if (receipt := self._known_receipt(current, client, statement.digest)) is not None:
             return receipt
@@ -294,6 +272,8 @@ class Intake:
         try:
             if digest != s.digest:
                 raise RemoteProtocolError("the bytes do not have the announced digest", reason="digest")
+            if current.encoded:
+                upload.vitals = await self._run(examine, upload.path, current.codec, current.num_params)
             upload.vitals.check()
         except RemoteProtocolError as error:
             await self._refuse(client, upload, error)

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from roughfed import crash
+from roughfed.codec import CODECS
 from roughfed.crypto.merkle import merkle_root
 from roughfed.errors import LocalProtocolError, RoundError
 from roughfed.messages import RoundClosed
@@ -28,13 +29,13 @@ from roughfed.server.combine import combine
 from roughfed.server.downlink import next_files, place
 from roughfed.server.federation import Federation, Traffic
 from roughfed.server.figures import accepted_updates, summarize
-from roughfed.server.intake import OpenRound
 from roughfed.server.judge import judge
 from roughfed.server.masked import drive
 from roughfed.server.masked.opening import open_masked
 from roughfed.server.masked.outcome import mean_update, summed_evaluation
 from roughfed.server.optimize import RULES
-from roughfed.server.sampling import choose
+from roughfed.server.payload import OpenRound
+from roughfed.server.sampling import able, choose
 from roughfed.server.store import ABSENT, ACCEPTED, EVERYBODY, RoundRow
 from roughfed.types import Evaluation, RoundHeader, Signed
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header
@@ -88,7 +89,9 @@ async def open_round(fed: Federation) -> RoundRow:
     fed.phase_seconds.clear()
     fed.traffic = Traffic()
     settings = fed.config.round
-    connected = [name for name in fed.members.names() if name not in fed.quarantined]
+    codec = fed.config.codec.uplink(fed.config.privacy.server_sees)
+    offered = {s.name: s.hello.codecs for s in fed.members.all() if s.name not in fed.quarantined}
+    connected = able(offered, codec)
     invited = settings.invited(len(connected))
     number = last.round + 1 if last else 1
     cohort = choose(connected, invited=invited, seed=fed.config.federation.seed, round_number=number)
@@ -164,10 +167,11 @@ def dispatch(fed: Federation, row: RoundRow) -> None:
             fed.run,
             row.round,
             row.header.digest,
-            masked.masking.upload_bytes if masked is not None else fed.spec.size_bytes,
+            masked.masking.upload_bytes if masked is not None else CODECS[header.codec].max_bytes(fed.spec.size),
             fed.open_members,
             header.codec,
             header.masked,
+            fed.spec.size,
         )
     )
     for name in present:

@@ -246,7 +246,8 @@ class FederationService:
     async def _write(self, client: str, upload: Upload, chunk: Chunk) -> None:
         await self._fed.intake.write(client, upload, offset=chunk.offset, data=chunk.data)
         self._fed.traffic.upload += len(chunk.data)
-        raw = plain_bytes(len(chunk.data), chunk.offset, upload.statement.size_bytes, self._fed.spec.size_bytes)
+        whole = max(1, upload.statement.size_bytes)
+        raw = plain_bytes(len(chunk.data), chunk.offset, whole, self._fed.spec.size_bytes)
         codec = self._fed.config.codec.uplink(self._fed.config.privacy.server_sees)
         self._fed.metrics.transfer("up", len(chunk.data), raw, codec)
 

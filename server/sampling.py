@@ -7,9 +7,27 @@ more clients are asked than are needed, the first `goal` updates close the round
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 
 from roughfed.rng import generator
+
+log = logging.getLogger(__name__)
+
+
+def able(offered: Mapping[str, Sequence[str]], codec: str) -> list[str]:
+    """Who can produce a codec; the others are named in the log.
+
+    Args:
+        offered: names of the codecs that a client said it can produce, by client.
+        codec: of the round.
+
+    Returns:
+        clients, sorted.
+    """
+    if without := sorted(name for name, codecs in offered.items() if codec not in codecs):
+        log.warning("not asked, because they cannot encode updates as %s: %s", codec, ", ".join(without))
+    return sorted(name for name, codecs in offered.items() if codec in codecs)
 
 
 def choose(connected: Sequence[str], *, invited: int, seed: int, round_number: int) -> tuple[str, ...]:

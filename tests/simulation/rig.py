@@ -80,7 +80,7 @@ class Rig:
     ) -> T:
         for name in order:
             session = Session(
-                name, KEYS[name].public_key, content_digest(name.encode()), Hello("1", 1, b"", b"", (), "")
+                name, KEYS[name].public_key, content_digest(name.encode()), Hello("1", 1, b"", b"", ("identity",), "")
             )
             self.fed.members.join(session)
             self.tasks.append(asyncio.create_task(self._client(session, behave.get(name, "honest"))))

@@ -14,7 +14,8 @@ import pytest
 from roughfed.crypto.identity import IdentityKey, verify
 from roughfed.digest import content_digest
 from roughfed.errors import Conflict, IdentityError, RemoteProtocolError, RoughfedError, StaleRound
-from roughfed.server.intake import Intake, OpenRound
+from roughfed.server.intake import Intake
+from roughfed.server.payload import OpenRound
 from roughfed.server.store import ReceivedUpdate, Store
 from roughfed.types import Receipt, Signed, UpdateStatement
 from roughfed.wire.updates import RECEIPT_DOMAIN, UPDATE_DOMAIN, encode_statement, receipt_body

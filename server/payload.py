@@ -1,0 +1,77 @@
+"""What a round demands of the payloads that come in, and the look at one whose values are not seen while it streams."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from roughfed.codec import CODECS
+from roughfed.files import disk_errors
+from roughfed.server.admission import Vitals
+from roughfed.server.aggregate.mean import mapped, slices
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRound:
+    """What the intake must know of the round that takes updates.
+
+    Attributes:
+        run: run id.
+        number: round number.
+        header_digest: every statement must name it.
+        size_bytes: length of an update; the most of one, where the codec sends no fixed number of values.
+        members: cohort, name -> Ed25519 identity key; filled when a client says hello.
+        codec: of the updates; only with "identity" their values can be looked at while they come.
+        masked: whether they are masked, and nothing about the client is said in the clear.
+        num_params: D.
+    """
+
+    run: str
+    number: int
+    header_digest: bytes
+    size_bytes: int
+    members: Mapping[str, bytes]
+    codec: str = "identity"
+    masked: bool = False
+    num_params: int = 0
+
+    @property
+    def exact(self) -> bool:
+        """Every update is `size_bytes` long."""
+        return self.codec not in CODECS or not CODECS[self.codec].sparse
+
+    @property
+    def encoded(self) -> bool:
+        """The values of an update are seen only once all of it is here."""
+        return self.codec in CODECS and self.codec != "identity"
+
+    @property
+    def item_bytes(self) -> int:
+        """A piece is a multiple of this long."""
+        return 4 if self.codec == "identity" else 1
+
+
+def examine(path: Path, codec: str, size: int) -> Vitals:
+    """Hold a received payload against its codec, and take the figures of the values that it stands for.
+
+    Args:
+        path: the payload, complete.
+        codec: which row of CODECS it is of.
+        size: D, from our own Spec.
+
+    Raises:
+        RemoteProtocolError: it is malformed, or a value is not finite. StorageError: the disk refused.
+    """
+    row, vitals = CODECS[codec], Vitals()
+    with disk_errors("read an update"):
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            payload = mapped(fd)
+        finally:
+            os.close(fd)
+    row.check(payload, size)
+    for start, stop in slices(size):
+        vitals.see(memoryview(row.decode(payload, start, stop, size=size)).cast("B"))
+    return vitals
