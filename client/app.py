@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from roughfed.client.enrolled import Enrolled
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.rpc import Connection
 from roughfed.client.rules import CODECS, Rules, check_app, check_name, check_welcome, used_up
-from roughfed.client.session import LocalTrainer, Membership, take_part
+from roughfed.client.session import LocalTrainer, Membership, fresh_secret, take_part
 from roughfed.client.store import ClientStore
 from roughfed.config.client import ClientConfig, effective_trainer
 from roughfed.crypto import certificates
@@ -50,6 +50,7 @@ from roughfed.messages import (
     JobUpdate,
     Reconnect,
     RoundClosed,
+    ServerStage,
     Welcome,
 )
 from roughfed.telemetry import CONTENT_TYPE
@@ -78,12 +79,14 @@ class Setup:
         folder: state directory.
         papers_folder: where the enrolment's files are.
         trainer: who trains.
+        secret: header digest -> 32 secret bytes (`Membership.secret`).
     """
 
     config: ClientConfig
     folder: Path
     papers_folder: Path
     trainer: LocalTrainer
+    secret: Callable[[bytes], bytes] = fresh_secret
 
 
 async def run(setup: Setup) -> str:
@@ -134,7 +137,15 @@ class Agent:
         self._setup, self._store, self._description = setup, store, description
         self.metrics = ClientMetrics(codecs=CODECS)
         policy = setup.config.policy
-        self._rules = Rules(tuple(policy.accept_server_sees), policy.max_model_bytes, policy.max_rounds)
+        self._rules = Rules(
+            accept_server_sees=tuple(policy.accept_server_sees),
+            max_model_bytes=policy.max_model_bytes,
+            max_rounds=policy.max_rounds,
+            smallest_group=policy.smallest_group,
+            max_sketch_dim=policy.max_sketch_dim,
+            max_sketch_numbers=policy.max_sketch_numbers,
+            share_statistics=policy.share_statistics,
+        )
         self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()
         self._connection: Connection | None = None
         self._membership: Membership | None = None
@@ -145,6 +156,7 @@ class Agent:
         self._back = asyncio.Event()
         self._phase = Heartbeat()
         self._welcomed = False
+        self._closed_round = 0
 
     # -- the connection -----------------------------------------------------------------------------------------------
 
@@ -265,9 +277,12 @@ class Agent:
                 self._greet(message, papers, connection)
             case Job() if self._membership is not None:
                 self._start(self._membership, message)
+            case ServerStage() if self._working_for is not None:
+                self._working_for.inbox.put_nowait(message)
             case RoundClosed():
                 self._closed(message)
-                if used_up(self._store, self._rules.max_rounds):
+                last = max((number for _, number in self._store.rounds_used()), default=0)
+                if used_up(self._store, self._rules.max_rounds) and message.round >= last:
                     return "max-rounds"
             case Reconnect():
                 return message
@@ -299,6 +314,8 @@ class Agent:
             settings=lambda job: effective_trainer(job, self._setup.config, app_settings=self._description.settings),
             on_phase=self.enter,
             back=self._back,
+            send=self.send,
+            secret=self._setup.secret,
         )
         log.info("connected to %s, run %s", connection.address, welcome.run)
 
@@ -307,9 +324,12 @@ class Agent:
         if self._job is not None and not self._job.done():
             if self._job_key == key:
                 self._back.set()  # the same job again, after a reconnect: it is under way
+                if self._working_for is not None:
+                    self._working_for.inbox.put_nowait("again")
                 return
             self._job.cancel()
         self._job_key, self._job_round, self._working_for = key, job_number(job), me
+        me.inbox = asyncio.Queue()
         self._job = asyncio.create_task(self._work(me, job))
 
     async def _work(self, me: Membership, job: Job) -> None:
@@ -333,11 +353,16 @@ class Agent:
             self.enter("idle", 0.0)
 
     def _closed(self, closed: RoundClosed) -> None:
+        if closed.round <= self._closed_round:
+            return  # said again, after a reconnect
+        self._closed_round = closed.round
         self.metrics.round_closed(closed.verdict)
         if self._membership is not None:
             counts = (closed.outcome, closed.verdict) == ("committed", "accepted")
             residual_of(self._store.folder, self._membership.welcome.run).settle(closed.round, counts)
-        if self._job_round == closed.round and closed.verdict != "accepted":
+        if self._working_for is not None and self._job_round == closed.round:
+            self._working_for.inbox.put_nowait(None)  # a masked round ends with it
+        if self._job_round == closed.round and closed.verdict in ("late", "absent"):
             self._cancel_job()  # whatever is still being trained for that round comes too late
         extra = f" ({closed.reason})" if closed.reason else ""
         log.info("round %d %s; this client's update: %s%s", closed.round, closed.outcome, closed.verdict, extra)
@@ -355,6 +380,10 @@ class Agent:
         if changed:
             self.metrics.phase(phase)
             self._outbox.put_nowait(self._phase)
+
+    def send(self, message: ClientMessage) -> None:
+        """Put a message into whichever stream is open."""
+        self._outbox.put_nowait(message)
 
     def progress(self, share: float) -> None:
         """Progress of local training, 0 to 1."""

@@ -8,16 +8,23 @@ from roughfed import codec
 from roughfed.child import Description
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.store import ClientStore
+from roughfed.codec.clip_schedule import check_step
 from roughfed.config.client import ClientConfig
 from roughfed.crypto.identity import verify
 from roughfed.errors import ConfigError, IdentityError, RemoteProtocolError
 from roughfed.messages import Welcome
 from roughfed.params import explain_difference
+from roughfed.secagg.groups import SMALLEST
 from roughfed.types import Job, RoundHeader
 from roughfed.wire.session import HEADER_DOMAIN, decode_header
 
-CODECS = tuple(codec.CODECS)
+CODECS = (*codec.CODECS, codec.CHAIN)
 """What this client can produce."""
+
+
+SKETCH_NUMBERS = 256
+MODEL_ROUNDS = 3
+"""Rounds on one and the same model in which a client shows anything: more would be asked to compare its answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +35,19 @@ class Rules:
         accept_server_sees: modes that this client takes part in.
         max_model_bytes: largest model that it downloads.
         max_rounds: rounds that it gives an update to, in all runs together; 0 = no limit.
+        smallest_group: clients that it wants to be added up with, itself included.
+        max_sketch_dim: numbers of one update that it shows.
+        max_sketch_numbers: numbers that it shows in a run; 0 = `SKETCH_NUMBERS` for each round of the run.
+        share_statistics: whether it adds its counts and evaluation to the sums.
     """
 
     accept_server_sees: tuple[str, ...]
     max_model_bytes: int
     max_rounds: int = 0
+    smallest_group: int = SMALLEST
+    max_sketch_dim: int = SKETCH_NUMBERS
+    max_sketch_numbers: int = 0
+    share_statistics: bool = True
 
 
 def check_name(config: ClientConfig, papers: Enrolled) -> None:
@@ -102,7 +117,7 @@ async def check_header(
         raise RemoteProtocolError("the job is for another run or another model", reason="header")
     if header.server_sees not in rules.accept_server_sees or header.server_sees != welcome.server_sees:
         raise RemoteProtocolError(f"server_sees = {header.server_sees!r} was not agreed on", reason="policy")
-    if header.codec not in CODECS:
+    if header.codec not in CODECS or header.masked != (header.codec == codec.CHAIN):
         raise RemoteProtocolError(f"codec {header.codec!r} is not known here", reason="codec")
     if job.model_bytes != welcome.spec.size_bytes:
         raise RemoteProtocolError(f"a model of {job.model_bytes} bytes was not agreed on", reason="size")
@@ -110,8 +125,51 @@ async def check_header(
     if last is not None:
         check_chain(header, job.header.digest, last)
     if job.train:
-        await store.extend_chain(header.run, header.round, job.header.digest)
+        if header.masked:
+            check_masked(header, welcome.rounds, rules=rules, store=store)
+        await store.extend_chain(header.run, header.round, job.header.digest, clip_norm=header.clip_norm)
     return header
+
+
+def check_masked(header: RoundHeader, rounds: int, *, rules: Rules, store: ClientStore) -> None:
+    """What a masked round may ask of this client.
+
+    Args:
+        header: signed by the server.
+        rounds: of the run.
+        rules: this client's policy.
+        store: what it remembers.
+
+    Raises:
+        RemoteProtocolError: more of a sketch than the policy shows, a leap of the clip norm, or one model too often.
+        IdentityError: another beacon than the one that this client has seen.
+    """
+    if header.sketch_dim > rules.max_sketch_dim:
+        raise RemoteProtocolError(
+            f"a sketch of {header.sketch_dim} numbers, this client shows {rules.max_sketch_dim} "
+            "(client.toml, policy.max_sketch_dim)",
+            reason="policy",
+        )
+    total, on_model = store.shown(header.run, header.model_digest)
+    again = header.round in on_model
+    budget = rules.max_sketch_numbers or SKETCH_NUMBERS * max(1, rounds)
+    if not again and total + header.sketch_dim > budget:
+        raise RemoteProtocolError(
+            f"this client has shown {total} numbers and shows {budget} in a run (client.toml, "
+            "policy.max_sketch_numbers)",
+            reason="policy",
+        )
+    if not again and len(on_model) >= MODEL_ROUNDS:
+        raise RemoteProtocolError(
+            f"this client has answered {MODEL_ROUNDS} rounds on one and the same model", reason="policy"
+        )
+    if (before := store.clip_norm(header.run)) is not None and before[0] != header.round:
+        check_step(before, (header.round, header.clip_norm))
+    known = store.epoch(header.run)
+    if header.epoch_beacon and known not in (None, (header.epoch_round, header.epoch_beacon)):
+        drawn = known[0] if known is not None else 0
+        if drawn == header.epoch_round:
+            raise IdentityError(f"another beacon for the groups of round {drawn}", reason="beacon")
 
 
 def used_up(store: ClientStore, max_rounds: int) -> bool:

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from roughfed import crash
 from roughfed.child import Description, FitResult
 from roughfed.client.download import fetch_model, tries
 from roughfed.client.encode import encode_file, residual_of
 from roughfed.client.enrolled import Enrolled
+from roughfed.client.masked import MaskedPart, client_values, warm
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.rpc import Connection
 from roughfed.client.rules import Rules, check_header, check_rounds
 from roughfed.client.store import ClientStore, SavedUpdate
 from roughfed.crypto.identity import verify
-from roughfed.errors import IdentityError, TrainerError, Unreachable
-from roughfed.messages import EvaluationReport, Welcome
+from roughfed.errors import IdentityError, StaleRound, TrainerError, Unreachable
+from roughfed.messages import ClientMessage, EvaluationReport, ServerStage, Welcome
 from roughfed.params import digest_file
 from roughfed.types import Evaluation, Job, Receipt, RoundHeader, Signed, UpdateStatement
 from roughfed.wire.updates import (
@@ -33,6 +35,7 @@ from roughfed.wire.updates import (
     MAX_NAME,
     RECEIPT_DOMAIN,
     UPDATE_DOMAIN,
+    decode_receipt,
     encode_statement,
     receipt_body,
 )
@@ -64,6 +67,14 @@ class LocalTrainer(Protocol):
         ...
 
 
+def fresh_secret(_header_digest: bytes) -> bytes:
+    """32 bytes of the operating system."""
+    return os.urandom(32)
+
+
+Heard = ServerStage | Literal["again"] | None
+
+
 @dataclass
 class Membership:
     """What one connection to one run gives: the server's welcome, and what this client holds against it.
@@ -75,6 +86,10 @@ class Membership:
         connection: the channel; replaced when it breaks.
         on_phase: told (phase, progress) for the heartbeat and the metrics.
         back: set when the server, after a reconnect, sends the job again that is under way.
+        send: puts a message into the stream, whichever is open.
+        secret: header digest -> the 32 secret bytes of a masked round; from the operating system, except in tests.
+        inbox: of the masked round that is under way: the server's stages; "again": the server, back after a break, has
+            sent the job once more; None: the round is over.
     """
 
     papers: Enrolled
@@ -89,9 +104,12 @@ class Membership:
     settings: Callable[[Mapping[str, object]], dict[str, object]]
     on_phase: Callable[[str, float], None]
     back: asyncio.Event
+    send: Callable[[ClientMessage], None]
+    secret: Callable[[bytes], bytes] = fresh_secret
+    inbox: asyncio.Queue[Heard] = field(default_factory=asyncio.Queue[Heard])
 
 
-async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport:
+async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport | None:
     """Do one job.
 
     Returns:
@@ -103,6 +121,8 @@ async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport:
     """
     header = await check_header(job, me.welcome, server_key=me.server_key, rules=me.rules, store=me.store)
     crash.point("job-accepted")
+    if job.train and header.masked:
+        return await take_masked_part(me, job, header)
     if job.train and (known := me.store.update(header.run, header.round)) is not None:
         return await upload(me, known, header.codec)
     if job.train:
@@ -114,6 +134,85 @@ async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport:
     result, delta = await train(me, job, header, params)  # 2
     update = await sign(me, job, header, delta=delta, result=result, evaluation=evaluation)
     return await upload(me, update, header.codec)  # 6
+
+
+async def take_masked_part(me: Membership, job: Job, header: RoundHeader) -> Receipt | None:
+    """Do the job of a masked round: train and upload, while keys, and later answers, are exchanged; to its end.
+
+    Returns:
+        the server's receipt; None when the update came too late.
+
+    Raises:
+        RemoteProtocolError, IdentityError: the server broke a rule; this client is out of the round.
+        TrainerError: local training failed.
+    """
+    part = MaskedPart(me, job, header)
+    part.advertise()
+    talking = asyncio.create_task(converse(me, part))
+    working = asyncio.create_task(contribute(me, job, header, part))
+    warming = warm(part)
+    try:
+        await asyncio.wait({talking, working}, return_when=asyncio.FIRST_COMPLETED)
+        if talking.done():
+            talking.result()  # the round is over, or the server broke a rule
+            return None
+        receipt = working.result()
+        me.on_phase("agreeing", 0.0)
+        await talking
+        return receipt
+    finally:
+        for task in (talking, working):
+            task.cancel()
+        await asyncio.gather(talking, working, warming, return_exceptions=True)
+        part.close()  # what was written ahead stays, unless the round is over
+
+
+async def converse(me: Membership, part: MaskedPart) -> None:
+    """Answer the server's stages until the round is over."""
+    while (message := await me.inbox.get()) is not None:
+        if message == "again":
+            part.advertise()
+        else:
+            await part.hear(message)
+    part.over = True
+
+
+async def contribute(me: Membership, job: Job, header: RoundHeader, part: MaskedPart) -> Receipt | None:
+    """Steps 1 to 6 of a masked round."""
+    try:
+        known = me.store.update(header.run, header.round)
+        if known is None and not part.masked:
+            check_rounds(header, rules=me.rules, store=me.store)
+            params = await fetch_model(me, header)  # 1
+            evaluation = await evaluate(me, params, header) if job.evaluate else None
+            result, delta = await train(me, job, header, params)  # 2
+            await part.ready.wait()
+            counts = me.description.class_counts
+            values = client_values(evaluation, num_examples=result.num_examples, class_counts=counts)
+            await part.mask(delta, values)  # 3 to 5
+        if known is None:
+            known = await note(me, masked_statement(me, job, header))
+        part.uploaded(known.signed)
+        if known.receipt is not None:
+            return decode_receipt(known.receipt)
+        return await upload(me, known, header.codec)  # 6
+    except StaleRound as error:
+        log.info("round %d: the update came too late (%s)", header.round, error)
+        return None
+
+
+def masked_statement(me: Membership, job: Job, header: RoundHeader) -> UpdateStatement:
+    """What is said about a masked update: nothing about the client's data or training."""
+    path = me.store.update_path(header.round)
+    return UpdateStatement(
+        run=header.run,
+        round=header.round,
+        client=me.papers.name,
+        header_digest=job.header.digest,
+        digest=digest_file(path),
+        size_bytes=path.stat().st_size,
+        num_examples=0,
+    )
 
 
 async def evaluate(me: Membership, params: Path, header: RoundHeader) -> Evaluation | None:
@@ -183,9 +282,15 @@ async def sign(
         metrics=result.metrics,
         evaluation=evaluation,
     )
+    return await note(me, statement)
+
+
+async def note(me: Membership, statement: UpdateStatement) -> SavedUpdate:
+    """Sign a statement and note it; its bytes are in their file already."""
     body = encode_statement(statement)
     signed = Signed(body, me.papers.identity.sign(UPDATE_DOMAIN, body), me.papers.name)
-    update = SavedUpdate(header.run, header.round, job.header.digest, digest, signed)
+    s = statement
+    update = SavedUpdate(s.run, s.round, s.header_digest, s.digest, signed)
     await me.store.save_update(update)
     crash.point("update-saved")
     return update

@@ -29,6 +29,14 @@ SCHEMA = (
     CREATE TABLE rounds_used (run TEXT NOT NULL, round INTEGER NOT NULL, PRIMARY KEY (run, round));
     INSERT INTO rounds_used SELECT run, round FROM updates;
     """,
+    """
+    ALTER TABLE chain ADD COLUMN clip_norm REAL NOT NULL DEFAULT 0;
+    CREATE TABLE epochs (run TEXT PRIMARY KEY, epoch_round INTEGER NOT NULL, beacon BLOB NOT NULL);
+    CREATE TABLE shown (
+        run TEXT NOT NULL, round INTEGER NOT NULL, model_digest BLOB NOT NULL, numbers INTEGER NOT NULL,
+        PRIMARY KEY (run, round));
+    CREATE TABLE statics_given (run TEXT PRIMARY KEY);
+    """,
 )
 
 MODELS_KEPT = 2
@@ -38,7 +46,8 @@ MODELS_KEPT = 2
 class SavedUpdate:
     """An update that is noted: its bytes are in `ClientStore.update_path`.
 
-    `recovered` says that it was read back from disk: the server may hold a part of it already.
+    `recovered` says that it was read back from disk: the server may hold a part of it already; `receipt` is the
+    server's word, if it came.
     """
 
     run: str
@@ -47,6 +56,7 @@ class SavedUpdate:
     digest: bytes
     signed: Signed
     recovered: bool = False
+    receipt: bytes | None = None
 
 
 class ClientStore:
@@ -68,10 +78,49 @@ class ClientStore:
         rows = self.journal.read("SELECT round, header_digest FROM chain WHERE run = ?", run)
         return (rows[0]["round"], rows[0]["header_digest"]) if rows else None
 
-    async def extend_chain(self, run: str, number: int, header_digest: bytes) -> None:
+    async def extend_chain(self, run: str, number: int, header_digest: bytes, *, clip_norm: float = 0.0) -> None:
         """Note a header before anything is done for it."""
-        sql = "INSERT OR REPLACE INTO chain VALUES (?, ?, ?)"
-        await self.journal.write(lambda db: db.execute(sql, (run, number, header_digest)))
+        sql = "INSERT OR REPLACE INTO chain VALUES (?, ?, ?, ?)"
+        await self.journal.write(lambda db: db.execute(sql, (run, number, header_digest, clip_norm)))
+
+    # -- masked rounds ------------------------------------------------------------------------------------------------
+
+    def clip_norm(self, run: str) -> tuple[int, float] | None:
+        """(round, C) of the last header, if its round was masked."""
+        rows = self.journal.read("SELECT round, clip_norm FROM chain WHERE run = ?", run)
+        return (rows[0]["round"], rows[0]["clip_norm"]) if rows and rows[0]["clip_norm"] else None
+
+    def epoch(self, run: str) -> tuple[int, bytes] | None:
+        """(round, beacon) of the last drawing of groups that this client knows."""
+        rows = self.journal.read("SELECT epoch_round, beacon FROM epochs WHERE run = ?", run)
+        return (rows[0]["epoch_round"], rows[0]["beacon"]) if rows else None
+
+    async def note_epoch(self, run: str, epoch_round: int, beacon: bytes) -> None:
+        """Note a drawing of groups."""
+        sql = "INSERT OR REPLACE INTO epochs VALUES (?, ?, ?)"
+        await self.journal.write(lambda db: db.execute(sql, (run, epoch_round, beacon)))
+
+    def shown(self, run: str, model_digest: bytes) -> tuple[int, set[int]]:
+        """How many numbers of sketches this client has shown in a run, and in which rounds on this model."""
+        total = self.journal.read("SELECT COALESCE(SUM(numbers), 0) AS total FROM shown WHERE run = ?", run)
+        sql = "SELECT round FROM shown WHERE run = ? AND model_digest = ?"
+        return total[0]["total"], {row["round"] for row in self.journal.read(sql, run, model_digest)}
+
+    async def note_shown(self, run: str, number: int, model_digest: bytes, numbers: int) -> None:
+        """Note what a round shows of this client, before it is shown; a round counts once."""
+        sql = "INSERT OR IGNORE INTO shown VALUES (?, ?, ?, ?)"
+        await self.journal.write(lambda db: db.execute(sql, (run, number, model_digest, numbers)))
+
+    def statics_given(self, run: str) -> bool:
+        """Whether the static statistics of a run left already."""
+        return bool(self.journal.read("SELECT 1 FROM statics_given WHERE run = ?", run))
+
+    async def give_statics(self, run: str) -> None:
+        """Note that they leave now; never again in this run."""
+        sql = "INSERT OR IGNORE INTO statics_given VALUES (?)"
+        await self.journal.write(lambda db: db.execute(sql, (run,)))
+
+    # -- updates ------------------------------------------------------------------------------------------------------
 
     def update(self, run: str, number: int) -> SavedUpdate | None:
         """The update noted for a round, if its bytes are still there."""
@@ -80,7 +129,9 @@ class ClientStore:
             return None
         row = rows[0]
         signed = Signed(row["statement"], row["signature"], row["signer"])
-        return SavedUpdate(run, number, row["header_digest"], row["digest"], signed, recovered=True)
+        return SavedUpdate(
+            run, number, row["header_digest"], row["digest"], signed, recovered=True, receipt=row["receipt"]
+        )
 
     async def save_update(self, update: SavedUpdate) -> None:
         """Note an update (and forget those of earlier rounds).

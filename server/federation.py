@@ -20,7 +20,7 @@ from roughfed.config.federation import FederationConfig
 from roughfed.crypto.certificates import serial_of
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RoughfedError
-from roughfed.messages import Finished, JobUpdate
+from roughfed.messages import Finished, JobUpdate, RoundClosed
 from roughfed.rng import derive
 from roughfed.server.collect import Collection
 from roughfed.server.downlink import base_of_newest
@@ -30,7 +30,7 @@ from roughfed.server.masked.outcome import Result
 from roughfed.server.masked.stages import MaskedRound
 from roughfed.server.membership import Members, Session
 from roughfed.server.metrics import ServerMetrics
-from roughfed.server.store import ReceivedUpdate, RoundRow, Store
+from roughfed.server.store import ABSENT, ACCEPTED, ReceivedUpdate, RoundRow, Store
 from roughfed.types import Evaluation, Job, Spec
 
 VOUCHED_S = 60.0
@@ -85,6 +85,7 @@ class Federation:
     num_classes: int = 0
     masked: MaskedRound | None = None
     result: Result | None = None
+    warmed: bool = False
     quarantined: dict[str, str] = field(default_factory=dict[str, str])
     """Clients that are not asked any more, and why: proved liars, and those who were silent too often."""
     open_members: dict[str, bytes] = field(default_factory=dict[str, bytes])
@@ -151,6 +152,8 @@ class Federation:
         session = self.members.get(name)
         if connected and session is not None:
             self.identity_keys[name] = session.identity_key
+            if (row := self.store.last_part(name)) is not None and row.outcome is not None:
+                session.send(self.closed(row, name))  # it may have been away then, and has what waits for the verdict
             if self.farewell is not None:
                 session.send(self.farewell)
         if (collection := self.collection) is not None and name in collection.members:
@@ -268,6 +271,13 @@ class Federation:
             seconds_left=seconds_left,
             base_digest=base_of_newest(self.store),
         )
+
+    def closed(self, row: RoundRow, client: str) -> RoundClosed:
+        """How a round ended for one client."""
+        version, digest = self.store.latest_model()
+        reason = (row.sets or {}).get(client, "absent")
+        verdict = "accepted" if reason == ACCEPTED else "late" if reason in ABSENT else "excluded"
+        return RoundClosed(row.round, str(row.outcome), version, digest, verdict, reason)
 
     def trainer_settings(self) -> Mapping[str, object]:
         """The learning settings that every client gets."""

@@ -21,7 +21,6 @@ from roughfed import crash
 from roughfed.codec import CODECS
 from roughfed.crypto.merkle import merkle_root
 from roughfed.errors import LocalProtocolError, RoundError
-from roughfed.messages import RoundClosed
 from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.aggregate.mean import Mean, weighted_mean
 from roughfed.server.collect import Collection, Decision
@@ -36,7 +35,7 @@ from roughfed.server.masked.outcome import mean_update, summed_evaluation
 from roughfed.server.optimize import RULES
 from roughfed.server.payload import OpenRound
 from roughfed.server.sampling import able, choose
-from roughfed.server.store import ABSENT, ACCEPTED, EVERYBODY, RoundRow
+from roughfed.server.store import EVERYBODY, RoundRow
 from roughfed.types import Evaluation, RoundHeader, Signed
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header
 
@@ -266,14 +265,9 @@ def evaluations(fed: Federation, row: RoundRow, header: RoundHeader) -> list[tup
 
 async def announce(fed: Federation, row: RoundRow) -> None:
     """Tell every member how the round ended for it, keep the figures, clear the spool."""
-    version, digest = fed.store.latest_model()
-    sets = row.sets or {}
     for client in row.cohort:
-        if (session := fed.members.get(client)) is None:
-            continue
-        reason = sets.get(client, "absent")
-        verdict = "accepted" if reason == ACCEPTED else "late" if reason in ABSENT else "excluded"
-        session.send(RoundClosed(row.round, str(row.outcome), version, digest, verdict, reason))
+        if (session := fed.members.get(client)) is not None:
+            session.send(fed.closed(row, client))
     crash.point("announced")
     fed.collection = None
     fed.enter("waiting")

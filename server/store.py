@@ -204,6 +204,12 @@ class Store:
         rows = self.journal.read("SELECT * FROM rounds ORDER BY round DESC LIMIT 1")
         return _round_row(rows[0]) if rows else None
 
+    def last_part(self, client: str) -> RoundRow | None:
+        """The newest round that has an update of this client."""
+        sql = "SELECT * FROM rounds WHERE round = (SELECT MAX(round) FROM receipts WHERE client = ?)"
+        rows = self.journal.read(sql, client)
+        return _round_row(rows[0]) if rows else None
+
     def rounds(self) -> list[RoundRow]:
         """All rounds, oldest first."""
         return [_round_row(row) for row in self.journal.read("SELECT * FROM rounds ORDER BY round")]

@@ -46,6 +46,7 @@ class Description:
         device: where it computes, for example `cuda:0`.
         name: the app's name, for people.
         settings: the app's own learning settings; they win only where client.toml says `trainer.local = true`.
+        class_counts: classification: training examples of each class, C integers; empty where they are not known.
     """
 
     spec: Spec
@@ -56,6 +57,7 @@ class Description:
     device: str
     name: str
     settings: Mapping[str, object]
+    class_counts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +321,7 @@ def _description(answer: Mapping[str, Any]) -> Description:
         device=answer["device"],
         name=answer["name"],
         settings=answer["settings"],
+        class_counts=tuple(answer["class_counts"]),
     )
 
 

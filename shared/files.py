@@ -29,7 +29,7 @@ def disk_errors(doing: str) -> Generator[None, None, None]:
         raise StorageError(f"cannot {doing}: {error.strerror or error}") from error
 
 
-def write_durably(path: Path, data: bytes, *, mode: int = 0o644, sync: bool = True) -> None:
+def write_durably(path: Path, data: bytes | memoryview, *, mode: int = 0o644, sync: bool = True) -> None:
     """Replace a file by whole new contents.
 
     Args:

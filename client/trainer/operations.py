@@ -74,7 +74,15 @@ class Operations:
             "device": str(self._device),
             "name": client.name or type(model).__name__,
             "settings": local,
+            "class_counts": self._class_counts(),
         }
+
+    def _class_counts(self) -> list[int]:
+        """Training examples of each class, where the labels are at hand; [] otherwise."""
+        targets = self._train.targets if self._train is not None else None
+        if targets is None or self._task != "classification":
+            return []
+        return torch.bincount(targets.cpu(), minlength=self._try_model()).tolist()
 
     def _initial(self, arguments: Mapping[str, Any]) -> Answer:
         """Write fresh seeded weights as a model file."""

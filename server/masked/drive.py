@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 
 from roughfed import crash
+from roughfed.codec import chain
 from roughfed.crypto.masks import Lanes
 from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.masking import masking_of
@@ -111,6 +112,9 @@ async def waiting(fed: Federation, owing: Callable[[], set[str]]) -> None:
 async def set_up(fed: Federation, row: RoundRow) -> bool:
     """Adverts, roster, shares, deals, while the clients train; whether there is a group at all."""
     round_ = masked(fed)
+    if not fed.warmed:  # the kernels of the decoder, while the clients train
+        fed.warmed = True
+        fed.executor.submit(chain.warm, round_.masking.params.lanes)
     if "roster" not in round_.done:
         await waiting(fed, round_.owing)
         await decide(fed, row, "roster")

@@ -70,6 +70,10 @@ class IdentityKey:
         )
         write_private(path, pem)
 
+    def private_bytes(self) -> bytes:
+        """The 32-byte seed: what keys for this client's own disk are derived from."""
+        return self._private.private_bytes_raw()
+
     def sign(self, domain: bytes, body: bytes) -> bytes:
         """Sign domain + body.
 

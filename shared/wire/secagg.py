@@ -330,16 +330,20 @@ def client_stage(value: ClientStage) -> fed.ClientMessage:
     """A client's stage to the message of its stream."""
     if value.kind not in CLIENT_STAGES:
         raise LocalProtocolError(f"a client's stage {value.kind!r}")
-    return fed.ClientMessage(**{value.kind: signed_message(value.signed)})
+    fields: dict[str, Any] = {value.kind: signed_message(value.signed)}
+    return fed.ClientMessage(**fields)
 
 
 def server_stage(value: ServerStage) -> fed.ServerMessage:
     """A server's stage to the message of its stream."""
+    fields: dict[str, Any] = {}
     if value.kind in SIGNED_STAGES:
-        return fed.ServerMessage(**{value.kind: sec.Signed(body=value.body, signature=value.signature, signer="")})
-    if value.kind not in SERVER_STAGES:
+        fields[value.kind] = sec.Signed(body=value.body, signature=value.signature)
+    elif value.kind in SERVER_STAGES:
+        fields[value.kind] = parse(SERVER_STAGES[value.kind], value.body)
+    else:
         raise LocalProtocolError(f"a server's stage {value.kind!r}")
-    return fed.ServerMessage(**{value.kind: parse(SERVER_STAGES[value.kind], value.body)})
+    return fed.ServerMessage(**fields)
 
 
 def read_client_stage(kind: str, message: fed.ClientMessage) -> ClientStage:

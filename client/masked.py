@@ -1,0 +1,291 @@
+"""A client in a masked round: steps 3 to 6 with codec and masks, and the answers that the server needs afterwards.
+
+Keys and shares are exchanged while the client trains. Before anything leaves, what it follows from is written ahead
+(`client/write_ahead.py`): after a restart the client says the same again, to the byte, or sits the round out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from roughfed import crash
+from roughfed.client.encode import residual_of
+from roughfed.client.write_ahead import WriteAhead, open_secret, seal_secret
+from roughfed.crypto.agreement import derive
+from roughfed.crypto.masks import Lanes
+from roughfed.digest import content_digest
+from roughfed.errors import LocalProtocolError, RemoteProtocolError, StaleRound, StorageError, TrainerError
+from roughfed.files import disk_errors, write_durably
+from roughfed.masking import Masking, masking_of
+from roughfed.messages import ClientStage, ServerStage
+from roughfed.secagg import statistics
+from roughfed.secagg.client import ClientRound, Policy, State
+from roughfed.secagg.terms import Party
+from roughfed.types import Evaluation, Job, RoundHeader, Signed
+from roughfed.wire.enrolment import open_member
+from roughfed.wire.secagg import STAGE_VALUES, decode_stage, encode_stage
+
+if TYPE_CHECKING:
+    from roughfed.client.session import Membership
+
+log = logging.getLogger(__name__)
+
+ANSWERS: Mapping[str, str] = {
+    "roster": "shares",
+    "deals": "opening",
+    "seed": "sketch",
+    "conflict": "opening",
+    "sets": "consistency",
+    "unmask": "unmask",
+}
+"""What a client answers to each of the server's stages."""
+
+AT_REST = b"roughfed write-ahead key v1\0"
+DITHER = b"roughfed dither v1\0"
+
+
+class StageWire:
+    """Values to the bytes that get signed, and back."""
+
+    encode = staticmethod(encode_stage)
+    decode = staticmethod(decode_stage)
+
+
+class MaskedPart:
+    """This client's part in one masked round."""
+
+    def __init__(self, me: Membership, job: Job, header: RoundHeader) -> None:
+        """Take up what was written ahead, or begin anew.
+
+        Raises:
+            StaleRound: what was written ahead cannot be taken up; the round is sat out.
+            RemoteProtocolError: a header that no round can have, or that this client's policy refuses.
+        """
+        self._me, self.header = me, header
+        size = me.welcome.spec.size
+        self.masking: Masking = masking_of(job.header, header, size=size, server_key=me.server_key)
+        self.ready = asyncio.Event()  # the shares are dealt: the masks are known
+        self.turn = asyncio.Lock()
+        self.over = False
+        self._answers: dict[tuple[str, bytes], list[ClientStage]] = {}
+        self._ahead = _open_ahead(me.store.folder, job.header.digest)
+        self._key = derive(me.papers.identity.private_bytes(), AT_REST, b"")
+        self._secret, statics = self._read_secret(job.header.digest)
+        policy = Policy(me.rules.smallest_group, me.rules.max_sketch_dim)
+        self.machine = ClientRound(self.masking.terms, _party(me), self._secret, policy, statics=statics)
+        self._replay()
+
+    # -- what was written ahead ---------------------------------------------------------------------------------------
+
+    def _read_secret(self, header_digest: bytes) -> tuple[bytes, bool]:
+        """The round's secret, and whether static statistics were promised with the advert."""
+        me = self._me
+        for record in self._ahead.records:
+            if record.name in ("secret", "secret+statics"):
+                return open_secret(self._key, record.body, header_digest), record.name != "secret"
+        statics = me.rules.share_statistics and not me.store.statics_given(self.header.run)
+        secret = me.secret(header_digest)
+        sealed = seal_secret(self._key, secret, header_digest, os.urandom)
+        self._ahead.append("secret+statics" if statics else "secret", sealed)
+        crash.point("secret-written")
+        return secret, statics
+
+    def _replay(self) -> None:
+        for record in self._ahead.records:
+            if record.name.startswith("in:"):
+                body, signature = _split(record.body)
+                self._receive(ServerStage(record.name.removeprefix("in:"), body, signature))
+            elif record.name == "masked":
+                lanes = self._written_lanes(record.body)
+                self.machine.resume(lanes)
+
+    def _written_lanes(self, digest: bytes) -> Lanes:
+        path = self._me.store.update_path(self.header.round)
+        with disk_errors("read the update"):
+            data = path.read_bytes() if path.exists() else b""
+        if content_digest(data) != digest:
+            raise StaleRound("the masked bytes of this round are gone; it is sat out", reason="sat-out")
+        return np.frombuffer(data, dtype=self.masking.terms.dtype)
+
+    @property
+    def masked(self) -> bool:
+        """The masked bytes are written ahead."""
+        return any(record.name == "masked" for record in self._ahead.records)
+
+    # -- the conversation ---------------------------------------------------------------------------------------------
+
+    def advertise(self) -> None:
+        """Say who takes part, with which keys; the same after a restart."""
+        self._me.send(ClientStage("advertise", self.machine.advert))
+
+    async def hear(self, message: ServerStage) -> None:
+        """Answer one stage; a stage that was answered before is answered the same.
+
+        Raises:
+            RemoteProtocolError, IdentityError: the server broke a rule; this client is out of the round.
+        """
+        key = (message.kind, message.body)
+        async with self.turn:
+            if key not in self._answers:
+                self._look_ahead(message)
+                record = len(message.body).to_bytes(4, "big") + message.body + message.signature
+                await asyncio.to_thread(self._ahead.append, f"in:{message.kind}", record)
+                crash.point("message-written")
+                self._receive(message)
+                await self._note(message)
+            for answer in self._answers[key]:
+                self._me.send(answer)
+                crash.point("answer-sent")
+        if self.machine.state is State.OUT:
+            raise StaleRound("too few others confirmed their keys to this client", reason="left-out")
+
+    def _look_ahead(self, message: ServerStage) -> None:
+        """A second seed, or other sets, must not even be noted: the replay would end there."""
+        if message.kind != "conflict" and any(kind == message.kind for kind, _ in self._answers):
+            raise RemoteProtocolError(f"another {message.kind} than before in one round", reason="two-answers")
+
+    def _receive(self, message: ServerStage) -> None:
+        value = decode_stage(STAGE_VALUES[message.kind], message.body)
+        signed = Signed(message.body, message.signature, "") if message.signature else None
+        answers = self.machine.receive(value, signed)
+        kind = ANSWERS[message.kind]
+        self._answers[message.kind, message.body] = [ClientStage(kind, answer) for answer in answers]
+        if self.machine.state not in (State.ADVERTISED, State.DEALT):
+            self.ready.set()
+
+    async def _note(self, message: ServerStage) -> None:
+        store, header = self._me.store, self.header
+        if message.kind == "roster":
+            await store.note_epoch(header.run, header.epoch_round, self.machine.beacon)
+        elif message.kind in ("seed", "unmask"):
+            await store.note_shown(header.run, header.round, header.model_digest, header.sketch_dim)
+
+    # -- the update ---------------------------------------------------------------------------------------------------
+
+    async def mask(self, delta: Path, values: Mapping[str, Sequence[int]]) -> None:
+        """Steps 3 to 5: clip, encode, mask; the masked bytes are on disk when this returns.
+
+        Args:
+            delta: bare float32 [D] file of the trainer; deleted.
+            values: this client's statistics by name.
+
+        Raises:
+            StaleRound: the round went on without this client.
+        """
+        async with self.turn:
+            if self.machine.state is not State.READY:
+                raise StaleRound("the round went on without this client's update", reason="late")
+            if self.machine.statics and self.machine.statics_count:
+                await self._me.store.give_statics(self.header.run)
+            digest = await asyncio.to_thread(self._mask, delta, dict(values))
+            await asyncio.to_thread(self._ahead.append, "masked", digest)
+            crash.point("masked-written")
+
+    def _mask(self, delta: Path, values: dict[str, Sequence[int]]) -> bytes:
+        from roughfed.codec import chain  # the kernels: loaded where there is something to encode
+
+        masking, store = self.masking, self._me.store
+        residual = residual_of(store.folder, self.header.run)
+        before = residual.load()
+        with disk_errors("read the delta"):
+            wanted = np.fromfile(delta, dtype="<f4").astype(np.float32, copy=False)
+        if len(wanted) != masking.params.size:
+            raise StorageError(f"the delta has {len(wanted)} values, the model {masking.params.size}")
+        fitting = before if before is not None and len(before) == len(wanted) else None
+        dither = derive(self._secret, DITHER, b"")
+        try:
+            encoded = chain.encode(wanted, fitting, masking.params, secret=dither)
+        except LocalProtocolError as error:
+            raise TrainerError(f"local training gave no finite update: {error}", reason="not-finite") from None
+        bucket = statistics.norm_bucket(encoded.norm / masking.params.clip_norm)
+        values["norm-histogram"] = statistics.one_hot(bucket, statistics.NORM_BUCKETS)
+        wanted_names = {s.name: s for s in masking.statistics}
+        given = {
+            name: numbers
+            for name, numbers in values.items()
+            if name in wanted_names and len(numbers) == wanted_names[name].length and self._may_give(name)
+        }
+        terms = masking.terms
+        tail = statistics.encode(given, masking.statistics, levels=terms.levels, dtype=terms.dtype)
+        lanes = self.machine.mask(np.concatenate([encoded.codes, tail]))
+        residual.propose(self.header.round, encoded.residual)
+        data = memoryview(lanes).cast("B")
+        write_durably(store.update_path(self.header.round), data)  # pyright: ignore[reportArgumentType]
+        delta.unlink(missing_ok=True)
+        return content_digest(data)
+
+    def _may_give(self, name: str) -> bool:
+        rules = self._me.rules
+        if name == "norm-histogram":
+            return True
+        return rules.share_statistics and (not statistics.KINDS[name].static or self.machine.statics_count)
+
+    def uploaded(self, statement: Signed) -> None:
+        """What the seed's root must be over."""
+        self.machine.uploaded(statement)
+
+    def close(self) -> None:
+        """Keep what was written ahead for a restart; delete it when the round is over."""
+        if self.over:
+            self._ahead.forget()
+        else:
+            self._ahead.close()
+
+
+def client_values(
+    evaluation: Evaluation | None, *, num_examples: int, class_counts: Sequence[int]
+) -> dict[str, Sequence[int]]:
+    """This client's statistics."""
+    values: dict[str, Sequence[int]] = {"examples": (num_examples,), "class-count": class_counts}
+    if evaluation is None or not evaluation.num_examples:
+        return values
+    loss = evaluation.loss or 0.0
+    values["evaluated"] = (1,)
+    values["eval-loss"] = (int(min(max(loss, 0.0), 1e6) / statistics.LOSS_UNIT),)
+    values["eval-count"], values["eval-correct"] = evaluation.class_count, evaluation.class_correct
+    if (accuracy := evaluation.accuracy) is not None:
+        values["accuracy-histogram"] = statistics.one_hot(min(int(accuracy * 10), 9), 10)
+    return values
+
+
+def _open_ahead(folder: Path, header_digest: bytes) -> WriteAhead:
+    """The write-ahead file of the round with this header; those of other rounds are deleted."""
+    name = f"masked-{header_digest.hex()}.ahead"
+    for other in folder.glob("masked-*.ahead"):
+        if other.name != name:
+            other.unlink()
+    return WriteAhead(folder / name)
+
+
+def _split(record: bytes) -> tuple[bytes, bytes]:
+    length = int.from_bytes(record[:4], "big")
+    return record[4 : 4 + length], record[4 + length :]
+
+
+def _party(me: Membership) -> Party:
+    def member(entry: bytes) -> tuple[str, bytes]:
+        found = open_member(entry, me.papers.ca_certificate)
+        if found.role != "client":
+            raise RemoteProtocolError(f"{found.name} is a {found.role}, not a client", reason="role")
+        return found.name, found.identity_key
+
+    return Party(me.papers.name, me.papers.identity.sign, member, StageWire())
+
+
+def warm(part: MaskedPart) -> asyncio.Task[None]:
+    """Load the codec's kernels while the client trains (they compile once a machine)."""
+
+    def work() -> None:
+        from roughfed.codec import chain
+
+        chain.warm(part.masking.params.lanes)
+
+    return asyncio.create_task(asyncio.to_thread(partial(work)))
