@@ -13,6 +13,7 @@ import typer.main
 
 from roughfed import __version__
 from roughfed.deploy.cli import (
+    audit,
     authority,
     bench,
     demo,
@@ -47,7 +48,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_root)
-    for part in (demo, init, server, members, join, plan, status, operate, report, export, authority, bench):
+    for part in (demo, init, server, members, join, plan, status, operate, report, export, audit, authority, bench):
         part.register(app)
     return app
 

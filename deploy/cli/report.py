@@ -27,15 +27,19 @@ def register(app: typer.Typer) -> None:
 def report(context: Context, flags: Flags) -> Answer:
     """Write report.html about the run.
 
-    One self-contained page: curves, classes, bytes, dropouts. Also while the server runs.
+    One self-contained page: curves, classes, bytes, dropouts; and the audit whose audit.json lies in --dir. Also
+    while the server runs.
     """
+    from roughfed.deploy.audit.page import sections
+    from roughfed.deploy.audit.result import read_audit
     from roughfed.deploy.summary import run_summary
     from roughfed.report.html import render
 
     summary = run_summary(context.folder)
+    audit = read_audit(context.folder)
     out = flags.out or context.folder / "report.html"
     try:
-        out.write_text(render(summary), encoding="utf-8")
+        out.write_text(render(summary, () if audit is None else sections(audit)), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"cannot write {out}: {error.strerror}") from error
     context.say(f"wrote {out}: {len(summary.rounds)} rounds of {summary.run}")
