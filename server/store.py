@@ -206,7 +206,10 @@ class Store:
 
     def last_part(self, client: str) -> RoundRow | None:
         """The newest round that has an update of this client."""
-        sql = "SELECT * FROM rounds WHERE round = (SELECT MAX(round) FROM receipts WHERE client = ?)"
+        sql = (
+            "SELECT * FROM rounds WHERE round = "
+            "(SELECT round FROM receipts WHERE client = ? ORDER BY round DESC LIMIT 1)"
+        )
         rows = self.journal.read(sql, client)
         return _round_row(rows[0]) if rows else None
 

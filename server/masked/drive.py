@@ -16,10 +16,9 @@ from functools import partial
 import numpy as np
 
 from roughfed import crash
-from roughfed.codec import chain
 from roughfed.crypto.masks import Lanes
 from roughfed.errors import IdentityError, RemoteProtocolError
-from roughfed.masking import masking_of
+from roughfed.masking import Masking, masking_of
 from roughfed.messages import ClientStage
 from roughfed.secagg.server import Stage
 from roughfed.server.defence import RULES, tolerated, view_of_claims
@@ -114,7 +113,7 @@ async def set_up(fed: Federation, row: RoundRow) -> bool:
     round_ = masked(fed)
     if not fed.warmed:  # the kernels of the decoder, while the clients train
         fed.warmed = True
-        fed.executor.submit(chain.warm, round_.masking.params.lanes)
+        fed.executor.submit(warm, round_.masking)
     if "roster" not in round_.done:
         await waiting(fed, round_.owing)
         await decide(fed, row, "roster")
@@ -129,6 +128,13 @@ async def set_up(fed: Federation, row: RoundRow) -> bool:
         for name in collection.members - uploaders - collection.gone.keys():
             collection.refuse(name, round_.refused.get(name, "no-advert" if name not in round_.seats else "no-shares"))
     return True
+
+
+def warm(masking: Masking) -> None:
+    """Load the decoder's kernels; the first process on a machine compiles them."""
+    from roughfed.codec import chain
+
+    chain.warm(masking.params.lanes)
 
 
 async def agree(fed: Federation, row: RoundRow) -> Result:

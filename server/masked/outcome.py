@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.codec.chain import decode_sum
 from roughfed.codec.clip_schedule import ClipLimits, follow_histogram, follow_norms, max_step
 from roughfed.crypto.masks import Lanes
 from roughfed.masking import Masking
@@ -103,6 +102,8 @@ def _norms(group: GroupRound, accepted: Sequence[str], masking: Masking) -> list
 
 def mean_update(result: Result, masking: Masking) -> Flat:
     """The mean of the accepted clients' updates, float32 [D]."""
+    from roughfed.codec.chain import decode_sum  # the kernels: loaded where there is something to decode
+
     total = result.total if result.total is not None else np.empty(0, np.uint32)
     return decode_sum(total, len(result.accepted), masking.params)
 
