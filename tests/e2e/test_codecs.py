@@ -13,15 +13,18 @@ import numpy as np
 import pytest
 
 from roughfed.codec import CODECS
-from roughfed.codec.downlink import quantise
+from roughfed.codec.downlink import payload_bytes, quantise
 from roughfed.deploy.bench.synthetic import pieces
 from roughfed.digest import content_digest
 from roughfed.rng import derive
 
-from .federation import KILLED, Cluster, value
+from .federation import KILLED, Cluster, value, write_toml
+from .peer import enrol
+from .test_download import Line
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
 
+UPDATES = {"privacy": {"server_sees": "updates"}}
 PARAMS = 600_000
 """A delta has 619 kB, a model 2.4 MB: more than one chunk."""
 
@@ -29,7 +32,7 @@ PARAMS = 600_000
 def cluster_with(folder: Path, codec: str, *, rounds: int = 3, params: int = PARAMS) -> Cluster:
     return Cluster(
         folder, rounds=rounds, params=params,
-        settings={"codec": {"name": codec, "downlink": "int8"}, "privacy": {"server_sees": "updates"}},
+        settings={"codec": {"name": codec, "downlink": "int8"}} | UPDATES,
     )  # fmt: skip
 
 
@@ -109,3 +112,25 @@ def test_a_killed_server_quantises_the_same_step_again(point: str, tmp_path: Pat
         assert cluster.server.wait() == 0, cluster.server.report("failed")
         assert [client.wait() for client in clients] == [0] * 3
         assert cluster.model_digests() == expected_digests(cluster, "int8")
+
+
+def test_a_delta_over_a_line_that_broke_goes_on_where_it_ended(tmp_path: Path) -> None:
+    params, chunk = 2_000_000, 1 << 20
+    with Cluster(
+        tmp_path, clients=1, rounds=3, params=params, settings={"codec": {"downlink": "int8"}} | UPDATES
+    ) as cluster:
+        server = cluster.start_server()
+        server.ready()
+        enrol(cluster, "c0")
+        # In the second chunk of the first delta, which is two chunks long.
+        with Line(cluster.address, cut_at=4 * params + chunk + chunk // 2) as line, cluster.watch() as watch:
+            settings = {"client": {"server": line.address}, "http": {"enabled": False}}
+            write_toml(cluster.client_folder("c0") / "client.toml", settings)
+            client = cluster.start_client("c0", pace_s=0.5)
+            watch.until(lambda s: s["model_version"] == 2)
+            page = cluster.page("/metrics")
+            assert [server.wait(), client.wait()] == [0, 0]
+        assert client.find("download interrupted")
+        assert value(page, "roughfed_transfer_resumes_total") == 1
+        assert line.moved[1] < 2 * payload_bytes(params) - chunk // 2  # the rest of one delta, and another
+        assert cluster.model_digests() == expected_digests(cluster, "identity")

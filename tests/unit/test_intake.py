@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from roughfed.codec import CODECS
 from roughfed.crypto.identity import IdentityKey, verify
 from roughfed.digest import content_digest
-from roughfed.errors import Conflict, IdentityError, RemoteProtocolError, RoughfedError, StaleRound
+from roughfed.errors import Conflict, IdentityError, RemoteProtocolError, RoughfedError, StaleRound, TooLarge
 from roughfed.server.intake import Intake
 from roughfed.server.payload import OpenRound
 from roughfed.server.store import ReceivedUpdate, Store
@@ -270,3 +271,57 @@ def test_bytes_that_are_not_the_announced_ones_are_refused(tmp_path: Path) -> No
         assert refused.value.reason == "digest"
         assert heard.errors == ["alpha: digest"]
         assert store.receipts(RUN, 3) == {}
+
+
+# -- other codecs ------------------------------------------------------------------------------------------------------
+
+VALUES = np.random.default_rng(4).normal(size=SIZE).astype(np.float32)
+ENCODED = [name for name in CODECS if name != "identity"]
+
+
+def open_for(codec: str) -> OpenRound:
+    return replace(OPEN, size_bytes=CODECS[codec].max_bytes(SIZE), codec=codec, num_params=SIZE)
+
+
+@pytest.mark.parametrize("piece", [333, 10_000])
+@pytest.mark.parametrize("codec", ENCODED)
+def test_a_payload_of_any_codec_is_taken_with_the_norm_of_what_it_says(codec: str, piece: int, tmp_path: Path) -> None:
+    payload = CODECS[codec].encode(VALUES)
+    with server(tmp_path, current=open_for(codec)) as (intake, _, store):
+        asyncio.run(send(intake, payload, piece=piece))
+        assert spooled(intake) == payload
+        said = CODECS[codec].decode(payload, 0, SIZE, size=SIZE).astype(np.float64)
+        assert store.receipts(RUN, 3)["alpha"].norm == pytest.approx(np.linalg.norm(said), rel=1e-5)
+
+
+@pytest.mark.parametrize("codec", ENCODED)
+def test_a_malformed_payload_is_refused_for_good(codec: str, tmp_path: Path) -> None:
+    payload = CODECS[codec].encode(VALUES)
+    bad = b"\xff" * len(payload)  # NaN halves, a NaN scale, places beyond the end
+    with server(tmp_path, current=open_for(codec)) as (intake, heard, store):
+        with pytest.raises(RemoteProtocolError):
+            asyncio.run(send(intake, bad))
+        assert len(heard.errors) == 1
+        assert store.receipts(RUN, 3) == {}
+        with pytest.raises(RemoteProtocolError, match="refused before"):
+            asyncio.run(send(intake, bad))
+
+
+def test_only_a_sparse_codec_may_send_less_and_none_may_send_more(tmp_path: Path) -> None:
+    few = np.zeros(SIZE, np.float32)
+    few[[3, 500]] = 1
+    for number, values in enumerate((few, np.zeros(SIZE, np.float32))):
+        payload = CODECS["top-k"].encode(values)
+        assert len(payload) == (16, 0)[number]
+        folder = tmp_path / str(number)
+        with server(folder, current=open_for("top-k")) as (intake, _, _):
+            asyncio.run(send(intake, payload))
+            assert spooled(intake) == payload
+    for codec in ENCODED:
+        whole = CODECS[codec].encode(VALUES)
+        with server(tmp_path / codec, current=open_for(codec)) as (intake, _, _):
+            with pytest.raises(TooLarge):
+                asyncio.run(send(intake, whole + bytes(8)))
+            if codec != "top-k":
+                with pytest.raises(RemoteProtocolError, match="announced"):
+                    asyncio.run(send(intake, whole[:-8]))

@@ -2,10 +2,11 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roughfed.server.sampling import choose
+from roughfed.server.sampling import able, choose
 
 names = st.lists(st.text("abcdef-0123", min_size=1, max_size=8), max_size=30, unique=True)
 
@@ -39,3 +40,12 @@ def test_a_cohort_of_an_old_run_can_be_drawn_again() -> None:
     """A fixed vector: the report of a run names cohorts, and anybody may check them."""
     connected = [f"client-{i}" for i in range(10)]
     assert choose(connected, invited=3, seed=42, round_number=7) == ("client-2", "client-5", "client-9")
+
+
+def test_only_who_can_encode_is_asked_and_the_others_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    offered = {"b": ("identity", "int8"), "a": ("int8",), "c": ("identity",), "d": ()}
+    assert able(offered, "int8") == ["a", "b"]
+    assert [record.getMessage().endswith("as int8: c, d") for record in caplog.records] == [True]
+    caplog.clear()
+    assert able({"a": ("int8",)}, "int8") == ["a"]
+    assert not caplog.records
