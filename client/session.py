@@ -183,7 +183,7 @@ async def contribute(me: Membership, job: Job, header: RoundHeader, part: Masked
         known = me.store.update(header.run, header.round)
         if known is None and not part.masked:
             check_rounds(header, rules=me.rules, store=me.store)
-            params = await fetch_model(me, header)  # 1
+            params = await fetch_model(me, header, job.base_digest)  # 1
             evaluation = await evaluate(me, params, header) if job.evaluate else None
             result, delta = await train(me, job, header, params)  # 2
             await part.ready.wait()
