@@ -10,7 +10,8 @@ from pathlib import Path
 from roughfed.codec import CODECS
 from roughfed.files import disk_errors
 from roughfed.server.admission import Vitals
-from roughfed.server.aggregate.mean import mapped, slices
+from roughfed.server.aggregate.mean import slices
+from roughfed.server.spool import mapped
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from roughfed.codec import CODECS
 from roughfed.crypto.merkle import merkle_root
 from roughfed.errors import LocalProtocolError, RoundError
 from roughfed.server.aggregate import WEIGHTINGS
-from roughfed.server.aggregate.mean import Mean, weighted_mean
+from roughfed.server.aggregate.mean import Mean
 from roughfed.server.collect import Collection, Decision
 from roughfed.server.combine import combine
 from roughfed.server.downlink import next_files, place
@@ -35,6 +35,7 @@ from roughfed.server.masked.outcome import mean_update, summed_evaluation
 from roughfed.server.optimize import RULES
 from roughfed.server.payload import OpenRound
 from roughfed.server.sampling import able, choose
+from roughfed.server.spool import weighted_mean
 from roughfed.server.store import EVERYBODY, RoundRow
 from roughfed.types import Evaluation, RoundHeader, Signed
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header

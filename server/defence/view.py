@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from roughfed.errors import LocalProtocolError
 from roughfed.params import Flat
-from roughfed.server.aggregate.mean import Fill, opened
+from roughfed.server.aggregate.mean import Fill
+from roughfed.server.spool import opened
 
 Gram = NDArray[np.float64]
 Rows = Literal["sketches", "updates"]

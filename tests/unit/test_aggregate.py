@@ -15,10 +15,11 @@ from roughfed.digest import content_digest
 from roughfed.errors import StorageError
 from roughfed.params import read_flat, variance_ranges, write_model
 from roughfed.server.aggregate import mean
-from roughfed.server.aggregate.mean import in_order, read_exactly, slices, weighted_mean
+from roughfed.server.aggregate.mean import in_order, read_exactly, slices
 from roughfed.server.combine import NotFinite, combine
 from roughfed.server.downlink import NextFiles
 from roughfed.server.optimize import RULES
+from roughfed.server.spool import weighted_mean
 from roughfed.types import Spec, TensorSpec
 
 Rows = list[np.ndarray]
