@@ -13,8 +13,9 @@ Either is to be held against a guess with the same knowledge.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,7 +68,7 @@ class Attack:
         Args:
             prior: "smooth" or "learned".
             weight: of the prior.
-            steps: iterations of L-BFGS; CHEAP times as many where no sketch is seen.
+            steps: iterations of L-BFGS; CHEAP times as many where sums are.
 
         Returns:
             standardised images, float32 [K B, P], in the order of the labels.
@@ -75,7 +76,11 @@ class Attack:
         import torch
 
         fit = _misfit(self)
-        found = _descend(self, prior, fit, weight=weight, steps=steps)
+        stages = [(fit, steps if self.view.mean is None else CHEAP * steps)]
+        if self.view.mean is not None and self.view.sketches is not None:
+            of_sum = _sum_misfit(self, torch.from_numpy(self.view.mean))
+            stages = [(of_sum, CHEAP * steps), (fit, -(-steps // CHEAP))]  # the sum says most and costs least
+        found = _descend(self, prior, stages, weight=weight)
         candidates = [found, *_exact(self)]
         misfits = [float(fit(torch.from_numpy(images)).detach()) for images in candidates]
         return candidates[int(np.argmin(misfits))]
@@ -123,28 +128,28 @@ def _relative(shown: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
     return (shown - seen).square().sum() / seen.square().sum()
 
 
-def _descend(attack: Attack, prior: str, fit: Misfit, *, weight: float, steps: int) -> NDArray[np.float32]:
-    """L-BFGS over `centre + z @ basis`."""
+def _descend(attack: Attack, prior: str, stages: Sequence[tuple[Misfit, int]], *, weight: float) -> NDArray[np.float32]:
+    """L-BFGS over `centre + z @ basis`, so many iterations on each misfit in turn."""
     import torch
 
     known, learned = attack.knowledge, prior == "learned"
-    rounds = steps if attack.view.sketches is not None else CHEAP * steps
     start = known.class_means[attack.labels] if learned else np.repeat(known.mean[None], len(attack.labels), axis=0)
     centre, spread = torch.from_numpy(start), torch.from_numpy(known.spread)
     z = torch.zeros_like(centre).requires_grad_(True)
-    optimizer = torch.optim.LBFGS([z], max_iter=rounds, history_size=20, line_search_fn="strong_wolfe")
 
     def images() -> torch.Tensor:
         return centre + (z @ spread if learned else z)
 
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
+    def loss_of(fit: Misfit) -> torch.Tensor:
+        z.grad = None
         now = images()
         loss = fit(now) + weight * (z.square().mean() if learned else _variation(now.reshape(-1, *attack.shape)))
         loss.backward()
         return loss.detach()
 
-    optimizer.step(closure)
+    for fit, steps in stages:
+        optimizer = torch.optim.LBFGS([z], max_iter=steps, history_size=20, line_search_fn="strong_wolfe")
+        optimizer.step(partial(loss_of, fit))
     return images().detach().clamp(known.black, known.white).numpy()
 
 
