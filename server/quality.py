@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from roughfed.server import downlink
-from roughfed.server.store import Store
+from roughfed.server.store import EVERYBODY, Store
 from roughfed.types import Evaluation
 
 SETTLED = 2
@@ -50,11 +50,28 @@ class Quality:
 
 
 def quality(store: Store, version: int) -> float | None:
-    """How good a version is: balanced accuracy, else minus the loss; on the server's data, else over the clients'."""
+    """How good a version is: balanced accuracy, else minus the loss; on the server's data, else over the clients'.
+
+    Of masked clients only their sum is known.
+    """
     found = store.evaluations(version)
-    pool: Iterable[Evaluation] = [found[""]] if "" in found else found.values()
+    whole = next((found[source] for source in ("", EVERYBODY) if source in found), None)
+    pool: Iterable[Evaluation] = found.values() if whole is None else [whole]
     balanced = [b for e in pool if (b := e.balanced_accuracy) is not None]
     if balanced:
         return sum(balanced) / len(balanced)
     examples = sum(e.num_examples for e in pool)
     return -sum(e.loss_sum for e in pool) / examples if examples else None
+
+
+def newest_evaluation(store: Store, version: int) -> tuple[Evaluation | None, str | None]:
+    """The last evaluation as a whole, of a version or the one before it.
+
+    Returns:
+        (evaluation, by whom: "server", or "clients" for the sum of masked ones); None and None without any.
+    """
+    for found in (store.evaluations(version), store.evaluations(version - 1)):
+        for source, whose in (("", "server"), (EVERYBODY, "clients")):
+            if source in found:
+                return found[source], whose
+    return None, None

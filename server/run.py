@@ -8,7 +8,6 @@ import time
 
 from roughfed import crash
 from roughfed.messages import Finished
-from roughfed.secagg.groups import SMALLEST
 from roughfed.server.federation import Federation
 from roughfed.server.figures import complete_summary
 from roughfed.server.membership import Session
@@ -102,19 +101,15 @@ async def ready(fed: Federation, until: float | None) -> bool:
     if last is not None and last.outcome is None:
         return True
     fed.enter("waiting")
-    needed, masked = fed.config.round.min_clients, fed.config.privacy.masked
-    hint = ""
-    if masked and needed < SMALLEST:
-        needed, hint = SMALLEST, "; for fewer set privacy.server_sees to updates"
     told = -1
     while until is None or time.monotonic() < until:
         if fed.stopping:
             raise asyncio.CancelledError
         here = len(set(fed.members.names()) - fed.quarantined.keys())
-        if here >= needed and not fed.paused:
+        if here >= fed.config.clients_to_start and not fed.paused:
             return True
         if here != told and not fed.paused:
-            log.info("waiting: %d of %d clients%s", here, needed, hint)
+            log.info("%s", fed.config.waiting(here))
             told = here
         await fed.sleep_until_change(until)
     return False

@@ -7,14 +7,14 @@ from typing import Any
 
 from roughfed import __version__
 from roughfed.server.federation import Federation
+from roughfed.server.quality import newest_evaluation
 
 
 def status(fed: Federation) -> dict[str, Any]:
     """The state of the run, the open round and every connected client."""
     version, digest = fed.store.latest_model()
     row, collection = fed.row or fed.store.last_round(), fed.collection
-    own = {v: fed.store.evaluations(v).get("") for v in range(max(0, version - 1), version + 1)}
-    newest = next((e for v in sorted(own, reverse=True) if (e := own[v]) is not None), None)
+    newest, measured_by = newest_evaluation(fed.store, version)
     return {
         "version": __version__,
         "run": fed.run,
@@ -35,10 +35,33 @@ def status(fed: Federation) -> dict[str, Any]:
         "accuracy": newest.accuracy if newest else None,
         "balanced_accuracy": newest.balanced_accuracy if newest else None,
         "loss": newest.loss if newest else None,
+        "measured_by": measured_by,
         "needed": {"goal": row.goal, "quorum": collection.quorum} if row is not None and collection else None,
-        "min_clients": fed.config.round.min_clients,
+        "min_clients": fed.config.clients_to_start,
+        "waiting": _waiting(fed),
+        "stage": stage(fed),
+        "groups": [{"members": list(g.names), "stage": g.stage.name.lower()} for g in fed.masked.groups]
+        if fed.masked is not None
+        else [],
         "clients": [_client(fed, name) for name in sorted(set(fed.members.names()) | set(row.cohort if row else ()))],
     }
+
+
+def stage(fed: Federation) -> str | None:
+    """Where the slowest group of a masked round is; None where no masked round is open."""
+    if fed.masked is None:
+        return None
+    if not fed.masked.groups:
+        return "advertising"
+    return min((group.stage for group in fed.masked.groups), key=lambda each: each.value).name.lower()
+
+
+def _waiting(fed: Federation) -> str:
+    """For whom the server waits, in words; empty while it does not."""
+    here = len(set(fed.members.names()) - fed.quarantined.keys())
+    if fed.collection is not None or fed.store.finished() or here >= fed.config.clients_to_start:
+        return ""
+    return fed.config.waiting(here)
 
 
 def _client(fed: Federation, name: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -13,7 +13,33 @@ from rich.text import Text
 Status = Mapping[str, Any]
 
 BAR = 20
-STYLES = {"received": "green", "training": "cyan", "uploading": "cyan", "downloading": "cyan", "gone": "red"}
+STYLES = {
+    "received": "green",
+    "agreeing": "green",
+    "training": "cyan",
+    "uploading": "cyan",
+    "downloading": "cyan",
+    "gone": "red",
+    "quarantined": "red",
+}
+STAGES = {
+    "advertising": "keys come in",
+    "dealing": "shares are dealt",
+    "masking": "train and upload",
+    "sketching": "sketches come in",
+    "judging": "verdicts",
+    "agreeing": "the accepted sets are signed",
+    "unmasking": "the sum is unmasked",
+    "done": "the sum is checked",
+}
+"""Stages of a masked round, as people read them."""
+SEEN = {
+    "updates": "every client's whole update",
+    "sketches": "sums of groups, and a sketch of each update",
+    "sums": "sums of groups, nothing of a single client",
+}
+"""What the server sees, in words."""
+
 SHOWN = 40
 """Rows of the clients' table; a terminal has no more, and the JSON has them all."""
 
@@ -65,8 +91,18 @@ def _facts(status: Status) -> Table:
     table.add_row("model", f"version {status['model_version']}, {status['parameters']:,} parameters")
     table.add_row("accuracy", _accuracy(status))
     table.add_row("clients", f"{connected} connected, {status['min_clients']} needed to open a round")
-    table.add_row("server sees", status["server_sees"])
+    table.add_row("server sees", Text(f"{status['server_sees']}: {SEEN.get(status['server_sees'], '')}"))
+    if status.get("groups"):
+        table.add_row("groups", _groups(status["groups"]))
+    for name, why in (status.get("quarantined") or {}).items():
+        table.add_row("quarantined", Text(f"{name}: {why}", style="red"))
     return table
+
+
+def _groups(groups: Sequence[Mapping[str, Any]]) -> Text:
+    """Their sizes, and where the slowest is."""
+    sizes = " + ".join(str(len(group["members"])) for group in groups)
+    return Text(f"{sizes} clients" if len(groups) > 1 else f"one of {sizes} clients")
 
 
 def _round(status: Status) -> RenderableType:
@@ -81,6 +117,11 @@ def _phase(status: Status) -> RenderableType:
     row = Table.grid(padding=(0, 1))
     style = "yellow" if status["paused"] else "bold"
     words = f"{status['phase']} (paused)" if status["paused"] and status["phase"] != "paused" else status["phase"]
+    if status.get("waiting"):
+        row.add_row(Text(status["waiting"], style=style))
+        return row
+    if status.get("stage"):
+        words = f"{words}: {STAGES[status['stage']]}"
     if not status["needed"]:
         row.add_row(Text(words, style=style))
         return row
@@ -113,7 +154,8 @@ def _accuracy(status: Status) -> str:
     if status["accuracy"] is None:
         return "not measured by the server"
     balanced = status["balanced_accuracy"]
-    return f"{status['accuracy']:.1%}" + (f", balanced {balanced:.1%}" if balanced is not None else "")
+    whose = ", on the clients' data together" if status.get("measured_by") == "clients" else ""
+    return f"{status['accuracy']:.1%}" + (f", balanced {balanced:.1%}" if balanced is not None else "") + whose
 
 
 def _size(number: float) -> str:

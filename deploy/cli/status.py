@@ -77,14 +77,16 @@ def ended(context: Context, *, exit_code: int) -> Answer:
 def from_journal(context: Context) -> dict[str, Any]:
     """The state of a run out of its journal."""
     from roughfed.deploy.summary import open_store
-    from roughfed.server.quality import Quality
+    from roughfed.server.masked.journal import Stages
+    from roughfed.server.quality import Quality, newest_evaluation
 
     with closing(open_store(context.folder)) as store:
         if (known := store.run()) is None:
             return {"running": False, "run": None}
+        stages = Stages(store.journal)
         version, digest = store.latest_model()
         rounds = store.rounds()
-        evaluation = store.evaluations(version).get("")
+        evaluation, measured_by = newest_evaluation(store, version)
         return {
             "running": False,
             "run": known[0],
@@ -99,4 +101,6 @@ def from_journal(context: Context) -> dict[str, Any]:
             "parameters": known[1].size,
             "accuracy": evaluation.accuracy if evaluation else None,
             "balanced_accuracy": evaluation.balanced_accuracy if evaluation else None,
+            "measured_by": measured_by,
+            "quarantined": {name: why for name, (_, why) in stages.proofs().items()} | stages.suspended(),
         }

@@ -12,6 +12,36 @@ from roughfed.errors import ConfigError
 
 
 @dataclass(frozen=True)
+class GroupSummary:
+    """A group of a masked round.
+
+    Attributes:
+        members: names.
+        void: why it gave no sum, in words; empty: it gave one.
+    """
+
+    members: list[str]
+    void: str = ""
+
+
+@dataclass(frozen=True)
+class Together:
+    """What clients found about one version on their held-out data, added up behind masks: nobody's alone is known.
+
+    Attributes:
+        accuracy: over all their examples, 0..1.
+        balanced_accuracy: mean recall over classes, 0..1.
+        class_accuracy: recall by class, 0..1; None for a class without examples.
+        histogram: clients by their own accuracy, in buckets of equal width from 0 to 1.
+    """
+
+    accuracy: float | None = None
+    balanced_accuracy: float | None = None
+    class_accuracy: list[float | None] | None = None
+    histogram: list[int] = field(default_factory=list[int])
+
+
+@dataclass(frozen=True)
 class RoundSummary:
     """One round. A value that was not measured is None.
 
@@ -31,7 +61,10 @@ class RoundSummary:
         balanced_accuracy: mean recall over classes, 0..1.
         loss: mean loss.
         class_accuracy: recall by class, 0..1; None for a class without examples.
-        client_accuracy: accuracy on each client's own held-out data, 0..1, by name.
+        client_accuracy: accuracy on each client's own held-out data, 0..1, by name; empty when masked.
+        together: the same as sums; None where nothing is masked, or nobody measured.
+        groups: who was added up with whom; empty where nothing is masked.
+        clip_norm: norm that updates were cut to; None where nothing is masked.
         train_seconds: mean time of the clients' local training.
         train_metrics: means of what their training reports, by name, for example the training loss.
     """
@@ -52,8 +85,20 @@ class RoundSummary:
     loss: float | None = None
     class_accuracy: list[float | None] | None = None
     client_accuracy: dict[str, float] = field(default_factory=dict[str, float])
+    together: Together | None = None
+    groups: list[GroupSummary] = field(default_factory=list[GroupSummary])
+    clip_norm: float | None = None
     train_seconds: float | None = None
     train_metrics: dict[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A client that is proved to have broken the protocol: by what it signed itself."""
+
+    client: str
+    round: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -71,6 +116,10 @@ class RunSummary:
         holdings: examples by client and class, [K][C]; None when the division is not known.
         client_names: K names, in the order of `holdings`.
         class_names: C names; empty: the classes are numbered.
+        class_prior: training examples by class of all clients that gave their counts, each once; from sums.
+        proofs: who is out, and why; by round.
+        suspended: clients that were silent too often, with what was noted.
+        sketch_dim: numbers that the server saw of each update; 0: none.
         config: the effective settings, nested.
         model_digest: BLAKE3 of the final parameters, hexadecimal.
         started_at: ISO 8601.
@@ -88,6 +137,10 @@ class RunSummary:
     holdings: list[list[int]] | None = None
     client_names: list[str] = field(default_factory=list[str])
     class_names: list[str] = field(default_factory=list[str])
+    class_prior: list[int] = field(default_factory=list[int])
+    proofs: list[Proof] = field(default_factory=list[Proof])
+    suspended: dict[str, str] = field(default_factory=dict[str, str])
+    sketch_dim: int = 0
     config: dict[str, object] = field(default_factory=dict[str, object])
     model_digest: str = ""
     started_at: str = ""
