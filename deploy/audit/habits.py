@@ -54,7 +54,7 @@ def from_sums(habits: Rows, *, every: int, rounds: int, seed: int) -> Curve:
     schedule = drawn(names, every=every, seed=seed)
     normal, right = np.zeros((len(names), len(names))), np.zeros_like(habits)
     noise = group_sizes(len(names))[0]  # in a sum of g, g times one client's own part; the habit has norm 1
-    name = "sums, groups redrawn" if every == 1 else f"sums, groups of {every} rounds"
+    name = "sums, redrawn every round" if every == 1 else f"sums, redrawn every {every}"
     curve = Curve(name)
     for number in range(1, rounds + 1):
         rows, all_updates = equations(schedule(number), names), updates(habits, seed, number).astype(np.float64)

@@ -90,9 +90,9 @@ def static_schedules(clients: int, seed: int) -> dict[str, Schedule]:
     """Ways to ask for a static value, by name; the last is what roughfed does."""
     names = names_of(clients)
     return {
-        "every round, groups redrawn": drawn(names, every=1, seed=seed),
-        f"every round, groups of {REGROUP_EVERY} rounds": drawn(names, every=REGROUP_EVERY, seed=seed),
-        f"the same, {AWAY:.0%} away": drawn(names, every=REGROUP_EVERY, seed=seed, away=AWAY),
+        "redrawn every round": drawn(names, every=1, seed=seed),
+        f"redrawn every {REGROUP_EVERY}": drawn(names, every=REGROUP_EVERY, seed=seed),
+        f"every {REGROUP_EVERY}, {AWAY:.0%} away": drawn(names, every=REGROUP_EVERY, seed=seed, away=AWAY),
         "once a run": once(drawn(names, every=REGROUP_EVERY, seed=seed, away=AWAY)),
     }
 

@@ -170,7 +170,7 @@ class _Scene:
         if prior == "smooth":
             self._images["guess: mean image"] = guess
         else:
-            self._images["guess: mean of its class"] = guess
+            self._images["guess: class mean"] = guess
         self._images[mode if prior == "smooth" else f"{mode}, {prior}"] = rebuilt
         drawn = {name: self._rows(found[0]) for name, found in self._images.items()}
         tally.pictures = [p for p in tally.pictures if p.batch != self.batch] + [Picture(self.batch, drawn)]
