@@ -300,6 +300,8 @@ class Agent:
         check_app(welcome, self._description)
         check_welcome(welcome, self._rules)
         self._welcomed = True
+        if self._membership is not None and self._membership.welcome.run != welcome.run:
+            self._closed_round = 0
         self.metrics.connected(True)
         self._membership = Membership(
             papers=papers,
