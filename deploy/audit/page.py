@@ -88,8 +88,8 @@ def _regressions(result: AuditResult) -> str:
     )
     rows = [(curve.name, solved(curve), f"{curve.error[-1]:.3f}") for curve in result.statics]
     words = (
-        f"{result.clients} clients; groups redrawn every round or every 10, with everybody or with 5 % away. The curve of "
-        f"sketches is for {LENGTHS * result.dim} parameters and stretches in proportion: D parameters need D / "
+        f"{result.clients} clients; groups redrawn every round or every 10, with everybody or with 5 % away. The curve "
+        f"of sketches is for {LENGTHS * result.dim} parameters and stretches in proportion: D parameters need D / "
         f"{result.dim} rounds of sketches for as many equations as unknowns. The curves of sums do not depend on D."
     )
     return (
