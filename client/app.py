@@ -53,6 +53,7 @@ from roughfed.messages import (
     ServerStage,
     Welcome,
 )
+from roughfed.secagg.client import ClientRound
 from roughfed.telemetry import CONTENT_TYPE
 from roughfed.transport.patience import waits
 from roughfed.types import Job
@@ -80,6 +81,7 @@ class Setup:
         papers_folder: where the enrolment's files are.
         trainer: who trains.
         secret: header digest -> 32 secret bytes (`Membership.secret`).
+        machine: makes the machine of a masked round (`Membership.machine`).
     """
 
     config: ClientConfig
@@ -87,6 +89,7 @@ class Setup:
     papers_folder: Path
     trainer: LocalTrainer
     secret: Callable[[bytes], bytes] = fresh_secret
+    machine: Callable[..., ClientRound] = ClientRound
 
 
 async def run(setup: Setup) -> str:
@@ -318,6 +321,7 @@ class Agent:
             back=self._back,
             send=self.send,
             secret=self._setup.secret,
+            machine=self._setup.machine,
         )
         log.info("connected to %s, run %s", connection.address, welcome.run)
 

@@ -27,7 +27,7 @@ from roughfed.files import disk_errors, write_durably
 from roughfed.masking import Masking, masking_of
 from roughfed.messages import ClientStage, ServerStage
 from roughfed.secagg import statistics
-from roughfed.secagg.client import ClientRound, Policy, State
+from roughfed.secagg.client import Policy, State
 from roughfed.secagg.terms import Party
 from roughfed.types import Evaluation, Job, RoundHeader, Signed
 from roughfed.wire.enrolment import open_member
@@ -80,7 +80,7 @@ class MaskedPart:
         self._key = derive(me.papers.identity.private_bytes(), AT_REST, b"")
         self._secret, statics = self._read_secret(job.header.digest)
         policy = Policy(me.rules.smallest_group, me.rules.max_sketch_dim)
-        self.machine = ClientRound(self.masking.terms, _party(me), self._secret, policy, statics=statics)
+        self.machine = me.machine(self.masking.terms, _party(me), self._secret, policy, statics=statics)
         self._replay()
 
     # -- what was written ahead ---------------------------------------------------------------------------------------

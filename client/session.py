@@ -29,6 +29,7 @@ from roughfed.crypto.identity import verify
 from roughfed.errors import IdentityError, StaleRound, TrainerError, Unreachable
 from roughfed.messages import ClientMessage, EvaluationReport, ServerStage, Welcome
 from roughfed.params import digest_file
+from roughfed.secagg.client import ClientRound
 from roughfed.types import Evaluation, Job, Receipt, RoundHeader, Signed, UpdateStatement
 from roughfed.wire.updates import (
     MAX_METRICS,
@@ -88,6 +89,7 @@ class Membership:
         back: set when the server, after a reconnect, sends the job again that is under way.
         send: puts a message into the stream, whichever is open.
         secret: header digest -> the 32 secret bytes of a masked round; from the operating system, except in tests.
+        machine: makes the machine of a masked round; another one only in hostile clients.
         inbox: of the masked round that is under way: the server's stages; "again": the server, back after a break, has
             sent the job once more; None: the round is over.
     """
@@ -106,6 +108,7 @@ class Membership:
     back: asyncio.Event
     send: Callable[[ClientMessage], None]
     secret: Callable[[bytes], bytes] = fresh_secret
+    machine: Callable[..., ClientRound] = ClientRound
     inbox: asyncio.Queue[Heard] = field(default_factory=asyncio.Queue[Heard])
 
 
