@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from roughfed.client import enrol, enrolled
 from roughfed.client.app import Setup, run
-from roughfed.client.session import LocalTrainer
+from roughfed.client.session import LocalTrainer, fresh_secret
 from roughfed.config.client import ClientConfig
 from roughfed.config.load import load_client
 from roughfed.crypto.join_line import JoinLine
@@ -45,19 +45,28 @@ async def join(folder: Path, line: JoinLine) -> enrolled.Enrolled:
     return await enrol.enroll(line, Place(folder).papers)
 
 
-async def run_agent(folder: Path, config: ClientConfig, trainer: LocalTrainer) -> str:
-    """Run the enrolled client of a directory; returns why it ended."""
+async def run_agent(
+    folder: Path, config: ClientConfig, trainer: LocalTrainer, *, secret: Callable[[bytes], bytes] = fresh_secret
+) -> str:
+    """Run the enrolled client of a directory; returns why it ended. `secret`: as `client.app.Setup.secret`."""
     place = Place(folder)
-    return await run(Setup(config, place.state, place.papers, trainer))
+    return await run(Setup(config, place.state, place.papers, trainer, secret))
 
 
-def run_blocking(folder: Path, config: ClientConfig, trainer: LocalTrainer, *, line: JoinLine | None) -> str:
+def run_blocking(
+    folder: Path,
+    config: ClientConfig,
+    trainer: LocalTrainer,
+    *,
+    line: JoinLine | None,
+    secret: Callable[[bytes], bytes] = fresh_secret,
+) -> str:
     """Enrol if there is a line, then run."""
     keep_pages()
 
     async def both() -> str:
         if line is not None:
             await join(folder, line)
-        return await run_agent(folder, config, trainer)
+        return await run_agent(folder, config, trainer, secret=secret)
 
     return asyncio.run(both())

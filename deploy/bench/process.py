@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,9 @@ def main() -> int:
     parser.add_argument("--params", type=int, required=True)
     parser.add_argument("--pace", type=float, default=0.0, help="client: seconds that each training takes at least")
     parser.add_argument("--examples", type=int, default=1, help="client: number of examples that it claims")
+    parser.add_argument(
+        "--secret-seed", type=int, help="client: what its secrets follow from"
+    )
     args = parser.parse_args()
     logs.setup(level=os.environ.get("ROUGHFED_LOG", "INFO"), json=True)
     try:
@@ -44,7 +48,8 @@ def main() -> int:
 
             line = join_line.parse(text) if (text := os.environ.pop("ROUGHFED_JOIN", "")) else None
             trainer = SyntheticTrainer(args.params, pace_s=args.pace, examples=args.examples)
-            end = agent.run_blocking(args.dir, agent.load(args.dir, {}), trainer, line=line)
+            secret = secret_of_seed(args.secret_seed, args.dir)
+            end = agent.run_blocking(args.dir, agent.load(args.dir, {}), trainer, line=line, secret=secret)
     except RoughfedError as error:
         print(f"error: {error.reason}: {error}", file=sys.stderr)
         if isinstance(error, ConfigError) and error.cure:
@@ -52,6 +57,22 @@ def main() -> int:
         return error.exit_code
     print(end, flush=True)
     return 0
+
+
+def secret_of_seed(seed: int | None, folder: Path) -> Callable[[bytes], bytes]:
+    """Where the secrets of masked rounds come from: the operating system or, with a seed, whoever wants to know them.
+
+    Only a test gives a seed; nothing behind the CLI can.
+    """
+    from roughfed.client.session import fresh_secret
+
+    if seed is None:
+        return fresh_secret
+    from roughfed.client import enrolled
+    from roughfed.deploy.agent import Place
+    from roughfed.deploy.bench.recompute_masked import round_secret
+
+    return lambda header_digest: round_secret(seed, enrolled.load(Place(folder).papers).name, header_digest)
 
 
 def announce(ports: Ports) -> None:

@@ -146,12 +146,16 @@ class Cluster:
         rounds: int = 2,
         params: int = PARAMS,
         settings: Mapping[str, Mapping[str, object]] | None = None,
+        secret_seed: int | None = None,
     ) -> None:
-        """Write fed.toml and make the CA; nothing is started. `settings` are tables of fed.toml that win."""
+        """Write fed.toml and make the CA; nothing is started.
+
+        `settings` are tables of fed.toml that win; from `secret_seed` the clients' secrets of masked rounds follow.
+        """
         self.folder, self.params, self.rounds = folder, params, rounds
         self.place = Place(folder / "server")
         self.names = [f"c{i}" for i in range(clients)]
-        self.seed = 7
+        self.seed, self.secret_seed = 7, secret_seed
         self.processes: list[Process] = []
         self.examples: dict[str, int] = {}
         self._settings: dict[str, dict[str, object]] = {
@@ -219,7 +223,10 @@ class Cluster:
             env["ROUGHFED_JOIN"] = self.invite(name)
         self.examples[name] = examples
         args = [*BENCH, "client", "--dir", str(folder), "--params", str(self.params)]
-        process = Process(name, [*args, "--pace", str(pace_s), "--examples", str(examples)], env)
+        args += ["--pace", str(pace_s), "--examples", str(examples)]
+        if self.secret_seed is not None:
+            args += ["--secret-seed", str(self.secret_seed)]
+        process = Process(name, args, env)
         self.processes.append(process)
         return process
 

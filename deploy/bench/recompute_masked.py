@@ -1,0 +1,107 @@
+"""The models that a run of masked rounds must have committed, computed again from seeds: no mask, no server.
+
+Each client's update is made, fed what its earlier ones did not say, clipped, rotated and rounded as that client did it;
+the codes of those that count are added up as plain integers, and the sum becomes the next model. What goes in is the
+clients' seeds, the seed of their secrets, and from the journal the signed headers and who was accepted. If one mask did
+not cancel, one update counted twice, or one residual was lost, the digest would be another.
+
+Whole vectors are held, one for each client: for models of a bench or a test.
+
+D parameters, M codes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roughfed.client.masked import DITHER
+from roughfed.codec import chain
+from roughfed.codec.downlink import quantise
+from roughfed.crypto.agreement import derive as derive_key
+from roughfed.deploy.bench.synthetic import pieces
+from roughfed.digest import content_digest
+from roughfed.masking import masking_of
+from roughfed.rng import derive
+from roughfed.types import Signed
+from roughfed.wire.session import decode_header
+
+Flat = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A round as the server's journal tells it.
+
+    Attributes:
+        number: of the round.
+        header: as it was signed.
+        accepted: whose updates are in the sum; empty when the round was abandoned.
+    """
+
+    number: int
+    header: Signed
+    accepted: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """What everything random follows from: the federation's seed, and that of the clients' secrets."""
+
+    federation: int
+    secret: int
+
+
+def round_secret(seed: int, client: str, header_digest: bytes) -> bytes:
+    """The 32 "secret" bytes of a client in the round with this header, for who knows the seed."""
+    return hashlib.sha256(b"roughfed test secret v1\0%d|%s|" % (seed, client.encode()) + header_digest).digest()
+
+
+def model_digests(params: int, rounds: Iterable[Played], *, seeds: Seeds, quantised: bool = True) -> list[bytes]:
+    """Digest of each version, from the model of zeros on.
+
+    Args:
+        params: D.
+        rounds: all rounds of the run, in order.
+        seeds: of the run.
+        quantised: whether models go down as quantised deltas.
+
+    Returns:
+        one digest of 32 bytes for version 0 and for each round with accepted clients.
+    """
+    model, error = np.zeros(params, np.float32), np.zeros(params, np.float32)
+    digests = [_digest(model)]
+    residuals: dict[str, Flat] = {}
+    for played in rounds:
+        if not played.accepted:
+            continue
+        mean = _mean(params, played, residuals, seeds)
+        update = (model + mean) - model  # as the server's step and its quantiser see it
+        if quantised:
+            quantise(update, error)
+            model = model + update
+        else:
+            model = model + mean
+        digests.append(_digest(model))
+    return digests
+
+
+def _mean(params: int, played: Played, residuals: dict[str, Flat], seeds: Seeds) -> Flat:
+    """The mean of the accepted updates, float32 [D]; notes the residual of each."""
+    codec = masking_of(played.header, decode_header(played.header.body), size=params, server_key=b"").params
+    total = np.zeros(codec.sent, dtype=np.uint64)
+    for name in played.accepted:
+        delta = np.concatenate(list(pieces(params, derive(seeds.federation, "client", name, played.number))))
+        dither = derive_key(round_secret(seeds.secret, name, played.header.digest), DITHER, b"")
+        encoded = chain.encode(delta, residuals.get(name), codec, secret=dither)
+        residuals[name] = encoded.residual  # it counts: the old one is said
+        total += encoded.codes
+    return chain.decode_sum(total, len(played.accepted), codec)
+
+
+def _digest(model: Flat) -> bytes:
+    return content_digest(memoryview(model).cast("B"))

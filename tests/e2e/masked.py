@@ -1,0 +1,65 @@
+"""A federation of masked rounds between real processes, and what its versions must be: computed again from the seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from roughfed.deploy.bench.recompute_masked import Played, Seeds, model_digests
+from roughfed.types import Signed
+
+from .federation import Cluster
+
+SECRET_SEED = 11
+PARAMS = 20_000
+"""20 kB of lanes: one chunk."""
+
+TWO_CHUNKS = 1_200_000
+"""1.2 MB of lanes."""
+
+
+def masked_cluster(
+    folder: Path,
+    *,
+    clients: int = 4,
+    rounds: int = 2,
+    params: int = PARAMS,
+    sees: str = "sketches",
+    settings: Mapping[str, Mapping[str, object]] | None = None,
+) -> Cluster:
+    """A cluster that masks; a round needs four updates, whoever else is lost."""
+    tables: dict[str, dict[str, object]] = {"privacy": {"server_sees": sees}, "round": {"quorum": 4, "min_clients": 4}}
+    for table, values in (settings or {}).items():
+        tables.setdefault(table, {}).update(values)
+    return Cluster(
+        folder, clients=clients, rounds=rounds, params=params, settings=tables, secret_seed=SECRET_SEED
+    )  # fmt: skip
+
+
+def played(cluster: Cluster) -> list[Played]:
+    """All rounds that are over, as the journal tells them."""
+    rows = cluster.rows("SELECT * FROM rounds WHERE outcome IS NOT NULL ORDER BY round")
+    return [
+        Played(row["round"], Signed(row["header"], row["signature"], row["signer"]), _accepted(row)) for row in rows
+    ]
+
+
+def verdicts(cluster: Cluster) -> dict[int, dict[str, str]]:
+    """Round -> client -> "" or why it is not in the sum."""
+    return {row["round"]: json.loads(row["sets"]) for row in cluster.rows("SELECT * FROM rounds ORDER BY round")}
+
+
+def is_exact(cluster: Cluster) -> bool:
+    """Whether every committed version is, to the bit, what the accepted clients' updates give."""
+    wanted = model_digests(cluster.params, played(cluster), seeds=Seeds(cluster.seed, SECRET_SEED))
+    found = cluster.model_digests()
+    assert found == [digest.hex() for digest in wanted], f"after {verdicts(cluster)}"
+    return len(found) == cluster.rounds + 1
+
+
+def _accepted(row: Mapping[str, Any]) -> list[str]:
+    if row["outcome"] != "committed":
+        return []
+    return sorted(name for name, why in json.loads(row["sets"]).items() if why == "")
