@@ -155,7 +155,7 @@ def dispatch(fed: Federation, row: RoundRow) -> None:
         refused={client: why[1] for client, why in fed.store.refusals(row.round).items()},
     )
     present = [name for name in row.cohort if fed.members.get(name) is not None]
-    resumed = time.time() - row.opened_at > 1.0
+    resumed = row.opened_at < fed.started_at  # by an earlier process: nobody can be back yet
     away = set(row.cohort) - set(present)
     collection.lost(away, opened, grace=min(RESTART_GRACE_S, deadline_s) if resumed else 0.0)
     slow = [name for name in present if fed.lates.get(name, 0) >= LATE_ROUNDS]

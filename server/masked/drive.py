@@ -28,7 +28,7 @@ from roughfed.server.masked.opening import limits_of
 from roughfed.server.masked.outcome import Result, finish, next_clip
 from roughfed.server.masked.stages import MaskedRound, Server
 from roughfed.server.membership import Session
-from roughfed.server.store import RoundRow
+from roughfed.server.store import GONE, RoundRow
 from roughfed.types import Signed
 from roughfed.wire.enrolment import open_member
 from roughfed.wire.session import decode_header
@@ -124,9 +124,9 @@ async def set_up(fed: Federation, row: RoundRow) -> bool:
         await waiting(fed, round_.owing)
         await decide(fed, row, "dealt")
     if (collection := fed.collection) is not None:
-        uploaders = set(round_.uploaders())
-        for name in collection.members - uploaders - collection.gone.keys():
-            collection.refuse(name, round_.refused.get(name, "no-advert" if name not in round_.seats else "no-shares"))
+        for name in collection.members - set(round_.uploaders()):  # also one that is gone: it may come back, too late
+            missing = "no-shares" if name in round_.seats else round_.refused.get(name, "no-advert")
+            collection.refuse(name, GONE if name in collection.gone else missing)
     return True
 
 
