@@ -25,14 +25,13 @@ from roughfed.client.encode import residual_of
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.rpc import Connection
-from roughfed.client.rules import CODECS, Rules, check_app, check_name, check_welcome, used_up
+from roughfed.client.rules import CODECS, Rules, check_app, check_name, check_welcome, job_number, used_up
 from roughfed.client.session import LocalTrainer, Membership, fresh_secret, take_part
 from roughfed.client.store import ClientStore
 from roughfed.config.client import ClientConfig, effective_trainer
 from roughfed.crypto import certificates
 from roughfed.errors import (
     IdentityError,
-    RemoteProtocolError,
     RoughfedError,
     StaleRound,
     TrainerError,
@@ -58,12 +57,10 @@ from roughfed.telemetry import CONTENT_TYPE
 from roughfed.transport.patience import waits
 from roughfed.types import Job
 from roughfed.wire.enrolment import open_member
-from roughfed.wire.session import decode_header
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 15.0
-RENEW_AGAIN_S = 600.0
 DIAGNOSE_EVERY = 5
 SUPERSEDED = "superseded"
 """Reason of the `Reconnect` that a session gets when a newer one took its place."""
@@ -140,15 +137,7 @@ class Agent:
         self._setup, self._store, self._description = setup, store, description
         self.metrics = ClientMetrics(codecs=CODECS)
         policy = setup.config.policy
-        self._rules = Rules(
-            accept_server_sees=tuple(policy.accept_server_sees),
-            max_model_bytes=policy.max_model_bytes,
-            max_rounds=policy.max_rounds,
-            smallest_group=policy.smallest_group,
-            max_sketch_dim=policy.max_sketch_dim,
-            max_sketch_numbers=policy.max_sketch_numbers,
-            share_statistics=policy.share_statistics,
-        )
+        self._rules = Rules(**policy.model_dump())
         self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()
         self._connection: Connection | None = None
         self._membership: Membership | None = None
@@ -224,7 +213,7 @@ class Agent:
         )
         self._outbox.put_nowait(self._phase)
         try:
-            async with asyncio.timeout(until_renewal(papers)):
+            async with asyncio.timeout(enrolled.until_renewal(papers)):
                 async for message in connection.session(self._outgoing()):
                     if (end := await self._take(message, papers, connection)) is not None:
                         return end
@@ -407,17 +396,3 @@ class Agent:
         server = HttpServer(http.host, http.port, routes, key="http.port")
         log.info("metrics on http://%s:%d/metrics", http.host, server.port)
         return server
-
-
-def until_renewal(papers: Enrolled) -> float:
-    """Seconds for which a session may go on: to two thirds of the certificate's life, or to the next try after that."""
-    due = certificates.renew_at(papers.certificate) - datetime.now(UTC)
-    return due.total_seconds() if due.total_seconds() > 0 else RENEW_AGAIN_S
-
-
-def job_number(job: Job) -> int:
-    """The round a job is for, for the log; the header is checked later."""
-    try:
-        return decode_header(job.header.body).round
-    except RemoteProtocolError:
-        return 0

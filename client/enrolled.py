@@ -10,6 +10,7 @@ import contextlib
 import json
 import shutil
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from roughfed.crypto import certificates
@@ -19,6 +20,8 @@ from roughfed.crypto.names import Subject
 from roughfed.errors import ConfigError, IdentityError
 from roughfed.files import disk_errors, fsync_folder
 from roughfed.wire.enrolment import Credentials
+
+RENEW_AGAIN_S = 600.0
 
 TLS_KEY, IDENTITY_KEY = "tls.key", "identity.key"
 CERTIFICATE, MEMBER, CA_CERTIFICATE, RECORD = "certificate.pem", "member.bin", "ca.pem", "enrolment.json"
@@ -181,3 +184,9 @@ def _read_record(path: Path) -> Record:
     if record is None or record.version != 1 or not all(isinstance(text, str) for text in addresses):
         raise ConfigError("this is not a record of an enrolment, version 1", file=str(path), cure="enrol anew")
     return record
+
+
+def until_renewal(papers: Enrolled) -> float:
+    """Seconds for which a session may go on: to two thirds of the certificate's life, or to the next try after that."""
+    due = certificates.renew_at(papers.certificate) - datetime.now(UTC)
+    return due.total_seconds() if due.total_seconds() > 0 else RENEW_AGAIN_S

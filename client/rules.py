@@ -202,3 +202,11 @@ def check_chain(header: RoundHeader, digest: bytes, last: tuple[int, bytes]) -> 
         raise IdentityError(f"the server signed two headers for round {number}", reason="two-headers")
     if header.round == number + 1 and header.previous_header_digest != known:
         raise IdentityError(f"the header of round {header.round} does not follow the one seen before", reason="chain")
+
+
+def job_number(job: Job) -> int:
+    """The round a job is for, for the log; the header is checked later."""
+    try:
+        return decode_header(job.header.body).round
+    except RemoteProtocolError:
+        return 0

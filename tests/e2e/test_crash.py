@@ -19,12 +19,16 @@ LATER_SERVER = ("round-opened:2", "upload-partial:5", "receipt-journaled:3")
 LATER_CLIENT = ("job-accepted:2", "trained:2", "update-saved:2", "upload-cut:2")
 # The end of the last round is a case of its own: whoever is away must still hear that the run is over.
 SERVER = [
-    *SERVER_POINTS,
+    *(point for point, what in SERVER_POINTS.items() if not what.startswith("masked:")),  # those: test_masked_crash.py
     "committed:2",
     "announced:2",
     *(pytest.param(p, marks=pytest.mark.slow) for p in LATER_SERVER),
 ]
-CLIENT = [*CLIENT_POINTS, "receipt-saved:2", *(pytest.param(p, marks=pytest.mark.slow) for p in LATER_CLIENT)]
+CLIENT = [
+    *(point for point, what in CLIENT_POINTS.items() if not what.startswith("masked:")),
+    "receipt-saved:2",
+    *(pytest.param(p, marks=pytest.mark.slow) for p in LATER_CLIENT),
+]
 
 
 def everything_counted_once(cluster: Cluster) -> None:

@@ -150,7 +150,6 @@ def bad_sessions(peer: Peer, other: Peer) -> dict[str, Refusal]:
         "an empty message": b"",
         "a state that is none": encode_client_message(JobUpdate(1, "conquered")),
         "counts that contradict": encode_client_message(EvaluationReport(1, contradiction)),
-        "a stage that is not spoken": b"\x52\x00",  # field 10, advertise
     }
     ends: dict[str, Refusal] = {}
     for name, first in firsts.items():
@@ -175,7 +174,6 @@ BAD_SESSIONS = {
     "an empty message": SCHEMA,
     "a state that is none": SCHEMA,
     "counts that contradict": SCHEMA,
-    "a stage that is not spoken": SCHEMA,
 }
 
 

@@ -124,6 +124,7 @@ def fetch(store: ClientStore, source: Source, *, base: bytes = b"") -> np.ndarra
             settings=dict,
             on_phase=lambda phase, share: None,
             back=source.back,
+            send=lambda message: None,
         )  # fmt: skip
         assert isinstance(await take_part(me, question(base, source)), EvaluationReport)
 

@@ -17,12 +17,17 @@ POINTS = crash.SERVER_POINTS | crash.CLIENT_POINTS
 
 
 def points_in(folder: str) -> Counter[str]:
-    """Names in the calls `crash.point("...")` of a folder's files."""
+    """Names in the calls `crash.point("...")` of a folder's files; f"{x}-taken" stands for every name that ends so."""
     names: Counter[str] = Counter()
     for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "crash.point":
-                names[ast.literal_eval(node.args[0])] += 1
+                name = node.args[0]
+                if isinstance(name, ast.JoinedStr):
+                    ending = ast.literal_eval(name.values[-1])
+                    names.update(known for known in POINTS if known.endswith(ending))
+                else:
+                    names[ast.literal_eval(name)] += 1
     return names
 
 

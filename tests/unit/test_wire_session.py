@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from roughfed import messages
 from roughfed.errors import LocalProtocolError, RemoteProtocolError, RoughfedError
-from roughfed.messages import ClientMessage, JobUpdate, Reconnect, ServerMessage
+from roughfed.messages import ClientMessage, ClientStage, JobUpdate, Reconnect, ServerMessage, ServerStage
 from roughfed.pb.v1 import federation_pb2 as fed
 from roughfed.pb.v1 import tensor_pb2 as ten
+from roughfed.secagg import messages as m
 from roughfed.types import FLOAT_DTYPES, Evaluation, Job, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire import session as wire
 from roughfed.wire.enrolment import encode_member
+from roughfed.wire.secagg import CLIENT_STAGES, encode_stage
 
 u64, texts, digests = st.integers(0, 2**64 - 1), st.text(max_size=30), st.binary(min_size=32, max_size=32)
 u32 = st.integers(0, 2**32 - 1)
@@ -49,7 +51,22 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
 
 def every(union: Any) -> list[st.SearchStrategy[Any]]:
     """One strategy a message class; a new class or field without a strategy fails here."""
-    return [st.builds(kind, **{name: FIELDS[name] for name in kind.__slots__}) for kind in get_args(union)]
+    kinds = [kind for kind in get_args(union) if kind not in (ClientStage, ServerStage)]
+    return [st.builds(kind, **{name: FIELDS[name] for name in kind.__slots__}) for kind in kinds] + [STAGES[union]]
+
+
+client_stages = st.builds(ClientStage, st.sampled_from(sorted(CLIENT_STAGES)), signed)
+server_stages = st.one_of(
+    st.builds(ServerStage, st.just("seed"), st.binary(max_size=60), st.binary(min_size=64, max_size=64)),
+    st.builds(ServerStage, st.just("sets"), st.binary(max_size=60), st.binary(min_size=64, max_size=64)),
+    st.builds(
+        ServerStage,
+        st.just("unmask"),
+        st.lists(signed, max_size=3).map(lambda rows: encode_stage(m.UnmaskRequest(tuple(rows)))),
+    ),
+    st.builds(ServerStage, st.just("conflict"), signed.map(lambda s: encode_stage(m.Conflict("beta", s)))),
+)
+STAGES: dict[Any, st.SearchStrategy[Any]] = {ClientMessage: client_stages, ServerMessage: server_stages}
 
 
 @given(message=st.one_of(every(ClientMessage)))
@@ -66,7 +83,10 @@ headers = st.builds(
     RoundHeader,
     **{name: FIELDS.get(name, digests) for name in RoundHeader.__slots__}
     | dict.fromkeys(("model_digest", "spec_digest"), digests)
-    | {"codec": texts, "deadline_s": st.floats(0, 1e9)},
+    | dict.fromkeys(("nonce_commitment", "epoch_beacon"), digests | st.just(b""))
+    | dict.fromkeys(("levels", "lane_bits", "keep_one_in", "sketch_dim"), u32)
+    | {"codec": texts, "deadline_s": st.floats(0, 1e9), "clip_norm": st.floats(0, 1e9), "epoch_round": u64}
+    | {"statistics": st.lists(texts, max_size=5).map(tuple)},
 )
 
 
@@ -121,7 +141,7 @@ def job_of(trainer: str) -> fed.ServerMessage:
 
 REFUSED_SERVER = {
     "nothing": fed.ServerMessage(),
-    "a stage of the secure modes": fed.ServerMessage(roster=fed.ServerMessage().roster),
+    "a job taken back, which nobody does": fed.ServerMessage(abort=fed.Abort()),
     "a spec without tensors": spec_of(),
     "a name twice": spec_of(row(), row()),
     "an unknown kind": spec_of(row(kind=7)),
