@@ -300,7 +300,9 @@ class ClientRound:
             raise RemoteProtocolError("a conflict about a pair that has no mask", reason="conflict")
         verify(mate.identity_key, m.SKETCH_DOMAIN, conflict.sketch.body, conflict.sketch.signature)
         theirs = self._me.wire.decode(m.Sketch, conflict.sketch.body)
-        lanes = dict(theirs.pairs).get(self._me.name, b"")
+        lanes = dict(theirs.pairs).get(self._me.name)
+        if lanes is None:  # else a server that tells members of different uploads would collect keys from honest ones
+            raise RemoteProtocolError(f"{mate.name}'s sketch says nothing of the pair", reason="conflict")
         if theirs.seed_root != self._root:
             raise RemoteProtocolError(f"{mate.name}'s sketch is under another seed", reason="two-seeds")
         if lanes == self._pair_sketches[mate.name]:

@@ -9,7 +9,7 @@ from roughfed.crypto import agreement
 from roughfed.crypto.merkle import merkle_root
 from roughfed.errors import RemoteProtocolError
 from roughfed.secagg import messages as m
-from roughfed.secagg.groups import beacon, colluders, form_groups
+from roughfed.secagg.groups import SMALLEST, beacon, colluders, form_groups
 from roughfed.secagg.terms import Terms
 from roughfed.types import Signed
 
@@ -97,6 +97,8 @@ def check_group(roster: m.Roster, names: tuple[str, ...], terms: Terms, *, me: s
         raise RemoteProtocolError("an advert of the group is not in the cohort", reason="roster")
     if hashlib.sha256(roster.nonce).digest() != terms.nonce_commitment:
         raise RemoteProtocolError("the nonce is not the one that the header committed to", reason="nonce")
+    if len(cohort) < SMALLEST:
+        raise RemoteProtocolError(f"a cohort of {len(cohort)} forms no group", reason="too-few")
     groups = deal_groups(roster.cohort, terms.previous_header_digest, roster.nonce, epoch_beacon=terms.epoch_beacon)
     if roster.group >= len(groups) or groups[roster.group] != names:
         raise RemoteProtocolError("the group is not the one that follows from the beacon", reason="group")

@@ -131,6 +131,8 @@ class GroupRound:
     def take_opening(self, signed: Signed) -> bool:
         """An opened key: a complaint, a client left out, or an answer in a dispute."""
         value = self._take(m.Opening, m.OPENING_DOMAIN, signed)
+        if self._board is None:
+            raise RemoteProtocolError("an opening before the shares are dealt", reason="order")
         board, name = self.board, signed.signer
         match value.kind:
             case "sealing" if self.stage is Stage.MASKING:

@@ -135,7 +135,6 @@ def test_a_group_refuses_any_bytes_at_any_stage(kind: type, body: bytes, signer:
         raise AssertionError("other bytes than those that were signed were taken")
 
 
-@pytest.mark.xfail(strict=True, reason="GroupRound.take_opening looks at the board before at the stage: a local error")
 def test_an_opening_before_anything_is_dealt_is_the_peers_fault() -> None:
     made = scene("roster")
     opening = m.Opening(made.group._terms.header_digest, "mask", "", bytes(32))
