@@ -7,7 +7,7 @@ from roughfed.deploy.audit.habits import LENGTHS
 from roughfed.deploy.audit.regression import Curve
 from roughfed.deploy.audit.result import AuditResult
 from roughfed.deploy.audit.words import MEANINGS, attacker, named, solved, verdict
-from roughfed.report.html import captioned, pair, section
+from roughfed.report.layout import captioned, pair, section
 from roughfed.report.lines import line_chart
 from roughfed.report.scale import number, ticks
 from roughfed.report.svg import Axis, safe

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from roughfed.codec.plan import plan_lanes
 from roughfed.config import check_federation
 from roughfed.deploy import aggregator
 from roughfed.errors import LocalProtocolError, RoughfedError
+from roughfed.masking import largest_group
 from roughfed.server.app import Ports
 from roughfed.server.authority import Authority
 
@@ -80,7 +82,12 @@ def prepare(folder: Path, *, params: int, clients: int, rounds: int, server_sees
     bench.server_folder.mkdir(parents=True)
     text = FED_TOML.format(name=FEDERATION, host=HOST, rounds=rounds, clients=clients, server_sees=server_sees)
     (bench.server_folder / "fed.toml").write_text(text)
-    check_federation(aggregator.load(bench.server_folder, {}))
+    config = aggregator.load(bench.server_folder, {})
+    check_federation(config)
+    if config.privacy.masked:  # here, once: else every client would compile the kernels, all at once
+        from roughfed.codec.chain import warm
+
+        warm(plan_lanes(largest_group(clients)))
     Authority.create(aggregator.Place(bench.server_folder).ca, FEDERATION, now=datetime.now(UTC))
     return bench
 

@@ -71,6 +71,7 @@ def federated_seconds(options: OverheadOptions) -> dict[str, object]:
         out = Path(temporary) / "demo"
         command = [sys.executable, "-m", "roughfed.deploy.cli", "demo", "--data", DATA, "--json", "--out", str(out)]
         flags = ("--clients", str(options.clients), "--rounds", str(options.rounds), "--alpha", str(options.alpha))
+        flags += ("--server-sees", "updates")  # the plain loop's other half: no codec, no masks
         environment = os.environ | ({} if options.evaluate else {"ROUGHFED_ROUND__EVALUATE_EVERY": "0"})
         with Sampler() as sampler:
             demo = subprocess.Popen([*command, *flags], stdout=subprocess.DEVNULL, env=environment)

@@ -17,12 +17,12 @@ class Flags:
 
     clients: Annotated[int, typer.Option(help="Clients, each a process with a trainer.")] = 6
     rounds: Annotated[int, typer.Option(help="Rounds; 0 = what suits the data.")] = 0
-    seed: Annotated[int, typer.Option(help="Of data, weights and training; the same seed gives the same model.")] = 0
+    seed: Annotated[int, typer.Option(help="Of the data's division, weights and training.")] = 0
     data: Annotated[str, typer.Option(help="Listed data: digits or fashion-mnist.")] = "digits"
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the data's files.")] = None
     alpha: Annotated[float, typer.Option(help="Concentration of the division; smaller = more skewed.")] = 0.5
     scenario: Annotated[str, typer.Option(help="What is made rough about the data.")] = "clean"
-    server_sees: Annotated[str, typer.Option(help="What reaches the server of a single client.")] = "updates"
+    server_sees: Annotated[str, typer.Option(help="Of a single client: updates, sketches or sums.")] = "sketches"
     out: Annotated[Path | None, typer.Option(help="Folder that keeps everything. [default: a temporary one]")] = None
 
 

@@ -10,6 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from roughfed.report.words import SEEN, reason
+
 Status = Mapping[str, Any]
 
 BAR = 20
@@ -33,13 +35,6 @@ STAGES = {
     "done": "the sum is checked",
 }
 """Stages of a masked round, as people read them."""
-SEEN = {
-    "updates": "every client's whole update",
-    "sketches": "sums of groups, and a sketch of each update",
-    "sums": "sums of groups, nothing of a single client",
-}
-"""What the server sees, in words."""
-
 SHOWN = 40
 """Rows of the clients' table; a terminal has no more, and the JSON has them all."""
 
@@ -95,7 +90,7 @@ def _facts(status: Status) -> Table:
     if status.get("groups"):
         table.add_row("groups", _groups(status["groups"]))
     for name, why in (status.get("quarantined") or {}).items():
-        table.add_row("quarantined", Text(f"{name}: {why}", style="red"))
+        table.add_row("quarantined", Text(f"{name}: {reason(why)}", style="red"))
     return table
 
 

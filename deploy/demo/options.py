@@ -51,7 +51,7 @@ class DemoOptions:
     Attributes:
         clients: K, 2 to 200.
         rounds: 0 takes the data set's preset.
-        seed: of the division, the weights and the training; the same seed gives the same model.
+        seed: of the division, the weights and the training; with `updates` the same seed gives the same model.
         data: a row of PRESETS.
         data_dir: folder of its files; None looks where they usually are.
         alpha: of the Dirichlet division; smaller is more skewed.
@@ -68,7 +68,7 @@ class DemoOptions:
     data_dir: Path | None = None
     alpha: float = 0.5
     scenario: str = "clean"
-    server_sees: str = "updates"
+    server_sees: str = "sketches"
     json: bool = False
     out: Path | None = None
 
@@ -121,7 +121,7 @@ def _server_settings(options: DemoOptions, preset: Preset) -> dict[str, object]:
         "server.drain_s": DRAIN_S,
         "round.rounds": options.rounds or preset.rounds,
         "round.min_clients": options.clients,
-        "round.quorum": 1.0,  # all of them: then the same seed gives the same model, byte for byte
+        "round.quorum": 1.0,  # all of them: then, unmasked, the same seed gives the same model, byte for byte
         "round.deadline": DEADLINE,
         "model.name": preset.model,
         "data.name": options.data,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
@@ -13,6 +13,7 @@ from roughfed.deploy.demo.place import DemoPlace
 from roughfed.report.html import render
 from roughfed.report.scale import percent, seconds, size
 from roughfed.report.summary import RunSummary, last_known, per_client_round
+from roughfed.report.words import SEEN, VOID
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,17 @@ class DemoResult:
         server_sees: the mode.
         accuracy: of the final model on test data that nobody trained on, 0..1.
         balanced_accuracy: mean recall over classes, 0..1.
-        client_accuracy: of the final model on each client's own held-out data, 0..1, by name.
+        client_accuracy: of the final model on each client's own held-out data, 0..1, by name; empty when masked.
+        clients_accuracy: when masked: of the last model but one, on all clients' held-out data together, 0..1.
+        client_accuracy_histogram: likewise, clients by their own accuracy, in ten buckets from 0 to 1.
         upload_bytes_per_client_round: mean over clients and rounds.
         download_bytes_per_client_round: likewise.
         float32_bytes: 4 x parameters.
+        upload_ratio: upload_bytes_per_client_round / float32_bytes.
+        download_ratio: likewise.
+        groups: names of the clients in each group of the last round; empty where nothing is masked.
+        void_groups: groups that gave no sum, over all rounds.
+        excluded: updates that arrived and were left out, or whose client broke a rule: round, client, reason.
         seconds_total: wall time, until the last process ended.
         seconds_per_round: median.
         model_digest: of the final parameters, hexadecimal.
@@ -41,9 +49,16 @@ class DemoResult:
     accuracy: float | None
     balanced_accuracy: float | None
     client_accuracy: Mapping[str, float]
+    clients_accuracy: float | None
+    client_accuracy_histogram: Sequence[int]
     upload_bytes_per_client_round: float
     download_bytes_per_client_round: float
     float32_bytes: int
+    upload_ratio: float
+    download_ratio: float
+    groups: Sequence[Sequence[str]]
+    void_groups: int
+    excluded: Sequence[Mapping[str, object]]
     seconds_total: float
     seconds_per_round: float
     model_digest: str
@@ -57,6 +72,11 @@ class DemoResult:
 def result_of(run: RunSummary, place: DemoPlace) -> DemoResult:
     """The figures out of a run's summary."""
     committed = [r for r in run.rounds if r.outcome == "committed"]
+    together = next((r.together for r in reversed(run.rounds) if r.together), None)
+    up, down = (
+        per_client_round((getattr(r, field) for r in run.rounds), run.rounds) or 0.0
+        for field in ("upload_bytes", "download_bytes")
+    )
     return DemoResult(
         rounds=len(committed),
         clients=run.clients,
@@ -64,9 +84,16 @@ def result_of(run: RunSummary, place: DemoPlace) -> DemoResult:
         accuracy=last_known(r.accuracy for r in run.rounds),
         balanced_accuracy=last_known(r.balanced_accuracy for r in run.rounds),
         client_accuracy=next((r.client_accuracy for r in reversed(run.rounds) if r.client_accuracy), {}),
-        upload_bytes_per_client_round=per_client_round((r.upload_bytes for r in run.rounds), run.rounds) or 0.0,
-        download_bytes_per_client_round=per_client_round((r.download_bytes for r in run.rounds), run.rounds) or 0.0,
+        clients_accuracy=together.accuracy if together else None,
+        client_accuracy_histogram=together.histogram if together else [],
+        upload_bytes_per_client_round=up,
+        download_bytes_per_client_round=down,
         float32_bytes=run.float32_bytes,
+        upload_ratio=up / run.float32_bytes,
+        download_ratio=down / run.float32_bytes,
+        groups=[group.members for r in run.rounds[-1:] for group in r.groups],
+        void_groups=sum(bool(group.void) for r in run.rounds for group in r.groups),
+        excluded=[{"round": r.round, "client": name, "reason": why} for r in run.rounds for name, why in r.excluded],
         seconds_total=run.seconds_total or 0.0,
         seconds_per_round=median(r.seconds for r in run.rounds) if run.rounds else 0.0,
         model_digest=run.model_digest,
@@ -82,18 +109,23 @@ def write_report(run: RunSummary, place: DemoPlace) -> None:
 
 def final_table(result: DemoResult) -> Table:
     """What to read at the end."""
+    masked = result.server_sees != "updates"
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", justify="right", no_wrap=True)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(style="dim")
     table.add_row("accuracy", _share(result.accuracy), "on test data that nobody trained on")
     table.add_row("balanced accuracy", _share(result.balanced_accuracy), "mean over the classes")
-    table.add_row("on clients' own data", *_spread(result.client_accuracy))
+    table.add_row("on clients' own data", *(_summed(result) if masked else _spread(result.client_accuracy)))
+    table.add_row("server saw", result.server_sees, SEEN.get(result.server_sees, ""))
+    if masked:
+        table.add_row("groups", *_groups(result))
     table.add_row("up, client and round", *_bytes(result.upload_bytes_per_client_round, result))
     table.add_row("down, client and round", *_bytes(result.download_bytes_per_client_round, result))
     table.add_row("a round", seconds(result.seconds_per_round), f"median of {result.rounds}")
     table.add_row("in all", seconds(result.seconds_total), "starting every process included")
-    table.add_row("model", result.model_digest[:16], "the same seed gives the same model")
+    same = "masks are drawn anew each time" if masked else "the same seed gives the same model"
+    table.add_row("model", result.model_digest[:16], same)
     return table
 
 
@@ -101,9 +133,11 @@ def last_words(result: DemoResult, options: DemoOptions) -> list[str]:
     """Where the report is, and what to try next."""
     more = "roughfed demo --data fashion-mnist" if options.data == "digits" else "roughfed demo --data digits"
     alpha, skew = ("100", "even") if options.alpha < 0.3 else ("0.1", "very uneven")
+    other, what = ("updates", "nothing masked") if options.server_sees != "updates" else ("sketches", "masked sums")
     return [
         f"report: {result.report}",
         f"next:   roughfed demo --alpha {alpha}   ({skew} shares)",
+        f"        roughfed demo --server-sees {other}   ({what})",
         f"        {more}",
         "yours:  roughfed init, then server, invite and join",
     ]
@@ -118,6 +152,21 @@ def _spread(by_client: Mapping[str, float]) -> tuple[str, str]:
         return "not measured", ""
     worst = min(by_client, key=lambda name: by_client[name])
     return f"{percent(by_client[worst])} to {percent(max(by_client.values()))}", f"lowest: {worst}"
+
+
+def _summed(result: DemoResult) -> tuple[str, str]:
+    """What the sums say: nobody's alone is known."""
+    histogram = result.client_accuracy_histogram
+    if result.clients_accuracy is None or not any(histogram):
+        return "not measured", ""
+    low = next(at for at, count in enumerate(histogram) if count) / len(histogram)
+    return percent(result.clients_accuracy), f"from sums; no client below {percent(low)}"
+
+
+def _groups(result: DemoResult) -> tuple[str, str]:
+    sizes = " + ".join(str(len(group)) for group in result.groups)
+    excluded = sum(row["reason"] != VOID for row in result.excluded)
+    return f"{sizes} clients", f"{result.void_groups} void, {excluded} updates excluded"
 
 
 def _bytes(amount: float, result: DemoResult) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from rich.console import Console
 
+from roughfed.codec.plan import plan_lanes
 from roughfed.crypto.join_line import VARIABLE
 from roughfed.data.federate import Options, holdings
 from roughfed.deploy import aggregator
@@ -24,6 +25,7 @@ from roughfed.deploy.demo.scene import Scene
 from roughfed.deploy.demo.screen import Screen, screen_for
 from roughfed.deploy.demo.watch import statuses
 from roughfed.deploy.summary import open_store, round_summaries, run_summary
+from roughfed.masking import largest_group
 
 HOST = "127.0.0.1"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # many processes share the cores
@@ -54,6 +56,7 @@ def run_demo(options: DemoOptions) -> DemoResult:
     console = Console(stderr=options.json, highlight=False)
     scene = Scene(
         title=f"{options.clients} clients, {options.data} dealt out by Dirichlet({options.alpha:g})",
+        server_sees=options.server_sees,
         folder=str(place.folder),
         held=dict(zip(options.names, held.sum(axis=1).tolist(), strict=True)),
         rounds_wanted=options.rounds or preset_of(options).rounds,
@@ -84,6 +87,15 @@ def run_demo(options: DemoOptions) -> DemoResult:
     return result
 
 
+def warm(options: DemoOptions) -> None:
+    """Compile the codec's kernels, or find them compiled: else every client would, all at once."""
+    if options.server_sees == "updates":
+        return
+    from roughfed.codec import chain
+
+    chain.warm(plan_lanes(largest_group(options.clients)))
+
+
 @dataclass
 class Stage:
     """One demo while its processes run."""
@@ -100,7 +112,7 @@ class Stage:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
         async with Processes() as processes:
             self.tell("starting the server, its worker loads torch")
-            await self.start_server(processes)
+            await asyncio.gather(self.start_server(processes), asyncio.to_thread(warm, self.options))
             self.tell(f"starting {self.options.clients} clients, their trainers load torch")
             watching = asyncio.create_task(self.watch())
             try:

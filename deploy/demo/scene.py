@@ -15,10 +15,26 @@ from rich.text import Text
 
 from roughfed.report.scale import percent, seconds, size
 from roughfed.report.summary import RoundSummary, last_known
+from roughfed.report.words import SEEN, VOID
 
-PHASES = ("configure", "report", "aggregate", "commit")
-"""Phases of a round; `report` is when clients train and upload."""
 SPOKEN = {"configure": "open", "report": "train and upload", "aggregate": "aggregate", "commit": "commit"}
+"""Phases of a round in order; `report` is when clients train and upload."""
+
+SPOKEN_MASKED = {
+    "advertising": "keys",
+    "dealing": "shares",
+    "masking": "train",
+    "sketching": "sketches",
+    "agreeing": "sets",
+    "unmasking": "unmask",
+    "aggregate": "sum",
+    "commit": "commit",
+}
+"""Stages and phases of a masked round in order."""
+
+SHOWN_AS = {"configure": "advertising", "judging": "sketching", "done": "unmasking"}
+"""What lasts no time, and what it is shown as."""
+
 BARS = "▁▂▃▄▅▆▇█"
 BAR_WIDTH = 24
 STYLES = {
@@ -27,6 +43,7 @@ STYLES = {
     "downloading": "blue",
     "uploading": "bold blue",
     "received": "green",
+    "agreeing": "green",
     "done": "green",
     "idle": "dim",
     "starting": "dim",
@@ -41,8 +58,9 @@ class Scene:
     Attributes:
         title: what is shown, in one line.
         folder: where logs and results are.
-        held: examples of each client, by its name.
+        held: examples of each client, by its name; the demo knows them, the server does not when masked.
         rounds_wanted: R.
+        server_sees: the mode.
         stage: what happens while there is no status yet, in words.
         status: the server's last status; None before the first.
         rounds: the rounds that are over.
@@ -54,6 +72,7 @@ class Scene:
     folder: str
     held: Mapping[str, int]
     rounds_wanted: int
+    server_sees: str = "updates"
     stage: str = ""
     status: Mapping[str, Any] | None = None
     rounds: Sequence[RoundSummary] = ()
@@ -70,6 +89,9 @@ def draw(scene: Scene, now: float) -> RenderableType:
     head.add_row("round", _round_bar(scene))
     head.add_row("accuracy", _accuracy(scene.rounds))
     head.add_row("bytes", _traffic(scene))
+    head.add_row("server sees", Text(f"{scene.server_sees}: {SEEN.get(scene.server_sees, '')}"))
+    if scene.server_sees != "updates":
+        head.add_row("groups", _groups(scene))
     foot = Text(f"{seconds(now - scene.began)}   logs: {scene.folder}", style="dim", no_wrap=True, overflow="ellipsis")
     return Panel(Group(head, Text(), _clients(scene), Text(), foot), title=f"[bold]roughfed demo[/]  {scene.title}")
 
@@ -88,16 +110,41 @@ def _phases(scene: Scene) -> RenderableType:
     phase = scene.status["phase"]
     if phase == "evaluate":
         return Text("every client evaluates the final model on its own held-out data", style="bold cyan")
-    if phase not in PHASES:
+    spoken = SPOKEN
+    if scene.server_sees != "updates":
+        spoken = {
+            key: words for key, words in SPOKEN_MASKED.items() if (key, scene.server_sees) != ("sketching", "sums")
+        }
+        phase = (scene.status["stage"] or phase) if phase in ("report", "unmask") else phase
+        phase = SHOWN_AS.get(phase, phase)
+    if phase not in spoken:
         present = sum(client["connected"] for client in scene.status["clients"])
         waiting = present < scene.status["min_clients"]
         return Text(
             f"{present} of {len(scene.held)} clients are here" if waiting else "between rounds", style="bold cyan"
         )
     text = Text()
-    for each in PHASES:
+    for each, words in spoken.items():
         text.append(" > " if text else "", style="dim")
-        text.append(SPOKEN[each], style="bold reverse cyan" if each == phase else "dim")
+        text.append(words, style="bold reverse cyan" if each == phase else "dim")
+    return text
+
+
+def _groups(scene: Scene) -> Text:
+    """The groups of the newest round, and what went wrong in any."""
+    groups = (scene.status or {}).get("groups") or []
+    sizes = [len(g["members"]) for g in groups] or [len(g.members) for r in scene.rounds[-1:] for g in r.groups]
+    if not sizes:
+        return Text("not drawn yet", style="dim")
+    void = sum(bool(g.void) for r in scene.rounds for g in r.groups)
+    excluded = sum(why != VOID for r in scene.rounds for _, why in r.excluded)
+    text = Text(
+        f"{len(sizes)} of {' + '.join(map(str, sizes))} clients" if len(sizes) > 1 else f"1 of {sizes[0]} clients"
+    )
+    if void:
+        text.append(f"   {void} void", style="yellow")
+    if excluded:
+        text.append(f"   {excluded} updates excluded", style="yellow")
     return text
 
 
@@ -129,16 +176,18 @@ def _traffic(scene: Scene) -> Text:
 
 
 def _clients(scene: Scene) -> Table:
+    masked = scene.server_sees != "updates"
     table = Table(box=None, padding=(0, 2), header_style="dim", pad_edge=False)
     table.add_column("client")
     table.add_column("examples", justify="right")
     table.add_column("state", min_width=12)
-    table.add_column("on its own data" if scene.over else "progress", min_width=BAR_WIDTH)
+    table.add_column(("" if masked else "on its own data") if scene.over else "progress", min_width=BAR_WIDTH)
     known = {client["name"]: client for client in scene.status["clients"]} if scene.status is not None else {}
     measured = next((r.client_accuracy for r in reversed(scene.rounds) if r.client_accuracy), {})
     for name, held in scene.held.items():
         if scene.over:
-            state, last = "done", Text(percent(measured[name]) if name in measured else "not measured", style="green")
+            words = percent(measured[name]) if name in measured else "" if masked else "not measured"
+            state, last = "done", Text(words, style="green")
         else:
             client = known.get(name, {"state": "starting", "progress": 0.0})
             state, last = str(client["state"]), _progress(client)

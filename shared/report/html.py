@@ -7,6 +7,8 @@ from importlib import resources
 
 import roughfed
 from roughfed.report import plots, tables
+from roughfed.report.layout import captioned, pair, section
+from roughfed.report.seen import seen
 from roughfed.report.summary import RunSummary
 from roughfed.report.svg import plot_css, safe
 
@@ -19,7 +21,7 @@ def render(run: RunSummary, extra: Sequence[str] = ()) -> str:
 
     Args:
         run: its summary; what was not measured is said to be so.
-        extra: more sections (see `section`), put before the configuration.
+        extra: more sections (`roughfed.report.layout`), put before the configuration.
 
     Returns:
         an HTML document, UTF-8, self-contained.
@@ -60,21 +62,6 @@ def document(title: str, facts: Sequence[tuple[str, str]], body: Sequence[str], 
     )
 
 
-def section(title: str, content: str) -> str:
-    """A part of the page with its heading."""
-    return f"<section><h2>{safe(title)}</h2>{content}</section>"
-
-
-def captioned(caption: str, svg: str) -> str:
-    """A chart with what it shows."""
-    return f"<figure><figcaption>{safe(caption)}</figcaption>{svg}</figure>"
-
-
-def pair(*blocks: str) -> str:
-    """Side by side where the window is wide, else one below the other."""
-    return f'<div class="{"pair" if len(blocks) > 1 else "single"}">{"".join(blocks)}</div>'
-
-
 def _header(title: str, facts: Sequence[tuple[str, str]]) -> str:
     items = "".join(f"<div><dt>{safe(label)}</dt><dd>{safe(value)}</dd></div>" for label, value in facts if value)
     return f'<header><p class="brand">roughfed</p><h1>{safe(title)}</h1><dl class="facts">{items}</dl></header>'
@@ -98,6 +85,7 @@ def _sections(run: RunSummary) -> list[str]:
         ),
         section("Classes", pair(captioned("Last measured", plots.class_accuracy_svg(run)), *_history(run))),
         _clients(run),
+        section("What the server saw", seen(run)),
         section("Participation", pair(captioned("Clients by round", plots.participation_svg(run)), lost)),
         section(
             "Cost",
@@ -118,7 +106,8 @@ def _history(run: RunSummary) -> list[str]:
 
 def _clients(run: RunSummary) -> str:
     held = plots.holdings_svg(run.holdings or [], run.client_names, run.class_names)
-    figures = [captioned("Who holds what: examples by class", held)]
+    aside = "" if run.server_sees == "updates" or not run.holdings else " (the server does not know)"
+    figures = [captioned(f"Who holds what: examples by class{aside}", held)]
     if any(r.client_accuracy for r in run.rounds):
         figures.append(captioned("Accuracy on its own held-out data, worst first", plots.client_accuracy_svg(run)))
     return section("Clients", pair(*figures))

@@ -14,6 +14,7 @@ from roughfed.report.lines import line_chart
 from roughfed.report.scale import byte_ticks, finite, number, percent, seconds, size, ticks
 from roughfed.report.summary import RoundSummary, RunSummary
 from roughfed.report.svg import NUM_COLOURS, Axis, empty
+from roughfed.report.words import VOID
 
 MAX_HEAT_COLUMNS = 60
 MIN_SPAN = 0.1  # of an accuracy axis
@@ -37,8 +38,8 @@ def holdings_svg(
     title = "Examples by client and class"
     if not rows or not rows[0]:
         return empty(title, "not known")
-    held = dict(zip(_distinct(client_names, len(rows), "client"), rows, strict=True))
-    classes = _distinct(class_names, len(rows[0]), "class")
+    held = dict(zip(distinct(client_names, len(rows), "client"), rows, strict=True))
+    classes = distinct(class_names, len(rows[0]), "class")
     if len(classes) > NUM_COLOURS:
         return heat_map(title, held, columns=classes, high=max(max(row) for row in rows), form=number)
     axis = Axis(ticks(0, max(sum(row) for row in rows), step_of=WHOLE), number)
@@ -51,6 +52,9 @@ def accuracy_svg(run: RunSummary) -> str:
         "accuracy": [r.accuracy for r in run.rounds],
         "balanced accuracy": [r.balanced_accuracy for r in run.rounds],
     }
+    summed = [r.together.accuracy if r.together else None for r in run.rounds]
+    if any(value not in (None, r.accuracy) for value, r in zip(summed, run.rounds, strict=True)):
+        series["clients' data, summed"] = summed  # else it is what the first curve shows
     series = {name: values for name, values in series.items() if finite(values)}
     known = [v for values in series.values() for v in finite(values)] or [0.0, 1.0]
     low, high = min(known), max(known)
@@ -72,7 +76,7 @@ def class_accuracy_svg(run: RunSummary) -> str:
     title = "Accuracy by class, last measured"
     if last is None:
         return empty(title, "not measured")
-    names = _distinct(run.class_names, len(last), "class")
+    names = distinct(run.class_names, len(last), "class")
     return bars(title, dict(zip(names, last, strict=True)), axis=SHARE)
 
 
@@ -86,7 +90,7 @@ def class_history_svg(run: RunSummary) -> str:
     width = max(len(r.class_accuracy or ()) for r in shown)
     rows = {
         name: [(r.class_accuracy or [])[c] if c < len(r.class_accuracy or ()) else None for r in shown]
-        for c, name in enumerate(_distinct(run.class_names, width, "class"))
+        for c, name in enumerate(distinct(run.class_names, width, "class"))
     }
     return heat_map(title, rows, columns=[str(r.round) for r in shown], high=1.0, form=percent)
 
@@ -109,7 +113,8 @@ def participation_svg(run: RunSummary) -> str:
     series = {
         "counted": [float(len(r.accepted)) for r in run.rounds],
         "dropped out": [float(len(r.dropped)) for r in run.rounds],
-        "excluded": [float(len(r.excluded)) for r in run.rounds],
+        "excluded": [float(sum(why != VOID for _, why in r.excluded)) for r in run.rounds],
+        "in a void group": [float(sum(why == VOID for _, why in r.excluded)) for r in run.rounds],
     }
     high = max((sum(column) for column in zip(*series.values(), strict=True)), default=0.0)
     series = {name: values for name, values in series.items() if name == "counted" or any(values)}
@@ -151,7 +156,7 @@ def _thin(rounds: list[RoundSummary], most: int) -> list[RoundSummary]:
     return [rounds[int(i)] for i in chosen]
 
 
-def _distinct(names: Sequence[str], count: int, what: str) -> list[str]:
+def distinct(names: Sequence[str], count: int, what: str) -> list[str]:
     """`count` different names: the given ones when they fit, else numbered; classes from 0 like their labels."""
     if len(names) == count and len(set(names)) == count:
         return list(names)

@@ -9,6 +9,7 @@ from typing import cast
 from roughfed.report.scale import number, percent, seconds, size
 from roughfed.report.summary import RunSummary, last_known, per_client_round
 from roughfed.report.svg import safe
+from roughfed.report.words import reason
 
 MAX_ROWS = 300  # a page must stay a page; the JSON summary has everything
 UNKNOWN = "–"
@@ -49,16 +50,14 @@ def losses_table(run: RunSummary) -> str:
     """Every exclusion, dropout and lost round with its reason; a sentence when there was none."""
     rows: list[tuple[str, str, str, str]] = []
     for r in run.rounds:
-        rows += [(str(r.round), name, "excluded", reason) for name, reason in r.excluded]
+        rows += [(str(r.round), name, "excluded", reason(why)) for name, why in r.excluded]
         rows += [(str(r.round), name, "dropped out", "sent nothing in time") for name in r.dropped]
         if r.outcome != "committed":
             rows.append((str(r.round), "all", "round lost", r.outcome))
     if not rows:
         return '<p class="note">Nobody dropped out, nobody was excluded, and no round was lost.</p>'
-    count = Counter((what, reason) for _, _, what, reason in rows)
-    chips = "".join(
-        f"<li>{safe(what)}: {safe(reason)} <b>{n:,}</b></li>" for (what, reason), n in count.most_common(12)
-    )
+    count = Counter((what, why) for _, _, what, why in rows)
+    chips = "".join(f"<li>{safe(what)}: {safe(why)} <b>{n:,}</b></li>" for (what, why), n in count.most_common(12))
     listed = table(("round", "client", "what", "reason"), rows, numeric=(0,))
     opened = ' open="open"' if len(rows) <= 12 else ""
     return (

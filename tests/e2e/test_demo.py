@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from roughfed.report.summary import RunSummary
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 DEMO = (sys.executable, "-m", "roughfed.deploy.cli", "demo", "--json")
-SMALL = ("--clients", "3", "--rounds", "2", "--seed", "3")
+SMALL = ("--clients", "3", "--rounds", "2", "--seed", "3", "--server-sees", "updates")
+MASKED = ("--clients", "4", "--rounds", "3", "--seed", "3")
 
 
 def demo(out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -103,7 +103,7 @@ def test_a_signal_ends_everything(tmp_path: Path, number: int) -> None:
 
 def test_a_dead_client_is_named(tmp_path: Path) -> None:
     out = tmp_path / "d"
-    flags = ("--clients", "2", "--rounds", "10000")
+    flags = ("--clients", "2", "--rounds", "10000", "--server-sees", "updates")
     with subprocess.Popen([*DEMO, "--out", str(out), *flags], stderr=subprocess.PIPE, text=True) as running:
         wait_for("round 1 of 10000", running)
         subprocess.run(["/bin/kill", "-9", str(pid_of("join", out / "client-2"))], check=True)
@@ -114,9 +114,32 @@ def test_a_dead_client_is_named(tmp_path: Path) -> None:
     assert processes_of(out) == []
 
 
-@pytest.mark.parametrize("flags", [("--scenario", "noisy"), ("--server-sees", "sums")])
-def test_what_is_not_built_is_refused_before_anything_starts(tmp_path: Path, flags: Sequence[str]) -> None:
-    done = demo(tmp_path / "d", *flags)
+def test_by_default_the_server_sees_sums_and_sketches(tmp_path: Path) -> None:
+    done = demo(tmp_path / "d", *MASKED)
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    names = [f"client-{number}" for number in range(1, 5)]
+    assert (told["rounds"], told["server_sees"], told["client_accuracy"]) == (3, "sketches", {})
+    assert (told["groups"], told["void_groups"], told["excluded"]) == ([names], 0, [])
+    assert told["accuracy"] > 0.6
+    assert told["clients_accuracy"] > 0.6
+    assert sum(told["client_accuracy_histogram"]) == 4
+    assert 0.25 < told["upload_ratio"] <= 0.26
+    assert 0.25 < told["download_ratio"] <= (1 + 2 * 0.3) / 3  # the first model whole, then deltas
+    summary = RunSummary.from_json((tmp_path / "d" / "report.json").read_bytes())
+    held = [sum(column) for column in zip(*(summary.holdings or []), strict=True)]
+    assert 0 < sum(summary.class_prior) <= sum(held)  # held-out examples are not trained on
+    assert all(0 < told_ <= had for told_, had in zip(summary.class_prior, held, strict=True))
+    assert [r.clip_norm is not None for r in summary.rounds] == [True] * 3
+    page = (tmp_path / "d" / "report.html").read_text()
+    assert "What the server saw" in page
+    assert "Who was added up with whom" in page
+    assert processes_of(tmp_path / "d") == []
+
+
+def test_what_is_not_built_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    done = demo(tmp_path / "d", "--scenario", "noisy")
 
     assert done.returncode == 2
     assert "not built yet" in done.stderr

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Mapping
 from io import StringIO
@@ -20,7 +21,7 @@ from roughfed.deploy.demo.processes import ProcessDied, Processes, tail
 from roughfed.deploy.demo.scene import Scene, draw, sparkline
 from roughfed.deploy.demo.screen import LiveScreen, PlainScreen, screen_for
 from roughfed.errors import ConfigError, NotBuiltYet
-from roughfed.report.summary import RoundSummary
+from roughfed.report.summary import GroupSummary, RoundSummary
 
 NAMES = ["client-1", "client-2"]
 
@@ -34,10 +35,10 @@ def a_scene(**changes: Any) -> Scene:
     return Scene("two clients", "/tmp/here", dict.fromkeys(NAMES, 7), 3, began=0.0, **changes)
 
 
-def a_status(phase: str, *states: str, round_number: int = 1) -> dict[str, Any]:
+def a_status(phase: str, *states: str, round_number: int = 1, **masked: Any) -> dict[str, Any]:
     clients = [{"name": n, "connected": True, "state": s, "progress": 0.5} for n, s in zip(NAMES, states, strict=False)]
     moved = {"upload_bytes": 100 << 10, "download_bytes": 200 << 10}
-    return {"phase": phase, "round": round_number, "min_clients": 2, "clients": clients, **moved}
+    return {"phase": phase, "round": round_number, "min_clients": 2, "clients": clients, **moved, **masked}
 
 
 def picture(scene: Scene) -> str:
@@ -51,11 +52,11 @@ def picture(scene: Scene) -> str:
     [
         ({"scenario": "noisy"}, NotBuiltYet, "not built yet"),
         ({"scenario": "rough"}, NotBuiltYet, "not built yet"),
-        ({"server_sees": "sketches", "clients": 3}, ConfigError, "3 clients are too few to hide in"),
+        ({"clients": 3}, ConfigError, "3 clients are too few to hide in"),
         ({"server_sees": "everything"}, ConfigError, "everything"),
         ({"scenario": "cleen"}, ConfigError, "scenario"),
         ({"data": "mnist"}, ConfigError, "mnist"),
-        ({"clients": 1}, ConfigError, "1 clients"),
+        ({"clients": 1}, ConfigError, "1 clients cannot"),
         ({"clients": 201}, ConfigError, "201 clients"),
         ({"rounds": -1}, ConfigError, "rounds"),
         ({"alpha": 0.0}, ConfigError, "alpha"),
@@ -106,6 +107,52 @@ def test_every_stage_can_be_drawn() -> None:
     assert "not measured" in over
 
 
+@pytest.mark.parametrize(
+    ("phase", "stage", "shown"),
+    [
+        ("configure", None, "keys"),
+        ("report", "advertising", "keys"),
+        ("report", "dealing", "shares"),
+        ("report", "masking", "train"),
+        ("report", "judging", "sketches"),
+        ("report", "agreeing", "sets"),
+        ("unmask", "done", "unmask"),
+        ("aggregate", "done", "sum"),
+    ],
+)
+def test_a_masked_round_shows_its_stage(phase: str, stage: str | None, shown: str) -> None:
+    console = Console(file=StringIO(), width=79, force_terminal=True, color_system="standard")
+    console.print(draw(a_scene(server_sees="sketches", status=a_status(phase, "training", stage=stage)), 5.0))
+    drawn = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    marked = re.findall("\\x1b\\[1;7;36m(.*?)\\x1b", drawn)
+    assert marked == [shown]
+
+
+def test_groups_and_who_is_missing_from_them() -> None:
+    assert "not drawn yet" in picture(a_scene(server_sees="sums", status=a_status("report", stage="advertising")))
+    assert "sketches" not in picture(a_scene(server_sees="sums", status=a_status("report", stage="masking")))
+    drawn = picture(
+        a_scene(
+            server_sees="sketches",
+            status=a_status(
+                "report", "agreeing", stage="agreeing", groups=[{"members": NAMES}, {"members": NAMES[:1]}]
+            ),
+            rounds=[
+                a_round(
+                    1,
+                    0.5,
+                    excluded=[("client-1", "norm"), ("client-2", "void")],
+                    groups=[GroupSummary(NAMES, "a sketch was false")],
+                )
+            ],
+        )
+    )
+    assert "2 of 2 + 1 clients   1 void   1 updates excluded" in drawn
+    assert "sums of groups, sketches of updates" in drawn
+    over = picture(a_scene(server_sees="sketches", over=True, rounds=[a_round(1, 0.5)]))
+    assert "on its own data" not in over
+
+
 def test_a_sparkline_goes_from_the_least_to_the_greatest() -> None:
     assert sparkline([]) == ""
     assert sparkline([0.5]) == "▁"
@@ -152,6 +199,13 @@ def a_result(**changes: Any) -> DemoResult:
         "rounds": 2,
         "clients": 2,
         "server_sees": "updates",
+        "clients_accuracy": None,
+        "client_accuracy_histogram": [],
+        "upload_ratio": 1.0,
+        "download_ratio": 0.5,
+        "groups": [],
+        "void_groups": 0,
+        "excluded": [],
         "accuracy": 0.95,
         "balanced_accuracy": None,
         "client_accuracy": {"ann": 0.5, "bob": 0.75},
@@ -177,12 +231,29 @@ def test_the_final_table_speaks_of_spread_and_bytes() -> None:
     assert "0.5 x the model as float32" in text
 
 
+def test_the_final_table_of_a_masked_demo_speaks_of_sums() -> None:
+    left_out = [{"round": 1, "client": "eve", "reason": why} for why in ("norm", "void")]
+    console = Console(file=StringIO(), width=79)
+    masked = {"client_accuracy": {}, "clients_accuracy": 0.9, "client_accuracy_histogram": [0, 0, 1, 3, 0]}
+    grouped = {"groups": [["a", "b"], ["c"]], "void_groups": 1, "excluded": left_out}
+    console.print(final_table(a_result(server_sees="sketches", **masked, **grouped)))
+    lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]
+
+    assert [" ".join(line.split()) for line in lines[2:5]] == [
+        "on clients' own data 90 % from sums; no client below 40 %",
+        "server saw sketches sums of groups, sketches of updates",
+        "groups 2 + 1 clients 1 void, 1 updates excluded",
+    ]
+    assert len(lines) == 10, "a line is broken"
+
+
 def test_the_last_words_never_name_what_was_just_run() -> None:
-    for options in (DemoOptions(), DemoOptions(data="fashion-mnist", alpha=0.1)):
+    for options in (DemoOptions(), DemoOptions(data="fashion-mnist", alpha=0.1, server_sees="updates")):
         words = "\n".join(last_words(a_result(), options))
         assert a_result().report in words
         assert f"--data {options.data}" not in words
         assert f"--alpha {options.alpha} " not in words
+        assert f"--server-sees {options.server_sees}" not in words
 
 
 def python(code: str) -> list[str]:
@@ -257,6 +328,6 @@ def test_a_server_that_does_not_come_up_ends_the_demo(tmp_path: Path, monkeypatc
     monkeypatch.setattr(demo_run, "ROUGHFED", tuple(python("raise SystemExit('no port is free')")))
 
     with pytest.raises(ProcessDied, match=r"(?s)server ended with status 1.*no port is free"):
-        run_demo(DemoOptions(clients=2, out=tmp_path / "out", json=True))
+        run_demo(DemoOptions(out=tmp_path / "out", json=True))
 
     assert not (tmp_path / "out" / "report.html").exists()
