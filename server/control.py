@@ -41,6 +41,7 @@ class Control:
             "resume": self._resume,
             "stop": self._stop_server,
             "revoke": self._revoke,
+            "release": self._release,
         }
 
     async def serve(self, folder: Path) -> asyncio.Server:
@@ -121,6 +122,16 @@ class Control:
         connected = self._fed.members.get(name) is not None
         self._fed.revoke(name)
         return {"revoked": name, "was_connected": connected}
+
+    async def _release(self, request: Request) -> dict[str, Any]:
+        name = str(request.get("name"))
+        if (reason := self._fed.quarantined.get(name)) is None:
+            raise ConfigError(f"{name} is not quarantined", key="name", cure="roughfed status")
+        await self._fed.stages.release(name, time.time())
+        self._fed.quarantined = self._fed.stages.quarantined()
+        log.warning("%s was quarantined (%s) and is released by the operator", name, reason)
+        self._fed.wake()
+        return {"released": name, "was": reason}
 
 
 async def _send(writer: asyncio.StreamWriter, answer: Mapping[str, Any]) -> None:

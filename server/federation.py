@@ -105,8 +105,7 @@ class Federation:
         self.members = Members(self._on_change)
         self.intake = Intake(self.store, self.key, self.executor, self)
         self.stages = Stages(self.store.journal)
-        self.quarantined |= self.stages.suspended()
-        self.quarantined |= {name: reason for name, (_, reason) in self.stages.proofs().items()}
+        self.quarantined = self.stages.quarantined()
         self._wake = asyncio.Event()
         self._watchers: set[asyncio.Event] = set()
         self._phase_began = time.monotonic()

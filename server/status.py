@@ -43,6 +43,7 @@ def status(fed: Federation) -> dict[str, Any]:
         "groups": [{"members": list(g.names), "stage": g.stage.name.lower()} for g in fed.masked.groups]
         if fed.masked is not None
         else [],
+        "quarantined": dict(sorted(fed.quarantined.items())),
         "clients": [_client(fed, name) for name in sorted(set(fed.members.names()) | set(row.cohort if row else ()))],
     }
 

@@ -53,6 +53,15 @@ SCHEMA = (
     CREATE TABLE proofs (client TEXT PRIMARY KEY, round INTEGER NOT NULL, reason TEXT NOT NULL, found_at REAL NOT NULL);
     CREATE TABLE notes (round INTEGER NOT NULL, client TEXT NOT NULL, what TEXT NOT NULL, PRIMARY KEY (round, client));
     """,
+    """
+    ALTER TABLE proofs RENAME TO first_proofs;
+    CREATE TABLE proofs (
+        client TEXT NOT NULL, round INTEGER NOT NULL, reason TEXT NOT NULL, found_at REAL NOT NULL, released_at REAL,
+        PRIMARY KEY (client, round));
+    INSERT INTO proofs SELECT client, round, reason, found_at, NULL FROM first_proofs;
+    DROP TABLE first_proofs;
+    ALTER TABLE notes ADD COLUMN released_at REAL;
+    """,
 )
 
 

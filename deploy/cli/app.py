@@ -23,6 +23,7 @@ from roughfed.deploy.cli import (
     members,
     operate,
     plan,
+    release,
     report,
     server,
     status,
@@ -48,7 +49,22 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_root)
-    for part in (demo, init, server, members, join, plan, status, operate, report, export, audit, authority, bench):
+    for part in (
+        demo,
+        init,
+        server,
+        members,
+        join,
+        plan,
+        status,
+        operate,
+        release,
+        report,
+        export,
+        audit,
+        authority,
+        bench,
+    ):
         part.register(app)
     return app
 

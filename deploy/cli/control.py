@@ -47,7 +47,7 @@ def ask(folder: Path, op: str, **arguments: object) -> dict[str, Any]:
 
     Args:
         folder: `--dir` of the server.
-        op: status, pause, resume, stop or revoke.
+        op: status, pause, resume, stop, revoke or release.
         **arguments: of the operation.
 
     Raises:

@@ -176,11 +176,13 @@ async def conclude(fed: Federation, row: RoundRow) -> Result:
         noted=noted,
         now=time.time(),
     )
-    fed.quarantined |= {name: reason for name, (_, reason) in fed.stages.proofs().items()}
+    known, fed.quarantined = fed.quarantined, fed.stages.quarantined()
     for name, reason in result.proofs.items():
         log.warning(
             "round %d: %s is proved to have broken the protocol (%s); it is quarantined", row.round, name, reason
         )
+    for name in fed.quarantined.keys() - known.keys() - result.proofs.keys():
+        log.warning("round %d: %s is suspended (%s)", row.round, name, fed.quarantined[name])
     for number, why in result.void.items():
         log.warning("round %d: group %d is void: %s", row.round, number, why)
     fed.metrics.groups(counted=len(round_.groups) - len(result.void), void=len(result.void), proofs=len(result.proofs))

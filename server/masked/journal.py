@@ -123,8 +123,12 @@ class Stages:
             sql = "UPDATE masked_rounds SET next_clip = ?, statistics = ? WHERE round = ?"
             db.execute(sql, (next_clip, text, number))
             rows = [(client, number, reason, now) for client, reason in proofs.items()]
-            db.executemany("INSERT OR IGNORE INTO proofs VALUES (?, ?, ?, ?)", rows)
-            sql = "INSERT OR REPLACE INTO notes VALUES (?, ?, ?)"
+            sql = "INSERT OR IGNORE INTO proofs (client, round, reason, found_at) VALUES (?, ?, ?, ?)"
+            db.executemany(sql, rows)
+            sql = (
+                "INSERT INTO notes (round, client, what) VALUES (?, ?, ?) "
+                "ON CONFLICT (round, client) DO UPDATE SET what = excluded.what"
+            )
             db.executemany(sql, [(number, client, what) for client, what in noted.items()])
 
         await self._journal.write(work)
@@ -136,15 +140,29 @@ class Stages:
         return {name: tuple(values) for name, values in json.loads(text).items()} if text else {}
 
     def proofs(self) -> dict[str, tuple[int, str]]:
-        """Proved liars: client -> (round, reason)."""
-        rows = self._journal.read("SELECT * FROM proofs ORDER BY client")
+        """Proved liars that were not released: client -> (round, reason) of the first proof."""
+        rows = self._journal.read("SELECT * FROM proofs WHERE released_at IS NULL ORDER BY client, round DESC")
         return {row["client"]: (row["round"], row["reason"]) for row in rows}
 
     def suspended(self) -> dict[str, str]:
         """Clients that were silent at unmask so often that they are not asked any more."""
-        sql = "SELECT client, COUNT(*) AS times FROM notes WHERE what = ? GROUP BY client"
+        sql = "SELECT client, COUNT(*) AS times FROM notes WHERE what = ? AND released_at IS NULL GROUP BY client"
         rows = self._journal.read(sql, "silent at unmask")
         return {row["client"]: f"silent at unmask {row['times']} times" for row in rows if row["times"] >= SILENCES}
+
+    def quarantined(self) -> dict[str, str]:
+        """Clients that are not asked any more, and why; what is proved goes before what is only noted."""
+        return self.suspended() | {client: reason for client, (_, reason) in self.proofs().items()}
+
+    async def release(self, client: str, now: float) -> None:
+        """Ask a client again. What is known of it is kept and marked; what it does from now on counts anew."""
+
+        def work(db: sqlite3.Connection) -> None:
+            for table in ("proofs", "notes"):
+                sql = f"UPDATE {table} SET released_at = ? WHERE client = ? AND released_at IS NULL"  # noqa: S608
+                db.execute(sql, (now, client))
+
+        await self._journal.write(work)
 
 
 def _opening(row: sqlite3.Row) -> Opening:
