@@ -1,0 +1,101 @@
+"""Hostile clients, to see what a federation makes of them: `python -m roughfed.deploy.attack NAME --dir DIR`.
+
+They are real agents with one dishonest place each. A row says what is dishonest, and what the server then holds
+against the client: the reason in its journal, and whether the lie costs the client's group its sum, once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from roughfed.deploy.attack import lies
+from roughfed.deploy.attack.lies import EVERYBODY
+from roughfed.deploy.attack.lying import Lie
+from roughfed.secagg import messages as m
+
+__all__ = ["ATTACKS", "Attack"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """A row of the table.
+
+    Attributes:
+        about: what the client does.
+        factor: what its delta is multiplied by (`--factor` gives another size); 1 where it is left alone.
+        flips_labels: whether it trains on flipped labels.
+        lie: what it says in a masked round instead of the truth.
+        proof: what it is quarantined for; "" where nothing can be proved.
+        verdict: why its update is left out in that round, where no defence is needed for it; "" where it counts.
+        voids: whether its group gives no sum in that round.
+    """
+
+    about: str
+    factor: float = 1.0
+    flips_labels: bool = False
+    lie: Lie | None = None
+    proof: str = ""
+    verdict: str = ""
+    voids: bool = False
+
+
+def _proved(proof: str, about: str, lie: Lie, *, voids: bool = False) -> Attack:
+    return Attack(about, lie=lie, proof=proof, verdict=proof, voids=voids)
+
+
+ATTACKS: dict[str, Attack] = {
+    "none": Attack("an honest client, to compare with"),
+    # what it trains
+    "sign-flip": Attack("sends its delta turned round", factor=-1.0),
+    "scale": Attack("sends its delta ten times as large", factor=10.0),
+    "label-flip": Attack("trains with the labels C - 1 - y", flips_labels=True),
+    # what it says of its update
+    "false-sketch": _proved(
+        "false-sketch", "signs a sketch that is not its update's", Lie(sketch=lies.false_claim), voids=True
+    ),
+    "other-upload": _proved(
+        "false-sketch",
+        "uploads its update turned round, under the sketch of the true one",
+        Lie(lanes=lies.other_upload(-1)),
+        voids=True,
+    ),
+    "loud-upload": _proved(
+        "false-sketch",
+        "uploads ten times its update, under the sketch of the true one",
+        Lie(lanes=lies.other_upload(10)),
+        voids=True,
+    ),
+    "over-bound": _proved("over-bound", "uploads an update of 3 C, and says so", Lie(lanes=lies.far_upload(3))),
+    "false-self-mask": _proved(
+        "false-sketch", "masks with a secret that it did not share", Lie(lanes=lies.false_self_mask), voids=True
+    ),
+    "false-pair-mask": _proved(
+        "false-sketch", "masks with a key that it has with nobody", Lie(lanes=lies.false_pair_mask), voids=True
+    ),
+    # what it says of its pairs
+    "false-pair-sketch": _proved(
+        "false-pair-sketch", "signs a false sketch of one pair's mask", Lie(sketch=lies.false_pair_sketch(1))
+    ),
+    "dispute-everybody": _proved(
+        "false-pair-sketch",
+        "signs false sketches of all its pairs' masks",
+        Lie(sketch=lies.false_pair_sketch(EVERYBODY)),
+    ),
+    "false-tag": Attack("publishes a false tag of the key with one mate", lie=Lie(shares=lies.false_tag(1))),
+    "false-tags": _proved("false-tag", "publishes false tags of all its keys", Lie(shares=lies.false_tag(EVERYBODY))),
+    # what it says of shares
+    "bad-share": _proved("bad-share", "deals one holder a share that cannot be opened", Lie(shares=lies.bad_share(1))),
+    "bad-shares": _proved(
+        "bad-share", "deals nobody a share that can be opened", Lie(shares=lies.bad_share(EVERYBODY)), voids=True
+    ),
+    "bad-deal": _proved(
+        "bad-deal", "deals shares of another secret than the one committed to", Lie(shares=lies.bad_deal), voids=True
+    ),
+    "false-complaint": _proved(
+        "false-complaint", "complains about everybody's good shares", Lie(complaints=lies.false_complaints)
+    ),
+    "wrong-answer": Attack("gives a wrong share back at unmask", lie=Lie(unmask=lies.wrong_answer), proof="bad-answer"),
+    # where it says nothing
+    "silent-at-sketch": Attack("uploads, and sends no sketch", lie=Lie(silent=m.Seed), verdict="no-sketch"),
+    "silent-at-unmask": Attack("gives no shares back; suspended after three times", lie=Lie(silent=m.UnmaskRequest)),
+}
