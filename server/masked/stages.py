@@ -18,7 +18,7 @@ from roughfed.masking import Masking
 from roughfed.messages import ServerStage
 from roughfed.secagg import messages as m
 from roughfed.secagg.groups import SMALLEST
-from roughfed.secagg.roster import deal_groups, draw_beacon, make_cohort, most_colluders, unusable_adverts
+from roughfed.secagg.roster import deal_groups, draw_beacon, make_cohort, unusable_adverts
 from roughfed.secagg.server import GroupRound, Stage
 from roughfed.types import Signed
 from roughfed.wire.secagg import decode_stage, encode_stage
@@ -165,12 +165,11 @@ class MaskedRound:
         previous, nonce = terms.previous_header_digest, self.server.nonce
         self.beacon = terms.epoch_beacon or draw_beacon(cohort, previous, nonce)
         dealt = deal_groups(cohort, previous, nonce, epoch_beacon=terms.epoch_beacon)
-        most = most_colluders(dealt)
         outgoing: Outgoing = []
         for number, names in enumerate(dealt):
             adverts = tuple(self._adverts[name] for name in names)
             keys = {name: self._keys[name] for name in names}
-            group = GroupRound(terms, number, adverts, keys, StageWire(), most_colluders=most)
+            group = GroupRound(terms, number, adverts, keys, StageWire(), cohort=cohort)
             self.groups.append(group)
             self.seats |= dict.fromkeys(names, group)
             members = tuple(self._entries[name] for name in names)

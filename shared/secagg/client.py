@@ -199,14 +199,15 @@ class ClientRound:
         names = tuple(advert.signer for advert in roster.adverts)
         header = self._terms.header_digest
         self._this_round(roster.header_digest)
-        groups = check_group(roster, names, self._terms, me=self._me.name)
-        self._most_colluders = most_colluders(groups)
+        check_group(roster, names, self._terms, me=self._me.name)
+        self._most_colluders = most_colluders(roster.cohort)
         terms = self._terms
         self.beacon = terms.epoch_beacon or draw_beacon(roster.cohort, terms.previous_header_digest, roster.nonce)
         if len(names) < self._policy.smallest_group:
             raise RemoteProtocolError(f"a group of {len(names)}, this client demands more", reason="policy")
         self._names = names
-        self._seat = Seat(header, roster.group, self._me.name, names, roster_digest(roster.group, roster.adverts))
+        digest = roster_digest(roster.group, roster.adverts, roster.cohort)
+        self._seat = Seat(header, roster.group, self._me.name, names, digest)
         keys: set[bytes] = set()
         statics: list[bool] = []
         for advert, entry in zip(roster.adverts, roster.members, strict=True):

@@ -9,19 +9,24 @@ from roughfed.crypto import agreement
 from roughfed.crypto.merkle import merkle_root
 from roughfed.errors import RemoteProtocolError
 from roughfed.secagg import messages as m
-from roughfed.secagg.groups import SMALLEST, beacon, colluders, form_groups
+from roughfed.secagg.groups import SMALLEST, beacon, colluders, form_groups, group_sizes
 from roughfed.secagg.terms import Terms
 from roughfed.types import Signed
 
 _ANY_PRIVATE = bytes(range(32))  # a weak public key gives zero with every private one
 
 
-def roster_digest(group: int, adverts: Sequence[Signed]) -> bytes:
-    """What a deal is bound to: the number of the group, its members and all their keys."""
+def roster_digest(group: int, adverts: Sequence[Signed], cohort: Sequence[tuple[str, bytes]]) -> bytes:
+    """What a deal is bound to: the number of the group, its members and all their keys, and everybody in the round.
+
+    The cohort, too: S follows from it (`most_colluders`), and members of one group that were told of different ones
+    would seem to lie about their pairs.
+    """
     digest = hashlib.sha256(b"roughfed roster v1\0" + group.to_bytes(4, "big"))
     for advert in adverts:
         name = advert.signer.encode()
         digest.update(len(name).to_bytes(2, "big") + name + advert.digest)
+    digest.update(len(cohort).to_bytes(4, "big") + merkle_root([_leaf(name, advert) for name, advert in cohort]))
     return digest.digest()
 
 
@@ -76,13 +81,13 @@ def deal_groups(
     return form_groups([name for name, _ in cohort], value)
 
 
-def most_colluders(groups: Sequence[Sequence[str]]) -> int:
+def most_colluders(cohort: Sequence[tuple[str, bytes]]) -> int:
     """Return c of the largest group: all groups of a round use one S, so that their sketches compare."""
-    return colluders(max(len(group) for group in groups))
+    return colluders(max(group_sizes(len(cohort))))
 
 
-def check_group(roster: m.Roster, names: tuple[str, ...], terms: Terms, *, me: str) -> list[tuple[str, ...]]:
-    """Hold a roster against the beacon; returns all groups of the round.
+def check_group(roster: m.Roster, names: tuple[str, ...], terms: Terms, *, me: str) -> None:
+    """Hold a roster against the beacon.
 
     Raises:
         RemoteProtocolError: unsorted, without this client, another nonce than the header committed to, another group
@@ -98,13 +103,12 @@ def check_group(roster: m.Roster, names: tuple[str, ...], terms: Terms, *, me: s
     if hashlib.sha256(roster.nonce).digest() != terms.nonce_commitment:
         raise RemoteProtocolError("the nonce is not the one that the header committed to", reason="nonce")
     if len(cohort) < SMALLEST:
-        raise RemoteProtocolError(f"a cohort of {len(cohort)} forms no group", reason="too-few")
+        raise RemoteProtocolError(f"a cohort of {len(cohort)} forms no group", reason="group")
     groups = deal_groups(roster.cohort, terms.previous_header_digest, roster.nonce, epoch_beacon=terms.epoch_beacon)
     if roster.group >= len(groups) or groups[roster.group] != names:
         raise RemoteProtocolError("the group is not the one that follows from the beacon", reason="group")
     if len(names) * (terms.levels - 1) >= 1 << terms.bits:
         raise RemoteProtocolError("the lanes cannot hold the sum of this group", reason="lanes")
-    return groups
 
 
 def _leaf(name: str, advert_digest: bytes) -> bytes:

@@ -22,7 +22,7 @@ from roughfed.secagg.disputes import Disputes
 from roughfed.secagg.evidence import Bulletin, Recovery, judge_complaint, judge_tags, opened_pair
 from roughfed.secagg.groups import colluders, smallest_sum, threshold
 from roughfed.secagg.pairs import confirmed_pairs
-from roughfed.secagg.roster import roster_digest
+from roughfed.secagg.roster import make_cohort, most_colluders, roster_digest
 from roughfed.secagg.terms import Terms, Wire, sketch_lanes
 from roughfed.secagg.unmasking import Claim, Outcome, Secrets, false_pairs, is_true, recover
 from roughfed.sketch.buckets import NORM_BOUND, Sketcher
@@ -57,7 +57,7 @@ class GroupRound:
         keys: Mapping[str, bytes],
         wire: Wire,
         *,
-        most_colluders: int = 0,
+        cohort: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         """Begin with the group's roster.
 
@@ -67,16 +67,17 @@ class GroupRound:
             adverts: sorted by signer.
             keys: Ed25519 keys by name, from the CA-signed roster entries.
             wire: values to bytes and back.
-            most_colluders: c of the largest group of the round (`roster.most_colluders`); 0: of this one.
+            cohort: everybody in the round (`roster.make_cohort`); without it, the group is alone.
         """
         self.stage = Stage.DEALING
         self.names = tuple(advert.signer for advert in adverts)
         self.threshold = threshold(len(self.names))
-        self._most_colluders = most_colluders or colluders(len(self.names))
+        everybody = cohort or make_cohort(adverts)
+        self._most_colluders = most_colluders(everybody)
         self.proofs: dict[str, str] = {}
         self.noted: dict[str, str] = {}
         self._terms, self._keys, self._wire, self._group = terms, keys, wire, group
-        self._roster_digest = roster_digest(group, adverts)
+        self._roster_digest = roster_digest(group, adverts, everybody)
         self._adverts = {a.signer: wire.decode(m.Advertise, a.body) for a in adverts}
         self._shares: dict[str, Signed] = {}
         self._deals: dict[str, dict[str, m.Sealed]] = {}
@@ -139,10 +140,7 @@ class GroupRound:
                 if (fault := judge_complaint(board, name, value)) is not None:
                     self.proofs.setdefault(*fault)
             case "mask" if self.stage is Stage.MASKING:
-                for liar, reason in judge_tags(board, name, value.key).items():
-                    self.proofs.setdefault(liar, reason)
-                if (secret := KeyPair.from_private_bytes(value.key)).is_public(self._adverts[name].mask_key):
-                    self._opened[name] = secret
+                self._opened_mask(board, name, value.key)
             case "pair" if self.stage is Stage.SKETCHING:
                 pair = (name, value.against) if name < value.against else (value.against, name)
                 if self._disputes.knows(pair) and (key := opened_pair(board, name, value)) is not None:
@@ -150,6 +148,13 @@ class GroupRound:
             case _:
                 raise RemoteProtocolError(f"an opening of kind {value.kind} in {self.stage.name}", reason="order")
         return True
+
+    def _opened_mask(self, board: Bulletin, name: str, key: bytes) -> None:
+        """A client that was left out shows its mask secret: whose tags were false?"""
+        for liar, reason in judge_tags(board, name, key).items():
+            self.proofs.setdefault(liar, reason)
+        if (secret := KeyPair.from_private_bytes(key)).is_public(self._adverts[name].mask_key):
+            self._opened[name] = secret
 
     # -- masked input and sketch --------------------------------------------------------------------------------------
 
@@ -222,9 +227,8 @@ class GroupRound:
 
     def norms(self) -> dict[str, tuple[float, float]]:
         """Estimated norm of each update by the two halves of its sketch, in units of C."""
-        unit = self._terms.norm_unit
         estimates = {name: self.sketcher.norms(claim) for name, claim in self.claims().items()}  # none without sketches
-        return {name: (many / unit, few / unit) for name, (many, few) in estimates.items()}
+        return {name: (a / self._terms.norm_unit, b / self._terms.norm_unit) for name, (a, b) in estimates.items()}
 
     # -- sets, consistency, unmask ------------------------------------------------------------------------------------
 
@@ -290,9 +294,8 @@ class GroupRound:
         value = self._take(m.Unmask, m.UNMASK_DOMAIN, signed, stage=Stage.UNMASKING)
         if value.sets_digest != self._sets_digest:
             raise RemoteProtocolError("shares for other sets", reason="sets")
-        new = signed.signer not in self._answers
-        self._answers.setdefault(signed.signer, value)
-        return new
+        known = self._answers.setdefault(signed.signer, value)
+        return known is value
 
     @property
     def agrees(self) -> bool:

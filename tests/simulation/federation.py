@@ -16,7 +16,7 @@ from roughfed.errors import ProtocolError
 from roughfed.secagg import messages as m
 from roughfed.secagg.client import ClientRound, Policy
 from roughfed.secagg.groups import group_sizes
-from roughfed.secagg.roster import deal_groups, make_cohort, most_colluders
+from roughfed.secagg.roster import deal_groups, make_cohort
 from roughfed.secagg.server import GroupRound, Outcome, Stage
 from roughfed.secagg.terms import Party, Terms
 from roughfed.types import Signed
@@ -162,7 +162,7 @@ def make_federation(
         rounds.append(Round(terms, members, codes, seed=seed, group=number, cohort=cohort, clients=mine))
         keys = {name: identity(name).public_key for name in members}
         adverts = [machines[name].advert for name in members]
-        groups.append(GroupRound(terms, number, adverts, keys, StageWire(), most_colluders=most_colluders(dealt)))
+        groups.append(GroupRound(terms, number, adverts, keys, StageWire(), cohort=cohort))
     return Federation(rounds, groups, post or Post(rng))
 
 

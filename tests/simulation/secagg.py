@@ -143,7 +143,12 @@ class Round:
     def play(self, rejected: Mapping[str, str] | None = None) -> tuple[Outcome, GroupRound]:
         adverts = self.advertise()
         group = GroupRound(
-            self.terms, self.group, adverts, {n: identity(n).public_key for n in self.names}, StageWire()
+            self.terms,
+            self.group,
+            adverts,
+            {n: identity(n).public_key for n in self.names},
+            StageWire(),
+            cohort=self.cohort,
         )
         self.deal(group, adverts)
         self.mask(group)

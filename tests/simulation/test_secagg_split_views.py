@@ -135,10 +135,6 @@ def invented(count: int, names: tuple[str, ...]) -> list[tuple[str, bytes]]:
     return [(name, bytes(32)) for name in itertools.islice((n for n in made if place(n) < first), count)]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="S follows from the cohort (c of its largest group), which neither deals nor sketches nor sets are bound to",
-)
 def test_two_cohorts_make_no_honest_pair_conflict() -> None:
     """21 clients in 7, 7, 7 for everybody but one, who is told of 22 in 8, 7, 7: another S under the same root."""
     names = tuple(f"c{i:02d}" for i in range(7))
