@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -37,12 +38,26 @@ class DispatchFlags:
     rounds: Annotated[int, typer.Option(min=1, help="Rounds that are opened; nothing is trained.")] = 10
 
 
+@dataclass(frozen=True, slots=True)
+class AccuracyFlags:
+    """Which federations learn, and how long."""
+
+    clients: Annotated[int, typer.Option(min=4, help="Clients, all in this process.")] = 20
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the accuracies of the last 5 are averaged.")] = 40
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... that every condition is played with.")] = 3
+    examples: Annotated[int, typer.Option(min=100, help="Training images in all, of Fashion-MNIST's 60,000.")] = 20_000
+    alpha: Annotated[float, typer.Option(help="Skew of the Dirichlet division; smaller is more skewed.")] = 0.5
+    attackers: Annotated[float, typer.Option(help="Share of hostile clients, where there are any.")] = 0.2
+    conditions: Annotated[str, typer.Option(help="Names, with commas between them. [default: all of them]")] = ""
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help="Measure the framework itself.")
     command(group, "round", flags=RoundFlags)(bench_round)
     command(group, "sessions", flags=SessionsFlags)(bench_sessions)
     command(group, "dispatch", flags=DispatchFlags)(bench_dispatch)
+    command(group, "accuracy", flags=AccuracyFlags)(bench_accuracy)
     group.callback()(_group)
     app.add_typer(group, name="bench")
 
@@ -82,6 +97,29 @@ def bench_dispatch(context: Context, flags: DispatchFlags) -> Answer:
     from roughfed.deploy.bench.sessions import DispatchBenchOptions, run_dispatch_bench
 
     return told(context, run_dispatch_bench(DispatchBenchOptions(clients=flags.clients, rounds=flags.rounds)))
+
+
+def bench_accuracy(context: Context, flags: AccuracyFlags) -> Answer:
+    """Learn Fashion-MNIST with and without codec, attackers and defence, and compare the accuracies.
+
+    The real codec, sketches, defence and training, in one process and without the masks, which change no bit of a sum.
+    All conditions take about 20 minutes of one core.
+    """
+    from roughfed.deploy.bench.accuracy import AccuracyOptions, run_accuracy_bench
+    from roughfed.deploy.bench.learning import LearningOptions
+
+    options = AccuracyOptions(
+        LearningOptions(clients=flags.clients, examples=flags.examples, alpha=flags.alpha),
+        rounds=flags.rounds,
+        seeds=tuple(range(flags.seeds)),
+        attackers=flags.attackers,
+        conditions=[name.strip() for name in flags.conditions.split(",") if name.strip()],
+    )
+
+    def say(name: str, figures: Mapping[str, object]) -> None:
+        context.say(f"{name:<24} accuracy {shown(figures['accuracy'])}, from seed to seed {shown(figures['spread'])}")
+
+    return Answer(run_accuracy_bench(options, say=say))
 
 
 def told(context: Context, figures: dict[str, object]) -> Answer:

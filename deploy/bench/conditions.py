@@ -1,0 +1,71 @@
+"""The conditions of `roughfed bench accuracy`: who adds up, how, and what the hostile clients do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from roughfed.deploy.bench.masked_rounds import MaskedPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """What a hostile client makes of its update. The agent around it is honest: masked, it cuts the update to C.
+
+    An update that is not cut is no worse: the bound on norms leaves it out.
+
+    Attributes:
+        factor: what the delta is multiplied by.
+        flipped: train on labels C - 1 - y.
+    """
+
+    factor: float = 1.0
+    flipped: bool = False
+
+
+HONEST = Attack()
+
+ATTACKS: Mapping[str, Attack] = MappingProxyType(
+    {
+        "sign-flip": Attack(factor=-1.0),
+        "sign-flip-10": Attack(factor=-10.0),
+        "scale-10": Attack(factor=10.0),
+        "label-flip": Attack(flipped=True),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One way to play.
+
+    Attributes:
+        plan: of the masked rounds; None adds updates as they are, in float32.
+        by_examples: weigh by the number of examples, which nobody sees in masked rounds.
+        attack: a row of ATTACKS; "" for none.
+    """
+
+    plan: MaskedPlan | None = None
+    by_examples: bool = False
+    attack: str = ""
+
+
+PLAIN, CODEC, DEFENDED = "float32", "codec", "defended"
+
+_DEFENDED = MaskedPlan(rule="multi-krum")
+
+CONDITIONS: Mapping[str, Condition] = MappingProxyType(
+    {
+        PLAIN: Condition(),
+        "float32-by-examples": Condition(by_examples=True),
+        CODEC: Condition(MaskedPlan()),
+        "codec-16-bits": Condition(MaskedPlan(lane_bits=16)),
+        "codec-1/4": Condition(MaskedPlan(keep_one_in=4)),
+        "codec-1/4-forgetful": Condition(MaskedPlan(keep_one_in=4, feedback=False)),
+        "codec-1/8": Condition(MaskedPlan(keep_one_in=8)),
+        DEFENDED: Condition(_DEFENDED),
+        **{f"{PLAIN}:{name}": Condition(attack=name) for name in ATTACKS},
+        **{f"{DEFENDED}:{name}": Condition(_DEFENDED, attack=name) for name in ATTACKS},
+    }
+)

@@ -1,0 +1,188 @@
+"""The arithmetic of masked rounds, without the masks: they cancel to the bit, which other tests prove.
+
+Everything that can change a model is the real thing: the codec with error feedback, groups, integer sums in lanes that
+wrap, sketches of the codes, the bound on norms, the defence, and the clip norm that follows.
+
+D parameters, M codes, C clip norm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roughfed.codec.chain import Encoded, decode_sum, encode
+from roughfed.codec.clip_schedule import ClipLimits, follow_norms, max_step
+from roughfed.codec.plan import ChainParams, Lanes, plan_lanes
+from roughfed.masking import code_rms, largest_group
+from roughfed.params import Flat
+from roughfed.secagg.groups import colluders, form_groups, smallest_sum
+from roughfed.secagg.terms import Terms
+from roughfed.server.defence import RULES, tolerated, view_of_claims
+from roughfed.sketch.buckets import NORM_BOUND
+
+REGROUP_EVERY = 10
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedPlan:
+    """Settings, with the names and defaults of fed.toml.
+
+    Attributes:
+        lane_bits: codec.lane_bits; 0 = as few as the groups allow.
+        keep_one_in: 1 / codec.fraction.
+        clip_norm: codec.clip_norm.
+        rule: defence.rule.
+        attackers: defence.attackers.
+        dim: sketch.dim.
+        feedback: whether clients feed back what the codec did not say; in a federation they do.
+    """
+
+    lane_bits: int = 0
+    keep_one_in: int = 1
+    clip_norm: float = 10.0
+    rule: str = "none"
+    attackers: float = 0.2
+    dim: int = 128
+    feedback: bool = True
+
+
+@dataclass
+class RoundResult:
+    """What a round gave.
+
+    Attributes:
+        mean: of the accepted updates, float32 [D]; None when every group is void.
+        excluded: name -> why.
+        clip_norm: C of this round.
+        norms: name -> the norm by each half of the sketch, in units of C.
+    """
+
+    mean: Flat | None
+    excluded: dict[str, str]
+    clip_norm: float
+    norms: dict[str, tuple[float, float]]
+
+    @property
+    def over_bound(self) -> set[str]:
+        """Whom the bound on norms left out."""
+        return {name for name, halves in self.norms.items() if max(halves) > NORM_BOUND}
+
+
+class MaskedRounds:
+    """Server and codec side of a federation's rounds, with what lives from one round to the next."""
+
+    def __init__(self, size: int, clients: int, plan: MaskedPlan, *, seed: int) -> None:
+        """For D = `size` parameters and groups as `clients` clients make them."""
+        self.plan, self._size, self._seed = plan, size, seed
+        self.lanes: Lanes = plan_lanes(largest_group(clients), bits=plan.lane_bits or None)
+        self._limits = ClipLimits(1e-3, 1e3)
+        self._clip = self._limits.start(plan.clip_norm)
+        self._residuals: dict[str, Flat] = {}
+        self._beacon = b""
+        self._number = 0
+
+    @property
+    def upload_bytes(self) -> int:
+        """Codes of one client and round."""
+        return self._params().sent_bytes
+
+    @property
+    def sketch_bytes(self) -> int:
+        """One sketch."""
+        return self.plan.dim * self.lanes.dtype.itemsize
+
+    def play(self, deltas: Mapping[str, Flat]) -> RoundResult:
+        """The next round.
+
+        Args:
+            deltas: name -> float32 [D], of whoever takes part.
+
+        Raises:
+            TooFewClients: fewer than 4 clients, or too few for the rule.
+        """
+        self._number += 1
+        number, params = self._number, self._params()
+        if (number - 1) % REGROUP_EVERY == 0:
+            self._beacon = self._digest("beacon", number)
+        groups = form_groups(list(deltas), self._beacon)
+        encoded = {
+            name: encode(delta, self._residuals.get(name), params, secret=self._digest("dither", number, name))
+            for name, delta in deltas.items()
+        }
+        claims, norms = self._sketched(encoded, params, largest=max(map(len, groups)))
+        excluded = self._judge(params, claims, norms)
+        total, accepted = self._sum(groups, encoded, excluded)
+        if self.plan.feedback:
+            self._residuals |= {name: encoded[name].residual for name in accepted}
+        result = RoundResult(None, excluded, self._clip, norms)
+        if accepted:
+            result.mean = decode_sum(total, len(accepted), params)
+            seen = [norms[name][0] * self._clip for name in accepted]
+            self._clip = follow_norms(self._clip, seen, self._limits, step=max_step(number + 1))
+        return result
+
+    def _params(self) -> ChainParams:
+        seed = self._digest("chain", self._number)
+        return ChainParams(self._size, self.lanes, self._clip, seed, self.plan.keep_one_in)
+
+    def _sketched(
+        self, encoded: Mapping[str, Encoded], params: ChainParams, *, largest: int
+    ) -> tuple[dict[str, NDArray[np.float64]], dict[str, tuple[float, float]]]:
+        """What the sketches claim, and the norms in units of C."""
+        terms = self._terms(params)
+        sketcher = terms.sketcher(self._digest("root", self._number), colluders(largest))
+        claims = {name: sketcher.claim(sketcher.of_codes(one.codes)) for name, one in encoded.items()}
+        unit = terms.norm_unit
+        norms = {name: sketcher.norms(claim) for name, claim in claims.items()}
+        return claims, {name: (many / unit, few / unit) for name, (many, few) in norms.items()}
+
+    def _judge(
+        self,
+        params: ChainParams,
+        claims: Mapping[str, NDArray[np.float64]],
+        norms: Mapping[str, tuple[float, float]],
+    ) -> dict[str, str]:
+        """The bound first, then the rule on who is left."""
+        excluded = {name: "norm" for name, halves in norms.items() if max(halves) > NORM_BOUND}
+        left = {name: claim for name, claim in claims.items() if name not in excluded}
+        unit = code_rms(params.lanes) * params.sent**0.5
+        view = view_of_claims(left, length=params.sent, norm_unit=unit)
+        return excluded | RULES[self.plan.rule].select(view, tolerated(self.plan.attackers, len(left)))
+
+    def _sum(
+        self, groups: list[tuple[str, ...]], encoded: Mapping[str, Encoded], excluded: Mapping[str, str]
+    ) -> tuple[NDArray[np.uint32], list[str]]:
+        """The groups' sums in lanes that wrap, added up; who is in them."""
+        total = np.zeros(len(next(iter(encoded.values())).codes), dtype=np.uint32)
+        accepted: list[str] = []
+        for group in groups:
+            chosen = [name for name in group if name not in excluded]
+            if len(chosen) >= smallest_sum(len(group)):
+                part = np.zeros(len(total), dtype=self.lanes.dtype)
+                for name in chosen:
+                    np.add(part, encoded[name].codes, out=part)
+                total += part
+                accepted += chosen
+        return total, accepted
+
+    def _terms(self, params: ChainParams) -> Terms:
+        """What the sketch is made from; the rest of a round's header decides nothing here."""
+        return Terms(
+            header_digest=self._digest("header", self._number),
+            previous_header_digest=bytes(32),
+            nonce_commitment=bytes(32),
+            server_key=bytes(32),
+            length=params.sent,
+            bits=self.lanes.bits,
+            levels=self.lanes.levels,
+            code_rms=code_rms(self.lanes),
+            dim=self.plan.dim,
+        )
+
+    def _digest(self, *labels: object) -> bytes:
+        return hashlib.sha256(repr((self._seed, *labels)).encode()).digest()
