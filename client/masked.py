@@ -99,6 +99,8 @@ class MaskedPart:
         return secret, statics
 
     def _replay(self) -> None:
+        if (known := self._me.store.update(self.header.run, self.header.round)) is not None:
+            self.machine.uploaded(known.signed)  # what a seed among the records is held against
         for record in self._ahead.records:
             if record.name.startswith("in:"):
                 body, signature = _split(record.body)
