@@ -1,4 +1,4 @@
-"""A federation of masked rounds between real processes, and what its versions must be: computed again from the seeds."""
+"""Masked rounds between real processes, and what their versions must be: computed again from the seeds."""
 
 from __future__ import annotations
 

@@ -1,0 +1,82 @@
+"""`kill -9` at every crash point of a masked round: the same run goes on, and every version is what its sums give.
+
+A client that comes back in time is counted with the bytes that it had; one that does not sits the round out. The server
+plays its journal again: same roster, same seed, same sets.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from roughfed.crash import CLIENT_POINTS, SERVER_POINTS
+
+from .federation import KILLED, Cluster, Process
+from .masked import TWO_CHUNKS, is_exact, masked_cluster, verdicts
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(120)]
+
+# What a client says or hears in one round: shares, sketch, signature, answer to unmask; before each, one message, and
+# one more (the deals) that asks for no answer.
+CLIENT = [
+    *(point for point in CLIENT_POINTS if point not in ("message-written", "answer-sent")),
+    *(f"message-written:{count}" for count in range(1, 6)),
+    *(f"answer-sent:{count}" for count in range(1, 5)),
+    *("secret-written:2", "masked-written:2", "receipt-saved:2", "message-written:8", "answer-sent:8"),
+]
+NEVER = ("opening-taken", "questions-decided")
+"""Only where somebody lies: `test_attacks.py`."""
+COUNTED = {point: 4 for point in SERVER_POINTS if point.endswith("-taken")}
+SERVER = [
+    *(point for point in SERVER_POINTS if point not in NEVER),
+    *(f"{point}:{count}" for point, count in COUNTED.items() if point not in NEVER),
+    *(f"{point}:2" for point in SERVER_POINTS if point.endswith("-decided") and point not in NEVER),
+]
+
+
+def all_end_well(server: Process, clients: list[Process]) -> None:
+    assert server.wait(timeout_s=60) == 0, server.report("failed")
+    for client in clients:
+        assert client.wait() == 0, client.report("failed")
+
+
+def goes_on_as_it_began(cluster: Cluster) -> None:
+    assert is_exact(cluster)
+    assert cluster.rows("SELECT * FROM proofs") == []
+    assert cluster.rows("SELECT * FROM refusals") == []
+    assert cluster.rows("SELECT * FROM stages") == []
+
+
+@pytest.mark.parametrize("point", SERVER)
+def test_the_server_is_killed(point: str, tmp_path: Path) -> None:
+    with masked_cluster(tmp_path, clients=5, params=TWO_CHUNKS, settings={"round": {"min_clients": 5}}) as cluster:
+        server, clients = cluster.start_server(crash_at=point), []
+        if point != "run-created":  # then it dies before it listens
+            server.ready()
+            clients = cluster.start_clients()
+        assert server.wait() == KILLED
+
+        cluster.restart_server()
+        clients = clients or cluster.start_clients()
+
+        all_end_well(cluster.server, clients)
+        goes_on_as_it_began(cluster)
+        assert verdicts(cluster) == {number: dict.fromkeys(cluster.names, "") for number in (1, 2)}
+
+
+@pytest.mark.parametrize("point", CLIENT)
+def test_a_client_is_killed(point: str, tmp_path: Path) -> None:
+    with masked_cluster(tmp_path, clients=5, params=TWO_CHUNKS, settings={"round": {"min_clients": 5}}) as cluster:
+        cluster.start_server().ready()
+        victim, *others = cluster.names
+        clients = cluster.start_clients(*others)
+        assert cluster.start_client(victim, crash_at=point).wait() == KILLED
+
+        again = cluster.start_client(victim)
+
+        all_end_well(cluster.server, [*clients, again])
+        goes_on_as_it_began(cluster)
+        assert again.find('"level": "ERROR"') == []
+        for reasons in verdicts(cluster).values():
+            assert {name for name, why in reasons.items() if why} <= {victim}
