@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from roughfed.config.federation import FederationConfig, Privacy
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli import control, live
+from roughfed.secagg.server import Stage
 from roughfed.server.store import Store
 
 STATUS: dict[str, Any] = {
@@ -190,6 +192,37 @@ def test_a_taken_port_is_said_before_the_worker_starts(folder: Path, capsys: pyt
     assert error["key"] == "server.port"
     assert "Address already in use" in error["cause"]
     assert not (folder / "state").exists()
+
+
+def drawn(**changes: Any) -> str:
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    with console.file:
+        console.print(live.draw(STATUS | changes))
+    return console.export_text()
+
+
+def test_a_masked_round_shows_stage_groups_and_who_is_out() -> None:
+    groups = [{"members": ["a"] * 4, "stage": "done"}, {"members": ["a"] * 3, "stage": "sketching"}]
+    text = drawn(
+        server_sees="sketches",
+        stage="sketching",
+        groups=groups,
+        quarantined={"eve": "false-sketch"},
+        accuracy=0.5,
+        measured_by="clients",
+    )
+    assert "report: sketches come in" in text
+    assert "4 + 3 clients" in text
+    assert "sketches: sums of groups, sketches of updates" in text
+    assert "eve: proved: its sketch is not that of its update" in text
+    assert "on the clients' data together" in text
+    assert set(live.STAGES) == {"advertising", *(stage.name.lower() for stage in Stage)}
+
+
+def test_a_waiting_server_says_for_whom() -> None:
+    words = FederationConfig(privacy=Privacy(server_sees="sketches")).waiting(1)
+    text = drawn(needed=None, waiting=words)
+    assert "waiting: 1 of 4 clients; for fewer set privacy.server_sees to updates" in text
 
 
 def test_a_paused_server_says_so() -> None:

@@ -6,7 +6,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from roughfed.report.html import render
-from roughfed.report.summary import RoundSummary, RunSummary
+from roughfed.report.seen import WORDS
+from roughfed.report.summary import GroupSummary, Proof, RoundSummary, RunSummary, Together
 
 
 def one_round(number: int, names: list[str], **changes: object) -> RoundSummary:
@@ -48,12 +49,37 @@ def a_run(names: list[str], rounds: list[RoundSummary], **changes: object) -> Ru
 
 FEW = ["ann", "bob"]
 MANY = [f"client-{i}" for i in range(200)]
+SEVEN = [f"client-{i}" for i in range(1, 8)]
+MASKED = {
+    "client_accuracy": {},
+    "together": Together(0.625, 0.5, [0.75, None], [0, 0, 1, 6]),
+    "groups": [GroupSummary(SEVEN[:4]), GroupSummary(SEVEN[4:])],
+}
+
+
+def masked_run(sees: str = "sketches", **changes: object) -> RunSummary:
+    void = [GroupSummary(SEVEN[:4]), GroupSummary(SEVEN[4:], "a sketch was false")]
+    left_out = [("client-5", "false-sketch"), ("client-6", "void"), ("client-7", "void")]
+    rounds = [
+        one_round(1, SEVEN, clip_norm=10.0, **MASKED),
+        one_round(2, SEVEN, clip_norm=9.5, **MASKED),
+        one_round(3, SEVEN, clip_norm=9.0, **(MASKED | {"groups": void}), accepted=SEVEN[:4], excluded=left_out),
+        one_round(4, SEVEN, clip_norm=8.5, **(MASKED | {"together": None})),
+    ]
+    known = {"class_prior": [120, 45], "sketch_dim": 96, "proofs": [Proof("client-5", 3, "false-sketch")]}
+    known["suspended"] = {"client-1": "silent 3 times"}
+    return a_run(SEVEN, rounds, server_sees=sees, **known | changes)
+
+
 RUNS = {
     "usual": a_run(FEW, [one_round(n, FEW) for n in range(1, 6)]),
     "one round": a_run(FEW, [one_round(1, FEW)]),
     "no round": a_run(FEW, []),
     "200 clients": a_run(MANY, [one_round(n, MANY) for n in range(1, 4)]),
     "300 rounds": a_run(FEW, [one_round(n, FEW) for n in range(101, 401)]),
+    "sketches": masked_run(),
+    "sums": masked_run("sums", sketch_dim=0, proofs=[], suspended={}),
+    "hostile groups": masked_run(proofs=[Proof("<b>", 1, "<i>")], suspended={"<u>": "\u202e"}),
     "nothing measured": RunSummary("r", "clean", "sums", 4, 10, 40, rounds=[RoundSummary(1, 1), RoundSummary(2, 1)]),
     "diverged": a_run(FEW, [one_round(n, FEW, loss=float("nan"), accuracy=float("nan")) for n in (1, 2)]),
     "hostile": a_run(
@@ -116,6 +142,37 @@ def test_what_was_not_measured_is_said() -> None:
     assert "not known" in text
     assert "nobody was asked" in text
     assert "No round was finished" in words(render(RUNS["no round"]))
+
+
+def test_the_page_says_what_the_server_saw() -> None:
+    assert "Nothing was masked" in words(render(RUNS["usual"]))
+    assert "Who was added up" not in words(render(RUNS["usual"]))
+    text = words(render(RUNS["sketches"]))
+    for said in (
+        "of every single client 96 numbers of its update",
+        "(the server does not know)",
+        "clients' data, summed",
+        "Clients by their own accuracy, version 3",
+        "75 to 100 %",  # a bucket
+        "Training examples by class, all clients together",
+        "1 of 8 groups were void",
+        "3 3 a sketch was false",
+        "1 to 4 4 client-1, client-2, client-3, client-4 1 to 4 3 client-5, client-6, client-7",
+        "3 client-5 proved: its sketch is not that of its update",
+        "client-1 suspended: silent 3 times",
+        "3 updates left out",
+        "in a void group",
+    ):
+        assert said in text, said
+    sums = words(render(RUNS["sums"]))
+    assert "nothing of a single one" in sums
+    assert "No client was proved to have broken the protocol" in sums
+
+
+def test_every_mode_has_its_words() -> None:
+    assert sorted(WORDS) == ["sketches", "sums", "updates"]
+    unknown = words(render(a_run(FEW, [one_round(1, FEW)], server_sees="")))
+    assert "What the server saw not recorded" in unknown
 
 
 def test_a_long_table_is_cut_and_says_so() -> None:

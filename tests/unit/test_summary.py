@@ -1,7 +1,7 @@
 """The summary says what the journal says, whether the server runs, died in between, or is over."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -9,12 +9,15 @@ import pytest
 
 from roughfed.deploy.summary import pooled, run_summary
 from roughfed.errors import ConfigError
-from roughfed.server.store import RoundRow, Store
+from roughfed.report.summary import GroupSummary, Proof, Together
+from roughfed.server.masked.journal import Opening, Stages
+from roughfed.server.store import EVERYBODY, RoundRow, Store
 from roughfed.types import Evaluation, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import encode_header
 
 SPEC = Spec((TensorSpec("w", (5,)),))
 CLIENTS = ("ann", "bob", "eve")
+NOBODY: Mapping[str, str] = {}
 FED = '[federation]\nname = "test"\n[model]\nname = "mlp"\n[data]\nname = "digits"\n'
 
 
@@ -23,8 +26,10 @@ def evaluation(*correct: int, of: int = 10) -> Evaluation:
     return Evaluation(bytes(32), sum(count), 0.5 * sum(count), count, correct)
 
 
-def header(number: int, version: int) -> Signed:
-    fields = {"codec": "identity", "server_sees": "updates", "roster_root": bytes(32), "deadline_s": 60.0}
+def header(number: int, version: int, sees: str) -> Signed:
+    fields = {"codec": "identity", "server_sees": sees, "roster_root": bytes(32), "deadline_s": 60.0}
+    if sees != "updates":
+        fields |= {"codec": "lanes", "clip_norm": 10.0 / number}
     digests = {"model_digest": bytes([version]) * 32, "spec_digest": SPEC.digest, "previous_header_digest": bytes(32)}
     return Signed(
         encode_header(RoundHeader(run="r", round=number, model_version=version, **digests, **fields)), b"s", "server"
@@ -34,16 +39,23 @@ def header(number: int, version: int) -> Signed:
 class Run:
     """Writes a run's facts in the order in which a server does."""
 
-    def __init__(self, folder: Path) -> None:
-        (folder / "fed.toml").write_text(FED)
-        self.store = Store(folder / "state")
+    def __init__(self, folder: Path, sees: str = "updates") -> None:
+        (folder / "fed.toml").write_text(FED + f'[privacy]\nserver_sees = "{sees}"\n')
+        self.store, self.sees = Store(folder / "state"), sees
         asyncio.run(self.store.create_run("r", SPEC, bytes(32), 1000.0))
         self.version = self.number = 0
 
     def open(self) -> None:
         self.number += 1
         row = RoundRow(
-            self.number, header(self.number, self.version), CLIENTS, 3, 1000.0 * self.number, None, None, None
+            self.number,
+            header(self.number, self.version, self.sees),
+            CLIENTS,
+            3,
+            1000.0 * self.number,
+            None,
+            None,
+            None,
         )
         asyncio.run(self.store.open_round(row))
 
@@ -67,7 +79,25 @@ class Run:
         asyncio.run(work())
 
     def measure(self, version: int, **found: Evaluation) -> None:
-        asyncio.run(self.store.add_evaluations(version, [("" if n == "server" else n, e) for n, e in found.items()]))
+        sources = {"server": "", "everybody": EVERYBODY}
+        asyncio.run(self.store.add_evaluations(version, [(sources.get(n, n), e) for n, e in found.items()]))
+
+    def play_masked(
+        self, sums: Mapping[str, Sequence[int]], *, void: str = "", proofs: Mapping[str, str] = NOBODY
+    ) -> None:
+        async def before() -> None:
+            stages = Stages(self.store.journal)
+            await stages.open(self.number + 1, Opening(bytes(32), 1, b"", 1.0, None))
+            ending = {"statistics": sums, "proofs": proofs, "noted": {"bob": "silent at unmask"}}
+            await stages.note_end(self.number + 1, next_clip=None, now=0.0, **ending)
+
+        async def after() -> None:
+            groups = [{"members": CLIENTS[:2], "void": ""}, {"members": CLIENTS[2:], "void": void}]
+            await self.store.set_summary(self.number, {"groups": groups})
+
+        asyncio.run(before())
+        self.play({"ann": "", "bob": "", "eve": "void" if void else ""})
+        asyncio.run(after())
 
 
 def test_a_round_has_the_figures_of_the_version_it_committed(tmp_path: Path) -> None:
@@ -154,6 +184,44 @@ def test_no_run_is_said_plainly_and_nothing_is_made(tmp_path: Path) -> None:
         run_summary(tmp_path)
 
     assert [p.name for p in tmp_path.iterdir()] == ["fed.toml"]
+
+
+def test_a_masked_run_speaks_in_sums(tmp_path: Path) -> None:
+    run = Run(tmp_path, "sketches")
+    run.play_masked({"class-count": (7, 0), "accuracy-histogram": (3, 0)})
+    run.play_masked({"class-count": (0, 0), "accuracy-histogram": (1, 2)}, void="a sketch was false")
+    run.play_masked({"class-count": (1, 4), "accuracy-histogram": (0, 0)}, proofs={"eve": "false-sketch"})
+    run.measure(0, everybody=evaluation(0, 0))
+    run.measure(1, everybody=evaluation(8, 2), server=evaluation(9, 9))
+    run.measure(2, everybody=evaluation(10, 6))
+    run.store.close()
+
+    summary = run_summary(tmp_path)
+    first, second, third = summary.rounds
+
+    assert (first.accuracy, first.client_accuracy) == (0.9, {})
+    assert first.together == Together(0.5, 0.5, [0.8, 0.2], [1, 2])
+    assert (second.accuracy, second.together) == (0.8, Together(0.8, 0.8, [1.0, 0.6], []))
+    assert third.together is None, "the last version is evaluated by the next round, which never comes"
+    assert [r.clip_norm for r in summary.rounds] == [10.0, 5.0, 10.0 / 3]
+    assert first.groups == [GroupSummary(["ann", "bob"]), GroupSummary(["eve"])]
+    assert second.groups[1] == GroupSummary(["eve"], "a sketch was false")
+    assert summary.class_prior == [8, 4]
+    assert summary.sketch_dim == 128
+    assert summary.proofs == [Proof("eve", 3, "false-sketch")]
+    assert summary.suspended == {"bob": "silent at unmask 3 times"}
+
+
+def test_an_unmasked_run_has_nothing_of_the_kind(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.play(dict.fromkeys(CLIENTS, ""))
+    run.measure(1, ann=evaluation(10, 0))
+    run.store.close()
+    summary = run_summary(tmp_path)
+    (only,) = summary.rounds
+
+    assert (only.together, only.groups, only.clip_norm) == (None, [], None)
+    assert (summary.class_prior, summary.proofs, summary.suspended, summary.sketch_dim) == ([], [], {}, 0)
 
 
 def test_pooling_adds_sums_and_takes_clients_that_know_fewer_classes() -> None:
