@@ -39,7 +39,6 @@ def status(fed: Federation) -> dict[str, Any]:
         "needed": {"goal": row.goal, "quorum": collection.quorum} if row is not None and collection else None,
         "min_clients": fed.config.clients_to_start,
         "waiting": _waiting(fed),
-        "quarantined": dict(fed.quarantined),
         "stage": stage(fed),
         "groups": [{"members": list(g.names), "stage": g.stage.name.lower()} for g in fed.masked.groups]
         if fed.masked is not None
