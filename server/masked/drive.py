@@ -125,9 +125,15 @@ async def set_up(fed: Federation, row: RoundRow) -> bool:
         await decide(fed, row, "dealt")
     if (collection := fed.collection) is not None:
         for name in collection.members - set(round_.uploaders()):  # also one that is gone: it may come back, too late
-            missing = "no-shares" if name in round_.seats else round_.refused.get(name, "no-advert")
-            collection.refuse(name, GONE if name in collection.gone else missing)
+            collection.refuse(name, GONE if name in collection.gone else _missing(round_, name))
     return True
+
+
+def _missing(round_: MaskedRound, name: str) -> str:
+    """What keeps a client from uploading anything."""
+    if (group := round_.seats.get(name)) is None:
+        return round_.refused.get(name, "no-advert")
+    return "left-out" if name in group.dealers else "no-shares"
 
 
 def warm(masking: Masking) -> None:

@@ -243,8 +243,8 @@ class MaskedRound:
         return json.dumps({name: signed.digest.hex() for name, signed in sorted(statements.items())}).encode()
 
     def uploaders(self) -> Iterable[str]:
-        """Who may upload: the dealers."""
-        return (name for group in self.groups for name in group.dealers)
+        """Who may upload: the dealers that are not left out."""
+        return (name for group in self.groups for name in group.board.pairs)
 
     def _signed(self, kind: str, domain: bytes, value: m.Seed | m.Sets) -> ServerStage:
         body = encode_stage(value)
