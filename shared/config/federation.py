@@ -187,7 +187,7 @@ class Privacy(BaseModel):
     model_config = STRICT
 
     server_sees: ServerSees = Field(
-        default="updates",
+        default="sketches",
         description="What reaches the server of a single client: its whole update, a sketch of a few numbers beside "
         "the group's sum, or nothing but the sum.",
     )

@@ -166,6 +166,7 @@ class Cluster:
             },
             "model": {"name": "mlp"},
             "data": {"name": "digits"},
+            "privacy": {"server_sees": "updates"},
         }  # fmt: skip
         self.configure(settings or {})
         Authority.create(self.place.ca, "e2e", now=datetime.now(UTC))

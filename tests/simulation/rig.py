@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from roughfed.config.federation import FederationConfig, Model, Round
+from roughfed.config.federation import FederationConfig, Model, Privacy, Round
 from roughfed.crypto.identity import IdentityKey
 from roughfed.digest import content_digest
 from roughfed.errors import RoughfedError
@@ -50,7 +50,9 @@ class Rig:
         """`model` and `settings` are of [model] and [round]."""
         self.store = Store(folder)
         config = FederationConfig(
-            round=Round(**({"quorum": 2, "deadline": 20.0} | settings)), model=Model(**(model or {}))
+            round=Round(**({"quorum": 2, "deadline": 20.0} | settings)),
+            model=Model(**(model or {})),
+            privacy=Privacy(server_sees="updates"),
         )
         server = KEYS["server"]
         self.fed = Federation(
