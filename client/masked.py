@@ -198,7 +198,7 @@ class MaskedPart:
         residual = residual_of(store.folder, self.header.run)
         before = residual.load()
         with disk_errors("read the delta"):
-            wanted = np.fromfile(delta, dtype="<f4").astype(np.float32, copy=False)
+            wanted = np.memmap(delta, dtype="<f4", mode="r")
         if len(wanted) != masking.params.size:
             raise StorageError(f"the delta has {len(wanted)} values, the model {masking.params.size}")
         fitting = before if before is not None and len(before) == len(wanted) else None
@@ -220,7 +220,8 @@ class MaskedPart:
         lanes = self.machine.mask(np.concatenate([encoded.codes, tail]))
         residual.propose(self.header.round, encoded.residual)
         data = memoryview(lanes).cast("B")
-        write_durably(store.update_path(self.header.round), data)  # pyright: ignore[reportArgumentType]
+        # Not synced: the record of their digest is, and bytes that a power cut took are a round that is sat out.
+        write_durably(store.update_path(self.header.round), data, sync=False)
         delta.unlink(missing_ok=True)
         return content_digest(data)
 
