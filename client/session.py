@@ -317,7 +317,9 @@ async def upload(me: Membership, update: SavedUpdate, codec: str = "identity") -
                 if at:
                     me.metrics.resumed()
             receipt, raw = await me.connection.put_update(update.signed, path, at=at, on_bytes=moved)
-        except Unreachable as error:
+        except (Unreachable, StaleRound) as error:
+            if isinstance(error, StaleRound) and error.reason != "not-in-cohort":
+                raise  # but a server that is back after a restart may hear of the upload before it hears our hello
             log.info("upload interrupted: %s", error)
             continue
         crash.point("receipt-got")
