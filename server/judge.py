@@ -20,6 +20,7 @@ async def judge(fed: Federation, row: RoundRow) -> RoundRow:
     absent = absentees(fed, row)
     if fed.result is not None:
         sets = verdicts(row, fed.result, absent)
+        sets |= {name: "revoked" for name in fed.members.revoked & sets.keys() if sets[name] != ACCEPTED}
     elif fed.masked is not None:
         sets = dict.fromkeys(fed.store.receipts(fed.run, row.round), "abandoned") | absent  # never unmasked
     else:
