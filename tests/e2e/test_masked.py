@@ -15,7 +15,7 @@ from .federation import KILLED, Cluster, Process, state_of
 from .masked import TWO_CHUNKS, is_exact, masked_cluster, verdicts
 from .recorder import Recorder
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 WAITING = "waiting: 3 of 4 clients; for fewer set privacy.server_sees to updates"
 
@@ -66,13 +66,13 @@ def test_clients_that_are_killed_say_the_same_again_or_nothing(tmp_path: Path) -
         assert recorder.conflicts == []
         assert max(recorder.times.values()) > 1
         assert is_exact(cluster)
-        for reasons in verdicts(cluster).values():
-            assert {name for name, why in reasons.items() if why} <= KILLS.keys()
+        for reasons in verdicts(cluster).values():  # where too many of them were away, the group is void
+            assert {name for name, why in reasons.items() if why not in ("", "void")} <= KILLS.keys()
 
 
 ONE_ROUND = [
-    "advertise-taken:3", "roster-decided", "dealt-decided", "receipt-journaled:2", "masked-decided", "judged-decided",
-    "agreed-decided", "unmask-taken", "sets-journaled", "model-written",
+    "roster-decided", "dealt-decided", "masked-decided", "judged-decided", "agreed-decided", "unmask-taken",
+    "sets-journaled", "model-written",
 ]  # fmt: skip
 
 
@@ -92,22 +92,20 @@ def test_a_server_that_is_killed_again_and_again_in_one_round(tmp_path: Path) ->
 
 def test_clients_that_are_revoked_in_the_middle(tmp_path: Path) -> None:
     """One that has uploaded already, and one that the round would wait for: seven, of whom five answers are enough."""
-    with masked_cluster(tmp_path, clients=7, settings={"round": {"min_clients": 5}}) as cluster:
+    with masked_cluster(tmp_path, clients=7, rounds=1, settings={"round": {"min_clients": 7}}) as cluster:
         server = cluster.start_server()
         server.ready()
         with cluster.watch() as watch:
             clients = cluster.start_clients(*cluster.names[:6])
             slow = cluster.start_client("c6", pace_s=60.0)
-            watch.until(lambda s: state_of(s, "c6") == "training" and state_of(s, "c5") == "agreeing")
+            watch.until(lambda s: state_of(s, "c6") == "training" and state_of(s, "c5") == "received")
             for name in ("c5", "c6"):
                 assert cluster.control(op="revoke", name=name)["was_connected"]
             revoked = [clients.pop(), slow]
             all_end_well(cluster, clients)
         assert all(client.wait() != 0 and client.find("revoked") for client in revoked)
         assert is_exact(cluster)
-        kept = cluster.names[:5]
-        assert verdicts(cluster)[1] == dict.fromkeys(kept, "") | dict.fromkeys(("c5", "c6"), "revoked")
-        assert verdicts(cluster)[2] == dict.fromkeys(kept, "")
+        assert verdicts(cluster) == {1: dict.fromkeys(cluster.names[:5], "") | dict.fromkeys(("c5", "c6"), "revoked")}
 
 
 def test_a_sum_of_too_few_is_never_unmasked_and_the_next_round_works(tmp_path: Path) -> None:
