@@ -15,8 +15,12 @@ from roughfed.server.store import ABSENT, ACCEPTED, GONE, LATE, RoundRow
 from roughfed.wire.session import decode_header
 
 
-async def judge(fed: Federation, row: RoundRow) -> RoundRow:
-    """Verdicts: who is in the sum, who is not, and why. Journaled before anybody is told."""
+async def judge(fed: Federation, row: RoundRow, *, defend: bool = True) -> RoundRow:
+    """Verdicts: who is in the sum, who is not, and why. Journaled before anybody is told.
+
+    Raises:
+        TooFewClients: the defence cannot hold among so few; with `defend` false it is not asked.
+    """
     absent = absentees(fed, row)
     if fed.result is not None:
         sets = verdicts(row, fed.result, absent)
@@ -24,7 +28,7 @@ async def judge(fed: Federation, row: RoundRow) -> RoundRow:
     elif fed.masked is not None:
         sets = dict.fromkeys(fed.store.receipts(fed.run, row.round), "abandoned") | absent  # never unmasked
     else:
-        sets = await judge_updates(fed, row) | absent
+        sets = await judge_updates(fed, row, defend=defend) | absent
         sets |= dict.fromkeys(fed.members.revoked & sets.keys(), "revoked")  # also one received before
     for reason in sets.values():
         if reason and reason not in ABSENT:
@@ -50,11 +54,13 @@ def absentees(fed: Federation, row: RoundRow) -> dict[str, str]:
     return absent
 
 
-async def judge_updates(fed: Federation, row: RoundRow) -> dict[str, str]:
+async def judge_updates(fed: Federation, row: RoundRow, *, defend: bool) -> dict[str, str]:
     """Verdicts over whole updates."""
     received = fed.store.receipts(fed.run, row.round)
     sets = dict.fromkeys(received, ACCEPTED)
     sets |= dict.fromkeys(absurd({name: u.norm for name, u in received.items() if u.norm is not None}), MAGNITUDE)
+    if not defend:
+        return sets
     return sets | await defended(fed, row, [name for name, why in sets.items() if why == ACCEPTED])
 
 

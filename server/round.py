@@ -66,14 +66,15 @@ async def run_round(fed: Federation) -> RoundRow:
         decision = await collect(fed, row)
         if decision.action == "abandon":
             return await abandon(fed, row, decision.reason)
-        if fed.masked is not None:
-            fed.result = await drive.agree(fed, row)
-        row = await judge(fed, row)
+    try:
+        if row.sets is None:
+            if fed.masked is not None:
+                fed.result = await drive.agree(fed, row)
+            row = await judge(fed, row)
         if fed.masked is not None and not row.accepted:
             return await abandon(fed, row, "nothing-accepted")
-    try:
         row = await aggregate(fed, row)
-    except RoundError as error:
+    except RoundError as error:  # too few for the defence, or a sum that is none
         return await abandon(fed, row, error.reason)
     await announce(fed, row)
     return row
@@ -284,7 +285,7 @@ async def abandon(fed: Federation, row: RoundRow, reason: str) -> RoundRow:
     """End the round without a new version."""
     now = time.time()
     if row.sets is None:
-        row = await judge(fed, row)
+        row = await judge(fed, row, defend=False)
     await fed.store.abandon(row.round, reason, now)
     fed.metrics.round_closed("abandoned", now - row.opened_at)
     fed.row = row = dataclasses.replace(row, outcome="abandoned", closed_at=now)

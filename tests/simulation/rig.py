@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from roughfed.config.federation import FederationConfig, Model, Privacy, Round
+from roughfed.config.federation import Defence, FederationConfig, Model, Privacy, Round
 from roughfed.crypto.identity import IdentityKey
 from roughfed.digest import content_digest
 from roughfed.errors import RoughfedError
@@ -45,14 +45,16 @@ class Rig:
         *,
         worker: Worker | None = None,
         model: Mapping[str, Any] | None = None,
+        defence: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        """`model` and `settings` are of [model] and [round]."""
+        """`model`, `defence` and `settings` are of [model], [defence] and [round]."""
         self.store = Store(folder)
         config = FederationConfig(
             round=Round(**({"quorum": 2, "deadline": 20.0} | settings)),
             model=Model(**(model or {})),
             privacy=Privacy(server_sees="updates"),
+            defence=Defence(**(defence or {})),
         )
         server = KEYS["server"]
         self.fed = Federation(

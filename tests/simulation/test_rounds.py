@@ -57,6 +57,19 @@ def test_below_the_quorum_nothing_is_averaged(tmp_path: Path) -> None:
     assert rig.closed["alpha"].outcome == "abandoned"
 
 
+def test_too_few_for_the_defence_is_no_round(tmp_path: Path) -> None:
+    """One attacker among three clients: Multi-Krum needs five."""
+    row, rig = scene(tmp_path, defence={"rule": "multi-krum", "attackers": 0.4})
+    assert row.outcome == "abandoned"
+    assert {closed.outcome for closed in rig.closed.values()} == {"abandoned"}
+    assert newest(tmp_path)[0] == 0
+
+
+def test_a_defence_that_expects_nobody_changes_nothing(tmp_path: Path) -> None:
+    row, _ = scene(tmp_path, defence={"rule": "multi-krum", "attackers": 0.1})
+    assert row.accepted == list(NAMES)
+
+
 def test_silence_ends_at_the_deadline(tmp_path: Path) -> None:
     row, rig = scene(tmp_path, {"gamma": "silent"}, deadline=0.3)
     assert row.sets == {"alpha": "", "beta": "", "gamma": "late"}
