@@ -15,7 +15,7 @@ from roughfed.secagg.client import ClientRound
 from roughfed.types import Signed
 
 from . import secagg
-from .lies import LIAR, SIZES
+from .lies import LIAR
 from .secagg import Round, make_round
 
 LIES = {name: attack for name, attack in ATTACKS.items() if attack.lie is not None}
@@ -23,8 +23,8 @@ LIES = {name: attack for name, attack in ATTACKS.items() if attack.lie is not No
 
 def lying_round(
     monkeypatch: pytest.MonkeyPatch, attack: str, size: int, *, bits: int = 8
-) -> tuple[Round, Callable[[], ClientRound]]:
-    """A round with one liar in it, and how to make its machine again."""
+) -> tuple[Round, list[Callable[[], ClientRound]]]:
+    """A round with one liar in it; how to make its machine again, once it was made."""
     lie = LIES[attack].lie
     assert lie is not None
     again: list[Callable[[], ClientRound]] = []
@@ -36,11 +36,10 @@ def lying_round(
         return again[0]()
 
     monkeypatch.setattr(secagg, "ClientRound", machine)
-    return make_round(size, seed=size, bits=bits, length=4096, dim=64), lambda: again.pop()()
+    return make_round(size, seed=size, bits=bits, length=4096, dim=64), again
 
 
-@pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "bits"), [(5, 8), (8, 8), (16, 8), (7, 16)])
 @pytest.mark.parametrize("name", LIES)
 def test_a_row_says_what_becomes_of_its_lie(monkeypatch: pytest.MonkeyPatch, name: str, size: int, bits: int) -> None:
     attack = LIES[name]
@@ -70,7 +69,7 @@ def test_a_liar_that_starts_again_tells_the_same_lie(monkeypatch: pytest.MonkeyP
 
     round_.tell = listening
     round_.play()
-    second = again()
+    second = again[0]()
     assert isinstance(second, LyingRound)
     assert second.advert == round_.clients[LIAR].advert
     for message, signed, answers in heard:
