@@ -102,5 +102,5 @@ def from_journal(context: Context) -> dict[str, Any]:
             "accuracy": evaluation.accuracy if evaluation else None,
             "balanced_accuracy": evaluation.balanced_accuracy if evaluation else None,
             "measured_by": measured_by,
-            "quarantined": {name: why for name, (_, why) in stages.proofs().items()} | stages.suspended(),
+            "quarantined": stages.quarantined(),
         }
