@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from roughfed.crash import CLIENT_POINTS, SERVER_POINTS
+from roughfed.secagg.groups import ALONE, threshold
 
 from .federation import KILLED, Cluster, Process
 from .masked import TWO_CHUNKS, is_exact, masked_cluster, verdicts
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
 
 # What a client says or hears in one round: shares, sketch, signature, answer to unmask; before each, one message, and
 # one more (the deals) that asks for no answer.
@@ -38,7 +40,7 @@ SERVER = [
 def all_end_well(server: Process, clients: list[Process]) -> None:
     assert server.wait(timeout_s=60) == 0, server.report("failed")
     for client in clients:
-        assert client.wait() == 0, client.report("failed")
+        assert client.wait(timeout_s=60) == 0, client.report("failed")
 
 
 def goes_on_as_it_began(cluster: Cluster) -> None:
@@ -80,3 +82,35 @@ def test_a_client_is_killed(point: str, tmp_path: Path) -> None:
         assert again.find('"level": "ERROR"') == []
         for reasons in verdicts(cluster).values():
             assert {name for name, why in reasons.items() if why not in ("", "void")} <= {victim}
+
+
+# In the order in which a round gets there.
+STAGES = [
+    "job-accepted", "secret-written", "message-written:1", "answer-sent:1", "message-written:2", "trained",
+    "masked-written", "update-saved", "receipt-got", "message-written:3", "answer-sent:2", "message-written:4",
+    "answer-sent:3", "message-written:5", "answer-sent:4",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_losses_at_every_stage(seed: int, tmp_path: Path) -> None:
+    """As many as a group can lose, at random points; some of them come back at once, the others never."""
+    rng = np.random.default_rng(seed)
+    size = int(rng.integers(8, 23))
+    settings = {"round": {"min_clients": size}}
+    with masked_cluster(tmp_path, clients=size, rounds=1, params=5_000, settings=settings) as cluster:
+        cluster.start_server().ready()
+        count = int(rng.integers(1, size - threshold(size) + 1))
+        victims = sorted(zip(rng.choice(len(STAGES), count), rng.permutation(cluster.names)[:count], strict=True))
+        doomed = {str(name): cluster.start_client(str(name), crash_at=STAGES[at]) for at, name in victims}
+        clients = cluster.start_clients(*(name for name in cluster.names if name not in doomed))
+        for name, process in doomed.items():
+            status = process.wait(timeout_s=120)
+            assert status == KILLED or (status == 0 and size > ALONE)  # in a group that was void before
+            if status == KILLED and rng.random() < 0.5:
+                clients.append(cluster.start_client(name))
+        all_end_well(cluster.server, clients)
+        goes_on_as_it_began(cluster)
+        [reasons] = verdicts(cluster).values()
+        lost = {name for name, why in reasons.items() if why and not (why == "void" and size > ALONE)}
+        assert lost <= doomed.keys()
