@@ -335,6 +335,8 @@ class Agent:
                 self._outbox.put_nowait(done)
         except StaleRound as error:
             log.info("round %d went on without this client: %s", number, error)
+            if error.reason in ("sat-out", "left-out"):  # of a masked round that goes on: nobody need wait for it
+                self._outbox.put_nowait(JobUpdate(number, "refused", error.reason, str(error)))
         except TrainerError as error:
             log.error("local training failed: %s", error)
             self._outbox.put_nowait(JobUpdate(number, "failed", error.reason, str(error)))
