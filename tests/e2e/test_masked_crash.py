@@ -84,6 +84,19 @@ def test_a_client_is_killed(point: str, tmp_path: Path) -> None:
             assert {name for name, why in reasons.items() if why not in ("", "void")} <= {victim}
 
 
+def test_a_client_whose_masked_bytes_are_gone_sits_the_round_out_and_says_so(tmp_path: Path) -> None:
+    """Encoded again they would tell the mask; without a word the server would wait for them to the deadline."""
+    settings = {"round": {"min_clients": 5, "quorum": 4, "deadline": "200s"}}
+    with masked_cluster(tmp_path, clients=5, rounds=1, settings=settings) as cluster:
+        cluster.start_server().ready()
+        clients = cluster.start_clients(*cluster.names[1:], pace_s=4.0)
+        assert cluster.start_client("c0", crash_at="masked-written").wait() == KILLED
+        (cluster.client_folder("c0") / "state" / "update-00000001.f32").unlink()
+        all_end_well(cluster.server, [*clients, cluster.start_client("c0")])
+        goes_on_as_it_began(cluster)
+        assert verdicts(cluster)[1]["c0"] == "client-refused: sat-out"
+
+
 # In the order in which a round gets there.
 STAGES = [
     "job-accepted", "secret-written", "message-written:1", "answer-sent:1", "message-written:2", "trained",
