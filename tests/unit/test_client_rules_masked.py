@@ -1,0 +1,122 @@
+"""What a client demands of a masked round: one refusal for each rule, and what it remembers from round to round."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from roughfed.client.rules import MODEL_ROUNDS, SKETCH_NUMBERS, Rules, check_masked
+from roughfed.client.store import ClientStore
+from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError
+from roughfed.types import RoundHeader
+
+RULES = Rules(("sketches",), 1000)
+MODEL = bytes([7]) * 32
+BEACON = bytes([8]) * 32
+
+
+def header(number: int = 20, **changes: object) -> RoundHeader:
+    sane = RoundHeader(
+        run="run-1",
+        round=number,
+        model_digest=MODEL,
+        model_version=number - 1,
+        spec_digest=bytes(32),
+        previous_header_digest=bytes(32),
+        codec="lanes",
+        server_sees="sketches",
+        roster_root=bytes(32),
+        deadline_s=60.0,
+        levels=16,
+        lane_bits=8,
+        keep_one_in=1,
+        clip_norm=1.0,
+        nonce_commitment=bytes(32),
+        sketch_dim=128,
+        epoch_round=15,
+        epoch_beacon=BEACON,
+    )
+    return replace(sane, **changes)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ClientStore]:
+    store = ClientStore(tmp_path)
+    yield store
+    store.close()
+
+
+def check(store: ClientStore, what: RoundHeader, *, rules: Rules = RULES, rounds: int = 10) -> None:
+    check_masked(what, rounds, rules=rules, store=store)
+
+
+def refusal(store: ClientStore, what: RoundHeader, *, rules: Rules = RULES, rounds: int = 10) -> RoughfedError:
+    with pytest.raises(RoughfedError) as refused:
+        check(store, what, rules=rules, rounds=rounds)
+    return refused.value
+
+
+def test_a_sketch_is_no_larger_than_the_policy_says(store: ClientStore) -> None:
+    check(store, header(sketch_dim=SKETCH_NUMBERS))
+    error = refusal(store, header(sketch_dim=SKETCH_NUMBERS + 2))
+    assert (type(error), error.reason) == (RemoteProtocolError, "policy")
+    assert "max_sketch_dim" in str(error)
+
+
+@pytest.mark.parametrize(("numbers", "rounds", "budget"), [(1000, 10, 1000), (0, 4, 4 * SKETCH_NUMBERS)])
+def test_what_is_shown_in_all_rounds_together_is_bounded(
+    store: ClientStore, numbers: int, rounds: int, budget: int
+) -> None:
+    """Rounds that brought nothing count, too; one that is taken up again counts once."""
+    rules = replace(RULES, max_sketch_numbers=numbers)
+    fits = budget // 128
+    for number in range(1, fits + 1):
+        asked = header(number, model_digest=bytes([number]) * 32, epoch_round=number, epoch_beacon=b"")
+        check(store, asked, rules=rules, rounds=rounds)
+        for _ in range(2):
+            asyncio.run(store.note_shown("run-1", number, asked.model_digest, 128))
+        check(store, asked, rules=rules, rounds=rounds)  # taken up again
+    error = refusal(store, header(fits + 1, epoch_round=fits + 1, epoch_beacon=b""), rules=rules, rounds=rounds)
+    assert (error.reason, "max_sketch_numbers" in str(error)) == ("policy", True)
+    other_run = header(fits + 1, run="run-2", epoch_round=fits + 1, epoch_beacon=b"")
+    check(store, other_run, rules=rules, rounds=rounds)
+
+
+def test_one_model_is_answered_a_few_times_only(store: ClientStore) -> None:
+    for number in range(1, MODEL_ROUNDS + 1):
+        check(store, header(number, epoch_round=1, epoch_beacon=b"" if number == 1 else BEACON))
+        asyncio.run(store.note_shown("run-1", number, MODEL, 128))
+    assert refusal(store, header(MODEL_ROUNDS + 1)).reason == "policy"
+    check(store, header(MODEL_ROUNDS))  # the last one again
+    check(store, header(MODEL_ROUNDS + 1, model_digest=bytes(32)))
+
+
+@pytest.mark.parametrize("clip", [1.2, 0.8, 0.0])
+def test_the_clip_norm_makes_no_leap(store: ClientStore, clip: float) -> None:
+    asyncio.run(store.extend_chain("run-1", 19, bytes(32), clip_norm=1.0))
+    check(store, header(clip_norm=1.1))
+    assert refusal(store, header(clip_norm=clip)).reason == "codec"
+    check(store, header(22, clip_norm=1.3))  # two rounds were missed
+
+
+def test_a_beacon_is_the_one_that_was_seen(store: ClientStore) -> None:
+    check(store, header())  # nobody has told this client of that epoch yet
+    asyncio.run(store.note_epoch("run-1", 15, BEACON))
+    check(store, header())
+    error = refusal(store, header(epoch_beacon=bytes(32)))
+    assert (type(error), error.reason) == (IdentityError, "beacon")
+    check(store, header(epoch_round=16, epoch_beacon=bytes(32)))  # another epoch
+    check(store, header(epoch_round=20, epoch_beacon=b""))
+
+
+def test_what_was_given_once_is_remembered(tmp_path: Path) -> None:
+    store = ClientStore(tmp_path)
+    assert not store.statics_given("run-1")
+    asyncio.run(store.give_statics("run-1"))
+    store.close()
+    store = ClientStore(tmp_path)
+    assert store.statics_given("run-1")
+    assert not store.statics_given("run-2")
+    store.close()
