@@ -285,6 +285,8 @@ async def abandon(fed: Federation, row: RoundRow, reason: str) -> RoundRow:
     """End the round without a new version."""
     now = time.time()
     if row.sets is None:
+        if fed.masked is not None:
+            await drive.give_up(fed, row)
         row = await judge(fed, row, defend=False)
     await fed.store.abandon(row.round, reason, now)
     fed.metrics.round_closed("abandoned", now - row.opened_at)

@@ -23,7 +23,7 @@ from roughfed.messages import ClientStage
 from roughfed.secagg.server import Stage
 from roughfed.server.defence import RULES, tolerated, view_of_claims
 from roughfed.server.federation import Federation
-from roughfed.server.masked.journal import Step
+from roughfed.server.masked.journal import SILENT, Step
 from roughfed.server.masked.opening import limits_of
 from roughfed.server.masked.outcome import Result, finish, next_clip
 from roughfed.server.masked.stages import MaskedRound, Server
@@ -173,7 +173,7 @@ async def conclude(fed: Federation, row: RoundRow) -> Result:
     result = await asyncio.to_thread(finish, round_, partial(read_lanes, fed, row))
     clip = next_clip(result, number=row.round, clip_norm=header.clip_norm, limits=limits_of(fed.config))
     connected = set(fed.members.names())
-    noted = {name: what for name, what in result.noted.items() if what != "silent at unmask" or name in connected}
+    noted = {name: what for name, what in result.noted.items() if what not in SILENT or name in connected}
     await fed.stages.note_end(
         row.round,
         next_clip=clip if result.accepted else None,
@@ -182,17 +182,30 @@ async def conclude(fed: Federation, row: RoundRow) -> Result:
         noted=noted,
         now=time.time(),
     )
-    known, fed.quarantined = fed.quarantined, fed.stages.quarantined()
-    for name, reason in result.proofs.items():
-        log.warning(
-            "round %d: %s is proved to have broken the protocol (%s); it is quarantined", row.round, name, reason
-        )
-    for name in fed.quarantined.keys() - known.keys() - result.proofs.keys():
-        log.warning("round %d: %s is suspended (%s)", row.round, name, fed.quarantined[name])
+    quarantine(fed, row, result.proofs)
     for number, why in result.void.items():
         log.warning("round %d: group %d is void: %s", row.round, number, why)
     fed.metrics.groups(counted=len(round_.groups) - len(result.void), void=len(result.void), proofs=len(result.proofs))
     return result
+
+
+async def give_up(fed: Federation, row: RoundRow) -> None:
+    """The round is abandoned before it was unmasked: what was proved stands."""
+    proofs = {name: reason for group in masked(fed).groups for name, reason in group.proofs.items()}
+    if proofs:
+        await fed.stages.note_end(row.round, proofs=proofs, now=time.time())
+        quarantine(fed, row, proofs)
+
+
+def quarantine(fed: Federation, row: RoundRow, proofs: Mapping[str, str]) -> None:
+    """Ask nobody again who is proved a liar, or was silent too often; the journal has it already."""
+    known, fed.quarantined = fed.quarantined, fed.stages.quarantined()
+    for name, reason in proofs.items():
+        log.warning(
+            "round %d: %s is proved to have broken the protocol (%s); it is quarantined", row.round, name, reason
+        )
+    for name in fed.quarantined.keys() - known.keys() - proofs.keys():
+        log.warning("round %d: %s is suspended (%s)", row.round, name, fed.quarantined[name])
 
 
 def rejected(fed: Federation, round_: MaskedRound) -> dict[str, str]:

@@ -12,14 +12,22 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from roughfed.journal import Journal
 from roughfed.types import Signed
 
 log = logging.getLogger(__name__)
 
+SILENT = ("no sketch", "no signature over the sets", "silent at unmask")
+"""Notes about a connected client that owed an answer: each makes the others wait."""
+
 SILENCES = 3
-"""Rounds in which a connected client was silent at unmask, after which it is not asked again."""
+"""Rounds in which a connected client was silent, after which it is not asked again."""
+
+
+NOBODY: Mapping[str, str] = MappingProxyType({})
+NOTHING: Mapping[str, Iterable[int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +118,13 @@ class Stages:
         self,
         number: int,
         *,
-        next_clip: float | None,
-        statistics: Mapping[str, Iterable[int]],
         proofs: Mapping[str, str],
-        noted: Mapping[str, str],
         now: float,
+        noted: Mapping[str, str] = NOBODY,
+        next_clip: float | None = None,
+        statistics: Mapping[str, Iterable[int]] = NOTHING,
     ) -> None:
-        """What the groups gave: the next clip norm, the sums, who is proved a liar, who was silent."""
+        """What the groups gave: who is proved a liar, who was silent, the next clip norm, the sums."""
         text = json.dumps({name: list(values) for name, values in statistics.items()})
 
         def work(db: sqlite3.Connection) -> None:
@@ -145,10 +153,13 @@ class Stages:
         return {row["client"]: (row["round"], row["reason"]) for row in rows}
 
     def suspended(self) -> dict[str, str]:
-        """Clients that were silent at unmask so often that they are not asked any more."""
-        sql = "SELECT client, COUNT(*) AS times FROM notes WHERE what = ? AND released_at IS NULL GROUP BY client"
-        rows = self._journal.read(sql, "silent at unmask")
-        return {row["client"]: f"silent at unmask {row['times']} times" for row in rows if row["times"] >= SILENCES}
+        """Clients that were silent so often that they are not asked any more."""
+        sql = (
+            "SELECT client, COUNT(*) AS times FROM notes WHERE what IN (?, ?, ?) AND released_at IS NULL "
+            "GROUP BY client"
+        )
+        rows = self._journal.read(sql, *SILENT)
+        return {row["client"]: f"silent in {row['times']} rounds" for row in rows if row["times"] >= SILENCES}
 
     def quarantined(self) -> dict[str, str]:
         """Clients that are not asked any more, and why; what is proved goes before what is only noted."""

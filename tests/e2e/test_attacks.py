@@ -87,10 +87,10 @@ def test_who_is_silent_at_unmask_three_times_is_suspended_until_it_is_released(t
     with HostileCluster(tmp_path, crowd, rounds=7) as cluster:
         server = cluster.start_paused_server(stage_s=5.0)
         cluster.start_attackers()
-        server.wait_line("x is suspended (silent at unmask 3 times)", timeout_s=3 * PATIENCE_S)
+        server.wait_line("x is suspended (silent in 3 rounds)", timeout_s=3 * PATIENCE_S)
         with cluster.watch() as watch:
             shown = watch.until(lambda s: s["round"] > 4)
-        assert shown["quarantined"] == {"x": "silent at unmask 3 times"}
+        assert shown["quarantined"] == {"x": "silent in 3 rounds"}
         assert cli.run(["release", "x", "--dir", str(cluster.place.folder)]) == 0
         assert server.wait(timeout_s=3 * PATIENCE_S) == 0
         rounds = cluster.journal()

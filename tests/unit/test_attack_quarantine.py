@@ -84,8 +84,8 @@ def test_who_is_silent_three_times_is_suspended_while_the_server_runs(
     for number in range(1, SILENCES + 1):
         assert fed.quarantined == {}
         ends(fed, monkeypatch, number, noted={"a": SILENT, "gone": SILENT, "b": "no sketch"})
-    assert fed.quarantined == {"a": "silent at unmask 3 times"}  # not one who was gone, nor one who failed otherwise
-    assert "a is suspended (silent at unmask 3 times)" in caplog.text
+    assert fed.quarantined == {"a": "silent in 3 rounds"}  # not one who was gone, nor one who failed otherwise
+    assert "a is suspended (silent in 3 rounds)" in caplog.text
     assert status(fed)["quarantined"] == fed.quarantined
 
 
@@ -102,9 +102,9 @@ def test_a_released_client_is_asked_again_and_what_it_did_stays_on_record(
 ) -> None:
     for number in range(1, SILENCES + 1):
         ends(fed, monkeypatch, number, noted={"a": SILENT}, proofs={"b": "bad-share"} if number == 1 else {})
-    assert fed.quarantined == {"a": "silent at unmask 3 times", "b": "bad-share"}
+    assert fed.quarantined == {"a": "silent in 3 rounds", "b": "bad-share"}
     assert ask(fed, op="release", name="b") == {"released": "b", "was": "bad-share"}
-    assert ask(fed, op="release", name="a") == {"released": "a", "was": "silent at unmask 3 times"}
+    assert ask(fed, op="release", name="a") == {"released": "a", "was": "silent in 3 rounds"}
     assert fed.quarantined == fed.stages.quarantined() == {}
     kept = fed.store.journal.read("SELECT client, round, reason, released_at FROM proofs")
     assert [(r["client"], r["round"], r["reason"]) for r in kept] == [("b", 1, "bad-share")]
@@ -175,7 +175,7 @@ def test_an_older_journal_keeps_its_proofs(tmp_path: Path) -> None:
     with closing(Store(tmp_path)) as store:
         stages = Stages(store.journal)
         assert stages.proofs() == {"b": (2, "bad-deal")}
-        assert stages.quarantined() == {"a": "silent at unmask 3 times", "b": "bad-deal"}
+        assert stages.quarantined() == {"a": "silent in 3 rounds", "b": "bad-deal"}
 
 
 def prove(stages: Stages, name: str) -> None:

@@ -209,7 +209,7 @@ def test_a_masked_run_speaks_in_sums(tmp_path: Path) -> None:
     assert summary.class_prior == [8, 4]
     assert summary.sketch_dim == 128
     assert summary.proofs == [Proof("eve", 3, "false-sketch")]
-    assert summary.suspended == {"bob": "silent at unmask 3 times"}
+    assert summary.suspended == {"bob": "silent in 3 rounds"}
 
 
 def test_an_unmasked_run_has_nothing_of_the_kind(tmp_path: Path) -> None:
