@@ -59,6 +59,7 @@ def draw_ended(status: Status) -> RenderableType:
     best = f", best {status['best_version']}" if status["best_version"] is not None else ""
     table.add_row("model", f"version {status['model_version']}{best}, {status['parameters']:,} parameters")
     table.add_row("accuracy", _accuracy(status))
+    _add_quarantined(table, status)
     hint = "roughfed report, roughfed export" if status["finished"] else "roughfed server goes on with it"
     return Group(Text("no server runs on this directory", style="yellow"), table, Text(hint, style="dim"))
 
@@ -89,9 +90,14 @@ def _facts(status: Status) -> Table:
     table.add_row("server sees", Text(f"{status['server_sees']}: {SEEN.get(status['server_sees'], '')}"))
     if status.get("groups"):
         table.add_row("groups", _groups(status["groups"]))
+    _add_quarantined(table, status)
+    return table
+
+
+def _add_quarantined(table: Table, status: Status) -> None:
+    """Who is not asked any more, and why."""
     for name, why in (status.get("quarantined") or {}).items():
         table.add_row("quarantined", Text(f"{name}: {reason(why)}", style="red"))
-    return table
 
 
 def _groups(groups: Sequence[Mapping[str, Any]]) -> Text:

@@ -79,6 +79,11 @@ class Scene:
     over: bool = False
     began: float = field(default_factory=time.monotonic)
 
+    @property
+    def finished(self) -> bool:
+        """The run is over, though processes may still be ending."""
+        return self.over or (self.status is not None and bool(self.status.get("finished")))
+
 
 def draw(scene: Scene, now: float) -> RenderableType:
     """The picture at a monotonic time."""
@@ -107,6 +112,8 @@ def sparkline(values: Sequence[float]) -> str:
 def _phases(scene: Scene) -> RenderableType:
     if scene.status is None or scene.over:
         return Text(scene.stage, style="bold cyan")
+    if scene.finished:
+        return Text("the run is over, the processes end", style="bold cyan")
     phase = scene.status["phase"]
     if phase == "evaluate":
         return Text("every client evaluates the final model on its own held-out data", style="bold cyan")
@@ -181,11 +188,11 @@ def _clients(scene: Scene) -> Table:
     table.add_column("client")
     table.add_column("examples", justify="right")
     table.add_column("state", min_width=12)
-    table.add_column(("" if masked else "on its own data") if scene.over else "progress", min_width=BAR_WIDTH)
+    table.add_column(("" if masked else "on its own data") if scene.finished else "progress", min_width=BAR_WIDTH)
     known = {client["name"]: client for client in scene.status["clients"]} if scene.status is not None else {}
     measured = next((r.client_accuracy for r in reversed(scene.rounds) if r.client_accuracy), {})
     for name, held in scene.held.items():
-        if scene.over:
+        if scene.finished:
             words = percent(measured[name]) if name in measured else "" if masked else "not measured"
             state, last = "done", Text(words, style="green")
         else:

@@ -219,6 +219,22 @@ def test_a_masked_round_shows_stage_groups_and_who_is_out() -> None:
     assert set(live.STAGES) == {"advertising", *(stage.name.lower() for stage in Stage)}
 
 
+def test_an_ended_server_still_says_who_is_out(capsys: pytest.CaptureFixture[str]) -> None:
+    ended = {
+        "run": "lab-1",
+        "finished": "rounds",
+        "rounds_committed": 3,
+        "rounds_abandoned": 0,
+        "best_version": None,
+        "model_version": 3,
+        "parameters": 10,
+        "accuracy": None,
+        "quarantined": {"eve": "bad-deal"},
+    }
+    Console(width=100).print(live.draw_ended(ended))
+    assert "eve: proved: dealt shares of something else than it committed to" in capsys.readouterr().out
+
+
 def test_a_waiting_server_says_for_whom() -> None:
     words = FederationConfig(privacy=Privacy(server_sees="sketches")).waiting(1)
     text = drawn(needed=None, waiting=words)

@@ -128,6 +128,13 @@ def test_a_masked_round_shows_its_stage(phase: str, stage: str | None, shown: st
     assert marked == [shown]
 
 
+def test_clients_that_leave_after_the_run_are_not_lost() -> None:
+    drawn = picture(a_scene(status=a_status("waiting", "gone", "gone", finished="rounds")))
+    assert "the run is over" in drawn
+    assert "gone" not in drawn
+    assert "gone" in picture(a_scene(status=a_status("waiting", "gone", "gone", finished=None)))
+
+
 def test_groups_and_who_is_missing_from_them() -> None:
     assert "not drawn yet" in picture(a_scene(server_sees="sums", status=a_status("report", stage="advertising")))
     assert "sketches" not in picture(a_scene(server_sees="sums", status=a_status("report", stage="masking")))
