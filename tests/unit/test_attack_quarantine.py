@@ -83,7 +83,7 @@ def test_who_is_silent_three_times_is_suspended_while_the_server_runs(
 ) -> None:
     for number in range(1, SILENCES + 1):
         assert fed.quarantined == {}
-        ends(fed, monkeypatch, number, noted={"a": SILENT, "gone": SILENT, "b": "no sketch"})
+        ends(fed, monkeypatch, number, noted={"a": SILENT, "gone": SILENT, "b": "no upload"})
     assert fed.quarantined == {"a": "silent in 3 rounds"}  # not one who was gone, nor one who failed otherwise
     assert "a is suspended (silent in 3 rounds)" in caplog.text
     assert status(fed)["quarantined"] == fed.quarantined
