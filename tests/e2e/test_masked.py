@@ -7,6 +7,8 @@ says again after its restart must be what it said before. `test_masked_crash.py`
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,20 +51,22 @@ KILLS = {
 }
 
 
+def dies_at_each(cluster: Cluster, name: str) -> Process:
+    """Start a client that dies at one of its points after another; returns it when it has none left."""
+    for point in KILLS[name]:
+        assert cluster.start_client(name, crash_at=point).wait(timeout_s=60) == KILLED
+    return cluster.start_client(name)
+
+
 def test_clients_that_are_killed_say_the_same_again_or_nothing(tmp_path: Path) -> None:
-    """Three die at one point after another, each started again at once; the others train long enough to see it back."""
+    """Three at once, each started again at once; the others train long enough to see it back."""
     settings = {"round": {"min_clients": 7}}
     with masked_cluster(tmp_path, clients=7, rounds=5, params=TWO_CHUNKS, settings=settings) as cluster:
         cluster.start_server().ready()
-        with Recorder(cluster, *KILLS) as recorder:
-            others = cluster.start_clients(*cluster.names[len(KILLS) :], pace_s=2.0)
-            running = {name: cluster.start_client(name, crash_at=points[0]) for name, points in KILLS.items()}
-            for at in range(1, 1 + max(map(len, KILLS.values()))):
-                for name, points in KILLS.items():
-                    if at <= len(points):
-                        assert running[name].wait(timeout_s=60) == KILLED
-                        running[name] = cluster.start_client(name, crash_at="".join(points[at : at + 1]))
-            all_end_well(cluster, [*others, *running.values()])
+        with Recorder(cluster, *KILLS) as recorder, ThreadPoolExecutor(len(KILLS)) as hands:
+            clients = cluster.start_clients(*cluster.names[len(KILLS) :], pace_s=1.5)
+            clients += hands.map(partial(dies_at_each, cluster), KILLS)
+            all_end_well(cluster, clients)
         assert recorder.conflicts == []
         assert max(recorder.times.values()) > 1
         assert is_exact(cluster)
