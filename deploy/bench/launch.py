@@ -22,6 +22,9 @@ from roughfed.server.authority import Authority
 
 FEDERATION = "bench"
 HOST = "127.0.0.1"
+SECRET_SEED = 0
+"""The clients' secrets follow from it, so that a bench can compute the sums again."""
+
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 
 FED_TOML = """\
@@ -142,6 +145,8 @@ def wait_for_end(bench: Bench, *, timeout_s: float) -> None:
 
 def _start(bench: Bench, role: str, folder: Path, extra: dict[str, str] | None = None) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "roughfed.deploy.bench.process", role, "--dir", str(folder)]
+    if role == "client":
+        command += ["--secret-seed", str(SECRET_SEED)]
     with (folder / "log").open("w") as log:
         return subprocess.Popen(
             [*command, "--params", str(bench.params)],

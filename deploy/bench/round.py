@@ -12,11 +12,13 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
+from roughfed.deploy.bench import recompute_masked
 from roughfed.deploy.bench.floor import Floor, measure_floor
-from roughfed.deploy.bench.launch import Bench, add_client, prepare, running, wait_for_end
+from roughfed.deploy.bench.launch import SECRET_SEED, Bench, add_client, prepare, running, wait_for_end
 from roughfed.deploy.bench.measure import MIB, Sampler, Track, machine
 from roughfed.deploy.bench.recompute import model_digests
 from roughfed.errors import ConfigError, RoughfedError
+from roughfed.types import Signed
 
 WARM_UP = 1
 """Rounds that are played and not counted: connections, caches and files are fresh in the first one."""
@@ -56,6 +58,7 @@ class PlayedRound:
     accepted: tuple[str, ...]
     upload_bytes: int
     download_bytes: int
+    header: Signed
 
 
 def run_round_bench(options: RoundBenchOptions) -> dict[str, object]:
@@ -137,7 +140,8 @@ def _played(row: sqlite3.Row) -> PlayedRound:
     summary, sets = json.loads(row["summary"]), json.loads(row["sets"])
     accepted = tuple(sorted(client for client, reason in sets.items() if reason == ""))
     traffic = (summary["upload_bytes"], summary["download_bytes"])
-    return PlayedRound(row["round"], row["opened_at"], row["closed_at"], row["digest"], accepted, *traffic)
+    header = Signed(row["header"], row["signature"], row["signer"])
+    return PlayedRound(row["round"], row["opened_at"], row["closed_at"], row["digest"], accepted, *traffic, header)
 
 
 def report(options: RoundBenchOptions, played: Sequence[PlayedRound], tracks: dict[str, Track]) -> dict[str, object]:
@@ -149,7 +153,6 @@ def report(options: RoundBenchOptions, played: Sequence[PlayedRound], tracks: di
     cpu = {name: track.cpu_between(begin, end) for name, track in tracks.items()}
     agents = [track for name, track in tracks.items() if name != "server"]
     commits = [r.closed_at for r in played]
-    expected = model_digests(options.params, {r.number: r.accepted for r in played}, seed=0)
     return {
         "bench": "round",
         "params": options.params,
@@ -169,5 +172,14 @@ def report(options: RoundBenchOptions, played: Sequence[PlayedRound], tracks: di
         "cpu_seconds_server": cpu["server"],
         "cpu_seconds_per_round": sum(cpu.values()) / len(timed),
         "cpu_seconds_per_client_round": sum(cpu.values()) / shares,
-        "sum_exact": all(expected[r.number] == r.model_digest for r in played),
+        "sum_exact": expected_digests(options, played) == [r.model_digest for r in played],
     }
+
+
+def expected_digests(options: RoundBenchOptions, played: Sequence[PlayedRound]) -> list[bytes]:
+    """The model after each round, computed again from the seeds: without a server, and without masks."""
+    if options.server_sees == "updates":
+        expected = model_digests(options.params, {r.number: r.accepted for r in played}, seed=0)
+        return [expected[r.number] for r in played]
+    rounds = [recompute_masked.Played(r.number, r.header, r.accepted) for r in played]
+    return recompute_masked.model_digests(options.params, rounds, seeds=recompute_masked.Seeds(0, SECRET_SEED))[1:]
