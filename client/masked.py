@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,10 +79,13 @@ class MaskedPart:
         self._answers: dict[tuple[str, bytes], list[ClientStage]] = {}
         self._ahead = _open_ahead(me.store.folder, job.header.digest)
         self._key = derive(me.papers.identity.private_bytes(), AT_REST, b"")
-        self._secret, statics = self._read_secret(job.header.digest)
-        policy = Policy(me.rules.smallest_group, me.rules.max_sketch_dim)
-        self.machine = me.machine(self.masking.terms, _party(me), self._secret, policy, statics=statics)
-        self._replay()
+        with ExitStack() as stack:
+            stack.callback(self._ahead.close)
+            self._secret, statics = self._read_secret(job.header.digest)
+            policy = Policy(me.rules.smallest_group, me.rules.max_sketch_dim)
+            self.machine = me.machine(self.masking.terms, _party(me), self._secret, policy, statics=statics)
+            self._replay()
+            stack.pop_all()
 
     # -- what was written ahead ---------------------------------------------------------------------------------------
 

@@ -55,7 +55,9 @@ class WriteAhead:
         """
         data = name.encode() + body
         with disk_errors(DOING):
-            os.write(self._fd, _HEAD.pack(len(name.encode()), len(body), zlib.crc32(data)) + data)
+            left = memoryview(_HEAD.pack(len(name.encode()), len(body), zlib.crc32(data)) + data)
+            while left:
+                left = left[os.write(self._fd, left) :]
             os.fdatasync(self._fd)
         self.records.append(Record(name, body))
 

@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 STAGE_S = 30.0
 """A connected client that owes an answer is waited for so long; answers take milliseconds."""
 
+RESCUE_S = 8.0
+"""A process that was killed is back after some seconds: worth waiting for where a group is void without it."""
+
 FACT = "fact:"
 
 
@@ -95,17 +98,28 @@ async def decide(fed: Federation, row: RoundRow, kind: str, body: bytes = b"") -
 
 
 async def waiting(fed: Federation, owing: Callable[[], set[str]]) -> None:
-    """Return when nobody owes anything any more who can be waited for."""
+    """Return when nobody owes anything any more who can be waited for.
+
+    Who is gone gets the grace of the collection; longer where its group would be void without those who are gone.
+    """
     until = time.monotonic() + STAGE_S
     while names := owing():
         now = time.monotonic()
         gone = fed.collection.gone if fed.collection is not None else {}
-        patience = {name: gone.get(name, until) for name in names}
+        patience = {name: gone[name] + rescue(fed, name, gone) if name in gone else until for name in names}
         if max(patience.values()) <= now:
             return
         await fed.sleep_until_change(min(moment for moment in patience.values() if moment > now))
         if fed.stopping:
             raise asyncio.CancelledError  # the round stays open in the journal; the next start goes on with it
+
+
+def rescue(fed: Federation, name: str, gone: Mapping[str, float]) -> float:
+    """Seconds beyond the grace for which a client that is gone is waited for."""
+    group = masked(fed).seats.get(name)
+    if group is None or sum(mate not in gone for mate in group.names) >= group.threshold:
+        return 0.0
+    return RESCUE_S
 
 
 async def set_up(fed: Federation, row: RoundRow) -> bool:

@@ -77,6 +77,7 @@ class MaskedRound:
     refused: dict[str, str] = field(default_factory=dict[str, str])
     done: list[str] = field(default_factory=list[str])
     beacon: bytes = b""
+    _taken: set[tuple[str, str, bytes]] = field(default_factory=set[tuple[str, str, bytes]])
     _adverts: dict[str, Signed] = field(default_factory=dict[str, Signed])
     _values: dict[str, m.Advertise] = field(default_factory=dict[str, m.Advertise])
     _entries: dict[str, bytes] = field(default_factory=dict[str, bytes])
@@ -95,6 +96,8 @@ class MaskedRound:
         """
         if kind == "advertise":
             return self._take_advert(signed, entry)
+        if (key := (kind, signed.signer, signed.digest)) in self._taken:
+            return False  # said again after a restart
         if (group := self.seats.get(signed.signer)) is None:
             raise RemoteProtocolError("a stage of a client without a seat in this round", reason="order")
         takers: Mapping[str, Callable[[Signed], bool]] = {
@@ -104,7 +107,9 @@ class MaskedRound:
             "consistency": group.take_consistency,
             "unmask": group.take_unmask,
         }
-        return takers[kind](signed)
+        new = takers[kind](signed)
+        self._taken.add(key)
+        return new
 
     def _take_advert(self, signed: Signed, entry: bytes) -> bool:
         name = signed.signer
