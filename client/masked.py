@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -32,12 +33,14 @@ from roughfed.secagg.client import Policy, State
 from roughfed.secagg.terms import Party
 from roughfed.types import Evaluation, Job, RoundHeader, Signed
 from roughfed.wire.enrolment import open_member
-from roughfed.wire.secagg import STAGE_VALUES, decode_stage, encode_stage
+from roughfed.wire.secagg import STAGE_VALUES, StageWire, decode_stage
 
 if TYPE_CHECKING:
     from roughfed.client.session import Membership
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 ANSWERS: Mapping[str, str] = {
     "roster": "shares",
@@ -51,13 +54,6 @@ ANSWERS: Mapping[str, str] = {
 
 AT_REST = b"roughfed write-ahead key v1\0"
 DITHER = b"roughfed dither v1\0"
-
-
-class StageWire:
-    """Values to the bytes that get signed, and back."""
-
-    encode = staticmethod(encode_stage)
-    decode = staticmethod(decode_stage)
 
 
 class MaskedPart:
@@ -142,11 +138,13 @@ class MaskedPart:
         async with self.turn:
             if key not in self._answers:
                 self._look_ahead(message)
+                await self._note(message)
                 record = len(message.body).to_bytes(4, "big") + message.body + message.signature
-                await asyncio.to_thread(self._ahead.append, f"in:{message.kind}", record)
+                await to_the_end(self._ahead.append, f"in:{message.kind}", record)
                 crash.point("message-written")
                 self._receive(message)
-                await self._note(message)
+                if message.kind == "roster":
+                    await self._me.store.note_epoch(self.header.run, self.header.epoch_round, self.machine.beacon)
             for answer in self._answers[key]:
                 self._me.send(answer)
                 crash.point("answer-sent")
@@ -168,10 +166,9 @@ class MaskedPart:
             self.ready.set()
 
     async def _note(self, message: ServerStage) -> None:
+        """What is shown of this client is counted before it is shown."""
         store, header = self._me.store, self.header
-        if message.kind == "roster":
-            await store.note_epoch(header.run, header.epoch_round, self.machine.beacon)
-        elif message.kind in ("seed", "unmask"):
+        if message.kind in ("seed", "unmask"):
             await store.note_shown(header.run, header.round, header.model_digest, header.sketch_dim)
 
     # -- the update ---------------------------------------------------------------------------------------------------
@@ -191,8 +188,8 @@ class MaskedPart:
                 raise StaleRound("the round went on without this client's update", reason="late")
             if self.machine.statics and self.machine.statics_count:
                 await self._me.store.give_statics(self.header.run)
-            digest = await asyncio.to_thread(self._mask, delta, dict(values))
-            await asyncio.to_thread(self._ahead.append, "masked", digest)
+            digest = await to_the_end(self._mask, delta, dict(values))
+            await to_the_end(self._ahead.append, "masked", digest)
             crash.point("masked-written")
 
     def _mask(self, delta: Path, values: dict[str, Sequence[int]]) -> bytes:
@@ -247,6 +244,16 @@ class MaskedPart:
             self._ahead.close()
 
 
+async def to_the_end(work: Callable[..., T], *args: object) -> T:
+    """Run something in a thread; a job that is cancelled meanwhile ends only when the thread has."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *args))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise
+
+
 def client_values(
     evaluation: Evaluation | None, *, num_examples: int, class_counts: Sequence[int]
 ) -> dict[str, Sequence[int]]:
@@ -255,8 +262,9 @@ def client_values(
     if evaluation is None or not evaluation.num_examples:
         return values
     loss = evaluation.loss or 0.0
+    bounded = min(max(loss, 0.0), 1e6) if math.isfinite(loss) else 1e6  # a model that diverged has the largest loss
     values["evaluated"] = (1,)
-    values["eval-loss"] = (int(min(max(loss, 0.0), 1e6) / statistics.LOSS_UNIT),)
+    values["eval-loss"] = (int(bounded / statistics.LOSS_UNIT),)
     values["eval-count"], values["eval-correct"] = evaluation.class_count, evaluation.class_correct
     if (accuracy := evaluation.accuracy) is not None:
         values["accuracy-histogram"] = statistics.one_hot(min(int(accuracy * 10), 9), 10)

@@ -16,7 +16,7 @@ from roughfed.messages import Welcome
 from roughfed.params import explain_difference
 from roughfed.secagg.groups import SMALLEST
 from roughfed.types import Job, RoundHeader
-from roughfed.wire.session import HEADER_DOMAIN, decode_header
+from roughfed.wire.session import HEADER_DOMAIN, decode_header, job_digest
 
 CODECS = (*codec.CODECS, codec.CHAIN)
 """What this client can produce."""
@@ -113,14 +113,7 @@ async def check_header(
     """
     verify(server_key, HEADER_DOMAIN, job.header.body, job.header.signature)
     header = decode_header(job.header.body)
-    if header.run != welcome.run or header.spec_digest != welcome.spec.digest:
-        raise RemoteProtocolError("the job is for another run or another model", reason="header")
-    if header.server_sees not in rules.accept_server_sees or header.server_sees != welcome.server_sees:
-        raise RemoteProtocolError(f"server_sees = {header.server_sees!r} was not agreed on", reason="policy")
-    if header.codec not in CODECS or header.masked != (header.codec == codec.CHAIN):
-        raise RemoteProtocolError(f"codec {header.codec!r} is not known here", reason="codec")
-    if job.model_bytes != welcome.spec.size_bytes:
-        raise RemoteProtocolError(f"a model of {job.model_bytes} bytes was not agreed on", reason="size")
+    check_job(job, header, welcome, rules)
     last = store.chain(header.run)
     if last is not None:
         check_chain(header, job.header.digest, last)
@@ -129,6 +122,26 @@ async def check_header(
             check_masked(header, welcome.rounds, rules=rules, store=store)
         await store.extend_chain(header.run, header.round, job.header.digest, clip_norm=header.clip_norm)
     return header
+
+
+def check_job(job: Job, header: RoundHeader, welcome: Welcome, rules: Rules) -> None:
+    """Is the job the one of its header, and of the run that was agreed on?
+
+    Raises:
+        RemoteProtocolError: another run or model, a mode or codec that this client refuses, settings of its own.
+    """
+    if header.run != welcome.run or header.spec_digest != welcome.spec.digest:
+        raise RemoteProtocolError("the job is for another run or another model", reason="header")
+    if header.server_sees not in rules.accept_server_sees or header.server_sees != welcome.server_sees:
+        raise RemoteProtocolError(f"server_sees = {header.server_sees!r} was not agreed on", reason="policy")
+    if header.codec not in CODECS or header.masked != (header.codec == codec.CHAIN):
+        raise RemoteProtocolError(f"codec {header.codec!r} is not known here", reason="codec")
+    if header.job_digest != job_digest(job.trainer, evaluate=job.evaluate):
+        raise RemoteProtocolError("the job's settings are not those that the header gives to everybody", reason="job")
+    if header.masked and not job.train:
+        raise RemoteProtocolError("in a masked run nobody's evaluation is told alone", reason="policy")
+    if job.model_bytes != welcome.spec.size_bytes:
+        raise RemoteProtocolError(f"a model of {job.model_bytes} bytes was not agreed on", reason="size")
 
 
 def check_masked(header: RoundHeader, rounds: int, *, rules: Rules, store: ClientStore) -> None:
@@ -151,7 +164,7 @@ def check_masked(header: RoundHeader, rounds: int, *, rules: Rules, store: Clien
             reason="policy",
         )
     total, on_model = store.shown(header.run, header.model_digest)
-    again = header.round in on_model
+    again = (header.run, header.round) in on_model
     budget = rules.max_sketch_numbers or SKETCH_NUMBERS * max(1, rounds)
     if not again and total + header.sketch_dim > budget:
         raise RemoteProtocolError(
@@ -168,7 +181,7 @@ def check_masked(header: RoundHeader, rounds: int, *, rules: Rules, store: Clien
     known = store.epoch(header.run)
     if header.epoch_beacon and known not in (None, (header.epoch_round, header.epoch_beacon)):
         drawn = known[0] if known is not None else 0
-        if drawn == header.epoch_round:
+        if header.epoch_round <= drawn:  # another beacon of that round, or an older one that was not in force any more
             raise IdentityError(f"another beacon for the groups of round {drawn}", reason="beacon")
 
 

@@ -100,11 +100,12 @@ class ClientStore:
         sql = "INSERT OR REPLACE INTO epochs VALUES (?, ?, ?)"
         await self.journal.write(lambda db: db.execute(sql, (run, epoch_round, beacon)))
 
-    def shown(self, run: str, model_digest: bytes) -> tuple[int, set[int]]:
-        """How many numbers of sketches this client has shown in a run, and in which rounds on this model."""
+    def shown(self, run: str, model_digest: bytes) -> tuple[int, set[tuple[str, int]]]:
+        """How many numbers of sketches this client has shown in a run; in which rounds, of any run, on this model."""
         total = self.journal.read("SELECT COALESCE(SUM(numbers), 0) AS total FROM shown WHERE run = ?", run)
-        sql = "SELECT round FROM shown WHERE run = ? AND model_digest = ?"
-        return total[0]["total"], {row["round"] for row in self.journal.read(sql, run, model_digest)}
+        sql = "SELECT run, round FROM shown WHERE model_digest = ?"
+        rows = self.journal.read(sql, model_digest)
+        return total[0]["total"], {(row["run"], row["round"]) for row in rows}
 
     async def note_shown(self, run: str, number: int, model_digest: bytes, numbers: int) -> None:
         """Note what a round shows of this client, before it is shown; a round counts once."""

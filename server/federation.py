@@ -259,12 +259,11 @@ class Federation:
 
     def job(self, row: RoundRow, client: str, *, seconds_left: float, train: bool = True) -> Job:
         """The job of one client in a round."""
-        every = self.config.round.evaluate_every
         return Job(
             header=row.header,
             trainer=self.trainer_settings(),
             seed=derive(self.config.federation.seed, "client", client, row.round),
-            evaluate=not train or (every > 0 and (row.round - 1) % every == 0),
+            evaluate=self.evaluates(row.round, train=train),
             train=train,
             model_bytes=self.spec.size_bytes,
             seconds_left=seconds_left,
@@ -277,6 +276,11 @@ class Federation:
         reason = (row.sets or {}).get(client, "absent")
         verdict = "accepted" if reason == ACCEPTED else "late" if reason in ABSENT else "excluded"
         return RoundClosed(row.round, str(row.outcome), version, digest, verdict, reason)
+
+    def evaluates(self, number: int, *, train: bool = True) -> bool:
+        """Whether the clients of a round evaluate its base model."""
+        every = self.config.round.evaluate_every
+        return not train or (every > 0 and (number - 1) % every == 0)
 
     def trainer_settings(self) -> Mapping[str, object]:
         """The learning settings that every client gets."""

@@ -20,7 +20,8 @@ from typing import Any
 from roughfed import crash
 from roughfed.codec import CODECS
 from roughfed.crypto.merkle import merkle_root
-from roughfed.errors import LocalProtocolError, RoundError
+from roughfed.errors import ConfigError, LocalProtocolError, RemoteProtocolError, RoundError
+from roughfed.masking import masking_of
 from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.aggregate.mean import Mean
 from roughfed.server.collect import Collection, Decision
@@ -38,7 +39,7 @@ from roughfed.server.sampling import able, choose
 from roughfed.server.spool import weighted_mean
 from roughfed.server.store import EVERYBODY, RoundRow
 from roughfed.types import Evaluation, RoundHeader, Signed
-from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header
+from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header, job_digest
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,8 @@ async def open_round(fed: Federation) -> RoundRow:
             fed.stages, number, cohort=len(cohort), config=fed.config, num_classes=fed.num_classes
         )
     header = make_header(fed, after=last, roster_root=root, deadline_s=settings.deadline, fields=fields)
+    if fields:
+        check_terms(fed, header)
     goal = settings.goal(len(connected))
     row = RoundRow(number, header, cohort, goal, time.time(), None, None, None)
     await fed.store.open_round(row)
@@ -112,6 +115,22 @@ async def open_round(fed: Federation) -> RoundRow:
     return row
 
 
+def check_terms(fed: Federation, header: Signed) -> None:
+    """A masked round that cannot be must not be journaled: every start would end at it.
+
+    Raises:
+        ConfigError: the settings do not fit the model.
+    """
+    try:
+        masking_of(header, decode_header(header.body), size=fed.spec.size, server_key=fed.key.public_key)
+    except RemoteProtocolError as error:
+        raise ConfigError(
+            f"no masked round fits this model of {fed.spec.size} parameters and {fed.num_classes} classes: {error}",
+            key="sketch.dim",
+            cure='choose a smaller sketch.dim or a larger codec.fraction, or set privacy.server_sees to "updates"',
+        ) from None
+
+
 def make_header(
     fed: Federation,
     *,
@@ -119,15 +138,17 @@ def make_header(
     roster_root: bytes,
     deadline_s: float,
     fields: Mapping[str, Any] = NOTHING,
+    train: bool = True,
 ) -> Signed:
     """The header of the round that follows `after`, on the newest model, under the server's identity key.
 
     `fields`: what a masked round's header says beside (`roughfed.server.masked.opening`).
     """
     version, digest = fed.store.latest_model()
+    number = after.round + 1 if after else 1
     header = RoundHeader(
         run=fed.run,
-        round=after.round + 1 if after else 1,
+        round=number,
         model_digest=digest,
         model_version=version,
         spec_digest=fed.spec.digest,
@@ -136,6 +157,7 @@ def make_header(
         server_sees=fed.config.privacy.server_sees,
         roster_root=roster_root,
         deadline_s=deadline_s,
+        job_digest=job_digest(fed.trainer_settings(), evaluate=fed.evaluates(number, train=train)),
         **fields,
     )
     body = encode_header(header)

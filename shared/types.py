@@ -130,6 +130,7 @@ class RoundHeader:
     server_sees: str
     roster_root: bytes
     deadline_s: float
+    job_digest: bytes = b""
     levels: int = 0
     lane_bits: int = 0
     keep_one_in: int = 0

@@ -17,23 +17,16 @@ from roughfed.errors import IdentityError, LocalProtocolError, RemoteProtocolErr
 from roughfed.masking import Masking
 from roughfed.messages import ServerStage
 from roughfed.secagg import messages as m
-from roughfed.secagg.groups import SMALLEST
+from roughfed.secagg.groups import ALONE, SMALLEST
 from roughfed.secagg.roster import deal_groups, draw_beacon, make_cohort, unusable_adverts
 from roughfed.secagg.server import GroupRound, Stage
 from roughfed.types import Signed
-from roughfed.wire.secagg import decode_stage, encode_stage
+from roughfed.wire.secagg import StageWire, decode_stage, encode_stage
 
 Outgoing = list[tuple[str, ServerStage]]
 
 FACTS = ("roster", "dealt", "masked", "questions", "sketched", "judged", "agreed")
 """In this order; "questions" may come several times or never, "agreed" once for each group."""
-
-
-class StageWire:
-    """Values to the bytes that get signed, and back."""
-
-    encode = staticmethod(encode_stage)
-    decode = staticmethod(decode_stage)
 
 
 @dataclass
@@ -160,7 +153,7 @@ class MaskedRound:
         usable = sorted(self._adverts.keys() - bad.keys())
         room = self.masking.params.lanes.largest_group
         self.refused = dict(bad)
-        if len(usable) >= SMALLEST and len(usable) > room and len(usable) <= 20:  # one group, and the lanes hold fewer
+        if room < len(usable) <= ALONE:  # one group, and the lanes hold fewer
             by_lot = sorted(usable, key=lambda name: hashlib.sha256(self.server.nonce + name.encode()).digest())
             self.refused |= dict.fromkeys(by_lot[room:], "not-needed")
             usable = sorted(by_lot[:room])

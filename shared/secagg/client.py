@@ -53,13 +53,13 @@ TRANSITIONS: dict[tuple[State, type], State] = {
     (State.READY, m.Sets): State.AGREED,
     (State.AGREED, m.UnmaskRequest): State.ANSWERED,
 }
-"""`MASKED -> Sets` only where there are no sketches; `READY -> Sets` for one whose upload came too late: it is excluded
-and answers like the others."""
+"""`READY -> Sets`, and with sketches `MASKED -> Sets`, for one whose upload came too late, or not at all: it is
+excluded, and answers like the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What this client demands whatever the server says."""
+    """What this client demands whatever the server says: clients in a group, and in its sum; numbers of a sketch."""
 
     smallest_group: int = SMALLEST
     largest_dim: int = 256
@@ -316,8 +316,8 @@ class ClientRound:
     def _take_sets(self, sets: m.Sets, signed: Signed) -> Sequence[Signed]:
         self._this_round(sets.header_digest)
         accepted, excluded = set(sets.accepted), {name for name, _ in sets.excluded}
-        if self.state is State.MASKED and self._terms.dim:
-            raise RemoteProtocolError("sets before the sketches", reason="order")
+        if self.state is State.MASKED and self._terms.dim and self._me.name in accepted:
+            raise RemoteProtocolError("this client is accepted before it was asked for a sketch", reason="order")
         if self.state is State.READY and self._me.name in accepted:
             raise RemoteProtocolError("this client is accepted and has sent nothing", reason="sets")
         saw_seed = self.state is State.SKETCHED
@@ -329,10 +329,9 @@ class ClientRound:
             raise RemoteProtocolError(
                 "the sets do not cover the dealers, or accept what was not uploaded", reason="sets"
             )
-        if len(accepted) < smallest_sum(len(self._names)):
-            raise RemoteProtocolError(
-                f"a sum of {len(accepted)}, at least {smallest_sum(len(self._names))} wanted", reason="too-few"
-            )
+        wanted = max(smallest_sum(len(self._names)), self._policy.smallest_group)
+        if len(accepted) < wanted:
+            raise RemoteProtocolError(f"a sum of {len(accepted)}, at least {wanted} wanted", reason="too-few")
         self._sets, self._sets_digest = sets, signed.digest
         return (self._me.signed(m.CONSISTENCY_DOMAIN, m.Consistency(signed.digest)),)
 

@@ -106,7 +106,12 @@ def open_shares(seat: Seat, mate: Mate, sealed: m.Sealed) -> Shares | None:
 
 
 def shares_fit(sealed: m.Sealed, shares: Shares, x: int, info: bytes) -> bool:
-    """Are these the shares whose hashes the dealer published?"""
+    """Are these the shares whose hashes the dealer published, and as long as shares are?
+
+    Another length would pass the hashes, and make the holder's whole answer malformed when it hands the share on.
+    """
+    if len(shares[0]) != shamir.SHARE_BYTES or len(shares[1]) != shamir.SHARE_BYTES:
+        return False
     return shamir.is_share(sealed.self_hash, shares[0], x, of="self-mask", info=info) and shamir.is_share(
         sealed.mask_hash, shares[1], x, of="mask-secret", info=info
     )

@@ -7,7 +7,6 @@ protocol's own rules (the defence) is told to `name_sets`. A group that cannot f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from enum import Enum, auto
 from typing import TypeVar
 
 import numpy as np
@@ -23,6 +22,7 @@ from roughfed.secagg.evidence import Bulletin, Recovery, judge_complaint, judge_
 from roughfed.secagg.groups import colluders, smallest_sum, threshold
 from roughfed.secagg.pairs import confirmed_pairs
 from roughfed.secagg.roster import make_cohort, most_colluders, roster_digest
+from roughfed.secagg.stage import Stage
 from roughfed.secagg.terms import Terms, Wire, sketch_lanes
 from roughfed.secagg.unmasking import Claim, Outcome, Secrets, false_pairs, is_true, recover
 from roughfed.sketch.buckets import NORM_BOUND, Sketcher
@@ -32,18 +32,6 @@ M = TypeVar("M")
 
 PROOF_BOUND = 2.0
 """A signed sketch above this many C is a proof; above NORM_BOUND it only excludes."""
-
-
-class Stage(Enum):
-    """Where the group is."""
-
-    DEALING = auto()
-    MASKING = auto()
-    SKETCHING = auto()
-    JUDGING = auto()
-    AGREEING = auto()
-    UNMASKING = auto()
-    DONE = auto()
 
 
 class GroupRound:
@@ -83,6 +71,7 @@ class GroupRound:
         self._deals: dict[str, dict[str, m.Sealed]] = {}
         self._board: Bulletin | None = None
         self._opened: dict[str, KeyPair] = {}
+        self._openings: set[tuple[str, str, str]] = set()
         self._uploaded: tuple[str, ...] = ()
         self._sketcher: Sketcher | None = None
         self._root = b""
@@ -134,7 +123,15 @@ class GroupRound:
         value = self._take(m.Opening, m.OPENING_DOMAIN, signed)
         if self._board is None:
             raise RemoteProtocolError("an opening before the shares are dealt", reason="order")
-        board, name = self.board, signed.signer
+        if (said := (signed.signer, value.kind, value.against)) in self._openings:
+            return False
+        if value.against and value.against not in self.names:
+            raise RemoteProtocolError("an opening about nobody of this group", reason="order")
+        self._judge_opening(self.board, signed.signer, value)
+        self._openings.add(said)
+        return True
+
+    def _judge_opening(self, board: Bulletin, name: str, value: m.Opening) -> None:
         match value.kind:
             case "sealing" if self.stage is Stage.MASKING:
                 if (fault := judge_complaint(board, name, value)) is not None:
@@ -147,7 +144,6 @@ class GroupRound:
                     self._disputes.opened(pair, key)
             case _:
                 raise RemoteProtocolError(f"an opening of kind {value.kind} in {self.stage.name}", reason="order")
-        return True
 
     def _opened_mask(self, board: Bulletin, name: str, key: bytes) -> None:
         """A client that was left out shows its mask secret: whose tags were false?"""

@@ -29,6 +29,18 @@ CLIENT_STAGES: Mapping[str, type] = MappingProxyType(
 )
 """Fields of ClientMessage, and what is signed in each."""
 
+MAX_STAGE_BYTES: Mapping[str, int] = MappingProxyType(
+    {
+        "advertise": 1 << 10,
+        "shares": 32 << 10,
+        "opening": 1 << 10,
+        "sketch": 512 << 10,
+        "consistency": 1 << 10,
+        "unmask": 8 << 10,
+    }
+)
+"""With groups of 20, and sketches of 4096 numbers in 32 bits."""
+
 SIGNED_STAGES: Mapping[str, type] = MappingProxyType({"seed": m.Seed, "sets": m.Sets})
 SERVER_STAGES: Mapping[str, Any] = MappingProxyType(
     {"roster": sec.Roster, "deals": sec.Deals, "conflict": sec.Conflict, "unmask": sec.UnmaskRequest}
@@ -326,6 +338,13 @@ _DECODERS: dict[type, Callable[[bytes], Any]] = {
 }
 
 
+class StageWire:
+    """Values to the bytes that get signed, and back (`roughfed.secagg.terms.Wire`)."""
+
+    encode = staticmethod(encode_stage)
+    decode = staticmethod(decode_stage)
+
+
 def client_stage(value: ClientStage) -> fed.ClientMessage:
     """A client's stage to the message of its stream."""
     if value.kind not in CLIENT_STAGES:
@@ -347,7 +366,13 @@ def server_stage(value: ServerStage) -> fed.ServerMessage:
 
 
 def read_client_stage(kind: str, message: fed.ClientMessage) -> ClientStage:
-    """A message of a client's stream to its stage; the signer is whoever the stream belongs to."""
+    """A message of a client's stream to its stage; the signer is whoever the stream belongs to.
+
+    Raises:
+        RemoteProtocolError: longer than such a stage can be. What is unknown to us would be passed on to others.
+    """
+    if message.ByteSize() > MAX_STAGE_BYTES[kind]:
+        raise RemoteProtocolError(f"a stage {kind} of {message.ByteSize()} bytes", reason="size")
     return ClientStage(kind, signed_value(getattr(message, kind)))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from roughfed.errors import LocalProtocolError, RemoteProtocolError
@@ -40,6 +42,7 @@ MAX_TENSORS = 100_000
 MAX_TEXT = 2_000
 MAX_CODECS = 32
 MAX_STATISTICS = 64
+MAX_MEMBER_BYTES = 4096
 MAX_DIMENSIONS = 32  # as numpy; their product would otherwise be a number of millions of bits
 
 _KINDS: dict[Kind, ten.TensorSpec.Kind] = {
@@ -94,17 +97,7 @@ def decode_client_message(data: bytes) -> ClientMessage:
     message = parse(fed.ClientMessage, data)
     match message.WhichOneof("body"):
         case "hello":
-            m = message.hello
-            if len(m.codecs) > MAX_CODECS:
-                raise RemoteProtocolError(f"{len(m.codecs)} codecs, at most {MAX_CODECS} allowed", reason="schema")
-            return Hello(
-                software=m.software[:MAX_TEXT],
-                protocol=m.protocol,
-                member=m.member.SerializeToString(),
-                spec_digest=digest_field(m.spec_digest, "spec_digest", empty=True),
-                codecs=tuple(name[:MAX_NAME] for name in m.codecs),
-                device=m.device[:MAX_TEXT],
-            )
+            return _hello(message.hello)
         case "heartbeat":
             return _heartbeat(message.heartbeat)
         case "job":
@@ -213,6 +206,15 @@ def decode_server_message(data: bytes) -> ServerMessage:
             raise RemoteProtocolError(f"server message {other} is not spoken here", reason="schema")
 
 
+def job_digest(trainer: Mapping[str, object], *, evaluate: bool) -> bytes:
+    """What a header says about the jobs of its round: the same settings for everybody.
+
+    Otherwise a server could let one client train and all others stand still, and their sum would be the one's update.
+    """
+    text = json.dumps({"trainer": dict(trainer), "evaluate": evaluate}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(b"roughfed job v1\0" + text.encode()).digest()
+
+
 def encode_header(header: RoundHeader) -> bytes:
     """RoundHeader to the bytes that the server signs."""
     return fed.RoundHeader(
@@ -235,6 +237,7 @@ def encode_header(header: RoundHeader) -> bytes:
         epoch_round=header.epoch_round,
         epoch_beacon=header.epoch_beacon,
         statistics=header.statistics,
+        job_digest=header.job_digest,
     ).SerializeToString(deterministic=True)
 
 
@@ -261,6 +264,7 @@ def decode_header(data: bytes) -> RoundHeader:
         epoch_round=m.epoch_round,
         epoch_beacon=digest_field(m.epoch_beacon, "epoch_beacon", empty=True),
         statistics=tuple(m.statistics)[:MAX_STATISTICS],
+        job_digest=digest_field(m.job_digest, "job_digest", empty=True),
     )
 
 
@@ -334,6 +338,21 @@ def _job(m: fed.Job) -> Job:
     header = Signed(m.header.body, m.header.signature, m.header.signer)
     base = digest_field(m.base_digest, "base_digest", empty=True)
     return Job(header, trainer, m.seed, m.evaluate, m.train, m.model_bytes, m.seconds_left, base)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _hello(m: fed.Hello) -> Hello:
+    if m.member.ByteSize() > MAX_MEMBER_BYTES:
+        raise RemoteProtocolError(f"a roster entry of {m.member.ByteSize()} bytes", reason="size")
+    if len(m.codecs) > MAX_CODECS:
+        raise RemoteProtocolError(f"{len(m.codecs)} codecs, at most {MAX_CODECS} allowed", reason="schema")
+    return Hello(
+        software=m.software[:MAX_TEXT],
+        protocol=m.protocol,
+        member=m.member.SerializeToString(),
+        spec_digest=digest_field(m.spec_digest, "spec_digest", empty=True),
+        codecs=tuple(name[:MAX_NAME] for name in m.codecs),
+        device=m.device[:MAX_TEXT],
+    )
 
 
 def _heartbeat(m: fed.Heartbeat) -> Heartbeat:

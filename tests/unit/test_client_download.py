@@ -27,7 +27,7 @@ from roughfed.params import model_header, read_flat
 from roughfed.transport.names import REASON_KEY
 from roughfed.types import Job, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.chunks import encode_chunk
-from roughfed.wire.session import HEADER_DOMAIN, decode_get_model, encode_header
+from roughfed.wire.session import HEADER_DOMAIN, decode_get_model, encode_header, job_digest
 
 KEY = IdentityKey.from_private_bytes(bytes([1]) * 32)
 SPEC = Spec((TensorSpec("w", (500,)), TensorSpec("bn.var", (500,), kind="variance")))
@@ -144,6 +144,7 @@ def question(base: bytes, source: Source) -> Job:
         server_sees="updates",
         roster_root=bytes(32),
         deadline_s=60.0,
+        job_digest=job_digest({}, evaluate=False),
     )
     body = encode_header(header)
     signed = Signed(body, KEY.sign(HEADER_DOMAIN, body), "server")

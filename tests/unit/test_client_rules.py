@@ -14,7 +14,7 @@ from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError
 from roughfed.messages import Welcome
 from roughfed.types import Job, RoundHeader, Signed, Spec, TensorSpec
-from roughfed.wire.session import HEADER_DOMAIN, encode_header
+from roughfed.wire.session import HEADER_DOMAIN, encode_header, job_digest
 from roughfed.wire.updates import UPDATE_DOMAIN
 
 KEY, OTHER = (IdentityKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))
@@ -35,6 +35,7 @@ def header(number: int = 3, **changes: object) -> RoundHeader:
         server_sees="updates",
         roster_root=bytes(32),
         deadline_s=60.0,
+        job_digest=job_digest({}, evaluate=True),
     )
     return replace(sane, **changes)
 
@@ -71,6 +72,8 @@ REFUSED: dict[str, tuple[Job, type[RoughfedError], str]] = {
     "signed for another purpose": (
         job(header=replace(SANE, signature=KEY.sign(UPDATE_DOMAIN, SANE.body))), IdentityError, "signature"),
     "no header": (job(header=Signed(b"", KEY.sign(HEADER_DOMAIN, b""), "server")), RemoteProtocolError, "schema"),
+    "other settings for this client": (job(trainer={"lr": 1e-300}), RemoteProtocolError, "job"),
+    "an evaluation of this client alone": (job(evaluate=False), RemoteProtocolError, "job"),
     "another run": (job(header(run="run-2")), RemoteProtocolError, "header"),
     "another model": (job(header(spec_digest=bytes(32))), RemoteProtocolError, "header"),
     "a mode nobody agreed on": (job(header(server_sees="sums")), RemoteProtocolError, "policy"),
@@ -181,6 +184,13 @@ def test_a_run_that_breaks_the_policy_is_left_with_the_key_to_turn(changes: dict
         check_welcome(replace(WELCOME, **changes), RULES)
     assert refused.value.reason == "policy"
     assert len(json.dumps(str(refused.value))) < 300
+
+
+def test_in_a_masked_run_nobodys_evaluation_is_told_alone(store: ClientStore) -> None:
+    masked = job(header(server_sees="sums", codec="lanes"), train=False)
+    rules, welcome = replace(RULES, accept_server_sees=("sums",)), replace(WELCOME, server_sees="sums")
+    with pytest.raises(RemoteProtocolError, match="alone"):
+        asyncio.run(check_header(masked, welcome, server_key=KEY.public_key, rules=rules, store=store))
 
 
 def test_the_limit_of_rounds_counts_what_was_noted_and_survives_a_restart(tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ def test_one_model_is_answered_a_few_times_only(store: ClientStore) -> None:
         asyncio.run(store.note_shown("run-1", number, MODEL, 128))
     assert refusal(store, header(MODEL_ROUNDS + 1)).reason == "policy"
     check(store, header(MODEL_ROUNDS))  # the last one again
+    assert refusal(store, header(1, run="run-2", epoch_round=1, epoch_beacon=b"")).reason == "policy"  # run: its word
     check(store, header(MODEL_ROUNDS + 1, model_digest=bytes(32)))
 
 
@@ -108,6 +109,7 @@ def test_a_beacon_is_the_one_that_was_seen(store: ClientStore) -> None:
     error = refusal(store, header(epoch_beacon=bytes(32)))
     assert (type(error), error.reason) == (IdentityError, "beacon")
     check(store, header(epoch_round=16, epoch_beacon=bytes(32)))  # another epoch
+    assert refusal(store, header(epoch_round=14, epoch_beacon=bytes(32))).reason == "beacon"  # one that is over
     check(store, header(epoch_round=20, epoch_beacon=b""))
 
 
