@@ -32,9 +32,7 @@ def main() -> int:
     parser.add_argument("--params", type=int, required=True)
     parser.add_argument("--pace", type=float, default=0.0, help="client: seconds that each training takes at least")
     parser.add_argument("--examples", type=int, default=1, help="client: number of examples that it claims")
-    parser.add_argument(
-        "--secret-seed", type=int, help="client: what its secrets follow from"
-    )
+    parser.add_argument("--secret-seed", type=int, help="client: what its secrets follow from")
     args = parser.parse_args()
     logs.setup(level=os.environ.get("ROUGHFED_LOG", "INFO"), json=True)
     try:
