@@ -28,7 +28,10 @@ def free_port() -> int:
 @pytest.mark.timeout(120)
 def test_the_ca_enrols_a_server_and_clients_that_play_without_it(walk: Walk) -> None:
     port = free_port()
-    walk.run("roughfed init --dir ca --name apart -o server.host=127.0.0.1 -o server.enrol_port=0")
+    walk.run(
+        "roughfed init --dir ca --name apart -o privacy.server_sees=updates "
+        "-o server.host=127.0.0.1 -o server.enrol_port=0"
+    )
     ca = walk.start(f"roughfed ca --dir ca --federation-address 127.0.0.1:{port}")
     lines_until(ca, "listening enrolment", walk)
 

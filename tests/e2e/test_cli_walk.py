@@ -22,7 +22,10 @@ def walk() -> Iterator[Walk]:
 @pytest.mark.timeout(180)
 def test_the_walk_of_the_readme(walk: Walk) -> None:
     settings = " ".join(f"-o server.{port}=0" for port in ("port", "enrol_port", "http_port"))
-    walk.run(f"roughfed init --name walk -o server.host=127.0.0.1 -o round.rounds={ROUNDS} {settings}")
+    walk.run(
+        "roughfed init --name walk -o privacy.server_sees=updates "
+        f"-o server.host=127.0.0.1 -o round.rounds={ROUNDS} {settings}"
+    )
     server = walk.start("roughfed server")
     places = lines_until(server, "listening metrics", walk)
     assert [line.split()[1] for line in places] == ["federation", "enrolment", "metrics"]
@@ -59,7 +62,7 @@ def test_the_walk_of_the_readme(walk: Walk) -> None:
 @pytest.mark.timeout(120)
 def test_a_server_is_stopped_and_goes_on(walk: Walk) -> None:
     settings = " ".join(f"-o server.{port}=0" for port in ("port", "enrol_port", "http_port"))
-    walk.run(f"roughfed init -o server.host=127.0.0.1 {settings}")
+    walk.run(f"roughfed init -o privacy.server_sees=updates -o server.host=127.0.0.1 {settings}")
     first = walk.start("roughfed server")
     lines_until(first, "listening metrics", walk)
     run = walk.json("roughfed status")["run"]

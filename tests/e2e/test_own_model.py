@@ -40,7 +40,10 @@ def walk() -> Iterator[Walk]:
 def federate(walk: Walk, *, settings: str = "") -> dict[int, dict[str, Evaluation]]:
     """own_model.py of every folder in one federation; the evaluations of each version by source."""
     ports = " ".join(f"-o server.{port}=0" for port in ("port", "enrol_port", "http_port"))
-    walk.run(f"roughfed init --app own_model.py:client -o server.host=127.0.0.1 {ports} {settings}")
+    walk.run(
+        "roughfed init --app own_model.py:client -o privacy.server_sees=updates "
+        f"-o server.host=127.0.0.1 {ports} {settings}"
+    )
     server = walk.start(f"roughfed server --rounds {ROUNDS}")
     lines_until(server, "listening metrics", walk)
     clients = []
