@@ -30,8 +30,9 @@ async def judge(fed: Federation, row: RoundRow, *, defend: bool = True) -> Round
     else:
         sets = await judge_updates(fed, row, defend=defend) | absent
         sets |= dict.fromkeys(fed.members.revoked & sets.keys(), "revoked")  # also one received before
-    for reason in sets.values():
-        if reason and reason not in ABSENT:
+    received = fed.store.receipts(fed.run, row.round).keys()  # what was refused on arrival is counted already
+    for name, reason in sets.items():
+        if reason and reason not in ABSENT and name in received:
             fed.metrics.left_out(reason)
     note_patience(fed, sets)
     await fed.store.set_sets(row.round, sets)

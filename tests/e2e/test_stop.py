@@ -51,7 +51,9 @@ def test_an_agent_that_is_told_to_stop_takes_its_trainer_with_it(walk: Walk) -> 
     (walk.folder / "app.py").write_text(APP)
     ports = " ".join(f"-o server.{port}=0" for port in ("port", "enrol_port", "http_port"))
     rounds = "-o round.rounds=1 -o round.quorum=1 -o round.deadline=60s"
-    walk.run(f"roughfed init --app app.py:client -o server.host=127.0.0.1 {ports} {rounds}")
+    walk.run(
+        f"roughfed init --app app.py:client -o privacy.server_sees=updates -o server.host=127.0.0.1 {ports} {rounds}"
+    )
     server = walk.start("roughfed server")
     lines_until(server, "listening metrics", walk)
     agents: dict[str, subprocess.Popen[str]] = {}
