@@ -29,7 +29,7 @@ from roughfed.files import disk_errors, write_durably
 from roughfed.masking import Masking, masking_of
 from roughfed.messages import ClientStage, ServerStage
 from roughfed.secagg import statistics
-from roughfed.secagg.client import Policy, State
+from roughfed.secagg.client import Gives, Policy, State
 from roughfed.secagg.terms import Party
 from roughfed.types import Evaluation, Job, RoundHeader, Signed
 from roughfed.wire.enrolment import open_member
@@ -77,26 +77,31 @@ class MaskedPart:
         self._key = derive(me.papers.identity.private_bytes(), AT_REST, b"")
         with ExitStack() as stack:
             stack.callback(self._ahead.close)
-            self._secret, statics = self._read_secret(job.header.digest)
+            self._secret, gives = self._read_secret(job)
             policy = Policy(me.rules.smallest_group, me.rules.max_sketch_dim)
-            self.machine = me.machine(self.masking.terms, _party(me), self._secret, policy, statics=statics)
+            self.machine = me.machine(self.masking.terms, _party(me), self._secret, policy, gives=gives)
             self._replay()
             stack.pop_all()
 
     # -- what was written ahead ---------------------------------------------------------------------------------------
 
-    def _read_secret(self, header_digest: bytes) -> tuple[bytes, bool]:
-        """The round's secret, and whether static statistics were promised with the advert."""
-        me = self._me
+    def _read_secret(self, job: Job) -> tuple[bytes, Gives]:
+        """The round's secret, and which statistics were promised with the advert."""
+        me, digest = self._me, job.header.digest
         for record in self._ahead.records:
-            if record.name in ("secret", "secret+statics"):
-                return open_secret(self._key, record.body, header_digest), record.name != "secret"
-        statics = me.rules.share_statistics and not me.store.statics_given(self.header.run)
-        secret = me.secret(header_digest)
-        sealed = seal_secret(self._key, secret, header_digest, os.urandom)
-        self._ahead.append("secret+statics" if statics else "secret", sealed)
+            name, _, promised = record.name.partition(":")
+            if name == "secret":
+                return open_secret(self._key, record.body, digest), Gives("s" in promised, "e" in promised)
+        about = me.description
+        counted = bool(about.class_counts) or not about.num_classes  # zeros would leave the others' fewer to hide among
+        statics = counted and not me.store.statics_given(self.header.run)
+        shares = me.rules.share_statistics
+        gives = Gives(shares and statics, shares and job.evaluate and about.num_test > 0)
+        secret = me.secret(digest)
+        sealed = seal_secret(self._key, secret, digest, os.urandom)
+        self._ahead.append("secret:" + "s" * gives.statics + "e" * gives.evaluation, sealed)
         crash.point("secret-written")
-        return secret, statics
+        return secret, gives
 
     def _replay(self) -> None:
         if (known := self._me.store.update(self.header.run, self.header.round)) is not None:
@@ -186,7 +191,7 @@ class MaskedPart:
         async with self.turn:
             if self.machine.state is not State.READY:
                 raise StaleRound("the round went on without this client's update", reason="late")
-            if self.machine.statics and self.machine.statics_count:
+            if self.machine.gives.statics and self.machine.counts.statics:
                 await self._me.store.give_statics(self.header.run)
             digest = await to_the_end(self._mask, delta, dict(values))
             await to_the_end(self._ahead.append, "masked", digest)
@@ -227,10 +232,10 @@ class MaskedPart:
         return content_digest(data)
 
     def _may_give(self, name: str) -> bool:
-        rules = self._me.rules
-        if name == "norm-histogram":
-            return True
-        return rules.share_statistics and (not statistics.KINDS[name].static or self.machine.statics_count)
+        kind, gives, counts = statistics.KINDS[name], self.machine.gives, self.machine.counts
+        if kind.evaluation:
+            return gives.evaluation and counts.evaluation
+        return not kind.static or (gives.statics and counts.statics)
 
     def uploaded(self, statement: Signed) -> None:
         """What the seed's root must be over."""

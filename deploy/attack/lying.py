@@ -12,7 +12,7 @@ from typing import Any
 
 from roughfed.crypto.masks import Lanes
 from roughfed.secagg import messages as m
-from roughfed.secagg.client import ClientRound, Policy
+from roughfed.secagg.client import NOTHING, ClientRound, Gives, Policy
 from roughfed.secagg.terms import Party, Terms
 from roughfed.types import Signed
 
@@ -44,10 +44,10 @@ class LyingRound(ClientRound):
     """`ClientRound` with one lie; after a restart it tells the same one, since all follows from the same secret."""
 
     def __init__(
-        self, lie: Lie, terms: Terms, me: Party, secret: bytes, policy: Policy, *, statics: bool = False
+        self, lie: Lie, terms: Terms, me: Party, secret: bytes, policy: Policy, *, gives: Gives = NOTHING
     ) -> None:
         """As ClientRound."""
-        super().__init__(terms, me, secret, policy, statics=statics)
+        super().__init__(terms, me, secret, policy, gives=gives)
         self.lie = lie
 
     def receive(self, message: m.Message, signed: Signed | None = None) -> Sequence[Signed]:
@@ -92,11 +92,13 @@ class Liar:
         self._lie, self._after = lie, after
         self._rounds: list[bytes] = []
 
-    def __call__(self, terms: Terms, me: Party, secret: bytes, policy: Policy, *, statics: bool = False) -> ClientRound:
+    def __call__(
+        self, terms: Terms, me: Party, secret: bytes, policy: Policy, *, gives: Gives = NOTHING
+    ) -> ClientRound:
         """The machine of one round; taken up again after a break, the round counts once."""
         if terms.header_digest not in self._rounds:
             self._rounds.append(terms.header_digest)
         if self._rounds.index(terms.header_digest) < self._after:
-            return ClientRound(terms, me, secret, policy, statics=statics)
+            return ClientRound(terms, me, secret, policy, gives=gives)
         log.info("%s lies in this round", me.name)
-        return LyingRound(self._lie, terms, me, secret, policy, statics=statics)
+        return LyingRound(self._lie, terms, me, secret, policy, gives=gives)

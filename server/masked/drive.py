@@ -187,7 +187,8 @@ async def conclude(fed: Federation, row: RoundRow) -> Result:
     result = await asyncio.to_thread(finish, round_, partial(read_lanes, fed, row))
     clip = next_clip(result, number=row.round, clip_norm=header.clip_norm, limits=limits_of(fed.config))
     connected = set(fed.members.names())
-    noted = {name: what for name, what in result.noted.items() if what not in SILENT or name in connected}
+    silent = dict.fromkeys(round_.without_advert(), "no advert") | result.noted
+    noted = {name: what for name, what in silent.items() if what not in SILENT or name in connected}
     await fed.stages.note_end(
         row.round,
         next_clip=clip if result.accepted else None,

@@ -19,7 +19,7 @@ from roughfed.types import Signed
 
 log = logging.getLogger(__name__)
 
-SILENT = ("no sketch", "no signature over the sets", "silent at unmask")
+SILENT = ("no advert", "no shares", "no sketch", "no signature over the sets", "silent at unmask")
 """Notes about a connected client that owed an answer: each makes the others wait."""
 
 SILENCES = 3
@@ -154,10 +154,9 @@ class Stages:
 
     def suspended(self) -> dict[str, str]:
         """Clients that were silent so often that they are not asked any more."""
-        sql = (
-            "SELECT client, COUNT(*) AS times FROM notes WHERE what IN (?, ?, ?) AND released_at IS NULL "
-            "GROUP BY client"
-        )
+        marks = ", ".join("?" for _ in SILENT)
+        sql = f"SELECT client, COUNT(*) AS times FROM notes WHERE what IN ({marks}) AND released_at IS NULL "  # noqa: S608
+        sql += "GROUP BY client"
         rows = self._journal.read(sql, *SILENT)
         return {row["client"]: f"silent in {row['times']} rounds" for row in rows if row["times"] >= SILENCES}
 

@@ -125,7 +125,7 @@ class MaskedRound:
     def owing(self) -> set[str]:
         """Whose message the round waits for now."""
         if "roster" not in self.done:
-            return set(self.members) - self._adverts.keys() - self.out
+            return self.without_advert()
         return {name for group in self.groups for name in group.owing} - self.out
 
     # -- facts --------------------------------------------------------------------------------------------------------
@@ -239,6 +239,10 @@ class MaskedRound:
     def leaves(self, statements: Mapping[str, Signed]) -> bytes:
         """The body of the fact "masked": the digest of each upload's signed statement."""
         return json.dumps({name: signed.digest.hex() for name, signed in sorted(statements.items())}).encode()
+
+    def without_advert(self) -> set[str]:
+        """Who was asked, did not say that it will not take part, and sent no advert."""
+        return set(self.members) - self._adverts.keys() - self.out
 
     def uploaders(self) -> Iterable[str]:
         """Who may upload: the dealers that are not left out."""

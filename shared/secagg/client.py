@@ -22,7 +22,7 @@ from roughfed.crypto.merkle import merkle_verify
 from roughfed.errors import IdentityError, LocalProtocolError, RemoteProtocolError
 from roughfed.secagg import messages as m
 from roughfed.secagg.dealing import Mate, Seat, Shares, deal, meet, open_shares
-from roughfed.secagg.groups import SMALLEST, colluders, smallest_sum, threshold
+from roughfed.secagg.groups import SMALLEST, colluders, contributors, smallest_sum, threshold
 from roughfed.secagg.pairs import confirmed_pairs
 from roughfed.secagg.roster import check_group, draw_beacon, most_colluders, roster_digest
 from roughfed.secagg.terms import Party, Terms, entropy_stream
@@ -65,10 +65,21 @@ class Policy:
     largest_dim: int = 256
 
 
+@dataclass(frozen=True, slots=True)
+class Gives:
+    """Statistics of one client, or those that count in its group: the static ones, and those of an evaluation."""
+
+    statics: bool = False
+    evaluation: bool = False
+
+
+NOTHING = Gives()
+
+
 class ClientRound:
     """One client in one round."""
 
-    def __init__(self, terms: Terms, me: Party, secret: bytes, policy: Policy, *, statics: bool = False) -> None:
+    def __init__(self, terms: Terms, me: Party, secret: bytes, policy: Policy, *, gives: Gives = NOTHING) -> None:
         """Make the keys of the round.
 
         Args:
@@ -76,7 +87,7 @@ class ClientRound:
             me: this client.
             secret: 32 bytes of the operating system, written ahead, used for this round only.
             policy: what this client demands.
-            statics: it still has its static statistics to give.
+            gives: which statistics it has to give.
         """
         self.state = State.ADVERTISED
         self._terms, self._me, self._policy = terms, me, policy
@@ -89,7 +100,14 @@ class ClientRound:
         self._b = self._entropy(32)
         header = terms.header_digest
         committed = commit(self._b, header, me.name)
-        value = m.Advertise(header, self._mask.public, self._sealing.public, committed, statics=statics)
+        value = m.Advertise(
+            header,
+            self._mask.public,
+            self._sealing.public,
+            committed,
+            statics=gives.statics,
+            evaluates=gives.evaluation,
+        )
         self.advert = me.signed(m.ADVERTISE_DOMAIN, value)
         self._names = tuple[str, ...]()
         self._seat = Seat(header, 0, me.name, (), b"")
@@ -104,8 +122,7 @@ class ClientRound:
         self._opened: set[str] = set()
         self._most_colluders = 1
         self.beacon = b""
-        self.statics = statics
-        self.statics_count = False
+        self.gives, self.counts = gives, NOTHING
         self._sets: m.Sets | None = None
         self._sets_digest = b""
 
@@ -209,16 +226,18 @@ class ClientRound:
         digest = roster_digest(roster.group, roster.adverts, roster.cohort)
         self._seat = Seat(header, roster.group, self._me.name, names, digest)
         keys: set[bytes] = set()
-        statics: list[bool] = []
+        values: list[m.Advertise] = []
         for advert, entry in zip(roster.adverts, roster.members, strict=True):
             name, identity_key, value = self._member(advert, entry)
             keys |= {value.mask_key, value.sealing_key, value.commitment}
-            statics.append(value.statics)
+            values.append(value)
             if name != self._me.name:
                 self._mates[name] = meet(self._seat, (self._mask, self._sealing), name, identity_key, value)
         if len(keys) != 3 * len(names):
             raise RemoteProtocolError("two members have one key", reason="advert")
-        self.statics_count = all(statics)  # one alone among others' zeros would be seen in the sum
+        # One alone among others' zeros would be seen in the sum. What is told once must hide among all.
+        evaluating = sum(value.evaluates for value in values)
+        self.counts = Gives(all(value.statics for value in values), evaluating >= contributors(len(names)))
         sealed, self._held[self._me.name] = deal(self._seat, self._mates, self._b, self._mask.private, self._entropy)
         answer = self._me.signed(m.SHARES_DOMAIN, m.Shares(header, self._seat.roster_digest, sealed))
         self._own_deal = answer.body

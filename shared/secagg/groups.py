@@ -32,6 +32,11 @@ def smallest_sum(size: int) -> int:
     return max(SMALLEST, (size + 1) // 2)
 
 
+def contributors(size: int) -> int:
+    """Members that must promise a statistic so that every sum the rules allow has at least 4 of them behind it."""
+    return min(size, size - smallest_sum(size) + SMALLEST)
+
+
 def colluders(size: int) -> int:
     """c: clients of one group that may collude without a second set getting its answers; at least 1."""
     return max(1, 2 * threshold(size) - size - 1)

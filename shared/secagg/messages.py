@@ -23,7 +23,8 @@ UNMASK_DOMAIN = b"roughfed unmask v1\0"
 class Advertise:
     """A client's public keys for the round, and the commitment to its self-mask secret.
 
-    `statics`: it still has its static statistics to give (`roughfed.secagg.statistics`).
+    `statics`: it still has its static statistics to give; `evaluates`: it will evaluate the base model
+    (`roughfed.secagg.statistics`).
     """
 
     header_digest: bytes
@@ -33,6 +34,7 @@ class Advertise:
     weight_quarters: int = 4
     codec_class: int = 1
     statics: bool = False
+    evaluates: bool = False
 
 
 @dataclass(frozen=True, slots=True)

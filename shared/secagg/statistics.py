@@ -6,7 +6,8 @@ cut to what its accepted clients could honestly give. Still one client can move 
 statistics are advisory: priors, reports, schedules with public limits. They never enter the weights of a sum.
 
 A *static* statistic says the same in every round. Summed over groups that are drawn anew it would give every client
-away by linear algebra, so a client gives it once a run, and only in a round in which its whole group does.
+away by linear algebra, so a client gives it once a run, and only in a round in which its whole group does. What an
+evaluation says is given where enough of the group promise one that at least four are in every sum (`contributors`).
 """
 
 from __future__ import annotations
@@ -30,21 +31,22 @@ LOSS_UNIT = 1.0 / 1024
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A row: the largest value that one client may give, and whether it is static."""
+    """A row: the largest value that one client may give; whether it is static; whether it is of an evaluation."""
 
     largest: int
     static: bool = False
+    evaluation: bool = False
 
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "examples": Kind(COUNT, static=True),
         "class-count": Kind(COUNT, static=True),
-        "evaluated": Kind(1),
-        "eval-count": Kind(COUNT),
-        "eval-correct": Kind(COUNT),
-        "eval-loss": Kind(64 * 1024),
-        "accuracy-histogram": Kind(1),
+        "evaluated": Kind(1, evaluation=True),
+        "eval-count": Kind(COUNT, evaluation=True),
+        "eval-correct": Kind(COUNT, evaluation=True),
+        "eval-loss": Kind(64 * 1024, evaluation=True),
+        "accuracy-histogram": Kind(1, evaluation=True),
         "norm-histogram": Kind(1),
     }
 )

@@ -93,12 +93,13 @@ def _advertise(v: m.Advertise) -> sec.Advertise:
         weight_quarters=v.weight_quarters,
         codec_class=v.codec_class,
         statics=v.statics,
+        evaluates=v.evaluates,
     )
 
 
 def _read_advertise(data: bytes) -> m.Advertise:
     x = parse(sec.Advertise, data)
-    if not 1 <= x.weight_quarters <= 4 or x.codec_class not in (1, 2, 4, 8, 16):
+    if (x.weight_quarters, x.codec_class) != (4, 1):  # other classes are not spoken yet, and would change nothing
         raise RemoteProtocolError(f"weight {x.weight_quarters}/4, codec class {x.codec_class}", reason="schema")
     return m.Advertise(
         digest_field(x.header_digest, "header_digest"),
@@ -108,6 +109,7 @@ def _read_advertise(data: bytes) -> m.Advertise:
         x.weight_quarters,
         x.codec_class,
         x.statics,
+        x.evaluates,
     )
 
 

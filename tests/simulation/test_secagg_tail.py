@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from roughfed.crypto.masks import Lanes
-from roughfed.secagg.client import ClientRound
-from roughfed.secagg.groups import form_groups
+from roughfed.secagg.client import ClientRound, Gives
+from roughfed.secagg.groups import contributors, form_groups
 from roughfed.secagg.roster import make_cohort
 from roughfed.secagg.statistics import KINDS, Statistic, decode_sum, encode, read_statistics, tail_lanes
 from roughfed.secagg.terms import Party
@@ -86,13 +86,33 @@ def test_static_statistics_count_only_where_the_whole_group_gives_them(without: 
     round_ = make_round(7, length=64, dim=0)
     for at, name in enumerate(round_.names):
         party = Party(name, identity(name).sign, open_entry, StageWire())
-        round_.clients[name] = ClientRound(round_.terms, party, bytes([at]) * 32, round_.policy, statics=at >= without)
+        round_.clients[name] = ClientRound(
+            round_.terms, party, bytes([at]) * 32, round_.policy, gives=Gives(at >= without)
+        )
     round_.cohort = make_cohort([machine.advert for machine in round_.clients.values()])
     roster = round_.roster(round_.advertise())
     for name in round_.names:
         round_.tell(name, roster)
     assert round_.refused == {}
-    assert {machine.statics_count for machine in round_.clients.values()} == {without == 0}
+    assert {machine.counts.statics for machine in round_.clients.values()} == {without == 0}
+
+
+@pytest.mark.parametrize("size", [4, 7, 16])
+@pytest.mark.parametrize("short", [0, 1])
+def test_evaluations_count_only_where_every_sum_has_four_of_them(size: int, short: int) -> None:
+    """One client with held-out data among others without would be seen in the sum."""
+    promising = contributors(size) - short
+    round_ = make_round(size, length=64, dim=0)
+    for at, name in enumerate(round_.names):
+        party = Party(name, identity(name).sign, open_entry, StageWire())
+        gives = Gives(evaluation=at < promising)
+        round_.clients[name] = ClientRound(round_.terms, party, bytes([at]) * 32, round_.policy, gives=gives)
+    round_.cohort = make_cohort([machine.advert for machine in round_.clients.values()])
+    roster = round_.roster(round_.advertise())
+    for name in round_.names:
+        round_.tell(name, roster)
+    assert round_.refused == {}
+    assert {machine.counts.evaluation for machine in round_.clients.values()} == {short == 0}
 
 
 def solved(counts: np.ndarray, rows: list[np.ndarray]) -> float:

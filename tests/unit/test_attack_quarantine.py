@@ -48,13 +48,15 @@ def fed(tmp_path: Path) -> Iterator[Federation]:
         store.close()
 
 
-def ends(fed: Federation, monkeypatch: pytest.MonkeyPatch, number: int, **found: dict[str, str]) -> None:
-    """A masked round that found this comes to its end."""
+def ends(
+    fed: Federation, monkeypatch: pytest.MonkeyPatch, number: int, mute: str = "", **found: dict[str, str]
+) -> None:
+    """A masked round that found this comes to its end; the `mute` sent no advert."""
     header = encode_header(header_of(number))
     row = RoundRow(number, Signed(header, bytes(64), "server"), ("a", "b", "c"), 3, 0.0, None, None, None)
     monkeypatch.setattr(drive, "finish", lambda *_: Result(**found))  # pyright: ignore[reportArgumentType]
     monkeypatch.setattr(drive, "next_clip", lambda *_, **__: 1.0)
-    monkeypatch.setattr(fed, "masked", SimpleNamespace(groups=[]))
+    monkeypatch.setattr(fed, "masked", SimpleNamespace(groups=[], without_advert=lambda: set(mute.split())))
     asyncio.run(drive.conclude(fed, row))
 
 
@@ -87,6 +89,13 @@ def test_who_is_silent_three_times_is_suspended_while_the_server_runs(
     assert fed.quarantined == {"a": "silent in 3 rounds"}  # not one who was gone, nor one who failed otherwise
     assert "a is suspended (silent in 3 rounds)" in caplog.text
     assert status(fed)["quarantined"] == fed.quarantined
+
+
+def test_who_sends_no_advert_three_times_is_suspended_too(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody waits for it, in each round."""
+    for number in range(1, SILENCES + 1):
+        ends(fed, monkeypatch, number, mute="a gone")
+    assert fed.quarantined == {"a": "silent in 3 rounds"}
 
 
 def test_a_liar_is_quarantined_at_once_and_after_a_restart(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from roughfed.secagg.groups import (
     SMALLEST,
     beacon,
     colluders,
+    contributors,
     form_groups,
     group_sizes,
     smallest_sum,
@@ -64,6 +65,14 @@ def test_two_sets_cannot_both_be_answered(g: int) -> None:
     assert (g - (2 * t - g - 1)) + 2 * (2 * t - g - 1) < 2 * t
     assert t <= g
     assert smallest_sum(g) >= max(4, g / 2)
+
+
+@pytest.mark.parametrize("g", range(4, 21))
+def test_whatever_is_accepted_four_contributors_are_in_it(g: int) -> None:
+    """The smallest sum that the rules allow may leave out every one that promised nothing last."""
+    promised = contributors(g)
+    assert promised - (g - smallest_sum(g)) >= min(SMALLEST, smallest_sum(g))
+    assert SMALLEST <= promised <= g
 
 
 def test_the_numbers_of_the_gate() -> None:

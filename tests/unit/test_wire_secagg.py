@@ -34,7 +34,7 @@ def many(strategy: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object,
 sealed = st.builds(m.Sealed, names, blobs, digests, digests, digests, digests, digests)
 MESSAGES: dict[type, st.SearchStrategy[object]] = {
     m.Advertise: st.builds(
-        m.Advertise, digests, keys, keys, digests, st.integers(1, 4), st.sampled_from([1, 2, 4, 8, 16])
+        m.Advertise, digests, keys, keys, digests, st.just(4), st.just(1), st.booleans(), st.booleans()
     ),
     m.Roster: st.builds(
         m.Roster, digests, u32, many(signed), many(st.builds(encode_member, blobs, blobs)),
@@ -96,7 +96,9 @@ BAD: dict[str, tuple[type, Any]] = {
     "advert, sealing key": (m.Advertise, advert(sealing_public_key=D + b"1")),
     "advert, commitment": (m.Advertise, advert(self_mask_commitment=b"")),
     "advert, weight 0": (m.Advertise, advert(weight_quarters=0)),
+    "advert, a weight that would change nothing": (m.Advertise, advert(weight_quarters=3)),
     "advert, weight 5": (m.Advertise, advert(weight_quarters=5)),
+    "advert, a codec class that would change nothing": (m.Advertise, advert(codec_class=4)),
     "advert, codec class": (m.Advertise, advert(codec_class=3)),
     "roster, header": (m.Roster, sec.Roster()),
     "roster, leaf": (m.Roster, sec.Roster(header_digest=D, cohort=[sec.Roster.Leaf(name="a", advert_digest=b"1")])),

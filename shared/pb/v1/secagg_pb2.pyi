@@ -6,7 +6,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Advertise(_message.Message):
-    __slots__ = ("header_digest", "mask_public_key", "sealing_public_key", "self_mask_commitment", "weight_quarters", "codec_class", "statics")
+    __slots__ = ("header_digest", "mask_public_key", "sealing_public_key", "self_mask_commitment", "weight_quarters", "codec_class", "statics", "evaluates")
     HEADER_DIGEST_FIELD_NUMBER: _ClassVar[int]
     MASK_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     SEALING_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
@@ -14,6 +14,7 @@ class Advertise(_message.Message):
     WEIGHT_QUARTERS_FIELD_NUMBER: _ClassVar[int]
     CODEC_CLASS_FIELD_NUMBER: _ClassVar[int]
     STATICS_FIELD_NUMBER: _ClassVar[int]
+    EVALUATES_FIELD_NUMBER: _ClassVar[int]
     header_digest: bytes
     mask_public_key: bytes
     sealing_public_key: bytes
@@ -21,7 +22,8 @@ class Advertise(_message.Message):
     weight_quarters: int
     codec_class: int
     statics: bool
-    def __init__(self, header_digest: _Optional[bytes] = ..., mask_public_key: _Optional[bytes] = ..., sealing_public_key: _Optional[bytes] = ..., self_mask_commitment: _Optional[bytes] = ..., weight_quarters: _Optional[int] = ..., codec_class: _Optional[int] = ..., statics: bool = ...) -> None: ...
+    evaluates: bool
+    def __init__(self, header_digest: _Optional[bytes] = ..., mask_public_key: _Optional[bytes] = ..., sealing_public_key: _Optional[bytes] = ..., self_mask_commitment: _Optional[bytes] = ..., weight_quarters: _Optional[int] = ..., codec_class: _Optional[int] = ..., statics: bool = ..., evaluates: bool = ...) -> None: ...
 
 class Signed(_message.Message):
     __slots__ = ("body", "signature", "signer")
