@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,8 +18,11 @@ from roughfed.deploy.bench.floor import Floor, measure_floor
 from roughfed.deploy.bench.launch import SECRET_SEED, Bench, add_client, prepare, running, wait_for_end
 from roughfed.deploy.bench.measure import MIB, Sampler, Track, machine
 from roughfed.deploy.bench.recompute import model_digests
-from roughfed.errors import ConfigError, RoughfedError
+from roughfed.errors import ConfigError, LocalProtocolError, RoughfedError
 from roughfed.types import Signed
+
+AT_ONCE, PACE_S = 20, 0.5
+"""The enrolment port takes a burst of 64 requests from an address, then 8 a second; a client makes three."""
 
 WARM_UP = 1
 """Rounds that are played and not counted: connections, caches and files are fresh in the first one."""
@@ -115,14 +119,28 @@ def check(options: RoundBenchOptions) -> None:
 
 
 def start_all(bench: Bench, clients: int, sampler: Sampler) -> dict[str, Track]:
-    """The clients, all at once; the server runs already."""
+    """The clients, as fast as the enrolment port lets them in; the server runs already."""
     tracks: dict[str, Track] = {}
     if bench.server is not None:
         tracks["server"] = sampler.watch(bench.server.pid)
     for number in range(clients):
+        if number >= AT_ONCE:
+            outlives(bench, PACE_S)
         name = f"c{number:03d}"
         tracks[name] = sampler.watch(add_client(bench, name).pid)
     return tracks
+
+
+def outlives(bench: Bench, seconds: float) -> None:
+    """Return after so many seconds in which the server ran.
+
+    Raises:
+        RoughfedError: it ended.
+    """
+    if bench.server is None:
+        raise LocalProtocolError("a bench without a server: use `running`")
+    with suppress(subprocess.TimeoutExpired):
+        raise RoughfedError(f"the bench's server ended with {bench.server.wait(timeout=seconds)}")
 
 
 def read_journal(path: Path) -> list[PlayedRound]:
