@@ -198,7 +198,7 @@ class RoundHeader(_message.Message):
     def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., model_digest: _Optional[bytes] = ..., model_version: _Optional[int] = ..., spec_digest: _Optional[bytes] = ..., previous_header_digest: _Optional[bytes] = ..., codec: _Optional[str] = ..., codec_levels: _Optional[int] = ..., codec_lane_bits: _Optional[int] = ..., clip_norm: _Optional[float] = ..., server_sees: _Optional[str] = ..., roster_root: _Optional[bytes] = ..., nonce_commitment: _Optional[bytes] = ..., sketch_dim: _Optional[int] = ..., deadline_s: _Optional[float] = ..., codec_keep_one_in: _Optional[int] = ..., epoch_round: _Optional[int] = ..., epoch_beacon: _Optional[bytes] = ..., statistics: _Optional[_Iterable[str]] = ..., job_digest: _Optional[bytes] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("header", "trainer", "seed", "evaluate", "group", "train", "model_bytes", "seconds_left", "base_digest")
+    __slots__ = ("header", "trainer", "seed", "evaluate", "group", "train", "model_bytes", "seconds_left", "base_digest", "facts")
     HEADER_FIELD_NUMBER: _ClassVar[int]
     TRAINER_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
@@ -208,6 +208,7 @@ class Job(_message.Message):
     MODEL_BYTES_FIELD_NUMBER: _ClassVar[int]
     SECONDS_LEFT_FIELD_NUMBER: _ClassVar[int]
     BASE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
     header: _secagg_pb2.Signed
     trainer: str
     seed: int
@@ -217,7 +218,8 @@ class Job(_message.Message):
     model_bytes: int
     seconds_left: float
     base_digest: bytes
-    def __init__(self, header: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., trainer: _Optional[str] = ..., seed: _Optional[int] = ..., evaluate: bool = ..., group: _Optional[int] = ..., train: bool = ..., model_bytes: _Optional[int] = ..., seconds_left: _Optional[float] = ..., base_digest: _Optional[bytes] = ...) -> None: ...
+    facts: str
+    def __init__(self, header: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., trainer: _Optional[str] = ..., seed: _Optional[int] = ..., evaluate: bool = ..., group: _Optional[int] = ..., train: bool = ..., model_bytes: _Optional[int] = ..., seconds_left: _Optional[float] = ..., base_digest: _Optional[bytes] = ..., facts: _Optional[str] = ...) -> None: ...
 
 class JobUpdate(_message.Message):
     __slots__ = ("round", "state", "reason", "detail")

@@ -6,7 +6,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Advertise(_message.Message):
-    __slots__ = ("header_digest", "mask_public_key", "sealing_public_key", "self_mask_commitment", "weight_quarters", "codec_class", "statics", "evaluates")
+    __slots__ = ("header_digest", "mask_public_key", "sealing_public_key", "self_mask_commitment", "weight_quarters", "codec_class", "statics", "evaluates", "trains")
     HEADER_DIGEST_FIELD_NUMBER: _ClassVar[int]
     MASK_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     SEALING_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
@@ -15,6 +15,7 @@ class Advertise(_message.Message):
     CODEC_CLASS_FIELD_NUMBER: _ClassVar[int]
     STATICS_FIELD_NUMBER: _ClassVar[int]
     EVALUATES_FIELD_NUMBER: _ClassVar[int]
+    TRAINS_FIELD_NUMBER: _ClassVar[int]
     header_digest: bytes
     mask_public_key: bytes
     sealing_public_key: bytes
@@ -23,7 +24,8 @@ class Advertise(_message.Message):
     codec_class: int
     statics: bool
     evaluates: bool
-    def __init__(self, header_digest: _Optional[bytes] = ..., mask_public_key: _Optional[bytes] = ..., sealing_public_key: _Optional[bytes] = ..., self_mask_commitment: _Optional[bytes] = ..., weight_quarters: _Optional[int] = ..., codec_class: _Optional[int] = ..., statics: bool = ..., evaluates: bool = ...) -> None: ...
+    trains: bool
+    def __init__(self, header_digest: _Optional[bytes] = ..., mask_public_key: _Optional[bytes] = ..., sealing_public_key: _Optional[bytes] = ..., self_mask_commitment: _Optional[bytes] = ..., weight_quarters: _Optional[int] = ..., codec_class: _Optional[int] = ..., statics: bool = ..., evaluates: bool = ..., trains: bool = ...) -> None: ...
 
 class Signed(_message.Message):
     __slots__ = ("body", "signature", "signer")

@@ -53,7 +53,7 @@ class SignedUpdate(_message.Message):
     def __init__(self, statement: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class UpdateStatement(_message.Message):
-    __slots__ = ("run", "round", "client", "header_digest", "digest", "size_bytes", "num_examples", "metrics", "evaluation", "num_steps", "train_seconds")
+    __slots__ = ("run", "round", "client", "header_digest", "digest", "size_bytes", "num_examples", "metrics", "evaluation", "num_steps", "train_seconds", "weight_quarters", "statistics")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +61,13 @@ class UpdateStatement(_message.Message):
         key: str
         value: float
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class Statistic(_message.Message):
+        __slots__ = ("name", "values")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        VALUES_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        values: _containers.RepeatedScalarFieldContainer[int]
+        def __init__(self, name: _Optional[str] = ..., values: _Optional[_Iterable[int]] = ...) -> None: ...
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     CLIENT_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +79,8 @@ class UpdateStatement(_message.Message):
     EVALUATION_FIELD_NUMBER: _ClassVar[int]
     NUM_STEPS_FIELD_NUMBER: _ClassVar[int]
     TRAIN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_QUARTERS_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_FIELD_NUMBER: _ClassVar[int]
     run: str
     round: int
     client: str
@@ -83,20 +92,26 @@ class UpdateStatement(_message.Message):
     evaluation: Evaluation
     num_steps: int
     train_seconds: float
-    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., client: _Optional[str] = ..., header_digest: _Optional[bytes] = ..., digest: _Optional[bytes] = ..., size_bytes: _Optional[int] = ..., num_examples: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., evaluation: _Optional[_Union[Evaluation, _Mapping]] = ..., num_steps: _Optional[int] = ..., train_seconds: _Optional[float] = ...) -> None: ...
+    weight_quarters: int
+    statistics: _containers.RepeatedCompositeFieldContainer[UpdateStatement.Statistic]
+    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., client: _Optional[str] = ..., header_digest: _Optional[bytes] = ..., digest: _Optional[bytes] = ..., size_bytes: _Optional[int] = ..., num_examples: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., evaluation: _Optional[_Union[Evaluation, _Mapping]] = ..., num_steps: _Optional[int] = ..., train_seconds: _Optional[float] = ..., weight_quarters: _Optional[int] = ..., statistics: _Optional[_Iterable[_Union[UpdateStatement.Statistic, _Mapping]]] = ...) -> None: ...
 
 class Evaluation(_message.Message):
-    __slots__ = ("model_digest", "num_examples", "loss_sum", "class_count", "class_correct", "absolute_error_sum")
+    __slots__ = ("model_digest", "num_examples", "loss_sum", "class_count", "class_correct", "absolute_error_sum", "confusion", "calibration")
     MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
     NUM_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     LOSS_SUM_FIELD_NUMBER: _ClassVar[int]
     CLASS_COUNT_FIELD_NUMBER: _ClassVar[int]
     CLASS_CORRECT_FIELD_NUMBER: _ClassVar[int]
     ABSOLUTE_ERROR_SUM_FIELD_NUMBER: _ClassVar[int]
+    CONFUSION_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_FIELD_NUMBER: _ClassVar[int]
     model_digest: bytes
     num_examples: int
     loss_sum: float
     class_count: _containers.RepeatedScalarFieldContainer[int]
     class_correct: _containers.RepeatedScalarFieldContainer[int]
     absolute_error_sum: float
-    def __init__(self, model_digest: _Optional[bytes] = ..., num_examples: _Optional[int] = ..., loss_sum: _Optional[float] = ..., class_count: _Optional[_Iterable[int]] = ..., class_correct: _Optional[_Iterable[int]] = ..., absolute_error_sum: _Optional[float] = ...) -> None: ...
+    confusion: _containers.RepeatedScalarFieldContainer[int]
+    calibration: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, model_digest: _Optional[bytes] = ..., num_examples: _Optional[int] = ..., loss_sum: _Optional[float] = ..., class_count: _Optional[_Iterable[int]] = ..., class_correct: _Optional[_Iterable[int]] = ..., absolute_error_sum: _Optional[float] = ..., confusion: _Optional[_Iterable[int]] = ..., calibration: _Optional[_Iterable[int]] = ...) -> None: ...
