@@ -350,9 +350,20 @@ def _received(run: str, row: sqlite3.Row) -> ReceivedUpdate:
 
 
 def _evaluation_row(e: Evaluation) -> list[object]:
-    return [e.model_digest.hex(), e.num_examples, e.loss_sum, e.class_count, e.class_correct, e.absolute_error_sum]
+    counts = [e.class_count, e.class_correct, e.absolute_error_sum, e.confusion, e.calibration]
+    return [e.model_digest.hex(), e.num_examples, e.loss_sum, *counts]
 
 
 def _evaluation(row: list[Any]) -> Evaluation:
-    digest, num_examples, loss_sum, count, correct, error_sum = row
-    return Evaluation(bytes.fromhex(digest), num_examples, loss_sum, tuple(count), tuple(correct), error_sum)
+    digest, num_examples, loss_sum, count, correct, error_sum, *more = row
+    confusion, calibration = more or ((), ())  # a journal from before them has neither
+    return Evaluation(
+        model_digest=bytes.fromhex(digest),
+        num_examples=num_examples,
+        loss_sum=loss_sum,
+        class_count=tuple(count),
+        class_correct=tuple(correct),
+        absolute_error_sum=error_sum,
+        confusion=tuple(confusion),
+        calibration=tuple(calibration),
+    )

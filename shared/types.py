@@ -20,6 +20,15 @@ Task = Literal["classification", "regression"]
 
 FLOAT_DTYPES = ("float32", "float16", "bfloat16", "float64")
 
+MOST_CONFUSED = 64
+"""More classes than this have no confusion matrix: it would be larger than some models."""
+
+BINS = 15
+"""Of confidence, equally wide, in a calibration (Guo et al., "On Calibration of Modern Neural Networks", 2017)."""
+
+CONFIDENCE_ONE = 1024
+"""A confidence of 1 in the sums of a calibration, which are integers so that they add up in any order."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
@@ -87,6 +96,11 @@ class Evaluation:
         class_count: classification: examples per true class, C integers; empty for regression.
         class_correct: classification: correctly classified examples per true class, C integers.
         absolute_error_sum: regression: sum of absolute errors, in the target's unit.
+        confusion: classification, C <= `MOST_CONFUSED`: examples by true class (row) and predicted class, C * C
+            integers row by row; else empty. Its row sums are `class_count`, its diagonal is `class_correct`.
+        calibration: classification: [3 x BINS] integers row by row: examples, correct ones, and the sum of their
+            confidence in units of 1 / `CONFIDENCE_ONE`; bin b holds confidences in (b / BINS, (b + 1) / BINS]. Empty
+            for regression, and where it was not measured. The measures of both are in `roughfed.measures`.
     """
 
     model_digest: bytes
@@ -95,6 +109,8 @@ class Evaluation:
     class_count: tuple[int, ...] = ()
     class_correct: tuple[int, ...] = ()
     absolute_error_sum: float = 0.0
+    confusion: tuple[int, ...] = ()
+    calibration: tuple[int, ...] = ()
 
     @property
     def accuracy(self) -> float | None:

@@ -11,11 +11,13 @@ from roughfed.digest import DIGEST_BYTES
 from roughfed.errors import RemoteProtocolError
 from roughfed.pb.v1 import federation_pb2 as fed
 from roughfed.pb.v1 import tensor_pb2 as ten
-from roughfed.types import Evaluation, Receipt, Signed, UpdateStatement
+from roughfed.types import BINS, CONFIDENCE_ONE, MOST_CONFUSED, Evaluation, Receipt, Signed, UpdateStatement
 
 UPDATE_DOMAIN = b"roughfed update v1\0"
 RECEIPT_DOMAIN = b"roughfed receipt v1\0"
 MAX_CLASSES = 100_000
+MAX_EXAMPLES = 1 << 40
+"""Of one evaluation: then every sum over the clients of a federation fits into 64 bits."""
 MAX_METRICS = 64
 MAX_NAME = 100
 
@@ -118,6 +120,8 @@ def evaluation_message(evaluation: Evaluation) -> ten.Evaluation:
         class_count=evaluation.class_count,
         class_correct=evaluation.class_correct,
         absolute_error_sum=evaluation.absolute_error_sum,
+        confusion=evaluation.confusion,
+        calibration=evaluation.calibration,
     )
 
 
@@ -125,24 +129,52 @@ def evaluation_value(message: ten.Evaluation) -> Evaluation:
     """Generated message to an Evaluation.
 
     Raises:
-        RemoteProtocolError: counts that contradict one another.
+        RemoteProtocolError: counts that contradict one another, or that no data set has.
     """
-    count, correct = tuple(message.class_count), tuple(message.class_correct)
-    wrong = (
-        len(count) != len(correct)
-        or len(count) > MAX_CLASSES
-        or any(k > n for k, n in zip(correct, count, strict=False))
-    )
-    if wrong or (count and sum(count) != message.num_examples):
-        raise RemoteProtocolError("evaluation counts contradict one another", reason="schema")
-    return Evaluation(
+    found = Evaluation(
         model_digest=digest_field(message.model_digest, "model_digest"),
         num_examples=message.num_examples,
         loss_sum=message.loss_sum if math.isfinite(message.loss_sum) else math.inf,
-        class_count=count,
-        class_correct=correct,
+        class_count=tuple(message.class_count),
+        class_correct=tuple(message.class_correct),
         absolute_error_sum=message.absolute_error_sum if math.isfinite(message.absolute_error_sum) else math.inf,
+        confusion=tuple(message.confusion),
+        calibration=tuple(message.calibration),
     )
+    for good in (_counts_agree, _confusion_agrees, _calibration_agrees):
+        if not good(found):
+            raise RemoteProtocolError("evaluation counts contradict one another", reason="schema")
+    return found
+
+
+def _counts_agree(e: Evaluation) -> bool:
+    if e.num_examples > MAX_EXAMPLES or len(e.class_count) != len(e.class_correct) or len(e.class_count) > MAX_CLASSES:
+        return False
+    if e.class_count and sum(e.class_count) != e.num_examples:
+        return False
+    return all(k <= n for k, n in zip(e.class_correct, e.class_count, strict=True))
+
+
+def _confusion_agrees(e: Evaluation) -> bool:
+    """Empty, or [C x C] with the counts as row sums and the correct ones on the diagonal."""
+    if not e.confusion:
+        return True
+    width = len(e.class_count)
+    if width > MOST_CONFUSED or len(e.confusion) != width * width:
+        return False
+    rows = [e.confusion[at : at + width] for at in range(0, width * width, width)]
+    return tuple(map(sum, rows)) == e.class_count and e.confusion[:: width + 1] == e.class_correct
+
+
+def _calibration_agrees(e: Evaluation) -> bool:
+    """Empty, or every example in one bin, and no bin with more correct ones or more confidence than it has examples."""
+    if not e.calibration:
+        return True
+    if not e.class_count or len(e.calibration) != 3 * BINS:
+        return False
+    count, correct, confidence = (e.calibration[at : at + BINS] for at in (0, BINS, 2 * BINS))
+    whole = sum(count) == e.num_examples and sum(correct) == sum(e.class_correct)
+    return whole and all(k <= n and s <= n * CONFIDENCE_ONE for n, k, s in zip(count, correct, confidence, strict=True))
 
 
 def receipt_body(receipt: Receipt) -> bytes:

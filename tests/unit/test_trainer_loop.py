@@ -312,26 +312,6 @@ def test_a_report_that_raises_abandons_and_the_next_training_is_untouched(tmp_pa
     assert job.delta.read_bytes() == want
 
 
-def test_evaluation_counts_by_hand() -> None:
-    model = nn.Identity()
-    logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 2.0]])
-    y = torch.tensor([0, 1, 1, 2])
-    sums = evaluate(model, open_source((logits, y), CPU, torch.float32), "classification", report=quiet)
-    assert sums.class_count == (1, 2, 1)
-    assert sums.class_correct == (1, 1, 1)
-    want = torch.nn.functional.cross_entropy(logits, y, reduction="sum")
-    assert sums.loss_sum == pytest.approx(float(want))
-    values = (torch.tensor([[1.0], [4.0]]), torch.tensor([0.0, 6.0]))
-    sums = evaluate(model, open_source(values, CPU, torch.float32), "regression", report=quiet)
-    assert (sums.num_examples, sums.loss_sum, sums.absolute_error_sum) == (2, 5.0, 3.0)
-
-
-def test_labels_outside_the_output_are_refused() -> None:
-    data = open_source((torch.zeros(2, 3), torch.tensor([0, 3])), CPU, torch.float32)
-    with pytest.raises(ConfigError, match="labels from 0 to 3, the model's output has 3 classes"):
-        evaluate(nn.Identity(), data, "classification", report=quiet)
-
-
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from roughfed.errors import RemoteProtocolError, RoughfedError
 from roughfed.pb.v1 import tensor_pb2 as ten
-from roughfed.types import Evaluation, Receipt, Signed, UpdateStatement
+from roughfed.types import BINS, CONFIDENCE_ONE, Evaluation, Receipt, Signed, UpdateStatement
 from roughfed.wire import updates as wire
 
 u64 = st.integers(0, 2**64 - 1)
@@ -21,10 +22,20 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 
 @st.composite
 def evaluations(draw: st.DrawFn) -> Evaluation:
-    count = draw(st.lists(st.integers(0, 1000), max_size=12))
-    correct = [draw(st.integers(0, n)) for n in count]
-    examples = sum(count) if count else draw(u64)
-    return Evaluation(draw(digests), examples, draw(finite), tuple(count), tuple(correct), draw(finite))
+    """Of regression (no classes), of many classes (no confusion), or complete."""
+    width = draw(st.integers(0, 6))
+    table = [[draw(st.integers(0, 1000)) for _ in range(width)] for _ in range(width)]
+    count, correct = [sum(row) for row in table], [row[c] for c, row in enumerate(table)]
+    examples = sum(count) if width else draw(st.integers(0, wire.MAX_EXAMPLES))
+    bare = Evaluation(draw(digests), examples, draw(finite), tuple(count), tuple(correct), draw(finite))
+    if not width or draw(st.booleans()):
+        return bare
+    bins = [[0] * BINS for _ in range(3)]
+    for amounts in ((sum(correct), sum(correct)), (examples - sum(correct), 0)):  # two bins, or one
+        place = draw(st.integers(0, BINS - 1))
+        for row, amount in enumerate((*amounts, draw(st.integers(0, amounts[0] * CONFIDENCE_ONE)))):
+            bins[row][place] += amount
+    return replace(bare, confusion=sum(map(tuple, table), ()), calibration=sum(map(tuple, bins), ()))
 
 
 statements = st.builds(
@@ -126,6 +137,16 @@ def evaluated(**fields: object) -> ten.UpdateStatement:
     return message
 
 
+def two_right(**fields: object) -> ten.UpdateStatement:
+    """Two classes with an example each, both right, and what else is said of them."""
+    return evaluated(class_count=[1, 1], class_correct=[1, 1], **fields)
+
+
+def bins(count: int, correct: int, confidence: int, width: int = BINS) -> list[int]:
+    return [*([count] + [0] * (width - 1)), *([correct] + [0] * (width - 1)), *([confidence] + [0] * (width - 1))]
+
+
+WIDE = 65
 REFUSED = {
     "short digest": statement_message(digest=bytes(31)),
     "long header digest": statement_message(header_digest=bytes(33)),
@@ -141,8 +162,26 @@ REFUSED = {
     "correct without counts": evaluated(class_correct=[0]),
     "counts that do not add up": evaluated(class_count=[1], class_correct=[1]),
     "too many classes": evaluated(class_count=[0] * (wire.MAX_CLASSES + 1), class_correct=[0] * (wire.MAX_CLASSES + 1)),
+    "more examples than there are in the world": evaluated(num_examples=wire.MAX_EXAMPLES + 1),
+    "a confusion of no classes": evaluated(confusion=[2]),
+    "a confusion of another width": two_right(confusion=[1, 0, 0, 0, 1, 0, 0, 0, 0]),
+    "a confusion with other rows": two_right(confusion=[1, 0, 0, 2]),
+    "a confusion with another diagonal": two_right(confusion=[0, 1, 0, 1]),
+    "a confusion of very many classes": evaluated(
+        class_count=[2] + [0] * (WIDE - 1), class_correct=[2] + [0] * (WIDE - 1), confusion=[2] + [0] * (WIDE**2 - 1)
+    ),
+    "a calibration of no classes": evaluated(calibration=bins(2, 2, 2)),
+    "a calibration of other bins": two_right(calibration=bins(2, 2, 2, width=BINS - 1)),
+    "a calibration of fewer examples": two_right(calibration=bins(1, 1, 1)),
+    "a calibration of fewer correct ones": two_right(calibration=bins(2, 1, 1)),
+    "a calibration surer than sure": two_right(calibration=bins(2, 2, 2 * CONFIDENCE_ONE + 1)),
     "an evaluation of nothing known": evaluated(model_digest=b""),
 }
+
+
+def test_what_the_refused_were_made_from_is_good() -> None:
+    good = two_right(confusion=[1, 0, 0, 1], calibration=bins(2, 2, 2 * CONFIDENCE_ONE))
+    assert wire.decode_statement(good.SerializeToString()).evaluation is not None
 
 
 @pytest.mark.parametrize("message", REFUSED.values(), ids=REFUSED.keys())

@@ -1,6 +1,7 @@
 """Frozen bytes of what is hashed and signed: another version must read and write exactly these."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,9 @@ STATEMENT = UpdateStatement(
     metrics={"loss": 0.5, "acc": 0.75},
     evaluation=Evaluation(ONE, 5, 2.5, (2, 3), (1, 3), 0.0),
 )
+FIRST, LAST = [2, 1, 600], [3, 3, 3 * 1024]  # the lowest and the highest bin of a calibration
+CALIBRATION = tuple(n for low, high in zip(FIRST, LAST, strict=True) for n in (low, *[0] * 13, high))
+EVALUATED = replace(STATEMENT, evaluation=Evaluation(ONE, 5, 2.5, (2, 3), (1, 3), 0.0, (1, 1, 0, 3), CALIBRATION))
 RECEIPT = Receipt(RUN, 7, "alpha", SIX, 4096, KEY.sign(updates.RECEIPT_DOMAIN, BYTES["receipt_body"]))
 SPEC = Spec(
     (
@@ -47,6 +51,7 @@ ENTRY = RosterEntry("alpha", "client", KEY.public_key, "demo", 1_700_000_000)
 def test_what_is_signed_is_written_as_it_always_was() -> None:
     assert session.encode_header(HEADER) == BYTES["header"]
     assert updates.encode_statement(STATEMENT) == BYTES["statement"]
+    assert updates.encode_statement(EVALUATED) == BYTES["evaluated_statement"]
     assert updates.receipt_body(RECEIPT) == BYTES["receipt_body"]
     assert updates.encode_receipt(RECEIPT) == BYTES["receipt"]
     assert enrolment.encode_roster_entry(ENTRY) == BYTES["roster_entry"]
@@ -57,6 +62,7 @@ def test_what_is_signed_is_written_as_it_always_was() -> None:
 def test_what_was_signed_is_read_as_it_always_was() -> None:
     assert session.decode_header(BYTES["header"]) == HEADER
     assert updates.decode_statement(BYTES["statement"]) == STATEMENT
+    assert updates.decode_statement(BYTES["evaluated_statement"]) == EVALUATED
     assert updates.decode_receipt(BYTES["receipt"]) == RECEIPT
     assert enrolment.decode_roster_entry(BYTES["roster_entry"]) == ENTRY
     assert session.decode_spec(BYTES["spec"]) == SPEC
