@@ -1,0 +1,1 @@
+"""Networks that need classes of their own, and torch: the builders of `roughfed.models` import them when asked."""
