@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Literal
 
 import numpy as np
@@ -83,6 +84,31 @@ def figures(evaluation: Evaluation, class_counts: Sequence[int] = ()) -> Figures
         tail=mean(recall[c] for c in shots.tail),
         calibration_error=calibration_error(evaluation.calibration),
     )
+
+
+def pooled(evaluations: Iterable[Evaluation]) -> Evaluation | None:
+    """Several evaluations of one model as if their examples lay together; None when there is no example.
+
+    Where one of them lacks a confusion matrix or a calibration, or is of other classes, the whole has none.
+    """
+    parts = [e for e in evaluations if e.num_examples]
+    if not parts:
+        return None
+    widths = {len(e.class_count) for e in parts}
+    return Evaluation(
+        parts[0].model_digest,
+        sum(e.num_examples for e in parts),
+        sum(e.loss_sum for e in parts),
+        _added([e.class_count for e in parts]),
+        _added([e.class_correct for e in parts]),
+        sum(e.absolute_error_sum for e in parts),
+        _added([e.confusion for e in parts]) if len(widths) == 1 and all(e.confusion for e in parts) else (),
+        _added([e.calibration for e in parts]) if all(e.calibration for e in parts) else (),
+    )
+
+
+def _added(rows: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    return tuple(sum(column) for column in zip_longest(*rows, fillvalue=0))
 
 
 def mean(shares: Iterable[float | None]) -> float | None:

@@ -13,8 +13,13 @@ from roughfed.config.federation import FederationConfig
 from roughfed.masking import largest_group
 from roughfed.secagg.statistics import NORM_BUCKETS
 from roughfed.server.masked.journal import Opening, Stages
+from roughfed.types import BINS
 
 ACCURACY_BUCKETS = 10
+
+MOST_CONFUSED = 16
+"""With more classes, a confusion matrix takes more lanes than it is worth: at 16 levels five for each pair of classes,
+so 500 for 10 classes and 1,280 for 16. Beyond, the sums say by class how many there are and how many are right."""
 
 
 async def open_masked(
@@ -70,9 +75,9 @@ def wanted_statistics(config: FederationConfig, num_classes: int) -> tuple[str, 
     if config.round.evaluate_every:
         names += ["evaluated:1", "eval-loss:1"]
         if num_classes:
-            names += [
-                f"eval-count:{num_classes}",
-                f"eval-correct:{num_classes}",
-                f"accuracy-histogram:{ACCURACY_BUCKETS}",
-            ]
+            if num_classes <= MOST_CONFUSED:
+                names.append(f"confusion:{num_classes**2}")
+            else:
+                names += [f"eval-count:{num_classes}", f"eval-correct:{num_classes}"]
+            names += [f"accuracy-histogram:{ACCURACY_BUCKETS}", f"calibration:{2 * BINS}", f"confidence:{BINS}"]
     return tuple(names)
