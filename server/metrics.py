@@ -28,7 +28,7 @@ REASONS = (
     "dispute", "not-needed", "proved", "abandoned",
 )  # fmt: skip
 DIRECTIONS = ("up", "down")
-SPLITS = ("global", "balanced", "clients_mean", "worst10")
+SPLITS = ("global", "balanced", "worst_class", "head", "medium", "tail", "clients_mean", "worst10")
 RPCS = ("Session", "GetModel", "PutUpdate", "UpdateStatus", "GetAuthority", "Enroll", "Renew", "Check", "Watch")
 CODES = (
     "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
@@ -87,9 +87,17 @@ FAMILIES = (
     Family(
         "eval_accuracy_ratio",
         "gauge",
-        "Accuracy of the newest evaluated model: over all examples, mean over classes, mean over clients, mean of the "
-        "worst tenth of the clients.",
+        "Accuracy of the newest evaluated model: over all examples, mean over classes, of the worst class, mean over "
+        "the classes with most, medium and fewest training examples, mean over clients, mean of the worst tenth of "
+        "the clients.",
         {"split": SPLITS},
+    ),
+    Family("eval_macro_f1_ratio", "gauge", "Mean F1 over classes of the newest evaluated model.", unknown=True),
+    Family(
+        "eval_calibration_error_ratio",
+        "gauge",
+        "Mean distance between confidence and accuracy (ECE, 15 bins) of the newest evaluated model.",
+        unknown=True,
     ),
     Family("eval_loss", "gauge", "Mean loss of the newest evaluated model.", unknown=True),
     Family("grpc_server_started_total", "counter", "Calls begun.", {"method": RPCS}),
@@ -253,13 +261,26 @@ class ServerMetrics:
         self._telemetry.observe("aggregate_seconds", seconds, rule=rule)
 
     @safely
-    def evaluated(self, *, accuracy: Mapping[str, float | None] | None = None, loss: float | None = None) -> None:
+    def evaluated(
+        self,
+        *,
+        accuracy: Mapping[str, float | None] | None = None,
+        loss: float | None = None,
+        macro_f1: float | None = None,
+        calibration_error: float | None = None,
+    ) -> None:
         """An evaluation of the newest model: accuracy by split (`SPLITS`), 0 to 1; what is None stays as it was."""
         for split, value in (accuracy or {}).items():
             if value is not None:
                 self._telemetry.set("eval_accuracy_ratio", value, split=split)
-        if loss is not None:
-            self._telemetry.set("eval_loss", loss)
+        rest = {
+            "eval_loss": loss,
+            "eval_macro_f1_ratio": macro_f1,
+            "eval_calibration_error_ratio": calibration_error,
+        }
+        for name, value in rest.items():
+            if value is not None:
+                self._telemetry.set(name, value)
 
     @safely
     def rpc_started(self, method: str) -> None:

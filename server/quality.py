@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from itertools import zip_longest
 
+from roughfed.measures import pooled
 from roughfed.server import downlink
+from roughfed.server.masked.journal import Stages
 from roughfed.server.store import EVERYBODY, Store
 from roughfed.types import Evaluation
 
@@ -50,28 +52,41 @@ class Quality:
 
 
 def quality(store: Store, version: int) -> float | None:
-    """How good a version is: balanced accuracy, else minus the loss; on the server's data, else over the clients'.
+    """How good a version is: balanced accuracy, else minus the loss; on the server's data, else over the clients'."""
+    found, _ = whole(store, version)
+    if found is None:
+        return None
+    return found.balanced_accuracy if found.balanced_accuracy is not None else -found.loss_sum / found.num_examples
 
-    Of masked clients only their sum is known.
+
+def whole(store: Store, version: int) -> tuple[Evaluation | None, str | None]:
+    """The evaluation of a version: on the server's data, else on all clients' data as if they lay together.
+
+    Returns:
+        (evaluation, by whom: "server", or "clients"); None and None without any.
     """
     found = store.evaluations(version)
-    whole = next((found[source] for source in ("", EVERYBODY) if source in found), None)
-    pool: Iterable[Evaluation] = found.values() if whole is None else [whole]
-    balanced = [b for e in pool if (b := e.balanced_accuracy) is not None]
-    if balanced:
-        return sum(balanced) / len(balanced)
-    examples = sum(e.num_examples for e in pool)
-    return -sum(e.loss_sum for e in pool) / examples if examples else None
+    if (own := found.get("")) is not None and own.num_examples:
+        return own, "server"
+    together = found.get(EVERYBODY) or pooled(found.values())  # of masked clients only their sum is known
+    return (together, "clients") if together is not None and together.num_examples else (None, None)
 
 
 def newest_evaluation(store: Store, version: int) -> tuple[Evaluation | None, str | None]:
-    """The last evaluation as a whole, of a version or the one before it.
+    """`whole` of a version, or of the one before it."""
+    for each in (version, version - 1):
+        if (found := whole(store, each))[0] is not None:
+            return found
+    return None, None
+
+
+def class_counts(store: Store) -> list[int]:
+    """Training examples by class, of all clients that told theirs: behind masks, or in the clear. Each does once a run.
 
     Returns:
-        (evaluation, by whom: "server", or "clients" for the sum of masked ones); None and None without any.
+        C integers; empty where nobody told.
     """
-    for found in (store.evaluations(version), store.evaluations(version - 1)):
-        for source, whose in (("", "server"), (EVERYBODY, "clients")):
-            if source in found:
-                return found[source], whose
-    return None, None
+    stages = Stages(store.journal)
+    told = (stages.statistics(row.round) or (row.summary or {}).get("statistics", {}) for row in store.rounds())
+    total = [sum(column) for column in zip_longest(*(sums.get("class-count", ()) for sums in told), fillvalue=0)]
+    return total if any(total) else []

@@ -28,7 +28,7 @@ from roughfed.server.collect import Collection, Decision
 from roughfed.server.combine import combine
 from roughfed.server.downlink import next_files, place
 from roughfed.server.federation import Federation, Traffic
-from roughfed.server.figures import accepted_updates, summarize
+from roughfed.server.figures import accepted_updates, show_clients, summarize
 from roughfed.server.judge import judge
 from roughfed.server.masked import drive
 from roughfed.server.masked.opening import open_masked
@@ -253,6 +253,7 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     now = time.time()
     if base_evaluations := evaluations(fed, row, header):
         await fed.store.add_evaluations(header.model_version, base_evaluations)
+        show_clients(fed, header.model_version)
     await fed.store.commit(row.round, version=version, digest=digest, now=now)
     crash.point("committed")
     fed.row = row = dataclasses.replace(row, outcome="committed", closed_at=now)

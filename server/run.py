@@ -9,12 +9,11 @@ import time
 from roughfed import crash
 from roughfed.messages import Finished
 from roughfed.server.federation import Federation
-from roughfed.server.figures import complete_summary
+from roughfed.server.figures import complete_summary, show
 from roughfed.server.membership import Session
 from roughfed.server.quality import Quality
 from roughfed.server.round import make_header, run_round
 from roughfed.server.store import RoundRow
-from roughfed.types import Evaluation
 
 log = logging.getLogger(__name__)
 
@@ -141,12 +140,7 @@ async def evaluate(fed: Federation, *, final: bool = False) -> None:
     if found is not None:
         await fed.store.add_evaluations(version, [("", found)])
         show(fed, found)
-
-
-def show(fed: Federation, found: Evaluation) -> None:
-    """Put an evaluation on the server's own data into the metrics."""
-    fed.metrics.evaluated(accuracy={"global": found.accuracy, "balanced": found.balanced_accuracy}, loss=found.loss)
-    fed.wake()
+        fed.wake()
 
 
 async def evaluate_everywhere(fed: Federation) -> None:

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from roughfed import __version__
+from roughfed.measures import figures
 from roughfed.server.federation import Federation
 from roughfed.server.quality import newest_evaluation
 
@@ -34,6 +35,7 @@ def status(fed: Federation) -> dict[str, Any]:
         "download_bytes": fed.traffic.download,
         "accuracy": newest.accuracy if newest else None,
         "balanced_accuracy": newest.balanced_accuracy if newest else None,
+        "worst_class_accuracy": figures(newest).worst if newest else None,
         "loss": newest.loss if newest else None,
         "measured_by": measured_by,
         "needed": {"goal": row.goal, "quorum": collection.quorum} if row is not None and collection else None,

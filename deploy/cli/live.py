@@ -156,7 +156,11 @@ def _accuracy(status: Status) -> str:
         return "not measured by the server"
     balanced = status["balanced_accuracy"]
     whose = ", on the clients' data together" if status.get("measured_by") == "clients" else ""
-    return f"{status['accuracy']:.1%}" + (f", balanced {balanced:.1%}" if balanced is not None else "") + whose
+    worst = status.get("worst_class_accuracy")
+    more = (
+        f", {name} {share:.1%}" for name, share in (("balanced", balanced), ("worst class", worst)) if share is not None
+    )
+    return f"{status['accuracy']:.1%}{''.join(more)}{whose}"
 
 
 def _size(number: float) -> str:

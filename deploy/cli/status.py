@@ -77,6 +77,7 @@ def ended(context: Context, *, exit_code: int) -> Answer:
 def from_journal(context: Context) -> dict[str, Any]:
     """The state of a run out of its journal."""
     from roughfed.deploy.summary import open_store
+    from roughfed.measures import figures
     from roughfed.server.masked.journal import Stages
     from roughfed.server.quality import Quality, newest_evaluation
 
@@ -101,6 +102,7 @@ def from_journal(context: Context) -> dict[str, Any]:
             "parameters": known[1].size,
             "accuracy": evaluation.accuracy if evaluation else None,
             "balanced_accuracy": evaluation.balanced_accuracy if evaluation else None,
+            "worst_class_accuracy": figures(evaluation).worst if evaluation else None,
             "measured_by": measured_by,
             "quarantined": stages.quarantined(),
         }

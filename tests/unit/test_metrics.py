@@ -73,7 +73,7 @@ def busy_server() -> ServerMetrics:
     m.resumed()
     m.broke_off("stalled")
     m.aggregated("examples", 0.2)
-    m.evaluated(accuracy={"global": 0.9, "worst10": None}, loss=0.3)
+    m.evaluated(accuracy={"global": 0.9, "worst10": None}, loss=0.3, macro_f1=0.8, calibration_error=0.1)
     m.round_closed("committed", 3.0)
     m.clients({"connected": 4, "idle": 3})
     m.rpc_started("Session")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.server.quality import Quality, newest_evaluation, quality
-from roughfed.server.store import EVERYBODY, Store
-from roughfed.types import Evaluation, Spec, TensorSpec
+from roughfed.server.masked.journal import Opening, Stages
+from roughfed.server.quality import Quality, class_counts, newest_evaluation, quality
+from roughfed.server.store import EVERYBODY, RoundRow, Store
+from roughfed.types import Evaluation, Signed, Spec, TensorSpec
 
 SPEC = Spec((TensorSpec("w", (5,)),))
 
@@ -65,10 +66,29 @@ def test_without_classes_the_sums_are_judged_by_their_loss(store: Store) -> None
 
 def test_the_newest_evaluation_is_that_of_the_version_or_of_the_one_before(store: Store) -> None:
     assert newest_evaluation(store, 3) == (None, None)
-    measure(store, 2, everybody=found(5), ann=found(1))
+    measure(store, 2, ann=found(1), bob=found(2))
+    both = Evaluation(bytes(32), 20, 10.0, (20,), (3,))
+    assert newest_evaluation(store, 3) == (both, "clients")
+    measure(store, 2, everybody=found(5))
     assert newest_evaluation(store, 3) == (found(5), "clients")
     measure(store, 2, server=found(6))
     assert newest_evaluation(store, 3) == (found(6), "server")
     measure(store, 3, everybody=found(7))
     assert newest_evaluation(store, 3) == (found(7), "clients")
     assert newest_evaluation(store, 1) == (None, None)
+
+
+def test_class_counts_are_summed_over_the_rounds_in_which_they_were_told(store: Store) -> None:
+    assert class_counts(store) == []
+
+    async def work() -> None:
+        signed = Signed(b"", b"", "server")
+        for number, told in enumerate([{"class-count": [5, 0]}, {}, {"class-count": [1, 2], "examples": [3]}], start=1):
+            await store.open_round(RoundRow(number, signed, ("ann",), 1, 0.0, None, None, None))
+            await store.set_summary(number, {"statistics": told})  # in the clear
+        stages = Stages(store.journal)
+        await stages.open(2, Opening(bytes(32), 1, b"", 1.0, None))
+        await stages.note_end(2, proofs={}, now=0.0, statistics={"class-count": (0, 0, 7)})  # behind masks
+
+    asyncio.run(work())
+    assert class_counts(store) == [6, 2, 7]
