@@ -56,12 +56,13 @@ class Client:
     It only records its arguments; nothing is built, loaded or connected until `run`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 one call says all that a data owner has
         self,
         model: Any,
         train: Any,
         test: Any = None,
         *,
+        clean: Any = None,
         trainer: str = "plain",
         task: str = "auto",
         name: str | None = None,
@@ -75,7 +76,8 @@ class Client:
                 order), a roughfed.data.Dataset, or a function that gives one of these, so that nothing heavy loads
                 before it is needed. None only for the worker beside the server, which evaluates.
             test: the same, held out; None leaves the evaluation to others.
-            trainer: `plain` SGD, or the name of a loss.
+            clean: the same, a few training examples whose labels can be trusted, for methods that need them.
+            trainer: `plain` SGD, or parts joined by "+", for example `balanced-softmax+der++(size=200)`.
             task: `classification` (integer targets) or `regression` (float targets); `auto` looks at the targets.
             name: for people; the model's class name by default.
             settings: local learning settings (epochs, lr, batch_size, ...). They are used only where client.toml says
@@ -89,11 +91,12 @@ class Client:
             raise ConfigError(f"{_type(model)} is not a model", key="model", cure="give an nn.Module or its class")
         _check_data(train, "train")
         _check_data(test, "test")
+        _check_data(clean, "clean")
         if train is None and test is None:
             raise ConfigError("there is no data", key="train")
         if task not in TASKS:
             raise ConfigError(f"the task {task!r} is not supported", key="task", cure=f"one of: {', '.join(TASKS)}")
-        self.model, self.train, self.test = model, train, test
+        self.model, self.train, self.test, self.clean = model, train, test, clean
         self.trainer, self.task, self.name = trainer, task, name
         self.settings: dict[str, float | str] = settings
         self.loop: UserLoop | None = None

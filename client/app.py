@@ -137,7 +137,7 @@ class Agent:
         self._setup, self._store, self._description = setup, store, description
         self.metrics = ClientMetrics(codecs=CODECS)
         policy = setup.config.policy
-        self._rules = Rules(**policy.model_dump())
+        self._rules = Rules(**policy.model_dump(), allow_memory=setup.config.memory.allow)
         self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()
         self._connection: Connection | None = None
         self._membership: Membership | None = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from roughfed.child import Description, FitResult
+from roughfed.child import Description
 from roughfed.errors import TrainerError
 from roughfed.restarting import Restarting
+from roughfed.training import FitResult, Turn
 from roughfed.types import Evaluation
 
 
@@ -24,17 +25,17 @@ class TrainerProcess:
         return await (await self._child.ready()).describe()
 
     async def fit(
-        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, round: int
+        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, turn: Turn
     ) -> FitResult:
         """Train; a process that was killed meanwhile is started again, once, with the same seed."""
         try:
             trainer = await self._child.ready()
-            return await trainer.fit(params, delta, settings=settings, seed=seed, round=round)
+            return await trainer.fit(params, delta, settings=settings, seed=seed, turn=turn)
         except TrainerError as error:
             if error.reason != "killed":
                 raise
         trainer = await self._child.ready()
-        return await trainer.fit(params, delta, settings=settings, seed=seed, round=round)
+        return await trainer.fit(params, delta, settings=settings, seed=seed, turn=turn)
 
     async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation:
         """Evaluate on the held-out data."""

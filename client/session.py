@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from roughfed import crash
-from roughfed.child import Description, FitResult
+from roughfed.child import Description
 from roughfed.client.download import fetch_model, tries
 from roughfed.client.encode import encode_file, residual_of
 from roughfed.client.enrolled import Enrolled
@@ -25,11 +25,13 @@ from roughfed.client.metrics import ClientMetrics
 from roughfed.client.rpc import Connection
 from roughfed.client.rules import Rules, check_header, check_rounds
 from roughfed.client.store import ClientStore, SavedUpdate
+from roughfed.crypto.agreement import derive
 from roughfed.crypto.identity import verify
 from roughfed.errors import IdentityError, StaleRound, TrainerError, Unreachable
 from roughfed.messages import ClientMessage, EvaluationReport, ServerStage, Welcome
 from roughfed.params import digest_file
 from roughfed.secagg.client import ClientRound
+from roughfed.training import FitResult, StatePlace, Turn
 from roughfed.types import Evaluation, Job, Receipt, RoundHeader, Signed, UpdateStatement
 from roughfed.wire.updates import (
     MAX_METRICS,
@@ -43,6 +45,8 @@ from roughfed.wire.updates import (
 
 log = logging.getLogger(__name__)
 
+TRAINER_STATE = b"roughfed trainer state key v1\0"
+
 
 class LocalTrainer(Protocol):
     """Who trains: the trainer process, or the bench's synthetic one. `on_progress` hears of a training's 0 to 1."""
@@ -54,7 +58,7 @@ class LocalTrainer(Protocol):
         ...
 
     async def fit(
-        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, round: int
+        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, turn: Turn
     ) -> FitResult:
         """Train from a model file and write the bare delta."""
         ...
@@ -232,11 +236,20 @@ async def train(me: Membership, job: Job, header: RoundHeader, params: Path) -> 
     plain = header.codec == "identity"  # then it is what leaves
     delta = me.store.update_path(header.round) if plain else me.store.folder / "delta.f32"
     settings = me.settings(job.trainer)
-    result = await me.trainer.fit(params, delta, settings=settings, seed=job.seed, round=header.round)
+    turn = turn_of(me, header)
+    result = await me.trainer.fit(params, delta, settings=settings, seed=job.seed, turn=turn)
     check_metrics(result.metrics)
     me.metrics.trained(result.seconds, result.num_examples, loss=result.metrics.get("loss"))
     crash.point("trained")
     return result, delta
+
+
+def turn_of(me: Membership, header: RoundHeader) -> Turn:
+    """Where in the run this training stands, and where the trainer keeps what it remembers."""
+    key = derive(me.papers.identity.private_bytes(), TRAINER_STATE, b"")
+    state = StatePlace(me.store.folder / "trainer", key)
+    rounds = max(me.welcome.rounds, header.round)
+    return Turn(header.round, rounds, header.run, allow_memory=me.rules.allow_memory, state=state)
 
 
 def check_metrics(metrics: Mapping[str, float]) -> None:

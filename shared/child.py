@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from roughfed.errors import TrainerError
+from roughfed.training import FitResult, Turn
 from roughfed.types import Evaluation, Kind, Spec, Task, TensorSpec
 
 LINE_BYTES = 16 << 20  # a Spec of 100,000 tensors fits; more is a fault
@@ -58,23 +59,6 @@ class Description:
     name: str
     settings: Mapping[str, object]
     class_counts: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FitResult:
-    """Local training; the delta itself is in the file that was asked for.
-
-    Attributes:
-        num_examples: training examples of this client.
-        num_steps: batches drawn.
-        metrics: finite numbers by name, for example the mean training loss.
-        seconds: wall time of loading, training and writing the delta.
-    """
-
-    num_examples: int
-    num_steps: int
-    metrics: Mapping[str, float]
-    seconds: float
 
 
 def trainer_command(
@@ -180,7 +164,7 @@ class Trainer:
         return bytes.fromhex(answer["digest"])
 
     async def fit(
-        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, round: int
+        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, turn: Turn
     ) -> FitResult:
         """Train from a model file and write local minus global parameters.
 
@@ -189,12 +173,10 @@ class Trainer:
             delta: where the bare flat vector goes, little-endian float32 [D].
             settings: the job's learning settings, checked strictly.
             seed: of shuffles and dropout; the same seed, threads and device give the same bytes.
-            round: its number, for the user's own loop.
+            turn: where in the run this is.
         """
-        answer = await self.call(
-            "fit", params=str(params), delta=str(delta), settings=dict(settings), seed=seed, round=round
-        )
-        return FitResult(answer["num_examples"], answer["num_steps"], answer["metrics"], answer["seconds"])
+        files = {"params": str(params), "delta": str(delta)}
+        return FitResult(**await self.call("fit", **files, settings=dict(settings), seed=seed, turn=turn.plain()))
 
     async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation:
         """Sums over the held-out data; `model_digest` names the parameters in the result."""
@@ -206,6 +188,8 @@ class Trainer:
             class_count=tuple(sums["class_count"]),
             class_correct=tuple(sums["class_correct"]),
             absolute_error_sum=sums["absolute_error_sum"],
+            confusion=tuple(sums["confusion"]),
+            calibration=tuple(sums["calibration"]),
         )
 
     async def stop(self) -> None:

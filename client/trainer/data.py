@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, TensorDataset
 
+from roughfed.client.trainer.parts import Batch
 from roughfed.errors import ConfigError
 from roughfed.rng import derive
 
 RESIDENT_SHARE = 0.5  # of the device's free memory; the rest is for activations
 
-Batch = tuple[Tensor, Tensor]
+Pair = tuple[Tensor, Tensor]
 
 
 class Source(Protocol):
@@ -26,9 +27,22 @@ class Source(Protocol):
 
     num_examples: int
     targets: Tensor | None  # all of them, where they are at hand
+    have: frozenset[str]  # what it gives of `roughfed.methods.NEEDS`
 
-    def epoch(self, batch_size: int, shuffle_seed: int | None) -> Iterator[Batch]:
+    def epoch(self, batch_size: int, shuffle_seed: int | None) -> Iterator[Pair]:
         """Batches (x [B, ...], y [B, ...]) on the device; in order when the seed is None."""
+        ...
+
+    def batches(self, batch_size: int, shuffle_seed: int | None, order: Tensor | None = None) -> Iterator[Batch]:
+        """The same as whole batches; `order`, int64 [n] on the CPU, instead of the shuffle where `have` says so."""
+        ...
+
+    def gather(self, at: Tensor) -> Batch:
+        """The examples at some places, int64 [B], on the device.
+
+        Raises:
+            ConfigError: they are not at hand.
+        """
         ...
 
     def num_batches(self, batch_size: int) -> int:
@@ -39,35 +53,51 @@ class Source(Protocol):
 class Arrays:
     """Examples in two tensors."""
 
-    def __init__(self, x: Tensor, y: Tensor, device: torch.device) -> None:
-        """Keep x [N, ...] and y [N, ...], on the device when they fit."""
+    have = frozenset({"counts", "order", "ids"})
+
+    def __init__(self, x: Tensor, y: Tensor, device: torch.device, ids: Tensor | None = None) -> None:
+        """Keep x [N, ...], y [N, ...] and ids int64 [N] (None: 0..N-1), on the device when they fit."""
         self.num_examples = len(x)
         self._device = device
         home = device if _fits(x.nbytes + y.nbytes, device) else torch.device("cpu")
         self._x, self._y = x.to(home), y.to(home)
+        self._ids = (torch.arange(len(x)) if ids is None else ids).to(home)
         self.targets: Tensor | None = self._y
 
-    def epoch(self, batch_size: int, shuffle_seed: int | None) -> Iterator[Batch]:
+    def epoch(self, batch_size: int, shuffle_seed: int | None) -> Iterator[Pair]:
+        """See Source."""
+        for batch in self.batches(batch_size, shuffle_seed):
+            yield batch.x, batch.y
+
+    def batches(self, batch_size: int, shuffle_seed: int | None, order: Tensor | None = None) -> Iterator[Batch]:
         """See Source. A shuffled last batch of one example is left out: BatchNorm cannot learn from it."""
-        order = None
-        if shuffle_seed is not None:  # on the CPU, so that every device sees the same order
+        if shuffle_seed is not None and order is None:  # on the CPU, so that every device sees the same order
             order = torch.randperm(self.num_examples, generator=torch.Generator().manual_seed(shuffle_seed))
-            order = order.to(self._x.device)
-        for at in range(0, self._stop(batch_size, order is not None), batch_size):
-            where = slice(at, at + batch_size) if order is None else order[at : at + batch_size]
-            yield self._x[where].to(self._device), self._y[where].to(self._device)
+        places = torch.arange(self.num_examples) if order is None else order
+        places = places.to(self._x.device)
+        for at in range(0, _stop(len(places), batch_size, shuffled=order is not None), batch_size):
+            yield self.gather(places[at : at + batch_size])
+
+    def gather(self, at: Tensor) -> Batch:
+        """See Source."""
+        at = at.to(self._x.device)
+        x, y, ids = (part[at].to(self._device) for part in (self._x, self._y, self._ids))
+        return Batch(x, y, ids, at.to(self._device))
 
     def num_batches(self, batch_size: int) -> int:
         """See Source."""
-        return -(-self._stop(batch_size, shuffled=True) // batch_size)
+        return -(-_stop(self.num_examples, batch_size, shuffled=True) // batch_size)
 
-    def _stop(self, batch_size: int, shuffled: bool) -> int:
-        lonely = shuffled and batch_size > 1 and self.num_examples > 1 and self.num_examples % batch_size == 1
-        return self.num_examples - lonely
+
+def _stop(examples: int, batch_size: int, *, shuffled: bool) -> int:
+    lonely = shuffled and batch_size > 1 and examples > 1 and examples % batch_size == 1
+    return examples - lonely
 
 
 class Loaded:
     """Examples behind a torch DataLoader."""
+
+    have: frozenset[str] = frozenset()
 
     def __init__(self, source: Any, device: torch.device, dtype: torch.dtype) -> None:
         """Keep a Dataset or a DataLoader; `dtype` is what float inputs are cast to."""
@@ -79,13 +109,26 @@ class Loaded:
         self.num_examples = len(self._dataset) if self._loader is None else examples_of(self._loader)
         self.targets: Tensor | None = None
 
-    def epoch(self, batch_size: int, shuffle_seed: int | None) -> Iterator[Batch]:
+    def epoch(self, batch_size: int, shuffle_seed: int | None) -> Iterator[Pair]:
         """See Source."""
         for batch in self._loader_for(batch_size, shuffle_seed):
             if not isinstance(batch, tuple | list) or len(batch) != 2 or not all(torch.is_tensor(t) for t in batch):
                 raise ConfigError(f"a batch is {_kind(batch)}, want (x, y)", key="data")
             x, y = batch
             yield cast_input(x, self._dtype).to(self._device), cast_target(y).to(self._device)
+
+    def batches(self, batch_size: int, shuffle_seed: int | None, order: Tensor | None = None) -> Iterator[Batch]:
+        """See Source; ids and places are -1: a DataLoader does not tell which examples it gives."""
+        if order is not None:
+            raise _not_at_hand()
+        for x, y in self.epoch(batch_size, shuffle_seed):
+            unknown = torch.full((len(y),), -1, dtype=torch.int64, device=self._device)
+            yield Batch(x, y, unknown, unknown)
+
+    def gather(self, at: Tensor) -> Batch:
+        """See Source."""
+        del at
+        raise _not_at_hand()
 
     def num_batches(self, batch_size: int) -> int:
         """See Source."""
@@ -101,6 +144,10 @@ class Loaded:
         drop_last = lonely and len(self._dataset) > 1
         shuffle = shuffle_seed is not None
         return DataLoader(self._dataset, batch_size, shuffle=shuffle, generator=generator, drop_last=drop_last)
+
+
+def _not_at_hand() -> ConfigError:
+    return ConfigError("the examples are behind a DataLoader", key="train", cure="give (x, y) arrays or tensors")
 
 
 def examples_of(loader: DataLoader[Any]) -> int:
@@ -129,7 +176,7 @@ def examples_of(loader: DataLoader[Any]) -> int:
 
 
 class TrainLoader:
-    """What the loop iterates over: every `iter` is one freshly shuffled epoch. Counts, reports, stops at the limit."""
+    """What a loop iterates over: every `iter` is one freshly shuffled epoch. Counts, reports, stops at the limit."""
 
     def __init__(
         self,
@@ -147,18 +194,24 @@ class TrainLoader:
         self._source, self._batch_size, self._seed, self._report = source, batch_size, seed, report
         self._max_steps, self._epoch = max_steps, 0
         planned = epochs * len(self)
-        self._planned = max(1, min(planned, max_steps) if max_steps else planned)
+        self.planned = max(1, min(planned, max_steps) if max_steps else planned)
+        """Steps of the whole training, by a sampler that keeps the number of examples."""
 
     def __len__(self) -> int:
         return self._source.num_batches(self._batch_size)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Pair]:
+        for batch in self.epoch():
+            yield batch.x, batch.y
+
+    def epoch(self, order: Callable[[], Tensor] | None = None) -> Iterator[Batch]:
+        """One epoch as whole batches; `order` gives its places instead of a shuffle of all."""
         if self.finished:
             return  # before anything is shuffled
         seed = derive(self._seed, "shuffle", self._epoch)
         self._epoch += 1
-        for batch in self._source.epoch(self._batch_size, seed):
-            self._report(self.num_steps / self._planned)
+        for batch in self._source.batches(self._batch_size, seed, None if order is None else order()):
+            self._report(min(1.0, self.num_steps / self.planned))
             self.num_steps += 1
             yield batch
             if self.finished:
@@ -189,7 +242,7 @@ def open_source(given: Any, device: torch.device, dtype: torch.dtype) -> Source:
         x, y = cast_input(torch.as_tensor(pair[0]), dtype), cast_target(torch.as_tensor(pair[1]))
         if len(x) != len(y):
             raise ConfigError(f"{len(x)} inputs and {len(y)} targets", key="data")
-        source: Source = Arrays(x, y, device)
+        source: Source = Arrays(x, y, device, _ids_of(given))
     elif isinstance(given, DataLoader) or hasattr(given, "__getitem__"):
         source = Loaded(given, device, dtype)
     else:
@@ -203,6 +256,12 @@ def open_source(given: Any, device: torch.device, dtype: torch.dtype) -> Source:
             )
         raise ConfigError("there are no examples", key="data")
     return source
+
+
+def _ids_of(given: Any) -> Tensor | None:
+    """The ids of a `roughfed.data.Dataset`, int64 [N]; None: its examples are numbered."""
+    ids = getattr(given, "ids", None)
+    return None if ids is None else torch.as_tensor(ids, dtype=torch.int64)
 
 
 def _pair(given: Any) -> tuple[Any, Any] | None:

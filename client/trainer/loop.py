@@ -9,22 +9,24 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from roughfed.child import FitResult
 from roughfed.client.api import Round, UserLoop
+from roughfed.client.trainer.choose import composition_for
+from roughfed.client.trainer.compose import Method
 from roughfed.client.trainer.data import Source, TrainLoader
-from roughfed.client.trainer.loss import Loss
+from roughfed.client.trainer.parts import Context, Tensors
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.sgd import SGD
 from roughfed.client.trainer.tensors import load_flat, map_flat, spec_of, write_delta
 from roughfed.errors import ConfigError
 from roughfed.rng import derive
+from roughfed.training import FitResult, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +38,39 @@ class Work:
         delta: where the delta goes, bare float32 [D].
         settings: the learning settings.
         seed: of shuffles, dropout and whatever the user's loop draws.
-        round: number of the round.
+        turn: where in the run it stands.
+        num_classes: C; 0 for regression.
+        task: of a stream of tasks, from 0; -1 without tasks.
+        clean: a few examples with trusted labels.
+        remembered: what the parts keep from round to round, by part; changed by the training.
     """
 
     params: Path
     delta: Path
     settings: TrainerSettings
     seed: int
-    round: int
+    turn: Turn
+    num_classes: int
+    task: int = -1
+    clean: Source | None = None
+    remembered: dict[str, Tensors] = field(default_factory=dict)
 
 
 def fit(
-    model: nn.Module, source: Source, work: Work, *, learn: Loss | UserLoop, report: Callable[[float], None]
+    model: nn.Module, source: Source, work: Work, *, report: Callable[[float], None], own: UserLoop | None = None
 ) -> FitResult:
-    """Train and write the delta. The same seed, threads and device give the same bytes.
+    """Train and write the delta. The same seed, threads, device and remembered state give the same bytes.
 
     Args:
         model: on its device; its float tensors are overwritten.
         source: training examples.
         work: what is asked for.
-        learn: the loss of the loop below, or the user's own loop instead of it.
         report: gets the share done before each batch, and may raise to abandon the training.
+        own: the user's own loop, instead of the one below.
 
     Raises:
         TrainerError: reason `diverged`.
-        ConfigError: there was no batch.
+        ConfigError: there was no batch, or the method does not suit the model and the data.
         ConfigError, StorageError: files that do not fit or cannot be used.
     """
     started = time.monotonic()
@@ -78,10 +88,10 @@ def fit(
         max_steps=settings.max_steps,
         report=report,
     )
-    if isinstance(learn, Loss):
-        metrics = train(model, loader, settings, learn)
+    if own is None:
+        metrics = train(_context(model, source, work, loader), loader, allow_memory=work.turn.allow_memory)
     else:
-        metrics = learn(model, loader, _round(model, work)) or {}
+        metrics = own(model, loader, _round(model, work)) or {}
     if not loader.num_steps:
         raise ConfigError(
             "not one batch was trained on", key="train", cure="iterate over the loader that the loop gets, or give data"
@@ -90,31 +100,42 @@ def fit(
     return FitResult(loader.num_examples, loader.num_steps, _finite(metrics), time.monotonic() - started)
 
 
-def train(model: nn.Module, loader: TrainLoader, settings: TrainerSettings, loss: Loss) -> dict[str, float]:
-    """The SGD loop.
+def train(context: Context, loader: TrainLoader, *, allow_memory: bool = True) -> dict[str, float]:
+    """The SGD loop. What each part does at which place is said in `parts.Hooks`.
 
     Returns:
-        loss: mean over all steps.
+        loss: mean over all steps; and what the parts measured.
     """
-    model.train()
+    method = Method(composition_for(context, allow_memory=allow_memory), context)
+    method.call("begin")
+    for net in context.nets:
+        net.train()
+    settings = context.settings
     optimizer = SGD(
-        [p for p in model.parameters() if p.requires_grad],
+        [p for net in context.nets for p in net.parameters() if p.requires_grad],
         lr=settings.lr,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
     )
-    device = next(model.parameters()).device
-    loss_sum = torch.zeros((), device=device)  # stays there: no waiting for the device in the loop
-    for _ in range(settings.epochs):
-        for x, y in loader:  # [B, ...], [B]
+    loss_sum = torch.zeros((), device=context.device)  # stays there: no waiting for the device in the loop
+    for epoch in range(settings.epochs):
+        context.epoch = epoch
+        method.call("epoch")
+        for given in loader.epoch(method.order):
             optimizer.zero_grad()
-            value = loss.function(model(x), y).mean()
+            value, outputs = method.step_value(method.transformed(given))
             value.backward()
+            method.call("gradient")
             optimizer.step()
+            method.call("after", outputs, given)
             loss_sum += value.detach()
+            context.step += 1
         if loader.finished:
             break
-    return {"loss": float(loss_sum) / max(1, loader.num_steps)}
+    metrics = {"loss": float(loss_sum) / max(1, loader.num_steps)}
+    for found in method.call("end"):
+        metrics |= found or {}
+    return metrics
 
 
 def seed_everything(seed: int) -> None:
@@ -124,11 +145,28 @@ def seed_everything(seed: int) -> None:
     random.seed(derive(seed, "random"))
 
 
+def _context(model: nn.Module, source: Source, work: Work, loader: TrainLoader) -> Context:
+    return Context(
+        model=model,
+        source=source,
+        settings=work.settings,
+        num_classes=work.num_classes,
+        generator=torch.Generator().manual_seed(derive(work.seed, "parts")),
+        round=work.turn.round,
+        rounds=max(work.turn.rounds, work.turn.round),
+        task=work.task,
+        facts=work.turn.facts,
+        remembered=work.remembered,
+        clean=work.clean,
+        steps=loader.planned,
+    )
+
+
 def _round(model: nn.Module, work: Work) -> Round:
     s = work.settings
     device = str(next(model.parameters()).device)
     return Round(
-        number=work.round,
+        number=work.turn.round,
         lr=s.lr,
         epochs=s.epochs,
         batch_size=s.batch_size,

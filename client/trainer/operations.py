@@ -17,14 +17,17 @@ from roughfed.child import spec_rows
 from roughfed.client.api import Client
 from roughfed.client.apps import builtin as builtin_app
 from roughfed.client.trainer import device as devices
-from roughfed.client.trainer import loss
+from roughfed.client.trainer.arriving import Arriving
 from roughfed.client.trainer.data import Source, open_source
 from roughfed.client.trainer.evaluate import check_labels, evaluate
 from roughfed.client.trainer.load import load_app
 from roughfed.client.trainer.loop import Work, fit, seed_everything
+from roughfed.client.trainer.loss.mse import mse
 from roughfed.client.trainer.settings import TrainerSettings, known
+from roughfed.client.trainer.state import load_state, save_state
 from roughfed.client.trainer.tensors import load_flat, map_flat, pieces, spec_of
-from roughfed.errors import ConfigError, NotBuiltYet
+from roughfed.errors import ConfigError
+from roughfed.training import Turn
 from roughfed.types import Task
 
 Answer = dict[str, Any]
@@ -70,7 +73,7 @@ class Operations:
             "task": self._task,
             "num_train": self._train.num_examples if self._train else 0,
             "num_test": self._test.num_examples if self._test else 0,
-            "num_classes": self._try_model(),
+            "num_classes": self._num_classes,
             "device": str(self._device),
             "name": client.name or type(model).__name__,
             "settings": local,
@@ -82,7 +85,7 @@ class Operations:
         targets = self._train.targets if self._train is not None else None
         if targets is None or self._task != "classification":
             return []
-        return torch.bincount(targets.cpu(), minlength=self._try_model()).tolist()
+        return torch.bincount(targets.cpu(), minlength=self._num_classes).tolist()
 
     def _initial(self, arguments: Mapping[str, Any]) -> Answer:
         """Write fresh seeded weights as a model file."""
@@ -92,17 +95,25 @@ class Operations:
 
     def _fit(self, arguments: Mapping[str, Any]) -> Answer:
         """Train from a model file."""
-        if self._train is None:
+        if self._client.train is None:
             raise ConfigError("this app has no training data", key="train")
+        turn = Turn.of(arguments["turn"])
+        data = self._arriving.at(turn.round)
+        digest = spec_of(self._model).digest
         work = Work(
             params=Path(arguments["params"]),
             delta=Path(arguments["delta"]),
             settings=TrainerSettings.parse(arguments["settings"]),
             seed=arguments["seed"],
-            round=arguments["round"],
+            turn=turn,
+            num_classes=self._num_classes,
+            task=data.task,
+            clean=self._clean,
+            remembered=load_state(turn, digest),
         )
-        row = loss.choose(work.settings.loss, self._task)
-        return asdict(fit(self._model, self._train, work, learn=self._client.loop or row, report=self._report))
+        result = fit(self._model, data.source, work, own=self._client.loop, report=self._report)
+        save_state(turn, digest, work.remembered)
+        return result.plain()
 
     def _evaluate(self, arguments: Mapping[str, Any]) -> Answer:
         """Evaluate a model file on the held-out data."""
@@ -134,18 +145,30 @@ class Operations:
         return model
 
     @cached_property
+    def _arriving(self) -> Arriving:
+        return Arriving(self._client.train, self._device, self._dtype)
+
+    @property
     def _train(self) -> Source | None:
-        return self._source(self._client.train)
+        """The training examples at the start of a run."""
+        return None if self._client.train is None else self._arriving.at(1).source
 
     @cached_property
     def _test(self) -> Source | None:
         return self._source(self._client.test)
 
+    @cached_property
+    def _clean(self) -> Source | None:
+        return self._source(self._client.clean)
+
     def _source(self, given: object) -> Source | None:
         if given is None:
             return None
-        floats = (p.dtype for p in self._model.parameters() if p.is_floating_point())
-        return open_source(given, self._device, next(floats, torch.float32))
+        return open_source(given, self._device, self._dtype)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next((p.dtype for p in self._model.parameters() if p.is_floating_point()), torch.float32)
 
     @cached_property
     def _first_batch(self) -> tuple[Tensor, Tensor]:
@@ -162,6 +185,10 @@ class Operations:
             return "regression" if y.is_floating_point() else "classification"
         return cast(Task, self._client.task)
 
+    @cached_property
+    def _num_classes(self) -> int:
+        return self._try_model()
+
     @torch.inference_mode()
     def _try_model(self) -> int:
         """Number of classes; 0 for regression."""
@@ -169,12 +196,12 @@ class Operations:
         self._model.eval()
         output = self._model(x)
         if self._task == "regression":
-            loss.LOSSES["mse"].function(output, y)
+            mse(output, y)
             return 0
         if y.is_floating_point() or y.dim() != 1 or output.dim() != 2:
             shapes = f"targets {y.dtype} {tuple(y.shape)}, output {tuple(output.shape)}"
             raise ConfigError(shapes, key="task", cure="class numbers [B] as integers, logits [B, C]")
-        for source in (self._train, self._test):
+        for source in (self._train, self._test, self._clean):
             if source is not None and source.targets is not None:
                 check_labels(source.targets, output.shape[1])
         return output.shape[1]
@@ -183,9 +210,10 @@ class Operations:
         """The app's own settings, checked even where they do not win."""
         client = self._client
         settings: dict[str, object] = {**client.settings}
-        if client.trainer == "auto":
-            raise NotBuiltYet("the trainer that chooses for itself is not built yet", key="trainer", cure="plain")
         if client.trainer != "plain":
-            settings["loss"] = client.trainer
-        loss.choose(TrainerSettings.parse(settings).loss, self._task)
+            settings["method"] = client.trainer
+        parsed = TrainerSettings.parse(settings)
+        if self._task == "regression" and parsed.method not in ("plain", "mse"):
+            cause = f"the method {parsed.method!r} is for classification, the task here is regression"
+            raise ConfigError(cause, key="trainer", cure="plain")
         return settings

@@ -8,9 +8,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from roughfed.errors import ConfigError, NotBuiltYet
+from roughfed.methods import AUTO, read_method
 from roughfed.registry import suggestion
 
 OPTIMIZERS = ("sgd",)
+PRIORS = ("local", "global")
+CALIBRATIONS = ("none", "ccvr", "creff")
 PLANNED_OPTIMIZERS = ("adam", "adamw")
 
 
@@ -19,7 +22,8 @@ class TrainerSettings:
     """Settings of the local SGD loop.
 
     Attributes:
-        loss: a name of the table in `loss/`, or auto: cross-entropy or mse by the task.
+        method: parts of the training (`roughfed.methods`), for example balanced-softmax+der++(size=200); plain: the
+            task's own loss and nothing else; auto: chosen by a look at the local data.
         optimizer: sgd.
         epochs: passes over the local data, at least 1.
         batch_size: examples a step, at least 1.
@@ -27,9 +31,12 @@ class TrainerSettings:
         momentum: 0 to below 1; starts afresh in every round.
         weight_decay: L2 penalty, 0 or more.
         max_steps: stop after so many batches; 0 has no limit.
+        prior: class shares that parts adjust by, local or global; global ones are among the facts of the job.
+        self_weight: whether the client may weigh itself down (`FitResult.weight_class`).
+        calibrate: none, ccvr or creff: what the server finishes from sums; the header asks for them.
     """
 
-    loss: str = "auto"
+    method: str = "plain"
     optimizer: str = "sgd"
     epochs: int = 1
     batch_size: int = 32
@@ -37,6 +44,9 @@ class TrainerSettings:
     momentum: float = 0.9
     weight_decay: float = 0.0
     max_steps: int = 0
+    prior: str = "local"
+    self_weight: bool = False
+    calibrate: str = "none"
 
     @classmethod
     def parse(cls, given: Mapping[str, object]) -> TrainerSettings:
@@ -52,6 +62,10 @@ class TrainerSettings:
             known(key, types, key="trainer")
             values[key] = _typed(key, types[key], value)
         settings = cls(**values)
+        if settings.method != AUTO:
+            read_method(settings.method)
+        known(settings.prior, PRIORS, key="trainer.prior")
+        known(settings.calibrate, CALIBRATIONS, key="trainer.calibrate")
         known(settings.optimizer, OPTIMIZERS, key="trainer.optimizer", planned=PLANNED_OPTIMIZERS)
         for key, (fine, want) in _RANGES.items():
             value = getattr(settings, key)
@@ -92,4 +106,4 @@ def _typed(key: str, kind: type, value: object) -> object:
     return value
 
 
-_ARTICLES = {int: "a whole number", float: "a number", str: "a name"}
+_ARTICLES = {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}

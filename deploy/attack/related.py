@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from roughfed.child import FitResult
 from roughfed.deploy.bench.synthetic import Flat, SyntheticTrainer, pieces
 from roughfed.rng import derive
+from roughfed.training import FitResult, Turn
 
 
 class RelatedTrainer(SyntheticTrainer):
@@ -21,12 +21,12 @@ class RelatedTrainer(SyntheticTrainer):
         self._parameters, self._agree = size, agree
 
     async def fit(
-        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, round: int
+        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, turn: Turn
     ) -> FitResult:
         """Write the round's vector and the seed's, mixed."""
-        result = await super().fit(params, delta, settings=settings, seed=seed, round=round)
+        result = await super().fit(params, delta, settings=settings, seed=seed, turn=turn)
         with delta.open("wb", buffering=0) as file:
-            for piece in related(self._parameters, seed, round_number=round, agree=self._agree):
+            for piece in related(self._parameters, seed, round_number=turn.round, agree=self._agree):
                 file.write(piece.data)
         return result
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from roughfed.child import Description, FitResult
+from roughfed.child import Description
 from roughfed.client.session import LocalTrainer
 from roughfed.files import disk_errors
+from roughfed.training import FitResult, Turn
 from roughfed.types import Evaluation
 
 log = logging.getLogger(__name__)
@@ -37,15 +38,15 @@ class MultiplyingTrainer:
         return await self._trainer.describe()
 
     async def fit(
-        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, round: int
+        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, turn: Turn
     ) -> FitResult:
         """Train, then change what came out."""
-        result = await self._trainer.fit(params, delta, settings=settings, seed=seed, round=round)
-        if round not in self._rounds:
-            self._rounds.append(round)
-        if self._rounds.index(round) >= self._after:
+        result = await self._trainer.fit(params, delta, settings=settings, seed=seed, turn=turn)
+        if (number := turn.round) not in self._rounds:
+            self._rounds.append(number)
+        if self._rounds.index(number) >= self._after:
             await asyncio.to_thread(multiply, delta, self._factor)
-            log.info("round %d: the delta is multiplied by %g", round, self._factor)
+            log.info("round %d: the delta is multiplied by %g", number, self._factor)
         return result
 
     async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation:

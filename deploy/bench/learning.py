@@ -16,6 +16,7 @@ from roughfed.data import load
 from roughfed.data.partition import PARTITIONERS
 from roughfed.params import Flat, write_model
 from roughfed.rng import derive, generator
+from roughfed.training import Turn
 
 if TYPE_CHECKING:
     from roughfed.client.trainer.data import Source
@@ -108,7 +109,6 @@ class Learners:
             TrainerError: reason `diverged`.
         """
         from roughfed.client.trainer.loop import Work, fit
-        from roughfed.client.trainer.loss import LOSSES
         from roughfed.client.trainer.settings import TrainerSettings
 
         given = self._options
@@ -117,8 +117,8 @@ class Learners:
         )
         out = self._folder / "delta.f32"
         seed = derive(self._seed, "client", self.names[index], number)
-        work = Work(self._folder / "model.safetensors", out, settings, seed, number)
-        fit(self._model, self._source(index, flipped), work, learn=LOSSES["cross-entropy"], report=_unheard)
+        work = Work(self._folder / "model.safetensors", out, settings, seed, Turn(number), self.shares[0].num_classes)
+        fit(self._model, self._source(index, flipped), work, report=_unheard)
         return np.fromfile(out, dtype="<f4")
 
     def accuracy(self, params: Flat) -> float:

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.child import Description, FitResult
+from roughfed.child import Description
 from roughfed.params import write_model
 from roughfed.rng import generator
+from roughfed.training import FitResult, Turn
 from roughfed.types import Evaluation, Spec, TensorSpec
 
 Flat = NDArray[np.float32]
@@ -73,7 +74,7 @@ class SyntheticTrainer:
         return _description(self._size, self._examples)
 
     async def fit(
-        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, round: int
+        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, turn: Turn
     ) -> FitResult:
         """Write the vector of the job's seed."""
         del params, settings
@@ -82,7 +83,7 @@ class SyntheticTrainer:
         with delta.open("wb", buffering=0) as file:
             for piece in pieces(self._size, seed):
                 file.write(piece.data)
-        log.info("trained round %d", round)
+        log.info("trained round %d", turn.round)
         return FitResult(self._examples, 1, {}, time.perf_counter() - began)
 
     async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation:

@@ -98,6 +98,16 @@ class ClientTrainer(TrainerSettings):
     local: bool = Field(default=False, description="Let the learning settings written here beat the job's.")
 
 
+class ClientMemory(BaseModel):
+    """Examples that the trainer keeps from round to round, on this machine only."""
+
+    model_config = STRICT
+
+    allow: bool = Field(
+        default=True, description="Let methods keep examples of earlier rounds (sealed on disk, never sent)."
+    )
+
+
 class DeviceSettings(BaseModel):
     """What the trainer may use of this machine."""
 
@@ -160,6 +170,7 @@ class ClientConfig(Document):
     data: ClientData = ClientData()
     model: ClientModel = ClientModel()
     trainer: ClientTrainer = ClientTrainer()
+    memory: ClientMemory = ClientMemory()
     device: DeviceSettings = DeviceSettings()
     policy: Policy = Policy()
     http: Http = Http()

@@ -89,10 +89,10 @@ def _model_conflicts(config: FederationConfig) -> Iterator[Problem]:
 
 
 def _task_conflicts(config: FederationConfig) -> Iterator[Problem]:
-    task, loss = config.federation.task, config.trainer.loss
-    if loss == {"classification": "mse", "regression": "cross-entropy"}[task]:
-        cause = f"trainer.loss = {show(loss)} does not fit federation.task = {show(task)}."
-        yield conflict(config, ("trainer.loss", "federation.task"), cause, 'Write loss = "auto" in [trainer].')
+    task, method = config.federation.task, config.trainer.method
+    if (task == "regression") != (method == "mse") and method != "plain":
+        cause = f"trainer.method = {show(method)} does not fit federation.task = {show(task)}."
+        yield conflict(config, ("trainer.method", "federation.task"), cause, 'Write method = "plain" in [trainer].')
     if config.data.name and task == "regression":
         cause = f"data.name = {show(config.data.name)} has classes and federation.task = {show(task)}."
         cure = 'Write task = "classification" in [federation], or use model.app with own data.'

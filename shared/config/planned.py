@@ -19,7 +19,6 @@ TABLES: Mapping[str, str] = MappingProxyType(
         "cluster": "A model for each cluster arrives with the personalization rules",
         "contribution": "Contribution scoring arrives with the contribution ledger",
         "incentive": "Reward tiers arrive with the contribution ledger",
-        "memory": "Rehearsal memory arrives with continual training",
     }
 )
 
@@ -35,32 +34,10 @@ KEYS: Mapping[str, str] = MappingProxyType(
         "optimize.beta1": f"Server momentum {_SERVER_OPTIMIZERS}",
         "optimize.beta2": f"An adaptive server step {_SERVER_OPTIMIZERS}",
         "optimize.tau": f"An adaptive server step {_SERVER_OPTIMIZERS}",
-        "trainer.sampler": f"Class-aware sampling {_TRAINERS}",
-        "trainer.augment": f"Augmentation {_TRAINERS}",
-        "trainer.select": f"Selection of clean examples {_TRAINERS}",
-        "trainer.memory": f"Rehearsal memory {_TRAINERS}",
-        "trainer.regularize": f"Regularisation against forgetting {_TRAINERS}",
-        "trainer.isolate": f"Parameter isolation {_TRAINERS}",
-        "trainer.ensemble": f"Training of several nets {_TRAINERS}",
-        "trainer.decouple": f"Decoupled training of the classifier {_TRAINERS}",
-        "trainer.probe": f"The look at the data that picks a trainer {_TRAINERS}",
-        "trainer.proximal_mu": f"The proximal term of FedProx {_TRAINERS}",
         "trainer.scaffold": f"Training with SCAFFOLD's control variates {_TRAINERS}",
     }
 )
 
-_LOSSES = (
-    "balanced-softmax",
-    "logit-adjustment",
-    "ldam",
-    "focal",
-    "class-balanced",
-    "label-smoothing",
-    "gce",
-    "sce",
-    "elr",
-)
-_METHODS = ("forward-correction", "co-teaching", "dividemix", "er", "der++", "ewc", "long-tail", "noisy", "continual")
 _DEFENCE_RULES = (
     "krum",
     "nnm",
@@ -80,7 +57,6 @@ VALUES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "defence.rule": dict.fromkeys(_DEFENCE_RULES, _DEFENCES),
         "optimize.rule": dict.fromkeys(_RULES, _SERVER_OPTIMIZERS),
-        "trainer.loss": dict.fromkeys((*_LOSSES, *_METHODS), _TRAINERS),
         "trainer.optimizer": dict.fromkeys(("adam", "adamw"), _TRAINERS),
         "data.scenario": {
             **dict.fromkeys(("long-tail", "noisy", "continual"), _TRAINERS),

@@ -2,11 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
-from roughfed.config.values import STRICT
+from roughfed.config.values import STRICT, Words, refuse, show
+from roughfed.errors import ConfigError
+from roughfed.methods import AUTO, read_method, write_table
+
+
+def _line(value: object) -> object:
+    """A table of parts as the line that it means."""
+    if not isinstance(value, Mapping):
+        return value
+    try:
+        return write_table(cast("Mapping[str, object]", value))
+    except ConfigError as error:
+        return _refuse(error)
+
+
+def _method(value: str) -> str:
+    if value == AUTO:
+        return value
+    try:
+        return str(read_method(value))
+    except ConfigError as error:
+        return _refuse(error)
+
+
+def _refuse(error: ConfigError) -> Any:
+    cause = str(error).removeprefix(f"{error.key}: ")
+    cure = error.cure or "See docs/trainers.md for the parts."
+    return refuse(f"{cause[:1].upper()}{cause[1:]}.", f"{cure[:1].upper()}{cure[1:]}.")
+
+
+Method = Annotated[
+    str,
+    BeforeValidator(_line),
+    AfterValidator(_method),
+    Words('"plain", "auto", or parts such as "balanced-softmax+der++(size=200)"', show),
+]
 
 
 class TrainerSettings(BaseModel):
@@ -14,8 +50,10 @@ class TrainerSettings(BaseModel):
 
     model_config = STRICT
 
-    loss: Literal["auto", "cross-entropy", "mse"] = Field(
-        default="auto", description='Loss; "auto" is cross-entropy for classification and mse for regression.'
+    method: Method = Field(
+        default="plain",
+        description='Parts of the training, joined by "+", or a table of them (docs/trainers.md); "plain" is the '
+        'task\'s own loss; "auto" is chosen by each client from its data.',
     )
     optimizer: Literal["sgd"] = Field(default="sgd", description="Optimizer of the local steps.")
     epochs: int = Field(default=1, ge=1, le=10_000, description="Passes over the local data in one round.")
@@ -25,4 +63,18 @@ class TrainerSettings(BaseModel):
     weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty of the local optimizer.")
     max_steps: int = Field(
         default=0, ge=0, description="Most steps in one round, whatever the epochs are; 0 = no limit beside the epochs."
+    )
+    prior: Literal["local", "global"] = Field(
+        default="local",
+        description="Class shares that parts adjust by: the client's own, or those of all clients from a sum that each "
+        "gives once.",
+    )
+    self_weight: bool = Field(
+        default=False,
+        description="Let a client whose labels look wrong to it weigh itself down, to 3/4, 1/2 or 1/4, in public.",
+    )
+    calibrate: Literal["none", "ccvr", "creff"] = Field(
+        default="none",
+        description="Retrain the classifier on the server from sums: of features in the last round (ccvr), or of the "
+        "classifier's gradients in every round (creff).",
     )

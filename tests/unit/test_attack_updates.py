@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roughfed.child import FitResult
 from roughfed.config.client import ClientConfig
 from roughfed.deploy.attack import ATTACKS
 from roughfed.deploy.attack.__main__ import trainer_of
@@ -15,6 +14,7 @@ from roughfed.deploy.attack.related import RelatedTrainer, related
 from roughfed.deploy.attack.updates import MultiplyingTrainer
 from roughfed.deploy.bench.synthetic import SyntheticTrainer, pieces
 from roughfed.errors import ConfigError
+from roughfed.training import FitResult, Turn
 
 SIZE = 300_000  # more than one slice
 
@@ -35,7 +35,7 @@ def flags(name: str, **changes: object) -> argparse.Namespace:
 
 async def fit(trainer: object, folder: Path, number: int, *, seed: int = 3) -> tuple[FitResult, np.ndarray]:
     assert isinstance(trainer, SyntheticTrainer | MultiplyingTrainer)
-    result = await trainer.fit(folder / "no-params", folder / "delta", settings={}, seed=seed, round=number)
+    result = await trainer.fit(folder / "no-params", folder / "delta", settings={}, seed=seed, turn=Turn(number))
     return result, np.fromfile(folder / "delta", dtype="<f4")
 
 

@@ -20,6 +20,7 @@ import pytest
 from roughfed import child, params
 from roughfed.child import Trainer, trainer_command
 from roughfed.errors import TrainerError
+from roughfed.training import Turn
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 
@@ -83,7 +84,7 @@ def toy(tmp_path: Path) -> list[str]:
 
 
 async def fit(trainer: Trainer, folder: Path, *, round: int, **settings: object):
-    return await trainer.fit(folder / "m.safetensors", folder / "delta", settings=settings, seed=5, round=round)
+    return await trainer.fit(folder / "m.safetensors", folder / "delta", settings=settings, seed=5, turn=Turn(round))
 
 
 @pytest.mark.parametrize("example", ["own_model", "own_loop"])

@@ -185,15 +185,11 @@ def test_names_agree_with_the_rooms_that_hold_them() -> None:
 
 
 def test_learning_names_agree_with_the_trainer() -> None:
-    from roughfed.client.trainer.loss import LOSSES
-    from roughfed.client.trainer.loss import PLANNED as PLANNED_LOSSES
     from roughfed.client.trainer.settings import OPTIMIZERS, PLANNED_OPTIMIZERS
     from roughfed.config.planned import VALUES
 
     keys = keys_of(FederationConfig)
-    assert set(keys["trainer.loss"].choices) == {"auto", *LOSSES}
     assert set(keys["trainer.optimizer"].choices) == set(OPTIMIZERS)
-    assert set(VALUES["trainer.loss"]) == set(PLANNED_LOSSES)
     assert set(VALUES["trainer.optimizer"]) == set(PLANNED_OPTIMIZERS)
 
 

@@ -83,8 +83,7 @@ def test_an_error_in_the_file_names_file_line_and_cause(tmp_path: Path) -> None:
         ("client = Client(lambda: nn.Linear(4, 3), (x, y * 1.0), task='classification')", "targets torch.float32"),
         ("client = Client(lambda: nn.Linear(4, 3), (x, y * 1.0))", "the model gives"),
         ("client = Client(lambda: nn.Linear(4, 3), (x, y), epoch=2)", "unknown name 'epoch'"),
-        ("client = Client(lambda: nn.Linear(4, 3), (x, y), trainer='auto')", "not built yet"),
-        ("client = Client(lambda: nn.Linear(4, 3), (x, y), trainer='balanced-softmax')", "not built yet"),
+        ("client = Client(lambda: nn.Linear(4, 3), (x, y), trainer='balanced-softmx')", "no part"),
     ],
 )
 def test_what_does_not_fit_together_shows_at_describe(tmp_path: Path, text: str, say: str) -> None:
@@ -96,7 +95,7 @@ def test_describe_of_a_regression_and_its_local_settings(tmp_path: Path) -> None
     text = "client = Client(lambda: nn.Linear(4, 1), (x, x[:, 0]), (x, x[:, 0]), trainer='mse', lr=0.5, name='mine')"
     said = operations(app(tmp_path, text)).run("describe", {})
     assert (said["task"], said["num_classes"], said["num_train"], said["num_test"]) == ("regression", 0, 20, 20)
-    assert (said["name"], said["settings"]) == ("mine", {"lr": 0.5, "loss": "mse"})
+    assert (said["name"], said["settings"]) == ("mine", {"lr": 0.5, "method": "mse"})
 
 
 def test_no_data_to_train_or_test_on_is_refused(tmp_path: Path) -> None:

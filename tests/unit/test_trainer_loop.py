@@ -28,13 +28,13 @@ from roughfed.client.trainer.data import Source, TrainLoader, open_source
 from roughfed.client.trainer.evaluate import evaluate
 from roughfed.client.trainer.link import Abandoned
 from roughfed.client.trainer.loop import Work, fit
-from roughfed.client.trainer.loss import LOSSES
+from roughfed.client.trainer.parts import Batch
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.tensors import pieces, spec_of
 from roughfed.errors import ConfigError
+from roughfed.training import Turn
 
 CPU = torch.device("cpu")
-CE = LOSSES["cross-entropy"]
 
 
 def quiet(_: float) -> None:
@@ -213,9 +213,10 @@ def test_after_max_steps_no_epoch_is_shuffled_any_more() -> None:
         def num_batches(self, batch_size: int) -> int:
             return 2
 
-        def epoch(self, batch_size: int, shuffle_seed: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+        def batches(self, batch_size: int, shuffle_seed: int | None, order: Tensor | None) -> Iterator[Batch]:
             self.epochs += 1
-            yield from [(X[:8], torch.zeros(8, dtype=torch.int64))] * 2
+            where = torch.arange(8)
+            yield from [Batch(X[:8], torch.zeros(8, dtype=torch.int64), where, where)] * 2
 
     counted = Counted()
     loader = TrainLoader(counted, batch_size=8, seed=1, epochs=1000, max_steps=3, report=lambda _: None)
@@ -239,19 +240,19 @@ def net() -> nn.Module:
 def work(folder: Path, model: nn.Module, *, seed: int = 3, **settings: object) -> Work:
     path = folder / "global.safetensors"
     params.write_model(path, spec_of(model), pieces(model))
-    return Work(path, folder / "delta", TrainerSettings.parse(settings), seed, 1)
+    return Work(path, folder / "delta", TrainerSettings.parse(settings), seed, Turn(1), 3)
 
 
 def test_training_learns_and_repeats_to_the_byte(tmp_path: Path) -> None:
     model, data = net(), open_source(blobs(), CPU, torch.float32)
     job = work(tmp_path, model, epochs=8, batch_size=16, lr=0.05)
-    results = [fit(model, data, job, learn=CE, report=quiet) for _ in range(2)]
+    results = [fit(model, data, job, report=quiet) for _ in range(2)]
     first = job.delta.read_bytes()
     assert results[0].metrics == results[1].metrics
     assert (results[0].num_examples, results[0].num_steps) == (90, 48)
-    fit(net(), data, job, learn=CE, report=quiet)  # another process would build the model afresh
+    fit(net(), data, job, report=quiet)  # another process would build the model afresh
     assert job.delta.read_bytes() == first
-    fit(model, data, Work(job.params, job.delta, job.settings, 4, 1), learn=CE, report=quiet)
+    fit(model, data, Work(job.params, job.delta, job.settings, 4, Turn(1), 3), report=quiet)
     assert job.delta.read_bytes() != first
 
     trained = params.read_flat(job.params) + np.frombuffer(first, dtype="<f4")
@@ -273,10 +274,10 @@ def test_an_own_loop_gets_round_and_loader_and_its_metrics_are_checked(tmp_path:
         rounds.append(round)
         for _ in range(round.epochs):
             for x, y in loader:
-                CE.function(net(x), y).mean().backward()
+                nn.functional.cross_entropy(net(x), y).backward()
         return {"gradient": torch.ones(()) * 2}  # type: ignore[dict-item]
 
-    result = fit(model, data, job, learn=own, report=quiet)
+    result = fit(model, data, job, own=own, report=quiet)
     assert result.metrics == {"gradient": 2.0}
     assert result.num_steps == 4
     assert (rounds[0].number, rounds[0].lr, rounds[0].device, rounds[0].seed) == (1, 0.125, "cpu", 3)
@@ -285,21 +286,21 @@ def test_an_own_loop_gets_round_and_loader_and_its_metrics_are_checked(tmp_path:
         return {"loss": float("nan") * len(list(loader))}
 
     with pytest.raises(ConfigError, match="loss = nan"):
-        fit(model, data, job, learn=broken, report=quiet)
+        fit(model, data, job, own=broken, report=quiet)
 
 
 def test_a_loop_that_takes_no_batch_has_trained_on_nothing(tmp_path: Path) -> None:
     model = net()
     job = work(tmp_path, model)
     with pytest.raises(ConfigError, match="not one batch"):
-        fit(model, source(), job, learn=lambda *_: {"loss": 1.0}, report=quiet)
+        fit(model, source(), job, own=lambda *_: {"loss": 1.0}, report=quiet)
     assert not job.delta.exists()
 
 
 def test_a_report_that_raises_abandons_and_the_next_training_is_untouched(tmp_path: Path) -> None:
     model, data = net(), source()
     job = work(tmp_path, model, batch_size=8)
-    fit(model, data, job, learn=CE, report=quiet)
+    fit(model, data, job, report=quiet)
     want = job.delta.read_bytes()
 
     def abandon(share: float) -> None:
@@ -307,8 +308,8 @@ def test_a_report_that_raises_abandons_and_the_next_training_is_untouched(tmp_pa
             raise Abandoned
 
     with pytest.raises(Abandoned):
-        fit(model, data, job, learn=CE, report=abandon)
-    fit(model, data, job, learn=CE, report=quiet)
+        fit(model, data, job, report=abandon)
+    fit(model, data, job, report=quiet)
     assert job.delta.read_bytes() == want
 
 

@@ -6,7 +6,6 @@ from dataclasses import asdict
 
 import pytest
 
-from roughfed.client.trainer.loss import LOSSES, PLANNED
 from roughfed.client.trainer.settings import PLANNED_OPTIMIZERS, TrainerSettings
 from roughfed.config import trainer as config
 from roughfed.config.planned import VALUES
@@ -33,7 +32,9 @@ def test_defaults_and_whole_numbers_for_floats() -> None:
         ({"momentum": 1.0}, "below 1"),
         ({"weight_decay": -0.1}, "0 or more"),
         ({"max_steps": -1}, "0 (no limit)"),
-        ({"loss": 3}, "a name"),
+        ({"method": 3}, "a name"),
+        ({"method": "fedprx"}, "did you mean 'fedprox'"),
+        ({"method": "fedprox(mu=-1)"}, "at least 0"),
         ({"optimizer": "sgdd"}, "did you mean 'sgd'"),
     ],
 )
@@ -46,9 +47,6 @@ def test_bad_settings(given: dict[str, object], say: str) -> None:
 
 def test_the_configuration_and_the_trainer_speak_of_the_same_settings() -> None:
     assert config.TrainerSettings().model_dump() == asdict(TrainerSettings())
-    losses = set(config.TrainerSettings.model_fields["loss"].annotation.__args__)
-    assert losses == {"auto", *LOSSES}
-    assert set(VALUES["trainer.loss"]) == set(PLANNED)
     assert set(VALUES["trainer.optimizer"]) == set(PLANNED_OPTIMIZERS)
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
 from roughfed.errors import ConfigError
+
+
+def mse_loss(_options: Options, _context: Context, _plan: Plan) -> Hooks:
+    """The part."""
+    return Hooks(loss=lambda output, batch: mse(output, batch.y))
 
 
 def mse(output: Tensor, target: Tensor) -> Tensor:

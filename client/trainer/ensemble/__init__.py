@@ -1,0 +1,9 @@
+"""Ensembles: how the experts on one trunk are trained. One file each, one row each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from roughfed.client.trainer.parts import Maker
+
+ENSEMBLES: Mapping[str, Maker] = {}

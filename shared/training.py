@@ -1,0 +1,92 @@
+"""One local training as the agent and the trainer speak of it: what comes with it, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+NO_FACTS: Mapping[str, Sequence[float]] = MappingProxyType({})
+NO_STATISTICS: Mapping[str, Sequence[int]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class StatePlace:
+    """Where the state of a client's trainer lies between rounds: memories, second nets, importances. Never sent.
+
+    Attributes:
+        folder: of files, one for each of the last rounds.
+        key: 32 secret bytes that seal them; it goes through the socket only.
+    """
+
+    folder: Path
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Where in a run a training stands, and what came with it beside the learning settings.
+
+    Attributes:
+        round: from 1.
+        rounds: of the whole run, as planned; what schedules go by.
+        run: its name.
+        facts: what the server made known of all clients together, by name.
+        wanted: names and lengths of the statistics that the header asks a training for, as "name:length".
+        allow_memory: whether the client's policy lets examples be kept from round to round.
+        state: where state is kept; None keeps none.
+    """
+
+    round: int
+    rounds: int = 1
+    run: str = ""
+    facts: Mapping[str, Sequence[float]] = field(default_factory=lambda: NO_FACTS)
+    wanted: tuple[str, ...] = ()
+    allow_memory: bool = True
+    state: StatePlace | None = None
+
+    def plain(self) -> dict[str, object]:
+        """As JSON carries it."""
+        state = None if self.state is None else {"folder": str(self.state.folder), "key": self.state.key.hex()}
+        facts = {name: list(values) for name, values in self.facts.items()}
+        fields = {"round": self.round, "rounds": self.rounds, "run": self.run, "allow_memory": self.allow_memory}
+        return {**fields, "facts": facts, "wanted": list(self.wanted), "state": state}
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Turn:
+        """What `plain` wrote."""
+        given = dict(plain)
+        if (state := given.pop("state")) is not None:
+            state = StatePlace(Path(state["folder"]), bytes.fromhex(state["key"]))
+        facts = {name: tuple(values) for name, values in given.pop("facts").items()}
+        return cls(wanted=tuple(given.pop("wanted")), facts=facts, state=state, **given)
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """Local training; the delta itself is in the file that was asked for.
+
+    Attributes:
+        num_examples: training examples of this client.
+        num_steps: batches drawn.
+        metrics: finite numbers by name, for example the mean training loss.
+        seconds: wall time of loading, training and writing the delta.
+        statistics: what `Turn.wanted` asked for, by name.
+        weight: how much this client's updates should count from the next round on, by its own look at its data: one of
+            the public classes 0.25, 0.5, 0.75, 1.
+    """
+
+    num_examples: int
+    num_steps: int
+    metrics: Mapping[str, float]
+    seconds: float
+    statistics: Mapping[str, Sequence[int]] = field(default_factory=lambda: NO_STATISTICS)
+    weight: float = 1.0
+
+    def plain(self) -> dict[str, object]:
+        """As JSON carries it, and as the constructor takes it."""
+        vectors = {name: list(values) for name, values in self.statistics.items()}
+        figures = {"num_examples": self.num_examples, "num_steps": self.num_steps, "metrics": dict(self.metrics)}
+        return {**figures, "seconds": self.seconds, "statistics": vectors, "weight": self.weight}
