@@ -122,6 +122,7 @@ def train(context: Context, loader: TrainLoader, *, allow_memory: bool = True) -
         context.epoch = epoch
         method.call("epoch")
         for given in loader.epoch(method.order):
+            optimizer.lr = settings.lr_at(context.round, context.progress)
             optimizer.zero_grad()
             value, outputs = method.step_value(method.transformed(given))
             value.backward()

@@ -12,6 +12,7 @@ from roughfed.methods import AUTO, read_method
 from roughfed.registry import suggestion
 
 OPTIMIZERS = ("sgd",)
+SCHEDULES = ("constant", "cosine")
 PRIORS = ("local", "global")
 CALIBRATIONS = ("none", "ccvr", "creff")
 PLANNED_OPTIMIZERS = ("adam", "adamw")
@@ -31,6 +32,8 @@ class TrainerSettings:
         momentum: 0 to below 1; starts afresh in every round.
         weight_decay: L2 penalty, 0 or more.
         max_steps: stop after so many batches; 0 has no limit.
+        schedule: of the learning rate over the whole run: constant, or cosine (to 0 at its end).
+        lr_decay: factor of the learning rate from one round to the next, above 0 and at most 1.
         prior: class shares that parts adjust by, local or global; global ones are among the facts of the job.
         self_weight: whether the client may weigh itself down (`FitResult.weight_class`).
         calibrate: none, ccvr or creff: what the server finishes from sums; the header asks for them.
@@ -44,9 +47,16 @@ class TrainerSettings:
     momentum: float = 0.9
     weight_decay: float = 0.0
     max_steps: int = 0
+    schedule: str = "constant"
+    lr_decay: float = 1.0
     prior: str = "local"
     self_weight: bool = False
     calibrate: str = "none"
+
+    def lr_at(self, round: int, progress: float) -> float:
+        """The learning rate in a round (from 1), when a share `progress` (0..1) of the whole run is over."""
+        factor = 0.5 * (1 + math.cos(math.pi * progress)) if self.schedule == "cosine" else 1.0
+        return self.lr * self.lr_decay ** (round - 1) * factor
 
     @classmethod
     def parse(cls, given: Mapping[str, object]) -> TrainerSettings:
@@ -64,6 +74,7 @@ class TrainerSettings:
         settings = cls(**values)
         if settings.method != AUTO:
             read_method(settings.method)
+        known(settings.schedule, SCHEDULES, key="trainer.schedule")
         known(settings.prior, PRIORS, key="trainer.prior")
         known(settings.calibrate, CALIBRATIONS, key="trainer.calibrate")
         known(settings.optimizer, OPTIMIZERS, key="trainer.optimizer", planned=PLANNED_OPTIMIZERS)
@@ -79,6 +90,7 @@ _RANGES = {
     "batch_size": (lambda v: v >= 1, "1 or more"),
     "lr": (lambda v: 0 < v < math.inf, "a number above 0"),
     "momentum": (lambda v: 0 <= v < 1, "0 to below 1"),
+    "lr_decay": (lambda v: 0 < v <= 1, "a number above 0, at most 1"),
     "weight_decay": (lambda v: 0 <= v < math.inf, "0 or more"),
     "max_steps": (lambda v: v >= 0, "0 (no limit) or more"),
 }

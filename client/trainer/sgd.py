@@ -24,7 +24,8 @@ class SGD:
     def __init__(self, params: Iterable[Tensor], *, lr: float, momentum: float, weight_decay: float) -> None:
         """Keep the parameters; `weight_decay` is an L2 penalty added to the gradient."""
         self._params = list(params)
-        self._lr, self._momentum, self._weight_decay = lr, momentum, weight_decay
+        self.lr = lr
+        self._momentum, self._weight_decay = momentum, weight_decay
         self._velocity: dict[int, Tensor] = {}  # by position
 
     def zero_grad(self) -> None:
@@ -43,7 +44,7 @@ class SGD:
             grads = add(grads, params, alpha=self._weight_decay)
         if self._momentum:
             grads = self._accelerated([at for at, _, _ in moved], grads)
-        add_(params, grads, alpha=-self._lr)
+        add_(params, grads, alpha=-self.lr)
 
     def _accelerated(self, places: Sequence[int], grads: Sequence[Tensor]) -> list[Tensor]:
         old = [at for at in places if at in self._velocity]

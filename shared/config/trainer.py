@@ -64,6 +64,12 @@ class TrainerSettings(BaseModel):
     max_steps: int = Field(
         default=0, ge=0, description="Most steps in one round, whatever the epochs are; 0 = no limit beside the epochs."
     )
+    schedule: Literal["constant", "cosine"] = Field(
+        default="constant", description="Course of the learning rate over the run; cosine ends at 0."
+    )
+    lr_decay: float = Field(
+        default=1.0, gt=0, le=1, description="Factor of the learning rate from one round to the next."
+    )
     prior: Literal["local", "global"] = Field(
         default="local",
         description="Class shares that parts adjust by: the client's own, or those of all clients from a sum that each "
