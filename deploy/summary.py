@@ -11,14 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from roughfed.deploy import aggregator
 from roughfed.errors import ConfigError
-from roughfed.report.summary import GroupSummary, Proof, RoundSummary, RunSummary, Together
+from roughfed.measures import confusion_matrix, figures, recall_by_class
+from roughfed.report.summary import GroupSummary, Proof, RoundSummary, RunSummary, Together, with_class_counts
 from roughfed.server.masked.journal import Stages
+from roughfed.server.quality import class_counts, whole
 from roughfed.server.store import EVERYBODY, RoundRow, Store
 from roughfed.types import Evaluation, RoundHeader
 from roughfed.wire.session import decode_header
@@ -46,7 +47,7 @@ def run_summary(folder: Path) -> RunSummary:
         rounds, stages = round_summaries(store), Stages(store.journal)
         began: float = store.journal.read("SELECT created_at FROM run")[0]["created_at"]
         ends = [row.opened_at + r.seconds for row, r in zip(_closed(store), rounds, strict=True)]
-        return RunSummary(
+        run = RunSummary(
             run=name,
             scenario="",
             server_sees=config.privacy.server_sees,
@@ -54,7 +55,8 @@ def run_summary(folder: Path) -> RunSummary:
             parameters=spec.size,
             float32_bytes=spec.size_bytes,
             rounds=rounds,
-            class_prior=class_prior(stages, rounds),
+            client_class_accuracy=client_recalls(store),
+            untrained=list(recall_by_class(first)) if (first := whole(store, 0)[0]) is not None else [],
             proofs=[Proof(client, number, why) for client, (number, why) in stages.proofs().items()],
             suspended=stages.suspended(),
             sketch_dim=config.sketch.dim if config.privacy.server_sees == "sketches" else 0,
@@ -64,6 +66,7 @@ def run_summary(folder: Path) -> RunSummary:
             seconds_total=max(ends) - began if ends else None,
             machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         )
+        return with_class_counts(run, class_counts(store))
 
 
 def open_store(folder: Path) -> Store:
@@ -93,11 +96,13 @@ def spreads(store: Store, headers: Iterable[RoundHeader]) -> dict[int, Sequence[
     return {version: histogram for version, histogram in found.items() if sum(histogram)}
 
 
-def class_prior(stages: Stages, rounds: Iterable[RoundSummary]) -> list[int]:
-    """Training examples by class, of all clients that gave their counts: each does once a run."""
-    counts = [stages.statistics(r.round).get("class-count", ()) for r in rounds]
-    total = [sum(column) for column in zip_longest(*counts, fillvalue=0)]
-    return total if any(total) else []
+def client_recalls(store: Store) -> dict[str, list[float | None]]:
+    """Recall by class of every client that was heard about the newest version; of an older one where nobody was."""
+    for version, _ in reversed(store.versions()):
+        found = {c: e for c, e in store.evaluations(version).items() if c not in (SERVER, EVERYBODY)}
+        if recalls := {client: list(recall_by_class(e)) for client, e in sorted(found.items()) if e.class_count}:
+            return recalls
+    return {}
 
 
 def _closed(store: Store) -> list[RoundRow]:
@@ -125,7 +130,7 @@ def _round(row: RoundRow, header: RoundHeader, store: Store, spread: Mapping[int
         train_seconds=told.known("train_seconds"),
         train_metrics=told.numbers("train_metrics"),
     )
-    return _with_figures(bare, store.evaluations(version), spread.get(version, ())) if committed else bare
+    return _with_figures(bare, store, spread.get(version, ())) if committed else bare
 
 
 class _Told:
@@ -147,21 +152,27 @@ class _Told:
         return [GroupSummary(list(g["members"]), str(g["void"])) for g in self._figures.get("groups", [])]
 
 
-def _with_figures(bare: RoundSummary, found: Mapping[str, Evaluation], spread: Sequence[int]) -> RoundSummary:
+def _with_figures(bare: RoundSummary, store: Store, spread: Sequence[int]) -> RoundSummary:
     """Add what was measured: on the server's own data, or else on the clients' together."""
+    found = store.evaluations(bare.version)
     by_client = {client: e for client, e in found.items() if client not in (SERVER, EVERYBODY)}
-    summed = found.get(EVERYBODY)
-    whole = found.get(SERVER) or summed or pooled(by_client.values())
     accuracies = {client: a for client, e in by_client.items() if (a := e.accuracy) is not None}
+    summed = found.get(EVERYBODY)
     bare = replace(bare, client_accuracy=accuracies, together=None if summed is None else together(summed, spread))
-    if whole is None:
+    if (measured := whole(store, bare.version)[0]) is None:
         return bare
+    shares, table = figures(measured), confusion_matrix(measured)
     return replace(
         bare,
-        accuracy=whole.accuracy,
-        balanced_accuracy=whole.balanced_accuracy,
-        loss=whole.loss,
-        class_accuracy=recall(whole) or None,
+        accuracy=shares.accuracy,
+        balanced_accuracy=shares.balanced,
+        loss=measured.loss,
+        class_accuracy=list(recall_by_class(measured)) or None,
+        worst_class=shares.worst,
+        macro_f1=shares.macro_f1,
+        calibration_error=shares.calibration_error,
+        confusion=[] if table is None else table.tolist(),
+        calibration=list(measured.calibration),
     )
 
 
@@ -170,28 +181,8 @@ def together(summed: Evaluation, spread: Sequence[int]) -> Together:
     return Together(
         accuracy=summed.accuracy,
         balanced_accuracy=summed.balanced_accuracy,
-        class_accuracy=recall(summed) or None,
+        class_accuracy=list(recall_by_class(summed)) or None,
         histogram=list(spread),
-    )
-
-
-def recall(evaluation: Evaluation) -> list[float | None]:
-    """Share of correct examples by class; None for a class without any."""
-    return [k / n if n else None for k, n in zip(evaluation.class_correct, evaluation.class_count, strict=True)]
-
-
-def pooled(evaluations: Iterable[Evaluation]) -> Evaluation | None:
-    """Several evaluations of one model as if their examples lay together; None when there is no example."""
-    parts = [e for e in evaluations if e.num_examples]
-    if not parts:
-        return None
-    return Evaluation(
-        parts[0].model_digest,
-        sum(e.num_examples for e in parts),
-        sum(e.loss_sum for e in parts),
-        tuple(sum(column) for column in zip_longest(*(e.class_count for e in parts), fillvalue=0)),
-        tuple(sum(column) for column in zip_longest(*(e.class_correct for e in parts), fillvalue=0)),
-        sum(e.absolute_error_sum for e in parts),
     )
 
 

@@ -21,6 +21,7 @@ def heat_map(
     columns: Sequence[str],
     high: float,
     form: Format,
+    faint: bool = True,
 ) -> str:
     """Draw a table of shades from 0 (faint) to `high` (full).
 
@@ -30,6 +31,7 @@ def heat_map(
         columns: their names.
         high: the value of the full shade, positive.
         form: how values are written.
+        faint: write the smallest values, too; else their cells have a tooltip only.
 
     Returns:
         an SVG element.
@@ -49,7 +51,8 @@ def heat_map(
             shape = {"x": x, "y": y, "width": pitch - gap, "height": rows.pitch - gap}
             class_ = "blank" if shade is None else f"heat h{shade}"
             body.append(element("rect", tip(f"{name}, {columns[column]}: {written}"), class_=class_, **shape))
-            if shade is not None and pitch >= len(written) * FONT * 0.6 + 4 and rows.pitch >= FONT + 4:
+            room = pitch >= len(written) * FONT * 0.6 + 4 and rows.pitch >= FONT + 4
+            if shade is not None and room and (shade or faint):
                 ink = "on-dark" if shade >= DARK else "on-light"
                 body.append(
                     text(written, x + (pitch - gap) / 2, y + rows.pitch / 2 + 4, text_anchor="middle", class_=ink)

@@ -7,7 +7,9 @@ from importlib import resources
 
 import roughfed
 from roughfed.report import plots, tables
+from roughfed.report.against import against
 from roughfed.report.layout import captioned, pair, section
+from roughfed.report.rough import class_charts, tasks_chart
 from roughfed.report.seen import seen
 from roughfed.report.summary import RunSummary
 from roughfed.report.svg import plot_css, safe
@@ -16,12 +18,13 @@ _WRITTEN = f"written by roughfed {safe(roughfed.__version__)}"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # also if a name slipped through the escaping
 
 
-def render(run: RunSummary, extra: Sequence[str] = ()) -> str:
+def render(run: RunSummary, extra: Sequence[str] = (), *, plain: RunSummary | None = None) -> str:
     """The page of a run.
 
     Args:
         run: its summary; what was not measured is said to be so.
         extra: more sections (`roughfed.report.layout`), put before the configuration.
+        plain: plain FedAvg on the same data, to be shown beside it.
 
     Returns:
         an HTML document, UTF-8, self-contained.
@@ -32,7 +35,8 @@ def render(run: RunSummary, extra: Sequence[str] = ()) -> str:
         ("started", run.started_at),
         ("machine", run.machine),
     ]
-    body = [_strip(run), *_sections(run), *extra, _settings(run)]
+    beside = [section("Against plain FedAvg", against(run, plain))] if plain is not None else []
+    body = [_strip(run), *beside, *_sections(run, tasks=plain is None), *extra, _settings(run)]
     return document(f"Run {run.run}", facts, body, footer=_footer(run))
 
 
@@ -75,15 +79,17 @@ def _strip(run: RunSummary) -> str:
     return f'<section aria-label="Key figures"><dl class="strip">{"".join(cards)}</dl></section>'
 
 
-def _sections(run: RunSummary) -> list[str]:
+def _sections(run: RunSummary, *, tasks: bool) -> list[str]:
+    """`tasks`: show those of the run; a comparison does so itself."""
     if not run.rounds:
         return [section("Learning", '<p class="note">No round was finished.</p>'), _clients(run)]
-    lost = f"<div>{tables.losses_table(run)}</div>"
+    lost, rough = f"<div>{tables.losses_table(run)}</div>", class_charts(run)
     return [
         section(
             "Learning", pair(captioned("Accuracy", plots.accuracy_svg(run)), captioned("Loss", plots.loss_svg(run)))
         ),
-        section("Classes", pair(captioned("Last measured", plots.class_accuracy_svg(run)), *_history(run))),
+        section("Classes", pair(captioned("Last measured", plots.class_accuracy_svg(run)), *_history(run), *rough)),
+        *([section("Tasks", tasks_chart(run))] if run.tasks and tasks else []),
         _clients(run),
         section("What the server saw", seen(run)),
         section("Participation", pair(captioned("Clients by round", plots.participation_svg(run)), lost)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +56,7 @@ def accuracy_svg(run: RunSummary) -> str:
     if any(value not in (None, r.accuracy) for value, r in zip(summed, run.rounds, strict=True)):
         series["clients' data, summed"] = summed  # else it is what the first curve shows
     series = {name: values for name, values in series.items() if finite(values)}
-    known = [v for values in series.values() for v in finite(values)] or [0.0, 1.0]
-    low, high = min(known), max(known)
-    spare = max(MIN_SPAN - (high - low), 0) / 2  # differences of a tenth of a point must not fill the chart
-    marks = [t for t in ticks(low - spare, high + spare) if -1e-9 <= t <= 1 + 1e-9]
-    return line_chart("Accuracy by round", series, x=_rounds(run), axis=Axis(_at_least_two(marks), percent))
+    return line_chart("Accuracy by round", series, x=_rounds(run), axis=share_axis(series.values()))
 
 
 def loss_svg(run: RunSummary) -> str:
@@ -132,6 +128,15 @@ def phases_svg(run: RunSummary) -> str:
     high = max((sum(column) for column in zip(*series.values(), strict=True)), default=0.0)
     axis = Axis(ticks(0, high), seconds)
     return stacked_columns("Time by phase", series, x=_rounds(run), axis=axis)
+
+
+def share_axis(series: Iterable[Sequence[float | None]]) -> Axis:
+    """An axis for shares of 1 that leaves out what no curve reaches."""
+    known = [v for values in series for v in finite(values)] or [0.0, 1.0]
+    low, high = min(known), max(known)
+    spare = max(MIN_SPAN - (high - low), 0) / 2  # differences of a tenth of a point must not fill the chart
+    marks = [t for t in ticks(low - spare, high + spare) if -1e-9 <= t <= 1 + 1e-9]
+    return Axis(_at_least_two(marks), percent)
 
 
 SHARE = Axis((0.0, 0.25, 0.5, 0.75, 1.0), percent)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from pydantic import TypeAdapter, ValidationError
 
 from roughfed.errors import ConfigError
+from roughfed.measures import TaskMatrix, class_incremental, mean, shots_by_rank
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,16 @@ class RoundSummary:
         balanced_accuracy: mean recall over classes, 0..1.
         loss: mean loss.
         class_accuracy: recall by class, 0..1; None for a class without examples.
+        worst_class: the smallest of them.
+        macro_f1: mean F1 over the classes, 0..1.
+        head_accuracy: mean recall of the classes with most training examples (`roughfed.measures.shots_by_rank`), 0..1.
+        medium_accuracy: likewise, of those in between.
+        tail_accuracy: likewise, of those with fewest.
+        calibration_error: mean distance of confidence and accuracy, 0..1.
+        confusion: examples by true class and predicted class, [C][C]; empty where it was not counted.
+        calibration: see `roughfed.types.Evaluation`; empty where it was not counted.
+        memorised_wrong: of the training examples with wrong labels, the share whose wrong label the model repeats;
+            known only where somebody knows the right ones.
         client_accuracy: accuracy on each client's own held-out data, 0..1, by name; empty when masked.
         together: the same as sums; None where nothing is masked, or nobody measured.
         groups: who was added up with whom; empty where nothing is masked.
@@ -84,6 +95,15 @@ class RoundSummary:
     balanced_accuracy: float | None = None
     loss: float | None = None
     class_accuracy: list[float | None] | None = None
+    worst_class: float | None = None
+    macro_f1: float | None = None
+    head_accuracy: float | None = None
+    medium_accuracy: float | None = None
+    tail_accuracy: float | None = None
+    calibration_error: float | None = None
+    confusion: list[list[int]] = field(default_factory=list[list[int]])
+    calibration: list[int] = field(default_factory=list[int])
+    memorised_wrong: float | None = None
     client_accuracy: dict[str, float] = field(default_factory=dict[str, float])
     together: Together | None = None
     groups: list[GroupSummary] = field(default_factory=list[GroupSummary])
@@ -102,6 +122,19 @@ class Proof:
 
 
 @dataclass(frozen=True)
+class TaskSpan:
+    """One task of a run whose data come in tasks.
+
+    Attributes:
+        classes: that it brings.
+        last_round: after which the next task begins.
+    """
+
+    classes: list[int]
+    last_round: int
+
+
+@dataclass(frozen=True)
 class RunSummary:
     """One run.
 
@@ -116,7 +149,10 @@ class RunSummary:
         holdings: examples by client and class, [K][C]; None when the division is not known.
         client_names: K names, in the order of `holdings`.
         class_names: C names; empty: the classes are numbered.
-        class_prior: training examples by class of all clients that gave their counts, each once; from sums.
+        class_prior: training examples by class of all clients that gave their counts, each once.
+        client_class_accuracy: recall by class on each client's own held-out data, last measured; empty when masked.
+        tasks: in order; empty where all classes are there from the start.
+        untrained: recall by class of the first model; empty where it was not measured.
         proofs: who is out, and why; by round.
         suspended: clients that were silent too often, with what was noted.
         sketch_dim: numbers that the server saw of each update; 0: none.
@@ -138,6 +174,9 @@ class RunSummary:
     client_names: list[str] = field(default_factory=list[str])
     class_names: list[str] = field(default_factory=list[str])
     class_prior: list[int] = field(default_factory=list[int])
+    client_class_accuracy: dict[str, list[float | None]] = field(default_factory=dict[str, list[float | None]])
+    tasks: list[TaskSpan] = field(default_factory=list[TaskSpan])
+    untrained: list[float | None] = field(default_factory=list[float | None])
     proofs: list[Proof] = field(default_factory=list[Proof])
     suspended: dict[str, str] = field(default_factory=dict[str, str])
     sketch_dim: int = 0
@@ -164,6 +203,84 @@ class RunSummary:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             raise ConfigError(first["msg"], key=where, cure="is this the summary of a run?") from error
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The figures of a run on rough data at its end, and the same of plain FedAvg on the same data; 0..1.
+
+    Attributes:
+        balanced_accuracy: mean recall over classes.
+        tail_accuracy: mean recall over the classes with fewest training examples.
+        forgetting: mean over the earlier tasks of their best accuracy minus that at the end.
+        memorised_wrong: share of the wrong labels in the training data that the model repeats.
+        plain_balanced_accuracy: of plain FedAvg.
+        plain_tail_accuracy: likewise.
+        plain_forgetting: likewise.
+        plain_memorised_wrong: likewise.
+    """
+
+    balanced_accuracy: float | None = None
+    tail_accuracy: float | None = None
+    forgetting: float | None = None
+    memorised_wrong: float | None = None
+    plain_balanced_accuracy: float | None = None
+    plain_tail_accuracy: float | None = None
+    plain_forgetting: float | None = None
+    plain_memorised_wrong: float | None = None
+
+
+def compare(run: RunSummary, plain: RunSummary | None) -> Comparison:
+    """The figures of a run beside those of plain FedAvg; without one, only its own."""
+    return Comparison(*_at_the_end(run), *(_at_the_end(plain) if plain is not None else ()))
+
+
+def _at_the_end(run: RunSummary) -> tuple[float | None, ...]:
+    tasks = task_matrix(run)
+    return (
+        last_known(r.balanced_accuracy for r in run.rounds),
+        last_known(r.tail_accuracy for r in run.rounds),
+        tasks.forgetting if tasks is not None else None,
+        last_known(r.memorised_wrong for r in run.rounds),
+    )
+
+
+def with_class_counts(run: RunSummary, counts: Sequence[int]) -> RunSummary:
+    """The run with the accuracy of head, medium and tail, which follow from who has how many training examples.
+
+    Args:
+        run: its recall by class is known.
+        counts: training examples by class, C integers.
+    """
+    shots = shots_by_rank(counts if any(counts) else ())
+
+    def filled(r: RoundSummary) -> RoundSummary:
+        recall = r.class_accuracy or []
+        if len(recall) != len(counts):
+            return r
+        head, medium, tail = (mean(recall[c] for c in some) for some in (shots.head, shots.medium, shots.tail))
+        return replace(r, head_accuracy=head, medium_accuracy=medium, tail_accuracy=tail)
+
+    return replace(run, rounds=[filled(r) for r in run.rounds], class_prior=list(counts))
+
+
+def task_matrix(run: RunSummary) -> TaskMatrix | None:
+    """Accuracy on each task after each task that is over; None where there are no tasks, or none is over.
+
+    Of a task whose last round gave no version, the last version before it counts.
+    """
+    measured = [r for r in run.rounds if r.class_accuracy]
+    recalls: list[tuple[float | None, ...]] = []
+    begun = 0
+    for task in run.tasks:
+        during = [r for r in measured if begun < r.round <= task.last_round]
+        if not during or max(r.round for r in run.rounds) < task.last_round:
+            break
+        recalls.append(tuple(during[-1].class_accuracy or ()))
+        begun = task.last_round
+    if not recalls:
+        return None
+    return class_incremental(recalls, [task.classes for task in run.tasks], tuple(run.untrained))
 
 
 def per_client_round(total_bytes: Iterable[int], rounds: list[RoundSummary]) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 from roughfed.report.scale import number, percent, seconds, size
-from roughfed.report.summary import RunSummary, last_known, per_client_round
+from roughfed.report.summary import RunSummary, last_known, per_client_round, task_matrix
 from roughfed.report.svg import safe
 from roughfed.report.words import reason
 
@@ -37,6 +37,7 @@ def key_figures(run: RunSummary) -> list[tuple[str, str, str]]:
     return [
         ("Accuracy", percent(accuracy) if accuracy is not None else UNKNOWN, "last measured"),
         ("Balanced accuracy", percent(balanced) if balanced is not None else UNKNOWN, _worst_class(run)),
+        *_rough_figures(run),
         ("Rounds", str(committed), f"committed, of {len(run.rounds)}"),
         ("Clients", number(run.clients), _participation(run)),
         ("Time", seconds(run.seconds_total) if run.seconds_total is not None else UNKNOWN, f"a round: {median}"),
@@ -44,6 +45,22 @@ def key_figures(run: RunSummary) -> list[tuple[str, str, str]]:
         ("Down, client and round", size(down) if down is not None else UNKNOWN, _against_float32(down, run)),
         ("Parameters", number(run.parameters), f"{size(run.float32_bytes)} as float32"),
     ]
+
+
+def _rough_figures(run: RunSummary) -> list[tuple[str, str, str]]:
+    """Those that were measured."""
+    found: list[tuple[str, str, str]] = []
+    if (f1 := last_known(r.macro_f1 for r in run.rounds)) is not None:
+        found.append(("Macro-F1", percent(f1), "mean over the classes"))
+    if (error := last_known(r.calibration_error for r in run.rounds)) is not None:
+        found.append(("Calibration error", percent(error), "confidence against accuracy"))
+    if (matrix := task_matrix(run)) is not None and matrix.forgetting is not None:
+        found.append(
+            ("Forgetting", percent(matrix.forgetting), f"after {len(matrix.values)} of {len(run.tasks)} tasks")
+        )
+    if (memorised := last_known(r.memorised_wrong for r in run.rounds)) is not None:
+        found.append(("Wrong labels repeated", percent(memorised), "of those in the training data"))
+    return found
 
 
 def losses_table(run: RunSummary) -> str:
@@ -67,13 +84,21 @@ def losses_table(run: RunSummary) -> str:
 
 def rounds_table(run: RunSummary) -> str:
     """The figures of each round."""
-    head = ("round", "outcome", "accuracy", "balanced", "loss", "time", "counted", "up", "down", "training", "reported")
+    shares = {
+        "accuracy": "accuracy",
+        "balanced": "balanced_accuracy",
+        "worst class": "worst_class",
+        "tail": "tail_accuracy",
+        "macro-F1": "macro_f1",
+        "calibration error": "calibration_error",
+    }
+    known = {name: field for name, field in shares.items() if any(getattr(r, field) is not None for r in run.rounds)}
+    rest = ("loss", "time", "counted", "up", "down", "training", "reported")
     rows = [
         (
             str(r.round),
             r.outcome,
-            percent(r.accuracy) if r.accuracy is not None else UNKNOWN,
-            percent(r.balanced_accuracy) if r.balanced_accuracy is not None else UNKNOWN,
+            *(_share(getattr(r, field)) for field in known.values()),
             f"{r.loss:.4g}" if r.loss is not None else UNKNOWN,
             seconds(r.seconds),
             f"{len(r.accepted)} of {len(r.participants)}",
@@ -84,7 +109,8 @@ def rounds_table(run: RunSummary) -> str:
         )
         for r in run.rounds
     ]
-    return table(head, rows, numeric=(0, 2, 3, 4, 5, 6, 7, 8, 9))
+    head = ("round", "outcome", *known, *rest)
+    return table(head, rows, numeric=(0, *range(2, len(head) - 1)))
 
 
 def config_table(config: Mapping[str, object]) -> str:
@@ -105,6 +131,10 @@ def _flatten(settings: Mapping[str, object], prefix: str) -> Iterator[tuple[str,
 
 def _cell(tag: str, content: str, right: bool) -> str:
     return f'<{tag} class="n">{safe(content)}</{tag}>' if right else f"<{tag}>{safe(content)}</{tag}>"
+
+
+def _share(value: float | None) -> str:
+    return percent(value) if value is not None else UNKNOWN
 
 
 def _worst_class(run: RunSummary) -> str:

@@ -150,3 +150,10 @@ def test_recalls_by_class_become_accuracies_by_task() -> None:
     found = class_incremental(recalls, [(0, 1), (2, 3)], (0.0, 0.5, 0.0, 0.0))
     assert found == TaskMatrix(((0.75, 0.0), (0.25, 1.0)), "class-incremental", (0.25, 0.0))
     assert class_incremental([(0.5,)], [(0,), (3,)]).values == ((0.5, None),)
+
+
+def test_pooling_adds_sums_and_takes_clients_that_know_fewer_classes() -> None:
+    three, one = Evaluation(bytes(32), 30, 15.0, (10,) * 3, (5,) * 3), Evaluation(bytes(32), 10, 5.0, (10,), (10,))
+    both = measures.pooled([three, one, Evaluation(bytes(32), 0, 0.0)])
+    assert both == Evaluation(bytes(32), 40, 20.0, (20, 10, 10), (15, 5, 5))
+    assert measures.pooled([Evaluation(bytes(32), 0, 0.0)]) is None

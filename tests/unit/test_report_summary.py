@@ -5,7 +5,18 @@ import json
 import pytest
 
 from roughfed.errors import ConfigError
-from roughfed.report.summary import RoundSummary, RunSummary, last_known, per_client_round
+from roughfed.measures import class_incremental
+from roughfed.report.summary import (
+    Comparison,
+    RoundSummary,
+    RunSummary,
+    TaskSpan,
+    compare,
+    last_known,
+    per_client_round,
+    task_matrix,
+    with_class_counts,
+)
 
 RUN = RunSummary(
     run="r1",
@@ -75,3 +86,44 @@ def test_bytes_are_counted_by_client_and_round() -> None:
 def test_the_last_known_value_skips_gaps() -> None:
     assert last_known([0.1, 0.2, None, float("nan")]) == 0.2
     assert last_known([None]) is None
+
+
+def learnt(*recalls: list[float | None] | None, ends: tuple[int, ...] = (2, 4), **changes: float | None) -> RunSummary:
+    """A run of two tasks with two classes each."""
+    rounds = [RoundSummary(n, n, class_accuracy=recall, **changes) for n, recall in enumerate(recalls, start=1)]
+    tasks = [TaskSpan([0, 1], ends[0]), TaskSpan([2, 3], ends[1])]
+    return RunSummary("r", "continual", "updates", 1, 1, 4, rounds=rounds, tasks=tasks, untrained=[0.0, 0.5, 0.0, 0.0])
+
+
+A, B, C = [0.9, 0.9, 0.1, 0.0], [1.0, 0.5, 0.0, 0.2], [0.5, 0.0, 1.0, 0.9]
+
+
+def test_tasks_are_measured_after_their_last_round() -> None:
+    full = task_matrix(learnt(A, B, B, C))
+    assert full is not None
+    assert full.values == ((0.75, 0.1), (0.25, 0.95))
+    assert (full.protocol, full.untrained) == ("class-incremental", (0.25, 0.0))
+    assert full.forgetting == pytest.approx(0.5)
+    assert task_matrix(learnt(A, None, B, C)) == class_incremental(
+        [tuple(A), tuple(C)], [[0, 1], [2, 3]], (0, 0.5, 0, 0)
+    )
+    assert task_matrix(learnt(A)) is None
+    partly = task_matrix(learnt(A, B, C))
+    assert partly is not None
+    assert (len(partly.values), partly.forgetting) == (1, None)
+
+
+def test_head_and_tail_follow_from_who_has_what() -> None:
+    run = with_class_counts(learnt(A, None), [5, 100, 50, 7])
+    assert [(r.head_accuracy, r.tail_accuracy) for r in run.rounds] == [(0.9, 0.9), (None, None)]
+    assert run.rounds[0].medium_accuracy == pytest.approx(0.05)
+    assert run.class_prior == [5, 100, 50, 7]
+    assert with_class_counts(learnt(A), [1, 2]).rounds == learnt(A).rounds
+    assert with_class_counts(learnt(A), [0] * 4).rounds[0].tail_accuracy is None
+
+
+def test_a_comparison_has_the_last_figures_of_both_runs() -> None:
+    run = with_class_counts(learnt(A, B, B, C, balanced_accuracy=0.6, memorised_wrong=0.1), [9, 5, 4, 1])
+    plain = with_class_counts(learnt(A, A, A, A, balanced_accuracy=0.4, memorised_wrong=None), [9, 5, 4, 1])
+    assert compare(run, plain) == Comparison(0.6, 0.9, pytest.approx(0.5), 0.1, 0.4, 0.0, 0.0, None)
+    assert compare(run, None).plain_balanced_accuracy is None

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from roughfed.deploy.summary import pooled, run_summary
+from roughfed.deploy.summary import run_summary
 from roughfed.errors import ConfigError
 from roughfed.report.summary import GroupSummary, Proof, Together
 from roughfed.server.masked.journal import Opening, Stages
@@ -121,6 +122,9 @@ def test_a_round_has_the_figures_of_the_version_it_committed(tmp_path: Path) -> 
         assert (only.train_seconds, only.train_metrics) == (1.5, {"loss": 0.25})
         assert (only.accuracy, only.balanced_accuracy, only.loss) == (0.8, 0.8, 0.5)
         assert only.class_accuracy == [1.0, 0.6]
+        assert (only.worst_class, only.macro_f1, only.tail_accuracy) == (0.6, None, None)
+        assert (summary.untrained, summary.class_prior) == ([0.0, 0.0], [])
+        assert summary.client_class_accuracy == {"ann": [0.9, 0.9], "bob": [1.0, 1.0]}
         assert only.client_accuracy == {"ann": 0.9, "bob": 1.0}
         assert only.accepted == list(CLIENTS)
 
@@ -142,13 +146,22 @@ def test_who_was_left_out_and_why(tmp_path: Path) -> None:
 def test_clients_speak_for_a_server_without_data(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.play(dict.fromkeys(CLIENTS, ""))
-    run.measure(1, ann=evaluation(10, 0), bob=evaluation(30, 30, of=30))
+    asyncio.run(run.store.set_summary(1, {"statistics": {"class-count": [40, 4]}}))
+    sure = Evaluation(
+        bytes(32), 20, 1.0, (10, 10), (10, 0), confusion=(10, 0, 10, 0), calibration=(*[0] * 14, 20) * 2 + (0,) * 15
+    )
+    bob = replace(evaluation(30, 30, of=30), confusion=(30, 0, 0, 30), calibration=(*[0] * 14, 60) * 2 + (0,) * 15)
+    run.measure(1, ann=sure, bob=bob)
     run.store.close()
 
-    (only,) = run_summary(tmp_path).rounds
+    summary = run_summary(tmp_path)
+    (only,) = summary.rounds
 
     assert only.accuracy == 70 / 80
     assert only.class_accuracy == [1.0, 0.75]
+    assert (only.confusion, only.calibration[14], only.calibration_error) == ([[40, 0], [10, 30]], 80, 1.0)
+    assert only.macro_f1 == pytest.approx((80 / 90 + 60 / 70) / 2)
+    assert (summary.class_prior, only.head_accuracy, only.tail_accuracy) == ([40, 4], 1.0, 0.75)
 
 
 def test_an_open_round_is_no_round_yet_and_lost_figures_do_not_hurt(tmp_path: Path) -> None:
@@ -199,6 +212,8 @@ def test_a_masked_run_speaks_in_sums(tmp_path: Path) -> None:
     summary = run_summary(tmp_path)
     first, second, third = summary.rounds
 
+    assert (first.head_accuracy, first.tail_accuracy, second.tail_accuracy) == (0.9, 0.9, 0.6)
+    assert (summary.untrained, summary.client_class_accuracy) == ([0.0, 0.0], {})
     assert (first.accuracy, first.client_accuracy) == (0.9, {})
     assert first.together == Together(0.5, 0.5, [0.8, 0.2], [1, 2])
     assert (second.accuracy, second.together) == (0.8, Together(0.8, 0.8, [1.0, 0.6], []))
@@ -222,11 +237,3 @@ def test_an_unmasked_run_has_nothing_of_the_kind(tmp_path: Path) -> None:
 
     assert (only.together, only.groups, only.clip_norm) == (None, [], None)
     assert (summary.class_prior, summary.proofs, summary.suspended, summary.sketch_dim) == ([], [], {}, 0)
-
-
-def test_pooling_adds_sums_and_takes_clients_that_know_fewer_classes() -> None:
-    both = pooled([evaluation(5, 5, 5), evaluation(10), Evaluation(bytes(32), 0, 0.0)])
-
-    assert both is not None
-    assert (both.num_examples, both.class_count, both.class_correct) == (40, (20, 10, 10), (15, 5, 5))
-    assert pooled([Evaluation(bytes(32), 0, 0.0)]) is None

@@ -1,0 +1,101 @@
+"""A run beside plain FedAvg on the same data: the same figures, the same charts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from roughfed.report.heat import heat_map
+from roughfed.report.layout import captioned, pair
+from roughfed.report.lines import line_chart
+from roughfed.report.plots import distinct, share_axis
+from roughfed.report.rough import last_with, shots_of, tasks_chart
+from roughfed.report.scale import finite, percent
+from roughfed.report.summary import RunSummary, compare, last_known
+from roughfed.report.svg import safe
+from roughfed.report.tables import UNKNOWN, table
+
+THIS, PLAIN = "this run", "plain FedAvg"
+
+CURVES: Mapping[str, str] = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "tail_accuracy": "Accuracy of the tail classes",
+    "worst_class": "Accuracy of the worst class",
+    "memorised_wrong": "Wrong labels that the model repeats",
+}
+"""Field of a round -> what its chart shows."""
+
+TINY = 0.0005  # half of what is written: 0.1 points
+
+
+def against(run: RunSummary, plain: RunSummary) -> str:
+    """The content of the section."""
+    lead = "The same data, the same first model and the same seed, once as configured and once as plain FedAvg."
+    curves = [c for field, caption in CURVES.items() if (c := _curves(field, caption, run, plain))]
+    tasks = pair(tasks_chart(run, f", {THIS}"), tasks_chart(plain, f", {PLAIN}")) if run.tasks else ""
+    blocks = [f"<div>{_figures(run, plain)}</div>", *_classes(run, plain), *curves]
+    return f'<p class="lead">{safe(lead)}</p>{pair(*blocks)}{tasks}'
+
+
+def _figures(run: RunSummary, plain: RunSummary) -> str:
+    found = compare(run, plain)
+    rows = [
+        _row("accuracy", _last(run, "accuracy"), _last(plain, "accuracy")),
+        _row("balanced accuracy", found.balanced_accuracy, found.plain_balanced_accuracy),
+        _row("worst class", _last(run, "worst_class"), _last(plain, "worst_class")),
+        _row("macro-F1", _last(run, "macro_f1"), _last(plain, "macro_f1")),
+        _row("tail classes", found.tail_accuracy, found.plain_tail_accuracy) if shots_of(run) else None,
+        _row("calibration error", *(_last(r, "calibration_error") for r in (run, plain)), less=True),
+        _row("forgetting", found.forgetting, found.plain_forgetting, less=True),
+        _row("wrong labels repeated", found.memorised_wrong, found.plain_memorised_wrong, less=True),
+    ]
+    return table(("at the end", THIS, PLAIN, "difference"), [r for r in rows if r is not None], numeric=(1, 2, 3))
+
+
+def _row(name: str, ours: float | None, theirs: float | None, *, less: bool = False) -> tuple[str, ...] | None:
+    """None where neither was measured; `less`: the smaller one is the better one."""
+    if ours is None and theirs is None:
+        return None
+    shown = [UNKNOWN if value is None else percent(value) for value in (ours, theirs)]
+    if ours is None or theirs is None:
+        return (name, *shown, UNKNOWN)
+    gain = ours - theirs
+    if abs(gain) < TINY:
+        return (name, *shown, "the same")
+    word = "better" if (gain < 0) == less else "worse"
+    return (name, *shown, f"{gain * 100:+.1f} points, {word}")
+
+
+def _last(run: RunSummary, field: str) -> float | None:
+    return last_known(getattr(r, field) for r in run.rounds)
+
+
+def _classes(run: RunSummary, plain: RunSummary) -> list[str]:
+    """Recall by class of both, one above the other."""
+    rows = {name: _recall(each) for name, each in ((THIS, run), (PLAIN, plain))}
+    width = len(rows[THIS])
+    if not width or len(rows[PLAIN]) != width:
+        return []
+    names = distinct(run.class_names, width, "class")
+    return [
+        captioned(
+            "Recall of each class at the end", heat_map("Recall by class", rows, columns=names, high=1.0, form=percent)
+        )
+    ]
+
+
+def _recall(run: RunSummary) -> Sequence[float | None]:
+    last = last_with(run, "class_accuracy")
+    return (last.class_accuracy or []) if last is not None else []
+
+
+def _curves(field: str, caption: str, run: RunSummary, plain: RunSummary) -> str:
+    """Both runs by round; nothing where only one of them was measured, or where there is no tail."""
+    if field == "tail_accuracy" and shots_of(run) is None:
+        return ""
+    by_round = [{r.round: getattr(r, field) for r in each.rounds} for each in (run, plain)]
+    if not all(finite(values.values()) for values in by_round):
+        return ""
+    x = sorted(by_round[0].keys() | by_round[1].keys())
+    series = {name: [values.get(at) for at in x] for name, values in zip((THIS, PLAIN), by_round, strict=True)}
+    return captioned(caption, line_chart(f"{caption} by round", series, x=x, axis=share_axis(series.values())))

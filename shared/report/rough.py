@@ -1,0 +1,156 @@
+"""Charts of rough data: long tails, what is taken for what, how sure the model is, what is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from roughfed.measures import Protocol, Shots, TaskMatrix, reliability, shots_by_rank
+from roughfed.report.heat import heat_map
+from roughfed.report.layout import captioned
+from roughfed.report.lines import line_chart
+from roughfed.report.plots import SHARE, distinct
+from roughfed.report.reliability import reliability_diagram
+from roughfed.report.scale import number, percent
+from roughfed.report.summary import RoundSummary, RunSummary, TaskSpan, task_matrix
+from roughfed.report.svg import empty, safe
+from roughfed.report.tables import UNKNOWN, table
+
+LONG = 2.0
+"""From this ratio of the largest to the smallest class on, head and tail are spoken of."""
+
+MOST_CONFUSED = 40
+"""Classes whose confusion matrix can still be read."""
+
+PROTOCOLS: dict[Protocol, str] = {
+    "class-incremental": "class-incremental: the model chose among all classes, those of other tasks too",
+    "task-incremental": "task-incremental: the model was told the task, and chose among its classes",
+}
+
+
+def training_counts(run: RunSummary) -> list[int]:
+    """Training examples by class, all clients together; empty where nobody knows."""
+    if run.class_prior:
+        return run.class_prior
+    return [sum(column) for column in zip(*run.holdings, strict=True)] if run.holdings else []
+
+
+def shots_of(run: RunSummary) -> Shots | None:
+    """Head, medium and tail; None where the classes are about equally large, or not known."""
+    counts = training_counts(run)
+    if not counts or max(counts) < LONG * max(min(counts), 1):
+        return None
+    return shots_by_rank(counts)
+
+
+def class_charts(run: RunSummary) -> list[str]:
+    """What there is to be seen of classes beside their recall: figures with captions."""
+    found: list[str] = []
+    if (shots := shots_of(run)) is not None and any(r.tail_accuracy is not None for r in run.rounds):
+        found.append(captioned(f"Head, medium and tail: {_words(shots, run)}", shots_svg(run)))
+    if (last := last_with(run, "confusion")) is not None:
+        what = f"What is taken for what, round {last.round}: true class (row), said class (column), % of the row"
+        found.append(captioned(what, confusion_svg(last, run.class_names)))
+    if (last := last_with(run, "calibration")) is not None:
+        error = percent(last.calibration_error) if last.calibration_error is not None else "not measured"
+        caption = f"How right it is against how sure it is, round {last.round}: off by {error}"
+        found.append(captioned(caption, reliability_svg(last)))
+    if run.client_class_accuracy:
+        caption = "Recall of each class on each client's own held-out data"
+        found.append(captioned(caption, client_classes_svg(run)))
+    return found
+
+
+def last_with(run: RunSummary, field: str) -> RoundSummary | None:
+    """The last round in which something was measured."""
+    return next((r for r in reversed(run.rounds) if getattr(r, field)), None)
+
+
+def shots_svg(run: RunSummary) -> str:
+    """Accuracy of head, medium and tail classes by round."""
+    series = {
+        "head": [r.head_accuracy for r in run.rounds],
+        "medium": [r.medium_accuracy for r in run.rounds],
+        "tail": [r.tail_accuracy for r in run.rounds],
+    }
+    series = {name: values for name, values in series.items() if any(v is not None for v in values)}
+    x = [r.round for r in run.rounds]
+    return line_chart("Accuracy of head, medium and tail classes by round", series, x=x, axis=SHARE)
+
+
+def confusion_svg(r: RoundSummary, class_names: Sequence[str]) -> str:
+    """Shares of each true class by the class that the model says."""
+    title = "Confusion of classes"
+    if len(r.confusion) > MOST_CONFUSED:
+        return empty(title, f"{len(r.confusion)} classes: in the summary file")
+    names = distinct(class_names, len(r.confusion), "class")
+    shares: dict[str, list[float | None]] = {}
+    for name, row in zip(names, r.confusion, strict=True):
+        total = sum(row)
+        shares[name] = [n / total if total else None for n in row]
+    return heat_map(title, shares, columns=names, high=1.0, form=_whole_percent, faint=False)
+
+
+def reliability_svg(r: RoundSummary) -> str:
+    """How often the model is right against how sure it is."""
+    return reliability_diagram("Reliability", reliability(r.calibration))
+
+
+def client_classes_svg(run: RunSummary) -> str:
+    """Recall by client and class."""
+    width = max((len(row) for row in run.client_class_accuracy.values()), default=0)
+    classes = distinct(run.class_names, width, "class")
+    rows = {client: [*row, *[None] * (width - len(row))] for client, row in run.client_class_accuracy.items()}
+    return heat_map("Recall by client and class", rows, columns=classes, high=1.0, form=percent)
+
+
+# -- tasks ----------------------------------------------------------------------------------------------------------
+
+
+def tasks_chart(run: RunSummary, whose: str = "") -> str:
+    """The matrix of a run in tasks with its measures; a sentence where no task is over."""
+    matrix = task_matrix(run)
+    if matrix is None:
+        return captioned(f"Accuracy by task{whose}", empty("Accuracy by task", "no task is over yet"))
+    caption = f"Accuracy on each task (column) right after each task (row){whose}"
+    measures = table(("measure", "value", "what it is"), _measures(matrix), numeric=(1,))
+    note = f'<p class="note">{safe(PROTOCOLS[matrix.protocol])}</p>'
+    return f"<div>{captioned(caption, matrix_svg(matrix, run))}{note}{measures}</div>"
+
+
+def matrix_svg(matrix: TaskMatrix, run: RunSummary) -> str:
+    """A[t, u] as shades."""
+    columns = [f"task {u + 1}" for u in range(len(run.tasks))]
+    rows = {
+        f"after task {t + 1}: {_classes(run.tasks[t], run)}": list(values) for t, values in enumerate(matrix.values)
+    }
+    return heat_map("Accuracy by task after each task", rows, columns=columns, high=1.0, form=percent)
+
+
+def _measures(matrix: TaskMatrix) -> list[tuple[str, str, str]]:
+    rows = [
+        ("accuracy", matrix.accuracy, "on the tasks so far, after the last of them"),
+        ("plasticity", matrix.plasticity, "on each task right after it was learnt"),
+        ("forgetting", matrix.forgetting, "best accuracy before the last task, minus that after it"),
+        ("backward transfer", matrix.backward_transfer, "after the last task, minus right after each was learnt"),
+        ("forward transfer", matrix.forward_transfer, "before each task was learnt, minus the untrained model's"),
+    ]
+    return [(name, UNKNOWN if value is None else percent(value), what) for name, value, what in rows]
+
+
+def _classes(task: TaskSpan, run: RunSummary) -> str:
+    names = run.class_names
+    return ", ".join(names[c] if c < len(names) else number(c) for c in task.classes)
+
+
+def _words(shots: Shots, run: RunSummary) -> str:
+    """Which classes are which, with how many examples."""
+    counts, names = training_counts(run), run.class_names
+    parts: list[str] = []
+    for what, classes in (("head", shots.head), ("tail", shots.tail)):
+        listed = ", ".join(names[c] if c < len(names) else number(c) for c in classes)
+        parts.append(f"{what} is {listed} ({number(sum(counts[c] for c in classes))} training examples)")
+    return "; ".join(parts)
+
+
+def _whole_percent(share: float) -> str:
+    return f"{share * 100:.0f}"
