@@ -25,8 +25,8 @@ from roughfed.methods import Composition
 TABLES: Mapping[str, Mapping[str, Maker]] = {
     "loss": LOSSES,
     "sampler": SAMPLERS,
-    "weigh": WEIGHINGS,
     "augment": AUGMENTS,
+    "weigh": WEIGHINGS,
     "select": SELECTORS,
     "memory": MEMORIES,
     "replay": REPLAYS,

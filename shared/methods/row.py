@@ -11,8 +11,8 @@ Value = float | int | str | bool
 ROOMS = (
     "loss",
     "sampler",
-    "weigh",
     "augment",
+    "weigh",
     "select",
     "memory",
     "replay",
@@ -80,6 +80,7 @@ class Part:
         excludes: name of another part, or of a room -> why the two cannot stand together.
         brings: parts that it needs and that are added, with their defaults, where the method names none of their room.
         nets: networks that it trains beside the model.
+        asks: facts that it goes by, which the server makes of sums over the clients (`roughfed.server.facts`).
     """
 
     room: str
@@ -91,3 +92,4 @@ class Part:
     excludes: Mapping[str, str] = field(default_factory=lambda: NO_REASONS)
     brings: tuple[str, ...] = ()
     nets: int = 0
+    asks: tuple[str, ...] = ()
