@@ -8,14 +8,13 @@ from typing import Any
 import torch
 
 from roughfed.client.trainer.data import Source, open_source
-from roughfed.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """What there is to train on in a round; `task` is -1 where there are no tasks."""
+    """What there is to train on in a round: None when nothing is; `task` is -1 where there are no tasks."""
 
-    source: Source
+    source: Source | None
     task: int = -1
 
 
@@ -31,19 +30,23 @@ class Arriving:
         """The examples of a round, on the device.
 
         Raises:
-            ConfigError: there are none (yet), or they are not data.
+            ConfigError: they are not data.
         """
         stream = self._given
         if not callable(getattr(stream, "at", None)):
             return Arrived(self._opened(stream))
         task = getattr(stream, "task", None)
         data = stream.at(number)
-        if data is None or not len(data):
-            raise ConfigError(f"nothing to train on has arrived by round {number}", key="train")
-        return Arrived(self._opened(data), int(task(number)) if callable(task) else -1)
+        place = int(task(number)) if callable(task) else -1
+        return Arrived(self._opened(data) if data is not None and _length(data) else None, place)
 
     def _opened(self, data: Any) -> Source:
         """Opened once, as long as it is the same object."""
         if self._last is None or self._last[0] is not data:
             self._last = (data, open_source(data, self._device, self._dtype))
         return self._last[1]
+
+
+def _length(data: Any) -> int:
+    """Examples in what a stream gave."""
+    return len(data[0]) if isinstance(data, tuple | list) else len(data)

@@ -100,6 +100,20 @@ def fit(
     return FitResult(loader.num_examples, loader.num_steps, _finite(metrics), time.monotonic() - started)
 
 
+def stay(model: nn.Module, work: Work) -> FitResult:
+    """The answer of a client whose stream has nothing for it in this round: the global parameters, as they are.
+
+    It takes part all the same: in a masked round a client that has dealt its keys and sends nothing costs its group a
+    member, and perhaps the sum. It claims the least that counts, one example.
+    """
+    started = time.monotonic()
+    spec = spec_of(model)
+    flat = map_flat(work.params, spec)
+    load_flat(model, spec, flat)
+    write_delta(model, spec, flat, work.delta)
+    return FitResult(1, 0, {}, time.monotonic() - started)
+
+
 def train(context: Context, loader: TrainLoader, *, allow_memory: bool = True) -> dict[str, float]:
     """The SGD loop. What each part does at which place is said in `parts.Hooks`.
 

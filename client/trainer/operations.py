@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -71,7 +71,7 @@ class Operations:
         return {
             "spec": spec_rows(spec),
             "task": self._task,
-            "num_train": self._train.num_examples if self._train else 0,
+            "num_train": self._train.num_examples if self._train else int(self._client.train is not None),
             "num_test": self._test.num_examples if self._test else 0,
             "num_classes": self._num_classes,
             "device": str(self._device),
@@ -100,6 +100,7 @@ class Operations:
         turn = Turn.of(arguments["turn"])
         data = self._arriving.at(turn.round)
         digest = spec_of(self._model).digest
+        lost: list[str] = []
         work = Work(
             params=Path(arguments["params"]),
             delta=Path(arguments["delta"]),
@@ -109,11 +110,11 @@ class Operations:
             num_classes=self._num_classes,
             task=data.task,
             clean=self._clean,
-            remembered=load_state(turn, digest),
+            remembered=load_state(turn, digest, on_lost=lost.append),
         )
         result = fit(self._model, data.source, work, own=self._client.loop, report=self._report)
         save_state(turn, digest, work.remembered)
-        return result.plain()
+        return replace(result, lost_state=len(lost)).plain()
 
     def _evaluate(self, arguments: Mapping[str, Any]) -> Answer:
         """Evaluate a model file on the held-out data."""
@@ -150,7 +151,7 @@ class Operations:
 
     @property
     def _train(self) -> Source | None:
-        """The training examples at the start of a run."""
+        """The training examples at the start of a run; None while a stream has none."""
         return None if self._client.train is None else self._arriving.at(1).source
 
     @cached_property

@@ -24,10 +24,11 @@ from torch.utils.data import (
 from roughfed import params
 from roughfed.client.api import Round
 from roughfed.client.trainer import device
+from roughfed.client.trainer.arriving import Arriving
 from roughfed.client.trainer.data import Source, TrainLoader, open_source
 from roughfed.client.trainer.evaluate import evaluate
 from roughfed.client.trainer.link import Abandoned
-from roughfed.client.trainer.loop import Work, fit
+from roughfed.client.trainer.loop import Work, fit, stay
 from roughfed.client.trainer.parts import Batch
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.tensors import pieces, spec_of
@@ -326,3 +327,26 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ConfigError, match="there are 2 CUDA devices"):
         device.choose("cuda:2")
+
+
+def test_a_client_with_nothing_to_train_on_leaves_the_parameters(tmp_path: Path) -> None:
+    model = nn.Linear(2, 3)
+    job = work(tmp_path, model)
+    result = stay(model, job)
+    assert (result.num_examples, result.num_steps) == (1, 0)
+    assert not np.fromfile(job.delta, dtype="<f4").any()
+
+
+def test_a_stream_gives_what_is_there_in_a_round() -> None:
+    class Stream:
+        def at(self, round: int) -> tuple[Tensor, Tensor]:
+            return X[: 10 * (round - 1)], Y[: 10 * (round - 1)]
+
+        def task(self, round: int) -> int:
+            return round // 2
+
+    arriving = Arriving(Stream(), CPU, torch.float32)
+    assert (arriving.at(1).source, arriving.at(1).task) == (None, 0)
+    later = arriving.at(3)
+    assert later.source is not None
+    assert (later.source.num_examples, later.task) == (20, 1)
