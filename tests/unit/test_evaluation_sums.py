@@ -1,11 +1,13 @@
 """What clients found about a model comes out of masked sums as it would out of their examples together."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from roughfed.client.masked import client_values
+from roughfed.client.statistics import client_values
 from roughfed.config import FederationConfig
 from roughfed.measures import figures, pooled
 from roughfed.secagg import statistics
@@ -43,7 +45,9 @@ def through_sums(evaluations: list[Evaluation], classes: int) -> Evaluation | No
     dtype = np.dtype(np.uint8)
     total = np.zeros(statistics.tail_lanes(asked), dtype=dtype)
     for one in evaluations:
-        given = client_values(one, num_examples=9, class_counts=(0,) * classes)
+        about: Any = SimpleNamespace(class_counts=(0,) * classes)
+        trained: Any = SimpleNamespace(num_examples=9)
+        given = client_values(about, one, trained)
         fitting = {s.name: given[s.name] for s in asked if len(given.get(s.name, ())) == s.length}
         assert set(fitting) == {s.name for s in asked}
         total += statistics.encode(fitting, asked, levels=LEVELS, dtype=dtype)
