@@ -6,7 +6,6 @@ from itertools import zip_longest
 
 from roughfed.measures import pooled
 from roughfed.server import downlink
-from roughfed.server.masked.journal import Stages
 from roughfed.server.store import EVERYBODY, Store
 from roughfed.types import Evaluation
 
@@ -81,12 +80,11 @@ def newest_evaluation(store: Store, version: int) -> tuple[Evaluation | None, st
 
 
 def class_counts(store: Store) -> list[int]:
-    """Training examples by class, of all clients that told theirs: behind masks, or in the clear. Each does once a run.
+    """Training examples by class, of all clients that told theirs: behind masks, or in the clear. Each counts once.
 
     Returns:
         C integers; empty where nobody told.
     """
-    stages = Stages(store.journal)
-    told = (stages.statistics(row.round) or (row.summary or {}).get("statistics", {}) for row in store.rounds())
-    total = [sum(column) for column in zip_longest(*(sums.get("class-count", ()) for sums in told), fillvalue=0)]
+    told = (statics.get("class-count", ()) for statics in store.statics())
+    total = [sum(column) for column in zip_longest(*told, fillvalue=0)]
     return total if any(total) else []

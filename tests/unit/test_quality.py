@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.server.masked.journal import Opening, Stages
 from roughfed.server.quality import Quality, class_counts, newest_evaluation, quality
-from roughfed.server.store import EVERYBODY, RoundRow, Store
-from roughfed.types import Evaluation, Signed, Spec, TensorSpec
+from roughfed.server.store import EVERYBODY, Store
+from roughfed.types import Evaluation, Spec, TensorSpec
 
 SPEC = Spec((TensorSpec("w", (5,)),))
 
@@ -78,17 +77,12 @@ def test_the_newest_evaluation_is_that_of_the_version_or_of_the_one_before(store
     assert newest_evaluation(store, 1) == (None, None)
 
 
-def test_class_counts_are_summed_over_the_rounds_in_which_they_were_told(store: Store) -> None:
+def test_class_counts_are_summed_over_all_who_told_theirs(store: Store) -> None:
     assert class_counts(store) == []
 
     async def work() -> None:
-        signed = Signed(b"", b"", "server")
-        for number, told in enumerate([{"class-count": [5, 0]}, {}, {"class-count": [1, 2], "examples": [3]}], start=1):
-            await store.open_round(RoundRow(number, signed, ("ann",), 1, 0.0, None, None, None))
-            await store.set_summary(number, {"statistics": told})  # in the clear
-        stages = Stages(store.journal)
-        await stages.open(2, Opening(bytes(32), 1, b"", 1.0, None))
-        await stages.note_end(2, proofs={}, now=0.0, statistics={"class-count": (0, 0, 7)})  # behind masks
+        await store.set_sets(1, {}, statics={"ann": {"class-count": (9, 9)}, "round 1": {"class-count": (0, 0, 7)}})
+        await store.set_sets(2, {}, statics={"ann": {"class-count": (6, 2)}, "bob": {"examples": (3,)}})
 
     asyncio.run(work())
     assert class_counts(store) == [6, 2, 7]

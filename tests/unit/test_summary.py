@@ -95,9 +95,12 @@ class Run:
         async def after() -> None:
             groups = [{"members": CLIENTS[:2], "void": ""}, {"members": CLIENTS[2:], "void": void}]
             await self.store.set_summary(self.number, {"groups": groups})
+            statics = {f"round {self.number}": {"class-count": sums["class-count"]}}
+            await self.store.set_sets(self.number, sets, statics=statics)
 
         asyncio.run(before())
-        self.play({"ann": "", "bob": "", "eve": "void" if void else ""})
+        sets = {"ann": "", "bob": "", "eve": "void" if void else ""}
+        self.play(sets)
         asyncio.run(after())
 
 
@@ -146,7 +149,7 @@ def test_who_was_left_out_and_why(tmp_path: Path) -> None:
 def test_clients_speak_for_a_server_without_data(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.play(dict.fromkeys(CLIENTS, ""))
-    asyncio.run(run.store.set_summary(1, {"statistics": {"class-count": [40, 4]}}))
+    asyncio.run(run.store.set_sets(1, {}, statics={"ann": {"class-count": (30, 0)}, "bob": {"class-count": (10, 4)}}))
     sure = Evaluation(
         bytes(32), 20, 1.0, (10, 10), (10, 0), confusion=(10, 0, 10, 0), calibration=(*[0] * 14, 20) * 2 + (0,) * 15
     )
