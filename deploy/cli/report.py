@@ -14,9 +14,13 @@ from roughfed.errors import StorageError
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """Where to."""
+    """Where to, and beside what."""
 
     out: Annotated[Path | None, typer.Option(help="The file to write. [default: report.html in --dir]")] = None
+    plain: Annotated[
+        Path | None,
+        typer.Option(help="Directory of a run of plain FedAvg on the same data, to be shown beside this one."),
+    ] = None
 
 
 def register(app: typer.Typer) -> None:
@@ -36,10 +40,11 @@ def report(context: Context, flags: Flags) -> Answer:
     from roughfed.report.html import render
 
     summary = run_summary(context.folder)
+    plain = run_summary(flags.plain) if flags.plain is not None else None
     audit = read_audit(context.folder)
     out = flags.out or context.folder / "report.html"
     try:
-        out.write_text(render(summary, () if audit is None else sections(audit)), encoding="utf-8")
+        out.write_text(render(summary, () if audit is None else sections(audit), plain=plain), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"cannot write {out}: {error.strerror}") from error
     context.say(f"wrote {out}: {len(summary.rounds)} rounds of {summary.run}")

@@ -30,7 +30,7 @@ TINY = 0.0005  # half of what is written: 0.1 points
 
 def against(run: RunSummary, plain: RunSummary) -> str:
     """The content of the section."""
-    lead = "The same data, the same first model and the same seed, once as configured and once as plain FedAvg."
+    lead = "Every figure twice: of this run, and of a run of plain FedAvg on the same data from the same first model."
     curves = [c for field, caption in CURVES.items() if (c := _curves(field, caption, run, plain))]
     tasks = pair(tasks_chart(run, f", {THIS}"), tasks_chart(plain, f", {PLAIN}")) if run.tasks else ""
     blocks = [f"<div>{_figures(run, plain)}</div>", *_classes(run, plain), *curves]

@@ -123,6 +123,8 @@ def test_a_report_without_rounds(folder: Path, capsys: pytest.CaptureFixture[str
     answer = json.loads(capsys.readouterr().out)
     assert answer["report"] == str(folder / "report.html")
     assert "lab-1" in (folder / "report.html").read_text()
+    assert cli.run(["report", "--dir", str(folder), "--plain", str(folder), "--json"]) == 0
+    assert "Against plain FedAvg" in (folder / "report.html").read_text()
 
 
 def test_no_run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
