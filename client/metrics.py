@@ -27,6 +27,11 @@ FAMILIES = (
     ),
     Family("train_seconds", "histogram", "Duration of one local training.", buckets=LONG_S),
     Family("train_samples_total", "counter", "Examples processed by training, each as often as it was used."),
+    Family(
+        "trainer_state_lost_total",
+        "counter",
+        "Files of what the trainer had kept for the next round that could not be used: damaged, or of another model.",
+    ),
     Family("train_loss", "gauge", "Mean loss of the last local training.", unknown=True),
     Family(
         "transfer_bytes_total",
@@ -74,8 +79,9 @@ class ClientMetrics:
         self._telemetry.add("rounds_total", verdict=verdict)
 
     @safely
-    def trained(self, seconds: float, samples: int, *, loss: float | None = None) -> None:
-        """A local training ended; `samples` counts an example as often as it was used."""
+    def trained(self, seconds: float, samples: int, *, loss: float | None = None, lost_state: int = 0) -> None:
+        """A local training ended; `samples` counts an example as often as it was used, `lost_state` files of state."""
+        self._telemetry.add("trainer_state_lost_total", lost_state)
         self._telemetry.observe("train_seconds", seconds)
         self._telemetry.add("train_samples_total", samples)
         if loss is not None:

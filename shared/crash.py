@@ -51,6 +51,13 @@ CLIENT_POINTS = {
     "receipt-saved": "the receipt is noted",
 }
 
+TRAINER_POINTS = {
+    "state-begun": "the update is on disk, what the parts keep is not",
+    "state-written": "what the parts keep is on disk, older state is not deleted",
+    "state-pruned": "older state is deleted, the agent knows of nothing",
+}
+"""The trainer process dies there, not its agent, which starts another one; that one dies there, too."""
+
 _counts: dict[str, int] = {}
 
 
@@ -62,7 +69,7 @@ def point(name: str) -> None:
     """
     if (wanted := os.environ.get("ROUGHFED_CRASH_AT")) is None:
         return
-    if name not in SERVER_POINTS and name not in CLIENT_POINTS:
+    if not any(name in table for table in (SERVER_POINTS, CLIENT_POINTS, TRAINER_POINTS)):
         raise KeyError(name)
     wanted_name, _, nth = wanted.partition(":")
     if name == wanted_name:

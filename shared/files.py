@@ -6,7 +6,7 @@ Everything here says StorageError when the disk refuses (full, read-only, gone),
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -41,6 +41,17 @@ def write_durably(path: Path, data: bytes | memoryview, *, mode: int = 0o644, sy
     Raises:
         StorageError: the disk refused; the old contents stand.
     """
+    write_pieces_durably(path, (data,), mode=mode, sync=sync)
+
+
+def write_pieces_durably(
+    path: Path, pieces: Iterable[bytes | memoryview], *, mode: int = 0o644, sync: bool = True
+) -> None:
+    """`write_durably` of contents that are made piece by piece, so that they are never in memory as a whole.
+
+    Raises:
+        StorageError: the disk refused; the old contents stand.
+    """
     fresh = path.with_name(path.name + ".tmp")
     with disk_errors(f"write {path}"):
         try:
@@ -48,7 +59,7 @@ def write_durably(path: Path, data: bytes | memoryview, *, mode: int = 0o644, sy
             # O_EXCL: never write into a file (or through a link) that somebody else put there.
             fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
             with os.fdopen(fd, "wb") as file:
-                file.write(data)
+                file.writelines(pieces)
                 file.flush()
                 if sync:
                     os.fsync(fd)

@@ -76,6 +76,7 @@ class FitResult:
         statistics: what `Turn.wanted` asked for, by name.
         weight: how much this client's updates should count from the next round on, by its own look at its data: one of
             the public classes 0.25, 0.5, 0.75, 1.
+        lost_state: files of what the parts had kept were there and could not be used.
     """
 
     num_examples: int
@@ -84,9 +85,11 @@ class FitResult:
     seconds: float
     statistics: Mapping[str, Sequence[int]] = field(default_factory=lambda: NO_STATISTICS)
     weight: float = 1.0
+    lost_state: int = 0
 
     def plain(self) -> dict[str, object]:
         """As JSON carries it, and as the constructor takes it."""
         vectors = {name: list(values) for name, values in self.statistics.items()}
         figures = {"num_examples": self.num_examples, "num_steps": self.num_steps, "metrics": dict(self.metrics)}
-        return {**figures, "seconds": self.seconds, "statistics": vectors, "weight": self.weight}
+        told = {"weight": self.weight, "lost_state": self.lost_state}
+        return {**figures, "seconds": self.seconds, "statistics": vectors, **told}

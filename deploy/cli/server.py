@@ -171,11 +171,12 @@ def enrol(context: Context) -> None:
 
 def crash_points(context: Context) -> Answer:
     """The tables of `roughfed.crash`."""
-    from roughfed.crash import CLIENT_POINTS, SERVER_POINTS
+    from roughfed.crash import CLIENT_POINTS, SERVER_POINTS, TRAINER_POINTS
 
-    for title, points in (("server", SERVER_POINTS), ("client", CLIENT_POINTS)):
+    tables = {"server": SERVER_POINTS, "client": CLIENT_POINTS, "trainer": TRAINER_POINTS}
+    for title, points in tables.items():
         context.say(f"{title}:", style="bold")
         for name, meaning in points.items():
             context.say(f"  {name:<18} {meaning}")
     context.say("ROUGHFED_CRASH_AT=NAME kills the process there the first time, NAME:3 the third time.")
-    return Answer({"server": SERVER_POINTS, "client": CLIENT_POINTS})
+    return Answer(tables)

@@ -180,10 +180,11 @@ def test_a_reader_that_is_gone_ends_it_quietly() -> None:
 
 
 def test_crash_points_are_those_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:
-    from roughfed.crash import CLIENT_POINTS, SERVER_POINTS
+    from roughfed.crash import CLIENT_POINTS, SERVER_POINTS, TRAINER_POINTS
 
     assert cli.run(["server", "--crash-points", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"server": SERVER_POINTS, "client": CLIENT_POINTS}
+    tables = {"server": SERVER_POINTS, "client": CLIENT_POINTS, "trainer": TRAINER_POINTS}
+    assert json.loads(capsys.readouterr().out) == tables
 
 
 def test_the_reference_is_up_to_date() -> None:
