@@ -23,6 +23,7 @@ from roughfed.client.trainer.parts import Tensors
 from roughfed.client.trainer.state import load_state, save_state
 from roughfed.client.trainer.tensors import pieces, spec_of
 from roughfed.crash import TRAINER_POINTS
+from roughfed.crypto.sealing import OVERHEAD_BYTES
 from roughfed.errors import StorageError
 from roughfed.training import StatePlace, Turn
 
@@ -65,7 +66,9 @@ def test_tensors_come_back_to_the_bit(
     remembered: dict[str, Tensors] = {}
     for part, rows in parts.items():
         made = [(100 * torch.randn(shape, generator=generator)).to(dtype) for shape, dtype, _ in rows]
-        turned = [tensor.T if flip and tensor.dim() == 2 else tensor for tensor, (_, _, flip) in zip(made, rows)]
+        turned = [
+            tensor.T if flip and tensor.dim() == 2 else tensor for tensor, (_, _, flip) in zip(made, rows, strict=True)
+        ]
         remembered[part] = {f"t/{at}": tensor for at, tensor in enumerate(turned)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(state, "PIECE", piece)
@@ -121,19 +124,16 @@ def test_what_does_not_belong_here_is_lost_and_the_round_before_is_taken(
     key, spec = (bytes(32) if what == "other key" else KEY), (b"o" * 32 if what == "other model" else SPEC)
     save_state(turn(tmp_path, 3, key=key), spec, kept(3))
     path = sorted(tmp_path.iterdir())[-1]
-    data, step = path.read_bytes(), 64 + 28
-    head = len(data) - (len(data) - state._HEAD) // step * step - (len(data) - state._HEAD) % step
-    assert head == state._HEAD
+    data, head, step = path.read_bytes(), state._HEAD, 64 + OVERHEAD_BYTES
+    first, second, rest = data[head : head + step], data[head + step : head + 2 * step], data[head + 2 * step :]
     if what == "empty":
         path.write_bytes(b"")
     elif what == "other round's":
         path.rename(path.with_name(path.name.replace("00003", "00004")))
     elif what == "moved pieces":
-        path.write_bytes(
-            data[:head] + data[head + step : head + 2 * step] + data[head : head + step] + data[head + 2 * step :]
-        )
+        path.write_bytes(data[:head] + second + first + rest)
     elif what == "a piece less":
-        path.write_bytes(data[: head + step])
+        path.write_bytes(data[:head] + first + second)
     lost: list[str] = []
     found = load_state(turn(tmp_path, 5), SPEC, on_lost=lost.append)
     assert len(lost) == 1
@@ -257,9 +257,11 @@ def test_a_trainer_killed_around_the_writing_goes_on_as_if_it_had_not(
     assert play(rough, [2, 3])[0]["lost_state"] == 0
     for number in (1, 2, 3):
         assert (calm / f"delta-{number}").read_bytes() == (rough / f"delta-{number}").read_bytes()
-    play(calm, [1])
-    first = (calm / "delta-1").read_bytes()
-    assert first != (calm / "delta-2").read_bytes()  # the state did matter
+    with_state = (calm / "delta-3").read_bytes()
+    for path in (calm / "state").iterdir():
+        path.unlink()
+    play(calm, [3])
+    assert with_state != (calm / "delta-3").read_bytes()  # so the state does matter
 
 
 def test_the_agent_hears_of_a_loss(tmp_path: Path, fedprox: None) -> None:
