@@ -55,6 +55,7 @@ def run_summary(folder: Path) -> RunSummary:
             parameters=spec.size,
             float32_bytes=spec.size_bytes,
             rounds=rounds,
+            class_prior=class_counts(store),
             client_class_accuracy=client_recalls(store),
             untrained=list(recall_by_class(first)) if (first := whole(store, 0)[0]) is not None else [],
             proofs=[Proof(client, number, why) for client, (number, why) in stages.proofs().items()],
@@ -66,7 +67,7 @@ def run_summary(folder: Path) -> RunSummary:
             seconds_total=max(ends) - began if ends else None,
             machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         )
-        return with_class_counts(run, class_counts(store))
+        return with_class_counts(run, run.class_prior)
 
 
 def open_store(folder: Path) -> Store:

@@ -34,7 +34,7 @@ def reliability_diagram(title: str, bins: Sequence[Reliability]) -> str:
     line = {"x1": across.start, "y1": down.start, "x2": across.end, "y2": down.end}
     body = [head, _grid(across, down)]
     body += [_column(b, across, down) for b in bins]
-    body += [element("line", class_="diagonal", **line), *_counts(bins, across, top=foot + GAP)]
+    body += [element("line", "", class_="diagonal", **line), *_counts(bins, across, top=foot + GAP)]
     end = foot + GAP + COUNTS_HEIGHT
     for tick in SHARE.ticks:
         anchor = "start" if tick == 0 else "end" if tick == 1 else "middle"

@@ -261,7 +261,7 @@ def with_class_counts(run: RunSummary, counts: Sequence[int]) -> RunSummary:
         head, medium, tail = (mean(recall[c] for c in some) for some in (shots.head, shots.medium, shots.tail))
         return replace(r, head_accuracy=head, medium_accuracy=medium, tail_accuracy=tail)
 
-    return replace(run, rounds=[filled(r) for r in run.rounds], class_prior=list(counts))
+    return replace(run, rounds=[filled(r) for r in run.rounds])
 
 
 def task_matrix(run: RunSummary) -> TaskMatrix | None:

@@ -90,6 +90,7 @@ def rough_run(skill: float = 0.9, *, tasks: bool = False, wrong: float | None = 
             name: [None if (c + i) % 4 == 0 else 0.95 - 0.05 * c - 0.03 * i for c in range(CLASSES)]
             for i, name in enumerate(NAMES)
         },
+        class_prior=COUNTS,
         tasks=SPANS if tasks else [],
         untrained=[0.1] * CLASSES,
         config={"trainer": {"method": "balanced-softmax+gce+er"}},
@@ -152,10 +153,11 @@ def test_a_long_tail_shows_head_and_tail_confusion_and_confidence() -> None:
 
 
 def test_classes_of_one_size_have_no_tail() -> None:
-    text = words(render(with_class_counts(LONG_TAIL, [50] * 10)))
+    text = words(render(replace(LONG_TAIL, class_prior=[50] * CLASSES)))
     assert "tail is" not in text
     unknown = words(render(replace(LONG_TAIL, class_prior=[], holdings=None)))
     assert "tail is" not in unknown
+    assert "tail is 7, 8, 9 (" in words(render(replace(LONG_TAIL, class_prior=[]))), "the demo knows who holds what"
 
 
 def test_tasks_show_their_matrix_and_its_measures() -> None:

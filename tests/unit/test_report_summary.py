@@ -117,7 +117,6 @@ def test_head_and_tail_follow_from_who_has_what() -> None:
     run = with_class_counts(learnt(A, None), [5, 100, 50, 7])
     assert [(r.head_accuracy, r.tail_accuracy) for r in run.rounds] == [(0.9, 0.9), (None, None)]
     assert run.rounds[0].medium_accuracy == pytest.approx(0.05)
-    assert run.class_prior == [5, 100, 50, 7]
     assert with_class_counts(learnt(A), [1, 2]).rounds == learnt(A).rounds
     assert with_class_counts(learnt(A), [0] * 4).rounds[0].tail_accuracy is None
 
