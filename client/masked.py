@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from roughfed import crash
+from roughfed.client import statistics as own
 from roughfed.client.encode import residual_of
 from roughfed.client.write_ahead import WriteAhead, open_secret, seal_secret
 from roughfed.crypto.agreement import derive
@@ -30,8 +30,9 @@ from roughfed.masking import Masking, masking_of
 from roughfed.messages import ClientStage, ServerStage
 from roughfed.secagg import statistics
 from roughfed.secagg.client import Gives, Policy, State
+from roughfed.secagg.promises import FULL
 from roughfed.secagg.terms import Party
-from roughfed.types import Evaluation, Job, RoundHeader, Signed
+from roughfed.types import Job, RoundHeader, Signed
 from roughfed.wire.enrolment import open_member
 from roughfed.wire.secagg import STAGE_VALUES, StageWire, decode_stage
 
@@ -86,20 +87,16 @@ class MaskedPart:
     # -- what was written ahead ---------------------------------------------------------------------------------------
 
     def _read_secret(self, job: Job) -> tuple[bytes, Gives]:
-        """The round's secret, and which statistics were promised with the advert."""
+        """The round's secret, and what was promised with the advert."""
         me, digest = self._me, job.header.digest
         for record in self._ahead.records:
             name, _, promised = record.name.partition(":")
             if name == "secret":
-                return open_secret(self._key, record.body, digest), Gives("s" in promised, "e" in promised)
-        about = me.description
-        counted = bool(about.class_counts) or not about.num_classes  # zeros would leave the others' fewer to hide among
-        statics = counted and not me.store.statics_given(self.header.run)
-        shares = me.rules.share_statistics
-        gives = Gives(shares and statics, shares and job.evaluate and about.num_test > 0)
+                return open_secret(self._key, record.body, digest), own.promised(promised)
+        gives = own.promises(me, job, self.header, self.masking.statistics)
         secret = me.secret(digest)
         sealed = seal_secret(self._key, secret, digest, os.urandom)
-        self._ahead.append("secret:" + "s" * gives.statics + "e" * gives.evaluation, sealed)
+        self._ahead.append("secret:" + own.letters_of(gives), sealed)
         crash.point("secret-written")
         return secret, gives
 
@@ -183,7 +180,7 @@ class MaskedPart:
 
         Args:
             delta: bare float32 [D] file of the trainer; deleted.
-            values: this client's statistics by name.
+            values: this client's statistics by name; what was not promised stays here.
 
         Raises:
             StaleRound: the round went on without this client.
@@ -191,9 +188,12 @@ class MaskedPart:
         async with self.turn:
             if self.machine.state is not State.READY:
                 raise StaleRound("the round went on without this client's update", reason="late")
-            if self.machine.gives.statics and self.machine.counts.statics:
+            gives, counts = self.machine.gives, self.machine.counts
+            given = {name: numbers for name, numbers in values.items() if own.may_give(name, gives, counts)}
+            if gives.statics and counts.statics:
                 await self._me.store.give_statics(self.header.run)
-            digest = await to_the_end(self._mask, delta, dict(values))
+            await self._me.store.note_given(self.header.run, self.header.round, own.trained_names(given))
+            digest = await to_the_end(self._mask, delta, given)
             await to_the_end(self._ahead.append, "masked", digest)
             crash.point("masked-written")
 
@@ -210,7 +210,8 @@ class MaskedPart:
         fitting = before if before is not None and len(before) == len(wanted) else None
         dither = derive(self._secret, DITHER, b"")
         try:
-            encoded = chain.encode(wanted, fitting, masking.params, secret=dither)
+            weight = self.machine.gives.quarters / FULL
+            encoded = chain.encode(wanted, fitting, masking.params, secret=dither, weight=weight)
         except LocalProtocolError as error:
             raise TrainerError(f"local training gave no finite update: {error}", reason="not-finite") from None
         bucket = statistics.norm_bucket(encoded.norm / masking.params.clip_norm)
@@ -219,7 +220,7 @@ class MaskedPart:
         given = {
             name: numbers
             for name, numbers in values.items()
-            if name in wanted_names and len(numbers) == wanted_names[name].length and self._may_give(name)
+            if name in wanted_names and len(numbers) == wanted_names[name].length
         }
         terms = masking.terms
         tail = statistics.encode(given, masking.statistics, levels=terms.levels, dtype=terms.dtype)
@@ -230,12 +231,6 @@ class MaskedPart:
         write_durably(store.update_path(self.header.round), data, sync=False)
         delta.unlink(missing_ok=True)
         return content_digest(data)
-
-    def _may_give(self, name: str) -> bool:
-        kind, gives, counts = statistics.KINDS[name], self.machine.gives, self.machine.counts
-        if kind.evaluation:
-            return gives.evaluation and counts.evaluation
-        return not kind.static or (gives.statics and counts.statics)
 
     def uploaded(self, statement: Signed) -> None:
         """What the seed's root must be over."""
@@ -257,23 +252,6 @@ async def to_the_end(work: Callable[..., T], *args: object) -> T:
     except asyncio.CancelledError:
         await asyncio.wait({running})
         raise
-
-
-def client_values(
-    evaluation: Evaluation | None, *, num_examples: int, class_counts: Sequence[int]
-) -> dict[str, Sequence[int]]:
-    """This client's statistics."""
-    values: dict[str, Sequence[int]] = {"examples": (num_examples,), "class-count": class_counts}
-    if evaluation is None or not evaluation.num_examples:
-        return values
-    loss = evaluation.loss or 0.0
-    bounded = min(max(loss, 0.0), 1e6) if math.isfinite(loss) else 1e6  # a model that diverged has the largest loss
-    values["evaluated"] = (1,)
-    values["eval-loss"] = (int(bounded / statistics.LOSS_UNIT),)
-    values["eval-count"], values["eval-correct"] = evaluation.class_count, evaluation.class_correct
-    if (accuracy := evaluation.accuracy) is not None:
-        values["accuracy-histogram"] = statistics.one_hot(min(int(accuracy * 10), 9), 10)
-    return values
 
 
 def _open_ahead(folder: Path, header_digest: bytes) -> WriteAhead:

@@ -138,7 +138,7 @@ def check_job(job: Job, header: RoundHeader, welcome: Welcome, rules: Rules) -> 
         raise RemoteProtocolError(f"server_sees = {header.server_sees!r} was not agreed on", reason="policy")
     if header.codec not in CODECS or header.masked != (header.codec == codec.CHAIN):
         raise RemoteProtocolError(f"codec {header.codec!r} is not known here", reason="codec")
-    if header.job_digest != job_digest(job.trainer, evaluate=job.evaluate):
+    if header.job_digest != job_digest(job.trainer, evaluate=job.evaluate, facts=job.facts):
         raise RemoteProtocolError("the job's settings are not those that the header gives to everybody", reason="job")
     if header.masked and not job.train:
         raise RemoteProtocolError("in a masked run nobody's evaluation is told alone", reason="policy")

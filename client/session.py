@@ -20,10 +20,18 @@ from roughfed.child import Description
 from roughfed.client.download import fetch_model, tries
 from roughfed.client.encode import encode_file, residual_of
 from roughfed.client.enrolled import Enrolled
-from roughfed.client.masked import MaskedPart, client_values, warm
+from roughfed.client.masked import MaskedPart, warm
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.rpc import Connection
 from roughfed.client.rules import Rules, check_header, check_rounds
+from roughfed.client.statistics import (
+    asked_of_training,
+    clear_values,
+    client_values,
+    note_weight,
+    quarters_of,
+    trained_values,
+)
 from roughfed.client.store import ClientStore, SavedUpdate
 from roughfed.crypto.agreement import derive
 from roughfed.crypto.identity import verify
@@ -194,9 +202,8 @@ async def contribute(me: Membership, job: Job, header: RoundHeader, part: Masked
             evaluation = await evaluate(me, params, header) if job.evaluate else None
             result, delta = await train(me, job, header, params)  # 2
             await part.ready.wait()
-            counts = me.description.class_counts
-            values = client_values(evaluation, num_examples=result.num_examples, class_counts=counts)
-            await part.mask(delta, values)  # 3 to 5
+            values = client_values(me.description, evaluation, result)
+            await part.mask(delta, values | trained_values(result, asked_of_training(me, header)))  # 3 to 5
         if known is None:
             known = await note(me, masked_statement(me, job, header))
         part.uploaded(known.signed)
@@ -236,20 +243,32 @@ async def train(me: Membership, job: Job, header: RoundHeader, params: Path) -> 
     plain = header.codec == "identity"  # then it is what leaves
     delta = me.store.update_path(header.round) if plain else me.store.folder / "delta.f32"
     settings = me.settings(job.trainer)
-    turn = turn_of(me, header)
+    turn = turn_of(me, job, header)
     result = await me.trainer.fit(params, delta, settings=settings, seed=job.seed, turn=turn)
     check_metrics(result.metrics)
-    me.metrics.trained(result.seconds, result.num_examples, loss=result.metrics.get("loss"))
+    await note_weight(me, header, result)
+    loss, lost = result.metrics.get("loss"), result.lost_state
+    if lost:
+        log.warning("round %d: what the trainer had kept is lost; its log says why", header.round)
+    me.metrics.trained(result.seconds, result.num_examples, loss=loss, lost_state=lost)
     crash.point("trained")
     return result, delta
 
 
-def turn_of(me: Membership, header: RoundHeader) -> Turn:
-    """Where in the run this training stands, and where the trainer keeps what it remembers."""
+def turn_of(me: Membership, job: Job, header: RoundHeader) -> Turn:
+    """Where in the run this training stands, what came with it, and where the trainer keeps what it remembers."""
     key = derive(me.papers.identity.private_bytes(), TRAINER_STATE, b"")
     state = StatePlace(me.store.folder / "trainer", key)
     rounds = max(me.welcome.rounds, header.round)
-    return Turn(header.round, rounds, header.run, allow_memory=me.rules.allow_memory, state=state)
+    return Turn(
+        header.round,
+        rounds,
+        header.run,
+        facts=job.facts,
+        wanted=asked_of_training(me, header),
+        allow_memory=me.rules.allow_memory,
+        state=state,
+    )
 
 
 def check_metrics(metrics: Mapping[str, float]) -> None:
@@ -285,6 +304,7 @@ async def sign(
         work = partial(encode_file, out=path, residual=residual, size=me.welcome.spec.size)
         await asyncio.to_thread(work, header, delta)  # 4
     digest = await asyncio.to_thread(digest_file, path)
+    values = client_values(me.description, evaluation, result) | trained_values(result, asked_of_training(me, header))
     statement = UpdateStatement(
         run=header.run,
         round=header.round,
@@ -297,6 +317,8 @@ async def sign(
         train_seconds=result.seconds,
         metrics=result.metrics,
         evaluation=evaluation,
+        quarters=quarters_of(me, job, header),
+        statistics=clear_values(me, header, values),
     )
     return await note(me, statement)
 

@@ -8,6 +8,7 @@ id are refused by the server, and in the secure modes would give the masks away.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,11 @@ SCHEMA = (
         run TEXT NOT NULL, round INTEGER NOT NULL, model_digest BLOB NOT NULL, numbers INTEGER NOT NULL,
         PRIMARY KEY (run, round));
     CREATE TABLE statics_given (run TEXT PRIMARY KEY);
+    """,
+    """
+    CREATE TABLE given (run TEXT NOT NULL, round INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (run, round, name));
+    CREATE TABLE weights (
+        run TEXT NOT NULL, round INTEGER NOT NULL, quarters INTEGER NOT NULL, PRIMARY KEY (run, round));
     """,
 )
 
@@ -120,6 +126,35 @@ class ClientStore:
         """Note that they leave now; never again in this run."""
         sql = "INSERT OR IGNORE INTO statics_given VALUES (?)"
         await self.journal.write(lambda db: db.execute(sql, (run,)))
+
+    def times_given(self, run: str, *, before: int) -> dict[str, int]:
+        """In how many rounds of a run before a given one each statistic of the training left; by name."""
+        sql = "SELECT name, COUNT(*) AS times FROM given WHERE run = ? AND round < ? GROUP BY name"
+        return {row["name"]: row["times"] for row in self.journal.read(sql, run, before)}
+
+    async def note_given(self, run: str, number: int, names: Sequence[str]) -> None:
+        """Note which statistics of the training leave now."""
+        rows = [(run, number, name) for name in names]
+        if rows:
+            await self.journal.write(lambda db: db.executemany("INSERT OR IGNORE INTO given VALUES (?, ?, ?)", rows))
+
+    # -- weight classes -----------------------------------------------------------------------------------------------
+
+    def quarters(self, run: str, *, before: int) -> int:
+        """The weight class, in quarters, that the last training before a round found; 4 without one."""
+        sql = "SELECT quarters FROM weights WHERE run = ? AND round < ? ORDER BY round DESC LIMIT 1"
+        rows = self.journal.read(sql, run, before)
+        return rows[0]["quarters"] if rows else 4
+
+    async def note_quarters(self, run: str, number: int, quarters: int) -> None:
+        """Note what a training found; older ones than that of the round before are forgotten."""
+
+        def work(db: sqlite3.Connection) -> None:
+            last = "SELECT MAX(round) FROM weights WHERE run = ? AND round < ?"
+            db.execute(f"DELETE FROM weights WHERE run != ? OR round < ({last})", (run, run, number))  # noqa: S608
+            db.execute("INSERT OR REPLACE INTO weights VALUES (?, ?, ?)", (run, number, quarters))
+
+        await self.journal.write(work)
 
     # -- updates ------------------------------------------------------------------------------------------------------
 

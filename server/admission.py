@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from roughfed.errors import RemoteProtocolError, TooLarge
+from roughfed.secagg.promises import FULL
 from roughfed.types import UpdateStatement
 
 MAX_EXAMPLES = 2**40
@@ -60,10 +61,24 @@ def check_counts(statement: UpdateStatement, *, masked: bool) -> None:
         RemoteProtocolError: no examples or absurdly many; when masked, a word about them.
     """
     if masked:
-        if statement.num_examples or statement.metrics or statement.evaluation is not None:
+        said = (statement.num_examples, statement.metrics, statement.statistics, statement.quarters != FULL)
+        if any(said) or statement.evaluation is not None:
             raise RemoteProtocolError("a masked update comes with counts or metrics in the clear", reason="count")
     elif not 0 < statement.num_examples <= MAX_EXAMPLES:
         raise RemoteProtocolError(f"num_examples is {statement.num_examples}", reason="count")
+
+
+def check_said(statement: UpdateStatement, asked: Collection[str], *, self_weight: bool) -> None:
+    """Weight class and statistics in the clear: nothing that the round did not offer or ask for.
+
+    Raises:
+        RemoteProtocolError: another weight than 1 where none was offered, or a statistic that was not asked for.
+    """
+    if statement.quarters != FULL and not self_weight:
+        raise RemoteProtocolError(f"weight {statement.quarters}/4 was not offered", reason="weight")
+    for name, values in statement.statistics.items():
+        if f"{name}:{len(values)}" not in asked:
+            raise RemoteProtocolError(f"{len(values)} values of {name} were not asked for", reason="statistics")
 
 
 def absurd(norms: Mapping[str, float]) -> set[str]:

@@ -268,6 +268,7 @@ class Federation:
             model_bytes=self.spec.size_bytes,
             seconds_left=seconds_left,
             base_digest=base_of_newest(self.store),
+            facts=row.facts,
         )
 
     def closed(self, row: RoundRow, client: str) -> RoundClosed:

@@ -6,9 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+from roughfed import measures
+from roughfed.secagg.promises import FULL
 from roughfed.server.federation import Federation
+from roughfed.server.quality import class_counts, whole
 from roughfed.server.store import ReceivedUpdate, RoundRow
-from roughfed.types import UpdateStatement
+from roughfed.types import Evaluation, UpdateStatement
 from roughfed.wire.session import decode_header
 
 
@@ -29,11 +32,25 @@ def summarize(fed: Federation, row: RoundRow) -> dict[str, object]:
         }
         | ({} if fed.masked is not None else training_figures([u.statement for u in accepted_updates(fed, row)]))
         | masked_figures(fed, row)
+        | said_together(fed, row)
     )
 
 
+def said_together(fed: Federation, row: RoundRow) -> dict[str, object]:
+    """Sums of the statistics, and who weighs itself down, in quarters; the same in all modes."""
+    if fed.result is not None:
+        quarters = fed.result.quarters
+    else:
+        quarters = {u.receipt.client: u.statement.quarters for u in accepted_updates(fed, row)}
+    weights = {name: number for name, number in quarters.items() if number != FULL}
+    return {
+        **({"statistics": {name: list(values) for name, values in row.sums.items()}} if row.sums else {}),
+        **({"weights": weights} if weights else {}),
+    }
+
+
 def masked_figures(fed: Federation, row: RoundRow) -> dict[str, object]:
-    """The groups of a masked round, and the sums of its statistics."""
+    """The groups of a masked round."""
     if (round_ := fed.masked) is None or (result := fed.result) is None:
         return {}
     return {
@@ -41,7 +58,6 @@ def masked_figures(fed: Federation, row: RoundRow) -> dict[str, object]:
             {"members": list(group.names), "void": result.void.get(number, "")}
             for number, group in enumerate(round_.groups)
         ],
-        "statistics": {name: list(values) for name, values in result.sums.items()},
         "clip_norm": decode_header(row.header.body).clip_norm,
         "proofs": result.proofs,
     }
@@ -55,6 +71,32 @@ async def complete_summary(fed: Federation) -> None:
     received = fed.store.receipts(fed.run, last.round).values()
     found = summarize(fed, last) | {"phase_seconds": {}, "upload_bytes": sum(u.receipt.size_bytes for u in received)}
     await fed.store.set_summary(last.round, found)
+
+
+def show(fed: Federation, found: Evaluation) -> None:
+    """Put an evaluation into the metrics."""
+    measured = measures.figures(found, class_counts(fed.store))
+    shares = {
+        "global": measured.accuracy,
+        "balanced": measured.balanced,
+        "worst_class": measured.worst,
+        "head": measured.head,
+        "medium": measured.medium,
+        "tail": measured.tail,
+    }
+    fed.metrics.evaluated(
+        accuracy=shares,
+        loss=found.loss,
+        macro_f1=measured.macro_f1,
+        calibration_error=measured.calibration_error,
+    )
+
+
+def show_clients(fed: Federation, version: int) -> None:
+    """The same with what the clients found about a version, where the server has no data of its own."""
+    found, whose = whole(fed.store, version)
+    if found is not None and whose == "clients":
+        show(fed, found)
 
 
 def training_figures(statements: Sequence[UpdateStatement]) -> dict[str, object]:

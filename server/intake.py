@@ -25,7 +25,7 @@ from roughfed.crypto.identity import IdentityKey, verify
 from roughfed.digest import Hasher, hasher
 from roughfed.errors import Conflict, RemoteProtocolError, RoughfedError, StaleRound, StorageError, TooLarge
 from roughfed.files import disk_errors, fsync_folder, write_durably
-from roughfed.server.admission import Vitals, check_alignment, check_counts, check_statement
+from roughfed.server.admission import Vitals, check_alignment, check_counts, check_said, check_statement
 from roughfed.server.payload import OpenRound, examine
 from roughfed.server.store import ReceivedUpdate, Store
 from roughfed.types import Receipt, Signed, UpdateStatement
@@ -215,6 +215,7 @@ class Intake:
             exact=current.exact,
         )
         check_counts(statement, masked=current.masked)
+        check_said(statement, current.statistics, self_weight=current.self_weight)
         if (receipt := self._known_receipt(current, client, statement.digest)) is not None:
             return receipt
         async with self._locks.setdefault(client, asyncio.Lock()):

@@ -7,12 +7,15 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from roughfed import crash
+from roughfed.secagg.statistics import add
 from roughfed.server.admission import MAGNITUDE, absurd
 from roughfed.server.defence import RULES, tolerated, view_of_files
 from roughfed.server.federation import Federation
 from roughfed.server.masked.drive import verdicts
-from roughfed.server.store import ABSENT, ACCEPTED, GONE, LATE, RoundRow
+from roughfed.server.store import ABSENT, ACCEPTED, EVERYBODY, GONE, LATE, RoundRow
 from roughfed.wire.session import decode_header
+
+STATICS = ("class-count", "class-owner")
 
 
 async def judge(fed: Federation, row: RoundRow, *, defend: bool = True) -> RoundRow:
@@ -35,10 +38,28 @@ async def judge(fed: Federation, row: RoundRow, *, defend: bool = True) -> Round
         if reason and reason not in ABSENT and name in received:
             fed.metrics.left_out(reason)
     note_patience(fed, sets)
-    await fed.store.set_sets(row.round, sets)
+    sums, statics = summed(fed, row, sets) if defend else ({}, {})
+    await fed.store.set_sets(row.round, sets, sums=sums, statics=statics)
     crash.point("sets-journaled")
-    fed.row = row = dataclasses.replace(row, sets=sets)
+    fed.row = row = dataclasses.replace(row, sets=sets, sums=sums)
     return row
+
+
+def summed(
+    fed: Federation, row: RoundRow, sets: Mapping[str, str]
+) -> tuple[Mapping[str, Sequence[int]], Mapping[str, Mapping[str, Sequence[int]]]]:
+    """The statistics of those who count: their sums, and the class counts that facts go by.
+
+    Behind masks a client tells its counts once a run, and each round's sum is a source of its own. In the clear it
+    tells them in every round, and what it said last counts.
+    """
+    if fed.result is not None:
+        found = {name: fed.result.sums[name] for name in STATICS if any(fed.result.sums.get(name, ()))}
+        return fed.result.sums, ({f"{EVERYBODY}{row.round}": found} if found else {})
+    received = fed.store.receipts(fed.run, row.round)
+    given = {name: update.statement.statistics for name, update in received.items() if sets.get(name) == ACCEPTED}
+    statics = {name: {key: said[key] for key in STATICS if key in said} for name, said in given.items()}
+    return add(list(given.values())), {name: said for name, said in statics.items() if said}
 
 
 def absentees(fed: Federation, row: RoundRow) -> dict[str, str]:

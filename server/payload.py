@@ -27,6 +27,8 @@ class OpenRound:
         codec: of the updates; only with "identity" their values can be looked at while they come.
         masked: whether they are masked, and nothing about the client is said in the clear.
         num_params: D.
+        self_weight: whether a statement may name another weight class than 1.
+        statistics: what a statement that is not masked may hold, as "name:length".
     """
 
     run: str
@@ -37,6 +39,8 @@ class OpenRound:
     codec: str = "identity"
     masked: bool = False
     num_params: int = 0
+    self_weight: bool = False
+    statistics: tuple[str, ...] = ()
 
     @property
     def exact(self) -> bool:

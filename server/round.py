@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 from roughfed import crash
@@ -22,11 +21,13 @@ from roughfed.codec import CODECS
 from roughfed.crypto.merkle import merkle_root
 from roughfed.errors import ConfigError, LocalProtocolError, RemoteProtocolError, RoundError
 from roughfed.masking import masking_of
-from roughfed.server.aggregate import WEIGHTINGS
+from roughfed.secagg.statistics import add
+from roughfed.server.aggregate import WEIGHTINGS, weighed
 from roughfed.server.aggregate.mean import Mean
 from roughfed.server.collect import Collection, Decision
 from roughfed.server.combine import combine
 from roughfed.server.downlink import next_files, place
+from roughfed.server.facts import Facts, Shape, asked, check_shape, facts_of, wanted_facts
 from roughfed.server.federation import Federation, Traffic
 from roughfed.server.figures import accepted_updates, show_clients, summarize
 from roughfed.server.judge import judge
@@ -42,8 +43,6 @@ from roughfed.types import Evaluation, RoundHeader, Signed
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header, job_digest
 
 log = logging.getLogger(__name__)
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 LATE_ROUNDS = 3
 """A client that was late so often in a row may still deliver, but is not waited for once the quorum is there."""
@@ -98,21 +97,42 @@ async def open_round(fed: Federation) -> RoundRow:
     number = last.round + 1 if last else 1
     cohort = choose(connected, invited=invited, seed=fed.config.federation.seed, round_number=number)
     root = merkle_root([s.member for name in cohort if (s := fed.members.get(name)) is not None])
-    fields: Mapping[str, Any] = {}
+    asked = asked_in(fed, number)
+    fields: Mapping[str, Any] = {"statistics": asked}
     if fed.config.privacy.masked:
         fields = await open_masked(
-            fed.stages, number, cohort=len(cohort), config=fed.config, num_classes=fed.num_classes
+            fed.stages, number, cohort=len(cohort), config=fed.config, num_classes=fed.num_classes, asked=asked
         )
-    header = make_header(fed, after=last, roster_root=root, deadline_s=settings.deadline, fields=fields)
-    if fields:
+    fields = {**fields, "roster_root": root, "deadline_s": settings.deadline}
+    facts = facts_for(fed)
+    header = make_header(fed, after=last, fields=fields, facts=facts)
+    if fed.config.privacy.masked:
         check_terms(fed, header)
     goal = settings.goal(len(connected))
-    row = RoundRow(number, header, cohort, goal, time.time(), None, None, None)
+    row = RoundRow(number, header, cohort, goal, time.time(), None, None, None, facts=facts)
     await fed.store.open_round(row)
     crash.point("round-opened")
     fed.metrics.round_opened(number)
     fed.row = row
     return row
+
+
+def asked_in(fed: Federation, number: int) -> tuple[str, ...]:
+    """The statistics that the learning settings ask for in a round.
+
+    Raises:
+        ConfigError: the model or the task cannot give them.
+    """
+    settings, shape = fed.config.trainer, Shape.of(fed.spec, fed.num_classes)
+    check_shape(settings, shape)
+    return asked(settings, shape, number=number, rounds=fed.config.round.rounds)
+
+
+def facts_for(fed: Federation) -> Facts:
+    """The facts of the next round; journaled with it."""
+    wanted = wanted_facts(fed.config.trainer)
+    statics = add(fed.store.statics()) if wanted else {}
+    return facts_of(wanted, statics, fed.store.sums_with, planned=fed.config.round.rounds)
 
 
 def check_terms(fed: Federation, header: Signed) -> None:
@@ -135,14 +155,13 @@ def make_header(
     fed: Federation,
     *,
     after: RoundRow | None,
-    roster_root: bytes,
-    deadline_s: float,
-    fields: Mapping[str, Any] = NOTHING,
+    fields: Mapping[str, Any],
+    facts: Facts | None = None,
     train: bool = True,
 ) -> Signed:
     """The header of the round that follows `after`, on the newest model, under the server's identity key.
 
-    `fields`: what a masked round's header says beside (`roughfed.server.masked.opening`).
+    `fields`: root of the roster, deadline, and what a masked round's header says beside (`masked.opening`).
     """
     version, digest = fed.store.latest_model()
     number = after.round + 1 if after else 1
@@ -155,9 +174,7 @@ def make_header(
         previous_header_digest=after.header.digest if after else bytes(32),
         codec=fed.config.codec.uplink(fed.config.privacy.server_sees),
         server_sees=fed.config.privacy.server_sees,
-        roster_root=roster_root,
-        deadline_s=deadline_s,
-        job_digest=job_digest(fed.trainer_settings(), evaluate=fed.evaluates(number, train=train)),
+        job_digest=job_digest(fed.trainer_settings(), evaluate=fed.evaluates(number, train=train), facts=facts or {}),
         **fields,
     )
     body = encode_header(header)
@@ -195,6 +212,8 @@ def dispatch(fed: Federation, row: RoundRow) -> None:
             header.codec,
             header.masked,
             fed.spec.size,
+            fed.config.trainer.self_weight,
+            header.statistics,
         )
     )
     for name in present:
@@ -270,7 +289,7 @@ def mean_of(fed: Federation, row: RoundRow, weighting: str) -> Iterator[Mean]:
         yield lambda start, stop: delta[start:stop]
         return
     accepted = accepted_updates(fed, row)
-    weights = WEIGHTINGS[weighting]([u.statement for u in accepted])
+    weights = weighed([u.statement for u in accepted], WEIGHTINGS[weighting])
     paths = [fed.intake.spool_path(fed.run, row.round, u.receipt.client) for u in accepted]
     with weighted_mean(list(zip(paths, weights, strict=True)), codec=header.codec, size=fed.spec.size) as mean:
         yield mean

@@ -187,5 +187,6 @@ async def returned(fed: Federation) -> None:
 def evaluation_row(fed: Federation) -> RoundRow:
     """A round that only evaluates: it has a header, so that clients know whose model it is, and no journal entry."""
     last = fed.store.last_round()
-    header = make_header(fed, after=last, roster_root=bytes(32), deadline_s=FINAL_EVALUATION_S, train=False)
+    fields = {"roster_root": bytes(32), "deadline_s": FINAL_EVALUATION_S}
+    header = make_header(fed, after=last, fields=fields, train=False)
     return RoundRow(last.round + 1 if last else 1, header, (), 0, time.time(), None, None, None)

@@ -9,62 +9,23 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from roughfed.errors import Conflict
 from roughfed.journal import Journal
+from roughfed.server.schema import SCHEMA
 from roughfed.types import Evaluation, Receipt, Signed, Spec, UpdateStatement
+from roughfed.wire.facts import decode_facts, encode_facts
 from roughfed.wire.session import decode_spec, encode_spec
 from roughfed.wire.updates import decode_statement
 
-SCHEMA = (
-    """
-    CREATE TABLE run (id TEXT PRIMARY KEY, spec BLOB NOT NULL, created_at REAL NOT NULL, finished TEXT);
-    CREATE TABLE models (
-        version INTEGER PRIMARY KEY, digest BLOB NOT NULL, round INTEGER NOT NULL, committed_at REAL NOT NULL);
-    CREATE TABLE rounds (
-        round INTEGER PRIMARY KEY, header BLOB NOT NULL, signature BLOB NOT NULL, signer TEXT NOT NULL,
-        cohort TEXT NOT NULL, goal INTEGER NOT NULL, opened_at REAL NOT NULL, sets TEXT, outcome TEXT,
-        reason TEXT NOT NULL DEFAULT '', closed_at REAL, summary TEXT);
-    CREATE TABLE receipts (
-        round INTEGER NOT NULL, client TEXT NOT NULL, digest BLOB NOT NULL, size_bytes INTEGER NOT NULL,
-        statement BLOB NOT NULL, statement_signature BLOB NOT NULL, receipt_signature BLOB NOT NULL,
-        received_at REAL NOT NULL, PRIMARY KEY (round, client));
-    CREATE TABLE refusals (
-        round INTEGER NOT NULL, client TEXT NOT NULL, digest BLOB NOT NULL, reason TEXT NOT NULL,
-        detail TEXT NOT NULL, refused_at REAL NOT NULL, PRIMARY KEY (round, client));
-    CREATE TABLE evaluations (
-        version INTEGER NOT NULL, source TEXT NOT NULL, evaluation TEXT NOT NULL, PRIMARY KEY (version, source));
-    CREATE TABLE revoked (client TEXT PRIMARY KEY, revoked_at REAL NOT NULL);
-    """,
-    "ALTER TABLE receipts ADD COLUMN norm REAL;",
-    "ALTER TABLE run ADD COLUMN began TEXT;",
-    """
-    CREATE TABLE masked_rounds (
-        round INTEGER PRIMARY KEY, nonce BLOB NOT NULL, epoch_round INTEGER NOT NULL, beacon BLOB NOT NULL,
-        clip_norm REAL NOT NULL, next_clip REAL, statistics TEXT);
-    CREATE TABLE stages (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, round INTEGER NOT NULL, kind TEXT NOT NULL, client TEXT NOT NULL,
-        body BLOB NOT NULL, signature BLOB NOT NULL, entry BLOB NOT NULL);
-    CREATE TABLE proofs (client TEXT PRIMARY KEY, round INTEGER NOT NULL, reason TEXT NOT NULL, found_at REAL NOT NULL);
-    CREATE TABLE notes (round INTEGER NOT NULL, client TEXT NOT NULL, what TEXT NOT NULL, PRIMARY KEY (round, client));
-    """,
-    """
-    ALTER TABLE proofs RENAME TO first_proofs;
-    CREATE TABLE proofs (
-        client TEXT NOT NULL, round INTEGER NOT NULL, reason TEXT NOT NULL, found_at REAL NOT NULL, released_at REAL,
-        PRIMARY KEY (client, round));
-    INSERT INTO proofs SELECT client, round, reason, found_at, NULL FROM first_proofs;
-    DROP TABLE first_proofs;
-    ALTER TABLE notes ADD COLUMN released_at REAL;
-    """,
-)
-
-
+NOTHING: Mapping[str, Sequence[int]] = MappingProxyType({})
+NOBODY: Mapping[str, Mapping[str, Sequence[int]]] = MappingProxyType({})
 ACCEPTED = ""
 LATE, GONE = "late", "gone"
 EVERYBODY = "*"
@@ -78,6 +39,8 @@ class RoundRow:
 
     Attributes:
         sets: client -> "" (its update counts), a reason of `ABSENT` (none came), or the reason it is left out.
+        facts: what came with the jobs.
+        sums: of the statistics of those whose update counts, by name.
     """
 
     round: int
@@ -89,6 +52,8 @@ class RoundRow:
     outcome: str | None
     summary: dict[str, object] | None
     closed_at: float | None = None
+    facts: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+    sums: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
 
     @property
     def accepted(self) -> list[str]:
@@ -201,10 +166,10 @@ class Store:
     async def open_round(self, row: RoundRow) -> None:
         """Journal header and cohort, before any job is sent."""
         values = (row.round, row.header.body, row.header.signature, row.header.signer)
-        rest = (json.dumps(row.cohort), row.goal, row.opened_at)
+        rest = (json.dumps(row.cohort), row.goal, row.opened_at, encode_facts(row.facts))
         sql = (
-            "INSERT INTO rounds (round, header, signature, signer, cohort, goal, opened_at) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)"
+            "INSERT INTO rounds (round, header, signature, signer, cohort, goal, opened_at, facts) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         )
         await self.journal.write(lambda db: db.execute(sql, values + rest))
 
@@ -226,10 +191,40 @@ class Store:
         """All rounds, oldest first."""
         return [_round_row(row) for row in self.journal.read("SELECT * FROM rounds ORDER BY round")]
 
-    async def set_sets(self, number: int, sets: Mapping[str, str]) -> None:
-        """Journal the verdicts: client -> "" (accepted) or the reason it is excluded for."""
-        text = json.dumps(dict(sets), sort_keys=True)
-        await self.journal.write(lambda db: db.execute("UPDATE rounds SET sets = ? WHERE round = ?", (text, number)))
+    async def set_sets(
+        self,
+        number: int,
+        sets: Mapping[str, str],
+        *,
+        sums: Mapping[str, Sequence[int]] = NOTHING,
+        statics: Mapping[str, Mapping[str, Sequence[int]]] = NOBODY,
+    ) -> None:
+        """Journal the verdicts, and what those who count say together.
+
+        Args:
+            number: of the round.
+            sets: client -> "" (accepted) or the reason it is excluded for.
+            sums: of their statistics.
+            statics: source -> its class counts: of a client, or of a masked round; its newest replace the older.
+        """
+        row = (json.dumps(dict(sets), sort_keys=True), _plain(sums), number)
+        rows = [(source, _plain(values)) for source, values in statics.items()]
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE rounds SET sets = ?, sums = ? WHERE round = ?", row)
+            db.executemany("INSERT OR REPLACE INTO statics VALUES (?, ?)", rows)
+
+        await self.journal.write(work)
+
+    def statics(self) -> list[dict[str, list[int]]]:
+        """Class counts of all sources."""
+        rows = self.journal.read("SELECT statistics FROM statics ORDER BY source")
+        return [json.loads(row["statistics"]) for row in rows]
+
+    def sums_with(self, name: str, *, most: int = 16) -> list[dict[str, list[int]]]:
+        """Sums of the last rounds that have a statistic, newest first."""
+        sql = "SELECT sums FROM rounds WHERE sums LIKE ? ORDER BY round DESC LIMIT ?"
+        return [json.loads(row["sums"]) for row in self.journal.read(sql, f'%"{name}"%', most)]
 
     async def commit(self, number: int, *, version: int, digest: bytes, now: float) -> None:
         """The round's model becomes the newest version."""
@@ -340,7 +335,13 @@ def _round_row(row: sqlite3.Row) -> RoundRow:
         outcome=row["outcome"],
         summary=json.loads(row["summary"]) if row["summary"] is not None else None,
         closed_at=row["closed_at"],
+        facts=decode_facts(row["facts"]),
+        sums=json.loads(row["sums"]) if row["sums"] else {},
     )
+
+
+def _plain(values: Mapping[str, Sequence[int]]) -> str:
+    return json.dumps({name: list(numbers) for name, numbers in values.items()})
 
 
 def _received(run: str, row: sqlite3.Row) -> ReceivedUpdate:

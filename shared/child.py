@@ -48,6 +48,7 @@ class Description:
         name: the app's name, for people.
         settings: the app's own learning settings; they win only where client.toml says `trainer.local = true`.
         class_counts: classification: training examples of each class, C integers; empty where they are not known.
+        statistics: names of the statistics that its training can work out (`FitResult.statistics`).
     """
 
     spec: Spec
@@ -59,6 +60,7 @@ class Description:
     name: str
     settings: Mapping[str, object]
     class_counts: tuple[int, ...] = ()
+    statistics: tuple[str, ...] = ()
 
 
 def trainer_command(
@@ -306,6 +308,7 @@ def _description(answer: Mapping[str, Any]) -> Description:
         name=answer["name"],
         settings=answer["settings"],
         class_counts=tuple(answer["class_counts"]),
+        statistics=tuple(answer.get("statistics", ())),
     )
 
 

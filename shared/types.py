@@ -190,6 +190,7 @@ class Job:
         model_bytes: size of the flat parameters.
         seconds_left: until the deadline.
         base_digest: BLAKE3 of the parameters from which the server has a delta to those of the header; empty without.
+        facts: what the server worked out of sums over the clients, by name; bound by the header's `job_digest`.
     """
 
     header: Signed
@@ -200,11 +201,15 @@ class Job:
     model_bytes: int
     seconds_left: float
     base_digest: bytes = b""
+    facts: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateStatement:
-    """What a client signs about its update (proto/v1/tensor.proto, UpdateStatement)."""
+    """What a client signs about its update (proto/v1/tensor.proto, UpdateStatement).
+
+    `quarters` and `statistics` are its weight class and what the header asks for; when masked they travel otherwise.
+    """
 
     run: str
     round: int
@@ -217,6 +222,8 @@ class UpdateStatement:
     train_seconds: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     evaluation: Evaluation | None = None
+    quarters: int = 4
+    statistics: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
 
 
 @dataclass(frozen=True, slots=True)

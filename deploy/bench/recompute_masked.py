@@ -13,8 +13,8 @@ D parameters, M codes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from roughfed.deploy.bench.synthetic import pieces
 from roughfed.digest import content_digest
 from roughfed.masking import masking_of
 from roughfed.rng import derive
+from roughfed.secagg.promises import FULL
 from roughfed.types import Signed
 from roughfed.wire.session import decode_header
 
@@ -41,11 +42,13 @@ class Played:
         number: of the round.
         header: as it was signed.
         accepted: whose updates are in the sum; empty when the round was abandoned.
+        quarters: weight class of those who weigh themselves down, 1 to 3.
     """
 
     number: int
     header: Signed
     accepted: Sequence[str]
+    quarters: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +100,12 @@ def _mean(params: int, played: Played, residuals: dict[str, Flat], seeds: Seeds)
     for name in played.accepted:
         delta = np.concatenate(list(pieces(params, derive(seeds.federation, "client", name, played.number))))
         dither = derive_key(round_secret(seeds.secret, name, played.header.digest), DITHER, b"")
-        encoded = chain.encode(delta, residuals.get(name), codec, secret=dither)
+        weight = played.quarters.get(name, FULL) / FULL
+        encoded = chain.encode(delta, residuals.get(name), codec, secret=dither, weight=weight)
         residuals[name] = encoded.residual  # it counts: the old one is said
         total += encoded.codes
-    return chain.decode_sum(total, len(played.accepted), codec)
+    weights = sum(played.quarters.get(name, FULL) for name in played.accepted) / FULL
+    return chain.decode_sum(total, len(played.accepted), codec, weight=weights)
 
 
 def _digest(model: Flat) -> bytes:

@@ -5,12 +5,11 @@ A row gives the weight of each update from what its statement says; the sum itse
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from roughfed.server.aggregate.weights import Weighting, examples, uniform, weighed
 
-from roughfed.server.aggregate.weights import examples, uniform
-from roughfed.types import UpdateStatement
+__all__ = ["WEIGHTINGS", "weighed"]
 
-WEIGHTINGS: dict[str, Callable[[Sequence[UpdateStatement]], list[float]]] = {
+WEIGHTINGS: dict[str, Weighting] = {
     "examples": examples,
     "uniform": uniform,
 }

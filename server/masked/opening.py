@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from roughfed.codec.clip_schedule import ClipLimits
@@ -23,7 +23,13 @@ so 500 for 10 classes and 1,280 for 16. Beyond, the sums say by class how many t
 
 
 async def open_masked(
-    stages: Stages, number: int, *, cohort: int, config: FederationConfig, num_classes: int
+    stages: Stages,
+    number: int,
+    *,
+    cohort: int,
+    config: FederationConfig,
+    num_classes: int,
+    asked: Sequence[str] = (),
 ) -> Mapping[str, Any]:
     """Choose the terms of a masked round.
 
@@ -33,6 +39,7 @@ async def open_masked(
         cohort: clients that are asked.
         config: the federation's settings.
         num_classes: classes of the task; 0 when there are none, or they are not known.
+        asked: statistics that the learning settings ask for, as "name:length" (`roughfed.server.facts`).
 
     Returns:
         fields of `RoundHeader`.
@@ -56,7 +63,7 @@ async def open_masked(
         "sketch_dim": config.sketch.dim if config.privacy.server_sees == "sketches" else 0,
         "epoch_round": epoch,
         "epoch_beacon": beacon,
-        "statistics": wanted_statistics(config, num_classes),
+        "statistics": tuple(dict.fromkeys((*wanted_statistics(config, num_classes), *asked))),
     }
 
 

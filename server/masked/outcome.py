@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,9 +13,10 @@ from roughfed.codec.clip_schedule import ClipLimits, follow_histogram, follow_no
 from roughfed.crypto.masks import Lanes
 from roughfed.masking import Masking
 from roughfed.secagg import statistics
+from roughfed.secagg.promises import FULL
 from roughfed.secagg.server import GroupRound
 from roughfed.server.masked.stages import MaskedRound
-from roughfed.types import Evaluation
+from roughfed.types import BINS, CONFIDENCE_ONE, Evaluation
 
 Flat = NDArray[np.float32]
 
@@ -29,6 +31,7 @@ class Result:
     Attributes:
         total: sum of all accepted clients' codes, unsigned [M]; None when no group counts.
         accepted: who is in it, by name.
+        quarters: weight class of each of them; their sum is what `total` is divided by.
         reasons: why the others with a seat are not.
         void: why each void group is void, by its number.
         proofs: who is proved to have broken the protocol, and how.
@@ -41,6 +44,7 @@ class Result:
 
     total: NDArray[np.unsignedinteger] | None = None
     accepted: tuple[str, ...] = ()
+    quarters: dict[str, int] = field(default_factory=dict[str, int])
     reasons: dict[str, str] = field(default_factory=dict[str, str])
     void: dict[int, str] = field(default_factory=dict[int, str])
     proofs: dict[str, str] = field(default_factory=dict[str, str])
@@ -73,6 +77,7 @@ def finish(round_: MaskedRound, read: Callable[[str], Lanes]) -> Result:
         result.cut += cut
         result.norms += _norms(group, outcome.accepted, masking)
     result.accepted = tuple(sorted(result.accepted))
+    result.quarters = round_.quarters(result.accepted)
     result.contributors = len(result.accepted)
     result.sums = statistics.add(sums)
     result.reasons |= result.proofs
@@ -101,11 +106,12 @@ def _norms(group: GroupRound, accepted: Sequence[str], masking: Masking) -> list
 
 
 def mean_update(result: Result, masking: Masking) -> Flat:
-    """The mean of the accepted clients' updates, float32 [D]."""
+    """The mean of the accepted clients' updates, each with its weight, float32 [D]."""
     from roughfed.codec.chain import decode_sum  # the kernels: loaded where there is something to decode
 
     total = result.total if result.total is not None else np.empty(0, np.uint32)
-    return decode_sum(total, len(result.accepted), masking.params)
+    weight = sum(result.quarters.values()) / FULL
+    return decode_sum(total, len(result.accepted), masking.params, weight=weight)
 
 
 def next_clip(result: Result, *, number: int, clip_norm: float, limits: ClipLimits) -> float:
@@ -120,11 +126,43 @@ def next_clip(result: Result, *, number: int, clip_norm: float, limits: ClipLimi
 
 def summed_evaluation(result: Result, model_digest: bytes) -> Evaluation | None:
     """The accepted clients' evaluation of the base model, as one; None when none evaluated."""
-    evaluated = (result.sums.get("evaluated") or (0,))[0]
+    sums = result.sums
+    evaluated = (sums.get("evaluated") or (0,))[0]
     if not evaluated:
         return None
-    count = result.sums.get("eval-count", ())
-    correct = tuple(min(k, n) for k, n in zip(result.sums.get("eval-correct", ()), count, strict=True))
+    count, correct = _by_class(sums)
     examples = sum(count) or evaluated
-    mean_loss = result.sums["eval-loss"][0] * statistics.LOSS_UNIT / evaluated
-    return Evaluation(model_digest, examples, mean_loss * examples, count, correct)
+    mean_loss = sums["eval-loss"][0] * statistics.LOSS_UNIT / evaluated
+    return Evaluation(
+        model_digest,
+        examples,
+        mean_loss * examples,
+        count,
+        correct,
+        confusion=sums.get("confusion", ()),
+        calibration=_calibration(sums) if count else (),
+    )
+
+
+Sums = Mapping[str, tuple[int, ...]]
+
+
+def _by_class(sums: Sums) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Examples and correct ones of each class: out of the confusion matrix, where the round asked for one."""
+    if confusion := sums.get("confusion"):
+        width = math.isqrt(len(confusion))
+        rows = (confusion[at : at + width] for at in range(0, len(confusion), width))
+        return tuple(sum(row) for row in rows), confusion[:: width + 1]
+    count = sums.get("eval-count", ())
+    return count, tuple(min(k, n) for k, n in zip(sums.get("eval-correct", ()), count, strict=True))
+
+
+def _calibration(sums: Sums) -> tuple[int, ...]:
+    """As in `Evaluation`; what no examples could give is cut to what they could."""
+    bins, confidence = sums.get("calibration", ()), sums.get("confidence", ())
+    if len(bins) != 2 * BINS or len(confidence) != BINS:
+        return ()
+    count, correct = bins[:BINS], bins[BINS:]
+    cut = (min(k, n) for k, n in zip(correct, count, strict=True))
+    sure = (min(amount, n * CONFIDENCE_ONE) for amount, n in zip(confidence, count, strict=True))
+    return (*count, *cut, *sure)

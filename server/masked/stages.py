@@ -18,6 +18,7 @@ from roughfed.masking import Masking
 from roughfed.messages import ServerStage
 from roughfed.secagg import messages as m
 from roughfed.secagg.groups import ALONE, SMALLEST
+from roughfed.secagg.promises import FULL
 from roughfed.secagg.roster import deal_groups, draw_beacon, make_cohort, unusable_adverts
 from roughfed.secagg.server import GroupRound, Stage
 from roughfed.types import Signed
@@ -52,6 +53,7 @@ class MaskedRound:
         masking: its public side.
         members: the cohort.
         server: what the server brings.
+        self_weight: whether the learning settings let clients weigh themselves down.
         groups: once the roster is drawn.
         seats: name -> its group.
         sent: what each client was told, to be told again when it comes back.
@@ -63,6 +65,7 @@ class MaskedRound:
     masking: Masking
     members: frozenset[str]
     server: Server
+    self_weight: bool = False
     groups: list[GroupRound] = field(default_factory=list[GroupRound])
     seats: dict[str, GroupRound] = field(default_factory=dict[str, GroupRound])
     sent: dict[str, list[ServerStage]] = field(default_factory=dict[str, list[ServerStage]])
@@ -118,7 +121,10 @@ class MaskedRound:
         if owner != name:
             raise IdentityError(f"the roster entry beside {name}'s advert is {owner}'s", reason="foreign")
         verify(key, m.ADVERTISE_DOMAIN, signed.body, signed.signature)
-        self._values[name] = decode_stage(m.Advertise, signed.body)
+        value = decode_stage(m.Advertise, signed.body)
+        if value.weight_quarters != FULL and not self.self_weight:
+            raise RemoteProtocolError(f"weight {value.weight_quarters}/4 was not offered", reason="weight")
+        self._values[name] = value
         self._adverts[name], self._entries[name], self._keys[name] = signed, entry, key
         return True
 
@@ -239,6 +245,10 @@ class MaskedRound:
     def leaves(self, statements: Mapping[str, Signed]) -> bytes:
         """The body of the fact "masked": the digest of each upload's signed statement."""
         return json.dumps({name: signed.digest.hex() for name, signed in sorted(statements.items())}).encode()
+
+    def quarters(self, names: Iterable[str]) -> dict[str, int]:
+        """Weight class of each of these clients, in quarters."""
+        return {name: self._values[name].weight_quarters for name in names}
 
     def without_advert(self) -> set[str]:
         """Who was asked, did not say that it will not take part, and sent no advert."""

@@ -1,11 +1,15 @@
 """The codec of masked rounds: one client's update to integer codes, and the sum of many clients' codes to their mean.
 
-    u = delta + residual -> clip to C -> strided Hadamard -> shared subset -> stochastic rounding -> codes
+    u = delta + residual -> clip to C -> times w -> strided Hadamard -> shared subset -> stochastic rounding -> codes
     mean of deltas <- cut to D <- inverse Hadamard <- zero the rest <- centre, scale <- sum of codes
 
 The clip comes after the residual, so that what is sent never exceeds C. What the clip cut off is not fed back (it would
 wind up). The residual belongs to the next round only if this one counted: a client that was excluded, or whose group
 was void, keeps its old residual. Kept whole, its update would come back with twice the norm and be excluded again.
+
+w is the weight class of the client (docs/decisions/0011-weights.md): it puts w times its clipped update into the sum,
+which is divided by the sum of the weights. The residual stays in the units of an update of weight 1, so it never
+exceeds C either, and what was left unsaid is said with the weight of the round that says it.
 
 D parameters, P padded, M sent. Memory of `encode`: one vector [P] that becomes the residual, and the codes [M]; of
 `decode_sum`: one vector [P] that becomes the result. Inputs are read once, from front to back, and may be mapped files.
@@ -35,7 +39,7 @@ class Encoded:
 
     Attributes:
         codes: 0..L-1 in the lane type, [M].
-        residual: clip(u) - decode(codes), float32 [D]: the next round's residual *if* this round counts.
+        residual: clip(u) - decode(codes) / w, float32 [D]: the next round's residual *if* this round counts.
         norm: L2 norm of u, before the clip.
         clipped: whether it was above C.
     """
@@ -47,7 +51,13 @@ class Encoded:
 
 
 def encode(
-    delta: Flat, residual: Flat | None, params: ChainParams, *, secret: bytes, work: Flat | None = None
+    delta: Flat,
+    residual: Flat | None,
+    params: ChainParams,
+    *,
+    secret: bytes,
+    work: Flat | None = None,
+    weight: float = 1.0,
 ) -> Encoded:
     """Encode an update.
 
@@ -57,14 +67,17 @@ def encode(
         params: the round's codec.
         secret: 32 secret bytes for this encoding alone (derived from the client's secret, run and round).
         work: float32 [P] to work in, overwritten, for a caller that keeps it; the residual is a view of it.
+        weight: w, above 0 and at most 1.
 
     Returns:
         codes and residual.
 
     Raises:
-        LocalProtocolError: another shape or type, or an update that is not finite.
+        LocalProtocolError: another shape or type, an update that is not finite, or a weight that is none.
     """
     layout = params.layout
+    if not 0 < weight <= 1:
+        raise LocalProtocolError(f"a weight of {weight}, want one above 0 and at most 1")
     if work is None:
         work = np.empty(layout.padded, dtype=np.float32)
     for name, vector, size in (("delta", delta, params.size), ("work", work, layout.padded)):
@@ -76,19 +89,22 @@ def encode(
     if not math.isfinite(norm):
         raise LocalProtocolError("the update is not finite: NaN, infinite or absurdly large values")
     clipped = norm > params.clip_norm
-    rotate(work, layout, params.seed, scale=params.clip_norm / norm if clipped else 1.0)
+    rotate(work, layout, params.seed, scale=weight * (params.clip_norm / norm if clipped else 1.0))
     codes = round_rows(work, kept_rows(params), params, secret=secret)
     rotate_back(work, layout, params.seed)
+    if weight != 1.0:
+        work *= np.float32(1 / weight)
     return Encoded(codes, work[: params.size], norm, clipped)
 
 
-def decode_sum(code_sums: Codes, num_clients: int, params: ChainParams) -> Flat:
-    """The mean of the clients' decoded updates.
+def decode_sum(code_sums: Codes, num_clients: int, params: ChainParams, *, weight: float | None = None) -> Flat:
+    """The weighted mean of the clients' decoded updates.
 
     Args:
         code_sums: exact integer sums of the codes, any unsigned type, [M]; of one group, or of several together.
         num_clients: n, how many clients' codes are in each sum.
         params: the round's codec.
+        weight: sum of the clients' weights; None where each has weight 1.
 
     Returns:
         mean delta, float32 [D]; with a subset its projection, without a factor.
@@ -97,7 +113,7 @@ def decode_sum(code_sums: Codes, num_clients: int, params: ChainParams) -> Flat:
         LocalProtocolError: no clients, or sums that are not unsigned.
         RemoteProtocolError: another number of sums.
     """
-    mean = spread_sums(code_sums, kept_rows(params), params, num_clients=num_clients)
+    mean = spread_sums(code_sums, kept_rows(params), params, num_clients=num_clients, weight=weight)
     rotate_back(mean, params.layout, params.seed)
     return mean[: params.size]
 

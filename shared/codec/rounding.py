@@ -59,7 +59,9 @@ def round_rows(values: Flat, rows: Rows, params: ChainParams, *, secret: bytes) 
     return codes
 
 
-def spread_sums(sums: Codes, rows: Rows, params: ChainParams, *, num_clients: int) -> Flat:
+def spread_sums(
+    sums: Codes, rows: Rows, params: ChainParams, *, num_clients: int, weight: float | None = None
+) -> Flat:
     """Means of n clients' values from the sums of their codes, zero on the rows that were not sent.
 
     Args:
@@ -67,21 +69,23 @@ def spread_sums(sums: Codes, rows: Rows, params: ChainParams, *, num_clients: in
         rows: the rows of the codes.
         params: lanes, step and layout.
         num_clients: n >= 1.
+        weight: what the sum is divided by; None: n.
 
     Returns:
         rotated mean, float32 [P].
 
     Raises:
-        LocalProtocolError: no clients, or signed or floating sums.
+        LocalProtocolError: no clients, no weight, or signed or floating sums.
         RemoteProtocolError: another number of sums.
     """
-    if num_clients < 1 or sums.dtype.kind != "u":
-        raise LocalProtocolError(f"{sums.dtype} sums of {num_clients} clients")
+    divisor = num_clients if weight is None else weight
+    if num_clients < 1 or not 0 < divisor <= num_clients or sums.dtype.kind != "u":
+        raise LocalProtocolError(f"{sums.dtype} sums of {num_clients} clients with a weight of {divisor}")
     if sums.shape != (params.sent,):
         raise RemoteProtocolError(f"sums of shape {sums.shape}, want ({params.sent},)", reason="codec")
     lanes = params.lanes
     out = np.zeros(params.layout.padded, dtype=np.float32)
-    factor = np.float32(params.step / num_clients)
+    factor = np.float32(params.step / divisor)
     top = num_clients * (lanes.levels - 1)
     _spread(read_only(sums), rows, out, factor, np.array([num_clients * lanes.zero, top], np.int64))
     return out

@@ -22,8 +22,9 @@ from roughfed.crypto.merkle import merkle_verify
 from roughfed.errors import IdentityError, LocalProtocolError, RemoteProtocolError
 from roughfed.secagg import messages as m
 from roughfed.secagg.dealing import Mate, Seat, Shares, deal, meet, open_shares
-from roughfed.secagg.groups import SMALLEST, colluders, contributors, smallest_sum, threshold
+from roughfed.secagg.groups import SMALLEST, colluders, smallest_sum, threshold
 from roughfed.secagg.pairs import confirmed_pairs
+from roughfed.secagg.promises import NOTHING, Gives, counted
 from roughfed.secagg.roster import check_group, draw_beacon, most_colluders, roster_digest
 from roughfed.secagg.terms import Party, Terms, entropy_stream
 from roughfed.types import Signed
@@ -65,17 +66,6 @@ class Policy:
     largest_dim: int = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Gives:
-    """Statistics of one client, or those that count in its group: the static ones, and those of an evaluation."""
-
-    statics: bool = False
-    evaluation: bool = False
-
-
-NOTHING = Gives()
-
-
 class ClientRound:
     """One client in one round."""
 
@@ -87,7 +77,7 @@ class ClientRound:
             me: this client.
             secret: 32 bytes of the operating system, written ahead, used for this round only.
             policy: what this client demands.
-            gives: which statistics it has to give.
+            gives: which statistics it has to give, and the weight of its update.
         """
         self.state = State.ADVERTISED
         self._terms, self._me, self._policy = terms, me, policy
@@ -105,8 +95,10 @@ class ClientRound:
             self._mask.public,
             self._sealing.public,
             committed,
+            gives.quarters,
             statics=gives.statics,
             evaluates=gives.evaluation,
+            trains=gives.training,
         )
         self.advert = me.signed(m.ADVERTISE_DOMAIN, value)
         self._names = tuple[str, ...]()
@@ -235,9 +227,7 @@ class ClientRound:
                 self._mates[name] = meet(self._seat, (self._mask, self._sealing), name, identity_key, value)
         if len(keys) != 3 * len(names):
             raise RemoteProtocolError("two members have one key", reason="advert")
-        # One alone among others' zeros would be seen in the sum. What is told once must hide among all.
-        evaluating = sum(value.evaluates for value in values)
-        self.counts = Gives(all(value.statics for value in values), evaluating >= contributors(len(names)))
+        self.counts = counted(values)
         sealed, self._held[self._me.name] = deal(self._seat, self._mates, self._b, self._mask.private, self._entropy)
         answer = self._me.signed(m.SHARES_DOMAIN, m.Shares(header, self._seat.roster_digest, sealed))
         self._own_deal = answer.body

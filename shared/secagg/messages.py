@@ -23,7 +23,8 @@ UNMASK_DOMAIN = b"roughfed unmask v1\0"
 class Advertise:
     """A client's public keys for the round, and the commitment to its self-mask secret.
 
-    `statics`: it still has its static statistics to give; `evaluates`: it will evaluate the base model
+    `weight_quarters`: the public weight class of its update, 1 to 4. `statics`: it still has its static statistics to
+    give; `evaluates`: it will evaluate the base model; `trains`: its training works out what the header asks for
     (`roughfed.secagg.statistics`).
     """
 
@@ -35,6 +36,7 @@ class Advertise:
     codec_class: int = 1
     statics: bool = False
     evaluates: bool = False
+    trains: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,8 +218,12 @@ class GroupRound:
                 self.proofs.setdefault(name, "over-bound")
 
     def claims(self) -> dict[str, NDArray[np.float64]]:
-        """What each client says about its update: float64 [dim], in units of codes (see `Sketcher.claim`)."""
-        return {name: self.sketcher.claim(claim.codes) for name, claim in sorted(self._claims.items())}
+        """What each client says about its update: float64 [dim], in units of codes (see `Sketcher.claim`).
+
+        Divided by what its weight class makes of the length of an update: so they compare, and all bounds hold alike.
+        """
+        found = {name: self.sketcher.claim(claim.codes) for name, claim in sorted(self._claims.items())}
+        return {n: c / self._terms.relative_length(self._adverts[n].weight_quarters) for n, c in found.items()}
 
     def norms(self) -> dict[str, tuple[float, float]]:
         """Estimated norm of each update by the two halves of its sketch, in units of C."""

@@ -8,8 +8,8 @@ statistics are advisory: priors, reports, schedules with public limits. They nev
 A *static* statistic says the same in every round. Summed over groups that are drawn anew it would give every client
 away by linear algebra, so a client gives it once a run, and only in a round in which its whole group does. What an
 evaluation says, and what a training works out, is given where enough of the group promise it that at least four are in
-every sum (`contributors`). What a training works out of its labels hardly changes from round to round, so a client gives
-it in a few rounds of a run only (`Kind.often`).
+every sum (`contributors`). What a training works out of its labels hardly changes from round to round, so a client
+gives it in a few rounds of a run only (`Kind.often`).
 
 C classes, d features before the last layer. Sums of real numbers are written as integers (`roughfed.secagg.fixed`).
 """
@@ -100,11 +100,12 @@ in units of 1/1024; accuracy-histogram: 1 in the bucket of its accuracy; norm-hi
 its update, before the clip, relative to C (`norm_bucket`).
 
 class-owner: 1 for each class that it has training examples of [C]; trained: 1 from a client that gives what follows;
-transition: its training examples by given label (row) and by the class that they seem to be of [C x C]; loss-histogram,
-class-loss-histogram: its training examples by their loss under the base model [LOSS_BUCKETS], [C x CLASS_LOSS_BUCKETS]
-(`loss_bucket`); feature-count, feature-sum, feature-outer: examples [C], sums of features [C x d], and the upper triangle
-of the sum of the outer products of all features, row by row [d (d + 1) / 2]; head-gradient: for each class the mean
-gradient of the last layer over its examples, weights [C x d] and biases [C], zero where it has none [C x (C d + C)]."""
+transition: its training examples by given label (row) and by the class that they seem to be of [C x C];
+loss-histogram, class-loss-histogram: its training examples by their loss under the base model [LOSS_BUCKETS],
+[C x CLASS_LOSS_BUCKETS] (`loss_bucket`); feature-count, feature-sum, feature-outer: examples [C], sums of features
+[C x d], and the upper triangle of the sum of the outer products of all features, row by row [d (d + 1) / 2];
+head-gradient: for each class the mean gradient of the last layer over its examples, weights [C x d] and biases [C],
+zero where it has none [C x (C d + C)]."""
 
 LOSS_BUCKETS = 32
 CLASS_LOSS_BUCKETS = 16

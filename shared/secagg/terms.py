@@ -87,6 +87,15 @@ class Terms:
         """Norm of the centred codes of an update of norm C."""
         return self.code_rms * self.length**0.5
 
+    def relative_length(self, quarters: int) -> float:
+        """Length of the codes of an update of norm C sent with a weight class, relative to one of weight 1.
+
+        Rounding adds to the codes whatever the weight: a sixth of a step in mean square. A bound in proportion to the
+        weight alone would find an honest client of weight 1/4 longer than it is.
+        """
+        rounding = 1 / (6 * self.code_rms**2)
+        return float((((quarters / 4) ** 2 + rounding) / (1 + rounding)) ** 0.5) if quarters < 4 else 1.0
+
     def sketcher(self, root: bytes, colluders: int) -> Sketcher:
         """S for the root of all uploads."""
         seed = hashlib.sha256(b"roughfed sketch seed v1\0" + self.header_digest + root).digest()

@@ -94,12 +94,13 @@ def _advertise(v: m.Advertise) -> sec.Advertise:
         codec_class=v.codec_class,
         statics=v.statics,
         evaluates=v.evaluates,
+        trains=v.trains,
     )
 
 
 def _read_advertise(data: bytes) -> m.Advertise:
     x = parse(sec.Advertise, data)
-    if (x.weight_quarters, x.codec_class) != (4, 1):  # other classes are not spoken yet, and would change nothing
+    if not 1 <= x.weight_quarters <= 4 or x.codec_class != 1:  # other codec classes are not spoken yet
         raise RemoteProtocolError(f"weight {x.weight_quarters}/4, codec class {x.codec_class}", reason="schema")
     return m.Advertise(
         digest_field(x.header_digest, "header_digest"),
@@ -110,6 +111,7 @@ def _read_advertise(data: bytes) -> m.Advertise:
         x.codec_class,
         x.statics,
         x.evaluates,
+        x.trains,
     )
 
 

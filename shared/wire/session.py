@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from roughfed.errors import LocalProtocolError, RemoteProtocolError
@@ -26,7 +26,9 @@ from roughfed.messages import (
 from roughfed.pb.v1 import federation_pb2 as fed
 from roughfed.pb.v1 import secagg_pb2 as sec
 from roughfed.pb.v1 import tensor_pb2 as ten
+from roughfed.training import NO_FACTS
 from roughfed.types import FLOAT_DTYPES, Job, Kind, RoundHeader, Signed, Spec, TensorSpec
+from roughfed.wire.facts import decode_facts, encode_facts
 from roughfed.wire.secagg import (
     CLIENT_STAGES,
     STAGE_VALUES,
@@ -144,6 +146,7 @@ def _server_message(value: ServerMessage) -> fed.ServerMessage:
                     model_bytes=value.model_bytes,
                     seconds_left=value.seconds_left,
                     base_digest=value.base_digest,
+                    facts=encode_facts(value.facts),
                 )
             )
         case Heartbeat():
@@ -206,12 +209,17 @@ def decode_server_message(data: bytes) -> ServerMessage:
             raise RemoteProtocolError(f"server message {other} is not spoken here", reason="schema")
 
 
-def job_digest(trainer: Mapping[str, object], *, evaluate: bool) -> bytes:
-    """What a header says about the jobs of its round: the same settings for everybody.
+def job_digest(
+    trainer: Mapping[str, object], *, evaluate: bool, facts: Mapping[str, Sequence[float]] = NO_FACTS
+) -> bytes:
+    """What a header says about the jobs of its round: the same settings and facts for everybody.
 
     Otherwise a server could let one client train and all others stand still, and their sum would be the one's update.
     """
-    text = json.dumps({"trainer": dict(trainer), "evaluate": evaluate}, sort_keys=True, separators=(",", ":"))
+    said: dict[str, object] = {"trainer": dict(trainer), "evaluate": evaluate}
+    if facts:
+        said["facts"] = {name: [float(value) for value in values] for name, values in facts.items()}
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(b"roughfed job v1\0" + text.encode()).digest()
 
 
@@ -336,8 +344,8 @@ def _job(m: fed.Job) -> Job:
     if not isinstance(trainer, dict):
         raise RemoteProtocolError("job.trainer is not a JSON object", reason="schema")
     header = Signed(m.header.body, m.header.signature, m.header.signer)
-    base = digest_field(m.base_digest, "base_digest", empty=True)
-    return Job(header, trainer, m.seed, m.evaluate, m.train, m.model_bytes, m.seconds_left, base)  # pyright: ignore[reportUnknownArgumentType]
+    base, facts = digest_field(m.base_digest, "base_digest", empty=True), decode_facts(m.facts)
+    return Job(header, trainer, m.seed, m.evaluate, m.train, m.model_bytes, m.seconds_left, base, facts)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _hello(m: fed.Hello) -> Hello:

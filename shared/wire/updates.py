@@ -11,6 +11,8 @@ from roughfed.digest import DIGEST_BYTES
 from roughfed.errors import RemoteProtocolError
 from roughfed.pb.v1 import federation_pb2 as fed
 from roughfed.pb.v1 import tensor_pb2 as ten
+from roughfed.secagg.promises import FULL
+from roughfed.secagg.statistics import KINDS, MAX_VALUES
 from roughfed.types import BINS, CONFIDENCE_ONE, MOST_CONFUSED, Evaluation, Receipt, Signed, UpdateStatement
 
 UPDATE_DOMAIN = b"roughfed update v1\0"
@@ -78,6 +80,8 @@ def encode_statement(statement: UpdateStatement) -> bytes:
         num_steps=statement.num_steps,
         train_seconds=statement.train_seconds,
         metrics=dict(statement.metrics),
+        weight_quarters=0 if statement.quarters == FULL else statement.quarters,
+        statistics=[ten.UpdateStatement.Statistic(name=n, values=v) for n, v in sorted(statement.statistics.items())],
     )
     if statement.evaluation is not None:
         message.evaluation.CopyFrom(evaluation_message(statement.evaluation))
@@ -108,7 +112,27 @@ def decode_statement(data: bytes) -> UpdateStatement:
         train_seconds=message.train_seconds,
         metrics={name: value for name, value in message.metrics.items() if math.isfinite(value)},
         evaluation=evaluation_value(message.evaluation) if message.HasField("evaluation") else None,
+        quarters=_quarters(message.weight_quarters),
+        statistics=_statistics(message),
     )
+
+
+def _quarters(number: int) -> int:
+    if number >= FULL:  # 0 stands for weight 1
+        raise RemoteProtocolError(f"a weight of {number} quarters", reason="schema")
+    return number or FULL
+
+
+def _statistics(message: ten.UpdateStatement) -> dict[str, tuple[int, ...]]:
+    found = {s.name: tuple(s.values) for s in message.statistics}
+    if len(found) != len(message.statistics) or sum(map(len, found.values())) > MAX_VALUES:
+        raise RemoteProtocolError(
+            f"{len(message.statistics)} statistics, one twice or too many values", reason="schema"
+        )
+    for name, values in found.items():
+        if name not in KINDS or max(values, default=0) > KINDS[name].largest:
+            raise RemoteProtocolError(f"the statistic {name[:40]!r} is unknown, or a value too large", reason="schema")
+    return found
 
 
 def evaluation_message(evaluation: Evaluation) -> ten.Evaluation:

@@ -220,3 +220,49 @@ def test_other_shapes_are_refused() -> None:
         encode(good, None, params, secret=seed(2), work=good.copy())
     with pytest.raises(RemoteProtocolError, match="sums of shape"):
         decode_sum(np.zeros(700, np.uint8), 1, params)
+
+
+@pytest.mark.parametrize("weight", [0.25, 0.5, 0.75, 1.0])
+def test_a_weight_scales_what_is_sent_and_not_what_is_kept(weight: float) -> None:
+    """Sent: w times the clipped update. Kept: what was not said, in the units of an update of weight 1."""
+    delta, old = layered(6000, (1, 5)), layered(6000, (0.3,), of=1)
+    for clip_norm in (norm(delta) / 2, norm(delta) * 2):
+        params = ChainParams(6000, plan_lanes(8), clip_norm, seed(3))
+        encoded = encode(delta, old, params, secret=seed(4), weight=weight)
+        said = single(encoded, params) / weight
+        clipped = (delta + old) * min(1.0, clip_norm / encoded.norm)
+        np.testing.assert_allclose(encoded.residual, clipped - said, atol=2e-2 * clip_norm / 100)
+        assert encoded.norm == pytest.approx(norm(delta + old))
+        assert norm(said * weight) < 1.1 * weight * clip_norm
+
+
+def test_weights_leave_the_mean_where_it_is_when_all_have_the_same() -> None:
+    """And with weight 1 every bit is as without."""
+    delta = layered(3000, (1, 3))
+    params = ChainParams(3000, plan_lanes(4), norm(delta) * 1.5, seed(3))
+    plain, same = (encode(delta, None, params, secret=seed(1), **more) for more in ({}, {"weight": 1.0}))
+    np.testing.assert_array_equal(plain.codes, same.codes)
+    np.testing.assert_array_equal(plain.residual, same.residual)
+    total = plain.codes.astype(np.uint32) * 3
+    np.testing.assert_array_equal(decode_sum(total, 3, params), decode_sum(total, 3, params, weight=3.0))
+    half = encode(delta, None, params, secret=seed(1), weight=0.5).codes.astype(np.uint32) * 4
+    assert norm(decode_sum(half, 4, params, weight=2.0) - delta) < 0.15 * norm(delta)
+
+
+def test_error_feedback_says_everything_in_the_end_at_any_weight() -> None:
+    delta = layered(2000, (1, 2))
+    params = ChainParams(2000, plan_lanes(16), norm(delta) * 1.5, seed(3))
+    residual, said = None, np.zeros_like(delta)
+    for at in range(40):
+        encoded = encode(delta, residual, params, secret=seed(at), weight=0.25)
+        residual, said = encoded.residual, said + single(encoded, params) / 0.25
+    assert norm(said / 40 - delta) < 0.05 * norm(delta)
+
+
+@pytest.mark.parametrize("weight", [0.0, -0.5, 1.25, float("nan")])
+def test_a_weight_that_is_none_is_refused(weight: float) -> None:
+    params = ChainParams(64, plan_lanes(4), 1.0, seed(1))
+    with pytest.raises(LocalProtocolError):
+        encode(np.zeros(64, np.float32), None, params, secret=seed(1), weight=weight)
+    with pytest.raises(LocalProtocolError):
+        decode_sum(np.zeros(params.sent, np.uint8), 1, params, weight=weight)

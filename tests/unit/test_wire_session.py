@@ -43,6 +43,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "task": texts, "rounds": u64, "outcome": texts, "model_version": u64, "model_digest": digests | st.just(b""),
     "verdict": texts, "after_s": st.floats(0, 3600), "header": signed, "seed": u64, "evaluate": st.booleans(),
     "trainer": st.dictionaries(texts, json_values, max_size=4), "train": st.booleans(), "model_bytes": u64,
+    "facts": st.dictionaries(texts, st.lists(finite, max_size=4).map(tuple), max_size=3),
     "base_digest": digests | st.just(b""), "seconds_left": st.floats(0, 1e9),
     "state": st.sampled_from(["accepted", "refused", "failed"]),
     "evaluation": st.builds(Evaluation, digests, st.just(3), finite, st.just((1, 2)), st.just((0, 2)), finite),

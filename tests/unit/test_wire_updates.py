@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from roughfed.errors import RemoteProtocolError, RoughfedError
 from roughfed.pb.v1 import tensor_pb2 as ten
+from roughfed.secagg.statistics import KINDS, MAX_VALUES
 from roughfed.types import BINS, CONFIDENCE_ONE, Evaluation, Receipt, Signed, UpdateStatement
 from roughfed.wire import updates as wire
 
@@ -51,6 +52,10 @@ statements = st.builds(
     train_seconds=st.floats(0, 1e9),
     metrics=st.dictionaries(texts, finite, max_size=wire.MAX_METRICS),
     evaluation=st.none() | evaluations(),
+    quarters=st.integers(1, 4),
+    statistics=st.dictionaries(
+        st.sampled_from(sorted(KINDS)), st.lists(st.integers(0, 1), max_size=5).map(tuple), max_size=4
+    ),
 )
 receipts = st.builds(Receipt, texts, u64, texts, digests, u64, st.binary(max_size=64))
 
@@ -205,3 +210,23 @@ def test_text_for_the_wire_is_always_valid(text: str, limit: int) -> None:
     made = wire.text_field(text + "\udc80", limit)
     assert len(made) <= limit
     assert made.encode()[: 4 * limit].decode() == made
+
+
+SAID: dict[str, dict[str, Any]] = {
+    "weight 4 said twice": {"weight_quarters": 4},
+    "weight 9": {"weight_quarters": 9},
+    "an unknown statistic": {"statistics": [{"name": "diary", "values": [1]}]},
+    "one twice": {"statistics": [{"name": "trained", "values": [1]}, {"name": "trained", "values": [1]}]},
+    "a value too large": {"statistics": [{"name": "class-owner", "values": [0, 2]}]},
+    "too many values": {"statistics": [{"name": "class-count", "values": [0] * (MAX_VALUES + 1)}]},
+}
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_weights_and_statistics_that_nobody_may_say_are_refused(what: str) -> None:
+    d = bytes(32)
+    sane = ten.UpdateStatement(run="r", round=1, client="c", header_digest=d, digest=d, size_bytes=4, num_examples=1)
+    assert wire.decode_statement(sane.SerializeToString()).quarters == 4
+    sane.MergeFrom(ten.UpdateStatement(**SAID[what]))
+    with pytest.raises(RemoteProtocolError):
+        wire.decode_statement(sane.SerializeToString())

@@ -1,0 +1,137 @@
+"""What a client promises and gives beside its update: statistics, and the weight class that it counts with."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from roughfed.child import Description
+from roughfed.secagg import statistics
+from roughfed.secagg.promises import FULL, Gives
+from roughfed.secagg.statistics import KINDS, Statistic
+from roughfed.training import FitResult
+from roughfed.types import BINS, Evaluation, Job, RoundHeader
+
+if TYPE_CHECKING:
+    from roughfed.client.session import Membership
+
+log = logging.getLogger(__name__)
+
+TRAINED = "trained"
+
+Values = dict[str, Sequence[int]]
+
+
+def promises(me: Membership, job: Job, header: RoundHeader, asked: Sequence[Statistic]) -> Gives:
+    """What this client's advert says in a masked round."""
+    about, shares = me.description, me.rules.share_statistics
+    counted = bool(about.class_counts) or not about.num_classes  # zeros would leave the others' fewer to hide among
+    training = trained_names(s.name for s in asked)
+    known = bool(training) and set(training) <= set(about.statistics)
+    return Gives(
+        statics=shares and counted and not me.store.statics_given(header.run),
+        evaluation=shares and job.evaluate and about.num_test > 0,
+        training=shares and known and not used_up(me, header, training),
+        quarters=quarters_of(me, job, header),
+    )
+
+
+def promised(letters: str) -> Gives:
+    """What was written ahead, by `letters_of`."""
+    digits = "".join(letter for letter in letters if letter.isdigit())
+    return Gives("s" in letters, "e" in letters, "t" in letters, int(digits or FULL))
+
+
+def letters_of(gives: Gives) -> str:
+    """A promise as it is written ahead."""
+    weight = "" if gives.quarters == FULL else str(gives.quarters)
+    return "s" * gives.statics + "e" * gives.evaluation + "t" * gives.training + weight
+
+
+def may_give(name: str, gives: Gives, counts: Gives) -> bool:
+    """Whether a statistic leaves: what was promised, where enough others of the group promised it."""
+    kind = KINDS[name]
+    if kind.training:
+        return gives.training and counts.training
+    if kind.evaluation:
+        return gives.evaluation and counts.evaluation
+    return not kind.static or (gives.statics and counts.statics)
+
+
+def trained_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Those that a training works out."""
+    return tuple(name for name in names if KINDS[name].training and name != TRAINED)
+
+
+def asked_of_training(me: Membership, header: RoundHeader) -> tuple[str, ...]:
+    """What the header asks a training for, as "name:length" (`Turn.wanted`), if this client would tell all of it."""
+    named = {text: text.partition(":")[0] for text in header.statistics}
+    wanted = set(trained_names(name for name in named.values() if name in KINDS))
+    if not me.rules.share_statistics or not wanted <= set(me.description.statistics):
+        return ()
+    return tuple(text for text, name in named.items() if name in wanted)
+
+
+def used_up(me: Membership, header: RoundHeader, names: Iterable[str]) -> bool:
+    """Whether one of them left in as many rounds of this run as it may."""
+    given = me.store.times_given(header.run, before=header.round)
+    return any(0 < KINDS[name].often <= given.get(name, 0) for name in names)
+
+
+def quarters_of(me: Membership, job: Job, header: RoundHeader) -> int:
+    """The weight class of this client's update: what it found up to the round before, where the job lets it say so."""
+    return me.store.quarters(header.run, before=header.round) if job.trainer.get("self_weight") is True else FULL
+
+
+async def note_weight(me: Membership, header: RoundHeader, result: FitResult) -> None:
+    """Note what a training found about its own data; it counts from the next round on."""
+    quarters = min(max(math.ceil(result.weight * FULL), 1), FULL) if math.isfinite(result.weight) else FULL
+    await me.store.note_quarters(header.run, header.round, quarters)
+
+
+def client_values(description: Description, evaluation: Evaluation | None, result: FitResult) -> Values:
+    """This client's statistics, all that it could give."""
+    counts = description.class_counts
+    values: Values = {"examples": (result.num_examples,), "class-count": counts}
+    values["class-owner"] = tuple(int(count > 0) for count in counts)
+    if evaluation is None or not evaluation.num_examples:
+        return values
+    loss = evaluation.loss or 0.0
+    bounded = min(max(loss, 0.0), 1e6) if math.isfinite(loss) else 1e6  # a model that diverged has the largest loss
+    values["evaluated"] = (1,)
+    values["eval-loss"] = (int(bounded / statistics.LOSS_UNIT),)
+    values["eval-count"], values["eval-correct"] = evaluation.class_count, evaluation.class_correct
+    values["confusion"] = evaluation.confusion
+    values["calibration"], values["confidence"] = evaluation.calibration[: 2 * BINS], evaluation.calibration[2 * BINS :]
+    if (accuracy := evaluation.accuracy) is not None:
+        values["accuracy-histogram"] = statistics.one_hot(min(int(accuracy * 10), 9), 10)
+    return values
+
+
+def trained_values(result: FitResult, wanted: Sequence[str]) -> Values:
+    """What the training worked out, of what was wanted ("name:length"): all of it, with a 1 for "trained", or nothing.
+
+    A part of it alone would be a lie: who gives is counted once for all.
+    """
+    if not wanted:
+        return {}
+    lengths = {name: int(length) for name, _, length in (text.partition(":") for text in wanted)}
+    found = {name: tuple(values) for name, values in result.statistics.items() if name in lengths}
+    if {name: len(values) for name, values in found.items()} != lengths:
+        log.warning("the training did not work out all of %s; none of it is told", ", ".join(lengths))
+        return {}
+    return {TRAINED: (1,), **found}
+
+
+def clear_values(me: Membership, header: RoundHeader, values: Values) -> Mapping[str, tuple[int, ...]]:
+    """What goes into the statement of an update that is not masked: what the header asks for, cut to its bounds."""
+    if not me.rules.share_statistics:
+        return {}
+    lengths = {name: int(length) for name, _, length in (text.partition(":") for text in header.statistics)}
+    return {
+        name: tuple(min(max(int(value), 0), KINDS[name].largest) for value in values[name])
+        for name, length in lengths.items()
+        if len(values.get(name, ())) == length
+    }

@@ -1,0 +1,51 @@
+"""Tables of the server's journal, step by step: a step is never changed, only followed by another."""
+
+from __future__ import annotations
+
+SCHEMA = (
+    """
+    CREATE TABLE run (id TEXT PRIMARY KEY, spec BLOB NOT NULL, created_at REAL NOT NULL, finished TEXT);
+    CREATE TABLE models (
+        version INTEGER PRIMARY KEY, digest BLOB NOT NULL, round INTEGER NOT NULL, committed_at REAL NOT NULL);
+    CREATE TABLE rounds (
+        round INTEGER PRIMARY KEY, header BLOB NOT NULL, signature BLOB NOT NULL, signer TEXT NOT NULL,
+        cohort TEXT NOT NULL, goal INTEGER NOT NULL, opened_at REAL NOT NULL, sets TEXT, outcome TEXT,
+        reason TEXT NOT NULL DEFAULT '', closed_at REAL, summary TEXT);
+    CREATE TABLE receipts (
+        round INTEGER NOT NULL, client TEXT NOT NULL, digest BLOB NOT NULL, size_bytes INTEGER NOT NULL,
+        statement BLOB NOT NULL, statement_signature BLOB NOT NULL, receipt_signature BLOB NOT NULL,
+        received_at REAL NOT NULL, PRIMARY KEY (round, client));
+    CREATE TABLE refusals (
+        round INTEGER NOT NULL, client TEXT NOT NULL, digest BLOB NOT NULL, reason TEXT NOT NULL,
+        detail TEXT NOT NULL, refused_at REAL NOT NULL, PRIMARY KEY (round, client));
+    CREATE TABLE evaluations (
+        version INTEGER NOT NULL, source TEXT NOT NULL, evaluation TEXT NOT NULL, PRIMARY KEY (version, source));
+    CREATE TABLE revoked (client TEXT PRIMARY KEY, revoked_at REAL NOT NULL);
+    """,
+    "ALTER TABLE receipts ADD COLUMN norm REAL;",
+    "ALTER TABLE run ADD COLUMN began TEXT;",
+    """
+    CREATE TABLE masked_rounds (
+        round INTEGER PRIMARY KEY, nonce BLOB NOT NULL, epoch_round INTEGER NOT NULL, beacon BLOB NOT NULL,
+        clip_norm REAL NOT NULL, next_clip REAL, statistics TEXT);
+    CREATE TABLE stages (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, round INTEGER NOT NULL, kind TEXT NOT NULL, client TEXT NOT NULL,
+        body BLOB NOT NULL, signature BLOB NOT NULL, entry BLOB NOT NULL);
+    CREATE TABLE proofs (client TEXT PRIMARY KEY, round INTEGER NOT NULL, reason TEXT NOT NULL, found_at REAL NOT NULL);
+    CREATE TABLE notes (round INTEGER NOT NULL, client TEXT NOT NULL, what TEXT NOT NULL, PRIMARY KEY (round, client));
+    """,
+    """
+    ALTER TABLE proofs RENAME TO first_proofs;
+    CREATE TABLE proofs (
+        client TEXT NOT NULL, round INTEGER NOT NULL, reason TEXT NOT NULL, found_at REAL NOT NULL, released_at REAL,
+        PRIMARY KEY (client, round));
+    INSERT INTO proofs SELECT client, round, reason, found_at, NULL FROM first_proofs;
+    DROP TABLE first_proofs;
+    ALTER TABLE notes ADD COLUMN released_at REAL;
+    """,
+    """
+    ALTER TABLE rounds ADD COLUMN facts TEXT NOT NULL DEFAULT '';
+    ALTER TABLE rounds ADD COLUMN sums TEXT;
+    CREATE TABLE statics (source TEXT PRIMARY KEY, statistics TEXT NOT NULL);
+    """,
+)
