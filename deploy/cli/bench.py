@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from roughfed.deploy.cli.bench_live import LiveFlags, bench_live
 from roughfed.deploy.cli.command import Answer, Context, command
 
 
@@ -58,6 +59,7 @@ def register(app: typer.Typer) -> None:
     command(group, "sessions", flags=SessionsFlags)(bench_sessions)
     command(group, "dispatch", flags=DispatchFlags)(bench_dispatch)
     command(group, "accuracy", flags=AccuracyFlags)(bench_accuracy)
+    command(group, "live", flags=LiveFlags)(bench_live)
     group.callback()(_group)
     app.add_typer(group, name="bench")
 

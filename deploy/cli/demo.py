@@ -20,8 +20,13 @@ class Flags:
     seed: Annotated[int, typer.Option(help="Of the data's division, weights and training.")] = 0
     data: Annotated[str, typer.Option(help="Listed data: digits or fashion-mnist.")] = "digits"
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the data's files.")] = None
-    alpha: Annotated[float, typer.Option(help="Concentration of the division; smaller = more skewed.")] = 0.5
-    scenario: Annotated[str, typer.Option(help="What is made rough about the data.")] = "clean"
+    alpha: Annotated[
+        float | None, typer.Option(help="Concentration of the division; smaller = more skewed. [default: 0.5]")
+    ] = None
+    scenario: Annotated[
+        str, typer.Option(help="What is rough about the data: clean, long-tail, noisy, continual or rough.")
+    ] = "clean"
+    method: Annotated[str, typer.Option(help="Other parts of the training than the scenario's.")] = ""
     server_sees: Annotated[str, typer.Option(help="Of a single client: updates, sketches or sums.")] = "sketches"
     out: Annotated[Path | None, typer.Option(help="Folder that keeps everything. [default: a temporary one]")] = None
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
 from roughfed.config import ClientConfig, FederationConfig
 from roughfed.config.template import render_template
+from roughfed.deploy.demo.scenarios import Scenario, scenario_of
 from roughfed.errors import ConfigError
+from roughfed.methods import AUTO, PLAIN, read_method
 from roughfed.registry import look_up
 from roughfed.secagg.groups import SMALLEST
 
 DEADLINE = 300.0
 DRAIN_S = 2.0
 MAX_CLIENTS = 200
+ALPHA = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,9 @@ class DemoOptions:
         seed: of the division, the weights and the training; with `updates` the same seed gives the same model.
         data: a row of PRESETS.
         data_dir: folder of its files; None looks where they usually are.
-        alpha: of the Dirichlet division; smaller is more skewed.
-        scenario: what is rough about the data.
+        alpha: of the Dirichlet division; smaller is more skewed; None takes the scenario's, else 0.5.
+        scenario: a row of SCENARIOS: what is rough about the data, and which parts train on them.
+        method: other parts than the scenario's; empty takes those.
         server_sees: what reaches the server of a single client.
         json: print the result as one JSON object, the last line of stdout.
         out: where everything is kept; None makes a folder for temporary files.
@@ -66,8 +70,9 @@ class DemoOptions:
     seed: int = 0
     data: str = "digits"
     data_dir: Path | None = None
-    alpha: float = 0.5
+    alpha: float | None = None
     scenario: str = "clean"
+    method: str = ""
     server_sees: str = "sketches"
     json: bool = False
     out: Path | None = None
@@ -88,8 +93,29 @@ def preset_of(options: DemoOptions) -> Preset:
     return look_up(PRESETS, options.data, key="data.name")
 
 
-def settings_files(options: DemoOptions) -> tuple[str, dict[str, str]]:
-    """The text of fed.toml, and of each client's client.toml by its name.
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One federation of the demo: the one with the right parts, or plain FedAvg before it.
+
+    Attributes:
+        name: rough or plain.
+        method: its parts.
+        rounds: R.
+        fed: text of fed.toml.
+        clients: text of each client's client.toml, by its name.
+        hostile: NAME and flags of the attack, by the client's name.
+    """
+
+    name: str
+    method: str
+    rounds: int
+    fed: str
+    clients: Mapping[str, str]
+    hostile: Mapping[str, tuple[str, ...]]
+
+
+def acts_of(options: DemoOptions) -> list[Act]:
+    """The federations that the demo plays, the last one being what it is about.
 
     Raises:
         NotBuiltYet: a scenario of a later version.
@@ -101,13 +127,33 @@ def settings_files(options: DemoOptions) -> tuple[str, dict[str, str]]:
     if options.server_sees in ("sketches", "sums") and options.clients < SMALLEST:
         cause = f"{options.clients} clients are too few to hide in, {SMALLEST} are needed"
         raise ConfigError(cause, key="--clients", cure=f"give {SMALLEST} or more, or --server-sees updates")
-    preset = preset_of(options)
-    fed = render_template(FederationConfig, _server_settings(options, preset))
+    scenario, preset = scenario_of(options.scenario), preset_of(options)
+    if options.method:
+        scenario = replace(scenario, trainer={**scenario.trainer, "method": options.method})
+    acts = [_act("rough", options, scenario, preset)]
+    if scenario.compared:
+        acts.insert(0, _act("plain", options, replace(scenario, trainer={}, server={}), preset))
+    return acts
+
+
+def _act(name: str, options: DemoOptions, scenario: Scenario, preset: Preset) -> Act:
+    trainer = {**preset.trainer, **scenario.trainer}
+    rounds = options.rounds or scenario.rounds or preset.rounds
+    server = {**_server_settings(options, preset), "round.rounds": rounds, **_bearable(options, scenario)}
+    server |= {f"trainer.{key}": value for key, value in trainer.items()}
     clients = {
-        name: render_template(ClientConfig, _client_settings(options, preset, index))
+        name: render_template(ClientConfig, _client_settings(options, preset, scenario, index))
         for index, name in enumerate(options.names)
     }
-    return fed, clients
+    hostile = {options.names[-1]: scenario.attack} if scenario.attack else {}
+    method = str(read_method(str(trainer.get("method", PLAIN)))) if trainer.get("method") != AUTO else AUTO
+    return Act(name, method, rounds, render_template(FederationConfig, server), clients, hostile)
+
+
+def _bearable(options: DemoOptions, scenario: Scenario) -> dict[str, object]:
+    """The scenario's server settings, without a defence that the mode cannot have."""
+    kept = {key: value for key, value in scenario.server.items() if not key.startswith("defence.")}
+    return kept if options.server_sees == "sums" else dict(scenario.server)
 
 
 def _server_settings(options: DemoOptions, preset: Preset) -> dict[str, object]:
@@ -119,7 +165,6 @@ def _server_settings(options: DemoOptions, preset: Preset) -> dict[str, object]:
         "server.enrol_port": 0,
         "server.http_port": 0,
         "server.drain_s": DRAIN_S,
-        "round.rounds": options.rounds or preset.rounds,
         "round.min_clients": options.clients,
         "round.quorum": 1.0,  # all of them: then, unmasked, the same seed gives the same model, byte for byte
         "round.deadline": DEADLINE,
@@ -127,20 +172,28 @@ def _server_settings(options: DemoOptions, preset: Preset) -> dict[str, object]:
         "data.name": options.data,
         "data.data_dir": _folder(options),
         "privacy.server_sees": options.server_sees,
-        **{f"trainer.{key}": value for key, value in preset.trainer.items()},
     }
 
 
-def _client_settings(options: DemoOptions, preset: Preset, index: int) -> dict[str, object]:
+def data_settings(options: DemoOptions, scenario: Scenario) -> dict[str, object]:
+    """How the data are divided and made rough: keys of [data] in client.toml, without the client's index."""
     return {
-        "data.name": options.data,
-        "data.data_dir": _folder(options),
-        "data.clients": options.clients,
+        "name": options.data,
+        "data_dir": _folder(options),
+        "clients": options.clients,
+        "partition": "dirichlet",
+        "alpha": ALPHA,
+        "scenario": options.scenario,
+        "seed": options.seed,
+        **scenario.data,
+        **({} if options.alpha is None else {"alpha": float(options.alpha)}),
+    }
+
+
+def _client_settings(options: DemoOptions, preset: Preset, scenario: Scenario, index: int) -> dict[str, object]:
+    return {
+        **{f"data.{key}": value for key, value in data_settings(options, scenario).items()},
         "data.index": index,
-        "data.partition": "dirichlet",
-        "data.alpha": float(options.alpha),
-        "data.scenario": options.scenario,
-        "data.seed": options.seed,
         "model.name": preset.model,
         "device.name": preset.device,
         "device.threads": 1,

@@ -8,11 +8,11 @@ from statistics import median
 
 from rich.table import Table
 
-from roughfed.deploy.demo.options import DemoOptions
+from roughfed.deploy.demo.options import ALPHA, DemoOptions
 from roughfed.deploy.demo.place import DemoPlace
 from roughfed.report.html import render
 from roughfed.report.scale import percent, seconds, size
-from roughfed.report.summary import RunSummary, last_known, per_client_round
+from roughfed.report.summary import RunSummary, compare, last_known, per_client_round
 from roughfed.report.words import SEEN, VOID
 
 
@@ -21,6 +21,8 @@ class DemoResult:
     """The figures of a demo.
 
     Attributes:
+        scenario: a row of SCENARIOS.
+        method: the parts that trained.
         rounds: committed rounds.
         clients: K.
         server_sees: the mode.
@@ -41,8 +43,18 @@ class DemoResult:
         seconds_per_round: median.
         model_digest: of the final parameters, hexadecimal.
         report: absolute path of the page.
+        tail_accuracy: mean recall over the classes with fewest training examples.
+        forgetting: mean over the earlier tasks of their best accuracy minus that at the end; None without tasks.
+        memorised_wrong: share of the planted wrong labels that the model repeats; None without any.
+        plain_accuracy: of plain FedAvg on the same data with the same seed; None where there was nothing to compare.
+        plain_balanced_accuracy: likewise.
+        plain_tail_accuracy: likewise.
+        plain_forgetting: likewise.
+        plain_memorised_wrong: likewise.
     """
 
+    scenario: str
+    method: str
     rounds: int
     clients: int
     server_sees: str
@@ -63,14 +75,26 @@ class DemoResult:
     seconds_per_round: float
     model_digest: str
     report: str
+    tail_accuracy: float | None = None
+    forgetting: float | None = None
+    memorised_wrong: float | None = None
+    plain_accuracy: float | None = None
+    plain_balanced_accuracy: float | None = None
+    plain_tail_accuracy: float | None = None
+    plain_forgetting: float | None = None
+    plain_memorised_wrong: float | None = None
 
     def data(self) -> dict[str, object]:
         """Plain values, for JSON."""
         return asdict(self)
 
 
-def result_of(run: RunSummary, place: DemoPlace) -> DemoResult:
-    """The figures out of a run's summary."""
+def result_of(run: RunSummary, place: DemoPlace, plain: RunSummary | None = None) -> DemoResult:
+    """The figures out of a run's summary, and out of plain FedAvg's."""
+    compared = asdict(compare(run, plain))
+    if plain is not None:
+        compared["plain_accuracy"] = last_known(r.accuracy for r in plain.rounds)
+    demo = run.config.get("demo")
     committed = [r for r in run.rounds if r.outcome == "committed"]
     together = next((r.together for r in reversed(run.rounds) if r.together), None)
     up, down = (
@@ -78,11 +102,12 @@ def result_of(run: RunSummary, place: DemoPlace) -> DemoResult:
         for field in ("upload_bytes", "download_bytes")
     )
     return DemoResult(
+        scenario=run.scenario,
+        method=str(demo["method"]) if isinstance(demo, dict) else "",
         rounds=len(committed),
         clients=run.clients,
         server_sees=run.server_sees,
         accuracy=last_known(r.accuracy for r in run.rounds),
-        balanced_accuracy=last_known(r.balanced_accuracy for r in run.rounds),
         client_accuracy=next((r.client_accuracy for r in reversed(run.rounds) if r.client_accuracy), {}),
         clients_accuracy=together.accuracy if together else None,
         client_accuracy_histogram=together.histogram if together else [],
@@ -98,13 +123,16 @@ def result_of(run: RunSummary, place: DemoPlace) -> DemoResult:
         seconds_per_round=median(r.seconds for r in run.rounds) if run.rounds else 0.0,
         model_digest=run.model_digest,
         report=str(place.report),
+        **compared,
     )
 
 
-def write_report(run: RunSummary, place: DemoPlace) -> None:
+def write_report(run: RunSummary, place: DemoPlace, plain: RunSummary | None = None) -> None:
     """The page, and the same as JSON."""
     place.summary.write_text(run.to_json(), encoding="utf-8")
-    place.report.write_text(render(run), encoding="utf-8")
+    if plain is not None:
+        place.act("plain").summary.write_text(plain.to_json(), encoding="utf-8")
+    place.report.write_text(render(run, plain=plain), encoding="utf-8")
 
 
 def final_table(result: DemoResult) -> Table:
@@ -114,8 +142,12 @@ def final_table(result: DemoResult) -> Table:
     table.add_column(style="dim", justify="right", no_wrap=True)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(style="dim")
+    if result.scenario != "clean":
+        table.add_row("trained with", result.method, f"for {result.scenario} data")
+        for line in _against_plain(result):
+            table.add_row(*line)
     table.add_row("accuracy", _share(result.accuracy), "on test data that nobody trained on")
-    table.add_row("balanced accuracy", _share(result.balanced_accuracy), "mean over the classes")
+    table.add_row("balanced accuracy", _share(result.balanced_accuracy), _beside_plain(result))
     table.add_row("on clients' own data", *(_summed(result) if masked else _spread(result.client_accuracy)))
     table.add_row("server saw", result.server_sees, SEEN.get(result.server_sees, ""))
     if masked:
@@ -129,10 +161,26 @@ def final_table(result: DemoResult) -> Table:
     return table
 
 
+def _against_plain(result: DemoResult) -> list[tuple[str, str, str]]:
+    """The figures that matter on rough data, each with plain FedAvg's."""
+    names = {
+        "tail_accuracy": ("rare classes", "accuracy on the classes with fewest examples"),
+        "forgetting": ("forgetting", "of earlier tasks: best accuracy minus the last"),
+        "memorised_wrong": ("wrong labels learnt", "share of the planted ones that the model repeats"),
+    }
+    lines = []
+    for field, (words, about) in names.items():
+        value, plain = getattr(result, field), getattr(result, f"plain_{field}")
+        if value is not None:
+            beside = "" if plain is None else f"; plain FedAvg {percent(plain)}"
+            lines.append((words, percent(value), about + beside))
+    return lines
+
+
 def last_words(result: DemoResult, options: DemoOptions) -> list[str]:
     """Where the report is, and what to try next."""
     more = "roughfed demo --data fashion-mnist" if options.data == "digits" else "roughfed demo --data digits"
-    alpha, skew = ("100", "even") if options.alpha < 0.3 else ("0.1", "very uneven")
+    alpha, skew = ("100", "even") if (options.alpha or ALPHA) < 0.3 else ("0.1", "very uneven")
     other, what = ("updates", "nothing masked") if options.server_sees != "updates" else ("sketches", "masked sums")
     return [
         f"report: {result.report}",
@@ -145,6 +193,11 @@ def last_words(result: DemoResult, options: DemoOptions) -> list[str]:
 
 def _share(value: float | None) -> str:
     return "not measured" if value is None else percent(value)
+
+
+def _beside_plain(result: DemoResult) -> str:
+    plain = result.plain_balanced_accuracy
+    return "mean over the classes" + ("" if plain is None else f"; plain FedAvg {percent(plain)}")
 
 
 def _spread(by_client: Mapping[str, float]) -> tuple[str, str]:

@@ -27,6 +27,10 @@ class DemoPlace:
         """The server's directory, as of `roughfed server --dir`."""
         return self.folder / "server"
 
+    def act(self, name: str) -> DemoPlace:
+        """The folder of another federation of the same demo."""
+        return DemoPlace(self.folder / name)
+
     def client(self, name: str) -> Path:
         """A client's directory, as of `roughfed join --dir`."""
         return self.folder / name
@@ -70,7 +74,7 @@ def make_place(out: Path | None) -> DemoPlace:
 
 def furnish(place: DemoPlace, fed: str, clients: Mapping[str, str]) -> None:
     """Write the settings files and make the throw-away CA: what `roughfed init` does, for everybody at once."""
-    (place.folder / "logs").mkdir()
+    (place.folder / "logs").mkdir(parents=True)
     place.server.mkdir(mode=0o700)
     (place.server / FederationConfig.FILE).write_text(fed, encoding="utf-8")
     Authority.create(aggregator.Place(place.server).ca, "demo", now=datetime.now(UTC))

@@ -7,7 +7,7 @@ A new part is one file in its room, one row in that room's `__init__`, and one r
 
 from __future__ import annotations
 
-from roughfed.methods.composition import AUTO, Chosen, Composition, missing, read_method, write_table
+from roughfed.methods.composition import AUTO, PLAIN, Chosen, Composition, missing, read_method, write_table
 from roughfed.methods.row import NEEDS, ROOMS, Option, Part, Value
 from roughfed.methods.table import PARTS, PRESETS
 
@@ -15,6 +15,7 @@ __all__ = [
     "AUTO",
     "NEEDS",
     "PARTS",
+    "PLAIN",
     "PRESETS",
     "ROOMS",
     "Chosen",

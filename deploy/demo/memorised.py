@@ -1,0 +1,48 @@
+"""How many of the wrong labels that a scenario planted the final model repeats: a look that only a demo can take."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+from roughfed.child import Trainer, trainer_command
+from roughfed.data.roughness import roughness
+from roughfed.deploy.demo.place import DemoPlace
+from roughfed.report.summary import RunSummary
+from roughfed.types import Evaluation
+
+
+def with_memorised(run: RunSummary, place: DemoPlace, data: Mapping[str, object]) -> RunSummary:
+    """The run, with the share of wrong labels that its last model repeats; as it is where no label is wrong.
+
+    Args:
+        run: a run that is over, with a model.
+        place: where it ran.
+        data: keys of [data] that all clients have in common.
+
+    Raises:
+        TrainerError: the model could not be evaluated.
+    """
+    if not run.rounds or not run.model_digest or not roughness(str(data["name"]), str(data["scenario"]), data).noise:
+        return run
+    model = {key: value for key, value in _model(run).items() if key in ("name", "experts")}
+    settings = {"data": {**data, "part": "wrong"}, "model": model}
+    found = asyncio.run(_evaluate(settings, place, run.model_digest))
+    last = replace(run.rounds[-1], memorised_wrong=found.accuracy)
+    return replace(run, rounds=[*run.rounds[:-1], last])
+
+
+def _model(run: RunSummary) -> Mapping[str, object]:
+    found = run.config.get("model")
+    return found if isinstance(found, Mapping) else {}
+
+
+async def _evaluate(settings: Mapping[str, object], place: DemoPlace, digest: str) -> Evaluation:
+    command = trainer_command(builtin=settings, device="cpu")
+    worker = await Trainer.start(command, log=place.log("memorised"))
+    try:
+        path = place.server / "state" / "models" / f"{digest}.safetensors"
+        return await worker.evaluate(path, model_digest=bytes.fromhex(digest))
+    finally:
+        await worker.stop()
