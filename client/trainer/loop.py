@@ -20,9 +20,9 @@ from roughfed.client.api import Round, UserLoop
 from roughfed.client.trainer.choose import composition_for
 from roughfed.client.trainer.compose import Method
 from roughfed.client.trainer.data import Source, TrainLoader
+from roughfed.client.trainer.optimizer import optimizer_for
 from roughfed.client.trainer.parts import Context, Tensors
 from roughfed.client.trainer.settings import TrainerSettings
-from roughfed.client.trainer.sgd import SGD
 from roughfed.client.trainer.tensors import load_flat, map_flat, spec_of, write_delta
 from roughfed.errors import ConfigError
 from roughfed.rng import derive
@@ -125,12 +125,7 @@ def train(context: Context, loader: TrainLoader, *, allow_memory: bool = True) -
     for net in context.nets:
         net.train()
     settings = context.settings
-    optimizer = SGD(
-        [p for net in context.nets for p in net.parameters() if p.requires_grad],
-        lr=settings.lr,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-    )
+    optimizer = optimizer_for(settings, [p for net in context.nets for p in net.parameters() if p.requires_grad])
     loss_sum = torch.zeros((), device=context.device)  # stays there: no waiting for the device in the loop
     for epoch in range(settings.epochs):
         context.epoch = epoch

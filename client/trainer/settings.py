@@ -7,15 +7,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from roughfed.errors import ConfigError, NotBuiltYet
+from roughfed.errors import ConfigError
 from roughfed.methods import AUTO, read_method
 from roughfed.registry import suggestion
 
-OPTIMIZERS = ("sgd",)
+OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine")
 PRIORS = ("local", "global")
 CALIBRATIONS = ("none", "ccvr", "creff")
-PLANNED_OPTIMIZERS = ("adam", "adamw")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +24,12 @@ class TrainerSettings:
     Attributes:
         method: parts of the training (`roughfed.methods`), for example balanced-softmax+der++(size=200); plain: the
             task's own loss and nothing else; auto: chosen by a look at the local data.
-        optimizer: sgd.
+        optimizer: sgd, adam or adamw.
         epochs: passes over the local data, at least 1.
         batch_size: examples a step, at least 1.
         lr: learning rate, above 0.
-        momentum: 0 to below 1; starts afresh in every round.
-        weight_decay: L2 penalty, 0 or more.
+        momentum: 0 to below 1, beta1 of adam and adamw; starts afresh in every round.
+        weight_decay: L2 penalty, or with adamw the share taken off the parameters; 0 or more.
         max_steps: stop after so many batches; 0 has no limit.
         schedule: of the learning rate over the whole run: constant, or cosine (to 0 at its end).
         lr_decay: factor of the learning rate from one round to the next, above 0 and at most 1.
@@ -64,7 +63,6 @@ class TrainerSettings:
 
         Raises:
             ConfigError: an unknown key, a wrong type or a value out of range.
-            NotBuiltYet: a planned optimizer.
         """
         types = {f.name: type(f.default) for f in fields(cls)}
         values: dict[str, Any] = {}
@@ -77,7 +75,7 @@ class TrainerSettings:
         known(settings.schedule, SCHEDULES, key="trainer.schedule")
         known(settings.prior, PRIORS, key="trainer.prior")
         known(settings.calibrate, CALIBRATIONS, key="trainer.calibrate")
-        known(settings.optimizer, OPTIMIZERS, key="trainer.optimizer", planned=PLANNED_OPTIMIZERS)
+        known(settings.optimizer, OPTIMIZERS, key="trainer.optimizer")
         for key, (fine, want) in _RANGES.items():
             value = getattr(settings, key)
             if not fine(value):
@@ -96,17 +94,14 @@ _RANGES = {
 }
 
 
-def known(name: str, names: Collection[str], *, key: str, planned: Collection[str] = ()) -> str:
+def known(name: str, names: Collection[str], *, key: str) -> str:
     """Return `name` if it is one of `names`.
 
     Raises:
-        NotBuiltYet: it is one of `planned`.
-        ConfigError: it is neither; names the nearest.
+        ConfigError: it is none of them; names the nearest.
     """
     if name in names:
         return name
-    if name in planned:
-        raise NotBuiltYet(f"{name!r} is not built yet", key=key, cure=f"one of: {', '.join(names)}")
     raise ConfigError(f"unknown name {name!r}", key=key, cure=suggestion(name, names))
 
 

@@ -55,12 +55,18 @@ class TrainerSettings(BaseModel):
         description='Parts of the training, joined by "+", or a table of them (docs/trainers.md); "plain" is the '
         'task\'s own loss; "auto" is chosen by each client from its data.',
     )
-    optimizer: Literal["sgd"] = Field(default="sgd", description="Optimizer of the local steps.")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field(
+        default="sgd", description="Optimizer of the local steps; its moments start afresh in every round."
+    )
     epochs: int = Field(default=1, ge=1, le=10_000, description="Passes over the local data in one round.")
     batch_size: int = Field(default=32, ge=1, le=1_000_000, description="Examples in one step.")
     lr: float = Field(default=0.05, gt=0, description="Learning rate of the local optimizer.")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of the local optimizer.")
-    weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty of the local optimizer.")
+    momentum: float = Field(
+        default=0.9, ge=0, lt=1, description="Momentum of the local optimizer; beta1 of adam and adamw."
+    )
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="L2 penalty of the local optimizer; adamw takes it off the parameters."
+    )
     max_steps: int = Field(
         default=0, ge=0, description="Most steps in one round, whatever the epochs are; 0 = no limit beside the epochs."
     )
