@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from roughfed.client.trainer.decouple.crt import crt
+from roughfed.client.trainer.decouple.tau_norm import tau_norm
 from roughfed.client.trainer.parts import Maker
 
-DECOUPLERS: Mapping[str, Maker] = {}
+DECOUPLERS: Mapping[str, Maker] = {
+    "crt": crt,
+    "tau-norm": tau_norm,
+}

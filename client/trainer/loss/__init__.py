@@ -7,11 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from roughfed.client.trainer.loss.balanced_softmax import balanced_softmax_loss
 from roughfed.client.trainer.loss.cross_entropy import cross_entropy_loss
+from roughfed.client.trainer.loss.focal import focal_loss
+from roughfed.client.trainer.loss.ldam import ldam_loss
+from roughfed.client.trainer.loss.logit_adjustment import logit_adjustment_loss
 from roughfed.client.trainer.loss.mse import mse_loss
 from roughfed.client.trainer.parts import Maker
 
 LOSSES: Mapping[str, Maker] = {
     "cross-entropy": cross_entropy_loss,
     "mse": mse_loss,
+    "focal": focal_loss,
+    "ldam": ldam_loss,
+    "balanced-softmax": balanced_softmax_loss,
+    "logit-adjustment": logit_adjustment_loss,
 }

@@ -5,5 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from roughfed.client.trainer.parts import Maker
+from roughfed.client.trainer.weigh.class_balanced import class_balanced, drw
 
-WEIGHINGS: Mapping[str, Maker] = {}
+WEIGHINGS: Mapping[str, Maker] = {
+    "class-balanced": class_balanced,
+    "drw": drw,
+}

@@ -1,0 +1,31 @@
+"""Context-rich minority oversampling (Park et al., "The Majority Can Help the Minority", CVPR 2022, algorithm 1).
+
+CutMix whose pasted box comes from rare classes and whose background is the ordinary batch. An example is drawn for a
+box in proportion to 1 / n_c^weight, as in the authors' code; with weight 1 that makes every class equally often pasted.
+It rests in the first and the last 3 of 200 parts of the run, as there, so that the end is learnt from whole images.
+"""
+
+from __future__ import annotations
+
+from roughfed.client.trainer.draws import draw_by_class, labels_of
+from roughfed.client.trainer.mixing import beta_share, draw_box, numpy_draws, paste
+from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Plan
+
+REST = 3 / 200
+
+
+def cmo(options: Options, context: Context, _plan: Plan) -> Hooks:
+    """One box a batch, in a share `chance` of the batches."""
+    alpha, chance, rng = float(options["alpha"]), float(options["chance"]), numpy_draws(context)
+    targets, counts = labels_of(context), context.counts()
+    shares = counts * counts.clamp_min(1) ** -float(options["weight"])  # of the classes, [C]
+
+    def transform(batch: Batch) -> Batch:
+        if not REST <= context.progress < 1 - REST or rng.random() >= chance:
+            return batch
+        at = draw_by_class(targets, shares, len(batch), context.generator)
+        height, width = batch.x.shape[-2:]
+        box = draw_box(height, width, beta_share(alpha, rng), rng)
+        return paste(batch, context.source.gather(at), box)
+
+    return Hooks(transform=transform)

@@ -1,0 +1,89 @@
+"""Classifier re-training (Kang et al., ICLR 2020, section 4.2): features first, then the head with balanced classes.
+
+Towards the end of the run (rounds that reach beyond the share `after`) only the head learns, by cross-entropy on
+class-balanced draws, while the trunk stands still in evaluation mode. Clients do so together: the head is averaged round
+by round like everything else. Where the whole run is one training, the features are computed once and the head is
+trained on them at the end.
+Differs: the head goes on from the weights it has. The paper draws new ones, which cannot be averaged over clients that
+joined at different times; the problem is convex, so they lead to the same head. The learning rate starts again at its full
+value and falls along a cosine, as in the paper's second stage.
+
+N examples, d features, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from roughfed.client.trainer.draws import draw_by_class, equal_shares, labels_of
+from roughfed.client.trainer.head import find_head
+from roughfed.client.trainer.loss.cross_entropy import cross_entropy
+from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
+from roughfed.client.trainer.sgd import SGD
+
+
+def crt(options: Options, context: Context, _plan: Plan) -> Hooks:
+    """The part; nothing before its time."""
+    after = float(options["after"])
+    if context.rounds <= 1:
+        return Hooks(end=lambda: retrain(context, max(1, round((1 - after) * context.steps))))
+    first = min(context.rounds, math.floor(after * context.rounds + 1e-9) + 1)  # the first round that reaches beyond
+    if context.round < first:
+        return Hooks()
+    targets, shares = labels_of(context), equal_shares(context.counts())
+    start = (first - 1) / context.rounds
+
+    def epoch() -> None:
+        for net in context.nets:
+            net.eval()  # statistics of BatchNorm stay, nothing drops out; the next training begins in training mode
+
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        head = find_head(net, context.num_classes)
+        with torch.no_grad():
+            features, _ = head.with_features(x)
+        return head.linear(features)
+
+    def gradient() -> None:
+        within = (context.progress - start) / (1 - start)
+        factor = restarted(context, within) / context.settings.lr_at(context.round, context.progress)
+        for net in context.nets:
+            for param in find_head(net, context.num_classes).linear.parameters():
+                if param.grad is not None:
+                    param.grad.mul_(factor)
+
+    return Hooks(
+        epoch=epoch,
+        order=lambda: draw_by_class(targets, shares, len(targets), context.generator),
+        forward=forward,
+        loss=lambda output, batch: cross_entropy(output, batch.y),
+        gradient=gradient,
+    )
+
+
+def restarted(context: Context, within: float) -> float:
+    """The learning rate when a share `within` (0..1) of the second stage is over."""
+    return context.settings.lr * 0.5 * (1 + math.cos(math.pi * within))
+
+
+def retrain(context: Context, steps: int) -> dict[str, float]:
+    """Train the head alone for some steps on features that are computed once."""
+    context.model.eval()
+    head, source = context.head(), context.source
+    with torch.no_grad():
+        parts = [head.with_features(x)[0] for x, _ in source.epoch(256, None)]
+    features, targets = torch.cat(parts), labels_of(context)  # [N, d], [N]
+    settings, shares = context.settings, equal_shares(context.counts())
+    params = list(head.linear.parameters())
+    optimizer = SGD(params, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    for step in range(steps):
+        at = draw_by_class(targets, shares, settings.batch_size, context.generator).to(features.device)
+        optimizer.lr = restarted(context, step / steps)
+        gradients = torch.autograd.grad(cross_entropy(head.linear(features[at]), targets[at]).mean(), params)
+        for param, gradient in zip(params, gradients, strict=True):
+            param.grad = gradient
+        optimizer.step()
+    optimizer.zero_grad()
+    return {}

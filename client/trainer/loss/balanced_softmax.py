@@ -1,0 +1,12 @@
+"""Balanced softmax (Ren et al., NeurIPS 2020, equation 4): cross-entropy of the logits plus the log of the class shares."""
+
+from __future__ import annotations
+
+from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
+from roughfed.client.trainer.prior import log_prior, shifted_cross_entropy
+
+
+def balanced_softmax_loss(options: Options, context: Context, _plan: Plan) -> Hooks:
+    """The part; tau = 1 is the paper's."""
+    shift = float(options["tau"]) * log_prior(context)  # [C]
+    return Hooks(loss=lambda output, batch: shifted_cross_entropy(output, batch.y, shift))
