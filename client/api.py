@@ -74,8 +74,10 @@ class Client:
             model: an nn.Module class or a function that gives a module (both called without arguments), or a module.
             train: (x, y) arrays or tensors, a torch Dataset, a DataLoader (used as it is, with its own batch size and
                 order), a roughfed.data.Dataset, or a function that gives one of these, so that nothing heavy loads
-                before it is needed. None only for the worker beside the server, which evaluates.
-            test: the same, held out; None leaves the evaluation to others.
+                before it is needed; or a roughfed.Stream of them, whose `at(round)` says what there is to train on in
+                a round (`roughfed.WatchedFolder`, `roughfed.Arriving`, or your own). None only for the worker beside
+                the server, which evaluates.
+            test: the same, held out, but no stream; None leaves the evaluation to others.
             clean: the same, a few training examples whose labels can be trusted, for methods that need them.
             trainer: `plain` SGD, or parts joined by "+", for example `balanced-softmax+der++(size=200)`.
             task: `classification` (integer targets) or `regression` (float targets); `auto` looks at the targets.
@@ -89,7 +91,8 @@ class Client:
         """
         if not callable(model):
             raise ConfigError(f"{_type(model)} is not a model", key="model", cure="give an nn.Module or its class")
-        _check_data(train, "train")
+        if not _is_stream(train):
+            _check_data(train, "train")
         _check_data(test, "test")
         _check_data(clean, "clean")
         if train is None and test is None:
@@ -163,8 +166,15 @@ def importing_app() -> Iterator[None]:
         _importing.reset(token)
 
 
+def _is_stream(data: Any) -> bool:
+    """Whether it has `at(round)`; a table or an array with an indexer of that name has a shape too."""
+    return callable(getattr(data, "at", None)) and not hasattr(data, "shape")
+
+
 def _check_data(data: Any, key: str) -> None:
     """Duck typing: torch may not be imported yet."""
+    if _is_stream(data):
+        raise ConfigError(f"{_type(data)} is a stream", key=key, cure="hold out data that stay the same")
     if data is None or callable(data) or (hasattr(data, "x") and hasattr(data, "y")):
         return
     if isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(part, "shape") for part in data):

@@ -1,6 +1,6 @@
 """The built-in app: a listed data set and a listed model, for the demo, `roughfed join --data` and the worker.
 
-Imported by the trainer only: data and models need torch.
+Called by the trainer only: models need torch.
 """
 
 from __future__ import annotations
@@ -9,10 +9,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from roughfed.client.api import Client
+from roughfed.data import Dataset, load
+from roughfed.data.federate import federate, planted_wrong
+from roughfed.data.roughness import KEYS as ROUGHNESS
+from roughfed.data.stream import Stream
+from roughfed.data.watched import WatchedFolder
 from roughfed.errors import ConfigError
 
-DATA_KEYS = {"name", "data_dir", "clients", "index", "partition", "alpha", "scenario", "seed", "test_fraction"}
-MODEL_KEYS = {"name", "seed"}
+SOURCE_KEYS = {"name", "data_dir", "seed"}
+DIVISION_KEYS = {"clients", "partition", "alpha", "test_fraction", "scenario", *ROUGHNESS}
+DATA_KEYS = SOURCE_KEYS | DIVISION_KEYS | {"index", "folder", "part"}
+MODEL_KEYS = {"name", "seed", "experts"}
 
 
 def builtin(settings: Mapping[str, Any]) -> Client:
@@ -20,19 +27,21 @@ def builtin(settings: Mapping[str, Any]) -> Client:
 
     Args:
         settings: `{"data": {...}, "model": {...}}`, as the tables [data] and [model] of a configuration.
-            data: name, data_dir, seed; with `index` also clients, partition, alpha, scenario, test_fraction: the share
-            of client number `index`. Without `index`: the worker beside the server, which holds the source's test set
-            and nothing to train on.
-            model: name; `seed` pins the initial weights, without it the seed of the request counts.
+            data: name, data_dir, seed, and what `part` needs:
+            "share" (the default with `index`): the share of client number `index` of `clients`, divided and made rough
+            by the keys of `roughfed.data.federate.Options`; `folder`: its training data come from that folder instead;
+            "test" (the default without `index`): the source's test set and nothing to train on, for the worker beside
+            the server;
+            "wrong": every wrong label that was planted in the federation and nothing to train on: accuracy is then the
+            share of wrong labels that a model reproduces. It takes the clients' keys without `index`.
+            model: name, experts; `seed` pins the initial weights, without it the seed of the request counts.
 
     Raises:
-        ConfigError: an unknown key, or a data set or model that is not listed.
+        ConfigError: an unknown key, a data set or model that is not listed, or no wrong label to evaluate on.
     """
     import torch
 
     from roughfed import models
-    from roughfed.data import load
-    from roughfed.data.federate import federate
 
     given, model = dict(settings.get("data", {})), dict(settings.get("model", {}))
     _known(settings, {"data", "model"}, "builtin")
@@ -40,20 +49,49 @@ def builtin(settings: Mapping[str, Any]) -> Client:
     _known(model, MODEL_KEYS, "model")
     _required(model, {"name"}, "model")
     given["data_dir"] = given.get("data_dir") or None  # empty in a configuration: where the files are usually found
-    if "index" in given:
-        _required(given, {"name", "clients", "seed"}, "data")
-        train, test = federate(given.pop("name"), **given)
-    else:
-        _known(given, {"name", "data_dir", "seed"}, "data (without index)")
-        _required(given, {"name"}, "data")
-        train, (_, test) = None, load(given.pop("name"), **given)
+    train, test = _data(given)
     shape, num_classes = tuple(test.x.shape[1:]), test.num_classes
 
     def build() -> Any:
         seed = model.get("seed")
-        return models.build(model["name"], shape, num_classes, torch.initial_seed() if seed is None else seed)
+        seed = torch.initial_seed() if seed is None else seed
+        return models.build(model["name"], shape, num_classes, seed, model.get("experts", 1))
 
     return Client(build, train, test, name=model["name"])
+
+
+def _data(given: dict[str, Any]) -> tuple[Dataset | Stream | None, Dataset]:
+    """(train, test) of the part that is asked for."""
+    part = given.pop("part", "share" if "index" in given else "test")
+    choose = {"share": _share, "test": _test, "wrong": _wrong}
+    if part not in choose:
+        raise ConfigError(f"{part!r} is no part of the data", key="data.part", cure=f"one of: {', '.join(choose)}")
+    return choose[part](given)
+
+
+def _share(given: dict[str, Any]) -> tuple[Dataset | Stream, Dataset]:
+    _required(given, {"name", "clients", "index", "seed"}, "data")
+    folder = given.pop("folder", "")
+    train, test = federate(given.pop("name"), **given)
+    if folder:
+        train = WatchedFolder(folder, num_classes=test.num_classes, shape=test.input_shape)
+    return train, test
+
+
+def _test(given: dict[str, Any]) -> tuple[None, Dataset]:
+    _known(given, SOURCE_KEYS, "data (without index)")
+    _required(given, {"name"}, "data")
+    _, test = load(given.pop("name"), **given)
+    return None, test
+
+
+def _wrong(given: dict[str, Any]) -> tuple[None, Dataset]:
+    _known(given, SOURCE_KEYS | DIVISION_KEYS, "data (part = wrong)")
+    _required(given, {"name", "clients", "seed"}, "data")
+    wrong = planted_wrong(given.pop("name"), **given)
+    if not len(wrong):
+        raise ConfigError("no wrong label was planted", key="data.noise", cure='scenario = "noisy", or noise above 0')
+    return None, wrong
 
 
 def _known(given: Mapping[str, Any], keys: set[str], where: str) -> None:

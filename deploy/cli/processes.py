@@ -14,7 +14,7 @@ from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
 from roughfed.errors import ConfigError
 
-LISTED_MODEL = {"digits": "mlp", "fashion-mnist": "cnn"}
+LISTED_MODEL = {"digits": "mlp", "fashion-mnist": "cnn", "mnist": "cnn"}
 """The model that goes with a listed data set when none is named, on both sides."""
 
 SHARED_HOST = "ROUGHFED_CLIENTS_ON_HOST"
@@ -60,7 +60,8 @@ def worker_command(folder: Path, config: FederationConfig) -> list[str]:
         return trainer_command(app=absolute(folder, config.model.app), threads=threads)
     data: dict[str, Any] = {"name": config.data.name, "data_dir": absolute(folder, config.data.data_dir)}
     data["seed"] = config.federation.seed  # decides which examples are the common test data
-    return trainer_command(builtin={"data": data, "model": {"name": config.model.name}}, threads=threads)
+    model = {"name": config.model.name, "experts": config.model.experts}
+    return trainer_command(builtin={"data": data, "model": model}, threads=threads)
 
 
 def check_sources(config: FederationConfig) -> None:
@@ -82,6 +83,7 @@ def client_command(folder: Path, config: ClientConfig) -> list[str]:
     device, threads = config.device.name, threads_here(config.device.threads)
     if config.app.path:
         return trainer_command(app=absolute(folder, config.app.path), device=device, threads=threads)
-    data = config.data.model_dump() | {"data_dir": absolute(folder, config.data.data_dir)}
+    data = config.data.model_dump()
+    data |= {key: absolute(folder, data[key]) for key in ("data_dir", "folder")}
     builtin = {"data": data, "model": config.model.model_dump()}
     return trainer_command(builtin=builtin, device=device, threads=threads)

@@ -11,7 +11,20 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from roughfed.config.problems import translate
 from roughfed.config.schema import keys_of
 from roughfed.config.trainer import TrainerSettings
-from roughfed.config.values import STRICT, Address, App, Document, Name, ServerSees, Size, Words, refuse, show
+from roughfed.config.values import (
+    STRICT,
+    Address,
+    App,
+    DataName,
+    Document,
+    ModelName,
+    Name,
+    ServerSees,
+    Size,
+    Words,
+    refuse,
+    show,
+)
 from roughfed.errors import RemoteProtocolError
 
 
@@ -48,6 +61,7 @@ class Client(BaseModel):
     name: Name = Field(default="", description="Enrolled name of the client; `roughfed join` writes it.")
     server: Address = Field(default="", description="host:port of the federation port.")
     enrol: Address = Field(default="", description="host:port of the enrolment port, for renewals.")
+    stay: bool = Field(default=False, description="Wait for the server's next run when one is over, instead of ending.")
 
 
 class OwnApp(BaseModel):
@@ -63,9 +77,7 @@ class ClientData(BaseModel):
 
     model_config = STRICT
 
-    name: Literal["", "digits", "fashion-mnist"] = Field(
-        default="", description="Listed data set; empty = the own app's data."
-    )
+    name: DataName = Field(default="", description="Listed data set; empty = the own app's data.")
     data_dir: str = Field(default="", description="Folder of its files; empty = where they are usually found.")
     clients: int = Field(default=1, ge=1, description="Parts that the data set is cut into.")
     index: int = Field(default=0, ge=0, description="Part of this client, from 0.")
@@ -75,7 +87,41 @@ class ClientData(BaseModel):
     alpha: float = Field(
         default=0.5, gt=0, description="Concentration of dirichlet and quantity-skew; smaller = more skewed."
     )
-    scenario: Literal["clean"] = Field(default="clean", description="What is made rough about the data.")
+    test_fraction: float = Field(default=0.2, gt=0, lt=1, description="Share of its part that the client holds out.")
+    scenario: Literal["clean", "long-tail", "noisy", "continual", "rough"] = Field(
+        default="clean",
+        description="What is made rough about the data; the next keys change it or add to it.",
+    )
+    imbalance: float = Field(
+        default=0.0,
+        ge=0,
+        description="Examples of the most frequent class for one of the rarest, in the whole; 0 = the scenario's.",
+    )
+    class_order: Literal["auto", "natural", "reversed", "random"] = Field(
+        default="auto",
+        description="Classes from the most frequent to the rarest; auto = reversed for fashion-mnist, else natural.",
+    )
+    noise: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of a noisy client's training labels that are wrong (asymmetric: of the classes that are "
+        "taken for another); 0 = the scenario's.",
+    )
+    noise_kind: Literal["symmetric", "asymmetric", "instance"] = Field(
+        default="symmetric", description="Any other class, the one it is taken for, or by what the example looks like."
+    )
+    noisy_clients: float = Field(
+        default=0.0, ge=0, le=1, description="Share of the clients that are noisy; 0 = the scenario's, else all."
+    )
+    tasks: int = Field(default=0, ge=0, description="Tasks in which the classes arrive; 0 = the scenario's.")
+    rounds_per_task: int = Field(default=3, ge=1, description="Rounds from the beginning of a task to the next.")
+    stagger: int = Field(
+        default=0, ge=0, description="Rounds by which the last clients begin a new task after the first ones."
+    )
+    folder: str = Field(
+        default="", description="Folder of .npz files (x, y) to train on instead, as they arrive; empty = the part."
+    )
     seed: int = Field(
         default=0, ge=0, lt=1 << 63, description="Seed of the cut; the same on every client of a federation."
     )
@@ -86,8 +132,9 @@ class ClientModel(BaseModel):
 
     model_config = STRICT
 
-    name: Literal["", "mlp", "cnn", "logistic"] = Field(
-        default="", description="Listed model; empty = the own app's model."
+    name: ModelName = Field(default="", description="Listed model; empty = the own app's model.")
+    experts: int = Field(
+        default=1, ge=1, le=8, description="Heads on the listed model's one trunk; as in the server's fed.toml."
     )
     seed: int = Field(default=0, ge=0, lt=1 << 63, description="Seed of its weights before the first round.")
 

@@ -8,6 +8,7 @@ from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
 from roughfed.config.modes import mode_conflicts
 from roughfed.config.problems import Problem, conflict, refusal
+from roughfed.config.rough import rough_conflicts
 from roughfed.config.values import show
 
 
@@ -27,7 +28,8 @@ def check_client(config: ClientConfig) -> None:
     Raises:
         SettingsRefused: lists every conflict.
     """
-    _raise([*_source_conflicts(config), *_share_conflicts(config), *_learning_conflicts(config)])
+    found = (_source_conflicts, _share_conflicts, rough_conflicts, _learning_conflicts)
+    _raise([problem for conflicts in found for problem in conflicts(config)])
 
 
 def _raise(problems: list[Problem]) -> None:
@@ -83,9 +85,18 @@ def _model_conflicts(config: FederationConfig) -> Iterator[Problem]:
     if not m.app and not m.name:
         cause = "Neither model.app nor model.name says what to train."
         yield conflict(config, keys, cause, 'Write app = "my.py:client", or name = "mlp" with data.name, in [model].')
+    if m.app and m.experts > 1:
+        yield from _experts_of_an_app(config, m.experts, ("model.experts", "model.app"), m.app)
     if m.name and not m.app and not config.data.name:
         cause = f"model.name = {show(m.name)} takes its shapes from the data, and data.name is empty."
         yield conflict(config, ("model.name", "data.name"), cause, 'Write name = "digits" in [data], or use model.app.')
+
+
+def _experts_of_an_app(
+    config: FederationConfig | ClientConfig, experts: int, keys: tuple[str, str], app: str
+) -> Iterator[Problem]:
+    cause = f"{keys[0]} = {experts} is for listed models, and {keys[1]} = {show(app)} brings its own."
+    yield conflict(config, keys, cause, f"Remove {keys[0]}, and give the own model its heads itself.")
 
 
 def _task_conflicts(config: FederationConfig) -> Iterator[Problem]:
@@ -107,6 +118,8 @@ def _source_conflicts(config: ClientConfig) -> Iterator[Problem]:
             f"app.path = {show(app)} brings its own model and data, and {listed} = {show(model or data)} is set too."
         )
         yield conflict(config, (listed, "app.path"), cause, f"Remove {listed}, or remove app.path.")
+    if app and config.model.experts > 1:
+        yield from _experts_of_an_app(config, config.model.experts, ("model.experts", "app.path"), app)
     if not app and not model:
         cause = "Neither app.path nor model.name says what to train."
         cure = 'Write path = "my.py:client" in [app], or name = "mlp" in [model] with data.name.'

@@ -13,8 +13,10 @@ from roughfed.config.values import (
     Address,
     App,
     Cohort,
+    DataName,
     Document,
     Duration,
+    ModelName,
     Name,
     Quorum,
     ServerSees,
@@ -135,9 +137,8 @@ class Model(BaseModel):
     model_config = STRICT
 
     app: App = Field(default="", description="File and name of the client that holds the own model.")
-    name: Literal["", "mlp", "cnn", "logistic"] = Field(
-        default="", description="Listed model; its shapes follow the data."
-    )
+    name: ModelName = Field(default="", description="Listed model; its shapes follow the data.")
+    experts: int = Field(default=1, ge=1, le=8, description="Heads on the listed model's one trunk.")
     init: str = Field(
         default="", description="safetensors file with starting weights; empty = fresh weights from the seed."
     )
@@ -150,9 +151,7 @@ class Data(BaseModel):
 
     model_config = STRICT
 
-    name: Literal["", "digits", "fashion-mnist"] = Field(
-        default="", description="Listed data set; needed with model.name."
-    )
+    name: DataName = Field(default="", description="Listed data set; needed with model.name.")
     data_dir: str = Field(default="", description="Folder of its files; empty = where they are usually found.")
 
 

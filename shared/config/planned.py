@@ -57,11 +57,7 @@ VALUES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "defence.rule": dict.fromkeys(_DEFENCE_RULES, _DEFENCES),
         "optimize.rule": dict.fromkeys(_RULES, _SERVER_OPTIMIZERS),
-        "trainer.optimizer": dict.fromkeys(("adam", "adamw"), _TRAINERS),
-        "data.scenario": {
-            **dict.fromkeys(("long-tail", "noisy", "continual"), _TRAINERS),
-            **dict.fromkeys(("poisoned", "rough"), "arrives with the attacks and defences"),
-        },
+        "data.scenario": {"poisoned": "arrives with the attacks and defences"},
     }
 )
 

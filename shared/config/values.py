@@ -191,6 +191,19 @@ def _app(value: str) -> str:
 
 
 ServerSees = Literal["updates", "sketches", "sums"]
+DataName = Literal["", "digits", "fashion-mnist", "mnist"]
+ModelName = Literal[
+    "",
+    "mlp",
+    "cnn",
+    "cnn-small",
+    "logistic",
+    "resnet-8",
+    "resnet-8-bn",
+    "resnet-18",
+    "resnet-18-bn",
+    "transformer",
+]
 Duration = Annotated[float, BeforeValidator(seconds), Words('duration ("90s", "10m", "2h" or seconds)', duration_text)]
 Size = Annotated[int, BeforeValidator(size_bytes), Words('size ("512 MiB", "8 GiB" or bytes)', size_text)]
 Cohort = Annotated[int | float, PlainValidator(_cohort), Words("whole number, or fraction between 0 and 1", show)]

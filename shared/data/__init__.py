@@ -12,6 +12,7 @@ from pathlib import Path
 from roughfed.data.dataset import Dataset
 from roughfed.data.digits import load_digits
 from roughfed.data.fashion_mnist import load_fashion_mnist
+from roughfed.data.mnist import load_mnist
 from roughfed.registry import look_up
 
 __all__ = ["SOURCES", "Dataset", "load"]
@@ -21,6 +22,7 @@ Source = Callable[[Path | None, int], tuple[Dataset, Dataset]]
 SOURCES: Mapping[str, Source] = {
     "digits": load_digits,
     "fashion-mnist": load_fashion_mnist,
+    "mnist": load_mnist,
 }
 
 

@@ -5,6 +5,7 @@ N examples, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -79,3 +80,19 @@ class Dataset:
         """The examples at `indices` (int64), in that order; arrays are copied."""
         true_y = None if self.true_y is None else self.true_y[indices]
         return replace(self, x=self.x[indices], y=self.y[indices], ids=self.ids[indices], true_y=true_y)
+
+
+def concatenate(parts: Sequence[Dataset]) -> Dataset:
+    """The examples of several data sets of one kind, one after the other.
+
+    Where some have labels from before noise was planted, the others count as clean.
+
+    Args:
+        parts: at least one; name and number of classes are the first one's.
+    """
+    first = parts[0]
+    true_y = None
+    if any(part.true_y is not None for part in parts):
+        true_y = np.concatenate([part.labels if part.true_y is None else part.true_y for part in parts])
+    x, y, ids = (np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "y", "ids"))
+    return replace(first, x=x, y=y, ids=ids, true_y=true_y)

@@ -6,13 +6,17 @@ N examples, C classes, F features. All are seeded through `rng` and change nothi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.data.dataset import Indices, Labels
+from roughfed.data.dataset import Dataset, Indices, Labels
 from roughfed.errors import ConfigError
+from roughfed.registry import look_up
+
+NOISE_KINDS = ("symmetric", "asymmetric", "instance")
 
 RATE_SPREAD = 0.1  # standard deviation of the flip rates over examples, as in Xia et al.
 
@@ -37,7 +41,7 @@ def long_tail(
         ConfigError: IF < 1, or `order` is not a permutation of the classes.
     """
     if not imbalance_factor >= 1:
-        raise ConfigError(f"imbalance factor {imbalance_factor} is below 1", key="data.imbalance_factor")
+        raise ConfigError(f"imbalance factor {imbalance_factor} is below 1", key="data.imbalance")
     available = np.bincount(labels)  # [C]
     ranked = _class_order(order, len(available))
     falloff = imbalance_factor ** (-np.arange(len(ranked)) / max(len(ranked) - 1, 1))  # [C], by rank
@@ -90,11 +94,13 @@ def asymmetric_noise(
     table = np.arange(num_classes)  # [C]
     for source, target in pairs.items():
         if source == target or not (0 <= source < num_classes and 0 <= target < num_classes):
-            raise ConfigError(f"{source} -> {target} is not a flip between {num_classes} classes", key="data.noise_map")
+            raise ConfigError(
+                f"{source} -> {target} is not a flip between {num_classes} classes", key="data.noise_kind"
+            )
         table[source] = target
     eligible = np.flatnonzero(table[labels] != labels)
     if count > len(eligible):
-        raise ConfigError(f"{count} flips asked for, the map covers {len(eligible)} examples", key="data.noise_rate")
+        raise ConfigError(f"{count} flips asked for, the map covers {len(eligible)} examples", key="data.noise")
     flipped = rng.choice(eligible, size=count, replace=False)
     noisy = labels.copy()
     noisy[flipped] = table[labels[flipped]]
@@ -157,24 +163,73 @@ def class_incremental(labels: Labels, num_tasks: int, order: Sequence[int] | Non
     Raises:
         ConfigError: more tasks than classes, or `order` is not a permutation of the classes.
     """
-    ranked = _class_order(order, len(np.bincount(labels)))
+    groups = task_classes(len(np.bincount(labels)), num_tasks, order)
+    return [np.flatnonzero(np.isin(labels, group)) for group in groups]
+
+
+def task_classes(num_classes: int, num_tasks: int, order: Sequence[int] | None = None) -> list[NDArray[np.int64]]:
+    """The classes of each task of `class_incremental`.
+
+    Args:
+        num_classes: C.
+        num_tasks: see there.
+        order: see there.
+
+    Returns:
+        `num_tasks` int64 arrays; their lengths differ by at most one.
+
+    Raises:
+        ConfigError: more tasks than classes, or `order` is not a permutation of the classes.
+    """
+    ranked = _class_order(order, num_classes)
     if not 1 <= num_tasks <= len(ranked):
-        raise ConfigError(f"{len(ranked)} classes cannot make {num_tasks} tasks", key="data.num_tasks")
-    return [np.flatnonzero(np.isin(labels, group)) for group in np.array_split(ranked, num_tasks)]
+        raise ConfigError(f"{len(ranked)} classes cannot make {num_tasks} tasks", key="data.tasks")
+    return list(np.array_split(ranked, num_tasks))
+
+
+def mislabelled(
+    data: Dataset, kind: str, rate: float, rng: np.random.Generator, mapping: Mapping[int, int] | None = None
+) -> Dataset:
+    """A data set with wrong labels planted; `true_y` keeps the right ones.
+
+    Args:
+        data: N examples.
+        kind: symmetric, asymmetric or instance.
+        rate: share of wrong labels, exactly round(rate * N) of them; asymmetric: the share of the n examples whose
+            class `mapping` names, as published rates mean it, exactly round(rate * n).
+        rng: chooses them.
+        mapping: of asymmetric noise, see there.
+
+    Raises:
+        ConfigError: an unknown kind, a bad rate or map.
+    """
+    labels, classes = data.labels, data.num_classes
+    look_up(dict.fromkeys(NOISE_KINDS), kind, key="data.noise_kind")
+    if kind == "symmetric":
+        noisy = symmetric_noise(labels, rate, classes, rng)
+    elif kind == "instance":
+        noisy = instance_noise(data.x, labels, rate, classes, rng)
+    else:
+        named = len(labels) if mapping is None else int(np.isin(labels, list(mapping)).sum())
+        overall = round(rate * named) / max(1, len(labels))
+        noisy = asymmetric_noise(labels, overall, classes, rng, mapping)
+    return replace(data, y=noisy, true_y=labels if data.true_y is None else data.true_y)
 
 
 def _class_order(order: Sequence[int] | None, num_classes: int) -> NDArray[np.int64]:
     ranked = np.arange(num_classes) if order is None else np.asarray(order, dtype=np.int64)
     if not np.array_equal(np.sort(ranked), np.arange(num_classes)):
-        raise ConfigError(f"not an order of the classes 0..{num_classes - 1}: {ranked.tolist()}", key="data.order")
+        raise ConfigError(
+            f"not an order of the classes 0..{num_classes - 1}: {ranked.tolist()}", key="data.class_order"
+        )
     return ranked
 
 
 def _num_flips(rate: float, num_examples: int, num_classes: int) -> int:
     if not 0 <= rate <= 1:
-        raise ConfigError(f"noise rate {rate} is not between 0 and 1", key="data.noise_rate")
+        raise ConfigError(f"noise rate {rate} is not between 0 and 1", key="data.noise")
     if num_classes < 2:
-        raise ConfigError("label noise needs at least two classes", key="data.noise_rate")
+        raise ConfigError("label noise needs at least two classes", key="data.noise")
     return round(rate * num_examples)
 
 

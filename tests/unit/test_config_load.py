@@ -168,7 +168,7 @@ def test_every_key_has_a_meaning_and_a_default_that_loads(model: type[Document],
 
 def test_names_agree_with_the_rooms_that_hold_them() -> None:
     from roughfed.data import SOURCES
-    from roughfed.data.federate import SCENARIOS
+    from roughfed.data.roughness import NOISE_KINDS, ORDERS, SCENARIOS, Roughness
     from roughfed.data.partition import PARTITIONERS
     from roughfed.models import MODELS
     from roughfed.server.aggregate import WEIGHTINGS
@@ -179,7 +179,10 @@ def test_names_agree_with_the_rooms_that_hold_them() -> None:
         assert set(keys["data.name"].choices) == {"", *SOURCES}
         assert set(keys["model.name"].choices) == {"", *MODELS}
     assert set(client["data.partition"].choices) == set(PARTITIONERS)
-    assert set(client["data.scenario"].choices) == {name for name, waits_for in SCENARIOS.items() if not waits_for}
+    assert client["data.scenario"].choices == tuple(SCENARIOS)
+    assert client["data.class_order"].choices == ORDERS
+    assert client["data.noise_kind"].choices == NOISE_KINDS
+    assert client["data.rounds_per_task"].field.default == Roughness().rounds_per_task
     assert set(federation["aggregate.weighting"].choices) == {"auto", *WEIGHTINGS}
     assert set(federation["optimize.rule"].choices) == set(RULES)
 
