@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 LATE_ROUNDS = 3
 """A client that was late so often in a row may still deliver, but is not waited for once the quorum is there."""
 
+MOST_COUNTED = 1000
+"""With more classes, a count of each in every statement is too much to ask for the sake of a report."""
+
 RESTART_GRACE_S = 30.0
 """After a restart nobody is connected: clients get this long to come back before the quorum goes on without them."""
 
@@ -118,14 +121,17 @@ async def open_round(fed: Federation) -> RoundRow:
 
 
 def asked_in(fed: Federation, number: int) -> tuple[str, ...]:
-    """The statistics that the learning settings ask for in a round.
+    """The statistics that the learning settings ask for in a round; in the clear, class counts beside (reports).
 
     Raises:
         ConfigError: the model or the task cannot give them.
     """
     settings, shape = fed.config.trainer, Shape.of(fed.spec, fed.num_classes)
     check_shape(settings, shape)
-    return asked(settings, shape, number=number, rounds=fed.config.round.rounds)
+    names = asked(settings, shape, number=number, rounds=fed.config.round.rounds)
+    if fed.config.privacy.masked or not 0 < shape.classes <= MOST_COUNTED:
+        return names  # masked rounds ask for them anyway (`masked.opening`)
+    return tuple(dict.fromkeys((*names, f"class-count:{shape.classes}")))
 
 
 def facts_for(fed: Federation) -> Facts:

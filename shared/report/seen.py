@@ -16,8 +16,8 @@ from roughfed.report.words import reason
 
 WORDS = {
     "updates": (
-        "Every client's whole update, its number of examples, its metrics and its evaluation. Nothing was masked: TLS "
-        "protects updates on the way, not from the server."
+        "Every client's whole update, its number of examples, of all and of each class, its metrics and its "
+        "evaluation. Nothing was masked: TLS protects updates on the way, not from the server."
     ),
     "sketches": (
         "The sum of each group of clients, and of every single client {dim} numbers of its update in every round: "
