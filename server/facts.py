@@ -36,6 +36,9 @@ BEHIND: Mapping[str, tuple[str, ...]] = {
 }
 """Fact -> the statistics that it is made of."""
 
+OF_OPTIONS: Mapping[str, str] = {"t": "transition"}
+"""Option of a part -> the fact that it goes by where it is "global"."""
+
 CALIBRATIONS: Mapping[str, tuple[str, ...]] = {
     "none": (),
     "ccvr": ("class-owner", "trained", "feature-count", "feature-sum", "feature-outer"),
@@ -77,8 +80,11 @@ class Shape:
 def wanted_facts(settings: TrainerSettings) -> tuple[str, ...]:
     """The facts that the learning settings ask for, beside "rounds"."""
     names = {"class-prior"} if settings.prior == "global" else set[str]()
+    if settings.self_weight:
+        names.add("class-loss-histogram")
     if settings.method != AUTO:  # then each client chooses, and its parts go by its own data
-        names |= {fact for part in read_method(settings.method).parts for fact in part.row.asks}
+        for part in read_method(settings.method).parts:
+            names |= {*part.row.asks, *(fact for key, fact in OF_OPTIONS.items() if part.options.get(key) == "global")}
     return tuple(sorted(names))
 
 
@@ -204,15 +210,23 @@ def class_prior(counts: Sequence[int], owners: Sequence[int]) -> tuple[float, ..
 
 
 def transition(counts: Sequence[int], owners: Sequence[int]) -> tuple[float, ...]:
-    """Row-normalised T [C x C] of summed counts; a class that must not be told, or has none, keeps its labels."""
+    """T [C x C], the chance of each given label (column) for an example that seems to be of a class (row).
+
+    Args:
+        counts: by given label (row) and by the class that examples seem to be of, [C x C].
+        owners: clients that have each class.
+
+    Returns:
+        rows that add up to 1; a class that must not be told, or that nothing seems to be of, keeps its labels.
+    """
     width = len(owners)
     if not counts or len(counts) != width * width:
         return ()
-    told = suppressed(counts, owners, width=width)
+    told, few = suppressed(counts, owners, width=width), hidden(owners)
     rows: list[float] = []
     for c in range(width):
-        row = told[c * width : (c + 1) * width]
-        total = sum(row)
+        row = told[c::width]  # what seems to be c, by given label
+        total = 0 if c in few else sum(row)
         rows += [n / total for n in row] if total else [float(at == c) for at in range(width)]
     return tuple(rows)
 

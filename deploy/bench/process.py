@@ -32,6 +32,8 @@ def main() -> int:
     parser.add_argument("--params", type=int, required=True)
     parser.add_argument("--pace", type=float, default=0.0, help="client: seconds that each training takes at least")
     parser.add_argument("--examples", type=int, default=1, help="client: number of examples that it claims")
+    parser.add_argument("--counts", default="", help="client: examples of each class that it claims, such as 3,5")
+    parser.add_argument("--weight", type=float, default=1.0, help="client: the weight class that it finds right")
     parser.add_argument("--secret-seed", type=int, help="client: what its secrets follow from")
     args = parser.parse_args()
     logs.setup(level=os.environ.get("ROUGHFED_LOG", "INFO"), json=True)
@@ -45,7 +47,9 @@ def main() -> int:
             from roughfed.deploy import agent
 
             line = join_line.parse(text) if (text := os.environ.pop("ROUGHFED_JOIN", "")) else None
-            trainer = SyntheticTrainer(args.params, pace_s=args.pace, examples=args.examples)
+            counts = [int(count) for count in args.counts.split(",") if count]
+            told = {"counts": counts, "weight": args.weight}
+            trainer = SyntheticTrainer(args.params, pace_s=args.pace, examples=args.examples, **told)
             secret = secret_of_seed(args.secret_seed, args.dir)
             end = agent.run_blocking(args.dir, agent.load(args.dir, {}), trainer, line=line, secret=secret)
     except RoughfedError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roughfed.child import Description
+from roughfed.digest import content_digest
 from roughfed.params import write_model
 from roughfed.rng import generator
 from roughfed.training import FitResult, Turn
 from roughfed.types import Evaluation, Spec, TensorSpec
+from roughfed.wire.facts import encode_facts
 
 Flat = NDArray[np.float32]
 
@@ -58,20 +60,31 @@ def _tile() -> Flat:
 class SyntheticTrainer:
     """A `LocalTrainer` whose update is `pieces(size, seed of the job)`."""
 
-    def __init__(self, size: int, *, pace_s: float = 0.0, examples: int = 1) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        pace_s: float = 0.0,
+        examples: int = 1,
+        counts: Sequence[int] = (),
+        weight: float = 1.0,
+    ) -> None:
         """A model of `size` parameters.
 
         Args:
             size: D.
             pace_s: seconds that a training takes at least, so that a fault test can meet a client in the middle of it.
             examples: number of examples that the client claims, its weight in the mean.
+            counts: examples of each class that it claims, two of them; its statistics follow from them.
+            weight: the weight class that each training finds right.
         """
         self._size, self._pace_s, self._examples = size, pace_s, examples
+        self._counts, self._weight = tuple(counts), weight
         self.on_progress: Callable[[float], None] | None = None
 
     async def describe(self) -> Description:
         """One tensor, one example, no held-out data."""
-        return _description(self._size, self._examples)
+        return _description(self._size, self._examples, self._counts)
 
     async def fit(
         self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, turn: Turn
@@ -84,7 +97,11 @@ class SyntheticTrainer:
             for piece in pieces(self._size, seed):
                 file.write(piece.data)
         log.info("trained round %d", turn.round)
-        return FitResult(self._examples, 1, {}, time.perf_counter() - began)
+        if len(turn.facts) > 1:  # beside the number of rounds
+            digest = content_digest(encode_facts(turn.facts).encode()).hex()  # a log tells no numbers of clients
+            log.info("facts of round %d %s", turn.round, digest)
+        told = {name: told_of(self._counts, int(length)) for name, _, length in (w.partition(":") for w in turn.wanted)}
+        return FitResult(self._examples, 1, {}, time.perf_counter() - began, told, self._weight)
 
     async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation:
         """Nothing to evaluate on."""
@@ -106,7 +123,13 @@ class SyntheticOrigin(SyntheticTrainer):
         return write_model(path, spec_of(self._size), parts)
 
 
-def _description(size: int, examples: int) -> Description:
+def told_of(counts: Sequence[int], length: int) -> tuple[int, ...]:
+    """Values of a statistic with a row for each class: all examples of a class in the first place of its row."""
+    width = length // len(counts)
+    return tuple(counts[at // width] if at % width == 0 else 0 for at in range(length))
+
+
+def _description(size: int, examples: int, counts: tuple[int, ...]) -> Description:
     return Description(
         spec=spec_of(size),
         task="classification",
@@ -116,4 +139,6 @@ def _description(size: int, examples: int) -> Description:
         device="cpu",
         name="synthetic",
         settings={},
+        class_counts=counts,
+        statistics=("class-loss-histogram", "transition") if counts else (),
     )

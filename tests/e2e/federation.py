@@ -213,9 +213,16 @@ class Cluster:
         return enrolled.load(self.client_folder(name) / "state" / "papers")
 
     def start_client(
-        self, name: str, *, pace_s: float = 0.0, examples: int = 1, crash_at: str = "", http: bool = False
+        self,
+        name: str,
+        *,
+        pace_s: float = 0.0,
+        examples: int = 1,
+        crash_at: str = "",
+        http: bool = False,
+        claims: Sequence[str] = (),
     ) -> Process:
-        """Start one client; at its first start it joins with an invite."""
+        """Start one client; at its first start it joins with an invite. `claims`: more arguments of the bench's."""
         folder = self.client_folder(name)
         env = environment(crash_at)
         if not folder.exists():
@@ -224,7 +231,7 @@ class Cluster:
             env["ROUGHFED_JOIN"] = self.invite(name)
         self.examples[name] = examples
         args = [*BENCH, "client", "--dir", str(folder), "--params", str(self.params)]
-        args += ["--pace", str(pace_s), "--examples", str(examples)]
+        args += ["--pace", str(pace_s), "--examples", str(examples), *claims]
         if self.secret_seed is not None:
             args += ["--secret-seed", str(self.secret_seed)]
         process = Process(name, args, env)

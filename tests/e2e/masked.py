@@ -42,7 +42,8 @@ def played(cluster: Cluster) -> list[Played]:
     """All rounds that are over, as the journal tells them."""
     rows = cluster.rows("SELECT * FROM rounds WHERE outcome IS NOT NULL ORDER BY round")
     return [
-        Played(row["round"], Signed(row["header"], row["signature"], row["signer"]), _accepted(row)) for row in rows
+        Played(row["round"], Signed(row["header"], row["signature"], row["signer"]), _accepted(row), _weights(row))
+        for row in rows
     ]
 
 
@@ -57,6 +58,10 @@ def is_exact(cluster: Cluster) -> bool:
     found = cluster.model_digests()
     assert found == [digest.hex() for digest in wanted], f"after {verdicts(cluster)}"
     return len(found) == cluster.rounds + 1
+
+
+def _weights(row: Mapping[str, Any]) -> dict[str, int]:
+    return json.loads(row["summary"] or "{}").get("weights", {})
 
 
 def _accepted(row: Mapping[str, Any]) -> list[str]:

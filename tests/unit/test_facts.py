@@ -29,6 +29,11 @@ def test_the_defaults_ask_for_nothing_and_tell_the_rounds() -> None:
     assert facts_of(facts.wanted_facts(settings), {}, lambda _: [], planned=5) == {"rounds": (5.0,)}
 
 
+def test_a_weight_of_its_own_and_a_global_matrix_ask_for_their_facts() -> None:
+    assert facts.wanted_facts(TrainerSettings(self_weight=True)) == ("class-loss-histogram",)
+    assert {"class-loss-histogram", "trained", "class-owner"} <= names_in(TrainerSettings(self_weight=True), 2, 3)
+
+
 def test_a_global_prior_and_calibrations_ask_for_their_sums() -> None:
     assert names_in(TrainerSettings(prior="global"), 7) == {"class-count", "class-owner"}
     features = {"feature-count", "feature-sum", "feature-outer", "trained"}
@@ -94,10 +99,13 @@ def test_nothing_is_told_of_a_class_alone_that_few_own(rows: list[tuple[int, int
 
 
 def test_rows_of_a_transition_are_shares_and_what_few_own_keeps_its_labels() -> None:
-    counts = (8, 2, 0, 0, 5, 5, 7, 7, 7)
+    counts = (8, 0, 7, 2, 5, 7, 0, 5, 7)  # by given label, then by the class that they seem to be of
     found = np.array(transition(counts, (4, 4, 4))).reshape(3, 3)
     np.testing.assert_allclose(found, [[0.8, 0.2, 0], [0, 0.5, 0.5], [1 / 3] * 3])
-    np.testing.assert_array_equal(transition(counts, (9, 3, 2)), [0.8, 0.2, 0, 0, 1, 0, 0, 0, 1])
+    np.testing.assert_array_equal(transition(counts, (9, 3, 2)), [1, 0, 0, 0, 1, 0, 0, 0, 1])
+    four = transition((9, 1, 0, 0, 1, 9, 0, 0, 0, 0, 5, 5, 0, 0, 5, 5), (9, 9, 3, 2))
+    np.testing.assert_array_equal(np.array(four).reshape(4, 4)[2:], np.eye(4)[2:])
+    np.testing.assert_allclose(np.array(four).reshape(4, 4)[:2], [[0.9, 0.1, 0, 0], [0.1, 0.9, 0, 0]])
     assert transition(counts[:8], (4, 4, 4)) == transition((), (4, 4)) == ()
 
 
