@@ -11,9 +11,11 @@ from roughfed.config.problems import conflict, refusal
 from roughfed.config.schema import keys_of
 from roughfed.deploy.plan_bytes import Traffic, chain, traffic
 from roughfed.deploy.plan_groups import Grouping, grouping
+from roughfed.deploy.plan_sums import Sums, sums
 from roughfed.deploy.plan_words import not_protected, sees, warnings
 from roughfed.secagg.groups import SMALLEST
 from roughfed.server.defence import tolerated
+from roughfed.server.facts import Shape
 
 EXAMPLES = (2, 4, 8, 16, 100)
 
@@ -44,6 +46,8 @@ class Turnout:
         traffic: bytes of one client; None when the size of the model is not known, or when it waits.
         download_bytes: sent to all of them, if they have the version before.
         upload_bytes: that reach the goal; late updates come on top.
+        statistics: what rides behind each masked update, not counted above; None in the clear, when it waits, or when
+            the model is not known.
     """
 
     connected: int
@@ -58,6 +62,7 @@ class Turnout:
     traffic: Traffic | None
     download_bytes: int | None
     upload_bytes: int | None
+    statistics: Sums | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +92,25 @@ class Plan:
         return asdict(self)
 
 
-def plan(config: FederationConfig, *, connected: int | None = None, size: int | None = None) -> Plan:
+def plan(
+    config: FederationConfig, *, connected: int | None = None, size: int | None = None, shape: Shape | None = None
+) -> Plan:
     """Work out what the settings mean.
 
     Args:
         config: the loaded settings.
         connected: clients that are connected now; None = a few example numbers.
         size: parameters of the model, D, if known.
+        shape: classes and features of the model, if known.
 
     Raises:
         SettingsRefused: the settings cannot work together.
+        ConfigError: they ask for sums that the model cannot give.
     """
     check_federation(config)
     numbers = (connected,) if connected is not None else sorted({config.round.min_clients, *EXAMPLES})
     turnouts = tuple(
-        _turnout(config, n, size) for n in numbers if n >= config.round.min_clients or connected is not None
+        _turnout(config, n, size, shape) for n in numbers if n >= config.round.min_clients or connected is not None
     )
     return Plan(
         settings=tuple(_effective(config)),
@@ -114,7 +123,7 @@ def plan(config: FederationConfig, *, connected: int | None = None, size: int | 
     )
 
 
-def _turnout(config: FederationConfig, connected: int, size: int | None) -> Turnout:
+def _turnout(config: FederationConfig, connected: int, size: int | None, shape: Shape | None) -> Turnout:
     """The numbers of one round; the server takes them from the same methods of the settings."""
     r, masked = config.round, config.privacy.masked
     goal, invited = r.goal(connected), r.invited(connected)
@@ -137,6 +146,7 @@ def _turnout(config: FederationConfig, connected: int, size: int | None) -> Turn
         traffic=moved,
         download_bytes=moved and (moved.model + moved.stages_down) * invited,
         upload_bytes=moved and (moved.update + moved.stages_up) * goal,
+        statistics=sums(config, shape, groups) if groups and shape is not None else None,
     )
 
 

@@ -29,7 +29,7 @@ class Traffic:
     """Bytes of one client in one round.
 
     Attributes:
-        update: its upload; beside the codes of a masked one go some hundred bytes of statistics, not counted here.
+        update: its upload; beside the codes of a masked one go its statistics (`plan_sums`), not counted here.
         model: its download when it has the version before.
         whole_model: its download when it has not.
         stages_up: keys, shares, sketches and signatures that it sends when masked, as serialized; without gRPC's own.

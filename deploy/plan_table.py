@@ -26,6 +26,7 @@ def render(plan: Plan) -> RenderableType:
     parts.append(_turnout_table(plan))
     if grouped := [t for t in plan.turnouts if t.groups]:
         parts += [_group_table(grouped), Text(_legend(grouped[0].groups), style="dim")]
+    parts += [Text(str(t.statistics)) for t in grouped[-1:] if t.statistics]
     parts += [Text(t.waiting) for t in plan.turnouts if t.waiting]
     parts += [Text(f"warning: {w}", style="yellow") for w in plan.warnings]
     parts.append(Text("Not built yet, refused by name: " + _not_built(plan.refused), style="dim"))

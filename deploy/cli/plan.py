@@ -5,12 +5,15 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from roughfed.deploy.cli.command import Answer, Context, command
 from roughfed.deploy.cli.settings import pairs
+
+if TYPE_CHECKING:
+    from roughfed.types import Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +42,19 @@ def show_plan(context: Context, flags: Flags) -> Answer:
     """
     from roughfed.deploy import aggregator
     from roughfed.deploy.plan import plan
+    from roughfed.deploy.plan_sums import shape_of
     from roughfed.deploy.plan_table import render
 
     config = aggregator.load(context.folder, pairs(flags.settings))
-    found = plan(config, connected=flags.clients, size=flags.params or known_size(context.folder))
+    spec = known_spec(context.folder)
+    size = flags.params or (spec.size if spec else None)
+    found = plan(config, connected=flags.clients, size=size, shape=shape_of(spec) if spec else None)
     context.say(render(found))
     return Answer(found.as_dict())
 
 
-def known_size(folder: Path) -> int | None:
-    """Parameters of the run in a directory; None before its first start."""
+def known_spec(folder: Path) -> Spec | None:
+    """The model of the run in a directory; None before its first start."""
     from roughfed.deploy import aggregator
     from roughfed.deploy.summary import open_store
 
@@ -56,4 +62,4 @@ def known_size(folder: Path) -> int | None:
         return None
     with closing(open_store(folder)) as store:
         known = store.run()
-        return known[1].size if known else None
+        return known[1] if known else None

@@ -19,7 +19,9 @@ from roughfed.config.schema import keys_of
 from roughfed.deploy.plan import plan
 from roughfed.deploy.plan_groups import void_share
 from roughfed.deploy.plan_table import render
+from roughfed.errors import ConfigError
 from roughfed.secagg.groups import colluders, smallest_sum, threshold
+from roughfed.server.facts import Shape
 
 
 def config(**tables: dict[str, object]) -> FederationConfig:
@@ -276,3 +278,25 @@ def test_each_mode_says_what_the_server_sees_and_what_is_open() -> None:
     text = text_of(masked(), connected=16)
     assert all(word in text for word in ("roughfed ca", "collude", "Not protected", "1 x 16", "8 bit, 16"))
     assert plan(masked("updates")).not_protected == ()
+
+
+def test_what_the_sums_cost_is_said() -> None:
+    """A group of 8 has 32 levels in bytes: 20 bits of a count take 5 lanes (2^20 is one too many for 4)."""
+    shape = Shape(10, 128)
+    usual = plan(config(privacy={"server_sees": "sums"}), connected=8, size=100_000, shape=shape).turnouts[0].statistics
+    assert usual is not None
+    assert usual.most == usual.usual > 10 * 5
+    tables = {"privacy": {"server_sees": "sums"}, "trainer": {"calibrate": "ccvr"}, "round": {"rounds": 7}}
+    found = plan(config(**tables), connected=8, size=100_000, shape=shape).turnouts[0].statistics
+    assert found is not None
+    assert (found.round, set(found.names)) == (7, {"feature-count", "feature-sum", "feature-outer", "trained"})
+    assert found.most - found.usual == 10 * 5 + 1280 * 6 + 8256 * 6 + 1
+    console = Console(width=160, file=io.StringIO())
+    console.print(render(plan(config(**tables), connected=8, size=100_000, shape=shape)))
+    assert f"{found.most:,} in round 7 (feature-count" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_sums_that_the_model_cannot_give_are_refused() -> None:
+    tables = {"privacy": {"server_sees": "sums"}, "trainer": {"calibrate": "ccvr"}}
+    with pytest.raises(ConfigError, match="no matrix with a row for each class"):
+        plan(config(**tables), connected=8, size=100_000, shape=Shape(10, 0))
