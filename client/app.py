@@ -24,6 +24,7 @@ from roughfed.client.diagnose import diagnose
 from roughfed.client.encode import residual_of
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.metrics import ClientMetrics
+from roughfed.client.pages import serve_http
 from roughfed.client.rpc import Connection
 from roughfed.client.rules import CODECS, Rules, check_app, check_name, check_welcome, job_number, used_up
 from roughfed.client.session import LocalTrainer, Membership, fresh_secret, take_part
@@ -37,7 +38,6 @@ from roughfed.errors import (
     TrainerError,
     Unreachable,
 )
-from roughfed.httpd import HttpServer, Response, health
 from roughfed.lock import only_one
 from roughfed.messages import (
     PROTOCOL,
@@ -53,7 +53,6 @@ from roughfed.messages import (
     Welcome,
 )
 from roughfed.secagg.client import ClientRound
-from roughfed.telemetry import CONTENT_TYPE
 from roughfed.transport.patience import waits
 from roughfed.types import Job
 from roughfed.wire.enrolment import open_member
@@ -62,10 +61,11 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 15.0
 DIAGNOSE_EVERY = 5
+FINISHED = "finished"
+NEXT_RUN_S = 2.0  # between two looks for the next run, of a client that stays
 SUPERSEDED = "superseded"
 """Reason of the `Reconnect` that a session gets when a newer one took its place."""
-SUPERSEDED_S = 30.0
-"""Two processes under one name must not throw one another out as fast as they can."""
+SUPERSEDED_S = 30.0  # two processes under one name must not throw one another out as fast as they can
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ async def run(setup: Setup) -> str:
         setup.trainer.on_progress = agent.progress
         stack.push_async_callback(agent.close)
         if setup.config.http.enabled:
-            stack.callback(agent.serve_http().stop)
+            stack.callback(serve_http(setup.config.http, agent).stop)
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -158,6 +158,8 @@ class Agent:
         while True:
             try:
                 end = await self._one_session()
+                if end == FINISHED and self._setup.config.client.stay:
+                    end = Reconnect(NEXT_RUN_S, "the run is over")
                 if not isinstance(end, Reconnect):
                     return end
                 pauses, failures, pause = waits(np.random.default_rng()), 0, self._pause(end)
@@ -280,7 +282,7 @@ class Agent:
                 return message
             case Finished():
                 log.info("the run is over: %s", message.reason)
-                return "finished"
+                return FINISHED
             case _:
                 pass
         return None
@@ -382,19 +384,12 @@ class Agent:
         """Put a message into whichever stream is open."""
         self._outbox.put_nowait(message)
 
+    def health(self) -> tuple[bool, str]:
+        """Whether a session is open, and what this client is doing."""
+        return self._welcomed, self._phase.phase
+
     def progress(self, share: float) -> None:
         """Progress of local training, 0 to 1."""
         if share - self._phase.progress >= 0.1:
             self._phase = Heartbeat(self._phase.phase, share)
             self._outbox.put_nowait(self._phase)
-
-    def serve_http(self) -> HttpServer:
-        """`/metrics` and `/healthz` of this client."""
-        http = self._setup.config.http
-        routes = {
-            "/metrics": lambda: Response(self.metrics.render(), CONTENT_TYPE),
-            "/healthz": lambda: health({"running": True}, connected=self._welcomed, phase=self._phase.phase),
-        }
-        server = HttpServer(http.host, http.port, routes, key="http.port")
-        log.info("metrics on http://%s:%d/metrics", http.host, server.port)
-        return server

@@ -22,7 +22,7 @@ from roughfed.deploy.demo.memorised import with_memorised
 from roughfed.deploy.demo.options import Act
 from roughfed.deploy.demo.place import DemoPlace, furnish
 from roughfed.deploy.demo.scene import Scene
-from roughfed.deploy.demo.stage import play
+from roughfed.deploy.demo.stage import Show, play
 from roughfed.deploy.summary import run_summary
 from roughfed.registry import look_up
 from roughfed.report.summary import RunSummary, TaskSpan, last_known, task_matrix
@@ -180,30 +180,40 @@ def run_live_bench(options: LiveOptions, *, say: Callable[[str, Mapping[str, obj
     wanted = {name: look_up(protocol.conditions, name, key="--conditions") for name in options.conditions}
     conditions = wanted or ({} if options.methods else dict(protocol.conditions))
     conditions = {**conditions, **{method: {"method": method} for method in options.methods}}
+    runs = [played(protocol, conditions, options, seed=seed) for seed in options.seeds]
     found: dict[str, object] = {}
-    for name, trainer in conditions.items():
-        figures = [_figures(played(protocol, trainer, options, seed=seed)) for seed in options.seeds]
-        found[name] = {key: _spread([f[key] for f in figures]) for key in figures[0]}
-        say(name, found[name])  # pyright: ignore[reportArgumentType]
+    for name in conditions:
+        figures = [_figures(run[name]) for run in runs]
+        found[name] = spread = {key: _spread([f[key] for f in figures]) for key in figures[0]}
+        say(name, spread)
     return {"bench": "live", "about": protocol.about, **asdict(options), "results": found, "machine": machine()}
 
 
-def played(protocol: Protocol, trainer: Mapping[str, Any], options: LiveOptions, *, seed: int) -> RunSummary:
-    """One federation with one seed."""
+def played(
+    protocol: Protocol, conditions: Mapping[str, Mapping[str, Any]], options: LiveOptions, *, seed: int
+) -> dict[str, RunSummary]:
+    """Every condition with one seed, one after the other, by the same living clients."""
     data = {**protocol.data, "clients": protocol.clients, "seed": seed}
     rounds = options.rounds or protocol.rounds
     names = [f"client-{number:02d}" for number in range(1, protocol.clients + 1)]
     clients = {name: render_template(ClientConfig, _client(data, protocol, index)) for index, name in enumerate(names)}
-    server = _server(protocol, options, rounds=rounds, seed=seed) | (protocol.server if trainer else {})
-    server |= {f"trainer.{key}": value for key, value in {**protocol.trainer, **trainer}.items()}
-    act = Act("live", "", rounds, render_template(FederationConfig, server), clients, {})
     with tempfile.TemporaryDirectory(prefix="roughfed-live-") as folder:
         place = DemoPlace(Path(folder))
-        furnish(place, act.fed, act.clients)
-        held = dict.fromkeys(names, 0)
-        play(act, place, Scene("", folder, held, rounds, server_sees=options.server_sees), Unseen())
-        run = replace(run_summary(place.server), tasks=_tasks(data, rounds))
-        return with_memorised(run, place, data)
+        shows: list[Show] = []
+        for number, trainer in enumerate(conditions.values()):
+            server = _server(protocol, options, rounds=rounds, seed=seed) | (protocol.server if trainer else {})
+            server |= {f"trainer.{key}": value for key, value in {**protocol.trainer, **trainer}.items()}
+            act = Act("live", "", rounds, render_template(FederationConfig, server), clients, {})
+            own = place if number == 0 else place.act(f"condition-{number}")
+            furnish(own, act.fed, act.clients if number == 0 else {})
+            scene = Scene("", folder, dict.fromkeys(names, 0), rounds, server_sees=options.server_sees)
+            shows.append(Show(act, own, scene, Unseen()))
+        play(shows, place)
+        found: dict[str, RunSummary] = {}
+        for name, show in zip(conditions, shows, strict=True):
+            run = replace(run_summary(show.place.server), tasks=_tasks(data, rounds))
+            found[name] = with_memorised(run, show.place, data)
+        return found
 
 
 class Unseen:
@@ -244,6 +254,7 @@ def _client(data: Mapping[str, Any], protocol: Protocol, index: int) -> dict[str
         "device.name": "cpu",
         "device.threads": 1,
         "http.enabled": False,
+        "client.stay": True,
     }
 
 

@@ -194,6 +194,7 @@ def _client_settings(options: DemoOptions, preset: Preset, scenario: Scenario, i
     return {
         **{f"data.{key}": value for key, value in data_settings(options, scenario).items()},
         "data.index": index,
+        "client.stay": scenario.compared,  # for both federations
         "model.name": preset.model,
         "device.name": preset.device,
         "device.threads": 1,

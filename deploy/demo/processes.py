@@ -69,6 +69,7 @@ class Processes:
     def __init__(self) -> None:
         """None yet."""
         self._all: list[Process] = []
+        self._open: set[Process] = set()  # whose end nobody has looked at
         self._ended: asyncio.Queue[Process] = asyncio.Queue()
 
     async def __aenter__(self) -> Processes:
@@ -76,6 +77,10 @@ class Processes:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """End those that still run."""
+        await self.end()
+
+    async def end(self) -> None:
         """SIGTERM to all that run, SIGKILL to those that do not listen."""
         running = [p for p in self._all if not p.ending.done()]
         if not running:
@@ -111,19 +116,27 @@ class Processes:
         process = Process(name, log, child, on_output or (lambda: None))
         process.ending.add_done_callback(lambda _: self._ended.put_nowait(process))
         self._all.append(process)
+        self._open.add(process)
         return process
 
-    async def all_ended(self, is_over: Callable[[], bool]) -> None:
+    async def all_ended(self, is_over: Callable[[], bool], *, until: Process | None = None) -> None:
         """Return when every process has ended, as it should: with status 0, and not before the run is over.
+
+        Args:
+            is_over: whether the run is.
+            until: return when this one has ended; the others go on.
 
         Raises:
             ProcessDied: one did not.
         """
-        for _ in range(len(self._all)):
+        while self._open:
             process = await self._ended.get()
+            self._open.discard(process)
             code = process.ending.result()
             if code or not is_over():
                 raise ProcessDied(process.name, code, process.log)
+            if process is until:
+                return
 
 
 def tail(log: Path) -> str:

@@ -19,9 +19,9 @@ from roughfed.deploy.demo.place import DemoPlace, furnish, make_place
 from roughfed.deploy.demo.scenarios import scenario_of
 from roughfed.deploy.demo.scene import Scene
 from roughfed.deploy.demo.screen import screen_for
-from roughfed.deploy.demo.stage import play
+from roughfed.deploy.demo.stage import Show, play
 from roughfed.deploy.summary import run_summary
-from roughfed.report.summary import RunSummary, TaskSpan, with_class_counts
+from roughfed.report.summary import RunSummary, TaskSpan
 
 
 def run_demo(options: DemoOptions) -> DemoResult:
@@ -47,7 +47,9 @@ def run_demo(options: DemoOptions) -> DemoResult:
     held = holdings(**cast("Any", {**data, "data_dir": options.data_dir}))
     place = make_place(options.out)
     console = Console(stderr=options.json, highlight=False)
-    runs = [_played(act, options, place, held, console) for act in acts]
+    shows = [_show(act, options, place, held, console) for act in acts]
+    play(shows, place)
+    runs = [_outcome(show, options, data, held) for show in shows]
     runs[-1] = replace(runs[-1], seconds_total=time.monotonic() - began)
     plain = runs[0] if len(runs) > 1 else None
     write_report(runs[-1], place, plain)
@@ -60,11 +62,9 @@ def run_demo(options: DemoOptions) -> DemoResult:
     return result
 
 
-def _played(act: Act, options: DemoOptions, whole: DemoPlace, held: np.ndarray, console: Console) -> RunSummary:
-    """One act, and what came of it."""
-    began = time.monotonic()
+def _show(act: Act, options: DemoOptions, whole: DemoPlace, held: np.ndarray, console: Console) -> Show:
     place = whole if act.name == "rough" else whole.act(act.name)
-    furnish(place, act.fed, act.clients)
+    furnish(place, act.fed, act.clients if place is whole else {})
     data = data_settings(options, scenario_of(options.scenario))
     scene = Scene(
         title=_title(act, options, data),
@@ -72,10 +72,13 @@ def _played(act: Act, options: DemoOptions, whole: DemoPlace, held: np.ndarray, 
         folder=str(place.folder),
         held=dict(zip(options.names, held.sum(axis=1).tolist(), strict=True)),
         rounds_wanted=act.rounds,
-        began=began,
     )
-    play(act, place, scene, screen_for(scene, console))
-    run = run_summary(place.server)
+    return Show(act, place, scene, screen_for(scene, console))
+
+
+def _outcome(show: Show, options: DemoOptions, data: dict[str, object], held: np.ndarray) -> RunSummary:
+    """What came of an act."""
+    act, run = show.act, run_summary(show.place.server)
     run = replace(
         run,
         config=run.config | {"demo": {**data, "method": act.method, "hostile": list(act.hostile)}},
@@ -83,10 +86,8 @@ def _played(act: Act, options: DemoOptions, whole: DemoPlace, held: np.ndarray, 
         holdings=held.tolist(),
         client_names=options.names,
         tasks=_tasks(data, num_classes=held.shape[1], rounds=act.rounds),
-        seconds_total=time.monotonic() - began,
     )
-    run = with_class_counts(run, held.sum(axis=0).tolist())  # also where the server was not told
-    return with_memorised(run, place, data)
+    return with_memorised(run, show.place, data)
 
 
 def _title(act: Act, options: DemoOptions, data: dict[str, object]) -> str:

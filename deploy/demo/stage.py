@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -23,24 +24,64 @@ from roughfed.deploy.summary import open_store, round_summaries
 from roughfed.masking import largest_group
 
 HOST = "127.0.0.1"
+SERVER = "server"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # many processes share the cores
 ROUGHFED = (sys.executable, "-m", "roughfed.deploy.cli")
 ATTACK = (sys.executable, "-m", "roughfed.deploy.attack")
 
 
-def play(act: Act, place: DemoPlace, scene: Scene, screen: Screen) -> None:
-    """Run a federation to its end.
+@dataclass(frozen=True, slots=True)
+class Show:
+    """An act, where its server lives, and how it is shown."""
+
+    act: Act
+    place: DemoPlace
+    scene: Scene
+    screen: Screen
+
+
+def play(shows: Sequence[Show], place: DemoPlace) -> None:
+    """Run one federation after the other: each with a server of its own, all with the same clients.
+
+    Args:
+        shows: in order; their clients are the same.
+        place: where the clients live.
 
     Raises:
         ProcessDied: a process ended when it should not have; the others were ended.
         KeyboardInterrupt: Ctrl-C or SIGTERM; everything was ended.
     """
-    stage = Stage(act, place, scene, screen)
-    with screen.running():
-        try:
-            asyncio.run(stage.play())
-        except asyncio.CancelledError:
-            raise KeyboardInterrupt from None
+    try:
+        asyncio.run(_play(shows, place))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
+async def _play(shows: Sequence[Show], place: DemoPlace) -> None:
+    me = asyncio.current_task()
+    if me is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
+    async with Processes() as processes:
+        for number, show in enumerate(shows):
+            inherited = succeed(shows[number - 1].place, show.place) if number else {}
+            stage = Stage(show, place, inherited)
+            with show.screen.running():
+                await stage.play(processes, first=number == 0, stay=len(shows) > 1)
+        await processes.end()  # of the clients that stayed
+
+
+def succeed(before: DemoPlace, after: DemoPlace) -> dict[str, str]:
+    """Give a server the CA and the papers of the one before it; to the clients it is the same one.
+
+    Returns:
+        environment that gives it the same ports, too.
+    """
+    old, new = aggregator.Place(before.server), aggregator.Place(after.server)
+    for source, target in ((old.ca, new.ca), (old.papers, new.papers)):
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target)
+    ports = aggregator.known_ports(before.server)
+    return {"ROUGHFED_SERVER__PORT": str(ports.federation), "ROUGHFED_SERVER__ENROL_PORT": str(ports.enrolment)}
 
 
 def warm(scene: Scene) -> None:
@@ -56,27 +97,29 @@ def warm(scene: Scene) -> None:
 class Stage:
     """The processes of an act."""
 
-    act: Act
-    place: DemoPlace
-    scene: Scene
-    screen: Screen
+    show: Show
+    clients: DemoPlace
+    inherited: dict[str, str]
 
-    async def play(self) -> None:
-        """Start everything, and return when everything has ended well."""
-        me = asyncio.current_task()
-        if me is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
-        async with Processes() as processes:
-            self.tell("starting the server, its worker loads torch")
-            await asyncio.gather(self.start_server(processes), asyncio.to_thread(warm, self.scene))
-            self.tell(f"starting {len(self.act.clients)} clients, their trainers load torch")
-            watching = asyncio.create_task(self.watch())
-            try:
+    async def play(self, processes: Processes, *, first: bool, stay: bool) -> None:
+        """Start the server, and the clients if they are not there yet; return when the run is over and all ended well.
+
+        Args:
+            processes: everybody's.
+            first: the clients are to be started.
+            stay: they wait for another run when this one is over.
+        """
+        self.tell("starting the server, its worker loads torch")
+        server, _ = await asyncio.gather(self.start_server(processes), asyncio.to_thread(warm, self.show.scene))
+        watching = asyncio.create_task(self.watch())
+        try:
+            if first:
+                self.tell(f"starting {len(self.show.act.clients)} clients, their trainers load torch")
                 await self.start_clients(processes)
-                await processes.all_ended(self.is_over)
-                await watching
-            finally:
-                watching.cancel()
+            await processes.all_ended(self.is_over, until=server if stay else None)
+            await watching
+        finally:
+            watching.cancel()
 
     async def start_server(self, processes: Processes) -> Process:
         """Start it; returns when its ports are open.
@@ -85,14 +128,14 @@ class Stage:
             ProcessDied: it did not get so far.
         """
         ready = asyncio.Event()
-        noted = aggregator.Place(self.place.server).ports
+        noted = aggregator.Place(self.show.place.server).ports
 
         def look() -> None:
             if noted.exists():
                 ready.set()
 
         server = await self.start(
-            processes, "server", [*ROUGHFED, "server", "--dir", str(self.place.server)], on_output=look
+            processes, "server", [*ROUGHFED, "server", "--dir", str(self.show.place.server)], on_output=look
         )
         listening = asyncio.create_task(ready.wait())
         await asyncio.wait({listening, server.ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -103,13 +146,13 @@ class Stage:
 
     async def start_clients(self, processes: Processes) -> None:
         """Invite and start all of them."""
-        port = aggregator.known_ports(self.place.server).enrolment
-        for name in self.act.clients:
-            line = await asyncio.to_thread(aggregator.invite, self.place.server, name, host=HOST, port=port)
-            attack = self.act.hostile.get(name)
+        port = aggregator.known_ports(self.show.place.server).enrolment
+        for name in self.show.act.clients:
+            line = await asyncio.to_thread(aggregator.invite, self.show.place.server, name, host=HOST, port=port)
+            attack = self.show.act.hostile.get(name)
             command = [*ROUGHFED, "join"] if attack is None else [*ATTACK, *attack]
-            command += ["--dir", str(self.place.client(name))]
-            await self.start(processes, name, command, secrets={VARIABLE: line.reveal()})
+            command += ["--dir", str(self.clients.client(name))]
+            await self.start(processes, name, command, more={VARIABLE: line.reveal()})
 
     async def start(
         self,
@@ -117,30 +160,31 @@ class Stage:
         name: str,
         command: list[str],
         *,
-        secrets: dict[str, str] | None = None,
+        more: dict[str, str] | None = None,
         on_output: Callable[[], None] | None = None,
     ) -> Process:
         """Start one process of the demo."""
-        env = ONE_THREAD | {SHARED_HOST: str(len(self.act.clients) + 1)} | (secrets or {})
-        return await processes.start(name, command, log=self.place.log(name), env=env, on_output=on_output)
+        env = ONE_THREAD | {SHARED_HOST: str(len(self.show.act.clients) + 1)} | (more or {})
+        log = (self.show.place if name == SERVER else self.clients).log(name)
+        return await processes.start(name, command, log=log, env=env, on_output=on_output)
 
     async def watch(self) -> None:
         """Follow the run until the server is over."""
-        with closing(open_store(self.place.server)) as store:
+        with closing(open_store(self.show.place.server)) as store:
             async for status in statuses(store.folder):
-                self.scene.status = status
-                self.scene.rounds = round_summaries(store)
-                self.screen.changed()
-            self.scene.over = True
-            self.scene.rounds = round_summaries(store)
+                self.show.scene.status = status
+                self.show.scene.rounds = round_summaries(store)
+                self.show.screen.changed()
+            self.show.scene.over = True
+            self.show.scene.rounds = round_summaries(store)
             self.tell("the run is over")
 
     def is_over(self) -> bool:
         """Whether the journal says so."""
-        with closing(open_store(self.place.server)) as store:
+        with closing(open_store(self.show.place.server)) as store:
             return store.finished() is not None
 
     def tell(self, words: str) -> None:
         """Show what happens."""
-        self.scene.stage = words
-        self.screen.changed()
+        self.show.scene.stage = words
+        self.show.screen.changed()
