@@ -42,6 +42,7 @@ def has(context: Context, composition: Composition, *, allow_memory: bool) -> se
     have |= {"memory"} if allow_memory else set()
     have |= {"clean"} if context.clean is not None else set()
     have |= {"experts"} if hasattr(context.model, "each") else set()
+    have |= {"tasks"} if context.task >= 0 else set()
     have |= {"transition"}  # the parts that take one say themselves what is wrong with it
     if composition.needs & {"images", "head"}:
         x = next(iter(context.source.epoch(2, None)))[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,12 +45,12 @@ class Method:
         self.context = context
         self.hooks: list[Hooks] = []
         default = "cross-entropy" if context.num_classes else "mse"
-        self._loss = LOSSES[default]({}, context, self).loss
+        self.loss: Callable[[Tensor, Batch], Tensor] = cast(Any, LOSSES[default]({}, context, self).loss)
         for part in composition.parts:
             hooks = TABLES[part.row.room][part.name](part.options, context, self)
-            context.memory = hooks.memory or context.memory
+            context.memory = context.memory if hooks.memory is None else hooks.memory  # an empty one is false
+            self.loss = hooks.loss or self.loss
             self.hooks.append(hooks)
-        self._loss = self._only("loss") or self._loss
         self._forward: Callable[[nn.Module, Tensor], Tensor] | None = self._only("forward")
         self._select = self._only("select")
         self._objective = self._only("objective")
@@ -100,11 +100,10 @@ class Method:
 
     def losses(self, output: Tensor, batch: Batch) -> Tensor:
         """See `parts.Plan`."""
-        loss: Any = self._loss
-        value = loss(output, batch)
+        value = self.loss(output, batch)
         if batch.other is None or batch.share is None:
             return value
-        swapped = loss(output, swap(batch))
+        swapped = self.loss(output, swap(batch))
         return batch.share * value + (1 - batch.share) * swapped
 
     def _only(self, place: str) -> Any:

@@ -8,7 +8,7 @@ B batch, C classes, K experts, M networks, N local examples, D parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,6 +40,7 @@ class Batch:
         share: float32 [B], the part of `y` in a mixed example, 0..1; 1 - share is the part of `other`.
         weight: float32 [B], how much each example counts; None: all the same.
         logits: float32 [B, C], what was noted of a remembered example; None for others.
+        prior: float32 [B, C], the class shares that each example was drawn from; None: those of the local data.
     """
 
     x: Tensor
@@ -50,6 +51,7 @@ class Batch:
     share: Tensor | None = None
     weight: Tensor | None = None
     logits: Tensor | None = None
+    prior: Tensor | None = None
 
     def __len__(self) -> int:
         """B."""
@@ -62,7 +64,23 @@ class Batch:
 
 
 class Memory(Protocol):
-    """Examples that are kept from round to round (a part of the room `memory/`)."""
+    """Examples that are kept from round to round (a part of the room `memory/`).
+
+    Attributes:
+        noting: whether logits are noted beside the examples; parts that replay them say so.
+    """
+
+    noting: bool
+
+    @property
+    def labels(self) -> Tensor:
+        """Of each example, int64 [M]."""
+        ...
+
+    @property
+    def tasks(self) -> Tensor:
+        """The task that each came with, int64 [M]; -1 without tasks."""
+        ...
 
     def __len__(self) -> int:
         """Examples in it."""
@@ -78,6 +96,14 @@ class Memory(Protocol):
 
     def everything(self) -> Batch:
         """All of them."""
+        ...
+
+    def rows(self, at: Tensor) -> Batch:
+        """Those at some places of the memory, int64 [B]."""
+        ...
+
+    def forget(self, ids: Collection[int]) -> int:
+        """Drop the examples with these ids, and what was made of them; how many went."""
         ...
 
 
@@ -217,7 +243,13 @@ Maker = Callable[[Options, Context, "Plan"], Hooks]
 
 
 class Plan(Protocol):
-    """What a part may ask of the others."""
+    """What a part may ask of the others.
+
+    Attributes:
+        loss: what the parts made so far have as the loss; a part that changes it wraps it.
+    """
+
+    loss: Callable[[Tensor, Batch], Tensor]
 
     def run(self, net: nn.Module, x: Tensor) -> Tensor:
         """A forward pass, [B, C] or [K, B, C]."""

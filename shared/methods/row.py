@@ -37,6 +37,7 @@ NEEDS: Mapping[str, str] = MappingProxyType(
         "experts": "a model with experts (`[model] experts = 3`)",
         "memory": "a rehearsal memory, which the client's policy must allow (`[memory] allow = true`)",
         "clean": "a few examples with trusted labels (`Client(..., clean=...)`)",
+        "tasks": "a stream that says which task its examples are of (`task(round)`)",
         "transition": "a known or estimated transition matrix",
     }
 )

@@ -178,7 +178,7 @@ def test_what_a_client_lacks_is_refused_by_name(method: str, tmp_path: Path) -> 
     given = open_source(DataLoader(TensorDataset(torch.randn(8, 5), torch.arange(8) % C), 4), CPU, torch.float32)
     context = Context(nn.Linear(5, C), given, TrainerSettings(), C, torch.Generator())
     composition = read_method(method)
-    lacking = composition.needs & {"counts", "order", "ids", "images", "experts", "memory", "clean"}
+    lacking = composition.needs & {"counts", "order", "ids", "images", "experts", "memory", "clean", "tasks"}
     if lacking:
         with pytest.raises(ConfigError, match="needs"):
             check(composition, context, allow_memory=False)

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from roughfed.client.trainer.parts import Maker
+from roughfed.client.trainer.regularize.ewc import ewc
 from roughfed.client.trainer.regularize.fedprox import fedprox
+from roughfed.client.trainer.regularize.lwf import lwf
+from roughfed.client.trainer.regularize.si import si
 
 REGULARIZERS: Mapping[str, Maker] = {
+    "ewc": ewc,
     "fedprox": fedprox,
+    "lwf": lwf,
+    "si": si,
 }
