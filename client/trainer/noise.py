@@ -129,7 +129,7 @@ def anchor_transition(labels: Tensor, probabilities: Tensor, quantile: float = Q
 
 
 def dual_transition(labels: Tensor, probabilities: Tensor, quantile: float = QUANTILE) -> Tensor:
-    """T as the product of two that are easier to estimate: true to predicted by anchors, predicted to given by counting.
+    """T as a product of two that are easier to estimate: true to predicted by anchors, predicted to given by counts.
 
     Args:
         labels: int64 [N].
