@@ -10,15 +10,17 @@ import pytest
 
 from roughfed.codec.chain import decode_sum, encode
 from roughfed.codec.plan import ChainParams, Lanes
-from roughfed.masking import code_rms
+from roughfed.errors import RemoteProtocolError
+from roughfed.masking import Masking, code_rms
 from roughfed.secagg.client import ClientRound
 from roughfed.secagg.promises import Gives
 from roughfed.secagg.roster import make_cohort
 from roughfed.secagg.server import PROOF_BOUND
 from roughfed.secagg.terms import Party
+from roughfed.server.masked.stages import MaskedRound, Server
 from roughfed.sketch.buckets import NORM_BOUND
 
-from .secagg import Round, StageWire, identity, make_round, open_entry
+from .secagg import SERVER, Round, StageWire, identity, make_round, member_entry, nonce, open_entry
 
 D = 4000
 CLASSES = (4, 1, 3, 4, 2, 4, 1, 3)
@@ -90,3 +92,18 @@ def test_a_small_weight_buys_no_more_of_the_sum(quarters: int) -> None:
     norm = max(group.norms()["c00"])
     assert outcome.proofs == ({"c00": "over-bound"} if norm > PROOF_BOUND else {})
     assert norm > 1 / round_.terms.relative_length(quarters) * 0.8
+
+
+@pytest.mark.parametrize("offered", [False, True])
+def test_a_server_takes_a_weight_only_where_it_offers_one(offered: bool) -> None:
+    round_, params, _, _ = weighted_round(4, quarters=(4, 4, 4, 3))
+    server = Server(SERVER.sign, open_entry, nonce(0))
+    whole = MaskedRound(Masking(round_.terms, params, ()), frozenset(round_.names), server, offered)
+    refused: dict[str, str] = {}
+    for name, machine in round_.clients.items():
+        try:
+            whole.take("advertise", machine.advert, member_entry(name))
+        except RemoteProtocolError as error:
+            refused[name] = error.reason
+    assert refused == ({} if offered else {"c03": "weight"})
+    assert whole.quarters(["c00"]) == {"c00": 4}

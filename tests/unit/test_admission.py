@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from roughfed.errors import RemoteProtocolError, TooLarge
-from roughfed.server.admission import MAX_EXAMPLES, Vitals, absurd, check_alignment, check_counts, check_statement
+from roughfed.server.admission import (
+    MAX_EXAMPLES,
+    Vitals,
+    absurd,
+    check_alignment,
+    check_counts,
+    check_said,
+    check_statement,
+)
+from roughfed.server.aggregate import WEIGHTINGS, weighed
 from roughfed.types import UpdateStatement
 
 float32 = st.floats(width=32, allow_nan=True, allow_infinity=True)
@@ -139,3 +148,35 @@ def test_a_masked_update_says_nothing_about_its_client(said: dict[str, object]) 
     with pytest.raises(RemoteProtocolError) as refused:
         check_counts(statement(**{"num_examples": 0} | said), masked=True)
     assert refused.value.reason == "count"
+
+
+def said(**fields: object) -> UpdateStatement:
+    return UpdateStatement("r", 1, "c", bytes(32), bytes(32), 4, 10, **fields)  # type: ignore[arg-type]
+
+
+def test_weight_and_statistics_in_the_clear_are_those_that_were_offered_and_asked() -> None:
+    asked = ("class-count:2", "trained:1")
+    check_said(said(), (), self_weight=False)
+    check_said(said(quarters=1, statistics={"class-count": (1, 2)}), asked, self_weight=True)
+    refused = [
+        (said(quarters=3), False, "weight"),
+        (said(statistics={"class-count": (1, 2, 3)}), True, "statistics"),
+        (said(statistics={"class-owner": (1, 1)}), True, "statistics"),
+    ]
+    for statement, offered, reason in refused:
+        with pytest.raises(RemoteProtocolError) as caught:
+            check_said(statement, asked, self_weight=offered)
+        assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("fields", [{"quarters": 2}, {"statistics": {"class-count": (1,)}}])
+def test_a_masked_update_says_nothing_of_its_own_in_the_clear(fields: dict[str, object]) -> None:
+    masked = UpdateStatement("r", 1, "c", bytes(32), bytes(32), 4, 0, **fields)  # type: ignore[arg-type]
+    with pytest.raises(RemoteProtocolError):
+        check_counts(masked, masked=True)
+
+
+def test_a_weight_class_multiplies_the_weight_of_the_rule() -> None:
+    statements = [said(quarters=q) for q in (1, 2, 3, 4)]
+    assert weighed(statements, WEIGHTINGS["uniform"]) == [0.25, 0.5, 0.75, 1.0]
+    assert weighed(statements, WEIGHTINGS["examples"]) == [2.5, 5.0, 7.5, 10.0]

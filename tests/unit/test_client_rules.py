@@ -73,6 +73,7 @@ REFUSED: dict[str, tuple[Job, type[RoughfedError], str]] = {
         job(header=replace(SANE, signature=KEY.sign(UPDATE_DOMAIN, SANE.body))), IdentityError, "signature"),
     "no header": (job(header=Signed(b"", KEY.sign(HEADER_DOMAIN, b""), "server")), RemoteProtocolError, "schema"),
     "other settings for this client": (job(trainer={"lr": 1e-300}), RemoteProtocolError, "job"),
+    "facts of its own for this client": (job(facts={"class-prior": (0.5, 0.5)}), RemoteProtocolError, "job"),
     "an evaluation of this client alone": (job(evaluate=False), RemoteProtocolError, "job"),
     "another run": (job(header(run="run-2")), RemoteProtocolError, "header"),
     "another model": (job(header(spec_digest=bytes(32))), RemoteProtocolError, "header"),

@@ -1,0 +1,140 @@
+"""What a client promises and gives: only what it would tell, as often as it may, and its weight a round late."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roughfed.child import Description
+from roughfed.client import statistics as own
+from roughfed.client.store import ClientStore
+from roughfed.secagg.promises import Gives
+from roughfed.secagg.statistics import KINDS, read_statistics
+from roughfed.training import FitResult
+from roughfed.types import Evaluation, Spec, TensorSpec
+
+TEXTS = ("examples:1", "class-count:2", "class-owner:2", "eval-correct:2", "trained:1", "transition:4")
+ASKED = read_statistics(TEXTS, 16)
+TOLD = {"transition": (5, 1, 0, 4)}
+
+
+def description(**changes: Any) -> Description:
+    sane: dict[str, Any] = {"num_train": 10, "num_test": 4, "num_classes": 2, "class_counts": (6, 4)}
+    sane |= {"statistics": ("transition",)} | changes
+    return Description(Spec((TensorSpec("w", (4,)),)), "classification", device="cpu", name="a", settings={}, **sane)
+
+
+def result(statistics: dict[str, tuple[int, ...]] | None = None, weight: float = 1.0) -> FitResult:
+    return FitResult(10, 3, {}, 0.1, TOLD if statistics is None else statistics, weight)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ClientStore]:
+    store = ClientStore(tmp_path)
+    yield store
+    store.close()
+
+
+def client(store: ClientStore, *, shares: bool = True, **changes: Any) -> Any:
+    rules = SimpleNamespace(share_statistics=shares)
+    return SimpleNamespace(store=store, rules=rules, description=description(**changes))
+
+
+def header(number: int = 2, statistics: tuple[str, ...] = TEXTS) -> Any:
+    return SimpleNamespace(run="run-1", round=number, statistics=statistics)
+
+
+def job(**trainer: object) -> Any:
+    return SimpleNamespace(trainer=trainer, evaluate=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "promised"),
+    [
+        ({}, Gives(True, True, True)),
+        ({"shares": False}, Gives()),
+        ({"class_counts": ()}, Gives(False, True, True)),
+        ({"num_test": 0}, Gives(True, False, True)),
+        ({"statistics": ()}, Gives(True, True, False)),
+        ({"statistics": ("loss-histogram",)}, Gives(True, True, False)),
+    ],
+)
+def test_a_client_promises_what_it_has_and_would_tell(
+    store: ClientStore, changes: dict[str, Any], promised: Gives
+) -> None:
+    assert own.promises(client(store, **changes), job(), header(), ASKED) == promised
+    assert own.asked_of_training(client(store, **changes), header()) == (("transition:4",) if promised.training else ())
+
+
+def test_nothing_is_promised_of_a_training_that_is_not_asked(store: ClientStore) -> None:
+    assert not own.promises(client(store), job(), header(), read_statistics(TEXTS[:3], 16)).training
+
+
+def test_a_statistic_of_the_training_leaves_a_few_times_in_a_run(store: ClientStore) -> None:
+    often = KINDS["transition"].often
+    for number in range(1, often + 3):
+        told = own.promises(client(store), job(), header(number), ASKED).training
+        assert told == (number <= often)
+        if told:
+            asyncio.run(store.note_given("run-1", number, ("transition",)))
+            assert own.promises(client(store), job(), header(number), ASKED).training  # again after a restart
+    assert store.times_given("run-2", before=99) == {}
+
+
+@given(st.builds(Gives, st.booleans(), st.booleans(), st.booleans(), st.integers(1, 4)))
+def test_a_promise_is_the_same_after_a_restart(gives: Gives) -> None:
+    assert own.promised(own.letters_of(gives)) == gives
+
+
+def test_the_defaults_write_what_they_always_wrote() -> None:
+    assert own.letters_of(Gives(True, True)) == "se"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_leaves_that_was_not_promised_or_does_not_count(kind: str) -> None:
+    everything = Gives(True, True, True)
+    assert own.may_give(kind, everything, everything)
+    guarded = KINDS[kind].static or KINDS[kind].evaluation or KINDS[kind].training
+    for gives, counts in ((Gives(), everything), (everything, Gives())):
+        assert own.may_give(kind, gives, counts) == (not guarded)
+
+
+def test_a_weight_counts_from_the_next_round_on_and_only_where_it_is_offered(store: ClientStore) -> None:
+    me = client(store)
+    found = {1: 1.0, 2: 0.25, 3: 0.6, 4: 0.0, 5: float("nan")}
+    used: list[int] = []
+    for number, weight in found.items():
+        for _ in range(2):  # trained again after a kill
+            asyncio.run(own.note_weight(me, header(number), result(weight=weight)))
+            now = own.quarters_of(me, job(self_weight=True), header(number))
+        used.append(now)
+        assert (
+            own.quarters_of(me, job(), header(number)) == own.quarters_of(me, job(self_weight=1), header(number)) == 4
+        )
+    assert used == [4, 4, 1, 3, 1]
+    assert own.quarters_of(me, job(self_weight=True), SimpleNamespace(run="run-2", round=9)) == 4
+
+
+def test_a_training_that_works_out_a_part_tells_nothing() -> None:
+    wanted = ("transition:4", "loss-histogram:32")
+    assert own.trained_values(result(), ()) == {}
+    assert own.trained_values(result(), wanted) == own.trained_values(result({"transition": (1,)}), wanted[:1]) == {}
+    assert own.trained_values(result(TOLD | {"diary": (1,)}), wanted[:1]) == {"trained": (1,), **TOLD}
+
+
+def test_a_statement_in_the_clear_holds_what_was_asked_cut_to_its_bounds(store: ClientStore) -> None:
+    evaluation = Evaluation(bytes(32), 4, 2.0, (2, 2), (1, 2))
+    values = own.client_values(description(), evaluation, result()) | {"trained": (7,), "transition": (-1, 2**40, 0, 1)}
+    told = own.clear_values(client(store), header(), values)
+    assert told == {
+        "examples": (10,), "class-count": (6, 4), "class-owner": (1, 1), "eval-correct": (1, 2), "trained": (1,),
+        "transition": (0, 2**20, 0, 1),
+    }  # fmt: skip
+    assert own.clear_values(client(store, shares=False), header(), values) == {}
