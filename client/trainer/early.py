@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.look import look
+from roughfed.client.trainer.views import look
 from roughfed.client.trainer.noise import confident_joint, transition_of
 from roughfed.client.trainer.parts import Context
 

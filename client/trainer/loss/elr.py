@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from roughfed.client.trainer.look import ById, ids_of
+from roughfed.client.trainer.views import ById, ids_of
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Plan
 
 CLAMP = 1e-4  # p stays this far from 0 and 1, as in the reference

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from roughfed.client.trainer.look import look
+from roughfed.client.trainer.views import look
 from roughfed.client.trainer.mixing import beta_share, numpy_draws
 from roughfed.client.trainer.mixture import scaled, two_heaps
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.look import Look, look
+from roughfed.client.trainer.views import Look, look
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
 
 DEVIATIONS = 3.0

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from roughfed.client.trainer.early import Early
-from roughfed.client.trainer.look import ById, ids_of
+from roughfed.client.trainer.views import ById, ids_of
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
 
 PART = "small-loss"
