@@ -113,9 +113,11 @@ def test_status_of_a_server_that_does_not_run(folder: Path, capsys: pytest.Captu
     assert cli.run(["status", "--dir", str(folder), "--json"]) == 6
     found = json.loads(capsys.readouterr().out)
     assert (found["running"], found["run"], found["model_version"], found["best_version"]) == (False, "lab-1", 2, 1)
-    assert found["accuracy"] == pytest.approx(0.6)
+    assert found["accuracy"] == found["worst_class_accuracy"] == pytest.approx(0.6)
     assert cli.run(["status", "--dir", str(folder)]) == 6
-    assert "stopped between two rounds" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "stopped between two rounds" in said
+    assert "60.0%, balanced 60.0%, worst class 60.0%" in said
 
 
 def test_a_report_without_rounds(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
