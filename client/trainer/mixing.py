@@ -17,14 +17,6 @@ from roughfed.errors import ConfigError
 Box = tuple[int, int, int, int]
 """Top, bottom, left and right edge, in pixels; bottom and right lie outside."""
 
-ONE_MIX = "an example is mixed once"
-MIXES = ("mixup", "remix", "cutmix", "cmo")
-
-
-def others(name: str) -> dict[str, str]:
-    """What a part that mixes excludes."""
-    return {other: ONE_MIX for other in MIXES if other != name}
-
 
 def numpy_draws(context: Context) -> np.random.Generator:
     """A generator that follows from the training's own: torch draws no Beta from a generator of one's choice."""

@@ -20,8 +20,8 @@ def _long_tail(room: str, about: str, source: str, **more: object) -> Part:
     return Part(room, about, source=source, family="long-tail", **more)  # pyright: ignore[reportArgumentType]
 
 
-def _mixing(name: str, why: str = "an example is mixed once") -> dict[str, str]:
-    return {other: why for other in _MIXES if other != name}
+def _other_mixes(name: str) -> dict[str, str]:
+    return {other: "an example is mixed once" for other in _MIXES if other != name}
 
 
 _SAMPLERS: Mapping[str, Part] = {
@@ -95,7 +95,7 @@ _AUGMENTS: Mapping[str, Part] = {
         "blends of two examples",
         "Zhang et al., ICLR 2018",
         options={"alpha": _ALPHA},
-        excludes=_mixing("mixup"),
+        excludes=_other_mixes("mixup"),
     ),
     "remix": _long_tail(
         "augment",
@@ -107,7 +107,7 @@ _AUGMENTS: Mapping[str, Part] = {
             "tau": Option(0.5, "below which share of the input a label may vanish, tau", low=0.0, high=1.0),
         },
         needs=_COUNTED,
-        excludes=_mixing("remix"),
+        excludes=_other_mixes("remix"),
     ),
     "cutmix": _long_tail(
         "augment",
@@ -115,7 +115,7 @@ _AUGMENTS: Mapping[str, Part] = {
         "Yun et al., ICCV 2019",
         options={"alpha": _ALPHA, "chance": _CHANCE},
         needs=frozenset({"classes", "images"}),
-        excludes=_mixing("cutmix"),
+        excludes=_other_mixes("cutmix"),
     ),
     "cmo": _long_tail(
         "augment",
@@ -127,7 +127,7 @@ _AUGMENTS: Mapping[str, Part] = {
             "weight": Option(1.0, "0: any image is pasted, 1: every class equally often", low=0.0, high=3.0),
         },
         needs=_COUNTED | {"images", "ids"},
-        excludes=_mixing("cmo"),
+        excludes=_other_mixes("cmo"),
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Remix (Chou et al., "Rebalanced Mixup", ECCV Workshops 2020, equation 6): MixUp whose labels lean to the rarer class."""
+"""Remix (Chou et al., ECCV Workshops 2020, equation 6): MixUp whose labels lean to the rarer class."""
 
 from __future__ import annotations
 

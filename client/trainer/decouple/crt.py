@@ -1,12 +1,12 @@
 """Classifier re-training (Kang et al., ICLR 2020, section 4.2): features first, then the head with balanced classes.
 
 Towards the end of the run (rounds that reach beyond the share `after`) only the head learns, by cross-entropy on
-class-balanced draws, while the trunk stands still in evaluation mode. Clients do so together: the head is averaged round
-by round like everything else. Where the whole run is one training, the features are computed once and the head is
-trained on them at the end.
+class-balanced draws, while the trunk stands still in evaluation mode. Clients do so together: the head is averaged
+round by round like everything else. Where the whole run is one training, the features are computed once and the head
+is trained on them at the end.
 Differs: the head goes on from the weights it has. The paper draws new ones, which cannot be averaged over clients that
-joined at different times; the problem is convex, so they lead to the same head. The learning rate starts again at its full
-value and falls along a cosine, as in the paper's second stage.
+joined at different times; the problem is convex, so they lead to the same head. The learning rate starts again at its
+full value and falls along a cosine, as in the paper's second stage.
 
 N examples, d features, C classes.
 """
@@ -31,10 +31,12 @@ def crt(options: Options, context: Context, _plan: Plan) -> Hooks:
     if context.rounds <= 1:
         return Hooks(end=lambda: retrain(context, max(1, round((1 - after) * context.steps))))
     first = min(context.rounds, math.floor(after * context.rounds + 1e-9) + 1)  # the first round that reaches beyond
-    if context.round < first:
-        return Hooks()
+    return second_stage(context, (first - 1) / context.rounds) if context.round >= first else Hooks()
+
+
+def second_stage(context: Context, start: float) -> Hooks:
+    """A round in which the head learns alone; `start`: the share of the run after which such rounds began."""
     targets, shares = labels_of(context), equal_shares(context.counts())
-    start = (first - 1) / context.rounds
 
     def epoch() -> None:
         for net in context.nets:
@@ -49,10 +51,10 @@ def crt(options: Options, context: Context, _plan: Plan) -> Hooks:
     def gradient() -> None:
         within = (context.progress - start) / (1 - start)
         factor = restarted(context, within) / context.settings.lr_at(context.round, context.progress)
-        for net in context.nets:
-            for param in find_head(net, context.num_classes).linear.parameters():
-                if param.grad is not None:
-                    param.grad.mul_(factor)
+        grads = [p.grad for net in context.nets for p in find_head(net, context.num_classes).linear.parameters()]
+        for grad in grads:
+            if grad is not None:
+                grad.mul_(factor)
 
     return Hooks(
         epoch=epoch,

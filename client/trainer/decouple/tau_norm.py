@@ -1,8 +1,8 @@
 """Tau-normalised classifier (Kang et al., ICLR 2020, equation 4): rows of the head by their length to the power tau.
 
-w_c / |w_c|^tau without a bias, at the end of the last round as planned: frequent classes have longer rows, which is what
-favours them. Rows are then scaled by one common factor, so that their mean length, and with it the confidence of the
-model, stays about the same; no prediction changes by that.
+w_c / |w_c|^tau without a bias, at the end of the last round as planned: frequent classes have longer rows, which is
+what favours them. Rows are then scaled by one common factor, so that their mean length, and with it the confidence of
+the model, stays about the same; no prediction changes by that.
 """
 
 from __future__ import annotations

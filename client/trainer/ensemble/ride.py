@@ -1,11 +1,11 @@
-"""Routing diverse experts (RIDE; Wang et al., ICLR 2021, equation 3): experts that must tell the classes apart and differ.
+"""Routing diverse experts (RIDE; Wang et al., ICLR 2021, equation 3): experts that know the classes, and differ.
 
-Each expert has a classification loss; the Kullback-Leibler divergence of the experts' mean from it, at a temperature that
-is lower for rarer classes, is taken away from that.
-Differs: the divergence is from the mean of the logits, without a gradient, as in the authors' code, not from each other
-expert; the classification loss is cross-entropy with the log of the class shares added (`tau`) instead of LDAM, which
-needs a normalised head; the mean over the experts, not the sum, so that the same learning rate fits any number of them;
-no routing at inference: all experts of this model share a trunk, so nothing would be saved.
+Each expert has a classification loss; the Kullback-Leibler divergence of the experts' mean from it, at a temperature
+that is lower for rarer classes, is taken away from that.
+Differs: the divergence is from the mean of the logits, without a gradient, as in the authors' code, not from each
+other expert; the classification loss is cross-entropy with the log of the class shares added (`tau`) instead of LDAM,
+which needs a normalised head; the mean over the experts, not the sum, so that the same learning rate fits any number
+of them; no routing at inference: all experts of this model share a trunk, so nothing would be saved.
 
 K experts, B batch, C classes.
 """

@@ -1,9 +1,9 @@
-"""Skill-diverse experts (SADE; Zhang et al., NeurIPS 2022, equations 1 to 3): one for the head, one for all, one for the tail.
+"""Skill-diverse experts (SADE; Zhang et al., NeurIPS 2022, equations 1 to 3): for the head, for all, for the tail.
 
-Cross-entropy of v1; of v2 + log pi; of v3 + log pi - lambda log pi', where pi' is the prior with its ranks reversed. The
-model answers with the mean of the three.
-Differs: the mean of the three losses, not their sum, so that the learning rate of one head fits; the aggregation at test
-time from unlabelled test data is not there: it would need every client's future inputs.
+Cross-entropy of v1; of v2 + log pi; of v3 + log pi - lambda log pi', where pi' is the prior with its ranks reversed.
+The model answers with the mean of the three.
+Differs: the mean of the three losses, not their sum, so that the learning rate of one head fits; the aggregation at
+test time from unlabelled test data is not there: it would need every client's future inputs.
 
 B batch, C classes.
 """

@@ -1,4 +1,4 @@
-"""Balanced softmax (Ren et al., NeurIPS 2020, equation 4): cross-entropy of the logits plus the log of the class shares."""
+"""Balanced softmax (Ren et al., NeurIPS 2020, equation 4): cross-entropy of logits plus the log of the class shares."""
 
 from __future__ import annotations
 

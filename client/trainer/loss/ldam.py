@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from roughfed.client.trainer.head import Head, find_head
+from roughfed.client.trainer.head import find_head
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Plan
 from roughfed.client.trainer.prior import class_counts
 
@@ -24,18 +24,14 @@ from roughfed.client.trainer.prior import class_counts
 def ldam_loss(options: Options, context: Context, _plan: Plan) -> Hooks:
     """The part."""
     scale, margins = float(options["s"]), ldam_margins(class_counts(context), float(options["max-m"]))
-    heads: dict[int, Head] = {}
-    length = torch.ones((), device=context.device)
+    length = torch.ones((), device=context.device)  # of the model's features, on the last batch
 
-    def head_of(net: nn.Module) -> Head:
-        return heads.setdefault(id(net), find_head(net, context.num_classes))
-
-    def begin() -> None:
+    def rescale_all(to: float) -> None:
         for net in context.nets:
-            rescale(head_of(net).linear, 1.0)
+            rescale(find_head(net, context.num_classes).linear, to)
 
     def forward(net: nn.Module, x: Tensor) -> Tensor:
-        head = head_of(net)
+        head = find_head(net, context.num_classes)
         features, _ = head.with_features(x)  # [B, d]
         if net is context.model:
             length.copy_(features.detach().norm(dim=1).mean())
@@ -45,11 +41,10 @@ def ldam_loss(options: Options, context: Context, _plan: Plan) -> Hooks:
         return ldam(output, batch.y, margins, scale) / scale
 
     def end() -> dict[str, float]:
-        for net in context.nets:
-            rescale(head_of(net).linear, scale / max(float(length), 1e-3))
+        rescale_all(scale / max(float(length), 1e-3))
         return {}
 
-    return Hooks(begin=begin, forward=forward, loss=loss, end=end)
+    return Hooks(begin=lambda: rescale_all(1.0), forward=forward, loss=loss, end=end)
 
 
 def ldam_margins(counts: Tensor, largest: float) -> Tensor:

@@ -1,5 +1,6 @@
-"""Class-balanced sampling: every class equally often (Kang et al., "Decoupling Representation and Classifier", ICLR
-2020, equation 1 with q = 0). Classes that a client has not got stay away.
+"""Class-balanced sampling: every class equally often (Kang et al., ICLR 2020, equation 1 with q = 0).
+
+Classes that a client has not got stay away.
 """
 
 from __future__ import annotations

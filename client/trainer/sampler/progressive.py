@@ -1,4 +1,4 @@
-"""Progressively balanced sampling: from every example to every class equally often (Kang et al., ICLR 2020, equation 2).
+"""Progressively balanced sampling: from every example to every class alike (Kang et al., ICLR 2020, equation 2).
 
 Differs: t / T is the share of the whole run that is over, not of one training.
 """

@@ -46,8 +46,8 @@ def effective_weights(counts: Tensor, beta: float) -> Tensor:
 def weighed(batch: Batch, weights: Tensor) -> Batch:
     """The batch with each example's weight, times the weight that it has already.
 
-    A mixed example's value must become s w_a l_a + (1 - s) w_b l_b; the loop has weight * (share l_a + (1 - share) l_b),
-    so its weight is s w_a + (1 - s) w_b and its share s w_a of that.
+    A mixed example's value must become s w_a l_a + (1 - s) w_b l_b. The loop has weight * (share l_a + (1 - share)
+    l_b), so its weight is s w_a + (1 - s) w_b and its share s w_a of that.
     """
     weight = weights[batch.y]  # [B]
     share = batch.share
