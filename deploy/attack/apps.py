@@ -41,7 +41,8 @@ def label_flipped(kind: str, what: str) -> Client:
     from roughfed.client.trainer.load import load_app
 
     client = load_app(what) if kind == "app" else builtin(json.loads(what))
-    client.train = partial(flipped, client.train)
+    stream = callable(getattr(client.train, "at", None))  # the trainer looks for `at` before it calls anything
+    client.train = FlippedStream(client.train) if stream else partial(flipped, client.train)
     return client
 
 
@@ -70,6 +71,24 @@ def flipped(given: Any) -> Any:
         given.collate_fn = lambda examples: _flip_batch(collate(examples), num_classes)
         return given
     return FlippedExamples(given, _classes(given))
+
+
+class FlippedStream:
+    """A stream with flipped labels; its tasks, if it has any, keep their numbers."""
+
+    def __init__(self, stream: Any) -> None:
+        """Over another one."""
+        self._stream = stream
+
+    def at(self, round: int) -> Any:
+        """What there is in a round; nothing is flipped where there is nothing."""
+        now = self._stream.at(round)
+        nothing = now is None or len(now[0] if isinstance(now, tuple | list) else now) == 0
+        return now if nothing else flipped(now)
+
+    def __getattr__(self, name: str) -> Any:
+        """`task`, `num_tasks` and whatever else the stream has."""
+        return getattr(self._stream, name)
 
 
 class FlippedExamples:

@@ -105,13 +105,13 @@ def plain(options: OverheadOptions) -> float:
     import torch
 
     from roughfed import models
-    from roughfed.data.federate import federate
+    from roughfed.data.federate import share_of
 
     torch.set_num_threads(1)
     demo = DemoOptions(clients=options.clients, data=DATA, alpha=options.alpha)
     trainer = preset_of(demo).trainer
     shares = [
-        federate(DATA, clients=options.clients, index=index, seed=0, alpha=options.alpha)[0]
+        share_of(DATA, clients=options.clients, index=index, seed=0, alpha=options.alpha)[0]
         for index in range(options.clients)
     ]
     tensors = [(torch.as_tensor(share.x), torch.as_tensor(share.y).long()) for share in shares]

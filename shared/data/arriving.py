@@ -55,6 +55,7 @@ class Arriving:
         self._num_classes, self._wait_s = num_classes, wait_s
         self._reader = Reader(examples, capacity)
         self._now: Dataset | None = None
+        self._kinds: set[tuple[tuple[int, ...], str]] = set()
         self._round = 0
 
     def at(self, round: int) -> Dataset:
@@ -77,7 +78,8 @@ class Arriving:
 
     def _dataset(self, examples: list[Example]) -> Dataset:
         inputs = [np.asarray(x) for x, _ in examples]
-        if len({(x.shape, x.dtype) for x in inputs}) != 1:
+        self._kinds |= {(x.shape, x.dtype.kind) for x in inputs}  # float32 beside float64 is fine
+        if len(self._kinds) > 1:
             raise ConfigError("the iterable gives examples of different shapes or types", key="train")
         x, y = as_inputs(np.stack(inputs)), as_targets(np.asarray([y for _, y in examples]), self._num_classes)
         digests = [hashlib.sha256(a.tobytes() + b.tobytes()).digest() for a, b in zip(x, y, strict=True)]

@@ -71,11 +71,14 @@ def federate(
         ConfigError: unknown names, too many clients for the data, index or a setting out of range.
         NotBuiltYet: a scenario of a later version.
     """
-    if not 0 <= index < clients:
-        raise ConfigError(f"client {index} of {clients} does not exist", key="data.index", cure=f"0..{clients - 1}")
     division = _divide(name, clients, seed, options)
     train, test = division.share(index)
     return division.stream(index, train), test
+
+
+def share_of(name: str, *, clients: int, index: int, seed: int, **options: Unpack[Options]) -> tuple[Dataset, Dataset]:
+    """The same with all training examples at once, whatever their task: for measuring."""
+    return _divide(name, clients, seed, options).share(index)
 
 
 def holdings(name: str, *, clients: int, seed: int, **options: Unpack[Options]) -> NDArray[np.int64]:
@@ -140,7 +143,14 @@ class Division:
         return frozenset(order[:count].tolist())
 
     def share(self, index: int) -> tuple[Dataset, Dataset]:
-        """(all training examples of a client, with their wrong labels; what it holds out)."""
+        """(all training examples of a client, with their wrong labels; what it holds out).
+
+        Raises:
+            ConfigError: there is no such client.
+        """
+        clients = len(self.parts)
+        if not 0 <= index < clients:
+            raise ConfigError(f"client {index} of {clients} does not exist", key="data.index", cure=f"0..{clients - 1}")
         share = self.whole.take(self.parts[index])
         kept, held = stratified_holdout(share.labels, self.fraction, self._generator("held-out", index))
         train = share.take(kept)

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from roughfed.data.dataset import Dataset, Indices
+from roughfed.data.dataset import Dataset, concatenate
 
 
 @runtime_checkable
@@ -33,15 +33,13 @@ class Tasks:
     """A stream of tasks with classes of their own; a pure function of the round.
 
     Attributes:
-        whole: all of this client's training examples; a trainer that keeps to the rules looks at its shape only.
-        parts: int64 indices into `whole`, one array for each task, disjoint and together everything; may be empty.
+        parts: the examples of each task, at least one task; a client may have none of some.
         labels: the classes of each task, by the labels as given: a wrong label is in the task of the wrong class.
         rounds_per_task: rounds from the beginning of one task to that of the next.
         delay: rounds by which this client's second and later tasks begin later.
     """
 
-    whole: Dataset
-    parts: tuple[Indices, ...]
+    parts: tuple[Dataset, ...]
     labels: tuple[tuple[int, ...], ...]
     rounds_per_task: int
     delay: int = 0
@@ -54,7 +52,12 @@ class Tasks:
     @property
     def num_classes(self) -> int:
         """C, of all tasks together."""
-        return self.whole.num_classes
+        return self.parts[0].num_classes
+
+    @property
+    def whole(self) -> Dataset:
+        """The examples of all tasks, task by task: for measuring, since no round ever has them."""
+        return concatenate(self.parts)
 
     def task(self, round: int) -> int:
         """The task of a round (from 1), from 0; the last one stays."""
@@ -62,12 +65,8 @@ class Tasks:
         return min(max(begun, 0), self.num_tasks - 1)
 
     def at(self, round: int) -> Dataset:
-        """The examples of the round's task, and no others; it may be that this client has none of them."""
-        return self.part(self.task(round))
-
-    def part(self, task: int) -> Dataset:
-        """The examples of a task."""
-        return self.whole.take(self.parts[task])
+        """The examples of the round's task, and no others; the same object in every round of a task. May be empty."""
+        return self.parts[self.task(round)]
 
     def classes(self, task: int) -> tuple[int, ...]:
         """The classes of a task."""
@@ -83,5 +82,5 @@ def tasks_of(whole: Dataset, groups: Sequence[Sequence[int]], *, rounds_per_task
         rounds_per_task: see Tasks.
         delay: see Tasks.
     """
-    parts = tuple(np.flatnonzero(np.isin(whole.labels, group)) for group in groups)
-    return Tasks(whole, parts, tuple(tuple(int(c) for c in group) for group in groups), rounds_per_task, delay)
+    parts = tuple(whole.take(np.flatnonzero(np.isin(whole.labels, group))) for group in groups)
+    return Tasks(parts, tuple(tuple(int(c) for c in group) for group in groups), rounds_per_task, delay)

@@ -50,6 +50,27 @@ def test_arguments_that_cannot_work_are_refused(arguments: dict[str, object], ke
     assert caught.value.key == key
 
 
+def test_a_stream_is_data_to_train_on_and_none_to_hold_out() -> None:
+    class Mine:
+        def at(self, round: int) -> object:
+            return PAIR
+
+    class Table:
+        """An array or a table: its `at` is an indexer."""
+
+        shape = (4, 2)
+
+        def at(self, axis: int) -> object:
+            return self
+
+    mine = Mine()
+    assert Client(model, mine).train is mine
+    with pytest.raises(ConfigError, match="is a stream"):
+        Client(model, PAIR, mine)
+    with pytest.raises(ConfigError, match="is not data"):
+        Client(model, Table())
+
+
 def test_one_own_loop_and_no_second() -> None:
     client = Client(model, PAIR)
 

@@ -14,7 +14,9 @@ from roughfed.child import Trainer, trainer_command
 from roughfed.client.trainer.data import open_source
 from roughfed.client.trainer.load import load_app
 from roughfed.data.dataset import Dataset
-from roughfed.deploy.attack.apps import FILE, flipped, flipping_command, label_flipped
+from roughfed.data.federate import federate
+from roughfed.data.stream import Tasks, tasks_of
+from roughfed.deploy.attack.apps import FILE, FlippedStream, flipped, flipping_command, label_flipped
 from roughfed.errors import ConfigError
 
 X = np.arange(12, dtype=np.float32).reshape(6, 2)
@@ -87,6 +89,18 @@ def test_a_listed_app_is_wrapped_too() -> None:
     client = label_flipped("builtin", json.dumps({"data": data, "model": {"name": "mlp"}}))
     honest = client.train.args[0]
     np.testing.assert_array_equal(client.train()[1], 9 - honest.y)
+
+
+def test_the_labels_of_a_stream_are_flipped_in_every_round() -> None:
+    data = {"name": "digits", "clients": 4, "index": 1, "seed": 0, "tasks": 2, "rounds_per_task": 3}
+    client = label_flipped("builtin", json.dumps({"data": data, "model": {"name": "mlp"}}))
+    honest, _ = federate("digits", clients=4, index=1, seed=0, tasks=2, rounds_per_task=3)
+    assert isinstance(honest, Tasks)
+    for round in (1, 4):
+        np.testing.assert_array_equal(client.train.at(round)[1], 9 - honest.at(round).y)
+        assert client.train.task(round) == honest.task(round)
+    nothing = tasks_of(Dataset(X, Y, np.arange(6), 4, "toy"), [(0, 1, 2), (3,)], rounds_per_task=1)
+    assert len(FlippedStream(nothing).at(2)) == 0
 
 
 def test_the_trainer_process_has_the_flipped_labels(tmp_path: Path) -> None:

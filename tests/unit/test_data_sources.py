@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from roughfed.data import SOURCES, digits, fashion_mnist, load
+from roughfed.data import SOURCES, digits, fashion_mnist, load, mnist
 from roughfed.data.dataset import Dataset
 from roughfed.data.idx import read_idx
+from roughfed.data.idx_images import cache_folder
 from roughfed.errors import ConfigError
 
 
@@ -111,6 +112,33 @@ def test_a_folder_that_was_named_is_never_replaced_by_another(nowhere: Path) -> 
     with pytest.raises(ConfigError, match="has no Fashion-MNIST") as refusal:
         load("fashion-mnist", nowhere / "typo")
     assert refusal.value.file == str(nowhere / "typo")
+
+
+@pytest.mark.parametrize("below", ["", "MNIST/raw"])
+def test_mnist_is_read_from_a_folder_or_where_make_puts_it(nowhere: Path, below: str) -> None:
+    write_fashion(nowhere / "mine" / below)
+    train, test = load("mnist", nowhere / "mine")
+    assert (train.x.shape, test.x.shape, train.name) == ((30, 1, 28, 28), (20, 1, 28, 28), "mnist")
+    assert train.x.max() == pytest.approx((1 - 0.1307) / 0.3081)
+    write_fashion(nowhere / "cache" / "roughfed" / "MNIST" / "raw", train=12)
+    assert len(load("mnist")[0]) == 12
+
+
+def test_mnist_that_is_nowhere_says_how_to_get_it(nowhere: Path) -> None:
+    for folder in (None, nowhere):
+        with pytest.raises(ConfigError) as refusal:
+            load("mnist", folder)
+        assert "make mnist" in refusal.value.cure
+
+
+@pytest.mark.slow
+def test_mnist_is_scaled_by_its_own_mean_and_deviation() -> None:
+    if mnist.SET.find([cache_folder()]) is None:
+        pytest.skip("needs MNIST (run `make mnist`)")
+    train, test = load("mnist")
+    assert (len(train), len(test)) == (60_000, 10_000)
+    assert abs(train.x.mean()) < 1e-3
+    assert abs(train.x.std() - 1) < 1e-3
 
 
 def test_images_of_another_size_are_refused(nowhere: Path) -> None:

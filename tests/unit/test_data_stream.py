@@ -37,10 +37,12 @@ def test_a_task_is_a_function_of_the_round_and_they_come_in_turn(
 
 def test_the_tasks_together_are_the_whole_and_ids_stay() -> None:
     mine = stream()
-    assert [mine.part(task).ids.tolist() for task in range(3)] == [[70, 72, 75, 76], [73, 74], [71]]
+    assert [mine.parts[task].ids.tolist() for task in range(3)] == [[70, 72, 75, 76], [73, 74], [71]]
     assert (mine.num_tasks, mine.num_classes) == (3, 4)
-    together = concatenate([mine.part(task) for task in range(3)])
+    together = concatenate([mine.parts[task] for task in range(3)])
     assert sorted(together.ids.tolist()) == WHOLE.ids.tolist()
+    assert mine.whole.ids.tolist() == together.ids.tolist()
+    assert mine.at(1) is mine.at(2)  # whoever keeps it on a device need not do so again
 
 
 def test_a_client_may_have_nothing_of_a_task() -> None:
