@@ -52,6 +52,14 @@ class AccuracyFlags:
     conditions: Annotated[str, typer.Option(help="Names, with commas between them. [default: all of them]")] = ""
 
 
+@dataclass(frozen=True, slots=True)
+class LongTailFlags:
+    """Which trainings, and how often."""
+
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... that every condition is played with.")] = 3
+    conditions: Annotated[str, typer.Option(help="Names, with semicolons between them. [default: all of them]")] = ""
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help="Measure the framework itself.")
@@ -59,6 +67,7 @@ def register(app: typer.Typer) -> None:
     command(group, "sessions", flags=SessionsFlags)(bench_sessions)
     command(group, "dispatch", flags=DispatchFlags)(bench_dispatch)
     command(group, "accuracy", flags=AccuracyFlags)(bench_accuracy)
+    command(group, "long-tail", flags=LongTailFlags)(bench_long_tail)
     command(group, "live", flags=LiveFlags)(bench_live)
     group.callback()(_group)
     app.add_typer(group, name="bench")
@@ -122,6 +131,26 @@ def bench_accuracy(context: Context, flags: AccuracyFlags) -> Answer:
         context.say(f"{name:<24} accuracy {shown(figures['accuracy'])}, from seed to seed {shown(figures['spread'])}")
 
     return Answer(run_accuracy_bench(options, say=say))
+
+
+def bench_long_tail(context: Context, flags: LongTailFlags) -> Answer:
+    """Train on Fashion-MNIST with a long tail by every method for it, and compare balanced, tail and worst accuracy.
+
+    The trainer's own loop in one process: a client alone, and ten whose sums are plain. All take over an hour
+    of one core.
+    """
+    from roughfed.deploy.bench.long_tail import LongTailOptions, run_long_tail_bench
+
+    options = LongTailOptions(
+        seeds=tuple(range(flags.seeds)),
+        conditions=[name.strip() for name in flags.conditions.split(";") if name.strip()],
+    )
+
+    def say(name: str, figures: Mapping[str, object]) -> None:
+        shares = "  ".join(f"{key} {shown(figures[key])}" for key in ("balanced", "tail", "worst", "spread"))
+        context.say(f"{name:<42} {shares}")
+
+    return Answer(run_long_tail_bench(options, say=say))
 
 
 def told(context: Context, figures: dict[str, object]) -> Answer:

@@ -1,0 +1,52 @@
+"""What the parts for long tails must reach on Fashion-MNIST (`roughfed bench long-tail`, docs/benchmarks.md)."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+
+from roughfed.data import load
+from roughfed.deploy.bench.long_tail import CONDITIONS, DATA, play
+from roughfed.errors import ConfigError
+
+SEEDS = (0, 1, 2)
+
+
+class Played:
+    """Means over the seeds by condition, each played once."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, dict[str, float]] = {}
+
+    def means(self, name: str) -> dict[str, float]:
+        if name not in self._found:
+            runs = [play(CONDITIONS[name], seed=seed) for seed in SEEDS]
+            self._found[name] = {key: statistics.fmean(run[key] for run in runs) for key in runs[0]}
+        return self._found[name]
+
+
+@pytest.fixture(scope="module")
+def played() -> Played:
+    try:
+        load(DATA)
+    except ConfigError as error:
+        pytest.skip(f"needs Fashion-MNIST: apt-get install dataset-fashion-mnist ({error})")
+    return Played()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+class TestLearning:
+    def test_the_default_lifts_the_tail_of_a_single_client(self, played: Played) -> None:
+        plain, found = played.means("plain"), played.means("long-tail")
+        assert found["balanced"] >= 0.855
+        assert found["tail"] >= 0.80
+        assert found["balanced"] >= plain["balanced"] + 0.04
+
+    def test_the_default_lifts_the_tail_of_a_federation(self, played: Played) -> None:
+        plain, found = played.means("federated plain"), played.means("federated long-tail")
+        assert found["balanced"] >= 0.83
+        assert found["tail"] >= 0.77
+        assert found["worst"] >= 0.58
+        assert found["balanced"] >= plain["balanced"] + 0.03
