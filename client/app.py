@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -154,7 +154,7 @@ class Agent:
 
     async def stay(self) -> str:
         """Connect, and connect again; returns when there is nothing left to do."""
-        pauses, failures = waits(np.random.default_rng()), 0
+        pauses, failures = self._pauses(), 0
         while True:
             try:
                 end = await self._one_session()
@@ -162,15 +162,20 @@ class Agent:
                     end = Reconnect(NEXT_RUN_S, "the run is over")
                 if not isinstance(end, Reconnect):
                     return end
-                pauses, failures, pause = waits(np.random.default_rng()), 0, self._pause(end)
+                pauses, failures, pause = self._pauses(), 0, self._pause(end)
                 self.metrics.reconnecting("asked")
             except Unreachable as error:
                 if self._welcomed:
-                    pauses, failures = waits(np.random.default_rng()), 0
+                    pauses, failures = self._pauses(), 0
                 pause, failures = next(pauses), failures + 1
                 self.metrics.reconnecting("unreachable")
                 await self._explain(error, failures, pause)
             await asyncio.sleep(pause)
+
+    def _pauses(self) -> Iterator[float]:
+        """Seconds before each next try; a client that stays is there soon when the next run begins."""
+        ceiling = {"ceiling_s": 4 * NEXT_RUN_S} if self._setup.config.client.stay else {}
+        return waits(np.random.default_rng(), **ceiling)
 
     def _pause(self, asked: Reconnect) -> float:
         """Seconds until the server is asked again, spread so that not all clients come at once."""

@@ -134,9 +134,8 @@ class Stage:
             if noted.exists():
                 ready.set()
 
-        server = await self.start(
-            processes, "server", [*ROUGHFED, "server", "--dir", str(self.show.place.server)], on_output=look
-        )
+        command = [*ROUGHFED, "server", "--dir", str(self.show.place.server)]
+        server = await self.start(processes, SERVER, command, more=self.inherited, on_output=look)
         listening = asyncio.create_task(ready.wait())
         await asyncio.wait({listening, server.ending}, return_when=asyncio.FIRST_COMPLETED)
         if not listening.done():
