@@ -14,5 +14,12 @@ from roughfed.methods.row import Part
 
 PARTS: Mapping[str, Part] = MappingProxyType({**PLAIN, **LONG_TAIL, **NOISY, **CONTINUAL, **FEDERATED})
 
-PRESETS: Mapping[str, str] = MappingProxyType({})
+PRESETS: Mapping[str, str] = MappingProxyType(
+    {
+        "long-tail": "balanced-softmax",
+        "noisy": "gce",
+        "continual": "der++",
+        "rough": "balanced-softmax+small-loss+der++",
+    }
+)
 """name -> method: what to write when one does not want to choose."""
