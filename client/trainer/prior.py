@@ -4,6 +4,8 @@ Local: the client's own counts, each at least `PSEUDO_COUNT`, so that a class th
 of has a finite logarithm (FedNoRo's code sets infinities to zero inside the softmax instead, which changes the loss).
 Global (`prior = "global"`): the shares that the server made of a secure sum of counts (`facts["class-prior"]`); until
 they are known, in the first rounds, the local ones stand in.
+With a memory, what is replayed counts as much as what is new: a class of an old task is not absent. Losses ask for the
+prior at their first step, when the memory is there.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ LEAST_SHARE = 1e-6
 def class_prior(context: Context) -> Tensor:
     """Class shares as the settings want them, float32 [C] on the device; positive, adding up to 1."""
     told = _told(context)
-    shares = context.counts().double().cpu().clamp_min(PSEUDO_COUNT) if told is None else told
+    shares = _local(context) if told is None else told
     return (shares / shares.sum()).to(context.device, torch.float32)
 
 
@@ -53,6 +55,16 @@ def shifted_cross_entropy(output: Tensor, target: Tensor, shift: Tensor) -> Tens
         float32 [B], in nats, 0 or more.
     """
     return functional.cross_entropy(output.float() + shift, target, reduction="none")
+
+
+def _local(context: Context) -> Tensor:
+    """Local counts, float64 [C] on the CPU; with a memory, half of what a step sees comes from there."""
+    counts = context.counts().double().cpu()
+    memory = context.memory
+    if memory is not None and len(memory):
+        kept = torch.bincount(memory.everything().y.cpu(), minlength=context.num_classes).double()
+        counts = (counts + kept * counts.sum() / kept.sum()) / 2
+    return counts.clamp_min(PSEUDO_COUNT)
 
 
 def _told(context: Context) -> Tensor | None:

@@ -209,6 +209,24 @@ def test_a_prior_is_local_until_a_global_one_is_wanted_and_known() -> None:
         torch.testing.assert_close(class_counts(context), counts, rtol=1e-4, atol=0.0)
 
 
+def test_what_is_replayed_is_not_absent() -> None:
+    class Kept:
+        def __len__(self) -> int:
+            return 4
+
+        def everything(self) -> Batch:
+            return batch_of(torch.zeros(4, D), [3, 3, 3, 2])
+
+    plan, context = training("balanced-softmax")
+    context.memory = Kept()  # pyright: ignore[reportAttributeAccessIssue] as the memory room makes it, after the losses
+    want = torch.tensor([40 / 110, 12 / 110, 3 / 110 + 1 / 8, 3 / 8])
+    torch.testing.assert_close(class_prior(context), want)
+    z = torch.randn(B, C)
+    y = torch.tensor([0, 1, 2, 3, 3])
+    slow = nn.functional.cross_entropy(z + want.log(), y, reduction="none")
+    torch.testing.assert_close(plan.losses(z, batch_of(torch.zeros(B, D), y.tolist())), slow)
+
+
 # -- samplers -------------------------------------------------------------------------------------------------------
 
 SHARES: Mapping[str, Callable[[np.ndarray, float], np.ndarray]] = {

@@ -12,6 +12,8 @@ K experts, B batch, C classes.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -24,11 +26,15 @@ from roughfed.client.trainer.prior import class_prior, log_prior, shifted_cross_
 def ride(options: Options, context: Context, _plan: Plan) -> Hooks:
     """The part."""
     count_experts(context)
-    shift = float(options["tau"]) * log_prior(context)
-    temperatures = class_temperatures(class_prior(context), float(options["reweight"]))
     diversity = float(options["diversity"])
 
+    @cache
+    def by_class() -> tuple[Tensor, Tensor]:
+        warm = class_temperatures(class_prior(context), float(options["reweight"]))
+        return float(options["tau"]) * log_prior(context), warm
+
     def loss(output: Tensor, batch: Batch) -> Tensor:
+        shift, temperatures = by_class()
         return ride_loss(output, batch.y, shift, temperatures, diversity)
 
     return Hooks(forward=run_each, loss=loss)

@@ -10,6 +10,8 @@ B batch, C classes.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -29,8 +31,12 @@ def sade(options: Options, context: Context, _plan: Plan) -> Hooks:
     """
     if (count := count_experts(context)) != EXPERTS:
         raise ConfigError(f"sade trains three experts, the model has {count}", key="model.experts", cure="experts = 3")
-    shifts = sade_shifts(class_prior(context), float(options["lambda"]))
-    return Hooks(forward=run_each, loss=lambda output, batch: sade_loss(output, batch, shifts))
+
+    @cache
+    def shifts() -> Tensor:
+        return sade_shifts(class_prior(context), float(options["lambda"]))
+
+    return Hooks(forward=run_each, loss=lambda output, batch: sade_loss(output, batch, shifts()))
 
 
 def sade_shifts(prior: Tensor, strength: float) -> Tensor:

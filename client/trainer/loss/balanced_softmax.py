@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+from torch import Tensor
+
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
 from roughfed.client.trainer.prior import log_prior, shifted_cross_entropy
 
 
 def balanced_softmax_loss(options: Options, context: Context, _plan: Plan) -> Hooks:
     """The part; tau = 1 is the paper's."""
-    shift = float(options["tau"]) * log_prior(context)  # [C]
-    return Hooks(loss=lambda output, batch: shifted_cross_entropy(output, batch.y, shift))
+
+    @cache
+    def shift() -> Tensor:  # [C]
+        return float(options["tau"]) * log_prior(context)
+
+    return Hooks(loss=lambda output, batch: shifted_cross_entropy(output, batch.y, shift()))

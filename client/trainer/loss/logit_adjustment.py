@@ -7,8 +7,10 @@ bias, b - tau log pi, at the end of the last round as planned: that is exact, an
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from roughfed.client.trainer.head import ends_in_head
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
@@ -22,15 +24,19 @@ def logit_adjustment_loss(options: Options, context: Context, _plan: Plan) -> Ho
     Raises:
         ConfigError: post-hoc, and the model does not end in a linear layer with a bias.
     """
-    shift = float(options["tau"]) * log_prior(context)  # [C]
+
+    @cache
+    def shift() -> Tensor:  # [C]
+        return float(options["tau"]) * log_prior(context)
+
     if not options["post-hoc"]:
-        return Hooks(loss=lambda output, batch: shifted_cross_entropy(output, batch.y, shift))
+        return Hooks(loss=lambda output, batch: shifted_cross_entropy(output, batch.y, shift()))
     bias = _bias(context)
 
     def end() -> dict[str, float]:
         if context.round >= context.rounds:
             with torch.no_grad():
-                bias.sub_(shift)
+                bias.sub_(shift())
         return {}
 
     return Hooks(end=end)
