@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,8 +20,10 @@ from roughfed.client.api import Round, UserLoop
 from roughfed.client.trainer.choose import composition_for
 from roughfed.client.trainer.compose import Method
 from roughfed.client.trainer.data import Source, TrainLoader
+from roughfed.client.trainer.look import Told, look, names_of
 from roughfed.client.trainer.optimizer import optimizer_for
 from roughfed.client.trainer.parts import Context, Tensors
+from roughfed.client.trainer.self_doubt import FACT, Doubt, doubt_of, remember
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.tensors import load_flat, map_flat, spec_of, write_delta
 from roughfed.errors import ConfigError
@@ -88,8 +90,10 @@ def fit(
         max_steps=settings.max_steps,
         report=report,
     )
+    context = _context(model, source, work, loader)
+    told, doubt = before_training(context, names_of(work.turn))
     if own is None:
-        metrics = train(_context(model, source, work, loader), loader, allow_memory=work.turn.allow_memory)
+        metrics = train(context, loader, allow_memory=work.turn.allow_memory)
     else:
         metrics = own(model, loader, _round(model, work)) or {}
     if not loader.num_steps:
@@ -97,7 +101,9 @@ def fit(
             "not one batch was trained on", key="train", cure="iterate over the loader that the loop gets, or give data"
         )
     write_delta(model, spec, flat, work.delta)
-    return FitResult(loader.num_examples, loader.num_steps, _finite(metrics), time.monotonic() - started)
+    seconds = time.monotonic() - started
+    weight = doubt.weight if settings.self_weight else 1.0
+    return FitResult(loader.num_examples, loader.num_steps, _finite(metrics), seconds, statistics=told, weight=weight)
 
 
 def stay(model: nn.Module, work: Work) -> FitResult:
@@ -112,6 +118,15 @@ def stay(model: nn.Module, work: Work) -> FitResult:
     load_flat(model, spec, flat)
     write_delta(model, spec, flat, work.delta)
     return FitResult(1, 0, {}, time.monotonic() - started)
+
+
+def before_training(context: Context, wanted: Collection[str]) -> tuple[Told, Doubt]:
+    """What the round's global model shows of the local examples: statistics to tell, and the client's own doubt."""
+    doubt = doubt_of(context)
+    told = look(context, wanted)
+    if FACT in told:
+        remember(context, told[FACT])
+    return told, doubt
 
 
 def train(context: Context, loader: TrainLoader, *, allow_memory: bool = True) -> dict[str, float]:

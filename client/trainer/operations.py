@@ -21,6 +21,7 @@ from roughfed.client.trainer.arriving import Arriving
 from roughfed.client.trainer.data import Source, open_source
 from roughfed.client.trainer.evaluate import check_labels, evaluate
 from roughfed.client.trainer.load import load_app
+from roughfed.client.trainer.look import can_tell
 from roughfed.client.trainer.loop import Work, fit, seed_everything
 from roughfed.client.trainer.loss.mse import mse
 from roughfed.client.trainer.settings import TrainerSettings, known
@@ -78,6 +79,7 @@ class Operations:
             "name": client.name or type(model).__name__,
             "settings": local,
             "class_counts": self._class_counts(),
+            "statistics": [] if self._train is None else list(can_tell(model, self._train, self._num_classes)),
         }
 
     def _class_counts(self) -> list[int]:

@@ -14,4 +14,18 @@ FEDERATED: Mapping[str, Part] = {
         family="federated",
         options={"mu": Option(0.01, "weight of the squared distance, mu", low=0.0)},
     ),
+    "global-distillation": Part(
+        "regularize",
+        "a client that doubts its labels follows the global model rather than them",
+        source="Wu et al., IJCAI 2023",
+        family="federated",
+        options={
+            "weight": Option(0.8, "of the distillation after the ramp; the rest is the method's", low=0.0, high=0.95),
+            "ramp": Option(0.5, "share of the run over which the weight rises", low=0.01, high=1.0),
+            "temperature": Option(0.8, "of the global model's softmax; below 1 sharpens it", low=0.1, high=10.0),
+            "who": Option("noisy", "who distils: clients that doubt their labels, or all", choices=("noisy", "all")),
+        },
+        needs=frozenset({"classes"}),
+        asks=("class-loss-histogram",),
+    ),
 }

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from roughfed.client.trainer.parts import Maker
 from roughfed.client.trainer.regularize.ewc import ewc
 from roughfed.client.trainer.regularize.fedprox import fedprox
+from roughfed.client.trainer.regularize.global_distillation import global_distillation
 from roughfed.client.trainer.regularize.lwf import lwf
 from roughfed.client.trainer.regularize.si import si
 
 REGULARIZERS: Mapping[str, Maker] = {
     "ewc": ewc,
     "fedprox": fedprox,
+    "global-distillation": global_distillation,
     "lwf": lwf,
     "si": si,
 }

@@ -3,8 +3,8 @@
 The value of a step becomes (1 - w) * method + w * KL(p_T || p): the labels count less, what all clients agree on more.
 w rises to `weight` along the ramp of Laine & Aila (ICLR 2017), exp(-5 (1 - t)^2).
 
-Differs: not the server but the client finds out whether it is noisy (`client/trainer/self_doubt.py`); the method may be any, the
-paper's is a logit-adjusted loss. The whole rest of the step is scaled by 1 - w, other regularisers too.
+Differs: not the server but the client finds out whether it is noisy (`client/trainer/self_doubt.py`); the method may be
+any, the paper's is a logit-adjusted loss. The whole rest of the step is scaled by 1 - w, other regularisers too.
 """
 
 from __future__ import annotations
@@ -40,10 +40,8 @@ def global_distillation(options: Options, context: Context, plan: Plan) -> Hooks
         return weight[0] / (1 - weight[0]) * divergence
 
     def gradient() -> None:  # the sum of both by 1 - w: the method's own value is not at hand alone
-        if teacher:
-            for p in context.model.parameters():
-                if p.grad is not None:
-                    p.grad.mul_(1 - weight[0])
+        for grad in [p.grad for p in context.model.parameters() if p.grad is not None and teacher]:
+            grad.mul_(1 - weight[0])
 
     return Hooks(begin=begin, term=term, gradient=gradient)
 

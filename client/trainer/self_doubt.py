@@ -1,0 +1,117 @@
+"""How a client finds out by itself that its labels are worse than everybody's, and what it makes of it.
+
+FedNoRo (Wu et al., IJCAI 2023, section 3.2) and FedCorr (Xu et al., CVPR 2022, section 3.1) let the server tell noisy
+clients from clean ones: by the mean loss of each class, or by the intrinsic dimension of the predictions, of every
+single client. Here the server only makes known the sum of all clients' histograms of losses (`tell/losses.py`), and
+each client holds its own against it. What is kept of FedNoRo: losses are compared class by class, under one global
+model, before it has learnt the wrong labels by heart. What is not: the mixture of two Gaussians over clients, and
+weights by the distance between models; both need single clients.
+
+Differs: ranks among the cohort's losses instead of losses scaled by their smallest and largest, which one odd client
+would flatten; and the client decides, in public weight classes, so that the server learns two bits of it at most.
+
+C classes, K buckets of the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from roughfed.client.trainer.parts import Context
+from roughfed.secagg.statistics import CLASS_LOSS_BUCKETS
+
+FACT = "class-loss-histogram"
+STATE = "self-doubt"
+TOLD, FOUND = "told", "found"
+SURE = 2.5
+"""Standard deviations that the score of a client must be above that of one like everybody's. Ten clean clients with
+skewed classes came to 2.4 at most (60 clients, three rounds each)."""
+WEIGHTS = ((0.10, 0.25), (0.06, 0.5), (0.03, 0.75))
+"""(score from which on, weight). Of clients with 60 % of wrong labels among as many clean ones, 0.12 to 0.21 with
+symmetric noise, 0 to 0.1 with asymmetric noise, of which some hardly have any; clean ones below 0.02."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What a client thinks of its own labels.
+
+    Attributes:
+        score: how much higher than everybody's its losses rank, -1/2..1/2; 0 is like everybody's.
+        deviations: the same in standard deviations of a client like everybody's.
+    """
+
+    score: float = 0.0
+    deviations: float = 0.0
+
+    @property
+    def weight(self) -> float:
+        """The public weight class that fits: 1, 3/4, 1/2 or 1/4."""
+        if self.deviations < SURE:
+            return 1.0
+        return next((weight for least, weight in WEIGHTS if self.score >= least), 1.0)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the client takes its own labels for worse than everybody's."""
+        return self.weight < 1.0
+
+
+def compare(own: Tensor, cohort: Tensor) -> Doubt:
+    """Hold a client's losses against everybody's.
+
+    Of each class the mean rank of its losses among the cohort's, less 1/2; then the mean over its classes, weighted by
+    the roots of their sizes: by sizes alone the large classes would hide wrong labels that gather in small ones.
+
+    Args:
+        own: its examples by given label and bucket of the loss, [C, K].
+        cohort: those of all clients, its own among them, [C, K]; zeros for a class that is not told.
+
+    Returns:
+        no doubt when no class can be compared.
+    """
+    whole = cohort.double().sum(dim=1)  # [C]
+    number = own.double().sum(dim=1) * (whole > 0)  # [C]
+    if not float(number.sum()):
+        return Doubt()
+    below = (cohort.double().cumsum(dim=1) - cohort.double() / 2) / whole.clamp_min(1.0)[:, None]  # ties: half
+    rank = (own.double() * below).sum(dim=1) / number.clamp_min(1.0) - 0.5  # [C]
+    root = number.sqrt()
+    # The mean rank of n draws has the variance 1 / (12 n), a little less with ties.
+    deviations = (root * rank * number.gt(0)).sum() * 12**0.5 / number.gt(0).sum().sqrt()
+    return Doubt(float((root * rank).sum() / root.sum()), float(deviations))
+
+
+def doubt_of(context: Context) -> Doubt:
+    """This client's doubt by what the server has made known so far; noted for the parts of this training.
+
+    It must be asked for before `remember`: facts are of the global model of which this client told last.
+    """
+    cohort = _table(context.facts.get(FACT, ()), context.num_classes)
+    if cohort is None:
+        return Doubt()
+    own = context.state(STATE).get(TOLD)
+    doubt = Doubt() if own is None or own.shape != cohort.shape else compare(own.cpu(), cohort)
+    context.state(STATE)[FOUND] = torch.tensor([doubt.score, doubt.deviations], dtype=torch.float64)
+    return doubt
+
+
+def noted(context: Context) -> Doubt:
+    """What `doubt_of` found in this training, or in the last one that could tell."""
+    found = context.remembered.get(STATE, {}).get(FOUND)
+    return Doubt() if found is None else Doubt(*found.tolist())
+
+
+def remember(context: Context, told: Sequence[int]) -> None:
+    """Keep the histogram that this client tells now: the sum that comes back is of the same global model."""
+    if (own := _table(told, context.num_classes)) is not None:
+        context.state(STATE)[TOLD] = own
+
+
+def _table(values: Sequence[float], classes: int) -> Tensor | None:
+    if not values or len(values) != classes * CLASS_LOSS_BUCKETS:
+        return None
+    return torch.tensor(list(values), dtype=torch.float64).reshape(classes, CLASS_LOSS_BUCKETS)
