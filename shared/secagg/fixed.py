@@ -56,7 +56,7 @@ def from_fixed(name: str, sums: Sequence[int], givers: int) -> Numbers:
     kind = KINDS[name]
     if not kind.unit:
         raise LocalProtocolError(f"{name} is a count")
-    return (np.array(sums, dtype=np.int64) - givers * kind.zero) * kind.unit
+    return (np.array(sums, dtype=np.int64) - givers * kind.zero).astype(np.float64) * kind.unit
 
 
 def fit_features(count: Numbers, sums: Numbers, outer: Numbers) -> dict[str, tuple[int, ...]]:
