@@ -90,11 +90,11 @@ def _recall(run: RunSummary) -> Sequence[float | None]:
 
 
 def _curves(field: str, caption: str, run: RunSummary, plain: RunSummary) -> str:
-    """Both runs by round; nothing where only one of them was measured, or where there is no tail."""
+    """Both runs by round; nothing where one of them has no course to be shown, or where there is no tail."""
     if field == "tail_accuracy" and shots_of(run) is None:
         return ""
     by_round = [{r.round: getattr(r, field) for r in each.rounds} for each in (run, plain)]
-    if not all(finite(values.values()) for values in by_round):
+    if not all(len(finite(values.values())) > 1 for values in by_round):
         return ""
     x = sorted(by_round[0].keys() | by_round[1].keys())
     series = {name: [values.get(at) for at in x] for name, values in zip((THIS, PLAIN), by_round, strict=True)}

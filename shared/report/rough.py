@@ -113,16 +113,15 @@ def tasks_chart(run: RunSummary, whose: str = "") -> str:
         return captioned(f"Accuracy by task{whose}", empty("Accuracy by task", "no task is over yet"))
     caption = f"Accuracy on each task (column) right after each task (row){whose}"
     measures = table(("measure", "value", "what it is"), _measures(matrix), numeric=(1,))
-    note = f'<p class="note">{safe(PROTOCOLS[matrix.protocol])}</p>'
-    return f"<div>{captioned(caption, matrix_svg(matrix, run))}{note}{measures}</div>"
+    brings = "; ".join(f"task {t + 1} brings {_classes(task, run)}" for t, task in enumerate(run.tasks))
+    note = f'<p class="note">{safe(f"{PROTOCOLS[matrix.protocol]}; {brings}")}</p>'
+    return f"<div>{captioned(caption, matrix_svg(matrix, len(run.tasks)))}{note}{measures}</div>"
 
 
-def matrix_svg(matrix: TaskMatrix, run: RunSummary) -> str:
+def matrix_svg(matrix: TaskMatrix, num_tasks: int) -> str:
     """A[t, u] as shades."""
-    columns = [f"task {u + 1}" for u in range(len(run.tasks))]
-    rows = {
-        f"after task {t + 1}: {_classes(run.tasks[t], run)}": list(values) for t, values in enumerate(matrix.values)
-    }
+    columns = [f"task {u + 1}" for u in range(num_tasks)]
+    rows = {f"after task {t + 1}": values for t, values in enumerate(matrix.values)}
     return heat_map("Accuracy by task after each task", rows, columns=columns, high=1.0, form=percent)
 
 

@@ -164,7 +164,8 @@ def test_tasks_show_their_matrix_and_its_measures() -> None:
     text = words(render(CONTINUAL))
     recalls = CONTINUAL.rounds[-1].class_accuracy or []
     for said in (
-        f"after task 5: 8, 9, task 1: {percent(mean(recalls[:2]) or 0)}",
+        "task 5 brings 8, 9",
+        f"after task 5, task 1: {percent(mean(recalls[:2]) or 0)}",
         "class-incremental: the model chose among all classes",
         "forgetting",
         "plasticity 97.5 %",
