@@ -29,7 +29,7 @@ class Belief:
     def share(self) -> float:
         """R now, 0..1."""
         rate = self._rate or self._early.rate or 0.0
-        return 1 - rate * min(1.0, self._context.progress / max(self._ramp, 1e-9))
+        return 1 - rate * grown(self._context.progress, self._ramp)
 
     def smallest(self, losses: Tensor, labels: Tensor) -> Tensor:
         """Which examples are believed: bool [B] of losses [B], at least one; of each label in it, if so asked."""
@@ -48,3 +48,8 @@ def smallest(losses: Tensor, share: float) -> Tensor:
     chosen = torch.zeros_like(losses, dtype=torch.bool)
     chosen[losses.detach().topk(count, largest=False).indices] = True
     return chosen
+
+
+def grown(progress: float, over: float) -> float:
+    """How far something has grown that takes the share `over` of the run: 0..1."""
+    return min(1.0, max(0.0, progress) / over) if over else 1.0

@@ -9,7 +9,9 @@ later its posteriors are those of the given labels, and every T comes out as the
 * `dual_transition`: Yao et al., "Dual T", NeurIPS 2020, equation 3.
 
 Differs: an anchor is the mean of some examples around the paper's quantile, not one example; a class that is rarer than
-the quantile takes it among as many examples as carry its label. Rows of classes without examples are those of I.
+the quantile takes it among ten times as many examples as carry its label. Both factors of the dual T speak of the
+predicted class; the paper has posteriors in the first one, and with a model that is not overfitted, whose posteriors
+are those of the given labels, it counts the noise twice. Rows of classes without examples are those of I.
 """
 
 from __future__ import annotations
@@ -115,6 +117,11 @@ def anchor_transition(labels: Tensor, probabilities: Tensor, quantile: float = Q
     Returns:
         float32 [C, C].
     """
+    return _at_anchors(labels, probabilities, probabilities, quantile)
+
+
+def _at_anchors(labels: Tensor, probabilities: Tensor, said: Tensor, quantile: float) -> Tensor:
+    """Row i: the mean of what is `said` [N, C] of the anchors of class i."""
     total, classes = probabilities.shape
     rows = torch.eye(classes, dtype=probabilities.dtype, device=probabilities.device)
     count = torch.bincount(labels, minlength=classes).tolist()
@@ -124,7 +131,7 @@ def anchor_transition(labels: Tensor, probabilities: Tensor, quantile: float = Q
         above = (1 - quantile) * min(total, 10 * count[i])  # places from the top
         first, last = int(above * (1 - BAND)), int(above * (1 + BAND)) + 1
         order = probabilities[:, i].argsort(descending=True)
-        rows[i] = probabilities[order[first:last]].mean(dim=0)
+        rows[i] = said[order[first:last]].mean(dim=0)
     return _rows(rows)
 
 
@@ -140,8 +147,10 @@ def dual_transition(labels: Tensor, probabilities: Tensor, quantile: float = QUA
         float32 [C, C].
     """
     classes = probabilities.shape[1]
-    to_predicted = anchor_transition(labels, probabilities, quantile)
-    to_given = _rows(_count(probabilities.argmax(dim=1), labels, classes))
+    predicted = probabilities.argmax(dim=1)
+    said = functional.one_hot(predicted, classes).to(probabilities.dtype)
+    to_predicted = _at_anchors(labels, probabilities, said, quantile)
+    to_given = _rows(_count(predicted, labels, classes))
     return to_predicted @ to_given.to(to_predicted.dtype)
 
 

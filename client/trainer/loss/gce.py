@@ -29,4 +29,4 @@ def gce(output: Tensor, target: Tensor, q: float) -> Tensor:
         float32 [B], 0 to 1/q.
     """
     loss = functional.cross_entropy(output.float(), target, reduction="none")
-    return -(-q * loss).expm1() / q  # p^q = exp(-q CE): no gradient is lost where p is tiny
+    return (1 - (-q * loss).exp()) / q  # p^q from the log: no power of a p that is 0

@@ -35,4 +35,4 @@ def sce(output: Tensor, target: Tensor, alpha: float, beta: float) -> Tensor:
         float32 [B], 0 or more.
     """
     loss = functional.cross_entropy(output.float(), target, reduction="none")
-    return alpha * loss + beta * -math.log(ZERO) * -(-loss).expm1()
+    return alpha * loss + beta * -math.log(ZERO) * (1 - (-loss).exp())

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from roughfed.client.trainer.views import look
+from roughfed.client.trainer.belief import grown
 from roughfed.client.trainer.mixing import beta_share, numpy_draws
 from roughfed.client.trainer.mixture import scaled, two_heaps
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
 from roughfed.client.trainer.peer import add_peer
+from roughfed.client.trainer.views import look
 from roughfed.errors import ConfigError
 
 PART = "divide-mix"
@@ -89,11 +90,8 @@ class DivideMix:
         x = share * batch.x + (1 - share) * batch.x[other]
         target = share * target + (1 - share) * target[other]
         output = self._plan.run(net, x)
-        ramp = min(1.0, self._after_warmup() / max(float(options["ramp"]), 1e-9))
+        ramp = grown(self._context.progress - float(options["warmup"]), float(options["ramp"]))
         return mixed_value(output, target, labelled, ramp * float(options["lambda-u"]))
-
-    def _after_warmup(self) -> float:
-        return self._context.progress - float(self._options["warmup"])
 
 
 def targets(given: Tensor, own: Tensor, both: Tensor, right: Tensor, labelled: Tensor) -> Tensor:

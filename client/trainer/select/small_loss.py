@@ -17,9 +17,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from roughfed.client.trainer.belief import grown
 from roughfed.client.trainer.early import Early
-from roughfed.client.trainer.views import ById, ids_of
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
+from roughfed.client.trainer.views import ById, ids_of
 
 PART = "small-loss"
 LEAST = 0.3  # of a class is always believed
@@ -38,7 +39,7 @@ def small_loss(options: Options, context: Context, _plan: Plan) -> Hooks:
             early.epoch()
         wrong = torch.full((classes,), rate) if rate else early.wrong_of_class
         if wrong is not None:
-            share = (wrong * min(1.0, context.progress / max(ramp, 1e-9))).clamp_max(1 - LEAST)
+            share = (wrong * grown(context.progress, ramp)).clamp_max(1 - LEAST)
             kept.rows[:, BELIEVED] = believed(kept.rows[:, LOSS], kept.rows[:, LABEL], 1 - share).float()
 
     def select(losses: Tensor, _outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
