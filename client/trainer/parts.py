@@ -126,6 +126,8 @@ class Context:
         nets: networks in training, the model first.
         memory: the memory of this method; None without one.
         clean: a few examples with trusted labels; None where the app gives none.
+        pasted: (part of all labels, class shares float32 [C] of that part) where an augmentation brings in examples by
+            their class; None: labels are as common as in the source.
         epoch: of this training, from 0.
         step: of this training, from 0.
         steps: that are planned.
@@ -144,6 +146,7 @@ class Context:
     nets: list[nn.Module] = field(default_factory=list)
     memory: Memory | None = None
     clean: Source | None = None
+    pasted: tuple[float, Tensor] | None = None
     epoch: int = 0
     step: int = 0
     steps: int = 1

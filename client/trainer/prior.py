@@ -4,8 +4,9 @@ Local: the client's own counts, each at least `PSEUDO_COUNT`, so that a class th
 of has a finite logarithm (FedNoRo's code sets infinities to zero inside the softmax instead, which changes the loss).
 Global (`prior = "global"`): the shares that the server made of a secure sum of counts (`facts["class-prior"]`); until
 they are known, in the first rounds, the local ones stand in.
-With a memory, what is replayed counts as much as what is new: a class of an old task is not absent. Losses ask for the
-prior at their first step, when the memory is there.
+With a memory, what is replayed counts as much as what is new: a class of an old task is not absent. And where rare
+classes are pasted on other images, the prior is that of the labels that come out. Losses ask for it at their first
+step, when all this is known.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ def class_prior(context: Context) -> Tensor:
     """Class shares as the settings want them, float32 [C] on the device; positive, adding up to 1."""
     told = _told(context)
     shares = _local(context) if told is None else told
+    shares = shares / shares.sum()
+    if context.pasted is not None:
+        part, pasted = context.pasted
+        shares = (1 - part) * shares + part * pasted.double().cpu()
     return (shares / shares.sum()).to(context.device, torch.float32)
 
 

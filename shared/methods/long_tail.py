@@ -24,6 +24,13 @@ def _other_mixes(name: str) -> dict[str, str]:
     return {other: "an example is mixed once" for other in _MIXES if other != name}
 
 
+_BALANCED = {
+    "weigh": _TWICE,
+    "class-balanced-sampling": _TWICE,
+    "square-root-sampling": _TWICE,
+    "progressive-sampling": _TWICE,
+}
+
 _SAMPLERS: Mapping[str, Part] = {
     "instance": _long_tail("sampler", "every example once", "Kang et al., ICLR 2020", needs=frozenset({"order"})),
     "class-balanced-sampling": _long_tail(
@@ -79,6 +86,7 @@ _LOSSES: Mapping[str, Part] = {
         "Ren et al., NeurIPS 2020",
         options={"tau": _TAU},
         needs=_COUNTED,
+        excludes=_BALANCED,
     ),
     "logit-adjustment": _long_tail(
         "loss",
@@ -86,6 +94,7 @@ _LOSSES: Mapping[str, Part] = {
         "Menon et al., ICLR 2021",
         options={"tau": _TAU, "post-hoc": Option(default=False, about="after the last round, not in training")},
         needs=_COUNTED,
+        excludes=_BALANCED,
     ),
 }
 
@@ -145,7 +154,7 @@ _WHOLES: Mapping[str, Part] = {
             "tau": _TAU,
         },
         needs=_COUNTED | {"experts"},
-        excludes={"loss": _OWN_LOSS},
+        excludes={**_BALANCED, "loss": _OWN_LOSS},
     ),
     "sade": _long_tail(
         "ensemble",
@@ -153,7 +162,7 @@ _WHOLES: Mapping[str, Part] = {
         "Zhang et al., NeurIPS 2022",
         options={"lambda": Option(2.0, "how far the third leans to the tail, lambda", low=0.0, high=10.0)},
         needs=_COUNTED | {"experts"},
-        excludes={"loss": _OWN_LOSS},
+        excludes={**_BALANCED, "loss": _OWN_LOSS},
     ),
     "crt": _long_tail(
         "decouple",

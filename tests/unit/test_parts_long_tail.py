@@ -183,6 +183,9 @@ def test_post_hoc_refuses_a_model_whose_bias_it_cannot_take() -> None:
         "ride+focal",
         "sade+balanced-softmax",
         "crt+drw",
+        "balanced-softmax+class-balanced-sampling",
+        "logit-adjustment+drw",
+        "ride+progressive-sampling",
         "ldam+crt",
     ],
 )
@@ -225,6 +228,18 @@ def test_what_is_replayed_is_not_absent() -> None:
     y = torch.tensor([0, 1, 2, 3, 3])
     slow = nn.functional.cross_entropy(z + want.log(), y, reduction="none")
     torch.testing.assert_close(plan.losses(z, batch_of(torch.zeros(B, D), y.tolist())), slow)
+
+
+def test_the_prior_is_that_of_the_labels_that_come_out_of_pasting() -> None:
+    plan, context = training("balanced-softmax+cmo(chance=0.8)", x=torch.randn(55, 1, 20, 20), round=2, rounds=4)
+    mass = torch.zeros(C)
+    for _ in range(3000):
+        batch = plan.transformed(context.source.gather(torch.randint(55, (16,), generator=context.generator)))
+        share = torch.ones(16) if batch.share is None else batch.share
+        mass.scatter_add_(0, batch.y, share)
+        if batch.other is not None:
+            mass.scatter_add_(0, batch.other, 1 - share)
+    torch.testing.assert_close(class_prior(context), mass / mass.sum(), atol=0.02, rtol=0.0)
 
 
 # -- samplers -------------------------------------------------------------------------------------------------------
