@@ -19,10 +19,12 @@ class Flags:
 
     name: Annotated[str, typer.Option(help="Name of the federation: a-z, 0-9 and hyphens.")] = "roughfed"
     app: Annotated[str, typer.Option(help="FILE:NAME of the Client that holds the own model.")] = ""
-    model: Annotated[str, typer.Option(help="Listed model: mlp, cnn or logistic. [default: by the data]")] = ""
-    data: Annotated[str, typer.Option(help="Listed data: digits or fashion-mnist. [default: digits without --app]")] = (
-        ""
-    )
+    model: Annotated[
+        str, typer.Option(help="Listed model, for example mlp, cnn, resnet-8 or transformer. [default: by the data]")
+    ] = ""
+    data: Annotated[
+        str, typer.Option(help="Listed data: digits, fashion-mnist or mnist. [default: digits without --app]")
+    ] = ""
     data_dir: Annotated[str, typer.Option(help="Folder of the data's files.")] = ""
     address: Annotated[str, typer.Option(help="host:port at which clients reach the federation port.")] = ""
     settings: Annotated[

@@ -32,8 +32,10 @@ class Flags:
     ] = ""
     token_file: Annotated[Path | None, typer.Option(help="File that holds the join line.")] = None
     app: Annotated[str, typer.Option(help="FILE:NAME of the Client that holds the own model and data.")] = ""
-    data: Annotated[str, typer.Option(help="Listed data instead: digits or fashion-mnist.")] = ""
-    model: Annotated[str, typer.Option(help="Listed model: mlp, cnn or logistic. [default: by the data]")] = ""
+    data: Annotated[str, typer.Option(help="Listed data instead: digits, fashion-mnist or mnist.")] = ""
+    model: Annotated[
+        str, typer.Option(help="Listed model, for example mlp, cnn, resnet-8 or transformer. [default: by the data]")
+    ] = ""
     data_dir: Annotated[str, typer.Option(help="Folder of the data's files.")] = ""
     clients: Annotated[int | None, typer.Option(help="Parts that the data is cut into.")] = None
     index: Annotated[int | None, typer.Option(help="Part of this client, from 0.")] = None
