@@ -39,6 +39,7 @@ class Rules:
         max_sketch_dim: numbers of one update that it shows.
         max_sketch_numbers: numbers that it shows in a run; 0 = `SKETCH_NUMBERS` for each round of the run.
         share_statistics: whether it adds its counts and evaluation to the sums.
+        label_audit: whether the trainer writes down which labels seem wrong.
         allow_memory: whether methods may keep examples from round to round ([memory] allow).
     """
 
@@ -49,6 +50,7 @@ class Rules:
     max_sketch_dim: int = SKETCH_NUMBERS
     max_sketch_numbers: int = 0
     share_statistics: bool = True
+    label_audit: bool = False
     allow_memory: bool = True
 
 

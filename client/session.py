@@ -39,7 +39,7 @@ from roughfed.errors import IdentityError, StaleRound, TrainerError, Unreachable
 from roughfed.messages import ClientMessage, EvaluationReport, ServerStage, Welcome
 from roughfed.params import digest_file
 from roughfed.secagg.client import ClientRound
-from roughfed.training import FitResult, StatePlace, Turn
+from roughfed.training import LABEL_AUDIT, FitResult, StatePlace, Turn
 from roughfed.types import Evaluation, Job, Receipt, RoundHeader, Signed, UpdateStatement
 from roughfed.wire.updates import (
     MAX_METRICS,
@@ -268,6 +268,7 @@ def turn_of(me: Membership, job: Job, header: RoundHeader) -> Turn:
         wanted=asked_of_training(me, header),
         allow_memory=me.rules.allow_memory,
         state=state,
+        audit=me.store.folder / LABEL_AUDIT if me.rules.label_audit else None,
     )
 
 

@@ -8,6 +8,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+LABEL_AUDIT = "label-audit.csv"
+LABEL_AUDIT_COLUMNS = ("id", "label", "suggested", "score")
+"""The list of labels that seem wrong, in the client's state/; never sent."""
+
 NO_FACTS: Mapping[str, Sequence[float]] = MappingProxyType({})
 NO_STATISTICS: Mapping[str, Sequence[int]] = MappingProxyType({})
 
@@ -37,6 +41,7 @@ class Turn:
         wanted: names and lengths of the statistics that the header asks a training for, as "name:length".
         allow_memory: whether the client's policy lets examples be kept from round to round.
         state: where state is kept; None keeps none.
+        audit: file to write the labels into that seem wrong; None writes none.
     """
 
     round: int
@@ -46,13 +51,15 @@ class Turn:
     wanted: tuple[str, ...] = ()
     allow_memory: bool = True
     state: StatePlace | None = None
+    audit: Path | None = None
 
     def plain(self) -> dict[str, object]:
         """As JSON carries it."""
         state = None if self.state is None else {"folder": str(self.state.folder), "key": self.state.key.hex()}
         facts = {name: list(values) for name, values in self.facts.items()}
         fields = {"round": self.round, "rounds": self.rounds, "run": self.run, "allow_memory": self.allow_memory}
-        return {**fields, "facts": facts, "wanted": list(self.wanted), "state": state}
+        audit = None if self.audit is None else str(self.audit)
+        return {**fields, "facts": facts, "wanted": list(self.wanted), "state": state, "audit": audit}
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Turn:
@@ -61,7 +68,8 @@ class Turn:
         if (state := given.pop("state")) is not None:
             state = StatePlace(Path(state["folder"]), bytes.fromhex(state["key"]))
         facts = {name: tuple(values) for name, values in given.pop("facts").items()}
-        return cls(wanted=tuple(given.pop("wanted")), facts=facts, state=state, **given)
+        audit = None if (path := given.pop("audit")) is None else Path(path)
+        return cls(wanted=tuple(given.pop("wanted")), facts=facts, state=state, audit=audit, **given)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from roughfed.client.api import Round, UserLoop
+from roughfed.client.trainer.audit import write_audit
 from roughfed.client.trainer.choose import composition_for
 from roughfed.client.trainer.compose import Method
 from roughfed.client.trainer.data import Source, TrainLoader
@@ -27,6 +28,7 @@ from roughfed.client.trainer.self_doubt import FACT, Doubt, doubt_of, remember
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.tensors import load_flat, map_flat, spec_of, write_delta
 from roughfed.errors import ConfigError
+from roughfed.methods import AUTO
 from roughfed.rng import derive
 from roughfed.training import FitResult, Turn
 
@@ -92,6 +94,8 @@ def fit(
     )
     context = _context(model, source, work, loader)
     told, doubt = before_training(context, names_of(work.turn))
+    if work.turn.audit is not None:
+        write_audit(context, work.turn.audit)
     if own is None:
         metrics = train(context, loader, allow_memory=work.turn.allow_memory)
     else:
@@ -133,7 +137,7 @@ def train(context: Context, loader: TrainLoader, *, allow_memory: bool = True) -
     """The SGD loop. What each part does at which place is said in `parts.Hooks`.
 
     Returns:
-        loss: mean over all steps; and what the parts measured.
+        loss: mean over all steps; and what the parts measured. Nothing where a client chose its parts by itself.
     """
     method = Method(composition_for(context, allow_memory=allow_memory), context)
     method.call("begin")
@@ -160,7 +164,7 @@ def train(context: Context, loader: TrainLoader, *, allow_memory: bool = True) -
     metrics = {"loss": float(loss_sum) / max(1, loader.num_steps)}
     for found in method.call("end"):
         metrics |= found or {}
-    return metrics
+    return {} if settings.method == AUTO else metrics  # a loss has the scale of its parts: it would tell the choice
 
 
 def seed_everything(seed: int) -> None:

@@ -83,16 +83,21 @@ def confident_joint(labels: Tensor, probabilities: Tensor) -> Tensor:
         float32 [C, C]: cell [i, j] is the share of examples of true class i with the label j; all of it is 1.
     """
     classes = probabilities.shape[1]
-    given = functional.one_hot(labels, classes).to(probabilities.dtype)  # [N, C]
-    count = given.sum(dim=0)  # [C]
-    threshold = (given * probabilities).sum(dim=0) / count.clamp_min(1)  # [C]
-    reached = (probabilities >= threshold) & (count > 0)
-    true = probabilities.masked_fill(~reached, -1.0).argmax(dim=1)
-    sure = reached.any(dim=1)
+    count = torch.bincount(labels, minlength=classes)  # [C]
+    true, sure = confident_classes(labels, probabilities)
     counted = _count(labels[sure], true[sure], classes)  # [given, true]
     counted += torch.diag((counted.sum(dim=1) == 0).to(counted.dtype))  # nothing confident: taken as right
     joint = counted / counted.sum(dim=1, keepdim=True) * count[:, None] / count.sum().clamp_min(1)
     return joint.T.contiguous()
+
+
+def confident_classes(labels: Tensor, probabilities: Tensor) -> tuple[Tensor, Tensor]:
+    """The class that each example is confidently of: int64 [N], and whether there is one: bool [N]. See above."""
+    given = functional.one_hot(labels, probabilities.shape[1]).to(probabilities.dtype)  # [N, C]
+    count = given.sum(dim=0)  # [C]
+    threshold = (given * probabilities).sum(dim=0) / count.clamp_min(1)  # [C]
+    reached = (probabilities >= threshold) & (count > 0)
+    return probabilities.masked_fill(~reached, -1.0).argmax(dim=1), reached.any(dim=1)
 
 
 def transition_of(joint: Tensor) -> Tensor:

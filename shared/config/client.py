@@ -193,6 +193,10 @@ class Policy(BaseModel):
     share_statistics: bool = Field(
         default=True, description="Add own counts and evaluation to the group's sums, when masked."
     )
+    label_audit: bool = Field(
+        default=False,
+        description="Note training labels that seem wrong in label-audit.csv, on this machine only; see `roughfed labels`.",
+    )
 
 
 class Http(BaseModel):

@@ -102,7 +102,12 @@ _SELECTORS: Mapping[str, Part] = {
         "select",
         "leaves out the largest losses of each class",
         "Arpit et al., ICML 2017",
-        options={"rate": _RATE, "ramp": _RAMP, "warmup": _WARMUP},
+        options={
+            "rate": _RATE,
+            "ramp": _RAMP,
+            "warmup": _WARMUP,
+            "relabel": Option(0.0, "confidence from which others get the predicted class; 0: never", low=0.0, high=1.0),
+        },
         needs=_KNOWN,
         excludes=_unmixed("losses are kept of single examples"),
     ),
