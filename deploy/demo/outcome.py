@@ -142,12 +142,13 @@ def final_table(result: DemoResult) -> Table:
     table.add_column(style="dim", justify="right", no_wrap=True)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(style="dim")
-    if result.scenario != "clean":
-        table.add_row("trained with", result.method, f"for {result.scenario} data")
-        for line in _against_plain(result):
-            table.add_row(*line)
-    table.add_row("accuracy", _share(result.accuracy), "on test data that nobody trained on")
-    table.add_row("balanced accuracy", _share(result.balanced_accuracy), _beside_plain(result))
+    if result.method != "plain":
+        table.add_row("trained with", "", result.method)
+    table.add_row("accuracy", *_beside(result, "accuracy", "on test data that nobody trained on"))
+    table.add_row("balanced accuracy", *_beside(result, "balanced_accuracy", "mean over the classes"))
+    for field, (words, about) in ROUGH.items():
+        if getattr(result, field) is not None and (field != "tail_accuracy" or result.scenario in TAILED):
+            table.add_row(words, *_beside(result, field, about))
     table.add_row("on clients' own data", *(_summed(result) if masked else _spread(result.client_accuracy)))
     table.add_row("server saw", result.server_sees, SEEN.get(result.server_sees, ""))
     if masked:
@@ -161,20 +162,21 @@ def final_table(result: DemoResult) -> Table:
     return table
 
 
-def _against_plain(result: DemoResult) -> list[tuple[str, str, str]]:
-    """The figures that matter on rough data, each with plain FedAvg's."""
-    names = {
-        "tail_accuracy": ("rare classes", "accuracy on the classes with fewest examples"),
-        "forgetting": ("forgetting", "of earlier tasks: best accuracy minus the last"),
-        "memorised_wrong": ("wrong labels learnt", "share of the planted ones that the model repeats"),
-    }
-    lines = []
-    for field, (words, about) in names.items():
-        value, plain = getattr(result, field), getattr(result, f"plain_{field}")
-        if value is not None:
-            beside = "" if plain is None else f"; plain FedAvg {percent(plain)}"
-            lines.append((words, percent(value), about + beside))
-    return lines
+ROUGH: Mapping[str, tuple[str, str]] = {
+    "tail_accuracy": ("rare classes", "accuracy on those with fewest examples"),
+    "forgetting": ("forgetting", "best accuracy on earlier tasks minus the last"),
+    "memorised_wrong": ("wrong labels learnt", "share of the planted ones that the model repeats"),
+}
+"""What matters on rough data: figure -> its name and what it is."""
+
+TAILED = ("long-tail", "rough")
+"""Scenarios in which some classes are rare."""
+
+
+def _beside(result: DemoResult, field: str, about: str) -> tuple[str, str]:
+    """A figure, and what it is, with plain FedAvg's."""
+    plain = getattr(result, f"plain_{field}")
+    return _share(getattr(result, field)), about if plain is None else f"plain FedAvg {percent(plain)}; {about}"
 
 
 def last_words(result: DemoResult, options: DemoOptions) -> list[str]:
@@ -193,11 +195,6 @@ def last_words(result: DemoResult, options: DemoOptions) -> list[str]:
 
 def _share(value: float | None) -> str:
     return "not measured" if value is None else percent(value)
-
-
-def _beside_plain(result: DemoResult) -> str:
-    plain = result.plain_balanced_accuracy
-    return "mean over the classes" + ("" if plain is None else f"; plain FedAvg {percent(plain)}")
 
 
 def _spread(by_client: Mapping[str, float]) -> tuple[str, str]:
