@@ -171,4 +171,17 @@ _SELECTORS: Mapping[str, Part] = {
     ),
 }
 
-NOISY: Mapping[str, Part] = {**_LOSSES, **_SELECTORS}
+_OTHERS: Mapping[str, Part] = {
+    "weight-average": _noisy(
+        "regularize",
+        "sends the mean of the weights along the way, not the last ones",
+        "Polyak & Juditsky, 1992",
+        options={"decay": Option(0.998, "of the running mean, at each step", low=0.0, high=0.99999)},
+        excludes={
+            "decouple": "the head would be trained on a model that is not sent",
+            "isolate": "what is pruned would come back",
+        },
+    ),
+}
+
+NOISY: Mapping[str, Part] = {**_LOSSES, **_SELECTORS, **_OTHERS}

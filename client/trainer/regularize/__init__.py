@@ -10,6 +10,7 @@ from roughfed.client.trainer.regularize.fedprox import fedprox
 from roughfed.client.trainer.regularize.global_distillation import global_distillation
 from roughfed.client.trainer.regularize.lwf import lwf
 from roughfed.client.trainer.regularize.si import si
+from roughfed.client.trainer.regularize.weight_average import weight_average
 
 REGULARIZERS: Mapping[str, Maker] = {
     "ewc": ewc,
@@ -17,4 +18,5 @@ REGULARIZERS: Mapping[str, Maker] = {
     "global-distillation": global_distillation,
     "lwf": lwf,
     "si": si,
+    "weight-average": weight_average,
 }
