@@ -1,4 +1,7 @@
-"""The diagonal of the Fisher information, from the gradients of single examples. n examples, C classes, D parameters."""
+"""The diagonal of the Fisher information, from the gradients of single examples.
+
+n examples, C classes, K experts, D parameters.
+"""
 
 from __future__ import annotations
 

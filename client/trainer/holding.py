@@ -1,7 +1,7 @@
 """Holding parameters where earlier tasks left them: what importance-weighted penalties share. D parameters.
 
-When a task ends is known only when the next one begins: at the end of each training a part leaves what it will need, and
-takes it up when the task has changed. Without tasks (`Context.task` -1) every round ends one.
+When a task ends is known only when the next one begins: at the end of each training a part leaves what it will need,
+and takes it up when the task has changed. Without tasks (`Context.task` -1) every round ends one.
 """
 
 from __future__ import annotations

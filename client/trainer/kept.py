@@ -67,12 +67,12 @@ class Kept:
     @property
     def tasks(self) -> Tensor:
         """The task that each example came with, int64 [M]; -1 where there were no tasks."""
-        return self.state["task"] if "task" in self.state else self.labels
+        return self.state.get("task", self.labels)
 
     @property
     def ranks(self) -> Tensor:
         """int64 [M]."""
-        return self.state["rank"] if "rank" in self.state else self.labels
+        return self.state.get("rank", self.labels)
 
     def counts(self) -> Tensor:
         """Examples of each class, float32 [C]."""
@@ -152,7 +152,7 @@ class Kept:
 
     @property
     def _ids(self) -> Tensor:
-        return self.state["ids"] if "ids" in self.state else self.labels
+        return self.state.get("ids", self.labels)
 
     @property
     def _columns(self) -> list[str]:

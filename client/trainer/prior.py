@@ -67,7 +67,7 @@ def _local(context: Context) -> Tensor:
     counts = context.counts().double().cpu()
     memory = context.memory
     if memory is not None and len(memory):
-        kept = torch.bincount(memory.everything().y.cpu(), minlength=context.num_classes).double()
+        kept = torch.bincount(memory.labels.cpu(), minlength=context.num_classes).double()
         counts = (counts + kept * counts.sum() / kept.sum()) / 2
     return counts.clamp_min(PSEUDO_COUNT)
 

@@ -1,15 +1,14 @@
 """PackNet (Mallya and Lazebnik, CVPR 2018): every task has weights of its own, those of earlier tasks are frozen.
 
-In a task's first training all free weights learn; when a share `1 - retrain` of its steps is over, the smallest of each
-layer are set to zero and are free again (section 3.1), the others are the task's and go on learning. In the task's later
-trainings only its own weights learn. Biases and norms learn in the first task only; of the last layer each task has the
-rows of its classes.
+In a task's first training all free weights learn; when a share `1 - retrain` of its steps is over, the smallest of
+each layer are set to zero and are free again (section 3.1), the others are the task's and go on learning. In the task's
+later trainings only its own weights learn. Biases and norms learn in the first task only; of the last layer each task
+has the rows of its classes.
 
-To predict for a task, whoever does it must say which, and use that task's weights (`model_of_task`): task-incremental,
-not class-incremental. What the server evaluates is all weights at once, and good for the newest task only. In a federation
-the delta of earlier tasks' weights is zero, so what they know stays where all clients have the same tasks in the same
-order and, since each prunes by its own weights, where few disagree: a client's own earlier tasks are safe from its own
-later ones, not from others'. With many clients a replay is what works.
+To predict for a task, whoever does it must say which, and use that task's weights (`model_of_task`):
+task-incremental, not class-incremental. What the server evaluates is all weights at once, and good for the newest task
+only. In a federation the delta of earlier tasks' weights is zero: a client's earlier tasks are safe from its own later
+ones, but not from other clients, who prune by weights of their own. With many clients a replay is what works.
 
 Differs: when a task ends is not known before the next one begins, so pruning does not wait for its end.
 """

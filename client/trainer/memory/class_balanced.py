@@ -1,7 +1,8 @@
-"""As many examples of each class (after Chrysakis and Moens, "Online continual learning from imbalanced data", ICML 2020).
+"""As many examples of each class (after Chrysakis and Moens, "Online continual learning from imbalanced data", 2020).
 
 Within a class the sample is uniform. Differs: a class gives way when another one needs its place, by fixed random ranks
-instead of counters (`client/trainer/kept.py`); classes with few examples keep all of them, and the others share the rest.
+instead of counters (`client/trainer/kept.py`); classes with few examples keep all of them, and the others share what
+is left.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Condensed examples: few small images that are made to stand for all examples of a class.
 
 They begin as real images at half resolution, four in the bytes of one (the multi-formation of Kim et al., "Dataset
-condensation via efficient synthetic-data parameterization", ICML 2022), and their pixels are then moved until their mean
-feature is that of the class (Zhao and Bilen, "Dataset condensation with distribution matching", WACV 2023, equation 6),
-in freshly initialised networks and in the trained one by turns. The cost is bounded: `steps` of at most BATCH images
-each, at the end of a training.
+condensation via efficient synthetic-data parameterization", ICML 2022), and their pixels are then moved until their
+mean feature is that of the class (Zhao and Bilen, "Dataset condensation with distribution matching", WACV 2023,
+equation 6), in freshly initialised networks and in the trained one by turns. The cost is bounded: `steps` of at most
+BATCH images each, at the end of a training.
 
 An image carries traces of all examples that it was made from; to forget one of them, those of its class are dropped.
 """

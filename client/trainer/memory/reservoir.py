@@ -1,7 +1,7 @@
 """A uniform sample of what came by (Vitter, "Random sampling with a reservoir", ACM TOMS 1985).
 
-Differs: by fixed random ranks instead of a counter (`client/trainer/kept.py`). With every example offered once both give
-the same distribution; where rounds bring examples again, this one stays uniform over examples.
+Differs: by fixed random ranks instead of a counter (`client/trainer/kept.py`). With every example offered once both
+give the same distribution; where rounds bring examples again, this one stays uniform over examples.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Elastic weight consolidation in its online form (Kirkpatrick et al., PNAS 2017, equation 3; Schwarz et al., "Progress &
-compress", ICML 2018, section 3.2: F <- gamma F + F_new).
+"""Elastic weight consolidation (Kirkpatrick et al., PNAS 2017, equation 3) in its online form.
 
-The penalty is lambda / 2 sum F (w - w*)^2. F is the Fisher information proper: gradients of single examples, with labels
-drawn from the model's predictions. It is estimated at the end of each training, and counts from the round on in which
-the next task begins; w* is then the model that this round begins with, in a federation the one that all made together.
+The online form (Schwarz et al., "Progress & compress", ICML 2018, section 3.2) has one F for all earlier tasks, with
+F <- gamma F + F_new. The penalty is lambda / 2 sum F (w - w*)^2. F is the Fisher information proper: gradients of
+single examples, with labels drawn from the model's predictions. A model that is quite sure of a task has hardly any, so
+lambda is large. It is estimated at the end of each training, and counts from
+the round on in which the next task begins; w* is then the model that this round begins with, in a federation the one
+that all made together.
 
 Differs: the penalty's step is taken implicitly after the step of the loss (`client/trainer/holding.py`), since a large
 lambda makes the explicit one diverge.

@@ -1,9 +1,9 @@
 """Learning without forgetting (Li and Hoiem, TPAMI 2018, equation 2): what the earlier model says of the new examples.
 
-alpha T^2 KL(q || p) over the classes that the new data lack, q and p the softmax at temperature T of the earlier and the
-present logits; over all classes where the data lack none. The earlier model is the one that the task began with, in a
-federation the one that all made together; without tasks the one that the round began with. Nothing is held in the first
-task (without tasks: in a client's first round).
+alpha T^2 KL(q || p) over the classes that the new data lack, q and p the softmax at temperature T of the earlier and
+the present logits; over all classes where the data lack none. The earlier model is the one that the task began with, in
+a federation the one that all made together; without tasks the one that the round began with. Nothing is held in the
+first task (without tasks: in a client's first round).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Synaptic intelligence (Zenke et al., "Continual learning through synaptic intelligence", ICML 2017).
 
 omega (equation 3) is the path integral of the loss's gradient along the steps of a task, Omega (equation 5) sums
-omega / (distance^2 + xi) over the tasks, the penalty (equation 4) is c sum Omega (w - w*)^2. Negative contributions count
-as 0. The gradient is that of the loss and its terms, the penalty's own left out. What aggregation adds between the
-rounds of a federation is no step of this client: it counts in the distance, not along the path.
+omega / (distance^2 + xi) over the tasks, the penalty (equation 4) is c sum Omega (w - w*)^2. Negative contributions
+count as 0. The gradient is that of the loss and its terms, the penalty's own left out. What aggregation adds between
+the rounds of a federation is no step of this client: it counts in the distance, not along the path.
 
 Differs: the penalty's step is taken implicitly after the step of the loss (`client/trainer/holding.py`).
 """

@@ -1,7 +1,8 @@
 """Experience replay (Chaudhry et al., "On tiny episodic memories in continual learning", 2019).
 
-Differs: the value is the mean over the new examples plus `weight` times the mean over the remembered ones. One mean over
-both, as others have it, is half of that where they are as many: the learning rate is then to be twice as high.
+Differs: the value is the mean over the new examples plus `weight` times the mean over the remembered ones. One mean
+over both, as others have it, is half of that where they are as many: this has the steps of that at twice the learning
+rate.
 Where a loss adjusts by class shares, remembered examples go by those of the memory, not of the data of the day.
 """
 

@@ -1,7 +1,7 @@
-"""ER-ACE (Caccia et al., "New insights on reducing abrupt representation change in online continual learning", ICLR 2022).
+"""ER-ACE (Caccia et al., "New insights on reducing abrupt representation change in online continual learning", 2022).
 
-New examples compete only with the classes that come with them (equation 3), so that they do not push older classes away;
-remembered examples with all. Differs: two means are added, as in `er`.
+New examples compete only with the classes that come with them (equation 3), so that they do not push older classes
+away; remembered examples with all. Differs: two means are added, as in `er`.
 """
 
 from __future__ import annotations

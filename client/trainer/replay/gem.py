@@ -1,7 +1,7 @@
 """GEM (Lopez-Paz and Ranzato, "Gradient episodic memory for continual learning", NeurIPS 2017, equations 8 to 11).
 
-One constraint for each earlier task that the memory holds examples of, from a draw of `batch` of them. Without tasks the
-memory is one task. The dual is a problem in as many unknowns as there are constraints, solved exactly.
+One constraint for each earlier task that the memory holds examples of, from a draw of `batch` of them. Without tasks
+the memory is one task. The dual is a problem in as many unknowns as there are constraints, solved exactly.
 T tasks, D parameters.
 """
 
