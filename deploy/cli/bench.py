@@ -60,6 +60,15 @@ class LongTailFlags:
     conditions: Annotated[str, typer.Option(help="Names, with semicolons between them. [default: all of them]")] = ""
 
 
+@dataclass(frozen=True, slots=True)
+class NoisyFlags:
+    """Which trainings, on which labels, and how often."""
+
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... that every method is played with.")] = 3
+    methods: Annotated[str, typer.Option(help="Methods, with semicolons between them. [default: all rows]")] = ""
+    kinds: Annotated[str, typer.Option(help="symmetric, asymmetric, clean, with commas between them.")] = ""
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help="Measure the framework itself.")
@@ -68,6 +77,7 @@ def register(app: typer.Typer) -> None:
     command(group, "dispatch", flags=DispatchFlags)(bench_dispatch)
     command(group, "accuracy", flags=AccuracyFlags)(bench_accuracy)
     command(group, "long-tail", flags=LongTailFlags)(bench_long_tail)
+    command(group, "noisy", flags=NoisyFlags)(bench_noisy)
     command(group, "live", flags=LiveFlags)(bench_live)
     group.callback()(_group)
     app.add_typer(group, name="bench")
@@ -151,6 +161,26 @@ def bench_long_tail(context: Context, flags: LongTailFlags) -> Answer:
         context.say(f"{name:<42} {shares}")
 
     return Answer(run_long_tail_bench(options, say=say))
+
+
+def bench_noisy(context: Context, flags: NoisyFlags) -> Answer:
+    """Train on Fashion-MNIST with wrong labels by every method for them: accuracy, and wrong labels learnt by heart.
+
+    The trainer's own loop in one process, one client alone. All take about half an hour of one core.
+    """
+    from roughfed.deploy.bench.noisy import KINDS, NoisyOptions, run_noisy_bench
+
+    options = NoisyOptions(
+        seeds=tuple(range(flags.seeds)),
+        methods=[name.strip() for name in flags.methods.split(";") if name.strip()],
+        kinds=[name.strip() for name in flags.kinds.split(",") if name.strip()] or KINDS,
+    )
+
+    def say(name: str, figures: Mapping[str, object]) -> None:
+        shares = "  ".join(f"{key} {shown(figures[key])}" for key in ("accuracy", "memorised_wrong", "spread"))
+        context.say(f"{name:<46} {shares}")
+
+    return Answer(run_noisy_bench(options, say=say))
 
 
 def told(context: Context, figures: dict[str, object]) -> Answer:

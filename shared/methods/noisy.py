@@ -68,7 +68,7 @@ _LOSSES: Mapping[str, Part] = {
         "loss",
         "predictions are held against the labels through a transition matrix",
         "Patrini et al., CVPR 2017",
-        options=_T,
+        options={**_T, "q": Option(0.0, "0: cross-entropy, up to 1: absolute error; q as in gce", low=0.0, high=1.0)},
         needs=_CLASSES | {"transition"},
     ),
     "backward-correction": _noisy(

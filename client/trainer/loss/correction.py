@@ -4,6 +4,9 @@ Forward: the cross-entropy of p @ T, what the labels would look like if p were r
 losses of all classes, whose mean over wrong labels is the loss of the right one. As long as T is not known, both are
 the cross-entropy. `dual-t` is the forward correction with the T of Yao et al. (NeurIPS 2020).
 
+With q above 0 the forward correction is the generalised cross-entropy (Zhang & Sabuncu, NeurIPS 2018, equation 6) of
+p @ T instead: an estimated T is never quite right, and what it does not explain pulls less.
+
 Differs: the backward correction is not bounded from below, and runs away with a poor T. So p is held above 1e-4 there,
 and a T whose smallest singular value is below 0.25 is drawn towards the identity until it is not.
 """
@@ -24,8 +27,14 @@ SINGULAR = 0.25  # least singular value of a matrix that is inverted
 
 
 def forward_correction(options: Options, context: Context, _plan: Plan) -> Hooks:
-    """The part; options t, rate, flips and warmup."""
-    return _corrected(forward, Transition(options, context, "forward-correction"))
+    """The part; options t, rate, flips, warmup and q."""
+    q = float(options["q"])
+
+    def correct(output: Tensor, target: Tensor, matrix: Tensor) -> Tensor:
+        loss = forward(output, target, matrix)
+        return (1 - (-q * loss).exp()) / q if q else loss
+
+    return _corrected(correct, Transition(options, context, "forward-correction"))
 
 
 def dual_t(options: Options, context: Context, _plan: Plan) -> Hooks:
