@@ -69,6 +69,14 @@ class NoisyFlags:
     kinds: Annotated[str, typer.Option(help="symmetric, asymmetric, clean, with commas between them.")] = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ContinualFlags:
+    """Which methods learn task after task."""
+
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... that every condition is played with.")] = 3
+    conditions: Annotated[str, typer.Option(help="Names, with commas between them. [default: all of them]")] = ""
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help="Measure the framework itself.")
@@ -79,6 +87,7 @@ def register(app: typer.Typer) -> None:
     command(group, "long-tail", flags=LongTailFlags)(bench_long_tail)
     command(group, "noisy", flags=NoisyFlags)(bench_noisy)
     command(group, "live", flags=LiveFlags)(bench_live)
+    command(group, "continual", flags=ContinualFlags)(bench_continual)
     group.callback()(_group)
     app.add_typer(group, name="bench")
 
@@ -181,6 +190,26 @@ def bench_noisy(context: Context, flags: NoisyFlags) -> Answer:
         context.say(f"{name:<46} {shares}")
 
     return Answer(run_noisy_bench(options, say=say))
+
+
+def bench_continual(context: Context, flags: ContinualFlags) -> Answer:
+    """Learn five tasks of two classes, one after the other, and ask for all ten classes.
+
+    Fashion-MNIST with every kind of method, and MNIST as in a published table (`make mnist`). All conditions take about
+    20 minutes of one calm core.
+    """
+    from roughfed.deploy.bench.continual import ContinualOptions, run_continual_bench
+
+    options = ContinualOptions(
+        seeds=tuple(range(flags.seeds)),
+        conditions=[name.strip() for name in flags.conditions.split(",") if name.strip()],
+    )
+
+    def say(name: str, figures: Mapping[str, object]) -> None:
+        parts = (f"{word} {shown(figures[word])}" for word in ("accuracy", "std", "backward", "learnt"))
+        context.say(f"{name:<24} {', '.join(parts)}")
+
+    return Answer(run_continual_bench(options, say=say))
 
 
 def told(context: Context, figures: dict[str, object]) -> Answer:
