@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from roughfed.client.trainer.parts import Batch
 
 LEVELS = 255
 IMAGE = 4  # dimensions of a batch of images, [B, K, H, W]
@@ -41,6 +44,16 @@ class Form:
     def pack(self, x: Tensor) -> dict[str, Tensor]:
         """Columns of a memory for inputs [B, ...]."""
         return self.store(shrink(x) if self._halved else x)
+
+    def seen(self, batch: Batch) -> Batch:
+        """A batch of new examples in this form; at half resolution the model sees nothing else.
+
+        Otherwise it tells remembered from new examples by how sharp they are, and takes every sharp image for one of
+        the newest classes.
+        """
+        if not self._halved:
+            return batch
+        return replace(batch, x=enlarge(shrink(batch.x.float()), batch.x.shape[-2:]).to(batch.x.dtype))
 
     def store(self, x: Tensor) -> dict[str, Tensor]:
         """The same for inputs that have their stored shape already."""

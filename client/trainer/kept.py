@@ -167,8 +167,8 @@ def keeping(kept: Kept, context: Context, plan: Plan) -> Hooks:
     seen: list[Batch] = []
 
     def transform(batch: Batch) -> Batch:
-        seen[:] = [batch]
-        return batch
+        seen[:] = [kept.form.seen(batch)]
+        return seen[0]
 
     def after(outputs: Outputs, given: Batch) -> None:
         if context.epoch:
@@ -176,7 +176,7 @@ def keeping(kept: Kept, context: Context, plan: Plan) -> Hooks:
         logits = logits_of(outputs[0]) if outputs and seen[0].other is None else None
         if kept.noting and (logits is None or len(logits) != len(given)):  # mixed: nothing was said of these inputs
             with torch.no_grad():
-                logits = logits_of(plan.run(context.model, given.x))
+                logits = logits_of(plan.run(context.model, kept.form.seen(given).x))
         kept.add(given, logits if kept.noting else None)
 
     return Hooks(transform=transform, after=after, memory=kept)

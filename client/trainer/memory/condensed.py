@@ -58,14 +58,14 @@ def condensed(options: Options, context: Context, _plan: Plan) -> Hooks:
         for label, places in classes_here(context):
             real = context.source.gather(places)
             order = kept.rank(real.ids).argsort()[:share]
-            small = condense(context, real.x, shrink(real.x[order]), steps=steps, lr=lr)
+            small = condense(context, kept.form.seen(real).x, shrink(real.x[order]), steps=steps, lr=lr)
             first, columns = real.take(order), kept.form.store(small)
             _, logits = said_of(context, kept.form.unpack(columns, real.x))
             replace_class(kept, label, columns, first, logits)
             kept.made_from(label, real.ids)
         return {}
 
-    return Hooks(end=end, memory=kept)
+    return Hooks(transform=kept.form.seen, end=end, memory=kept)
 
 
 def condense(context: Context, real: Tensor, small: Tensor, *, steps: int, lr: float) -> Tensor:
