@@ -487,3 +487,47 @@ def test_a_look_leaves_the_modes_as_they_were() -> None:
     assert torch.equal(model[1].running_mean, means)
     assert torch.allclose(found.losses, nn.functional.cross_entropy(found.logits, found.labels, reduction="none"))
     assert torch.equal(symmetric_transition(0.0, 1), torch.ones(1, 1))
+
+
+def test_the_generalised_correction_is_the_losses_composed() -> None:
+    z, y = some_logits()
+    method, _ = training("forward-correction(q=0.7, t=global)", facts={"transition": T.flatten().tolist()})
+    losses = method.losses(z, Batch(z, y, y, y))
+    p = slow_softmax(z) @ T.double()
+    assert torch.allclose(losses.double(), (1 - p.gather(1, y[:, None])[:, 0] ** 0.7) / 0.7, atol=1e-5)
+
+
+def test_small_loss_leaves_out_and_mends_by_what_was_predicted_before() -> None:
+    labels = [0] * 6 + [1] * 6
+    method, context = training("small-loss(rate=0.5, ramp=0, relabel=0.6)", labels=labels)
+    batch = everything(context)
+    method.transformed(batch)
+    sure = torch.full((12, C), 0.02)
+    sure[:3, 0], sure[3:6, 2], sure[6:9, 1] = 0.94, 0.94, 0.94
+    sure[9:] = 0.25  # of nothing in particular
+    before = method.value(method.transformed(batch))[0]
+    rows = context.state("small-loss")["rows"]
+    rows[:, 2:] = sure
+    method.call("epoch")
+    mended = method.transformed(batch)
+    assert mended.y.tolist() == [0] * 3 + [2] * 3 + [1] * 6
+    outputs = [context.model(batch.x)]
+    _, weights = method.hooks[0].select(method.losses(outputs[0], mended)[None], outputs, mended)  # pyright: ignore[reportOptionalCall]
+    assert weights[0].tolist() == [1.0] * 9 + [0.0] * 3
+    assert torch.isfinite(before)
+
+
+def test_the_mean_of_the_weights_takes_the_models_place() -> None:
+    method, context = training("weight-average(decay=0.5)")
+    weights = next(context.model.parameters())
+    mean, batch = weights.detach().clone(), everything(context)
+    for step in range(12):
+        with torch.no_grad():
+            weights.add_(1.0)
+        method.call("after", [], batch)
+        decay = min(0.5, (1 + step) / (10 + step))
+        mean = decay * mean + (1 - decay) * weights.detach()
+        context.step += 1
+    assert not torch.allclose(weights, mean)
+    method.call("end")
+    assert torch.allclose(weights, mean)
