@@ -149,7 +149,7 @@ _WHOLES: Mapping[str, Part] = {
         "experts that differ most on rare classes",
         "Wang et al., ICLR 2021",
         options={
-            "diversity": Option(0.2, "weight of the divergence, lambda", low=0.0, high=10.0),
+            "diversity": Option(0.01, "weight of the divergence, lambda", low=0.0, high=10.0),
             "reweight": Option(0.05, "how much the temperature follows the class shares", low=0.0, high=1.0),
             "tau": _TAU,
         },

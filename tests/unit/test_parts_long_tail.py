@@ -410,7 +410,7 @@ def softmax(z: Sequence[float]) -> list[float]:
 
 
 def test_ride_is_classification_less_divergence_from_the_mean() -> None:
-    plan, z, y = experts("ride"), torch.randn(3, B, C), [0, 1, 2, 3, 0]
+    plan, z, y = experts("ride(diversity=0.2)"), torch.randn(3, B, C), [0, 1, 2, 3, 0]
     warm = [C * p * 0.05 + 0.95 for p in LOCAL]
     temperature = [t / max(warm) for t in warm]
     np.testing.assert_allclose(class_temperatures(torch.tensor(LOCAL), 0.05), temperature, rtol=1e-5)
