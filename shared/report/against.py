@@ -8,7 +8,7 @@ from roughfed.report.heat import heat_map
 from roughfed.report.layout import captioned, pair
 from roughfed.report.lines import line_chart
 from roughfed.report.plots import distinct, share_axis
-from roughfed.report.rough import last_with, shots_of, tasks_chart
+from roughfed.report.rough import last_with, shots_of, tasks_charts
 from roughfed.report.scale import finite, percent
 from roughfed.report.summary import RunSummary, compare, last_known
 from roughfed.report.svg import safe
@@ -32,7 +32,8 @@ def against(run: RunSummary, plain: RunSummary) -> str:
     """The content of the section."""
     lead = "Every figure twice: of this run, and of a run of plain FedAvg on the same data from the same first model."
     curves = [c for field, caption in CURVES.items() if (c := _curves(field, caption, run, plain))]
-    tasks = pair(tasks_chart(run, f", {THIS}"), tasks_chart(plain, f", {PLAIN}")) if run.tasks else ""
+    both = [f"<div>{''.join(tasks_charts(each, f', {name}'))}</div>" for name, each in ((THIS, run), (PLAIN, plain))]
+    tasks = pair(*both) if run.tasks else ""
     blocks = [f"<div>{_figures(run, plain)}</div>", *_classes(run, plain), *curves]
     return f'<p class="lead">{safe(lead)}</p>{pair(*blocks)}{tasks}'
 

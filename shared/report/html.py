@@ -9,7 +9,7 @@ import roughfed
 from roughfed.report import plots, tables
 from roughfed.report.against import against
 from roughfed.report.layout import captioned, pair, section
-from roughfed.report.rough import class_charts, tasks_chart
+from roughfed.report.rough import class_charts, tasks_charts
 from roughfed.report.seen import seen
 from roughfed.report.summary import RunSummary
 from roughfed.report.svg import plot_css, safe
@@ -89,7 +89,7 @@ def _sections(run: RunSummary, *, tasks: bool) -> list[str]:
             "Learning", pair(captioned("Accuracy", plots.accuracy_svg(run)), captioned("Loss", plots.loss_svg(run)))
         ),
         section("Classes", pair(captioned("Last measured", plots.class_accuracy_svg(run)), *_history(run), *rough)),
-        *([section("Tasks", tasks_chart(run))] if run.tasks and tasks else []),
+        *([section("Tasks", pair(*tasks_charts(run)))] if run.tasks and tasks else []),
         _clients(run),
         section("What the server saw", seen(run)),
         section("Participation", pair(captioned("Clients by round", plots.participation_svg(run)), lost)),

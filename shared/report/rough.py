@@ -106,16 +106,17 @@ def client_classes_svg(run: RunSummary) -> str:
 # -- tasks ----------------------------------------------------------------------------------------------------------
 
 
-def tasks_chart(run: RunSummary, whose: str = "") -> str:
-    """The matrix of a run in tasks with its measures; a sentence where no task is over."""
+def tasks_charts(run: RunSummary, whose: str = "") -> list[str]:
+    """The matrix of a run in tasks, and its measures; a sentence where no task is over."""
     matrix = task_matrix(run)
     if matrix is None:
-        return captioned(f"Accuracy by task{whose}", empty("Accuracy by task", "no task is over yet"))
+        return [captioned(f"Accuracy by task{whose}", empty("Accuracy by task", "no task is over yet"))]
     caption = f"Accuracy on each task (column) right after each task (row){whose}"
     measures = table(("measure", "value", "what it is"), _measures(matrix), numeric=(1,))
     brings = "; ".join(f"task {t + 1} brings {_classes(task, run)}" for t, task in enumerate(run.tasks))
     note = f'<p class="note">{safe(f"{PROTOCOLS[matrix.protocol]}; {brings}")}</p>'
-    return f"<div>{captioned(caption, matrix_svg(matrix, len(run.tasks)))}{note}{measures}</div>"
+    chart = captioned(caption, matrix_svg(matrix, len(run.tasks)))
+    return [f"<div>{chart}{note}</div>", f"<div>{measures}</div>"]
 
 
 def matrix_svg(matrix: TaskMatrix, num_tasks: int) -> str:

@@ -135,6 +135,33 @@ class TaskSpan:
 
 
 @dataclass(frozen=True)
+class CalibratedSummary:
+    """A model that the server finished from sums over the clients (`trainer.calibrate`).
+
+    Attributes:
+        how: ccvr, creff or post-hoc.
+        version: that it was made of.
+        model_digest: BLAKE3 of its parameters, hexadecimal.
+        accuracy: on the server's own data, 0..1; None without; the others likewise.
+        balanced_accuracy: mean recall over classes.
+        worst_class: lowest recall of a class.
+        head: mean recall of the head classes.
+        medium: of the medium ones.
+        tail: of the tail ones.
+    """
+
+    how: str
+    version: int
+    model_digest: str
+    accuracy: float | None = None
+    balanced_accuracy: float | None = None
+    worst_class: float | None = None
+    head: float | None = None
+    medium: float | None = None
+    tail: float | None = None
+
+
+@dataclass(frozen=True)
 class RunSummary:
     """One run.
 
@@ -159,6 +186,7 @@ class RunSummary:
         config: the effective settings, nested.
         model_digest: BLAKE3 of the final parameters, hexadecimal.
         started_at: ISO 8601.
+        calibrated: what the model is after the server finished it from sums; None where it did not.
         seconds_total: wall time, start-up included.
         machine: the machine in words.
     """
@@ -182,6 +210,7 @@ class RunSummary:
     sketch_dim: int = 0
     config: dict[str, object] = field(default_factory=dict[str, object])
     model_digest: str = ""
+    calibrated: CalibratedSummary | None = None
     started_at: str = ""
     seconds_total: float | None = None
     machine: str = ""
