@@ -38,12 +38,12 @@ class Arriving:
         task = getattr(stream, "task", None)
         data = stream.at(number)
         place = int(task(number)) if callable(task) else -1
-        return Arrived(self._opened(data) if data is not None and _length(data) else None, place)
+        return Arrived(self._opened(data, arriving=True) if data is not None and _length(data) else None, place)
 
-    def _opened(self, data: Any) -> Source:
+    def _opened(self, data: Any, *, arriving: bool = False) -> Source:
         """Opened once, as long as it is the same object."""
         if self._last is None or self._last[0] is not data:
-            self._last = (data, open_source(data, self._device, self._dtype))
+            self._last = (data, open_source(data, self._device, self._dtype, arriving=arriving))
         return self._last[1]
 
 

@@ -6,6 +6,7 @@ A user's Dataset gets a DataLoader; a user's DataLoader is used as it is, with i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sized
 from typing import Any, Protocol, cast
 
@@ -223,7 +224,7 @@ class TrainLoader:
         return bool(self._max_steps) and self.num_steps >= self._max_steps
 
 
-def open_source(given: Any, device: torch.device, dtype: torch.dtype) -> Source:
+def open_source(given: Any, device: torch.device, dtype: torch.dtype, *, arriving: bool = False) -> Source:
     """Make a Source of what the app gave.
 
     Args:
@@ -231,6 +232,8 @@ def open_source(given: Any, device: torch.device, dtype: torch.dtype) -> Source:
             DataLoader, or a function that gives one of these.
         device: where batches are wanted.
         dtype: the model's float type; float inputs are cast to it.
+        arriving: it is what a stream gives in one round: arrays without ids get ids by their content, since the first
+            example of one round and that of the next are not the same.
 
     Raises:
         ConfigError: something else, or x and y differ in length, or there are no examples.
@@ -242,7 +245,8 @@ def open_source(given: Any, device: torch.device, dtype: torch.dtype) -> Source:
         x, y = cast_input(torch.as_tensor(pair[0]), dtype), cast_target(torch.as_tensor(pair[1]))
         if len(x) != len(y):
             raise ConfigError(f"{len(x)} inputs and {len(y)} targets", key="data")
-        source: Source = Arrays(x, y, device, _ids_of(given))
+        ids = _ids_of(given)
+        source: Source = Arrays(x, y, device, ids_by_content(x, y) if arriving and ids is None else ids)
     elif isinstance(given, DataLoader) or hasattr(given, "__getitem__"):
         source = Loaded(given, device, dtype)
     else:
@@ -262,6 +266,13 @@ def _ids_of(given: Any) -> Tensor | None:
     """The ids of a `roughfed.data.Dataset`, int64 [N]; None: its examples are numbered."""
     ids = getattr(given, "ids", None)
     return None if ids is None else torch.as_tensor(ids, dtype=torch.int64)
+
+
+def ids_by_content(x: Tensor, y: Tensor) -> Tensor:
+    """Ids that follow from what an example is, int64 [N], 0 or more."""
+    pairs = zip(x.cpu().float().numpy(), y.cpu().numpy(), strict=True)  # numpy knows no bfloat16
+    digests = (hashlib.sha256(one.tobytes() + label.tobytes()).digest() for one, label in pairs)
+    return torch.tensor([int.from_bytes(digest[:8], "big") >> 1 for digest in digests], dtype=torch.int64)
 
 
 def _pair(given: Any) -> tuple[Any, Any] | None:

@@ -459,3 +459,24 @@ def test_nothing_is_logged_of_the_examples(caplog: pytest.LogCaptureFixture, tmp
     with caplog.at_level(logging.DEBUG):
         train(net(), arrays([0, 1] * 8), "der++", tmp_path, {})
     assert caplog.records == []
+
+
+def test_arrays_of_a_stream_have_ids_by_content() -> None:
+    """Numbered from 0 in every round, the examples of a second round would pass for those of the first."""
+    from roughfed.client.trainer.arriving import Arriving
+
+    rng = np.random.default_rng(0)
+    rounds = {n: (rng.normal(size=(6, 3)).astype(np.float32), np.arange(6) % C) for n in (1, 2)}
+
+    class Stream:
+        def at(self, number: int) -> object:
+            return rounds[number]
+
+    opened = Arriving(Stream(), CPU, torch.float32)
+    ids: list[int] = []
+    for number in (1, 2):
+        source = opened.at(number).source
+        assert source is not None
+        ids += source.gather(torch.arange(6)).ids.tolist()
+    assert len(set(ids)) == 12
+    assert Arriving(rounds[1], CPU, torch.float32).at(1).source.gather(torch.arange(6)).ids.tolist() == list(range(6))  # pyright: ignore[reportOptionalMemberAccess]
