@@ -25,7 +25,7 @@ class Flags:
     ] = None
     scenario: Annotated[
         str, typer.Option(help="What is rough about the data: clean, long-tail, noisy, continual or rough.")
-    ] = "clean"
+    ] = "rough"
     method: Annotated[str, typer.Option(help="Other parts of the training than the scenario's.")] = ""
     server_sees: Annotated[str, typer.Option(help="Of a single client: updates, sketches or sums.")] = "sketches"
     out: Annotated[Path | None, typer.Option(help="Folder that keeps everything. [default: a temporary one]")] = None

@@ -71,7 +71,7 @@ class DemoOptions:
     data: str = "digits"
     data_dir: Path | None = None
     alpha: float | None = None
-    scenario: str = "clean"
+    scenario: str = "rough"
     method: str = ""
     server_sees: str = "sketches"
     json: bool = False

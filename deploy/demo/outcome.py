@@ -184,9 +184,11 @@ def last_words(result: DemoResult, options: DemoOptions) -> list[str]:
     more = "roughfed demo --data fashion-mnist" if options.data == "digits" else "roughfed demo --data digits"
     alpha, skew = ("100", "even") if (options.alpha or ALPHA) < 0.3 else ("0.1", "very uneven")
     other, what = ("updates", "nothing masked") if options.server_sees != "updates" else ("sketches", "masked sums")
+    scenario = "continual" if options.scenario != "continual" else "long-tail"
     return [
         f"report: {result.report}",
-        f"next:   roughfed demo --alpha {alpha}   ({skew} shares)",
+        f"next:   roughfed demo --scenario {scenario}",
+        f"        roughfed demo --alpha {alpha}   ({skew} shares)",
         f"        roughfed demo --server-sees {other}   ({what})",
         f"        {more}",
         "yours:  roughfed init, then server, invite and join",

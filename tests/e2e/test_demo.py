@@ -1,6 +1,7 @@
 """`roughfed demo` as a user starts it: real processes, real data, a report, and nothing left behind."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -9,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from roughfed.methods import read_method
 from roughfed.report.summary import RunSummary
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 DEMO = (sys.executable, "-m", "roughfed.deploy.cli", "demo", "--json")
-SMALL = ("--clients", "3", "--rounds", "2", "--seed", "3", "--server-sees", "updates")
-MASKED = ("--clients", "4", "--rounds", "3", "--seed", "3")
+SMALL = ("--scenario", "clean", "--clients", "3", "--rounds", "2", "--seed", "3", "--server-sees", "updates")
+MASKED = ("--scenario", "clean", "--clients", "4", "--rounds", "3", "--seed", "3")
 
 
 def demo(out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -103,7 +105,7 @@ def test_a_signal_ends_everything(tmp_path: Path, number: int) -> None:
 
 def test_a_dead_client_is_named(tmp_path: Path) -> None:
     out = tmp_path / "d"
-    flags = ("--clients", "2", "--rounds", "10000", "--server-sees", "updates")
+    flags = ("--scenario", "clean", "--clients", "2", "--rounds", "10000", "--server-sees", "updates")
     with subprocess.Popen([*DEMO, "--out", str(out), *flags], stderr=subprocess.PIPE, text=True) as running:
         wait_for("round 1 of 10000", running)
         subprocess.run(["/bin/kill", "-9", str(pid_of("join", out / "client-2"))], check=True)
@@ -138,8 +140,26 @@ def test_by_default_the_server_sees_sums_and_sketches(tmp_path: Path) -> None:
     assert processes_of(tmp_path / "d") == []
 
 
+def test_rough_data_against_plain_fedavg_with_the_same_living_clients(tmp_path: Path) -> None:
+    out = tmp_path / "d"
+    done = demo(out, "--scenario", "continual", "--clients", "4", "--rounds", "10", "--seed", "3")
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["scenario"], told["method"], told["rounds"]) == ("continual", str(read_method("continual")), 10)
+    assert told["forgetting"] < told["plain_forgetting"]
+    assert told["balanced_accuracy"] > told["plain_balanced_accuracy"] + 0.1
+    assert told["memorised_wrong"] is None
+    for name in ("client-1", "client-4"):
+        log = (out / "logs" / f"{name}.log").read_text()
+        assert len(set(re.findall(r"connected to [^,]+, run ([\w-]+)", log))) == 2
+        assert len(list((out / name / "state" / "trainer").glob("*.state"))) > 0
+    assert "Against plain FedAvg" in (out / "report.html").read_text()
+    assert processes_of(out) == []
+
+
 def test_what_is_not_built_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    done = demo(tmp_path / "d", "--scenario", "noisy")
+    done = demo(tmp_path / "d", "--scenario", "poisoned")
 
     assert done.returncode == 2
     assert "not built yet" in done.stderr
@@ -150,10 +170,22 @@ def test_what_is_not_built_is_refused_before_anything_starts(tmp_path: Path) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_the_defaults_learn_digits(tmp_path: Path, seed: int) -> None:
-    done = demo(tmp_path / "d", "--seed", str(seed))
+    done = demo(tmp_path / "d", "--scenario", "clean", "--seed", str(seed))
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["accuracy"] >= 0.93
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("scenario", ["long-tail", "noisy", "continual", "rough"])
+def test_the_right_parts_beat_plain_fedavg(tmp_path: Path, scenario: str) -> None:
+    done = demo(tmp_path / "d", "--scenario", scenario)
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["balanced_accuracy"] > told["plain_balanced_accuracy"]
+    assert told["seconds_total"] <= 300
 
 
 def wait_for(words: str, running: subprocess.Popen[str]) -> None:

@@ -168,8 +168,8 @@ def test_every_key_has_a_meaning_and_a_default_that_loads(model: type[Document],
 
 def test_names_agree_with_the_rooms_that_hold_them() -> None:
     from roughfed.data import SOURCES
-    from roughfed.data.roughness import NOISE_KINDS, ORDERS, SCENARIOS, Roughness
     from roughfed.data.partition import PARTITIONERS
+    from roughfed.data.roughness import NOISE_KINDS, ORDERS, SCENARIOS, Roughness
     from roughfed.models import MODELS
     from roughfed.server.aggregate import WEIGHTINGS
     from roughfed.server.optimize import RULES

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from roughfed.deploy.demo import DemoOptions, DemoResult, run_demo
-from roughfed.deploy.demo import run as demo_run
-from roughfed.deploy.demo.options import settings_files
+from roughfed.deploy.demo import DemoOptions, DemoResult, run_demo, stage
+from roughfed.deploy.demo.options import acts_of
 from roughfed.deploy.demo.outcome import final_table, last_words
 from roughfed.deploy.demo.place import make_place
 from roughfed.deploy.demo.processes import ProcessDied, Processes, tail
 from roughfed.deploy.demo.scene import Scene, draw, sparkline
 from roughfed.deploy.demo.screen import LiveScreen, PlainScreen, screen_for
 from roughfed.errors import ConfigError, NotBuiltYet
+from roughfed.methods import read_method
 from roughfed.report.summary import GroupSummary, RoundSummary
 
 NAMES = ["client-1", "client-2"]
@@ -50,12 +50,12 @@ def picture(scene: Scene) -> str:
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"scenario": "noisy"}, NotBuiltYet, "not built yet"),
-        ({"scenario": "rough"}, NotBuiltYet, "not built yet"),
+        ({"scenario": "poisoned"}, NotBuiltYet, "not built yet"),
+        ({"method": "balanced-softmx"}, ConfigError, "no part 'balanced-softmx'"),
         ({"clients": 3}, ConfigError, "3 clients are too few to hide in"),
         ({"server_sees": "everything"}, ConfigError, "everything"),
         ({"scenario": "cleen"}, ConfigError, "scenario"),
-        ({"data": "mnist"}, ConfigError, "mnist"),
+        ({"data": "letters"}, ConfigError, "letters"),
         ({"clients": 1}, ConfigError, "1 clients cannot"),
         ({"clients": 201}, ConfigError, "201 clients"),
         ({"rounds": -1}, ConfigError, "rounds"),
@@ -83,7 +83,8 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_clients_are_named_in_the_order_of_their_shares() -> None:
-    _, clients = settings_files(DemoOptions(clients=12))
+    (act,) = acts_of(DemoOptions(clients=12, scenario="clean"))
+    clients = act.clients
 
     assert list(clients) == sorted(clients)
     assert "\nindex = 11\n" in clients["client-12"]
@@ -203,6 +204,8 @@ def test_a_terminal_gets_the_live_picture() -> None:
 
 def a_result(**changes: Any) -> DemoResult:
     values: dict[str, Any] = {
+        "scenario": "clean",
+        "method": "plain",
         "rounds": 2,
         "clients": 2,
         "server_sees": "updates",
@@ -252,6 +255,51 @@ def test_the_final_table_of_a_masked_demo_speaks_of_sums() -> None:
         "groups 2 + 1 clients 1 void, 1 updates excluded",
     ]
     assert len(lines) == 10, "a line is broken"
+
+
+def test_the_final_table_on_rough_data_has_plain_fedavg_beside_it() -> None:
+    rough = {"tail_accuracy": 0.75, "forgetting": 0.125, "memorised_wrong": None, "balanced_accuracy": 0.875}
+    plain = {f"plain_{key}": 0.5 for key in rough}
+    console = Console(file=StringIO(), width=120)
+    console.print(final_table(a_result(scenario="long-tail", method="balanced-softmax", **rough, **plain)))
+    text = " ".join(console.file.getvalue().split())  # pyright: ignore[reportAttributeAccessIssue]
+    assert "trained with balanced-softmax" in text
+    assert "rare classes 75 % plain FedAvg 50 %" in text
+    assert "balanced accuracy 87.5 % plain FedAvg 50 %" in text
+    assert "forgetting 12.5 % plain FedAvg 50 %" in text
+    assert "wrong labels" not in text
+
+
+def test_rough_data_are_played_twice_by_the_same_clients() -> None:
+    plain, rough = acts_of(DemoOptions(scenario="rough", seed=7))
+    assert (plain.name, plain.method, rough.name) == ("plain", "plain", "rough")
+    assert plain.rounds == rough.rounds
+    assert plain.hostile == rough.hostile == {"client-6": ("sign-flip",)}
+    assert rough.method == str(read_method("rough"))
+    assert '\nrule = "multi-krum"\n' in rough.fed
+    assert '\nrule = "multi-krum"\n' not in plain.fed
+    assert 'scenario = "rough"' in rough.clients["client-1"]
+    assert "\nstay = true\n" in rough.clients["client-1"]
+    (alone,) = acts_of(DemoOptions(scenario="clean"))
+    assert "\nstay = true\n" not in alone.clients["client-1"]
+
+
+def test_a_mode_that_shows_no_client_has_no_rule_about_clients() -> None:
+    _, rough = acts_of(DemoOptions(scenario="rough", server_sees="sums"))
+    assert '\nrule = "multi-krum"\n' not in rough.fed
+
+
+def test_some_go_on_when_the_one_that_is_waited_for_has_ended(tmp_path: Path) -> None:
+    async def play() -> int:
+        async with Processes() as processes:
+            idler = await processes.start("idler", SLEEPER, log=tmp_path / "a", env={})
+            leaver = await processes.start("leaver", python("pass"), log=tmp_path / "b", env={})
+            await processes.all_ended(lambda: True, until=leaver)
+            assert is_running(idler.pid)
+            await processes.end()
+            return idler.ending.result()
+
+    assert asyncio.run(play()) == -15
 
 
 def test_the_last_words_never_name_what_was_just_run() -> None:
@@ -332,7 +380,7 @@ def test_only_the_end_of_a_log_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_server_that_does_not_come_up_ends_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_run, "ROUGHFED", tuple(python("raise SystemExit('no port is free')")))
+    monkeypatch.setattr(stage, "ROUGHFED", tuple(python("raise SystemExit('no port is free')")))
 
     with pytest.raises(ProcessDied, match=r"(?s)server ended with status 1.*no port is free"):
         run_demo(DemoOptions(out=tmp_path / "out", json=True))
