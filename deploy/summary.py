@@ -17,7 +17,16 @@ from typing import Any
 from roughfed.deploy import aggregator
 from roughfed.errors import ConfigError
 from roughfed.measures import confusion_matrix, figures, recall_by_class
-from roughfed.report.summary import GroupSummary, Proof, RoundSummary, RunSummary, Together, with_class_counts
+from roughfed.report.summary import (
+    CalibratedSummary,
+    GroupSummary,
+    Proof,
+    RoundSummary,
+    RunSummary,
+    Together,
+    with_class_counts,
+)
+from roughfed.server.calibrated import newest
 from roughfed.server.masked.journal import Stages
 from roughfed.server.quality import class_counts, whole
 from roughfed.server.store import EVERYBODY, RoundRow, Store
@@ -63,6 +72,7 @@ def run_summary(folder: Path) -> RunSummary:
             sketch_dim=config.sketch.dim if config.privacy.server_sees == "sketches" else 0,
             config=config.model_dump(),
             model_digest=store.latest_model()[1].hex(),
+            calibrated=calibrated(store),
             started_at=datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds"),
             seconds_total=max(ends) - began if ends else None,
             machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
@@ -95,6 +105,25 @@ def spreads(store: Store, headers: Iterable[RoundHeader]) -> dict[int, Sequence[
     stages = Stages(store.journal)
     found = {h.model_version: stages.statistics(h.round).get("accuracy-histogram", ()) for h in headers if h.masked}
     return {version: histogram for version, histogram in found.items() if sum(histogram)}
+
+
+def calibrated(store: Store) -> CalibratedSummary | None:
+    """The model that the worker finished from sums, and how it did."""
+    if (found := newest(store)) is None:
+        return None
+    bare = CalibratedSummary(found.how, found.version, found.digest.hex())
+    if found.evaluation is None:
+        return bare
+    shares = figures(found.evaluation, class_counts(store))
+    return replace(
+        bare,
+        accuracy=shares.accuracy,
+        balanced_accuracy=shares.balanced,
+        worst_class=shares.worst,
+        head=shares.head,
+        medium=shares.medium,
+        tail=shares.tail,
+    )
 
 
 def client_recalls(store: Store) -> dict[str, list[float | None]]:

@@ -43,6 +43,7 @@ CALIBRATIONS: Mapping[str, tuple[str, ...]] = {
     "none": (),
     "ccvr": ("class-owner", "trained", "feature-count", "feature-sum", "feature-outer"),
     "creff": ("class-owner", "trained", "head-gradient"),
+    "post-hoc": ("class-count", "class-owner"),
 }
 """`trainer.calibrate` -> the statistics that the finishing needs."""
 

@@ -44,6 +44,12 @@ class Worker(Protocol):
         """Evaluate a model file on the server's own data; None when it has none."""
         ...
 
+    async def calibrate(
+        self, params: Path, out: Path, given: Mapping[str, object]
+    ) -> tuple[bytes, tuple[float, ...]] | None:
+        """Finish a model file from sums; (digest, classifier), or None when it could not."""
+        ...
+
     async def stop(self) -> None:
         """End it."""
         ...

@@ -30,6 +30,7 @@ from roughfed.server.downlink import next_files, place
 from roughfed.server.facts import Facts, Shape, asked, check_shape, facts_of, wanted_facts
 from roughfed.server.federation import Federation, Traffic
 from roughfed.server.figures import accepted_updates, show_clients, summarize
+from roughfed.server.finish import head_fact
 from roughfed.server.judge import judge
 from roughfed.server.masked import drive
 from roughfed.server.masked.opening import open_masked
@@ -138,7 +139,8 @@ def facts_for(fed: Federation) -> Facts:
     """The facts of the next round; journaled with it."""
     wanted = wanted_facts(fed.config.trainer)
     statics = add(fed.store.statics()) if wanted else {}
-    return facts_of(wanted, statics, fed.store.sums_with, planned=fed.config.round.rounds)
+    facts = facts_of(wanted, statics, fed.store.sums_with, planned=fed.config.round.rounds)
+    return facts | head_fact(fed)
 
 
 def check_terms(fed: Federation, header: Signed) -> None:

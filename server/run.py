@@ -10,6 +10,7 @@ from roughfed import crash
 from roughfed.messages import Finished
 from roughfed.server.federation import Federation
 from roughfed.server.figures import complete_summary, show
+from roughfed.server.finish import calibrate_last, calibrate_round
 from roughfed.server.membership import Session
 from roughfed.server.quality import Quality
 from roughfed.server.round import make_header, run_round
@@ -47,6 +48,7 @@ async def run_rounds(fed: Federation) -> str:
             await recover(fed, row, lost)
             continue
         lost = 0
+        await calibrate_round(fed, row)
         if evaluation is not None:
             await evaluation
         evaluation = asyncio.create_task(evaluate(fed))
@@ -56,6 +58,7 @@ async def run_rounds(fed: Federation) -> str:
     if evaluation is not None:
         await evaluation
     await evaluate(fed, final=True)
+    await calibrate_last(fed)
     await evaluate_everywhere(fed)
     await fed.store.set_finished(reason)
     crash.point("run-finished")

@@ -48,4 +48,9 @@ SCHEMA = (
     ALTER TABLE rounds ADD COLUMN sums TEXT;
     CREATE TABLE statics (source TEXT PRIMARY KEY, statistics TEXT NOT NULL);
     """,
+    """
+    CREATE TABLE calibrated (
+        version INTEGER PRIMARY KEY, how TEXT NOT NULL, digest BLOB NOT NULL, head TEXT NOT NULL, made_at REAL NOT NULL,
+        evaluation TEXT);
+    """,
 )

@@ -305,14 +305,14 @@ class Store:
 
     async def add_evaluations(self, version: int, evaluations: Iterable[tuple[str, Evaluation]]) -> None:
         """Keep evaluations of a version by source (a client's name, or "" for the server's own data)."""
-        rows = [(version, source, json.dumps(_evaluation_row(e))) for source, e in evaluations]
+        rows = [(version, source, json.dumps(evaluation_row(e))) for source, e in evaluations]
         sql = "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?)"
         await self.journal.write(lambda db: db.executemany(sql, rows))
 
     def evaluations(self, version: int) -> dict[str, Evaluation]:
         """Evaluations of a version by source."""
         rows = self.journal.read("SELECT * FROM evaluations WHERE version = ? ORDER BY source", version)
-        return {row["source"]: _evaluation(json.loads(row["evaluation"])) for row in rows}
+        return {row["source"]: evaluation_of(json.loads(row["evaluation"])) for row in rows}
 
     async def revoke(self, client: str, now: float) -> None:
         """Refuse a client from now on."""
@@ -350,12 +350,14 @@ def _received(run: str, row: sqlite3.Row) -> ReceivedUpdate:
     return ReceivedUpdate(receipt, decode_statement(row["statement"]), signed, row["norm"])
 
 
-def _evaluation_row(e: Evaluation) -> list[object]:
+def evaluation_row(e: Evaluation) -> list[object]:
+    """An evaluation as JSON carries it."""
     counts = [e.class_count, e.class_correct, e.absolute_error_sum, e.confusion, e.calibration]
     return [e.model_digest.hex(), e.num_examples, e.loss_sum, *counts]
 
 
-def _evaluation(row: list[Any]) -> Evaluation:
+def evaluation_of(row: list[Any]) -> Evaluation:
+    """What `evaluation_row` gave."""
     digest, num_examples, loss_sum, count, correct, error_sum, *more = row
     confusion, calibration = more or ((), ())  # a journal from before them has neither
     return Evaluation(

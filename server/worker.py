@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from roughfed.child import Description
@@ -50,6 +50,32 @@ class Worker:
             return None
         except TrainerError as error:
             log.warning("the worker could not evaluate: %s", error)
+            return None
+
+    async def calibrate(
+        self, params: Path, out: Path, given: Mapping[str, object]
+    ) -> tuple[bytes, tuple[float, ...]] | None:
+        """Finish a model from sums; None when the process failed or hangs, which is logged.
+
+        Args:
+            params: the model file.
+            out: where the finished one goes.
+            given: see `roughfed.client.trainer.finish`.
+
+        Returns:
+            digest of the finished model, and its classifier: weights [C x d], then biases [C].
+        """
+        try:
+            async with asyncio.timeout(EVALUATE_S):
+                trainer = await self._child.ready()
+                found = await trainer.call("calibrate", params=str(params), out=str(out), **given)
+                return bytes.fromhex(found["digest"]), tuple(found["head"])
+        except TimeoutError:
+            log.warning("the worker did not calibrate within %.0f s; it is started again", EVALUATE_S)
+            await self._child.stop()
+            return None
+        except TrainerError as error:
+            log.warning("the worker could not calibrate: %s", error)
             return None
 
     async def stop(self) -> None:

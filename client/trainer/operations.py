@@ -20,6 +20,7 @@ from roughfed.client.trainer import device as devices
 from roughfed.client.trainer.arriving import Arriving
 from roughfed.client.trainer.data import Source, open_source
 from roughfed.client.trainer.evaluate import check_labels, evaluate
+from roughfed.client.trainer.finish import finish
 from roughfed.client.trainer.load import load_app
 from roughfed.client.trainer.look import can_tell
 from roughfed.client.trainer.loop import Work, fit, seed_everything
@@ -61,6 +62,7 @@ class Operations:
             "initial": self._initial,
             "fit": self._fit,
             "evaluate": self._evaluate,
+            "calibrate": self._calibrate,
         }
         return table[known(op, table, key="op")](arguments)
 
@@ -125,6 +127,12 @@ class Operations:
         spec = spec_of(self._model)
         load_flat(self._model, spec, map_flat(Path(arguments["params"]), spec))
         return asdict(evaluate(self._model, self._test, self._task, report=self._report))
+
+    def _calibrate(self, arguments: Mapping[str, Any]) -> Answer:
+        """Finish a model file from sums over the clients, into another one."""
+        head = finish(self._model, self._num_classes, arguments)
+        digest = params.write_model(Path(arguments["out"]), spec_of(self._model), pieces(self._model))
+        return {"digest": digest.hex(), "head": head}
 
     @cached_property
     def _device(self) -> torch.device:

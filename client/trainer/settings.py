@@ -14,7 +14,7 @@ from roughfed.registry import suggestion
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine")
 PRIORS = ("local", "global")
-CALIBRATIONS = ("none", "ccvr", "creff")
+CALIBRATIONS = ("none", "ccvr", "creff", "post-hoc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class TrainerSettings:
         lr_decay: factor of the learning rate from one round to the next, above 0 and at most 1.
         prior: class shares that parts adjust by, local or global; global ones are among the facts of the job.
         self_weight: whether the client may weigh itself down (`FitResult.weight_class`).
-        calibrate: none, ccvr or creff: what the server finishes from sums; the header asks for them.
+        calibrate: none, ccvr, creff or post-hoc: what the server finishes from sums; the header asks for them.
     """
 
     method: str = "plain"

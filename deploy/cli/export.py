@@ -44,6 +44,9 @@ class Flags:
         Format,
         typer.Option(help="safetensors, or state-dict for torch: floats only, each once; load it with strict=False."),
     ] = Format.SAFETENSORS
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="The model that the server finished from sums (trainer.calibrate).")
+    ] = False
 
 
 def register(app: typer.Typer) -> None:
@@ -61,7 +64,7 @@ def export(context: Context, flags: Flags) -> Answer:
     with closing(open_store(context.folder)) as store:
         if (known := store.run()) is None:
             raise ConfigError("no run was started here", file=str(context.folder.absolute()), cure="roughfed server")
-        version, digest = chosen(store, flags.version)
+        version, digest = finished(store, flags.version) if flags.calibrated else chosen(store, flags.version)
         source = store.model_path(digest)
         write(source, flags, known[1])
     context.say(f"wrote {flags.out}: version {version} of {known[0]}, {known[1].size:,} parameters")
@@ -72,6 +75,7 @@ def export(context: Context, flags: Flags) -> Answer:
             "run": known[0],
             "version": version,
             "model_digest": digest.hex(),
+            "calibrated": flags.calibrated,
             "format": flags.format.value,
             "out": str(flags.out.absolute()),
         }
@@ -98,6 +102,24 @@ def chosen(store: Store, wanted: str) -> tuple[int, bytes]:
         why = "was not kept (model.keep_last)" if digest else "is no version of the model"
         raise ConfigError(f"{wanted!r} {why}", key="--version", cure=f"one of: {', '.join([*kept, 'best', 'latest'])}")
     return number, digest
+
+
+def finished(store: Store, wanted: str) -> tuple[int, bytes]:
+    """(version that it was made of, digest) of the calibrated model.
+
+    Raises:
+        ConfigError: there is none, or another version is wanted.
+    """
+    from roughfed.server.calibrated import newest
+
+    found = newest(store)
+    if found is None or not store.model_path(found.digest).exists():
+        cure = 'set calibrate = "ccvr" in [trainer] before the run'
+        raise ConfigError("no calibrated model was made in this run", key="--calibrated", cure=cure)
+    if wanted not in ("latest", str(found.version)):
+        cure = f"--version {found.version}, or leave it out"
+        raise ConfigError(f"only version {found.version} was calibrated, not {wanted!r}", key="--version", cure=cure)
+    return found.version, found.digest
 
 
 def write(source: Path, flags: Flags, spec: Spec) -> None:

@@ -85,7 +85,7 @@ class TrainerSettings(BaseModel):
         default=False,
         description="Let a client whose labels look wrong to it weigh itself down, to 3/4, 1/2 or 1/4, in public.",
     )
-    calibrate: Literal["none", "ccvr", "creff"] = Field(
+    calibrate: Literal["none", "ccvr", "creff", "post-hoc"] = Field(
         default="none",
         description="Retrain the classifier on the server from sums: of features in the last round (ccvr), or of the "
         "classifier's gradients in every round (creff).",

@@ -5,7 +5,9 @@ the classifier is trained on these. The paper: 2,000 or fewer a class, 10 epochs
 
 Differs: one covariance for all classes, pooled within them and shrunk towards the same variance everywhere, since that
 is what follows from a sum of d x d values; the paper's C matrices would be C times as many and say more of single
-classes.
+classes. One covariance misses how classes differ in shape, so the training is short, and the result lies half-way
+between the old classifier and the new one (as Wortsman et al., CVPR 2022, do after fine-tuning): measured better than
+either.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from roughfed.client.trainer.finishing import Classifier, Given, retrain
 
 DRAWN = 1000
 SHRINK = 0.1
-EPOCHS, LR = 10, 0.02
+EPOCHS, LR = 1, 0.005
 
 
 def ccvr(given: Given) -> Classifier:
@@ -32,7 +34,13 @@ def ccvr(given: Given) -> Classifier:
     noise = torch.randn(len(there), DRAWN, width, generator=given.generator, dtype=torch.float64)
     features = (mean[there, None, :] + noise @ root.T).float().reshape(-1, width)
     labels = there.repeat_interleave(DRAWN)
-    return retrain(given.classifier, features, labels, given, epochs=EPOCHS, lr=LR)
+    return between(given.classifier, retrain(given.classifier, features, labels, given, epochs=EPOCHS, lr=LR))
+
+
+def between(old: Classifier, new: Classifier) -> Classifier:
+    """Half-way from one classifier to another, both as long as the old one: only directions decide the class."""
+    scale = 0.5 * old.weight.norm() / new.weight.norm().clamp_min(1e-12)
+    return Classifier(0.5 * old.weight + scale * new.weight, 0.5 * old.bias + scale * new.bias)
 
 
 def covariance(given: Given, count: Tensor, mean: Tensor) -> Tensor:
