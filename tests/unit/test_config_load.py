@@ -188,12 +188,13 @@ def test_names_agree_with_the_rooms_that_hold_them() -> None:
 
 
 def test_learning_names_agree_with_the_trainer() -> None:
-    from roughfed.client.trainer.settings import OPTIMIZERS, PLANNED_OPTIMIZERS
-    from roughfed.config.planned import VALUES
+    from roughfed.client.trainer.settings import CALIBRATIONS, OPTIMIZERS, PRIORS, SCHEDULES
 
     keys = keys_of(FederationConfig)
     assert set(keys["trainer.optimizer"].choices) == set(OPTIMIZERS)
-    assert set(VALUES["trainer.optimizer"]) == set(PLANNED_OPTIMIZERS)
+    assert set(keys["trainer.schedule"].choices) == set(SCHEDULES)
+    assert set(keys["trainer.prior"].choices) == set(PRIORS)
+    assert set(keys["trainer.calibrate"].choices) == set(CALIBRATIONS)
 
 
 def test_what_is_planned_is_no_choice_yet() -> None:
