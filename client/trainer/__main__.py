@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import json
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ def main() -> None:
     die_with_parent()
     faulthandler.enable()  # a crash in native code leaves its trace in the log
     _limit_threads(arguments.threads)
+    _log()
     link = Link(arguments.fd)
     operations: Operations | None = None
     while (request := link.receive()) is not None:
@@ -58,6 +60,15 @@ def _limit_threads(count: int) -> None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(count)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with this
+
+
+def _log() -> None:
+    """What the trainer says goes where user code prints: a file of the client's own. Other packages say only faults."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    ours = logging.getLogger("roughfed")
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
 
 
 def _arguments() -> argparse.Namespace:

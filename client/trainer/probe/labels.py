@@ -1,0 +1,54 @@
+"""Whether many labels are wrong, and whether a class is mistaken for all others alike or for one. C classes.
+
+The confident joint of out-of-fold predictions (see `noise` and `folds`) gives the share of labels that a model of a few
+hundred steps would not have given. That is more than are wrong: the model errs, too, and more so with few examples of
+many classes. So the share is taken as a part of what guessing would get wrong, 1 - 1/K of K classes, and only a large
+part of that counts as noise. A task that is too hard for so short a training looks like noise, and is taken for it.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from roughfed.client.trainer.finding import Finding, Sample, stands
+from roughfed.client.trainer.folds import out_of_fold
+from roughfed.client.trainer.noise import concentration, confident_joint
+from roughfed.client.trainer.parts import Tensors
+
+SHARE = 0.28
+"""Of what guessing would get wrong. With 600 to 1,500 of Fashion-MNIST: clean 0.01 to 0.22, 40 % wrong 0.35 to 0.68."""
+
+PAIRED = 0.5
+"""Share of a class's wrong labels that go to one other class, on average, above which they go in pairs."""
+
+MANY = 4
+"""Classes, below which a wrong label can hardly go anywhere else."""
+
+FEWEST = 60
+"""Examples, below which nothing can be said."""
+
+
+def labels(sample: Sample, kept: Tensors) -> Finding:
+    """See the module. Looks at other data add up, each by its number of examples."""
+    counts = sample.counts()
+    total, classes = len(sample.y), int((counts > 0).sum())
+    if total < FEWEST or classes < 2:
+        found = bool(kept.get("found", torch.tensor(False)))
+        return Finding(found, f"{total} examples of {classes} classes are too few to tell wrong labels", _paired(kept))
+    probabilities = out_of_fold(sample.model, sample.x, sample.y, sample.num_classes)
+    joint = confident_joint(sample.y.cpu(), probabilities)
+    share = float(1 - joint.trace()) / (1 - 1 / classes)
+    kept["seen"] = kept.get("seen", torch.zeros(2)) + torch.tensor([share * total, total])
+    if classes >= MANY:
+        kept["joint"] = kept.get("joint", torch.zeros_like(joint)) + joint * total
+    measure = float(kept["seen"][0] / kept["seen"][1])
+    found = stands(measure, SHARE, kept)
+    say = f"a short training contradicts labels {measure:.2f} times as often as guessing would"
+    if not found:
+        return Finding(found, f"{say}: no more wrong ones than it may err itself")
+    return Finding(found, f"{say}: many are wrong, {'in pairs' if _paired(kept) else 'evenly'}", _paired(kept))
+
+
+def _paired(kept: Tensors) -> bool:
+    joint = kept.get("joint")
+    return joint is not None and concentration(joint) > PAIRED
