@@ -26,6 +26,11 @@ class Arriving:
         self._given, self._device, self._dtype = given, device, dtype
         self._last: tuple[object, Source] | None = None
 
+    @property
+    def changes(self) -> bool:
+        """Whether it is a stream."""
+        return callable(getattr(self._given, "at", None))
+
     def at(self, number: int) -> Arrived:
         """The examples of a round, on the device.
 
@@ -33,7 +38,7 @@ class Arriving:
             ConfigError: they are not data.
         """
         stream = self._given
-        if not callable(getattr(stream, "at", None)):
+        if not self.changes:
             return Arrived(self._opened(stream))
         task = getattr(stream, "task", None)
         data = stream.at(number)

@@ -85,8 +85,8 @@ class Operations:
         }
 
     def _class_counts(self) -> list[int]:
-        """Training examples of each class, where the labels are at hand; [] otherwise."""
-        targets = self._train.targets if self._train is not None else None
+        """Training examples of each class, where the labels are at hand and all there; [] otherwise."""
+        targets = self._train.targets if self._train is not None and not self._arriving.changes else None
         if targets is None or self._task != "classification":
             return []
         return torch.bincount(targets.cpu(), minlength=self._num_classes).tolist()

@@ -15,6 +15,7 @@ from typing import Any
 
 from roughfed.config import ClientConfig, FederationConfig
 from roughfed.config.template import render_template
+from roughfed.data.federate import holdings
 from roughfed.data.rough import task_classes
 from roughfed.data.roughness import roughness
 from roughfed.deploy.bench.measure import machine
@@ -25,7 +26,7 @@ from roughfed.deploy.demo.scene import Scene
 from roughfed.deploy.demo.stage import Show, play
 from roughfed.deploy.summary import run_summary
 from roughfed.registry import look_up
-from roughfed.report.summary import RunSummary, TaskSpan, last_known, task_matrix
+from roughfed.report.summary import RunSummary, TaskSpan, last_known, task_matrix, with_class_counts
 
 NOTHING: Mapping[str, Any] = {}
 CLASSES = 10
@@ -212,6 +213,9 @@ def played(
         found: dict[str, RunSummary] = {}
         for name, show in zip(conditions, shows, strict=True):
             run = replace(run_summary(show.place.server), tasks=_tasks(data, rounds))
+            if run.tasks:
+                held = holdings(**{**data, "data_dir": None})
+                run = with_class_counts(run, held.sum(axis=0).tolist())
             found[name] = with_memorised(run, show.place, data)
         return found
 

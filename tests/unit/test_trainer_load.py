@@ -151,3 +151,11 @@ def test_the_built_in_app_and_its_worker(tmp_path: Path) -> None:
 def test_reasons(error: BaseException, reason: str, fatal: bool) -> None:
     said = faults.explain(error)
     assert (said["reason"], said["fatal"]) == (reason, fatal)
+
+
+def test_the_counts_of_a_stream_are_not_told_as_if_they_stayed(tmp_path: Path) -> None:
+    stream = "class S:\n    def at(self, round):\n        return x, y\n"
+    said = operations(app(tmp_path, stream + "client = Client(lambda: nn.Linear(4, 3), S())")).run("describe", {})
+    assert said["class_counts"] == []
+    said = operations(app(tmp_path, "client = Client(lambda: nn.Linear(4, 3), (x, y))")).run("describe", {})
+    assert sum(said["class_counts"]) == said["num_train"]
