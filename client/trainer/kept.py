@@ -16,7 +16,6 @@ from torch import Tensor
 
 from roughfed.client.trainer.forms import Form
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Outputs, Plan, Tensors
-from roughfed.client.trainer.prior import PSEUDO_COUNT
 
 Order = Callable[[Tensor, Tensor], Tensor]
 """(ranks int64 [n], labels int64 [n]) -> places int64 [n], those to keep first first."""
@@ -139,16 +138,14 @@ class Kept:
         return self.rows(torch.arange(len(self)))
 
     def rows(self, at: Tensor) -> Batch:
-        """The examples at some places, int64 [B]; with the class shares of the memory as their prior."""
+        """The examples at some places, int64 [B]."""
         at = at.to(self._like.device)
         rows = {name: self.state[name][at] for name in self._columns}
         if not rows:
             none = torch.zeros(0, dtype=torch.int64, device=at.device)
             return Batch(self._like[:0], none, none, none)
-        prior = self.counts().clamp_min(PSEUDO_COUNT)
-        prior = (prior / prior.sum()).expand(len(at), -1)
         x, nowhere = self.form.unpack(rows, self._like), torch.full_like(at, -1)
-        return Batch(x, rows["y"], rows["ids"], nowhere, logits=rows["logits"].float(), prior=prior)
+        return Batch(x, rows["y"], rows["ids"], nowhere, logits=rows["logits"].float())
 
     @property
     def _ids(self) -> Tensor:

@@ -40,7 +40,6 @@ class Batch:
         share: float32 [B], the part of `y` in a mixed example, 0..1; 1 - share is the part of `other`.
         weight: float32 [B], how much each example counts; None: all the same.
         logits: float32 [B, C], what was noted of a remembered example; None for others.
-        prior: float32 [B, C], the class shares that each example was drawn from; None: those of the local data.
     """
 
     x: Tensor
@@ -51,7 +50,6 @@ class Batch:
     share: Tensor | None = None
     weight: Tensor | None = None
     logits: Tensor | None = None
-    prior: Tensor | None = None
 
     def __len__(self) -> int:
         """B."""

@@ -317,6 +317,22 @@ class TestReplay:
         out = turned(-row + torch.tensor([0.0, 3.0, 0.0]), torch.stack([row, row, 2 * row]), 0.0)
         torch.testing.assert_close(out, torch.tensor([0.0, 3.0, 0.0]), atol=1e-4, rtol=0)
 
+    def test_the_agent_hears_which_part_a_forbidden_memory_stops(self, tmp_path: Path) -> None:
+        """What the trainer answers is what the agent logs, and reports to the server (`client/app.py`)."""
+        from roughfed.client.trainer.faults import explain
+
+        model, file = net(), tmp_path / "model.safetensors"
+        params.write_model(file, spec_of(model), pieces(model))
+        settings = TrainerSettings.parse({"method": "der++"})
+        work = Work(file, tmp_path / "d", settings, 3, Turn(1, 2, allow_memory=False), C)
+        with pytest.raises(ConfigError) as refused:
+            fit(model, arrays([0, 1] * 4), work, report=lambda _: None)
+        answer = explain(refused.value)
+        assert answer["reason"] == "refused"
+        assert "needs a rehearsal memory, which the client's policy must allow" in answer["message"]
+        assert "[memory] allow = true" in answer["message"]
+        assert not work.remembered
+
     def test_a_client_that_forbids_a_memory_is_told_which_part_wants_one(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:

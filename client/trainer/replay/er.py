@@ -3,7 +3,7 @@
 Differs: the value is the mean over the new examples plus `weight` times the mean over the remembered ones. One mean
 over both, as others have it, is half of that where they are as many: this has the steps of that at twice the learning
 rate.
-Where a loss adjusts by class shares, remembered examples go by those of the memory, not of the data of the day.
+Where a loss adjusts by class shares, half of the shares are those of the memory (`client/trainer/prior.py`).
 """
 
 from __future__ import annotations
