@@ -47,6 +47,7 @@ KNOWN = {
 METHODS: Mapping[str, str] = {
     "plain": "plain",
     "gce": "gce",
+    "gce+weight-average": "gce+weight-average",
     "sce": "sce",
     "elr": "elr",
     "forward-correction, T known": "",

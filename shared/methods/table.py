@@ -17,7 +17,7 @@ PARTS: Mapping[str, Part] = MappingProxyType({**PLAIN, **LONG_TAIL, **NOISY, **C
 PRESETS: Mapping[str, str] = MappingProxyType(
     {
         "long-tail": "balanced-softmax",
-        "noisy": "gce",
+        "noisy": "forward-correction(q=0.5)+small-loss(ramp=0.8, relabel=0.5)+weight-average",
         "continual": "der++",
         "rough": "balanced-softmax+small-loss+der++",
     }
