@@ -77,6 +77,28 @@ class ContinualFlags:
     conditions: Annotated[str, typer.Option(help="Names, with commas between them. [default: all of them]")] = ""
 
 
+@dataclass(frozen=True, slots=True)
+class AutoFlags:
+    """Which clients choose."""
+
+    clients: Annotated[int, typer.Option(min=1, help="Clients in each of the 12 cells.")] = 5
+    model: Annotated[str, typer.Option(help="A listed model.")] = "mlp"
+    noise_kind: Annotated[str, typer.Option(help="Of the wrong labels: symmetric or asymmetric.")] = "symmetric"
+    seed: Annotated[int, typer.Option(help="Of everything.")] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerFlags:
+    """What is trained, and how often."""
+
+    model: Annotated[str, typer.Option(help="A listed model, for images of 1 x 28 x 28.")] = "cnn-small"
+    examples: Annotated[int, typer.Option(min=64, help="Images in one training.")] = 1024
+    batch_size: Annotated[int, typer.Option(min=2, help="Images in one step.")] = 32
+    repeats: Annotated[int, typer.Option(min=1, help="Timed runs of each kind; a part has a third of them.")] = 9
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu"
+    no_parts: Annotated[bool, typer.Option("--no-parts", help="Time the loop only, and no part.")] = False
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help="Measure the framework itself.")
@@ -84,6 +106,8 @@ def register(app: typer.Typer) -> None:
     command(group, "sessions", flags=SessionsFlags)(bench_sessions)
     command(group, "dispatch", flags=DispatchFlags)(bench_dispatch)
     command(group, "accuracy", flags=AccuracyFlags)(bench_accuracy)
+    command(group, "auto", flags=AutoFlags)(bench_auto)
+    command(group, "trainer", flags=TrainerFlags)(bench_trainer)
     command(group, "long-tail", flags=LongTailFlags)(bench_long_tail)
     command(group, "noisy", flags=NoisyFlags)(bench_noisy)
     command(group, "live", flags=LiveFlags)(bench_live)
@@ -210,6 +234,33 @@ def bench_continual(context: Context, flags: ContinualFlags) -> Answer:
         context.say(f"{name:<24} {', '.join(parts)}")
 
     return Answer(run_continual_bench(options, say=say))
+
+
+def bench_auto(context: Context, flags: AutoFlags) -> Answer:
+    """Let clients with planted data choose their method: is it of the kind that fits?
+
+    Imbalance 1, 20 and 100, no and 40 % wrong labels, 1 and 5 tasks, on Fashion-MNIST. About two minutes of one core.
+    """
+    from roughfed.deploy.bench.auto import AutoOptions, run_auto_bench
+
+    options = AutoOptions(clients=flags.clients, model=flags.model, kind=flags.noise_kind, seed=flags.seed)
+
+    def say(name: str, figures: Mapping[str, object]) -> None:
+        context.say(f"{name:<34} {figures['right']} of {figures['clients']}, {shown(figures['cpu_seconds'])} s each")
+
+    answer = run_auto_bench(options, say=say)
+    context.say(f"{'right':<34} {shown(answer['right'])}")
+    return Answer(answer)
+
+
+def bench_trainer(context: Context, flags: TrainerFlags) -> Answer:
+    """Time the training loop beside a bare PyTorch loop, and what each part adds to it."""
+    from roughfed.deploy.bench.trainer_speed import SpeedOptions, run_speed_bench
+
+    options = SpeedOptions(
+        flags.model, flags.examples, flags.batch_size, flags.repeats, flags.device, parts=not flags.no_parts
+    )
+    return Answer(run_speed_bench(options, say=lambda name, value: context.say(f"{name:<34} {shown(value)}")))
 
 
 def told(context: Context, figures: dict[str, object]) -> Answer:
