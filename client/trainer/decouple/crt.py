@@ -8,6 +8,9 @@ Differs: the head goes on from the weights it has. The paper draws new ones, whi
 joined at different times; the problem is convex, so they lead to the same head. The learning rate starts again at its
 full value and falls along a cosine, as in the paper's second stage.
 
+And a class that a client has not got is not pushed down: its logit gets the log of a share of nearly 0, as in balanced
+softmax.
+
 N examples, d features, C classes.
 """
 
@@ -20,8 +23,8 @@ from torch import Tensor, nn
 
 from roughfed.client.trainer.draws import draw_by_class, equal_shares, labels_of
 from roughfed.client.trainer.head import find_head
-from roughfed.client.trainer.loss.cross_entropy import cross_entropy
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
+from roughfed.client.trainer.prior import LEAST_SHARE, shifted_cross_entropy
 from roughfed.client.trainer.sgd import SGD
 
 
@@ -37,6 +40,7 @@ def crt(options: Options, context: Context, _plan: Plan) -> Hooks:
 def second_stage(context: Context, start: float) -> Hooks:
     """A round in which the head learns alone; `start`: the share of the run after which such rounds began."""
     targets, shares = labels_of(context), equal_shares(context.counts())
+    shift = drawn_log_prior(shares)
 
     def epoch() -> None:
         for net in context.nets:
@@ -60,9 +64,18 @@ def second_stage(context: Context, start: float) -> Hooks:
         epoch=epoch,
         order=lambda: draw_by_class(targets, shares, len(targets), context.generator),
         forward=forward,
-        loss=lambda output, batch: cross_entropy(output, batch.y),
+        loss=lambda output, batch: shifted_cross_entropy(output, batch.y, shift),
         gradient=gradient,
     )
+
+
+def drawn_log_prior(shares: Tensor) -> Tensor:
+    """What is added to the logits in the second stage, float32 [C]; the same for all classes that are drawn.
+
+    A class that the client has not got is never drawn; without this, plain cross-entropy would teach the head of all
+    clients that it does not exist.
+    """
+    return shares.clamp_min(LEAST_SHARE).log().float()
 
 
 def restarted(context: Context, within: float) -> float:
@@ -78,12 +91,15 @@ def retrain(context: Context, steps: int) -> dict[str, float]:
         parts = [head.with_features(x)[0] for x, _ in source.epoch(256, None)]
     features, targets = torch.cat(parts), labels_of(context)  # [N, d], [N]
     settings, shares = context.settings, equal_shares(context.counts())
+    shift = drawn_log_prior(shares)
     params = list(head.linear.parameters())
     optimizer = SGD(params, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
     for step in range(steps):
         at = draw_by_class(targets, shares, settings.batch_size, context.generator).to(features.device)
         optimizer.lr = restarted(context, step / steps)
-        gradients = torch.autograd.grad(cross_entropy(head.linear(features[at]), targets[at]).mean(), params)
+        gradients = torch.autograd.grad(
+            shifted_cross_entropy(head.linear(features[at]), targets[at], shift).mean(), params
+        )
         for param, gradient in zip(params, gradients, strict=True):
             param.grad = gradient
         optimizer.step()
