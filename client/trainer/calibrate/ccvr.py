@@ -19,7 +19,7 @@ from roughfed.client.trainer.finishing import Classifier, Given, retrain
 
 DRAWN = 1000
 SHRINK = 0.1
-EPOCHS, LR = 1, 0.005
+EPOCHS, LR = 10, 0.02
 
 
 def ccvr(given: Given) -> Classifier:

@@ -1,0 +1,173 @@
+"""Classifiers that the server finishes from sums: what is made of which sums, by the worker and around it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from roughfed import params
+from roughfed.client.trainer.calibrate import FINISHERS
+from roughfed.client.trainer.calibrate.ccvr import covariance
+from roughfed.client.trainer.calibrate.creff import EACH, matched
+from roughfed.client.trainer.finish import finish
+from roughfed.client.trainer.finishing import Classifier, Given
+from roughfed.client.trainer.tensors import map_flat, pieces, spec_of
+from roughfed.errors import ConfigError
+from roughfed.rng import derive
+from roughfed.secagg.fixed import to_fixed, upper_triangle
+from roughfed.secagg.statistics import add
+from roughfed.server.finish import finishing_sums
+
+C, WIDTH = 3, 4
+OWNERS = (9, 9, 9)
+
+
+def examples(counts: tuple[int, ...] = (400, 100, 20), seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of classes that lie apart, and labels."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.cat([torch.full((n,), c) for c, n in enumerate(counts)])
+    centres = torch.eye(WIDTH)[:C] * 2.0
+    return centres[y] + 0.8 * torch.randn(len(y), WIDTH, generator=generator), y
+
+
+def feature_sums(z: torch.Tensor, y: torch.Tensor) -> dict[str, list[float]]:
+    z = z.double()
+    sums = [z[y == c].sum(dim=0) for c in range(C)]
+    return {
+        "feature-count": torch.bincount(y, minlength=C).double().tolist(),
+        "feature-sum": torch.stack(sums).flatten().tolist(),
+        "feature-outer": upper_triangle((z.T @ z).numpy()).tolist(),
+    }
+
+
+def given_of(sums: Mapping[str, Any], start: Classifier | None = None) -> Given:
+    start = start or Classifier(torch.zeros(C, WIDTH), torch.tensor([3.0, 1.0, -2.0]))
+    return Given(start, sums, torch.Generator().manual_seed(0), start)
+
+
+def recall(classifier: Classifier) -> list[float]:
+    z, y = examples((500, 500, 500), seed=9)
+    hit = classifier(z).argmax(dim=1) == y
+    return [float(hit[y == c].float().mean()) for c in range(C)]
+
+
+def skewed() -> Classifier:
+    """A classifier that hardly ever says the rare class."""
+    return Classifier(torch.eye(WIDTH)[:C].clone(), torch.tensor([1.5, 0.0, -1.5]))
+
+
+def test_ccvr_knows_the_covariance_within_classes() -> None:
+    z, y = examples()
+    given = given_of(feature_sums(z, y))
+    mean = torch.stack([z[y == c].double().mean(dim=0) for c in range(C)])
+    apart = z.double() - mean[y]
+    want = apart.T @ apart / (len(y) - C)
+    want = 0.9 * want + 0.1 * want.diagonal().mean() * torch.eye(WIDTH)
+    found = covariance(given, torch.bincount(y).double(), mean)
+    torch.testing.assert_close(found, want)
+
+
+def test_ccvr_helps_rare_classes() -> None:
+    before, after = recall(skewed()), recall(FINISHERS["ccvr"](given_of(feature_sums(*examples()), skewed())))
+    assert after[2] > before[2] + 0.05
+    assert np.mean(after) > np.mean(before)
+
+
+def test_creff_matches_gradients_and_helps_rare_classes() -> None:
+    z, y = examples()
+    start = skewed()
+    rows = []
+    for c in range(C):
+        error = start(z[y == c]).softmax(dim=1) - torch.eye(C)[c]
+        rows.append(torch.cat([(error.T @ z[y == c] / (y == c).sum()).flatten(), error.mean(dim=0)]))
+    flat = torch.stack(rows)
+    given = given_of({"head-gradient": flat.flatten().tolist()}, start)
+    for _ in range(3):  # the features are kept
+        made = FINISHERS["creff"](given)
+    weights, biases = flat[:, : C * WIDTH].reshape(C, C, WIDTH), flat[:, C * WIDTH :]
+    features = given.kept["features"]
+    error = start(features).softmax(dim=2) - torch.eye(C)[:, None, :]
+    own = error.transpose(1, 2) @ features / EACH
+    assert float(nn.functional.cosine_similarity(own, weights, dim=2).mean()) > 0.9
+    still = matched(features, start, weights, biases, torch.zeros(C, dtype=torch.bool).logical_not())
+    assert still.shape == features.shape
+    assert np.mean(recall(made)) > np.mean(recall(start))
+
+
+def test_post_hoc_takes_the_log_of_the_shares_off_the_biases() -> None:
+    made = FINISHERS["post-hoc"](given_of({"class-count": [80, 15, 5]}))
+    shift = given_of({}).classifier.bias - made.bias
+    torch.testing.assert_close(shift - shift[0], torch.tensor([0.8, 0.15, 0.05]).log() - torch.tensor(0.8).log())
+
+
+@pytest.mark.parametrize("how", FINISHERS)
+def test_a_class_that_is_not_told_keeps_its_place(how: str) -> None:
+    sums: dict[str, list[float]] = feature_sums(*examples((50, 50, 0)))
+    gradient = torch.randn(C, C * WIDTH + C, generator=torch.Generator().manual_seed(2))
+    gradient[2] = 0
+    sums |= {"class-count": [50, 50, 0], "head-gradient": gradient.flatten().tolist()}
+    start = skewed()
+    made = FINISHERS[how](given_of(sums, start))
+    torch.testing.assert_close(made.weight[2] / made.weight[2].norm(), start.weight[2])
+    assert torch.isfinite(torch.tensor(made.flat())).all()
+    nothing = {name: [0.0] * len(values) for name, values in sums.items()}
+    assert FINISHERS[how](given_of(nothing, start)).weight.tolist() == start.weight.tolist()
+
+
+def test_sums_of_another_model_are_refused() -> None:
+    with pytest.raises(ConfigError, match="want"):
+        FINISHERS["ccvr"](given_of({"feature-count": [1.0]}))
+    with pytest.raises(ConfigError, match="no classifier"):
+        Classifier.of([1.0], skewed())
+
+
+def test_the_operation_changes_the_classifier_only_and_gives_the_same_again(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, WIDTH), nn.ReLU(), nn.Linear(WIDTH, C))
+    spec, path = spec_of(net), tmp_path / "model.safetensors"
+    params.write_model(path, spec, pieces(net))
+    before = map_flat(path, spec).copy()
+    gradient = torch.randn(C, C * WIDTH + C, generator=torch.Generator().manual_seed(1)).flatten().tolist()
+    arguments = {"params": str(path), "base": "", "at": [], "how": "creff", "sums": {"head-gradient": gradient}}
+    arguments |= {"seed": 4, "kept": "", "keep": str(tmp_path / "kept")}
+    first = finish(net, C, arguments)
+    after = np.concatenate(list(pieces(net)))
+    assert (after[: 6 * WIDTH] == before[: 6 * WIDTH]).all()
+    np.testing.assert_allclose(after[6 * WIDTH :], first, rtol=1e-6)
+    assert finish(net, C, arguments) == first
+    later = {**arguments, "kept": arguments["keep"], "keep": ""}
+    assert finish(net, C, later) == finish(net, C, later) != first
+
+
+# -- the server --------------------------------------------------------------------------------------------------------
+
+
+def told(clients: int = 5) -> dict[str, tuple[int, ...]]:
+    real = {"feature-sum": np.ones((C, WIDTH)), "feature-outer": np.ones(WIDTH * (WIDTH + 1) // 2)}
+    one = {name: to_fixed(name, values) for name, values in real.items()} | {
+        "feature-count": (2, 2, 2),
+        "trained": (1,),
+    }
+    return add([one] * clients)
+
+
+def test_sums_come_back_as_the_numbers_that_were_added() -> None:
+    found = finishing_sums("ccvr", told(5), OWNERS)
+    assert found["feature-count"] == [10.0, 10.0, 10.0]
+    np.testing.assert_allclose(found["feature-sum"], 5.0)
+    np.testing.assert_allclose(found["feature-outer"], 5.0)
+
+
+def test_classes_of_few_clients_are_left_out_and_never_one_alone() -> None:
+    found = finishing_sums("ccvr", told(5), (9, 3, 5))
+    assert found["feature-count"] == [10.0, 0.0, 0.0]  # the one alone would follow from the rest
+    assert found["feature-sum"][WIDTH:] == [0.0] * (2 * WIDTH)
+    assert finishing_sums("ccvr", told(3), OWNERS) == {}
+    assert finishing_sums("creff", told(5), OWNERS) == {}
+    assert finishing_sums("post-hoc", {"class-count": (5, 5, 5)}, OWNERS) == {"class-count": [5.0, 5.0, 5.0]}
+    assert finishing_sums("post-hoc", {"class-count": (5, 5, 5)}, ()) == {}
+    assert derive(0, "calibrate", 1) != derive(0, "calibrate", 2)
