@@ -1,8 +1,8 @@
 """What a federation makes of rough data by sums: finished classifiers, and clients that doubt themselves.
 
 Both protocols run in one process with the trainer's own loop, on Fashion-MNIST, tested on its 10,000 test images, and
-without masks, which change no sum. 10 clients, Dirichlet(0.5), a perceptron of 256 units (203,530 parameters), batch 64,
-0.05 * 0.98^r, momentum 0.9, 30 rounds.
+without masks, which change no sum. 10 clients, Dirichlet(0.5), a perceptron of 256 units (203,530 parameters), batch
+64, learning rate 0.05 * 0.98^r, momentum 0.9, 30 rounds.
 
 * tail: 14,886 images, imbalance 100, classes reversed, one epoch a round; what the server finishes from sums
   (`trainer.calibrate`) beside what the training gave.
