@@ -44,6 +44,7 @@ class Transition:
     def __init__(self, options: Options, context: Context, part: str) -> None:
         """Read the options `t`, `rate`, `flips` and `warmup`."""
         self._context, self._early, self._known = context, None, None
+        self._cached: Tensor | None = None  # on the device
         kind = str(options["t"])
         if kind == "global":
             self._known = _global(context)
@@ -52,13 +53,19 @@ class Transition:
         if self._known is None:
             estimate = ESTIMATES.get(kind, confident_joint)
             self._early = Early(context, part, warmup=float(options["warmup"]), estimate=estimate)
-            self.epoch = self._early.epoch
+            self.epoch = self._look
+
+    def _look(self) -> None:
+        if self._early is not None:
+            self._early.epoch()
+        self._cached = None
 
     def matrix(self) -> Tensor | None:
-        """T on the device; None as long as there is no estimate."""
-        if self._known is None and self._early is not None:
-            self._known = self._early.matrix
-        return None if self._known is None else self._known.to(self._context.device)
+        """T on the device, the same tensor for a whole epoch; None as long as there is no estimate."""
+        if self._cached is None:
+            matrix = self._early.matrix if self._early is not None else self._known
+            self._cached = None if matrix is None else matrix.to(self._context.device)
+        return self._cached
 
 
 def forward(output: Tensor, target: Tensor, matrix: Tensor) -> Tensor:

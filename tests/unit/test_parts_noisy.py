@@ -17,7 +17,7 @@ from roughfed.client.trainer.belief import Belief, smallest
 from roughfed.client.trainer.compose import Method
 from roughfed.client.trainer.data import Arrays
 from roughfed.client.trainer.early import Early
-from roughfed.client.trainer.loss.correction import backward
+from roughfed.client.trainer.loss.correction import backward, inverse
 from roughfed.client.trainer.loss.elr import early_term
 from roughfed.client.trainer.loss.gce import gce
 from roughfed.client.trainer.loss.sce import sce
@@ -106,7 +106,7 @@ def slow_backward(z: Tensor, y: int) -> Tensor:
         (lambda z, y: gce(z, y, 1.0), lambda z, y: slow_gce(z, y, 1.0)),
         (lambda z, y: sce(z, y, 0.1, 1.0), lambda z, y: slow_sce(z, y, 0.1, 1.0)),
         (lambda z, y: forward(z, y, T), slow_forward),
-        (lambda z, y: backward(z, y, T), slow_backward),
+        (lambda z, y: backward(z, y, inverse(T)), slow_backward),
     ],
     ids=["gce", "gce-1", "sce", "forward", "backward"],
 )
@@ -123,13 +123,13 @@ def test_a_loss_and_its_gradient_are_those_of_the_paper(fast: Any, slow: Any) ->
 def test_backward_correction_is_unbiased() -> None:
     z, _ = some_logits()
     losses = -z.log_softmax(dim=1)  # [B, C], by true class
-    each = torch.stack([backward(z, torch.full((B,), j), T) for j in range(C)], dim=1)
+    each = torch.stack([backward(z, torch.full((B,), j), inverse(T)) for j in range(C)], dim=1)
     assert torch.allclose(each @ T.T, losses, atol=1e-4)
 
 
 def test_a_matrix_that_cannot_be_inverted_does_no_harm() -> None:
     z, y = some_logits()
-    assert backward(z, y, torch.full((C, C), 1 / C)).abs().max() < 100
+    assert backward(z, y, inverse(torch.full((C, C), 1 / C))).abs().max() < 100
 
 
 # --- ELR

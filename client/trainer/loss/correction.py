@@ -44,7 +44,14 @@ def dual_t(options: Options, context: Context, _plan: Plan) -> Hooks:
 
 def backward_correction(options: Options, context: Context, _plan: Plan) -> Hooks:
     """The part; options t, rate, flips and warmup."""
-    return _corrected(backward, Transition(options, context, "backward-correction"))
+    inverted: dict[str, Tensor] = {}  # of, is: inverted once for each matrix, not in each step
+
+    def correct(output: Tensor, target: Tensor, matrix: Tensor) -> Tensor:
+        if inverted.get("of") is not matrix:
+            inverted.update({"of": matrix, "is": inverse(matrix)})
+        return backward(output, target, inverted["is"])
+
+    return _corrected(correct, Transition(options, context, "backward-correction"))
 
 
 def _corrected(correct: Callable[[Tensor, Tensor, Tensor], Tensor], transition: Transition) -> Hooks:
@@ -57,19 +64,19 @@ def _corrected(correct: Callable[[Tensor, Tensor, Tensor], Tensor], transition: 
     return Hooks(epoch=transition.epoch, loss=loss)
 
 
-def backward(output: Tensor, target: Tensor, matrix: Tensor) -> Tensor:
+def backward(output: Tensor, target: Tensor, inverse_matrix: Tensor) -> Tensor:
     """(T^-1 l)_y by example, l = -log p.
 
     Args:
         output: logits, any float type [B, C].
         target: labels as given, int64 [B].
-        matrix: T, float32 [C, C].
+        inverse_matrix: T^-1, float32 [C, C].
 
     Returns:
         float32 [B]; may be negative.
     """
     losses = -output.float().softmax(dim=1).clamp_min(SMALLEST).log()  # [B, C]
-    return (inverse(matrix)[target] * losses).sum(dim=1)
+    return (inverse_matrix[target] * losses).sum(dim=1)
 
 
 def inverse(matrix: Tensor) -> Tensor:
