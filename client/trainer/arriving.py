@@ -40,9 +40,8 @@ class Arriving:
         stream = self._given
         if not self.changes:
             return Arrived(self._opened(stream))
-        task = getattr(stream, "task", None)
         data = stream.at(number)
-        place = int(task(number)) if callable(task) else -1
+        place = int(stream.task(number)) if hasattr(stream, "task") else -1
         return Arrived(self._opened(data, arriving=True) if data is not None and _length(data) else None, place)
 
     def _opened(self, data: Any, *, arriving: bool = False) -> Source:

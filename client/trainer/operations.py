@@ -23,7 +23,7 @@ from roughfed.client.trainer.evaluate import check_labels, evaluate
 from roughfed.client.trainer.finish import finish
 from roughfed.client.trainer.load import load_app
 from roughfed.client.trainer.look import can_tell
-from roughfed.client.trainer.loop import Work, fit, seed_everything
+from roughfed.client.trainer.loop import Work, fit, seed_everything, stay
 from roughfed.client.trainer.loss.mse import mse
 from roughfed.client.trainer.settings import TrainerSettings, known
 from roughfed.client.trainer.state import load_state, save_state
@@ -116,6 +116,8 @@ class Operations:
             clean=self._clean,
             remembered=load_state(turn, digest, on_lost=lost.append),
         )
+        if data.source is None:
+            return stay(self._model, work).plain()
         result = fit(self._model, data.source, work, own=self._client.loop, report=self._report)
         save_state(turn, digest, work.remembered)
         return replace(result, lost_state=len(lost)).plain()

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, cast
 
 from roughfed.config import ClientConfig, FederationConfig
 from roughfed.config.template import render_template
@@ -202,7 +202,7 @@ def played(
         place = DemoPlace(Path(folder))
         shows: list[Show] = []
         for number, trainer in enumerate(conditions.values()):
-            server = _server(protocol, options, rounds=rounds, seed=seed) | (protocol.server if trainer else {})
+            server = {**_server(protocol, options, rounds=rounds, seed=seed), **(protocol.server if trainer else {})}
             server |= {f"trainer.{key}": value for key, value in {**protocol.trainer, **trainer}.items()}
             act = Act("live", "", rounds, render_template(FederationConfig, server), clients, {})
             own = place if number == 0 else place.act(f"condition-{number}")
@@ -214,7 +214,7 @@ def played(
         for name, show in zip(conditions, shows, strict=True):
             run = replace(run_summary(show.place.server), tasks=_tasks(data, rounds))
             if run.tasks:
-                held = holdings(**{**data, "data_dir": None})
+                held = holdings(**cast("Any", {**data, "data_dir": None}))
                 run = with_class_counts(run, held.sum(axis=0).tolist())
             found[name] = with_memorised(run, show.place, data)
         return found

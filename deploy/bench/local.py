@@ -111,7 +111,7 @@ class LocalFederation:
         import torch
 
         from roughfed.client.trainer.arriving import Arriving
-        from roughfed.client.trainer.loop import Work, fit
+        from roughfed.client.trainer.loop import Work, fit, stay
 
         if client._opened is None:
             client._opened = Arriving(client.data, torch.device("cpu"), torch.float32)
@@ -123,7 +123,10 @@ class LocalFederation:
         work = Work(
             path, out, self._settings, seed, turn, self._classes, task=arrived.task, remembered=client.remembered
         )
-        client.last = fit(self.model, arrived.source, work, report=unheard)
+        if arrived.source is None:
+            client.last = stay(self.model, work)
+        else:
+            client.last = fit(self.model, arrived.source, work, report=unheard)
         return np.fromfile(out, dtype="<f4")
 
     def confusion(self, test: Dataset, params: Flat | None = None) -> np.ndarray:

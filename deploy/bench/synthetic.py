@@ -122,6 +122,13 @@ class SyntheticOrigin(SyntheticTrainer):
         parts = (zeros[: min(SLICE, self._size - start)] for start in range(0, self._size, SLICE))
         return write_model(path, spec_of(self._size), parts)
 
+    async def calibrate(
+        self, params: Path, out: Path, given: Mapping[str, object]
+    ) -> tuple[bytes, tuple[float, ...]] | None:
+        """There is no classifier to finish."""
+        del params, out, given
+        return None
+
 
 def told_of(counts: Sequence[int], length: int) -> tuple[int, ...]:
     """Values of a statistic with a row for each class: all examples of a class in the first place of its row."""

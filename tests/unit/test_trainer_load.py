@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from roughfed.client.trainer import faults
@@ -14,6 +15,7 @@ from roughfed.client.trainer.operations import Operations
 from roughfed.config.client import ClientData
 from roughfed.config.federation import Data
 from roughfed.errors import ConfigError, StorageError, TrainerError
+from roughfed.training import Turn
 
 HEAD = """\
 import numpy as np
@@ -159,3 +161,13 @@ def test_the_counts_of_a_stream_are_not_told_as_if_they_stayed(tmp_path: Path) -
     assert said["class_counts"] == []
     said = operations(app(tmp_path, "client = Client(lambda: nn.Linear(4, 3), (x, y))")).run("describe", {})
     assert sum(said["class_counts"]) == said["num_train"]
+
+
+def test_a_round_in_which_nothing_has_arrived_changes_nothing(tmp_path: Path) -> None:
+    stream = "class S:\n    def at(self, round):\n        return (x, y) if round > 1 else (x[:0], y[:0])\n"
+    work = operations(app(tmp_path, stream + "client = Client(lambda: nn.Linear(4, 3), S(), (x, y))"))
+    work.run("initial", {"path": str(tmp_path / "m.safetensors"), "seed": 1})
+    files = {"params": str(tmp_path / "m.safetensors"), "delta": str(tmp_path / "delta")}
+    for number, moved in ((1, False), (2, True)):
+        work.run("fit", {**files, "settings": {}, "seed": 1, "turn": Turn(number).plain()})
+        assert np.fromfile(tmp_path / "delta", dtype="<f4").any() == moved
