@@ -79,7 +79,7 @@ class Client:
                 the server, which evaluates.
             test: the same, held out, but no stream; None leaves the evaluation to others.
             clean: the same, a few training examples whose labels can be trusted, for methods that need them.
-            trainer: `plain` SGD, or parts joined by "+", for example `balanced-softmax+der++(size=200)`.
+            trainer: `plain` SGD, or parts joined by "+", for example `balanced-softmax+der++(alpha=0.3)`.
             task: `classification` (integer targets) or `regression` (float targets); `auto` looks at the targets.
             name: for people; the model's class name by default.
             settings: local learning settings (epochs, lr, batch_size, ...). They are used only where client.toml says

@@ -22,7 +22,7 @@ class TrainerSettings:
     """Settings of the local SGD loop.
 
     Attributes:
-        method: parts of the training (`roughfed.methods`), for example balanced-softmax+der++(size=200); plain: the
+        method: parts of the training (`roughfed.methods`), for example balanced-softmax+der++(alpha=0.3); plain: the
             task's own loss and nothing else; auto: chosen by a look at the local data.
         optimizer: sgd, adam or adamw.
         epochs: passes over the local data, at least 1.

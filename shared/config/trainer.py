@@ -41,7 +41,7 @@ Method = Annotated[
     str,
     BeforeValidator(_line),
     AfterValidator(_method),
-    Words('"plain", "auto", or parts such as "balanced-softmax+der++(size=200)"', show),
+    Words('"plain", "auto", or parts such as "balanced-softmax+der++(alpha=0.3)"', show),
 ]
 
 

@@ -1,7 +1,7 @@
-"""A method is a composition of parts, written as one line: `balanced-softmax(tau=1.5)+co-teaching+der++(size=500)`.
+"""A method is a composition of parts, written as one line: `balanced-softmax(tau=1.5)+co-teaching+der++(alpha=0.3)`.
 
 The same line stands in fed.toml, in a job, in `Client(trainer=...)` and in reports. In TOML it may also be a table:
-`method = { balanced-softmax = { tau = 1.5 }, co-teaching = {}, "der++" = { size = 500 } }`.
+`method = { balanced-softmax = { tau = 1.5 }, co-teaching = {}, "der++" = { alpha = 0.3 } }`.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _parse(text: str) -> Iterator[Chosen]:
         found = _ONE.match(text, at)
         if found is None:
             cause = f"cannot read {text[at : at + 40]!r} as a part"
-            raise ConfigError(cause, key=KEY, cure="write parts like balanced-softmax+der++(size=200)")
+            raise ConfigError(cause, key=KEY, cure="write parts like balanced-softmax+der++(alpha=0.3)")
         at = found.end()
         yield _chosen(found[1], dict(_pairs(found[1], found[2] or "")))
 
