@@ -108,7 +108,7 @@ async def _calibrate(fed: Federation, row: RoundRow) -> None:
         "kept": "" if before is None else str(_kept(fed, before.version)),
         "keep": str(_kept(fed, version)),
     }
-    out = fed.store.folder / "models" / "calibrated.partial"
+    out = fed.store.folder / "models" / "calibrated.safetensors"
     found = await fed.worker.calibrate(fed.store.model_path(digest), out, given)
     if found is None:
         return

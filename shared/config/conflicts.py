@@ -10,6 +10,7 @@ from roughfed.config.modes import mode_conflicts
 from roughfed.config.problems import Problem, conflict, refusal
 from roughfed.config.rough import rough_conflicts
 from roughfed.config.values import show
+from roughfed.methods import AUTO, PARTS, Chosen, read_method
 
 
 def check_federation(config: FederationConfig) -> None:
@@ -18,7 +19,14 @@ def check_federation(config: FederationConfig) -> None:
     Raises:
         SettingsRefused: lists every conflict, under the key that was set (both keys are named in the cause).
     """
-    found = (_round_conflicts, _port_conflicts, _model_conflicts, _task_conflicts, mode_conflicts)
+    found = (
+        _round_conflicts,
+        _port_conflicts,
+        _model_conflicts,
+        _task_conflicts,
+        _calibration_conflicts,
+        mode_conflicts,
+    )
     _raise([problem for conflicts in found for problem in conflicts(config)])
 
 
@@ -108,6 +116,34 @@ def _task_conflicts(config: FederationConfig) -> Iterator[Problem]:
         cause = f"data.name = {show(config.data.name)} has classes and federation.task = {show(task)}."
         cure = 'Write task = "classification" in [federation], or use model.app with own data.'
         yield conflict(config, ("federation.task", "data.name"), cause, cure)
+
+
+def _calibration_conflicts(config: FederationConfig) -> Iterator[Problem]:
+    method, how = config.trainer.method, config.trainer.calibrate
+    keys = ("trainer.calibrate", "trainer.method")
+    if how != "none" and config.federation.task == "regression":
+        cause = f'trainer.calibrate = {show(how)} makes a classifier, and federation.task = "regression" has none.'
+        yield conflict(config, ("trainer.calibrate", "federation.task"), cause, "Remove trainer.calibrate.")
+    if how != "post-hoc" or method == AUTO:
+        return
+    for part in read_method(method).parts:
+        if _adjusts(part):
+            cause = (
+                f"trainer.calibrate = {show(how)} adjusts for the class shares after the training, and {part.name} of "
+                "trainer.method does in it: it must be done once."
+            )
+            yield conflict(config, keys, cause, f"Remove {part.name} from trainer.method, or trainer.calibrate.")
+
+
+ADJUSTING = frozenset({"balanced-softmax", "logit-adjustment"})
+"""Parts that adjust for the class shares. Others that balance the classes are those that cannot stand beside them."""
+
+
+def _adjusts(part: Chosen) -> bool:
+    if part.name in ADJUSTING or part.row.room == "loss":
+        return part.name in ADJUSTING
+    rivals = (PARTS[name].excludes for name in ADJUSTING)
+    return bool(ADJUSTING & part.row.excludes.keys()) or any({part.name, part.row.room} & r.keys() for r in rivals)
 
 
 def _source_conflicts(config: ClientConfig) -> Iterator[Problem]:

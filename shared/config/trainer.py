@@ -87,6 +87,7 @@ class TrainerSettings(BaseModel):
     )
     calibrate: Literal["none", "ccvr", "creff", "post-hoc"] = Field(
         default="none",
-        description="Retrain the classifier on the server from sums: of features in the last round (ccvr), or of the "
-        "classifier's gradients in every round (creff).",
+        description="Finish the classifier on the server, beside the model (roughfed export --calibrated), from sums: "
+        "of features in the last round (ccvr), of the classifier's gradients in every round (creff), of class counts "
+        "(post-hoc).",
     )
