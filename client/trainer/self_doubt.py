@@ -27,6 +27,7 @@ from roughfed.secagg.statistics import CLASS_LOSS_BUCKETS
 FACT = "class-loss-histogram"
 STATE = "self-doubt"
 TOLD, FOUND = "told", "found"
+"""The histogram that was told last, [C, K]; and sums over the looks so far: score, deviations, their number."""
 SURE = 2.5
 """Standard deviations that the score of a client must be above that of one like everybody's. Ten clean clients with
 skewed classes came to 2.4 at most (60 clients, three rounds each)."""
@@ -86,23 +87,29 @@ def compare(own: Tensor, cohort: Tensor) -> Doubt:
 
 
 def doubt_of(context: Context) -> Doubt:
-    """This client's doubt by what the server has made known so far; noted for the parts of this training.
+    """This client's doubt by what the server has made known so far: the mean over all looks; none before the first.
 
-    It must be asked for before `remember`: facts are of the global model of which this client told last.
+    It must be asked for before `remember`: a fact is of the global model of which this client told last.
     """
     cohort = _table(context.facts.get(FACT, ()), context.num_classes)
     if cohort is None:
-        return Doubt()
-    own = context.state(STATE).get(TOLD)
-    doubt = Doubt() if own is None or own.shape != cohort.shape else compare(own.cpu(), cohort)
-    context.state(STATE)[FOUND] = torch.tensor([doubt.score, doubt.deviations], dtype=torch.float64)
-    return doubt
+        return noted(context)
+    kept = context.state(STATE)
+    own = kept.pop(TOLD, None)  # compared once
+    if own is not None and own.shape == cohort.shape:
+        new = compare(own.cpu(), cohort)
+        found = kept.get(FOUND, torch.zeros(3, dtype=torch.float64)).cpu()
+        kept[FOUND] = found + torch.tensor([new.score, new.deviations, 1.0], dtype=torch.float64)
+    return noted(context)
 
 
 def noted(context: Context) -> Doubt:
-    """What `doubt_of` found in this training, or in the last one that could tell."""
+    """What `doubt_of` found, for the parts of a training."""
     found = context.remembered.get(STATE, {}).get(FOUND)
-    return Doubt() if found is None else Doubt(*found.tolist())
+    if found is None:
+        return Doubt()
+    score, deviations, looks = found.tolist()
+    return Doubt(score / looks, deviations / looks)
 
 
 def remember(context: Context, told: Sequence[int]) -> None:
