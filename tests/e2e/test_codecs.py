@@ -122,8 +122,14 @@ def test_a_delta_over_a_line_that_broke_goes_on_where_it_ended(tmp_path: Path) -
         server = cluster.start_server()
         server.ready()
         enrol(cluster, "c0")
+        models = cluster.client_folder("c0") / "state" / "models"
+
+        def arrived() -> bool:
+            return any(delta.stat().st_size >= chunk for delta in models.glob("*.delta"))
+
         # In the second chunk of the first delta, which is two chunks long.
-        with Line(cluster.address, cut_at=4 * params + chunk + chunk // 2) as line, cluster.watch() as watch:
+        cut_at = 4 * params + chunk + chunk // 2
+        with Line(cluster.address, cut_at=cut_at, arrived=arrived) as line, cluster.watch() as watch:
             settings = {"client": {"server": line.address}, "http": {"enabled": False}}
             write_toml(cluster.client_folder("c0") / "client.toml", settings)
             client = cluster.start_client("c0", pace_s=0.5)
