@@ -11,9 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.views import look
 from roughfed.client.trainer.noise import confident_joint, transition_of
 from roughfed.client.trainer.parts import Context
+from roughfed.client.trainer.views import look
 
 Estimate = Callable[[Tensor, Tensor], Tensor]
 """(labels int64 [N], probabilities [N, C]) -> a matrix [C, C], true by given."""

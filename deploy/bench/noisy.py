@@ -53,6 +53,7 @@ METHODS: Mapping[str, str] = {
     "forward-correction, T known": "",
     "forward-correction(t=anchor)": "forward-correction(t=anchor)",
     "forward-correction": "forward-correction",
+    "forward-correction+weight-average": "forward-correction+weight-average",
     "backward-correction": "backward-correction",
     "dual-t": "dual-t",
     "volminnet": "volminnet",
