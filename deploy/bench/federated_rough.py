@@ -82,11 +82,11 @@ CONDITIONS: Mapping[str, Condition] = {
     "tail, balanced-softmax, local prior": Condition("balanced-softmax", finish=("ccvr",)),
     "tail, balanced-softmax, global prior": Condition("balanced-softmax", prior="global", finish=("ccvr",)),
     "tail, balanced-softmax, global prior, creff": Condition("balanced-softmax", prior="global", creff=True),
+    "clean labels, plain": Condition(noise="symmetric", clean=True),
     **{
         f"{kind}, {name}": replace(row, noise=kind)
         for kind in ("symmetric", "asymmetric")
         for name, row in {
-            "plain, clean labels": Condition(clean=True),
             "plain": Condition(),
             "plain, self-weight": Condition(self_weight=True),
             "gce": Condition("gce"),
@@ -188,7 +188,9 @@ def chosen(wanted: Sequence[str]) -> list[str]:
     if not wanted:
         return list(CONDITIONS)
     found = [name for name in CONDITIONS if any(name.startswith(want) for want in wanted)]
-    return found or [look_up(dict.fromkeys(CONDITIONS), wanted[0], key="conditions")]  # refused by name
+    if not found:
+        look_up(CONDITIONS, wanted[0], key="conditions")  # refused by name
+    return found
 
 
 def play(condition: Condition, *, seed: int, rounds: int = ROUNDS) -> dict[str, Figures]:
