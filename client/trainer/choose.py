@@ -32,7 +32,7 @@ LABELS: Mapping[tuple[bool, str], tuple[str, ...]] = {
     (True, ""): ("balanced-softmax",),
     (False, "evenly"): ("gce",),
     (False, "in pairs"): ("forward-correction", "gce"),
-    (True, "evenly"): ("balanced-softmax+co-teaching(per-class=true)", "balanced-softmax"),
+    (True, "evenly"): ("gce+class-balanced-sampling", "gce"),
     (True, "in pairs"): ("balanced-softmax+co-teaching(per-class=true)", "balanced-softmax"),
 }
 """(long tail, how labels are wrong) -> parts, the first that the client can have."""

@@ -70,6 +70,7 @@ def families(line: str) -> set[str]:
         (EVEN, 0.0, 0, {"continual"}),
         (TAIL, 0.0, 0, {"long-tail", "continual"}),
         (EVEN, 0.5, 2, {"noisy", "continual"}),
+        ([0] * 150 + [1] * 40 + [2] * 10 + [3] * 4, 0.3, -1, {"long-tail", "noisy"}),
         ([0, 1, 2, 3] * 2, 0.0, -1, set()),
         ([2] * 40, 0.0, -1, set()),
     ],
