@@ -1,7 +1,9 @@
 """Classifiers that the server finishes from sums: what is made of which sums, by the worker and around it."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,17 @@ from roughfed.client.trainer.calibrate.creff import EACH, matched
 from roughfed.client.trainer.finish import finish
 from roughfed.client.trainer.finishing import Classifier, Given
 from roughfed.client.trainer.tensors import map_flat, pieces, spec_of
+from roughfed.config.federation import FederationConfig
+from roughfed.digest import content_digest
 from roughfed.errors import ConfigError
 from roughfed.rng import derive
 from roughfed.secagg.fixed import to_fixed, upper_triangle
 from roughfed.secagg.statistics import add
-from roughfed.server.finish import finishing_sums
+from roughfed.server.calibrated import Calibrated, newest
+from roughfed.server.finish import calibrate_last, calibrate_round, finishing_sums
+from roughfed.server.store import RoundRow, Store
+from roughfed.types import Evaluation, RoundHeader, Signed, Spec, TensorSpec
+from roughfed.wire.session import encode_header
 
 C, WIDTH = 3, 4
 OWNERS = (9, 9, 9)
@@ -171,3 +179,76 @@ def test_classes_of_few_clients_are_left_out_and_never_one_alone() -> None:
     assert finishing_sums("post-hoc", {"class-count": (5, 5, 5)}, OWNERS) == {"class-count": [5.0, 5.0, 5.0]}
     assert finishing_sums("post-hoc", {"class-count": (5, 5, 5)}, ()) == {}
     assert derive(0, "calibrate", 1) != derive(0, "calibrate", 2)
+
+
+class Maker:
+    """A worker that writes down what it is asked, and a file; its first answer may be none."""
+
+    def __init__(self, *, fails: int = 0) -> None:
+        self.asked, self.fails = list[dict[str, Any]](), fails
+
+    async def calibrate(
+        self, params: Path, out: Path, given: Mapping[str, Any]
+    ) -> tuple[bytes, tuple[float, ...]] | None:
+        self.asked.append({**given, "params": params})
+        if len(self.asked) <= self.fails:
+            return None
+        return self.made(out, Path(given["keep"])), (float(len(self.asked)),)
+
+    def made(self, out: Path, keep: Path) -> bytes:
+        out.write_bytes(bytes([len(self.asked)]))
+        keep.write_bytes(b"features")
+        return content_digest(out.read_bytes())
+
+    async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation:
+        return Evaluation(model_digest, 10, 1.0, (5, 5), (4, 3))
+
+
+async def played(store: Store, worker: Maker, how: str, rounds: int) -> list[Calibrated | None]:
+    """Rounds that are committed one after the other, with what stands finished after each."""
+    settings = {"trainer": {"calibrate": how}, "model": {"name": "mlp"}, "data": {"name": "digits"}}
+    fed: Any = SimpleNamespace(store=store, worker=worker, config=FederationConfig.model_validate(settings))
+    await store.create_run("run", Spec((TensorSpec("w", (1,)),)), bytes(32), 0.0)
+    gradient = to_fixed("head-gradient", np.ones(C * (C * WIDTH + C)))
+    sums = add([{**one, "head-gradient": gradient} for one in [told(1)] * 5])
+    counts = {f"c{at}": {"class-count": (1, 1, 1), "class-owner": (1, 1, 1)} for at in range(5)}
+    seen = list[Calibrated | None]()
+    for number in range(1, rounds + 1):
+        header = RoundHeader(
+            "run", number, bytes(32), number - 1, *[bytes(32)] * 2, "identity", "updates", bytes(32), 1.0
+        )
+        row = RoundRow(number, Signed(encode_header(header), b"", "server"), (), 5, 0.0, None, None, None)
+        await store.open_round(row)
+        await store.set_sets(number, {}, sums=sums, statics=counts)
+        digest = content_digest(bytes([number]) * 9)
+        store.model_path(digest).write_bytes(b"model")
+        await store.commit(number, version=number, digest=digest, now=0.0)
+        for _ in range(2):  # a restart does it again, and finds it done
+            await calibrate_round(fed, row)
+        seen.append(newest(store))
+    for _ in range(2):
+        await calibrate_last(fed)
+    return [*seen, newest(store)]
+
+
+@pytest.mark.parametrize(("how", "versions"), [("ccvr", [None, None, 2]), ("creff", [1, 2, 2])])
+def test_a_version_is_finished_once_when_it_is_due(tmp_path: Path, how: str, versions: list[int | None]) -> None:
+    store, worker = Store(tmp_path), Maker()
+    seen = asyncio.run(played(store, worker, how, 2))
+    assert [found and found.version for found in seen] == versions
+    assert len(worker.asked) == len({found.version for found in seen if found})
+    last = seen[-1]
+    assert last is not None
+    assert last.evaluation is not None
+    assert last.evaluation.balanced_accuracy == pytest.approx(0.7)
+    assert store.model_path(last.digest).exists()
+    assert last.digest not in dict(store.versions()).values()
+    assert len(list((tmp_path / "models").glob("*.kept"))) == 1  # what older ones left is gone
+    assert len(list((tmp_path / "models").glob("*.safetensors"))) == 3
+    store.close()
+
+
+def test_a_worker_that_fails_stops_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert asyncio.run(played(store, Maker(fails=9), "ccvr", 1)) == [None, None]
+    store.close()
