@@ -280,7 +280,7 @@ class Agent:
                 self._working_for.inbox.put_nowait(message)
             case RoundClosed():
                 self._closed(message)
-                last = max((number for _, number in self._store.rounds_used()), default=0)
+                last = self._store.last_used(self._membership.welcome.run) if self._membership is not None else 0
                 if used_up(self._store, self._rules.max_rounds) and message.round >= last:
                     return "max-rounds"
             case Reconnect():

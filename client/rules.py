@@ -122,6 +122,12 @@ async def check_header(
     if last is not None:
         check_chain(header, job.header.digest, last)
     if job.train:
+        if store.forgotten(header.run, header.round):
+            raise RemoteProtocolError(
+                f"round {header.round} of {header.run} has this client's update, and another run came since: answered "
+                "again it would be shown twice and counted once",
+                reason="stale",
+            )
         if header.masked:
             check_masked(header, welcome.rounds, rules=rules, store=store)
         await store.extend_chain(header.run, header.round, job.header.digest, clip_norm=header.clip_norm)

@@ -169,6 +169,11 @@ class ClientStore:
             run, number, row["header_digest"], row["digest"], signed, recovered=True, receipt=row["receipt"]
         )
 
+    def forgotten(self, run: str, number: int) -> bool:
+        """Whether an update of a round was noted and what was promised is not known any more: another run came."""
+        rows = self.journal.read("SELECT 1 FROM updates WHERE run = ? AND round = ?", run, number)
+        return not rows and (run, number) in self.rounds_used()
+
     async def save_update(self, update: SavedUpdate) -> None:
         """Note an update (and forget those of earlier rounds).
 
@@ -205,6 +210,10 @@ class ClientStore:
     def rounds_used(self) -> set[tuple[str, int]]:
         """(run, round) of every update that was ever noted: what `policy.max_rounds` counts."""
         return {(row["run"], row["round"]) for row in self.journal.read("SELECT run, round FROM rounds_used")}
+
+    def last_used(self, run: str) -> int:
+        """The last round of a run that an update was noted for; 0 before the first."""
+        return max((number for each, number in self.rounds_used() if each == run), default=0)
 
     def update_path(self, number: int) -> Path:
         """Where the bytes of a round's update lie."""

@@ -6,6 +6,7 @@ the names in it only those asked for are looked at.
 
 from __future__ import annotations
 
+import lzma
 import math
 import re
 import zipfile
@@ -56,7 +57,7 @@ def read_npz(file: IO[bytes], path: Path, names: tuple[str, ...], max_bytes: int
             if total > max_bytes:
                 raise _refused(path, f"announces {total} bytes, {max_bytes} are left")
             return [_read_member(archive, member, path) for member in members]
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
         raise Incomplete(f"{path.name!r} is no whole zip: {error}") from error
     except RuntimeError as error:  # a password, or a compression that is not built in
         raise _refused(path, str(error)) from error

@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -154,6 +155,22 @@ def test_the_last_round_ends_the_client_whatever_became_of_its_update(tmp_path: 
         assert await closed(1) is None  # it gave nothing to this one
         await store.save_update(SavedUpdate("run-1", 2, bytes(32), bytes(32), Signed(b"", b"", "alpha")))
         assert await closed(2) == "max-rounds"
+
+    asyncio.run(play())
+    store.close()
+
+
+def test_the_limit_ends_a_client_that_stays_in_whichever_run_it_is_reached(tmp_path: Path) -> None:
+    store = ClientStore(tmp_path)
+    config = ClientConfig(policy=Policy(max_rounds=6), client=Client(stay=True))
+    agent = Agent(Setup(config, tmp_path, tmp_path, cast(LocalTrainer, None)), store, DESCRIPTION)
+
+    async def play() -> None:
+        for run, number in [*(("run-1", n) for n in range(1, 6)), ("run-2", 1)]:
+            await store.save_update(SavedUpdate(run, number, bytes(32), bytes(32), Signed(b"", b"", "alpha")))
+        agent._membership = cast(Membership, SimpleNamespace(welcome=SimpleNamespace(run="run-2")))
+        closed = RoundClosed(1, "committed", 1, bytes(32), "accepted", "")
+        assert await agent._take(closed, cast(Enrolled, None), cast(Connection, None)) == "max-rounds"
 
     asyncio.run(play())
     store.close()

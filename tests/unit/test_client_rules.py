@@ -153,6 +153,18 @@ def test_runs_have_chains_of_their_own(store: ClientStore) -> None:
     assert (store.chain("run-0"), store.chain("run-1")) == ((50, bytes(32)), (3, SANE.digest))
 
 
+def test_a_round_is_not_answered_again_after_another_run(store: ClientStore) -> None:
+    check(store, job())
+    noted = SavedUpdate("run-1", 3, SANE.digest, bytes(32), Signed(b"", b"", "alpha"))
+    asyncio.run(store.save_update(noted))
+    check(store, job())  # what was promised is known: the same again
+    asyncio.run(store.save_update(replace(noted, run="run-2", round=1)))
+    with pytest.raises(RemoteProtocolError, match="another run") as refused:
+        check(store, job())
+    assert refused.value.reason == "stale"
+    check(store, chained(4, SANE))
+
+
 def test_check_chain_is_strict_about_the_next_round_only() -> None:
     for number in range(1, 8):
         wrong = header(number, previous_header_digest=bytes(32))

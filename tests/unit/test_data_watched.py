@@ -101,6 +101,20 @@ def test_a_half_written_file_waits_until_it_is_complete(tmp_path: Path, caplog: 
     assert len(stream.at(3)) == 6
 
 
+@pytest.mark.parametrize("how", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_file_is_incomplete_whatever_it_is_compressed_with(tmp_path: Path, how: int) -> None:
+    path = tmp_path / "damaged.npz"
+    with zipfile.ZipFile(path, "w", how) as archive:
+        archive.writestr("x.npy", GOOD_X + bytes(4000))
+        archive.writestr("y.npy", GOOD_Y)
+    content = bytearray(path.read_bytes())
+    for at in range(45, 70):
+        content[at] ^= 0x5A
+    path.write_bytes(content)
+    with path.open("rb") as file, pytest.raises(Incomplete):
+        read_npz(file, path, ("x", "y"), 1 << 20)
+
+
 def test_files_that_do_not_fit_are_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     wide, labels = examples(2, side=3)
     bad = {
