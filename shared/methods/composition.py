@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from roughfed.errors import ConfigError
 from roughfed.methods.row import NEEDS, ROOMS, SEVERAL, Option, Part, Value
@@ -96,7 +97,8 @@ def write_table(table: Mapping[str, object]) -> str:
     for name, options in table.items():
         if not isinstance(options, Mapping):
             raise ConfigError(f"{name} is not a table of options", key=KEY, cure=f"write {name} = {{}}")
-        inside = ", ".join(f"{key}={_written(value)}" for key, value in options.items())
+        named = cast("Mapping[str, object]", options)
+        inside = ", ".join(f"{key}={_written(value)}" for key, value in named.items())
         parts.append(f"{name}({inside})" if inside else name)
     return "+".join(parts)
 
@@ -144,7 +146,7 @@ def _value(place: str, option: Option, text: str) -> Value:
     try:
         value = _converted(option.default, text)
     except ValueError:
-        kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(option.default)]
+        kind = _KINDS[type(option.default)]
         raise ConfigError(f"{place} = {text} is not {kind}", key=KEY) from None
     if isinstance(value, str):
         if option.choices and value not in option.choices:
@@ -155,6 +157,9 @@ def _value(place: str, option: Option, text: str) -> Value:
         bounds = " and ".join(f"{w} {b:g}" for w, b in (("at least", low), ("at most", high)) if b is not None)
         raise ConfigError(f"{place} = {text} is out of range", key=KEY, cure=f"give {bounds or 'a finite number'}")
     return value
+
+
+_KINDS: Mapping[type, str] = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 def _converted(default: Value, text: str) -> Value:
