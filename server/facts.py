@@ -122,8 +122,7 @@ def check_shape(settings: TrainerSettings, shape: Shape) -> None:
         ConfigError: facts about classes without classes, or a calibration of a model without a last linear layer.
     """
     if shape.classes == 0 and (wanted_facts(settings) or settings.calibrate != "none"):
-        key = "trainer.prior" if settings.prior == "global" else "trainer.calibrate"
-        raise ConfigError("there are no classes to count", key=key, cure="leave it out for a regression")
+        raise ConfigError("there are no classes to count", key=_asker(settings), cure="leave it out for a regression")
     if settings.calibrate != "none" and not shape.features:
         raise ConfigError(
             f"{settings.calibrate} retrains the last layer, and this model ends in no matrix with a row for each class",
@@ -134,9 +133,27 @@ def check_shape(settings: TrainerSettings, shape: Shape) -> None:
     if sum(lengths) > MAX_VALUES_ASKED:
         raise ConfigError(
             f"the sums that these settings need have {sum(lengths)} values, at most {MAX_VALUES_ASKED} fit",
-            key="trainer.calibrate" if settings.calibrate != "none" else "trainer.method",
+            key=_asker(settings),
             cure="use a narrower last layer, or leave it out",
         )
+    if (numbers := 1 + sum(shape.length(name) for name in wanted_facts(settings))) > MAX_FACT_NUMBERS:
+        raise ConfigError(
+            f"the facts that these settings go by are {numbers} numbers, at most {MAX_FACT_NUMBERS} go with a job",
+            key=_asker(settings),
+            cure='leave out trainer.self_weight or trainer.prior = "global"',
+        )
+
+
+def _asker(settings: TrainerSettings) -> str:
+    """The setting that asks for sums, for a refusal."""
+    for key, asks in (
+        ("trainer.calibrate", settings.calibrate != "none"),
+        ("trainer.prior", settings.prior == "global"),
+        ("trainer.self_weight", settings.self_weight),
+    ):
+        if asks:
+            return key
+    return "trainer.method"
 
 
 MAX_VALUES_ASKED = 30_000
@@ -186,12 +203,13 @@ def newest(rounds: Sequence[Sums], name: str) -> Sequence[int]:
 
 
 def hidden(owners: Sequence[int]) -> set[int]:
-    """Classes of which nothing is said by itself: owned by fewer than four; never one alone.
+    """Classes of which nothing is said by itself: owned by fewer than four.
 
-    One class alone would follow from the rest: the one with the next fewest owners is then not told either.
+    What they have together follows from the rest. So if anybody owns one of them, the class with the next fewest
+    owners is not told either: then at least four are behind that, too.
     """
     few = {c for c, n in enumerate(owners) if n < FEWEST}
-    if len(few) == 1 and len(owners) > 1:
+    if any(owners[c] for c in few) and len(few) < len(owners):
         few.add(min((c for c in range(len(owners)) if c not in few), key=lambda c: (owners[c], c)))
     return few
 

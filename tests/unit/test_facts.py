@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from roughfed.secagg.statistics import KINDS
 from roughfed.server import facts
 from roughfed.server.facts import Shape, asked, check_shape, class_prior, facts_of, hidden, transition
 from roughfed.types import Spec, TensorSpec
+from roughfed.wire.facts import decode_facts, encode_facts
 
 SHAPE = Shape(10, 128)
 
@@ -61,9 +63,12 @@ def test_a_statistic_is_asked_as_often_as_a_client_gives_it(name: str, rounds: i
         ({"calibrate": "ccvr"}, Shape(0), "trainer.calibrate"),
         ({"calibrate": "ccvr"}, Shape(10, 0), "trainer.calibrate"),
         ({"calibrate": "creff"}, Shape(100, 512), "trainer.calibrate"),
+        ({"self_weight": True}, Shape(0), "trainer.self_weight"),
+        ({"self_weight": True, "prior": "global"}, Shape(1200), "trainer.prior"),
+        ({"self_weight": True}, Shape(1300), "trainer.self_weight"),
     ],
 )
-def test_what_the_model_cannot_give_is_refused(settings: dict[str, str], shape: Shape, key: str) -> None:
+def test_what_the_model_cannot_give_is_refused(settings: dict[str, Any], shape: Shape, key: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_shape(TrainerSettings.model_validate(settings), shape)
     assert caught.value.key == key
@@ -90,7 +95,7 @@ def test_nothing_is_told_of_a_class_alone_that_few_own(rows: list[tuple[int, int
     counts, owners = [c for c, _ in rows], [n for _, n in rows]
     few, prior = hidden(owners), class_prior(counts, owners)
     assert {c for c, n in enumerate(owners) if n < 4} <= few
-    assert len(few) != 1
+    assert not any(owners[c] for c in few) or max(owners[c] for c in few) >= 4 or len(few) == len(rows), "what they sum"
     if prior:
         assert sum(prior) == pytest.approx(1.0)
         assert len({prior[c] for c in few}) <= 1
@@ -103,10 +108,20 @@ def test_rows_of_a_transition_are_shares_and_what_few_own_keeps_its_labels() -> 
     found = np.array(transition(counts, (4, 4, 4))).reshape(3, 3)
     np.testing.assert_allclose(found, [[0.8, 0.2, 0], [0, 0.5, 0.5], [1 / 3] * 3])
     np.testing.assert_array_equal(transition(counts, (9, 3, 2)), [1, 0, 0, 0, 1, 0, 0, 0, 1])
-    four = transition((9, 1, 0, 0, 1, 9, 0, 0, 0, 0, 5, 5, 0, 0, 5, 5), (9, 9, 3, 2))
-    np.testing.assert_array_equal(np.array(four).reshape(4, 4)[2:], np.eye(4)[2:])
-    np.testing.assert_allclose(np.array(four).reshape(4, 4)[:2], [[0.9, 0.1, 0, 0], [0.1, 0.9, 0, 0]])
+    four = np.array(transition((9, 1, 0, 0, 1, 9, 0, 0, 0, 0, 5, 5, 0, 0, 5, 5), (9, 9, 8, 2))).reshape(4, 4)
+    np.testing.assert_array_equal(four[2:], np.eye(4)[2:])
+    np.testing.assert_allclose(four[:2], [[0.9, 0.1, 0, 0], [0.1, 0.9, 0, 0]])
     assert transition(counts[:8], (4, 4, 4)) == transition((), (4, 4)) == ()
+
+
+def test_what_fits_is_spoken() -> None:
+    settings, classes = TrainerSettings(prior="global", self_weight=True), 1176
+    check_shape(settings, Shape(classes))
+    statics = {"class-count": [5] * classes, "class-owner": [9] * classes}
+    table = {"trained": (9,), "class-loss-histogram": [2**20] * 16 * classes}
+    found = facts_of(facts.wanted_facts(settings), statics, lambda _: [table], planned=3)
+    assert sum(map(len, found.values())) == 1 + 17 * classes
+    assert decode_facts(encode_facts(found)) == found
 
 
 def test_facts_are_made_of_the_newest_sum_that_four_are_behind() -> None:
@@ -118,7 +133,7 @@ def test_facts_are_made_of_the_newest_sum_that_four_are_behind() -> None:
     ]
     found = facts_of({"loss-histogram"}, {}, lambda _: rounds, planned=3)
     assert found == {"rounds": (3.0,), "loss-histogram": (5.0, 6.0)}
-    statics = {"class-owner": (4, 4, 2, 3)}
+    statics = {"class-owner": (4, 5, 2, 3)}
     table = {"trained": (4,), "class-loss-histogram": tuple(range(64))}
     (_, told) = facts_of({"class-loss-histogram"}, statics, lambda _: [table], planned=3).values()
-    assert told == tuple(float(n) for n in range(32)) + (0.0,) * 32
+    assert told == (0.0,) * 16 + tuple(float(n) for n in range(16, 32)) + (0.0,) * 32
