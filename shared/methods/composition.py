@@ -21,7 +21,7 @@ from roughfed.registry import suggestion
 KEY = "trainer.method"
 PLAIN = "plain"
 AUTO = "auto"
-_ONE = re.compile(r"\s*([a-z][a-z0-9-]*(?:\+\+)?)\s*(?:\(([^()]*)\))?\s*(?:\+|$)")
+_ONE = re.compile(r"\s*([a-z][a-z0-9-]*(?:\+\+)?)\s*(?:\(([^()]*)\))?\s*(?:\+(?=\s*\S)|$)")
 _MOST = 2000  # characters
 
 
