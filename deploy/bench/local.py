@@ -83,20 +83,29 @@ class LocalFederation:
         self._settings = TrainerSettings.parse(settings)
         self._last: FitResult | None = None
 
-    def run(self, rounds: int, *, after: Callable[[int], None] | None = None, weigh: bool = False) -> Flat:
+    def run(
+        self,
+        rounds: int,
+        *,
+        after: Callable[[int], None] | None = None,
+        weigh: bool = False,
+        alike: bool = False,
+    ) -> Flat:
         """Train for some rounds; `after` is called with each round's number when its parameters stand.
 
         Args:
             rounds: how many.
             after: may look at `params`, or change `facts` and `wanted`.
             weigh: a client's weight (`FitResult.weight`) multiplies its number of examples.
+            alike: every client counts the same instead, as in masked rounds.
         """
         for number in range(1, rounds + 1):
             deltas, weights = [], []
             for client in self.clients:
                 deltas.append(self.delta(client, number, rounds))
                 result = client.last
-                weights.append((result.num_examples if result else 1) * (result.weight if result and weigh else 1.0))
+                examples = result.num_examples if result and not alike else 1
+                weights.append(examples * (result.weight if result and weigh else 1.0))
             self.params = (self.params + np.average(deltas, axis=0, weights=weights)).astype(np.float32)
             if after is not None:
                 after(number)
