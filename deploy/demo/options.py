@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from roughfed.config import ClientConfig, FederationConfig
+from roughfed.config.conflicts import goes_by_shares
 from roughfed.config.template import render_template
 from roughfed.deploy.demo.scenarios import Scenario, scenario_of
 from roughfed.errors import ConfigError
@@ -129,7 +130,10 @@ def acts_of(options: DemoOptions) -> list[Act]:
         raise ConfigError(cause, key="--clients", cure=f"give {SMALLEST} or more, or --server-sees updates")
     scenario, preset = scenario_of(options.scenario), preset_of(options)
     if options.method:
-        scenario = replace(scenario, trainer={**scenario.trainer, "method": options.method})
+        kept = {
+            key: value for key, value in scenario.trainer.items() if key != "prior" or goes_by_shares(options.method)
+        }
+        scenario = replace(scenario, trainer={**kept, "method": options.method})
     acts = [_act("rough", options, scenario, preset)]
     if scenario.compared:
         acts.insert(0, _act("plain", options, replace(scenario, trainer={}, server={}), preset))

@@ -24,6 +24,7 @@ def check_federation(config: FederationConfig) -> None:
         _port_conflicts,
         _model_conflicts,
         _task_conflicts,
+        _prior_conflicts,
         _calibration_conflicts,
         mode_conflicts,
     )
@@ -118,12 +119,35 @@ def _task_conflicts(config: FederationConfig) -> Iterator[Problem]:
         yield conflict(config, ("federation.task", "data.name"), cause, cure)
 
 
+def _prior_conflicts(config: FederationConfig) -> Iterator[Problem]:
+    t = config.trainer
+    if t.prior == "global" and not goes_by_shares(t.method):
+        cause = (
+            f'trainer.prior = "global" has clients tell their class counts, and no part of trainer.method = '
+            f"{show(t.method)} goes by class shares."
+        )
+        cure = "Remove trainer.prior, or add a part such as balanced-softmax to trainer.method."
+        yield conflict(config, ("trainer.prior", "trainer.method"), cause, cure)
+
+
+def goes_by_shares(method: str) -> bool:
+    """Whether a part of a method goes by the shares of the classes; with `auto` one may."""
+    return method == AUTO or any(part.row.by_shares for part in read_method(method).parts)
+
+
 def _calibration_conflicts(config: FederationConfig) -> Iterator[Problem]:
     method, how = config.trainer.method, config.trainer.calibrate
     keys = ("trainer.calibrate", "trainer.method")
     if how != "none" and config.federation.task == "regression":
         cause = f'trainer.calibrate = {show(how)} makes a classifier, and federation.task = "regression" has none.'
         yield conflict(config, ("trainer.calibrate", "federation.task"), cause, "Remove trainer.calibrate.")
+    if how == "ccvr" and config.round.early_stop_rounds:
+        cause = (
+            f'trainer.calibrate = "ccvr" takes its sums in round {config.round.rounds}, the last one, and '
+            f"round.early_stop_rounds = {config.round.early_stop_rounds} may end the run before it."
+        )
+        cure = "Set round.early_stop_rounds to 0, or trainer.calibrate to another way."
+        yield conflict(config, ("trainer.calibrate", "round.early_stop_rounds"), cause, cure)
     if how != "post-hoc" or method == AUTO:
         return
     for part in read_method(method).parts:

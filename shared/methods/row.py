@@ -81,6 +81,7 @@ class Part:
         excludes: name of another part, or of a room -> why the two cannot stand together.
         brings: parts that it needs and that are added, with their defaults, where the method names none of their room.
         nets: networks that it trains beside the model.
+        by_shares: whether it goes by the shares of the classes, the client's own or those of all (`trainer.prior`).
         asks: facts that it goes by, which the server makes of sums over the clients (`roughfed.server.facts`).
     """
 
@@ -93,4 +94,5 @@ class Part:
     excludes: Mapping[str, str] = field(default_factory=lambda: NO_REASONS)
     brings: tuple[str, ...] = ()
     nets: int = 0
+    by_shares: bool = False
     asks: tuple[str, ...] = ()

@@ -82,13 +82,16 @@ def train_once(
     remembered: dict[str, Tensors] | None = None,
     epochs: int = 1,
     task: int = 0,
+    prior: str = "local",
 ) -> tuple[Net, bytes, dict[str, Tensors]]:
     """Train from a network's own weights; the trained network, its delta, and what the parts remember."""
     net = net if net is not None else net_for(method)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "model.safetensors"
     params.write_model(path, spec_of(net), pieces(net))
-    settings = TrainerSettings.parse({"method": method, "epochs": epochs, "batch_size": 8, "lr": 0.02, "momentum": 0.0})
+    settings = TrainerSettings.parse(
+        {"method": method, "epochs": epochs, "batch_size": 8, "lr": 0.02, "momentum": 0.0, "prior": prior}
+    )
     state: dict[str, Tensors] = {} if remembered is None else remembered
     work = Work(
         path,
@@ -166,6 +169,14 @@ def test_the_network_keeps_its_shape_and_what_learns(method: str, tmp_path: Path
     after, _, _ = train_once(method, tmp_path, net=net)
     assert [(name, p.shape, p.requires_grad) for name, p in after.named_parameters()] == before
     assert not [m for m in after.modules() if m._forward_hooks or m._forward_pre_hooks]
+
+
+@pytest.mark.parametrize("name", CLASSIFICATION)
+def test_the_table_says_which_parts_go_by_the_shares_of_the_classes(name: str, tmp_path: Path) -> None:
+    options = "(after=0.0)" if name in ("drw", "crt") else ""
+    told = [Turn(3, 4, facts={"class-prior": shares}) for shares in ((0.7, 0.1, 0.1, 0.1), (0.1, 0.1, 0.1, 0.7))]
+    one, other = (train_once(name + options, tmp_path, turn=turn, epochs=2, prior="global")[1] for turn in told)
+    assert (one != other) == any(part.row.by_shares for part in read_method(name).parts)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 COUNTS = {f"c{at}": (3 + at, 40 - 5 * at) for at in range(5)}
 WEIGHTS = {"c0": 0.25, "c3": 0.75}
-SETTINGS = {"trainer": {"prior": "global", "self_weight": True}}
+SETTINGS = {"trainer": {"method": "balanced-softmax", "prior": "global", "self_weight": True}}
 TOTAL = [sum(column) for column in zip(*COUNTS.values(), strict=True)]
 PRIOR = [count / sum(TOTAL) for count in TOTAL]
 
