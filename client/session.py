@@ -30,6 +30,7 @@ from roughfed.client.statistics import (
     client_values,
     note_weight,
     quarters_of,
+    trained_names,
     trained_values,
 )
 from roughfed.client.store import ClientStore, SavedUpdate
@@ -305,7 +306,9 @@ async def sign(
         work = partial(encode_file, out=path, residual=residual, size=me.welcome.spec.size)
         await asyncio.to_thread(work, header, delta)  # 4
     digest = await asyncio.to_thread(digest_file, path)
-    values = client_values(me.description, evaluation, result) | trained_values(result, asked_of_training(me, header))
+    trained = trained_values(result, asked_of_training(me, header))
+    await me.store.note_given(header.run, header.round, trained_names(trained))
+    values = client_values(me.description, evaluation, result) | trained
     statement = UpdateStatement(
         run=header.run,
         round=header.round,

@@ -66,10 +66,10 @@ def trained_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def asked_of_training(me: Membership, header: RoundHeader) -> tuple[str, ...]:
-    """What the header asks a training for, as "name:length" (`Turn.wanted`), if this client would tell all of it."""
+    """What the header asks a training for, as "name:length" (`Turn.wanted`), if this client may tell all of it."""
     named = {text: text.partition(":")[0] for text in header.statistics}
     wanted = set(trained_names(name for name in named.values() if name in KINDS))
-    if not me.rules.share_statistics or not wanted <= set(me.description.statistics):
+    if not me.rules.share_statistics or not wanted <= set(me.description.statistics) or used_up(me, header, wanted):
         return ()
     return tuple(text for text, name in named.items() if name in wanted)
 

@@ -81,7 +81,7 @@ def test_a_statistic_of_the_training_leaves_a_few_times_in_a_run(store: ClientSt
     often = KINDS["transition"].often
     for number in range(1, often + 3):
         told = own.promises(client(store), job(), header(number), ASKED).training
-        assert told == (number <= often)
+        assert told == (number <= often) == bool(own.asked_of_training(client(store), header(number)))
         if told:
             asyncio.run(store.note_given("run-1", number, ("transition",)))
             assert own.promises(client(store), job(), header(number), ASKED).training  # again after a restart
