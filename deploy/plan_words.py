@@ -9,6 +9,7 @@ from roughfed.config import FederationConfig
 from roughfed.config.values import duration_text
 from roughfed.secagg.groups import SMALLEST
 from roughfed.server.defence import RULES, tolerated
+from roughfed.server.facts import FEWEST, wanted_facts
 from roughfed.sketch.buckets import NORM_BOUND
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def warnings(config: FederationConfig, turnouts: Sequence[Turnout], size: int | 
     if config.privacy.server_sees == "sketches":
         yield from _sketch_warnings(config, size)
     yield from _defence_warnings(config, turnouts)
+    yield from _sums_warnings(config, turnouts)
     yield from _model_warnings(config)
     yield from _server_warnings(config)
 
@@ -165,6 +167,26 @@ def _defence_warnings(config: FederationConfig, turnouts: Sequence[Turnout]) -> 
         yield (
             f'With {_numbers(void)} clients no round counts: defence.rule = "{rule}" needs more of them to tell '
             f"defence.attackers = {share} apart. Lower it, or wait for more with round.min_clients."
+        )
+
+
+def _sums_warnings(config: FederationConfig, turnouts: Sequence[Turnout]) -> Iterator[str]:
+    t, budget = config.trainer, config.round.time_budget
+    asking = bool(wanted_facts(t)) or t.calibrate != "none"
+    if asking and (few := [t for t in turnouts if t.starts and t.goal < FEWEST]):
+        yield (
+            f"With {_numbers(few)} clients the sums that [trainer] asks for make no facts and finish no classifier: "
+            f"{FEWEST} must be behind them."
+        )
+    if t.self_weight:
+        yield (
+            "trainer.self_weight goes by sums that no single client can be held to: one that lies about its losses can "
+            "make all others weigh themselves down to 1/4. Leave it out where clients may be hostile."
+        )
+    if t.calibrate == "ccvr" and budget:
+        yield (
+            f"round.time_budget = {duration_text(budget)} may end the run before its last round, in which "
+            'trainer.calibrate = "ccvr" takes its sums.'
         )
 
 

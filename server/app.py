@@ -26,6 +26,7 @@ from roughfed.server import downlink, enrolment
 from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.authority import Authority
 from roughfed.server.control import Control
+from roughfed.server.facts import Shape, check_shape
 from roughfed.server.federation import Federation
 from roughfed.server.interceptors import Boundary
 from roughfed.server.metrics import ServerMetrics
@@ -103,6 +104,7 @@ async def serve(setup: Setup) -> str:
         fed.members.revoked |= store.revoked()
         fed.ca_certificate = papers.ca_certificate
         fed.num_classes = (await setup.origin.describe()).num_classes
+        check_shape(config.trainer, Shape.of(spec, fed.num_classes))
         sweep(fed)
         drain = asyncio.Event()
         control = await Control(fed, drain.set).serve(folder)

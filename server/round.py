@@ -27,7 +27,7 @@ from roughfed.server.aggregate.mean import Mean
 from roughfed.server.collect import Collection, Decision
 from roughfed.server.combine import combine
 from roughfed.server.downlink import next_files, place
-from roughfed.server.facts import Facts, Shape, asked, check_shape, facts_of, wanted_facts
+from roughfed.server.facts import Facts, Shape, asked, facts_of, wanted_facts
 from roughfed.server.federation import Federation, Traffic
 from roughfed.server.figures import accepted_updates, show_clients, summarize
 from roughfed.server.finish import head_fact
@@ -122,13 +122,8 @@ async def open_round(fed: Federation) -> RoundRow:
 
 
 def asked_in(fed: Federation, number: int) -> tuple[str, ...]:
-    """The statistics that the learning settings ask for in a round; in the clear, class counts beside (reports).
-
-    Raises:
-        ConfigError: the model or the task cannot give them.
-    """
+    """The statistics that the learning settings ask for in a round; in the clear, class counts beside (reports)."""
     settings, shape = fed.config.trainer, Shape.of(fed.spec, fed.num_classes)
-    check_shape(settings, shape)
     names = asked(settings, shape, number=number, rounds=fed.config.round.rounds)
     if fed.config.privacy.masked or not 0 < shape.classes <= MOST_COUNTED:
         return names  # masked rounds ask for them anyway (`masked.opening`)

@@ -191,11 +191,13 @@ class Policy(BaseModel):
         description="Numbers that it shows in all rounds of a run together; 0 = 256 for each round of the run.",
     )
     share_statistics: bool = Field(
-        default=True, description="Add own counts and evaluation to the group's sums, when masked."
+        default=True,
+        description="Add own counts, and what trainings work out, to the sums; when masked, evaluations, too.",
     )
     label_audit: bool = Field(
         default=False,
-        description="Note training labels that seem wrong in label-audit.csv, on this machine only; see `roughfed labels`.",
+        description="Note training labels that seem wrong in label-audit.csv, on this machine only; see "
+        "`roughfed labels`.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Real clients tell sums about their features or gradients, masked; the worker finishes the classifier; it is exported."""
+"""Real clients tell sums of features or gradients, masked; the worker finishes the classifier; it is exported."""
 
 from __future__ import annotations
 

@@ -98,6 +98,19 @@ def test_a_quiet_plan_has_no_warnings(mode: str) -> None:
         ({"server": {"http_host": "0.0.0.0"}}, "opens /metrics beyond this machine"),
         ({"server": {"port": 0}}, "server.port = 0 changes at every start"),
         ({"model": {"app": "my.py:client"}}, "must take the shapes of the listed data"),
+        ({"trainer": {"self_weight": True}}, "one that lies about its losses"),
+        (
+            {"trainer": {"calibrate": "ccvr"}, "round": {"time_budget": "1h"}},
+            'round.time_budget = "1h" may end the run before its last round',
+        ),
+        (
+            {
+                "trainer": {"calibrate": "creff"},
+                "privacy": {"server_sees": "updates"},
+                "round": {"cohort": 3, "min_clients": 3, "quorum": 2},
+            },
+            "With 10 clients the sums that [trainer] asks for make no facts",
+        ),
     ],
 )
 def test_warnings(tables: dict[str, dict[str, object]], said: str) -> None:
