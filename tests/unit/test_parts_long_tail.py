@@ -217,8 +217,7 @@ def test_what_is_replayed_is_not_absent() -> None:
         def __len__(self) -> int:
             return 4
 
-        def everything(self) -> Batch:
-            return batch_of(torch.zeros(4, D), [3, 3, 3, 2])
+        labels = torch.tensor([3, 3, 3, 2])
 
     plan, context = training("balanced-softmax")
     context.memory = Kept()  # pyright: ignore[reportAttributeAccessIssue] as the memory room makes it, after the losses
