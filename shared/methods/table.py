@@ -19,7 +19,7 @@ PRESETS: Mapping[str, str] = MappingProxyType(
         "long-tail": "balanced-softmax",
         "noisy": "forward-correction(q=0.5)+small-loss(ramp=0.8, relabel=0.5)+weight-average",
         "continual": "der++",
-        "rough": "balanced-softmax+small-loss+der++",
+        "rough": "balanced-softmax+class-balanced-memory+der++",
     }
 )
 """name -> method: what to write when one does not want to choose."""
