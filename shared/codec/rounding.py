@@ -59,9 +59,7 @@ def round_rows(values: Flat, rows: Rows, params: ChainParams, *, secret: bytes) 
     return codes
 
 
-def spread_sums(
-    sums: Codes, rows: Rows, params: ChainParams, *, num_clients: int, weight: float | None = None
-) -> Flat:
+def spread_sums(sums: Codes, rows: Rows, params: ChainParams, *, num_clients: int, weight: float | None = None) -> Flat:
     """Means of n clients' values from the sums of their codes, zero on the rows that were not sent.
 
     Args:
