@@ -366,4 +366,4 @@ class Doubting:
         from roughfed.client.trainer.self_doubt import FOUND, STATE
 
         found = remembered.get(STATE, {}).get(FOUND)
-        return 0.0 if found is None else float(found[0] / found[2])
+        return 0.0 if found is None else float(found[1] / found[2])

@@ -213,7 +213,7 @@ def test_noisy_clients_find_themselves_and_clean_ones_do_not() -> None:
         tables = histograms(shares, rng)
         cohort = torch.stack(tables).sum(dim=0)
         doubts = [compare(table, cohort) for table in tables]
-        assert max(d.score for d in doubts[:5]) < 0 < min(d.score for d in doubts[5:])  # AUC 1
+        assert max(d.deviations for d in doubts[:5]) < 0 < min(d.deviations for d in doubts[5:])  # AUC 1
         assert [d.weight for d in doubts] == [1.0] * 5 + [0.25] * 5
 
 
@@ -234,9 +234,9 @@ def test_doubt_is_relative_bounded_and_blind_to_what_is_not_told(seed: int) -> N
     own = torch.tensor(rng.integers(0, 9, (C, CLASS_LOSS_BUCKETS)))
     cohort = own + torch.tensor(rng.integers(0, 40, own.shape))
     doubt = compare(own, cohort)
-    assert -0.5 <= doubt.score <= 0.5
-    assert compare(own, own).score == pytest.approx(0, abs=1e-9)
-    assert compare(own, 3 * cohort).score == pytest.approx(doubt.score)
+    assert 0 <= doubt.excess <= 0.5
+    assert compare(own, own).excess == pytest.approx(0, abs=1e-7)
+    assert compare(own, 3 * cohort).excess == pytest.approx(doubt.excess)
     cohort[0] = 0
     other = own.clone()
     other[0] = 7
