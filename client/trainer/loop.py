@@ -161,6 +161,7 @@ def train(context: Context, loader: TrainLoader, *, allow_memory: bool = True) -
             context.step += 1
         if loader.finished:
             break
+    method.call("settle")
     metrics = {"loss": float(loss_sum) / max(1, loader.num_steps)}
     for found in method.call("end"):
         metrics |= found or {}

@@ -220,7 +220,8 @@ class Hooks:
         objective: instead of forward, loss and select: batch -> (scalar, outputs). At most one part has it.
         gradient: after the backward pass, before the step: may change `.grad`.
         after: after the step.
-        end: after the last step: Fisher information, pruning, a second phase. Gives metrics.
+        settle: after the last step, before any `end`: what the weights come to be that all others then go by.
+        end: at last: Fisher information, pruning, a second phase. Gives metrics.
         memory: what this part keeps examples in.
     """
 
@@ -235,6 +236,7 @@ class Hooks:
     objective: Callable[[Batch], tuple[Tensor, Outputs]] | None = None
     gradient: Callable[[], None] | None = None
     after: Callable[[Outputs, Batch], None] | None = None
+    settle: Callable[[], None] | None = None
     end: Callable[[], Mapping[str, float]] | None = None
     memory: Memory | None = None
 

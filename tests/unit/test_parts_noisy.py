@@ -519,6 +519,7 @@ def test_small_loss_leaves_out_and_mends_by_what_was_predicted_before() -> None:
 
 def test_the_mean_of_the_weights_takes_the_models_place() -> None:
     method, context = training("weight-average(decay=0.5)")
+    method.call("begin")
     weights = next(context.model.parameters())
     mean, batch = weights.detach().clone(), everything(context)
     for step in range(12):
@@ -529,5 +530,5 @@ def test_the_mean_of_the_weights_takes_the_models_place() -> None:
         mean = decay * mean + (1 - decay) * weights.detach()
         context.step += 1
     assert not torch.allclose(weights, mean)
-    method.call("end")
+    method.call("settle")
     assert torch.allclose(weights, mean)

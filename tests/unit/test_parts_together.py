@@ -1,0 +1,73 @@
+"""Parts of a method beside one another: none undoes in silence what another does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from roughfed import params
+from roughfed.client.trainer.data import Arrays
+from roughfed.client.trainer.loop import Work, fit
+from roughfed.client.trainer.parts import Tensors
+from roughfed.client.trainer.settings import TrainerSettings
+from roughfed.client.trainer.tensors import pieces, spec_of
+from roughfed.training import Turn
+
+C, ROUNDS = 4, 4
+SKEWED = [0] * 20 + [1] * 10 + [2] * 5 + [3] * 2
+
+
+def net(*, batch_norm: bool = False) -> nn.Sequential:
+    torch.manual_seed(0)
+    norm = [nn.BatchNorm1d(8)] if batch_norm else []
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 8), *norm, nn.ReLU(), nn.Linear(8, C))
+
+
+def head_of(model: nn.Sequential) -> nn.Linear:
+    head = model[-1]
+    assert isinstance(head, nn.Linear)
+    return head
+
+
+def arrays(labels: list[int], *, first_id: int = 0) -> Arrays:
+    y = torch.tensor(labels)
+    x = torch.randn(len(y), 1, 6, 6, generator=torch.Generator().manual_seed(first_id + 1))
+    for c in range(C):
+        x[y == c, 0, c] += 2.0
+    return Arrays(x, y, torch.device("cpu"), ids=torch.arange(len(y)) + first_id)
+
+
+def train(model: nn.Module, source: Arrays, method: str, folder: Path, state: dict[str, Tensors], **how: float) -> None:
+    """One round from the model's own weights; `how`: round, task, and settings."""
+    path, turn, task = folder / "model.safetensors", Turn(int(how.pop("round", 1)), ROUNDS), int(how.pop("task", 0))
+    params.write_model(path, spec_of(model), pieces(model))
+    chosen = {"method": method, "batch_size": 8, "lr": 0.1, "epochs": 3, "momentum": 0.0, **how}
+    settings = TrainerSettings.parse(chosen)
+    fit(
+        model,
+        source,
+        Work(path, folder / "delta", settings, 3, turn, C, task=task, remembered=state),
+        report=lambda _: None,
+    )
+
+
+def test_the_mean_of_the_weights_is_what_is_adjusted_after_the_last_round(tmp_path: Path) -> None:
+    """The mean took the model's place after the adjustment, which was lost."""
+    found: list[torch.Tensor] = []
+    for method in ("weight-average", "logit-adjustment(post-hoc=true)+weight-average"):
+        model = net()
+        train(model, arrays(SKEWED), method, tmp_path, {}, round=ROUNDS)
+        found.append(head_of(model).bias.detach().clone())
+    shares = torch.bincount(torch.tensor(SKEWED)) / len(SKEWED)
+    torch.testing.assert_close(found[0] - found[1], shares.log(), atol=1e-5, rtol=1e-5)
+
+
+def test_the_mean_of_a_normalised_head_is_normalised(tmp_path: Path) -> None:
+    model = net()
+    train(model, arrays(SKEWED), "ldam+weight-average", tmp_path, {})
+    lengths = head_of(model).weight.norm(dim=1)
+    torch.testing.assert_close(lengths, lengths.mean().expand(C))
+    assert not head_of(model).bias.any()
