@@ -118,7 +118,7 @@ def _parse(text: str) -> Iterator[Chosen]:
             cause = f"cannot read {text[at : at + 40]!r} as a part"
             raise ConfigError(cause, key=KEY, cure="write parts like balanced-softmax+der++(alpha=0.3)")
         at = found.end()
-        yield _chosen(found[1], dict(_pairs(found[1], found[2] or "")))
+        yield _chosen(found[1], _options(found[1], found[2] or ""))
 
 
 def _pairs(name: str, inside: str) -> Iterator[tuple[str, str]]:
@@ -127,6 +127,15 @@ def _pairs(name: str, inside: str) -> Iterator[tuple[str, str]]:
         if not (key and sign and value):
             raise ConfigError(f"{pair.strip()!r} is no option of {name}", key=KEY, cure=f"write {name}(option=value)")
         yield key, value
+
+
+def _options(name: str, inside: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for key, value in _pairs(name, inside):
+        if key in options:
+            raise ConfigError(f"{name} has {key} twice", key=KEY, cure="leave one of them out")
+        options[key] = value
+    return options
 
 
 def _chosen(name: str, given: Mapping[str, str]) -> Chosen:
@@ -151,9 +160,11 @@ def _value(place: str, option: Option, text: str) -> Value:
     if isinstance(value, str):
         if option.choices and value not in option.choices:
             raise ConfigError(f"{place} = {value} is unknown", key=KEY, cure=suggestion(value, option.choices))
+        _written(value)  # what cannot be written again is refused
         return value
     low, high = option.low, option.high
-    if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+    least, most = -math.inf if low is None else low, math.inf if high is None else high
+    if not least <= value <= most or math.inf in (value, -value):  # whole numbers may be too large for a float
         bounds = " and ".join(f"{w} {b:g}" for w, b in (("at least", low), ("at most", high)) if b is not None)
         raise ConfigError(f"{place} = {text} is out of range", key=KEY, cure=f"give {bounds or 'a finite number'}")
     return value
