@@ -24,6 +24,7 @@ from roughfed.methods import Composition
 
 TABLES: Mapping[str, Mapping[str, Maker]] = {
     "loss": LOSSES,
+    "ensemble": ENSEMBLES,
     "sampler": SAMPLERS,
     "augment": AUGMENTS,
     "weigh": WEIGHINGS,
@@ -32,7 +33,6 @@ TABLES: Mapping[str, Mapping[str, Maker]] = {
     "replay": REPLAYS,
     "regularize": REGULARIZERS,
     "isolate": ISOLATORS,
-    "ensemble": ENSEMBLES,
     "decouple": DECOUPLERS,
 }
 

@@ -10,6 +10,7 @@ Value = float | int | str | bool
 
 ROOMS = (
     "loss",
+    "ensemble",
     "sampler",
     "augment",
     "weigh",
@@ -18,7 +19,6 @@ ROOMS = (
     "replay",
     "regularize",
     "isolate",
-    "ensemble",
     "decouple",
 )
 """Folders of `client/trainer/`, in the order in which their hooks run."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 from torch import nn
 
 from roughfed import params
+from roughfed.client.trainer.compose import Method
 from roughfed.client.trainer.data import Arrays
 from roughfed.client.trainer.loop import Work, fit
-from roughfed.client.trainer.parts import Tensors
+from roughfed.client.trainer.parts import Context, Tensors
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.tensors import pieces, spec_of
+from roughfed.methods import read_method
 from roughfed.training import Turn
 
 C, ROUNDS = 4, 4
@@ -71,3 +72,30 @@ def test_the_mean_of_a_normalised_head_is_normalised(tmp_path: Path) -> None:
     lengths = head_of(model).weight.norm(dim=1)
     torch.testing.assert_close(lengths, lengths.mean().expand(C))
     assert not head_of(model).bias.any()
+
+
+class Experts(nn.Module):
+    """Three heads on one trunk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.heads = nn.ModuleList(nn.Linear(36, C) for _ in range(3))
+
+    def each(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([head(x.flatten(1)) for head in self.heads])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.each(x).mean(dim=0)
+
+
+def test_new_examples_of_experts_compete_with_the_classes_that_come_with_them() -> None:
+    """The loss of the experts took the place of the one that er-ace had wrapped."""
+    source, model = arrays([0] * 4 + [1] * 4), Experts()
+    context = Context(model, source, TrainerSettings(), C, torch.Generator().manual_seed(0))
+    value, _ = Method(read_method("sade+er-ace"), context).step_value(source.gather(torch.arange(8)))
+    value.backward()
+    for head in model.heads:
+        assert isinstance(head, nn.Linear)
+        assert head.weight.grad is not None
+        assert not head.weight.grad[2:].any()
