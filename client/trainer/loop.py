@@ -150,11 +150,12 @@ def train(context: Context, loader: TrainLoader, *, allow_memory: bool = True) -
         context.epoch = epoch
         method.call("epoch")
         for given in loader.epoch(method.order):
-            optimizer.lr = settings.lr_at(context.round, context.progress)
+            context.lr = settings.lr_at(context.round, context.progress)
             optimizer.zero_grad()
             value, outputs = method.step_value(method.transformed(given))
             value.backward()
             method.call("gradient")
+            optimizer.lr = context.lr
             optimizer.step()
             method.call("after", outputs, given)
             loss_sum += value.detach()

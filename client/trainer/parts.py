@@ -129,6 +129,7 @@ class Context:
         epoch: of this training, from 0.
         step: of this training, from 0.
         steps: that are planned.
+        lr: of the step that is being made; a part may change it in the hook `gradient`.
     """
 
     model: nn.Module
@@ -148,6 +149,7 @@ class Context:
     epoch: int = 0
     step: int = 0
     steps: int = 1
+    lr: float = 0.0
     _global: list[Tensor] | None = None
     _head: Head | None = None
 

@@ -147,6 +147,7 @@ _AUGMENTS: Mapping[str, Part] = {
 }
 
 _ADJUSTED = {"balanced-softmax": _TWICE, "logit-adjustment": _TWICE}
+_WHOLE = "it moves every parameter, where the head should learn alone"
 _OWN_LOSS = "its experts have losses of their own"
 
 _WHOLES: Mapping[str, Part] = {
@@ -178,7 +179,13 @@ _WHOLES: Mapping[str, Part] = {
         "Kang et al., ICLR 2020",
         options={"after": Option(0.8, "share of the run in which everything learns", low=0.0, high=1.0)},
         needs=_DRAWN | {"head"},
-        excludes={"weigh": "classes would be balanced twice", "ldam": "its head is a normalised one"},
+        excludes={
+            "weigh": "classes would be balanced twice",
+            "logit-adjustment": _TWICE,
+            "ldam": "its head is a normalised one",
+            "ewc": _WHOLE,
+            "si": _WHOLE,
+        },
     ),
     "tau-norm": _long_tail(
         "decouple",

@@ -187,6 +187,8 @@ def test_post_hoc_refuses_a_model_whose_bias_it_cannot_take() -> None:
         "logit-adjustment+drw",
         "ride+progressive-sampling",
         "ldam+crt",
+        "crt+logit-adjustment",
+        "crt+ewc",
     ],
 )
 def test_what_would_adjust_twice_is_refused(method: str) -> None:
@@ -485,14 +487,8 @@ def test_the_head_learns_at_a_rate_that_starts_again() -> None:
         context.model.zero_grad()
         batch = batch_of(torch.randn(B, D), [0, 1, 2, 0, 1])
         plan.step_value(batch)[0].backward()
-        raw = context.head().linear.weight.grad
-        assert raw is not None
-        raw = raw.clone()
         plan.call("gradient")
-        rate = chosen.lr_at(5, context.progress)
-        torch.testing.assert_close(
-            rate * context.head().linear.weight.grad, 0.1 * 0.5 * (1 + math.cos(math.pi * step / 4)) * raw
-        )
+        assert context.lr == pytest.approx(0.1 * 0.5 * (1 + math.cos(math.pi * step / 4)))
 
 
 def test_a_run_of_one_training_ends_with_its_head() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -99,3 +100,31 @@ def test_new_examples_of_experts_compete_with_the_classes_that_come_with_them() 
         assert isinstance(head, nn.Linear)
         assert head.weight.grad is not None
         assert not head.weight.grad[2:].any()
+
+
+@pytest.mark.parametrize("other", ["fedprox", "a-gem", "gem", "lwf", "der++", "global-distillation(who=all)"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_trunk_that_stands_still_is_not_moved_by_others(other: str, optimizer: str, tmp_path: Path) -> None:
+    """A gradient of zeros is one all the same: weight decay acted on it."""
+    model, state = net(batch_norm=True), {}
+    for number, labels in ((1, [0, 1] * 20), (2, [1, 2, 3] * 10)):
+        train(model, arrays(labels, first_id=100 * number), f"crt(after=0.5)+{other}", tmp_path, state, round=number)
+    before = [tensor.clone() for tensor in model[:-1].state_dict().values()]
+    how = {"optimizer": optimizer, "weight_decay": 0.1}
+    train(model, arrays([1, 2, 3] * 10, first_id=200), f"crt(after=0.5)+{other}", tmp_path, state, round=3, **how)
+    after = model[:-1].state_dict().values()
+    assert all(torch.equal(was, now) for was, now in zip(before, after, strict=True))
+
+
+def test_a_head_that_learns_alone_knows_the_classes_that_are_replayed(tmp_path: Path) -> None:
+    """They counted as absent, and their logits grew by the log of a million."""
+    model, state = net(), {}
+    for number, labels in ((1, [0, 1] * 20), (2, [2, 3] * 20), (3, [2, 3] * 20), (4, [2, 3] * 20)):
+        source = arrays(labels, first_id=100 * min(number, 2))
+        train(model, source, "crt(after=0.5)+er", tmp_path, state, round=number, task=int(number > 1), epochs=8)
+    test = arrays([0, 1, 2, 3] * 30, first_id=900)
+    model.eval()
+    with torch.no_grad():
+        said = model(test.gather(torch.arange(120)).x)
+    assert (said.argmax(dim=1) == test.targets).float().mean() > 0.95
+    assert abs(said[:, :2].mean() - said[:, 2:].mean()) < 2

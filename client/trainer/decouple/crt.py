@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from roughfed.client.trainer.draws import draw_by_class, equal_shares, labels_of
 from roughfed.client.trainer.head import find_head
+from roughfed.client.trainer.optimizer import optimizer_for
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
 from roughfed.client.trainer.prior import LEAST_SHARE, shifted_cross_entropy
-from roughfed.client.trainer.sgd import SGD
 
 
 def crt(options: Options, context: Context, _plan: Plan) -> Hooks:
@@ -43,6 +43,10 @@ def second_stage(context: Context, start: float) -> Hooks:
     shift = drawn_log_prior(shares)
 
     def epoch() -> None:
+        seen = context.counts()
+        if context.memory is not None:  # what is replayed is drawn, too
+            seen += torch.bincount(context.memory.labels, minlength=context.num_classes).to(seen)
+        shift.copy_(drawn_log_prior(equal_shares(seen)))
         for net in context.nets:
             net.eval()  # statistics of BatchNorm stay, nothing drops out; the next training begins in training mode
 
@@ -53,12 +57,11 @@ def second_stage(context: Context, start: float) -> Hooks:
         return head.linear(features)
 
     def gradient() -> None:
-        within = (context.progress - start) / (1 - start)
-        factor = restarted(context, within) / context.settings.lr_at(context.round, context.progress)
-        grads = [p.grad for net in context.nets for p in find_head(net, context.num_classes).linear.parameters()]
-        for grad in grads:
-            if grad is not None:
-                grad.mul_(factor)
+        context.lr = restarted(context, (context.progress - start) / (1 - start))
+        heads = [find_head(net, context.num_classes).linear for net in context.nets]
+        learning = {id(p) for head in heads for p in head.parameters()}
+        for p in (p for net in context.nets for p in net.parameters() if id(p) not in learning):
+            p.grad = None  # a gradient of zeros would let weight decay move it
 
     return Hooks(
         epoch=epoch,
@@ -72,8 +75,8 @@ def second_stage(context: Context, start: float) -> Hooks:
 def drawn_log_prior(shares: Tensor) -> Tensor:
     """What is added to the logits in the second stage, float32 [C]; the same for all classes that are drawn.
 
-    A class that the client has not got is never drawn; without this, plain cross-entropy would teach the head of all
-    clients that it does not exist.
+    A class that the client has not got, nor remembers, is never drawn; without this, plain cross-entropy would teach
+    the head of all clients that it does not exist.
     """
     return shares.clamp_min(LEAST_SHARE).log().float()
 
@@ -93,7 +96,7 @@ def retrain(context: Context, steps: int) -> dict[str, float]:
     settings, shares = context.settings, equal_shares(context.counts())
     shift = drawn_log_prior(shares)
     params = list(head.linear.parameters())
-    optimizer = SGD(params, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    optimizer = optimizer_for(settings, params)
     for step in range(steps):
         at = draw_by_class(targets, shares, settings.batch_size, context.generator).to(features.device)
         optimizer.lr = restarted(context, step / steps)
