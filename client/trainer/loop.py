@@ -24,12 +24,13 @@ from roughfed.client.trainer.data import Source, TrainLoader
 from roughfed.client.trainer.look import Told, look, names_of
 from roughfed.client.trainer.optimizer import optimizer_for
 from roughfed.client.trainer.parts import Context, Tensors
-from roughfed.client.trainer.self_doubt import FACT, Doubt, doubt_of, remember
+from roughfed.client.trainer.self_doubt import FACT, Doubt, doubt_of, equal_voice, remember
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.tensors import load_flat, map_flat, spec_of, write_delta
 from roughfed.errors import ConfigError
 from roughfed.methods import AUTO
 from roughfed.rng import derive
+from roughfed.secagg.statistics import KINDS
 from roughfed.training import FitResult, Turn
 
 
@@ -130,6 +131,7 @@ def before_training(context: Context, wanted: Collection[str]) -> tuple[Told, Do
     told = look(context, wanted)
     if FACT in told:
         remember(context, told[FACT])
+        told[FACT] = equal_voice(told[FACT], KINDS[FACT].largest)
     return told, doubt
 
 

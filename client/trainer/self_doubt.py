@@ -120,6 +120,17 @@ def remember(context: Context, told: Sequence[int]) -> None:
         context.state(STATE)[TOLD] = own
 
 
+def equal_voice(told: Sequence[int], most: int) -> tuple[int, ...]:
+    """A histogram in which no class has a cell above `most`, int [C x K]: its classes are scaled down one by one.
+
+    Only ranks within a class are made of the sum. So clients with many examples do not drown the others, and one that
+    lies, whose cells are cut to the same bound, can shift the ranks hardly further than by what one client is.
+    """
+    rows = [told[at : at + CLASS_LOSS_BUCKETS] for at in range(0, len(told), CLASS_LOSS_BUCKETS)]
+    scaled = [[round(value * min(1.0, most / max(1, *row))) for value in row] for row in rows]
+    return tuple(value for row in scaled for value in row)
+
+
 def _table(values: Sequence[float], classes: int) -> Tensor | None:
     if not values or len(values) != classes * CLASS_LOSS_BUCKETS:
         return None

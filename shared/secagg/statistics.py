@@ -32,6 +32,8 @@ MAX_VALUES = 1 << 15
 """All statistics of a round together. Feature sums take 9,556 values and head gradients 12,900 at C = 10, d = 128."""
 
 COUNT = 1 << 20
+VOICE = 64
+"""Largest cell of a histogram by which clients judge themselves: nobody counts for much more than another."""
 LOSS_UNIT = 1.0 / 1024
 """Losses are sent in this unit."""
 
@@ -84,7 +86,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "trained": Kind(1, training=True),
         "transition": Kind(COUNT, training=True, often=3),
         "loss-histogram": Kind(COUNT, training=True, often=10),
-        "class-loss-histogram": Kind(COUNT, training=True, often=10),
+        "class-loss-histogram": Kind(VOICE, training=True, often=10),
         "feature-count": Kind(COUNT, training=True, often=3),
         "feature-sum": _real(1 << 16, 1 / 256, often=3),
         "feature-outer": _real(1 << 22, 1 / 64, often=3),
@@ -101,11 +103,11 @@ its update, before the clip, relative to C (`norm_bucket`).
 
 class-owner: 1 for each class that it has training examples of [C]; trained: 1 from a client that gives what follows;
 transition: its training examples by given label (row) and by the class that they seem to be of [C x C];
-loss-histogram, class-loss-histogram: its training examples by their loss under the base model [LOSS_BUCKETS],
-[C x CLASS_LOSS_BUCKETS] (`loss_bucket`); feature-count, feature-sum, feature-outer: examples [C], sums of features
-[C x d], and the upper triangle of the sum of the outer products of all features, row by row [d (d + 1) / 2];
-head-gradient: for each class the mean gradient of the last layer over its examples, weights [C x d] and biases [C],
-zero where it has none [C x (C d + C)]."""
+loss-histogram, class-loss-histogram: its training examples by their loss under the base model [LOSS_BUCKETS], [C x
+CLASS_LOSS_BUCKETS] (`loss_bucket`), the latter scaled down class by class to VOICE; feature-count, feature-sum,
+feature-outer: examples [C], sums of features [C x d], and the upper triangle of the sum of the outer products of all
+features, row by row [d (d + 1) / 2]; head-gradient: for each class the mean gradient of the last layer over its
+examples, weights [C x d] and biases [C], zero where it has none [C x (C d + C)]."""
 
 LOSS_BUCKETS = 32
 CLASS_LOSS_BUCKETS = 16

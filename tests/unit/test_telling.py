@@ -15,7 +15,7 @@ from roughfed.client.trainer.data import Arrays, open_source
 from roughfed.client.trainer.look import can_tell, look
 from roughfed.client.trainer.loop import Work, fit
 from roughfed.client.trainer.parts import Context
-from roughfed.client.trainer.self_doubt import FACT, Doubt, compare, doubt_of, noted, remember
+from roughfed.client.trainer.self_doubt import FACT, Doubt, compare, doubt_of, equal_voice, noted, remember
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.tell import OF_THE_HEAD, TELLERS
 from roughfed.client.trainer.tell.losses import buckets_of
@@ -59,6 +59,7 @@ def test_every_statistic_has_its_length_and_keeps_its_bounds() -> None:
     context.model.train()
     found = look(context, [*TELLERS, "no such thing"])
     assert {name: len(values) for name, values in found.items()} == LENGTHS
+    found[FACT] = equal_voice(found[FACT], KINDS[FACT].largest)  # as the loop tells it
     for name, values in found.items():
         assert all(isinstance(v, int) and 0 <= v <= KINDS[name].largest for v in values), name
     assert context.model.training  # as it was
@@ -215,6 +216,28 @@ def test_noisy_clients_find_themselves_and_clean_ones_do_not() -> None:
         doubts = [compare(table, cohort) for table in tables]
         assert max(d.deviations for d in doubts[:5]) < 0 < min(d.deviations for d in doubts[5:])  # AUC 1
         assert [d.weight for d in doubts] == [1.0] * 5 + [0.25] * 5
+
+
+def test_a_liar_hardly_moves_the_others() -> None:
+    rng = np.random.default_rng(2)
+    most = KINDS["class-loss-histogram"].largest
+    tables = histograms([0.0] * 9, rng, size=2000)
+    told = [torch.tensor(equal_voice(table.flatten().tolist(), most)).reshape(C, -1) for table in tables]
+    lie = torch.zeros(C, CLASS_LOSS_BUCKETS, dtype=torch.int64)
+    lie[:, 0] = most  # all that the lanes can carry, where losses are lowest
+    cohort = torch.stack([*told, lie]).sum(dim=0)
+    assert [compare(table, cohort).weight for table in tables] == [1.0] * 9
+    drowned = torch.stack([*told, 100 * lie]).sum(dim=0)  # what it could do if a client's voice had no bound
+    assert min(compare(table, drowned).weight for table in tables) == 0.25
+
+
+def test_a_voice_keeps_the_shape_of_each_class() -> None:
+    table = [0] * (C * CLASS_LOSS_BUCKETS)
+    table[:3], table[CLASS_LOSS_BUCKETS] = [1280, 640, 20], 3
+    scaled = equal_voice(table, 64)
+    assert scaled[:3] == (64, 32, 1)
+    assert scaled[CLASS_LOSS_BUCKETS] == 3
+    assert max(scaled) == 64
 
 
 def test_without_noise_hardly_anybody_weighs_itself_down() -> None:
