@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -32,19 +30,6 @@ class Head:
         finally:
             handle.remove()
         return seen[-1], output
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Within it only the head learns."""
-        own = {id(p) for p in self.linear.parameters()}
-        frozen = [p for p in self.model.parameters() if p.requires_grad and id(p) not in own]
-        for p in frozen:
-            p.requires_grad_(False)
-        try:
-            yield
-        finally:
-            for p in frozen:
-                p.requires_grad_(True)
 
 
 def find_head(model: nn.Module, num_classes: int) -> Head:

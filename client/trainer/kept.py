@@ -222,4 +222,7 @@ def _shifted(z: Tensor, bits: int) -> Tensor:
 
 def _repeated(ids: Tensor) -> Tensor:
     """Which of a batch's ids stand there a second time, bool [B]: a sampler may draw an example twice."""
-    return (ids[:, None] == ids[None, :]).tril(-1).any(dim=1)
+    order = ids.argsort(stable=True)  # by pairs a batch of 60,000 would take gigabytes
+    ranked, repeated = ids[order], torch.zeros_like(ids, dtype=torch.bool)
+    repeated[order[1:]] = ranked[1:] == ranked[:-1]
+    return repeated

@@ -37,7 +37,7 @@ def add_peer(context: Context, part: str) -> Callable[[], None]:
     if kept:
         peer.load_state_dict(kept)
     else:
-        _draw_weights(peer, seed=int(torch.randint(1 << 31, (1,), generator=context.generator)))
+        draw_weights(peer, seed=int(torch.randint(1 << 31, (1,), generator=context.generator)))
     context.nets.append(peer)
 
     def end() -> None:
@@ -47,8 +47,8 @@ def add_peer(context: Context, part: str) -> Callable[[], None]:
     return end
 
 
-def _draw_weights(net: nn.Module, seed: int) -> None:
-    """Fresh weights; torch's own generators are left as they were."""
+def draw_weights(net: nn.Module, seed: int) -> None:
+    """Give a network fresh weights, as its layers draw them; torch's own generators are left as they were."""
     device = next(net.parameters()).device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)

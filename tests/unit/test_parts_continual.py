@@ -229,6 +229,10 @@ class TestMemory:
         assert memory is not None
         assert memory.forget([0]) == 4  # of class 0, whether it is one of the four it began as or not
         assert memory.labels.tolist() == [1] * 4
+        later = context(arrays([1] * 10, first_id=100), state=state)
+        Method(read_method("er+condensed(size=2,steps=1)"), later).call("end")
+        assert later.memory is not None
+        assert later.memory.forget([1]) == 0  # its class was made anew, of others
 
     @given(key=st.integers(-(1 << 63), (1 << 63) - 1))
     def test_ranks_are_those_of_splitmix(self, key: int) -> None:
@@ -419,6 +423,7 @@ class TestRegularize:
         held = held_classes(torch.tensor([0.0, 3.0, 0.0, 1.0]))
         assert held.tolist() == [True, False, True, False]
         assert held_classes(torch.ones(3)).all()
+        assert held_classes(torch.tensor([0.0, 3, 1])).all()  # the softmax of one class says nothing
 
     @given(seed=st.integers(0, 200), temperature=st.sampled_from([1.0, 2.0, 5.0]))
     def test_lwf_has_the_gradient_of_its_formula(self, seed: int, temperature: float) -> None:

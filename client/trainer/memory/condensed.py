@@ -23,6 +23,7 @@ from roughfed.client.trainer.forms import Form, enlarge, shrink
 from roughfed.client.trainer.head import find_head
 from roughfed.client.trainer.kept import Kept, by_rank
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
+from roughfed.client.trainer.peer import draw_weights
 
 BATCH = 128  # real and made images of a class in a step
 _FROM = "_from-"
@@ -32,9 +33,8 @@ class Condensed(Kept):
     """A memory that knows which examples its images were made from."""
 
     def made_from(self, label: int, ids: Tensor) -> None:
-        """Note the sources of a class, int64 [n]."""
-        name = f"{_FROM}{label}"
-        self.state[name] = torch.cat([self.state.get(name, ids[:0]).to(ids.device), ids]).unique()
+        """Note the sources of a class, int64 [n], in place of those of its earlier images."""
+        self.state[f"{_FROM}{label}"] = ids.unique()
 
     def forget(self, ids: Collection[int]) -> int:
         """See `parts.Memory`: drop the images of every class that one of them had a part in."""
@@ -86,7 +86,7 @@ def condense(context: Context, real: Tensor, small: Tensor, *, steps: int, lr: f
     for step in range(steps):
         net = copy.deepcopy(context.model).eval()
         if step % 2 == 0:
-            renew(net, context.generator)
+            draw_weights(net, seed=int(torch.randint(1 << 31, (), generator=context.generator)))
         chosen = torch.randperm(len(real), generator=context.generator)[:BATCH].to(real.device)
         made = torch.randperm(len(small), generator=context.generator)[:BATCH].to(real.device)
         distance = matching(net, context.num_classes, real[chosen], enlarge(pixels[made], real.shape[-2:]))
@@ -103,13 +103,3 @@ def matching(net: nn.Module, num_classes: int, real: Tensor, made: Tensor) -> Te
         target = head.with_features(real)[0].mean(dim=0)
     mean = head.with_features(made)[0].mean(dim=0)
     return functional.mse_loss(mean, target) / target.square().mean().clamp_min(1e-12)
-
-
-def renew(net: nn.Module, generator: torch.Generator) -> None:
-    """Initialise a network again, as its layers do; torch's global random state is left as it was."""
-    seed = int(torch.randint(1 << 31, (), generator=generator))
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        for module in net.modules():
-            if callable(reset := getattr(module, "reset_parameters", None)):
-                reset()

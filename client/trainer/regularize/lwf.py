@@ -1,9 +1,9 @@
 """Learning without forgetting (Li and Hoiem, TPAMI 2018, equation 2): what the earlier model says of the new examples.
 
 alpha T^2 KL(q || p) over the classes that the new data lack, q and p the softmax at temperature T of the earlier and
-the present logits; over all classes where the data lack none. The earlier model is the one that the task began with, in
-a federation the one that all made together; without tasks the one that the round began with. Nothing is held in the
-first task (without tasks: in a client's first round).
+the present logits; over all classes where the data lack fewer than two: the softmax of one says nothing. The earlier
+model is the one that the task began with, in a federation the one that all made together; without tasks the one that
+the round began with. Nothing is held in the first task (without tasks: in a client's first round).
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def lwf(options: Options, context: Context, plan: Plan) -> Hooks:
 
 
 def held_classes(counts: Tensor) -> Tensor:
-    """Which classes are held, bool [C]: those that the data lack, by their counts [C]; all if they lack none."""
+    """Which classes are held, bool [C]: those that the data lack, by their counts [C]; all if fewer than two."""
     absent = counts == 0
-    return absent if bool(absent.any()) else torch.ones_like(absent)
+    return absent if int(absent.sum()) > 1 else torch.ones_like(absent)
 
 
 def distillation(logits: Tensor, earlier: Tensor, temperature: float) -> Tensor:
