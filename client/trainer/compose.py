@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from roughfed.client.trainer.augment import AUGMENTS
 from roughfed.client.trainer.decouple import DECOUPLERS
@@ -96,7 +98,8 @@ class Method:
 
     def run(self, net: nn.Module, x: Tensor) -> Tensor:
         """See `parts.Plan`."""
-        return net(x) if self._forward is None else self._forward(net, x)
+        with spread_unknown(net, lonely=len(x) == 1 < self.context.settings.batch_size):
+            return net(x) if self._forward is None else self._forward(net, x)
 
     def losses(self, output: Tensor, batch: Batch) -> Tensor:
         """See `parts.Plan`."""
@@ -118,6 +121,19 @@ def swap(batch: Batch) -> Batch:
     if batch.other is None or batch.share is None:
         return batch
     return replace(batch, y=batch.other, other=batch.y, share=1 - batch.share)
+
+
+@contextmanager
+def spread_unknown(net: nn.Module, *, lonely: bool) -> Iterator[None]:
+    """Within it BatchNorm goes by what it knows: one example, of a memory or a client, has no spread to learn from."""
+    learning = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.training] if lonely else []
+    for module in learning:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in learning:
+            module.training = True
 
 
 def sum_of(values: list[Tensor]) -> Tensor:

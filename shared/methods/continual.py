@@ -125,6 +125,11 @@ CONTINUAL: Mapping[str, Part] = {
             "retrain": Option(0.33, "share of a task's first training that follows the pruning", low=0.0, high=1.0),
         },
         needs=frozenset({"tasks", "head", "counts"}),
-        excludes={"ewc": "frozen parameters need not be held", "si": "frozen parameters need not be held"},
+        excludes={
+            "ewc": "frozen parameters need not be held",
+            "si": "frozen parameters need not be held",
+            "ldam": "it scales the rows of all classes, and those of earlier tasks are frozen",
+            "decouple": "it changes the rows of all classes, and those of earlier tasks are frozen",
+        },
     ),
 }

@@ -35,6 +35,8 @@ def _unmixed(why: str) -> dict[str, str]:
     return dict.fromkeys(_MIXES, why)
 
 
+_OWN_LOSS = "after its warm-up its loss is its own"
+
 _LOSSES: Mapping[str, Part] = {
     "gce": _noisy(
         "loss",
@@ -143,7 +145,11 @@ _SELECTORS: Mapping[str, Part] = {
             "per-class": _PER_CLASS,
         },
         needs=_KNOWN,
-        excludes={**_unmixed("it mixes its batches itself"), "ensemble": "the second network has no experts"},
+        excludes={
+            **_unmixed("it mixes its batches itself"),
+            "ensemble": "the second network has no experts",
+            **dict.fromkeys(("weigh", "balanced-softmax", "logit-adjustment", "er-ace"), _OWN_LOSS),
+        },
         nets=1,
     ),
     "meta-weight-net": _noisy(
@@ -155,7 +161,10 @@ _SELECTORS: Mapping[str, Part] = {
             "batch": Option(100, "trusted examples a step", low=1, high=100_000),
         },
         needs=_CLASSES | {"clean"},
-        excludes={"ensemble": "its virtual step is that of a single head"},
+        excludes={
+            "ensemble": "its virtual step is that of a single head",
+            "ldam": "its virtual step is that of the plain head",
+        },
     ),
     "ood-reject": _noisy(
         "select",

@@ -514,6 +514,9 @@ def test_small_loss_leaves_out_and_mends_by_what_was_predicted_before() -> None:
     outputs = [context.model(batch.x)]
     _, weights = method.hooks[0].select(method.losses(outputs[0], mended)[None], outputs, mended)  # pyright: ignore[reportOptionalCall]
     assert weights[0].tolist() == [1.0] * 9 + [0.0] * 3
+    rows[:, 2:] = sure
+    _, weights = method.hooks[0].select(method.losses(outputs[0], batch)[None], outputs, batch)  # pyright: ignore[reportOptionalCall]
+    assert weights[0].tolist() == [1.0] * 3 + [0.0] * 3 + [1.0] * 3 + [0.0] * 3  # replayed as they came: not mended
     assert torch.isfinite(before)
 
 

@@ -15,6 +15,7 @@ from roughfed.client.trainer.loop import Work, fit
 from roughfed.client.trainer.parts import Context, Tensors
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.tensors import pieces, spec_of
+from roughfed.errors import ConfigError
 from roughfed.methods import read_method
 from roughfed.training import Turn
 
@@ -128,3 +129,34 @@ def test_a_head_that_learns_alone_knows_the_classes_that_are_replayed(tmp_path: 
         said = model(test.gather(torch.arange(120)).x)
     assert (said.argmax(dim=1) == test.targets).float().mean() > 0.95
     assert abs(said[:, :2].mean() - said[:, 2:].mean()) < 2
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "packnet+ldam",
+        "packnet+crt",
+        "packnet+tau-norm",
+        "divide-mix+class-balanced",
+        "divide-mix+balanced-softmax",
+        "divide-mix+er-ace",
+        "meta-weight-net+ldam",
+        "crt+si",
+    ],
+)
+def test_what_would_undo_another_is_refused(method: str) -> None:
+    with pytest.raises(ConfigError, match="cannot stand together"):
+        read_method(method)
+
+
+@pytest.mark.parametrize("method", ["plain", "gem(batch=1)", "er(batch=1)", "a-gem(batch=1)", "der++(batch=1)"])
+def test_one_example_has_no_spread(method: str, tmp_path: Path) -> None:
+    """BatchNorm refused the single example of a memory, or of a client."""
+    model, state = net(batch_norm=True), {}
+    for number, labels in ((1, [0, 1] * 8), (2, [2]), (3, [2, 3] * 8)):
+        train(model, arrays(labels, first_id=100 * number), method, tmp_path, state, round=number, task=number)
+    norm = model[2]
+    assert isinstance(norm, nn.BatchNorm1d)
+    assert norm.training
+    assert norm.running_var is not None
+    assert (norm.running_var > 1e-4).all()

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from roughfed.client.trainer.adam import Adam
 from roughfed.client.trainer.data import Source
+from roughfed.client.trainer.holding import learning_rate
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
 from roughfed.errors import ConfigError
 
@@ -41,7 +42,7 @@ def meta_weight_net(options: Options, context: Context, plan: Plan) -> Hooks:
         x, y = next(clean)
         optimizer.zero_grad()
         after = virtual_step(
-            context.model, weigher, batch.x, lambda output: plan.losses(output, batch), lr=context.settings.lr
+            context.model, weigher, batch.x, lambda output: plan.losses(output, batch), lr=learning_rate(context)
         )
         output = functional_call(context.model, after, x)
         gradients = torch.autograd.grad(functional.cross_entropy(output.float(), y), list(weigher.parameters()))

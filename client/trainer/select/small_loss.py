@@ -73,12 +73,14 @@ class SmallLoss:
         return replace(batch, y=torch.where(mended, predicted, batch.y))
 
     def select(self, losses: Tensor, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Note the predictions; leave out who is neither believed nor mended."""
+        """Note the predictions; leave out who is neither believed nor mended (what is replayed is not)."""
         at, known = self._kept.find(batch.ids)
         rows = self._kept.rows
         p = mean_prediction(outputs)
         row = rows[at]
-        out = known & (row[:, BELIEVED] == 0) & (row[:, CLASSES:].max(dim=1).values < self._relabel)
+        chance, predicted = row[:, CLASSES:].max(dim=1)
+        mended = (chance >= self._relabel) & (batch.y == predicted)
+        out = known & (row[:, BELIEVED] == 0) & ~mended
         row[:, CLASSES:] = torch.where(row[:, CLASSES:].isnan(), p, MEMORY * row[:, CLASSES:] + (1 - MEMORY) * p)
         rows[at[known]] = row[known]
         return losses, torch.where(out, 0.0, 1.0).to(losses.dtype).expand_as(losses)
