@@ -24,7 +24,7 @@ from roughfed.client.trainer.data import Source, TrainLoader
 from roughfed.client.trainer.look import Told, look, names_of
 from roughfed.client.trainer.optimizer import optimizer_for
 from roughfed.client.trainer.parts import Context, Tensors
-from roughfed.client.trainer.self_doubt import FACT, Doubt, doubt_of, equal_voice, remember
+from roughfed.client.trainer.self_doubt import FACT, Doubt, doubt_of, equal_voice, noted, remember
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.tensors import load_flat, map_flat, spec_of, write_delta
 from roughfed.errors import ConfigError
@@ -122,7 +122,8 @@ def stay(model: nn.Module, work: Work) -> FitResult:
     flat = map_flat(work.params, spec)
     load_flat(model, spec, flat)
     write_delta(model, spec, flat, work.delta)
-    return FitResult(1, 0, {}, time.monotonic() - started)
+    weight = noted(work.remembered).weight if work.settings.self_weight else 1.0  # what it found stays found
+    return FitResult(1, 0, {}, time.monotonic() - started, weight=weight)
 
 
 def before_training(context: Context, wanted: Collection[str]) -> tuple[Told, Doubt]:

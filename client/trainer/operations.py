@@ -117,7 +117,7 @@ class Operations:
             remembered=load_state(turn, digest, on_lost=lost.append),
         )
         if data.source is None:
-            return stay(self._model, work).plain()
+            return replace(stay(self._model, work), lost_state=len(lost)).plain()
         result = fit(self._model, data.source, work, own=self._client.loop, report=self._report)
         save_state(turn, digest, work.remembered)
         return replace(result, lost_state=len(lost)).plain()

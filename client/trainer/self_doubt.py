@@ -15,13 +15,13 @@ C classes, K buckets of the loss.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.parts import Context
+from roughfed.client.trainer.parts import Context, Tensors
 from roughfed.secagg.statistics import CLASS_LOSS_BUCKETS
 
 FACT = "class-loss-histogram"
@@ -95,19 +95,19 @@ def doubt_of(context: Context) -> Doubt:
     """
     cohort = _table(context.facts.get(FACT, ()), context.num_classes)
     if cohort is None:
-        return noted(context)
+        return noted(context.remembered)
     kept = context.state(STATE)
     own = kept.pop(TOLD, None)  # compared once
     if own is not None and own.shape == cohort.shape:
         new = compare(own.cpu(), cohort)
         found = kept.get(FOUND, torch.zeros(3, dtype=torch.float64)).cpu()
         kept[FOUND] = found + torch.tensor([new.excess, new.deviations, 1.0], dtype=torch.float64)
-    return noted(context)
+    return noted(context.remembered)
 
 
-def noted(context: Context) -> Doubt:
+def noted(remembered: Mapping[str, Tensors]) -> Doubt:
     """What `doubt_of` found, for the parts of a training."""
-    found = context.remembered.get(STATE, {}).get(FOUND)
+    found = remembered.get(STATE, {}).get(FOUND)
     if found is None:
         return Doubt()
     excess, deviations, looks = found.tolist()

@@ -34,7 +34,7 @@ class TrainerSettings:
         schedule: of the learning rate over the whole run: constant, or cosine (to 0 at its end).
         lr_decay: factor of the learning rate from one round to the next, above 0 and at most 1.
         prior: class shares that parts adjust by, local or global; global ones are among the facts of the job.
-        self_weight: whether the client may weigh itself down (`FitResult.weight_class`).
+        self_weight: whether the client may weigh itself down (`FitResult.weight`).
         calibrate: none, ccvr, creff or post-hoc: what the server finishes from sums; the header asks for them.
     """
 

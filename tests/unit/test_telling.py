@@ -278,7 +278,7 @@ def test_a_client_compares_what_it_told_of_the_model_that_the_sum_is_of() -> Non
     later.remembered = context.remembered
     doubt = doubt_of(later)
     assert doubt.weight == 0.25
-    assert noted(later) == doubt
+    assert noted(later.remembered) == doubt
 
 
 def test_only_where_it_is_allowed_a_client_weighs_itself_down(tmp_path: Path) -> None:

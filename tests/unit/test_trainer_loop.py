@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -335,6 +336,10 @@ def test_a_client_with_nothing_to_train_on_leaves_the_parameters(tmp_path: Path)
     result = stay(model, job)
     assert (result.num_examples, result.num_steps) == (1, 0)
     assert not np.fromfile(job.delta, dtype="<f4").any()
+    assert result.weight == 1.0
+    found = {"self-doubt": {"found": torch.tensor([0.2, 9.0, 1.0], dtype=torch.float64)}}
+    doubting = replace(job, settings=replace(job.settings, self_weight=True), remembered=found)
+    assert stay(model, doubting).weight == 0.25  # an idle round makes no label right
 
 
 def test_a_stream_gives_what_is_there_in_a_round() -> None:

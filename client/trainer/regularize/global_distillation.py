@@ -27,7 +27,7 @@ def global_distillation(options: Options, context: Context, plan: Plan) -> Hooks
     weight = [0.0]
 
     def begin() -> None:
-        if whom == "all" or noted(context).noisy:
+        if whom == "all" or noted(context.remembered).noisy:
             weight[0] = float(options["weight"]) * ramp(context.progress / float(options["ramp"]))
             teacher.append(copy.deepcopy(context.model).eval().requires_grad_(False))
 
