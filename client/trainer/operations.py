@@ -118,6 +118,8 @@ class Operations:
         )
         if data.source is None:
             return replace(stay(self._model, work), lost_state=len(lost)).plain()
+        if self._num_classes and data.source.targets is not None:
+            check_labels(data.source.targets, self._num_classes)  # of what came since the client joined
         result = fit(self._model, data.source, work, own=self._client.loop, report=self._report)
         save_state(turn, digest, work.remembered)
         return replace(result, lost_state=len(lost)).plain()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
 from roughfed.child import Trainer, trainer_command
 from roughfed.data.roughness import roughness
 from roughfed.deploy.demo.place import DemoPlace
+from roughfed.errors import TrainerError
 from roughfed.report.summary import RunSummary
 from roughfed.types import Evaluation
+
+log = logging.getLogger(__name__)
 
 
 def with_memorised(run: RunSummary, place: DemoPlace, data: Mapping[str, object]) -> RunSummary:
@@ -21,14 +25,17 @@ def with_memorised(run: RunSummary, place: DemoPlace, data: Mapping[str, object]
         place: where it ran.
         data: keys of [data] that all clients have in common.
 
-    Raises:
-        TrainerError: the model could not be evaluated.
+    A model that could not be evaluated leaves the figure out: a run that is over keeps its report.
     """
     if not run.rounds or not run.model_digest or not roughness(str(data["name"]), str(data["scenario"]), data).noise:
         return run
     model = {key: value for key, value in _model(run).items() if key in ("name", "experts")}
     settings = {"data": {**data, "part": "wrong"}, "model": model}
-    found = asyncio.run(_evaluate(settings, place, run.model_digest))
+    try:
+        found = asyncio.run(_evaluate(settings, place, run.model_digest))
+    except TrainerError as error:
+        log.warning("how many wrong labels the model repeats is not known: %s", error)
+        return run
     last = replace(run.rounds[-1], memorised_wrong=found.accuracy)
     return replace(run, rounds=[*run.rounds[:-1], last])
 

@@ -171,3 +171,12 @@ def test_a_round_in_which_nothing_has_arrived_changes_nothing(tmp_path: Path) ->
     for number, moved in ((1, False), (2, True)):
         work.run("fit", {**files, "settings": {}, "seed": 1, "turn": Turn(number).plain()})
         assert np.fromfile(tmp_path / "delta", dtype="<f4").any() == moved
+
+
+def test_a_label_that_arrives_outside_the_models_classes_is_refused_before_anything_is_counted(tmp_path: Path) -> None:
+    stream = "class S:\n    def at(self, round):\n        return x, y if round == 1 else y + 2**40\n"
+    work = operations(app(tmp_path, stream + "client = Client(lambda: nn.Linear(4, 3), S(), (x, y))"))
+    work.run("initial", {"path": str(tmp_path / "m.safetensors"), "seed": 1})
+    files = {"params": str(tmp_path / "m.safetensors"), "delta": str(tmp_path / "delta")}
+    with pytest.raises(ConfigError, match="the model's output has 3 classes"):
+        work.run("fit", {**files, "settings": {}, "seed": 1, "turn": Turn(2).plain()})
