@@ -207,4 +207,6 @@ def _clash(one: Chosen, other: Chosen) -> str:
         why = left.row.excludes.get(right.name) or left.row.excludes.get(right.row.room)
         if why:
             return why
+        if left.row.room == "ensemble" and "head" in right.row.needs:
+            return f"{right.name} needs one linear head, and experts have several"
     return ""

@@ -44,6 +44,8 @@ _SAMPLERS: Mapping[str, Part] = {
     ),
 }
 
+_NEW_ONLY = {"replay": "it would weigh the new examples and not the remembered ones; balanced-softmax weighs both"}
+
 _WEIGHINGS: Mapping[str, Part] = {
     "class-balanced": _long_tail(
         "weigh",
@@ -51,6 +53,7 @@ _WEIGHINGS: Mapping[str, Part] = {
         "Cui et al., CVPR 2019",
         options={"beta": _BETA},
         by_shares=True,
+        excludes=_NEW_ONLY,
         needs=_COUNTED,
     ),
     "drw": _long_tail(
@@ -59,6 +62,7 @@ _WEIGHINGS: Mapping[str, Part] = {
         "Cao et al., NeurIPS 2019",
         options={"beta": _BETA, "after": Option(0.8, "share of the run without weights", low=0.0, high=1.0)},
         by_shares=True,
+        excludes=_NEW_ONLY,
         needs=_COUNTED,
     ),
 }

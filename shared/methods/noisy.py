@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from roughfed.methods.row import Option, Part
 
@@ -105,7 +106,7 @@ _SELECTORS: Mapping[str, Part] = {
         "leaves out the largest losses of each class",
         "Arpit et al., ICML 2017",
         options={
-            "rate": _RATE,
+            "rate": replace(_RATE, high=0.7),  # of a class at least 0.3 is believed
             "ramp": _RAMP,
             "warmup": _WARMUP,
             "relabel": Option(0.0, "confidence from which others get the predicted class; 0: never", low=0.0, high=1.0),
@@ -164,6 +165,7 @@ _SELECTORS: Mapping[str, Part] = {
         excludes={
             "ensemble": "its virtual step is that of a single head",
             "ldam": "its virtual step is that of the plain head",
+            "elr": "its virtual step would move the remembered targets a second time",
         },
     ),
     "ood-reject": _noisy(
