@@ -181,7 +181,11 @@ def run_live_bench(options: LiveOptions, *, say: Callable[[str, Mapping[str, obj
     wanted = {name: look_up(protocol.conditions, name, key="--conditions") for name in options.conditions}
     conditions = wanted or ({} if options.methods else dict(protocol.conditions))
     conditions = {**conditions, **{method: {"method": method} for method in options.methods}}
-    runs = [played(protocol, conditions, options, seed=seed) for seed in options.seeds]
+    runs: list[dict[str, RunSummary]] = []
+    for seed in options.seeds:
+        runs.append(played(protocol, conditions, options, seed=seed))
+        for name, run in runs[-1].items():  # a bench of an hour that is stopped has shown what it found
+            say(f"seed {seed}: {name}", {key: _spread([value]) for key, value in _figures(run).items()})
     found: dict[str, object] = {}
     for name in conditions:
         figures = [_figures(run[name]) for run in runs]
