@@ -49,9 +49,13 @@ class TestSums:
     @pytest.mark.parametrize("kind", ["symmetric", "asymmetric"])
     def test_noisy_clients_find_themselves(self, both: Played, kind: str) -> None:
         found = both.means(f"{kind}, plain, self-weight")
-        assert found["auc"] >= 0.9
+        assert found["auc"] >= 0.95
         assert found["weight_clean"] >= 0.95
 
-    @pytest.mark.parametrize("kind", ["symmetric", "asymmetric"])
-    def test_who_weighs_itself_down_helps_the_model(self, both: Played, kind: str) -> None:
-        assert both.means(f"{kind}, plain, self-weight")["balanced"] > both.means(f"{kind}, plain")["balanced"]
+    def test_symmetric_noise_costs_six_points_less(self, both: Played) -> None:
+        found = both.means("symmetric, gce, self-weight")["balanced"]
+        assert found >= both.means("symmetric, plain")["balanced"] + 0.06
+
+    def test_asymmetric_noise_costs_less(self, both: Played) -> None:
+        found = both.means("asymmetric, global-distillation, self-weight")["balanced"]
+        assert found >= both.means("asymmetric, plain")["balanced"] + 0.015
