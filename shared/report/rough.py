@@ -42,6 +42,33 @@ def shots_of(run: RunSummary) -> Shots | None:
     return shots_by_rank(counts)
 
 
+def calibrated_table(run: RunSummary) -> str:
+    """The finished model beside the version that it was made of."""
+    finished = run.calibrated
+    if finished is None:
+        return ""
+    made_of = next((r for r in reversed(run.rounds) if r.version == finished.version), None)
+    before = (
+        {}
+        if made_of is None
+        else {
+            "accuracy": made_of.accuracy,
+            "balanced_accuracy": made_of.balanced_accuracy,
+            "worst_class": made_of.worst_class,
+            "head": made_of.head_accuracy,
+            "medium": made_of.medium_accuracy,
+            "tail": made_of.tail_accuracy,
+        }
+    )
+    names = ("accuracy", "balanced_accuracy", "worst_class", "head", "medium", "tail")
+    rows = [
+        (name.replace("_", " "), *(UNKNOWN if v is None else percent(v) for v in (before.get(name), after)))
+        for name in names
+        if (after := getattr(finished, name)) is not None
+    ]
+    return table(("", f"version {finished.version}", f"finished by {finished.how}"), rows, numeric=(1, 2))
+
+
 def class_charts(run: RunSummary) -> list[str]:
     """What there is to be seen of classes beside their recall: figures with captions."""
     found: list[str] = []
@@ -54,6 +81,8 @@ def class_charts(run: RunSummary) -> list[str]:
         error = percent(last.calibration_error) if last.calibration_error is not None else "not measured"
         caption = f"How right it is against how sure it is, round {last.round}: off by {error}"
         found.append(captioned(caption, reliability_svg(last)))
+    if run.calibrated is not None:
+        found.append(captioned("The classifier that the server finished from sums", calibrated_table(run)))
     if run.client_class_accuracy:
         caption = "Recall of each class on each client's own held-out data"
         found.append(captioned(caption, client_classes_svg(run)))

@@ -12,7 +12,7 @@ import pytest
 from roughfed.measures import figures, mean, recall_by_class
 from roughfed.report.html import render
 from roughfed.report.scale import percent
-from roughfed.report.summary import RoundSummary, RunSummary, TaskSpan, with_class_counts
+from roughfed.report.summary import CalibratedSummary, RoundSummary, RunSummary, TaskSpan, with_class_counts
 from roughfed.types import BINS, CONFIDENCE_ONE, Evaluation
 
 CLASSES, ROUNDS, NAMES = 10, 10, [f"client-{i}" for i in range(1, 7)]
@@ -150,6 +150,16 @@ def test_a_long_tail_shows_head_and_tail_confusion_and_confidence() -> None:
     ):
         assert said in text, said
     assert "Tasks" not in text
+
+
+def test_a_finished_classifier_stands_beside_the_version_that_it_was_made_of() -> None:
+    finished = CalibratedSummary("ccvr", 10, "ab" * 32, accuracy=0.875, tail=0.625)
+    text = words(render(replace(LONG_TAIL, calibrated=finished)))
+    last = LONG_TAIL.rounds[-1]
+    assert "version 10 finished by ccvr" in text
+    assert f"accuracy {percent(last.accuracy or 0)} 87.5 %" in text
+    assert f"tail {percent(last.tail_accuracy or 0)} 62.5 %" in text
+    assert "finished by" not in words(render(LONG_TAIL))
 
 
 def test_classes_of_one_size_have_no_tail() -> None:
