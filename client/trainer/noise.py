@@ -16,57 +16,12 @@ are those of the given labels, it counts the noise twice. Rows of classes withou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from roughfed.client.trainer.mixture import scaled, two_heaps
-
 QUANTILE = 0.97  # of an anchor's posterior; the best few are outliers
 BAND = 0.5  # of the examples above the quantile: an anchor is the mean of so many around it
-CONCENTRATED = 0.5  # share of a row's wrong mass in one cell, above which noise has a direction
-CLEAN = 0.02  # a rate below it is none: directions of so few are chance
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """What early predictions say about the labels.
-
-    Attributes:
-        rate: share of wrong labels, 0..1.
-        transition: T, float32 [C, C] on the CPU.
-        asymmetric: wrong labels of a class go mostly to one other class, not to all alike.
-        wrong: float32 [N] on the CPU, the chance that each label is wrong, 0..1.
-    """
-
-    rate: float
-    transition: Tensor
-    asymmetric: bool
-    wrong: Tensor
-
-
-def diagnose(losses: Tensor, labels: Tensor, probabilities: Tensor) -> Diagnosis:
-    """Estimate noise from an early model.
-
-    Args:
-        losses: cross-entropies of the given labels, float [N].
-        labels: as given, int64 [N].
-        probabilities: float [N, C].
-
-    Returns:
-        the diagnosis; without examples: no noise.
-    """
-    losses, labels, probabilities = losses.cpu(), labels.cpu(), probabilities.float().cpu()
-    classes = probabilities.shape[1]
-    if not len(labels):
-        return Diagnosis(0.0, torch.eye(classes), asymmetric=False, wrong=torch.zeros(0))
-    joint = confident_joint(labels, probabilities)
-    rate = float(1 - joint.trace())
-    transition = transition_of(joint)
-    wrong = two_heaps(scaled(losses)).upper
-    return Diagnosis(rate, transition, asymmetric=rate > CLEAN and concentration(joint) > CONCENTRATED, wrong=wrong)
 
 
 def confident_joint(labels: Tensor, probabilities: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ from roughfed.client.trainer.loss.volminnet import matrix_of
 from roughfed.client.trainer.mixture import FLOOR, scaled, two_heaps
 from roughfed.client.trainer.noise import (
     anchor_transition,
+    concentration,
     confident_joint,
-    diagnose,
     dual_transition,
     symmetric_transition,
     transition_of,
@@ -242,21 +242,18 @@ def test_the_confident_joint_agrees_with_cleanlab() -> None:
     ("rate", "kind", "low", "high"),
     [(0.0, "flips", 0, 0.04), (0.4, "flips", 0.15, 0.25), (0.4, "symmetric", 0.35, 0.45)],
 )
-def test_a_diagnosis_finds_rate_and_direction(rate: float, kind: str, low: float, high: float) -> None:
-    true, labels, p = planted(rate, kind)
-    found = diagnose(-p.gather(1, labels[:, None])[:, 0].log(), labels, p)
-    assert low <= found.rate <= high
-    assert found.asymmetric == (kind == "flips" and rate > 0)
+def test_the_joint_finds_rate_and_direction(rate: float, kind: str, low: float, high: float) -> None:
+    _, labels, p = planted(rate, kind)
+    joint = confident_joint(labels, p)
+    assert low <= float(1 - joint.trace()) <= high
     if rate:
-        assert float(found.wrong[true != labels].mean()) > float(found.wrong[true == labels].mean()) + 0.4
+        assert (concentration(joint) > 0.5) == (kind == "flips")
 
 
-def test_a_diagnosis_of_next_to_nothing_is_no_noise() -> None:
-    empty = diagnose(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, C))
-    assert (empty.rate, empty.asymmetric, len(empty.wrong)) == (0.0, False, 0)
-    one = diagnose(torch.tensor([0.1]), torch.tensor([2]), torch.tensor([[0.0, 0.1, 0.9, 0.0]]))
-    assert (one.rate, one.wrong.tolist()) == (0.0, [0.0])
-    assert torch.equal(one.transition, torch.eye(C))
+def test_the_joint_of_next_to_nothing_has_no_noise() -> None:
+    one = confident_joint(torch.tensor([2]), torch.tensor([[0.0, 0.1, 0.9, 0.0]]))
+    assert float(one.trace()) == pytest.approx(1.0)
+    assert torch.equal(transition_of(one), torch.eye(C))
 
 
 def test_t_comes_from_where_it_is_asked_from() -> None:
