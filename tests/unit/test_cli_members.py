@@ -62,7 +62,7 @@ def test_init_overwrites_nothing(fed: Path, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("flags", "key"),
     [
-        (["--model", "transformer"], "model.name"),
+        (["--model", "transformr"], "model.name"),
         (["--app", "nothing.py:client"], "--app"),
         (["-o", "round.rouds=3"], "round.rouds"),
         (["-o", "rounds"], "--set"),

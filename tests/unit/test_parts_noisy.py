@@ -231,13 +231,6 @@ def test_the_confident_joint_is_the_papers(rate: float, kind: str) -> None:
     assert np.allclose(confident_joint(labels, p).numpy().T, slow_joint(labels.numpy(), p.numpy()), atol=1e-5)
 
 
-def test_the_confident_joint_agrees_with_cleanlab() -> None:
-    count = pytest.importorskip("cleanlab.count", reason="needs cleanlab")
-    _, labels, p = planted(0.2, "flips", number=600, sure=0.7)
-    theirs = count.estimate_joint(labels.numpy(), p.numpy())
-    assert np.allclose(confident_joint(labels, p).numpy().T, theirs, atol=2e-3)
-
-
 @pytest.mark.parametrize(
     ("rate", "kind", "low", "high"),
     [(0.0, "flips", 0, 0.04), (0.4, "flips", 0.15, 0.25), (0.4, "symmetric", 0.35, 0.45)],
