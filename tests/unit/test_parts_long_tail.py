@@ -382,10 +382,10 @@ def test_a_blend_is_the_blend_of_its_labels(name: str, alpha: float, seed: int) 
 @given(ratio=st.floats(0.001, 1000), share=st.floats(0, 1), kappa=st.floats(1.5, 10), tau=st.floats(0, 1))
 def test_remix_gives_a_label_to_the_rarer_class(ratio: float, share: float, kappa: float, tau: float) -> None:
     found = float(label_shares(torch.tensor([ratio]), share, kappa, tau)[0])
-    ratio = float(torch.tensor(ratio))
-    if ratio >= kappa and share < tau:
+    ratio, most, least = (float(torch.tensor(number)) for number in (ratio, kappa, 1 / kappa))  # as float32 has them
+    if ratio >= most and share < tau:
         want = 0.0
-    elif ratio <= 1 / kappa and 1 - share < tau:
+    elif ratio <= least and 1 - share < tau:
         want = 1.0
     else:
         want = share
