@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, cast
 
+from roughfed.client.rules import MODEL_ROUNDS
 from roughfed.config import ClientConfig, FederationConfig
 from roughfed.config.template import render_template
 from roughfed.data.federate import holdings
@@ -132,10 +133,10 @@ PROTOCOLS: Mapping[str, Protocol] = {
         trainer={**LOCAL, "epochs": 2},
         conditions={
             "plain": {},
-            "long-tail": {"method": "long-tail"},
-            "noisy": {"method": "noisy"},
             "continual": {"method": "continual"},
             "rough": {"method": "rough"},
+            "long-tail": {"method": "long-tail"},
+            "noisy": {"method": "noisy"},
         },
         rounds=24,
     ),
@@ -182,8 +183,13 @@ def run_live_bench(options: LiveOptions, *, say: Callable[[str, Mapping[str, obj
     conditions = wanted or ({} if options.methods else dict(protocol.conditions))
     conditions = {**conditions, **{method: {"method": method} for method in options.methods}}
     runs: list[dict[str, RunSummary]] = []
+    names = list(conditions)
+    # The same first model for all of them: a masked client answers so many rounds on one model, and then no more.
+    turns = [
+        {name: conditions[name] for name in names[at : at + MODEL_ROUNDS]} for at in range(0, len(names), MODEL_ROUNDS)
+    ]
     for seed in options.seeds:
-        runs.append(played(protocol, conditions, options, seed=seed))
+        runs.append({name: run for turn in turns for name, run in played(protocol, turn, options, seed=seed).items()})
         for name, run in runs[-1].items():  # a bench of an hour that is stopped has shown what it found
             say(f"seed {seed}: {name}", {key: _spread([value]) for key, value in _figures(run).items()})
     found: dict[str, object] = {}
@@ -197,7 +203,7 @@ def run_live_bench(options: LiveOptions, *, say: Callable[[str, Mapping[str, obj
 def played(
     protocol: Protocol, conditions: Mapping[str, Mapping[str, Any]], options: LiveOptions, *, seed: int
 ) -> dict[str, RunSummary]:
-    """Every condition with one seed, one after the other, by the same living clients."""
+    """Some conditions with one seed, one after the other, by the same living clients."""
     data = {**protocol.data, "clients": protocol.clients, "seed": seed}
     rounds = options.rounds or protocol.rounds
     names = [f"client-{number:02d}" for number in range(1, protocol.clients + 1)]
