@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 from rich.table import Table
+from rich.text import Text
 
 from roughfed.deploy.demo.options import ALPHA, DemoOptions
 from roughfed.deploy.demo.place import DemoPlace
@@ -143,7 +144,7 @@ def final_table(result: DemoResult) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(style="dim")
     if result.method != "plain":
-        table.add_row("trained with", "", result.method)
+        table.add_row("trained with", "", Text(result.method, overflow="fold"))  # one long word
     table.add_row("accuracy", *_beside(result, "accuracy", "on test data that nobody trained on"))
     table.add_row("balanced accuracy", *_beside(result, "balanced_accuracy", "mean over the classes"))
     for field, (words, about) in ROUGH.items():

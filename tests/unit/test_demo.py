@@ -268,6 +268,9 @@ def test_the_final_table_on_rough_data_has_plain_fedavg_beside_it() -> None:
     assert "balanced accuracy 87.5 % plain FedAvg 50 %" in text
     assert "forgetting 12.5 % plain FedAvg 50 %" in text
     assert "wrong labels" not in text
+    narrow, method = Console(file=StringIO(), width=79), "balanced-softmax+class-balanced-memory+der++"
+    narrow.print(final_table(a_result(scenario="rough", method=method)))
+    assert "…" not in narrow.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_rough_data_are_played_twice_by_the_same_clients() -> None:
