@@ -61,6 +61,19 @@ class Protocol:
 FASHION: Mapping[str, Any] = {"name": "fashion-mnist", "partition": "dirichlet", "test_fraction": 0.02}
 LOCAL: Mapping[str, Any] = {"epochs": 1, "batch_size": 64, "lr": 0.05, "momentum": 0.9}
 
+NOISY = Protocol(
+    "60 % symmetric noise on half of 10 clients, 20 rounds of 2 epochs",
+    data={**FASHION, "scenario": "noisy", "noise": 0.6, "noisy_clients": 0.5, "alpha": 1.0},
+    model={"name": "mlp"},
+    trainer={**LOCAL, "epochs": 2},
+    conditions={
+        "plain": {},
+        "noisy": {"method": "noisy"},
+        "noisy, self-weighted": {"method": "noisy", "self_weight": True},
+    },
+    rounds=20,
+)
+
 PROTOCOLS: Mapping[str, Protocol] = {
     "long-tail": Protocol(
         "imbalance 100 in reversed order, 10 clients at Dirichlet(0.5), 30 rounds",
@@ -74,39 +87,14 @@ PROTOCOLS: Mapping[str, Protocol] = {
             "long-tail": {"method": "long-tail", "prior": "global"},
         },
     ),
-    "noisy-symmetric": Protocol(
-        "60 % symmetric noise on half of 10 clients, 20 rounds of 2 epochs",
-        data={**FASHION, "scenario": "noisy", "noise": 0.6, "noisy_clients": 0.5, "alpha": 1.0},
-        model={"name": "mlp"},
-        trainer={**LOCAL, "epochs": 2},
-        conditions={
-            "plain": {},
-            "noisy": {"method": "noisy"},
-            "noisy, self-weighted": {"method": "noisy", "self_weight": True},
-        },
-        rounds=20,
-    ),
-    "noisy-asymmetric": Protocol(
-        "60 % asymmetric noise on half of 10 clients, 20 rounds of 2 epochs",
-        data={
-            **FASHION,
-            "scenario": "noisy",
-            "noise": 0.6,
-            "noise_kind": "asymmetric",
-            "noisy_clients": 0.5,
-            "alpha": 1.0,
-        },
-        model={"name": "mlp"},
-        trainer={**LOCAL, "epochs": 2},
-        conditions={
-            "plain": {},
-            "noisy": {"method": "noisy"},
-            "noisy, self-weighted": {"method": "noisy", "self_weight": True},
-        },
-        rounds=20,
+    "noisy-symmetric": NOISY,
+    "noisy-asymmetric": replace(
+        NOISY,
+        about=NOISY.about.replace("symmetric", "asymmetric"),
+        data={**NOISY.data, "noise_kind": "asymmetric"},
     ),
     "continual": Protocol(
-        "5 tasks of 2 classes that reach 10 clients at different times, 25 rounds",
+        "5 tasks of 2 classes that reach 10 clients at different times, 27 rounds",
         data={**FASHION, "scenario": "continual", "tasks": 5, "rounds_per_task": 5, "stagger": 2, "alpha": 100.0},
         model={"name": "cnn-small"},
         trainer={**LOCAL, "momentum": 0.0},
