@@ -10,12 +10,9 @@ import statistics
 import numpy as np
 import pytest
 
-from roughfed.data import load
 from roughfed.deploy.bench.accuracy import AccuracyOptions, Run, play
 from roughfed.deploy.bench.conditions import CONDITIONS
-from roughfed.deploy.bench.learning import DATA
 from roughfed.deploy.bench.masked_rounds import MaskedPlan, MaskedRounds
-from roughfed.errors import ConfigError
 from roughfed.sketch.buckets import NORM_BOUND
 
 SHORT = AccuracyOptions(rounds=30, seeds=(0, 1))
@@ -38,11 +35,8 @@ class Played:
 
 
 @pytest.fixture(scope="module")
-def played() -> Played:
-    try:
-        load(DATA)
-    except ConfigError as error:
-        pytest.skip(f"needs Fashion-MNIST: apt-get install dataset-fashion-mnist ({error})")
+def played(fashion_mnist: str) -> Played:
+    del fashion_mnist  # it is here
     return Played()
 
 

@@ -6,9 +6,7 @@ import statistics
 
 import pytest
 
-from roughfed.data import load
-from roughfed.deploy.bench.federated_rough import CONDITIONS, DATA, play
-from roughfed.errors import ConfigError
+from roughfed.deploy.bench.federated_rough import CONDITIONS, play
 
 SEEDS = (0, 1, 2)
 
@@ -29,11 +27,8 @@ class Played:
 
 
 @pytest.fixture(scope="module")
-def both() -> Played:
-    try:
-        load(DATA)
-    except ConfigError as error:
-        pytest.skip(f"needs Fashion-MNIST: apt-get install dataset-fashion-mnist ({error})")
+def both(fashion_mnist: str) -> Played:
+    del fashion_mnist  # it is here
     return Played()
 
 

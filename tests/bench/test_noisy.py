@@ -6,9 +6,7 @@ import statistics
 
 import pytest
 
-from roughfed.data import load
-from roughfed.deploy.bench.noisy import DATA, play
-from roughfed.errors import ConfigError
+from roughfed.deploy.bench.noisy import play
 
 SEEDS = (0, 1, 2)
 
@@ -27,11 +25,8 @@ class Played:
 
 
 @pytest.fixture(scope="module")
-def played() -> Played:
-    try:
-        load(DATA)
-    except ConfigError as error:
-        pytest.skip(f"needs Fashion-MNIST: apt-get install dataset-fashion-mnist ({error})")
+def played(fashion_mnist: str) -> Played:
+    del fashion_mnist  # it is here
     return Played()
 
 
