@@ -14,7 +14,7 @@ from roughfed.deploy.plan_groups import Grouping, grouping
 from roughfed.deploy.plan_sums import Sums, sums
 from roughfed.deploy.plan_words import not_protected, sees, warnings
 from roughfed.secagg.groups import SMALLEST
-from roughfed.server.defence import tolerated
+from roughfed.server.defence.plan import tolerated
 from roughfed.server.facts import Shape
 
 EXAMPLES = (2, 4, 8, 16, 100)
@@ -141,7 +141,7 @@ def _turnout(config: FederationConfig, connected: int, size: int | None, shape: 
         goal=goal,
         quorum=quorum,
         tolerated=max(0, invited - quorum),
-        attackers=tolerated(config.defence.attackers, goal) if config.defence.rule != "none" else 0,
+        attackers=tolerated(config.defence.f, goal) if config.defence.rule != "none" else 0,
         groups=groups,
         traffic=moved,
         download_bytes=moved and (moved.model + moved.stages_down) * invited,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from roughfed.config import FederationConfig
 from roughfed.config.values import duration_text
 from roughfed.secagg.groups import SMALLEST
-from roughfed.server.defence import RULES, tolerated
+from roughfed.server.defence import RULES
+from roughfed.server.defence.plan import tolerated
 from roughfed.server.facts import FEWEST, wanted_facts
 from roughfed.sketch.buckets import NORM_BOUND
 
@@ -154,19 +155,19 @@ def _sketch_warnings(config: FederationConfig, size: int | None) -> Iterator[str
 
 
 def _defence_warnings(config: FederationConfig, turnouts: Sequence[Turnout]) -> Iterator[str]:
-    rule, share = config.defence.rule, config.defence.attackers
+    rule, share = config.defence.rule, config.defence.f
     if rule == "none":
         return
     started = [t for t in turnouts if t.starts]
     if idle := [t for t in started if not t.attackers]:
         yield (
-            f"defence.attackers = {share} of {_numbers(idle)} clients is less than one: "
+            f"defence.f = {share} of {_numbers(idle)} clients is less than one: "
             f'defence.rule = "{rule}" leaves nobody out then.'
         )
-    if void := [t for t in started if t.goal < RULES[rule].min_clients(tolerated(share, t.goal))]:
+    if void := [t for t in started if t.goal < RULES[rule].min_rows(tolerated(share, t.goal))]:
         yield (
             f'With {_numbers(void)} clients no round counts: defence.rule = "{rule}" needs more of them to tell '
-            f"defence.attackers = {share} apart. Lower it, or wait for more with round.min_clients."
+            f"defence.f = {share} apart. Lower it, or wait for more with round.min_clients."
         )
 
 

@@ -23,6 +23,8 @@ from roughfed.errors import IdentityError, RoughfedError
 from roughfed.messages import Finished, JobUpdate, RoundClosed
 from roughfed.rng import derive
 from roughfed.server.collect import Collection
+from roughfed.server.defence import Verdict
+from roughfed.server.defending import Defence
 from roughfed.server.downlink import base_of_newest
 from roughfed.server.intake import Intake
 from roughfed.server.masked.journal import Stages
@@ -91,6 +93,7 @@ class Federation:
     num_classes: int = 0
     masked: MaskedRound | None = None
     result: Result | None = None
+    verdict: Verdict | None = None
     warmed: bool = False
     quarantined: dict[str, str] = field(default_factory=dict[str, str])
     """Clients that are not asked any more, and why: proved liars, and those who were silent too often."""
@@ -112,6 +115,7 @@ class Federation:
         self.intake = Intake(self.store, self.key, self.executor, self)
         self.stages = Stages(self.store.journal)
         self.quarantined = self.stages.quarantined()
+        self.defence = Defence.of(self.config, self.store.journal)
         self._wake = asyncio.Event()
         self._watchers: set[asyncio.Event] = set()
         self._phase_began = time.monotonic()

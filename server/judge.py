@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from roughfed import crash
 from roughfed.secagg.statistics import add
 from roughfed.server.admission import MAGNITUDE, absurd
-from roughfed.server.defence import RULES, tolerated, view_of_files
+from roughfed.server.defence import Verdict, view_of_files
 from roughfed.server.federation import Federation
 from roughfed.server.masked.drive import verdicts
 from roughfed.server.store import ABSENT, ACCEPTED, EVERYBODY, GONE, LATE, RoundRow
 from roughfed.wire.session import decode_header
 
+REVOKED = "revoked"
 STATICS = ("class-count", "class-owner")
 
 
@@ -27,12 +28,11 @@ async def judge(fed: Federation, row: RoundRow, *, defend: bool = True) -> Round
     absent = absentees(fed, row)
     if fed.result is not None:
         sets = verdicts(row, fed.result, absent)
-        sets |= {name: "revoked" for name in fed.members.revoked & sets.keys() if sets[name] != ACCEPTED}
+        sets |= {name: REVOKED for name in fed.members.revoked & sets.keys() if sets[name] != ACCEPTED}
     elif fed.masked is not None:
         sets = dict.fromkeys(fed.store.receipts(fed.run, row.round), "abandoned") | absent  # never unmasked
     else:
         sets = await judge_updates(fed, row, defend=defend) | absent
-        sets |= dict.fromkeys(fed.members.revoked & sets.keys(), "revoked")  # also one received before
     received = fed.store.receipts(fed.run, row.round).keys()  # what was refused on arrival is counted already
     for name, reason in sets.items():
         if reason and reason not in ABSENT and name in received:
@@ -81,19 +81,30 @@ async def judge_updates(fed: Federation, row: RoundRow, *, defend: bool) -> dict
     received = fed.store.receipts(fed.run, row.round)
     sets = dict.fromkeys(received, ACCEPTED)
     sets |= dict.fromkeys(absurd({name: u.norm for name, u in received.items() if u.norm is not None}), MAGNITUDE)
+    sets |= dict.fromkeys(fed.members.revoked & sets.keys(), REVOKED)
     if not defend:
         return sets
-    return sets | await defended(fed, row, [name for name, why in sets.items() if why == ACCEPTED])
+    fed.verdict = await verdict_over(fed, row, sets)
+    await fed.defence.memory.keep(row.round, fed.verdict)
+    return sets | dict(fed.verdict.excluded)
 
 
-async def defended(fed: Federation, row: RoundRow, received: Sequence[str]) -> dict[str, str]:
-    """Whom the defence keeps out, of whole updates."""
-    rule = RULES[fed.config.defence.rule]
-    if (f := tolerated(fed.config.defence.attackers, len(received))) == 0:
-        return {}
+async def verdict_over(fed: Federation, row: RoundRow, sets: Mapping[str, str]) -> Verdict:
+    """The rule's verdict over whole updates; after a restart, the same again.
+
+    Args:
+        fed: the federation.
+        row: the round.
+        sets: of everybody who sent one; who is out for a reason that is not the rule's is not shown to it.
+
+    Raises:
+        TooFewClients: the rule cannot hold against so many among so few.
+    """
+    received = [name for name in fed.store.receipts(fed.run, row.round) if sets[name] not in (MAGNITUDE, REVOKED)]
     paths = {name: fed.intake.spool_path(fed.run, row.round, name) for name in received}
     view = view_of_files(paths, size=fed.spec.size, codec=decode_header(row.header.body).codec)
-    return await asyncio.to_thread(rule.select, view, f)
+    situation = await fed.defence.situation(row.round, len(received))
+    return await asyncio.to_thread(fed.defence.judge, view, situation)
 
 
 def note_patience(fed: Federation, sets: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -31,14 +31,15 @@ from roughfed.server.facts import Facts, Shape, asked, facts_of, wanted_facts
 from roughfed.server.federation import Federation, Traffic
 from roughfed.server.figures import accepted_updates, show_clients, summarize
 from roughfed.server.finish import head_fact
-from roughfed.server.judge import judge
+from roughfed.server.judge import judge, verdict_over
 from roughfed.server.masked import drive
 from roughfed.server.masked.opening import open_masked
 from roughfed.server.masked.outcome import mean_update, summed_evaluation
 from roughfed.server.optimize import RULES
 from roughfed.server.payload import OpenRound
+from roughfed.server.robust import combined
 from roughfed.server.sampling import able, choose
-from roughfed.server.spool import weighted_mean
+from roughfed.server.spool import opened, weighted_mean
 from roughfed.server.store import EVERYBODY, RoundRow
 from roughfed.types import Evaluation, RoundHeader, Signed
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header, job_digest
@@ -250,6 +251,8 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     weighting = fed.config.aggregate.weighting_of(header.server_sees)
     if fed.masked is not None and fed.result is None:  # a restart after the verdicts
         fed.result = await drive.conclude(fed, row)
+    if fed.masked is None and fed.verdict is None:
+        fed.verdict = await verdict_over(fed, row, row.sets or {})
     rule = RULES[fed.config.optimize.rule]
     began = time.perf_counter()
     version = header.model_version + 1
@@ -292,8 +295,14 @@ def mean_of(fed: Federation, row: RoundRow, weighting: str) -> Iterator[Mean]:
         yield lambda start, stop: delta[start:stop]
         return
     accepted = accepted_updates(fed, row)
-    weights = weighed([u.statement for u in accepted], WEIGHTINGS[weighting])
     paths = [fed.intake.spool_path(fed.run, row.round, u.receipt.client) for u in accepted]
+    if fed.verdict is not None and (how := fed.verdict.combine) is not None:
+        with ExitStack() as stack:
+            names = [u.receipt.client for u in accepted]
+            fills = [stack.enter_context(opened(path, codec=header.codec, size=fed.spec.size)) for path in paths]
+            yield combined(how, dict(zip(names, fills, strict=True)))
+        return
+    weights = weighed([u.statement for u in accepted], WEIGHTINGS[weighting])
     with weighted_mean(list(zip(paths, weights, strict=True)), codec=header.codec, size=fed.spec.size) as mean:
         yield mean
 
@@ -322,7 +331,7 @@ async def announce(fed: Federation, row: RoundRow) -> None:
         await fed.stages.forget(row.round)
     await fed.store.set_summary(row.round, summarize(fed, row))
     fed.intake.discard(fed.run, row.round, list(row.cohort))
-    fed.masked = fed.result = None
+    fed.masked = fed.result = fed.verdict = None
     fed.metrics.storage(**await asyncio.to_thread(fed.store.sizes))
 
 

@@ -53,4 +53,5 @@ SCHEMA = (
         version INTEGER PRIMARY KEY, how TEXT NOT NULL, digest BLOB NOT NULL, head TEXT NOT NULL, made_at REAL NOT NULL,
         evaluation TEXT);
     """,
+    "CREATE TABLE defence (round INTEGER PRIMARY KEY, seed INTEGER NOT NULL, state BLOB, scores TEXT);",
 )

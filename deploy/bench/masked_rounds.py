@@ -22,7 +22,9 @@ from roughfed.masking import code_rms, largest_group
 from roughfed.params import Flat
 from roughfed.secagg.groups import colluders, form_groups, smallest_sum
 from roughfed.secagg.terms import Terms
-from roughfed.server.defence import RULES, tolerated, view_of_claims
+from roughfed.server.defence import ROUNDING, Situation, view_of_claims
+from roughfed.server.defence.plan import rule_of, tolerated
+from roughfed.server.defence.verdict import NOTHING, State
 from roughfed.sketch.buckets import NORM_BOUND
 
 REGROUP_EVERY = 10
@@ -37,7 +39,7 @@ class MaskedPlan:
         keep_one_in: 1 / codec.fraction.
         clip_norm: codec.clip_norm.
         rule: defence.rule.
-        attackers: defence.attackers.
+        attackers: defence.f.
         dim: sketch.dim.
         feedback: whether clients feed back what the codec did not say; in a federation they do.
     """
@@ -84,6 +86,7 @@ class MaskedRounds:
         self._clip = self._limits.start(plan.clip_norm)
         self._residuals: dict[str, Flat] = {}
         self._beacon = b""
+        self._state: State = NOTHING
         self._number = 0
 
     @property
@@ -151,8 +154,11 @@ class MaskedRounds:
         excluded = {name: "norm" for name, halves in norms.items() if max(halves) > NORM_BOUND}
         left = {name: claim for name, claim in claims.items() if name not in excluded}
         unit = code_rms(params.lanes) * params.sent**0.5
-        view = view_of_claims(left, length=params.sent, norm_unit=unit)
-        return excluded | RULES[self.plan.rule].select(view, tolerated(self.plan.attackers, len(left)))
+        view = view_of_claims(left, length=params.sent, norm_unit=unit, rounding=ROUNDING)
+        situation = Situation(tolerated(self.plan.attackers, len(left)), self._number, self._seed, self._state)
+        verdict = rule_of(self.plan.rule).judge(view, situation)
+        self._state = verdict.state
+        return excluded | dict(verdict.excluded)
 
     def _sum(
         self, groups: list[tuple[str, ...]], encoded: Mapping[str, Encoded], excluded: Mapping[str, str]

@@ -60,7 +60,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             "a tail, wrong labels, tasks and an attacker",
             trainer={"method": "rough"},
             data={"alpha": 100.0, "rounds_per_task": 8},
-            server={"defence.rule": "multi-krum", "defence.attackers": 0.2},
+            server={"defence.rule": "multi-krum", "defence.f": 0.2},
             rounds=16,
             attack=("sign-flip",),
         ),

@@ -1,6 +1,6 @@
 """What the defence is shown of a round: rows with names, their inner products, and a weighted sum where it can be had.
 
-n rows (clients, later groups), D parameters, M sent codes.
+n rows (clients, or groups of them), e extra rows (the server's own: "root", "previous"), D parameters, M sent codes.
 
 A rule that works on norms, distances and angles needs the Gram matrix [n, n] alone, whether the rows are whole updates
 or sketches of a few numbers. The full vectors are never in memory together: they are read from their files, one tile of
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -23,14 +24,14 @@ from roughfed.server.aggregate.mean import Fill
 from roughfed.server.spool import opened
 
 Gram = NDArray[np.float64]
-Rows = Literal["sketches", "updates"]
+Rows = Literal["sketches", "updates", "groups"]
 
 TILE_BYTES = 16 << 20
 """Memory of one tile of all rows, float64: large enough for the matrix product, small beside any model."""
 
 
 class View:
-    """Rows with names, as far as the server may see them."""
+    """Rows with names, as far as the server may see them, and extra rows of the server's own."""
 
     def __init__(
         self,
@@ -38,16 +39,18 @@ class View:
         rows: Rows,
         gram: Callable[[], Gram],
         weighted_sum: Callable[[Sequence[float]], Flat] | None = None,
+        extras: Sequence[str] = (),
     ) -> None:
-        """Made by `view_of_claims` and `view_of_files`.
+        """Made by `view_of_claims`, `view_of_files` and `view_of_arrays`.
 
         Args:
             names: of the rows, sorted.
             rows: what a row is.
-            gram: makes the inner products, float64 [n, n]; called once at most.
+            gram: makes the inner products, float64 [n + e, n + e], the extra rows last; called once at most.
             weighted_sum: weights [n] -> float32 [D], where the full vectors are there.
+            extras: names of the extra rows.
         """
-        self.names = tuple(names)
+        self.names, self.extras = tuple(names), tuple(extras)
         self.rows: Rows = rows
         self._make_gram, self._weighted_sum = gram, weighted_sum
         self._gram: Gram | None = None
@@ -56,27 +59,44 @@ class View:
         return len(self.names)
 
     def gram(self) -> Gram:
-        """Inner products of the rows, computed at the first call.
+        """Inner products of the rows, without the extra ones, computed at the first call.
 
         Returns:
             float64 [n, n], read-only, symmetric. Of sketches in units of C^2: the diagonal estimates the squared norms;
-            of updates in squared units of the parameters.
+            of updates and groups in squared units of the parameters.
 
         Raises:
             StorageError: a file is gone or too short.
             LocalProtocolError: a row is not finite, which admission should have refused.
         """
+        return self.whole_gram()[: len(self), : len(self)]
+
+    def whole_gram(self) -> Gram:
+        """The same with the extra rows after the others, float64 [n + e, n + e]."""
         if self._gram is None:
             gram = self._make_gram()
             if not np.isfinite(gram).all():
-                odd = [name for name, at in zip(self.names, gram.diagonal(), strict=True) if not np.isfinite(at)]
+                names = (*self.names, *self.extras)
+                odd = [name for name, at in zip(names, gram.diagonal(), strict=True) if not np.isfinite(at)]
                 raise LocalProtocolError(f"not finite, although admitted: {', '.join(odd)}")
             gram.setflags(write=False)
             self._gram = gram
         return self._gram
 
+    def against(self, extra: str) -> tuple[NDArray[np.float64], float]:
+        """Inner products of every row with an extra one, float64 [n], and the squared norm of that one.
+
+        Raises:
+            LocalProtocolError: there is no such extra row.
+        """
+        if extra not in self.extras:
+            raise LocalProtocolError(f"the view has no extra row {extra!r}")
+        at = len(self) + self.extras.index(extra)
+        gram = self.whole_gram()
+        return gram[: len(self), at], float(gram[at, at])
+
     def weighted_sum(self, weights: Sequence[float]) -> Flat:
-        """sum_i weights[i] * row_i; a row of weight 0 is not read.
+        """sum_i weights[i] * row_i over the rows, without the extra ones; a row of weight 0 is not read.
 
         Args:
             weights: n of them, in the order of `names`.
@@ -95,7 +115,7 @@ class View:
         return self._weighted_sum(weights)
 
     def only(self, names: Collection[str]) -> View:
-        """The same view without the rows that are not in `names`; nothing is computed twice.
+        """The same view without the rows that are not in `names`, with the extra ones; nothing is computed twice.
 
         Raises:
             LocalProtocolError: a name that has no row.
@@ -103,6 +123,7 @@ class View:
         if unknown := set(names) - set(self.names):
             raise LocalProtocolError(f"no row of {', '.join(sorted(unknown))}")
         kept = [at for at, name in enumerate(self.names) if name in names]
+        whole = [*kept, *range(len(self), len(self) + len(self.extras))]
 
         def spread(weights: Sequence[float]) -> Flat:
             full = np.zeros(len(self))
@@ -112,18 +133,37 @@ class View:
         return View(
             [self.names[at] for at in kept],
             self.rows,
-            lambda: self.gram()[np.ix_(kept, kept)],
+            lambda: self.whole_gram()[np.ix_(whole, whole)],
             None if self._weighted_sum is None else spread,
+            self.extras,
         )
 
 
-def view_of_claims(claims: Mapping[str, NDArray[np.float64]], *, length: int, norm_unit: float) -> View:
+NO_CLAIMS: Mapping[str, NDArray[np.float64]] = MappingProxyType({})
+NO_PATHS: Mapping[str, Path] = MappingProxyType({})
+NO_ARRAYS: Mapping[str, Flat] = MappingProxyType({})
+
+ROUNDING = 1 / 6
+"""Variance that stochastic rounding adds to a code, the mean of p (1 - p) over the fractions p of a level."""
+
+
+def view_of_claims(
+    claims: Mapping[str, NDArray[np.float64]],
+    *,
+    length: int,
+    norm_unit: float,
+    rounding: float = 0.0,
+    extras: Mapping[str, NDArray[np.float64]] = NO_CLAIMS,
+) -> View:
     """A view of what the clients' sketches claim, all of one seed, `dim` and bucket sizes.
 
     Args:
         claims: by client, float64 [dim] (`Sketcher.claim`); not changed.
         length: number of sent codes, M: squared length of a claim times M / dim estimates that of the codes.
         norm_unit: norm of the centred codes of an update of norm C (`Terms.norm_unit`).
+        rounding: variance of a code that is rounding alone (`ROUNDING`). It is in every squared norm and in no inner
+            product of two rows, so it is taken off the diagonal: two equal updates are then at distance 0, about.
+        extras: claims of the extra rows, likewise.
 
     Returns:
         a view of sketches; an entry of its Gram matrix is off by about |a| |b| sqrt(2 / dim) at most.
@@ -131,42 +171,85 @@ def view_of_claims(claims: Mapping[str, NDArray[np.float64]], *, length: int, no
     Raises:
         LocalProtocolError: claims of different lengths, or a unit or length that is not positive.
     """
-    names = sorted(claims)
-    shapes = {claims[name].shape for name in names}
+    names, more = sorted(claims), sorted(extras)
+    rows = [*(claims[name] for name in names), *(extras[name] for name in more)]
+    shapes = {row.shape for row in rows}
     if len(shapes) > 1 or any(len(shape) != 1 or shape == (0,) for shape in shapes):
         raise LocalProtocolError(f"claims of shapes {sorted(shapes)} cannot be compared")
     if length < 1 or not norm_unit > 0:
         raise LocalProtocolError(f"{length} codes with a unit of {norm_unit}")
-    if not names:
+    if not rows:
         return View((), "sketches", lambda: np.zeros((0, 0)))
-    matrix = np.stack([claims[name] for name in names]).astype(np.float64, copy=False)  # [n, dim], a copy
+    matrix = np.stack(rows).astype(np.float64, copy=False)  # [n + e, dim], a copy
     matrix *= (length / matrix.shape[1]) ** 0.5 / norm_unit
-    return View(names, "sketches", lambda: matrix @ matrix.T)
+
+    def gram() -> Gram:
+        found = matrix @ matrix.T
+        noise = rounding * length / norm_unit**2
+        np.fill_diagonal(found, np.maximum(found.diagonal() - noise, 0.0))
+        return found
+
+    return View(names, "sketches", gram, extras=more)
 
 
-def view_of_files(paths: Mapping[str, Path], *, size: int, codec: str = "identity") -> View:
+def view_of_files(
+    paths: Mapping[str, Path], *, size: int, codec: str = "identity", extras: Mapping[str, Path] = NO_PATHS
+) -> View:
     """A view of full updates that lie in files; they are opened when something is computed.
 
     Args:
         paths: payload file by client; with "identity" bare little-endian float32 [D]. Each was checked when it arrived.
         size: D.
         codec: which row of CODECS the payloads are of.
+        extras: files of the extra rows, bare float32 [D] whatever the codec.
 
     Returns:
         a view of updates with a weighted sum.
     """
-    names = sorted(paths)
+    names, more = sorted(paths), sorted(extras)
 
     def gram() -> Gram:
-        with _opened([paths[name] for name in names], codec, size) as rows:
-            return _gram_of_rows(rows, size)
+        with (
+            _opened([paths[name] for name in names], codec, size) as rows,
+            _opened([extras[name] for name in more], "identity", size) as own,
+        ):
+            return _gram_of_rows([*rows, *own], size)
 
     def weighted_sum(weights: Sequence[float]) -> Flat:
         used = {name: weight for name, weight in zip(names, weights, strict=True) if weight}
         with _opened([paths[name] for name in used], codec, size) as rows:
             return _sum_of_rows(rows, list(used.values()), size)
 
-    return View(names, "updates", gram, weighted_sum)
+    return View(names, "updates", gram, weighted_sum, more)
+
+
+def view_of_arrays(rows: Mapping[str, Flat], *, kind: Rows = "groups", extras: Mapping[str, Flat] = NO_ARRAYS) -> View:
+    """A view of rows that are in memory, float32 [D] each: the means of groups, or a bench's updates.
+
+    Raises:
+        LocalProtocolError: rows of different lengths.
+    """
+    names, more = sorted(rows), sorted(extras)
+    vectors = [*(rows[name] for name in names), *(extras[name] for name in more)]
+    sizes = {len(vector) for vector in vectors}
+    if len(sizes) > 1:
+        raise LocalProtocolError(f"rows of {sorted(sizes)} parameters cannot be compared")
+    size = sizes.pop() if sizes else 0
+
+    def weighted_sum(weights: Sequence[float]) -> Flat:
+        used = [(v, w) for v, w in zip(vectors, weights, strict=False) if w]  # the extra rows have no weight
+        return _sum_of_rows([reader(v) for v, _ in used], [w for _, w in used], size)
+
+    return View(names, kind, lambda: _gram_of_rows([reader(v) for v in vectors], size), weighted_sum, more)
+
+
+def reader(vector: Flat) -> Fill:
+    """A vector in memory, float32 [D], as something to read pieces from."""
+
+    def fill(start: int, into: Flat) -> None:
+        into[:] = vector[start : start + len(into)]
+
+    return fill
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.masking import Masking, masking_of
 from roughfed.messages import ClientStage
 from roughfed.secagg.server import Stage
-from roughfed.server.defence import RULES, tolerated, view_of_claims
+from roughfed.server.defence import ROUNDING, view_of_claims
 from roughfed.server.federation import Federation
 from roughfed.server.masked.journal import SILENT, Step
 from roughfed.server.masked.opening import limits_of
@@ -170,7 +170,7 @@ async def agree(fed: Federation, row: RoundRow) -> Result:
             await waiting(fed, lambda: set() if round_.questions() else round_.owing())
         await decide(fed, row, "sketched")
     if "judged" not in round_.done:
-        await decide(fed, row, "judged", json.dumps(rejected(fed, round_)).encode())
+        await decide(fed, row, "judged", json.dumps(await rejected(fed, row)).encode())
     agreeing = {n for n, group in enumerate(round_.groups) if group.stage is Stage.AGREEING}
     if agreeing:
         await waiting(fed, lambda: _owing_in(round_, Stage.AGREEING))
@@ -223,17 +223,20 @@ def quarantine(fed: Federation, row: RoundRow, proofs: Mapping[str, str]) -> Non
         log.warning("round %d: %s is suspended (%s)", row.round, name, fed.quarantined[name])
 
 
-def rejected(fed: Federation, round_: MaskedRound) -> dict[str, str]:
+async def rejected(fed: Federation, row: RoundRow) -> dict[str, str]:
     """Whom the defence keeps out, of all groups together: they share one S."""
+    round_ = masked(fed)
     claims = {name: claim for group in round_.groups for name, claim in group.eligible().items()}
     out = dict.fromkeys(fed.members.revoked & round_.seats.keys(), "revoked")
     claims = {name: claim for name, claim in claims.items() if name not in out}
-    rule = RULES[fed.config.defence.rule]
     if not claims:
         return out
     terms = round_.masking.terms
-    view = view_of_claims(claims, length=terms.length, norm_unit=terms.norm_unit)
-    return out | rule.select(view, tolerated(fed.config.defence.attackers, len(claims)))
+    view = view_of_claims(claims, length=terms.length, norm_unit=terms.norm_unit, rounding=ROUNDING)
+    situation = await fed.defence.situation(row.round, len(claims))
+    fed.verdict = await asyncio.to_thread(fed.defence.judge, view, situation)
+    await fed.defence.memory.keep(row.round, fed.verdict)
+    return out | dict(fed.verdict.excluded)
 
 
 def read_lanes(fed: Federation, row: RoundRow, name: str) -> Lanes:

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from roughfed.config.defences import Attackers, DefenceRule
 from roughfed.config.trainer import TrainerSettings
 from roughfed.config.values import (
     STRICT,
@@ -252,12 +253,17 @@ class Defence(BaseModel):
 
     model_config = STRICT
 
-    rule: Literal["none", "multi-krum"] = Field(
-        default="none", description="Rule that picks suspicious updates by their distances."
+    rule: DefenceRule = Field(
+        default="none", description="Rule that tells poisoned updates, or combines updates so that they do no harm."
     )
-    attackers: float = Field(
-        default=0.1, ge=0, lt=0.5, description="Share of a round's clients that may be hostile; rounded down."
+    f: Attackers = Field(
+        default=0.2,
+        description="Clients of a round that may be hostile: a share below 0.5, rounded down, or their number.",
     )
+
+    def rule_of(self, server_sees: str) -> str:  # noqa: ARG002 (the mode decides as soon as there is a default)
+        """The rule of a round: a row of `roughfed.server.defence`."""
+        return self.rule
 
 
 class Metrics(BaseModel):

@@ -87,7 +87,7 @@ def _without_effect(config: FederationConfig) -> Iterator[Problem]:
         yield from _idle(config, lanes, MODE, cure)
     if config.defence.rule == "none":
         cure = 'Remove {key}, or write rule = "multi-krum" in [defence].'
-        yield from _idle(config, ("defence.attackers",), "defence.rule", cure)
+        yield from _idle(config, ("defence.f",), "defence.rule", cure)
 
 
 def _idle(config: FederationConfig, keys: tuple[str, ...], because: str, cure: str) -> Iterator[Problem]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_DEFENCES = "arrives with the defences"
 _SERVER_OPTIMIZERS = "arrives with the adaptive server optimizers"
 _TRAINERS = "arrives with the trainers for rough data"
 _LATER = "is for later, not now"
@@ -38,24 +37,10 @@ KEYS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-_DEFENCE_RULES = (
-    "krum",
-    "nnm",
-    "median",
-    "trimmed-mean",
-    "bulyan",
-    "geometric-median",
-    "centered-clipping",
-    "fltrust",
-    "flame",
-    "dnc",
-    "foolsgold",
-)
 _RULES = ("fedavgm", "fedadam", "fedyogi", "fedadagrad")
 
 VALUES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
-        "defence.rule": dict.fromkeys(_DEFENCE_RULES, _DEFENCES),
         "optimize.rule": dict.fromkeys(_RULES, _SERVER_OPTIMIZERS),
         "data.scenario": {"poisoned": "arrives with the attacks and defences"},
     }

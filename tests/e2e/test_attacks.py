@@ -132,7 +132,7 @@ def update_of(cluster: HostileCluster, name: str) -> np.ndarray:
 def first_step(folder: Path, crowd: Mapping[str, str], rule: str) -> tuple[HostileCluster, dict[str, str], np.ndarray]:
     """One round; the cluster, its verdicts and what the model moved by (it starts at zero)."""
     settings = {
-        "defence": {"rule": rule, "attackers": 0.2},
+        "defence": {"rule": rule, "f": 0.2},
         "codec": {"clip_norm": 0.3, "lane_bits": 16, "downlink": "identity"},
     }
     with HostileCluster(folder, crowd, rounds=1, settings=settings) as cluster:

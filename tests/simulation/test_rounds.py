@@ -59,14 +59,14 @@ def test_below_the_quorum_nothing_is_averaged(tmp_path: Path) -> None:
 
 def test_too_few_for_the_defence_is_no_round(tmp_path: Path) -> None:
     """One attacker among three clients: Multi-Krum needs five."""
-    row, rig = scene(tmp_path, defence={"rule": "multi-krum", "attackers": 0.4})
+    row, rig = scene(tmp_path, defence={"rule": "multi-krum", "f": 0.4})
     assert row.outcome == "abandoned"
     assert {closed.outcome for closed in rig.closed.values()} == {"abandoned"}
     assert newest(tmp_path)[0] == 0
 
 
 def test_a_defence_that_expects_nobody_changes_nothing(tmp_path: Path) -> None:
-    row, _ = scene(tmp_path, defence={"rule": "multi-krum", "attackers": 0.1})
+    row, _ = scene(tmp_path, defence={"rule": "multi-krum", "f": 0.1})
     assert row.accepted == list(NAMES)
 
 

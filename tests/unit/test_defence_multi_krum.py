@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.errors import TooFewClients
-from roughfed.server.defence.multi_krum import min_clients, scores, select, squared_distances
+from roughfed.server.defence.gram import squared_distances
+from roughfed.server.defence.rule import Situation
+from roughfed.server.defence.rules.multi_krum import judge, min_rows, scores
 from roughfed.server.defence.view import View, view_of_claims, view_of_files
 
 
@@ -37,7 +39,7 @@ def test_it_leaves_out_whom_the_paper_leaves_out(seed: int, n: int, size: int, d
     f = data.draw(st.integers(1, (n - 3) // 2))
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(n, size)) * rng.uniform(0.2, 4, size=(n, 1))
-    excluded = select(view_of(rows), f)
+    excluded = judge(view_of(rows), Situation(f)).excluded
     assert excluded.keys() == paper(rows, f)
     assert set(excluded.values()) == {"multi-krum"}
 
@@ -62,36 +64,39 @@ def test_rounding_makes_no_distance_negative() -> None:
 
 def test_equal_scores_are_decided_by_name() -> None:
     corners = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [0.0, 0.0]])
-    assert select(view_of(corners, ["d", "b", "e", "c", "a"]), 1).keys() == {"e"}
-    assert select(view_of(corners, ["d", "e", "b", "c", "a"]), 1).keys() == {"e"}
-    assert select(view_of(np.ones((7, 3))), 2).keys() == {"c005", "c006"}  # all the same: the last two
+    assert judge(view_of(corners, ["d", "b", "e", "c", "a"]), Situation(1)).excluded.keys() == {"e"}
+    assert judge(view_of(corners, ["d", "e", "b", "c", "a"]), Situation(1)).excluded.keys() == {"e"}
+    assert judge(view_of(np.ones((7, Situation(3)).excluded)), 2).keys() == {
+        "c005",
+        "c006",
+    }  # all the same: the last two
 
 
 @pytest.mark.parametrize(("n", "f"), [(0, 0), (1, 1), (3, 1), (4, 1), (6, 2), (10, 4)])
 def test_too_few_rows_void_the_round(n: int, f: int) -> None:
     """2f + 2 < n or nothing: f is never made smaller to fit."""
     with pytest.raises(TooFewClients) as caught:
-        select(view_of(np.ones((n, 3))), f)
-    assert (caught.value.needed, caught.value.got) == (min_clients(f), n)
+        judge(view_of(np.ones((n, Situation(3)).excluded)), f)
+    assert (caught.value.needed, caught.value.got) == (min_rows(f), n)
 
 
 @pytest.mark.parametrize("f", [1, 2, 5])
 def test_2f_plus_3_rows_are_enough(f: int) -> None:
     rows = np.random.default_rng(f).normal(size=(2 * f + 3, 4))
     rows[:f] += 100
-    assert select(view_of(rows), f).keys() == {f"c{i:03}" for i in range(f)}
+    assert judge(view_of(rows), Situation(f)).excluded.keys() == {f"c{i:03}" for i in range(f)}
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 50])
 def test_nobody_suspected_nobody_left_out(n: int) -> None:
     rows = np.random.default_rng(n).normal(size=(n, 4))
     rows[0] += 1e6
-    assert select(view_of(rows), 0) == {}
+    assert judge(view_of(rows), Situation(0)).excluded == {}
 
 
 def test_nothing_is_read_where_nobody_is_suspected(tmp_path: Path) -> None:
     paths = {f"c{i}": tmp_path / "none" for i in range(8)}
-    assert select(view_of_files(paths, size=10**9), 0) == {}
+    assert judge(view_of_files(paths, size=10**9), Situation(0)).excluded == {}
 
 
 def test_a_hundred_sketches_take_less_than_a_tenth_of_a_second() -> None:
@@ -100,6 +105,6 @@ def test_a_hundred_sketches_take_less_than_a_tenth_of_a_second() -> None:
     took = []
     for _ in range(3):
         start = time.perf_counter()
-        assert len(select(view_of_claims(claims, length=10**7, norm_unit=1e4), 20)) == 20
+        assert len(judge(view_of_claims(claims, length=10**7, norm_unit=1e4), Situation(20)).excluded) == 20
         took.append(time.perf_counter() - start)
     assert min(took) <= 0.1

@@ -57,4 +57,4 @@ def test_the_share_is_rounded_down_as_it_is_written(share: float, n: int, f: int
 def test_no_rule_holds_against_half(share: float) -> None:
     with pytest.raises(ConfigError) as caught:
         tolerated(share, 10)
-    assert caught.value.key == "defence.attackers"
+    assert caught.value.key == "defence.f"

@@ -251,7 +251,7 @@ def test_bytes_in_the_clear_are_those_of_the_codec(name: str) -> None:
         ({}, {"connected": 10, "size": 1500}, "not well under the model's 1500 parameters"),
         ({"groups": {"regroup_every": 2}}, {"connected": 30}, "groups.regroup_every = 2"),
         ({"defence": {"rule": "multi-krum"}}, {"connected": 9}, "0.1 of 9 clients is less than one"),
-        ({"defence": {"rule": "multi-krum", "attackers": 0.4}}, {"connected": 10}, "With 10 clients no round counts"),
+        ({"defence": {"rule": "multi-krum", "f": 0.4}}, {"connected": 10}, "With 10 clients no round counts"),
     ],
 )
 def test_warnings_of_the_secure_modes(tables: dict[str, dict[str, object]], known: dict[str, int], said: str) -> None:
@@ -271,7 +271,7 @@ def test_what_is_well_is_not_warned_of(tables: dict[str, dict[str, object]], kno
 
 
 def test_the_defence_leaves_out_its_share() -> None:
-    settings = masked(defence={"rule": "multi-krum", "attackers": 0.29})
+    settings = masked(defence={"rule": "multi-krum", "f": 0.29})
     assert [t.attackers for t in plan(settings, connected=100).turnouts] == [29]
 
 

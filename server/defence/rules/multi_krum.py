@@ -17,38 +17,43 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from roughfed.errors import TooFewClients
+from roughfed.server.defence.gram import enough, squared_distances
+from roughfed.server.defence.verdict import Verdict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from roughfed.server.defence.rule import Situation
     from roughfed.server.defence.view import Gram, View
 
 REASON = "multi-krum"
 
 
-def min_clients(f: int) -> int:
+def min_rows(f: int) -> int:
     """Fewest rows that Multi-Krum can judge, 2f + 3; 1 when nobody is suspected."""
     return 2 * f + 3 if f else 1
 
 
-def select(view: View, f: int) -> dict[str, str]:
-    """Who is left out, by name, with the reason "multi-krum".
+def judge(view: View, situation: Situation) -> Verdict:
+    """Leave f rows out, with the reason "multi-krum".
 
     Args:
-        view: at least sketches.
-        f: attackers to tolerate among these rows.
+        view: rows of any kind.
+        situation: f.
 
     Raises:
         TooFewClients: fewer than 2f + 3 rows. The round is void: neither averaged as if nobody were hostile, nor judged
             with a smaller f than was asked for.
     """
-    if len(view) < (needed := min_clients(f)):
-        raise TooFewClients(needed=needed, got=len(view))
+    f = enough(view, situation, min_rows)
     if not f:
-        return {}
-    order = np.argsort(scores(view.gram(), f), kind="stable")  # equal scores stay in the order of the names
-    return {view.names[at]: REASON for at in sorted(order[len(view) - f :].tolist())}
+        return Verdict()
+    found = scores(view.gram(), f)
+    order = np.argsort(found, kind="stable")  # equal scores stay in the order of the names
+    return Verdict(
+        {view.names[at]: REASON for at in sorted(order[len(view) - f :].tolist())},
+        dict(zip(view.names, found.tolist(), strict=True)),
+    )
 
 
 def scores(gram: Gram, f: int) -> NDArray[np.float64]:
@@ -64,9 +69,3 @@ def scores(gram: Gram, f: int) -> NDArray[np.float64]:
     sq_dist = squared_distances(gram)
     np.fill_diagonal(sq_dist, np.inf)  # a row is no neighbour of itself; a twin at distance 0 is
     return np.sort(sq_dist, axis=1)[:, : len(gram) - f - 2].sum(axis=1)
-
-
-def squared_distances(gram: Gram) -> NDArray[np.float64]:
-    """|row_i - row_j|^2 of all pairs, float64 [n, n], zero on the diagonal and never below."""
-    sq_norm = gram.diagonal()
-    return np.maximum(sq_norm[:, None] + sq_norm[None, :] - 2 * gram, 0)  # rounding may fall below 0 for twins

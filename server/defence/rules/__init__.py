@@ -1,0 +1,1 @@
+"""The defences, one file each; the table that names them is `roughfed.server.defence.RULES`."""
