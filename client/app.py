@@ -79,6 +79,7 @@ class Setup:
         trainer: who trains.
         secret: header digest -> 32 secret bytes (`Membership.secret`).
         machine: makes the machine of a masked round (`Membership.machine`).
+        connection: opens a channel to the server; another one only in hostile clients.
     """
 
     config: ClientConfig
@@ -87,6 +88,7 @@ class Setup:
     trainer: LocalTrainer
     secret: Callable[[bytes], bytes] = fresh_secret
     machine: Callable[..., ClientRound] = ClientRound
+    connection: Callable[[str, Enrolled], Connection] = Connection
 
 
 async def run(setup: Setup) -> str:
@@ -250,7 +252,7 @@ class Agent:
         current = self._connection
         if current is not None and current.papers.certificate == papers.certificate:
             return current
-        self._connection = Connection(self._address(papers), papers)
+        self._connection = self._setup.connection(self._address(papers), papers)
         for membership in (self._membership, self._working_for):
             if membership is not None:
                 membership.connection = self._connection
