@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, NoReturn
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainValidator, PrivateAttr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, PrivateAttr
 from pydantic_core import PydanticCustomError
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -181,6 +181,15 @@ def _address(value: str) -> str:
     return value
 
 
+def _patterns(value: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in value:
+        if not 0 < len(pattern) <= 100:
+            refuse(f"{show(pattern)} is no pattern of names.", "Write 1 to 100 characters.")
+    if len(value) > 64:
+        refuse(f"There are {len(value)} patterns.", "Write at most 64; one may have several stars.")
+    return value
+
+
 def _app(value: str) -> str:
     if value and not _APP.fullmatch(value):
         refuse(
@@ -197,6 +206,7 @@ ModelName = Literal[
     "mlp",
     "cnn",
     "cnn-small",
+    "cnn-strided",
     "logistic",
     "resnet-8",
     "resnet-8-bn",
@@ -208,6 +218,12 @@ Duration = Annotated[float, BeforeValidator(seconds), Words('duration ("90s", "1
 Size = Annotated[int, BeforeValidator(size_bytes), Words('size ("512 MiB", "8 GiB" or bytes)', size_text)]
 Cohort = Annotated[int | float, PlainValidator(_cohort), Words("whole number, or fraction between 0 and 1", show)]
 Quorum = Annotated[int | float, PlainValidator(_quorum), Words("fraction up to 1.0, or whole number", show)]
+Patterns = Annotated[
+    tuple[str, ...],
+    Field(strict=False),  # TOML has lists, no tuples
+    AfterValidator(_patterns),
+    Words("list of patterns", show),
+]
 Name = Annotated[str, AfterValidator(_name), Words("name ([a-z0-9-], 1 to 63 characters)", show)]
 Address = Annotated[str, AfterValidator(_address), Words("host:port", show)]
 App = Annotated[str, AfterValidator(_app), Words("FILE.py:NAME", show)]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from roughfed.errors import ConfigError
-from roughfed.models.cnn import cnn, cnn_small
+from roughfed.models.cnn import cnn, cnn_small, cnn_strided
 from roughfed.models.dense import logistic, mlp
 from roughfed.models.resnet import EIGHT, EIGHTEEN, resnet
 from roughfed.models.transformer import transformer
@@ -28,6 +28,7 @@ MAX_EXPERTS = 8
 MODELS: Mapping[str, Builder] = {
     "cnn": cnn,
     "cnn-small": cnn_small,
+    "cnn-strided": cnn_strided,
     "logistic": logistic,
     "mlp": mlp,
     "resnet-8": resnet(EIGHT),

@@ -18,6 +18,7 @@ LAYER = 4 * 64 + 4 * (64 * 64 + 64) + (64 * 128 + 128) + (128 * 64 + 64)  # of t
         ("cnn", (1, 28, 28), 421_642),
         ("cnn", (1, 8, 8), 320 + 18_496 + 256 * 128 + 128 + 1_290),
         ("cnn-small", (1, 28, 28), 105_866),
+        ("cnn-strided", (1, 28, 28), 114_314),
         ("mlp", (1, 28, 28), 199_210),
         ("logistic", (1, 28, 28), 7_850),
         ("logistic", (5,), 60),
@@ -61,7 +62,7 @@ def test_impossible_tasks_are_refused(shape: tuple[int, ...], classes: int) -> N
         build("logistic", shape, classes, seed=0)
 
 
-@pytest.mark.parametrize("name", ["cnn", "cnn-small", "resnet-8", "resnet-18-bn"])
+@pytest.mark.parametrize("name", ["cnn", "cnn-small", "cnn-strided", "resnet-8", "resnet-18-bn"])
 @pytest.mark.parametrize("shape", [(64,), (8, 8)])
 def test_convolutions_want_images(name: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="wants images"):
