@@ -7,7 +7,7 @@ where whole updates are there, how the others become one. Under secure aggregati
 from __future__ import annotations
 
 from roughfed.server.defence.rule import PREVIOUS, ROOT, Rule, Situation
-from roughfed.server.defence.rules import multi_krum
+from roughfed.server.defence.rules import geometric_median, krum, multi_krum, nnm, norm_bound
 from roughfed.server.defence.verdict import Verdict
 from roughfed.server.defence.view import ROUNDING, Rows, View, view_of_arrays, view_of_claims, view_of_files
 
@@ -32,10 +32,37 @@ CLIENTS: tuple[Rows, ...] = ("sketches", "updates")
 
 RULES: dict[str, Rule] = {
     "none": Rule("everybody counts", ALL, lambda _f: 1, lambda _view, _situation: Verdict()),
+    "norm-bound": Rule(
+        "shortens rows to the median norm; of sketches, leaves out those of twice that (Sun et al., 2019)",
+        ALL,
+        norm_bound.min_rows,
+        norm_bound.judge,
+        gives="weights",
+    ),
+    "krum": Rule(
+        "keeps the one row that is nearest to its neighbours (Blanchard et al., NeurIPS 2017)",
+        WHOLE,
+        krum.min_rows,
+        krum.judge,
+    ),
     "multi-krum": Rule(
         "leaves out the f rows that are farthest from their neighbours (Blanchard et al., NeurIPS 2017)",
         ALL,
         multi_krum.min_rows,
         multi_krum.judge,
+    ),
+    "nnm": Rule(
+        "mixes each row with the n - f nearest to it, then takes the trimmed mean (Allouah et al., AISTATS 2023)",
+        WHOLE,
+        nnm.min_rows,
+        nnm.judge,
+        gives="coordinates",
+    ),
+    "geometric-median": Rule(
+        "takes the point with the least sum of distances to the rows (Pillutla et al., IEEE TSP 2022)",
+        WHOLE,
+        geometric_median.min_rows,
+        geometric_median.judge,
+        gives="weights",
     ),
 }

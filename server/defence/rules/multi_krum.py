@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from roughfed.server.defence.gram import enough, squared_distances
+from roughfed.server.defence.gram import enough, krum_scores
 from roughfed.server.defence.verdict import Verdict
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from roughfed.server.defence.rule import Situation
-    from roughfed.server.defence.view import Gram, View
+    from roughfed.server.defence.view import View
 
 REASON = "multi-krum"
 
@@ -48,24 +46,9 @@ def judge(view: View, situation: Situation) -> Verdict:
     f = enough(view, situation, min_rows)
     if not f:
         return Verdict()
-    found = scores(view.gram(), f)
-    order = np.argsort(found, kind="stable")  # equal scores stay in the order of the names
+    scores = krum_scores(view.gram(), f)
+    order = np.argsort(scores, kind="stable")  # equal scores stay in the order of the names
     return Verdict(
         {view.names[at]: REASON for at in sorted(order[len(view) - f :].tolist())},
-        dict(zip(view.names, found.tolist(), strict=True)),
+        dict(zip(view.names, scores.tolist(), strict=True)),
     )
-
-
-def scores(gram: Gram, f: int) -> NDArray[np.float64]:
-    """The Krum score of every row: the sum of its n - f - 2 smallest squared distances to other rows.
-
-    Args:
-        gram: inner products, float64 [n, n], n >= f + 3; not changed.
-        f: attackers to tolerate.
-
-    Returns:
-        float64 [n], in units of the Gram matrix.
-    """
-    sq_dist = squared_distances(gram)
-    np.fill_diagonal(sq_dist, np.inf)  # a row is no neighbour of itself; a twin at distance 0 is
-    return np.sort(sq_dist, axis=1)[:, : len(gram) - f - 2].sum(axis=1)
