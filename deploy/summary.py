@@ -19,6 +19,7 @@ from roughfed.errors import ConfigError
 from roughfed.measures import confusion_matrix, figures, recall_by_class
 from roughfed.report.summary import (
     CalibratedSummary,
+    DefenceSummary,
     GroupSummary,
     Proof,
     RoundSummary,
@@ -157,6 +158,7 @@ def _round(row: RoundRow, header: RoundHeader, store: Store, spread: Mapping[int
         download_bytes=int(told.number("download_bytes")),
         groups=told.groups(),
         clip_norm=header.clip_norm if header.masked else None,
+        defence=told.defence(),
         train_seconds=told.known("train_seconds"),
         train_metrics=told.numbers("train_metrics"),
     )
@@ -177,6 +179,10 @@ class _Told:
 
     def numbers(self, key: str) -> dict[str, float]:
         return {str(name): float(value) for name, value in self._figures.get(key, {}).items()}
+
+    def defence(self) -> DefenceSummary | None:
+        kept: Mapping[str, Any] = self._figures.get("defence") or {}
+        return DefenceSummary(**kept) if kept else None
 
     def groups(self) -> list[GroupSummary]:
         return [GroupSummary(list(g["members"]), str(g["void"])) for g in self._figures.get("groups", [])]

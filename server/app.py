@@ -88,7 +88,12 @@ async def serve(setup: Setup) -> str:
     config, folder = setup.config, setup.folder
     logging.getLogger("grpc._cython.cygrpc").addFilter(quiet)
     async with AsyncExitStack() as stack:
-        metrics = ServerMetrics(per_client=config.metrics.per_client, codecs=(*CODECS, CHAIN), rules=tuple(WEIGHTINGS))
+        metrics = ServerMetrics(
+            per_client=config.metrics.per_client,
+            codecs=(*CODECS, CHAIN),
+            rules=tuple(WEIGHTINGS),
+            defences=(config.defence.rule_of(config.privacy.server_sees),),
+        )
         store = Store(folder, on_commit=metrics.journal_committed)
         stack.callback(store.close)
         executor = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2), thread_name_prefix="work")

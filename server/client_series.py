@@ -1,8 +1,8 @@
 """Per-client series with a bound on their number.
 
-Which clients have a series of their own: none ("off"), those with the most rejected updates ("top"), or whoever came
-first ("all"). The others' updates are counted under "other" at the time they come, so "other" never goes down and the
-rates over all series add up even when a client moves in or out of the top.
+Which clients have a series of their own: none ("off"), those with the most updates that were refused or
+left out ("top"), or whoever came first ("all"). The others' updates are counted under "other" at the time they come, so
+"other" never goes down and the rates over all series add up even when a client moves in or out of the top.
 """
 
 from __future__ import annotations
@@ -27,7 +27,13 @@ _NAME = re.compile(r"[a-z0-9-]{1,63}")
 class _Client:
     updates: int = 0
     rejected: int = 0
+    excluded: int = 0
     last_seen: float = 0.0
+
+    @property
+    def suspicious(self) -> int:
+        """Updates that were refused, or left out by the defence."""
+        return self.rejected + self.excluded
 
 
 class ClientSeries:
@@ -38,7 +44,7 @@ class ClientSeries:
         self._mode: PerClient = mode
         self._limit = LIMITS[mode]
         self._clients: dict[str, _Client] = {}
-        self._other = 0
+        self._other, self._other_excluded = 0, 0
         self._lock = threading.Lock()
 
     def update(self, client: str, *, rejected: bool) -> None:
@@ -53,6 +59,15 @@ class ClientSeries:
             entry.updates += 1
             entry.rejected += rejected
             self._other += client not in self._named()
+
+    def exclude(self, client: str) -> None:
+        """Count one exclusion by the defence."""
+        if not self._limit:
+            return
+        with self._lock:
+            if entry := self._entry(client):
+                entry.excluded += 1
+            self._other_excluded += entry is None or client not in self._named()
 
     def seen(self, client: str, timestamp_s: float) -> None:
         """Note a sign of life (Unix time)."""
@@ -75,6 +90,14 @@ class ClientSeries:
             rows = [((name,), float(self._clients[name].updates)) for name in self._named()]
             return [*rows, ((OTHER,), float(self._other))]
 
+    def exclusions(self) -> list[tuple[tuple[str, ...], float]]:
+        """Samples of `client_excluded_total`."""
+        if not self._limit:
+            return []
+        with self._lock:
+            rows = [((name,), float(self._clients[name].excluded)) for name in self._named()]
+            return [*rows, ((OTHER,), float(self._other_excluded))]
+
     def last_seen(self) -> list[tuple[tuple[str, ...], float]]:
         """Samples of `client_last_seen_timestamp_seconds`; a time of "other" would mean nothing."""
         with self._lock:
@@ -92,4 +115,4 @@ class ClientSeries:
         """Clients with a series of their own; among equals, whoever came first."""
         if len(self._clients) <= self._limit or self._mode != "top":
             return list(self._clients)[: self._limit]
-        return heapq.nlargest(self._limit, self._clients, key=lambda name: self._clients[name].rejected)
+        return heapq.nlargest(self._limit, self._clients, key=lambda name: self._clients[name].suspicious)

@@ -33,6 +33,7 @@ from roughfed.server.masked.stages import MaskedRound
 from roughfed.server.membership import Members, Session
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.store import ABSENT, ACCEPTED, ReceivedUpdate, RoundRow, Store
+from roughfed.server.verdicts import Exclusions
 from roughfed.types import Evaluation, Job, Spec
 
 VOUCHED_S = 60.0
@@ -116,6 +117,7 @@ class Federation:
         self.stages = Stages(self.store.journal)
         self.quarantined = self.stages.quarantined()
         self.defence = Defence.of(self.config, self.store.journal)
+        self.exclusions = Exclusions(self.store)
         self._wake = asyncio.Event()
         self._watchers: set[asyncio.Event] = set()
         self._phase_began = time.monotonic()

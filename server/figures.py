@@ -11,6 +11,7 @@ from roughfed.secagg.promises import FULL
 from roughfed.server.federation import Federation
 from roughfed.server.quality import class_counts, whole
 from roughfed.server.store import ReceivedUpdate, RoundRow
+from roughfed.server.verdicts import defence_figures
 from roughfed.types import Evaluation, UpdateStatement
 from roughfed.wire.session import decode_header
 
@@ -32,6 +33,7 @@ def summarize(fed: Federation, row: RoundRow) -> dict[str, object]:
         }
         | ({} if fed.masked is not None else training_figures([u.statement for u in accepted_updates(fed, row)]))
         | masked_figures(fed, row)
+        | defence_figures(fed, row)
         | said_together(fed, row)
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
 
@@ -13,6 +12,7 @@ from roughfed.server.defence import Verdict, view_of_files
 from roughfed.server.federation import Federation
 from roughfed.server.masked.drive import verdicts
 from roughfed.server.store import ABSENT, ACCEPTED, EVERYBODY, GONE, LATE, RoundRow
+from roughfed.server.verdicts import found
 from roughfed.wire.session import decode_header
 
 REVOKED = "revoked"
@@ -37,6 +37,9 @@ async def judge(fed: Federation, row: RoundRow, *, defend: bool = True) -> Round
     for name, reason in sets.items():
         if reason and reason not in ABSENT and name in received:
             fed.metrics.left_out(reason)
+    for name, reason in (fed.verdict.excluded if fed.verdict is not None and defend else {}).items():
+        if sets.get(name) == reason:  # what is proved later comes before what the rule found
+            fed.metrics.excluded(fed.defence.name, reason, client=name)
     note_patience(fed, sets)
     sums, statics = summed(fed, row, sets) if defend else ({}, {})
     await fed.store.set_sets(row.round, sets, sums=sums, statics=statics)
@@ -103,8 +106,7 @@ async def verdict_over(fed: Federation, row: RoundRow, sets: Mapping[str, str]) 
     received = [name for name in fed.store.receipts(fed.run, row.round) if sets[name] not in (MAGNITUDE, REVOKED)]
     paths = {name: fed.intake.spool_path(fed.run, row.round, name) for name in received}
     view = view_of_files(paths, size=fed.spec.size, codec=decode_header(row.header.body).codec)
-    situation = await fed.defence.situation(row.round, len(received))
-    return await asyncio.to_thread(fed.defence.judge, view, situation)
+    return await found(fed, view, row.round)
 
 
 def note_patience(fed: Federation, sets: Mapping[str, str]) -> None:

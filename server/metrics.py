@@ -6,8 +6,10 @@ labels; client names only in the bounded series of `server/client_series.py`.
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from roughfed.server.client_series import ClientSeries, PerClient
 from roughfed.telemetry import BUILD_INFO, LONG_S, RESIDENT_BYTES, Family, Telemetry, safely
@@ -27,6 +29,9 @@ REASONS = (
     "magnitude", "multi-krum", "norm", "void", "dropped", "no-advert", "no-shares", "no-sketch", "no-seat", "left-out",
     "dispute", "not-needed", "proved", "abandoned",
 )  # fmt: skip
+DEFENCE_REASONS = ("multi-krum",)
+"""Why a listed rule leaves an update out; a rule from elsewhere counts under "other"."""
+PARTS = ("lowest", "median", "highest")
 DIRECTIONS = ("up", "down")
 SPLITS = ("global", "balanced", "worst_class", "head", "medium", "tail", "clients_mean", "worst10")
 RPCS = ("Session", "GetModel", "PutUpdate", "UpdateStatus", "GetAuthority", "Enroll", "Renew", "Check", "Watch")
@@ -85,6 +90,29 @@ FAMILIES = (
     Family("proofs_total", "counter", "Clients that were proved to have broken the protocol."),
     Family("aggregate_seconds", "histogram", "Time to combine the updates of a round, by weighting.", {"rule": ()}),
     Family(
+        "defence_excluded_total",
+        "counter",
+        "Updates that the defence left out, by rule and reason.",
+        {"defence": (), "reason": DEFENCE_REASONS},
+    ),
+    Family("defence_seconds", "histogram", "Time to reach the verdicts of a round, by rule.", {"defence": ()}),
+    Family(
+        "defence_rows", "gauge", "Updates (or groups) that the defence judged last, kept or left out.", unknown=True
+    ),
+    Family("defence_tolerated", "gauge", "Attackers among them that it was to hold against, f.", unknown=True),
+    Family(
+        "defence_score",
+        "gauge",
+        "The figures that the defence went by last, in the rule's own unit; larger is more suspicious.",
+        {"part": PARTS},
+    ),
+    Family(
+        "defence_weight_ratio",
+        "gauge",
+        "Weights that the defence gave last, where it gives any; 1 is what each has in a plain mean.",
+        {"part": PARTS},
+    ),
+    Family(
         "eval_accuracy_ratio",
         "gauge",
         "Accuracy of the newest evaluated model: over all examples, mean over classes, of the worst class, mean over "
@@ -117,6 +145,13 @@ FAMILIES = (
         on_scrape=True,
     ),
     Family(
+        "client_excluded_total",
+        "counter",
+        "Rounds in which a client's update was left out by the defence, for the same clients.",
+        {"client": ()},
+        on_scrape=True,
+    ),
+    Family(
         "client_last_seen_timestamp_seconds",
         "gauge",
         "Last sign of life of a client (Unix time), for the same clients.",
@@ -137,6 +172,7 @@ class ServerMetrics:
         per_client: PerClient = "top",
         codecs: Sequence[str] = ("identity",),
         rules: Sequence[str] = ("examples",),
+        defences: Sequence[str] = ("none",),
         now: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -146,12 +182,14 @@ class ServerMetrics:
             per_client: which clients get series of their own.
             codecs: names of the codecs; others count as "other".
             rules: names of the aggregation rules; others count as "other".
+            defences: names of the defences; others count as "other".
             now: Unix time in seconds.
             timer: a clock in seconds that never goes back.
         """
-        self._telemetry = Telemetry(PREFIX, FAMILIES, labels={"codec": codecs, "rule": rules})
+        self._telemetry = Telemetry(PREFIX, FAMILIES, labels={"codec": codecs, "rule": rules, "defence": defences})
         self._clients = ClientSeries(per_client)
         self._telemetry.on_scrape("client_updates_total", self._clients.updates)
+        self._telemetry.on_scrape("client_excluded_total", self._clients.exclusions)
         self._telemetry.on_scrape("client_last_seen_timestamp_seconds", self._clients.last_seen)
         self._now, self._timer = now, timer
         self._phase, self._phase_since = "waiting", timer()
@@ -259,6 +297,38 @@ class ServerMetrics:
     def aggregated(self, rule: str, seconds: float) -> None:
         """The updates of a round were combined."""
         self._telemetry.observe("aggregate_seconds", seconds, rule=rule)
+
+    @safely
+    def defended(
+        self,
+        defence: str,
+        seconds: float,
+        *,
+        rows: int,
+        tolerated: int,
+        scores: Mapping[str, float],
+        weights: Mapping[str, float],
+    ) -> None:
+        """A rule judged so many rows against so many attackers; its figures by row, which are not shown by row."""
+        self._telemetry.observe("defence_seconds", seconds, defence=defence)
+        self._telemetry.set("defence_rows", rows)
+        self._telemetry.set("defence_tolerated", tolerated)
+        self._spread("defence_score", scores.values())
+        self._spread("defence_weight_ratio", (weight * len(weights) for weight in weights.values()))
+
+    @safely
+    def excluded(self, defence: str, reason: str, *, client: str = "") -> None:
+        """A rule left an update out for a reason (`DEFENCE_REASONS`), and whose it was, if it is known."""
+        self._telemetry.add("defence_excluded_total", defence=defence, reason=reason)
+        if client:
+            self._clients.exclude(client)
+
+    def _spread(self, name: str, values: Iterable[float]) -> None:
+        """Lowest, median and highest of some values; without any, what was said last is no longer true."""
+        known = sorted(value for value in values if math.isfinite(value))
+        found = (known[0], statistics.median(known), known[-1]) if known else (math.nan,) * len(PARTS)
+        for part, value in zip(PARTS, found, strict=True):
+            self._telemetry.set(name, value, part=part)
 
     @safely
     def evaluated(

@@ -7,8 +7,10 @@ from typing import Any
 
 from roughfed import __version__
 from roughfed.measures import figures
+from roughfed.scope import model_part
 from roughfed.server.federation import Federation
 from roughfed.server.quality import newest_evaluation
+from roughfed.server.verdicts import shown
 
 
 def status(fed: Federation) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def status(fed: Federation) -> dict[str, Any]:
         "rounds": fed.config.round.rounds,
         "model_version": version,
         "model_digest": digest.hex(),
-        "parameters": fed.spec.size,
+        "parameters": model_part(fed.spec).size,
         "finished": fed.store.finished(),
         "paused": fed.paused,
         "uptime_s": time.time() - fed.started_at,
@@ -46,6 +48,7 @@ def status(fed: Federation) -> dict[str, Any]:
         if fed.masked is not None
         else [],
         "quarantined": dict(sorted(fed.quarantined.items())),
+        "defence": shown(fed.store, fed.defence, fed.exclusions),
         "clients": [_client(fed, name) for name in sorted(set(fed.members.names()) | set(row.cohort if row else ()))],
     }
 

@@ -191,6 +191,16 @@ class Store:
         """All rounds, oldest first."""
         return [_round_row(row) for row in self.journal.read("SELECT * FROM rounds ORDER BY round")]
 
+    def judged(self, *, after: int = 0) -> list[RoundRow]:
+        """Rounds beyond a number that have their verdicts, oldest first."""
+        sql = "SELECT * FROM rounds WHERE round > ? AND sets IS NOT NULL ORDER BY round"
+        return [_round_row(row) for row in self.journal.read(sql, after)]
+
+    def last_judged(self) -> RoundRow | None:
+        """The newest round that has its verdicts."""
+        rows = self.journal.read("SELECT * FROM rounds WHERE sets IS NOT NULL ORDER BY round DESC LIMIT 1")
+        return _round_row(rows[0]) if rows else None
+
     async def set_sets(
         self,
         number: int,

@@ -35,6 +35,8 @@ STAGES = {
     "done": "the sum is checked",
 }
 """Stages of a masked round, as people read them."""
+NAMED = 8
+"""Clients that are named in one line."""
 SHOWN = 40
 """Rows of the clients' table; a terminal has no more, and the JSON has them all."""
 
@@ -59,6 +61,7 @@ def draw_ended(status: Status) -> RenderableType:
     best = f", best {status['best_version']}" if status["best_version"] is not None else ""
     table.add_row("model", f"version {status['model_version']}{best}, {status['parameters']:,} parameters")
     table.add_row("accuracy", _accuracy(status))
+    _add_defence(table, status.get("defence"))
     _add_quarantined(table, status)
     hint = "roughfed report, roughfed export" if status["finished"] else "roughfed server goes on with it"
     return Group(Text("no server runs on this directory", style="yellow"), table, Text(hint, style="dim"))
@@ -90,8 +93,28 @@ def _facts(status: Status) -> Table:
     table.add_row("server sees", Text(f"{status['server_sees']}: {SEEN.get(status['server_sees'], '')}"))
     if status.get("groups"):
         table.add_row("groups", _groups(status["groups"]))
+    _add_defence(table, status.get("defence"))
     _add_quarantined(table, status)
     return table
+
+
+def _add_defence(table: Table, defence: Mapping[str, Any] | None) -> None:
+    """The rule, whom it left out of the last round that was judged, and whom so far."""
+    if defence is None or defence["rule"] == "none":
+        return
+    words = defence["rule"]
+    if defence["round"]:
+        words += f", against {defence['tolerated']} of {defence['judged']} in round {defence['round']}"
+    table.add_row("defence", Text(words))
+    for each in defence["verdicts"]:
+        if each["score"] is not None and each["reason"]:
+            said = f"{each['client']}: {reason(each['reason'])} (score {each['score']:.3g})"
+            table.add_row("left out", Text(said, style="yellow"))
+    if often := defence["excluded"]:
+        counts = {client: sum(by_reason.values()) for client, by_reason in often.items()}
+        most = sorted(counts, key=lambda client: (-counts[client], client))
+        so_far = ", ".join(f"{client} {counts[client]}x" for client in most[:NAMED])
+        table.add_row("so far", Text(so_far + (f", {len(most) - NAMED} more" if len(most) > NAMED else "")))
 
 
 def _add_quarantined(table: Table, status: Status) -> None:

@@ -76,11 +76,15 @@ def ended(context: Context, *, exit_code: int) -> Answer:
 
 def from_journal(context: Context) -> dict[str, Any]:
     """The state of a run out of its journal."""
+    from roughfed.deploy import aggregator
     from roughfed.deploy.summary import open_store
     from roughfed.measures import figures
+    from roughfed.server.defending import Defence
     from roughfed.server.masked.journal import Stages
     from roughfed.server.quality import Quality, newest_evaluation
+    from roughfed.server.verdicts import Exclusions, shown
 
+    config = aggregator.load(context.folder, {})
     with closing(open_store(context.folder)) as store:
         if (known := store.run()) is None:
             return {"running": False, "run": None}
@@ -105,4 +109,5 @@ def from_journal(context: Context) -> dict[str, Any]:
             "worst_class_accuracy": figures(evaluation).worst if evaluation else None,
             "measured_by": measured_by,
             "quarantined": stages.quarantined(),
+            "defence": shown(store, Defence.of(config, store.journal), Exclusions(store)),
         }

@@ -29,6 +29,7 @@ from roughfed.server.masked.outcome import Result, finish, next_clip
 from roughfed.server.masked.stages import MaskedRound, Server
 from roughfed.server.membership import Session
 from roughfed.server.store import GONE, RoundRow
+from roughfed.server.verdicts import found
 from roughfed.types import Signed
 from roughfed.wire.enrolment import open_member
 from roughfed.wire.session import decode_header
@@ -233,8 +234,7 @@ async def rejected(fed: Federation, row: RoundRow) -> dict[str, str]:
         return out
     terms = round_.masking.terms
     view = view_of_claims(claims, length=terms.length, norm_unit=terms.norm_unit, rounding=ROUNDING)
-    situation = await fed.defence.situation(row.round, len(claims))
-    fed.verdict = await asyncio.to_thread(fed.defence.judge, view, situation)
+    fed.verdict = await found(fed, view, row.round)
     await fed.defence.memory.keep(row.round, fed.verdict)
     return out | dict(fed.verdict.excluded)
 

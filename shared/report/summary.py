@@ -43,6 +43,27 @@ class Together:
 
 
 @dataclass(frozen=True)
+class DefenceSummary:
+    """What the defence found in one round.
+
+    Attributes:
+        rule: its name.
+        f: attackers that it was to hold against.
+        judged: rows that it saw: clients, or groups of them.
+        scores: the figures that it went by, by row; larger is more suspicious.
+        excluded: row -> reason, of those that it left out.
+        weights: what it gave each row, where it gives weights; empty where it chooses.
+    """
+
+    rule: str
+    f: int
+    judged: int
+    scores: dict[str, float] = field(default_factory=dict[str, float])
+    excluded: dict[str, str] = field(default_factory=dict[str, str])
+    weights: dict[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True)
 class RoundSummary:
     """One round. A value that was not measured is None.
 
@@ -76,6 +97,7 @@ class RoundSummary:
         together: the same as sums; None where nothing is masked, or nobody measured.
         groups: who was added up with whom; empty where nothing is masked.
         clip_norm: norm that updates were cut to; None where nothing is masked.
+        defence: what the defence found; None where it was not asked.
         train_seconds: mean time of the clients' local training.
         train_metrics: means of what their training reports, by name, for example the training loss.
     """
@@ -108,6 +130,7 @@ class RoundSummary:
     together: Together | None = None
     groups: list[GroupSummary] = field(default_factory=list[GroupSummary])
     clip_norm: float | None = None
+    defence: DefenceSummary | None = None
     train_seconds: float | None = None
     train_metrics: dict[str, float] = field(default_factory=dict[str, float])
 

@@ -72,6 +72,8 @@ def busy_server() -> ServerMetrics:
     m.transfer("up", 100, 400, "identity")
     m.resumed()
     m.broke_off("stalled")
+    m.defended("none", 0.01, rows=3, tolerated=1, scores={"a": 1.0, "b": 9.0}, weights={"a": 0.75, "c": 0.25})
+    m.excluded("none", "multi-krum", client="b")
     m.aggregated("examples", 0.2)
     m.evaluated(accuracy={"global": 0.9, "worst10": None}, loss=0.3, macro_f1=0.8, calibration_error=0.1)
     m.round_closed("committed", 3.0)
@@ -124,7 +126,11 @@ def test_names_follow_the_rules(side: str) -> None:
         assert family.meaning.endswith("."), name
 
 
-ON_SCRAPE = {"client_updates_total": "update", "client_last_seen_timestamp_seconds": "seen"}
+ON_SCRAPE = {
+    "client_updates_total": "update",
+    "client_excluded_total": "excluded",
+    "client_last_seen_timestamp_seconds": "seen",
+}
 """Families whose samples `ClientSeries` keeps: the method that tells it."""
 BY_THEMSELVES = {telemetry.BUILD_INFO.name, telemetry.RESIDENT_BYTES.name}
 
@@ -249,6 +255,30 @@ def test_named_codecs_and_rules_are_known() -> None:
     assert page["roughfed_aggregate_seconds_count{rule=krum}"] == 1
 
 
+def test_what_the_defence_found_is_shown_as_a_whole_and_not_by_client() -> None:
+    m = ServerMetrics(per_client="off", defences=("krum",))
+    m.defended(
+        "krum", 0.5, rows=3, tolerated=1, scores={"ann": 1, "bob": 2, "eve": 40}, weights={"ann": 0.9, "bob": 0.1}
+    )
+    m.excluded("krum", "multi-krum", client="eve")
+    m.excluded("krum", "a user's own reason", client="eve")
+    m.excluded("a user's own rule", "multi-krum", client="eve")
+    page = samples(m.render())
+
+    assert page["roughfed_defence_seconds_sum{defence=krum}"] == 0.5
+    assert (page["roughfed_defence_rows"], page["roughfed_defence_tolerated"]) == (3, 1)
+    assert [page[f"roughfed_defence_score{{part={part}}}"] for part in server_metrics.PARTS] == [1, 2, 40]
+    assert [page[f"roughfed_defence_weight_ratio{{part={part}}}"] for part in server_metrics.PARTS] == [0.2, 1, 1.8]
+    assert page["roughfed_defence_excluded_total{defence=krum,reason=multi-krum}"] == 1
+    assert page["roughfed_defence_excluded_total{defence=krum,reason=other}"] == 1
+    assert page["roughfed_defence_excluded_total{defence=other,reason=multi-krum}"] == 1
+    assert b"ann" not in m.render()
+    assert b"eve" not in m.render()
+
+    m.defended("krum", 0.5, rows=3, tolerated=1, scores={}, weights={})
+    assert math.isnan(samples(m.render())["roughfed_defence_score{part=median}"])
+
+
 class Hostile:
     def __float__(self) -> float:
         raise RuntimeError("no number")
@@ -357,6 +387,22 @@ def test_top_shows_the_worst_and_other_never_goes_down() -> None:
 
     assert {name for (name,), _ in series.updates()} == {"other", *(f"c{i}" for i in range(70, 90))}
     assert others == sorted(others)
+
+
+@pytest.mark.parametrize("mode", LIMITS)
+def test_exclusions_by_client_are_bounded_and_add_up(mode) -> None:
+    m = ServerMetrics(per_client=mode, defences=("krum",))
+    for i in range(300):
+        m.excluded("krum", "multi-krum", client=f"c{i}")
+        if i == 7:
+            m.excluded("krum", "multi-krum", client="c7")
+    page = samples(m.render())
+    by_client = {k: v for k, v in page.items() if k.startswith("roughfed_client_excluded_total{")}
+
+    assert len(by_client) == (LIMITS[mode] + 1 if mode != "off" else 0)
+    assert sum(by_client.values()) == (301 if mode != "off" else 0)
+    assert mode == "off" or by_client["roughfed_client_excluded_total{client=c7}"] == 2
+    assert page["roughfed_defence_excluded_total{defence=krum,reason=multi-krum}"] == 301
 
 
 def test_a_revoked_clients_series_end() -> None:

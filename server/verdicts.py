@@ -1,0 +1,113 @@
+"""What the defence found in a round, on its way to whom it concerns: metrics, the journal's summary, the operator.
+
+Side taps: nothing here changes a verdict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from roughfed.server.defence import Verdict, View
+from roughfed.server.defence.plan import tolerated
+from roughfed.server.defence.verdict import Coefficients
+from roughfed.server.defending import Defence
+from roughfed.server.masked.outcome import VOID
+from roughfed.server.store import RoundRow, Store
+
+if TYPE_CHECKING:
+    from roughfed.server.federation import Federation
+
+
+async def found(fed: Federation, view: View, number: int) -> Verdict:
+    """The rule's verdict over the rows of a round, timed and shown in the metrics.
+
+    Raises:
+        TooFewClients: the rule cannot hold against so many among so few.
+    """
+    situation = await fed.defence.situation(number, len(view))
+    began = time.perf_counter()
+    verdict = await asyncio.to_thread(fed.defence.judge, view, situation)
+    fed.metrics.defended(
+        fed.defence.name,
+        time.perf_counter() - began,
+        rows=len(view),
+        tolerated=situation.f,
+        scores=verdict.scores,
+        weights=weights_of(verdict),
+    )
+    return verdict
+
+
+def weights_of(verdict: Verdict) -> dict[str, float]:
+    """The coefficients of a rule that gives them, by name; nothing where the rule only chooses."""
+    how = verdict.combine
+    return {name: float(w) for name, w in how.by_name.items()} if isinstance(how, Coefficients) else {}
+
+
+def defence_figures(fed: Federation, row: RoundRow) -> dict[str, object]:
+    """What the summary of a round keeps of its defence; nothing where the rule was not asked.
+
+    After a restart the verdict itself is gone: the journal has its scores, and the sets say who is out.
+    """
+    scores = fed.defence.memory.scores(row.round)
+    if (verdict := fed.verdict) is None and not scores:
+        return {}
+    sets = row.sets or {}
+    excluded = dict(verdict.excluded) if verdict else {n: w for n in scores if (w := sets.get(n)) and w != VOID}
+    rows = len(scores) or len({*row.accepted, *excluded})
+    return {
+        "defence": {
+            "rule": fed.defence.name,
+            "f": tolerated(fed.defence.f, rows),
+            "judged": rows,
+            "scores": scores,
+            "excluded": excluded,
+            "weights": weights_of(verdict) if verdict else {},
+        }
+    }
+
+
+class Exclusions:
+    """How often each client was left out, and why; counted once for each round that has its verdicts."""
+
+    def __init__(self, store: Store) -> None:
+        """Nothing is read yet."""
+        self._store = store
+        self._counted = 0
+        self._by_client: dict[str, Counter[str]] = {}
+
+    def by_client(self) -> dict[str, dict[str, int]]:
+        """Client -> reason -> rounds; that its group gave no sum is no fault of a client, and does not count."""
+        for row in self._store.judged(after=self._counted):
+            self._counted = row.round
+            for client, why in row.excluded.items():
+                if why != VOID:
+                    self._by_client.setdefault(client, Counter())[why] += 1
+        return {client: dict(counts) for client, counts in sorted(self._by_client.items())}
+
+
+def shown(store: Store, defence: Defence, exclusions: Exclusions) -> dict[str, Any]:
+    """What an operator is shown of the defence.
+
+    Returns:
+        the rule, `defence.f` as it is set, the exclusions so far by client and reason, and of the last round that has
+        its verdicts: its number, how many rows were judged, how many attackers among them were tolerated, the scores,
+        and each client's verdict ("" counts) with its score.
+    """
+    told: dict[str, Any] = {"rule": defence.name, "f": defence.f, "excluded": exclusions.by_client()}
+    row = store.last_judged()
+    if row is None:
+        return told | {"round": 0, "judged": 0, "tolerated": 0, "scores": {}, "verdicts": []}
+    scores, sets = defence.memory.scores(row.round), row.sets or {}
+    judged = len(scores) or len(row.accepted)
+    verdicts = [{"client": name, "reason": why, "score": scores.get(name)} for name, why in sorted(sets.items())]
+    return told | {
+        "round": row.round,
+        "judged": judged,
+        "tolerated": tolerated(defence.f, judged),
+        "scores": scores,
+        "verdicts": verdicts,
+    }
