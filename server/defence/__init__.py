@@ -38,6 +38,7 @@ RULES: dict[str, Rule] = {
         norm_bound.min_rows,
         norm_bound.judge,
         gives="weights",
+        translates=False,
     ),
     "krum": Rule(
         "keeps the one row that is nearest to its neighbours (Blanchard et al., NeurIPS 2017)",

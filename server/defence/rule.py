@@ -52,6 +52,8 @@ class Rule:
         wants: extra rows that it uses where they are there.
         needs: extra rows without which it cannot work.
         remembers: whether it has state, by client: then clients must be known by name.
+        translates: whether a common part of all rows (the extra ones too) comes out in the aggregate and changes no
+            verdict, as with distances; not so with norms and angles, which are taken from zero.
     """
 
     about: str
@@ -62,3 +64,4 @@ class Rule:
     wants: frozenset[str] = field(default_factory=frozenset[str])
     needs: frozenset[str] = field(default_factory=frozenset[str])
     remembers: bool = False
+    translates: bool = True
