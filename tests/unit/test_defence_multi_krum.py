@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.errors import TooFewClients
-from roughfed.server.defence.gram import squared_distances
+from roughfed.server.defence.gram import krum_scores, squared_distances
 from roughfed.server.defence.rule import Situation
-from roughfed.server.defence.rules.multi_krum import judge, min_rows, scores
+from roughfed.server.defence.rules.multi_krum import judge, min_rows
 from roughfed.server.defence.view import View, view_of_claims, view_of_files
 
 
@@ -47,14 +47,14 @@ def test_it_leaves_out_whom_the_paper_leaves_out(seed: int, n: int, size: int, d
 def test_scores_by_hand() -> None:
     """Points 0, 1, 3, 7, 20 on a line, f = 1: two neighbours each."""
     line = np.array([[0.0], [1.0], [3.0], [7.0], [20.0]])
-    np.testing.assert_allclose(scores(line @ line.T, 1), [1 + 9, 1 + 4, 4 + 9, 16 + 36, 169 + 289])
+    np.testing.assert_allclose(krum_scores(line @ line.T, 1), [1 + 9, 1 + 4, 4 + 9, 16 + 36, 169 + 289])
     np.testing.assert_allclose(squared_distances(line @ line.T), (line - line.T) ** 2)
 
 
 def test_a_twin_is_a_neighbour_and_a_row_itself_is_not() -> None:
     """Dropping the smallest distance instead of the row's own would give both twins a better score than they have."""
     line = np.array([[0.0], [0.0], [5.0], [6.0], [8.0], [9.0]])
-    np.testing.assert_allclose(scores(line @ line.T, 1)[:2], [25 + 36, 25 + 36])  # 0 (the twin), 25, 36
+    np.testing.assert_allclose(krum_scores(line @ line.T, 1)[:2], [25 + 36, 25 + 36])  # 0 (the twin), 25, 36
 
 
 def test_rounding_makes_no_distance_negative() -> None:
@@ -66,17 +66,15 @@ def test_equal_scores_are_decided_by_name() -> None:
     corners = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [0.0, 0.0]])
     assert judge(view_of(corners, ["d", "b", "e", "c", "a"]), Situation(1)).excluded.keys() == {"e"}
     assert judge(view_of(corners, ["d", "e", "b", "c", "a"]), Situation(1)).excluded.keys() == {"e"}
-    assert judge(view_of(np.ones((7, Situation(3)).excluded)), 2).keys() == {
-        "c005",
-        "c006",
-    }  # all the same: the last two
+    alike = judge(view_of(np.ones((7, 3))), Situation(2))
+    assert alike.excluded.keys() == {"c005", "c006"}  # the last two
 
 
 @pytest.mark.parametrize(("n", "f"), [(0, 0), (1, 1), (3, 1), (4, 1), (6, 2), (10, 4)])
 def test_too_few_rows_void_the_round(n: int, f: int) -> None:
     """2f + 2 < n or nothing: f is never made smaller to fit."""
     with pytest.raises(TooFewClients) as caught:
-        judge(view_of(np.ones((n, Situation(3)).excluded)), f)
+        judge(view_of(np.ones((n, 3))), Situation(f))
     assert (caught.value.needed, caught.value.got) == (min_rows(f), n)
 
 
