@@ -1,16 +1,18 @@
 """Step 11 where a defence says how the rows become one: coefficients, or a function of tiles of coordinates.
 
-n rows, D parameters.
+n rows, D parameters. Memory is a tile of all rows for each thread that reads, whatever the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 
 from roughfed.params import Flat
 from roughfed.server.aggregate.mean import Fill, Mean
+from roughfed.server.defence import tiles
 from roughfed.server.defence.verdict import Coefficients, Coordinatewise
 
 
@@ -25,21 +27,15 @@ def combined(how: Coefficients | Coordinatewise, rows: Mapping[str, Fill]) -> Me
 
 
 def _weighted(how: Coefficients, rows: Mapping[str, Fill]) -> Mean:
-    used = [(rows[name], weight) for name, weight in sorted(how.by_name.items()) if weight]
+    used = {name: weight for name, weight in sorted(how.by_name.items()) if weight}
+    fills, weights = [rows[name] for name in used], list(used.values())
 
     def mean(start: int, stop: int) -> Flat:
-        total, row = np.zeros(stop - start), np.empty(stop - start, dtype=np.float32)
-        for fill, weight in used:
-            fill(start, row)
-            total += weight * row.astype(np.float64)
-        with np.errstate(over="ignore"):  # whoever makes a model of it looks at every value anyway
-            return total.astype(np.float32)
+        out = np.empty(stop - start, dtype=np.float32)
+        tiles.weighted_sum(fills, weights, start, out)
+        return out
 
     return mean
-
-
-TILE = 1 << 14
-"""Coordinates of one tile: of 100 rows, 6.4 MB."""
 
 
 def _by_coordinate(how: Coordinatewise, rows: Mapping[str, Fill]) -> Mean:
@@ -47,12 +43,13 @@ def _by_coordinate(how: Coordinatewise, rows: Mapping[str, Fill]) -> Mean:
 
     def mean(start: int, stop: int) -> Flat:
         out = np.empty(stop - start, dtype=np.float32)
-        for at in range(start, stop, TILE):
-            width = min(TILE, stop - at)
-            tile = np.empty((len(fills), width), dtype=np.float32)
-            for fill, row in zip(fills, tile, strict=True):
+        tile = np.empty((len(fills), min(stop - start, tiles.WIDTH)), dtype=np.float32)
+        for at, end in pairwise([*range(start, stop, tiles.WIDTH), stop]):
+            here = tile[:, : end - at]
+            for fill, row in zip(fills, here, strict=True):
                 fill(at, row)
-            out[at - start : at - start + width] = how.of(tile)
+            with np.errstate(over="ignore"):  # whoever makes a model of it looks at every value anyway
+                out[at - start : end - start] = how.of(here)
         return out
 
     return mean

@@ -7,7 +7,16 @@ where whole updates are there, how the others become one. Under secure aggregati
 from __future__ import annotations
 
 from roughfed.server.defence.rule import PREVIOUS, ROOT, Rule, Situation
-from roughfed.server.defence.rules import geometric_median, krum, multi_krum, nnm, norm_bound
+from roughfed.server.defence.rules import (
+    bulyan,
+    geometric_median,
+    krum,
+    median,
+    multi_krum,
+    nnm,
+    norm_bound,
+    trimmed_mean,
+)
 from roughfed.server.defence.verdict import Verdict
 from roughfed.server.defence.view import ROUNDING, Rows, View, view_of_arrays, view_of_claims, view_of_files
 
@@ -57,6 +66,27 @@ RULES: dict[str, Rule] = {
         WHOLE,
         nnm.min_rows,
         nnm.judge,
+        gives="coordinates",
+    ),
+    "median": Rule(
+        "takes the median of each coordinate (Yin et al., ICML 2018)",
+        WHOLE,
+        median.min_rows,
+        median.judge,
+        gives="coordinates",
+    ),
+    "trimmed-mean": Rule(
+        "takes the mean of each coordinate without its f largest and f smallest values (Yin et al., ICML 2018)",
+        WHOLE,
+        trimmed_mean.min_rows,
+        trimmed_mean.judge,
+        gives="coordinates",
+    ),
+    "bulyan": Rule(
+        "picks n - 2f rows by Krum, then averages the values nearest to the median (El Mhamdi et al., ICML 2018)",
+        WHOLE,
+        bulyan.min_rows,
+        bulyan.judge,
         gives="coordinates",
     ),
     "geometric-median": Rule(
