@@ -24,6 +24,7 @@ from roughfed.server.aggregate.mean import Fill
 from roughfed.server.spool import opened
 
 Gram = NDArray[np.float64]
+Projection = Callable[[int, int], NDArray[np.float64]]
 Rows = Literal["sketches", "updates", "groups"]
 
 TILE_BYTES = 16 << 20
@@ -40,6 +41,7 @@ class View:
         gram: Callable[[], Gram],
         weighted_sum: Callable[[Sequence[float]], Flat] | None = None,
         extras: Sequence[str] = (),
+        projected: Projection | None = None,
     ) -> None:
         """Made by `view_of_claims`, `view_of_files` and `view_of_arrays`.
 
@@ -49,10 +51,11 @@ class View:
             gram: makes the inner products, float64 [n + e, n + e], the extra rows last; called once at most.
             weighted_sum: weights [n] -> float32 [D], where the full vectors are there.
             extras: names of the extra rows.
+            projected: (dim, seed) -> float64 [n, dim], where the full vectors are there.
         """
         self.names, self.extras = tuple(names), tuple(extras)
         self.rows: Rows = rows
-        self._make_gram, self._weighted_sum = gram, weighted_sum
+        self._make_gram, self._weighted_sum, self._projected = gram, weighted_sum, projected
         self._gram: Gram | None = None
 
     def __len__(self) -> int:
@@ -114,6 +117,27 @@ class View:
             raise LocalProtocolError(f"{len(weights)} weights for {len(self)} rows")
         return self._weighted_sum(weights)
 
+    def projected(self, dim: int, *, seed: int) -> NDArray[np.float64]:
+        """A few numbers of every row, without the extra ones: a linear map that keeps inner products, about.
+
+        Coordinate d is added to number d mod dim, with a sign that follows from the seed: an inner product of two rows
+        x, y is off by |x| |y| / sqrt(dim), about, and not to one side. The same seed gives the same map of any view.
+
+        Args:
+            dim: numbers of each row; best a prime, so that no layer's width falls together with it.
+            seed: of the signs; secret, or a row could be made to vanish.
+
+        Returns:
+            float64 [n, dim].
+
+        Raises:
+            LocalProtocolError: the view has no full vectors.
+            StorageError: a file is gone or too short.
+        """
+        if self._projected is None:
+            raise LocalProtocolError(f"a view of {self.rows} cannot be projected: its rows are not the updates")
+        return self._projected(dim, seed)
+
     def only(self, names: Collection[str]) -> View:
         """The same view without the rows that are not in `names`, with the extra ones; nothing is computed twice.
 
@@ -136,6 +160,7 @@ class View:
             lambda: self.whole_gram()[np.ix_(whole, whole)],
             None if self._weighted_sum is None else spread,
             self.extras,
+            None if self._projected is None else lambda dim, seed: self.projected(dim, seed=seed)[kept],
         )
 
 
@@ -220,7 +245,11 @@ def view_of_files(
         with _opened([paths[name] for name in used], codec, size) as rows:
             return _sum_of_rows(rows, list(used.values()), size)
 
-    return View(names, "updates", gram, weighted_sum, more)
+    def projected(dim: int, seed: int) -> NDArray[np.float64]:
+        with _opened([paths[name] for name in names], codec, size) as rows:
+            return _projected_rows(rows, size, dim, seed)
+
+    return View(names, "updates", gram, weighted_sum, more, projected)
 
 
 def view_of_arrays(rows: Mapping[str, Flat], *, kind: Rows = "groups", extras: Mapping[str, Flat] = NO_ARRAYS) -> View:
@@ -240,7 +269,10 @@ def view_of_arrays(rows: Mapping[str, Flat], *, kind: Rows = "groups", extras: M
         used = [(v, w) for v, w in zip(vectors, weights, strict=False) if w]  # the extra rows have no weight
         return _sum_of_rows([reader(v) for v, _ in used], [w for _, w in used], size)
 
-    return View(names, kind, lambda: _gram_of_rows([reader(v) for v in vectors], size), weighted_sum, more)
+    def projected(dim: int, seed: int) -> NDArray[np.float64]:
+        return _projected_rows([reader(v) for v in vectors[: len(names)]], size, dim, seed)
+
+    return View(names, kind, lambda: _gram_of_rows([reader(v) for v in vectors], size), weighted_sum, more, projected)
 
 
 def reader(vector: Flat) -> Fill:
@@ -291,3 +323,23 @@ def _sum_of_rows(rows: Sequence[Fill], weights: Sequence[float], size: int) -> F
         with np.errstate(over="ignore"):  # whoever makes a model of it looks at every value anyway
             out[start : start + here] = total[:here]
     return out
+
+
+PROJECTED = 1 << 16
+"""Coordinates whose signs are drawn together; fixed, since the map follows from it."""
+
+
+def _projected_rows(rows: Sequence[Fill], size: int, dim: int, seed: int) -> NDArray[np.float64]:
+    """float64 [n, dim]; see `View.projected`."""
+    found = np.zeros((len(rows), dim))
+    width = dim * max(1, PROJECTED // dim)
+    row = np.zeros(width, dtype=np.float32)
+    for number, start in enumerate(range(0, size, width)):
+        here = min(width, size - start)
+        signs = 1 - 2 * np.random.default_rng([seed, number]).integers(0, 2, width, dtype=np.int8)
+        row[here:] = 0
+        for at, fill in enumerate(rows):
+            fill(start, row[:here])
+            row *= signs
+            found[at] += row.reshape(-1, dim).sum(axis=0, dtype=np.float64)
+    return found
