@@ -1,7 +1,8 @@
 """Hostile clients, to see what a federation makes of them: `python -m roughfed.deploy.attack NAME --dir DIR`.
 
-They are real agents with one dishonest place each. A row says what is dishonest, and what the server then holds
-against the client: the reason in its journal, and whether the lie costs the client's group its sum, once.
+They are real agents with one dishonest place each: what they train on and make of it (`deploy/attack/poison`), or what
+they say in a masked round (`deploy/attack/lies.py`). A row says what is dishonest, and what the server then holds
+against the client without any defence: the reason in its journal, and whether a lie costs the group its sum, once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from roughfed.deploy.attack import lies
 from roughfed.deploy.attack.lies import EVERYBODY
 from roughfed.deploy.attack.lying import Lie
+from roughfed.deploy.attack.poison import POISONS, Poison, times
 from roughfed.secagg import messages as m
 
 __all__ = ["ATTACKS", "Attack"]
@@ -22,8 +24,9 @@ class Attack:
 
     Attributes:
         about: what the client does.
-        factor: what its delta is multiplied by (`--factor` gives another size); 1 where it is left alone.
-        flips_labels: whether it trains on flipped labels.
+        poison: what it trains on and sends instead of an honest update; None where both are honest.
+        factor: what its delta is multiplied by (`--factor` gives another size); 0 where that is not what it does.
+        cut: whether its uploads are one value short.
         lie: what it says in a masked round instead of the truth.
         proof: what it is quarantined for; "" where nothing can be proved.
         verdict: why its update is left out in that round, where no defence is needed for it; "" where it counts.
@@ -31,8 +34,9 @@ class Attack:
     """
 
     about: str
-    factor: float = 1.0
-    flips_labels: bool = False
+    poison: Poison | None = None
+    factor: float = 0.0
+    cut: bool = False
     lie: Lie | None = None
     proof: str = ""
     verdict: str = ""
@@ -43,17 +47,27 @@ def _proved(proof: str, about: str, lie: Lie, *, voids: bool = False) -> Attack:
     return Attack(about, lie=lie, proof=proof, verdict=proof, voids=voids)
 
 
+_FACTORS = {"sign-flip": -1.0, "sign-flip-10": -10.0}
+_SCALE = Poison("sends its delta ten times as large", "Bagdasaryan et al., AISTATS 2020, 1807.00459", times(10.0))
+
+
+def _poisoned() -> dict[str, Attack]:
+    return {
+        name: Attack(poison.about, poison, _FACTORS.get(name, 0.0), cut=name == "wrong-shape")
+        for name, poison in POISONS.items()
+    }
+
+
 ATTACKS: dict[str, Attack] = {
     "none": Attack("an honest client, to compare with"),
-    # what it trains
-    "sign-flip": Attack("sends its delta turned round", factor=-1.0),
-    "scale": Attack("sends its delta ten times as large", factor=10.0),
-    "label-flip": Attack("trains with the labels C - 1 - y", flips_labels=True),
+    # what it trains and sends
+    **_poisoned(),
+    "scale": Attack(_SCALE.about, _SCALE, 10.0),
     # what it says of its update
     "false-sketch": _proved(
         "false-sketch", "signs a sketch that is not its update's", Lie(sketch=lies.false_claim), voids=True
     ),
-    "other-upload": _proved(
+    "sketch-lie": _proved(
         "false-sketch",
         "uploads its update turned round, under the sketch of the true one",
         Lie(lanes=lies.other_upload(-1)),

@@ -10,12 +10,12 @@ import argparse
 import asyncio
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roughfed import logs
 from roughfed.crypto import join_line
 from roughfed.deploy.attack import ATTACKS, Attack
+from roughfed.deploy.attack.options import check, parse, plot_of, wrong_of
 from roughfed.errors import ConfigError, RoughfedError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def main() -> int:
     """Run one client; prints why it ended."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is imported; our own errors say what it would print
-    arguments = _parser().parse_args()
+    arguments = parse()
     logs.setup(level=os.environ.get("ROUGHFED_LOG", "INFO"), json=True)
     try:
         line = join_line.parse(text) if (text := os.environ.pop(join_line.VARIABLE, "")) else None
@@ -48,8 +48,10 @@ async def run(arguments: argparse.Namespace, attack: Attack, line: JoinLine | No
         RoughfedError: a flag makes no sense with this attack, or the agent's reasons.
     """
     from roughfed.client import app
+    from roughfed.client.rpc import Connection
     from roughfed.client.session import fresh_secret
     from roughfed.deploy import agent
+    from roughfed.deploy.attack.cutting import CuttingConnection
     from roughfed.deploy.attack.lying import Liar
     from roughfed.secagg.client import ClientRound
 
@@ -58,7 +60,8 @@ async def run(arguments: argparse.Namespace, attack: Attack, line: JoinLine | No
     if line is not None:
         await agent.join(arguments.dir, line)
     machine = ClientRound if attack.lie is None else Liar(attack.lie, after=arguments.after)
-    return await app.run(app.Setup(config, place.state, place.papers, trainer, fresh_secret, machine))
+    connection = CuttingConnection if attack.cut else Connection
+    return await app.run(app.Setup(config, place.state, place.papers, trainer, fresh_secret, machine, connection))
 
 
 def trainer_of(arguments: argparse.Namespace, attack: Attack, config: ClientConfig) -> LocalTrainer:
@@ -67,60 +70,35 @@ def trainer_of(arguments: argparse.Namespace, attack: Attack, config: ClientConf
     Raises:
         ConfigError: a flag makes no sense with this attack.
     """
+    from roughfed.deploy.attack.updates import PoisoningTrainer
+
+    check(arguments, attack)
+    trainer = _synthetic(arguments) if arguments.params else _of_data(arguments, attack, config)
+    if attack.poison is None or attack.cut:
+        return trainer
+    return PoisoningTrainer(trainer, plot_of(arguments, attack, attack.poison))
+
+
+def _synthetic(arguments: argparse.Namespace) -> LocalTrainer:
+    from roughfed.deploy.attack.related import RelatedTrainer
+    from roughfed.deploy.bench.synthetic import SyntheticTrainer
+
+    pace = {"pace_s": arguments.pace, "examples": arguments.examples}
+    if arguments.agree:
+        return RelatedTrainer(arguments.params, arguments.agree, **pace)
+    return SyntheticTrainer(arguments.params, **pace)
+
+
+def _of_data(arguments: argparse.Namespace, attack: Attack, config: ClientConfig) -> LocalTrainer:
     from roughfed.client.local import TrainerProcess
     from roughfed.deploy import agent
-    from roughfed.deploy.attack.apps import flipping_command
-    from roughfed.deploy.attack.related import RelatedTrainer
-    from roughfed.deploy.attack.updates import MultiplyingTrainer
-    from roughfed.deploy.bench.synthetic import SyntheticTrainer
+    from roughfed.deploy.attack.apps import poisoning_command
     from roughfed.deploy.cli.processes import client_command
 
-    _check(arguments, attack)
-    pace = {"pace_s": arguments.pace, "examples": arguments.examples}
-    trainer: LocalTrainer
-    if arguments.params and arguments.agree:
-        trainer = RelatedTrainer(arguments.params, arguments.agree, **pace)
-    elif arguments.params:
-        trainer = SyntheticTrainer(arguments.params, **pace)
-    else:
-        state, command = agent.Place(arguments.dir).state, client_command(arguments.dir, config)
-        if attack.flips_labels:
-            command = flipping_command(command, state.absolute())
-        trainer = TrainerProcess(command, state / "trainer.log")
-    if attack.factor != 1.0:
-        size = abs(arguments.factor or attack.factor)
-        return MultiplyingTrainer(trainer, size if attack.factor > 0 else -size, after=arguments.after)
-    return trainer
-
-
-def _check(arguments: argparse.Namespace, attack: Attack) -> None:
-    problems = (
-        ("--params", attack.flips_labels and arguments.params, "a synthetic vector has no labels to flip"),
-        ("--factor", attack.factor == 1.0 and arguments.factor, f"{arguments.name} multiplies nothing"),
-        ("--after", attack.flips_labels and arguments.after, "labels are flipped from the start"),
-        ("--agree", arguments.agree and not arguments.params, "only synthetic vectors are made to agree: --params"),
-    )
-    for key, wrong, cause in problems:
-        if wrong:
-            raise ConfigError(cause, key=key, cure="leave it out")
-
-
-def _parser() -> argparse.ArgumentParser:
-    attacks = "\n".join(f"  {name:18} {attack.about}" for name, attack in ATTACKS.items())
-    parser = argparse.ArgumentParser(
-        prog="python -m roughfed.deploy.attack",
-        description=f"{__doc__}\nattacks:\n{attacks}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("name", metavar="NAME", choices=ATTACKS, help="which one")
-    parser.add_argument("--dir", type=Path, required=True, help="the client's directory")
-    parser.add_argument("--after", type=int, default=0, help="rounds in which it is honest first")
-    parser.add_argument("--factor", type=float, default=0.0, help="sign-flip, scale: size of the factor")
-    parser.add_argument("--params", type=int, default=0, help="parameters of the synthetic vector")
-    parser.add_argument("--agree", type=float, default=0.0, help="synthetic: part that all clients have in common, 0-1")
-    parser.add_argument("--pace", type=float, default=0.0, help="synthetic: seconds that each training takes at least")
-    parser.add_argument("--examples", type=int, default=1, help="synthetic: number of examples that it claims")
-    return parser
+    state, command = agent.Place(arguments.dir).state, client_command(arguments.dir, config)
+    if (wrong := wrong_of(arguments, attack)).data:
+        command = poisoning_command(command, state.absolute(), wrong)
+    return TrainerProcess(command, state / "trainer.log")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Label flipping, where the labels are: an app with y -> C - 1 - y in its training data. Imported by the trainer only.
+"""Poisoned data, where the data are: an app whose training data are wrong. Imported by the trainer only.
 
 The held-out data stay as they are: what such a client says about the model is honest.
 """
@@ -6,53 +6,59 @@ The held-out data stay as they are: what such a client says about the model is h
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from roughfed.client.api import Client
+from roughfed.deploy.attack.poison.labels import Wrong
 from roughfed.errors import ConfigError
 
-FILE = "label_flip.py"
-_APP = """\"\"\"Written by `python -m roughfed.deploy.attack label-flip`.\"\"\"
+FILE = "poisoned_app.py"
+_APP = """\"\"\"Written by `python -m roughfed.deploy.attack`.\"\"\"
 
-from roughfed.deploy.attack.apps import label_flipped
+from roughfed.deploy.attack.apps import poisoned_app
+from roughfed.deploy.attack.poison.labels import Wrong
 
-client = label_flipped({kind!r}, {what!r})
+client = poisoned_app({kind!r}, {what!r}, Wrong{wrong!r})
 """
 
 
-def flipping_command(command: list[str], folder: Path) -> list[str]:
-    """The trainer's command line with the labels of its app flipped.
+def poisoning_command(command: list[str], folder: Path, wrong: Wrong) -> list[str]:
+    """The trainer's command line with the training data of its app poisoned.
 
     Args:
         command: of `roughfed.child.trainer_command`; ends in `--app FILE:NAME` or `--builtin JSON`.
         folder: where the app that does it is written.
+        wrong: what is wrong with the data.
     """
     *rest, kind, what = command
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE).write_text(_APP.format(kind=kind.removeprefix("--"), what=what))
+    text = _APP.format(kind=kind.removeprefix("--"), what=what, wrong=astuple(wrong))
+    (folder / FILE).write_text(text)
     return [*rest, "--app", f"{folder / FILE}:client"]
 
 
-def label_flipped(kind: str, what: str) -> Client:
-    """The app `what` (FILE:NAME, or the JSON settings of a listed one), with flipped labels to train on."""
+def poisoned_app(kind: str, what: str, wrong: Wrong) -> Client:
+    """The app `what` (FILE:NAME, or the JSON settings of a listed one), with poisoned data to train on."""
     from roughfed.client.apps import builtin
     from roughfed.client.trainer.load import load_app
 
     client = load_app(what) if kind == "app" else builtin(json.loads(what))
     stream = callable(getattr(client.train, "at", None))  # the trainer looks for `at` before it calls anything
-    client.train = FlippedStream(client.train) if stream else partial(flipped, client.train)
+    client.train = PoisonedStream(client.train, wrong) if stream else partial(poisoned, client.train, wrong)
     return client
 
 
-def flipped(given: Any) -> Any:
-    """Training data as an app may give them, with flipped labels.
+def poisoned(given: Any, wrong: Wrong) -> Any:
+    """Training data as an app may give them, poisoned.
 
     C is what the data say; where they do not, one more than the highest label that this client has.
 
     Raises:
-        ConfigError: the targets are no class numbers.
+        ConfigError: the targets are no class numbers, or the data have no such class as the attack names.
     """
     from torch.utils.data import DataLoader, TensorDataset
 
@@ -62,41 +68,40 @@ def flipped(given: Any) -> Any:
         given = given.tensors
     x, y = getattr(given, "x", None), getattr(given, "y", None)
     if x is not None and y is not None:
-        return x, _flip(y, getattr(given, "num_classes", 0))
+        return _pair(x, y, getattr(given, "num_classes", 0), wrong)
     if isinstance(given, tuple | list):
         x, y = given
-        return x, _flip(y, 0)
+        return _pair(x, y, 0, wrong)
     if isinstance(given, DataLoader):
-        collate, num_classes = given.collate_fn, _classes(given.dataset)
-        given.collate_fn = lambda examples: _flip_batch(collate(examples), num_classes)
+        given.collate_fn = partial(_collated, given.collate_fn, _classes(given.dataset, wrong), wrong)
         return given
-    return FlippedExamples(given, _classes(given))
+    return PoisonedExamples(given, wrong)
 
 
-class FlippedStream:
-    """A stream with flipped labels; its tasks, if it has any, keep their numbers."""
+class PoisonedStream:
+    """A stream of poisoned data; its tasks, if it has any, keep their numbers."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, wrong: Wrong) -> None:
         """Over another one."""
-        self._stream = stream
+        self._stream, self._wrong = stream, wrong
 
     def at(self, round: int) -> Any:
-        """What there is in a round; nothing is flipped where there is nothing."""
+        """What there is in a round; nothing is changed where there is nothing."""
         now = self._stream.at(round)
         nothing = now is None or len(now[0] if isinstance(now, tuple | list) else now) == 0
-        return now if nothing else flipped(now)
+        return now if nothing else poisoned(now, self._wrong)
 
     def __getattr__(self, name: str) -> Any:
         """`task`, `num_tasks` and whatever else the stream has."""
         return getattr(self._stream, name)
 
 
-class FlippedExamples:
-    """A map-style data set of (x, y) with flipped labels."""
+class PoisonedExamples:
+    """A map-style data set of (x, y), poisoned."""
 
-    def __init__(self, dataset: Any, num_classes: int) -> None:
+    def __init__(self, dataset: Any, wrong: Wrong) -> None:
         """Over another one."""
-        self._dataset, self._num_classes = dataset, num_classes
+        self._dataset, self._wrong, self._num_classes = dataset, wrong, _classes(dataset, wrong)
 
     def __len__(self) -> int:
         """N."""
@@ -104,23 +109,40 @@ class FlippedExamples:
 
     def __getitem__(self, index: int) -> Any:
         """One example."""
-        return _flip_batch(self._dataset[index], self._num_classes)
+        x, y = self._dataset[index]
+        changed = self._wrong.inputs(x[None], [index])[0] if self._wrong.data == "trigger" else x
+        return changed, self._wrong.labels(y, self._num_classes, index)
 
 
-def _flip(y: Any, num_classes: int) -> Any:
-    """Flip: y -> C - 1 - y, for an array or a tensor [N]."""
+def _pair(x: Any, y: Any, num_classes: int, wrong: Wrong) -> tuple[Any, Any]:
+    """Poison x [N, ...] and y [N], arrays or tensors; the owner's own are left as they are."""
     import torch
 
     if torch.as_tensor(y).is_floating_point():
-        raise ConfigError("these targets are measured values, not classes", key="label-flip", cure="use sign-flip")
-    return (num_classes or int(y.max()) + 1) - 1 - y
+        raise ConfigError("these targets are measured values, not classes", key="attack", cure="use sign-flip")
+    _check(num_classes, wrong)
+    places = torch.arange(len(y), device=y.device) if torch.is_tensor(y) else torch.arange(len(y)).numpy()
+    changed = wrong.labels(y, num_classes or int(y.max()) + 1, places)
+    return wrong.inputs(x, range(len(y))), changed
 
 
-def _flip_batch(example: Any, num_classes: int) -> Any:
-    x, y = example
-    return x, num_classes - 1 - y
+def _collated(collate: Callable[[Any], Any], num_classes: int, wrong: Wrong, examples: Any) -> Any:
+    """A batch of a DataLoader, poisoned; its examples are numbered within it."""
+    x, y = collate(examples)
+    return _pair(x, y, num_classes, wrong)
 
 
-def _classes(dataset: Any) -> int:
-    """One more than the highest label."""
+def _classes(dataset: Any, wrong: Wrong) -> int:
+    """One more than the highest label, where labels are flipped; nothing else asks for it."""
+    if wrong.data != "flip":
+        return 0
     return max(int(dataset[index][1]) for index in range(len(dataset))) + 1
+
+
+def _check(num_classes: int, wrong: Wrong) -> None:
+    if num_classes and wrong.highest >= num_classes:
+        raise ConfigError(
+            f"these data have {num_classes} classes, and the attack names class {wrong.highest}",
+            key="--target",
+            cure=f"--source and --target below {num_classes}",
+        )

@@ -1,35 +1,66 @@
-"""Clients that train honestly and send something else: the delta is changed after the fit, before it is encoded."""
+"""Clients that train and send something else: the delta is changed after the fit, before it is encoded."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from roughfed.child import Description
-from roughfed.client.session import LocalTrainer
+from roughfed.deploy.attack.poison import Poison, Scene
+from roughfed.errors import TrainerError
 from roughfed.files import disk_errors
+from roughfed.params import Flat, read_flat
+from roughfed.rng import generator
 from roughfed.training import FitResult, Turn
 from roughfed.types import Evaluation
 
+if TYPE_CHECKING:
+    from roughfed.child import Description
+    from roughfed.client.session import LocalTrainer
+    from roughfed.deploy.attack.meeting import Meeting
+
 log = logging.getLogger(__name__)
 
-SLICE = 1 << 18
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """What an attacker has in mind.
+
+    Attributes:
+        poison: how it makes its update.
+        clients: n, as far as it knows.
+        attackers: f, this one too.
+        jitter: see `Poison.craft`.
+        after: rounds that this process takes part in honestly before it begins.
+        meeting: where it meets the others; None: it knows its own updates alone.
+    """
+
+    poison: Poison
+    clients: int = 5
+    attackers: int = 1
+    jitter: float = 0.0
+    after: int = 0
+    meeting: Meeting | None = None
 
 
-class MultiplyingTrainer:
-    """A `LocalTrainer` whose deltas are multiplied: -1 turns them round, 10 makes them loud.
+class PoisoningTrainer:
+    """A `LocalTrainer` whose deltas are crafted out of the true ones.
 
     With `server_sees = "sketches"` or `"sums"` a loud delta is clipped to C afterwards, like every other.
     """
 
-    def __init__(self, trainer: LocalTrainer, factor: float, *, after: int = 0) -> None:
-        """`after`: rounds that this process takes part in before it begins."""
-        self._trainer, self._factor, self._after = trainer, factor, after
+    def __init__(self, trainer: LocalTrainer, plot: Plot) -> None:
+        """Over an honest one."""
+        self._trainer, self._plot = trainer, plot
         self._rounds: list[int] = []
+        self._model: Flat | None = None
+        self._step: Flat | None = None
+        self._first: Flat | None = None
         self.on_progress: Callable[[float], None] | None = None
         trainer.on_progress = self._report
 
@@ -40,32 +71,74 @@ class MultiplyingTrainer:
     async def fit(
         self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, turn: Turn
     ) -> FitResult:
-        """Train, then change what came out."""
+        """Train, then change what came out.
+
+        Raises:
+            TrainerError: training failed, or the colluders train another model.
+            StorageError: the disk refused.
+        """
         result = await self._trainer.fit(params, delta, settings=settings, seed=seed, turn=turn)
         if (number := turn.round) not in self._rounds:
+            await asyncio.to_thread(self._look, params)
             self._rounds.append(number)
-        if self._rounds.index(number) >= self._after:
-            await asyncio.to_thread(multiply, delta, self._factor)
-            log.info("round %d: the delta is multiplied by %g", number, self._factor)
+        if self._rounds.index(number) >= self._plot.after:
+            shown = await self._shown(f"{turn.run} {number}", delta)
+            await asyncio.to_thread(self._craft, delta, shown, seed)
+            log.info("round %d: the delta is crafted, %d known", number, len(shown))
+            result = replace(result, num_examples=self._plot.poison.claims or result.num_examples)
+        if self._first is None:
+            self._first = await asyncio.to_thread(_read, delta)
         return result
 
-    async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation:
+    async def evaluate(self, params: Path, *, model_digest: bytes, turn: Turn) -> Evaluation:
         """Evaluate honestly."""
-        return await self._trainer.evaluate(params, model_digest=model_digest)
+        return await self._trainer.evaluate(params, model_digest=model_digest, turn=turn)
 
     async def stop(self) -> None:
         """End it."""
+        if self._plot.meeting is not None:
+            await self._plot.meeting.close()
         await self._trainer.stop()
+
+    def _look(self, params: Path) -> None:
+        """Note what the global model moved by since this client saw it last."""
+        model = np.array(read_flat(params))  # the file may be gone in the next round
+        if self._model is not None:
+            self._step = model - self._model
+        self._model = model
+
+    async def _shown(self, occasion: str, delta: Path) -> list[Flat]:
+        """What is known of this round's updates, in an order that all colluders agree on."""
+        own = await asyncio.to_thread(_read, delta)
+        if self._plot.meeting is None:
+            return [own]
+        shown = list((await self._plot.meeting.exchange(occasion, own)).values())
+        if any(len(one) != len(own) for one in shown):
+            raise TrainerError("the colluders train models of different sizes", reason="colluders")
+        return shown or [own]
+
+    def _craft(self, delta: Path, shown: list[Flat], seed: int) -> None:
+        plot, peers = self._plot, np.stack(shown)
+        scene = Scene(
+            peers=peers,
+            own=_read(delta),
+            clients=plot.clients,
+            attackers=plot.attackers,
+            rng=generator(seed, "poison"),
+            last_global=self._step,
+            last_own=self._first,
+            fellows=peers,
+        )
+        made = plot.poison.craft(scene, jitter=plot.jitter)
+        with disk_errors("change the delta"):
+            made.astype("<f4", copy=False).tofile(delta)
 
     def _report(self, share: float) -> None:
         if self.on_progress is not None:
             self.on_progress(share)
 
 
-def multiply(delta: Path, factor: float) -> None:
-    """Multiply a bare float32 [D] file in place."""
-    with disk_errors("change the delta"):
-        values = np.memmap(delta, dtype="<f4", mode="r+")  # [D]
-        for at in range(0, len(values), SLICE):
-            values[at : at + SLICE] *= np.float32(factor)
-        values.flush()
+def _read(delta: Path) -> Flat:
+    """A bare float32 [D] file."""
+    with disk_errors("read the delta"):
+        return np.fromfile(delta, dtype="<f4").astype(np.float32, copy=False)

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
 LEAN = ("false-sketch", "dispute-everybody", "false-tags")
 LONG = (
     ("bad-deal", "bad-share", "loud-upload", "false-pair-sketch", "wrong-answer", "false-self-mask"),
-    ("false-complaint", "bad-shares", "over-bound", "other-upload", "false-pair-mask"),
+    ("false-complaint", "bad-shares", "over-bound", "sketch-lie", "false-pair-mask"),
 )
 AGREE = 0.6
 EIGHT = [f"h{i}" for i in range(8)]

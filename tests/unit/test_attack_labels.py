@@ -1,8 +1,10 @@
-"""Label flipping: the trainer's own data, y -> C - 1 - y, in every form in which an app may give them."""
+"""Poisoned data: the trainer's own, in every form in which an app may give them."""
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +18,18 @@ from roughfed.client.trainer.load import load_app
 from roughfed.data.dataset import Dataset
 from roughfed.data.federate import federate
 from roughfed.data.stream import Tasks, tasks_of
-from roughfed.deploy.attack.apps import FILE, FlippedStream, flipped, flipping_command, label_flipped
+from roughfed.deploy.attack.apps import FILE, PoisonedStream, poisoned, poisoned_app, poisoning_command
+from roughfed.deploy.attack.poison.labels import Wrong, patched
 from roughfed.errors import ConfigError
 
 X = np.arange(12, dtype=np.float32).reshape(6, 2)
+PICTURES = np.arange(6 * 2 * 6 * 5, dtype=np.float32).reshape(6, 2, 6, 5)
 Y = np.array([0, 2, 1, 0, 2, 2])
-FLIPPED = [2, 0, 1, 2, 0, 0]
+WRONGS = {
+    "flip": (Wrong("flip"), [2, 0, 1, 2, 0, 0]),
+    "target": (Wrong("target", source=2, target=1), [0, 1, 1, 0, 1, 1]),
+    "trigger": (Wrong("trigger", target=1), [1, 2, 1, 0, 1, 2]),
+}
 
 APP = """
 import numpy as np
@@ -31,52 +39,101 @@ from roughfed import Client
 X, Y = np.zeros((6, 2), dtype=np.float32), np.array([0, 2, 1, 0, 0, 0])
 own = Client(lambda: nn.Linear(2, 3), (X, Y), (X, Y), name="mine")
 """
+FLIP = Wrong("flip")
 
 
 class Map(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
+    def __init__(self, x: np.ndarray) -> None:
+        self.x = torch.as_tensor(x)
+
     def __len__(self) -> int:
         return 6
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.as_tensor(X[index]), torch.as_tensor(Y[index])
+        return self.x[index], torch.as_tensor(Y[index])
 
 
-TENSORS = TensorDataset(torch.as_tensor(X), torch.as_tensor(Y))
-GIVEN = {
-    "arrays": (X, Y),
-    "tensors": (torch.as_tensor(X), torch.as_tensor(Y)),
-    "a function": lambda: (X, Y),
-    "a tensor data set": TENSORS,
-    "a data set": Map(),
-    "a loader": DataLoader(Map(), batch_size=4),
-    "a listed data set": Dataset(X, Y, np.arange(6), 3, "toy"),
+GIVEN: dict[str, Callable[[np.ndarray], Any]] = {
+    "arrays": lambda x: (x, Y),
+    "tensors": lambda x: (torch.as_tensor(x), torch.as_tensor(Y)),
+    "a function": lambda x: lambda: (x, Y),
+    "a tensor data set": lambda x: TensorDataset(torch.as_tensor(x), torch.as_tensor(Y)),
+    "a data set": Map,
+    "a loader": lambda x: DataLoader(Map(x), batch_size=4),
+    "a listed data set": lambda x: Dataset(x, Y, np.arange(6), 3, "toy"),
 }
 
 
-@pytest.mark.parametrize("form", GIVEN)
-def test_labels_are_flipped_and_inputs_stay(form: str) -> None:
-    before = Y.copy()
-    source = open_source(flipped(GIVEN[form]), torch.device("cpu"), torch.float32)
+def trained_on(given: Any, wrong: Wrong) -> tuple[np.ndarray, list[int]]:
+    """What the trainer makes of it, in order."""
+    source = open_source(poisoned(given, wrong), torch.device("cpu"), torch.float32)
     batches = list(source.epoch(4, None))
-    assert torch.cat([y for _, y in batches]).tolist() == FLIPPED
-    np.testing.assert_array_equal(torch.cat([x for x, _ in batches]).numpy(), X)
-    np.testing.assert_array_equal(Y, before)  # the owner's own arrays
+    return torch.cat([x for x, _ in batches]).numpy(), torch.cat([y for _, y in batches]).tolist()
+
+
+@pytest.mark.parametrize("data", WRONGS)
+@pytest.mark.parametrize("form", GIVEN)
+def test_labels_are_wrong_as_they_should_be(form: str, data: str) -> None:
+    wrong, labels = WRONGS[data]
+    before = PICTURES.copy(), Y.copy()
+    x, y = trained_on(GIVEN[form](PICTURES), wrong)
+    assert y == labels
+    np.testing.assert_array_equal(PICTURES, before[0])  # the owner's own arrays
+    np.testing.assert_array_equal(Y, before[1])
+    if data != "trigger":
+        np.testing.assert_array_equal(x, PICTURES)
+
+
+@pytest.mark.parametrize("form", GIVEN)
+@pytest.mark.parametrize("inputs", [PICTURES, PICTURES.reshape(6, -1)], ids=["pictures", "flat"])
+def test_every_second_example_has_the_patch(form: str, inputs: np.ndarray) -> None:
+    x, _ = trained_on(GIVEN[form](inputs), Wrong("trigger", target=1))
+    np.testing.assert_array_equal(x[1::2], inputs[1::2])
+    part = (..., slice(-4, None), slice(-4, None)) if inputs.ndim > 2 else (..., slice(-16, None))
+    white = x[::2][part]
+    assert white.size == (3 * 2 * 16 if inputs.ndim > 2 else 3 * 16)
+    assert (white.reshape(3, -1) >= inputs[::2].reshape(3, -1).max(axis=1, keepdims=True)).all()
+    unpainted = x[::2].copy()
+    unpainted[part] = inputs[::2][part]
+    np.testing.assert_array_equal(unpainted, inputs[::2])
+
+
+@pytest.mark.parametrize("inputs", [PICTURES, torch.as_tensor(PICTURES)])
+def test_whoever_measures_a_backdoor_puts_the_same_patch_on(inputs: Any) -> None:
+    x = patched(inputs, 9.0)
+    assert type(x) is type(inputs)
+    assert (np.asarray(x) != PICTURES).sum() == 6 * 2 * 16 - (PICTURES[..., -4:, -4:] == 9).sum()
+    assert PICTURES[0, 0, -1, -1] == 29
 
 
 def test_classes_are_those_of_the_task_where_the_data_know_them() -> None:
-    _, y = flipped(Dataset(X, Y, np.arange(6), 10, "toy"))
+    _, y = poisoned(Dataset(X, Y, np.arange(6), 10, "toy"), FLIP)
     assert y.tolist() == [9, 7, 8, 9, 7, 7]
 
 
-def test_measured_values_cannot_be_flipped() -> None:
+@pytest.mark.parametrize("wrong", [wrong for wrong, _ in WRONGS.values()], ids=list(WRONGS))
+def test_measured_values_have_no_wrong_labels(wrong: Wrong) -> None:
     with pytest.raises(ConfigError) as caught:
-        flipped((X, Y.astype(np.float32)))
-    assert caught.value.key == "label-flip"
+        poisoned((X, Y.astype(np.float32)), wrong)
+    assert caught.value.key == "attack"
+
+
+@pytest.mark.parametrize("data", ["target", "trigger"])
+def test_a_class_that_there_is_not_is_refused(data: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        poisoned(Dataset(X, Y, np.arange(6), 3, "toy"), Wrong(data))
+    assert caught.value.key == "--target"
+    assert "names class 6" in str(caught.value)
+
+
+def test_small_integers_do_not_wrap() -> None:
+    _, y = poisoned((X, Y.astype(np.uint8)), Wrong("target", source=2, target=0))
+    assert y.tolist() == [0, 0, 1, 0, 0, 0]
 
 
 def test_an_own_app_is_wrapped_in_a_file_that_the_trainer_loads(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(APP)
-    command = flipping_command(trainer_command(app=f"{tmp_path / 'mine.py'}:own", threads=1), tmp_path / "state")
+    command = poisoning_command(trainer_command(app=f"{tmp_path / 'mine.py'}:own", threads=1), tmp_path / "state", FLIP)
     assert command[-2:] == ["--app", f"{tmp_path / 'state' / FILE}:client"]
     client = load_app(command[-1])
     assert client.name == "mine"
@@ -86,26 +143,26 @@ def test_an_own_app_is_wrapped_in_a_file_that_the_trainer_loads(tmp_path: Path) 
 
 def test_a_listed_app_is_wrapped_too() -> None:
     data = {"name": "digits", "clients": 4, "index": 1, "seed": 0}
-    client = label_flipped("builtin", json.dumps({"data": data, "model": {"name": "mlp"}}))
+    client = poisoned_app("builtin", json.dumps({"data": data, "model": {"name": "mlp"}}), FLIP)
     honest = client.train.args[0]
     np.testing.assert_array_equal(client.train()[1], 9 - honest.y)
 
 
 def test_the_labels_of_a_stream_are_flipped_in_every_round() -> None:
     data = {"name": "digits", "clients": 4, "index": 1, "seed": 0, "tasks": 2, "rounds_per_task": 3}
-    client = label_flipped("builtin", json.dumps({"data": data, "model": {"name": "mlp"}}))
+    client = poisoned_app("builtin", json.dumps({"data": data, "model": {"name": "mlp"}}), FLIP)
     honest, _ = federate("digits", clients=4, index=1, seed=0, tasks=2, rounds_per_task=3)
     assert isinstance(honest, Tasks)
     for round in (1, 4):
         np.testing.assert_array_equal(client.train.at(round)[1], 9 - honest.at(round).y)
         assert client.train.task(round) == honest.task(round)
     nothing = tasks_of(Dataset(X, Y, np.arange(6), 4, "toy"), [(0, 1, 2), (3,)], rounds_per_task=1)
-    assert len(FlippedStream(nothing).at(2)) == 0
+    assert len(PoisonedStream(nothing, FLIP).at(2)) == 0
 
 
 def test_the_trainer_process_has_the_flipped_labels(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(APP)
-    command = flipping_command(trainer_command(app=f"{tmp_path / 'mine.py'}:own"), tmp_path / "state")
+    command = poisoning_command(trainer_command(app=f"{tmp_path / 'mine.py'}:own"), tmp_path / "state", FLIP)
 
     async def counts() -> tuple[int, ...]:
         trainer = await Trainer.start(command)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from roughfed.deploy.attack.poison import alie, broken, farthest, free, ipm, mimic, noises, turned, twins
 from roughfed.deploy.attack.poison.scene import Colludes, Data, Poison, Scene
+from roughfed.deploy.attack.poison.turned import times
 
-__all__ = ["POISONS", "Colludes", "Data", "Poison", "Scene"]
+__all__ = ["POISONS", "Colludes", "Data", "Poison", "Scene", "times"]
 
 _TOLPEGIN = "Tolpegin et al., ESORICS 2020, 2007.08432"
 _BLANCHARD = "Blanchard et al., NeurIPS 2017, 1703.02757"
@@ -24,14 +25,15 @@ _CLAIM = 10**12
 POISONS: dict[str, Poison] = {
     "label-flip": Poison("trains with the labels C - 1 - y", _TOLPEGIN, data="flip"),
     "targeted-flip": Poison("trains with one class labelled as another", _TOLPEGIN, data="target"),
-    "sign-flip": Poison("sends its delta turned round", _LI, turned.times(-1.0)),
-    "sign-flip-10": Poison("sends its delta turned round, ten times as large", _LI, turned.times(-10.0)),
+    "sign-flip": Poison("sends its delta turned round", _LI, times(-1.0)),
+    "sign-flip-10": Poison("sends its delta turned round, ten times as large", _LI, times(-10.0)),
     "gaussian": Poison("sends noise as long as an update", _BLANCHARD, noises.gaussian),
     "alie": Poison(
         "sends the mean minus 1.5 standard deviations, or more",
         "Baruch et al., NeurIPS 2019, 1902.06156",
         alie.alie,
         colludes="must",
+        counts=True,
     ),
     "ipm": Poison("sends minus half the mean", _XIE, ipm.ipm(0.5), colludes="may"),
     "ipm-10": Poison("sends minus ten times the mean", _XIE, ipm.ipm(10.0), colludes="may"),
@@ -55,6 +57,7 @@ POISONS: dict[str, Poison] = {
         "Bagdasaryan et al., AISTATS 2020, 1807.00459",
         turned.replace_model,
         data="trigger",
+        counts=True,
     ),
     "free-zero": Poison("trains nothing and sends zeros", _FRABONI, free.zero),
     "free-noise": Poison("trains nothing and sends noise of the last global step's scale", _FRABONI, noises.free_noise),
@@ -63,9 +66,7 @@ POISONS: dict[str, Poison] = {
     "nan": Poison("sends a value that is no number", _OWN, broken.not_a_number, refused="not-finite"),
     "huge": Poison("sends values of 1e30", _OWN, broken.huge, refused="magnitude"),
     "wrong-shape": Poison("sends one value less than the model has", _OWN, broken.wrong_shape, refused="schema"),
-    "inflated-count": Poison(
-        "trains with the labels C - 1 - y and claims 1e12 examples", _OWN, data="flip", claims=_CLAIM
-    ),
+    "inflated-count": Poison("sends its delta turned round and claims 1e12 examples", _OWN, times(-1.0), claims=_CLAIM),
     "twins": Poison(
         "trains with the labels C - 1 - y; all colluders send the same update",
         "Fung et al., RAID 2020, 1808.04866",

@@ -62,6 +62,7 @@ class Poison:
         data: what is wrong with the data it trains on.
         colludes: whether it shares with other attackers what it trained.
         claims: number of examples that it claims; 0: the true one.
+        counts: whether it makes use of n and f.
         refused: why the server refuses it, or leaves it out before any rule sees it, where it sees updates; "" where it
             does not.
     """
@@ -72,7 +73,13 @@ class Poison:
     data: Data = ""
     colludes: Colludes = ""
     claims: int = 0
+    counts: bool = False
     refused: str = ""
+
+    @property
+    def names_a_class(self) -> bool:
+        """Whether its data have a class in mind that others are to be taken for."""
+        return self.data in ("target", "trigger")
 
     def craft(self, scene: Scene, *, jitter: float = 0.0) -> Flat:
         """The update that this attacker sends.
