@@ -124,8 +124,8 @@ def render_poisoning(result: Mapping[str, object]) -> str:
 def poisoning_charts(matrix: Matrix) -> str:
     """The heat map of accuracies with its words."""
     lead = (
-        f"Accuracy of the final model in per cent. The stronger the shade, the more was lost against plain FedAvg without "
-        f"attackers; the full shade is {FULL_POINTS:g} points. A corner is marked where the model is more than "
+        f"Accuracy of the final model in per cent. The stronger the shade, the more was lost against plain FedAvg "
+        f"without attackers; the full shade is {FULL_POINTS:g} points. A corner is marked where the model is more than "
         f"{BELOW:g} points worse than without a defence under the same attack."
     )
     return f'<p class="lead">{safe(lead)}</p><div class="scroll wide">{_accuracy(matrix)}</div>'
