@@ -166,6 +166,6 @@ def _effective(config: FederationConfig) -> Iterator[Effective]:
 
 
 def _refused() -> Iterator[tuple[str, str]]:
-    for dotted in ("defence.rule", "optimize.rule"):
+    for dotted in VALUES.keys() & keys_of(FederationConfig).keys():
         yield from ((f'{dotted} = "{value}"', sentence) for value, sentence in VALUES[dotted].items())
     yield from ((f"[{table}]", sentence) for table, sentence in TABLES.items())

@@ -7,7 +7,7 @@ goes exactly where a client goes that gets nothing but them (`roughfed.codec.dow
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,9 +18,19 @@ import numpy as np
 from roughfed.codec import downlink
 from roughfed.errors import RoundError
 from roughfed.files import disk_errors
-from roughfed.params import Flat, data_offset, raise_variances, variance_ranges, write_model
+from roughfed.params import (
+    Flat,
+    buffer_ranges,
+    data_offset,
+    put_ranges,
+    raise_variances,
+    variance_ranges,
+    write_model,
+)
 from roughfed.server.aggregate.mean import Mean, in_order, read_exactly
 from roughfed.server.downlink import DeltaWriter, NextFiles
+from roughfed.server.moments import StateReader, StateWriter
+from roughfed.server.stepping import State, Stepper
 from roughfed.types import Spec
 
 
@@ -30,26 +40,28 @@ class NotFinite(RoundError):
     reason = "not-finite"
 
 
-Step = Callable[[Flat, Flat], Flat]
-
-
 class Part(NamedTuple):
     """One slice of the next version; `payload` and `error` are empty when the model is sent whole."""
 
     params: Flat
+    state: State
     payload: bytes = b""
     error: Flat = np.empty(0, dtype=np.float32)
 
 
-def combine(base: Path, mean: Mean, *, spec: Spec, step: Step, into: NextFiles, executor: Executor) -> bytes:
-    """Write the next model.
+def combine(base: Path, mean: Mean, *, spec: Spec, stepper: Stepper, into: NextFiles, executor: Executor) -> bytes:
+    """Write the next model, and what the server optimizer remembers of the way to it.
+
+    Buffers (BatchNorm's running statistics) become the clients' mean, whatever the rule: they are measured, and no
+    gradient leads along them.
 
     Args:
         base: model file of the base parameters.
         mean: (start, stop) -> these coordinates of the mean update, float32; called from several threads.
         spec: the model's Spec.
-        step: the server optimizer on a slice, (params, delta) -> params'.
-        into: where the next model goes, and, with a quantised downlink, what it adds to the base.
+        stepper: the server optimizer.
+        into: where the next model goes, its optimizer's state, and, with a quantised downlink, what it adds to the
+            base.
         executor: where the slices are computed.
 
     Returns:
@@ -59,30 +71,35 @@ def combine(base: Path, mean: Mean, *, spec: Spec, step: Step, into: NextFiles, 
         StorageError: the disk refused.
         NotFinite: finite updates whose weighted sum is not.
     """
-    floors, offset, delta = variance_ranges(spec), data_offset(base), into.delta
+    floors, buffers, offset, delta = variance_ranges(spec), buffer_ranges(spec), data_offset(base), into.delta
     with ExitStack() as stack:
         base_fd = _open(base, stack)
         error_fd = _open(delta.fed_back, stack) if delta is not None and delta.fed_back is not None else None
+        before = StateReader(into.state, stepper, stack)
 
         def next_slice(start: int, stop: int) -> Part:
             params = np.empty(stop - start, dtype=np.float32)
             read_exactly(base_fd, params, offset + 4 * start)
             with np.errstate(over="ignore", invalid="ignore"):  # `finite` looks at it
-                wanted = raise_variances(step(params, mean(start, stop)), floors, start=start)
+                change = mean(start, stop)
+                wanted, state = stepper.step(params, change, before.slice(start, stop))
+                wanted = put_ranges(wanted, params + change, buffers, start=start) if buffers else wanted
+                wanted = raise_variances(wanted, floors, start=start)
+                for vector in state:
+                    finite(vector)
                 if delta is None:
-                    return Part(finite(wanted))
+                    return Part(finite(wanted), state)
                 update, error = wanted - params, np.zeros_like(params)
                 if error_fd is not None:
                     read_exactly(error_fd, error, 4 * start)
                 finite(update + error)
                 payload = downlink.quantise(update, error)
-                return Part(finite(raise_variances(np.add(params, update), floors, start=start)), payload, error)
+                return Part(finite(raise_variances(np.add(params, update), floors, start=start)), state, payload, error)
 
-        parts = in_order(executor, next_slice, spec.size)
-        if delta is None:
-            return write_model(into.model, spec, (part.params for part in parts))
-        with DeltaWriter(delta, spec.size) as writer:
-            return write_model(into.model, spec, _noted(parts, writer))
+        with ExitStack() as writers:
+            taken = writers.enter_context(StateWriter(into.state))
+            added = None if delta is None else writers.enter_context(DeltaWriter(delta, spec.size))
+            return write_model(into.model, spec, _noted(in_order(executor, next_slice, spec.size), taken, added))
 
 
 def finite(values: Flat) -> Flat:
@@ -96,9 +113,11 @@ def finite(values: Flat) -> Flat:
     return values
 
 
-def _noted(parts: Iterator[Part], writer: DeltaWriter) -> Iterator[Flat]:
+def _noted(parts: Iterator[Part], taken: StateWriter, added: DeltaWriter | None) -> Iterator[Flat]:
     for part in parts:
-        writer.append(part.payload, part.error)
+        taken.append(part.state)
+        if added is not None:
+            added.append(part.payload, part.error)
         yield part.params
 
 

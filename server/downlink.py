@@ -1,4 +1,6 @@
-"""Files of the quantised way down (`roughfed.codec.downlink`): what a version adds to the one before, and its error.
+"""Files of a version: those of the quantised way down (`roughfed.codec.downlink`), and who places and deletes all.
+
+What a version adds to the one before, and the error of that, lie beside the model and the optimizer's state.
 
 They are named by the version, not by the model's digest: two versions may have the same parameters, and the error of
 one must stand until the next is committed, because a server that dies in between computes the next again from it.
@@ -18,6 +20,8 @@ from roughfed.codec import blocks, downlink
 from roughfed.errors import RemoteProtocolError
 from roughfed.files import disk_errors, place_durably
 from roughfed.params import Flat, data_offset
+from roughfed.server.moments import NO_STATE, StateFiles, is_state, state_files, state_of
+from roughfed.server.stepping import Stepper
 from roughfed.server.store import Store
 from roughfed.types import Spec
 
@@ -39,21 +43,28 @@ class DeltaFiles:
 
 @dataclass(frozen=True, slots=True)
 class NextFiles:
-    """Where the next version is written. `delta` is None when it is sent whole."""
+    """Where the next version is written.
+
+    Attributes:
+        model: the parameters.
+        delta: None when they are sent whole.
+        state: what the server optimizer remembers.
+    """
 
     model: Path
     delta: DeltaFiles | None = None
+    state: StateFiles = NO_STATE
 
 
-def next_files(store: Store, version: int, *, quantised: bool) -> NextFiles:
+def next_files(store: Store, version: int, *, quantised: bool, stepper: Stepper) -> NextFiles:
     """Where `version` is written until `place`."""
     folder = store.folder / "models"
-    model = folder / "next.safetensors"
+    model, state = folder / "next.safetensors", state_files(folder, version, stepper)
     if not quantised:
-        return NextFiles(model)
+        return NextFiles(model, state=state)
     before = error_path(store, version - 1)
     return NextFiles(
-        model, DeltaFiles(folder / "next.delta", folder / "next.error", before if before.exists() else None)
+        model, DeltaFiles(folder / "next.delta", folder / "next.error", before if before.exists() else None), state
     )
 
 
@@ -66,6 +77,7 @@ def place(store: Store, files: NextFiles, version: int, digest: bytes) -> None:
     if files.delta is not None:
         place_durably(files.delta.payload, delta_path(store, version))
         place_durably(files.delta.error, error_path(store, version))
+    files.state.place()
     place_durably(files.model, store.model_path(digest))
 
 
@@ -126,7 +138,7 @@ def base_of_newest(store: Store) -> bytes:
 
 
 def prune(store: Store, kept: Iterable[int]) -> None:
-    """Delete the deltas of all other versions, every error but the newest version's, and what a crash left half done.
+    """Delete the deltas of all other versions, errors and states but the newest's, and what a crash left half done.
 
     Not while a version is being written.
     """
@@ -134,7 +146,8 @@ def prune(store: Store, kept: Iterable[int]) -> None:
     names = {delta_path(store, version).name for version in kept} | {error_path(store, newest).name}
     for path in (store.folder / "models").iterdir():
         half = path.suffix == ".partial" or path.stem == "next"
-        if (path.suffix in (".delta", ".error") or half) and path.name not in names:
+        passing = path.suffix in (".delta", ".error") or is_state(path)
+        if (passing or half) and path.name not in names and not state_of(path, newest):
             path.unlink(missing_ok=True)
 
 

@@ -35,7 +35,7 @@ from roughfed.server.judge import judge, verdict_over
 from roughfed.server.masked import drive
 from roughfed.server.masked.opening import open_masked
 from roughfed.server.masked.outcome import mean_update, summed_evaluation
-from roughfed.server.optimize import RULES
+from roughfed.server.optimize import stepper
 from roughfed.server.payload import OpenRound
 from roughfed.server.robust import combined
 from roughfed.server.sampling import able, choose
@@ -253,15 +253,16 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
         fed.result = await drive.conclude(fed, row)
     if fed.masked is None and fed.verdict is None:
         fed.verdict = await verdict_over(fed, row, row.sets or {})
-    rule = RULES[fed.config.optimize.rule]
+    step = stepper(fed.config.optimize)
     began = time.perf_counter()
     version = header.model_version + 1
-    files = next_files(fed.store, version, quantised=fed.config.codec.downlink_of(header.server_sees) == "int8")
+    quantised = fed.config.codec.downlink_of(header.server_sees) == "int8"
+    files = next_files(fed.store, version, quantised=quantised, stepper=step)
     work = partial(
         combine,
         fed.store.model_path(header.model_digest),
         spec=fed.spec,
-        step=lambda params, delta: rule(params, delta, fed.config.optimize.lr),
+        stepper=step,
         into=files,
         executor=fed.executor,
     )

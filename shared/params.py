@@ -57,6 +57,32 @@ def variance_ranges(spec: Spec) -> list[tuple[int, int]]:
     return [(places[t.name].start, places[t.name].stop) for t in spec.tensors if t.kind == "variance"]
 
 
+def buffer_ranges(spec: Spec) -> list[tuple[int, int]]:
+    """(start, stop) of the coordinates that are measured, not learned; variances are among them."""
+    places = spec.slices()
+    return [(places[t.name].start, places[t.name].stop) for t in spec.tensors if t.kind != "parameter"]
+
+
+def put_ranges(values: Flat, others: Flat, ranges: Iterable[tuple[int, int]], *, start: int = 0) -> Flat:
+    """Take the coordinates of some ranges from another vector, in place.
+
+    Args:
+        values: a piece of the flat vector, float32.
+        others: the same piece of the other one.
+        ranges: (start, stop) in the whole vector.
+        start: where the piece begins in it.
+
+    Returns:
+        `values`.
+    """
+    stop = start + len(values)
+    for low, high in ranges:
+        if low < stop and high > start:
+            here = slice(max(low - start, 0), high - start)
+            values[here] = others[here]
+    return values
+
+
 def raise_variances(values: Flat, ranges: Iterable[tuple[int, int]], *, start: int = 0) -> Flat:
     """Set negative variances to zero, in place: a step beyond the mean, or a rounded one, must not make one negative.
 

@@ -1,13 +1,29 @@
-"""Step 12: (params, delta) -> params'. A server optimizer is one file and one row.
+"""Step 12: (params, delta, state) -> (params', state'). A server optimizer is one file and one row.
 
-Rules work on slices, so that no model has to be resident.
+Rules work on slices, so that neither model nor state has to be resident. What they may be told is in
+`roughfed.config.combining`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from roughfed.config.combining import Optimize
+from roughfed.server.optimize.fedadagrad import FEDADAGRAD
+from roughfed.server.optimize.fedadam import FEDADAM
+from roughfed.server.optimize.fedavgm import FEDAVGM
+from roughfed.server.optimize.fedyogi import FEDYOGI
+from roughfed.server.optimize.sgd import SGD
+from roughfed.server.stepping import Options, Rule, Stepper
 
-from roughfed.params import Flat
-from roughfed.server.optimize.sgd import sgd
+RULES: dict[str, Rule] = {
+    "sgd": SGD,
+    "fedavgm": FEDAVGM,
+    "fedadam": FEDADAM,
+    "fedyogi": FEDYOGI,
+    "fedadagrad": FEDADAGRAD,
+}
 
-RULES: dict[str, Callable[[Flat, Flat, float], Flat]] = {"sgd": sgd}
+
+def stepper(settings: Optimize) -> Stepper:
+    """The rule that the settings name, with its options."""
+    s = settings
+    return Stepper(s.rule, RULES[s.rule], Options(s.rate, s.momentum, s.beta1, s.beta2, s.tau))

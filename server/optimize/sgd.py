@@ -1,21 +1,19 @@
-"""FedAvg's server step, params + lr * delta (Reddi et al., ICLR 2021, https://arxiv.org/abs/2003.00295, alg. 1)."""
+"""FedAvg's step, params + lr * delta (McMahan et al., AISTATS 2017, https://arxiv.org/abs/1602.05629; lr = 1)."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from roughfed.params import Flat
+from roughfed.server.stepping import Options, Rule, State, scaled
 
 
-def sgd(params: Flat, delta: Flat, lr: float) -> Flat:
-    """One step.
+def init(_size: int, _options: Options) -> State:
+    """Nothing is remembered."""
+    return ()
 
-    Args:
-        params: float32 [n], unchanged.
-        delta: float32 [n], the mean of local minus global parameters; unchanged.
-        lr: server learning rate; 1.0 is FedAvg.
 
-    Returns:
-        float32 [n].
-    """
-    return params + (delta if lr == 1.0 else np.float32(lr) * delta)
+def apply(params: Flat, delta: Flat, state: State, options: Options) -> tuple[Flat, State]:
+    """One step along the mean of local minus global parameters; lr = 1 is their mean itself."""
+    return params + (delta if options.lr == 1.0 else scaled(delta, options.lr)), state
+
+
+SGD = Rule(init, apply)

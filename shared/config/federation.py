@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from roughfed.config.combining import Aggregate, Optimize
 from roughfed.config.defences import Attackers, DefenceRule
 from roughfed.config.trainer import TrainerSettings
 from roughfed.config.values import (
@@ -154,31 +155,6 @@ class Data(BaseModel):
 
     name: DataName = Field(default="", description="Listed data set; needed with model.name.")
     data_dir: str = Field(default="", description="Folder of its files; empty = where they are usually found.")
-
-
-class Aggregate(BaseModel):
-    """How updates become one."""
-
-    model_config = STRICT
-
-    weighting: Literal["auto", "examples", "uniform"] = Field(
-        default="auto",
-        description="Weight of an update: its number of examples, or the same for each client; auto = examples where "
-        "the server sees updates, uniform when masked.",
-    )
-
-    def weighting_of(self, server_sees: str) -> str:
-        """The rule of a round: a row of `roughfed.server.aggregate`."""
-        return self.weighting if self.weighting != "auto" else "examples" if server_sees == "updates" else "uniform"
-
-
-class Optimize(BaseModel):
-    """How the server steps along the combined update."""
-
-    model_config = STRICT
-
-    rule: Literal["sgd"] = Field(default="sgd", description='Server optimizer; "sgd" with lr 1.0 is FedAvg.')
-    lr: float = Field(default=1.0, gt=0, description="Server learning rate.")
 
 
 class Privacy(BaseModel):

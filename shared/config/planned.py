@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_SERVER_OPTIMIZERS = "arrives with the adaptive server optimizers"
 _TRAINERS = "arrives with the trainers for rough data"
 _LATER = "is for later, not now"
 _DP = f"Differential privacy: this {_LATER}"
@@ -29,19 +28,12 @@ KEYS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(
             ("privacy.dp", "privacy.epsilon", "privacy.delta_dp", "privacy.noise_multiplier", "privacy.claim"), _DP
         ),
-        "optimize.momentum": f"Server momentum {_SERVER_OPTIMIZERS}",
-        "optimize.beta1": f"Server momentum {_SERVER_OPTIMIZERS}",
-        "optimize.beta2": f"An adaptive server step {_SERVER_OPTIMIZERS}",
-        "optimize.tau": f"An adaptive server step {_SERVER_OPTIMIZERS}",
         "trainer.scaffold": f"Training with SCAFFOLD's control variates {_TRAINERS}",
     }
 )
 
-_RULES = ("fedavgm", "fedadam", "fedyogi", "fedadagrad")
-
 VALUES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
-        "optimize.rule": dict.fromkeys(_RULES, _SERVER_OPTIMIZERS),
         "data.scenario": {"poisoned": "arrives with the attacks and defences"},
     }
 )

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.aggregate.weights import COUNT_CAP
 from roughfed.server.optimize import RULES
+from roughfed.server.stepping import Options
 from roughfed.types import UpdateStatement
 
 counts = st.lists(st.integers(1, 2**40), min_size=1, max_size=12)
@@ -46,25 +47,75 @@ def test_examples_weigh_in_proportion_below_the_cap() -> None:
     assert WEIGHTINGS["examples"](statements([10, 20, 1000])) == [10, 20, 60]
 
 
+rules = st.sampled_from(list(RULES))
+options = st.builds(
+    Options,
+    lr=st.floats(0.01, 10),
+    momentum=st.floats(0, 0.99),
+    beta1=st.floats(0, 0.99),
+    beta2=st.floats(0, 0.999),
+    tau=st.floats(1e-4, 1),
+)
+
+
 @pytest.mark.parametrize("name", RULES)
-@given(seed=st.integers(0, 2**32 - 1), size=st.integers(0, 40), lr=st.floats(0.01, 10), cut=st.integers(0, 40))
-def test_a_step_is_a_function_of_each_coordinate(name: str, seed: int, size: int, lr: float, cut: int) -> None:
-    rng = np.random.default_rng(seed)
-    params, delta = rng.normal(size=(2, size)).astype(np.float32)
-    before = params.copy(), delta.copy()
-    result = RULES[name](params, delta, lr)
+@given(seed=st.integers(0, 2**32 - 1), size=st.integers(0, 40), how=options, cut=st.integers(0, 40))
+def test_steps_are_functions_of_each_coordinate(name: str, seed: int, size: int, how: Options, cut: int) -> None:
+    rule, rng = RULES[name], np.random.default_rng(seed)
+    params, *deltas = rng.normal(size=(4, size)).astype(np.float32)
+    pieces = (slice(None, cut), slice(cut, None))
+    state = rule.init(size, how)
+    parts = [(params[s].copy(), rule.init(len(params[s]), how)) for s in pieces]
+    assert len(state) == len(rule.keeps)
+    for delta in deltas:
+        before = [vector.copy() for vector in (params, delta, *state)]
+        result, after = rule.apply(params, delta, state, how)
+        for vector, kept in zip((params, delta, *state), before, strict=True):
+            np.testing.assert_array_equal(vector, kept)  # no argument is changed
+        for vector in (result, *after):
+            assert (vector.dtype, vector.shape) == (np.float32, (size,))
+        parts = [rule.apply(p, delta[s], t, how) for s, (p, t) in zip(pieces, parts, strict=True)]
+        np.testing.assert_array_equal(np.concatenate([p for p, _ in parts]), result)  # slices may be stepped apart
+        for at, vector in enumerate(after):
+            np.testing.assert_array_equal(np.concatenate([t[at] for _, t in parts]), vector)
+        params, state = result, after
 
-    assert result.dtype == np.float32
-    assert result.shape == params.shape
-    np.testing.assert_array_equal(params, before[0])
-    np.testing.assert_array_equal(delta, before[1])
-    parts = [RULES[name](params[s], delta[s], lr) for s in (slice(None, cut), slice(cut, None))]
-    np.testing.assert_array_equal(np.concatenate(parts), result)  # slices may be stepped apart
-    np.testing.assert_array_equal(RULES[name](params, np.zeros_like(delta), lr), params)
+
+@pytest.mark.parametrize("name", RULES)
+@given(how=options, size=st.integers(0, 20))
+def test_the_first_step_goes_with_the_update_and_none_goes_nowhere(name: str, how: Options, size: int) -> None:
+    rule = RULES[name]
+    params = np.linspace(-1, 1, size, dtype=np.float32)
+    still, _ = rule.apply(params, np.zeros_like(params), rule.init(size, how), how)
+    np.testing.assert_array_equal(still, params)
+    moved, _ = rule.apply(np.zeros_like(params), params, rule.init(size, how), how)
+    np.testing.assert_array_equal(np.sign(moved), np.sign(params))
 
 
-@given(seed=st.integers(0, 2**32 - 1), lr=st.floats(0.01, 10))
-def test_sgd_goes_lr_times_the_delta(seed: int, lr: float) -> None:
-    params, delta = np.random.default_rng(seed).normal(size=(2, 20)).astype(np.float32)
-    wanted = params.astype(np.float64) + lr * delta.astype(np.float64)
-    np.testing.assert_allclose(RULES["sgd"](params, delta, lr), wanted, rtol=1e-5, atol=1e-6)
+def slow_step(name: str, x: float, delta: float, memory: dict[str, float], o: Options) -> float:
+    """One coordinate, in double precision, as the papers write it."""
+    if name == "sgd":
+        return x + o.lr * delta
+    if name == "fedavgm":
+        memory["m"] = o.momentum * memory.get("m", 0.0) + delta
+        return x + o.lr * memory["m"]
+    m, v = memory.get("m", 0.0), memory.get("v", o.tau**2)
+    memory["m"] = m = o.beta1 * m + (1 - o.beta1) * delta
+    square, sign = delta**2, float(np.sign(v - delta**2))
+    memory["v"] = v = {
+        "fedadam": o.beta2 * v + (1 - o.beta2) * square,
+        "fedyogi": v - (1 - o.beta2) * square * sign,
+        "fedadagrad": v + square,
+    }[name]
+    return x + o.lr * m / (v**0.5 + o.tau)
+
+
+@given(name=rules, how=options, deltas=st.lists(st.floats(-3, 3, width=32), min_size=1, max_size=8))
+def test_steps_are_those_of_the_papers(name: str, how: Options, deltas: list[float]) -> None:
+    rule = RULES[name]
+    params, state = np.zeros(1, np.float32), rule.init(1, how)
+    wanted, memory = 0.0, dict[str, float]()
+    for delta in deltas:
+        params, state = rule.apply(params, np.full(1, delta, np.float32), state, how)
+        wanted = slow_step(name, wanted, delta, memory, how)
+    np.testing.assert_allclose(params[0], wanted, rtol=1e-3, atol=1e-3 * how.lr)

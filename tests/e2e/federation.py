@@ -12,6 +12,7 @@ control socket, or for the end of a process. Whatever is still running when the 
 from __future__ import annotations
 
 import json
+import operator
 import os
 import signal
 import socket
@@ -284,8 +285,13 @@ class Cluster:
         rounds = self.rows("SELECT round, sets FROM rounds WHERE outcome = 'committed' ORDER BY round")
         return {r["round"]: sorted(n for n, why in json.loads(r["sets"]).items() if why == "") for r in rounds}
 
-    def expected_digests(self, accepted: Mapping[int, Sequence[str]] | None = None) -> list[str]:
-        """Digest of each version, computed again from the seeds: FedAvg in float32, in order of the names."""
+    def expected_digests(
+        self, accepted: Mapping[int, Sequence[str]] | None = None, *, step: Callable[..., Any] = operator.add
+    ) -> list[str]:
+        """Digest of each version, computed again from the seeds: means in float32, in order of the names.
+
+        `step`: (params, mean) -> params', the server optimizer; FedAvg's adds.
+        """
         params = np.zeros(self.params, dtype=np.float32)
         digests = [content_digest(memoryview(params).cast("B")).hex()]
         everybody = {number: sorted(self.names) for number in range(1, self.rounds + 1)}
@@ -295,7 +301,7 @@ class Cluster:
             for name, weight in zip(names, weights, strict=True):
                 seed = derive(self.seed, "client", name, number)
                 total += np.concatenate(list(pieces(self.params, seed))) * weight
-            params += total / np.float32(sum(weights))
+            params = step(params, total / np.float32(sum(weights)))
             digests.append(content_digest(memoryview(params).cast("B")).hex())
         return digests
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from roughfed.config.combining import Optimize
 from roughfed.crash import CLIENT_POINTS, SERVER_POINTS
+from roughfed.params import Flat
+from roughfed.server.optimize import stepper
 
 from .federation import KILLED, Cluster, Process, read_rows
 
@@ -62,6 +65,30 @@ def test_the_server_is_killed(point: str, tmp_path: Path) -> None:
         everything_counted_once(cluster)
         print(f"recovery after {point}: {recovery_s:.2f} s")
         assert recovery_s <= RECOVERY_S
+
+
+@pytest.mark.parametrize("point", ["sets-journaled:2", "model-written:2", "committed:2"])
+def test_what_the_server_optimizer_remembers_is_that_of_the_undisturbed_run(point: str, tmp_path: Path) -> None:
+    adam = stepper(Optimize(rule="fedadam"))
+    with Cluster(tmp_path, rounds=3, settings={"optimize": {"rule": "fedadam"}}) as cluster:
+        cluster.start_server(crash_at=point).ready()
+        clients = cluster.start_clients()
+        assert cluster.server.wait() == KILLED
+        cluster.restart_server()
+        all_end_well(cluster.server, clients)
+
+        state = adam.begin(cluster.params)
+
+        def step(params: Flat, mean: Flat) -> Flat:
+            nonlocal state
+            params, state = adam.step(params, mean, state)
+            return params
+
+        assert cluster.model_digests() == cluster.expected_digests(step=step)
+        assert {path.name for path in (cluster.place.state / "models").glob("*.opt-*")} == {
+            "00000003.opt-fedadam-m",
+            "00000003.opt-fedadam-v",
+        }
 
 
 @pytest.mark.parametrize("point", CLIENT)

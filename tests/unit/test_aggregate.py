@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 
 from roughfed.digest import content_digest
 from roughfed.errors import StorageError
-from roughfed.params import read_flat, variance_ranges, write_model
+from roughfed.params import Flat, read_flat, variance_ranges, write_model
 from roughfed.server.aggregate import mean
 from roughfed.server.aggregate.mean import in_order, read_exactly, slices
 from roughfed.server.combine import NotFinite, combine
 from roughfed.server.downlink import NextFiles
+from roughfed.server.moments import state_files
 from roughfed.server.optimize import RULES
 from roughfed.server.spool import weighted_mean
+from roughfed.server.stepping import Options, Rule, State, Stepper
 from roughfed.types import Spec, TensorSpec
 
 Rows = list[np.ndarray]
@@ -124,7 +126,7 @@ def next_model(folder: Path, rows: Rows, *, order: Sequence[int], threads: int =
             base,
             mean,
             spec=SPEC,
-            step=lambda params, delta: RULES["sgd"](params, delta, lr),
+            stepper=Stepper("sgd", RULES["sgd"], Options(lr=lr)),
             into=NextFiles(folder / "next.safetensors"),
             executor=executor,
         )
@@ -202,7 +204,8 @@ def anonymous_bytes() -> int:
     return 1024 * int(status.split("RssAnon:")[1].split()[0])
 
 
-def test_memory_does_not_grow_with_the_model_or_the_clients(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["sgd", "fedadam"])
+def test_memory_does_not_grow_with_the_model_or_the_clients(tmp_path: Path, name: str) -> None:
     """100 MB x 8 updates (one sparse file each): a few slices are resident, whatever the sizes."""
     spec = Spec((TensorSpec("w", (25_000_000,)),))
     base, one = tmp_path / "base.safetensors", tmp_path / "sparse.update"
@@ -212,13 +215,15 @@ def test_memory_does_not_grow_with_the_model_or_the_clients(tmp_path: Path) -> N
     gc.collect()
     before, peak = anonymous_bytes(), 0
 
-    def watched(params: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    def watched(params: Flat, delta: Flat, state: State, options: Options) -> tuple[Flat, State]:
         nonlocal peak
         peak = max(peak, anonymous_bytes())
-        return RULES["sgd"](params, delta, 1.0)
+        return RULES[name].apply(params, delta, state, options)
 
-    out = tmp_path / "next.safetensors"
+    rule = RULES[name]
+    stepper = Stepper(name, Rule(rule.init, watched, rule.keeps), Options())
+    into = NextFiles(tmp_path / "next.safetensors", state=state_files(tmp_path, 1, stepper))
     eight = weighted_mean([(one, 1.0)] * 8, codec="identity", size=spec.size)
     with ThreadPoolExecutor(2) as executor, eight as mean:
-        combine(base, mean, spec=spec, step=watched, into=NextFiles(out), executor=executor)
+        combine(base, mean, spec=spec, stepper=stepper, into=into, executor=executor)
     assert peak - before < 64 << 20

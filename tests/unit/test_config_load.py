@@ -167,6 +167,7 @@ def test_every_key_has_a_meaning_and_a_default_that_loads(model: type[Document],
 
 
 def test_names_agree_with_the_rooms_that_hold_them() -> None:
+    from roughfed.config.combining import LEARNING_RATES, OPTIONS
     from roughfed.data import SOURCES
     from roughfed.data.partition import PARTITIONERS
     from roughfed.data.roughness import NOISE_KINDS, ORDERS, SCENARIOS, Roughness
@@ -184,7 +185,9 @@ def test_names_agree_with_the_rooms_that_hold_them() -> None:
     assert client["data.noise_kind"].choices == NOISE_KINDS
     assert client["data.rounds_per_task"].field.default == Roughness().rounds_per_task
     assert set(federation["aggregate.weighting"].choices) == {"auto", *WEIGHTINGS}
-    assert set(federation["optimize.rule"].choices) == set(RULES)
+    assert set(federation["optimize.rule"].choices) == set(RULES) == set(OPTIONS) == set(LEARNING_RATES)
+    options = {key.name for key in federation.values() if key.table == "optimize"} - {"rule", "lr"}
+    assert options == {name for names in OPTIONS.values() for name in names}
 
 
 def test_learning_names_agree_with_the_trainer() -> None:

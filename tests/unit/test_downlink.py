@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 
 from roughfed.codec.downlink import apply, payload_bytes, quantise
+from roughfed.config.combining import Optimize
 from roughfed.digest import content_digest
 from roughfed.errors import RemoteProtocolError, StorageError
 from roughfed.params import raise_variances, read_flat, variance_ranges, write_model
 from roughfed.server import downlink
 from roughfed.server.aggregate import mean as slicing
 from roughfed.server.combine import NotFinite, combine
+from roughfed.server.optimize import stepper
 from roughfed.server.quality import Quality
 from roughfed.server.store import Store
 from roughfed.types import Spec, TensorSpec
 
+AVERAGE = stepper(Optimize())
 SPEC = Spec((TensorSpec("w", (900,)), TensorSpec("bn.var", (100,), kind="variance"), TensorSpec("b", (37,))))
 START = np.linspace(-1, 1, SPEC.size, dtype=np.float32)
 raise_variances(START, variance_ranges(SPEC))
@@ -48,13 +51,13 @@ def delta_of(version: int, scale: float = 1.0) -> np.ndarray:
 def write(store: Store, delta: np.ndarray, *, quantised: bool = True) -> tuple[int, bytes]:
     """The next version's files under their names, not committed."""
     version, base = store.latest_model()
-    files = downlink.next_files(store, version + 1, quantised=quantised)
+    files = downlink.next_files(store, version + 1, quantised=quantised, stepper=AVERAGE)
     with ThreadPoolExecutor(3) as executor:
         digest = combine(
             store.model_path(base),
             lambda start, stop: delta[start:stop],
             spec=SPEC,
-            step=lambda params, update: params + update,
+            stepper=AVERAGE,
             into=files,
             executor=executor,
         )
