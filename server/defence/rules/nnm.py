@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from roughfed.server.defence.gram import enough, mixing
+from roughfed.server.defence.tiles import ordered, trimmed_mean
 from roughfed.server.defence.verdict import Coordinatewise, Tile, Verdict
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ def judge(view: View, situation: Situation) -> Verdict:
     mixer = weights.astype(np.float32)
 
     def of(tile: Tile) -> Flat:
-        mixed = np.sort((mixer @ tile).T, axis=1)  # [width, n]: a coordinate's values lie side by side
-        return mixed[:, f : len(view) - f].mean(axis=1)
+        return trimmed_mean(ordered(mixer @ tile), f)
 
     return Verdict(
         scores={name: float(count) for name, count in zip(view.names, left_out, strict=True)},
