@@ -72,14 +72,17 @@ def read_exactly(fd: int, into: Flat, offset: int) -> None:
         at += got
 
 
-def slices(size: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of every slice of a vector of `size` coordinates."""
-    return ((start, min(start + SLICE, size)) for start in range(0, size, SLICE))
+def slices(size: int, width: int | None = None) -> Iterator[tuple[int, int]]:
+    """(start, stop) of every slice of a vector of `size` coordinates, SLICE wide or `width`."""
+    step = width or SLICE
+    return ((start, min(start + step, size)) for start in range(0, size, step))
 
 
-def in_order(executor: Executor, work: Callable[[int, int], T], size: int, *, ahead: int = 4) -> Iterator[T]:
+def in_order(
+    executor: Executor, work: Callable[[int, int], T], size: int, *, ahead: int = 4, width: int | None = None
+) -> Iterator[T]:
     """`work(start, stop)` of every slice, in order, with a few computed ahead (bounded memory)."""
-    places = slices(size)
+    places = slices(size, width)
     running: list[Future[T]] = [executor.submit(work, *place) for place in islice(places, ahead)]
     try:
         while running:

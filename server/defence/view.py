@@ -21,14 +21,12 @@ from numpy.typing import NDArray
 from roughfed.errors import LocalProtocolError
 from roughfed.params import Flat
 from roughfed.server.aggregate.mean import Fill
+from roughfed.server.defence import passes
 from roughfed.server.spool import opened
 
 Gram = NDArray[np.float64]
 Projection = Callable[[int, int], NDArray[np.float64]]
 Rows = Literal["sketches", "updates", "groups"]
-
-TILE_BYTES = 16 << 20
-"""Memory of one tile of all rows, float64: large enough for the matrix product, small beside any model."""
 
 
 class View:
@@ -238,16 +236,16 @@ def view_of_files(
             _opened([paths[name] for name in names], codec, size) as rows,
             _opened([extras[name] for name in more], "identity", size) as own,
         ):
-            return _gram_of_rows([*rows, *own], size)
+            return passes.inner_products([*rows, *own], size)
 
     def weighted_sum(weights: Sequence[float]) -> Flat:
         used = {name: weight for name, weight in zip(names, weights, strict=True) if weight}
         with _opened([paths[name] for name in used], codec, size) as rows:
-            return _sum_of_rows(rows, list(used.values()), size)
+            return passes.sum_of_rows(rows, list(used.values()), size)
 
     def projected(dim: int, seed: int) -> NDArray[np.float64]:
         with _opened([paths[name] for name in names], codec, size) as rows:
-            return _projected_rows(rows, size, dim, seed)
+            return passes.projected(rows, size, dim, seed)
 
     return View(names, "updates", gram, weighted_sum, more, projected)
 
@@ -267,12 +265,14 @@ def view_of_arrays(rows: Mapping[str, Flat], *, kind: Rows = "groups", extras: M
 
     def weighted_sum(weights: Sequence[float]) -> Flat:
         used = [(v, w) for v, w in zip(vectors, weights, strict=False) if w]  # the extra rows have no weight
-        return _sum_of_rows([reader(v) for v, _ in used], [w for _, w in used], size)
+        return passes.sum_of_rows([reader(v) for v, _ in used], [w for _, w in used], size)
 
     def projected(dim: int, seed: int) -> NDArray[np.float64]:
-        return _projected_rows([reader(v) for v in vectors[: len(names)]], size, dim, seed)
+        return passes.projected([reader(v) for v in vectors[: len(names)]], size, dim, seed)
 
-    return View(names, kind, lambda: _gram_of_rows([reader(v) for v in vectors], size), weighted_sum, more, projected)
+    return View(
+        names, kind, lambda: passes.inner_products([reader(v) for v in vectors], size), weighted_sum, more, projected
+    )
 
 
 def reader(vector: Flat) -> Fill:
@@ -289,57 +289,3 @@ def _opened(paths: Sequence[Path], codec: str, size: int) -> Iterator[list[Fill]
     """The payloads as something to read pieces from, closed at the end."""
     with ExitStack() as stack:
         yield [stack.enter_context(opened(path, codec=codec, size=size)) for path in paths]
-
-
-def _gram_of_rows(rows: Sequence[Fill], size: int) -> Gram:
-    """float64 [n, n]: one product of a tile [n, width] after another, added in the order of the coordinates.
-
-    Finite float32 values cannot overflow here, and what their differences leave is not lost to rounding.
-    """
-    n = len(rows)
-    gram = np.zeros((n, n))
-    width = max(1, min(size, TILE_BYTES // (8 * max(1, n))))
-    tile, row = np.empty((n, width)), np.empty(width, dtype=np.float32)
-    for start in range(0, size, width):
-        here = min(width, size - start)
-        for at, fill in enumerate(rows):
-            fill(start, row[:here])
-            tile[at, :here] = row[:here]
-        gram += tile[:, :here] @ tile[:, :here].T
-    return gram
-
-
-def _sum_of_rows(rows: Sequence[Fill], weights: Sequence[float], size: int) -> Flat:
-    """float32 [D]: each coordinate is summed in the order of the rows."""
-    out = np.empty(size, dtype=np.float32)
-    width = max(1, min(size, TILE_BYTES // 32))  # 512 Ki coordinates: the sum, a product and a row of them
-    total, row = np.empty(width), np.empty(width, dtype=np.float32)
-    for start in range(0, size, width):
-        here = min(width, size - start)
-        total[:here] = 0
-        for fill, weight in zip(rows, weights, strict=True):
-            fill(start, row[:here])
-            total[:here] += weight * row[:here].astype(np.float64)
-        with np.errstate(over="ignore"):  # whoever makes a model of it looks at every value anyway
-            out[start : start + here] = total[:here]
-    return out
-
-
-PROJECTED = 1 << 16
-"""Coordinates whose signs are drawn together; fixed, since the map follows from it."""
-
-
-def _projected_rows(rows: Sequence[Fill], size: int, dim: int, seed: int) -> NDArray[np.float64]:
-    """float64 [n, dim]; see `View.projected`."""
-    found = np.zeros((len(rows), dim))
-    width = dim * max(1, PROJECTED // dim)
-    row = np.zeros(width, dtype=np.float32)
-    for number, start in enumerate(range(0, size, width)):
-        here = min(width, size - start)
-        signs = 1 - 2 * np.random.default_rng([seed, number]).integers(0, 2, width, dtype=np.int8)
-        row[here:] = 0
-        for at, fill in enumerate(rows):
-            fill(start, row[:here])
-            row *= signs
-            found[at] += row.reshape(-1, dim).sum(axis=0, dtype=np.float64)
-    return found

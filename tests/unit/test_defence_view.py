@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from roughfed.codec import CODECS
 from roughfed.errors import LocalProtocolError, StorageError
-from roughfed.server.defence import view
+from roughfed.server.defence import passes
 from roughfed.server.defence.view import View, view_of_claims, view_of_files
 
 
@@ -34,7 +35,7 @@ def open_files() -> int:
 
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(view, "TILE_BYTES", 8 * 5 * 64)  # 64 coordinates of 5 rows
+    monkeypatch.setattr(passes, "TILE_BYTES", 8 * 5 * 64)  # 64 coordinates of 5 rows
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -84,7 +85,7 @@ def test_the_gram_is_computed_once_and_only_when_asked_for(tmp_path: Path) -> No
     late = view_of_files(dict.fromkeys(paths, tmp_path / "later"), size=8)  # opens nothing yet
     gram = seen.gram()
     paths["c000"].unlink()
-    assert seen.gram() is gram
+    assert np.shares_memory(seen.gram(), gram)
     with pytest.raises(ValueError, match="read-only"):
         gram[0, 0] = 1
     with pytest.raises(StorageError, match="later"):
@@ -142,6 +143,32 @@ def test_the_order_of_arrival_changes_no_bit(
     ):
         assert one.names == other.names == tuple(sorted(names))
         assert one.gram().tobytes() == other.gram().tobytes()
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_the_number_of_threads_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "PROJECTED", 70)
+    paths = spool(tmp_path, np.random.default_rng(8).normal(size=(5, 1000)))
+    found = set()
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(passes, "THREADS", threads)
+        seen = view_of_files(paths, size=1000)
+        found.add((seen.gram().tobytes(), seen.weighted_sum([0.1] * 5).tobytes(), seen.projected(7, seed=3).tobytes()))
+    assert len(found) == 1
+
+
+def test_tiles_that_end_out_of_turn_are_added_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "THREADS", 2)
+    later = threading.Event()
+
+    def work(start: int, stop: int) -> tuple[int, int]:
+        if start:
+            later.set()
+        else:
+            assert later.wait(60)  # the first ends after the second
+        return start, stop
+
+    assert list(passes.shared_out(work, 7, 4)) == [(0, 4), (4, 7)]
 
 
 def test_claims_are_scaled_to_units_of_c() -> None:
@@ -217,8 +244,8 @@ def test_files_are_never_in_memory_together(tmp_path: Path) -> None:
         of_sum = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert of_gram < view.TILE_BYTES + (1 << 20)
-    assert of_sum < 4 * size + view.TILE_BYTES + (1 << 20)
+    assert of_gram < passes.THREADS * (passes.TILE_BYTES + (1 << 20))
+    assert of_sum < 4 * size + passes.THREADS * (1 << 20)
     for shift in (0, 1, 19):  # row i is `one` turned by 17 i
         exact = one.astype(np.float64) @ np.roll(one, -17 * shift).astype(np.float64)
         assert gram[0, shift] == pytest.approx(exact, rel=1e-9, abs=1e-6)
