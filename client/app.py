@@ -21,23 +21,17 @@ from roughfed import __version__
 from roughfed.child import Description
 from roughfed.client import enrol, enrolled
 from roughfed.client.diagnose import diagnose
-from roughfed.client.encode import residual_of
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.pages import serve_http
 from roughfed.client.rpc import Connection
 from roughfed.client.rules import CODECS, Rules, check_app, check_name, check_welcome, job_number, used_up
 from roughfed.client.session import LocalTrainer, Membership, fresh_secret, take_part
+from roughfed.client.settled import settle
 from roughfed.client.store import ClientStore
 from roughfed.config.client import ClientConfig, effective_trainer
 from roughfed.crypto import certificates
-from roughfed.errors import (
-    IdentityError,
-    RoughfedError,
-    StaleRound,
-    TrainerError,
-    Unreachable,
-)
+from roughfed.errors import IdentityError, RoughfedError, StaleRound, TrainerError, Unreachable
 from roughfed.lock import only_one
 from roughfed.messages import (
     PROTOCOL,
@@ -281,7 +275,7 @@ class Agent:
             case ServerStage() if self._working_for is not None:
                 self._working_for.inbox.put_nowait(message)
             case RoundClosed():
-                self._closed(message)
+                await self._closed(message)
                 last = self._store.last_used(self._membership.welcome.run) if self._membership is not None else 0
                 if used_up(self._store, self._rules.max_rounds) and message.round >= last:
                     return "max-rounds"
@@ -358,14 +352,13 @@ class Agent:
         finally:
             self.enter("idle", 0.0)
 
-    def _closed(self, closed: RoundClosed) -> None:
+    async def _closed(self, closed: RoundClosed) -> None:
         if closed.round <= self._closed_round:
             return  # said again, after a reconnect
         self._closed_round = closed.round
         self.metrics.round_closed(closed.verdict)
         if self._membership is not None:
-            counts = (closed.outcome, closed.verdict) == ("committed", "accepted")
-            residual_of(self._store.folder, self._membership.welcome.run).settle(closed.round, counts)
+            await settle(self._store, self._membership.welcome.run, closed)
         if self._working_for is not None and self._job_round == closed.round:
             self._working_for.inbox.put_nowait(None)  # a masked round ends with it
         if self._job_round == closed.round and closed.verdict in ("late", "absent"):

@@ -37,9 +37,9 @@ class TrainerProcess:
         trainer = await self._child.ready()
         return await trainer.fit(params, delta, settings=settings, seed=seed, turn=turn)
 
-    async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation:
+    async def evaluate(self, params: Path, *, model_digest: bytes, turn: Turn) -> Evaluation:
         """Evaluate on the held-out data."""
-        return await (await self._child.ready()).evaluate(params, model_digest=model_digest)
+        return await (await self._child.ready()).evaluate(params, model_digest=model_digest, turn=turn)
 
     async def stop(self) -> None:
         """End the process."""

@@ -193,11 +193,13 @@ class MaskedPart:
             if gives.statics and counts.statics:
                 await self._me.store.give_statics(self.header.run)
             await self._me.store.note_given(self.header.run, self.header.round, own.trained_names(given))
-            digest = await to_the_end(self._mask, delta, given)
+            digest, share = await to_the_end(self._mask, delta, given)
+            await self._me.store.note_share(self.header.run, self.header.round, share)
             await to_the_end(self._ahead.append, "masked", digest)
             crash.point("masked-written")
 
-    def _mask(self, delta: Path, values: dict[str, Sequence[int]]) -> bytes:
+    def _mask(self, delta: Path, values: dict[str, Sequence[int]]) -> tuple[bytes, float]:
+        """(digest of the masked bytes, the share of the update that the clip let through)."""
         from roughfed.codec import chain  # the kernels: loaded where there is something to encode
 
         masking, store = self.masking, self._me.store
@@ -230,7 +232,7 @@ class MaskedPart:
         # Not synced: the record of their digest is, and bytes that a power cut took are a round that is sat out.
         write_durably(store.update_path(self.header.round), data, sync=False)
         delta.unlink(missing_ok=True)
-        return content_digest(data)
+        return content_digest(data), min(1.0, masking.params.clip_norm / encoded.norm) if encoded.norm else 1.0
 
     def uploaded(self, statement: Signed) -> None:
         """What the seed's root must be over."""

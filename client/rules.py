@@ -14,6 +14,7 @@ from roughfed.crypto.identity import verify
 from roughfed.errors import ConfigError, IdentityError, RemoteProtocolError
 from roughfed.messages import Welcome
 from roughfed.params import explain_difference
+from roughfed.scope import has_controls, shared_spec
 from roughfed.secagg.groups import SMALLEST
 from roughfed.types import Job, RoundHeader
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, job_digest
@@ -73,9 +74,11 @@ def check_app(welcome: Welcome, description: Description) -> None:
     """Hold the federation's model against the own one: names and shapes are compared here, where they can be explained.
 
     Raises:
-        ConfigError: another model, or another task.
+        ConfigError: another model, a pattern of private tensors that means nothing here, or another task.
     """
-    if differences := explain_difference(description.spec, welcome.spec):
+    controls = has_controls(welcome.spec)  # a trainer has them where the job's method asks for them
+    own = shared_spec(description.spec, private=welcome.private, controls=controls)
+    if differences := explain_difference(own, welcome.spec):
         raise ConfigError(
             "this client's model is not the federation's: " + "; ".join(differences),
             key="app",

@@ -72,8 +72,8 @@ class LocalTrainer(Protocol):
         """Train from a model file and write the bare delta."""
         ...
 
-    async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation:
-        """Evaluate a model file on the held-out data."""
+    async def evaluate(self, params: Path, *, model_digest: bytes, turn: Turn) -> Evaluation:
+        """Evaluate a model file, and this client's own part of it, on the held-out data."""
         ...
 
     async def stop(self) -> None:
@@ -144,7 +144,7 @@ async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport | No
     if job.train:
         check_rounds(header, rules=me.rules, store=me.store)
     params = await fetch_model(me, header, job.base_digest)  # 1
-    evaluation = await evaluate(me, params, header) if job.evaluate else None
+    evaluation = await evaluate(me, job, header, params) if job.evaluate else None
     if not job.train:
         return EvaluationReport(header.round, evaluation or Evaluation(header.model_digest, 0, 0.0))
     result, delta = await train(me, job, header, params)  # 2
@@ -200,7 +200,7 @@ async def contribute(me: Membership, job: Job, header: RoundHeader, part: Masked
         if known is None and not part.masked:
             check_rounds(header, rules=me.rules, store=me.store)
             params = await fetch_model(me, header, job.base_digest)  # 1
-            evaluation = await evaluate(me, params, header) if job.evaluate else None
+            evaluation = await evaluate(me, job, header, params) if job.evaluate else None
             result, delta = await train(me, job, header, params)  # 2
             await part.ready.wait()
             values = client_values(me.description, evaluation, result)
@@ -230,12 +230,12 @@ def masked_statement(me: Membership, job: Job, header: RoundHeader) -> UpdateSta
     )
 
 
-async def evaluate(me: Membership, params: Path, header: RoundHeader) -> Evaluation | None:
+async def evaluate(me: Membership, job: Job, header: RoundHeader, params: Path) -> Evaluation | None:
     """The base model on this client's held-out data; None when it has none."""
     if me.description.num_test == 0:
         return None
     me.on_phase("evaluating", 0.0)
-    return await me.trainer.evaluate(params, model_digest=header.model_digest)
+    return await me.trainer.evaluate(params, model_digest=header.model_digest, turn=turn_of(me, job, header))
 
 
 async def train(me: Membership, job: Job, header: RoundHeader, params: Path) -> tuple[FitResult, Path]:
@@ -270,6 +270,7 @@ def turn_of(me: Membership, job: Job, header: RoundHeader) -> Turn:
         allow_memory=me.rules.allow_memory,
         state=state,
         audit=me.store.folder / LABEL_AUDIT if me.rules.label_audit else None,
+        said=me.store.said(header.run, before=header.round),
     )
 
 

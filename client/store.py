@@ -43,9 +43,16 @@ SCHEMA = (
     CREATE TABLE weights (
         run TEXT NOT NULL, round INTEGER NOT NULL, quarters INTEGER NOT NULL, PRIMARY KEY (run, round));
     """,
+    """
+    CREATE TABLE said (
+        run TEXT NOT NULL, round INTEGER NOT NULL, share REAL NOT NULL, counts INTEGER NOT NULL,
+        PRIMARY KEY (run, round));
+    """,
 )
 
 MODELS_KEPT = 2
+SAID_KEPT = 100
+"""Rounds of which it is known whether an update counts; a training asks about the last one that it kept state of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +162,28 @@ class ClientStore:
             db.execute("INSERT OR REPLACE INTO weights VALUES (?, ?, ?)", (run, number, quarters))
 
         await self.journal.write(work)
+
+    # -- what is in the sums ------------------------------------------------------------------------------------------
+
+    async def note_share(self, run: str, number: int, share: float) -> None:
+        """Note, before an update leaves, which share of it the clip let through, 0..1; without a note it is 1."""
+        sql = "INSERT OR REPLACE INTO said VALUES (?, ?, ?, 0)"
+        await self.journal.write(lambda db: db.execute(sql, (run, number, share)))
+
+    async def note_counted(self, run: str, number: int) -> None:
+        """Note the server's word that a round's update is in its sum; other runs and old rounds are forgotten."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM said WHERE run != ? OR round <= ?", (run, number - SAID_KEPT))
+            sql = "INSERT INTO said VALUES (?, ?, 1.0, 1) ON CONFLICT (run, round) DO UPDATE SET counts = 1"
+            db.execute(sql, (run, number))
+
+        await self.journal.write(work)
+
+    def said(self, run: str, *, before: int) -> dict[int, float]:
+        """Rounds before a given one whose update is in the sum -> the share that the clip let through."""
+        sql = "SELECT round, share FROM said WHERE run = ? AND round < ? AND counts ORDER BY round"
+        return {row["round"]: row["share"] for row in self.journal.read(sql, run, before)}
 
     # -- updates ------------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from roughfed.report.summary import (
     Together,
     with_class_counts,
 )
+from roughfed.scope import model_part
 from roughfed.server.calibrated import newest
 from roughfed.server.masked.journal import Stages
 from roughfed.server.quality import class_counts, whole
@@ -62,8 +63,8 @@ def run_summary(folder: Path) -> RunSummary:
             scenario="",
             server_sees=config.privacy.server_sees,
             clients=len({client for r in rounds for client in r.participants}),
-            parameters=spec.size,
-            float32_bytes=spec.size_bytes,
+            parameters=model_part(spec).size,
+            float32_bytes=model_part(spec).size_bytes,
             rounds=rounds,
             class_prior=class_counts(store),
             client_class_accuracy=client_recalls(store),

@@ -11,7 +11,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,8 +25,9 @@ from roughfed.child import Description
 from roughfed.config.federation import FederationConfig
 from roughfed.errors import ConfigError, StorageError
 from roughfed.files import place_durably
-from roughfed.params import Flat, data_offset, digest_file, write_model
+from roughfed.params import Flat, data_offset, digest_file, read_flat, unflatten, write_model
 from roughfed.rng import derive
+from roughfed.scope import is_private, model_part, shared_spec
 from roughfed.server.federation import Worker
 from roughfed.server.store import Store
 from roughfed.types import Spec
@@ -59,19 +60,30 @@ async def open_run(store: Store, origin: Origin, config: FederationConfig) -> tu
         ConfigError: fed.toml or the app is not the journal's run's, or `model.init` does not fit.
     """
     description = await origin.describe()
+    spec = shared_spec(description.spec, private=config.model.private, controls=config.trainer.scaffold)
+    if config.model.private:
+        lacking = len(description.spec.tensors) - len(model_part(spec).tensors)
+        log.info("%d tensors stay with the clients; the server does not evaluate, their own figures count", lacking)
     given = Path(config.model.init) if config.model.init else None
     if (known := store.run()) is not None:
-        if known[1].digest != description.spec.digest:
-            raise ConfigError("the model has other tensors than the run in this directory", key="model", cure=ANEW)
+        if known[1].digest != spec.digest:
+            raise ConfigError(
+                "the model shares other tensors than the run in this directory (another model or model.private, or "
+                "scaffold in trainer.method)",
+                key="model",
+                cure=ANEW,
+            )
         await asyncio.to_thread(check_same, store.began(), config, given)
         check_task(description, config)
         return known
     check_task(description, config)
     path = store.folder / "models" / "initial.safetensors"
     if given is not None:
-        digest = await asyncio.to_thread(write_given, path, description.spec, given)
+        digest = await asyncio.to_thread(write_given, path, spec, given, config.model.private)
     else:
         digest = await origin.initial(path, seed=derive(config.federation.seed, "initial"))
+        if spec != description.spec:
+            digest = await asyncio.to_thread(write_shared, path, description.spec, spec)
     await asyncio.to_thread(place_durably, path, store.model_path(digest))
     run = f"{config.federation.name}-{secrets.token_hex(4)}"
     began = {
@@ -79,9 +91,9 @@ async def open_run(store: Store, origin: Origin, config: FederationConfig) -> tu
         "task": config.federation.task,
         "init": (await asyncio.to_thread(digest_file, given)).hex() if given is not None else "",
     }
-    await store.create_run(run, description.spec, digest, time.time(), began=began)
+    await store.create_run(run, spec, digest, time.time(), began=began)
     crash.point("run-created")
-    return run, description.spec
+    return run, spec
 
 
 def check_task(description: Description, config: FederationConfig) -> None:
@@ -130,8 +142,20 @@ def check_same(began: Mapping[str, str] | None, config: FederationConfig, given:
         raise ConfigError(f"the run here began with other weights than {given}", key="model.init", cure=ANEW)
 
 
-def write_given(path: Path, spec: Spec, given: Path) -> bytes:
+def write_shared(path: Path, whole: Spec, spec: Spec) -> bytes:
+    """Leave of a model file what travels: without private tensors, with control variates of zero behind.
+
+    Returns:
+        the model's digest.
+    """
+    values = {name: np.array(part) for name, part in unflatten(np.array(read_flat(path)), whole).items()}
+    return write_model(path, spec, (values.get(t.name, np.zeros(t.shape, dtype=np.float32)) for t in spec.tensors))
+
+
+def write_given(path: Path, spec: Spec, given: Path, private: Sequence[str] = ()) -> bytes:
     """Make a model file of the starting weights in a safetensors file (`model.init`).
+
+    Private tensors may be in it, and are left there: clients begin with their own. Control variates begin at zero.
 
     Returns:
         the model's digest.
@@ -140,8 +164,8 @@ def write_given(path: Path, spec: Spec, given: Path) -> bytes:
         ConfigError: it cannot be read, has other tensors than the model, or values that no float32 can hold.
     """
     try:
-        stored = read_stored(given)
-        if problems := differences(stored, spec):
+        stored = {name: tensor for name, tensor in read_stored(given).items() if not is_private(name, private)}
+        if problems := differences(stored, model_part(spec)):
             more = len(problems) - MOST_NAMED
             raise _unfit(given, "; ".join([*problems[:MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]))
         return write_model(path, spec, _pieces(stored, spec, given))
@@ -198,6 +222,9 @@ def differences(stored: Mapping[str, Stored], spec: Spec) -> list[str]:
 
 def _pieces(stored: Mapping[str, Stored], spec: Spec, given: Path) -> Iterator[Flat]:
     for tensor in spec.tensors:
+        if tensor.name not in stored:  # a control variate: `differences` has missed none of the model's
+            yield np.zeros(tensor.size, dtype=np.float32)
+            continue
         values = _float32(stored[tensor.name])
         if not np.isfinite(values).all():
             raise _unfit(given, f"tensor {tensor.name}: a value is not finite, or too large for float32")

@@ -41,6 +41,7 @@ from roughfed.server.robust import combined
 from roughfed.server.sampling import able, choose
 from roughfed.server.spool import opened, weighted_mean
 from roughfed.server.store import EVERYBODY, RoundRow
+from roughfed.server.variates import ledger_of, scale_fact, with_variates
 from roughfed.types import Evaluation, RoundHeader, Signed
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header, job_digest
 
@@ -136,7 +137,7 @@ def facts_for(fed: Federation) -> Facts:
     wanted = wanted_facts(fed.config.trainer)
     statics = add(fed.store.statics()) if wanted else {}
     facts = facts_of(wanted, statics, fed.store.sums_with, planned=fed.config.round.rounds)
-    return facts | head_fact(fed)
+    return facts | head_fact(fed) | scale_fact(fed.config.trainer)
 
 
 def check_terms(fed: Federation, header: Signed) -> None:
@@ -248,19 +249,20 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     """The accepted updates become the next version: sum, step, commit."""
     fed.enter("aggregate")
     header = decode_header(row.header.body)
-    weighting = fed.config.aggregate.weighting_of(header.server_sees)
+    weighting = "uniform" if fed.config.trainer.scaffold else fed.config.aggregate.weighting_of(header.server_sees)
     if fed.masked is not None and fed.result is None:  # a restart after the verdicts
         fed.result = await drive.conclude(fed, row)
     if fed.masked is None and fed.verdict is None:
         fed.verdict = await verdict_over(fed, row, row.sets or {})
     step = stepper(fed.config.optimize)
-    began = time.perf_counter()
+    began, base = time.perf_counter(), fed.store.model_path(header.model_digest)
+    ledger = ledger_of(fed.store, row) if fed.config.trainer.scaffold else None
     version = header.model_version + 1
     quantised = fed.config.codec.downlink_of(header.server_sees) == "int8"
     files = next_files(fed.store, version, quantised=quantised, stepper=step)
     work = partial(
         combine,
-        fed.store.model_path(header.model_digest),
+        base,
         spec=fed.spec,
         stepper=step,
         into=files,
@@ -269,7 +271,7 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
 
     def combined() -> bytes:  # all in the thread: a round that is cancelled must not close what is still read
         with mean_of(fed, row, weighting) as mean:
-            return work(mean)
+            return work(mean if ledger is None else with_variates(mean, fed.spec, base, ledger))
 
     digest = await asyncio.to_thread(combined)
     await asyncio.to_thread(place, fed.store, files, version, digest)

@@ -136,6 +136,7 @@ class FederationService:
             server_sees=fed.config.privacy.server_sees,
             task=fed.config.federation.task,
             rounds=fed.config.round.rounds,
+            private=fed.config.model.private,
         )
 
     async def _read(self, session: Session, requests: AsyncIterator[bytes]) -> None:

@@ -135,7 +135,7 @@ async def evaluate(fed: Federation, *, final: bool = False) -> None:
     """Side tap: the worker's view of the newest model, kept and shown; it never feeds back into a round."""
     version, digest = fed.store.latest_model()
     every = fed.config.round.evaluate_every
-    if fed.worker is None or every == 0 or (version % every and not final):
+    if fed.worker is None or every == 0 or (version % every and not final) or fed.config.model.private:
         return
     if final and "" in fed.store.evaluations(version):
         return

@@ -180,9 +180,16 @@ class Trainer:
         files = {"params": str(params), "delta": str(delta)}
         return FitResult(**await self.call("fit", **files, settings=dict(settings), seed=seed, turn=turn.plain()))
 
-    async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation:
-        """Sums over the held-out data; `model_digest` names the parameters in the result."""
-        sums = await self.call("evaluate", params=str(params))
+    async def evaluate(self, params: Path, *, model_digest: bytes, turn: Turn | None = None) -> Evaluation:
+        """Sums over the held-out data.
+
+        Args:
+            params: model file.
+            model_digest: names the parameters in the result.
+            turn: where in the run a client stands: its private tensors are those of an earlier round. None where there
+                is no client; then a file that lacks some is refused.
+        """
+        sums = await self.call("evaluate", params=str(params), turn=None if turn is None else turn.plain())
         return Evaluation(
             model_digest=model_digest,
             num_examples=sums["num_examples"],

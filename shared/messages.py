@@ -52,7 +52,10 @@ class EvaluationReport:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """First message of the server. `server` is its serialized SignedRosterEntry."""
+    """First message of the server. `server` is its serialized SignedRosterEntry.
+
+    `private` has patterns of the names of tensors that stay with each client (`roughfed.scope`).
+    """
 
     software: str
     protocol: int
@@ -62,6 +65,7 @@ class Welcome:
     server_sees: str
     task: str
     rounds: int
+    private: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

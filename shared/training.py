@@ -13,6 +13,7 @@ LABEL_AUDIT_COLUMNS = ("id", "label", "suggested", "score")
 """The list of labels that seem wrong, in the client's state/; never sent."""
 
 NO_FACTS: Mapping[str, Sequence[float]] = MappingProxyType({})
+NOTHING_SAID: Mapping[int, float] = MappingProxyType({})
 NO_STATISTICS: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
@@ -42,6 +43,8 @@ class Turn:
         allow_memory: whether the client's policy lets examples be kept from round to round.
         state: where state is kept; None keeps none.
         audit: file to write the labels into that seem wrong; None writes none.
+        said: rounds before this one in which this client's update is in the sum, the newest of them -> the share of it
+            that the clip let through, 0..1.
     """
 
     round: int
@@ -52,6 +55,7 @@ class Turn:
     allow_memory: bool = True
     state: StatePlace | None = None
     audit: Path | None = None
+    said: Mapping[int, float] = field(default_factory=lambda: NOTHING_SAID)
 
     def plain(self) -> dict[str, object]:
         """As JSON carries it."""
@@ -59,7 +63,8 @@ class Turn:
         facts = {name: list(values) for name, values in self.facts.items()}
         fields = {"round": self.round, "rounds": self.rounds, "run": self.run, "allow_memory": self.allow_memory}
         audit = None if self.audit is None else str(self.audit)
-        return {**fields, "facts": facts, "wanted": list(self.wanted), "state": state, "audit": audit}
+        said = [list(pair) for pair in self.said.items()]
+        return {**fields, "facts": facts, "wanted": list(self.wanted), "state": state, "audit": audit, "said": said}
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Turn:
@@ -69,7 +74,8 @@ class Turn:
             state = StatePlace(Path(state["folder"]), bytes.fromhex(state["key"]))
         facts = {name: tuple(values) for name, values in given.pop("facts").items()}
         audit = None if (path := given.pop("audit")) is None else Path(path)
-        return cls(wanted=tuple(given.pop("wanted")), facts=facts, state=state, audit=audit, **given)
+        said = {int(number): float(share) for number, share in given.pop("said")}
+        return cls(wanted=tuple(given.pop("wanted")), facts=facts, state=state, audit=audit, said=said, **given)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from roughfed.client.trainer.calibrate import FINISHERS
 from roughfed.client.trainer.finishing import Classifier, Given
+from roughfed.client.trainer.given import open_given
 from roughfed.client.trainer.head import find_head
 from roughfed.client.trainer.settings import known
-from roughfed.client.trainer.tensors import load_flat, map_flat, spec_of
+from roughfed.client.trainer.tensors import load_flat
 
 
 @torch.no_grad()
@@ -39,10 +40,12 @@ def finish(model: nn.Module, num_classes: int, arguments: Mapping[str, Any]) -> 
         ConfigError: no such way, a model without a classifier, or sums of another shape.
     """
     how = FINISHERS[known(arguments["how"], FINISHERS, key="trainer.calibrate")]
-    spec, linear = spec_of(model), find_head(model, num_classes).linear
-    load_flat(model, spec, map_flat(Path(arguments["base"] or arguments["params"]), spec))
+    linear = find_head(model, num_classes).linear
+    base = open_given(Path(arguments["base"] or arguments["params"]), model)
+    load_flat(model, base.spec, base.flat)
     at = _classifier(linear)
-    load_flat(model, spec, map_flat(Path(arguments["params"]), spec))
+    params = open_given(Path(arguments["params"]), model)
+    load_flat(model, params.spec, params.flat)
     if arguments["at"]:
         at = Classifier.of(arguments["at"], at)
     generator = torch.Generator().manual_seed(arguments["seed"])

@@ -21,12 +21,14 @@ from roughfed.client.trainer.audit import write_audit
 from roughfed.client.trainer.choose import composition_for
 from roughfed.client.trainer.compose import Method
 from roughfed.client.trainer.data import Source, TrainLoader
+from roughfed.client.trainer.drift import behind, controls_for
+from roughfed.client.trainer.given import open_given
 from roughfed.client.trainer.look import Told, look, names_of
 from roughfed.client.trainer.optimizer import optimizer_for
 from roughfed.client.trainer.parts import Context, Tensors
 from roughfed.client.trainer.self_doubt import FACT, Doubt, doubt_of, equal_voice, noted, remember
 from roughfed.client.trainer.settings import TrainerSettings
-from roughfed.client.trainer.tensors import load_flat, map_flat, spec_of, write_delta
+from roughfed.client.trainer.tensors import load_flat, write_delta
 from roughfed.errors import ConfigError
 from roughfed.methods import AUTO
 from roughfed.rng import derive
@@ -80,9 +82,8 @@ def fit(
     """
     started = time.monotonic()
     settings = work.settings
-    spec = spec_of(model)
-    flat = map_flat(work.params, spec)  # [D]
-    load_flat(model, spec, flat)
+    given = open_given(work.params, model)
+    load_flat(model, given.spec, given.flat)
     model.zero_grad(set_to_none=True)  # an abandoned training may have left some
     seed_everything(work.seed)
     loader = TrainLoader(
@@ -94,6 +95,7 @@ def fit(
         report=report,
     )
     context = _context(model, source, work, loader)
+    context.controls = controls_for(context, given, work.turn, own_loop=own is not None)
     told, doubt = before_training(context, names_of(work.turn))
     if work.turn.audit is not None:
         write_audit(context, work.turn.audit)
@@ -105,7 +107,7 @@ def fit(
         raise ConfigError(
             "not one batch was trained on", key="train", cure="iterate over the loader that the loop gets, or give data"
         )
-    write_delta(model, spec, flat, work.delta)
+    write_delta(model, given.spec, given.flat, work.delta, behind=behind(given, context.controls))
     seconds = time.monotonic() - started
     weight = doubt.weight if settings.self_weight else 1.0
     return FitResult(loader.num_examples, loader.num_steps, _finite(metrics), seconds, statistics=told, weight=weight)
@@ -118,10 +120,9 @@ def stay(model: nn.Module, work: Work) -> FitResult:
     member, and perhaps the sum. It claims the least that counts, one example.
     """
     started = time.monotonic()
-    spec = spec_of(model)
-    flat = map_flat(work.params, spec)
-    load_flat(model, spec, flat)
-    write_delta(model, spec, flat, work.delta)
+    given = open_given(work.params, model)
+    load_flat(model, given.spec, given.flat)
+    write_delta(model, given.spec, given.flat, work.delta, behind=behind(given, None))
     weight = noted(work.remembered).weight if work.settings.self_weight else 1.0  # what it found stays found
     return FitResult(1, 0, {}, time.monotonic() - started, weight=weight)
 

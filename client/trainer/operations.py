@@ -21,13 +21,15 @@ from roughfed.client.trainer.arriving import Arriving
 from roughfed.client.trainer.data import Source, open_source
 from roughfed.client.trainer.evaluate import check_labels, evaluate
 from roughfed.client.trainer.finish import finish
+from roughfed.client.trainer.given import open_given
 from roughfed.client.trainer.load import load_app
 from roughfed.client.trainer.look import can_tell
 from roughfed.client.trainer.loop import Work, fit, seed_everything, stay
 from roughfed.client.trainer.loss.mse import mse
+from roughfed.client.trainer.private import bring, keep, private_tensors
 from roughfed.client.trainer.settings import TrainerSettings, known
 from roughfed.client.trainer.state import load_state, save_state
-from roughfed.client.trainer.tensors import load_flat, map_flat, pieces, spec_of
+from roughfed.client.trainer.tensors import load_flat, pieces, spec_of
 from roughfed.errors import ConfigError
 from roughfed.training import Turn
 from roughfed.types import Task
@@ -116,20 +118,29 @@ class Operations:
             clean=self._clean,
             remembered=load_state(turn, digest, on_lost=lost.append),
         )
+        shared = open_given(work.params, self._model).spec
+        bring(self._model, shared, work.remembered, self._seeded_model)
         if data.source is None:
             return replace(stay(self._model, work), lost_state=len(lost)).plain()
         if self._num_classes and data.source.targets is not None:
             check_labels(data.source.targets, self._num_classes)  # of what came since the client joined
         result = fit(self._model, data.source, work, own=self._client.loop, report=self._report)
+        keep(self._model, shared, work.remembered)
         save_state(turn, digest, work.remembered)
         return replace(result, lost_state=len(lost)).plain()
 
     def _evaluate(self, arguments: Mapping[str, Any]) -> Answer:
-        """Evaluate a model file on the held-out data."""
+        """Evaluate a model file on the held-out data, with this client's own private tensors."""
         if self._test is None:
             raise ConfigError("this app has no held-out data", key="test")
-        spec = spec_of(self._model)
-        load_flat(self._model, spec, map_flat(Path(arguments["params"]), spec))
+        given = open_given(Path(arguments["params"]), self._model)
+        if private_tensors(self._model, given.spec):
+            if arguments["turn"] is None:
+                cause = "the model file lacks the tensors that clients keep to themselves (model.private)"
+                raise ConfigError(cause, key="model", cure="let the clients evaluate it")
+            remembered = load_state(Turn.of(arguments["turn"]), spec_of(self._model).digest)
+            bring(self._model, given.spec, remembered, self._seeded_model)
+        load_flat(self._model, given.spec, given.flat)
         return asdict(evaluate(self._model, self._test, self._task, report=self._report))
 
     def _calibrate(self, arguments: Mapping[str, Any]) -> Answer:
@@ -149,8 +160,11 @@ class Operations:
     @cached_property
     def _model(self) -> nn.Module:
         device = self._device  # first: refused before anything heavy is loaded
+        return self._seeded_model().to(device)
+
+    def _seeded_model(self) -> nn.Module:
         seed_everything(0)  # the weights come from the server; what else is random must survive a restart
-        return self._fresh_model().to(device)
+        return self._fresh_model()
 
     def _fresh_model(self) -> nn.Module:
         given = self._client.model

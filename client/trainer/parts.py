@@ -106,6 +106,23 @@ class Memory(Protocol):
 
 
 @dataclass(slots=True)
+class Controls:
+    """SCAFFOLD's control variates in one training; the parameters by name, as in the model file.
+
+    Attributes:
+        now: those of all clients together, c; float32 on the device.
+        scale: s, by which what travels is multiplied.
+        said: as `Turn.said`.
+        change: what travels, s (c_i+ - c_i), float32 [P]; None until the training has ended.
+    """
+
+    now: Tensors
+    scale: float
+    said: Mapping[int, float]
+    change: Tensor | None = None
+
+
+@dataclass(slots=True)
 class Context:
     """One training: what its parts know, and what they share.
 
@@ -130,6 +147,7 @@ class Context:
         step: of this training, from 0.
         steps: that are planned.
         lr: of the step that is being made; a part may change it in the hook `gradient`.
+        controls: control variates that came with the model; None where none travel.
     """
 
     model: nn.Module
@@ -150,6 +168,7 @@ class Context:
     step: int = 0
     steps: int = 1
     lr: float = 0.0
+    controls: Controls | None = None
     _global: list[Tensor] | None = None
     _head: Head | None = None
 

@@ -62,7 +62,7 @@ def load_flat(model: nn.Module, spec: Spec, flat: Flat) -> None:
 
 
 @torch.no_grad()
-def write_delta(model: nn.Module, spec: Spec, flat: Flat, path: Path) -> None:
+def write_delta(model: nn.Module, spec: Spec, flat: Flat, path: Path, *, behind: Flat | None = None) -> None:
     """Write local minus global parameters as a bare little-endian float32 [D] file.
 
     The global value is taken as the model could hold it: a bfloat16 tensor that did not move has a delta of zero, not
@@ -73,6 +73,7 @@ def write_delta(model: nn.Module, spec: Spec, flat: Flat, path: Path) -> None:
         spec: its order.
         flat: the global parameters it started from, float32 [D].
         path: overwritten. Written in order, not mapped: a full disk is then an error and not a SIGBUS.
+        behind: what follows the model's delta in the file, float32.
 
     Raises:
         TrainerError: reason `diverged`: a value is not finite.
@@ -86,6 +87,10 @@ def write_delta(model: nn.Module, spec: Spec, flat: Flat, path: Path) -> None:
                 if not bool(torch.isfinite(delta).all()):
                     raise TrainerError(f"local training diverged: {row.name} is not finite", reason="diverged")
                 file.write(delta.contiguous().numpy().data)
+            if behind is not None:
+                if not np.isfinite(behind).all():
+                    raise TrainerError("local training diverged: a control variate is not finite", reason="diverged")
+                file.write(np.ascontiguousarray(behind, dtype="<f4").data)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}") from error
 
@@ -98,11 +103,12 @@ def pieces(model: nn.Module) -> Iterator[Flat]:
 
 
 def _pairs(model: nn.Module, spec: Spec, flat: Flat) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each tensor of the model beside its float32 part of `flat`, in the tensor's shape."""
-    for (name, tensor), (want, where) in zip(_carried(model), spec.slices().items(), strict=True):
-        if name != want:
-            raise ConfigError(f"the model changed while it was used: {name} stands where {want} was", key="model")
-        yield tensor, torch.from_numpy(flat[where]).reshape(tensor.shape)
+    """Each tensor of the Spec beside its float32 part of `flat`, in its shape; private ones are not among them."""
+    carried = dict(_carried(model))
+    for name, where in spec.slices().items():
+        if name not in carried:
+            raise ConfigError(f"the model changed while it was used: {name} is gone", key="model")
+        yield carried[name], torch.from_numpy(flat[where]).reshape(carried[name].shape)
 
 
 def _carried(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

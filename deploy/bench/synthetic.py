@@ -103,9 +103,9 @@ class SyntheticTrainer:
         told = {name: told_of(self._counts, int(length)) for name, _, length in (w.partition(":") for w in turn.wanted)}
         return FitResult(self._examples, 1, {}, time.perf_counter() - began, told, self._weight)
 
-    async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation:
+    async def evaluate(self, params: Path, *, model_digest: bytes, turn: Turn | None = None) -> Evaluation:
         """Nothing to evaluate on."""
-        del params
+        del params, turn
         return Evaluation(model_digest, 0, 0.0)
 
     async def stop(self) -> None:

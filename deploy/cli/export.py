@@ -60,14 +60,16 @@ def export(context: Context, flags: Flags) -> Answer:
     Also while the server runs.
     """
     from roughfed.deploy.summary import open_store
+    from roughfed.scope import has_controls, model_part
 
     with closing(open_store(context.folder)) as store:
         if (known := store.run()) is None:
             raise ConfigError("no run was started here", file=str(context.folder.absolute()), cure="roughfed server")
         version, digest = finished(store, flags.version) if flags.calibrated else chosen(store, flags.version)
         source = store.model_path(digest)
-        write(source, flags, known[1])
-    context.say(f"wrote {flags.out}: version {version} of {known[0]}, {known[1].size:,} parameters")
+        spec = model_part(known[1])
+        write(source, flags, spec, bare=flags.calibrated or not has_controls(known[1]))
+    context.say(f"wrote {flags.out}: version {version} of {known[0]}, {spec.size:,} parameters")
     if flags.format is Format.STATE_DICT:
         context.note(LOAD.format(out=flags.out), style="dim")
     return Answer(
@@ -122,12 +124,23 @@ def finished(store: Store, wanted: str) -> tuple[int, bytes]:
     return found.version, found.digest
 
 
-def write(source: Path, flags: Flags, spec: Spec) -> None:
+def write(source: Path, flags: Flags, spec: Spec, *, bare: bool = True) -> None:
     """Write the file beside its place and move it there, so that it is whole or absent.
+
+    Args:
+        source: a model file of the run.
+        flags: where to, and how.
+        spec: of the model.
+        bare: whether the source holds the model and nothing else; SCAFFOLD's control variates are not exported.
 
     Raises:
         StorageError: the disk refused.
     """
+    from roughfed.params import read_flat, write_model
+
+    if flags.format is Format.SAFETENSORS and not bare:
+        write_model(flags.out, spec, [read_flat(source)[: spec.size]])
+        return
     partial = flags.out.with_name(flags.out.name + ".partial")
     try:
         if flags.format is Format.SAFETENSORS:

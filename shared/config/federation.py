@@ -20,6 +20,7 @@ from roughfed.config.values import (
     Duration,
     ModelName,
     Name,
+    Patterns,
     Quorum,
     ServerSees,
     refuse,
@@ -143,6 +144,11 @@ class Model(BaseModel):
     experts: int = Field(default=1, ge=1, le=8, description="Heads on the listed model's one trunk.")
     init: str = Field(
         default="", description="safetensors file with starting weights; empty = fresh weights from the seed."
+    )
+    private: Patterns = Field(
+        default=(),
+        description="Patterns of names of tensors that each client keeps to itself (docs/trainers.md), for example "
+        '["*bn*"]; `*`, `?` and `[...]` as in file names.',
     )
     keep_last: int = Field(default=3, ge=1, description="Newest versions of the model that are kept on disk.")
     keep_best: bool = Field(default=True, description="Keep the best version as well, however old.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_TRAINERS = "arrives with the trainers for rough data"
 _LATER = "is for later, not now"
 _DP = f"Differential privacy: this {_LATER}"
 
@@ -28,7 +27,6 @@ KEYS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(
             ("privacy.dp", "privacy.epsilon", "privacy.delta_dp", "privacy.noise_multiplier", "privacy.claim"), _DP
         ),
-        "trainer.scaffold": f"Training with SCAFFOLD's control variates {_TRAINERS}",
     }
 )
 

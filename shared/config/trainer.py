@@ -91,3 +91,18 @@ class TrainerSettings(BaseModel):
         "of features in the last round (ccvr), of the classifier's gradients in every round (creff), of class counts "
         "(post-hoc).",
     )
+
+    @property
+    def scaffold(self) -> bool:
+        """Whether control variates travel with the model (`roughfed.scope`)."""
+        return self.method != AUTO and "scaffold" in read_method(self.method)
+
+    @property
+    def scale(self) -> float:
+        """What a difference of control variates is multiplied by on its way up, s.
+
+        It is what a model moves by along a gradient of that size in a usual training (lr times its steps, longer with
+        momentum), so that both halves of an update have norms alike. The same for all clients and all rounds.
+        """
+        steps = [float(part.options["steps"]) for part in read_method(self.method).parts if part.name == "scaffold"]
+        return self.lr * sum(steps) / (1 - self.momentum)

@@ -28,4 +28,14 @@ FEDERATED: Mapping[str, Part] = {
         needs=frozenset({"classes"}),
         asks=("class-loss-histogram",),
     ),
+    "scaffold": Part(
+        "regularize",
+        "takes the drift of each client off its gradients (control variates; the federation's, not a client's, choice)",
+        source="Karimireddy et al., ICML 2020",
+        family="federated",
+        options={
+            "steps": Option(50, "a usual number of local steps in a round; public, scales what is sent", 1, 1_000_000)
+        },
+        excludes={"isolate": "which weights may move is each client's own matter there, and c would move others"},
+    ),
 }

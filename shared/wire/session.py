@@ -44,6 +44,7 @@ MAX_TENSORS = 100_000
 MAX_TEXT = 2_000
 MAX_CODECS = 32
 MAX_STATISTICS = 64
+MAX_PATTERNS = 64
 MAX_MEMBER_BYTES = 4096
 MAX_DIMENSIONS = 32  # as numpy; their product would otherwise be a number of millions of bits
 
@@ -133,6 +134,7 @@ def _server_message(value: ServerMessage) -> fed.ServerMessage:
                     server_sees=value.server_sees,
                     task=value.task,
                     rounds=value.rounds,
+                    private=value.private,
                 )
             )
         case Job():
@@ -333,7 +335,14 @@ def _welcome(m: fed.Welcome) -> Welcome:
         server_sees=m.server_sees,
         task=m.task,
         rounds=m.rounds,
+        private=_patterns(m.private),
     )
+
+
+def _patterns(given: Sequence[str]) -> tuple[str, ...]:
+    if len(given) > MAX_PATTERNS or any(len(pattern) > MAX_NAME for pattern in given):
+        raise RemoteProtocolError(f"{len(given)} patterns of private tensors, or long ones", reason="schema")
+    return tuple(given)
 
 
 def _job(m: fed.Job) -> Job:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,6 +20,7 @@ from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.tensors import pieces, spec_of
 from roughfed.errors import ConfigError
 from roughfed.methods import PARTS, PRESETS, ROOMS, read_method
+from roughfed.scope import SCALE, shared_spec
 from roughfed.training import Turn
 
 C = 4
@@ -89,7 +92,13 @@ def train_once(
     net = net if net is not None else net_for(method)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "model.safetensors"
-    params.write_model(path, spec_of(net), pieces(net))
+    turn = turn or Turn(1, 4)
+    spec, values = spec_of(net), list(pieces(net))
+    if "scaffold" in read_method(method):
+        whole = shared_spec(spec, controls=True)
+        values.append(np.zeros(whole.size - spec.size, dtype=np.float32))
+        spec, turn = whole, replace(turn, facts={**turn.facts, SCALE: (1.0,)})
+    params.write_model(path, spec, values)
     settings = TrainerSettings.parse(
         {"method": method, "epochs": epochs, "batch_size": 8, "lr": 0.02, "momentum": 0.0, "prior": prior}
     )
@@ -99,7 +108,7 @@ def train_once(
         folder / "delta",
         settings,
         3,
-        turn or Turn(1, 4),
+        turn,
         C,
         task=task,
         clean=data_of([0, 1, 2, 3] * 2, 9),

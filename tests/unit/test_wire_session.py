@@ -45,6 +45,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "trainer": st.dictionaries(texts, json_values, max_size=4), "train": st.booleans(), "model_bytes": u64,
     "facts": st.dictionaries(texts, st.lists(finite, max_size=4).map(tuple), max_size=3),
     "base_digest": digests | st.just(b""), "seconds_left": st.floats(0, 1e9),
+    "private": st.lists(texts, max_size=5).map(tuple),
     "state": st.sampled_from(["accepted", "refused", "failed"]),
     "evaluation": st.builds(Evaluation, digests, st.just(3), finite, st.just((1, 2)), st.just((0, 2)), finite),
 }  # fmt: skip
@@ -154,6 +155,9 @@ REFUSED_SERVER = {
     "settings nested without end": job_of("[" * 200_000),
     "settings with an endless number": job_of('{"a": ' + "9" * 10_000 + "}"),
     "a short digest": fed.ServerMessage(closed=fed.RoundClosed(model_digest=b"x")),
+    "a thousand patterns": fed.ServerMessage(
+        welcome=fed.Welcome(spec=spec_of(row()).welcome.spec, private=["x"] * 1000)
+    ),
 }
 REFUSED_CLIENT = {
     "nothing": fed.ClientMessage(),

@@ -9,6 +9,7 @@ from roughfed.client.trainer.regularize.ewc import ewc
 from roughfed.client.trainer.regularize.fedprox import fedprox
 from roughfed.client.trainer.regularize.global_distillation import global_distillation
 from roughfed.client.trainer.regularize.lwf import lwf
+from roughfed.client.trainer.regularize.scaffold import scaffold
 from roughfed.client.trainer.regularize.si import si
 from roughfed.client.trainer.regularize.weight_average import weight_average
 
@@ -17,6 +18,7 @@ REGULARIZERS: Mapping[str, Maker] = {
     "fedprox": fedprox,
     "global-distillation": global_distillation,
     "lwf": lwf,
+    "scaffold": scaffold,
     "si": si,
     "weight-average": weight_average,
 }

@@ -134,7 +134,7 @@ class Heartbeat(_message.Message):
     def __init__(self, phase: _Optional[str] = ..., progress: _Optional[float] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("software", "protocol", "run", "spec", "server", "server_sees", "task", "rounds")
+    __slots__ = ("software", "protocol", "run", "spec", "server", "server_sees", "task", "rounds", "private")
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
@@ -143,6 +143,7 @@ class Welcome(_message.Message):
     SERVER_SEES_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    PRIVATE_FIELD_NUMBER: _ClassVar[int]
     software: str
     protocol: int
     run: str
@@ -151,7 +152,8 @@ class Welcome(_message.Message):
     server_sees: str
     task: str
     rounds: int
-    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., run: _Optional[str] = ..., spec: _Optional[_Union[_tensor_pb2.Spec, _Mapping]] = ..., server: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., server_sees: _Optional[str] = ..., task: _Optional[str] = ..., rounds: _Optional[int] = ...) -> None: ...
+    private: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., run: _Optional[str] = ..., spec: _Optional[_Union[_tensor_pb2.Spec, _Mapping]] = ..., server: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., server_sees: _Optional[str] = ..., task: _Optional[str] = ..., rounds: _Optional[int] = ..., private: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RoundHeader(_message.Message):
     __slots__ = ("run", "round", "model_digest", "model_version", "spec_digest", "previous_header_digest", "codec", "codec_levels", "codec_lane_bits", "clip_norm", "server_sees", "roster_root", "nonce_commitment", "sketch_dim", "deadline_s", "codec_keep_one_in", "epoch_round", "epoch_beacon", "statistics", "job_digest")

@@ -1,0 +1,65 @@
+"""What a model file gives this model: all its float tensors, or all but its private ones; and control variates.
+
+The file says which (`roughfed.scope`): the agent has held its Spec against the model and the federation's patterns.
+D parameters in the file, P of them learned.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from roughfed.client.trainer.tensors import map_flat, spec_of
+from roughfed.errors import ConfigError
+from roughfed.files import disk_errors
+from roughfed.params import Flat, data_offset
+from roughfed.scope import CONTROL, has_controls, model_part, shared_spec
+from roughfed.types import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A model file, mapped.
+
+    Attributes:
+        spec: of the model's tensors that are in it.
+        flat: their values, float32 [D].
+        controls: the control variates of all clients together, c, float32 [P]; None where none travel.
+    """
+
+    spec: Spec
+    flat: Flat
+    controls: Flat | None = None
+
+
+def open_given(path: Path, model: nn.Module) -> Given:
+    """Map a model file for a model.
+
+    Raises:
+        ConfigError: it has tensors that the model has not, in another order, or of another size.
+        StorageError: it cannot be read, or is no model file.
+    """
+    whole, names = spec_of(model), _names(path)
+    here = Spec(tuple(t for t in whole.tensors if t.name in set(names)))
+    learned = any(t.kind == "parameter" for t in here.tensors)
+    spec = shared_spec(here, controls=any(name.startswith(CONTROL) for name in names)) if learned else here
+    if [t.name for t in spec.tensors] != names or not learned:
+        odd = sorted({*names} ^ {t.name for t in spec.tensors}) or ["the same ones in another order"]
+        raise ConfigError(f"{path} holds other tensors than the model: {', '.join(odd[:8])}", key="model")
+    flat, size = map_flat(path, spec), model_part(spec).size
+    return Given(model_part(spec), flat[:size], flat[size:] if has_controls(spec) else None)
+
+
+def _names(path: Path) -> list[str]:
+    """Names of the tensors in a model file, in order."""
+    start = data_offset(path)
+    with disk_errors(f"read {path}"), path.open("rb") as file:
+        header = file.read(start)[8:]
+    try:
+        entries: dict[str, object] = json.loads(header)
+    except ValueError:
+        raise ConfigError(f"{path} is not a model file", key="model") from None
+    return [name for name in entries if name != "__metadata__"]
