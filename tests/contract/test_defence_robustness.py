@@ -37,8 +37,8 @@ def krum(n: int, f: int) -> float:
 def multi_krum(n: int, f: int) -> float:
     """By the same steps, V being the sum over S: |row - mean of S|^2 <= 2 (score + V) / (n - 2f - 1) for any row.
 
-    The rows outside of S that are kept, f at most, score no more than those of S in whose place they are, and all scores
-    of S are 2 (n - f) V together, at most.
+    The rows outside of S that are kept, f at most, score no more than those of S in whose place they are, and all
+    scores of S together are 2 (n - f) V at most.
     """
     return 1 + 2 * (2 * (n - f) + f) / (n - 2 * f - 1)
 
