@@ -14,6 +14,7 @@ from roughfed.deploy.plan_groups import Grouping, grouping
 from roughfed.deploy.plan_sums import Sums, sums
 from roughfed.deploy.plan_words import not_protected, sees, warnings
 from roughfed.secagg.groups import SMALLEST
+from roughfed.server.defence.check import check_rule
 from roughfed.server.defence.plan import tolerated
 from roughfed.server.facts import Shape
 
@@ -41,7 +42,7 @@ class Turnout:
         goal: updates that close the round.
         quorum: updates that are enough at the deadline; 4 or more when masked.
         tolerated: invited clients that may fail without voiding the round.
-        attackers: f, the clients of the goal that the defence leaves out.
+        attackers: f, the clients of the goal that may be hostile; 0 without a defence.
         groups: who is added up with whom; None in the clear, or when it waits.
         traffic: bytes of one client; None when the size of the model is not known, or when it waits.
         download_bytes: sent to all of them, if they have the version before.
@@ -108,6 +109,7 @@ def plan(
         ConfigError: they ask for sums that the model cannot give.
     """
     check_federation(config)
+    check_rule(config)
     numbers = (connected,) if connected is not None else sorted({config.round.min_clients, *EXAMPLES})
     turnouts = tuple(
         _turnout(config, n, size, shape) for n in numbers if n >= config.round.min_clients or connected is not None
@@ -126,6 +128,7 @@ def plan(
 def _turnout(config: FederationConfig, connected: int, size: int | None, shape: Shape | None) -> Turnout:
     """The numbers of one round; the server takes them from the same methods of the settings."""
     r, masked = config.round, config.privacy.masked
+    defended = config.defence.rule_of(config.privacy.server_sees) != "none"
     goal, invited = r.goal(connected), r.invited(connected)
     quorum = max(r.needed(goal), SMALLEST if masked else 1)
     starts = connected >= config.clients_to_start
@@ -141,7 +144,7 @@ def _turnout(config: FederationConfig, connected: int, size: int | None, shape: 
         goal=goal,
         quorum=quorum,
         tolerated=max(0, invited - quorum),
-        attackers=tolerated(config.defence.f, goal) if config.defence.rule != "none" else 0,
+        attackers=tolerated(config.defence.f, goal) if defended else 0,
         groups=groups,
         traffic=moved,
         download_bytes=moved and (moved.model + moved.stages_down) * invited,

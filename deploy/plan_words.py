@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from roughfed.config import FederationConfig
 from roughfed.config.values import duration_text
 from roughfed.secagg.groups import SMALLEST
-from roughfed.server.defence import RULES
-from roughfed.server.defence.plan import tolerated
+from roughfed.server.defence.check import too_few
+from roughfed.server.defence.plan import rule_of
 from roughfed.server.facts import FEWEST, wanted_facts
 from roughfed.sketch.buckets import NORM_BOUND
 
@@ -155,19 +155,21 @@ def _sketch_warnings(config: FederationConfig, size: int | None) -> Iterator[str
 
 
 def _defence_warnings(config: FederationConfig, turnouts: Sequence[Turnout]) -> Iterator[str]:
-    rule, share = config.defence.rule, config.defence.f
-    if rule == "none":
+    name = config.defence.rule_of(config.privacy.server_sees)
+    if name == "none":
         return
+    share, rule = config.defence.f, rule_of(name)
     started = [t for t in turnouts if t.starts]
     if idle := [t for t in started if not t.attackers]:
         yield (
             f"defence.f = {share} of {_numbers(idle)} clients is less than one: "
-            f'defence.rule = "{rule}" leaves nobody out then.'
+            f'defence.rule = "{name}" leaves nobody out then.'
         )
-    if void := [t for t in started if t.goal < RULES[rule].min_rows(tolerated(share, t.goal))]:
+    clear = config.privacy.server_sees != "sums"  # of groups, none is lost for lack of a few updates
+    if tight := [t for t in started if clear and too_few(config, rule, t.quorum)]:
         yield (
-            f'With {_numbers(void)} clients no round counts: defence.rule = "{rule}" needs more of them to tell '
-            f"defence.f = {share} apart. Lower it, or wait for more with round.min_clients."
+            f"With {_numbers(tight)} clients a round that ends at its quorum does not count: "
+            f'defence.rule = "{name}" needs more of them. Raise round.quorum or lower defence.f.'
         )
 
 

@@ -26,6 +26,7 @@ from roughfed.server import downlink, enrolment
 from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.authority import Authority
 from roughfed.server.control import Control
+from roughfed.server.defence.check import check_rule
 from roughfed.server.facts import Shape, check_shape
 from roughfed.server.federation import Federation
 from roughfed.server.interceptors import Boundary
@@ -87,6 +88,7 @@ async def serve(setup: Setup) -> str:
         why it ended: the run's reason, or "drained".
     """
     config, folder = setup.config, setup.folder
+    check_rule(config)
     logging.getLogger("grpc._cython.cygrpc").addFilter(quiet)
     async with AsyncExitStack() as stack:
         metrics = ServerMetrics(

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roughfed.config.federation import FederationConfig
+from roughfed.errors import TooFewClients
 from roughfed.journal import Journal
 from roughfed.server.defence import Rule, Situation, Verdict, View
-from roughfed.server.defence.plan import rule_of, tolerated
+from roughfed.server.defence.plan import rows_needed, rule_of, tolerated
 from roughfed.server.defence.verdict import State
 
 
@@ -43,17 +44,19 @@ class Defence:
         name = config.defence.rule_of(config.privacy.server_sees)
         return cls(name, rule_of(name), config.defence.f, Memory(journal))
 
-    async def situation(self, round_number: int, rows: int) -> Situation:
-        """What the rule knows of a round beside its rows; the same whenever it is asked."""
+    async def situation(self, round_number: int, clients: int) -> Situation:
+        """What the rule knows of a round of so many clients beside its rows; the same whenever it is asked."""
         seed = await self.memory.seed(round_number)
-        return Situation(tolerated(self.f, rows), round_number, seed, self.memory.before(round_number))
+        return Situation(tolerated(self.f, clients), round_number, seed, self.memory.before(round_number))
 
     def judge(self, view: View, situation: Situation) -> Verdict:
         """The rule's verdict.
 
         Raises:
-            TooFewClients: the rule cannot hold against so many among so few.
+            TooFewClients: the rule cannot hold against so many among so few; half of the rows are too many for any.
         """
+        if self.name != "none" and len(view) < (needed := rows_needed(self.rule, situation.f)):
+            raise TooFewClients(needed=needed, got=len(view))
         return self.rule.judge(view, situation)
 
 

@@ -21,13 +21,19 @@ if TYPE_CHECKING:
     from roughfed.server.federation import Federation
 
 
-async def found(fed: Federation, view: View, number: int) -> Verdict:
+async def found(fed: Federation, view: View, number: int, *, clients: int | None = None) -> Verdict:
     """The rule's verdict over the rows of a round, timed and shown in the metrics.
+
+    Args:
+        fed: the federation.
+        view: the rows.
+        number: of the round.
+        clients: behind the rows, where rows are groups of them; any of them may be hostile, each in another group.
 
     Raises:
         TooFewClients: the rule cannot hold against so many among so few.
     """
-    situation = await fed.defence.situation(number, len(view))
+    situation = await fed.defence.situation(number, len(view) if clients is None else clients)
     began = time.perf_counter()
     verdict = await asyncio.to_thread(fed.defence.judge, view, situation)
     fed.metrics.defended(

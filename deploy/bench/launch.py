@@ -19,6 +19,7 @@ from roughfed.errors import LocalProtocolError, RoughfedError
 from roughfed.masking import largest_group
 from roughfed.server.app import Ports
 from roughfed.server.authority import Authority
+from roughfed.server.defence.check import check_rule
 
 FEDERATION = "bench"
 HOST = "127.0.0.1"
@@ -87,6 +88,7 @@ def prepare(folder: Path, *, params: int, clients: int, rounds: int, server_sees
     (bench.server_folder / "fed.toml").write_text(text)
     config = aggregator.load(bench.server_folder, {})
     check_federation(config)
+    check_rule(config)
     if config.privacy.masked:  # here, once: else every client would compile the kernels, all at once
         from roughfed.codec.chain import warm
 

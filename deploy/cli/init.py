@@ -49,10 +49,12 @@ def init(context: Context, flags: Flags) -> Answer:
     from roughfed.deploy.aggregator import Place
     from roughfed.deploy.cli.processes import check_sources
     from roughfed.server.authority import Authority
+    from roughfed.server.defence.check import check_rule
 
     folder, place = context.folder, Place(context.folder)
     settings = from_flags(values(context, flags), keys_of(FederationConfig))
     check_federation(config := build(FederationConfig, settings))
+    check_rule(config)
     check_sources(config)
     if (taken := folder / FederationConfig.FILE).exists():
         raise ConfigError(

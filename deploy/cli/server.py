@@ -67,11 +67,13 @@ def serve(context: Context, flags: Flags) -> Answer:
     from roughfed.config import check_federation
     from roughfed.deploy import aggregator, plan
     from roughfed.deploy.cli import control, processes
+    from roughfed.server.defence.check import check_rule
     from roughfed.server.worker import Worker
 
     folder = context.folder
     config = absolute_paths(folder, aggregator.load(folder, flags.overrides()))
     check_federation(config)
+    check_rule(config)
     if control.is_running(folder):
         raise ConfigError("a server runs on this directory already", file=str(folder.absolute()), cure="roughfed stop")
     check_ports(config, ca=not flags.no_ca)

@@ -1,14 +1,16 @@
-"""Which rule works with what the server sees, and how many attackers it is to hold against: asked before round 1."""
+"""Which rule a setting names, how many attackers it is to hold against, and how many rows that takes."""
 
 from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from roughfed.errors import ConfigError
 from roughfed.registry import look_up
 from roughfed.server.defence import RULES, Rows, Rule
+from roughfed.server.defence.brought import KEY, brought, load, refuse_clash
 
 if TYPE_CHECKING:
     from roughfed.config.values import ServerSees
@@ -18,42 +20,28 @@ ROWS: dict[ServerSees, Rows] = {"sums": "groups", "sketches": "sketches", "updat
 
 
 def rule_of(name: str) -> Rule:
-    """A row of the table.
+    """A row of the table, or what an installed package brings under that name.
 
     Raises:
-        ConfigError: no such rule.
+        ConfigError: no such rule; a package's that cannot be used; or one that bears the name of a row of the table.
     """
-    return look_up(RULES, name, key="defence.rule")
-
-
-def check_rule(rule: str, server_sees: ServerSees) -> None:
-    """Refuse, before the first round, a rule that cannot work with what the server sees.
-
-    Raises:
-        ConfigError: an unknown rule, or one that needs to see more.
-    """
-    row = rule_of(rule)
-    if ROWS[server_sees] in row.sees:
-        return
-    enough = " or ".join(f'"{sees}"' for sees, rows in ROWS.items() if rows in row.sees)
-    shown = "sums of groups" if server_sees == "sums" else server_sees
-    works = " or ".join(f'"{name}"' for name, other in RULES.items() if ROWS[server_sees] in other.sees)
-    raise ConfigError(
-        f'"{rule}" cannot judge what privacy.server_sees = "{server_sees}" shows of an update: {shown}',
-        key="defence.rule",
-        cure=f"set privacy.server_sees to {enough}, or defence.rule to {works}",
-    )
+    point = brought(name)
+    if point is None:
+        return look_up(RULES, name, key=KEY)
+    if name in RULES:
+        refuse_clash(point)
+    return load(point)
 
 
 def tolerated(f: float, n: int) -> int:
-    """The attackers to tolerate among n rows: a number as it stands, or a share of them, rounded down.
+    """The attackers to tolerate among n clients: a number as it stands, or a share of them, rounded down.
 
-    Worked out anew in every round from the rows that were admitted. A share is taken as written: 0.29 of 100 is 29,
+    Worked out anew in every round from the clients that were admitted. A share is taken as written: 0.29 of 100 is 29,
     which floating point alone would make 28.
 
     Args:
         f: `defence.f`, a share in [0, 0.5) or a whole number.
-        n: admitted rows.
+        n: admitted clients.
 
     Raises:
         ConfigError: a share outside of its range.
@@ -66,4 +54,14 @@ def tolerated(f: float, n: int) -> int:
             key="defence.f",
             cure="choose a number from 0 to below 0.5: no rule holds against half of the clients",
         )
-    return math.floor(Fraction(str(f)) * n)
+    return math.floor(_as_written(f) * n)
+
+
+@lru_cache(maxsize=16)
+def _as_written(share: float) -> Fraction:
+    return Fraction(str(share))
+
+
+def rows_needed(rule: Rule, f: int) -> int:
+    """Fewest rows with which a rule is asked at all: as many as it needs itself, and more than twice the attackers."""
+    return max(rule.min_rows(f), 2 * f + 1 if f else 1)

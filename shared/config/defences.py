@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from importlib.metadata import entry_points
+from types import MappingProxyType
 from typing import Annotated
 
 from pydantic import BeforeValidator, PlainValidator
@@ -31,6 +33,11 @@ NAMES = (
     "dnc",
     "foolsgold",
 )
+
+
+AUTO: Mapping[str, str] = MappingProxyType({"updates": "default", "sketches": "default", "sums": "none"})
+"""`privacy.server_sees` -> what "auto" stands for. Of sums nobody is left out: what one client can do to the sum of its
+group is bounded by the range of the codes."""
 
 
 def brought() -> list[str]:

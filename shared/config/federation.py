@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, Field
 
 from roughfed.config.combining import Aggregate, Optimize
-from roughfed.config.defences import Attackers, DefenceRule
+from roughfed.config.defences import AUTO, Attackers, DefenceRule
 from roughfed.config.trainer import TrainerSettings
 from roughfed.config.values import (
     STRICT,
@@ -236,16 +236,19 @@ class Defence(BaseModel):
     model_config = STRICT
 
     rule: DefenceRule = Field(
-        default="none", description="Rule that tells poisoned updates, or combines updates so that they do no harm."
+        default="none",
+        description="Rule that tells poisoned updates, or combines updates so that they do no harm (docs/defences.md); "
+        'auto = "default" where the server sees single clients, "none" with `server_sees = "sums"`.',
     )
     f: Attackers = Field(
         default=0.2,
-        description="Clients of a round that may be hostile: a share below 0.5, rounded down, or their number.",
+        description="Clients of a round that may be hostile: a share below 0.5, rounded down, or their number. With "
+        '`server_sees = "sums"` each of them may spoil another group.',
     )
 
-    def rule_of(self, server_sees: str) -> str:  # noqa: ARG002 (the mode decides as soon as there is a default)
-        """The rule of a round: a row of `roughfed.server.defence`."""
-        return self.rule
+    def rule_of(self, server_sees: str) -> str:
+        """The rule of a round: a row of `roughfed.server.defence`, or what a package brings."""
+        return AUTO[server_sees] if self.rule == "auto" else self.rule
 
 
 class Metrics(BaseModel):

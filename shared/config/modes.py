@@ -20,7 +20,6 @@ def mode_conflicts(config: FederationConfig) -> Iterator[Problem]:
     if config.privacy.masked:
         yield from _few_clients(config)
         yield from _not_summable(config)
-    yield from _per_client(config)
     yield from _without_effect(config)
     yield from _lane_numbers(config)
 
@@ -60,14 +59,6 @@ def _not_summable(config: FederationConfig) -> Iterator[Problem]:
         yield conflict(config, ("aggregate.weighting", MODE), cause, cure)
 
 
-def _per_client(config: FederationConfig) -> Iterator[Problem]:
-    rule = config.defence.rule
-    if config.privacy.server_sees == "sums" and rule != "none":
-        cause = f"defence.rule = {show(rule)} judges single clients, and {_mode(config)} shows none of them."
-        cure = 'Write rule = "none" in [defence], or server_sees = "sketches" in [privacy].'
-        yield conflict(config, ("defence.rule", MODE), cause, cure)
-
-
 def _without_effect(config: FederationConfig) -> Iterator[Problem]:
     """Settings that somebody wrote and that nothing would read."""
     sees = config.privacy.server_sees
@@ -85,7 +76,7 @@ def _without_effect(config: FederationConfig) -> Iterator[Problem]:
         lanes = tuple(key for key in keys if key not in ("codec.name", "codec.downlink"))
         cure = 'Remove {key}, or write server_sees = "sketches" or "sums" in [privacy].'
         yield from _idle(config, lanes, MODE, cure)
-    if config.defence.rule == "none":
+    if config.defence.rule_of(sees) == "none":
         cure = 'Remove {key}, or write rule = "multi-krum" in [defence].'
         yield from _idle(config, ("defence.f",), "defence.rule", cure)
 

@@ -17,6 +17,7 @@ from roughfed.config import (
 )
 from roughfed.config.schema import keys_of
 from roughfed.errors import ConfigError, NotBuiltYet
+from roughfed.server.defence.check import check_rule
 
 CORPUS = sorted((Path(__file__).parent / "bad_configs").glob("*.toml"))
 PLANNED = [p for p in CORPUS if "planned" in p.stem or "scenario" in p.stem]
@@ -30,7 +31,9 @@ def load_and_check(source: Path, folder: Path) -> None:
     if is_client:
         check_client(load_client(folder, {}))
     else:
-        check_federation(load_federation(folder, {}))
+        config = load_federation(folder, {})
+        check_federation(config)
+        check_rule(config)
 
 
 def test_the_corpus_is_there() -> None:
