@@ -13,7 +13,7 @@ from typing import cast
 
 from roughfed.errors import ConfigError
 from roughfed.report.bars import lay_rows
-from roughfed.report.heat import DARK, STEPS
+from roughfed.report.heat import DARK, STEPS, corner
 from roughfed.report.html import document
 from roughfed.report.layout import captioned, section
 from roughfed.report.scale import drawable, percent
@@ -226,8 +226,7 @@ def _cell(cell: Cell | None, x: float, y: float, size: tuple[float, float]) -> s
     middle = {"text_anchor": "middle", "font_size": SMALL, "class_": ink}
     parts.append(text(written, x + width / 2, y + height / 2 + 4, **middle))
     if cell.marked:
-        corner = f"M{x + width:.1f} {y:.1f}h-8l8 8z"
-        parts.append(element("path", tip("worse than no defence"), d=corner, class_=ink))
+        parts.append(corner(x + width, y, dark=shade >= DARK, why="worse than no defence"))
     return "".join(parts)
 
 

@@ -8,7 +8,9 @@ from importlib import resources
 import roughfed
 from roughfed.report import plots, tables
 from roughfed.report.against import against
+from roughfed.report.judged import judged, was_judged
 from roughfed.report.layout import captioned, pair, section
+from roughfed.report.poisoned import poisoned
 from roughfed.report.rough import class_charts, tasks_charts
 from roughfed.report.seen import seen
 from roughfed.report.summary import RunSummary
@@ -18,13 +20,20 @@ _WRITTEN = f"written by roughfed {safe(roughfed.__version__)}"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # also if a name slipped through the escaping
 
 
-def render(run: RunSummary, extra: Sequence[str] = (), *, plain: RunSummary | None = None) -> str:
+def render(
+    run: RunSummary,
+    extra: Sequence[str] = (),
+    *,
+    plain: RunSummary | None = None,
+    clean: RunSummary | None = None,
+) -> str:
     """The page of a run.
 
     Args:
         run: its summary; what was not measured is said to be so.
         extra: more sections (`roughfed.report.layout`), put before the configuration.
-        plain: plain FedAvg on the same data, to be shown beside it.
+        plain: plain FedAvg on the same data, to be shown beside it; of a run under attack, without a defence.
+        clean: the same clients without an attack.
 
     Returns:
         an HTML document, UTF-8, self-contained.
@@ -35,9 +44,18 @@ def render(run: RunSummary, extra: Sequence[str] = (), *, plain: RunSummary | No
         ("started", run.started_at),
         ("machine", run.machine),
     ]
-    beside = [section("Against plain FedAvg", against(run, plain))] if plain is not None else []
-    body = [_strip(run), *beside, *_sections(run, tasks=plain is None), *extra, _settings(run)]
+    body = [_strip(run), *_beside(run, plain, clean), *_sections(run, tasks=plain is None), *extra, _settings(run)]
     return document(f"Run {run.run}", facts, body, footer=_footer(run))
+
+
+def _beside(run: RunSummary, plain: RunSummary | None, clean: RunSummary | None) -> list[str]:
+    """The run against others: of a poisoned one, the attack is what differs."""
+    found: list[str] = []
+    if run.attack and run.hostile:
+        found.append(section("Under attack", poisoned(run, plain, clean)))
+    elif plain is not None:
+        found.append(section("Against plain FedAvg", against(run, plain)))
+    return found
 
 
 def document(title: str, facts: Sequence[tuple[str, str]], body: Sequence[str], *, footer: str = "") -> str:
@@ -91,6 +109,7 @@ def _sections(run: RunSummary, *, tasks: bool) -> list[str]:
         section("Classes", pair(captioned("Last measured", plots.class_accuracy_svg(run)), *_history(run), *rough)),
         *([section("Tasks", pair(*tasks_charts(run)))] if run.tasks and tasks else []),
         _clients(run),
+        *([section("Defence", judged(run))] if was_judged(run) else []),
         section("What the server saw", seen(run)),
         section("Participation", pair(captioned("Clients by round", plots.participation_svg(run)), lost)),
         section(

@@ -91,6 +91,8 @@ class RoundSummary:
         calibration_error: mean distance of confidence and accuracy, 0..1.
         confusion: examples by true class and predicted class, [C][C]; empty where it was not counted.
         calibration: see `roughfed.types.Evaluation`; empty where it was not counted.
+        attack_success: of the test examples that an attack with a goal is about (those with its trigger, those of its
+            class), the share that the model takes for what the attacker wants; known only where somebody knows it.
         memorised_wrong: of the training examples with wrong labels, the share whose wrong label the model repeats;
             known only where somebody knows the right ones.
         client_accuracy: accuracy on each client's own held-out data, 0..1, by name; empty when masked.
@@ -125,6 +127,7 @@ class RoundSummary:
     calibration_error: float | None = None
     confusion: list[list[int]] = field(default_factory=list[list[int]])
     calibration: list[int] = field(default_factory=list[int])
+    attack_success: float | None = None
     memorised_wrong: float | None = None
     client_accuracy: dict[str, float] = field(default_factory=dict[str, float])
     together: Together | None = None
@@ -203,6 +206,8 @@ class RunSummary:
         client_class_accuracy: recall by class on each client's own held-out data, last measured; empty when masked.
         tasks: in order; empty where all classes are there from the start.
         untrained: recall by class of the first model; empty where it was not measured.
+        attack: what the hostile clients did; empty: nobody is known to be hostile.
+        hostile: their names, where somebody knows them.
         proofs: who is out, and why; by round.
         suspended: clients that were silent too often, with what was noted.
         sketch_dim: numbers that the server saw of each update; 0: none.
@@ -228,6 +233,8 @@ class RunSummary:
     client_class_accuracy: dict[str, list[float | None]] = field(default_factory=dict[str, list[float | None]])
     tasks: list[TaskSpan] = field(default_factory=list[TaskSpan])
     untrained: list[float | None] = field(default_factory=list[float | None])
+    attack: str = ""
+    hostile: list[str] = field(default_factory=list[str])
     proofs: list[Proof] = field(default_factory=list[Proof])
     suspended: dict[str, str] = field(default_factory=dict[str, str])
     sketch_dim: int = 0

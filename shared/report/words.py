@@ -8,6 +8,9 @@ from types import MappingProxyType
 VOID = "void"
 """Reason of an exclusion: the client's group gave no sum, through no fault of its own."""
 
+BLAMELESS = (VOID, "not-needed", "no-seat", "left-out", "dropped", "abandoned", "revoked")
+"""Reasons of exclusions that say nothing about the client's update."""
+
 SEEN: Mapping[str, str] = MappingProxyType(
     {
         "updates": "every client's whole update",
