@@ -10,7 +10,8 @@ import os
 import sys
 
 ENVIRONMENT = {
-    # The server and the agent do no linear algebra; the trainer sets its own number of threads before torch is loaded.
+    # The server shares its products out itself (server/defence/passes.py); the trainer sets its own number of threads
+    # before torch is loaded.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "GRPC_ENABLE_FORK_SUPPORT": "0",  # nothing here forks with a channel open; its handlers cost a thread handshake

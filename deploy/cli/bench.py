@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -110,6 +111,20 @@ class FederatedRoughFlags:
     ] = ""
 
 
+@dataclass(frozen=True, slots=True)
+class DefenceSpeedFlags:
+    """Which rules judge, and what."""
+
+    clients: Annotated[int, typer.Option(min=1, help="Clients, a fifth of them hostile.")] = 100
+    params: Annotated[int, typer.Option(min=1, help="Parameters of the model; 4 bytes of disk each for a client.")] = (
+        10_000_000
+    )
+    rules: Annotated[str, typer.Option(help="Names, with commas between them. [default: all of them]")] = ""
+    folder: Annotated[Path | None, typer.Option(help="Where the updates lie meanwhile. [default: a temporary one]")] = (
+        None
+    )
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help="Measure the framework itself.")
@@ -124,6 +139,7 @@ def register(app: typer.Typer) -> None:
     command(group, "federated-rough", flags=FederatedRoughFlags)(bench_federated_rough)
     command(group, "live", flags=LiveFlags)(bench_live)
     command(group, "continual", flags=ContinualFlags)(bench_continual)
+    command(group, "defence-speed", flags=DefenceSpeedFlags)(bench_defence_speed)
     group.callback()(_group)
     app.add_typer(group, name="bench")
 
@@ -266,6 +282,23 @@ def bench_continual(context: Context, flags: ContinualFlags) -> Answer:
         context.say(f"{name:<24} {', '.join(parts)}")
 
     return Answer(run_continual_bench(options, say=say))
+
+
+def bench_defence_speed(context: Context, flags: DefenceSpeedFlags) -> Answer:
+    """Judge whole updates in files, and sketches, by every rule, and combine the updates: time and memory.
+
+    The updates take 4 GB of disk, and a rule some seconds.
+    """
+    from roughfed.deploy.bench.defence_speed import DefenceSpeedOptions, run_defence_speed_bench
+
+    rules = [name.strip() for name in flags.rules.split(",") if name.strip()]
+
+    def say(name: str, figures: Mapping[str, float]) -> None:
+        context.say(f"{name:<34} " + "  ".join(f"{key} {shown(value)}" for key, value in figures.items()))
+
+    return Answer(
+        run_defence_speed_bench(DefenceSpeedOptions(flags.clients, flags.params, rules, flags.folder), say=say)
+    )
 
 
 def bench_auto(context: Context, flags: AutoFlags) -> Answer:
