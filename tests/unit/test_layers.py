@@ -25,7 +25,7 @@ VIOLATIONS = {
     "agent-without-torch": ("client/planted.py", "import torch"),
     "trainer-without-grpc": ("client/trainer/planted.py", "import grpc"),
     "rooms": ("server/aggregate/planted.py", "from roughfed.server.aggregate import planted_too"),
-    "defences": ("server/defence/rules/planted.py", "from roughfed.server.defence.rules import planted_too"),
+    "defences": ("server/defence/rules/planted.py", "from roughfed.server.defence.rules import krum"),
 }
 
 
