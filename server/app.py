@@ -22,7 +22,7 @@ from roughfed.config.federation import FederationConfig
 from roughfed.crypto import certificates
 from roughfed.httpd import HttpServer, Response, health
 from roughfed.messages import Reconnect
-from roughfed.server import downlink, enrolment
+from roughfed.server import downlink, enrolment, extras
 from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.authority import Authority
 from roughfed.server.control import Control
@@ -111,7 +111,9 @@ async def serve(setup: Setup) -> str:
             fed.is_revoked = lambda client, serial: authority.is_revoked(client, serial=serial)
         fed.members.revoked |= store.revoked()
         fed.ca_certificate = papers.ca_certificate
-        fed.num_classes = (await setup.origin.describe()).num_classes
+        description = await setup.origin.describe()
+        fed.num_classes = description.num_classes
+        await extras.prepare(fed, description.spec)
         check_shape(config.trainer, Shape.of(spec, fed.num_classes))
         check_defence(config.trainer, fed.defence, masked=config.privacy.masked)
         sweep(fed)
@@ -188,6 +190,7 @@ def sweep(fed: Federation) -> None:
     for path in (fed.store.folder / "spool").iterdir():
         if path.stem not in kept:
             path.unlink()
+    extras.sweep(fed, last)
     downlink.sweep(fed.store)
 
 

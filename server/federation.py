@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +26,7 @@ from roughfed.server.collect import Collection
 from roughfed.server.defence import Verdict
 from roughfed.server.defending import Defence
 from roughfed.server.downlink import base_of_newest
+from roughfed.server.extras import Extras
 from roughfed.server.intake import Intake
 from roughfed.server.masked.journal import Stages
 from roughfed.server.masked.outcome import Result
@@ -34,6 +35,7 @@ from roughfed.server.membership import Members, Session
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.store import ABSENT, ACCEPTED, ReceivedUpdate, RoundRow, Store
 from roughfed.server.verdicts import Exclusions
+from roughfed.training import Turn
 from roughfed.types import Evaluation, Job, Spec
 
 VOUCHED_S = 60.0
@@ -51,6 +53,20 @@ class Worker(Protocol):
         self, params: Path, out: Path, given: Mapping[str, object]
     ) -> tuple[bytes, tuple[float, ...]] | None:
         """Finish a model file from sums; (digest, classifier), or None when it could not."""
+        ...
+
+    async def root_counts(self) -> tuple[int, ...]:
+        """The server's examples of each class; raises TrainerError."""
+        ...
+
+    def hold_out(self, take: Sequence[int], *, seed: int) -> None:
+        """Set examples aside, to make updates of."""
+        ...
+
+    async def fit_root(
+        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, turn: Turn, steps: int
+    ) -> bool:
+        """Write an update of what was set aside; whether it could."""
         ...
 
     async def stop(self) -> None:
@@ -95,6 +111,7 @@ class Federation:
     masked: MaskedRound | None = None
     result: Result | None = None
     verdict: Verdict | None = None
+    extras: Extras = field(default_factory=Extras)
     warmed: bool = False
     quarantined: dict[str, str] = field(default_factory=dict[str, str])
     """Clients that are not asked any more, and why: proved liars, and those who were silent too often."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from roughfed import crash
 from roughfed.secagg.statistics import add
+from roughfed.server import extras
 from roughfed.server.admission import MAGNITUDE, absurd
 from roughfed.server.defence import Verdict, view_of_files
 from roughfed.server.federation import Federation
@@ -105,7 +106,8 @@ async def verdict_over(fed: Federation, row: RoundRow, sets: Mapping[str, str]) 
     """
     received = [name for name in fed.store.receipts(fed.run, row.round) if sets[name] not in (MAGNITUDE, REVOKED)]
     paths = {name: fed.intake.spool_path(fed.run, row.round, name) for name in received}
-    view = view_of_files(paths, size=fed.spec.size, codec=decode_header(row.header.body).codec)
+    own = await extras.ready(fed, row)
+    view = view_of_files(paths, size=fed.spec.size, codec=decode_header(row.header.body).codec, extras=own)
     return await found(fed, view, row.round)
 
 

@@ -22,6 +22,7 @@ from roughfed.crypto.merkle import merkle_root
 from roughfed.errors import ConfigError, LocalProtocolError, RemoteProtocolError, RoundError
 from roughfed.masking import masking_of
 from roughfed.secagg.statistics import add
+from roughfed.server import extras
 from roughfed.server.aggregate import WEIGHTINGS, weighed
 from roughfed.server.aggregate.mean import Mean
 from roughfed.server.collect import Collection, Decision
@@ -224,6 +225,7 @@ def dispatch(fed: Federation, row: RoundRow) -> None:
     for name in present:
         if (session := fed.members.get(name)) is not None:
             fed.offer(name, session, collection)
+    extras.begin(fed, row)
     crash.point("jobs-sent")
 
 
@@ -303,7 +305,11 @@ def mean_of(fed: Federation, row: RoundRow, weighting: str) -> Iterator[Mean]:
         with ExitStack() as stack:
             names = [u.receipt.client for u in accepted]
             fills = [stack.enter_context(opened(path, codec=header.codec, size=fed.spec.size)) for path in paths]
-            yield combined(how, dict(zip(names, fills, strict=True)))
+            own = {
+                name: stack.enter_context(opened(path, codec="identity", size=fed.spec.size))
+                for name, path in fed.extras.files.items()
+            }
+            yield combined(how, dict(zip(names, fills, strict=True)) | own)
         return
     weights = weighed([u.statement for u in accepted], WEIGHTINGS[weighting])
     with weighted_mean(list(zip(paths, weights, strict=True)), codec=header.codec, size=fed.spec.size) as mean:
@@ -334,6 +340,7 @@ async def announce(fed: Federation, row: RoundRow) -> None:
         await fed.stages.forget(row.round)
     await fed.store.set_summary(row.round, summarize(fed, row))
     fed.intake.discard(fed.run, row.round, list(row.cohort))
+    await extras.forget(fed, row)
     fed.masked = fed.result = fed.verdict = None
     fed.metrics.storage(**await asyncio.to_thread(fed.store.sizes))
 

@@ -7,9 +7,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from roughfed.child import Description
+from roughfed.child import Description, Trainer
 from roughfed.errors import TrainerError
 from roughfed.restarting import Restarting
+from roughfed.training import Turn
 from roughfed.types import Evaluation
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ class Worker:
     def __init__(self, command: Sequence[str], log_file: Path) -> None:
         """`command` as of `roughfed.child.trainer_command`; deploy/ makes it."""
         self._child = Restarting(command, log_file)
+        self._aside: dict[str, object] | None = None
+        self._told: Trainer | None = None
 
     async def describe(self) -> Description:
         """What the model is."""
@@ -33,6 +36,54 @@ class Worker:
         """Write seeded initial weights to a model file; returns their digest."""
         return await (await self._child.ready()).initial(path, seed=seed)
 
+    async def root_counts(self) -> tuple[int, ...]:
+        """The server's examples of each class; one number where there are no classes, 0 without data.
+
+        Raises:
+            TrainerError: the data cannot be read.
+        """
+        return tuple((await (await self._child.ready()).call("root-counts"))["counts"])
+
+    def hold_out(self, take: Sequence[int], *, seed: int) -> None:
+        """Set `take[c]` examples of each class c aside, to train on; only the others are evaluated on from now on."""
+        self._aside, self._told = {"take": list(take), "seed": seed}, None
+
+    async def fit_root(
+        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, turn: Turn, steps: int
+    ) -> bool:
+        """Train on what was set aside and write the delta, bare float32 [D].
+
+        Args:
+            params: model file to begin with.
+            delta: where the delta goes.
+            settings: the learning settings that the clients get.
+            seed: of shuffles and dropout.
+            turn: where in the run it stands.
+            steps: batches to train on; 0 goes by the epochs of the settings.
+
+        Returns:
+            whether it was written; that the process failed or hangs is logged.
+        """
+        arguments = {"params": str(params), "delta": str(delta), "settings": dict(settings), "turn": turn.plain()}
+        try:
+            async with asyncio.timeout(EVALUATE_S):
+                await (await self._ready()).call("fit-root", **arguments, seed=seed, steps=steps)
+                return True
+        except TimeoutError:
+            log.warning("the worker did not make its update within %.0f s; it is started again", EVALUATE_S)
+            await self._child.stop()
+        except TrainerError as error:
+            log.warning("the worker could not make its update: %s", error)
+        return False
+
+    async def _ready(self) -> Trainer:
+        """The running process, which knows what was set aside."""
+        trainer = await self._child.ready()
+        if self._aside is not None and trainer is not self._told:
+            await trainer.call("hold-out", **self._aside)
+            self._told = trainer
+        return trainer
+
     async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation | None:
         """Evaluate a model file on the server's own data; None when it has none, or when the process failed or hangs.
 
@@ -40,7 +91,7 @@ class Worker:
         """
         try:
             async with asyncio.timeout(EVALUATE_S):
-                trainer = await self._child.ready()
+                trainer = await self._ready()
                 if (await trainer.describe()).num_test == 0:
                     return None
                 return await trainer.evaluate(params, model_digest=model_digest)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from roughfed.codec.plan import ChainParams, Lanes, check_lanes, clip_sigmas
 from roughfed.errors import RemoteProtocolError
 from roughfed.secagg.groups import ALONE, LARGEST
 from roughfed.secagg.statistics import Statistic, read_statistics, tail_lanes
 from roughfed.secagg.terms import Terms
+from roughfed.sketch.buckets import Sketcher
 from roughfed.types import RoundHeader, Signed
 
 MAX_EPOCH = 10
@@ -17,6 +21,7 @@ MAX_EPOCH = 10
 
 MAX_DIM = 4096
 _CHAIN = b"roughfed chain v1\0"
+_OWN = b"roughfed own row v1\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,28 @@ def masking_of(signed: Signed, header: RoundHeader, *, size: int, server_key: by
         epoch_beacon=header.epoch_beacon,
     )
     return Masking(terms, params, statistics)
+
+
+def sketch_of_update(delta: NDArray[np.float32], params: ChainParams, sketcher: Sketcher) -> NDArray[np.float64]:
+    """What the sketch of an update would claim if a client had sent it: clipped to C, rotated, rounded, sketched.
+
+    For rows of the server's own, of which nothing is masked: the dither follows from the round's public seed.
+
+    Args:
+        delta: float32 [D]; not changed.
+        params: the round's codec.
+        sketcher: the round's S.
+
+    Returns:
+        float64 [dim] (`Sketcher.claim`).
+
+    Raises:
+        LocalProtocolError: another shape or type, or an update that is not finite.
+    """
+    from roughfed.codec.chain import encode  # the kernels: loaded where there is something to encode
+
+    codes = encode(delta, None, params, secret=hashlib.sha256(_OWN + params.seed).digest()).codes
+    return sketcher.claim(sketcher.of_codes(codes))
 
 
 def code_rms(lanes: Lanes) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -22,6 +23,7 @@ from roughfed.client.trainer.data import Source, open_source
 from roughfed.client.trainer.evaluate import check_labels, evaluate
 from roughfed.client.trainer.finish import finish
 from roughfed.client.trainer.given import open_given
+from roughfed.client.trainer.held_out import Parts, at_hand, counts, hold_out
 from roughfed.client.trainer.load import load_app
 from roughfed.client.trainer.look import can_tell
 from roughfed.client.trainer.loop import Work, fit, seed_everything, stay
@@ -52,6 +54,7 @@ class Operations:
             report: gets the share done of the current request.
         """
         self._app, self._builtin, self._device_name, self._report = app, builtin, device, report
+        self._parts: Parts | None = None
 
     def run(self, op: str, arguments: Mapping[str, Any]) -> Answer:
         """Do one thing; `arguments` may hold more than the operation takes (its id).
@@ -65,6 +68,9 @@ class Operations:
             "fit": self._fit,
             "evaluate": self._evaluate,
             "calibrate": self._calibrate,
+            "root-counts": self._root_counts,
+            "hold-out": self._hold_out,
+            "fit-root": self._fit_root,
         }
         return table[known(op, table, key="op")](arguments)
 
@@ -141,7 +147,41 @@ class Operations:
             remembered = load_state(Turn.of(arguments["turn"]), spec_of(self._model).digest)
             bring(self._model, given.spec, remembered, self._seeded_model)
         load_flat(self._model, given.spec, given.flat)
-        return asdict(evaluate(self._model, self._test, self._task, report=self._report))
+        source = self._test if self._parts is None else self._parts.rest
+        return asdict(evaluate(self._model, source, self._task, report=self._report))
+
+    def _root_counts(self, _: Mapping[str, Any]) -> Answer:
+        """Held-out examples of each class; of all, where there are no classes; [0] without any."""
+        if self._test is None:
+            return {"counts": [0]}
+        return {"counts": counts(at_hand(self._test, self._device), self._num_classes)}
+
+    def _hold_out(self, arguments: Mapping[str, Any]) -> Answer:
+        """Set some of the held-out examples aside, to train on; from now on only the others are evaluated on."""
+        if self._test is None:
+            raise ConfigError("this app has no held-out data", key="test")
+        source = at_hand(self._test, self._device)
+        self._parts = hold_out(source, arguments["take"], seed=arguments["seed"], device=self._device)
+        return {"root": self._parts.root.num_examples, "rest": self._parts.rest.num_examples}
+
+    def _fit_root(self, arguments: Mapping[str, Any]) -> Answer:
+        """Train from a model file on what was set aside, for so many steps as clients take."""
+        if self._parts is None:
+            raise ConfigError("no examples were set aside", key="root")
+        source, settings = self._parts.root, TrainerSettings.parse(arguments["settings"])
+        if steps := arguments["steps"]:
+            epochs = math.ceil(steps / source.num_batches(settings.batch_size))
+            settings = replace(settings, epochs=epochs, max_steps=steps)
+        work = Work(
+            params=Path(arguments["params"]),
+            delta=Path(arguments["delta"]),
+            settings=settings,
+            seed=arguments["seed"],
+            turn=Turn.of(arguments["turn"]),
+            num_classes=self._num_classes,
+            clean=self._clean,
+        )
+        return fit(self._model, source, work, own=self._client.loop, report=self._report).plain()
 
     def _calibrate(self, arguments: Mapping[str, Any]) -> Answer:
         """Finish a model file from sums over the clients, into another one."""

@@ -129,6 +129,22 @@ class SyntheticOrigin(SyntheticTrainer):
         del params, out, given
         return None
 
+    async def root_counts(self) -> tuple[int, ...]:
+        """Examples enough of two classes."""
+        return (1000, 1000)
+
+    def hold_out(self, take: Sequence[int], *, seed: int) -> None:
+        """Nothing is evaluated on, whatever is set aside."""
+        del take, seed
+
+    async def fit_root(
+        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, turn: Turn, steps: int
+    ) -> bool:
+        """Write the vector of the seed, as a client does."""
+        del steps
+        await self.fit(params, delta, settings=settings, seed=seed, turn=turn)
+        return True
+
 
 def told_of(counts: Sequence[int], length: int) -> tuple[int, ...]:
     """Values of a statistic with a row for each class: all examples of a class in the first place of its row."""

@@ -120,7 +120,7 @@ RULES: dict[str, Rule] = {
         translates=False,
     ),
     "flame": Rule(
-        "leaves out who is not in the majority's cluster, cuts to the median norm (Nguyen et al., USENIX Security 2022)",
+        "leaves out who is not in the majority's cluster, cuts to the median norm (Nguyen et al., USENIX 2022)",
         CLIENTS,
         flame.min_rows,
         flame.judge,

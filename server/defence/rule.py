@@ -11,8 +11,9 @@ import numpy as np
 from roughfed.server.defence.verdict import NOTHING, State, Verdict
 from roughfed.server.defence.view import Rows, View
 
-ROOT, PREVIOUS = "root", "previous"
-"""Names of the extra rows of a view: an update of the server's own examples, and the last global step."""
+ROOT, PREVIOUS = "*root", "*previous"
+"""Names of the extra rows of a view: an update of the server's own examples, and the last global step. No client can
+have such a name."""
 
 Gives = Literal["choice", "weights", "coordinates"]
 

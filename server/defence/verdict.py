@@ -24,7 +24,7 @@ class Coefficients:
     """The aggregate is sum_i by_name[i] * row_i, as it stands: numbers of examples and weight classes do not enter.
 
     Attributes:
-        by_name: of rows and of the extra rows ("root", "previous"); who is missing counts 0.
+        by_name: of rows and of the extra rows (ROOT, PREVIOUS); who is missing counts 0.
     """
 
     by_name: Mapping[str, float]

@@ -1,6 +1,6 @@
 """What the defence is shown of a round: rows with names, their inner products, and a weighted sum where it can be had.
 
-n rows (clients, or groups of them), e extra rows (the server's own: "root", "previous"), D parameters, M sent codes.
+n rows (clients, or groups of them), e extra rows (the server's own: ROOT, PREVIOUS), D parameters, M sent codes.
 
 A rule that works on norms, distances and angles needs the Gram matrix [n, n] alone, whether the rows are whole updates
 or sketches of a few numbers. The full vectors are never in memory together: they are read from their files, one tile of

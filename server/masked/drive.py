@@ -21,6 +21,7 @@ from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.masking import Masking, masking_of
 from roughfed.messages import ClientStage
 from roughfed.secagg.server import Stage
+from roughfed.server import extras
 from roughfed.server.defence import ROUNDING, view_of_claims
 from roughfed.server.federation import Federation
 from roughfed.server.masked.journal import SILENT, Step
@@ -233,7 +234,10 @@ async def rejected(fed: Federation, row: RoundRow) -> dict[str, str]:
     if not claims:
         return out
     terms = round_.masking.terms
-    view = view_of_claims(claims, length=terms.length, norm_unit=terms.norm_unit, rounding=ROUNDING)
+    sketcher = next(group.sketcher for group in round_.groups if group.eligible())
+    files = await extras.ready(fed, row)
+    own = await asyncio.to_thread(extras.claims_of, files, round_.masking, sketcher)
+    view = view_of_claims(claims, length=terms.length, norm_unit=terms.norm_unit, rounding=ROUNDING, extras=own)
     fed.verdict = await found(fed, view, row.round)
     await fed.defence.memory.keep(row.round, fed.verdict)
     return out | dict(fed.verdict.excluded)

@@ -246,6 +246,13 @@ class Defence(BaseModel):
         '`server_sees = "sums"` each of them may spoil another group.',
     )
 
+    root: int = Field(
+        default=0,
+        ge=0,
+        description="Examples of the server's own data, the same number of each class, of which it makes an update in "
+        "every round for rules that hold others against it; they are not evaluated on. 0 = none.",
+    )
+
     def rule_of(self, server_sees: str) -> str:
         """The rule of a round: a row of `roughfed.server.defence`, or what a package brings."""
         return AUTO[server_sees] if self.rule == "auto" else self.rule

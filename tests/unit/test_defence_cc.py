@@ -15,7 +15,7 @@ from roughfed.server.defence.rules.centered_clipping import judge
 from roughfed.server.defence.verdict import Coefficients
 
 seeds = st.integers(0, 2**32 - 1)
-PREVIOUS = "previous"
+PREVIOUS = "*previous"
 
 
 def view_of(rows: np.ndarray, previous: np.ndarray | None = None) -> View:

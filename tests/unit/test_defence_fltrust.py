@@ -20,11 +20,11 @@ def named(rows: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def view_of(rows: np.ndarray, root: np.ndarray) -> View:
-    return view_of_arrays(named(rows), extras={"root": root.astype(np.float32)})
+    return view_of_arrays(named(rows), extras={"*root": root.astype(np.float32)})
 
 
 def sketches_of(rows: np.ndarray, root: np.ndarray) -> View:
-    return view_of_claims(named(rows), length=rows.shape[1], norm_unit=1.0, extras={"root": root})
+    return view_of_claims(named(rows), length=rows.shape[1], norm_unit=1.0, extras={"*root": root})
 
 
 def aggregate(rows: np.ndarray, root: np.ndarray, f: int) -> np.ndarray:

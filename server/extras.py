@@ -1,0 +1,263 @@
+"""Rows of the server's own for its defence: an update of its own examples (ROOT), and the last global step (PREVIOUS).
+
+Both are made while the clients train, wait in files until the round is over, and are only made where the rule asks for
+them. After a restart the files that are there count; what is missing is made again, the same (one thread, one device).
+
+D parameters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from roughfed.errors import ConfigError, RoundError, TrainerError
+from roughfed.files import place_durably, write_durably, write_pieces_durably
+from roughfed.masking import Masking, sketch_of_update
+from roughfed.params import Flat, read_flat
+from roughfed.rng import derive
+from roughfed.server.defence import PREVIOUS, ROOT
+from roughfed.server.store import ACCEPTED, RoundRow
+from roughfed.training import Turn
+from roughfed.wire.session import decode_header
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from roughfed.server.federation import Federation
+    from roughfed.sketch.buckets import Sketcher
+    from roughfed.types import Spec
+
+log = logging.getLogger(__name__)
+
+KEY = "defence.root"
+PIECE = 1 << 18
+"""Coordinates of the last step that are in memory at once."""
+
+
+class NoRoot(RoundError):
+    """The server's own update could not be made, and the defence does not work without it."""
+
+    reason = "no-root"
+
+
+@dataclass
+class Extras:
+    """The extra rows of the open round: being made, or there."""
+
+    making: asyncio.Task[dict[str, Path]] | None = None
+    files: dict[str, Path] = field(default_factory=dict[str, Path])
+
+
+# -- before the first round --------------------------------------------------------------------------------------------
+
+
+async def prepare(fed: Federation, whole: Spec) -> None:
+    """Set the server's own examples aside: what the root update is made of is never evaluated on.
+
+    Args:
+        fed: the federation.
+        whole: the worker's model.
+
+    Raises:
+        ConfigError: the rule needs them and there are none; or the server has no data, too few, or not the whole model.
+    """
+    root, rule = fed.config.defence.root, fed.defence.rule
+    if ROOT in rule.needs and not root:
+        cause = f'"{fed.defence.name}" holds updates against one that the server makes of its own examples'
+        raise ConfigError(cause, key=KEY, cure="say of how many, for example root = 100 in [defence]")
+    if not root or fed.worker is None:
+        return
+    if fed.spec != whole:
+        cause = "the server has no whole model to train: tensors stay with the clients, or control variates travel"
+        raise ConfigError(cause, key=KEY, cure="remove it, or model.private and scaffold")
+    try:
+        counts = await fed.worker.root_counts()
+    except TrainerError as error:
+        raise ConfigError(f"the server's data cannot be used: {error}", key=KEY, cure="remove it") from error
+    fed.worker.hold_out(shares(counts, root), seed=derive(fed.config.federation.seed, "root"))
+
+
+def shares(counts: Sequence[int], root: int) -> tuple[int, ...]:
+    """How many examples of each class make the root set.
+
+    Args:
+        counts: the server's examples of each class; one number where there are no classes.
+        root: N, how many are wanted.
+
+    Returns:
+        C numbers that differ by 1 at most and add up to N; 0 for a class that the data do not have.
+
+    Raises:
+        ConfigError: no data, fewer wanted than there are classes, or nothing of a class left to evaluate on.
+    """
+    present = [at for at, count in enumerate(counts) if count]
+    if not present:
+        cause = f"root = {root}, and the server has no data of its own"
+        raise ConfigError(cause, key=KEY, cure="give the Client in the app of model.app data as test=, or remove it")
+    if root < len(present):
+        cause = f"{root} examples are too few for {len(present)} classes"
+        raise ConfigError(cause, key=KEY, cure=f"write {len(present)} or more")
+    each, more = divmod(root, len(present))
+    taken = [0] * len(counts)
+    for place, at in enumerate(present):
+        taken[at] = each + (place < more)
+    fewest = min(present, key=lambda at: counts[at] - taken[at])
+    if counts[fewest] <= taken[fewest]:
+        of_class = f" of class {fewest}" if len(counts) > 1 else ""
+        least = (min(counts[at] for at in present) - 1) * len(present)
+        cause = f"the server has {counts[fewest]} examples{of_class}: {taken[fewest]} of them leave none to evaluate on"
+        cure = f"write {least} or less" if least >= len(present) else "give the server more data, or remove it"
+        raise ConfigError(cause, key=KEY, cure=cure)
+    return tuple(taken)
+
+
+def sweep(fed: Federation, row: RoundRow | None) -> None:
+    """Delete the files of rounds that are over."""
+    open_round = row.round if row is not None and row.outcome is None else 0
+    for path in _folder(fed).glob("*"):
+        if not path.name.startswith(f"{open_round:08d}-") or path.suffix:
+            path.unlink()
+
+
+# -- in a round --------------------------------------------------------------------------------------------------------
+
+
+def begin(fed: Federation, row: RoundRow) -> None:
+    """Start making what the rule asks for, beside the clients' training."""
+    if fed.extras.making is None and asked(fed):
+        fed.extras.making = asyncio.create_task(_make(fed, row))
+
+
+async def ready(fed: Federation, row: RoundRow) -> dict[str, Path]:
+    """The files of the extra rows that there are, bare float32 [D] each, by name.
+
+    Raises:
+        NoRoot: the rule needs the server's own update, and it could not be made.
+        StorageError: the disk refused.
+    """
+    begin(fed, row)
+    if fed.extras.making is not None:
+        fed.extras.files = await fed.extras.making
+    return fed.extras.files
+
+
+async def forget(fed: Federation, row: RoundRow) -> None:
+    """The round is over: stop what is still being made, and delete the files."""
+    making, fed.extras.making, fed.extras.files = fed.extras.making, None, {}
+    if making is not None:
+        making.cancel()
+        with suppress(asyncio.CancelledError, RoundError):  # told already, if anybody wanted to know
+            await making
+    for name in (ROOT, PREVIOUS):
+        _path(fed, row, name).unlink(missing_ok=True)
+
+
+def asked(fed: Federation) -> frozenset[str]:
+    """Names of the rows that the rule uses, as far as the settings provide for them."""
+    rule = fed.defence.rule
+    wanted = rule.wants | rule.needs
+    return wanted if fed.config.defence.root else wanted - {ROOT}
+
+
+def claims_of(files: Mapping[str, Path], masking: Masking, sketcher: Sketcher) -> dict[str, NDArray[np.float64]]:
+    """What the extra rows' sketches claim, float64 [dim] by name: clipped, encoded and sketched as a client's are."""
+    return {name: sketch_of_update(_row(path), masking.params, sketcher) for name, path in sorted(files.items())}
+
+
+async def _make(fed: Federation, row: RoundRow) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    _folder(fed).mkdir(exist_ok=True, mode=0o700)
+    if PREVIOUS in asked(fed) and await asyncio.to_thread(_write_last_step, fed, row):
+        files[PREVIOUS] = _path(fed, row, PREVIOUS)
+    if ROOT in asked(fed) and await _train_root(fed, row):
+        files[ROOT] = _path(fed, row, ROOT)
+    return files
+
+
+def _write_last_step(fed: Federation, row: RoundRow) -> bool:
+    """Base of the round minus the version before it; whether there is one (unless somebody took the file)."""
+    header, path = decode_header(row.header.body), _path(fed, row, PREVIOUS)
+    before = fed.store.model(header.model_version - 1)
+    if path.exists() or before is None:
+        return path.exists()
+    if not (old := fed.store.model_path(before)).exists():
+        log.warning("round %d: the model before version %d is gone, and its step", row.round, header.model_version)
+        return False
+    ours, theirs = read_flat(fed.store.model_path(header.model_digest)), read_flat(old)
+    starts = range(0, fed.spec.size, PIECE)
+    write_pieces_durably(
+        path,
+        ((ours[at : at + PIECE] - theirs[at : at + PIECE]).astype("<f4").tobytes() for at in starts),
+        mode=0o600,
+        sync=False,
+    )
+    return True
+
+
+async def _train_root(fed: Federation, row: RoundRow) -> bool:
+    """The server's own update; whether there is one.
+
+    An empty file says that it could not be made: a rule that can do without is asked the same way after a restart.
+    """
+    path, header = _path(fed, row, ROOT), decode_header(row.header.body)
+    if path.exists():
+        return path.stat().st_size > 0
+    fresh = path.with_suffix(".new")
+    rounds = max(fed.config.round.rounds, row.round)
+    made = fed.worker is not None and await fed.worker.fit_root(
+        fed.store.model_path(header.model_digest),
+        fresh,
+        settings=fed.trainer_settings(),
+        seed=derive(fed.config.federation.seed, "root", row.round),
+        turn=Turn(row.round, rounds, fed.run, facts=row.facts, allow_memory=False),
+        steps=usual_steps(fed, row),
+    )
+    if not made:
+        if ROOT in fed.defence.rule.needs:
+            raise NoRoot(f"round {row.round}: the server's own update could not be made")
+        await asyncio.to_thread(write_durably, path, b"", mode=0o600)
+        return False
+    await asyncio.to_thread(place_durably, fresh, path)
+    return True
+
+
+def usual_steps(fed: Federation, row: RoundRow) -> int:
+    """Steps of a client in a round, about: the server takes as many, so that its update is about as long as theirs.
+
+    In the clear the median of what the last accepted clients said; masked, what their mean number of examples makes.
+    0 as long as nobody has counted: then the server goes by `trainer.epochs` of its own few examples.
+    """
+    past = [each for each in fed.store.rounds() if each.round < row.round and each.outcome == "committed"]
+    settings = fed.config.trainer
+    for each in reversed(past):
+        received = fed.store.receipts(fed.run, each.round)
+        said = [u.statement.num_steps for name, u in received.items() if (each.sets or {}).get(name) == ACCEPTED]
+        if any(said):
+            return int(statistics.median_low(said))
+    for each in past:
+        if (examples := (each.sums.get("examples") or (0,))[0]) and each.accepted:
+            steps = settings.epochs * math.ceil(examples / len(each.accepted) / settings.batch_size)
+            return min(steps, settings.max_steps) if settings.max_steps else steps
+    return 0
+
+
+def _row(path: Path) -> Flat:
+    return np.fromfile(path, dtype="<f4")
+
+
+def _folder(fed: Federation) -> Path:
+    return fed.store.folder / "extras"
+
+
+def _path(fed: Federation, row: RoundRow, name: str) -> Path:
+    return _folder(fed) / f"{row.round:08d}-{name.lstrip('*')}"
