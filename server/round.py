@@ -34,8 +34,9 @@ from roughfed.server.figures import accepted_updates, show_clients, summarize
 from roughfed.server.finish import head_fact
 from roughfed.server.judge import judge, verdict_over
 from roughfed.server.masked import drive
+from roughfed.server.masked.defended import mean_of_groups
 from roughfed.server.masked.opening import open_masked
-from roughfed.server.masked.outcome import mean_update, summed_evaluation
+from roughfed.server.masked.outcome import summed_evaluation
 from roughfed.server.optimize import stepper
 from roughfed.server.payload import OpenRound
 from roughfed.server.robust import combined
@@ -296,8 +297,8 @@ def mean_of(fed: Federation, row: RoundRow, weighting: str) -> Iterator[Mean]:
     """The mean of the accepted updates, to be read slice by slice."""
     header = decode_header(row.header.body)
     if fed.masked is not None and fed.result is not None:
-        delta = mean_update(fed.result, fed.masked.masking)  # [D]
-        yield lambda start, stop: delta[start:stop]
+        with mean_of_groups(fed, fed.masked, fed.result) as mean:
+            yield mean
         return
     accepted = accepted_updates(fed, row)
     paths = [fed.intake.spool_path(fed.run, row.round, u.receipt.client) for u in accepted]
@@ -340,6 +341,8 @@ async def announce(fed: Federation, row: RoundRow) -> None:
         await fed.stages.forget(row.round)
     await fed.store.set_summary(row.round, summarize(fed, row))
     fed.intake.discard(fed.run, row.round, list(row.cohort))
+    if fed.result is not None:
+        fed.result.discard()
     await extras.forget(fed, row)
     fed.masked = fed.result = fed.verdict = None
     fed.metrics.storage(**await asyncio.to_thread(fed.store.sizes))

@@ -16,6 +16,7 @@ from roughfed.server.defence.verdict import Coefficients
 from roughfed.server.defending import Defence
 from roughfed.server.masked.outcome import VOID
 from roughfed.server.store import RoundRow, Store
+from roughfed.wire.session import decode_header
 
 if TYPE_CHECKING:
     from roughfed.server.federation import Federation
@@ -63,11 +64,13 @@ def defence_figures(fed: Federation, row: RoundRow) -> dict[str, object]:
         return {}
     sets = row.sets or {}
     excluded = dict(verdict.excluded) if verdict else {n: w for n in scores if (w := sets.get(n)) and w != VOID}
-    rows = len(scores) or len({*row.accepted, *excluded})
+    clients = len({*row.accepted, *excluded})
+    rows = len(scores) or clients
+    grouped = decode_header(row.header.body).server_sees == "sums"  # rows are groups, and attackers clients
     return {
         "defence": {
             "rule": fed.defence.name,
-            "f": tolerated(fed.defence.f, rows),
+            "f": tolerated(fed.defence.f, clients if grouped else rows),
             "judged": rows,
             "scores": scores,
             "excluded": excluded,

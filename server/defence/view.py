@@ -216,38 +216,44 @@ def view_of_claims(
 
 
 def view_of_files(
-    paths: Mapping[str, Path], *, size: int, codec: str = "identity", extras: Mapping[str, Path] = NO_PATHS
+    paths: Mapping[str, Path],
+    *,
+    size: int,
+    codec: str = "identity",
+    rows: Rows = "updates",
+    extras: Mapping[str, Path] = NO_PATHS,
 ) -> View:
-    """A view of full updates that lie in files; they are opened when something is computed.
+    """A view of full updates, or of means of groups, that lie in files; they are opened when something is computed.
 
     Args:
         paths: payload file by client; with "identity" bare little-endian float32 [D]. Each was checked when it arrived.
         size: D.
         codec: which row of CODECS the payloads are of.
+        rows: what a row is.
         extras: files of the extra rows, bare float32 [D] whatever the codec.
 
     Returns:
-        a view of updates with a weighted sum.
+        a view with a weighted sum.
     """
     names, more = sorted(paths), sorted(extras)
 
     def gram() -> Gram:
         with (
-            _opened([paths[name] for name in names], codec, size) as rows,
+            _opened([paths[name] for name in names], codec, size) as theirs,
             _opened([extras[name] for name in more], "identity", size) as own,
         ):
-            return passes.inner_products([*rows, *own], size)
+            return passes.inner_products([*theirs, *own], size)
 
     def weighted_sum(weights: Sequence[float]) -> Flat:
         used = {name: weight for name, weight in zip(names, weights, strict=True) if weight}
-        with _opened([paths[name] for name in used], codec, size) as rows:
-            return passes.sum_of_rows(rows, list(used.values()), size)
+        with _opened([paths[name] for name in used], codec, size) as theirs:
+            return passes.sum_of_rows(theirs, list(used.values()), size)
 
     def projected(dim: int, seed: int) -> NDArray[np.float64]:
-        with _opened([paths[name] for name in names], codec, size) as rows:
-            return passes.projected(rows, size, dim, seed)
+        with _opened([paths[name] for name in names], codec, size) as theirs:
+            return passes.projected(theirs, size, dim, seed)
 
-    return View(names, "updates", gram, weighted_sum, more, projected)
+    return View(names, rows, gram, weighted_sum, more, projected)
 
 
 def view_of_arrays(rows: Mapping[str, Flat], *, kind: Rows = "groups", extras: Mapping[str, Flat] = NO_ARRAYS) -> View:

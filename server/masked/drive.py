@@ -24,9 +24,10 @@ from roughfed.secagg.server import Stage
 from roughfed.server import extras
 from roughfed.server.defence import ROUNDING, view_of_claims
 from roughfed.server.federation import Federation
+from roughfed.server.masked.defended import unmasked
 from roughfed.server.masked.journal import SILENT, Step
 from roughfed.server.masked.opening import limits_of
-from roughfed.server.masked.outcome import Result, finish, next_clip
+from roughfed.server.masked.outcome import Result, next_clip
 from roughfed.server.masked.stages import MaskedRound, Server
 from roughfed.server.membership import Session
 from roughfed.server.store import GONE, RoundRow
@@ -183,10 +184,14 @@ async def agree(fed: Federation, row: RoundRow) -> Result:
 
 
 async def conclude(fed: Federation, row: RoundRow) -> Result:
-    """Unmask and check, and journal what outlives the round."""
+    """Unmask, check and judge the groups, and journal what outlives the round.
+
+    Raises:
+        TooFewClients: the defence cannot hold among so few groups.
+    """
     round_, header = masked(fed), decode_header(row.header.body)
     fed.enter("unmask")
-    result = await asyncio.to_thread(finish, round_, partial(read_lanes, fed, row))
+    result = await unmasked(fed, row, round_, partial(read_lanes, fed, row))
     clip = next_clip(result, number=row.round, clip_norm=header.clip_norm, limits=limits_of(fed.config))
     connected = set(fed.members.names())
     silent = dict.fromkeys(round_.without_advert(), "no advert") | result.noted

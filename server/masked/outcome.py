@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,14 @@ from roughfed.masking import Masking
 from roughfed.secagg import statistics
 from roughfed.secagg.promises import FULL
 from roughfed.secagg.server import GroupRound
+from roughfed.server.defence.verdict import Coefficients, Coordinatewise
+from roughfed.server.masked.apart import Apart
 from roughfed.server.masked.stages import MaskedRound
 from roughfed.types import BINS, CONFIDENCE_ONE, Evaluation
 
 Flat = NDArray[np.float32]
+
+NOBODY: Mapping[int, str] = MappingProxyType({})
 
 VOID = "void"
 """Verdict of a client whose group gave no sum through no fault of its own."""
@@ -40,6 +45,8 @@ class Result:
         contributors: clients behind the sums.
         cut: values of the statistics that no honest group could have.
         norms: estimated norms of the accepted updates, in units of C.
+        combine: how the means of the groups become one, where the defence says so; `total` is None then.
+        apart: the groups, where they were kept apart for a defence.
     """
 
     total: NDArray[np.unsignedinteger] | None = None
@@ -53,12 +60,47 @@ class Result:
     contributors: int = 0
     cut: int = 0
     norms: list[float] = field(default_factory=list[float])
+    combine: Coefficients | Coordinatewise | None = None
+    apart: Apart | None = None
+
+    def discard(self) -> None:
+        """Delete what was kept in files."""
+        if self.apart is not None:
+            self.apart.discard()
 
 
-def finish(round_: MaskedRound, read: Callable[[str], Lanes]) -> Result:
-    """Unmask every group, one after another, and add up; `read`: name -> masked lanes."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one group gave.
+
+    Attributes:
+        number: of the group.
+        accepted: who is in its sum.
+        sums: its statistics.
+        cut: values of them that no honest group could have.
+        norms: estimated norms of its accepted updates, in units of C.
+    """
+
+    number: int
+    accepted: tuple[str, ...]
+    sums: Mapping[str, Sequence[int]]
+    cut: int
+    norms: list[float]
+
+
+def unmask(round_: MaskedRound, read: Callable[[str], Lanes], apart: Apart | None = None) -> tuple[Result, list[Part]]:
+    """Unmask every group, one after another.
+
+    Args:
+        round_: the round, all answers taken.
+        read: name -> masked lanes.
+        apart: where sums are kept for a defence to judge; None adds them up as they come.
+
+    Returns:
+        what is known of the round already, and a part of each group that has a sum.
+    """
     masking, result = round_.masking, Result()
-    sums: list[Mapping[str, Sequence[int]]] = []
+    parts: list[Part] = []
     for number, group in enumerate(round_.groups):
         outcome = group.finish(read)
         result.proofs |= outcome.proofs
@@ -68,28 +110,50 @@ def finish(round_: MaskedRound, read: Callable[[str], Lanes]) -> Result:
             result.void[number] = outcome.void
             result.reasons |= {name: VOID for name, why in group.verdicts.items() if not why}
             continue
-        result.total = _add(result.total, outcome.total, outcome.accepted, masking, alone=len(round_.groups) == 1)
-        result.accepted += outcome.accepted
-        found, cut = statistics.decode_sum(
+        within = _within(outcome.total, outcome.accepted, masking)
+        if apart is None:
+            result.total = _add(result.total, within, alone=len(round_.groups) == 1)
+        else:
+            apart.put(number, within, list(round_.quarters(outcome.accepted).values()))
+        sums, cut = statistics.decode_sum(
             outcome.tail, len(outcome.accepted), masking.statistics, levels=masking.terms.levels
         )
-        sums.append(found)
-        result.cut += cut
-        result.norms += _norms(group, outcome.accepted, masking)
+        parts.append(Part(number, outcome.accepted, sums, cut, _norms(group, outcome.accepted, masking)))
+    return result, parts
+
+
+def settle(result: Result, parts: Sequence[Part], round_: MaskedRound, excluded: Mapping[int, str] = NOBODY) -> Result:
+    """Put together what counts.
+
+    Args:
+        result: of `unmask`; changed.
+        parts: likewise.
+        round_: the round.
+        excluded: number of a group -> why the defence leaves it out, with all its clients and its statistics.
+    """
+    for part in parts:
+        if (reason := excluded.get(part.number)) is not None:
+            result.reasons |= dict.fromkeys(part.accepted, reason)
+            continue
+        result.accepted += part.accepted
+        result.cut += part.cut
+        result.norms += part.norms
     result.accepted = tuple(sorted(result.accepted))
     result.quarters = round_.quarters(result.accepted)
     result.contributors = len(result.accepted)
-    result.sums = statistics.add(sums)
+    result.sums = statistics.add([part.sums for part in parts if part.number not in excluded])
     result.reasons |= result.proofs
     return result
 
 
-def _add(
-    total: NDArray[np.unsignedinteger] | None, part: Lanes, accepted: Sequence[str], masking: Masking, *, alone: bool
-) -> NDArray[np.unsignedinteger]:
-    """Add one group's sum; what lies beyond its honest range is cut to it."""
+def _within(part: Lanes, accepted: Sequence[str], masking: Masking) -> Lanes:
+    """One group's sum; what lies beyond its honest range is cut to it."""
     top = masking.terms.dtype.type(len(accepted) * (masking.terms.levels - 1))
-    part = np.minimum(part, top, out=part)
+    return np.minimum(part, top, out=part)
+
+
+def _add(total: NDArray[np.unsignedinteger] | None, part: Lanes, *, alone: bool) -> NDArray[np.unsignedinteger]:
+    """Add one group's sum."""
     if alone:
         return part
     if total is None:

@@ -10,6 +10,7 @@ import pytest
 
 from roughfed import crash
 from roughfed.server.collect import Collection
+from roughfed.server.defending import Defence
 from roughfed.server.judge import judge
 from roughfed.server.store import Store
 
@@ -122,6 +123,7 @@ def test_a_receipt_that_the_engine_has_not_heard_of_counts(tmp_path: Path) -> No
             await rig.create()
             row = await rig.play({})
             rig.store = rig.fed.store = Store(tmp_path)
+            rig.fed.defence = Defence.of(rig.fed.config, rig.store.journal)
             assert rig.fed.collection is None
             rig.fed.collection = Collection(frozenset(NAMES), 3, 2, 0.0, received={"alpha"})
             judged = await judge(rig.fed, row)

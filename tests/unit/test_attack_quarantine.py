@@ -54,7 +54,11 @@ def ends(
     """A masked round that found this comes to its end; the `mute` sent no advert."""
     header = encode_header(header_of(number))
     row = RoundRow(number, Signed(header, bytes(64), "server"), ("a", "b", "c"), 3, 0.0, None, None, None)
-    monkeypatch.setattr(drive, "finish", lambda *_: Result(**found))  # pyright: ignore[reportArgumentType]
+
+    async def unmasked(*_: object) -> Result:
+        return Result(**found)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(drive, "unmasked", unmasked)
     monkeypatch.setattr(drive, "next_clip", lambda *_, **__: 1.0)
     monkeypatch.setattr(fed, "masked", SimpleNamespace(groups=[], without_advert=lambda: set(mute.split())))
     asyncio.run(drive.conclude(fed, row))

@@ -1,0 +1,174 @@
+"""A server on a folder without gRPC, and clients that mask: whole rounds with `server_sees = "sums"`, in one process.
+
+The server is the real one, journal and spool included; a client is its machine, its codec, and an update from a table.
+Everything secret of a client follows from its name and the header, so one that starts again says the same again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roughfed.client.masked import ANSWERS
+from roughfed.client.statistics import may_give
+from roughfed.codec.chain import decode_sum, encode
+from roughfed.config import FederationConfig
+from roughfed.digest import content_digest
+from roughfed.errors import RoughfedError
+from roughfed.masking import Masking, masking_of
+from roughfed.messages import ClientStage, Hello, RoundClosed, ServerStage
+from roughfed.params import place_durably, write_model
+from roughfed.secagg import statistics
+from roughfed.secagg.client import ClientRound, Policy, State
+from roughfed.secagg.promises import FULL, Gives
+from roughfed.secagg.terms import Party
+from roughfed.server.federation import Federation
+from roughfed.server.masked import drive
+from roughfed.server.membership import Session
+from roughfed.server.metrics import ServerMetrics
+from roughfed.server.round import run_round
+from roughfed.server.store import RoundRow, Store
+from roughfed.types import Job, Receipt, Signed, Spec, TensorSpec, UpdateStatement
+from roughfed.wire.secagg import STAGE_VALUES, decode_stage
+from roughfed.wire.session import decode_header
+from roughfed.wire.updates import UPDATE_DOMAIN, encode_statement
+
+from .secagg import SERVER, StageWire, authority, identity, member_entry, open_entry
+
+SPEC = Spec((TensorSpec("w", (600,)),))
+EXAMPLES = 100
+Flat = NDArray[np.float32]
+
+
+@dataclass
+class MaskedRig:
+    """A server and its clients. `deltas`: what each of them trained; `quarters`: who weighs itself down."""
+
+    folder: Path
+    deltas: Mapping[str, Flat]
+    quarters: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    closed: dict[str, RoundClosed] = field(default_factory=dict)
+
+    def play(self) -> RoundRow:
+        """One round, or the rest of one."""
+        return asyncio.run(self._play())
+
+    async def _play(self) -> RoundRow:
+        store = Store(self.folder)
+        tables: dict[str, dict[str, Any]] = {
+            "privacy": {"server_sees": "sums"},
+            "round": {"deadline": 60.0, "evaluate_every": 0},
+            "codec": {"downlink": "identity"},
+            "trainer": {"self_weight": bool(self.quarters)},
+        }
+        for table, values in self.settings.items():
+            tables[table] = tables.get(table, {}) | dict(values)
+        config = FederationConfig.model_validate(tables)
+        with ThreadPoolExecutor(2) as executor:
+            self.fed = fed = Federation(
+                config, store, SERVER, "server", b"", ServerMetrics(), executor, "run-1", SPEC,
+                ca_certificate=authority().certificate, num_classes=2,
+            )  # fmt: skip
+            if store.run() is None:
+                path = self.folder / "models" / "first.safetensors"
+                digest = write_model(path, SPEC, [np.zeros(SPEC.size, dtype=np.float32)])
+                place_durably(path, store.model_path(digest))
+                await store.create_run("run-1", SPEC, digest, 1.0)
+            sessions = [self._join(name) for name in sorted(self.deltas)]
+            tasks = [asyncio.create_task(self._client(session)) for session in sessions]
+            try:
+                row = await run_round(fed)
+                for session in sessions:
+                    session.close("done")
+                await asyncio.gather(*tasks)
+                return row
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                store.close()
+
+    def _join(self, name: str) -> Session:
+        hello = Hello("1", 1, member_entry(name), b"", ("lanes",), "")
+        session = Session(name, identity(name).public_key, content_digest(hello.member), hello)
+        self.fed.members.join(session)
+        return session
+
+    async def _client(self, session: Session) -> None:
+        name, machine = session.name, None
+        while (message := await session.queue.get()) is not None:
+            if isinstance(message, RoundClosed):
+                self.closed[name] = message
+            elif isinstance(message, Job):
+                job, masking = message, masking_of_job(message)
+                machine = self._machine(name, masking)
+                drive.take(self.fed, session, ClientStage("advertise", machine.advert))
+            elif isinstance(message, ServerStage) and machine is not None:
+                value = decode_stage(STAGE_VALUES[message.kind], message.body)
+                signed = Signed(message.body, message.signature, "") if message.signature else None
+                for answer in machine.receive(value, signed):
+                    drive.take(self.fed, session, ClientStage(ANSWERS[message.kind], answer))
+                if machine.state is State.READY:
+                    await self._upload(name, job, masking, machine)
+
+    def _machine(self, name: str, masking: Masking) -> ClientRound:
+        party = Party(name, identity(name).sign, open_entry, StageWire())
+        gives = Gives(statics=True, quarters=self.quarters.get(name, FULL))
+        return ClientRound(masking.terms, party, secret_of(name, masking), Policy(), gives=gives)
+
+    async def _upload(self, name: str, job: Job, masking: Masking, machine: ClientRound) -> None:
+        given = {"examples": [EXAMPLES]}
+        given = {key: values for key, values in given.items() if may_give(key, machine.gives, machine.counts)}
+        tail = statistics.encode(given, masking.statistics, levels=masking.terms.levels, dtype=masking.terms.dtype)
+        data = machine.mask(np.concatenate([self.codes(name, masking), tail])).tobytes()
+        number = decode_header(job.header.body).round
+        statement = UpdateStatement("run-1", number, name, job.header.digest, content_digest(data), len(data), 0)
+        body = encode_statement(statement)
+        signed = Signed(body, identity(name).sign(UPDATE_DOMAIN, body), name)
+        machine.uploaded(signed)
+        with suppress(RoughfedError):  # refused or late; the round says so
+            upload = await self.fed.intake.begin(name, signed)
+            if not isinstance(upload, Receipt):
+                await self.fed.intake.write(
+                    name, upload, offset=upload.position, data=memoryview(data)[upload.position :]
+                )
+                await self.fed.intake.finish(name, upload)
+
+    # -- what must come of it ------------------------------------------------------------------------------------------
+
+    def codes(self, name: str, masking: Masking) -> NDArray[np.unsignedinteger]:
+        """The codes of a client's update."""
+        weight = self.quarters.get(name, FULL) / FULL
+        secret = secret_of(name, masking)
+        return encode(self.deltas[name], None, masking.params, secret=secret, weight=weight).codes
+
+    def mean(self, names: list[str], masking: Masking) -> Flat:
+        """The mean of some clients' updates as the codec says it, added up in the clear."""
+        total = sum(self.codes(name, masking).astype(np.uint64) for name in names)
+        weight = sum(self.quarters.get(name, FULL) for name in names) / FULL
+        return decode_sum(np.asarray(total), len(names), masking.params, weight=weight)
+
+
+def masking_of_job(job: Job) -> Masking:
+    """What a client makes of a job."""
+    return masking_of(job.header, decode_header(job.header.body), size=SPEC.size, server_key=SERVER.public_key)
+
+
+def masking_of_row(row: RoundRow) -> Masking:
+    """The same from the journal."""
+    return masking_of(row.header, decode_header(row.header.body), size=SPEC.size, server_key=SERVER.public_key)
+
+
+def secret_of(name: str, masking: Masking) -> bytes:
+    """A client's secret of a round."""
+    return hashlib.sha256(name.encode() + masking.terms.header_digest).digest()
