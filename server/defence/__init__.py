@@ -10,6 +10,7 @@ from roughfed.server.defence.rule import PREVIOUS, ROOT, Rule, Situation
 from roughfed.server.defence.rules import (
     bulyan,
     centered_clipping,
+    default,
     dnc,
     flame,
     fltrust,
@@ -46,6 +47,15 @@ CLIENTS: tuple[Rows, ...] = ("sketches", "updates")
 
 RULES: dict[str, Rule] = {
     "none": Rule("everybody counts", ALL, lambda _f: 1, lambda _view, _situation: Verdict()),
+    "default": Rule(
+        "leaves out whom its last rounds speak against: copies, disagreement, length",
+        CLIENTS,
+        default.min_rows,
+        default.judge,
+        wants=frozenset({ROOT}),
+        remembers=True,
+        translates=False,
+    ),
     "norm-bound": Rule(
         "shortens rows to the median norm; of sketches, leaves out those of twice that (Sun et al., 2019)",
         ALL,

@@ -1,0 +1,138 @@
+"""What speaks against a row, from round to round: copies, too little agreement with the others, too long a row.
+
+n rows. One round's angles say little: local steps are noise for the most part, and sketches add to it. What a client
+does again and again says much, so the figures of its last rounds are added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roughfed.server.defence.gram import Values, geometric_median
+from roughfed.server.defence.verdict import State
+from roughfed.server.defence.view import Gram
+
+COPY_COSINE, COPY_SHARE = 0.7, 0.5
+SHORT = 0.3
+"""A row shorter than this part of the median counts as that long in cosines: the angle of next to nothing is noise."""
+
+DECAY, FORGOTTEN = 0.95, 100
+
+
+def typical(gram: Gram) -> float:
+    """Median norm of the rows that are not next to nothing; 0 where all are."""
+    norm = np.sqrt(np.maximum(gram.diagonal(), 0))
+    middle = float(np.median(norm)) if len(norm) else 0.0
+    return float(np.median(norm[norm >= middle / 4])) if middle else 0.0
+
+
+def parties(gram: Gram) -> NDArray[np.intp]:
+    """Who is whose copy: rows that are one another's as good as without a difference count as one party.
+
+    Two rows are copies when most of what both have beyond the rows' geometric median is the same (cosine 0.7), and most
+    of the rows themselves, too: colluders that add noise to one update are found, clients with like data are not.
+
+    Args:
+        gram: inner products, float64 [n, n]; not changed.
+
+    Returns:
+        for each row the shortest one of its party, int [n], of equals the first; itself where nobody is like it.
+    """
+    n = len(gram)
+    order = np.argsort(gram.diagonal(), kind="stable")
+    first = np.arange(n)
+    for _ in range(3):  # copies must not drag the middle to themselves: it is found again without them
+        heads = np.flatnonzero(first == np.arange(n))
+        weights = np.zeros(n)
+        weights[heads] = geometric_median(gram[np.ix_(heads, heads)])
+        joined = _joined(_alike(gram, weights)[np.ix_(order, order)])  # [n] in this order, by place in it
+        found = np.empty(n, dtype=first.dtype)
+        found[order] = order[joined]
+        if (found == first).all():
+            break
+        first = found
+    return first
+
+
+def _alike(gram: Gram, centre: Values) -> NDArray[np.bool_]:
+    along = gram @ centre  # [n]
+    beyond = gram - along[:, None] - along[None, :] + centre @ along  # Gram matrix of row - centre
+    length = np.sqrt(np.maximum(beyond.diagonal(), 0))
+    scale = np.outer(length, length)
+    cosine = np.divide(beyond, scale, out=np.zeros_like(scale), where=scale > 0)
+    both = gram.diagonal()[:, None] + gram.diagonal()[None, :]
+    share = np.divide(2 * gram, both, out=np.zeros_like(both), where=both > 0)
+    alike = (cosine >= COPY_COSINE) & (share >= COPY_SHARE)
+    np.fill_diagonal(alike, True)
+    return alike
+
+
+def _joined(alike: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The first member of everybody's connected component, int [n]."""
+    first = np.arange(len(alike))
+    while True:
+        nearer = np.where(alike, first[None, :], len(alike)).min(axis=1)
+        if (nearer == first).all():
+            return first
+        first = nearer
+
+
+def agreement(gram: Gram, first: NDArray[np.intp], f: int) -> Values:
+    """How far every row agrees with the other parties: the mean of its cosines to them without the f at either end.
+
+    Args:
+        gram: inner products, float64 [n, n]; not changed.
+        first: who counts for the party of each row (`parties`), int [n].
+        f: so many colluders cannot raise their own agreement by much, nor lower another's.
+
+    Returns:
+        float64 [n]; 0 for a row without another party.
+    """
+    cosine = gram / np.outer(lengths := floored(gram), lengths)
+    heads = first == np.arange(len(gram))
+    found = np.zeros(len(gram))
+    for at, row in enumerate(cosine):
+        others = np.sort(row[heads & (np.arange(len(gram)) != first[at])])
+        cut = min(f, max(0, len(others) - 1) // 2)
+        if len(others):
+            found[at] = others[cut : len(others) - cut].mean()
+    return np.clip(found, -1, 1)
+
+
+def floored(gram: Gram) -> Values:
+    """Norms, float64 [n], none below `SHORT` of the typical one; 1 where all rows are zero."""
+    norm = np.sqrt(np.maximum(gram.diagonal(), 0))
+    return np.maximum(norm, SHORT * typical(gram) or 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Figures of the rows added up over the rounds that each took part in, older ones counting less.
+
+    Attributes:
+        names: of the rows.
+        sums: float64 [n, k], a column for each figure.
+        weight: float64 [n], what a figure that was always 1 would have added up to.
+    """
+
+    names: Sequence[str]
+    sums: Values
+    weight: Values
+
+    @classmethod
+    def after(cls, state: State, names: Sequence[str], figures: Values) -> Record:
+        """The record with this round's figures, float64 [n, k], whose number of columns must not change in a run."""
+        width = figures.shape[1]
+        before = np.array([state.get(name, np.zeros(width + 2))[: width + 1] for name in names]).reshape(-1, width + 1)
+        now = DECAY * before + np.column_stack([figures, np.ones(len(names))])
+        return cls(names, now[:, :width], now[:, width])
+
+    def state(self, before: State, round_number: int) -> State:
+        """To be kept: these rows, and those that were not there in this round unless that is long ago."""
+        kept = {name: row for name, row in before.items() if round_number - row[-1] <= FORGOTTEN}
+        rows = np.column_stack([self.sums, self.weight, np.full(len(self.names), float(round_number))])
+        return {**kept, **dict(zip(self.names, rows, strict=True))}

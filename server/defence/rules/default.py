@@ -1,0 +1,94 @@
+"""The default: exclusion by evidence, not by quota (this project's own; docs/defences.md says how it was chosen).
+
+n rows, of which at most f are hostile. Left out are, those first against whom most speaks, and never more than f:
+
+* copies: all but one of rows that are as good as the same (`evidence.parties`);
+* rows whose evidence |(A, N, R)| is above 1, each part 0 where it is below: A, how much less than the median row they
+  agreed with the others over their last rounds; N, how much longer than the median they were; R, how much less than the
+  median they agreed with the root row, where there is one.
+
+A and R are deviations of a ratio from 1, in units of 0.5 or of twice the rows' own spread, whichever is more: where
+honest rows differ much, it takes more to be suspicious. N is the mean logarithm of norm / median norm in units of
+log 2, with one more round of none, so that a single long row is not enough unless it is very long.
+
+Works on norms and angles only, so alike on updates and on sketches. A client that is left out goes on being judged:
+whoever behaves is back after some rounds. The rule has nothing to be set but f.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from roughfed.server.defence.evidence import Record, agreement, floored, parties, typical
+from roughfed.server.defence.gram import Values, enough, middle
+from roughfed.server.defence.rule import ROOT
+from roughfed.server.defence.verdict import Verdict
+
+if TYPE_CHECKING:
+    from roughfed.server.defence.rule import Situation
+    from roughfed.server.defence.view import View
+
+LESS, SPREADS, LONGER, PRIOR = 0.5, 2.0, 0.68, 0.05
+COPY, REASONS = "copy", ("disagrees", "long", "root")
+
+
+def min_rows(f: int) -> int:
+    """Fewest rows among which f can be a minority."""
+    return 2 * f + 1
+
+
+def judge(view: View, situation: Situation) -> Verdict:
+    """Leave out at most f rows, each with its strongest reason; the scores are the evidence, in units of the limit.
+
+    Args:
+        view: rows of clients, with "root" where there is one.
+        situation: f, and what the rule remembers.
+
+    Raises:
+        TooFewClients: fewer than 2f + 1 rows.
+    """
+    f = enough(view, situation, min_rows)
+    gram = view.gram()
+    first = parties(gram)
+    heads = first == np.arange(len(view))
+    record = Record.after(situation.state, view.names, _figures(view, first, f))
+    evidence = np.maximum(_evidence(record, heads), 0)  # [n, 3]
+    score = np.where(heads, np.linalg.norm(evidence, axis=1), np.inf)
+    suspects = [at for at in np.argsort(-score, kind="stable") if score[at] > 1][:f]
+    reasons = {view.names[at]: REASONS[evidence[at].argmax()] if heads[at] else COPY for at in sorted(suspects)}
+    shown = np.where(heads, score, 1 + np.linalg.norm(evidence, axis=1))
+    return Verdict(
+        reasons,
+        dict(zip(view.names, shown.tolist(), strict=True)),
+        state=record.state(situation.state, situation.round),
+    )
+
+
+def _figures(view: View, first: np.ndarray, f: int) -> Values:
+    """Agreement, that of the median row, log norm / median, agreement with the root, the median's; float64 [n, 5]."""
+    gram, heads = view.gram(), first == np.arange(len(view))
+    agrees = agreement(gram, first, f)
+    norm = np.sqrt(np.maximum(gram.diagonal(), 0))
+    longer = np.log(np.maximum(norm, 1e-9 * typical(gram) or 1.0) / (typical(gram) or 1.0))
+    rooted = np.zeros(len(view))
+    if ROOT in view.extras:
+        inner, sq_norm = view.against(ROOT)
+        rooted = np.clip(inner / np.maximum(floored(gram) * sq_norm**0.5, 1e-300), -1, 1)
+    ones = np.ones(len(view))
+    medians = np.median(agrees[heads]), np.median(rooted[heads])
+    return np.column_stack([agrees, medians[0] * ones, np.clip(longer, -3, 3), rooted, medians[1] * ones])
+
+
+def _evidence(record: Record, heads: np.ndarray) -> Values:
+    """A, N and R, float64 [n, 3]."""
+    sums, weight = record.sums, record.weight
+    parts = [_less(sums[:, 0], sums[:, 1], weight, heads), sums[:, 2] / (weight + 1) / LONGER]
+    return np.column_stack([*parts, _less(sums[:, 3], sums[:, 4], weight, heads)])
+
+
+def _less(own: Values, median: Values, weight: Values, heads: np.ndarray) -> Values:
+    """How much less than the median row, in units of the limit; where nobody agrees with anybody, next to nothing."""
+    ratio = (own + PRIOR * weight) / (np.maximum(median, 0) + PRIOR * weight)
+    return (1 - ratio) / max(LESS, SPREADS * middle(ratio[heads])[1])
