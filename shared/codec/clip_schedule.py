@@ -20,6 +20,7 @@ FIRST_STEP = 4.0  # the same in the first rounds of a run: nobody can know the s
 FIRST_ROUNDS = 4
 WANTED_UNCLIPPED = 0.8  # share of clients whose update should pass whole
 HEADROOM = 1.25  # C above the norm of the client at that share: a saturated norm still lets C grow
+STICKS_OUT = 2.5  # C at least this many median norms: an update that was cut to C still sticks out of the others
 
 _SLACK = 1e-9  # for the rounding of a product
 
@@ -62,13 +63,14 @@ def follow_norms(clip_norm: float, norms: Sequence[float], limits: ClipLimits, *
         step: `max_step` of the next round.
 
     Returns:
-        HEADROOM x the norm below which 80 % of the clients lie, at most a factor `step` from C, within the limits; C
-        when nobody was accepted. Values that are not finite count as nothing.
+        HEADROOM x the norm below which 80 % of the clients lie, or STICKS_OUT x the median if that is more, at most a
+        factor `step` from C, within the limits; C when nobody was accepted. Values that are not finite count as nothing.
     """
     ordered = sorted(norm for norm in norms if math.isfinite(norm))
     if not ordered:
         return _limited(clip_norm, clip_norm, limits, step)
-    wanted = HEADROOM * ordered[math.ceil(WANTED_UNCLIPPED * len(ordered)) - 1]
+    typical = ordered[(len(ordered) - 1) // 2]
+    wanted = max(HEADROOM * ordered[math.ceil(WANTED_UNCLIPPED * len(ordered)) - 1], STICKS_OUT * typical)
     return _limited(clip_norm, wanted, limits, step)
 
 
