@@ -16,9 +16,14 @@ from torch.utils.data import DataLoader, TensorDataset
 from roughfed.client.trainer.data import open_source
 from roughfed.client.trainer.held_out import at_hand, counts, hold_out
 from roughfed.client.trainer.operations import Operations
+from roughfed.codec.chain import encode
+from roughfed.codec.plan import ChainParams, plan_lanes
 from roughfed.errors import ConfigError
+from roughfed.masking import code_rms, sketch_of_update
+from roughfed.server.defence import ROUNDING, view_of_claims
 from roughfed.server.extras import shares
 from roughfed.server.worker import Worker
+from roughfed.sketch.buckets import Sketcher, bucket_sizes
 from roughfed.training import Turn
 
 CPU = torch.device("cpu")
@@ -183,3 +188,33 @@ def test_a_new_process_is_told_again_what_was_set_aside() -> None:
     asyncio.run(play())
     first = [(1, "root-counts"), (1, "hold-out"), (1, "fit-root"), (1, "fit-root"), (1, "stop")]
     assert child.asked == [*first, (2, "hold-out"), (2, "fit-root")]
+
+
+# -- behind masks ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("length", "seen"), [(0.5, 0.5), (1.0, 1.0), (40.0, 1.0)])
+def test_its_sketch_says_what_a_clients_would(length: float, seen: float) -> None:
+    """The same direction and, up to the clip, the same length; its own dither is no reason to look different."""
+    size, dim, clip = 1 << 14, 256, 3.0
+    params = ChainParams(size, plan_lanes(16), clip, bytes(32))
+    rms = code_rms(params.lanes)
+    sizes = bucket_sizes(params.sent, dim, bits=params.lanes.bits, code_rms=rms, colluders=3)
+    lanes = params.lanes
+    sketcher = Sketcher(b"s" * 32, params.sent, dim, sizes=sizes, dtype=lanes.dtype, zero=lanes.zero)
+    own = np.random.default_rng(0).normal(size=size).astype(np.float32)
+    own *= np.float32(length * clip / np.linalg.norm(own))
+    before = own.copy()
+    claims = {
+        name: sketcher.claim(sketcher.of_codes(encode(update, None, params, secret=bytes([at]) * 32).codes))
+        for at, (name, update) in enumerate({"like": own, "against": -own}.items(), 1)
+    }
+    claim = sketch_of_update(own, params, sketcher)
+    np.testing.assert_array_equal(own, before)
+    np.testing.assert_array_equal(claim, sketch_of_update(own, params, sketcher))
+    unit = rms * params.sent**0.5
+    view = view_of_claims(claims, length=params.sent, norm_unit=unit, rounding=ROUNDING, extras={"*root": claim})
+    along, sq_norm = view.against("*root")
+    assert sq_norm**0.5 == pytest.approx(seen, rel=0.15)
+    cosines = along / np.sqrt(view.gram().diagonal() * sq_norm)
+    np.testing.assert_allclose(cosines, [-1.0, 1.0], atol=0.1)
