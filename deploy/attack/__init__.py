@@ -48,7 +48,12 @@ def _proved(proof: str, about: str, lie: Lie, *, voids: bool = False) -> Attack:
 
 
 _FACTORS = {"sign-flip": -1.0, "sign-flip-10": -10.0}
-_SCALE = Poison("sends its delta ten times as large", "Bagdasaryan et al., AISTATS 2020, 1807.00459", times(10.0))
+_SCALE = Poison(
+    "sends its delta ten times as large",
+    "Bagdasaryan et al., AISTATS 2020, 1807.00459",
+    times(10.0),
+    masked="clipped to C",
+)
 
 
 def _poisoned() -> dict[str, Attack]:

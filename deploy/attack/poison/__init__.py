@@ -12,66 +12,102 @@ from roughfed.deploy.attack.poison.turned import times
 
 __all__ = ["POISONS", "Colludes", "Data", "Poison", "Scene", "times"]
 
-_TOLPEGIN = "Tolpegin et al., ESORICS 2020, 2007.08432"
+_BAGDASARYAN = "Bagdasaryan et al., AISTATS 2020, 1807.00459"
+_BARUCH = "Baruch et al., NeurIPS 2019, 1902.06156"
 _BLANCHARD = "Blanchard et al., NeurIPS 2017, 1703.02757"
-_LI = "Li et al., AAAI 2019, 1811.03761"
-_SHEJWALKAR = "Shejwalkar & Houmansadr, NDSS 2021"
-_XIE = "Xie et al., UAI 2019, 1903.03936"
-_LIN = "Lin et al., 1911.12560"
 _FRABONI = "Fraboni et al., AISTATS 2021, 2006.11901"
-_OWN = "no paper: any client can"
+_FUNG = "Fung et al., RAID 2020, 1808.04866"
+_KARIMIREDDY = "Karimireddy et al., ICLR 2022, 2006.09365"
+_LI = "Li et al., AAAI 2019, 1811.03761"
+_LIN = "Lin et al., 1911.12560"
+_SHEJWALKAR = "Shejwalkar & Houmansadr, NDSS 2021"
+_TOLPEGIN = "Tolpegin et al., ESORICS 2020, 2007.08432"
+_XIE = "Xie et al., UAI 2019, 1903.03936"
+_ANYBODY = "no paper: any client can"
+
+_THEIRS = "the colluders' updates"
+_STEP = "the global models of two rounds"
+_CLIPPED = "clipped to C"
 _CLAIM = 10**12
 
+_FLIPPED = "trains with the labels C - 1 - y"
+
 POISONS: dict[str, Poison] = {
-    "label-flip": Poison("trains with the labels C - 1 - y", _TOLPEGIN, data="flip"),
+    "label-flip": Poison(_FLIPPED, _TOLPEGIN, data="flip"),
     "targeted-flip": Poison("trains with one class labelled as another", _TOLPEGIN, data="target"),
     "sign-flip": Poison("sends its delta turned round", _LI, times(-1.0)),
-    "sign-flip-10": Poison("sends its delta turned round, ten times as large", _LI, times(-10.0)),
+    "sign-flip-10": Poison("sends its delta turned round, ten times as large", _LI, times(-10.0), masked=_CLIPPED),
     "gaussian": Poison("sends noise as long as an update", _BLANCHARD, noises.gaussian),
     "alie": Poison(
         "sends the mean minus 1.5 standard deviations, or more",
-        "Baruch et al., NeurIPS 2019, 1902.06156",
+        _BARUCH,
         alie.alie,
         colludes="must",
         counts=True,
+        knows=_THEIRS,
     ),
-    "ipm": Poison("sends minus half the mean", _XIE, ipm.ipm(0.5), colludes="may"),
-    "ipm-10": Poison("sends minus ten times the mean", _XIE, ipm.ipm(10.0), colludes="may"),
+    "ipm": Poison("sends minus half the mean", _XIE, ipm.ipm(0.5), colludes="may", knows=_THEIRS),
+    "ipm-10": Poison(
+        "sends minus ten times the mean", _XIE, ipm.ipm(10.0), colludes="may", knows=_THEIRS, masked=_CLIPPED
+    ),
     "min-max": Poison(
-        "goes as far as the two honest updates are apart that differ most",
+        "goes as far as the two updates are apart that differ most",
         _SHEJWALKAR,
         farthest.min_max,
         colludes="must",
+        knows=_THEIRS,
     ),
     "min-sum": Poison(
-        "goes as far as an honest update is from all others", _SHEJWALKAR, farthest.min_sum, colludes="must"
+        "goes as far as one update is from all others", _SHEJWALKAR, farthest.min_sum, colludes="must", knows=_THEIRS
     ),
-    "mimic": Poison(
-        "copies the honest update that differs most",
-        "Karimireddy et al., ICLR 2022, 2006.09365",
-        mimic.mimic,
-        colludes="must",
-    ),
+    "mimic": Poison("copies the update that differs most", _KARIMIREDDY, mimic.mimic, colludes="must", knows=_THEIRS),
     "backdoor": Poison(
         "trains a patch to mean one class, and sends n/f times the delta",
-        "Bagdasaryan et al., AISTATS 2020, 1807.00459",
+        _BAGDASARYAN,
         turned.replace_model,
         data="trigger",
         counts=True,
+        masked=_CLIPPED,
     ),
-    "free-zero": Poison("trains nothing and sends zeros", _FRABONI, free.zero),
-    "free-noise": Poison("trains nothing and sends noise of the last global step's scale", _FRABONI, noises.free_noise),
-    "free-replay-global": Poison("trains nothing and sends the last global step again", _LIN, free.replay_global),
-    "free-replay-own": Poison("trains once and sends that update for ever", _LIN, free.replay_own),
-    "nan": Poison("sends a value that is no number", _OWN, broken.not_a_number, refused="not-finite"),
-    "huge": Poison("sends values of 1e30", _OWN, broken.huge, refused="magnitude"),
-    "wrong-shape": Poison("sends one value less than the model has", _OWN, broken.wrong_shape, refused="schema"),
-    "inflated-count": Poison("sends its delta turned round and claims 1e12 examples", _OWN, times(-1.0), claims=_CLAIM),
+    "free-zero": Poison("trains nothing and sends zeros", _FRABONI, free.zero, knows="nothing"),
+    "free-noise": Poison(
+        "trains nothing and sends noise of the last global step's scale", _FRABONI, noises.free_noise, knows=_STEP
+    ),
+    "free-replay-global": Poison(
+        "trains nothing and sends the last global step again", _LIN, free.replay_global, knows=_STEP
+    ),
+    "free-replay-own": Poison(
+        "trains once and sends that update for ever", _LIN, free.replay_own, knows="its first update"
+    ),
+    "nan": Poison(
+        "sends a value that is no number",
+        _ANYBODY,
+        broken.not_a_number,
+        refused="not-finite",
+        masked="cannot be encoded: nothing is sent, and the server hears `not-finite`",
+    ),
+    "huge": Poison("sends values of 1e30", _ANYBODY, broken.huge, refused="magnitude", masked=_CLIPPED),
+    "wrong-shape": Poison(
+        "uploads one value less than it should",
+        _ANYBODY,
+        broken.wrong_shape,
+        refused="schema",
+        masked="refused: `schema`",
+    ),
+    "inflated-count": Poison(
+        "sends its delta turned round and claims 1e12 examples",
+        _ANYBODY,
+        times(-1.0),
+        claims=_CLAIM,
+        capped="weighs 3 times the median at most",
+        masked="counts are not sent",
+    ),
     "twins": Poison(
-        "trains with the labels C - 1 - y; all colluders send the same update",
-        "Fung et al., RAID 2020, 1808.04866",
+        _FLIPPED + "; all colluders send one update",
+        _FUNG,
         twins.first_fellow,
         data="flip",
         colludes="must",
+        knows=_THEIRS,
     ),
 }

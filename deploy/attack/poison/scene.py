@@ -63,8 +63,11 @@ class Poison:
         colludes: whether it shares with other attackers what it trained.
         claims: number of examples that it claims; 0: the true one.
         counts: whether it makes use of n and f.
+        knows: what it goes by, beside n and f.
         refused: why the server refuses it, or leaves it out before any rule sees it, where it sees updates; "" where it
             does not.
+        capped: what limits it there, where it is taken, whatever the rule.
+        masked: the same where it is masked.
     """
 
     about: str
@@ -74,7 +77,10 @@ class Poison:
     colludes: Colludes = ""
     claims: int = 0
     counts: bool = False
+    knows: str = "its own update"
     refused: str = ""
+    capped: str = ""
+    masked: str = ""
 
     @property
     def names_a_class(self) -> bool:
