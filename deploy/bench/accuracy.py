@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from roughfed.codec import downlink
+from roughfed.deploy.attack.poison.labels import Wrong
 from roughfed.deploy.bench.conditions import ATTACKS, CONDITIONS, HONEST, Condition
 from roughfed.deploy.bench.learning import Learners, LearningOptions
 from roughfed.deploy.bench.masked_rounds import MaskedPlan, MaskedRounds, RoundResult
@@ -171,7 +172,7 @@ def updates(learners: Learners, number: int, *, attack: str, hostile: set[str]) 
     for index, name in enumerate(learners.names):
         how = ATTACKS[attack] if name in hostile else HONEST
         try:
-            delta = learners.delta(index, number, flipped=how.flipped)
+            delta = learners.delta(index, number, wrong=Wrong("flip") if how.flipped else None)
         except TrainerError:
             continue
         deltas[name] = delta * np.float32(how.factor)

@@ -14,6 +14,8 @@ import numpy as np
 from roughfed import models
 from roughfed.data import load
 from roughfed.data.partition import PARTITIONERS
+from roughfed.data.rough import long_tail
+from roughfed.deploy.attack.poison.labels import TARGET, Wrong, patched
 from roughfed.params import Flat, write_model
 from roughfed.rng import derive, generator
 from roughfed.training import Turn
@@ -39,6 +41,7 @@ class LearningOptions:
         batch_size: examples a step.
         lr: local learning rate.
         momentum: of the local steps.
+        imbalance: examples of the most frequent class for each of the rarest; 1 takes them as they come.
     """
 
     clients: int = 20
@@ -49,6 +52,11 @@ class LearningOptions:
     batch_size: int = 64
     lr: float = 0.05
     momentum: float = 0.9
+    imbalance: float = 1.0
+
+
+TAIL, ROOT_SHARE = 3, 10
+"""Classes that are the tail; examples of each class in the root set."""
 
 
 class Learners:
@@ -73,6 +81,10 @@ class Learners:
         whole, test = load(DATA)
         order = generator(seed, "accuracy", "examples").permutation(len(whole))
         train = whole.take(np.sort(order[: options.examples]))
+        if options.imbalance > 1:  # Fashion-MNIST's last classes are easy ones: they are the head
+            classes = list(reversed(range(train.num_classes)))
+            kept = long_tail(train.labels, options.imbalance, generator(seed, "accuracy", "tail"), classes)
+            train = train.take(kept)
         rng = generator(seed, "data", DATA, "partition", "dirichlet")
         split = PARTITIONERS["dirichlet"].split
         parts = split(train.labels, options.clients, rng, min_examples=MIN_EXAMPLES, alpha=options.alpha)
@@ -80,9 +92,15 @@ class Learners:
         self.names = [f"client-{number:03d}" for number in range(1, options.clients + 1)]
         self._model = models.build(options.model, train.input_shape, train.num_classes, seed)
         self._spec = spec_of(self._model)
-        self._test = _opened(test.x, test.labels)
+        self._test, self._test_set, self._unused = (
+            _opened(test.x, test.labels),
+            test,
+            (whole, order[options.examples :]),
+        )
+        self._tail = np.argsort(np.bincount(train.labels, minlength=train.num_classes), kind="stable")[:TAIL]
         self._options, self._seed, self._folder = options, seed, folder
-        self._sources: dict[tuple[int, bool], Source] = {}
+        self._sources: dict[tuple[int, Wrong | None], Source] = {}
+        self._root: Source | None = None
 
     def initial(self) -> Flat:
         """The seeded first parameters, float32 [D]; before any training."""
@@ -94,13 +112,13 @@ class Learners:
         """Write the model, float32 [D], that everybody trains from next."""
         write_model(self._folder / "model.safetensors", self._spec, [params])
 
-    def delta(self, index: int, number: int, *, flipped: bool = False) -> Flat:
+    def delta(self, index: int, number: int, *, wrong: Wrong | None = None) -> Flat:
         """Train as one client in one round.
 
         Args:
             index: which client, 0..K-1.
             number: of the round.
-            flipped: with wrong labels, C - 1 - y for y.
+            wrong: what is wrong with its data.
 
         Returns:
             local minus global parameters, float32 [D].
@@ -108,17 +126,39 @@ class Learners:
         Raises:
             TrainerError: reason `diverged`.
         """
+        return self._fit(self._source(index, wrong), self.names[index], number, self._options.epochs)
+
+    def root_delta(self, number: int) -> Flat:
+        """Train on the root set, 10 examples of each class that no client has, for as many steps as clients take.
+
+        Args:
+            number: of the round.
+
+        Returns:
+            float32 [D].
+        """
+        if self._root is None:
+            whole, unused = self._unused
+            found = [unused[whole.labels[unused] == c][:ROOT_SHARE] for c in range(whole.num_classes)]
+            root = whole.take(np.sort(np.concatenate(found)))
+            self._root = _opened(root.x, root.labels)
+        batch = self._options.batch_size
+        steps = [-(-len(share) // batch) for share in self.shares]
+        passes = round(
+            self._options.epochs * float(np.median(steps)) * batch / (ROOT_SHARE * self._unused[0].num_classes)
+        )
+        return self._fit(self._root, "root", number, max(1, passes))
+
+    def _fit(self, source: Source, name: str, number: int, epochs: int) -> Flat:
         from roughfed.client.trainer.loop import Work, fit
         from roughfed.client.trainer.settings import TrainerSettings
 
         given = self._options
-        settings = TrainerSettings(
-            epochs=given.epochs, batch_size=given.batch_size, lr=given.lr, momentum=given.momentum
-        )
+        settings = TrainerSettings(epochs=epochs, batch_size=given.batch_size, lr=given.lr, momentum=given.momentum)
         out = self._folder / "delta.f32"
-        seed = derive(self._seed, "client", self.names[index], number)
+        seed = derive(self._seed, "client", name, number)
         work = Work(self._folder / "model.safetensors", out, settings, seed, Turn(number), self.shares[0].num_classes)
-        fit(self._model, self._source(index, flipped), work, report=_unheard)
+        fit(self._model, source, work, report=_unheard)
         return np.fromfile(out, dtype="<f4")
 
     def accuracy(self, params: Flat) -> float:
@@ -130,12 +170,40 @@ class Learners:
         sums = evaluate(self._model, self._test, "classification", report=_unheard)
         return sum(sums.class_correct) / sums.num_examples
 
-    def _source(self, index: int, flipped: bool) -> Source:
-        if (index, flipped) not in self._sources:
-            share = self.shares[index]
-            labels = share.num_classes - 1 - share.labels if flipped else share.labels
-            self._sources[index, flipped] = _opened(share.x, labels)
-        return self._sources[index, flipped]
+    def measured(self, params: Flat, trigger: bool) -> tuple[float, float, float]:
+        """Accuracy, mean recall over the rarest classes, and share of other classes' examples that a patch turns.
+
+        Args:
+            params: float32 [D].
+            trigger: whether there is a patch to look for; the third is 0 otherwise.
+        """
+        predicted = self._predict(params, self._test_set.x)
+        labels = self._test_set.labels
+        recall = [float((predicted[labels == c] == c).mean()) for c in self._tail]
+        turned = 0.0
+        if trigger:
+            others = self._test_set.x[labels != TARGET]
+            turned = float((self._predict(params, patched(others, others.max())) == TARGET).mean())
+        return float((predicted == labels).mean()), float(np.mean(recall)), turned
+
+    def _predict(self, params: Flat, x: Flat) -> Labels:
+        import torch
+
+        from roughfed.client.trainer.tensors import load_flat
+
+        load_flat(self._model, self._spec, params)
+        self._model.eval()
+        with torch.inference_mode():
+            parts = [self._model(torch.from_numpy(x[at : at + 2000])) for at in range(0, len(x), 2000)]
+        return torch.cat(parts).argmax(dim=1).numpy()
+
+    def _source(self, index: int, wrong: Wrong | None) -> Source:
+        if (index, wrong) not in self._sources:
+            share, places = self.shares[index], np.arange(len(self.shares[index]))
+            x = share.x if wrong is None else wrong.inputs(share.x, places.tolist())
+            y = share.labels if wrong is None else wrong.labels(share.labels, share.num_classes, places)
+            self._sources[index, wrong] = _opened(x, y)
+        return self._sources[index, wrong]
 
 
 def _opened(x: Flat, labels: Labels) -> Source:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +19,19 @@ from numpy.typing import NDArray
 from roughfed.codec.chain import Encoded, decode_sum, encode
 from roughfed.codec.clip_schedule import ClipLimits, follow_norms, max_step
 from roughfed.codec.plan import ChainParams, Lanes, plan_lanes
-from roughfed.masking import code_rms, largest_group
+from roughfed.masking import code_rms, largest_group, sketch_of_update
 from roughfed.params import Flat
 from roughfed.secagg.groups import colluders, form_groups, smallest_sum
 from roughfed.secagg.terms import Terms
 from roughfed.server.defence import ROUNDING, Situation, view_of_claims
 from roughfed.server.defence.plan import rule_of, tolerated
 from roughfed.server.defence.verdict import NOTHING, State
-from roughfed.sketch.buckets import NORM_BOUND
+from roughfed.sketch.buckets import NORM_BOUND, Sketcher
+
+Claims = Mapping[str, NDArray[np.float64]]
 
 REGROUP_EVERY = 10
+NO_ROWS: Mapping[str, Flat] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +103,12 @@ class MaskedRounds:
         """One sketch."""
         return self.plan.dim * self.lanes.dtype.itemsize
 
-    def play(self, deltas: Mapping[str, Flat]) -> RoundResult:
+    def play(self, deltas: Mapping[str, Flat], own: Mapping[str, Flat] = NO_ROWS) -> RoundResult:
         """The next round.
 
         Args:
             deltas: name -> float32 [D], of whoever takes part.
+            own: extra rows of the server's own, likewise.
 
         Raises:
             TooFewClients: fewer than 4 clients, or too few for the rule.
@@ -117,8 +122,11 @@ class MaskedRounds:
             name: encode(delta, self._residuals.get(name), params, secret=self._digest("dither", number, name))
             for name, delta in deltas.items()
         }
-        claims, norms = self._sketched(encoded, params, largest=max(map(len, groups)))
-        excluded = self._judge(params, claims, norms)
+        sketcher = self._terms(params).sketcher(self._digest("root", number), colluders(max(map(len, groups))))
+        claims = {name: sketcher.claim(sketcher.of_codes(one.codes)) for name, one in encoded.items()}
+        norms = self._norms(sketcher, claims, params)
+        extras = {name: sketch_of_update(row, params, sketcher) for name, row in own.items()}
+        excluded = self._judge(params, claims, norms, extras)
         total, accepted = self._sum(groups, encoded, excluded)
         if self.plan.feedback:
             self._residuals |= {name: encoded[name].residual for name in accepted}
@@ -133,28 +141,24 @@ class MaskedRounds:
         seed = self._digest("chain", self._number)
         return ChainParams(self._size, self.lanes, self._clip, seed, self.plan.keep_one_in)
 
-    def _sketched(
-        self, encoded: Mapping[str, Encoded], params: ChainParams, *, largest: int
-    ) -> tuple[dict[str, NDArray[np.float64]], dict[str, tuple[float, float]]]:
-        """What the sketches claim, and the norms in units of C."""
-        terms = self._terms(params)
-        sketcher = terms.sketcher(self._digest("root", self._number), colluders(largest))
-        claims = {name: sketcher.claim(sketcher.of_codes(one.codes)) for name, one in encoded.items()}
-        unit = terms.norm_unit
+    def _norms(self, sketcher: Sketcher, claims: Claims, params: ChainParams) -> dict[str, tuple[float, float]]:
+        """By each half of the sketches, in units of C."""
+        unit = self._terms(params).norm_unit
         norms = {name: sketcher.norms(claim) for name, claim in claims.items()}
-        return claims, {name: (many / unit, few / unit) for name, (many, few) in norms.items()}
+        return {name: (many / unit, few / unit) for name, (many, few) in norms.items()}
 
     def _judge(
         self,
         params: ChainParams,
-        claims: Mapping[str, NDArray[np.float64]],
+        claims: Claims,
         norms: Mapping[str, tuple[float, float]],
+        extras: Claims,
     ) -> dict[str, str]:
         """The bound first, then the rule on who is left."""
         excluded = {name: "norm" for name, halves in norms.items() if max(halves) > NORM_BOUND}
         left = {name: claim for name, claim in claims.items() if name not in excluded}
         unit = code_rms(params.lanes) * params.sent**0.5
-        view = view_of_claims(left, length=params.sent, norm_unit=unit, rounding=ROUNDING)
+        view = view_of_claims(left, length=params.sent, norm_unit=unit, rounding=ROUNDING, extras=extras)
         situation = Situation(tolerated(self.plan.attackers, len(left)), self._number, self._seed, self._state)
         verdict = rule_of(self.plan.rule).judge(view, situation)
         self._state = verdict.state

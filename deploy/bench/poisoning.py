@@ -1,0 +1,248 @@
+"""Attacks against defences: whole federations in one process, of the real parts, as a table and a heat map.
+
+K clients, f of them hostile, D parameters. Every pair of attack and defence plays the same rounds with the same data,
+weights and seeds. The attackers know everything: all honest updates of the round, n and f.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from roughfed.deploy.attack.poison import POISONS, Scene
+from roughfed.deploy.attack.poison.labels import TARGET, Wrong
+from roughfed.deploy.bench.learning import Learners, LearningOptions
+from roughfed.deploy.bench.measure import machine
+from roughfed.deploy.bench.poisoned_rounds import DEFENCES, Defended, defended
+from roughfed.errors import TrainerError
+from roughfed.params import Flat
+from roughfed.registry import look_up
+from roughfed.rng import generator
+
+CLEAN = "no attack"
+SETTLED = 3
+"""Rounds at the end whose mean accuracy counts."""
+
+NOISY = ("alie", "min-max", "min-sum")
+JITTER = 0.5
+"""Norm of the noise on colluders' copies, as a share of the update: their answer to a search for copies."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoisoningOptions:
+    """What to measure.
+
+    Attributes:
+        learning: data, model and local training.
+        rounds: R.
+        seeds: which seeds each pair is played with.
+        attackers: share of hostile clients, rounded down.
+        expected: `defence.f`.
+        attacks: rows of POISONS, with "+noise" for colluders that jitter; empty for all that a round can show.
+        defences: rows of DEFENCES; empty for all.
+        workers: processes.
+    """
+
+    learning: LearningOptions = field(
+        default_factory=lambda: LearningOptions(examples=8000, model="cnn-strided", batch_size=32)
+    )
+    rounds: int = 20
+    seeds: Sequence[int] = (0, 1, 2)
+    attackers: float = 0.2
+    expected: float = 0.2
+    attacks: Sequence[str] = ()
+    defences: Sequence[str] = ()
+    workers: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Game:
+    """One federation to be played: an attack against a defence with a seed."""
+
+    attack: str
+    defence: str
+    seed: int
+
+
+@dataclass
+class Outcome:
+    """What came of it.
+
+    Attributes:
+        accuracy: of the last rounds, 0..1.
+        tail_accuracy: mean recall over the three classes with fewest examples, likewise.
+        asr: share of the other classes' test examples that a patch turns into the target class; 0 without a backdoor.
+        excluded_hostile: hostile updates left out, over all rounds.
+        excluded_honest: honest updates left out.
+        rounds: rounds that gave a sum.
+    """
+
+    accuracy: float
+    tail_accuracy: float
+    asr: float
+    excluded_hostile: int
+    excluded_honest: int
+    rounds: int
+
+
+def attacks() -> list[str]:
+    """All attacks that a round can show, and the noisy copies; what admission refuses is one row of them."""
+    return [CLEAN, *(name for name in POISONS if name != "wrong-shape"), *(f"{name}+noise" for name in NOISY)]
+
+
+def run_poisoning_bench(
+    options: PoisoningOptions, *, say: Callable[[str, Mapping[str, object]], None]
+) -> dict[str, object]:
+    """Play every pair with every seed.
+
+    Args:
+        options: what to measure.
+        say: gets each pair's name and figures as soon as all its seeds are there.
+
+    Returns:
+        the options; `results`: attack -> defence -> figures (means over the seeds; `delta_clean` and
+        `delta_undefended` in points); `clean`: defence -> figures without attackers; the machine.
+
+    Raises:
+        ConfigError: an unknown attack or defence.
+    """
+    wanted = list(options.attacks or attacks())
+    for name in wanted:
+        look_up({CLEAN: None, **POISONS}, name.removesuffix("+noise"), key="--attacks")
+    defences = [look_up({n: n for n in DEFENCES}, name, key="--defences") for name in options.defences or DEFENCES]
+    games = [Game(*one) for one in product(wanted, defences, options.seeds)]
+    found: dict[str, dict[str, list[Outcome]]] = {attack: {name: [] for name in defences} for attack in wanted}
+    for game, outcome in played(games, options):
+        runs = found[game.attack][game.defence]
+        runs.append(outcome)
+        if len(runs) == len(options.seeds):
+            say(f"{game.attack} / {game.defence}", means(runs))
+    table = {attack: {name: means(runs) for name, runs in row.items()} for attack, row in found.items()}
+    compare(table)
+    results = {attack: row for attack, row in table.items() if attack != CLEAN}
+    return {
+        "bench": "poisoning",
+        **asdict(options),
+        "results": results,
+        "clean": table.get(CLEAN, {}),
+        "machine": machine(),
+    }
+
+
+def played(games: Sequence[Game], options: PoisoningOptions) -> Iterator[tuple[Game, Outcome]]:
+    """Every game with its outcome, in order."""
+    if options.workers == 1:
+        yield from ((game, play(game, options)) for game in games)
+        return
+    with ProcessPoolExecutor(options.workers) as pool:
+        yield from zip(games, pool.map(play, games, [options] * len(games)), strict=True)
+
+
+def means(runs: Sequence[Outcome]) -> dict[str, float]:
+    """Means over the seeds, and the spread of the accuracy: largest minus smallest."""
+    figures = {name: statistics.fmean(getattr(run, name) for run in runs) for name in asdict(runs[0])}
+    settled = [run.accuracy for run in runs]
+    return {**figures, "spread": max(settled) - min(settled), "lowest": min(settled)}
+
+
+def compare(table: Mapping[str, dict[str, dict[str, float]]]) -> None:
+    """Add to each cell how far it is from the undefended model without an attack, and from that under the same one."""
+    clean = table.get(CLEAN, {}).get("none")
+    for row in table.values():
+        undefended = row.get("none")
+        for cell in row.values():
+            for name, other in (("delta_clean", clean), ("delta_undefended", undefended)):
+                if other is not None:
+                    cell[name] = 100 * (cell["accuracy"] - other["accuracy"])
+
+
+def play(game: Game, options: PoisoningOptions) -> Outcome:
+    """One federation, from the first round to the last."""
+    with tempfile.TemporaryDirectory(prefix="roughfed-bench-") as folder:
+        learners = Learners(options.learning, seed=game.seed, folder=Path(folder))
+        hostile = hostile_names(learners.names, options.attackers if game.attack != CLEAN else 0.0, game.seed)
+        server = defended(game.defence, learners, hostile, options.expected, game.seed)
+        attackers = Attackers(game, learners, hostile)
+        params = learners.initial()
+        measured: list[tuple[float, float, float]] = []
+        for number in range(1, options.rounds + 1):
+            learners.hand_out(params)
+            root = learners.root_delta(number) if server.wants_root else None
+            params = server.step(params, attackers.updates(number, server.last_step), root, attackers.claims)
+            if number > options.rounds - SETTLED:
+                measured.append(learners.measured(params, attackers.trigger))
+        return outcome_of(measured, server, hostile)
+
+
+def outcome_of(measured: Sequence[tuple[float, float, float]], server: Defended, hostile: set[str]) -> Outcome:
+    """Means of the last rounds, and who was left out."""
+    accuracy, tail, asr = (statistics.fmean(column) for column in zip(*measured, strict=True))
+    excluded = [name for names in server.excluded for name in names]
+    caught = sum(name in hostile for name in excluded)
+    return Outcome(accuracy, tail, asr, caught, len(excluded) - caught, server.rounds)
+
+
+def hostile_names(names: Sequence[str], share: float, seed: int) -> set[str]:
+    """Who attacks: the same clients in every game with this seed."""
+    order = generator(seed, "accuracy", "hostile").permutation(len(names))
+    return {names[int(at)] for at in order[: int(share * len(names))]}
+
+
+class Attackers:
+    """What the clients of a game send: the honest ones their updates, the hostile ones the attack's."""
+
+    def __init__(self, game: Game, learners: Learners, hostile: set[str]) -> None:
+        """All of one game."""
+        name = game.attack.removesuffix("+noise")
+        self._jitter = JITTER if game.attack.endswith("+noise") else 0.0
+        self._poison = POISONS.get(name)
+        self._learners, self._hostile, self._seed = learners, hostile, game.seed
+        self._first: dict[str, Flat] = {}
+        self.trigger = bool(self._poison and self._poison.data == "trigger")
+        self.claims = dict.fromkeys(hostile, self._poison.claims) if self._poison and self._poison.claims else {}
+
+    def updates(self, number: int, last_global: Flat | None) -> dict[str, Flat]:
+        """Everybody's update of a round, float32 [D] by name; who diverges has none."""
+        trained = dict(self._trained(number))
+        poison = self._poison
+        honest = [trained[name] for name in sorted(trained) if name not in self._hostile]
+        fellows = [trained[name] for name in sorted(trained) if name in self._hostile]
+        if poison is None or not fellows:
+            return trained
+        for at, name in enumerate(sorted(self._hostile & trained.keys())):
+            scene = Scene(
+                peers=np.stack(honest),
+                own=fellows[at],
+                clients=len(self._learners.names),
+                attackers=len(self._hostile),
+                rng=np.random.default_rng([self._seed, number, at]),
+                last_global=last_global,
+                last_own=self._first.get(name),
+                fellows=np.stack(fellows),
+            )
+            trained[name] = poison.craft(scene, jitter=self._jitter)
+            self._first.setdefault(name, trained[name])
+        return trained
+
+    def _trained(self, number: int) -> Iterator[tuple[str, Flat]]:
+        wrong = Wrong(self._poison.data) if self._poison else None
+        for index, name in enumerate(self._learners.names):
+            try:
+                yield name, self._learners.delta(index, number, wrong=wrong if name in self._hostile else None)
+            except TrainerError:
+                continue
+
+
+def on_a_tail(options: PoisoningOptions, imbalance: float) -> PoisoningOptions:
+    """The same with classes from frequent to rare."""
+    return replace(options, learning=replace(options.learning, imbalance=imbalance), attacks=(CLEAN,))
+
+
+__all__ = ["CLEAN", "TARGET", "PoisoningOptions", "attacks", "on_a_tail", "run_poisoning_bench"]
