@@ -122,20 +122,32 @@ def _votes(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
 
 def _root(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
     """The server's own examples, which a rule needs, or nobody does."""
-    root = getattr(config.defence, "root", "")
+    root = config.defence.root
     if ROOT in rule.needs and not root:
-        cause = f'{_rule(config)} holds updates against one of the server\'s own, and {ROOT_KEY} = "" gives none.'
-        yield Wrong((RULE, ROOT_KEY), cause)
+        cause = (
+            f"{_rule(config)} holds updates against one of the server's own examples, and {ROOT_KEY} = 0 gives none."
+        )
+        yield Wrong((RULE, ROOT_KEY), cause, [{ROOT_KEY: 100}])
     if root and ROOT not in rule.needs | rule.wants:
-        cause = f"{ROOT_KEY} = {show(root)} has no effect: {_rule(config)} uses no examples of the server's."
+        cause = f"{ROOT_KEY} = {root} has no effect: {_rule(config)} uses no examples of the server's."
         yield Wrong((ROOT_KEY, RULE), cause, [{ROOT_KEY: REMOVE}])
+    if root and config.model.private:
+        cause = (
+            f"{ROOT_KEY} = {root} needs a whole model at the server, and model.private keeps parts with the clients."
+        )
+        yield Wrong((ROOT_KEY, "model.private"), cause, [{ROOT_KEY: REMOVE}, {"model.private": REMOVE}])
 
 
 def _weights(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
     """Weights that the rule sets itself."""
-    if config.privacy.server_sees != "updates" or rule.gives == "choice":
+    if config.privacy.server_sees == "sketches" or rule.gives == "choice":
         return
     said = "works out each coordinate itself" if rule.gives == "coordinates" else "sets the weights itself"
+    if config.trainer.scaffold:
+        cause = f"{_rule(config)} {said}, and scaffold in trainer.method needs the mean of all that count."
+        yield Wrong((RULE, "trainer.method"), cause)
+    if config.privacy.server_sees == "sums":
+        return  # within a group, weight classes count
     if config.aggregate.weighting == "examples":
         cause = f'aggregate.weighting = "examples" has no effect: {_rule(config)} {said}.'
         yield Wrong(("aggregate.weighting", RULE), cause, [{"aggregate.weighting": "auto"}])

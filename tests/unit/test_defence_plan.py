@@ -17,7 +17,7 @@ import pytest
 from roughfed.config import FederationConfig, SettingsRefused, check_federation
 from roughfed.errors import TooFewClients
 from roughfed.secagg.groups import group_sizes
-from roughfed.server.defence import RULES, Rule, Situation, Verdict, view_of_arrays
+from roughfed.server.defence import ROOT, RULES, Rule, Situation, Verdict, view_of_arrays
 from roughfed.server.defence.check import check_rule, defence_problems
 from roughfed.server.defence.plan import tolerated
 from roughfed.server.defending import Defence
@@ -148,6 +148,23 @@ REFUSED = {
         stub(gives="coordinates"), "updates", {"trainer": {"self_weight": True}},
         ("trainer.self_weight = true has no effect", "self_weight = false in [trainer]"),
     ),
+    "no examples": (
+        stub(needs=frozenset({ROOT})), "updates", {},
+        ("defence.root = 0 gives none", "root = 100 in [defence]"),
+    ),
+    "examples for nobody": (
+        stub(), "updates", {"defence": {"root": 50}},
+        ("defence.root = 50 has no effect", "Remove defence.root"),
+    ),
+    "examples without a whole model": (
+        stub(wants=frozenset({ROOT})), "updates",
+        {"defence": {"root": 50}, "model": {"name": "mlp", "private": ["*bn*"]}},
+        ("model.private keeps parts", "Remove defence.root"),
+    ),
+    "no mean for scaffold": (
+        stub(gives="coordinates"), "sums", {"trainer": {"method": "scaffold"}},
+        ("scaffold in trainer.method needs the mean", "write rule = "),
+    ),
     "nobody is hostile": (
         stub(), "updates", {"defence": {"f": 0.0}},
         ("defence.f = 0.0 expects no attacker", "Remove defence.f"),
@@ -192,11 +209,6 @@ def test_what_is_refused(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cause in str(error)
     assert cure.lower() in " ".join(p.cure for p in error.problems).lower()
     holds(settings)
-
-
-def test_examples_that_no_rule_uses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RULES, "median", stub(needs=frozenset({"root"})))
-    assert 'defence.root = "" gives none' in refused(of("median")).cause
 
 
 def test_a_round_of_too_few_is_void_before_the_rule_is_asked(tmp_path: Path) -> None:
