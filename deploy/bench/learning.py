@@ -41,6 +41,7 @@ class LearningOptions:
         batch_size: examples a step.
         lr: local learning rate.
         momentum: of the local steps.
+        lr_decay: what the rate is multiplied by from round to round.
         imbalance: examples of the most frequent class for each of the rarest; 1 takes them as they come.
     """
 
@@ -52,6 +53,7 @@ class LearningOptions:
     batch_size: int = 64
     lr: float = 0.05
     momentum: float = 0.9
+    lr_decay: float = 1.0
     imbalance: float = 1.0
 
 
@@ -154,7 +156,13 @@ class Learners:
         from roughfed.client.trainer.settings import TrainerSettings
 
         given = self._options
-        settings = TrainerSettings(epochs=epochs, batch_size=given.batch_size, lr=given.lr, momentum=given.momentum)
+        settings = TrainerSettings(
+            epochs=epochs,
+            batch_size=given.batch_size,
+            lr=given.lr,
+            momentum=given.momentum,
+            lr_decay=given.lr_decay,
+        )
         out = self._folder / "delta.f32"
         seed = derive(self._seed, "client", name, number)
         work = Work(self._folder / "model.safetensors", out, settings, seed, Turn(number), self.shares[0].num_classes)

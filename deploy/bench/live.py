@@ -20,8 +20,8 @@ from roughfed.data.federate import holdings
 from roughfed.data.rough import task_classes
 from roughfed.data.roughness import roughness
 from roughfed.deploy.bench.measure import machine
+from roughfed.deploy.demo.acts import Act
 from roughfed.deploy.demo.memorised import with_memorised
-from roughfed.deploy.demo.options import Act
 from roughfed.deploy.demo.place import DemoPlace, furnish
 from roughfed.deploy.demo.scene import Scene
 from roughfed.deploy.demo.stage import Show, play
@@ -202,7 +202,8 @@ def played(
         for number, trainer in enumerate(conditions.values()):
             server = {**_server(protocol, options, rounds=rounds, seed=seed), **(protocol.server if trainer else {})}
             server |= {f"trainer.{key}": value for key, value in {**protocol.trainer, **trainer}.items()}
-            act = Act("live", "", rounds, render_template(FederationConfig, server), clients, {})
+            fed, starts = render_template(FederationConfig, server), names if number == 0 else ()
+            act = Act("live", "", rounds, fed, clients, starts=starts)
             own = place if number == 0 else place.act(f"condition-{number}")
             furnish(own, act.fed, act.clients if number == 0 else {})
             scene = Scene("", folder, dict.fromkeys(names, 0), rounds, server_sees=options.server_sees)

@@ -51,7 +51,7 @@ class PoisoningOptions:
     """
 
     learning: LearningOptions = field(
-        default_factory=lambda: LearningOptions(examples=8000, model="cnn-strided", batch_size=32)
+        default_factory=lambda: LearningOptions(examples=8000, model="cnn-strided", batch_size=32, lr_decay=0.93)
     )
     rounds: int = 20
     seeds: Sequence[int] = (0, 1, 2)

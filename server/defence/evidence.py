@@ -21,6 +21,7 @@ SHORT = 0.3
 """A row shorter than this part of the median counts as that long in cosines: the angle of next to nothing is noise."""
 
 DECAY, FORGOTTEN = 0.95, 100
+TINY = 1e-300
 
 
 def typical(gram: Gram) -> float:
@@ -33,8 +34,9 @@ def typical(gram: Gram) -> float:
 def parties(gram: Gram) -> NDArray[np.intp]:
     """Who is whose copy: rows that are one another's as good as without a difference count as one party.
 
-    Two rows are copies when most of what both have beyond the rows' geometric median is the same (cosine 0.7), and most
-    of the rows themselves, too: colluders that add noise to one update are found, clients with like data are not.
+    Two rows are copies when most of what both have across the direction of the rows' geometric median is the same
+    (cosine 0.7), and most of the rows themselves, too: colluders that add noise to one update are found, clients with
+    like data are not. Along that direction honest rows differ by their lengths alone, which says nothing.
 
     Args:
         gram: inner products, float64 [n, n]; not changed.
@@ -60,10 +62,12 @@ def parties(gram: Gram) -> NDArray[np.intp]:
 
 def _alike(gram: Gram, centre: Values) -> NDArray[np.bool_]:
     along = gram @ centre  # [n]
-    beyond = gram - along[:, None] - along[None, :] + centre @ along  # Gram matrix of row - centre
-    length = np.sqrt(np.maximum(beyond.diagonal(), 0))
+    across = gram - np.outer(along, along) / max(
+        float(centre @ along), TINY
+    )  # Gram matrix of what is across the centre
+    length = np.sqrt(np.maximum(across.diagonal(), 0))
     scale = np.outer(length, length)
-    cosine = np.divide(beyond, scale, out=np.zeros_like(scale), where=scale > 0)
+    cosine = np.divide(across, scale, out=np.zeros_like(scale), where=scale > 0)
     both = gram.diagonal()[:, None] + gram.diagonal()[None, :]
     share = np.divide(2 * gram, both, out=np.zeros_like(both), where=both > 0)
     alike = (cosine >= COPY_COSINE) & (share >= COPY_SHARE)
