@@ -37,7 +37,6 @@ from roughfed.server.ports import open_port
 from roughfed.server.rpc import FederationService
 from roughfed.server.run import run_rounds
 from roughfed.server.store import Store
-from roughfed.server.variates import check_defence
 from roughfed.transport.names import SERVICE
 from roughfed.transport.options import SERVER_OPTIONS
 from roughfed.transport.patience import CEILING_S
@@ -115,7 +114,6 @@ async def serve(setup: Setup) -> str:
         fed.num_classes = description.num_classes
         await extras.prepare(fed, description.spec)
         check_shape(config.trainer, Shape.of(spec, fed.num_classes))
-        check_defence(config.trainer, fed.defence, masked=config.privacy.masked)
         sweep(fed)
         drain = asyncio.Event()
         control = await Control(fed, drain.set).serve(folder)

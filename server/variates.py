@@ -20,11 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from roughfed.config.trainer import TrainerSettings
-from roughfed.errors import ConfigError
 from roughfed.params import Flat, read_flat
 from roughfed.scope import SCALE, model_part
 from roughfed.server.aggregate.mean import Mean
-from roughfed.server.defending import Defence
 from roughfed.server.facts import Facts
 from roughfed.server.store import RoundRow, Store
 from roughfed.types import Spec
@@ -80,18 +78,3 @@ def with_variates(mean: Mean, spec: Spec, base: Path, ledger: Ledger) -> Mean:
 def scale_fact(settings: TrainerSettings) -> Facts:
     """What every client is told of them; nothing without SCAFFOLD."""
     return {SCALE: (settings.scale,)} if settings.scaffold else {}
-
-
-def check_defence(settings: TrainerSettings, defence: Defence, *, masked: bool) -> None:
-    """Refuse, before the first round, a defence that makes something else of the accepted updates than their mean.
-
-    Raises:
-        ConfigError: it does, and the settings ask for SCAFFOLD.
-    """
-    if settings.scaffold and not masked and defence.rule.gives != "choice":
-        raise ConfigError(
-            f"{defence.name} weighs or mixes updates, and with scaffold in trainer.method c must stay the mean of the "
-            "clients' own control variates",
-            key="defence.rule",
-            cure='write rule = "multi-krum", or leave scaffold out',
-        )
