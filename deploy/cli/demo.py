@@ -15,7 +15,10 @@ from roughfed.deploy.cli.command import Answer, Context, command
 class Flags:
     """The demo's size and subject."""
 
-    clients: Annotated[int, typer.Option(help="Clients, each a process with a trainer.")] = 6
+    clients: Annotated[
+        int,
+        typer.Option(help="Clients, each a process with a trainer; 0 = what suits the scenario: 6, or 10 if poisoned."),
+    ] = 0
     rounds: Annotated[int, typer.Option(help="Rounds; 0 = what suits the data.")] = 0
     seed: Annotated[int, typer.Option(help="Of the data's division, weights and training.")] = 0
     data: Annotated[str, typer.Option(help="Listed data: digits or fashion-mnist.")] = "digits"
@@ -24,8 +27,17 @@ class Flags:
         float | None, typer.Option(help="Concentration of the division; smaller = more skewed. [default: 0.5]")
     ] = None
     scenario: Annotated[
-        str, typer.Option(help="What is rough about the data: clean, long-tail, noisy, continual or rough.")
+        str, typer.Option(help="What is rough: clean, long-tail, noisy, continual, poisoned or rough.")
     ] = "rough"
+    attack: Annotated[
+        str,
+        typer.Option(
+            help="poisoned: what the attackers do, such as sign-flip, alie or backdoor. [default: label-flip]"
+        ),
+    ] = ""
+    attackers: Annotated[
+        float | None, typer.Option(help="poisoned: share of the clients that attack, below 0.5. [default: 0.2]")
+    ] = None
     method: Annotated[str, typer.Option(help="Other parts of the training than the scenario's.")] = ""
     server_sees: Annotated[str, typer.Option(help="Of a single client: updates, sketches or sums.")] = "sketches"
     out: Annotated[Path | None, typer.Option(help="Folder that keeps everything. [default: a temporary one]")] = None

@@ -7,14 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from roughfed.config import ClientConfig, FederationConfig
-from roughfed.config.conflicts import goes_by_shares
-from roughfed.config.template import render_template
+from roughfed.config.values import ServerSees
 from roughfed.deploy.demo.scenarios import Scenario, scenario_of
 from roughfed.errors import ConfigError
-from roughfed.methods import AUTO, PLAIN, read_method
 from roughfed.registry import look_up
-from roughfed.secagg.groups import SMALLEST
 
 DEADLINE = 300.0
 DRAIN_S = 2.0
@@ -53,7 +49,7 @@ class DemoOptions:
     """The flags of `roughfed demo`.
 
     Attributes:
-        clients: K, 2 to 200.
+        clients: K, 2 to 200; 0 takes the scenario's.
         rounds: 0 takes the data set's preset.
         seed: of the division, the weights and the training; with `updates` the same seed gives the same model.
         data: a row of PRESETS.
@@ -61,12 +57,14 @@ class DemoOptions:
         alpha: of the Dirichlet division; smaller is more skewed; None takes the scenario's, else 0.5.
         scenario: a row of SCENARIOS: what is rough about the data, and which parts train on them.
         method: other parts than the scenario's; empty takes those.
+        attack: of the poisoned scenario: a row of `roughfed.deploy.attack`; empty takes the scenario's.
+        attackers: share of the clients that attack, below 0.5; None takes the scenario's.
         server_sees: what reaches the server of a single client.
         json: print the result as one JSON object, the last line of stdout.
         out: where everything is kept; None makes a folder for temporary files.
     """
 
-    clients: int = 6
+    clients: int = 0
     rounds: int = 0
     seed: int = 0
     data: str = "digits"
@@ -74,7 +72,9 @@ class DemoOptions:
     alpha: float | None = None
     scenario: str = "rough"
     method: str = ""
-    server_sees: str = "sketches"
+    attack: str = ""
+    attackers: float | None = None
+    server_sees: ServerSees = "sketches"
     json: bool = False
     out: Path | None = None
 
@@ -83,6 +83,25 @@ class DemoOptions:
         """Names of the clients; their order is the order of their shares."""
         width = len(str(self.clients))
         return [f"client-{number:0{width}d}" for number in range(1, self.clients + 1)]
+
+
+def settled(options: DemoOptions) -> DemoOptions:
+    """The options with what the scenario says where nobody said anything.
+
+    Raises:
+        ConfigError: no such scenario, or an attack where nobody attacks.
+    """
+    scenario = scenario_of(options.scenario)
+    if not scenario.poisoned:
+        for key, given in (("--attack", options.attack), ("--attackers", options.attackers is not None)):
+            if given:
+                cause = f"scenario {options.scenario} is not about attacks"
+                raise ConfigError(cause, key=key, cure="add --scenario poisoned, or leave it out")
+    options = replace(options, clients=options.clients or scenario.clients)
+    if not scenario.poisoned:
+        return options
+    share = scenario.attackers if options.attackers is None else options.attackers
+    return replace(options, attack=options.attack or scenario.attack, attackers=share)
 
 
 def preset_of(options: DemoOptions) -> Preset:
@@ -94,73 +113,8 @@ def preset_of(options: DemoOptions) -> Preset:
     return look_up(PRESETS, options.data, key="data.name")
 
 
-@dataclass(frozen=True, slots=True)
-class Act:
-    """One federation of the demo: the one with the right parts, or plain FedAvg before it.
-
-    Attributes:
-        name: rough or plain.
-        method: its parts.
-        rounds: R.
-        fed: text of fed.toml.
-        clients: text of each client's client.toml, by its name.
-        hostile: NAME and flags of the attack, by the client's name.
-    """
-
-    name: str
-    method: str
-    rounds: int
-    fed: str
-    clients: Mapping[str, str]
-    hostile: Mapping[str, tuple[str, ...]]
-
-
-def acts_of(options: DemoOptions) -> list[Act]:
-    """The federations that the demo plays, the last one being what it is about.
-
-    Raises:
-        NotBuiltYet: a scenario of a later version.
-        ConfigError: an option that cannot be.
-    """
-    if not 2 <= options.clients <= MAX_CLIENTS:
-        cure = f"give 2 to {MAX_CLIENTS}, each is a process with a trainer of about 300 MB"
-        raise ConfigError(f"{options.clients} clients cannot be started here", key="--clients", cure=cure)
-    if options.server_sees in ("sketches", "sums") and options.clients < SMALLEST:
-        cause = f"{options.clients} clients are too few to hide in, {SMALLEST} are needed"
-        raise ConfigError(cause, key="--clients", cure=f"give {SMALLEST} or more, or --server-sees updates")
-    scenario, preset = scenario_of(options.scenario), preset_of(options)
-    if options.method:
-        kept = {
-            key: value for key, value in scenario.trainer.items() if key != "prior" or goes_by_shares(options.method)
-        }
-        scenario = replace(scenario, trainer={**kept, "method": options.method})
-    acts = [_act("rough", options, scenario, preset)]
-    if scenario.compared:
-        acts.insert(0, _act("plain", options, replace(scenario, trainer={}, server={}), preset))
-    return acts
-
-
-def _act(name: str, options: DemoOptions, scenario: Scenario, preset: Preset) -> Act:
-    trainer = {**preset.trainer, **scenario.trainer}
-    rounds = options.rounds or scenario.rounds or preset.rounds
-    server = {**_server_settings(options, preset), "round.rounds": rounds, **_bearable(options, scenario)}
-    server |= {f"trainer.{key}": value for key, value in trainer.items()}
-    clients = {
-        name: render_template(ClientConfig, _client_settings(options, preset, scenario, index))
-        for index, name in enumerate(options.names)
-    }
-    hostile = {options.names[-1]: scenario.attack} if scenario.attack else {}
-    method = str(read_method(str(trainer.get("method", PLAIN)))) if trainer.get("method") != AUTO else AUTO
-    return Act(name, method, rounds, render_template(FederationConfig, server), clients, hostile)
-
-
-def _bearable(options: DemoOptions, scenario: Scenario) -> dict[str, object]:
-    """The scenario's server settings, without a defence that the mode cannot have."""
-    kept = {key: value for key, value in scenario.server.items() if not key.startswith("defence.")}
-    return kept if options.server_sees == "sums" else dict(scenario.server)
-
-
-def _server_settings(options: DemoOptions, preset: Preset) -> dict[str, object]:
+def server_settings(options: DemoOptions, preset: Preset) -> dict[str, object]:
+    """Of every federation of the demo, by dotted key."""
     return {
         "federation.name": "demo",
         "federation.seed": options.seed,
@@ -194,11 +148,11 @@ def data_settings(options: DemoOptions, scenario: Scenario) -> dict[str, object]
     }
 
 
-def _client_settings(options: DemoOptions, preset: Preset, scenario: Scenario, index: int) -> dict[str, object]:
+def client_settings(options: DemoOptions, preset: Preset, scenario: Scenario, index: int) -> dict[str, object]:
+    """Of one client, by dotted key."""
     return {
         **{f"data.{key}": value for key, value in data_settings(options, scenario).items()},
         "data.index": index,
-        "client.stay": scenario.compared,  # for both federations
         "model.name": preset.model,
         "device.name": preset.device,
         "device.threads": 1,

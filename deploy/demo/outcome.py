@@ -9,9 +9,11 @@ from statistics import median
 from rich.table import Table
 from rich.text import Text
 
+from roughfed.deploy.demo.acts import CLEAN_RUN, PLAIN_RUN
 from roughfed.deploy.demo.options import ALPHA, DemoOptions
 from roughfed.deploy.demo.place import DemoPlace
 from roughfed.report.html import render
+from roughfed.report.poisoned import caught
 from roughfed.report.scale import percent, seconds, size
 from roughfed.report.summary import RunSummary, compare, last_known, per_client_round
 from roughfed.report.words import SEEN, VOID
@@ -39,7 +41,8 @@ class DemoResult:
         download_ratio: likewise.
         groups: names of the clients in each group of the last round; empty where nothing is masked.
         void_groups: groups that gave no sum, over all rounds.
-        excluded: updates that arrived and were left out, or whose client broke a rule: round, client, reason.
+        excluded: client -> rounds in which its update was left out for a reason that is its own.
+        exclusions: every update that was left out, or whose client broke a rule: round, client, reason.
         seconds_total: wall time, until the last process ended.
         seconds_per_round: median.
         model_digest: of the final parameters, hexadecimal.
@@ -47,7 +50,17 @@ class DemoResult:
         tail_accuracy: mean recall over the classes with fewest training examples.
         forgetting: mean over the earlier tasks of their best accuracy minus that at the end; None without tasks.
         memorised_wrong: share of the planted wrong labels that the model repeats; None without any.
-        plain_accuracy: of plain FedAvg on the same data with the same seed; None where there was nothing to compare.
+        attack: what the attackers did; empty where nobody attacked.
+        attackers: names of the clients that attacked.
+        false_exclusions: of `excluded`, client-rounds of honest clients; None where nobody attacked.
+        defence: rule that judged the updates.
+        attack_success: of the examples that the attackers were after, the share that the model takes for what they
+            want; None for an attack without such a goal.
+        plain_attack_success: of the run without a defence.
+        clean_attack_success: of the run without an attack.
+        clean_accuracy: of the same clients without an attack and without a defence; None where that was not played.
+        plain_accuracy: of plain FedAvg on the same data with the same seed, and under the same attack; None where there
+            was nothing to compare.
         plain_balanced_accuracy: likewise.
         plain_tail_accuracy: likewise.
         plain_forgetting: likewise.
@@ -71,11 +84,20 @@ class DemoResult:
     download_ratio: float
     groups: Sequence[Sequence[str]]
     void_groups: int
-    excluded: Sequence[Mapping[str, object]]
+    excluded: Mapping[str, Sequence[int]]
+    exclusions: Sequence[Mapping[str, object]]
     seconds_total: float
     seconds_per_round: float
     model_digest: str
     report: str
+    attack: str = ""
+    attackers: Sequence[str] = ()
+    false_exclusions: int | None = None
+    defence: str = "none"
+    attack_success: float | None = None
+    plain_attack_success: float | None = None
+    clean_attack_success: float | None = None
+    clean_accuracy: float | None = None
     tail_accuracy: float | None = None
     forgetting: float | None = None
     memorised_wrong: float | None = None
@@ -90,11 +112,32 @@ class DemoResult:
         return asdict(self)
 
 
-def result_of(run: RunSummary, place: DemoPlace, plain: RunSummary | None = None) -> DemoResult:
-    """The figures out of a run's summary, and out of plain FedAvg's."""
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The runs of a demo.
+
+    Attributes:
+        last: what it is about.
+        plain: plain FedAvg, under the same attack if there is one; None where it was not played.
+        clean: the same without an attack; None where there is none.
+    """
+
+    last: RunSummary
+    plain: RunSummary | None = None
+    clean: RunSummary | None = None
+
+
+def result_of(runs: Runs, place: DemoPlace) -> DemoResult:
+    """The figures out of the summaries."""
+    run, plain, clean = runs.last, runs.plain, runs.clean
     compared = asdict(compare(run, plain))
     if plain is not None:
         compared["plain_accuracy"] = last_known(r.accuracy for r in plain.rounds)
+        compared["plain_attack_success"] = last_known(r.attack_success for r in plain.rounds)
+    if clean is not None:
+        compared["clean_accuracy"] = last_known(r.accuracy for r in clean.rounds)
+        compared["clean_attack_success"] = last_known(r.attack_success for r in clean.rounds)
+    found = caught(run)
     demo = run.config.get("demo")
     committed = [r for r in run.rounds if r.outcome == "committed"]
     together = next((r.together for r in reversed(run.rounds) if r.together), None)
@@ -119,7 +162,13 @@ def result_of(run: RunSummary, place: DemoPlace, plain: RunSummary | None = None
         download_ratio=down / run.float32_bytes,
         groups=[group.members for r in run.rounds[-1:] for group in r.groups],
         void_groups=sum(bool(group.void) for r in run.rounds for group in r.groups),
-        excluded=[{"round": r.round, "client": name, "reason": why} for r in run.rounds for name, why in r.excluded],
+        excluded=found.excluded,
+        exclusions=[{"round": r.round, "client": name, "reason": why} for r in run.rounds for name, why in r.excluded],
+        attack=run.attack,
+        attackers=run.hostile,
+        false_exclusions=found.false_exclusions if run.hostile else None,
+        defence=next((r.defence.rule for r in reversed(run.rounds) if r.defence is not None), "none"),
+        attack_success=last_known(r.attack_success for r in run.rounds),
         seconds_total=run.seconds_total or 0.0,
         seconds_per_round=median(r.seconds for r in run.rounds) if run.rounds else 0.0,
         model_digest=run.model_digest,
@@ -128,12 +177,13 @@ def result_of(run: RunSummary, place: DemoPlace, plain: RunSummary | None = None
     )
 
 
-def write_report(run: RunSummary, place: DemoPlace, plain: RunSummary | None = None) -> None:
-    """The page, and the same as JSON."""
-    place.summary.write_text(run.to_json(), encoding="utf-8")
-    if plain is not None:
-        place.act("plain").summary.write_text(plain.to_json(), encoding="utf-8")
-    place.report.write_text(render(run, plain=plain), encoding="utf-8")
+def write_report(runs: Runs, place: DemoPlace) -> None:
+    """The page, and each run as JSON."""
+    place.summary.write_text(runs.last.to_json(), encoding="utf-8")
+    for name, run in ((PLAIN_RUN, runs.plain), (CLEAN_RUN, runs.clean)):
+        if run is not None:
+            place.act(name).summary.write_text(run.to_json(), encoding="utf-8")
+    place.report.write_text(render(runs.last, plain=runs.plain, clean=runs.clean), encoding="utf-8")
 
 
 def final_table(result: DemoResult) -> Table:
@@ -145,6 +195,8 @@ def final_table(result: DemoResult) -> Table:
     table.add_column(style="dim")
     if result.method != "plain":
         table.add_row("trained with", "", Text(result.method, overflow="fold"))  # one long word
+    for row in attack_rows(result):
+        table.add_row(*row)
     table.add_row("accuracy", *_beside(result, "accuracy", "on test data that nobody trained on"))
     table.add_row("balanced accuracy", *_beside(result, "balanced_accuracy", "mean over the classes"))
     for field, (words, about) in ROUGH.items():
@@ -163,6 +215,24 @@ def final_table(result: DemoResult) -> Table:
     return table
 
 
+def attack_rows(result: DemoResult) -> list[tuple[str, str, str]]:
+    """Who attacked, how often they were left out, and what it cost."""
+    if not result.attackers:
+        return []
+    hits = {name: len(result.excluded.get(name, ())) for name in result.attackers}
+    caught_ = ", ".join(f"{name} {count}x" for name, count in hits.items())
+    rows = [("attack", result.attack, f"by {', '.join(result.attackers)}")]
+    if result.server_sees == "sums" and result.defence == "none":
+        rows.append(("defence", "none", "of sums nobody can be judged alone: only the clip norm binds the attackers"))
+    else:
+        rows.append(("defence", result.defence, f"left out: {caught_}, of {result.rounds} rounds"))
+        rows.append(("honest left out", f"{result.false_exclusions}x", "client-rounds, of those who did no harm"))
+    if result.attack_success is not None:
+        about = "of what the attackers were after, taken for what they want"
+        rows.append(("attackers' goal", *_beside(result, "attack_success", about)))
+    return rows
+
+
 ROUGH: Mapping[str, tuple[str, str]] = {
     "tail_accuracy": ("rare classes", "accuracy on those with fewest examples"),
     "forgetting": ("forgetting", "best accuracy on earlier tasks minus the last"),
@@ -175,9 +245,12 @@ TAILED = ("long-tail", "rough")
 
 
 def _beside(result: DemoResult, field: str, about: str) -> tuple[str, str]:
-    """A figure, and what it is, with plain FedAvg's."""
-    plain = getattr(result, f"plain_{field}")
-    return _share(getattr(result, field)), about if plain is None else f"plain FedAvg {percent(plain)}; {about}"
+    """A figure, and what it is, with those of the other runs."""
+    plain, clean = getattr(result, f"plain_{field}"), getattr(result, f"clean_{field}", None)
+    others = [] if clean is None else [f"no attack {percent(clean)}"]
+    if plain is not None:
+        others.append(f"{'no defence' if result.clean_accuracy is not None else 'plain FedAvg'} {percent(plain)}")
+    return _share(getattr(result, field)), "; ".join([", ".join(others), about] if others else [about])
 
 
 def last_words(result: DemoResult, options: DemoOptions) -> list[str]:
@@ -185,7 +258,7 @@ def last_words(result: DemoResult, options: DemoOptions) -> list[str]:
     more = "roughfed demo --data fashion-mnist" if options.data == "digits" else "roughfed demo --data digits"
     alpha, skew = ("100", "even") if (options.alpha or ALPHA) < 0.3 else ("0.1", "very uneven")
     other, what = ("updates", "nothing masked") if options.server_sees != "updates" else ("sketches", "masked sums")
-    scenario = "continual" if options.scenario != "continual" else "long-tail"
+    scenario = NEXT.get(options.scenario, "continual")
     return [
         f"report: {result.report}",
         f"next:   roughfed demo --scenario {scenario}",
@@ -194,6 +267,14 @@ def last_words(result: DemoResult, options: DemoOptions) -> list[str]:
         f"        {more}",
         "yours:  roughfed init, then server, invite and join",
     ]
+
+
+NEXT: Mapping[str, str] = {
+    "continual": "poisoned",
+    "rough": "poisoned --attack alie",
+    "poisoned": "poisoned --attack backdoor",
+}
+"""What to try after a scenario."""
 
 
 def _share(value: float | None) -> str:
@@ -218,7 +299,7 @@ def _summed(result: DemoResult) -> tuple[str, str]:
 
 def _groups(result: DemoResult) -> tuple[str, str]:
     sizes = " + ".join(str(len(group)) for group in result.groups)
-    excluded = sum(row["reason"] != VOID for row in result.excluded)
+    excluded = sum(row["reason"] != VOID for row in result.exclusions)
     return f"{sizes} clients", f"{result.void_groups} void, {excluded} updates excluded"
 
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -119,24 +119,22 @@ class Processes:
         self._open.add(process)
         return process
 
-    async def all_ended(self, is_over: Callable[[], bool], *, until: Process | None = None) -> None:
+    async def all_ended(self, is_over: Callable[[], bool], *, until: Collection[str] | None = None) -> None:
         """Return when every process has ended, as it should: with status 0, and not before the run is over.
 
         Args:
             is_over: whether the run is.
-            until: return when this one has ended; the others go on.
+            until: return when those of these names have ended; the others go on.
 
         Raises:
             ProcessDied: one did not.
         """
-        while self._open:
+        while any(until is None or process.name in until for process in self._open):
             process = await self._ended.get()
             self._open.discard(process)
             code = process.ending.result()
             if code or not is_over():
                 raise ProcessDied(process.name, code, process.log)
-            if process is until:
-                return
 
 
 def tail(log: Path) -> str:

@@ -12,10 +12,13 @@ from rich.console import Console
 from roughfed.data.federate import holdings
 from roughfed.data.rough import task_classes
 from roughfed.data.roughness import roughness
+from roughfed.deploy.demo.acts import CLEAN_RUN, LAST_RUN, PLAIN_RUN, Act, acts_of
+from roughfed.deploy.demo.attackers import Attackers
 from roughfed.deploy.demo.memorised import with_memorised
-from roughfed.deploy.demo.options import Act, DemoOptions, acts_of, data_settings
-from roughfed.deploy.demo.outcome import DemoResult, final_table, last_words, result_of, write_report
+from roughfed.deploy.demo.options import DemoOptions, data_settings, settled
+from roughfed.deploy.demo.outcome import DemoResult, Runs, final_table, last_words, result_of, write_report
 from roughfed.deploy.demo.place import DemoPlace, furnish, make_place
+from roughfed.deploy.demo.reached import with_reached
 from roughfed.deploy.demo.scenarios import scenario_of
 from roughfed.deploy.demo.scene import Scene
 from roughfed.deploy.demo.screen import screen_for
@@ -25,7 +28,7 @@ from roughfed.report.summary import RunSummary, TaskSpan, with_class_counts
 
 
 def run_demo(options: DemoOptions) -> DemoResult:
-    """Run a whole federation on this machine and show it; on rough data plain FedAvg before it, with the same seed.
+    """Run a whole federation on this machine and show it, before it what it is to be compared with, of the same seed.
 
     People's words go to stderr with `options.json`.
 
@@ -36,12 +39,11 @@ def run_demo(options: DemoOptions) -> DemoResult:
         its figures; the caller prints them where `--json` is asked for.
 
     Raises:
-        NotBuiltYet: a scenario of a later version; nothing was started.
         ConfigError: an option that cannot be; nothing was started.
         ProcessDied: a process ended when it should not have; the others were ended.
         KeyboardInterrupt: Ctrl-C or SIGTERM; everything was ended.
     """
-    began = time.monotonic()
+    began, options = time.monotonic(), settled(options)
     acts = acts_of(options)
     data = data_settings(options, scenario_of(options.scenario))
     held = holdings(**cast("Any", {**data, "data_dir": options.data_dir}))
@@ -49,11 +51,12 @@ def run_demo(options: DemoOptions) -> DemoResult:
     console = Console(stderr=options.json, highlight=False)
     shows = [_show(act, options, place, held, console) for act in acts]
     play(shows, place)
-    runs = [_outcome(show, options, data, held) for show in shows]
-    runs[-1] = replace(runs[-1], seconds_total=time.monotonic() - began)
-    plain = runs[0] if len(runs) > 1 else None
-    write_report(runs[-1], place, plain)
-    result = result_of(runs[-1], place, plain)
+    attackers = acts[-1].attackers
+    found = {show.act.name: _outcome(show, options, data, held, attackers) for show in shows}
+    last = replace(found[LAST_RUN], seconds_total=time.monotonic() - began)
+    runs = Runs(last, found.get(PLAIN_RUN), found.get(CLEAN_RUN))
+    write_report(runs, place)
+    result = result_of(runs, place)
     console.print()
     console.print(final_table(result))
     console.print()
@@ -63,8 +66,8 @@ def run_demo(options: DemoOptions) -> DemoResult:
 
 
 def _show(act: Act, options: DemoOptions, whole: DemoPlace, held: np.ndarray, console: Console) -> Show:
-    place = whole if act.name == "rough" else whole.act(act.name)
-    furnish(place, act.fed, act.clients if place is whole else {})
+    place = whole if act.name == LAST_RUN else whole.act(act.name)
+    furnish(place, act.fed, act.clients if act.apart or place is whole else {})
     data = data_settings(options, scenario_of(options.scenario))
     scene = Scene(
         title=_title(act, options, data),
@@ -76,19 +79,24 @@ def _show(act: Act, options: DemoOptions, whole: DemoPlace, held: np.ndarray, co
     return Show(act, place, scene, screen_for(scene, console))
 
 
-def _outcome(show: Show, options: DemoOptions, data: dict[str, object], held: np.ndarray) -> RunSummary:
-    """What came of an act."""
+def _outcome(
+    show: Show, options: DemoOptions, data: dict[str, object], held: np.ndarray, attackers: Attackers | None
+) -> RunSummary:
+    """What came of an act; `attackers`: whose goal is looked for, also where they did not take part."""
     act, run = show.act, run_summary(show.place.server)
     run = replace(
         run,
         config=run.config | {"demo": {**data, "method": act.method, "hostile": list(act.hostile)}},
         scenario=options.scenario,
+        attack=act.attackers.attack if act.attackers is not None else "",
+        hostile=list(act.hostile),
         holdings=held.tolist(),
         client_names=options.names,
         tasks=_tasks(data, num_classes=held.shape[1], rounds=act.rounds),
     )
     if run.tasks:  # what arrives later is in no client's counts; the demo knows
         run = with_class_counts(run, held.sum(axis=0).tolist())
+    run = with_reached(run, show.place, data, attackers.goal if attackers is not None else "")
     return with_memorised(run, show.place, data)
 
 
@@ -96,7 +104,7 @@ def _title(act: Act, options: DemoOptions, data: dict[str, object]) -> str:
     dealt = f"{options.clients} clients, {options.data} dealt out by Dirichlet({data['alpha']:g})"
     if options.scenario == "clean":
         return dealt
-    return f"{options.scenario}, {'plain FedAvg first' if act.name == 'plain' else act.method}: {dealt}"
+    return f"{options.scenario}, {act.shown or act.method}: {dealt}"
 
 
 def _tasks(data: dict[str, object], *, num_classes: int, rounds: int) -> list[TaskSpan]:

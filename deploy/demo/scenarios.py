@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from roughfed.errors import NotBuiltYet
 from roughfed.registry import look_up
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
+
+DEFENCE = "multi-krum"
+"""The rule of the scenarios that have attackers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,9 @@ class Scenario:
         data: of each client, keys of [data] in client.toml.
         server: settings of the server, by dotted key.
         rounds: 0 takes the data set's.
-        attack: NAME and flags of `python -m roughfed.deploy.attack` for the last client; empty: nobody attacks.
+        clients: K where nobody says.
+        attack: name of a row of `roughfed.deploy.attack`; empty: nobody attacks.
+        attackers: share of the clients that attack; 0: the last one alone.
     """
 
     about: str
@@ -30,12 +34,19 @@ class Scenario:
     data: Mapping[str, object] = field(default_factory=lambda: NOTHING)
     server: Mapping[str, object] = field(default_factory=lambda: NOTHING)
     rounds: int = 0
-    attack: tuple[str, ...] = ()
+    clients: int = 6
+    attack: str = ""
+    attackers: float = 0.0
 
     @property
     def compared(self) -> bool:
         """Whether plain FedAvg runs first, on the same data and with the same attack, to be shown beside it."""
         return bool(self.trainer)
+
+    @property
+    def poisoned(self) -> bool:
+        """Whether it is about attackers: then it runs without them and without a defence, too."""
+        return self.attackers > 0
 
 
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
@@ -60,25 +71,26 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             "a tail, wrong labels, tasks and an attacker",
             trainer={"method": "rough"},
             data={"alpha": 100.0, "rounds_per_task": 8},
-            server={"defence.rule": "multi-krum", "defence.f": 0.2},
+            server={"defence.rule": DEFENCE, "defence.f": 0.2},
             rounds=16,
-            attack=("sign-flip",),
+            attack="sign-flip",
+        ),
+        "poisoned": Scenario(
+            "clients that send poison, without a defence and with one",
+            data={"scenario": "clean"},
+            server={"defence.rule": DEFENCE},
+            clients=10,
+            attack="label-flip",
+            attackers=0.2,
         ),
     }
 )
-
-
-PLANNED = ("poisoned",)
 
 
 def scenario_of(name: str) -> Scenario:
     """A row.
 
     Raises:
-        NotBuiltYet: a scenario of a later version.
         ConfigError: no such scenario.
     """
-    if name in PLANNED:
-        cause = f"scenario {name!r} is not built yet: it arrives with the attacks and defences"
-        raise NotBuiltYet(cause, key="--scenario", cure=f"one of: {', '.join(SCENARIOS)}")
     return look_up(SCENARIOS, name, key="--scenario")

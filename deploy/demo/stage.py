@@ -6,15 +6,17 @@ import asyncio
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from roughfed.codec.plan import plan_lanes
 from roughfed.crypto.join_line import VARIABLE
 from roughfed.deploy import aggregator
 from roughfed.deploy.cli.processes import SHARED_HOST
-from roughfed.deploy.demo.options import Act
+from roughfed.deploy.demo.acts import Act
 from roughfed.deploy.demo.place import DemoPlace
 from roughfed.deploy.demo.processes import Process, ProcessDied, Processes
 from roughfed.deploy.demo.scene import Scene
@@ -24,6 +26,7 @@ from roughfed.deploy.summary import open_store, round_summaries
 from roughfed.masking import largest_group
 
 HOST = "127.0.0.1"
+MEETINGS = "rf-"
 SERVER = "server"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # many processes share the cores
 ROUGHFED = (sys.executable, "-m", "roughfed.deploy.cli")
@@ -61,13 +64,26 @@ async def _play(shows: Sequence[Show], place: DemoPlace) -> None:
     me = asyncio.current_task()
     if me is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
+    known = set[str]()  # clients that were invited
     async with Processes() as processes:
-        for number, show in enumerate(shows):
-            inherited = succeed(shows[number - 1].place, show.place) if number else {}
-            stage = Stage(show, place, inherited)
-            with show.screen.running():
-                await stage.play(processes, first=number == 0, stay=len(shows) > 1)
-        await processes.end()  # of the clients that stayed
+        with TemporaryDirectory(prefix=MEETINGS) as meetings:
+            for number, show in enumerate(shows):
+                if show.act.apart:
+                    stage = Stage(show, show.place, {}, set(), Path(meetings))
+                else:
+                    inherited = succeed(shows[number - 1].place, show.place) if number else {}
+                    stage = Stage(show, place, inherited, known, Path(meetings))
+                with show.screen.running():
+                    await stage.play(processes, until=leaving(shows, number))
+            await processes.end()  # of the clients that stayed
+
+
+def leaving(shows: Sequence[Show], number: int) -> set[str] | None:
+    """Whose processes end with an act; None: all of them."""
+    if len(shows) == 1 or shows[number].act.apart:
+        return None
+    after = shows[min(number + 1, len(shows) - 1)]  # who starts with the next act, or with the last one, does not stay
+    return {SERVER, *after.act.starts}
 
 
 def succeed(before: DemoPlace, after: DemoPlace) -> dict[str, str]:
@@ -100,23 +116,27 @@ class Stage:
     show: Show
     clients: DemoPlace
     inherited: dict[str, str]
+    known: set[str]
+    """Clients that were invited before; changed."""
+    meetings: Path
+    """Where colluders meet; a short path, as the address of a socket must be."""
 
-    async def play(self, processes: Processes, *, first: bool, stay: bool) -> None:
-        """Start the server, and the clients if they are not there yet; return when the run is over and all ended well.
+    async def play(self, processes: Processes, *, until: Collection[str] | None) -> None:
+        """Start the server, and the clients that are not there yet; return when the run is over and all ended well.
 
         Args:
             processes: everybody's.
-            first: the clients are to be started.
-            stay: they wait for another run when this one is over.
+            until: whose processes end with this act; None: all of them.
         """
         self.tell("starting the server, its worker loads torch")
-        server, _ = await asyncio.gather(self.start_server(processes), asyncio.to_thread(warm, self.show.scene))
+        await asyncio.gather(self.start_server(processes), asyncio.to_thread(warm, self.show.scene))
         watching = asyncio.create_task(self.watch())
         try:
-            if first:
-                self.tell(f"starting {len(self.show.act.clients)} clients, their trainers load torch")
+            if starts := self.show.act.starts:
+                who = "attackers" if set(starts) == set(self.show.act.hostile) else "clients"
+                self.tell(f"starting {len(starts)} {who}, their trainers load torch")
                 await self.start_clients(processes)
-            await processes.all_ended(self.is_over, until=server if stay else None)
+            await processes.all_ended(self.is_over, until=until)
             await watching
         finally:
             watching.cancel()
@@ -144,14 +164,25 @@ class Stage:
         return server
 
     async def start_clients(self, processes: Processes) -> None:
-        """Invite and start all of them."""
-        port = aggregator.known_ports(self.show.place.server).enrolment
-        for name in self.show.act.clients:
-            line = await asyncio.to_thread(aggregator.invite, self.show.place.server, name, host=HOST, port=port)
-            attack = self.show.act.hostile.get(name)
-            command = [*ROUGHFED, "join"] if attack is None else [*ATTACK, *attack]
-            command += ["--dir", str(self.clients.client(name))]
-            await self.start(processes, name, command, more={VARIABLE: line.reveal()})
+        """Start those whose act begins; who is new is invited."""
+        act, server = self.show.act, self.show.place.server
+        port = aggregator.known_ports(server).enrolment
+        for name in act.starts:
+            invitation: dict[str, str] = {}
+            if name not in self.known:
+                line = await asyncio.to_thread(aggregator.invite, server, name, host=HOST, port=port)
+                invitation = {VARIABLE: line.reveal()}
+                self.known.add(name)
+            command = [*self.command_of(name), "--dir", str(self.clients.client(name))]
+            await self.start(processes, name, command, more=invitation)
+
+    def command_of(self, name: str) -> list[str]:
+        """How a client is started, but for its directory."""
+        act = self.show.act
+        if act.attackers is None or name not in act.attackers.names:
+            return [*ROUGHFED, "join"]
+        place = ["--colluders", str(self.meetings / act.name)] if act.attackers.meet else []
+        return [*ATTACK, *act.attackers.flags, *place]
 
     async def start(
         self,

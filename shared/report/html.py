@@ -51,7 +51,7 @@ def render(
 def _beside(run: RunSummary, plain: RunSummary | None, clean: RunSummary | None) -> list[str]:
     """The run against others: of a poisoned one, the attack is what differs."""
     found: list[str] = []
-    if run.attack and run.hostile:
+    if run.attack and (clean is not None or plain is None):
         found.append(section("Under attack", poisoned(run, plain, clean)))
     elif plain is not None:
         found.append(section("Against plain FedAvg", against(run, plain)))

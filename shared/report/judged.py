@@ -93,7 +93,7 @@ def _by_client(
         starred = _starred(name, run)
         cells = [(values.get(name), highest[r.round]) for r, values in shown]
         rows[starred] = [v / most if drawable(v) and most > 0 else None for v, most in cells]
-        said |= {(starred, at): number(v) for at, (v, _) in enumerate(cells) if drawable(v)}
+        said |= {(starred, at): number(float(f"{v:.2g}")) for at, (v, _) in enumerate(cells) if drawable(v)}
     columns = [str(r.round) for r, _ in shown]
     places = {r.round: at for at, (r, _) in enumerate(shown)}
     marked = {(_starred(name, run), places[at]) for name, at in marks if at in places}
@@ -113,7 +113,7 @@ def _names(run: RunSummary, by_round: Sequence[Mapping[str, float]]) -> list[str
 
 
 def _starred(name: str, run: RunSummary) -> str:
-    return f"{name} ★" if name in run.hostile else name
+    return f"{name}\u00a0★" if name in run.hostile else name
 
 
 def _left_out_in(run: RunSummary) -> set[tuple[str, int]]:

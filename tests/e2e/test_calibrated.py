@@ -11,7 +11,7 @@ from roughfed.config import ClientConfig, FederationConfig
 from roughfed.config.template import render_template
 from roughfed.deploy.bench.live import LiveOptions, Protocol, Unseen, _client, _server
 from roughfed.deploy.cli.export import finished
-from roughfed.deploy.demo.options import Act
+from roughfed.deploy.demo.acts import Act
 from roughfed.deploy.demo.place import DemoPlace, furnish
 from roughfed.deploy.demo.scene import Scene
 from roughfed.deploy.demo.stage import Show, play
@@ -37,7 +37,8 @@ def test_a_finished_classifier_stands_beside_the_model(tmp_path: Path, server_se
     place, shows = DemoPlace(tmp_path), list[Show]()
     for number, how in enumerate(("ccvr", "creff", "post-hoc")):
         server = {**_server(DIGITS, options, rounds=ROUNDS, seed=0), "trainer.calibrate": how}
-        act = Act("live", "", ROUNDS, render_template(FederationConfig, server), clients, {})
+        fed, starts = render_template(FederationConfig, server), names if number == 0 else ()
+        act = Act("live", "", ROUNDS, fed, clients, starts=starts)
         own = place if number == 0 else place.act(how)
         furnish(own, act.fed, act.clients if number == 0 else {})
         scene = Scene("", str(tmp_path), dict.fromkeys(names, 0), ROUNDS, server_sees=server_sees)

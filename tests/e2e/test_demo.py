@@ -123,7 +123,7 @@ def test_by_default_the_server_sees_sums_and_sketches(tmp_path: Path) -> None:
     told = json.loads(done.stdout)
     names = [f"client-{number}" for number in range(1, 5)]
     assert (told["rounds"], told["server_sees"], told["client_accuracy"]) == (3, "sketches", {})
-    assert (told["groups"], told["void_groups"], told["excluded"]) == ([names], 0, [])
+    assert (told["groups"], told["void_groups"], told["exclusions"]) == ([names], 0, [])
     assert told["accuracy"] > 0.6
     assert told["clients_accuracy"] > 0.6
     assert sum(told["client_accuracy_histogram"]) == 4
@@ -158,12 +158,12 @@ def test_rough_data_against_plain_fedavg_with_the_same_living_clients(tmp_path: 
     assert processes_of(out) == []
 
 
-def test_what_is_not_built_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    done = demo(tmp_path / "d", "--scenario", "poisoned")
+def test_an_attack_that_does_not_exist_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    done = demo(tmp_path / "d", "--scenario", "poisoned", "--attack", "sing-flip")
 
     assert done.returncode == 2
-    assert "not built yet" in done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["error"]["reason"] == "not-built-yet"
+    assert "did you mean 'sign-flip'?" in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["error"]["key"] == "--attack"
     assert not (tmp_path / "d").exists()
 
 

@@ -13,13 +13,14 @@ import pytest
 from rich.console import Console
 
 from roughfed.deploy.demo import DemoOptions, DemoResult, run_demo, stage
-from roughfed.deploy.demo.options import acts_of
+from roughfed.deploy.demo.acts import acts_of
 from roughfed.deploy.demo.outcome import final_table, last_words
 from roughfed.deploy.demo.place import make_place
 from roughfed.deploy.demo.processes import ProcessDied, Processes, tail
+from roughfed.deploy.demo.scenarios import SCENARIOS
 from roughfed.deploy.demo.scene import Scene, draw, sparkline
 from roughfed.deploy.demo.screen import LiveScreen, PlainScreen, screen_for
-from roughfed.errors import ConfigError, NotBuiltYet
+from roughfed.errors import ConfigError
 from roughfed.methods import read_method
 from roughfed.report.summary import GroupSummary, RoundSummary
 
@@ -48,26 +49,23 @@ def picture(scene: Scene) -> str:
 
 
 @pytest.mark.parametrize(
-    ("changes", "error", "words"),
+    ("changes", "words"),
     [
-        ({"scenario": "poisoned"}, NotBuiltYet, "not built yet"),
-        ({"method": "balanced-softmx"}, ConfigError, "no part 'balanced-softmx'"),
-        ({"clients": 3}, ConfigError, "3 clients are too few to hide in"),
-        ({"server_sees": "everything"}, ConfigError, "everything"),
-        ({"scenario": "cleen"}, ConfigError, "scenario"),
-        ({"data": "letters"}, ConfigError, "letters"),
-        ({"clients": 1}, ConfigError, "1 clients cannot"),
-        ({"clients": 201}, ConfigError, "201 clients"),
-        ({"rounds": -1}, ConfigError, "rounds"),
-        ({"alpha": 0.0}, ConfigError, "alpha"),
-        ({"seed": -1}, ConfigError, "seed"),
-        ({"data_dir": Path("/nowhere")}, ConfigError, "digits"),
+        ({"method": "balanced-softmx"}, "no part 'balanced-softmx'"),
+        ({"clients": 3}, "3 clients are too few to hide in"),
+        ({"server_sees": "everything"}, "everything"),
+        ({"scenario": "cleen"}, "scenario"),
+        ({"data": "letters"}, "letters"),
+        ({"clients": 1}, "1 clients cannot"),
+        ({"clients": 201}, "201 clients"),
+        ({"rounds": -1}, "rounds"),
+        ({"alpha": 0.0}, "alpha"),
+        ({"seed": -1}, "seed"),
+        ({"data_dir": Path("/nowhere")}, "digits"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_made(
-    tmp_path: Path, changes: dict[str, Any], error: type[ConfigError], words: str
-) -> None:
-    with pytest.raises(error, match=words):
+def test_what_cannot_be_is_refused_before_anything_is_made(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
         run_demo(DemoOptions(out=tmp_path / "out", **changes))
 
     assert not (tmp_path / "out").exists()
@@ -215,7 +213,8 @@ def a_result(**changes: Any) -> DemoResult:
         "download_ratio": 0.5,
         "groups": [],
         "void_groups": 0,
-        "excluded": [],
+        "excluded": {},
+        "exclusions": [],
         "accuracy": 0.95,
         "balanced_accuracy": None,
         "client_accuracy": {"ann": 0.5, "bob": 0.75},
@@ -245,7 +244,7 @@ def test_the_final_table_of_a_masked_demo_speaks_of_sums() -> None:
     left_out = [{"round": 1, "client": "eve", "reason": why} for why in ("norm", "void")]
     console = Console(file=StringIO(), width=79)
     masked = {"client_accuracy": {}, "clients_accuracy": 0.9, "client_accuracy_histogram": [0, 0, 1, 3, 0]}
-    grouped = {"groups": [["a", "b"], ["c"]], "void_groups": 1, "excluded": left_out}
+    grouped = {"groups": [["a", "b"], ["c"]], "void_groups": 1, "exclusions": left_out}
     console.print(final_table(a_result(server_sees="sketches", **masked, **grouped)))
     lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -275,9 +274,12 @@ def test_the_final_table_on_rough_data_has_plain_fedavg_beside_it() -> None:
 
 def test_rough_data_are_played_twice_by_the_same_clients() -> None:
     plain, rough = acts_of(DemoOptions(scenario="rough", seed=7))
-    assert (plain.name, plain.method, rough.name) == ("plain", "plain", "rough")
+    assert (plain.name, plain.method, rough.name) == ("plain", "plain", "last")
     assert plain.rounds == rough.rounds
-    assert plain.hostile == rough.hostile == {"client-6": ("sign-flip",)}
+    assert plain.hostile == rough.hostile == ("client-6",)
+    assert plain.attackers is not None
+    assert plain.attackers.flags == ("sign-flip",)
+    assert (plain.starts, rough.starts) == (list(rough.clients), ())
     assert rough.method == str(read_method("rough"))
     assert '\nrule = "multi-krum"\n' in rough.fed
     assert '\nrule = "multi-krum"\n' not in plain.fed
@@ -296,8 +298,8 @@ def test_some_go_on_when_the_one_that_is_waited_for_has_ended(tmp_path: Path) ->
     async def play() -> int:
         async with Processes() as processes:
             idler = await processes.start("idler", SLEEPER, log=tmp_path / "a", env={})
-            leaver = await processes.start("leaver", python("pass"), log=tmp_path / "b", env={})
-            await processes.all_ended(lambda: True, until=leaver)
+            await processes.start("leaver", python("pass"), log=tmp_path / "b", env={})
+            await processes.all_ended(lambda: True, until={"leaver"})
             assert is_running(idler.pid)
             await processes.end()
             return idler.ending.result()
@@ -306,12 +308,17 @@ def test_some_go_on_when_the_one_that_is_waited_for_has_ended(tmp_path: Path) ->
 
 
 def test_the_last_words_never_name_what_was_just_run() -> None:
-    for options in (DemoOptions(), DemoOptions(data="fashion-mnist", alpha=0.1, server_sees="updates")):
+    for options in (
+        DemoOptions(),
+        DemoOptions(data="fashion-mnist", alpha=0.1, server_sees="updates"),
+        *(DemoOptions(scenario=name) for name in SCENARIOS),
+    ):
         words = "\n".join(last_words(a_result(), options))
         assert a_result().report in words
         assert f"--data {options.data}" not in words
         assert f"--alpha {options.alpha} " not in words
         assert f"--server-sees {options.server_sees}" not in words
+        assert f"--scenario {options.scenario}\n" not in words
 
 
 def python(code: str) -> list[str]:

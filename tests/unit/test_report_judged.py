@@ -48,14 +48,14 @@ def test_the_page_marks_the_hostile_and_who_was_left_out() -> None:
     section = judged(CAUGHT)
 
     assert "multi-krum judged 3 updates a round, to hold against 1 hostile ones" in section
-    assert "<td>eve ★</td><td" in section
+    assert "<td>eve\u00a0★</td><td" in section
     assert "1 to 2" in section
     svg = ET.fromstring(section[section.index("<svg") : section.index("</svg>") + 6])
     said = [e.text for e in svg.iter("{http://www.w3.org/2000/svg}title")]
     assert said.count("left out") == 3
-    assert "eve ★, 3: 40" in said
+    assert "eve\u00a0★, 3: 40" in said
     names = [e.text for e in svg.iter("{http://www.w3.org/2000/svg}text")]
-    assert names.index("eve ★") < names.index("ann")
+    assert names.index("eve\u00a0★") < names.index("ann")
 
 
 def test_weights_are_shown_where_the_rule_gave_any() -> None:
