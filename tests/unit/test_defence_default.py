@@ -195,11 +195,30 @@ def test_the_root_speaks_against_who_disagrees_with_it() -> None:
 def test_never_more_than_f(seed: int, f: int) -> None:
     rng = np.random.default_rng(seed)
     rows = honest(rng)
-    rows[: N // 2] *= -4
+    rows[: N // 2] *= -1
     verdict = judge(view_of(rows), Situation(f))
     assert len(verdict.excluded) <= f
     assert verdict.scores.keys() == named(rows).keys()
     assert all(verdict.scores[name] > 1 for name in verdict.excluded)
+
+
+@pytest.mark.parametrize("f", [1, 4])
+def test_rows_far_too_long_are_out_however_many(f: int) -> None:
+    rows = honest(np.random.default_rng(9))
+    lengths = np.linalg.norm(rows, axis=1)
+    rows[:7] *= (6 * np.median(lengths) / lengths[:7])[:, None] * np.arange(1, 8)[:, None]
+    assert judge(view_of(rows), Situation(f)).excluded == {f"c{at:02}": "long" for at in range(7)}
+    assert judge(view_of(rows), Situation(0)).excluded == {}
+
+
+def test_strong_evidence_goes_before_copies() -> None:
+    """Colluders must not spend the server's quota on copies of one another while a worse one gets in."""
+    rng = np.random.default_rng(10)
+    rounds = [honest(rng) for _ in range(5)]
+    for rows in rounds:
+        rows[0] *= -1
+        rows[5] = rows[6] = rows[7]
+    assert play(rounds, f=1)[-1].excluded == {"c00": "disagrees"}
 
 
 def test_figures_fade_and_names_are_forgotten() -> None:

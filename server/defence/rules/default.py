@@ -1,14 +1,15 @@
 """The default: exclusion by evidence, not by quota (this project's own; docs/defences.md says how it was chosen).
 
-n rows, of which at most f are hostile. Left out are, those first against whom most speaks, and never more than f:
+n rows, of which at most f are hostile. Left out are rows longer than three times the typical norm, however many, and
+beside them those against whom most speaks, never more than f in all:
 
 * copies: all but one of rows that are as good as the same (`evidence.parties`);
 * rows whose evidence |(A, N, R)| is above 1, each part 0 where it is below: A, how much less than the median row they
-  agreed with the others over their last rounds; N, how much longer than the median they were; R, how much less than the
-  median they agreed with the root row, where there is one.
+  agreed with the others over their last rounds; N, how much longer than the typical row they were; R, how much less
+  than the median they agreed with the root row, where there is one.
 
 A and R are deviations of a ratio from 1, in units of 0.5 or of twice the rows' own spread, whichever is more: where
-honest rows differ much, it takes more to be suspicious. N is the mean logarithm of norm / median norm in units of
+honest rows differ much, it takes more to be suspicious. N is the mean logarithm of norm / typical norm in units of
 log 2, with one more round of none, so that a single long row is not enough unless it is very long.
 
 Works on norms and angles only, so alike on updates and on sketches. A client that is left out goes on being judged:
@@ -31,7 +32,12 @@ if TYPE_CHECKING:
     from roughfed.server.defence.view import View
 
 LESS, SPREADS, LONGER, PRIOR = 0.5, 2.0, 0.68, 0.05
+FAR_TOO_LONG = 3.0
+"""Times the typical norm: one such row that is let in undoes many rounds; no honest one in our trials was so long."""
+
 COPY, REASONS = "copy", ("disagrees", "long", "root")
+COPIED = 1.5
+"""Evidence against a copy: being one says less than having turned against the others for many rounds."""
 
 
 def min_rows(f: int) -> int:
@@ -40,7 +46,7 @@ def min_rows(f: int) -> int:
 
 
 def judge(view: View, situation: Situation) -> Verdict:
-    """Leave out at most f rows, each with its strongest reason; the scores are the evidence, in units of the limit.
+    """Leave rows out, each for its strongest reason; the scores are the evidence, in units of the limit.
 
     Args:
         view: rows of clients, with "root" where there is one.
@@ -55,15 +61,18 @@ def judge(view: View, situation: Situation) -> Verdict:
     heads = first == np.arange(len(view))
     record = Record.after(situation.state, view.names, _figures(view, first, f))
     evidence = np.maximum(_evidence(record, heads), 0)  # [n, 3]
-    score = np.where(heads, np.linalg.norm(evidence, axis=1), np.inf)
-    suspects = [at for at in np.argsort(-score, kind="stable") if score[at] > 1][:f]
-    reasons = {view.names[at]: REASONS[evidence[at].argmax()] if heads[at] else COPY for at in sorted(suspects)}
-    shown = np.where(heads, score, 1 + np.linalg.norm(evidence, axis=1))
-    return Verdict(
-        reasons,
-        dict(zip(view.names, shown.tolist(), strict=True)),
-        state=record.state(situation.state, situation.round),
-    )
+    own = np.linalg.norm(evidence, axis=1)
+    score = np.where(heads, own, np.maximum(own, COPIED))
+    far = np.sqrt(np.maximum(gram.diagonal(), 0)) > FAR_TOO_LONG * typical(gram)
+    ranked = np.lexsort((-score, ~far))  # of equals, in the order of the names
+    out = [at for place, at in enumerate(ranked) if f and (far[at] or (place < f and score[at] > 1))]
+    reasons = {view.names[at]: _reason(evidence[at], copied=not heads[at], far=bool(far[at])) for at in sorted(out)}
+    scores = dict(zip(view.names, np.where(far, np.maximum(score, FAR_TOO_LONG), score).tolist(), strict=True))
+    return Verdict(reasons, scores, state=record.state(situation.state, situation.round))
+
+
+def _reason(evidence: Values, *, copied: bool, far: bool) -> str:
+    return "long" if far else COPY if copied else REASONS[int(evidence.argmax())]
 
 
 def _figures(view: View, first: np.ndarray, f: int) -> Values:
