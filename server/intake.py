@@ -157,10 +157,13 @@ class Intake:
         self._uploads: dict[str, Upload] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._turns: dict[str, threading.Lock] = {}
+        self.turned_away: dict[str, str] = {}
+        """Whose last try in the open round broke which rule: it may try again, and if it does not, that is why."""
 
     def open_round(self, current: OpenRound) -> None:
         """Take updates for this round."""
         self._round = current
+        self.turned_away.clear()
 
     def close_round(self) -> None:
         """Refuse what comes from now on as late."""
@@ -207,15 +210,16 @@ class Intake:
         statement = decode_statement(signed.body)
         current = self._current(statement.run, statement.round, client)
         verify(current.members[client], UPDATE_DOMAIN, signed.body, signed.signature)
-        check_statement(
-            statement,
-            client=client,
-            header_digest=current.header_digest,
-            size_bytes=current.size_bytes,
-            exact=current.exact,
-        )
-        check_counts(statement, masked=current.masked)
-        check_said(statement, current.statistics, self_weight=current.self_weight)
+        with self._noted(client):
+            check_statement(
+                statement,
+                client=client,
+                header_digest=current.header_digest,
+                size_bytes=current.size_bytes,
+                exact=current.exact,
+            )
+            check_counts(statement, masked=current.masked)
+            check_said(statement, current.statistics, self_weight=current.self_weight)
         if (receipt := self._known_receipt(current, client, statement.digest)) is not None:
             return receipt
         async with self._locks.setdefault(client, asyncio.Lock()):
@@ -262,7 +266,8 @@ class Intake:
             raise StaleRound("this upload was closed", reason="late" if self._round is None else "superseded")
         current = self._current(s.run, s.round, client)
         if not upload.complete:
-            raise RemoteProtocolError(f"{upload.position} bytes of {s.size_bytes}", reason="truncated")
+            with self._noted(client):
+                raise RemoteProtocolError(f"{upload.position} bytes of {s.size_bytes}", reason="truncated")
         digest = await self._run(upload.sync)
         crash.point("upload-complete")
         if digest != s.digest and upload.resumed:
@@ -311,6 +316,15 @@ class Intake:
     def detach(self, client: str, upload: Upload) -> None:
         """The connection broke: keep the bytes, free the file."""
         self._drop(client, upload)
+
+    @contextmanager
+    def _noted(self, client: str) -> Iterator[None]:
+        """Note why a try failed that broke a rule."""
+        try:
+            yield
+        except RemoteProtocolError as error:
+            self.turned_away[client] = error.reason
+            raise
 
     async def _refuse(self, client: str, upload: Upload, error: RemoteProtocolError) -> None:
         s = upload.statement

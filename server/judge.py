@@ -67,16 +67,16 @@ def summed(
 
 
 def absentees(fed: Federation, row: RoundRow) -> dict[str, str]:
-    """Who gave nothing that could count: refused at admission, left by its own word, gone, or late."""
+    """Who gave nothing that could count: refused at admission, left by its own word, gone, turned away, or late."""
     absent = {client: reason for client, (_, reason, _) in fed.store.refusals(row.round).items()}
     if (collection := fed.collection) is None:
         return absent
     received = fed.store.receipts(fed.run, row.round).keys()  # the engine may not have heard of one yet
     absent = {client: why for client, why in collection.refused.items() if client not in received} | absent
     for client in collection.pending() - absent.keys() - received:
-        gone = client in collection.gone
-        absent[client] = GONE if gone else LATE
-        fed.metrics.dropout("report", "disconnected" if gone else "deadline")
+        why = GONE if client in collection.gone else fed.intake.turned_away.get(client, LATE)
+        absent[client] = why
+        fed.metrics.dropout("report", {GONE: "disconnected", LATE: "deadline"}.get(why, "refused"))
     return absent
 
 
@@ -112,6 +112,7 @@ async def verdict_over(fed: Federation, row: RoundRow, sets: Mapping[str, str]) 
 
 
 def note_patience(fed: Federation, sets: Mapping[str, str]) -> None:
-    """Count rounds in a row for which a connected client was too late: then a quorum no longer waits for it."""
+    """Count rounds in a row for which a connected client had nothing that counts in time: then none waits for it."""
     for client, verdict in sets.items():
-        fed.lates[client] = fed.lates.get(client, 0) + 1 if verdict == LATE else 0
+        in_vain = verdict == LATE or (verdict and verdict == fed.intake.turned_away.get(client))
+        fed.lates[client] = fed.lates.get(client, 0) + 1 if in_vain else 0

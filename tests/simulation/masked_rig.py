@@ -1,4 +1,4 @@
-"""A server on a folder without gRPC, and clients that mask: whole rounds with `server_sees = "sums"`, in one process.
+"""A server on a folder without gRPC, and clients that mask: whole rounds in one process.
 
 The server is the real one, journal and spool included; a client is its machine, its codec, and an update from a table.
 Everything secret of a client follows from its name and the header, so one that starts again says the same again.
@@ -51,12 +51,21 @@ Flat = NDArray[np.float32]
 
 @dataclass
 class MaskedRig:
-    """A server and its clients. `deltas`: what each of them trained; `quarters`: who weighs itself down."""
+    """A server and its clients.
+
+    Attributes:
+        deltas: what each of them trained.
+        quarters: who weighs itself down.
+        settings: tables of fed.toml.
+        garbage: who sends "noise" as wide as the lanes, or "other" bytes than it signs, in place of its update.
+        closed: what each was told at the end.
+    """
 
     folder: Path
     deltas: Mapping[str, Flat]
     quarters: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    garbage: Mapping[str, str] = field(default_factory=dict)
     closed: dict[str, RoundClosed] = field(default_factory=dict)
 
     def play(self) -> RoundRow:
@@ -124,15 +133,19 @@ class MaskedRig:
     def _machine(self, name: str, masking: Masking) -> ClientRound:
         party = Party(name, identity(name).sign, open_entry, StageWire())
         gives = Gives(statics=True, quarters=self.quarters.get(name, FULL))
-        return ClientRound(masking.terms, party, secret_of(name, masking), Policy(), gives=gives)
+        return ClientRound(masking.terms, party, secret_of(name, masking), Policy(largest_dim=1024), gives=gives)
 
     async def _upload(self, name: str, job: Job, masking: Masking, machine: ClientRound) -> None:
         given = {"examples": [EXAMPLES]}
         given = {key: values for key, values in given.items() if may_give(key, machine.gives, machine.counts)}
         tail = statistics.encode(given, masking.statistics, levels=masking.terms.levels, dtype=masking.terms.dtype)
-        data = machine.mask(np.concatenate([self.codes(name, masking), tail])).tobytes()
+        codes = self.codes(name, masking)
+        if self.garbage.get(name) == "noise":
+            codes = np.random.default_rng(1).integers(0, masking.terms.levels, len(codes), dtype=codes.dtype)
+        data = machine.mask(np.concatenate([codes, tail])).tobytes()
         number = decode_header(job.header.body).round
-        statement = UpdateStatement("run-1", number, name, job.header.digest, content_digest(data), len(data), 0)
+        digest = content_digest(data if self.garbage.get(name) != "other" else data[1:])
+        statement = UpdateStatement("run-1", number, name, job.header.digest, digest, len(data), 0)
         body = encode_statement(statement)
         signed = Signed(body, identity(name).sign(UPDATE_DOMAIN, body), name)
         machine.uploaded(signed)
