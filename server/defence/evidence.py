@@ -16,7 +16,7 @@ from roughfed.server.defence.gram import Values, geometric_median
 from roughfed.server.defence.verdict import State
 from roughfed.server.defence.view import Gram
 
-COPY_COSINE, COPY_SHARE = 0.7, 0.5
+COPY_COSINE, COPY_SHARE = 0.8, 0.5
 SHORT = 0.3
 """A row shorter than this part of the median counts as that long in cosines: the angle of next to nothing is noise."""
 
@@ -35,7 +35,7 @@ def parties(gram: Gram) -> NDArray[np.intp]:
     """Who is whose copy: rows that are one another's as good as without a difference count as one party.
 
     Two rows are copies when most of what both have across the direction of the rows' geometric median is the same
-    (cosine 0.7), and most of the rows themselves, too: colluders that add noise to one update are found, clients with
+    (cosine 0.8), and most of the rows themselves, too: colluders that add noise to one update are found, clients with
     like data are not. Along that direction honest rows differ by their lengths alone, which says nothing.
 
     Args:

@@ -4,13 +4,14 @@ n rows, of which at most f are hostile. Left out are rows longer than three time
 beside them those against whom most speaks, never more than f in all:
 
 * copies: all but one of rows that are as good as the same (`evidence.parties`);
-* rows whose evidence |(A, N, R)| is above 1, each part 0 where it is below: A, how much less than the median row they
+* rows whose evidence |(A, N, R)|_4 is above 1, each part 0 where it is below: A, how much less than the median row they
   agreed with the others over their last rounds; N, how much longer than the typical row they were; R, how much less
   than the median they agreed with the root row, where there is one.
 
 A and R are deviations of a ratio from 1, in units of 0.5 or of twice the rows' own spread, whichever is more: where
-honest rows differ much, it takes more to be suspicious. N is the mean logarithm of norm / typical norm in units of
-log 2, with one more round of none, so that a single long row is not enough unless it is very long.
+honest rows differ much, it takes more to be suspicious; the 4-norm, because honest rows with much data are both longer
+and less alike. N is the mean logarithm of norm / typical norm in units of log 2, with one more round of none, so that a
+single long row is not enough unless it is very long.
 
 Works on norms and angles only, so alike on updates and on sketches. A client that is left out goes on being judged:
 whoever behaves is back after some rounds. The rule has nothing to be set but f.
@@ -61,7 +62,7 @@ def judge(view: View, situation: Situation) -> Verdict:
     heads = first == np.arange(len(view))
     record = Record.after(situation.state, view.names, _figures(view, first, f))
     evidence = np.maximum(_evidence(record, heads), 0)  # [n, 3]
-    own = np.linalg.norm(evidence, axis=1)
+    own = np.linalg.norm(evidence, ord=4, axis=1)
     score = np.where(heads, own, np.maximum(own, COPIED))
     far = np.sqrt(np.maximum(gram.diagonal(), 0)) > FAR_TOO_LONG * typical(gram)
     ranked = np.lexsort((-score, ~far))  # of equals, in the order of the names
