@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from roughfed.deploy.cli.bench_live import LiveFlags, bench_live
+from roughfed.deploy.cli.bench_poisoning import PoisoningFlags, bench_poisoning
 from roughfed.deploy.cli.command import Answer, Context, command
 
 
@@ -138,6 +139,7 @@ def register(app: typer.Typer) -> None:
     command(group, "noisy", flags=NoisyFlags)(bench_noisy)
     command(group, "federated-rough", flags=FederatedRoughFlags)(bench_federated_rough)
     command(group, "live", flags=LiveFlags)(bench_live)
+    command(group, "poisoning", flags=PoisoningFlags)(bench_poisoning)
     command(group, "continual", flags=ContinualFlags)(bench_continual)
     command(group, "defence-speed", flags=DefenceSpeedFlags)(bench_defence_speed)
     group.callback()(_group)
