@@ -84,8 +84,6 @@ def _names(text: str, between: str) -> list[str]:
 
 def _line(name: str, figures: Mapping[str, object]) -> str:
     shown = {key: float(str(value)) for key, value in figures.items()}
-    return (
-        f"{name:<44} accuracy {shown['accuracy']:.3f} (spread {shown['spread']:.3f}), "
-        f"tail {shown['tail_accuracy']:.3f}, backdoor {shown['asr']:.2f}, left out: {shown['excluded_hostile']:.0f} hostile, "
-        f"{shown['excluded_honest']:.0f} honest"
-    )
+    left_out = f"left out: {shown['excluded_hostile']:.0f} hostile, {shown['excluded_honest']:.0f} honest"
+    accuracy = f"accuracy {shown['accuracy']:.3f} (spread {shown['spread']:.3f})"
+    return f"{name:<44} {accuracy}, tail {shown['tail_accuracy']:.3f}, backdoor {shown['asr']:.2f}, {left_out}"
