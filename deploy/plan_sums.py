@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from roughfed.config import FederationConfig
 from roughfed.deploy.plan_groups import Grouping
 from roughfed.secagg.statistics import read_statistics
+from roughfed.server.aggregate.fednova import asks
 from roughfed.server.facts import Shape, asked, check_shape
 from roughfed.server.masked.opening import wanted_statistics
 from roughfed.types import Spec
@@ -63,7 +64,8 @@ def sums(config: FederationConfig, shape: Shape, groups: Grouping) -> Sums:
 
 def _texts(config: FederationConfig, shape: Shape, number: int) -> tuple[str, ...]:
     extra = asked(config.trainer, shape, number=number, rounds=config.round.rounds)
-    return tuple(dict.fromkeys((*wanted_statistics(config, shape.classes), *extra)))
+    steps = asks(number, config.round.rounds, known=number > 1) if config.aggregate.scaling == "fednova" else ()
+    return tuple(dict.fromkeys((*wanted_statistics(config, shape.classes), *extra, *steps)))
 
 
 def _bytes(texts: tuple[str, ...], groups: Grouping) -> int:

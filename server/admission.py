@@ -14,6 +14,7 @@ import numpy as np
 
 from roughfed.errors import RemoteProtocolError, TooLarge
 from roughfed.secagg.promises import FULL
+from roughfed.secagg.statistics import KINDS, exceeds
 from roughfed.types import UpdateStatement
 
 MAX_EXAMPLES = 2**40
@@ -72,13 +73,16 @@ def check_said(statement: UpdateStatement, asked: Collection[str], *, self_weigh
     """Weight class and statistics in the clear: nothing that the round did not offer or ask for.
 
     Raises:
-        RemoteProtocolError: another weight than 1 where none was offered, or a statistic that was not asked for.
+        RemoteProtocolError: another weight than 1 where none was offered, a statistic that was not asked for, or more
+            of one than a client has.
     """
     if statement.quarters != FULL and not self_weight:
         raise RemoteProtocolError(f"weight {statement.quarters}/4 was not offered", reason="weight")
     for name, values in statement.statistics.items():
         if f"{name}:{len(values)}" not in asked:
             raise RemoteProtocolError(f"{len(values)} values of {name} were not asked for", reason="statistics")
+        if exceeds(values, KINDS[name]):
+            raise RemoteProtocolError(f"the values of {name} are more than one client's", reason="statistics")
 
 
 def absurd(norms: Mapping[str, float]) -> set[str]:

@@ -41,6 +41,7 @@ from roughfed.server.optimize import stepper
 from roughfed.server.payload import OpenRound
 from roughfed.server.robust import combined
 from roughfed.server.sampling import able, choose
+from roughfed.server.scaling import steps_asked, steps_fact
 from roughfed.server.spool import opened, weighted_mean
 from roughfed.server.store import EVERYBODY, RoundRow
 from roughfed.server.variates import ledger_of, scale_fact, with_variates
@@ -129,6 +130,7 @@ def asked_in(fed: Federation, number: int) -> tuple[str, ...]:
     """The statistics that the learning settings ask for in a round; in the clear, class counts beside (reports)."""
     settings, shape = fed.config.trainer, Shape.of(fed.spec, fed.num_classes)
     names = asked(settings, shape, number=number, rounds=fed.config.round.rounds)
+    names = tuple(dict.fromkeys((*names, *steps_asked(fed, number))))
     if fed.config.privacy.masked or not 0 < shape.classes <= MOST_COUNTED:
         return names  # masked rounds ask for them anyway (`masked.opening`)
     return tuple(dict.fromkeys((*names, f"class-count:{shape.classes}")))
@@ -139,7 +141,7 @@ def facts_for(fed: Federation) -> Facts:
     wanted = wanted_facts(fed.config.trainer)
     statics = add(fed.store.statics()) if wanted else {}
     facts = facts_of(wanted, statics, fed.store.sums_with, planned=fed.config.round.rounds)
-    return facts | head_fact(fed) | scale_fact(fed.config.trainer)
+    return facts | head_fact(fed) | scale_fact(fed.config.trainer) | steps_fact(fed)
 
 
 def check_terms(fed: Federation, header: Signed) -> None:

@@ -22,6 +22,7 @@ from roughfed.client.trainer.choose import composition_for
 from roughfed.client.trainer.compose import Method
 from roughfed.client.trainer.data import Source, TrainLoader
 from roughfed.client.trainer.drift import behind, controls_for
+from roughfed.client.trainer.effort import effort_of, even_out
 from roughfed.client.trainer.given import open_given
 from roughfed.client.trainer.look import Told, look, names_of
 from roughfed.client.trainer.optimizer import optimizer_for
@@ -108,6 +109,8 @@ def fit(
             "not one batch was trained on", key="train", cure="iterate over the loader that the loop gets, or give data"
         )
     write_delta(model, given.spec, given.flat, work.delta, behind=behind(given, context.controls))
+    effort = effort_of(settings, loader.num_steps, own_loop=own is not None)
+    told |= even_out(work.delta, given.spec, work.turn, effort)
     seconds = time.monotonic() - started
     weight = doubt.weight if settings.self_weight else 1.0
     return FitResult(loader.num_examples, loader.num_steps, _finite(metrics), seconds, statistics=told, weight=weight)

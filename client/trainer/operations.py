@@ -33,6 +33,7 @@ from roughfed.client.trainer.settings import TrainerSettings, known
 from roughfed.client.trainer.state import load_state, save_state
 from roughfed.client.trainer.tensors import load_flat, pieces, spec_of
 from roughfed.errors import ConfigError
+from roughfed.secagg.statistics import STEPS
 from roughfed.training import Turn
 from roughfed.types import Task
 
@@ -89,7 +90,7 @@ class Operations:
             "name": client.name or type(model).__name__,
             "settings": local,
             "class_counts": self._class_counts(),
-            "statistics": [] if self._train is None else list(can_tell(model, self._train, self._num_classes)),
+            "statistics": [] if self._train is None else [STEPS, *can_tell(model, self._train, self._num_classes)],
         }
 
     def _class_counts(self) -> list[int]:

@@ -43,6 +43,12 @@ class Aggregate(BaseModel):
         "the server sees updates, uniform when masked.",
     )
 
+    scaling: Literal["none", "fednova"] = Field(
+        default="none",
+        description="fednova: clients that make more local steps do not pull the model their way; each divides its "
+        "update by its steps and multiplies it by all clients' mean, which at least four must have told.",
+    )
+
     def weighting_of(self, server_sees: str) -> str:
         """The rule of a round: a row of `roughfed.server.aggregate`."""
         return self.weighting if self.weighting != "auto" else "examples" if server_sees == "updates" else "uniform"

@@ -10,7 +10,7 @@ from roughfed.config.modes import mode_conflicts
 from roughfed.config.problems import Problem, conflict, refusal
 from roughfed.config.rough import rough_conflicts
 from roughfed.config.sharing import sharing_conflicts
-from roughfed.config.steps import optimizer_conflicts
+from roughfed.config.steps import optimizer_conflicts, scaling_conflicts
 from roughfed.config.values import show
 from roughfed.methods import AUTO, PARTS, Chosen, read_method
 
@@ -29,6 +29,7 @@ def check_federation(config: FederationConfig) -> None:
         _prior_conflicts,
         _calibration_conflicts,
         optimizer_conflicts,
+        scaling_conflicts,
         sharing_conflicts,
         mode_conflicts,
     )

@@ -48,6 +48,7 @@ class Kind:
         evaluation: of an evaluation of the base model.
         training: worked out by the training, because the header asks for it.
         often: rounds of one run in which a client gives it; 0 has no limit.
+        together: what all values of one client add up to at most; 0: whatever their number makes of `largest`.
         unit: of a real number in fixed point: what one step stands for; 0: it is a count.
     """
 
@@ -56,6 +57,7 @@ class Kind:
     evaluation: bool = False
     training: bool = False
     often: int = 0
+    together: int = 0
     unit: float = 0.0
 
     @property
@@ -68,6 +70,8 @@ def _real(bound: float, unit: float, *, often: int = 0) -> Kind:
     """A real number from -bound to bound, in steps of `unit`."""
     return Kind(2 * round(bound / unit), training=True, often=often, unit=unit)
 
+
+STEPS = "steps"
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
@@ -91,6 +95,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "feature-sum": _real(1 << 16, 1 / 256, often=3),
         "feature-outer": _real(1 << 22, 1 / 64, often=3),
         "head-gradient": _real(1, 1 / 4096),
+        STEPS: Kind(1, training=True, often=4, together=1),
     }
 )
 """examples: training examples; class-count: those of each class; evaluated: 1 from a client that evaluated the base
@@ -107,7 +112,8 @@ loss-histogram, class-loss-histogram: its training examples by their loss under 
 CLASS_LOSS_BUCKETS] (`loss_bucket`), the latter scaled down class by class to VOICE; feature-count, feature-sum,
 feature-outer: examples [C], sums of features [C x d], and the upper triangle of the sum of the outer products of all
 features, row by row [d (d + 1) / 2]; head-gradient: for each class the mean gradient of the last layer over its
-examples, weights [C x d] and biases [C], zero where it has none [C x (C d + C)]."""
+examples, weights [C x d] and biases [C], zero where it has none [C x (C d + C)]; steps: 1 in the bucket of the
+effective steps that the training made [STEP_BUCKETS] (`step_bucket`)."""
 
 LOSS_BUCKETS = 32
 CLASS_LOSS_BUCKETS = 16
@@ -116,6 +122,9 @@ _LOWEST_LOSS = 2.0**-11
 
 NORM_BUCKETS = 32
 _NORM_STEP = 2**0.5
+
+STEP_BUCKETS = 160
+_STEP_STEP = 2.0**0.125
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +196,8 @@ def decode_sum(
     """The sums of one group.
 
     Returns:
-        name -> sums; and how many values no honest group could have: they are cut to 0 .. accepted x largest.
+        name -> sums; and how many values no honest group could have: they are cut to 0 .. accepted x largest, or all
+        to 0 where together they are more than the accepted could have given.
     """
     sums: dict[str, tuple[int, ...]] = {}
     at = cut = 0
@@ -197,8 +207,16 @@ def decode_sum(
         most = accepted * statistic.kind.largest
         values = digits.astype(np.int64) @ (levels ** np.arange(statistic.digits, dtype=np.int64))  # [length]
         cut += int(np.count_nonzero(values > most))
-        sums[statistic.name] = tuple(np.minimum(values, most).tolist())
+        values = np.minimum(values, most)
+        if exceeds(values.tolist(), statistic.kind, accepted):
+            cut, values = cut + 1, np.zeros_like(values)
+        sums[statistic.name] = tuple(values.tolist())
     return sums, cut
+
+
+def exceeds(values: Sequence[int], kind: Kind, clients: int = 1) -> bool:
+    """Whether so many clients cannot have given these values honestly, taken together."""
+    return bool(kind.together) and sum(values) > clients * kind.together
 
 
 def add(sums: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, tuple[int, ...]]:
@@ -220,6 +238,16 @@ def norm_bucket(relative: float) -> int:
     if relative <= 0:
         return 0
     return min(max(int(np.floor(np.log(relative) / np.log(_NORM_STEP))) + NORM_BUCKETS // 2, 0), NORM_BUCKETS - 1)
+
+
+def step_bucket(steps: float) -> int:
+    """The bucket of a number of steps: 1/8 octaves from 1 to 2^20, the last open."""
+    return min(max(int(np.log(max(steps, 1.0)) / np.log(_STEP_STEP) + 1e-9), 0), STEP_BUCKETS - 1)
+
+
+def step_middle(bucket: int) -> float:
+    """The (geometric) middle of such a bucket."""
+    return float(_STEP_STEP ** (bucket + 0.5))
 
 
 def loss_bucket(loss: float, buckets: int = LOSS_BUCKETS) -> int:
