@@ -15,6 +15,8 @@ from roughfed.errors import ConfigError
 from roughfed.server.defence.rule import Rule
 
 KEY = "defence.rule"
+BROKEN = (ImportError, AttributeError, SyntaxError, NameError, TypeError, ValueError)
+"""What a module that is broken raises when it is imported."""
 
 
 def brought(name: str) -> EntryPoint | None:
@@ -23,9 +25,9 @@ def brought(name: str) -> EntryPoint | None:
     Raises:
         ConfigError: several packages bring it.
     """
-    points = sorted(entry_points(group=GROUP, name=name), key=lambda point: point.value)
+    points = list(entry_points(group=GROUP, name=name))
     if len(points) > 1:
-        packages = " and ".join(f"{_package(point)} ({point.value})" for point in points)
+        packages = " and ".join(sorted(f"{_package(point)} ({point.value})" for point in points))
         raise ConfigError(f'"{name}" is brought by {packages}', key=KEY, cure="uninstall all of them but one")
     return points[0] if points else None
 
@@ -39,7 +41,7 @@ def load(point: EntryPoint) -> Rule:
     whose = f'"{point.name}", as {_package(point)} brings it ({point.value}),'
     try:
         found = point.load()
-    except (ImportError, AttributeError, SyntaxError) as error:
+    except BROKEN as error:
         cause = f"{whose} cannot be loaded: {type(error).__name__}: {error}"
         raise ConfigError(cause, key=KEY, cure="mend or uninstall the package, or choose another rule") from error
     if not isinstance(found, Rule):
