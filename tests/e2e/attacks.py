@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .federation import Cluster, Process, Server, environment, write_toml
+from .federation import PATIENCE_S, Cluster, Process, Server, environment, write_toml
 
 ATTACK = [sys.executable, "-m", "roughfed.deploy.attack"]
 PARAMS = 20_000
@@ -56,7 +56,9 @@ class HostileCluster(Cluster):
             started[name] = Process(name, args, environment() | {"ROUGHFED_JOIN": self.invite(name)})
             self.processes.append(started[name])
         with self.watch() as watch:
-            watch.until(lambda s: sum(c["connected"] for c in s["clients"]) == len(self.crowd), timeout_s=60)
+            watch.until(
+                lambda s: sum(c["connected"] for c in s["clients"]) == len(self.crowd), timeout_s=3 * PATIENCE_S
+            )
         self.control(op="resume")
         return started
 
