@@ -3,7 +3,7 @@
 n rows, D parameters. The rows lie in files, and memory is a tile for each thread. What the tiles give is added in the
 order of the coordinates, so neither the number of threads nor their pace changes a bit. Products are left to BLAS,
 which is to use one thread (OPENBLAS_NUM_THREADS=1, as the command line sets it): tiles are too small to be shared out
-again (two threads of its own took ten times as long), and their bits would depend on the number of its threads.
+again (two threads of its own took eight times as long), and their bits would depend on the number of its threads.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def inner_products(rows: Sequence[Fill], size: int) -> NDArray[np.float64]:
     """The Gram matrix of rows.
 
     float64 throughout: a product of two float32 values is exact, so squared distances are off by some 10^-15 of squared
-    norms, and rows that are nearly the same are still told apart; finite values cannot overflow. float32 products would
-    take 60 % of the time, but only of differences from a common row, and with all near pairs computed again.
+    norms, and rows that are nearly the same are still told apart; finite values cannot overflow. Products in float32 take
+    60 % of the time, but would have to be of differences from a common row, with all near pairs computed again.
 
     Args:
         rows: to read from.
