@@ -23,14 +23,17 @@ STAGES = ("advertise", "shares", "opening", "sketch", "consistency", "unmask")
 GROUPS = ("counted", "void")
 DROPOUTS = ("deadline", "disconnected", "refused", "trainer", "revoked")
 RESULTS = ("accepted", "rejected", "late", "duplicate")
+DEFENCE_REASONS = (
+    "copy", "disagrees", "long", "root", "norm-bound", "krum", "multi-krum", "bulyan", "fltrust", "flame", "dnc",
+    "foolsgold",
+)  # fmt: skip
+"""Why a listed rule leaves an update out; a rule from elsewhere counts under "other"."""
 REASONS = (
     "signature", "schema", "not-finite", "stale", "late", "not-in-cohort", "size", "count", "conflict", "digest",
     "truncated", "offset", "header", "identity", "protocol", "storage", "stalled", "superseded", "revoked", "foreign",
-    "magnitude", "multi-krum", "norm", "void", "dropped", "no-advert", "no-shares", "no-sketch", "no-seat", "left-out",
-    "dispute", "not-needed", "proved", "abandoned",
+    "magnitude", *DEFENCE_REASONS, "norm", "void", "dropped", "no-advert", "no-shares", "no-sketch", "no-seat",
+    "left-out", "dispute", "not-needed", "proved", "abandoned",
 )  # fmt: skip
-DEFENCE_REASONS = ("multi-krum",)
-"""Why a listed rule leaves an update out; a rule from elsewhere counts under "other"."""
 PARTS = ("lowest", "median", "highest")
 DIRECTIONS = ("up", "down")
 SPLITS = ("global", "balanced", "worst_class", "head", "medium", "tail", "clients_mean", "worst10")
@@ -112,6 +115,7 @@ FAMILIES = (
         "Weights that the defence gave last, where it gives any; 1 is what each has in a plain mean.",
         {"part": PARTS},
     ),
+    Family("aggregate_norm", "gauge", "L2 norm of the last mean of updates, in units of the parameters.", unknown=True),
     Family(
         "eval_accuracy_ratio",
         "gauge",
@@ -294,8 +298,9 @@ class ServerMetrics:
         self._telemetry.add("transfer_resumes_total")
 
     @safely
-    def aggregated(self, rule: str, seconds: float) -> None:
-        """The updates of a round were combined."""
+    def aggregated(self, rule: str, seconds: float, *, norm: float) -> None:
+        """The updates of a round were combined, to one of this L2 norm."""
+        self._telemetry.set("aggregate_norm", norm)
         self._telemetry.observe("aggregate_seconds", seconds, rule=rule)
 
     @safely

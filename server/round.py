@@ -45,6 +45,7 @@ from roughfed.server.scaling import steps_asked, steps_fact
 from roughfed.server.spool import opened, weighted_mean
 from roughfed.server.store import EVERYBODY, RoundRow
 from roughfed.server.variates import ledger_of, scale_fact, with_variates
+from roughfed.server.verdicts import Measured
 from roughfed.types import Evaluation, RoundHeader, Signed
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header, job_digest
 
@@ -274,14 +275,16 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
         executor=fed.executor,
     )
 
-    def combined() -> bytes:  # all in the thread: a round that is cancelled must not close what is still read
+    def combined() -> tuple[bytes, float]:  # all in the thread: a round that is cancelled must not close what is read
         with mean_of(fed, row, weighting) as mean:
-            return work(mean if ledger is None else with_variates(mean, fed.spec, base, ledger))
+            measured = Measured(mean)
+            digest = work(measured if ledger is None else with_variates(measured, fed.spec, base, ledger))
+            return digest, measured.norm
 
-    digest = await asyncio.to_thread(combined)
+    digest, norm = await asyncio.to_thread(combined)
     await asyncio.to_thread(place, fed.store, files, version, digest)
     crash.point("model-written")
-    fed.metrics.aggregated(weighting, time.perf_counter() - began)
+    fed.metrics.aggregated(weighting, time.perf_counter() - began, norm=norm)
     fed.enter("commit")
     now = time.time()
     if base_evaluations := evaluations(fed, row, header):

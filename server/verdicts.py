@@ -6,10 +6,15 @@ Side taps: nothing here changes a verdict.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from roughfed.params import Flat
+from roughfed.server.aggregate.mean import Mean
 from roughfed.server.defence import Verdict, View
 from roughfed.server.defence.plan import tolerated
 from roughfed.server.defence.verdict import Coefficients
@@ -77,6 +82,26 @@ def defence_figures(fed: Federation, row: RoundRow) -> dict[str, object]:
             "weights": weights_of(verdict) if verdict else {},
         }
     }
+
+
+class Measured:
+    """A mean of updates that notes how long it is while it is read, slice by slice and from several threads."""
+
+    def __init__(self, mean: Mean) -> None:
+        """Nothing is read yet."""
+        self._mean, self._squares = mean, dict[int, float]()
+
+    def __call__(self, start: int, stop: int) -> Flat:
+        """These coordinates, float32."""
+        values = self._mean(start, stop)
+        wide = values.astype(np.float64)
+        self._squares[start] = float(wide @ wide)
+        return values
+
+    @property
+    def norm(self) -> float:
+        """L2 norm of what was read, in units of the parameters; the same whatever the order."""
+        return math.sqrt(sum(self._squares[start] for start in sorted(self._squares)))
 
 
 class Exclusions:

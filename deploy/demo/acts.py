@@ -27,6 +27,7 @@ from roughfed.errors import ConfigError
 from roughfed.methods import AUTO, PLAIN, read_method
 from roughfed.secagg.groups import SMALLEST
 
+UNDEFENDED = {"defence.rule": "none"}
 CLEAN_RUN, PLAIN_RUN, LAST_RUN = "clean", "plain", "last"
 
 
@@ -91,7 +92,7 @@ def _compared(options: DemoOptions, scenario: Scenario, preset: Preset) -> list[
         last = replace(last, attackers=attackers_of(scenario.attack, 1, options.names, options.server_sees))
     if not scenario.compared:
         return [replace(last, starts=options.names)]
-    bare = replace(scenario, trainer={}, server={})
+    bare = replace(scenario, trainer={}, server=UNDEFENDED)
     plain = replace(_act(options, bare, preset, stay=options.names), name=PLAIN_RUN, shown="plain FedAvg first")
     return [replace(plain, attackers=last.attackers, starts=options.names), last]
 
@@ -109,7 +110,7 @@ def _poisoned(options: DemoOptions, scenario: Scenario, preset: Preset) -> list[
     fewer = {"round.quorum": honest, **({"round.min_clients": honest} if lies else {})}
     rules = {**scenario.server, **fewer, "defence.f": options.attackers}
     last = replace(_act(options, replace(scenario, server=rules), preset, stay=stay), apart=lies)
-    bare = replace(_act(options, replace(scenario, server=fewer), preset, stay=stay), apart=lies)
+    bare = replace(_act(options, replace(scenario, server=UNDEFENDED | fewer), preset, stay=stay), apart=lies)
     clean = replace(bare, name=CLEAN_RUN, starts=options.names, shown="without an attack")
     starts = options.names if lies else attackers.names
     hit = replace(bare, attackers=attackers, starts=starts)

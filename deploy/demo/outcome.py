@@ -258,7 +258,7 @@ def last_words(result: DemoResult, options: DemoOptions) -> list[str]:
     more = "roughfed demo --data fashion-mnist" if options.data == "digits" else "roughfed demo --data digits"
     alpha, skew = ("100", "even") if (options.alpha or ALPHA) < 0.3 else ("0.1", "very uneven")
     other, what = ("updates", "nothing masked") if options.server_sees != "updates" else ("sketches", "masked sums")
-    scenario = NEXT.get(options.scenario, "continual")
+    scenario = NEXT.get(options.scenario, "continual") if options.attack != "alie" else "poisoned --attack backdoor"
     return [
         f"report: {result.report}",
         f"next:   roughfed demo --scenario {scenario}",
@@ -271,8 +271,8 @@ def last_words(result: DemoResult, options: DemoOptions) -> list[str]:
 
 NEXT: Mapping[str, str] = {
     "continual": "poisoned",
-    "rough": "poisoned --attack alie",
-    "poisoned": "poisoned --attack backdoor",
+    "rough": "poisoned --attack backdoor",
+    "poisoned": "poisoned --attack alie",
 }
 """What to try after a scenario."""
 

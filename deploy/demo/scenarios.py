@@ -10,7 +10,7 @@ from roughfed.registry import look_up
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
 
-DEFENCE = "multi-krum"
+DEFENCE = "default"
 """The rule of the scenarios that have attackers."""
 
 

@@ -22,7 +22,18 @@ SEEN: Mapping[str, str] = MappingProxyType(
 
 REASONS: Mapping[str, str] = MappingProxyType(
     {
+        "copy": "the defence: as good as the same as another update",
+        "disagrees": "the defence: pulls another way than the others, over several rounds",
+        "long": "the defence: much longer than the others, over several rounds",
+        "root": "the defence: pulls another way than the server's own examples",
+        "norm-bound": "the defence: more than twice as long as the others",
+        "krum": "the defence: not the one that is nearest to its neighbours",
         "multi-krum": "the defence: too far from the other updates",
+        "bulyan": "the defence: not among those nearest to their neighbours",
+        "fltrust": "the defence: pulls another way than the server's own examples",
+        "flame": "the defence: not in the cluster of the majority",
+        "dnc": "the defence: far out in the direction in which updates differ most",
+        "foolsgold": "the defence: pulls the same way as another, round after round",
         "norm": "longer than the norm bound allows",
         "magnitude": "ten thousand times as long as the others",
         VOID: "its group gave no sum, through no fault of its own",

@@ -281,8 +281,8 @@ def test_rough_data_are_played_twice_by_the_same_clients() -> None:
     assert plain.attackers.flags == ("sign-flip",)
     assert (plain.starts, rough.starts) == (list(rough.clients), ())
     assert rough.method == str(read_method("rough"))
-    assert '\nrule = "multi-krum"\n' in rough.fed
-    assert '\nrule = "multi-krum"\n' not in plain.fed
+    assert '\nrule = "default"\n' in rough.fed
+    assert '\nrule = "none"\n' in plain.fed
     assert 'scenario = "rough"' in rough.clients["client-1"]
     assert "\nstay = true\n" in rough.clients["client-1"]
     (alone,) = acts_of(DemoOptions(scenario="clean"))
@@ -291,7 +291,7 @@ def test_rough_data_are_played_twice_by_the_same_clients() -> None:
 
 def test_a_mode_that_shows_no_client_has_no_rule_about_clients() -> None:
     _, rough = acts_of(DemoOptions(scenario="rough", server_sees="sums"))
-    assert '\nrule = "multi-krum"\n' not in rough.fed
+    assert '\nrule = "default"\n' not in rough.fed
 
 
 def test_some_go_on_when_the_one_that_is_waited_for_has_ended(tmp_path: Path) -> None:

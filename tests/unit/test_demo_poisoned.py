@@ -42,7 +42,7 @@ def test_honest_clients_live_through_three_acts_and_attackers_are_new_in_each(se
     assert f'\nrule = "{DEFENCE}"\n' in last.fed
     assert "\nf = 0.2\n" in last.fed
     for act in (clean, plain):
-        assert f'\nrule = "{DEFENCE}"\n' not in act.fed
+        assert '\nrule = "none"\n' in act.fed
         assert act.fed.count("\nseed = 0\n") == last.fed.count("\nseed = 0\n") > 0
         assert act.clients == last.clients
     stays = {name for name, text in last.clients.items() if "\nstay = true\n" in text}

@@ -10,14 +10,17 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from roughfed import telemetry
 from roughfed.client import metrics as client_metrics
 from roughfed.client.metrics import ClientMetrics
+from roughfed.report.words import REASONS
 from roughfed.server import metrics as server_metrics
 from roughfed.server.client_series import LIMITS, ClientSeries
+from roughfed.server.defence import RULES, Situation, view_of_arrays
 from roughfed.server.metrics import ServerMetrics
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +77,7 @@ def busy_server() -> ServerMetrics:
     m.broke_off("stalled")
     m.defended("none", 0.01, rows=3, tolerated=1, scores={"a": 1.0, "b": 9.0}, weights={"a": 0.75, "c": 0.25})
     m.excluded("none", "multi-krum", client="b")
-    m.aggregated("examples", 0.2)
+    m.aggregated("examples", 0.2, norm=0.5)
     m.evaluated(accuracy={"global": 0.9, "worst10": None}, loss=0.3, macro_f1=0.8, calibration_error=0.1)
     m.round_closed("committed", 3.0)
     m.clients({"connected": 4, "idle": 3})
@@ -247,12 +250,13 @@ def test_named_codecs_and_rules_are_known() -> None:
     m = ServerMetrics(codecs=("identity", "lanes"), rules=("krum",))
     m.transfer("up", 1, 4, "lanes")
     m.transfer("up", 1, 4, "zip-bomb")
-    m.aggregated("krum", 0.1)
+    m.aggregated("krum", 0.1, norm=3.0)
     page = samples(m.render())
 
     assert page["roughfed_transfer_bytes_total{codec=lanes,direction=up}"] == 1
     assert page["roughfed_transfer_bytes_total{codec=other,direction=up}"] == 1
     assert page["roughfed_aggregate_seconds_count{rule=krum}"] == 1
+    assert page["roughfed_aggregate_norm"] == 3
 
 
 def test_what_the_defence_found_is_shown_as_a_whole_and_not_by_client() -> None:
@@ -277,6 +281,28 @@ def test_what_the_defence_found_is_shown_as_a_whole_and_not_by_client() -> None:
 
     m.defended("krum", 0.5, rows=3, tolerated=1, scores={}, weights={})
     assert math.isnan(samples(m.render())["roughfed_defence_score{part=median}"])
+
+
+WEIGHING = {"none", "nnm", "median", "trimmed-mean", "geometric-median", "centered-clipping"}
+"""Rules that leave nobody out."""
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_reason_of_a_listed_rule_is_counted_and_has_words(name: str) -> None:
+    rng, given = np.random.default_rng(7), set[str]()
+    for _ in range(20):
+        rows = {f"c{i:02d}": rng.normal(1, 0.5, 40).astype(np.float32) for i in range(15)}
+        rows |= {"c01": rows["c00"], "c02": -9 * rows["c00"], "c03": 30 * rows["c03"]}
+        extras = dict.fromkeys(RULES[name].wants | RULES[name].needs, np.ones(40, np.float32))
+        for kind in RULES[name].sees:
+            shown = view_of_arrays(rows, kind=kind, extras=extras)
+            given |= set(RULES[name].judge(shown, Situation(3)).excluded.values())
+
+    assert given <= set(server_metrics.DEFENCE_REASONS)
+    assert given <= REASONS.keys()
+    assert (
+        given or RULES[name].gives == "coordinates" or name in ("none", "centered-clipping", "geometric-median", "nnm")
+    )
 
 
 class Hostile:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -55,10 +56,12 @@ def test_a_round_keeps_the_rule_its_scores_and_its_weights(tmp_path: Path, setti
     assert 'roughfed_defence_excluded_total{defence="other",reason="other"} 1.0' in page
     assert 'roughfed_defence_score{part="highest"} 7.5' in page
     assert "roughfed_defence_rows 3.0" in page
+    norm = np.linalg.norm(np.full(500, 0.75 * 1 + 0.25 * 3))
+    assert f"roughfed_aggregate_norm {norm}" in page
 
 
 def test_who_is_out_for_another_reason_is_no_finding_of_the_rule(tmp_path: Path, settings: dict[str, object]) -> None:
-    row, rig = scene(tmp_path, {"gamma": "poison"}, defence=settings)
+    row, rig = scene(tmp_path, {"gamma": "poison"}, defence=settings | {"f": 0})
 
     kept = told(tmp_path)
     assert kept is not None
@@ -96,7 +99,7 @@ def test_the_operator_is_shown_the_last_verdicts_and_all_exclusions(
         for _ in range(2):
             scene(tmp_path, defence=settings)
         found = shown(store, defence, exclusions)
-        scene(tmp_path, {"gamma": "absurd"}, defence=settings)
+        scene(tmp_path, {"gamma": "absurd"}, defence=settings | {"f": 0})
         again = shown(store, defence, exclusions)
 
     assert (found["rule"], found["round"], found["judged"], found["tolerated"]) == ("without-beta", 2, 3, 0)
