@@ -33,8 +33,8 @@ def inner_products(rows: Sequence[Fill], size: int) -> NDArray[np.float64]:
     """The Gram matrix of rows.
 
     float64 throughout: a product of two float32 values is exact, so squared distances are off by some 10^-15 of squared
-    norms, and rows that are nearly the same are still told apart; finite values cannot overflow. Products in float32 take
-    60 % of the time, but would have to be of differences from a common row, with all near pairs computed again.
+    norms, and rows that are nearly the same are still told apart; finite values cannot overflow. Products in float32
+    take 60 % of the time, but would have to be of differences from a common row, with near pairs computed again.
 
     Args:
         rows: to read from.
