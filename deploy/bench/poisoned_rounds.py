@@ -18,6 +18,7 @@ from roughfed.deploy.bench.masked_rounds import MaskedPlan, MaskedRounds
 from roughfed.errors import TooFewClients
 from roughfed.params import Flat
 from roughfed.registry import look_up
+from roughfed.secagg.groups import SMALLEST
 from roughfed.server.admission import absurd
 from roughfed.server.aggregate.weights import COUNT_CAP
 from roughfed.server.defence import PREVIOUS, ROOT, Situation, Verdict, view_of_arrays
@@ -110,6 +111,9 @@ class Seen:
         """See Defended."""
         self._number += 1
         admitted = admission(deltas, len(params))
+        if not admitted:  # every training diverged: there is nothing left to learn from
+            self.excluded.append(set(deltas))
+            return params
         extras = {**({ROOT: root} if root is not None else {})}
         if PREVIOUS in self._rule.wants | self._rule.needs and self.last_step is not None:
             extras[PREVIOUS] = self.last_step
@@ -159,6 +163,9 @@ class Masked:
         """See Defended; nobody hears of `claims`."""
         del claims
         fine = {name: delta for name, delta in deltas.items() if len(delta) == len(params) and np.isfinite(delta).all()}
+        if len(fine) < SMALLEST:
+            self.excluded.append(set(deltas))
+            return params
         result = self._rounds.play(fine, {} if root is None else {ROOT: root})
         self.excluded.append((deltas.keys() - fine.keys()) | result.excluded.keys())
         if result.mean is None:
