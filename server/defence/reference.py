@@ -43,11 +43,9 @@ def table() -> str:
 
 def settings(name: str, mode: str) -> FederationConfig:
     """A federation that is large enough for a rule, against one attacker, and gives it what it needs."""
-    defence: dict[str, object] = {"rule": name} | ({} if name == "none" else {"f": 1})
-    tables = {
-        "privacy": {"server_sees": mode},
-        "defence": defence | ({"root": 100} if ROOT in RULES[name].needs else {}),
-    }
+    f = {} if name == "none" else {"f": 1}
+    root = {"root": 100} if ROOT in RULES[name].needs else {}
+    tables = {"privacy": {"server_sees": mode}, "defence": {"rule": name, **f, **root}}
     config = FederationConfig.model_validate({"model": {"name": "mlp"}, "data": {"name": "digits"}, **tables})
     least = max(4, clients(name, config))
     return config.model_copy(update={"round": config.round.model_copy(update={"min_clients": least})})
