@@ -238,11 +238,21 @@ async def evaluate(me: Membership, job: Job, header: RoundHeader, params: Path) 
     return await me.trainer.evaluate(params, model_digest=header.model_digest, turn=turn_of(me, job, header))
 
 
+def fresh_delta(folder: Path, round_number: int) -> Path:
+    """Where a round's delta goes, and nothing else of its kind there.
+
+    The name is the round's own: a thread of the job before, which nobody can stop, deletes its delta when it is done.
+    """
+    for left in folder.glob("delta-*.f32"):
+        left.unlink(missing_ok=True)
+    return folder / f"delta-{round_number}.f32"
+
+
 async def train(me: Membership, job: Job, header: RoundHeader, params: Path) -> tuple[FitResult, Path]:
     """Step 2: local training; the delta is in a file, float32."""
     me.on_phase("training", 0.0)
     plain = header.codec == "identity"  # then it is what leaves
-    delta = me.store.update_path(header.round) if plain else me.store.folder / "delta.f32"
+    delta = me.store.update_path(header.round) if plain else fresh_delta(me.store.folder, header.round)
     settings = me.settings(job.trainer)
     turn = turn_of(me, job, header)
     result = await me.trainer.fit(params, delta, settings=settings, seed=job.seed, turn=turn)

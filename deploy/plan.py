@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from roughfed.config import FederationConfig, check_federation
-from roughfed.config.planned import TABLES, VALUES
+from roughfed.config.planned import TABLES
 from roughfed.config.problems import conflict, refusal
 from roughfed.config.schema import keys_of
 from roughfed.deploy.plan_bytes import Traffic, chain, traffic
@@ -169,6 +169,4 @@ def _effective(config: FederationConfig) -> Iterator[Effective]:
 
 
 def _refused() -> Iterator[tuple[str, str]]:
-    for dotted in VALUES.keys() & keys_of(FederationConfig).keys():
-        yield from ((f'{dotted} = "{value}"', sentence) for value, sentence in VALUES[dotted].items())
     yield from ((f"[{table}]", sentence) for table, sentence in TABLES.items())

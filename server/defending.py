@@ -5,13 +5,13 @@ Judging the same rows of the same round again gives the same verdict, so after a
 
 from __future__ import annotations
 
-import io
 import json
 import secrets
 import sqlite3
 from dataclasses import dataclass
 
 import numpy as np
+import safetensors.numpy as safetensors
 from numpy.typing import NDArray
 
 from roughfed.config.federation import FederationConfig
@@ -97,15 +97,12 @@ class Memory:
 
 
 def pack(state: State) -> bytes | None:
-    """Arrays as bytes; None for none."""
+    """Arrays as the bytes of a safetensors file; None for none."""
     if not state:
         return None
-    file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **{name: np.asarray(state[name], dtype=np.float64) for name in sorted(state)})
-    return file.getvalue()
+    return safetensors.save({name: np.ascontiguousarray(state[name], dtype=np.float64) for name in sorted(state)})
 
 
 def unpack(data: bytes) -> dict[str, NDArray[np.float64]]:
     """The arrays of `pack`."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as found:
-        return {name: found[name] for name in found.files}
+    return dict(safetensors.load(data))

@@ -158,6 +158,8 @@ def _weights(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
 
 def _nobody(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
     """No attacker, and a rule against attackers."""
+    if not written(config, RULE) and not written(config, F):
+        return  # nobody asked for a defence: what "auto" does among so few is in the plan's warnings
     f, cohort = config.defence.f, config.round.cohort
     if f == 0:
         cause = f"{F} = {show(f)} expects no attacker, and {_rule(config)} is there to hold against some."

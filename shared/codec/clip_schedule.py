@@ -63,8 +63,8 @@ def follow_norms(clip_norm: float, norms: Sequence[float], limits: ClipLimits, *
         step: `max_step` of the next round.
 
     Returns:
-        HEADROOM x the norm below which 80 % of the clients lie, or STICKS_OUT x the median if that is more, at most a
-        factor `step` from C, within the limits; C when nobody was accepted. Values that are not finite count as nothing.
+        HEADROOM x the norm below which 80 % of the clients lie, or STICKS_OUT x the median if that is more, at most
+        a factor `step` from C, within the limits; C when nobody was accepted. What is not finite counts as nothing.
     """
     ordered = sorted(norm for norm in norms if math.isfinite(norm))
     if not ordered:

@@ -236,7 +236,7 @@ class Defence(BaseModel):
     model_config = STRICT
 
     rule: DefenceRule = Field(
-        default="none",
+        default="auto",
         description="Rule that tells poisoned updates, or combines updates so that they do no harm (docs/defences.md); "
         'auto = "default" where the server sees single clients, "none" with `server_sees = "sums"`.',
     )

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
-from roughfed.config.planned import planned_key, planned_value
+from roughfed.config.planned import planned_key
 from roughfed.config.problems import Problem, cure_for, refusal, translate
 from roughfed.config.schema import Key, keys_of, tables_of
 from roughfed.config.sources import Setting, from_env, from_file, from_flags
@@ -69,11 +69,6 @@ def build(model: type[D], settings: Mapping[str, Setting]) -> D:
     sees = settings["privacy.server_sees"].value if "privacy.server_sees" in settings else _default_mode(keys)
     problems = [_unknown(dotted, s, model, server_sees=sees) for dotted, s in settings.items() if dotted not in keys]
     problems += [
-        Problem(s.origin, dotted, sentence, _instead(keys[dotted]), planned=True)
-        for dotted, s in known.items()
-        if (sentence := planned_value(dotted, s.value))
-    ]
-    problems += [
         Problem(s.origin, dotted, "The number is too long.", cure_for(s.value, keys[dotted]))
         for dotted, s in known.items()
         if isinstance(s.value, int) and s.value.bit_length() > 63  # more than TOML promises, and than the wire carries
@@ -101,10 +96,6 @@ def _nested(settings: Mapping[str, Setting]) -> dict[str, dict[str, object]]:
         table, _, name = dotted.partition(".")
         nested.setdefault(table, {})[name] = setting.value
     return nested
-
-
-def _instead(key: Key) -> str:
-    return f"Write {' or '.join(show(c) for c in key.choices if c != '')} for now."
 
 
 def _default_mode(keys: Mapping[str, Key]) -> object:

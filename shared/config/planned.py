@@ -30,12 +30,6 @@ KEYS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-VALUES: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {
-        "data.scenario": {"poisoned": "arrives with the attacks and defences"},
-    }
-)
-
 
 def planned_key(dotted: str, *, server_sees: object = "") -> str:
     """The sentence about an unknown key that a later version brings; empty when none does.
@@ -54,9 +48,3 @@ def planned_key(dotted: str, *, server_sees: object = "") -> str:
             ', and privacy.server_sees = "sketches" would undo it: sketches show numbers of each update without noise'
         )
     return f"{sentence}; it is not built yet{aside}."
-
-
-def planned_value(dotted: str, value: object) -> str:
-    """The sentence about a value of a known key that a later version brings; empty when none does."""
-    sentence = VALUES.get(dotted, {}).get(value) if isinstance(value, str) else None
-    return f'"{value}" {sentence}; it is not built yet.' if sentence else ""

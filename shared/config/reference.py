@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
-from roughfed.config.planned import KEYS, TABLES, VALUES
+from roughfed.config.planned import KEYS, TABLES
 from roughfed.config.schema import keys_of, tables_of
 from roughfed.config.values import Document
 
@@ -52,8 +52,6 @@ def _planned() -> Iterator[str]:
     yield "| setting | why |\n|---|---|"
     yield from (f"| `[{name}]` | {sentence} |" for name, sentence in TABLES.items())
     yield from (f"| `{name}` | {sentence} |" for name, sentence in KEYS.items())
-    for dotted, values in VALUES.items():
-        yield from (f'| `{dotted} = "{value}"` | {sentence} |' for value, sentence in values.items())
 
 
 def _cell(text: str) -> str:

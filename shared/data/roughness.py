@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from roughfed.data.rough import NOISE_KINDS
-from roughfed.errors import ConfigError, NotBuiltYet
+from roughfed.errors import ConfigError
 from roughfed.registry import look_up
 
 ORDERS = ("auto", "natural", "reversed", "random")
@@ -24,8 +24,6 @@ SCENARIOS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     }
 )
 """What each sets of Roughness. Who attacks is no business of the data."""
-
-PLANNED = {"poisoned": "it needs the attackers, which no data set brings"}
 
 # On 1,438 images an imbalance of 100 would leave one image of the rarest class.
 _SMALL_TAIL = MappingProxyType({"digits": 20.0})
@@ -105,11 +103,10 @@ def roughness(source: str, scenario: str, options: Mapping[str, Any]) -> Roughne
 
     Raises:
         ConfigError: an unknown scenario, or a value out of range.
-        NotBuiltYet: a scenario of a later version.
     """
-    if scenario in PLANNED:
-        cause = f"scenario {scenario!r} is not built yet: {PLANNED[scenario]}"
-        raise NotBuiltYet(cause, key="data.scenario", cure=f"one of: {', '.join(SCENARIOS)}")
+    if scenario == "poisoned":
+        cure = "`roughfed demo --scenario poisoned` plays it; data.scenario = one of: " + ", ".join(SCENARIOS)
+        raise ConfigError("attackers are clients, which no data set brings", key="data.scenario", cure=cure)
     settings: dict[str, Any] = dict(look_up(SCENARIOS, scenario, key="data.scenario"))
     if scenario == "long-tail":
         settings["imbalance"] = _SMALL_TAIL.get(source, settings["imbalance"])

@@ -15,7 +15,7 @@ from roughfed.data.federate import federate, holdings, planted_wrong
 from roughfed.data.rough import mislabelled
 from roughfed.data.roughness import NOISE_KINDS, NOISE_MAPS, SCENARIOS, Roughness, roughness
 from roughfed.data.stream import Tasks
-from roughfed.errors import ConfigError, NotBuiltYet
+from roughfed.errors import ConfigError
 from roughfed.rng import generator
 
 CLIENTS = 6
@@ -178,9 +178,10 @@ def test_wrong_labels_of_a_source_follow_its_map() -> None:
     assert (around.y != y).sum() == 200
 
 
-def test_scenarios_of_later_versions_are_refused_by_name() -> None:
-    with pytest.raises(NotBuiltYet, match="poisoned"):
+def test_attackers_are_no_data() -> None:
+    with pytest.raises(ConfigError, match="attackers are clients") as caught:
         federate("digits", clients=2, index=0, seed=0, scenario="poisoned")
+    assert "demo --scenario poisoned" in caught.value.cure
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from roughfed.codec.chain import encode
 from roughfed.codec.plan import ChainParams, clip_sigmas, plan_lanes
-from roughfed.server.defence import RULES, View, view_of_claims
+from roughfed.server.defence import RULES, Situation, View, view_of_claims
 from roughfed.sketch.buckets import Sketcher, bucket_sizes
 
 D = 1 << 15
@@ -65,9 +65,10 @@ def test_sketches_name_the_attackers_that_full_updates_name(attack: str, keep_on
         updates = honest(round_, 20)
         for name in attackers:
             updates[name] = updates[name] * np.float32(ATTACKS[attack])
-        select = RULES["multi-krum"].select
-        assert select(in_full(updates), 4).keys() == attackers
-        assert select(sketched(updates, round_, keep_one_in=keep_one_in), 4) == dict.fromkeys(attackers, "multi-krum")
+        judge = RULES["multi-krum"].judge
+        assert judge(in_full(updates), Situation(4)).excluded.keys() == attackers
+        found = judge(sketched(updates, round_, keep_one_in=keep_one_in), Situation(4)).excluded
+        assert found == dict.fromkeys(attackers, "multi-krum")
 
 
 def test_the_gram_of_sketches_is_close_to_the_true_one() -> None:

@@ -276,7 +276,8 @@ def test_what_is_well_is_not_warned_of(tables: dict[str, dict[str, object]], kno
 def test_the_defence_leaves_out_its_share() -> None:
     settings = masked(defence={"rule": "multi-krum", "f": 0.29}, round={"min_clients": 12})
     assert [t.attackers for t in plan(settings, connected=100).turnouts] == [29]
-    assert [t.attackers for t in plan(masked(), connected=100).turnouts] == [0]
+    assert [t.attackers for t in plan(masked(), connected=100).turnouts] == [20]
+    assert [t.attackers for t in plan(masked(defence={"rule": "none"}), connected=100).turnouts] == [0]
 
 
 def test_a_rule_that_cannot_work_is_refused() -> None:

@@ -57,6 +57,8 @@ def judge(view: View, situation: Situation) -> Verdict:
         TooFewClients: fewer than 2f + 1 rows.
     """
     f = enough(view, situation, min_rows)
+    if not f:
+        return Verdict(state=situation.state)  # nobody could be left out: so many updates need not be read
     gram = view.gram()
     first = parties(gram)
     heads = first == np.arange(len(view))
@@ -66,7 +68,7 @@ def judge(view: View, situation: Situation) -> Verdict:
     score = np.where(heads, own, np.maximum(own, COPIED))
     far = np.sqrt(np.maximum(gram.diagonal(), 0)) > FAR_TOO_LONG * typical(gram)
     ranked = np.lexsort((-score, ~far))  # of equals, in the order of the names
-    out = [at for place, at in enumerate(ranked) if f and (far[at] or (place < f and score[at] > 1))]
+    out = [at for place, at in enumerate(ranked) if far[at] or (place < f and score[at] > 1)]
     reasons = {view.names[at]: _reason(evidence[at], copied=not heads[at], far=bool(far[at])) for at in sorted(out)}
     scores = dict(zip(view.names, np.where(far, np.maximum(score, FAR_TOO_LONG), score).tolist(), strict=True))
     return Verdict(reasons, scores, state=record.state(situation.state, situation.round))
