@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from roughfed.config.trainer import TrainerSettings as Learning
 from roughfed.data import Dataset
 from roughfed.params import Flat, write_model
 from roughfed.rng import derive
+from roughfed.scope import SCALE, model_part, shared_spec
+from roughfed.server.variates import Ledger, scale_fact, with_variates
 from roughfed.training import FitResult, Turn
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ class LocalClient:
     data: Any
     name: str
     remembered: dict[str, Tensors] = field(default_factory=dict)
+    said: dict[int, float] = field(default_factory=dict[int, float])
     last: FitResult | None = None
     _opened: Arriving | None = None
 
@@ -43,7 +48,7 @@ class LocalFederation:
     """A model and the clients that train it.
 
     Attributes:
-        params: the global parameters, float32 [D].
+        params: the global parameters, float32 [D]; with SCAFFOLD control variates behind them.
         facts: what every client is told in the next round.
         clients: in order.
     """
@@ -79,8 +84,11 @@ class LocalFederation:
         self.facts: Facts = NO_FACTS
         self.wanted: tuple[str, ...] = ()
         self.clients = [LocalClient(share, f"client-{at + 1:03d}") for at, share in enumerate(shares)]
-        self._spec, self._folder, self._seed, self._classes = spec_of(self.model), folder, seed, num_classes
+        self._folder, self._seed, self._classes = folder, seed, num_classes
         self._settings = TrainerSettings.parse(settings)
+        rules = Learning.model_validate(dict(settings))
+        self._spec, self._scale = shared_spec(spec_of(self.model), controls=rules.scaffold), scale_fact(rules)
+        self.params = np.concatenate([self.params, np.zeros(self._spec.size - self.params.size, dtype=np.float32)])
         self._last: FitResult | None = None
 
     def run(
@@ -106,10 +114,24 @@ class LocalFederation:
                 result = client.last
                 examples = result.num_examples if result and not alike else 1
                 weights.append(examples * (result.weight if result and weigh else 1.0))
-            self.params = (self.params + np.average(deltas, axis=0, weights=weights)).astype(np.float32)
+            self._step(number, np.average(deltas, axis=0, weights=weights))
             if after is not None:
                 after(number)
         return self.params
+
+    def _step(self, number: int, mean: NDArray[np.float64]) -> None:
+        """The next global parameters."""
+        if self._scale:
+            base = self._folder / "base.safetensors"
+            write_model(base, self._spec, [self.params])
+            everybody = len(self.clients)
+            ledger = Ledger(everybody if number > 1 else 0, everybody, everybody, self._scale[SCALE][0])
+            sent = mean.astype(np.float32)
+            added = with_variates(lambda start, stop: sent[start:stop], self._spec, base, ledger)
+            mean = added(0, self._spec.size).astype(np.float64)
+        self.params = (self.params + mean).astype(np.float32)
+        for client in self.clients:
+            client.said[number] = 1.0
 
     def delta(self, client: LocalClient, number: int, rounds: int) -> Flat:
         """One local training from the global parameters: local minus global, float32 [D].
@@ -127,7 +149,8 @@ class LocalFederation:
         arrived = client._opened.at(number)
         path, out = self._folder / "model.safetensors", self._folder / "delta.f32"
         write_model(path, self._spec, [self.params])
-        turn = Turn(number, rounds, "bench", facts=self.facts, wanted=self.wanted)
+        facts = {**self.facts, **self._scale}
+        turn = Turn(number, rounds, "bench", facts=facts, wanted=self.wanted, said=client.said)
         seed = derive(self._seed, "client", client.name, number)
         work = Work(
             path, out, self._settings, seed, turn, self._classes, task=arrived.task, remembered=client.remembered
@@ -150,7 +173,8 @@ class LocalFederation:
 
         from roughfed.client.trainer.tensors import load_flat
 
-        load_flat(self.model, self._spec, self.params if params is None else params)
+        spec = model_part(self._spec)
+        load_flat(self.model, spec, (self.params if params is None else params)[: spec.size])
         self.model.eval()
         with torch.inference_mode():
             parts = [self.model(torch.from_numpy(data.x[at : at + 1000])) for at in range(0, len(data), 1000)]

@@ -47,7 +47,8 @@ def show_plan(context: Context, flags: Flags) -> Answer:
 
     config = aggregator.load(context.folder, pairs(flags.settings))
     spec = known_spec(context.folder)
-    size = flags.params or (spec.size if spec else None)
+    told = flags.params and flags.params * (2 if config.trainer.scaffold else 1)  # control variates behind them
+    size = told or (spec.size if spec else None)
     found = plan(config, connected=flags.clients, size=size, shape=shape_of(spec) if spec else None)
     context.say(render(found))
     return Answer(found.as_dict())

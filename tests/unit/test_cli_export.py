@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from roughfed.deploy.cli import app as cli
 from roughfed.params import write_model
+from roughfed.scope import shared_spec
 from roughfed.server.store import Store
 from roughfed.types import Evaluation, Spec, TensorSpec
 
@@ -24,28 +25,28 @@ def evaluation(digest: bytes, correct: int) -> Evaluation:
     return Evaluation(digest, 10, 1.0, (5, 5), (correct, correct))
 
 
-async def play(store: Store) -> None:
+async def play(store: Store, spec: Spec) -> None:
     """Versions 0 to 2; 1 is the best one, and the file of 0 is gone."""
     for version in range(3):
         path = store.folder / "models" / "next.safetensors"
-        digest = write_model(path, SPEC, [np.full(SPEC.size, version, dtype=np.float32)])
+        digest = write_model(path, spec, [np.full(spec.size, version, dtype=np.float32)])
         path.rename(store.model_path(digest))
         if version == 0:
-            await store.create_run("lab-1", SPEC, digest, 0.0)
+            await store.create_run("lab-1", spec, digest, 0.0)
         else:
             await store.commit(version, version=version, digest=digest, now=float(version))
             await store.add_evaluations(version, [("", evaluation(digest, 5 - version))])
     store.model_path(store.model(0) or b"").unlink()
 
 
-@pytest.fixture
-def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+@pytest.fixture(params=[False, True], ids=["a model", "control variates behind it"])
+def folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     with tempfile.TemporaryDirectory(prefix="rf-") as short:
         root = Path(short)
         (root / "fed.toml").write_text("[model]\nname = 'mlp'\n[data]\nname = 'digits'\n")
         with closing(Store(root / "state")) as store:
-            asyncio.run(play(store))
+            asyncio.run(play(store, shared_spec(SPEC, controls=request.param)))
         yield root
 
 
