@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from roughfed import measures
 from roughfed.secagg.promises import FULL
+from roughfed.server.aggregate.weights import examples
 from roughfed.server.federation import Federation
 from roughfed.server.quality import class_counts, whole
 from roughfed.server.store import ReceivedUpdate, RoundRow
@@ -104,13 +105,15 @@ def show_clients(fed: Federation, version: int) -> None:
 def training_figures(statements: Sequence[UpdateStatement]) -> dict[str, object]:
     """What the clients say of their local training: mean seconds, and mean metrics weighted by examples.
 
-    A metric counts if more than half of the clients report it: one client cannot fill the report with names.
+    A metric counts if more than half of the clients report it: one client cannot fill the report with names. Nor can it
+    decide a mean by the examples that it claims: they are capped as in the model's own mean.
     """
     if not statements:
         return {}
     counts = Counter(name for s in statements for name in s.metrics)
+    weights = examples(statements)
     means: dict[str, float] = {}
     for name in sorted(name for name, count in counts.items() if 2 * count > len(statements)):
-        given = [(s.metrics[name], s.num_examples) for s in statements if name in s.metrics]
+        given = [(s.metrics[name], n) for s, n in zip(statements, weights, strict=True) if name in s.metrics]
         means[name] = sum(value * n for value, n in given) / sum(n for _, n in given)
     return {"train_seconds": sum(s.train_seconds for s in statements) / len(statements), "train_metrics": means}

@@ -24,6 +24,12 @@ def test_metrics_are_means_over_the_examples_and_seconds_over_the_clients() -> N
     assert found == {"train_seconds": 3.0, "train_metrics": {"loss": 1.5}}
 
 
+def test_a_claim_of_many_examples_counts_for_three_clients_at_most() -> None:
+    honest = [said(10, loss=1.0), said(10, loss=1.0)]
+    found = training_figures([*honest, said(10**12, loss=1e6)])["train_metrics"]
+    assert found == {"loss": pytest.approx((2 * 10 * 1.0 + 30 * 1e6) / 50)}
+
+
 def test_a_name_that_few_clients_report_is_left_out() -> None:
     odd = said(10, loss=1.0, **{f"spam-{i}": 1.0 for i in range(50)})
     assert training_figures([odd, said(10, loss=1.0)])["train_metrics"] == {"loss": 1.0}
