@@ -107,7 +107,8 @@ def _poisoned(options: DemoOptions, scenario: Scenario, preset: Preset) -> list[
     attackers = attackers_of(options.attack, count, options.names, options.server_sees)
     honest, lies = options.clients - count, attackers.row.lie is not None
     stay = () if lies else options.names[:honest]
-    fewer = {"round.quorum": honest, **({"round.min_clients": honest} if lies else {})}
+    least = honest if options.server_sees == "updates" else max(honest, SMALLEST)
+    fewer = {"round.quorum": least, **({"round.min_clients": least} if lies else {})}
     rules = {**scenario.server, **fewer, "defence.f": options.attackers}
     last = replace(_act(options, replace(scenario, server=rules), preset, stay=stay), apart=lies)
     bare = replace(_act(options, replace(scenario, server=UNDEFENDED | fewer), preset, stay=stay), apart=lies)

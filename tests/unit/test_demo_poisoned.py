@@ -174,6 +174,13 @@ def test_the_goal_is_looked_for_on_the_examples_that_it_is_about(goal: Any) -> N
     assert SOURCE != TARGET
 
 
+@pytest.mark.parametrize("server_sees", ["sketches", "sums"])
+def test_a_sum_of_few_still_hides_them(tmp_path: Path, server_sees: Any) -> None:
+    for act in acts_of(options(clients=4, attackers=0.25, server_sees=server_sees)):
+        assert "\nquorum = 4\n" in act.fed
+    assert "\nquorum = 3\n" in acts_of(options(clients=4, attackers=0.25, server_sees="updates"))[0].fed
+
+
 def test_a_settings_file_of_the_demo_is_a_settings_file(tmp_path: Path) -> None:
     from roughfed.deploy import aggregator
 
