@@ -42,6 +42,11 @@ class Attack:
     verdict: str = ""
     voids: bool = False
 
+    @property
+    def hostile(self) -> bool:
+        """Whether it does anything dishonest at all."""
+        return self.poison is not None or self.lie is not None
+
 
 def _proved(proof: str, about: str, lie: Lie, *, voids: bool = False) -> Attack:
     return Attack(about, lie=lie, proof=proof, verdict=proof, voids=voids)

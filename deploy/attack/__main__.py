@@ -83,7 +83,7 @@ def _synthetic(arguments: argparse.Namespace) -> LocalTrainer:
     from roughfed.deploy.attack.related import RelatedTrainer
     from roughfed.deploy.bench.synthetic import SyntheticTrainer
 
-    pace = {"pace_s": arguments.pace, "examples": arguments.examples}
+    pace = {"pace_s": arguments.pace, "examples": arguments.examples or 1}
     if arguments.agree:
         return RelatedTrainer(arguments.params, arguments.agree, **pace)
     return SyntheticTrainer(arguments.params, **pace)

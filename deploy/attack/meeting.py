@@ -55,6 +55,8 @@ class Meeting:
         """
         if not place.parent.is_dir():
             raise ConfigError(f"{place.parent} is no folder", key="--colluders", cure="make it")
+        if place.exists() and not place.is_socket():  # what a dead host left is deleted; this is somebody's
+            raise ConfigError(f"{place} is no socket", key="--colluders", cure="name a file that is not there yet")
         if len(os.fsencode(place)) > LONGEST_PATH:
             cause = f"the path of a socket has at most {LONGEST_PATH} bytes"
             raise ConfigError(cause, key="--colluders", cure="a shorter one, such as /tmp/colluders")

@@ -72,8 +72,11 @@ def _without_use(given: argparse.Namespace, attack: Attack, poison: Poison) -> I
     name, wrong_data = given.name, bool(poison.data)
     yield "--params", wrong_data and given.params, "a synthetic vector has no labels to flip"
     yield "--agree", given.agree and not given.params, "only synthetic vectors are made to agree: --params"
+    yield "--pace", given.pace and not given.params, "only a synthetic training can take its time: --params"
+    yield "--examples", given.examples and not given.params, "real data say how many examples they are: --params"
     yield "--factor", given.factor and not attack.factor, f"{name} multiplies by nothing that could be chosen"
     yield "--after", given.after and (wrong_data or attack.cut), f"{name} begins at once"
+    yield "--after", given.after and not attack.hostile, f"{name} never begins"
     yield "--colluders", given.colluders is not None and not poison.colludes, f"{name} is done alone"
     yield "--jitter", given.jitter and not poison.colludes, f"{name} makes no copies that could differ"
     yield "--of", given.of and given.colluders is None and not poison.counts, f"{name} is the same for any number"
@@ -81,6 +84,8 @@ def _without_use(given: argparse.Namespace, attack: Attack, poison: Poison) -> I
     yield "--patience", given.patience and given.colluders is None, "nobody is waited for without --colluders"
     yield "--source", given.source is not None and poison.data != "target", f"{name} changes no one class"
     yield "--target", given.target is not None and not poison.names_a_class, f"{name} has no class in mind"
+    wrong = wrong_of(given, attack)
+    yield "--target", wrong.data == "target" and wrong.source == wrong.target, f"class {wrong.target} is that already"
 
 
 def _out_of_range(given: argparse.Namespace) -> Iterator[Problem]:
@@ -88,6 +93,12 @@ def _out_of_range(given: argparse.Namespace) -> Iterator[Problem]:
     yield "--of", given.of < 0, "not below zero"
     yield "--clients", given.clients < 0 or 0 < given.clients < given.of, "no fewer than attackers"
     yield "--jitter", given.jitter < 0, "not below zero"
+    yield "--after", given.after < 0, "not below zero"
+    yield "--agree", not 0 <= given.agree <= 1, "a share, from 0 to 1"
+    yield "--pace", given.pace < 0, "not below zero"
+    yield "--examples", given.examples < 0, "not below zero"
+    yield "--source", (given.source or 0) < 0, "classes count from 0"
+    yield "--target", (given.target or 0) < 0, "classes count from 0"
     yield "--patience", given.patience < 0, "not below zero"
 
 
@@ -112,5 +123,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--params", type=int, default=0, help="parameters of the synthetic vector")
     parser.add_argument("--agree", type=float, default=0.0, help="synthetic: part that all clients have in common, 0-1")
     parser.add_argument("--pace", type=float, default=0.0, help="synthetic: seconds that each training takes at least")
-    parser.add_argument("--examples", type=int, default=1, help="synthetic: number of examples that it claims")
+    parser.add_argument("--examples", type=int, default=0, help="synthetic: number of examples that it claims (1)")
     return parser

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from roughfed.deploy.attack.meeting import Gathering, Meeting
-from roughfed.errors import StorageError
+from roughfed.errors import ConfigError, StorageError
 
 SIZE = 50_000  # more than a socket's buffer
 LONG_S, SHORT_S = 60.0, 0.2
@@ -152,10 +152,21 @@ def test_who_dies_while_others_wait_is_not_waited_for_longer_than_all(tmp_path: 
     run(tmp_path, "ab", play, of=3, patience_s=SHORT_S)
 
 
-def test_who_cannot_make_a_socket_says_so(tmp_path: Path) -> None:
-    (tmp_path / "socket").mkdir()
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_what_is_no_socket_is_left_alone(tmp_path: Path, what: str) -> None:
+    place = tmp_path / "socket"
+    if what == "folder":
+        place.mkdir()
+    else:
+        place.write_text("dear to somebody")
+    with pytest.raises(ConfigError, match="is no socket"):
+        Meeting(place, "a", of=2)
+    assert place.is_dir() or place.read_text() == "dear to somebody"
 
+
+def test_who_cannot_make_a_socket_says_so(tmp_path: Path) -> None:
     async def play(a: Meeting) -> None:
+        (tmp_path / "socket").mkdir()
         with pytest.raises(StorageError, match="meet the colluders"):
             await a.exchange("run 1", delta_of("a"))
 

@@ -195,6 +195,11 @@ def test_who_knows_no_better_takes_itself_for_one_in_five(flags: str, wanted: fl
         ("sign-flip --target 3", "--target"),
         ("sign-flip --source 3", "--source"),
         ("wrong-shape --after 3", "--after"),
+        ("none --after 3", "--after"),
+        ("sign-flip --after -1", "--after"),
+        ("sign-flip --agree 2", "--agree"),
+        ("sign-flip --pace -1", "--pace"),
+        ("sign-flip --examples -1", "--examples"),
         ("alie --colluders no/where --of 3", "--colluders"),
         (f"alie --colluders {'s' * 120} --of 3", "--colluders"),
     ],
@@ -205,7 +210,18 @@ def test_a_flag_without_an_effect_is_refused(command: str, key: str) -> None:
     assert caught.value.key == key
 
 
-@pytest.mark.parametrize(("command", "key"), [("label-flip --after 1", "--after"), ("none --agree 0.5", "--agree")])
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [
+        ("label-flip --after 1", "--after"),
+        ("none --agree 0.5", "--agree"),
+        ("sign-flip --pace 1", "--pace"),
+        ("sign-flip --examples 9", "--examples"),
+        ("backdoor --target -1", "--target"),
+        ("targeted-flip --source -1", "--source"),
+        ("targeted-flip --target 0", "--target"),  # of class 0, where nobody says of which
+    ],
+)
 def test_so_it_is_where_data_are_trained_on(command: str, key: str) -> None:
     with pytest.raises(ConfigError) as caught:
         trainer_for(command, params=0)
