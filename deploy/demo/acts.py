@@ -26,6 +26,7 @@ from roughfed.deploy.demo.scenarios import Scenario, scenario_of
 from roughfed.errors import ConfigError
 from roughfed.methods import AUTO, PLAIN, read_method
 from roughfed.secagg.groups import SMALLEST
+from roughfed.server.defence.plan import tolerated
 
 UNDEFENDED = {"defence.rule": "none"}
 CLEAN_RUN, PLAIN_RUN, LAST_RUN = "clean", "plain", "last"
@@ -106,10 +107,17 @@ def _poisoned(options: DemoOptions, scenario: Scenario, preset: Preset) -> list[
     count = how_many(options.attackers or 0.0, options.clients)
     attackers = attackers_of(options.attack, count, options.names, options.server_sees)
     honest, lies = options.clients - count, attackers.row.lie is not None
+    if options.server_sees == "sketches" and honest < SMALLEST:
+        cause = (
+            f"without {count} attacker{'s' * (count > 1)} {honest} clients are left, too few for a sum of {SMALLEST}"
+        )
+        cure = f"give {SMALLEST + count} or more, or --server-sees updates"
+        raise ConfigError(cause, key="--clients", cure=cure)
     stay = () if lies else options.names[:honest]
     least = honest if options.server_sees == "updates" else max(honest, SMALLEST)
     fewer = {"round.quorum": least, **({"round.min_clients": least} if lies else {})}
-    rules = {**scenario.server, **fewer, "defence.f": options.attackers}
+    expected = options.attackers if tolerated(options.attackers or 0.0, options.clients) else count  # none would be one
+    rules = {**scenario.server, **fewer, "defence.f": expected}
     last = replace(_act(options, replace(scenario, server=rules), preset, stay=stay), apart=lies)
     bare = replace(_act(options, replace(scenario, server=UNDEFENDED | fewer), preset, stay=stay), apart=lies)
     clean = replace(bare, name=CLEAN_RUN, starts=options.names, shown="without an attack")

@@ -58,7 +58,12 @@ def how_many(share: float, clients: int) -> int:
         raise ConfigError(
             cause, key="--attackers", cure="give a share above 0 and below 0.5: no rule holds against half"
         )
-    return max(1, math.floor(Fraction(str(share)) * clients))
+    count = max(1, math.floor(Fraction(str(share)) * clients))
+    if 2 * count >= clients:
+        raise ConfigError(
+            f"{count} attacker of {clients} clients", key="--clients", cure=f"give {2 * count + 1} or more"
+        )
+    return count
 
 
 def attackers_of(attack: str, count: int, names: Sequence[str], server_sees: ServerSees) -> Attackers:

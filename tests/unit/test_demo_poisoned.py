@@ -76,6 +76,16 @@ def test_the_flags_are_those_that_the_attack_takes(attack: str, tmp_path: Path) 
     assert found.names == HOSTILE
 
 
+@pytest.mark.parametrize(
+    ("share", "clients", "f"), [(0.2, 10, "0.2"), (0.05, 10, "1"), (0.2, 5, "0.2"), (0.1, 5, "1"), (0.3, 10, "0.3")]
+)
+def test_the_defence_expects_whoever_attacks(share: float, clients: int, f: str) -> None:
+    """A share that is less than one client is an attacker all the same, and would be none to the defence."""
+    last = acts_of(options(attackers=share, clients=clients))[-1]
+
+    assert f"\nf = {f}\n" in last.fed
+
+
 @pytest.mark.parametrize(("share", "clients", "count"), [(0.2, 10, 2), (0.29, 100, 29), (0.01, 10, 1), (0.49, 10, 4)])
 def test_a_share_of_the_clients_attacks(share: float, clients: int, count: int) -> None:
     assert how_many(share, clients) == count
@@ -90,6 +100,9 @@ def test_a_share_of_the_clients_attacks(share: float, clients: int, count: int) 
         ({"attackers": 0.0}, "--attackers", "above 0"),
         ({"attackers": 0.1, "attack": "alie"}, "--attackers", "give --attackers 0.2"),
         ({"clients": 4, "attackers": 0.3, "attack": "alie"}, "--attackers", "more --clients"),
+        ({"clients": 2, "server_sees": "updates"}, "--clients", "give 3 or more"),
+        ({"clients": 4}, "--clients", "give 5 or more"),  # three are no sum
+        ({"clients": 5, "attackers": 0.4}, "--clients", "give 6 or more"),
         ({"attack": "sketch-lie", "server_sees": "updates"}, "--attack", "another attack"),
         ({"attack": "bad-deal", "server_sees": "sums"}, "--attack", "another attack"),
         ({"scenario": "rough", "attack": "alie"}, "--attack", "--scenario poisoned"),
@@ -174,9 +187,8 @@ def test_the_goal_is_looked_for_on_the_examples_that_it_is_about(goal: Any) -> N
     assert SOURCE != TARGET
 
 
-@pytest.mark.parametrize("server_sees", ["sketches", "sums"])
-def test_a_sum_of_few_still_hides_them(tmp_path: Path, server_sees: Any) -> None:
-    for act in acts_of(options(clients=4, attackers=0.25, server_sees=server_sees)):
+def test_a_sum_of_few_still_hides_them() -> None:
+    for act in acts_of(options(clients=4, attackers=0.25, server_sees="sums")):
         assert "\nquorum = 4\n" in act.fed
     assert "\nquorum = 3\n" in acts_of(options(clients=4, attackers=0.25, server_sees="updates"))[0].fed
 
