@@ -133,8 +133,8 @@ class Stage:
         watching = asyncio.create_task(self.watch())
         try:
             if starts := self.show.act.starts:
-                who = "attackers" if set(starts) == set(self.show.act.hostile) else "clients"
-                self.tell(f"starting {len(starts)} {who}, their trainers load torch")
+                who = "attacker" if set(starts) == set(self.show.act.hostile) else "client"
+                self.tell(f"starting {len(starts)} {who}{'s'[: len(starts) > 1]}, their trainers load torch")
                 await self.start_clients(processes)
             await processes.all_ended(self.is_over, until=until)
             await watching
