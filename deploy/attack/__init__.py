@@ -15,7 +15,7 @@ from roughfed.deploy.attack.lying import Lie
 from roughfed.deploy.attack.poison import POISONS, Poison, times
 from roughfed.secagg import messages as m
 
-__all__ = ["ATTACKS", "Attack"]
+__all__ = ["ATTACKS", "SCALE", "Attack"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def _proved(proof: str, about: str, lie: Lie, *, voids: bool = False) -> Attack:
 
 
 _FACTORS = {"sign-flip": -1.0, "sign-flip-10": -10.0}
-_SCALE = Poison(
+SCALE = Poison(
     "sends its delta ten times as large",
     "Bagdasaryan et al., AISTATS 2020, 1807.00459",
     times(10.0),
@@ -72,7 +72,7 @@ ATTACKS: dict[str, Attack] = {
     "none": Attack("an honest client, to compare with"),
     # what it trains and sends
     **_poisoned(),
-    "scale": Attack(_SCALE.about, _SCALE, 10.0),
+    "scale": Attack(SCALE.about, SCALE, 10.0),
     # what it says of its update
     "false-sketch": _proved(
         "false-sketch", "signs a sketch that is not its update's", Lie(sketch=lies.false_claim), voids=True

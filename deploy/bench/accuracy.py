@@ -15,16 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from roughfed.codec import downlink
-from roughfed.deploy.attack.poison.labels import Wrong
-from roughfed.deploy.bench.conditions import ATTACKS, CONDITIONS, HONEST, Condition
+from roughfed.deploy.bench.conditions import ATTACKS, CONDITIONS, Condition
+from roughfed.deploy.bench.hostile import Attackers, hostile_names
 from roughfed.deploy.bench.learning import Learners, LearningOptions
 from roughfed.deploy.bench.masked_rounds import MaskedPlan, MaskedRounds, RoundResult
 from roughfed.deploy.bench.measure import machine
 from roughfed.deploy.plan_bytes import stages_up
-from roughfed.errors import TrainerError
 from roughfed.params import Flat
 from roughfed.registry import look_up
-from roughfed.rng import generator
 from roughfed.secagg.groups import group_sizes
 
 SETTLED = 5
@@ -146,6 +144,7 @@ def play(condition: Condition, options: AccuracyOptions, *, seed: int) -> Run:
         learners = Learners(options.learning, seed=seed, folder=Path(folder))
         params = learners.initial()
         hostile = hostile_names(learners.names, options.attackers, seed) if condition.attack else set[str]()
+        attackers = Attackers(ATTACKS.get(condition.attack), learners, hostile, seed=seed)
         run = Run(upload_bytes=4 * len(params))
         if condition.plan is None:
             step = plain_step(learners, by_examples=condition.by_examples)
@@ -154,29 +153,9 @@ def play(condition: Condition, options: AccuracyOptions, *, seed: int) -> Run:
             step = masked_step(plan, params, hostile=hostile, clients=len(learners.names), seed=seed)
         for number in range(1, options.rounds + 1):
             learners.hand_out(params)
-            deltas = updates(learners, number, attack=condition.attack, hostile=hostile)
-            params = step(run, params, deltas)
+            params = step(run, params, attackers.updates(number))
             run.accuracy.append(learners.accuracy(params))
     return run
-
-
-def hostile_names(names: Sequence[str], share: float, seed: int) -> set[str]:
-    """Who attacks: the same clients in every condition with this seed."""
-    order = generator(seed, "accuracy", "hostile").permutation(len(names))
-    return {names[int(at)] for at in order[: int(share * len(names))]}
-
-
-def updates(learners: Learners, number: int, *, attack: str, hostile: set[str]) -> dict[str, Flat]:
-    """Everybody's update of a round, float32 [D] by name; a client whose training diverges has none."""
-    deltas: dict[str, Flat] = {}
-    for index, name in enumerate(learners.names):
-        how = ATTACKS[attack] if name in hostile else HONEST
-        try:
-            delta = learners.delta(index, number, wrong=Wrong("flip") if how.flipped else None)
-        except TrainerError:
-            continue
-        deltas[name] = delta * np.float32(how.factor)
-    return deltas
 
 
 def plain_step(learners: Learners, *, by_examples: bool) -> Step:

@@ -6,34 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from roughfed.deploy.attack import SCALE
+from roughfed.deploy.attack.poison import POISONS, Poison
 from roughfed.deploy.bench.masked_rounds import MaskedPlan
 
-
-@dataclass(frozen=True, slots=True)
-class Attack:
-    """What a hostile client makes of its update. The agent around it is honest: masked, it cuts the update to C.
-
-    An update that is not cut is no worse: the bound on norms leaves it out.
-
-    Attributes:
-        factor: what the delta is multiplied by.
-        flipped: train on labels C - 1 - y.
-    """
-
-    factor: float = 1.0
-    flipped: bool = False
-
-
-HONEST = Attack()
-
-ATTACKS: Mapping[str, Attack] = MappingProxyType(
+ATTACKS: Mapping[str, Poison] = MappingProxyType(
     {
-        "sign-flip": Attack(factor=-1.0),
-        "sign-flip-10": Attack(factor=-10.0),
-        "scale-10": Attack(factor=10.0),
-        "label-flip": Attack(flipped=True),
+        "sign-flip": POISONS["sign-flip"],
+        "sign-flip-10": POISONS["sign-flip-10"],
+        "scale-10": SCALE,
+        "label-flip": POISONS["label-flip"],
     }
 )
+"""What hostile clients make of their updates. The agent around them is honest: masked, it cuts an update to C, and one
+that is not cut is no worse, because the bound on norms leaves it out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,14 +80,13 @@ class Defended(Protocol):
         ...
 
 
-def defended(label: str, learners: Learners, hostile: set[str], f: float, seed: int) -> Defended:
-    """The server of a row of DEFENCES.
+def defended(label: str, learners: Learners, f: float, seed: int) -> Defended:
+    """The server of a row of DEFENCES; nobody tells it who attacks.
 
     Raises:
         ConfigError: no such row.
     """
     setting = look_up(DEFENCES, label, key="--defences")
-    del hostile  # nobody tells the server
     counts = {name: len(share) for name, share in zip(learners.names, learners.shares, strict=True)}
     if setting.sketches:
         return Masked(setting, counts, f, len(learners.initial()), seed)

@@ -14,22 +14,21 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
-import numpy as np
-
-from roughfed.deploy.attack.poison import POISONS, Scene
-from roughfed.deploy.attack.poison.labels import TARGET, Wrong
+from roughfed.deploy.attack.poison import POISONS, Poison
+from roughfed.deploy.attack.poison.labels import TARGET
+from roughfed.deploy.bench.hostile import Attackers, hostile_names
 from roughfed.deploy.bench.learning import Learners, LearningOptions
 from roughfed.deploy.bench.measure import machine
 from roughfed.deploy.bench.poisoned_rounds import DEFENCES, Defended, defended
-from roughfed.errors import TrainerError
-from roughfed.params import Flat
+from roughfed.errors import ConfigError
 from roughfed.registry import look_up
-from roughfed.rng import generator
+from roughfed.server.defence.plan import tolerated
 
 CLEAN = "no attack"
 SETTLED = 3
 """Rounds at the end whose mean accuracy counts."""
 
+NOISE = "+noise"
 NOISY = ("alie", "min-max", "min-sum")
 JITTER = 0.5
 """Norm of the noise on colluders' copies, as a share of the update: their answer to a search for copies."""
@@ -94,7 +93,7 @@ class Outcome:
 
 def attacks() -> list[str]:
     """All attacks that a round can show, and the noisy copies; what admission refuses is one row of them."""
-    return [CLEAN, *(name for name in POISONS if name != "wrong-shape"), *(f"{name}+noise" for name in NOISY)]
+    return [CLEAN, *(name for name in POISONS if name != "wrong-shape"), *(f"{name}{NOISE}" for name in NOISY)]
 
 
 def run_poisoning_bench(
@@ -111,11 +110,13 @@ def run_poisoning_bench(
         `delta_undefended` in points); `clean`: defence -> figures without attackers; the machine.
 
     Raises:
-        ConfigError: an unknown attack or defence.
+        ConfigError: an unknown attack or defence, or shares of attackers that cannot be.
     """
     wanted = list(options.attacks or attacks())
-    for name in wanted:
-        look_up({CLEAN: None, **POISONS}, name.removesuffix("+noise"), key="--attacks")
+    clients = options.learning.clients
+    if [name for name in wanted if poison_of(name)[0] is not None]:  # refused here, not in another process
+        hostile_names([str(number) for number in range(clients)], options.attackers, 0)
+    tolerated(options.expected, clients)
     defences = [look_up({n: n for n in DEFENCES}, name, key="--defences") for name in options.defences or DEFENCES]
     games = [Game(*one) for one in product(wanted, defences, options.seeds)]
     found: dict[str, dict[str, list[Outcome]]] = {attack: {name: [] for name in defences} for attack in wanted}
@@ -145,6 +146,21 @@ def played(games: Sequence[Game], options: PoisoningOptions) -> Iterator[tuple[G
         yield from zip(games, pool.map(play, games, [options] * len(games)), strict=True)
 
 
+def poison_of(attack: str) -> tuple[Poison | None, float]:
+    """What an attack does, and how much noise its copies get.
+
+    Raises:
+        ConfigError: no such attack, or noise on what are no copies.
+    """
+    name = attack.removesuffix(NOISE)
+    poison = look_up({CLEAN: None, **POISONS}, name, key="--attacks")
+    if name == attack:
+        return poison, 0.0
+    if poison is None or not poison.colludes:
+        raise ConfigError(f"{attack}: {name} makes no copies that could differ", key="--attacks", cure=name)
+    return poison, JITTER
+
+
 def means(runs: Sequence[Outcome]) -> dict[str, float]:
     """Means over the seeds, and the spread of the accuracy: largest minus smallest."""
     figures = {name: statistics.fmean(getattr(run, name) for run in runs) for name in asdict(runs[0])}
@@ -167,9 +183,10 @@ def play(game: Game, options: PoisoningOptions) -> Outcome:
     """One federation, from the first round to the last."""
     with tempfile.TemporaryDirectory(prefix="roughfed-bench-") as folder:
         learners = Learners(options.learning, seed=game.seed, folder=Path(folder))
-        hostile = hostile_names(learners.names, options.attackers if game.attack != CLEAN else 0.0, game.seed)
-        server = defended(game.defence, learners, hostile, options.expected, game.seed)
-        attackers = Attackers(game, learners, hostile)
+        poison, jitter = poison_of(game.attack)
+        hostile = hostile_names(learners.names, options.attackers, game.seed) if poison is not None else set[str]()
+        server = defended(game.defence, learners, options.expected, game.seed)
+        attackers = Attackers(poison, learners, hostile, seed=game.seed, jitter=jitter)
         params = learners.initial()
         measured: list[tuple[float, float, float]] = []
         for number in range(1, options.rounds + 1):
@@ -187,57 +204,6 @@ def outcome_of(measured: Sequence[tuple[float, float, float]], server: Defended,
     excluded = [name for names in server.excluded for name in names]
     caught = sum(name in hostile for name in excluded)
     return Outcome(accuracy, tail, asr, caught, len(excluded) - caught, server.rounds)
-
-
-def hostile_names(names: Sequence[str], share: float, seed: int) -> set[str]:
-    """Who attacks: the same clients in every game with this seed."""
-    order = generator(seed, "accuracy", "hostile").permutation(len(names))
-    return {names[int(at)] for at in order[: int(share * len(names))]}
-
-
-class Attackers:
-    """What the clients of a game send: the honest ones their updates, the hostile ones the attack's."""
-
-    def __init__(self, game: Game, learners: Learners, hostile: set[str]) -> None:
-        """All of one game."""
-        name = game.attack.removesuffix("+noise")
-        self._jitter = JITTER if game.attack.endswith("+noise") else 0.0
-        self._poison = POISONS.get(name)
-        self._learners, self._hostile, self._seed = learners, hostile, game.seed
-        self._first: dict[str, Flat] = {}
-        self.trigger = bool(self._poison and self._poison.data == "trigger")
-        self.claims = dict.fromkeys(hostile, self._poison.claims) if self._poison and self._poison.claims else {}
-
-    def updates(self, number: int, last_global: Flat | None) -> dict[str, Flat]:
-        """Everybody's update of a round, float32 [D] by name; who diverges has none."""
-        trained = dict(self._trained(number))
-        poison = self._poison
-        honest = [trained[name] for name in sorted(trained) if name not in self._hostile]
-        fellows = [trained[name] for name in sorted(trained) if name in self._hostile]
-        if poison is None or not fellows:
-            return trained
-        for at, name in enumerate(sorted(self._hostile & trained.keys())):
-            scene = Scene(
-                peers=np.stack(honest),
-                own=fellows[at],
-                clients=len(self._learners.names),
-                attackers=len(self._hostile),
-                rng=np.random.default_rng([self._seed, number, at]),
-                last_global=last_global,
-                last_own=self._first.get(name),
-                fellows=np.stack(fellows),
-            )
-            trained[name] = poison.craft(scene, jitter=self._jitter)
-            self._first.setdefault(name, trained[name])
-        return trained
-
-    def _trained(self, number: int) -> Iterator[tuple[str, Flat]]:
-        wrong = Wrong(self._poison.data) if self._poison else None
-        for index, name in enumerate(self._learners.names):
-            try:
-                yield name, self._learners.delta(index, number, wrong=wrong if name in self._hostile else None)
-            except TrainerError:
-                continue
 
 
 def on_a_tail(options: PoisoningOptions, imbalance: float) -> PoisoningOptions:
