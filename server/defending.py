@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +43,7 @@ class Defence:
     def of(cls, config: FederationConfig, journal: Journal) -> Defence:
         """As the settings say."""
         name = config.defence.rule_of(config.privacy.server_sees)
-        return cls(name, rule_of(name), config.defence.f, Memory(journal))
+        return cls(name, rule_of(name), config.defence.f, Memory(journal, name))
 
     async def situation(self, round_number: int, clients: int) -> Situation:
         """What the rule knows of a round of so many clients beside its rows; the same whenever it is asked."""
@@ -60,12 +61,27 @@ class Defence:
         return self.rule.judge(view, situation)
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is known of a verdict beside the sets.
+
+    Attributes:
+        judged: rows that the rule was shown.
+        tolerated: f, the attackers that were expected.
+        scores: the figures that the rule went by, by name; empty where it had none.
+    """
+
+    judged: int
+    tolerated: int
+    scores: Mapping[str, float]
+
+
 class Memory:
     """Table `defence` of the journal: by round, a secret seed, the rule's state, and the figures it went by."""
 
-    def __init__(self, journal: Journal) -> None:
-        """On the server's journal."""
-        self._journal = journal
+    def __init__(self, journal: Journal, rule: str) -> None:
+        """On the server's journal; of what other rules remembered before the settings changed, nothing is seen."""
+        self._journal, self._mark = journal, f"{rule}/"
 
     async def seed(self, round_number: int) -> int:
         """The seed of a round; drawn when it is first asked for, so that no client can know it before its upload."""
@@ -78,28 +94,33 @@ class Memory:
         """What the rule remembered last before a round."""
         sql = "SELECT state FROM defence WHERE round < ? AND state IS NOT NULL ORDER BY round DESC LIMIT 1"
         rows = self._journal.read(sql, round_number)
-        return unpack(rows[0]["state"]) if rows else {}
+        kept = unpack(rows[0]["state"]) if rows else {}
+        return {key.removeprefix(self._mark): value for key, value in kept.items() if key.startswith(self._mark)}
 
-    async def keep(self, round_number: int, verdict: Verdict) -> None:
-        """Journal what a verdict leaves behind; older states but the newest one are dropped."""
-        row = (pack(verdict.state), json.dumps(dict(verdict.scores), sort_keys=True), round_number)
+    async def keep(self, round_number: int, verdict: Verdict, *, judged: int, tolerated: int) -> None:
+        """Journal what a verdict leaves behind, and drop what no verdict can ask for any more.
+
+        The state that this verdict was made with stays, of whatever round it is: after a crash it is asked for again.
+        """
+        state = pack({self._mark + key: value for key, value in verdict.state.items()})
+        row = (state, json.dumps(dict(verdict.scores), sort_keys=True), judged, tolerated, round_number)
+        older = "DELETE FROM defence WHERE round < (SELECT MAX(round) FROM defence WHERE round < ? AND state NOT NULL)"
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute("UPDATE defence SET state = ?, scores = ? WHERE round = ?", row)
-            db.execute("UPDATE defence SET state = NULL WHERE round < ?", (round_number - 1,))
+            db.execute("UPDATE defence SET state = ?, scores = ?, judged = ?, tolerated = ? WHERE round = ?", row)
+            db.execute(older, (round_number,))
 
         await self._journal.write(work)
 
-    def scores(self, round_number: int) -> dict[str, float]:
-        """The figures that the rule went by in a round, by name; empty where it had none."""
-        rows = self._journal.read("SELECT scores FROM defence WHERE round = ?", round_number)
-        return json.loads(rows[0]["scores"]) if rows and rows[0]["scores"] else {}
+    def told(self, round_number: int) -> Told | None:
+        """What is known of the verdict of a round that is not long ago; None where the rule gave none."""
+        sql = "SELECT judged, tolerated, scores FROM defence WHERE round = ? AND judged NOT NULL"
+        rows = self._journal.read(sql, round_number)
+        return Told(rows[0]["judged"], rows[0]["tolerated"], json.loads(rows[0]["scores"])) if rows else None
 
 
-def pack(state: State) -> bytes | None:
-    """Arrays as the bytes of a safetensors file; None for none."""
-    if not state:
-        return None
+def pack(state: State) -> bytes:
+    """Arrays as the bytes of a safetensors file."""
     return safetensors.save({name: np.ascontiguousarray(state[name], dtype=np.float64) for name in sorted(state)})
 
 

@@ -89,7 +89,6 @@ async def judge_updates(fed: Federation, row: RoundRow, *, defend: bool) -> dict
     if not defend:
         return sets
     fed.verdict = await verdict_over(fed, row, sets)
-    await fed.defence.memory.keep(row.round, fed.verdict)
     return sets | dict(fed.verdict.excluded)
 
 

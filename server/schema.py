@@ -54,4 +54,5 @@ SCHEMA = (
         evaluation TEXT);
     """,
     "CREATE TABLE defence (round INTEGER PRIMARY KEY, seed INTEGER NOT NULL, state BLOB, scores TEXT);",
+    "ALTER TABLE defence ADD COLUMN judged INTEGER; ALTER TABLE defence ADD COLUMN tolerated INTEGER;",
 )

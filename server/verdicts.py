@@ -16,19 +16,17 @@ import numpy as np
 from roughfed.params import Flat
 from roughfed.server.aggregate.mean import Mean
 from roughfed.server.defence import Verdict, View
-from roughfed.server.defence.plan import tolerated
 from roughfed.server.defence.verdict import Coefficients
-from roughfed.server.defending import Defence
+from roughfed.server.defending import Defence, Told
 from roughfed.server.masked.outcome import VOID
 from roughfed.server.store import RoundRow, Store
-from roughfed.wire.session import decode_header
 
 if TYPE_CHECKING:
     from roughfed.server.federation import Federation
 
 
 async def found(fed: Federation, view: View, number: int, *, clients: int | None = None) -> Verdict:
-    """The rule's verdict over the rows of a round, timed and shown in the metrics.
+    """The rule's verdict over the rows of a round: timed, shown in the metrics, and journaled.
 
     Args:
         fed: the federation.
@@ -50,6 +48,7 @@ async def found(fed: Federation, view: View, number: int, *, clients: int | None
         scores=verdict.scores,
         weights=weights_of(verdict),
     )
+    await fed.defence.memory.keep(number, verdict, judged=len(view), tolerated=situation.f)
     return verdict
 
 
@@ -64,19 +63,15 @@ def defence_figures(fed: Federation, row: RoundRow) -> dict[str, object]:
 
     After a restart the verdict itself is gone: the journal has its scores, and the sets say who is out.
     """
-    scores = fed.defence.memory.scores(row.round)
-    if (verdict := fed.verdict) is None and not scores:
+    if (told := fed.defence.memory.told(row.round)) is None:
         return {}
-    sets = row.sets or {}
+    verdict, sets, scores = fed.verdict, row.sets or {}, dict(told.scores)
     excluded = dict(verdict.excluded) if verdict else {n: w for n in scores if (w := sets.get(n)) and w != VOID}
-    clients = len({*row.accepted, *excluded})
-    rows = len(scores) or clients
-    grouped = decode_header(row.header.body).server_sees == "sums"  # rows are groups, and attackers clients
     return {
         "defence": {
             "rule": fed.defence.name,
-            "f": tolerated(fed.defence.f, clients if grouped else rows),
-            "judged": rows,
+            "f": told.tolerated,
+            "judged": told.judged,
             "scores": scores,
             "excluded": excluded,
             "weights": weights_of(verdict) if verdict else {},
@@ -131,17 +126,17 @@ def shown(store: Store, defence: Defence, exclusions: Exclusions) -> dict[str, A
         its verdicts: its number, how many rows were judged, how many attackers among them were tolerated, the scores,
         and each client's verdict ("" counts) with its score.
     """
-    told: dict[str, Any] = {"rule": defence.name, "f": defence.f, "excluded": exclusions.by_client()}
+    always: dict[str, Any] = {"rule": defence.name, "f": defence.f, "excluded": exclusions.by_client()}
     row = store.last_judged()
     if row is None:
-        return told | {"round": 0, "judged": 0, "tolerated": 0, "scores": {}, "verdicts": []}
-    scores, sets = defence.memory.scores(row.round), row.sets or {}
-    judged = len(scores) or len(row.accepted)
+        return always | {"round": 0, "judged": 0, "tolerated": 0, "scores": {}, "verdicts": []}
+    told, sets = defence.memory.told(row.round) or Told(0, 0, {}), row.sets or {}
+    scores = dict(told.scores)
     verdicts = [{"client": name, "reason": why, "score": scores.get(name)} for name, why in sorted(sets.items())]
-    return told | {
+    return always | {
         "round": row.round,
-        "judged": judged,
-        "tolerated": tolerated(defence.f, judged),
+        "judged": told.judged,
+        "tolerated": told.tolerated,
         "scores": scores,
         "verdicts": verdicts,
     }

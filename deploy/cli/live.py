@@ -103,7 +103,7 @@ def _add_defence(table: Table, defence: Mapping[str, Any] | None) -> None:
     if defence is None or defence["rule"] == "none":
         return
     words = defence["rule"]
-    if defence["round"]:
+    if defence["judged"]:
         words += f", against {defence['tolerated']} of {defence['judged']} in round {defence['round']}"
     table.add_row("defence", Text(words))
     for each in defence["verdicts"]:

@@ -49,7 +49,6 @@ async def unmasked(fed: Federation, row: RoundRow, round_: MaskedRound, read: Ca
         excluded: dict[int, str] = {}
         if parts:
             verdict = await found(fed, apart.view(await extras.ready(fed, row)), row.round, clients=apart.clients)
-            await fed.defence.memory.keep(row.round, verdict)
             numbers = {row_name(part.number): part for part in parts}
             excluded = {numbers[name].number: why for name, why in verdict.excluded.items()}
             clients = {name: excluded[p.number] for p in parts if p.number in excluded for name in p.accepted}

@@ -244,7 +244,6 @@ async def rejected(fed: Federation, row: RoundRow) -> dict[str, str]:
     own = await asyncio.to_thread(extras.claims_of, files, round_.masking, sketcher)
     view = view_of_claims(claims, length=terms.length, norm_unit=terms.norm_unit, rounding=ROUNDING, extras=own)
     fed.verdict = await found(fed, view, row.round)
-    await fed.defence.memory.keep(row.round, fed.verdict)
     return out | dict(fed.verdict.excluded)
 
 

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from roughfed import crash
+from roughfed.server.defending import Defence
 from roughfed.server.store import RoundRow, Store
+from roughfed.server.verdicts import Exclusions, shown
 
 from .masked_rig import EXAMPLES, SPEC, Flat, MaskedRig, masking_of_row
 from .rig import newest
@@ -71,6 +73,16 @@ def test_a_rule_over_coordinates_works_on_the_means_of_the_groups(tmp_path: Path
     honest = played.mean([name for name in row.accepted if name != ATTACKER], masking)
     plain = played.mean(row.accepted, masking)
     assert np.linalg.norm(newest(tmp_path)[1] - honest) < 0.75 * np.linalg.norm(plain - honest)
+
+
+def test_a_share_is_of_the_clients_and_not_of_the_groups_wherever_it_is_told(tmp_path: Path) -> None:
+    played = MaskedRig(tmp_path, deltas_of(21), settings={"defence": {"rule": "median", "f": 0.05}})
+    row = played.play()
+    with closing(Store(tmp_path)) as store:
+        told = shown(store, Defence.of(played.fed.config, store.journal), Exclusions(store))
+        summary = json.loads(store.journal.read("SELECT summary FROM rounds")[0]["summary"])["defence"]
+    assert (row.outcome, told["judged"], told["tolerated"]) == ("committed", 3, 1)
+    assert (summary["judged"], summary["f"]) == (3, 1)
 
 
 def test_without_a_defence_nothing_is_kept_apart(tmp_path: Path) -> None:

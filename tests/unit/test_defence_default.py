@@ -43,7 +43,7 @@ def play(rounds: list[np.ndarray], *, f: int = F, roots: list[np.ndarray] | None
     found: list[Verdict] = []
     for number, rows in enumerate(rounds, 1):
         view = view_of(rows, None if roots is None else roots[number - 1])
-        found.append(judge(view, Situation(f, number, state=unpack(pack(state) or b"") if state else NOTHING)))
+        found.append(judge(view, Situation(f, number, state=unpack(pack(state)))))
         state = found[-1].state
     return found
 

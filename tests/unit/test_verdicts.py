@@ -102,7 +102,7 @@ def test_the_operator_is_shown_the_last_verdicts_and_all_exclusions(
         scene(tmp_path, {"gamma": "absurd"}, defence=settings | {"f": 0})
         again = shown(store, defence, exclusions)
 
-    assert (found["rule"], found["round"], found["judged"], found["tolerated"]) == ("without-beta", 2, 3, 0)
+    assert (found["rule"], found["round"], found["judged"], found["tolerated"]) == ("without-beta", 2, 3, 1)
     assert found["verdicts"] == [
         {"client": "alpha", "reason": "", "score": 1.0},
         {"client": "beta", "reason": "far-out", "score": 7.5},
