@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 from roughfed.deploy.cli.command import Answer, Context
+from roughfed.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def bench_poisoning(context: Context, flags: PoisoningFlags) -> Answer:
     from roughfed.report.attack_heat import poisoning_svg, render_poisoning
 
     if flags.drawn is not None:
-        result = json.loads(flags.drawn.read_text(encoding="utf-8"))
+        result = _read(flags.drawn)
     else:
         learning = LearningOptions(
             clients=flags.clients,
@@ -76,6 +77,17 @@ def bench_poisoning(context: Context, flags: PoisoningFlags) -> Answer:
             path.write_text(text(), encoding="utf-8")
             context.say(f"written: {path}")
     return Answer(result)
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        cure = "give what roughfed bench poisoning --out wrote"
+        raise ConfigError(f"{path} holds no result of a bench", key="--drawn", cure=cure)
+    return cast("dict[str, object]", found)
 
 
 def _names(text: str, between: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Who attacks in a bench, what these clients know and send, and which benches of attacks would show none."""
 
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -10,6 +11,7 @@ from roughfed.deploy.bench.conditions import ATTACKS, CONDITIONS
 from roughfed.deploy.bench.hostile import Attackers, hostile_names
 from roughfed.deploy.bench.learning import LearningOptions
 from roughfed.deploy.bench.poisoning import JITTER, PoisoningOptions, poison_of, run_poisoning_bench
+from roughfed.deploy.cli.bench_poisoning import PoisoningFlags, bench_poisoning
 from roughfed.errors import ConfigError, TrainerError
 
 NAMES = [f"client-{number:03d}" for number in range(1, 6)]
@@ -100,6 +102,16 @@ def test_a_bench_that_would_measure_something_else_is_refused(changes: dict[str,
     with pytest.raises(ConfigError) as refused:
         run_poisoning_bench(options, say=lambda _name, _figures: pytest.fail("it was played"))
     assert refused.value.key == key
+
+
+@pytest.mark.parametrize("text", ["no json", "[1]", '{"bench": "accuracy"}'])
+def test_only_a_result_of_this_bench_is_drawn(tmp_path: Path, text: str) -> None:
+    given = tmp_path / "result.json"
+    given.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        bench_poisoning(cast("Any", None), PoisoningFlags(drawn=given, svg=tmp_path / "heat.svg"))
+    assert "roughfed bench poisoning" in refused.value.cure
+    assert not (tmp_path / "heat.svg").exists()
 
 
 def test_the_rows_of_both_benches_are_of_one_table() -> None:
