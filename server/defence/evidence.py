@@ -25,7 +25,7 @@ TINY = 1e-300
 
 
 def typical(gram: Gram) -> float:
-    """Median norm of the rows that are not next to nothing; 0 where all are."""
+    """Median norm of the rows that are not next to nothing; 0 where more than half are nothing at all."""
     norm = np.sqrt(np.maximum(gram.diagonal(), 0))
     middle = float(np.median(norm)) if len(norm) else 0.0
     return float(np.median(norm[norm >= middle / 4])) if middle else 0.0

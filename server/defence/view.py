@@ -185,7 +185,9 @@ def view_of_claims(
         length: number of sent codes, M: squared length of a claim times M / dim estimates that of the codes.
         norm_unit: norm of the centred codes of an update of norm C (`Terms.norm_unit`).
         rounding: variance of a code that is rounding alone (`ROUNDING`). It is in every squared norm and in no inner
-            product of two rows, so it is taken off the diagonal: two equal updates are then at distance 0, about.
+            product of two rows, so it is taken off the diagonal: two equal updates are then at distance 0, about. But
+            no row counts as shorter than its rounding, of which it may then have less: with what is left of it for a
+            length, rows that only share a direction would pass for copies.
         extras: claims of the extra rows, likewise.
 
     Returns:
@@ -209,7 +211,7 @@ def view_of_claims(
     def gram() -> Gram:
         found = matrix @ matrix.T
         noise = rounding * length / norm_unit**2
-        np.fill_diagonal(found, np.maximum(found.diagonal() - noise, 0.0))
+        np.fill_diagonal(found, np.maximum(found.diagonal() - noise, noise))
         return found
 
     return View(names, "sketches", gram, extras=more)

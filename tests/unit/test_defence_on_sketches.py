@@ -11,7 +11,7 @@ import pytest
 
 from roughfed.codec.chain import encode
 from roughfed.codec.plan import ChainParams, clip_sigmas, plan_lanes
-from roughfed.server.defence import RULES, Situation, View, view_of_claims
+from roughfed.server.defence import ROUNDING, RULES, Situation, View, view_of_claims
 from roughfed.sketch.buckets import Sketcher, bucket_sizes
 
 D = 1 << 15
@@ -23,7 +23,9 @@ def digest(*parts: object) -> bytes:
     return hashlib.sha256(repr(parts).encode()).digest()
 
 
-def sketched(updates: Mapping[str, np.ndarray], round_: int, *, group: int = 16, keep_one_in: int = 1) -> View:
+def sketched(
+    updates: Mapping[str, np.ndarray], round_: int, *, group: int = 16, keep_one_in: int = 1, rounding: float = 0.0
+) -> View:
     """What the server makes of the updates: clip, rotate, subset, round, sketch, view."""
     params = ChainParams(D, plan_lanes(group), C, digest("codec", round_), keep_one_in)
     rms = (params.lanes.levels - 1) / 2 / clip_sigmas(params.lanes.levels)
@@ -34,7 +36,7 @@ def sketched(updates: Mapping[str, np.ndarray], round_: int, *, group: int = 16,
         name: sketcher.claim(sketcher.of_codes(encode(update, None, params, secret=digest(name, round_)).codes))
         for name, update in updates.items()
     }
-    return view_of_claims(claims, length=params.sent, norm_unit=rms * math.sqrt(params.sent))
+    return view_of_claims(claims, length=params.sent, norm_unit=rms * math.sqrt(params.sent), rounding=rounding)
 
 
 def in_full(updates: Mapping[str, np.ndarray]) -> View:
@@ -94,3 +96,28 @@ def test_norms_are_estimated_in_units_of_c() -> None:
         true = [np.linalg.norm(updates[name]) / C for name in sorted(updates)]
         assert np.max(np.abs(estimates / true - 1)) < 0.35
         assert abs(np.mean(estimates / true) - 1) < 0.15
+
+
+@pytest.mark.parametrize("norm", [0.3, 0.5])
+def test_without_rounding_equal_updates_lie_at_distance_zero_and_norms_are_right(norm: float) -> None:
+    updates = honest(7, 8, norm=norm)
+    updates["c01"] = updates["c00"]
+    true = in_full(updates).gram()
+    grams = [sketched(updates, round_, rounding=ROUNDING).gram() for round_ in range(12)]
+    mean = np.mean(grams, axis=0)
+    np.testing.assert_allclose(mean.diagonal(), true.diagonal(), rtol=0.15)
+    assert abs(mean[0, 0] + mean[1, 1] - 2 * mean[0, 1]) < 0.15 * true[0, 0]
+
+
+@pytest.mark.parametrize("norm", [1e-4, 0.05, 0.1, 0.13])
+def test_updates_that_are_short_beside_the_first_clip_are_nobodys_copies(norm: float) -> None:
+    """Before C has followed the norms, a code is rounding for the most part; honest clients must not pay for it."""
+    out = [
+        why
+        for round_ in range(4)
+        for why in RULES["default"]
+        .judge(sketched(honest(round_, 20, norm=norm), round_, rounding=ROUNDING), Situation(4))
+        .excluded.values()
+    ]
+    assert "copy" not in out
+    assert len(out) <= 2
