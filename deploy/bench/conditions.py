@@ -18,8 +18,8 @@ ATTACKS: Mapping[str, Poison] = MappingProxyType(
         "label-flip": POISONS["label-flip"],
     }
 )
-"""What hostile clients make of their updates. The agent around them is honest: masked, it cuts an update to C, and one
-that is not cut is no worse, because the bound on norms leaves it out."""
+"""What hostile clients make of their updates. The agent around them is honest: masked, it cuts an update to C. One that
+is not cut counts up to the bound on norms, 1.5 C, and is left out beyond it; what that slack is worth is not played."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -263,3 +263,18 @@ def test_a_file_of_zeros_begins_the_run(tmp_path: Path) -> None:
     write_model(tmp_path / "m.safetensors", whole, [values])
     write_shared(tmp_path / "m.safetensors", whole, SPEC)
     assert read_flat(tmp_path / "m.safetensors").tolist() == [*values.tolist(), *[0.0] * D]
+
+
+def test_whoever_is_accepted_moves_the_control_variates_for_good(tmp_path: Path) -> None:
+    """The warning in docs/trainers.md: zeros for x and a small vector for c, in every round, and the model leaves."""
+    clients, vector, ways = parties(3), np.zeros(2 * D, dtype=np.float32), []
+    lie = np.concatenate([np.zeros(D), np.full(D, 0.5)]).astype(np.float32)
+    goal = best(clients)
+    for number in range(1, 61):
+        updates = [update(party, vector, number, tmp_path) for party in clients]
+        for party in clients:
+            party.said[number] = 1.0
+        ledger = Ledger(0 if number == 1 else 4, 4, 4, SCALED)
+        vector = combined(vector, [*updates, lie], ledger, tmp_path)
+        ways.append(float(np.linalg.norm(vector[:D] - goal)))
+    assert ways[59] - ways[39] > 0.5 * (ways[39] - ways[19]) > 0.1
