@@ -1,18 +1,23 @@
 """When is a round full? A machine without I/O: events and the time go in, a decision comes out (steps 7 and 8).
 
 The adapter (`round.py`) owns the clock and the timer. With the secure modes this is also where commitments, sketches
-and sets are driven; with `server_sees = "updates"` an update is its own commitment.
+and sets are driven; with `server_sees = "updates"` an update is its own commitment. How long the rest is waited for
+once the quorum is there follows from how earlier rounds went (`roughfed.server.habits`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+from roughfed.server.habits import NO_PATIENCE, Patience
 
 REJOIN_GRACE_S = 2.0
 """A client that is gone this long is not waited for once the quorum is there: a lost stream is seen at once, a
 reconnect takes well under a second."""
+
+LEFT_BEHIND = "the rest is left behind"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +31,43 @@ class Decision:
 
 @dataclass
 class Collection:
-    """The updates of one round as they come in.
+    """The updates of one round as they come in. All times are monotonic seconds.
 
     Attributes:
         members: the cohort.
         goal: this many updates close the round at once.
         quorum: this many are enough at the deadline, or when nobody else can be waited for.
-        deadline: monotonic seconds.
+        deadline: when the round ends in any case.
+        opened: when the jobs went out.
+        patience: with those who are slower than the quorum.
+        groups: of a masked round: members of each, and how many of their updates its sum needs.
+        arrived: when updates came that this process saw coming.
+        full_at: when the quorum was there.
+        ended: the reason for which it closed.
     """
 
     members: frozenset[str]
     goal: int
     quorum: int
     deadline: float
-    received: set[str] = field(default_factory=set)
-    refused: dict[str, str] = field(default_factory=dict)
-    gone: dict[str, float] = field(default_factory=dict)
+    opened: float = 0.0
+    patience: Patience = NO_PATIENCE
+    groups: Sequence[tuple[frozenset[str], int]] = ()
+    received: set[str] = field(default_factory=set[str])
+    refused: dict[str, str] = field(default_factory=dict[str, str])
+    gone: dict[str, float] = field(default_factory=dict[str, float])
+    arrived: dict[str, float] = field(default_factory=dict[str, float])
+    full_at: float | None = None
+    ended: str = ""
 
-    def receive(self, client: str) -> None:
+    def receive(self, client: str, now: float) -> None:
         """A receipt is journaled."""
-        if client in self.members:
-            self.received.add(client)
+        if client not in self.members or client in self.received:
+            return
+        self.received.add(client)
+        self.arrived[client] = now
+        if self.full_at is None and len(self.received) >= self.quorum:
+            self.full_at = now
 
     def refuse(self, client: str, reason: str) -> None:
         """The client will not contribute: its update was refused, or it refused or failed its job."""
@@ -78,8 +99,20 @@ class Collection:
             return Decision("close", "everyone answered")
         if now >= self.deadline:
             return Decision("close", "deadline") if enough else Decision("abandon", "deadline")
-        waited_for = [self.gone.get(client, self.deadline) for client in pending]
-        if enough and max(waited_for) <= now:
-            return Decision("close", "the rest is gone")
-        ahead = [moment for moment in waited_for if moment > now]
+        waited_for = {client: self.waits_for(client) for client in pending}
+        if enough and max(waited_for.values()) <= now:
+            return Decision("close", LEFT_BEHIND if pending - self.gone.keys() else "the rest is gone")
+        ahead = [moment for moment in waited_for.values() if moment > now]
         return Decision("wait", f"{len(pending)} pending", min([self.deadline, *ahead]))
+
+    def waits_for(self, client: str) -> float:
+        """Until when a pending member is waited for if the quorum is there without it."""
+        until = self.gone.get(client, self.deadline)
+        if self.full_at is None or not self.patience.factor:
+            return until
+        times = self.patience.longest if self._needed(client) else self.patience.times(client)
+        return min(until, self.opened + self.patience.seconds(self.full_at - self.opened, times))
+
+    def _needed(self, client: str) -> bool:
+        """Whether its group's sum would be void if the round closed now."""
+        return any(client in group and len(self.received & group) < least for group, least in self.groups)

@@ -27,6 +27,7 @@ from roughfed.server.defence import Verdict
 from roughfed.server.defending import Defence
 from roughfed.server.downlink import base_of_newest
 from roughfed.server.extras import Extras
+from roughfed.server.habits import Habits
 from roughfed.server.intake import Intake
 from roughfed.server.masked.journal import Stages
 from roughfed.server.masked.outcome import Result
@@ -120,6 +121,7 @@ class Federation:
     identity_keys: dict[str, bytes] = field(default_factory=dict[str, bytes])
     started_at: float = field(default_factory=time.time)
 
+    habits: Habits = field(default_factory=Habits)
     lates: dict[str, int] = field(default_factory=dict[str, int])
     vouched: dict[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])
     enrolments: int = 0
@@ -218,7 +220,7 @@ class Federation:
         """A receipt is journaled (Listener of the intake)."""
         self.metrics.update("accepted", client=update.receipt.client)
         if self.collection is not None:
-            self.collection.receive(update.receipt.client)
+            self.collection.receive(update.receipt.client, time.monotonic())
         self.wake()
 
     def refused(self, client: str, error: RoughfedError) -> None:

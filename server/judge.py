@@ -9,14 +9,16 @@ from roughfed import crash
 from roughfed.secagg.statistics import add
 from roughfed.server import extras
 from roughfed.server.admission import MAGNITUDE, absurd
+from roughfed.server.collect import LEFT_BEHIND
 from roughfed.server.defence import Verdict, view_of_files
 from roughfed.server.federation import Federation
 from roughfed.server.masked.drive import verdicts
-from roughfed.server.store import ABSENT, ACCEPTED, EVERYBODY, GONE, LATE, RoundRow
+from roughfed.server.store import ABSENT, ACCEPTED, EVERYBODY, GONE, LATE, LEFT, RoundRow
 from roughfed.server.verdicts import found
 from roughfed.wire.session import decode_header
 
 REVOKED = "revoked"
+DROPOUTS = {GONE: "disconnected", LEFT: "left-behind", LATE: "deadline"}
 STATICS = ("class-count", "class-owner")
 
 
@@ -74,9 +76,10 @@ def absentees(fed: Federation, row: RoundRow) -> dict[str, str]:
     received = fed.store.receipts(fed.run, row.round).keys()  # the engine may not have heard of one yet
     absent = {client: why for client, why in collection.refused.items() if client not in received} | absent
     for client in collection.pending() - absent.keys() - received:
-        why = GONE if client in collection.gone else fed.intake.turned_away.get(client, LATE)
+        slow = LEFT if collection.ended == LEFT_BEHIND else LATE
+        why = GONE if client in collection.gone else fed.intake.turned_away.get(client, slow)
         absent[client] = why
-        fed.metrics.dropout("report", {GONE: "disconnected", LATE: "deadline"}.get(why, "refused"))
+        fed.metrics.dropout("report", DROPOUTS.get(why, "refused"))
     return absent
 
 

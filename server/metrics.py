@@ -21,7 +21,7 @@ OUTCOMES = ("committed", "abandoned")
 CLIENT_STATES = ("connected", "idle", "downloading", "training", "evaluating", "uploading", "agreeing")
 STAGES = ("advertise", "shares", "opening", "sketch", "consistency", "unmask")
 GROUPS = ("counted", "void")
-DROPOUTS = ("deadline", "disconnected", "refused", "trainer", "revoked")
+DROPOUTS = ("deadline", "left-behind", "disconnected", "refused", "trainer", "revoked")
 RESULTS = ("accepted", "rejected", "late", "duplicate")
 DEFENCE_REASONS = (
     "copy", "disagrees", "long", "root", "norm-bound", "krum", "multi-krum", "bulyan", "fltrust", "flame", "dnc",

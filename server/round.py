@@ -32,6 +32,7 @@ from roughfed.server.facts import Facts, Shape, asked, facts_of, wanted_facts
 from roughfed.server.federation import Federation, Traffic
 from roughfed.server.figures import accepted_updates, show_clients, summarize
 from roughfed.server.finish import head_fact
+from roughfed.server.habits import NO_PATIENCE
 from roughfed.server.judge import judge, verdict_over
 from roughfed.server.masked import drive
 from roughfed.server.masked.defended import mean_of_groups
@@ -196,16 +197,18 @@ def dispatch(fed: Federation, row: RoundRow) -> None:
     fed.enter("report")
     header = decode_header(row.header.body)
     opened, deadline_s = time.monotonic(), header.deadline_s
+    resumed = row.opened_at < fed.started_at  # by an earlier process: nobody can be back yet
     fed.collection = collection = Collection(
         members=frozenset(row.cohort),
         goal=row.goal,
         quorum=fed.config.round.needed(row.goal),
         deadline=opened + deadline_s,
+        opened=opened,
+        patience=NO_PATIENCE if resumed else fed.habits.patience(fed.config.round.patience),
         received=set(fed.store.receipts(fed.run, row.round)),
         refused={client: why[1] for client, why in fed.store.refusals(row.round).items()},
     )
     present = [name for name in row.cohort if fed.members.get(name) is not None]
-    resumed = row.opened_at < fed.started_at  # by an earlier process: nobody can be back yet
     away = set(row.cohort) - set(present)
     collection.lost(away, opened, grace=min(RESTART_GRACE_S, deadline_s) if resumed else 0.0)
     slow = [name for name in present if fed.lates.get(name, 0) >= LATE_ROUNDS]
@@ -245,6 +248,9 @@ async def collect(fed: Federation, row: RoundRow) -> Decision:
         await fed.sleep_until_change(decision.until)
         if fed.stopping and not fed.intake.busy:
             raise asyncio.CancelledError  # the round stays open in the journal; the next start goes on with it
+    collection.ended = decision.reason
+    if collection.patience.factor:
+        fed.habits.note(collection, time.monotonic())
     log.info("round %d: %s (%s)", row.round, decision.action, decision.reason, extra={"round": row.round})
     fed.intake.close_round()
     await fed.store.settle()  # a receipt on its way into the journal counts: its client will be told that it does

@@ -27,10 +27,10 @@ from roughfed.wire.updates import decode_statement
 NOTHING: Mapping[str, Sequence[int]] = MappingProxyType({})
 NOBODY: Mapping[str, Mapping[str, Sequence[int]]] = MappingProxyType({})
 ACCEPTED = ""
-LATE, GONE = "late", "gone"
+LATE, GONE, LEFT = "late", "gone", "left-behind"
 EVERYBODY = "*"
 """Source of an evaluation that is the sum of the accepted clients': no client can have this name."""
-ABSENT = (LATE, GONE)
+ABSENT = (LATE, GONE, LEFT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ http = false
 [round]
 rounds = {rounds}
 min_clients = {clients}
-quorum = 1.0
+quorum = {quorum}
 deadline = 600
 evaluate_every = 0
 [model]
@@ -69,7 +69,9 @@ class Bench:
         return self.folder / "server"
 
 
-def prepare(folder: Path, *, params: int, clients: int, rounds: int, server_sees: str = "updates") -> Bench:
+def prepare(
+    folder: Path, *, params: int, clients: int, rounds: int, server_sees: str = "updates", quorum: float = 1.0
+) -> Bench:
     """Write fed.toml and the CA of a new federation.
 
     Args:
@@ -78,13 +80,15 @@ def prepare(folder: Path, *, params: int, clients: int, rounds: int, server_sees
         clients: no round begins before so many are connected.
         rounds: how many rounds.
         server_sees: the mode.
+        quorum: the share of them that a round needs.
 
     Raises:
         ConfigError: the settings are refused (an unknown mode, too few clients for a masked one).
     """
     bench = Bench(folder, params)
     bench.server_folder.mkdir(parents=True)
-    text = FED_TOML.format(name=FEDERATION, host=HOST, rounds=rounds, clients=clients, server_sees=server_sees)
+    given = {"rounds": rounds, "clients": clients, "server_sees": server_sees, "quorum": quorum}
+    text = FED_TOML.format(name=FEDERATION, host=HOST, **given)
     (bench.server_folder / "fed.toml").write_text(text)
     config = aggregator.load(bench.server_folder, {})
     check_federation(config)
@@ -115,15 +119,16 @@ def running(bench: Bench) -> Iterator[Ports]:
         yield bench.ports
 
 
-def add_client(bench: Bench, name: str) -> subprocess.Popen[str]:
-    """Enrol and start one agent."""
+def add_client(bench: Bench, name: str, *, pace_s: float = 0.0) -> subprocess.Popen[str]:
+    """Enrol and start one agent, whose trainings take so long at least."""
     if bench.ports is None:
         raise LocalProtocolError("a client before the server runs: use `running`")
     folder = bench.folder / name
     folder.mkdir()
     (folder / "client.toml").write_text(CLIENT_TOML.format(model_bytes=4 * bench.params))
     line = aggregator.invite(bench.server_folder, name, host=HOST, port=bench.ports.enrolment)
-    bench.clients[name] = process = _start(bench, "client", folder, {"ROUGHFED_JOIN": line.reveal()})
+    extra = {"ROUGHFED_JOIN": line.reveal()}
+    bench.clients[name] = process = _start(bench, "client", folder, extra, "--pace", str(pace_s))
     return process
 
 
@@ -145,8 +150,10 @@ def wait_for_end(bench: Bench, *, timeout_s: float) -> None:
             raise RoughfedError(f"the bench's {name} ended with {code}: {_last_words(bench.folder / name)}")
 
 
-def _start(bench: Bench, role: str, folder: Path, extra: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "roughfed.deploy.bench.process", role, "--dir", str(folder)]
+def _start(
+    bench: Bench, role: str, folder: Path, extra: dict[str, str] | None = None, *arguments: str
+) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "roughfed.deploy.bench.process", role, "--dir", str(folder), *arguments]
     if role == "client":
         command += ["--secret-seed", str(SECRET_SEED)]
     with (folder / "log").open("w") as log:

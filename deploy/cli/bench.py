@@ -42,6 +42,18 @@ class DispatchFlags:
 
 
 @dataclass(frozen=True, slots=True)
+class StragglerFlags:
+    """Who is slow, and how slow."""
+
+    clients: Annotated[int, typer.Option(min=5, help="Clients, each a process without torch.")] = 10
+    slow: Annotated[float, typer.Option(help="Share of them that is slow, at most 0.2.")] = 0.2
+    times: Annotated[float, typer.Option(min=1, help="How many times as long they take.")] = 10.0
+    pace: Annotated[float, typer.Option(min=0.1, help="Seconds that a training of the others takes.")] = 6.0
+    rounds: Annotated[int, typer.Option(min=3, help="Rounds; in the first one nobody is known.")] = 5
+    server_sees: Annotated[str, typer.Option(help="What reaches the server of a single client.")] = "updates"
+
+
+@dataclass(frozen=True, slots=True)
 class AccuracyFlags:
     """Which federations learn, and how long."""
 
@@ -132,6 +144,7 @@ def register(app: typer.Typer) -> None:
     command(group, "round", flags=RoundFlags)(bench_round)
     command(group, "sessions", flags=SessionsFlags)(bench_sessions)
     command(group, "dispatch", flags=DispatchFlags)(bench_dispatch)
+    command(group, "stragglers", flags=StragglerFlags)(bench_stragglers)
     command(group, "accuracy", flags=AccuracyFlags)(bench_accuracy)
     command(group, "auto", flags=AutoFlags)(bench_auto)
     command(group, "trainer", flags=TrainerFlags)(bench_trainer)
@@ -181,6 +194,24 @@ def bench_dispatch(context: Context, flags: DispatchFlags) -> Answer:
     from roughfed.deploy.bench.sessions import DispatchBenchOptions, run_dispatch_bench
 
     return told(context, run_dispatch_bench(DispatchBenchOptions(clients=flags.clients, rounds=flags.rounds)))
+
+
+def bench_stragglers(context: Context, flags: StragglerFlags) -> Answer:
+    """Play the same rounds with clients that are alike, and with some that are many times slower.
+
+    Real server and agents, each a process of its own; a training only waits. Takes a few minutes, most of them idle.
+    """
+    from roughfed.deploy.bench.stragglers import StragglerOptions, run_straggler_bench
+
+    options = StragglerOptions(
+        clients=flags.clients,
+        slow=flags.slow,
+        times=flags.times,
+        pace_s=flags.pace,
+        rounds=flags.rounds,
+        server_sees=flags.server_sees,
+    )
+    return told(context, run_straggler_bench(options))
 
 
 def bench_accuracy(context: Context, flags: AccuracyFlags) -> Answer:

@@ -20,6 +20,7 @@ from roughfed.crypto.masks import Lanes
 from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.masking import Masking, masking_of
 from roughfed.messages import ClientStage
+from roughfed.secagg.groups import smallest_sum
 from roughfed.secagg.server import Stage
 from roughfed.server import extras
 from roughfed.server.defence import ROUNDING, view_of_claims
@@ -143,6 +144,7 @@ async def set_up(fed: Federation, row: RoundRow) -> bool:
     if (collection := fed.collection) is not None:
         for name in collection.members - set(round_.uploaders()):  # also one that is gone: it may come back, too late
             collection.refuse(name, GONE if name in collection.gone else _missing(round_, name))
+        collection.groups = [(frozenset(group.dealers), smallest_sum(len(group.names))) for group in round_.groups]
     return True
 
 

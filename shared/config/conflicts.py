@@ -64,6 +64,14 @@ def _round_conflicts(config: FederationConfig) -> Iterator[Problem]:
         )
         cure = f"Raise round.min_clients to {r.quorum}, or write the quorum as a fraction such as 0.8."
         yield conflict(config, ("round.min_clients", "round.quorum"), cause, cure)
+    if 0 < r.patience < 1:
+        cause = f"round.patience = {show(r.patience)} would end a round before its quorum is there."
+        cure = "Write 1.0 or more, such as 1.25, or 0 to wait until the deadline."
+        yield conflict(config, ("round.patience",), cause, cure)
+    if isinstance(r.quorum, float) and r.quorum >= 1 and r.patience and "patience" in r.model_fields_set:
+        cause = f"round.patience = {show(r.patience)} has no effect while round.quorum = 1.0 needs every client."
+        cure = "Remove round.patience, or lower round.quorum."
+        yield conflict(config, ("round.patience", "round.quorum"), cause, cure)
     if r.over_select > 1 and not r.cohort:
         cause = (
             f"round.over_select = {show(r.over_select)} has nobody to add while round.cohort = 0 takes every client."

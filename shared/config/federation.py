@@ -101,6 +101,12 @@ class Round(BaseModel):
     )
     min_clients: int = Field(default=2, ge=1, description="Connected clients that the server waits for before a round.")
     deadline: Duration = Field(default=600.0, gt=0, description="Time that a round may take.")
+    patience: float = Field(
+        default=1.25,
+        ge=0,
+        description="Once the quorum is there, the rest is waited for this many times as long as that took (clients "
+        "known to be slower for longer, up to three times; not below 5 seconds); 0 = until the deadline.",
+    )
     time_budget: Duration = Field(
         default=0.0,
         description="Stop the run this long after the start of the server (a restart begins anew); empty = no limit.",

@@ -17,7 +17,7 @@ def collection(
     settings = {"goal": 4, "quorum": 2} | changes
     made = Collection(ABCD, settings["goal"], settings["quorum"], DEADLINE)
     for client in received:
-        made.receive(client)
+        made.receive(client, 0.0)
     for client in refused:
         made.refuse(client, "why")
     for client, at in (gone or {}).items():
@@ -64,7 +64,7 @@ def test_a_client_that_is_back_is_waited_for_again() -> None:
 
 def test_strangers_change_nothing() -> None:
     state = collection(received="ab", goal=3)
-    state.receive("stranger")
+    state.receive("stranger", 0.0)
     state.refuse("stranger", "why")
     state.lost(["stranger"], 0)
     assert state.decide(0).action == "wait"
@@ -84,7 +84,7 @@ EVENTS = ("receive", "refuse", "lost", "back")
 def apply(state: Collection, event: str, client: str, now: float) -> None:
     match event:
         case "receive":
-            state.receive(client)
+            state.receive(client, now)
         case "refuse":
             state.refuse(client, "why")
         case "lost":

@@ -72,7 +72,7 @@ def test_who_owes_nothing_gets_no_job(fed: Federation, settled: str) -> None:
     assert fed.collection is not None
     match settled:
         case "received":
-            fed.collection.receive("alpha")
+            fed.collection.receive("alpha", 0.0)
         case "refused":
             fed.refused("alpha", RemoteProtocolError("no", reason="not-finite"))
         case "judged":
@@ -87,7 +87,7 @@ def test_a_lost_client_is_waited_for_a_moment_only(fed: Federation) -> None:
     assert fed.collection is not None
     fed.members.join(one := session("alpha"))
     for name in ("beta", "gamma"):
-        fed.collection.receive(name)
+        fed.collection.receive(name, 0.0)
     now = time.monotonic()
     assert fed.collection.decide(now).until == fed.collection.deadline
     fed.members.leave(one)
@@ -118,7 +118,7 @@ def test_the_revoked_are_cut_at_once_and_not_waited_for(fed: Federation) -> None
     assert fed.collection is not None
     fed.members.join(one := session("alpha"))
     for name in ("beta", "gamma"):
-        fed.collection.receive(name)
+        fed.collection.receive(name, 0.0)
     fed.revoke("alpha")
     assert one.close_reason == "revoked"
     assert waiting(one)[-1] is None

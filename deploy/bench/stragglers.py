@@ -1,0 +1,111 @@
+"""`roughfed bench stragglers`: what clients cost that are many times slower than the rest."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+
+from roughfed.deploy.bench.launch import add_client, prepare, running, wait_for_end
+from roughfed.deploy.bench.measure import machine
+from roughfed.deploy.bench.round import PlayedRound, read_journal
+from roughfed.errors import ConfigError, RoughfedError
+
+QUORUM = 0.8
+"""As in fed.toml where nobody says anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class StragglerOptions:
+    """What to measure.
+
+    Attributes:
+        params: D of the model.
+        clients: agents, each a process of its own.
+        slow: share of them that is slow; at most 0.2, or the quorum waits for them.
+        times: how many times as long a training of theirs takes.
+        pace_s: how long one of the others takes.
+        rounds: rounds to play; the first one, in which nobody is known, is told apart.
+        server_sees: the mode.
+        timeout_s: for each of the two runs.
+    """
+
+    params: int = 100_000
+    clients: int = 10
+    slow: float = 0.2
+    times: float = 10.0
+    pace_s: float = 6.0
+    rounds: int = 5
+    server_sees: str = "updates"
+    timeout_s: float = 900.0
+
+
+def run_straggler_bench(options: StragglerOptions) -> dict[str, object]:
+    """The same federation without slow clients and with them, all real processes over mTLS.
+
+    Returns:
+        the figures; `cost` is how many times as long a round takes with the slow ones, median after the first.
+
+    Raises:
+        ConfigError: the options make no sense, or the mode is not built.
+        RoughfedError: a process of the bench failed, or a round did.
+    """
+    slow = round(options.slow * options.clients)
+    if slow < 1 or slow > round((1 - QUORUM) * options.clients) or options.rounds < 3:
+        raise ConfigError(
+            f"{slow} slow clients of {options.clients} in {options.rounds} rounds",
+            key="--slow",
+            cure="give a share up to 0.2 that makes one client or more, and 3 rounds or more",
+        )
+    paces = {f"c{number:03d}": options.pace_s for number in range(options.clients)}
+    late = dict.fromkeys(sorted(paces)[:slow], options.times * options.pace_s)
+    alike, mixed = play(options, paces), play(options, paces | late)
+    left = [len(paces) - len(each.accepted) for each in mixed[1:]]
+    return {
+        "bench": "stragglers",
+        "clients": options.clients,
+        "slow": slow,
+        "times": options.times,
+        "pace_s": options.pace_s,
+        "rounds": options.rounds,
+        "server_sees": options.server_sees,
+        "seconds_without": _seconds(alike),
+        "seconds_with": _seconds(mixed),
+        "cost": _seconds(mixed) / _seconds(alike),
+        "cost_of_the_first": _length(mixed[0]) / _length(alike[0]),
+        "left_behind": mean(left),
+        "all_others_counted": all(set(each.accepted) == paces.keys() - late.keys() for each in mixed)
+        and all(set(each.accepted) == paces.keys() for each in alike),
+        "machine": machine(),
+    }
+
+
+def play(options: StragglerOptions, paces: Mapping[str, float]) -> list[PlayedRound]:
+    """One run; clients by name with the seconds that a training of theirs takes."""
+    with tempfile.TemporaryDirectory(prefix="roughfed-bench-") as temporary:
+        bench = prepare(
+            Path(temporary),
+            params=options.params,
+            clients=options.clients,
+            rounds=options.rounds,
+            server_sees=options.server_sees,
+            quorum=QUORUM,
+        )
+        with running(bench):
+            for name, pace_s in paces.items():
+                add_client(bench, name, pace_s=pace_s)
+            wait_for_end(bench, timeout_s=options.timeout_s)
+        played = read_journal(bench.server_folder / "state" / "journal.db")
+    if len(played) != options.rounds:
+        raise RoughfedError(f"{len(played)} of {options.rounds} rounds were committed")
+    return played
+
+
+def _seconds(played: list[PlayedRound]) -> float:
+    return median(_length(each) for each in played[1:])
+
+
+def _length(played: PlayedRound) -> float:
+    return played.closed_at - played.opened_at
