@@ -62,7 +62,8 @@ def check_counts(statement: UpdateStatement, *, masked: bool) -> None:
         RemoteProtocolError: no examples or absurdly many; when masked, a word about them.
     """
     if masked:
-        said = (statement.num_examples, statement.metrics, statement.statistics, statement.quarters != FULL)
+        counts = (statement.num_examples, statement.num_steps, statement.train_seconds)
+        said = (*counts, statement.metrics, statement.statistics, statement.quarters != FULL)
         if any(said) or statement.evaluation is not None:
             raise RemoteProtocolError("a masked update comes with counts or metrics in the clear", reason="count")
     elif not 0 < statement.num_examples <= MAX_EXAMPLES:

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEY = "defence.root"
+MOST_EPOCHS = 50
+"""Passes over the server's examples for each pass of a client over its own: behind masks one client can claim a million
+examples, and the server must neither train for hours nor make an update as long as that."""
+
 PIECE = 1 << 18
 """Coordinates of the last step that are in memory at once."""
 
@@ -234,7 +238,8 @@ async def _train_root(fed: Federation, row: RoundRow) -> bool:
 def usual_steps(fed: Federation, row: RoundRow) -> int:
     """Steps of a client in a round, about: the server takes as many, so that its update is about as long as theirs.
 
-    In the clear the median of what the last accepted clients said; masked, what their mean number of examples makes.
+    In the clear the median of what the last accepted clients said; masked, what their mean number of examples makes,
+    and no more than `MOST_EPOCHS` times the steps that the server's own make: the sum is as large as one client likes.
     0 as long as nobody has counted: then the server goes by `trainer.epochs` of its own few examples.
     """
     past = [each for each in fed.store.rounds() if each.round < row.round and each.outcome == "committed"]
@@ -246,7 +251,9 @@ def usual_steps(fed: Federation, row: RoundRow) -> int:
             return int(statistics.median_low(said))
     for each in past:
         if (examples := (each.sums.get("examples") or (0,))[0]) and each.accepted:
-            steps = settings.epochs * math.ceil(examples / len(each.accepted) / settings.batch_size)
+            own = math.ceil(fed.config.defence.root / settings.batch_size)
+            theirs = math.ceil(examples / len(each.accepted) / settings.batch_size)
+            steps = settings.epochs * min(theirs, MOST_EPOCHS * own)
             return min(steps, settings.max_steps) if settings.max_steps else steps
     return 0
 

@@ -219,6 +219,7 @@ def test_files_of_rounds_that_are_over_are_swept(tmp_path: Path) -> None:
         ({"a": 30, "b": 50, "liar": 9000}, 0, {}, 30),
         ({"a": 0, "b": 0}, 640, {"epochs": 2}, 20),
         ({"a": 0, "b": 0}, 640, {"epochs": 2, "max_steps": 7}, 7),
+        ({"a": 0, "b": 0}, 1 << 20, {"epochs": 2}, 2 * 4 * extras.MOST_EPOCHS),  # one of them lies
     ],
 )
 def test_it_takes_as_many_steps_as_clients_do(
@@ -232,7 +233,7 @@ def test_it_takes_as_many_steps_as_clients_do(
     trainer = SimpleNamespace(**{"epochs": 1, "batch_size": 32, "max_steps": 0} | settings)
     fed: Any = SimpleNamespace(
         run="run",
-        config=SimpleNamespace(trainer=trainer),
+        config=SimpleNamespace(trainer=trainer, defence=SimpleNamespace(root=100)),
         store=SimpleNamespace(rounds=lambda: [row] if said else [], receipts=lambda _run, _number: received),
     )
     assert extras.usual_steps(fed, dataclasses.replace(row, round=2, outcome=None)) == steps

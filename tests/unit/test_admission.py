@@ -142,7 +142,10 @@ def test_what_is_right_passes(examples: int) -> None:
     check_counts(statement(num_examples=examples), masked=False)
 
 
-@pytest.mark.parametrize("said", [{"num_examples": 1}, {"metrics": {"loss": 1.0}}], ids=["examples", "metrics"])
+MASKED_SAYS = [{"num_examples": 1}, {"num_steps": 1}, {"train_seconds": 1.0}, {"metrics": {"loss": 1.0}}]
+
+
+@pytest.mark.parametrize("said", MASKED_SAYS, ids=lambda said: next(iter(said)))
 def test_a_masked_update_says_nothing_about_its_client(said: dict[str, object]) -> None:
     check_counts(statement(num_examples=0), masked=True)
     with pytest.raises(RemoteProtocolError) as refused:
