@@ -10,7 +10,7 @@ import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from roughfed.registry import look_up
 from roughfed.server.defence.plan import tolerated
 
 CLEAN = "no attack"
+UNDEFENDED, MASKED = "none", "none, masked"
 SETTLED = 3
 """Rounds at the end whose mean accuracy counts."""
 
@@ -78,16 +79,16 @@ class Outcome:
         accuracy: of the last rounds, 0..1.
         tail_accuracy: mean recall over the three classes with fewest examples, likewise.
         asr: share of the other classes' test examples that a patch turns into the target class; 0 without a backdoor.
-        excluded_hostile: hostile updates left out, over all rounds.
-        excluded_honest: honest updates left out.
+        excluded_hostile: share of the hostile updates that was left out, over all rounds; 0 where nobody attacks.
+        excluded_honest: share of the honest updates that was left out.
         rounds: rounds that gave a sum.
     """
 
     accuracy: float
     tail_accuracy: float
     asr: float
-    excluded_hostile: int
-    excluded_honest: int
+    excluded_hostile: float
+    excluded_honest: float
     rounds: int
 
 
@@ -169,11 +170,14 @@ def means(runs: Sequence[Outcome]) -> dict[str, float]:
 
 
 def compare(table: Mapping[str, dict[str, dict[str, float]]]) -> None:
-    """Add to each cell how far it is from the undefended model without an attack, and from that under the same one."""
-    clean = table.get(CLEAN, {}).get("none")
+    """Add to each cell how far it is from the undefended model without an attack, and from that under the same one.
+
+    The second is the masked one for defences on sketches where it was played, so that the codec is in neither.
+    """
+    clean = table.get(CLEAN, {}).get(UNDEFENDED)
     for row in table.values():
-        undefended = row.get("none")
-        for cell in row.values():
+        for label, cell in row.items():
+            undefended = row.get(MASKED if "sketches" in label and MASKED in row else UNDEFENDED)
             for name, other in (("delta_clean", clean), ("delta_undefended", undefended)):
                 if other is not None:
                     cell[name] = 100 * (cell["accuracy"] - other["accuracy"])
@@ -195,20 +199,20 @@ def play(game: Game, options: PoisoningOptions) -> Outcome:
             params = server.step(params, attackers.updates(number, server.last_step), root, attackers.claims)
             if number > options.rounds - SETTLED:
                 measured.append(learners.measured(params, attackers.trigger))
-        return outcome_of(measured, server, hostile)
+        return outcome_of(measured, server, hostile, len(learners.names))
 
 
-def outcome_of(measured: Sequence[tuple[float, float, float]], server: Defended, hostile: set[str]) -> Outcome:
-    """Means of the last rounds, and who was left out."""
+def outcome_of(
+    measured: Sequence[tuple[float, float, float]], server: Defended, hostile: set[str], clients: int
+) -> Outcome:
+    """Means of the last rounds, and how many were left out."""
     accuracy, tail, asr = (statistics.fmean(column) for column in zip(*measured, strict=True))
     excluded = [name for names in server.excluded for name in names]
     caught = sum(name in hostile for name in excluded)
-    return Outcome(accuracy, tail, asr, caught, len(excluded) - caught, server.rounds)
+    rounds = len(server.excluded)
+    from_hostile, from_honest = rounds * len(hostile), rounds * (clients - len(hostile))
+    shares = caught / from_hostile if hostile else 0.0, (len(excluded) - caught) / from_honest
+    return Outcome(accuracy, tail, asr, *shares, server.rounds)
 
 
-def on_a_tail(options: PoisoningOptions, imbalance: float) -> PoisoningOptions:
-    """The same with classes from frequent to rare."""
-    return replace(options, learning=replace(options.learning, imbalance=imbalance), attacks=(CLEAN,))
-
-
-__all__ = ["CLEAN", "TARGET", "PoisoningOptions", "attacks", "on_a_tail", "run_poisoning_bench"]
+__all__ = ["CLEAN", "TARGET", "PoisoningOptions", "attacks", "run_poisoning_bench"]

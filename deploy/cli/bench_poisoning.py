@@ -96,6 +96,6 @@ def _names(text: str, between: str) -> list[str]:
 
 def _line(name: str, figures: Mapping[str, object]) -> str:
     shown = {key: float(str(value)) for key, value in figures.items()}
-    left_out = f"left out: {shown['excluded_hostile']:.0f} hostile, {shown['excluded_honest']:.0f} honest"
+    left_out = f"left out: {shown['excluded_hostile']:.0%} of hostile, {shown['excluded_honest']:.1%} of honest updates"
     accuracy = f"accuracy {shown['accuracy']:.3f} (spread {shown['spread']:.3f})"
     return f"{name:<44} {accuracy}, tail {shown['tail_accuracy']:.3f}, backdoor {shown['asr']:.2f}, {left_out}"
