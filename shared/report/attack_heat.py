@@ -62,8 +62,8 @@ def matrix_of(result: Mapping[str, object]) -> Matrix:
     """Read what `roughfed bench poisoning` found.
 
     Args:
-        result: "results" is attack -> defence -> figures ("accuracy", "asr", "delta_clean", "excluded_hostile",
-            "excluded_honest"; the last two are shares of client-rounds); "clean" is defence -> figures without
+        result: "results" is attack -> defence -> figures ("accuracy", "asr", "delta_clean", "delta_undefended",
+            "excluded_hostile", "excluded_honest"; the last two are shares of client-rounds); "clean" is defence -> figures without
             attackers, or the figures of no defence alone.
 
     Raises:
@@ -150,13 +150,21 @@ def _accuracy(matrix: Matrix) -> str:
         if accuracy is None:
             return None
         lost = "" if delta is None else f", {_points(delta)} against no attackers"
-        plain = matrix.figure(attack, UNDEFENDED, "accuracy")
-        harm = plain is not None and (accuracy - plain) * 100 < -BELOW - ROUNDING
-        worse = f", {_points((accuracy - plain) * 100)} against no defence" if harm and plain is not None else ""
+        than = _below(matrix, attack, defence, accuracy)
+        harm = than < -BELOW - ROUNDING
+        worse = f", {_points(than)} against no defence" if harm else ""
         said = f"{attack}, {defence}: {percent(accuracy)}{lost}{worse}"
         return Cell(f"{accuracy * 100:.1f}", said, max(0.0, -(delta or 0.0)) / FULL_POINTS, harm)
 
     return _grid("Accuracy by attack and defence, in per cent", matrix, list(matrix.rows), cell)
+
+
+def _below(matrix: Matrix, attack: str, defence: str, accuracy: float) -> float:
+    """Points against the undefended model under the same attack: as the bench says, else against UNDEFENDED's."""
+    if (told := matrix.figure(attack, defence, "delta_undefended")) is not None:
+        return told
+    plain = matrix.figure(attack, UNDEFENDED, "accuracy")
+    return 0.0 if plain is None else (accuracy - plain) * 100
 
 
 def _success(matrix: Matrix) -> str:

@@ -81,3 +81,12 @@ def test_names_cannot_break_out_of_the_page() -> None:
 def test_anything_else_is_refused(broken: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         matrix_of(a_result(**broken))
+
+
+def test_harm_is_what_the_bench_says_it_is() -> None:
+    """Masked runs are held against masked ones: the codec is no harm that a defence does."""
+    told = {"none": figures(0.85), "default, sketches": {**figures(0.84), "delta_undefended": -0.1}}
+    found = poisoning_svg({"bench": "poisoning", "results": {"alie": told}})
+    assert "against no defence" not in found
+    told["default, sketches"]["delta_undefended"] = -0.7
+    assert "against no defence" in poisoning_svg({"bench": "poisoning", "results": {"alie": told}})
