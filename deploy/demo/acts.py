@@ -115,7 +115,8 @@ def _poisoned(options: DemoOptions, scenario: Scenario, preset: Preset) -> list[
         raise ConfigError(cause, key="--clients", cure=cure)
     stay = () if lies else options.names[:honest]
     least = honest if options.server_sees == "updates" else max(honest, SMALLEST)
-    fewer = {"round.quorum": least, **({"round.min_clients": least} if lies else {})}
+    # Nobody is left behind for being slow, as attackers are who meet first: the same seed is to give the same model.
+    fewer = {"round.quorum": least, "round.patience": 0.0, **({"round.min_clients": least} if lies else {})}
     expected = options.attackers if tolerated(options.attackers or 0.0, options.clients) else count  # none would be one
     rules = {**scenario.server, **fewer, "defence.f": expected}
     last = replace(_act(options, replace(scenario, server=rules), preset, stay=stay), apart=lies)

@@ -48,6 +48,7 @@ def test_honest_clients_live_through_three_acts_and_attackers_are_new_in_each(se
     stays = {name for name, text in last.clients.items() if "\nstay = true\n" in text}
     assert stays == set(NAMES) - set(HOSTILE)
     assert all("\nquorum = 8\n" in act.fed for act in (clean, plain, last))
+    assert all("\npatience = 0.0\n" in act.fed for act in (clean, plain, last))
 
 
 def test_sums_show_nobody_and_so_there_is_no_defended_act() -> None:
