@@ -25,6 +25,9 @@ FEWEST_NORMS = 3
 MAGNITUDE = "magnitude"
 """Why an update is left out that `absurd` names."""
 
+REVOKED = "revoked"
+"""Why one is that came before its client's certificate was revoked."""
+
 
 def check_statement(
     statement: UpdateStatement, *, client: str, header_digest: bytes, size_bytes: int, exact: bool = True

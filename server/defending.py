@@ -16,11 +16,16 @@ import safetensors.numpy as safetensors
 from numpy.typing import NDArray
 
 from roughfed.config.federation import FederationConfig
-from roughfed.errors import TooFewClients
+from roughfed.errors import LocalProtocolError, TooFewClients
 from roughfed.journal import Journal
+from roughfed.server.admission import MAGNITUDE, REVOKED
 from roughfed.server.defence import Rule, Situation, Verdict, View
 from roughfed.server.defence.plan import rows_needed, rule_of, tolerated
 from roughfed.server.defence.verdict import State
+from roughfed.server.store import ABSENT, ACCEPTED
+
+RESERVED = frozenset((ACCEPTED, MAGNITUDE, REVOKED, *ABSENT))
+"""Verdicts that are not a rule's: after a restart it is not shown whom it would have given one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +60,16 @@ class Defence:
 
         Raises:
             TooFewClients: the rule cannot hold against so many among so few; half of the rows are too many for any.
+            LocalProtocolError: a rule that a package brought says what no rule can.
         """
         if self.name != "none" and len(view) < (needed := rows_needed(self.rule, situation.f)):
             raise TooFewClients(needed=needed, got=len(view))
-        return self.rule.judge(view, situation)
+        verdict = self.rule.judge(view, situation)
+        if strange := verdict.excluded.keys() - set(view.names):
+            raise LocalProtocolError(f"{self.name} leaves out {', '.join(sorted(strange))}, whom it was not shown")
+        if taken := RESERVED & set(verdict.excluded.values()):
+            raise LocalProtocolError(f"{self.name} gives reasons that say something else: {sorted(taken)}")
+        return verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from roughfed import crash
 from roughfed.secagg.statistics import add
 from roughfed.server import extras
-from roughfed.server.admission import MAGNITUDE, absurd
+from roughfed.server.admission import MAGNITUDE, REVOKED, absurd
 from roughfed.server.collect import LEFT_BEHIND
 from roughfed.server.defence import Verdict, view_of_files
 from roughfed.server.federation import Federation
@@ -17,7 +17,6 @@ from roughfed.server.store import ABSENT, ACCEPTED, EVERYBODY, GONE, LATE, LEFT,
 from roughfed.server.verdicts import found
 from roughfed.wire.session import decode_header
 
-REVOKED = "revoked"
 DROPOUTS = {GONE: "disconnected", LEFT: "left-behind", LATE: "deadline"}
 STATICS = ("class-count", "class-owner")
 

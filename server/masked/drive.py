@@ -23,6 +23,7 @@ from roughfed.messages import ClientStage
 from roughfed.secagg.groups import smallest_sum
 from roughfed.secagg.server import Stage
 from roughfed.server import extras
+from roughfed.server.admission import REVOKED
 from roughfed.server.defence import ROUNDING, view_of_claims
 from roughfed.server.federation import Federation
 from roughfed.server.masked.defended import unmasked
@@ -236,7 +237,7 @@ async def rejected(fed: Federation, row: RoundRow) -> dict[str, str]:
     """Whom the defence keeps out, of all groups together: they share one S."""
     round_ = masked(fed)
     claims = {name: claim for group in round_.groups for name, claim in group.eligible().items()}
-    out = dict.fromkeys(fed.members.revoked & round_.seats.keys(), "revoked")
+    out = dict.fromkeys(fed.members.revoked & round_.seats.keys(), REVOKED)
     claims = {name: claim for name, claim in claims.items() if name not in out}
     if not claims:
         return out

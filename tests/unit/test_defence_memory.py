@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roughfed.server.defence import Verdict
-from roughfed.server.defending import Memory
+from roughfed.errors import LocalProtocolError
+from roughfed.server.defence import Rule, Situation, Verdict, view_of_arrays
+from roughfed.server.defending import RESERVED, Defence, Memory
 from roughfed.server.store import Store
 
 
@@ -73,3 +74,11 @@ def test_what_is_told_of_a_round_is_what_the_rule_was_told(store: Store) -> None
     assert told is not None
     assert (told.judged, told.tolerated, told.scores) == (7, 2, {"a": 1.0})
     assert memory.told(2) is memory.told(3) is None
+
+
+@pytest.mark.parametrize("excluded", [{"eve": "far"}, *({"a": reason} for reason in sorted(RESERVED))])
+def test_a_rule_leaves_out_only_whom_it_saw_and_for_a_reason_of_its_own(store: Store, excluded: dict[str, str]) -> None:
+    rule = Rule("for a test", ("updates",), lambda _: 1, lambda _view, _situation: Verdict(excluded))
+    view = view_of_arrays({"a": np.ones(3, dtype=np.float32), "b": np.ones(3, dtype=np.float32)}, kind="updates")
+    with pytest.raises(LocalProtocolError, match="eve" if "eve" in excluded else "something else"):
+        Defence("mine", rule, 0, Memory(store.journal, "mine")).judge(view, Situation(0))
