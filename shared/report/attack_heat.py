@@ -63,8 +63,8 @@ def matrix_of(result: Mapping[str, object]) -> Matrix:
 
     Args:
         result: "results" is attack -> defence -> figures ("accuracy", "asr", "delta_clean", "delta_undefended",
-            "excluded_hostile", "excluded_honest"; the last two are shares of client-rounds); "clean" is defence -> figures without
-            attackers, or the figures of no defence alone.
+            "excluded_hostile", "excluded_honest"; the last two are shares of client-rounds); "clean" is defence ->
+            figures without attackers, or the figures of no defence alone.
 
     Raises:
         ConfigError: it is no such result.
