@@ -19,6 +19,7 @@ from roughfed.deploy.bench.launch import SECRET_SEED, Bench, add_client, prepare
 from roughfed.deploy.bench.measure import MIB, Sampler, Track, machine
 from roughfed.deploy.bench.recompute import model_digests
 from roughfed.errors import ConfigError, LocalProtocolError, RoughfedError
+from roughfed.server.store import ABSENT
 from roughfed.types import Signed
 
 AT_ONCE, PACE_S = 20, 0.5
@@ -53,7 +54,7 @@ class RoundBenchOptions:
 
 @dataclass(frozen=True, slots=True)
 class PlayedRound:
-    """One committed round, as the journal has it."""
+    """One committed round, as the journal has it; `absent` are those from whom nothing came in time."""
 
     number: int
     opened_at: float
@@ -63,6 +64,7 @@ class PlayedRound:
     upload_bytes: int
     download_bytes: int
     header: Signed
+    absent: tuple[str, ...] = ()
 
 
 def run_round_bench(options: RoundBenchOptions) -> dict[str, object]:
@@ -159,7 +161,9 @@ def _played(row: sqlite3.Row) -> PlayedRound:
     accepted = tuple(sorted(client for client, reason in sets.items() if reason == ""))
     traffic = (summary["upload_bytes"], summary["download_bytes"])
     header = Signed(row["header"], row["signature"], row["signer"])
-    return PlayedRound(row["round"], row["opened_at"], row["closed_at"], row["digest"], accepted, *traffic, header)
+    absent = tuple(sorted(client for client, reason in sets.items() if reason in ABSENT))
+    times = (row["opened_at"], row["closed_at"])
+    return PlayedRound(row["round"], *times, row["digest"], accepted, *traffic, header, absent)
 
 
 def report(options: RoundBenchOptions, played: Sequence[PlayedRound], tracks: dict[str, Track]) -> dict[str, object]:
