@@ -30,7 +30,13 @@ Rows = Literal["sketches", "updates", "groups"]
 
 
 class View:
-    """Rows with names, as far as the server may see them, and extra rows of the server's own."""
+    """Rows with names, as far as the server may see them, and extra rows of the server's own.
+
+    Attributes:
+        cosine_error: standard error of a cosine of two rows; 0 where the rows are whole.
+    """
+
+    cosine_error = 0.0
 
     def __init__(
         self,
@@ -152,7 +158,7 @@ class View:
             full[kept] = weights
             return self.weighted_sum(full.tolist())
 
-        return View(
+        part = View(
             [self.names[at] for at in kept],
             self.rows,
             lambda: self.whole_gram()[np.ix_(whole, whole)],
@@ -160,6 +166,8 @@ class View:
             self.extras,
             None if self._projected is None else lambda dim, seed: self.projected(dim, seed=seed)[kept],
         )
+        part.cosine_error = self.cosine_error
+        return part
 
 
 NO_CLAIMS: Mapping[str, NDArray[np.float64]] = MappingProxyType({})
@@ -214,7 +222,9 @@ def view_of_claims(
         np.fill_diagonal(found, np.maximum(found.diagonal() - noise, noise))
         return found
 
-    return View(names, "sketches", gram, extras=more)
+    view = View(names, "sketches", gram, extras=more)
+    view.cosine_error = matrix.shape[1] ** -0.5
+    return view
 
 
 def view_of_files(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roughfed.server.defence import Situation, View, view_of_arrays
+from roughfed.server.defence import Situation, View, view_of_arrays, view_of_claims
 from roughfed.server.defence.evidence import DECAY, FORGOTTEN, Record, agreement, floored, parties, typical
 from roughfed.server.defence.rules.default import judge
 from roughfed.server.defence.verdict import NOTHING, State, Verdict
@@ -228,3 +228,18 @@ def test_figures_fade_and_names_are_forgotten() -> None:
     assert two.weight.tolist() == [1 + DECAY]
     assert two.state(one.state(NOTHING, 1), 2).keys() == {"a", "b"}
     assert two.state(one.state(NOTHING, 1), FORGOTTEN + 2).keys() == {"a"}
+
+
+@pytest.mark.parametrize("n", [5, 7, 10, 20])
+def test_sketches_of_unlike_updates_are_no_evidence(n: int) -> None:
+    """Where nobody agrees with anybody, 128 numbers say by chance that some agree less."""
+    rng = np.random.default_rng(n)
+    out = rounds = 0
+    for _ in range(30):
+        state: State = NOTHING
+        for number in range(1, 9):
+            claims = {f"c{at:02}": rng.normal(size=128) for at in range(n)}
+            view = view_of_claims(claims, length=10_000, norm_unit=250.0)
+            verdict = judge(view, Situation(n // 5, number, state=state))
+            state, out, rounds = verdict.state, out + len(verdict.excluded), rounds + n
+    assert out <= rounds / 200

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from roughfed.server.defence.view import View
 
 LESS, SPREADS, LONGER, PRIOR = 0.5, 2.0, 0.68, 0.05
+CERTAIN = 5.0
+"""Standard errors of the agreement that the prior is at least: what sketches of few rounds say by chance is nothing."""
+
 FAR_TOO_LONG = 3.0
 """Times the typical norm: one such row that is let in undoes many rounds; no honest one in our trials was so long."""
 
@@ -63,7 +66,9 @@ def judge(view: View, situation: Situation) -> Verdict:
     first = parties(gram)
     heads = first == np.arange(len(view))
     record = Record.after(situation.state, view.names, _figures(view, first, f))
-    evidence = np.maximum(_evidence(record, heads), 0)  # [n, 3]
+    pairs = max(1, heads.sum() - 1 - 2 * f)  # whose cosines are averaged
+    errors = view.cosine_error / pairs**0.5, view.cosine_error
+    evidence = np.maximum(_evidence(record, heads, errors), 0)  # [n, 3]
     own = np.linalg.norm(evidence, ord=4, axis=1)
     score = np.where(heads, own, np.maximum(own, COPIED))
     far = np.sqrt(np.maximum(gram.diagonal(), 0)) > FAR_TOO_LONG * typical(gram)
@@ -93,14 +98,18 @@ def _figures(view: View, first: np.ndarray, f: int) -> Values:
     return np.column_stack([agrees, medians[0] * ones, np.clip(longer, -3, 3), rooted, medians[1] * ones])
 
 
-def _evidence(record: Record, heads: np.ndarray) -> Values:
-    """A, N and R, float64 [n, 3]."""
+def _evidence(record: Record, heads: np.ndarray, errors: tuple[float, float]) -> Values:
+    """A, N and R, float64 [n, 3]; `errors`: standard errors of one round's agreement, and of that with the root."""
     sums, weight = record.sums, record.weight
-    parts = [_less(sums[:, 0], sums[:, 1], weight, heads), sums[:, 2] / (weight + 1) / LONGER]
-    return np.column_stack([*parts, _less(sums[:, 3], sums[:, 4], weight, heads)])
+    mean = sums / weight[:, None]
+    priors = [np.maximum(PRIOR, CERTAIN * error / np.sqrt(weight)) for error in errors]  # [n] each
+    longer = sums[:, 2] / (weight + 1) / LONGER
+    return np.column_stack(
+        [_less(mean[:, 0], mean[:, 1], priors[0], heads), longer, _less(mean[:, 3], mean[:, 4], priors[1], heads)]
+    )
 
 
-def _less(own: Values, median: Values, weight: Values, heads: np.ndarray) -> Values:
+def _less(own: Values, median: Values, prior: Values, heads: np.ndarray) -> Values:
     """How much less than the median row, in units of the limit; where nobody agrees with anybody, next to nothing."""
-    ratio = (own + PRIOR * weight) / (np.maximum(median, 0) + PRIOR * weight)
+    ratio = (own + prior) / (np.maximum(median, 0) + prior)
     return (1 - ratio) / max(LESS, SPREADS * middle(ratio[heads])[1])
