@@ -149,10 +149,13 @@ def trained(keep_one_in: int, *, bits: int = 8, feedback: bool = True) -> float:
 
 
 def test_feedback_converges_on_a_quadratic() -> None:
-    """One coordinate in 16: the clients' own pulls never end, so a norm is 16 steps' worth, and rounding follows it."""
+    """One coordinate in 16: the clients' own pulls never end, so a norm is 16 steps' worth, and rounding follows it.
+
+    That C is 2.5 of these norms, for the sake of the defence, makes the steps of 16 levels coarser: 0.12 before it was.
+    """
     assert trained(1) < 0.01
     assert trained(16, bits=16) < 0.03
-    assert trained(16) < 0.12
+    assert trained(16) < 0.17
     assert trained(16, feedback=False) > 0.3  # a sixteenth of every step: 400 rounds are not enough
 
 
