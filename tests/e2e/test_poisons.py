@@ -21,11 +21,14 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 AGREE = 0.6
 GARBAGE = ("nan", "huge", "wrong-shape", "inflated-count")
 CLIP = 0.3
+ALONE = {"defence": {"rule": "none"}}
+"""What admission does, without a rule that would leave out more."""
+
 MASKED = {
-    "defence": {"rule": "none"},
+    **ALONE,
     "codec": {"clip_norm": CLIP, "lane_bits": 16, "downlink": "identity"},
 }
-CLEAR = {"privacy": {"server_sees": "updates"}, "codec": {"downlink": "identity"}}
+CLEAR = {**ALONE, "privacy": {"server_sees": "updates"}, "codec": {"downlink": "identity"}}
 
 
 def crowd_of(attacks: Mapping[str, str], honest: int, flags: str = "none") -> dict[str, str]:
