@@ -71,7 +71,7 @@ def reference(*, weights: np.ndarray, scaled: bool) -> np.ndarray:
     return w
 
 
-@pytest.mark.parametrize("server_sees", ["updates", "sums"])
+@pytest.mark.parametrize("server_sees", [pytest.param("updates", marks=pytest.mark.slow), "sums"])
 def test_the_model_goes_where_the_mean_of_the_clients_is(walk: Walk, server_sees: str) -> None:
     (walk.folder / "app.py").write_text(APP)
     ports = " ".join(f"-o server.{port}=0" for port in ("port", "enrol_port", "http_port"))

@@ -22,7 +22,7 @@ COMMON_TEST = 359
 FLTRUST = {"rule": "fltrust", "f": 1, "root": ROOT}
 
 
-@pytest.mark.parametrize(("server_sees", "clients"), [("updates", 4), ("sketches", 5)])
+@pytest.mark.parametrize(("server_sees", "clients"), [pytest.param("updates", 4, marks=pytest.mark.slow), ("sketches", 5)])
 def test_the_root_update_tells_an_attacker_from_the_others(tmp_path: Path, server_sees: str, clients: int) -> None:
     """It pulls ten times as hard the other way; undefended, nothing is learned."""
     settings = {
@@ -62,7 +62,11 @@ def test_a_server_without_enough_data_of_its_own_says_so_before_the_first_round(
 
 @pytest.mark.parametrize(
     ("rule", "point"),
-    [("fltrust", "sets-journaled:2"), ("fltrust", "jobs-sent:2"), ("centered-clipping", "model-written:2")],
+    [
+        ("fltrust", "sets-journaled:2"),
+        pytest.param("fltrust", "jobs-sent:2", marks=pytest.mark.slow),
+        pytest.param("centered-clipping", "model-written:2", marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_server_ends_with_the_bytes_of_the_undisturbed_run(tmp_path: Path, rule: str, point: str) -> None:
     settings = {"defence": {"rule": rule, "f": 1, **({"root": 10} if rule == "fltrust" else {})}}
