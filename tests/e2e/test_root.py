@@ -22,7 +22,9 @@ COMMON_TEST = 359
 FLTRUST = {"rule": "fltrust", "f": 1, "root": ROOT}
 
 
-@pytest.mark.parametrize(("server_sees", "clients"), [pytest.param("updates", 4, marks=pytest.mark.slow), ("sketches", 5)])
+@pytest.mark.parametrize(
+    ("server_sees", "clients"), [pytest.param("updates", 4, marks=pytest.mark.slow), ("sketches", 5)]
+)
 def test_the_root_update_tells_an_attacker_from_the_others(tmp_path: Path, server_sees: str, clients: int) -> None:
     """It pulls ten times as hard the other way; undefended, nothing is learned."""
     settings = {
