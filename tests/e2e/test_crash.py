@@ -67,7 +67,12 @@ def test_the_server_is_killed(point: str, tmp_path: Path) -> None:
         assert recovery_s <= RECOVERY_S
 
 
-@pytest.mark.parametrize("point", ["sets-journaled:2", "model-written:2", "committed:2"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "point", [pytest.param("sets-journaled:2", marks=SLOW), "model-written:2", pytest.param("committed:2", marks=SLOW)]
+)
 def test_what_the_server_optimizer_remembers_is_that_of_the_undisturbed_run(point: str, tmp_path: Path) -> None:
     adam = stepper(Optimize(rule="fedadam"))
     with Cluster(tmp_path, rounds=3, settings={"optimize": {"rule": "fedadam"}}) as cluster:

@@ -40,7 +40,8 @@ def rounds_without(told: dict[str, Any]) -> list[list[int]]:
     return [told["excluded"].get(name, []) for name in HOSTILE]
 
 
-@pytest.mark.parametrize("attack", [pytest.param("sign-flip", marks=pytest.mark.slow), "twins"])
+@pytest.mark.slow
+@pytest.mark.parametrize("attack", ["sign-flip", "twins"])
 def test_attackers_are_left_out_from_the_first_round_on_and_nobody_else_is(tmp_path: Path, attack: str) -> None:
     told = poisoned(tmp_path / "d", attack)
 
