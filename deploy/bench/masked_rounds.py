@@ -134,7 +134,9 @@ class MaskedRounds:
         if accepted:
             result.mean = decode_sum(total, len(accepted), params)
             seen = [norms[name][0] * self._clip for name in accepted]
-            self._clip = follow_norms(self._clip, seen, self._limits, step=max_step(number + 1))
+            self._clip = follow_norms(
+                self._clip, seen, self._limits, step=max_step(number + 1), keep_one_in=self.plan.keep_one_in
+            )
         return result
 
     def _params(self) -> ChainParams:

@@ -195,7 +195,13 @@ async def conclude(fed: Federation, row: RoundRow) -> Result:
     round_, header = masked(fed), decode_header(row.header.body)
     fed.enter("unmask")
     result = await unmasked(fed, row, round_, partial(read_lanes, fed, row))
-    clip = next_clip(result, number=row.round, clip_norm=header.clip_norm, limits=limits_of(fed.config))
+    clip = next_clip(
+        result,
+        number=row.round,
+        clip_norm=header.clip_norm,
+        limits=limits_of(fed.config),
+        keep_one_in=header.keep_one_in,
+    )
     connected = set(fed.members.names())
     silent = dict.fromkeys(round_.without_advert(), "no advert") | result.noted
     noted = {name: what for name, what in silent.items() if what not in SILENT or name in connected}

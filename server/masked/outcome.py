@@ -178,11 +178,12 @@ def mean_update(result: Result, masking: Masking) -> Flat:
     return decode_sum(total, len(result.accepted), masking.params, weight=weight)
 
 
-def next_clip(result: Result, *, number: int, clip_norm: float, limits: ClipLimits) -> float:
-    """C of the next round."""
+def next_clip(result: Result, *, number: int, clip_norm: float, limits: ClipLimits, keep_one_in: int = 1) -> float:
+    """C of the next round; `keep_one_in`: see `follow_norms`."""
     step = max_step(number + 1)
     if result.norms:
-        return follow_norms(clip_norm, [norm * clip_norm for norm in result.norms], limits, step=step)
+        norms = [norm * clip_norm for norm in result.norms]
+        return follow_norms(clip_norm, norms, limits, step=step, keep_one_in=keep_one_in)
     histogram = result.sums.get("norm-histogram", ())
     edges = [statistics.norm_edge(bucket) * clip_norm for bucket in range(len(histogram))]
     return follow_histogram(clip_norm, histogram, edges, limits, step=step)

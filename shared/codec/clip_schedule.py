@@ -52,7 +52,9 @@ def max_step(number: int) -> float:
     return FIRST_STEP if number <= FIRST_ROUNDS else MAX_STEP
 
 
-def follow_norms(clip_norm: float, norms: Sequence[float], limits: ClipLimits, *, step: float = MAX_STEP) -> float:
+def follow_norms(
+    clip_norm: float, norms: Sequence[float], limits: ClipLimits, *, step: float = MAX_STEP, keep_one_in: int = 1
+) -> float:
     """The next C after a round with sketches.
 
     Args:
@@ -61,6 +63,8 @@ def follow_norms(clip_norm: float, norms: Sequence[float], limits: ClipLimits, *
             norm / sqrt(f): the caller multiplies.
         limits: public limits.
         step: `max_step` of the next round.
+        keep_one_in: how many coordinates one stands for. With 1 C sticks out of the norms; with more the rounding error
+            is fed back so many times that the coarser steps cost more than they show.
 
     Returns:
         HEADROOM x the norm below which 80 % of the clients lie, or STICKS_OUT x the median if that is more, at most
@@ -70,7 +74,9 @@ def follow_norms(clip_norm: float, norms: Sequence[float], limits: ClipLimits, *
     if not ordered:
         return _limited(clip_norm, clip_norm, limits, step)
     typical = ordered[(len(ordered) - 1) // 2]
-    wanted = max(HEADROOM * ordered[math.ceil(WANTED_UNCLIPPED * len(ordered)) - 1], STICKS_OUT * typical)
+    wanted = HEADROOM * ordered[math.ceil(WANTED_UNCLIPPED * len(ordered)) - 1]
+    if keep_one_in == 1:
+        wanted = max(wanted, STICKS_OUT * typical)
     return _limited(clip_norm, wanted, limits, step)
 
 

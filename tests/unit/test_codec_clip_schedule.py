@@ -69,6 +69,12 @@ def test_the_few_do_not_rule() -> None:
     assert follow_norms(2.5, [*honest, 0.0, 0.0], LIMITS) == pytest.approx(2.5)
 
 
+def test_it_sticks_out_only_where_everything_is_sent() -> None:
+    norms = [1.0] * 10
+    assert follow_norms(2.5, norms, LIMITS, step=4.0) == pytest.approx(2.5)
+    assert follow_norms(2.5, norms, LIMITS, step=4.0, keep_one_in=4) == pytest.approx(1.25)
+
+
 def test_it_stays_within_the_limits() -> None:
     assert follow_norms(100.0, [1e9], LIMITS) == 100.0
     assert follow_norms(0.01, [0.0], LIMITS) == 0.01
