@@ -17,6 +17,9 @@ from .federation import PATIENCE_S, Cluster, Process, Server, environment, write
 ATTACK = [sys.executable, "-m", "roughfed.deploy.attack"]
 PARAMS = 20_000
 HONEST = [f"h{i}" for i in range(5)]
+AGREE = 0.6
+"""Part that all updates have in common: among directions that have nothing to do with each other, one round's sketches
+now and then make somebody look as if it pulled the other way."""
 
 
 class HostileCluster(Cluster):
@@ -52,7 +55,8 @@ class HostileCluster(Cluster):
             folder = self.client_folder(name)
             folder.mkdir()
             write_toml(folder / "client.toml", {"http": {"enabled": False}})
-            args = [*ATTACK, *flags.split(), "--dir", str(folder), "--params", str(self.params)]
+            agree = [] if "--agree" in flags else ["--agree", str(AGREE)]
+            args = [*ATTACK, *flags.split(), *agree, "--dir", str(folder), "--params", str(self.params)]
             started[name] = Process(name, args, environment() | {"ROUGHFED_JOIN": self.invite(name)})
             self.processes.append(started[name])
         with self.watch() as watch:

@@ -12,7 +12,7 @@ from roughfed.deploy.cli import app as cli
 from roughfed.params import read_flat
 from roughfed.rng import derive
 
-from .attacks import HONEST, PARAMS, HostileCluster
+from .attacks import AGREE, HONEST, PARAMS, HostileCluster
 from .federation import PATIENCE_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
@@ -22,7 +22,6 @@ LONG = (
     ("bad-deal", "bad-share", "loud-upload", "false-pair-sketch", "wrong-answer", "false-self-mask"),
     ("false-complaint", "bad-shares", "over-bound", "sketch-lie", "false-pair-mask"),
 )
-AGREE = 0.6
 EIGHT = [f"h{i}" for i in range(8)]
 
 
@@ -114,8 +113,7 @@ def test_who_sends_no_sketch_is_left_out_alone(tmp_path: Path) -> None:
 
 
 def crowd_of_ten() -> dict[str, str]:
-    attackers = {"flip": "sign-flip", "loud": "scale"}
-    return {name: f"{flags} --agree {AGREE}" for name, flags in (attackers | dict.fromkeys(EIGHT, "none")).items()}
+    return {"flip": "sign-flip", "loud": "scale"} | dict.fromkeys(EIGHT, "none")
 
 
 def mean_of(cluster: HostileCluster, factors: Mapping[str, float]) -> np.ndarray:
@@ -163,7 +161,7 @@ def test_turned_and_loud_updates_are_told_by_their_sketches_and_do_not_move_the_
 @pytest.mark.slow
 def test_a_run_without_them_comes_to_the_same_model_and_one_without_a_defence_does_not(tmp_path: Path) -> None:
     _, _, kept = first_step(tmp_path / "defended", crowd_of_ten(), "multi-krum")
-    alone = dict.fromkeys(EIGHT, f"none --agree {AGREE}")
+    alone = dict.fromkeys(EIGHT, "none")
     _, verdicts, undisturbed = first_step(tmp_path / "undisturbed", alone, "none")
     _, disturbed_verdicts, disturbed = first_step(tmp_path / "undefended", crowd_of_ten(), "none")
     assert verdicts == dict.fromkeys(EIGHT, "")

@@ -13,12 +13,11 @@ from roughfed.deploy.attack.related import related
 from roughfed.params import read_flat
 from roughfed.rng import derive, generator
 
-from .attacks import PARAMS, HostileCluster
+from .attacks import AGREE, HostileCluster, PARAMS
 from .federation import PATIENCE_S, value
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
-AGREE = 0.6
 GARBAGE = ("nan", "huge", "wrong-shape", "inflated-count")
 CLIP = 0.3
 ALONE = {"defence": {"rule": "none"}}
@@ -33,7 +32,7 @@ CLEAR = {**ALONE, "privacy": {"server_sees": "updates"}, "codec": {"downlink": "
 
 def crowd_of(attacks: Mapping[str, str], honest: int, flags: str = "none") -> dict[str, str]:
     names = [f"h{i}" for i in range(honest)]
-    return {name: f"{how} --agree {AGREE}" for name, how in (dict(attacks) | dict.fromkeys(names, flags)).items()}
+    return dict(attacks) | dict.fromkeys(names, flags)
 
 
 def seed_of(cluster: HostileCluster, name: str) -> int:
