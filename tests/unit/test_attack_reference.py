@@ -4,7 +4,7 @@ from pathlib import Path
 
 from roughfed.deploy.attack import ATTACKS
 from roughfed.deploy.attack.reference import reference
-from roughfed.server.metrics import REASONS
+from roughfed.server.metrics.updates import REASONS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "attacks.md"
 

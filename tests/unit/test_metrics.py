@@ -8,7 +8,9 @@ import logging
 import math
 import shutil
 import subprocess
+import textwrap
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import pytest
@@ -21,6 +23,9 @@ from roughfed.report.words import REASONS
 from roughfed.server import metrics as server_metrics
 from roughfed.server.defence import RULES, Situation, view_of_arrays
 from roughfed.server.metrics import ServerMetrics
+from roughfed.server.metrics.clients import CLIENT_STATES
+from roughfed.server.metrics.defence import DEFENCE_REASONS
+from roughfed.server.metrics.recorder import PARTS
 
 ROOT = Path(__file__).parents[2]
 DOC = ROOT / "docs" / "metrics.md"
@@ -30,7 +35,7 @@ TABLES = {"server": server_metrics, "client": client_metrics}
 def document() -> str:
     parts = [
         "# Metrics\n",
-        "Written by `python tests/unit/test_metrics.py` from the tables in `server/metrics.py` and",
+        "Written by `python tests/unit/test_metrics.py` from the tables in `server/metrics/` and",
         "`client/metrics.py`; a test compares. Labels take the values listed, or `other`. A label without a list is",
         "filled at start-up (codecs, rules, versions) or bounded (`client`, by `metrics.per_client`).",
         "Histograms have `_bucket`, `_sum` and `_count`.\n",
@@ -105,6 +110,13 @@ def busy_client() -> ClientMetrics:
 
 
 PAGES = {"server": busy_server, "client": busy_client}
+MAKERS = {"server": ServerMetrics, "client": ClientMetrics}
+
+
+def recording(made: type) -> dict[str, FunctionType]:
+    """The methods with which a page is told something, by name."""
+    found = inspect.getmembers(made, inspect.isfunction)
+    return {name: f for name, f in found if not name.startswith("_") and name != "render"}
 
 
 def test_the_documentation_is_the_table() -> None:
@@ -139,19 +151,18 @@ BY_THEMSELVES = {telemetry.BUILD_INFO.name, telemetry.RESIDENT_BYTES.name}
 
 def recorders(side: str) -> dict[str, set[str]]:
     """Of each family, the methods that record it."""
-    (table,) = (n for n in ast.parse(inspect.getsource(TABLES[side])).body if isinstance(n, ast.ClassDef))
     found: dict[str, set[str]] = {family.name: set() for family in TABLES[side].FAMILIES}
-    for method in table.body:
-        if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
-            for node in ast.walk(method):
-                if isinstance(node, ast.Constant) and node.value in found:
-                    found[str(node.value)].add(method.name)
+    for name, function in recording(MAKERS[side]).items():
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function)))):
+            if isinstance(node, ast.Constant) and node.value in found:
+                found[str(node.value)].add(name)
     return found | {name: {method} for name, method in ON_SCRAPE.items() if name in found}
 
 
 def used(side: str) -> set[str]:
     """Names of the methods that the rest of the package calls (or hands on) of a `metrics`."""
-    sources = [path for path in (ROOT / side).rglob("*.py") if path != ROOT / side / "metrics.py"]
+    own = {ROOT / side / "metrics.py", *(ROOT / side / "metrics").glob("*.py")}
+    sources = [path for path in (ROOT / side).rglob("*.py") if path not in own]
     nodes = (node for path in sources for node in ast.walk(ast.parse(path.read_text())))
     attributes = (node for node in nodes if isinstance(node, ast.Attribute))
     return {node.attr for node in attributes if ast.unparse(node.value).endswith("metrics")}
@@ -230,7 +241,7 @@ def test_an_unknown_label_becomes_other() -> None:
     assert page["roughfed_updates_rejected_total{reason=other}"] == 500
     assert page["roughfed_dropouts_total{phase=other,reason=other}"] == 500
     assert page["roughfed_clients{state=other}"] == 3
-    assert len(page) - series <= len(server_metrics.CLIENT_STATES) + 1  # the states, shown for the first time
+    assert len(page) - series <= len(CLIENT_STATES) + 1  # the states, shown for the first time
 
 
 def test_an_upload_that_breaks_off_is_no_update_yet() -> None:
@@ -270,8 +281,8 @@ def test_what_the_defence_found_is_shown_as_a_whole_and_not_by_client() -> None:
 
     assert page["roughfed_defence_seconds_sum{defence=krum}"] == 0.5
     assert (page["roughfed_defence_rows"], page["roughfed_defence_tolerated"]) == (3, 1)
-    assert [page[f"roughfed_defence_score{{part={part}}}"] for part in server_metrics.PARTS] == [1, 2, 40]
-    assert [page[f"roughfed_defence_weight_ratio{{part={part}}}"] for part in server_metrics.PARTS] == [0.2, 1, 1.8]
+    assert [page[f"roughfed_defence_score{{part={part}}}"] for part in PARTS] == [1, 2, 40]
+    assert [page[f"roughfed_defence_weight_ratio{{part={part}}}"] for part in PARTS] == [0.2, 1, 1.8]
     assert page["roughfed_defence_excluded_total{defence=krum,reason=multi-krum}"] == 1
     assert page["roughfed_defence_excluded_total{defence=krum,reason=other}"] == 1
     assert page["roughfed_defence_excluded_total{defence=other,reason=multi-krum}"] == 1
@@ -297,7 +308,7 @@ def test_every_reason_of_a_listed_rule_is_counted_and_has_words(name: str) -> No
             shown = view_of_arrays(rows, kind=kind, extras=extras)
             given |= set(RULES[name].judge(shown, Situation(3)).excluded.values())
 
-    assert given <= set(server_metrics.DEFENCE_REASONS)
+    assert given <= set(DEFENCE_REASONS)
     assert given <= REASONS.keys()
     assert (
         given or RULES[name].gives == "coordinates" or name in ("none", "centered-clipping", "geometric-median", "nnm")
@@ -318,10 +329,10 @@ BAD_VALUES = [None, "text", math.nan, math.inf, -1, -1.0, b"x", [], {}, {"a": "b
 @pytest.mark.parametrize("make", [ServerMetrics, ClientMetrics])
 def test_misuse_never_raises(make: type) -> None:
     m = make()
-    methods = [name for name, f in vars(make).items() if callable(f) and not name.startswith("_") and name != "render"]
-    for name in methods:
+    methods = recording(make)
+    for name, function in methods.items():
         method = getattr(m, name)
-        signature = inspect.signature(vars(make)[name])
+        signature = inspect.signature(function)
         for bad in BAD_VALUES:
             parameters = list(signature.parameters.values())[1:]
             method(

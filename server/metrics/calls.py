@@ -1,0 +1,41 @@
+"""gRPC: rate, errors, duration."""
+
+from __future__ import annotations
+
+from roughfed.server.metrics.recorder import Recorder
+from roughfed.telemetry import Family, safely
+
+RPCS = ("Session", "GetModel", "PutUpdate", "UpdateStatus", "GetAuthority", "Enroll", "Renew", "Check", "Watch")
+CODES = (
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+)  # fmt: skip
+_METHOD_CODE = {"method": RPCS, "code": CODES}
+
+FAMILIES = (
+    Family("grpc_server_started_total", "counter", "Calls begun.", {"method": RPCS}),
+    Family("grpc_server_handled_total", "counter", "Calls ended, by gRPC status.", _METHOD_CODE),
+    Family("grpc_server_handling_seconds", "histogram", "Duration of a call.", {"method": RPCS}),
+    Family("grpc_streams_active", "gauge", "Session streams that are open."),
+)
+
+
+class CallMetrics(Recorder):
+    """Calls and open streams."""
+
+    @safely
+    def rpc_started(self, method: str) -> None:
+        """A call began; `method` is its bare name (`RPCS`)."""
+        self._telemetry.add("grpc_server_started_total", method=method)
+
+    @safely
+    def rpc_handled(self, method: str, code: str, seconds: float) -> None:
+        """A call ended with a gRPC status (`CODES`)."""
+        self._telemetry.add("grpc_server_handled_total", method=method, code=code)
+        self._telemetry.observe("grpc_server_handling_seconds", seconds, method=method)
+
+    @safely
+    def streams(self, active: int) -> None:
+        """Number of open Session streams."""
+        self._telemetry.set("grpc_streams_active", active)
