@@ -13,7 +13,7 @@ from roughfed.deploy.attack.related import related
 from roughfed.params import read_flat
 from roughfed.rng import derive, generator
 
-from .attacks import AGREE, HostileCluster, PARAMS
+from .attacks import AGREE, PARAMS, HostileCluster
 from .federation import PATIENCE_S, value
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
