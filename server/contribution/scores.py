@@ -43,8 +43,7 @@ class Scores:
         totals: as in `Standing`, after this round.
         intervals: likewise.
         skipped: why the round was not judged; "" where it was. `round` is empty then, and the totals are those before.
-        needed_rounds: judged rounds after which a method that needs several can tell clients apart, at the earliest;
-            0 where each round stands for itself.
+        needed_rounds: judged rounds that it takes yet, at least, until clients can be told apart; 0 where they can.
     """
 
     method: str
