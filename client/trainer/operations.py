@@ -19,6 +19,7 @@ from roughfed.client.api import Client
 from roughfed.client.apps import builtin as builtin_app
 from roughfed.client.trainer import device as devices
 from roughfed.client.trainer.arriving import Arriving
+from roughfed.client.trainer.coalitions import Coalitions
 from roughfed.client.trainer.data import Source, open_source
 from roughfed.client.trainer.evaluate import check_labels, evaluate
 from roughfed.client.trainer.finish import finish
@@ -72,6 +73,7 @@ class Operations:
             "root-counts": self._root_counts,
             "hold-out": self._hold_out,
             "fit-root": self._fit_root,
+            "score": self._score,
         }
         return table[known(op, table, key="op")](arguments)
 
@@ -184,11 +186,22 @@ class Operations:
         )
         return fit(self._model, source, work, own=self._client.loop, report=self._report).plain()
 
+    def _score(self, arguments: Mapping[str, Any]) -> Answer:
+        """Evaluate the models of coalitions of updates on held-out examples."""
+        if self._test is None:
+            raise ConfigError("this app has no held-out data", key="test")
+        source = self._test if self._parts is None else self._parts.rest
+        return self._coalitions.score(self._model, source, arguments)
+
     def _calibrate(self, arguments: Mapping[str, Any]) -> Answer:
         """Finish a model file from sums over the clients, into another one."""
         head = finish(self._model, self._num_classes, arguments)
         digest = params.write_model(Path(arguments["out"]), spec_of(self._model), pieces(self._model))
         return {"digest": digest.hex(), "head": head}
+
+    @cached_property
+    def _coalitions(self) -> Coalitions:
+        return Coalitions(self._task, self._num_classes, self._device)
 
     @cached_property
     def _device(self) -> torch.device:
