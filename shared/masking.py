@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from roughfed.classes import bound_digest, names_of, tensors_of
 from roughfed.codec.plan import ChainParams, Lanes, check_lanes, clip_sigmas
 from roughfed.errors import RemoteProtocolError
 from roughfed.secagg.groups import ALONE, LARGEST
@@ -54,8 +55,8 @@ def masking_of(signed: Signed, header: RoundHeader, *, size: int, server_key: by
 
     Args:
         signed: the header as it was signed.
-        header: the same, decoded.
-        size: parameters of the model, D.
+        header: the same, decoded, as one class of clients reads it (`roughfed.classes.header_for`).
+        size: coordinates that the class sends of, D: those of the model, or of the tensors that it trains.
         server_key: Ed25519 key of the server.
 
     Raises:
@@ -75,13 +76,15 @@ def masking_of(signed: Signed, header: RoundHeader, *, size: int, server_key: by
         if wrong:
             raise RemoteProtocolError(sentence, reason="header")
     lanes = check_lanes(1, header.levels, header.lane_bits)  # whether a sum fits is asked when the group is known
-    seed = hashlib.sha256(_CHAIN + signed.digest).digest()
+    digest = bound_digest(signed.digest, header.client_class)
+    scope = "\0".join(tensors_of(header)).encode()  # those that send the same tensors share a rotation
+    seed = hashlib.sha256(_CHAIN + signed.digest + scope).digest()
     params = ChainParams(size, lanes, header.clip_norm, seed, header.keep_one_in)
     if header.sketch_dim > params.sent:
         raise RemoteProtocolError(f"{header.sketch_dim} buckets for {params.sent} codes", reason="header")
     statistics = read_statistics(header.statistics, header.levels)
     terms = Terms(
-        header_digest=signed.digest,
+        header_digest=digest,
         previous_header_digest=header.previous_header_digest,
         nonce_commitment=header.nonce_commitment,
         server_key=server_key,
@@ -92,6 +95,7 @@ def masking_of(signed: Signed, header: RoundHeader, *, size: int, server_key: by
         dim=header.sketch_dim,
         tail=tail_lanes(statistics),
         epoch_beacon=header.epoch_beacon,
+        codec_class=1 + names_of(header).index(header.client_class),
     )
     return Masking(terms, params, statistics)
 

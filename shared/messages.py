@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roughfed.types import Evaluation, Job, Signed, Spec
+from roughfed.adapters import Base
+from roughfed.types import ClientClass, Evaluation, Job, Signed, Spec
 
 PROTOCOL = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """First message of a client. `member` is its serialized SignedRosterEntry."""
+    """First message of a client. `member` is its serialized SignedRosterEntry.
+
+    `client_class` is the class that it belongs to ("": the standard one); `standard_if_few`: whether it sits in the
+    standard class in rounds that have too few clients of its own.
+    """
 
     software: str
     protocol: int
@@ -22,6 +27,8 @@ class Hello:
     spec_digest: bytes
     codecs: tuple[str, ...]
     device: str
+    client_class: str = ""
+    standard_if_few: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +51,28 @@ class JobUpdate:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """Evaluation without training (after the last round)."""
+    """Evaluation without training (after the last round); `personal` and `alone` as in an UpdateStatement."""
 
     round: int
     evaluation: Evaluation
+    personal: Evaluation | None = None
+    alone: Evaluation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The client goes, for example outside its hours ("window"), and will be back after so many seconds."""
+
+    reason: str
+    back_after_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
     """First message of the server. `server` is its serialized SignedRosterEntry.
 
-    `private` has patterns of the names of tensors that stay with each client (`roughfed.scope`).
+    `private` has patterns of the names of tensors that stay with each client (`roughfed.scope`), `base` what nobody
+    trains and nobody sends (`roughfed.adapters`), `classes` those that a client may belong to beside the standard one.
     """
 
     software: str
@@ -66,6 +84,8 @@ class Welcome:
     task: str
     rounds: int
     private: tuple[str, ...] = ()
+    base: Base | None = None
+    classes: tuple[ClientClass, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,5 +138,5 @@ class ServerStage:
     signature: bytes = b""
 
 
-ClientMessage = Hello | Heartbeat | JobUpdate | EvaluationReport | ClientStage
+ClientMessage = Hello | Heartbeat | JobUpdate | EvaluationReport | Leave | ClientStage
 ServerMessage = Welcome | Job | RoundClosed | Reconnect | Finished | Heartbeat | ServerStage

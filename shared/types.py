@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,11 @@ from typing import Literal
 
 Kind = Literal["parameter", "buffer", "variance"]
 Task = Literal["classification", "regression"]
+
+MAX_CLASSES = 8
+"""Classes of clients beside the standard one."""
+
+CLASS_NAME = re.compile(r"[a-z0-9-]{1,63}")
 
 FLOAT_DTYPES = ("float32", "float16", "bfloat16", "float64")
 
@@ -130,10 +136,46 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluations:
+    """What one client found on its held-out data in one round. `model_digest` of each is the base model's.
+
+    Attributes:
+        base: of the base model, with this client's private tensors where it has some; None: nothing was evaluated.
+        personal: of the model that this client would use; None: the federation makes none.
+        alone: of the model that it trained without the others; None: `trainer.compare_alone` does not ask for one.
+    """
+
+    base: Evaluation | None = None
+    personal: Evaluation | None = None
+    alone: Evaluation | None = None
+    client_class: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientClass:
+    """What the clients of one class train and send (proto/v1/federation.proto, ClientClass; `roughfed.classes`).
+
+    From `codec` on, as the fields of a header by these names; in a welcome they are not said.
+    """
+
+    name: str
+    keep_one_in: int = 1
+    tensors: tuple[str, ...] = ()
+    codec: str = ""
+    levels: int = 0
+    lane_bits: int = 0
+    clip_norm: float = 0.0
+    sketch_dim: int = 0
+    epoch_round: int = 0
+    epoch_beacon: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class RoundHeader:
     """What everything in a round is bound to; signed by the server (proto/v1/federation.proto, RoundHeader).
 
-    From `levels` on, all of it belongs to masked rounds.
+    From `levels` on, all of it belongs to masked rounds, but for `classes`: those that take part beside the standard
+    one. `client_class` says as whose it is read (`roughfed.classes.header_for`); it is not on the wire.
     """
 
     run: str
@@ -156,6 +198,8 @@ class RoundHeader:
     epoch_round: int = 0
     epoch_beacon: bytes = b""
     statistics: tuple[str, ...] = ()
+    classes: tuple[ClientClass, ...] = ()
+    client_class: str = ""
 
     @property
     def masked(self) -> bool:
@@ -209,6 +253,8 @@ class UpdateStatement:
     """What a client signs about its update (proto/v1/tensor.proto, UpdateStatement).
 
     `quarters` and `statistics` are its weight class and what the header asks for; when masked they travel otherwise.
+    `personal` and `alone` are evaluations of the client's own model and of the one that it trained without the others.
+    `client_class` is the class as which the client takes part in the round.
     """
 
     run: str
@@ -224,6 +270,9 @@ class UpdateStatement:
     evaluation: Evaluation | None = None
     quarters: int = 4
     statistics: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    personal: Evaluation | None = None
+    alone: Evaluation | None = None
+    client_class: str = ""
 
 
 @dataclass(frozen=True, slots=True)

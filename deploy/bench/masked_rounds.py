@@ -22,6 +22,7 @@ from roughfed.codec.plan import ChainParams, Lanes, plan_lanes
 from roughfed.masking import code_rms, largest_group, sketch_of_update
 from roughfed.params import Flat
 from roughfed.secagg.groups import colluders, form_groups, smallest_sum
+from roughfed.secagg.promises import FULL
 from roughfed.secagg.terms import Terms
 from roughfed.server.defence import ROUNDING, Situation, view_of_claims
 from roughfed.server.defence.plan import rule_of, tolerated
@@ -32,6 +33,7 @@ Claims = Mapping[str, NDArray[np.float64]]
 
 REGROUP_EVERY = 10
 NO_ROWS: Mapping[str, Flat] = MappingProxyType({})
+ALIKE: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,14 @@ class RoundResult:
         excluded: name -> why.
         clip_norm: C of this round.
         norms: name -> the norm by each half of the sketch, in units of C.
+        accepted: whose updates are in the mean.
     """
 
     mean: Flat | None
     excluded: dict[str, str]
     clip_norm: float
     norms: dict[str, tuple[float, float]]
+    accepted: tuple[str, ...] = ()
 
     @property
     def over_bound(self) -> set[str]:
@@ -103,12 +107,15 @@ class MaskedRounds:
         """One sketch."""
         return self.plan.dim * self.lanes.dtype.itemsize
 
-    def play(self, deltas: Mapping[str, Flat], own: Mapping[str, Flat] = NO_ROWS) -> RoundResult:
+    def play(
+        self, deltas: Mapping[str, Flat], own: Mapping[str, Flat] = NO_ROWS, quarters: Mapping[str, int] = ALIKE
+    ) -> RoundResult:
         """The next round.
 
         Args:
             deltas: name -> float32 [D], of whoever takes part.
             own: extra rows of the server's own, likewise.
+            quarters: weight class of those who do not count whole, 1 to 3.
 
         Raises:
             TooFewClients: fewer than 4 clients, or too few for the rule.
@@ -118,21 +125,33 @@ class MaskedRounds:
         if (number - 1) % REGROUP_EVERY == 0:
             self._beacon = self._digest("beacon", number)
         groups = form_groups(list(deltas), self._beacon)
+        weights = {name: quarters.get(name, FULL) / FULL for name in deltas}
         encoded = {
-            name: encode(delta, self._residuals.get(name), params, secret=self._digest("dither", number, name))
+            name: encode(
+                delta,
+                self._residuals.get(name),
+                params,
+                secret=self._digest("dither", number, name),
+                weight=weights[name],
+            )
             for name, delta in deltas.items()
         }
         sketcher = self._terms(params).sketcher(self._digest("root", number), colluders(max(map(len, groups))))
-        claims = {name: sketcher.claim(sketcher.of_codes(one.codes)) for name, one in encoded.items()}
+        terms = self._terms(params)
+        claims = {
+            name: sketcher.claim(sketcher.of_codes(one.codes)) / terms.relative_length(quarters.get(name, FULL))
+            for name, one in encoded.items()
+        }
         norms = self._norms(sketcher, claims, params)
         extras = {name: sketch_of_update(row, params, sketcher) for name, row in own.items()}
         excluded = self._judge(params, claims, norms, extras)
         total, accepted = self._sum(groups, encoded, excluded)
         if self.plan.feedback:
             self._residuals |= {name: encoded[name].residual for name in accepted}
-        result = RoundResult(None, excluded, self._clip, norms)
+        result = RoundResult(None, excluded, self._clip, norms, tuple(accepted))
         if accepted:
-            result.mean = decode_sum(total, len(accepted), params)
+            weight = sum(weights[name] for name in accepted)
+            result.mean = decode_sum(total, len(accepted), params, weight=weight)
             seen = [norms[name][0] * self._clip for name in accepted]
             self._clip = follow_norms(
                 self._clip, seen, self._limits, step=max_step(number + 1), keep_one_in=self.plan.keep_one_in

@@ -15,6 +15,7 @@ from roughfed.config.values import (
     STRICT,
     Address,
     App,
+    ClassName,
     DataName,
     Document,
     ModelName,
@@ -189,6 +190,19 @@ class Policy(BaseModel):
         default=0,
         ge=0,
         description="Numbers that it shows in all rounds of a run together; 0 = 256 for each round of the run.",
+    )
+    client_class: ClassName = Field(
+        default="",
+        description="Class of the federation's fed.toml ([classes.NAME]) that the client belongs to; empty = the "
+        "standard one.",
+    )
+    standard_if_few: bool = Field(
+        default=False,
+        description="Sit in the standard class, and send what it sends, in rounds that have too few clients of the own "
+        "class; otherwise the client is not asked then.",
+    )
+    max_update_bytes: Size = Field(
+        default=8 << 30, description="Largest update that the client sends in a round, statistics included."
     )
     share_statistics: bool = Field(
         default=True,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from roughfed.config.classes import class_conflicts
 from roughfed.config.client import ClientConfig
+from roughfed.config.clustering import cluster_conflicts
 from roughfed.config.federation import FederationConfig
+from roughfed.config.frozen import frozen_conflicts
 from roughfed.config.modes import mode_conflicts
 from roughfed.config.problems import Problem, conflict, refusal
 from roughfed.config.rough import rough_conflicts
@@ -31,7 +34,10 @@ def check_federation(config: FederationConfig) -> None:
         optimizer_conflicts,
         scaling_conflicts,
         sharing_conflicts,
+        frozen_conflicts,
         mode_conflicts,
+        cluster_conflicts,
+        class_conflicts,
     )
     _raise([problem for conflicts in found for problem in conflicts(config)])
 

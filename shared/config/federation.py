@@ -7,6 +7,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from roughfed.config.classes import ClassSettings
+from roughfed.config.clusters import Clusters
 from roughfed.config.combining import Aggregate, Optimize
 from roughfed.config.defences import AUTO, Attackers, DefenceRule
 from roughfed.config.trainer import TrainerSettings
@@ -155,6 +157,35 @@ class Model(BaseModel):
         default=(),
         description="Patterns of names of tensors that each client keeps to itself (docs/trainers.md), for example "
         '["*bn*"]; `*`, `?` and `[...]` as in file names.',
+    )
+    frozen: Patterns = Field(
+        default=(),
+        description="Patterns of names of tensors that nobody trains and nobody sends (docs/unlike.md), for example "
+        '["body.*"]; the same for everybody, from model.init or the seed.',
+    )
+    adapters: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="Rank of low-rank adapters (LoRA): they are trained and sent instead of the layers, which are "
+        "frozen; 0 = none.",
+    )
+    adapt: Patterns = Field(
+        default=(),
+        description="Patterns of names of weights that get an adapter, of linear layers and convolutions; none = of "
+        "every linear layer.",
+    )
+    adapter_alpha: float = Field(
+        default=0.0, ge=0, le=1e6, description="Adapters count alpha / rank times; 0 = alpha is the rank."
+    )
+    train_a: bool = Field(
+        default=True,
+        description="Train both factors of an adapter; false = A stays as it was drawn (FFA-LoRA), and the mean of "
+        "the updates is the mean of the adapted weights.",
+    )
+    train: Patterns = Field(
+        default=(),
+        description='Patterns of names of tensors that are trained whole beside the adapters, for example ["head.*"].',
     )
     keep_last: int = Field(default=3, ge=1, description="Newest versions of the model that are kept on disk.")
     keep_best: bool = Field(default=True, description="Keep the best version as well, however old.")
@@ -305,8 +336,10 @@ class FederationConfig(Document):
     groups: Groups = Groups()
     codec: Codec = Codec()
     defence: Defence = Defence()
+    clusters: Clusters = Clusters()
     metrics: Metrics = Metrics()
     identity: Identity = Identity()
+    classes: dict[str, ClassSettings] = Field(default_factory=dict[str, ClassSettings])
 
     @property
     def clients_to_start(self) -> int:
@@ -314,14 +347,24 @@ class FederationConfig(Document):
 
         `round.min_clients`; when masked also enough of them for a round that wants 4, since no smaller sum is unmasked.
         """
+        return max(self.round.min_clients, self.clients_to_hide) if self.privacy.masked else self.round.min_clients
+
+    @property
+    def clients_to_hide(self) -> int:
+        """Connected clients without which no masked round wants 4 of them; of a cluster as many of its members."""
         r = self.round
-        if not self.privacy.masked:
-            return r.min_clients
         share = r.cohort if isinstance(r.cohort, float) else 1.0  # a number below 4 is refused by check_federation
         needed = math.floor((SMALLEST - 1) / share)
         while math.ceil(share * needed - _ROUNDING) < SMALLEST:
             needed += 1
-        return max(r.min_clients, needed)
+        return needed
+
+    @property
+    def members_to_play(self) -> int:
+        """Connected members without which a cluster's round is not opened (`clusters.method`)."""
+        if self.privacy.masked:
+            return self.clients_to_hide
+        return min(self.round.min_clients, self.clusters.least(masked=False))
 
     def waiting(self, connected: int) -> str:
         """What a server says that waits for clients, with the way out when it waits for the sake of the masks."""

@@ -9,11 +9,12 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from roughfed.config.classes import class_problems
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
 from roughfed.config.planned import planned_key
 from roughfed.config.problems import Problem, cure_for, refusal, translate
-from roughfed.config.schema import Key, keys_of, tables_of
+from roughfed.config.schema import Key, keys_of, named_tables_of, tables_of
 from roughfed.config.sources import Setting, from_env, from_file, from_flags
 from roughfed.config.values import Document, show
 from roughfed.registry import nearest
@@ -52,7 +53,8 @@ def _load(
     model: type[D], directory: Path, env: Mapping[str, str], *, overrides: Mapping[str, str], other: type[Document]
 ) -> D:
     keys = keys_of(model)
-    settings = from_file(directory / model.FILE, tables_of(model), made_by=model.MADE_BY)
+    tables = tables_of(model) | named_tables_of(model)
+    settings = from_file(directory / model.FILE, tables, made_by=model.MADE_BY)
     settings |= from_env(env, keys, keys_of(other))
     settings |= from_flags(overrides, keys)
     return build(model, settings)
@@ -65,21 +67,29 @@ def build(model: type[D], settings: Mapping[str, Setting]) -> D:
         SettingsRefused: some are wrong; all of them are listed.
     """
     keys = keys_of(model)
-    known = {dotted: s for dotted, s in settings.items() if dotted in keys}
+    several = {dotted: s for dotted, s in settings.items() if is_named_table(model, dotted)}
+    known = {dotted: s for dotted, s in settings.items() if dotted in keys} | several
     sees = settings["privacy.server_sees"].value if "privacy.server_sees" in settings else _default_mode(keys)
-    problems = [_unknown(dotted, s, model, server_sees=sees) for dotted, s in settings.items() if dotted not in keys]
+    problems = [_unknown(dotted, s, model, server_sees=sees) for dotted, s in settings.items() if dotted not in known]
+    problems += [problem for dotted, s in several.items() for problem in class_problems(dotted, s)]
     problems += [
         Problem(s.origin, dotted, "The number is too long.", cure_for(s.value, keys[dotted]))
         for dotted, s in known.items()
         if isinstance(s.value, int) and s.value.bit_length() > 63  # more than TOML promises, and than the wire carries
     ]
-    named = {p.key for p in problems}
+    named = {p.key for p in problems} | {dotted for dotted in several if problems}
     problems += _mistyped(model, {dotted: s for dotted, s in known.items() if dotted not in named})
     if problems:
         raise refusal(problems)
     document = model.model_validate(_nested(known))
     document.remember({dotted: s.origin for dotted, s in known.items()})
     return document
+
+
+def is_named_table(model: type[Document], dotted: str) -> bool:
+    """Whether it is one of the tables of which there may be several."""
+    table, _, name = dotted.partition(".")
+    return bool(name) and table in named_tables_of(model)
 
 
 def _mistyped(model: type[Document], settings: Mapping[str, Setting]) -> Iterator[Problem]:

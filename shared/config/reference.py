@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
 from roughfed.config.planned import KEYS, TABLES
-from roughfed.config.schema import keys_of, tables_of
+from roughfed.config.schema import Key, keys_of, named_tables_of, tables_of
 from roughfed.config.values import Document
 
 _INTRODUCTION = """# Configuration
@@ -44,6 +44,13 @@ def _file(model: type[Document]) -> Iterator[str]:
             for key in keys
             if key.table == table
         )
+        yield ""
+    for table, sub in named_tables_of(model).items():
+        yield f"### [{table}.NAME]\n\n{(sub.__doc__ or '').strip()} In the file only, as many tables as are wanted.\n"
+        yield "| key | type | default | meaning |\n|---|---|---|---|"
+        for name, field in sub.model_fields.items():
+            key = Key(table, name, field)
+            yield f"| `{name}` | {_cell(key.noun)} | `{key.default}` | {_cell(key.meaning)} |"
         yield ""
 
 

@@ -120,6 +120,16 @@ def tables_of(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
     return {name: sub for name, sub in types_of.items() if isinstance(sub, type) and issubclass(sub, BaseModel)}
 
 
+def named_tables_of(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """The tables of which there may be several, [table.NAME] each: what one of them holds, by the table's name."""
+    found: dict[str, type[BaseModel]] = {}
+    for name, field in model.model_fields.items():
+        arguments = get_args(field.annotation)
+        if get_origin(field.annotation) is dict and issubclass(arguments[1], BaseModel):
+            found[name] = arguments[1]
+    return found
+
+
 def keys_of(model: type[BaseModel]) -> dict[str, Key]:
     """The settings of a file by dotted name, in order."""
     keys = (

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from roughfed.config.load import build
-from roughfed.config.schema import Key, keys_of, tables_of
+from roughfed.config.schema import Key, keys_of, named_tables_of, tables_of
 from roughfed.config.sources import Setting
 from roughfed.config.values import Document, Origin
 from roughfed.errors import ConfigError
@@ -66,6 +66,12 @@ def _lines(model: type[Document], values: Mapping[str, object]) -> Iterator[str]
         for key in keys:
             if key.table == table:
                 yield from _entry(key, values)
+    for table, sub in named_tables_of(model).items():
+        yield ""
+        yield f"# [{table}.NAME]"
+        yield f"# {(sub.__doc__ or '').strip()}"
+        for name, field in sub.model_fields.items():
+            yield from _entry(Key(table, name, field), {})
 
 
 def _entry(key: Key, values: Mapping[str, object]) -> Iterator[str]:

@@ -224,6 +224,7 @@ Patterns = Annotated[
     AfterValidator(_patterns),
     Words("list of patterns", show),
 ]
+ClassName = Annotated[str, AfterValidator(_name), Words("name of a class of clients", show)]
 Name = Annotated[str, AfterValidator(_name), Words("name ([a-z0-9-], 1 to 63 characters)", show)]
 Address = Annotated[str, AfterValidator(_address), Words("host:port", show)]
 App = Annotated[str, AfterValidator(_app), Words("FILE.py:NAME", show)]

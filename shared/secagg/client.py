@@ -96,6 +96,7 @@ class ClientRound:
             self._sealing.public,
             committed,
             gives.quarters,
+            terms.codec_class,
             statics=gives.statics,
             evaluates=gives.evaluation,
             trains=gives.training,

@@ -100,7 +100,7 @@ def _advertise(v: m.Advertise) -> sec.Advertise:
 
 def _read_advertise(data: bytes) -> m.Advertise:
     x = parse(sec.Advertise, data)
-    if not 1 <= x.weight_quarters <= 4 or x.codec_class != 1:  # other codec classes are not spoken yet
+    if not 1 <= x.weight_quarters <= 4 or not 1 <= x.codec_class <= 9:  # the standard one and MAX_CLASSES others
         raise RemoteProtocolError(f"weight {x.weight_quarters}/4, codec class {x.codec_class}", reason="schema")
     return m.Advertise(
         digest_field(x.header_digest, "header_digest"),

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from roughfed.adapters import Base
 from roughfed.errors import LocalProtocolError, RemoteProtocolError
 from roughfed.messages import (
     ClientMessage,
@@ -17,6 +18,7 @@ from roughfed.messages import (
     Heartbeat,
     Hello,
     JobUpdate,
+    Leave,
     Reconnect,
     RoundClosed,
     ServerMessage,
@@ -27,7 +29,8 @@ from roughfed.pb.v1 import federation_pb2 as fed
 from roughfed.pb.v1 import secagg_pb2 as sec
 from roughfed.pb.v1 import tensor_pb2 as ten
 from roughfed.training import NO_FACTS
-from roughfed.types import FLOAT_DTYPES, Job, Kind, RoundHeader, Signed, Spec, TensorSpec
+from roughfed.types import Job, RoundHeader, Signed, Spec
+from roughfed.wire.classes import class_messages, class_name, class_values
 from roughfed.wire.facts import decode_facts, encode_facts
 from roughfed.wire.secagg import (
     CLIENT_STAGES,
@@ -37,23 +40,16 @@ from roughfed.wire.secagg import (
     read_server_stage,
     server_stage,
 )
+from roughfed.wire.specs import base_message, base_value, spec_message, spec_value
 from roughfed.wire.updates import MAX_NAME, digest_field, evaluation_message, evaluation_value, parse, text_field
 
 HEADER_DOMAIN = b"roughfed header v1\0"
-MAX_TENSORS = 100_000
 MAX_TEXT = 2_000
 MAX_CODECS = 32
 MAX_STATISTICS = 64
+MOST_AWAY_S = 8 * 86_400.0  # windows come again within a week
 MAX_PATTERNS = 64
 MAX_MEMBER_BYTES = 4096
-MAX_DIMENSIONS = 32  # as numpy; their product would otherwise be a number of millions of bits
-
-_KINDS: dict[Kind, ten.TensorSpec.Kind] = {
-    "parameter": ten.TensorSpec.KIND_PARAMETER,
-    "buffer": ten.TensorSpec.KIND_BUFFER,
-    "variance": ten.TensorSpec.KIND_VARIANCE,
-}
-_KIND_NAMES: dict[int, Kind] = {number: name for name, number in _KINDS.items()}
 
 
 def encode_client_message(value: ClientMessage) -> bytes:
@@ -70,6 +66,8 @@ def encode_client_message(value: ClientMessage) -> bytes:
                     spec_digest=value.spec_digest,
                     codecs=value.codecs,
                     device=value.device,
+                    client_class=value.client_class,
+                    standard_if_few=value.standard_if_few,
                 )
             )
         case Heartbeat():
@@ -84,8 +82,9 @@ def encode_client_message(value: ClientMessage) -> bytes:
                 )
             )
         case EvaluationReport():
-            report = fed.EvaluationReport(round=value.round, evaluation=evaluation_message(value.evaluation))
-            message.evaluation.CopyFrom(report)
+            message.evaluation.CopyFrom(_report_message(value))
+        case Leave():
+            message.leave.CopyFrom(fed.Leave(reason=value.reason, back_after_s=value.back_after_s))
         case ClientStage():
             message = client_stage(value)
     return message.SerializeToString()
@@ -109,7 +108,9 @@ def decode_client_message(data: bytes) -> ClientMessage:
                 raise RemoteProtocolError(f"job state {m.state[:40]!r}", reason="schema")
             return JobUpdate(m.round, m.state, m.reason[:MAX_NAME], m.detail[:MAX_TEXT])
         case "evaluation":
-            return EvaluationReport(message.evaluation.round, evaluation_value(message.evaluation.evaluation))
+            return _report(message.evaluation)
+        case "leave":
+            return Leave(message.leave.reason[:MAX_NAME], _seconds(message.leave.back_after_s, MOST_AWAY_S))
         case str() as kind if kind in CLIENT_STAGES:
             return read_client_stage(kind, message)
         case other:
@@ -135,6 +136,8 @@ def _server_message(value: ServerMessage) -> fed.ServerMessage:
                     task=value.task,
                     rounds=value.rounds,
                     private=value.private,
+                    classes=class_messages(value.classes),
+                    base=None if value.base is None else base_message(value.base),
                 )
             )
         case Job():
@@ -198,8 +201,7 @@ def decode_server_message(data: bytes) -> ServerMessage:
             digest = digest_field(m.model_digest, "model_digest", empty=True)
             return RoundClosed(m.round, m.outcome, m.model_version, digest, m.verdict, m.reason, m.detail)
         case "reconnect":
-            after = message.reconnect.after_s
-            return Reconnect(min(max(after, 0.0), 3600.0) if math.isfinite(after) else 0.0, message.reconnect.reason)
+            return Reconnect(_seconds(message.reconnect.after_s, 3600.0), message.reconnect.reason)
         case "finished":
             m = message.finished
             return Finished(m.reason, m.model_version, digest_field(m.model_digest, "model_digest", empty=True))
@@ -212,15 +214,21 @@ def decode_server_message(data: bytes) -> ServerMessage:
 
 
 def job_digest(
-    trainer: Mapping[str, object], *, evaluate: bool, facts: Mapping[str, Sequence[float]] = NO_FACTS
+    trainer: Mapping[str, object],
+    *,
+    evaluate: bool,
+    facts: Mapping[str, Sequence[float]] = NO_FACTS,
+    base: Base | None = None,
 ) -> bytes:
-    """What a header says about the jobs of its round: the same settings and facts for everybody.
+    """What a header says about the jobs of its round: the same settings, facts and frozen base for everybody.
 
     Otherwise a server could let one client train and all others stand still, and their sum would be the one's update.
     """
     said: dict[str, object] = {"trainer": dict(trainer), "evaluate": evaluate}
     if facts:
         said["facts"] = {name: [float(value) for value in values] for name, values in facts.items()}
+    if base is not None:
+        said["base"] = base.commitment.hex()
     text = json.dumps(said, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(b"roughfed job v1\0" + text.encode()).digest()
 
@@ -248,6 +256,7 @@ def encode_header(header: RoundHeader) -> bytes:
         epoch_beacon=header.epoch_beacon,
         statistics=header.statistics,
         job_digest=header.job_digest,
+        classes=class_messages(header.classes),
     ).SerializeToString(deterministic=True)
 
 
@@ -275,31 +284,8 @@ def decode_header(data: bytes) -> RoundHeader:
         epoch_beacon=digest_field(m.epoch_beacon, "epoch_beacon", empty=True),
         statistics=tuple(m.statistics)[:MAX_STATISTICS],
         job_digest=digest_field(m.job_digest, "job_digest", empty=True),
+        classes=class_values(m.classes),
     )
-
-
-def spec_message(spec: Spec) -> ten.Spec:
-    """Spec to its generated message."""
-    rows = [ten.TensorSpec(name=t.name, shape=t.shape, dtype=t.dtype, kind=_KINDS[t.kind]) for t in spec.tensors]
-    return ten.Spec(tensors=rows)
-
-
-def spec_value(message: ten.Spec) -> Spec:
-    """Generated message to a Spec.
-
-    Raises:
-        RemoteProtocolError: no tensors, too many, a name twice, an unknown type or kind.
-    """
-    names = {t.name for t in message.tensors}
-    if not 0 < len(message.tensors) <= MAX_TENSORS or len(names) != len(message.tensors):
-        raise RemoteProtocolError(f"a Spec of {len(message.tensors)} tensors, {len(names)} names", reason="schema")
-    rows: list[TensorSpec] = []
-    for t in message.tensors:
-        if t.dtype not in FLOAT_DTYPES or t.kind not in _KIND_NAMES or len(t.shape) > MAX_DIMENSIONS:
-            what = f"type {t.dtype[:MAX_NAME]!r}, kind {t.kind}, {len(t.shape)} dimensions"
-            raise RemoteProtocolError(f"tensor {t.name[:MAX_NAME]}: {what}", reason="schema")
-        rows.append(TensorSpec(t.name, tuple(t.shape), t.dtype, _KIND_NAMES[t.kind]))
-    return Spec(tuple(rows))
 
 
 def encode_get_model(digest: bytes, from_offset: int, base_digest: bytes = b"") -> bytes:
@@ -336,6 +322,8 @@ def _welcome(m: fed.Welcome) -> Welcome:
         task=m.task,
         rounds=m.rounds,
         private=_patterns(m.private),
+        classes=class_values(m.classes),
+        base=base_value(m.base) if m.HasField("base") else None,
     )
 
 
@@ -357,6 +345,27 @@ def _job(m: fed.Job) -> Job:
     return Job(header, trainer, m.seed, m.evaluate, m.train, m.model_bytes, m.seconds_left, base, facts)  # pyright: ignore[reportUnknownArgumentType]
 
 
+def _report_message(value: EvaluationReport) -> fed.EvaluationReport:
+    message = fed.EvaluationReport(round=value.round, evaluation=evaluation_message(value.evaluation))
+    for field, given in (message.personal, value.personal), (message.alone, value.alone):
+        if given is not None:
+            field.CopyFrom(evaluation_message(given))
+    return message
+
+
+def _report(m: fed.EvaluationReport) -> EvaluationReport:
+    return EvaluationReport(
+        m.round,
+        evaluation_value(m.evaluation),
+        evaluation_value(m.personal) if m.HasField("personal") else None,
+        evaluation_value(m.alone) if m.HasField("alone") else None,
+    )
+
+
+def _seconds(value: float, most: float) -> float:
+    return min(max(value, 0.0), most) if math.isfinite(value) else 0.0
+
+
 def _hello(m: fed.Hello) -> Hello:
     if m.member.ByteSize() > MAX_MEMBER_BYTES:
         raise RemoteProtocolError(f"a roster entry of {m.member.ByteSize()} bytes", reason="size")
@@ -369,6 +378,8 @@ def _hello(m: fed.Hello) -> Hello:
         spec_digest=digest_field(m.spec_digest, "spec_digest", empty=True),
         codecs=tuple(name[:MAX_NAME] for name in m.codecs),
         device=m.device[:MAX_TEXT],
+        client_class=class_name(m.client_class, empty=True),
+        standard_if_few=m.standard_if_few,
     )
 
 

@@ -69,6 +69,7 @@ def decode_signed_update(data: bytes) -> Signed:
 
 def encode_statement(statement: UpdateStatement) -> bytes:
     """UpdateStatement to the bytes that get signed."""
+    s = statement
     message = ten.UpdateStatement(
         run=statement.run,
         round=statement.round,
@@ -80,11 +81,13 @@ def encode_statement(statement: UpdateStatement) -> bytes:
         num_steps=statement.num_steps,
         train_seconds=statement.train_seconds,
         metrics=dict(statement.metrics),
+        client_class=statement.client_class,
         weight_quarters=0 if statement.quarters == FULL else statement.quarters,
         statistics=[ten.UpdateStatement.Statistic(name=n, values=v) for n, v in sorted(statement.statistics.items())],
     )
-    if statement.evaluation is not None:
-        message.evaluation.CopyFrom(evaluation_message(statement.evaluation))
+    for field, given in (message.evaluation, s.evaluation), (message.personal, s.personal), (message.alone, s.alone):
+        if given is not None:
+            field.CopyFrom(evaluation_message(given))
     return message.SerializeToString(deterministic=True)
 
 
@@ -113,7 +116,10 @@ def decode_statement(data: bytes) -> UpdateStatement:
         metrics={name: value for name, value in message.metrics.items() if math.isfinite(value)},
         evaluation=evaluation_value(message.evaluation) if message.HasField("evaluation") else None,
         quarters=_quarters(message.weight_quarters),
+        client_class=text_field(message.client_class, MAX_NAME),
         statistics=_statistics(message),
+        personal=evaluation_value(message.personal) if message.HasField("personal") else None,
+        alone=evaluation_value(message.alone) if message.HasField("alone") else None,
     )
 
 

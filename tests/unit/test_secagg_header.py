@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from roughfed.classes import STANDARD, bound_digest
 from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.secagg import messages as m
 from roughfed.secagg.roster import make_cohort, unusable_adverts
-from roughfed.types import RoundHeader
+from roughfed.types import ClientClass, RoundHeader
 from roughfed.wire.secagg import decode_stage
 from roughfed.wire.session import encode_header
 
@@ -37,11 +38,30 @@ def other(value: Any) -> Any:
             return value * 2 + 1
 
 
-@pytest.mark.parametrize("name", [f.name for f in fields(RoundHeader)])
+READ_AS = "client_class"  # not on the wire: each class is bound by `bound_digest`
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(RoundHeader) if f.name not in (READ_AS, "classes")])
 def test_every_field_of_the_header_is_bound(name: str) -> None:
     """Range, scale, levels, rotation (run and round), model, statistics: another value is another digest."""
     changed = replace(HEADER, **{name: other(getattr(HEADER, name))})
     assert hashlib.sha256(encode_header(changed)).digest() != hashlib.sha256(encode_header(HEADER)).digest()
+
+
+THIN = ClientClass("thin", 16, ("head.*",), "lanes", 16, 8, 5.0, 64, 3, b"")
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(ClientClass)])
+def test_every_field_of_a_class_is_bound(name: str) -> None:
+    value = getattr(THIN, name)
+    changed = replace(THIN, **{name: "other" if isinstance(value, str) else other(value)})
+    headers = [replace(HEADER, classes=classes) for classes in ((), (THIN,), (changed,), (THIN, changed))]
+    assert len({encode_header(header) for header in headers[: 4 if name == "name" else 3]}) >= 3
+
+
+def test_the_digest_is_of_one_class() -> None:
+    assert bound_digest(ONE, STANDARD) == ONE
+    assert len({bound_digest(digest, name) for digest in (ONE, bytes(32)) for name in ("", "a", "b")}) == 6
 
 
 def test_a_client_under_another_header_is_kept_out_and_is_no_member_for_the_others() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from roughfed.errors import LocalProtocolError, RemoteProtocolError
 from roughfed.pb.v1 import secagg_pb2 as sec
 from roughfed.secagg import messages as m
-from roughfed.types import Signed
+from roughfed.types import MAX_CLASSES, Signed
 from roughfed.wire import secagg as wire
 from roughfed.wire.enrolment import encode_member
 
@@ -97,8 +97,8 @@ BAD: dict[str, tuple[type, Any]] = {
     "advert, commitment": (m.Advertise, advert(self_mask_commitment=b"")),
     "advert, weight 0": (m.Advertise, advert(weight_quarters=0)),
     "advert, weight 5": (m.Advertise, advert(weight_quarters=5)),
-    "advert, a codec class that would change nothing": (m.Advertise, advert(codec_class=4)),
-    "advert, codec class": (m.Advertise, advert(codec_class=3)),
+    "advert, no class": (m.Advertise, advert(codec_class=0)),
+    "advert, more classes than there can be": (m.Advertise, advert(codec_class=2 + MAX_CLASSES)),
     "roster, header": (m.Roster, sec.Roster()),
     "roster, leaf": (m.Roster, sec.Roster(header_digest=D, cohort=[sec.Roster.Leaf(name="a", advert_digest=b"1")])),
     "roster, too many": (m.Roster, sec.Roster(header_digest=D, adverts=[S] * (wire.MAX_MEMBERS + 1))),

@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed import messages
+from roughfed.adapters import Base
 from roughfed.errors import LocalProtocolError, RemoteProtocolError, RoughfedError
 from roughfed.messages import ClientMessage, ClientStage, JobUpdate, Reconnect, ServerMessage, ServerStage
 from roughfed.pb.v1 import federation_pb2 as fed
 from roughfed.pb.v1 import tensor_pb2 as ten
 from roughfed.secagg import messages as m
-from roughfed.types import FLOAT_DTYPES, Evaluation, Job, RoundHeader, Signed, Spec, TensorSpec
+from roughfed.types import CLASS_NAME, FLOAT_DTYPES, MAX_CLASSES, ClientClass, Evaluation, Job, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire import session as wire
 from roughfed.wire.enrolment import encode_member
 from roughfed.wire.secagg import CLIENT_STAGES, encode_stage
@@ -36,6 +37,12 @@ specs = st.lists(tensors, min_size=1, max_size=6, unique_by=lambda t: t.name).ma
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | finite | texts, lambda inner: st.lists(inner, max_size=3), max_leaves=5
 )
+patterns = st.lists(st.text(max_size=30), max_size=5).map(tuple)
+classes = st.lists(
+    st.builds(ClientClass, st.from_regex(CLASS_NAME, fullmatch=True), u32, patterns, texts, u32, u32, finite, u32, u64,
+              digests | st.just(b"")),
+    max_size=MAX_CLASSES, unique_by=lambda one: one.name,
+).map(tuple)  # fmt: skip
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "software": texts, "protocol": u32, "member": members, "spec_digest": digests | st.just(b""), "device": texts,
     "codecs": st.lists(texts, max_size=5).map(tuple), "phase": texts, "progress": st.floats(0, 1), "round": u64,
@@ -45,9 +52,13 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "trainer": st.dictionaries(texts, json_values, max_size=4), "train": st.booleans(), "model_bytes": u64,
     "facts": st.dictionaries(texts, st.lists(finite, max_size=4).map(tuple), max_size=3),
     "base_digest": digests | st.just(b""), "seconds_left": st.floats(0, 1e9),
-    "private": st.lists(texts, max_size=5).map(tuple),
+    "private": st.lists(texts, max_size=5).map(tuple), "back_after_s": st.floats(0, wire.MOST_AWAY_S),
+    "base": st.none() | st.builds(Base, specs, digests, st.floats(1e-6, 1e6)),
     "state": st.sampled_from(["accepted", "refused", "failed"]),
+    "client_class": st.sampled_from(["", "thin", "h-1"]), "standard_if_few": st.booleans(), "classes": classes,
     "evaluation": st.builds(Evaluation, digests, st.just(3), finite, st.just((1, 2)), st.just((0, 2)), finite),
+    "personal": st.none() | st.builds(Evaluation, digests, st.just(2), finite, st.just((2,)), st.just((1,)), finite),
+    "alone": st.none() | st.builds(Evaluation, digests, st.just(1), finite, st.just((1,)), st.just((0,)), finite),
 }  # fmt: skip
 
 
@@ -88,7 +99,7 @@ headers = st.builds(
     | dict.fromkeys(("nonce_commitment", "epoch_beacon"), digests | st.just(b""))
     | dict.fromkeys(("levels", "lane_bits", "keep_one_in", "sketch_dim"), u32)
     | {"codec": texts, "deadline_s": st.floats(0, 1e9), "clip_norm": st.floats(0, 1e9), "epoch_round": u64}
-    | {"statistics": st.lists(texts, max_size=5).map(tuple)},
+    | {"statistics": st.lists(texts, max_size=5).map(tuple), "client_class": st.just("")},
 )
 
 

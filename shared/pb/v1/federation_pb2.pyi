@@ -56,11 +56,12 @@ class Credentials(_message.Message):
     def __init__(self, certificate: _Optional[bytes] = ..., member: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., federation_address: _Optional[str] = ..., ca_certificate: _Optional[bytes] = ...) -> None: ...
 
 class ClientMessage(_message.Message):
-    __slots__ = ("hello", "heartbeat", "job", "evaluation", "advertise", "shares", "sketch", "consistency", "unmask", "opening")
+    __slots__ = ("hello", "heartbeat", "job", "evaluation", "leave", "advertise", "shares", "sketch", "consistency", "unmask", "opening")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     EVALUATION_FIELD_NUMBER: _ClassVar[int]
+    LEAVE_FIELD_NUMBER: _ClassVar[int]
     ADVERTISE_FIELD_NUMBER: _ClassVar[int]
     SHARES_FIELD_NUMBER: _ClassVar[int]
     SKETCH_FIELD_NUMBER: _ClassVar[int]
@@ -71,13 +72,14 @@ class ClientMessage(_message.Message):
     heartbeat: Heartbeat
     job: JobUpdate
     evaluation: EvaluationReport
+    leave: Leave
     advertise: _secagg_pb2.Signed
     shares: _secagg_pb2.Signed
     sketch: _secagg_pb2.Signed
     consistency: _secagg_pb2.Signed
     unmask: _secagg_pb2.Signed
     opening: _secagg_pb2.Signed
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., job: _Optional[_Union[JobUpdate, _Mapping]] = ..., evaluation: _Optional[_Union[EvaluationReport, _Mapping]] = ..., advertise: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., shares: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., sketch: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., consistency: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., unmask: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., opening: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ...) -> None: ...
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., job: _Optional[_Union[JobUpdate, _Mapping]] = ..., evaluation: _Optional[_Union[EvaluationReport, _Mapping]] = ..., leave: _Optional[_Union[Leave, _Mapping]] = ..., advertise: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., shares: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., sketch: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., consistency: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., unmask: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., opening: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ...) -> None: ...
 
 class ServerMessage(_message.Message):
     __slots__ = ("welcome", "job", "closed", "abort", "reconnect", "finished", "heartbeat", "roster", "seed", "sets", "unmask", "conflict", "deals")
@@ -110,20 +112,24 @@ class ServerMessage(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., closed: _Optional[_Union[RoundClosed, _Mapping]] = ..., abort: _Optional[_Union[Abort, _Mapping]] = ..., reconnect: _Optional[_Union[Reconnect, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., roster: _Optional[_Union[_secagg_pb2.Roster, _Mapping]] = ..., seed: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., sets: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., unmask: _Optional[_Union[_secagg_pb2.UnmaskRequest, _Mapping]] = ..., conflict: _Optional[_Union[_secagg_pb2.Conflict, _Mapping]] = ..., deals: _Optional[_Union[_secagg_pb2.Deals, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("software", "protocol", "member", "spec_digest", "codecs", "device")
+    __slots__ = ("software", "protocol", "member", "spec_digest", "codecs", "device", "client_class", "standard_if_few")
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
     CODECS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_CLASS_FIELD_NUMBER: _ClassVar[int]
+    STANDARD_IF_FEW_FIELD_NUMBER: _ClassVar[int]
     software: str
     protocol: int
     member: _secagg_pb2.SignedRosterEntry
     spec_digest: bytes
     codecs: _containers.RepeatedScalarFieldContainer[str]
     device: str
-    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., member: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., spec_digest: _Optional[bytes] = ..., codecs: _Optional[_Iterable[str]] = ..., device: _Optional[str] = ...) -> None: ...
+    client_class: str
+    standard_if_few: bool
+    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., member: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., spec_digest: _Optional[bytes] = ..., codecs: _Optional[_Iterable[str]] = ..., device: _Optional[str] = ..., client_class: _Optional[str] = ..., standard_if_few: bool = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("phase", "progress")
@@ -134,7 +140,7 @@ class Heartbeat(_message.Message):
     def __init__(self, phase: _Optional[str] = ..., progress: _Optional[float] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("software", "protocol", "run", "spec", "server", "server_sees", "task", "rounds", "private")
+    __slots__ = ("software", "protocol", "run", "spec", "server", "server_sees", "task", "rounds", "private", "classes", "base")
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +150,8 @@ class Welcome(_message.Message):
     TASK_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     PRIVATE_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    BASE_FIELD_NUMBER: _ClassVar[int]
     software: str
     protocol: int
     run: str
@@ -153,10 +161,46 @@ class Welcome(_message.Message):
     task: str
     rounds: int
     private: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., run: _Optional[str] = ..., spec: _Optional[_Union[_tensor_pb2.Spec, _Mapping]] = ..., server: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., server_sees: _Optional[str] = ..., task: _Optional[str] = ..., rounds: _Optional[int] = ..., private: _Optional[_Iterable[str]] = ...) -> None: ...
+    classes: _containers.RepeatedCompositeFieldContainer[ClientClass]
+    base: FrozenBase
+    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., run: _Optional[str] = ..., spec: _Optional[_Union[_tensor_pb2.Spec, _Mapping]] = ..., server: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., server_sees: _Optional[str] = ..., task: _Optional[str] = ..., rounds: _Optional[int] = ..., private: _Optional[_Iterable[str]] = ..., classes: _Optional[_Iterable[_Union[ClientClass, _Mapping]]] = ..., base: _Optional[_Union[FrozenBase, _Mapping]] = ...) -> None: ...
+
+class FrozenBase(_message.Message):
+    __slots__ = ("spec", "digest", "adapter_scale")
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ADAPTER_SCALE_FIELD_NUMBER: _ClassVar[int]
+    spec: _tensor_pb2.Spec
+    digest: bytes
+    adapter_scale: float
+    def __init__(self, spec: _Optional[_Union[_tensor_pb2.Spec, _Mapping]] = ..., digest: _Optional[bytes] = ..., adapter_scale: _Optional[float] = ...) -> None: ...
+
+class ClientClass(_message.Message):
+    __slots__ = ("name", "keep_one_in", "tensors", "codec", "codec_levels", "codec_lane_bits", "clip_norm", "sketch_dim", "epoch_round", "epoch_beacon")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KEEP_ONE_IN_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    CODEC_LEVELS_FIELD_NUMBER: _ClassVar[int]
+    CODEC_LANE_BITS_FIELD_NUMBER: _ClassVar[int]
+    CLIP_NORM_FIELD_NUMBER: _ClassVar[int]
+    SKETCH_DIM_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_ROUND_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_BEACON_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    keep_one_in: int
+    tensors: _containers.RepeatedScalarFieldContainer[str]
+    codec: str
+    codec_levels: int
+    codec_lane_bits: int
+    clip_norm: float
+    sketch_dim: int
+    epoch_round: int
+    epoch_beacon: bytes
+    def __init__(self, name: _Optional[str] = ..., keep_one_in: _Optional[int] = ..., tensors: _Optional[_Iterable[str]] = ..., codec: _Optional[str] = ..., codec_levels: _Optional[int] = ..., codec_lane_bits: _Optional[int] = ..., clip_norm: _Optional[float] = ..., sketch_dim: _Optional[int] = ..., epoch_round: _Optional[int] = ..., epoch_beacon: _Optional[bytes] = ...) -> None: ...
 
 class RoundHeader(_message.Message):
-    __slots__ = ("run", "round", "model_digest", "model_version", "spec_digest", "previous_header_digest", "codec", "codec_levels", "codec_lane_bits", "clip_norm", "server_sees", "roster_root", "nonce_commitment", "sketch_dim", "deadline_s", "codec_keep_one_in", "epoch_round", "epoch_beacon", "statistics", "job_digest")
+    __slots__ = ("run", "round", "model_digest", "model_version", "spec_digest", "previous_header_digest", "codec", "codec_levels", "codec_lane_bits", "clip_norm", "server_sees", "roster_root", "nonce_commitment", "sketch_dim", "deadline_s", "codec_keep_one_in", "epoch_round", "epoch_beacon", "statistics", "job_digest", "classes")
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -177,6 +221,7 @@ class RoundHeader(_message.Message):
     EPOCH_BEACON_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
     JOB_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
     run: str
     round: int
     model_digest: bytes
@@ -197,7 +242,8 @@ class RoundHeader(_message.Message):
     epoch_beacon: bytes
     statistics: _containers.RepeatedScalarFieldContainer[str]
     job_digest: bytes
-    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., model_digest: _Optional[bytes] = ..., model_version: _Optional[int] = ..., spec_digest: _Optional[bytes] = ..., previous_header_digest: _Optional[bytes] = ..., codec: _Optional[str] = ..., codec_levels: _Optional[int] = ..., codec_lane_bits: _Optional[int] = ..., clip_norm: _Optional[float] = ..., server_sees: _Optional[str] = ..., roster_root: _Optional[bytes] = ..., nonce_commitment: _Optional[bytes] = ..., sketch_dim: _Optional[int] = ..., deadline_s: _Optional[float] = ..., codec_keep_one_in: _Optional[int] = ..., epoch_round: _Optional[int] = ..., epoch_beacon: _Optional[bytes] = ..., statistics: _Optional[_Iterable[str]] = ..., job_digest: _Optional[bytes] = ...) -> None: ...
+    classes: _containers.RepeatedCompositeFieldContainer[ClientClass]
+    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., model_digest: _Optional[bytes] = ..., model_version: _Optional[int] = ..., spec_digest: _Optional[bytes] = ..., previous_header_digest: _Optional[bytes] = ..., codec: _Optional[str] = ..., codec_levels: _Optional[int] = ..., codec_lane_bits: _Optional[int] = ..., clip_norm: _Optional[float] = ..., server_sees: _Optional[str] = ..., roster_root: _Optional[bytes] = ..., nonce_commitment: _Optional[bytes] = ..., sketch_dim: _Optional[int] = ..., deadline_s: _Optional[float] = ..., codec_keep_one_in: _Optional[int] = ..., epoch_round: _Optional[int] = ..., epoch_beacon: _Optional[bytes] = ..., statistics: _Optional[_Iterable[str]] = ..., job_digest: _Optional[bytes] = ..., classes: _Optional[_Iterable[_Union[ClientClass, _Mapping]]] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("header", "trainer", "seed", "evaluate", "group", "train", "model_bytes", "seconds_left", "base_digest", "facts")
@@ -236,12 +282,24 @@ class JobUpdate(_message.Message):
     def __init__(self, round: _Optional[int] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class EvaluationReport(_message.Message):
-    __slots__ = ("round", "evaluation")
+    __slots__ = ("round", "evaluation", "personal", "alone")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     EVALUATION_FIELD_NUMBER: _ClassVar[int]
+    PERSONAL_FIELD_NUMBER: _ClassVar[int]
+    ALONE_FIELD_NUMBER: _ClassVar[int]
     round: int
     evaluation: _tensor_pb2.Evaluation
-    def __init__(self, round: _Optional[int] = ..., evaluation: _Optional[_Union[_tensor_pb2.Evaluation, _Mapping]] = ...) -> None: ...
+    personal: _tensor_pb2.Evaluation
+    alone: _tensor_pb2.Evaluation
+    def __init__(self, round: _Optional[int] = ..., evaluation: _Optional[_Union[_tensor_pb2.Evaluation, _Mapping]] = ..., personal: _Optional[_Union[_tensor_pb2.Evaluation, _Mapping]] = ..., alone: _Optional[_Union[_tensor_pb2.Evaluation, _Mapping]] = ...) -> None: ...
+
+class Leave(_message.Message):
+    __slots__ = ("reason", "back_after_s")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    BACK_AFTER_S_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    back_after_s: float
+    def __init__(self, reason: _Optional[str] = ..., back_after_s: _Optional[float] = ...) -> None: ...
 
 class RoundClosed(_message.Message):
     __slots__ = ("round", "outcome", "model_version", "model_digest", "verdict", "reason", "detail")

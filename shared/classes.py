@@ -1,0 +1,173 @@
+"""Classes of clients: some send a part of the coordinates, some train a part of the tensors, in the same round.
+
+The standard class ("") does what the header says; the others are listed in it, by name. `header_for` gives the header
+as one class reads it, so that what follows from a header (`roughfed.masking`, the client's rules) need not know of
+classes at all. A class that is not listed takes no part in the round.
+
+An update is a vector over the coordinates of its class: those of its tensors, in the order of the Spec. The updates of
+all classes are merged coordinate by coordinate, as the mean over those who train it (docs/decisions/0020-classes.md).
+
+D parameters of the model, d of them a class's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roughfed.errors import RemoteProtocolError
+from roughfed.scope import is_private
+from roughfed.types import RoundHeader, Spec
+
+Flat = NDArray[np.float32]
+Mean = Callable[[int, int], Flat]
+Ranges = tuple[tuple[int, int], ...]
+"""(start, stop) of coordinates, ascending, apart from one another."""
+
+STANDARD = ""
+_BOUND = b"roughfed class v1\0"
+
+
+def named(name: str) -> str:
+    """A class in words."""
+    return f"class {name}" if name else "the standard class"
+
+
+def names_of(header: RoundHeader) -> tuple[str, ...]:
+    """The classes of a round, the standard one first: the number of a class is its place here, from 1."""
+    return (STANDARD, *(one.name for one in header.classes))
+
+
+def header_for(header: RoundHeader, name: str) -> RoundHeader:
+    """The header as one class reads it.
+
+    Raises:
+        RemoteProtocolError: reason "class"; the class takes no part in the round.
+    """
+    if name == STANDARD:
+        return header
+    for one in header.classes:
+        if one.name == name:
+            return replace(
+                header,
+                client_class=name,
+                codec=one.codec,
+                levels=one.levels,
+                lane_bits=one.lane_bits,
+                keep_one_in=one.keep_one_in,
+                clip_norm=one.clip_norm,
+                sketch_dim=one.sketch_dim,
+                epoch_round=one.epoch_round,
+                epoch_beacon=one.epoch_beacon,
+            )
+    raise RemoteProtocolError(f"class {name} takes no part in round {header.round}", reason="class")
+
+
+def bound_digest(header_digest: bytes, name: str) -> bytes:
+    """What everything of a class is bound to: the header's digest, and which class of it.
+
+    Adverts, keys, shares and sets of one class so verify in no other: to its members they are of another round.
+    """
+    return hashlib.sha256(_BOUND + header_digest + name.encode()).digest() if name else header_digest
+
+
+def seat(header: RoundHeader, own: str, *, standard_if_few: bool) -> str:
+    """The class as which a client takes part in a round.
+
+    Args:
+        header: of the round.
+        own: the client's class.
+        standard_if_few: whether it sits in the standard class where its own takes no part.
+
+    Raises:
+        RemoteProtocolError: reason "class"; it has no seat.
+    """
+    if own in names_of(header):
+        return own
+    if standard_if_few:
+        return STANDARD
+    raise RemoteProtocolError(f"class {own} takes no part in round {header.round}", reason="class")
+
+
+def tensors_of(header: RoundHeader) -> tuple[str, ...]:
+    """Patterns of the tensors that the class trains as which a header is read; none: all of them."""
+    return next((one.tensors for one in header.classes if one.name == header.client_class), ())
+
+
+def part_of(spec: Spec, tensors: Sequence[str]) -> Spec:
+    """The tensors of a model that some patterns name, in its order; all of them without a pattern."""
+    return Spec(tuple(t for t in spec.tensors if is_private(t.name, tensors))) if tensors else spec
+
+
+def ranges_of(spec: Spec, tensors: Sequence[str]) -> Ranges:
+    """The coordinates of these tensors, neighbours joined."""
+    if not tensors:
+        return ((0, spec.size),)
+    found: list[tuple[int, int]] = []
+    for name, where in spec.slices().items():
+        if not is_private(name, tensors) or where.start == where.stop:
+            continue
+        if found and found[-1][1] == where.start:
+            found[-1] = (found[-1][0], where.stop)
+        else:
+            found.append((where.start, where.stop))
+    return tuple(found)
+
+
+def length_of(ranges: Ranges) -> int:
+    """Number of coordinates."""
+    return sum(stop - start for start, stop in ranges)
+
+
+def pieces_of(ranges: Ranges, start: int, stop: int) -> list[tuple[int, int, int]]:
+    """What of a class lies in a slice of the model.
+
+    Args:
+        ranges: coordinates of the class.
+        start: of the slice.
+        stop: of the slice.
+
+    Returns:
+        (low, high, at) of each piece: coordinates low..high-1 of the model are those from `at` on of the class.
+    """
+    found: list[tuple[int, int, int]] = []
+    at = 0
+    for low, high in ranges:
+        first, last = max(low, start), min(high, stop)
+        if first < last:
+            found.append((first, last, at + first - low))
+        at += high - low
+    return found
+
+
+def merged(parts: Sequence[tuple[Mean, float, Ranges]], size: int) -> Mean:
+    """The means of all classes as one update of the model.
+
+    Args:
+        parts: of each class that gave something: its mean over its own coordinates, its clients' weights added up, its
+            coordinates.
+        size: D.
+
+    Returns:
+        (start, stop) -> float32: sum of weight * mean over those classes that have a coordinate, divided by the sum of
+        their weights, in float64; 0 where none has it.
+    """
+    if len(parts) == 1 and parts[0][2] == ((0, size),):
+        return parts[0][0]
+
+    def mean(start: int, stop: int) -> Flat:
+        total, weights = np.zeros(stop - start), np.zeros(stop - start)
+        for values, weight, ranges in parts:
+            for low, high, at in pieces_of(ranges, start, stop):
+                here = slice(low - start, high - start)
+                total[here] += weight * values(at, at + high - low).astype(np.float64)
+                weights[here] += weight
+        np.divide(total, weights, out=total, where=weights > 0)
+        with np.errstate(over="ignore"):  # whoever makes a model of it looks at every value
+            return total.astype(np.float32)
+
+    return mean

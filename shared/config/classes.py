@@ -1,0 +1,136 @@
+"""[classes.NAME] of fed.toml: what the clients of one class train and send, and what cannot stand beside classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, Field, ValidationError
+
+from roughfed.config.problems import Problem, conflict, translate
+from roughfed.config.schema import keys_of
+from roughfed.config.sources import Setting
+from roughfed.config.values import STRICT, Patterns, show
+from roughfed.errors import ConfigError
+from roughfed.types import CLASS_NAME, MAX_CLASSES
+
+if TYPE_CHECKING:
+    from roughfed.config.federation import FederationConfig
+
+TABLE = "classes"
+MODE = "privacy.server_sees"
+
+
+class ClassSettings(BaseModel):
+    """A class of clients, by its name; a client says in client.toml to which it belongs (`policy.client_class`)."""
+
+    model_config = STRICT
+
+    fraction: float = Field(
+        default=1.0,
+        description="Part of the coordinates that a client of this class sends: 1, 0.5, 0.25, 0.125 or 0.0625; with "
+        '`server_sees = "updates"` the largest ones, in as many bytes.',
+    )
+    tensors: Patterns = Field(
+        default=(),
+        description='Patterns of names of the tensors that it trains and sends, for example ["head.*"]; empty = all. '
+        "The others are frozen in its training.",
+    )
+    sketch_dim: int = Field(
+        default=0,
+        ge=0,
+        le=4096,
+        multiple_of=2,
+        description="Numbers that the server sees of each of its updates; 0 = as in [sketch].",
+    )
+
+
+class _One(BaseModel):
+    """A class's table in the shape of a document, so that its keys have the names that people know."""
+
+    model_config = STRICT
+    classes: ClassSettings
+
+
+def class_problems(dotted: str, setting: Setting) -> Iterator[Problem]:
+    """What is wrong with one table [classes.NAME] by itself."""
+    name = dotted.partition(".")[2]
+    if not CLASS_NAME.fullmatch(name):
+        cause = f"{show(name)} is not a name of a class."
+        yield Problem(setting.origin, dotted, cause, "Write 1 to 63 lower-case letters, digits and hyphens.")
+        return
+    if not isinstance(setting.value, dict):
+        cause = f"[{dotted}] is a table, {show(setting.value)} was given."
+        yield Problem(
+            setting.origin, dotted, cause, f"Write [{dotted}] on its own line, and `fraction = 0.25` below it."
+        )
+        return
+    try:
+        _One.model_validate({TABLE: setting.value})
+    except ValidationError as error:
+        for key, cause, cure in translate(error, keys_of(_One)):
+            yield Problem(setting.origin, f"{dotted}.{key.partition('.')[2]}", cause, cure)
+
+
+def class_conflicts(config: FederationConfig) -> Iterator[Problem]:
+    """What does not fit the classes."""
+    if not config.classes:
+        return
+    for name, settings in config.classes.items():
+        yield from _alone(config, name, settings)
+    if len(config.classes) > MAX_CLASSES:
+        cause = f"There are {len(config.classes)} classes of clients."
+        yield conflict(config, (f"{TABLE}.{next(iter(config.classes))}",), cause, f"Write at most {MAX_CLASSES}.")
+    yield from _beside(config)
+
+
+def _alone(config: FederationConfig, name: str, settings: ClassSettings) -> Iterator[Problem]:
+    from roughfed.codec.plan import plan_subset  # numpy: not for whoever merely reads settings
+
+    key, masked = f"{TABLE}.{name}", config.privacy.masked
+    try:
+        keep_one_in = plan_subset(settings.fraction)
+    except ConfigError as error:
+        cause = f"{key}.fraction = {show(settings.fraction)} of the coordinates cannot be sent."
+        yield conflict(config, (key,), cause, f"{error.cure[:1].upper()}{error.cure[1:]}.")
+        return
+    standard = config.codec.fraction if masked else 1.0
+    if not settings.tensors and settings.fraction == standard:
+        cause = f"[{key}] changes nothing: its clients would do what those of the standard class do."
+        yield conflict(config, (key,), cause, "Give it another fraction, or tensors, or remove it.")
+    if not masked and keep_one_in > 1 and config.codec.name not in ("auto", "identity", "top-k"):
+        cause = (
+            f"{key}.fraction = {show(settings.fraction)} sends the largest values as they are, and codec.name = "
+            f"{show(config.codec.name)} would have all values rounded."
+        )
+        yield conflict(config, (key, "codec.name"), cause, 'Write name = "auto" in [codec], or remove the fraction.')
+    if settings.sketch_dim and config.privacy.server_sees != "sketches":
+        mode = show(config.privacy.server_sees)
+        cause = f"{key}.sketch_dim = {settings.sketch_dim} has no effect while {MODE} = {mode}."
+        yield conflict(config, (key, MODE), cause, 'Remove it, or write server_sees = "sketches" in [privacy].')
+
+
+def _beside(config: FederationConfig) -> Iterator[Problem]:
+    """Settings that take every client for one that sends all of the model."""
+    key = f"{TABLE}.{next(iter(config.classes))}"
+    if config.trainer.scaffold:
+        cause = (
+            f"[{key}] has clients say a part of an update, and scaffold in trainer.method needs all of it."
+        )
+        yield conflict(config, (key, "trainer.method"), cause, "Remove the classes, or leave scaffold out.")
+    scoped = [name for name, settings in config.classes.items() if settings.tensors]
+    if not scoped:
+        return
+    key = f"{TABLE}.{scoped[0]}"
+    if (how := config.trainer.calibrate) == "creff":
+        cause = (
+            f"{key}.tensors has clients train a part of the model, and trainer.calibrate = {show(how)} takes gradients "
+            "of one classifier from all of them."
+        )
+        yield conflict(config, (key, "trainer.calibrate"), cause, "Remove tensors, or trainer.calibrate.")
+    if config.aggregate.scaling == "fednova":
+        cause = (
+            f'{key}.tensors has clients train a part of the model, and aggregate.scaling = "fednova" makes all updates '
+            "as long as if each had made as many steps on all of it."
+        )
+        yield conflict(config, (key, "aggregate.scaling"), cause, "Remove tensors, or aggregate.scaling.")
