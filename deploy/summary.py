@@ -27,6 +27,7 @@ from roughfed.report.summary import (
     Together,
     with_class_counts,
 )
+from roughfed.report.unlike.parts import unlike_of
 from roughfed.scope import model_part
 from roughfed.server.calibrated import newest
 from roughfed.server.masked.journal import Stages
@@ -162,6 +163,7 @@ def _round(row: RoundRow, header: RoundHeader, store: Store, spread: Mapping[int
         defence=told.defence(),
         train_seconds=told.known("train_seconds"),
         train_metrics=told.numbers("train_metrics"),
+        unlike=unlike_of(row.summary or {}),
     )
     return _with_figures(bare, store, spread.get(version, ())) if committed else bare
 

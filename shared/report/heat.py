@@ -75,7 +75,7 @@ def shaded(title: str, values: Mapping[str, Sequence[float | None]], look: Look)
         for column, value in enumerate(cells):
             place = (rows.left + column * pitch, rows.top + row * rows.pitch)
             body.append(_cell(value, name, column, Box(*place, pitch, rows.pitch), look))
-    body.append(_column_names(look.columns, left=rows.left, pitch=pitch, y=rows.bottom + 16))
+    body.append(column_names(look.columns, left=rows.left, pitch=pitch, y=rows.bottom + 16))
     return figure(title, body, rows.bottom + 26)
 
 
@@ -111,7 +111,7 @@ def corner(right: float, top: float, *, dark: bool, why: str = "marked") -> str:
     return element("path", tip(why), d=f"M{right:.1f} {top:.1f}h-8l8 8z", class_="on-dark" if dark else "on-light")
 
 
-def _column_names(columns: Sequence[str], *, left: float, pitch: float, y: float) -> str:
+def column_names(columns: Sequence[str], *, left: float, pitch: float, y: float) -> str:
     """The names, as many as fit side by side."""
     longest = min(max(len(name) for name in columns), 12)
     every = math.ceil((longest * FONT * 0.57 + 6) / pitch)

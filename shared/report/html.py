@@ -15,6 +15,7 @@ from roughfed.report.rough import class_charts, tasks_charts
 from roughfed.report.seen import seen
 from roughfed.report.summary import RunSummary
 from roughfed.report.svg import plot_css, safe
+from roughfed.report.unlike.sections import sections as unlike
 
 _WRITTEN = f"written by roughfed {safe(roughfed.__version__)}"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # also if a name slipped through the escaping
@@ -110,6 +111,7 @@ def _sections(run: RunSummary, *, tasks: bool) -> list[str]:
         *([section("Tasks", pair(*tasks_charts(run)))] if run.tasks and tasks else []),
         _clients(run),
         *([section("Defence", judged(run))] if was_judged(run) else []),
+        *unlike(run),
         section("What the server saw", seen(run)),
         section("Participation", pair(captioned("Clients by round", plots.participation_svg(run)), lost)),
         section(

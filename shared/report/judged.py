@@ -9,18 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from roughfed.report.heat import Look, shaded
-from roughfed.report.layout import captioned, pair
+from roughfed.report.layout import MAX_COLUMNS, MAX_ROWS, captioned, pair
 from roughfed.report.scale import drawable, finite, number, percent
 from roughfed.report.summary import RoundSummary, RunSummary
 from roughfed.report.svg import safe
 from roughfed.report.tables import table
 from roughfed.report.words import BLAMELESS, reason
-
-MAX_ROWS = 40
-"""Clients in a chart; beyond that, those with the highest figures."""
-
-MAX_COLUMNS = 30
-"""Rounds in a chart; beyond that, the last ones."""
 
 
 def was_judged(run: RunSummary) -> bool:

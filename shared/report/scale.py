@@ -69,6 +69,12 @@ def number(value: float) -> str:
     return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def alike(high: float) -> Format:
+    """How to write values up to `high` with the same digits: two where they are largest."""
+    digits = max(0, 1 - math.floor(math.log10(high))) if drawable(high) and high > 0 else 0
+    return lambda value: number(float(f"{value:.{digits}f}")) if digits == 0 else f"{value:.{min(digits, 12)}f}"
+
+
 def percent(value: float) -> str:
     """A share of 1 as per cent, one decimal where it says something."""
     return f"{value * 100:.1f}".removesuffix(".0") + " %"

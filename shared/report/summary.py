@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from roughfed.errors import ConfigError
 from roughfed.measures import TaskMatrix, class_incremental, mean, shots_by_rank
+from roughfed.report.unlike.parts import Unlike
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,16 @@ class Together:
         balanced_accuracy: mean recall over classes, 0..1.
         class_accuracy: recall by class, 0..1; None for a class without examples.
         histogram: clients by their own accuracy, in buckets of equal width from 0 to 1.
+        personal_histogram: likewise, by the accuracy of their personal models.
+        alone_histogram: likewise, by that of models which they trained by themselves.
     """
 
     accuracy: float | None = None
     balanced_accuracy: float | None = None
     class_accuracy: list[float | None] | None = None
     histogram: list[int] = field(default_factory=list[int])
+    personal_histogram: list[int] = field(default_factory=list[int])
+    alone_histogram: list[int] = field(default_factory=list[int])
 
 
 @dataclass(frozen=True)
@@ -96,12 +101,15 @@ class RoundSummary:
         memorised_wrong: of the training examples with wrong labels, the share whose wrong label the model repeats;
             known only where somebody knows the right ones.
         client_accuracy: accuracy on each client's own held-out data, 0..1, by name; empty when masked.
+        client_personal: likewise, of the client's personal model.
+        client_alone: likewise, of a model that the client trained by itself.
         together: the same as sums; None where nothing is masked, or nobody measured.
         groups: who was added up with whom; empty where nothing is masked.
         clip_norm: norm that updates were cut to; None where nothing is masked.
         defence: what the defence found; None where it was not asked.
         train_seconds: mean time of the clients' local training.
         train_metrics: means of what their training reports, by name, for example the training loss.
+        unlike: accuracy over clients, clusters, classes, fairness, contribution, as far as known.
     """
 
     round: int
@@ -130,12 +138,15 @@ class RoundSummary:
     attack_success: float | None = None
     memorised_wrong: float | None = None
     client_accuracy: dict[str, float] = field(default_factory=dict[str, float])
+    client_personal: dict[str, float] = field(default_factory=dict[str, float])
+    client_alone: dict[str, float] = field(default_factory=dict[str, float])
     together: Together | None = None
     groups: list[GroupSummary] = field(default_factory=list[GroupSummary])
     clip_norm: float | None = None
     defence: DefenceSummary | None = None
     train_seconds: float | None = None
     train_metrics: dict[str, float] = field(default_factory=dict[str, float])
+    unlike: Unlike = field(default_factory=Unlike)
 
 
 @dataclass(frozen=True)

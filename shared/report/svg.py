@@ -99,7 +99,7 @@ def legend(names: Sequence[str], *, top: float, left: float = 0) -> tuple[str, f
     x, row = left, 0
     for i, name in enumerate(names):
         label = clip(name, 24)
-        width = 28 + len(label) * FONT * 0.6
+        width = 32 + len(label) * FONT * 0.62
         if x + width > WIDTH and x > left:
             x, row = left, row + 1
         y = top + row * LEGEND_ROW

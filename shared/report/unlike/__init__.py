@@ -1,0 +1,1 @@
+"""Clients that differ, on the page: personal models, clusters, classes, fairness, contribution."""
