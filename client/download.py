@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from roughfed import crash
+from roughfed.adapters import Base
 from roughfed.codec import downlink
 from roughfed.digest import Hasher, hasher
 from roughfed.errors import RemoteProtocolError, Unreachable
@@ -37,18 +38,44 @@ async def fetch_model(me: Membership, header: RoundHeader, base: bytes = b"") ->
         header: whose parameters.
         base: digest of the parameters from which the server has a delta (Job.base_digest); empty without.
     """
+    if me.welcome.base is not None:
+        await fetch_frozen(me, me.welcome.base)
     path = me.store.model_path(header.model_digest)
     if path.exists():
-        if await intact(me, path, header.model_digest):
+        if await intact(me, path, header.model_digest, me.welcome.spec):
             return path
         log.warning("the stored model %s is damaged; it is downloaded again", path.name)
         path.unlink()
     me.on_phase("downloading", 0.0)
     made = await from_base(me, header, base) if base else None
-    await asyncio.to_thread(place_durably, made or await whole(me, header), path)
+    if made is None:
+        partial = me.store.partial_path(header.model_digest)
+        made = await whole(me, header.model_digest, me.welcome.spec, partial)
+    await asyncio.to_thread(place_durably, made, path)
     me.store.intact.add(header.model_digest)
     me.store.prune_models(header.model_digest)
     crash.point("model-fetched")
+    return path
+
+
+async def fetch_frozen(me: Membership, base: Base) -> Path:
+    """The frozen base that the run stands on: downloaded once, resumed, its digest checked; it outlasts the run."""
+    path = me.store.base_path(base.digest)
+    if path.exists():
+        if await intact(me, path, base.digest, base.spec):
+            return path
+        log.warning("the stored frozen base %s is damaged; it is downloaded again", path.name)
+        path.unlink()
+    path.parent.mkdir(exist_ok=True, mode=0o700)
+    me.on_phase("downloading", 0.0)
+    log.info("downloading the frozen base of the model, %d bytes, once", base.spec.size_bytes)
+    made = await whole(me, base.digest, base.spec, path.with_suffix(".part"))
+    await asyncio.to_thread(place_durably, made, path)
+    me.store.intact.add(base.digest)
+    for other in path.parent.iterdir():  # of an earlier run, or half of one
+        if other != path:
+            other.unlink(missing_ok=True)
+    crash.point("base-fetched")
     return path
 
 
@@ -58,7 +85,7 @@ async def from_base(me: Membership, header: RoundHeader, base: bytes) -> Path | 
     A whole download that was begun is gone on with: after a delta that did not lead to the header's digest it must be.
     """
     source, partial = me.store.model_path(base), me.store.partial_path(header.model_digest)
-    if partial.exists() or not source.exists() or not await intact(me, source, base):
+    if partial.exists() or not source.exists() or not await intact(me, source, base, me.welcome.spec):
         return None
     delta, made = partial.with_suffix(".delta"), partial.with_suffix(".made")
     try:
@@ -115,49 +142,48 @@ def step(source: Path, delta: Path, *, spec: Spec, out: Path) -> bytes:
     return digest.digest()
 
 
-async def whole(me: Membership, header: RoundHeader) -> Path:
-    """The parameters, downloaded."""
-    partial = me.store.partial_path(header.model_digest)
+async def whole(me: Membership, digest: bytes, spec: Spec, partial: Path) -> Path:
+    """Parameters, downloaded into a partial file."""
     async for _ in tries(me.back):
         try:
-            hashed = await download(me, header, partial)
+            hashed = await download(me, digest, spec, partial)
         except Unreachable as error:
             log.info("download interrupted: %s", error)
             continue
-        if hashed == header.model_digest:
+        if hashed == digest:
             break
-        partial.unlink()
-        raise RemoteProtocolError("the downloaded parameters do not have the header's digest", reason="digest")
+        await asyncio.to_thread(partial.unlink)
+        raise RemoteProtocolError("the downloaded parameters do not have the digest that was promised", reason="digest")
     return partial
 
 
-async def intact(me: Membership, path: Path, digest: bytes) -> bool:
+async def intact(me: Membership, path: Path, digest: bytes, spec: Spec) -> bool:
     """Is a stored model what its name says? It is read once in a process's life.
 
     A download is not synced: a power cut may leave the name without the bytes, which costs a download and no round.
     """
     if digest not in me.store.intact:
-        prefix = model_header(me.welcome.spec)
+        prefix = model_header(spec)
         if not await asyncio.to_thread(_is_model, path, prefix, digest):
             return False
         me.store.intact.add(digest)
     return True
 
 
-async def download(me: Membership, header: RoundHeader, partial: Path) -> bytes:
+async def download(me: Membership, digest: bytes, spec: Spec, partial: Path) -> bytes:
     """One try: append what is missing to the partial file; returns the digest of all of it.
 
     Raises:
         Unreachable: the stream broke, or ended early.
     """
-    prefix = model_header(me.welcome.spec)
-    hashed, at = await asyncio.to_thread(_take_up, partial, prefix, me.welcome.spec.size_bytes)
+    prefix = model_header(spec)
+    hashed, at = await asyncio.to_thread(_take_up, partial, prefix, spec.size_bytes)
     if at:
         me.metrics.resumed()
-    meter = Meter(me, "identity", left=me.welcome.spec.size_bytes - at, hashed=hashed)
-    end = await me.connection.fetch_model(header.model_digest, partial, at=at, header=len(prefix), on_data=meter.take)
-    if end < me.welcome.spec.size_bytes:
-        raise Unreachable(f"the download ended at byte {end} of {me.welcome.spec.size_bytes}")
+    meter = Meter(me, "identity", left=spec.size_bytes - at, hashed=hashed)
+    end = await me.connection.fetch_model(digest, partial, at=at, header=len(prefix), on_data=meter.take)
+    if end < spec.size_bytes:
+        raise Unreachable(f"the download ended at byte {end} of {spec.size_bytes}")
     return hashed.digest()
 
 

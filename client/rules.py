@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from roughfed import codec
+from roughfed.adapters import divided_like
 from roughfed.child import Description
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.store import ClientStore
@@ -74,11 +75,17 @@ def check_app(welcome: Welcome, description: Description) -> None:
     """Hold the federation's model against the own one: names and shapes are compared here, where they can be explained.
 
     Raises:
-        ConfigError: another model, a pattern of private tensors that means nothing here, or another task.
+        ConfigError: another model or frozen base, a pattern of private tensors that means nothing here, or another
+            task.
     """
     controls = has_controls(welcome.spec)  # a trainer has them where the job's method asks for them
-    own = shared_spec(description.spec, private=welcome.private, controls=controls)
-    if differences := explain_difference(own, welcome.spec):
+    base = None if welcome.base is None else welcome.base.spec
+    rest, frozen = divided_like(description.spec, description.adaptable, welcome.spec, base)
+    own = shared_spec(rest, private=welcome.private, controls=controls)
+    differences = explain_difference(own, welcome.spec)
+    if base is not None and frozen is not None:
+        differences += explain_difference(frozen, base)
+    if differences:
         raise ConfigError(
             "this client's model is not the federation's: " + "; ".join(differences),
             key="app",
@@ -100,9 +107,10 @@ def check_welcome(welcome: Welcome, rules: Rules) -> None:
             f"{', '.join(rules.accept_server_sees)} (client.toml, policy.accept_server_sees)",
             reason="policy",
         )
-    if welcome.spec.size_bytes > rules.max_model_bytes:
+    whole = welcome.spec.size_bytes + (0 if welcome.base is None else welcome.base.spec.size_bytes)
+    if whole > rules.max_model_bytes:
         raise RemoteProtocolError(
-            f"the model has {welcome.spec.size_bytes} bytes, this client downloads at most {rules.max_model_bytes} "
+            f"the model has {whole} bytes, this client downloads at most {rules.max_model_bytes} "
             "(client.toml, policy.max_model_bytes)",
             reason="policy",
         )
@@ -149,8 +157,10 @@ def check_job(job: Job, header: RoundHeader, welcome: Welcome, rules: Rules) -> 
         raise RemoteProtocolError(f"server_sees = {header.server_sees!r} was not agreed on", reason="policy")
     if header.codec not in CODECS or header.masked != (header.codec == codec.CHAIN):
         raise RemoteProtocolError(f"codec {header.codec!r} is not known here", reason="codec")
-    if header.job_digest != job_digest(job.trainer, evaluate=job.evaluate, facts=job.facts):
-        raise RemoteProtocolError("the job's settings are not those that the header gives to everybody", reason="job")
+    if header.job_digest != job_digest(job.trainer, evaluate=job.evaluate, facts=job.facts, base=welcome.base):
+        raise RemoteProtocolError(
+            "the job's settings, or the frozen base, are not those that the header gives to everybody", reason="job"
+        )
     if header.masked and not job.train:
         raise RemoteProtocolError("in a masked run nobody's evaluation is told alone", reason="policy")
     if job.model_bytes != welcome.spec.size_bytes:

@@ -25,6 +25,8 @@ from roughfed.messages import Reconnect
 from roughfed.server import downlink, enrolment, extras
 from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.authority import Authority
+from roughfed.server.base import FILE as BASE
+from roughfed.server.base import base_of
 from roughfed.server.control import Control
 from roughfed.server.defence.check import check_rule
 from roughfed.server.facts import Shape, check_shape
@@ -37,6 +39,7 @@ from roughfed.server.ports import open_port
 from roughfed.server.rpc import FederationService
 from roughfed.server.run import run_rounds
 from roughfed.server.store import Store
+from roughfed.training import BaseFile
 from roughfed.transport.names import SERVICE
 from roughfed.transport.options import SERVER_OPTIONS
 from roughfed.transport.patience import CEILING_S
@@ -110,6 +113,9 @@ async def serve(setup: Setup) -> str:
             fed.is_revoked = lambda client, serial: authority.is_revoked(client, serial=serial)
         fed.members.revoked |= store.revoked()
         fed.ca_certificate = papers.ca_certificate
+        if (base := base_of(store)) is not None:
+            fed.base = base
+            setup.origin.stand_on(BaseFile(store.folder / BASE, base.scale))
         description = await setup.origin.describe()
         fed.num_classes = description.num_classes
         await extras.prepare(fed, description.spec)

@@ -21,16 +21,19 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from roughfed import crash
+from roughfed.adapters import Base
 from roughfed.child import Description
 from roughfed.config.federation import FederationConfig
 from roughfed.errors import ConfigError, StorageError
 from roughfed.files import place_durably
-from roughfed.params import Flat, data_offset, digest_file, read_flat, unflatten, write_model
+from roughfed.params import Flat, data_offset, digest_file, write_model
 from roughfed.rng import derive
-from roughfed.scope import is_private, model_part, shared_spec
+from roughfed.scope import is_private
+from roughfed.server.base import Division, base_of, check_file, divide, lay
 from roughfed.server.federation import Worker
 from roughfed.server.store import Store
 from roughfed.types import Spec
+from roughfed.wire.specs import encode_base
 
 log = logging.getLogger(__name__)
 
@@ -60,40 +63,60 @@ async def open_run(store: Store, origin: Origin, config: FederationConfig) -> tu
         ConfigError: fed.toml or the app is not the journal's run's, or `model.init` does not fit.
     """
     description = await origin.describe()
-    spec = shared_spec(description.spec, private=config.model.private, controls=config.trainer.scaffold)
+    division = divide(description, config)
+    spec = division.shared
     if config.model.private:
-        lacking = len(description.spec.tensors) - len(model_part(spec).tensors)
+        lacking = division.private
         log.info("%d tensors stay with the clients; the server does not evaluate, their own figures count", lacking)
     given = Path(config.model.init) if config.model.init else None
     if (known := store.run()) is not None:
         if known[1].digest != spec.digest:
             raise ConfigError(
-                "the model shares other tensors than the run in this directory (another model or model.private, or "
-                "scaffold in trainer.method)",
+                "the model shares other tensors than the run in this directory (another model or model.private, frozen "
+                "or adapters, or scaffold in trainer.method)",
                 key="model",
                 cure=ANEW,
             )
         await asyncio.to_thread(check_same, store.began(), config, given)
+        await asyncio.to_thread(check_base, store, division)
         check_task(description, config)
         return known
     check_task(description, config)
-    path = store.folder / "models" / "initial.safetensors"
-    if given is not None:
-        digest = await asyncio.to_thread(write_given, path, spec, given, config.model.private)
-    else:
-        digest = await origin.initial(path, seed=derive(config.federation.seed, "initial"))
-        if spec != description.spec:
-            digest = await asyncio.to_thread(write_shared, path, description.spec, spec)
-    await asyncio.to_thread(place_durably, path, store.model_path(digest))
+    digest, base = await first_version(store, origin, config, division, store.folder / "models" / "initial.safetensors")
     run = f"{config.federation.name}-{secrets.token_hex(4)}"
     began = {
         "name": config.federation.name,
         "task": config.federation.task,
         "init": (await asyncio.to_thread(digest_file, given)).hex() if given is not None else "",
+        "base": "" if base is None else encode_base(base).hex(),
     }
     await store.create_run(run, spec, digest, time.time(), began=began)
     crash.point("run-created")
     return run, spec
+
+
+async def first_version(
+    store: Store, origin: Origin, config: FederationConfig, division: Division, path: Path
+) -> tuple[bytes, Base | None]:
+    """Place version 0, and the frozen base if there is one; their digests.
+
+    Raises:
+        ConfigError: `model.init` does not fit.
+    """
+    whole, seed = division.whole, config.federation.seed
+    if config.model.init:
+        private = config.model.private
+        whole = Spec(tuple(t for t in whole.tensors if not is_private(t.name, private)))
+        digest = await asyncio.to_thread(write_given, path, whole, Path(config.model.init), private)
+    else:
+        digest = await origin.initial(path, seed=derive(seed, "initial"))
+    base = None
+    if division.shared != whole:
+        digest, base = await asyncio.to_thread(
+            lay, division, path, whole, folder=store.folder, seed=derive(seed, "adapters")
+        )
+    await asyncio.to_thread(place_durably, path, store.model_path(digest))
+    return digest, base
 
 
 def check_task(description: Description, config: FederationConfig) -> None:
@@ -142,20 +165,30 @@ def check_same(began: Mapping[str, str] | None, config: FederationConfig, given:
         raise ConfigError(f"the run here began with other weights than {given}", key="model.init", cure=ANEW)
 
 
-def write_shared(path: Path, whole: Spec, spec: Spec) -> bytes:
-    """Leave of a model file what travels: without private tensors, with control variates of zero behind.
+def check_base(store: Store, division: Division) -> None:
+    """Hold the frozen base that the run began with against fed.toml and the disk.
 
-    Returns:
-        the model's digest.
+    Raises:
+        ConfigError: another one is wanted.
+        StorageError: its file is gone or damaged.
     """
-    values = {name: np.array(part) for name, part in unflatten(np.array(read_flat(path)), whole).items()}
-    return write_model(path, spec, (values.get(t.name, np.zeros(t.shape, dtype=np.float32)) for t in spec.tensors))
+    base = base_of(store)
+    if (None if base is None else (base.spec, base.scale)) != (
+        None if division.frozen is None else (division.frozen, division.scale)
+    ):
+        raise ConfigError(
+            "the run in this directory stands on another frozen base (model.frozen, adapters, train or adapter_alpha)",
+            key="model",
+            cure=ANEW,
+        )
+    if base is not None:
+        check_file(store.folder, base)
 
 
 def write_given(path: Path, spec: Spec, given: Path, private: Sequence[str] = ()) -> bytes:
     """Make a model file of the starting weights in a safetensors file (`model.init`).
 
-    Private tensors may be in it, and are left there: clients begin with their own. Control variates begin at zero.
+    Private tensors may be in it, and are left there: clients begin with their own.
 
     Returns:
         the model's digest.
@@ -165,7 +198,7 @@ def write_given(path: Path, spec: Spec, given: Path, private: Sequence[str] = ()
     """
     try:
         stored = {name: tensor for name, tensor in read_stored(given).items() if not is_private(name, private)}
-        if problems := differences(stored, model_part(spec)):
+        if problems := differences(stored, spec):
             more = len(problems) - MOST_NAMED
             raise _unfit(given, "; ".join([*problems[:MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]))
         return write_model(path, spec, _pieces(stored, spec, given))
@@ -222,9 +255,6 @@ def differences(stored: Mapping[str, Stored], spec: Spec) -> list[str]:
 
 def _pieces(stored: Mapping[str, Stored], spec: Spec, given: Path) -> Iterator[Flat]:
     for tensor in spec.tensors:
-        if tensor.name not in stored:  # a control variate: `differences` has missed none of the model's
-            yield np.zeros(tensor.size, dtype=np.float32)
-            continue
         values = _float32(stored[tensor.name])
         if not np.isfinite(values).all():
             raise _unfit(given, f"tensor {tensor.name}: a value is not finite, or too large for float32")

@@ -10,7 +10,7 @@ from pathlib import Path
 from roughfed.child import Description, Trainer
 from roughfed.errors import TrainerError
 from roughfed.restarting import Restarting
-from roughfed.training import Turn
+from roughfed.training import BaseFile, Turn
 from roughfed.types import Evaluation
 
 log = logging.getLogger(__name__)
@@ -27,10 +27,15 @@ class Worker:
         self._child = Restarting(command, log_file)
         self._aside: dict[str, object] | None = None
         self._told: Trainer | None = None
+        self._base: BaseFile | None = None
 
     async def describe(self) -> Description:
         """What the model is."""
         return await (await self._child.ready()).describe()
+
+    def stand_on(self, base: BaseFile) -> None:
+        """Take the frozen base that every model file belongs to from now on."""
+        self._base = base
 
     async def initial(self, path: Path, *, seed: int) -> bytes:
         """Write seeded initial weights to a model file; returns their digest."""
@@ -94,7 +99,7 @@ class Worker:
                 trainer = await self._ready()
                 if (await trainer.describe()).num_test == 0:
                     return None
-                return await trainer.evaluate(params, model_digest=model_digest)
+                return await trainer.evaluate(params, model_digest=model_digest, base=self._base)
         except TimeoutError:
             log.warning("the worker did not evaluate within %.0f s; it is started again", EVALUATE_S)
             await self._child.stop()

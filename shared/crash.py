@@ -21,6 +21,10 @@ SERVER_POINTS = {
     "model-written": "the next model is on disk, not committed",
     "committed": "the next version is committed, nobody was told",
     "announced": "every client was told; spool files are still there",
+    "clusters-decided": "what follows from a round for the clusters is journaled, nothing is done by it",
+    "choosing-opened": "clusters: the models that the clients choose from are journaled, nobody was asked",
+    "choice-journaled": "clusters: a client's choice is journaled",
+    "choosing-closed": "clusters: who is where by choice is journaled, nobody trains by it",
     "advertise-taken": "masked: an advert is taken, perhaps not journaled",
     "shares-taken": "masked: the same with a client's shares",
     "opening-taken": "masked: the same with an opened key",
@@ -39,6 +43,7 @@ SERVER_POINTS = {
 
 CLIENT_POINTS = {
     "job-accepted": "the job is accepted and noted",
+    "base-fetched": "the frozen base is on disk and its digest is right",
     "model-fetched": "the parameters are on disk and their digest is right",
     "trained": "local training is done, the update is not noted",
     "secret-written": "masked: the secret of the round is written ahead, no advert left",

@@ -44,14 +44,14 @@ def shared_spec(model: Spec, *, private: Sequence[str] = (), controls: bool = Fa
     for pattern in private:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ConfigError(
-                f"{pattern!r} matches no tensor of the model", key="model.private", cure=f"its names: {_some(names)}"
+                f"{pattern!r} matches no tensor of the model", key="model.private", cure=f"its names: {some(names)}"
             )
     shared = tuple(t for t in model.tensors if not is_private(t.name, private))
     if not any(t.kind == "parameter" for t in shared):
         raise ConfigError(
-            f"{_some(private)} leave no parameter to learn together",
+            f"{some(private)} leave no parameter to learn together",
             key="model.private",
-            cure=f"match some of these only: {_some(names)}",
+            cure=f"match some of these only: {some(names)}",
         )
     if not controls:
         return Spec(shared)
@@ -85,6 +85,7 @@ def _is_control(tensor: TensorSpec) -> bool:
     return tensor.name.startswith(CONTROL)
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first of some names, for a message."""
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -31,6 +31,28 @@ class StatePlace:
 
 
 @dataclass(frozen=True, slots=True)
+class BaseFile:
+    """The frozen base that a model stands on (`roughfed.adapters`), as it lies on this machine.
+
+    Attributes:
+        path: model file of its tensors; its digest was checked.
+        scale: alpha / r of the adapters on it.
+    """
+
+    path: Path
+    scale: float = 1.0
+
+    def plain(self) -> dict[str, object]:
+        """As JSON carries it."""
+        return {"path": str(self.path), "scale": self.scale}
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any] | None) -> BaseFile | None:
+        """What `plain` wrote; None stays None."""
+        return None if plain is None else cls(Path(plain["path"]), plain["scale"])
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """Where in a run a training stands, and what came with it beside the learning settings.
 
@@ -45,6 +67,7 @@ class Turn:
         audit: file to write the labels into that seem wrong; None writes none.
         said: rounds before this one in which this client's update is in the sum, the newest of them -> the share of it
             that the clip let through, 0..1.
+        base: the frozen base that the model stands on; None where all of it is trained.
     """
 
     round: int
@@ -56,6 +79,7 @@ class Turn:
     state: StatePlace | None = None
     audit: Path | None = None
     said: Mapping[int, float] = field(default_factory=lambda: NOTHING_SAID)
+    base: BaseFile | None = None
 
     def plain(self) -> dict[str, object]:
         """As JSON carries it."""
@@ -64,7 +88,16 @@ class Turn:
         fields = {"round": self.round, "rounds": self.rounds, "run": self.run, "allow_memory": self.allow_memory}
         audit = None if self.audit is None else str(self.audit)
         said = [list(pair) for pair in self.said.items()]
-        return {**fields, "facts": facts, "wanted": list(self.wanted), "state": state, "audit": audit, "said": said}
+        base = None if self.base is None else self.base.plain()
+        whole = {
+            "facts": facts,
+            "wanted": list(self.wanted),
+            "state": state,
+            "audit": audit,
+            "said": said,
+            "base": base,
+        }
+        return {**fields, **whole}
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Turn:
@@ -75,7 +108,8 @@ class Turn:
         facts = {name: tuple(values) for name, values in given.pop("facts").items()}
         audit = None if (path := given.pop("audit")) is None else Path(path)
         said = {int(number): float(share) for number, share in given.pop("said")}
-        return cls(wanted=tuple(given.pop("wanted")), facts=facts, state=state, audit=audit, said=said, **given)
+        given |= {"wanted": tuple(given["wanted"]), "base": BaseFile.of(given.get("base"))}
+        return cls(facts=facts, state=state, audit=audit, said=said, **given)
 
 
 @dataclass(frozen=True, slots=True)

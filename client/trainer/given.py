@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -17,7 +18,7 @@ from roughfed.errors import ConfigError
 from roughfed.files import disk_errors
 from roughfed.params import Flat, data_offset
 from roughfed.scope import CONTROL, has_controls, model_part, shared_spec
-from roughfed.types import Spec
+from roughfed.types import Spec, TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def open_given(path: Path, model: nn.Module) -> Given:
         ConfigError: it has tensors that the model has not, in another order, or of another size.
         StorageError: it cannot be read, or is no model file.
     """
-    whole, names = spec_of(model), _names(path)
+    whole, names = spec_of(model), [row.name for row in read_rows(path)]
     here = Spec(tuple(t for t in whole.tensors if t.name in set(names)))
     learned = any(t.kind == "parameter" for t in here.tensors)
     spec = shared_spec(here, controls=any(name.startswith(CONTROL) for name in names)) if learned else here
@@ -53,13 +54,18 @@ def open_given(path: Path, model: nn.Module) -> Given:
     return Given(model_part(spec), flat[:size], flat[size:] if has_controls(spec) else None)
 
 
-def _names(path: Path) -> list[str]:
-    """Names of the tensors in a model file, in order."""
+def read_rows(path: Path) -> list[TensorSpec]:
+    """Names and shapes of the tensors in a model file, in order.
+
+    Raises:
+        ConfigError: it is no model file.
+        StorageError: it cannot be read.
+    """
     start = data_offset(path)
     with disk_errors(f"read {path}"), path.open("rb") as file:
         header = file.read(start)[8:]
     try:
-        entries: dict[str, object] = json.loads(header)
-    except ValueError:
+        entries: dict[str, dict[str, Any]] = json.loads(header)
+        return [TensorSpec(name, tuple(row["shape"])) for name, row in entries.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError):
         raise ConfigError(f"{path} is not a model file", key="model") from None
-    return [name for name in entries if name != "__metadata__"]

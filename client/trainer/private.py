@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from roughfed.client.trainer.parts import Tensors
+from roughfed.client.trainer.tensors import frozen_names, named_state
 from roughfed.types import Spec
 
 PART = "private"
@@ -20,11 +21,11 @@ PART = "private"
 
 
 def private_tensors(model: nn.Module, shared: Spec) -> Tensors:
-    """The tensors of a model that a Spec does not have, by name; none where it has every float tensor."""
-    names = {t.name for t in shared.tensors}
+    """The tensors that neither a Spec nor the frozen base has, by name; none where no float tensor is left."""
+    names = {t.name for t in shared.tensors} | frozen_names(model)
     seen: set[int] = set()
     own: Tensors = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
+    for name, tensor in named_state(model):
         if isinstance(tensor, Tensor) and id(tensor) not in seen and name not in names:
             own[name] = tensor
         seen.add(id(tensor))  # a second name of a tied tensor is the same tensor

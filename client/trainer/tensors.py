@@ -9,15 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from roughfed.adapters import LORA_A, WEIGHT
 from roughfed.errors import ConfigError, StorageError, TrainerError
 from roughfed.params import Flat, data_offset
 from roughfed.types import FLOAT_DTYPES, Kind, Spec, TensorSpec
+
+ADAPTED, ORIGINAL = "parametrizations.weight.0.", "parametrizations.weight.original"
+"""Where torch keeps the factors of an adapted weight, and the weight itself."""
+
+FROZEN = "_frozen_base"
+"""A model's attribute: what `frozen_names` gives. Copies of the model have it too."""
 
 
 def spec_of(model: nn.Module) -> Spec:
@@ -26,11 +34,10 @@ def spec_of(model: nn.Module) -> Spec:
     Raises:
         ConfigError: a tensor that cannot be averaged (complex, quantised, sparse, not initialised), or none at all.
     """
-    parameters = dict(model.named_parameters(remove_duplicate=False))
     rows = []
     for name, tensor in _carried(model):
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        rows.append(TensorSpec(name, tuple(tensor.shape), dtype, _kind(name, is_parameter=name in parameters)))
+        dtype, learned = str(tensor.dtype).removeprefix("torch."), isinstance(tensor, nn.Parameter)
+        rows.append(TensorSpec(name, tuple(tensor.shape), dtype, _kind(name, is_parameter=learned)))
     if not rows:
         raise ConfigError("the model has no float parameters: there is nothing to learn together", key="model")
     return Spec(tuple(rows))
@@ -111,10 +118,24 @@ def _pairs(model: nn.Module, spec: Spec, flat: Flat) -> Iterator[tuple[Tensor, T
         yield carried[name], torch.from_numpy(flat[where]).reshape(carried[name].shape)
 
 
+def named_state(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """The entries of a model's state dict, adapters under the names that travel (`roughfed.adapters`)."""
+    entries = model.state_dict(keep_vars=True)
+    adapted = {name.removesuffix(ADAPTED + LORA_A) for name in entries if name.endswith(ADAPTED + LORA_A)}
+    for name, tensor in entries.items():
+        stem, found, word = name.partition(ADAPTED) if ADAPTED in name else name.partition(ORIGINAL)
+        yield (stem + (word or WEIGHT) if found and stem in adapted else name), tensor
+
+
+def frozen_names(model: nn.Module) -> frozenset[str]:
+    """Names of the tensors that belong to the frozen base of a run; none where all of the model is trained."""
+    return getattr(model, FROZEN, frozenset())
+
+
 def _carried(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """The tensors of the state dict that belong in the flat vector."""
     seen: set[int] = set()
-    for name, tensor in model.state_dict(keep_vars=True).items():
+    for name, tensor in named_state(model):
         if not isinstance(tensor, Tensor) or id(tensor) in seen:
             continue
         seen.add(id(tensor))
