@@ -40,8 +40,8 @@ from roughfed.errors import IdentityError, StaleRound, TrainerError, Unreachable
 from roughfed.messages import ClientMessage, EvaluationReport, ServerStage, Welcome
 from roughfed.params import digest_file
 from roughfed.secagg.client import ClientRound
-from roughfed.training import LABEL_AUDIT, FitResult, StatePlace, Turn
-from roughfed.types import Evaluation, Job, Receipt, RoundHeader, Signed, UpdateStatement
+from roughfed.training import LABEL_AUDIT, BaseFile, FitResult, StatePlace, Turn
+from roughfed.types import Evaluation, Evaluations, Job, Receipt, RoundHeader, Signed, UpdateStatement
 from roughfed.wire.updates import (
     MAX_METRICS,
     MAX_NAME,
@@ -283,6 +283,7 @@ def turn_of(me: Membership, job: Job, header: RoundHeader) -> Turn:
         said=me.store.said(header.run, before=header.round),
     )
 
+        base=None if (base := me.welcome.base) is None else BaseFile(me.store.base_path(base.digest), base.scale),
 
 def check_metrics(metrics: Mapping[str, float]) -> None:
     """Hold what the training reports against what the server takes, before anything is signed.

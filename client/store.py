@@ -263,3 +263,7 @@ class ClientStore:
         for path in paths[MODELS_KEPT:]:
             if path.stem != keep.hex():
                 path.unlink(missing_ok=True)
+    def base_path(self, digest: bytes) -> Path:
+        """Where a frozen base lies; beside the models, since it is kept while they come and go."""
+        return self.folder / "base" / f"{digest.hex()}.safetensors"
+

@@ -36,7 +36,7 @@ from roughfed.server.membership import Members, Session
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.store import ABSENT, ACCEPTED, ReceivedUpdate, RoundRow, Store
 from roughfed.server.verdicts import Exclusions
-from roughfed.training import Turn
+from roughfed.training import BaseFile, Turn
 from roughfed.types import Evaluation, Job, Spec
 
 VOUCHED_S = 60.0
@@ -55,6 +55,10 @@ class Worker(Protocol):
     ) -> tuple[bytes, tuple[float, ...]] | None:
         """Finish a model file from sums; (digest, classifier), or None when it could not."""
         ...
+    def stand_on(self, base: BaseFile) -> None:
+        """Take the frozen base that every model file belongs to from now on."""
+        ...
+
 
     async def root_counts(self) -> tuple[int, ...]:
         """The server's examples of each class; raises TrainerError."""

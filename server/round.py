@@ -185,7 +185,7 @@ def make_header(
         previous_header_digest=after.header.digest if after else bytes(32),
         codec=fed.config.codec.uplink(fed.config.privacy.server_sees),
         server_sees=fed.config.privacy.server_sees,
-        job_digest=job_digest(fed.trainer_settings(), evaluate=fed.evaluates(number, train=train), facts=facts or {}),
+        job_digest=job_digest(fed.trainer_settings(), evaluate=evaluate, facts=facts or {}, base=fed.base),
         **fields,
     )
     body = encode_header(header)

@@ -28,6 +28,8 @@ from roughfed.messages import (
 )
 from roughfed.server import downlink
 from roughfed.server.federation import Federation
+from roughfed.server.base import source_of
+from roughfed.server.clusters.asking import answered
 from roughfed.server.intake import Upload
 from roughfed.server.interceptors import CALLER
 from roughfed.server.masked.drive import take
@@ -138,6 +140,7 @@ class FederationService:
             rounds=fed.config.round.rounds,
             private=fed.config.model.private,
         )
+            base=fed.base,
 
     async def _read(self, session: Session, requests: AsyncIterator[bytes]) -> None:
         fed, reason = self._fed, "ended"
@@ -171,7 +174,8 @@ class FederationService:
         fed = self._fed
         client = CALLER.get()
         digest, offset, base = decode_get_model(request)
-        source = downlink.source(fed.store, digest, base=base, spec=fed.spec)
+        frozen = fed.base is not None and digest == fed.base.digest and not base
+        source = source_of(fed.store.folder) if frozen else downlink.source(fed.store, digest, base=base, spec=fed.spec)
         if offset > source.size_bytes:
             raise RemoteProtocolError(f"offset {offset} in {source.size_bytes} bytes", reason="offset")
         if offset:
@@ -189,7 +193,8 @@ class FederationService:
                     yield self._chunk(fd, source, offset=offset, length=length)
                     patience.reschedule(loop.time() + PROGRESS_S)
                     fed.traffic.download += length
-                    raw = plain_bytes(length, offset, source.size_bytes, fed.spec.size_bytes)
+                    plain = source.size_bytes if source.codec == "identity" else fed.spec.size_bytes
+                    raw = plain_bytes(length, offset, source.size_bytes, plain)
                     fed.metrics.transfer("down", length, raw, source.codec)
                     offset += length
         finally:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from roughfed.errors import TrainerError
-from roughfed.training import FitResult, Turn
+from roughfed.training import BaseFile, FitResult, Turn
 from roughfed.types import Evaluation, Kind, Spec, Task, TensorSpec
 
 LINE_BYTES = 16 << 20  # a Spec of 100,000 tensors fits; more is a fault
@@ -49,6 +49,7 @@ class Description:
         settings: the app's own learning settings; they win only where client.toml says `trainer.local = true`.
         class_counts: classification: training examples of each class, C integers; empty where they are not known.
         statistics: names of the statistics that its training can work out (`FitResult.statistics`).
+        adaptable: names of the weights that can have a low-rank adapter (`roughfed.adapters`).
     """
 
     spec: Spec
@@ -61,6 +62,7 @@ class Description:
     settings: Mapping[str, object]
     class_counts: tuple[int, ...] = ()
     statistics: tuple[str, ...] = ()
+    adaptable: tuple[str, ...] = ()
 
 
 def trainer_command(
@@ -180,7 +182,9 @@ class Trainer:
         files = {"params": str(params), "delta": str(delta)}
         return FitResult(**await self.call("fit", **files, settings=dict(settings), seed=seed, turn=turn.plain()))
 
-    async def evaluate(self, params: Path, *, model_digest: bytes, turn: Turn | None = None) -> Evaluation:
+    async def evaluate(
+        self, params: Path, *, model_digest: bytes, turn: Turn | None = None, base: BaseFile | None = None
+    ) -> Evaluation:
         """Sums over the held-out data.
 
         Args:
@@ -327,3 +331,4 @@ def spec_rows(spec: Spec) -> list[list[object]]:
 def spec_from_rows(rows: Sequence[Sequence[Any]]) -> Spec:
     """The Spec that `spec_rows` wrote."""
     return Spec(tuple(TensorSpec(name, tuple(shape), dtype, cast(Kind, kind)) for name, shape, dtype, kind in rows))
+        adaptable=tuple(answer.get("adaptable", ())),

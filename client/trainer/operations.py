@@ -18,12 +18,13 @@ from roughfed.child import spec_rows
 from roughfed.client.api import Client
 from roughfed.client.apps import builtin as builtin_app
 from roughfed.client.trainer import device as devices
-from roughfed.client.trainer.arriving import Arriving
+from roughfed.client.trainer.adapters import adaptable, stand_on
+from roughfed.client.trainer.arriving import Arrived, Arriving
 from roughfed.client.trainer.coalitions import Coalitions
 from roughfed.client.trainer.data import Source, open_source
 from roughfed.client.trainer.evaluate import check_labels, evaluate
 from roughfed.client.trainer.finish import finish
-from roughfed.client.trainer.given import open_given
+from roughfed.client.trainer.given import open_given, read_rows
 from roughfed.client.trainer.held_out import Parts, at_hand, counts, hold_out
 from roughfed.client.trainer.load import load_app
 from roughfed.client.trainer.look import can_tell
@@ -35,8 +36,8 @@ from roughfed.client.trainer.state import load_state, save_state
 from roughfed.client.trainer.tensors import load_flat, pieces, spec_of
 from roughfed.errors import ConfigError
 from roughfed.secagg.statistics import STEPS
-from roughfed.training import Turn
-from roughfed.types import Task
+from roughfed.training import BaseFile, Turn
+from roughfed.types import Task, TensorSpec
 
 Answer = dict[str, Any]
 
@@ -60,6 +61,7 @@ class Operations:
 
     def run(self, op: str, arguments: Mapping[str, Any]) -> Answer:
         """Do one thing; `arguments` may hold more than the operation takes (its id).
+        self._base: tuple[BaseFile, tuple[TensorSpec, ...]] | None = None
 
         Raises:
             ConfigError: no such operation.
@@ -75,7 +77,11 @@ class Operations:
             "fit-root": self._fit_root,
             "score": self._score,
         }
-        return table[known(op, table, key="op")](arguments)
+        work = table[known(op, table, key="op")]
+        if "params" in arguments:
+            turn = arguments.get("turn") or {}
+            self._stand(BaseFile.of(turn.get("base") or arguments.get("base")), Path(arguments["params"]))
+        return work(arguments)
 
     def _describe(self, _: Mapping[str, Any]) -> Answer:
         """Build everything, and run the model on two examples: what does not fit together shows here, at join."""
@@ -87,6 +93,7 @@ class Operations:
             "task": self._task,
             "num_train": self._train.num_examples if self._train else int(self._client.train is not None),
             "num_test": self._test.num_examples if self._test else 0,
+        self._stand(None)
             "num_classes": self._num_classes,
             "device": str(self._device),
             "name": client.name or type(model).__name__,
@@ -101,8 +108,16 @@ class Operations:
         if targets is None or self._task != "classification":
             return []
         return torch.bincount(targets.cpu(), minlength=self._num_classes).tolist()
+            "adaptable": adaptable(model),
 
     def _initial(self, arguments: Mapping[str, Any]) -> Answer:
+    def _stand(self, base: BaseFile | None, params: Path | None = None) -> None:
+        """Let the model stand on the base that a request names, or on none; the same as before costs nothing."""
+        wanted = None if base is None or params is None else (base, tuple(read_rows(params)))
+        if wanted != self._base:
+            self._base = wanted
+            self.__dict__.pop("_model", None)  # what `cached_property` keeps
+
         """Write fresh seeded weights as a model file."""
         seed_everything(arguments["seed"])
         model = self._fresh_model()
@@ -218,7 +233,10 @@ class Operations:
 
     def _seeded_model(self) -> nn.Module:
         seed_everything(0)  # the weights come from the server; what else is random must survive a restart
-        return self._fresh_model()
+        model = self._fresh_model()
+        if self._base is not None:
+            stand_on(model, *self._base)
+        return model
 
     def _fresh_model(self) -> nn.Module:
         given = self._client.model

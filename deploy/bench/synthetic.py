@@ -20,7 +20,7 @@ from roughfed.child import Description
 from roughfed.digest import content_digest
 from roughfed.params import write_model
 from roughfed.rng import generator
-from roughfed.training import FitResult, Turn
+from roughfed.training import BaseFile, FitResult, Turn
 from roughfed.types import Evaluation, Spec, TensorSpec
 from roughfed.wire.facts import encode_facts
 
@@ -128,6 +128,10 @@ class SyntheticOrigin(SyntheticTrainer):
         """There is no classifier to finish."""
         del params, out, given
         return None
+
+    def stand_on(self, base: BaseFile) -> None:
+        """There is no model to put on it."""
+        del base
 
     async def root_counts(self) -> tuple[int, ...]:
         """Examples enough of two classes."""
