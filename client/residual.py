@@ -38,7 +38,10 @@ class Residual:
             return np.memmap(self._current, dtype="<f4", mode="r")
 
     def propose(self, round_number: int, residual: Flat) -> None:
-        """Note what the update of a round does not say; `settle` decides. An older round's is dropped: nobody decided.
+        """Note what the update of a round does not say; `settle` decides. Older rounds' are dropped: nobody decided.
+
+        The thread of a round that was abandoned, which nobody can stop, may come here beside that of the next one: each
+        writes under its own round's name, and drops what is older alone.
 
         Args:
             round_number: the round.
@@ -49,11 +52,13 @@ class Residual:
         """
         with disk_errors("store the residual"):
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            proposed = self._proposed(round_number)
+            partial = proposed.with_suffix(".partial")
             for old in self._folder.glob("proposed-*"):
-                old.unlink()
-            partial = self._folder / "partial.f32"
+                if old.stem < proposed.stem:
+                    old.unlink(missing_ok=True)
             partial.write_bytes(memoryview(np.ascontiguousarray(residual, dtype="<f4")).cast("B"))
-            partial.replace(self._proposed(round_number))
+            partial.replace(proposed)
 
     def settle(self, round_number: int, accepted: bool) -> None:
         """The server's word on a round: its update counts, or does not. Without a proposal nothing happens.

@@ -82,6 +82,14 @@ def test_a_proposal_that_nobody_decided_about_is_dropped_at_the_next(tmp_path: P
     assert [path.name for path in (tmp_path / "r").iterdir()] == ["residual.f32"]
 
 
+def test_an_abandoned_rounds_thread_that_comes_late_leaves_the_next_rounds_proposal_alone(tmp_path: Path) -> None:
+    residual = Residual(tmp_path / "r")
+    residual.propose(2, np.full(SIZE, 2, dtype=np.float32))
+    residual.propose(1, np.full(SIZE, 1, dtype=np.float32))
+    residual.settle(2, accepted=True)
+    np.testing.assert_array_equal(residual.load(), np.full(SIZE, 2, dtype=np.float32))
+
+
 def test_identity_keeps_no_residual_and_changes_no_byte(tmp_path: Path) -> None:
     np.testing.assert_array_equal(leave(tmp_path, "identity", 1, delta_of(1)), delta_of(1))
     assert not (tmp_path / "r").exists()
