@@ -34,9 +34,12 @@ class View:
 
     Attributes:
         cosine_error: standard error of a cosine of two rows; 0 where the rows are whole.
+        rounding: squared length that rounding adds to a row, about, in the units of the Gram matrix; 0 likewise.
     """
 
     cosine_error = 0.0
+    rounding = 0.0
+    _raw: NDArray[np.float64] | None = None
 
     def __init__(
         self,
@@ -89,6 +92,13 @@ class View:
             gram.setflags(write=False)
             self._gram = gram
         return self._gram
+
+    def raw_squares(self) -> NDArray[np.float64]:
+        """Squared lengths of the rows and the extra ones, float64 [n + e], with the rounding that is in them.
+
+        The diagonal of `whole_gram` is these without the rounding, and no less than it.
+        """
+        return self.whole_gram().diagonal() if self._raw is None else self._raw
 
     def against(self, extra: str) -> tuple[NDArray[np.float64], float]:
         """Inner products of every row with an extra one, float64 [n], and the squared norm of that one.
@@ -166,7 +176,8 @@ class View:
             self.extras,
             None if self._projected is None else lambda dim, seed: self.projected(dim, seed=seed)[kept],
         )
-        part.cosine_error = self.cosine_error
+        part.cosine_error, part.rounding = self.cosine_error, self.rounding
+        part._raw = None if self._raw is None else self._raw[whole]
         return part
 
 
@@ -215,15 +226,16 @@ def view_of_claims(
         return View((), "sketches", lambda: np.zeros((0, 0)))
     matrix = np.stack(rows).astype(np.float64, copy=False)  # [n + e, dim], a copy
     matrix *= (length / matrix.shape[1]) ** 0.5 / norm_unit
+    noise = rounding * length / norm_unit**2
 
     def gram() -> Gram:
         found = matrix @ matrix.T
-        noise = rounding * length / norm_unit**2
         np.fill_diagonal(found, np.maximum(found.diagonal() - noise, noise))
         return found
 
     view = View(names, "sketches", gram, extras=more)
-    view.cosine_error = matrix.shape[1] ** -0.5
+    view.cosine_error, view.rounding = matrix.shape[1] ** -0.5, noise
+    view._raw = np.einsum("nd,nd->n", matrix, matrix)
     return view
 
 

@@ -11,6 +11,7 @@ from roughfed.config.federation import FederationConfig
 from roughfed.config.frozen import frozen_conflicts
 from roughfed.config.modes import mode_conflicts
 from roughfed.config.problems import Problem, conflict, refusal
+from roughfed.config.rewarding import reward_conflicts
 from roughfed.config.rough import rough_conflicts
 from roughfed.config.sharing import sharing_conflicts
 from roughfed.config.steps import optimizer_conflicts, scaling_conflicts
@@ -36,6 +37,7 @@ def check_federation(config: FederationConfig) -> None:
         sharing_conflicts,
         frozen_conflicts,
         mode_conflicts,
+        reward_conflicts,
         cluster_conflicts,
         class_conflicts,
     )

@@ -10,7 +10,9 @@ from pydantic import BaseModel, BeforeValidator, Field
 from roughfed.config.classes import ClassSettings
 from roughfed.config.clusters import Clusters
 from roughfed.config.combining import Aggregate, Optimize
+from roughfed.config.contribution import Contribution
 from roughfed.config.defences import AUTO, Attackers, DefenceRule
+from roughfed.config.reward import Reward
 from roughfed.config.trainer import TrainerSettings
 from roughfed.config.values import (
     STRICT,
@@ -337,6 +339,8 @@ class FederationConfig(Document):
     codec: Codec = Codec()
     defence: Defence = Defence()
     clusters: Clusters = Clusters()
+    contribution: Contribution = Contribution()
+    reward: Reward = Reward()
     metrics: Metrics = Metrics()
     identity: Identity = Identity()
     classes: dict[str, ClassSettings] = Field(default_factory=dict[str, ClassSettings])

@@ -14,8 +14,6 @@ TABLES: Mapping[str, str] = MappingProxyType(
         "fairness": "Fair aggregation arrives with the fairness rules",
         "personalize": "Personalization arrives with the personalization rules",
         "cluster": "A model for each cluster arrives with the personalization rules",
-        "contribution": "Contribution scoring arrives with the contribution ledger",
-        "incentive": "Reward tiers arrive with the contribution ledger",
     }
 )
 

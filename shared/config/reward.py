@@ -1,0 +1,44 @@
+"""[reward]: what clients are given for what they contributed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+from roughfed.config.values import STRICT, Words, refuse, show
+
+
+def _tiers(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        refuse(f"{show(value)} is no list of shares.", "Write for example [0.25, 0.5, 0.75, 1.0], or [] for none.")
+    shares = [float(share) for share in value if isinstance(share, int | float) and not isinstance(share, bool)]
+    if len(shares) != len(value) or any(not 0 < share <= 1 for share in shares):
+        refuse(
+            f"{show(value)}: a tier is a share of the model, above 0 and at most 1.", "Write for example [0.5, 1.0]."
+        )
+    if shares and (shares != sorted(set(shares)) or shares[-1] != 1.0):
+        refuse(f"{show(value)}: tiers rise, and the last one is the whole model.", "Write for example [0.5, 1.0].")
+    return tuple(shares)
+
+
+Tiers = Annotated[tuple[float, ...], BeforeValidator(_tiers), Words("list of shares, rising to 1.0", show)]
+
+
+class Reward(BaseModel):
+    """What a client is given in the end; no round is changed by it (docs/ledger.md)."""
+
+    model_config = STRICT
+
+    tiers: Tiers = Field(
+        default=(),
+        description="Qualities of the model that `roughfed export --for CLIENT` writes: shares of the coordinates that "
+        "differ from the first model, rising, the last one 1.0; [] = everybody gets the whole model.",
+    )
+    beta: float = Field(
+        default=1.0,
+        gt=0,
+        le=100,
+        description="The larger, the more clients get the best tier: a client's quality is tanh(beta r) / max, r being "
+        "its score in units of the mean.",
+    )
