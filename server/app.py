@@ -95,9 +95,13 @@ async def serve(setup: Setup) -> str:
     async with AsyncExitStack() as stack:
         metrics = ServerMetrics(
             per_client=config.metrics.per_client,
-            codecs=(*CODECS, CHAIN),
-            rules=tuple(WEIGHTINGS),
-            defences=(config.defence.rule_of(config.privacy.server_sees),),
+            labels={
+                "codec": (*CODECS, CHAIN),
+                "rule": tuple(WEIGHTINGS),
+                "defence": (config.defence.rule_of(config.privacy.server_sees),),
+                "class": tuple(config.classes),
+            },
+            scores=config.privacy.server_sees != "sums",
         )
         store = Store(folder, on_commit=metrics.journal_committed)
         stack.callback(store.close)

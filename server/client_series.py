@@ -8,6 +8,7 @@ left out ("top"), or whoever came first ("all"). The others' updates are counted
 from __future__ import annotations
 
 import heapq
+import math
 import re
 import threading
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class _Client:
     rejected: int = 0
     excluded: int = 0
     last_seen: float = 0.0
+    score: float | None = None
 
     @property
     def suspicious(self) -> int:
@@ -39,8 +41,9 @@ class _Client:
 class ClientSeries:
     """Counts by client; read by the page's thread, written by the server's."""
 
-    def __init__(self, mode: PerClient) -> None:
-        """`mode` is the setting `metrics.per_client`."""
+    def __init__(self, mode: PerClient, *, scores: bool = True) -> None:
+        """`mode` is the setting `metrics.per_client`; without `scores`, contributions are shown of nobody."""
+        self._scores = scores
         self._mode: PerClient = mode
         self._limit = LIMITS[mode]
         self._clients: dict[str, _Client] = {}
@@ -77,6 +80,14 @@ class ClientSeries:
             if entry := self._entry(client):
                 entry.last_seen = max(entry.last_seen, timestamp_s)
 
+    def score(self, client: str, score: float) -> None:
+        """Note a client's contribution so far."""
+        if not (self._limit and self._scores and math.isfinite(score)):
+            return
+        with self._lock:
+            if entry := self._entry(client):
+                entry.score = score
+
     def forget(self, client: str) -> None:
         """Drop a revoked client's series."""
         with self._lock:
@@ -102,6 +113,11 @@ class ClientSeries:
         """Samples of `client_last_seen_timestamp_seconds`; a time of "other" would mean nothing."""
         with self._lock:
             return [((name,), entry.last_seen) for name in self._named() if (entry := self._clients[name]).last_seen]
+
+    def scores(self) -> list[tuple[tuple[str, ...], float]]:
+        """Samples of `client_contribution_score`; a sum of the others' would mean nothing."""
+        with self._lock:
+            return [((name,), score) for name in self._named() if (score := self._clients[name].score) is not None]
 
     def _entry(self, client: str) -> _Client | None:
         """The client's counts; None for what is not a client's name, or when there are too many."""

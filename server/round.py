@@ -350,7 +350,8 @@ async def announce(fed: Federation, row: RoundRow) -> None:
     fed.enter("waiting")
     if fed.masked is not None:
         await fed.stages.forget(row.round)
-    await fed.store.set_summary(row.round, summarize(fed, row))
+    await fed.store.set_summary(row.round, found := summarize(fed, row))
+    fed.metrics.summarized(found)
     fed.intake.discard(fed.run, row.round, list(row.cohort))
     if fed.result is not None:
         fed.result.discard()

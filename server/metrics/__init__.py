@@ -8,11 +8,24 @@ the bounded series of `server/client_series.py`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from roughfed.server.client_series import ClientSeries, PerClient
-from roughfed.server.metrics import calls, clients, defence, learning, rounds, storage, transfer, updates
-from roughfed.telemetry import BUILD_INFO, RESIDENT_BYTES, Telemetry
+from roughfed.server.metrics import (
+    calls,
+    clients,
+    contribution,
+    defence,
+    fairness,
+    groupings,
+    learning,
+    rounds,
+    storage,
+    transfer,
+    updates,
+)
+from roughfed.telemetry import BUILD_INFO, RESIDENT_BYTES, Telemetry, safely
 
 PREFIX = "roughfed_"
 
@@ -23,11 +36,19 @@ FAMILIES = (
     *transfer.FAMILIES,
     *defence.FAMILIES,
     *learning.FAMILIES,
+    *fairness.FAMILIES,
+    *groupings.FAMILIES,
+    *contribution.FAMILIES,
     *calls.FAMILIES,
     *storage.FAMILIES,
     BUILD_INFO,
     RESIDENT_BYTES,
 )
+
+LABELS: Mapping[str, Sequence[str]] = MappingProxyType(
+    {"codec": ("identity",), "rule": ("examples",), "defence": ("none",), "class": ()}
+)
+"""Labels whose values the settings give: codecs, weightings, the defence, classes of clients."""
 
 
 class ServerMetrics(
@@ -37,6 +58,9 @@ class ServerMetrics(
     transfer.TransferMetrics,
     defence.DefenceMetrics,
     learning.LearningMetrics,
+    fairness.FairnessMetrics,
+    groupings.GroupingMetrics,
+    contribution.ContributionMetrics,
     calls.CallMetrics,
     storage.StorageMetrics,
 ):
@@ -46,9 +70,8 @@ class ServerMetrics(
         self,
         *,
         per_client: PerClient = "top",
-        codecs: Sequence[str] = ("identity",),
-        rules: Sequence[str] = ("examples",),
-        defences: Sequence[str] = ("none",),
+        labels: Mapping[str, Sequence[str]] = LABELS,
+        scores: bool = True,
         now: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -56,20 +79,33 @@ class ServerMetrics(
 
         Args:
             per_client: which clients get series of their own.
-            codecs: names of the codecs; others count as "other".
-            rules: names of the aggregation rules; others count as "other".
-            defences: names of the defences; others count as "other".
+            labels: values of the labels that the tables leave open (`LABELS`); others count as "other".
+            scores: whether those clients' contributions may be shown.
             now: Unix time in seconds.
             timer: a clock in seconds that never goes back.
         """
-        self._telemetry = Telemetry(PREFIX, FAMILIES, labels={"codec": codecs, "rule": rules, "defence": defences})
-        self._clients = ClientSeries(per_client)
+        self._telemetry = Telemetry(PREFIX, FAMILIES, labels={**LABELS, **labels})
+        self._clients = ClientSeries(per_client, scores=scores)
         self._telemetry.on_scrape("client_updates_total", self._clients.updates)
         self._telemetry.on_scrape("client_excluded_total", self._clients.exclusions)
+        self._telemetry.on_scrape("client_contribution_score", self._clients.scores)
         self._telemetry.on_scrape("client_last_seen_timestamp_seconds", self._clients.last_seen)
         self._now, self._timer = now, timer
         self._phase, self._phase_since = "waiting", timer()
         self._telemetry.choose("round_phase", "phase", "waiting")
+
+    @safely
+    def summarized(self, summary: Mapping[str, object]) -> None:
+        """A round's summary was journaled (`roughfed.server.figures`): what it says of clients that differ."""
+        for key, record in {
+            "spread": self.spread,
+            "fairness": self.fairness,
+            "cluster": self.clusters,
+            "classes": self.classes,
+            "contribution": self.contribution,
+        }.items():
+            if isinstance(found := summary.get(key), Mapping):
+                record(found)
 
     def render(self) -> bytes:
         """The page `/metrics`."""

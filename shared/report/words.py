@@ -59,7 +59,23 @@ REASONS: Mapping[str, str] = MappingProxyType(
 )
 """Why an update is not in the sum, or a client is out."""
 
+FREE_RIDING: Mapping[str, str] = MappingProxyType(
+    {
+        "zero": "sends nothing, or next to nothing",
+        "noise": "sends noise: no angle to anybody but by chance",
+        "last-step": "sends the last step of the model back",
+        "own-old": "sends its own earlier update again",
+        "copy": "sends another client's update",
+    }
+)
+"""What speaks for a free-rider (`roughfed.server.incentive.free_riders`)."""
+
 
 def reason(word: str) -> str:
     """A reason in words; itself where there are none."""
     return REASONS.get(word, word)
+
+
+def free_riding(word: str) -> str:
+    """What speaks for a free-rider, in words; itself where there are none."""
+    return FREE_RIDING.get(word, word)

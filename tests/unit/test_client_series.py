@@ -43,7 +43,7 @@ def test_top_shows_the_worst_and_other_never_goes_down() -> None:
 
 @pytest.mark.parametrize("mode", LIMITS)
 def test_exclusions_by_client_are_bounded_and_add_up(mode) -> None:
-    m = ServerMetrics(per_client=mode, defences=("krum",))
+    m = ServerMetrics(per_client=mode, labels={"defence": ("krum",)})
     for i in range(300):
         m.excluded("krum", "multi-krum", client=f"c{i}")
         if i == 7:

@@ -40,7 +40,7 @@ def summary(number: int, **changes: Any) -> dict[str, Any]:
                 name: {"round": 0.01 * i, "total": 0.01 * i * number, "cosine": 0.9} for i, name in enumerate(NAMES)
             },
             "intervals": {"bob": [0.005, 0.015]},
-            "free_riders": {"ann": "echo"} if number > 1 else {},
+            "free_riders": {"ann": "zero"} if number > 1 else {},
             "tiers": {"ann": 0.5, "bob": 0.75, "eve": 1.0},
         },
     }

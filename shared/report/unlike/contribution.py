@@ -12,7 +12,7 @@ from roughfed.report.summary import RoundSummary, RunSummary
 from roughfed.report.svg import Axis
 from roughfed.report.tables import table
 from roughfed.report.unlike.parts import Contribution
-from roughfed.report.words import reason
+from roughfed.report.words import free_riding
 
 UTILITY = "Worth is what the server's validation set shows: what is not in the set is worth nothing. "
 PROVES = {
@@ -118,7 +118,7 @@ def _riders(told: list[tuple[RoundSummary, Contribution]], run: RunSummary) -> s
             rounds.setdefault((client, why), []).append(r.round)
     if not rounds:
         return ""
-    rows = [(_named(c, run), reason(why), str(len(at)), str(at[0])) for (c, why), at in sorted(rounds.items())]
+    rows = [(_named(c, run), free_riding(why), str(len(at)), str(at[0])) for (c, why), at in sorted(rounds.items())]
     return table(("client", "taken for a free rider", "rounds", "first"), rows, numeric=(2, 3))
 
 

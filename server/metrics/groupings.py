@@ -1,0 +1,46 @@
+"""Clients told apart: clusters with a model each, classes that send unlike parts of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from roughfed.server.metrics.recorder import Recorder
+from roughfed.telemetry import Family, safely
+
+CLUSTERS = tuple(str(number) for number in range(16))
+"""Clusters with a series of their own; the clients of others are counted together."""
+EVENTS = ("split", "chosen", "joined-default")
+
+FAMILIES = (
+    Family("clusters", "gauge", "Clusters with a model of their own; one where clients are not told apart."),
+    Family("cluster_clients", "gauge", "Clients by cluster.", {"cluster": CLUSTERS}),
+    Family("cluster_events_total", "counter", "Rounds after which clients changed clusters.", {"event": EVENTS}),
+    Family("class_clients", "gauge", "Clients that sent an update in the last round, by class.", {"class": ()}),
+    Family(
+        "class_upload_bytes", "gauge", "Bytes that one client's upload took in the last round, by class.", {"class": ()}
+    ),
+    Family("class_void_total", "counter", "Rounds in which a class gave no sum.", {"class": ()}),
+)
+
+
+class GroupingMetrics(Recorder):
+    """Clusters and classes."""
+
+    @safely
+    def clusters(self, found: Mapping[str, Any]) -> None:
+        """The key "cluster" of a round's summary."""
+        members: Mapping[str, Any] = found["clusters"]
+        self._telemetry.set("clusters", len(members))
+        self._telemetry.fill("cluster_clients", "cluster", {name: len(those) for name, those in members.items()})
+        if event := found.get("event"):
+            self._telemetry.add("cluster_events_total", event=event)
+
+    @safely
+    def classes(self, found: Mapping[str, Mapping[str, Any]]) -> None:
+        """The key "classes" of a round's summary."""
+        self._telemetry.fill("class_clients", "class", {name: each["clients"] for name, each in found.items()})
+        for name, each in found.items():
+            self._telemetry.set("class_upload_bytes", each["bytes"], **{"class": name})
+            if each.get("void"):
+                self._telemetry.add("class_void_total", **{"class": name})
