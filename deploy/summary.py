@@ -144,7 +144,8 @@ def _closed(store: Store) -> list[RoundRow]:
 
 def _round(row: RoundRow, header: RoundHeader, store: Store, spread: Mapping[int, Sequence[int]]) -> RoundSummary:
     committed = row.outcome == "committed"
-    version = header.model_version + committed
+    made = store.lineage.made_in(row.round) if committed else None  # with clusters not the one after its base
+    version = header.model_version if made is None else made
     told = _Told(row)
     bare = RoundSummary(
         round=row.round,

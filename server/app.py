@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc.aio
@@ -27,6 +28,7 @@ from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.authority import Authority
 from roughfed.server.base import FILE as BASE
 from roughfed.server.base import base_of
+from roughfed.server.clusters import first
 from roughfed.server.control import Control
 from roughfed.server.defence.check import check_rule
 from roughfed.server.facts import Shape, check_shape
@@ -123,6 +125,7 @@ async def serve(setup: Setup) -> str:
         description = await setup.origin.describe()
         fed.num_classes = description.num_classes
         await extras.prepare(fed, description.spec)
+        await first.prepare(fed, partial(first.draw_shared, setup.origin.initial, description.spec, spec))
         check_shape(config.trainer, Shape.of(spec, fed.num_classes))
         sweep(fed)
         drain = asyncio.Event()

@@ -87,6 +87,12 @@ class Told:
     scores: Mapping[str, float]
 
 
+_SAME = (
+    "(SELECT cluster FROM rounds WHERE rounds.round = defence.round) IS (SELECT cluster FROM rounds WHERE round = ?)"
+)
+"""Of the cluster of a round (`roughfed.server.clusters`)."""
+
+
 class Memory:
     """Table `defence` of the journal: by round, a secret seed, the rule's state, and the figures it went by."""
 
@@ -102,9 +108,9 @@ class Memory:
         return int(self._journal.read("SELECT seed FROM defence WHERE round = ?", round_number)[0]["seed"])
 
     def before(self, round_number: int) -> dict[str, NDArray[np.float64]]:
-        """What the rule remembered last before a round."""
-        sql = "SELECT state FROM defence WHERE round < ? AND state IS NOT NULL ORDER BY round DESC LIMIT 1"
-        rows = self._journal.read(sql, round_number)
+        """What the rule remembered last before a round of its cluster: of what clients did in others, nothing."""
+        sql = f"SELECT state FROM defence WHERE round < ? AND state IS NOT NULL AND {_SAME} ORDER BY round DESC LIMIT 1"  # noqa: S608
+        rows = self._journal.read(sql, round_number, round_number)
         kept = unpack(rows[0]["state"]) if rows else {}
         return {key.removeprefix(self._mark): value for key, value in kept.items() if key.startswith(self._mark)}
 
@@ -115,11 +121,12 @@ class Memory:
         """
         state = pack({self._mark + key: value for key, value in verdict.state.items()})
         row = (state, json.dumps(dict(verdict.scores), sort_keys=True), judged, tolerated, round_number)
-        older = "DELETE FROM defence WHERE round < (SELECT MAX(round) FROM defence WHERE round < ? AND state NOT NULL)"
+        last = f"SELECT MAX(round) FROM defence WHERE round < ? AND state NOT NULL AND {_SAME}"  # noqa: S608
+        older = f"DELETE FROM defence WHERE round < ({last}) AND {_SAME}"  # noqa: S608
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("UPDATE defence SET state = ?, scores = ?, judged = ?, tolerated = ? WHERE round = ?", row)
-            db.execute(older, (round_number,))
+            db.execute(older, (round_number,) * 3)
 
         await self._journal.write(work)
 

@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 
@@ -20,6 +19,7 @@ from roughfed.codec import blocks, downlink
 from roughfed.errors import RemoteProtocolError
 from roughfed.files import disk_errors, place_durably
 from roughfed.params import Flat, data_offset
+from roughfed.server.lineage import Version
 from roughfed.server.moments import NO_STATE, StateFiles, is_state, state_files, state_of
 from roughfed.server.stepping import Stepper
 from roughfed.server.store import Store
@@ -56,13 +56,16 @@ class NextFiles:
     state: StateFiles = NO_STATE
 
 
-def next_files(store: Store, version: int, *, quantised: bool, stepper: Stepper) -> NextFiles:
-    """Where `version` is written until `place`."""
-    folder = store.folder / "models"
-    model, state = folder / "next.safetensors", state_files(folder, version, stepper)
+def next_files(
+    store: Store, version: int, *, quantised: bool, stepper: Stepper, base: Version | None = None
+) -> NextFiles:
+    """Where `version`, made from `base` (None: the one before), is written until `place`."""
+    folder, number = store.folder / "models", version - 1 if base is None else base.version
+    first = number == 0 if base is None else base.depth == 0
+    model, state = folder / "next.safetensors", state_files(folder, version, stepper, base=number, first=first)
     if not quantised:
         return NextFiles(model, state=state)
-    before = error_path(store, version - 1)
+    before = error_path(store, number)
     return NextFiles(
         model, DeltaFiles(folder / "next.delta", folder / "next.error", before if before.exists() else None), state
     )
@@ -93,8 +96,11 @@ def error_path(store: Store, version: int) -> Path:
 
 def find_delta(store: Store, base: bytes, digest: bytes) -> Path | None:
     """The payload that leads from one committed model to the next one, if it is still here."""
-    for (_, before), (version, after) in pairwise(store.versions()):
-        if (before, after) == (base, digest) and (path := delta_path(store, version)).exists():
+    versions = {each.version: each for each in store.lineage.all()}
+    for each in versions.values():
+        before = versions.get(each.base)
+        joined = each.digest == digest and before is not None and before.digest == base
+        if joined and (path := delta_path(store, each.version)).exists():
             return path
     return None
 
@@ -131,23 +137,24 @@ def source(store: Store, digest: bytes, *, base: bytes, spec: Spec) -> Source:
     return Source(path, data_offset(path), spec.size_bytes, "identity")
 
 
-def base_of_newest(store: Store) -> bytes:
-    """Digest of the version before the newest one, if a delta between them is here; else empty."""
-    version = store.latest_model()[0]
-    return (store.model(version - 1) or b"") if delta_path(store, version).exists() else b""
+def base_digest(store: Store, version: int) -> bytes:
+    """Digest of the version that one was made from, if a delta between them is here; else empty."""
+    base = store.lineage.base_of(version) if delta_path(store, version).exists() else None
+    return b"" if base is None else base.digest
 
 
 def prune(store: Store, kept: Iterable[int]) -> None:
-    """Delete the deltas of all other versions, errors and states but the newest's, and what a crash left half done.
+    """Delete the deltas of all other versions, errors and states that no next round needs, and what a crash left.
 
     Not while a version is being written.
     """
-    newest = store.latest_model()[0]
-    names = {delta_path(store, version).name for version in kept} | {error_path(store, newest).name}
+    heads = {head.version for head in store.lineage.heads().values()}
+    names = {delta_path(store, version).name for version in kept}
+    names |= {error_path(store, version).name for version in heads}
     for path in (store.folder / "models").iterdir():
         half = path.suffix == ".partial" or path.stem == "next"
         passing = path.suffix in (".delta", ".error") or is_state(path)
-        if (passing or half) and path.name not in names and not state_of(path, newest):
+        if (passing or half) and path.name not in names and not any(state_of(path, version) for version in heads):
             path.unlink(missing_ok=True)
 
 

@@ -191,10 +191,10 @@ async def _make(fed: Federation, row: RoundRow) -> dict[str, Path]:
 def _write_last_step(fed: Federation, row: RoundRow) -> bool:
     """Base of the round minus the version before it; whether there is one (unless somebody took the file)."""
     header, path = decode_header(row.header.body), _path(fed, row, PREVIOUS)
-    before = fed.store.model(header.model_version - 1)
+    before = fed.store.lineage.base_of(header.model_version)
     if path.exists() or before is None:
         return path.exists()
-    if not (old := fed.store.model_path(before)).exists():
+    if not (old := fed.store.model_path(before.digest)).exists():
         log.warning("round %d: the model before version %d is gone, and its step", row.round, header.model_version)
         return False
     ours, theirs = read_flat(fed.store.model_path(header.model_digest)), read_flat(old)

@@ -16,16 +16,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from roughfed.adapters import Base
 from roughfed.config.federation import FederationConfig
 from roughfed.crypto.certificates import serial_of
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RoughfedError
-from roughfed.messages import Finished, JobUpdate, RoundClosed
+from roughfed.messages import EvaluationReport, Finished, JobUpdate, RoundClosed
 from roughfed.rng import derive
+from roughfed.server.clusters.choosing import Choosing
+from roughfed.server.clusters.first import Drawing
+from roughfed.server.clusters.keeping import Clusters
 from roughfed.server.collect import Collection
 from roughfed.server.defence import Verdict
 from roughfed.server.defending import Defence
-from roughfed.server.downlink import base_of_newest
+from roughfed.server.downlink import base_digest
 from roughfed.server.extras import Extras
 from roughfed.server.habits import Habits
 from roughfed.server.intake import Intake
@@ -38,6 +42,7 @@ from roughfed.server.store import ABSENT, ACCEPTED, ReceivedUpdate, RoundRow, St
 from roughfed.server.verdicts import Exclusions
 from roughfed.training import BaseFile, Turn
 from roughfed.types import Evaluation, Job, Spec
+from roughfed.wire.session import decode_header
 
 VOUCHED_S = 60.0
 """How long the CA's word on a certificate is taken."""
@@ -50,15 +55,15 @@ class Worker(Protocol):
         """Evaluate a model file on the server's own data; None when it has none."""
         ...
 
+    def stand_on(self, base: BaseFile) -> None:
+        """Take the frozen base that every model file belongs to from now on."""
+        ...
+
     async def calibrate(
         self, params: Path, out: Path, given: Mapping[str, object]
     ) -> tuple[bytes, tuple[float, ...]] | None:
         """Finish a model file from sums; (digest, classifier), or None when it could not."""
         ...
-    def stand_on(self, base: BaseFile) -> None:
-        """Take the frozen base that every model file belongs to from now on."""
-        ...
-
 
     async def root_counts(self) -> tuple[int, ...]:
         """The server's examples of each class; raises TrainerError."""
@@ -113,6 +118,8 @@ class Federation:
     collection: Collection | None = None
     ca_certificate: bytes = b""
     num_classes: int = 0
+    base: Base | None = None
+    """What of the model nobody trains and nobody sends."""
     masked: MaskedRound | None = None
     result: Result | None = None
     verdict: Verdict | None = None
@@ -121,7 +128,7 @@ class Federation:
     quarantined: dict[str, str] = field(default_factory=dict[str, str])
     """Clients that are not asked any more, and why: proved liars, and those who were silent too often."""
     open_members: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    final_evaluations: dict[str, Evaluation] = field(default_factory=dict[str, Evaluation])
+    final_evaluations: dict[str, EvaluationReport] = field(default_factory=dict[str, EvaluationReport])
     identity_keys: dict[str, bytes] = field(default_factory=dict[str, bytes])
     started_at: float = field(default_factory=time.time)
 
@@ -132,6 +139,11 @@ class Federation:
     farewell: Finished | None = None
     told: set[str] = field(default_factory=set[str])
     """Clients that took the farewell."""
+    choosing: Choosing | None = None
+    """The question to the clients that is open: which cluster's model fits them best."""
+    declined: set[str] = field(default_factory=set[str])
+    """Who does not answer it."""
+    draw: Drawing | None = None
 
     def __post_init__(self) -> None:
         """Make the parts that need to call back."""
@@ -141,6 +153,7 @@ class Federation:
         self.quarantined = self.stages.quarantined()
         self.defence = Defence.of(self.config, self.store.journal)
         self.exclusions = Exclusions(self.store)
+        self.clusters = Clusters(self.config, self.store, self.able_names)
         self._wake = asyncio.Event()
         self._watchers: set[asyncio.Event] = set()
         self._phase_began = time.monotonic()
@@ -182,6 +195,10 @@ class Federation:
         self.phase, self._phase_began = phase, now
         self.wake()
 
+    def able_names(self) -> set[str]:
+        """Who could be asked now."""
+        return set(self.members.names()) - self.quarantined.keys() - self.members.revoked
+
     def _on_change(self, name: str, connected: bool) -> None:
         session = self.members.get(name)
         if connected and session is not None:
@@ -189,7 +206,7 @@ class Federation:
             if (row := self.store.last_part(name)) is not None and row.outcome is not None:
                 session.send(self.closed(row, name))  # it may have been away then, and has what waits for the verdict
             if self.farewell is not None:
-                session.send(self.farewell)
+                session.send(self.clusters.farewell(self.farewell, name))
         if (collection := self.collection) is not None and name in collection.members:
             if connected and session is not None:
                 collection.back(name)
@@ -244,9 +261,9 @@ class Federation:
         self.metrics.dropout("report", "trainer" if update.state == "failed" else "refused")
         self.wake()
 
-    def evaluation(self, session: Session, evaluation: Evaluation) -> None:
+    def evaluation(self, session: Session, report: EvaluationReport) -> None:
         """An evaluation without training arrived."""
-        self.final_evaluations[session.name] = evaluation
+        self.final_evaluations[session.name] = report
         self.wake()
 
     async def admit(self, client: str, certificate: bytes) -> None:
@@ -298,23 +315,23 @@ class Federation:
             header=row.header,
             trainer=self.trainer_settings(),
             seed=derive(self.config.federation.seed, "client", client, row.round),
-            evaluate=self.evaluates(row.round, train=train),
+            evaluate=self.evaluates(self.clusters.place(row.round, row.cluster), train=train),
             train=train,
             model_bytes=self.spec.size_bytes,
             seconds_left=seconds_left,
-            base_digest=base_of_newest(self.store),
+            base_digest=base_digest(self.store, decode_header(row.header.body).model_version),
             facts=row.facts,
         )
 
     def closed(self, row: RoundRow, client: str) -> RoundClosed:
         """How a round ended for one client."""
-        version, digest = self.store.latest_model()
+        head = self.store.lineage.head(row.cluster)
         reason = (row.sets or {}).get(client, "absent")
         verdict = "accepted" if reason == ACCEPTED else "late" if reason in ABSENT else "excluded"
-        return RoundClosed(row.round, str(row.outcome), version, digest, verdict, reason)
+        return RoundClosed(row.round, str(row.outcome), head.version, head.digest, verdict, reason)
 
     def evaluates(self, number: int, *, train: bool = True) -> bool:
-        """Whether the clients of a round evaluate its base model."""
+        """Whether the clients of a cluster's n-th round evaluate its base model."""
         every = self.config.round.evaluate_every
         return not train or (every > 0 and (number - 1) % every == 0)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from roughfed import measures
 from roughfed.secagg.promises import FULL
 from roughfed.server.aggregate.weights import examples
+from roughfed.server.fair_round import fairness_figures
 from roughfed.server.federation import Federation
 from roughfed.server.quality import class_counts, whole
 from roughfed.server.store import ReceivedUpdate, RoundRow
@@ -35,7 +36,9 @@ def summarize(fed: Federation, row: RoundRow) -> dict[str, object]:
         | ({} if fed.masked is not None else training_figures([u.statement for u in accepted_updates(fed, row)]))
         | masked_figures(fed, row)
         | defence_figures(fed, row)
+        | fed.clusters.summary(row)
         | said_together(fed, row)
+        | fairness_figures(fed, row, accepted_updates(fed, row))
     )
 
 

@@ -53,12 +53,20 @@ class StateFiles:
 NO_STATE = StateFiles()
 
 
-def state_files(folder: Path, version: int, stepper: Stepper) -> StateFiles:
-    """The files of a version's state; those of the version before count together or not at all."""
+def state_files(folder: Path, version: int, stepper: Stepper, *, base: int, first: bool) -> StateFiles:
+    """The files of a version's state; those of the version that it is made from count together or not at all.
+
+    Args:
+        folder: of the models.
+        version: that is made.
+        stepper: the rule.
+        base: the version that it is made from.
+        first: whether that one is nobody's step.
+    """
     endings = [f"{MARK}{stepper.name}-{name}" for name in stepper.rule.keeps]
-    before = tuple(folder / f"{version - 1:08d}{ending}" for ending in endings)
+    before = tuple(folder / f"{base:08d}{ending}" for ending in endings)
     if not all(path.exists() for path in before):
-        if version > 1:
+        if not first:
             log.warning("%s begins anew at version %d: it did not make the one before", stepper.name, version)
         before = ()
     return StateFiles(

@@ -6,6 +6,7 @@ from itertools import zip_longest
 
 from roughfed.measures import pooled
 from roughfed.server import downlink
+from roughfed.server.lineage import DEFAULT
 from roughfed.server.store import EVERYBODY, Store
 from roughfed.types import Evaluation
 
@@ -22,13 +23,13 @@ class Quality:
         self._known: dict[int, float | None] = {}
         self._pruned: set[bytes] = set()
 
-    def best(self) -> int | None:
-        """The version with the best quality (the newest of equals); None before an evaluation."""
-        newest = self._store.latest_model()[0]
-        for version in range(newest + 1):
-            if version not in self._known or version > newest - SETTLED:
+    def best(self, cluster: str = DEFAULT) -> int | None:
+        """The version of a cluster with the best quality (the newest of equals); None before an evaluation."""
+        versions = [each.version for each in self._store.lineage.all() if each.cluster == cluster]
+        for version in versions:
+            if version not in self._known or version in versions[-SETTLED:]:
                 self._known[version] = quality(self._store, version)
-        scored = [(found, version) for version, found in self._known.items() if found is not None]
+        scored = [(found, version) for version in versions if (found := self._known[version]) is not None]
         return max(scored)[1] if scored else None
 
     def stale_rounds(self) -> int:
@@ -37,11 +38,16 @@ class Quality:
         return 0 if best is None else sum(v > best and found is not None for v, found in self._known.items())
 
     def prune(self, *, keep_last: int, keep_best: bool) -> None:
-        """Delete model files and deltas that nobody needs: all but the last K (at least 2) and the best."""
-        versions = self._store.versions()
-        wanted = {version for version, _ in versions[-max(2, keep_last) :]}
-        if keep_best and (best := self.best()) is not None:
-            wanted.add(best)
+        """Delete model files and deltas that nobody needs: of each cluster all but the last K (at least 2), the best.
+
+        What the next round of a cluster begins with stays, too.
+        """
+        versions, lineage = self._store.versions(), self._store.lineage
+        wanted = {head.version for head in lineage.heads().values()}
+        for cluster in lineage.clusters():
+            own = [each.version for each in lineage.all() if each.cluster == cluster]
+            best = self.best(cluster) if keep_best else None
+            wanted |= {*own[-max(2, keep_last) :], *([] if best is None else [best])}
         kept = {digest for version, digest in versions if version in wanted}
         gone = {digest for _, digest in versions} - kept - self._pruned
         for digest in gone:

@@ -27,13 +27,16 @@ from roughfed.server.aggregate import WEIGHTINGS, weighed
 from roughfed.server.aggregate.mean import Mean
 from roughfed.server.collect import Collection, Decision
 from roughfed.server.combine import combine
+from roughfed.server.compared import keep_compared
 from roughfed.server.downlink import next_files, place
 from roughfed.server.facts import Facts, Shape, asked, facts_of, wanted_facts
+from roughfed.server.fair_round import classes_fact, fair_weights, losses_asked, shortened
 from roughfed.server.federation import Federation, Traffic
 from roughfed.server.figures import accepted_updates, show_clients, summarize
 from roughfed.server.finish import head_fact
 from roughfed.server.habits import NO_PATIENCE
 from roughfed.server.judge import judge, verdict_over
+from roughfed.server.lineage import DEFAULT
 from roughfed.server.masked import drive
 from roughfed.server.masked.defended import mean_of_groups
 from roughfed.server.masked.opening import open_masked
@@ -103,24 +106,25 @@ async def open_round(fed: Federation) -> RoundRow:
     settings = fed.config.round
     codec = fed.config.codec.uplink(fed.config.privacy.server_sees)
     offered = {s.name: s.hello.codecs for s in fed.members.all() if s.name not in fed.quarantined}
-    connected = able(offered, codec)
+    cluster = fed.clusters.turn()
+    connected = able({name: codecs for name, codecs in offered.items() if fed.clusters.plays(name, cluster)}, codec)
     invited = settings.invited(len(connected))
     number = last.round + 1 if last else 1
     cohort = choose(connected, invited=invited, seed=fed.config.federation.seed, round_number=number)
     root = merkle_root([s.member for name in cohort if (s := fed.members.get(name)) is not None])
-    asked = asked_in(fed, number)
+    asked = asked_in(fed, number, cluster)
     fields: Mapping[str, Any] = {"statistics": asked}
     if fed.config.privacy.masked:
         fields = await open_masked(
             fed.stages, number, cohort=len(cohort), config=fed.config, num_classes=fed.num_classes, asked=asked
         )
     fields = {**fields, "roster_root": root, "deadline_s": settings.deadline}
-    facts = facts_for(fed)
-    header = make_header(fed, after=last, fields=fields, facts=facts)
+    facts = facts_for(fed) | fed.clusters.fact(number, cluster) | classes_fact(fed, cluster)
+    header = make_header(fed, after=last, fields=fields, facts=facts, cluster=cluster)
     if fed.config.privacy.masked:
         check_terms(fed, header)
     goal = settings.goal(len(connected))
-    row = RoundRow(number, header, cohort, goal, time.time(), None, None, None, facts=facts)
+    row = RoundRow(number, header, cohort, goal, time.time(), None, None, None, facts=facts, cluster=cluster)
     await fed.store.open_round(row)
     crash.point("round-opened")
     fed.metrics.round_opened(number)
@@ -128,11 +132,12 @@ async def open_round(fed: Federation) -> RoundRow:
     return row
 
 
-def asked_in(fed: Federation, number: int) -> tuple[str, ...]:
+def asked_in(fed: Federation, number: int, cluster: str = DEFAULT) -> tuple[str, ...]:
     """The statistics that the learning settings ask for in a round; in the clear, class counts beside (reports)."""
     settings, shape = fed.config.trainer, Shape.of(fed.spec, fed.num_classes)
+    number = fed.clusters.place(number, cluster)
     names = asked(settings, shape, number=number, rounds=fed.config.round.rounds)
-    names = tuple(dict.fromkeys((*names, *steps_asked(fed, number))))
+    names = tuple(dict.fromkeys((*names, *steps_asked(fed, number), *losses_asked(fed))))
     if fed.config.privacy.masked or not 0 < shape.classes <= MOST_COUNTED:
         return names  # masked rounds ask for them anyway (`masked.opening`)
     return tuple(dict.fromkeys((*names, f"class-count:{shape.classes}")))
@@ -169,18 +174,20 @@ def make_header(
     fields: Mapping[str, Any],
     facts: Facts | None = None,
     train: bool = True,
+    cluster: str = DEFAULT,
 ) -> Signed:
-    """The header of the round that follows `after`, on the newest model, under the server's identity key.
+    """The header of the round that follows `after`, on a cluster's newest model, under the server's identity key.
 
     `fields`: root of the roster, deadline, and what a masked round's header says beside (`masked.opening`).
     """
-    version, digest = fed.store.latest_model()
+    head = fed.store.lineage.head(cluster)
     number = after.round + 1 if after else 1
+    evaluate = fed.evaluates(fed.clusters.place(number, cluster), train=train)
     header = RoundHeader(
         run=fed.run,
         round=number,
-        model_digest=digest,
-        model_version=version,
+        model_digest=head.digest,
+        model_version=head.version,
         spec_digest=fed.spec.digest,
         previous_header_digest=after.header.digest if after else bytes(32),
         codec=fed.config.codec.uplink(fed.config.privacy.server_sees),
@@ -269,9 +276,10 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     step = stepper(fed.config.optimize)
     began, base = time.perf_counter(), fed.store.model_path(header.model_digest)
     ledger = ledger_of(fed.store, row) if fed.config.trainer.scaffold else None
-    version = header.model_version + 1
+    version = fed.store.latest_model()[0] + 1  # of all clusters; its own base is what the header names
     quantised = fed.config.codec.downlink_of(header.server_sees) == "int8"
-    files = next_files(fed.store, version, quantised=quantised, stepper=step)
+    head = fed.store.lineage.version(header.model_version)
+    files = next_files(fed.store, version, quantised=quantised, stepper=step, base=head)
     work = partial(
         combine,
         base,
@@ -295,8 +303,11 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     now = time.time()
     if base_evaluations := evaluations(fed, row, header):
         await fed.store.add_evaluations(header.model_version, base_evaluations)
+        if fed.result is None:
+            said = {u.receipt.client: u.statement for u in accepted_updates(fed, row)}
+            await keep_compared(fed.store, header.model_version, header.model_digest, said)
         show_clients(fed, header.model_version)
-    await fed.store.commit(row.round, version=version, digest=digest, now=now)
+    await fed.store.commit(row.round, version=version, digest=digest, now=now, base=header.model_version)
     crash.point("committed")
     fed.row = row = dataclasses.replace(row, outcome="committed", closed_at=now)
     fed.metrics.round_closed("committed", now - row.opened_at)
@@ -324,8 +335,9 @@ def mean_of(fed: Federation, row: RoundRow, weighting: str) -> Iterator[Mean]:
             yield combined(how, dict(zip(names, fills, strict=True)) | own)
         return
     weights = weighed([u.statement for u in accepted], WEIGHTINGS[weighting])
+    weights, length = fair_weights(fed, header, accepted, weights)
     with weighted_mean(list(zip(paths, weights, strict=True)), codec=header.codec, size=fed.spec.size) as mean:
-        yield mean
+        yield shortened(mean, length)
 
 
 def evaluations(fed: Federation, row: RoundRow, header: RoundHeader) -> list[tuple[str, Evaluation]]:

@@ -17,6 +17,8 @@ from roughfed.digest import content_digest
 from roughfed.errors import IdentityError, RemoteProtocolError, StaleRound
 from roughfed.messages import (
     PROTOCOL,
+    Choice,
+    ClientMessage,
     ClientStage,
     EvaluationReport,
     Finished,
@@ -27,9 +29,9 @@ from roughfed.messages import (
     Welcome,
 )
 from roughfed.server import downlink
-from roughfed.server.federation import Federation
 from roughfed.server.base import source_of
 from roughfed.server.clusters.asking import answered
+from roughfed.server.federation import Federation
 from roughfed.server.intake import Upload
 from roughfed.server.interceptors import CALLER
 from roughfed.server.masked.drive import take
@@ -139,32 +141,38 @@ class FederationService:
             task=fed.config.federation.task,
             rounds=fed.config.round.rounds,
             private=fed.config.model.private,
-        )
             base=fed.base,
+        )
 
     async def _read(self, session: Session, requests: AsyncIterator[bytes]) -> None:
-        fed, reason = self._fed, "ended"
+        reason = "ended"
         try:
             async for raw in requests:
                 message = decode_client_message(raw)
                 session.last_seen = time.monotonic()
-                match message:
-                    case Heartbeat():
-                        session.phase, session.progress = message.phase, message.progress
-                        fed.metrics.seen(session.name)
-                        fed.changed()
-                    case JobUpdate():
-                        fed.job_update(session, message)
-                    case EvaluationReport():
-                        fed.evaluation(session, message.evaluation)
-                    case ClientStage():
-                        take(fed, session, message)
-                    case Hello():
-                        raise RemoteProtocolError("a second hello", reason="schema")
+                await self._hear(session, message)
         except RemoteProtocolError:
             reason = "protocol"
         finally:
             session.close(reason)
+
+    async def _hear(self, session: Session, message: ClientMessage) -> None:
+        fed = self._fed
+        match message:
+            case Heartbeat():
+                session.phase, session.progress = message.phase, message.progress
+                fed.metrics.seen(session.name)
+                fed.changed()
+            case JobUpdate():
+                fed.job_update(session, message)
+            case EvaluationReport():
+                fed.evaluation(session, message)
+            case ClientStage():
+                take(fed, session, message)
+            case Choice():
+                await answered(fed, session, message)
+            case Hello():
+                raise RemoteProtocolError("a second hello", reason="schema")
 
     # -- GetModel -----------------------------------------------------------------------------------------------------
 

@@ -8,9 +8,12 @@ import time
 
 from roughfed import crash
 from roughfed.messages import Finished
+from roughfed.server.clusters.asking import assigned
+from roughfed.server.compared import keep_compared
 from roughfed.server.federation import Federation
 from roughfed.server.figures import complete_summary, show
 from roughfed.server.finish import calibrate_last, calibrate_round
+from roughfed.server.lineage import DEFAULT
 from roughfed.server.membership import Session
 from roughfed.server.quality import Quality
 from roughfed.server.round import make_header, run_round
@@ -40,7 +43,7 @@ async def run_rounds(fed: Federation) -> str:
     evaluation: asyncio.Task[None] | None = None
     lost = 0
     while (reason := clock.over()) is None:
-        if not await ready(fed, clock.until):
+        if not await ready(fed, clock.until) or not await assigned(fed, clock.until):
             continue
         row = await run_round(fed)
         if row.outcome != "committed":
@@ -64,9 +67,15 @@ async def run_rounds(fed: Federation) -> str:
     crash.point("run-finished")
     version, digest = fed.store.latest_model()
     fed.farewell = Finished(reason, version, digest)  # whoever comes back later hears it too
-    fed.members.broadcast(fed.farewell)
+    say_so(fed, fed.farewell)
     log.info("the run is over (%s): version %d, digest %s", reason, version, digest.hex()[:16])
     return reason
+
+
+def say_so(fed: Federation, farewell: Finished) -> None:
+    """Tell everybody who is here, each with the model of its cluster."""
+    for session in fed.members.all():
+        session.send(fed.clusters.farewell(farewell, session.name))
 
 
 class Clock:
@@ -84,7 +93,7 @@ class Clock:
         settings, last = self._fed.config.round, self._fed.store.last_round()
         if last is not None and last.outcome is None:
             return None
-        if self._fed.store.latest_model()[0] >= settings.rounds:
+        if self._fed.clusters.over():
             return "rounds"
         if self.until is not None and time.monotonic() >= self.until:
             return "time-budget"
@@ -137,6 +146,8 @@ async def evaluate(fed: Federation, *, final: bool = False) -> None:
     every = fed.config.round.evaluate_every
     if fed.worker is None or every == 0 or (version % every and not final) or fed.config.model.private:
         return
+    if fed.clusters.on:  # the server's data are of one law, and a model is for clients of another
+        return
     if final and "" in fed.store.evaluations(version):
         return
     found = await fed.worker.evaluate(fed.store.model_path(digest), model_digest=digest)
@@ -147,14 +158,13 @@ async def evaluate(fed: Federation, *, final: bool = False) -> None:
 
 
 async def evaluate_everywhere(fed: Federation) -> None:
-    """Ask every client to evaluate the final model on its held-out data; one that comes back is asked again."""
-    version, digest = fed.store.latest_model()
+    """Ask every client to evaluate its final model on its held-out data; one that comes back is asked again."""
     if fed.config.round.evaluate_every == 0 or fed.config.privacy.masked:  # each one's alone would be in the clear
         return
     await returned(fed)
     fed.enter("evaluate")
     fed.final_evaluations.clear()
-    row = evaluation_row(fed)
+    rows: dict[str, RoundRow] = {}
     asked: dict[str, Session] = {}
     deadline = time.monotonic() + min(FINAL_EVALUATION_S, fed.config.round.deadline)
     while not fed.stopping and time.monotonic() < deadline:
@@ -164,17 +174,29 @@ async def evaluate_everywhere(fed: Federation) -> None:
         for session in owing:
             if asked.get(session.name) is not session:
                 asked[session.name] = session
+                cluster = fed.clusters.cluster_of(session.name)
+                row = rows.setdefault(cluster, evaluation_row(fed, cluster))
                 session.send(fed.job(row, session.name, seconds_left=FINAL_EVALUATION_S, train=False))
         await fed.sleep_until_change(deadline)
-    found = {name: e for name, e in fed.final_evaluations.items() if e.model_digest == digest}
-    await fed.store.add_evaluations(version, found.items())
-    accuracies = [a for e in found.values() if (a := e.accuracy) is not None]
+    accuracies: list[float] = []
+    for cluster in rows or [DEFAULT]:
+        accuracies += await keep_final(fed, cluster)
     if accuracies:
         worst = sorted(accuracies)[: max(1, len(accuracies) // 10)]
         fed.metrics.evaluated(
             accuracy={"clients_mean": sum(accuracies) / len(accuracies), "worst10": sum(worst) / len(worst)}
         )
     fed.enter("waiting")
+
+
+async def keep_final(fed: Federation, cluster: str) -> list[float]:
+    """Keep what a cluster's clients found about its final model; returns their accuracies."""
+    head = fed.store.lineage.head(cluster)
+    reports = {name: each for name, each in fed.final_evaluations.items() if fed.clusters.cluster_of(name) == cluster}
+    found = {name: e for name, report in reports.items() if (e := report.evaluation).model_digest == head.digest}
+    await fed.store.add_evaluations(head.version, found.items())
+    await keep_compared(fed.store, head.version, head.digest, reports)
+    return [a for e in found.values() if (a := e.accuracy) is not None]
 
 
 async def returned(fed: Federation) -> None:
@@ -187,9 +209,9 @@ async def returned(fed: Federation) -> None:
         await fed.sleep_until_change(deadline)
 
 
-def evaluation_row(fed: Federation) -> RoundRow:
+def evaluation_row(fed: Federation, cluster: str = DEFAULT) -> RoundRow:
     """A round that only evaluates: it has a header, so that clients know whose model it is, and no journal entry."""
     last = fed.store.last_round()
     fields = {"roster_root": bytes(32), "deadline_s": FINAL_EVALUATION_S}
-    header = make_header(fed, after=last, fields=fields, train=False)
-    return RoundRow(last.round + 1 if last else 1, header, (), 0, time.time(), None, None, None)
+    header = make_header(fed, after=last, fields=fields, train=False, cluster=cluster)
+    return RoundRow(last.round + 1 if last else 1, header, (), 0, time.time(), None, None, None, cluster=cluster)

@@ -55,4 +55,37 @@ SCHEMA = (
     """,
     "CREATE TABLE defence (round INTEGER PRIMARY KEY, seed INTEGER NOT NULL, state BLOB, scores TEXT);",
     "ALTER TABLE defence ADD COLUMN judged INTEGER; ALTER TABLE defence ADD COLUMN tolerated INTEGER;",
+    """
+    ALTER TABLE evaluations RENAME TO first_evaluations;
+    CREATE TABLE evaluations (
+        version INTEGER NOT NULL, source TEXT NOT NULL, evaluation TEXT NOT NULL, kind TEXT NOT NULL DEFAULT 'global',
+        PRIMARY KEY (version, source, kind));
+    INSERT INTO evaluations SELECT version, source, evaluation, 'global' FROM first_evaluations;
+    DROP TABLE first_evaluations;
+    """,
+    """
+    ALTER TABLE models ADD COLUMN cluster TEXT NOT NULL DEFAULT '0';
+    ALTER TABLE models ADD COLUMN base INTEGER NOT NULL DEFAULT -1;
+    ALTER TABLE models ADD COLUMN depth INTEGER NOT NULL DEFAULT 0;
+    UPDATE models SET base = version - 1, depth = version;
+    ALTER TABLE rounds ADD COLUMN cluster TEXT NOT NULL DEFAULT '0';
+    CREATE TABLE clusters (id TEXT PRIMARY KEY, base INTEGER NOT NULL, round INTEGER NOT NULL, why TEXT NOT NULL);
+    CREATE TABLE cluster_moves (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, round INTEGER NOT NULL, client TEXT NOT NULL, cluster TEXT NOT NULL,
+        why TEXT NOT NULL, score REAL);
+    CREATE TABLE cluster_decided (round INTEGER PRIMARY KEY, event TEXT NOT NULL, figures TEXT NOT NULL);
+    CREATE TABLE cluster_rows (
+        round INTEGER PRIMARY KEY, cluster TEXT NOT NULL, names TEXT NOT NULL, gram BLOB NOT NULL, error REAL NOT NULL);
+    CREATE TABLE choosings (
+        number INTEGER PRIMARY KEY, round INTEGER NOT NULL, everybody INTEGER NOT NULL, asked TEXT NOT NULL,
+        models TEXT NOT NULL, opened_at REAL NOT NULL, closed_at REAL);
+    CREATE TABLE choices (
+        number INTEGER NOT NULL, client TEXT NOT NULL, cluster TEXT NOT NULL, PRIMARY KEY (number, client));
+    """,
+    """
+    CREATE TABLE riders (round INTEGER PRIMARY KEY, state BLOB NOT NULL, found TEXT NOT NULL);
+    CREATE TABLE ledger (
+        round INTEGER PRIMARY KEY, start INTEGER NOT NULL, size INTEGER NOT NULL, seq INTEGER NOT NULL,
+        head TEXT NOT NULL, lines BLOB);
+    """,
 )

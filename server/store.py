@@ -14,10 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from roughfed.errors import Conflict
 from roughfed.journal import Journal
+from roughfed.server.lineage import DEFAULT, Lineage, insert_version
 from roughfed.server.schema import SCHEMA
 from roughfed.types import Evaluation, Receipt, Signed, Spec, UpdateStatement
 from roughfed.wire.facts import decode_facts, encode_facts
@@ -32,6 +33,9 @@ EVERYBODY = "*"
 """Source of an evaluation that is the sum of the accepted clients': no client can have this name."""
 ABSENT = (LATE, GONE, LEFT)
 
+Of = Literal["global", "personal", "alone"]
+"""What was evaluated: the version itself, the clients' own models, or what each trained without the others."""
+
 
 @dataclass(frozen=True, slots=True)
 class RoundRow:
@@ -41,6 +45,7 @@ class RoundRow:
         sets: client -> "" (its update counts), a reason of `ABSENT` (none came), or the reason it is left out.
         facts: what came with the jobs.
         sums: of the statistics of those whose update counts, by name.
+        cluster: whose round it is (`roughfed.server.clusters`).
     """
 
     round: int
@@ -54,6 +59,7 @@ class RoundRow:
     closed_at: float | None = None
     facts: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
     sums: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
+    cluster: str = DEFAULT
 
     @property
     def accepted(self) -> list[str]:
@@ -94,6 +100,7 @@ class Store:
         for name in ("models", "spool"):
             (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         self.journal = Journal(folder / "journal.db", SCHEMA, on_commit=on_commit)
+        self.lineage = Lineage(self.journal)
 
     def close(self) -> None:
         """Close the journal."""
@@ -124,7 +131,7 @@ class Store:
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("INSERT INTO run (id, spec, created_at, began) VALUES (?, ?, ?, ?)", row)
-            db.execute("INSERT INTO models VALUES (0, ?, 0, ?)", (digest, now))
+            db.execute("INSERT INTO models (version, digest, round, committed_at) VALUES (0, ?, 0, ?)", (digest, now))
 
         await self.journal.write(work)
 
@@ -166,10 +173,10 @@ class Store:
     async def open_round(self, row: RoundRow) -> None:
         """Journal header and cohort, before any job is sent."""
         values = (row.round, row.header.body, row.header.signature, row.header.signer)
-        rest = (json.dumps(row.cohort), row.goal, row.opened_at, encode_facts(row.facts))
+        rest = (json.dumps(row.cohort), row.goal, row.opened_at, encode_facts(row.facts), row.cluster)
         sql = (
-            "INSERT INTO rounds (round, header, signature, signer, cohort, goal, opened_at, facts) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            "INSERT INTO rounds (round, header, signature, signer, cohort, goal, opened_at, facts, cluster) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
         )
         await self.journal.write(lambda db: db.execute(sql, values + rest))
 
@@ -236,11 +243,11 @@ class Store:
         sql = "SELECT sums FROM rounds WHERE sums LIKE ? ORDER BY round DESC LIMIT ?"
         return [json.loads(row["sums"]) for row in self.journal.read(sql, f'%"{name}"%', most)]
 
-    async def commit(self, number: int, *, version: int, digest: bytes, now: float) -> None:
-        """The round's model becomes the newest version."""
+    async def commit(self, number: int, *, version: int, digest: bytes, now: float, base: int | None = None) -> None:
+        """The round's model, made from the version `base` (None: the one before), becomes the newest version."""
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute("INSERT INTO models VALUES (?, ?, ?, ?)", (version, digest, number, now))
+            insert_version(db, version, digest, round_number=number, now=now, base=base)
             db.execute("UPDATE rounds SET outcome = 'committed', closed_at = ? WHERE round = ?", (now, number))
 
         await self.journal.write(work)
@@ -313,15 +320,24 @@ class Store:
 
     # -- evaluations and revocations ----------------------------------------------------------------------------------
 
-    async def add_evaluations(self, version: int, evaluations: Iterable[tuple[str, Evaluation]]) -> None:
-        """Keep evaluations of a version by source (a client's name, or "" for the server's own data)."""
-        rows = [(version, source, json.dumps(evaluation_row(e))) for source, e in evaluations]
-        sql = "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?)"
+    async def add_evaluations(
+        self, version: int, evaluations: Iterable[tuple[str, Evaluation]], *, kind: Of = "global"
+    ) -> None:
+        """Keep evaluations by source (a client's name, or "" for the server's own data).
+
+        Args:
+            version: of the global model.
+            evaluations: (source, what was found).
+            kind: whether they are of that version, of what clients made of it, or of what they trained alone till then.
+        """
+        rows = [(version, source, kind, json.dumps(evaluation_row(e))) for source, e in evaluations]
+        sql = "INSERT OR REPLACE INTO evaluations (version, source, kind, evaluation) VALUES (?, ?, ?, ?)"
         await self.journal.write(lambda db: db.executemany(sql, rows))
 
-    def evaluations(self, version: int) -> dict[str, Evaluation]:
-        """Evaluations of a version by source."""
-        rows = self.journal.read("SELECT * FROM evaluations WHERE version = ? ORDER BY source", version)
+    def evaluations(self, version: int, *, kind: Of = "global") -> dict[str, Evaluation]:
+        """Evaluations of a version by source; see `add_evaluations`."""
+        sql = "SELECT * FROM evaluations WHERE version = ? AND kind = ? ORDER BY source"
+        rows = self.journal.read(sql, version, kind)
         return {row["source"]: evaluation_of(json.loads(row["evaluation"])) for row in rows}
 
     async def revoke(self, client: str, now: float) -> None:
@@ -347,6 +363,7 @@ def _round_row(row: sqlite3.Row) -> RoundRow:
         closed_at=row["closed_at"],
         facts=decode_facts(row["facts"]),
         sums=json.loads(row["sums"]) if row["sums"] else {},
+        cluster=row["cluster"],
     )
 
 

@@ -9,17 +9,23 @@ import asyncio
 import math
 import time
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from roughfed.classes import STANDARD
+from roughfed.errors import TooFewClients
 from roughfed.params import Flat
 from roughfed.server.aggregate.mean import Mean
 from roughfed.server.defence import Verdict, View
-from roughfed.server.defence.verdict import Coefficients
+from roughfed.server.defence.verdict import Coefficients, State
 from roughfed.server.defending import Defence, Told
+from roughfed.server.masked.class_round import TOO_FEW
 from roughfed.server.masked.outcome import VOID
 from roughfed.server.store import RoundRow, Store
+from roughfed.wire.session import decode_header
 
 if TYPE_CHECKING:
     from roughfed.server.federation import Federation
@@ -37,19 +43,83 @@ async def found(fed: Federation, view: View, number: int, *, clients: int | None
     Raises:
         TooFewClients: the rule cannot hold against so many among so few.
     """
-    situation = await fed.defence.situation(number, len(view) if clients is None else clients)
-    began = time.perf_counter()
-    verdict = await asyncio.to_thread(fed.defence.judge, view, situation)
-    fed.metrics.defended(
-        fed.defence.name,
-        time.perf_counter() - began,
-        rows=len(view),
-        tolerated=situation.f,
-        scores=verdict.scores,
-        weights=weights_of(verdict),
-    )
-    await fed.defence.memory.keep(number, verdict, judged=len(view), tolerated=situation.f)
-    return verdict
+    behind = None if clients is None else {STANDARD: clients}
+    return await found_by_class(fed, {STANDARD: view}, number, clients=behind)
+
+
+async def found_by_class(
+    fed: Federation, views: Mapping[str, View], number: int, *, clients: Mapping[str, int] | None = None
+) -> Verdict:
+    """The same where clients are of several classes: each is judged by itself, since their rows do not compare.
+
+    A class that has become too small for the rule is left out; the others go on.
+
+    Args:
+        fed: the federation.
+        views: the rows, by class.
+        number: of the round.
+        clients: behind the rows of each class, where rows are groups.
+
+    Returns:
+        one verdict over all rows.
+
+    Raises:
+        TooFewClients: every class is too small.
+    """
+    verdicts: dict[str, Verdict] = {}
+    short: TooFewClients | None = None
+    judged = tolerated = 0
+    for name, view in views.items():
+        if fed.row is not None and clients is None:  # clusters are found by the rows of all, whoever is left out
+            header = decode_header(fed.row.header.body)
+            await fed.clusters.seen(view, number, fed.row.cluster, unit=header.clip_norm if header.masked else 1.0)
+        whole = await fed.defence.situation(number, len(view) if clients is None else clients[name])
+        situation = replace(whole, state=state_of(whole.state, name))
+        judged, tolerated = judged + len(view), tolerated + situation.f
+        began = time.perf_counter()
+        try:
+            verdict = verdicts[name] = await asyncio.to_thread(fed.defence.judge, view, situation)
+        except TooFewClients as error:
+            short, verdicts[name] = error, Verdict(excluded=dict.fromkeys(view.names, TOO_FEW))
+            continue
+        fed.metrics.defended(
+            fed.defence.name,
+            time.perf_counter() - began,
+            rows=len(view),
+            tolerated=situation.f,
+            scores=verdict.scores,
+            weights=weights_of(verdict),
+        )
+    if short is not None and all(len(verdict.excluded) == len(views[name]) for name, verdict in verdicts.items()):
+        raise short
+    found = together(verdicts)
+    await fed.defence.memory.keep(number, found, judged=judged, tolerated=tolerated)
+    return found
+
+
+OF_CLASS = "class/"
+
+
+def state_of(state: State, name: str) -> State:
+    """What the rule remembers of one class."""
+    mark = f"{OF_CLASS}{name}/"
+    if name:
+        return {key.removeprefix(mark): value for key, value in state.items() if key.startswith(mark)}
+    return {key: value for key, value in state.items() if not key.startswith(OF_CLASS)}
+
+
+def together(verdicts: Mapping[str, Verdict]) -> Verdict:
+    """The verdicts over all classes as one; what the rule remembers of a class is kept under its name."""
+    if len(verdicts) == 1 and STANDARD in verdicts:
+        return verdicts[STANDARD]
+    excluded: dict[str, str] = {}
+    scores: dict[str, float] = {}
+    state: dict[str, Any] = {}
+    for name, verdict in verdicts.items():
+        excluded |= verdict.excluded
+        scores |= verdict.scores
+        state |= {f"{OF_CLASS}{name}/{key}" if name else key: value for key, value in verdict.state.items()}
+    return Verdict(excluded, scores, None, state)
 
 
 def weights_of(verdict: Verdict) -> dict[str, float]:

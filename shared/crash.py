@@ -21,7 +21,7 @@ SERVER_POINTS = {
     "model-written": "the next model is on disk, not committed",
     "committed": "the next version is committed, nobody was told",
     "announced": "every client was told; spool files are still there",
-    "clusters-decided": "what follows from a round for the clusters is journaled, nothing is done by it",
+    "clusters-decided": "clusters: what follows from a round for the clusters is journaled, nothing is done by it",
     "choosing-opened": "clusters: the models that the clients choose from are journaled, nobody was asked",
     "choice-journaled": "clusters: a client's choice is journaled",
     "choosing-closed": "clusters: who is where by choice is journaled, nobody trains by it",

@@ -119,6 +119,23 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Choose:
+    """Which of several models has the least loss here? The server signs the question (`roughfed.wire.choosing`)."""
+
+    question: Signed
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The place of a model in a question, from 1; 0 with a reason where the client does not choose."""
+
+    number: int
+    place: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ClientStage:
     """A stage of a masked round: "advertise", "shares", "opening", "sketch", "consistency" or "unmask"."""
 
@@ -138,5 +155,5 @@ class ServerStage:
     signature: bytes = b""
 
 
-ClientMessage = Hello | Heartbeat | JobUpdate | EvaluationReport | Leave | ClientStage
-ServerMessage = Welcome | Job | RoundClosed | Reconnect | Finished | Heartbeat | ServerStage
+ClientMessage = Hello | Heartbeat | JobUpdate | EvaluationReport | Leave | ClientStage | Choice
+ServerMessage = Welcome | Job | RoundClosed | Reconnect | Finished | Heartbeat | ServerStage | Choose

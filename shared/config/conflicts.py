@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from roughfed.config.classes import class_conflicts
 from roughfed.config.client import ClientConfig
 from roughfed.config.clustering import cluster_conflicts
+from roughfed.config.fairness import fairness_conflicts
 from roughfed.config.federation import FederationConfig
 from roughfed.config.frozen import frozen_conflicts
 from roughfed.config.modes import mode_conflicts
@@ -35,6 +36,7 @@ def check_federation(config: FederationConfig) -> None:
         optimizer_conflicts,
         scaling_conflicts,
         sharing_conflicts,
+        fairness_conflicts,
         frozen_conflicts,
         mode_conflicts,
         reward_conflicts,

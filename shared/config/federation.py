@@ -12,6 +12,7 @@ from roughfed.config.clusters import Clusters
 from roughfed.config.combining import Aggregate, Optimize
 from roughfed.config.contribution import Contribution
 from roughfed.config.defences import AUTO, Attackers, DefenceRule
+from roughfed.config.fairness import Fairness
 from roughfed.config.reward import Reward
 from roughfed.config.trainer import TrainerSettings
 from roughfed.config.values import (
@@ -333,6 +334,7 @@ class FederationConfig(Document):
     trainer: TrainerSettings = TrainerSettings()
     aggregate: Aggregate = Aggregate()
     optimize: Optimize = Optimize()
+    fairness: Fairness = Fairness()
     privacy: Privacy = Privacy()
     sketch: Sketch = Sketch()
     groups: Groups = Groups()

@@ -13,7 +13,6 @@ TABLES: Mapping[str, str] = MappingProxyType(
         "dp": _DP,
         "fairness": "Fair aggregation arrives with the fairness rules",
         "personalize": "Personalization arrives with the personalization rules",
-        "cluster": "A model for each cluster arrives with the personalization rules",
     }
 )
 

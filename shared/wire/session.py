@@ -11,6 +11,8 @@ from typing import Any
 from roughfed.adapters import Base
 from roughfed.errors import LocalProtocolError, RemoteProtocolError
 from roughfed.messages import (
+    Choice,
+    Choose,
     ClientMessage,
     ClientStage,
     EvaluationReport,
@@ -30,8 +32,10 @@ from roughfed.pb.v1 import secagg_pb2 as sec
 from roughfed.pb.v1 import tensor_pb2 as ten
 from roughfed.training import NO_FACTS
 from roughfed.types import Job, RoundHeader, Signed, Spec
+from roughfed.wire.choosing import choice_message, choice_value, choose_message, choose_value
 from roughfed.wire.classes import class_messages, class_name, class_values
 from roughfed.wire.facts import decode_facts, encode_facts
+from roughfed.wire.reports import report_message, report_value
 from roughfed.wire.secagg import (
     CLIENT_STAGES,
     STAGE_VALUES,
@@ -41,7 +45,7 @@ from roughfed.wire.secagg import (
     server_stage,
 )
 from roughfed.wire.specs import base_message, base_value, spec_message, spec_value
-from roughfed.wire.updates import MAX_NAME, digest_field, evaluation_message, evaluation_value, parse, text_field
+from roughfed.wire.updates import MAX_NAME, digest_field, parse, text_field
 
 HEADER_DOMAIN = b"roughfed header v1\0"
 MAX_TEXT = 2_000
@@ -82,9 +86,11 @@ def encode_client_message(value: ClientMessage) -> bytes:
                 )
             )
         case EvaluationReport():
-            message.evaluation.CopyFrom(_report_message(value))
+            message.evaluation.CopyFrom(report_message(value))
         case Leave():
             message.leave.CopyFrom(fed.Leave(reason=value.reason, back_after_s=value.back_after_s))
+        case Choice():
+            message = choice_message(value)
         case ClientStage():
             message = client_stage(value)
     return message.SerializeToString()
@@ -103,14 +109,13 @@ def decode_client_message(data: bytes) -> ClientMessage:
         case "heartbeat":
             return _heartbeat(message.heartbeat)
         case "job":
-            m = message.job
-            if m.state not in ("accepted", "refused", "failed"):
-                raise RemoteProtocolError(f"job state {m.state[:40]!r}", reason="schema")
-            return JobUpdate(m.round, m.state, m.reason[:MAX_NAME], m.detail[:MAX_TEXT])
+            return _job_update(message.job)
         case "evaluation":
-            return _report(message.evaluation)
+            return report_value(message.evaluation)
         case "leave":
             return Leave(message.leave.reason[:MAX_NAME], _seconds(message.leave.back_after_s, MOST_AWAY_S))
+        case "choice":
+            return choice_value(message.choice)
         case str() as kind if kind in CLIENT_STAGES:
             return read_client_stage(kind, message)
         case other:
@@ -156,6 +161,8 @@ def _server_message(value: ServerMessage) -> fed.ServerMessage:
             )
         case Heartbeat():
             return fed.ServerMessage(heartbeat=fed.Heartbeat(phase=value.phase, progress=value.progress))
+        case Choose():
+            return fed.ServerMessage(choose=choose_message(value))
         case ServerStage():
             return server_stage(value)
         case _:
@@ -196,17 +203,14 @@ def decode_server_message(data: bytes) -> ServerMessage:
             return _welcome(message.welcome)
         case "job":
             return _job(message.job)
-        case "closed":
-            m = message.closed
-            digest = digest_field(m.model_digest, "model_digest", empty=True)
-            return RoundClosed(m.round, m.outcome, m.model_version, digest, m.verdict, m.reason, m.detail)
+        case "closed" | "finished":
+            return _ending(message)
         case "reconnect":
             return Reconnect(_seconds(message.reconnect.after_s, 3600.0), message.reconnect.reason)
-        case "finished":
-            m = message.finished
-            return Finished(m.reason, m.model_version, digest_field(m.model_digest, "model_digest", empty=True))
         case "heartbeat":
             return _heartbeat(message.heartbeat)
+        case "choose":
+            return choose_value(message.choose)
         case str() as kind if kind in STAGE_VALUES:
             return read_server_stage(kind, message)
         case other:
@@ -345,21 +349,19 @@ def _job(m: fed.Job) -> Job:
     return Job(header, trainer, m.seed, m.evaluate, m.train, m.model_bytes, m.seconds_left, base, facts)  # pyright: ignore[reportUnknownArgumentType]
 
 
-def _report_message(value: EvaluationReport) -> fed.EvaluationReport:
-    message = fed.EvaluationReport(round=value.round, evaluation=evaluation_message(value.evaluation))
-    for field, given in (message.personal, value.personal), (message.alone, value.alone):
-        if given is not None:
-            field.CopyFrom(evaluation_message(given))
-    return message
+def _job_update(m: fed.JobUpdate) -> JobUpdate:
+    if m.state not in ("accepted", "refused", "failed"):
+        raise RemoteProtocolError(f"job state {m.state[:40]!r}", reason="schema")
+    return JobUpdate(m.round, m.state, m.reason[:MAX_NAME], m.detail[:MAX_TEXT])
 
 
-def _report(m: fed.EvaluationReport) -> EvaluationReport:
-    return EvaluationReport(
-        m.round,
-        evaluation_value(m.evaluation),
-        evaluation_value(m.personal) if m.HasField("personal") else None,
-        evaluation_value(m.alone) if m.HasField("alone") else None,
-    )
+def _ending(message: fed.ServerMessage) -> RoundClosed | Finished:
+    if message.WhichOneof("body") == "closed":
+        m = message.closed
+        digest = digest_field(m.model_digest, "model_digest", empty=True)
+        return RoundClosed(m.round, m.outcome, m.model_version, digest, m.verdict, m.reason, m.detail)
+    m = message.finished
+    return Finished(m.reason, m.model_version, digest_field(m.model_digest, "model_digest", empty=True))
 
 
 def _seconds(value: float, most: float) -> float:

@@ -20,9 +20,11 @@ RECOVERY_S = 5.0
 
 LATER_SERVER = ("round-opened:2", "upload-partial:5", "receipt-journaled:3")
 LATER_CLIENT = ("job-accepted:2", "trained:2", "update-saved:2", "upload-cut:2")
+ELSEWHERE = ("masked:", "clusters:")
+"""In test_masked_crash.py and test_clusters.py."""
 # The end of the last round is a case of its own: whoever is away must still hear that the run is over.
 SERVER = [
-    *(point for point, what in SERVER_POINTS.items() if not what.startswith("masked:")),  # those: test_masked_crash.py
+    *(point for point, what in SERVER_POINTS.items() if not what.startswith(ELSEWHERE)),
     "committed:2",
     "announced:2",
     *(pytest.param(p, marks=pytest.mark.slow) for p in LATER_SERVER),

@@ -222,7 +222,7 @@ def test_memory_does_not_grow_with_the_model_or_the_clients(tmp_path: Path, name
 
     rule = RULES[name]
     stepper = Stepper(name, Rule(rule.init, watched, rule.keeps), Options())
-    into = NextFiles(tmp_path / "next.safetensors", state=state_files(tmp_path, 1, stepper))
+    into = NextFiles(tmp_path / "next.safetensors", state=state_files(tmp_path, 1, stepper, base=0, first=True))
     eight = weighted_mean([(one, 1.0)] * 8, codec="identity", size=spec.size)
     with ThreadPoolExecutor(2) as executor, eight as mean:
         combine(base, mean, spec=spec, stepper=stepper, into=into, executor=executor)

@@ -172,7 +172,7 @@ def test_what_is_served(store: Store) -> None:
     with pytest.raises(RemoteProtocolError) as refused:
         downlink.source(store, bytes(32), base=b"", spec=SPEC)
     assert refused.value.reason == "unknown-model"
-    assert downlink.base_of_newest(store) == one
+    assert downlink.base_digest(store, store.latest_model()[0]) == one
 
 
 def test_an_uncommitted_delta_is_not_served_and_a_version_sent_whole_has_none(store: Store) -> None:
@@ -180,10 +180,10 @@ def test_an_uncommitted_delta_is_not_served_and_a_version_sent_whole_has_none(st
     _, digest = write(store, delta_of(1))
     with pytest.raises(RemoteProtocolError):
         downlink.source(store, digest, base=zero, spec=SPEC)
-    assert downlink.base_of_newest(store) == b""
+    assert downlink.base_digest(store, store.latest_model()[0]) == b""
     downlink.delta_path(store, 1).unlink()
     commit(store, *write(store, delta_of(1), quantised=False))
-    assert downlink.base_of_newest(store) == b""
+    assert downlink.base_digest(store, store.latest_model()[0]) == b""
 
 
 def test_deltas_go_with_their_models_and_one_error_is_kept(store: Store) -> None:

@@ -56,6 +56,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "base": st.none() | st.builds(Base, specs, digests, st.floats(1e-6, 1e6)),
     "state": st.sampled_from(["accepted", "refused", "failed"]),
     "client_class": st.sampled_from(["", "thin", "h-1"]), "standard_if_few": st.booleans(), "classes": classes,
+    "number": u64, "place": u32, "question": signed,
     "evaluation": st.builds(Evaluation, digests, st.just(3), finite, st.just((1, 2)), st.just((0, 2)), finite),
     "personal": st.none() | st.builds(Evaluation, digests, st.just(2), finite, st.just((2,)), st.just((1,)), finite),
     "alone": st.none() | st.builds(Evaluation, digests, st.just(1), finite, st.just((1,)), st.just((0,)), finite),

@@ -56,12 +56,13 @@ class Credentials(_message.Message):
     def __init__(self, certificate: _Optional[bytes] = ..., member: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., federation_address: _Optional[str] = ..., ca_certificate: _Optional[bytes] = ...) -> None: ...
 
 class ClientMessage(_message.Message):
-    __slots__ = ("hello", "heartbeat", "job", "evaluation", "leave", "advertise", "shares", "sketch", "consistency", "unmask", "opening")
+    __slots__ = ("hello", "heartbeat", "job", "evaluation", "leave", "choice", "advertise", "shares", "sketch", "consistency", "unmask", "opening")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     EVALUATION_FIELD_NUMBER: _ClassVar[int]
     LEAVE_FIELD_NUMBER: _ClassVar[int]
+    CHOICE_FIELD_NUMBER: _ClassVar[int]
     ADVERTISE_FIELD_NUMBER: _ClassVar[int]
     SHARES_FIELD_NUMBER: _ClassVar[int]
     SKETCH_FIELD_NUMBER: _ClassVar[int]
@@ -73,16 +74,17 @@ class ClientMessage(_message.Message):
     job: JobUpdate
     evaluation: EvaluationReport
     leave: Leave
+    choice: Choice
     advertise: _secagg_pb2.Signed
     shares: _secagg_pb2.Signed
     sketch: _secagg_pb2.Signed
     consistency: _secagg_pb2.Signed
     unmask: _secagg_pb2.Signed
     opening: _secagg_pb2.Signed
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., job: _Optional[_Union[JobUpdate, _Mapping]] = ..., evaluation: _Optional[_Union[EvaluationReport, _Mapping]] = ..., leave: _Optional[_Union[Leave, _Mapping]] = ..., advertise: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., shares: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., sketch: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., consistency: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., unmask: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., opening: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ...) -> None: ...
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., job: _Optional[_Union[JobUpdate, _Mapping]] = ..., evaluation: _Optional[_Union[EvaluationReport, _Mapping]] = ..., leave: _Optional[_Union[Leave, _Mapping]] = ..., choice: _Optional[_Union[Choice, _Mapping]] = ..., advertise: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., shares: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., sketch: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., consistency: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., unmask: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., opening: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ...) -> None: ...
 
 class ServerMessage(_message.Message):
-    __slots__ = ("welcome", "job", "closed", "abort", "reconnect", "finished", "heartbeat", "roster", "seed", "sets", "unmask", "conflict", "deals")
+    __slots__ = ("welcome", "job", "closed", "abort", "reconnect", "finished", "heartbeat", "choose", "roster", "seed", "sets", "unmask", "conflict", "deals")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     CLOSED_FIELD_NUMBER: _ClassVar[int]
@@ -90,6 +92,7 @@ class ServerMessage(_message.Message):
     RECONNECT_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    CHOOSE_FIELD_NUMBER: _ClassVar[int]
     ROSTER_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     SETS_FIELD_NUMBER: _ClassVar[int]
@@ -103,13 +106,14 @@ class ServerMessage(_message.Message):
     reconnect: Reconnect
     finished: Finished
     heartbeat: Heartbeat
+    choose: Choose
     roster: _secagg_pb2.Roster
     seed: _secagg_pb2.Signed
     sets: _secagg_pb2.Signed
     unmask: _secagg_pb2.UnmaskRequest
     conflict: _secagg_pb2.Conflict
     deals: _secagg_pb2.Deals
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., closed: _Optional[_Union[RoundClosed, _Mapping]] = ..., abort: _Optional[_Union[Abort, _Mapping]] = ..., reconnect: _Optional[_Union[Reconnect, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., roster: _Optional[_Union[_secagg_pb2.Roster, _Mapping]] = ..., seed: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., sets: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., unmask: _Optional[_Union[_secagg_pb2.UnmaskRequest, _Mapping]] = ..., conflict: _Optional[_Union[_secagg_pb2.Conflict, _Mapping]] = ..., deals: _Optional[_Union[_secagg_pb2.Deals, _Mapping]] = ...) -> None: ...
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., closed: _Optional[_Union[RoundClosed, _Mapping]] = ..., abort: _Optional[_Union[Abort, _Mapping]] = ..., reconnect: _Optional[_Union[Reconnect, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., choose: _Optional[_Union[Choose, _Mapping]] = ..., roster: _Optional[_Union[_secagg_pb2.Roster, _Mapping]] = ..., seed: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., sets: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., unmask: _Optional[_Union[_secagg_pb2.UnmaskRequest, _Mapping]] = ..., conflict: _Optional[_Union[_secagg_pb2.Conflict, _Mapping]] = ..., deals: _Optional[_Union[_secagg_pb2.Deals, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("software", "protocol", "member", "spec_digest", "codecs", "device", "client_class", "standard_if_few")
@@ -300,6 +304,36 @@ class Leave(_message.Message):
     reason: str
     back_after_s: float
     def __init__(self, reason: _Optional[str] = ..., back_after_s: _Optional[float] = ...) -> None: ...
+
+class Choose(_message.Message):
+    __slots__ = ("question", "seconds_left")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    question: _secagg_pb2.Signed
+    seconds_left: float
+    def __init__(self, question: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., seconds_left: _Optional[float] = ...) -> None: ...
+
+class Question(_message.Message):
+    __slots__ = ("run", "number", "spec_digest", "models")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    run: str
+    number: int
+    spec_digest: bytes
+    models: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, run: _Optional[str] = ..., number: _Optional[int] = ..., spec_digest: _Optional[bytes] = ..., models: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class Choice(_message.Message):
+    __slots__ = ("number", "place", "reason")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    place: int
+    reason: str
+    def __init__(self, number: _Optional[int] = ..., place: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class RoundClosed(_message.Message):
     __slots__ = ("round", "outcome", "model_version", "model_digest", "verdict", "reason", "detail")

@@ -1,0 +1,170 @@
+"""Between two rounds: decisions that are due, and, with IFCA, the question which model fits each client best."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from roughfed import crash
+from roughfed.messages import Choice, Choose
+from roughfed.server.clusters import choosing as rule
+from roughfed.server.clusters.choosing import Choosing
+from roughfed.server.clusters.first import draw_again
+from roughfed.server.clusters.journal import Decided
+from roughfed.server.clusters.keeping import telling
+from roughfed.server.clusters.members import Move, by_cluster, settled
+from roughfed.server.lineage import DEFAULT
+from roughfed.types import Signed
+from roughfed.wire.choosing import QUESTION_DOMAIN, Question, encode_question
+
+if TYPE_CHECKING:
+    from roughfed.server.federation import Federation
+    from roughfed.server.membership import Session
+
+log = logging.getLogger(__name__)
+
+CHOOSE_S = 300.0
+"""Clients get this long to evaluate all models, or `round.deadline` if that is less."""
+
+
+async def assigned(fed: Federation, until: float | None) -> bool:
+    """Decide what is due between two rounds; whether a cluster can play now.
+
+    Where none can, this returns at the next change of who is connected, or at `until` (monotonic seconds).
+    """
+    clusters = fed.clusters
+    if not clusters.on:
+        return True
+    await clusters.between()
+    while clusters.settings.method == "ifca" and (choosing := await due(fed)) is not None:
+        await ask(fed, choosing, until)
+    if clusters.playable() is not None or clusters.over():
+        return not clusters.over()
+    here = telling({each.cluster: sorted(each.present) for each in clusters.standings()})
+    log.info("waiting: no cluster has %d members here (%s)", fed.config.members_to_play, here or "nobody is known")
+    await fed.sleep_until_change(until)
+    if fed.stopping:
+        raise asyncio.CancelledError
+    return False
+
+
+async def due(fed: Federation) -> Choosing | None:
+    """The question that is open, or that has to be asked now; it is journaled."""
+    clusters, journal = fed.clusters, fed.clusters.journal
+    last, newest = journal.last_choosing(everybody=True), journal.last_choosing()
+    if newest is not None and newest.open:
+        return newest
+    here = sorted(fed.able_names())
+    number = 0 if (row := fed.store.last_round()) is None else row.round
+    if last is not None and not clusters.membership:  # nothing came of the first one
+        again = rule.drawn_again(last, depths={c: head.depth for c, head in fed.store.lineage.heads().items()})
+        await draw_again(fed, last, again)
+        everybody = True
+    else:
+        turns = dict.fromkeys(by_cluster(clusters.membership), 0)
+        if last is not None:
+            turns |= {c: n for c, n in journal.turns(after=last.round).items() if c in turns}
+        everybody = rule.is_due(last, turns, clusters.settings.choose_every)
+    asked = here if everybody else [name for name in here if name not in clusters.membership]
+    if not asked:
+        return None
+    heads = fed.store.lineage.heads()
+    models = tuple((cluster, heads[cluster].version, heads[cluster].digest) for cluster in clusters.choices())
+    numbered = 1 if newest is None else newest.number + 1
+    choosing = Choosing(numbered, number, everybody, tuple(asked), models, open=True, said={})
+    await journal.open_choosing(choosing, time.time())
+    crash.point("choosing-opened")
+    return choosing
+
+
+async def ask(fed: Federation, choosing: Choosing, until: float | None) -> None:
+    """Ask, wait for the answers, and put everybody where it belongs."""
+    fed.enter("choose")
+    deadline = time.monotonic() + min(CHOOSE_S, fed.config.round.deadline)
+    question = question_of(fed, choosing)
+    body = encode_question(question)
+    signed = Signed(body, fed.key.sign(QUESTION_DOMAIN, body), fed.name)
+    fed.choosing, fed.declined = choosing, set()
+    told: dict[str, Session] = {}
+    while time.monotonic() < deadline:
+        said = _latest(fed, choosing).said
+        owing = fed.able_names() & set(choosing.asked) - said.keys() - fed.declined
+        if not owing:
+            break
+        for name in sorted(owing):
+            if (session := fed.members.get(name)) is not None and told.get(name) is not session:
+                told[name] = session
+                session.send(Choose(signed, deadline - time.monotonic()))
+        await fed.sleep_until_change(deadline if until is None else min(deadline, until))
+        if fed.stopping:
+            raise asyncio.CancelledError  # it stays open in the journal; the next start goes on with it
+        if until is not None and time.monotonic() >= until:
+            break
+    fed.choosing = None
+    await close(fed, _latest(fed, choosing))
+    fed.enter("waiting")
+
+
+async def answered(fed: Federation, session: Session, choice: Choice) -> None:
+    """A client's answer: journaled, if it is one to the question that is open."""
+    choosing = fed.choosing
+    if choosing is None or choice.number != choosing.number or session.name not in choosing.asked:
+        return
+    if not 1 <= choice.place <= len(choosing.models):
+        fed.declined.add(session.name)
+        log.info("%s does not choose: %s", session.name, choice.reason or "no reason given")
+    else:
+        await fed.clusters.journal.note_choice(choosing.number, session.name, choosing.models[choice.place - 1][0])
+        crash.point("choice-journaled")
+    fed.wake()
+
+
+async def close(fed: Federation, choosing: Choosing) -> None:
+    """Who is where by the answers; nobody yet where models are drawn anew first."""
+    clusters, heads = fed.clusters, fed.store.lineage.heads()
+    first = not clusters.membership
+    again = first and rule.drawn_again(choosing, depths={c: head.depth for c, head in heads.items()})
+    moves: list[Move] = []
+    if not again:
+        known = [cluster for cluster, _, _ in choosing.models]
+        wanted = rule.chosen(choosing, clusters.membership, DEFAULT, known)
+        moves = moves_to(settled(wanted, clusters.least), wanted, clusters.membership, choosing.said)
+    counts = {cluster: list(choosing.said.values()).count(cluster) for cluster, _, _ in choosing.models}
+    event = "chosen" if moves else ""
+    await clusters.journal.close_choosing(choosing, time.time(), moves, Decided(event, {"chosen": counts}))
+    clusters.reload()
+    crash.point("choosing-closed")
+    log.info("choosing %d: %s; now %s", choosing.number, counts, telling(by_cluster(clusters.membership)))
+
+
+def moves_to(
+    places: Mapping[str, str], wanted: Mapping[str, str], before: Mapping[str, str], said: Mapping[str, str]
+) -> list[Move]:
+    """The moves that lead from `before` to `places`."""
+    return [
+        Move(client, cluster, _why(client, cluster, wanted, said))
+        for client, cluster in sorted(places.items())
+        if before.get(client) != cluster
+    ]
+
+
+def _why(client: str, cluster: str, wanted: Mapping[str, str], said: Mapping[str, str]) -> str:
+    if wanted[client] != cluster:
+        return "small"
+    return "chosen" if client in said else "joined-default"
+
+
+def question_of(fed: Federation, choosing: Choosing) -> Question:
+    """What the clients are asked."""
+    models = tuple(digest for _, _, digest in choosing.models)
+    return Question(fed.run, choosing.number, fed.spec.digest, models)
+
+
+def _latest(fed: Federation, choosing: Choosing) -> Choosing:
+    """The same question with the answers so far."""
+    found = fed.clusters.journal.last_choosing()
+    return choosing if found is None else dataclasses.replace(choosing, said=found.said)
