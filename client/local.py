@@ -41,6 +41,13 @@ class TrainerProcess:
         """Evaluate on the held-out data."""
         return await (await self._child.ready()).evaluate(params, model_digest=model_digest, turn=turn)
 
+    async def compare(
+        self, params: Path, *, model_digest: bytes, settings: Mapping[str, object], turn: Turn
+    ) -> Mapping[str, Evaluation]:
+        """Evaluate this client's other models on the held-out data."""
+        trainer = await self._child.ready()
+        return await trainer.compare(params, model_digest=model_digest, settings=settings, turn=turn)
+
     async def stop(self) -> None:
         """End the process."""
         await self._child.stop()

@@ -20,6 +20,8 @@ from roughfed.child import Description
 from roughfed.client.download import fetch_model, tries
 from roughfed.client.encode import encode_file, residual_of
 from roughfed.client.enrolled import Enrolled
+from roughfed.client.evaluating import evaluate
+from roughfed.client.fairness import note_loss
 from roughfed.client.masked import MaskedPart, warm
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.rpc import Connection
@@ -74,6 +76,12 @@ class LocalTrainer(Protocol):
 
     async def evaluate(self, params: Path, *, model_digest: bytes, turn: Turn) -> Evaluation:
         """Evaluate a model file, and this client's own part of it, on the held-out data."""
+        ...
+
+    async def compare(
+        self, params: Path, *, model_digest: bytes, settings: Mapping[str, object], turn: Turn
+    ) -> Mapping[str, Evaluation]:
+        """Evaluate this client's other models, made from a model file: "personal" and "alone", where there are such."""
         ...
 
     async def stop(self) -> None:
@@ -144,11 +152,12 @@ async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport | No
     if job.train:
         check_rounds(header, rules=me.rules, store=me.store)
     params = await fetch_model(me, header, job.base_digest)  # 1
-    evaluation = await evaluate(me, job, header, params) if job.evaluate else None
+    found = await look_at_models(me, job, header, params)
     if not job.train:
-        return EvaluationReport(header.round, evaluation or Evaluation(header.model_digest, 0, 0.0))
+        base = found.base or Evaluation(header.model_digest, 0, 0.0)
+        return EvaluationReport(header.round, base, found.personal, found.alone)
     result, delta = await train(me, job, header, params)  # 2
-    update = await sign(me, job, header, delta=delta, result=result, evaluation=evaluation)
+    update = await sign(me, job, header, delta=delta, result=result, found=found)
     return await upload(me, update, header.codec)  # 6
 
 
@@ -200,10 +209,11 @@ async def contribute(me: Membership, job: Job, header: RoundHeader, part: Masked
         if known is None and not part.masked:
             check_rounds(header, rules=me.rules, store=me.store)
             params = await fetch_model(me, header, job.base_digest)  # 1
-            evaluation = await evaluate(me, job, header, params) if job.evaluate else None
+            found = await look_at_models(me, job, header, params)
+            await note_loss(me, header, found.base)
             result, delta = await train(me, job, header, params)  # 2
             await part.ready.wait()
-            values = client_values(me.description, evaluation, result)
+            values = client_values(me.description, found, result)
             await part.mask(delta, values | trained_values(result, asked_of_training(me, header)))  # 3 to 5
         if known is None:
             known = await note(me, masked_statement(me, job, header))
@@ -230,12 +240,9 @@ def masked_statement(me: Membership, job: Job, header: RoundHeader) -> UpdateSta
     )
 
 
-async def evaluate(me: Membership, job: Job, header: RoundHeader, params: Path) -> Evaluation | None:
-    """The base model on this client's held-out data; None when it has none."""
-    if me.description.num_test == 0:
-        return None
-    me.on_phase("evaluating", 0.0)
-    return await me.trainer.evaluate(params, model_digest=header.model_digest, turn=turn_of(me, job, header))
+async def look_at_models(me: Membership, job: Job, header: RoundHeader, params: Path) -> Evaluations:
+    """The base model, and this client's others, on its held-out data."""
+    return await evaluate(me, job, header, params, turn_of(me, job, header)) if job.evaluate else Evaluations()
 
 
 def fresh_delta(folder: Path, round_number: int) -> Path:
@@ -281,9 +288,9 @@ def turn_of(me: Membership, job: Job, header: RoundHeader) -> Turn:
         state=state,
         audit=me.store.folder / LABEL_AUDIT if me.rules.label_audit else None,
         said=me.store.said(header.run, before=header.round),
+        base=None if (base := me.welcome.base) is None else BaseFile(me.store.base_path(base.digest), base.scale),
     )
 
-        base=None if (base := me.welcome.base) is None else BaseFile(me.store.base_path(base.digest), base.scale),
 
 def check_metrics(metrics: Mapping[str, float]) -> None:
     """Hold what the training reports against what the server takes, before anything is signed.
@@ -309,7 +316,7 @@ async def sign(
     *,
     delta: Path,
     result: FitResult,
-    evaluation: Evaluation | None,
+    found: Evaluations,
 ) -> SavedUpdate:
     """Note bytes and statement before anything leaves."""
     path = me.store.update_path(header.round)
@@ -320,7 +327,7 @@ async def sign(
     digest = await asyncio.to_thread(digest_file, path)
     trained = trained_values(result, asked_of_training(me, header))
     await me.store.note_given(header.run, header.round, trained_names(trained))
-    values = client_values(me.description, evaluation, result) | trained
+    values = client_values(me.description, found, result) | trained
     statement = UpdateStatement(
         run=header.run,
         round=header.round,
@@ -332,9 +339,11 @@ async def sign(
         num_steps=result.num_steps,
         train_seconds=result.seconds,
         metrics=result.metrics,
-        evaluation=evaluation,
+        evaluation=found.base,
         quarters=quarters_of(me, job, header),
         statistics=clear_values(me, header, values),
+        personal=found.personal,
+        alone=found.alone,
     )
     return await note(me, statement)
 

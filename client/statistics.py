@@ -8,11 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from roughfed.child import Description
+from roughfed.client.evaluating import OF_A_COMPARISON, compares, personalises
+from roughfed.client.fairness import fair_quarters
 from roughfed.secagg import statistics
 from roughfed.secagg.promises import FULL, Gives
-from roughfed.secagg.statistics import KINDS, Statistic
+from roughfed.secagg.statistics import ACCURACY_BUCKETS, KINDS, Statistic, accuracy_bucket, one_hot
+from roughfed.secagg.weight_class import LOSS_POINTS, loss_point
 from roughfed.training import FitResult
-from roughfed.types import BINS, Evaluation, Job, RoundHeader
+from roughfed.types import BINS, Evaluations, Job, RoundHeader
 
 if TYPE_CHECKING:
     from roughfed.client.session import Membership
@@ -32,10 +35,20 @@ def promises(me: Membership, job: Job, header: RoundHeader, asked: Sequence[Stat
     known = bool(training) and set(training) <= set(about.statistics)
     return Gives(
         statics=shares and counted and not me.store.statics_given(header.run),
-        evaluation=shares and job.evaluate and about.num_test > 0,
+        evaluation=shares and job.evaluate and about.num_test > 0 and could_compare(me, job, asked),
         training=shares and known and not used_up(me, header, training),
         quarters=quarters_of(me, job, header),
     )
+
+
+def could_compare(me: Membership, job: Job, asked: Sequence[Statistic]) -> bool:
+    """Whether this client, with settings of its own perhaps, evaluates all the models that a header asks about."""
+    names = {statistic.name for statistic in asked}
+    if names & OF_A_COMPARISON and not compares(me.settings(job.trainer)):
+        return False
+    if "personal-histogram" not in names:
+        return True
+    return bool(me.welcome.private) or personalises(me.settings(job.trainer))
 
 
 def promised(letters: str) -> Gives:
@@ -81,8 +94,17 @@ def used_up(me: Membership, header: RoundHeader, names: Iterable[str]) -> bool:
 
 
 def quarters_of(me: Membership, job: Job, header: RoundHeader) -> int:
-    """The weight class of this client's update: what it found up to the round before, where the job lets it say so."""
-    return me.store.quarters(header.run, before=header.round) if job.trainer.get("self_weight") is True else FULL
+    """The weight class of this client's update.
+
+    What it found of its own labels up to the round before, where the job lets it say so; or, masked and where fairness
+    asks for it, what its losses up to then stand for. The two never come together.
+
+    Raises:
+        RemoteProtocolError: the job's table of weight classes is none.
+    """
+    if job.trainer.get("self_weight") is True:
+        return me.store.quarters(header.run, before=header.round)
+    return fair_quarters(me, job, header)
 
 
 async def note_weight(me: Membership, header: RoundHeader, result: FitResult) -> None:
@@ -91,8 +113,9 @@ async def note_weight(me: Membership, header: RoundHeader, result: FitResult) ->
     await me.store.note_quarters(header.run, header.round, quarters)
 
 
-def client_values(description: Description, evaluation: Evaluation | None, result: FitResult) -> Values:
+def client_values(description: Description, found: Evaluations, result: FitResult) -> Values:
     """This client's statistics, all that it could give."""
+    evaluation = found.base
     counts = description.class_counts
     values: Values = {"examples": (result.num_examples,), "class-count": counts}
     values["class-owner"] = tuple(int(count > 0) for count in counts)
@@ -102,11 +125,24 @@ def client_values(description: Description, evaluation: Evaluation | None, resul
     bounded = min(max(loss, 0.0), 1e6) if math.isfinite(loss) else 1e6  # a model that diverged has the largest loss
     values["evaluated"] = (1,)
     values["eval-loss"] = (int(bounded / statistics.LOSS_UNIT),)
+    values["eval-loss-histogram"] = one_hot(loss_point(loss), LOSS_POINTS)
     values["eval-count"], values["eval-correct"] = evaluation.class_count, evaluation.class_correct
     values["confusion"] = evaluation.confusion
     values["calibration"], values["confidence"] = evaluation.calibration[: 2 * BINS], evaluation.calibration[2 * BINS :]
-    if (accuracy := evaluation.accuracy) is not None:
-        values["accuracy-histogram"] = statistics.one_hot(min(int(accuracy * 10), 9), 10)
+    return values | _compared(found)
+
+
+def _compared(found: Evaluations) -> Values:
+    """The accuracies of the models that this client could use, each in its bucket; whether it were better off alone.
+
+    A client that evaluates gives all of them that it was asked for, or others would hide among fewer than they think.
+    """
+    named = {"accuracy-histogram": found.base, "personal-histogram": found.personal, "alone-histogram": found.alone}
+    shares = {name: e.accuracy for name, e in named.items() if e is not None}
+    known = {name: share for name, share in shares.items() if share is not None}
+    values: Values = {name: one_hot(accuracy_bucket(share), ACCURACY_BUCKETS) for name, share in known.items()}
+    if (alone := known.pop("alone-histogram", None)) is not None and known:
+        values["worse-than-alone"] = (int(max(known.values()) < alone), 1)
     return values
 
 

@@ -67,7 +67,7 @@ def check_counts(statement: UpdateStatement, *, masked: bool) -> None:
     if masked:
         counts = (statement.num_examples, statement.num_steps, statement.train_seconds)
         said = (*counts, statement.metrics, statement.statistics, statement.quarters != FULL)
-        if any(said) or statement.evaluation is not None:
+        if any(said) or {statement.evaluation, statement.personal, statement.alone} != {None}:
             raise RemoteProtocolError("a masked update comes with counts or metrics in the clear", reason="count")
     elif not 0 < statement.num_examples <= MAX_EXAMPLES:
         raise RemoteProtocolError(f"num_examples is {statement.num_examples}", reason="count")

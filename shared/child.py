@@ -192,18 +192,29 @@ class Trainer:
             model_digest: names the parameters in the result.
             turn: where in the run a client stands: its private tensors are those of an earlier round. None where there
                 is no client; then a file that lacks some is refused.
+            base: without a turn, the frozen base that the model stands on.
         """
-        sums = await self.call("evaluate", params=str(params), turn=None if turn is None else turn.plain())
-        return Evaluation(
-            model_digest=model_digest,
-            num_examples=sums["num_examples"],
-            loss_sum=sums["loss_sum"],
-            class_count=tuple(sums["class_count"]),
-            class_correct=tuple(sums["class_correct"]),
-            absolute_error_sum=sums["absolute_error_sum"],
-            confusion=tuple(sums["confusion"]),
-            calibration=tuple(sums["calibration"]),
-        )
+        place = {"turn": None if turn is None else turn.plain(), "base": None if base is None else base.plain()}
+        sums = await self.call("evaluate", params=str(params), **place)
+        return _evaluation(model_digest, sums)
+
+    async def compare(
+        self, params: Path, *, model_digest: bytes, settings: Mapping[str, object], turn: Turn
+    ) -> dict[str, Evaluation]:
+        """Sums over the held-out data of the other models that a client has or makes.
+
+        Args:
+            params: model file.
+            model_digest: names the parameters in the results, and seeds what is drawn.
+            settings: the job's learning settings.
+            turn: where in the run the client stands.
+
+        Returns:
+            "personal" and "alone", where the settings make such models.
+        """
+        place = {"params": str(params), "seed": int.from_bytes(model_digest[:7], "big"), "turn": turn.plain()}
+        found = await self.call("compare", settings=dict(settings), **place)
+        return {name: _evaluation(model_digest, sums) for name, sums in found.items()}
 
     async def stop(self) -> None:
         """End the process: end of file first, then SIGTERM, then SIGKILL, each given STOP_S. Safe to call twice."""
@@ -308,6 +319,19 @@ async def _spawn(
             output.close()
 
 
+def _evaluation(model_digest: bytes, sums: Mapping[str, Any]) -> Evaluation:
+    return Evaluation(
+        model_digest=model_digest,
+        num_examples=sums["num_examples"],
+        loss_sum=sums["loss_sum"],
+        class_count=tuple(sums["class_count"]),
+        class_correct=tuple(sums["class_correct"]),
+        absolute_error_sum=sums["absolute_error_sum"],
+        confusion=tuple(sums["confusion"]),
+        calibration=tuple(sums["calibration"]),
+    )
+
+
 def _description(answer: Mapping[str, Any]) -> Description:
     return Description(
         spec=spec_from_rows(answer["spec"]),
@@ -320,6 +344,7 @@ def _description(answer: Mapping[str, Any]) -> Description:
         settings=answer["settings"],
         class_counts=tuple(answer["class_counts"]),
         statistics=tuple(answer.get("statistics", ())),
+        adaptable=tuple(answer.get("adaptable", ())),
     )
 
 
@@ -331,4 +356,3 @@ def spec_rows(spec: Spec) -> list[list[object]]:
 def spec_from_rows(rows: Sequence[Sequence[Any]]) -> Spec:
     """The Spec that `spec_rows` wrote."""
     return Spec(tuple(TensorSpec(name, tuple(shape), dtype, cast(Kind, kind)) for name, shape, dtype, kind in rows))
-        adaptable=tuple(answer.get("adaptable", ())),

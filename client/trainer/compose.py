@@ -17,6 +17,7 @@ from roughfed.client.trainer.isolate import ISOLATORS
 from roughfed.client.trainer.loss import LOSSES
 from roughfed.client.trainer.memory import MEMORIES
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Maker, Outputs
+from roughfed.client.trainer.personal import PERSONAL
 from roughfed.client.trainer.regularize import REGULARIZERS
 from roughfed.client.trainer.replay import REPLAYS
 from roughfed.client.trainer.sampler import SAMPLERS
@@ -36,6 +37,7 @@ TABLES: Mapping[str, Mapping[str, Maker]] = {
     "regularize": REGULARIZERS,
     "isolate": ISOLATORS,
     "decouple": DECOUPLERS,
+    "personal": PERSONAL,
 }
 
 
@@ -46,6 +48,7 @@ class Method:
         """Make the parts, in the order of the rooms."""
         self.context = context
         self.hooks: list[Hooks] = []
+        self.order: Callable[[], Tensor] | None = None
         default = "cross-entropy" if context.num_classes else "mse"
         self.loss: Callable[[Tensor, Batch], Tensor] = cast(Any, LOSSES[default]({}, context, self).loss)
         for part in composition.parts:
@@ -56,7 +59,7 @@ class Method:
         self._forward: Callable[[nn.Module, Tensor], Tensor] | None = self._only("forward")
         self._select = self._only("select")
         self._objective = self._only("objective")
-        self.order: Callable[[], Tensor] | None = self._only("order")
+        self.order = self._only("order")
         self._at = {place: list(self.each(place)) for place in Hooks.__slots__}
 
     def each(self, place: str) -> Iterator[Any]:

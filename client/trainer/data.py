@@ -201,6 +201,10 @@ class TrainLoader:
     def __len__(self) -> int:
         return self._source.num_batches(self._batch_size)
 
+    def alive(self, _share: float = 0.0) -> None:
+        """Say how far the training is, between batches that are none of its own; may raise to abandon it."""
+        self._report(min(1.0, self.num_steps / self.planned))
+
     def __iter__(self) -> Iterator[Pair]:
         for batch in self.epoch():
             yield batch.x, batch.y

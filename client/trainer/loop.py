@@ -27,6 +27,7 @@ from roughfed.client.trainer.given import open_given
 from roughfed.client.trainer.look import Told, look, names_of
 from roughfed.client.trainer.optimizer import optimizer_for
 from roughfed.client.trainer.parts import Context, Tensors
+from roughfed.client.trainer.private import private_tensors
 from roughfed.client.trainer.self_doubt import FACT, Doubt, doubt_of, equal_voice, noted, remember
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.tensors import load_flat, write_delta
@@ -95,7 +96,8 @@ def fit(
         max_steps=settings.max_steps,
         report=report,
     )
-    context = _context(model, source, work, loader)
+    context = context_of(model, source, work, loader)
+    context.private = frozenset(private_tensors(model, given.spec))
     context.controls = controls_for(context, given, work.turn, own_loop=own is not None)
     told, doubt = before_training(context, names_of(work.turn))
     if work.turn.audit is not None:
@@ -103,7 +105,7 @@ def fit(
     if own is None:
         metrics = train(context, loader, allow_memory=work.turn.allow_memory)
     else:
-        metrics = own(model, loader, _round(model, work)) or {}
+        metrics = own(model, loader, round_of(model, work)) or {}
     if not loader.num_steps:
         raise ConfigError(
             "not one batch was trained on", key="train", cure="iterate over the loader that the loop gets, or give data"
@@ -183,7 +185,8 @@ def seed_everything(seed: int) -> None:
     random.seed(derive(seed, "random"))
 
 
-def _context(model: nn.Module, source: Source, work: Work, loader: TrainLoader) -> Context:
+def context_of(model: nn.Module, source: Source, work: Work, loader: TrainLoader) -> Context:
+    """What the parts of a training get to know."""
     return Context(
         model=model,
         source=source,
@@ -197,10 +200,12 @@ def _context(model: nn.Module, source: Source, work: Work, loader: TrainLoader) 
         remembered=work.remembered,
         clean=work.clean,
         steps=loader.planned,
+        alive=loader.alive,
     )
 
 
-def _round(model: nn.Module, work: Work) -> Round:
+def round_of(model: nn.Module, work: Work) -> Round:
+    """What a user's own loop gets to know."""
     s = work.settings
     device = str(next(model.parameters()).device)
     return Round(

@@ -1,9 +1,10 @@
-"""What the trainer does on request: describe, initial, fit, evaluate."""
+"""What the trainer does on request: describe, initial, fit, evaluate, compare."""
 
 from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -30,11 +31,13 @@ from roughfed.client.trainer.load import load_app
 from roughfed.client.trainer.look import can_tell
 from roughfed.client.trainer.loop import Work, fit, seed_everything, stay
 from roughfed.client.trainer.loss.mse import mse
+from roughfed.client.trainer.own import personalise, take_alone, train_alone
 from roughfed.client.trainer.private import bring, keep, private_tensors
 from roughfed.client.trainer.settings import TrainerSettings, known
 from roughfed.client.trainer.state import load_state, save_state
 from roughfed.client.trainer.tensors import load_flat, pieces, spec_of
 from roughfed.errors import ConfigError
+from roughfed.methods import is_personal
 from roughfed.secagg.statistics import STEPS
 from roughfed.training import BaseFile, Turn
 from roughfed.types import Task, TensorSpec
@@ -58,10 +61,10 @@ class Operations:
         """
         self._app, self._builtin, self._device_name, self._report = app, builtin, device, report
         self._parts: Parts | None = None
+        self._base: tuple[BaseFile, tuple[TensorSpec, ...]] | None = None
 
     def run(self, op: str, arguments: Mapping[str, Any]) -> Answer:
         """Do one thing; `arguments` may hold more than the operation takes (its id).
-        self._base: tuple[BaseFile, tuple[TensorSpec, ...]] | None = None
 
         Raises:
             ConfigError: no such operation.
@@ -71,6 +74,7 @@ class Operations:
             "initial": self._initial,
             "fit": self._fit,
             "evaluate": self._evaluate,
+            "compare": self._compare,
             "calibrate": self._calibrate,
             "root-counts": self._root_counts,
             "hold-out": self._hold_out,
@@ -84,7 +88,12 @@ class Operations:
         return work(arguments)
 
     def _describe(self, _: Mapping[str, Any]) -> Answer:
+        return self._description
+
+    @cached_property
+    def _description(self) -> Answer:
         """Build everything, and run the model on two examples: what does not fit together shows here, at join."""
+        self._stand(None)
         client, model = self._client, self._model
         spec = spec_of(model)
         local = self._local_settings()
@@ -93,24 +102,15 @@ class Operations:
             "task": self._task,
             "num_train": self._train.num_examples if self._train else int(self._client.train is not None),
             "num_test": self._test.num_examples if self._test else 0,
-        self._stand(None)
             "num_classes": self._num_classes,
             "device": str(self._device),
             "name": client.name or type(model).__name__,
             "settings": local,
             "class_counts": self._class_counts(),
             "statistics": [] if self._train is None else [STEPS, *can_tell(model, self._train, self._num_classes)],
+            "adaptable": adaptable(model),
         }
 
-    def _class_counts(self) -> list[int]:
-        """Training examples of each class, where the labels are at hand and all there; [] otherwise."""
-        targets = self._train.targets if self._train is not None and not self._arriving.changes else None
-        if targets is None or self._task != "classification":
-            return []
-        return torch.bincount(targets.cpu(), minlength=self._num_classes).tolist()
-            "adaptable": adaptable(model),
-
-    def _initial(self, arguments: Mapping[str, Any]) -> Answer:
     def _stand(self, base: BaseFile | None, params: Path | None = None) -> None:
         """Let the model stand on the base that a request names, or on none; the same as before costs nothing."""
         wanted = None if base is None or params is None else (base, tuple(read_rows(params)))
@@ -118,6 +118,14 @@ class Operations:
             self._base = wanted
             self.__dict__.pop("_model", None)  # what `cached_property` keeps
 
+    def _class_counts(self) -> list[int]:
+        """Training examples of each class, where the labels are at hand and all there; [] otherwise."""
+        targets = self._train.targets if self._train is not None and not self._arriving.changes else None
+        if targets is None or self._task != "classification":
+            return []
+        return torch.bincount(targets.cpu(), minlength=self._num_classes).tolist()
+
+    def _initial(self, arguments: Mapping[str, Any]) -> Answer:
         """Write fresh seeded weights as a model file."""
         seed_everything(arguments["seed"])
         model = self._fresh_model()
@@ -148,10 +156,21 @@ class Operations:
             return replace(stay(self._model, work), lost_state=len(lost)).plain()
         if self._num_classes and data.source.targets is not None:
             check_labels(data.source.targets, self._num_classes)  # of what came since the client joined
-        result = fit(self._model, data.source, work, own=self._client.loop, report=self._report)
+        halves = 2 if work.settings.compare_alone else 1
+        result = fit(
+            self._model, data.source, work, own=self._client.loop, report=lambda done: self._report(done / halves)
+        )
         keep(self._model, shared, work.remembered)
+        if work.settings.compare_alone:
+            result = replace(result, seconds=result.seconds + self._fit_alone(data.source, work))
         save_state(turn, digest, work.remembered)
         return replace(result, lost_state=len(lost)).plain()
+
+    def _fit_alone(self, source: Source, work: Work) -> float:
+        """Train the model that this client has without the others; the seconds that it took."""
+        began, model = time.monotonic(), self._seeded_model().to(self._device)
+        train_alone(model, source, work, own=self._client.loop, report=lambda done: self._report((1 + done) / 2))
+        return time.monotonic() - began
 
     def _evaluate(self, arguments: Mapping[str, Any]) -> Answer:
         """Evaluate a model file on the held-out data, with this client's own private tensors."""
@@ -167,6 +186,43 @@ class Operations:
         load_flat(self._model, given.spec, given.flat)
         source = self._test if self._parts is None else self._parts.rest
         return asdict(evaluate(self._model, source, self._task, report=self._report))
+
+    def _compare(self, arguments: Mapping[str, Any]) -> Answer:
+        """Evaluate this client's other models on the held-out data: its own one, and the one that it trained alone."""
+        if self._test is None:
+            raise ConfigError("this app has no held-out data", key="test")
+        settings, found = TrainerSettings.parse(arguments["settings"]), dict[str, Any]()
+        if is_personal(settings.method):
+            self._make_own(arguments, settings)
+            found["personal"] = asdict(evaluate(self._model, self._test, self._task, report=self._report))
+        if settings.compare_alone:
+            turn, model = Turn.of(arguments["turn"]), self._seeded_model().to(self._device)
+            take_alone(model, load_state(turn, spec_of(self._model).digest))
+            found["alone"] = asdict(evaluate(model, self._test, self._task, report=self._report))
+        return found
+
+    def _make_own(self, arguments: Mapping[str, Any], settings: TrainerSettings) -> None:
+        """Leave in the model what this client uses: made of a model file and its own state, which stays as it is."""
+        turn = Turn.of(arguments["turn"])
+        given = open_given(Path(arguments["params"]), self._model)
+        remembered = load_state(turn, spec_of(self._model).digest)
+        bring(self._model, given.spec, remembered, self._seeded_model)
+        load_flat(self._model, given.spec, given.flat)
+        data = self._arriving.at(turn.round) if self._client.train is not None else Arrived(None)
+        if data.source is None or self._client.loop is not None:  # a loop of one's own hears of no method
+            return
+        work = Work(
+            params=Path(arguments["params"]),
+            delta=Path(),
+            settings=settings,
+            seed=arguments["seed"],
+            turn=turn,
+            num_classes=self._num_classes,
+            task=data.task,
+            clean=self._clean,
+            remembered=remembered,
+        )
+        personalise(self._model, data.source, work, report=self._report)
 
     def _root_counts(self, _: Mapping[str, Any]) -> Answer:
         """Held-out examples of each class; of all, where there are no classes; [0] without any."""

@@ -27,6 +27,10 @@ Tensors = dict[str, Tensor]
 NO_FACTS: Mapping[str, Sequence[float]] = {}
 
 
+def nothing(_share: float) -> None:
+    """Nobody asks whether a training goes on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Examples of one step, on the device.
@@ -148,6 +152,8 @@ class Context:
         steps: that are planned.
         lr: of the step that is being made; a part may change it in the hook `gradient`.
         controls: control variates that came with the model; None where none travel.
+        private: names of the tensors that stay with this client.
+        alive: to be called between the batches of a pass beside the loop; may raise to abandon the training.
     """
 
     model: nn.Module
@@ -169,6 +175,8 @@ class Context:
     steps: int = 1
     lr: float = 0.0
     controls: Controls | None = None
+    private: frozenset[str] = frozenset()
+    alive: Callable[[float], None] = nothing
     _global: list[Tensor] | None = None
     _head: Head | None = None
 
@@ -244,6 +252,8 @@ class Hooks:
         settle: after the last step, before any `end`: what the weights come to be that all others then go by.
         end: at last: Fisher information, pruning, a second phase. Gives metrics.
         memory: what this part keeps examples in.
+        use: instead of a training: changes the model from the common one into the one that this client uses, and says
+            how many epochs of local training are to follow (rooms `personal`). What is remembered is a copy then.
     """
 
     begin: Callable[[], None] | None = None
@@ -260,6 +270,7 @@ class Hooks:
     settle: Callable[[], None] | None = None
     end: Callable[[], Mapping[str, float]] | None = None
     memory: Memory | None = None
+    use: Callable[[], int] | None = None
 
 
 Maker = Callable[[Options, Context, "Plan"], Hooks]
@@ -271,9 +282,11 @@ class Plan(Protocol):
 
     Attributes:
         loss: what the parts made so far have as the loss; a part that changes it wraps it.
+        order: places of an epoch, where the method has a sampler; known when all parts are made.
     """
 
     loss: Callable[[Tensor, Batch], Tensor]
+    order: Callable[[], Tensor] | None
 
     def run(self, net: nn.Module, x: Tensor) -> Tensor:
         """A forward pass, [B, C] or [K, B, C]."""

@@ -36,6 +36,7 @@ class TrainerSettings:
         prior: class shares that parts adjust by, local or global; global ones are among the facts of the job.
         self_weight: whether the client may weigh itself down (`FitResult.weight`).
         calibrate: none, ccvr, creff or post-hoc: what the server finishes from sums; the header asks for them.
+        compare_alone: train a second model without the others beside.
     """
 
     method: str = "plain"
@@ -51,6 +52,7 @@ class TrainerSettings:
     prior: str = "local"
     self_weight: bool = False
     calibrate: str = "none"
+    compare_alone: bool = False
 
     def lr_at(self, round: int, progress: float) -> float:
         """The learning rate in a round (from 1), when a share `progress` (0..1) of the whole run is over."""

@@ -94,6 +94,12 @@ class PoisoningTrainer:
         """Evaluate honestly."""
         return await self._trainer.evaluate(params, model_digest=model_digest, turn=turn)
 
+    async def compare(
+        self, params: Path, *, model_digest: bytes, settings: Mapping[str, object], turn: Turn
+    ) -> Mapping[str, Evaluation]:
+        """Compare honestly."""
+        return await self._trainer.compare(params, model_digest=model_digest, settings=settings, turn=turn)
+
     async def stop(self) -> None:
         """End it."""
         if self._plot.meeting is not None:

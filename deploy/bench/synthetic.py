@@ -108,6 +108,13 @@ class SyntheticTrainer:
         del params, turn
         return Evaluation(model_digest, 0, 0.0)
 
+    async def compare(
+        self, params: Path, *, model_digest: bytes, settings: Mapping[str, object], turn: Turn
+    ) -> Mapping[str, Evaluation]:
+        """Nothing to compare."""
+        del params, model_digest, settings, turn
+        return {}
+
     async def stop(self) -> None:
         """Nothing to end."""
 
@@ -122,16 +129,16 @@ class SyntheticOrigin(SyntheticTrainer):
         parts = (zeros[: min(SLICE, self._size - start)] for start in range(0, self._size, SLICE))
         return write_model(path, spec_of(self._size), parts)
 
+    def stand_on(self, base: BaseFile) -> None:
+        """There is no model to put on it."""
+        del base
+
     async def calibrate(
         self, params: Path, out: Path, given: Mapping[str, object]
     ) -> tuple[bytes, tuple[float, ...]] | None:
         """There is no classifier to finish."""
         del params, out, given
         return None
-
-    def stand_on(self, base: BaseFile) -> None:
-        """There is no model to put on it."""
-        del base
 
     async def root_counts(self) -> tuple[int, ...]:
         """Examples enough of two classes."""

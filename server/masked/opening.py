@@ -11,11 +11,10 @@ from roughfed.codec.clip_schedule import ClipLimits
 from roughfed.codec.plan import plan_lanes, plan_subset
 from roughfed.config.federation import FederationConfig
 from roughfed.masking import largest_group
-from roughfed.secagg.statistics import NORM_BUCKETS
+from roughfed.methods import is_personal
+from roughfed.secagg.statistics import ACCURACY_BUCKETS, NORM_BUCKETS
 from roughfed.server.masked.journal import Opening, Stages
 from roughfed.types import BINS
-
-ACCURACY_BUCKETS = 10
 
 MOST_CONFUSED = 16
 """With more classes, a confusion matrix takes more lanes than it is worth: at 16 levels five for each pair of classes,
@@ -87,4 +86,14 @@ def wanted_statistics(config: FederationConfig, num_classes: int) -> tuple[str, 
             else:
                 names += [f"eval-count:{num_classes}", f"eval-correct:{num_classes}"]
             names += [f"accuracy-histogram:{ACCURACY_BUCKETS}", f"calibration:{2 * BINS}", f"confidence:{BINS}"]
+            names += compared_statistics(config)
     return tuple(names)
+
+
+def compared_statistics(config: FederationConfig) -> tuple[str, ...]:
+    """What clients say of the models beside the base: their own, and the one that each trained without the others."""
+    personal = config.model.private or is_personal(config.trainer.method)
+    names = (f"personal-histogram:{ACCURACY_BUCKETS}",) if personal else ()
+    if config.trainer.compare_alone:
+        names += (f"alone-histogram:{ACCURACY_BUCKETS}", "worse-than-alone:2")
+    return names

@@ -91,6 +91,11 @@ class TrainerSettings(BaseModel):
         "of features in the last round (ccvr), of the classifier's gradients in every round (creff), of class counts "
         "(post-hoc).",
     )
+    compare_alone: bool = Field(
+        default=False,
+        description="Have each client train a second model without the others, on the same data for as many epochs, "
+        "and evaluate it beside the common and its own one; the training takes twice as long.",
+    )
 
     @property
     def scaffold(self) -> bool:

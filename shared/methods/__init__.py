@@ -7,7 +7,16 @@ A new part is one file in its room, one row in that room's `__init__`, and one r
 
 from __future__ import annotations
 
-from roughfed.methods.composition import AUTO, PLAIN, Chosen, Composition, missing, read_method, write_table
+from roughfed.methods.composition import (
+    AUTO,
+    PLAIN,
+    Chosen,
+    Composition,
+    is_personal,
+    missing,
+    read_method,
+    write_table,
+)
 from roughfed.methods.row import NEEDS, ROOMS, Option, Part, Value
 from roughfed.methods.table import PARTS, PRESETS
 
@@ -23,6 +32,7 @@ __all__ = [
     "Option",
     "Part",
     "Value",
+    "is_personal",
     "missing",
     "read_method",
     "write_table",

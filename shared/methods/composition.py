@@ -103,6 +103,11 @@ def write_table(table: Mapping[str, object]) -> str:
     return "+".join(parts)
 
 
+def is_personal(method: str) -> bool:
+    """Whether a part of a method makes a model of the client's own."""
+    return method != AUTO and "personal" in read_method(method)
+
+
 def missing(composition: Composition, have: Collection[str]) -> list[tuple[str, str]]:
     """(part, what it needs in words) of everything that a client does not have."""
     return [(c.name, NEEDS[need]) for c in composition.parts for need in sorted(c.row.needs - set(have))]

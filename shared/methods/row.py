@@ -20,6 +20,7 @@ ROOMS = (
     "regularize",
     "isolate",
     "decouple",
+    "personal",
 )
 """Folders of `client/trainer/`, in the order in which their hooks run."""
 
@@ -39,6 +40,7 @@ NEEDS: Mapping[str, str] = MappingProxyType(
         "clean": "a few examples with trusted labels (`Client(..., clean=...)`)",
         "tasks": "a stream that says which task its examples are of (`task(round)`)",
         "transition": "a known or estimated transition matrix",
+        "private": "tensors that stay with the client (`model.private`)",
     }
 )
 """What a part may need, and how a refusal says it."""
@@ -75,7 +77,7 @@ class Part:
         room: folder of `client/trainer/` that holds it.
         about: what it does, in one line.
         source: author, venue and year.
-        family: long-tail, noisy, continual or federated; empty for none of them.
+        family: long-tail, noisy, continual, federated or personal; empty for none of them.
         options: by name.
         needs: of `NEEDS`.
         excludes: name of another part, or of a room -> why the two cannot stand together.

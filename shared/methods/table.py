@@ -9,10 +9,11 @@ from roughfed.methods.continual import CONTINUAL
 from roughfed.methods.federated import FEDERATED
 from roughfed.methods.long_tail import LONG_TAIL
 from roughfed.methods.noisy import NOISY
+from roughfed.methods.personal import PERSONAL
 from roughfed.methods.plain import PLAIN
 from roughfed.methods.row import Part
 
-PARTS: Mapping[str, Part] = MappingProxyType({**PLAIN, **LONG_TAIL, **NOISY, **CONTINUAL, **FEDERATED})
+PARTS: Mapping[str, Part] = MappingProxyType({**PLAIN, **LONG_TAIL, **NOISY, **CONTINUAL, **FEDERATED, **PERSONAL})
 
 PRESETS: Mapping[str, str] = MappingProxyType(
     {

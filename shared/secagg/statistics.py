@@ -84,7 +84,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "calibration": Kind(COUNT - 1, evaluation=True),
         "confidence": Kind((COUNT - 1) * CONFIDENCE_ONE, evaluation=True),
         "eval-loss": Kind(64 * 1024, evaluation=True),
-        "accuracy-histogram": Kind(1, evaluation=True),
+        "eval-loss-histogram": Kind(1, evaluation=True, together=1),
+        "accuracy-histogram": Kind(1, evaluation=True, together=1),
+        "personal-histogram": Kind(1, evaluation=True, together=1),
+        "alone-histogram": Kind(1, evaluation=True, together=1),
+        "worse-than-alone": Kind(1, evaluation=True),
         "norm-histogram": Kind(1),
         "class-owner": Kind(1, static=True),
         "trained": Kind(1, training=True),
@@ -103,8 +107,11 @@ model; eval-count, eval-correct: its held-out examples of each class, and those 
 those of each class by the class that the model says, row by row (its row sums are eval-count, its diagonal is
 eval-correct, so a round asks for one or the other); calibration: examples in each bin of confidence, then correct ones
 in each; confidence: the sum of their confidence in units of 1/1024 (`Evaluation`); eval-loss: its mean loss
-in units of 1/1024; accuracy-histogram: 1 in the bucket of its accuracy; norm-histogram: 1 in the bucket of the norm of
-its update, before the clip, relative to C (`norm_bucket`).
+in units of 1/1024; eval-loss-histogram: 1 in the bucket of it (`roughfed.secagg.weight_class.loss_point`);
+accuracy-histogram: 1 in the bucket of the base model's accuracy there; personal-histogram, alone-histogram: the same
+of the client's own model, and of the one that it trained without the others; worse-than-alone: 1 if that one is better
+than both, and a 1 from a client that compared; norm-histogram: 1 in the bucket of the norm of its update, before the
+clip, relative to C (`norm_bucket`).
 
 class-owner: 1 for each class that it has training examples of [C]; trained: 1 from a client that gives what follows;
 transition: its training examples by given label (row) and by the class that they seem to be of [C x C];
@@ -119,6 +126,8 @@ LOSS_BUCKETS = 32
 CLASS_LOSS_BUCKETS = 16
 _LOSS_STEP = {LOSS_BUCKETS: 2**0.5, CLASS_LOSS_BUCKETS: 2.0}
 _LOWEST_LOSS = 2.0**-11
+
+ACCURACY_BUCKETS = 20
 
 NORM_BUCKETS = 32
 _NORM_STEP = 2**0.5
@@ -231,6 +240,11 @@ def add(sums: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, tuple[int, ...
 def one_hot(bucket: int, length: int) -> tuple[int, ...]:
     """A 1 in one of `length` buckets."""
     return tuple(int(at == bucket) for at in range(length))
+
+
+def accuracy_bucket(share: float) -> int:
+    """The bucket of an accuracy, 0 to 1: `ACCURACY_BUCKETS` equally wide ones, 1 belongs to the last."""
+    return min(max(int(share * ACCURACY_BUCKETS), 0), ACCURACY_BUCKETS - 1)
 
 
 def norm_bucket(relative: float) -> int:

@@ -22,6 +22,7 @@ from roughfed.errors import ConfigError
 from roughfed.methods import PARTS, PRESETS, ROOMS, read_method
 from roughfed.scope import SCALE, shared_spec
 from roughfed.training import Turn
+from roughfed.types import Spec
 
 C = 4
 CPU = torch.device("cpu")
@@ -94,13 +95,23 @@ def train_once(
     path = folder / "model.safetensors"
     turn = turn or Turn(1, 4)
     spec, values = spec_of(net), list(pieces(net))
+    if "private" in read_method(method).needs:
+        values = [v for v, t in zip(values, spec.tensors, strict=True) if not t.name.startswith("heads")]
+        spec = Spec(tuple(t for t in spec.tensors if not t.name.startswith("heads")))
     if "scaffold" in read_method(method):
         whole = shared_spec(spec, controls=True)
         values.append(np.zeros(whole.size - spec.size, dtype=np.float32))
         spec, turn = whole, replace(turn, facts={**turn.facts, SCALE: (1.0,)})
     params.write_model(path, spec, values)
     settings = TrainerSettings.parse(
-        {"method": method, "epochs": epochs, "batch_size": 8, "lr": 0.02, "momentum": 0.0, "prior": prior}
+        {
+            "method": method,
+            "epochs": epochs + ("private" in read_method(method).needs),
+            "batch_size": 8,
+            "lr": 0.02,
+            "momentum": 0.0,
+            "prior": prior,
+        }
     )
     state: dict[str, Tensors] = {} if remembered is None else remembered
     work = Work(
@@ -199,7 +210,7 @@ def test_what_a_client_lacks_is_refused_by_name(method: str, tmp_path: Path) -> 
     given = open_source(DataLoader(TensorDataset(torch.randn(8, 5), torch.arange(8) % C), 4), CPU, torch.float32)
     context = Context(nn.Linear(5, C), given, TrainerSettings(), C, torch.Generator())
     composition = read_method(method)
-    lacking = composition.needs & {"counts", "order", "ids", "images", "experts", "memory", "clean", "tasks"}
+    lacking = composition.needs & {"counts", "order", "ids", "images", "experts", "memory", "clean", "tasks", "private"}
     if lacking:
         with pytest.raises(ConfigError, match="needs"):
             check(composition, context, allow_memory=False)

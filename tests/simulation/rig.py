@@ -14,7 +14,7 @@ from roughfed.config.federation import Defence, FederationConfig, Model, Privacy
 from roughfed.crypto.identity import IdentityKey
 from roughfed.digest import content_digest
 from roughfed.errors import RoughfedError
-from roughfed.messages import Hello, JobUpdate, RoundClosed
+from roughfed.messages import EvaluationReport, Hello, JobUpdate, RoundClosed
 from roughfed.params import place_durably, read_flat, write_model
 from roughfed.server.federation import Federation, Worker
 from roughfed.server.membership import Session
@@ -110,8 +110,10 @@ class Rig:
 
     async def _work(self, session: Session, job: Job, behaviour: str) -> None:
         if not job.train:
-            digest = decode_header(job.header.body).model_digest
-            self.fed.evaluation(session, Evaluation(digest, 10, 5.0, (6, 4), (3, 2)))
+            header = decode_header(job.header.body)
+            self.fed.evaluation(
+                session, EvaluationReport(header.round, Evaluation(header.model_digest, 10, 5.0, (6, 4), (3, 2)))
+            )
             return
         match behaviour:
             case "honest":

@@ -18,7 +18,7 @@ from roughfed.client.store import ClientStore
 from roughfed.secagg.promises import Gives
 from roughfed.secagg.statistics import KINDS, read_statistics
 from roughfed.training import FitResult
-from roughfed.types import Evaluation, Spec, TensorSpec
+from roughfed.types import Evaluation, Evaluations, Spec, TensorSpec
 
 TEXTS = ("examples:1", "class-count:2", "class-owner:2", "eval-correct:2", "trained:1", "transition:4")
 ASKED = read_statistics(TEXTS, 16)
@@ -131,7 +131,8 @@ def test_a_training_that_works_out_a_part_tells_nothing() -> None:
 
 def test_a_statement_in_the_clear_holds_what_was_asked_cut_to_its_bounds(store: ClientStore) -> None:
     evaluation = Evaluation(bytes(32), 4, 2.0, (2, 2), (1, 2))
-    values = own.client_values(description(), evaluation, result()) | {"trained": (7,), "transition": (-1, 2**40, 0, 1)}
+    values = own.client_values(description(), Evaluations(evaluation), result())
+    values |= {"trained": (7,), "transition": (-1, 2**40, 0, 1)}
     told = own.clear_values(client(store), header(), values)
     assert told == {
         "examples": (10,), "class-count": (6, 4), "class-owner": (1, 1), "eval-correct": (1, 2), "trained": (1,),

@@ -13,7 +13,7 @@ from roughfed.measures import figures, pooled
 from roughfed.secagg import statistics
 from roughfed.server.masked.opening import MOST_CONFUSED, wanted_statistics
 from roughfed.server.masked.outcome import Result, summed_evaluation
-from roughfed.types import BINS, CONFIDENCE_ONE, Evaluation
+from roughfed.types import BINS, CONFIDENCE_ONE, Evaluation, Evaluations
 
 LEVELS = 16
 CONFIG = FederationConfig.model_validate(
@@ -47,7 +47,7 @@ def through_sums(evaluations: list[Evaluation], classes: int) -> Evaluation | No
     for one in evaluations:
         about: Any = SimpleNamespace(class_counts=(0,) * classes)
         trained: Any = SimpleNamespace(num_examples=9)
-        given = client_values(about, one, trained)
+        given = client_values(about, Evaluations(one), trained)
         fitting = {s.name: given[s.name] for s in asked if len(given.get(s.name, ())) == s.length}
         assert set(fitting) == {s.name for s in asked}
         total += statistics.encode(fitting, asked, levels=LEVELS, dtype=dtype)

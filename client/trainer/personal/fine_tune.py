@@ -1,0 +1,15 @@
+"""Fine-tuning: the common model, and some epochs of local training before it is used (Wang et al., 2019, section 3).
+
+K. Wang et al., "Federated Evaluation of On-device Personalization", https://arxiv.org/abs/1910.10252. The training is
+the method's own without its control variates, on a copy: nothing of it is sent, and nothing is kept for the next round.
+"""
+
+from __future__ import annotations
+
+from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
+
+
+def fine_tune(options: Options, _context: Context, _plan: Plan) -> Hooks:
+    """The part; the training itself is `client/trainer/own.py`'s."""
+    epochs = int(options["epochs"])
+    return Hooks(use=lambda: epochs)
