@@ -10,6 +10,7 @@ from roughfed.measures import figures
 from roughfed.scope import model_part
 from roughfed.server.federation import Federation
 from roughfed.server.quality import newest_evaluation
+from roughfed.server.told import newest_told
 from roughfed.server.verdicts import shown
 
 
@@ -49,6 +50,7 @@ def status(fed: Federation) -> dict[str, Any]:
         else [],
         "quarantined": dict(sorted(fed.quarantined.items())),
         "defence": shown(fed.store, fed.defence, fed.exclusions),
+        "unlike": newest_told(fed.store),
         "clients": [_client(fed, name) for name in sorted(set(fed.members.names()) | set(row.cohort if row else ()))],
     }
 

@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from roughfed.deploy.cli.live_unlike import lines
 from roughfed.report.words import SEEN, reason
 
 Status = Mapping[str, Any]
@@ -61,6 +62,7 @@ def draw_ended(status: Status) -> RenderableType:
     best = f", best {status['best_version']}" if status["best_version"] is not None else ""
     table.add_row("model", f"version {status['model_version']}{best}, {status['parameters']:,} parameters")
     table.add_row("accuracy", _accuracy(status))
+    _add_unlike(table, status)
     _add_defence(table, status.get("defence"))
     _add_quarantined(table, status)
     hint = "roughfed report, roughfed export" if status["finished"] else "roughfed server goes on with it"
@@ -93,6 +95,7 @@ def _facts(status: Status) -> Table:
     table.add_row("server sees", Text(f"{status['server_sees']}: {SEEN.get(status['server_sees'], '')}"))
     if status.get("groups"):
         table.add_row("groups", _groups(status["groups"]))
+    _add_unlike(table, status)
     _add_defence(table, status.get("defence"))
     _add_quarantined(table, status)
     return table
@@ -115,6 +118,12 @@ def _add_defence(table: Table, defence: Mapping[str, Any] | None) -> None:
         most = sorted(counts, key=lambda client: (-counts[client], client))
         so_far = ", ".join(f"{client} {counts[client]}x" for client in most[:NAMED])
         table.add_row("so far", Text(so_far + (f", {len(most) - NAMED} more" if len(most) > NAMED else "")))
+
+
+def _add_unlike(table: Table, status: Status) -> None:
+    """What the last rounds say of clients that differ."""
+    for label, words, style in lines(status.get("unlike")):
+        table.add_row(label, Text(words, style=style))
 
 
 def _add_quarantined(table: Table, status: Status) -> None:

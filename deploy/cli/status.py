@@ -82,6 +82,7 @@ def from_journal(context: Context) -> dict[str, Any]:
     from roughfed.server.defending import Defence
     from roughfed.server.masked.journal import Stages
     from roughfed.server.quality import Quality, newest_evaluation
+    from roughfed.server.told import newest_told
     from roughfed.server.verdicts import Exclusions, shown
 
     config = aggregator.load(context.folder, {})
@@ -110,4 +111,5 @@ def from_journal(context: Context) -> dict[str, Any]:
             "measured_by": measured_by,
             "quarantined": stages.quarantined(),
             "defence": shown(store, Defence.of(config, store.journal), Exclusions(store)),
+            "unlike": newest_told(store),
         }
