@@ -48,9 +48,10 @@ SCHEMA = (
         run TEXT NOT NULL, round INTEGER NOT NULL, share REAL NOT NULL, counts INTEGER NOT NULL,
         PRIMARY KEY (run, round));
     """,
+    "CREATE TABLE losses (run TEXT NOT NULL, round INTEGER NOT NULL, loss REAL NOT NULL, PRIMARY KEY (run, round));",
 )
 
-MODELS_KEPT = 2
+MODELS_KEPT, LOSSES_KEPT = 2, 16
 SAID_KEPT = 100
 """Rounds of which it is known whether an update counts; a training asks about the last one that it kept state of."""
 
@@ -160,6 +161,20 @@ class ClientStore:
             last = "SELECT MAX(round) FROM weights WHERE run = ? AND round < ?"
             db.execute(f"DELETE FROM weights WHERE run != ? OR round < ({last})", (run, run, number))  # noqa: S608
             db.execute("INSERT OR REPLACE INTO weights VALUES (?, ?, ?)", (run, number, quarters))
+
+        await self.journal.write(work)
+
+    def losses(self, run: str, *, before: int) -> dict[int, float]:
+        """Rounds before a given one -> the mean loss that this client had under their base models."""
+        rows = self.journal.read("SELECT round, loss FROM losses WHERE run = ? AND round < ?", run, before)
+        return {row["round"]: row["loss"] for row in rows}
+
+    async def note_loss(self, run: str, number: int, loss: float) -> None:
+        """Note the loss under a round's base model; other runs and old rounds are forgotten."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM losses WHERE run != ? OR round <= ?", (run, number - LOSSES_KEPT))
+            db.execute("INSERT OR REPLACE INTO losses VALUES (?, ?, ?)", (run, number, loss))
 
         await self.journal.write(work)
 

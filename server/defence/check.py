@@ -146,6 +146,9 @@ def _weights(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
     if config.trainer.scaffold:
         cause = f"{_rule(config)} {said}, and scaffold in trainer.method needs the mean of all that count."
         yield Wrong((RULE, "trainer.method"), cause)
+    if config.fairness.rule != "none":
+        cause = f"fairness.rule = {show(config.fairness.rule)} weighs clients, and {_rule(config)} {said}."
+        yield Wrong(("fairness.rule", RULE), cause)
     if config.privacy.server_sees == "sums":
         return  # within a group, weight classes count
     if config.aggregate.weighting == "examples":

@@ -25,6 +25,7 @@ from roughfed.secagg.server import Stage
 from roughfed.server import extras
 from roughfed.server.admission import REVOKED
 from roughfed.server.defence import ROUNDING, view_of_claims
+from roughfed.server.fair_round import by_classes
 from roughfed.server.federation import Federation
 from roughfed.server.masked.defended import unmasked
 from roughfed.server.masked.journal import SILENT, Step
@@ -62,7 +63,7 @@ def begin(fed: Federation, row: RoundRow) -> MaskedRound:
         return found.name, found.identity_key
 
     server = Server(fed.key.sign, member, opening.nonce)
-    round_ = MaskedRound(masking, frozenset(row.cohort), server, fed.config.trainer.self_weight)
+    round_ = MaskedRound(masking, frozenset(row.cohort), server, fed.config.trainer.self_weight or by_classes(fed))
     for step in fed.stages.steps(row.round):
         if step.kind.startswith(FACT):
             round_.fact(step.kind.removeprefix(FACT), step.signed.body)
