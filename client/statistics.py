@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from roughfed.child import Description
-from roughfed.client.fairness import fair_quarters
 from roughfed.client.evaluating import OF_A_COMPARISON, compares, personalises
 from roughfed.client.fairness import fair_quarters
 from roughfed.secagg import statistics
