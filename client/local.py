@@ -4,12 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from roughfed.child import Description
 from roughfed.errors import TrainerError
 from roughfed.restarting import Restarting
 from roughfed.training import FitResult, Turn
 from roughfed.types import Evaluation
+
+
+class LocalTrainer(Protocol):
+    """Who trains: the trainer process, or the bench's synthetic one. `on_progress` hears of a training's 0 to 1."""
+
+    on_progress: Callable[[float], None] | None
+
+    async def describe(self) -> Description:
+        """What the app is."""
+        ...
+
+    async def fit(
+        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, turn: Turn
+    ) -> FitResult:
+        """Train from a model file and write the bare delta."""
+        ...
+
+    async def evaluate(self, params: Path, *, model_digest: bytes, turn: Turn) -> Evaluation:
+        """Evaluate a model file, and this client's own part of it, on the held-out data."""
+        ...
+
+    async def compare(
+        self, params: Path, *, model_digest: bytes, settings: Mapping[str, object], turn: Turn
+    ) -> Mapping[str, Evaluation]:
+        """Evaluate this client's other models, made from a model file: "personal" and "alone", where there are such."""
+        ...
+
+    async def train_loss(self, params: Path, *, turn: Turn) -> float:
+        """The mean loss of a model file on the training data."""
+        ...
+
+    async def stop(self) -> None:
+        """End it."""
+        ...
 
 
 class TrainerProcess:
@@ -47,6 +82,10 @@ class TrainerProcess:
         """Evaluate this client's other models on the held-out data."""
         trainer = await self._child.ready()
         return await trainer.compare(params, model_digest=model_digest, settings=settings, turn=turn)
+
+    async def train_loss(self, params: Path, *, turn: Turn) -> float:
+        """The mean loss on the training data."""
+        return await (await self._child.ready()).train_loss(params, turn=turn)
 
     async def stop(self) -> None:
         """End the process."""

@@ -40,6 +40,7 @@ class Rules:
         smallest_group: clients that it wants to be added up with, itself included.
         max_sketch_dim: numbers of one update that it shows.
         max_sketch_numbers: numbers that it shows in a run; 0 = `SKETCH_NUMBERS` for each round of the run.
+        max_choice_bits: bits that it tells in a run by choosing among models.
         share_statistics: whether it adds its counts and evaluation to the sums.
         label_audit: whether the trainer writes down which labels seem wrong.
         allow_memory: whether methods may keep examples from round to round ([memory] allow).
@@ -51,6 +52,7 @@ class Rules:
     smallest_group: int = SMALLEST
     max_sketch_dim: int = SKETCH_NUMBERS
     max_sketch_numbers: int = 0
+    max_choice_bits: int = 64
     share_statistics: bool = True
     label_audit: bool = False
     allow_memory: bool = True

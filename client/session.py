@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from roughfed import crash
 from roughfed.child import Description
@@ -22,6 +22,7 @@ from roughfed.client.encode import encode_file, residual_of
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.evaluating import evaluate
 from roughfed.client.fairness import note_loss
+from roughfed.client.local import LocalTrainer
 from roughfed.client.masked import MaskedPart, warm
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.rpc import Connection
@@ -57,36 +58,6 @@ from roughfed.wire.updates import (
 log = logging.getLogger(__name__)
 
 TRAINER_STATE = b"roughfed trainer state key v1\0"
-
-
-class LocalTrainer(Protocol):
-    """Who trains: the trainer process, or the bench's synthetic one. `on_progress` hears of a training's 0 to 1."""
-
-    on_progress: Callable[[float], None] | None
-
-    async def describe(self) -> Description:
-        """What the app is."""
-        ...
-
-    async def fit(
-        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, turn: Turn
-    ) -> FitResult:
-        """Train from a model file and write the bare delta."""
-        ...
-
-    async def evaluate(self, params: Path, *, model_digest: bytes, turn: Turn) -> Evaluation:
-        """Evaluate a model file, and this client's own part of it, on the held-out data."""
-        ...
-
-    async def compare(
-        self, params: Path, *, model_digest: bytes, settings: Mapping[str, object], turn: Turn
-    ) -> Mapping[str, Evaluation]:
-        """Evaluate this client's other models, made from a model file: "personal" and "alone", where there are such."""
-        ...
-
-    async def stop(self) -> None:
-        """End it."""
-        ...
 
 
 def fresh_secret(_header_digest: bytes) -> bytes:

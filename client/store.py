@@ -49,6 +49,11 @@ SCHEMA = (
         PRIMARY KEY (run, round));
     """,
     "CREATE TABLE losses (run TEXT NOT NULL, round INTEGER NOT NULL, loss REAL NOT NULL, PRIMARY KEY (run, round));",
+    """
+    CREATE TABLE choices (
+        run TEXT NOT NULL, number INTEGER NOT NULL, models BLOB NOT NULL, place INTEGER NOT NULL, bits INTEGER NOT NULL,
+        PRIMARY KEY (run, number));
+    """,
 )
 
 MODELS_KEPT, LOSSES_KEPT = 2, 16
@@ -80,6 +85,7 @@ class ClientStore:
         """Open or create it. Facts survive a crash of the process; after a power cut the round is sat out."""
         self.folder = folder
         self.intact: set[bytes] = set()  # models whose bytes this process has seen to be right
+        self.held: set[bytes] = set()  # models that stay although newer ones came
         (folder / "models").mkdir(parents=True, exist_ok=True, mode=0o700)
         self.journal = Journal(folder / "client.db", SCHEMA, durable=False)
 
@@ -267,6 +273,10 @@ class ClientStore:
         """Where a model lies; the name is its content's digest."""
         return self.folder / "models" / f"{digest.hex()}.safetensors"
 
+    def base_path(self, digest: bytes) -> Path:
+        """Where a frozen base lies; beside the models, since it is kept while they come and go."""
+        return self.folder / "base" / f"{digest.hex()}.safetensors"
+
     def partial_path(self, digest: bytes) -> Path:
         """Where a model is downloaded to."""
         return self.folder / "models" / f"{digest.hex()}.part"
@@ -276,9 +286,5 @@ class ClientStore:
         models = self.folder / "models"
         paths = sorted(models.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in paths[MODELS_KEPT:]:
-            if path.stem != keep.hex():
+            if path.stem not in {digest.hex() for digest in (keep, *self.held)}:
                 path.unlink(missing_ok=True)
-    def base_path(self, digest: bytes) -> Path:
-        """Where a frozen base lies; beside the models, since it is kept while they come and go."""
-        return self.folder / "base" / f"{digest.hex()}.safetensors"
-

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roughfed.client import enrol, enrolled
-from roughfed.client.app import Setup, run
-from roughfed.client.session import LocalTrainer, fresh_secret
+from roughfed.client.app import run
+from roughfed.client.local import LocalTrainer
+from roughfed.client.session import fresh_secret
 from roughfed.config.client import ClientConfig
 from roughfed.config.load import load_client
 from roughfed.crypto.join_line import JoinLine
@@ -46,11 +47,16 @@ async def join(folder: Path, line: JoinLine) -> enrolled.Enrolled:
 
 
 async def run_agent(
-    folder: Path, config: ClientConfig, trainer: LocalTrainer, *, secret: Callable[[bytes], bytes] = fresh_secret
+    folder: Path,
+    config: ClientConfig,
+    trainer: LocalTrainer,
+    *,
+    secret: Callable[[bytes], bytes] = fresh_secret,
+    clock: Clock | None = None,
 ) -> str:
-    """Run the enrolled client of a directory; returns why it ended. `secret`: as `client.app.Setup.secret`."""
+    """Run the enrolled client of a directory; returns why it ended. `secret`, `clock`: as of `client.setup.Setup`."""
     place = Place(folder)
-    return await run(Setup(config, place.state, place.papers, trainer, secret))
+    return await run(Setup(config, place.state, place.papers, trainer, secret, clock=clock or SystemClock()))
 
 
 def run_blocking(
@@ -60,6 +66,7 @@ def run_blocking(
     *,
     line: JoinLine | None,
     secret: Callable[[bytes], bytes] = fresh_secret,
+    clock: Clock | None = None,
 ) -> str:
     """Enrol if there is a line, then run."""
     keep_pages()
@@ -67,6 +74,6 @@ def run_blocking(
     async def both() -> str:
         if line is not None:
             await join(folder, line)
-        return await run_agent(folder, config, trainer, secret=secret)
+        return await run_agent(folder, config, trainer, secret=secret, clock=clock)
 
     return asyncio.run(both())

@@ -216,6 +216,10 @@ class Trainer:
         found = await self.call("compare", settings=dict(settings), **place)
         return {name: _evaluation(model_digest, sums) for name, sums in found.items()}
 
+    async def train_loss(self, params: Path, *, turn: Turn) -> float:
+        """The mean loss of a model file on the training data, whatever it was trained with: the task's plain one."""
+        return float((await self.call("train-loss", params=str(params), turn=turn.plain()))["loss"])
+
     async def stop(self) -> None:
         """End the process: end of file first, then SIGTERM, then SIGKILL, each given STOP_S. Safe to call twice."""
         self._dead = True

@@ -12,6 +12,9 @@ LABEL_AUDIT = "label-audit.csv"
 LABEL_AUDIT_COLUMNS = ("id", "label", "suggested", "score")
 """The list of labels that seem wrong, in the client's state/; never sent."""
 
+TURN = "turn"
+"""The fact that says which of its cluster's rounds a round is."""
+
 NO_FACTS: Mapping[str, Sequence[float]] = MappingProxyType({})
 NOTHING_SAID: Mapping[int, float] = MappingProxyType({})
 NO_STATISTICS: Mapping[str, Sequence[int]] = MappingProxyType({})
@@ -80,6 +83,17 @@ class Turn:
     audit: Path | None = None
     said: Mapping[int, float] = field(default_factory=lambda: NOTHING_SAID)
     base: BaseFile | None = None
+
+    @property
+    def place(self) -> int:
+        """Which of its cluster's rounds it is, from 1: what schedules and streams go by; without clusters `round`."""
+        return max(1, int(self.facts.get(TURN, (self.round,))[0]))
+
+    @property
+    def planned(self) -> int:
+        """Rounds that there will be, as schedules know them."""
+        rounds = int(self.facts["rounds"][0]) if TURN in self.facts and "rounds" in self.facts else self.rounds
+        return max(rounds, self.place)
 
     def plain(self) -> dict[str, object]:
         """As JSON carries it."""

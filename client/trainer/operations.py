@@ -75,6 +75,7 @@ class Operations:
             "fit": self._fit,
             "evaluate": self._evaluate,
             "compare": self._compare,
+            "train-loss": self._train_loss,
             "calibrate": self._calibrate,
             "root-counts": self._root_counts,
             "hold-out": self._hold_out,
@@ -136,7 +137,7 @@ class Operations:
         if self._client.train is None:
             raise ConfigError("this app has no training data", key="train")
         turn = Turn.of(arguments["turn"])
-        data = self._arriving.at(turn.round)
+        data = self._arriving.at(turn.place)
         digest = spec_of(self._model).digest
         lost: list[str] = []
         work = Work(
@@ -187,6 +188,18 @@ class Operations:
         source = self._test if self._parts is None else self._parts.rest
         return asdict(evaluate(self._model, source, self._task, report=self._report))
 
+    def _train_loss(self, arguments: Mapping[str, Any]) -> Answer:
+        """The mean loss of a model file, with this client's own private tensors, on its training data."""
+        turn = Turn.of(arguments["turn"])
+        source = self._arriving.at(turn.place).source if self._client.train is not None else None
+        if source is None:
+            raise ConfigError("this app has no training data (yet)", key="train")
+        given = open_given(Path(arguments["params"]), self._model)
+        bring(self._model, given.spec, load_state(turn, spec_of(self._model).digest), self._seeded_model)
+        load_flat(self._model, given.spec, given.flat)
+        sums = evaluate(self._model, source, self._task, report=self._report)
+        return {"loss": sums.loss_sum / max(1, sums.num_examples)}
+
     def _compare(self, arguments: Mapping[str, Any]) -> Answer:
         """Evaluate this client's other models on the held-out data: its own one, and the one that it trained alone."""
         if self._test is None:
@@ -208,7 +221,7 @@ class Operations:
         remembered = load_state(turn, spec_of(self._model).digest)
         bring(self._model, given.spec, remembered, self._seeded_model)
         load_flat(self._model, given.spec, given.flat)
-        data = self._arriving.at(turn.round) if self._client.train is not None else Arrived(None)
+        data = self._arriving.at(turn.place) if self._client.train is not None else Arrived(None)
         if data.source is None or self._client.loop is not None:  # a loop of one's own hears of no method
             return
         work = Work(

@@ -19,7 +19,7 @@ from roughfed.deploy.attack.options import check, parse, plot_of, wrong_of
 from roughfed.errors import ConfigError, RoughfedError
 
 if TYPE_CHECKING:
-    from roughfed.client.session import LocalTrainer
+    from roughfed.client.local import LocalTrainer
     from roughfed.config.client import ClientConfig
     from roughfed.crypto.join_line import JoinLine
 
@@ -50,6 +50,7 @@ async def run(arguments: argparse.Namespace, attack: Attack, line: JoinLine | No
     from roughfed.client import app
     from roughfed.client.rpc import Connection
     from roughfed.client.session import fresh_secret
+    from roughfed.client.setup import Setup
     from roughfed.deploy import agent
     from roughfed.deploy.attack.cutting import CuttingConnection
     from roughfed.deploy.attack.lying import Liar
@@ -61,7 +62,7 @@ async def run(arguments: argparse.Namespace, attack: Attack, line: JoinLine | No
         await agent.join(arguments.dir, line)
     machine = ClientRound if attack.lie is None else Liar(attack.lie, after=arguments.after)
     connection = CuttingConnection if attack.cut else Connection
-    return await app.run(app.Setup(config, place.state, place.papers, trainer, fresh_secret, machine, connection))
+    return await app.run(Setup(config, place.state, place.papers, trainer, fresh_secret, machine, connection))
 
 
 def trainer_of(arguments: argparse.Namespace, attack: Attack, config: ClientConfig) -> LocalTrainer:

@@ -21,7 +21,7 @@ from roughfed.types import Evaluation
 
 if TYPE_CHECKING:
     from roughfed.child import Description
-    from roughfed.client.session import LocalTrainer
+    from roughfed.client.local import LocalTrainer
     from roughfed.deploy.attack.meeting import Meeting
 
 log = logging.getLogger(__name__)
@@ -99,6 +99,10 @@ class PoisoningTrainer:
     ) -> Mapping[str, Evaluation]:
         """Compare honestly."""
         return await self._trainer.compare(params, model_digest=model_digest, settings=settings, turn=turn)
+
+    async def train_loss(self, params: Path, *, turn: Turn) -> float:
+        """Choose honestly."""
+        return await self._trainer.train_loss(params, turn=turn)
 
     async def stop(self) -> None:
         """End it."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from roughfed import logs
 from roughfed.crypto import join_line
+from roughfed.deploy.bench.clock import SignalledClock
 from roughfed.deploy.bench.synthetic import SyntheticOrigin, SyntheticTrainer
 from roughfed.errors import ConfigError, RoughfedError
 
@@ -34,6 +35,9 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=1, help="client: number of examples that it claims")
     parser.add_argument("--counts", default="", help="client: examples of each class that it claims, such as 3,5")
     parser.add_argument("--weight", type=float, default=1.0, help="client: the weight class that it finds right")
+    parser.add_argument("--family", default="", help="client: whose updates are much like its own")
+    parser.add_argument("--fresh", action="store_true", help="server: draw the first models; else they are zeros")
+    parser.add_argument("--clock", default="", help="client: stand at this moment; SIGUSR1 jumps to what is waited for")
     parser.add_argument("--secret-seed", type=int, help="client: what its secrets follow from")
     args = parser.parse_args()
     logs.setup(level=os.environ.get("ROUGHFED_LOG", "INFO"), json=True)
@@ -42,16 +46,20 @@ def main() -> int:
             from roughfed.deploy import aggregator  # each role loads its own side only, as behind the CLI
 
             config = aggregator.load(args.dir, {})
-            end = aggregator.run_server(args.dir, config, SyntheticOrigin(args.params), on_ready=announce)
+            origin = SyntheticOrigin(args.params)
+            origin.fresh = args.fresh
+            end = aggregator.run_server(args.dir, config, origin, on_ready=announce)
         else:
             from roughfed.deploy import agent
 
             line = join_line.parse(text) if (text := os.environ.pop("ROUGHFED_JOIN", "")) else None
             counts = [int(count) for count in args.counts.split(",") if count]
-            told = {"counts": counts, "weight": args.weight}
+            told = {"counts": counts, "weight": args.weight, "family": args.family}
             trainer = SyntheticTrainer(args.params, pace_s=args.pace, examples=args.examples, **told)
             secret = secret_of_seed(args.secret_seed, args.dir)
-            end = agent.run_blocking(args.dir, agent.load(args.dir, {}), trainer, line=line, secret=secret)
+            clock = SignalledClock(args.clock) if args.clock else None
+            config = agent.load(args.dir, {})
+            end = agent.run_blocking(args.dir, config, trainer, line=line, secret=secret, clock=clock)
     except RoughfedError as error:
         print(f"error: {error.reason}: {error}", file=sys.stderr)
         if isinstance(error, ConfigError) and error.cure:

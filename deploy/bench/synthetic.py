@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from roughfed.child import Description
 from roughfed.digest import content_digest
-from roughfed.params import write_model
-from roughfed.rng import generator
+from roughfed.params import read_flat, write_model
+from roughfed.rng import derive, generator
 from roughfed.training import BaseFile, FitResult, Turn
 from roughfed.types import Evaluation, Spec, TensorSpec
 from roughfed.wire.facts import encode_facts
@@ -32,6 +32,8 @@ BLOCK = 1 << 16
 SLICE = 1 << 18  # a multiple of BLOCK
 STEP = 977  # coprime to BLOCK
 SCALE = 1e-3
+FAMILY = np.float32(0.8)
+"""Part of an update that a family has in common."""
 
 
 def spec_of(size: int) -> Spec:
@@ -68,6 +70,7 @@ class SyntheticTrainer:
         examples: int = 1,
         counts: Sequence[int] = (),
         weight: float = 1.0,
+        family: str = "",
     ) -> None:
         """A model of `size` parameters.
 
@@ -77,9 +80,11 @@ class SyntheticTrainer:
             examples: number of examples that the client claims, its weight in the mean.
             counts: examples of each class that it claims, two of them; its statistics follow from them.
             weight: the weight class that each training finds right.
+            family: clients of one family move the model the same way for the most part, which is not another's; ""
+                has nothing in common with anybody.
         """
         self._size, self._pace_s, self._examples = size, pace_s, examples
-        self._counts, self._weight = tuple(counts), weight
+        self._counts, self._weight, self._family = tuple(counts), weight, family
         self.on_progress: Callable[[float], None] | None = None
 
     async def describe(self) -> Description:
@@ -94,7 +99,7 @@ class SyntheticTrainer:
         began = time.perf_counter()
         await asyncio.sleep(self._pace_s)
         with delta.open("wb", buffering=0) as file:
-            for piece in pieces(self._size, seed):
+            for piece in self._pieces(seed):
                 file.write(piece.data)
         log.info("trained round %d", turn.round)
         if len(turn.facts) > 1:  # beside the number of rounds
@@ -102,6 +107,20 @@ class SyntheticTrainer:
             log.info("facts of round %d %s", turn.round, digest)
         told = {name: told_of(self._counts, int(length)) for name, _, length in (w.partition(":") for w in turn.wanted)}
         return FitResult(self._examples, 1, {}, time.perf_counter() - began, told, self._weight)
+
+    def _pieces(self, seed: int) -> Iterator[Flat]:
+        if not self._family:
+            yield from pieces(self._size, seed)
+            return
+        own = np.float32((1 - FAMILY**2) ** 0.5)
+        common = pieces(self._size, generator_seed(self._family))
+        yield from (FAMILY * theirs + own * mine for theirs, mine in zip(common, pieces(self._size, seed), strict=True))
+
+    async def train_loss(self, params: Path, *, turn: Turn) -> float:
+        """The less, the further a model has gone the way of this client's family."""
+        del turn
+        flat, common = read_flat(params), np.concatenate(list(pieces(self._size, generator_seed(self._family))))
+        return -float(flat.astype(np.float64) @ common)
 
     async def evaluate(self, params: Path, *, model_digest: bytes, turn: Turn | None = None) -> Evaluation:
         """Nothing to evaluate on."""
@@ -119,12 +138,20 @@ class SyntheticTrainer:
         """Nothing to end."""
 
 
+def generator_seed(family: str) -> int:
+    """What the common part of a family's updates follows from."""
+    return derive(0, "family", family)
+
+
 class SyntheticOrigin(SyntheticTrainer):
-    """The server's side of the same model: zeros to start with."""
+    """The server's side of the same model: zeros to start with, or what the seed says."""
+
+    fresh = False
 
     async def initial(self, path: Path, *, seed: int) -> bytes:
-        """Write a model of zeros."""
-        del seed
+        """Write a model of zeros; with `fresh` the vector of the seed."""
+        if self.fresh:
+            return write_model(path, spec_of(self._size), pieces(self._size, seed))
         zeros = np.zeros(SLICE, dtype=np.float32)
         parts = (zeros[: min(SLICE, self._size - start)] for start in range(0, self._size, SLICE))
         return write_model(path, spec_of(self._size), parts)

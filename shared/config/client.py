@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from roughfed.config.participate import Limits, Participate
 from roughfed.config.problems import translate
 from roughfed.config.schema import keys_of
 from roughfed.config.trainer import TrainerSettings
@@ -204,6 +205,12 @@ class Policy(BaseModel):
     max_update_bytes: Size = Field(
         default=8 << 30, description="Largest update that the client sends in a round, statistics included."
     )
+    max_choice_bits: int = Field(
+        default=64,
+        ge=0,
+        description="Bits that the client tells the server in a run by saying which of its models has the least loss "
+        'here (clusters.method = "ifca"); 0 = it never says.',
+    )
     share_statistics: bool = Field(
         default=True,
         description="Add own counts, and what trainings work out, to the sums; when masked, evaluations, too.",
@@ -237,6 +244,8 @@ class ClientConfig(Document):
     data: ClientData = ClientData()
     model: ClientModel = ClientModel()
     trainer: ClientTrainer = ClientTrainer()
+    limits: Limits = Limits()
+    participate: Participate = Participate()
     memory: ClientMemory = ClientMemory()
     device: DeviceSettings = DeviceSettings()
     policy: Policy = Policy()
@@ -256,7 +265,7 @@ class _Job(BaseModel):
 def effective_trainer(
     job_settings: Mapping[str, object], client_config: ClientConfig, *, app_settings: Mapping[str, object] = NOTHING
 ) -> dict[str, object]:
-    """The learning settings that a client trains with.
+    """The learning settings that a client trains with, within its limits.
 
     Args:
         job_settings: `Job.trainer`, from the server; a key that is missing has its default.
@@ -280,4 +289,4 @@ def effective_trainer(
     if mine.local:
         effective |= app_settings
         effective |= mine.model_dump(include=mine.model_fields_set - {"local"})
-    return effective
+    return effective | client_config.limits.lowered(effective)

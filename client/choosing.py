@@ -1,0 +1,159 @@
+"""Which of several models fits this client's training data best: asked by the server between two rounds (IFCA).
+
+An answer tells log2 k bits about the data, in the clear. So there is a budget (policy.max_choice_bits), each question
+is answered once and with the same word if it comes again, and what was told is noted before it is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from roughfed import crash
+from roughfed.client.download import fetch_model
+from roughfed.client.session import turn_of
+from roughfed.crypto.identity import verify
+from roughfed.errors import RemoteProtocolError, RoughfedError
+from roughfed.messages import Choice, Choose
+from roughfed.types import Job, RoundHeader, Signed
+from roughfed.wire.choosing import QUESTION_DOMAIN, Question, decode_question
+
+if TYPE_CHECKING:
+    from roughfed.client.session import Membership
+    from roughfed.client.store import ClientStore
+
+log = logging.getLogger(__name__)
+
+NO_JOB = Job(Signed(b"", b"", ""), {}, 0, evaluate=False, train=False, model_bytes=0, seconds_left=0.0)
+
+
+class Chooser:
+    """The question that is being answered, if any."""
+
+    def __init__(self, send: Callable[[Choice], None]) -> None:
+        """`send` puts an answer into whichever stream is open."""
+        self._send = send
+        self._task: asyncio.Task[None] | None = None
+
+    def hear(self, me: Membership, message: Choose) -> None:
+        """Begin to answer; an older question, or the same over an older connection, is let go."""
+        self.cancel()
+        self._task = asyncio.create_task(self._answer(me, message))
+
+    def cancel(self) -> None:
+        """The server has gone on."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _answer(self, me: Membership, message: Choose) -> None:
+        number = 0
+        try:
+            question = check_question(me, message)
+            number = question.number
+            async with asyncio.timeout(max(1.0, message.seconds_left)):
+                self._send(Choice(number, await choose(me, question)))
+        except TimeoutError:
+            log.info("choosing %d: not done in time", number)
+        except RoughfedError as error:
+            log.warning("choosing %d: this client does not choose: %s", number, error)
+            self._send(Choice(number, 0, error.reason))
+        finally:
+            me.on_phase("idle", 0.0)
+
+
+def check_question(me: Membership, message: Choose) -> Question:
+    """Hold a question against the run.
+
+    Raises:
+        IdentityError: the server did not sign it. RemoteProtocolError: malformed, or about another run or model.
+    """
+    verify(me.server_key, QUESTION_DOMAIN, message.question.body, message.question.signature)
+    question = decode_question(message.question.body)
+    if question.run != me.welcome.run or question.spec_digest != me.welcome.spec.digest:
+        raise RemoteProtocolError("the question is about another run or another model", reason="header")
+    return question
+
+
+async def choose(me: Membership, question: Question) -> int:
+    """The place of the model with the least loss, from 1; of equals the first. It is noted before this returns.
+
+    Raises:
+        RemoteProtocolError: reason "policy"; more was asked than this client tells in a run, or a number twice.
+        TrainerError: it cannot be evaluated.
+    """
+    digest = b"".join(question.models)
+    if (known := told(me.store, question, digest)) is not None:
+        return known
+    budget = me.rules.max_choice_bits
+    before, asked = bits_told(me.store, question.run), bits_of(len(question.models))
+    if before + asked > budget:
+        raise RemoteProtocolError(
+            f"{asked} bits more after {before}, this client tells {budget} in a run (client.toml, "
+            "policy.max_choice_bits)",
+            reason="policy",
+        )
+    losses = [await loss_of(me, question, model) for model in question.models]
+    place = 1 + min(range(len(losses)), key=losses.__getitem__)
+    me.store.held = {question.models[place - 1]}
+    await note(me.store, question, digest, place)
+    crash.point("choice-noted")
+    log.info("choosing %d: model %d of %d", question.number, place, len(losses))
+    return place
+
+
+async def loss_of(me: Membership, question: Question, model: bytes) -> float:
+    """The mean loss of one model on this client's training data; infinite where it is not a number."""
+    last = me.store.chain(question.run)
+    header = RoundHeader(
+        run=question.run,
+        round=1 + (last[0] if last is not None else 0),  # its private tensors are those of the last round
+        model_digest=model,
+        model_version=0,
+        spec_digest=question.spec_digest,
+        previous_header_digest=b"",
+        codec="",
+        server_sees=me.welcome.server_sees,
+        roster_root=b"",
+        deadline_s=0.0,
+    )
+    params = await fetch_model(me, header)
+    me.on_phase("choosing", 0.0)
+    loss = await me.trainer.train_loss(params, turn=turn_of(me, NO_JOB, header))
+    return loss if math.isfinite(loss) else math.inf
+
+
+def bits_of(models: int) -> int:
+    """What an answer tells at most: log2 k, rounded up."""
+    return max(1, (models - 1).bit_length())
+
+
+# -- what was told (table `choices` of the client's journal) ----------------------------------------------------------
+
+
+def told(store: ClientStore, question: Question, digest: bytes) -> int | None:
+    """The answer that was noted for a question; None before.
+
+    Raises:
+        RemoteProtocolError: reason "stale"; the number was used for another question, or a later one was answered.
+    """
+    sql = "SELECT number, models, place FROM choices WHERE run = ? AND number >= ? ORDER BY number"
+    rows = store.journal.read(sql, question.run, question.number)
+    if not rows:
+        return None
+    if rows[0]["number"] != question.number or rows[0]["models"] != digest:
+        raise RemoteProtocolError(f"question {question.number} was asked before, or is an old one", reason="stale")
+    return int(rows[0]["place"])
+
+
+def bits_told(store: ClientStore, run: str) -> int:
+    """Bits that were told in a run."""
+    return int(store.journal.read("SELECT COALESCE(SUM(bits), 0) AS bits FROM choices WHERE run = ?", run)[0]["bits"])
+
+
+async def note(store: ClientStore, question: Question, digest: bytes, place: int) -> None:
+    """Note an answer before it leaves."""
+    row = (question.run, question.number, digest, place, bits_of(len(question.models)))
+    await store.journal.write(lambda db: db.execute("INSERT INTO choices VALUES (?, ?, ?, ?, ?)", row))
