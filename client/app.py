@@ -9,44 +9,45 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 
 from roughfed import __version__
 from roughfed.child import Description
 from roughfed.client import enrol, enrolled
+from roughfed.client.choosing import Chooser
 from roughfed.client.diagnose import diagnose
 from roughfed.client.enrolled import Enrolled
+from roughfed.client.hours import REASONS, WINDOW, Hours
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.pages import serve_http
 from roughfed.client.rpc import Connection
 from roughfed.client.rules import CODECS, Rules, check_app, check_name, check_welcome, job_number, used_up
-from roughfed.client.session import LocalTrainer, Membership, fresh_secret, take_part
+from roughfed.client.session import Membership, take_part
 from roughfed.client.settled import settle
+from roughfed.client.setup import Setup
 from roughfed.client.store import ClientStore
-from roughfed.config.client import ClientConfig, effective_trainer
+from roughfed.config.client import effective_trainer
 from roughfed.crypto import certificates
 from roughfed.errors import IdentityError, RoughfedError, StaleRound, TrainerError, Unreachable
 from roughfed.lock import only_one
 from roughfed.messages import (
     PROTOCOL,
+    Choose,
     ClientMessage,
     EvaluationReport,
     Finished,
     Heartbeat,
     Hello,
     JobUpdate,
+    Leave,
     Reconnect,
     RoundClosed,
     ServerStage,
     Welcome,
 )
-from roughfed.secagg.client import ClientRound
 from roughfed.transport.patience import waits
 from roughfed.types import Job
 from roughfed.wire.enrolment import open_member
@@ -59,30 +60,9 @@ FINISHED = "finished"
 NEXT_RUN_S = 2.0  # between two looks for the next run, of a client that stays
 SUPERSEDED = "superseded"
 """Reason of the `Reconnect` that a session gets when a newer one took its place."""
+SITS_OUT = ("sat-out", "left-out", *REASONS)
+LEAVE_S = 5.0  # for the server to end a session that this client has taken leave of
 SUPERSEDED_S = 30.0  # two processes under one name must not throw one another out as fast as they can
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What deploy/ hands to the agent.
-
-    Attributes:
-        config: client.toml.
-        folder: state directory.
-        papers_folder: where the enrolment's files are.
-        trainer: who trains.
-        secret: header digest -> 32 secret bytes (`Membership.secret`).
-        machine: makes the machine of a masked round (`Membership.machine`).
-        connection: opens a channel to the server; another one only in hostile clients.
-    """
-
-    config: ClientConfig
-    folder: Path
-    papers_folder: Path
-    trainer: LocalTrainer
-    secret: Callable[[bytes], bytes] = fresh_secret
-    machine: Callable[..., ClientRound] = ClientRound
-    connection: Callable[[str, Enrolled], Connection] = Connection
 
 
 async def run(setup: Setup) -> str:
@@ -142,9 +122,11 @@ class Agent:
         self._job_key: tuple[int, bytes] | None = None
         self._job_round = 0
         self._back = asyncio.Event()
+        self._hours = Hours(setup.config.participate, setup.clock)
         self._phase = Heartbeat()
         self._welcomed = False
         self._closed_round = 0
+        self._chooser = Chooser(self.send)
 
     # -- the connection -----------------------------------------------------------------------------------------------
 
@@ -152,6 +134,7 @@ class Agent:
         """Connect, and connect again; returns when there is nothing left to do."""
         pauses, failures = self._pauses(), 0
         while True:
+            await self._hours.opened(self.enter)
             try:
                 end = await self._one_session()
                 if end == FINISHED and self._setup.config.client.stay:
@@ -189,6 +172,7 @@ class Agent:
 
     async def close(self) -> None:
         """End what is under way."""
+        self._chooser.cancel()
         if self._job is not None:
             self._job.cancel()
             with suppress(asyncio.CancelledError):
@@ -215,8 +199,10 @@ class Agent:
             Hello(__version__, PROTOCOL, papers.member, b"", CODECS, self._description.device)
         )
         self._outbox.put_nowait(self._phase)
+        leaving: asyncio.Task[None] | None = None
         try:
-            async with asyncio.timeout(enrolled.until_renewal(papers)):
+            async with asyncio.timeout(enrolled.until_renewal(papers)) as limit:
+                leaving = asyncio.create_task(self._leave(limit)) if self._hours.limited else None
                 async for message in connection.session(self._outgoing()):
                     if (end := await self._take(message, papers, connection)) is not None:
                         return end
@@ -224,20 +210,21 @@ class Agent:
             return Reconnect(0.0, "the certificate is due")  # the next session begins with renewing it
         finally:
             self.metrics.connected(False)
+            if leaving is not None:
+                leaving.cancel()
+        if leaving is not None and leaving.done():
+            leaving.result()
+            return Reconnect(0.0, WINDOW)
         raise Unreachable("the server closed the session")
 
+    async def _leave(self, limit: asyncio.Timeout) -> None:
+        """When the window is over, say so; the server ends the session, or else `limit` does."""
+        seconds = await self._hours.over(lambda: self._job)
+        self._outbox.put_nowait(Leave(WINDOW, seconds))
+        limit.reschedule(asyncio.get_running_loop().time() + LEAVE_S)
+
     async def _fresh_papers(self) -> Enrolled:
-        folder = self._setup.papers_folder
-        papers = enrolled.load(folder)
-        try:
-            if await enrol.renew(folder, address=self._setup.config.client.enrol):
-                papers = enrolled.load(folder)
-                log.info("this client has a new certificate")
-        except Unreachable as error:
-            expires = certificates.load_certificate(papers.certificate).not_valid_after_utc
-            if expires <= datetime.now(UTC):
-                raise Unreachable(f"the certificate expired and the enrolment port does not answer: {error}") from None
-            log.warning("the certificate was not renewed yet: %s", error)
+        papers = await enrol.fresh_papers(self._setup.papers_folder, address=self._setup.config.client.enrol)
         expires = certificates.load_certificate(papers.certificate).not_valid_after_utc
         self.metrics.certificate(expires.timestamp())
         return papers
@@ -272,13 +259,13 @@ class Agent:
                 self._greet(message, papers, connection)
             case Job() if self._membership is not None:
                 self._start(self._membership, message)
+            case Choose() if self._membership is not None:
+                self._chooser.hear(self._membership, message)
             case ServerStage() if self._working_for is not None:
                 self._working_for.inbox.put_nowait(message)
             case RoundClosed():
                 await self._closed(message)
-                last = self._store.last_used(self._membership.welcome.run) if self._membership is not None else 0
-                if used_up(self._store, self._rules.max_rounds) and message.round >= last:
-                    return "max-rounds"
+                return self._used_up(message.round)
             case Reconnect():
                 return message
             case Finished():
@@ -287,6 +274,11 @@ class Agent:
             case _:
                 pass
         return None
+
+    def _used_up(self, number: int) -> str | None:
+        """Whether this client ends with a round, as one of as many as it may take part in."""
+        last = self._store.last_used(self._membership.welcome.run) if self._membership is not None else 0
+        return "max-rounds" if used_up(self._store, self._rules.max_rounds) and number >= last else None
 
     def _greet(self, welcome: Welcome, papers: Enrolled, connection: Connection) -> None:
         server = open_member(welcome.server, papers.ca_certificate)
@@ -319,6 +311,7 @@ class Agent:
 
     def _start(self, me: Membership, job: Job) -> None:
         key = (int(job.train), job.header.digest)
+        self._chooser.cancel()
         if self._job is not None and not self._job.done():
             if self._job_key == key:
                 self._back.set()  # the same job again, after a reconnect: it is under way
@@ -333,12 +326,13 @@ class Agent:
     async def _work(self, me: Membership, job: Job) -> None:
         number = job_number(job)
         try:
+            self._hours.check(job.seconds_left)
             done = await take_part(me, job)
             if isinstance(done, EvaluationReport):
                 self._outbox.put_nowait(done)
         except StaleRound as error:
             log.info("round %d went on without this client: %s", number, error)
-            if error.reason in ("sat-out", "left-out"):  # of a masked round that goes on: nobody need wait for it
+            if error.reason in SITS_OUT:  # of a round that goes on: nobody need wait for it
                 self._outbox.put_nowait(JobUpdate(number, "refused", error.reason, str(error)))
         except TrainerError as error:
             log.error("local training failed: %s", error)
@@ -386,7 +380,8 @@ class Agent:
 
     def health(self) -> tuple[bool, str]:
         """Whether a session is open, and what this client is doing."""
-        return self._welcomed, self._phase.phase
+        until = self._hours.away_until
+        return self._welcomed, self._phase.phase if until is None else f"away until {self._hours.shown(until)}"
 
     def progress(self, share: float) -> None:
         """Progress of local training, 0 to 1."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import logging
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,8 @@ from roughfed.crypto.join_line import JoinLine
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError, Unreachable
 from roughfed.transport.names import reason_of
 from roughfed.wire import enrolment as wire
+
+log = logging.getLogger(__name__)
 
 TIMEOUT_S = 20.0
 _OPTIONS = (
@@ -94,6 +97,25 @@ async def renew(folder: Path, *, address: str = "", now: datetime | None = None,
     _check(credentials, Keys(own.tls_key, own.identity), own.ca_certificate, now=now)
     await asyncio.to_thread(enrolled.replace_certificate, folder, credentials.certificate)
     return True
+
+
+async def fresh_papers(folder: Path, *, address: str = "") -> Enrolled:
+    """An enrolled folder's papers, with a certificate that is not due; `address` as of `renew`.
+
+    Raises:
+        Unreachable: the certificate has expired, and nobody renews it.
+        IdentityError, ConfigError: see `renew`.
+    """
+    papers = enrolled.load(folder)
+    try:
+        if await renew(folder, address=address):
+            papers = enrolled.load(folder)
+            log.info("this client has a new certificate")
+    except Unreachable as error:
+        if certificates.load_certificate(papers.certificate).not_valid_after_utc <= datetime.now(UTC):
+            raise Unreachable(f"the certificate expired and the enrolment port does not answer: {error}") from None
+        log.warning("the certificate was not renewed yet: %s", error)
+    return papers
 
 
 def _is_done(folder: Path, token_sha256: str) -> bool:

@@ -18,6 +18,7 @@ def status(fed: Federation) -> dict[str, Any]:
     """The state of the run, the open round and every connected client."""
     version, digest = fed.store.latest_model()
     row, collection = fed.row or fed.store.last_round(), fed.collection
+    known = {*fed.members.names(), *fed.away, *(row.cohort if row is not None else ())}
     newest, measured_by = newest_evaluation(fed.store, version)
     return {
         "version": __version__,
@@ -51,7 +52,7 @@ def status(fed: Federation) -> dict[str, Any]:
         "quarantined": dict(sorted(fed.quarantined.items())),
         "defence": shown(fed.store, fed.defence, fed.exclusions),
         "unlike": newest_told(fed.store),
-        "clients": [_client(fed, name) for name in sorted(set(fed.members.names()) | set(row.cohort if row else ()))],
+        "clients": [_client(fed, name) for name in sorted(known)],
     }
 
 
@@ -75,6 +76,8 @@ def _waiting(fed: Federation) -> str:
 def _client(fed: Federation, name: str) -> dict[str, Any]:
     session, collection = fed.members.get(name), fed.collection
     state = "gone"
+    if name in fed.away:
+        state = f"away until {time.strftime('%a %H:%M', time.localtime(fed.away[name]))}"
     if session is not None:
         state = session.phase
     if collection is not None and name in collection.received:
@@ -85,6 +88,7 @@ def _client(fed: Federation, name: str) -> dict[str, Any]:
         "name": name,
         "connected": session is not None,
         "state": state,
+        "back_at": fed.away.get(name),
         "progress": session.progress if session is not None else 0.0,
         "device": session.hello.device if session is not None else "",
         "software": session.hello.software if session is not None else "",

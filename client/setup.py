@@ -1,0 +1,40 @@
+"""What an agent is started with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from roughfed.client.enrolled import Enrolled
+from roughfed.client.hours import Clock, SystemClock
+from roughfed.client.local import LocalTrainer
+from roughfed.client.rpc import Connection
+from roughfed.client.session import fresh_secret
+from roughfed.config.client import ClientConfig
+from roughfed.secagg.client import ClientRound
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What deploy/ hands to the agent.
+
+    Attributes:
+        config: client.toml.
+        folder: state directory.
+        papers_folder: where the enrolment's files are.
+        trainer: who trains.
+        secret: header digest -> 32 secret bytes (`Membership.secret`).
+        machine: makes the machine of a masked round (`Membership.machine`).
+        connection: opens a channel to the server; another one only in hostile clients.
+        clock: what the windows of [participate] go by.
+    """
+
+    config: ClientConfig
+    folder: Path
+    papers_folder: Path
+    trainer: LocalTrainer
+    secret: Callable[[bytes], bytes] = fresh_secret
+    machine: Callable[..., ClientRound] = ClientRound
+    connection: Callable[[str, Enrolled], Connection] = Connection
+    clock: Clock = field(default_factory=SystemClock)
