@@ -185,7 +185,7 @@ async def say_farewell(fed: Federation) -> None:
     cohort = set(last.cohort) if last is not None else set[str]()
     patience_s = ABSENT_S if fed.row is not None else CEILING_S
     while True:
-        away = cohort - fed.told - fed.members.revoked
+        away = cohort - fed.told - fed.members.revoked - fed.away.keys()
         until = began + (patience_s if away else FAREWELL_S)
         if not (away or fed.members.names()) or time.monotonic() >= until:
             return

@@ -21,7 +21,7 @@ from roughfed.config.federation import FederationConfig
 from roughfed.crypto.certificates import serial_of
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RoughfedError
-from roughfed.messages import EvaluationReport, Finished, JobUpdate, RoundClosed
+from roughfed.messages import EvaluationReport, Finished, JobUpdate, Leave, RoundClosed
 from roughfed.rng import derive
 from roughfed.server.clusters.choosing import Choosing
 from roughfed.server.clusters.first import Drawing
@@ -151,6 +151,8 @@ class Federation:
         self.intake = Intake(self.store, self.key, self.executor, self)
         self.stages = Stages(self.store.journal)
         self.quarantined = self.stages.quarantined()
+    away: dict[str, float] = field(default_factory=dict[str, float])
+    """Clients that took their leave -> when they will be back (Unix seconds)."""
         self.defence = Defence.of(self.config, self.store.journal)
         self.exclusions = Exclusions(self.store)
         self.clusters = Clusters(self.config, self.store, self.able_names)
@@ -218,6 +220,7 @@ class Federation:
 
     def client_states(self) -> dict[str, int]:
         """Number of connected clients, and of those in each phase that they reported."""
+            self.away.pop(name, None)
         sessions = self.members.all()
         return {**Counter(s.phase for s in sessions), "connected": len(sessions)}  # a phase is what a client says
 
@@ -279,6 +282,14 @@ class Federation:
         if self.is_revoked is None:
             return
         serial, now, generation = serial_of(certificate), time.monotonic(), self.enrolments
+    def leave(self, session: Session, message: Leave) -> None:
+        """A client goes, and says when it will be back: nobody waits for it."""
+        self.away[session.name] = time.time() + message.back_after_s
+        if (collection := self.collection) is not None:
+            collection.refuse(session.name, f"client-away: {message.reason}"[:100])
+        if self.masked is not None:
+            self.masked.out.add(session.name)
+
         if (known := self.vouched.get(client)) is not None and known[0] == serial and now < known[1]:
             return
         if await asyncio.to_thread(self.is_revoked, client, serial):

@@ -25,6 +25,7 @@ from roughfed.messages import (
     Heartbeat,
     Hello,
     JobUpdate,
+    Leave,
     Reconnect,
     Welcome,
 )

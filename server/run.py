@@ -57,7 +57,9 @@ async def run_rounds(fed: Federation) -> str:
         evaluation = asyncio.create_task(evaluate(fed))
         if fed.config.round.early_stop_rounds:
             await evaluation
-        clock.quality.prune(keep_last=fed.config.model.keep_last, keep_best=fed.config.model.keep_best)
+        model = fed.config.model
+        first = keeps_first(fed.config)
+        clock.quality.prune(keep_last=model.keep_last, keep_best=model.keep_best, keep_first=first)
     if evaluation is not None:
         await evaluation
     await evaluate(fed, final=True)
@@ -205,7 +207,11 @@ async def returned(fed: Federation) -> None:
     if fed.row is not None or last is None or fed.store.finished() is not None:
         return
     deadline = time.monotonic() + RETURN_S
-    while not fed.stopping and time.monotonic() < deadline and set(last.cohort) - set(fed.members.names()):
+    while (
+        not fed.stopping
+        and time.monotonic() < deadline
+        and set(last.cohort) - set(fed.members.names()) - fed.away.keys()
+    ):
         await fed.sleep_until_change(deadline)
 
 
