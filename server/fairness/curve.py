@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from roughfed.secagg.promises import FULL
-from roughfed.secagg.weight_class import LOSS_POINTS, Table, loss_at, median_loss
+from roughfed.secagg.weight_class import LARGEST, LOSS_POINTS, Table, loss_at, median_loss
 from roughfed.server.fairness.rule import Fairness
 from roughfed.server.fairness.weights import capped
 
@@ -41,11 +41,15 @@ def table(rule: Fairness, told: Mapping[int, Sequence[int]], *, strength: float,
 
 
 def row(rule: Fairness, typical: float, *, strength: float, cap: float) -> tuple[float, ...]:
-    """Expected quarters by loss, where so much is typical, to four places: a job carries them."""
-    weights = capped(rule, POINTS, typical=typical, strength=strength, cap=cap, floor=cap / FULL)
-    return tuple(min(max(round(weight * FULL / cap, 4), 1.0), float(FULL)) for weight in weights)
+    """Expected quarters by loss, where so much is typical; to five digits, since a job carries them.
+
+    The classes cut them to 1 to 4, at the client: a weight to cap / 4 to cap.
+    """
+    floor = cap / FULL / LARGEST
+    weights = capped(rule, POINTS, typical=typical, strength=strength, cap=LARGEST * cap / FULL, floor=floor)
+    return tuple(min(max(float(f"{weight * FULL / cap:.5g}"), 1 / LARGEST), LARGEST) for weight in weights)
 
 
 def usual(cap: float) -> float:
-    """Expected quarters of a typical client: the cap is a whole one's."""
-    return min(max(round(FULL / cap, 4), 1.0), float(FULL))
+    """Expected quarters of a typical client: a whole one's are the cap."""
+    return float(f"{FULL / cap:.5g}")

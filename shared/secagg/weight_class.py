@@ -23,16 +23,18 @@ FACT = "weight-classes"
 
 LOSS_POINTS = 64
 MOST_ROUNDS = 16
+LARGEST = 2.0**20
 _LOWEST = -16.0
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Expected quarters, 1 to 4.
+    """Expected quarters; a client cuts what it finds to 1 to 4.
 
     Attributes:
-        usual: of a client at the typical loss, and of one that does not know where it stands.
-        rounds: number of a round -> of each loss of `loss_at`, never falling, [LOSS_POINTS].
+        usual: of a client at the typical loss, and of one that does not know where it stands; 1 to 4.
+        rounds: number of a round -> of each loss of `loss_at`, never falling, 1 / LARGEST to LARGEST, [LOSS_POINTS].
+            They go on beyond the classes, so that what lies between two points is right up to where it is cut.
     """
 
     usual: float
@@ -71,20 +73,16 @@ def read_table(numbers: Sequence[float]) -> Table:
     found: dict[int, tuple[float, ...]] = {}
     for at in range(rows):
         number, *row = numbers[1 + at * width : 1 + (at + 1) * width]
-        if sorted(row) != row or not number.is_integer() or not _bounded(row[0], row[-1]):
+        if sorted(row) != row or not number.is_integer() or not 1 / LARGEST <= row[0] <= row[-1] <= LARGEST:
             raise RemoteProtocolError(f"the fact {FACT} has a row that is none", reason="facts")
         found[int(number)] = tuple(row)
-    if not _bounded(numbers[0]):
+    if not 1 <= numbers[0] <= FULL:
         raise RemoteProtocolError(f"the fact {FACT} begins with {numbers[0]:g} quarters", reason="facts")
     return Table(numbers[0], found)
 
 
-def _bounded(*quarters: float) -> bool:
-    return all(1 <= number <= FULL for number in quarters)
-
-
 def expected(table: Table, losses: Mapping[int, float]) -> float:
-    """The quarters that a client should have in the mean.
+    """The quarters that a client should have in the mean, 1 to 4.
 
     Args:
         table: of the job.
@@ -93,7 +91,7 @@ def expected(table: Table, losses: Mapping[int, float]) -> float:
     known = table.rounds.keys() & losses.keys()
     if not known:
         return table.usual
-    return _between(table.rounds[max(known)], losses[max(known)])
+    return min(max(_between(table.rounds[max(known)], losses[max(known)]), 1.0), float(FULL))
 
 
 def _between(row: Sequence[float], loss: float) -> float:
