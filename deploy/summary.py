@@ -39,6 +39,11 @@ from roughfed.wire.session import decode_header
 SERVER = ""
 """Source of an evaluation on the server's own data, in the journal."""
 
+HISTOGRAMS = {"global": "accuracy-histogram", "personal": "personal-histogram", "alone": "alone-histogram"}
+"""Model -> the statistic of masked rounds that counts clients by its accuracy."""
+
+Histograms = Mapping[str, Sequence[int]]
+
 
 def run_summary(folder: Path) -> RunSummary:
     """The run of a server directory, as far as it has come.
@@ -103,11 +108,15 @@ def round_summaries(store: Store) -> list[RoundSummary]:
     return [_round(row, headers[row.round], store, spread) for row in rows]
 
 
-def spreads(store: Store, headers: Iterable[RoundHeader]) -> dict[int, Sequence[int]]:
-    """Clients by their accuracy, of the versions that masked rounds began with: version -> histogram."""
-    stages = Stages(store.journal)
-    found = {h.model_version: stages.statistics(h.round).get("accuracy-histogram", ()) for h in headers if h.masked}
-    return {version: histogram for version, histogram in found.items() if sum(histogram)}
+def spreads(store: Store, headers: Iterable[RoundHeader]) -> dict[int, Histograms]:
+    """Clients by their accuracy with each model, of the versions that masked rounds began with, by version."""
+    stages, found = Stages(store.journal), dict[int, Histograms]()
+    for header in headers:
+        sums = stages.statistics(header.round) if header.masked else {}
+        counts = {model: sums.get(name, ()) for model, name in HISTOGRAMS.items()}
+        if known := {model: values for model, values in counts.items() if sum(values)}:
+            found[header.model_version] = known
+    return found
 
 
 def calibrated(store: Store) -> CalibratedSummary | None:
@@ -142,7 +151,7 @@ def _closed(store: Store) -> list[RoundRow]:
     return [row for row in store.rounds() if row.outcome is not None]
 
 
-def _round(row: RoundRow, header: RoundHeader, store: Store, spread: Mapping[int, Sequence[int]]) -> RoundSummary:
+def _round(row: RoundRow, header: RoundHeader, store: Store, spread: Mapping[int, Histograms]) -> RoundSummary:
     committed = row.outcome == "committed"
     made = store.lineage.made_in(row.round) if committed else None  # with clusters not the one after its base
     version = header.model_version if made is None else made
@@ -166,7 +175,7 @@ def _round(row: RoundRow, header: RoundHeader, store: Store, spread: Mapping[int
         train_metrics=told.numbers("train_metrics"),
         unlike=unlike_of(row.summary or {}),
     )
-    return _with_figures(bare, store, spread.get(version, ())) if committed else bare
+    return _with_figures(bare, store, spread.get(version, {})) if committed else bare
 
 
 class _Told:
@@ -192,13 +201,17 @@ class _Told:
         return [GroupSummary(list(g["members"]), str(g["void"])) for g in self._figures.get("groups", [])]
 
 
-def _with_figures(bare: RoundSummary, store: Store, spread: Sequence[int]) -> RoundSummary:
+def _with_figures(bare: RoundSummary, store: Store, spread: Histograms) -> RoundSummary:
     """Add what was measured: on the server's own data, or else on the clients' together."""
     found = store.evaluations(bare.version)
-    by_client = {client: e for client, e in found.items() if client not in (SERVER, EVERYBODY)}
-    accuracies = {client: a for client, e in by_client.items() if (a := e.accuracy) is not None}
     summed = found.get(EVERYBODY)
-    bare = replace(bare, client_accuracy=accuracies, together=None if summed is None else together(summed, spread))
+    bare = replace(
+        bare,
+        client_accuracy=_accuracies(found),
+        client_personal=_accuracies(store.evaluations(bare.version, kind="personal")),
+        client_alone=_accuracies(store.evaluations(bare.version, kind="alone")),
+        together=None if summed is None else together(summed, spread),
+    )
     if (measured := whole(store, bare.version)[0]) is None:
         return bare
     shares, table = figures(measured), confusion_matrix(measured)
@@ -216,13 +229,21 @@ def _with_figures(bare: RoundSummary, store: Store, spread: Sequence[int]) -> Ro
     )
 
 
-def together(summed: Evaluation, spread: Sequence[int]) -> Together:
+def _accuracies(found: Mapping[str, Evaluation]) -> dict[str, float]:
+    """Of single clients, by name."""
+    by_client = {client: e for client, e in found.items() if client not in (SERVER, EVERYBODY)}
+    return {client: a for client, e in by_client.items() if (a := e.accuracy) is not None}
+
+
+def together(summed: Evaluation, spread: Histograms) -> Together:
     """What the sums of a masked round say about the version that it began with."""
     return Together(
         accuracy=summed.accuracy,
         balanced_accuracy=summed.balanced_accuracy,
         class_accuracy=list(recall_by_class(summed)) or None,
-        histogram=list(spread),
+        histogram=list(spread.get("global", ())),
+        personal_histogram=list(spread.get("personal", ())),
+        alone_histogram=list(spread.get("alone", ())),
     )
 
 

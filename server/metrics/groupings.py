@@ -43,4 +43,4 @@ class GroupingMetrics(Recorder):
         for name, each in found.items():
             self._telemetry.set("class_upload_bytes", each["bytes"], **{"class": name})
             if each.get("void"):
-                self._telemetry.add("class_void_total", **{"class": name})
+                self._telemetry.add("class_void_total", 1, **{"class": name})

@@ -99,7 +99,9 @@ def test_personal_models_are_shown_by_client_or_else_as_counts() -> None:
     assert "±" not in page("Personal", run)
 
     summed = Together(histogram=[0, 1, 2, 0], personal_histogram=[0, 0, 1, 2])
-    masked = page("Personal", a_run(a_round(1, summary(1), together=summed)))
+    told = summary(1)
+    told["spread"]["personal"]["within"] = 0.125
+    masked = page("Personal", a_run(a_round(1, told, together=summed)))
     assert "personal, 75: 2" in tips(masked)
     assert "in steps of 25 %: ± 12.5 %" in masked
 

@@ -86,4 +86,4 @@ def _weights(run: RunSummary, last: Fairness | None) -> str:
     rows = {name: [weights.get(name) for _, weights in shown] for name in names}
     high = max((v for row in rows.values() for v in finite(row)), default=1.0)
     chart = shaded("Factors by client and round", rows, Look([str(at) for at, _ in shown], high or 1.0, alike(high)))
-    return captioned("Factor of each client by round, the largest first; 1 is its share in the plain mean", chart)
+    return captioned("Factor of each client by round, the largest first; 1 is that of the usual loss", chart)

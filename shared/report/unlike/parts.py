@@ -30,6 +30,7 @@ class Spread:
         std: standard deviation over clients.
         worst10: mean of the worst tenth of the clients.
         best10: mean of the best tenth.
+        within: how far off the others may be, where clients are only counted in steps of accuracy.
     """
 
     clients: int = 0
@@ -37,6 +38,7 @@ class Spread:
     std: float | None = None
     worst10: float | None = None
     best10: float | None = None
+    within: float | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Fairness:
     Attributes:
         rule: its name.
         strength: q of q-FedAvg, t of TERM; None where the rule has none.
-        weights: client -> factor, 1 is what it has in the plain mean; empty where the server knows nobody's.
+        weights: client -> factor, 1 is what a client at the usual loss has; empty where the server knows nobody's.
         histogram: clients by factor, where only sums are known.
     """
 

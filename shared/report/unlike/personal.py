@@ -47,16 +47,11 @@ def _lead(last: RoundSummary) -> str:
 
 def _proves(run: RunSummary) -> str:
     words = "Clients measure themselves: the figures are what they say, and hold for those that answered."
-    if bins := _bins(run):
-        words += f" Single clients are not known, only counts in steps of {percent(1 / bins)}: ± {percent(0.5 / bins)}."
+    within = max((s.within or 0.0 for r in run.rounds for s in _models(r).values()), default=0.0)
+    if within:
+        step = percent(2 * within)
+        words += f" Single clients are not known, only counts in steps of {step}: ± {percent(within)}."
     return words
-
-
-def _bins(run: RunSummary) -> int:
-    """Number of steps of the histograms; 0 where clients are known one by one."""
-    if any(r.client_accuracy or r.client_personal for r in run.rounds):
-        return 0
-    return max((len(r.together.histogram) for r in run.rounds if r.together is not None), default=0)
 
 
 def _table(last: RoundSummary) -> str:
