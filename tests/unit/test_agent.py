@@ -12,11 +12,12 @@ import pytest
 
 from roughfed.child import Description
 from roughfed.client import app
-from roughfed.client.app import Agent, Setup
+from roughfed.client.app import Agent
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.rpc import Connection
 from roughfed.client.rules import check_name
 from roughfed.client.session import LocalTrainer, Membership, check_metrics
+from roughfed.client.setup import Setup
 from roughfed.client.store import ClientStore, SavedUpdate
 from roughfed.config.client import Client, ClientConfig, Policy
 from roughfed.errors import ConfigError, IdentityError, StaleRound, StorageError, TrainerError

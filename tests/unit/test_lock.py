@@ -11,8 +11,9 @@ from typing import cast
 import pytest
 
 from roughfed.child import Description
-from roughfed.client.app import Setup, run
+from roughfed.client.app import run
 from roughfed.client.session import LocalTrainer
+from roughfed.client.setup import Setup
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig, Round
 from roughfed.deploy.aggregator import Place, run_server
