@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=1, help="client: number of examples that it claims")
     parser.add_argument("--counts", default="", help="client: examples of each class that it claims, such as 3,5")
     parser.add_argument("--weight", type=float, default=1.0, help="client: the weight class that it finds right")
+    parser.add_argument("--loss", type=float, default=0.0, help="client: loss that it claims on held-out data")
     parser.add_argument("--family", default="", help="client: whose updates are much like its own")
     parser.add_argument("--fresh", action="store_true", help="server: draw the first models; else they are zeros")
     parser.add_argument("--clock", default="", help="client: stand at this moment; SIGUSR1 jumps to what is waited for")
@@ -56,6 +57,7 @@ def main() -> int:
             counts = [int(count) for count in args.counts.split(",") if count]
             told = {"counts": counts, "weight": args.weight, "family": args.family}
             trainer = SyntheticTrainer(args.params, pace_s=args.pace, examples=args.examples, **told)
+            trainer.loss = args.loss
             secret = secret_of_seed(args.secret_seed, args.dir)
             clock = SignalledClock(args.clock) if args.clock else None
             config = agent.load(args.dir, {})

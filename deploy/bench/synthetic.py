@@ -32,6 +32,7 @@ BLOCK = 1 << 16
 SLICE = 1 << 18  # a multiple of BLOCK
 STEP = 977  # coprime to BLOCK
 SCALE = 1e-3
+HELD_OUT = 20
 FAMILY = np.float32(0.8)
 """Part of an update that a family has in common."""
 
@@ -60,7 +61,13 @@ def _tile() -> Flat:
 
 
 class SyntheticTrainer:
-    """A `LocalTrainer` whose update is `pieces(size, seed of the job)`."""
+    """A `LocalTrainer` whose update is `pieces(size, seed of the job)`.
+
+    Attributes:
+        loss: mean loss that it claims on held-out data; 0: it has none.
+    """
+
+    loss = 0.0
 
     def __init__(
         self,
@@ -88,8 +95,8 @@ class SyntheticTrainer:
         self.on_progress: Callable[[float], None] | None = None
 
     async def describe(self) -> Description:
-        """One tensor, one example, no held-out data."""
-        return _description(self._size, self._examples, self._counts)
+        """One tensor, one example, and held-out data only for who claims a loss on them."""
+        return _description(self._size, self._examples, self._counts, HELD_OUT if self.loss else 0)
 
     async def fit(
         self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, turn: Turn
@@ -123,9 +130,12 @@ class SyntheticTrainer:
         return -float(flat.astype(np.float64) @ common)
 
     async def evaluate(self, params: Path, *, model_digest: bytes, turn: Turn | None = None) -> Evaluation:
-        """Nothing to evaluate on."""
+        """What it claims: a loss, and that it gets half of each class right; else there is nothing to evaluate on."""
         del params, turn
-        return Evaluation(model_digest, 0, 0.0)
+        if not self.loss:
+            return Evaluation(model_digest, 0, 0.0)
+        half, quarter = (HELD_OUT // 2,) * 2, (HELD_OUT // 4,) * 2
+        return Evaluation(model_digest, HELD_OUT, HELD_OUT * self.loss, half, quarter, confusion=(HELD_OUT // 4,) * 4)
 
     async def compare(
         self, params: Path, *, model_digest: bytes, settings: Mapping[str, object], turn: Turn
@@ -190,12 +200,12 @@ def told_of(counts: Sequence[int], length: int) -> tuple[int, ...]:
     return tuple(counts[at // width] if at % width == 0 else 0 for at in range(length))
 
 
-def _description(size: int, examples: int, counts: tuple[int, ...]) -> Description:
+def _description(size: int, examples: int, counts: tuple[int, ...], held_out: int) -> Description:
     return Description(
         spec=spec_of(size),
         task="classification",
         num_train=examples,
-        num_test=0,
+        num_test=held_out,
         num_classes=2,
         device="cpu",
         name="synthetic",
