@@ -8,6 +8,7 @@ D parameters, M codes, C clip norm.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from roughfed.params import Flat
 from roughfed.secagg.groups import colluders, form_groups, smallest_sum
 from roughfed.secagg.promises import FULL
 from roughfed.secagg.terms import Terms
+from roughfed.server.clusters.bipartition import Rows
 from roughfed.server.defence import ROUNDING, Situation, view_of_claims
 from roughfed.server.defence.plan import rule_of, tolerated
 from roughfed.server.defence.verdict import NOTHING, State
@@ -96,6 +98,14 @@ class MaskedRounds:
         self._beacon = b""
         self._state: State = NOTHING
         self._number = 0
+        self.rows: Rows | None = None
+        """What the last round showed of its rows, before the rule had its say; lengths in the parameters' unit."""
+
+    def branch(self) -> MaskedRounds:
+        """The same rounds for a part of the clients: C and what they feed back stay, the rule remembers nothing."""
+        other = copy.copy(self)
+        other._residuals, other._state = dict(self._residuals), NOTHING
+        return other
 
     @property
     def upload_bytes(self) -> int:
@@ -180,6 +190,7 @@ class MaskedRounds:
         left = {name: claim for name, claim in claims.items() if name not in excluded}
         unit = code_rms(params.lanes) * params.sent**0.5
         view = view_of_claims(left, length=params.sent, norm_unit=unit, rounding=ROUNDING, extras=extras)
+        self.rows = Rows(view.names, view.gram() * self._clip**2, view.cosine_error)
         situation = Situation(tolerated(self.plan.attackers, len(left)), self._number, self._seed, self._state)
         verdict = rule_of(self.plan.rule).judge(view, situation)
         self._state = verdict.state

@@ -61,7 +61,7 @@ async def due(fed: Federation) -> Choosing | None:
     here = sorted(fed.able_names())
     number = 0 if (row := fed.store.last_round()) is None else row.round
     if last is not None and not clusters.membership:  # nothing came of the first one
-        again = rule.drawn_again(last, depths={c: head.depth for c, head in fed.store.lineage.heads().items()})
+        again = rule.drawn_again(last, depths=depths_of(fed), smallest=clusters.least)
         await draw_again(fed, last, again)
         everybody = True
     else:
@@ -125,9 +125,9 @@ async def answered(fed: Federation, session: Session, choice: Choice) -> None:
 
 async def close(fed: Federation, choosing: Choosing) -> None:
     """Who is where by the answers; nobody yet where models are drawn anew first."""
-    clusters, heads = fed.clusters, fed.store.lineage.heads()
+    clusters = fed.clusters
     first = not clusters.membership
-    again = first and rule.drawn_again(choosing, depths={c: head.depth for c, head in heads.items()})
+    again = first and rule.drawn_again(choosing, depths=depths_of(fed), smallest=clusters.least)
     moves: list[Move] = []
     if not again:
         known = [cluster for cluster, _, _ in choosing.models]
@@ -162,6 +162,11 @@ def question_of(fed: Federation, choosing: Choosing) -> Question:
     """What the clients are asked."""
     models = tuple(digest for _, _, digest in choosing.models)
     return Question(fed.run, choosing.number, fed.spec.digest, models)
+
+
+def depths_of(fed: Federation) -> dict[str, int]:
+    """Cluster -> rounds behind its model."""
+    return {cluster: head.depth for cluster, head in fed.store.lineage.heads().items()}
 
 
 def _latest(fed: Federation, choosing: Choosing) -> Choosing:

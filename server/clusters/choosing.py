@@ -4,18 +4,19 @@ k models. Every client says which of them has the least loss on its own training
 that one until it is asked again.
 
 Differs: the paper begins with good guesses, or plays several runs and keeps the best. Here the first choice is made
-among untrained models, and those that nobody chose are drawn anew, a few times, before anything is trained: if two laws
-of data happen to prefer the same start, one of them finds another. And a choice holds for some rounds, because each
-costs the client k evaluations and tells the server log2 k bits.
+among untrained models, and those that too few chose are drawn anew, a few times, before anything is trained: if two
+laws of data happen to prefer the same start, one of them finds another. And a choice holds for some rounds, because
+each costs the client k evaluations and tells the server log2 k bits.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 RESEEDS = 6
-"""Times that models which nobody chose are drawn anew before the first round."""
+"""Times that models which too few chose are drawn anew before the first round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +42,25 @@ class Choosing:
     said: Mapping[str, str]
 
 
-def unchosen(choosing: Choosing) -> list[str]:
-    """The clusters whose model nobody chose; none where nobody answered."""
-    chosen = set(choosing.said.values())
-    return [cluster for cluster, _, _ in choosing.models if cluster not in chosen] if chosen else []
+def unchosen(choosing: Choosing, smallest: int) -> list[str]:
+    """The clusters whose model fewer than `smallest` chose; none where too few answered for two clusters."""
+    votes = Counter(choosing.said.values())
+    if votes.total() < 2 * smallest:
+        return []
+    return [cluster for cluster, _, _ in choosing.models if votes[cluster] < smallest]
 
 
-def drawn_again(choosing: Choosing, *, depths: Mapping[str, int]) -> list[str]:
+def drawn_again(choosing: Choosing, *, depths: Mapping[str, int], smallest: int) -> list[str]:
     """The clusters whose models are drawn anew, and everybody asked again, instead of taking this choice.
 
     Args:
         choosing: the last one.
         depths: cluster -> rounds behind its model.
+        smallest: members of a cluster that has rounds of its own.
     """
     if any(depths.values()) or not choosing.everybody or choosing.number > RESEEDS:
         return []
-    return unchosen(choosing)
+    return unchosen(choosing, smallest)
 
 
 def is_due(last: Choosing | None, turns: Mapping[str, int], choose_every: int) -> bool:

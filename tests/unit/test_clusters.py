@@ -186,15 +186,16 @@ def asked(said: dict[str, str], *, number: int = 1, everybody: bool = True) -> C
         (asked({"c00": "0", "c01": "1", "c02": "2"}), 0, []),
         (asked({"c00": "0", "c01": "0"}), 0, ["1", "2"]),
         (asked({"c00": "0", "c01": "0"}), 1, []),  # trained already
-        (asked({"c00": "0"}, number=7), 0, []),  # often enough
-        (asked({"c00": "0"}, everybody=False), 0, []),
-        (asked({}), 0, []),  # nobody answered: nothing is known
+        (asked({"c00": "0", "c01": "0"}, number=7), 0, []),  # often enough
+        (asked({"c00": "0", "c01": "0"}, everybody=False), 0, []),
+        (asked({"c00": "0"}), 0, []),  # one alone makes no two clusters
     ],
 )
-def test_models_that_nobody_chose_are_drawn_again_before_anything_is_trained(
+def test_models_that_too_few_chose_are_drawn_again_before_anything_is_trained(
     choosing: Choosing, depth: int, again: list[str]
 ) -> None:
-    assert drawn_again(choosing, depths={"0": depth, "1": 0, "2": 0}) == again
+    smallest = 1
+    assert drawn_again(choosing, depths={"0": depth, "1": 0, "2": 0}, smallest=smallest) == again
 
 
 def test_who_says_nothing_stays_and_a_newcomer_is_in_the_default() -> None:
