@@ -48,11 +48,11 @@ def client(store: ClientStore, *, shares: bool = True, **changes: Any) -> Any:
 
 
 def header(number: int = 2, statistics: tuple[str, ...] = TEXTS) -> Any:
-    return SimpleNamespace(run="run-1", round=number, statistics=statistics)
+    return SimpleNamespace(run="run-1", round=number, statistics=statistics, masked=True)
 
 
 def job(**trainer: object) -> Any:
-    return SimpleNamespace(trainer=trainer, evaluate=True)
+    return SimpleNamespace(trainer=trainer, evaluate=True, facts={})
 
 
 @pytest.mark.parametrize(
