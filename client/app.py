@@ -21,6 +21,7 @@ from roughfed.client.choosing import Chooser
 from roughfed.client.diagnose import diagnose
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.hours import REASONS, WINDOW, Hours
+from roughfed.client.limits import Settings
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.pages import serve_http
 from roughfed.client.rpc import Connection
@@ -121,6 +122,7 @@ class Agent:
         self._job: asyncio.Task[None] | None = None
         self._job_key: tuple[int, bytes] | None = None
         self._job_round = 0
+        self._settings = Settings(setup.config, description.settings)
         self._back = asyncio.Event()
         self._hours = Hours(setup.config.participate, setup.clock)
         self._phase = Heartbeat()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from roughfed.telemetry import BUILD_INFO, LONG_S, RESIDENT_BYTES, Family, Telemetry, safely
 
@@ -33,6 +33,9 @@ FAMILIES = (
         "Files of what the trainer had kept for the next round that could not be used: damaged, or of another model.",
     ),
     Family("train_loss", "gauge", "Mean loss of the last local training.", unknown=True),
+    Family("train_epochs", "gauge", "Epochs that the last local training was given, within the limits.", unknown=True),
+    Family("train_batch_size", "gauge", "Examples a step that the last local training was given.", unknown=True),
+    Family("train_steps", "gauge", "Steps that the last local training made.", unknown=True),
     Family(
         "transfer_bytes_total",
         "counter",
@@ -86,6 +89,13 @@ class ClientMetrics:
         self._telemetry.add("train_samples_total", samples)
         if loss is not None:
             self._telemetry.set("train_loss", loss)
+
+    @safely
+    def effort(self, settings: Mapping[str, object], steps: int) -> None:
+        """What the last training did: the settings that it had, within this client's limits, and its steps."""
+        self._telemetry.set("train_epochs", float(str(settings.get("epochs", 0))))
+        self._telemetry.set("train_batch_size", float(str(settings.get("batch_size", 0))))
+        self._telemetry.set("train_steps", float(steps))
 
     @safely
     def transfer(self, direction: str, wire_bytes: int, codec: str) -> None:

@@ -240,6 +240,7 @@ async def train(me: Membership, job: Job, header: RoundHeader, params: Path) -> 
     if lost:
         log.warning("round %d: what the trainer had kept is lost; its log says why", header.round)
     me.metrics.trained(result.seconds, result.num_examples, loss=loss, lost_state=lost)
+    me.metrics.effort(settings, result.num_steps)
     crash.point("trained")
     return result, delta
 

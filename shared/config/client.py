@@ -265,7 +265,7 @@ class _Job(BaseModel):
 def effective_trainer(
     job_settings: Mapping[str, object], client_config: ClientConfig, *, app_settings: Mapping[str, object] = NOTHING
 ) -> dict[str, object]:
-    """The learning settings that a client trains with, within its limits.
+    """The learning settings that a client trains with, before its limits (`Limits.lowered`).
 
     Args:
         job_settings: `Job.trainer`, from the server; a key that is missing has its default.
@@ -289,4 +289,4 @@ def effective_trainer(
     if mine.local:
         effective |= app_settings
         effective |= mine.model_dump(include=mine.model_fields_set - {"local"})
-    return effective | client_config.limits.lowered(effective)
+    return effective

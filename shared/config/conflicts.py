@@ -52,7 +52,7 @@ def check_client(config: ClientConfig) -> None:
     Raises:
         SettingsRefused: lists every conflict.
     """
-    found = (_source_conflicts, _share_conflicts, rough_conflicts, _learning_conflicts)
+    found = (_source_conflicts, _share_conflicts, rough_conflicts, _learning_conflicts, _hours_conflicts)
     _raise([problem for conflicts in found for problem in conflicts(config)])
 
 
@@ -229,3 +229,11 @@ def _learning_conflicts(config: ClientConfig) -> Iterator[Problem]:
         key = f"trainer.{given[0]}"
         cause = f"{key} is set and trainer.local = false: the server's value would win."
         yield conflict(config, (key,), cause, f"Write local = true in [trainer], or remove {', '.join(given)}.")
+
+
+def _hours_conflicts(config: ClientConfig) -> Iterator[Problem]:
+    mine = config.participate
+    for key in ("timezone", "overrun"):
+        if key in mine.model_fields_set and not mine.windows:
+            cause = f"participate.{key} = {show(getattr(mine, key))} has no effect without participate.windows."
+            yield conflict(config, (f"participate.{key}",), cause, f"Remove {key}, or write windows in [participate].")

@@ -5,9 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from roughfed.client.limits import Settings
 from roughfed.config import ClientConfig, FederationConfig, effective_trainer
 from roughfed.config.client import ClientTrainer
 from roughfed.config.federation import Round
+from roughfed.config.participate import Limits
 from roughfed.config.trainer import TrainerSettings
 from roughfed.errors import RemoteProtocolError
 
@@ -134,3 +136,32 @@ def test_a_bad_job_is_refused(job: dict[str, object], said: str) -> None:
     with pytest.raises(RemoteProtocolError, match=said) as caught:
         effective_trainer(job, ClientConfig())
     assert caught.value.reason == "job"
+
+
+LIMITS = [
+    ({}, {"epochs": 5, "batch_size": 64, "max_steps": 0}, {}),
+    ({"epochs": 2}, {"epochs": 5, "batch_size": 64, "max_steps": 0}, {"epochs": 2}),
+    ({"epochs": 9, "batch_size": 64, "max_steps": 10}, {"epochs": 5, "batch_size": 64, "max_steps": 7}, {}),
+    ({"batch_size": 8, "max_steps": 10}, {"epochs": 5, "batch_size": 8, "max_steps": 0}, {"max_steps": 10}),
+    ({"batch_size": 8}, {"epochs": 5, "batch_size": 64, "max_steps": 0}, {"batch_size": 8}),
+    ({"max_steps": 10}, {"epochs": 5, "batch_size": 64, "max_steps": 11}, {"max_steps": 10}),
+]
+
+
+@pytest.mark.parametrize(("limits", "asked", "lowered"), LIMITS)
+def test_limits_lower_what_is_above_them_and_touch_nothing_else(limits, asked, lowered, caplog) -> None:
+    config = ClientConfig(limits=Limits(**limits))
+    settings = Settings(config, {})
+    job = {**asked, "lr": 0.2, "method": "fedprox(mu=0.5)"}
+    with caplog.at_level("INFO"):
+        got = settings(job)
+        assert settings(job) == got
+    assert got == TrainerSettings(**job).model_dump() | lowered
+    assert len(caplog.records) == bool(lowered)  # said once
+    assert all(name in caplog.text for name in lowered)
+
+
+def test_limits_hold_for_own_settings_as_well() -> None:
+    config = ClientConfig(trainer=ClientTrainer(local=True, epochs=9, lr=0.01), limits=Limits(epochs=3))
+    got = Settings(config, {"batch_size": 4})({"epochs": 2, "batch_size": 64})
+    assert (got["epochs"], got["batch_size"], got["lr"]) == (3, 4, 0.01)
