@@ -23,11 +23,12 @@ from roughfed.config.federation import FederationConfig
 from roughfed.crypto import certificates
 from roughfed.httpd import HttpServer, Response, health
 from roughfed.messages import Reconnect
-from roughfed.server import downlink, enrolment, extras
+from roughfed.server import contributing, downlink, enrolment, extras
 from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.authority import Authority
 from roughfed.server.base import FILE as BASE
 from roughfed.server.base import base_of
+from roughfed.server.classes import check_classes
 from roughfed.server.clusters import first
 from roughfed.server.control import Control
 from roughfed.server.defence.check import check_rule
@@ -125,8 +126,11 @@ async def serve(setup: Setup) -> str:
         description = await setup.origin.describe()
         fed.num_classes = description.num_classes
         await extras.prepare(fed, description.spec)
+        await contributing.prepare(fed)
+        stack.push_async_callback(contributing.stop, fed)
         await first.prepare(fed, partial(first.draw_shared, setup.origin.initial, description.spec, spec))
         check_shape(config.trainer, Shape.of(spec, fed.num_classes))
+        check_classes(config, spec)
         sweep(fed)
         drain = asyncio.Event()
         control = await Control(fed, drain.set).serve(folder)

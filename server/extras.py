@@ -20,12 +20,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from roughfed.classes import Ranges
 from roughfed.errors import ConfigError, RoundError, TrainerError
 from roughfed.files import place_durably, write_durably, write_pieces_durably
 from roughfed.masking import Masking, sketch_of_update
 from roughfed.params import Flat, read_flat
 from roughfed.rng import derive
+from roughfed.sending import Sending
 from roughfed.server.defence import PREVIOUS, ROOT
+from roughfed.server.incentive.free_riders import START
 from roughfed.server.store import ACCEPTED, RoundRow
 from roughfed.training import Turn
 from roughfed.wire.session import decode_header
@@ -162,20 +165,50 @@ async def forget(fed: Federation, row: RoundRow) -> None:
         making.cancel()
         with suppress(asyncio.CancelledError, RoundError):  # told already, if anybody wanted to know
             await making
-    for name in (ROOT, PREVIOUS):
-        _path(fed, row, name).unlink(missing_ok=True)
+    for name in (ROOT, PREVIOUS, START):
+        for path in _folder(fed).glob(f"{_path(fed, row, name).name}*"):  # its parts for classes of clients, too
+            path.unlink(missing_ok=True)
 
 
 def asked(fed: Federation) -> frozenset[str]:
-    """Names of the rows that the rule uses, as far as the settings provide for them."""
+    """Names of the rows that somebody goes by, as far as the settings provide for them."""
     rule = fed.defence.rule
-    wanted = rule.wants | rule.needs
+    wanted = rule.wants | rule.needs | _for_riders(fed)
     return wanted if fed.config.defence.root else wanted - {ROOT}
 
 
+def _for_riders(fed: Federation) -> frozenset[str]:
+    """What updates are held against to tell free-riders: the last step, and of sketches all the way before."""
+    sees = fed.config.privacy.server_sees
+    if not fed.config.contribution.watches(sees):
+        return frozenset()
+    return frozenset({PREVIOUS, START}) if sees == "sketches" else frozenset({PREVIOUS})
+
+
 def claims_of(files: Mapping[str, Path], masking: Masking, sketcher: Sketcher) -> dict[str, NDArray[np.float64]]:
-    """What the extra rows' sketches claim, float64 [dim] by name: clipped, encoded and sketched as a client's are."""
-    return {name: sketch_of_update(_row(path), masking.params, sketcher) for name, path in sorted(files.items())}
+    """What the extra rows' sketches claim, float64 [dim] by name: clipped, encoded and sketched as a client's are.
+
+    Of a class of clients that trains some tensors, these alone.
+    """
+    return {
+        name: sketch_of_update(_within(_row(path), masking.ranges), masking.params, sketcher)
+        for name, path in sorted(files.items())
+    }
+
+
+def parts_of(files: Mapping[str, Path], sending: Sending) -> dict[str, Path]:
+    """The extra rows as a class of clients sends its updates, in files beside them, bare float32 [k]."""
+    found: dict[str, Path] = {}
+    for name, path in files.items():
+        found[name] = part = path.with_name(f"{path.name}.{sending.client_class}")
+        if not part.exists():
+            taken = sending.taken(_within(_row(path), sending.ranges))
+            write_durably(part, memoryview(taken.astype("<f4")).cast("B"), mode=0o600, sync=False)
+    return found
+
+
+def _within(row: Flat, ranges: Ranges) -> Flat:
+    return row if ranges == ((0, len(row)),) else np.concatenate([row[start:stop] for start, stop in ranges])
 
 
 async def _make(fed: Federation, row: RoundRow) -> dict[str, Path]:
@@ -183,6 +216,8 @@ async def _make(fed: Federation, row: RoundRow) -> dict[str, Path]:
     _folder(fed).mkdir(exist_ok=True, mode=0o700)
     if PREVIOUS in asked(fed) and await asyncio.to_thread(_write_last_step, fed, row):
         files[PREVIOUS] = _path(fed, row, PREVIOUS)
+    if START in asked(fed) and await asyncio.to_thread(_write_way, fed, row):
+        files[START] = _path(fed, row, START)
     if ROOT in asked(fed) and await _train_root(fed, row):
         files[ROOT] = _path(fed, row, ROOT)
     return files
@@ -190,14 +225,30 @@ async def _make(fed: Federation, row: RoundRow) -> dict[str, Path]:
 
 def _write_last_step(fed: Federation, row: RoundRow) -> bool:
     """Base of the round minus the version before it; whether there is one (unless somebody took the file)."""
-    header, path = decode_header(row.header.body), _path(fed, row, PREVIOUS)
-    before = fed.store.lineage.base_of(header.model_version)
-    if path.exists() or before is None:
-        return path.exists()
-    if not (old := fed.store.model_path(before.digest)).exists():
-        log.warning("round %d: the model before version %d is gone, and its step", row.round, header.model_version)
+    version = decode_header(row.header.body).model_version
+    before = fed.store.lineage.base_of(version)
+    return _write_difference(fed, row, PREVIOUS, (version, None if before is None else before.version))
+
+
+def _write_way(fed: Federation, row: RoundRow) -> bool:
+    """The version before the base of the round minus the first one; whether there is such a way."""
+    before = fed.store.lineage.base_of(decode_header(row.header.body).model_version)
+    known = before is not None and before.version > 0
+    return _write_difference(fed, row, START, (before.version, 0) if known else (None, None))
+
+
+def _write_difference(fed: Federation, row: RoundRow, name: str, versions: tuple[int | None, int | None]) -> bool:
+    """One version minus another one, to a file, piece by piece; whether both are there."""
+    path = _path(fed, row, name)
+    if path.exists():
+        return True
+    newer, older = (None if number is None else fed.store.model(number) for number in versions)
+    if newer is None or older is None:
         return False
-    ours, theirs = read_flat(fed.store.model_path(header.model_digest)), read_flat(old)
+    if not (fed.store.model_path(newer).exists() and fed.store.model_path(older).exists()):
+        log.warning("round %d: a model of which %s is made is gone", row.round, name)
+        return False
+    ours, theirs = read_flat(fed.store.model_path(newer)), read_flat(fed.store.model_path(older))
     starts = range(0, fed.spec.size, PIECE)
     write_pieces_durably(
         path,

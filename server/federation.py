@@ -23,16 +23,21 @@ from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RoughfedError
 from roughfed.messages import EvaluationReport, Finished, JobUpdate, Leave, RoundClosed
 from roughfed.rng import derive
+from roughfed.server.classes import seat_of
 from roughfed.server.clusters.choosing import Choosing
 from roughfed.server.clusters.first import Drawing
 from roughfed.server.clusters.keeping import Clusters
 from roughfed.server.collect import Collection
+from roughfed.server.contribution.book import Contributions
+from roughfed.server.contribution.utility import Sums
 from roughfed.server.defence import Verdict
 from roughfed.server.defending import Defence
 from roughfed.server.downlink import base_digest
 from roughfed.server.extras import Extras
 from roughfed.server.habits import Habits
+from roughfed.server.incentive.watching import Riders
 from roughfed.server.intake import Intake
+from roughfed.server.ledger import Ledger
 from roughfed.server.masked.journal import Stages
 from roughfed.server.masked.outcome import Result
 from roughfed.server.masked.stages import MaskedRound
@@ -63,6 +68,10 @@ class Worker(Protocol):
         self, params: Path, out: Path, given: Mapping[str, object]
     ) -> tuple[bytes, tuple[float, ...]] | None:
         """Finish a model file from sums; (digest, classifier), or None when it could not."""
+        ...
+
+    async def score(self, asked: Mapping[str, object]) -> list[Sums]:
+        """Sums over the server's own examples of each coalition of updates; raises TrainerError."""
         ...
 
     async def root_counts(self) -> tuple[int, ...]:
@@ -124,10 +133,15 @@ class Federation:
     result: Result | None = None
     verdict: Verdict | None = None
     extras: Extras = field(default_factory=Extras)
+    contributions: Contributions = field(default_factory=Contributions)
     warmed: bool = False
     quarantined: dict[str, str] = field(default_factory=dict[str, str])
     """Clients that are not asked any more, and why: proved liars, and those who were silent too often."""
     open_members: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    open_classes: dict[str, str] = field(default_factory=dict[str, str])
+    """Client -> the class of clients as which it takes part in the open round; as it said at hello."""
+    few: dict[str, str] = field(default_factory=dict[str, str])
+    """Class -> why it takes no part in the open round."""
     final_evaluations: dict[str, EvaluationReport] = field(default_factory=dict[str, EvaluationReport])
     identity_keys: dict[str, bytes] = field(default_factory=dict[str, bytes])
     started_at: float = field(default_factory=time.time)
@@ -137,6 +151,8 @@ class Federation:
     vouched: dict[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])
     enrolments: int = 0
     farewell: Finished | None = None
+    away: dict[str, float] = field(default_factory=dict[str, float])
+    """Clients that took their leave -> when they will be back (Unix seconds)."""
     told: set[str] = field(default_factory=set[str])
     """Clients that took the farewell."""
     choosing: Choosing | None = None
@@ -151,10 +167,10 @@ class Federation:
         self.intake = Intake(self.store, self.key, self.executor, self)
         self.stages = Stages(self.store.journal)
         self.quarantined = self.stages.quarantined()
-    away: dict[str, float] = field(default_factory=dict[str, float])
-    """Clients that took their leave -> when they will be back (Unix seconds)."""
         self.defence = Defence.of(self.config, self.store.journal)
         self.exclusions = Exclusions(self.store)
+        self.riders = Riders(self.store.journal)
+        self.ledger = Ledger(self.store, self.key, run=self.run, server=self.name)
         self.clusters = Clusters(self.config, self.store, self.able_names)
         self._wake = asyncio.Event()
         self._watchers: set[asyncio.Event] = set()
@@ -204,6 +220,7 @@ class Federation:
     def _on_change(self, name: str, connected: bool) -> None:
         session = self.members.get(name)
         if connected and session is not None:
+            self.away.pop(name, None)
             self.identity_keys[name] = session.identity_key
             if (row := self.store.last_part(name)) is not None and row.outcome is not None:
                 session.send(self.closed(row, name))  # it may have been away then, and has what waits for the verdict
@@ -220,14 +237,15 @@ class Federation:
 
     def client_states(self) -> dict[str, int]:
         """Number of connected clients, and of those in each phase that they reported."""
-            self.away.pop(name, None)
         sessions = self.members.all()
         return {**Counter(s.phase for s in sessions), "connected": len(sessions)}  # a phase is what a client says
 
     def offer(self, name: str, session: Session, collection: Collection) -> None:
         """A member of the cohort is back: it may upload, and gets its job if it still owes an update."""
         self.open_members[name] = session.identity_key
-        if self.row is None or self.row.sets is not None:
+        if self.row is not None and (place := seat_of(self.config, self.row, session.hello)) is not None:
+            self.open_classes[name] = place
+        if self.row is None or self.row.sets is not None or name not in self.open_classes:
             return
         left = max(0.0, collection.deadline - time.monotonic())
         if (masked := self.masked) is None:
@@ -264,6 +282,14 @@ class Federation:
         self.metrics.dropout("report", "trainer" if update.state == "failed" else "refused")
         self.wake()
 
+    def leave(self, session: Session, message: Leave) -> None:
+        """A client goes, and says when it will be back: nobody waits for it."""
+        self.away[session.name] = time.time() + message.back_after_s
+        if (collection := self.collection) is not None:
+            collection.refuse(session.name, f"client-away: {message.reason}"[:100])
+        if self.masked is not None:
+            self.masked.out.add(session.name)
+
     def evaluation(self, session: Session, report: EvaluationReport) -> None:
         """An evaluation without training arrived."""
         self.final_evaluations[session.name] = report
@@ -282,14 +308,6 @@ class Federation:
         if self.is_revoked is None:
             return
         serial, now, generation = serial_of(certificate), time.monotonic(), self.enrolments
-    def leave(self, session: Session, message: Leave) -> None:
-        """A client goes, and says when it will be back: nobody waits for it."""
-        self.away[session.name] = time.time() + message.back_after_s
-        if (collection := self.collection) is not None:
-            collection.refuse(session.name, f"client-away: {message.reason}"[:100])
-        if self.masked is not None:
-            self.masked.out.add(session.name)
-
         if (known := self.vouched.get(client)) is not None and known[0] == serial and now < known[1]:
             return
         if await asyncio.to_thread(self.is_revoked, client, serial):

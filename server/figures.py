@@ -8,9 +8,12 @@ from collections.abc import Sequence
 
 from roughfed import measures
 from roughfed.secagg.promises import FULL
+from roughfed.server import contributing
 from roughfed.server.aggregate.weights import examples
+from roughfed.server.classes import class_figures
 from roughfed.server.fair_round import fairness_figures
 from roughfed.server.federation import Federation
+from roughfed.server.incentive.figures import incentive_figures
 from roughfed.server.quality import class_counts, whole
 from roughfed.server.store import ReceivedUpdate, RoundRow
 from roughfed.server.verdicts import defence_figures
@@ -26,7 +29,7 @@ def accepted_updates(fed: Federation, row: RoundRow) -> list[ReceivedUpdate]:
 
 def summarize(fed: Federation, row: RoundRow) -> dict[str, object]:
     """The round's figures for the report (`roughfed.deploy.summary` adds the sets and the evaluations)."""
-    return (
+    found = (
         {
             "seconds": (row.closed_at or time.time()) - row.opened_at,
             "phase_seconds": dict(fed.phase_seconds),
@@ -36,10 +39,13 @@ def summarize(fed: Federation, row: RoundRow) -> dict[str, object]:
         | ({} if fed.masked is not None else training_figures([u.statement for u in accepted_updates(fed, row)]))
         | masked_figures(fed, row)
         | defence_figures(fed, row)
+        | class_figures(fed, row)
         | fed.clusters.summary(row)
         | said_together(fed, row)
+        | contributing.figures(fed, row)
         | fairness_figures(fed, row, accepted_updates(fed, row))
     )
+    return incentive_figures(fed, row, accepted_updates(fed, row), found)
 
 
 def said_together(fed: Federation, row: RoundRow) -> dict[str, object]:

@@ -21,11 +21,19 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from roughfed import crash
+from roughfed.classes import STANDARD
 from roughfed.crypto.identity import IdentityKey, verify
 from roughfed.digest import Hasher, hasher
 from roughfed.errors import Conflict, RemoteProtocolError, RoughfedError, StaleRound, StorageError, TooLarge
 from roughfed.files import disk_errors, fsync_folder, write_durably
-from roughfed.server.admission import Vitals, check_alignment, check_counts, check_said, check_statement
+from roughfed.server.admission import (
+    Vitals,
+    check_alignment,
+    check_counts,
+    check_said,
+    check_seat,
+    check_statement,
+)
 from roughfed.server.payload import OpenRound, examine
 from roughfed.server.store import ReceivedUpdate, Store
 from roughfed.types import Receipt, Signed, UpdateStatement
@@ -199,7 +207,7 @@ class Intake:
         if claim.digest != digest:
             raise Conflict("another update of this round is on its way under this id")
         live = self._uploads.get(client)
-        return (live.position if live is not None else _size(path, current.item_bytes)), None
+        return (live.position if live is not None else _size(path, current.demand(claim.client_class).item_bytes)), None
 
     async def begin(self, client: str, signed: Signed) -> Upload | Receipt:
         """Start or resume an upload; a Receipt if it is complete already.
@@ -211,12 +219,14 @@ class Intake:
         current = self._current(statement.run, statement.round, client)
         verify(current.members[client], UPDATE_DOMAIN, signed.body, signed.signature)
         with self._noted(client):
+            asked = current.demand(statement.client_class)
+            check_seat(statement, current.seats.get(client, STANDARD))
             check_statement(
                 statement,
                 client=client,
                 header_digest=current.header_digest,
-                size_bytes=current.size_bytes,
-                exact=current.exact,
+                size_bytes=asked.size_bytes,
+                exact=asked.exact,
             )
             check_counts(statement, masked=current.masked)
             check_said(statement, current.statistics, self_weight=current.self_weight)
@@ -236,7 +246,7 @@ class Intake:
             if (old := self._uploads.pop(client, None)) is not None:
                 old.close()  # a newer connection takes over from one that is half open
             turn = self._turns.setdefault(client, threading.Lock())
-            upload = await self._run(partial(Upload, item_bytes=current.item_bytes), path, signed, statement, turn)
+            upload = await self._run(partial(Upload, item_bytes=asked.item_bytes), path, signed, statement, turn)
             if self._round is not current:
                 upload.close()
                 self.discard(current.run, current.number, [client])
@@ -278,8 +288,9 @@ class Intake:
         try:
             if digest != s.digest:
                 raise RemoteProtocolError("the bytes do not have the announced digest", reason="digest")
-            if current.encoded:
-                upload.vitals = await self._run(examine, upload.path, current.codec, current.num_params)
+            asked = current.demand(s.client_class)
+            if asked.encoded:
+                upload.vitals = await self._run(examine, upload.path, asked.codec, asked.num_params)
             upload.vitals.check()
         except RemoteProtocolError as error:
             await self._refuse(client, upload, error)

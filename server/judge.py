@@ -6,15 +6,18 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from roughfed import crash
+from roughfed.classes import STANDARD
 from roughfed.secagg.statistics import add
 from roughfed.server import extras
 from roughfed.server.admission import MAGNITUDE, REVOKED, absurd
+from roughfed.server.clear import views_of
 from roughfed.server.collect import LEFT_BEHIND
 from roughfed.server.defence import Verdict, view_of_files
 from roughfed.server.federation import Federation
+from roughfed.server.incentive.watching import out_of, watch
 from roughfed.server.masked.drive import verdicts
 from roughfed.server.store import ABSENT, ACCEPTED, EVERYBODY, GONE, LATE, LEFT, RoundRow
-from roughfed.server.verdicts import found
+from roughfed.server.verdicts import found_by_class
 from roughfed.wire.session import decode_header
 
 DROPOUTS = {GONE: "disconnected", LEFT: "left-behind", LATE: "deadline"}
@@ -91,7 +94,7 @@ async def judge_updates(fed: Federation, row: RoundRow, *, defend: bool) -> dict
     if not defend:
         return sets
     fed.verdict = await verdict_over(fed, row, sets)
-    return sets | dict(fed.verdict.excluded)
+    return sets | out_of(fed, row) | dict(fed.verdict.excluded)
 
 
 async def verdict_over(fed: Federation, row: RoundRow, sets: Mapping[str, str]) -> Verdict:
@@ -105,11 +108,16 @@ async def verdict_over(fed: Federation, row: RoundRow, sets: Mapping[str, str]) 
     Raises:
         TooFewClients: the rule cannot hold against so many among so few.
     """
-    received = [name for name in fed.store.receipts(fed.run, row.round) if sets[name] not in (MAGNITUDE, REVOKED)]
-    paths = {name: fed.intake.spool_path(fed.run, row.round, name) for name in received}
-    own = await extras.ready(fed, row)
-    view = view_of_files(paths, size=fed.spec.size, codec=decode_header(row.header.body).codec, extras=own)
-    return await found(fed, view, row.round)
+    received = {
+        name: update.statement.client_class
+        for name, update in fed.store.receipts(fed.run, row.round).items()
+        if sets[name] not in (MAGNITUDE, REVOKED)
+    }
+    views = await views_of(fed, row, received)
+    if len(views) == 1 and STANDARD in views:
+        paths = {name: fed.intake.spool_path(fed.run, row.round, name) for name in received}
+        views = {STANDARD: await watch(fed, row, views[STANDARD], paths)}
+    return await found_by_class(fed, views or {STANDARD: view_of_files({}, size=fed.spec.size)}, row.round)
 
 
 def note_patience(fed: Federation, sets: Mapping[str, str]) -> None:

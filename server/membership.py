@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,6 +123,10 @@ class Members:
     def all(self) -> list[Session]:
         """Every session, in order of the names."""
         return [self._sessions[name] for name in sorted(self._sessions)]
+
+    def hellos(self, names: Iterable[str]) -> dict[str, Hello]:
+        """What these clients said first, of those that are connected."""
+        return {name: self._sessions[name].hello for name in names if name in self._sessions}
 
     def names(self) -> list[str]:
         """Names of the connected clients, sorted."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from roughfed.classes import STANDARD
 from roughfed.codec import CODECS
+from roughfed.errors import RemoteProtocolError
 from roughfed.files import disk_errors
 from roughfed.server.admission import Vitals
 from roughfed.server.aggregate.mean import slices
@@ -29,6 +31,8 @@ class OpenRound:
         num_params: D.
         self_weight: whether a statement may name another weight class than 1.
         statistics: what a statement that is not masked may hold, as "name:length".
+        classes: the same for the other classes of clients that take part, by name.
+        seats: client -> class, as the members are filled.
     """
 
     run: str
@@ -41,6 +45,22 @@ class OpenRound:
     num_params: int = 0
     self_weight: bool = False
     statistics: tuple[str, ...] = ()
+    classes: Mapping[str, OpenRound] = field(default_factory=dict[str, "OpenRound"])
+    seats: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def demand(self, client_class: str) -> OpenRound:
+        """What is demanded of a class.
+
+        Raises:
+            RemoteProtocolError: reason "class"; it takes no part in the round.
+        """
+        if client_class == STANDARD:
+            return self
+        if (found := self.classes.get(client_class)) is None:
+            raise RemoteProtocolError(
+                f"class {client_class[:63]!r} takes no part in round {self.number}", reason="class"
+            )
+        return found
 
     @property
     def exact(self) -> bool:

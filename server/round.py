@@ -11,6 +11,7 @@ import asyncio
 import dataclasses
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -20,11 +21,13 @@ from roughfed import crash
 from roughfed.codec import CODECS
 from roughfed.crypto.merkle import merkle_root
 from roughfed.errors import ConfigError, LocalProtocolError, RemoteProtocolError, RoundError
-from roughfed.masking import masking_of
+from roughfed.masking import maskings_of
 from roughfed.secagg.statistics import add
-from roughfed.server import extras
+from roughfed.server import contributing, extras
 from roughfed.server.aggregate import WEIGHTINGS, weighed
 from roughfed.server.aggregate.mean import Mean
+from roughfed.server.classes import clear_classes, drawn, seating, tell_standing
+from roughfed.server.clear import mean_of_updates, taking
 from roughfed.server.collect import Collection, Decision
 from roughfed.server.combine import combine
 from roughfed.server.compared import keep_compared
@@ -44,7 +47,7 @@ from roughfed.server.masked.outcome import summed_evaluation
 from roughfed.server.optimize import stepper
 from roughfed.server.payload import OpenRound
 from roughfed.server.robust import combined
-from roughfed.server.sampling import able, choose
+from roughfed.server.sampling import able
 from roughfed.server.scaling import steps_asked, steps_fact
 from roughfed.server.spool import opened, weighted_mean
 from roughfed.server.store import EVERYBODY, RoundRow
@@ -108,27 +111,30 @@ async def open_round(fed: Federation) -> RoundRow:
     offered = {s.name: s.hello.codecs for s in fed.members.all() if s.name not in fed.quarantined}
     cluster = fed.clusters.turn()
     connected = able({name: codecs for name, codecs in offered.items() if fed.clusters.plays(name, cluster)}, codec)
-    invited = settings.invited(len(connected))
+    seated = seating(fed.config, fed.members.hellos(connected))
+    invited = settings.invited(len(seated.seats))
     number = last.round + 1 if last else 1
-    cohort = choose(connected, invited=invited, seed=fed.config.federation.seed, round_number=number)
+    cohort = drawn(seated, invited=invited, seed=fed.config.federation.seed, round_number=number)
     root = merkle_root([s.member for name in cohort if (s := fed.members.get(name)) is not None])
     asked = asked_in(fed, number, cluster)
-    fields: Mapping[str, Any] = {"statistics": asked}
+    fields: Mapping[str, Any] = {"statistics": asked, "classes": clear_classes(fed.config, seated, cohort)}
     if fed.config.privacy.masked:
+        sizes = Counter(seated.seats[name] for name in cohort)
         fields = await open_masked(
-            fed.stages, number, cohort=len(cohort), config=fed.config, num_classes=fed.num_classes, asked=asked
+            fed.stages, number, cohort=sizes, config=fed.config, num_classes=fed.num_classes, asked=asked
         )
     fields = {**fields, "roster_root": root, "deadline_s": settings.deadline}
     facts = facts_for(fed) | fed.clusters.fact(number, cluster) | classes_fact(fed, cluster)
     header = make_header(fed, after=last, fields=fields, facts=facts, cluster=cluster)
     if fed.config.privacy.masked:
         check_terms(fed, header)
-    goal = settings.goal(len(connected))
+    goal = settings.goal(len(seated.seats))
     row = RoundRow(number, header, cohort, goal, time.time(), None, None, None, facts=facts, cluster=cluster)
     await fed.store.open_round(row)
     crash.point("round-opened")
     fed.metrics.round_opened(number)
     fed.row = row
+    tell_standing(fed, row, seated)
     return row
 
 
@@ -158,7 +164,7 @@ def check_terms(fed: Federation, header: Signed) -> None:
         ConfigError: the settings do not fit the model.
     """
     try:
-        masking_of(header, decode_header(header.body), size=fed.spec.size, server_key=fed.key.public_key)
+        maskings_of(header, decode_header(header.body), spec=fed.spec, server_key=fed.key.public_key)
     except RemoteProtocolError as error:
         raise ConfigError(
             f"no masked round fits this model of {fed.spec.size} parameters and {fed.num_classes} classes: {error}",
@@ -221,21 +227,8 @@ def dispatch(fed: Federation, row: RoundRow) -> None:
     slow = [name for name in present if fed.lates.get(name, 0) >= LATE_ROUNDS]
     collection.lost(slow, opened, grace=0.0)
     fed.open_members = {name: fed.identity_keys[name] for name in present}
-    masked = fed.masked
-    fed.intake.open_round(
-        OpenRound(
-            fed.run,
-            row.round,
-            row.header.digest,
-            masked.masking.upload_bytes if masked is not None else CODECS[header.codec].max_bytes(fed.spec.size),
-            fed.open_members,
-            header.codec,
-            header.masked,
-            fed.spec.size,
-            fed.config.trainer.self_weight,
-            header.statistics,
-        )
-    )
+    fed.open_classes.clear()
+    fed.intake.open_round(taking(fed, row))
     for name in present:
         if (session := fed.members.get(name)) is not None:
             fed.offer(name, session, collection)
@@ -307,6 +300,7 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
             said = {u.receipt.client: u.statement for u in accepted_updates(fed, row)}
             await keep_compared(fed.store, header.model_version, header.model_digest, said)
         show_clients(fed, header.model_version)
+    await contributing.keep(fed, row, accepted_updates(fed, row), weighting)
     await fed.store.commit(row.round, version=version, digest=digest, now=now, base=header.model_version)
     crash.point("committed")
     fed.row = row = dataclasses.replace(row, outcome="committed", closed_at=now)
@@ -317,27 +311,12 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
 @contextmanager
 def mean_of(fed: Federation, row: RoundRow, weighting: str) -> Iterator[Mean]:
     """The mean of the accepted updates, to be read slice by slice."""
-    header = decode_header(row.header.body)
     if fed.masked is not None and fed.result is not None:
-        with mean_of_groups(fed, fed.masked, fed.result) as mean:
+        with mean_of_groups(fed, fed.result) as mean:
             yield mean
         return
-    accepted = accepted_updates(fed, row)
-    paths = [fed.intake.spool_path(fed.run, row.round, u.receipt.client) for u in accepted]
-    if fed.verdict is not None and (how := fed.verdict.combine) is not None:
-        with ExitStack() as stack:
-            names = [u.receipt.client for u in accepted]
-            fills = [stack.enter_context(opened(path, codec=header.codec, size=fed.spec.size)) for path in paths]
-            own = {
-                name: stack.enter_context(opened(path, codec="identity", size=fed.spec.size))
-                for name, path in fed.extras.files.items()
-            }
-            yield combined(how, dict(zip(names, fills, strict=True)) | own)
-        return
-    weights = weighed([u.statement for u in accepted], WEIGHTINGS[weighting])
-    weights, length = fair_weights(fed, header, accepted, weights)
-    with weighted_mean(list(zip(paths, weights, strict=True)), codec=header.codec, size=fed.spec.size) as mean:
-        yield shortened(mean, length)
+    with mean_of_updates(fed, row, weighting) as mean:
+        yield mean
 
 
 def evaluations(fed: Federation, row: RoundRow, header: RoundHeader) -> list[tuple[str, Evaluation]]:
@@ -368,6 +347,7 @@ async def announce(fed: Federation, row: RoundRow) -> None:
     if fed.result is not None:
         fed.result.discard()
     await extras.forget(fed, row)
+    contributing.begin(fed)
     fed.masked = fed.result = fed.verdict = None
     fed.metrics.storage(**await asyncio.to_thread(fed.store.sizes))
 

@@ -30,6 +30,7 @@ from roughfed.messages import (
     Welcome,
 )
 from roughfed.server import downlink
+from roughfed.server.classes import check_hello, offered
 from roughfed.server.base import source_of
 from roughfed.server.clusters.asking import answered
 from roughfed.server.federation import Federation
@@ -126,6 +127,7 @@ class FederationService:
         name = CALLER.get()
         if entry.name != name or entry.role != "client":
             raise IdentityError(f"the roster entry is {entry.name}'s, the certificate {name}'s", reason="impersonation")
+        check_hello(self._fed.config, hello)
         if hello.spec_digest and hello.spec_digest != self._fed.spec.digest:
             raise RemoteProtocolError("the client's model has other tensors than the federation's", reason="schema")
         return Session(name, entry.identity_key, content_digest(hello.member), hello)
@@ -142,6 +144,7 @@ class FederationService:
             task=fed.config.federation.task,
             rounds=fed.config.round.rounds,
             private=fed.config.model.private,
+            classes=offered(fed.config),
             base=fed.base,
         )
 

@@ -8,11 +8,15 @@ import time
 
 from roughfed import crash
 from roughfed.messages import Finished
+from roughfed.server import contributing
+from roughfed.server.accounts import catch_up
+from roughfed.server.classes import waiting_for
 from roughfed.server.clusters.asking import assigned
 from roughfed.server.compared import keep_compared
 from roughfed.server.federation import Federation
 from roughfed.server.figures import complete_summary, show
 from roughfed.server.finish import calibrate_last, calibrate_round
+from roughfed.server.incentive.watching import keeps_first
 from roughfed.server.lineage import DEFAULT
 from roughfed.server.membership import Session
 from roughfed.server.quality import Quality
@@ -38,6 +42,8 @@ async def run_rounds(fed: Federation) -> str:
     """
     clock = Clock(fed)
     await complete_summary(fed)
+    contributing.begin(fed)
+    await catch_up(fed)
     if clock.over() is None:
         await fed.store.set_finished(None)  # a finished run goes on: `round.rounds` was raised
     evaluation: asyncio.Task[None] | None = None
@@ -46,6 +52,7 @@ async def run_rounds(fed: Federation) -> str:
         if not await ready(fed, clock.until) or not await assigned(fed, clock.until):
             continue
         row = await run_round(fed)
+        await catch_up(fed)
         if row.outcome != "committed":
             lost += 1
             await recover(fed, row, lost)
@@ -57,14 +64,14 @@ async def run_rounds(fed: Federation) -> str:
         evaluation = asyncio.create_task(evaluate(fed))
         if fed.config.round.early_stop_rounds:
             await evaluation
-        model = fed.config.model
-        first = keeps_first(fed.config)
-        clock.quality.prune(keep_last=model.keep_last, keep_best=model.keep_best, keep_first=first)
+        prune(fed, clock.quality)
     if evaluation is not None:
         await evaluation
     await evaluate(fed, final=True)
     await calibrate_last(fed)
     await evaluate_everywhere(fed)
+    await contributing.settle(fed)
+    await catch_up(fed)
     await fed.store.set_finished(reason)
     crash.point("run-finished")
     version, digest = fed.store.latest_model()
@@ -72,6 +79,12 @@ async def run_rounds(fed: Federation) -> str:
     say_so(fed, fed.farewell)
     log.info("the run is over (%s): version %d, digest %s", reason, version, digest.hex()[:16])
     return reason
+
+
+def prune(fed: Federation, quality: Quality) -> None:
+    """Delete the versions that nobody needs."""
+    model = fed.config.model
+    quality.prune(keep_last=model.keep_last, keep_best=model.keep_best, keep_first=keeps_first(fed.config))
 
 
 def say_so(fed: Federation, farewell: Finished) -> None:
@@ -118,11 +131,13 @@ async def ready(fed: Federation, until: float | None) -> bool:
     while until is None or time.monotonic() < until:
         if fed.stopping:
             raise asyncio.CancelledError
-        here = len(set(fed.members.names()) - fed.quarantined.keys())
-        if here >= fed.config.clients_to_start and not fed.paused:
+        names = set(fed.members.names()) - fed.quarantined.keys()
+        here, enough = len(names), len(names) >= fed.config.clients_to_start
+        short = waiting_for(fed, names) if enough else fed.config.waiting(here)
+        if not short and not fed.paused:
             return True
         if here != told and not fed.paused:
-            log.info("%s", fed.config.waiting(here))
+            log.info("%s", short)
             told = here
         await fed.sleep_until_change(until)
     return False

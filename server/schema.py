@@ -85,7 +85,12 @@ SCHEMA = (
     """
     CREATE TABLE riders (round INTEGER PRIMARY KEY, state BLOB NOT NULL, found TEXT NOT NULL);
     CREATE TABLE ledger (
-        round INTEGER PRIMARY KEY, start INTEGER NOT NULL, size INTEGER NOT NULL, seq INTEGER NOT NULL,
+        round INTEGER PRIMARY KEY, start INTEGER NOT NULL, size INTEGER NOT NULL, count INTEGER NOT NULL,
         head TEXT NOT NULL, lines BLOB);
+    """,
+    """
+    CREATE TABLE class_rounds (
+        round INTEGER NOT NULL, class TEXT NOT NULL, epoch_round INTEGER NOT NULL, beacon BLOB NOT NULL,
+        clip_norm REAL NOT NULL, next_clip REAL, PRIMARY KEY (round, class));
     """,
 )

@@ -24,11 +24,15 @@ from roughfed.scope import is_private
 from roughfed.types import RoundHeader, Spec
 
 Flat = NDArray[np.float32]
+Places = NDArray[np.int64]
 Mean = Callable[[int, int], Flat]
 Ranges = tuple[tuple[int, int], ...]
 """(start, stop) of coordinates, ascending, apart from one another."""
 
 STANDARD = ""
+
+LOUDEST = 4.0
+"""A quarter of the clients at a sixteenth, the most that was measured; beyond it noise would be scaled up with it."""
 _BOUND = b"roughfed class v1\0"
 
 
@@ -142,6 +146,54 @@ def pieces_of(ranges: Ranges, start: int, stop: int) -> list[tuple[int, int, int
             found.append((first, last, at + first - low))
         at += high - low
     return found
+
+
+def feeds_back(header: RoundHeader) -> bool:
+    """Whether a class says later what its codec leaves unsaid in this round.
+
+    Not where others send all coordinates of the same tensors: then what a subset says is scaled up at once, and saying
+    the rest later, too, would say it twice.
+    """
+    if header.keep_one_in <= 1:
+        return True
+    mine = tensors_of(header)
+    dense = {one.tensors for one in header.classes if one.keep_one_in == 1} | {()}
+    return mine not in dense
+
+
+def loudness(keep_one_in: int, share: float) -> float:
+    """By what the difference of a class's mean from that of the others counts, where it is known.
+
+    Args:
+        keep_one_in: f, one coordinate in so many is sent.
+        share: of the weights of all who train these tensors.
+
+    Returns:
+        f * share, which makes up for all the times when nothing is said; at most LOUDEST.
+    """
+    return min(keep_one_in * share, LOUDEST)
+
+
+def completed(base: Mean, subsets: Sequence[tuple[Mean, Places, float]]) -> Mean:
+    """The mean of those who sent every coordinate, corrected where others sent a subset (`codec.chain.decode_merged`).
+
+    Args:
+        base: of the former.
+        subsets: of each class of the others: the mean of what it sent, as many numbers as there are places; the places,
+            ascending; `loudness`.
+    """
+
+    def mean(start: int, stop: int) -> Flat:
+        known = base(start, stop)
+        out = known.astype(np.float64)
+        for values, places, factor in subsets:
+            low, high = np.searchsorted(places, (start, stop))
+            at = places[low:high] - start
+            out[at] += factor * (values(int(low), int(high)).astype(np.float64) - known[at])
+        with np.errstate(over="ignore"):  # whoever makes a model of it looks at every value
+            return out.astype(np.float32)
+
+    return mean
 
 
 def merged(parts: Sequence[tuple[Mean, float, Ranges]], size: int) -> Mean:

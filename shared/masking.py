@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.classes import bound_digest, names_of, tensors_of
+from roughfed.classes import (
+    STANDARD,
+    Ranges,
+    bound_digest,
+    header_for,
+    length_of,
+    named,
+    names_of,
+    ranges_of,
+    tensors_of,
+)
 from roughfed.codec.plan import ChainParams, Lanes, check_lanes, clip_sigmas
 from roughfed.errors import RemoteProtocolError
 from roughfed.secagg.groups import ALONE, LARGEST
 from roughfed.secagg.statistics import Statistic, read_statistics, tail_lanes
 from roughfed.secagg.terms import Terms
 from roughfed.sketch.buckets import Sketcher
-from roughfed.types import RoundHeader, Signed
+from roughfed.types import RoundHeader, Signed, Spec
 
 MAX_EPOCH = 10
 """Rounds for which groups may stay as they are."""
@@ -27,17 +37,21 @@ _OWN = b"roughfed own row v1\0"
 
 @dataclass(frozen=True, slots=True)
 class Masking:
-    """The public side of one masked round.
+    """The public side of one masked round, as one class of clients plays it.
 
     Attributes:
         terms: what the machines of `roughfed.secagg` are given.
         params: the codec.
         statistics: what rides behind the codes.
+        client_class: whose it is, of the classes of clients.
+        ranges: the coordinates of the model that these clients send of.
     """
 
     terms: Terms
     params: ChainParams
     statistics: tuple[Statistic, ...]
+    client_class: str = STANDARD
+    ranges: Ranges = ()
 
     @property
     def upload_bytes(self) -> int:
@@ -48,6 +62,23 @@ class Masking:
 def largest_group(cohort: int) -> int:
     """The most clients that one group can have, of a cohort of so many."""
     return cohort if cohort <= ALONE else LARGEST
+
+
+def maskings_of(signed: Signed, header: RoundHeader, *, spec: Spec, server_key: bytes) -> tuple[Masking, ...]:
+    """Work out a masked round for all its classes of clients, the standard one first.
+
+    Raises:
+        RemoteProtocolError: a header that no round can have, or a class that sends nothing of this model.
+    """
+    found: list[Masking] = []
+    for name in names_of(header):
+        as_class = header_for(header, name)
+        ranges = ranges_of(spec, tensors_of(as_class))
+        if not ranges:
+            raise RemoteProtocolError(f"{named(name)} trains no tensor of this model", reason="class")
+        own = masking_of(signed, as_class, size=length_of(ranges), server_key=server_key)
+        found.append(replace(own, ranges=ranges))
+    return tuple(found)
 
 
 def masking_of(signed: Signed, header: RoundHeader, *, size: int, server_key: bytes) -> Masking:
@@ -97,7 +128,7 @@ def masking_of(signed: Signed, header: RoundHeader, *, size: int, server_key: by
         epoch_beacon=header.epoch_beacon,
         codec_class=1 + names_of(header).index(header.client_class),
     )
-    return Masking(terms, params, statistics)
+    return Masking(terms, params, statistics, header.client_class, ((0, size),))
 
 
 def sketch_of_update(delta: NDArray[np.float32], params: ChainParams, sketcher: Sketcher) -> NDArray[np.float64]:

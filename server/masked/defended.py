@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,13 @@ from roughfed.crypto.masks import Lanes
 from roughfed.server import extras
 from roughfed.server.aggregate.mean import Mean
 from roughfed.server.masked.apart import Apart, row_name
-from roughfed.server.masked.outcome import Result, mean_update, settle, unmask
+from roughfed.server.masked.merging import merged_sums
+from roughfed.server.masked.outcome import Part, Result, settle, unmask
 from roughfed.server.masked.stages import MaskedRound
 from roughfed.server.robust import combined
 from roughfed.server.spool import opened
 from roughfed.server.store import RoundRow
-from roughfed.server.verdicts import found
+from roughfed.server.verdicts import found_by_class
 
 if TYPE_CHECKING:
     from roughfed.server.federation import Federation
@@ -38,42 +39,57 @@ async def unmasked(fed: Federation, row: RoundRow, round_: MaskedRound, read: Ca
     Raises:
         TooFewClients: too few groups for so many attackers, any of whom may have spoilt another one.
     """
-    if round_.masking.terms.dim or fed.defence.name == "none":  # judged by sketches already, or nobody is
+    if round_.sketches or fed.defence.name == "none":  # judged by sketches already, or nobody is
         result, parts = await asyncio.to_thread(unmask, round_, read)
         return settle(result, parts, round_)
-    apart = Apart(fed.store.folder / "spool", round_.masking)
+    folder = fed.store.folder / "spool"
+    apart = [Apart(folder, one.masking) for one in round_.classes]
     with ExitStack() as kept:
-        kept.callback(apart.discard)
+        for one in apart:
+            kept.callback(one.discard)
         result, parts = await asyncio.to_thread(unmask, round_, read, apart)
-        result.apart = apart
         excluded: dict[int, str] = {}
         if parts:
-            verdict = await found(fed, apart.view(await extras.ready(fed, row)), row.round, clients=apart.clients)
-            numbers = {row_name(part.number): part for part in parts}
-            excluded = {numbers[name].number: why for name, why in verdict.excluded.items()}
-            clients = {name: excluded[p.number] for p in parts if p.number in excluded for name in p.accepted}
-            fed.verdict = dataclasses.replace(verdict, excluded=clients)
-            result.combine = verdict.combine
+            excluded = await _judged(fed, row, result, parts, apart)
         settle(result, parts, round_, excluded)
-        if result.combine is None:
-            result.total = await asyncio.to_thread(
-                apart.total, [part.number for part in parts if part.number not in excluded]
-            )
+        for place, one in enumerate(result.classes):
+            one.apart = apart[place]
+            if one.combine is None:
+                numbers = [p.number for p in parts if p.client_class == place and p.number not in excluded]
+                one.total = await asyncio.to_thread(apart[place].total, numbers)
         kept.pop_all()
     return result
 
 
+async def _judged(
+    fed: Federation, row: RoundRow, result: Result, parts: Sequence[Part], apart: Sequence[Apart]
+) -> dict[int, str]:
+    """Number of a group -> why the defence leaves it out; notes the verdict, and how means become one."""
+    own = await extras.ready(fed, row)
+    places = {one.masking.client_class: place for place, one in enumerate(result.classes)}
+    views = {name: apart[place].view(own) for name, place in places.items() if apart[place].means}
+    clients = {name: apart[places[name]].clients for name in views}
+    verdict = await found_by_class(fed, views, row.round, clients=clients)
+    numbers = {row_name(part.number): part for part in parts}
+    excluded = {numbers[name].number: why for name, why in verdict.excluded.items()}
+    left_out = {name: excluded[p.number] for p in parts if p.number in excluded for name in p.accepted}
+    fed.verdict = dataclasses.replace(verdict, excluded=left_out)
+    if len(views) == 1:
+        result.classes[places[next(iter(views))]].combine = verdict.combine
+    return excluded
+
+
 @contextmanager
-def mean_of_groups(fed: Federation, round_: MaskedRound, result: Result) -> Iterator[Mean]:
+def mean_of_groups(fed: Federation, result: Result) -> Iterator[Mean]:
     """The mean update of a masked round, to be read slice by slice."""
-    if result.combine is None or result.apart is None:
-        delta = mean_update(result, round_.masking)  # [D]
-        yield lambda start, stop: delta[start:stop]
+    single = result.classes[0] if len(result.classes) == 1 else None
+    if single is None or single.combine is None or single.apart is None:
+        yield merged_sums(result.classes, fed.spec.size)
         return
     with ExitStack() as stack:
-        files = result.apart.means | fed.extras.files
+        files = single.apart.means | fed.extras.files
         rows = {
             name: stack.enter_context(opened(path, codec="identity", size=fed.spec.size))
             for name, path in files.items()
         }
-        yield combined(result.combine, rows)
+        yield combined(single.combine, rows)

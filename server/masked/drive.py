@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -18,15 +18,16 @@ import numpy as np
 from roughfed import crash
 from roughfed.crypto.masks import Lanes
 from roughfed.errors import IdentityError, RemoteProtocolError
-from roughfed.masking import Masking, masking_of
+from roughfed.masking import Masking, maskings_of
 from roughfed.messages import ClientStage
 from roughfed.secagg.groups import smallest_sum
 from roughfed.secagg.server import Stage
 from roughfed.server import extras
 from roughfed.server.admission import REVOKED
-from roughfed.server.defence import ROUNDING, view_of_claims
+from roughfed.server.defence import ROUNDING, View, view_of_claims
 from roughfed.server.fair_round import by_classes
 from roughfed.server.federation import Federation
+from roughfed.server.incentive.watching import out_of, watch
 from roughfed.server.masked.defended import unmasked
 from roughfed.server.masked.journal import SILENT, Step
 from roughfed.server.masked.opening import limits_of
@@ -34,7 +35,7 @@ from roughfed.server.masked.outcome import Result, next_clip
 from roughfed.server.masked.stages import MaskedRound, Server
 from roughfed.server.membership import Session
 from roughfed.server.store import GONE, RoundRow
-from roughfed.server.verdicts import found
+from roughfed.server.verdicts import found_by_class
 from roughfed.types import Signed
 from roughfed.wire.enrolment import open_member
 from roughfed.wire.session import decode_header
@@ -53,7 +54,7 @@ FACT = "fact:"
 def begin(fed: Federation, row: RoundRow) -> MaskedRound:
     """The machine of a round; what the journal knows of it is played again."""
     header = decode_header(row.header.body)
-    masking = masking_of(row.header, header, size=fed.spec.size, server_key=fed.key.public_key)
+    maskings = maskings_of(row.header, header, spec=fed.spec, server_key=fed.key.public_key)
     opening = fed.stages.opening(row.round)
     if opening is None:
         raise RemoteProtocolError(f"round {row.round} is masked and its nonce is not journaled", reason="storage")
@@ -63,7 +64,7 @@ def begin(fed: Federation, row: RoundRow) -> MaskedRound:
         return found.name, found.identity_key
 
     server = Server(fed.key.sign, member, opening.nonce)
-    round_ = MaskedRound(masking, frozenset(row.cohort), server, fed.config.trainer.self_weight or by_classes(fed))
+    round_ = MaskedRound(maskings, frozenset(row.cohort), server, fed.config.trainer.self_weight or by_classes(fed))
     for step in fed.stages.steps(row.round):
         if step.kind.startswith(FACT):
             round_.fact(step.kind.removeprefix(FACT), step.signed.body)
@@ -133,11 +134,12 @@ async def set_up(fed: Federation, row: RoundRow) -> bool:
     round_ = masked(fed)
     if not fed.warmed:  # the kernels of the decoder, while the clients train
         fed.warmed = True
-        fed.executor.submit(warm, round_.masking)
+        fed.executor.submit(warm, round_.maskings)
     if "roster" not in round_.done:
         await waiting(fed, round_.owing)
         await decide(fed, row, "roster")
-        await fed.stages.note_beacon(row.round, round_.beacon)
+        for one in round_.classes:
+            await fed.stages.note_beacon(row.round, one.beacon, one.masking.client_class)
     if not round_.groups:
         return False
     if "dealt" not in round_.done:
@@ -157,11 +159,12 @@ def _missing(round_: MaskedRound, name: str) -> str:
     return "left-out" if name in group.dealers else "no-shares"
 
 
-def warm(masking: Masking) -> None:
+def warm(maskings: Sequence[Masking]) -> None:
     """Load the decoder's kernels; the first process on a machine compiles them."""
     from roughfed.codec import chain
 
-    chain.warm(masking.params.lanes)
+    for lanes in dict.fromkeys(masking.params.lanes for masking in maskings):
+        chain.warm(lanes)
 
 
 async def agree(fed: Federation, row: RoundRow) -> Result:
@@ -170,7 +173,7 @@ async def agree(fed: Federation, row: RoundRow) -> Result:
     if "masked" not in round_.done:
         received = fed.store.receipts(fed.run, row.round)
         await decide(fed, row, "masked", round_.leaves({name: u.signed for name, u in received.items()}))
-    if round_.masking.terms.dim and "sketched" not in round_.done:
+    if round_.sketches and "sketched" not in round_.done:
         await waiting(fed, lambda: set() if round_.questions() else round_.owing())
         while round_.questions():
             await decide(fed, row, "questions")
@@ -193,22 +196,21 @@ async def conclude(fed: Federation, row: RoundRow) -> Result:
     Raises:
         TooFewClients: the defence cannot hold among so few groups.
     """
-    round_, header = masked(fed), decode_header(row.header.body)
+    round_ = masked(fed)
     fed.enter("unmask")
     result = await unmasked(fed, row, round_, partial(read_lanes, fed, row))
-    clip = next_clip(
-        result,
-        number=row.round,
-        clip_norm=header.clip_norm,
-        limits=limits_of(fed.config),
-        keep_one_in=header.keep_one_in,
-    )
+    limits = limits_of(fed.config)
+    clips = {
+        one.masking.client_class: next_clip(one, number=row.round, limits=limits)
+        for one in result.classes
+        if one.accepted
+    }
     connected = set(fed.members.names())
     silent = dict.fromkeys(round_.without_advert(), "no advert") | result.noted
     noted = {name: what for name, what in silent.items() if what not in SILENT or name in connected}
     await fed.stages.note_end(
         row.round,
-        next_clip=clip if result.accepted else None,
+        next_clips=clips,
         statistics=result.sums,
         proofs=result.proofs,
         noted=noted,
@@ -241,25 +243,30 @@ def quarantine(fed: Federation, row: RoundRow, proofs: Mapping[str, str]) -> Non
 
 
 async def rejected(fed: Federation, row: RoundRow) -> dict[str, str]:
-    """Whom the defence keeps out, of all groups together: they share one S."""
+    """Whom the defence keeps out, of all groups of a class together: they share one S."""
     round_ = masked(fed)
-    claims = {name: claim for group in round_.groups for name, claim in group.eligible().items()}
     out = dict.fromkeys(fed.members.revoked & round_.seats.keys(), REVOKED)
-    claims = {name: claim for name, claim in claims.items() if name not in out}
-    if not claims:
+    files = await extras.ready(fed, row) if round_.sketches else {}
+    views: dict[str, View] = {}
+    for one in round_.classes:
+        claims = {name: claim for group in one.groups for name, claim in group.eligible().items() if name not in out}
+        if not claims:
+            continue
+        terms = one.masking.terms
+        sketcher = next(group.sketcher for group in one.groups if group.eligible())
+        own = await asyncio.to_thread(extras.claims_of, files, one.masking, sketcher)
+        view = view_of_claims(claims, length=terms.length, norm_unit=terms.norm_unit, rounding=ROUNDING, extras=own)
+        views[one.masking.client_class] = await watch(fed, row, view) if len(round_.classes) == 1 else view
+    if not views:
         return out
-    terms = round_.masking.terms
-    sketcher = next(group.sketcher for group in round_.groups if group.eligible())
-    files = await extras.ready(fed, row)
-    own = await asyncio.to_thread(extras.claims_of, files, round_.masking, sketcher)
-    view = view_of_claims(claims, length=terms.length, norm_unit=terms.norm_unit, rounding=ROUNDING, extras=own)
-    fed.verdict = await found(fed, view, row.round)
-    return out | dict(fed.verdict.excluded)
+    fed.verdict = await found_by_class(fed, views, row.round)
+    return out | out_of(fed, row) | dict(fed.verdict.excluded)
 
 
 def read_lanes(fed: Federation, row: RoundRow, name: str) -> Lanes:
     """A client's masked upload, mapped from the spool."""
-    return np.memmap(fed.intake.spool_path(fed.run, row.round, name), dtype=masked(fed).masking.terms.dtype, mode="r")
+    dtype = masked(fed).class_of(name).masking.terms.dtype
+    return np.memmap(fed.intake.spool_path(fed.run, row.round, name), dtype=dtype, mode="r")
 
 
 def masked(fed: Federation) -> MaskedRound:

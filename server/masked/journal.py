@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from roughfed.classes import STANDARD
 from roughfed.journal import Journal
 from roughfed.types import Signed
 
@@ -27,6 +28,7 @@ SILENCES = 3
 
 
 NOBODY: Mapping[str, str] = MappingProxyType({})
+NO_CLIPS: Mapping[str, float] = MappingProxyType({})
 NOTHING: Mapping[str, Iterable[int]] = MappingProxyType({})
 
 
@@ -91,28 +93,41 @@ class Stages:
 
     # -- what outlives a round ----------------------------------------------------------------------------------------
 
-    async def open(self, number: int, opening: Opening) -> None:
-        """Journal nonce and clip norm, before the header is journaled."""
-        row = (number, opening.nonce, opening.epoch_round, opening.beacon, opening.clip_norm)
-        sql = (
-            "INSERT OR REPLACE INTO masked_rounds (round, nonce, epoch_round, beacon, clip_norm) VALUES (?, ?, ?, ?, ?)"
-        )
-        await self._journal.write(lambda db: db.execute(sql, row))
+    async def open(self, number: int, opening: Opening, client_class: str = STANDARD) -> None:
+        """Journal nonce and clip norm of a class, before the header is journaled; they share the nonce."""
+        row = (number, opening.epoch_round, opening.beacon, opening.clip_norm)
+        if client_class == STANDARD:
+            sql = "INSERT OR REPLACE INTO masked_rounds (round, epoch_round, beacon, clip_norm, nonce)"
+            more: bytes | str = opening.nonce
+        else:
+            sql = "INSERT OR REPLACE INTO class_rounds (round, epoch_round, beacon, clip_norm, class)"
+            more = client_class
+        await self._journal.write(lambda db: db.execute(f"{sql} VALUES (?, ?, ?, ?, ?)", (*row, more)))
 
     def opening(self, number: int) -> Opening | None:
-        """What was chosen for a round."""
+        """What was chosen for a round's standard class."""
         rows = self._journal.read("SELECT * FROM masked_rounds WHERE round = ?", number)
         return _opening(rows[0]) if rows else None
 
-    def last(self) -> Opening | None:
-        """That of the newest masked round."""
-        rows = self._journal.read("SELECT * FROM masked_rounds ORDER BY round DESC LIMIT 1")
+    def last(self, client_class: str = STANDARD) -> Opening | None:
+        """That of the newest masked round of a class."""
+        if client_class == STANDARD:
+            rows = self._journal.read("SELECT * FROM masked_rounds ORDER BY round DESC LIMIT 1")
+        else:
+            sql = "SELECT *, x'' AS nonce FROM class_rounds WHERE class = ? ORDER BY round DESC LIMIT 1"
+            rows = self._journal.read(sql, client_class)
         return _opening(rows[0]) if rows else None
 
-    async def note_beacon(self, number: int, beacon: bytes) -> None:
-        """The groups of a round are drawn."""
-        sql = "UPDATE masked_rounds SET beacon = ? WHERE round = ?"
-        await self._journal.write(lambda db: db.execute(sql, (beacon, number)))
+    async def note_beacon(self, number: int, beacon: bytes, client_class: str = STANDARD) -> None:
+        """The groups of a class are drawn."""
+        if client_class == STANDARD:
+            sql, which = "UPDATE masked_rounds SET beacon = ? WHERE round = ?", (beacon, number)
+        else:
+            sql, which = (
+                "UPDATE class_rounds SET beacon = ? WHERE round = ? AND class = ?",
+                (beacon, number, client_class),
+            )
+        await self._journal.write(lambda db: db.execute(sql, which))
 
     async def note_end(
         self,
@@ -121,15 +136,17 @@ class Stages:
         proofs: Mapping[str, str],
         now: float,
         noted: Mapping[str, str] = NOBODY,
-        next_clip: float | None = None,
+        next_clips: Mapping[str, float] = NO_CLIPS,
         statistics: Mapping[str, Iterable[int]] = NOTHING,
     ) -> None:
-        """What the groups gave: who is proved a liar, who was silent, the next clip norm, the sums."""
+        """What the groups gave: who is proved a liar, who was silent, the next clip norm of each class, the sums."""
         text = json.dumps({name: list(values) for name, values in statistics.items()})
 
         def work(db: sqlite3.Connection) -> None:
             sql = "UPDATE masked_rounds SET next_clip = ?, statistics = ? WHERE round = ?"
-            db.execute(sql, (next_clip, text, number))
+            db.execute(sql, (next_clips.get(STANDARD), text, number))
+            clips = [(clip, number, name) for name, clip in next_clips.items() if name != STANDARD]
+            db.executemany("UPDATE class_rounds SET next_clip = ? WHERE round = ? AND class = ?", clips)
             rows = [(client, number, reason, now) for client, reason in proofs.items()]
             sql = "INSERT OR IGNORE INTO proofs (client, round, reason, found_at) VALUES (?, ?, ?, ?)"
             db.executemany(sql, rows)

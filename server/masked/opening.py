@@ -7,14 +7,17 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from roughfed.classes import STANDARD
+from roughfed.codec import CHAIN
 from roughfed.codec.clip_schedule import ClipLimits
 from roughfed.codec.plan import plan_lanes, plan_subset
 from roughfed.config.federation import FederationConfig
 from roughfed.masking import largest_group
 from roughfed.methods import is_personal
+from roughfed.secagg.groups import SMALLEST
 from roughfed.secagg.statistics import ACCURACY_BUCKETS, NORM_BUCKETS
 from roughfed.server.masked.journal import Opening, Stages
-from roughfed.types import BINS
+from roughfed.types import BINS, ClientClass
 
 MOST_CONFUSED = 16
 """With more classes, a confusion matrix takes more lanes than it is worth: at 16 levels five for each pair of classes,
@@ -25,7 +28,7 @@ async def open_masked(
     stages: Stages,
     number: int,
     *,
-    cohort: int,
+    cohort: Mapping[str, int],
     config: FederationConfig,
     num_classes: int,
     asked: Sequence[str] = (),
@@ -35,7 +38,7 @@ async def open_masked(
     Args:
         stages: where they are journaled.
         number: of the round.
-        cohort: clients that are asked.
+        cohort: clients that are asked, by the class of clients in which they sit.
         config: the federation's settings.
         num_classes: classes of the task; 0 when there are none, or they are not known.
         asked: statistics that the learning settings ask for, as "name:length" (`roughfed.server.facts`).
@@ -43,26 +46,50 @@ async def open_masked(
     Returns:
         fields of `RoundHeader`.
     """
-    last = stages.last()
+    nonce = os.urandom(32)
+    standard = await _open_class(stages, number, nonce, (STANDARD, cohort.get(STANDARD, 0)), config)
+    classes = [
+        ClientClass(
+            name,
+            tensors=settings.tensors,
+            codec=CHAIN,
+            **await _open_class(stages, number, nonce, (name, size), config),
+        )
+        for name, settings in config.classes.items()
+        if (size := cohort.get(name, 0))
+    ]
+    return {
+        **standard,
+        "nonce_commitment": hashlib.sha256(nonce).digest(),
+        "statistics": tuple(dict.fromkeys((*wanted_statistics(config, num_classes), *asked))),
+        "classes": tuple(classes),
+    }
+
+
+async def _open_class(
+    stages: Stages, number: int, nonce: bytes, which: tuple[str, int], config: FederationConfig
+) -> dict[str, Any]:
+    """The terms of one class of so many clients; journaled."""
+    name, size = which
+    settings = config.classes.get(name)
+    last = stages.last(name)
     clip = last.clip_norm if last is not None else limits_of(config).start(config.codec.clip_norm)
     if last is not None and last.next_clip is not None:
         clip = last.next_clip
     epoch, beacon = number, b""
     if last is not None and last.beacon and number - last.epoch_round < config.groups.regroup_every:
         epoch, beacon = last.epoch_round, last.beacon
-    nonce = os.urandom(32)
-    await stages.open(number, Opening(nonce, epoch, beacon, clip, None))
-    lanes = plan_lanes(largest_group(cohort), bits=config.codec.lane_bits or None)
+    await stages.open(number, Opening(nonce, epoch, beacon, clip, None), name)
+    lanes = plan_lanes(largest_group(max(size, SMALLEST)), bits=config.codec.lane_bits or None)
+    dim = (settings.sketch_dim if settings is not None else 0) or config.sketch.dim
     return {
         "levels": lanes.levels,
         "lane_bits": lanes.bits,
-        "keep_one_in": plan_subset(config.codec.fraction),
+        "keep_one_in": plan_subset(config.codec.fraction if settings is None else settings.fraction),
         "clip_norm": clip,
-        "nonce_commitment": hashlib.sha256(nonce).digest(),
-        "sketch_dim": config.sketch.dim if config.privacy.server_sees == "sketches" else 0,
+        "sketch_dim": dim if config.privacy.server_sees == "sketches" else 0,
         "epoch_round": epoch,
         "epoch_beacon": beacon,
-        "statistics": tuple(dict.fromkeys((*wanted_statistics(config, num_classes), *asked))),
     }
 
 

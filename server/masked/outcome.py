@@ -23,6 +23,8 @@ from roughfed.types import BINS, CONFIDENCE_ONE, Evaluation
 
 Flat = NDArray[np.float32]
 
+Sums = Mapping[str, tuple[int, ...]]
+
 NOBODY: Mapping[int, str] = MappingProxyType({})
 
 VOID = "void"
@@ -30,13 +32,43 @@ VOID = "void"
 
 
 @dataclass
+class ClassSum:
+    """What one class of clients gave.
+
+    Attributes:
+        masking: its public side.
+        total: sum of all its accepted clients' codes, unsigned [M]; None when none of its groups counts.
+        accepted: who is in it, by name.
+        quarters: their weight classes added up: what `total` is divided by.
+        norms: estimated norms of their updates, in units of the class's C.
+        sums: their statistics.
+        combine: how the means of its groups become one, where the defence says so; `total` is None then.
+        apart: its groups, where they were kept apart for a defence.
+    """
+
+    masking: Masking
+    total: NDArray[np.unsignedinteger] | None = None
+    accepted: tuple[str, ...] = ()
+    quarters: int = 0
+    norms: list[float] = field(default_factory=list[float])
+    sums: Sums = field(default_factory=dict[str, tuple[int, ...]])
+    combine: Coefficients | Coordinatewise | None = None
+    apart: Apart | None = None
+
+    @property
+    def weight(self) -> float:
+        """The weights of its accepted clients, added up."""
+        return self.quarters / FULL
+
+
+@dataclass
 class Result:
     """What a masked round gave.
 
     Attributes:
-        total: sum of all accepted clients' codes, unsigned [M]; None when no group counts.
-        accepted: who is in it, by name.
-        quarters: weight class of each of them; their sum is what `total` is divided by.
+        classes: what each class of clients gave, the standard one first.
+        accepted: whose update is in one of their sums, by name.
+        quarters: weight class of each of them.
         reasons: why the others with a seat are not.
         void: why each void group is void, by its number.
         proofs: who is proved to have broken the protocol, and how.
@@ -44,12 +76,9 @@ class Result:
         sums: the statistics.
         contributors: clients behind the sums.
         cut: values of the statistics that no honest group could have.
-        norms: estimated norms of the accepted updates, in units of C.
-        combine: how the means of the groups become one, where the defence says so; `total` is None then.
-        apart: the groups, where they were kept apart for a defence.
     """
 
-    total: NDArray[np.unsignedinteger] | None = None
+    classes: list[ClassSum] = field(default_factory=list[ClassSum])
     accepted: tuple[str, ...] = ()
     quarters: dict[str, int] = field(default_factory=dict[str, int])
     reasons: dict[str, str] = field(default_factory=dict[str, str])
@@ -59,14 +88,12 @@ class Result:
     sums: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     contributors: int = 0
     cut: int = 0
-    norms: list[float] = field(default_factory=list[float])
-    combine: Coefficients | Coordinatewise | None = None
-    apart: Apart | None = None
 
     def discard(self) -> None:
         """Delete what was kept in files."""
-        if self.apart is not None:
-            self.apart.discard()
+        for one in self.classes:
+            if one.apart is not None:
+                one.apart.discard()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +101,15 @@ class Part:
     """What one group gave.
 
     Attributes:
-        number: of the group.
+        client_class: place of its class in the round.
+        number: of the group in the round.
         accepted: who is in its sum.
         sums: its statistics.
         cut: values of them that no honest group could have.
         norms: estimated norms of its accepted updates, in units of C.
     """
 
+    client_class: int
     number: int
     accepted: tuple[str, ...]
     sums: Mapping[str, Sequence[int]]
@@ -88,38 +117,51 @@ class Part:
     norms: list[float]
 
 
-def unmask(round_: MaskedRound, read: Callable[[str], Lanes], apart: Apart | None = None) -> tuple[Result, list[Part]]:
+def unmask(round_: MaskedRound, read: Callable[[str], Lanes], apart: Sequence[Apart] = ()) -> tuple[Result, list[Part]]:
     """Unmask every group, one after another.
 
     Args:
         round_: the round, all answers taken.
         read: name -> masked lanes.
-        apart: where sums are kept for a defence to judge; None adds them up as they come.
+        apart: of each class, where sums are kept for a defence to judge; none adds them up as they come.
 
     Returns:
         what is known of the round already, and a part of each group that has a sum.
     """
-    masking, result = round_.masking, Result()
+    result = Result([ClassSum(one.masking) for one in round_.classes])
     parts: list[Part] = []
-    for number, group in enumerate(round_.groups):
-        outcome = group.finish(read)
-        result.proofs |= outcome.proofs
-        result.noted |= {name: what for name, what in outcome.noted.items() if name}
-        result.reasons |= group.verdicts
-        if outcome.total is None:
-            result.void[number] = outcome.void
-            result.reasons |= {name: VOID for name, why in group.verdicts.items() if not why}
-            continue
-        within = _within(outcome.total, outcome.accepted, masking)
-        if apart is None:
-            result.total = _add(result.total, within, alone=len(round_.groups) == 1)
-        else:
-            apart.put(number, within, list(round_.quarters(outcome.accepted).values()))
-        sums, cut = statistics.decode_sum(
-            outcome.tail, len(outcome.accepted), masking.statistics, levels=masking.terms.levels
-        )
-        parts.append(Part(number, outcome.accepted, sums, cut, _norms(group, outcome.accepted, masking)))
+    number = 0
+    for place, one in enumerate(round_.classes):
+        for _ in one.groups:
+            part = _unmask(result, round_, (place, number), read, apart[place] if apart else None)
+            parts += [] if part is None else [part]
+            number += 1
     return result, parts
+
+
+def _unmask(
+    result: Result, round_: MaskedRound, where: tuple[int, int], read: Callable[[str], Lanes], apart: Apart | None
+) -> Part | None:
+    """One group, (class, number); None when it is void."""
+    place, number = where
+    one, into = round_.classes[place], result.classes[place]
+    group, masking = round_.groups[number], one.masking
+    outcome = group.finish(read)
+    result.proofs |= outcome.proofs
+    result.noted |= {name: what for name, what in outcome.noted.items() if name}
+    result.reasons |= group.verdicts
+    if outcome.total is None:
+        result.void[number] = outcome.void
+        result.reasons |= {name: VOID for name, why in group.verdicts.items() if not why}
+        return None
+    within = _within(outcome.total, outcome.accepted, masking)
+    if apart is None:
+        into.total = _add(into.total, within, alone=len(one.groups) == 1)
+    else:
+        apart.put(number, within, list(round_.quarters(outcome.accepted).values()))
+    accepted, levels = outcome.accepted, masking.terms.levels
+    sums, cut = statistics.decode_sum(outcome.tail, len(accepted), masking.statistics, levels=levels)
+    return Part(place, number, accepted, sums, cut, _norms(group, accepted, masking))
 
 
 def settle(result: Result, parts: Sequence[Part], round_: MaskedRound, excluded: Mapping[int, str] = NOBODY) -> Result:
@@ -135,13 +177,19 @@ def settle(result: Result, parts: Sequence[Part], round_: MaskedRound, excluded:
         if (reason := excluded.get(part.number)) is not None:
             result.reasons |= dict.fromkeys(part.accepted, reason)
             continue
-        result.accepted += part.accepted
+        one = result.classes[part.client_class]
+        one.accepted += part.accepted
+        one.norms += part.norms
         result.cut += part.cut
-        result.norms += part.norms
-    result.accepted = tuple(sorted(result.accepted))
+    counted = [part for part in parts if part.number not in excluded]
+    for place, one in enumerate(result.classes):
+        one.sums = statistics.add([part.sums for part in counted if part.client_class == place])
+        one.accepted = tuple(sorted(one.accepted))
+        one.quarters = sum(round_.quarters(one.accepted).values())
+    result.accepted = tuple(sorted(name for one in result.classes for name in one.accepted))
     result.quarters = round_.quarters(result.accepted)
     result.contributors = len(result.accepted)
-    result.sums = statistics.add([part.sums for part in parts if part.number not in excluded])
+    result.sums = statistics.add([part.sums for part in counted])
     result.reasons |= result.proofs
     return result
 
@@ -169,22 +217,20 @@ def _norms(group: GroupRound, accepted: Sequence[str], masking: Masking) -> list
     return [norms[name][0] for name in accepted]
 
 
-def mean_update(result: Result, masking: Masking) -> Flat:
-    """The mean of the accepted clients' updates, each with its weight, float32 [D]."""
-    from roughfed.codec.chain import decode_sum  # the kernels: loaded where there is something to decode
+def next_clip(one: ClassSum, *, number: int, limits: ClipLimits) -> float:
+    """C of a class in the next round.
 
-    total = result.total if result.total is not None else np.empty(0, np.uint32)
-    weight = sum(result.quarters.values()) / FULL
-    return decode_sum(total, len(result.accepted), masking.params, weight=weight)
-
-
-def next_clip(result: Result, *, number: int, clip_norm: float, limits: ClipLimits, keep_one_in: int = 1) -> float:
-    """C of the next round; `keep_one_in`: see `follow_norms`."""
+    Args:
+        one: what it gave in this one.
+        number: of this one.
+        limits: public limits.
+    """
+    clip_norm, keep_one_in = one.masking.params.clip_norm, one.masking.params.keep_one_in
     step = max_step(number + 1)
-    if result.norms:
-        norms = [norm * clip_norm for norm in result.norms]
+    if one.norms:
+        norms = [norm * clip_norm for norm in one.norms]
         return follow_norms(clip_norm, norms, limits, step=step, keep_one_in=keep_one_in)
-    histogram = result.sums.get("norm-histogram", ())
+    histogram = one.sums.get("norm-histogram", ())
     edges = [statistics.norm_edge(bucket) * clip_norm for bucket in range(len(histogram))]
     return follow_histogram(clip_norm, histogram, edges, limits, step=step)
 
@@ -207,9 +253,6 @@ def summed_evaluation(result: Result, model_digest: bytes) -> Evaluation | None:
         confusion=sums.get("confusion", ()),
         calibration=_calibration(sums) if count else (),
     )
-
-
-Sums = Mapping[str, tuple[int, ...]]
 
 
 def _by_class(sums: Sums) -> tuple[tuple[int, ...], tuple[int, ...]]:

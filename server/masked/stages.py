@@ -1,4 +1,4 @@
-"""A masked round as one machine: all its groups, what was sent to whom, who owes what. No journal, no clock.
+"""A masked round as one machine: all its classes and groups, what was sent to whom, who owes what. It has no clock.
 
 Clients' messages and the server's own facts go in, in order; what a fact makes the server say comes out. Playing the
 same messages and facts again gives the same machine: `server/masked/journal.py` keeps them.
@@ -6,9 +6,8 @@ same messages and facts again gives the same machine: `server/masked/journal.py`
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from roughfed.crypto.identity import verify
@@ -17,14 +16,11 @@ from roughfed.errors import IdentityError, LocalProtocolError, RemoteProtocolErr
 from roughfed.masking import Masking
 from roughfed.messages import ServerStage
 from roughfed.secagg import messages as m
-from roughfed.secagg.groups import ALONE, SMALLEST
 from roughfed.secagg.promises import FULL
-from roughfed.secagg.roster import deal_groups, draw_beacon, make_cohort, unusable_adverts
 from roughfed.secagg.server import GroupRound, Stage
+from roughfed.server.masked.class_round import Advert, ClassRound, Outgoing
 from roughfed.types import Signed
-from roughfed.wire.secagg import StageWire, decode_stage, encode_stage
-
-Outgoing = list[tuple[str, ServerStage]]
+from roughfed.wire.secagg import decode_stage, encode_stage
 
 FACTS = ("roster", "dealt", "masked", "questions", "sketched", "judged", "agreed")
 """In this order; "questions" may come several times or never, "agreed" once for each group."""
@@ -50,11 +46,11 @@ class MaskedRound:
     """One masked round.
 
     Attributes:
-        masking: its public side.
+        maskings: its public side, of each class of clients; the standard one first.
         members: the cohort.
         server: what the server brings.
         self_weight: whether the learning settings let clients weigh themselves down.
-        groups: once the roster is drawn.
+        classes: the same classes, with their groups.
         seats: name -> its group.
         sent: what each client was told, to be told again when it comes back.
         out: who left the round by its own word (it refused, or failed).
@@ -62,22 +58,48 @@ class MaskedRound:
         done: the facts so far.
     """
 
-    masking: Masking
+    maskings: Sequence[Masking]
     members: frozenset[str]
     server: Server
     self_weight: bool = False
-    groups: list[GroupRound] = field(default_factory=list[GroupRound])
+    classes: list[ClassRound] = field(default_factory=list[ClassRound])
     seats: dict[str, GroupRound] = field(default_factory=dict[str, GroupRound])
     sent: dict[str, list[ServerStage]] = field(default_factory=dict[str, list[ServerStage]])
     out: set[str] = field(default_factory=set[str])
     refused: dict[str, str] = field(default_factory=dict[str, str])
     done: list[str] = field(default_factory=list[str])
-    beacon: bytes = b""
     _taken: set[tuple[str, str, bytes]] = field(default_factory=set[tuple[str, str, bytes]])
-    _adverts: dict[str, Signed] = field(default_factory=dict[str, Signed])
-    _values: dict[str, m.Advertise] = field(default_factory=dict[str, m.Advertise])
-    _entries: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    _keys: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    _adverts: dict[str, Advert] = field(default_factory=dict[str, Advert])
+
+    def __post_init__(self) -> None:
+        """Nobody is in a class yet."""
+        self.classes = [ClassRound(masking) for masking in self.maskings]
+
+    @property
+    def groups(self) -> list[GroupRound]:
+        """All groups, class by class; the place of a group here is its number in the journal."""
+        return [group for one in self.classes for group in one.groups]
+
+    @property
+    def masking(self) -> Masking:
+        """That of the standard class."""
+        return self.maskings[0]
+
+    @property
+    def sketches(self) -> bool:
+        """Whether the server sees sketches of single updates."""
+        return self.maskings[0].terms.dim > 0
+
+    def class_of(self, name: str) -> ClassRound:
+        """The class that a client named in its advert.
+
+        Raises:
+            RemoteProtocolError: it has sent none.
+        """
+        for one in self.classes:
+            if name in one.adverts:
+                return one
+        raise RemoteProtocolError(f"{name} has sent no advert", reason="order")
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
@@ -112,7 +134,7 @@ class MaskedRound:
         if name not in self.members:
             raise RemoteProtocolError(f"{name} is not in the cohort", reason="not-in-cohort")
         if (known := self._adverts.get(name)) is not None:
-            if known.body != signed.body:
+            if known.signed.body != signed.body:
                 raise RemoteProtocolError("another advert than before", reason="conflict")
             return False
         if "roster" in self.done:
@@ -124,8 +146,10 @@ class MaskedRound:
         value = decode_stage(m.Advertise, signed.body)
         if value.weight_quarters != FULL and not self.self_weight:
             raise RemoteProtocolError(f"weight {value.weight_quarters}/4 was not offered", reason="weight")
-        self._values[name] = value
-        self._adverts[name], self._entries[name], self._keys[name] = signed, entry, key
+        if value.codec_class > len(self.classes):
+            raise RemoteProtocolError(f"the round has no class {value.codec_class}", reason="class")
+        advert = Advert(signed, value, entry, key)
+        self._adverts[name] = self.classes[value.codec_class - 1].adverts[name] = advert
         return True
 
     def owing(self) -> set[str]:
@@ -154,32 +178,11 @@ class MaskedRound:
         return outgoing
 
     def _draw_roster(self) -> Outgoing:
-        terms = self.masking.terms
-        bad = unusable_adverts(list(self._values.items()), terms.header_digest)
-        usable = sorted(self._adverts.keys() - bad.keys())
-        room = self.masking.params.lanes.largest_group
-        self.refused = dict(bad)
-        if room < len(usable) <= ALONE:  # one group, and the lanes hold fewer
-            by_lot = sorted(usable, key=lambda name: hashlib.sha256(self.server.nonce + name.encode()).digest())
-            self.refused |= dict.fromkeys(by_lot[room:], "not-needed")
-            usable = sorted(by_lot[:room])
-        if len(usable) < SMALLEST:
-            return []
-        cohort = make_cohort([self._adverts[name] for name in usable])
-        previous, nonce = terms.previous_header_digest, self.server.nonce
-        self.beacon = terms.epoch_beacon or draw_beacon(cohort, previous, nonce)
-        dealt = deal_groups(cohort, previous, nonce, epoch_beacon=terms.epoch_beacon)
         outgoing: Outgoing = []
-        for number, names in enumerate(dealt):
-            adverts = tuple(self._adverts[name] for name in names)
-            keys = {name: self._keys[name] for name in names}
-            group = GroupRound(terms, number, adverts, keys, StageWire(), cohort=cohort)
-            self.groups.append(group)
-            self.seats |= dict.fromkeys(names, group)
-            members = tuple(self._entries[name] for name in names)
-            roster = m.Roster(terms.header_digest, number, adverts, members, cohort, nonce)
-            stage = ServerStage("roster", encode_stage(roster))
-            outgoing += [(name, stage) for name in names]
+        for one in self.classes:
+            outgoing += one.draw_roster(self.server.nonce)
+            self.refused |= one.refused
+            self.seats |= {name: group for group in one.groups for name in group.names}
         return outgoing
 
     def _close_dealing(self) -> Outgoing:
@@ -194,7 +197,7 @@ class MaskedRound:
         names = sorted(name for name in leaves_by_name if name in self.seats)
         for group in self.groups:
             group.close_masking(name for name in names if self.seats[name] is group)
-        if not self.masking.terms.dim:
+        if not self.sketches:
             return []
         leaves = [leaves_by_name[name] for name in names]
         root = merkle_root(leaves)
@@ -248,7 +251,7 @@ class MaskedRound:
 
     def quarters(self, names: Iterable[str]) -> dict[str, int]:
         """Weight class of each of these clients, in quarters."""
-        return {name: self._values[name].weight_quarters for name in names}
+        return {name: self._adverts[name].value.weight_quarters for name in names}
 
     def without_advert(self) -> set[str]:
         """Who was asked, did not say that it will not take part, and sent no advert."""

@@ -18,11 +18,13 @@ D parameters, P padded, M sent. Memory of `encode`: one vector [P] that becomes 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from roughfed.classes import loudness
 from roughfed.codec.jit import compiled, read_only
 from roughfed.codec.plan import ChainParams, Lanes
 from roughfed.codec.rotation import rotate, rotate_back
@@ -116,6 +118,60 @@ def decode_sum(code_sums: Codes, num_clients: int, params: ChainParams, *, weigh
     mean = spread_sums(code_sums, kept_rows(params), params, num_clients=num_clients, weight=weight)
     rotate_back(mean, params.layout, params.seed)
     return mean[: params.size]
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """The sum of the codes of some clients, who all sent the same rows.
+
+    Attributes:
+        code_sums: exact integer sums, any unsigned type, [M].
+        num_clients: n, how many clients' codes are in each sum.
+        weight: sum of their weights.
+        params: their codec.
+    """
+
+    code_sums: Codes
+    num_clients: int
+    weight: float
+    params: ChainParams
+
+
+def decode_merged(base: Summed, subsets: Sequence[Summed]) -> Flat:
+    """The mean of clients who sent every coordinate and of others who sent a shared random subset of them.
+
+    What the few sent corrects the mean b of the others where it is known: b + sum_c (f W_c / W) (mean_c - b) in the
+    rotated coordinates that class c sent. Over the draws of the subset that is the mean of all. What is scaled up is a
+    difference of two means, which is small where the clients agree; nothing is left to be said later.
+
+    Args:
+        base: sum of those who sent everything.
+        subsets: sums of the others; of the same size and rotation, their codecs may differ in lanes and C.
+
+    Returns:
+        mean delta, float32 [D].
+
+    Raises:
+        LocalProtocolError: a base that is a subset itself, or sums of different rotations.
+    """
+    params, layout = base.params, base.params.layout
+    if params.keep_one_in != 1 or any((s.params.size, s.params.seed) != (params.size, params.seed) for s in subsets):
+        raise LocalProtocolError("sums of different rotations, or a base that is a subset, cannot be merged")
+    total = base.weight + sum(one.weight for one in subsets)
+    known = _spread(base)
+    mean = known.copy().reshape(layout.rows, layout.columns)
+    known = known.reshape(layout.rows, layout.columns)
+    for one in subsets:
+        rows = kept_rows(one.params)
+        factor = np.float32(loudness(one.params.keep_one_in, one.weight / total))
+        mean[rows] += factor * (_spread(one).reshape(layout.rows, layout.columns)[rows] - known[rows])
+    flat = mean.reshape(-1)
+    rotate_back(flat, layout, params.seed)
+    return flat[: params.size]
+
+
+def _spread(one: Summed) -> Flat:
+    return spread_sums(one.code_sums, kept_rows(one.params), one.params, num_clients=one.num_clients, weight=one.weight)
 
 
 def warm(lanes: Lanes) -> None:

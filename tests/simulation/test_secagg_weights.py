@@ -98,7 +98,7 @@ def test_a_small_weight_buys_no_more_of_the_sum(quarters: int) -> None:
 def test_a_server_takes_a_weight_only_where_it_offers_one(offered: bool) -> None:
     round_, params, _, _ = weighted_round(4, quarters=(4, 4, 4, 3))
     server = Server(SERVER.sign, open_entry, nonce(0))
-    whole = MaskedRound(Masking(round_.terms, params, ()), frozenset(round_.names), server, offered)
+    whole = MaskedRound([Masking(round_.terms, params, ())], frozenset(round_.names), server, offered)
     refused: dict[str, str] = {}
     for name, machine in round_.clients.items():
         try:

@@ -1,0 +1,65 @@
+"""The sums of all classes of clients as one mean update (docs/decisions/0020-classes.md).
+
+Classes that send of the same tensors share a rotation: one of them sends all of it, and what the others send corrects
+its mean, rotated coordinate by rotated coordinate. Classes of other tensors are merged parameter by parameter, as the
+mean over those who train it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from roughfed.classes import Mean, merged
+from roughfed.params import Flat
+from roughfed.server.masked.outcome import ClassSum
+
+if TYPE_CHECKING:
+    from roughfed.codec.chain import Summed
+
+
+def merged_sums(classes: Sequence[ClassSum], size: int) -> Mean:
+    """The mean update of a round, to be read slice by slice.
+
+    Args:
+        classes: what each class gave.
+        size: parameters of the model, D.
+    """
+    found = [one for one in classes if one.total is not None and one.accepted]
+    rotations: dict[bytes, list[ClassSum]] = {}
+    for one in found:
+        rotations.setdefault(one.masking.params.seed, []).append(one)
+    parts = [
+        (_reader(_mean(same)), sum(one.weight for one in same), same[0].masking.ranges) for same in rotations.values()
+    ]
+    return merged(parts, size)
+
+
+def _mean(classes: Sequence[ClassSum]) -> Flat:
+    """Classes that send of the same tensors: their mean, float32 [d]."""
+    from roughfed.codec.chain import decode_merged, decode_sum  # the kernels: loaded where there is something to do
+
+    sums = sorted(map(_summed, classes), key=lambda one: one.params.keep_one_in)
+    if sums[0].params.keep_one_in == 1 and len(sums) > 1:
+        return decode_merged(sums[0], sums[1:])
+    total = sum(one.weight for one in sums)
+    means = [decode_sum(one.code_sums, one.num_clients, one.params, weight=one.weight) for one in sums]
+    if len(means) == 1:
+        return means[0]
+    return sum(  # those who send all of it gave nothing in this round: a subset alone is no difference to scale up
+        (mean * np.float32(one.weight / total) for mean, one in zip(means, sums, strict=True)),
+        start=np.zeros_like(means[0]),
+    )
+
+
+def _summed(one: ClassSum) -> Summed:
+    from roughfed.codec.chain import Summed
+
+    codes = one.total if one.total is not None else np.empty(0, np.uint32)
+    return Summed(codes, len(one.accepted), one.weight, one.masking.params)
+
+
+def _reader(values: Flat) -> Mean:
+    return lambda start, stop: values[start:stop]
