@@ -17,6 +17,7 @@ from roughfed import models
 from roughfed.data import Dataset, load
 from roughfed.deploy.attack.poison.labels import Wrong
 from roughfed.deploy.bench.local import LocalFederation
+from roughfed.errors import ConfigError
 from roughfed.params import Flat
 from roughfed.rng import generator
 
@@ -67,7 +68,7 @@ class SkewedClients:
             hostile: numbers of the clients whose training labels are flipped.
 
         Raises:
-            ConfigError: no data here.
+            ConfigError: no data here, or too few for so many clients.
         """
         whole, _ = load("fashion-mnist")
         parts = dealt(whole, options, seed)
@@ -122,7 +123,14 @@ class SkewedClients:
 
 
 def dealt(whole: Dataset, options: SkewOptions, seed: int) -> list[tuple[Dataset, Dataset, Dataset]]:
-    """Each client's examples to train on, to hold out and to test on; no example belongs to two."""
+    """Each client's examples to train on, to hold out and to test on; no example belongs to two.
+
+    Raises:
+        ConfigError: nobody but the minority, or more examples wanted of a class than there are.
+    """
+    if not 0 < options.minority < options.clients:
+        cause = f"{options.minority} of {options.clients} clients are no minority"
+        raise ConfigError(cause, key="--minority", cure=f"give 1 to {options.clients - 1}")
     rng = generator(seed, "fairness", "deal")
     left = {c: rng.permutation(np.flatnonzero(whole.labels == c)).tolist() for c in range(whole.num_classes)}
     most, few = np.ones(whole.num_classes), np.zeros(whole.num_classes)
@@ -131,6 +139,8 @@ def dealt(whole: Dataset, options: SkewOptions, seed: int) -> list[tuple[Dataset
     def draw(shares: np.ndarray, count: int) -> Dataset:
         taken: list[int] = []
         for c, wanted in enumerate(rng.multinomial(count, shares / shares.sum())):
+            if wanted > len(left[c]):
+                raise ConfigError(f"no more examples of class {c}", key="--clients", cure="give fewer clients")
             taken += left[c][:wanted]
             del left[c][:wanted]
         return whole.take(np.array(taken))
