@@ -30,7 +30,6 @@ from roughfed.client.session import Membership, take_part
 from roughfed.client.settled import settle
 from roughfed.client.setup import Setup
 from roughfed.client.store import ClientStore
-from roughfed.config.client import effective_trainer
 from roughfed.crypto import certificates
 from roughfed.errors import IdentityError, RoughfedError, StaleRound, TrainerError, Unreachable
 from roughfed.lock import only_one
@@ -122,8 +121,8 @@ class Agent:
         self._job: asyncio.Task[None] | None = None
         self._job_key: tuple[int, bytes] | None = None
         self._job_round = 0
-        self._settings = Settings(setup.config, description.settings)
         self._back = asyncio.Event()
+        self._settings = Settings(setup.config, description.settings)
         self._hours = Hours(setup.config.participate, setup.clock)
         self._phase = Heartbeat()
         self._welcomed = False
@@ -302,7 +301,7 @@ class Agent:
             description=self._description,
             rules=self._rules,
             metrics=self.metrics,
-            settings=lambda job: effective_trainer(job, self._setup.config, app_settings=self._description.settings),
+            settings=self._settings,
             on_phase=self.enter,
             back=self._back,
             send=self.send,

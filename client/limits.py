@@ -28,8 +28,6 @@ class Settings:
         lowered = self._config.limits.lowered(asked)
         if lowered and lowered != self._said:
             self._said = lowered
-            words = ", ".join(
-                f"{name} {value} instead of {asked[name] or 'no limit'}" for name, value in lowered.items()
-            )
+            said = [f"{name} {value} instead of {asked[name] or 'no limit'}" for name, value in lowered.items()]
             log.info("this client trains with %s (client.toml, [limits])", ", ".join(said))
         return asked | lowered
