@@ -10,6 +10,7 @@ from pathlib import Path
 from roughfed.child import Description, Trainer
 from roughfed.errors import TrainerError
 from roughfed.restarting import Restarting
+from roughfed.server.contribution.utility import Sums
 from roughfed.training import BaseFile, Turn
 from roughfed.types import Evaluation
 
@@ -107,6 +108,26 @@ class Worker:
         except TrainerError as error:
             log.warning("the worker could not evaluate: %s", error)
             return None
+
+    async def score(self, asked: Mapping[str, object]) -> list[Sums]:
+        """Evaluate the models of coalitions of updates, on the server's own examples.
+
+        Args:
+            asked: see `roughfed.client.trainer.coalitions`.
+
+        Returns:
+            the sums of each coalition.
+
+        Raises:
+            TrainerError: the process failed, or hangs and is started again.
+        """
+        base = None if self._base is None else self._base.plain()
+        try:
+            async with asyncio.timeout(EVALUATE_S):
+                return [tuple(one) for one in (await (await self._ready()).call("score", base=base, **asked))["sums"]]
+        except TimeoutError:
+            await self._child.stop()
+            raise TrainerError(f"the worker did not answer within {EVALUATE_S:.0f} s", reason="killed") from None
 
     async def calibrate(
         self, params: Path, out: Path, given: Mapping[str, object]

@@ -25,7 +25,7 @@ from roughfed.server.contribution.intervals import t_95
 from roughfed.server.contribution.method import Case, Found, Play, State, Values
 from roughfed.server.contribution.scores import Standing
 
-WINDOW = 100
+WINDOW = 500
 """Rounds that are remembered: clients come, go and learn."""
 
 ROUNDS = "*rounds"

@@ -14,6 +14,7 @@ from roughfed.config.modes import mode_conflicts
 from roughfed.config.problems import Problem, conflict, refusal
 from roughfed.config.rewarding import reward_conflicts
 from roughfed.config.rough import rough_conflicts
+from roughfed.config.scoring import scoring_conflicts
 from roughfed.config.sharing import sharing_conflicts
 from roughfed.config.steps import optimizer_conflicts, scaling_conflicts
 from roughfed.config.values import show
@@ -40,6 +41,7 @@ def check_federation(config: FederationConfig) -> None:
         frozen_conflicts,
         mode_conflicts,
         reward_conflicts,
+        scoring_conflicts,
         cluster_conflicts,
         class_conflicts,
     )

@@ -1,0 +1,284 @@
+"""What each client's part in a round was worth: scored beside the rounds that follow, journaled with the round.
+
+A side tap: nothing here changes a model, and a round waits for it no longer than for one short call of the worker. What
+is needed of a round is kept as hard links (`contribution.kept`) before its model is committed; a round that comes while
+an earlier one is still being scored is not judged, and its summary says so. After a crash the kept round is scored
+again; what the rounds say together is folded anew out of the journaled summaries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from roughfed.config.contribution import DEFAULT_UTILITY
+from roughfed.config.scoring import METHOD as KEY
+from roughfed.config.scoring import method_of as chosen
+from roughfed.errors import ConfigError, LocalProtocolError, StorageError, TrainerError
+from roughfed.rng import derive
+from roughfed.server.contribution import NOTHING, Case, Method, Scores, Standing, method_of
+from roughfed.server.contribution.book import Contributions
+from roughfed.server.contribution.game import Known, left_out
+from roughfed.server.contribution.kept import Kept, Shelf
+from roughfed.server.contribution.method import Coalition, Found, Play, State, Values
+from roughfed.server.contribution.utility import in_order, utilities_of
+from roughfed.server.counted import what_counts
+from roughfed.wire.session import decode_header
+
+if TYPE_CHECKING:
+    from roughfed.server.federation import Federation
+    from roughfed.server.store import ReceivedUpdate, RoundRow, Store
+
+log = logging.getLogger(__name__)
+
+CALL_S = 1.0
+"""A call of the worker is to take so long, about: whoever needs it meanwhile waits for one."""
+
+LAST_S = 600.0
+"""At the end of a run its last round is waited for so long."""
+
+EACH = 5
+"""Evaluations for each client, where `contribution.budget` says nothing."""
+
+
+# -- before the first round --------------------------------------------------------------------------------------------
+
+
+async def prepare(fed: Federation) -> None:
+    """Settle the method, once the server's data are known, and fold what was judged before.
+
+    Raises:
+        ConfigError: the method evaluates models, and the server has no data.
+    """
+    settings = fed.config.contribution
+    if settings.method == "none":
+        shelf(fed).clear()
+        return
+    data = await has_data(fed)
+    name = chosen(fed.config, data=data)
+    if not name:
+        log.info("contributions are not scored: with these settings nobody can be compared")
+        return
+    row = method_of(name)
+    evaluates = row.data == "needed" or (row.data == "wanted" and settings.utility != "cosine" and data)
+    asked = settings.utility not in ("auto", "cosine")
+    if (row.data == "needed" or (row.data == "wanted" and asked)) and not data:
+        cause = f"{name} evaluates models on the server's own data, and it has none"
+        cure = 'give the Client in the app of model.app data as test=, or write method = "cgsv"'
+        raise ConfigError(cause, key=KEY, cure=cure if row.data == "needed" else 'write utility = "cosine"')
+    first = settings.utility if asked else DEFAULT_UTILITY[fed.config.federation.task]
+    utilities = in_order(first, fed.num_classes) if evaluates else ()
+    fed.contributions = Contributions(name, row, utilities, folded(fed.store, name, row))
+
+
+async def has_data(fed: Federation) -> bool:
+    """Whether the worker has held-out examples of whole models."""
+    config = fed.config
+    if fed.worker is None or config.model.private or config.trainer.scaffold or fed.clusters.on:
+        return False
+    try:
+        return any(await fed.worker.root_counts())
+    except TrainerError as error:
+        log.warning("the server's data cannot be used for contributions: %s", error)
+        return False
+
+
+def folded(store: Store, name: str, row: Method) -> State:
+    """What the judged rounds of a method left, out of their summaries."""
+    state = NOTHING
+    for each in store.rounds():
+        found: Mapping[str, Any] = (each.summary or {}).get("contribution") or {}  # pyright: ignore[reportAssignmentType]
+        if found.get("method") == name and (parts := parts_of(found)):
+            state = row.fold(state, parts)
+    return state
+
+
+def parts_of(summary: Mapping[str, Any]) -> Found:
+    """The parts of a round out of the key "contribution" of its summary."""
+    scores: Mapping[str, Mapping[str, float]] = summary.get("scores") or {}
+    return {
+        name: {part: value for part, value in parts.items() if part != "total"}
+        for name, parts in scores.items()
+        if "round" in parts
+    }
+
+
+# -- in a round --------------------------------------------------------------------------------------------------------
+
+
+async def keep(fed: Federation, row: RoundRow, accepted: Sequence[ReceivedUpdate], weighting: str) -> None:
+    """Keep what scoring a round takes; before its model is committed.
+
+    Args:
+        fed: the federation.
+        row: the round, with its verdicts.
+        accepted: whose updates count, in the clear.
+        weighting: of the aggregate.
+    """
+    own = fed.contributions
+    if own.method is None or (row.round - 1) % fed.config.contribution.every:
+        return
+    if own.busy:
+        own.skipped[row.round] = "an earlier round is still being scored"
+        return
+    try:
+        kept, files, gram = await asyncio.to_thread(what_counts, fed, row, accepted, weighting)
+        if problem := unfit(kept, own.method):
+            own.skipped[row.round] = problem
+            return
+        model = fed.store.model_path(decode_header(row.header.body).model_digest)
+        await asyncio.to_thread(shelf(fed).keep, kept, model=model, files=files, gram=gram)
+    except (StorageError, LocalProtocolError) as error:
+        log.warning("round %d is not scored: %s", row.round, error)
+        own.skipped[row.round] = "what it takes could not be kept"
+
+
+def unfit(kept: Kept, row: Method) -> str:
+    """Why a round cannot be judged by a method; "" where it can."""
+    n, what = len(kept.names), "groups" if kept.rows == "groups" else "clients"
+    if n < row.fewest:
+        return f"{n} {what} count, and {row.fewest} are needed to compare"
+    if row.most and n > row.most:
+        return f"{n} {what} count, and {row.most} are the most"
+    return "" if sum(kept.weights) > 0 else "nobody has a weight"
+
+
+def figures(fed: Federation, row: RoundRow) -> dict[str, object]:
+    """What the summary of a round says before it is scored: that it never will be, where that is known."""
+    own = fed.contributions
+    why = own.skipped.pop(row.round, "")
+    if own.method is None or not why:
+        return {}
+    return {"contribution": said(own, 0, {}, own.method.standing(own.state), skipped=why).summary()}
+
+
+def begin(fed: Federation) -> None:
+    """Score the round that is kept, if it was committed; once its summary is there, or at a start."""
+    own = fed.contributions
+    if own.method is None or own.busy:
+        return
+    kept = shelf(fed).kept()
+    if kept is None:
+        return
+    if kept.round in {row.round for row in fed.store.rounds() if row.outcome == "committed"}:
+        own.scoring = asyncio.create_task(score(fed, own.method, kept))
+
+
+async def settle(fed: Federation) -> None:
+    """At the end of a run: wait for its last scores."""
+    if (scoring := fed.contributions.scoring) is not None:
+        await asyncio.wait({scoring}, timeout=LAST_S)
+
+
+async def stop(fed: Federation) -> None:
+    """Leave what is being scored to the next start."""
+    if (scoring := fed.contributions.scoring) is not None and not scoring.done():
+        scoring.cancel()
+        with suppress(asyncio.CancelledError):
+            await scoring
+
+
+# -- scoring -----------------------------------------------------------------------------------------------------------
+
+
+async def score(fed: Federation, row: Method, kept: Kept) -> None:
+    """Score the kept round, journal it, and keep it no longer."""
+    own, began, known = fed.contributions, time.perf_counter(), Known(kept.twins)
+    try:
+        gram = await asyncio.to_thread(shelf(fed).gram, kept)
+        case = Case(
+            kept.names,
+            np.array(kept.weights) / sum(kept.weights),
+            lambda: gram,
+            own.utilities,
+            fed.config.contribution.budget or EACH * len(kept.names),
+            derive(fed.config.federation.seed, "contribution", kept.round),
+            kept.twins,
+            {name: tuple(members) for name, members in kept.members.items()},
+        )
+        found = await judged(fed, kept, row.judge(case), known)
+        skipped = ""
+    except (StorageError, LocalProtocolError, TrainerError) as error:
+        log.warning("round %d is not scored: %s", kept.round, error)
+        found, skipped = {}, "the models could not be evaluated"
+    if found:
+        found = {**found, **left_out(kept.left_out, own.utilities)}
+        own.state = row.fold(own.state, found)
+    standing = await asyncio.to_thread(row.standing, own.state)
+    scores = said(own, known.evaluations, found, standing, skipped=skipped)
+    await note(fed, kept.round, scores)
+    await asyncio.to_thread(shelf(fed).clear)
+    took = time.perf_counter() - began
+    log.info("round %d: contributions by %s, %d evaluations, %.1f s", kept.round, own.name, known.evaluations, took)
+
+
+async def judged(fed: Federation, kept: Kept, play: Play, known: Known) -> Found:
+    """Drive a play to its end; every model that it asks for is evaluated by the worker, a few in a call."""
+    size = 1
+    try:
+        wanted = next(play)
+        while True:
+            missing = known.missing(wanted)
+            while missing:
+                began = time.perf_counter()
+                part, missing = missing[:size], missing[size:]
+                known.put(part, await evaluated(fed, kept, part))
+                size = max(1, int(CALL_S * len(part) / max(1e-3, time.perf_counter() - began)))
+            wanted = play.send(known.values(wanted))
+    except StopIteration as end:
+        return end.value
+
+
+async def evaluated(fed: Federation, kept: Kept, coalitions: Sequence[Coalition]) -> list[Values]:
+    """The utilities of some coalitions.
+
+    Raises:
+        TrainerError: the worker could not evaluate them.
+    """
+    if fed.worker is None:
+        raise TrainerError("the server has no worker", reason="refused")
+    place = shelf(fed)
+    asked = {
+        "params": str(place.model),
+        "updates": [str(path) for path in place.updates(kept)],
+        "codec": kept.codec,
+        "weights": [kept.shares(one) for one in coalitions],
+        "examples": fed.config.contribution.examples,
+        "seed": derive(fed.config.federation.seed, "contribution", "examples"),
+    }
+    sums = await fed.worker.score(asked)
+    return [utilities_of(one, fed.contributions.utilities) for one in sums]
+
+
+def said(own: Contributions, evaluations: int, found: Found, standing: Standing, *, skipped: str) -> Scores:
+    """The scores of a round; `found` is folded into the state already."""
+    more = own.method.needed_rounds(own.state) if own.method is not None else 0
+    return Scores(own.name, evaluations, found, standing.totals, standing.intervals, skipped, more)
+
+
+async def note(fed: Federation, number: int, scores: Scores) -> None:
+    """Put the scores of a round into its journaled summary, beside what is there under the same key."""
+    found = scores.summary()
+
+    def work(db: sqlite3.Connection) -> None:
+        (text,) = db.execute("SELECT summary FROM rounds WHERE round = ?", (number,)).fetchone()
+        summary: dict[str, Any] = json.loads(text) if text else {}
+        summary["contribution"] = {**summary.get("contribution", {}), **found}
+        db.execute("UPDATE rounds SET summary = ? WHERE round = ?", (json.dumps(summary), number))
+
+    await fed.store.journal.write(work)
+    fed.metrics.contribution(found)
+    fed.wake()
+
+
+def shelf(fed: Federation) -> Shelf:
+    """Where a round is kept."""
+    return Shelf(fed.store.folder / "contribution")
