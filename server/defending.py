@@ -24,7 +24,10 @@ from roughfed.server.defence.plan import rows_needed, rule_of, tolerated
 from roughfed.server.defence.verdict import State
 from roughfed.server.store import ABSENT, ACCEPTED
 
-RESERVED = frozenset((ACCEPTED, MAGNITUDE, REVOKED, *ABSENT))
+FREE_RIDER = "free-rider"
+"""Verdict on who is left out for training nothing (`roughfed.server.incentive`), where the settings say so."""
+
+RESERVED = frozenset((ACCEPTED, MAGNITUDE, REVOKED, FREE_RIDER, *ABSENT))
 """Verdicts that are not a rule's: after a restart it is not shown whom it would have given one."""
 
 

@@ -37,13 +37,13 @@ class Quality:
         best = self.best()
         return 0 if best is None else sum(v > best and found is not None for v, found in self._known.items())
 
-    def prune(self, *, keep_last: int, keep_best: bool) -> None:
+    def prune(self, *, keep_last: int, keep_best: bool, keep_first: bool = False) -> None:
         """Delete model files and deltas that nobody needs: of each cluster all but the last K (at least 2), the best.
 
-        What the next round of a cluster begins with stays, too.
+        What the next round of a cluster begins with stays, too, and the first of all where somebody needs it.
         """
         versions, lineage = self._store.versions(), self._store.lineage
-        wanted = {head.version for head in lineage.heads().values()}
+        wanted = {head.version for head in lineage.heads().values()} | ({0} if keep_first else set[int]())
         for cluster in lineage.clusters():
             own = [each.version for each in lineage.all() if each.cluster == cluster]
             best = self.best(cluster) if keep_best else None

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-NOT_RUNNING = 6
+NOT_RUNNING, LEDGER_BAD = 6, 7
 INTERRUPTED = 130
 
 EXIT_CODES = {
@@ -27,6 +27,7 @@ EXIT_CODES = {
     5: "the trainer failed: the own code, CUDA, or out of memory",
     NOT_RUNNING: "nobody answers: no server runs on this directory (`status` still prints what the journal knows), "
     "or it cannot be reached",
+    LEDGER_BAD: "the ledger is not what was written (`ledger verify` names the line)",
     INTERRUPTED: "interrupted with Ctrl-C",
 }
 

@@ -90,6 +90,42 @@ def projected(rows: Sequence[Fill], size: int, dim: int, seed: int) -> NDArray[n
     return total
 
 
+MARK_RUNS, MARK_RUN = 256, 64
+"""Runs of coordinates that a mark is made of, and how long each is: a small part of a large model."""
+
+
+def marked(rows: Sequence[Fill], size: int, dim: int, seed: int) -> NDArray[np.float64]:
+    """A few numbers of a sample of each row's coordinates: equal rows have equal marks, others as good as never.
+
+    The sample, and a sign for each of its coordinates, follow from the seed; the d-th of them is added to number d mod
+    dim. Cosines of marks estimate those of the rows, as well as such a sample can.
+
+    Args:
+        rows: to read from.
+        size: D.
+        dim: numbers of a mark.
+        seed: of the sample; secret, or a row could differ beside it.
+
+    Returns:
+        float64 [n, dim].
+    """
+    rng = np.random.default_rng([seed, size])
+    length = min(size, MARK_RUN)
+    starts = np.unique(rng.integers(0, size - length + 1, MARK_RUNS))
+    whole = size <= MARK_RUNS * MARK_RUN
+    runs = [(0, size)] if whole else [(int(start), length) for start in starts]
+    total = sum(count for _, count in runs)
+    signs = 1.0 - 2.0 * rng.integers(0, 2, total)
+    found, sample = np.zeros((len(rows), dim)), np.empty(total, dtype=np.float32)
+    for at, fill in enumerate(rows):
+        place = 0
+        for start, count in runs:
+            fill(start, sample[place : place + count])
+            place += count
+        found[at] = np.bincount(np.arange(total) % dim, weights=sample * signs, minlength=dim)
+    return found
+
+
 def shared_out(work: Callable[[int, int], T], size: int, width: int) -> Iterator[T]:
     """`work(start, stop)` of every tile, from a few threads, in the order of the tiles; after an error, no more."""
     with ThreadPoolExecutor(THREADS, thread_name_prefix="rows") as pool:

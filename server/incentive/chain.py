@@ -30,7 +30,7 @@ What = Literal["changed", "missing", "reordered", "truncated", "signature", "str
 
 
 def canonical(entry: Entry) -> bytes:
-    """The one spelling of an entry: keys sorted, no spaces, ASCII, every float as the shortest text that reads the same.
+    """The one spelling of an entry: keys sorted, no spaces, ASCII, floats as the shortest text that reads the same.
 
     Raises:
         ValueError: NaN or an infinity.
@@ -255,7 +255,7 @@ def _parsed(line: bytes) -> Entry | None:
     """The entry, if the line is one, in the one spelling."""
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(entry, dict):
         return None

@@ -45,7 +45,7 @@ START = "*start"
 """Name of the extra row that is the way from the first model to the one before the last."""
 
 LIMIT, CEILING = 1.0, 1.5
-"""Evidence is in units of what flags; above the ceiling it does not grow, so that whoever trains again is soon clear."""
+"""Evidence is in units of what flags; above the ceiling it does not grow: whoever trains again is soon clear."""
 
 CERTAIN = 0.5
 """Evidence of a figure that leaves no doubt: two rounds of it."""
@@ -170,6 +170,7 @@ def noise_evidence(gram: Gram, raw: Values, something: np.ndarray, error: float)
 
     Args:
         gram: inner products, float64 [n, n]; not changed.
+        raw: squared lengths with the rounding that is in them, float64 [n].
         something: rows that are not zero, bool [n].
         error: standard error of a cosine.
 
@@ -257,7 +258,7 @@ STEP_CERTAIN, WAY_CERTAIN = 5.0, 6.0
 """Nats that flag."""
 
 WAY = 0.13
-"""Cosine to the way so far, beyond the median row's: honest rows up to 0.1, for some rounds; an old update 0.2 or more."""
+"""Cosine to the way so far, beyond the median row's: of honest rows up to 0.1, of an old update 0.2 or more."""
 
 
 def _step_in_sketches(view: View) -> Values:

@@ -1,0 +1,193 @@
+"""Free-riders of a running federation: what a round shows of them, and what is remembered from round to round.
+
+Looking at the same rows of the same round again finds the same, so after a restart it is simply done again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from roughfed.config.federation import FederationConfig
+from roughfed.journal import Journal
+from roughfed.server.defence import View
+from roughfed.server.defence.gram import Values
+from roughfed.server.defence.passes import marked
+from roughfed.server.defence.plan import rows_needed, tolerated
+from roughfed.server.defence.verdict import State
+from roughfed.server.defending import FREE_RIDER, pack, unpack
+from roughfed.server.incentive import free_riders
+from roughfed.server.incentive.free_riders import FORGOTTEN, Found, Seen, echoes
+from roughfed.server.spool import opened
+from roughfed.wire.session import decode_header
+
+if TYPE_CHECKING:
+    from roughfed.server.federation import Federation
+    from roughfed.server.store import RoundRow
+
+log = logging.getLogger(__name__)
+
+MARKS, REMEMBERED = 31, 8
+"""Numbers of an update that are kept (a prime: no layer's width falls together with it), and updates of each client."""
+
+ROW, MARK, SEED = "row/", "mark/", "seed"
+"""Keys of the state: evidence by client, float64 [kinds + 1]; marks by client, [k, 1 + MARKS], the first number of each
+is the round; the seed of the marks, [1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a round says of free-riders.
+
+    Attributes:
+        flags: client -> kind.
+        evidence: client -> kind -> how much speaks for it, in units of what flags; of the flagged.
+        twins: flagged client -> whose update it sent as well.
+        out: who is left out of the sum for it.
+        seen: whoever was looked at.
+    """
+
+    flags: Mapping[str, str] = field(default_factory=dict[str, str])
+    evidence: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    twins: Mapping[str, str] = field(default_factory=dict[str, str])
+    out: Sequence[str] = ()
+    seen: Sequence[str] = ()
+
+
+class Riders:
+    """Table `riders` of the server's journal: by round, what is remembered, and what was found."""
+
+    def __init__(self, journal: Journal) -> None:
+        """On the server's journal."""
+        self._journal = journal
+
+    def before(self, round_number: int) -> dict[str, Values]:
+        """What was remembered before a round."""
+        sql = "SELECT state FROM riders WHERE round < ? ORDER BY round DESC LIMIT 1"
+        rows = self._journal.read(sql, round_number)
+        return unpack(rows[0]["state"]) if rows else {SEED: np.array([float(secrets.randbits(52))])}
+
+    async def keep(self, round_number: int, state: State, watched: Watched) -> None:
+        """Journal a round, and drop what nobody can ask for any more: the two last states are kept."""
+        found = [dict(watched.flags), watched.evidence, dict(watched.twins), list(watched.out), list(watched.seen)]
+        row = (round_number, pack(state), json.dumps(found, sort_keys=True))
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT OR REPLACE INTO riders VALUES (?, ?, ?)", row)
+            sql = "UPDATE riders SET state = x'' WHERE round < (SELECT MAX(round) FROM riders WHERE round < ?)"
+            db.execute(sql, (round_number,))
+
+        await self._journal.write(work)
+
+    def told(self, round_number: int) -> Watched | None:
+        """What a round said; None where it was not looked at."""
+        rows = self._journal.read("SELECT found FROM riders WHERE round = ?", round_number)
+        return Watched(*json.loads(rows[0]["found"])) if rows else None
+
+
+def keeps_first(config: FederationConfig) -> bool:
+    """Whether the first model is needed as long as there are rounds: for the way so far, or for rewards."""
+    sees = config.privacy.server_sees
+    return bool(config.reward.tiers) or (sees == "sketches" and config.contribution.watches(sees))
+
+
+async def watch(fed: Federation, row: RoundRow, view: View, paths: Mapping[str, Path] | None = None) -> View:
+    """Look for free-riders among the rows of a round, and journal what is found.
+
+    Args:
+        fed: the federation.
+        row: the round.
+        view: of clients' updates or sketches, with the extra rows that `extras.asked` names.
+        paths: payload files of whole updates, by client; None where there are none.
+
+    Returns:
+        the view without those who are left out for it, which the defence goes by.
+
+    Raises:
+        StorageError: a file is gone, or the disk refused.
+    """
+    if not fed.config.contribution.watches(fed.config.privacy.server_sees) or not len(view):
+        return view
+    state = fed.riders.before(row.round)
+    found, after = await asyncio.to_thread(_look, fed, row, view, paths, state)
+    out = _left_out(fed, view, found.flags)
+    evidence = {name: found.evidence[name] for name in found.flags}
+    twins = {name: found.twins[name] for name in found.flags if name in found.twins}
+    watched = Watched(found.flags, evidence, twins, out, view.names)
+    if fed.riders.told(row.round) is None:
+        _say(fed, row, watched)
+    await fed.riders.keep(row.round, after, watched)
+    return view.only(set(view.names) - set(out)) if out else view
+
+
+def out_of(fed: Federation, row: RoundRow) -> dict[str, str]:
+    """Who is left out of a round as a free-rider -> the reason."""
+    told = fed.riders.told(row.round)
+    return {} if told is None else dict.fromkeys(told.out, FREE_RIDER)
+
+
+def _look(
+    fed: Federation, row: RoundRow, view: View, paths: Mapping[str, Path] | None, state: State
+) -> tuple[Found, State]:
+    echo, marks = np.ones(len(view)), {}
+    if paths is not None:
+        fresh = _marks(fed, row, view, paths, int(state[SEED][0]))
+        known = {name: state[MARK + name][:, 1:] for name in view.names if MARK + name in state}
+        echo = echoes(fresh, known, view.names)
+        marks = _with_marks(state, view.names, fresh, row.round)
+    rows = {name.removeprefix(ROW): value for name, value in state.items() if name.startswith(ROW)}
+    arrival = arrivals(fed, row, view.names)
+    found = free_riders.judge(Seen(view, echo, arrival), rows, row.round)
+    return found, {SEED: state[SEED], **marks, **{ROW + name: value for name, value in found.state.items()}}
+
+
+def arrivals(fed: Federation, row: RoundRow, names: Sequence[str]) -> np.ndarray:
+    """Place of each row in the order in which the updates were received, int [n]."""
+    sql = "SELECT client FROM receipts WHERE round = ? ORDER BY received_at, rowid"
+    order = {each["client"]: place for place, each in enumerate(fed.store.journal.read(sql, row.round))}
+    return np.array([order.get(name, len(order)) for name in names])
+
+
+def _marks(fed: Federation, row: RoundRow, view: View, paths: Mapping[str, Path], seed: int) -> Values:
+    codec, size = decode_header(row.header.body).codec, fed.spec.size
+    with ExitStack() as stack:
+        fills = [stack.enter_context(opened(paths[name], codec=codec, size=size)) for name in view.names]
+        return marked(fills, size, MARKS, seed)
+
+
+def _with_marks(state: State, names: Sequence[str], fresh: Values, number: int) -> dict[str, Values]:
+    """The marks that are known now; those of clients that were not seen for long are dropped."""
+    kept = {key: value for key, value in state.items() if key.startswith(MARK) and number - value[-1, 0] <= FORGOTTEN}
+    for name, mark in zip(names, fresh, strict=True):
+        before = kept.get(MARK + name, np.empty((0, 1 + MARKS)))
+        kept[MARK + name] = np.vstack([before, [[float(number), *mark]]])[-REMEMBERED:]
+    return kept
+
+
+def _left_out(fed: Federation, view: View, flags: Mapping[str, str]) -> list[str]:
+    """The flagged, where the settings say so, and where enough others are left for the rule."""
+    if fed.config.contribution.free_riders != "exclude" or not flags:
+        return []
+    left = len(view) - len(flags)
+    if left < max(1, rows_needed(fed.defence.rule, tolerated(fed.defence.f, left))):
+        log.warning("%d of %d clients look like free-riders: too few others, nobody is left out", len(flags), len(view))
+        return []
+    return sorted(flags)
+
+
+def _say(fed: Federation, row: RoundRow, watched: Watched) -> None:
+    before = fed.riders.told(row.round - 1)
+    known = before.flags if before is not None else {}
+    for name, kind in watched.flags.items():
+        if name not in known:
+            log.warning("round %d: %s looks like a free-rider (%s)", row.round, name, kind, extra={"round": row.round})
