@@ -9,6 +9,7 @@ from roughfed.deploy.plan_groups import Grouping
 from roughfed.secagg.statistics import read_statistics
 from roughfed.server.aggregate.fednova import asks
 from roughfed.server.facts import Shape, asked, check_shape
+from roughfed.server.fair_round import losses_asked
 from roughfed.server.masked.opening import wanted_statistics
 from roughfed.types import Spec
 
@@ -65,7 +66,7 @@ def sums(config: FederationConfig, shape: Shape, groups: Grouping) -> Sums:
 def _texts(config: FederationConfig, shape: Shape, number: int) -> tuple[str, ...]:
     extra = asked(config.trainer, shape, number=number, rounds=config.round.rounds)
     steps = asks(number, config.round.rounds, known=number > 1) if config.aggregate.scaling == "fednova" else ()
-    return tuple(dict.fromkeys((*wanted_statistics(config, shape.classes), *extra, *steps)))
+    return tuple(dict.fromkeys((*wanted_statistics(config, shape.classes), *extra, *steps, *losses_asked(config))))
 
 
 def _bytes(texts: tuple[str, ...], groups: Grouping) -> int:

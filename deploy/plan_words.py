@@ -90,6 +90,7 @@ def warnings(config: FederationConfig, turnouts: Sequence[Turnout], size: int | 
     if config.privacy.server_sees == "sketches":
         yield from _sketch_warnings(config, size)
     yield from _defence_warnings(config, turnouts)
+    yield from _fairness_warnings(config)
     yield from _sums_warnings(config, turnouts)
     yield from _model_warnings(config)
     yield from _server_warnings(config)
@@ -151,6 +152,15 @@ def _sketch_warnings(config: FederationConfig, size: int | None) -> Iterator[str
         yield (
             f"sketch.dim = {dim} is not well under the model's {size} parameters: "
             "so many numbers say much about each client's update."
+        )
+
+
+def _fairness_warnings(config: FederationConfig) -> Iterator[str]:
+    rule, cap = config.fairness.rule, config.fairness.cap
+    if rule != "none" and config.defence.rule_of(config.privacy.server_sees) == "none":
+        yield (
+            f'fairness.rule = "{rule}" takes every client\'s word for its loss, and no defence looks at its update: '
+            f"whoever claims a high one counts {cap:g} times (docs/fairness.md)."
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from roughfed.config.federation import FederationConfig
 from roughfed.params import Flat
 from roughfed.secagg.weight_class import FACT, LOSS_POINTS, write_table
 from roughfed.server.aggregate.mean import Mean
@@ -33,19 +34,19 @@ MODELS: Mapping[Of, str] = {
 """What was evaluated -> the statistic that tells it behind masks."""
 
 
-def by_classes(fed: Federation) -> bool:
+def by_classes(config: FederationConfig) -> bool:
     """Whether clients of masked rounds name weight classes for the sake of fairness."""
-    return fed.config.privacy.masked and fed.config.fairness.rule != "none"
+    return config.privacy.masked and config.fairness.rule != "none"
 
 
-def losses_asked(fed: Federation) -> tuple[str, ...]:
+def losses_asked(config: FederationConfig) -> tuple[str, ...]:
     """Statistics of a round, as "name:length"."""
-    return (f"{LOSSES}:{LOSS_POINTS}",) if by_classes(fed) else ()
+    return (f"{LOSSES}:{LOSS_POINTS}",) if by_classes(config) else ()
 
 
 def classes_fact(fed: Federation, cluster: str) -> Facts:
     """The table of weight classes, once at least four clients of a cluster have told where their losses lie."""
-    if not by_classes(fed):
+    if not by_classes(fed.config):
         return {}
     settings = fed.config.fairness
     found = table(RULES[settings.rule], told_losses(fed.store, cluster), strength=settings.strength, cap=settings.cap)

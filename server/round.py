@@ -143,7 +143,7 @@ def asked_in(fed: Federation, number: int, cluster: str = DEFAULT) -> tuple[str,
     settings, shape = fed.config.trainer, Shape.of(fed.spec, fed.num_classes)
     number = fed.clusters.place(number, cluster)
     names = asked(settings, shape, number=number, rounds=fed.config.round.rounds)
-    names = tuple(dict.fromkeys((*names, *steps_asked(fed, number), *losses_asked(fed))))
+    names = tuple(dict.fromkeys((*names, *steps_asked(fed, number), *losses_asked(fed.config))))
     if fed.config.privacy.masked or not 0 < shape.classes <= MOST_COUNTED:
         return names  # masked rounds ask for them anyway (`masked.opening`)
     return tuple(dict.fromkeys((*names, f"class-count:{shape.classes}")))

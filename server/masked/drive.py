@@ -64,7 +64,7 @@ def begin(fed: Federation, row: RoundRow) -> MaskedRound:
         return found.name, found.identity_key
 
     server = Server(fed.key.sign, member, opening.nonce)
-    round_ = MaskedRound(maskings, frozenset(row.cohort), server, fed.config.trainer.self_weight or by_classes(fed))
+    round_ = MaskedRound(maskings, frozenset(row.cohort), server, fed.config.trainer.self_weight or by_classes(fed.config))
     for step in fed.stages.steps(row.round):
         if step.kind.startswith(FACT):
             round_.fact(step.kind.removeprefix(FACT), step.signed.body)

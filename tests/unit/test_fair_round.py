@@ -113,7 +113,7 @@ def told(store: Store, number: int, losses: list[float], cluster: str = "0") -> 
 
 def test_the_table_is_made_of_rounds_that_four_clients_are_behind(store: Store) -> None:
     fed = federation(store, masked=True, rule="q-fedavg")
-    assert fair_round.losses_asked(fed) == (f"eval-loss-histogram:{LOSS_POINTS}",)
+    assert fair_round.losses_asked(fed.config) == (f"eval-loss-histogram:{LOSS_POINTS}",)
     told(store, 1, [1.0, 1.0, 1.0])
     assert fair_round.classes_fact(fed, "0") == {}
     told(store, 2, [1.0, 1.0, 2.0, 8.0])
@@ -131,9 +131,9 @@ def test_the_table_is_made_of_rounds_that_four_clients_are_behind(store: Store) 
 @pytest.mark.parametrize(("masked", "rule"), [(False, "q-fedavg"), (True, "none")])
 def test_nothing_is_asked_for_where_no_classes_are_named(store: Store, masked: bool, rule: str) -> None:
     fed = federation(store, masked=masked, rule=rule)
-    assert fair_round.losses_asked(fed) == ()
+    assert fair_round.losses_asked(fed.config) == ()
     assert fair_round.classes_fact(fed, "0") == {}
-    assert not fair_round.by_classes(fed)
+    assert not fair_round.by_classes(fed.config)
 
 
 # -- what is kept ----------------------------------------------------------------------------------------------------

@@ -255,6 +255,11 @@ def test_bytes_in_the_clear_are_those_of_the_codec(name: str) -> None:
             {"connected": 12},
             "With 12 clients a round that ends at its quorum does not count",
         ),
+        (
+            {"fairness": {"rule": "q-fedavg"}, "defence": {"rule": "none"}},
+            {"connected": 10},
+            "takes every client's word for its loss",
+        ),
     ],
 )
 def test_warnings_of_the_secure_modes(tables: dict[str, dict[str, object]], known: dict[str, int], said: str) -> None:
@@ -303,6 +308,15 @@ def test_each_mode_says_what_the_server_sees_and_what_is_open() -> None:
     text = text_of(masked(), connected=16)
     assert all(word in text for word in ("roughfed ca", "collude", "Not protected", "1 x 16", "8 bit, 16"))
     assert plan(masked("updates")).not_protected == ()
+
+
+def test_the_losses_that_fairness_asks_for_are_in_the_plan() -> None:
+    found: list[int] = []
+    for rule in ("none", "q-fedavg"):
+        told = plan(masked(fairness={"rule": rule}), connected=8, size=100_000, shape=Shape(10)).turnouts[0].statistics
+        assert told is not None
+        found.append(told.usual)
+    assert found[1] - found[0] == 64  # a byte for each bucket
 
 
 def test_what_the_sums_cost_is_said() -> None:
