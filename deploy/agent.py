@@ -10,8 +10,10 @@ from pathlib import Path
 
 from roughfed.client import enrol, enrolled
 from roughfed.client.app import run
+from roughfed.client.hours import Clock, SystemClock
 from roughfed.client.local import LocalTrainer
 from roughfed.client.session import fresh_secret
+from roughfed.client.setup import Setup
 from roughfed.config.client import ClientConfig
 from roughfed.config.load import load_client
 from roughfed.crypto.join_line import JoinLine

@@ -175,6 +175,9 @@ class FederationService:
                 take(fed, session, message)
             case Choice():
                 await answered(fed, session, message)
+            case Leave():
+                fed.leave(session, message)
+                session.close("away")
             case Hello():
                 raise RemoteProtocolError("a second hello", reason="schema")
 
