@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import product
@@ -170,11 +170,12 @@ def _wanted(plant: str, method: str, _rule: str, _seed: int) -> bool:
     return method != "apart" or PLANTS[plant].second > 0  # one law apart is one model
 
 
-def _played(games: Sequence[Game], options: ClusterOptions) -> list[tuple[Game, Outcome]]:
+def _played(games: Sequence[Game], options: ClusterOptions) -> Iterator[tuple[Game, Outcome]]:
     if options.workers == 1:
-        return [(game, play(game, options)) for game in games]
+        yield from ((game, play(game, options)) for game in games)
+        return
     with ProcessPoolExecutor(options.workers) as pool:
-        return list(zip(games, pool.map(play, games, [options] * len(games)), strict=True))
+        yield from zip(games, pool.map(play, games, [options] * len(games)), strict=True)
 
 
 def means(runs: Sequence[Outcome]) -> dict[str, object]:

@@ -1,0 +1,100 @@
+"""Clusters between real processes: found behind masks, kept over kill -9, and each with a model of its own."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from roughfed.deploy.bench.synthetic import generator_seed, pieces
+from roughfed.params import read_flat
+
+from .federation import KILLED, PATIENCE_S, Cluster
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+PARAMS = 20_000
+FAMILIES = ("left", "right")
+"""Synthetic clients of one family pull the model one way (`roughfed.deploy.bench.synthetic`)."""
+
+
+def families(cluster: Cluster) -> dict[str, str]:
+    """Client -> its family: every second one."""
+    return {name: FAMILIES[at % 2] for at, name in enumerate(cluster.names)}
+
+
+def start_families(cluster: Cluster) -> None:
+    """Start all clients."""
+    for name, family in families(cluster).items():
+        cluster.start_client(name, claims=["--family", family])
+
+
+def clusters_of(cluster: Cluster) -> dict[str, set[str]]:
+    """Cluster -> its members, as the journal has it."""
+    found: dict[str, set[str]] = {}
+    where = {row["client"]: row["cluster"] for row in cluster.rows("SELECT * FROM cluster_moves ORDER BY seq")}
+    for name, place in where.items():
+        found.setdefault(place, set()).add(name)
+    return found
+
+
+def planted(cluster: Cluster) -> list[set[str]]:
+    """The clients of each family."""
+    return [{name for name, of in families(cluster).items() if of == family} for family in FAMILIES]
+
+
+def heads(cluster: Cluster) -> dict[str, Mapping[str, Any]]:
+    """Cluster -> its newest version."""
+    return {row["cluster"]: row for row in cluster.rows("SELECT * FROM models ORDER BY version")}
+
+
+def way(cluster: Cluster, digest: bytes, family: str) -> float:
+    """Cosine of a model and the way of a family."""
+    flat = read_flat(cluster.place.state / "models" / f"{digest.hex()}.safetensors").astype(np.float64)
+    common = np.concatenate(list(pieces(PARAMS, generator_seed(family))))
+    return float(flat @ common / np.linalg.norm(flat) / np.linalg.norm(common))
+
+
+def is_split(cluster: Cluster, rounds: int) -> None:
+    """The planted clusters are there, each round was one's alone, and each model went the way of its clients."""
+    assert sorted(map(sorted, clusters_of(cluster).values())) == sorted(map(sorted, planted(cluster)))
+    moved = cluster.rows("SELECT MAX(round) AS last FROM cluster_moves")[0]["last"]
+    played = cluster.rows("SELECT * FROM rounds ORDER BY round")
+    for row in played:
+        if row["round"] > moved:
+            assert set(json.loads(row["cohort"])) <= clusters_of(cluster)[row["cluster"]]
+    found = heads(cluster)
+    assert {head["depth"] for head in found.values()} == {rounds}
+    for name, members in clusters_of(cluster).items():
+        family = families(cluster)[min(members)]
+        other = next(each for each in FAMILIES if each != family)
+        assert way(cluster, found[name]["digest"], family) > 0.3 + way(cluster, found[name]["digest"], other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("crash_at", ["", "clusters-decided:2", "round-opened:3", "model-written:4"])
+def test_two_families_are_told_apart_behind_masks_and_a_killed_server_comes_to_the_same(
+    tmp_path: Path, crash_at: str
+) -> None:
+    settings = {
+        "privacy": {"server_sees": "sketches"},
+        "round": {"min_clients": 14, "quorum": 0.8},
+        "codec": {"clip_norm": 0.2},
+        "clusters": {"method": "cfl", "warmup": 2, "cooldown": 2, "window": 2},
+    }
+    with Cluster(tmp_path, clients=14, rounds=4, params=PARAMS, settings=settings) as cluster:
+        cluster.start_server(crash_at=crash_at).ready()
+        start_families(cluster)
+        if crash_at:
+            assert cluster.server.wait(timeout_s=4 * PATIENCE_S) == KILLED
+            cluster.start_server().ready()
+        assert cluster.server.wait(timeout_s=4 * PATIENCE_S) == 0, cluster.server.report("did not end well")
+        is_split(cluster, 4)
+        (begun,) = cluster.rows("SELECT * FROM clusters")
+        assert (begun["id"], begun["base"], begun["round"]) == ("1", 2, 2)
+        first = cluster.rows("SELECT * FROM models WHERE cluster = '1' ORDER BY version")[0]
+        assert (first["base"], first["depth"]) == (2, 3)
+        events = [json.loads(row["summary"])["cluster"]["event"] for row in cluster.rows("SELECT * FROM rounds")]
+        assert events == ["", "", "split", *[""] * 3]
