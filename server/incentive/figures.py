@@ -60,4 +60,4 @@ def _quarters(fed: Federation, names: Sequence[str]) -> list[float]:
     """Weights behind masks. A restart between a round's end and its summary has forgotten who was of which class."""
     if fed.result is not None:
         return [fed.result.quarters[name] / FULL for name in names]
-    return [] if fed.config.trainer.self_weight or by_classes(fed) else [1.0] * len(names)
+    return [] if fed.config.trainer.self_weight or by_classes(fed.config) else [1.0] * len(names)
