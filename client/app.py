@@ -197,7 +197,16 @@ class Agent:
         self._outbox = asyncio.Queue()
         self._outbox.put_nowait(
             # No Spec digest: names and shapes are compared on this side, where the difference can be explained.
-            Hello(__version__, PROTOCOL, papers.member, b"", CODECS, self._description.device)
+            Hello(
+                __version__,
+                PROTOCOL,
+                papers.member,
+                b"",
+                CODECS,
+                self._description.device,
+                client_class=self._rules.client_class,
+                standard_if_few=self._rules.standard_if_few,
+            )
         )
         self._outbox.put_nowait(self._phase)
         leaving: asyncio.Task[None] | None = None

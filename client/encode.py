@@ -8,43 +8,46 @@ from pathlib import Path
 
 import numpy as np
 
+from roughfed.classes import feeds_back
 from roughfed.client.residual import Residual
 from roughfed.codec import CODECS, Codec
 from roughfed.errors import LocalProtocolError, StorageError, TrainerError
 from roughfed.files import disk_errors
 from roughfed.params import Flat
+from roughfed.sending import Sending
 from roughfed.types import RoundHeader
 
 SLICE = 1 << 18  # values decoded at once
 
 
-def encode_file(header: RoundHeader, delta: Path, *, out: Path, residual: Residual, size: int) -> None:
+def encode_file(header: RoundHeader, delta: Path, *, out: Path, residual: Residual, sending: Sending) -> None:
     """Write a delta's payload, and propose what it does not say for the next one.
 
     Args:
-        header: of the round; its codec is one of CODECS.
+        header: of the round, as the client's class reads it; its codec is one of CODECS.
         delta: bare float32 [D] file; read, and deleted when the payload stands.
         out: the payload's place.
         residual: of this run.
-        size: D.
+        sending: what the class sends.
 
     Raises:
         TrainerError: reason "not-finite"; the training diverged.
         StorageError: the disk refused, or the delta is not D values long.
     """
-    codec = CODECS[header.codec]
+    codec, size = CODECS[header.codec], sending.length
+    later = (codec.lossy or sending.places is not None) and feeds_back(header)
     with disk_errors("read the delta"):
         wanted = np.fromfile(delta, dtype="<f4").astype(np.float32, copy=False)
     if len(wanted) != size:
         raise StorageError(f"the delta has {len(wanted)} values, the model {size}")
-    if codec.lossy and (before := residual.load()) is not None and len(before) == size:
+    if later and (before := residual.load()) is not None and len(before) == size:
         wanted += before
     try:
-        payload = codec.encode(wanted)
+        payload = codec.encode(sending.taken(wanted))
     except LocalProtocolError as error:
         raise TrainerError(f"what was learned cannot be sent: {error}", reason="not-finite") from None
-    if codec.lossy:
-        residual.propose(header.round, unsaid(codec, wanted, payload))
+    if later:
+        residual.propose(header.round, unsaid(codec, wanted, payload, sending))
     partial = out.with_suffix(".partial")
     with disk_errors("store the update"):
         partial.write_bytes(payload)
@@ -52,12 +55,13 @@ def encode_file(header: RoundHeader, delta: Path, *, out: Path, residual: Residu
         delta.unlink()
 
 
-def unsaid(codec: Codec, wanted: Flat, payload: bytes) -> Flat:
+def unsaid(codec: Codec, wanted: Flat, payload: bytes, sending: Sending) -> Flat:
     """What a payload does not say, wanted - decoded; takes the place of `wanted`."""
-    size = len(wanted)
+    size = sending.size
     for start in range(0, size, SLICE):
         stop = min(start + SLICE, size)
-        wanted[start:stop] -= codec.decode(payload, start, stop, size=size)
+        here = slice(start, stop) if sending.places is None else sending.places[start:stop]
+        wanted[here] -= codec.decode(payload, start, stop, size=size)
     return wanted
 
 

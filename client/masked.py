@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from roughfed import crash
+from roughfed.classes import feeds_back, length_of, ranges_of, tensors_of
 from roughfed.client import statistics as own
 from roughfed.client.encode import residual_of
+from roughfed.client.seat import check_size
 from roughfed.client.write_ahead import WriteAhead, open_secret, seal_secret
 from roughfed.crypto.agreement import derive
 from roughfed.crypto.masks import Lanes
@@ -68,8 +70,9 @@ class MaskedPart:
             RemoteProtocolError: a header that no round can have, or that this client's policy refuses.
         """
         self._me, self.header = me, header
-        size = me.welcome.spec.size
+        size = length_of(ranges_of(me.welcome.spec, tensors_of(header)))
         self.masking: Masking = masking_of(job.header, header, size=size, server_key=me.server_key)
+        check_size(self.masking.upload_bytes, me.rules)
         self.ready = asyncio.Event()  # the shares are dealt: the masks are known
         self.turn = asyncio.Lock()
         self.over = False
@@ -88,13 +91,13 @@ class MaskedPart:
 
     def _read_secret(self, job: Job) -> tuple[bytes, Gives]:
         """The round's secret, and what was promised with the advert."""
-        me, digest = self._me, job.header.digest
+        me, digest = self._me, self.masking.terms.header_digest  # of its class: in another one it opens nothing
         for record in self._ahead.records:
             name, _, promised = record.name.partition(":")
             if name == "secret":
                 return open_secret(self._key, record.body, digest), own.promised(promised)
         gives = own.promises(me, job, self.header, self.masking.statistics)
-        secret = me.secret(digest)
+        secret = me.secret(job.header.digest)
         sealed = seal_secret(self._key, secret, digest, os.urandom)
         self._ahead.append("secret:" + own.letters_of(gives), sealed)
         crash.point("secret-written")
@@ -146,7 +149,9 @@ class MaskedPart:
                 crash.point("message-written")
                 self._receive(message)
                 if message.kind == "roster":
-                    await self._me.store.note_epoch(self.header.run, self.header.epoch_round, self.machine.beacon)
+                    await self._me.store.note_epoch(
+                        self.header.run, self.header.epoch_round, self.machine.beacon, self.header.client_class
+                    )
             for answer in self._answers[key]:
                 self._me.send(answer)
                 crash.point("answer-sent")
@@ -204,7 +209,8 @@ class MaskedPart:
 
         masking, store = self.masking, self._me.store
         residual = residual_of(store.folder, self.header.run)
-        before = residual.load()
+        later = feeds_back(self.header)
+        before = residual.load() if later else None
         with disk_errors("read the delta"):
             wanted = np.memmap(delta, dtype="<f4", mode="r")
         if len(wanted) != masking.params.size:
@@ -227,7 +233,8 @@ class MaskedPart:
         terms = masking.terms
         tail = statistics.encode(given, masking.statistics, levels=terms.levels, dtype=terms.dtype)
         lanes = self.machine.mask(np.concatenate([encoded.codes, tail]))
-        residual.propose(self.header.round, encoded.residual)
+        if later:
+            residual.propose(self.header.round, encoded.residual)
         data = memoryview(lanes).cast("B")
         # Not synced: the record of their digest is, and bytes that a power cut took are a round that is sat out.
         write_durably(store.update_path(self.header.round), data, sync=False)

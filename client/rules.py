@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from roughfed import codec
 from roughfed.adapters import divided_like
 from roughfed.child import Description
+from roughfed.classes import STANDARD
 from roughfed.client.enrolled import Enrolled
+from roughfed.client.seat import check_offer, take_seat
 from roughfed.client.store import ClientStore
 from roughfed.codec.clip_schedule import check_step
 from roughfed.config.client import ClientConfig
@@ -41,6 +43,9 @@ class Rules:
         max_sketch_dim: numbers of one update that it shows.
         max_sketch_numbers: numbers that it shows in a run; 0 = `SKETCH_NUMBERS` for each round of the run.
         max_choice_bits: bits that it tells in a run by choosing among models.
+        client_class: the class of clients that it belongs to.
+        standard_if_few: whether it sits in the standard class in rounds in which its own takes no part.
+        max_update_bytes: largest update that it sends.
         share_statistics: whether it adds its counts and evaluation to the sums.
         label_audit: whether the trainer writes down which labels seem wrong.
         allow_memory: whether methods may keep examples from round to round ([memory] allow).
@@ -53,6 +58,9 @@ class Rules:
     max_sketch_dim: int = SKETCH_NUMBERS
     max_sketch_numbers: int = 0
     max_choice_bits: int = 64
+    client_class: str = STANDARD
+    standard_if_few: bool = False
+    max_update_bytes: int = 8 << 30
     share_statistics: bool = True
     label_audit: bool = False
     allow_memory: bool = True
@@ -116,12 +124,16 @@ def check_welcome(welcome: Welcome, rules: Rules) -> None:
             "(client.toml, policy.max_model_bytes)",
             reason="policy",
         )
+    check_offer(welcome, rules)
 
 
 async def check_header(
     job: Job, welcome: Welcome, *, server_key: bytes, rules: Rules, store: ClientStore
 ) -> RoundHeader:
     """Hold a job's header against the run, the policy and the chain; note it before anything is done for it.
+
+    Returns:
+        the header as the class of clients reads it as which this one takes part.
 
     Raises:
         IdentityError: the server did not sign it.
@@ -141,9 +153,11 @@ async def check_header(
                 "again it would be shown twice and counted once",
                 reason="stale",
             )
+        header = take_seat(job, header, welcome, rules)
         if header.masked:
             check_masked(header, welcome.rounds, rules=rules, store=store)
-        await store.extend_chain(header.run, header.round, job.header.digest, clip_norm=header.clip_norm)
+        clip = (header.client_class, header.clip_norm)
+        await store.extend_chain(header.run, header.round, job.header.digest, clip=clip)
     return header
 
 
@@ -201,9 +215,9 @@ def check_masked(header: RoundHeader, rounds: int, *, rules: Rules, store: Clien
         raise RemoteProtocolError(
             f"this client has answered {MODEL_ROUNDS} rounds on one and the same model", reason="policy"
         )
-    if (before := store.clip_norm(header.run)) is not None and before[0] != header.round:
+    if (before := store.clip_norm(header.run, header.client_class)) is not None and before[0] != header.round:
         check_step(before, (header.round, header.clip_norm))
-    known = store.epoch(header.run)
+    known = store.epoch(header.run, header.client_class)
     if header.epoch_beacon and known not in (None, (header.epoch_round, header.epoch_beacon)):
         drawn = known[0] if known is not None else 0
         if header.epoch_round <= drawn:  # another beacon of that round, or an older one that was not in force any more

@@ -17,6 +17,7 @@ from typing import Literal
 
 from roughfed import crash
 from roughfed.child import Description
+from roughfed.classes import tensors_of
 from roughfed.client.download import fetch_model, tries
 from roughfed.client.encode import encode_file, residual_of
 from roughfed.client.enrolled import Enrolled
@@ -43,6 +44,7 @@ from roughfed.errors import IdentityError, StaleRound, TrainerError, Unreachable
 from roughfed.messages import ClientMessage, EvaluationReport, ServerStage, Welcome
 from roughfed.params import digest_file
 from roughfed.secagg.client import ClientRound
+from roughfed.sending import sending_of
 from roughfed.training import LABEL_AUDIT, BaseFile, FitResult, StatePlace, Turn
 from roughfed.types import Evaluation, Evaluations, Job, Receipt, RoundHeader, Signed, UpdateStatement
 from roughfed.wire.updates import (
@@ -208,6 +210,7 @@ def masked_statement(me: Membership, job: Job, header: RoundHeader) -> UpdateSta
         digest=digest_file(path),
         size_bytes=path.stat().st_size,
         num_examples=0,
+        client_class=header.client_class,
     )
 
 
@@ -229,7 +232,7 @@ def fresh_delta(folder: Path, round_number: int) -> Path:
 async def train(me: Membership, job: Job, header: RoundHeader, params: Path) -> tuple[FitResult, Path]:
     """Step 2: local training; the delta is in a file, float32."""
     me.on_phase("training", 0.0)
-    plain = header.codec == "identity"  # then it is what leaves
+    plain = header.codec == "identity" and header.keep_one_in <= 1  # then it is what leaves
     delta = me.store.update_path(header.round) if plain else fresh_delta(me.store.folder, header.round)
     settings = me.settings(job.trainer)
     turn = turn_of(me, job, header)
@@ -260,6 +263,7 @@ def turn_of(me: Membership, job: Job, header: RoundHeader) -> Turn:
         state=state,
         audit=me.store.folder / LABEL_AUDIT if me.rules.label_audit else None,
         said=me.store.said(header.run, before=header.round),
+        tensors=tensors_of(header),
         base=None if (base := me.welcome.base) is None else BaseFile(me.store.base_path(base.digest), base.scale),
     )
 
@@ -294,7 +298,8 @@ async def sign(
     path = me.store.update_path(header.round)
     if delta != path:
         residual = residual_of(me.store.folder, header.run)
-        work = partial(encode_file, out=path, residual=residual, size=me.welcome.spec.size)
+        sending = sending_of(job.header.digest, header, me.welcome.spec)
+        work = partial(encode_file, out=path, residual=residual, sending=sending)
         await asyncio.to_thread(work, header, delta)  # 4
     digest = await asyncio.to_thread(digest_file, path)
     trained = trained_values(result, asked_of_training(me, header))
@@ -316,6 +321,7 @@ async def sign(
         statistics=clear_values(me, header, values),
         personal=found.personal,
         alone=found.alone,
+        client_class=header.client_class,
     )
     return await note(me, statement)
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from roughfed.classes import STANDARD
 from roughfed.errors import StorageError
 from roughfed.journal import Journal
 from roughfed.types import Signed
@@ -53,6 +54,18 @@ SCHEMA = (
     CREATE TABLE choices (
         run TEXT NOT NULL, number INTEGER NOT NULL, models BLOB NOT NULL, place INTEGER NOT NULL, bits INTEGER NOT NULL,
         PRIMARY KEY (run, number));
+    """,
+    """
+    CREATE TABLE clips (
+        run TEXT NOT NULL, class TEXT NOT NULL, round INTEGER NOT NULL, clip_norm REAL NOT NULL,
+        PRIMARY KEY (run, class));
+    INSERT INTO clips SELECT run, '', round, clip_norm FROM chain WHERE clip_norm > 0;
+    ALTER TABLE epochs RENAME TO first_epochs;
+    CREATE TABLE epochs (
+        run TEXT NOT NULL, class TEXT NOT NULL, epoch_round INTEGER NOT NULL, beacon BLOB NOT NULL,
+        PRIMARY KEY (run, class));
+    INSERT INTO epochs SELECT run, '', epoch_round, beacon FROM first_epochs;
+    DROP TABLE first_epochs;
     """,
 )
 
@@ -98,27 +111,36 @@ class ClientStore:
         rows = self.journal.read("SELECT round, header_digest FROM chain WHERE run = ?", run)
         return (rows[0]["round"], rows[0]["header_digest"]) if rows else None
 
-    async def extend_chain(self, run: str, number: int, header_digest: bytes, *, clip_norm: float = 0.0) -> None:
-        """Note a header before anything is done for it."""
-        sql = "INSERT OR REPLACE INTO chain VALUES (?, ?, ?, ?)"
-        await self.journal.write(lambda db: db.execute(sql, (run, number, header_digest, clip_norm)))
+    async def extend_chain(
+        self, run: str, number: int, header_digest: bytes, *, clip: tuple[str, float] = (STANDARD, 0.0)
+    ) -> None:
+        """Note a header before anything is done for it; `clip`: of a masked round, the own class and its C."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT OR REPLACE INTO chain VALUES (?, ?, ?, ?)", (run, number, header_digest, clip[1]))
+            if clip[1]:
+                db.execute("INSERT OR REPLACE INTO clips VALUES (?, ?, ?, ?)", (run, clip[0], number, clip[1]))
+
+        await self.journal.write(work)
 
     # -- masked rounds ------------------------------------------------------------------------------------------------
 
-    def clip_norm(self, run: str) -> tuple[int, float] | None:
-        """(round, C) of the last header, if its round was masked."""
-        rows = self.journal.read("SELECT round, clip_norm FROM chain WHERE run = ?", run)
-        return (rows[0]["round"], rows[0]["clip_norm"]) if rows and rows[0]["clip_norm"] else None
+    def clip_norm(self, run: str, client_class: str = STANDARD) -> tuple[int, float] | None:
+        """(round, C) of the last masked round that this client took part in as of a class."""
+        sql = "SELECT round, clip_norm FROM clips WHERE run = ? AND class = ?"
+        rows = self.journal.read(sql, run, client_class)
+        return (rows[0]["round"], rows[0]["clip_norm"]) if rows else None
 
-    def epoch(self, run: str) -> tuple[int, bytes] | None:
-        """(round, beacon) of the last drawing of groups that this client knows."""
-        rows = self.journal.read("SELECT epoch_round, beacon FROM epochs WHERE run = ?", run)
+    def epoch(self, run: str, client_class: str = STANDARD) -> tuple[int, bytes] | None:
+        """(round, beacon) of the last drawing of groups of a class that this client knows."""
+        sql = "SELECT epoch_round, beacon FROM epochs WHERE run = ? AND class = ?"
+        rows = self.journal.read(sql, run, client_class)
         return (rows[0]["epoch_round"], rows[0]["beacon"]) if rows else None
 
-    async def note_epoch(self, run: str, epoch_round: int, beacon: bytes) -> None:
+    async def note_epoch(self, run: str, epoch_round: int, beacon: bytes, client_class: str = STANDARD) -> None:
         """Note a drawing of groups."""
-        sql = "INSERT OR REPLACE INTO epochs VALUES (?, ?, ?)"
-        await self.journal.write(lambda db: db.execute(sql, (run, epoch_round, beacon)))
+        row = (run, client_class, epoch_round, beacon)
+        await self.journal.write(lambda db: db.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?)", row))
 
     def shown(self, run: str, model_digest: bytes) -> tuple[int, set[tuple[str, int]]]:
         """How many numbers of sketches this client has shown in a run; in which rounds, of any run, on this model."""

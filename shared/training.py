@@ -68,6 +68,7 @@ class Turn:
         allow_memory: whether the client's policy lets examples be kept from round to round.
         state: where state is kept; None keeps none.
         audit: file to write the labels into that seem wrong; None writes none.
+        tensors: patterns of the tensors that are trained, and make the delta; the others are frozen. None: all of them.
         said: rounds before this one in which this client's update is in the sum, the newest of them -> the share of it
             that the clip let through, 0..1.
         base: the frozen base that the model stands on; None where all of it is trained.
@@ -82,6 +83,7 @@ class Turn:
     state: StatePlace | None = None
     audit: Path | None = None
     said: Mapping[int, float] = field(default_factory=lambda: NOTHING_SAID)
+    tensors: tuple[str, ...] = ()
     base: BaseFile | None = None
 
     @property
@@ -110,6 +112,7 @@ class Turn:
             "audit": audit,
             "said": said,
             "base": base,
+            "tensors": list(self.tensors),
         }
         return {**fields, **whole}
 
@@ -123,6 +126,7 @@ class Turn:
         audit = None if (path := given.pop("audit")) is None else Path(path)
         said = {int(number): float(share) for number, share in given.pop("said")}
         given |= {"wanted": tuple(given["wanted"]), "base": BaseFile.of(given.get("base"))}
+        given["tensors"] = tuple(given.get("tensors", ()))
         return cls(facts=facts, state=state, audit=audit, said=said, **given)
 
 

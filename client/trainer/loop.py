@@ -28,6 +28,7 @@ from roughfed.client.trainer.look import Told, look, names_of
 from roughfed.client.trainer.optimizer import optimizer_for
 from roughfed.client.trainer.parts import Context, Tensors
 from roughfed.client.trainer.private import private_tensors
+from roughfed.client.trainer.scoped import frozen, keep_still, part_given
 from roughfed.client.trainer.self_doubt import FACT, Doubt, doubt_of, equal_voice, noted, remember
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.tensors import load_flat, write_delta
@@ -86,6 +87,8 @@ def fit(
     settings = work.settings
     given = open_given(work.params, model)
     load_flat(model, given.spec, given.flat)
+    part = part_given(given, work.turn.tensors)
+    still = frozenset(t.name for t in given.spec.tensors) - {t.name for t in part.spec.tensors}
     model.zero_grad(set_to_none=True)  # an abandoned training may have left some
     seed_everything(work.seed)
     loader = TrainLoader(
@@ -98,21 +101,23 @@ def fit(
     )
     context = context_of(model, source, work, loader)
     context.private = frozenset(private_tensors(model, given.spec))
+    context.frozen = still
     context.controls = controls_for(context, given, work.turn, own_loop=own is not None)
     told, doubt = before_training(context, names_of(work.turn))
     if work.turn.audit is not None:
         write_audit(context, work.turn.audit)
-    if own is None:
-        metrics = train(context, loader, allow_memory=work.turn.allow_memory)
-    else:
-        metrics = own(model, loader, round_of(model, work)) or {}
+    with frozen(model, still):
+        if own is None:
+            metrics = train(context, loader, allow_memory=work.turn.allow_memory)
+        else:
+            metrics = own(model, loader, round_of(model, work)) or {}
     if not loader.num_steps:
         raise ConfigError(
             "not one batch was trained on", key="train", cure="iterate over the loader that the loop gets, or give data"
         )
-    write_delta(model, given.spec, given.flat, work.delta, behind=behind(given, context.controls))
+    write_delta(model, part.spec, part.flat, work.delta, behind=behind(given, context.controls))
     effort = effort_of(settings, loader.num_steps, own_loop=own is not None)
-    told |= even_out(work.delta, given.spec, work.turn, effort)
+    told |= even_out(work.delta, part.spec, work.turn, effort)
     seconds = time.monotonic() - started
     weight = doubt.weight if settings.self_weight else 1.0
     return FitResult(loader.num_examples, loader.num_steps, _finite(metrics), seconds, statistics=told, weight=weight)
@@ -127,7 +132,8 @@ def stay(model: nn.Module, work: Work) -> FitResult:
     started = time.monotonic()
     given = open_given(work.params, model)
     load_flat(model, given.spec, given.flat)
-    write_delta(model, given.spec, given.flat, work.delta, behind=behind(given, None))
+    part = part_given(given, work.turn.tensors)
+    write_delta(model, part.spec, part.flat, work.delta, behind=behind(given, None))
     weight = noted(work.remembered).weight if work.settings.self_weight else 1.0  # what it found stays found
     return FitResult(1, 0, {}, time.monotonic() - started, weight=weight)
 
@@ -152,6 +158,7 @@ def train(context: Context, loader: TrainLoader, *, allow_memory: bool = True) -
     method.call("begin")
     for net in context.nets:
         net.train()
+        keep_still(net, context.frozen)
     settings = context.settings
     optimizer = optimizer_for(settings, [p for net in context.nets for p in net.parameters() if p.requires_grad])
     loss_sum = torch.zeros((), device=context.device)  # stays there: no waiting for the device in the loop

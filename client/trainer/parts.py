@@ -151,6 +151,7 @@ class Context:
         step: of this training, from 0.
         steps: that are planned.
         lr: of the step that is being made; a part may change it in the hook `gradient`.
+        frozen: names of the shared tensors that this client's class does not train.
         controls: control variates that came with the model; None where none travel.
         private: names of the tensors that stay with this client.
         alive: to be called between the batches of a pass beside the loop; may raise to abandon the training.
@@ -176,6 +177,7 @@ class Context:
     lr: float = 0.0
     controls: Controls | None = None
     private: frozenset[str] = frozenset()
+    frozen: frozenset[str] = frozenset()
     alive: Callable[[float], None] = nothing
     _global: list[Tensor] | None = None
     _head: Head | None = None

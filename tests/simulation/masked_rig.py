@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from roughfed.classes import names_of, seat
 from roughfed.client.masked import ANSWERS
 from roughfed.client.statistics import may_give
 from roughfed.codec.chain import decode_sum, encode
 from roughfed.config import FederationConfig
 from roughfed.digest import content_digest
 from roughfed.errors import RoughfedError
-from roughfed.masking import Masking, masking_of
+from roughfed.masking import Masking, masking_of, maskings_of
 from roughfed.messages import ClientStage, Hello, RoundClosed, ServerStage
 from roughfed.params import place_durably, write_model
 from roughfed.secagg import statistics
@@ -56,6 +57,8 @@ class MaskedRig:
     Attributes:
         deltas: what each of them trained.
         quarters: who weighs itself down.
+        classes: who belongs to which class of clients.
+        lost: who says hello and never answers; "upload:NAME" deals shares and uploads nothing.
         settings: tables of fed.toml.
         garbage: who sends "noise" as wide as the lanes, or "other" bytes than it signs, in place of its update.
         closed: what each was told at the end.
@@ -64,9 +67,14 @@ class MaskedRig:
     folder: Path
     deltas: Mapping[str, Flat]
     quarters: Mapping[str, int] = field(default_factory=dict)
+    classes: Mapping[str, str] = field(default_factory=dict)
+    lost: frozenset[str] = frozenset()
+    spec: Spec = SPEC
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     garbage: Mapping[str, str] = field(default_factory=dict)
     closed: dict[str, RoundClosed] = field(default_factory=dict)
+    flexible: frozenset[str] = frozenset()
+    jobs: dict[str, int] = field(default_factory=dict)
 
     def play(self) -> RoundRow:
         """One round, or the rest of one."""
@@ -85,14 +93,14 @@ class MaskedRig:
         config = FederationConfig.model_validate(tables)
         with ThreadPoolExecutor(2) as executor:
             self.fed = fed = Federation(
-                config, store, SERVER, "server", b"", ServerMetrics(), executor, "run-1", SPEC,
+                config, store, SERVER, "server", b"", ServerMetrics(), executor, "run-1", self.spec,
                 ca_certificate=authority().certificate, num_classes=2,
             )  # fmt: skip
             if store.run() is None:
                 path = self.folder / "models" / "first.safetensors"
-                digest = write_model(path, SPEC, [np.zeros(SPEC.size, dtype=np.float32)])
+                digest = write_model(path, self.spec, [np.zeros(self.spec.size, dtype=np.float32)])
                 place_durably(path, store.model_path(digest))
-                await store.create_run("run-1", SPEC, digest, 1.0)
+                await store.create_run("run-1", self.spec, digest, 1.0)
             sessions = [self._join(name) for name in sorted(self.deltas)]
             tasks = [asyncio.create_task(self._client(session)) for session in sessions]
             try:
@@ -108,7 +116,8 @@ class MaskedRig:
                 store.close()
 
     def _join(self, name: str) -> Session:
-        hello = Hello("1", 1, member_entry(name), b"", ("lanes",), "")
+        own = self.classes.get(name, "")
+        hello = Hello("1", 1, member_entry(name), b"", ("lanes",), "", own, standard_if_few=name in self.flexible)
         session = Session(name, identity(name).public_key, content_digest(hello.member), hello)
         self.fed.members.join(session)
         return session
@@ -119,7 +128,13 @@ class MaskedRig:
             if isinstance(message, RoundClosed):
                 self.closed[name] = message
             elif isinstance(message, Job):
-                job, masking = message, masking_of_job(message)
+                if name in self.lost:
+                    self.fed.masked.out.add(name)  # as `Federation.job_update` does: it goes by its own word
+                    self.fed.collection.refuse(name, "client-refused")
+                    self.fed.wake()
+                    continue
+                self.jobs[name] = self.jobs.get(name, 0) + 1
+                job, masking = message, self.masking_of(name, message.header)
                 machine = self._machine(name, masking)
                 drive.take(self.fed, session, ClientStage("advertise", machine.advert))
             elif isinstance(message, ServerStage) and machine is not None:
@@ -127,7 +142,10 @@ class MaskedRig:
                 signed = Signed(message.body, message.signature, "") if message.signature else None
                 for answer in machine.receive(value, signed):
                     drive.take(self.fed, session, ClientStage(ANSWERS[message.kind], answer))
-                if machine.state is State.READY:
+                if machine.state is State.READY and f"upload:{name}" in self.lost:
+                    self.fed.collection.refuse(name, "client-failed")
+                    self.fed.wake()
+                elif machine.state is State.READY:
                     await self._upload(name, job, masking, machine)
 
     def _machine(self, name: str, masking: Masking) -> ClientRound:
@@ -145,7 +163,9 @@ class MaskedRig:
         data = machine.mask(np.concatenate([codes, tail])).tobytes()
         number = decode_header(job.header.body).round
         digest = content_digest(data if self.garbage.get(name) != "other" else data[1:])
-        statement = UpdateStatement("run-1", number, name, job.header.digest, digest, len(data), 0)
+        statement = UpdateStatement(
+            "run-1", number, name, job.header.digest, digest, len(data), 0, client_class=masking.client_class
+        )
         body = encode_statement(statement)
         signed = Signed(body, identity(name).sign(UPDATE_DOMAIN, body), name)
         machine.uploaded(signed)
@@ -157,24 +177,27 @@ class MaskedRig:
                 )
                 await self.fed.intake.finish(name, upload)
 
+    def masking_of(self, name: str, signed: Signed) -> Masking:
+        """What a client of its class makes of a header."""
+        header, own = decode_header(signed.body), self.classes.get(name, "")
+        place = seat(header, own, standard_if_few=name in self.flexible)
+        maskings = maskings_of(signed, header, spec=self.spec, server_key=SERVER.public_key)
+        return maskings[names_of(header).index(place)]
+
     # -- what must come of it ------------------------------------------------------------------------------------------
 
     def codes(self, name: str, masking: Masking) -> NDArray[np.unsignedinteger]:
         """The codes of a client's update."""
         weight = self.quarters.get(name, FULL) / FULL
         secret = secret_of(name, masking)
-        return encode(self.deltas[name], None, masking.params, secret=secret, weight=weight).codes
+        delta = np.concatenate([self.deltas[name][start:stop] for start, stop in masking.ranges])
+        return encode(delta, None, masking.params, secret=secret, weight=weight).codes
 
     def mean(self, names: list[str], masking: Masking) -> Flat:
         """The mean of some clients' updates as the codec says it, added up in the clear."""
         total = sum(self.codes(name, masking).astype(np.uint64) for name in names)
         weight = sum(self.quarters.get(name, FULL) for name in names) / FULL
         return decode_sum(np.asarray(total), len(names), masking.params, weight=weight)
-
-
-def masking_of_job(job: Job) -> Masking:
-    """What a client makes of a job."""
-    return masking_of(job.header, decode_header(job.header.body), size=SPEC.size, server_key=SERVER.public_key)
 
 
 def masking_of_row(row: RoundRow) -> Masking:

@@ -9,6 +9,7 @@ from roughfed.client.encode import encode_file, residual_of
 from roughfed.client.residual import Residual
 from roughfed.codec import CODECS
 from roughfed.errors import StorageError, TrainerError
+from roughfed.sending import Sending
 from roughfed.types import RoundHeader
 
 SIZE = 1000
@@ -20,6 +21,10 @@ def header(codec: str, number: int) -> RoundHeader:
     return RoundHeader("run-1", number, zeros, 0, zeros, zeros, codec, "updates", zeros, 60.0)
 
 
+def whole(codec: str) -> Sending:
+    return Sending("", (), ((0, SIZE),), 1, codec, None)
+
+
 def delta_of(number: int) -> np.ndarray:
     return np.random.default_rng(number).normal(size=SIZE).astype(np.float32)
 
@@ -28,7 +33,7 @@ def leave(folder: Path, codec: str, number: int, delta: np.ndarray) -> np.ndarra
     """Encode a delta; what the server reads from the payload."""
     source, out = folder / "delta.f32", folder / "update.f32"
     source.write_bytes(delta.tobytes())
-    encode_file(header(codec, number), source, out=out, residual=Residual(folder / "r"), size=SIZE)
+    encode_file(header(codec, number), source, out=out, residual=Residual(folder / "r"), sending=whole(codec))
     assert not source.exists()
     payload = out.read_bytes()
     CODECS[codec].check(payload, SIZE)

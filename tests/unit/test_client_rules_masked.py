@@ -96,7 +96,7 @@ def test_one_model_is_answered_a_few_times_only(store: ClientStore) -> None:
 
 @pytest.mark.parametrize("clip", [1.2, 0.8, 0.0])
 def test_the_clip_norm_makes_no_leap(store: ClientStore, clip: float) -> None:
-    asyncio.run(store.extend_chain("run-1", 19, bytes(32), clip_norm=1.0))
+    asyncio.run(store.extend_chain("run-1", 19, bytes(32), clip=("", 1.0)))
     check(store, header(clip_norm=1.1))
     assert refusal(store, header(clip_norm=clip)).reason == "codec"
     check(store, header(22, clip_norm=1.3))  # two rounds were missed
