@@ -73,9 +73,9 @@ class ClusterOptions:
     """
 
     learning: LearningOptions = field(
-        default_factory=lambda: LearningOptions(examples=8000, model="mlp", batch_size=32, lr_decay=0.97)
+        default_factory=lambda: LearningOptions(examples=5000, model="mlp", batch_size=32, lr_decay=0.97)
     )
-    rounds: int = 25
+    rounds: int = 20
     seeds: Sequence[int] = (0, 1, 2)
     plants: Sequence[str] = ()
     methods: Sequence[str] = ()

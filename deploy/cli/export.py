@@ -26,6 +26,8 @@ LOAD = (
 )
 """The run's Spec does not know these names: they are no part of what is averaged."""
 
+PART = "it is what was trained; the {frozen:,} parameters under it are frozen: --merged writes the whole model"
+
 
 class Format(StrEnum):
     """How the file is written."""
@@ -44,6 +46,17 @@ class Flags:
         Format,
         typer.Option(help="safetensors, or state-dict for torch: floats only, each once; load it with strict=False."),
     ] = Format.SAFETENSORS
+    merged: Annotated[
+        bool,
+        typer.Option(
+            "--merged",
+            help="The whole model where a run has a frozen base: its tensors, and adapters added to their layers' "
+            "weights (W + alpha / rank B A).",
+        ),
+    ] = False
+    cluster: Annotated[
+        str, typer.Option(metavar="N", help="Whose model, where there are clusters; 0 is the default one.")
+    ] = "0"
     calibrated: Annotated[
         bool, typer.Option("--calibrated", help="The model that the server finished from sums (trainer.calibrate).")
     ] = False
@@ -61,15 +74,22 @@ def export(context: Context, flags: Flags) -> Answer:
     """
     from roughfed.deploy.summary import open_store
     from roughfed.scope import has_controls, model_part
+    from roughfed.server.base import base_of
 
     with closing(open_store(context.folder)) as store:
         if (known := store.run()) is None:
             raise ConfigError("no run was started here", file=str(context.folder.absolute()), cure="roughfed server")
-        version, digest = finished(store, flags.version) if flags.calibrated else chosen(store, flags.version)
+        wanted = flags.version
+        version, digest = finished(store, wanted) if flags.calibrated else chosen(store, wanted, flags.cluster)
         source = store.model_path(digest)
-        spec = model_part(known[1])
-        write(source, flags, spec, bare=flags.calibrated or not has_controls(known[1]))
+        spec, base = model_part(known[1]), base_of(store)
+        if flags.merged:
+            spec = write_merged(store, source, flags, spec)
+        else:
+            write(source, flags, spec, bare=flags.calibrated or not has_controls(known[1]))
     context.say(f"wrote {flags.out}: version {version} of {known[0]}, {spec.size:,} parameters")
+    if base is not None and not flags.merged:
+        context.note(PART.format(frozen=base.spec.size), style="dim")
     if flags.format is Format.STATE_DICT:
         context.note(LOAD.format(out=flags.out), style="dim")
     return Answer(
@@ -77,28 +97,33 @@ def export(context: Context, flags: Flags) -> Answer:
             "run": known[0],
             "version": version,
             "model_digest": digest.hex(),
+            "cluster": flags.cluster,
             "calibrated": flags.calibrated,
+            "merged": flags.merged,
             "format": flags.format.value,
             "out": str(flags.out.absolute()),
         }
     )
 
 
-def chosen(store: Store, wanted: str) -> tuple[int, bytes]:
-    """(version, digest) of N, `best` or `latest`.
+def chosen(store: Store, wanted: str, cluster: str = "0") -> tuple[int, bytes]:
+    """(version, digest) of N, or of a cluster's `best` or `latest`.
 
     Raises:
-        ConfigError: no such version, or its file was not kept.
+        ConfigError: no such cluster or version, or its file was not kept.
     """
     from roughfed.server.quality import Quality
 
-    versions = dict(store.versions())
+    versions, clusters = dict(store.versions()), store.lineage.clusters()
+    if cluster not in clusters:
+        raise ConfigError(f"there is no cluster {cluster!r}", key="--cluster", cure=f"one of: {', '.join(clusters)}")
     if wanted == "best":
-        number = Quality(store).best()
+        number = Quality(store).best(cluster)
         if number is None:
             raise ConfigError("no version was evaluated, so none is the best", key="--version", cure="--version latest")
     else:
-        number = max(versions) if wanted == "latest" else int(wanted) if wanted.isdecimal() else -1
+        newest = store.lineage.head(cluster).version
+        number = newest if wanted == "latest" else int(wanted) if wanted.isdecimal() else -1
     if (digest := versions.get(number)) is None or not store.model_path(digest).exists():
         kept = [str(v) for v, d in versions.items() if store.model_path(d).exists()]
         why = "was not kept (model.keep_last)" if digest else "is no version of the model"
@@ -151,6 +176,44 @@ def write(source: Path, flags: Flags, spec: Spec, *, bare: bool = True) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise StorageError(f"cannot write {flags.out}: {error.strerror or error}") from error
+
+
+def write_merged(store: Store, source: Path, flags: Flags, spec: Spec) -> Spec:
+    """Write what was trained together with the frozen base, adapters added to the weights of their layers.
+
+    Args:
+        store: the server's, with the base.
+        source: a model file of the run.
+        flags: where to, and how.
+        spec: of what was trained.
+
+    Returns:
+        the Spec of the file: every tensor of the model that the server has.
+
+    Raises:
+        ConfigError: the run has no frozen base.
+        StorageError: the base is gone or damaged, or the disk refused.
+    """
+    import numpy as np
+
+    from roughfed.adapters import merged
+    from roughfed.params import read_flat, unflatten, write_model
+    from roughfed.server.base import FILE, base_of, check_file
+    from roughfed.types import Spec
+
+    if (base := base_of(store)) is None:
+        raise ConfigError("all of the model was trained in this run", key="--merged", cure="leave it out")
+    check_file(store.folder, base)
+    frozen = unflatten(read_flat(store.folder / FILE), base.spec)
+    whole = merged(frozen, unflatten(read_flat(source)[: spec.size], spec), base.scale)
+    rows = Spec(tuple(t for t in (*base.spec.tensors, *spec.tensors) if t.name in whole))
+    beside = flags.out.with_name(flags.out.name + ".whole")
+    try:
+        write_model(beside, rows, (np.ascontiguousarray(whole[t.name]) for t in rows.tensors))
+        write(beside, flags, rows)
+    finally:
+        beside.unlink(missing_ok=True)
+    return rows
 
 
 def save_state_dict(source: Path, target: Path, spec: Spec) -> None:

@@ -17,6 +17,7 @@ def cluster_conflicts(config: FederationConfig) -> Iterator[Problem]:
     yield from _unread(config)
     if config.clusters.on:
         yield from _one_model(config)
+        yield from _own_data(config)
         yield from _numbers(config)
         yield from _choice(config)
         yield from _angles(config)
@@ -69,14 +70,18 @@ def _one_model(config: FederationConfig) -> Iterator[Problem]:
             cause,
             "Set round.early_stop_rounds to 0; the best version of each cluster is kept (model.keep_best).",
         )
+
+
+def _own_data(config: FederationConfig) -> Iterator[Problem]:
+    """What goes by the server's own data."""
+    way = f"{METHOD} = {show(config.clusters.method)}"
     if config.defence.root:
         cause = (
             f"defence.root = {config.defence.root} holds updates against one of the server's own examples, which are "
             f"of one law, and {way} is for clients of several: all clusters but one would look hostile."
         )
-        yield conflict(
-            config, ("defence.root", METHOD), cause, "Remove defence.root, and choose a rule that does without."
-        )
+        cure = "Remove defence.root, and choose a rule that does without."
+        yield conflict(config, ("defence.root", METHOD), cause, cure)
 
 
 def _numbers(config: FederationConfig) -> Iterator[Problem]:
@@ -126,6 +131,14 @@ def _angles(config: FederationConfig) -> Iterator[Problem]:
             (METHOD, "privacy.server_sees"),
             cause,
             'Write server_sees = "sketches" in [privacy], or method = "ifca" in [clusters].',
+        )
+    if config.clusters.method == "cfl" and config.classes:
+        cause = (
+            f'{METHOD} = "cfl" goes by the angles between the updates of all clients, and those of different classes '
+            f"([classes.{min(config.classes)}]) are of different coordinates."
+        )
+        yield conflict(
+            config, (METHOD, "classes"), cause, 'Write method = "ifca" in [clusters], or remove the classes.'
         )
     if config.clusters.method == "cfl" and sees == "updates" and config.codec.name == "top-k":
         cause = (
