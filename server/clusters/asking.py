@@ -73,7 +73,7 @@ async def due(fed: Federation) -> Choosing | None:
     if not asked:
         return None
     heads = fed.store.lineage.heads()
-    models = tuple((cluster, heads[cluster].version, heads[cluster].digest) for cluster in clusters.choices())
+    models = tuple((cluster, head.version, head.digest) for cluster, head in heads.items())
     numbered = 1 if newest is None else newest.number + 1
     choosing = Choosing(numbered, number, everybody, tuple(asked), models, open=True, said={})
     await journal.open_choosing(choosing, time.time())

@@ -41,11 +41,19 @@ from roughfed.rng import derive
 from roughfed.server.app import Ports
 from roughfed.server.authority import Authority
 
+from .forked import Forked, can_fork
+
 PATIENCE_S = 30.0
 """Nothing that a test waits for takes longer, unless the test says so; the machine may be busy with other things."""
 
 PARAMS = 300_000
 """1.2 MB: an update takes two chunks."""
+
+
+def start(args: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start a program afresh."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(args, env=env, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT, text=True)
 
 
 class Process:
@@ -56,9 +64,7 @@ class Process:
         self.started = time.monotonic()
         self._news = threading.Condition()
         self._over = False
-        self._child = subprocess.Popen(
-            args, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        self._child = Forked(args, env) if can_fork(args, env) else start(args, env)
         self._reader = threading.Thread(target=self._read, name=f"read-{name}")
         self._reader.start()
 
@@ -190,12 +196,14 @@ class Cluster:
 
     # -- processes -----------------------------------------------------------------------------------------------------
 
-    def start_server(self, *, crash_at: str = "", env: Mapping[str, str] | None = None) -> Server:
-        """Start the server; from its second start on at the ports that it had."""
+    def start_server(
+        self, *, crash_at: str = "", env: Mapping[str, str] | None = None, claims: Sequence[str] = ()
+    ) -> Server:
+        """Start the server; from its second start on at the ports that it had. `claims`: more arguments."""
         with suppress(FileNotFoundError):
             ports = json.loads(self.place.ports.read_text())
             self.configure({"server": {"port": ports["federation"], "enrol_port": ports["enrolment"]}})
-        args = [*BENCH, "server", "--dir", str(self.place.folder), "--params", str(self.params)]
+        args = [*BENCH, "server", "--dir", str(self.place.folder), "--params", str(self.params), *claims]
         self.server = Server("server", args, environment(crash_at) | dict(env or {}))
         self.processes.append(self.server)
         return self.server
@@ -222,13 +230,17 @@ class Cluster:
         crash_at: str = "",
         http: bool = False,
         claims: Sequence[str] = (),
+        tables: Mapping[str, Mapping[str, object]] | None = None,
     ) -> Process:
-        """Start one client; at its first start it joins with an invite. `claims`: more arguments of the bench's."""
+        """Start one client; at its first start it joins with an invite.
+
+        `claims`: more arguments of the bench's; `tables`: of client.toml, written at the first start.
+        """
         folder = self.client_folder(name)
         env = environment(crash_at)
         if not folder.exists():
             folder.mkdir()
-            write_toml(folder / "client.toml", {"http": {"enabled": http}})
+            write_toml(folder / "client.toml", {"http": {"enabled": http}, **(tables or {})})
             env["ROUGHFED_JOIN"] = self.invite(name)
         self.examples[name] = examples
         args = [*BENCH, "client", "--dir", str(folder), "--params", str(self.params)]

@@ -11,7 +11,7 @@ import pytest
 from roughfed.deploy.bench.synthetic import generator_seed, pieces
 from roughfed.params import read_flat
 
-from .federation import KILLED, PATIENCE_S, Cluster
+from .federation import BENCH, KILLED, PATIENCE_S, Cluster, Process, environment, read_rows, write_toml
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -98,3 +98,65 @@ def test_two_families_are_told_apart_behind_masks_and_a_killed_server_comes_to_t
         assert (first["base"], first["depth"]) == (2, 3)
         events = [json.loads(row["summary"])["cluster"]["event"] for row in cluster.rows("SELECT * FROM rounds")]
         assert events == ["", "", "split", *[""] * 3]
+
+
+CHOICE = {
+    "round": {"min_clients": 4, "quorum": 0.5},
+    "clusters": {"method": "ifca", "choose_every": 1},
+}
+
+
+@pytest.mark.parametrize(
+    "crash_at",
+    [
+        "",
+        *(
+            pytest.param(point, marks=pytest.mark.slow)
+            for point in ("choosing-opened", "choice-journaled:3", "choosing-closed:2", "round-opened:2")
+        ),
+    ],
+)
+def test_clients_choose_the_model_of_their_family(tmp_path: Path, crash_at: str) -> None:
+    with Cluster(tmp_path, clients=4, rounds=2, params=PARAMS, settings=CHOICE) as cluster:
+        cluster.start_server(crash_at=crash_at, claims=["--fresh"]).ready()
+        start_families(cluster)
+        if crash_at:
+            assert cluster.server.wait(timeout_s=2 * PATIENCE_S) == KILLED
+            cluster.start_server(claims=["--fresh"]).ready()
+        assert cluster.server.wait(timeout_s=2 * PATIENCE_S) == 0, cluster.server.report("did not end well")
+        is_split(cluster, 2)
+        asked = cluster.rows("SELECT * FROM choosings ORDER BY number")
+        assert all(row["closed_at"] for row in asked)
+        told = read_rows(
+            cluster.client_folder("c0") / "state" / "client.db", "SELECT number, bits FROM choices ORDER BY number"
+        )
+        assert [row["number"] for row in told] == [row["number"] for row in asked]
+        assert {row["bits"] for row in told} == {1}
+
+
+@pytest.mark.slow
+def test_a_client_that_dies_after_its_choice_says_the_same_again_and_one_without_budget_says_nothing(
+    tmp_path: Path,
+) -> None:
+    with Cluster(tmp_path, clients=5, rounds=2, params=PARAMS, settings=CHOICE) as cluster:
+        cluster.start_server(claims=["--fresh"]).ready()
+        cluster.client_folder("c4").mkdir()
+        write_toml(
+            cluster.client_folder("c4") / "client.toml",
+            {"http": {"enabled": False}, "policy": {"max_choice_bits": 0}},
+        )
+        env = environment() | {"ROUGHFED_JOIN": cluster.invite("c4")}
+        args = [*BENCH, "client", "--dir", str(cluster.client_folder("c4")), "--params", str(PARAMS)]
+        cluster.processes.append(Process("c4", [*args, "--family", "left"], env))
+        dying = cluster.start_client("c0", claims=["--family", "left"], crash_at="choice-noted")
+        for name in ("c1", "c2", "c3"):
+            cluster.start_client(name, claims=["--family", families(cluster)[name]])
+        assert dying.wait() == KILLED
+        cluster.start_client("c0", claims=["--family", "left"])
+        assert cluster.server.wait(timeout_s=2 * PATIENCE_S) == 0, cluster.server.report("did not end well")
+        said = cluster.rows("SELECT * FROM choices")
+        first = {row["client"]: row["cluster"] for row in said if row["number"] == 1}
+        known = read_rows(cluster.client_folder("c0") / "state" / "client.db", "SELECT * FROM choices WHERE number = 1")
+        assert first["c0"] == str(known[0]["place"] - 1)
+        assert "c4" not in {row["client"] for row in said}
+        assert "c4" in clusters_of(cluster)["0"]
