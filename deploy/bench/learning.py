@@ -5,6 +5,7 @@ One thread, so the same seed gives the same model. D parameters, K clients, C cl
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from roughfed.training import Turn
 if TYPE_CHECKING:
     from roughfed.client.trainer.data import Source
     from roughfed.data.dataset import Labels
+    from roughfed.types import Spec
 
 DATA = "fashion-mnist"
 MIN_EXAMPLES = 10
@@ -110,25 +112,32 @@ class Learners:
 
         return np.concatenate(list(pieces(self._model)))
 
+    @property
+    def spec(self) -> Spec:
+        """What the parameters mean."""
+        return self._spec
+
     def hand_out(self, params: Flat) -> None:
         """Write the model, float32 [D], that everybody trains from next."""
         write_model(self._folder / "model.safetensors", self._spec, [params])
 
-    def delta(self, index: int, number: int, *, wrong: Wrong | None = None) -> Flat:
+    def delta(self, index: int, number: int, *, wrong: Wrong | None = None, tensors: tuple[str, ...] = ()) -> Flat:
         """Train as one client in one round.
 
         Args:
             index: which client, 0..K-1.
             number: of the round.
             wrong: what is wrong with its data.
+            tensors: patterns of the tensors that it trains; none: all of them.
 
         Returns:
-            local minus global parameters, float32 [D].
+            local minus global parameters, float32 [D]; with `tensors` those of these tensors alone.
 
         Raises:
             TrainerError: reason `diverged`.
         """
-        return self._fit(self._source(index, wrong), self.names[index], number, self._options.epochs)
+        turn = Turn(number, tensors=tensors)
+        return self._fit(self._source(index, wrong), self.names[index], turn, self._options.epochs)
 
     def root_delta(self, number: int) -> Flat:
         """Train on the root set, 10 examples of each class that no client has, for as many steps as clients take.
@@ -149,9 +158,9 @@ class Learners:
         passes = round(
             self._options.epochs * float(np.median(steps)) * batch / (ROOT_SHARE * self._unused[0].num_classes)
         )
-        return self._fit(self._root, "root", number, max(1, passes))
+        return self._fit(self._root, "root", Turn(number), max(1, passes))
 
-    def _fit(self, source: Source, name: str, number: int, epochs: int) -> Flat:
+    def _fit(self, source: Source, name: str, turn: Turn, epochs: int) -> Flat:
         from roughfed.client.trainer.loop import Work, fit
         from roughfed.client.trainer.settings import TrainerSettings
 
@@ -164,10 +173,37 @@ class Learners:
             lr_decay=given.lr_decay,
         )
         out = self._folder / "delta.f32"
-        seed = derive(self._seed, "client", name, number)
-        work = Work(self._folder / "model.safetensors", out, settings, seed, Turn(number), self.shares[0].num_classes)
+        seed = derive(self._seed, "client", name, turn.round)
+        work = Work(self._folder / "model.safetensors", out, settings, seed, turn, self.shares[0].num_classes)
         fit(self._model, source, work, report=_unheard)
         return np.fromfile(out, dtype="<f4")
+
+    def sums(self, rows: Flat, examples: int) -> Iterator[tuple[int, float, list[int], list[int]]]:
+        """Evaluate many models at once on the first `examples` of the test part.
+
+        Args:
+            rows: parameters of k models, float32 [k, D].
+            examples: N.
+
+        Yields:
+            for each model N, the sum of its losses, and by class the examples and the correct ones.
+        """
+        import torch
+
+        x, y = torch.from_numpy(self._test_set.x[:examples]), torch.from_numpy(self._test_set.labels[:examples])
+        parts = {
+            t.name: torch.from_numpy(rows[:, where]).reshape(len(rows), *t.shape)
+            for t, where in zip(self._spec.tensors, self._spec.slices().values(), strict=True)
+        }
+        model = self._model.eval()
+        with torch.inference_mode():
+            output = torch.vmap(lambda one: torch.func.functional_call(model, one, (x,)))(parts)  # [k, N, C]
+            count = torch.bincount(y, minlength=output.shape[2]).tolist()
+            for logits in output:
+                hit = y[logits.argmax(dim=1) == y]
+                correct = torch.bincount(hit, minlength=output.shape[2]).tolist()
+                loss = torch.nn.functional.cross_entropy(logits.double(), y, reduction="sum")
+                yield examples, float(loss), count, correct
 
     def accuracy(self, params: Flat) -> float:
         """Share of the test part that the model, float32 [D], gets right."""
@@ -177,6 +213,11 @@ class Learners:
         load_flat(self._model, self._spec, params)
         sums = evaluate(self._model, self._test, "classification", report=_unheard)
         return sum(sums.class_correct) / sums.num_examples
+
+    def recalls(self, params: Flat) -> list[float]:
+        """Of each class, the share of its examples in the test part that the model, float32 [D], gets right."""
+        predicted, labels = self._predict(params, self._test_set.x), self._test_set.labels
+        return [float((predicted[labels == c] == c).mean()) for c in range(self._test_set.num_classes)]
 
     def measured(self, params: Flat, trigger: bool) -> tuple[float, float, float]:
         """Accuracy, mean recall over the rarest classes, and share of other classes' examples that a patch turns.

@@ -17,7 +17,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.codec.chain import Encoded, decode_sum, encode
+from roughfed.codec.chain import Encoded, Summed, decode_sum, encode
 from roughfed.codec.clip_schedule import ClipLimits, follow_norms, max_step
 from roughfed.codec.plan import ChainParams, Lanes, plan_lanes
 from roughfed.masking import code_rms, largest_group, sketch_of_update
@@ -71,6 +71,7 @@ class RoundResult:
         clip_norm: C of this round.
         norms: name -> the norm by each half of the sketch, in units of C.
         accepted: whose updates are in the mean.
+        summed: the sum of their codes.
     """
 
     mean: Flat | None
@@ -78,6 +79,7 @@ class RoundResult:
     clip_norm: float
     norms: dict[str, tuple[float, float]]
     accepted: tuple[str, ...] = ()
+    summed: Summed | None = None
 
     @property
     def over_bound(self) -> set[str]:
@@ -162,6 +164,7 @@ class MaskedRounds:
         if accepted:
             weight = sum(weights[name] for name in accepted)
             result.mean = decode_sum(total, len(accepted), params, weight=weight)
+            result.summed = Summed(total, len(accepted), weight, params)
             seen = [norms[name][0] * self._clip for name in accepted]
             self._clip = follow_norms(
                 self._clip, seen, self._limits, step=max_step(number + 1), keep_one_in=self.plan.keep_one_in

@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 
-from roughfed.deploy.cli.bench_fairness import FairnessFlags, bench_fairness
+from roughfed.deploy.cli.bench_adapters import AdapterFlags, bench_adapters
+from roughfed.deploy.cli.bench_classes import ClassesFlags, bench_classes
 from roughfed.deploy.cli.bench_clusters import ClusterFlags, bench_clusters
+from roughfed.deploy.cli.bench_fairness import FairnessFlags, bench_fairness
 from roughfed.deploy.cli.bench_live import LiveFlags, bench_live
 from roughfed.deploy.cli.bench_poisoning import PoisoningFlags, bench_poisoning
 from roughfed.deploy.cli.command import Answer, Context, command
@@ -155,8 +157,10 @@ def register(app: typer.Typer) -> None:
     command(group, "federated-rough", flags=FederatedRoughFlags)(bench_federated_rough)
     command(group, "live", flags=LiveFlags)(bench_live)
     command(group, "poisoning", flags=PoisoningFlags)(bench_poisoning)
+    command(group, "adapters", flags=AdapterFlags)(bench_adapters)
     command(group, "clusters", flags=ClusterFlags)(bench_clusters)
     command(group, "fairness", flags=FairnessFlags)(bench_fairness)
+    command(group, "classes", flags=ClassesFlags)(bench_classes)
     command(group, "continual", flags=ContinualFlags)(bench_continual)
     command(group, "defence-speed", flags=DefenceSpeedFlags)(bench_defence_speed)
     group.callback()(_group)

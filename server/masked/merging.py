@@ -32,24 +32,25 @@ def merged_sums(classes: Sequence[ClassSum], size: int) -> Mean:
     for one in found:
         rotations.setdefault(one.masking.params.seed, []).append(one)
     parts = [
-        (_reader(_mean(same)), sum(one.weight for one in same), same[0].masking.ranges) for same in rotations.values()
+        (_reader(mean_of_sums([*map(_summed, same)])), sum(one.weight for one in same), same[0].masking.ranges)
+        for same in rotations.values()
     ]
     return merged(parts, size)
 
 
-def _mean(classes: Sequence[ClassSum]) -> Flat:
-    """Classes that send of the same tensors: their mean, float32 [d]."""
+def mean_of_sums(sums: Sequence[Summed]) -> Flat:
+    """Sums over the same tensors: their mean, float32 [d]."""
     from roughfed.codec.chain import decode_merged, decode_sum  # the kernels: loaded where there is something to do
 
-    sums = sorted(map(_summed, classes), key=lambda one: one.params.keep_one_in)
-    if sums[0].params.keep_one_in == 1 and len(sums) > 1:
-        return decode_merged(sums[0], sums[1:])
-    total = sum(one.weight for one in sums)
-    means = [decode_sum(one.code_sums, one.num_clients, one.params, weight=one.weight) for one in sums]
+    ordered = sorted(sums, key=lambda one: one.params.keep_one_in)
+    if ordered[0].params.keep_one_in == 1 and len(ordered) > 1:
+        return decode_merged(ordered[0], ordered[1:])
+    total = sum(one.weight for one in ordered)
+    means = [decode_sum(one.code_sums, one.num_clients, one.params, weight=one.weight) for one in ordered]
     if len(means) == 1:
         return means[0]
     return sum(  # those who send all of it gave nothing in this round: a subset alone is no difference to scale up
-        (mean * np.float32(one.weight / total) for mean, one in zip(means, sums, strict=True)),
+        (mean * np.float32(one.weight / total) for mean, one in zip(means, ordered, strict=True)),
         start=np.zeros_like(means[0]),
     )
 
