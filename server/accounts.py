@@ -32,8 +32,8 @@ def facts_of(fed: Federation, row: RoundRow) -> RoundFacts | None:
     """Everything that the ledger says of a round that is over; None as long as something about it is open."""
     if row.outcome is None or row.summary is None or _being_scored(fed, row):
         return None
-    summary: Mapping[str, Any] = row.summary
-    said: Mapping[str, Any] = summary.get("contribution") or {}
+    summary: Mapping[str, Any] = row.summary  # plain JSON
+    said: Mapping[str, Any] = summary.get("contribution", {})
     scores: Mapping[str, Mapping[str, float]] = said.get("scores") or {}
     parts = {name: {k: v for k, v in each.items() if k != "total"} for name, each in scores.items() if "round" in each}
     watched, version = fed.riders.told(row.round), fed.store.lineage.made_in(row.round)

@@ -23,6 +23,7 @@ from roughfed.server.aggregate import WEIGHTINGS, weighed
 from roughfed.server.defence import View, view_of_files
 from roughfed.server.fair_round import fair_weights, shortened
 from roughfed.server.figures import accepted_updates
+from roughfed.server.incentive.watching import Payloads
 from roughfed.server.payload import OpenRound
 from roughfed.server.robust import combined
 from roughfed.server.spool import opened, weighted_mean
@@ -75,12 +76,21 @@ async def views_of(fed: Federation, row: RoundRow, received: Mapping[str, str]) 
     """
     own = await extras.ready(fed, row)
     views: dict[str, View] = {}
+    sent = sendings(fed, row)
+    for name, payloads in payloads_of(fed, row, received).items():
+        rows = own if payloads.size == fed.spec.size else extras.parts_of(own, sent[name])
+        views[name] = view_of_files(payloads.paths, size=payloads.size, codec=payloads.codec, extras=rows)
+    return views
+
+
+def payloads_of(fed: Federation, row: RoundRow, received: Mapping[str, str]) -> dict[str, Payloads]:
+    """The files of the updates of each class that sent any; `received` as in `views_of`."""
+    found: dict[str, Payloads] = {}
     for name, sending in sendings(fed, row).items():
         paths = {c: fed.intake.spool_path(fed.run, row.round, c) for c, place in received.items() if place == name}
         if paths:
-            rows = own if sending.size == fed.spec.size else extras.parts_of(own, sending)
-            views[name] = view_of_files(paths, size=sending.size, codec=sending.codec, extras=rows)
-    return views
+            found[name] = Payloads(paths, sending.codec, sending.size)
+    return found
 
 
 @contextmanager

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from roughfed import crash
 from roughfed.classes import STANDARD
 from roughfed.secagg.statistics import add
-from roughfed.server import extras
 from roughfed.server.admission import MAGNITUDE, REVOKED, absurd
-from roughfed.server.clear import views_of
+from roughfed.server.clear import payloads_of, views_of
 from roughfed.server.collect import LEFT_BEHIND
 from roughfed.server.defence import Verdict, view_of_files
 from roughfed.server.federation import Federation
@@ -18,7 +17,6 @@ from roughfed.server.incentive.watching import out_of, watch
 from roughfed.server.masked.drive import verdicts
 from roughfed.server.store import ABSENT, ACCEPTED, EVERYBODY, GONE, LATE, LEFT, RoundRow
 from roughfed.server.verdicts import found_by_class
-from roughfed.wire.session import decode_header
 
 DROPOUTS = {GONE: "disconnected", LEFT: "left-behind", LATE: "deadline"}
 STATICS = ("class-count", "class-owner")
@@ -114,9 +112,7 @@ async def verdict_over(fed: Federation, row: RoundRow, sets: Mapping[str, str]) 
         if sets[name] not in (MAGNITUDE, REVOKED)
     }
     views = await views_of(fed, row, received)
-    if len(views) == 1 and STANDARD in views:
-        paths = {name: fed.intake.spool_path(fed.run, row.round, name) for name in received}
-        views = {STANDARD: await watch(fed, row, views[STANDARD], paths)}
+    views = await watch(fed, row, views, payloads_of(fed, row, received))
     return await found_by_class(fed, views or {STANDARD: view_of_files({}, size=fed.spec.size)}, row.round)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +30,6 @@ from roughfed.server.defending import FREE_RIDER, pack, unpack
 from roughfed.server.incentive import free_riders
 from roughfed.server.incentive.free_riders import FORGOTTEN, Found, Seen, echoes
 from roughfed.server.spool import opened
-from roughfed.wire.session import decode_header
 
 if TYPE_CHECKING:
     from roughfed.server.federation import Federation
@@ -62,6 +62,25 @@ class Watched:
     twins: Mapping[str, str] = field(default_factory=dict[str, str])
     out: Sequence[str] = ()
     seen: Sequence[str] = ()
+
+    def with_more(self, found: Found, seen: Sequence[str], out: Sequence[str]) -> Watched:
+        """The same with what was found in another class."""
+        flags = {**self.flags, **found.flags}
+        evidence = {**self.evidence, **{name: found.evidence[name] for name in found.flags}}
+        twins = {**self.twins, **{name: found.twins[name] for name in found.flags if name in found.twins}}
+        return Watched(flags, evidence, twins, (*self.out, *out), (*self.seen, *seen))
+
+
+@dataclass(frozen=True, slots=True)
+class Payloads:
+    """Whole updates in files: of which clients, by which codec, and how many coordinates."""
+
+    paths: Mapping[str, Path]
+    codec: str
+    size: int
+
+
+NO_PAYLOADS: Mapping[str, Payloads] = MappingProxyType({})
 
 
 class Riders:
@@ -101,33 +120,36 @@ def keeps_first(config: FederationConfig) -> bool:
     return bool(config.reward.tiers) or (sees == "sketches" and config.contribution.watches(sees))
 
 
-async def watch(fed: Federation, row: RoundRow, view: View, paths: Mapping[str, Path] | None = None) -> View:
+async def watch(
+    fed: Federation, row: RoundRow, views: Mapping[str, View], payloads: Mapping[str, Payloads] = NO_PAYLOADS
+) -> dict[str, View]:
     """Look for free-riders among the rows of a round, and journal what is found.
 
     Args:
         fed: the federation.
         row: the round.
-        view: of clients' updates or sketches, with the extra rows that `extras.asked` names.
-        paths: payload files of whole updates, by client; None where there are none.
+        views: clients' updates or sketches by class, with the extra rows that `extras.asked` names; rows of different
+            classes do not compare.
+        payloads: where whole updates lie, by class.
 
     Returns:
-        the view without those who are left out for it, which the defence goes by.
+        the views without those who are left out for it, which the defence goes by.
 
     Raises:
         StorageError: a file is gone, or the disk refused.
     """
-    if not fed.config.contribution.watches(fed.config.privacy.server_sees) or not len(view):
-        return view
-    state = fed.riders.before(row.round)
-    found, after = await asyncio.to_thread(_look, fed, row, view, paths, state)
-    out = _left_out(fed, view, found.flags)
-    evidence = {name: found.evidence[name] for name in found.flags}
-    twins = {name: found.twins[name] for name in found.flags if name in found.twins}
-    watched = Watched(found.flags, evidence, twins, out, view.names)
+    if not fed.config.contribution.watches(fed.config.privacy.server_sees):
+        return dict(views)
+    watched, state = Watched(), fed.riders.before(row.round)
+    for name, view in views.items():
+        found, state = await asyncio.to_thread(_look, fed, row, view, payloads.get(name), state)
+        watched = watched.with_more(found, view.names, _left_out(fed, view, found.flags))
     if fed.riders.told(row.round) is None:
         _say(fed, row, watched)
-    await fed.riders.keep(row.round, after, watched)
-    return view.only(set(view.names) - set(out)) if out else view
+    await fed.riders.keep(row.round, state, watched)
+    if not watched.out:
+        return dict(views)
+    return {name: view.only(set(view.names) - set(watched.out)) for name, view in views.items()}
 
 
 def out_of(fed: Federation, row: RoundRow) -> dict[str, str]:
@@ -136,12 +158,11 @@ def out_of(fed: Federation, row: RoundRow) -> dict[str, str]:
     return {} if told is None else dict.fromkeys(told.out, FREE_RIDER)
 
 
-def _look(
-    fed: Federation, row: RoundRow, view: View, paths: Mapping[str, Path] | None, state: State
-) -> tuple[Found, State]:
-    echo, marks = np.ones(len(view)), {}
-    if paths is not None:
-        fresh = _marks(fed, row, view, paths, int(state[SEED][0]))
+def _look(fed: Federation, row: RoundRow, view: View, payloads: Payloads | None, state: State) -> tuple[Found, State]:
+    echo = np.ones(len(view))
+    marks = {key: value for key, value in state.items() if key.startswith(MARK)}
+    if payloads is not None:
+        fresh = _marks(view.names, payloads, int(state[SEED][0]))
         known = {name: state[MARK + name][:, 1:] for name in view.names if MARK + name in state}
         echo = echoes(fresh, known, view.names)
         marks = _with_marks(state, view.names, fresh, row.round)
@@ -158,10 +179,10 @@ def arrivals(fed: Federation, row: RoundRow, names: Sequence[str]) -> np.ndarray
     return np.array([order.get(name, len(order)) for name in names])
 
 
-def _marks(fed: Federation, row: RoundRow, view: View, paths: Mapping[str, Path], seed: int) -> Values:
-    codec, size = decode_header(row.header.body).codec, fed.spec.size
+def _marks(names: Sequence[str], payloads: Payloads, seed: int) -> Values:
+    codec, size = payloads.codec, payloads.size
     with ExitStack() as stack:
-        fills = [stack.enter_context(opened(paths[name], codec=codec, size=size)) for name in view.names]
+        fills = [stack.enter_context(opened(payloads.paths[name], codec=codec, size=size)) for name in names]
         return marked(fills, size, MARKS, seed)
 
 

@@ -64,7 +64,8 @@ def begin(fed: Federation, row: RoundRow) -> MaskedRound:
         return found.name, found.identity_key
 
     server = Server(fed.key.sign, member, opening.nonce)
-    round_ = MaskedRound(maskings, frozenset(row.cohort), server, fed.config.trainer.self_weight or by_classes(fed.config))
+    weighs = fed.config.trainer.self_weight or by_classes(fed.config)
+    round_ = MaskedRound(maskings, frozenset(row.cohort), server, weighs)
     for step in fed.stages.steps(row.round):
         if step.kind.startswith(FACT):
             round_.fact(step.kind.removeprefix(FACT), step.signed.body)
@@ -256,10 +257,10 @@ async def rejected(fed: Federation, row: RoundRow) -> dict[str, str]:
         sketcher = next(group.sketcher for group in one.groups if group.eligible())
         own = await asyncio.to_thread(extras.claims_of, files, one.masking, sketcher)
         view = view_of_claims(claims, length=terms.length, norm_unit=terms.norm_unit, rounding=ROUNDING, extras=own)
-        views[one.masking.client_class] = await watch(fed, row, view) if len(round_.classes) == 1 else view
+        views[one.masking.client_class] = view
     if not views:
         return out
-    fed.verdict = await found_by_class(fed, views, row.round)
+    fed.verdict = await found_by_class(fed, await watch(fed, row, views), row.round)
     return out | out_of(fed, row) | dict(fed.verdict.excluded)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, cast
 
 from pydantic import BaseModel, BeforeValidator, Field
 
@@ -12,8 +13,9 @@ from roughfed.config.values import STRICT, Words, refuse, show
 def _tiers(value: object) -> object:
     if not isinstance(value, list | tuple):
         refuse(f"{show(value)} is no list of shares.", "Write for example [0.25, 0.5, 0.75, 1.0], or [] for none.")
-    shares = [float(share) for share in value if isinstance(share, int | float) and not isinstance(share, bool)]
-    if len(shares) != len(value) or any(not 0 < share <= 1 for share in shares):
+    given = cast("Sequence[object]", value)
+    shares = [float(share) for share in given if isinstance(share, int | float) and not isinstance(share, bool)]
+    if len(shares) != len(given) or any(not 0 < share <= 1 for share in shares):
         refuse(
             f"{show(value)}: a tier is a share of the model, above 0 and at most 1.", "Write for example [0.5, 1.0]."
         )
