@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from roughfed.classes import STANDARD, feeds_back, header_for, names_of
 from roughfed.client.masked import DITHER
 from roughfed.codec import chain
 from roughfed.codec.downlink import quantise
@@ -28,7 +29,8 @@ from roughfed.digest import content_digest
 from roughfed.masking import masking_of
 from roughfed.rng import derive
 from roughfed.secagg.promises import FULL
-from roughfed.types import Signed
+from roughfed.server.masked.merging import mean_of_sums
+from roughfed.types import RoundHeader, Signed
 from roughfed.wire.session import decode_header
 
 Flat = NDArray[np.float32]
@@ -43,12 +45,14 @@ class Played:
         header: as it was signed.
         accepted: whose updates are in the sum; empty when the round was abandoned.
         quarters: weight class of those who weigh themselves down, 1 to 3.
+        classes: the class of clients of those who sit in another one than the standard class.
     """
 
     number: int
     header: Signed
     accepted: Sequence[str]
     quarters: Mapping[str, int] = field(default_factory=dict[str, int])
+    classes: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +98,35 @@ def model_digests(params: int, rounds: Iterable[Played], *, seeds: Seeds, quanti
 
 
 def _mean(params: int, played: Played, residuals: dict[str, Flat], seeds: Seeds) -> Flat:
-    """The mean of the accepted updates, float32 [D]; notes the residual of each."""
-    codec = masking_of(played.header, decode_header(played.header.body), size=params, server_key=b"").params
+    """The mean of the accepted updates, float32 [D]; notes the residual of each that feeds it back."""
+    header = decode_header(played.header.body)
+    sums: list[chain.Summed] = []
+    for client_class in names_of(header):
+        names = [name for name in played.accepted if played.classes.get(name, STANDARD) == client_class]
+        if names:
+            sums.append(_summed(params, played, header_for(header, client_class), names, (residuals, seeds)))
+    return mean_of_sums(sums)
+
+
+def _summed(
+    params: int, played: Played, header: RoundHeader, names: Sequence[str], kept: tuple[dict[str, Flat], Seeds]
+) -> chain.Summed:
+    """The sum of one class, of clients that send of all tensors; the header is the class's."""
+    residuals, seeds = kept
+    codec = masking_of(played.header, header, size=params, server_key=b"").params
     total = np.zeros(codec.sent, dtype=np.uint64)
-    for name in played.accepted:
+    later = feeds_back(header)
+    for name in names:
         delta = np.concatenate(list(pieces(params, derive(seeds.federation, "client", name, played.number))))
         dither = derive_key(round_secret(seeds.secret, name, played.header.digest), DITHER, b"")
         weight = played.quarters.get(name, FULL) / FULL
-        encoded = chain.encode(delta, residuals.get(name), codec, secret=dither, weight=weight)
-        residuals[name] = encoded.residual  # it counts: the old one is said
+        before = residuals.get(name) if later else None
+        encoded = chain.encode(delta, before, codec, secret=dither, weight=weight)
+        if later:
+            residuals[name] = encoded.residual  # it counts: the old one is said
         total += encoded.codes
-    weights = sum(played.quarters.get(name, FULL) for name in played.accepted) / FULL
-    return chain.decode_sum(total, len(played.accepted), codec, weight=weights)
+    weight = sum(played.quarters.get(name, FULL) for name in names) / FULL
+    return chain.Summed(total, len(names), weight, codec)
 
 
 def _digest(model: Flat) -> bytes:

@@ -86,7 +86,7 @@ def _wrong(config: FederationConfig, rules: Mapping[str, Rule]) -> Iterator[Wron
     yield from blind
     if blind:
         return
-    for question in (_votes, _root, _weights, _nobody, _numbers, _quorum):
+    for question in (_votes, _classes, _root, _weights, _nobody, _numbers, _quorum):
         yield from question(config, rule)
 
 
@@ -118,6 +118,16 @@ def _votes(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
             f"{show(config.codec.name)} sends few of them: the others are no zeros, they are not said."
         )
         yield Wrong((RULE, "codec.name"), cause, [{"codec.name": "int8"}])
+
+
+def _classes(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
+    """Clients of several classes, whose means are merged by coordinate: a rule may only choose within each."""
+    if not config.classes or config.privacy.server_sees == "sketches" or rule.gives == "choice":
+        return
+    said = "works out each coordinate itself" if rule.gives == "coordinates" else "sets the weights itself"
+    key = f"classes.{next(iter(config.classes))}"
+    cause = f"{_rule(config)} {said}, and clients of [{key}] send other coordinates: the means are merged by those."
+    yield Wrong((RULE, key), cause)
 
 
 def _root(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:

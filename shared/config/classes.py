@@ -81,6 +81,7 @@ def class_conflicts(config: FederationConfig) -> Iterator[Problem]:
     if len(config.classes) > MAX_CLASSES:
         cause = f"There are {len(config.classes)} classes of clients."
         yield conflict(config, (f"{TABLE}.{next(iter(config.classes))}",), cause, f"Write at most {MAX_CLASSES}.")
+    yield from _same_tensors(config)
     yield from _beside(config)
 
 
@@ -89,19 +90,15 @@ def _alone(config: FederationConfig, name: str, settings: ClassSettings) -> Iter
 
     key, masked = f"{TABLE}.{name}", config.privacy.masked
     try:
-        keep_one_in = plan_subset(settings.fraction)
+        plan_subset(settings.fraction)
     except ConfigError as error:
         cause = f"{key}.fraction = {show(settings.fraction)} of the coordinates cannot be sent."
         yield conflict(config, (key,), cause, f"{error.cure[:1].upper()}{error.cure[1:]}.")
         return
-    standard = config.codec.fraction if masked else 1.0
-    if not settings.tensors and settings.fraction == standard:
-        cause = f"[{key}] changes nothing: its clients would do what those of the standard class do."
-        yield conflict(config, (key,), cause, "Give it another fraction, or tensors, or remove it.")
-    if not masked and keep_one_in > 1 and config.codec.name not in ("auto", "identity", "top-k"):
+    if settings.fraction < 1 and not masked and config.codec.name == "top-k":
         cause = (
-            f"{key}.fraction = {show(settings.fraction)} sends the largest values as they are, and codec.name = "
-            f"{show(config.codec.name)} would have all values rounded."
+            f"{key}.fraction = {show(settings.fraction)} sends some values now and never the others, and codec.name = "
+            '"top-k" has the standard class say some of its own later: there would be no whole mean to correct.'
         )
         yield conflict(config, (key, "codec.name"), cause, 'Write name = "auto" in [codec], or remove the fraction.')
     if settings.sketch_dim and config.privacy.server_sees != "sketches":
@@ -110,14 +107,48 @@ def _alone(config: FederationConfig, name: str, settings: ClassSettings) -> Iter
         yield conflict(config, (key, MODE), cause, 'Remove it, or write server_sees = "sketches" in [privacy].')
 
 
+def _same_tensors(config: FederationConfig) -> Iterator[Problem]:
+    """Classes that train the same tensors: each sends another part, and one of them all of it.
+
+    What a subset says corrects the mean of those who send everything (docs/decisions/0020-classes.md).
+    """
+    standard = config.codec.fraction if config.privacy.masked else 1.0
+    by_tensors: dict[tuple[str, ...], dict[float, str]] = {(): {standard: ""}}
+    for name, settings in config.classes.items():
+        others = by_tensors.setdefault(settings.tensors, {})
+        if (other := others.get(settings.fraction)) is not None:
+            cause = f"[{TABLE}.{name}] is the same as {f'[{TABLE}.{other}]' if other else 'the standard class'}."
+            cure = "Give it another fraction or other tensors, or remove it."
+            yield conflict(config, (f"{TABLE}.{name}",), cause, cure)
+        others[settings.fraction] = name
+    for tensors, fractions in by_tensors.items():
+        if len(fractions) == 1 or 1.0 in fractions:
+            continue
+        key = f"{TABLE}.{next(name for name in fractions.values() if name)}"
+        cause = (
+            f"{key}.fraction sends a part of {show(list(tensors)) if tensors else 'all tensors'}, and nobody sends all "
+            "of it: there is no mean that it could correct."
+        )
+        cure = f"Write fraction = 1.0 in {'[codec]' if not tensors else 'another class with the same tensors'}."
+        yield conflict(config, (key, "codec.fraction"), cause, cure)
+
+
 def _beside(config: FederationConfig) -> Iterator[Problem]:
     """Settings that take every client for one that sends all of the model."""
     key = f"{TABLE}.{next(iter(config.classes))}"
     if config.trainer.scaffold:
-        cause = (
-            f"[{key}] has clients say a part of an update, and scaffold in trainer.method needs all of it."
-        )
+        cause = f"[{key}] has clients say a part of an update, and scaffold in trainer.method needs all of it."
         yield conflict(config, (key, "trainer.method"), cause, "Remove the classes, or leave scaffold out.")
+    if (watched := config.contribution.free_riders) in ("flag", "exclude"):
+        cause = (
+            f"contribution.free_riders = {show(watched)} holds all updates against one another, and those of [{key}] "
+            "are of other coordinates."
+        )
+        cure = "Remove contribution.free_riders, or the classes."
+        yield conflict(config, (key, "contribution.free_riders"), cause, cure)
+    if (method := config.contribution.method) != "none" and not config.privacy.masked:
+        cause = f"contribution.method = {show(method)} scores whole updates, and clients of [{key}] send a part of one."
+        yield conflict(config, (key, "contribution.method"), cause, "Remove contribution.method, or the classes.")
     scoped = [name for name, settings in config.classes.items() if settings.tensors]
     if not scoped:
         return

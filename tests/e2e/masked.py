@@ -9,6 +9,7 @@ from typing import Any
 
 from roughfed.deploy.bench.recompute_masked import Played, Seeds, model_digests
 from roughfed.types import Signed
+from roughfed.wire.updates import decode_statement
 
 from .federation import Cluster
 
@@ -42,7 +43,13 @@ def played(cluster: Cluster) -> list[Played]:
     """All rounds that are over, as the journal tells them."""
     rows = cluster.rows("SELECT * FROM rounds WHERE outcome IS NOT NULL ORDER BY round")
     return [
-        Played(row["round"], Signed(row["header"], row["signature"], row["signer"]), _accepted(row), _weights(row))
+        Played(
+            row["round"],
+            Signed(row["header"], row["signature"], row["signer"]),
+            _accepted(row),
+            _weights(row),
+            _classes(cluster, row["round"]),
+        )
         for row in rows
     ]
 
@@ -58,6 +65,11 @@ def is_exact(cluster: Cluster) -> bool:
     found = cluster.model_digests()
     assert found == [digest.hex() for digest in wanted], f"after {verdicts(cluster)}"
     return len(found) == cluster.rounds + 1
+
+
+def _classes(cluster: Cluster, number: int) -> dict[str, str]:
+    rows = cluster.rows(f"SELECT client, statement FROM receipts WHERE round = {number}")
+    return {row["client"]: decode_statement(row["statement"]).client_class for row in rows}
 
 
 def _weights(row: Mapping[str, Any]) -> dict[str, int]:
