@@ -21,6 +21,7 @@ from roughfed.rng import derive
 from roughfed.scope import SCALE, model_part, shared_spec
 from roughfed.server.variates import Ledger, scale_fact, with_variates
 from roughfed.training import FitResult, Turn
+from roughfed.types import Spec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,7 +67,7 @@ class LocalFederation:
         """Start from the model's own weights.
 
         Args:
-            build: makes the model, with seeded weights.
+            build: makes the model, with seeded weights; it may stand on a frozen base.
             shares: the training data of each client.
             folder: for the files that the loop reads and writes.
             num_classes: C.
@@ -76,18 +77,21 @@ class LocalFederation:
         import torch
 
         from roughfed.client.trainer.settings import TrainerSettings
-        from roughfed.client.trainer.tensors import pieces, spec_of
+        from roughfed.client.trainer.tensors import frozen_names, pieces, spec_of
 
         torch.set_num_threads(1)
         self.model = build()
-        self.params: Flat = np.concatenate(list(pieces(self.model)))
+        whole, frozen = spec_of(self.model), frozen_names(self.model)
+        values = dict(zip((t.name for t in whole.tensors), pieces(self.model), strict=True))
+        own = Spec(tuple(t for t in whole.tensors if t.name not in frozen))
+        self.params: Flat = np.concatenate([values[t.name] for t in own.tensors])
         self.facts: Facts = NO_FACTS
         self.wanted: tuple[str, ...] = ()
         self.clients = [LocalClient(share, f"client-{at + 1:03d}") for at, share in enumerate(shares)]
         self._folder, self._seed, self._classes = folder, seed, num_classes
         self._settings = TrainerSettings.parse(settings)
         rules = Learning.model_validate(dict(settings))
-        self._spec, self._scale = shared_spec(spec_of(self.model), controls=rules.scaffold), scale_fact(rules)
+        self._spec, self._scale = shared_spec(own, controls=rules.scaffold), scale_fact(rules)
         self.params = np.concatenate([self.params, np.zeros(self._spec.size - self.params.size, dtype=np.float32)])
         self._last: FitResult | None = None
 

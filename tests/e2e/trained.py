@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from roughfed.client import enrolled
-from roughfed.client.session import TRAINER_STATE
+from roughfed.client.own_model import TRAINER_STATE
 from roughfed.client.store import ClientStore
 from roughfed.client.trainer.state import load_state
 from roughfed.crypto.agreement import derive
@@ -48,11 +48,12 @@ class Trained(Cluster):
         settings: Mapping[str, Mapping[str, object]],
         partition: str = "shards",
         hostile: Mapping[str, str] | None = None,
+        limits: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         folder.mkdir(exist_ok=True)
         super().__init__(folder, clients=clients, rounds=rounds, settings=settings)
         self.model = str(self._settings["model"]["name"])
-        self.partition, self.hostile = partition, dict(hostile or {})
+        self.partition, self.hostile, self.limits = partition, dict(hostile or {}), dict(limits or {})
         self.agents: dict[str, Process] = {}
 
     def __enter__(self) -> Trained:
@@ -73,7 +74,8 @@ class Trained(Cluster):
             folder.mkdir()
             data = {"name": "digits", "clients": len(self.names), "index": self.names.index(name)}
             tables = {"data": data | {"partition": self.partition}, "model": {"name": self.model}}
-            write_toml(folder / "client.toml", tables | {"device": {"name": "cpu", "threads": 1}})
+            tables |= {"device": {"name": "cpu", "threads": 1}, "limits": dict(self.limits.get(name, {}))}
+            write_toml(folder / "client.toml", tables)
             env["ROUGHFED_JOIN"] = self.invite(name)
         command = [*ROUGHFED, "join"]
         if name in self.hostile:
