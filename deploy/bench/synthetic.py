@@ -121,7 +121,8 @@ class SyntheticTrainer:
             return
         own = np.float32((1 - FAMILY**2) ** 0.5)
         common = pieces(self._size, generator_seed(self._family))
-        yield from (FAMILY * theirs + own * mine for theirs, mine in zip(common, pieces(self._size, seed), strict=True))
+        for theirs, mine in zip(common, pieces(self._size, seed), strict=True):
+            yield np.add(np.multiply(theirs, FAMILY), np.multiply(mine, own))
 
     async def train_loss(self, params: Path, *, turn: Turn) -> float:
         """The less, the further a model has gone the way of this client's family."""

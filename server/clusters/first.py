@@ -125,6 +125,7 @@ def perturbed(store: Store, spec: Spec, path: Path, seed: int) -> bytes:
             values = np.array(flat[at : at + tensor.size], dtype=np.float32)
             at += tensor.size
             spread = NOISE * float(values.std()) if tensor.kind == "parameter" else 0.0
-            yield values + np.float32(spread) * rng.standard_normal(tensor.size, dtype=np.float32)
+            values += np.multiply(rng.standard_normal(tensor.size, dtype=np.float32), np.float32(spread))
+            yield values
 
     return write_model(path, spec, pieces())
