@@ -126,6 +126,8 @@ async def keep(fed: Federation, row: RoundRow, accepted: Sequence[ReceivedUpdate
     own = fed.contributions
     if own.method is None or (row.round - 1) % fed.config.contribution.every:
         return
+    if own.busy and own.scoring is not None and fed.config.privacy.server_sees == "sketches":
+        await asyncio.wait({own.scoring})  # a few inner products
     if own.busy:
         own.skipped[row.round] = "an earlier round is still being scored"
         return

@@ -6,11 +6,14 @@ everybody, who comes later adds nothing), and guided first places (every client 
 
 n rows, U utilities.
 
-Differs: a block of n walks is one random order and its rotations, so that each client stands in each place once, not
-only in the first; with fewer walks than n they are spread over the rotations. What a truncated walk is short of goes in
-equal parts to those whose turn did not come, so that the scores add up to U(all) - U(nobody) for every utility. The
-test of convergence divides by the largest score, not by each one's own: a client without worth would never settle.
-Where the budget covers all coalitions they are all evaluated, and the value is exact.
+Differs: a coalition's model is the base plus its members' updates with the weights that they have in the aggregate of
+all; the paper averages over the coalition anew, which lets a single specialist replace the model and puts specialists
+last whatever they have. A block of walks is one random order, rotated to several starts, and each of these forwards
+and backwards: every client is early as often as late, which halves the error of a single round, and the walks share
+coalitions. What a truncated walk is short of goes in equal parts to those whose turn did not come, so that the scores
+add up to U(all) - U(nobody) for every utility. The test of convergence divides by the largest score, not by each one's
+own: a client without worth would never settle. Where the budget covers all coalitions they are all evaluated, and the
+value is exact.
 """
 
 from __future__ import annotations
@@ -50,10 +53,22 @@ def _scores(case: Case) -> Inside:
     if abs(gain[0]) <= BETWEEN:
         return np.tile(gain / n, (n, 1))
     rng, walks = np.random.default_rng(case.seed), Walks(n, nobody, everybody)
-    while (many := min(n, walks.affordable(case.budget))) and not walks.settled:
-        order = rng.permutation(n)
-        yield from walks.walk([np.roll(order, -(at * n // many)) for at in range(many)])
+    while not walks.settled and (orders := block(rng.permutation(n), case.budget - 2 - len(walks.seen))):
+        yield from walks.walk(orders)
     return walks.mean(gain)
+
+
+def block(order: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]:
+    """As many rotations of an order as the budget allows, each forwards and backwards; else the order alone, or none.
+
+    From h starts the coalitions are arcs of a circle that begin or end at one: 2 h (n - 1), h (h - 1) of them twice.
+    """
+    n = len(order)
+    starts = max((h for h in range(1, n + 1) if 2 * h * (n - 1) - h * (h - 1) <= budget), default=0)
+    if not starts:
+        return [order] if n - 1 <= budget else []
+    rotated = [np.roll(order, -(at * n // starts)) for at in range(starts)]
+    return [*rotated, *(one[::-1] for one in rotated)]
 
 
 @dataclass
@@ -72,10 +87,6 @@ class Walks:
     everybody: Values
     seen: dict[Coalition, Values] = field(default_factory=dict[Coalition, Values])
     marginals: list[Values] = field(default_factory=list[Values])
-
-    def affordable(self, budget: int) -> int:
-        """Walks that the budget still allows, if none of their coalitions is known."""
-        return max(0, budget - 2 - len(self.seen)) // max(1, self.n - 1)
 
     @property
     def settled(self) -> bool:

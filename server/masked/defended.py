@@ -39,7 +39,8 @@ async def unmasked(fed: Federation, row: RoundRow, round_: MaskedRound, read: Ca
     Raises:
         TooFewClients: too few groups for so many attackers, any of whom may have spoilt another one.
     """
-    if round_.sketches or fed.defence.name == "none":  # judged by sketches already, or nobody is
+    judged = not round_.sketches and fed.defence.name != "none"  # else by sketches already, or nobody is
+    if not judged and not fed.contributions.wants_groups:
         result, parts = await asyncio.to_thread(unmask, round_, read)
         return settle(result, parts, round_)
     folder = fed.store.folder / "spool"
@@ -49,7 +50,7 @@ async def unmasked(fed: Federation, row: RoundRow, round_: MaskedRound, read: Ca
             kept.callback(one.discard)
         result, parts = await asyncio.to_thread(unmask, round_, read, apart)
         excluded: dict[int, str] = {}
-        if parts:
+        if parts and judged:
             excluded = await _judged(fed, row, result, parts, apart)
         settle(result, parts, round_, excluded)
         for place, one in enumerate(result.classes):
