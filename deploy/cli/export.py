@@ -57,6 +57,10 @@ class Flags:
     cluster: Annotated[
         str, typer.Option(metavar="N", help="Whose model, where there are clusters; 0 is the default one.")
     ] = "0"
+    client: Annotated[
+        str,
+        typer.Option("--for", metavar="CLIENT", help="In the quality that the ledger gives this client ([reward])."),
+    ] = ""
     calibrated: Annotated[
         bool, typer.Option("--calibrated", help="The model that the server finished from sums (trainer.calibrate).")
     ] = False
@@ -72,6 +76,7 @@ def export(context: Context, flags: Flags) -> Answer:
 
     Also while the server runs.
     """
+    from roughfed.deploy.cli.export_for import given_model, quality_of
     from roughfed.deploy.summary import open_store
     from roughfed.scope import has_controls, model_part
     from roughfed.server.base import base_of
@@ -83,11 +88,15 @@ def export(context: Context, flags: Flags) -> Answer:
         version, digest = finished(store, wanted) if flags.calibrated else chosen(store, wanted, flags.cluster)
         source = store.model_path(digest)
         spec, base = model_part(known[1]), base_of(store)
-        if flags.merged:
-            spec = write_merged(store, source, flags, spec)
-        else:
-            write(source, flags, spec, bare=flags.calibrated or not has_controls(known[1]))
+        quality = quality_of(store, flags.client, version) if flags.client else 1.0
+        with given_model(store, source, spec, quality, flags.out) as file:
+            if flags.merged:
+                spec = write_merged(store, file, flags, spec)
+            else:
+                write(file, flags, spec, bare=file != source or flags.calibrated or not has_controls(known[1]))
     context.say(f"wrote {flags.out}: version {version} of {known[0]}, {spec.size:,} parameters")
+    if flags.client:
+        context.say(f"of quality {quality:g}, which is what the ledger gives {flags.client}")
     if base is not None and not flags.merged:
         context.note(PART.format(frozen=base.spec.size), style="dim")
     if flags.format is Format.STATE_DICT:
@@ -99,6 +108,8 @@ def export(context: Context, flags: Flags) -> Answer:
             "model_digest": digest.hex(),
             "cluster": flags.cluster,
             "calibrated": flags.calibrated,
+            "for": flags.client,
+            "quality": quality,
             "merged": flags.merged,
             "format": flags.format.value,
             "out": str(flags.out.absolute()),
