@@ -17,7 +17,7 @@ class Flags:
 
     clients: Annotated[
         int,
-        typer.Option(help="Clients, each a process with a trainer; 0 = what suits the scenario: 6, or 10 if poisoned."),
+        typer.Option(help="Clients, each a process with a trainer; 0 = what suits the scenario: 6, or 10."),
     ] = 0
     rounds: Annotated[int, typer.Option(help="Rounds; 0 = what suits the data.")] = 0
     seed: Annotated[int, typer.Option(help="Of the data's division, weights and training.")] = 0
@@ -27,7 +27,7 @@ class Flags:
         float | None, typer.Option(help="Concentration of the division; smaller = more skewed. [default: 0.5]")
     ] = None
     scenario: Annotated[
-        str, typer.Option(help="What is rough: clean, long-tail, noisy, continual, poisoned or rough.")
+        str, typer.Option(help="What is rough: clean, long-tail, noisy, continual, poisoned, unlike or rough.")
     ] = "rough"
     attack: Annotated[
         str,

@@ -12,6 +12,7 @@ from rich.text import Text
 from roughfed.deploy.demo.acts import CLEAN_RUN, PLAIN_RUN
 from roughfed.deploy.demo.options import ALPHA, DemoOptions
 from roughfed.deploy.demo.place import DemoPlace
+from roughfed.deploy.demo.unlike import Differences, differences
 from roughfed.report.html import render
 from roughfed.report.poisoned import caught
 from roughfed.report.scale import percent, seconds, size
@@ -65,6 +66,7 @@ class DemoResult:
         plain_tail_accuracy: likewise.
         plain_forgetting: likewise.
         plain_memorised_wrong: likewise.
+        unlike: what is known of clients that differ; None where nothing was measured.
     """
 
     scenario: str
@@ -106,6 +108,7 @@ class DemoResult:
     plain_tail_accuracy: float | None = None
     plain_forgetting: float | None = None
     plain_memorised_wrong: float | None = None
+    unlike: Differences | None = None
 
     def data(self) -> dict[str, object]:
         """Plain values, for JSON."""
@@ -173,6 +176,7 @@ def result_of(runs: Runs, place: DemoPlace) -> DemoResult:
         seconds_per_round=median(r.seconds for r in run.rounds) if run.rounds else 0.0,
         model_digest=run.model_digest,
         report=str(place.report),
+        unlike=differences(run),
         **compared,
     )
 
@@ -272,7 +276,8 @@ def last_words(result: DemoResult, options: DemoOptions) -> list[str]:
 NEXT: Mapping[str, str] = {
     "continual": "poisoned",
     "rough": "poisoned --attack backdoor",
-    "poisoned": "poisoned --attack alie",
+    "poisoned": "unlike",
+    "unlike": "poisoned --attack alie",
 }
 """What to try after a scenario."""
 

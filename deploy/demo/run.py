@@ -23,6 +23,7 @@ from roughfed.deploy.demo.scenarios import scenario_of
 from roughfed.deploy.demo.scene import Scene
 from roughfed.deploy.demo.screen import screen_for
 from roughfed.deploy.demo.stage import Show, play
+from roughfed.deploy.demo.unlike import clients_table, models_table
 from roughfed.deploy.summary import run_summary
 from roughfed.report.summary import RunSummary, TaskSpan, with_class_counts
 
@@ -60,6 +61,10 @@ def run_demo(options: DemoOptions) -> DemoResult:
     console.print()
     console.print(final_table(result))
     console.print()
+    if result.unlike is not None:
+        for table in (models_table(result.unlike), clients_table(result.unlike)):
+            console.print(table)
+            console.print()
     for line in last_words(result, options):
         console.print(line, markup=False, soft_wrap=True)  # a path stays whole, for copying
     return result

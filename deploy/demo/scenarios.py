@@ -27,6 +27,8 @@ class Scenario:
         clients: K where nobody says.
         attack: name of a row of `roughfed.deploy.attack`; empty: nobody attacks.
         attackers: share of the clients that attack; 0: the last one alone.
+        personal: every client has a model of its own and trains one alone: that is what the common one is held against,
+            and nothing runs before it.
     """
 
     about: str
@@ -37,11 +39,12 @@ class Scenario:
     clients: int = 6
     attack: str = ""
     attackers: float = 0.0
+    personal: bool = False
 
     @property
     def compared(self) -> bool:
         """Whether plain FedAvg runs first, on the same data and with the same attack, to be shown beside it."""
-        return bool(self.trainer)
+        return bool(self.trainer) and not self.personal
 
     @property
     def poisoned(self) -> bool:
@@ -82,6 +85,21 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             clients=10,
             attack="label-flip",
             attackers=0.2,
+        ),
+        "unlike": Scenario(
+            "clients that differ: a model for each, fair weights, contributions, and one that only pretends to train",
+            trainer={"method": "ditto", "compare_alone": True},
+            data={"scenario": "clean", "alpha": 0.3},
+            server={
+                "defence.rule": DEFENCE,
+                "fairness.rule": "q-fedavg",
+                "contribution.method": "auto",
+                "reward.tiers": [0.5, 0.75, 1.0],
+            },
+            rounds=10,
+            clients=10,
+            attack="free-replay-global",
+            personal=True,
         ),
     }
 )
