@@ -89,7 +89,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "unlike": Scenario(
             "clients that differ: a model for each, fair weights, contributions, and one that only pretends to train",
             trainer={"method": "ditto", "compare_alone": True},
-            data={"scenario": "clean", "alpha": 0.3},
+            data={"scenario": "clean", "alpha": 0.1},
             server={
                 "defence.rule": DEFENCE,
                 "fairness.rule": "q-fedavg",

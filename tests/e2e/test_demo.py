@@ -188,6 +188,23 @@ def test_the_right_parts_beat_plain_fedavg(tmp_path: Path, scenario: str) -> Non
     assert told["seconds_total"] <= 300
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_clients_that_differ_get_models_of_their_own_and_one_that_pretends_is_found(tmp_path: Path) -> None:
+    done = demo(tmp_path / "d", "--scenario", "unlike")
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["unlike"]
+    spread, scores, tiers = found["spread"], found["scores"], found["tiers"]
+    assert spread["personal"]["worst10"] > spread["global"]["worst10"]
+    assert spread["personal"]["mean"] >= spread["alone"]["mean"]
+    assert found["free_riders"].keys() == {"client-10"}
+    assert min(scores, key=scores.get) == "client-10"
+    assert tiers["client-10"] == min(tiers.values()) < 1.0
+    page = (tmp_path / "d" / "report.html").read_text()
+    assert all(f"<h2>{title}</h2>" in page for title in ("Personal", "Fairness", "Contribution"))
+
+
 def wait_for(words: str, running: subprocess.Popen[str]) -> None:
     """Read what the demo tells people until a line has the words."""
     assert running.stderr is not None

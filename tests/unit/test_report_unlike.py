@@ -54,7 +54,7 @@ SAYS = {
     "Clusters": ["2 clusters after round 3", "0: 2, 1: 1", "split in two", "ann, eve", "can choose how it looks"],
     "Classes of clients": ["1 in 16", "head.*", "4 KiB", "256 B", "0.0625", "too few", "rests on few"],
     "Fairness": ["q-fedavg, strength 2", "53 % on average", "25 % for the worst tenth", "12.5 points", "a claim"],
-    "Contribution": ["gtg-shapley, 120 evaluations", "1 taken for free riders", "cosine", "sends nothing", "collude"],
+    "Contribution": ["gtg-shapley, 120 evaluations", "1 client was taken for a free rider", "cosine", "sends nothing", "collude"],
 }
 
 

@@ -51,7 +51,9 @@ def _lead(told: list[tuple[RoundSummary, Contribution]]) -> str:
     spent = sum(c.evaluations for _, c in told)
     cost = f", {number(spent)} evaluations of coalitions in {len(told)} rounds" if spent else ""
     riders = len({client for _, c in told for client in c.free_riders})
-    flagged = "Nobody was taken for a free rider" if not riders else f"{riders} taken for free riders"
+    flagged = "Nobody was taken for a free rider"
+    if riders:
+        flagged = f"{riders} client{'s were' if riders > 1 else ' was'} taken for a free rider"
     return f"Scores by {last.method or 'no method'}{cost}. {flagged}."
 
 

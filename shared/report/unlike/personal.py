@@ -41,7 +41,7 @@ def _lead(last: RoundSummary) -> str:
     end = "" if worse is None else f" {percent(worse)} of the clients would be better off alone."
     return (
         "Accuracy on every client's own held-out data, of the common model, of the client's personal one and of one "
-        f"that it trained alone; last measured in round {last.round}.{end}"
+        f"that it trained alone; last told in round {last.round}.{end}"
     )
 
 
