@@ -21,11 +21,12 @@ from roughfed.classes import tensors_of
 from roughfed.client.download import fetch_model, tries
 from roughfed.client.encode import encode_file, residual_of
 from roughfed.client.enrolled import Enrolled
-from roughfed.client.evaluating import evaluate
+from roughfed.client.evaluating import evaluate, personalises
 from roughfed.client.fairness import note_loss
 from roughfed.client.local import LocalTrainer
 from roughfed.client.masked import MaskedPart, warm
 from roughfed.client.metrics import ClientMetrics
+from roughfed.client.own_model import OwnModel, note_own, state_place
 from roughfed.client.rpc import Connection
 from roughfed.client.rules import Rules, check_header, check_rounds
 from roughfed.client.statistics import (
@@ -38,14 +39,13 @@ from roughfed.client.statistics import (
     trained_values,
 )
 from roughfed.client.store import ClientStore, SavedUpdate
-from roughfed.crypto.agreement import derive
 from roughfed.crypto.identity import verify
 from roughfed.errors import IdentityError, StaleRound, TrainerError, Unreachable
 from roughfed.messages import ClientMessage, EvaluationReport, ServerStage, Welcome
 from roughfed.params import digest_file
 from roughfed.secagg.client import ClientRound
 from roughfed.sending import sending_of
-from roughfed.training import LABEL_AUDIT, BaseFile, FitResult, StatePlace, Turn
+from roughfed.training import LABEL_AUDIT, BaseFile, FitResult, Turn
 from roughfed.types import Evaluation, Evaluations, Job, Receipt, RoundHeader, Signed, UpdateStatement
 from roughfed.wire.updates import (
     MAX_METRICS,
@@ -58,8 +58,6 @@ from roughfed.wire.updates import (
 )
 
 log = logging.getLogger(__name__)
-
-TRAINER_STATE = b"roughfed trainer state key v1\0"
 
 
 def fresh_secret(_header_digest: bytes) -> bytes:
@@ -216,7 +214,12 @@ def masked_statement(me: Membership, job: Job, header: RoundHeader) -> UpdateSta
 
 async def look_at_models(me: Membership, job: Job, header: RoundHeader, params: Path) -> Evaluations:
     """The base model, and this client's others, on its held-out data."""
-    return await evaluate(me, job, header, params, turn_of(me, job, header)) if job.evaluate else Evaluations()
+    if not (job.train or job.evaluate):
+        return Evaluations()
+    turn, settings = turn_of(me, job, header), me.settings(job.trainer)
+    made = bool(me.welcome.private) or personalises(settings)
+    await note_own(me.store.folder, OwnModel(header.model_digest, settings, turn, made))
+    return await evaluate(me, job, header, params, turn) if job.evaluate else Evaluations()
 
 
 def fresh_delta(folder: Path, round_number: int) -> Path:
@@ -250,8 +253,7 @@ async def train(me: Membership, job: Job, header: RoundHeader, params: Path) -> 
 
 def turn_of(me: Membership, job: Job, header: RoundHeader) -> Turn:
     """Where in the run this training stands, what came with it, and where the trainer keeps what it remembers."""
-    key = derive(me.papers.identity.private_bytes(), TRAINER_STATE, b"")
-    state = StatePlace(me.store.folder / "trainer", key)
+    state = state_place(me.store.folder, me.papers)
     rounds = max(me.welcome.rounds, header.round)
     return Turn(
         header.round,

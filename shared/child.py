@@ -220,6 +220,13 @@ class Trainer:
         """The mean loss of a model file on the training data, whatever it was trained with: the task's plain one."""
         return float((await self.call("train-loss", params=str(params), turn=turn.plain()))["loss"])
 
+    async def own(
+        self, params: Path, out: Path, *, model_digest: bytes, settings: Mapping[str, object], turn: Turn
+    ) -> dict[str, Any]:
+        """Write the model that a client uses as a model file; see `compare`. Gives its digest and parameters."""
+        place = {"params": str(params), "seed": int.from_bytes(model_digest[:7], "big"), "turn": turn.plain()}
+        return await self.call("own", out=str(out), settings=dict(settings), **place)
+
     async def stop(self) -> None:
         """End the process: end of file first, then SIGTERM, then SIGKILL, each given STOP_S. Safe to call twice."""
         self._dead = True

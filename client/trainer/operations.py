@@ -1,4 +1,4 @@
-"""What the trainer does on request: describe, initial, fit, evaluate, compare."""
+"""What the trainer does on request: describe, initial, fit, evaluate, compare, write a model of one's own."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from roughfed.client.trainer.look import can_tell
 from roughfed.client.trainer.loop import Work, fit, seed_everything, stay
 from roughfed.client.trainer.loss.mse import mse
 from roughfed.client.trainer.own import personalise, take_alone, train_alone
+from roughfed.client.trainer.parts import Tensors
 from roughfed.client.trainer.private import bring, keep, private_tensors
 from roughfed.client.trainer.settings import TrainerSettings, known
 from roughfed.client.trainer.state import load_state, save_state
@@ -75,6 +76,7 @@ class Operations:
             "fit": self._fit,
             "evaluate": self._evaluate,
             "compare": self._compare,
+            "own": self._own,
             "train-loss": self._train_loss,
             "calibrate": self._calibrate,
             "root-counts": self._root_counts,
@@ -140,17 +142,8 @@ class Operations:
         data = self._arriving.at(turn.place)
         digest = spec_of(self._model).digest
         lost: list[str] = []
-        work = Work(
-            params=Path(arguments["params"]),
-            delta=Path(arguments["delta"]),
-            settings=TrainerSettings.parse(arguments["settings"]),
-            seed=arguments["seed"],
-            turn=turn,
-            num_classes=self._num_classes,
-            task=data.task,
-            clean=self._clean,
-            remembered=load_state(turn, digest, on_lost=lost.append),
-        )
+        remembered = load_state(turn, digest, on_lost=lost.append)
+        work = self._work(arguments, turn, task=data.task, remembered=remembered)
         shared = open_given(work.params, self._model).spec
         bring(self._model, shared, work.remembered, self._seeded_model)
         if data.source is None:
@@ -206,7 +199,7 @@ class Operations:
             raise ConfigError("this app has no held-out data", key="test")
         settings, found = TrainerSettings.parse(arguments["settings"]), dict[str, Any]()
         if is_personal(settings.method):
-            self._make_own(arguments, settings)
+            self._make_own(arguments)
             found["personal"] = asdict(evaluate(self._model, self._test, self._task, report=self._report))
         if settings.compare_alone:
             turn, model = Turn.of(arguments["turn"]), self._seeded_model().to(self._device)
@@ -214,7 +207,14 @@ class Operations:
             found["alone"] = asdict(evaluate(model, self._test, self._task, report=self._report))
         return found
 
-    def _make_own(self, arguments: Mapping[str, Any], settings: TrainerSettings) -> None:
+    def _own(self, arguments: Mapping[str, Any]) -> Answer:
+        """Write the model that this client uses as a model file, private tensors and all."""
+        self._make_own(arguments)
+        spec = spec_of(self._model)
+        digest = params.write_model(Path(arguments["out"]), spec, pieces(self._model))
+        return {"digest": digest.hex(), "parameters": spec.size}
+
+    def _make_own(self, arguments: Mapping[str, Any]) -> None:
         """Leave in the model what this client uses: made of a model file and its own state, which stays as it is."""
         turn = Turn.of(arguments["turn"])
         given = open_given(Path(arguments["params"]), self._model)
@@ -224,18 +224,23 @@ class Operations:
         data = self._arriving.at(turn.place) if self._client.train is not None else Arrived(None)
         if data.source is None or self._client.loop is not None:  # a loop of one's own hears of no method
             return
-        work = Work(
+        work = self._work(arguments, turn, task=data.task, remembered=remembered)
+        personalise(self._model, data.source, work, report=self._report)
+
+    def _work(
+        self, arguments: Mapping[str, Any], turn: Turn, *, task: int = -1, remembered: dict[str, Tensors] | None = None
+    ) -> Work:
+        return Work(
             params=Path(arguments["params"]),
-            delta=Path(),
-            settings=settings,
+            delta=Path(arguments.get("delta", "")),
+            settings=TrainerSettings.parse(arguments["settings"]),
             seed=arguments["seed"],
             turn=turn,
             num_classes=self._num_classes,
-            task=data.task,
+            task=task,
             clean=self._clean,
-            remembered=remembered,
+            remembered={} if remembered is None else remembered,
         )
-        personalise(self._model, data.source, work, report=self._report)
 
     def _root_counts(self, _: Mapping[str, Any]) -> Answer:
         """Held-out examples of each class; of all, where there are no classes; [0] without any."""
@@ -259,15 +264,7 @@ class Operations:
         if steps := arguments["steps"]:
             epochs = math.ceil(steps / source.num_batches(settings.batch_size))
             settings = replace(settings, epochs=epochs, max_steps=steps)
-        work = Work(
-            params=Path(arguments["params"]),
-            delta=Path(arguments["delta"]),
-            settings=settings,
-            seed=arguments["seed"],
-            turn=Turn.of(arguments["turn"]),
-            num_classes=self._num_classes,
-            clean=self._clean,
-        )
+        work = replace(self._work(arguments, Turn.of(arguments["turn"])), settings=settings)
         return fit(self._model, source, work, own=self._client.loop, report=self._report).plain()
 
     def _score(self, arguments: Mapping[str, Any]) -> Answer:

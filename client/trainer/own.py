@@ -23,6 +23,7 @@ from roughfed.client.trainer.private import private_tensors
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.methods import AUTO, PLAIN, read_method
 from roughfed.rng import derive
+from roughfed.training import TURN
 
 ALONE = "alone"
 OF_ALONE = "alone:"
@@ -49,7 +50,9 @@ def personalise(model: nn.Module, source: Source, work: Work, *, report: Report)
         return
     settings = replace(work.settings, epochs=epochs, method=without(work.settings.method, "scaffold", "personal"))
     loader = _loader(source, settings, derive(work.seed, "own"), report)
-    context = context_of(model, source, replace(work, settings=settings), loader)
+    facts = {name: values for name, values in work.turn.facts.items() if name not in (TURN, "rounds")}
+    turn = replace(work.turn, round=1, rounds=1, facts=facts)  # a run of its own, in which schedules begin anew
+    context = context_of(model, source, replace(work, settings=settings, turn=turn), loader)
     train(context, loader, allow_memory=work.turn.allow_memory)
 
 
@@ -68,7 +71,8 @@ def train_alone(model: nn.Module, source: Source, work: Work, *, report: Report,
     seed_everything(seed)
     settings = replace(work.settings, method=_alone_method(work), prior="local")
     kept = {name.removeprefix(OF_ALONE): t for name, t in work.remembered.items() if name.startswith(OF_ALONE)}
-    turn = replace(work.turn, facts={}, wanted=(), said={})
+    facts = {name: values for name, values in work.turn.facts.items() if name in (TURN, "rounds")}
+    turn = replace(work.turn, facts=facts, wanted=(), said={}, tensors=())
     mine = replace(work, settings=settings, seed=seed, turn=turn, remembered=kept)
     loader = _loader(source, settings, seed, report)
     if own is None:

@@ -19,7 +19,10 @@ PERSONAL: Mapping[str, Part] = {
         source="Wang et al., 2019",
         family="personal",
         options={"epochs": Option(1, "epochs before each use", low=1, high=1000)},
-        excludes={"isolate": _ISOLATE},
+        excludes={
+            "isolate": _ISOLATE,
+            "decouple": "it changes the head at the end of a run, and a fine-tuning is a run by itself",
+        },
     ),
     "ditto": Part(
         "personal",

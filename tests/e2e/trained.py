@@ -49,11 +49,13 @@ class Trained(Cluster):
         partition: str = "shards",
         hostile: Mapping[str, str] | None = None,
         limits: Mapping[str, Mapping[str, object]] | None = None,
+        classes: Mapping[str, str] | None = None,
     ) -> None:
         folder.mkdir(exist_ok=True)
         super().__init__(folder, clients=clients, rounds=rounds, settings=settings)
         self.model = str(self._settings["model"]["name"])
         self.partition, self.hostile, self.limits = partition, dict(hostile or {}), dict(limits or {})
+        self.classes = dict(classes or {})
         self.agents: dict[str, Process] = {}
 
     def __enter__(self) -> Trained:
@@ -75,6 +77,7 @@ class Trained(Cluster):
             data = {"name": "digits", "clients": len(self.names), "index": self.names.index(name)}
             tables = {"data": data | {"partition": self.partition}, "model": {"name": self.model}}
             tables |= {"device": {"name": "cpu", "threads": 1}, "limits": dict(self.limits.get(name, {}))}
+            tables |= {"policy": {"client_class": self.classes.get(name, "")}}
             write_toml(folder / "client.toml", tables)
             env["ROUGHFED_JOIN"] = self.invite(name)
         command = [*ROUGHFED, "join"]

@@ -2,6 +2,7 @@
 
 K. Wang et al., "Federated Evaluation of On-device Personalization", https://arxiv.org/abs/1910.10252. The training is
 the method's own without its control variates, on a copy: nothing of it is sent, and nothing is kept for the next round.
+Schedules take it as a run of one round, so the learning rate begins as at the start of the run.
 """
 
 from __future__ import annotations
