@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 
 from roughfed import crash
+from roughfed.classes import STANDARD
 from roughfed.crypto.masks import Lanes
 from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.masking import Masking, maskings_of
@@ -82,6 +83,8 @@ def take(fed: Federation, session: Session, stage: ClientStage) -> None:
     signed = Signed(stage.signed.body, stage.signed.signature, session.name)
     entry = session.hello.member if stage.kind == "advertise" else b""
     try:
+        if stage.kind == "advertise":
+            round_.check_class(signed, fed.open_classes.get(session.name, STANDARD))
         new = round_.take(stage.kind, signed, entry)
     except (RemoteProtocolError, IdentityError) as error:
         log.info("round %d: %s of %s refused: %s", row.round, stage.kind, session.name, error)

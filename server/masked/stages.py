@@ -152,6 +152,18 @@ class MaskedRound:
         self._adverts[name] = self.classes[value.codec_class - 1].adverts[name] = advert
         return True
 
+    def check_class(self, advert: Signed, client_class: str) -> None:
+        """A client takes part as the class that it named at hello.
+
+        Raises:
+            RemoteProtocolError: reason "class"; its advert names another one, or none of the round.
+        """
+        number = decode_stage(m.Advertise, advert.body).codec_class
+        if number > len(self.classes) or self.classes[number - 1].masking.client_class != client_class:
+            raise RemoteProtocolError(
+                f"the advert is of class {number}, {advert.signer} is of {client_class!r}", reason="class"
+            )
+
     def owing(self) -> set[str]:
         """Whose message the round waits for now."""
         if "roster" not in self.done:

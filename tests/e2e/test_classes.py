@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from roughfed.classes import part_of, ranges_of
+from roughfed.server.store import Store
+
 from .federation import KILLED
 from .masked import is_exact, masked_cluster, played, verdicts
+from .trained import Trained
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -61,3 +66,39 @@ def test_a_class_that_there_is_not_is_refused_at_hello_with_the_classes_that_the
         assert client.wait() != 0
         assert client.find("no class 'fat'")
         assert client.find("thin")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("sees", ["updates", "sums"])
+def test_clients_that_train_a_part_learn_with_the_others(tmp_path: Path, sees: str) -> None:
+    """In the clear one of a class is enough; masked, four."""
+    each = 1 if sees == "updates" else 4
+    names = [f"c{at}" for at in range(4 + 2 * each)]
+    classes = dict.fromkeys(names[4 : 4 + each], "thin") | dict.fromkeys(names[4 + each :], "heads")
+    settings: dict[str, dict[str, object]] = {
+        "privacy": {"server_sees": sees},
+        "defence": {"rule": "none"},
+        "round": {"deadline": "400s", "evaluate_every": 1},
+        "classes.thin": {"fraction": 0.25},
+        "classes.heads": {"tensors": ["fc3.*"]},
+    }
+    with Trained(
+        tmp_path, clients=len(names), rounds=3, settings=settings, partition="iid", classes=classes
+    ) as cluster:
+        cluster.begin()
+        digests = cluster.end()
+        assert len(set(digests)) == 4
+        head = part_of(cluster.shared(), ["fc3.*"]).size
+        whole = cluster.shared().size
+        sizes = {row["client"]: row["size_bytes"] for row in cluster.rows("SELECT * FROM receipts WHERE round = 3")}
+        if sees == "updates":
+            assert {sizes[name] for name in names[:4]} == {4 * whole}
+            assert {sizes[name] for name, one in classes.items() if one == "heads"} == {4 * head}
+            assert all(sizes[name] <= whole + 4 for name, one in classes.items() if one == "thin")
+        first, last = cluster.version(digests[0]), cluster.version(digests[-1])
+        assert all((first[start:stop] != last[start:stop]).any() for start, stop in ranges_of(cluster.shared(), ()))
+        assert set(json.loads(cluster.rows("SELECT sets FROM rounds WHERE round = 3")[0]["sets"]).values()) == {""}
+        with closing(Store(cluster.place.state)) as store:
+            accuracy = [next(iter(store.evaluations(version).values())).accuracy for version in (0, 2)]
+        assert accuracy[1] > accuracy[0] + 0.1
