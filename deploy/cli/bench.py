@@ -12,8 +12,11 @@ import typer
 from roughfed.deploy.cli.bench_adapters import AdapterFlags, bench_adapters
 from roughfed.deploy.cli.bench_classes import ClassesFlags, bench_classes
 from roughfed.deploy.cli.bench_clusters import ClusterFlags, bench_clusters
+from roughfed.deploy.cli.bench_contribution import ContributionFlags, bench_contribution
 from roughfed.deploy.cli.bench_fairness import FairnessFlags, bench_fairness
+from roughfed.deploy.cli.bench_free_riders import FreeRiderFlags, bench_free_riders
 from roughfed.deploy.cli.bench_live import LiveFlags, bench_live
+from roughfed.deploy.cli.bench_personal import PersonalFlags, bench_personal
 from roughfed.deploy.cli.bench_poisoning import PoisoningFlags, bench_poisoning
 from roughfed.deploy.cli.command import Answer, Context, command
 
@@ -156,12 +159,15 @@ def register(app: typer.Typer) -> None:
     command(group, "noisy", flags=NoisyFlags)(bench_noisy)
     command(group, "federated-rough", flags=FederatedRoughFlags)(bench_federated_rough)
     command(group, "live", flags=LiveFlags)(bench_live)
+    command(group, "personal", flags=PersonalFlags)(bench_personal)
     command(group, "poisoning", flags=PoisoningFlags)(bench_poisoning)
     command(group, "adapters", flags=AdapterFlags)(bench_adapters)
     command(group, "clusters", flags=ClusterFlags)(bench_clusters)
     command(group, "fairness", flags=FairnessFlags)(bench_fairness)
+    command(group, "contribution", flags=ContributionFlags)(bench_contribution)
     command(group, "classes", flags=ClassesFlags)(bench_classes)
     command(group, "continual", flags=ContinualFlags)(bench_continual)
+    command(group, "free-riders", flags=FreeRiderFlags)(bench_free_riders)
     command(group, "defence-speed", flags=DefenceSpeedFlags)(bench_defence_speed)
     group.callback()(_group)
     app.add_typer(group, name="bench")

@@ -46,7 +46,7 @@ def bench_poisoning(context: Context, flags: PoisoningFlags) -> Answer:
     from roughfed.report.attack_heat import poisoning_svg, render_poisoning
 
     if flags.drawn is not None:
-        result = _read(flags.drawn)
+        result = read_result(flags.drawn, "poisoning")
     else:
         learning = LearningOptions(
             clients=flags.clients,
@@ -79,13 +79,18 @@ def bench_poisoning(context: Context, flags: PoisoningFlags) -> Answer:
     return Answer(result)
 
 
-def _read(path: Path) -> dict[str, object]:
+def read_result(path: Path, bench: str) -> dict[str, object]:
+    """What a bench wrote with --out.
+
+    Raises:
+        ConfigError: it is no JSON object.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        cure = "give what roughfed bench poisoning --out wrote"
+        cure = f"give what roughfed bench {bench} --out wrote"
         raise ConfigError(f"{path} holds no result of a bench", key="--drawn", cure=cure)
     return cast("dict[str, object]", found)
 
