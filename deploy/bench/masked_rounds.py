@@ -26,7 +26,7 @@ from roughfed.secagg.groups import colluders, form_groups, smallest_sum
 from roughfed.secagg.promises import FULL
 from roughfed.secagg.terms import Terms
 from roughfed.server.clusters.bipartition import Rows
-from roughfed.server.defence import ROUNDING, Situation, view_of_claims
+from roughfed.server.defence import ROUNDING, Situation, View, view_of_claims
 from roughfed.server.defence.plan import rule_of, tolerated
 from roughfed.server.defence.verdict import NOTHING, State
 from roughfed.sketch.buckets import NORM_BOUND, Sketcher
@@ -100,6 +100,8 @@ class MaskedRounds:
         self._beacon = b""
         self._state: State = NOTHING
         self._number = 0
+        self.view: View | None = None
+        """The rows of the last round as the rule was shown them, with the extra ones."""
         self.rows: Rows | None = None
         """What the last round showed of its rows, before the rule had its say; lengths in the parameters' unit."""
 
@@ -194,6 +196,7 @@ class MaskedRounds:
         unit = code_rms(params.lanes) * params.sent**0.5
         view = view_of_claims(left, length=params.sent, norm_unit=unit, rounding=ROUNDING, extras=extras)
         self.rows = Rows(view.names, view.gram() * self._clip**2, view.cosine_error)
+        self.view = view
         situation = Situation(tolerated(self.plan.attackers, len(left)), self._number, self._seed, self._state)
         verdict = rule_of(self.plan.rule).judge(view, situation)
         self._state = verdict.state

@@ -65,6 +65,9 @@ NOTHING_SKETCH = 0.1
 STEP_COSINE, SAME_SINE = 0.95, 0.01
 """Honest rows: cosine to the last step up to 0.7, sine of the angle to another row or to an own old one from 0.05."""
 
+KEPT_ROUNDINGS = 1.4
+"""Roundings in a row: that of this round, and what the client fed back from the last one, about."""
+
 FEWEST = 5
 """Rows that are something, below which nobody can be told to agree with nobody."""
 
@@ -141,7 +144,7 @@ def _evidence(seen: Seen) -> tuple[Values, np.ndarray]:
     nothing = raw <= usual * (NOTHING_SKETCH if sketched else NOTHING_LENGTH) ** 2
     found = np.zeros((len(view), len(KINDS)))
     found[:, 0] = np.where(nothing, CERTAIN, -REMEMBERED)
-    found[:, 1] = noise_evidence(gram, raw, ~nothing, view.cosine_error)
+    found[:, 1] = noise_evidence(gram, raw, ~nothing, (view.cosine_error, view.rounding))
     twin = np.full(len(view), -1)
     if sketched:
         found[:, 2] = _step_in_sketches(view)
@@ -165,19 +168,19 @@ NOISE_CERTAIN, NOISE_CERTAIN_SKETCHED = 5.0, 8.0
 """Nats that flag; more on sketches, where honest rows look like chance for some rounds."""
 
 
-def noise_evidence(gram: Gram, raw: Values, something: np.ndarray, error: float) -> Values:
+def noise_evidence(gram: Gram, raw: Values, something: np.ndarray, unsure: tuple[float, float]) -> Values:
     """How much better chance alone explains the angles of a row than the least that honest rows have in common.
 
     Args:
         gram: inner products, float64 [n, n]; not changed.
         raw: squared lengths with the rounding that is in them, float64 [n].
         something: rows that are not zero, bool [n].
-        error: standard error of a cosine.
+        unsure: standard error of a cosine, and squared length that rounding adds to a row.
 
     Returns:
         float64 [n], in units of what flags; 0 where there are too few rows.
     """
-    n = len(gram)
+    n, (error, rounding) = len(gram), unsure
     if something.sum() < FEWEST:
         return np.zeros(n)
     norm = np.sqrt(np.where(something, raw, np.inf))
@@ -186,9 +189,11 @@ def noise_evidence(gram: Gram, raw: Values, something: np.ndarray, error: float)
     mean = squares.sum(axis=1) / np.maximum(something.sum() - something, 1)  # [n]
     by_chance = error**2
     common = max(0.0, float(np.median(mean[something])) - by_chance)
+    # What rounding adds to a row is chance: of a short row more is, and of a cosine to others it takes as much.
+    clear = np.maximum(raw - KEPT_ROUNDINGS * rounding, 0) / np.maximum(raw, 1e-300)  # [n]
+    common = common * np.minimum(1.0, clear / max(float(np.median(clear[something])), 1e-300))  # [n]
     variance = 2 * by_chance**2 / (something.sum() / 2) + (SPREAD * common) ** 2
-    if not variance > 0:
-        return np.zeros(n)
+    variance = np.maximum(variance, 1e-300)
     least, chance = by_chance + LOWEST * common, by_chance + CHANCE * common
     nats = ((mean - least) ** 2 - (mean - chance) ** 2) / (2 * variance)
     certain = NOISE_CERTAIN_SKETCHED if error else NOISE_CERTAIN
@@ -257,8 +262,9 @@ HONEST_SHARE = 0.3
 STEP_CERTAIN, WAY_CERTAIN = 5.0, 6.0
 """Nats that flag."""
 
-WAY = 0.13
-"""Cosine to the way so far, beyond the median row's: of honest rows up to 0.1, of an old update 0.2 or more."""
+WAY = 0.2
+"""Cosine to the way so far, beyond the median row's: of honest rows up to 0.17 over ten rounds, of a first update sent
+again up to 0.3 and sometimes not even 0.1; those are not told."""
 
 
 def _step_in_sketches(view: View) -> Values:

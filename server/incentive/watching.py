@@ -159,17 +159,29 @@ def out_of(fed: Federation, row: RoundRow) -> dict[str, str]:
 
 
 def _look(fed: Federation, row: RoundRow, view: View, payloads: Payloads | None, state: State) -> tuple[Found, State]:
+    marks = None if payloads is None else _marks(view.names, payloads, int(state[SEED][0]))
+    return look(view, marks, arrivals(fed, row, view.names), state, row.round)
+
+
+def look(view: View, marks: Values | None, arrival: np.ndarray, state: State, round_number: int) -> tuple[Found, State]:
+    """What the rows of a round say, and what is remembered then.
+
+    Args:
+        view: the rows.
+        marks: a few numbers of each, float64 [n, MARKS] (`marked`); None of sketches.
+        arrival: place of each in the order in which the updates came, int [n].
+        state: of the last call, with the seed of the marks.
+        round_number: of the round.
+    """
     echo = np.ones(len(view))
-    marks = {key: value for key, value in state.items() if key.startswith(MARK)}
-    if payloads is not None:
-        fresh = _marks(view.names, payloads, int(state[SEED][0]))
+    kept = {key: value for key, value in state.items() if key.startswith(MARK)}
+    if marks is not None:
         known = {name: state[MARK + name][:, 1:] for name in view.names if MARK + name in state}
-        echo = echoes(fresh, known, view.names)
-        marks = _with_marks(state, view.names, fresh, row.round)
+        echo = echoes(marks, known, view.names)
+        kept = _with_marks(state, view.names, marks, round_number)
     rows = {name.removeprefix(ROW): value for name, value in state.items() if name.startswith(ROW)}
-    arrival = arrivals(fed, row, view.names)
-    found = free_riders.judge(Seen(view, echo, arrival), rows, row.round)
-    return found, {SEED: state[SEED], **marks, **{ROW + name: value for name, value in found.state.items()}}
+    found = free_riders.judge(Seen(view, echo, arrival), rows, round_number)
+    return found, {SEED: state[SEED], **kept, **{ROW + name: value for name, value in found.state.items()}}
 
 
 def arrivals(fed: Federation, row: RoundRow, names: Sequence[str]) -> np.ndarray:
