@@ -13,6 +13,7 @@ from roughfed.server.accounts import catch_up
 from roughfed.server.classes import waiting_for
 from roughfed.server.clusters.asking import assigned
 from roughfed.server.compared import keep_compared
+from roughfed.server.fairness.spread import of_values
 from roughfed.server.federation import Federation
 from roughfed.server.figures import complete_summary, show
 from roughfed.server.finish import calibrate_last, calibrate_round
@@ -198,11 +199,8 @@ async def evaluate_everywhere(fed: Federation) -> None:
     accuracies: list[float] = []
     for cluster in rows or [DEFAULT]:
         accuracies += await keep_final(fed, cluster)
-    if accuracies:
-        worst = sorted(accuracies)[: max(1, len(accuracies) // 10)]
-        fed.metrics.evaluated(
-            accuracy={"clients_mean": sum(accuracies) / len(accuracies), "worst10": sum(worst) / len(worst)}
-        )
+    if even := of_values(accuracies):
+        fed.metrics.evaluated(accuracy={"clients_mean": even["mean"], "worst10": even["worst10"]})
     fed.enter("waiting")
 
 

@@ -11,7 +11,6 @@ _DP = f"Differential privacy: this {_LATER}"
 TABLES: Mapping[str, str] = MappingProxyType(
     {
         "dp": _DP,
-        "fairness": "Fair aggregation arrives with the fairness rules",
         "personalize": "Personalization arrives with the personalization rules",
     }
 )

@@ -83,11 +83,11 @@ def test_the_line_is_found_in_every_spelling(tmp_path: Path, text: str) -> None:
 
 
 def test_all_problems_are_reported_together_and_sorted(tmp_path: Path) -> None:
-    (tmp_path / "fed.toml").write_text('[round]\nrounds = 0\ncohrt = 3\n[fairness]\nq = 1\n[trainer]\nlr = "x"\n')
+    (tmp_path / "fed.toml").write_text('[round]\nrounds = 0\ncohrt = 3\n[dp]\nq = 1\n[trainer]\nlr = "x"\n')
     with pytest.raises(SettingsRefused) as caught:
         load_federation(tmp_path, {"ROUGHFED_ROUND__QUORUM": "-1"}, overrides={"server.port": "x"})
     error = caught.value
-    keys = ["round.rounds", "round.cohrt", "fairness", "trainer.lr", "round.quorum", "server.port"]
+    keys = ["round.rounds", "round.cohrt", "dp", "trainer.lr", "round.quorum", "server.port"]
     assert [p.key for p in error.problems] == keys
     assert not isinstance(error, NotBuiltYet)  # only one of them waits for a later version
     assert all(p.sentence in str(error) for p in error.problems)

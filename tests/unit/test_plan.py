@@ -131,7 +131,7 @@ def test_the_words_and_what_is_not_built_are_printed() -> None:
     text = text_of(config(privacy={"server_sees": "updates"}), connected=10, size=262_144)
     assert "sees every client's whole update" in text
     assert "10.0 MiB" in text
-    assert "[fairness]" in text  # not swallowed as markup
+    assert "[dp]" in text  # not swallowed as markup
 
 
 @pytest.mark.parametrize("mode", ["updates", "sketches", "sums"])
@@ -139,7 +139,7 @@ def test_json_form_is_plain_data(mode: str) -> None:
     data = json.loads(json.dumps(plan(config(privacy={"server_sees": mode}), size=5000).as_dict()))
     assert data["size"] == 5000
     assert [t["connected"] for t in data["turnouts"]] == [2, 4, 8, 16, 100]
-    assert data["refused"]["[fairness]"].startswith("Fair aggregation arrives")
+    assert data["refused"]["[dp]"].startswith("Differential privacy")
     assert bool(data["turnouts"][3]["groups"]) == (mode != "updates")
 
 
