@@ -198,7 +198,7 @@ def merged(base: Mapping[str, Flat], adapters: Mapping[str, Flat], scale: float)
             out[name] = both[name]
             continue
         low = np.float32(scale) * (both[name_b] @ both[name_a])  # [o, i]
-        out[name] = both[name] + low.reshape(both[name].shape)
+        out[name] = (both[name] + low.reshape(both[name].shape)).astype(np.float32)
     return out
 
 

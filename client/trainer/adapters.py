@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from types import MethodType
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +85,8 @@ def stand_on(model: nn.Module, base: BaseFile, params: Iterable[TensorSpec] = ()
     adapted_spec(spec_of(model), ranks)  # refuses names that are taken
     for name, rank in ranks.items():
         layer = model.get_submodule(name.removesuffix(WEIGHT).removesuffix("."))
-        parametrize.register_parametrization(layer, WEIGHT, LowRank(layer.weight, rank, base.scale))
+        weight = cast(Tensor, layer.weight)
+        parametrize.register_parametrization(layer, WEIGHT, LowRank(weight, rank, base.scale))
     names = {t.name for t in frozen}
     spec = Spec(tuple(t for t in spec_of(model).tensors if t.name in names))
     if problems := explain_difference(Spec(tuple(map(plain, spec.tensors))), Spec(tuple(map(plain, frozen)))):
