@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 async def catch_up(fed: Federation) -> None:
     """Write into the ledger what is missing and known."""
+    before = fed.ledger.given
     await fed.ledger.catch_up(partial(facts_of, fed))
+    if fed.ledger.given is not before:
+        fed.metrics.contribution({"tiers": fed.ledger.given.tiers})
 
 
 def _being_scored(fed: Federation, row: RoundRow) -> bool:

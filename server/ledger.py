@@ -25,6 +25,7 @@ from roughfed.errors import StorageError
 from roughfed.files import disk_errors, fsync_folder
 from roughfed.server.incentive.book import Book, RoundFacts
 from roughfed.server.incentive.chain import FIRST, VERSION, Writer, digest_of
+from roughfed.server.incentive.rewards import Given
 from roughfed.server.store import RoundRow, Store
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,8 @@ class Ledger:
         self.path = store.folder / FILE
         self._book: Book | None = None
         self._complained = ""
+        self.given = Given()
+        """Shares and tiers after the last round that was written by this process."""
 
     async def catch_up(self, facts: Callable[[RoundRow], RoundFacts | None]) -> None:
         """Write what is missing of the rounds that are over. What the disk refuses is tried again the next time.
@@ -122,7 +125,7 @@ class Ledger:
         part = Part(known.round, before.stop, len(data), writer.seq, writer.head, data)
         await self._journal(part, {"shares": book.given.shares, "tiers": book.given.tiers} if book.method else {})
         crash.point("ledger-journaled")
-        self._book = book
+        self._book, self.given = book, book.given
 
     def _replayed(self, last: int, facts: Callable[[RoundRow], RoundFacts | None]) -> Book:
         """What is known after the rounds that are written, out of the journal."""
@@ -150,7 +153,8 @@ class Ledger:
         """Put what is journaled into the file."""
         for part in waiting(self._store):
             await asyncio.to_thread(append, self.path, part, known=newest(self._store, before=part.round))
-            crash.point("ledger-written")
+            if part.round:
+                crash.point("ledger-written")
             await self._store.journal.write(partial(_written, part.round))
 
 

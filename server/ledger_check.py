@@ -1,4 +1,4 @@
-"""Is the ledger what was written? Its lines among themselves, its scores by replay, and all of it beside the journal."""
+"""Is the ledger what was written? Its lines by one another, its scores by replay, all of it by the journal."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from roughfed.crash import CLIENT_POINTS, SERVER_POINTS
 from roughfed.secagg.groups import ALONE, threshold
 
 from .federation import KILLED, Cluster, Process
+from .ledger import is_accounted_for
 from .masked import TWO_CHUNKS, is_exact, masked_cluster, verdicts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -49,6 +50,7 @@ def goes_on_as_it_began(cluster: Cluster) -> None:
     assert cluster.rows("SELECT * FROM proofs") == []
     assert cluster.rows("SELECT * FROM refusals") == []
     assert cluster.rows("SELECT * FROM stages") == []
+    assert is_accounted_for(cluster)
 
 
 @pytest.mark.parametrize("point", SERVER)
