@@ -124,7 +124,8 @@ class Worker:
         base = None if self._base is None else self._base.plain()
         try:
             async with asyncio.timeout(EVALUATE_S):
-                return [tuple(one) for one in (await (await self._ready()).call("score", base=base, **asked))["sums"]]
+                found = await (await self._ready()).call("score", stands_on=base, **asked)
+                return [tuple(one) for one in found["sums"]]
         except TimeoutError:
             await self._child.stop()
             raise TrainerError(f"the worker did not answer within {EVALUATE_S:.0f} s", reason="killed") from None

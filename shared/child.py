@@ -194,7 +194,7 @@ class Trainer:
                 is no client; then a file that lacks some is refused.
             base: without a turn, the frozen base that the model stands on.
         """
-        place = {"turn": None if turn is None else turn.plain(), "base": None if base is None else base.plain()}
+        place = {"turn": None if turn is None else turn.plain(), "stands_on": None if base is None else base.plain()}
         sums = await self.call("evaluate", params=str(params), **place)
         return _evaluation(model_digest, sums)
 

@@ -87,7 +87,7 @@ class Operations:
         work = table[known(op, table, key="op")]
         if "params" in arguments:
             turn = arguments.get("turn") or {}
-            self._stand(BaseFile.of(turn.get("base") or arguments.get("base")), Path(arguments["params"]))
+            self._stand(BaseFile.of(turn.get("base") or arguments.get("stands_on")), Path(arguments["params"]))
         return work(arguments)
 
     def _describe(self, _: Mapping[str, Any]) -> Answer:
