@@ -28,7 +28,7 @@ class Child:
     async def describe(self) -> Any:
         return SimpleNamespace(num_test=10)
 
-    async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation:
+    async def evaluate(self, params: Path, *, model_digest: bytes, base: object = None) -> Evaluation:
         if self.stopped:
             return Evaluation(model_digest, 10, 1.0)
         if self.trouble is not None:
