@@ -23,7 +23,7 @@ SERVER_POINTS = {
     "announced": "every client was told; spool files are still there",
     "ledger-journaled": "ledger: the lines about a round are journaled, not in the file",
     "ledger-written": "ledger: the lines about a round are in the file, the journal does not know",
-    "clusters-decided": "clusters: what follows from a round for the clusters is journaled, nothing is done by it",
+    "clusters-settled": "clusters: what follows from a round for the clusters is journaled, nothing is done by it",
     "choosing-opened": "clusters: the models that the clients choose from are journaled, nobody was asked",
     "choice-journaled": "clusters: a client's choice is journaled",
     "choosing-closed": "clusters: who is where by choice is journaled, nobody trains by it",

@@ -30,15 +30,18 @@ log = logging.getLogger(__name__)
 CHOOSE_S = 300.0
 """Clients get this long to evaluate all models, or `round.deadline` if that is less."""
 
+GONE_S = 20.0
+"""One that goes away meanwhile gets this long to come back."""
+
 
 async def assigned(fed: Federation, until: float | None) -> bool:
     """Decide what is due between two rounds; whether a cluster can play now.
 
     Where none can, this returns at the next change of who is connected, or at `until` (monotonic seconds).
     """
-    clusters = fed.clusters
-    if not clusters.on:
-        return True
+    clusters, last = fed.clusters, fed.store.last_round()
+    if not clusters.on or (last is not None and last.outcome is None):
+        return True  # a round that the journal left open is finished first
     await clusters.between()
     while clusters.settings.method == "ifca" and (choosing := await due(fed)) is not None:
         await ask(fed, choosing, until)
@@ -84,29 +87,39 @@ async def due(fed: Federation) -> Choosing | None:
 async def ask(fed: Federation, choosing: Choosing, until: float | None) -> None:
     """Ask, wait for the answers, and put everybody where it belongs."""
     fed.enter("choose")
-    deadline = time.monotonic() + min(CHOOSE_S, fed.config.round.deadline)
+    last_moment = time.monotonic() + min(CHOOSE_S, fed.config.round.deadline)
+    deadline = last_moment if until is None else min(last_moment, until)
     question = question_of(fed, choosing)
     body = encode_question(question)
     signed = Signed(body, fed.key.sign(QUESTION_DOMAIN, body), fed.name)
     fed.choosing, fed.declined = choosing, set()
     told: dict[str, Session] = {}
-    while time.monotonic() < deadline:
-        said = _latest(fed, choosing).said
-        owing = fed.able_names() & set(choosing.asked) - said.keys() - fed.declined
+    gone: dict[str, float] = {}
+    while (now := time.monotonic()) < deadline:
+        owing = set(choosing.asked) - _latest(fed, choosing).said.keys() - fed.declined
+        owing = {name for name in owing if awaited(fed, name, gone, now)}
         if not owing:
             break
         for name in sorted(owing):
             if (session := fed.members.get(name)) is not None and told.get(name) is not session:
                 told[name] = session
-                session.send(Choose(signed, deadline - time.monotonic()))
-        await fed.sleep_until_change(deadline if until is None else min(deadline, until))
+                session.send(Choose(signed, deadline - now))
+        await fed.sleep_until_change(min([deadline, *(gone[name] + GONE_S for name in owing & gone.keys())]))
         if fed.stopping:
             raise asyncio.CancelledError  # it stays open in the journal; the next start goes on with it
-        if until is not None and time.monotonic() >= until:
-            break
     fed.choosing = None
     await close(fed, _latest(fed, choosing))
     fed.enter("waiting")
+
+
+def awaited(fed: Federation, name: str, gone: dict[str, float], now: float) -> bool:
+    """Whether an answer can still come: of whoever is here, and for a while of one that is away."""
+    if name in fed.quarantined or name in fed.members.revoked:
+        return False
+    if fed.members.get(name) is not None:
+        gone.pop(name, None)
+        return True
+    return now < gone.setdefault(name, now) + GONE_S
 
 
 async def answered(fed: Federation, session: Session, choice: Choice) -> None:

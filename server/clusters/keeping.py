@@ -148,7 +148,7 @@ class Clusters:
         number = 0 if last is None else last.round
         if last is not None and self.journal.decided(number) is None:
             await self._decide(last)
-            crash.point("clusters-decided")
+            crash.point("clusters-settled")
         if self.settings.method == "cfl" and (new := sorted(self._able() - self._entries.keys())):
             await self._apply(number, "joined-default" if number else "", self._joining(new))
 

@@ -74,7 +74,7 @@ def is_split(cluster: Cluster, rounds: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("crash_at", ["", "clusters-decided:2", "round-opened:3", "model-written:4"])
+@pytest.mark.parametrize("crash_at", ["", "clusters-settled:2", "round-opened:3", "model-written:4"])
 def test_two_families_are_told_apart_behind_masks_and_a_killed_server_comes_to_the_same(
     tmp_path: Path, crash_at: str
 ) -> None:
@@ -138,7 +138,8 @@ def test_clients_choose_the_model_of_their_family(tmp_path: Path, crash_at: str)
 def test_a_client_that_dies_after_its_choice_says_the_same_again_and_one_without_budget_says_nothing(
     tmp_path: Path,
 ) -> None:
-    with Cluster(tmp_path, clients=5, rounds=2, params=PARAMS, settings=CHOICE) as cluster:
+    everybody = {"round": {"min_clients": 5, "quorum": 0.5}}
+    with Cluster(tmp_path, clients=5, rounds=2, params=PARAMS, settings=CHOICE | everybody) as cluster:
         cluster.start_server(claims=["--fresh"]).ready()
         cluster.client_folder("c4").mkdir()
         write_toml(
