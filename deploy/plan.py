@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 
 from roughfed.config import FederationConfig, check_federation
 from roughfed.config.planned import TABLES
 from roughfed.config.problems import conflict, refusal
-from roughfed.config.schema import keys_of
+from roughfed.config.schema import Key, keys_of
 from roughfed.deploy.plan_bytes import Traffic, chain, traffic
+from roughfed.deploy.plan_classes import ClassPlan, class_plans, class_warnings
 from roughfed.deploy.plan_groups import Grouping, grouping
 from roughfed.deploy.plan_sums import Sums, sums
 from roughfed.deploy.plan_words import not_protected, sees, warnings
+from roughfed.errors import ConfigError
 from roughfed.secagg.groups import SMALLEST
 from roughfed.server.defence.check import check_rule
 from roughfed.server.defence.plan import tolerated
 from roughfed.server.facts import Shape
+from roughfed.types import Spec
 
+NOBODY: Mapping[str, int] = MappingProxyType({})
 EXAMPLES = (2, 4, 8, 16, 100)
 
 
@@ -78,6 +83,7 @@ class Plan:
         size: parameters of the model, D; None when not known.
         refused: settings that this version refuses by name, each with the reason.
         warnings: what works and is probably not meant.
+        classes: of clients, the standard one first; none where there are no others.
     """
 
     settings: tuple[Effective, ...]
@@ -87,6 +93,7 @@ class Plan:
     size: int | None
     refused: dict[str, str]
     warnings: tuple[str, ...]
+    classes: tuple[ClassPlan, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """Plain data, for `--json`."""
@@ -94,7 +101,13 @@ class Plan:
 
 
 def plan(
-    config: FederationConfig, *, connected: int | None = None, size: int | None = None, shape: Shape | None = None
+    config: FederationConfig,
+    *,
+    connected: int | None = None,
+    size: int | None = None,
+    shape: Shape | None = None,
+    spec: Spec | None = None,
+    of_class: Mapping[str, int] = NOBODY,
 ) -> Plan:
     """Work out what the settings mean.
 
@@ -103,17 +116,23 @@ def plan(
         connected: clients that are connected now; None = a few example numbers.
         size: parameters of the model, D, if known.
         shape: classes and features of the model, if known.
+        spec: tensors of the model, if known.
+        of_class: clients of a class of clients ("" is the standard one), where somebody names them.
 
     Raises:
         SettingsRefused: the settings cannot work together.
-        ConfigError: they ask for sums that the model cannot give.
+        ConfigError: they ask for sums that the model cannot give, or a class of clients that there is not.
     """
+    if unknown := of_class.keys() - {"", *config.classes}:
+        known = ", ".join(config.classes) or "none"
+        raise ConfigError(f"there is no class {min(unknown)!r} in fed.toml", key="--of", cure=f"its classes: {known}")
     check_federation(config)
     check_rule(config)
     numbers = (connected,) if connected is not None else sorted({config.round.min_clients, *EXAMPLES})
     turnouts = tuple(
         _turnout(config, n, size, shape) for n in numbers if n >= config.round.min_clients or connected is not None
     )
+    classes = class_plans(config, of_class, size=size, spec=spec)
     return Plan(
         settings=tuple(_effective(config)),
         server_sees=sees(config),
@@ -121,7 +140,8 @@ def plan(
         turnouts=turnouts,
         size=size,
         refused=dict(_refused()),
-        warnings=tuple(warnings(config, turnouts, size)),
+        warnings=(*warnings(config, turnouts, size), *class_warnings(classes)),
+        classes=classes,
     )
 
 
@@ -166,6 +186,10 @@ def _effective(config: FederationConfig) -> Iterator[Effective]:
     for key in keys_of(FederationConfig).values():
         value = getattr(getattr(config, key.table), key.name)
         yield Effective(key.dotted, key.spell(value), str(config.origin(key.dotted)))
+    for name, settings in config.classes.items():
+        for field, info in type(settings).model_fields.items():
+            key, origin = Key(f"classes.{name}", field, info), config.origin(f"classes.{name}")
+            yield Effective(key.dotted, key.spell(getattr(settings, field)), str(origin))
 
 
 def _refused() -> Iterator[tuple[str, str]]:

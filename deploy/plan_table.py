@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,14 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from roughfed.deploy.plan import Plan, Turnout
+    from roughfed.deploy.plan_classes import ClassPlan
     from roughfed.deploy.plan_groups import Grouping, Void
 
 WAITS = "waits"
+CLASSES = (
+    "needs: clients without which a class takes no part in a round. attackers: of its clients, tolerated within it: "
+    "whoever may choose its class may be many in a small one."
+)
 
 
 def render(plan: Plan) -> RenderableType:
@@ -26,6 +31,8 @@ def render(plan: Plan) -> RenderableType:
     parts.append(_turnout_table(plan))
     if grouped := [t for t in plan.turnouts if t.groups]:
         parts += [_group_table(grouped), Text(_legend(grouped[0].groups), style="dim")]
+    if plan.classes:
+        parts += [_class_table(plan.classes), Text(CLASSES, style="dim")]
     parts += [Text(str(t.statistics)) for t in grouped[-1:] if t.statistics]
     parts += [Text(t.waiting) for t in plan.turnouts if t.waiting]
     parts += [Text(f"warning: {w}", style="yellow") for w in plan.warnings]
@@ -73,6 +80,21 @@ def _group_cells(g: Grouping) -> tuple[str, ...]:
     sizes = " + ".join(f"{len(list(same))} x {size}" for size, same in groupby(g.sizes))
     numbers = (g.smallest_sum, g.honest_floor, g.may_be_lost, g.may_not_answer, g.may_be_excluded)
     return (sizes, f"{g.lane_bits} bit, {g.levels}", *map(str, numbers), *(f"{v.void:.2%}" for v in g.void))
+
+
+def _class_table(classes: Sequence[ClassPlan]) -> Table:
+    table = Table(title="Its classes of clients", title_justify="left")
+    for title in ("class", "sends", "of", "bytes", "x float32", "sketch", "needs", "clients", "attackers", "groups"):
+        table.add_column(title, justify="left" if title in ("class", "of", "groups") else "right")
+    for one in classes:
+        sizes = " + ".join(f"{len(list(same))} x {size}" for size, same in groupby(one.groups))
+        bytes_up = "?" if one.update_bytes is None else f"{one.update_bytes:,}"
+        ratio = "?" if one.ratio is None else f"{one.ratio:.4f}"
+        numbers = (bytes_up, ratio, str(one.sketch_dim), str(one.needs), str(one.clients), str(one.attackers))
+        part = "all" if one.keep_one_in == 1 else f"1 in {one.keep_one_in}"
+        of = ", ".join(one.tensors) or "all tensors"
+        table.add_row(one.name, part, Text(of), *numbers, Text(one.refused or sizes))
+    return table
 
 
 def _legend(groups: Grouping | None) -> str:

@@ -163,8 +163,13 @@ def check_classes(config: FederationConfig, spec: Spec) -> None:
             if not ranges_of(spec, (pattern,)):
                 cause = f"{pattern!r} of class {name} matches no tensor that clients send"
                 raise ConfigError(cause, key=key, cure=f"their names: {names}")
-        if not any(t.kind == "parameter" for t in part_of(spec, settings.tensors).tensors):
+        part = part_of(spec, settings.tensors)
+        if not any(t.kind == "parameter" for t in part.tensors):
             raise ConfigError(f"class {name} trains no parameter", key=key, cure=f"name some of these: {names}")
+        dim, sent = settings.sketch_dim or config.sketch.dim, part.size // plan_subset(settings.fraction)
+        if config.privacy.server_sees == "sketches" and dim > sent:
+            cause = f"class {name} sends {sent} coordinates, fewer than the {dim} numbers that the server sees of them"
+            raise ConfigError(cause, key=key, cure=f"write sketch_dim = {max(2, sent // 16 * 2)} there, or less")
 
 
 def seat_of(config: FederationConfig, row: RoundRow, hello: Hello) -> str | None:

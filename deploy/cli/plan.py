@@ -11,6 +11,7 @@ import typer
 
 from roughfed.deploy.cli.command import Answer, Context, command
 from roughfed.deploy.cli.settings import pairs
+from roughfed.errors import ConfigError
 
 if TYPE_CHECKING:
     from roughfed.types import Spec
@@ -24,6 +25,9 @@ class Flags:
     params: Annotated[
         int | None, typer.Option(min=1, help="Parameters of the model. [default: those of the run in --dir, if any]")
     ] = None
+    of: Annotated[
+        list[str], typer.Option("--of", metavar="CLASS=CLIENTS", help="Clients of a class of clients; repeatable.")
+    ] = field(default_factory=list[str])
     settings: Annotated[
         list[str], typer.Option("--set", "-o", metavar="KEY=VALUE", help="Try another setting; repeatable.")
     ] = field(default_factory=list[str])
@@ -49,9 +53,25 @@ def show_plan(context: Context, flags: Flags) -> Answer:
     spec = known_spec(context.folder)
     told = flags.params and flags.params * (2 if config.trainer.scaffold else 1)  # control variates behind them
     size = told or (spec.size if spec else None)
-    found = plan(config, connected=flags.clients, size=size, shape=shape_of(spec) if spec else None)
+    shape = shape_of(spec) if spec else None
+    found = plan(config, connected=flags.clients, size=size, shape=shape, spec=spec, of_class=of_classes(flags.of))
     context.say(render(found))
     return Answer(found.as_dict())
+
+
+def of_classes(texts: list[str]) -> dict[str, int]:
+    """CLASS=CLIENTS texts by class; "standard" is the standard one.
+
+    Raises:
+        ConfigError: one of them is none.
+    """
+    found: dict[str, int] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        if not number.isdecimal() or not int(number):
+            raise ConfigError(f"{text!r} is not CLASS=CLIENTS", key="--of", cure="for example --of thin=8")
+        found["" if name == "standard" else name] = int(number)
+    return found
 
 
 def known_spec(folder: Path) -> Spec | None:

@@ -80,6 +80,7 @@ def test_clients_that_train_a_part_learn_with_the_others(tmp_path: Path, sees: s
         "privacy": {"server_sees": sees},
         "defence": {"rule": "none"},
         "round": {"deadline": "400s", "evaluate_every": 1},
+        "model": {"keep_last": 10},
         "classes.thin": {"fraction": 0.25},
         "classes.heads": {"tensors": ["fc3.*"]},
     }

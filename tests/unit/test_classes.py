@@ -21,6 +21,7 @@ from roughfed.classes import (
 from roughfed.codec.chain import Summed, decode_merged, decode_sum, encode
 from roughfed.codec.plan import ChainParams, plan_lanes
 from roughfed.config import FederationConfig
+from roughfed.deploy.plan import plan
 from roughfed.errors import ConfigError, RemoteProtocolError
 from roughfed.masking import maskings_of
 from roughfed.messages import Hello
@@ -251,10 +252,26 @@ def test_a_class_that_there_is_not_is_refused_at_hello() -> None:
 
 
 def test_classes_are_held_against_the_model() -> None:
-    check_classes(config(), SPEC)
+    check_classes(config(privacy={"server_sees": "sums"}), SPEC)
     private = Spec(tuple(t for t in SPEC.tensors if t.name != "head"))
     with pytest.raises(ConfigError, match="'head' of class heads matches no tensor that clients send"):
-        check_classes(config(), private)
+        check_classes(config(privacy={"server_sees": "sums"}), private)
+    with pytest.raises(ConfigError, match="class heads sends 6 coordinates, fewer than the 128 numbers"):
+        check_classes(config(classes={"heads": {"tensors": ["head"]}}), SPEC)
     measured = Spec((*private.tensors, TensorSpec("head", (6,), kind="buffer")))
     with pytest.raises(ConfigError, match="trains no parameter"):
-        check_classes(config(), measured)
+        check_classes(config(privacy={"server_sees": "sums"}), measured)
+
+
+def test_a_plan_says_of_each_class_what_it_sends_and_whether_it_is_large_enough() -> None:
+    found = plan(config(privacy={"server_sees": "sums"}), size=21, spec=SPEC, of_class={"": 25, "thin": 3})
+    standard, thin, heads = found.classes
+    assert (standard.update_bytes, standard.refused) == (32, "")
+    assert sum(standard.groups) == 25
+    assert (thin.groups, thin.needs, thin.refused) == ((), 4, "too few of class thin: 3 of 4")
+    assert thin.update_bytes == 8 < standard.update_bytes
+    assert (heads.size, heads.clients, heads.groups) == (6, 4, (4,))
+    clear = plan(config(privacy={"server_sees": "updates"}), size=21, spec=SPEC)
+    assert [(one.needs, one.update_bytes) for one in clear.classes] == [(1, 84), (1, 24), (1, 24)]
+    with pytest.raises(ConfigError, match="no class 'fat'"):
+        plan(config(), of_class={"fat": 3})
