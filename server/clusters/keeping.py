@@ -144,6 +144,8 @@ class Clusters:
 
     async def between(self) -> None:
         """After a round: split its cluster, move who is on trial, take in who is new. Once for each round."""
+        if not self.on:
+            return
         last = self._store.last_round()
         number = 0 if last is None else last.round
         if last is not None and self.journal.decided(number) is None:
