@@ -1,1 +1,1 @@
-"""What comes of contributions: who takes part without giving, what each client is given in return."""
+"""What comes of contributions: who takes part without giving, what each is given in return, and a record of it."""

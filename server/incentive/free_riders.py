@@ -125,7 +125,7 @@ def judge(seen: Seen, state: State, round_number: int) -> Found:
     now = dict(zip(names, np.column_stack([total, np.full(n, float(round_number))]), strict=True))
     against = total.max(axis=1)
     against = np.maximum(against, total[:, 0] + total[:, 1:].max(axis=1))  # who sent nothing is looked at more closely
-    kinds = [KINDS[at] for at in total.argmax(axis=1)]
+    kinds = [KINDS[-1 - at] for at in total[:, ::-1].argmax(axis=1)]  # of equals the one that says more
     flags = {name: kind for name, kind, sum_ in zip(names, kinds, against, strict=True) if sum_ >= LIMIT}
     evidence = {
         name: {kind: float(value) for kind, value in zip(KINDS, row, strict=True) if value > 0}

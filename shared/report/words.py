@@ -34,6 +34,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "flame": "the defence: not in the cluster of the majority",
         "dnc": "the defence: far out in the direction in which updates differ most",
         "foolsgold": "the defence: pulls the same way as another, round after round",
+        "free-rider": "trains nothing: zeros, noise, or an update that was sent before",
         "norm": "longer than the norm bound allows",
         "magnitude": "ten thousand times as long as the others",
         VOID: "its group gave no sum, through no fault of its own",
