@@ -79,7 +79,8 @@ def whole(store: Store, version: int) -> tuple[Evaluation | None, str | None]:
 
 def newest_evaluation(store: Store, version: int) -> tuple[Evaluation | None, str | None]:
     """`whole` of a version, or of the one before it."""
-    for each in (version, version - 1):
+    base = store.lineage.base_of(version)
+    for each in (version, *(() if base is None else (base.version,))):
         if (found := whole(store, each))[0] is not None:
             return found
     return None, None

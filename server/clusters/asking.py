@@ -144,7 +144,7 @@ async def close(fed: Federation, choosing: Choosing) -> None:
     moves: list[Move] = []
     if not again:
         known = [cluster for cluster, _, _ in choosing.models]
-        wanted = rule.chosen(choosing, clusters.membership, DEFAULT, known)
+        wanted = rule.chosen(choosing, clusters.living, DEFAULT, known)
         moves = moves_to(settled(wanted, clusters.least), wanted, clusters.membership, choosing.said)
     counts = {cluster: list(choosing.said.values()).count(cluster) for cluster, _, _ in choosing.models}
     event = "chosen" if moves else ""

@@ -17,6 +17,7 @@ from roughfed.server.clusters.journal import Begun, ClusterJournal, Decided, Ent
 from roughfed.server.clusters.members import Move, Standing, by_cluster, next_turn, order, over, settled
 from roughfed.server.defence.plan import tolerated
 from roughfed.server.lineage import DEFAULT
+from roughfed.server.masked.journal import Stages
 
 if TYPE_CHECKING:
     from roughfed.config.federation import FederationConfig
@@ -58,6 +59,12 @@ class Clusters:
         """Client -> its cluster."""
         return {client: entry.cluster for client, entry in self._entries.items()}
 
+    @property
+    def living(self) -> dict[str, str]:
+        """The same without those who are not asked any more: revoked, proved liars, silent too often."""
+        barred = self._store.revoked() | Stages(self._store.journal).quarantined().keys()
+        return {client: cluster for client, cluster in self.membership.items() if client not in barred}
+
     def cluster_of(self, client: str) -> str:
         """Where a client is; the default for one that nobody knows."""
         return entry.cluster if (entry := self._entries.get(client)) is not None else DEFAULT
@@ -71,7 +78,7 @@ class Clusters:
         able, turns, heads = self._able(), self.journal.turns(), self._store.lineage.heads()
         return [
             Standing(cluster, heads[cluster].depth, turns.get(cluster, 0), able & set(members))
-            for cluster, members in by_cluster(self.membership).items()
+            for cluster, members in by_cluster(self.living).items()
         ]
 
     def turn(self) -> str:
@@ -114,7 +121,7 @@ class Clusters:
         """What the journaled figures of a round say of clusters."""
         if not self.on:
             return {}
-        clusters = by_cluster(self.membership)
+        clusters = by_cluster(self.living)
         decided = self.journal.decided(row.round - 1)
         told: dict[str, object] = {
             "cluster": row.cluster,
@@ -194,7 +201,7 @@ class Clusters:
         rounds = self.journal.rows(cluster)
         if turns < wait or not rounds:
             return Split()
-        members = [client for client, entry in self._entries.items() if entry.cluster == cluster]
+        members = by_cluster(self.living).get(cluster, [])
         f = 0 if self._rule == "none" else tolerated(self._config.defence.f, len(members))
         limits = Limits(settings.window, settings.eps1, settings.eps2, settings.separation, self.least)
         return look(self.journal.rows(cluster, after=changed), length_of(rounds[0]), members, limits, f)
@@ -216,7 +223,7 @@ class Clusters:
 
     def _trials(self, cluster: str) -> list[Move]:
         """Who is on trial in a cluster and was seen for long enough: stays, or goes on to the next one."""
-        found = by_cluster(self.membership)
+        found = by_cluster(self.living)
         playing = [each for each, members in found.items() if len(members) >= self.least]
         sure = [name for name in found.get(cluster, []) if self._entries[name].why not in ON_TRIAL]
         if len(playing) < 2:
@@ -241,7 +248,8 @@ class Clusters:
 
     def _small(self, moves: Iterable[Move]) -> list[Move]:
         """Clusters that have become too small join the default."""
-        after = {**self.membership, **{move.client: move.cluster for move in moves}}
+        after = self.living
+        after |= {move.client: move.cluster for move in moves if move.client in after or move.why == "joined-default"}
         return [
             Move(client, cluster, "small")
             for client, cluster in settled(after, self.least).items()
