@@ -80,7 +80,7 @@ def play(
         with ThreadPoolExecutor(2) as executor:
             rig = Rig(folder, executor, worker=worker, rounds=3, evaluate_every=0)
             rig.fed.config = rig.fed.config.model_copy(
-                update={"contribution": Contribution(**({"method": "shapley", "utility": "loss"} | given))}
+                update={"contribution": Contribution.model_validate({"method": "shapley", "utility": "loss"} | given)}
             )
             rig.fed.num_classes = 2
             if rig.store.run() is None:
@@ -92,8 +92,7 @@ def play(
 
 @pytest.mark.parametrize("method", [name for name, row in METHODS.items() if "updates" in row.sees])
 def test_a_round_is_scored_by_the_weights_that_its_updates_have(tmp_path: Path, method: str) -> None:
-    given = {} if method == "cgsv" else {"utility": "loss"}
-    play(tmp_path, Judge(), one_round, method=method, **{"utility": "auto"} | given)
+    play(tmp_path, Judge(), one_round, method=method, utility="auto" if method == "cgsv" else "loss")
     (found,) = summaries(tmp_path)
     scores = found["scores"]
     if method == "cgsv":

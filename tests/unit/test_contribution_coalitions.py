@@ -68,6 +68,8 @@ def test_few_examples_are_the_same_ones_and_of_every_class() -> None:
     source = source_of(1000)
     few = some(source, 100, 3, seed=5, device=CPU)
     assert isinstance(few, Arrays)
+    assert few.targets is not None
+    assert source.targets is not None
     count = torch.bincount(few.targets, minlength=3).tolist()
     there = torch.bincount(source.targets, minlength=3).tolist()
     assert count == [max(1, round(n / 10)) for n in there]
