@@ -48,14 +48,14 @@ class ContributionMetrics(Recorder):
     @safely
     def contribution(self, found: Mapping[str, Any]) -> None:
         """The key "contribution" of a round's summary, or what comes to it later: scores, and tiers after them."""
-        scores: Mapping[str, Mapping[str, float]] = found.get("scores") or {}
-        totals = {name: parts["total"] for name, parts in scores.items() if "total" in parts}
-        if scores:
-            self._telemetry.set("contribution_clients", len(scores))
-        self._telemetry.add("contribution_evaluations_total", found.get("evaluations") or 0)
-        self._spread("contribution_score", totals.values())
-        self._spread("reward_quality_ratio", (found.get("tiers") or {}).values())
         for reason in (found.get("free_riders") or {}).values():
             self._telemetry.add("free_riders_total", reason=reason)
-        for name, total in totals.items():
-            self._clients.score(name, total)
+        if scores := found.get("scores"):
+            totals = {name: parts["total"] for name, parts in scores.items() if "total" in parts}
+            self._telemetry.set("contribution_clients", len(scores))
+            self._telemetry.add("contribution_evaluations_total", found.get("evaluations") or 0)
+            self._spread("contribution_score", totals.values())
+            for name, total in totals.items():
+                self._clients.score(name, total)
+        if tiers := found.get("tiers"):
+            self._spread("reward_quality_ratio", tiers.values())

@@ -89,3 +89,18 @@ def test_the_newest_round_that_knows_a_key_tells_it(tmp_path: Path) -> None:
     found = asyncio.run(run())
     assert {key: each["round"] for key, each in found.items()} == {"spread": 1, "cluster": 2}
     assert found["cluster"]["found"] == summary(2)["cluster"]
+
+
+def test_scores_of_the_round_before_stand_until_the_newest_is_scored(tmp_path: Path) -> None:
+    async def run() -> dict[str, dict[str, Any]]:
+        with closing(Store(tmp_path)) as store:
+            for number, found in ((1, summary(2)["contribution"]), (2, {"free_riders": {"eve": "noise"}})):
+                await store.open_round(replace(ROW, round=number))
+                await store.set_summary(number, {"contribution": found})
+            return newest_told(store)
+
+    assert [words for _, words, _ in lines(asyncio.run(run()))] == [
+        "gtg-shapley: eve 0.04, bob 0.02, ann 0",
+        "eve: sends noise: no angle to anybody but by chance",
+        "50 %: 1 clients, 75 %: 1 clients, 100 %: 1 clients",
+    ]

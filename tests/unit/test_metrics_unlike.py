@@ -79,3 +79,15 @@ def test_a_great_many_clusters_are_still_few_series() -> None:
     assert page["roughfed_cluster_clients{cluster=other}"] == 500
     assert page["roughfed_cluster_events_total{event=other}"] == 1
     assert sum("cluster_clients" in name for name in page) == len(CLUSTERS) + 1
+
+
+def test_scores_that_come_after_the_rest_count_nothing_twice() -> None:
+    m = ServerMetrics()
+    m.summarized({"contribution": {"free_riders": {"ann": "noise"}, "evidence": {}}})
+    m.contribution({"method": "cgsv", "evaluations": 3, "scores": {"ann": {"total": 0.5}, "bob": {}}})
+    m.contribution({"tiers": {"ann": 0.75}})
+    page = samples(m.render())
+    assert page["roughfed_free_riders_total{reason=noise}"] == 1
+    assert page["roughfed_contribution_score{part=median}"] == 0.5
+    assert page["roughfed_contribution_evaluations_total"] == 3
+    assert page["roughfed_reward_quality_ratio{part=lowest}"] == 0.75

@@ -54,7 +54,13 @@ SAYS = {
     "Clusters": ["2 clusters after round 3", "0: 2, 1: 1", "split in two", "ann, eve", "can choose how it looks"],
     "Classes of clients": ["1 in 16", "head.*", "4 KiB", "256 B", "0.0625", "too few", "rests on few"],
     "Fairness": ["q-fedavg, strength 2", "53 % on average", "25 % for the worst tenth", "12.5 points", "a claim"],
-    "Contribution": ["gtg-shapley, 120 evaluations", "1 client was taken for a free rider", "cosine", "sends nothing", "collude"],
+    "Contribution": [
+        "gtg-shapley, 120 evaluations",
+        "1 client was taken for a free rider",
+        "cosine",
+        "sends nothing",
+        "collude",
+    ],
 }
 
 
@@ -153,6 +159,18 @@ def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
 def test_a_journal_that_does_not_read_says_where(change: Callable[[dict[str, Any]], object], where: str) -> None:
     with pytest.raises(StorageError, match=f"does not read: {where}"):
         unlike_of(broken(change))
+
+
+def test_scores_that_come_later_or_never_leave_the_rest_as_it_is() -> None:
+    flagged = {"free_riders": {"eve": "copy"}, "copies": {"eve": "bob"}, "evidence": {"eve": {"copy": 1.5}}}
+    unscored = {"method": "gtg-shapley", "scores": {}, "skipped": "nobody has a weight"}
+    run = a_run(a_round(1, summary(1)), a_round(2, {"contribution": unscored}), a_round(3, {"contribution": flagged}))
+    section = page("Contribution", run)
+    assert "bob: 0.005 to 0.015" in tips(section)
+    assert "nobody has a weight" in section
+    assert "another client&#x27;s update: that of bob" in section
+    assert "collude" in section
+    assert "Nobody is scored" in page("Contribution", a_run(a_round(3, {"contribution": flagged})))
 
 
 def test_what_is_absent_is_unknown_and_not_zero() -> None:

@@ -35,8 +35,8 @@ def was_scored(run: RunSummary) -> bool:
 def contribution(run: RunSummary) -> str:
     """The content of the section."""
     told = _told(run)
-    last = told[-1][1]
-    listed = f"{_riders(told, run)}{_parts(last)}"
+    last = _scored(told)[-1][1]
+    listed = f"{_riders(told, run)}{_parts(last)}{_skipped(told)}"
     blocks = [_totals(last, run), _by_round(told, run), _tiers(last), f"<div>{listed}</div>" if listed else ""]
     words = f"{PROVES.get(last.method, '')} {COLLUDERS}".strip()
     return lead(_lead(told)) + pair(*(block for block in blocks if block)) + note(words)
@@ -46,15 +46,21 @@ def _told(run: RunSummary) -> list[tuple[RoundSummary, Contribution]]:
     return [(r, found) for r in run.rounds if (found := r.unlike.contribution) is not None]
 
 
+def _scored(told: list[tuple[RoundSummary, Contribution]]) -> list[tuple[RoundSummary, Contribution]]:
+    """The rounds that have scores: they come after the rest, and of some never; all where none has."""
+    return [(r, c) for r, c in told if c.scores] or told
+
+
 def _lead(told: list[tuple[RoundSummary, Contribution]]) -> str:
-    last = told[-1][1]
+    last = _scored(told)[-1][1]
     spent = sum(c.evaluations for _, c in told)
     cost = f", {number(spent)} evaluations of coalitions in {len(told)} rounds" if spent else ""
     riders = len({client for _, c in told for client in c.free_riders})
     flagged = "Nobody was taken for a free rider"
     if riders:
         flagged = f"{riders} client{'s were' if riders > 1 else ' was'} taken for a free rider"
-    return f"Scores by {last.method or 'no method'}{cost}. {flagged}."
+    scored = f"Scores by {last.method}{cost}" if last.method else "Nobody is scored"
+    return f"{scored}. {flagged}."
 
 
 def _total(parts: dict[str, float]) -> float | None:
@@ -84,7 +90,7 @@ def _by_round(told: list[tuple[RoundSummary, Contribution]], run: RunSummary) ->
     shown = told[-MAX_COLUMNS:]
     if len(shown) < 2:
         return ""
-    ranked, flagged = _ranked(told[-1][1]), {client for _, c in shown for client in c.free_riders}
+    ranked, flagged = _ranked(_scored(told)[-1][1]), {client for _, c in shown for client in c.free_riders}
     chosen = set(sorted(ranked, key=lambda n: n not in flagged)[:MAX_ROWS])
     names = [n for n in ranked if n in chosen]
     cells = {n: [c.scores.get(n, {}).get("round") for _, c in shown] for n in names}
@@ -116,12 +122,24 @@ def _parts(last: Contribution) -> str:
 def _riders(told: list[tuple[RoundSummary, Contribution]], run: RunSummary) -> str:
     rounds: dict[tuple[str, str], list[int]] = {}
     for r, c in told:
-        for client, why in c.free_riders.items():
-            rounds.setdefault((client, why), []).append(r.round)
+        for client, kind in c.free_riders.items():
+            rounds.setdefault((client, _why(c, client, kind)), []).append(r.round)
     if not rounds:
         return ""
-    rows = [(_named(c, run), free_riding(why), str(len(at)), str(at[0])) for (c, why), at in sorted(rounds.items())]
+    rows = [(_named(c, run), why, str(len(at)), str(at[0])) for (c, why), at in sorted(rounds.items())]
     return table(("client", "taken for a free rider", "rounds", "first"), rows, numeric=(2, 3))
+
+
+def _why(told: Contribution, client: str, kind: str) -> str:
+    """What speaks for a free rider, and whose update it sent where that is known."""
+    whose = f": that of {told.copies[client]}" if kind == "copy" and client in told.copies else ""
+    return free_riding(kind) + whose
+
+
+def _skipped(told: list[tuple[RoundSummary, Contribution]]) -> str:
+    """Rounds without scores, and why."""
+    rows = [(str(r.round), c.skipped) for r, c in told if c.skipped]
+    return folded("Rounds that were not scored", table(("round", "why"), rows, numeric=(0,)), len(rows)) if rows else ""
 
 
 def _tiers(last: Contribution) -> str:

@@ -116,6 +116,8 @@ class Contribution:
         intervals: client -> (low, high) of its total, where the method gives one.
         free_riders: client -> why it is taken for one.
         tiers: client -> quality of the model that is exported to it, 0..1.
+        copies: client -> whose update it sent as well.
+        skipped: why the round was not scored.
     """
 
     method: str = ""
@@ -124,6 +126,8 @@ class Contribution:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     free_riders: dict[str, str] = field(default_factory=dict[str, str])
     tiers: dict[str, float] = field(default_factory=dict[str, float])
+    copies: dict[str, str] = field(default_factory=dict[str, str])
+    skipped: str = ""
 
 
 @dataclass(frozen=True)
