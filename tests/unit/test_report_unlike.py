@@ -17,8 +17,10 @@ from roughfed.report.scale import alike, percent
 from roughfed.report.strips import strip_plot
 from roughfed.report.summary import RoundSummary, RunSummary, Together
 from roughfed.report.svg import Axis
+from roughfed.report.unlike.contribution import PROVES
 from roughfed.report.unlike.parts import Fairness, Spread, Unlike, unlike_of
 from roughfed.report.unlike.sections import SECTIONS, sections
+from roughfed.server.contribution import METHODS
 
 from .unlike_rounds import NAMES, summary
 
@@ -171,6 +173,10 @@ def test_scores_that_come_later_or_never_leave_the_rest_as_it_is() -> None:
     assert "another client&#x27;s update: that of bob" in section
     assert "collude" in section
     assert "Nobody is scored" in page("Contribution", a_run(a_round(3, {"contribution": flagged})))
+
+
+def test_every_method_says_what_its_scores_can_prove() -> None:
+    assert PROVES.keys() == METHODS.keys()
 
 
 def test_what_is_absent_is_unknown_and_not_zero() -> None:
