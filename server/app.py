@@ -26,14 +26,13 @@ from roughfed.messages import Reconnect
 from roughfed.server import contributing, downlink, enrolment, extras
 from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.authority import Authority
-from roughfed.server.base import FILE as BASE
-from roughfed.server.base import base_of
 from roughfed.server.classes import check_classes
 from roughfed.server.clusters import first
 from roughfed.server.control import Control
 from roughfed.server.defence.check import check_rule
 from roughfed.server.facts import Shape, check_shape
 from roughfed.server.federation import Federation
+from roughfed.server.frozen import stand
 from roughfed.server.interceptors import Boundary
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.origin import Origin, open_run
@@ -42,7 +41,6 @@ from roughfed.server.ports import open_port
 from roughfed.server.rpc import FederationService
 from roughfed.server.run import run_rounds
 from roughfed.server.store import Store
-from roughfed.training import BaseFile
 from roughfed.transport.names import SERVICE
 from roughfed.transport.options import SERVER_OPTIONS
 from roughfed.transport.patience import CEILING_S
@@ -120,9 +118,7 @@ async def serve(setup: Setup) -> str:
             fed.is_revoked = lambda client, serial: authority.is_revoked(client, serial=serial)
         fed.members.revoked |= store.revoked()
         fed.ca_certificate = papers.ca_certificate
-        if (base := base_of(store)) is not None:
-            fed.base = base
-            setup.origin.stand_on(BaseFile(store.folder / BASE, base.scale))
+        fed.base = stand(setup.origin, store)
         description = await setup.origin.describe()
         fed.num_classes = description.num_classes
         await extras.prepare(fed, description.spec)

@@ -29,8 +29,8 @@ from roughfed.files import place_durably
 from roughfed.params import Flat, data_offset, digest_file, write_model
 from roughfed.rng import derive
 from roughfed.scope import is_private
-from roughfed.server.base import Division, base_of, check_file, divide, lay
 from roughfed.server.federation import Worker
+from roughfed.server.frozen import Division, base_of, check_file, divide, lay
 from roughfed.server.store import Store
 from roughfed.types import Spec
 from roughfed.wire.specs import encode_base

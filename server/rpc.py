@@ -31,9 +31,9 @@ from roughfed.messages import (
 )
 from roughfed.server import downlink
 from roughfed.server.classes import check_hello, offered
-from roughfed.server.base import source_of
 from roughfed.server.clusters.asking import answered
 from roughfed.server.federation import Federation
+from roughfed.server.frozen import source_of
 from roughfed.server.intake import Upload
 from roughfed.server.interceptors import CALLER
 from roughfed.server.masked.drive import take

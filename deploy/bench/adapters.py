@@ -26,7 +26,7 @@ from roughfed.deploy.bench.local import LocalFederation, unheard
 from roughfed.deploy.bench.measure import machine
 from roughfed.params import read_flat, write_model
 from roughfed.rng import generator
-from roughfed.server.base import FILE, divide, lay
+from roughfed.server.frozen import FILE, divide, lay
 from roughfed.training import BaseFile, Turn
 from roughfed.types import Spec
 

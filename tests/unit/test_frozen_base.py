@@ -30,7 +30,7 @@ from roughfed.digest import content_digest
 from roughfed.errors import ConfigError, RemoteProtocolError, StorageError
 from roughfed.messages import Welcome
 from roughfed.params import read_flat, unflatten, write_model
-from roughfed.server.base import FILE, base_of
+from roughfed.server.frozen import FILE, base_of
 from roughfed.server.origin import open_run
 from roughfed.server.store import Store
 from roughfed.types import Spec, TensorSpec

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,8 +22,12 @@ from roughfed.params import Flat, data_offset, digest_file, read_flat, unflatten
 from roughfed.scope import is_private, model_part, shared_spec, some
 from roughfed.server.downlink import Source
 from roughfed.server.store import Store
+from roughfed.training import BaseFile
 from roughfed.types import Spec, TensorSpec
 from roughfed.wire.specs import decode_base
+
+if TYPE_CHECKING:
+    from roughfed.server.federation import Worker
 
 FILE = "base.safetensors"
 
@@ -154,6 +159,13 @@ def base_of(store: Store) -> Base | None:
     """The frozen base that the run in the journal stands on; None where all of the model is trained."""
     text = (store.began() or {}).get("base", "")
     return decode_base(bytes.fromhex(text)) if text else None
+
+
+def stand(worker: Worker, store: Store) -> Base | None:
+    """Let the worker stand on the run's frozen base, if it has one; which one."""
+    if (base := base_of(store)) is not None:
+        worker.stand_on(BaseFile(store.folder / FILE, base.scale))
+    return base
 
 
 def source_of(folder: Path) -> Source:
