@@ -196,7 +196,7 @@ class Trainer:
         """
         place = {"turn": None if turn is None else turn.plain(), "stands_on": None if base is None else base.plain()}
         sums = await self.call("evaluate", params=str(params), **place)
-        return _evaluation(model_digest, sums)
+        return evaluation_from(model_digest, sums)
 
     async def compare(
         self, params: Path, *, model_digest: bytes, settings: Mapping[str, object], turn: Turn
@@ -214,7 +214,7 @@ class Trainer:
         """
         place = {"params": str(params), "seed": int.from_bytes(model_digest[:7], "big"), "turn": turn.plain()}
         found = await self.call("compare", settings=dict(settings), **place)
-        return {name: _evaluation(model_digest, sums) for name, sums in found.items()}
+        return {name: evaluation_from(model_digest, sums) for name, sums in found.items()}
 
     async def train_loss(self, params: Path, *, turn: Turn) -> float:
         """The mean loss of a model file on the training data, whatever it was trained with: the task's plain one."""
@@ -330,7 +330,8 @@ async def _spawn(
             output.close()
 
 
-def _evaluation(model_digest: bytes, sums: Mapping[str, Any]) -> Evaluation:
+def evaluation_from(model_digest: bytes, sums: Mapping[str, Any]) -> Evaluation:
+    """An evaluation of the sums that a trainer answered."""
     return Evaluation(
         model_digest=model_digest,
         num_examples=sums["num_examples"],

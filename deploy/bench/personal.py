@@ -79,6 +79,9 @@ class PersonalOptions:
 Accuracies = dict[str, list[float]]
 """By row of the table: each client's, 0..1, in the clients' order."""
 
+EXAMPLES = "test examples"
+"""In the place of a row: how many each client has."""
+
 
 def run_personal_bench(
     options: PersonalOptions, *, say: Callable[[str, Mapping[str, object]], None]
@@ -102,7 +105,7 @@ def run_personal_bench(
     found: dict[float, dict[int, Accuracies]] = {a: {s: {} for s in options.seeds} for a in options.alphas}
     for game, accuracies in played(games, options):
         found[game.alpha][game.seed].update(accuracies)
-        means = {row: statistics.fmean(values) for row, values in accuracies.items()}
+        means = {row: statistics.fmean(values) for row, values in accuracies.items() if row != EXAMPLES}
         say(f"alpha {game.alpha:g}, seed {game.seed}, {game.row}", means)
     return {
         "bench": "personal",
@@ -144,6 +147,7 @@ def play(game: Game, options: PersonalOptions) -> Accuracies:
             params = clients.round(number, spec, params, row.method, alone=game.row == GLOBAL)
         after = local.rounds + 1
         found = {game.row: clients.accuracies(after, row.method, spec=spec, params=params)}
+        found[EXAMPLES] = [float(client.test.num_examples) for client in clients.clients]
         if game.row == GLOBAL:
             tuned = f"fine-tune(epochs={options.tuned})"
             found[TUNED] = clients.accuracies(after, tuned, spec=spec, params=params)
@@ -153,28 +157,31 @@ def play(game: Game, options: PersonalOptions) -> Accuracies:
 
 def table_of(by_seed: Mapping[int, Accuracies]) -> dict[str, dict[str, float]]:
     """The figures of every row, means over the seeds."""
-    rows = next(iter(by_seed.values()), {})
-    return {row: means([figures(found[row], found.get(ALONE)) for found in by_seed.values()]) for row in rows}
+    rows = [row for row in next(iter(by_seed.values()), {}) if row != EXAMPLES]
+    return {row: means([figures(row, found) for found in by_seed.values()]) for row in rows}
 
 
-def figures(accuracies: Sequence[float], alone: Sequence[float] | None) -> dict[str, float]:
+def figures(row: str, found: Accuracies) -> dict[str, float]:
     """Of one row and one seed.
 
     Returns:
-        mean, std, worst10 and best10 (means over a tenth of the clients), and worse_than_alone, the share of clients
-        that got less right than with what they trained without the others; all 0..1.
+        mean over the clients, pooled (over their test examples, as PFLlib counts), std, worst10 and best10 (means over
+        a tenth of the clients), and worse_than_alone, the share of clients that got less right than with what they
+        trained without the others; all 0..1.
     """
+    accuracies, alone = found[row], found.get(ALONE)
     ranked = sorted(accuracies)
     tenth = max(1, round(WORST * len(ranked)))
-    found = {
+    told = {
         "mean": statistics.fmean(ranked),
+        "pooled": statistics.fmean(accuracies, weights=found[EXAMPLES]),
         "std": statistics.pstdev(ranked),
         "worst10": statistics.fmean(ranked[:tenth]),
         "best10": statistics.fmean(ranked[-tenth:]),
     }
     if alone is not None:
-        found["worse_than_alone"] = statistics.fmean(a < b for a, b in zip(accuracies, alone, strict=True))
-    return found
+        told["worse_than_alone"] = statistics.fmean(a < b for a, b in zip(accuracies, alone, strict=True))
+    return told
 
 
 def means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:

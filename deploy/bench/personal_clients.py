@@ -100,8 +100,8 @@ class Clients:
         for number, part in enumerate(parts, 1):
             order = rng.permutation(part)
             cut = round(TRAINED_ON * len(order))
-            sources = (_opened(drawn.x[at], drawn.labels[at]) for at in (order[:cut], order[cut:]))
-            self.clients.append(Client(f"client-{number:03d}", *sources))
+            train, test = (_opened(drawn.x[at], drawn.labels[at]) for at in (order[:cut], order[cut:]))
+            self.clients.append(Client(f"client-{number:03d}", train, test))
         self.options, self._seed, self._folder = options, seed, folder
         self._classes = drawn.num_classes
         self._initial = models.build(options.model, drawn.input_shape, drawn.num_classes, seed)

@@ -1,4 +1,4 @@
-"""What cannot stand beside SCAFFOLD's control variates (`trainer.method`), or beside private tensors (`model.private`).
+"""What cannot stand beside SCAFFOLD's control variates (`trainer.method`), private tensors or models of one's own.
 
 Control variates are sums over all that was ever accepted: whatever keeps a part of an update from being said, or makes
 something else of the accepted ones than their mean, would stay in them for good.
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from roughfed.config.federation import FederationConfig
 from roughfed.config.problems import Problem, conflict
 from roughfed.config.values import show
+from roughfed.methods import AUTO, read_method
 
 METHOD = "trainer.method"
 PRIVATE = "model.private"
@@ -27,6 +28,30 @@ def sharing_conflicts(config: FederationConfig) -> Iterator[Problem]:
             f"{show(config.model.private)} keeps tensors with the clients that the server has not got."
         )
         yield conflict(config, ("trainer.calibrate", PRIVATE), cause, "Remove trainer.calibrate, or model.private.")
+    yield from _own_models(config)
+
+
+def _own_models(config: FederationConfig) -> Iterator[Problem]:
+    t = config.trainer
+    parts = () if t.method == AUTO else read_method(t.method).parts
+    for part in (part for part in parts if part.name == "fedrep"):
+        if not config.model.private:
+            cause = f"fedrep in {METHOD} trains the tensors that stay with each client, and {PRIVATE} names none."
+            cure = 'Name the head in [model], for example private = ["fc2.*"].'
+            yield conflict(config, (METHOD, PRIVATE), cause, cure)
+        if t.epochs <= int(part.options["head"]):
+            cause = (
+                f"{part} in {METHOD} trains the private tensors for {part.options['head']} epochs, and trainer.epochs "
+                f"= {t.epochs} leaves none for the shared ones."
+            )
+            yield conflict(config, ("trainer.epochs", METHOD), cause, "Raise trainer.epochs above that.")
+    if t.compare_alone and not config.round.evaluate_every:
+        cause = (
+            "trainer.compare_alone = true trains a second model to be compared, and round.evaluate_every = 0 never "
+            "evaluates one."
+        )
+        cure = "Set round.evaluate_every, or remove trainer.compare_alone."
+        yield conflict(config, ("trainer.compare_alone", "round.evaluate_every"), cause, cure)
 
 
 def _training(config: FederationConfig) -> Iterator[Problem]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 import statistics
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -92,7 +93,7 @@ class Mixing:
             losses.append(self._pass(net, learning, local, weights))
         return weights
 
-    def _pass(self, net: nn.Module, learning: Tensors, local: Tensors, weights: Tensors) -> float:
+    def _pass(self, net: nn.Module, learning: Mapping[str, Tensor], local: Tensors, weights: Tensors) -> float:
         """One pass over the same examples in the same order; changes `weights`, gives the mean loss."""
         context, losses = self._context, list[Tensor]()
         size, epochs = context.settings.batch_size, 1
@@ -118,7 +119,7 @@ class Mixing:
         return steady or len(losses) >= PASSES
 
 
-def mix(upper: Tensors, local: Tensors, weights: Tensors) -> Tensors:
+def mix(upper: Mapping[str, Tensor], local: Tensors, weights: Tensors) -> Tensors:
     """Local + (global - local) W by name; the global value itself where W is 1."""
     rows = ((name, p.detach(), local[name], weights[name]) for name, p in upper.items())
     return {name: torch.where(w == 1, p, own + (p - own) * w).to(p.dtype) for name, p, own, w in rows}
