@@ -60,8 +60,7 @@ class Chooser:
         except RoughfedError as error:
             log.warning("choosing %d: this client does not choose: %s", number, error)
             self._send(Choice(number, 0, error.reason))
-        finally:
-            me.on_phase("idle", 0.0)
+        me.on_phase("idle", 0.0)  # not where it was cancelled: then a job has begun
 
 
 def check_question(me: Membership, message: Choose) -> Question:

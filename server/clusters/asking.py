@@ -127,11 +127,15 @@ async def answered(fed: Federation, session: Session, choice: Choice) -> None:
     choosing = fed.choosing
     if choosing is None or choice.number != choosing.number or session.name not in choosing.asked:
         return
+    if session.name in choosing.said:
+        return  # the first word counts
     if not 1 <= choice.place <= len(choosing.models):
         fed.declined.add(session.name)
         log.info("%s does not choose: %s", session.name, choice.reason or "no reason given")
     else:
-        await fed.clusters.journal.note_choice(choosing.number, session.name, choosing.models[choice.place - 1][0])
+        cluster = choosing.models[choice.place - 1][0]
+        fed.choosing = dataclasses.replace(choosing, said={**choosing.said, session.name: cluster})
+        await fed.clusters.journal.note_choice(choosing.number, session.name, cluster)
         crash.point("choice-journaled")
     fed.wake()
 
