@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from roughfed.registry import look_up
-from roughfed.server.contribution.cgsv import cgsv, moving_mean
 from roughfed.server.contribution.game import summed, totals
-from roughfed.server.contribution.group_regression import group_regression, regressed, remembered, rounds_to_go
-from roughfed.server.contribution.gtg_shapley import gtg_shapley
-from roughfed.server.contribution.leave_one_out import leave_one_out
 from roughfed.server.contribution.method import NOTHING, Case, Found, Method, State
+from roughfed.server.contribution.methods.cgsv import cgsv, moving_mean
+from roughfed.server.contribution.methods.group_regression import group_regression, regressed, remembered, rounds_to_go
+from roughfed.server.contribution.methods.gtg_shapley import gtg_shapley
+from roughfed.server.contribution.methods.leave_one_out import leave_one_out
+from roughfed.server.contribution.methods.shapley import shapley
 from roughfed.server.contribution.scores import Parts, Scores, Standing
-from roughfed.server.contribution.shapley import shapley
 
 __all__ = [
     "METHODS",

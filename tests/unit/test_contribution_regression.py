@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import t
 
 from roughfed.server.contribution import METHODS, NOTHING, State, replay
-from roughfed.server.contribution.group_regression import WINDOW
 from roughfed.server.contribution.intervals import t_95
+from roughfed.server.contribution.methods.group_regression import WINDOW
 
 REGRESSION = METHODS["group-regression"]
 CLIENTS, GROUPS = 24, 3

@@ -1,0 +1,1 @@
+"""The methods of the table, one file each; they never import one another."""
