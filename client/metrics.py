@@ -8,7 +8,7 @@ from roughfed.telemetry import BUILD_INFO, LONG_S, RESIDENT_BYTES, Family, Telem
 
 PREFIX = "roughfed_client_"
 
-PHASES = ("connecting", "away", "idle", "downloading", "training", "evaluating", "uploading")
+PHASES = ("connecting", "away", "idle", "downloading", "choosing", "training", "evaluating", "uploading")
 VERDICTS = ("accepted", "excluded", "late", "absent")
 DIRECTIONS = ("up", "down")
 RECONNECTS = ("asked", "unreachable")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from roughfed.server.metrics.recorder import Recorder
 from roughfed.telemetry import LONG_S, Family, safely
 
-PHASES = ("waiting", "configure", "report", "unmask", "aggregate", "commit", "evaluate")
+PHASES = ("waiting", "choose", "configure", "report", "unmask", "aggregate", "commit", "evaluate")
 OUTCOMES = ("committed", "abandoned")
 DROPOUTS = ("deadline", "left-behind", "disconnected", "refused", "trainer", "revoked")
 
