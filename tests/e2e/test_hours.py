@@ -12,6 +12,7 @@ from .masked import is_exact, masked_cluster, verdicts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
+BUSY_S = 60.0
 NIGHT = {"participate": {"windows": ["22:00-06:00"], "timezone": "UTC"}}
 
 
@@ -20,7 +21,7 @@ def test_nobody_waits_for_a_client_outside_its_hours_and_it_comes_back_by_itself
     with masked_cluster(tmp_path, clients=5, rounds=3, settings=settings) as cluster:
         cluster.start_server().ready()
         claims = ("--clock", "2026-11-25T12:00+00:00")
-        late = cluster.start_client("c4", pace_s=1.0, claims=claims, tables=NIGHT)
+        late = cluster.start_client("c4", pace_s=0.5, claims=claims, tables=NIGHT)
         late.wait_line("away until Wed 22:00")
         late.wait_line("the clock stands")
         cluster.start_clients("c0", "c1", "c2", "c3")
@@ -30,13 +31,13 @@ def test_nobody_waits_for_a_client_outside_its_hours_and_it_comes_back_by_itself
             watch.until(lambda status: state_of(status, "c4") == "training")
             late.signal(signal.SIGUSR1)  # 06:00, in the middle of a round
             late.wait_line("the window has closed")
-            late.wait_line("round 1 committed; this client's update: accepted")
+            late.wait_line("round 1 committed; this client's update: accepted", timeout_s=BUSY_S)
             status = watch.until(lambda status: state_of(status, "c4").startswith("away until"))
             assert not next(c for c in status["clients"] if c["name"] == "c4")["connected"]
             late.wait_line("away until Thu 22:00")
             late.signal(signal.SIGUSR1)
-        assert cluster.server.wait() == 0
-        assert late.wait() == 0
+        assert cluster.server.wait(timeout_s=BUSY_S) == 0
+        assert late.wait(timeout_s=BUSY_S) == 0
         found = [sets.get("c4", "not asked") for sets in verdicts(cluster).values()]
         assert (found[0], found[-1]) == ("", "")
         assert all(why in ("", "not asked", "client-refused: window", "client-away: window") for why in found)
