@@ -45,7 +45,5 @@ def test_where_they_are_alike_it_costs_next_to_nothing(result: dict[str, Any], r
 
 
 def test_the_model_without_norms_has_no_fedbn() -> None:
-    options = PersonalOptions(
-        LocalOptions(examples=2000, rounds=1), alphas=(0.1,), seeds=(0,), methods=("FedBN",), workers=1
-    )
+    options = PersonalOptions(methods=("FedBN",), workers=1)
     assert run_personal_bench(options, say=_unheard)["left_out"] == {"FedBN": "mlp has no normalisation layers"}
