@@ -16,6 +16,7 @@ from torch import nn
 
 from roughfed.classes import part_of, ranges_of
 from roughfed.client.trainer.given import Given
+from roughfed.client.trainer.tensors import named_state
 from roughfed.errors import ConfigError
 
 
@@ -37,7 +38,8 @@ def part_given(given: Given, tensors: Sequence[str]) -> Given:
 @contextmanager
 def frozen(model: nn.Module, names: Collection[str]) -> Iterator[None]:
     """Within it these tensors of the model are learned no more; afterwards as before."""
-    found = [p for name, p in model.named_parameters() if name in names and p.requires_grad]
+    named = [(name, p) for name, p in named_state(model) if isinstance(p, nn.Parameter)]
+    found = [p for name, p in named if name in names and p.requires_grad]
     for parameter in found:
         parameter.requires_grad_(False)
     try:

@@ -69,3 +69,20 @@ def test_the_base_stays_and_the_adapters_move(method: str, tmp_path: Path) -> No
             assert torch.equal(tensor.reshape(-1), torch.from_numpy(first[name])), name
     delta = unflatten(np.fromfile(tmp_path / "delta", dtype="<f4"), shared)
     assert any(np.abs(part).max() > 0 for name, part in delta.items() if name.endswith(LORA_B))
+
+
+def test_a_class_of_clients_may_train_some_of_the_adapters_alone(tmp_path: Path) -> None:
+    net = net_for("plain")
+    whole = spec_of(net)
+    ranks = chosen(whole, adaptable(net), 2, [])
+    shared, base = split(adapted_spec(whole, ranks), lambda t: t.name in {w.name for w in whole.tensors})
+    first = dict(zip((t.name for t in whole.tensors), pieces(net), strict=True))
+    write_model(tmp_path / "base", base, [first[t.name] for t in base.tensors])
+    stand_on(net, BaseFile(tmp_path / "base"), shared.tensors)
+    write_model(tmp_path / "model", shared, [0.1 * np.ones(shared.size, dtype=np.float32)])
+    settings = TrainerSettings.parse({"epochs": 1, "batch_size": 8})
+    work = Work(tmp_path / "model", tmp_path / "delta", settings, 0, Turn(1, tensors=("heads.0.*",)), C)
+    fit(net, data_of(SKEWED), work, report=lambda _: None)
+    moved = {name for name, t in named_state(net) if ".lora_" in name and not torch.all(t == torch.tensor(0.1))}
+    assert moved == {"heads.0.lora_a", "heads.0.lora_b"}
+    assert np.fromfile(tmp_path / "delta", dtype="<f4").size == 2 * 8 + 4 * 2
