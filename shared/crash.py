@@ -45,7 +45,7 @@ SERVER_POINTS = {
 
 CLIENT_POINTS = {
     "job-accepted": "the job is accepted and noted",
-    "base-fetched": "the frozen base is on disk and its digest is right",
+    "base-fetched": "base: the frozen base is on disk and its digest is right",
     "model-fetched": "the parameters are on disk and their digest is right",
     "trained": "local training is done, the update is not noted",
     "secret-written": "masked: the secret of the round is written ahead, no advert left",

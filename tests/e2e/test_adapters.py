@@ -13,6 +13,7 @@ from roughfed.models import build
 from roughfed.params import unflatten
 from roughfed.wire.updates import decode_statement
 
+from .federation import KILLED
 from .trained import BUSY_S, Trained
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -66,9 +67,12 @@ def test_masked_adapters_are_all_that_travels_and_merge_into_a_whole_model(tmp_p
         assert cluster.rows("SELECT * FROM evaluations WHERE source = ''")  # the server has a whole model to evaluate
 
 
-def test_steps_of_a_client_with_limits_are_told_and_its_base_is_damaged_once(tmp_path: Path) -> None:
+def test_steps_of_a_client_with_limits_are_told_and_a_base_survives_a_kill_and_a_damage(tmp_path: Path) -> None:
     with federation(tmp_path, "updates", c1={"max_steps": 2}) as cluster:
+        cluster.crash_at["c2"] = "base-fetched"
         cluster.begin()
+        assert cluster.agents["c2"].wait(timeout_s=BUSY_S) == KILLED
+        cluster.join("c2")
         with cluster.watch() as watch:
             watch.until(lambda status: status["round"] == 2, timeout_s=BUSY_S)
             cluster.agents["c3"].kill()
@@ -77,6 +81,7 @@ def test_steps_of_a_client_with_limits_are_told_and_its_base_is_damaged_once(tmp
             cluster.join("c3")
         cluster.end()
         assert cluster.agents["c3"].find("the stored frozen base")
+        assert not cluster.agents["c2"].find("downloading the frozen base")
         statements = [
             decode_statement(row["statement"]) for row in cluster.rows("SELECT statement FROM receipts WHERE round = 3")
         ]

@@ -20,8 +20,9 @@ RECOVERY_S = 5.0
 
 LATER_SERVER = ("round-opened:2", "upload-partial:5", "receipt-journaled:3")
 LATER_CLIENT = ("job-accepted:2", "trained:2", "update-saved:2", "upload-cut:2")
-ELSEWHERE = ("masked:", "clusters:", "ledger:")
-"""In test_masked_crash.py, test_clusters.py and test_ledger.py."""
+ELSEWHERE = ("masked:", "clusters:", "ledger:", "base:")
+"""In test_masked_crash.py, test_clusters.py, test_ledger.py and test_adapters.py."""
+
 # The end of the last round is a case of its own: whoever is away must still hear that the run is over.
 SERVER = [
     *(point for point, what in SERVER_POINTS.items() if not what.startswith(ELSEWHERE)),

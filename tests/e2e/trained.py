@@ -57,6 +57,7 @@ class Trained(Cluster):
         self.partition, self.hostile, self.limits = partition, dict(hostile or {}), dict(limits or {})
         self.classes = dict(classes or {})
         self.agents: dict[str, Process] = {}
+        self.crash_at: dict[str, str] = {}
 
     def __enter__(self) -> Trained:
         return self
@@ -70,8 +71,8 @@ class Trained(Cluster):
             self.join(name)
 
     def join(self, name: str) -> None:
-        """Start a client, the first time with an invite."""
-        folder, env = self.client_folder(name), environment()
+        """Start a client, the first time with an invite, and only once where it is to die."""
+        folder, env = self.client_folder(name), environment(self.crash_at.pop(name, ""))
         if not folder.exists():
             folder.mkdir()
             data = {"name": "digits", "clients": len(self.names), "index": self.names.index(name)}
