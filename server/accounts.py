@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from roughfed.server import contributing
 from roughfed.server.incentive.book import RoundFacts
@@ -18,25 +18,27 @@ if TYPE_CHECKING:
 async def catch_up(fed: Federation) -> None:
     """Write into the ledger what is missing and known."""
     before = fed.ledger.given
-    await fed.ledger.catch_up(partial(facts_of, fed))
+    await fed.ledger.catch_up(partial(facts_of, fed), partial(_being_scored, fed))
     if fed.ledger.given is not before:
         fed.metrics.contribution({"tiers": fed.ledger.given.tiers})
 
 
-def _being_scored(fed: Federation, row: RoundRow) -> bool:
-    """Whether the scores of a round are still to come."""
-    if fed.contributions.method is None or row.outcome != "committed":
-        return False
+def _being_scored(fed: Federation) -> int | None:
+    """The round whose scores are still to come."""
+    last = fed.store.last_round()
+    if fed.contributions.method is None or last is None:
+        return None
     kept = contributing.shelf(fed).kept()
-    return kept is not None and kept.round == row.round
+    abandoned = kept is not None and kept.round == last.round and last.outcome == "abandoned"
+    return None if kept is None or abandoned else kept.round
 
 
 def facts_of(fed: Federation, row: RoundRow) -> RoundFacts | None:
     """Everything that the ledger says of a round that is over; None as long as something about it is open."""
-    if row.outcome is None or row.summary is None or _being_scored(fed, row):
+    if row.outcome is None or row.summary is None:
         return None
-    summary: Mapping[str, Any] = row.summary  # plain JSON
-    said: Mapping[str, Any] = summary.get("contribution", {})
+    summary = cast("Mapping[str, Any]", row.summary)
+    said: Mapping[str, Any] = summary.get("contribution") or {}
     scores: Mapping[str, Mapping[str, float]] = said.get("scores") or {}
     parts = {name: {k: v for k, v in each.items() if k != "total"} for name, each in scores.items() if "round" in each}
     watched, version = fed.riders.told(row.round), fed.store.lineage.made_in(row.round)

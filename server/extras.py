@@ -28,7 +28,6 @@ from roughfed.params import Flat, read_flat
 from roughfed.rng import derive
 from roughfed.sending import Sending
 from roughfed.server.defence import PREVIOUS, ROOT
-from roughfed.server.incentive.free_riders import START
 from roughfed.server.store import ACCEPTED, RoundRow
 from roughfed.training import Turn
 from roughfed.wire.session import decode_header
@@ -165,7 +164,7 @@ async def forget(fed: Federation, row: RoundRow) -> None:
         making.cancel()
         with suppress(asyncio.CancelledError, RoundError):  # told already, if anybody wanted to know
             await making
-    for name in (ROOT, PREVIOUS, START):
+    for name in (ROOT, PREVIOUS):
         for path in _folder(fed).glob(f"{_path(fed, row, name).name}*"):  # its parts for classes of clients, too
             path.unlink(missing_ok=True)
 
@@ -173,16 +172,10 @@ async def forget(fed: Federation, row: RoundRow) -> None:
 def asked(fed: Federation) -> frozenset[str]:
     """Names of the rows that somebody goes by, as far as the settings provide for them."""
     rule = fed.defence.rule
-    wanted = rule.wants | rule.needs | _for_riders(fed)
+    wanted = rule.wants | rule.needs
+    if fed.config.contribution.watches(fed.config.privacy.server_sees):  # free-riders send the last step
+        wanted |= {PREVIOUS}
     return wanted if fed.config.defence.root else wanted - {ROOT}
-
-
-def _for_riders(fed: Federation) -> frozenset[str]:
-    """What updates are held against to tell free-riders: the last step, and of sketches all the way before."""
-    sees = fed.config.privacy.server_sees
-    if not fed.config.contribution.watches(sees):
-        return frozenset()
-    return frozenset({PREVIOUS, START}) if sees == "sketches" else frozenset({PREVIOUS})
 
 
 def claims_of(files: Mapping[str, Path], masking: Masking, sketcher: Sketcher) -> dict[str, NDArray[np.float64]]:
@@ -216,8 +209,6 @@ async def _make(fed: Federation, row: RoundRow) -> dict[str, Path]:
     _folder(fed).mkdir(exist_ok=True, mode=0o700)
     if PREVIOUS in asked(fed) and await asyncio.to_thread(_write_last_step, fed, row):
         files[PREVIOUS] = _path(fed, row, PREVIOUS)
-    if START in asked(fed) and await asyncio.to_thread(_write_way, fed, row):
-        files[START] = _path(fed, row, START)
     if ROOT in asked(fed) and await _train_root(fed, row):
         files[ROOT] = _path(fed, row, ROOT)
     return files
@@ -225,30 +216,14 @@ async def _make(fed: Federation, row: RoundRow) -> dict[str, Path]:
 
 def _write_last_step(fed: Federation, row: RoundRow) -> bool:
     """Base of the round minus the version before it; whether there is one (unless somebody took the file)."""
-    version = decode_header(row.header.body).model_version
-    before = fed.store.lineage.base_of(version)
-    return _write_difference(fed, row, PREVIOUS, (version, None if before is None else before.version))
-
-
-def _write_way(fed: Federation, row: RoundRow) -> bool:
-    """The version before the base of the round minus the first one; whether there is such a way."""
-    before = fed.store.lineage.base_of(decode_header(row.header.body).model_version)
-    known = before is not None and before.version > 0
-    return _write_difference(fed, row, START, (before.version, 0) if known else (None, None))
-
-
-def _write_difference(fed: Federation, row: RoundRow, name: str, versions: tuple[int | None, int | None]) -> bool:
-    """One version minus another one, to a file, piece by piece; whether both are there."""
-    path = _path(fed, row, name)
-    if path.exists():
-        return True
-    newer, older = (None if number is None else fed.store.model(number) for number in versions)
-    if newer is None or older is None:
+    header, path = decode_header(row.header.body), _path(fed, row, PREVIOUS)
+    before = fed.store.lineage.base_of(header.model_version)
+    if path.exists() or before is None:
+        return path.exists()
+    if not (old := fed.store.model_path(before.digest)).exists():
+        log.warning("round %d: the model before version %d is gone, and its step", row.round, header.model_version)
         return False
-    if not (fed.store.model_path(newer).exists() and fed.store.model_path(older).exists()):
-        log.warning("round %d: a model of which %s is made is gone", row.round, name)
-        return False
-    ours, theirs = read_flat(fed.store.model_path(newer)), read_flat(fed.store.model_path(older))
+    ours, theirs = read_flat(fed.store.model_path(header.model_digest)), read_flat(old)
     starts = range(0, fed.spec.size, PIECE)
     write_pieces_durably(
         path,

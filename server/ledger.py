@@ -23,8 +23,8 @@ from roughfed import crash
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import StorageError
 from roughfed.files import disk_errors, fsync_folder
-from roughfed.server.incentive.book import Book, RoundFacts
-from roughfed.server.incentive.chain import FIRST, VERSION, Writer, digest_of
+from roughfed.server.incentive.book import Book, RoundFacts, check
+from roughfed.server.incentive.chain import FIRST, VERSION, Writer, digest_of, read
 from roughfed.server.incentive.rewards import Given
 from roughfed.server.store import RoundRow, Store
 
@@ -77,16 +77,21 @@ class Ledger:
         self.given = Given()
         """Shares and tiers after the last round that was written by this process."""
 
-    async def catch_up(self, facts: Callable[[RoundRow], RoundFacts | None]) -> None:
+    async def catch_up(
+        self, facts: Callable[[RoundRow], RoundFacts | None], scoring: Callable[[], int | None] = lambda: None
+    ) -> None:
         """Write what is missing of the rounds that are over. What the disk refuses is tried again the next time.
 
         Args:
             facts: of a round; None where they are not known yet, which ends it.
+            scoring: number of the round whose scores are still to come, which ends it, too.
         """
         try:
             await self._begin()
-            for row in self._missing():
-                if (known := facts(row)) is None:
+            while True:
+                waited = scoring()  # asked before the row is read: scores that come meanwhile are in it
+                row = self._next()
+                if row is None or row.round == waited or (known := facts(row)) is None:
                     break
                 await self._note(known, facts)
             await self._write()
@@ -97,9 +102,10 @@ class Ledger:
         else:
             self._complained = ""
 
-    def _missing(self) -> list[RoundRow]:
+    def _next(self) -> RoundRow | None:
         last = newest(self._store)
-        return self._store.judged(after=last.round if last is not None else 0)
+        rows = self._store.judged(after=last.round if last is not None else 0)
+        return rows[0] if rows else None
 
     async def _begin(self) -> None:
         if newest(self._store) is None:
@@ -114,7 +120,7 @@ class Ledger:
         if before is None:
             raise StorageError("the ledger has no first line")
         if self._book is None:
-            self._book = await asyncio.to_thread(self._replayed, before.round, facts)
+            self._book = await asyncio.to_thread(self._replayed, before, facts)
         book, self._book = self._book, None  # a round that cannot be journaled must not be in it
         entries = await asyncio.to_thread(book.lines, known)
         writer = Writer(before.head, before.lines)
@@ -127,11 +133,19 @@ class Ledger:
         crash.point("ledger-journaled")
         self._book, self.given = book, book.given
 
-    def _replayed(self, last: int, facts: Callable[[RoundRow], RoundFacts | None]) -> Book:
-        """What is known after the rounds that are written, out of the journal."""
+    def _replayed(self, last: Part, facts: Callable[[RoundRow], RoundFacts | None]) -> Book:
+        """What is known after the rounds that are written: out of the lines, or, if they are damaged, the journal."""
+        pending = waiting(self._store)
+        with disk_errors(f"read {self.path}"):
+            data = self.path.read_bytes() if self.path.exists() else b""
+        data = data[: pending[0].start if pending else last.stop] + b"".join(part.data or b"" for part in pending)
+        reading = read(data, head=last.head)
+        book, problem = check(reading.entries)
+        if reading.problem is None and problem is None:
+            return book
         book = Book()
         for row in self._store.judged():
-            if row.round <= last and (known := facts(row)) is not None:
+            if row.round <= last.round and (known := facts(row)) is not None:
                 book.lines(known)
         return book
 

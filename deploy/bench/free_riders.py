@@ -31,7 +31,7 @@ from roughfed.server.defence import PREVIOUS, view_of_arrays
 from roughfed.server.defence.passes import marked
 from roughfed.server.defence.verdict import State
 from roughfed.server.defence.view import View, reader
-from roughfed.server.incentive.free_riders import START, Found
+from roughfed.server.incentive.free_riders import Found
 from roughfed.server.incentive.watching import MARKS, SEED, look
 
 Mode = Literal["updates", "sketches"]
@@ -247,7 +247,7 @@ class Clear:
     def __init__(self, learners: Learners, seed: int, dim: int) -> None:
         """`dim` is of sketches."""
         del dim
-        self.params, self._first = learners.initial(), learners.initial()
+        self.params = learners.initial()
         self.last_step: Flat | None = None
         self._counts = {name: len(share) for name, share in zip(learners.names, learners.shares, strict=True)}
         self._state: State = {SEED: np.array([float(seed)])}
@@ -284,11 +284,7 @@ class Masked(Clear):
 
     def round(self, updates: Mapping[str, Flat], arrival: Mapping[str, int], number: int) -> Found:
         """See Clear."""
-        own: dict[str, Flat] = {}
-        if self.last_step is not None:
-            own[PREVIOUS] = self.last_step
-            if (way := self.params - self.last_step - self._first).any():
-                own[START] = way
+        own = {} if self.last_step is None else {PREVIOUS: self.last_step}
         result = self._rounds.play(updates, own)
         view = self._rounds.view
         if view is None:

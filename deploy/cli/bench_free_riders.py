@@ -19,7 +19,8 @@ class FreeRiderFlags:
         20
     )
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each federation.")] = 50
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... that each federation is played with.")] = 3
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds that each federation is played with.")] = 3
+    first_seed: Annotated[int, typer.Option(min=0, help="The first of them.")] = 0
     alphas: Annotated[str, typer.Option(help="Skews of the Dirichlet division, with commas between them.")] = "0.5,0.1"
     modes: Annotated[str, typer.Option(help="updates, sketches, or both.")] = "updates,sketches"
     examples: Annotated[int, typer.Option(min=1000, help="Training images in all, of Fashion-MNIST's 60,000.")] = 8000
@@ -47,7 +48,7 @@ def bench_free_riders(context: Context, flags: FreeRiderFlags) -> Answer:
         raise ConfigError(f"{flags.modes!r} is no list of modes", key="--modes", cure="updates,sketches")
     options = FreeRiderOptions(
         rounds=flags.rounds,
-        seeds=tuple(range(flags.seeds)),
+        seeds=tuple(range(flags.first_seed, flags.first_seed + flags.seeds)),
         alphas=alphas,
         modes=cast("list[Mode]", modes),
         dim=flags.dim,

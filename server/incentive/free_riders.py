@@ -7,14 +7,15 @@ n rows of clients. Five kinds, each with a figure for every row and round:
 
 * ZERO: hardly any length;
 * NOISE: no angle to anybody that is not chance, where honest rows have one (the mean square of its cosines, held
-  against that of the median row);
+  against that of the median row), and none to its own last update either. Who has a class that nobody else has pulls a
+  way of its own, too, but the same one in every round;
 * STEP: the last global step sent back. On whole rows the cosine to it. On sketches what is left when the step is taken
   off, which is nothing but rounding then;
-* OWN: its own earlier update. Of whole rows a few numbers are kept (`marks`), and equal ones are the same update. Each
-  round's sketch is of other coordinates, so no earlier one can be compared; but what is sent in every round is part of
-  every step, so it goes on agreeing with all the way that the model has come, as honest rows do not;
-* COPY: another client's update of this round. Of the two, the one that came later: who copies must have it first. Not
-  told on sketches: two clients that have nothing but the same rare class differ less than 128 numbers show.
+* OWN: its own earlier update. Of whole rows a few numbers are kept (`marks`), and equal ones are the same update;
+* COPY: another client's update of this round. Of the two, the one that came later: who copies must have it first.
+
+On sketches only ZERO and STEP are told. Each round's sketch is of other coordinates, so no row can be held against an
+own earlier one; and two clients that have nothing but the same rare class differ less than 128 numbers show.
 
 A figure is turned into evidence, the logarithm of how much better "free-rider" explains it than the honest row most
 like one, and added up over the rounds, never below 0 (Page, "Continuous Inspection Schemes", Biometrika 1954): one
@@ -41,9 +42,6 @@ from roughfed.server.defence.view import Gram, View
 ZERO, NOISE, STEP, OWN, COPY = "zero", "noise", "last-step", "own-old", "copy"
 KINDS = (ZERO, NOISE, STEP, OWN, COPY)
 
-START = "*start"
-"""Name of the extra row that is the way from the first model to the one before the last."""
-
 LIMIT, CEILING = 1.0, 1.5
 """Evidence is in units of what flags; above the ceiling it does not grow: whoever trains again is soon clear."""
 
@@ -65,9 +63,6 @@ NOTHING_SKETCH = 0.1
 STEP_COSINE, SAME_SINE = 0.95, 0.01
 """Honest rows: cosine to the last step up to 0.7, sine of the angle to another row or to an own old one from 0.05."""
 
-KEPT_ROUNDINGS = 1.4
-"""Roundings in a row: that of this round, and what the client fed back from the last one, about."""
-
 FEWEST = 5
 """Rows that are something, below which nobody can be told to agree with nobody."""
 
@@ -77,13 +72,15 @@ class Seen:
     """What is known of the rows of a round.
 
     Attributes:
-        view: of clients' updates or sketches, with the extra rows PREVIOUS and START where they are there.
+        view: of clients' updates or sketches, with the extra row PREVIOUS where it is there.
         echo: sine of the angle to the nearest of its own earlier updates, float64 [n]; 1 where none is known.
+        again: cosine to its own last update, about, float64 [n]; 1 where none is known.
         arrival: place of each row in the order in which the updates came, int [n]; the first is 0.
     """
 
     view: View
     echo: Values
+    again: Values
     arrival: np.ndarray
 
 
@@ -144,12 +141,11 @@ def _evidence(seen: Seen) -> tuple[Values, np.ndarray]:
     nothing = raw <= usual * (NOTHING_SKETCH if sketched else NOTHING_LENGTH) ** 2
     found = np.zeros((len(view), len(KINDS)))
     found[:, 0] = np.where(nothing, CERTAIN, -REMEMBERED)
-    found[:, 1] = noise_evidence(gram, raw, ~nothing, (view.cosine_error, view.rounding))
     twin = np.full(len(view), -1)
     if sketched:
         found[:, 2] = _step_in_sketches(view)
-        found[:, 3] = _way_in_sketches(view)
     else:
+        found[:, 1] = np.where(seen.again < OF_ITS_OWN, noise_evidence(gram, ~nothing), -CERTAIN)
         cosine = _cosines_to(view, PREVIOUS) if PREVIOUS in view.extras else np.zeros(len(view))
         twin = copies(gram, seen.arrival, ~nothing)
         found[:, 2] = np.where(cosine > STEP_COSINE, CERTAIN, -CERTAIN)
@@ -164,40 +160,33 @@ def _evidence(seen: Seen) -> tuple[Values, np.ndarray]:
 LOWEST, CHANCE, SPREAD = 0.2, 0.04, 0.07
 """Of the median row's mean squared cosine: an honest row's least, a disguised noise's most, the standard error."""
 
-NOISE_CERTAIN, NOISE_CERTAIN_SKETCHED = 5.0, 8.0
-"""Nats that flag; more on sketches, where honest rows look like chance for some rounds."""
+NOISE_CERTAIN = 5.0
+"""Nats that flag."""
+
+OF_ITS_OWN = 0.6
+"""Cosine to its own last update from which a row is of somebody's own; 31 numbers give that of noise as 0.2 or so."""
 
 
-def noise_evidence(gram: Gram, raw: Values, something: np.ndarray, unsure: tuple[float, float]) -> Values:
+def noise_evidence(gram: Gram, something: np.ndarray) -> Values:
     """How much better chance alone explains the angles of a row than the least that honest rows have in common.
 
     Args:
-        gram: inner products, float64 [n, n]; not changed.
-        raw: squared lengths with the rounding that is in them, float64 [n].
+        gram: inner products of whole rows, float64 [n, n]; not changed.
         something: rows that are not zero, bool [n].
-        unsure: standard error of a cosine, and squared length that rounding adds to a row.
 
     Returns:
         float64 [n], in units of what flags; 0 where there are too few rows.
     """
-    n, (error, rounding) = len(gram), unsure
+    n = len(gram)
     if something.sum() < FEWEST:
         return np.zeros(n)
-    norm = np.sqrt(np.where(something, raw, np.inf))
+    norm = np.sqrt(np.where(something, gram.diagonal(), np.inf))
     squares = (gram / np.outer(norm, norm)) ** 2
     np.fill_diagonal(squares, 0.0)
     mean = squares.sum(axis=1) / np.maximum(something.sum() - something, 1)  # [n]
-    by_chance = error**2
-    common = max(0.0, float(np.median(mean[something])) - by_chance)
-    # What rounding adds to a row is chance: of a short row more is, and of a cosine to others it takes as much.
-    clear = np.maximum(raw - KEPT_ROUNDINGS * rounding, 0) / np.maximum(raw, 1e-300)  # [n]
-    common = common * np.minimum(1.0, clear / max(float(np.median(clear[something])), 1e-300))  # [n]
-    variance = 2 * by_chance**2 / (something.sum() / 2) + (SPREAD * common) ** 2
-    variance = np.maximum(variance, 1e-300)
-    least, chance = by_chance + LOWEST * common, by_chance + CHANCE * common
-    nats = ((mean - least) ** 2 - (mean - chance) ** 2) / (2 * variance)
-    certain = NOISE_CERTAIN_SKETCHED if error else NOISE_CERTAIN
-    return np.where(something, np.clip(nats / certain, -1.0, CERTAIN), 0.0)
+    common = max(float(np.median(mean[something])), 1e-300)
+    nats = ((mean / common - LOWEST) ** 2 - (mean / common - CHANCE) ** 2) / (2 * SPREAD**2)
+    return np.where(something, np.clip(nats / NOISE_CERTAIN, -1.0, CERTAIN), 0.0)
 
 
 # -- whole rows --------------------------------------------------------------------------------------------------------
@@ -219,26 +208,28 @@ def copies(gram: Gram, arrival: np.ndarray, something: np.ndarray) -> np.ndarray
     return np.where(earlier.any(axis=1), first, -1)
 
 
-def echoes(marks: Values, known: Mapping[str, Values], names: tuple[str, ...]) -> Values:
-    """Sine of the angle between each row's marks and the nearest of its own earlier ones.
+def echoes(marks: Values, known: Mapping[str, Values], names: tuple[str, ...]) -> tuple[Values, Values]:
+    """How like its own earlier updates each row is, by marks.
 
     Args:
         marks: a few numbers of each row, float64 [n, m].
-        known: client -> those of its earlier updates, float64 [k, m].
+        known: client -> those of its earlier updates, float64 [k, m], the last one at the end.
         names: of the rows.
 
     Returns:
-        float64 [n]; 1 where nothing is known, or the marks are zero.
+        sine of the angle to the nearest one, and cosine to the last one, float64 [n] each; 1 and 1 where nothing is
+        known, or the marks are zero.
     """
-    found = np.ones(len(names))
+    sine, again = np.ones(len(names)), np.ones(len(names))
     for at, name in enumerate(names):
         own, old = marks[at], known.get(name)
         if old is None or not len(old) or not own.any():
             continue
         lengths = np.linalg.norm(old, axis=1) * np.linalg.norm(own)
-        cosine = np.divide(old @ own, lengths, out=np.zeros(len(old)), where=lengths > 0).max()
-        found[at] = np.sqrt(max(0.0, 1 - max(0.0, cosine) ** 2))
-    return found
+        cosine = np.divide(old @ own, lengths, out=np.zeros(len(old)), where=lengths > 0)
+        sine[at] = np.sqrt(max(0.0, 1 - max(0.0, float(cosine.max())) ** 2))
+        again[at] = cosine[-1]
+    return sine, again
 
 
 def _cosines_to(view: View, extra: str) -> Values:
@@ -259,12 +250,8 @@ LEFT = 1.3
 HONEST_SHARE = 0.3
 """Times the step that is in an honest row which is short enough to be taken for one; in a replayed step it is 1."""
 
-STEP_CERTAIN, WAY_CERTAIN = 5.0, 6.0
+STEP_CERTAIN = 5.0
 """Nats that flag."""
-
-WAY = 0.2
-"""Cosine to the way so far, beyond the median row's: of honest rows up to 0.17 over ten rounds, of a first update sent
-again up to 0.3 and sometimes not even 0.1; those are not told."""
 
 
 def _step_in_sketches(view: View) -> Values:
@@ -288,17 +275,3 @@ def _step_in_sketches(view: View) -> Values:
     agrees = ((share - HONEST_SHARE) ** 2 - (np.minimum(share, 1) - 1) ** 2) / (2 * error)
     agrees = np.where(share < HONEST_SHARE, -((HONEST_SHARE - share) ** 2) / (2 * error) - 0.5, agrees)
     return np.clip(np.clip(fits, -STEP_CERTAIN, 1.0) + np.minimum(agrees, 2.0), -STEP_CERTAIN, 3.0) / STEP_CERTAIN
-
-
-def _way_in_sketches(view: View) -> Values:
-    """Evidence that a row goes on agreeing with the way that the model has come; float64 [n]."""
-    if START not in view.extras:
-        return np.zeros(len(view))
-    inner, square = view.against(START)
-    lengths = np.sqrt(view.gram().diagonal())
-    lengths = np.maximum(lengths, np.median(lengths) / 2)
-    cosine = inner / np.maximum(lengths * square**0.5, 1e-300)
-    beyond = cosine - np.median(cosine)
-    # Two bell curves of this error, one at twice WAY, one at 0, are as likely at WAY.
-    nats = (beyond - WAY) * 2 * WAY / (2 * view.cosine_error**2)
-    return np.clip(nats, -WAY_CERTAIN, 2.0) / WAY_CERTAIN

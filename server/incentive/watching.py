@@ -115,9 +115,8 @@ class Riders:
 
 
 def keeps_first(config: FederationConfig) -> bool:
-    """Whether the first model is needed as long as there are rounds: for the way so far, or for rewards."""
-    sees = config.privacy.server_sees
-    return bool(config.reward.tiers) or (sees == "sketches" and config.contribution.watches(sees))
+    """Whether the first model is needed as long as there are rounds: for rewards."""
+    return bool(config.reward.tiers)
 
 
 async def watch(
@@ -173,14 +172,14 @@ def look(view: View, marks: Values | None, arrival: np.ndarray, state: State, ro
         state: of the last call, with the seed of the marks.
         round_number: of the round.
     """
-    echo = np.ones(len(view))
+    echo, again = np.ones(len(view)), np.ones(len(view))
     kept = {key: value for key, value in state.items() if key.startswith(MARK)}
     if marks is not None:
         known = {name: state[MARK + name][:, 1:] for name in view.names if MARK + name in state}
-        echo = echoes(marks, known, view.names)
+        echo, again = echoes(marks, known, view.names)
         kept = _with_marks(state, view.names, marks, round_number)
     rows = {name.removeprefix(ROW): value for name, value in state.items() if name.startswith(ROW)}
-    found = free_riders.judge(Seen(view, echo, arrival), rows, round_number)
+    found = free_riders.judge(Seen(view, echo, again, arrival), rows, round_number)
     return found, {SEED: state[SEED], **kept, **{ROW + name: value for name, value in found.state.items()}}
 
 

@@ -17,10 +17,10 @@ def _tiers(value: object) -> object:
     shares = [float(share) for share in given if isinstance(share, int | float) and not isinstance(share, bool)]
     if len(shares) != len(given) or any(not 0 < share <= 1 for share in shares):
         refuse(
-            f"{show(value)}: a tier is a share of the model, above 0 and at most 1.", "Write for example [0.5, 1.0]."
+            f"{show(given)}: a tier is a share of the model, above 0 and at most 1.", "Write for example [0.5, 1.0]."
         )
     if shares and (shares != sorted(set(shares)) or shares[-1] != 1.0):
-        refuse(f"{show(value)}: tiers rise, and the last one is the whole model.", "Write for example [0.5, 1.0].")
+        refuse(f"{show(given)}: tiers rise, and the last one is the whole model.", "Write for example [0.5, 1.0].")
     return tuple(shares)
 
 

@@ -31,5 +31,5 @@ def test_in_whole_updates_every_kind_shows_within_three_rounds(alpha: float) -> 
 def test_behind_masks_zeros_and_steps_show_and_nobody_honest_is_flagged() -> None:
     found = played("sketches", 0.1)
     assert 0 < found.flagged["free-zero"] <= IN_TIME
-    assert 0 < found.flagged["free-replay-global"]
+    assert found.flagged["free-replay-global"] > 0
     assert found.false == {}

@@ -15,7 +15,7 @@ def is_accounted_for(cluster: Cluster) -> bool:
     """Whether the ledger has a line for each client and round, says of each what the journal says, and is whole."""
     with closing(Store(cluster.place.state)) as store:
         found = check_ledger(store)
-    assert found.problem is None
+    assert found.problem is None, found.problem
     assert found.waiting == 0
     rounds = cluster.rows("SELECT round, sets, cohort FROM rounds WHERE outcome IS NOT NULL ORDER BY round")
     said: dict[int, dict[str, str]] = {row["round"]: {} for row in rounds}

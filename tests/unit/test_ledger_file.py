@@ -164,6 +164,30 @@ def test_a_round_that_is_still_scored_is_waited_for(state: Path, whole: bytes) -
     assert is_right(state) == whole
 
 
+def test_scores_that_come_while_the_ledger_is_written_are_in_it(state: Path, whole: bytes) -> None:
+    """Whoever asks first and reads then, reads what came in between."""
+
+    async def work(store: Store) -> None:
+        for number in FACTS:
+            await play(store, number)
+        ledger, scored = Ledger(store, KEY, run="lab-1", server="server"), [2]
+
+        def scoring() -> int | None:
+            return scored[0]
+
+        def facts(row: RoundRow) -> RoundFacts | None:
+            assert row.round != 2 or scored == [0]
+            if row.round == 1:
+                scored[0] = 0  # while the lines of round 1 are made
+            return facts_of(row)
+
+        await ledger.catch_up(facts, scoring)
+
+    with closing(Store(state)) as store:
+        asyncio.run(work(store))
+    assert is_right(state) == whole
+
+
 def damage(state: Path, how: str) -> None:
     path = state / FILE
     data = path.read_bytes()
