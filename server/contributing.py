@@ -24,7 +24,7 @@ from roughfed.config.scoring import METHOD as KEY
 from roughfed.config.scoring import method_of as chosen
 from roughfed.errors import ConfigError, LocalProtocolError, StorageError, TrainerError
 from roughfed.rng import derive
-from roughfed.server.contribution import NOTHING, Case, Method, Scores, Standing, method_of
+from roughfed.server.contribution import NOTHING, Case, Method, Scores, method_of
 from roughfed.server.contribution.book import Contributions
 from roughfed.server.contribution.game import Known, left_out
 from roughfed.server.contribution.kept import Kept, Shelf
@@ -159,7 +159,7 @@ def figures(fed: Federation, row: RoundRow) -> dict[str, object]:
     why = own.skipped.pop(row.round, "")
     if own.method is None or not why:
         return {}
-    return {"contribution": said(own, 0, {}, own.method.standing(own.state), skipped=why).summary()}
+    return {"contribution": Scores(own.name, 0, {}, {}, skipped=why).summary()}
 
 
 def begin(fed: Federation) -> None:
@@ -207,15 +207,14 @@ async def score(fed: Federation, row: Method, kept: Kept) -> None:
             {name: tuple(members) for name, members in kept.members.items()},
         )
         found = await judged(fed, kept, row.judge(case), known)
-        skipped = ""
     except (StorageError, LocalProtocolError, TrainerError) as error:
         log.warning("round %d is not scored: %s", kept.round, error)
-        found, skipped = {}, "the models could not be evaluated"
-    if found:
+        scores = Scores(own.name, known.evaluations, {}, {}, skipped="the models could not be evaluated")
+    else:
         found = {**found, **left_out(kept.left_out, own.utilities)}
         own.state = row.fold(own.state, found)
-    standing = await asyncio.to_thread(row.standing, own.state)
-    scores = said(own, known.evaluations, found, standing, skipped=skipped)
+        now, to_go = await asyncio.to_thread(lambda: (row.standing(own.state), row.needed_rounds(own.state)))
+        scores = Scores(own.name, known.evaluations, found, now.totals, now.intervals, needed_rounds=to_go)
     await note(fed, kept.round, scores)
     await asyncio.to_thread(shelf(fed).clear)
     took = time.perf_counter() - began
@@ -258,12 +257,6 @@ async def evaluated(fed: Federation, kept: Kept, coalitions: Sequence[Coalition]
     }
     sums = await fed.worker.score(asked)
     return [utilities_of(one, fed.contributions.utilities) for one in sums]
-
-
-def said(own: Contributions, evaluations: int, found: Found, standing: Standing, *, skipped: str) -> Scores:
-    """The scores of a round; `found` is folded into the state already."""
-    more = own.method.needed_rounds(own.state) if own.method is not None else 0
-    return Scores(own.name, evaluations, found, standing.totals, standing.intervals, skipped, more)
 
 
 async def note(fed: Federation, number: int, scores: Scores) -> None:

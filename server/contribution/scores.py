@@ -42,7 +42,8 @@ class Scores:
             out by the defence. Who was away, or in a group that gave no sum, is not in it: nothing was won or lost.
         totals: as in `Standing`, after this round.
         intervals: likewise.
-        skipped: why the round was not judged; "" where it was. `round` is empty then, and the totals are those before.
+        skipped: why the round was not judged; "" where it was. `round`, `totals` and `intervals` are empty then: an
+            earlier round may still be being scored.
         needed_rounds: judged rounds that it takes yet, at least, until clients can be told apart; 0 where they can.
     """
 
