@@ -32,7 +32,7 @@ def ditto(options: Options, context: Context, plan: Plan) -> Hooks:
     def begin() -> None:
         own[:] = [copy.deepcopy(context.model)]
         if state:
-            own[0].load_state_dict(state)
+            own[0].load_state_dict(state, strict=False)  # extra state is no tensor, and not kept
         own[0].train()
         step[:] = [Step(own[0], context, plan, pull)]
 
@@ -44,12 +44,13 @@ def ditto(options: Options, context: Context, plan: Plan) -> Hooks:
         step[0].take(seen[0])
 
     def end() -> dict[str, float]:
-        state.update({name: tensor.detach().clone() for name, tensor in own[0].state_dict().items()})
+        named = {name: t for name, t in own[0].state_dict().items() if isinstance(t, Tensor)}
+        state.update({name: tensor.detach().clone() for name, tensor in named.items()})
         return {}
 
     def use() -> int:
         if state:
-            context.model.load_state_dict(state)
+            context.model.load_state_dict(state, strict=False)
         return 0
 
     return Hooks(begin=begin, transform=transform, after=after, end=end, use=use)
