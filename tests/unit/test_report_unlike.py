@@ -80,6 +80,7 @@ def test_a_section_is_there_only_with_its_key(title: str) -> None:
     also = {"Fairness"} if title == "Fairness" else set()  # the spread alone fills it, too
     assert headings == SECTIONS.keys() - {title} | also
     assert sections(a_run(a_round(1, {KEYS[title]: None}))) == []
+    assert sections(a_run(a_round(1, {"contribution": {"free_riders": {}, "evidence": {}}}))) == []
     assert sections(a_run()) == []
 
 

@@ -13,10 +13,7 @@ from roughfed.report.svg import Axis
 from roughfed.report.tables import UNKNOWN, table
 from roughfed.report.unlike.parts import ClientClass
 
-PROVES = (
-    "Each coordinate is the mean over the clients that sent it: what only a small class sends rests on few. Bytes are "
-    "those of one client's upload in the round."
-)
+PROVES = "Each coordinate is the mean over the clients that sent it: what only a small class sends rests on few."
 
 
 def was_classed(run: RunSummary) -> bool:
@@ -29,7 +26,10 @@ def classes(run: RunSummary) -> str:
     told = [r for r in run.rounds if r.unlike.classes]
     names = list(dict.fromkeys(name for r in told for name in r.unlike.classes))
     tables = f"<div>{_table(names, told[-1].unlike.classes)}{_voids(run)}</div>"
-    words = f"Classes of clients by what they send, as in round {told[-1].round}."
+    words = (
+        f"Classes of clients by what they send, as in round {told[-1].round}: bytes of one client's upload, and their "
+        "share of those of the class that sends most."
+    )
     return lead(words) + pair(tables, *_over_rounds(told, names)) + note(PROVES)
 
 
@@ -68,7 +68,7 @@ def _table(names: list[str], last: dict[str, ClientClass]) -> str:
         for name in names
         if (found := last.get(name)) is not None
     ]
-    head = ("class", "clients", "coordinates", "tensors", "bytes up, a client", "of the most")
+    head = ("class", "clients", "coordinates", "tensors", "bytes up", "share")
     return table(head, rows, numeric=(1, 4, 5))
 
 

@@ -28,8 +28,8 @@ COLLUDERS = "Clients that collude raise one another's scores: no single score is
 
 
 def was_scored(run: RunSummary) -> bool:
-    """Whether anybody's contribution was told."""
-    return bool(_told(run))
+    """Whether anybody was scored, or taken for a free rider; that nobody was is no news."""
+    return any(c.scores or c.free_riders or c.skipped for _, c in _told(run))
 
 
 def contribution(run: RunSummary) -> str:
