@@ -59,14 +59,15 @@ def class_problems(dotted: str, setting: Setting) -> Iterator[Problem]:
         cause = f"{show(name)} is not a name of a class."
         yield Problem(setting.origin, dotted, cause, "Write 1 to 63 lower-case letters, digits and hyphens.")
         return
-    if not isinstance(setting.value, dict):
+    table: object = setting.value
+    if not isinstance(table, dict):
         cause = f"[{dotted}] is a table, {show(setting.value)} was given."
         yield Problem(
             setting.origin, dotted, cause, f"Write [{dotted}] on its own line, and `fraction = 0.25` below it."
         )
         return
     try:
-        _One.model_validate({TABLE: setting.value})
+        _One.model_validate({TABLE: table})
     except ValidationError as error:
         for key, cause, cure in translate(error, keys_of(_One)):
             yield Problem(setting.origin, f"{dotted}.{key.partition('.')[2]}", cause, cure)
