@@ -4,7 +4,7 @@ import pytest
 
 from roughfed.deploy.bench.classes import HEADS, THIN, WHOLE, WITHOUT, ClassesOptions, run_classes_bench
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.usefixtures("fashion_mnist")]
 
 
 def test_a_thin_quarter_costs_less_than_a_point_and_what_it_alone_knows_is_learnt() -> None:
