@@ -28,6 +28,7 @@ from typing import IO, Any
 IMPORTED = (
     "roughfed.deploy.bench.process",
     "roughfed.deploy.attack.__main__",
+    "roughfed.deploy.cli.app",
     "roughfed.deploy.aggregator",
     "roughfed.deploy.agent",
     "roughfed.server.app",
@@ -143,7 +144,7 @@ class Nursery:
 
 def main(link: socket.socket) -> None:
     """Import, then fork as asked until the tests are over."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    os.environ |= {"GRPC_VERBOSITY": "NONE", "GRPC_ENABLE_FORK_SUPPORT": "0"}  # before grpc, of which nothing is used
     for name in IMPORTED:
         importlib.import_module(name)
     events = selectors.DefaultSelector()

@@ -17,6 +17,8 @@ from roughfed.secagg.server import Outcome
 from .secagg import STAGES, Round, make_round
 
 FATES = ("stays", "rejected", *STAGES[1:])
+PLAIN = tuple(fate for fate in FATES if fate != "sketch")
+"""Without sketches, to be lost at their stage is to be lost at the next one."""
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +66,7 @@ def play(round_: Round, fates: Sequence[str]) -> Outcome:
 def test_every_pattern_up_to_the_order_of_the_clients(g: int, dim: int) -> None:
     rng = np.random.default_rng(g)
     sums = 0
-    for fates in itertools.combinations_with_replacement(FATES, g):
+    for fates in itertools.combinations_with_replacement(FATES if dim else PLAIN, g):
         shuffled = [fates[i] for i in rng.permutation(g)]
         sums += play(make_round(g, length=96, dim=dim), shuffled).total is not None
     assert sums >= 3

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -161,8 +162,12 @@ def test_errors_are_told_apart_and_the_process_stays(toy: list[str], tmp_path: P
     assert (tmp_path / "log").read_text().startswith("user code prints")
 
 
-def test_a_cancelled_call_leaves_the_handle_usable(toy: list[str], tmp_path: Path) -> None:
+def test_calls_wait_for_one_another_and_a_cancelled_one_leaves_the_handle_usable(
+    toy: list[str], tmp_path: Path
+) -> None:
     async def life(trainer: Trainer) -> None:
+        digests = await asyncio.gather(*(trainer.initial(tmp_path / f"m{n}", seed=n % 2) for n in range(4)))
+        assert digests[0] == digests[2] != digests[1] == digests[3]
         await trainer.initial(tmp_path / "m.safetensors", seed=1)
         training = asyncio.Event()
         trainer.on_progress = lambda _: training.set()
@@ -242,22 +247,26 @@ def test_workers_of_a_dataloader_do_not_hide_the_death(tmp_path: Path) -> None:
 
 def test_it_ends_when_the_parents_end_of_the_socket_closes(toy: list[str], tmp_path: Path) -> None:
     """Idle, and in the middle of a training that never ends."""
-    model = tmp_path / "m.safetensors"
-    files = {"params": str(model), "delta": str(tmp_path / "delta")}
+    files = {"params": str(tmp_path / "m1"), "delta": str(tmp_path / "delta")}
     endless = {"op": "fit", **files, "settings": {}, "seed": 1, "round": 1}
-    for request in ({"op": "describe"}, endless):
-        ours, theirs = socket.socketpair()
-        with ours, theirs, (tmp_path / "log").open("w") as log:
+    with ExitStack() as stack:
+        log = stack.enter_context((tmp_path / "log").open("w"))
+        alive: list[tuple[subprocess.Popen[bytes], socket.socket]] = []
+        for _ in range(2):  # both load torch at once
+            ours, theirs = socket.socketpair()
+            stack.enter_context(ours)
             fd = theirs.fileno()
-            process = subprocess.Popen([*toy, "--fd", str(fd)], pass_fds=(fd,), stdout=log, stderr=log)
+            alive.append((subprocess.Popen([*toy, "--fd", str(fd)], pass_fds=(fd,), stdout=log, stderr=log), ours))
             theirs.close()
+        for number, (request, (process, ours)) in enumerate(zip(({"op": "describe"}, endless), alive, strict=True)):
             lines = ours.makefile("rb")
-            ours.sendall(f'{{"id": 1, "op": "initial", "path": "{model}", "seed": 1}}\n'.encode())
+            ours.sendall(f'{{"id": 1, "op": "initial", "path": "{tmp_path / f"m{number}"}", "seed": 1}}\n'.encode())
             assert b'"ok"' in lines.readline()
             ours.sendall(json.dumps({"id": 2, **request}).encode() + b"\n")
             assert lines.readline()  # described, or the first sign of progress
             lines.close()
-        assert process.wait(timeout=10) == 0
+            ours.close()
+            assert process.wait(timeout=10) == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
@@ -300,14 +309,6 @@ def test_a_program_that_talks_nonsense_is_killed() -> None:
             await trainer.describe()
 
     run(life, [sys.executable, "-c", talk])
-
-
-def test_calls_wait_for_one_another(toy: list[str], tmp_path: Path) -> None:
-    async def life(trainer: Trainer) -> None:
-        digests = await asyncio.gather(*(trainer.initial(tmp_path / f"m{n}", seed=n % 2) for n in range(4)))
-        assert digests[0] == digests[2] != digests[1] == digests[3]
-
-    run(life, toy, tmp_path / "log")
 
 
 def test_the_handle_imports_no_torch_no_grpc_and_the_trainer_no_grpc() -> None:
