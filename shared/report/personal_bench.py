@@ -14,6 +14,8 @@ SERIES: Mapping[str, str] = {"worst tenth": "worst10", "mean": "mean", "best ten
 """Name in the legend -> figure."""
 
 STEP = 0.1
+LONG = "FedAvg + "
+"""Left out of names, for which there is little room."""
 
 
 def personal_svg(result: Mapping[str, object]) -> str:
@@ -34,7 +36,7 @@ def personal_svg(result: Mapping[str, object]) -> str:
         raise ConfigError("this is no result of the personal bench", key="--drawn", cure=cure)
     tables = cast("dict[str, dict[str, dict[str, Any]]]", found)
     rows = {
-        f"{row}, {alpha}": {shown: _share(figures.get(name)) for shown, name in SERIES.items()}
+        f"{row.removeprefix(LONG)}, {alpha}": {shown: _share(figures.get(name)) for shown, name in SERIES.items()}
         for alpha, table in tables.items()
         for row, figures in table.items()
     }
