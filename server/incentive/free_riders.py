@@ -5,7 +5,7 @@ weights); Fraboni et al., AISTATS 2021, https://arxiv.org/abs/2006.11901 (disgui
 
 n rows of clients. Five kinds, each with a figure for every row and round:
 
-* ZERO: hardly any length;
+* ZERO: nothing, or as good as nothing;
 * NOISE: no angle to anybody that is not chance, where honest rows have one (the mean square of its cosines, held
   against that of the median row), and none to its own last update either. Who has a class that nobody else has pulls a
   way of its own, too, but the same one in every round;
@@ -54,11 +54,10 @@ REMEMBERED = 0.15
 FORGOTTEN = 100
 """Rounds after which what is known of a client that is away is dropped."""
 
-NOTHING_LENGTH = 0.01
-"""Times the typical norm. An honest client with a single step has a tenth of it now and then; on sketches rows of a
-hundredth cannot be told from zeros, but a zero has no rounding either, so that little is left as well."""
-
-NOTHING_SKETCH = 0.1
+NOTHING_LENGTH, NOTHING_SKETCH = 1e-4, 0.02
+"""Times the typical norm. An honest client whose few examples the model knows by heart sends a hundredth of it: what is
+short and not nothing has a direction, and the other figures look at that. On sketches the rounding of a row counts as
+well, of which a row of zeros has none."""
 
 STEP_COSINE, SAME_SINE = 0.95, 0.01
 """Honest rows: cosine to the last step up to 0.7, sine of the angle to another row or to an own old one from 0.05."""
