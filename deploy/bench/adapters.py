@@ -45,7 +45,7 @@ CONDITIONS: Mapping[str, Mapping[str, object]] = {
     "full training": {},
     "adapters, r = 8": {"adapters": 8, "train": [HEAD]},
     "adapters, r = 4": {"adapters": 4, "train": [HEAD]},
-    "adapters, r = 8, A frozen": {"adapters": 8, "train": [HEAD], "train_a": False},
+    "adapters, r = 8, A frozen": {"adapters": 8, "adapter_alpha": 24.0, "train": [HEAD], "train_a": False},
     "head alone": {"frozen": ["fc1.*", "fc2.*"]},
 }
 """[model] of fed.toml by name."""
