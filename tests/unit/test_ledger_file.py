@@ -97,7 +97,7 @@ def whole() -> bytes:
 
 
 @pytest.mark.parametrize("point", ["ledger-journaled", "ledger-written"])
-@pytest.mark.parametrize("nth", [1, 4])
+@pytest.mark.parametrize("nth", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_a_death_leaves_neither_gap_nor_double(
     point: str, nth: int, state: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,7 +118,7 @@ def test_a_death_leaves_neither_gap_nor_double(
     assert is_right(state) == whole
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+@pytest.mark.parametrize("share", [pytest.param(0.0, marks=pytest.mark.slow), 0.3, 0.99])
 def test_half_written_lines_are_written_over(
     share: float, state: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
