@@ -90,7 +90,7 @@ class Run:
             stages = Stages(self.store.journal)
             await stages.open(self.number + 1, Opening(bytes(32), 1, b"", 1.0, None))
             ending = {"statistics": sums, "proofs": proofs, "noted": {"bob": "silent at unmask"}}
-            await stages.note_end(self.number + 1, next_clip=None, now=0.0, **ending)
+            await stages.note_end(self.number + 1, now=0.0, **ending)
 
         async def after() -> None:
             groups = [{"members": CLIENTS[:2], "void": ""}, {"members": CLIENTS[2:], "void": void}]
@@ -205,7 +205,8 @@ def test_no_run_is_said_plainly_and_nothing_is_made(tmp_path: Path) -> None:
 def test_a_masked_run_speaks_in_sums(tmp_path: Path) -> None:
     run = Run(tmp_path, "sketches")
     run.play_masked({"class-count": (7, 0), "accuracy-histogram": (3, 0)})
-    run.play_masked({"class-count": (0, 0), "accuracy-histogram": (1, 2)}, void="a sketch was false")
+    compared = {"accuracy-histogram": (1, 2), "personal-histogram": (0, 3), "alone-histogram": (2, 1)}
+    run.play_masked({"class-count": (0, 0), **compared}, void="a sketch was false")
     run.play_masked({"class-count": (1, 4), "accuracy-histogram": (0, 0)}, proofs={"eve": "false-sketch"})
     run.measure(0, everybody=evaluation(0, 0))
     run.measure(1, everybody=evaluation(8, 2), server=evaluation(9, 9))
@@ -218,7 +219,7 @@ def test_a_masked_run_speaks_in_sums(tmp_path: Path) -> None:
     assert (first.head_accuracy, first.tail_accuracy, second.tail_accuracy) == (0.9, 0.9, 0.6)
     assert (summary.untrained, summary.client_class_accuracy) == ([0.0, 0.0], {})
     assert (first.accuracy, first.client_accuracy) == (0.9, {})
-    assert first.together == Together(0.5, 0.5, [0.8, 0.2], [1, 2])
+    assert first.together == Together(0.5, 0.5, [0.8, 0.2], [1, 2], [0, 3], [2, 1])
     assert (second.accuracy, second.together) == (0.8, Together(0.8, 0.8, [1.0, 0.6], []))
     assert third.together is None, "the last version is evaluated by the next round, which never comes"
     assert [r.clip_norm for r in summary.rounds] == [10.0, 5.0, 10.0 / 3]
@@ -234,9 +235,12 @@ def test_an_unmasked_run_has_nothing_of_the_kind(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.play(dict.fromkeys(CLIENTS, ""))
     run.measure(1, ann=evaluation(10, 0))
+    asyncio.run(run.store.add_evaluations(1, [("ann", evaluation(9, 9))], kind="personal"))
+    asyncio.run(run.store.add_evaluations(1, [("ann", evaluation(1, 1))], kind="alone"))
     run.store.close()
     summary = run_summary(tmp_path)
     (only,) = summary.rounds
 
+    assert (only.client_accuracy, only.client_personal, only.client_alone) == ({"ann": 0.5}, {"ann": 0.9}, {"ann": 0.1})
     assert (only.together, only.groups, only.clip_norm) == (None, [], None)
     assert (summary.class_prior, summary.proofs, summary.suspended, summary.sketch_dim) == ([], [], {}, 0)
