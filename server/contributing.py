@@ -45,6 +45,9 @@ CALL_S = 1.0
 LAST_S = 600.0
 """At the end of a run its last round is waited for so long."""
 
+UNKNOWN = "the server ended before it was kept"
+"""Why a round is not judged that a start finds committed, and not kept."""
+
 EACH = 5
 """Evaluations for each client, where `contribution.budget` says nothing."""
 
@@ -124,7 +127,7 @@ async def keep(fed: Federation, row: RoundRow, accepted: Sequence[ReceivedUpdate
         weighting: of the aggregate.
     """
     own = fed.contributions
-    if own.method is None or (row.round - 1) % fed.config.contribution.every:
+    if own.method is None or not due(fed, row):
         return
     if own.busy and own.scoring is not None and fed.config.privacy.server_sees == "sketches":
         await asyncio.wait({own.scoring})  # a few inner products
@@ -156,10 +159,17 @@ def unfit(kept: Kept, row: Method) -> str:
 def figures(fed: Federation, row: RoundRow) -> dict[str, object]:
     """What the summary of a round says before it is scored: that it never will be, where that is known."""
     own = fed.contributions
-    why = own.skipped.pop(row.round, "")
-    if own.method is None or not why:
+    if own.method is None or row.outcome != "committed" or not due(fed, row):
         return {}
-    return {"contribution": Scores(own.name, 0, {}, {}, skipped=why).summary()}
+    why = own.skipped.pop(row.round, "")
+    if not why and ((kept := shelf(fed).kept()) is None or kept.round != row.round):
+        why = UNKNOWN
+    return {"contribution": Scores(own.name, 0, {}, {}, skipped=why).summary()} if why else {}
+
+
+def due(fed: Federation, row: RoundRow) -> bool:
+    """Whether a round is one of those that are scored."""
+    return (row.round - 1) % fed.config.contribution.every == 0
 
 
 def begin(fed: Federation) -> None:

@@ -220,7 +220,7 @@ class Crowd:
         found: list[Values] = []
         for start in range(0, 1 << len(rows), CHUNK):
             shares = np.stack([share_of(coalition, weights) for coalition in range(start, start + CHUNK)])
-            models = params + shares.astype(np.float32) @ rows  # [CHUNK, D]
+            models = (params + shares @ rows).astype(np.float32)  # [CHUNK, D]
             found += [
                 utilities_of(sums, CLASSIFICATION) for sums in self._learners.sums(models, self._options.examples)
             ]

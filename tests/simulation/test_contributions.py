@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -78,7 +78,7 @@ def play(
 
     async def whole() -> Any:
         with ThreadPoolExecutor(2) as executor:
-            rig = Rig(folder, executor, worker=worker, rounds=3, evaluate_every=0)
+            rig = Rig(folder, executor, worker=cast(Any, worker), rounds=3, evaluate_every=0)
             rig.fed.config = rig.fed.config.model_copy(
                 update={"contribution": Contribution.model_validate({"method": "shapley", "utility": "loss"} | given)}
             )
