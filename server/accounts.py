@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -41,6 +42,8 @@ def facts_of(fed: Federation, row: RoundRow) -> RoundFacts | None:
     said: Mapping[str, Any] = summary.get("contribution") or {}
     scores: Mapping[str, Mapping[str, float]] = said.get("scores") or {}
     parts = {name: {k: v for k, v in each.items() if k != "total"} for name, each in scores.items() if "round" in each}
+    if not all(math.isfinite(value) for each in parts.values() for value in each.values()):
+        parts = {}  # replay could say nothing of it
     watched, version = fed.riders.told(row.round), fed.store.lineage.made_in(row.round)
     model = None if version is None else fed.store.model(version)
     about = {

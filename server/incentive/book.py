@@ -6,9 +6,10 @@ replays, and floats are written as texts that read the same, so every score come
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from roughfed.server.contribution import METHODS, NOTHING, Standing, State
 from roughfed.server.incentive.chain import Entry, Problem
@@ -112,11 +113,21 @@ class Book:
             "share": self.given.shares,
             "tier": self.given.tiers,
         }
-        return entry | {key: _plain(values[name]) for key, values in known.items() if name in values}
+        said = {key: _plain(values[name]) for key, values in known.items() if name in values}
+        return entry | {key: value for key, value in said.items() if _sayable(value)}
 
 
 def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
+
+
+def _sayable(value: Any) -> bool:
+    """Whether JSON has it: an interval without ends, or a score that is no number, is left out."""
+    if isinstance(value, dict):
+        return all(map(_sayable, cast("dict[str, Any]", value).values()))
+    if isinstance(value, list):
+        return all(map(_sayable, cast("list[Any]", value)))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 OF_CLIENT = ("weight", "parts", "flag", "evidence", "twin")

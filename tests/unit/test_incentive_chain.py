@@ -1,6 +1,7 @@
 """Nothing about a ledger can be changed unseen: every byte, every line, its order and its end."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -130,6 +131,18 @@ def test_replay_gives_every_score_to_the_last_bit() -> None:
     assert all(a.hex() == b.hex() for a, b in zip(
         replayed.standing.totals.values(), known.standing.totals.values(), strict=True
     ))  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_json_cannot_say_is_left_out_and_fails_nobody(value: float) -> None:
+    (facts,) = rounds(1)
+    odd = replace(facts, weights={"ann": value, "bob": 0.5}, evidence={"bob": {"copy": value}})
+    entries = read(written([odd])).entries
+    said = {entry["client"]: entry for entry in entries if entry["kind"] == "client"}
+    assert "weight" not in said["ann"]
+    assert said["bob"]["weight"] == 0.5
+    assert "evidence" not in said["bob"]
+    assert book.check(entries)[1] is None
 
 
 def test_lines_are_in_one_spelling_and_linked() -> None:
