@@ -11,17 +11,23 @@ import pytest
 from roughfed.config.federation import FederationConfig, Round
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RemoteProtocolError
-from roughfed.messages import Hello, JobUpdate
+from roughfed.messages import Hello, JobUpdate, Leave
 from roughfed.server import federation as federation_module
 from roughfed.server.collect import Collection
 from roughfed.server.federation import Federation
 from roughfed.server.membership import Session
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.store import RoundRow, Store
-from roughfed.types import Job, Signed, Spec, TensorSpec
+from roughfed.types import Job, RoundHeader, Signed, Spec, TensorSpec
+from roughfed.wire.session import encode_header
 
 KEY = IdentityKey.from_private_bytes(bytes([1]) * 32)
-ROW = RoundRow(3, Signed(b"header", bytes(64), "server"), ("alpha", "beta", "gamma"), 3, 5.0, None, None, None)
+HEADER = RoundHeader(
+    "run-1", 3, bytes(32), 0, bytes(32), bytes(32), "identity", "updates", bytes(32), 60.0, job_digest=bytes(32)
+)
+ROW = RoundRow(
+    3, Signed(encode_header(HEADER), bytes(64), "server"), ("alpha", "beta", "gamma"), 3, 5.0, None, None, None
+)
 
 
 def session(name: str) -> Session:
@@ -188,3 +194,19 @@ def test_watchers_hear_of_progress_until_they_leave(fed: Federation) -> None:
     assert not first.is_set()
     assert fed.phase == "aggregate"
     assert fed.phase_seconds["waiting"] >= 0
+
+
+def test_who_takes_its_leave_is_away_and_not_waited_for_until_it_is_back(fed: Federation) -> None:
+    async def play() -> None:
+        alpha = session("alpha")
+        fed.members.join(alpha)
+        fed.leave(alpha, Leave("window", 3600.0))
+        alpha.close("away")
+        assert fed.away["alpha"] == pytest.approx(time.time() + 3600, abs=60)
+        assert fed.collection is not None
+        assert "alpha" not in fed.collection.pending()
+        assert fed.collection.refused["alpha"] == "client-away: window"
+        fed.members.join(session("alpha"))
+        assert "alpha" not in fed.away
+
+    asyncio.run(play())
