@@ -16,7 +16,18 @@ from roughfed.messages import ClientMessage, ClientStage, JobUpdate, Reconnect, 
 from roughfed.pb.v1 import federation_pb2 as fed
 from roughfed.pb.v1 import tensor_pb2 as ten
 from roughfed.secagg import messages as m
-from roughfed.types import CLASS_NAME, FLOAT_DTYPES, MAX_CLASSES, ClientClass, Evaluation, Job, RoundHeader, Signed, Spec, TensorSpec
+from roughfed.types import (
+    CLASS_NAME,
+    FLOAT_DTYPES,
+    MAX_CLASSES,
+    ClientClass,
+    Evaluation,
+    Job,
+    RoundHeader,
+    Signed,
+    Spec,
+    TensorSpec,
+)
 from roughfed.wire import session as wire
 from roughfed.wire.enrolment import encode_member
 from roughfed.wire.secagg import CLIENT_STAGES, encode_stage
