@@ -62,6 +62,10 @@ well, of which a row of zeros has none."""
 STEP_COSINE, SAME_SINE = 0.95, 0.01
 """Honest rows: cosine to the last step up to 0.7, sine of the angle to another row or to an own old one from 0.05."""
 
+NEARER = 0.25
+"""Times the median row's distance to the last step, or to its own old updates, which a sent one is nearer than. Small
+steps of clients with like data all go the same way, round after round: what all are near to, nobody has sent back."""
+
 FEWEST = 5
 """Rows that are something, below which nobody can be told to agree with nobody."""
 
@@ -147,8 +151,9 @@ def _evidence(seen: Seen) -> tuple[Values, np.ndarray]:
         found[:, 1] = np.where(seen.again < OF_ITS_OWN, noise_evidence(gram, ~nothing), -CERTAIN)
         cosine = _cosines_to(view, PREVIOUS) if PREVIOUS in view.extras else np.zeros(len(view))
         twin = copies(gram, seen.arrival, ~nothing)
-        found[:, 2] = np.where(cosine > STEP_COSINE, CERTAIN, -CERTAIN)
-        found[:, 3] = np.where(seen.echo < SAME_SINE, CERTAIN, -CERTAIN)
+        stepped = (cosine > STEP_COSINE) & _stands_out(1 - cosine, ~nothing)
+        found[:, 2] = np.where(stepped, CERTAIN, -CERTAIN)
+        found[:, 3] = np.where((seen.echo < SAME_SINE) & _stands_out(seen.echo, ~nothing), CERTAIN, -CERTAIN)
         found[:, 4] = np.where(twin >= 0, CERTAIN, -CERTAIN)
     found[nothing, 1:] = 0.0  # a row that is nothing has no direction
     return found, twin
@@ -231,6 +236,11 @@ def echoes(marks: Values, known: Mapping[str, Values], names: tuple[str, ...]) -
     return sine, again
 
 
+def _stands_out(distance: Values, something: np.ndarray) -> np.ndarray:
+    """Rows that are much nearer than the median of those that are something, bool [n]."""
+    return distance < NEARER * np.median(distance[something]) if something.any() else something
+
+
 def _cosines_to(view: View, extra: str) -> Values:
     inner, square = view.against(extra)
     norm = np.sqrt(np.maximum(view.gram().diagonal() * square, 1e-300))
@@ -244,7 +254,8 @@ ROUNDINGS = 3.0
 before, and the server's."""
 
 LEFT = 1.3
-"""Times the rounding that is left of an honest row, at least, when the step is taken off."""
+"""Times the rounding that is left of an honest row, at least, when the step is taken off; where no more is left of the
+median row, everybody goes the way of the step, and nobody can be told."""
 
 HONEST_SHARE = 0.3
 """Times the step that is in an honest row which is short enough to be taken for one; in a replayed step it is 1."""
@@ -265,6 +276,8 @@ def _step_in_sketches(view: View) -> Values:
     if square <= rounding / 4:  # the step is lost in the rounding
         return np.zeros(n)
     left = (raw[:n] - 2 * inner + own) / (ROUNDINGS * rounding)  # [n], 1 of a replayed step
+    if np.median(left) <= LEFT:
+        return np.zeros(n)
     spread = 2**0.5 * view.cosine_error
     fits = np.minimum(((left - LEFT) ** 2 - (np.maximum(left, 1) - 1) ** 2) / (2 * spread**2), 1.0)
     fits = np.where(left > LEFT, -((left - 1) ** 2) / (2 * spread**2), fits)

@@ -120,6 +120,43 @@ def test_the_state_is_as_large_as_its_clients_and_no_larger() -> None:
     assert sum(value.nbytes for value in state.values()) <= 20 * 8 * 8 * (MARKS + 2)
 
 
+class Alike:
+    """Clients with like data that take small steps: everybody goes the same way, round after round."""
+
+    def __init__(self, turn: float) -> None:
+        """`turn`: how far from its own last update each is."""
+        self._rng, self._turn = np.random.default_rng(4), turn
+        self._common, *self._own = (self._direction() for _ in range(9))
+        self.step: Flat | None = None
+
+    def _direction(self) -> Flat:
+        values = self._rng.standard_normal(D)
+        return (values / np.linalg.norm(values)).astype(np.float32)
+
+    def round(self) -> tuple[dict[str, Flat], dict[str, Flat]]:
+        rows = [self._common + 0.2 * own + self._turn * self._direction() for own in self._own]
+        sent = {f"h{at}": row.astype(np.float32) for at, row in enumerate(rows)}
+        extras = {} if self.step is None else {PREVIOUS: self.step}
+        self.step = np.mean(rows, axis=0).astype(np.float32)
+        return sent, extras
+
+
+@pytest.mark.parametrize("turn", [0.2, 0.004])
+def test_where_everybody_goes_the_way_of_the_last_step_only_who_sends_it_back_shows(turn: float) -> None:
+    crowd, found = Alike(turn), list[Found]()
+    state: State = {SEED: np.array([7.0])}
+    for number in range(1, 13):
+        sent, extras = crowd.round()
+        sent["z2"] = extras.get(PREVIOUS, np.zeros(D, dtype=np.float32))
+        sent["z3"] = crowd._own[0]  # pyright: ignore[reportPrivateUsage]
+        view = view_of_arrays(sent, kind="updates", extras=extras)
+        marks = marked([reader(sent[name]) for name in view.names], D, MARKS, 7)
+        one, state = look(view, marks, np.arange(len(view)), state, number)
+        found.append(one)
+    assert all(one.flags.keys() <= {"z2", "z3"} for one in found)
+    assert found[3].flags == {"z2": STEP, "z3": OWN}
+
+
 def test_marks_of_a_large_row_are_of_a_sample_of_it() -> None:
     size = 4 * MARK_RUNS * MARK_RUN
     row, read = np.random.default_rng(0).standard_normal(size).astype(np.float32), list[int]()
@@ -159,3 +196,13 @@ def test_behind_masks_zeros_and_replayed_steps_show_and_nobody_honest_does() -> 
     assert first.keys() == {"z0", "z2"}
     assert first["z0"] == (2, ZERO)
     assert first["z2"][1] == STEP
+
+
+def test_behind_masks_nobody_is_told_where_everybody_goes_the_way_of_the_last_step() -> None:
+    crowd, state = Alike(0.2), {SEED: np.array([7.0])}
+    for number in range(1, 21):
+        sent, extras = crowd.round()
+        own = claims(extras, number, roundings=1)
+        view = view_of_claims(claims(sent, number), length=D, norm_unit=D**0.5, rounding=ROUNDING, extras=own)
+        one, state = look(view, None, np.arange(len(view)), state, number)
+        assert one.flags == {}
