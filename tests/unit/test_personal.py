@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from roughfed import params
+from roughfed.adapters import adapted_spec, split
+from roughfed.client.trainer.adapters import stand_on
 from roughfed.client.trainer.data import Arrays, TrainLoader
 from roughfed.client.trainer.loop import Work, fit
 from roughfed.client.trainer.own import ALONE, personalise, take_alone, train_alone, without
@@ -21,11 +23,11 @@ from roughfed.client.trainer.personal.adaptive_mixing import LOCAL, WEIGHT, last
 from roughfed.client.trainer.private import bring, keep
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.state import load_state, save_state
-from roughfed.client.trainer.tensors import pieces, spec_of
+from roughfed.client.trainer.tensors import named_state, pieces, spec_of
 from roughfed.errors import ConfigError
 from roughfed.methods import PARTS, read_method
 from roughfed.rng import derive
-from roughfed.training import StatePlace, Turn
+from roughfed.training import BaseFile, StatePlace, Turn
 from roughfed.types import Spec
 
 C, SEED = 3, 5
@@ -251,6 +253,35 @@ def test_the_half_that_stands_still_is_the_same_to_the_bit(tmp_path: Path, priva
     only = replace(after_head, settings=replace(after_head.settings, max_steps=12))
     with pytest.raises(ConfigError, match="over by then"):
         trained(net(), only)
+
+
+def on_a_base(folder: Path) -> tuple[Net, Work]:
+    """Adapters on both layers, the second one's B private, everything else frozen, the normalisation too."""
+    model = net()
+    whole = spec_of(model)
+    first = dict(zip((t.name for t in whole.tensors), pieces(model), strict=True))
+    adapters, base = split(adapted_spec(whole, {"body.weight": 2, "head.weight": 2}), lambda t: t.name in first)
+    shared = Spec(tuple(t for t in adapters.tensors if t.name != "head.lora_b"))
+    params.write_model(folder / "base", base, [first[t.name] for t in base.tensors])
+    stand_on(model, BaseFile(folder / "base"), shared.tensors)
+    path = folder / "adapters"
+    params.write_model(path, shared, [np.full(shared.size, 0.1, dtype=np.float32)])
+    return model, replace(work(folder, net(), "fedrep", epochs=2), params=path)
+
+
+def test_fedrep_knows_the_private_tensors_of_an_adapter_and_leaves_the_base_alone(tmp_path: Path) -> None:
+    found: list[dict[str, Tensor]] = []
+    for steps in (7, 12):  # 6 batches an epoch
+        model, asked = on_a_base(tmp_path)
+        before = {name: tensor.detach().clone() for name, tensor in named_state(model)}
+        fit(model, data(), replace(asked, settings=replace(asked.settings, max_steps=steps)), report=lambda _: None)
+        found.append({name: tensor.detach().clone() for name, tensor in named_state(model)})
+        for name in ("norm.running_mean", "norm.running_var", "body.weight", "head.bias"):
+            assert torch.equal(found[-1][name], before[name])
+    begun, ended = found
+    assert float(begun["head.lora_b"].abs().max()) > 0
+    assert torch.equal(begun["head.lora_b"], ended["head.lora_b"])
+    assert not torch.equal(begun["body.lora_b"], ended["body.lora_b"])
 
 
 def test_fedrep_is_refused_without_private_tensors(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Set
 from torch import nn
 
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
+from roughfed.client.trainer.tensors import frozen_names, named_state
 from roughfed.errors import ConfigError
 
 KEY = "trainer.method"
@@ -20,28 +21,33 @@ KEY = "trainer.method"
 
 def fedrep(options: Options, context: Context, _plan: Plan) -> Hooks:
     """The part; option head."""
-    heads, own = int(options["head"]), context.private
-    shared = {name for name, _ in (*context.model.named_parameters(), *context.model.named_buffers())} - own
+    heads, model = int(options["head"]), context.model
+    own, base = ids_of(model, context.private), ids_of(model, frozen_names(model))
+    shared = {id(tensor) for tensor in (*model.parameters(), *model.buffers())} - own
 
     def begin() -> None:
         if context.steps <= heads * context.source.num_batches(context.settings.batch_size):
             cause = f"fedrep(head={heads}) trains the head for {heads} epochs, and the training is over by then"
             raise ConfigError(cause, key=KEY, cure="raise trainer.epochs (or trainer.max_steps) above that")
 
-    def still() -> Set[str]:
-        return shared if context.epoch < heads else own
+    def still() -> Set[int]:
+        return shared if context.epoch < heads else own | base
 
     def gradient() -> None:
         frozen = still()
-        for name, p in context.model.named_parameters():
-            if name in frozen:
+        for p in model.parameters():
+            if id(p) in frozen:
                 p.grad = None  # a gradient of zeros would let weight decay move it
 
-    return Hooks(begin=begin, epoch=lambda: hold_statistics(context.model, still()), gradient=gradient, use=lambda: 0)
+    return Hooks(begin=begin, epoch=lambda: hold_statistics(model, still()), gradient=gradient, use=lambda: 0)
 
 
-def hold_statistics(model: nn.Module, still: Set[str]) -> None:
+def ids_of(model: nn.Module, names: Set[str]) -> set[int]:
+    """Identities of a model's tensors with these names, those of the run: an adapted layer has others in the model."""
+    return {id(tensor) for name, tensor in named_state(model) if name in names}
+
+
+def hold_statistics(model: nn.Module, still: Set[int]) -> None:
     """Put layers into evaluation mode whose buffers stand still, and all others into training mode."""
-    for name, module in model.named_modules():
-        buffers = {f"{name}.{key}".removeprefix(".") for key, _ in module.named_buffers(recurse=False)}
-        module.training = buffers.isdisjoint(still)
+    for module in model.modules():
+        module.training = still.isdisjoint(map(id, module.buffers(recurse=False)))
