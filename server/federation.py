@@ -244,7 +244,8 @@ class Federation:
         """A member of the cohort is back: it may upload, and gets its job if it still owes an update."""
         self.open_members[name] = session.identity_key
         if self.row is not None and (place := seat_of(self.config, self.row, session.hello)) is not None:
-            self.open_classes[name] = place
+            said = None if self.masked is None else self.masked.client_class_of(name)
+            self.open_classes[name] = place if said is None else said
         if self.row is None or self.row.sets is not None or name not in self.open_classes:
             return
         left = max(0.0, collection.deadline - time.monotonic())

@@ -101,6 +101,10 @@ class MaskedRound:
                 return one
         raise RemoteProtocolError(f"{name} has sent no advert", reason="order")
 
+    def client_class_of(self, name: str) -> str | None:
+        """The same by name, None before its advert: whatever it says at a later hello, it is in a group of this one."""
+        return next((one.masking.client_class for one in self.classes if name in one.adverts), None)
+
     # -- messages -----------------------------------------------------------------------------------------------------
 
     def take(self, kind: str, signed: Signed, entry: bytes = b"") -> bool:

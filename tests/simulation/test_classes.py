@@ -10,16 +10,21 @@ import pytest
 
 from roughfed.classes import names_of
 from roughfed.codec.chain import Summed, decode_merged
-from roughfed.masking import maskings_of
+from roughfed.digest import content_digest
+from roughfed.errors import RemoteProtocolError
+from roughfed.masking import Masking, maskings_of
 from roughfed.secagg import messages as m
+from roughfed.secagg.client import ClientRound
 from roughfed.secagg.roster import unusable_adverts
 from roughfed.server.masked.class_round import TOO_FEW
 from roughfed.server.store import RoundRow, Store
-from roughfed.types import Spec, TensorSpec
+from roughfed.types import Job, Signed, Spec, TensorSpec, UpdateStatement
 from roughfed.wire.secagg import decode_stage
 from roughfed.wire.session import decode_header
+from roughfed.wire.updates import UPDATE_DOMAIN, encode_statement
 
 from .masked_rig import SERVER, Flat, MaskedRig
+from .secagg import identity
 from .test_garbage import newest
 
 SPEC = Spec((TensorSpec("body.w", (30, 16)), TensorSpec("body.b", (16,)), TensorSpec("head.w", (10, 16))))
@@ -46,7 +51,8 @@ def rig(folder: Path, *, lost: frozenset[str] = frozenset(), **more: Any) -> Mas
         "codec": {"clip_norm": 40.0, "downlink": "identity"},
     }
     classes = {name: of[name[0]] for name in names if name[0] in of}
-    return MaskedRig(folder, deltas=deltas, classes=classes, lost=lost, spec=SPEC, settings=settings, **more)
+    kind: type[MaskedRig] = more.pop("kind", MaskedRig)
+    return kind(folder, deltas=deltas, classes=classes, lost=lost, spec=SPEC, settings=settings, **more)
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
@@ -186,3 +192,33 @@ def test_an_advert_of_one_class_is_of_another_round_to_the_next(tmp_path: Path) 
         others = [other for other in digests if other != masking.terms.header_digest]
         assert all(unusable_adverts([(name, advert)], other) == {name: "header"} for other in others)
         assert unusable_adverts([(name, advert)], masking.terms.header_digest) == {}
+
+
+class Turncoat(MaskedRig):
+    """t0 is in a group of its class; then it comes back as one of the standard class, with an update of that length."""
+
+    async def _upload(self, name: str, job: Job, masking: Masking, machine: ClientRound) -> None:
+        if name != "t0":
+            await super()._upload(name, job, masking, machine)
+            return
+        self.classes = {other: place for other, place in self.classes.items() if other != name}
+        self._join(name)
+        data = bytes(self.masking_of(name, job.header).upload_bytes)
+        assert len(data) != masking.upload_bytes
+        number = decode_header(job.header.body).round
+        body = encode_statement(
+            UpdateStatement("run-1", number, name, job.header.digest, content_digest(data), len(data), 0)
+        )
+        with pytest.raises(RemoteProtocolError) as refused:
+            await self.fed.intake.begin(name, Signed(body, identity(name).sign(UPDATE_DOMAIN, body), name))
+        assert refused.value.reason == "class"
+        self.fed.masked.out.add(name)  # as `Federation.job_update` does
+        self.fed.collection.refuse(name, "client-failed")
+        self.fed.wake()
+
+
+def test_whoever_comes_back_as_another_class_is_held_to_its_advert(tmp_path: Path) -> None:
+    names = [*STANDARD, *THIN, "t4"]
+    played = rig(tmp_path, names=names, kind=Turncoat)
+    row = played.play()
+    assert row.sets == dict.fromkeys(names, "") | {"t0": "client-failed"}
