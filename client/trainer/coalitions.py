@@ -65,7 +65,8 @@ class Coalitions:
 
     def __init__(self, task: Task, num_classes: int, device: torch.device) -> None:
         """Nothing is drawn yet."""
-        self._task, self._num_classes, self._device = task, num_classes, device
+        self._task: Task = task
+        self._num_classes, self._device = num_classes, device
         self._drawn: dict[tuple[int, int], Source] = {}
 
     def score(self, model: nn.Module, source: Source, asked: Mapping[str, Any]) -> dict[str, Any]:

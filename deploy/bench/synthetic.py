@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from roughfed.child import Description
 from roughfed.digest import content_digest
+from roughfed.errors import TrainerError
 from roughfed.params import read_flat, write_model
 from roughfed.rng import derive, generator
 from roughfed.training import BaseFile, FitResult, Turn
@@ -177,6 +178,11 @@ class SyntheticOrigin(SyntheticTrainer):
         """There is no classifier to finish."""
         del params, out, given
         return None
+
+    async def score(self, asked: Mapping[str, object]) -> list[tuple[int, float, Sequence[int], Sequence[int]]]:
+        """There is nothing to evaluate on."""
+        del asked
+        raise TrainerError("synthetic updates have no worth", reason="no-data")
 
     async def root_counts(self) -> tuple[int, ...]:
         """Examples enough of two classes."""
