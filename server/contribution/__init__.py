@@ -79,6 +79,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             standing=regressed,
             fewest=2,
             needed_rounds=rounds_to_go,
+            exact=False,
         ),
     }
 )
@@ -101,7 +102,7 @@ def replay(method: str, rounds: Iterable[Mapping[str, Parts]]) -> Standing:
         rounds: `Scores.round` of each judged round, in order; skipped ones may be left out.
 
     Returns:
-        the same totals and intervals, to the last bit.
+        the same totals and intervals, to the last bit where the method is `exact`, else to about nine digits.
     """
     row, state = method_of(method), NOTHING
     for parts in rounds:

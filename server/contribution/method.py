@@ -80,6 +80,8 @@ class Method:
         fewest: rows of a round at least.
         needed_rounds: (state) -> `Scores.needed_rounds`.
         limited: whether `Case.budget` binds it; others evaluate what their definition takes.
+        exact: whether a standing is the same on every machine to the last bit. One that solves equations is not: linear
+            algebra adds up in another order on another processor.
     """
 
     about: str
@@ -92,3 +94,4 @@ class Method:
     fewest: int = 1
     needed_rounds: Callable[[State], int] = field(default=lambda _: 0)
     limited: bool = False
+    exact: bool = True

@@ -2,7 +2,7 @@
 
 A round's figures are *parts* by client. Everything that is said over several rounds (`Standing`) is folded from the
 parts of the rounds, one after another, and from nothing else: whoever has the rows of the ledger can work out every
-total again, to the last bit (`roughfed.server.contribution.replay`).
+total again (`roughfed.server.contribution.replay`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What the ledger says of each round, out of its facts and of the rounds before: totals, shares, tiers.
 
 The facts of a round are in its lines, so whoever has the lines can make them again (`check`): the same code writes and
-replays, and floats are written as texts that read the same, so every score comes out the same to the last bit.
+replays, and floats are written as texts that read the same, so every score comes out the same to the last bit. Those of
+a method that is not `exact` differ in their last digits between processors, and may.
 """
 
 from __future__ import annotations
@@ -64,6 +65,11 @@ class Book:
     method: str = ""
     given: Given = field(default_factory=Given)
     standing: Standing = field(default_factory=Standing)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the standing is the same on every machine to the last bit."""
+        return not self.method or METHODS[self.method].exact
 
     def lines(self, facts: RoundFacts) -> list[dict[str, Any]]:
         """Take the next round.
@@ -172,16 +178,31 @@ def check(entries: Sequence[Entry]) -> tuple[Book, Problem | None]:
             except (KeyError, TypeError, AttributeError, ValueError) as error:
                 return book, Problem(number, "structure", f"a round of this ledger cannot be read ({error!r})")
             for (at, found), right in zip([*clients, (number, entry)], wanted, strict=True):
-                if (wrong := _difference(found, right)) is not None:
+                if (wrong := _difference(found, right, exact=book.exact)) is not None:
                     return book, Problem(at, "score", wrong)
             clients = []
     return book, None
 
 
-def _difference(found: Entry, right: Entry) -> str | None:
-    """What is wrong with an entry; floats are the same to the last bit, or it is wrong."""
+FOLDED = ("total", "interval", "share")
+CLOSE, CLOSE_TO_NOTHING = 1e-7, 1e-9
+"""What figures of a method that is not exact may differ by, relative to themselves and in all."""
+
+
+def _difference(found: Entry, right: Entry, *, exact: bool) -> str | None:
+    """What is wrong with an entry; where the method is exact floats are the same to the last bit, or it is wrong."""
     said = {key: value for key, value in found.items() if key not in ("seq", "prev", "key", "signature")}
     for key in sorted(said.keys() | right.keys()):
         if key not in said or key not in right or said[key] != right[key]:
+            if not exact and key in FOLDED and _close(said.get(key), right.get(key)):
+                continue
             return f"{key} is {said.get(key)!r}, and replay gives {right.get(key)!r}"
     return None
+
+
+def _close(one: Any, other: Any) -> bool:
+    """Whether two figures, or two lists of them, are the same but for the last digits."""
+    ones, others = (cast("list[Any]", each if isinstance(each, list) else [each]) for each in (one, other))
+    if len(ones) != len(others) or not all(isinstance(each, float) for each in (*ones, *others)):
+        return False
+    return all(math.isclose(a, b, rel_tol=CLOSE, abs_tol=CLOSE_TO_NOTHING) for a, b in zip(ones, others, strict=True))

@@ -133,6 +133,41 @@ def test_replay_gives_every_score_to_the_last_bit() -> None:
     ))  # fmt: skip
 
 
+def regressed(count: int = 12) -> list[book.RoundFacts]:
+    """Rounds of two groups of two, dealt anew."""
+    (like,) = rounds(1, tiers=())
+    pairs = ((("ann", "bob"), ("cy", "di")), (("ann", "cy"), ("bob", "di")), (("ann", "di"), ("bob", "cy")))
+    worth = {"ann": 0.1, "bob": 0.7, "cy": 0.3, "di": -0.4}
+    found = list[book.RoundFacts]()
+    for number in range(1, count + 1):
+        parts = {
+            name: {"round": sum(worth[one] for one in pair) / 2 + 0.01 * (number % 5) * group, "group": float(group)}
+            for group, pair in enumerate(pairs[number % 3])
+            for name in pair
+        }
+        verdicts = dict.fromkeys(worth, "")
+        nobody = {"weights": {}, "flags": {}, "evidence": {}, "twins": {}}
+        found.append(replace(like, round=number, method="group-regression", parts=parts, verdicts=verdicts, **nobody))
+    return found
+
+
+@pytest.mark.parametrize(("off", "right"), [(1e-12, True), (1e-4, False)])
+def test_a_regression_may_differ_in_its_last_digits_as_it_does_between_processors(off: float, right: bool) -> None:
+    writer, known = chain.Writer(), book.Book()
+    writer.add_signed({"kind": "begin", "ledger": chain.VERSION, "run": "lab-1", "server": "server"}, KEY)
+    for facts in regressed():
+        *clients, end = known.lines(facts)
+        for entry in clients:
+            other = {"total": entry["total"] * (1 + off)} if "total" in entry else {}
+            ends = {"interval": [each * (1 + off) for each in entry["interval"]]} if "interval" in entry else {}
+            writer.add({**entry, **other, **ends})
+        writer.add_signed(end, KEY)
+    assert known.standing.intervals
+    problem = book.check(read(writer.data).entries)[1]
+    assert (problem is None) is right
+    assert problem is None or problem.what == "score"
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_json_cannot_say_is_left_out_and_fails_nobody(value: float) -> None:
     (facts,) = rounds(1)
