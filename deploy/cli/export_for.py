@@ -43,22 +43,19 @@ def tier_after(entries: Sequence[Entry], client: str, version: int) -> float:
     Raises:
         ConfigError: they say nothing of the client, or no tiers were set.
     """
-    tiers, tier, known = list[float](), None, set[str]()
-    for entry in entries:
-        if entry["kind"] == "client":
-            known.add(entry["client"])
-            tier = entry.get("tier") if entry["client"] == client else tier
-        elif entry["kind"] == "round":
-            tiers = entry["reward"]["tiers"]
-            if (entry["version"] or 0) >= version:
-                break
-    if not tiers:
+    from roughfed.server.incentive.book import check
+
+    rounds = [at for at, entry in enumerate(entries) if entry["kind"] == "round"]
+    last = next((at for at in rounds if (entries[at]["version"] or 0) >= version), rounds[-1] if rounds else -1)
+    if not (tiers := entries[last]["reward"]["tiers"] if rounds else ()):
         cure = "write tiers = [0.5, 1.0], or the like, in [reward] before the run"
         raise ConfigError("clients have no tiers in this run", key=KEY, cure=cure)
+    known = {entry["client"] for entry in entries[:last] if entry["kind"] == "client"}
     if client not in known:
         cure = f"one of: {', '.join(sorted(known)) or 'nobody yet'}"
         raise ConfigError(f"the ledger knows no client {client!r}", key=KEY, cure=cure)
-    return min(tiers) if tier is None else float(tier)
+    book, _ = check(entries[: last + 1])  # and not the client's own last line: others went on while it was away
+    return float(book.given.tiers.get(client, min(tiers)))
 
 
 @contextmanager

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from roughfed.deploy.cli import app as cli
+from roughfed.deploy.cli.export_for import tier_after
 from roughfed.params import write_model
 from roughfed.server.incentive.book import RoundFacts
+from roughfed.server.incentive.chain import read
 from roughfed.server.incentive.rewards import downgraded, given
 from roughfed.server.ledger import Ledger
 from roughfed.server.quality import Quality
@@ -25,7 +27,7 @@ from roughfed.server.store import RoundRow, Store
 from roughfed.types import Signed, Spec, TensorSpec
 from roughfed.wire.session import HEADER_DOMAIN
 
-from .ledgers import KEY
+from .ledgers import KEY, written
 
 TIERS = (0.25, 0.5, 1.0)
 SPEC = Spec((TensorSpec("w", (5, 7)), TensorSpec("b", (3,)), TensorSpec("bn.var", (4,), kind="variance")))
@@ -107,6 +109,19 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         with closing(Store(Path(short) / "state")) as store:
             asyncio.run(play(store))
         yield Path(short)
+
+
+def test_a_client_that_is_away_is_given_what_its_score_is_worth_by_now() -> None:
+    facts = list[RoundFacts]()
+    for number in range(1, 11):
+        here = ("ann", "bob") if number == 1 else ("bob",)
+        parts = {name: {"round": 0.9 if name == "ann" else 0.5} for name in here}
+        about = {"outcome": "committed", "header": f"{number:064x}", "version": number}
+        verdicts = dict.fromkeys(here, "")
+        facts.append(RoundFacts(number, about, verdicts, method="leave-one-out", parts=parts, tiers=TIERS))
+    entries = read(written(facts)).entries
+    assert (tier_after(entries, "ann", 1), tier_after(entries, "bob", 1)) == (1.0, 1.0)
+    assert (tier_after(entries, "ann", 10), tier_after(entries, "bob", 10)) == (0.5, 1.0)
 
 
 def test_export_for_a_client(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
