@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
@@ -217,6 +218,8 @@ async def score(fed: Federation, row: Method, kept: Kept) -> None:
             {name: tuple(members) for name, members in kept.members.items()},
         )
         found = await judged(fed, kept, row.judge(case), known)
+        if not all(math.isfinite(value) for parts in found.values() for value in parts.values()):
+            raise TrainerError("a model of some of its updates has no loss that is a number", reason="diverged")
     except (StorageError, LocalProtocolError, TrainerError) as error:
         log.warning("round %d is not scored: %s", kept.round, error)
         scores = Scores(own.name, known.evaluations, {}, {}, skipped="the models could not be evaluated")

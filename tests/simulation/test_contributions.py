@@ -156,6 +156,28 @@ def test_a_worker_that_fails_costs_the_scores_of_a_round_and_no_round(tmp_path: 
     assert not (tmp_path / "contribution").exists()
 
 
+def test_a_loss_that_is_no_number_costs_the_scores_of_its_round_and_no_total(tmp_path: Path) -> None:
+    class Diverged(Judge):
+        async def score(self, asked: Mapping[str, Any]) -> list[tuple[int, float, Sequence[int], Sequence[int]]]:
+            found = await super().score(asked)
+            return [(n, float("nan"), *more) for n, _, *more in found] if self.trouble_now else found
+
+        trouble_now = True
+
+    worker = Diverged()
+
+    async def two_rounds(fed: Federation) -> None:
+        await one_round(fed)
+        worker.trouble_now = False
+        await run_round(fed)
+        await contributing.settle(fed)
+
+    play(tmp_path, worker, two_rounds)
+    first, second = summaries(tmp_path)
+    assert (first["skipped"], first["scores"]) == ("the models could not be evaluated", {})
+    assert all(parts["total"] == parts["round"] for parts in second["scores"].values())
+
+
 def test_every_other_round_is_scored_where_the_settings_say_so(tmp_path: Path) -> None:
     async def three_rounds(fed: Federation) -> None:
         await contributing.prepare(fed)
