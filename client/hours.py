@@ -112,8 +112,8 @@ class Hours:
             seconds until it may be back.
         """
         self._early.clear()
-        closes = self._closes()
-        await first(self._clock.until(closes), self._early.wait())
+        while (closes := self._closes()) > self._clock.now():  # the clock may have been set back, or never close
+            await first(self._clock.until(closes), self._early.wait())
         if (task := job()) is not None and not task.done():
             latest = self._latest(closes)
             log.info("the window has closed; the round that is under way may take until %s", self.shown(latest))

@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _WINDOW = re.compile(r"(?:([A-Z][a-z]{2})(?:-([A-Z][a-z]{2}))?\s+)?(\d\d):(\d\d)-(\d\d):(\d\d)")
 _DAY = 24 * 60
-AHEAD_MINUTES = 8 * _DAY
-"""Whatever windows there are, they come again within a week."""
+AHEAD_MINUTES = 15 * _DAY
+"""Windows come again within a week; one within the hour that is left out in spring, within two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +97,13 @@ class Schedule:
 
     def is_open(self, moment: float) -> bool:
         """Whether the client may take part then."""
-        return not self.windows or any(window.has(self.wall(moment)) for window in self.windows)
+        if not self.windows:
+            return True
+        wall = self.wall(moment)
+        return any(window.has(wall) for window in self.windows)
 
     def changes(self, moment: float) -> float | None:
-        """When it opens if it is closed now, and closes if it is open; None: not within the next week.
+        """When it opens if it is closed now, and closes if it is open; None: not within the next two weeks.
 
         Clocks change by whole minutes, and windows begin and end at such: so it looks at each whole minute to come.
         """

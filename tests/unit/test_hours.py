@@ -137,6 +137,26 @@ def test_once_no_job_fits_any_more_the_client_goes_and_does_not_come_back_for_th
     asyncio.run(play())
 
 
+def test_a_wait_that_ends_before_the_window_does_goes_on() -> None:
+    async def play() -> None:
+        mine, clock = hours("23:00", windows=("00:00-24:00",))
+        ends = asyncio.Queue[float]()
+
+        async def until(moment: float) -> None:
+            assert moment == float("inf")
+            clock._now = await ends.get()  # as of a system clock: at most some weeks later
+
+        clock.until = until  # pyright: ignore[reportAttributeAccessIssue]
+        leaving = asyncio.create_task(mine.over(lambda: None))
+        for weeks in (4, 8):
+            ends.put_nowait(at("23:00") + weeks * 7 * 86_400)
+            await settled()
+        assert not leaving.done()
+        leaving.cancel()
+
+    asyncio.run(play())
+
+
 @pytest.mark.parametrize(("load", "most", "taken"), [(4.0, 0.5, True), (4.1, 0.5, False), (80.0, 0.0, True)])
 def test_a_busy_machine_sits_out(monkeypatch: pytest.MonkeyPatch, load: float, most: float, taken: bool) -> None:
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
