@@ -16,6 +16,7 @@ from roughfed.deploy.plan_groups import Grouping, grouping
 from roughfed.deploy.plan_sums import Sums, sums
 from roughfed.deploy.plan_words import not_protected, sees, warnings
 from roughfed.errors import ConfigError
+from roughfed.masking import CODES_A_NUMBER
 from roughfed.secagg.groups import SMALLEST
 from roughfed.server.defence.check import check_rule
 from roughfed.server.defence.plan import tolerated
@@ -174,10 +175,10 @@ def _turnout(config: FederationConfig, connected: int, size: int | None, shape: 
 
 
 def _check_sketch(config: FederationConfig, size: int, groups: Grouping) -> None:
-    """Refuse a sketch of more numbers than codes are sent."""
+    """Refuse a sketch of so many numbers that it says nearly all that is sent."""
     sent, dim = chain(config, size, groups).sent, config.sketch.dim
-    if config.privacy.server_sees == "sketches" and dim > sent:
-        cause = f"sketch.dim = {dim} is more than the {sent} codes of a model with {size} parameters."
+    if config.privacy.server_sees == "sketches" and dim * CODES_A_NUMBER > sent:
+        cause = f"sketch.dim = {dim} is too much for the {sent} codes of a model with {size} parameters."
         cure = 'Lower sketch.dim, raise codec.fraction, or write server_sees = "sums" in [privacy].'
         raise refusal([conflict(config, ("sketch.dim", "codec.fraction"), cause, cure)])
 

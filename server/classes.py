@@ -18,6 +18,7 @@ from roughfed.classes import STANDARD, header_for, named, names_of, ranges_of, s
 from roughfed.codec.plan import plan_subset
 from roughfed.config.federation import FederationConfig
 from roughfed.errors import ConfigError, RemoteProtocolError
+from roughfed.masking import CODES_A_NUMBER
 from roughfed.messages import Hello, RoundClosed
 from roughfed.secagg.groups import SMALLEST
 from roughfed.server.defence.check import too_few
@@ -167,8 +168,8 @@ def check_classes(config: FederationConfig, spec: Spec) -> None:
         if not any(t.kind == "parameter" for t in part.tensors):
             raise ConfigError(f"class {name} trains no parameter", key=key, cure=f"name some of these: {names}")
         dim, sent = settings.sketch_dim or config.sketch.dim, part.size // plan_subset(settings.fraction)
-        if config.privacy.server_sees == "sketches" and dim > sent:
-            cause = f"class {name} sends {sent} coordinates, fewer than the {dim} numbers that the server sees of them"
+        if config.privacy.server_sees == "sketches" and dim * CODES_A_NUMBER > sent:
+            cause = f"class {name} sends {sent} coordinates, too few for the {dim} numbers that the server sees of them"
             raise ConfigError(cause, key=key, cure=f"write sketch_dim = {max(2, sent // 16 * 2)} there, or less")
 
 

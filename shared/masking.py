@@ -31,6 +31,10 @@ MAX_EPOCH = 10
 """Rounds for which groups may stay as they are."""
 
 MAX_DIM = 4096
+
+CODES_A_NUMBER = 4
+"""Codes that are sent for each number of a sketch, at least: a sketch of nearly as many would be the update itself."""
+
 _CHAIN = b"roughfed chain v1\0"
 _OWN = b"roughfed own row v1\0"
 
@@ -111,7 +115,7 @@ def masking_of(signed: Signed, header: RoundHeader, *, size: int, server_key: by
     scope = "\0".join(tensors_of(header)).encode()  # those that send the same tensors share a rotation
     seed = hashlib.sha256(_CHAIN + signed.digest + scope).digest()
     params = ChainParams(size, lanes, header.clip_norm, seed, header.keep_one_in)
-    if header.sketch_dim > params.sent:
+    if header.sketch_dim * CODES_A_NUMBER > params.sent:
         raise RemoteProtocolError(f"{header.sketch_dim} buckets for {params.sent} codes", reason="header")
     statistics = read_statistics(header.statistics, header.levels)
     terms = Terms(

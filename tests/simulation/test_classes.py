@@ -90,10 +90,8 @@ def reference(played: MaskedRig, row: RoundRow) -> Flat:
 
 @pytest.mark.parametrize("sees", ["sums", "sketches"])
 def test_the_sums_of_all_classes_are_exact_and_merged_by_coordinate(tmp_path: Path, sees: str) -> None:
-    classes = {
-        "thin": {"fraction": 0.25},
-        "heads": {"tensors": ["head.*"], **({"sketch_dim": 64} if sees == "sketches" else {})},
-    }
+    seen = {"sketch_dim": 32} if sees == "sketches" else {}
+    classes = {"thin": {"fraction": 0.25, **seen}, "heads": {"tensors": ["head.*"], **seen}}
     played = rig(tmp_path, sees=sees, classes=classes)
     played.settings["sketch"] = {"dim": 64} if sees == "sketches" else {}
     row = played.play()
@@ -168,7 +166,8 @@ def test_a_class_that_loses_members_at_the_advert_has_no_group(tmp_path: Path) -
 
 def test_each_class_is_judged_by_itself(tmp_path: Path) -> None:
     names = [*STANDARD, "s5", "s6", *(f"t{number}" for number in range(7))]
-    played = rig(tmp_path, names=names, sees="sketches", rule="multi-krum", classes={"thin": {"fraction": 0.25}})
+    thin = {"thin": {"fraction": 0.25, "sketch_dim": 32}}
+    played = rig(tmp_path, names=names, sees="sketches", rule="multi-krum", classes=thin)
     played.settings["sketch"] = {"dim": 64}
     played.deltas["t3"][:] *= -1
     row = played.play()

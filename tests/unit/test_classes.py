@@ -1,5 +1,6 @@
 """Classes of clients: who sends which coordinates, how means are merged, who is seated, and what is refused."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -191,6 +192,21 @@ def test_classes_of_the_same_tensors_share_a_rotation_and_nothing_else() -> None
     assert (heads.params.size, heads.ranges, thin.ranges) == (6, ((15, 21),), ((0, 21),))
 
 
+@pytest.mark.parametrize("dim", [128, 130])
+def test_a_class_of_few_tensors_shows_no_more_than_a_quarter_of_them(dim: int) -> None:
+    """Where as many numbers are seen as are sent, the sketch of a classifier is the update, and its labels."""
+    model = Spec((TensorSpec("body", (5000,)), TensorSpec("head", (512,))))
+    terms = {"codec": "lanes", "levels": 16, "lane_bits": 8, "clip_norm": 1.0, "epoch_round": 1}
+    sketches = {"server_sees": "sketches", "sketch_dim": 128}
+    read = replace(masked(ClientClass("heads", 1, ("head",), sketch_dim=dim, **terms)), **sketches)
+    signed = Signed(encode_header(read), bytes(64), "server")
+    if dim == 128:
+        assert maskings_of(signed, read, spec=model, server_key=D)[1].terms.dim == dim
+        return
+    with pytest.raises(RemoteProtocolError, match="130 buckets for 512 codes"):
+        maskings_of(signed, read, spec=model, server_key=D)
+
+
 # -- who sits where ----------------------------------------------------------------------------------------------------
 
 
@@ -256,7 +272,7 @@ def test_classes_are_held_against_the_model() -> None:
     private = Spec(tuple(t for t in SPEC.tensors if t.name != "head"))
     with pytest.raises(ConfigError, match="'head' of class heads matches no tensor that clients send"):
         check_classes(config(privacy={"server_sees": "sums"}), private)
-    with pytest.raises(ConfigError, match="class heads sends 6 coordinates, fewer than the 128 numbers"):
+    with pytest.raises(ConfigError, match="class heads sends 6 coordinates, too few for the 128 numbers"):
         check_classes(config(classes={"heads": {"tensors": ["head"]}}), SPEC)
     measured = Spec((*private.tensors, TensorSpec("head", (6,), kind="buffer")))
     with pytest.raises(ConfigError, match="trains no parameter"):

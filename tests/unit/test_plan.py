@@ -296,7 +296,7 @@ def test_a_rule_that_cannot_work_is_refused() -> None:
 def test_a_sketch_of_more_numbers_than_codes_is_refused(fraction: float) -> None:
     settings = masked(sketch={"dim": 1024}, codec={"fraction": fraction})
     assert plan(settings, connected=10, size=100_000).turnouts[0].starts
-    with pytest.raises(SettingsRefused, match=r"sketch\.dim = 1024 is more than the \d+ codes"):
+    with pytest.raises(SettingsRefused, match=r"sketch\.dim = 1024 is too much for the \d+ codes"):
         plan(settings, connected=10, size=500 if fraction == 1.0 else 10_000)
 
 
