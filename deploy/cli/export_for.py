@@ -41,7 +41,7 @@ def tier_after(entries: Sequence[Entry], client: str, version: int) -> float:
         version: what came after it does not count.
 
     Raises:
-        ConfigError: they say nothing of the client, or no tiers were set.
+        ConfigError: they say nothing of the client, no tiers were set, or nothing was scored yet.
     """
     from roughfed.server.incentive.book import check
 
@@ -55,6 +55,9 @@ def tier_after(entries: Sequence[Entry], client: str, version: int) -> float:
         cure = f"one of: {', '.join(sorted(known)) or 'nobody yet'}"
         raise ConfigError(f"the ledger knows no client {client!r}", key=KEY, cure=cure)
     book, _ = check(entries[: last + 1])  # and not the client's own last line: others went on while it was away
+    if not book.method:
+        cause = "no round was scored before this version, so nobody has a tier"
+        raise ConfigError(cause, key=KEY, cure="a later --version, or another method in [contribution]")
     return float(book.given.tiers.get(client, min(tiers)))
 
 

@@ -9,6 +9,7 @@ from roughfed.config.problems import Problem, conflict
 from roughfed.config.values import show
 
 RIDERS, TIERS, MODE = "contribution.free_riders", "reward.tiers", "privacy.server_sees"
+METHOD = "contribution.method"
 
 
 def reward_conflicts(config: FederationConfig) -> Iterator[Problem]:
@@ -21,3 +22,6 @@ def reward_conflicts(config: FederationConfig) -> Iterator[Problem]:
     if not config.reward.tiers and "beta" in config.reward.model_fields_set:
         cause = f"reward.beta = {show(config.reward.beta)} has no effect without {TIERS}."
         yield conflict(config, ("reward.beta", TIERS), cause, f"Remove it, or write {TIERS}, for example [0.5, 1.0].")
+    if config.reward.tiers and config.contribution.method == "none":
+        cause = f'{TIERS} = {show(config.reward.tiers)} goes by scores, and {METHOD} = "none" scores nobody.'
+        yield conflict(config, (TIERS, METHOD), cause, f'Remove {TIERS}, or write method = "auto" in [contribution].')

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli.export_for import tier_after
+from roughfed.errors import ConfigError
 from roughfed.params import write_model
 from roughfed.server.incentive.book import RoundFacts
 from roughfed.server.incentive.chain import read
@@ -122,6 +123,9 @@ def test_a_client_that_is_away_is_given_what_its_score_is_worth_by_now() -> None
     entries = read(written(facts)).entries
     assert (tier_after(entries, "ann", 1), tier_after(entries, "bob", 1)) == (1.0, 1.0)
     assert (tier_after(entries, "ann", 10), tier_after(entries, "bob", 10)) == (0.5, 1.0)
+    unscored = read(written([replace(one, method="", parts={}) for one in facts])).entries
+    with pytest.raises(ConfigError, match="no round was scored"):
+        tier_after(unscored, "ann", 10)
 
 
 def test_export_for_a_client(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
