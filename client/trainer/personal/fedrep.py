@@ -22,7 +22,7 @@ KEY = "trainer.method"
 def fedrep(options: Options, context: Context, _plan: Plan) -> Hooks:
     """The part; option head."""
     heads, model = int(options["head"]), context.model
-    own, base = ids_of(model, context.private), ids_of(model, frozen_names(model))
+    own, base = ids_of(model, context.private), ids_of(model, frozen_names(model) | context.frozen)
     shared = {id(tensor) for tensor in (*model.parameters(), *model.buffers())} - own
 
     def begin() -> None:
