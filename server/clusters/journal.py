@@ -133,6 +133,15 @@ class ClusterJournal:
         sql = "SELECT cluster, COUNT(*) AS turns FROM rounds WHERE round > ? GROUP BY cluster"
         return {row["cluster"]: row["turns"] for row in self._journal.read(sql, after)}
 
+    def failed(self) -> dict[str, int]:
+        """Rounds of each cluster that were abandoned since its last committed one; only where there are any."""
+        sql = (
+            "SELECT cluster, COUNT(*) AS failed FROM rounds AS mine WHERE outcome = 'abandoned' AND round > COALESCE("
+            "(SELECT MAX(round) FROM rounds WHERE cluster = mine.cluster AND outcome = 'committed'), 0) "
+            "GROUP BY cluster"
+        )
+        return {row["cluster"]: row["failed"] for row in self._journal.read(sql)}
+
     # -- choosings ----------------------------------------------------------------------------------------------------
 
     def last_choosing(self, *, everybody: bool = False) -> Choosing | None:

@@ -76,8 +76,9 @@ class Clusters:
     def standings(self) -> list[Standing]:
         """The clusters with members, in order."""
         able, turns, heads = self._able(), self.journal.turns(), self._store.lineage.heads()
+        failed = self.journal.failed()
         return [
-            Standing(cluster, heads[cluster].depth, turns.get(cluster, 0), able & set(members))
+            Standing(cluster, heads[cluster].depth, turns.get(cluster, 0), able & set(members), failed.get(cluster, 0))
             for cluster, members in by_cluster(self.living).items()
         ]
 

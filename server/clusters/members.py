@@ -76,16 +76,21 @@ class Standing:
         depth: committed rounds behind its newest version.
         turns: rounds that it was given, abandoned ones included.
         present: members that are connected and can be asked.
+        failed: rounds that were abandoned since its newest version.
     """
 
     cluster: str
     depth: int
     turns: int
     present: Collection[str]
+    failed: int = 0
 
 
 def next_turn(standings: Sequence[Standing], *, rounds: int, needed: int) -> str | None:
     """The cluster that plays next: of those that can, the one that is furthest behind.
+
+    An abandoned round counts as one until a later one is committed: a cluster whose rounds all fail, because it has too
+    few clients for the defence or for a class of its own, holds up none of the others.
 
     Args:
         standings: the clusters with members.
@@ -96,7 +101,8 @@ def next_turn(standings: Sequence[Standing], *, rounds: int, needed: int) -> str
         None where none can play; of equals the one with fewer turns, then the first.
     """
     able = [each for each in standings if each.depth < rounds and len(each.present) >= needed]
-    return min(able, key=lambda each: (each.depth, each.turns, order(each.cluster))).cluster if able else None
+    first = min(able, key=lambda each: (each.depth + each.failed, each.turns, order(each.cluster)), default=None)
+    return None if first is None else first.cluster
 
 
 def over(standings: Sequence[Standing], *, rounds: int) -> bool:

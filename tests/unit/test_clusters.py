@@ -1,6 +1,8 @@
 """Who is in which cluster and whose turn it is: laws of the pure parts."""
 
+import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +11,11 @@ from hypothesis import strategies as st
 
 from roughfed.server.clusters.bipartition import Limits, Rows, Split, agreement, look, where_next
 from roughfed.server.clusters.choosing import Choosing, bits, chosen, drawn_again, is_due
+from roughfed.server.clusters.journal import ClusterJournal
 from roughfed.server.clusters.members import Standing, by_cluster, next_turn, over, settled
 from roughfed.server.lineage import DEFAULT
+from roughfed.server.store import RoundRow, Store
+from roughfed.types import Signed, Spec, TensorSpec
 
 NAMES = [f"c{number:02d}" for number in range(24)]
 memberships = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["0", "1", "2", "3"]), max_size=24)
@@ -49,6 +54,44 @@ def test_the_cluster_that_is_behind_plays_until_all_are_done(depths: list[int], 
         played.append(cluster)
     assert all(depth >= 4 or present[at] < 3 for at, depth in enumerate(depths))
     assert over(standings, rounds=4) == all(depth >= 4 for depth in depths)
+
+
+def test_a_cluster_whose_rounds_fail_holds_up_no_other() -> None:
+    depths, failed = [0, 0, 0], 0
+    played: list[str] = []
+    for _ in range(9):
+        standings = [
+            Standing(str(at), depth, depth + failed * (at == 0), NAMES[:3], failed * (at == 0))
+            for at, depth in enumerate(depths)
+        ]
+        played.append(cluster := next_turn(standings, rounds=3, needed=3) or "")
+        if cluster == "0":
+            failed += 1
+        else:
+            depths[int(cluster)] += 1
+    assert depths == [0, 3, 3]
+    assert played.count("0") == 3
+    assert next_turn([Standing("0", 0, failed, NAMES, failed)], rounds=3, needed=3) == "0"  # nobody else is left
+
+
+def test_abandoned_rounds_count_until_one_is_committed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    async def play() -> None:
+        await store.create_run("run-1", Spec((TensorSpec("w", (1,)),)), bytes(32), 1.0)
+        outcomes = [("0", True), ("1", False), ("0", False), ("1", False), ("0", True), ("2", False), ("2", True)]
+        for at, (cluster, committed) in enumerate(outcomes):
+            header = Signed(bytes([at]), bytes(64), "server")
+            await store.open_round(RoundRow(at + 1, header, (), 1, 1.0, None, None, None, cluster=cluster))
+            if committed:
+                version = store.latest_model()[0] + 1
+                await store.commit(at + 1, version=version, digest=bytes([version]) * 32, now=1.0)
+            else:
+                await store.abandon(at + 1, "too-few-adverts", 1.0)
+
+    asyncio.run(play())
+    assert ClusterJournal(store.journal).failed() == {"1": 2}
+    store.close()
 
 
 def test_without_anybody_nothing_is_over() -> None:
