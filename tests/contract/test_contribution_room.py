@@ -122,9 +122,16 @@ def test_walks_end_before_their_budget_once_they_have_settled_or_nothing_was_won
     found, evaluations = scored("gtg-shapley", additive, case_of(8, budget=250))
     assert evaluations < 250
     np.testing.assert_allclose(table(found), additive[1 << np.arange(8), 0])
-    found, evaluations = scored("gtg-shapley", 1e-5 * additive, case_of(8, budget=250))
+    found, evaluations = scored("gtg-shapley", 1 + 1e-5 * additive, case_of(8, budget=250))
     assert evaluations == 2
     np.testing.assert_allclose(table(found), 1e-5 * additive[-1, 0] / 8)
+
+
+def test_what_is_nothing_goes_by_the_size_of_the_utility() -> None:
+    """A regression's loss is as small as its targets are: the same game in another unit gives the same scores."""
+    game = game_of(3, 8) - 20.0
+    plain, tiny = (table(scored("gtg-shapley", unit * game, case_of(8, budget=60))[0]) for unit in (2**-6, 2**-16))
+    np.testing.assert_allclose(tiny * 2**10, plain)
 
 
 def test_cosines_are_those_of_the_rows() -> None:

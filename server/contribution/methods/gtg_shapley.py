@@ -8,12 +8,12 @@ n rows, U utilities.
 
 Differs: a coalition's model is the base plus its members' updates with the weights that they have in the aggregate of
 all; the paper averages over the coalition anew, which lets a single specialist replace the model and puts specialists
-last whatever they have. A block of walks is one random order, rotated to several starts, and each of these forwards
-and backwards: every client is early as often as late, which halves the error of a single round, and the walks share
-coalitions. What a truncated walk is short of goes in equal parts to those whose turn did not come, so that the scores
-add up to U(all) - U(nobody) for every utility. The test of convergence divides by the largest score, not by each one's
-own: a client without worth would never settle. Where the budget covers all coalitions they are all evaluated, and the
-value is exact.
+last whatever they have. What a round that changed nothing won goes in equal parts to all. A block of walks is one
+random order, rotated to several starts, and each of these forwards and backwards: every client is early as often as
+late, which halves the error of a single round, and the walks share coalitions. What a truncated walk is short of goes
+in equal parts to those whose turn did not come, so that the scores add up to U(all) - U(nobody) for every utility. The
+test of convergence divides by the largest score, not by each one's own: a client without worth would never settle.
+Where the budget covers all coalitions they are all evaluated, and the value is exact.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from roughfed.server.contribution.game import shared_out
 from roughfed.server.contribution.method import Case, Coalition, Play, Values
 
 BETWEEN, WITHIN = 0.001, 0.001
-"""Differences of the utility that count for nothing: between the models before and after a round, and within a walk."""
+"""Differences of the utility that count for nothing: between the models before and after a round, and within a walk;
+times the utility itself where it is below 1, as the loss of a regression may be."""
 
 FEWEST_WALKS, LAST, SETTLED = 30, 10, 0.05
 """Walks (at least n) before convergence is asked for; then the last running means may be off the newest by this share
@@ -50,9 +51,10 @@ def _scores(case: Case) -> Inside:
         return shapley_values((yield range(1 << n)))
     nobody, everybody = yield [0, case.everybody]
     gain = everybody - nobody  # [U]
-    if abs(gain[0]) <= BETWEEN:
+    unit = min(1.0, max(abs(float(nobody[0])), abs(float(everybody[0]))))
+    if abs(gain[0]) <= BETWEEN * unit:
         return np.tile(gain / n, (n, 1))
-    rng, walks = np.random.default_rng(case.seed), Walks(n, nobody, everybody)
+    rng, walks = np.random.default_rng(case.seed), Walks(n, nobody, everybody, WITHIN * unit)
     while not walks.settled and (orders := block(rng.permutation(n), case.budget - 2 - len(walks.seen))):
         yield from walks.walk(orders)
     return walks.mean(gain)
@@ -78,6 +80,7 @@ class Walks:
     Attributes:
         n: rows.
         nobody, everybody: utilities [U] of the two ends of every walk.
+        within: how near to everybody's utility a walk ends.
         seen: utilities of the coalitions between them.
         marginals: of each walk, float64 [n, U].
     """
@@ -85,6 +88,7 @@ class Walks:
     n: int
     nobody: Values
     everybody: Values
+    within: float
     seen: dict[Coalition, Values] = field(default_factory=dict[Coalition, Values])
     marginals: list[Values] = field(default_factory=list[Values])
 
@@ -103,7 +107,7 @@ class Walks:
         found = [np.zeros((self.n, len(self.nobody))) for _ in orders]
         before, inside = [self.nobody] * len(orders), [0] * len(orders)
         for place in range(self.n):
-            going = [at for at in range(len(orders)) if abs((self.everybody - before[at])[0]) >= WITHIN]
+            going = [at for at in range(len(orders)) if abs((self.everybody - before[at])[0]) >= self.within]
             for at in going:
                 inside[at] |= 1 << int(orders[at][place])
             if place < self.n - 1:
