@@ -216,6 +216,7 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 def table(rows: Sequence[Mapping[str, Any]]) -> Table | str:
     """For people; columns that say nothing are left out."""
     from rich.table import Table
+    from rich.text import Text
 
     if not rows:
         return "no client took part yet"
@@ -223,7 +224,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Table | str:
     used = [name for name in names if any(row.get(name) not in (None, "", {}) for row in rows)]
     drawn = Table(*used)
     for row in rows:
-        drawn.add_row(*(_shown(row.get(name)) for name in used))
+        drawn.add_row(*(Text(_shown(row.get(name))) for name in used))  # a client's own words are no markup
     return drawn
 
 

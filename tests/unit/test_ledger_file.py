@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,19 @@ def test_show_and_export(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
         rows = list(csv.DictReader(file))
     assert [row["client"] for row in rows] == ["ann"] * 6
     assert [float(row["total"]) for row in rows][-1] == known.standing.totals["ann"]
+
+
+def test_what_a_client_says_is_shown_as_it_is(
+    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+
+    def rude(row: RoundRow) -> RoundFacts:
+        return replace(FACTS[row.round], about={"header": row.header.digest.hex()}, verdicts={"ann": "failed: [/x]"})
+
+    catch_up(state, 1, facts=rude)
+    assert run(state.parent, "show", "ann") == 0
+    assert "[/x]" in capsys.readouterr().out
 
 
 def test_where_nothing_was_played_there_is_no_ledger(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
