@@ -13,18 +13,16 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from roughfed import crash
-from roughfed.codec import CODECS
 from roughfed.crypto.merkle import merkle_root
 from roughfed.errors import ConfigError, LocalProtocolError, RemoteProtocolError, RoundError
 from roughfed.masking import maskings_of
 from roughfed.secagg.statistics import add
 from roughfed.server import contributing, extras
-from roughfed.server.aggregate import WEIGHTINGS, weighed
 from roughfed.server.aggregate.mean import Mean
 from roughfed.server.classes import clear_classes, drawn, seating, tell_standing
 from roughfed.server.clear import mean_of_updates, taking
@@ -33,7 +31,7 @@ from roughfed.server.combine import combine
 from roughfed.server.compared import keep_compared
 from roughfed.server.downlink import next_files, place
 from roughfed.server.facts import Facts, Shape, asked, facts_of, wanted_facts
-from roughfed.server.fair_round import classes_fact, fair_weights, losses_asked, shortened
+from roughfed.server.fair_round import classes_fact, losses_asked
 from roughfed.server.federation import Federation, Traffic
 from roughfed.server.figures import accepted_updates, show_clients, summarize
 from roughfed.server.finish import head_fact
@@ -45,11 +43,8 @@ from roughfed.server.masked.defended import mean_of_groups
 from roughfed.server.masked.opening import open_masked
 from roughfed.server.masked.outcome import summed_evaluation
 from roughfed.server.optimize import stepper
-from roughfed.server.payload import OpenRound
-from roughfed.server.robust import combined
 from roughfed.server.sampling import able
 from roughfed.server.scaling import steps_asked, steps_fact
-from roughfed.server.spool import opened, weighted_mean
 from roughfed.server.store import EVERYBODY, RoundRow
 from roughfed.server.variates import ledger_of, scale_fact, with_variates
 from roughfed.server.verdicts import Measured

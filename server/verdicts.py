@@ -31,34 +31,20 @@ if TYPE_CHECKING:
     from roughfed.server.federation import Federation
 
 
-async def found(fed: Federation, view: View, number: int, *, clients: int | None = None) -> Verdict:
-    """The rule's verdict over the rows of a round: timed, shown in the metrics, and journaled.
-
-    Args:
-        fed: the federation.
-        view: the rows.
-        number: of the round.
-        clients: behind the rows, where rows are groups of them; any of them may be hostile, each in another group.
-
-    Raises:
-        TooFewClients: the rule cannot hold against so many among so few.
-    """
-    behind = None if clients is None else {STANDARD: clients}
-    return await found_by_class(fed, {STANDARD: view}, number, clients=behind)
-
-
 async def found_by_class(
     fed: Federation, views: Mapping[str, View], number: int, *, clients: Mapping[str, int] | None = None
 ) -> Verdict:
-    """The same where clients are of several classes: each is judged by itself, since their rows do not compare.
+    """The rule's verdict over the rows of a round: timed, shown in the metrics, and journaled.
 
-    A class that has become too small for the rule is left out; the others go on.
+    Where clients are of several classes, each is judged by itself, since their rows do not compare. A class that has
+    become too small for the rule is left out; the others go on.
 
     Args:
         fed: the federation.
         views: the rows, by class.
         number: of the round.
-        clients: behind the rows of each class, where rows are groups.
+        clients: behind the rows of each class, where rows are groups of them; any of them may be hostile, each in
+            another group.
 
     Returns:
         one verdict over all rows.
