@@ -176,7 +176,7 @@ def _turnout(config: FederationConfig, connected: int, size: int | None, shape: 
 
 def _check_sketch(config: FederationConfig, size: int, groups: Grouping) -> None:
     """Refuse a sketch of so many numbers that it says nearly all that is sent."""
-    sent, dim = chain(config, size, groups).sent, config.sketch.dim
+    sent, dim = min(chain(config, size, groups).sent, size), config.sketch.dim
     if config.privacy.server_sees == "sketches" and dim * CODES_A_NUMBER > sent:
         cause = f"sketch.dim = {dim} is too much for the {sent} codes of a model with {size} parameters."
         cure = 'Lower sketch.dim, raise codec.fraction, or write server_sees = "sums" in [privacy].'

@@ -115,8 +115,8 @@ def masking_of(signed: Signed, header: RoundHeader, *, size: int, server_key: by
     scope = "\0".join(tensors_of(header)).encode()  # those that send the same tensors share a rotation
     seed = hashlib.sha256(_CHAIN + signed.digest + scope).digest()
     params = ChainParams(size, lanes, header.clip_norm, seed, header.keep_one_in)
-    if header.sketch_dim * CODES_A_NUMBER > params.sent:
-        raise RemoteProtocolError(f"{header.sketch_dim} buckets for {params.sent} codes", reason="header")
+    if header.sketch_dim * CODES_A_NUMBER > (told := min(params.sent, size)):  # the rotation pads: that tells nothing
+        raise RemoteProtocolError(f"{header.sketch_dim} buckets for {told} codes", reason="header")
     statistics = read_statistics(header.statistics, header.levels)
     terms = Terms(
         header_digest=digest,

@@ -195,7 +195,7 @@ def test_classes_of_the_same_tensors_share_a_rotation_and_nothing_else() -> None
 @pytest.mark.parametrize("dim", [128, 130])
 def test_a_class_of_few_tensors_shows_no_more_than_a_quarter_of_them(dim: int) -> None:
     """Where as many numbers are seen as are sent, the sketch of a classifier is the update, and its labels."""
-    model = Spec((TensorSpec("body", (5000,)), TensorSpec("head", (512,))))
+    model = Spec((TensorSpec("body", (5000,)), TensorSpec("head", (515,))))
     terms = {"codec": "lanes", "levels": 16, "lane_bits": 8, "clip_norm": 1.0, "epoch_round": 1}
     sketches = {"server_sees": "sketches", "sketch_dim": 128}
     read = replace(masked(ClientClass("heads", 1, ("head",), sketch_dim=dim, **terms)), **sketches)
@@ -203,7 +203,7 @@ def test_a_class_of_few_tensors_shows_no_more_than_a_quarter_of_them(dim: int) -
     if dim == 128:
         assert maskings_of(signed, read, spec=model, server_key=D)[1].terms.dim == dim
         return
-    with pytest.raises(RemoteProtocolError, match="130 buckets for 512 codes"):
+    with pytest.raises(RemoteProtocolError, match="130 buckets for 515 codes"):
         maskings_of(signed, read, spec=model, server_key=D)
 
 
