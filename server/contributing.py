@@ -181,7 +181,13 @@ def begin(fed: Federation) -> None:
     kept = shelf(fed).kept()
     if kept is None:
         return
-    if kept.round in {row.round for row in fed.store.rounds() if row.outcome == "committed"}:
+    row = next(iter(fed.store.judged(after=kept.round - 1)), None)
+    if row is None or row.round != kept.round or row.outcome != "committed":
+        return
+    said: Any = (row.summary or {}).get("contribution") or {}
+    if "scores" in said:  # the server was killed between the two: `own.state` has them already
+        shelf(fed).clear()
+    else:
         own.scoring = asyncio.create_task(score(fed, own.method, kept))
 
 

@@ -120,7 +120,7 @@ class Shelf:
 
     def clear(self) -> None:
         """Keep nothing any more; the plan goes first."""
-        with suppress(FileNotFoundError):
+        with disk_errors("clear away what was kept of a round"), suppress(FileNotFoundError):
             (self.folder / PLAN).unlink(missing_ok=True)
             shutil.rmtree(self.folder)
 

@@ -18,6 +18,7 @@ from roughfed.errors import ConfigError, TrainerError
 from roughfed.params import read_flat
 from roughfed.server import contributing
 from roughfed.server.contribution import METHODS, replay
+from roughfed.server.contribution.kept import Shelf
 from roughfed.server.federation import Federation
 from roughfed.server.round import run_round
 from roughfed.server.store import RoundRow, Store
@@ -236,6 +237,27 @@ def test_a_server_that_is_killed_scores_the_round_again_the_same(
     assert first[0] == first[1] != {}
     rounds = [{n: p for n, p in found["scores"].items() if "round" in p} for found in killed]
     assert replay("shapley", rounds).totals == {n: p["total"] for n, p in killed[-1]["scores"].items()}
+
+
+def test_a_server_that_is_killed_once_its_scores_are_journaled_does_not_count_them_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def another(fed: Federation) -> None:
+        await contributing.prepare(fed)
+        contributing.begin(fed)
+        await contributing.settle(fed)
+        await run_round(fed)
+        await contributing.settle(fed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Shelf, "clear", lambda _: None)  # what comes after the scores never happens
+        play(tmp_path, Judge(), one_round)
+    assert list((tmp_path / "contribution").iterdir())
+    play(tmp_path, Judge(), another)
+    found = [one["scores"] for one in summaries(tmp_path)]
+    assert len(found) == 2
+    assert replay("shapley", found).totals == {name: parts["total"] for name, parts in found[-1].items()}
+    assert not (tmp_path / "contribution").exists()
 
 
 @pytest.mark.parametrize(("sees", "method", "clients"), [("sketches", "cgsv", 5), ("sums", "group-regression", 21)])
