@@ -175,7 +175,7 @@ def check(entries: Sequence[Entry]) -> tuple[Book, Problem | None]:
         elif entry["kind"] == "round":
             try:
                 wanted = book.lines(facts_of([each for _, each in clients], entry))
-            except (KeyError, TypeError, AttributeError, ValueError) as error:
+            except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
                 return book, Problem(number, "structure", f"a round of this ledger cannot be read ({error!r})")
             for (at, found), right in zip([*clients, (number, entry)], wanted, strict=True):
                 if (wrong := _difference(found, right, exact=book.exact)) is not None:

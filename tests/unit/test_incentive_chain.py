@@ -120,6 +120,15 @@ def test_other_parts_of_a_round_give_other_totals() -> None:
     assert problem.what == "score"
 
 
+def test_scores_that_cannot_be_added_up_are_wrong_and_stop_nobody() -> None:
+    entries = [dict(entry) for entry in WHOLE.entries if entry.get("round") in (None, 1)]
+    for entry in entries[1:]:
+        entry |= {"parts": {"round": 1e308}} if entry["kind"] == "client" else {"method": "leave-one-out"}
+    problem = book.check(entries)[1]
+    assert problem is not None
+    assert problem.what == "structure"
+
+
 def test_replay_gives_every_score_to_the_last_bit() -> None:
     facts = rounds(30, seed=3)
     known = book.Book()
