@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from roughfed.config import FederationConfig
 from roughfed.config.values import duration_text
 from roughfed.secagg.groups import SMALLEST
+from roughfed.server.clusters.choosing import bits
 from roughfed.server.defence.check import too_few
 from roughfed.server.defence.plan import rule_of
 from roughfed.server.facts import FEWEST, wanted_facts
@@ -23,6 +24,9 @@ FEW_PARAMETERS = 16
 """A model with fewer parameters for each number of the sketch is small beside it."""
 
 LONG_EPOCH = 10
+
+CHOICE_BITS = 64
+"""What a client tells by its choices in a run, unless its policy.max_choice_bits says otherwise."""
 
 
 def sees(config: FederationConfig) -> str:
@@ -90,6 +94,7 @@ def warnings(config: FederationConfig, turnouts: Sequence[Turnout], size: int | 
     if config.privacy.server_sees == "sketches":
         yield from _sketch_warnings(config, size)
     yield from _defence_warnings(config, turnouts)
+    yield from _cluster_warnings(config)
     yield from _fairness_warnings(config)
     yield from _sums_warnings(config, turnouts)
     yield from _model_warnings(config)
@@ -152,6 +157,22 @@ def _sketch_warnings(config: FederationConfig, size: int | None) -> Iterator[str
         yield (
             f"sketch.dim = {dim} is not well under the model's {size} parameters: "
             "so many numbers say much about each client's update."
+        )
+
+
+def _cluster_warnings(config: FederationConfig) -> Iterator[str]:
+    chosen, rounds = config.clusters, config.round.rounds
+    if chosen.method != "ifca":
+        return
+    each, questions = bits(chosen.k), 1 + (rounds - 1) // chosen.choose_every
+    yield (
+        f"Each client says, in the clear, which of {chosen.k} models fits its training data best: {each} "
+        f"bit{'s' * (each != 1)} in about {questions} question{'s' * (questions != 1)}."
+    )
+    if each * questions > CHOICE_BITS:
+        yield (
+            f"That is more than the {CHOICE_BITS} bits that a client tells in a run unless its policy.max_choice_bits "
+            "allows it: clients keep their last cluster then. Raise clusters.choose_every."
         )
 
 

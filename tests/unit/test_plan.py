@@ -15,10 +15,12 @@ from roughfed.codec.chain import encode
 from roughfed.codec.downlink import quantise
 from roughfed.codec.plan import ChainParams, Lanes
 from roughfed.config import FederationConfig, SettingsRefused
+from roughfed.config.client import Policy
 from roughfed.config.schema import keys_of
 from roughfed.deploy.plan import plan
 from roughfed.deploy.plan_groups import void_share
 from roughfed.deploy.plan_table import render
+from roughfed.deploy.plan_words import CHOICE_BITS
 from roughfed.errors import ConfigError
 from roughfed.secagg.groups import colluders, smallest_sum, threshold
 from roughfed.server.facts import Shape
@@ -260,6 +262,12 @@ def test_bytes_in_the_clear_are_those_of_the_codec(name: str) -> None:
             {"connected": 10},
             "takes every client's word for its loss",
         ),
+        ({"clusters": {"method": "ifca", "k": 3}}, {"connected": 20}, "best: 2 bits in about 2 questions"),
+        (
+            {"clusters": {"method": "ifca", "k": 16, "choose_every": 1}, "round": {"rounds": 17}},
+            {"connected": 20},
+            "more than the 64 bits that a client tells in a run",
+        ),
     ],
 )
 def test_warnings_of_the_secure_modes(tables: dict[str, dict[str, object]], known: dict[str, int], said: str) -> None:
@@ -298,6 +306,10 @@ def test_a_sketch_of_more_numbers_than_codes_is_refused(fraction: float) -> None
     assert plan(settings, connected=10, size=100_000).turnouts[0].starts
     with pytest.raises(SettingsRefused, match=r"sketch\.dim = 1024 is too much for the \d+ codes"):
         plan(settings, connected=10, size=500 if fraction == 1.0 else 10_000)
+
+
+def test_a_plan_warns_by_what_clients_tell_unless_they_say_otherwise() -> None:
+    assert Policy().max_choice_bits == CHOICE_BITS
 
 
 def test_each_mode_says_what_the_server_sees_and_what_is_open() -> None:
