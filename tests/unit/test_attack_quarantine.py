@@ -192,4 +192,4 @@ def test_an_older_journal_keeps_its_proofs(tmp_path: Path) -> None:
 
 
 def prove(stages: Stages, name: str) -> None:
-    asyncio.run(stages.note_end(1, next_clip=None, statistics={}, proofs={name: "bad-deal"}, noted={}, now=1.0))
+    asyncio.run(stages.note_end(1, proofs={name: "bad-deal"}, now=1.0))

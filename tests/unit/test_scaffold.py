@@ -256,12 +256,12 @@ def test_an_own_loop_cannot_take_part(tmp_path: Path) -> None:
 
 
 def test_a_file_of_zeros_begins_the_run(tmp_path: Path) -> None:
-    from roughfed.server.origin import write_shared
+    from roughfed.server.frozen import Division, lay
 
     whole = spec_of(Point())
     values = np.arange(D, dtype=np.float32)
     write_model(tmp_path / "m.safetensors", whole, [values])
-    write_shared(tmp_path / "m.safetensors", whole, SPEC)
+    lay(Division(whole, SPEC), tmp_path / "m.safetensors", whole, folder=tmp_path, seed=0)
     assert read_flat(tmp_path / "m.safetensors").tolist() == [*values.tolist(), *[0.0] * D]
 
 
