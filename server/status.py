@@ -76,7 +76,7 @@ def _waiting(fed: Federation) -> str:
 def _client(fed: Federation, name: str) -> dict[str, Any]:
     session, collection = fed.members.get(name), fed.collection
     state = "gone"
-    if name in fed.away:
+    if fed.away.get(name, 0.0) > time.time():
         state = f"away until {time.strftime('%a %H:%M', time.localtime(fed.away[name]))}"
     if session is not None:
         state = session.phase

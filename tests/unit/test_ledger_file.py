@@ -279,6 +279,9 @@ def test_show_and_export(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert run(folder, "verify", "--file", str(out), "--key", "00" * 32) == 7
     assert run(folder, "verify", "--file", str(folder / "none")) == 2
 
+    assert run(folder, "export", "--out", str(folder / "state" / FILE), "--client", "ann") == 2  # it is not replaced
+    assert run(folder, "verify") == 0
+
     assert run(folder, "export", "--out", str(out), "--csv", "--client", "ann") == 0
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
