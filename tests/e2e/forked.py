@@ -86,8 +86,11 @@ class Forked:
 
 
 def can_fork(args: Sequence[str], env: Mapping[str, str]) -> bool:
-    """Whether such a process may be forked: this Python, a module or code, and no other place to import from."""
-    ours = [{k: v for k, v in each.items() if k.startswith("PYTHON")} for each in (env, _environment())]
+    """Whether such a process may be forked: this Python, a module or code, and no other place to import from.
+
+    What counts is where the nursery imports from, which a test may have changed for what it starts since.
+    """
+    ours = [{k: v for k, v in each.items() if k.startswith("PYTHON")} for each in (env, nursery().environment)]
     return args[0] == sys.executable and args[1] in ("-m", "-c") and ours[0] == ours[1]
 
 
@@ -107,9 +110,10 @@ class Nursery:
     def __init__(self) -> None:
         """Start it."""
         self._socket, theirs = socket.socketpair()
+        self.environment = _environment()
         command = [sys.executable, __file__, str(theirs.fileno())]
         self._process = subprocess.Popen(
-            command, env=_environment(), pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+            command, env=self.environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
         )
         theirs.close()
         self._numbers = itertools.count()

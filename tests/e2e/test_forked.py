@@ -42,9 +42,12 @@ def test_a_forked_process_is_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
         process.close()
 
 
-def test_what_needs_another_python_is_started_afresh() -> None:
+def test_what_needs_another_python_is_started_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
     code = [sys.executable, "-c", "pass"]
     assert can_fork(code, environment())
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", "elsewhere")
+        assert not can_fork(code, environment())
     assert not can_fork(code, environment() | {"PYTHONPATH": "elsewhere"})
     assert not can_fork(["/bin/true", "-c"], environment())
     assert not can_fork([sys.executable, "script.py"], environment())
