@@ -17,6 +17,10 @@ from roughfed.server.defence.verdict import State
 from roughfed.server.defence.view import Gram
 
 COPY_COSINE, COPY_SHARE = 0.8, 0.5
+COPY_ERRORS = 4.0
+"""Standard errors that what two rows have in common across the middle must be at least: where rows are short, or all
+but parallel, most of what their sketches show there is rounding, and honest rows look like one another's copies."""
+
 SHORT = 0.3
 """A row shorter than this part of the median counts as that long in cosines: the angle of next to nothing is noise."""
 
@@ -31,7 +35,7 @@ def typical(gram: Gram) -> float:
     return float(np.median(norm[norm >= middle / 4])) if middle else 0.0
 
 
-def parties(gram: Gram) -> NDArray[np.intp]:
+def parties(gram: Gram, error: float = 0.0, rounding: float = 0.0) -> NDArray[np.intp]:
     """Who is whose copy: rows that are one another's as good as without a difference count as one party.
 
     Two rows are copies when most of what both have across the direction of the rows' geometric median is the same
@@ -40,6 +44,8 @@ def parties(gram: Gram) -> NDArray[np.intp]:
 
     Args:
         gram: inner products, float64 [n, n]; not changed.
+        error: standard error of a cosine of two rows (`View.cosine_error`).
+        rounding: squared length that rounding adds to a row, and which is not on the diagonal (`View.rounding`).
 
     Returns:
         for each row the shortest one of its party, int [n], of equals the first; itself where nobody is like it.
@@ -51,7 +57,8 @@ def parties(gram: Gram) -> NDArray[np.intp]:
         heads = np.flatnonzero(first == np.arange(n))
         weights = np.zeros(n)
         weights[heads] = geometric_median(gram[np.ix_(heads, heads)])
-        joined = _joined(_alike(gram, weights)[np.ix_(order, order)])  # [n] in this order, by place in it
+        alike = _alike(gram, weights, error, rounding)
+        joined = _joined(alike[np.ix_(order, order)])  # [n] in this order, by place in it
         found = np.empty(n, dtype=first.dtype)
         found[order] = order[joined]
         if (found == first).all():
@@ -60,7 +67,7 @@ def parties(gram: Gram) -> NDArray[np.intp]:
     return first
 
 
-def _alike(gram: Gram, centre: Values) -> NDArray[np.bool_]:
+def _alike(gram: Gram, centre: Values, error: float, rounding: float) -> NDArray[np.bool_]:
     along = gram @ centre  # [n]
     across = gram - np.outer(along, along) / max(
         float(centre @ along), TINY
@@ -70,7 +77,8 @@ def _alike(gram: Gram, centre: Values) -> NDArray[np.bool_]:
     cosine = np.divide(across, scale, out=np.zeros_like(scale), where=scale > 0)
     both = gram.diagonal()[:, None] + gram.diagonal()[None, :]
     share = np.divide(2 * gram, both, out=np.zeros_like(both), where=both > 0)
-    alike = (cosine >= COPY_COSINE) & (share >= COPY_SHARE)
+    seen = np.sqrt(length**2 + rounding)
+    alike = (cosine >= COPY_COSINE) & (across >= COPY_ERRORS * error * np.outer(seen, seen)) & (share >= COPY_SHARE)
     np.fill_diagonal(alike, True)
     return alike
 

@@ -63,7 +63,7 @@ def judge(view: View, situation: Situation) -> Verdict:
     if not f:
         return Verdict(state=situation.state)  # nobody could be left out: so many updates need not be read
     gram = view.gram()
-    first = parties(gram)
+    first = parties(gram, view.cosine_error, view.rounding)
     heads = first == np.arange(len(view))
     record = Record.after(situation.state, view.names, _figures(view, first, f))
     pairs = max(1, heads.sum() - 1 - 2 * f)  # whose cosines are averaged
