@@ -8,12 +8,7 @@ from types import MappingProxyType
 _LATER = "is for later, not now"
 _DP = f"Differential privacy: this {_LATER}"
 
-TABLES: Mapping[str, str] = MappingProxyType(
-    {
-        "dp": _DP,
-        "personalize": "Personalization arrives with the personalization rules",
-    }
-)
+TABLES: Mapping[str, str] = MappingProxyType({"dp": _DP})
 
 # A name in any table, or a dotted key.
 KEYS: Mapping[str, str] = MappingProxyType(
