@@ -143,7 +143,8 @@ def _slip(dotted: str, setting: Setting, model: type[Document]) -> tuple[str, st
 def _stray(dotted: str, setting: Setting, model: type[Document]) -> tuple[str, str]:
     """A table that does not exist, or a key outside of the tables."""
     tables, keys = tables_of(model), keys_of(model)
-    listing = f"The tables are {', '.join(tables)}."
+    named = [f"{name}.NAME" for name in model.model_fields if name not in tables]
+    listing = f"The tables are {', '.join([*tables, *named])}."
     if isinstance(setting.value, dict):
         meant = nearest(dotted, tables)
         return f"{model.FILE} has no table [{dotted}].", f"Did you mean [{meant}]? {listing}" if meant else listing
