@@ -21,6 +21,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -78,7 +79,8 @@ class Forked:
     def send_signal(self, number: int) -> None:
         """Send a signal to it, if it runs."""
         if self.returncode is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it has ended, and its nursery is about to say so
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """kill -9."""
