@@ -63,8 +63,9 @@ def run_demo(options: DemoOptions) -> DemoResult:
     console.print()
     if result.unlike is not None:
         for table in (models_table(result.unlike), clients_table(result.unlike)):
-            console.print(table)
-            console.print()
+            if table.row_count:
+                console.print(table)
+                console.print()
     for line in last_words(result, options):
         console.print(line, markup=False, soft_wrap=True)  # a path stays whole, for copying
     return result

@@ -49,7 +49,8 @@ class Differences:
 def differences(run: RunSummary) -> Differences | None:
     """What the run says of clients that differ; None where nothing was measured."""
     spreads = [r.unlike.spread for r in run.rounds if r.unlike.spread is not None]
-    told = [(r.round, found) for r in run.rounds if (found := r.unlike.contribution) is not None]
+    looked = [(r.round, found) for r in run.rounds if (found := r.unlike.contribution) is not None]
+    told = [(number, found) for number, found in looked if found.scores or found.free_riders]
     spread = next((s for s in reversed(spreads) if set(s.models) - {"global"}), None)
     if spread is None and not told:
         return None

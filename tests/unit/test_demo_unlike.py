@@ -66,6 +66,12 @@ def test_a_common_model_alone_is_nothing_to_compare() -> None:
     assert differences(a_run(a_round(1, {"spread": {"global": summary(1)["spread"]["global"]}}))) is None
 
 
+def test_a_server_that_found_no_free_rider_has_nothing_to_tell() -> None:
+    looked = {"contribution": {"method": "", "evaluations": 0, "scores": {}, "free_riders": {}}}
+    assert unlike_of(looked).contribution is not None
+    assert differences(a_run(a_round(1, looked))) is None
+
+
 def test_the_tables() -> None:
     found = differences(a_run(a_round(2, summary(2), client_personal={"bob": 0.625})))
     assert found is not None
