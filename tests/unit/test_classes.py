@@ -29,25 +29,10 @@ from roughfed.messages import Hello
 from roughfed.sending import sending_of, sendings_of
 from roughfed.server.classes import check_classes, check_hello, drawn, seating
 from roughfed.server.clear import merged_means
-from roughfed.types import ClientClass, RoundHeader, Signed, Spec, TensorSpec
+from roughfed.types import ClientClass, Signed, Spec, TensorSpec
 from roughfed.wire.session import decode_header, encode_header
 
-SPEC = Spec((TensorSpec("a", (7,)), TensorSpec("b.w", (5,)), TensorSpec("b.v", (3,)), TensorSpec("head", (6,))))
-D = bytes(32)
-THIN = ClientClass("thin", 4, codec="identity")
-HEADS = ClientClass("heads", 1, ("head", "a"), codec="identity")
-
-
-def header(*classes: ClientClass, **changes: Any) -> RoundHeader:
-    return RoundHeader("r", 1, D, 0, SPEC.digest, D, "identity", "updates", D, 60.0, classes=classes, **changes)
-
-
-def masked(*classes: ClientClass) -> RoundHeader:
-    terms = {"levels": 16, "lane_bits": 8, "keep_one_in": 1, "clip_norm": 1.0, "epoch_round": 1}
-    return RoundHeader(
-        "r", 1, D, 0, SPEC.digest, D, "lanes", "sums", D, 60.0, nonce_commitment=D, classes=classes, **terms
-    )
-
+from .client_classes import HEADS, SPEC, THIN, D, header, masked
 
 # -- coordinates -------------------------------------------------------------------------------------------------------
 

@@ -19,24 +19,10 @@ from roughfed.messages import Welcome
 from roughfed.server.admission import check_seat
 from roughfed.server.defence.check import check_rule
 from roughfed.server.payload import OpenRound
-from roughfed.types import ClientClass, Job, RoundHeader, Signed, Spec, TensorSpec, UpdateStatement
+from roughfed.types import ClientClass, Job, RoundHeader, Signed, UpdateStatement
 from roughfed.wire.session import encode_header
 
-SPEC = Spec((TensorSpec("a", (7,)), TensorSpec("b.w", (5,)), TensorSpec("b.v", (3,)), TensorSpec("head", (6,))))
-D = bytes(32)
-THIN = ClientClass("thin", 4, codec="identity")
-HEADS = ClientClass("heads", 1, ("head", "a"), codec="identity")
-
-
-def header(*classes: ClientClass, **changes: Any) -> RoundHeader:
-    return RoundHeader("r", 1, D, 0, SPEC.digest, D, "identity", "updates", D, 60.0, classes=classes, **changes)
-
-
-def masked(*classes: ClientClass) -> RoundHeader:
-    terms = {"levels": 16, "lane_bits": 8, "keep_one_in": 1, "clip_norm": 1.0, "epoch_round": 1}
-    return RoundHeader(
-        "r", 1, D, 0, SPEC.digest, D, "lanes", "sums", D, 60.0, nonce_commitment=D, classes=classes, **terms
-    )
+from .client_classes import HEADS, SPEC, THIN, D, header
 
 
 def config(**tables: Any) -> FederationConfig:
