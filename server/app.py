@@ -247,6 +247,7 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     def renewed(new: Papers) -> None:
         for role, certificate in (("server", new.certificate), ("ca", new.ca_certificate)):
             expires = certificates.load_certificate(certificate).not_valid_after_utc
+            fed.certificates[role] = expires.timestamp()
             fed.metrics.certificate(role, expires.timestamp())
 
     renewed(papers)

@@ -42,6 +42,7 @@ class Control:
             "stop": self._stop_server,
             "revoke": self._revoke,
             "release": self._release,
+            "rotate": self._rotate,
         }
 
     async def serve(self, folder: Path) -> asyncio.Server:
@@ -132,6 +133,11 @@ class Control:
         log.warning("%s was quarantined (%s) and is released by the operator", name, reason)
         self._fed.wake()
         return {"released": name, "was": reason}
+
+    async def _rotate(self, _: Request) -> dict[str, Any]:
+        if self._fed.rotate is None:
+            raise ConfigError("this server cannot get another certificate while it runs", cure="start it again")
+        return await self._fed.rotate()
 
 
 async def _send(writer: asyncio.StreamWriter, answer: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from roughfed.adapters import Base
 from roughfed.config.federation import FederationConfig
@@ -118,6 +118,10 @@ class Federation:
     on_drain: Callable[[], Awaitable[None]] | None = None
     cut: Callable[[str], None] | None = None
     is_revoked: Callable[[str, int], bool] | None = None
+    rotate: Callable[[], Awaitable[dict[str, Any]]] | None = None
+    """Gets the server new keys and a new certificate at once."""
+    certificates: dict[str, float] = field(default_factory=dict[str, float])
+    """Role ("server", "ca") -> when its certificate ends (Unix seconds)."""
     traffic: Traffic = field(default_factory=Traffic)
     phase: str = "waiting"
     phase_seconds: dict[str, float] = field(default_factory=dict[str, float])
