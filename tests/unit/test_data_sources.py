@@ -191,7 +191,13 @@ def test_damaged_idx_files_are_refused_with_the_file_named(tmp_path: Path, case:
 
 
 @pytest.mark.parametrize(
-    "data", [b"not gzip", gzip.compress(GOOD)[:-6], gzip.compress(GOOD)[:12], b"\x1f\x8b\x08\0" + b"\xff" * 40]
+    "data",
+    [
+        b"not gzip",
+        gzip.compress(GOOD, mtime=0)[:-6],
+        gzip.compress(GOOD, mtime=0)[:12],
+        b"\x1f\x8b\x08\0" + b"\xff" * 40,
+    ],
 )
 def test_damaged_compression_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "file.gz"
