@@ -21,7 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from roughfed.codec import CHAIN, CODECS
 from roughfed.config.federation import FederationConfig
 from roughfed.crypto import certificates
-from roughfed.httpd import HttpServer, Response, health
+from roughfed.httpd import HttpServer, Request, Response, health
 from roughfed.messages import Reconnect
 from roughfed.server import contributing, downlink, enrolment, extras
 from roughfed.server.aggregate import WEIGHTINGS
@@ -208,8 +208,16 @@ def sweep(fed: Federation) -> None:
 async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExitStack) -> Ports:
     """Open the federation port, the enrolment port (beside a CA) and the HTTP port."""
     config = setup.config
-    rotation = Rotation(papers, setup.obtain, client_auth=True)
-    enrol_rotation = Rotation(papers, setup.obtain, client_auth=False)
+
+    def renewed(new: Papers) -> None:
+        for role, certificate in (("server", new.certificate), ("ca", new.ca_certificate)):
+            expires = certificates.load_certificate(certificate).not_valid_after_utc
+            fed.certificates[role] = expires.timestamp()
+            fed.metrics.certificate(role, expires.timestamp())
+
+    renewed(papers)
+    rotation = Rotation(papers, setup.obtain, on_new=renewed)
+    fed.rotate = rotation.rotate
     service = FederationService(fed, papers.ca_certificate)
     boundary = Boundary(certificates.federation_of(papers.ca_certificate), fed.admit, fed.metrics)
     fed.cut = boundary.cut
@@ -220,7 +228,7 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     await vitality.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
     fed.on_drain = vitality.enter_graceful_shutdown
     where = f"{config.server.host}:{config.server.port}"
-    port = await open_port(server, where, rotation.credentials(), key="server.port")
+    port = await open_port(server, where, rotation.credentials(client_auth=True), key="server.port")
     stack.push_async_callback(server.stop, 0.5)
     enrol_port = 0
 
@@ -239,19 +247,11 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
         )
         where = f"{config.server.host}:{config.server.enrol_port}"
         enrol_server, enrol_port = await enrolment.serve(
-            enrolment_service, where, credentials=enrol_rotation.credentials()
+            enrolment_service, where, credentials=rotation.credentials(client_auth=False)
         )
         stack.push_async_callback(enrol_server.stop, 0.5)
     http_port = start_http(fed, stack) if config.server.http else 0
-
-    def renewed(new: Papers) -> None:
-        for role, certificate in (("server", new.certificate), ("ca", new.ca_certificate)):
-            expires = certificates.load_certificate(certificate).not_valid_after_utc
-            fed.certificates[role] = expires.timestamp()
-            fed.metrics.certificate(role, expires.timestamp())
-
-    renewed(papers)
-    fresh = asyncio.create_task(rotation.keep_fresh(enrol_rotation, on_new=renewed))
+    fresh = asyncio.create_task(rotation.keep_fresh())
     stack.callback(fresh.cancel)
     return Ports(port, enrol_port, http_port)
 
@@ -260,10 +260,10 @@ def start_http(fed: Federation, stack: AsyncExitStack) -> int:
     """`/metrics` and `/healthz`."""
     server = fed.config.server
 
-    def metrics_page() -> Response:
+    def metrics_page(_: Request) -> Response:
         return Response(fed.metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
 
-    def health_page() -> Response:
+    def health_page(_: Request) -> Response:
         return health({"serving": not fed.stopping}, phase=fed.phase, round=fed.row.round if fed.row else 0)
 
     http = HttpServer(server.http_host, server.http_port, {"/metrics": metrics_page, "/healthz": health_page})

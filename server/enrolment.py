@@ -17,9 +17,9 @@ import grpc
 import grpc.aio
 
 from roughfed.errors import RoughfedError, StorageError, TooLarge
+from roughfed.rate_limit import Rate, RateLimit, address_of
 from roughfed.server.authority import Authority
 from roughfed.server.ports import open_port
-from roughfed.server.rate_limit import Rate, RateLimit, address_of
 from roughfed.transport.names import REASON_KEY
 from roughfed.wire import enrolment as wire
 

@@ -22,9 +22,9 @@ from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.join_line import JoinLine
 from roughfed.deploy.aggregator import from_enrolment
 from roughfed.errors import ConfigError, IdentityError, RoughfedError, StorageError, Unreachable
+from roughfed.rate_limit import Rate, RateLimit
 from roughfed.server.authority import Authority
 from roughfed.server.enrolment import EnrolmentService, default_limit, serve
-from roughfed.server.rate_limit import Rate, RateLimit
 from roughfed.wire import enrolment as wire
 
 T = TypeVar("T")

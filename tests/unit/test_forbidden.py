@@ -30,7 +30,7 @@ BROAD_EXCEPT = {
     "client/trainer/__main__.py": "the outer loop: whatever the user's code raises goes to the agent",
     "server/enrolment.py": "the servicer boundary of the enrolment port",
     "server/interceptors.py": "the servicer boundary of the federation port",
-    "shared/httpd.py": "the boundary of the status pages: one bad request must not end the server",
+    "shared/httpd/handler.py": "the boundary of the status pages: one bad request must not end the server",
     "shared/journal.py": "hands the error to the caller whose transaction it was",
     "shared/telemetry.py": "telemetry never fails a round",
 }

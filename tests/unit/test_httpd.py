@@ -8,18 +8,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from roughfed import httpd
 from roughfed.errors import ConfigError
-from roughfed.httpd import MAX_HEAD_BYTES, MAX_LINE_BYTES, HttpServer, Response, health
+from roughfed.httpd import Access, HttpServer, Request, Response, handler, health
+from roughfed.httpd import server as listening
+from roughfed.httpd.handler import MAX_HEAD_BYTES, MAX_LINE_BYTES
 
 
-def boom() -> Response:
+def boom(_: Request) -> Response:
     raise RuntimeError("the secret of the trace")
 
 
 ROUTES = {
-    "/metrics": lambda: Response(b"up 1\n"),
-    "/healthz": lambda: health({"journal": True, "disk": False}, round=3),
+    "/metrics": lambda _: Response(b"up 1\n"),
+    "/healthz": lambda _: health({"journal": True, "disk": False}, round=3),
     "/boom": boom,
 }
 
@@ -86,7 +87,7 @@ def test_other_methods_are_405(method: str, server: HttpServer) -> None:
 
 
 def test_a_failing_page_is_500_without_its_trace(server: HttpServer, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.ERROR, logger="roughfed.httpd"):
+    with caplog.at_level(logging.ERROR, logger="roughfed.httpd.handler"):
         status, _, body = get(server, "/boom")
 
     assert status == 500
@@ -119,10 +120,11 @@ def test_a_remote_address_needs_a_word(host: str) -> None:
     assert "127.0.0.1" in info.value.cure
 
 
-def test_any_name_is_answered_when_remote_access_is_allowed() -> None:
-    server = HttpServer("0.0.0.0", 0, ROUTES, allow_remote=True)
+def test_any_name_is_answered_where_a_token_is_asked_for() -> None:
+    server = HttpServer("0.0.0.0", 0, ROUTES, access=Access("secret", open_paths={"/healthz"}))
     try:
-        assert get(server, "/metrics", host="fed.example.org")[0] == 200
+        assert get(server, "/healthz", host="fed.example.org")[0] == 503
+        assert get(server, "/metrics", host="fed.example.org")[0] == 401
     finally:
         server.stop()
 
@@ -170,7 +172,7 @@ def test_nonsense_is_refused(request_line: bytes, server: HttpServer) -> None:
 
 
 def test_a_silent_peer_is_cut_off(monkeypatch: pytest.MonkeyPatch, server: HttpServer) -> None:
-    monkeypatch.setattr(httpd, "TIMEOUT_S", 0.05)
+    monkeypatch.setattr(handler, "TIMEOUT_S", 0.05)
     with connect(server) as sock:
         sock.sendall(b"GET /metrics HTTP/1.1\r\n")
 
@@ -178,7 +180,7 @@ def test_a_silent_peer_is_cut_off(monkeypatch: pytest.MonkeyPatch, server: HttpS
 
 
 def test_dripping_does_not_extend_the_deadline(monkeypatch: pytest.MonkeyPatch, server: HttpServer) -> None:
-    monkeypatch.setattr(httpd, "TIMEOUT_S", 0.05)
+    monkeypatch.setattr(handler, "TIMEOUT_S", 0.05)
     with connect(server) as sock:
         sock.settimeout(0.01)  # a byte every 10 ms: each one comes well within the deadline
         assert any(drip(sock) for _ in range(200))
@@ -196,10 +198,10 @@ def drip(sock: socket.socket) -> bool:
 
 
 def test_connections_past_the_limit_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(httpd, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(listening, "MAX_CONNECTIONS", 2)
     entered, leave = threading.Semaphore(0), threading.Event()
 
-    def slow() -> Response:
+    def slow(_: Request) -> Response:
         entered.release()
         assert leave.wait(10)
         return Response(b"slow\n")

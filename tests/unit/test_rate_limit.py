@@ -2,7 +2,7 @@
 
 import pytest
 
-from roughfed.server.rate_limit import Rate, RateLimit, address_of
+from roughfed.rate_limit import Rate, RateLimit, address_of
 
 
 def test_each_address_has_a_burst_and_refills() -> None:
