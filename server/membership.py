@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from roughfed.errors import IdentityError
-from roughfed.messages import Hello, Reconnect, ServerMessage
+from roughfed.messages import Heartbeat, Hello, Machine, Reconnect, ServerMessage
 
 MAX_WAITING = 64
 """Messages that may wait for one client: control only, a client that lets more pile up is gone."""
@@ -33,6 +33,8 @@ class Session:
         hello: what it said first.
         phase: what it last said it was doing.
         progress: 0 to 1 within the phase.
+        machine: what it last said of its machine.
+        clock_skew_s: how far its clock is ahead of ours, by its last heartbeat; what a message takes is in it.
     """
 
     name: str
@@ -41,12 +43,21 @@ class Session:
     hello: Hello
     phase: str = "idle"
     progress: float = 0.0
+    machine: Machine | None = None
+    clock_skew_s: float | None = None
     connected_at: float = field(default_factory=time.time)
     last_seen: float = field(default_factory=time.monotonic)
     task: asyncio.Task[Any] | None = None
     on_close: Callable[[Session], None] = lambda _: None
     queue: asyncio.Queue[ServerMessage | None] = field(default_factory=lambda: asyncio.Queue(MAX_WAITING))
     close_reason: str = ""
+
+    def hear(self, beat: Heartbeat, *, samples: bool) -> None:
+        """Note a heartbeat; `samples`: whether how much it trained on may be known here (never behind masks)."""
+        self.phase, self.progress = beat.phase, beat.progress
+        if (machine := beat.machine) is not None:
+            self.machine = machine if samples else replace(machine, samples=None)
+            self.clock_skew_s = None if machine.time is None else machine.time - time.time()
 
     def send(self, message: ServerMessage) -> None:
         """Push a message; a client whose queue is full is cut."""

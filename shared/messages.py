@@ -32,11 +32,33 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
+class Machine:
+    """What a client says of its machine; None: not known, or not told.
+
+    Attributes:
+        rss_bytes: resident memory of the agent and its trainer together.
+        gpu_memory_bytes: memory of the trainer's GPU that is in use.
+        gpu_utilization: share of the last moments in which that GPU worked, 0 to 1.
+        train_seconds: duration of the last local training.
+        samples: examples that it processed; never behind masks, where it would say how much data a client has.
+        time: Unix time of the client's clock.
+    """
+
+    rss_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
+    gpu_utilization: float | None = None
+    train_seconds: float | None = None
+    samples: int | None = None
+    time: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """What the sender is doing ("idle", "downloading", "training", "uploading") and how far it is, 0 to 1."""
 
     phase: str = "idle"
     progress: float = 0.0
+    machine: Machine | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +95,7 @@ class Welcome:
 
     `private` has patterns of the names of tensors that stay with each client (`roughfed.scope`), `base` what nobody
     trains and nobody sends (`roughfed.adapters`), `classes` those that a client may belong to beside the standard one.
+    `time` is the server's clock (Unix seconds), where it tells.
     """
 
     software: str
@@ -86,6 +109,7 @@ class Welcome:
     private: tuple[str, ...] = ()
     base: Base | None = None
     classes: tuple[ClientClass, ...] = ()
+    time: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from roughfed.types import Job, RoundHeader, Signed, Spec
 from roughfed.wire.choosing import choice_message, choice_value, choose_message, choose_value
 from roughfed.wire.classes import class_messages, class_name, class_values
 from roughfed.wire.facts import decode_facts, encode_facts
+from roughfed.wire.machines import heartbeat_message, heartbeat_value, moment
 from roughfed.wire.reports import report_message, report_value
 from roughfed.wire.secagg import (
     CLIENT_STAGES,
@@ -75,7 +76,7 @@ def encode_client_message(value: ClientMessage) -> bytes:
                 )
             )
         case Heartbeat():
-            message.heartbeat.CopyFrom(fed.Heartbeat(phase=value.phase, progress=value.progress))
+            message.heartbeat.CopyFrom(heartbeat_message(value))
         case JobUpdate():
             message.job.CopyFrom(
                 fed.JobUpdate(
@@ -107,7 +108,7 @@ def decode_client_message(data: bytes) -> ClientMessage:
         case "hello":
             return _hello(message.hello)
         case "heartbeat":
-            return _heartbeat(message.heartbeat)
+            return heartbeat_value(message.heartbeat)
         case "job":
             return _job_update(message.job)
         case "evaluation":
@@ -143,6 +144,7 @@ def _server_message(value: ServerMessage) -> fed.ServerMessage:
                     private=value.private,
                     classes=class_messages(value.classes),
                     base=None if value.base is None else base_message(value.base),
+                    time=value.time,
                 )
             )
         case Job():
@@ -160,7 +162,7 @@ def _server_message(value: ServerMessage) -> fed.ServerMessage:
                 )
             )
         case Heartbeat():
-            return fed.ServerMessage(heartbeat=fed.Heartbeat(phase=value.phase, progress=value.progress))
+            return fed.ServerMessage(heartbeat=heartbeat_message(value))
         case Choose():
             return fed.ServerMessage(choose=choose_message(value))
         case ServerStage():
@@ -208,7 +210,7 @@ def decode_server_message(data: bytes) -> ServerMessage:
         case "reconnect":
             return Reconnect(_seconds(message.reconnect.after_s, 3600.0), message.reconnect.reason)
         case "heartbeat":
-            return _heartbeat(message.heartbeat)
+            return heartbeat_value(message.heartbeat)
         case "choose":
             return choose_value(message.choose)
         case str() as kind if kind in STAGE_VALUES:
@@ -328,6 +330,7 @@ def _welcome(m: fed.Welcome) -> Welcome:
         private=_patterns(m.private),
         classes=class_values(m.classes),
         base=base_value(m.base) if m.HasField("base") else None,
+        time=moment(m.time) if m.HasField("time") else None,
     )
 
 
@@ -383,11 +386,6 @@ def _hello(m: fed.Hello) -> Hello:
         client_class=class_name(m.client_class, empty=True),
         standard_if_few=m.standard_if_few,
     )
-
-
-def _heartbeat(m: fed.Heartbeat) -> Heartbeat:
-    progress = m.progress if math.isfinite(m.progress) else 0.0
-    return Heartbeat(m.phase[:40], min(max(progress, 0.0), 1.0))
 
 
 def _signed_message(signed: Signed) -> sec.Signed:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from roughfed import messages
 from roughfed.adapters import Base
 from roughfed.errors import LocalProtocolError, RemoteProtocolError, RoughfedError
-from roughfed.messages import ClientMessage, ClientStage, JobUpdate, Reconnect, ServerMessage, ServerStage
+from roughfed.messages import ClientMessage, ClientStage, JobUpdate, Machine, Reconnect, ServerMessage, ServerStage
 from roughfed.pb.v1 import federation_pb2 as fed
 from roughfed.pb.v1 import tensor_pb2 as ten
 from roughfed.secagg import messages as m
@@ -28,6 +28,7 @@ from roughfed.types import (
     Spec,
     TensorSpec,
 )
+from roughfed.wire import machines as machines_wire
 from roughfed.wire import session as wire
 from roughfed.wire.enrolment import encode_member
 from roughfed.wire.secagg import CLIENT_STAGES, encode_stage
@@ -54,6 +55,11 @@ classes = st.lists(
               digests | st.just(b"")),
     max_size=MAX_CLASSES, unique_by=lambda one: one.name,
 ).map(tuple)  # fmt: skip
+counts = st.none() | st.integers(0, machines_wire.MOST_BYTES)
+machines = st.builds(
+    Machine, counts, counts, st.none() | st.floats(0, 1), st.none() | st.floats(0, machines_wire.MOST_S), counts,
+    st.none() | st.floats(0, machines_wire.END_OF_TIME),
+)  # fmt: skip
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "software": texts, "protocol": u32, "member": members, "spec_digest": digests | st.just(b""), "device": texts,
     "codecs": st.lists(texts, max_size=5).map(tuple), "phase": texts, "progress": st.floats(0, 1), "round": u64,
@@ -66,6 +72,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "private": st.lists(texts, max_size=5).map(tuple), "back_after_s": st.floats(0, wire.MOST_AWAY_S),
     "base": st.none() | st.builds(Base, specs, digests, st.floats(1e-6, 1e6)),
     "state": st.sampled_from(["accepted", "refused", "failed"]),
+    "machine": st.none() | machines, "time": st.none() | st.floats(0, machines_wire.END_OF_TIME),
     "client_class": st.sampled_from(["", "thin", "h-1"]), "standard_if_few": st.booleans(), "classes": classes,
     "number": u64, "place": u32, "question": signed,
     "evaluation": st.builds(Evaluation, digests, st.just(3), finite, st.just((1, 2)), st.just((0, 2)), finite),

@@ -136,15 +136,33 @@ class Hello(_message.Message):
     def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., member: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., spec_digest: _Optional[bytes] = ..., codecs: _Optional[_Iterable[str]] = ..., device: _Optional[str] = ..., client_class: _Optional[str] = ..., standard_if_few: bool = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("phase", "progress")
+    __slots__ = ("phase", "progress", "machine")
     PHASE_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    MACHINE_FIELD_NUMBER: _ClassVar[int]
     phase: str
     progress: float
-    def __init__(self, phase: _Optional[str] = ..., progress: _Optional[float] = ...) -> None: ...
+    machine: Machine
+    def __init__(self, phase: _Optional[str] = ..., progress: _Optional[float] = ..., machine: _Optional[_Union[Machine, _Mapping]] = ...) -> None: ...
+
+class Machine(_message.Message):
+    __slots__ = ("rss_bytes", "gpu_memory_bytes", "gpu_utilization", "train_seconds", "samples", "time")
+    RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    GPU_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    GPU_UTILIZATION_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    rss_bytes: int
+    gpu_memory_bytes: int
+    gpu_utilization: float
+    train_seconds: float
+    samples: int
+    time: float
+    def __init__(self, rss_bytes: _Optional[int] = ..., gpu_memory_bytes: _Optional[int] = ..., gpu_utilization: _Optional[float] = ..., train_seconds: _Optional[float] = ..., samples: _Optional[int] = ..., time: _Optional[float] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("software", "protocol", "run", "spec", "server", "server_sees", "task", "rounds", "private", "classes", "base")
+    __slots__ = ("software", "protocol", "run", "spec", "server", "server_sees", "task", "rounds", "private", "classes", "base", "time")
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
@@ -156,6 +174,7 @@ class Welcome(_message.Message):
     PRIVATE_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
     software: str
     protocol: int
     run: str
@@ -167,7 +186,8 @@ class Welcome(_message.Message):
     private: _containers.RepeatedScalarFieldContainer[str]
     classes: _containers.RepeatedCompositeFieldContainer[ClientClass]
     base: FrozenBase
-    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., run: _Optional[str] = ..., spec: _Optional[_Union[_tensor_pb2.Spec, _Mapping]] = ..., server: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., server_sees: _Optional[str] = ..., task: _Optional[str] = ..., rounds: _Optional[int] = ..., private: _Optional[_Iterable[str]] = ..., classes: _Optional[_Iterable[_Union[ClientClass, _Mapping]]] = ..., base: _Optional[_Union[FrozenBase, _Mapping]] = ...) -> None: ...
+    time: float
+    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., run: _Optional[str] = ..., spec: _Optional[_Union[_tensor_pb2.Spec, _Mapping]] = ..., server: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., server_sees: _Optional[str] = ..., task: _Optional[str] = ..., rounds: _Optional[int] = ..., private: _Optional[_Iterable[str]] = ..., classes: _Optional[_Iterable[_Union[ClientClass, _Mapping]]] = ..., base: _Optional[_Union[FrozenBase, _Mapping]] = ..., time: _Optional[float] = ...) -> None: ...
 
 class FrozenBase(_message.Message):
     __slots__ = ("spec", "digest", "adapter_scale")

@@ -1,0 +1,32 @@
+"""What a session keeps of a client's heartbeats."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from roughfed.messages import Heartbeat, Hello, Machine
+from roughfed.server.membership import Session
+
+
+def session() -> Session:
+    return Session("ann", b"", b"", Hello("1", 1, b"", b"", (), ""))
+
+
+@pytest.mark.parametrize("samples", [True, False])
+def test_how_much_a_client_trained_on_is_kept_only_where_it_may_be_known(samples: bool) -> None:
+    ann = session()
+    ann.hear(Heartbeat("training", 0.5, Machine(rss_bytes=7, train_seconds=2.0, samples=640)), samples=samples)
+    assert (ann.phase, ann.progress) == ("training", 0.5)
+    assert ann.machine == Machine(rss_bytes=7, train_seconds=2.0, samples=640 if samples else None)
+
+
+def test_a_clock_that_is_ahead_is_seen_and_one_that_is_not_told_is_not() -> None:
+    ann = session()
+    ann.hear(Heartbeat("idle", 0.0, Machine(time=time.time() + 90)), samples=True)
+    assert ann.clock_skew_s == pytest.approx(90, abs=5)
+    ann.hear(Heartbeat("idle", 0.0), samples=True)  # says nothing of its machine: what it said before stays
+    assert ann.clock_skew_s == pytest.approx(90, abs=5)
+    ann.hear(Heartbeat("idle", 0.0, Machine(rss_bytes=1)), samples=True)
+    assert ann.clock_skew_s is None
