@@ -28,7 +28,7 @@ def accepted_updates(fed: Federation, row: RoundRow) -> list[ReceivedUpdate]:
 
 
 def summarize(fed: Federation, row: RoundRow) -> dict[str, object]:
-    """The round's figures for the report (`roughfed.deploy.summary` adds the sets and the evaluations)."""
+    """The round's figures for the report (`roughfed.server.summarized` adds the sets and the evaluations)."""
     found = (
         {
             "seconds": (row.closed_at or time.time()) - row.opened_at,

@@ -194,9 +194,10 @@ class Store:
         rows = self.journal.read(sql, client)
         return _round_row(rows[0]) if rows else None
 
-    def rounds(self) -> list[RoundRow]:
-        """All rounds, oldest first."""
-        return [_round_row(row) for row in self.journal.read("SELECT * FROM rounds ORDER BY round")]
+    def rounds(self, *, after: int = 0) -> list[RoundRow]:
+        """Rounds beyond a number, oldest first."""
+        sql = "SELECT * FROM rounds WHERE round > ? ORDER BY round"
+        return [_round_row(row) for row in self.journal.read(sql, after)]
 
     def judged(self, *, after: int = 0) -> list[RoundRow]:
         """Rounds beyond a number that have their verdicts, oldest first."""

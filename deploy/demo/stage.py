@@ -22,8 +22,9 @@ from roughfed.deploy.demo.processes import Process, ProcessDied, Processes
 from roughfed.deploy.demo.scene import Scene
 from roughfed.deploy.demo.screen import Screen
 from roughfed.deploy.demo.watch import statuses
-from roughfed.deploy.summary import open_store, round_summaries
+from roughfed.deploy.summary import open_store
 from roughfed.masking import largest_group
+from roughfed.server.summarized import round_summaries
 
 HOST = "127.0.0.1"
 MEETINGS = "rf-"

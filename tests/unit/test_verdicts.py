@@ -12,12 +12,12 @@ from rich.console import Console
 
 from roughfed.config.federation import FederationConfig
 from roughfed.deploy.cli import live
-from roughfed.deploy.summary import round_summaries
 from roughfed.report.summary import DefenceSummary
 from roughfed.server.defence import RULES, Rule, Situation, Verdict, View
 from roughfed.server.defence.verdict import Coefficients
 from roughfed.server.defending import Defence
 from roughfed.server.store import Store
+from roughfed.server.summarized import round_summaries
 from roughfed.server.verdicts import Exclusions, shown
 from tests.simulation.rig import newest, scene, whole_run
 
