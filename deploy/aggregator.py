@@ -112,10 +112,10 @@ def from_enrolment(folder: Path, *, now: Callable[[], datetime] = lambda: dateti
 
     first = True
 
-    async def obtain() -> Papers:
+    async def obtain(*, new_key: bool = False) -> Papers:
         nonlocal first
         try:
-            await enrol.renew(folder)
+            await enrol.renew(folder, new_key=new_key)
         except Unreachable as error:
             expires = load_certificate(enrolled.load(folder).certificate).not_valid_after_utc
             if not first or expires <= now():

@@ -40,8 +40,8 @@ class Supply:
         self.release = asyncio.Event()
         self.given: list[Papers] = []
 
-    async def obtain(self) -> Papers:
-        papers = await self._fresh()
+    async def obtain(self, *, new_key: bool = False) -> Papers:
+        papers = await self._fresh(new_key=new_key)
         if not self.given:
             csr, key = new_request(papers.tls_key), papers.identity.public_key
             old = self._authority.issue_server("server", csr, key, now=datetime.now(UTC) - AGE)
