@@ -19,6 +19,7 @@ from roughfed.child import spec_rows
 from roughfed.client.api import Client
 from roughfed.client.apps import builtin as builtin_app
 from roughfed.client.trainer import device as devices
+from roughfed.client.trainer import examine
 from roughfed.client.trainer.adapters import adaptable, stand_on
 from roughfed.client.trainer.arriving import Arrived, Arriving
 from roughfed.client.trainer.coalitions import Coalitions
@@ -83,6 +84,8 @@ class Operations:
             "hold-out": self._hold_out,
             "fit-root": self._fit_root,
             "score": self._score,
+            "devices": lambda _: examine.devices(self._device_name),
+            "examine": self._examine,
         }
         work = table[known(op, table, key="op")]
         if "params" in arguments:
@@ -273,6 +276,13 @@ class Operations:
             raise ConfigError("this app has no held-out data", key="test")
         source = self._test if self._parts is None else self._parts.rest
         return self._coalitions.score(self._model, source, arguments)
+
+    def _examine(self, _: Mapping[str, Any]) -> Answer:
+        """One step of a copy of the model, and a look at the data."""
+        sources = {"train": self._train, "test": self._test}
+        seen = {name: examine.look(source).plain() for name, source in sources.items() if source is not None}
+        source = self._train or self._test
+        return {"seen": seen, "step": source and examine.step(self._seeded_model().to(self._device), source, self._task)}
 
     def _calibrate(self, arguments: Mapping[str, Any]) -> Answer:
         """Finish a model file from sums over the clients, into another one."""
