@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
-
-import numpy as np
 
 from roughfed import __version__
 from roughfed.child import Description
@@ -22,8 +20,10 @@ from roughfed.client.diagnose import diagnose
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.hours import REASONS, WINDOW, Hours
 from roughfed.client.limits import Settings
+from roughfed.client.machine import Watcher
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.pages import serve_http
+from roughfed.client.returning import NEXT_RUN_S, after_faults, when_asked
 from roughfed.client.rpc import Connection
 from roughfed.client.rules import CODECS, Rules, check_app, check_name, check_welcome, job_number, used_up
 from roughfed.client.session import Membership, take_part
@@ -48,7 +48,6 @@ from roughfed.messages import (
     ServerStage,
     Welcome,
 )
-from roughfed.transport.patience import waits
 from roughfed.types import Job
 from roughfed.wire.enrolment import open_member
 
@@ -57,12 +56,8 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S = 15.0
 DIAGNOSE_EVERY = 5
 FINISHED = "finished"
-NEXT_RUN_S = 2.0  # between two looks for the next run, of a client that stays
-SUPERSEDED = "superseded"
-"""Reason of the `Reconnect` that a session gets when a newer one took its place."""
 SITS_OUT = ("sat-out", "left-out", *REASONS)
 LEAVE_S = 5.0  # for the server to end a session that this client has taken leave of
-SUPERSEDED_S = 30.0  # two processes under one name must not throw one another out as fast as they can
 
 
 async def run(setup: Setup) -> str:
@@ -113,6 +108,8 @@ class Agent:
         self._setup, self._store, self._description = setup, store, description
         self.metrics = ClientMetrics(codecs=CODECS)
         policy = setup.config.policy
+        self._watcher = Watcher(self.metrics, setup.folder, device=description.device, share=policy.share_machine)
+        self._watching: asyncio.Task[None] | None = None
         self._rules = Rules(**policy.model_dump(), allow_memory=setup.config.memory.allow)
         self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()
         self._connection: Connection | None = None
@@ -133,51 +130,35 @@ class Agent:
 
     async def stay(self) -> str:
         """Connect, and connect again; returns when there is nothing left to do."""
-        pauses, failures = self._pauses(), 0
+        self._watching = asyncio.create_task(self._watcher.watch())
+        stay = self._setup.config.client.stay
+        pauses, failures = after_faults(stay=stay), 0
         while True:
             await self._hours.opened(self.enter)
             try:
                 end = await self._one_session()
-                if end == FINISHED and self._setup.config.client.stay:
+                if end == FINISHED and stay:
                     end = Reconnect(NEXT_RUN_S, "the run is over")
                 if not isinstance(end, Reconnect):
                     return end
-                pauses, failures, pause = self._pauses(), 0, self._pause(end)
+                pauses, failures, pause = after_faults(stay=stay), 0, when_asked(end, self._setup.folder)
                 self.metrics.reconnecting("asked")
             except Unreachable as error:
                 if self._welcomed:
-                    pauses, failures = self._pauses(), 0
+                    pauses, failures = after_faults(stay=stay), 0
                 pause, failures = next(pauses), failures + 1
                 self.metrics.reconnecting("unreachable")
                 await self._explain(error, failures, pause)
             await asyncio.sleep(pause)
 
-    def _pauses(self) -> Iterator[float]:
-        """Seconds before each next try; a client that stays is there soon when the next run begins."""
-        ceiling = {"ceiling_s": 4 * NEXT_RUN_S} if self._setup.config.client.stay else {}
-        return waits(np.random.default_rng(), **ceiling)
-
-    def _pause(self, asked: Reconnect) -> float:
-        """Seconds until the server is asked again, spread so that not all clients come at once."""
-        pause = float(np.random.default_rng().uniform(0.5, 1.5)) * asked.after_s
-        if asked.reason != SUPERSEDED:
-            return pause
-        pause = max(SUPERSEDED_S, pause)
-        log.warning(
-            "the server has a newer session under this client's name and ended this one: does the same client run "
-            "twice, here from a copy of %s? Next try in %.0f s",
-            self._setup.folder,
-            pause,
-        )
-        return pause
-
     async def close(self) -> None:
         """End what is under way."""
         self._chooser.cancel()
-        if self._job is not None:
-            self._job.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._job
+        for task in (self._job, self._watching):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
         if self._connection is not None:
             await self._connection.close()
 
@@ -257,9 +238,9 @@ class Agent:
     async def _outgoing(self) -> AsyncIterator[ClientMessage]:
         while True:
             try:
-                yield await asyncio.wait_for(self._outbox.get(), HEARTBEAT_S)
+                yield self._watcher.told(await asyncio.wait_for(self._outbox.get(), HEARTBEAT_S))
             except TimeoutError:
-                yield self._phase
+                yield self._watcher.told(self._phase)
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
@@ -300,6 +281,7 @@ class Agent:
         if self._membership is not None and self._membership.welcome.run != welcome.run:
             self._closed_round = 0
         self.metrics.connected(True)
+        self._watcher.greeted(welcome)
         self._membership = Membership(
             papers=papers,
             welcome=welcome,
@@ -316,6 +298,7 @@ class Agent:
             send=self.send,
             secret=self._setup.secret,
             machine=self._setup.machine,
+            on_trained=self._watcher.trained,
         )
         log.info("connected to %s, run %s", connection.address, welcome.run)
 

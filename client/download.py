@@ -96,7 +96,8 @@ async def from_base(me: Membership, header: RoundHeader, base: bytes) -> Path | 
                 log.info("download interrupted: %s", error)
                 continue
             break
-        reached = await asyncio.to_thread(step, source, delta, spec=me.welcome.spec, out=made)
+        with me.metrics.codec("int8", "decode"):
+            reached = await asyncio.to_thread(step, source, delta, spec=me.welcome.spec, out=made)
     except RemoteProtocolError as error:
         log.info("no use of a delta: %s", error)
         reached = b""

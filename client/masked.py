@@ -55,6 +55,16 @@ ANSWERS: Mapping[str, str] = {
 }
 """What a client answers to each of the server's stages."""
 
+WORK: Mapping[str, str] = {
+    "roster": "shares",
+    "deals": "shares",
+    "seed": "sketch",
+    "conflict": "shares",
+    "sets": "verify",
+    "unmask": "unmask",
+}
+"""As what each of them is counted in the metrics (`client.metrics.CRYPTO`)."""
+
 AT_REST = b"roughfed write-ahead key v1\0"
 DITHER = b"roughfed dither v1\0"
 
@@ -166,7 +176,8 @@ class MaskedPart:
     def _receive(self, message: ServerStage) -> None:
         value = decode_stage(STAGE_VALUES[message.kind], message.body)
         signed = Signed(message.body, message.signature, "") if message.signature else None
-        answers = self.machine.receive(value, signed)
+        with self._me.metrics.crypto(WORK[message.kind]):
+            answers = self.machine.receive(value, signed)
         kind = ANSWERS[message.kind]
         self._answers[message.kind, message.body] = [ClientStage(kind, answer) for answer in answers]
         if self.machine.state not in (State.ADVERTISED, State.DEALT):
@@ -219,7 +230,8 @@ class MaskedPart:
         dither = derive(self._secret, DITHER, b"")
         try:
             weight = self.machine.gives.quarters / FULL
-            encoded = chain.encode(wanted, fitting, masking.params, secret=dither, weight=weight)
+            with self._me.metrics.codec(self.header.codec, "encode"):
+                encoded = chain.encode(wanted, fitting, masking.params, secret=dither, weight=weight)
         except LocalProtocolError as error:
             raise TrainerError(f"local training gave no finite update: {error}", reason="not-finite") from None
         bucket = statistics.norm_bucket(encoded.norm / masking.params.clip_norm)
@@ -232,7 +244,8 @@ class MaskedPart:
         }
         terms = masking.terms
         tail = statistics.encode(given, masking.statistics, levels=terms.levels, dtype=terms.dtype)
-        lanes = self.machine.mask(np.concatenate([encoded.codes, tail]))
+        with self._me.metrics.crypto("mask"):
+            lanes = self.machine.mask(np.concatenate([encoded.codes, tail]))
         if later:
             residual.propose(self.header.round, encoded.residual)
         data = memoryview(lanes).cast("B")

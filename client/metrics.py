@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-from roughfed.telemetry import BUILD_INFO, LONG_S, RESIDENT_BYTES, Family, Telemetry, safely
+from roughfed.telemetry import BUILD_INFO, LONG_S, RESIDENT_BYTES, WORK_S, Family, Telemetry, safely
 
 PREFIX = "roughfed_client_"
 
@@ -12,6 +15,8 @@ PHASES = ("connecting", "away", "idle", "downloading", "choosing", "training", "
 VERDICTS = ("accepted", "excluded", "late", "absent")
 DIRECTIONS = ("up", "down")
 RECONNECTS = ("asked", "unreachable")
+OPERATIONS = ("encode", "decode")
+CRYPTO = ("sign", "verify", "shares", "mask", "sketch", "unmask")
 
 FAMILIES = (
     Family("phase", "gauge", "1 at what the client is doing, 0 elsewhere.", {"phase": PHASES}),
@@ -25,6 +30,7 @@ FAMILIES = (
     Family(
         "rounds_total", "counter", "Rounds with this client in them, by the server's verdict.", {"verdict": VERDICTS}
     ),
+    Family("round_current", "gauge", "Number of the last round that this client was asked to take part in."),
     Family("train_seconds", "histogram", "Duration of one local training.", buckets=LONG_S),
     Family("train_samples_total", "counter", "Examples processed by training, each as often as it was used."),
     Family(
@@ -43,7 +49,36 @@ FAMILIES = (
         {"direction": DIRECTIONS, "codec": ()},
     ),
     Family("transfer_resumes_total", "counter", "Transfers that went on from the middle after a break."),
+    Family(
+        "codec_seconds",
+        "histogram",
+        "Time to encode an update, clipping included, or to make a model out of the one before and what was added.",
+        {"codec": (), "op": OPERATIONS},
+        WORK_S,
+    ),
+    Family(
+        "crypto_seconds",
+        "histogram",
+        "Time of one operation: signing a statement, checking what the server signed, dealing and opening shares, "
+        "masking an update, sketching it, answering for the unmasking.",
+        {"op": CRYPTO},
+        WORK_S,
+    ),
     Family("cert_expiry_timestamp_seconds", "gauge", "When the client's certificate ends (Unix time).", unknown=True),
+    Family(
+        "clock_skew_seconds",
+        "gauge",
+        "How far this clock is ahead of the server's, as seen when the session began; what the message took is in it.",
+        unknown=True,
+    ),
+    Family("resident_bytes", "gauge", "Resident memory of the agent and its trainer together.", unknown=True),
+    Family("held_bytes", "gauge", "Size of the client's state directory.", unknown=True),
+    Family(
+        "gpu_memory_bytes", "gauge", "Memory in use of the trainer's GPU, where NVIDIA's library tells.", unknown=True
+    ),
+    Family(
+        "gpu_utilization_ratio", "gauge", "Share of the last moments in which the trainer's GPU worked.", unknown=True
+    ),
     BUILD_INFO,
     RESIDENT_BYTES,
 )
@@ -55,7 +90,7 @@ class ClientMetrics:
     def __init__(self, *, codecs: Sequence[str] = ("identity",)) -> None:
         """Start at zero; codecs that are not named count as "other"."""
         self._telemetry = Telemetry(PREFIX, FAMILIES, labels={"codec": codecs})
-        self._telemetry.choose("phase", "phase", "connecting")
+        self.phase("connecting")
 
     def render(self) -> bytes:
         """The page `/metrics`."""
@@ -80,6 +115,11 @@ class ClientMetrics:
     def round_closed(self, verdict: str) -> None:
         """What the server made of this client's part in a round (`VERDICTS`)."""
         self._telemetry.add("rounds_total", verdict=verdict)
+
+    @safely
+    def round_begun(self, number: int) -> None:
+        """The server asks for this client's part in a round."""
+        self._telemetry.set("round_current", number)
 
     @safely
     def trained(self, seconds: float, samples: int, *, loss: float | None = None, lost_state: int = 0) -> None:
@@ -111,3 +151,45 @@ class ClientMetrics:
     def certificate(self, expires_at: float) -> None:
         """The client's certificate ends at this Unix time."""
         self._telemetry.set("cert_expiry_timestamp_seconds", expires_at)
+
+    @contextmanager
+    def codec(self, codec: str, op: str) -> Iterator[None]:
+        """Time what is done inside (`OPERATIONS`); what fails is not recorded."""
+        began = time.perf_counter()
+        yield
+        self._took("codec_seconds", began, codec=codec, op=op)
+
+    @contextmanager
+    def crypto(self, op: str) -> Iterator[None]:
+        """Time what is done inside (`CRYPTO`); what fails is not recorded."""
+        began = time.perf_counter()
+        yield
+        self._took("crypto_seconds", began, op=op)
+
+    @safely
+    def _took(self, family: str, began: float, **labels: str) -> None:
+        self._telemetry.observe(family, time.perf_counter() - began, **labels)
+
+    @safely
+    def clock_skew(self, seconds: float) -> None:
+        """This clock is so far ahead of the server's."""
+        self._telemetry.set("clock_skew_seconds", seconds)
+
+    @safely
+    def machine(
+        self,
+        *,
+        resident_bytes: float | None,
+        held_bytes: float | None,
+        gpu_memory_bytes: float | None,
+        gpu_utilization: float | None,
+    ) -> None:
+        """What is known of the machine; of what is None, nothing is known."""
+        figures = {
+            "resident_bytes": resident_bytes,
+            "held_bytes": held_bytes,
+            "gpu_memory_bytes": gpu_memory_bytes,
+            "gpu_utilization_ratio": gpu_utilization,
+        }
+        for name, value in figures.items():
+            self._telemetry.set(name, math.nan if value is None else value)

@@ -47,6 +47,7 @@ class Rules:
         standard_if_few: whether it sits in the standard class in rounds in which its own takes no part.
         max_update_bytes: largest update that it sends.
         share_statistics: whether it adds its counts and evaluation to the sums.
+        share_machine: whether the server hears of this machine.
         label_audit: whether the trainer writes down which labels seem wrong.
         allow_memory: whether methods may keep examples from round to round ([memory] allow).
     """
@@ -62,6 +63,7 @@ class Rules:
     standard_if_few: bool = False
     max_update_bytes: int = 8 << 30
     share_statistics: bool = True
+    share_machine: bool = True
     label_audit: bool = False
     allow_memory: bool = True
 

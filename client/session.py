@@ -82,6 +82,7 @@ class Membership:
         send: puts a message into the stream, whichever is open.
         secret: header digest -> the 32 secret bytes of a masked round; from the operating system, except in tests.
         machine: makes the machine of a masked round; another one only in hostile clients.
+        on_trained: told (seconds, examples processed) of each local training.
         inbox: of the masked round that is under way: the server's stages; "again": the server, back after a break, has
             sent the job once more; None: the round is over.
     """
@@ -101,6 +102,7 @@ class Membership:
     send: Callable[[ClientMessage], None]
     secret: Callable[[bytes], bytes] = fresh_secret
     machine: Callable[..., ClientRound] = ClientRound
+    on_trained: Callable[[float, int], None] = lambda _seconds, _examples: None
     inbox: asyncio.Queue[Heard] = field(default_factory=asyncio.Queue[Heard])
 
 
@@ -114,7 +116,9 @@ async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport | No
         RemoteProtocolError, IdentityError: the job breaks a rule of this client; it is refused.
         TrainerError: local training failed.
     """
-    header = await check_header(job, me.welcome, server_key=me.server_key, rules=me.rules, store=me.store)
+    with me.metrics.crypto("verify"):
+        header = await check_header(job, me.welcome, server_key=me.server_key, rules=me.rules, store=me.store)
+    me.metrics.round_begun(header.round)
     crash.point("job-accepted")
     if job.train and header.masked:
         return await take_masked_part(me, job, header)
@@ -245,6 +249,7 @@ async def train(me: Membership, job: Job, header: RoundHeader, params: Path) -> 
     loss, lost = result.metrics.get("loss"), result.lost_state
     if lost:
         log.warning("round %d: what the trainer had kept is lost; its log says why", header.round)
+    me.on_trained(result.seconds, result.num_examples)
     me.metrics.trained(result.seconds, result.num_examples, loss=loss, lost_state=lost)
     me.metrics.effort(settings, result.num_steps)
     crash.point("trained")
@@ -302,7 +307,8 @@ async def sign(
         residual = residual_of(me.store.folder, header.run)
         sending = sending_of(job.header.digest, header, me.welcome.spec)
         work = partial(encode_file, out=path, residual=residual, sending=sending)
-        await asyncio.to_thread(work, header, delta)  # 4
+        with me.metrics.codec(header.codec, "encode"):
+            await asyncio.to_thread(work, header, delta)  # 4
     digest = await asyncio.to_thread(digest_file, path)
     trained = trained_values(result, asked_of_training(me, header))
     await me.store.note_given(header.run, header.round, trained_names(trained))
@@ -331,7 +337,8 @@ async def sign(
 async def note(me: Membership, statement: UpdateStatement) -> SavedUpdate:
     """Sign a statement and note it; its bytes are in their file already."""
     body = encode_statement(statement)
-    signed = Signed(body, me.papers.identity.sign(UPDATE_DOMAIN, body), me.papers.name)
+    with me.metrics.crypto("sign"):
+        signed = Signed(body, me.papers.identity.sign(UPDATE_DOMAIN, body), me.papers.name)
     s = statement
     update = SavedUpdate(s.run, s.round, s.header_digest, s.digest, signed)
     await me.store.save_update(update)
@@ -375,5 +382,6 @@ def check_receipt(me: Membership, update: SavedUpdate, receipt: Receipt) -> Rece
     wanted = (update.run, update.round, me.papers.name, update.digest)
     if (receipt.run, receipt.round, receipt.client, receipt.digest) != wanted:
         raise IdentityError("the receipt is for another update", reason="receipt")
-    verify(me.server_key, RECEIPT_DOMAIN, receipt_body(receipt), receipt.signature)
+    with me.metrics.crypto("verify"):
+        verify(me.server_key, RECEIPT_DOMAIN, receipt_body(receipt), receipt.signature)
     return receipt

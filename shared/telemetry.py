@@ -24,17 +24,21 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from roughfed import __version__
 
 P = ParamSpec("P")
+T = TypeVar("T")
 Self = TypeVar("Self")
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 OTHER = "other"
 
+WORK_S = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 30.0, 120.0)
 SHORT_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 LONG_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 14400.0)
 
 _MAX_PRESET = 64  # label combinations that are shown from the start, at zero
 
 log = logging.getLogger(__name__)
+
+_SAID: set[str] = set()
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
 
@@ -88,6 +92,17 @@ def safely(
                 log.warning("metric not recorded: %s (said once)", method.__qualname__, exc_info=True)
 
     return guarded
+
+
+def measured(look: Callable[[], T], otherwise: T) -> T:
+    """What a look at the system gives; `otherwise` where it fails, for whatever reason. Each kind is logged once."""
+    try:
+        return look()
+    except Exception as error:
+        if (kind := f"{getattr(look, '__qualname__', look)}: {type(error).__name__}") not in _SAID:
+            _SAID.add(kind)
+            log.warning("not measured: %s (said once)", kind, exc_info=True)
+        return otherwise
 
 
 class Telemetry:
@@ -204,7 +219,8 @@ class _OnScrape:
     def collect(self) -> Iterable[Metric]:
         kind = CounterMetricFamily if self._family.kind == "counter" else GaugeMetricFamily
         metric = kind(self._name, self._family.meaning, labels=list(self._family.labels))
-        for labels, value in self._read():
+        nothing: Samples = ()
+        for labels, value in measured(lambda: list(self._read()), nothing):
             metric.add_metric(labels, value)
         yield metric
 

@@ -215,6 +215,11 @@ class Policy(BaseModel):
         default=True,
         description="Add own counts, and what trainings work out, to the sums; when masked, evaluations, too.",
     )
+    share_machine: bool = Field(
+        default=True,
+        description="Tell the server memory, GPU use and clock of this machine, and how long the last training took; "
+        "how many examples it had only where the server sees the updates.",
+    )
     label_audit: bool = Field(
         default=False,
         description="Note training labels that seem wrong in label-audit.csv, on this machine only; see "

@@ -14,6 +14,7 @@ from roughfed.child import Description
 from roughfed.client import app
 from roughfed.client.app import Agent
 from roughfed.client.enrolled import Enrolled
+from roughfed.client.returning import when_asked
 from roughfed.client.rpc import Connection
 from roughfed.client.rules import check_name
 from roughfed.client.session import LocalTrainer, Membership, check_metrics
@@ -188,9 +189,6 @@ def test_the_limit_ends_a_client_that_stays_in_whichever_run_it_is_reached(tmp_p
 def test_a_superseded_session_is_a_warning_and_a_long_pause(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, asked: Reconnect, shortest: float, longest: float
 ) -> None:
-    agent = Agent(
-        Setup(ClientConfig(), tmp_path, tmp_path, cast(LocalTrainer, None)), cast(ClientStore, None), DESCRIPTION
-    )
     with caplog.at_level(logging.WARNING):
-        assert shortest <= agent._pause(asked) <= longest
+        assert shortest <= when_asked(asked, tmp_path) <= longest
     assert ("run twice" in caplog.text) == (asked.reason == "superseded")
