@@ -27,6 +27,9 @@ class Flags:
     ] = ""
     data_dir: Annotated[str, typer.Option(help="Folder of the data's files.")] = ""
     address: Annotated[str, typer.Option(help="host:port at which clients reach the federation port.")] = ""
+    ca_only: Annotated[
+        bool, typer.Option("--ca-only", help="fed.toml comes from elsewhere: make its CA, unless there is one.")
+    ] = False
     settings: Annotated[
         list[str], typer.Option("--set", "-o", metavar="KEY=VALUE", help="Any other setting of fed.toml; repeatable.")
     ] = field(default_factory=list[str])
@@ -40,8 +43,10 @@ def register(app: typer.Typer) -> None:
 def init(context: Context, flags: Flags) -> Answer:
     """Make a federation: fed.toml and its CA.
 
-    Overwrites nothing.
+    Overwrites nothing. With --ca-only, a fed.toml that is there (of a container, say) gets its CA, once.
     """
+    if flags.ca_only:
+        return authority_alone(context, flags)
     from roughfed.config import FederationConfig, check_federation, write_template
     from roughfed.config.load import build
     from roughfed.config.schema import keys_of
@@ -76,6 +81,39 @@ def init(context: Context, flags: Flags) -> Answer:
             "settings": str(path.absolute()),
             "ca": str(place.ca.absolute()),
             "ca_fingerprint": authority.fingerprint.hex(),
+        }
+    )
+
+
+def authority_alone(context: Context, flags: Flags) -> Answer:
+    """The CA of the federation that fed.toml names; one that is there stays as it is.
+
+    Raises:
+        ConfigError: flags that would have no effect, or the CA here is another federation's.
+    """
+    from roughfed.deploy import aggregator
+    from roughfed.server.authority import CA_KEY, Authority
+
+    if flags != Flags(ca_only=True):
+        raise ConfigError("with --ca-only all settings come from fed.toml", key="--ca-only", cure="leave them out")
+    place, name = aggregator.Place(context.folder), aggregator.load(context.folder, {}).federation.name
+    made = not (place.ca / CA_KEY).exists()
+    place.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    authority = Authority.create(place.ca, name, now=datetime.now(UTC)) if made else Authority.open(place.ca)
+    if authority.federation != name:
+        raise ConfigError(
+            f"the CA here is that of the federation {authority.federation!r}, fed.toml names {name!r}",
+            file=str(place.ca.absolute()),
+            key="federation.name",
+            cure="name the federation as before, or another directory with --dir",
+        )
+    context.say(f"{'wrote' if made else 'there is'} {place.ca}: the CA of {name}; back it up")
+    return Answer(
+        {
+            "federation": name,
+            "ca": str(place.ca.absolute()),
+            "ca_fingerprint": authority.fingerprint.hex(),
+            "made": made,
         }
     )
 

@@ -6,12 +6,13 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from roughfed.deploy.cli import install as installation
 from roughfed.deploy.cli.command import Answer, Context, command
 from roughfed.errors import ConfigError
 
@@ -45,6 +46,10 @@ class Flags:
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = ""
     threads: Annotated[int | None, typer.Option(help="CPU threads; 0 = cores / clients on this host.")] = None
     no_run: Annotated[bool, typer.Option("--no-run", help="Enrol and write client.toml, but do not run.")] = False
+    install: installation.Install = False
+    install_to: installation.InstallTo = None
+    user: installation.User = ""
+    start: installation.Start = False
 
     def values(self, folder: Path) -> dict[str, str]:
         """Settings of client.toml as text by dotted key."""
@@ -65,6 +70,11 @@ class Flags:
         }
         return {key: str(value) for key, value in given.items() if value not in ("", None)}
 
+    @property
+    def asked(self) -> installation.Asked:
+        """Of a unit."""
+        return installation.Asked(self.install, self.install_to, self.user, self.start)
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -75,7 +85,8 @@ def join(context: Context, flags: Flags) -> Answer:
     """Enrol this directory, and run its client.
 
     The line comes from $ROUGHFED_JOIN, from --token-file, or with `-` from stdin. Without one, an enrolled client runs.
-    The first time, client.toml is written from the flags; later, flags count for the one run.
+    The first time, client.toml is written from the flags; later, flags count for the one run. --install leaves the
+    running to systemd: as root a unit of the system, else one of your own.
     """
     from roughfed import logs
     from roughfed.client.local import TrainerProcess
@@ -83,13 +94,22 @@ def join(context: Context, flags: Flags) -> Answer:
     from roughfed.deploy.cli.processes import client_command
 
     logs.setup(level="DEBUG" if context.debug else os.environ.get("ROUGHFED_LOG", "INFO"))
+    target = installation.prepare(context.folder, flags.asked)
     line = find_line(flags)
     written = (context.folder / "client.toml").exists()
+    if target is not None and written and flags.values(context.folder):
+        raise ConfigError(
+            "it is there already, and a unit goes by what it says: the flags would be lost",
+            file=str(context.folder / "client.toml"),
+            cure="write them into client.toml, and leave the flags out",
+        )
     config = settings(context, flags, written=written)
     papers = membership(context, line)
     if not written:
         write_settings(context, flags, papers)
-    answer = {"client": papers.name, "federation": papers.subject.federation}
+    answer: dict[str, object] = {"client": papers.name, "federation": papers.subject.federation}
+    if target is not None:
+        return Answer(answer | unit(context, target, papers))
     if flags.no_run:
         context.say("run it with: roughfed join")
         return Answer(answer)
@@ -187,6 +207,32 @@ def write_settings(context: Context, flags: Flags, papers: Enrolled) -> None:
     from roughfed.config.sources import from_flags
 
     given: Mapping[str, str] = {"client.name": papers.name} | flags.values(context.folder)
+    if flags.asked.wanted:
+        given = {"client.stay": "true"} | given  # a service is there for the next run, too
     values = {key: setting.value for key, setting in from_flags(given, keys_of(ClientConfig)).items()}
     path = write_template(context.folder, ClientConfig, values=values)
     context.say(f"wrote {path}: what this client trains with, and what it agrees to")
+
+
+def unit(context: Context, target: installation.Target, papers: Enrolled) -> dict[str, object]:
+    """Write the unit of this client; what it runs with is client.toml alone, as it is now.
+
+    Raises:
+        ConfigError: client.toml does not say what to train; see `install.write`.
+    """
+    from roughfed.config import check_client, load_client
+    from roughfed.config.client import ClientConfig
+    from roughfed.config.federation import FederationConfig
+    from roughfed.config.schema import keys_of
+    from roughfed.config.sources import from_env
+    from roughfed.deploy.cli.processes import absolute
+
+    config = load_client(context.folder, {})
+    check_client(config)
+    for setting in from_env(os.environ, keys_of(ClientConfig), keys_of(FederationConfig)).values():
+        context.warn(f"{setting.origin.where} counts here only: the unit goes by client.toml and its EnvironmentFile")
+    wanted = installation.service(context, "client", papers.name, ("join",), target)
+    app, data = absolute(context.folder, config.app.path.rpartition(":")[0]), config.data
+    places = [os.path.dirname(app), *(absolute(context.folder, p) for p in (data.data_dir, data.folder))]  # noqa: PTH120
+    wanted = replace(wanted, gpu=config.device.name.startswith(("auto", "cuda")), reads=installation.reads(places))
+    return installation.write(context, target, wanted)

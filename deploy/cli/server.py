@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from roughfed.deploy import notify
+from roughfed.deploy.cli import install as installation
 from roughfed.deploy.cli.command import Answer, Context, command
 from roughfed.deploy.cli.settings import pairs
 from roughfed.errors import ConfigError, IdentityError
@@ -28,16 +30,27 @@ class Flags:
     min_clients: Annotated[int | None, typer.Option(help="Connected clients that a round waits for.")] = None
     port: Annotated[int | None, typer.Option(help="Federation port; 0 = any free one.")] = None
     enrol_port: Annotated[int | None, typer.Option(help="Enrolment port; 0 = any free one.")] = None
-    http_port: Annotated[int | None, typer.Option(help="Port of /metrics and /healthz; 0 = any free one.")] = None
+    http_port: Annotated[int | None, typer.Option(help="Port of the status page and /metrics; 0 = any free one.")] = (
+        None
+    )
     settings: Annotated[
         list[str], typer.Option("--set", "-o", metavar="KEY=VALUE", help="Any other setting of fed.toml; repeatable.")
     ] = field(default_factory=list[str])
     no_ca: Annotated[
         bool, typer.Option("--no-ca", help="The CA is elsewhere (roughfed ca): do not serve the enrolment port.")
     ] = False
+    install: installation.Install = False
+    install_to: installation.InstallTo = None
+    user: installation.User = ""
+    start: installation.Start = False
     crash_points: Annotated[
         bool, typer.Option("--crash-points", help="List the points for ROUGHFED_CRASH_AT, and exit.")
     ] = False
+
+    @property
+    def asked(self) -> installation.Asked:
+        """Of a unit."""
+        return installation.Asked(self.install, self.install_to, self.user, self.start)
 
     def overrides(self) -> dict[str, str]:
         """Settings by dotted key."""
@@ -59,7 +72,8 @@ def register(app: typer.Typer) -> None:
 def serve(context: Context, flags: Flags) -> Answer:
     """Run the aggregator until the run is over.
 
-    Ctrl-C, SIGTERM and `roughfed stop` drain it; started again, it goes on where it stopped.
+    Ctrl-C, SIGTERM and `roughfed stop` drain it; started again, it goes on where it stopped. --install leaves the
+    running to systemd: as root a unit of the system, else one of your own.
     """
     if flags.crash_points:
         return crash_points(context)
@@ -70,7 +84,9 @@ def serve(context: Context, flags: Flags) -> Answer:
     from roughfed.server.defence.check import check_rule
     from roughfed.server.worker import Worker
 
-    folder = context.folder
+    folder, target = context.folder, installation.prepare(context.folder, flags.asked)
+    if target is not None:
+        return unit(context, flags, target)
     config = absolute_paths(folder, aggregator.load(folder, flags.overrides()))
     check_federation(config)
     check_rule(config)
@@ -88,6 +104,37 @@ def serve(context: Context, flags: Flags) -> Answer:
     )
     context.say(f"the server ended: {end}")
     return Answer({"ended": end})
+
+
+def unit(context: Context, flags: Flags, target: installation.Target) -> Answer:
+    """Write the unit of this server; what it runs with is fed.toml alone.
+
+    Raises:
+        ConfigError: settings are wrong, flags would be lost, or see `install.write`.
+    """
+    from roughfed.config import check_federation
+    from roughfed.config.load import load_federation
+    from roughfed.deploy.cli.processes import check_sources
+    from roughfed.server.defence.check import check_rule
+
+    if flags.overrides():
+        raise ConfigError(
+            "a unit goes by fed.toml: the flags would be lost",
+            key=f"--set {next(iter(flags.overrides()))}",
+            cure="write them into fed.toml, and leave the flags out",
+        )
+    config = absolute_paths(context.folder, load_federation(context.folder, {}))
+    check_federation(config)
+    check_rule(config)
+    check_sources(config)
+    arguments = ("server", "--no-ca") if flags.no_ca else ("server",)
+    if flags.no_ca:
+        enrol(context)
+    wanted = installation.service(context, "server", config.federation.name, arguments, target)
+    app = config.model.app.rpartition(":")[0]
+    places = [str(Path(context.folder.absolute(), place).parent) for place in (app, config.model.init) if place]
+    places += [str(Path(context.folder.absolute(), config.data.data_dir))] if config.data.data_dir else []
+    return Answer(installation.write(context, target, replace(wanted, reads=installation.reads(places))))
 
 
 def check_ports(config: FederationConfig, *, ca: bool) -> None:
@@ -129,16 +176,26 @@ def absolute_paths(folder: Path, config: FederationConfig) -> FederationConfig:
 
 
 def announce(context: Context, config: FederationConfig, ports: Ports) -> None:
-    """Say where the server listens, now that it does."""
+    """Say where the server listens, now that it does; of the token, only the file."""
+    from roughfed.deploy.aggregator import Place
+    from roughfed.server.pages import TOKEN_FILE
+
     s = config.server
     places = {"federation": f"{s.host}:{ports.federation}"}
     if ports.enrolment:
         places["enrolment"] = f"{s.host}:{ports.enrolment}"
     if ports.http:
-        places["metrics"] = f"http://{s.http_host}:{ports.http}/metrics"
+        host = f"[{s.http_host}]" if ":" in s.http_host else s.http_host
+        places["page"] = f"http://{host}:{ports.http}/"
+        places["metrics"] = f"http://{host}:{ports.http}/metrics"
     for name, place in places.items():
         context.say(f"listening {name:<10} {place}")
+    if ports.http and s.asks_for_token:
+        path = Place(context.folder).state / TOKEN_FILE
+        context.say(f"the page and the metrics ask for the token in {path}")
+        places["token_file"] = str(path)
     context.event({"listening": places})
+    notify.ready(f"serving the federation {config.federation.name} on {places['federation']}")
 
 
 def enrol(context: Context) -> None:

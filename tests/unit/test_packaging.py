@@ -106,7 +106,7 @@ def built(source: Path) -> Path:
 
 def shipped(source: Path) -> set[str]:
     """The files of the listed packages that must be in the wheel, by their name in it."""
-    suffixes = {".py", ".pyi", ".typed", ".json", ".css", ".html"}
+    suffixes = {".py", ".pyi", ".typed", ".json", ".css", ".html", ".js", ".service", ".conf"}
     return {
         (Path(package.replace(".", "/")) / path.name).as_posix()
         for package in SETUPTOOLS["packages"]
