@@ -21,7 +21,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from roughfed.codec import CHAIN, CODECS
 from roughfed.config.federation import FederationConfig
 from roughfed.crypto import certificates
-from roughfed.httpd import HttpServer, Request, Response, health
 from roughfed.messages import Reconnect
 from roughfed.server import contributing, downlink, enrolment, extras
 from roughfed.server.aggregate import WEIGHTINGS
@@ -33,9 +32,11 @@ from roughfed.server.defence.check import check_rule
 from roughfed.server.facts import Shape, check_shape
 from roughfed.server.federation import Federation
 from roughfed.server.frozen import stand
+from roughfed.server.health.recent import Recent
 from roughfed.server.interceptors import Boundary
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.origin import Origin, open_run
+from roughfed.server.pages import start_http
 from roughfed.server.papers import Obtain, Papers, Rotation
 from roughfed.server.ports import open_port
 from roughfed.server.rpc import FederationService
@@ -104,7 +105,13 @@ async def serve(setup: Setup) -> str:
             },
             scores=config.privacy.server_sees != "sums",
         )
-        store = Store(folder, on_commit=metrics.journal_committed)
+        recent = Recent()
+
+        def committed(seconds: float) -> None:
+            metrics.journal_committed(seconds)
+            recent.commits.note(seconds)
+
+        store = Store(folder, on_commit=committed)
         stack.callback(store.close)
         executor = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2), thread_name_prefix="work")
         stack.callback(executor.shutdown)
@@ -114,8 +121,9 @@ async def serve(setup: Setup) -> str:
         fed = Federation(
             config, store, papers.identity, papers.name, papers.member, metrics, executor, run, spec, setup.origin
         )
+        fed.recent = recent
         if (authority := setup.authority) is not None:
-            fed.is_revoked = lambda client, serial: authority.is_revoked(client, serial=serial)
+            fed.callers.judge = authority.standing
         fed.members.revoked |= store.revoked()
         fed.ca_certificate = papers.ca_certificate
         fed.base = stand(setup.origin, store)
@@ -132,6 +140,8 @@ async def serve(setup: Setup) -> str:
         control = await Control(fed, drain.set).serve(folder)
         stack.callback(control.close)
         ports = await listen(setup, fed, papers, stack)
+        vigil = asyncio.create_task(fed.health.keep_watch())
+        stack.callback(vigil.cancel)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, drain.set)
@@ -233,9 +243,11 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     enrol_port = 0
 
     def enrolled(kind: str, result: str) -> None:
-        fed.somebody_enrolled()
+        fed.callers.somebody_enrolled()
         if kind != "authority":
             fed.metrics.enrolled(_enrolment_result(kind, result))
+            if result != "ok":
+                fed.recent.enrolments.note(result)
 
     if setup.authority is not None:
         address = config.server.address or f":{port}"
@@ -254,21 +266,6 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     fresh = asyncio.create_task(rotation.keep_fresh())
     stack.callback(fresh.cancel)
     return Ports(port, enrol_port, http_port)
-
-
-def start_http(fed: Federation, stack: AsyncExitStack) -> int:
-    """`/metrics` and `/healthz`."""
-    server = fed.config.server
-
-    def metrics_page(_: Request) -> Response:
-        return Response(fed.metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
-
-    def health_page(_: Request) -> Response:
-        return health({"serving": not fed.stopping}, phase=fed.phase, round=fed.row.round if fed.row else 0)
-
-    http = HttpServer(server.http_host, server.http_port, {"/metrics": metrics_page, "/healthz": health_page})
-    stack.callback(http.stop)
-    return http.port
 
 
 def _enrolment_result(kind: str, result: str) -> str:

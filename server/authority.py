@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -89,7 +90,9 @@ class Authority:
             ca = CertificateAuthority.load(read_private(folder / CA_KEY), read_public(folder / CA_CERTIFICATE))
         except IdentityError as error:
             raise ConfigError(str(error), file=str(folder / CA_KEY), cure="restore both files from a backup") from error
-        return cls(folder, ca, life=life)
+        authority = cls(folder, ca, life=life)
+        authority._file.create()  # columns that an earlier version did not have
+        return authority
 
     @property
     def certificate(self) -> bytes:
@@ -229,17 +232,27 @@ class Authority:
         with self._file.reading() as db:
             return tuple(member_file.as_member(row) for row in db.execute("SELECT * FROM members ORDER BY name"))
 
-    def is_revoked(self, name: str, *, serial: int | None = None) -> bool:
-        """Whether to turn this member away: revoked, unknown, or (by serial) a certificate of a replaced key."""
+    def standing(self, name: str, serial: int) -> str:
+        """Whether to turn away who shows a certificate; one that passes ends those that it renewed.
+
+        Returns:
+            "" (it is good), "revoked" (also unknown, or of a replaced machine), or "outdated" (a later one was used).
+
+        Raises:
+            StorageError: the disk refused.
+        """
         with self._file.reading() as db:
             member = member_file.find_member(db, name)
-            if member is None or member.revoked_at is not None:
-                return True
-            if serial is None:
-                return False
-            query = "SELECT identity_key FROM certificates WHERE serial = ? AND name = ?"
-            row = db.execute(query, (f"{serial:x}", name)).fetchone()
-            return row is None or row["identity_key"] != member.identity_key
+            row = member_file.find_certificate(db, name, serial)
+            if member is None or row is None or not member_file.holds_key(member, row["identity_key"]):
+                return "revoked"
+            if row["ended_at"] is not None:
+                return "outdated"
+            older = member_file.older_certificates(db, row)
+        if older:
+            with self._file.writing() as db:
+                member_file.end_certificates(db, older, at=int(time.time()))
+        return ""
 
     def _answer_again(
         self,

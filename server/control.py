@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from roughfed.errors import ConfigError, RoughfedError
+from roughfed.server import renewing
 from roughfed.server.federation import Federation
 from roughfed.server.status import status
 from roughfed.transport.names import SOCKET
@@ -43,6 +44,7 @@ class Control:
             "revoke": self._revoke,
             "release": self._release,
             "rotate": self._rotate,
+            "renew": self._renew,
         }
 
     async def serve(self, folder: Path) -> asyncio.Server:
@@ -86,7 +88,8 @@ class Control:
         try:
             return await operation(request)
         except RoughfedError as error:
-            return {"error": str(error), "reason": error.reason}
+            told = {"error": str(error), "reason": error.reason, "exit_code": error.exit_code}
+            return told | {"cure": getattr(error, "cure", "")}
 
     async def _watch(self, writer: asyncio.StreamWriter) -> None:
         event = self._fed.watch()
@@ -138,6 +141,9 @@ class Control:
         if self._fed.rotate is None:
             raise ConfigError("this server cannot get another certificate while it runs", cure="start it again")
         return await self._fed.rotate()
+
+    async def _renew(self, request: Request) -> dict[str, Any]:
+        return renewing.ask(self._fed, [str(name) for name in request.get("names", ())])
 
 
 async def _send(writer: asyncio.StreamWriter, answer: Mapping[str, Any]) -> None:

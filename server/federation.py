@@ -18,11 +18,11 @@ from typing import Any, Protocol
 
 from roughfed.adapters import Base
 from roughfed.config.federation import FederationConfig
-from roughfed.crypto.certificates import serial_of
 from roughfed.crypto.identity import IdentityKey
-from roughfed.errors import IdentityError, RoughfedError
-from roughfed.messages import EvaluationReport, Finished, JobUpdate, Leave, RoundClosed
+from roughfed.errors import RoughfedError
+from roughfed.messages import RENEW, EvaluationReport, Finished, JobUpdate, Leave, Reconnect, RoundClosed
 from roughfed.rng import derive
+from roughfed.server.callers import Callers
 from roughfed.server.classes import seat_of
 from roughfed.server.clusters.choosing import Choosing
 from roughfed.server.clusters.first import Drawing
@@ -35,8 +35,11 @@ from roughfed.server.defending import Defence
 from roughfed.server.downlink import base_digest
 from roughfed.server.extras import Extras
 from roughfed.server.habits import Habits
+from roughfed.server.health.recent import Recent
+from roughfed.server.health.standing import Health
 from roughfed.server.incentive.watching import Riders
 from roughfed.server.intake import Intake
+from roughfed.server.journaled import Journaled
 from roughfed.server.ledger import Ledger
 from roughfed.server.masked.journal import Stages
 from roughfed.server.masked.outcome import Result
@@ -48,9 +51,6 @@ from roughfed.server.verdicts import Exclusions
 from roughfed.training import BaseFile, Turn
 from roughfed.types import Evaluation, Job, Spec
 from roughfed.wire.session import decode_header
-
-VOUCHED_S = 60.0
-"""How long the CA's word on a certificate is taken."""
 
 
 class Worker(Protocol):
@@ -117,7 +117,6 @@ class Federation:
     worker: Worker | None = None
     on_drain: Callable[[], Awaitable[None]] | None = None
     cut: Callable[[str], None] | None = None
-    is_revoked: Callable[[str, int], bool] | None = None
     rotate: Callable[[], Awaitable[dict[str, Any]]] | None = None
     """Gets the server new keys and a new certificate at once."""
     certificates: dict[str, float] = field(default_factory=dict[str, float])
@@ -152,8 +151,9 @@ class Federation:
 
     habits: Habits = field(default_factory=Habits)
     lates: dict[str, int] = field(default_factory=dict[str, int])
-    vouched: dict[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])
-    enrolments: int = 0
+    callers: Callers = field(default_factory=Callers)
+    wishes: set[str] = field(default_factory=set[str])
+    """Clients that are away and will be asked for a new key when they are back."""
     farewell: Finished | None = None
     away: dict[str, float] = field(default_factory=dict[str, float])
     """Clients that took their leave -> when they will be back (Unix seconds)."""
@@ -164,6 +164,7 @@ class Federation:
     declined: set[str] = field(default_factory=set[str])
     """Who does not answer it."""
     draw: Drawing | None = None
+    recent: Recent = field(default_factory=Recent)
 
     def __post_init__(self) -> None:
         """Make the parts that need to call back."""
@@ -176,6 +177,7 @@ class Federation:
         self.riders = Riders(self.store.journal)
         self.ledger = Ledger(self.store, self.key, run=self.run, server=self.name)
         self.clusters = Clusters(self.config, self.store, self.able_names)
+        self.health, self.journaled = Health(self), Journaled(self)
         self._wake = asyncio.Event()
         self._watchers: set[asyncio.Event] = set()
         self._phase_began = time.monotonic()
@@ -217,15 +219,25 @@ class Federation:
         self.phase, self._phase_began = phase, now
         self.wake()
 
+    def phases(self) -> dict[str, float]:
+        """Seconds of each phase of the round so far, of the one that goes on as well."""
+        spent = self.phase_seconds.get(self.phase, 0.0) + time.monotonic() - self._phase_began
+        return {**self.phase_seconds, self.phase: spent}
+
     def able_names(self) -> set[str]:
         """Who could be asked now."""
         return set(self.members.names()) - self.quarantined.keys() - self.members.revoked
 
     def _on_change(self, name: str, connected: bool) -> None:
         session = self.members.get(name)
+        if not connected:
+            self.health.seen.left(name)
         if connected and session is not None:
             self.away.pop(name, None)
             self.identity_keys[name] = session.identity_key
+            if name in self.wishes:
+                self.wishes.discard(name)
+                session.send(Reconnect(0.0, RENEW))
             if (row := self.store.last_part(name)) is not None and row.outcome is not None:
                 session.send(self.closed(row, name))  # it may have been away then, and has what waits for the verdict
             if self.farewell is not None:
@@ -266,12 +278,14 @@ class Federation:
     def received(self, update: ReceivedUpdate) -> None:
         """A receipt is journaled (Listener of the intake)."""
         self.metrics.update("accepted", client=update.receipt.client)
+        self.recent.received.note(update.receipt.client)
         if self.collection is not None:
             self.collection.receive(update.receipt.client, time.monotonic())
         self.wake()
 
     def refused(self, client: str, error: RoughfedError) -> None:
         """An update was refused for good (Listener of the intake)."""
+        self.recent.refused.note((client, error.reason))
         if self.collection is not None:
             self.collection.refuse(client, error.reason)
         self.wake()
@@ -301,38 +315,23 @@ class Federation:
         self.wake()
 
     async def admit(self, client: str, certificate: bytes) -> None:
-        """Turn away the revoked, and the certificate of a machine that was replaced.
-
-        The CA is asked once for each certificate, and again after somebody enrolled or a minute passed (the enrolment
-        may be served by another process).
+        """Turn away the revoked, and certificates that others have taken the place of (`Callers.check`).
 
         Raises:
-            IdentityError: reason "revoked".
+            IdentityError: reason "revoked" or "outdated".
         """
         self.members.check(client)
-        if self.is_revoked is None:
-            return
-        serial, now, generation = serial_of(certificate), time.monotonic(), self.enrolments
-        if (known := self.vouched.get(client)) is not None and known[0] == serial and now < known[1]:
-            return
-        if await asyncio.to_thread(self.is_revoked, client, serial):
-            self.vouched.pop(client, None)
-            raise IdentityError(f"{client} is revoked, or another machine has taken its name", reason="revoked")
-        if generation == self.enrolments:
-            self.vouched[client] = (serial, now + VOUCHED_S)
-
-    def somebody_enrolled(self) -> None:
-        """A name may belong to another machine now: ask the CA again."""
-        self.enrolments += 1
-        self.vouched.clear()
+        await self.callers.check(client, certificate)
+        self.health.seen.certificate(client, certificate)
 
     def revoke(self, client: str) -> None:
         """Refuse a client from now on and cut its stream; the round does not wait for it."""
-        self.vouched.pop(client, None)
+        self.callers.forget(client)
         if self.cut is not None:
             self.cut(client)
         self.members.revoke(client)
         self.metrics.forget(client)
+        self.health.seen.forget(client)
         if (collection := self.collection) is not None:
             if client in collection.pending():
                 self.metrics.dropout("report", "revoked")

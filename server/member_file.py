@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,7 +27,8 @@ CREATE TABLE IF NOT EXISTS members (
     enrolled_at INTEGER NOT NULL, token_hash BLOB, revoked_at INTEGER
 ) STRICT;
 CREATE TABLE IF NOT EXISTS certificates (
-    serial TEXT PRIMARY KEY, name TEXT NOT NULL, identity_key BLOB NOT NULL, issued_at INTEGER NOT NULL
+    serial TEXT PRIMARY KEY, name TEXT NOT NULL, identity_key BLOB NOT NULL, issued_at INTEGER NOT NULL,
+    ended_at INTEGER
 ) STRICT;
 CREATE INDEX IF NOT EXISTS certificates_by_key ON certificates (identity_key);
 """
@@ -61,7 +62,7 @@ class MemberFile:
         self._path = path
 
     def create(self) -> None:
-        """Make the tables that are not there yet.
+        """Make the tables, and the columns, that are not there yet.
 
         Raises:
             StorageError: the disk refused, or the file is not a database.
@@ -69,6 +70,8 @@ class MemberFile:
         with self.reading() as db:
             db.execute("PRAGMA journal_mode = WAL")
             db.executescript(_SCHEMA)
+            if "ended_at" not in [row["name"] for row in db.execute("PRAGMA table_info(certificates)")]:
+                db.execute("ALTER TABLE certificates ADD COLUMN ended_at INTEGER")
         self._path.chmod(0o600)
 
     @contextmanager
@@ -159,6 +162,26 @@ def find_member(db: sqlite3.Connection, name: str) -> Member | None:
     """The member of that name, living or revoked."""
     row = db.execute("SELECT * FROM members WHERE name = ?", (name,)).fetchone()
     return None if row is None else as_member(row)
+
+
+def find_certificate(db: sqlite3.Connection, name: str, serial: int) -> sqlite3.Row | None:
+    """What was noted when a certificate was issued."""
+    return db.execute(
+        "SELECT rowid, * FROM certificates WHERE serial = ? AND name = ?", (f"{serial:x}", name)
+    ).fetchone()
+
+
+def older_certificates(db: sqlite3.Connection, certificate: sqlite3.Row) -> list[str]:
+    """Serial numbers of those of the same member that it took the place of, and that nothing ended yet."""
+    query = "SELECT serial FROM certificates WHERE name = ? AND identity_key = ? AND rowid < ? AND ended_at IS NULL"
+    found = db.execute(query, (certificate["name"], certificate["identity_key"], certificate["rowid"]))
+    return [row["serial"] for row in found]
+
+
+def end_certificates(db: sqlite3.Connection, serials: Iterable[str], *, at: int) -> None:
+    """Certificates that are refused from now on."""
+    query = "UPDATE certificates SET ended_at = ? WHERE serial = ?"
+    db.executemany(query, [(at, serial) for serial in serials])
 
 
 def as_member(row: sqlite3.Row) -> Member:

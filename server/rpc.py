@@ -17,6 +17,7 @@ from roughfed.digest import content_digest
 from roughfed.errors import IdentityError, RemoteProtocolError, StaleRound
 from roughfed.messages import (
     PROTOCOL,
+    RENEW,
     Choice,
     ClientMessage,
     ClientStage,
@@ -38,7 +39,7 @@ from roughfed.server.intake import Upload
 from roughfed.server.interceptors import CALLER
 from roughfed.server.masked.drive import take
 from roughfed.server.membership import Session
-from roughfed.transport.names import SERVICE
+from roughfed.transport.names import PROTOCOL_KEY, SERVICE, SOFTWARE_KEY, TIME_KEY
 from roughfed.transport.patience import PROGRESS_S
 from roughfed.types import Job, Receipt
 from roughfed.wire.chunks import CHUNK_BYTES, Chunk, decode_chunk, encode_chunk
@@ -102,7 +103,7 @@ class FederationService:
                 yield encode_server_message(message)
                 if isinstance(message, Job) and fed.row is not None:
                     fed.metrics.dispatched(time.time() - fed.row.opened_at)
-                if isinstance(message, Reconnect):
+                if isinstance(message, Reconnect) and message.reason != RENEW:
                     return
             if session.close_reason == "revoked":
                 raise IdentityError(f"{session.name} is revoked", reason="revoked")
@@ -146,6 +147,7 @@ class FederationService:
             private=fed.config.model.private,
             classes=offered(fed.config),
             base=fed.base,
+            time=time.time(),
         )
 
     async def _read(self, session: Session, requests: AsyncIterator[bytes]) -> None:
@@ -164,7 +166,7 @@ class FederationService:
         fed = self._fed
         match message:
             case Heartbeat():
-                session.phase, session.progress = message.phase, message.progress
+                session.hear(message, samples=not fed.config.privacy.masked)
                 fed.metrics.seen(session.name)
                 fed.changed()
             case JobUpdate():
@@ -195,6 +197,7 @@ class FederationService:
             raise RemoteProtocolError(f"offset {offset} in {source.size_bytes} bytes", reason="offset")
         if offset:
             fed.metrics.resumed()
+        fed.recent.transfers.note(bool(offset))
         fd = os.open(source.path, os.O_RDONLY)
         loop = asyncio.get_running_loop()
         try:
@@ -278,14 +281,20 @@ class FederationService:
         started = await self._fed.intake.begin(client, update)
         if isinstance(started, Receipt):
             self._fed.metrics.update("duplicate", client=client)
-        elif started.position:
+            return started
+        if started.position:
             self._fed.metrics.resumed()
+        self._fed.recent.transfers.note(started.position > 0)
         return started
 
     async def update_status(self, request: bytes, context: Context) -> bytes:
-        """How much of an update is here."""
-        del context
+        """How much of an update is here; asked about no run, only who this server is (`roughfed doctor`)."""
         run, number, digest = decode_update_status_request(request)
+        context.set_trailing_metadata(
+            ((SOFTWARE_KEY, __version__), (PROTOCOL_KEY, str(PROTOCOL)), (TIME_KEY, f"{time.time():.6f}"))
+        )
+        if not run:
+            return encode_update_status(0, None)
         offset, receipt = await self._fed.intake.status(CALLER.get(), run, number, digest)
         return encode_update_status(offset, receipt)
 

@@ -125,6 +125,10 @@ class RoundClosed:
     detail: str = ""
 
 
+RENEW = "renew"
+"""Reason of a `Reconnect` that leaves the stream open: within `after_s` get a certificate for a new key, then return."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reconnect:
     """The server closes this stream; come back after so many seconds."""

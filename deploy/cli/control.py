@@ -27,9 +27,9 @@ class NotRunning(ConfigError):
 class Refused(RoughfedError):
     """The server answered with an error."""
 
-    def __init__(self, message: str, *, reason: str) -> None:
-        """Both as the server gave them."""
-        self.reason = reason
+    def __init__(self, message: str, *, reason: str, cure: str = "", exit_code: int = 1) -> None:
+        """All as the server gave them."""
+        self.reason, self.cure, self.exit_code = reason, cure, exit_code
         super().__init__(message)
 
 
@@ -47,7 +47,7 @@ def ask(folder: Path, op: str, **arguments: object) -> dict[str, Any]:
 
     Args:
         folder: `--dir` of the server.
-        op: status, pause, resume, stop, revoke or release.
+        op: status, pause, resume, stop, revoke, release, rotate or renew.
         **arguments: of the operation.
 
     Raises:
@@ -118,5 +118,10 @@ def _answer(folder: Path, line: str) -> dict[str, Any]:
         raise NotRunning("the server went away before it answered", file=str(folder))
     answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
-        raise Refused(str(answer["error"]), reason=str(answer.get("reason", "refused")))
+        raise Refused(
+            str(answer["error"]),
+            reason=str(answer.get("reason", "refused")),
+            cure=str(answer.get("cure", "")),
+            exit_code=int(answer.get("exit_code", 1)),
+        )
     return answer

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from roughfed.deploy.cli.command import print_json
+from roughfed.deploy.cli.control import Refused
 from roughfed.errors import ConfigError, RoughfedError, StorageError, TrainerError, Unreachable
 
 FAULT_HINT = "this is a fault of roughfed: run it again with --debug and report what it prints"
@@ -32,7 +33,7 @@ def describe(error: BaseException) -> dict[str, object]:
     }
     if isinstance(error, ConfigError):
         data |= {"file": error.file, "key": error.key, "cause": error.cause, "cure": error.cure}
-    if isinstance(error, Unreachable):
+    if isinstance(error, Unreachable | Refused):
         data["cure"] = error.cure
     if problems := getattr(error, "problems", ()):
         data["problems"] = [{"file": str(p.origin), "key": p.key, "cause": p.cause, "cure": p.cure} for p in problems]

@@ -49,6 +49,10 @@ def reason_of(call: Callable[[], object]) -> str:
     return caught.value.reason
 
 
+def standing(authority: Authority, credentials: Credentials) -> str:
+    return authority.standing("alice", certificates.serial_of(credentials.certificate))
+
+
 def test_an_invite_becomes_a_member(authority: Authority) -> None:
     newcomer = Newcomer()
     credentials = newcomer.enroll(authority, authority.invite("alice", now=NOW))
@@ -61,7 +65,7 @@ def test_an_invite_becomes_a_member(authority: Authority) -> None:
     (member,) = authority.members()
     assert (member.name, member.role, member.revoked_at) == ("alice", "client", None)
     assert member.member == credentials.member
-    assert not authority.is_revoked("alice", serial=certificates.serial_of(credentials.certificate))
+    assert standing(authority, credentials) == ""
 
 
 def test_it_is_the_same_after_a_restart(authority: Authority, tmp_path: Path) -> None:
@@ -161,8 +165,8 @@ def test_a_lost_machine_is_replaced_and_its_key_is_dead(authority: Authority) ->
     old.renew(authority, papers.member)  # until the new machine is there, the old one works
     fresh = new.enroll(authority, token)
     assert reason_of(lambda: old.renew(authority, papers.member)) == "replaced"
-    assert authority.is_revoked("alice", serial=certificates.serial_of(papers.certificate))
-    assert not authority.is_revoked("alice", serial=certificates.serial_of(fresh.certificate))
+    assert standing(authority, papers) == "revoked"
+    assert standing(authority, fresh) == ""
     assert reason_of(lambda: old.enroll(authority, authority.invite("bob", now=NOW))) == "key-reused"
 
 
@@ -172,19 +176,19 @@ def test_the_revoked_are_out_until_they_come_with_a_new_key(authority: Authority
     authority.revoke("alice", now=NOW)
     authority.revoke("alice", now=NOW + timedelta(hours=1))
     assert authority.members()[0].revoked_at == int(NOW.timestamp())
-    assert authority.is_revoked("alice")
+    assert standing(authority, papers) == "revoked"
     assert reason_of(lambda: old.renew(authority, papers.member)) == "revoked"
     token = authority.invite("alice", now=NOW)
     assert reason_of(lambda: old.enroll(authority, token)) == "key-reused"
-    Newcomer().enroll(authority, token)
-    assert not authority.is_revoked("alice")
-    assert authority.is_revoked("alice", serial=certificates.serial_of(papers.certificate))
+    fresh = Newcomer().enroll(authority, token)
+    assert standing(authority, fresh) == ""
+    assert standing(authority, papers) == "revoked"
 
 
 def test_the_unknown_count_as_revoked(authority: Authority) -> None:
     Newcomer().enroll(authority, authority.invite("alice", now=NOW))
-    assert authority.is_revoked("mallory")
-    assert authority.is_revoked("alice", serial=12345)
+    assert authority.standing("mallory", 12345) == "revoked"
+    assert authority.standing("alice", 12345) == "revoked"
 
 
 def test_renewal(authority: Authority) -> None:
@@ -195,7 +199,20 @@ def test_renewal(authority: Authority) -> None:
     assert fresh.member == papers.member
     assert certificates.check_issued(fresh.certificate, fresh.ca_certificate, role="client", now=later).name == "alice"
     assert certificates.serial_of(fresh.certificate) != certificates.serial_of(papers.certificate)
-    assert not authority.is_revoked("alice", serial=certificates.serial_of(fresh.certificate))
+    assert standing(authority, papers) == ""  # the answer may have been lost
+    assert standing(authority, fresh) == ""
+    assert standing(authority, papers) == "outdated"  # it was not
+    assert standing(authority, fresh) == ""
+
+
+def test_a_list_of_an_earlier_version_is_brought_up_to_date(authority: Authority, tmp_path: Path) -> None:
+    client = Newcomer()
+    papers = client.enroll(authority, authority.invite("alice", now=NOW))
+    with MemberFile(tmp_path / "ca" / "authority.db").writing() as db:
+        db.execute("ALTER TABLE certificates DROP COLUMN ended_at")
+    again = Authority.open(tmp_path / "ca")
+    fresh = client.renew(again, papers.member)
+    assert [standing(again, each) for each in (papers, fresh, papers)] == ["", "", "outdated"]
 
 
 @pytest.mark.parametrize(("skew_s", "passes"), [(-300, True), (300, True), (-301, False), (301, False)])

@@ -12,7 +12,7 @@ from roughfed.config.federation import FederationConfig, Round
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.messages import Hello, JobUpdate, Leave
-from roughfed.server import federation as federation_module
+from roughfed.server import callers
 from roughfed.server.collect import Collection
 from roughfed.server.federation import Federation
 from roughfed.server.membership import Session
@@ -146,12 +146,12 @@ def test_a_client_cannot_say_how_many_are_connected(fed: Federation) -> None:
 def test_the_authority_is_asked_once_for_each_certificate(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, int]] = []
 
-    def is_revoked(client: str, serial: int) -> bool:
+    def judge(client: str, serial: int) -> str:
         asked.append((client, serial))
-        return serial == 13
+        return "revoked" if serial == 13 else ""
 
-    monkeypatch.setattr(federation_module, "serial_of", int)
-    fed.is_revoked = is_revoked
+    monkeypatch.setattr(callers, "serial_of", int)
+    fed.callers.judge = judge
 
     async def scenario() -> None:
         for certificate in (b"1", b"1", b"2", b"2", b"1"):
