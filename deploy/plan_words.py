@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from roughfed.config import FederationConfig
 from roughfed.config.values import duration_text
+from roughfed.httpd import is_loopback
 from roughfed.secagg.groups import SMALLEST
 from roughfed.server.clusters.choosing import bits
 from roughfed.server.defence.check import too_few
@@ -233,8 +234,11 @@ def _model_warnings(config: FederationConfig) -> Iterator[str]:
 
 def _server_warnings(config: FederationConfig) -> Iterator[str]:
     s = config.server
-    if s.http and s.http_host not in ("127.0.0.1", "::1", "localhost"):
-        yield f"server.http_host = {s.http_host} opens /metrics beyond this machine, without TLS or password."
+    if s.http and not is_loopback(s.http_host):
+        yield (
+            f"server.http_host = {s.http_host} opens the status page and /metrics beyond this machine, without TLS: "
+            "whoever reads along gets the token. Put a TLS proxy before it, or forward the port (ssh -L)."
+        )
     if not s.address and s.port == 0:
         yield "server.port = 0 changes at every start, and clients keep the port that they were told."
 

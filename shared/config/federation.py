@@ -31,6 +31,7 @@ from roughfed.config.values import (
     refuse,
     show,
 )
+from roughfed.httpd import is_loopback
 from roughfed.secagg.groups import SMALLEST
 
 # Fractions times clients are floats: 0.1 * 30 is a little more than 3 and must not ask for a fourth client.
@@ -77,15 +78,25 @@ class Server(BaseModel):
     )
     port: int = Field(default=8443, ge=0, le=65535, description="Federation port (mutual TLS); 0 = any free port.")
     enrol_port: int = Field(default=8444, ge=0, le=65535, description="Enrolment port (server TLS); 0 = any free port.")
-    http: bool = Field(default=True, description="Serve /metrics and /healthz.")
+    http: bool = Field(default=True, description="Serve the status page, /metrics and /healthz.")
     http_host: str = Field(default="127.0.0.1", min_length=1, description="Address that the HTTP port binds to.")
     http_port: int = Field(default=9464, ge=0, le=65535, description="HTTP port; 0 = any free port.")
+    http_token: bool = Field(
+        default=False,
+        description="Ask for the token in state/http.token on loopback, too, where other users of this machine are "
+        "not to look; elsewhere it is always asked for.",
+    )
     address: Address = Field(
         default="", description="host:port that clients are told; empty = this host's name and port."
     )
     drain_s: float = Field(
         default=30.0, ge=0, description="Seconds that running transfers get when the server is told to stop."
     )
+
+    @property
+    def asks_for_token(self) -> bool:
+        """Whether the HTTP port answers only to who has the token."""
+        return self.http_token or not is_loopback(self.http_host)
 
 
 class Round(BaseModel):

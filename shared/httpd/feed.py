@@ -56,11 +56,12 @@ class Feed:
             self._latest[event] = (self._number, data)
             self._news.notify_all()
 
-    def close(self) -> None:
-        """Let every watcher have the last news and go."""
+    def close(self, *, patience_s: float = 0.0) -> None:
+        """Let every watcher have the last news and go; wait for them so long."""
         with self._news:
             self._closed = True
             self._news.notify_all()
+            self._news.wait_for(lambda: not self._watchers, patience_s)
 
     @contextmanager
     def follow(self) -> Generator[Iterator[bytes], None, None]:
@@ -84,6 +85,7 @@ class Feed:
                 self._watchers -= 1
                 if not self._watchers:
                     self._latest.clear()  # the next watcher is not to see what is old by then
+                self._news.notify_all()
             self._on_watched(self._watchers)
 
     def _pieces(self) -> Iterator[bytes]:

@@ -97,7 +97,7 @@ def test_a_quiet_plan_has_no_warnings(mode: str) -> None:
             "judges by what clients report",
         ),
         ({"round": {"evaluate_every": 0}}, "model.keep_best has nothing to compare"),
-        ({"server": {"http_host": "0.0.0.0"}}, "opens /metrics beyond this machine"),
+        ({"server": {"http_host": "0.0.0.0"}}, "opens the status page and /metrics beyond this machine"),
         ({"server": {"port": 0}}, "server.port = 0 changes at every start"),
         ({"model": {"app": "my.py:client"}}, "must take the shapes of the listed data"),
         ({"trainer": {"self_weight": True}}, "one that lies about its losses"),
