@@ -70,9 +70,9 @@ def whole(store: Store, version: int) -> tuple[Evaluation | None, str | None]:
     Returns:
         (evaluation, by whom: "server", or "clients"); None and None without any.
     """
-    found = store.evaluations(version)
-    if (own := found.get("")) is not None and own.num_examples:
+    if (own := store.evaluations(version, source="").get("")) is not None and own.num_examples:
         return own, "server"
+    found = store.evaluations(version)
     together = found.get(EVERYBODY) or pooled(found.values())  # of masked clients only their sum is known
     return (together, "clients") if together is not None and together.num_examples else (None, None)
 

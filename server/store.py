@@ -335,10 +335,10 @@ class Store:
         sql = "INSERT OR REPLACE INTO evaluations (version, source, kind, evaluation) VALUES (?, ?, ?, ?)"
         await self.journal.write(lambda db: db.executemany(sql, rows))
 
-    def evaluations(self, version: int, *, kind: Of = "global") -> dict[str, Evaluation]:
-        """Evaluations of a version by source; see `add_evaluations`."""
-        sql = "SELECT * FROM evaluations WHERE version = ? AND kind = ? ORDER BY source"
-        rows = self.journal.read(sql, version, kind)
+    def evaluations(self, version: int, *, kind: Of = "global", source: str | None = None) -> dict[str, Evaluation]:
+        """Evaluations of a version by source, of all or of one; see `add_evaluations`."""
+        sql = "SELECT * FROM evaluations WHERE version = ? AND kind = ? AND source = ifnull(?, source) ORDER BY source"
+        rows = self.journal.read(sql, version, kind, source)
         return {row["source"]: evaluation_of(json.loads(row["evaluation"])) for row in rows}
 
     async def revoke(self, client: str, now: float) -> None:

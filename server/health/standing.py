@@ -1,0 +1,109 @@
+"""Which alerts stand, and since when: the table against the figures, at most once a second."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from roughfed.server.health import ALERTS
+from roughfed.server.health.alert import SEVERITIES, Rule
+from roughfed.server.health.past import PastRounds
+from roughfed.server.health.reading import Disk, signs_of
+from roughfed.server.health.seen import Seen
+from roughfed.server.health.signs import Signs
+
+if TYPE_CHECKING:
+    from roughfed.server.federation import Federation
+
+log = logging.getLogger(__name__)
+
+FASTEST_S = 1.0
+SLOWEST_S = 5.0
+DISK_S = 10.0
+
+Alert = dict[str, Any]
+"""name, severity, since (Unix seconds), text, cure"""
+
+
+class Standing:
+    """Alerts with a memory: one that stands keeps its time, and is judged more strictly before it goes."""
+
+    def __init__(self, table: Mapping[str, Rule] = ALERTS) -> None:
+        """None stands."""
+        self._table, self._since = table, dict[str, float]()
+
+    def judge(self, signs: Signs) -> list[Alert]:
+        """Those that stand, the worst first, then the oldest."""
+        found: list[Alert] = []
+        for name, rule in self._table.items():
+            wrong = rule.judge(signs, name in self._since)
+            if wrong is None:
+                if self._since.pop(name, None) is not None:
+                    log.info("alert %s is over", name, extra={"alert": name})
+                continue
+            if name not in self._since:
+                self._since[name] = signs.now
+                log.warning("alert %s: %s; %s", name, wrong.text, wrong.cure, extra={"alert": name})
+            severity = wrong.severity or rule.severity
+            since = self._since[name]
+            found.append({"name": name, "severity": severity, "since": since, "text": wrong.text, "cure": wrong.cure})
+        return sorted(found, key=lambda each: (SEVERITIES.index(each["severity"]), each["since"], each["name"]))
+
+
+class Health:
+    """The alerts of one server, and what only they and a status look at.
+
+    Attributes:
+        past: the rounds that are over.
+        seen: clients that were here.
+    """
+
+    def __init__(self, fed: Federation, *, clock: Callable[[], float] = time.time) -> None:
+        """Nothing is looked at yet; `clock`: Unix seconds."""
+        self._fed, self._clock = fed, clock
+        self.past, self.seen = PastRounds(fed.store), Seen()
+        self._standing, self._conditions = Standing(), dict[str, float]()
+        self._disk: Disk | None = None
+        self._disk_at = 0.0
+        self._at, self._mark = -FASTEST_S, object()
+        self._alerts: list[Alert] = []
+
+    @property
+    def disk(self) -> Disk:
+        """As it was last looked at."""
+        if self._disk is None:
+            self._disk, self._disk_at = Disk.of(self._fed.store), time.monotonic()
+        return self._disk
+
+    def alerts(self) -> list[Alert]:
+        """What is wrong now. Asked again within a second, the same, unless the state of the run has changed."""
+        fed, moment = self._fed, time.monotonic()
+        mark: object = (fed.phase, fed.paused, fed.stopping, len(fed.quarantined), fed.row and fed.row.round)
+        if mark == self._mark and moment - self._at < FASTEST_S:
+            return self._alerts
+        self._at, self._mark = moment, mark
+        signs = signs_of(fed, self.disk, now=self._clock(), since=self._conditions)
+        self._alerts = self._standing.judge(signs)
+        return self._alerts
+
+    async def keep_watch(self) -> None:
+        """Judge at every change and every few seconds, for the log and the metrics, whether or not anybody looks."""
+        event = self._fed.watch()
+        try:
+            while True:
+                event.clear()
+                if self._disk is None or time.monotonic() - self._disk_at >= DISK_S:
+                    self._disk = await asyncio.to_thread(Disk.of, self._fed.store)
+                    self._disk_at = time.monotonic()
+                standing = [each["severity"] for each in self.alerts()]
+                if record := getattr(self._fed.metrics, "alerts", None):
+                    record({severity: standing.count(severity) for severity in SEVERITIES})
+                await asyncio.sleep(FASTEST_S)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(event.wait(), SLOWEST_S - FASTEST_S)
+        finally:
+            self._fed.unwatch(event)

@@ -1,0 +1,46 @@
+"""What of a status the journal alone says: read again only after a commit, since a status is asked for often."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from roughfed.measures import figures
+from roughfed.server.quality import newest_evaluation
+from roughfed.server.told import Told
+from roughfed.server.verdicts import shown
+
+if TYPE_CHECKING:
+    from roughfed.server.federation import Federation
+
+
+class Journaled:
+    """Call it for the newest version and its measures, what the defence found, and what is told of unlike clients."""
+
+    def __init__(self, fed: Federation) -> None:
+        """Nothing is read yet."""
+        self._fed, self._told = fed, Told(fed.store)
+        self._known: tuple[int, dict[str, Any]] | None = None
+
+    def __call__(self) -> dict[str, Any]:
+        """As of the last commit; the caller does not change it."""
+        changes = self._fed.store.journal.changes()
+        if self._known is None or self._known[0] != changes:
+            self._known = (changes, self._read())  # what is committed meanwhile is read the next time
+        return self._known[1]
+
+    def _read(self) -> dict[str, Any]:
+        store = self._fed.store
+        version, digest = store.latest_model()
+        newest, measured_by = newest_evaluation(store, version)
+        return {
+            "model_version": version,
+            "model_digest": digest.hex(),
+            "finished": store.finished(),
+            "accuracy": newest.accuracy if newest else None,
+            "balanced_accuracy": newest.balanced_accuracy if newest else None,
+            "worst_class_accuracy": figures(newest).worst if newest else None,
+            "loss": newest.loss if newest else None,
+            "measured_by": measured_by,
+            "defence": shown(store, self._fed.defence, self._fed.exclusions),
+            "unlike": self._told(),
+        }
