@@ -14,15 +14,17 @@ from contextlib import AsyncExitStack, suppress
 
 from roughfed import __version__
 from roughfed.child import Description
-from roughfed.client import enrol, enrolled
+from roughfed.client import enrolled
 from roughfed.client.choosing import Chooser
 from roughfed.client.diagnose import diagnose
+from roughfed.client.door import door
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.hours import REASONS, WINDOW, Hours
 from roughfed.client.limits import Settings
 from roughfed.client.machine import Watcher
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.pages import serve_http
+from roughfed.client.renewal import Renewal
 from roughfed.client.returning import NEXT_RUN_S, after_faults, when_asked
 from roughfed.client.rpc import Connection
 from roughfed.client.rules import CODECS, Rules, check_app, check_name, check_welcome, job_number, used_up
@@ -89,15 +91,20 @@ async def run(setup: Setup) -> str:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
-        working, stopping = asyncio.create_task(agent.stay()), asyncio.create_task(stopped.wait())
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            stopping.cancel()
-            return working.result()
-        working.cancel()
-        with suppress(asyncio.CancelledError):
-            await working
-        return "stopped"
+        await stack.enter_async_context(door(setup.folder, {"rotate": agent.renewal.rotate}))
+        tasks = [asyncio.create_task(each) for each in (agent.stay(), agent.renewal.run(), until(stopped))]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        first = next(task for task in tasks if task.done())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return first.result()
+
+
+async def until(stopped: asyncio.Event) -> str:
+    """Why a client ends that a signal stops."""
+    await stopped.wait()
+    return "stopped"
 
 
 class Agent:
@@ -125,6 +132,7 @@ class Agent:
         self._welcomed = False
         self._closed_round = 0
         self._chooser = Chooser(self.send)
+        self.renewal = Renewal(setup.papers_folder, address=setup.config.client.enrol)
 
     # -- the connection -----------------------------------------------------------------------------------------------
 
@@ -143,6 +151,8 @@ class Agent:
                     return end
                 pauses, failures, pause = after_faults(stay=stay), 0, when_asked(end, self._setup.folder)
                 self.metrics.reconnecting("asked")
+            except IdentityError as error:
+                pause = await self.renewal.mend(error)
             except Unreachable as error:
                 if self._welcomed:
                     pauses, failures = after_faults(stay=stay), 0
@@ -173,7 +183,8 @@ class Agent:
 
     async def _one_session(self) -> Reconnect | str:
         self._welcomed = False
-        papers = await self._fresh_papers()
+        papers = await self.renewal.papers()
+        self.metrics.certificate(certificates.load_certificate(papers.certificate).not_valid_after_utc.timestamp())
         connection = await self._connect(papers)
         self._outbox = asyncio.Queue()
         self._outbox.put_nowait(
@@ -187,22 +198,26 @@ class Agent:
                 self._description.device,
                 client_class=self._rules.client_class,
                 standard_if_few=self._rules.standard_if_few,
+                seen=self._store.seen(),
             )
         )
         self._outbox.put_nowait(self._phase)
         leaving: asyncio.Task[None] | None = None
+        following: asyncio.Task[None] | None = None
         try:
-            async with asyncio.timeout(enrolled.until_renewal(papers)) as limit:
+            async with asyncio.timeout(None) as limit:
+                following = asyncio.create_task(self._follow(papers, limit))
                 leaving = asyncio.create_task(self._leave(limit)) if self._hours.limited else None
                 async for message in connection.session(self._outgoing()):
                     if (end := await self._take(message, papers, connection)) is not None:
                         return end
         except TimeoutError:
-            return Reconnect(0.0, "the certificate is due")  # the next session begins with renewing it
+            return Reconnect(0.0, "there is a new certificate")
         finally:
             self.metrics.connected(False)
-            if leaving is not None:
-                leaving.cancel()
+            for task in (leaving, following):
+                if task is not None:
+                    task.cancel()
         if leaving is not None and leaving.done():
             leaving.result()
             return Reconnect(0.0, WINDOW)
@@ -214,11 +229,10 @@ class Agent:
         self._outbox.put_nowait(Leave(WINDOW, seconds))
         limit.reschedule(asyncio.get_running_loop().time() + LEAVE_S)
 
-    async def _fresh_papers(self) -> Enrolled:
-        papers = await enrol.fresh_papers(self._setup.papers_folder, address=self._setup.config.client.enrol)
-        expires = certificates.load_certificate(papers.certificate).not_valid_after_utc
-        self.metrics.certificate(expires.timestamp())
-        return papers
+    async def _follow(self, papers: Enrolled, limit: asyncio.Timeout) -> None:
+        """End the session as soon as the next one can show a newer certificate."""
+        await self.renewal.changed(papers)
+        limit.reschedule(asyncio.get_running_loop().time())
 
     async def _connect(self, papers: Enrolled) -> Connection:
         current = self._connection
@@ -258,7 +272,7 @@ class Agent:
                 await self._closed(message)
                 return self._used_up(message.round)
             case Reconnect():
-                return message
+                return self.renewal.hear(message)
             case Finished():
                 log.info("the run is over: %s", message.reason)
                 return FINISHED

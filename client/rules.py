@@ -15,7 +15,7 @@ from roughfed.codec.clip_schedule import check_step
 from roughfed.config.client import ClientConfig
 from roughfed.crypto.identity import verify
 from roughfed.errors import ConfigError, IdentityError, RemoteProtocolError
-from roughfed.messages import Welcome
+from roughfed.messages import Seen, Welcome
 from roughfed.params import explain_difference
 from roughfed.scope import has_controls, shared_spec
 from roughfed.secagg.groups import SMALLEST
@@ -158,8 +158,8 @@ async def check_header(
         header = take_seat(job, header, welcome, rules)
         if header.masked:
             check_masked(header, welcome.rounds, rules=rules, store=store)
-        clip = (header.client_class, header.clip_norm)
-        await store.extend_chain(header.run, header.round, job.header.digest, clip=clip)
+        clip, seen = (header.client_class, header.clip_norm), Seen(job.header, welcome.server)
+        await store.extend_chain(header.run, header.round, job.header.digest, clip=clip, seen=seen)
     return header
 
 

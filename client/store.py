@@ -15,6 +15,7 @@ from pathlib import Path
 from roughfed.classes import STANDARD
 from roughfed.errors import StorageError
 from roughfed.journal import Journal
+from roughfed.messages import Seen
 from roughfed.types import Signed
 
 SCHEMA = (
@@ -67,6 +68,11 @@ SCHEMA = (
     INSERT INTO epochs SELECT run, '', epoch_round, beacon FROM first_epochs;
     DROP TABLE first_epochs;
     """,
+    """
+    CREATE TABLE seen (
+        run TEXT PRIMARY KEY, round INTEGER NOT NULL, header BLOB NOT NULL, signature BLOB NOT NULL,
+        signer TEXT NOT NULL, server BLOB NOT NULL);
+    """,
 )
 
 MODELS_KEPT, LOSSES_KEPT = 2, 16
@@ -112,16 +118,41 @@ class ClientStore:
         return (rows[0]["round"], rows[0]["header_digest"]) if rows else None
 
     async def extend_chain(
-        self, run: str, number: int, header_digest: bytes, *, clip: tuple[str, float] = (STANDARD, 0.0)
+        self,
+        run: str,
+        number: int,
+        header_digest: bytes,
+        *,
+        clip: tuple[str, float] = (STANDARD, 0.0),
+        seen: Seen | None = None,
     ) -> None:
-        """Note a header before anything is done for it; `clip`: of a masked round, the own class and its C."""
+        """Note a header before anything is done for it.
+
+        Args:
+            run: of the header.
+            number: of its round.
+            header_digest: of its bytes.
+            clip: of a masked round, the own class and its C.
+            seen: it itself.
+        """
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("INSERT OR REPLACE INTO chain VALUES (?, ?, ?, ?)", (run, number, header_digest, clip[1]))
+            if seen is not None:
+                signed = (seen.header.body, seen.header.signature, seen.header.signer, seen.server)
+                db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?)", (run, number, *signed))
             if clip[1]:
                 db.execute("INSERT OR REPLACE INTO clips VALUES (?, ?, ?, ?)", (run, clip[0], number, clip[1]))
 
         await self.journal.write(work)
+
+    def seen(self) -> Seen | None:
+        """The header that this client accepted last, whatever its run; None before the first."""
+        rows = self.journal.read("SELECT * FROM seen ORDER BY rowid DESC LIMIT 1")  # replacing a row numbers it anew
+        if not rows:
+            return None
+        row = rows[0]
+        return Seen(Signed(row["header"], row["signature"], row["signer"]), row["server"])
 
     # -- masked rounds ------------------------------------------------------------------------------------------------
 

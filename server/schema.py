@@ -93,4 +93,12 @@ SCHEMA = (
         round INTEGER NOT NULL, class TEXT NOT NULL, epoch_round INTEGER NOT NULL, beacon BLOB NOT NULL,
         clip_norm REAL NOT NULL, next_clip REAL, PRIMARY KEY (round, class));
     """,
+    """
+    CREATE TABLE held (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, client TEXT NOT NULL, because TEXT NOT NULL, held_at REAL NOT NULL,
+        released_at REAL);
+    CREATE TABLE restored (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, made_at REAL NOT NULL, restored_at REAL NOT NULL, round INTEGER NOT NULL,
+        software TEXT NOT NULL, settled_at REAL);
+    """,
 )

@@ -83,6 +83,20 @@ def place_durably(source: Path, target: Path) -> None:
     fsync_folder(target.parent)
 
 
+def sync_file(path: Path) -> None:
+    """Make the contents of a file survive a power cut, whoever wrote them.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    with disk_errors(f"write {path}"):
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
 def fsync_folder(folder: Path) -> None:
     """Make renames and new files in `folder` survive a power cut.
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from roughfed.errors import StorageError
+from roughfed.upgrade import upgrade
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
@@ -45,22 +46,6 @@ def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
     return db
 
 
-def migrate(db: sqlite3.Connection, steps: Sequence[str], path: Path) -> None:
-    """Bring the schema to `len(steps)`; each step is a script that is run once, in a transaction.
-
-    Raises:
-        StorageError: the file was written by a newer version, or the disk refused.
-    """
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > len(steps):
-        raise StorageError(f"{path} was written by a newer roughfed (schema {version}, this one knows {len(steps)})")
-    for number, script in enumerate(steps[version:], start=version + 1):
-        try:
-            db.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
-        except sqlite3.Error as error:
-            raise StorageError(f"cannot write {path}: {error}") from error
-
-
 class Journal:
     """One SQLite file, one writer thread. Reads go through `read`, on the caller's thread."""
 
@@ -72,7 +57,7 @@ class Journal:
         durable: bool = True,
         on_commit: Callable[[float], None] | None = None,
     ) -> None:
-        """Open and migrate.
+        """Open, and bring the schema up to date (`roughfed.upgrade`).
 
         Args:
             path: the database file.
@@ -83,7 +68,7 @@ class Journal:
         self.path = path
         self._on_commit = on_commit
         self._writer_db = connect(path, durable=durable)
-        migrate(self._writer_db, schema, path)
+        upgrade(self._writer_db, schema, path)
         self._reader_db = connect(path, durable=durable)
         self._queue: queue.SimpleQueue[tuple[Work, Callable[[Any, BaseException | None], None]] | None] = (
             queue.SimpleQueue()
@@ -126,6 +111,10 @@ class Journal:
     def read(self, sql: str, *args: object) -> list[sqlite3.Row]:
         """Rows of a query (committed facts only)."""
         return self._reader_db.execute(sql, args).fetchall()
+
+    def changes(self) -> int:
+        """A number that is another one after every commit; costs next to nothing."""
+        return self._reader_db.execute("PRAGMA data_version").fetchone()[0]
 
     def close(self) -> None:
         """Finish what is waiting and close."""

@@ -47,6 +47,26 @@ def only_one(folder: Path, who: str, *, cure: str) -> Generator[None]:
         os.close(fd)
 
 
+def held_elsewhere(folder: Path) -> str:
+    """Which other process has the directory, for people ("server, process 17"); empty where none or this one has it.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    with disk_errors(f"lock {folder}"):
+        if not (folder / LOCK).exists():
+            return ""
+        fd = _open(folder)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who, _, pid = os.pread(fd, 64, 0).decode(errors="replace").partition(" ")
+            return "" if pid == str(os.getpid()) else f"{who or 'process'}, process {pid or 'unknown'}"
+        finally:
+            os.close(fd)
+    return ""
+
+
 def wait_until_free(folder: Path) -> None:
     """Return when no process has the directory any more.
 

@@ -11,6 +11,17 @@ from roughfed.adapters import Base
 from roughfed.types import ClientClass, Evaluation, Job, Signed, Spec
 
 PROTOCOL = 1
+"""The newest version of the protocol that this software speaks, and `OLDEST` the oldest (docs/compatibility.md)."""
+
+OLDEST = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A header that a client accepted, and the serialized roster entry of the server that signed it."""
+
+    header: Signed
+    server: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +29,7 @@ class Hello:
     """First message of a client. `member` is its serialized SignedRosterEntry.
 
     `client_class` is the class that it belongs to ("": the standard one); `standard_if_few`: whether it sits in the
-    standard class in rounds that have too few clients of its own.
+    standard class in rounds that have too few clients of its own. `seen` is the newest header that it accepted.
     """
 
     software: str
@@ -29,6 +40,7 @@ class Hello:
     device: str
     client_class: str = ""
     standard_if_few: bool = False
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +66,10 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """What the sender is doing ("idle", "downloading", "training", "uploading") and how far it is, 0 to 1."""
+    """What the sender is doing ("idle", "downloading", "training", "uploading") and how far it is, 0 to 1.
+
+    From a server the phase is "held" or "asked": whether its operator keeps this client out of the rounds.
+    """
 
     phase: str = "idle"
     progress: float = 0.0

@@ -45,6 +45,7 @@ from roughfed.wire.secagg import (
     read_server_stage,
     server_stage,
 )
+from roughfed.wire.seen import seen_message, seen_value
 from roughfed.wire.specs import base_message, base_value, spec_message, spec_value
 from roughfed.wire.updates import MAX_NAME, digest_field, parse, text_field
 
@@ -73,6 +74,7 @@ def encode_client_message(value: ClientMessage) -> bytes:
                     device=value.device,
                     client_class=value.client_class,
                     standard_if_few=value.standard_if_few,
+                    seen=seen_message(value.seen),
                 )
             )
         case Heartbeat():
@@ -385,6 +387,7 @@ def _hello(m: fed.Hello) -> Hello:
         device=m.device[:MAX_TEXT],
         client_class=class_name(m.client_class, empty=True),
         standard_if_few=m.standard_if_few,
+        seen=seen_value(m.seen) if m.HasField("seen") else None,
     )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from roughfed.errors import StorageError
-from roughfed.journal import Journal, connect, migrate
+from roughfed.journal import Journal, connect
+from roughfed.upgrade import upgrade
 
 SCHEMA = ("CREATE TABLE facts (name TEXT PRIMARY KEY)",)
 
@@ -168,7 +169,7 @@ def test_a_newer_schema_and_a_broken_step_are_refused(tmp_path: Path) -> None:
         Journal(path, ())
     db = connect(path)
     with pytest.raises(StorageError):
-        migrate(db, (*SCHEMA, "CREATE TABLE half (x); CREATE TABLE facts (name)"), path)
+        upgrade(db, (*SCHEMA, "CREATE TABLE half (x); CREATE TABLE facts (name)"), path)
     db.close()
     reopened = connect(path)
     assert reopened.execute("PRAGMA user_version").fetchone()[0] == 1

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from roughfed import messages
 from roughfed.adapters import Base
 from roughfed.errors import LocalProtocolError, RemoteProtocolError, RoughfedError
-from roughfed.messages import ClientMessage, ClientStage, JobUpdate, Machine, Reconnect, ServerMessage, ServerStage
+from roughfed.messages import (
+    ClientMessage,
+    ClientStage,
+    JobUpdate,
+    Machine,
+    Reconnect,
+    Seen,
+    ServerMessage,
+    ServerStage,
+)
 from roughfed.pb.v1 import federation_pb2 as fed
 from roughfed.pb.v1 import tensor_pb2 as ten
 from roughfed.secagg import messages as m
@@ -74,7 +83,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "state": st.sampled_from(["accepted", "refused", "failed"]),
     "machine": st.none() | machines, "time": st.none() | st.floats(0, machines_wire.END_OF_TIME),
     "client_class": st.sampled_from(["", "thin", "h-1"]), "standard_if_few": st.booleans(), "classes": classes,
-    "number": u64, "place": u32, "question": signed,
+    "number": u64, "place": u32, "question": signed, "seen": st.none() | st.builds(Seen, signed, members),
     "evaluation": st.builds(Evaluation, digests, st.just(3), finite, st.just((1, 2)), st.just((0, 2)), finite),
     "personal": st.none() | st.builds(Evaluation, digests, st.just(2), finite, st.just((2,)), st.just((1,)), finite),
     "alone": st.none() | st.builds(Evaluation, digests, st.just(1), finite, st.just((1,)), st.just((0,)), finite),

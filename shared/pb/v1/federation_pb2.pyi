@@ -116,7 +116,7 @@ class ServerMessage(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., closed: _Optional[_Union[RoundClosed, _Mapping]] = ..., abort: _Optional[_Union[Abort, _Mapping]] = ..., reconnect: _Optional[_Union[Reconnect, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., choose: _Optional[_Union[Choose, _Mapping]] = ..., roster: _Optional[_Union[_secagg_pb2.Roster, _Mapping]] = ..., seed: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., sets: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., unmask: _Optional[_Union[_secagg_pb2.UnmaskRequest, _Mapping]] = ..., conflict: _Optional[_Union[_secagg_pb2.Conflict, _Mapping]] = ..., deals: _Optional[_Union[_secagg_pb2.Deals, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("software", "protocol", "member", "spec_digest", "codecs", "device", "client_class", "standard_if_few")
+    __slots__ = ("software", "protocol", "member", "spec_digest", "codecs", "device", "client_class", "standard_if_few", "seen")
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +125,7 @@ class Hello(_message.Message):
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     CLIENT_CLASS_FIELD_NUMBER: _ClassVar[int]
     STANDARD_IF_FEW_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
     software: str
     protocol: int
     member: _secagg_pb2.SignedRosterEntry
@@ -133,7 +134,16 @@ class Hello(_message.Message):
     device: str
     client_class: str
     standard_if_few: bool
-    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., member: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., spec_digest: _Optional[bytes] = ..., codecs: _Optional[_Iterable[str]] = ..., device: _Optional[str] = ..., client_class: _Optional[str] = ..., standard_if_few: bool = ...) -> None: ...
+    seen: SeenHeader
+    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., member: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., spec_digest: _Optional[bytes] = ..., codecs: _Optional[_Iterable[str]] = ..., device: _Optional[str] = ..., client_class: _Optional[str] = ..., standard_if_few: bool = ..., seen: _Optional[_Union[SeenHeader, _Mapping]] = ...) -> None: ...
+
+class SeenHeader(_message.Message):
+    __slots__ = ("header", "server")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    SERVER_FIELD_NUMBER: _ClassVar[int]
+    header: _secagg_pb2.Signed
+    server: _secagg_pb2.SignedRosterEntry
+    def __init__(self, header: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., server: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("phase", "progress", "machine")
