@@ -47,7 +47,7 @@ def status(fed: Federation) -> dict[str, Any]:
         "needed": {"goal": row.goal, "quorum": collection.quorum} if row is not None and collection else None,
         "min_clients": fed.config.clients_to_start,
         "waiting": waiting_for(fed),
-        "stage": stage(fed),
+        "stage": None if fed.masked is None else fed.masked.stage,
         "groups": [{"members": list(g.names), "stage": g.stage.name.lower()} for g in fed.masked.groups]
         if fed.masked is not None
         else [],
@@ -57,15 +57,6 @@ def status(fed: Federation) -> dict[str, Any]:
         "history": [_round(each) for each in fed.health.past.last()],
         "clients": [_client(fed, name, known["defence"]["excluded"]) for name in sorted(names)],
     }
-
-
-def stage(fed: Federation) -> str | None:
-    """Where the slowest group of a masked round is; None where no masked round is open."""
-    if fed.masked is None:
-        return None
-    if not fed.masked.groups:
-        return "advertising"
-    return min((group.stage for group in fed.masked.groups), key=lambda each: each.value).name.lower()
 
 
 def _round(each: Past) -> dict[str, Any]:

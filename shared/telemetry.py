@@ -89,7 +89,7 @@ def safely(
         except Exception as error:
             if type(error) not in seen:
                 seen.add(type(error))
-                log.warning("metric not recorded: %s (said once)", method.__qualname__, exc_info=True)
+                log.warning("not recorded: %s (said once)", method.__qualname__, exc_info=True)
 
     return guarded
 

@@ -81,6 +81,13 @@ class MaskedRound:
         return [group for one in self.classes for group in one.groups]
 
     @property
+    def stage(self) -> str:
+        """Where the slowest group is, in lower case."""
+        if not self.groups:
+            return "advertising"
+        return min((group.stage for group in self.groups), key=lambda each: each.value).name.lower()
+
+    @property
     def masking(self) -> Masking:
         """That of the standard class."""
         return self.maskings[0]

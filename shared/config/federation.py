@@ -317,6 +317,9 @@ class Metrics(BaseModel):
     per_client: Literal["top", "all", "off"] = Field(
         default="top", description="Series for single clients: the 20 that matter most, all (200 at most), or none."
     )
+    traces: int = Field(
+        default=50, ge=0, le=10_000, description="Traces of rounds that are kept in state/traces; 0 = none."
+    )
 
 
 class Identity(BaseModel):
