@@ -16,7 +16,9 @@ from roughfed.deploy.cli import (
     audit,
     authority,
     bench,
+    chaos,
     demo,
+    doctor,
     export,
     init,
     join,
@@ -28,6 +30,7 @@ from roughfed.deploy.cli import (
     plan,
     release,
     report,
+    rotate,
     server,
     status,
 )
@@ -62,14 +65,17 @@ def build() -> typer.Typer:
         status,
         operate,
         release,
+        rotate,
         report,
         export,
         ledger,
         labels,
         personal,
+        doctor,
         audit,
         authority,
         bench,
+        chaos,
     ):
         part.register(app)
     return app

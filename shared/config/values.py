@@ -18,8 +18,8 @@ from pydantic_core import PydanticCustomError
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 NAME = re.compile(r"[a-z0-9-]{1,63}")
-_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*([smh]?)")
-_DURATION_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*(ms|[smh]?)")
+_DURATION_UNITS = {"": 1, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 _SIZE = re.compile(r"(\d{1,19})\s*(B|KiB|MiB|GiB|TiB)?")
 _SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _ADDRESS = re.compile(r"(?:\[[0-9a-fA-F:.%\w]+\]|[^\s:\[\]/@#]+):(\d{1,5})")
@@ -104,7 +104,7 @@ def refuse(cause: str, cure: str) -> NoReturn:
 
 
 def seconds(value: object) -> float:
-    """Parse a duration: "90s", "10m", "2h", or a number of seconds; the empty text is 0.
+    """Parse a duration: "200ms", "90s", "10m", "2h", or a number of seconds; the empty text is 0.
 
     Returns:
         seconds, finite and >= 0.

@@ -1,0 +1,1 @@
+"""A bad network on purpose: `faults.py` decides what happens to which byte, `proxy.py` lets it happen."""
