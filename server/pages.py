@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,7 +111,8 @@ def token(folder: Path) -> str:
     if not path.exists():
         write_durably(path, secrets.token_urlsafe(TOKEN_BYTES).encode() + b"\n", mode=0o600)
     with disk_errors(f"read {path}"):
-        path.chmod(0o600)
+        with suppress(OSError):  # a secret that a container engine mounts is read-only, and whose it is, it says
+            path.chmod(0o600)
         found = path.read_bytes()[:MAX_TOKEN].decode("ascii", "replace").strip()
     if len(found) < TOKEN_BYTES or not found.isprintable() or " " in found:
         raise ConfigError(
