@@ -169,7 +169,8 @@ def _not_accepted(address: str, ca_certificate: bytes, error: ssl.SSLCertVerific
         word, who = "wrong-name", "it is no server's: a client's certificate, or another service of this CA"
     said = f"{said}; {who}"
     refused = IdentityError(
-        f"{address} shows a certificate that this federation's CA did not issue ({error.verify_message}); {who}; {cure}",
+        f"{address} shows a certificate that this federation's CA did not issue ({error.verify_message}); {who}; "
+        f"{cure}",
         reason="wrong-ca",
     )
     return Reason(said, None if word == "wrong-name" else refused, word=word, cure=cure)

@@ -58,7 +58,7 @@ def devices(wanted: str = "auto") -> dict[str, Any]:
 
 
 def _why_not() -> str:
-    """torch's own words on why CUDA cannot be used."""
+    """In torch's own words, why CUDA cannot be used."""
     try:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as error:

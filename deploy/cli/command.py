@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-NOT_RUNNING, LEDGER_BAD = 6, 7
+NOT_RUNNING, LEDGER_BAD, UNWELL = 6, 7, 8
 INTERRUPTED = 130
 
 EXIT_CODES = {
@@ -28,6 +28,7 @@ EXIT_CODES = {
     NOT_RUNNING: "nobody answers: no server runs on this directory (`status` still prints what the journal knows), "
     "or it cannot be reached",
     LEDGER_BAD: "the ledger is not what was written (`ledger verify` names the line)",
+    UNWELL: "`doctor` found something that does not work",
     INTERRUPTED: "interrupted with Ctrl-C",
 }
 

@@ -1,0 +1,83 @@
+"""Asking a trainer process: only it may import torch and the user's code, and only it dies of them."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roughfed.child import Description, Trainer
+from roughfed.errors import RoughfedError, TrainerError
+
+if TYPE_CHECKING:
+    from roughfed.deploy.doctor.site import Site
+
+MARGIN_S = 1.0  # for stopping the process before the examination is over
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What the trainer answered.
+
+    Attributes:
+        devices: of `roughfed.client.trainer.examine.devices`; None when torch did not even load.
+        description: the app; None when it does not load.
+        found: of `examine.look` and `examine.step`; None when that failed.
+        error: what ended it, if something did.
+    """
+
+    devices: dict[str, Any] | None = None
+    description: Description | None = None
+    found: dict[str, Any] | None = None
+    error: RoughfedError | None = None
+
+
+def examine(site: Site) -> Examined:
+    """Start the trainer of a directory, ask it, and end it."""
+    try:
+        command = command_of(site)
+    except RoughfedError as error:
+        return Examined(error=error)
+    with tempfile.TemporaryDirectory(prefix="rf-doctor-") as folder:
+        return asyncio.run(_ask(command, Path(folder) / "trainer.log", site.left() - MARGIN_S))
+
+
+def command_of(site: Site) -> list[str]:
+    """The trainer that this directory would start; beside a running one, on the CPU and with one thread."""
+    from roughfed.child import trainer_command
+    from roughfed.deploy.cli import processes
+
+    if site.federation is not None:
+        return _modestly(site, processes.worker_command(site.folder, site.federation))
+    if site.client is not None and (site.client.app.path or site.client.data.name):
+        return _modestly(site, processes.client_command(site.folder, site.client))
+    return trainer_command(builtin={}, device="auto")
+
+
+def _modestly(site: Site, command: list[str]) -> list[str]:
+    if site.running:
+        for flag, value in (("--device", "cpu"), ("--threads", "1")):
+            command[command.index(flag) + 1] = value
+    return command
+
+
+async def _ask(command: list[str], log: Path, within_s: float) -> Examined:
+    devices, description, found, error = None, None, None, None
+    try:
+        trainer = await Trainer.start(command, log=log)
+    except TrainerError as refused:
+        return Examined(error=refused)
+    try:
+        async with asyncio.timeout(max(0.1, within_s)):
+            devices = await trainer.call("devices")
+            description = await trainer.describe()
+            found = await trainer.call("examine")
+    except TimeoutError:
+        error = TrainerError(f"it did not answer within {within_s:.0f} s", reason="slow")
+    except TrainerError as refused:
+        error = refused
+    finally:
+        await trainer.stop()
+    return Examined(devices, description, found, error)
