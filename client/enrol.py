@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import logging
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,8 +24,6 @@ from roughfed.crypto.join_line import JoinLine
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError, Unreachable
 from roughfed.transport.names import reason_of
 from roughfed.wire import enrolment as wire
-
-log = logging.getLogger(__name__)
 
 TIMEOUT_S = 20.0
 _OPTIONS = (
@@ -71,51 +68,43 @@ async def enroll(line: JoinLine, folder: Path, *, now: datetime | None = None) -
     return enrolled.load(folder)
 
 
-async def renew(folder: Path, *, address: str = "", now: datetime | None = None, force: bool = False) -> bool:
+async def renew(
+    folder: Path, *, address: str = "", now: datetime | None = None, force: bool = False, new_key: bool = False
+) -> bool:
     """Get a fresh certificate if two thirds of the present one's life are over, or it has expired.
 
-    `address` is the enrolment port's, if it has moved since the enrolment.
+    Args:
+        folder: of the papers.
+        address: the enrolment port's, if it has moved since the enrolment.
+        now: aware; None asks the clock.
+        force: whatever the age of the present one.
+        new_key: for a new TLS key. The identity key stays: it is who this member is.
 
     Returns:
         whether there is a new certificate.
 
     Raises:
         IdentityError: revoked, replaced, or the clocks differ by more than five minutes.
-        Unreachable: nobody answers; the present certificate stays.
+        Unreachable: nobody answers; the present certificate and key stay.
         ConfigError: the folder is not enrolled or damaged.
     """
     now = now or datetime.now(UTC)
     own = await asyncio.to_thread(enrolled.load, folder)
-    if not force and now < certificates.renew_at(own.certificate):
+    if not (force or new_key) and now < certificates.renew_at(own.certificate):
         return False
-    csr = certificates.new_request(own.tls_key)
+    tls_key = certificates.new_tls_key() if new_key else own.tls_key
+    csr = certificates.new_request(tls_key)
     requested_at = int(now.timestamp())
     proof = own.identity.sign(identity.RENEW_DOMAIN, identity.renewal_body(requested_at, csr))
     request = wire.encode_renew(wire.RenewRequest(csr, own.member, requested_at, proof))
     reply = await _call("Renew", request, address or own.record.enrolment_address, root=own.ca_certificate)
     credentials = wire.decode_credentials(reply)
-    _check(credentials, Keys(own.tls_key, own.identity), own.ca_certificate, now=now)
-    await asyncio.to_thread(enrolled.replace_certificate, folder, credentials.certificate)
+    _check(credentials, Keys(tls_key, own.identity), own.ca_certificate, now=now)
+    if new_key:
+        await asyncio.to_thread(enrolled.replace_key, folder, tls_key, credentials.certificate)
+    else:
+        await asyncio.to_thread(enrolled.replace_certificate, folder, credentials.certificate)
     return True
-
-
-async def fresh_papers(folder: Path, *, address: str = "") -> Enrolled:
-    """An enrolled folder's papers, with a certificate that is not due; `address` as of `renew`.
-
-    Raises:
-        Unreachable: the certificate has expired, and nobody renews it.
-        IdentityError, ConfigError: see `renew`.
-    """
-    papers = enrolled.load(folder)
-    try:
-        if await renew(folder, address=address):
-            papers = enrolled.load(folder)
-            log.info("this client has a new certificate")
-    except Unreachable as error:
-        if certificates.load_certificate(papers.certificate).not_valid_after_utc <= datetime.now(UTC):
-            raise Unreachable(f"the certificate expired and the enrolment port does not answer: {error}") from None
-        log.warning("the certificate was not renewed yet: %s", error)
-    return papers
 
 
 def _is_done(folder: Path, token_sha256: str) -> bool:
@@ -176,7 +165,7 @@ def _translated(error: grpc.aio.AioRpcError, address: str) -> RoughfedError:
 
 def _unreachable(address: str, why: str) -> Unreachable:
     return Unreachable(
-        f"cannot enrol at {address}: {why}",
+        f"the enrolment port {address} does not answer: {why}",
         cure="is the server running (roughfed server), and do host, port and firewall let you through?",
     )
 

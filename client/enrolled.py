@@ -1,7 +1,7 @@
 """The folder of an enrolled member: which files it has, and how they change without ever being torn.
 
-`pending/` holds an enrolment under way. Its `enrolment.json` is written last; from then on the new files count and
-are moved into place, after a crash by whoever opens the folder next.
+`pending/` holds an enrolment under way, `renewal/` a new TLS key and its certificate. Their `enrolment.json` is written
+last; from then on the new files count and are moved into place, after a crash by whoever opens the folder next.
 """
 
 from __future__ import annotations
@@ -21,12 +21,10 @@ from roughfed.errors import ConfigError, IdentityError
 from roughfed.files import disk_errors, fsync_folder
 from roughfed.wire.enrolment import Credentials
 
-RENEW_AGAIN_S = 600.0
-
 TLS_KEY, IDENTITY_KEY = "tls.key", "identity.key"
 CERTIFICATE, MEMBER, CA_CERTIFICATE, RECORD = "certificate.pem", "member.bin", "ca.pem", "enrolment.json"
 _MOVED = (TLS_KEY, IDENTITY_KEY, CERTIFICATE, MEMBER, CA_CERTIFICATE)  # and the record, last
-_PENDING, _TOKEN = "pending", "token.sha256"
+_PENDING, _RENEWAL, _TOKEN = "pending", "renewal", "token.sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +91,8 @@ def load(folder: Path) -> Enrolled:
         raise ConfigError(
             "this folder is not enrolled", file=str(folder), cure="ask for an invite: roughfed invite NAME"
         )
-    tls_key, certificate = read_private(folder / TLS_KEY), read_public(folder / CERTIFICATE)
     try:
-        certificates.check_key(certificate, tls_key)
+        tls_key, certificate = _read_pair(folder)
         subject = certificates.identity_of(certificate)
     except IdentityError as error:
         raise ConfigError(str(error), file=str(folder / CERTIFICATE), cure="enrol anew") from error
@@ -160,18 +157,57 @@ def replace_certificate(folder: Path, certificate: bytes) -> None:
     write_public(folder / CERTIFICATE, certificate)
 
 
-def _finish(folder: Path) -> None:
-    pending = folder / _PENDING
-    if not (pending / RECORD).exists():
-        return
+def replace_key(folder: Path, tls_key: bytes, certificate: bytes) -> None:
+    """Put a new TLS key and its certificate in the place of the old ones, both or none.
+
+    Raises:
+        StorageError: the disk refused; calling it again, or `load`, goes on where it stopped.
+    """
+    renewal = folder / _RENEWAL
     with disk_errors(f"write in {folder}"):
-        for name in _MOVED:
-            with contextlib.suppress(FileNotFoundError):  # moved before the crash
-                (pending / name).replace(folder / name)
-        fsync_folder(folder)
-        (pending / RECORD).replace(folder / RECORD)
-        fsync_folder(folder)
-        shutil.rmtree(pending)
+        shutil.rmtree(renewal, ignore_errors=True)  # half of one, left by a crash
+        renewal.mkdir(mode=0o700)
+    write_private(renewal / TLS_KEY, tls_key)
+    write_public(renewal / CERTIFICATE, certificate)
+    write_public(renewal / RECORD, read_public(folder / RECORD))
+    _finish(folder)
+
+
+def _finish(folder: Path) -> None:
+    for staged in (folder / _PENDING, folder / _RENEWAL):
+        if not (staged / RECORD).exists():
+            continue
+        with disk_errors(f"write in {folder}"):
+            for name in _MOVED:
+                _move(staged / name, folder)
+            fsync_folder(folder)
+            _move(staged / RECORD, folder)
+            fsync_folder(folder)
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+def _move(file: Path, folder: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):  # moved before the crash, or by another reader just now
+        file.replace(folder / file.name)
+
+
+def _read_pair(folder: Path) -> tuple[bytes, bytes]:
+    """TLS key and certificate, which belong together.
+
+    Raises:
+        IdentityError: reason "key".
+        ConfigError: one is missing, or others may read the key.
+    """
+
+    def read() -> tuple[bytes, bytes]:
+        tls_key, certificate = read_private(folder / TLS_KEY), read_public(folder / CERTIFICATE)
+        certificates.check_key(certificate, tls_key)
+        return tls_key, certificate
+
+    try:
+        return read()
+    except IdentityError:
+        return read()  # somebody may have replaced both between the two looks
 
 
 def _read_record(path: Path) -> Record:
@@ -186,7 +222,12 @@ def _read_record(path: Path) -> Record:
     return record
 
 
-def until_renewal(papers: Enrolled) -> float:
-    """Seconds for which a session may go on: to two thirds of the certificate's life, or to the next try after that."""
-    due = certificates.renew_at(papers.certificate) - datetime.now(UTC)
-    return due.total_seconds() if due.total_seconds() > 0 else RENEW_AGAIN_S
+def until_due(papers: Enrolled) -> float:
+    """Seconds until the certificate should be renewed, at two thirds of its life; negative after that."""
+    return (certificates.renew_at(papers.certificate) - datetime.now(UTC)).total_seconds()
+
+
+def until_end(papers: Enrolled) -> float:
+    """Seconds until the certificate ends; negative after that."""
+    end = certificates.load_certificate(papers.certificate).not_valid_after_utc
+    return (end - datetime.now(UTC)).total_seconds()

@@ -118,7 +118,7 @@ def from_enrolment(folder: Path, *, now: Callable[[], datetime] = lambda: dateti
             await enrol.renew(folder, new_key=new_key)
         except Unreachable as error:
             expires = load_certificate(enrolled.load(folder).certificate).not_valid_after_utc
-            if not first or expires <= now():
+            if new_key or not first or expires <= now():
                 raise
             log.warning("the server's certificate, valid until %s, was not renewed yet: %s", expires, error)
         first = False

@@ -1,7 +1,7 @@
 """Which certificates may call: those of members that belong here, and of each member the latest.
 
-A certificate that was renewed is good until its successor is seen: a renewal whose answer was lost locks nobody out, and a
-key that was replaced because it may have leaked is worth nothing from the first call with the new one on.
+A certificate that was renewed is good until its successor is seen: a renewal whose answer was lost locks nobody out,
+and a key that was replaced because it may have leaked is worth nothing from the first call with the new one on.
 """
 
 from __future__ import annotations

@@ -88,6 +88,18 @@ def from_authority(authority: Authority, folder: Path, name: str) -> Obtain:
     return obtain
 
 
+def renew_key(folder: Path) -> bool:
+    """Make the TLS key with which a server that does not run will start, its CA beside it; False where it has none yet.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    if not (folder / TLS_KEY).exists():
+        return False
+    write_private(folder / TLS_KEY, certificates.new_tls_key())
+    return True
+
+
 class Rotation:
     """gRPC server credentials that follow the papers: new handshakes see the new certificate, open streams stay."""
 
@@ -127,7 +139,7 @@ class Rotation:
             Unreachable, IdentityError: as of `Obtain`; the present papers stay.
         """
         papers = await self._renew(new_key=True)
-        return described(papers.name, papers.certificate)
+        return certificates.described(papers.name, papers.certificate)
 
     async def keep_fresh(self) -> None:
         """Renew at two thirds of the certificate's life, for ever."""
@@ -148,13 +160,3 @@ class Rotation:
         self._on_new(papers)
         log.info("the server has a new certificate%s", " for a new key" if new_key else "")
         return papers
-
-
-def described(name: str, certificate: bytes) -> dict[str, Any]:
-    """What an operator is told of a new certificate."""
-    loaded = certificates.load_certificate(certificate)
-    return {
-        "rotated": name,
-        "serial": f"{loaded.serial_number:x}",
-        "expires_at": loaded.not_valid_after_utc.timestamp(),
-    }

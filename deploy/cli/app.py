@@ -31,8 +31,10 @@ from roughfed.deploy.cli import (
     release,
     report,
     rotate,
+    rounds,
     server,
     status,
+    trace,
 )
 from roughfed.deploy.cli.command import INTERRUPTED, print_json
 from roughfed.deploy.cli.faults import install, ours, silence_stdout, tell, tell_person
@@ -66,6 +68,8 @@ def build() -> typer.Typer:
         operate,
         release,
         rotate,
+        rounds,
+        trace,
         report,
         export,
         ledger,

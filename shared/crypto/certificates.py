@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime, timedelta
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -207,6 +208,13 @@ def fingerprint(certificate: bytes) -> bytes:
 def serial_of(certificate: bytes) -> int:
     """The serial number: tells the certificates of one member apart."""
     return load_certificate(certificate).serial_number
+
+
+def described(name: str, certificate: bytes) -> dict[str, Any]:
+    """What its operator is told of a new certificate: whose, its serial number (hex), its end (Unix seconds)."""
+    loaded = load_certificate(certificate)
+    end = loaded.not_valid_after_utc.timestamp()
+    return {"rotated": name, "serial": f"{loaded.serial_number:x}", "expires_at": end}
 
 
 def renew_at(certificate: bytes) -> datetime:
