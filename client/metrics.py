@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
-from roughfed.telemetry import BUILD_INFO, LONG_S, RESIDENT_BYTES, WORK_S, Family, Telemetry, safely
+from roughfed.telemetry import BUILD_INFO, LONG_S, RESIDENT_BYTES, WORK_S, Family, Telemetry, safely, timed
 
 PREFIX = "roughfed_client_"
 
@@ -152,23 +150,15 @@ class ClientMetrics:
         """The client's certificate ends at this Unix time."""
         self._telemetry.set("cert_expiry_timestamp_seconds", expires_at)
 
-    @contextmanager
-    def codec(self, codec: str, op: str) -> Iterator[None]:
-        """Time what is done inside (`OPERATIONS`); what fails is not recorded."""
-        began = time.perf_counter()
-        yield
-        self._took("codec_seconds", began, codec=codec, op=op)
+    @timed
+    def codec(self, seconds: float, codec: str, op: str) -> None:
+        """Time what is encoded or decoded inside (`OPERATIONS`)."""
+        self._telemetry.observe("codec_seconds", seconds, codec=codec, op=op)
 
-    @contextmanager
-    def crypto(self, op: str) -> Iterator[None]:
-        """Time what is done inside (`CRYPTO`); what fails is not recorded."""
-        began = time.perf_counter()
-        yield
-        self._took("crypto_seconds", began, op=op)
-
-    @safely
-    def _took(self, family: str, began: float, **labels: str) -> None:
-        self._telemetry.observe(family, time.perf_counter() - began, **labels)
+    @timed
+    def crypto(self, seconds: float, op: str) -> None:
+        """Time one operation of cryptography (`CRYPTO`)."""
+        self._telemetry.observe("crypto_seconds", seconds, op=op)
 
     @safely
     def clock_skew(self, seconds: float) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from roughfed.server import contributing
 from roughfed.server.incentive.book import RoundFacts
 from roughfed.server.incentive.figures import SHARES
+from roughfed.server.ledger import newest
 
 if TYPE_CHECKING:
     from roughfed.server.federation import Federation
@@ -18,10 +19,17 @@ if TYPE_CHECKING:
 
 async def catch_up(fed: Federation) -> None:
     """Write into the ledger what is missing and known."""
-    before = fed.ledger.given
+    before, entries = fed.ledger.given, _entries(fed)
     await fed.ledger.catch_up(partial(facts_of, fed), partial(_being_scored, fed))
+    fed.metrics.ledger(_entries(fed) - entries)
     if fed.ledger.given is not before:
         fed.metrics.contribution({"tiers": fed.ledger.given.tiers})
+
+
+def _entries(fed: Federation) -> int:
+    """Lines of the ledger."""
+    part = newest(fed.store)
+    return 0 if part is None else part.lines
 
 
 def _being_scored(fed: Federation) -> int | None:

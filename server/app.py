@@ -32,6 +32,7 @@ from roughfed.server.defence.check import check_rule
 from roughfed.server.facts import Shape, check_shape
 from roughfed.server.federation import Federation
 from roughfed.server.frozen import stand
+from roughfed.server.gauges import keep_gauges
 from roughfed.server.health.recent import Recent
 from roughfed.server.interceptors import Boundary
 from roughfed.server.metrics import ServerMetrics
@@ -140,8 +141,8 @@ async def serve(setup: Setup) -> str:
         control = await Control(fed, drain.set).serve(folder)
         stack.callback(control.close)
         ports = await listen(setup, fed, papers, stack)
-        vigil = asyncio.create_task(fed.health.keep_watch())
-        stack.callback(vigil.cancel)
+        for beside in (fed.health.keep_watch(), keep_gauges(fed)):
+            stack.callback(asyncio.create_task(beside).cancel)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, drain.set)

@@ -102,7 +102,7 @@ def mean_of_updates(fed: Federation, row: RoundRow, weighting: str) -> Iterator[
         with ExitStack() as stack:
             paths = {u.receipt.client: _path(fed, row, u) for u in accepted}
             rows = {
-                name: stack.enter_context(opened(path, codec=header.codec, size=fed.spec.size))
+                name: stack.enter_context(opened(path, codec=header.codec, size=fed.spec.size, work=fed.work))
                 for name, path in paths.items()
             }
             own = {
@@ -123,8 +123,8 @@ def mean_of_updates(fed: Federation, row: RoundRow, weighting: str) -> Iterator[
                 if u.statement.client_class == name
             ]
             if total := sum(weight for _, weight in chosen):
-                mean = stack.enter_context(weighted_mean(chosen, codec=sending.codec, size=sending.size))
-                means.append((sending, mean, total))
+                mean = weighted_mean(chosen, codec=sending.codec, size=sending.size, work=fed.work)
+                means.append((sending, stack.enter_context(mean), total))
         yield shortened(merged_means(means, fed.spec.size), length)
 
 

@@ -93,7 +93,8 @@ def combine(base: Path, mean: Mean, *, spec: Spec, stepper: Stepper, into: NextF
                 if error_fd is not None:
                     read_exactly(error_fd, error, 4 * start)
                 finite(update + error)
-                payload = downlink.quantise(update, error)
+                with into.work.time("encode", "int8"):
+                    payload = downlink.quantise(update, error)
                 return Part(finite(raise_variances(np.add(params, update), floors, start=start)), state, payload, error)
 
         with ExitStack() as writers:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -22,6 +22,7 @@ from roughfed.params import Flat, data_offset
 from roughfed.server.lineage import Version
 from roughfed.server.moments import NO_STATE, StateFiles, is_state, state_files, state_of
 from roughfed.server.stepping import Stepper
+from roughfed.server.stopwatch import Stopwatch
 from roughfed.server.store import Store
 from roughfed.types import Spec
 
@@ -49,11 +50,13 @@ class NextFiles:
         model: the parameters.
         delta: None when they are sent whole.
         state: what the server optimizer remembers.
+        work: notes how long encoding takes.
     """
 
     model: Path
     delta: DeltaFiles | None = None
     state: StateFiles = NO_STATE
+    work: Stopwatch = field(default_factory=Stopwatch)
 
 
 def next_files(

@@ -46,6 +46,8 @@ from roughfed.server.masked.outcome import Result
 from roughfed.server.masked.stages import MaskedRound
 from roughfed.server.membership import Members, Session
 from roughfed.server.metrics import ServerMetrics
+from roughfed.server.peaks import Peaks
+from roughfed.server.stopwatch import Stopwatch
 from roughfed.server.store import ABSENT, ACCEPTED, ReceivedUpdate, RoundRow, Store
 from roughfed.server.verdicts import Exclusions
 from roughfed.training import BaseFile, Turn
@@ -123,6 +125,8 @@ class Federation:
     """Role ("server", "ca") -> when its certificate ends (Unix seconds)."""
     traffic: Traffic = field(default_factory=Traffic)
     phase: str = "waiting"
+    work: Stopwatch = field(default_factory=Stopwatch)
+    """Where the seconds of the current round go."""
     phase_seconds: dict[str, float] = field(default_factory=dict[str, float])
     paused: bool = False
     stopping: bool = False
@@ -169,7 +173,7 @@ class Federation:
     def __post_init__(self) -> None:
         """Make the parts that need to call back."""
         self.members = Members(self._on_change)
-        self.intake = Intake(self.store, self.key, self.executor, self)
+        self.intake = Intake(self.store, self.key, self.executor, self, self.work)
         self.stages = Stages(self.store.journal)
         self.quarantined = self.stages.quarantined()
         self.defence = Defence.of(self.config, self.store.journal)
@@ -177,6 +181,7 @@ class Federation:
         self.riders = Riders(self.store.journal)
         self.ledger = Ledger(self.store, self.key, run=self.run, server=self.name)
         self.clusters = Clusters(self.config, self.store, self.able_names)
+        self.peaks = Peaks(self.store)
         self.health, self.journaled = Health(self), Journaled(self)
         self._wake = asyncio.Event()
         self._watchers: set[asyncio.Event] = set()
@@ -252,9 +257,11 @@ class Federation:
         self.wake()
 
     def client_states(self) -> dict[str, int]:
-        """Number of connected clients, and of those in each phase that they reported."""
-        sessions = self.members.all()
-        return {**Counter(s.phase for s in sessions), "connected": len(sessions)}  # a phase is what a client says
+        """Number of connected clients, of those in each phase that they reported, and of those nobody waits for."""
+        sessions, now = self.members.all(), time.time()
+        away = sum(until > now and self.members.get(name) is None for name, until in self.away.items())
+        known = {"connected": len(sessions), "away": away, "quarantined": len(self.quarantined)}
+        return {**Counter(s.phase for s in sessions), **known}  # a phase is what a client says
 
     def offer(self, name: str, session: Session, collection: Collection) -> None:
         """A member of the cohort is back: it may upload, and gets its job if it still owes an update."""

@@ -17,6 +17,7 @@ from roughfed.server.incentive.figures import incentive_figures
 from roughfed.server.quality import class_counts, whole
 from roughfed.server.store import ReceivedUpdate, RoundRow
 from roughfed.server.verdicts import defence_figures
+from roughfed.telemetry import safely
 from roughfed.types import Evaluation, UpdateStatement
 from roughfed.wire.session import decode_header
 
@@ -85,6 +86,7 @@ async def complete_summary(fed: Federation) -> None:
     await fed.store.set_summary(last.round, found)
 
 
+@safely
 def show(fed: Federation, found: Evaluation) -> None:
     """Put an evaluation into the metrics."""
     measured = measures.figures(found, class_counts(fed.store))
@@ -101,9 +103,11 @@ def show(fed: Federation, found: Evaluation) -> None:
         loss=found.loss,
         macro_f1=measured.macro_f1,
         calibration_error=measured.calibration_error,
+        forgetting=None if fed.clusters.on else fed.peaks.forgetting(found),  # each cluster has a model of its own
     )
 
 
+@safely
 def show_clients(fed: Federation, version: int) -> None:
     """The same with what the clients found about a version, where the server has no data of its own."""
     found, whose = whole(fed.store, version)

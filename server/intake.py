@@ -35,6 +35,7 @@ from roughfed.server.admission import (
     check_statement,
 )
 from roughfed.server.payload import OpenRound, examine
+from roughfed.server.stopwatch import Stopwatch
 from roughfed.server.store import ReceivedUpdate, Store
 from roughfed.types import Receipt, Signed, UpdateStatement
 from roughfed.wire.updates import (
@@ -158,9 +159,12 @@ class Upload:
 class Intake:
     """The uploads of the open round."""
 
-    def __init__(self, store: Store, key: IdentityKey, executor: Executor, listener: Listener) -> None:
-        """Nothing is open until `open_round`."""
+    def __init__(
+        self, store: Store, key: IdentityKey, executor: Executor, listener: Listener, work: Stopwatch | None = None
+    ) -> None:
+        """Nothing is open until `open_round`; `work` notes how long it takes to check and to sign."""
         self._store, self._key, self._executor, self._listener = store, key, executor, listener
+        self._work = work or Stopwatch()
         self._round: OpenRound | None = None
         self._uploads: dict[str, Upload] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -217,7 +221,8 @@ class Intake:
         """
         statement = decode_statement(signed.body)
         current = self._current(statement.run, statement.round, client)
-        verify(current.members[client], UPDATE_DOMAIN, signed.body, signed.signature)
+        with self._work.time("verify"):
+            verify(current.members[client], UPDATE_DOMAIN, signed.body, signed.signature)
         with self._noted(client):
             asked = current.demand(statement.client_class)
             check_seat(statement, current.seats.get(client, STANDARD))
@@ -290,13 +295,15 @@ class Intake:
                 raise RemoteProtocolError("the bytes do not have the announced digest", reason="digest")
             asked = current.demand(s.client_class)
             if asked.encoded:
-                upload.vitals = await self._run(examine, upload.path, asked.codec, asked.num_params)
+                with self._work.time("decode", asked.codec):
+                    upload.vitals = await self._run(examine, upload.path, asked.codec, asked.num_params)
             upload.vitals.check()
         except RemoteProtocolError as error:
             await self._refuse(client, upload, error)
             raise
         unsigned = Receipt(s.run, s.round, client, digest, s.size_bytes, b"")
-        signature = self._key.sign(RECEIPT_DOMAIN, receipt_body(unsigned))
+        with self._work.time("sign"):
+            signature = self._key.sign(RECEIPT_DOMAIN, receipt_body(unsigned))
         receipt = Receipt(s.run, s.round, client, digest, s.size_bytes, signature)
         norm = None if current.masked else upload.vitals.norm
         update = ReceivedUpdate(receipt, s, upload.signed, norm)

@@ -91,11 +91,9 @@ def reads(fed: Federation, published: Published, played: Played) -> dict[str, Pa
 
 def counted(fed: Federation) -> Callable[[str, int], None]:
     """Counts the answers by page and code."""
-    count: Callable[[str, str], None] | None = getattr(fed.metrics, "http", None)
 
     def on_answered(path: str, status: int) -> None:
-        if count is not None:
-            count(path, str(status))
+        fed.metrics.http(path, status)
 
     return on_answered
 

@@ -99,6 +99,7 @@ async def open_round(fed: Federation) -> RoundRow:
         fed.row = last
         return last
     fed.enter("configure")
+        tell_opened(fed, last)
     fed.phase_seconds.clear()
     fed.traffic = Traffic()
     settings = fed.config.round
@@ -127,7 +128,7 @@ async def open_round(fed: Federation) -> RoundRow:
     row = RoundRow(number, header, cohort, goal, time.time(), None, None, None, facts=facts, cluster=cluster)
     await fed.store.open_round(row)
     crash.point("round-opened")
-    fed.metrics.round_opened(number)
+    tell_opened(fed, row)
     fed.row = row
     tell_standing(fed, row, seated)
     return row
@@ -135,6 +136,12 @@ async def open_round(fed: Federation) -> RoundRow:
 
 def asked_in(fed: Federation, number: int, cluster: str = DEFAULT) -> tuple[str, ...]:
     """The statistics that the learning settings ask for in a round; in the clear, class counts beside (reports)."""
+def tell_opened(fed: Federation, row: RoundRow) -> None:
+    """The metrics of a round that is opened, or taken up after a restart."""
+    fed.metrics.round_opened(row.round, row.opened_at, decode_header(row.header.body).deadline_s)
+    fed.metrics.participants("configure", len(row.cohort))
+
+
     settings, shape = fed.config.trainer, Shape.of(fed.spec, fed.num_classes)
     number = fed.clusters.place(number, cluster)
     names = asked(settings, shape, number=number, rounds=fed.config.round.rounds)
@@ -197,7 +204,9 @@ def make_header(
         **fields,
     )
     body = encode_header(header)
-    return Signed(body, fed.key.sign(HEADER_DOMAIN, body), fed.name)
+    with fed.work.time("sign"):
+        signature = fed.key.sign(HEADER_DOMAIN, body)
+    return Signed(body, signature, fed.name)
 
 
 def dispatch(fed: Federation, row: RoundRow) -> None:
@@ -205,7 +214,7 @@ def dispatch(fed: Federation, row: RoundRow) -> None:
     fed.enter("report")
     header = decode_header(row.header.body)
     opened, deadline_s = time.monotonic(), header.deadline_s
-    resumed = row.opened_at < fed.started_at  # by an earlier process: nobody can be back yet
+    resumed = taken_up(fed, row)  # nobody can be back yet
     fed.collection = collection = Collection(
         members=frozenset(row.cohort),
         goal=row.goal,
@@ -233,6 +242,11 @@ def dispatch(fed: Federation, row: RoundRow) -> None:
 
 async def collect(fed: Federation, row: RoundRow) -> Decision:
     """Wait until enough updates are on disk, or until there is no more time."""
+def taken_up(fed: Federation, row: RoundRow) -> bool:
+    """Whether an earlier process opened the round."""
+    return row.opened_at < fed.started_at
+
+
     if fed.masked is not None and "masked" in fed.masked.done:  # a restart: who uploaded is decided already
         fed.intake.close_round()
         return Decision("close", "decided before")
@@ -257,6 +271,7 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     fed.enter("aggregate")
     header = decode_header(row.header.body)
     weighting = "uniform" if fed.config.trainer.scaffold else fed.config.aggregate.weighting_of(header.server_sees)
+    fed.metrics.participants("aggregate", len(row.accepted))
     if fed.masked is not None and fed.result is None:  # a restart after the verdicts
         fed.result = await drive.conclude(fed, row)
     if fed.masked is None and fed.verdict is None:
@@ -270,6 +285,7 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     files = next_files(fed.store, version, quantised=quantised, stepper=step, base=head)
     work = partial(
         combine,
+    files = dataclasses.replace(files, work=fed.work)
         base,
         spec=fed.spec,
         stepper=step,
@@ -299,7 +315,7 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     await fed.store.commit(row.round, version=version, digest=digest, now=now, base=header.model_version)
     crash.point("committed")
     fed.row = row = dataclasses.replace(row, outcome="committed", closed_at=now)
-    fed.metrics.round_closed("committed", now - row.opened_at)
+    fed.metrics.round_closed("committed", now - row.opened_at, again=taken_up(fed, row))
     return row
 
 
@@ -340,11 +356,11 @@ async def announce(fed: Federation, row: RoundRow) -> None:
     fed.metrics.summarized(found)
     fed.intake.discard(fed.run, row.round, list(row.cohort))
     if fed.result is not None:
+    fed.metrics.worked(fed.work.take())
         fed.result.discard()
     await extras.forget(fed, row)
     contributing.begin(fed)
     fed.masked = fed.result = fed.verdict = None
-    fed.metrics.storage(**await asyncio.to_thread(fed.store.sizes))
 
 
 async def abandon(fed: Federation, row: RoundRow, reason: str) -> RoundRow:
@@ -355,7 +371,7 @@ async def abandon(fed: Federation, row: RoundRow, reason: str) -> RoundRow:
             await drive.give_up(fed, row)
         row = await judge(fed, row, defend=False)
     await fed.store.abandon(row.round, reason, now)
-    fed.metrics.round_closed("abandoned", now - row.opened_at)
+    fed.metrics.round_closed("abandoned", now - row.opened_at, again=taken_up(fed, row))
     fed.row = row = dataclasses.replace(row, outcome="abandoned", closed_at=now)
     await announce(fed, row)
     return row

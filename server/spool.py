@@ -9,20 +9,24 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from roughfed.codec import CODECS, Codec
+from roughfed.codec import CODECS
 from roughfed.files import disk_errors
 from roughfed.params import Flat
 from roughfed.server.aggregate.mean import Fill, Mean, mean_slice, read_exactly
+from roughfed.server.stopwatch import Stopwatch
 
 
 @contextmanager
-def weighted_mean(updates: Sequence[tuple[Path, float]], *, codec: str, size: int) -> Iterator[Mean]:
+def weighted_mean(
+    updates: Sequence[tuple[Path, float]], *, codec: str, size: int, work: Stopwatch | None = None
+) -> Iterator[Mean]:
     """The mean of received updates, for as long as their files are open.
 
     Args:
         updates: (payload file, weight), in order of the clients' names; at least one weight above zero.
         codec: which row of CODECS their payloads are of; each was checked when it arrived.
         size: D.
+        work: notes how long decoding takes.
 
     Yields:
         (start, stop) -> the mean's coordinates, float32 [stop - start].
@@ -32,20 +36,20 @@ def weighted_mean(updates: Sequence[tuple[Path, float]], *, codec: str, size: in
     """
     weights = [weight for _, weight in updates]
     with ExitStack() as stack:
-        rows = [stack.enter_context(opened(path, codec=codec, size=size)) for path, _ in updates]
+        rows = [stack.enter_context(opened(path, codec=codec, size=size, work=work)) for path, _ in updates]
         yield partial(mean_slice, rows, weights)
 
 
 @contextmanager
-def opened(path: Path, *, codec: str, size: int) -> Iterator[Fill]:
-    """A payload file as something to read slices from."""
+def opened(path: Path, *, codec: str, size: int, work: Stopwatch | None = None) -> Iterator[Fill]:
+    """A payload file as something to read slices from; `work` notes how long decoding takes."""
     with disk_errors(f"read {path}"):
         fd = os.open(path, os.O_RDONLY)
     try:
         if codec == "identity":  # the file is the vector: no page of it need be mapped
             yield lambda start, into: read_exactly(fd, into, 4 * start)
         else:
-            yield partial(_decode, CODECS[codec], mapped(fd), size)
+            yield partial(_decode, codec, mapped(fd), size, work or Stopwatch())
     finally:
         os.close(fd)
 
@@ -57,5 +61,6 @@ def mapped(fd: int) -> memoryview:
     return memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_READ))
 
 
-def _decode(codec: Codec, payload: memoryview, size: int, start: int, into: Flat) -> None:
-    into[:] = codec.decode(payload, start, start + len(into), size=size)
+def _decode(codec: str, payload: memoryview, size: int, work: Stopwatch, start: int, into: Flat) -> None:
+    with work.time("decode", codec):
+        into[:] = CODECS[codec].decode(payload, start, start + len(into), size=size)

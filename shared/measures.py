@@ -271,6 +271,21 @@ class TaskMatrix:
         return max((share for row in self.values[:-1] if (share := row[task]) is not None), default=None)
 
 
+def forgotten(best: Shares, recall: Shares) -> float | None:
+    """Mean over the classes of the best recall of any earlier model minus the newest one's; positive: it forgot.
+
+    Chaudhry et al., section 3, of every model against all before it, a class being a task: for runs whose tasks nobody
+    has named. None where no class was measured before.
+    """
+    return mean(_minus(before, now) for before, now in zip(best, recall, strict=False))
+
+
+def best_of(best: Shares, recall: Shares) -> Shares:
+    """By class the better of two recalls; None where neither is known."""
+    pairs = zip_longest(best, recall)
+    return tuple(max((share for share in pair if share is not None), default=None) for pair in pairs)
+
+
 def class_incremental(recalls: Sequence[Shares], tasks: Sequence[Sequence[int]], untrained: Shares = ()) -> TaskMatrix:
     """A[t, u] out of recalls by class: the model chose among all classes, so the protocol is class-incremental.
 

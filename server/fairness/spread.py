@@ -56,6 +56,29 @@ def of_histogram(counts: Sequence[int]) -> Figures:
     return found | {"bins": list(counts), "within": width / 2} if found else {}
 
 
+def gap(figures: Figures) -> float | None:
+    """How much better the model serves the best tenth of the clients than the worst tenth, 0 to 1; None: not known.
+
+    The figures that q-FFL compares (Li et al., ICLR 2020, table 1), one minus the other. Behind masks each of the two
+    is known to half a bucket, so the gap to 0.05.
+    """
+    if "best10" not in figures or "worst10" not in figures:
+        return None
+    return float(figures["best10"]) - float(figures["worst10"])
+
+
+def jain(figures: Figures) -> float | None:
+    """Jain's index of n accuracies, (sum x)^2 / (n sum x^2), from 1/n to 1; None: not known, or all are 0.
+
+    Jain, Chiu and Hawe, "A Quantitative Measure of Fairness and Discrimination for Resource Allocation in Shared
+    Computer Systems", DEC-TR-301, 1984, section 3. With mean m and standard deviation s it is m^2 / (m^2 + s^2), which
+    is how it follows from buckets, too.
+    """
+    if (mean := figures.get("mean")) is None or (std := figures.get("std")) is None or not mean:
+        return None
+    return float(mean**2 / (mean**2 + std**2))
+
+
 def _tail(ordered: NDArray[np.float64]) -> float:
     """The mean of the first tenth, the client at its end counting for the part that is in it."""
     share = max(1.0, TAIL * len(ordered))

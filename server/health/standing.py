@@ -100,8 +100,7 @@ class Health:
                     self._disk = await asyncio.to_thread(Disk.of, self._fed.store)
                     self._disk_at = time.monotonic()
                 standing = [each["severity"] for each in self.alerts()]
-                if record := getattr(self._fed.metrics, "alerts", None):
-                    record({severity: standing.count(severity) for severity in SEVERITIES})
+                self._fed.metrics.alerts({severity: standing.count(severity) for severity in SEVERITIES})
                 await asyncio.sleep(FASTEST_S)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(event.wait(), SLOWEST_S - FASTEST_S)

@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from roughfed.codec import CHAIN
 from roughfed.crypto.masks import Lanes
 from roughfed.files import disk_errors
 from roughfed.masking import Masking
 from roughfed.secagg.promises import FULL
 from roughfed.server.defence import View, view_of_files
+from roughfed.server.stopwatch import Stopwatch
 
 KEEP, READ = "keep the sum of a group", "read the sum of a group"  # paths of this machine stay on it
 
@@ -32,9 +34,9 @@ def row_name(number: int) -> str:
 class Apart:
     """The groups of one round that gave a sum."""
 
-    def __init__(self, folder: Path, masking: Masking) -> None:
-        """Nothing is there yet; `folder`: where the files go."""
-        self._folder, self._masking = folder, masking
+    def __init__(self, folder: Path, masking: Masking, work: Stopwatch | None = None) -> None:
+        """Nothing is there yet; `folder`: where the files go, `work`: notes how long decoding takes."""
+        self._folder, self._masking, self._work = folder, masking, work or Stopwatch()
         self._clients: dict[int, int] = {}
 
     def put(self, number: int, codes: Lanes, quarters: Collection[int]) -> None:
@@ -50,7 +52,8 @@ class Apart:
         """
         from roughfed.codec.chain import decode_sum  # the kernels: loaded where there is something to decode
 
-        mean = decode_sum(codes, len(quarters), self._masking.params, weight=sum(quarters) / FULL)
+        with self._work.time("decode", CHAIN):
+            mean = decode_sum(codes, len(quarters), self._masking.params, weight=sum(quarters) / FULL)
         with disk_errors(KEEP):
             codes.tofile(self._codes(number))
             mean.astype("<f4", copy=False).tofile(self._mean(number))

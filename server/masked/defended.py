@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from roughfed.codec import CHAIN
 from roughfed.crypto.masks import Lanes
 from roughfed.server import extras
 from roughfed.server.aggregate.mean import Mean
@@ -41,14 +42,14 @@ async def unmasked(fed: Federation, row: RoundRow, round_: MaskedRound, read: Ca
     """
     judged = not round_.sketches and fed.defence.name != "none"  # else by sketches already, or nobody is
     if not judged and not fed.contributions.wants_groups:
-        result, parts = await asyncio.to_thread(unmask, round_, read)
+        result, parts = await asyncio.to_thread(unmask, round_, read, time=fed.work.time)
         return settle(result, parts, round_)
     folder = fed.store.folder / "spool"
-    apart = [Apart(folder, one.masking) for one in round_.classes]
+    apart = [Apart(folder, one.masking, fed.work) for one in round_.classes]
     with ExitStack() as kept:
         for one in apart:
             kept.callback(one.discard)
-        result, parts = await asyncio.to_thread(unmask, round_, read, apart)
+        result, parts = await asyncio.to_thread(unmask, round_, read, apart, time=fed.work.time)
         excluded: dict[int, str] = {}
         if parts and judged:
             excluded = await _judged(fed, row, result, parts, apart)
@@ -85,7 +86,9 @@ def mean_of_groups(fed: Federation, result: Result) -> Iterator[Mean]:
     """The mean update of a masked round, to be read slice by slice."""
     single = result.classes[0] if len(result.classes) == 1 else None
     if single is None or single.combine is None or single.apart is None:
-        yield merged_sums(result.classes, fed.spec.size)
+        with fed.work.time("decode", CHAIN):
+            mean = merged_sums(result.classes, fed.spec.size)
+        yield mean
         return
     with ExitStack() as stack:
         files = single.apart.means | fed.extras.files

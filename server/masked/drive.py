@@ -64,7 +64,11 @@ def begin(fed: Federation, row: RoundRow) -> MaskedRound:
         found = open_member(entry, fed.ca_certificate)
         return found.name, found.identity_key
 
-    server = Server(fed.key.sign, member, opening.nonce)
+    def sign(domain: bytes, body: bytes) -> bytes:
+        with fed.work.time("sign"):
+            return fed.key.sign(domain, body)
+
+    server = Server(sign, member, opening.nonce)
     weighs = fed.config.trainer.self_weight or by_classes(fed.config)
     round_ = MaskedRound(maskings, frozenset(row.cohort), server, weighs)
     for step in fed.stages.steps(row.round):
@@ -83,9 +87,10 @@ def take(fed: Federation, session: Session, stage: ClientStage) -> None:
     signed = Signed(stage.signed.body, stage.signed.signature, session.name)
     entry = session.hello.member if stage.kind == "advertise" else b""
     try:
-        if stage.kind == "advertise":
-            round_.check_class(signed, fed.open_classes.get(session.name, STANDARD))
-        new = round_.take(stage.kind, signed, entry)
+        with fed.work.time("verify"):
+            if stage.kind == "advertise":
+                round_.check_class(signed, fed.open_classes.get(session.name, STANDARD))
+            new = round_.take(stage.kind, signed, entry)
     except (RemoteProtocolError, IdentityError) as error:
         log.info("round %d: %s of %s refused: %s", row.round, stage.kind, session.name, error)
         fed.metrics.stage_refused(stage.kind)

@@ -16,6 +16,7 @@ from roughfed.masking import Masking
 from roughfed.secagg import statistics
 from roughfed.secagg.promises import FULL
 from roughfed.secagg.server import GroupRound
+from roughfed.secagg.unmasking import Outcome, Timing, untimed
 from roughfed.server.defence.verdict import Coefficients, Coordinatewise
 from roughfed.server.masked.apart import Apart
 from roughfed.server.masked.stages import MaskedRound
@@ -117,13 +118,16 @@ class Part:
     norms: list[float]
 
 
-def unmask(round_: MaskedRound, read: Callable[[str], Lanes], apart: Sequence[Apart] = ()) -> tuple[Result, list[Part]]:
+def unmask(
+    round_: MaskedRound, read: Callable[[str], Lanes], apart: Sequence[Apart] = (), *, time: Timing = untimed
+) -> tuple[Result, list[Part]]:
     """Unmask every group, one after another.
 
     Args:
         round_: the round, all answers taken.
         read: name -> masked lanes.
         apart: of each class, where sums are kept for a defence to judge; none adds them up as they come.
+        time: as of `GroupRound.finish`.
 
     Returns:
         what is known of the round already, and a part of each group that has a sum.
@@ -133,20 +137,20 @@ def unmask(round_: MaskedRound, read: Callable[[str], Lanes], apart: Sequence[Ap
     number = 0
     for place, one in enumerate(round_.classes):
         for _ in one.groups:
-            part = _unmask(result, round_, (place, number), read, apart[place] if apart else None)
+            outcome = round_.groups[number].finish(read, time)
+            part = _taken(result, round_, (place, number), outcome, apart[place] if apart else None)
             parts += [] if part is None else [part]
             number += 1
     return result, parts
 
 
-def _unmask(
-    result: Result, round_: MaskedRound, where: tuple[int, int], read: Callable[[str], Lanes], apart: Apart | None
+def _taken(
+    result: Result, round_: MaskedRound, where: tuple[int, int], outcome: Outcome, apart: Apart | None
 ) -> Part | None:
     """One group, (class, number); None when it is void."""
     place, number = where
     one, into = round_.classes[place], result.classes[place]
     group, masking = round_.groups[number], one.masking
-    outcome = group.finish(read)
     result.proofs |= outcome.proofs
     result.noted |= {name: what for name, what in outcome.noted.items() if name}
     result.reasons |= group.verdicts

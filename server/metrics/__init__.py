@@ -18,12 +18,15 @@ from roughfed.server.metrics import (
     contribution,
     defence,
     fairness,
+    fleet,
     groupings,
     learning,
+    operation,
     rounds,
     storage,
     transfer,
     updates,
+    work,
 )
 from roughfed.telemetry import BUILD_INFO, RESIDENT_BYTES, Telemetry, safely
 
@@ -39,7 +42,10 @@ FAMILIES = (
     *fairness.FAMILIES,
     *groupings.FAMILIES,
     *contribution.FAMILIES,
+    *work.FAMILIES,
+    *fleet.FAMILIES,
     *calls.FAMILIES,
+    *operation.FAMILIES,
     *storage.FAMILIES,
     BUILD_INFO,
     RESIDENT_BYTES,
@@ -61,7 +67,10 @@ class ServerMetrics(
     fairness.FairnessMetrics,
     groupings.GroupingMetrics,
     contribution.ContributionMetrics,
+    work.WorkMetrics,
+    fleet.FleetMetrics,
     calls.CallMetrics,
+    operation.OperationMetrics,
     storage.StorageMetrics,
 ):
     """Metrics of one aggregator, in a registry of its own."""
@@ -92,7 +101,11 @@ class ServerMetrics(
         self._telemetry.on_scrape("client_last_seen_timestamp_seconds", self._clients.last_seen)
         self._now, self._timer = now, timer
         self._phase, self._phase_since = "waiting", timer()
-        self._telemetry.choose("round_phase", "phase", "waiting")
+        self._begin()
+
+    @safely
+    def _begin(self) -> None:
+        self._telemetry.choose("round_phase", "phase", self._phase)
 
     @safely
     def summarized(self, summary: Mapping[str, object]) -> None:
@@ -103,6 +116,7 @@ class ServerMetrics(
             "cluster": self.clusters,
             "classes": self.classes,
             "contribution": self.contribution,
+            "shares": self.weighed,
         }.items():
             if isinstance(found := summary.get(key), Mapping):
                 record(found)

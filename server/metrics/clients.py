@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from roughfed.server.metrics.recorder import Recorder
 from roughfed.telemetry import Family, safely
 
-CLIENT_STATES = ("connected", "idle", "downloading", "training", "evaluating", "uploading", "agreeing")
+CLIENT_STATES = (
+    "connected", "idle", "downloading", "choosing", "training", "evaluating", "uploading", "agreeing", "away",
+    "quarantined",
+)  # fmt: skip
 
 FAMILIES = (
     Family(
         "clients", "gauge", "Clients by state; the states overlap, so do not add them up.", {"state": CLIENT_STATES}
     ),
+    Family("clients_needed", "gauge", "Clients that must be connected before a round is opened."),
     Family(
         "client_updates_total",
         "counter",
@@ -44,6 +48,11 @@ class MemberMetrics(Recorder):
     def clients(self, counts: Mapping[str, int]) -> None:
         """Number of clients by state (`CLIENT_STATES`); a state that is not named has none."""
         self._telemetry.fill("clients", "state", counts)
+
+    @safely
+    def needed(self, count: int) -> None:
+        """So many clients must be connected before a round is opened."""
+        self._telemetry.set("clients_needed", count)
 
     @safely
     def seen(self, client: str) -> None:

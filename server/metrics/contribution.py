@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,19 @@ FAMILIES = (
         "Scores of the clients over all rounds so far, in the method's own unit.",
         {"part": PARTS},
     ),
+    Family(
+        "contribution_share_ratio",
+        "gauge",
+        "Shares of the clients in all that was contributed: a score, if above zero, of the sum of those that are.",
+        {"part": PARTS},
+    ),
+    Family(
+        "client_weight_ratio",
+        "gauge",
+        "What the clients' updates counted for in the last sum; 1 is what each counts for in a plain mean.",
+        {"part": PARTS},
+    ),
+    Family("ledger_entries_total", "counter", "Lines that were written into the ledger."),
     Family("contribution_clients", "gauge", "Clients with a score."),
     Family("contribution_evaluations_total", "counter", "Models of coalitions that were evaluated for the scores."),
     Family(
@@ -42,6 +56,13 @@ FAMILIES = (
 )
 
 
+def shares_of(totals: Mapping[str, float]) -> list[float]:
+    """Each client's share in what all contributed; of no use where nobody's score is above zero, and empty then."""
+    gains = [max(0.0, total) for total in totals.values() if math.isfinite(total)]
+    whole = math.fsum(gains)
+    return [gain / whole for gain in gains] if whole > 0 else []
+
+
 class ContributionMetrics(Recorder):
     """Scores, free-riders, tiers."""
 
@@ -55,7 +76,18 @@ class ContributionMetrics(Recorder):
             self._telemetry.set("contribution_clients", len(scores))
             self._telemetry.add("contribution_evaluations_total", found.get("evaluations") or 0)
             self._spread("contribution_score", totals.values())
+            self._spread("contribution_share_ratio", shares_of(totals))
             for name, total in totals.items():
                 self._clients.score(name, total)
         if tiers := found.get("tiers"):
             self._spread("reward_quality_ratio", tiers.values())
+
+    @safely
+    def weighed(self, shares: Mapping[str, float]) -> None:
+        """The key "shares" of a round's summary: client -> its part of the weight in the sum, which add up to 1."""
+        self._spread("client_weight_ratio", (share * len(shares) for share in shares.values()))
+
+    @safely
+    def ledger(self, entries: int) -> None:
+        """So many lines more are in the ledger."""
+        self._telemetry.add("ledger_entries_total", entries)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from roughfed.server.fairness.spread import gap, jain
 from roughfed.server.metrics.recorder import PARTS, Recorder
 from roughfed.telemetry import Family, safely
 
@@ -29,6 +30,19 @@ FAMILIES = (
         "gauge",
         "Clients by the global model's accuracy on their data; a bin is 0.05 wide and named by its lower edge.",
         {"bin": BINS},
+    ),
+    Family(
+        "fairness_gap_ratio",
+        "gauge",
+        "Accuracy of the global model on the best tenth of the clients minus that on the worst tenth.",
+        unknown=True,
+    ),
+    Family(
+        "fairness_jain_ratio",
+        "gauge",
+        "Jain's index of the global model's accuracies over the clients: 1 where all are served alike, 1/n where only "
+        "one of n is.",
+        unknown=True,
     ),
     Family(
         "worse_than_alone_ratio",
@@ -61,6 +75,8 @@ class FairnessMetrics(Recorder):
         bins: Sequence[float] = (found.get("global") or {}).get("bins") or (0,) * len(BINS)
         self._telemetry.fill("client_accuracy_bin_clients", "bin", dict(zip(BINS, bins, strict=True)))
         self._telemetry.set("worse_than_alone_ratio", _number(found.get("worse_than_alone")))
+        self._telemetry.set("fairness_gap_ratio", _number(gap(found.get("global") or {})))
+        self._telemetry.set("fairness_jain_ratio", _number(jain(found.get("global") or {})))
 
     @safely
     def fairness(self, found: Mapping[str, Any]) -> None:

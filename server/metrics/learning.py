@@ -25,6 +25,13 @@ FAMILIES = (
         "Mean distance between confidence and accuracy (ECE, 15 bins) of the newest evaluated model.",
         unknown=True,
     ),
+    Family(
+        "eval_forgetting_ratio",
+        "gauge",
+        "Mean over classes of the best recall that any earlier evaluation found, minus that of the newest; above zero: "
+        "the model forgot.",
+        unknown=True,
+    ),
     Family("eval_loss", "gauge", "Mean loss of the newest evaluated model.", unknown=True),
 )
 
@@ -40,6 +47,7 @@ class LearningMetrics(Recorder):
         loss: float | None = None,
         macro_f1: float | None = None,
         calibration_error: float | None = None,
+        forgetting: float | None = None,
     ) -> None:
         """An evaluation of the newest model: accuracy by split (`SPLITS`), 0 to 1; what is None stays as it was."""
         for split, value in (accuracy or {}).items():
@@ -49,6 +57,7 @@ class LearningMetrics(Recorder):
             "eval_loss": loss,
             "eval_macro_f1_ratio": macro_f1,
             "eval_calibration_error_ratio": calibration_error,
+            "eval_forgetting_ratio": forgetting,
         }
         for name, value in rest.items():
             if value is not None:

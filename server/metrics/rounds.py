@@ -6,13 +6,31 @@ from roughfed.server.metrics.recorder import Recorder
 from roughfed.telemetry import LONG_S, Family, safely
 
 PHASES = ("waiting", "choose", "configure", "report", "unmask", "aggregate", "commit", "evaluate")
-OUTCOMES = ("committed", "abandoned")
-DROPOUTS = ("deadline", "left-behind", "disconnected", "refused", "trainer", "revoked")
+OUTCOMES = ("committed", "abandoned", "recomputed")
+DROPOUTS = ("deadline", "left-behind", "disconnected", "refused", "trainer", "revoked", "quarantined")
 
 FAMILIES = (
     Family("round_current", "gauge", "Number of the round that is open, or of the last one."),
     Family("round_phase", "gauge", "1 at the phase the round is in, 0 elsewhere.", {"phase": PHASES}),
-    Family("rounds_total", "counter", "Rounds that ended, by outcome.", {"outcome": OUTCOMES}),
+    Family(
+        "rounds_total",
+        "counter",
+        "Rounds that ended, committed or abandoned; those whose stages were played again after a restart are counted a "
+        "second time, as recomputed.",
+        {"outcome": OUTCOMES},
+    ),
+    Family(
+        "round_opened_timestamp_seconds",
+        "gauge",
+        "When the round that is open, or the last one, was opened (Unix time).",
+        unknown=True,
+    ),
+    Family(
+        "round_deadline_seconds",
+        "gauge",
+        "Time from then on within which its updates must be here.",
+        unknown=True,
+    ),
     Family("round_duration_seconds", "histogram", "From opening a round to its end.", buckets=LONG_S),
     Family("phase_duration_seconds", "histogram", "Time spent in a phase.", {"phase": PHASES}, LONG_S),
     Family(
@@ -33,9 +51,11 @@ class RoundMetrics(Recorder):
     """Rounds and phases."""
 
     @safely
-    def round_opened(self, number: int) -> None:
-        """A round begins; nobody has reached any phase of it."""
+    def round_opened(self, number: int, opened_at: float, deadline_s: float) -> None:
+        """A round begins (Unix time), or is taken up after a restart; nobody has reached any phase of it."""
         self._telemetry.set("round_current", number)
+        self._telemetry.set("round_opened_timestamp_seconds", opened_at)
+        self._telemetry.set("round_deadline_seconds", deadline_s)
         self._telemetry.fill("participants", "phase", {})
 
     @safely
@@ -52,9 +72,11 @@ class RoundMetrics(Recorder):
         self._telemetry.set("participants", count, phase=phase)
 
     @safely
-    def round_closed(self, outcome: str, seconds: float) -> None:
-        """A round ended (`OUTCOMES`) after so many seconds."""
+    def round_closed(self, outcome: str, seconds: float, *, again: bool = False) -> None:
+        """A round ended (`OUTCOMES`) after so many seconds; `again`: an earlier process had begun it."""
         self._telemetry.add("rounds_total", outcome=outcome)
+        if again:
+            self._telemetry.add("rounds_total", outcome="recomputed")
         if outcome == "committed":
             self._telemetry.set("round_last_success_timestamp_seconds", self._now())
         self._telemetry.observe("round_duration_seconds", seconds)

@@ -24,7 +24,7 @@ from roughfed.secagg.pairs import confirmed_pairs
 from roughfed.secagg.roster import make_cohort, most_colluders, roster_digest
 from roughfed.secagg.stage import Stage
 from roughfed.secagg.terms import Terms, Wire, sketch_lanes
-from roughfed.secagg.unmasking import Claim, Outcome, Secrets, false_pairs, is_true, recover
+from roughfed.secagg.unmasking import Claim, Outcome, Secrets, Timing, false_pairs, is_true, recover, untimed
 from roughfed.sketch.buckets import NORM_BOUND, Sketcher
 from roughfed.types import Signed
 
@@ -317,11 +317,10 @@ class GroupRound:
             case _:
                 return set()
 
-    def finish(self, read: Callable[[str], Lanes]) -> Outcome:
+    def finish(self, read: Callable[[str], Lanes], time: Timing = untimed) -> Outcome:
         """Unmask the sum and hold every accepted upload against its sketch.
 
-        Args:
-            read: name -> masked lanes, [D + tail]; called once for each accepted client.
+        `read`: name -> masked lanes, [D + tail], once for each accepted client. `time`: goes around "shares", "unmask".
         """
         self.stage = Stage.DONE
         if (sets := self._sets) is None:
@@ -331,12 +330,15 @@ class GroupRound:
         if len(self._answers) < self.threshold:
             return self._void("too-few-answers")
         recovery = Recovery(self.board, self.threshold, self.proofs)
-        if (secrets := recover(recovery, sets, self._answers, self._opened)) is None:
+        with time("shares"):
+            secrets = recover(recovery, sets, self._answers, self._opened)
+        if secrets is None:
             return self._void("a secret could not be put together")
         total, false = self._check(sets, read, secrets)
         if false:
             return self._void("a sketch was false")
-        sum_masks(total, secrets.masks())
+        with time("unmask"):
+            sum_masks(total, secrets.masks())
         total, tail = total[: self._terms.length], total[self._terms.length :]
         if int(total.max(initial=0)) > len(sets.accepted) * (self._terms.levels - 1):
             self._note({""}, "a sum beyond the range of honest codes")
@@ -357,8 +359,6 @@ class GroupRound:
                 false.add(name)
             np.add(total, lanes, out=total)
         return total, false
-
-    # -- small things -------------------------------------------------------------------------------------------------
 
     @property
     def board(self) -> Bulletin:

@@ -25,6 +25,7 @@ from roughfed.server.metrics import ServerMetrics
 from roughfed.server.metrics.clients import CLIENT_STATES
 from roughfed.server.metrics.defence import DEFENCE_REASONS
 from roughfed.server.metrics.recorder import PARTS
+from roughfed.server.stopwatch import Spent
 
 ROOT = Path(__file__).parents[2]
 DOC = ROOT / "docs" / "metrics.md"
@@ -67,7 +68,7 @@ class Clock:
 def busy_server() -> ServerMetrics:
     """Every method called once with good values."""
     m = ServerMetrics(per_client="all")
-    m.round_opened(1)
+    m.round_opened(1, 1.7e9, 60.0)
     m.phase("configure")
     m.dispatched(0.01)
     m.participants("report", 4)
@@ -82,7 +83,16 @@ def busy_server() -> ServerMetrics:
     m.excluded("none", "multi-krum", client="b")
     m.aggregated("examples", 0.2, norm=0.5)
     m.evaluated(accuracy={"global": 0.9, "worst10": None}, loss=0.3, macro_f1=0.8, calibration_error=0.1)
-    m.round_closed("committed", 3.0)
+    m.round_closed("committed", 3.0, again=True)
+    m.worked({Spent("decode", "identity"): 0.01, Spent("sign"): 0.002})
+    m.needed(4)
+    m.fleet({"fleet_train_seconds": [1.0, 3.0], "fleet_clock_skew_seconds": [-0.5]})
+    m.paused(False)
+    m.alerts({"critical": 1})
+    m.http("/api/status", "200")
+    m.disk(free_bytes=10, total_bytes=20)
+    m.weighed({"a": 0.5, "b": 0.5})
+    m.ledger(3)
     m.clients({"connected": 4, "idle": 3})
     m.rpc_started("Session")
     m.rpc_handled("GetModel", "OK", 0.5)
@@ -106,6 +116,11 @@ def busy_client() -> ClientMetrics:
     m.connected(True)
     m.reconnecting("asked")
     m.round_closed("accepted")
+    m.round_begun(3)
+    with m.codec("identity", "encode"), m.crypto("sign"):
+        pass
+    m.clock_skew(-0.25)
+    m.machine(resident_bytes=1, held_bytes=2, gpu_memory_bytes=3, gpu_utilization=0.5)
     m.trained(3.0, 640, loss=0.5)
     m.transfer("down", 400, "identity")
     m.resumed()
@@ -203,7 +218,7 @@ def test_promtool_accepts_the_page(side: str) -> None:
 
 def test_two_servers_in_one_process_do_not_share() -> None:
     one, two = ServerMetrics(), ServerMetrics()
-    one.round_opened(7)
+    one.round_opened(7, 1.7e9, 60.0)
 
     assert samples(one.render())["roughfed_round_current"] == 7
     assert samples(two.render())["roughfed_round_current"] == 0
@@ -212,7 +227,7 @@ def test_two_servers_in_one_process_do_not_share() -> None:
 def test_a_round_as_the_page_shows_it() -> None:
     now, timer = Clock(1_700_000_000.0), Clock(10.0)
     m = ServerMetrics(now=now, timer=timer)
-    m.round_opened(5)
+    m.round_opened(5, 1_700_000_000.0, 60.0)
     m.phase("configure")
     timer.at = 12.5
     m.phase("report")

@@ -1,0 +1,74 @@
+"""What the metrics say of the present: told at every change, at most once a second, and every few seconds.
+
+What happens is counted where it happens; what *is* (who is connected, what their machines do, how full the disk is) is
+looked at here. It runs beside the rounds, and a look that fails is one that is not told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from roughfed.server.health.reading import Disk
+from roughfed.telemetry import measured
+
+if TYPE_CHECKING:
+    from roughfed.server.federation import Federation
+
+FASTEST_S = 1.0
+SLOWEST_S = 5.0
+DISK_S = 10.0
+
+
+async def keep_gauges(fed: Federation) -> None:
+    """Tell until this is cancelled."""
+    event, looked = fed.watch(), -DISK_S
+    try:
+        while True:
+            event.clear()
+            tell(fed)
+            if time.monotonic() - looked >= DISK_S:
+                looked = time.monotonic()
+                await asyncio.to_thread(tell_storage, fed)
+            await asyncio.sleep(FASTEST_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), SLOWEST_S - FASTEST_S)
+    finally:
+        fed.unwatch(event)
+
+
+def tell(fed: Federation) -> None:
+    """Clients, their machines, pause."""
+    fed.metrics.clients(measured(fed.client_states, {}))
+    fed.metrics.needed(fed.config.clients_to_start)
+    fed.metrics.paused(fed.paused)
+    fed.metrics.fleet(measured(lambda: machines(fed), {}))
+
+
+def machines(fed: Federation) -> dict[str, list[float]]:
+    """What the connected clients say of their machines, and when their certificates end: by family, in no order."""
+    sessions = fed.members.all()
+    told = [session.machine for session in sessions if session.machine is not None]
+    return {
+        "fleet_train_seconds": _known(machine.train_seconds for machine in told),
+        "fleet_resident_bytes": _known(machine.rss_bytes for machine in told),
+        "fleet_gpu_memory_bytes": _known(machine.gpu_memory_bytes for machine in told),
+        "fleet_gpu_utilization_ratio": _known(machine.gpu_utilization for machine in told),
+        "fleet_clock_skew_seconds": _known(session.clock_skew_s for session in sessions),
+        "fleet_cert_expiry_timestamp_seconds": _known(fed.health.seen.ends(session.name) for session in sessions),
+    }
+
+
+def tell_storage(fed: Federation) -> None:
+    """The disk, and what of it is ours; reads the folder."""
+    disk = measured(lambda: Disk.of(fed.store), Disk())
+    fed.metrics.disk(free_bytes=disk.free_bytes, total_bytes=disk.total_bytes)
+    if disk.total_bytes:  # else nothing was told
+        fed.metrics.storage(journal_bytes=disk.journal_bytes, blob_bytes=disk.blob_bytes)
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]

@@ -1,0 +1,41 @@
+"""What an operator did, is told and looks at: pause, alerts, pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from roughfed.server.metrics.recorder import Recorder
+from roughfed.telemetry import Family, safely
+
+SEVERITIES = ("critical", "warning", "info")
+PAGES = ("page", "static", "metrics", "healthz", "status", "rounds", "events")
+STATIC = (".css", ".js", ".svg", ".png", ".ico")
+CODES = ("200", "400", "401", "403", "404", "405", "414", "429", "431", "500", "503")
+
+FAMILIES = (
+    Family("paused", "gauge", "1 while no new round is opened: an operator, or too many abandoned rounds in a row."),
+    Family("alerts", "gauge", "Alerts that the server itself finds (`roughfed status`), by severity.",
+           {"severity": SEVERITIES}),
+    Family("http_requests_total", "counter", "Answers of the HTTP port, by page and code.",
+           {"page": PAGES, "code": CODES}),
+)  # fmt: skip
+
+
+class OperationMetrics(Recorder):
+    """Operation."""
+
+    @safely
+    def paused(self, paused: bool) -> None:
+        """Whether new rounds are held back."""
+        self._telemetry.set("paused", float(paused))
+
+    @safely
+    def alerts(self, counts: Mapping[str, int]) -> None:
+        """Number of alerts that stand, by severity (`SEVERITIES`)."""
+        self._telemetry.fill("alerts", "severity", counts)
+
+    @safely
+    def http(self, page: str, code: str | int) -> None:
+        """The HTTP port answered; `page` is the path that was asked for."""
+        name = page.removeprefix("/api").strip("/") or "page"
+        self._telemetry.add("http_requests_total", page="static" if name.endswith(STATIC) else name, code=str(code))
