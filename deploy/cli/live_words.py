@@ -1,0 +1,45 @@
+"""Numbers as a terminal shows them: sizes, times, rates, curves. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def size(number: float) -> str:
+    """Bytes in words."""
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"
+
+
+def span(seconds: float) -> str:
+    """A time in words, in at most two units."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours = minutes // 60
+    return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} days"
+
+
+def curve(values: Sequence[float | None], width: int) -> str:
+    """The last values as blocks, scaled to their own range; a value that is missing is a blank."""
+    shown = list(values)[-width:]
+    known = [value for value in shown if value is not None]
+    if not known:
+        return ""
+    low, high = min(known), max(known)
+    step = (high - low) / (len(BLOCKS) - 1)
+    return "".join(" " if v is None else BLOCKS[round((v - low) / step) if step else len(BLOCKS) // 2] for v in shown)
+
+
+def change(now: float | None, before: float | None) -> str:
+    """By how many points a share rose or fell since the last one; empty where either is not known."""
+    if now is None or before is None:
+        return ""
+    return f"{(now - before) * 100:+.1f}"
