@@ -20,7 +20,7 @@ TIMEOUT_S = 5.0
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # and empty SETTINGS: what HTTP/2 begins with
 WORKS, CLOSED, PLAIN = "works", "closed", "plain-text"
 EXPIRED, EARLY = 10, 9  # X509_V_ERR_CERT_HAS_EXPIRED, ..._CERT_NOT_YET_VALID
-OTHER_NAME = 62  # X509_V_ERR_HOSTNAME_MISMATCH
+NO_SERVER = (62, 26)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_INVALID_PURPOSE
 BANNER_BYTES, BANNER_S = 48, 1.0
 
 
@@ -165,15 +165,16 @@ def _not_accepted(address: str, ca_certificate: bytes, error: ssl.SSLCertVerific
         return Reason(said, word="not-yet-valid", cure=cure)
     shown = _presented(address)
     word, who, cure = _stranger(shown, ca_certificate)
-    if error.verify_code == OTHER_NAME:
-        word, who = "wrong-name", "it is no server's: a client's certificate, or another service of this CA"
+    if error.verify_code in NO_SERVER:
+        word, who = "no-server", "it is no server's: a client's certificate, or another service of this CA"
+        cure = "correct the address: one that is enrolled as a server must answer there"
     said = f"{said}; {who}"
     refused = IdentityError(
         f"{address} shows a certificate that this federation's CA did not issue ({error.verify_message}); {who}; "
         f"{cure}",
         reason="wrong-ca",
     )
-    return Reason(said, None if word == "wrong-name" else refused, word=word, cure=cure)
+    return Reason(said, None if word == "no-server" else refused, word=word, cure=cure)
 
 
 def _presented(address: str) -> x509.Certificate | None:
