@@ -244,6 +244,29 @@ def test_the_certificate_is_renewed_when_it_is_due(port: Port, tmp_path: Path) -
     assert certificates.check_issued(after.certificate, after.ca_certificate, role="client", now=NOW).name == "grace"
 
 
+def test_a_new_key_takes_the_place_of_the_old_one_and_the_identity_stays(port: Port, tmp_path: Path) -> None:
+    before = port.run(enrol.enroll(port.line("nina"), tmp_path))
+    assert port.run(enrol.renew(tmp_path, new_key=True)) is True
+    after = enrolled.load(tmp_path)
+    assert after.tls_key != before.tls_key
+    assert replace(after, certificate=before.certificate, tls_key=before.tls_key) == before
+    assert stat.S_IMODE((tmp_path / "tls.key").stat().st_mode) == 0o600
+    assert not (tmp_path / "renewal").exists()
+
+
+@pytest.mark.parametrize("moved", range(3))
+def test_a_crash_while_a_key_is_replaced_leaves_a_pair(port: Port, tmp_path: Path, moved: int) -> None:
+    old = port.run(enrol.enroll(port.line(f"pair-{moved}"), tmp_path / "old"))
+    shutil.copytree(tmp_path / "old", tmp_path / "new")
+    port.run(enrol.renew(tmp_path / "new", new_key=True))
+    (tmp_path / "old" / "renewal").mkdir()
+    order = ["tls.key", "certificate.pem", "enrolment.json"]
+    for index, file in enumerate(order):
+        shutil.copy2(tmp_path / "new" / file, tmp_path / "old" / ("" if index < moved else "renewal") / file)
+    mended = enrolled.load(tmp_path / "old")
+    assert replace(mended, folder=tmp_path / "new") == enrolled.load(tmp_path / "new") != old
+
+
 def test_a_late_renewal_with_the_right_clock_works(port: Port, tmp_path: Path) -> None:
     in_a_month = NOW + timedelta(days=30)
     service = EnrolmentService(port.authority, ":1", default_limit(), now=lambda: in_a_month)
@@ -263,7 +286,7 @@ def test_a_server_starts_with_a_certificate_that_is_due_while_its_ca_is_away(
 ) -> None:
     member = port.run(enrol.enroll(port.line("quentin"), tmp_path))
 
-    async def away(folder: Path) -> bool:
+    async def away(folder: Path, *, new_key: bool) -> bool:
         raise Unreachable("nobody answers")
 
     monkeypatch.setattr(enrol, "renew", away)

@@ -1,0 +1,187 @@
+"""When a client renews its certificate, and what it makes of a CA that does not answer or says no."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roughfed.client import enrol, enrolled, renewal
+from roughfed.client.enrolled import Enrolled, Record
+from roughfed.client.renewal import ASKED_EVERY_S, Renewal
+from roughfed.crypto.certificates import load_private, new_tls_key
+from roughfed.crypto.identity import IdentityKey
+from roughfed.crypto.issuing import CertificateAuthority
+from roughfed.crypto.names import Subject
+from roughfed.errors import ConfigError, IdentityError, RoughfedError, StorageError, Unreachable
+from roughfed.messages import RENEW, Reconnect
+
+NOW = datetime.now(UTC)
+CA = CertificateAuthority.create("fed", serial=1, now=NOW - timedelta(days=30))
+KEY = new_tls_key()
+SERIALS = itertools.count(2)
+ME = Subject("fed", "client", "alice")
+
+
+def certificate(*, age: timedelta = timedelta(0), life: timedelta = timedelta(days=7)) -> bytes:
+    return CA.issue(load_private(KEY).public_key(), ME, serial=next(SERIALS), now=NOW - age, life=life)
+
+
+FRESH, DUE, OVER = timedelta(0), timedelta(days=6), timedelta(days=8)
+
+
+@dataclass
+class Papers:
+    """A folder with papers, and a CA that answers as told: an error, or a fresh certificate."""
+
+    current: Enrolled
+    answers: list[RoughfedError] = field(default_factory=list[RoughfedError])
+    asked: list[bool] = field(default_factory=list[bool])
+
+    async def renew(self, folder: Path, *, address: str, force: bool, new_key: bool) -> bool:
+        assert (folder, address, force) == (Path("papers"), "ca:1", True)
+        self.asked.append(new_key)
+        if self.answers:
+            raise self.answers.pop(0)
+        self.current = replace(self.current, certificate=certificate())
+        return True
+
+
+Case = Callable[[Papers, Renewal], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def run(case: Case, age: timedelta = FRESH, clock: Callable[[], float] = lambda: 0.0) -> None:
+        async def scenario() -> None:
+            mine = Enrolled(Path("papers"), ME, Record("", "", ""), KEY, certificate(age=age), b"", b"", identity)
+            papers = Papers(mine)
+            monkeypatch.setattr(enrol, "renew", papers.renew)
+            monkeypatch.setattr(enrolled, "load", lambda _: papers.current)
+            await asyncio.wait_for(case(papers, Renewal(Path("papers"), address="ca:1", clock=clock)), 10)
+
+        identity = IdentityKey.generate()
+        asyncio.run(scenario())
+
+    monkeypatch.setattr(renewal, "RETRY_S", (0.01, 0.01))
+    return run
+
+
+def test_what_is_due_is_renewed_while_the_session_goes_on(play: Callable[..., None]) -> None:
+    async def case(papers: Papers, mine: Renewal) -> None:
+        shown = await mine.papers()
+        assert papers.asked == []  # it is good yet: no session waits for the CA
+        running = asyncio.create_task(mine.run())
+        await mine.changed(shown)
+        assert (await mine.papers()).certificate == papers.current.certificate != shown.certificate
+        assert papers.asked == [False]
+        running.cancel()
+
+    play(case, age=DUE)
+
+
+@pytest.mark.parametrize(
+    "error", [Unreachable("away"), IdentityError("skew", reason="clock"), StorageError("full")], ids=lambda e: e.reason
+)
+def test_what_may_pass_is_tried_again(play: Callable[..., None], error: RoughfedError) -> None:
+    async def case(papers: Papers, mine: Renewal) -> None:
+        papers.answers = [error, error]
+        shown, running = await mine.papers(), asyncio.create_task(mine.run())
+        await mine.changed(shown)
+        assert papers.asked == [False] * 3
+        running.cancel()
+
+    play(case, age=DUE)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [IdentityError("out", reason="revoked"), IdentityError("another", reason="replaced"), ConfigError("damaged")],
+    ids=lambda e: e.reason,
+)
+def test_a_final_word_ends_the_client(play: Callable[..., None], error: RoughfedError) -> None:
+    async def case(papers: Papers, mine: Renewal) -> None:
+        papers.answers = [error]
+        with pytest.raises(type(error)):
+            await mine.run()
+
+    play(case, age=DUE)
+
+
+def test_who_has_expired_renews_before_it_connects_or_says_why_it_cannot(play: Callable[..., None]) -> None:
+    async def case(papers: Papers, mine: Renewal) -> None:
+        papers.answers = [Unreachable("nobody is there", cure="start it")]
+        with pytest.raises(Unreachable, match="has expired, and nobody is there") as caught:
+            await mine.papers()
+        assert caught.value.cure == "start it"
+        assert (await mine.papers()).certificate == papers.current.certificate
+        assert papers.asked == [False, False]
+
+    play(case, age=OVER)
+
+
+def test_a_server_gets_a_new_key_once_in_a_while_and_no_oftener(play: Callable[..., None]) -> None:
+    now = 0.0
+
+    async def case(papers: Papers, mine: Renewal) -> None:
+        nonlocal now
+        running, shown = asyncio.create_task(mine.run()), await mine.papers()
+        for at, granted in ((0.0, True), (1.0, False), (ASKED_EVERY_S - 1, False), (ASKED_EVERY_S, True)):
+            now, wished = at, len(papers.asked)
+            assert mine.hear(Reconnect(0.0, RENEW)) is None  # the session stays open
+            if granted:
+                await mine.changed(shown)
+                shown = await mine.papers()
+            assert len(papers.asked) == wished + granted
+        assert papers.asked == [True, True]
+        assert mine.hear(bye := Reconnect(1.0, "the server is restarting")) is bye
+        running.cancel()
+
+    play(case, clock=lambda: now)
+
+
+def test_a_wish_outlives_a_ca_that_is_away(play: Callable[..., None]) -> None:
+    async def case(papers: Papers, mine: Renewal) -> None:
+        papers.answers = [Unreachable("away")]
+        running, shown = asyncio.create_task(mine.run()), await mine.papers()
+        assert mine.wish()
+        await mine.changed(shown)
+        assert papers.asked == [True, True]
+        running.cancel()
+
+    play(case)
+
+
+def test_the_operator_gets_a_new_key_or_the_reason_at_once(play: Callable[..., None]) -> None:
+    async def case(papers: Papers, mine: Renewal) -> None:
+        shown = await mine.papers()
+        papers.answers = [Unreachable("away")]
+        with pytest.raises(Unreachable):
+            await mine.rotate()
+        assert (await mine.papers()).certificate == shown.certificate
+        told = [await mine.rotate(), await mine.rotate()]  # nobody limits the operator
+        assert [each["rotated"] for each in told] == ["alice", "alice"]
+        assert told[0]["serial"] != told[1]["serial"]
+        await mine.changed(shown)
+        assert papers.asked == [True] * 3
+
+    play(case)
+
+
+def test_papers_from_a_backup_are_renewed_once(play: Callable[..., None]) -> None:
+    async def case(papers: Papers, mine: Renewal) -> None:
+        running, outdated = asyncio.create_task(mine.run()), IdentityError("a later one", reason="outdated")
+        await mine.papers()
+        assert await mine.mend(outdated) == 0.0
+        with pytest.raises(IdentityError):  # two copies of one client would renew against each other
+            await mine.mend(outdated)
+        with pytest.raises(IdentityError):
+            await mine.mend(IdentityError("no", reason="revoked"))
+        assert papers.asked == [True]
+        running.cancel()
+
+    play(case)
