@@ -10,7 +10,7 @@ from typing import Any
 
 from roughfed.client.api import Client
 from roughfed.data import Dataset, load
-from roughfed.data.federate import federate, planted_wrong
+from roughfed.data.federate import Division, federate, planted_wrong
 from roughfed.data.roughness import KEYS as ROUGHNESS
 from roughfed.data.stream import Stream
 from roughfed.data.watched import WatchedFolder
@@ -22,7 +22,7 @@ DATA_KEYS = SOURCE_KEYS | DIVISION_KEYS | {"index", "folder", "part"}
 MODEL_KEYS = {"name", "seed", "experts"}
 
 
-def builtin(settings: Mapping[str, Any]) -> Client:
+def builtin(settings: Mapping[str, Any], *, division: Division | None = None) -> Client:
     """Make the Client of a built-in app.
 
     Args:
@@ -35,6 +35,7 @@ def builtin(settings: Mapping[str, Any]) -> Client:
             "wrong": every wrong label that was planted in the federation and nothing to train on: accuracy is then the
             share of wrong labels that a model reproduces. It takes the clients' keys without `index`.
             model: name, experts; `seed` pins the initial weights, without it the seed of the request counts.
+        division: the data of the whole federation, where one process plays many clients and has divided them already.
 
     Raises:
         ConfigError: an unknown key, a data set or model that is not listed, or no wrong label to evaluate on.
@@ -49,7 +50,7 @@ def builtin(settings: Mapping[str, Any]) -> Client:
     _known(model, MODEL_KEYS, "model")
     _required(model, {"name"}, "model")
     given["data_dir"] = given.get("data_dir") or None  # empty in a configuration: where the files are usually found
-    train, test = _data(given)
+    train, test = _data(given) if division is None else division.client(given["index"])
     shape, num_classes = tuple(test.x.shape[1:]), test.num_classes
 
     def build() -> Any:

@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -66,7 +67,12 @@ class Description:
 
 
 def trainer_command(
-    *, app: str = "", builtin: Mapping[str, object] | None = None, device: str = "auto", threads: int = 1
+    *,
+    app: str = "",
+    builtin: Mapping[str, object] | None = None,
+    device: str = "auto",
+    threads: int = 1,
+    crowd: int = 0,
 ) -> list[str]:
     """The command line of a trainer, for `Trainer.start`.
 
@@ -75,14 +81,93 @@ def trainer_command(
         builtin: the settings of a built-in app (`roughfed.client.apps`).
         device: auto, cpu, cuda, cuda:N or mps.
         threads: CPU threads: cores divided by the clients on this host, since spinning threads slow each other down.
+        crowd: virtual clients that one process trains for in turn (`roughfed simulate`): each request says for whom, as
+            `client`, from 0; 0 = the process is one client's.
     """
     # -P: the app's folder goes on the path, not the folder the agent happens to run in.
     command = [sys.executable, "-u", "-P", "-m", "roughfed.client.trainer", "--device", device]
-    command += ["--threads", str(threads)]
+    command += ["--threads", str(threads), *(["--crowd", str(crowd)] if crowd else [])]
     return command + (["--app", app] if builtin is None else ["--builtin", json.dumps(dict(builtin))])
 
 
-class Trainer:
+class Asking(ABC):
+    """What a trainer can be asked for; who carries the question there is left to `call`."""
+
+    @abstractmethod
+    async def call(self, op: str, **arguments: object) -> dict[str, Any]:
+        """Ask for one thing; raises TrainerError."""
+
+    async def describe(self) -> Description:
+        """What the app is; builds the model and loads the data."""
+        return _description(await self.call("describe"))
+
+    async def initial(self, path: Path, *, seed: int) -> bytes:
+        """Write the model's seeded initial weights as a model file; returns its digest, 32 bytes."""
+        answer = await self.call("initial", path=str(path), seed=seed)
+        return bytes.fromhex(answer["digest"])
+
+    async def fit(
+        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, turn: Turn
+    ) -> FitResult:
+        """Train from a model file and write local minus global parameters.
+
+        Args:
+            params: model file (`roughfed.params`).
+            delta: where the bare flat vector goes, little-endian float32 [D].
+            settings: the job's learning settings, checked strictly.
+            seed: of shuffles and dropout; the same seed, threads and device give the same bytes.
+            turn: where in the run this is.
+        """
+        files = {"params": str(params), "delta": str(delta)}
+        return FitResult(**await self.call("fit", **files, settings=dict(settings), seed=seed, turn=turn.plain()))
+
+    async def evaluate(
+        self, params: Path, *, model_digest: bytes, turn: Turn | None = None, base: BaseFile | None = None
+    ) -> Evaluation:
+        """Sums over the held-out data.
+
+        Args:
+            params: model file.
+            model_digest: names the parameters in the result.
+            turn: where in the run a client stands: its private tensors are those of an earlier round. None where there
+                is no client; then a file that lacks some is refused.
+            base: without a turn, the frozen base that the model stands on.
+        """
+        place = {"turn": None if turn is None else turn.plain(), "stands_on": None if base is None else base.plain()}
+        sums = await self.call("evaluate", params=str(params), **place)
+        return evaluation_from(model_digest, sums)
+
+    async def compare(
+        self, params: Path, *, model_digest: bytes, settings: Mapping[str, object], turn: Turn
+    ) -> dict[str, Evaluation]:
+        """Sums over the held-out data of the other models that a client has or makes.
+
+        Args:
+            params: model file.
+            model_digest: names the parameters in the results, and seeds what is drawn.
+            settings: the job's learning settings.
+            turn: where in the run the client stands.
+
+        Returns:
+            "personal" and "alone", where the settings make such models.
+        """
+        place = {"params": str(params), "seed": int.from_bytes(model_digest[:7], "big"), "turn": turn.plain()}
+        found = await self.call("compare", settings=dict(settings), **place)
+        return {name: evaluation_from(model_digest, sums) for name, sums in found.items()}
+
+    async def train_loss(self, params: Path, *, turn: Turn) -> float:
+        """The mean loss of a model file on the training data, whatever it was trained with: the task's plain one."""
+        return float((await self.call("train-loss", params=str(params), turn=turn.plain()))["loss"])
+
+    async def own(
+        self, params: Path, out: Path, *, model_digest: bytes, settings: Mapping[str, object], turn: Turn
+    ) -> dict[str, Any]:
+        """Write the model that a client uses as a model file; see `compare`. Gives its digest and parameters."""
+        place = {"params": str(params), "seed": int.from_bytes(model_digest[:7], "big"), "turn": turn.plain()}
+        return await self.call("own", out=str(out), settings=dict(settings), **place)
+
+
+class Trainer(Asking):
     """A running trainer process. Make one with `start`."""
 
     def __init__(
@@ -157,75 +242,6 @@ class Trainer:
                 raise
             finally:
                 self._pending = None
-
-    async def describe(self) -> Description:
-        """What the app is; builds the model and loads the data."""
-        return _description(await self.call("describe"))
-
-    async def initial(self, path: Path, *, seed: int) -> bytes:
-        """Write the model's seeded initial weights as a model file; returns its digest, 32 bytes."""
-        answer = await self.call("initial", path=str(path), seed=seed)
-        return bytes.fromhex(answer["digest"])
-
-    async def fit(
-        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, turn: Turn
-    ) -> FitResult:
-        """Train from a model file and write local minus global parameters.
-
-        Args:
-            params: model file (`roughfed.params`).
-            delta: where the bare flat vector goes, little-endian float32 [D].
-            settings: the job's learning settings, checked strictly.
-            seed: of shuffles and dropout; the same seed, threads and device give the same bytes.
-            turn: where in the run this is.
-        """
-        files = {"params": str(params), "delta": str(delta)}
-        return FitResult(**await self.call("fit", **files, settings=dict(settings), seed=seed, turn=turn.plain()))
-
-    async def evaluate(
-        self, params: Path, *, model_digest: bytes, turn: Turn | None = None, base: BaseFile | None = None
-    ) -> Evaluation:
-        """Sums over the held-out data.
-
-        Args:
-            params: model file.
-            model_digest: names the parameters in the result.
-            turn: where in the run a client stands: its private tensors are those of an earlier round. None where there
-                is no client; then a file that lacks some is refused.
-            base: without a turn, the frozen base that the model stands on.
-        """
-        place = {"turn": None if turn is None else turn.plain(), "stands_on": None if base is None else base.plain()}
-        sums = await self.call("evaluate", params=str(params), **place)
-        return evaluation_from(model_digest, sums)
-
-    async def compare(
-        self, params: Path, *, model_digest: bytes, settings: Mapping[str, object], turn: Turn
-    ) -> dict[str, Evaluation]:
-        """Sums over the held-out data of the other models that a client has or makes.
-
-        Args:
-            params: model file.
-            model_digest: names the parameters in the results, and seeds what is drawn.
-            settings: the job's learning settings.
-            turn: where in the run the client stands.
-
-        Returns:
-            "personal" and "alone", where the settings make such models.
-        """
-        place = {"params": str(params), "seed": int.from_bytes(model_digest[:7], "big"), "turn": turn.plain()}
-        found = await self.call("compare", settings=dict(settings), **place)
-        return {name: evaluation_from(model_digest, sums) for name, sums in found.items()}
-
-    async def train_loss(self, params: Path, *, turn: Turn) -> float:
-        """The mean loss of a model file on the training data, whatever it was trained with: the task's plain one."""
-        return float((await self.call("train-loss", params=str(params), turn=turn.plain()))["loss"])
-
-    async def own(
-        self, params: Path, out: Path, *, model_digest: bytes, settings: Mapping[str, object], turn: Turn
-    ) -> dict[str, Any]:
-        """Write the model that a client uses as a model file; see `compare`. Gives its digest and parameters."""
-        place = {"params": str(params), "seed": int.from_bytes(model_digest[:7], "big"), "turn": turn.plain()}
-        return await self.call("own", out=str(out), settings=dict(settings), **place)
 
     async def stop(self) -> None:
         """End the process: end of file first, then SIGTERM, then SIGKILL, each given STOP_S. Safe to call twice."""

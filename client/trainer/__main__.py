@@ -1,4 +1,4 @@
-"""`python -m roughfed.client.trainer --fd N (--app FILE:NAME | --builtin JSON) [--device D] [--threads T]`.
+"""`python -m roughfed.client.trainer --fd N (--app FILE:NAME | --builtin JSON) [--device D] [--threads T] [--crowd N]`.
 
 Answers one request after the other until the parent closes the socket. Started by `roughfed.child`.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from roughfed.client.trainer.link import Abandoned, Link, die_with_parent
 
 if TYPE_CHECKING:
+    from roughfed.client.trainer.crowd import Crowd
     from roughfed.client.trainer.operations import Operations
 
 
@@ -26,7 +27,7 @@ def main() -> None:
     _limit_threads(arguments.threads)
     _log()
     link = Link(arguments.fd)
-    operations: Operations | None = None
+    operations: Operations | Crowd | None = None
     while (request := link.receive()) is not None:
         if operations is None:
             operations = _operations(arguments, link)
@@ -36,7 +37,7 @@ def main() -> None:
             raise SystemExit(1)
 
 
-def _answer(operations: Operations, request: dict[str, Any]) -> dict[str, Any]:
+def _answer(operations: Operations | Crowd, request: dict[str, Any]) -> dict[str, Any]:
     from roughfed.client.trainer import faults
 
     try:
@@ -45,14 +46,18 @@ def _answer(operations: Operations, request: dict[str, Any]) -> dict[str, Any]:
         return {"error": faults.explain(error)}
 
 
-def _operations(arguments: argparse.Namespace, link: Link) -> Operations:
+def _operations(arguments: argparse.Namespace, link: Link) -> Operations | Crowd:
     import torch
 
+    from roughfed.client.trainer.crowd import Crowd
     from roughfed.client.trainer.operations import Operations
 
     torch.set_num_threads(arguments.threads)
-    builtin = json.loads(arguments.builtin) if arguments.builtin else None
-    return Operations(app=arguments.app, builtin=builtin, device=arguments.device, report=link.report)
+    common = {"device": arguments.device, "report": link.report}
+    given = json.loads(arguments.builtin) if arguments.builtin else None
+    if arguments.crowd:
+        return Crowd(clients=arguments.crowd, app=arguments.app, builtin=given, **common)
+    return Operations.of(app=arguments.app, builtin=given, **common)
 
 
 def _limit_threads(count: int) -> None:
@@ -79,6 +84,7 @@ def _arguments() -> argparse.Namespace:
     app.add_argument("--builtin", help="JSON settings of the built-in app")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--crowd", type=int, default=0, help="clients that are trained for in turn")
     return parser.parse_args()
 
 

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,20 +50,32 @@ Answer = dict[str, Any]
 class Operations:
     """One app on one device. Loads lazily, so that a broken app is an answer and not a dead process."""
 
-    def __init__(
-        self, *, app: str | None, builtin: Mapping[str, Any] | None, device: str, report: Callable[[float], None]
-    ) -> None:
-        """Keep the names of what to load.
+    def __init__(self, *, client: Callable[[], Client], device: str, report: Callable[[float], None]) -> None:
+        """Load nothing yet.
+
+        Args:
+            client: loads the app.
+            device: see `device.choose`.
+            report: gets the share done of the current request.
+        """
+        self._load, self._device_name, self._report = client, device, report
+        self._parts: Parts | None = None
+        self._base: tuple[BaseFile, tuple[TensorSpec, ...]] | None = None
+
+    @classmethod
+    def of(
+        cls, *, app: str | None, builtin: Mapping[str, Any] | None, device: str, report: Callable[[float], None]
+    ) -> Operations:
+        """Those of an app by name.
 
         Args:
             app: FILE:NAME of the user's Client, or else
             builtin: settings of the built-in app.
-            device: see `device.choose`.
-            report: gets the share done of the current request.
+            device: as above.
+            report: as above.
         """
-        self._app, self._builtin, self._device_name, self._report = app, builtin, device, report
-        self._parts: Parts | None = None
-        self._base: tuple[BaseFile, tuple[TensorSpec, ...]] | None = None
+        load = partial(load_app, app or "") if builtin is None else partial(builtin_app, builtin)
+        return cls(client=load, device=device, report=report)
 
     def run(self, op: str, arguments: Mapping[str, Any]) -> Answer:
         """Do one thing; `arguments` may hold more than the operation takes (its id).
@@ -303,7 +315,7 @@ class Operations:
 
     @cached_property
     def _client(self) -> Client:
-        return load_app(self._app or "") if self._builtin is None else builtin_app(self._builtin)
+        return self._load()
 
     @cached_property
     def _model(self) -> nn.Module:

@@ -71,19 +71,17 @@ def federate(
         ConfigError: unknown names, too many clients for the data, index or a setting out of range.
         NotBuiltYet: a scenario of a later version.
     """
-    division = _divide(name, clients, seed, options)
-    train, test = division.share(index)
-    return division.stream(index, train), test
+    return divide(name, clients=clients, seed=seed, **options).client(index)
 
 
 def share_of(name: str, *, clients: int, index: int, seed: int, **options: Unpack[Options]) -> tuple[Dataset, Dataset]:
     """The same with all training examples at once, whatever their task: for measuring."""
-    return _divide(name, clients, seed, options).share(index)
+    return divide(name, clients=clients, seed=seed, **options).share(index)
 
 
 def holdings(name: str, *, clients: int, seed: int, **options: Unpack[Options]) -> NDArray[np.int64]:
     """Who holds what: examples by client and true class, training and held-out together, int64 [K, C]."""
-    division = _divide(name, clients, seed, options)
+    division = divide(name, clients=clients, seed=seed, **options)
     whole = division.whole
     return np.stack([np.bincount(whole.labels[part], minlength=whole.num_classes) for part in division.parts])
 
@@ -105,7 +103,7 @@ def planted_wrong(name: str, *, clients: int, seed: int, **options: Unpack[Optio
     Raises:
         ConfigError: as `federate`.
     """
-    division = _divide(name, clients, seed, options)
+    division = divide(name, clients=clients, seed=seed, **options)
     wrong = [division.whole.take(np.arange(0))]
     for index in sorted(division.noisy):
         train, _ = division.share(index)
@@ -142,6 +140,11 @@ class Division:
         order = self._generator("noisy-clients").permutation(len(self.parts))
         return frozenset(order[:count].tolist())
 
+    def client(self, index: int) -> tuple[Dataset | Tasks, Dataset]:
+        """What `federate` gives client `index`."""
+        train, test = self.share(index)
+        return self.stream(index, train), test
+
     def share(self, index: int) -> tuple[Dataset, Dataset]:
         """(all training examples of a client, with their wrong labels; what it holds out).
 
@@ -173,7 +176,8 @@ class Division:
         return generator(self.seed, "data", self.name, *what)
 
 
-def _divide(name: str, clients: int, seed: int, options: Options) -> Division:
+def divide(name: str, *, clients: int, seed: int, **options: Unpack[Options]) -> Division:
+    """The whole division, for who plays many clients; arguments and errors as of `federate`."""
     rough = roughness(name, options.get("scenario", "clean"), options)
     partition = options.get("partition", "dirichlet")
     row = look_up(PARTITIONERS, partition, key="data.partition")

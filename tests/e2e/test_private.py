@@ -61,7 +61,7 @@ def evaluated(cluster: Trained, name: str, digest: str, number: int) -> dict[str
     folder, place = cluster.client_folder(name), cluster.state_place(name)
     command = client_command(folder, agent.load(folder, {}))
     settings = json.loads(command[command.index("--builtin") + 1])
-    operations = Operations(app=None, builtin=settings, device="cpu", report=lambda _: None)
+    operations = Operations.of(app=None, builtin=settings, device="cpu", report=lambda _: None)
     turn = Turn(number, run=cluster.known()[0], state=StatePlace(*place)).plain()
     path = cluster.place.state / "models" / f"{digest}.safetensors"
     return operations.run("evaluate", {"params": str(path), "turn": turn})

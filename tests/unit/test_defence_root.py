@@ -112,7 +112,7 @@ def test_without_classes_they_are_drawn_from_all() -> None:
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Operations, Path]:
     builtin = {"data": {"name": "digits", "seed": 3}, "model": {"name": "mlp"}}
-    operations = Operations(app=None, builtin=builtin, device="cpu", report=lambda _: None)
+    operations = Operations.of(app=None, builtin=builtin, device="cpu", report=lambda _: None)
     base = tmp_path_factory.mktemp("root") / "base.safetensors"
     operations.run("initial", {"path": str(base), "seed": 1})
     return operations, base

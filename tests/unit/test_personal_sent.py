@@ -38,7 +38,7 @@ def model_file(path: Path) -> Path:
 
 def two_rounds(folder: Path, method: str) -> tuple[Operations, dict[str, Any], FitResult, Turn]:
     """A client after two rounds; the arguments of the second one."""
-    client = Operations(app=None, builtin=BUILTIN, device="cpu", report=lambda _: None)
+    client = Operations.of(app=None, builtin=BUILTIN, device="cpu", report=lambda _: None)
     settings = {"method": method, "epochs": 2, "compare_alone": True}
     common = {"params": str(model_file(folder / "global.safetensors")), "settings": settings, "seed": 4}
     for number in (1, 2):

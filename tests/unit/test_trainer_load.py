@@ -37,7 +37,7 @@ def app(folder: Path, text: str) -> str:
 
 
 def operations(app: str) -> Operations:
-    return Operations(app=app, builtin=None, device="cpu", report=lambda _: None)
+    return Operations.of(app=app, builtin=None, device="cpu", report=lambda _: None)
 
 
 def test_a_file_is_loaded_with_its_neighbours_and_run_returns(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_the_built_in_app_and_its_worker(tmp_path: Path) -> None:
     server = Data(name="digits").model_dump() | {"seed": 7}
     for given, trains in ((client, True), (server, False)):
         settings = {"data": given, "model": {"name": "mlp"}}
-        mine = Operations(app=None, builtin=settings, device="cpu", report=lambda _: None)
+        mine = Operations.of(app=None, builtin=settings, device="cpu", report=lambda _: None)
         said = mine.run("describe", {})
         assert said["num_classes"] == 10
         assert (said["num_train"] > 0) == trains
@@ -133,7 +133,7 @@ def test_the_built_in_app_and_its_worker(tmp_path: Path) -> None:
         first, second = (mine.run("initial", {"path": str(tmp_path / "m"), "seed": s})["digest"] for s in (1, 2))
         assert first != second
     with pytest.raises(ConfigError, match="unknown: colour"):
-        Operations(app=None, builtin={"data": {"colour": 1}}, device="cpu", report=lambda _: None).run("describe", {})
+        Operations.of(app=None, builtin={"data": {"colour": 1}}, device="cpu", report=lambda _: None).run("describe", {})
 
 
 @pytest.mark.parametrize(

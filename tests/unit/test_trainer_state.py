@@ -221,7 +221,7 @@ def play(folder: Path, rounds: list[int]) -> list[dict[str, Any]]:
     torch.manual_seed(0)
     net = nn.Linear(4, 3)
     params.write_model(folder / "model", spec_of(net), pieces(net))
-    operations = Operations(app=f"{folder / 'app.py'}:client", builtin=None, device="cpu", report=lambda _: None)
+    operations = Operations.of(app=f"{folder / 'app.py'}:client", builtin=None, device="cpu", report=lambda _: None)
     answers: list[dict[str, Any]] = []
     for number in rounds:
         files_ = {"params": str(folder / "model"), "delta": str(folder / f"delta-{number}")}
