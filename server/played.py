@@ -65,8 +65,8 @@ class Played:
             if self._store is not None:
                 self._store.close()
 
-    def after(self, number: int) -> bytes:
-        """JSON of the run and of its rounds beyond a number, at most `AT_ONCE`, oldest first.
+    def after(self, number: int, more: Json | None = None) -> bytes:
+        """JSON of the run and of its rounds beyond a number, at most `AT_ONCE`, oldest first; `more` is put beside.
 
         `{"newest": N, "more": bool, "rounds": [...], ...}` in the shape of `roughfed.report.summary.RunSummary`. Heavy
         figures come with the newest round alone; each round has "counts" and "reasons" beside the names.
@@ -75,9 +75,9 @@ class Played:
             if self._closed:
                 return b'{"newest":0,"more":false,"rounds":[]}'
             self._store = self._store or Store(self._folder)
-            return self._answer(self._store, number)
+            return self._answer(self._store, number, more or {})
 
-    def _answer(self, store: Store, number: int) -> bytes:
+    def _answer(self, store: Store, number: int, beside: Json) -> bytes:
         if (run := bare_summary(store, self._config)) is None:
             return b'{"newest":0,"more":false,"rounds":[]}'
         versions = _versions(store)
@@ -87,7 +87,8 @@ class Played:
         rounds = [self._kept[n].named if n > newest - NAMED else self._kept[n].short for n in shown if n != newest]
         if newest in shown:
             rounds.append(to_json(_whole(store, run, newest), inf_nan_mode="null"))
-        head = _RUN.dump_python(run, mode="json") | {"newest": newest, "more": len(numbers) > len(shown)}
+        told = {"newest": newest, "more": len(numbers) > len(shown), **beside}
+        head = _RUN.dump_python(run, mode="json") | told
         for key in ("rounds", "config", "client_class_accuracy"):
             head.pop(key)
         return to_json(head, inf_nan_mode="null")[:-1] + b',"rounds":[' + b",".join(rounds) + b"]}"

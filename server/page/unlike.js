@@ -1,0 +1,118 @@
+// Clients that differ: how fair the model is to them, what they contribute, clusters and classes.
+
+import { bars, figure, lines, seriesTable } from "./charts.js";
+import { byId, count, el, known, memo, number, percent, show, size, table } from "./dom.js";
+import { riding } from "./words.js";
+
+const MODELS = { global: "common model", personal: "personal models", alone: "each trained alone" };
+const SHOWN = 14;
+
+const spread = figure("Accuracy over clients, by round", lines("Accuracy over clients", { share: true }),
+  seriesTable("Accuracy over clients", percent));
+const worth = figure("Contribution", bars("Contribution", { format: number }), (rows) => table("Contribution", [
+  { name: "Client", of: (row) => row.name },
+  { name: "Total", numeric: true, of: (row) => number(row.value) },
+  { name: "Interval", numeric: true, of: (row) => known(row.low) ? `${number(row.low)} to ${number(row.high)}` : "" },
+  { name: "Model quality", numeric: true, of: (row) => percent(row.tier) },
+], rows.all ?? rows, { hidden: true }));
+const factors = figure("Weights", bars("Weights", { format: number }), (rows) => table("Weights", [
+  { name: "Client", of: (row) => row.name }, { name: "Factor", numeric: true, of: (row) => number(row.value) },
+], rows.all ?? rows, { hidden: true }));
+
+export const unlike = memo((told, rounds) => {
+  const found = (key) => told?.[key]?.found;
+  const at = (key) => told?.[key]?.round;
+  const parts = [];
+  const measured = found("spread");
+  if (measured) parts.push(el("div", null, spreadTable(measured, at("spread")), worse(measured)));
+  const curve = overRounds(rounds);
+  if (curve) parts.push(spread.node);
+  const fair = found("fairness"), shares = numbers(fair?.weights);
+  if (fair && fair.rule && fair.rule !== "none") {
+    parts.push(el("div", null, el("p", null, `Rule ${fair.rule}${known(fair.q ?? fair.t) ? `, strength ${number(fair.q ?? fair.t)}` : ""}: `
+      + "clients that the model serves badly weigh more. 1 is the usual weight."), shares.length ? factors.node : histogram(fair)));
+  }
+  const given = found("contribution"), totals = contributions(given);
+  if (totals.length) parts.push(worth.node);
+  if (given) parts.push(...riders(given));
+  const clusters = found("cluster")?.clusters ?? {};
+  if (Object.keys(clusters).length > 1) parts.push(clusterTable(clusters));
+  if (found("classes")) parts.push(classTable(found("classes")));
+  show(byId("unlike"), parts.length > 0);
+  byId("unlike-parts").replaceChildren(...parts);
+  if (curve) spread.set(curve);
+  if (shares.length) fillBars(factors, shares, `Weight of each client, round ${at("fairness")}`);
+  if (totals.length) fillBars(worth, totals, `Contribution so far (${given.method}), as of round ${at("contribution")}`);
+});
+
+function fillBars(chart, rows, words) {
+  const top = rows.length <= SHOWN ? [...rows] : [...rows.slice(0, SHOWN - 4), ...rows.slice(-4)];
+  top.all = rows;
+  chart.set(top, rows.length <= SHOWN ? words : `${words}: the ${SHOWN - 4} highest and the 4 lowest of ${rows.length}`);
+}
+
+const numbers = (weights) => Object.entries(weights ?? {}).filter(([, value]) => known(value))
+  .map(([name, value]) => ({ name, value })).sort((a, b) => b.value - a.value);
+
+function contributions(given) {
+  return Object.entries(given?.scores ?? {}).filter(([, parts]) => known(parts.total)).map(([name, parts]) => {
+    const [low, high] = given.intervals?.[name] ?? [];
+    return { name, value: parts.total, low, high, tier: given.tiers?.[name], note: given.free_riders?.[name] ? "free rider" : "" };
+  }).sort((a, b) => b.value - a.value);
+}
+
+function spreadTable(found, round) {
+  const rows = Object.keys(MODELS).filter((model) => found[model]).map((model) => ({ model, ...found[model] }));
+  return table(`Accuracy on the clients' own data, round ${round}`, [
+    { name: "Model", of: (row) => MODELS[row.model] },
+    { name: "Mean", numeric: true, of: (row) => percent(row.mean) },
+    { name: "Worst tenth", numeric: true, of: (row) => percent(row.worst10) },
+    { name: "Best tenth", numeric: true, of: (row) => percent(row.best10) },
+    { name: "Clients", numeric: true, of: (row) => count(row.clients) },
+  ], rows);
+}
+
+const worse = (found) => known(found.worse_than_alone) ? el("p", { class: "note" },
+  `${percent(found.worse_than_alone)} of the clients would fare better with a model of their own.`) : null;
+
+function overRounds(rounds) {
+  const told = rounds.filter((r) => known(r.unlike?.spread?.models?.global?.mean));
+  if (told.length < 2) return null;
+  const of = (key) => told.map((r) => r.unlike.spread.models.global[key]);
+  return {
+    x: told.map((r) => r.round),
+    series: [{ name: "best tenth", colour: 5, values: of("best10") }, { name: "mean", colour: 0, values: of("mean") },
+      { name: "worst tenth", colour: 1, values: of("worst10") }].filter((s) => s.values.some(known)),
+  };
+}
+
+function histogram(fair) {
+  const steps = fair.weights?.histogram;
+  return Array.isArray(steps) ? table("Clients by their factor, smallest step first", [
+    { name: "Step", of: ([, at]) => String(at + 1) }, { name: "Clients", numeric: true, of: ([n]) => count(n) },
+  ], steps.map((n, at) => [n, at])) : null;
+}
+
+function riders(given) {
+  const found = [...Object.entries(given.free_riders ?? {}).map(([name, why]) => [name, riding(why)]),
+    ...Object.entries(given.copies ?? {}).map(([name, whose]) => [name, `sends the update of ${whose}`])];
+  const parts = [];
+  if (found.length) parts.push(table("Taken for free riders", [
+    { name: "Client", of: ([name]) => name }, { name: "What speaks for it", of: ([, why]) => why }], found));
+  if (given.skipped) parts.push(el("p", { class: "note" }, `The last round was not scored: ${given.skipped}.`));
+  return parts;
+}
+
+const clusterTable = (clusters) => table("Clusters of clients", [
+  { name: "Cluster", of: ([name]) => name },
+  { name: "Clients", numeric: true, of: ([, members]) => count(members.length) },
+  { name: "Members", of: ([, members]) => members.slice(0, 12).join(", ") + (members.length > 12 ? ", …" : "") },
+], Object.entries(clusters));
+
+const classTable = (classes) => table("Classes of clients: what they send", [
+  { name: "Class", of: ([name]) => name },
+  { name: "Clients", numeric: true, of: ([, c]) => count(c.clients) },
+  { name: "Coordinates", of: ([, c]) => c.keep_one_in > 1 ? `1 in ${c.keep_one_in}` : "all" },
+  { name: "Bytes up each", numeric: true, of: ([, c]) => size(c.bytes) },
+  { name: "Sum", of: ([, c]) => c.void ? `✕ none: ${c.void}` : "● counts" },
+], Object.entries(classes));
