@@ -92,53 +92,12 @@ async def serve(setup: Setup) -> str:
     Returns:
         why it ended: the run's reason, or "drained".
     """
-    config, folder = setup.config, setup.folder
-    check_rule(config)
+    check_rule(setup.config)
     logging.getLogger("grpc._cython.cygrpc").addFilter(quiet)
     async with AsyncExitStack() as stack:
-        metrics = ServerMetrics(
-            per_client=config.metrics.per_client,
-            labels={
-                "codec": (*CODECS, CHAIN),
-                "rule": tuple(WEIGHTINGS),
-                "defence": (config.defence.rule_of(config.privacy.server_sees),),
-                "class": tuple(config.classes),
-            },
-            scores=config.privacy.server_sees != "sums",
-        )
-        recent = Recent()
-
-        def committed(seconds: float) -> None:
-            metrics.journal_committed(seconds)
-            recent.commits.note(seconds)
-
-        store = Store(folder, on_commit=committed)
-        stack.callback(store.close)
-        executor = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2), thread_name_prefix="work")
-        stack.callback(executor.shutdown)
-        stack.push_async_callback(setup.origin.stop)
-        run, spec = await open_run(store, setup.origin, config)
-        papers = await setup.obtain()
-        fed = Federation(
-            config, store, papers.identity, papers.name, papers.member, metrics, executor, run, spec, setup.origin
-        )
-        fed.recent = recent
-        if (authority := setup.authority) is not None:
-            fed.callers.judge = authority.standing
-        fed.members.revoked |= store.revoked()
-        fed.ca_certificate = papers.ca_certificate
-        fed.base = stand(setup.origin, store)
-        description = await setup.origin.describe()
-        fed.num_classes = description.num_classes
-        await extras.prepare(fed, description.spec)
-        await contributing.prepare(fed)
-        stack.push_async_callback(contributing.stop, fed)
-        await first.prepare(fed, partial(first.draw_shared, setup.origin.initial, description.spec, spec))
-        check_shape(config.trainer, Shape.of(spec, fed.num_classes))
-        check_classes(config, spec)
-        sweep(fed)
+        fed, papers = await prepare(setup, stack)
         drain = asyncio.Event()
-        control = await Control(fed, drain.set).serve(folder)
+        control = await Control(fed, drain.set).serve(setup.folder)
         stack.callback(control.close)
         ports = await listen(setup, fed, papers, stack)
         for beside in (fed.health.keep_watch(), keep_gauges(fed)):
@@ -152,6 +111,58 @@ async def serve(setup: Setup) -> str:
         finally:
             for session in fed.members.all():  # who has not gone by itself: gRPC would cancel its stream with a trace
                 session.close("ended")
+
+
+async def prepare(setup: Setup, stack: AsyncExitStack) -> tuple[Federation, Papers]:
+    """Everything but the ports: the run as the journal has it, and what its rounds need.
+
+    Args:
+        setup: what deploy/ hands over.
+        stack: closes what was opened.
+    """
+    config, folder = setup.config, setup.folder
+    metrics = ServerMetrics(
+        per_client=config.metrics.per_client,
+        labels={
+            "codec": (*CODECS, CHAIN),
+            "rule": tuple(WEIGHTINGS),
+            "defence": (config.defence.rule_of(config.privacy.server_sees),),
+            "class": tuple(config.classes),
+        },
+        scores=config.privacy.server_sees != "sums",
+    )
+    recent = Recent()
+
+    def committed(seconds: float) -> None:
+        metrics.journal_committed(seconds)
+        recent.commits.note(seconds)
+
+    store = Store(folder, on_commit=committed)
+    stack.callback(store.close)
+    executor = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2), thread_name_prefix="work")
+    stack.callback(executor.shutdown)
+    stack.push_async_callback(setup.origin.stop)
+    run, spec = await open_run(store, setup.origin, config)
+    papers = await setup.obtain()
+    fed = Federation(
+        config, store, papers.identity, papers.name, papers.member, metrics, executor, run, spec, setup.origin
+    )
+    fed.recent = recent
+    if (authority := setup.authority) is not None:
+        fed.callers.judge = authority.standing
+    fed.members.revoked |= store.revoked()
+    fed.ca_certificate = papers.ca_certificate
+    fed.base = stand(setup.origin, store)
+    description = await setup.origin.describe()
+    fed.num_classes = description.num_classes
+    await extras.prepare(fed, description.spec)
+    await contributing.prepare(fed)
+    stack.push_async_callback(contributing.stop, fed)
+    await first.prepare(fed, partial(first.draw_shared, setup.origin.initial, description.spec, spec))
+    check_shape(config.trainer, Shape.of(spec, fed.num_classes))
+    check_classes(config, spec)
+    sweep(fed)
+    return fed, papers
 
 
 def quiet(record: logging.LogRecord) -> bool:

@@ -66,14 +66,7 @@ class Operations:
     def of(
         cls, *, app: str | None, builtin: Mapping[str, Any] | None, device: str, report: Callable[[float], None]
     ) -> Operations:
-        """Those of an app by name.
-
-        Args:
-            app: FILE:NAME of the user's Client, or else
-            builtin: settings of the built-in app.
-            device: as above.
-            report: as above.
-        """
+        """Those of the user's Client FILE:NAME, or of the built-in app with these settings."""
         load = partial(load_app, app or "") if builtin is None else partial(builtin_app, builtin)
         return cls(client=load, device=device, report=report)
 
@@ -84,7 +77,7 @@ class Operations:
             ConfigError: no such operation.
         """
         table: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
-            "describe": self._describe,
+            "describe": lambda _: self._description,
             "initial": self._initial,
             "fit": self._fit,
             "evaluate": self._evaluate,
@@ -104,9 +97,6 @@ class Operations:
             turn = arguments.get("turn") or {}
             self._stand(BaseFile.of(turn.get("base") or arguments.get("stands_on")), Path(arguments["params"]))
         return work(arguments)
-
-    def _describe(self, _: Mapping[str, Any]) -> Answer:
-        return self._description
 
     @cached_property
     def _description(self) -> Answer:
@@ -400,10 +390,8 @@ class Operations:
 
     def _local_settings(self) -> dict[str, object]:
         """The app's own settings, checked even where they do not win."""
-        client = self._client
-        settings: dict[str, object] = {**client.settings}
-        if client.trainer != "plain":
-            settings["method"] = client.trainer
+        client, plain = self._client, self._client.trainer == "plain"
+        settings: dict[str, object] = {**client.settings} | ({} if plain else {"method": client.trainer})
         parsed = TrainerSettings.parse(settings)
         if self._task == "regression" and parsed.method not in ("plain", "mse"):
             cause = f"the method {parsed.method!r} is for classification, the task here is regression"
