@@ -163,18 +163,17 @@ def _not_accepted(address: str, ca_certificate: bytes, error: ssl.SSLCertVerific
     if error.verify_code == EARLY:
         cure = f"set this machine's clock: it says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
         return Reason(said, word="not-yet-valid", cure=cure)
-    shown = _presented(address)
-    word, who, cure = _stranger(shown, ca_certificate)
     if error.verify_code in NO_SERVER:
-        word, who = "no-server", "it is no server's: a client's certificate, or another service of this CA"
         cure = "correct the address: one that is enrolled as a server must answer there"
-    said = f"{said}; {who}"
+        said = f"{said}; it is no server's: a client's certificate, or another service of this CA"
+        return Reason(said, word="no-server", cure=cure)
+    word, who, cure = _stranger(_presented(address), ca_certificate)
     refused = IdentityError(
         f"{address} shows a certificate that this federation's CA did not issue ({error.verify_message}); {who}; "
         f"{cure}",
         reason="wrong-ca",
     )
-    return Reason(said, None if word == "no-server" else refused, word=word, cure=cure)
+    return Reason(f"{said}; {who}", refused, word=word, cure=cure)
 
 
 def _presented(address: str) -> x509.Certificate | None:
