@@ -32,8 +32,11 @@ Self = TypeVar("Self")
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 OTHER = "other"
 
-WORK_S = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 30.0, 120.0)
-SHORT_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+# A bucket is a series for each label value, so what is told by phase, method or kind of work has few.
+WORK_S = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0)
+CALL_S = (0.005, 0.05, 0.5, 5.0, 60.0, 600.0)
+PHASE_S = (0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 14400.0)
+SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 LONG_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 14400.0)
 
 _MAX_PRESET = 64  # label combinations that are shown from the start, at zero
@@ -163,7 +166,8 @@ class Telemetry:
                 gauge.set(math.nan)
             return gauge
         counter = Counter(name, family.meaning, labels, registry=self._registry)
-        rows = list(product(*((*values, OTHER) for values in self._values[family.name].values())))
+        others = (OTHER,) if len(labels) == 1 else ()
+        rows = list(product(*((*values, *others) for values in self._values[family.name].values())))
         if labels and len(rows) <= _MAX_PRESET:  # a rate needs its zero
             for row in rows:
                 counter.labels(*row)

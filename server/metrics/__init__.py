@@ -106,6 +106,7 @@ class ServerMetrics(
     @safely
     def _begin(self) -> None:
         self._telemetry.choose("round_phase", "phase", self._phase)
+        self._telemetry.set("clusters", 1)
 
     @safely
     def summarized(self, summary: Mapping[str, object]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roughfed.server.metrics.recorder import Recorder
-from roughfed.telemetry import Family, safely
+from roughfed.telemetry import CALL_S, Family, safely
 
 RPCS = ("Session", "GetModel", "PutUpdate", "UpdateStatus", "GetAuthority", "Enroll", "Renew", "Check", "Watch")
 CODES = (
@@ -16,7 +16,7 @@ _METHOD_CODE = {"method": RPCS, "code": CODES}
 FAMILIES = (
     Family("grpc_server_started_total", "counter", "Calls begun.", {"method": RPCS}),
     Family("grpc_server_handled_total", "counter", "Calls ended, by gRPC status.", _METHOD_CODE),
-    Family("grpc_server_handling_seconds", "histogram", "Duration of a call.", {"method": RPCS}),
+    Family("grpc_server_handling_seconds", "histogram", "Duration of a call.", {"method": RPCS}, CALL_S),
     Family("grpc_streams_active", "gauge", "Session streams that are open."),
 )
 

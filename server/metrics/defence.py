@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from roughfed.server.metrics.recorder import PARTS, Recorder
-from roughfed.telemetry import Family, safely
+from roughfed.telemetry import WORK_S, Family, safely
 
 DEFENCE_REASONS = (
     "copy", "disagrees", "long", "root", "norm-bound", "krum", "multi-krum", "bulyan", "fltrust", "flame", "dnc",
@@ -14,7 +14,9 @@ DEFENCE_REASONS = (
 """Why a listed rule leaves an update out; a rule from elsewhere counts under "other"."""
 
 FAMILIES = (
-    Family("aggregate_seconds", "histogram", "Time to combine the updates of a round, by weighting.", {"rule": ()}),
+    Family(
+        "aggregate_seconds", "histogram", "Time to combine the updates of a round, by weighting.", {"rule": ()}, WORK_S
+    ),
     Family("aggregate_norm", "gauge", "L2 norm of the last mean of updates, in units of the parameters.", unknown=True),
     Family(
         "defence_excluded_total",
@@ -22,7 +24,7 @@ FAMILIES = (
         "Updates that the defence left out, by rule and reason.",
         {"defence": (), "reason": DEFENCE_REASONS},
     ),
-    Family("defence_seconds", "histogram", "Time to reach the verdicts of a round, by rule.", {"defence": ()}),
+    Family("defence_seconds", "histogram", "Time to reach the verdicts of a round, by rule.", {"defence": ()}, WORK_S),
     Family(
         "defence_rows", "gauge", "Updates (or groups) that the defence judged last, kept or left out.", unknown=True
     ),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from roughfed.server.metrics.recorder import Recorder
-from roughfed.telemetry import LONG_S, Family, safely
+from roughfed.telemetry import LONG_S, PHASE_S, Family, safely
 
 PHASES = ("waiting", "choose", "configure", "report", "unmask", "aggregate", "commit", "evaluate")
+REACHED = ("configure", "report", "aggregate")
+"""Asked, delivered, counted."""
+LOST = ("report",)
 OUTCOMES = ("committed", "abandoned", "recomputed")
 DROPOUTS = ("deadline", "left-behind", "disconnected", "refused", "trainer", "revoked", "quarantined")
 
@@ -32,17 +35,22 @@ FAMILIES = (
         unknown=True,
     ),
     Family("round_duration_seconds", "histogram", "From opening a round to its end.", buckets=LONG_S),
-    Family("phase_duration_seconds", "histogram", "Time spent in a phase.", {"phase": PHASES}, LONG_S),
+    Family("phase_duration_seconds", "histogram", "Time spent in a phase.", {"phase": PHASES}, PHASE_S),
     Family(
         "round_last_success_timestamp_seconds", "gauge", "When a round was last committed (Unix time).", unknown=True
     ),
     Family("dispatch_seconds", "histogram", "From opening a round to writing a client's job to its stream."),
-    Family("participants", "gauge", "Clients that reached a phase of the current round.", {"phase": PHASES}),
+    Family(
+        "participants",
+        "gauge",
+        "Clients that reached a phase of the current round: asked, delivered, counted.",
+        {"phase": REACHED},
+    ),
     Family(
         "dropouts_total",
         "counter",
         "Clients lost in a round, by phase and reason.",
-        {"phase": PHASES, "reason": DROPOUTS},
+        {"phase": LOST, "reason": DROPOUTS},
     ),
 )
 
@@ -68,7 +76,7 @@ class RoundMetrics(Recorder):
 
     @safely
     def participants(self, phase: str, count: int) -> None:
-        """So many clients have reached a phase of this round."""
+        """So many clients have reached a phase of this round (`REACHED`)."""
         self._telemetry.set("participants", count, phase=phase)
 
     @safely
@@ -88,5 +96,5 @@ class RoundMetrics(Recorder):
 
     @safely
     def dropout(self, phase: str, reason: str) -> None:
-        """A client was lost in a phase (`DROPOUTS`)."""
+        """A client was lost in a phase (`LOST`), for a reason (`DROPOUTS`)."""
         self._telemetry.add("dropouts_total", phase=phase, reason=reason)
