@@ -117,6 +117,8 @@ def _extra(service: Service) -> list[str]:
     hidden = (*IN_HOMES, *IN_TMP)
     lines = [f"{'BindPaths' if _below(service.folder, hidden) else 'ReadWritePaths'}={quoted(path_of(service.folder))}"]
     lines += [f"BindReadOnlyPaths={quoted(path_of(path))}" for path in outermost(service.reads) if _below(path, hidden)]
+    if any(_below(path, ("/root",)) for path in (service.folder, *service.reads)):
+        lines.append("TemporaryFileSystem=/root:ro,mode=0755")  # ProtectHome=tmpfs lets nobody but root into this one
     if service.gpu:
         body = read(GPU).partition("[Service]\n")[2]
         lines += [line for line in body.splitlines() if line and not line.startswith("PrivateDevices=")]
@@ -142,7 +144,7 @@ def _below(path: Path, roots: Sequence[str]) -> bool:
 def outermost(paths: Sequence[Path]) -> list[Path]:
     """Those that lie in none of the others, each once."""
     found: list[Path] = []
-    for path in sorted(set(paths), key=lambda p: len(p.parts)):
+    for path in sorted(set(paths), key=lambda p: (len(p.parts), p)):
         if not any(path.is_relative_to(other) for other in found):
             found.append(path)
     return found
