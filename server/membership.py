@@ -6,16 +6,19 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from roughfed.errors import IdentityError
 from roughfed.messages import Heartbeat, Hello, Machine, Reconnect, ServerMessage
+
+if TYPE_CHECKING:
+    from roughfed.server.rolled_back import Proof
 
 MAX_WAITING = 64
 """Messages that may wait for one client: control only, a client that lets more pile up is gone."""
 
 
-CUT_S = 1.0
+CUT_S = 0.5
 """A closed stream that its peer does not read to the end is cancelled after so long."""
 
 SUPERSEDED_S = 30.0
@@ -33,6 +36,7 @@ class Session:
         hello: what it said first.
         phase: what it last said it was doing.
         progress: 0 to 1 within the phase.
+        proof: the newest header that it has seen of this run (`roughfed.server.rolled_back`).
         machine: what it last said of its machine.
         clock_skew_s: how far its clock is ahead of ours, by its last heartbeat; what a message takes is in it.
     """
@@ -51,6 +55,7 @@ class Session:
     on_close: Callable[[Session], None] = lambda _: None
     queue: asyncio.Queue[ServerMessage | None] = field(default_factory=lambda: asyncio.Queue(MAX_WAITING))
     close_reason: str = ""
+    proof: Proof | None = None
 
     def hear(self, beat: Heartbeat, *, samples: bool) -> None:
         """Note a heartbeat; `samples`: whether how much it trained on may be known here (never behind masks)."""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+KEEPALIVE_MS = 5_000
+"""Each end pings after so long without a byte from the other, and gives the connection up after as long again without
+an answer: a link that is cut without a word is noticed in 10 s. (gRPC also gives this to TCP as its user timeout.) The
+pings are answered by gRPC's own threads, also where Python or the trainer is busy."""
+
 SERVER_OPTIONS = (
     ("grpc.tcp_read_chunk_size", 1 << 20),
     ("grpc.experimental.tcp_max_read_chunk_size", 1 << 20),
@@ -11,12 +16,12 @@ SERVER_OPTIONS = (
     ("grpc.http2.lookahead_bytes", 1 << 20),
     ("grpc.max_concurrent_streams", 32),  # one client needs four
     ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
-    # The client pings once a minute; core's default would answer that with GOAWAY "too many pings".
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
+    # Core's default would answer the client's pings with GOAWAY "too many pings".
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_ping_strikes", 2),
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
     ("grpc.http2.max_pings_without_data", 0),
 )
 
@@ -24,8 +29,8 @@ CLIENT_OPTIONS = (
     # Larger reads from the socket: 15 to 20 % less CPU for a transfer over TLS.
     ("grpc.tcp_read_chunk_size", 1 << 20),
     ("grpc.experimental.tcp_max_read_chunk_size", 4 << 20),
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.enable_http_proxy", 0),

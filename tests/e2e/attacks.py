@@ -57,7 +57,8 @@ class HostileCluster(Cluster):
             write_toml(folder / "client.toml", {"http": {"enabled": False}})
             agree = [] if "--agree" in flags else ["--agree", str(AGREE)]
             args = [*ATTACK, *flags.split(), *agree, "--dir", str(folder), "--params", str(self.params)]
-            started[name] = Process(name, args, environment() | {"ROUGHFED_JOIN": self.invite(name)})
+            env = environment() | {"ROUGHFED_JOIN": self.invite(name)}
+            started[name] = Process(name, self.placed(name, args), env)
             self.processes.append(started[name])
         with self.watch() as watch:
             watch.until(

@@ -63,7 +63,7 @@ class Cluster:
         `settings` are tables of fed.toml that win; from `secret_seed` the clients' secrets of masked rounds follow.
         """
         self.folder, self.params, self.rounds = folder, params, rounds
-        self.place = Place(folder / "server")
+        self.place, self.host = Place(folder / "server"), "127.0.0.1"
         self.names = [f"c{i}" for i in range(clients)]
         self.seed, self.secret_seed = 7, secret_seed
         self.processes: list[Process] = []
@@ -107,9 +107,13 @@ class Cluster:
             ports = json.loads(self.place.ports.read_text())
             self.configure({"server": {"port": ports["federation"], "enrol_port": ports["enrolment"]}})
         args = [*BENCH, "server", "--dir", str(self.place.folder), "--params", str(self.params), *claims]
-        self.server = Server("server", args, environment(crash_at) | dict(env or {}))
+        self.server = Server("server", self.placed("server", args), environment(crash_at) | dict(env or {}))
         self.processes.append(self.server)
         return self.server
+
+    def placed(self, _name: str, args: Sequence[str]) -> Sequence[str]:
+        """What starts a process of this name where it belongs; here, all are on one machine."""
+        return args
 
     def restart_server(self) -> float:
         """Start the server again; returns the seconds from the start of the process until it serves."""
@@ -150,7 +154,7 @@ class Cluster:
         args += ["--pace", str(pace_s), "--examples", str(examples), *claims]
         if self.secret_seed is not None:
             args += ["--secret-seed", str(self.secret_seed)]
-        process = Process(name, args, env)
+        process = Process(name, self.placed(name, args), env)
         self.processes.append(process)
         return process
 
@@ -161,12 +165,12 @@ class Cluster:
     def invite(self, name: str) -> str:
         """A join line."""
         ports = aggregator.known_ports(self.place.folder)
-        return aggregator.invite(self.place.folder, name, host="127.0.0.1", port=ports.enrolment).reveal()
+        return aggregator.invite(self.place.folder, name, host=self.host, port=ports.enrolment).reveal()
 
     @property
     def address(self) -> str:
         """host:port of the federation port."""
-        return f"127.0.0.1:{aggregator.known_ports(self.place.folder).federation}"
+        return f"{self.host}:{aggregator.known_ports(self.place.folder).federation}"
 
     def watch(self) -> Watch:
         """The server's status, pushed by it; closes by itself when the server ends."""
