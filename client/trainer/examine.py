@@ -129,7 +129,8 @@ def step(model: nn.Module, source: Source, task: Task) -> dict[str, Any]:
     model.train()
     output = model(x)
     loss = (cross_entropy if task == "classification" else mse)(output, y).mean()
-    loss.backward()
+    if loss.requires_grad:
+        loss.backward()
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     value = float(loss.detach())
     return {

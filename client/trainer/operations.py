@@ -283,11 +283,8 @@ class Operations:
         """One step of a copy of the model, and a look at the data."""
         sources = {"train": self._train, "test": self._test}
         seen = {name: examine.look(source).plain() for name, source in sources.items() if source is not None}
-        source = self._train or self._test
-        return {
-            "seen": seen,
-            "step": source and examine.step(self._seeded_model().to(self._device), source, self._task),
-        }
+        model, source = self._seeded_model().to(self._device), self._train or self._test
+        return {"seen": seen, "step": None if source is None else examine.step(model, source, self._task)}
 
     def _calibrate(self, arguments: Mapping[str, Any]) -> Answer:
         """Finish a model file from sums over the clients, into another one."""

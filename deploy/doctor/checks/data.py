@@ -30,6 +30,9 @@ def data(site: Site) -> Iterable[Finding]:
     if not _names_data(site):
         yield skipped("the settings name neither an app nor data")
         return
+    if (absent := missing(site)) is not None:
+        yield absent
+        return
     examined = site.examined()
     if examined is None or examined.error is not None or examined.description is None or examined.found is None:
         yield broken(examined)
@@ -41,6 +44,17 @@ def data(site: Site) -> Iterable[Finding]:
     for name, seen in examined.found["seen"].items():
         yield looked_at(name, seen, description.num_classes)
     yield from amounts(site, description)
+
+
+def missing(site: Site) -> Finding | None:
+    """An app whose file is not there; the trainer need not be started for that."""
+    app = site.federation.model.app if site.federation else site.client.app.path if site.client else ""
+    file = site.folder / app.rpartition(":")[0]
+    if not app or file.is_file():
+        return None
+    key = "model.app in fed.toml" if site.federation else "app.path in client.toml"
+    cure = f"put the file there, or correct {key}: FILE.py:NAME, relative to that file"
+    return failure(f"there is no {file.absolute()}", measured=app, cure=cure, about="app")
 
 
 def _names_data(site: Site) -> bool:
