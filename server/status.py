@@ -39,6 +39,7 @@ def status(fed: Federation) -> dict[str, Any]:
         **known,
         "parameters": model_part(fed.spec).size,
         "paused": fed.paused,
+        "stopping": fed.stopping,
         "uptime_s": now - fed.started_at,
         "round_seconds": now - row.opened_at if row is not None and collection is not None else None,
         "deadline_at": deadline_at(fed, now),

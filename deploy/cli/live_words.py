@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-BLOCKS = "▁▂▃▄▅▆▇█"
+BLOCKS, LETTERS = "▁▂▃▄▅▆▇█", "_.-~=+*#"
 
 
 def size(number: float) -> str:
@@ -27,15 +27,16 @@ def span(seconds: float) -> str:
     return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} days"
 
 
-def curve(values: Sequence[float | None], width: int) -> str:
-    """The last values as blocks, scaled to their own range; a value that is missing is a blank."""
+def curve(values: Sequence[float | None], width: int, *, plain: bool = False) -> str:
+    """The last values as blocks, scaled to their own range; a missing one is a blank. `plain`: with ASCII alone."""
     shown = list(values)[-width:]
     known = [value for value in shown if value is not None]
     if not known:
         return ""
     low, high = min(known), max(known)
-    step = (high - low) / (len(BLOCKS) - 1)
-    return "".join(" " if v is None else BLOCKS[round((v - low) / step) if step else len(BLOCKS) // 2] for v in shown)
+    marks = LETTERS if plain else BLOCKS
+    step = (high - low) / (len(marks) - 1)
+    return "".join(" " if v is None else marks[round((v - low) / step) if step else len(marks) // 2] for v in shown)
 
 
 def change(now: float | None, before: float | None) -> str:

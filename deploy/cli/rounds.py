@@ -51,7 +51,7 @@ def rounds(context: Context, flags: Flags) -> Answer:
     summary = run_summary(context.folder)
     found = rows(summary.rounds)[-flags.last if flags.last else 0 :]
     if flags.out is None:
-        context.say(_table(found) if found else "no round is over yet")
+        context.say(_table(found, context.console().width) if found else "no round is over yet")
         return Answer({"run": summary.run, "rounds": [dict(row) for row in found]})
     text = formats[flags.out.suffix](found)
     try:
@@ -64,45 +64,52 @@ def rounds(context: Context, flags: Flags) -> Answer:
 
 NAMED = 3
 """Clients that a cell names."""
+WIDE = 100
+"""Columns of a terminal from which it shows all measures."""
 
 
-def _table(found: list[Row]) -> Table:
+def _table(found: list[Row], width: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    shown = {title: cells for title, (cells, wide) in _columns(found).items() if width >= WIDE or not wide}
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    for title, cells in shown.items():
+        if any(cells):
+            table.add_column(title, justify="left" if title in ("outcome", "not in it") else "right")
+    for cells in zip(*(cells for cells in shown.values() if any(cells)), strict=True):
+        abandoned = cells[1] != "committed"
+        table.add_row(*(Text(cell, style="red" if abandoned and at == 1 else "") for at, cell in enumerate(cells)))
+    return table
+
+
+def _columns(found: list[Row]) -> dict[str, tuple[list[str], bool]]:
+    """Title -> the cells, and whether it takes a wide terminal; a column of which nothing is known is not shown."""
     from roughfed.deploy.cli.live_words import size
 
-    table = Table(box=None, padding=(0, 1), header_style="dim")
-    for title in (
-        "round",
-        "outcome",
-        "time",
-        "accepted",
-        "up",
-        "down",
-        "accuracy",
-        "balanced",
-        "tail",
-        "worst",
-        "loss",
-    ):
-        table.add_column(title, justify="left" if title == "outcome" else "right", no_wrap=True)
-    table.add_column("left out, or late", overflow="fold")
-    for row in found:
-        bad = row["outcome"] != "committed"
-        shares = [_share(row[key]) for key in ("accuracy", "balanced_accuracy", "tail_accuracy", "worst_class")]
-        table.add_row(
-            Text(str(row["round"])),
-            Text(str(row["outcome"]), style="red" if bad else "green"),
-            f"{row['seconds']:.1f} s",
-            f"{row['accepted']}/{row['asked']}",
-            size(float(str(row["upload_bytes"]))),
-            size(float(str(row["download_bytes"]))),
-            *shares,
-            "" if row["loss"] is None else f"{row['loss']:.3g}",
-            Text(_missing(row)),
-        )
-    return table
+    def each(write: Callable[[Row], str], *, wide: bool = False) -> tuple[list[str], bool]:
+        return [write(row) for row in found], wide
+
+    return {
+        "round": each(lambda row: str(row["round"])),
+        "outcome": each(lambda row: str(row["outcome"])),
+        "time": each(lambda row: _time(float(str(row["seconds"])))),
+        "in sum": each(lambda row: f"{row['accepted']}/{row['asked']}"),
+        "up": each(lambda row: size(float(str(row["upload_bytes"])))),
+        "down": each(lambda row: size(float(str(row["download_bytes"])))),
+        "accuracy": each(lambda row: _share(row["accuracy"])),
+        "balanced": each(lambda row: _share(row["balanced_accuracy"]), wide=True),
+        "tail": each(lambda row: _share(row["tail_accuracy"])),
+        "worst": each(lambda row: _share(row["worst_class"])),
+        "loss": each(lambda row: f"{row['loss']:.3g}" if isinstance(row["loss"], float) else "", wide=True),
+        "not in it": each(_missing),
+    }
+
+
+def _time(seconds: float) -> str:
+    from roughfed.deploy.cli.live_words import span
+
+    return f"{seconds:.1f} s" if seconds < 60 else span(seconds)
 
 
 def _share(value: object) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -10,13 +12,19 @@ import typer
 
 from roughfed.deploy.cli import control
 from roughfed.deploy.cli.command import NOT_RUNNING, Answer, Context, command
+from roughfed.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """Once, or for as long as it runs."""
+    """Once, or for as long as it runs; of all, or of one client."""
 
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Redraw at every change until the server ends.")] = False
+    wait: Annotated[
+        float,
+        typer.Option(min=0, help="--watch: seconds for which a server that went away is waited for, over a restart."),
+    ] = 60.0
+    client: Annotated[str, typer.Option(metavar="NAME", help="All that is known of one client.")] = ""
 
 
 def register(app: typer.Typer) -> None:
@@ -27,35 +35,50 @@ def register(app: typer.Typer) -> None:
 def status(context: Context, flags: Flags) -> Answer:
     """Show what the server does.
 
-    Run, round, phase, bytes, accuracy and clients. When no server runs there, what its journal knows; the exit code is
-    then 6.
+    Alerts with what to do, round, phase, bytes, accuracy and clients. When no server runs there, what its journal
+    knows; the exit code is then 6.
     """
     from roughfed.deploy.cli.live import draw
 
+    if flags.watch and flags.client:
+        raise ConfigError("--watch shows the whole server", key="--client", cure="leave --watch or --client out")
     try:
         if flags.watch:
-            return watch(context)
+            return watch(context, flags.wait)
         found = control.ask(context.folder, "status")
     except control.NotRunning:
         return ended(context, exit_code=NOT_RUNNING)
+    if flags.client:
+        return client(context, found, flags.client)
     context.say(draw(found))
     return Answer({"running": True, **found})
 
 
-def watch(context: Context) -> Answer:
+def watch(context: Context, wait_s: float) -> Answer:
     """Follow the server to its end."""
-    from rich.live import Live
+    from roughfed.deploy.cli import watching
+    from roughfed.deploy.cli.live import Screen
 
-    from roughfed.deploy.cli.live import draw
-
-    states = control.watch(context.folder)
-    first = next(states)  # not running shows here, before the screen is taken
-    with Live(draw(first), console=context.console(), auto_refresh=False, transient=True) as screen:
-        context.event({"running": True, **first})
-        for found in states:
-            screen.update(draw(found), refresh=True)
-            context.event({"running": True, **found})
+    watching.watch(
+        context,
+        wait_s=wait_s,
+        draw=lambda status, frame: Screen(status, height=frame.height, rates=frame.rates, note=frame.note),
+    )
     return ended(context, exit_code=0)
+
+
+def client(context: Context, status: Mapping[str, Any], name: str) -> Answer:
+    """All that a running server says of one client.
+
+    Raises:
+        ConfigError: it never heard of it.
+    """
+    from roughfed.deploy.cli.live_client import draw_client, of_one
+
+    if (found := of_one(status, name)) is None:
+        raise ConfigError(f"the server knows no client {name!r}", key="--client", cure="roughfed status lists them")
+    context.say(draw_client(found, now=time.time()))
+    return Answer({"running": True, **found})
 
 
 def ended(context: Context, *, exit_code: int) -> Answer:

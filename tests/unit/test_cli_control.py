@@ -126,7 +126,7 @@ def test_watch_prints_every_change_and_then_what_the_journal_says(
 ) -> None:
     with closing(Store(folder / "state")):
         pass  # no run yet
-    code = cli.run(["status", "--watch", "--dir", str(folder), "--json"])
+    code = cli.run(["status", "--watch", "--wait", "0", "--dir", str(folder), "--json"])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line.get("round") for line in lines[:2]] == [3, 4]
     assert code == 0

@@ -113,7 +113,7 @@ def test_the_operator_is_shown_the_last_verdicts_and_all_exclusions(
     drawn = words(again)
     assert "without-beta, against 0 of 2 in round 3" in drawn
     assert "beta: far-out (score 7.5)" in drawn
-    assert "beta 3x, gamma 1x" in drawn
+    assert "beta 3x (far-out), gamma 1x (magnitude)" in drawn
 
 
 def words(defence: dict[str, object]) -> str:

@@ -1,0 +1,132 @@
+"""Following a server for as long as a person looks: also over a restart, and in whatever room the terminal has."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from rich.console import RenderableType
+from rich.live import Live
+
+from roughfed.deploy.cli import control
+from roughfed.deploy.cli.command import Context
+from roughfed.deploy.cli.live_round import Rates
+
+Status = Mapping[str, Any]
+
+AGAIN_S = 0.5
+"""A server that went away is looked for this often: its socket cannot be waited for before it is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What there is to be shown.
+
+    Attributes:
+        status: the newest of the server.
+        note: that the server went away, or came back; empty as a rule.
+        fresh: whether the status has just come.
+    """
+
+    status: Status
+    note: str = ""
+    fresh: bool = True
+
+
+def follow(context: Context, *, wait_s: float, pause: Callable[[float], object] | None = None) -> Iterator[Seen]:
+    """Statuses, and what is to be said while none comes; it ends when the run is over or the server stays away.
+
+    Args:
+        context: whose directory.
+        wait_s: how long a server that went away is waited for.
+        pause: waits for seconds.
+
+    Raises:
+        NotRunning: nobody answers there at the beginning.
+    """
+    states = control.watch(context.folder)
+    last = next(states)
+    yield Seen(last)
+    wait, restarts = pause or threading.Event().wait, 0
+    while True:
+        for last in states:
+            words = "" if not restarts else f"the server was started again {_times(restarts)} while you watched"
+            yield Seen(last, words)
+        if last["finished"]:
+            return
+        left = time.strftime("%H:%M:%S")
+        until = time.monotonic() + wait_s
+        while True:
+            if (rest := until - time.monotonic()) <= 0:
+                return
+            yield Seen(last, f"the server went away at {left}; waiting {rest:.0f} s for it (Ctrl-C ends this)", False)
+            wait(min(AGAIN_S, rest))
+            try:
+                states = control.watch(context.folder)
+                last = next(states)
+            except control.NotRunning:
+                continue
+            restarts += 1
+            yield Seen(last, "the server is back")
+            break
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
+
+
+def watch(context: Context, *, wait_s: float, draw: Callable[[Status, Frame], RenderableType]) -> None:
+    """Draw until the server ends; with `--json` a line for each status, without a terminal one for each change.
+
+    Raises:
+        NotRunning: nobody answers there.
+    """
+    seen = follow(context, wait_s=wait_s)
+    first = next(seen)  # not running shows here, before the screen is taken
+    console = context.console()
+    if context.json or not console.is_terminal:
+        _print(context, first, seen)
+        return
+    rates = Rates()
+    with Live(console=console, auto_refresh=False, screen=True) as live:  # what was there before comes back at the end
+        for each in chain((first,), seen):
+            if each.fresh:
+                rates.see(each.status, time.monotonic())
+            frame = Frame(console.size.height, rates.now() if each.fresh else None, each.note)
+            live.update(draw(each.status, frame), refresh=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a picture is drawn into: rows, bytes a second, and a note."""
+
+    height: int
+    rates: tuple[float, float] | None
+    note: str
+
+
+def _print(context: Context, first: Seen, more: Iterator[Seen]) -> None:
+    """A line for each status as JSON, or in words for each change of what matters."""
+    said = ""
+    for each in chain((first,), more):
+        if each.fresh:
+            context.event({"running": True, **each.status})
+        words = _words(each)
+        if words != said and not context.json:
+            context.say(words)
+            said = words
+
+
+def _words(each: Seen) -> str:
+    """What a file of output gets of a status: only what does not change all the time."""
+    if not each.fresh:
+        return each.note.partition(";")[0]
+    status = each.status
+    alerts = "".join(f"; {found['severity']}: {found['name']}" for found in status.get("alerts") or ())
+    received = sum(client["state"] == "received" for client in status["clients"])
+    progress = f", {received} of {status['needed']['goal']} updates" if status["needed"] else ""
+    return f"round {status['round']} of {status['rounds']}: {status['phase']}{progress}{alerts}"
