@@ -18,12 +18,10 @@ import grpc.aio
 from grpc_health.v1 import health as health_service
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from roughfed.codec import CHAIN, CODECS
 from roughfed.config.federation import FederationConfig
 from roughfed.crypto import certificates
 from roughfed.messages import Reconnect
 from roughfed.server import contributing, downlink, enrolment, extras
-from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.authority import Authority
 from roughfed.server.classes import check_classes
 from roughfed.server.clusters import first
@@ -32,10 +30,9 @@ from roughfed.server.defence.check import check_rule
 from roughfed.server.facts import Shape, check_shape
 from roughfed.server.federation import Federation
 from roughfed.server.frozen import stand
-from roughfed.server.gauges import keep_gauges
+from roughfed.server.gauges import keep_gauges, metrics_of
 from roughfed.server.health.recent import Recent
 from roughfed.server.interceptors import Boundary
-from roughfed.server.metrics import ServerMetrics
 from roughfed.server.origin import Origin, open_run
 from roughfed.server.pages import start_http
 from roughfed.server.papers import Obtain, Papers, Rotation
@@ -76,6 +73,7 @@ class Setup:
         obtain: gives the server's papers.
         authority: the CA, when its enrolment port is served by this process.
         on_ready: told the ports once they are open.
+        entropy: number of bytes -> secret bytes; of the operating system, except in simulations and tests.
     """
 
     config: FederationConfig
@@ -84,6 +82,7 @@ class Setup:
     obtain: Obtain
     authority: Authority | None
     on_ready: Callable[[Ports], None]
+    entropy: Callable[[int], bytes] = os.urandom
 
 
 async def serve(setup: Setup) -> str:
@@ -121,16 +120,7 @@ async def prepare(setup: Setup, stack: AsyncExitStack) -> tuple[Federation, Pape
         stack: closes what was opened.
     """
     config, folder = setup.config, setup.folder
-    metrics = ServerMetrics(
-        per_client=config.metrics.per_client,
-        labels={
-            "codec": (*CODECS, CHAIN),
-            "rule": tuple(WEIGHTINGS),
-            "defence": (config.defence.rule_of(config.privacy.server_sees),),
-            "class": tuple(config.classes),
-        },
-        scores=config.privacy.server_sees != "sums",
-    )
+    metrics = metrics_of(config)
     recent = Recent()
 
     def committed(seconds: float) -> None:
@@ -142,10 +132,20 @@ async def prepare(setup: Setup, stack: AsyncExitStack) -> tuple[Federation, Pape
     executor = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2), thread_name_prefix="work")
     stack.callback(executor.shutdown)
     stack.push_async_callback(setup.origin.stop)
-    run, spec = await open_run(store, setup.origin, config)
+    run, spec = await open_run(store, setup.origin, config, entropy=setup.entropy)
     papers = await setup.obtain()
     fed = Federation(
-        config, store, papers.identity, papers.name, papers.member, metrics, executor, run, spec, setup.origin
+        config,
+        store,
+        papers.identity,
+        papers.name,
+        papers.member,
+        metrics,
+        executor,
+        run,
+        spec,
+        setup.origin,
+        entropy=setup.entropy,
     )
     fed.recent = recent
     if (authority := setup.authority) is not None:

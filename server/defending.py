@@ -6,9 +6,9 @@ Judging the same rows of the same round again gives the same verdict, so after a
 from __future__ import annotations
 
 import json
-import secrets
+import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,9 @@ FREE_RIDER = "free-rider"
 RESERVED = frozenset((ACCEPTED, MAGNITUDE, REVOKED, FREE_RIDER, *ABSENT))
 """Verdicts that are not a rule's: after a restart it is not shown whom it would have given one."""
 
+Entropy = Callable[[int], bytes]
+"""Number of bytes -> secret bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Defence:
@@ -48,10 +51,10 @@ class Defence:
     memory: Memory
 
     @classmethod
-    def of(cls, config: FederationConfig, journal: Journal) -> Defence:
+    def of(cls, config: FederationConfig, journal: Journal, *, entropy: Entropy = os.urandom) -> Defence:
         """As the settings say."""
         name = config.defence.rule_of(config.privacy.server_sees)
-        return cls(name, rule_of(name), config.defence.f, Memory(journal, name))
+        return cls(name, rule_of(name), config.defence.f, Memory(journal, name, entropy=entropy))
 
     async def situation(self, round_number: int, clients: int) -> Situation:
         """What the rule knows of a round of so many clients beside its rows; the same whenever it is asked."""
@@ -99,14 +102,14 @@ _SAME = (
 class Memory:
     """Table `defence` of the journal: by round, a secret seed, the rule's state, and the figures it went by."""
 
-    def __init__(self, journal: Journal, rule: str) -> None:
+    def __init__(self, journal: Journal, rule: str, *, entropy: Entropy = os.urandom) -> None:
         """On the server's journal; of what other rules remembered before the settings changed, nothing is seen."""
-        self._journal, self._mark = journal, f"{rule}/"
+        self._journal, self._mark, self._entropy = journal, f"{rule}/", entropy
 
     async def seed(self, round_number: int) -> int:
         """The seed of a round; drawn when it is first asked for, so that no client can know it before its upload."""
         sql = "INSERT OR IGNORE INTO defence (round, seed) VALUES (?, ?)"
-        row = (round_number, secrets.randbits(62))
+        row = (round_number, int.from_bytes(self._entropy(8)) >> 2)
         await self._journal.write(lambda db: db.execute(sql, row))
         return int(self._journal.read("SELECT seed FROM defence WHERE round = ?", round_number)[0]["seed"])
 

@@ -7,14 +7,14 @@ outside a round (a client came, an update arrived) and wakes the round engine.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from roughfed.adapters import Base
 from roughfed.config.federation import FederationConfig
@@ -29,7 +29,6 @@ from roughfed.server.clusters.first import Drawing
 from roughfed.server.clusters.keeping import Clusters
 from roughfed.server.collect import Collection
 from roughfed.server.contribution.book import Contributions
-from roughfed.server.contribution.utility import Sums
 from roughfed.server.defence import Verdict
 from roughfed.server.defending import Defence
 from roughfed.server.downlink import base_digest
@@ -37,6 +36,7 @@ from roughfed.server.extras import Extras
 from roughfed.server.habits import Habits
 from roughfed.server.health.recent import Recent
 from roughfed.server.health.standing import Health
+from roughfed.server.held import tell
 from roughfed.server.incentive.watching import Riders
 from roughfed.server.intake import Intake
 from roughfed.server.journaled import Journaled
@@ -47,52 +47,14 @@ from roughfed.server.masked.stages import MaskedRound
 from roughfed.server.membership import Members, Session
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.peaks import Peaks
+from roughfed.server.rolled_back import barred
 from roughfed.server.stopwatch import Stopwatch
 from roughfed.server.store import ABSENT, ACCEPTED, ReceivedUpdate, RoundRow, Store
+from roughfed.server.trace.recorder import Tracer
 from roughfed.server.verdicts import Exclusions
-from roughfed.training import BaseFile, Turn
-from roughfed.types import Evaluation, Job, Spec
+from roughfed.server.workers import Worker
+from roughfed.types import Job, Spec
 from roughfed.wire.session import decode_header
-
-
-class Worker(Protocol):
-    """The trainer process beside the server; it knows torch, the server does not."""
-
-    async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation | None:
-        """Evaluate a model file on the server's own data; None when it has none."""
-        ...
-
-    def stand_on(self, base: BaseFile) -> None:
-        """Take the frozen base that every model file belongs to from now on."""
-        ...
-
-    async def calibrate(
-        self, params: Path, out: Path, given: Mapping[str, object]
-    ) -> tuple[bytes, tuple[float, ...]] | None:
-        """Finish a model file from sums; (digest, classifier), or None when it could not."""
-        ...
-
-    async def score(self, asked: Mapping[str, object]) -> list[Sums]:
-        """Sums over the server's own examples of each coalition of updates; raises TrainerError."""
-        ...
-
-    async def root_counts(self) -> tuple[int, ...]:
-        """The server's examples of each class; raises TrainerError."""
-        ...
-
-    def hold_out(self, take: Sequence[int], *, seed: int) -> None:
-        """Set examples aside, to make updates of."""
-        ...
-
-    async def fit_root(
-        self, params: Path, delta: Path, *, settings: Mapping[str, object], seed: int, turn: Turn, steps: int
-    ) -> bool:
-        """Write an update of what was set aside; whether it could."""
-        ...
-
-    async def stop(self) -> None:
-        """End it."""
-        ...
 
 
 @dataclass
@@ -117,6 +79,7 @@ class Federation:
     run: str
     spec: Spec
     worker: Worker | None = None
+    entropy: Callable[[int], bytes] = os.urandom
     on_drain: Callable[[], Awaitable[None]] | None = None
     cut: Callable[[str], None] | None = None
     rotate: Callable[[], Awaitable[dict[str, Any]]] | None = None
@@ -124,9 +87,9 @@ class Federation:
     certificates: dict[str, float] = field(default_factory=dict[str, float])
     """Role ("server", "ca") -> when its certificate ends (Unix seconds)."""
     traffic: Traffic = field(default_factory=Traffic)
-    phase: str = "waiting"
     work: Stopwatch = field(default_factory=Stopwatch)
     """Where the seconds of the current round go."""
+    phase: str = "waiting"
     phase_seconds: dict[str, float] = field(default_factory=dict[str, float])
     paused: bool = False
     stopping: bool = False
@@ -174,15 +137,16 @@ class Federation:
         """Make the parts that need to call back."""
         self.members = Members(self._on_change)
         self.intake = Intake(self.store, self.key, self.executor, self, self.work)
-        self.stages = Stages(self.store.journal)
+        self.stages = Stages(self.store.journal, entropy=self.entropy)
         self.quarantined = self.stages.quarantined()
-        self.defence = Defence.of(self.config, self.store.journal)
+        self.defence = Defence.of(self.config, self.store.journal, entropy=self.entropy)
         self.exclusions = Exclusions(self.store)
         self.riders = Riders(self.store.journal)
         self.ledger = Ledger(self.store, self.key, run=self.run, server=self.name)
-        self.clusters = Clusters(self.config, self.store, self.able_names)
         self.peaks = Peaks(self.store)
+        self.clusters = Clusters(self.config, self.store, self.able_names)
         self.health, self.journaled = Health(self), Journaled(self)
+        self.trace = Tracer(self.run, self.store.folder, self.executor, keep=self.config.metrics.traces)
         self._wake = asyncio.Event()
         self._watchers: set[asyncio.Event] = set()
         self._phase_began = time.monotonic()
@@ -221,6 +185,7 @@ class Federation:
         spent = self.phase_seconds.get(self.phase, 0.0) + now - self._phase_began
         self.phase_seconds[self.phase] = spent
         self.metrics.phase(phase)
+        self.trace.phase(phase)
         self.phase, self._phase_began = phase, now
         self.wake()
 
@@ -237,12 +202,11 @@ class Federation:
         session = self.members.get(name)
         if not connected:
             self.health.seen.left(name)
+            self.trace.client(name, "gone")
         if connected and session is not None:
             self.away.pop(name, None)
             self.identity_keys[name] = session.identity_key
-            if name in self.wishes:
-                self.wishes.discard(name)
-                session.send(Reconnect(0.0, RENEW))
+            self._greet(name, session)
             if (row := self.store.last_part(name)) is not None and row.outcome is not None:
                 session.send(self.closed(row, name))  # it may have been away then, and has what waits for the verdict
             if self.farewell is not None:
@@ -256,6 +220,14 @@ class Federation:
         self.metrics.clients(self.client_states())
         self.wake()
 
+    def _greet(self, name: str, session: Session) -> None:
+        """What waited for a client while it was away."""
+        if name in self.quarantined:
+            tell(self, name)
+        if name in self.wishes:
+            self.wishes.discard(name)
+            session.send(Reconnect(0.0, RENEW))
+
     def client_states(self) -> dict[str, int]:
         """Number of connected clients, of those in each phase that they reported, and of those nobody waits for."""
         sessions, now = self.members.all(), time.time()
@@ -265,6 +237,9 @@ class Federation:
 
     def offer(self, name: str, session: Session, collection: Collection) -> None:
         """A member of the cohort is back: it may upload, and gets its job if it still owes an update."""
+        if why := barred(self, session):
+            collection.refuse(name, why)
+            return
         self.open_members[name] = session.identity_key
         if self.row is not None and (place := seat_of(self.config, self.row, session.hello)) is not None:
             said = None if self.masked is None else self.masked.client_class_of(name)
@@ -286,6 +261,7 @@ class Federation:
         """A receipt is journaled (Listener of the intake)."""
         self.metrics.update("accepted", client=update.receipt.client)
         self.recent.received.note(update.receipt.client)
+        self.trace.moment(update.receipt.client, "receipt", bytes=update.receipt.size_bytes)
         if self.collection is not None:
             self.collection.receive(update.receipt.client, time.monotonic())
         self.wake()
@@ -293,6 +269,7 @@ class Federation:
     def refused(self, client: str, error: RoughfedError) -> None:
         """An update was refused for good (Listener of the intake)."""
         self.recent.refused.note((client, error.reason))
+        self.trace.moment(client, f"refused: {error.reason}")
         if self.collection is not None:
             self.collection.refuse(client, error.reason)
         self.wake()

@@ -27,7 +27,7 @@ from roughfed.types import Spec, TensorSpec
 from roughfed.wire.specs import decode_base
 
 if TYPE_CHECKING:
-    from roughfed.server.federation import Worker
+    from roughfed.server.workers import Worker
 
 FILE = "base.safetensors"
 

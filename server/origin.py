@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import secrets
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,9 +29,9 @@ from roughfed.files import place_durably
 from roughfed.params import Flat, data_offset, digest_file, write_model
 from roughfed.rng import derive
 from roughfed.scope import is_private
-from roughfed.server.federation import Worker
 from roughfed.server.frozen import Division, base_of, check_file, divide, lay
 from roughfed.server.store import Store
+from roughfed.server.workers import Worker
 from roughfed.types import Spec
 from roughfed.wire.specs import encode_base
 
@@ -56,8 +56,10 @@ class Origin(Worker, Protocol):
         ...
 
 
-async def open_run(store: Store, origin: Origin, config: FederationConfig) -> tuple[str, Spec]:
-    """The run in the journal, or a new one with version 0 of its model.
+async def open_run(
+    store: Store, origin: Origin, config: FederationConfig, *, entropy: Callable[[int], bytes] = os.urandom
+) -> tuple[str, Spec]:
+    """The run in the journal, or a new one with version 0 of its model and a name drawn from `entropy`.
 
     Raises:
         ConfigError: fed.toml or the app is not the journal's run's, or `model.init` does not fit.
@@ -83,7 +85,7 @@ async def open_run(store: Store, origin: Origin, config: FederationConfig) -> tu
         return known
     check_task(description, config)
     digest, base = await first_version(store, origin, config, division, store.folder / "models" / "initial.safetensors")
-    run = f"{config.federation.name}-{secrets.token_hex(4)}"
+    run = f"{config.federation.name}-{entropy(4).hex()}"
     began = {
         "name": config.federation.name,
         "task": config.federation.task,

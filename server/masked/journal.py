@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from roughfed.classes import STANDARD
 from roughfed.journal import Journal
+from roughfed.server.held import held
 from roughfed.types import Signed
 
 log = logging.getLogger(__name__)
@@ -64,9 +66,9 @@ class Opening:
 class Stages:
     """The tables of masked rounds in the server's journal."""
 
-    def __init__(self, journal: Journal) -> None:
-        """On the server's journal."""
-        self._journal = journal
+    def __init__(self, journal: Journal, *, entropy: Callable[[int], bytes] = os.urandom) -> None:
+        """On the server's journal; nonces are drawn from `entropy`."""
+        self._journal, self.entropy = journal, entropy
 
     # -- one round ----------------------------------------------------------------------------------------------------
 
@@ -178,14 +180,16 @@ class Stages:
         return {row["client"]: f"silent in {row['times']} rounds" for row in rows if row["times"] >= SILENCES}
 
     def quarantined(self) -> dict[str, str]:
-        """Clients that are not asked any more, and why; what is proved goes before what is only noted."""
-        return self.suspended() | {client: reason for client, (_, reason) in self.proofs().items()}
+        """Clients that are not asked any more, and why; what is proved goes before what is noted or the operator's."""
+        return (
+            held(self._journal) | self.suspended() | {client: reason for client, (_, reason) in self.proofs().items()}
+        )
 
     async def release(self, client: str, now: float) -> None:
         """Ask a client again. What is known of it is kept and marked; what it does from now on counts anew."""
 
         def work(db: sqlite3.Connection) -> None:
-            for table in ("proofs", "notes"):
+            for table in ("proofs", "notes", "held"):
                 sql = f"UPDATE {table} SET released_at = ? WHERE client = ? AND released_at IS NULL"  # noqa: S608
                 db.execute(sql, (now, client))
 

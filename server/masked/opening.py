@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,7 +45,7 @@ async def open_masked(
     Returns:
         fields of `RoundHeader`.
     """
-    nonce = os.urandom(32)
+    nonce = stages.entropy(32)
     standard = await _open_class(stages, number, nonce, (STANDARD, cohort.get(STANDARD, 0)), config)
     classes = [
         ClientClass(

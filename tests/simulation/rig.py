@@ -16,12 +16,13 @@ from roughfed.digest import content_digest
 from roughfed.errors import RoughfedError
 from roughfed.messages import EvaluationReport, Hello, JobUpdate, RoundClosed
 from roughfed.params import place_durably, read_flat, write_model
-from roughfed.server.federation import Federation, Worker
+from roughfed.server.federation import Federation
 from roughfed.server.membership import Session
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.round import run_round
 from roughfed.server.run import run_rounds
 from roughfed.server.store import RoundRow, Store
+from roughfed.server.workers import Worker
 from roughfed.types import Evaluation, Job, Receipt, Signed, Spec, TensorSpec, UpdateStatement
 from roughfed.wire.session import decode_header
 from roughfed.wire.updates import UPDATE_DOMAIN, encode_statement
