@@ -3,17 +3,16 @@
 
 import { el, known, number, percent, plural, svg, table } from "./dom.js";
 
-const FONT = 12;
 const DASHES = ["", "7 4", "2 4", "11 4 2 4", "5 2", "1 3"];
 
 // A figure: caption, drawing, and the table, which is made when somebody opens it.
-export function figure(caption, draw, rows = null) {
+export function figure(caption, draw, rows = null, { wide = false } = {}) {
   const box = el("div", { class: "canvas" });
   const title = el("figcaption", null, caption);
   const inner = el("div");
   const details = rows && el("details", { class: "numbers" }, el("summary", null, "As a table",
     el("span", { class: "unseen" }, `: ${caption}`)), inner);
-  const node = el("figure", { class: "chart" }, title, box, details);
+  const node = el("figure", { class: wide ? "chart wide" : "chart" }, title, box, details);
   let data = null, width = 0;
   function redraw() {
     if (data !== null && width > 0) box.replaceChildren(draw(data, width));
@@ -45,6 +44,12 @@ export function ticks(low, high, about = 4) {
   return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
+// The same in bytes: round in the unit in which they are written.
+function byteTicks(high) {
+  const unit = 1024 ** Math.max(0, Math.min(4, Math.floor(Math.log2(Math.max(high, 1)) / 10)));
+  return ticks(0, high / unit, 3).map((mark) => mark * unit);
+}
+
 // Round numbers of rounds for the x axis: whole, and so many that their labels do not touch.
 function roundTicks(first, last, width) {
   if (first === last) return [first];
@@ -52,7 +57,7 @@ function roundTicks(first, last, width) {
   return found.filter((n) => Number.isInteger(n) && n >= first && n <= last);
 }
 
-const label = (text, x, y, extra = {}) => svg("text", { x, y, "font-size": FONT, ...extra }, text);
+const label = (text, x, y, extra = {}) => svg("text", { x, y, ...extra }, text);
 
 // Lines over rounds. data: {x: [round], series: [{name, values}]}; format: value -> words; share: 0..1.
 export function lines(name, { share = false, format = share ? percent : number } = {}) {
@@ -136,14 +141,14 @@ export function legendOf(entries) {
 
 // Stacked columns over rounds; where there are too many to be seen, each is the mean of some.
 // data: {x: [round], series: [{name, colour, values}]}.
-export function columns(name, { format = number } = {}) {
+export function columns(name, { format = number, bytes = false } = {}) {
   return (data, width) => {
     const height = 210, left = 58, right = 8, top = 10, bottom = 26;
     const bins = binned(data, Math.floor((width - left - right) / 7));
     const sums = bins.map((bin) => bin.values.reduce((a, b) => a + b, 0));
-    const marks = ticks(0, Math.max(...sums, 0) || 1, 3);
+    const most = Math.max(...sums, 0) || 1, marks = bytes ? byteTicks(most) : ticks(0, most, 3);
     const y = (value) => height - bottom - (height - top - bottom) * (value / marks[marks.length - 1]);
-    const step = Math.min(26, (width - left - right) / bins.length);
+    const step = Math.min(44, (width - left - right) / bins.length);
     const each = bins[0].last - bins[0].first + 1;
     const words = each > 1 ? `, means of ${each} rounds each` : "";
     const lastWords = data.series.map((s) => `${s.name} ${format(s.values[s.values.length - 1])}`).join(", ");
@@ -167,7 +172,7 @@ export function columns(name, { format = number } = {}) {
         below += value;
       });
       chart.append(column);
-      if (x - labelled >= 48 && (bins.length < 8 || at % 5 === 0 || at === 0)) {
+      if (x - labelled >= 40 && (bins.length <= 12 || at % 5 === 0)) {
         chart.append(label(bin.first, x + step / 2, height - 7, { class: "quiet", "text-anchor": "middle" }));
         labelled = x;
       }
@@ -198,7 +203,7 @@ const mean = (values) => values.length ? values.reduce((a, b) => a + b, 0) / val
 // Horizontal stacked bars with names: rows: [{name, parts: [{name, colour, value}], note, live}].
 export function timeline(name, { format = number } = {}) {
   return (rows, width) => {
-    const narrow = width < 460, left = 64, right = narrow ? 58 : 74, step = 27, height = rows.length * step + 4;
+    const left = 72, right = 84, step = 27, height = rows.length * step + 4;
     const longest = Math.max(...rows.map((r) => r.parts.reduce((a, p) => a + p.value, 0)), 1e-9);
     const chart = svg("svg", { class: "plot", role: "img", width, height, viewBox: `0 0 ${width} ${height}`,
       "aria-label": `${name}: ${plural(rows.length, "round")}. ${rows[0].name}: ${rows[0].parts.map((p) =>
@@ -213,7 +218,7 @@ export function timeline(name, { format = number } = {}) {
           svg("rect", { class: `s${part.colour} piece`, x, y, width: Math.max(wide, 0.5), height: 21, rx: 3 }));
         if (wide > part.name.length * 7 + 12) {
           piece.append(svg("rect", { class: "tag", x: x + 4, y: y + 3, width: part.name.length * 6.4 + 8, height: 15, rx: 3 }),
-            label(part.name, x + 8, y + 14.5, { "font-size": 11 }));
+            label(part.name, x + 8, y + 14.5, { class: "small" }));
         }
         chart.append(piece);
         x += wide;
@@ -232,7 +237,7 @@ export function heat(name) {
     const left = 30 + 6 * Math.max(...data.rows.map((r) => String(r.name).length));
     const right = 54, bottom = 24, height = data.rows.length * step + bottom;
     const bins = binned({ x: data.x, series: data.rows }, Math.floor((width - left - right) / 7));
-    const wide = Math.min(30, (width - left - right) / bins.length);
+    const wide = Math.min(48, (width - left - right) / bins.length);
     const worst = [...data.rows].sort((a, b) => lastOf(a) - lastOf(b))[0];
     const chart = svg("svg", { class: "plot", role: "img", width, height, viewBox: `0 0 ${width} ${height}`,
       "aria-label": `${name} by round; lowest now: ${worst.name} with ${percent(lastOf(worst))}.` });
@@ -259,7 +264,7 @@ export function heat(name) {
 
 const lastOf = (row) => row.values.findLast(known) ?? 0;
 
-// Bars from a common zero, some with an interval: rows: [{name, value, low, high, note}].
+// Bars from a common zero, some with an interval: rows: [{name, value, low, high, note, out}]; `out`: marked.
 export function bars(name, { format = number } = {}) {
   return (rows, width) => {
     const left = Math.min(150, width * 0.34), right = 62, step = 24, height = rows.length * step + 4;
@@ -268,18 +273,20 @@ export function bars(name, { format = number } = {}) {
     const x = (value) => left + (width - left - right) * ((value - low) / (high - low));
     const chart = svg("svg", { class: "plot", role: "img", width, height, viewBox: `0 0 ${width} ${height}`,
       "aria-label": `${name}: ${rows.slice(0, 5).map((r) => `${r.name} ${format(r.value)}`).join(", ")}.` });
-    const fits = Math.floor((left - 8) / 6.4);
+    const fits = Math.floor((left - 8) / 7);
     rows.forEach((row, at) => {
       const y = at * step + 3;
       const short = row.name.length > fits ? `${row.name.slice(0, fits - 1)}…` : row.name;
       const bar = svg("g", null, svg("title", null, `${row.name}: ${format(row.value)}${row.note ? `, ${row.note}` : ""}`),
         label(short, left - 8, y + 14, { "text-anchor": "end" }),
-        svg("rect", { class: row.value < 0 ? "s1" : "s0", x: Math.min(x(0), x(row.value)), y, rx: 3, height: 18,
+        svg("rect", { class: row.value < 0 || row.out ? "s1" : "s0", x: Math.min(x(0), x(row.value)), y, rx: 3, height: 18,
           width: Math.max(1, Math.abs(x(row.value) - x(0))) }));
       if (known(row.low) && known(row.high)) {
-        bar.append(svg("line", { class: "whisker", x1: x(row.low), x2: x(row.high), y1: y + 9, y2: y + 9 }));
+        for (const kind of ["whisker under", "whisker"]) {
+          bar.append(svg("line", { class: kind, x1: x(row.low), x2: x(row.high), y1: y + 9, y2: y + 9 }));
+        }
       }
-      bar.append(label(format(row.value), Math.max(x(0), x(row.value), known(row.high) ? x(row.high) : 0) + 6, y + 14,
+      bar.append(label(`${format(row.value)}${row.out ? " ✕" : ""}`, Math.max(x(0), x(row.value), known(row.high) ? x(row.high) : 0) + 6, y + 14,
         { class: "quiet" }));
       chart.append(bar);
     });

@@ -99,6 +99,7 @@ function draw() {
     if (head.getAttribute("aria-sort") !== order) head.setAttribute("aria-sort", order);
     say(head.firstElementChild, `${COLUMNS[at].name}${at !== sorted ? "" : down ? " ▼" : " ▲"}`);
   });
+  before.hidden = after.hidden = pages === 1;
   before.disabled = page === 0;
   after.disabled = page >= pages - 1;
   const first = page * EACH + 1;

@@ -21,24 +21,25 @@ export const defence = memo((found, quarantined) => {
   const rule = !found || found.rule === "none" ? "No defence is set: every well-formed update counts."
     : found.judged ? `Rule ${found.rule}, against up to ${found.tolerated} of ${plural(found.judged, "row")} in round ${found.round}.`
       : `Rule ${found.rule}; no round was judged yet.`;
-  const parts = [el("div", null, el("p", null, rule), often.length ? el("div", { class: "numbers" }, excluded(often)) : nothing(
-    "Nobody was left out for anything of its own."))];
+  const parts = [el("div", null, el("p", null, rule), often.length ? el("div", { class: "numbers" }, excluded(often))
+    : nothing("Nobody was left out for anything of its own."), held.length ? el("div", { class: "numbers" }, back(held)) : null)];
   const rows = Object.entries(found?.scores ?? {}).filter(([, value]) => known(value)).map(([name, value]) => {
     const verdict = found.verdicts.find((v) => v.client === name)?.reason;
-    return { name, value, note: verdict ? `left out: ${reason(verdict)}` : "counts" };
+    return { name, value, out: Boolean(verdict), note: verdict ? `left out: ${reason(verdict)}` : "counts" };
   }).sort((a, b) => b.value - a.value);
   if (rows.length) parts.push(scores.node);
-  if (held.length) parts.push(el("div", null, table("Held back: not asked any more", [
-    { name: "Client", of: ([name]) => name },
-    { name: "Why", of: ([, why]) => reason(why) },
-  ], held), el("p", { class: "note" }, "Let one back in: ", el("code", null, "roughfed release NAME"))));
   box.replaceChildren(...parts);
   if (rows.length) {
     const top = rows.slice(0, SHOWN);
     top.all = rows;
-    scores.set(top, `Scores of round ${found.round}, largest first${rows.length > SHOWN ? ` (${SHOWN} of ${rows.length})` : ""}`);
+    scores.set(top, `Scores of round ${found.round}, largest first; ✕ left out${rows.length > SHOWN ? ` (${SHOWN} of ${rows.length})` : ""}`);
   }
 });
+
+const back = (held) => [table("Held back: not asked any more", [
+  { name: "Client", of: ([name]) => name },
+  { name: "Why", of: ([, why]) => reason(why) },
+], held), el("p", { class: "note" }, "Let one back in: ", el("code", null, "roughfed release NAME"))];
 
 function excluded(often) {
   const rest = often.length - OFTEN;
@@ -68,5 +69,5 @@ export const groups = memo((open, last, round) => {
 function steps(now) {
   const at = STAGE_NAMES.indexOf(now);
   return el("ol", { class: "steps", role: "img", "aria-label": `step ${at + 1} of ${STAGE_NAMES.length}: ${stage(now)}` },
-    STAGE_NAMES.map((name, i) => el("li", { class: i < at ? "past" : i === at ? "now" : null, title: stage(name) })));
+    STAGE_NAMES.map((name, i) => el("li", { class: i < at ? "past" : i === at ? "here" : null, title: stage(name) })));
 }

@@ -84,10 +84,13 @@ export function size(bytes) {
   return `${at === 0 || value >= 100 ? Math.round(value) : value.toFixed(1).replace(/\.0$/, "")} ${units[at]}`;
 }
 
+const YEAR_S = 365.25 * 86400;
+
 export function time(seconds) {
   if (!known(seconds)) return NOT_KNOWN;
   if (seconds < 0) return "0 s";
   if (seconds < 10) return `${seconds.toFixed(1).replace(/\.0$/, "")} s`;
+  if (seconds >= 2 * YEAR_S) return `${(seconds / YEAR_S).toFixed(1)} years`;
   if (seconds < 60) return `${Math.round(seconds)} s`;
   const steps = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
   const first = steps.findIndex(([, length]) => seconds >= length);
@@ -100,7 +103,11 @@ export function time(seconds) {
   return words.filter(Boolean).join(" ");
 }
 
-const DATE = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
-export const when = (unix) => known(unix) ? DATE.format(new Date(unix * 1000)) : NOT_KNOWN;
-export const clock = (unix) =>
-  known(unix) ? new Date(unix * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" }) : NOT_KNOWN;
+const NEAR = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+const FAR = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium" });
+
+// A time; of one that is far away, the day.
+export function when(unix) {
+  if (!known(unix)) return NOT_KNOWN;
+  return (Math.abs(unix * 1000 - Date.now()) < YEAR_S * 500 ? NEAR : FAR).format(new Date(unix * 1000));
+}

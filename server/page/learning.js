@@ -15,7 +15,7 @@ const classes = figure("Recall of each class by round", heat("Recall of each cla
   table("Recall of each class, last measured", [
     { name: "Class", of: (row) => String(row.name) },
     { name: "Recall", numeric: true, of: (row) => percent(row.values.findLast(known)) },
-  ], data.rows, { hidden: true }));
+  ], data.rows, { hidden: true }), { wide: true });
 
 function curves(rounds) {
   const measured = rounds.filter((r) => CURVES.some(([, key]) => known(r[key])));
@@ -51,12 +51,12 @@ function byClass(rounds) {
 export const learning = memo((rounds) => {
   const parts = [], shares = curves(rounds), lost = losses(rounds), recall = byClass(rounds);
   if (shares.x.length) parts.push([accuracy, shares]);
+  if (lost.x.length) parts.push([loss, lost]);
   if (recall.rows.length) {
     const words = recall.all > recall.rows.length ? `Recall by round: the lowest ${recall.rows.length} of ${recall.all} classes`
       : "Recall of each class by round";
     parts.push([classes, recall, words]);
   }
-  if (lost.x.length) parts.push([loss, lost]);
   const box = byId("learning-parts");
   const nodes = parts.map(([part]) => part.node);
   if (!nodes.length) nodes.push(nothing(rounds.length ? "No round was evaluated yet." : "No round is over yet."));

@@ -98,7 +98,7 @@ function tilesOf(status, rounds) {
   const held = Object.keys(status.quarantined ?? {}).length;
   const tiles = [];
   if (known(status.accuracy)) {
-    tiles.push(["Accuracy", percent(status.accuracy), gain && gain !== "unchanged" ? `${gain} in a round` : by]);
+    tiles.push(["Accuracy", percent(status.accuracy), gain && gain !== "unchanged" ? `${gain} since round ${before.round}` : by]);
     tiles.push(["Balanced accuracy", percent(status.balanced_accuracy), "mean over the classes"]);
     if (known(tail)) tiles.push(["Tail accuracy", percent(tail), "classes with fewest examples"]);
     tiles.push(["Worst class", percent(status.worst_class_accuracy), by]);
@@ -107,16 +107,16 @@ function tilesOf(status, rounds) {
   } else {
     tiles.push(["Accuracy", "–", "nobody measured yet"]);
   }
-  tiles.push(["Clients connected", `${count(connected)} of ${count(status.clients.length)}`,
-    held ? `${plural(held, "client")} held back` : `${count(status.min_clients)} open a round`]);
+  tiles.push(["Connected", `${count(connected)} / ${count(status.clients.length)}`,
+    held ? `${plural(held, "client")} held back` : `clients; ${count(status.min_clients)} open a round`]);
   if (last) {
     const out = last.counts.excluded + last.counts.dropped;
-    tiles.push(["In the last sum", `${count(last.counts.accepted)} of ${count(last.counts.participants)}`,
-      out ? `${last.counts.excluded} left out, ${last.counts.dropped} lost` : "everybody who was asked"]);
+    tiles.push(["In the last sum", `${count(last.counts.accepted)} / ${count(last.counts.participants)}`,
+      out ? `${last.counts.excluded} left out, ${last.counts.dropped} lost` : "everybody asked"]);
     tiles.push(["Last round", time(last.seconds), last.outcome === "committed" ? "committed"
       : `${last.outcome}: ${reason(last.why || "")}`]);
     const each = Math.max(1, last.counts.participants);
-    tiles.push(["Bytes up, a client", size(last.upload_bytes / each), `${size(last.download_bytes / each)} down`]);
+    tiles.push(["Bytes a client", size(last.upload_bytes / each), `up; ${size(last.download_bytes / each)} down`]);
   }
   return tiles;
 }

@@ -51,7 +51,11 @@ function soon() {
 
 function draw() {
   document.title = title(status, state);
-  if (!status) return;
+  if (!status) {
+    if (state === "locked") say(byId("phase"), "What it does is not for everybody to see.");
+    return;
+  }
+  document.body.dataset.known = "";
   tick();
   say(byId("spoken"), spoken(status));
   alerts(status);
@@ -65,6 +69,7 @@ function draw() {
   defence([status.defence, status.quarantined], status.defence, status.quarantined);
   const last = rounds[rounds.length - 1];
   groups([status.groups, last?.groups, last?.round], status.groups, last?.groups, status.groups?.length ? status.round : last?.round);
+  show(byId("unlike-link"), !byId("unlike").hidden);
   clients(status.clients);
   const minute = Math.floor(Date.now() / 60000);
   health([status.certificates, status.disk, status.clients.map((c) => c.expires_at), minute], status);

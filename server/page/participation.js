@@ -4,7 +4,7 @@ import { columns, figure, nothing, seriesTable } from "./charts.js";
 import { byId, count, el, memo, plural, table } from "./dom.js";
 import { reason } from "./words.js";
 
-const LAST = 24; // rounds of the matrix
+const LAST = 40; // rounds of the matrix
 const EACH = 50; // clients that it shows at first, and more at a time
 
 // What became of a client in a round: the mark says it without the colour.

@@ -7,6 +7,10 @@ import { byId, el, memo, size, table, time } from "./dom.js";
 const PHASES = [
   ["configure", 5], ["report", 0], ["unmask", 4], ["aggregate", 2], ["commit", 1], ["evaluate", 3], ["waiting", 9],
 ];
+const WORDS = {
+  configure: "configure: chosen and told", report: "report: train and upload", unmask: "unmask: the sum is opened",
+  aggregate: "aggregate: combined", commit: "commit: written", evaluate: "evaluate: measured", waiting: "waiting",
+};
 const COLOURS = Object.fromEntries(PHASES);
 const SHOWN = 10;
 
@@ -17,7 +21,7 @@ const phases = figure("Seconds by phase, newest round first", timeline("Phases",
       name, numeric: true, of: (row) => time(row.parts.find((p) => p.name === name)?.value),
     })),
   ], rows, { hidden: true }));
-const bytes = figure("Bytes by round, all clients", columns("Bytes", { format: size }), seriesTable("Bytes", size));
+const bytes = figure("Bytes by round, all clients", columns("Bytes", { format: size, bytes: true }), seriesTable("Bytes", size));
 const codecs = el("div");
 const legend = el("div");
 const time_ = el("div", null, phases.node, legend);
@@ -41,7 +45,7 @@ function open(status, since) {
 }
 
 const drawLegend = memo((names) => {
-  legend.replaceChildren(legendOf(names.map((name) => ({ name, colour: COLOURS[name] ?? 7 }))).node);
+  legend.replaceChildren(legendOf(names.map((name) => ({ name: WORDS[name] ?? name, colour: COLOURS[name] ?? 7 }))).node);
 });
 
 export function timing(status, rounds, since) {

@@ -23,8 +23,8 @@ export const unlike = memo((told, rounds) => {
   const found = (key) => told?.[key]?.found;
   const at = (key) => told?.[key]?.round;
   const parts = [];
-  const measured = found("spread");
-  if (measured) parts.push(el("div", null, spreadTable(measured, at("spread")), worse(measured)));
+  const measured = found("spread"), given = found("contribution"), beside = given ? riders(given) : [];
+  if (measured) parts.push(el("div", null, spreadTable(measured, at("spread")), worse(measured), beside));
   const curve = overRounds(rounds);
   if (curve) parts.push(spread.node);
   const fair = found("fairness"), shares = numbers(fair?.weights);
@@ -32,9 +32,9 @@ export const unlike = memo((told, rounds) => {
     parts.push(el("div", null, el("p", null, `Rule ${fair.rule}${known(fair.q ?? fair.t) ? `, strength ${number(fair.q ?? fair.t)}` : ""}: `
       + "clients that the model serves badly weigh more. 1 is the usual weight."), shares.length ? factors.node : histogram(fair)));
   }
-  const given = found("contribution"), totals = contributions(given);
+  const totals = contributions(given);
   if (totals.length) parts.push(worth.node);
-  if (given) parts.push(...riders(given));
+  if (!measured && beside.length) parts.push(el("div", null, beside));
   const clusters = found("cluster")?.clusters ?? {};
   if (Object.keys(clusters).length > 1) parts.push(clusterTable(clusters));
   if (found("classes")) parts.push(classTable(found("classes")));
@@ -66,8 +66,8 @@ function spreadTable(found, round) {
   return table(`Accuracy on the clients' own data, round ${round}`, [
     { name: "Model", of: (row) => MODELS[row.model] },
     { name: "Mean", numeric: true, of: (row) => percent(row.mean) },
-    { name: "Worst tenth", numeric: true, of: (row) => percent(row.worst10) },
-    { name: "Best tenth", numeric: true, of: (row) => percent(row.best10) },
+    { name: "Worst 10 %", numeric: true, of: (row) => percent(row.worst10) },
+    { name: "Best 10 %", numeric: true, of: (row) => percent(row.best10) },
     { name: "Clients", numeric: true, of: (row) => count(row.clients) },
   ], rows);
 }
