@@ -19,6 +19,7 @@ from roughfed.client.choosing import Chooser
 from roughfed.client.diagnose import diagnose
 from roughfed.client.door import door
 from roughfed.client.enrolled import Enrolled
+from roughfed.client.held import is_held
 from roughfed.client.hours import REASONS, WINDOW, Hours
 from roughfed.client.limits import Settings
 from roughfed.client.machine import Watcher
@@ -273,6 +274,8 @@ class Agent:
                 return self._used_up(message.round)
             case Reconnect():
                 return self.renewal.hear(message)
+            case Heartbeat() if is_held(message):
+                self._cancel_job()
             case Finished():
                 log.info("the run is over: %s", message.reason)
                 return FINISHED

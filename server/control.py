@@ -16,7 +16,9 @@ from typing import Any
 
 from roughfed.errors import ConfigError, RoughfedError
 from roughfed.server import renewing
+from roughfed.server.backup import Moment, sweep
 from roughfed.server.federation import Federation
+from roughfed.server.held import quarantine, release
 from roughfed.server.status import status
 from roughfed.transport.names import SOCKET
 
@@ -42,6 +44,7 @@ class Control:
             "resume": self._resume,
             "stop": self._stop_server,
             "revoke": self._revoke,
+            "quarantine": self._quarantine,
             "release": self._release,
             "rotate": self._rotate,
             "renew": self._renew,
@@ -54,6 +57,7 @@ class Control:
             ConfigError: another server runs on this folder, or the path is too long for a socket.
         """
         path = folder / SOCKET
+        sweep(folder)
         with suppress(OSError):
             _, writer = await asyncio.open_unix_connection(path)
             writer.close()
@@ -72,6 +76,9 @@ class Control:
                 request = json.loads(line)
                 if request.get("op") == "watch":
                     await self._watch(writer)
+                    return
+                if request.get("op") == "backup":
+                    await self._backup(reader, writer)
                     return
                 await _send(writer, await self._answer(request))
         except (ValueError, ConnectionError, AttributeError) as error:
@@ -103,6 +110,22 @@ class Control:
         finally:
             self._fed.unwatch(event)
 
+    async def _backup(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hold on to this moment for as long as the other end keeps the connection; it reads the files itself."""
+        try:
+            moment = Moment.pin(self._fed.store.folder)  # on the loop, like everything that deletes: not in a thread
+        except RoughfedError as error:
+            await _send(writer, {"error": str(error), "reason": error.reason})
+            return
+        try:
+            await asyncio.to_thread(moment.copy)
+            await _send(writer, {"about": moment.about, "files": moment.files})
+            await reader.read()
+        except RoughfedError as error:
+            await _send(writer, {"error": str(error), "reason": error.reason})
+        finally:
+            moment.discard()
+
     async def _status(self, _: Request) -> dict[str, Any]:
         return status(self._fed)
 
@@ -129,13 +152,12 @@ class Control:
 
     async def _release(self, request: Request) -> dict[str, Any]:
         name = str(request.get("name"))
-        if (reason := self._fed.quarantined.get(name)) is None:
-            raise ConfigError(f"{name} is not quarantined", key="name", cure="roughfed status")
-        await self._fed.stages.release(name, time.time())
-        self._fed.quarantined = self._fed.stages.quarantined()
-        log.warning("%s was quarantined (%s) and is released by the operator", name, reason)
-        self._fed.wake()
-        return {"released": name, "was": reason}
+        return {"released": name, "was": await release(self._fed, name)}
+
+    async def _quarantine(self, request: Request) -> dict[str, Any]:
+        name, because = str(request.get("name")), str(request.get("because") or "")
+        why = await quarantine(self._fed, name, because)
+        return {"quarantined": name, "because": why, "connected": self._fed.members.get(name) is not None}
 
     async def _rotate(self, _: Request) -> dict[str, Any]:
         if self._fed.rotate is None:

@@ -9,7 +9,6 @@ makes it count at most once.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import threading
 import time
@@ -35,6 +34,7 @@ from roughfed.server.admission import (
     check_statement,
 )
 from roughfed.server.payload import OpenRound, examine
+from roughfed.server.spool import update_name
 from roughfed.server.stopwatch import Stopwatch
 from roughfed.server.store import ReceivedUpdate, Store
 from roughfed.types import Receipt, Signed, UpdateStatement
@@ -190,9 +190,8 @@ class Intake:
         return bool(self._uploads)
 
     def spool_path(self, run: str, number: int, client: str) -> Path:
-        """Where an update's bytes lie. Nothing from the wire forms a path: the name is a hash."""
-        name = hashlib.sha256(f"{run}|{number}|{client}".encode()).hexdigest()
-        return self._store.folder / "spool" / f"{name}.update"
+        """Where an update's bytes lie."""
+        return self._store.folder / "spool" / update_name(run, number, client)
 
     async def status(self, client: str, run: str, number: int, digest: bytes) -> tuple[int, Receipt | None]:
         """Bytes held and, when complete, the receipt.

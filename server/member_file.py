@@ -16,22 +16,27 @@ from pathlib import Path
 
 from roughfed.crypto.names import Role, check_role
 from roughfed.errors import IdentityError, StorageError
+from roughfed.upgrade import upgrade, version_of
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS tokens (
-    hash BLOB PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, replaces INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL, used_at INTEGER
-) STRICT;
-CREATE TABLE IF NOT EXISTS members (
-    name TEXT PRIMARY KEY, role TEXT NOT NULL, identity_key BLOB NOT NULL, member BLOB NOT NULL,
-    enrolled_at INTEGER NOT NULL, token_hash BLOB, revoked_at INTEGER
-) STRICT;
-CREATE TABLE IF NOT EXISTS certificates (
-    serial TEXT PRIMARY KEY, name TEXT NOT NULL, identity_key BLOB NOT NULL, issued_at INTEGER NOT NULL,
-    ended_at INTEGER
-) STRICT;
-CREATE INDEX IF NOT EXISTS certificates_by_key ON certificates (identity_key);
-"""
+SCHEMA = (
+    """
+    CREATE TABLE tokens (
+        hash BLOB PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, replaces INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL, used_at INTEGER
+    ) STRICT;
+    CREATE TABLE members (
+        name TEXT PRIMARY KEY, role TEXT NOT NULL, identity_key BLOB NOT NULL, member BLOB NOT NULL,
+        enrolled_at INTEGER NOT NULL, token_hash BLOB, revoked_at INTEGER
+    ) STRICT;
+    CREATE TABLE certificates (
+        serial TEXT PRIMARY KEY, name TEXT NOT NULL, identity_key BLOB NOT NULL, issued_at INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX certificates_by_key ON certificates (identity_key);
+    """,
+    "ALTER TABLE certificates ADD COLUMN ended_at INTEGER;",
+    "CREATE TABLE put_back (at INTEGER NOT NULL) STRICT;",
+)
+"""Step by step: a step is never changed, only followed by another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +67,15 @@ class MemberFile:
         self._path = path
 
     def create(self) -> None:
-        """Make the tables, and the columns, that are not there yet.
+        """Make the tables and columns that are not there yet (`roughfed.upgrade`).
 
         Raises:
-            StorageError: the disk refused, or the file is not a database.
+            StorageError: the disk refused, a newer version wrote the file, or it is not a database.
         """
         with self.reading() as db:
             db.execute("PRAGMA journal_mode = WAL")
-            db.executescript(_SCHEMA)
-            if "ended_at" not in [row["name"] for row in db.execute("PRAGMA table_info(certificates)")]:
-                db.execute("ALTER TABLE certificates ADD COLUMN ended_at INTEGER")
+            _number(db)
+            upgrade(db, SCHEMA, self._path)
         self._path.chmod(0o600)
 
     @contextmanager
@@ -97,6 +101,24 @@ class MemberFile:
                 db.execute("ROLLBACK")
                 raise
             db.execute("COMMIT")
+
+
+def _number(db: sqlite3.Connection) -> None:
+    """Give a file its schema version that is from before there were any."""
+    columns = [row["name"] for row in db.execute("PRAGMA table_info(certificates)")]
+    if columns and version_of(db) == 0:
+        db.execute(f"PRAGMA user_version = {2 if 'ended_at' in columns else 1}")
+
+
+def put_back(db: sqlite3.Connection, *, at: int) -> int:
+    """Note that the file was put back to an earlier state; returns how many open invites are void by that."""
+    db.execute("INSERT INTO put_back VALUES (?)", (at,))
+    return db.execute("DELETE FROM tokens WHERE used_at IS NULL").rowcount
+
+
+def last_put_back(db: sqlite3.Connection) -> int | None:
+    """When it was put back last."""
+    return db.execute("SELECT MAX(at) FROM put_back").fetchone()[0]
 
 
 def find_token(db: sqlite3.Connection, token: bytes, *, at: int) -> sqlite3.Row:

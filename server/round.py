@@ -43,6 +43,7 @@ from roughfed.server.masked.defended import mean_of_groups
 from roughfed.server.masked.opening import open_masked
 from roughfed.server.masked.outcome import summed_evaluation
 from roughfed.server.optimize import stepper
+from roughfed.server.rolled_back import follow, last_lost
 from roughfed.server.sampling import able
 from roughfed.server.scaling import steps_asked, steps_fact
 from roughfed.server.store import EVERYBODY, RoundRow
@@ -70,6 +71,7 @@ async def run_round(fed: Federation) -> RoundRow:
         the round as journaled; its outcome is "committed" or "abandoned".
     """
     row = await open_round(fed)
+    fed.trace.begin(row)
     fed.masked = drive.begin(fed, row) if decode_header(row.header.body).masked else None
     if row.sets is None:
         dispatch(fed, row)
@@ -97,9 +99,9 @@ async def open_round(fed: Federation) -> RoundRow:
     last = fed.store.last_round()
     if last is not None and last.outcome is None:
         fed.row = last
+        tell_opened(fed, last)
         return last
     fed.enter("configure")
-        tell_opened(fed, last)
     fed.phase_seconds.clear()
     fed.traffic = Traffic()
     settings = fed.config.round
@@ -109,7 +111,7 @@ async def open_round(fed: Federation) -> RoundRow:
     connected = able({name: codecs for name, codecs in offered.items() if fed.clusters.plays(name, cluster)}, codec)
     seated = seating(fed.config, fed.members.hellos(connected))
     invited = settings.invited(len(seated.seats))
-    number = last.round + 1 if last else 1
+    last, number = await follow(fed, last)
     cohort = drawn(seated, invited=invited, seed=fed.config.federation.seed, round_number=number)
     root = merkle_root([s.member for name in cohort if (s := fed.members.get(name)) is not None])
     asked = asked_in(fed, number, cluster)
@@ -121,7 +123,7 @@ async def open_round(fed: Federation) -> RoundRow:
         )
     fields = {**fields, "roster_root": root, "deadline_s": settings.deadline}
     facts = facts_for(fed) | fed.clusters.fact(number, cluster) | classes_fact(fed, cluster)
-    header = make_header(fed, after=last, fields=fields, facts=facts, cluster=cluster)
+    header = make_header(fed, after=last, number=number, fields=fields, facts=facts, cluster=cluster)
     if fed.config.privacy.masked:
         check_terms(fed, header)
     goal = settings.goal(len(seated.seats))
@@ -134,14 +136,14 @@ async def open_round(fed: Federation) -> RoundRow:
     return row
 
 
-def asked_in(fed: Federation, number: int, cluster: str = DEFAULT) -> tuple[str, ...]:
-    """The statistics that the learning settings ask for in a round; in the clear, class counts beside (reports)."""
 def tell_opened(fed: Federation, row: RoundRow) -> None:
     """The metrics of a round that is opened, or taken up after a restart."""
     fed.metrics.round_opened(row.round, row.opened_at, decode_header(row.header.body).deadline_s)
     fed.metrics.participants("configure", len(row.cohort))
 
 
+def asked_in(fed: Federation, number: int, cluster: str = DEFAULT) -> tuple[str, ...]:
+    """The statistics that the learning settings ask for in a round; in the clear, class counts beside (reports)."""
     settings, shape = fed.config.trainer, Shape.of(fed.spec, fed.num_classes)
     number = fed.clusters.place(number, cluster)
     names = asked(settings, shape, number=number, rounds=fed.config.round.rounds)
@@ -156,7 +158,7 @@ def facts_for(fed: Federation) -> Facts:
     wanted = wanted_facts(fed.config.trainer)
     statics = add(fed.store.statics()) if wanted else {}
     facts = facts_of(wanted, statics, fed.store.sums_with, planned=fed.config.round.rounds)
-    return facts | head_fact(fed) | scale_fact(fed.config.trainer) | steps_fact(fed)
+    return facts | head_fact(fed) | scale_fact(fed.config.trainer, since=last_lost(fed.store)) | steps_fact(fed)
 
 
 def check_terms(fed: Federation, header: Signed) -> None:
@@ -180,16 +182,16 @@ def make_header(
     *,
     after: RoundRow | None,
     fields: Mapping[str, Any],
+    number: int,
     facts: Facts | None = None,
     train: bool = True,
     cluster: str = DEFAULT,
 ) -> Signed:
-    """The header of the round that follows `after`, on a cluster's newest model, under the server's identity key.
+    """The header of a round that follows `after`, on a cluster's newest model, under the server's identity key.
 
     `fields`: root of the roster, deadline, and what a masked round's header says beside (`masked.opening`).
     """
     head = fed.store.lineage.head(cluster)
-    number = after.round + 1 if after else 1
     evaluate = fed.evaluates(fed.clusters.place(number, cluster), train=train)
     header = RoundHeader(
         run=fed.run,
@@ -240,13 +242,13 @@ def dispatch(fed: Federation, row: RoundRow) -> None:
     crash.point("jobs-sent")
 
 
-async def collect(fed: Federation, row: RoundRow) -> Decision:
-    """Wait until enough updates are on disk, or until there is no more time."""
 def taken_up(fed: Federation, row: RoundRow) -> bool:
     """Whether an earlier process opened the round."""
     return row.opened_at < fed.started_at
 
 
+async def collect(fed: Federation, row: RoundRow) -> Decision:
+    """Wait until enough updates are on disk, or until there is no more time."""
     if fed.masked is not None and "masked" in fed.masked.done:  # a restart: who uploaded is decided already
         fed.intake.close_round()
         return Decision("close", "decided before")
@@ -269,9 +271,9 @@ def taken_up(fed: Federation, row: RoundRow) -> bool:
 async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     """The accepted updates become the next version: sum, step, commit."""
     fed.enter("aggregate")
+    fed.metrics.participants("aggregate", len(row.accepted))
     header = decode_header(row.header.body)
     weighting = "uniform" if fed.config.trainer.scaffold else fed.config.aggregate.weighting_of(header.server_sees)
-    fed.metrics.participants("aggregate", len(row.accepted))
     if fed.masked is not None and fed.result is None:  # a restart after the verdicts
         fed.result = await drive.conclude(fed, row)
     if fed.masked is None and fed.verdict is None:
@@ -283,9 +285,9 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     quantised = fed.config.codec.downlink_of(header.server_sees) == "int8"
     head = fed.store.lineage.version(header.model_version)
     files = next_files(fed.store, version, quantised=quantised, stepper=step, base=head)
+    files = dataclasses.replace(files, work=fed.work)
     work = partial(
         combine,
-    files = dataclasses.replace(files, work=fed.work)
         base,
         spec=fed.spec,
         stepper=step,
@@ -354,18 +356,20 @@ async def announce(fed: Federation, row: RoundRow) -> None:
         await fed.stages.forget(row.round)
     await fed.store.set_summary(row.round, found := summarize(fed, row))
     fed.metrics.summarized(found)
+    fed.metrics.worked(fed.work.take())
     fed.intake.discard(fed.run, row.round, list(row.cohort))
     if fed.result is not None:
-    fed.metrics.worked(fed.work.take())
         fed.result.discard()
     await extras.forget(fed, row)
     contributing.begin(fed)
+    fed.trace.finish(row, upload_bytes=fed.traffic.upload, download_bytes=fed.traffic.download)
     fed.masked = fed.result = fed.verdict = None
 
 
 async def abandon(fed: Federation, row: RoundRow, reason: str) -> RoundRow:
     """End the round without a new version."""
     now = time.time()
+    fed.trace.abandoned(reason)
     if row.sets is None:
         if fed.masked is not None:
             await drive.give_up(fed, row)

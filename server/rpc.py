@@ -39,6 +39,7 @@ from roughfed.server.intake import Upload
 from roughfed.server.interceptors import CALLER
 from roughfed.server.masked.drive import take
 from roughfed.server.membership import Session
+from roughfed.server.rolled_back import proof_of
 from roughfed.transport.names import PROTOCOL_KEY, SERVICE, SOFTWARE_KEY, TIME_KEY
 from roughfed.transport.patience import PROGRESS_S
 from roughfed.types import Job, Receipt
@@ -131,7 +132,8 @@ class FederationService:
         check_hello(self._fed.config, hello)
         if hello.spec_digest and hello.spec_digest != self._fed.spec.digest:
             raise RemoteProtocolError("the client's model has other tensors than the federation's", reason="schema")
-        return Session(name, entry.identity_key, content_digest(hello.member), hello)
+        proof = proof_of(hello.seen, run=self._fed.run, ca_certificate=self._ca)
+        return Session(name, entry.identity_key, content_digest(hello.member), hello, proof=proof)
 
     def _welcome(self) -> Welcome:
         fed = self._fed
@@ -168,6 +170,7 @@ class FederationService:
             case Heartbeat():
                 session.hear(message, samples=not fed.config.privacy.masked)
                 fed.metrics.seen(session.name)
+                fed.trace.client(session.name, session.phase)
                 fed.changed()
             case JobUpdate():
                 fed.job_update(session, message)
@@ -198,6 +201,7 @@ class FederationService:
         if offset:
             fed.metrics.resumed()
         fed.recent.transfers.note(bool(offset))
+        began, start = fed.trace.now(), offset
         fd = os.open(source.path, os.O_RDONLY)
         loop = asyncio.get_running_loop()
         try:
@@ -217,6 +221,7 @@ class FederationService:
                     offset += length
         finally:
             os.close(fd)
+            fed.trace.transfer(client, "download", began, offset - start, offset=start)
 
     def _chunk(self, fd: int, source: downlink.Source, *, offset: int, length: int) -> bytes:
         key = (source.path.name, offset)
@@ -240,10 +245,12 @@ class FederationService:
         upload = await self._begin(client, first.update)
         if isinstance(upload, Receipt):
             return encode_receipt(upload)
+        began, start = self._fed.trace.now(), upload.position
         try:
             await self._write_all(client, upload, first, requests)
             return encode_receipt(await self._fed.intake.finish(client, upload))
         finally:
+            self._fed.trace.transfer(client, "upload", began, upload.position - start, offset=start)
             self._fed.intake.detach(client, upload)
             self._fed.wake()
 

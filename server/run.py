@@ -21,6 +21,7 @@ from roughfed.server.incentive.watching import keeps_first
 from roughfed.server.lineage import DEFAULT
 from roughfed.server.membership import Session
 from roughfed.server.quality import Quality
+from roughfed.server.rolled_back import settle
 from roughfed.server.round import make_header, run_round
 from roughfed.server.store import RoundRow
 
@@ -42,6 +43,7 @@ async def run_rounds(fed: Federation) -> str:
         why it is over: "rounds", "time-budget" or "early-stop".
     """
     clock = Clock(fed)
+    await settle(fed)
     await complete_summary(fed)
     contributing.begin(fed)
     await catch_up(fed)
@@ -186,7 +188,7 @@ async def evaluate_everywhere(fed: Federation) -> None:
     asked: dict[str, Session] = {}
     deadline = time.monotonic() + min(FINAL_EVALUATION_S, fed.config.round.deadline)
     while not fed.stopping and time.monotonic() < deadline:
-        owing = [s for s in fed.members.all() if s.name not in fed.final_evaluations]
+        owing = [s for s in fed.members.all() if s.name not in fed.final_evaluations.keys() | fed.quarantined.keys()]
         if not owing:
             break
         for session in owing:
@@ -232,5 +234,6 @@ def evaluation_row(fed: Federation, cluster: str = DEFAULT) -> RoundRow:
     """A round that only evaluates: it has a header, so that clients know whose model it is, and no journal entry."""
     last = fed.store.last_round()
     fields = {"roster_root": bytes(32), "deadline_s": FINAL_EVALUATION_S}
-    header = make_header(fed, after=last, fields=fields, train=False, cluster=cluster)
-    return RoundRow(last.round + 1 if last else 1, header, (), 0, time.time(), None, None, None, cluster=cluster)
+    number = last.round + 1 if last else 1
+    header = make_header(fed, after=last, number=number, fields=fields, train=False, cluster=cluster)
+    return RoundRow(number, header, (), 0, time.time(), None, None, None, cluster=cluster)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,11 @@ from roughfed.files import disk_errors
 from roughfed.params import Flat
 from roughfed.server.aggregate.mean import Fill, Mean, mean_slice, read_exactly
 from roughfed.server.stopwatch import Stopwatch
+
+
+def update_name(run: str, number: int, client: str) -> str:
+    """File name of a client's update in a round. Nothing from the wire forms a path: it is a hash."""
+    return hashlib.sha256(f"{run}|{number}|{client}".encode()).hexdigest() + ".update"
 
 
 @contextmanager

@@ -21,9 +21,10 @@ import numpy as np
 
 from roughfed.config.trainer import TrainerSettings
 from roughfed.params import Flat, read_flat
-from roughfed.scope import SCALE, model_part
+from roughfed.scope import SCALE, SINCE, model_part
 from roughfed.server.aggregate.mean import Mean
 from roughfed.server.facts import Facts
+from roughfed.server.rolled_back import last_lost
 from roughfed.server.store import RoundRow, Store
 from roughfed.types import Spec
 
@@ -47,7 +48,8 @@ class Ledger:
 
 def ledger_of(store: Store, row: RoundRow) -> Ledger:
     """From the journal: the same after a restart."""
-    earlier = [r for r in store.rounds() if r.round < row.round and r.outcome == "committed"]
+    since = last_lost(store)  # whatever was told before it is not counted on: clients begin anew, too
+    earlier = [r for r in store.rounds() if since < r.round < row.round and r.outcome == "committed"]
     known = {name for each in earlier for name in each.accepted}
     return Ledger(len(known), len(known | set(row.accepted)), len(row.accepted), row.facts[SCALE][0])
 
@@ -75,6 +77,12 @@ def with_variates(mean: Mean, spec: Spec, base: Path, ledger: Ledger) -> Mean:
     return added
 
 
-def scale_fact(settings: TrainerSettings) -> Facts:
-    """What every client is told of them; nothing without SCAFFOLD."""
-    return {SCALE: (settings.scale,)} if settings.scaffold else {}
+def scale_fact(settings: TrainerSettings, *, since: int = 0) -> Facts:
+    """What every client is told of them; nothing without SCAFFOLD.
+
+    After rounds that were taken back (`roughfed.server.rolled_back`), the last of them `since`, c is not the mean of
+    the c_i any more, and never would be again: everybody is told, and begins anew behind it.
+    """
+    if not settings.scaffold:
+        return {}
+    return {SCALE: (settings.scale,), **({SINCE: (float(since),)} if since else {})}

@@ -64,11 +64,15 @@ class Machine:
     time: float | None = None
 
 
+HELD, ASKED = "held", "asked"
+"""Phases of a server's heartbeat to a client that its operator keeps out of the rounds, or not any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
     """What the sender is doing ("idle", "downloading", "training", "uploading") and how far it is, 0 to 1.
 
-    From a server the phase is "held" or "asked": whether its operator keeps this client out of the rounds.
+    From a server the phase is `HELD` or `ASKED`.
     """
 
     phase: str = "idle"

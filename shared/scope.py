@@ -25,6 +25,9 @@ CONTROL = "control/"
 SCALE = "scaffold"
 """The fact that tells s, by which the second half of an update is multiplied."""
 
+SINCE = "scaffold-since"
+"""The fact that tells the last round of those that were taken back: what was kept up to it does not count any more."""
+
 MOST_NAMED = 12
 
 

@@ -64,7 +64,9 @@ def upgrade(db: sqlite3.Connection, steps: Sequence[str], path: Path) -> None:
     except sqlite3.Error as error:
         if db.in_transaction:
             db.execute("ROLLBACK")
-        raise StorageError(f"cannot bring {path} from schema {found} to {wanted}, nothing was changed: {error}") from error
+        raise StorageError(
+            f"cannot bring {path} from schema {found} to {wanted}, nothing was changed: {error}"
+        ) from error
     if kept is not None and found != wanted:
         log.warning("%s is now of schema %d; as it was, of schema %d, it is kept as %s", path, wanted, found, kept.name)
 

@@ -10,7 +10,7 @@ from roughfed.client.trainer.parts import Context, Controls
 from roughfed.errors import ConfigError
 from roughfed.methods import AUTO, read_method
 from roughfed.params import Flat, unflatten
-from roughfed.scope import SCALE, controls_spec
+from roughfed.scope import SCALE, SINCE, controls_spec
 from roughfed.training import Turn
 
 KEY = "trainer.method"
@@ -40,7 +40,8 @@ def controls_for(context: Context, given: Given, turn: Turn, *, own_loop: bool) 
         raise ConfigError("the server did not say how control variates are scaled", key=KEY)
     parts = unflatten(np.array(given.controls), controls_spec(given.spec))
     now = {name: torch.from_numpy(values).to(context.device) for name, values in parts.items()}
-    return Controls(now, scale[0], turn.said)
+    since = turn.facts.get(SINCE, ())
+    return Controls(now, scale[0], turn.said, since=int(since[0]) if since else 0)
 
 
 def behind(given: Given, controls: Controls | None) -> Flat | None:

@@ -117,12 +117,14 @@ class Controls:
         now: those of all clients together, c; float32 on the device.
         scale: s, by which what travels is multiplied.
         said: as `Turn.said`.
+        since: the last round that was taken back, 0 without one: a c_i from up to then is none.
         change: what travels, s (c_i+ - c_i), float32 [P]; None until the training has ended.
     """
 
     now: Tensors
     scale: float
     said: Mapping[int, float]
+    since: int = 0
     change: Tensor | None = None
 
 

@@ -15,6 +15,8 @@ from roughfed.lock import wait_until_free
 from roughfed.transport.names import SOCKET
 
 ANSWER_S = 20.0
+MOMENT_S = 600.0
+"""The answer to a backup takes as long as the copy of a large journal."""
 
 
 class NotRunning(ConfigError):
@@ -73,6 +75,20 @@ def watch(folder: Path) -> Iterator[dict[str, Any]]:
             yield _answer(folder, line)
 
 
+@contextmanager
+def moment(folder: Path) -> Iterator[dict[str, Any]]:
+    """What a running server holds still for a backup ("about", "files"), for as long as the block runs.
+
+    Raises:
+        NotRunning: nobody answers there.
+        Refused: the server says no.
+    """
+    with _connected(folder, patience_s=MOMENT_S) as stream:
+        stream.write('{"op": "backup"}\n')
+        stream.flush()
+        yield _answer(folder, stream.readline())
+
+
 def wait_until_gone(folder: Path) -> None:
     """Return when the server that runs here has let go of the directory, or at once if none does."""
     with suppress(NotRunning):
@@ -82,10 +98,10 @@ def wait_until_gone(folder: Path) -> None:
 
 
 @contextmanager
-def _connected(folder: Path) -> Iterator[TextIO]:
+def _connected(folder: Path, *, patience_s: float = ANSWER_S) -> Iterator[TextIO]:
     path = folder / "state" / SOCKET
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(ANSWER_S)
+        connection.settimeout(patience_s)
         try:
             connection.connect(str(path))
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):

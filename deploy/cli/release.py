@@ -1,4 +1,4 @@
-"""`roughfed release`: ask a quarantined client again."""
+"""`roughfed quarantine` and `roughfed release`: keep a client out of the rounds, and ask it again."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ from roughfed.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
+class QuarantineFlags:
+    """Whom to keep out, and why."""
+
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the client.")]
+    because: Annotated[str, typer.Option(metavar="TEXT", help="For whoever looks at the status; one line.")] = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Flags:
     """Whom to ask again."""
 
@@ -23,8 +31,39 @@ class Flags:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
+    command(app, "quarantine", flags=QuarantineFlags)(quarantine)
     command(app, "release", flags=Flags)(release)
+
+
+def quarantine(context: Context, flags: QuarantineFlags) -> Answer:
+    """Keep a client out of the rounds until it is released.
+
+    It stays connected and a member; `roughfed revoke` turns it away for good. The open round does not wait for it, and
+    what it has delivered is judged like everybody's. It holds when the server is started again.
+    """
+    from roughfed.deploy.aggregator import Place
+    from roughfed.deploy.cli import control
+    from roughfed.server.held import checked
+
+    because = checked(flags.because)
+    journal = Place(context.folder).state / "journal.db"
+    if control.is_running(context.folder) or not journal.exists():
+        answer = control.ask(context.folder, "quarantine", name=flags.name, because=because)
+        why, connected = answer["because"], answer["connected"]
+    else:
+        why, connected = hold_in_journal(journal.parent, flags.name, because), False
+    context.say(f"{flags.name} is quarantined {why}; it is asked again after: roughfed release {flags.name}")
+    return Answer({"quarantined": flags.name, "because": why, "connected": connected})
+
+
+def hold_in_journal(state: Path, name: str, because: str) -> str:
+    """Quarantine a client of a server that does not run; returns the reason as it is shown."""
+    from roughfed.server.held import hold
+    from roughfed.server.store import Store
+
+    with closing(Store(state)) as store:
+        return asyncio.run(hold(store.journal, name, because, time.time()))
 
 
 def release(context: Context, flags: Flags) -> Answer:

@@ -18,6 +18,7 @@ from roughfed.server.clusters.journal import Decided
 from roughfed.server.clusters.keeping import telling
 from roughfed.server.clusters.members import Move, by_cluster, settled
 from roughfed.server.lineage import DEFAULT
+from roughfed.server.rolled_back import first_choice
 from roughfed.types import Signed
 from roughfed.wire.choosing import QUESTION_DOMAIN, Question, encode_question
 
@@ -77,7 +78,7 @@ async def due(fed: Federation) -> Choosing | None:
         return None
     heads = fed.store.lineage.heads()
     models = tuple((cluster, head.version, head.digest) for cluster, head in heads.items())
-    numbered = 1 if newest is None else newest.number + 1
+    numbered = max(first_choice(fed.store), 0 if newest is None else newest.number + 1)
     choosing = Choosing(numbered, number, everybody, tuple(asked), models, open=True, said={})
     await journal.open_choosing(choosing, time.time())
     crash.point("choosing-opened")

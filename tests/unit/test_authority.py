@@ -210,6 +210,8 @@ def test_a_list_of_an_earlier_version_is_brought_up_to_date(authority: Authority
     papers = client.enroll(authority, authority.invite("alice", now=NOW))
     with MemberFile(tmp_path / "ca" / "authority.db").writing() as db:
         db.execute("ALTER TABLE certificates DROP COLUMN ended_at")
+        db.execute("DROP TABLE put_back")
+        db.execute("PRAGMA user_version = 0")
     again = Authority.open(tmp_path / "ca")
     fresh = client.renew(again, papers.member)
     assert [standing(again, each) for each in (papers, fresh, papers)] == ["", "", "outdated"]

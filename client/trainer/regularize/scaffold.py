@@ -9,6 +9,8 @@ c_i moves only by what the server has taken into its c: when this client's updat
 share of it that the clip let through. Otherwise c would no longer be the mean of the c_i, and the model would settle
 beside the point that all clients agree on, for good.
 
+After rounds that were taken back (docs/decisions/0027-restored-runs.md) all begin without a c_i, the server with c = 0.
+
 Differs: the gradients may be those of a mean with momentum or weight decay behind them, which the paper does not treat;
 and a client that has no c_i yet takes plain steps. With c_i = 0, as in the paper, the first training of a client that
 joins late would go along g + c, about twice as far as everybody's.
@@ -38,6 +40,7 @@ def scaffold(_options: Options, context: Context, _plan: Plan) -> Hooks:
 
     def begin() -> None:
         controls = controls_of(context)
+        forget(state, controls)
         settle(state, controls)
         if "own" in state:
             own = state["own"] = state["own"].to(context.device)
@@ -65,6 +68,13 @@ def scaffold(_options: Options, context: Context, _plan: Plan) -> Hooks:
         return {}
 
     return Hooks(begin=begin, gradient=gradient, end=end)
+
+
+def forget(state: Tensors, controls: Controls) -> None:
+    """Have no c_i any more if rounds were taken back that it was made of: the server's c does without them, too."""
+    if int(state.get("since", torch.tensor(0))) != controls.since:
+        state.clear()
+        state["since"] = torch.tensor(controls.since)
 
 
 def settle(state: Tensors, controls: Controls) -> None:

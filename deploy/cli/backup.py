@@ -1,0 +1,154 @@
+"""`roughfed backup`: the state directory as it is at this moment, in one file, while the server goes on."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.errors import ConfigError
+
+PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Where to, and what of it."""
+
+    out: Annotated[Path, typer.Option(metavar="FILE.tar", help="The file to write; only its owner may read it.")]
+    without_keys: Annotated[
+        bool, typer.Option("--without-keys", help="Leave the private keys of CA and server out.")
+    ] = False
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "backup", flags=Flags)(backup)
+
+
+def backup(context: Context, flags: Flags) -> Answer:
+    """Write a backup of the state directory and fed.toml.
+
+    Also while the server runs, in the middle of a round: rounds go on meanwhile. `roughfed restore` makes a directory
+    of it again. Whoever has the file has the federation's keys, unless they were left out.
+    """
+    from roughfed.deploy import archive
+
+    out = destination(context.folder, flags.out)
+    began = time.monotonic()
+    with held(context.folder) as moment, progress(context, "backup", moment_bytes(moment)) as moved:
+        members, left_out = chosen(context.folder, moment["files"], keys=not flags.without_keys)
+        about: dict[str, Any] = {**moment["about"], "keys": not left_out}
+        size = archive.write(out, about, members, moved)
+    say(context, about, out, size, left_out)
+    known = {key: about[key] for key in ("run", "round", "open_round", "version", "schema", "software")}
+    return Answer(
+        {
+            "out": str(out),
+            "bytes": size,
+            "files": len(members),
+            "left_out": left_out,
+            "seconds": round(time.monotonic() - began, 3),
+            **known,
+        }
+    )
+
+
+def destination(folder: Path, out: Path) -> Path:
+    """Where the backup goes.
+
+    Raises:
+        ConfigError: into the state directory itself, or into a folder that is none.
+    """
+    out = out.absolute()
+    if out.is_dir() or not out.parent.is_dir():
+        raise ConfigError(
+            f"{out} is no file in a folder", key="--out", cure="name one in a folder that exists"
+        )
+    if out.is_relative_to((folder / "state").absolute()):
+        raise ConfigError("a backup in the state directory is lost with it", key="--out", cure="write it elsewhere")
+    return out
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """The state directory held still: by the server that runs on it, or because nobody does."""
+    from roughfed.deploy.cli import control
+    from roughfed.lock import only_one
+    from roughfed.server.backup import Moment
+
+    if control.is_running(folder):
+        with control.moment(folder) as found:
+            yield found
+        return
+    state = folder / "state"
+    if not state.is_dir():
+        raise ConfigError("there is no state here", file=str(folder.absolute()), cure="name it with --dir")
+    with only_one(state, "backup", cure="wait for it"):
+        moment = Moment.pin(state)
+        try:
+            moment.copy()
+            yield {"about": moment.about, "files": moment.files}
+        finally:
+            moment.discard()
+
+
+def moment_bytes(moment: Mapping[str, Any]) -> int:
+    """Bytes of all that is held."""
+    return sum(moment["files"].values())
+
+
+def chosen(folder: Path, files: Mapping[str, int], *, keys: bool) -> tuple[list[Any], list[str]]:
+    """The members of the backup, and the names of keys that are not among them."""
+    from roughfed.deploy.archive import SETTINGS, Member
+    from roughfed.server.backup import FOLDER, KEYS
+
+    kept = {name: size for name, size in files.items() if keys or KEYS.fullmatch(name) is None}
+    held_in = folder / "state" / FOLDER
+    members = [Member(f"state/{name}", held_in / name, size) for name, size in sorted(kept.items())]
+    beside = [(SETTINGS, folder / SETTINGS), *((f"app/{path.name}", path) for path in own_app(folder))]
+    members[:0] = [Member(name, path, path.stat().st_size) for name, path in beside if path.is_file()]
+    return members, sorted(files.keys() - kept.keys())
+
+
+def own_app(folder: Path) -> list[Path]:
+    """The file of the own model, where it lies beside fed.toml."""
+    from roughfed.deploy import aggregator
+
+    try:
+        app = aggregator.load(folder, {}).model.app
+    except ConfigError:  # a backup of settings that do not fit is better than none
+        return []
+    path = (folder / app.rpartition(":")[0]).resolve() if app else folder
+    return [path] if path.parent == folder.resolve() and PLAIN.fullmatch(path.name) and path.is_file() else []
+
+
+def say(context: Context, about: Mapping[str, Any], out: Path, size: int, left_out: list[str]) -> None:
+    """What was written, and what to keep in mind."""
+    number = f"round {about['round']}{' (open)' if about['open_round'] else ''}"
+    what = f"{about['run']}, {number}, version {about['version']}" if about["run"] else "no run yet"
+    context.say(f"wrote {out}: {what}, {size:,} bytes")
+    if left_out:
+        context.say(f"without {', '.join(left_out)}: keep them elsewhere, a restore needs them in state/")
+    else:
+        context.note("It holds the federation's private keys: keep it like one of them.", style="dim")
+
+
+@contextmanager
+def progress(context: Context, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar for people at a terminal; gives the function that takes bytes."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True, disable=context.json or not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)

@@ -1,0 +1,170 @@
+"""`roughfed restore`: a directory out of a backup, all of it or nothing."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from roughfed.deploy.cli.backup import progress
+from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.errors import ConfigError, StorageError
+from roughfed.files import disk_errors, fsync_folder
+
+if TYPE_CHECKING:
+    from roughfed.deploy.archive import Reader
+    from roughfed.server.restore import Origin
+
+UNPACKING = ".restore-"
+"""What the name of the folder begins with into which a backup is unpacked."""
+
+LATER = (
+    "Members that were revoked, and clients that were quarantined, since then are so no more: see to it before the "
+    "server starts."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What to restore."""
+
+    file: Annotated[Path, typer.Argument(metavar="FILE.tar", help="What `roughfed backup` wrote.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "restore", flags=Flags)(restore)
+
+
+def restore(context: Context, flags: Flags) -> Answer:
+    """Make --dir out of a backup.
+
+    The directory must have no state yet. Every digest is checked before anything is put in its place. The server that
+    is started there goes on with the run, and its clients follow, whatever they have played since.
+    """
+    from roughfed.deploy.archive import Reader
+    from roughfed.server.restore import adapt, origin_of
+
+    folder = context.folder.absolute()
+    refuse_state(folder)
+    with disk_errors(f"read {flags.file}"):
+        file = flags.file.open("rb")
+    with file:
+        backup = Reader(file, flags.file.stat().st_size)
+        origin = origin_of(backup.about)
+        refuse_full(folder, backup.total)
+        with unpacking(folder) as here:
+            with progress(context, "restore", backup.total) as moved:
+                backup.unpack(here, moved)
+            void = adapt(here / "state", origin)
+            place(here, folder)
+    missing = lacking(folder)
+    say(context, backup, origin, void, missing)
+    return Answer(
+        {
+            "dir": str(folder),
+            "run": backup.about.get("run"),
+            "round": origin.round,
+            "version": backup.about.get("version"),
+            "made_at": datetime.fromtimestamp(origin.made_at, UTC).isoformat(timespec="seconds"),
+            "software": origin.software,
+            "files": len(backup.files),
+            "void_invites": void,
+            "missing": missing,
+        }
+    )
+
+
+def refuse_state(folder: Path) -> None:
+    """Raise ConfigError where there is a state already."""
+    state = folder / "state"
+    if state.exists() and (not state.is_dir() or any(state.iterdir())):
+        raise ConfigError(
+            "there is a state here already, and a restore writes over nothing",
+            file=str(state),
+            cure="name an empty directory with --dir, or move this one away",
+        )
+
+
+def refuse_full(folder: Path, needed: int) -> None:
+    """Raise StorageError where the disk has no room for so many bytes."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    with disk_errors(f"read {there}"):
+        free = shutil.disk_usage(there).free
+    if free < needed:
+        raise StorageError(f"the backup has {needed:,} bytes, and {free:,} are free on the disk of {folder}")
+
+
+@contextmanager
+def unpacking(folder: Path) -> Iterator[Path]:
+    """A folder inside `folder`, gone at the end."""
+    made = not folder.exists()
+    with disk_errors(f"write in {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(UNPACKING + "*"):  # of a restore that was killed
+            shutil.rmtree(left)
+        here = folder / (UNPACKING + secrets.token_hex(4))
+        here.mkdir(mode=0o700)
+    try:
+        yield here
+    except BaseException:
+        shutil.rmtree(here, ignore_errors=True)
+        if made:
+            with suppress(OSError):  # not empty: that is not ours
+                folder.rmdir()
+        raise
+    shutil.rmtree(here, ignore_errors=True)
+
+
+def place(here: Path, folder: Path) -> None:
+    """Put what was unpacked where it belongs; the state comes last, and all at once.
+
+    Raises:
+        ConfigError: another fed.toml, or app, lies there.
+        StorageError: the disk refused, or the backup has no state.
+    """
+    beside = [here / "fed.toml", *sorted((here / "app").glob("*.py"))]
+    beside = [path for path in beside if path.exists()]
+    if not (here / "state").is_dir():
+        raise StorageError("the backup has no state")
+    with disk_errors(f"write in {folder}"):
+        for path in beside:
+            target = folder / path.name
+            if target.exists() and target.read_bytes() != path.read_bytes():
+                raise ConfigError(
+                    "another one lies here, and a restore writes over nothing", file=str(target), cure="move it away"
+                )
+        for path in beside:
+            path.chmod(0o644)
+            path.replace(folder / path.name)
+        (here / "state").replace(folder / "state")
+    fsync_folder(folder)
+
+
+def lacking(folder: Path) -> list[str]:
+    """Private keys that a server needs and that are not there."""
+    state = folder / "state"
+    wanted = [state / "papers" / "identity.key", state / "papers" / "tls.key"]
+    if (state / "ca").is_dir():
+        wanted.insert(0, state / "ca" / "ca.key")
+    return [path.relative_to(folder).as_posix() for path in wanted if not path.exists() and path.parent.is_dir()]
+
+
+def say(context: Context, backup: Reader, origin: Origin, void: int, missing: list[str]) -> None:
+    """What was restored, and what is to be done."""
+    run = backup.about.get("run") or "no run yet"
+    made = datetime.fromtimestamp(origin.made_at, UTC)
+    context.say(f"restored {run}, round {origin.round}, as it was at {made:%Y-%m-%d %H:%M:%S} UTC")
+    if void:
+        context.say(f"{void} open invites are void: an invite that was used since would work again")
+    if missing:
+        context.warn(f"put {', '.join(missing)} back (mode 0600) before the server starts: they are not in this backup")
+    context.note(LATER, style="dim")
+    context.note("Never let two servers run from the same state: end the old one for good.", style="dim")

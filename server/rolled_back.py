@@ -1,0 +1,185 @@
+"""A journal that was put back to an earlier state: rounds that clients have seen, and it does not know.
+
+Whoever restores a backup, or copies an old state directory over a newer one, takes rounds back that were played.
+Clients answer a round number once, and only a header that follows the one that they saw; so the next round must have a
+number that nobody has seen, and its header must name the newest one that somebody saw. Each client shows that one when
+it connects, as a server of this federation signed it. The newest that this journal lacks is written into it as a round
+that brought nothing, and the run goes on behind it (docs/decisions/0027-restored-runs.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from roughfed.classes import STANDARD
+from roughfed.crypto.identity import verify
+from roughfed.errors import IdentityError, RemoteProtocolError
+from roughfed.messages import Seen
+from roughfed.server.store import GONE, RoundRow, Store
+from roughfed.types import RoundHeader, Signed
+from roughfed.wire.enrolment import open_member
+from roughfed.wire.session import HEADER_DOMAIN, decode_header
+
+if TYPE_CHECKING:
+    from roughfed.server.federation import Federation
+    from roughfed.server.membership import Session
+
+log = logging.getLogger(__name__)
+
+LOST, RESTORED = "lost", "restored"
+"""Why a round is abandoned that was played after the state of this journal, or that was open in it."""
+
+NO_FIGURES = '{"seconds": 0.0, "phase_seconds": {}, "upload_bytes": 0, "download_bytes": 0}'
+
+OF_STANDARD = (
+    "INSERT INTO masked_rounds (round, epoch_round, clip_norm, next_clip, beacon, nonce) "
+    "VALUES (?, ?, ?, ?, x'', zeroblob(32))"
+)
+OF_CLASS = (
+    "INSERT INTO class_rounds (round, epoch_round, clip_norm, next_clip, beacon, class) VALUES (?, ?, ?, ?, x'', ?)"
+)
+
+CHOICES_APART = 1 << 20
+"""Clients answer a question under a number once, too: so many numbers are left out with every restored backup."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A header of this run with the signature of a server of this federation."""
+
+    header: RoundHeader
+    signed: Signed
+
+
+def proof_of(seen: Seen | None, *, run: str, ca_certificate: bytes) -> Proof | None:
+    """What a client's word is worth: nobody but a server can have signed a header. None where it proves nothing."""
+    if seen is None:
+        return None
+    try:
+        server = open_member(seen.server, ca_certificate)
+        verify(server.identity_key, HEADER_DOMAIN, seen.header.body, seen.header.signature)
+        header = decode_header(seen.header.body)
+    except (IdentityError, RemoteProtocolError) as error:
+        log.info("a header that a client has seen proves nothing: %s", error)
+        return None
+    if server.role != "server" or header.run != run:
+        return None
+    return Proof(header, Signed(seen.header.body, seen.header.signature, server.name))
+
+
+def barred(fed: Federation, session: Session) -> str:
+    """Why a member of the cohort of the open round is not asked any more; empty where it is."""
+    if session.name in fed.quarantined:
+        return "quarantined"
+    ahead = session.proof is not None and fed.row is not None and session.proof.header.round > fed.row.round
+    return "ahead" if ahead else ""  # it would refuse
+
+
+async def follow(fed: Federation, last: RoundRow | None) -> tuple[RoundRow | None, int]:
+    """Between two rounds: write what the connected clients have seen and the journal lacks into it.
+
+    Returns:
+        (the round that the next header names, the number of the next round).
+    """
+    unknown = {s.name: s.proof for s in fed.members.all() if s.proof is not None and not _known(fed.store, s.proof)}
+    proofs = {name: proof for name, proof in unknown.items() if last is None or proof.header.round >= last.round}
+    if not proofs:
+        return last, last.round + 1 if last is not None else 1
+    name, newest = max(proofs.items(), key=lambda each: each[1].header.round)
+    if last is not None and newest.header.round == last.round:  # two histories met at one number: it has two headers
+        log.warning("%s has seen another round %d than this journal knows; a number is left out", name, last.round)
+        return last, last.round + 2
+    log.warning(
+        "%s has seen round %d, and this journal ends with round %d: it was put back to an earlier state. What came "
+        "between is lost, and the run goes on behind it",
+        name, newest.header.round, last.round if last is not None else 0,
+    )  # fmt: skip
+    await adopt(fed.store, newest, proofs.values(), now=time.time())
+    found = fed.store.last_round()
+    return found, newest.header.round + 1
+
+
+async def adopt(store: Store, newest: Proof, proofs: Iterable[Proof], *, now: float) -> None:
+    """Journal a proved round that is not known: abandoned, with nobody in it.
+
+    In a masked run the groups are drawn anew after it, since clients know newer drawings than this journal, and the
+    clip norms go on from the newest that clients have seen, since they refuse leaps.
+
+    Args:
+        store: of the server.
+        newest: that round.
+        proofs: of all clients; a class of clients may be in an older header alone.
+        now: Unix seconds.
+    """
+    header, signed = newest.header, newest.signed
+    row = (header.round, signed.body, signed.signature, signed.signer, now, LOST, now, NO_FIGURES)
+    clips = _newest_clips(proofs) if header.masked else {}
+
+    def work(db: sqlite3.Connection) -> None:
+        sql = (
+            "INSERT INTO rounds (round, header, signature, signer, cohort, goal, opened_at, sets, outcome, reason, "
+            "closed_at, summary) VALUES (?, ?, ?, ?, '[]', 0, ?, '{}', 'abandoned', ?, ?, ?)"
+        )
+        db.execute(sql, row)
+        db.execute("UPDATE masked_rounds SET beacon = x''")
+        db.execute("UPDATE class_rounds SET beacon = x''")
+        for name, clip in clips.items():
+            values = (header.round, header.round, clip, clip)
+            db.execute(OF_STANDARD, values) if name == STANDARD else db.execute(OF_CLASS, (*values, name))
+
+    await store.journal.write(work)
+
+
+async def settle(fed: Federation) -> None:
+    """At the first start after a restore: give a masked round up that was open.
+
+    Its clients have answered for it, perhaps to its end, and answer for no other sets. In the clear a client sends the
+    same bytes again, so an open round is finished as after any other restart.
+    """
+    rows = fed.store.journal.read("SELECT * FROM restored WHERE settled_at IS NULL")
+    if not rows:
+        return
+    last, now = fed.store.last_round(), time.time()
+    if last is not None and last.outcome is None and decode_header(last.header.body).masked:
+        if last.sets is None:
+            received = fed.store.receipts(fed.run, last.round)
+            await fed.store.set_sets(
+                last.round, dict.fromkeys(last.cohort, GONE) | dict.fromkeys(received, "abandoned")
+            )
+        await fed.store.abandon(last.round, RESTORED, now)
+        await fed.stages.forget(last.round)
+        fed.intake.discard(fed.run, last.round, list(last.cohort))
+        log.warning("round %d was open in the backup that was restored: it is abandoned", last.round)
+    await fed.store.journal.write(lambda db: db.execute("UPDATE restored SET settled_at = ?", (now,)))
+
+
+def first_choice(store: Store) -> int:
+    """The least number that a question to the clients may have."""
+    (count,) = store.journal.read("SELECT COUNT(*) AS times FROM restored")[0]
+    return int(count) * CHOICES_APART + 1
+
+
+def last_lost(store: Store) -> int:
+    """The newest round that was played, or may have been, and is not in the model; 0 where there is none."""
+    sql = "SELECT COALESCE(MAX(round), 0) AS round FROM rounds WHERE reason IN (?, ?)"
+    return int(store.journal.read(sql, LOST, RESTORED)[0]["round"])
+
+
+def _known(store: Store, proof: Proof) -> bool:
+    rows = store.journal.read("SELECT header FROM rounds WHERE round = ?", proof.header.round)
+    return bool(rows) and rows[0]["header"] == proof.signed.body
+
+
+def _newest_clips(proofs: Iterable[Proof]) -> Mapping[str, float]:
+    """Class -> the clip norm of the newest header that has one for it."""
+    found: dict[str, float] = {}
+    for proof in sorted(proofs, key=lambda each: each.header.round):
+        if proof.header.masked:
+            found[STANDARD] = proof.header.clip_norm
+            found |= {each.name: each.clip_norm for each in proof.header.classes}
+    return found
