@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +17,8 @@ from roughfed.errors import RoughfedError, TrainerError
 if TYPE_CHECKING:
     from roughfed.deploy.doctor.site import Site
 
+SLOW = "slow"
+AGAIN = "it may load much, or hang: roughfed doctor --only data --within 600 takes the time for it"
 MARGIN_S = 1.0  # for stopping the process before the examination is over
 
 
@@ -75,7 +80,9 @@ async def _ask(command: list[str], log: Path, within_s: float) -> Examined:
             description = await trainer.describe()
             found = await trainer.call("examine")
     except TimeoutError:
-        error = TrainerError(f"it did not answer within {within_s:.0f} s", reason="slow")
+        error = TrainerError(f"it did not answer within {within_s:.0f} s", reason=SLOW)
+        with suppress(ProcessLookupError):  # to be asked to end takes time that is not there
+            os.kill(trainer.pid, signal.SIGKILL)
     except TrainerError as refused:
         error = refused
     finally:

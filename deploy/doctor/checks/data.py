@@ -10,14 +10,13 @@ from roughfed.child import Description
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
 from roughfed.deploy.doctor.manifest import known_shapes
 from roughfed.deploy.doctor.site import Site
-from roughfed.deploy.doctor.trainer import Examined
+from roughfed.deploy.doctor.trainer import AGAIN, SLOW, Examined
 from roughfed.errors import RoughfedError
 
 CURES = {
     "user-code": "correct the app; roughfed join --debug shows the whole trace",
     "out-of-memory": "a smaller model or batch, or end other programs on this machine",
     "killed": "see the system's log: the kernel may have ended it for want of memory",
-    "slow": "roughfed doctor --only data --within 600 takes the time for it",
     "cuda": 'try device.name = "cpu"; if that works, the GPU or its driver is at fault',
 }
 
@@ -69,6 +68,8 @@ def broken(examined: Examined | None) -> Finding:
     reason = error.reason if error is not None else "killed"
     cure = getattr(error, "cure", "") or CURES.get(reason, "correct the setting or the file that it names")
     sentence = f"model and data do not load: {error}" if error is not None else "the trainer process ended"
+    if reason == SLOW:
+        return warning(f"model and data are not known: {error}", measured=reason, cure=AGAIN, about="app")
     return failure(sentence[:500], measured=reason, cure=cure, about="app")
 
 

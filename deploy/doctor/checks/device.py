@@ -8,6 +8,7 @@ from typing import Any
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
 from roughfed.deploy.doctor.needs import needs
 from roughfed.deploy.doctor.site import Site
+from roughfed.deploy.doctor.trainer import AGAIN, SLOW
 
 MIB = 1 << 20
 CPU = 'or choose another: device.name = "cpu" in client.toml'
@@ -17,6 +18,9 @@ def device(site: Site) -> Iterable[Finding]:
     """By the word of a trainer process."""
     examined = site.examined()
     if examined is None or examined.devices is None:
+        if examined is not None and examined.error is not None and examined.error.reason == SLOW:
+            yield warning(f"torch did not load in time: {examined.error}", cure=AGAIN, about="torch")
+            return
         why = f": {examined.error}" if examined is not None and examined.error is not None else ""
         cure = "python -c 'import torch' in roughfed's environment says more; reinstall torch if it fails"
         yield failure(f"the trainer process does not start{why}", cure=cure, about="torch")

@@ -113,7 +113,8 @@ def _cure(key: str, error: OSError) -> str:
 
 def reachable(site: Site, config: FederationConfig) -> Iterable[Finding]:
     """The address that invites print, tried from here."""
-    from roughfed.deploy.cli.members import enrolment_port, reachable_host
+    from roughfed.deploy.cli.members import enrolment_port
+    from roughfed.deploy.cli.reachable import reachable_host
 
     host = reachable_host(config)
     yield resolved(host)

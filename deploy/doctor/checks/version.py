@@ -9,7 +9,7 @@ from roughfed import __version__
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
 from roughfed.deploy.doctor.site import Contact, Site
 from roughfed.errors import IdentityError
-from roughfed.messages import PROTOCOL
+from roughfed.messages import OLDEST, PROTOCOL
 
 SAME = "install the same version of roughfed on both sides (docs/compatibility.md)"
 
@@ -33,8 +33,11 @@ def against_server(contact: Contact) -> Finding:
     measured = (
         f"server {greeting.software or '?'} (protocol {greeting.protocol or '?'}), here {__version__} ({PROTOCOL})"
     )
-    if greeting.protocol and greeting.protocol != PROTOCOL:
-        return failure("the server speaks another protocol", measured=measured, cure=SAME, about="server")
+    if greeting.protocol and greeting.protocol < OLDEST:
+        return failure("the server speaks an older protocol", measured=measured, cure=SAME, about="server")
+    if greeting.protocol > PROTOCOL:
+        said = "the server speaks a newer protocol, and this one perhaps no more"
+        return warning(said, measured=measured, cure=SAME, about="server")
     if not greeting.software:
         return warning("the server is too old to tell its version", measured=measured, cure=SAME, about="server")
     if greeting.software != __version__:
