@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 import time
 from contextlib import closing, suppress
@@ -15,12 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.reachable import chosen
 from roughfed.errors import ConfigError, IdentityError
 
 if TYPE_CHECKING:
     from roughfed.config.federation import FederationConfig
-
-EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104  compared, not listened on
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,8 @@ def invite(context: Context, flags: InviteFlags) -> Answer:
     config = aggregator.load(context.folder, {})
     authority = Authority.open(aggregator.Place(context.folder).ca)
     refuse_revoked(context.folder, flags.name)
-    host, port = flags.host or reachable_host(config), enrolment_port(context.folder, config)
+    host, what = (flags.host, "as you say") if flags.host else chosen(config)
+    port = enrolment_port(context.folder, config)
     life = lifetime(flags.ttl, config)
     now, role = datetime.now(UTC), "server" if flags.server else "client"
     JoinLine(host, port, bytes(32), authority.fingerprint)  # a wrong --host is refused before the token exists
@@ -75,7 +74,7 @@ def invite(context: Context, flags: InviteFlags) -> Answer:
         sys.stdout.flush()
     until = now + life
     context.note(f"Run it on {flags.name}'s machine, once, before {until:%Y-%m-%d %H:%M} UTC; pass it on as a secret.")
-    context.note(f"It knocks at {line.address}; another name of this machine: --host HOST", style="dim")
+    context.note(f"It knocks at {line.address} ({what}); another name of this machine: --host HOST", style="dim")
     return Answer(
         {
             "name": flags.name,
@@ -125,18 +124,6 @@ def lifetime(text: str, config: FederationConfig) -> timedelta:
     if not number:
         raise ConfigError(f"{text!r} is not a duration", key="--ttl", cure='"30m", "2h" or seconds')
     return timedelta(seconds=number)
-
-
-def reachable_host(config: FederationConfig) -> str:
-    """The host that newcomers are told: that of server.address, the one bound to, or this machine's."""
-    if config.server.address:
-        return config.server.address.rpartition(":")[0].strip("[]")
-    if config.server.host not in EVERYWHERE:
-        return config.server.host.strip("[]")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
-        probe.connect(("192.0.2.1", 9))  # sends nothing: it only picks the interface that leads outside
-        return probe.getsockname()[0]
-    return socket.gethostname()
 
 
 def enrolment_port(folder: Path, config: FederationConfig) -> int:

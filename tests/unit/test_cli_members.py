@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from roughfed.config import load_federation
 from roughfed.crypto import join_line
 from roughfed.deploy.cli import app as cli
-from roughfed.deploy.cli import members
+from roughfed.deploy.cli import reachable
 from roughfed.server.authority import Authority
 from roughfed.server.store import Store
 
@@ -158,12 +159,27 @@ def test_a_port_that_the_system_picks_is_known_after_the_start(fed: Path, capsys
 )
 def test_the_host_that_newcomers_are_told(settings: dict[str, str], host: str, fed: Path) -> None:
     overrides = {f"server.{key}": value for key, value in settings.items()}
-    assert members.reachable_host(load_federation(fed, {}, overrides=overrides)) == host
+    assert reachable.reachable_host(load_federation(fed, {}, overrides=overrides)) == host
 
 
 def test_a_server_that_listens_everywhere_is_told_by_an_address_of_this_machine(fed: Path) -> None:
     config = load_federation(fed, {}, overrides={"server.host": "0.0.0.0"})
-    assert members.reachable_host(config) not in members.EVERYWHERE
+    assert reachable.reachable_host(config) not in reachable.EVERYWHERE
+
+
+def test_without_a_route_the_first_address_that_others_see_is_told(
+    fed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_federation(fed, {}, overrides={"server.host": "0.0.0.0"})
+    monkeypatch.setattr(reachable, "OUTSIDE", ("255.255.255.255", 9))  # refused, as where no route leads out
+    monkeypatch.setattr(reachable, "addresses", lambda: [("eth1", "10.1.2.3"), ("eth2", "10.9.9.9")])
+    assert reachable.chosen(config) == ("10.1.2.3", "the address of eth1; this machine has no default route")
+    monkeypatch.setattr(reachable, "addresses", list)
+    assert reachable.reachable_host(config) == socket.gethostname()
+
+
+def test_loopback_is_no_address_for_others() -> None:
+    assert "127.0.0.1" not in [address for _, address in reachable.addresses()]
 
 
 def test_a_revoked_name_stays_out(fed: Path, capsys: pytest.CaptureFixture[str]) -> None:
