@@ -12,7 +12,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from roughfed.codec import CHAIN, CODECS
+from roughfed.config.federation import FederationConfig
+from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.health.reading import Disk
+from roughfed.server.metrics import ServerMetrics
 from roughfed.telemetry import measured
 
 if TYPE_CHECKING:
@@ -21,6 +25,23 @@ if TYPE_CHECKING:
 FASTEST_S = 1.0
 SLOWEST_S = 5.0
 DISK_S = 10.0
+
+
+def metrics_of(config: FederationConfig) -> ServerMetrics:
+    """The metrics of a server with these settings: which labels it knows, and what it shows of single clients.
+
+    Where the server sees only sums, a client's contribution follows from its group's and is nobody's own figure.
+    """
+    return ServerMetrics(
+        per_client=config.metrics.per_client,
+        labels={
+            "codec": (*CODECS, CHAIN),
+            "rule": tuple(WEIGHTINGS),
+            "defence": (config.defence.rule_of(config.privacy.server_sees),),
+            "class": tuple(config.classes),
+        },
+        scores=config.privacy.server_sees != "sums",
+    )
 
 
 async def keep_gauges(fed: Federation) -> None:

@@ -74,9 +74,10 @@ def jain(figures: Figures) -> float | None:
     Computer Systems", DEC-TR-301, 1984, section 3. With mean m and standard deviation s it is m^2 / (m^2 + s^2), which
     is how it follows from buckets, too.
     """
-    if (mean := figures.get("mean")) is None or (std := figures.get("std")) is None or not mean:
+    mean, std = figures.get("mean"), figures.get("std")
+    if mean is None or std is None or not (whole := mean**2 + std**2):
         return None
-    return float(mean**2 / (mean**2 + std**2))
+    return float(mean**2 / whole)
 
 
 def _tail(ordered: NDArray[np.float64]) -> float:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.secagg.statistics import ACCURACY_BUCKETS, accuracy_bucket
-from roughfed.server.fairness.spread import QUANTILES, of_histogram, of_values
+from roughfed.server.fairness.spread import QUANTILES, gap, jain, of_histogram, of_values
 
 shares = st.lists(st.floats(0, 1), min_size=1, max_size=45)
 
@@ -57,3 +57,27 @@ def test_without_numbers_there_are_no_figures(values: list[float]) -> None:
 @pytest.mark.parametrize("counts", [[], [0] * 20])
 def test_nobody_in_the_buckets_has_no_figures(counts: list[int]) -> None:
     assert of_histogram(counts) == {}
+
+
+@given(values=shares)
+def test_jains_index_is_its_formula_and_gap_the_distance_of_the_tails(values: list[float]) -> None:
+    found = of_values(values)
+    squares = sum(v * v for v in values)
+    index = jain(found)
+    if found["mean"] < 1e-6:
+        return  # beside nothing at all, rounding is everything
+    assert index == pytest.approx(sum(values) ** 2 / (len(values) * squares), rel=1e-6)
+    assert 1 / len(values) - 1e-9 <= index <= 1 + 1e-9
+    distance = gap(found)
+    assert distance is not None
+    assert -1e-9 <= distance <= 1
+    assert distance == pytest.approx(found["best10"] - found["worst10"])
+
+
+def test_jains_index_knows_equals_and_the_only_one() -> None:
+    assert jain(of_values([0.7] * 9)) == pytest.approx(1)
+    assert jain(of_values([0.5, 0, 0, 0])) == pytest.approx(0.25)  # 1/n
+    assert jain(of_values([0.0, 0.0])) is None
+    assert (jain({}), gap({})) == (None, None)
+    assert jain(of_histogram([0, 4, 0])) == pytest.approx(1)
+    assert gap(of_histogram([5, 0, 5])) == pytest.approx(2 / 3)
