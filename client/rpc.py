@@ -22,6 +22,7 @@ from roughfed.errors import (
     StaleRound,
     TooLarge,
     Unreachable,
+    VersionError,
 )
 from roughfed.files import disk_errors
 from roughfed.messages import ClientMessage, ServerMessage
@@ -36,6 +37,7 @@ from roughfed.wire.updates import decode_receipt, decode_update_status, encode_u
 SERVICE = f"/{names.SERVICE}"
 """As the paths of gRPC's methods begin."""
 RECEIPT_S = 120.0
+UPGRADE = "upgrade roughfed here to the server's version, then start the client again"
 
 
 class Connection:
@@ -193,23 +195,28 @@ class translated:  # noqa: N801  reads as a verb in `with translated():`
 
 def translate(error: grpc.aio.AioRpcError) -> RoughfedError:
     """What a failed call means for this client."""
-    code, details = error.code(), error.details() or ""
-    reason = names.reason_of(error.trailing_metadata())
+    return meaning(error.code().name, error.details() or "", names.reason_of(error.trailing_metadata()))
+
+
+def meaning(status: str, details: str, reason: str) -> RoughfedError:
+    """What a refusal means for this client: the name of gRPC's status, the sentence, and the server's reason."""
     if reason in names.PASSING:
         return Unreachable(details)  # the server's trouble, or ours a moment ago: it passes
-    match code:
-        case grpc.StatusCode.PERMISSION_DENIED | grpc.StatusCode.UNAUTHENTICATED:
+    match status:
+        case "PERMISSION_DENIED" | "UNAUTHENTICATED":
             return IdentityError(details, reason=reason or "identity")
-        case grpc.StatusCode.FAILED_PRECONDITION:
+        case "FAILED_PRECONDITION":
             return StaleRound(details, reason=reason or "stale")
-        case grpc.StatusCode.ALREADY_EXISTS:
+        case "ALREADY_EXISTS":
             return Conflict(details)
-        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+        case "RESOURCE_EXHAUSTED":
             return TooLarge(details, reason=reason or "size")
-        case grpc.StatusCode.INVALID_ARGUMENT:
+        case "INVALID_ARGUMENT" if reason == "version":
+            return VersionError(details, cure=UPGRADE)
+        case "INVALID_ARGUMENT":
             return RemoteProtocolError(details, reason=reason or "protocol")
         case _:
-            return Unreachable(f"{code.name}: {details}")
+            return Unreachable(f"{status}: {details}")
 
 
 def write_all(fd: int, data: memoryview, offset: int) -> None:

@@ -12,6 +12,7 @@ from roughfed.client.enrolled import Enrolled
 from roughfed.client.seat import check_offer, take_seat
 from roughfed.client.store import ClientStore
 from roughfed.codec.clip_schedule import check_step
+from roughfed.compatibility import spoken
 from roughfed.config.client import ClientConfig
 from roughfed.crypto.identity import verify
 from roughfed.errors import ConfigError, IdentityError, RemoteProtocolError
@@ -111,8 +112,10 @@ def check_welcome(welcome: Welcome, rules: Rules) -> None:
     """May this client take part in this run at all?
 
     Raises:
+        VersionError: the server is too old.
         RemoteProtocolError: reason "policy"; the run shows the server more than this client allows.
     """
+    spoken(welcome.protocol, who="server", software=welcome.software)
     if welcome.server_sees not in rules.accept_server_sees:
         raise RemoteProtocolError(
             f'this run has server_sees = "{welcome.server_sees}", this client accepts '

@@ -55,7 +55,7 @@ def origin_of(about: Mapping[str, Any]) -> Origin:
     if about["format"] > FORMAT or schema > len(SCHEMA):
         raise NewerSchema(
             f"roughfed {software!r} made this backup (format {about['format']}, schema {schema}); this version knows "
-            f"format {FORMAT} and schema {len(SCHEMA)}: install the version that made it"
+            f"format {FORMAT} and schema {len(SCHEMA)}"
         )
     return Origin(about["made_at"], software, about["round"], schema)
 

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 
 from roughfed import __version__
+from roughfed.compatibility import spoken
 from roughfed.digest import content_digest
 from roughfed.errors import IdentityError, RemoteProtocolError, StaleRound
 from roughfed.messages import (
@@ -119,12 +120,7 @@ class FederationService:
     def _greet(self, hello: object) -> Session:
         if not isinstance(hello, Hello):
             raise RemoteProtocolError("a session begins with hello", reason="schema")
-        if hello.protocol != PROTOCOL:
-            raise RemoteProtocolError(
-                f"protocol {hello.protocol} of roughfed {hello.software}, this server speaks {PROTOCOL} "
-                f"(roughfed {__version__}): install the same version",
-                reason="version",
-            )
+        spoken(hello.protocol, who="client", software=hello.software)
         entry = open_member(hello.member, self._ca)
         name = CALLER.get()
         if entry.name != name or entry.role != "client":

@@ -12,7 +12,8 @@ RoughfedError
 │   └── RemoteProtocolError         by the peer: its message is refused and never retried
 │       ├── StaleRound                  the round is over or not open
 │       ├── Conflict                    other bytes under an id that is taken
-│       └── TooLarge                    more than was declared or allowed
+│       ├── TooLarge                    more than was declared or allowed
+│       └── VersionError                the peer speaks no version of the protocol that is spoken here
 └── RoundError                  this round cannot finish; the next one may
     └── TooFewClients               fewer contributions than the rule needs
 
@@ -147,6 +148,17 @@ class TooLarge(RemoteProtocolError):
     def __init__(self, message: str, *, reason: str = "size") -> None:
         """Nothing is allocated before this check."""
         super().__init__(message, reason=reason)
+
+
+class VersionError(RemoteProtocolError):
+    """The peer speaks no version of the protocol that is spoken here: one of the two must be upgraded."""
+
+    exit_code = 9
+
+    def __init__(self, message: str, *, cure: str = "") -> None:
+        """`cure` says which of the two, where that is known."""
+        self.cure = cure
+        super().__init__(message, reason="version")
 
 
 class RoundError(RoughfedError):

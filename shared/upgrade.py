@@ -27,6 +27,8 @@ class NewerSchema(StorageError):
     """A newer version wrote the file."""
 
     reason = "newer-schema"
+    exit_code = 9
+    cure = "install the version that wrote it, or restore a backup of an older one"
 
 
 def upgrade(db: sqlite3.Connection, steps: Sequence[str], path: Path) -> None:
@@ -46,10 +48,7 @@ def upgrade(db: sqlite3.Connection, steps: Sequence[str], path: Path) -> None:
     """
     found, wanted = version_of(db), len(steps)
     if found > wanted:
-        raise NewerSchema(
-            f"{path} was written by a newer roughfed (schema {found}, this one knows {wanted}): install the version "
-            "that wrote it, or restore a backup of an older one"
-        )
+        raise NewerSchema(f"{path} was written by a newer roughfed (schema {found}, this one knows {wanted})")
     if found == wanted:
         return
     kept = _keep(db, path, found) if found else None

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-NOT_RUNNING, LEDGER_BAD, UNWELL = 6, 7, 8
+NOT_RUNNING, LEDGER_BAD, UNWELL, TOO_OLD = 6, 7, 8, 9
 INTERRUPTED = 130
 
 EXIT_CODES = {
@@ -29,6 +29,7 @@ EXIT_CODES = {
     "or it cannot be reached",
     LEDGER_BAD: "the ledger is not what was written (`ledger verify` names the line)",
     UNWELL: "`doctor` found something that does not work",
+    TOO_OLD: "versions: client and server speak no common protocol, or a newer version wrote the files",
     INTERRUPTED: "interrupted with Ctrl-C",
 }
 

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from roughfed.deploy.cli.command import print_json
 from roughfed.deploy.cli.control import Refused
-from roughfed.errors import ConfigError, RoughfedError, StorageError, TrainerError, Unreachable
+from roughfed.errors import ConfigError, RoughfedError, StorageError, TrainerError, Unreachable, VersionError
+from roughfed.upgrade import NewerSchema
 
 FAULT_HINT = "this is a fault of roughfed: run it again with --debug and report what it prints"
 
@@ -33,7 +34,7 @@ def describe(error: BaseException) -> dict[str, object]:
     }
     if isinstance(error, ConfigError):
         data |= {"file": error.file, "key": error.key, "cause": error.cause, "cure": error.cure}
-    if isinstance(error, Unreachable | Refused):
+    if isinstance(error, Unreachable | Refused | VersionError | NewerSchema):
         data["cure"] = error.cure
     if problems := getattr(error, "problems", ()):
         data["problems"] = [{"file": str(p.origin), "key": p.key, "cause": p.cause, "cure": p.cure} for p in problems]

@@ -20,7 +20,7 @@ def backup(cluster: Cluster, name: str = "backup.tar", *flags: str) -> Path:
 
 
 def move(cluster: Cluster, file: Path, name: str = "elsewhere") -> Place:
-    """Restore a backup beside the old directory, which is the cluster's no more; the ports stay. Returns the old one."""
+    """Restore a backup to another directory, which is the cluster's now; the ports stay. Returns the old one."""
     old, new = cluster.place, Place(cluster.folder / name)
     ports = json.loads(old.ports.read_text())
     assert cli.run(["restore", str(file), "--dir", str(new.folder)]) == 0

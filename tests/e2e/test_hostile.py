@@ -9,7 +9,7 @@ import pytest
 
 from roughfed.crypto.identity import IdentityKey
 from roughfed.deploy.bench.synthetic import pieces
-from roughfed.messages import EvaluationReport, Heartbeat, JobUpdate
+from roughfed.messages import OLDEST, EvaluationReport, Heartbeat, JobUpdate
 from roughfed.types import Evaluation, Job, Receipt, Signed
 from roughfed.wire.chunks import encode_chunk
 from roughfed.wire.session import encode_client_message, encode_get_model
@@ -139,7 +139,7 @@ def bad_sessions(peer: Peer, other: Peer) -> dict[str, Refusal]:
     firsts = {
         "no hello": heartbeat,
         "garbage for a hello": GARBAGE,
-        "another protocol": encode_client_message(peer.hello(protocol=999)),
+        "another protocol": encode_client_message(peer.hello(protocol=OLDEST - 1)),
         "another's roster entry": encode_client_message(other.hello()),
         "a forged roster entry": encode_client_message(peer.hello(member=bytes(forged))),
         "another model": encode_client_message(peer.hello(spec_digest=bytes(32))),

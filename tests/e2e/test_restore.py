@@ -70,7 +70,7 @@ def test_the_open_round_is_finished_with_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_a_masked_run_goes_on_behind_what_its_clients_have_played(tmp_path: Path) -> None:
-    """Backed up while masked inputs of round 2 come in; the original plays rounds 2 and 3 to their end, and is killed."""
+    """Backed up while masked inputs of round 2 come in; the original plays rounds 2 and 3, and is killed in round 4."""
     with masked_cluster(tmp_path, clients=4, rounds=4) as cluster:
         cluster.start_server().ready()
         with Recorder(cluster, *cluster.names) as recorder, cluster.watch() as watch:
@@ -118,7 +118,7 @@ def test_a_masked_run_goes_on_behind_what_its_clients_have_played(tmp_path: Path
 
 
 def expected(cluster: Cluster, undone: list[Played]) -> list[str]:
-    """Digests of the versions: rounds that were undone count in no model, but clients remember what their codec lost."""
+    """Digests of the versions: rounds that are undone count in no model, but clients keep what their codec lost."""
     model: Flat = np.zeros(cluster.params, np.float32)
     error, residuals = np.zeros_like(model), dict[str, Flat]()
     digests, seeds = [content_digest(memoryview(model).cast("B")).hex()], Seeds(cluster.seed, SECRET_SEED)

@@ -362,12 +362,14 @@ def test_who_turns_a_client_away() -> None:
 
 @pytest.mark.parametrize(
     ("software", "protocol", "state"),
-    [("", PROTOCOL, State.WARNING), ("9.9", PROTOCOL, State.WARNING), ("0.1.0", PROTOCOL + 1, State.FAILURE)],
-)
-def test_versions_that_differ(software: str, protocol: int, state: State) -> None:
+    [("", PROTOCOL, State.WARNING), ("9.9", PROTOCOL, State.WARNING), ("0.1.0", PROTOCOL + 1, State.WARNING),
+     ("0.0.9", 1, State.FAILURE)],
+)  # fmt: skip
+def test_versions_that_differ(software: str, protocol: int, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     from roughfed.client.greet import Greeting
     from roughfed.deploy.doctor.site import Contact
 
+    monkeypatch.setattr("roughfed.deploy.doctor.checks.version.OLDEST", PROTOCOL if state is not State.FAILURE else 2)
     found = version.against_server(Contact("s:1", None, Greeting(software, protocol, 0.0, 0.0)))
     assert (found.state, "same version" in found.cure) == (state, True)
 
