@@ -120,8 +120,8 @@ def token(folder: Path) -> str:
     with disk_errors(f"read {path}"):
         with suppress(OSError):  # a secret that a container engine mounts is read-only, and whose it is, it says
             path.chmod(0o600)
-        found = path.read_bytes()[:MAX_TOKEN].decode("ascii", "replace").strip()
-    if len(found) < TOKEN_BYTES or not found.isprintable() or " " in found:
+        found = path.read_bytes()[:MAX_TOKEN].decode("latin-1").strip()
+    if len(found) < TOKEN_BYTES or not (found.isascii() and found.isprintable()) or " " in found:
         raise ConfigError(
             f"this is no token: at least {TOKEN_BYTES} characters, no spaces",
             file=str(path),

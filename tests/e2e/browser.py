@@ -41,18 +41,13 @@ class Browser:
             pytest.skip("needs chromium (make tools)")
         read_end, self._out = os.pipe()
         into, write_end = os.pipe()
-        args = [program, *FLAGS, f"--user-data-dir={folder / 'profile'}", "about:blank"]
-
-        def place() -> None:  # the program reads at 3 and writes at 4
-            os.dup2(read_end, 63)
-            os.dup2(write_end, 64)
-            os.dup2(63, 3)
-            os.dup2(64, 4)
-
+        # The program reads at 3 and writes at 4.
+        command = f'exec "$0" "$@" 3<&{read_end} 4>&{write_end}'
+        args = ["bash", "-c", command, program, *FLAGS, f"--user-data-dir={folder / 'profile'}", "about:blank"]
+        quiet = subprocess.DEVNULL
         self._process = subprocess.Popen(
-            args, preexec_fn=place, close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+            args, pass_fds=(read_end, write_end), stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
+        )
         for end in (read_end, write_end):
             os.close(end)
         self._numbers = itertools.count(1)
@@ -92,7 +87,7 @@ class Browser:
         """One command; its result."""
         number, answer = next(self._numbers), queue.SimpleQueue[dict[str, Any]]()
         self._answers[number] = answer
-        message = {"id": number, "method": method, "params": dict(params), **({"sessionId": session} if session else {})}
+        message = {"id": number, "method": method, "params": dict(params)} | ({"sessionId": session} if session else {})
         with self._lock:
             os.write(self._out, json.dumps(message).encode() + b"\0")
         found = answer.get(timeout=PATIENCE_S + 5)
@@ -166,8 +161,9 @@ class Tab:
 
     def complaints(self) -> list[str]:
         """Errors and warnings of the console, and exceptions that nobody caught."""
-        said = [e["entry"]["text"] for e in self._events("Log.entryAdded") if e["entry"]["level"] in ("error", "warning")]
-        said += [str(e["args"]) for e in self._events("Runtime.consoleAPICalled") if e["type"] in ("error", "warning")]
+        bad, logged = ("error", "warning"), (e["entry"] for e in self._events("Log.entryAdded"))
+        said = [entry["text"] for entry in logged if entry["level"] in bad]
+        said += [str(e["args"]) for e in self._events("Runtime.consoleAPICalled") if e["type"] in bad]
         return said + [str(e["exceptionDetails"]) for e in self._events("Runtime.exceptionThrown")]
 
     def requests(self) -> list[dict[str, Any]]:

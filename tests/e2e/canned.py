@@ -1,4 +1,4 @@
-"""A page's server without a federation: a journal full of made-up rounds behind the real routes, and a made-up status."""
+"""A page without a federation: a journal full of made-up rounds, and a made-up status, behind the real HTTP server."""
 
 from __future__ import annotations
 
@@ -71,11 +71,13 @@ def fill(folder: Path, *, clients: int, rounds: int, masked: bool = False, seed:
             recall = [min(99, round(100 * share * (0.97 - 0.05 * c) + 6 * rng.random())) for c in range(CLASSES)]
             found = Evaluation(bytes(32), 100 * CLASSES, 900 * (1.2 - share), (100,) * CLASSES, tuple(recall))
             counts = [list(found.class_count), list(found.class_correct), 0.0, [], []]
-            evaluations.append((version, "", json.dumps([bytes(32).hex(), found.num_examples, found.loss_sum, *counts])))
+            row = [bytes(32).hex(), found.num_examples, found.loss_sum, *counts]
+            evaluations.append((version, "", json.dumps(row)))
     counted = {"class-count": [5000, 3000, 1500, 900, 500, 260, 140, 70, 40, 20]}
 
     def work(db: sqlite3.Connection) -> None:
-        db.executemany("INSERT INTO models (version, digest, round, committed_at, base, depth) VALUES (?,?,?,?,?,?)", models)
+        columns = "version, digest, round, committed_at, base, depth"
+        db.executemany(f"INSERT INTO models ({columns}) VALUES (?,?,?,?,?,?)", models)
         columns = "round, header, signature, signer, cohort, goal, opened_at, sets, outcome, reason, closed_at, summary"
         db.executemany(f"INSERT INTO rounds ({columns}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", rows)
         db.executemany("INSERT INTO evaluations (version, source, evaluation) VALUES (?, ?, ?)", evaluations)
@@ -92,9 +94,9 @@ def fill(folder: Path, *, clients: int, rounds: int, masked: bool = False, seed:
 def alerts() -> list[dict[str, Any]]:
     now = time.time()
     return [
-        {"name": "TailAccuracyDrop", "severity": "critical", "since": now - 900, "cure": "look at the excluded updates",
+        {"name": "TailAccuracyDrop", "severity": "critical", "since": now - 900, "cure": "see who was left out",
          "text": "Accuracy on rare classes fell by 8 points below its median of the last 5 rounds."},
-        {"name": "ClientCertExpiring", "severity": "warning", "since": now - 7200, "cure": "roughfed rotate hospital-017",
+        {"name": "ClientCertExpiring", "severity": "warning", "since": now - 7200, "cure": "is it on?",
          "text": "The certificate of hospital-017 ends in 20 h and was not renewed."},
     ]  # fmt: skip
 
@@ -109,7 +111,8 @@ def status(*, clients: int, rounds: int, masked: bool = False, wrong: bool = Tru
     return {
         "version": "0.1.0", "protocol": 1, "schema": 14, "run": "calm-otter-7", "federation": "northern-hospitals",
         "server_sees": "sketches" if masked else "updates", "alerts": alerts() if wrong else [],
-        "phase": "report", "round": rounds + 1, "rounds": rounds + 100, "model_version": rounds, "model_digest": "5c" * 32,
+        "phase": "report", "round": rounds + 1, "rounds": rounds + 100, "model_version": rounds,
+        "model_digest": "5c" * 32,
         "parameters": 1_200_000, "finished": None, "paused": False, "uptime_s": 93_211.0, "round_seconds": 48.2,
         "deadline_at": now + 552, "upload_bytes": 93_000_000, "download_bytes": 260_000_000, "accuracy": 0.871,
         "balanced_accuracy": 0.812, "worst_class_accuracy": 0.61, "loss": 0.41, "measured_by": "server",
@@ -118,7 +121,8 @@ def status(*, clients: int, rounds: int, masked: bool = False, wrong: bool = Tru
         "groups": [{"members": people[at : at + 12], "stage": "masking" if at else "sketching"}
                    for at in range(0, clients, 12)] if masked else [],
         "quarantined": {people[0]: "false-sketch"},
-        "defence": {"rule": "multi-krum", "f": 0.1, "excluded": {people[3]: {"multi-krum": 41, "copy": 2}, people[0]: {"norm": 3}},
+        "defence": {"rule": "multi-krum", "f": 0.1,
+                    "excluded": {people[3]: {"multi-krum": 41, "copy": 2}, people[0]: {"norm": 3}},
                     "round": rounds, "judged": clients, "tolerated": clients // 10, "verdicts": verdicts,
                     "scores": {v["client"]: v["score"] for v in verdicts}},
         "unlike": {
@@ -129,8 +133,8 @@ def status(*, clients: int, rounds: int, masked: bool = False, wrong: bool = Tru
             "fairness": {"round": rounds, "found": {"rule": "q-fedavg", "q": 1.0, "weights": {
                 n: 0.6 + rng.random() for n in people}}},
             "contribution": {"round": rounds, "found": {
-                "method": "gtg-shapley", "scores": {n: {"round": 0.01, "total": rng.gauss(0.4, 0.2)} for n in people},
-                "intervals": {n: [0.1, 0.7] for n in people[:20]}, "free_riders": {people[7]: "noise"}}},
+                "method": "gtg-shapley", "free_riders": {people[7]: "noise"},
+                "scores": {n: {"round": 0.01, "total": rng.gauss(0.4, 0.2)} for n in people}}},
         },
         "certificates": [{"role": "ca", "expires_at": now + 3000 * 86400}, {"role": "server", "expires_at": now + 5e5}],
         "disk": {"free_bytes": 61e9, "total_bytes": 250e9, "journal_bytes": 41e6, "blob_bytes": 180e6},
@@ -138,7 +142,8 @@ def status(*, clients: int, rounds: int, masked: bool = False, wrong: bool = Tru
         "clients": [
             {"name": n, "connected": (state := states[at % len(states)]) != "gone", "state": state, "back_at": None,
              "progress": rng.random() if state == "training" else 0.0, "device": rng.choice(["cpu", "cuda:0"]),
-             "software": "roughfed 0.1.0", "in_cohort": at % 10 != 0, "since": now - 9000, "last_seen_s": rng.random() * 20,
+             "software": "roughfed 0.1.0", "in_cohort": at % 10 != 0, "since": now - 9000,
+             "last_seen_s": rng.random() * 20,
              "expires_at": now + 86400 * (0.9 + rng.random() * 6), "accepted": rounds - at % 30, "excluded": at % 7,
              "machine": {"rss_bytes": 8e8, "gpu_memory_bytes": 3e9, "gpu_utilization": 0.8, "train_seconds": 41.0,
                          "samples": 4000, "time": now}, "held": ""}
@@ -154,7 +159,8 @@ class Canned:
         config = FederationConfig(privacy=Privacy(server_sees="sketches" if masked else "updates"))
         self.feed, self.status, self._played = Feed(), b"{}", Played(folder, config)
         files = page.files()
-        transfer = [{"direction": "up", "codec": "lanes", "bytes": 6.5e10}, {"direction": "down", "codec": "int8", "bytes": 7e10},
+        transfer = [{"direction": "up", "codec": "lanes", "bytes": 6.5e10},
+                    {"direction": "down", "codec": "int8", "bytes": 7e10},
                     {"direction": "down", "codec": "identity", "bytes": 9.6e8}]  # fmt: skip
         routes = {
             **files,
