@@ -137,8 +137,9 @@ async def open_round(fed: Federation) -> RoundRow:
 
 
 def tell_opened(fed: Federation, row: RoundRow) -> None:
-    """The metrics of a round that is opened, or taken up after a restart."""
-    fed.metrics.round_opened(row.round, row.opened_at, decode_header(row.header.body).deadline_s)
+    """The metrics of a round that is opened, or taken up after a restart: its time begins anew then."""
+    gone = max(0.0, time.time() - row.opened_at) if row.opened_at < fed.started_at else 0.0
+    fed.metrics.round_opened(row.round, row.opened_at, gone + decode_header(row.header.body).deadline_s)
     fed.metrics.participants("configure", len(row.cohort))
 
 

@@ -31,7 +31,7 @@ FAMILIES = (
     Family(
         "round_deadline_seconds",
         "gauge",
-        "Time from then on within which its updates must be here.",
+        "Time from then on within which its updates must be here; it begins anew when the server is started again.",
         unknown=True,
     ),
     Family("round_duration_seconds", "histogram", "From opening a round to its end.", buckets=LONG_S),
