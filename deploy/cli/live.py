@@ -7,7 +7,7 @@ room for.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -18,6 +18,7 @@ from roughfed.deploy.cli.live_alerts import alerts
 from roughfed.deploy.cli.live_facts import Fact, View, defence, facts, grid, quarantined
 from roughfed.deploy.cli.live_round import STAGES
 from roughfed.deploy.cli.live_unlike import lines
+from roughfed.deploy.cli.live_words import clean
 
 __all__ = ["STAGES", "Screen", "draw", "draw_ended"]
 
@@ -52,7 +53,7 @@ class Screen:
             note: a line above all else.
             now: Unix seconds.
         """
-        self._status, self._height, self._rates, self._note = status, height, rates, note
+        self._status, self._height, self._rates, self._note = clean(status), height, rates, note
         self._now = time.time() if now is None else now
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -65,9 +66,8 @@ class Screen:
         if self._height is not None:
             room = self._height - _lines(console, options, top) - 2  # a blank line, and the head of the table
             wanted = min(CLIENTS, len(self._status["clients"]) or 1)
-            while (used := _lines(console, options, grid(shown))) > room - wanted and (spare := _sparest(shown)):
-                shown.remove(spare)
-            rows = max(1, room - used)
+            shown = fitting(shown, room - wanted, lambda drawn: _lines(console, options, drawn))
+            rows = max(1, room - _lines(console, options, grid(shown)))
         yield top
         yield grid(shown)
         yield Text()
@@ -90,14 +90,28 @@ def _lines(console: Console, options: ConsoleOptions, drawn: RenderableType) -> 
     return len(console.render_lines(drawn, options, pad=False))
 
 
-def _sparest(shown: Sequence[Fact]) -> Fact | None:
-    """The line that goes first; None where all are needed."""
-    found = max(shown, key=lambda fact: fact.spare, default=None)
-    return found if found is not None and found.spare else None
+def fitting(found: Sequence[Fact], room: int, height: Callable[[RenderableType], int]) -> list[Fact]:
+    """Facts that have room, in their order: those that can be spared most go first, those that cannot stay.
+
+    Args:
+        found: all facts.
+        room: rows.
+        height: of something drawn, in rows.
+    """
+    widest = max((len(each.label) for each in found), default=0)
+    heights = [height(grid([Fact(each.label.rjust(widest), each.said)])) for each in found]
+    kept, used = set(range(len(found))), sum(heights)
+    for at in sorted(kept, key=lambda at: (-found[at].spare, at)):
+        if used <= room or not found[at].spare:
+            break
+        kept.discard(at)
+        used -= heights[at]
+    return [found[at] for at in sorted(kept)]
 
 
 def draw_ended(status: Status) -> RenderableType:
     """What the journal knows of a server that does not run."""
+    status = clean(status)
     if status["run"] is None:
         return Text("no server runs here, and no run was started yet")
     if status["finished"]:

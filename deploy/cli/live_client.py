@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from roughfed.deploy.cli.live_clients import word
+from roughfed.deploy.cli.live_clients import Words
 from roughfed.deploy.cli.live_facts import Fact, grid
-from roughfed.deploy.cli.live_words import size, span
+from roughfed.deploy.cli.live_words import clean, size, span
 from roughfed.report.words import reason
 
 Status = Mapping[str, Any]
@@ -31,7 +31,7 @@ def of_one(status: Status, name: str) -> dict[str, Any] | None:
         "name": name,
         **({} if client is None else client),
         "held": held,
-        "late": client is not None and client["in_cohort"] and word(client, status) == "late",
+        "late": client is not None and Words(status).of(client) == "late",
         "excluded_for": reasons,
         "last_verdict": {"round": defence.get("round"), **last[0]} if last else None,
         "group": groups[0] if groups else None,
@@ -41,6 +41,7 @@ def of_one(status: Status, name: str) -> dict[str, Any] | None:
 
 def draw_client(found: Mapping[str, Any], *, now: float) -> RenderableType:
     """The same for people."""
+    found = clean(found)
     return grid([*_connection(found, now), *_standing(found), *_machine(found)])
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from roughfed.deploy.cli.live_words import size, span
-from roughfed.report.words import reason
+from roughfed.report.words import BLAMELESS, reason
 
 Client = Mapping[str, Any]
 Status = Mapping[str, Any]
@@ -27,42 +27,63 @@ STYLES = {
     "late": "yellow",
     "gone": "red",
     "refused": "red",
+    "excluded": "yellow",
     "quarantined": "red",
 }
-ORDER = ("late", "refused", "gone", "quarantined", "training", "downloading", "uploading", "agreeing", "evaluating")
+ORDER = (
+    "late",
+    "refused",
+    "excluded",
+    "gone",
+    "quarantined",
+    "training",
+    "downloading",
+    "uploading",
+    "agreeing",
+    "evaluating",
+)
 """What is looked at first; whatever else is between these and the last three."""
 LAST = ("idle", "received", "away")
+NO_FAULT = {*BLAMELESS, "late", "gone", "left-behind", "absent"}
 BAR = 12
 WIDE, WIDER = 96, 120
 """Columns from which a table has more of them."""
 DAY_S = 86400.0
 
 
-def word(client: Client, status: Status) -> str:
-    """One word for what a client does."""
-    state = str(client["state"]).partition(":")[0].partition(" ")[0]
-    if client.get("held"):
-        return "quarantined"
-    if state != "received" and client["in_cohort"] and is_late(client, status):
-        return "late"
-    return state
+class Words:
+    """One word for what each client does, of those in one status."""
+
+    def __init__(self, status: Status) -> None:
+        """Look once at what holds for all."""
+        needed = status.get("needed")
+        here = sum(each["state"] == "received" for each in status["clients"])
+        self.late = bool(needed) and here >= needed["quorum"]
+        self.out = excluded(status)
+
+    def of(self, client: Client) -> str:
+        """The word; "late": the round could end but for those who are as slow as this client."""
+        state = str(client["state"]).partition(":")[0].partition(" ")[0]
+        if client.get("held"):
+            return "quarantined"
+        if self.late and client["in_cohort"] and state not in ("received", "refused", "gone"):
+            return "late"
+        return "excluded" if state in ("received", "idle") and client["name"] in self.out else state
 
 
-def is_late(client: Client, status: Status) -> bool:
-    """Whether the round could end but for those who are as slow as this client."""
-    needed = status.get("needed")
-    if not needed or str(client["state"]).startswith("refused"):
-        return False
-    here = sum(each["state"] == "received" for each in status["clients"])
-    return here >= needed["quorum"] and client["state"] != "gone"
+def excluded(status: Status) -> dict[str, str]:
+    """Whom the last verdicts left out for what it sent, and why."""
+    found: Mapping[str, Any] = status.get("defence") or {}
+    if found.get("round", 0) < status["round"] - 1:
+        return {}
+    return {v["client"]: v["reason"] for v in found["verdicts"] if v["reason"] and v["reason"] not in NO_FAULT}
 
 
-def ordered(status: Status) -> list[Client]:
+def ordered(status: Status, words: Words) -> list[Client]:
     """The clients, those first that need looking at; who trains, the slowest first."""
-    words = {client["name"]: word(client, status) for client in status["clients"]}
 
     def rank(client: Client) -> tuple[bool, int, float, str]:
-        said = words[client["name"]]
+        said = words.of(client)
         place = ORDER.index(said) if said in ORDER else len(ORDER)
         place = len(ORDER) + 1 + LAST.index(said) if said in LAST else place
         outside = bool(status.get("needed")) and not client["in_cohort"] and said not in ("quarantined",)
@@ -73,7 +94,8 @@ def ordered(status: Status) -> list[Client]:
 
 def table(status: Status, *, rows: int, width: int, now: float) -> RenderableType:
     """At most `rows` clients in a terminal of `width` columns, and a line that counts the rest."""
-    clients = ordered(status)
+    words = Words(status)
+    clients = ordered(status, words)
     if not clients:
         return Text("no client is connected; invite one: roughfed invite NAME", style="dim")
     shown = clients if len(clients) <= rows else clients[: max(1, rows - 1)]
@@ -84,18 +106,20 @@ def table(status: Status, *, rows: int, width: int, now: float) -> RenderableTyp
         drawn.add_column(title, justify="right" if "in" in title or "out" in title else "left", no_wrap=True)
     for title in ("memory", "GPU", "certificate") if width >= WIDER else ():
         drawn.add_column(title, justify="right", no_wrap=True)
+    drawn.add_column("", no_wrap=True)
     for client in shown:
-        drawn.add_row(*_cells(client, status, width, now))
+        drawn.add_row(
+            *_cells(client, words.of(client), width, now), Text(words.out.get(client["name"], ""), style="yellow")
+        )
     if rest := clients[len(shown) :]:
-        counts = Counter(word(client, status) for client in rest)
-        words = ", ".join(f"{number} {name}" for name, number in counts.most_common())
-        drawn.add_row(Text(f"{len(rest)} more", style="dim"), Text(words, style="dim"))
+        counts = Counter(words.of(client) for client in rest)
+        listed = ", ".join(f"{number} {name}" for name, number in counts.most_common())
+        drawn.add_row(Text(f"{len(rest)} more", style="dim"), Text(listed, style="dim"))
     return drawn
 
 
-def _cells(client: Client, status: Status, width: int, now: float) -> list[RenderableType]:
-    said = word(client, status)
-    member = client["in_cohort"] or not status.get("needed")
+def _cells(client: Client, said: str, width: int, now: float) -> list[RenderableType]:
+    member = client["in_cohort"] or said in ("idle", "gone")
     cells: list[RenderableType] = [
         Text(client["name"], style="" if member else "dim"),
         Text(_state(client, said), style=STYLES.get(said, "" if member else "dim")),

@@ -88,7 +88,7 @@ def _run(status: Status) -> Iterator[Fact]:
 
 def _round(status: Status, view: View) -> Iterator[Fact]:
     yield Fact("round", live_round.rounds(status))
-    yield Fact("phase", live_round.phase(status))
+    yield Fact("phase", live_round.phase(status, view.width))
     if (times := live_round.times(status, view.now)) is not None:
         yield Fact("time", times, 1)
     if (stages := live_round.stages(status)) is not None:

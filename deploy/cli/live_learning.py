@@ -28,7 +28,8 @@ def accuracy(status: Mapping[str, Any]) -> Text:
             continue
         text.append(f"{', ' if text else ''}{'' if key == 'accuracy' else name + ' '}{value:.1%}")
         if moved := change(value, _before(known, value)):
-            text.append(f" ({moved})", style="green" if moved[0] == "+" else "red")
+            style = "dim" if float(moved) == 0 else "green" if moved[0] == "+" else "red"
+            text.append(f" ({moved})", style=style)
     if status.get("measured_by") == "clients":
         text.append(", on the clients' data together")
     return text

@@ -15,7 +15,8 @@ from roughfed.deploy.cli.live_words import size, span
 
 Status = Mapping[str, Any]
 
-BAR = 20
+BAR, ROOMY = 20, 100
+"""Length of a bar, and columns of a terminal from which it is not shorter."""
 STAGES = {
     "advertising": "keys come in",
     "dealing": "shares are dealt",
@@ -78,7 +79,7 @@ def rounds(status: Status) -> RenderableType:
     return row
 
 
-def phase(status: Status) -> RenderableType:
+def phase(status: Status, width: int = 120) -> RenderableType:
     """The phase; while updates come in, how many of those that the round needs."""
     row = Table.grid(padding=(0, 1))
     style = "yellow" if status["paused"] else "bold"
@@ -88,7 +89,7 @@ def phase(status: Status) -> RenderableType:
     if status.get("waiting"):
         row.add_row(Text(status["waiting"], style=style))
         return row
-    if status.get("stage"):
+    if status.get("stage") and width >= ROOMY:
         words = f"{words}: {STAGES[status['stage']]}"
     if not status["needed"]:
         row.add_row(Text(words, style=style))
@@ -96,7 +97,7 @@ def phase(status: Status) -> RenderableType:
     members = [c for c in status["clients"] if c["in_cohort"]]
     received, goal = sum(c["state"] == "received" for c in members), status["needed"]["goal"]
     counts = f"{received} of {goal} updates, quorum {status['needed']['quorum']}"
-    row.add_row(Text(words, style=style), bar(max(1, goal), received), counts)
+    row.add_row(Text(words, style=style), bar(max(1, goal), received, BAR if width >= ROOMY else BAR // 2), counts)
     return row
 
 
@@ -120,7 +121,7 @@ def stages(status: Status) -> Text | None:
     for stage, word in STEPS.items():
         here = stage == present
         passed = passed and not here
-        text.append(" > " if text else "", style="dim")
+        text.append(" " if text else "")
         text.append(f"[{word}]" if here else word, style="bold cyan" if here else "green" if passed else "dim")
     return text
 

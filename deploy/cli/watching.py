@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -20,6 +20,12 @@ Status = Mapping[str, Any]
 
 AGAIN_S = 0.5
 """A server that went away is looked for this often: its socket cannot be waited for before it is there."""
+
+
+FRAME_S = 0.2
+"""Pictures are so far apart at least: to draw one takes a terminal's program tens of milliseconds."""
+NEWS_S = 60.0
+"""How long it is said that a server was started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,7 @@ def follow(context: Context, *, wait_s: float, pause: Callable[[float], object] 
     wait, restarts = pause or threading.Event().wait, 0
     while True:
         for last in states:
-            words = "" if not restarts else f"the server was started again {_times(restarts)} while you watched"
-            yield Seen(last, words)
+            yield Seen(last, _again(restarts) if restarts and last["uptime_s"] < NEWS_S else "")
         if last["finished"]:
             return
         left = time.strftime("%H:%M:%S")
@@ -71,12 +76,13 @@ def follow(context: Context, *, wait_s: float, pause: Callable[[float], object] 
             except control.NotRunning:
                 continue
             restarts += 1
-            yield Seen(last, "the server is back")
+            yield Seen(last, _again(restarts))
             break
 
 
-def _times(number: int) -> str:
-    return "once" if number == 1 else f"{number} times"
+def _again(number: int) -> str:
+    times = "once" if number == 1 else f"{number} times"
+    return f"the server is back; it was started again {times} while you watched"
 
 
 def watch(context: Context, *, wait_s: float, draw: Callable[[Status, Frame], RenderableType]) -> None:
@@ -93,11 +99,20 @@ def watch(context: Context, *, wait_s: float, draw: Callable[[Status, Frame], Re
         return
     rates = Rates()
     with Live(console=console, auto_refresh=False, screen=True) as live:  # what was there before comes back at the end
-        for each in chain((first,), seen):
+        for each in thinned(chain((first,), seen)):
             if each.fresh:
                 rates.see(each.status, time.monotonic())
             frame = Frame(console.size.height, rates.now() if each.fresh else None, each.note)
             live.update(draw(each.status, frame), refresh=True)
+
+
+def thinned(seen: Iterable[Seen], *, clock: Callable[[], float] = time.monotonic) -> Iterator[Seen]:
+    """As many as an eye follows; the server sends one a second at least, so that none that matters stays away."""
+    due, note = 0.0, None
+    for each in seen:
+        if (now := clock()) >= due or each.note != note:
+            due, note = now + FRAME_S, each.note
+            yield each
 
 
 @dataclass(frozen=True, slots=True)
