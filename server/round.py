@@ -260,6 +260,7 @@ async def collect(fed: Federation, row: RoundRow) -> Decision:
         await fed.sleep_until_change(decision.until)
         if fed.stopping and not fed.intake.busy:
             raise asyncio.CancelledError  # the round stays open in the journal; the next start goes on with it
+    fed.metrics.participants("report", len(collection.received))
     collection.ended = decision.reason
     if collection.patience.factor:
         fed.habits.note(collection, time.monotonic())
