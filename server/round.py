@@ -261,6 +261,7 @@ async def collect(fed: Federation, row: RoundRow) -> Decision:
         if fed.stopping and not fed.intake.busy:
             raise asyncio.CancelledError  # the round stays open in the journal; the next start goes on with it
     fed.metrics.participants("report", len(collection.received))
+    fed.metrics.participants("report", len(collection.received))
     collection.ended = decision.reason
     if collection.patience.factor:
         fed.habits.note(collection, time.monotonic())

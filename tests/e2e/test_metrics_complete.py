@@ -71,7 +71,10 @@ def test_every_family_is_set_by_a_masked_run(tmp_path: Path) -> None:
             agents = [cluster.start_client(name, pace_s=0.2, http=True, claims=claims) for name in cluster.names]
             watch.until(lambda s: s["round"] == rounds, timeout_s=60)
             cluster.control(op="pause")
-            watch.until(lambda s: s["model_version"] == rounds and s["phase"] == "paused")
+            status = watch.until(lambda s: s["model_version"] == rounds and s["phase"] == "paused")
+            told_of = [client["machine"] for client in status["clients"]]
+            assert all(machine["train_seconds"] >= 0.2 and machine["rss_bytes"] > 1 << 20 for machine in told_of)
+            assert [machine["samples"] for machine in told_of] == [None] * clients  # behind masks nobody says so
             cluster.page("/healthz")
             pages: list[str] = []
 

@@ -35,6 +35,7 @@ def test_the_counters_add_up_with_the_journal(tmp_path: Path) -> None:
             cluster.control(op="pause")
             status = watch.until(lambda s: s["model_version"] == rounds and s["phase"] == "paused")
             assert all(is_connected(status, name) for name in cluster.names)
+            assert [client["machine"]["samples"] for client in status["clients"]] == [1] * clients
         page, health = cluster.page("/metrics"), json.loads(cluster.page("/healthz"))
         ports = [agent_port(agent) for agent in agents]
         agent_pages = [cluster.page("/metrics", port=port) for port in ports]

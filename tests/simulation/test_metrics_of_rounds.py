@@ -1,15 +1,19 @@
-"""What the page says of a round that was played: its numbers, where its seconds went, and that it was taken up again."""
+"""What the page says of a round that was played: its numbers, where its seconds went, that it was taken up again."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from roughfed import crash
+from roughfed.codec import CODECS
 from roughfed.server.federation import Federation
+from roughfed.server.spool import weighted_mean
+from roughfed.server.stopwatch import Spent, Stopwatch
 
 from .masked_rig import MaskedRig
 from .rig import NAMES, scene
@@ -85,3 +89,17 @@ def test_where_the_seconds_of_a_masked_round_go(tmp_path: Path, sees: str) -> No
     decoded = {name: value for name, value in page.items() if name.startswith("codec_seconds_count")}
     assert {name.partition("op=")[2]: value for name, value in decoded.items()} == {"decode}": 1, "encode}": 1}
     assert page["groups_total{result=counted}"] == 1
+
+
+def test_decoding_of_updates_in_the_clear_is_timed_slice_by_slice(tmp_path: Path) -> None:
+    size, work = 1000, Stopwatch()
+    updates: list[tuple[Path, float]] = []
+    for number in range(3):
+        path = tmp_path / str(number)
+        path.write_bytes(CODECS["int8"].encode(np.full(size, number, dtype=np.float32)))
+        updates.append((path, 1.0))
+    with weighted_mean(updates, codec="int8", size=size, work=work) as mean:
+        np.testing.assert_allclose(mean(0, size), 1.0, atol=0.02)
+    (found,) = work.take().items()
+    assert found[0] == Spent("decode", "int8")
+    assert found[1] > 0

@@ -32,18 +32,35 @@ DOC = ROOT / "docs" / "metrics.md"
 TABLES = {"server": server_metrics, "client": client_metrics}
 
 
+ABOUT = """\
+# Metrics
+
+Written by `python tests/unit/test_metrics.py` from the tables in `server/metrics/` and
+`client/metrics.py`; a test compares. Labels take the values listed, or `other`. A label without a list is
+filled at start-up (codecs, rules, versions) or bounded (`client`, by `metrics.per_client`).
+Histograms have `_bucket`, `_sum` and `_count`. A gauge that is not known is `NaN`, or not there.
+
+The server's page has at most 500 series, and those of single clients: of 20 with `metrics.per_client = "top"`, of 200
+at most with `"all"`, of none with `"off"`. Such a series says when a client was last seen, how many updates it sent,
+and how many rounds left it out; with `privacy.server_sees` other than `"sums"` also what it contributed. Losses,
+accuracies, norms and machines are shown of all clients together. Neither round numbers nor free text are labels.
+
+What a client tells of its machine (`policy.share_machine`) comes with its heartbeats, so that the server's page knows
+memory, GPUs and clocks of machines that no Prometheus reaches. How many examples it trained on it tells only where the
+server sees the updates.
+
+Telemetry never fails a round: what cannot be recorded is logged once and left out.
+"""
+
+
 def document() -> str:
-    parts = [
-        "# Metrics\n",
-        "Written by `python tests/unit/test_metrics.py` from the tables in `server/metrics/` and",
-        "`client/metrics.py`; a test compares. Labels take the values listed, or `other`. A label without a list is",
-        "filled at start-up (codecs, rules, versions) or bounded (`client`, by `metrics.per_client`).",
-        "Histograms have `_bucket`, `_sum` and `_count`.\n",
-        "## Server\n",
-        telemetry.markdown(server_metrics.PREFIX, server_metrics.FAMILIES),
-        "## Client\n",
-        telemetry.markdown(client_metrics.PREFIX, client_metrics.FAMILIES).rstrip("\n"),
-    ]
+    parts = [ABOUT, "## Server\n"]
+    for subject in server_metrics.SUBJECTS:
+        heading = subject.__name__.rpartition(".")[2].capitalize()
+        parts += [f"### {heading}\n", f"{str(subject.__doc__).splitlines()[0]}\n"]
+        parts += [telemetry.markdown(server_metrics.PREFIX, subject.FAMILIES)]
+    parts += ["### The process\n", telemetry.markdown(server_metrics.PREFIX, server_metrics.FAMILIES[-2:])]
+    parts += ["## Client\n", telemetry.markdown(client_metrics.PREFIX, client_metrics.FAMILIES).rstrip("\n")]
     return "\n".join(parts) + "\n"
 
 
@@ -340,47 +357,6 @@ def test_every_reason_of_a_listed_rule_is_counted_and_has_words(name: str) -> No
     assert (
         given or RULES[name].gives == "coordinates" or name in ("none", "centered-clipping", "geometric-median", "nnm")
     )
-
-
-class Hostile:
-    def __float__(self) -> float:
-        raise RuntimeError("no number")
-
-    def __hash__(self) -> int:
-        raise RuntimeError("no hash")
-
-
-BAD_VALUES = [None, "text", math.nan, math.inf, -1, -1.0, b"x", [], {}, {"a": "b"}, 10**400, Hostile(), object()]
-
-
-@pytest.mark.parametrize("make", [ServerMetrics, ClientMetrics])
-def test_misuse_never_raises(make: type) -> None:
-    m = make()
-    methods = recording(make)
-    for name, function in methods.items():
-        method = getattr(m, name)
-        signature = inspect.signature(function)
-        for bad in BAD_VALUES:
-            parameters = list(signature.parameters.values())[1:]
-            method(
-                *(bad for p in parameters if p.kind is not p.KEYWORD_ONLY),
-                **{p.name: bad for p in parameters if p.kind is p.KEYWORD_ONLY},
-            )
-        method()
-        method(1, 2, 3, 4, 5, 6, 7)
-        method(nonsense=True)
-
-    assert len(methods) >= 8
-    assert samples(m.render())
-
-
-def test_a_counter_survives_bad_amounts() -> None:
-    m = ServerMetrics()
-    m.transfer("up", math.nan, math.nan, "identity")  # pyright: ignore[reportArgumentType]
-    m.transfer("up", -5, -5, "identity")
-    m.transfer("up", 3, 12, "identity")
-
-    assert samples(m.render())["roughfed_transfer_bytes_total{codec=identity,direction=up}"] == 3
 
 
 def test_the_page_has_no_creation_times() -> None:
