@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 import time
 from contextlib import closing, suppress
@@ -68,7 +69,8 @@ def invite(context: Context, flags: InviteFlags) -> Answer:
     JoinLine(host, port, bytes(32), authority.fingerprint)  # a wrong --host is refused before the token exists
     secret = authority.invite(flags.name, now=now, role=role, ttl=life, replace=flags.replace)
     line = JoinLine(host, port, secret, authority.fingerprint)
-    run = f"{VARIABLE}='{line.reveal()}' roughfed server --no-ca" if flags.server else line.command()
+    client = f"{line.command()}{own_model(config)}"
+    run = f"{VARIABLE}='{line.reveal()}' roughfed server --no-ca" if flags.server else client
     if not context.json:
         sys.stdout.write(run + "\n")
         sys.stdout.flush()
@@ -85,6 +87,12 @@ def invite(context: Context, flags: InviteFlags) -> Answer:
             "command": run,
         }
     )
+
+
+def own_model(config: FederationConfig) -> str:
+    """The flag with which a newcomer names its copy of the federation's own model, if that has one."""
+    file, _, name = config.model.app.rpartition(":")
+    return f" --app {shlex.quote(f'{Path(file).name}:{name}')}" if file else ""
 
 
 def refuse_revoked(folder: Path, name: str) -> None:

@@ -33,7 +33,7 @@ class HostileCluster(Cluster):
         }
         for table, values in options.pop("settings", {}).items():
             settings[table] = settings.get(table, {}) | values
-        super().__init__(folder, clients=0, params=PARAMS, settings=settings, **options)
+        super().__init__(folder, clients=0, settings=settings, **{"params": PARAMS, **options})
         self.crowd = dict(crowd)
         self.names = list(crowd)
 

@@ -10,34 +10,55 @@ Nothing outside is touched: the bridge, the links and the addresses are inside t
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import inspect
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from roughfed.deploy.aggregator import known_ports
+
 from .attacks import HostileCluster
+from .federation import environment
+from .walk import Walk
 
 NUMBERS = count()
 SWITCH = "switch"
 OURS = re.compile(r"rf(\d+)-\d+-[a-z0-9-]+")
 
-ENTER = """
+CLONE_NEWNET = 0x40000000
+
+
+def enter(space: str) -> None:
+    """Bring the thread that calls this (no other one of its process) into a namespace."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = os.open(f"/run/netns/{space}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        assert libc.setns(fd, CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+    finally:
+        os.close(fd)
+
+
+ENTER = f"""
 import ctypes, os, runpy, sys
-space, module = sys.argv[1:3]
-libc = ctypes.CDLL(None, use_errno=True)
-if libc.setns(os.open(space, os.O_RDONLY | os.O_CLOEXEC), 0x40000000):
-    sys.exit(f"cannot enter {space}: {os.strerror(ctypes.get_errno())}")
-sys.argv[1:3] = []
+{CLONE_NEWNET = }
+{inspect.getsource(enter)}
+enter(sys.argv[1])
+module, sys.argv[1:3] = sys.argv[2], []
 runpy.run_module(module, run_name="__main__", alter_sys=True)
 """
 """Enters a namespace and is `python -m MODULE` there: so it can be forked like the others (`forked.py`)."""
@@ -101,6 +122,21 @@ class Network:
         """Put the plug back."""
         self._set(name, "up")
 
+    def slow(self, name: str, rate: str) -> None:
+        """Let its uplink carry no more than that, such as "1mbit"; what comes down is as fast as ever."""
+        limit = ["root", "tbf", "rate", rate, "burst", "32kbit", "latency", "400ms"]
+        run("ip", "netns", "exec", self.space(name), "tc", "qdisc", "add", "dev", "eth0", *limit)
+
+    def page(self, name: str, port: int, path: str) -> str:
+        """A page that a machine serves on its loopback."""
+        with ThreadPoolExecutor(1, initializer=enter, initargs=(self.space(name),)) as inside:
+            link = inside.submit(socket.create_connection, ("127.0.0.1", port)).result()
+        client = HTTPConnection("127.0.0.1", port)
+        client.sock = link
+        with closing(client):
+            client.request("GET", path)
+            return client.getresponse().read().decode()
+
     def _set(self, name: str, state: str) -> None:
         ip("-n", self.space(SWITCH), "link", "set", self._port(name), state)
 
@@ -108,7 +144,7 @@ class Network:
         """`python -m MODULE ...` on this machine."""
         python, minus_m, *rest = args
         assert minus_m == "-m", args
-        return [python, "-c", ENTER, f"/run/netns/{self.space(name)}", *rest]
+        return [python, "-c", ENTER, self.space(name), *rest]
 
     def shell(self, name: str, line: str) -> list[str]:
         """A line as somebody types it on this machine."""
@@ -119,7 +155,7 @@ class FarCluster(HostileCluster):
     """A federation whose server and clients are machines of a network."""
 
     def __init__(self, folder: Path, net: Network, crowd: dict[str, str], **options: object) -> None:
-        settings: dict[str, dict[str, object]] = {"server": {"host": "0.0.0.0", "http": False}}  # noqa: S104
+        settings: dict[str, dict[str, object]] = {"server": {"host": "0.0.0.0"}}
         for table, values in options.pop("settings", {}).items():  # pyright: ignore[reportAttributeAccessIssue]
             settings[table] = settings.get(table, {}) | values
         super().__init__(folder, crowd, settings=settings, **options)
@@ -127,6 +163,26 @@ class FarCluster(HostileCluster):
 
     def placed(self, name: str, args: Sequence[str]) -> list[str]:
         return self.net.python(name, args)
+
+    def page(self, path: str, *, port: int | None = None) -> str:
+        return self.net.page("server", port or known_ports(self.place.folder).http, path)
+
+
+class FarWalk(Walk):
+    """Command lines as somebody types them into a shell of one machine, in a folder of it."""
+
+    def __init__(self, folder: Path, net: Network, machine: str) -> None:
+        """Make the folder, and `roughfed` a command."""
+        folder.mkdir()
+        super().__init__(folder)
+        self._net, self._machine, self._bin = net, machine, folder / ".bin"
+        self._bin.mkdir()
+        (self._bin / "roughfed").write_text(f'#!/bin/sh\nexec {sys.executable} -m roughfed.deploy.cli "$@"\n')
+        (self._bin / "roughfed").chmod(0o755)
+
+    def _words(self, line: str) -> tuple[list[str], dict[str, str]]:
+        env = environment()
+        return self._net.shell(self._machine, line), env | {"PATH": f"{self._bin}:{env['PATH']}"}
 
 
 @contextmanager
@@ -172,6 +228,10 @@ def remove(space: str) -> None:
 
 
 def ip(*args: str) -> str:
-    done = subprocess.run(["ip", *args], capture_output=True, text=True, check=False)
+    return run("ip", *args)
+
+
+def run(*args: str) -> str:
+    done = subprocess.run(args, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (args, done.stderr)
     return done.stdout
