@@ -10,7 +10,7 @@ import logging
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from roughfed.errors import StorageError
@@ -51,23 +51,33 @@ def upgrade(db: sqlite3.Connection, steps: Sequence[str], path: Path) -> None:
         raise NewerSchema(f"{path} was written by a newer roughfed (schema {found}, this one knows {wanted})")
     if found == wanted:
         return
-    kept = _keep(db, path, found) if found else None
+    kept = None
     try:
-        db.execute("BEGIN IMMEDIATE")
-        found = version_of(db)  # again: another process may have come first
-        for script in steps[found:]:
-            for statement in statements(script):
+        with _alone(db):
+            found = version_of(db)  # again: another process may have come first
+            if 0 < found < wanted:
+                kept = _keep(path, found)
+            for statement in (each for script in steps[found:] for each in statements(script)):
                 db.execute(statement)
-        db.execute(f"PRAGMA user_version = {wanted}")
-        db.execute("COMMIT")
+            db.execute(f"PRAGMA user_version = {wanted}")
     except sqlite3.Error as error:
+        what = f"cannot bring {path} from schema {found} to {wanted}, nothing was changed"
+        raise StorageError(f"{what}: {error}") from error
+    if kept is not None:
+        log.warning("%s is now of schema %d; as it was, of schema %d, it is kept as %s", path, wanted, found, kept.name)
+
+
+@contextmanager
+def _alone(db: sqlite3.Connection) -> Iterator[None]:
+    """One transaction that nobody else writes beside; an error undoes it."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
-        raise StorageError(
-            f"cannot bring {path} from schema {found} to {wanted}, nothing was changed: {error}"
-        ) from error
-    if kept is not None and found != wanted:
-        log.warning("%s is now of schema %d; as it was, of schema %d, it is kept as %s", path, wanted, found, kept.name)
+        raise
 
 
 def version_of(db: sqlite3.Connection) -> int:
@@ -121,8 +131,8 @@ def copy_database(db: sqlite3.Connection, target: Path, on_pages: Callable[[int,
         raise StorageError(f"cannot write {target}: {error}") from error
 
 
-def _keep(db: sqlite3.Connection, path: Path, found: int) -> Path:
-    """A copy of the file as it is; that of an earlier try stands."""
+def _keep(path: Path, found: int) -> Path:
+    """A copy of the file as it is, while this process alone may write it; that of an earlier try stands."""
     if other := held_elsewhere(path.parent):
         raise StorageError(
             f"{path} is of an older schema, {found}, and a process of that version works on it ({other}): stop it first"
@@ -138,5 +148,6 @@ def _keep(db: sqlite3.Connection, path: Path, found: int) -> Path:
             f"cannot bring {path} to the schema of this version, nothing was changed: it takes {2 * size:,} bytes on "
             f"its disk, and {free:,} are free"
         )
-    copy_database(db, kept)
+    with closing(sqlite3.connect(path)) as db:
+        copy_database(db, kept)
     return kept
