@@ -1,0 +1,158 @@
+"""The status of a server: what it holds, and that asking often costs little."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roughfed.messages import PROTOCOL, Heartbeat, Machine
+from roughfed.server.federation import Federation
+from roughfed.server.health.standing import Health
+from roughfed.server.schema import SCHEMA
+from roughfed.server.status import status
+from roughfed.types import Evaluation
+
+from .test_federation import ROW, fed, session
+
+__all__ = ["fed"]  # the fixture
+
+
+def one(found: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(client for client in found["clients"] if client["name"] == name)
+
+
+def test_what_it_says_of_the_server(fed: Federation) -> None:
+    fed.certificates = {"server": 5.0, "ca": 9.0}
+    found = json.loads(json.dumps(status(fed)))
+    assert (found["protocol"], found["schema"]) == (PROTOCOL, len(SCHEMA))
+    assert found["certificates"] == [{"role": "ca", "expires_at": 9.0}, {"role": "server", "expires_at": 5.0}]
+    assert found["deadline_at"] == pytest.approx(time.time() + 60, abs=5)
+    assert 0 < found["disk"]["free_bytes"] <= found["disk"]["total_bytes"]
+    assert found["disk"]["journal_bytes"] > 0
+    assert isinstance(found["alerts"], list)
+    fed.collection = None
+    assert status(fed)["deadline_at"] is None
+
+
+def test_what_it_says_of_a_client(fed: Federation) -> None:
+    fed.members.join(alpha := session("alpha"))
+    alpha.hear(Heartbeat("training", 0.5, Machine(rss_bytes=7, train_seconds=2.0)), samples=True)
+    fed.quarantined = {"beta": "false-sketch"}
+    found = status(fed)
+    seen = one(found, "alpha")
+    assert seen["since"] == pytest.approx(time.time(), abs=5)
+    assert 0 <= seen["last_seen_s"] < 5
+    assert (seen["machine"]["rss_bytes"], seen["machine"]["train_seconds"]) == (7, 2.0)
+    assert (seen["accepted"], seen["excluded"], seen["held"]) == (0, 0, "")
+    assert (one(found, "beta")["held"], one(found, "beta")["since"]) == ("false-sketch", None)
+    fed.members.leave(alpha)
+    gone = one(status(fed), "alpha")
+    assert gone["connected"] is False
+    assert 0 <= gone["last_seen_s"] < 5
+
+
+def test_counts_are_over_all_rounds(fed: Federation) -> None:
+    async def play() -> None:
+        for number, sets, committed in (
+            (1, {"alpha": "", "beta": "norm"}, True),
+            (2, {"alpha": "", "beta": ""}, False),
+            (3, {"alpha": "", "beta": "late"}, True),
+        ):
+            await fed.store.open_round(replace(ROW, round=number))
+            await fed.store.set_sets(number, sets)
+            if committed:
+                await fed.store.commit(number, version=number, digest=bytes([number]) * 32, now=float(number))
+            else:
+                await fed.store.abandon(number, "too-few-updates", float(number))
+            found = status(fed)
+        assert [one(found, name)["accepted"] for name in ("alpha", "beta")] == [2, 0]
+        assert [one(found, name)["excluded"] for name in ("alpha", "beta")] == [0, 1]
+        assert [each["outcome"] for each in found["history"]] == ["committed", "abandoned", "committed"]
+        assert [each["dropped"] for each in found["history"]] == [0, 0, 1]
+
+    asyncio.run(play())
+
+
+def test_a_measurement_that_comes_later_is_in_the_history(fed: Federation) -> None:
+    async def play() -> None:
+        for number in range(1, 5):
+            await fed.store.open_round(replace(ROW, round=number))
+            await fed.store.commit(number, version=number, digest=bytes([number]) * 32, now=float(number))
+            status(fed)
+            measured = Evaluation(bytes([number]) * 32, 10, 5.0, (5, 5), (number, number))
+            await fed.store.add_evaluations(number, [("", measured)])
+        assert [each["accuracy"] for each in status(fed)["history"]] == [0.2, 0.4, 0.6, 0.8]
+
+    asyncio.run(play())
+
+
+@pytest.fixture
+def counted(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The queries to the journal."""
+    queries: list[str] = []
+    read = fed.store.journal.read
+
+    def counting(sql: str, *args: object) -> list[Any]:
+        queries.append(sql)
+        return read(sql, *args)
+
+    monkeypatch.setattr(fed.store.journal, "read", counting)
+    return queries
+
+
+def test_asked_again_it_reads_nothing_that_has_not_changed(fed: Federation, counted: list[str]) -> None:
+    for number in range(200):
+        fed.members.join(session(f"client-{number:03d}"))
+    status(fed)
+    first = len(counted)
+    counted.clear()
+    for _ in range(10):
+        status(fed)
+    assert first > 5
+    assert counted == []
+
+    asyncio.run(fed.store.set_finished("rounds"))
+    assert status(fed)["finished"] == "rounds"
+
+
+def test_alerts_are_judged_once_a_second_and_when_the_run_changes(
+    fed: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[float] = []
+    moment = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: moment[0])
+    health = Health(fed, clock=lambda: 7.0)
+    monkeypatch.setattr(health._standing, "judge", lambda signs: judged.append(moment[0]) or [])
+    for moment[0] in (1000.0, 1000.1, 1000.9, 1001.0, 1001.5):
+        health.alerts()
+    assert judged == [1000.0, 1001.0]
+    fed.paused = True
+    health.alerts()
+    assert judged == [1000.0, 1001.0, 1001.5]
+
+
+def test_a_watch_over_health_tells_the_metrics_and_ends_quietly(fed: Federation, tmp_path: Path) -> None:
+    async def watch() -> None:
+        told = asyncio.Event()
+        counts: list[dict[str, int]] = []
+
+        def alerts(found: dict[str, int]) -> None:
+            counts.append(found)
+            told.set()
+
+        fed.metrics.alerts = alerts  # pyright: ignore[reportAttributeAccessIssue]
+        task = asyncio.create_task(fed.health.keep_watch())
+        await asyncio.wait_for(told.wait(), 10)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert counts[0] == {"critical": 0, "warning": 0, "info": 0}
+        assert not fed._watchers
+
+    asyncio.run(watch())
