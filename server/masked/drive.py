@@ -71,6 +71,7 @@ def begin(fed: Federation, row: RoundRow) -> MaskedRound:
     server = Server(sign, member, opening.nonce)
     weighs = fed.config.trainer.self_weight or by_classes(fed.config)
     round_ = MaskedRound(maskings, frozenset(row.cohort), server, weighs)
+    fed.trace.stage(round_.stage)
     for step in fed.stages.steps(row.round):
         if step.kind.startswith(FACT):
             round_.fact(step.kind.removeprefix(FACT), step.signed.body)
@@ -105,6 +106,7 @@ async def decide(fed: Federation, row: RoundRow, kind: str, body: bytes = b"") -
     """A fact: journaled, then said."""
     round_ = masked(fed)
     outgoing = round_.fact(kind, body)
+    fed.trace.stage(round_.stage)
     await fed.stages.submit(row.round, Step(FACT + kind, "", Signed(body, b"", "")))
     crash.point(f"{kind}-decided")
     for name, message in outgoing:
