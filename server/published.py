@@ -29,6 +29,8 @@ REST = 9.0
 """The loop has so many times as long for other things as a status takes."""
 ANSWER_S = 5.0
 """An HTTP thread waits so long for the event loop."""
+LINGER_S = 0.5
+"""At the end, watchers get so long to ask for the last round."""
 FAREWELL_S = 1.0
 
 
@@ -64,6 +66,8 @@ class Published:
         """Tell watchers how it ended, and let them go."""
         self._fed.unwatch(self._changed)
         self._publish()
+        if self.feed.watchers:
+            await asyncio.sleep(LINGER_S)
         await asyncio.to_thread(self.feed.close, patience_s=FAREWELL_S)
 
     @safely

@@ -10,12 +10,17 @@ const PHASES = {
   commit: "The model is committed", paused: "Paused: no new round is opened",
 };
 
+const ENDS = {
+  rounds: "all its rounds are played", "time-budget": "its time is over", "early-stop": "the model got no better",
+};
+const upper = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 // What the server does, in words.
 export function doing(status) {
-  if (status.finished) return `The run is over: ${status.finished}`;
-  if (status.waiting) return status.waiting;
-  const words = PHASES[status.phase] ?? status.phase;
-  return status.stage ? `${words}: ${stage(status.stage)}` : words;
+  if (status.finished) return `The run is over: ${ENDS[status.finished] ?? status.finished}`;
+  if (status.waiting) return upper(status.waiting);
+  if (status.stage && ["report", "unmask"].includes(status.phase)) return upper(stage(status.stage));
+  return PHASES[status.phase] ?? status.phase;
 }
 
 // `since`: seconds since this status arrived.

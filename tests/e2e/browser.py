@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 
 PATIENCE_S = 30.0
+LONGEST_S = 90.0
 FLAGS = [
     "--headless=new", "--no-sandbox", "--remote-debugging-pipe", "--disable-gpu", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-extensions", "--hide-scrollbars",
@@ -90,7 +91,7 @@ class Browser:
         message = {"id": number, "method": method, "params": dict(params)} | ({"sessionId": session} if session else {})
         with self._lock:
             os.write(self._out, json.dumps(message).encode() + b"\0")
-        found = answer.get(timeout=PATIENCE_S + 5)
+        found = answer.get(timeout=LONGEST_S)
         assert "error" not in found, f"{method}: {found['error']}"
         return found["result"]
 

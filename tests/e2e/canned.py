@@ -122,7 +122,7 @@ def status(*, clients: int, rounds: int, masked: bool = False, wrong: bool = Tru
                    for at in range(0, clients, 12)] if masked else [],
         "quarantined": {people[0]: "false-sketch"},
         "defence": {"rule": "multi-krum", "f": 0.1,
-                    "excluded": {people[3]: {"multi-krum": 41, "copy": 2}, people[0]: {"norm": 3}},
+                    "excluded": {people[-2]: {"multi-krum": 41, "copy": 2}, people[0]: {"norm": 3}},
                     "round": rounds, "judged": clients, "tolerated": clients // 10, "verdicts": verdicts,
                     "scores": {v["client"]: v["score"] for v in verdicts}},
         "unlike": {
@@ -133,7 +133,7 @@ def status(*, clients: int, rounds: int, masked: bool = False, wrong: bool = Tru
             "fairness": {"round": rounds, "found": {"rule": "q-fedavg", "q": 1.0, "weights": {
                 n: 0.6 + rng.random() for n in people}}},
             "contribution": {"round": rounds, "found": {
-                "method": "gtg-shapley", "free_riders": {people[7]: "noise"},
+                "method": "gtg-shapley", "free_riders": {people[-1]: "noise"},
                 "scores": {n: {"round": 0.01, "total": rng.gauss(0.4, 0.2)} for n in people}}},
         },
         "certificates": [{"role": "ca", "expires_at": now + 3000 * 86400}, {"role": "server", "expires_at": now + 5e5}],
