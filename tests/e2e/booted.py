@@ -39,7 +39,7 @@ mount -t devpts -o newinstance,ptmxmode=0666 devpts $R/dev/pts
 ln -s pts/ptmx $R/dev/ptmx; ln -s /proc/self/fd $R/dev/fd
 mount -t tmpfs -o mode=1777 tmpfs $R/dev/shm
 rm -rf $R/etc/systemd/system/* $R/etc/fstab $R/var/log/journal
-for t in sysinit basic local-fs sockets timers graphical multi-user; do rm -rf $R/usr/lib/systemd/system/$t.target.wants; done
+for t in sysinit basic local-fs sockets timers multi-user; do rm -rf $R/usr/lib/systemd/system/$t.target.wants; done
 printf '[Unit]\nDefaultDependencies=no\nAllowIsolate=yes\nWants=systemd-journald.socket systemd-journald.service\n' \
     > $R/etc/systemd/system/roughfed-test.target
 ip link set lo up
@@ -95,7 +95,7 @@ class Booted:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None and self.pid:
-            print(self.sh("journalctl --no-pager -n 60", check=False))
+            print(self.sh("journalctl --no-pager -n 80 -o short-iso-precise", check=False))
         self._outer.kill()
         self._outer.wait()
         self.words = Path(self._log.name).read_text()
@@ -104,7 +104,7 @@ class Booted:
     def sh(self, script: str, *, check: bool = True, timeout_s: float = PATIENCE_S) -> str:
         """Run a shell script in there as root; what it prints, on both channels."""
         enter = ["nsenter", "-t", str(self.pid), "-m", "-p", "-u", "-i", "-n", "-C", "--root", "--wdns=/"]
-        clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "bash", "-euc", script]
+        clean = ["env", "-i", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "bash", "-euc", script]
         done = subprocess.run(
             [*enter, *clean], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             timeout=timeout_s, check=False,
