@@ -74,6 +74,7 @@ class Journal:
             queue.SimpleQueue()
         )
         self._closed = False
+        self._reading = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -110,11 +111,13 @@ class Journal:
 
     def read(self, sql: str, *args: object) -> list[sqlite3.Row]:
         """Rows of a query (committed facts only)."""
-        return self._reader_db.execute(sql, args).fetchall()
+        with self._reading:
+            return self._reader_db.execute(sql, args).fetchall()
 
     def changes(self) -> int:
         """A number that is another one after every commit; costs next to nothing."""
-        return self._reader_db.execute("PRAGMA data_version").fetchone()[0]
+        with self._reading:
+            return self._reader_db.execute("PRAGMA data_version").fetchone()[0]
 
     def close(self) -> None:
         """Finish what is waiting and close."""
@@ -122,7 +125,10 @@ class Journal:
         self._queue.put(None)
         self._thread.join()
         self._writer_db.close()
-        self._reader_db.close()
+        with (
+            self._reading
+        ):  # closed under a thread that reads (work beside a round that nobody waits for), SQLite crashes
+            self._reader_db.close()
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:

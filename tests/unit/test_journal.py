@@ -2,6 +2,8 @@
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -191,3 +193,35 @@ def test_what_cannot_be_opened_says_so(tmp_path: Path) -> None:
     for path in (tmp_path / "missing" / "j.db", tmp_path / "text.db", tmp_path):
         with pytest.raises(StorageError, match="cannot open"):
             Journal(path, SCHEMA)
+
+
+CLOSED_UNDER_READERS = """
+import pathlib, sqlite3, sys, threading
+from roughfed.journal import Journal
+
+for number in range(10):
+    journal = Journal(pathlib.Path(sys.argv[1], f"{number}.db"), ["CREATE TABLE t (x)"], durable=False)
+    reading = threading.Event()
+
+    def read():
+        try:
+            while True:
+                journal.read("SELECT count(*) FROM sqlite_master WHERE name != ?", "x")
+                reading.set()
+        except sqlite3.ProgrammingError:
+            pass  # it is closed
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    reading.wait()
+    journal.close()
+    for thread in threads:
+        thread.join()
+"""
+
+
+def test_a_journal_that_is_closed_under_its_readers_takes_no_process_with_it(tmp_path: Path) -> None:
+    """Work beside a round reads in threads that nobody waits for."""
+    done = subprocess.run([sys.executable, "-c", CLOSED_UNDER_READERS, str(tmp_path)], check=False, timeout=60)
+    assert done.returncode == 0
