@@ -114,7 +114,12 @@ class Reader:
             BadBackup: something is not as it was written; what is in `folder` is of no use.
             StorageError: the disk refused.
         """
-        found = {name: self._take(name, size, folder / name, on_bytes) for name, size in self.files.items()}
+        found: dict[str, str] = {}
+        for name, size in self.files.items():
+            with disk_errors(f"write in {folder}"):
+                for parent in reversed(Path(name).parents[:-1]):
+                    (folder / parent).mkdir(mode=0o700, exist_ok=True)
+            found[name] = self._take(name, size, folder / name, on_bytes)
         digests = self._json(MANIFEST).get("blake3")
         if not isinstance(digests, dict):
             raise BadBackup("its list of digests is none")
@@ -136,7 +141,7 @@ class Reader:
             if not isinstance(name, str) or NAME.fullmatch(name) is None or name in found:
                 raise BadBackup(f"a file of the name {str(name)[:80]!r} belongs in no backup")
             if type(size) is not int or size < 0 or size > self._left:
-                raise BadBackup(f"{name} is said to have {str(size)[:40]} bytes")
+                raise BadBackup(f"{name} is said to have {str(size)[:40]} bytes: its end is cut off, or it is none")
             found[name] = size
         if sum(found.values()) > self._left:
             raise BadBackup("it is shorter than its files: the end is cut off")
@@ -146,7 +151,6 @@ class Reader:
         self._header(name, size)
         digest = hasher()
         with disk_errors(f"write {target}"):
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             with os.fdopen(fd, "wb") as file:
                 for piece in self._pieces(size):

@@ -45,7 +45,7 @@ def backup(context: Context, flags: Flags) -> Answer:
     began = time.monotonic()
     with held(context.folder) as moment, progress(context, "backup", moment_bytes(moment)) as moved:
         members, left_out = chosen(context.folder, moment["files"], keys=not flags.without_keys)
-        about: dict[str, Any] = {**moment["about"], "keys": not left_out}
+        about: dict[str, Any] = {**moment["about"], "left_out": left_out}
         size = archive.write(out, about, members, moved)
     say(context, about, out, size, left_out)
     known = {key: about[key] for key in ("run", "round", "open_round", "version", "schema", "software")}

@@ -54,6 +54,8 @@ def restore(context: Context, flags: Flags) -> Answer:
 
     folder = context.folder.absolute()
     refuse_state(folder)
+    if not flags.file.is_file():
+        raise ConfigError("there is no such file", file=str(flags.file), cure="name what roughfed backup --out wrote")
     with disk_errors(f"read {flags.file}"):
         file = flags.file.open("rb")
     with file:
@@ -65,7 +67,7 @@ def restore(context: Context, flags: Flags) -> Answer:
                 backup.unpack(here, moved)
             void = adapt(here / "state", origin)
             place(here, folder)
-    missing = lacking(folder)
+    missing = lacking(folder, backup.about.get("left_out"))
     say(context, backup, origin, void, missing)
     return Answer(
         {
@@ -148,13 +150,13 @@ def place(here: Path, folder: Path) -> None:
     fsync_folder(folder)
 
 
-def lacking(folder: Path) -> list[str]:
-    """Private keys that a server needs and that are not there."""
-    state = folder / "state"
-    wanted = [state / "papers" / "identity.key", state / "papers" / "tls.key"]
-    if (state / "ca").is_dir():
-        wanted.insert(0, state / "ca" / "ca.key")
-    return [path.relative_to(folder).as_posix() for path in wanted if not path.exists() and path.parent.is_dir()]
+def lacking(folder: Path, left_out: object) -> list[str]:
+    """Private keys that a server needs, that were left out of the backup, and that are not there."""
+    from roughfed.server.backup import KEYS
+
+    names = [str(name) for name in left_out] if isinstance(left_out, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    wanted = [f"state/{name}" for name in names if KEYS.fullmatch(name)]
+    return [name for name in wanted if not (folder / name).exists()]
 
 
 def say(context: Context, backup: Reader, origin: Origin, void: int, missing: list[str]) -> None:

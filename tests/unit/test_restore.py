@@ -1,0 +1,84 @@
+"""Restore: all of a backup or nothing, over nothing, and of nothing that this version does not know."""
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from roughfed.deploy.cli import app as cli
+from roughfed.deploy.cli import restore as restoring
+from roughfed.errors import StorageError
+from roughfed.server.schema import SCHEMA
+
+from .backed_up import Site, restored
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path / "server")
+    yield made
+    made.store.close()
+
+
+def test_nothing_is_written_over(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = site.backup()
+    assert cli.run(["restore", str(file), "--dir", str(site.folder)]) == 2
+    assert "a restore writes over nothing" in capsys.readouterr().err
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "fed.toml").write_text("# another one\n")
+    assert cli.run(["restore", str(file), "--dir", str(other)]) == 2
+    assert [path.name for path in other.iterdir()] == ["fed.toml"]
+    (other / "fed.toml").write_text((site.folder / "fed.toml").read_text())
+    (other / "state").mkdir()  # empty
+    restored(file, other)
+
+
+@pytest.mark.parametrize("where", ["models/", "journal.db", "fed.toml"])
+def test_a_damaged_backup_leaves_nothing(site: Site, tmp_path: Path, where: str) -> None:
+    file = site.backup()
+    with tarfile.open(file) as tar:
+        at = next(member.offset_data for member in tar if where in member.name)
+    data = bytearray(file.read_bytes())
+    data[at + 3] ^= 1
+    file.write_bytes(data)
+    assert cli.run(["restore", str(file), "--dir", str(tmp_path / "new")]) == 4
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_disk_that_refuses_leaves_nothing(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = site.backup()
+
+    def refuses(*_: object) -> None:
+        raise StorageError("cannot write: No space left on device")
+
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "mine.txt").write_text("of somebody")
+    monkeypatch.setattr(restoring, "place", refuses)
+    assert cli.run(["restore", str(file), "--dir", str(tmp_path / "new")]) == 4
+    monkeypatch.undo()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["mine.txt"]
+    (tmp_path / "new" / ".restore-dead").mkdir()  # a restore that was killed
+    restored(file, tmp_path / "new")
+    assert not list((tmp_path / "new").glob(".restore-*"))
+
+
+def test_a_backup_of_a_newer_version_is_refused(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = site.backup()
+    data = file.read_bytes()
+    newer = data.replace(f'"schema": {len(SCHEMA)}'.encode(), b'"schema": 99', 1)
+    file.write_bytes(newer)
+    assert cli.run(["restore", str(file), "--dir", str(tmp_path / "new")]) == 9
+    assert "install the version that" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_written(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = site.backup()
+    monkeypatch.setattr(restoring.shutil, "disk_usage", lambda _: type("Disk", (), {"free": 7})())
+    assert cli.run(["restore", str(file), "--dir", str(tmp_path / "new")]) == 4
+    assert "7 are free" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
