@@ -6,13 +6,13 @@ import { el, known, number, percent, plural, svg, table } from "./dom.js";
 const DASHES = ["", "7 4", "2 4", "11 4 2 4", "5 2", "1 3"];
 
 // A figure: caption, drawing, and the table, which is made when somebody opens it.
-export function figure(caption, draw, rows = null, { wide = false } = {}) {
+export function figure(caption, draw, rows = null, { wide = false, below = null } = {}) {
   const box = el("div", { class: "canvas" });
   const title = el("figcaption", null, caption);
   const inner = el("div");
   const details = rows && el("details", { class: "numbers" }, el("summary", null, "As a table",
     el("span", { class: "unseen" }, `: ${caption}`)), inner);
-  const node = el("figure", { class: wide ? "chart wide" : "chart" }, title, box, details);
+  const node = el("figure", { class: wide ? "chart wide" : "chart" }, title, box, below, details);
   let data = null, width = 0;
   function redraw() {
     if (data !== null && width > 0) box.replaceChildren(draw(data, width));
@@ -105,19 +105,10 @@ export function lines(name, { share = false, format = share ? percent : number }
 
 function path(series, index, rounds, x, y) {
   const colour = `s${series.colour ?? index}`;
-  const parts = [], single = [];
-  let open = false;
-  rounds.forEach((round, at) => {
-    const value = series.values[at];
-    if (!known(value)) { open = false; return; }
-    parts.push(`${open ? "L" : "M"}${x(round).toFixed(1)} ${y(value).toFixed(1)}`);
-    if (!open && !known(series.values[at + 1])) single.push([round, value]);
-    open = true;
-  });
-  return [
-    svg("path", { class: `line ${colour}`, d: parts.join(""), "stroke-dasharray": DASHES[index % 6] || null }),
-    ...single.map(([round, value]) => svg("circle", { class: `dot ${colour}`, cx: x(round), cy: y(value), r: 3.5 })),
-  ];
+  const found = rounds.map((round, at) => [round, series.values[at]]).filter(([, value]) => known(value));
+  if (found.length === 1) return [svg("circle", { class: `dot ${colour}`, cx: x(found[0][0]), cy: y(found[0][1]), r: 3.5 })];
+  const d = found.map(([round, value], at) => `${at ? "L" : "M"}${x(round).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+  return [svg("path", { class: `line ${colour}`, d, "stroke-dasharray": DASHES[index % 6] || null })];
 }
 
 // entries: [{name, colour, dash?}]; `read` puts a value behind each name.

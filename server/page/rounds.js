@@ -14,17 +14,16 @@ const WORDS = {
 const COLOURS = Object.fromEntries(PHASES);
 const SHOWN = 10;
 
+const legend = el("div");
 const phases = figure("Seconds by phase, newest round first", timeline("Phases", { format: time }), (rows) =>
   table("Seconds by phase", [
     { name: "Round", of: (row) => row.name },
     ...PHASES.filter(([name]) => rows.some((r) => r.parts.some((p) => p.name === name))).map(([name]) => ({
       name, numeric: true, of: (row) => time(row.parts.find((p) => p.name === name)?.value),
     })),
-  ], rows, { hidden: true }));
+  ], rows, { hidden: true }), { below: legend });
 const bytes = figure("Bytes by round, all clients", columns("Bytes", { format: size, bytes: true }), seriesTable("Bytes", size));
 const codecs = el("div");
-const legend = el("div");
-const time_ = el("div", null, phases.node, legend);
 const cost = el("div", null, bytes.node, codecs);
 
 function parts(seconds) {
@@ -57,7 +56,7 @@ export function timing(status, rounds, since) {
     if (box.firstElementChild?.tagName !== "P") box.replaceChildren(nothing("No round was opened yet."));
     return;
   }
-  if (box.firstElementChild !== time_) box.replaceChildren(time_, cost);
+  if (box.firstElementChild !== phases.node) box.replaceChildren(phases.node, cost);
   phases.set(rows);
   const names = PHASES.map(([name]) => name).filter((name) => rows.some((r) => r.parts.some((p) => p.name === name)));
   drawLegend(names, names);

@@ -68,9 +68,11 @@ def fill(folder: Path, *, clients: int, rounds: int, masked: bool = False, seed:
         version = len(models) + 1
         if committed:
             models.append((version, version.to_bytes(32, "big"), number, opened, version - 1, version))
-            recall = [min(99, round(100 * share * (0.97 - 0.05 * c) + 6 * rng.random())) for c in range(CLASSES)]
-            found = Evaluation(bytes(32), 100 * CLASSES, 900 * (1.2 - share), (100,) * CLASSES, tuple(recall))
-            counts = [list(found.class_count), list(found.class_correct), 0.0, [], []]
+            tested = [300 - 30 * c for c in range(CLASSES)]
+            share_of = [share * (0.97 - 0.045 * c) + 0.05 * rng.random() for c in range(CLASSES)]
+            right = [round(n * min(0.99, p)) for n, p in zip(tested, share_of, strict=True)]
+            found = Evaluation(bytes(32), sum(tested), sum(tested) * (1.2 - share), tuple(tested), tuple(right))
+            counts = [tested, right, 0.0, [], []]
             row = [bytes(32).hex(), found.num_examples, found.loss_sum, *counts]
             evaluations.append((version, "", json.dumps(row)))
     counted = {"class-count": [5000, 3000, 1500, 900, 500, 260, 140, 70, 40, 20]}
@@ -101,10 +103,12 @@ def alerts() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def status(*, clients: int, rounds: int, masked: bool = False, wrong: bool = True) -> dict[str, Any]:
+def status(
+    *, clients: int, rounds: int, masked: bool = False, wrong: bool = True, hostile: bool = True
+) -> dict[str, Any]:
     """What `roughfed.server.status` says in the middle of a round."""
     rng, now, people = random.Random(2), time.time(), names(clients)
-    people = [HOSTILE, *people[1:]]
+    people = [HOSTILE if hostile else people[0], *people[1:]]
     states = ["training"] * 5 + ["received"] * 4 + ["uploading", "downloading", "idle", "gone", "refused: norm"]
     verdicts = [{"client": n, "reason": "multi-krum" if at % 29 == 3 else "", "score": rng.random() * 3} for at, n in
                 enumerate(people)]  # fmt: skip
@@ -173,6 +177,12 @@ class Canned:
         access = Access(token, open_paths={*files, "/healthz"}) if token else None
         self.http = HttpServer("127.0.0.1", 0, routes, access=access)
         self.url = f"http://127.0.0.1:{self.http.port}/"
+
+    def measured(self) -> dict[str, Any]:
+        """What the newest round was found to be worth, as a status says it."""
+        last = json.loads(self._played.after(0))["rounds"][-1]
+        names = {"accuracy": "accuracy", "balanced_accuracy": "balanced_accuracy", "loss": "loss"}
+        return {key: last[name] for key, name in (names | {"worst_class_accuracy": "worst_class"}).items()}
 
     def say(self, found: dict[str, Any]) -> None:
         """Publish a status, and the news of a round."""
