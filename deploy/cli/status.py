@@ -62,9 +62,18 @@ def watch(context: Context, wait_s: float) -> Answer:
     watching.watch(
         context,
         wait_s=wait_s,
+        over=lambda: is_over(context),
         draw=lambda status, frame: Screen(status, height=frame.height, rates=frame.rates, note=frame.note),
     )
     return ended(context, exit_code=0)
+
+
+def is_over(context: Context) -> bool:
+    """Whether the journal says that the run is over."""
+    from roughfed.deploy.summary import open_store
+
+    with closing(open_store(context.folder)) as store:
+        return store.run() is not None and store.finished() is not None
 
 
 def client(context: Context, status: Mapping[str, Any], name: str) -> Answer:

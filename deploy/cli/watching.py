@@ -43,12 +43,15 @@ class Seen:
     fresh: bool = True
 
 
-def follow(context: Context, *, wait_s: float, pause: Callable[[float], object] | None = None) -> Iterator[Seen]:
+def follow(
+    context: Context, *, wait_s: float, over: Callable[[], bool], pause: Callable[[float], object] | None = None
+) -> Iterator[Seen]:
     """Statuses, and what is to be said while none comes; it ends when the run is over or the server stays away.
 
     Args:
         context: whose directory.
         wait_s: how long a server that went away is waited for.
+        over: whether the journal says that the run is over: a server that ends may not say so any more.
         pause: waits for seconds.
 
     Raises:
@@ -61,7 +64,7 @@ def follow(context: Context, *, wait_s: float, pause: Callable[[float], object] 
     while True:
         for last in states:
             yield Seen(last, _again(restarts) if restarts and last["uptime_s"] < NEWS_S else "")
-        if last["finished"]:
+        if last["finished"] or over():
             return
         left = time.strftime("%H:%M:%S")
         until = time.monotonic() + wait_s
@@ -85,13 +88,21 @@ def _again(number: int) -> str:
     return f"the server is back; it was started again {times} while you watched"
 
 
-def watch(context: Context, *, wait_s: float, draw: Callable[[Status, Frame], RenderableType]) -> None:
+def watch(
+    context: Context, *, wait_s: float, over: Callable[[], bool], draw: Callable[[Status, Frame], RenderableType]
+) -> None:
     """Draw until the server ends; with `--json` a line for each status, without a terminal one for each change.
+
+    Args:
+        context: whose directory.
+        wait_s: see `follow`.
+        over: see `follow`.
+        draw: makes a picture.
 
     Raises:
         NotRunning: nobody answers there.
     """
-    seen = follow(context, wait_s=wait_s)
+    seen = follow(context, wait_s=wait_s, over=over)
     first = next(seen)  # not running shows here, before the screen is taken
     console = context.console()
     if context.json or not console.is_terminal:

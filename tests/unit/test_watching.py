@@ -80,9 +80,13 @@ def status(number: int, **more: Any) -> dict[str, Any]:
 Start = Callable[[Lives], tuple[Context, Restarted]]
 
 
+def never() -> bool:
+    return False
+
+
 def test_a_restart_is_said_and_followed(lives: Start) -> None:
     context, server = lives([[status(3), status(4)], [status(4, uptime_s=1.0), status(5, uptime_s=99.0)]])
-    seen = list(follow(context, wait_s=0.2, pause=server.start))
+    seen = list(follow(context, wait_s=0.2, over=never, pause=server.start))
     assert [each.status["round"] for each in seen if each.fresh] == [3, 4, 4, 5]
     notes = [each.note for each in seen]
     assert notes[:2] == ["", ""]
@@ -96,21 +100,26 @@ def test_a_restart_is_said_and_followed(lives: Start) -> None:
 def test_a_server_that_stays_away_is_not_waited_for_for_ever(lives: Start) -> None:
     context, _ = lives([[status(3)]])
     waited: list[float] = []
-    seen = list(follow(context, wait_s=0.05, pause=waited.append))
+    seen = list(follow(context, wait_s=0.05, over=never, pause=waited.append))
     assert [each.fresh for each in seen[:2]] == [True, False]
     assert all(0 < seconds <= 0.05 for seconds in waited)
 
 
 def test_a_run_that_is_over_is_waited_for_not_at_all(lives: Start) -> None:
     context, _ = lives([[status(10), status(10, finished="rounds")]])
-    seen = list(follow(context, wait_s=60.0, pause=pytest.fail))
+    seen = list(follow(context, wait_s=60.0, over=never, pause=pytest.fail))
     assert [each.note for each in seen] == ["", ""]
+
+
+def test_nor_one_whose_end_only_the_journal_tells(lives: Start) -> None:
+    context, _ = lives([[status(10)]])
+    assert len(list(follow(context, wait_s=60.0, over=lambda: True, pause=pytest.fail))) == 1
 
 
 def test_without_a_terminal_only_changes_are_said(lives: Start, capsys: pytest.CaptureFixture[str]) -> None:
     alert = {"name": "DiskFilling", "severity": "warning", "since": 0.0, "text": "little", "cure": "make room"}
     context, _ = lives([[status(3), status(3), status(3, alerts=[alert]), status(4)]])
-    watching.watch(context, wait_s=0, draw=lambda *_: pytest.fail("drawn"))
+    watching.watch(context, wait_s=0, over=never, draw=lambda *_: pytest.fail("drawn"))
     assert capsys.readouterr().out.splitlines() == [
         "round 3 of 10: report, 1 of 2 updates",
         "round 3 of 10: report, 1 of 2 updates; warning: DiskFilling",
@@ -120,7 +129,7 @@ def test_without_a_terminal_only_changes_are_said(lives: Start, capsys: pytest.C
 
 def test_as_json_every_status_is_a_line(lives: Start, capsys: pytest.CaptureFixture[str]) -> None:
     context, _ = lives([[status(3), status(3), status(4)]])
-    watching.watch(Context(context.folder, json=True), wait_s=0, draw=lambda *_: pytest.fail("drawn"))
+    watching.watch(Context(context.folder, json=True), wait_s=0, over=never, draw=lambda *_: pytest.fail("drawn"))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines == [{"running": True, **status(number)} for number in (3, 3, 4)]
 
