@@ -14,10 +14,30 @@ from rich.text import Text
 
 from roughfed.deploy.cli.command import print_json
 from roughfed.deploy.cli.control import Refused
-from roughfed.errors import ConfigError, RoughfedError, StorageError, TrainerError, Unreachable, VersionError
+from roughfed.errors import (
+    ConfigError,
+    IdentityError,
+    RemoteProtocolError,
+    RoughfedError,
+    StorageError,
+    TrainerError,
+    Unreachable,
+    VersionError,
+)
 from roughfed.upgrade import NewerSchema
 
 FAULT_HINT = "this is a fault of roughfed: run it again with --debug and report what it prints"
+
+CHECK_OF: tuple[tuple[type[RoughfedError], str], ...] = (
+    (StorageError, "disk"),
+    (TrainerError, "data"),
+    (Unreachable, "handshake"),
+    (RemoteProtocolError, "version"),
+)
+"""The doctor's check that looks into an error which brings no cure of its own."""
+
+OF_PAPERS = frozenset({"expired", "not-yet-valid", "issuer", "wrong-ca", "replaced", "roster", "tls", "key", "clock"})
+"""Reasons of an IdentityError that lie in the own papers or in the way to the server."""
 
 
 def describe(error: BaseException) -> dict[str, object]:
@@ -36,9 +56,18 @@ def describe(error: BaseException) -> dict[str, object]:
         data |= {"file": error.file, "key": error.key, "cause": error.cause, "cure": error.cure}
     if isinstance(error, Unreachable | Refused | VersionError | NewerSchema):
         data["cure"] = error.cure
+    data["cure"] = data["cure"] or asks_the_doctor(error)
     if problems := getattr(error, "problems", ()):
         data["problems"] = [{"file": str(p.origin), "key": p.key, "cause": p.cause, "cure": p.cure} for p in problems]
     return data
+
+
+def asks_the_doctor(error: BaseException) -> str:
+    """What helps where an error says nothing of it: the check that looks into it; empty where there is none."""
+    check = next((check for kind, check in CHECK_OF if isinstance(error, kind)), "")
+    if isinstance(error, IdentityError) and error.reason in OF_PAPERS:
+        check = "certificate"
+    return f"roughfed doctor --only {check} says more" if check else ""
 
 
 def ours(error: OSError | sqlite3.Error) -> StorageError:
