@@ -40,7 +40,8 @@ from roughfed.client.statistics import (
 )
 from roughfed.client.store import ClientStore, SavedUpdate
 from roughfed.crypto.identity import verify
-from roughfed.errors import IdentityError, StaleRound, TrainerError, Unreachable
+from roughfed.errors import IdentityError, RemoteProtocolError, StaleRound, TrainerError, Unreachable
+from roughfed.logs import in_round
 from roughfed.messages import ClientMessage, EvaluationReport, ServerStage, Welcome
 from roughfed.params import digest_file
 from roughfed.secagg.client import ClientRound
@@ -58,6 +59,11 @@ from roughfed.wire.updates import (
 )
 
 log = logging.getLogger(__name__)
+
+
+CROSSED = ("not-in-cohort", "offset")
+"""A server that is back after a restart hears of the upload before our hello; what an upload before had sent arrives
+after the server has told how much it holds. Both pass with the next try."""
 
 
 def fresh_secret(_header_digest: bytes) -> bytes:
@@ -118,6 +124,7 @@ async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport | No
     """
     with me.metrics.crypto("verify"):
         header = await check_header(job, me.welcome, server_key=me.server_key, rules=me.rules, store=me.store)
+    in_round(header.run, header.round)
     me.metrics.round_begun(header.round)
     crash.point("job-accepted")
     if job.train and header.masked:
@@ -364,9 +371,9 @@ async def upload(me: Membership, update: SavedUpdate, codec: str = "identity") -
                 if at:
                     me.metrics.resumed()
             receipt, raw = await me.connection.put_update(update.signed, path, at=at, on_bytes=moved)
-        except (Unreachable, StaleRound) as error:
-            if isinstance(error, StaleRound) and error.reason != "not-in-cohort":
-                raise  # but a server that is back after a restart may hear of the upload before it hears our hello
+        except (Unreachable, RemoteProtocolError) as error:
+            if isinstance(error, RemoteProtocolError) and error.reason not in CROSSED:
+                raise
             log.info("upload interrupted: %s", error)
             continue
         crash.point("receipt-got")

@@ -20,6 +20,7 @@ from typing import Any
 from roughfed import crash
 from roughfed.crypto.merkle import merkle_root
 from roughfed.errors import ConfigError, LocalProtocolError, RemoteProtocolError, RoundError
+from roughfed.logs import in_round
 from roughfed.masking import maskings_of
 from roughfed.secagg.statistics import add
 from roughfed.server import contributing, extras
@@ -72,6 +73,7 @@ async def run_round(fed: Federation) -> RoundRow:
     """
     row = await open_round(fed)
     fed.trace.begin(row)
+    in_round(fed.run, row.round)
     fed.masked = drive.begin(fed, row) if decode_header(row.header.body).masked else None
     if row.sets is None:
         dispatch(fed, row)

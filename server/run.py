@@ -7,6 +7,7 @@ import logging
 import time
 
 from roughfed import crash
+from roughfed.logs import between_rounds
 from roughfed.messages import Finished
 from roughfed.server import contributing
 from roughfed.server.accounts import catch_up
@@ -130,6 +131,7 @@ async def ready(fed: Federation, until: float | None) -> bool:
     if last is not None and last.outcome is None:
         return True
     fed.enter("waiting")
+    between_rounds()
     told = -1
     while until is None or time.monotonic() < until:
         if fed.stopping:

@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Mapping, Set
 from contextlib import suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from json import dumps
 from typing import Any, TextIO, cast
@@ -58,6 +59,24 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
 
 # C0, DEL, C1, line separators, and the marks that make text run backwards on a terminal
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+_about: ContextVar[Mapping[str, object] | None] = ContextVar("about", default=None)
+
+
+def in_round(run: str, number: int) -> None:
+    """From here on, JSON lines of this task, and of what it starts, say which round they are about.
+
+    The trace is the round's W3C trace id, the same on both sides (`roughfed.trace_id`).
+    """
+    from roughfed.trace_id import trace_id
+
+    _about.set({"run": run, "round": number, "trace": trace_id(run, number)})
+
+
+def between_rounds() -> None:
+    """From here on, they say nothing of a round."""
+    _about.set(None)
 
 
 def redact(text: str) -> str:
@@ -173,7 +192,7 @@ class JsonLine(_Line):
         }
         if trace := self.trace(record):
             line["error"] = trace
-        return dumps({**self.extras(record), **line}, default=str)
+        return dumps({**(_about.get() or {}), **self.extras(record), **line}, default=str)
 
 
 class TerminalLine(_Line):

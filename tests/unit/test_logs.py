@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -14,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.errors import ConfigError
-from roughfed.logs import MAX_MESSAGE_CHARS, escape, redact, setup, summarise
+from roughfed.logs import MAX_MESSAGE_CHARS, between_rounds, escape, in_round, redact, setup, summarise
+from roughfed.trace_id import trace_id
 
 TOKEN = secrets.token_urlsafe(32)
 HEX = secrets.token_hex(32)
@@ -282,3 +284,26 @@ def test_summaries_show_type_shape_and_length() -> None:
 
 def test_escape_shows_what_was_there() -> None:
     assert escape("a\nb\x1b") == r"a\nb\x1b"
+
+
+def test_lines_of_a_rounds_task_name_the_round_and_its_trace(lines: io.StringIO) -> None:
+    async def play(number: int) -> None:
+        in_round("run-1", number)
+        await asyncio.gather(step(number), asyncio.to_thread(log.info, "in a thread"))
+        between_rounds()
+        log.info("over")
+
+    async def step(number: int) -> None:
+        log.info("a step", extra={"round": number + 100})  # what a line says itself comes first
+
+    async def both() -> None:
+        await asyncio.gather(play(1), play(2))
+
+    asyncio.run(both())
+    log.info("elsewhere")
+    said = [json.loads(line) for line in lines.getvalue().splitlines()]
+    threads = [line for line in said if line["msg"] == "in a thread"]
+    assert sorted((line["run"], line["round"]) for line in threads) == [("run-1", 1), ("run-1", 2)]
+    assert {line["trace"] for line in threads} == {trace_id("run-1", 1), trace_id("run-1", 2)}
+    assert sorted(line["round"] for line in said if line["msg"] == "a step") == [101, 102]
+    assert not any("round" in line or "trace" in line for line in said if line["msg"] in ("over", "elsewhere"))
