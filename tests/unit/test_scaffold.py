@@ -18,7 +18,7 @@ from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.tensors import spec_of
 from roughfed.errors import ConfigError
 from roughfed.params import Flat, read_flat, write_model
-from roughfed.scope import SCALE, model_part, shared_spec
+from roughfed.scope import SCALE, SINCE, model_part, shared_spec
 from roughfed.server.variates import Ledger, with_variates
 from roughfed.training import Turn
 
@@ -62,8 +62,8 @@ def parties(count: int, *, examples: int = 8) -> list[Party]:
     return found
 
 
-def update(party: Party, vector: Flat, number: int, folder: Path, **settings: object) -> Flat:
-    """One local training, in one batch a step: [2 D]."""
+def update(party: Party, vector: Flat, number: int, folder: Path, *, since: int = 0, **settings: object) -> Flat:
+    """One local training, in one batch a step: [2 D]; `since`: rounds up to it were taken back."""
     path = folder / "model.safetensors"
     write_model(path, SPEC, [vector])
     usual: dict[str, object] = {
@@ -74,7 +74,8 @@ def update(party: Party, vector: Flat, number: int, folder: Path, **settings: ob
         "epochs": 10,
         **settings,
     }
-    turn = Turn(number, 100, facts={SCALE: (SCALED,)}, said=party.said)
+    facts = {SCALE: (SCALED,), **({SINCE: (float(since),)} if since else {})}
+    turn = Turn(number, 100, facts=facts, said=party.said)
     parsed = TrainerSettings.parse(usual | settings)
     work = Work(path, folder / "delta", parsed, 3, turn, 0, remembered=party.state)
     source = Arrays(torch.from_numpy(party.x), torch.from_numpy(party.y), CPU)
@@ -278,3 +279,23 @@ def test_whoever_is_accepted_moves_the_control_variates_for_good(tmp_path: Path)
         vector = combined(vector, [*updates, lie], ledger, tmp_path)
         ways.append(float(np.linalg.norm(vector[:D] - goal)))
     assert ways[59] - ways[39] > 0.5 * (ways[39] - ways[19]) > 0.1
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_after_rounds_that_were_taken_back_c_is_the_mean_of_the_c_i_again(told: bool, tmp_path: Path) -> None:
+    """The server is put back to the state after round 2, its clients are not: only if they are told they agree again."""
+    clients, everybody = parties(3), range(3)
+    vector, kept, since = np.zeros(2 * D, dtype=np.float32), np.zeros(0, dtype=np.float32), 0
+    for number in range(1, 9):
+        if number == 3:
+            kept = vector.copy()
+        if number == 6:
+            vector, since = kept, 5 if told else 0
+        updates = [update(clients[k], vector, number, tmp_path, since=since) for k in everybody]
+        for k in everybody:
+            clients[k].said[number] = 1.0
+        anew = number == 1 or (number == 6 and told)
+        vector = combined(vector, updates, Ledger(0 if anew else 3, 3, 3, SCALED), tmp_path)
+        own = np.mean([clients[k].state["scaffold"]["next"].numpy() for k in everybody], axis=0)
+        agree = np.allclose(vector[D:], own, rtol=1e-3, atol=1e-4)
+        assert agree == (told or number < 6)
