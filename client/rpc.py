@@ -191,6 +191,9 @@ class translated:  # noqa: N801  reads as a verb in `with translated():`
         """Translate."""
         if isinstance(error, grpc.aio.AioRpcError):
             raise translate(error) from None
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and not task.cancelling():
+            raise Unreachable("the connection was closed") from None  # gRPC ends its calls so; nobody ended this task
 
 
 def translate(error: grpc.aio.AioRpcError) -> RoughfedError:

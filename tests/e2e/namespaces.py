@@ -27,13 +27,14 @@ from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from roughfed.deploy.aggregator import known_ports
 
 from .attacks import HostileCluster
-from .federation import environment
+from .federation import Cluster, environment
 from .walk import Walk
 
 NUMBERS = count()
@@ -151,21 +152,23 @@ class Network:
         return ["ip", "netns", "exec", self.space(name), "sh", "-c", line]
 
 
-class FarCluster(HostileCluster):
+class Far(Cluster):
     """A federation whose server and clients are machines of a network."""
 
-    def __init__(self, folder: Path, net: Network, crowd: dict[str, str], **options: object) -> None:
-        settings: dict[str, dict[str, object]] = {"server": {"host": "0.0.0.0"}}
-        for table, values in options.pop("settings", {}).items():  # pyright: ignore[reportAttributeAccessIssue]
-            settings[table] = settings.get(table, {}) | values
-        super().__init__(folder, crowd, settings=settings, **options)
+    def __init__(self, folder: Path, net: Network, *args: Any, **options: Any) -> None:
+        settings = {"server": {"host": "0.0.0.0"}} | options.pop("settings", {})
+        super().__init__(folder, *args, settings=settings, **options)
         self.net, self.host = net, net.address("server")
 
-    def placed(self, name: str, args: Sequence[str]) -> list[str]:
+    def placed(self, name: str, args: Sequence[str]) -> Sequence[str]:
         return self.net.python(name, args)
 
     def page(self, path: str, *, port: int | None = None) -> str:
         return self.net.page("server", port or known_ports(self.place.folder).http, path)
+
+
+class FarCluster(Far, HostileCluster):
+    """One of clients of which some may be hostile."""
 
 
 class FarWalk(Walk):
