@@ -12,7 +12,7 @@ import logging
 import math
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import product
@@ -110,7 +110,7 @@ def timed(
 
     @functools.wraps(method)
     @contextmanager
-    def around(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[None]:
+    def around(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> Generator[None, None, None]:
         began = time.perf_counter()
         yield
         record(self, time.perf_counter() - began, *args, **kwargs)
