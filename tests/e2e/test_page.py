@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from roughfed.server.pages import TOKEN_FILE
+from tests.unit.documents import blocks
 
 from .browser import Browser, Tab
 from .canned import HOSTILE, Canned, canned, status
@@ -204,6 +207,18 @@ def test_it_takes_the_token_out_of_the_address(browser: Browser, locked: Canned)
     assert asked
     assert all(r["headers"]["Authorization"] == f"Bearer {TOKEN}" for r in asked)
     assert all(TOKEN not in r["url"] for r in asked)
+
+
+def test_the_commands_of_the_document_get_an_answer(locked: Canned, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl")
+    (block,) = [b for b in blocks("sh") if b.mark == "run" and "curl" in b.text]
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / TOKEN_FILE).write_text(TOKEN + "\n")
+    command = block.text.replace("http://127.0.0.1:9464/", locked.url)
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["federation"] == "northern-hospitals"
 
 
 # -- a real run --------------------------------------------------------------------------------------------------------

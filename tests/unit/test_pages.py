@@ -203,6 +203,17 @@ def test_a_token_is_made_once_and_its_file_kept_narrow(tmp_path: Path) -> None:
     assert token(other) != first
 
 
+def test_a_token_that_a_container_is_given_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mounted secret is read-only, and may belong to root."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    (tmp_path / TOKEN_FILE).write_text("Zm9v+/YmFy" * 5 + "==\n")
+    monkeypatch.setattr(Path, "chmod", refused)
+    assert token(tmp_path) == "Zm9v+/YmFy" * 5 + "=="
+
+
 @pytest.mark.parametrize(
     "text", ["", "short", "with spaces in it and long enough for a token", "ü" * 50, "a" * 20 + "\x00" * 20]
 )

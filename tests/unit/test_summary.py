@@ -1,13 +1,16 @@
 """The summary says what the journal says, whether the server runs, died in between, or is over."""
 
 import asyncio
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from roughfed.deploy.cli.app import build
 from roughfed.deploy.summary import run_summary
 from roughfed.errors import ConfigError
 from roughfed.report.summary import GroupSummary, Proof, Together
@@ -244,3 +247,25 @@ def test_an_unmasked_run_has_nothing_of_the_kind(tmp_path: Path) -> None:
     assert (only.client_accuracy, only.client_personal, only.client_alone) == ({"ann": 0.5}, {"ann": 0.9}, {"ann": 0.1})
     assert (only.together, only.groups, only.clip_norm) == (None, [], None)
     assert (summary.class_prior, summary.proofs, summary.suspended, summary.sketch_dim) == ([], [], {}, 0)
+
+
+def test_a_copy_of_an_ended_directory_says_the_same(tmp_path: Path) -> None:
+    here, copy = tmp_path / "here", tmp_path / "copy"
+    here.mkdir()
+    run = Run(here)
+    run.play(dict.fromkeys(CLIENTS, ""))
+    run.measure(1, server=evaluation(9, 4))
+    run.play({"ann": "", "bob": "late", "eve": "norm"}, commit=False)
+    run.store.close()
+    before = run_summary(here)
+
+    shutil.copytree(here, copy)
+    shutil.rmtree(here)
+    done = CliRunner().invoke(build(), ["report", "--dir", str(copy)])
+
+    assert done.exit_code == 0, done.output
+    assert run_summary(copy) == before
+    assert "late" not in before.rounds[0].dropped
+    page = (copy / "report.html").read_text()
+    assert f"Run {before.run}" in page
+    assert "longer than the norm bound allows" in page
