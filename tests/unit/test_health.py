@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from roughfed.deploy.cli import app as cli
 from roughfed.server.health import ALERTS
 from roughfed.server.health.alert import SEVERITIES
 from roughfed.server.health.signs import Open, Past, Signs
@@ -315,3 +317,19 @@ def test_prometheus_has_the_same_names() -> None:
     named = set(re.findall(r"^\s*- alert: Roughfed(\w+)\s*$", RULES.read_text(), re.MULTILINE))
     assert set(ALERTS) <= named
     assert named - set(ALERTS) >= ONLY_IN_PROMETHEUS
+
+
+def test_the_document_has_every_row() -> None:
+    document = (RULES.parents[2] / "docs" / "operate.md").read_text()
+    for name, rule in ALERTS.items():
+        assert f"| {name} | {rule.severity} | {rule.meaning} |" in document
+
+
+def test_every_command_of_a_cure_exists_with_its_flags() -> None:
+    commands = {str(each.name): each for each in cli.build().registered_commands}
+    said = [found["cure"] for _, base, changes, *_ in FIRES for found in Standing().judge(signs(base, changes))]
+    named = [words for cure in said for words in re.findall(r"roughfed (\w+)((?: --\w+)*)", cure)]
+    assert len({command for command, _ in named}) > 8
+    for command, flags in named:
+        known = inspect.signature(commands[command].callback).parameters  # pyright: ignore[reportArgumentType]
+        assert {flag.removeprefix("--") for flag in flags.split()} <= set(known), (command, flags)

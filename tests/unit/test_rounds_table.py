@@ -117,3 +117,15 @@ def test_what_cannot_be_written_is_said(
     assert cli.run(["rounds", "--dir", str(played), "--json", "--out", str(played / out)]) == code
     error = json.loads(capsys.readouterr().out)["error"]
     assert said in error["cause"] + error["cure"]
+
+
+def test_the_lines_of_the_document(played: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = (Path(__file__).parents[2] / "docs" / "operate.md").read_text()
+    monkeypatch.chdir(played)
+    lines = [line for line in document.splitlines() if line.startswith("roughfed rounds ")]
+    assert len(lines) == 3
+    for line in lines:
+        assert cli.run(line.split()[1:]) == 0
+    assert {"rounds.csv", "rounds.jsonl"} <= {path.name for path in played.iterdir()}
+    for name, column in COLUMNS.items():
+        assert f"| `{name}` | {column.kind} | {column.meaning} |" in document

@@ -289,3 +289,15 @@ def test_a_damaged_trace_is_named(played: Path, content: str, capsys: pytest.Cap
 def test_without_a_trace_it_says_where_they_come_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["trace", "--dir", str(tmp_path), "--json"]) == 2
     assert "metrics.traces" in json.loads(capsys.readouterr().out)["error"]["cure"]
+
+
+def test_the_lines_of_the_document(played: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = (Path(__file__).parents[2] / "docs" / "operate.md").read_text()
+    monkeypatch.chdir(played)
+    lines = [line for line in document.splitlines() if line.startswith("roughfed trace")]
+    assert len(lines) == 3
+    for line in lines:
+        assert cli.run(line.split()[1:]) == 0
+    assert [
+        len(check((played / name).read_bytes())["otherData"]["rounds"]) for name in ("trace.json", "last.json")
+    ] == [1, 3]
