@@ -104,7 +104,6 @@ def test_every_alert_says_what_is_wrong_how_much_and_what_to_do(name: str) -> No
 
 
 def test_the_manual_explains_no_alert_that_there_is_not() -> None:
-    assert {anchor for anchor in anchors() if anchor.startswith("roughfed") and " " not in anchor} >= set()
     explained = re.findall(r"^### (Roughfed\w+)$", (ROOT / "docs" / "operate.md").read_text(), re.MULTILINE)
     assert explained == list(alerts())
 
