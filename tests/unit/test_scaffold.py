@@ -283,7 +283,7 @@ def test_whoever_is_accepted_moves_the_control_variates_for_good(tmp_path: Path)
 
 @pytest.mark.parametrize("told", [True, False])
 def test_after_rounds_that_were_taken_back_c_is_the_mean_of_the_c_i_again(told: bool, tmp_path: Path) -> None:
-    """The server is put back to the state after round 2, its clients are not: only if they are told they agree again."""
+    """The server goes back to the state after round 2, its clients are not: they agree again only if they are told."""
     clients, everybody = parties(3), range(3)
     vector, kept, since = np.zeros(2 * D, dtype=np.float32), np.zeros(0, dtype=np.float32), 0
     for number in range(1, 9):

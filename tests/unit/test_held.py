@@ -1,0 +1,169 @@
+"""The operator's quarantine: it outlives a restart, keeps a client out of the rounds and connected, and is told."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roughfed.client.held import is_held
+from roughfed.config.federation import FederationConfig
+from roughfed.crypto.identity import IdentityKey
+from roughfed.deploy.cli import app as cli
+from roughfed.messages import ASKED, HELD, Heartbeat, Hello
+from roughfed.server.collect import Collection
+from roughfed.server.control import Control
+from roughfed.server.federation import Federation
+from roughfed.server.held import MOST_WORDS
+from roughfed.server.masked.journal import Stages
+from roughfed.server.membership import Session
+from roughfed.server.metrics import ServerMetrics
+from roughfed.server.status import status
+from roughfed.server.store import RoundRow, Store
+from roughfed.types import RoundHeader, Signed, Spec, TensorSpec
+from roughfed.wire.session import encode_header
+
+KEY = IdentityKey.from_private_bytes(bytes([1]) * 32)
+HEADER = RoundHeader("run-1", 3, bytes(32), 0, bytes(32), bytes(32), "identity", "updates", bytes(32), 60.0)
+ROW = RoundRow(3, Signed(encode_header(HEADER), bytes(64), "server"), ("a", "b", "c"), 3, 5.0, None, None, None)
+
+
+def make(store: Store, executor: ThreadPoolExecutor) -> Federation:
+    spec = Spec((TensorSpec("w", (10,)),))
+    return Federation(FederationConfig(), store, KEY, "server", b"", ServerMetrics(), executor, "run-1", spec)
+
+
+@pytest.fixture
+def fed(tmp_path: Path) -> Iterator[Federation]:
+    """A server in the middle of round 3; a, b and c are connected, and a's update is here."""
+    store = Store(tmp_path / "state")
+    with ThreadPoolExecutor(1) as executor:
+        asyncio.run(store.create_run("run-1", Spec((TensorSpec("w", (10,)),)), bytes(32), 0.0))
+        asyncio.run(store.open_round(ROW))
+        made = make(store, executor)
+        made.row, made.collection = ROW, Collection(frozenset(ROW.cohort), 3, 2, time.monotonic() + 60)
+        for name in ROW.cohort:
+            made.members.join(session(name))
+        made.collection.receive("a", time.monotonic())
+        yield made
+        store.close()
+
+
+def session(name: str) -> Session:
+    return Session(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu"))
+
+
+def ask(fed: Federation, **request: str) -> dict[str, Any]:
+    return asyncio.run(Control(fed, lambda: None)._answer(request))
+
+
+def told(fed: Federation, name: str) -> list[str]:
+    """The phases that a client was sent."""
+    session = fed.members.get(name)
+    assert session is not None
+    waiting = [session.queue.get_nowait() for _ in range(session.queue.qsize())]
+    return [message.phase for message in waiting if isinstance(message, Heartbeat)]
+
+
+def test_it_is_told_shown_and_not_waited_for(fed: Federation) -> None:
+    collection = fed.collection
+    assert collection is not None
+    assert ask(fed, op="quarantine", name="b", because="odd losses") == {
+        "quarantined": "b", "because": "by the operator: odd losses", "connected": True,
+    }  # fmt: skip
+    assert (told(fed, "b"), told(fed, "a")) == ([HELD], [])
+    assert collection.pending() == {"c"}
+    assert (collection.refused, fed.open_members.keys()) == ({"b": "quarantined"}, {"a", "c"})
+    shown = status(fed)
+    assert shown["quarantined"] == {"b": "by the operator: odd losses"}
+    assert {c["name"]: c["held"] for c in shown["clients"]} == {"a": "", "b": "by the operator: odd losses", "c": ""}
+    assert fed.able_names() == {"a", "c"}
+    assert fed.members.get("b") is not None
+
+
+def test_what_it_has_delivered_stays(fed: Federation) -> None:
+    collection = fed.collection
+    assert collection is not None
+    ask(fed, op="quarantine", name="a")
+    assert (collection.received, collection.refused) == ({"a"}, {})
+
+
+def test_who_comes_back_gets_no_job_and_hears_why_not(fed: Federation) -> None:
+    ask(fed, op="quarantine", name="b")
+    fed.members.join(again := session("b"))
+    waiting = [again.queue.get_nowait() for _ in range(again.queue.qsize())]
+    assert waiting == [Heartbeat(HELD)]
+    assert "b" not in fed.open_members
+
+
+def test_a_release_lifts_all_of_it(fed: Federation) -> None:
+    ask(fed, op="quarantine", name="b", because="one")
+    ask(fed, op="quarantine", name="b", because="two")
+    asyncio.run(fed.stages.note_end(3, proofs={"b": "bad-deal"}, now=1.0))
+    fed.quarantined = fed.stages.quarantined()
+    assert fed.quarantined == {"b": "bad-deal"}  # what is proved is said first
+    assert ask(fed, op="release", name="b") == {"released": "b", "was": "bad-deal"}
+    assert fed.quarantined == {}
+    assert told(fed, "b")[-1] == ASKED
+    rows = fed.store.journal.read("SELECT because, released_at FROM held ORDER BY seq")
+    assert [(row["because"], row["released_at"] is not None) for row in rows] == [("one", True), ("two", True)]
+
+
+def test_it_outlives_a_restart(fed: Federation) -> None:
+    ask(fed, op="quarantine", name="b", because="odd losses")
+    assert make(fed.store, fed.executor).quarantined == {"b": "by the operator: odd losses"}
+
+
+@pytest.mark.parametrize(
+    ("name", "because", "words"),
+    [
+        ("b", "x" * (MOST_WORDS + 1), f"a reason of {MOST_WORDS + 1} characters"),
+        ("b", "two\nlines", "cannot be shown"),
+        ("b", "\x1b[31mred", "cannot be shown"),
+        ("../b", "", "name"),
+        ("", "", "name"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(fed: Federation, name: str, because: str, words: str) -> None:
+    assert words in ask(fed, op="quarantine", name=name, because=because)["error"]
+    assert fed.quarantined == {}
+
+
+def test_a_reason_is_no_label_of_a_metric(fed: Federation) -> None:
+    ask(fed, op="quarantine", name="b", because="odd-losses-of-b")
+    assert b"odd-losses" not in fed.metrics.render()
+
+
+@pytest.mark.parametrize("text", ["", "odd losses"])
+def test_the_commands_without_a_server(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "fed.toml").touch()
+    Store(tmp_path / "state").close()
+    where = ["--dir", str(tmp_path), "--json"]
+    why = f"by the operator{text and ': '}{text}"
+    assert cli.run(["quarantine", "b", "--because", text, *where]) == 0
+    assert json.loads(capsys.readouterr().out) == {"quarantined": "b", "because": why, "connected": False}
+    with closing(Store(tmp_path / "state")) as store:
+        assert Stages(store.journal).quarantined() == {"b": why}
+    assert cli.run(["release", "b", *where]) == 0
+    assert json.loads(capsys.readouterr().out) == {"released": "b", "was": why}
+    assert cli.run(["quarantine", "b", "--because", "x" * 999, *where]) == 2
+    assert cli.run(["quarantine", "b c", *where]) == 3
+
+
+def test_where_nobody_is_there_is_nobody_to_hold(tmp_path: Path) -> None:
+    assert cli.run(["quarantine", "b", "--dir", str(tmp_path)]) == 6
+
+
+def test_a_client_lets_go_of_what_it_does_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert is_held(Heartbeat(HELD))
+    assert "keeps this client out of the rounds" in caplog.text
+    assert not is_held(Heartbeat(ASKED))
+    assert "has released this client" in caplog.text
+    assert not is_held(Heartbeat("idle"))
