@@ -124,8 +124,20 @@ def _unknown(dotted: str, setting: Setting, model: type[Document], *, server_see
         return Problem(
             setting.origin, dotted, cause, f"Write [{dotted}] on its own line, and `{first} = ...` below it."
         )
-    cause, cure = _slip(dotted, setting, model)
+    cause, cure = _misplaced(dotted, model) or _slip(dotted, setting, model)
     return Problem(setting.origin, dotted, cause, cure)
+
+
+def _misplaced(dotted: str, model: type[Document]) -> tuple[str, str] | None:
+    """A table or a key of the other settings file: cause and cure."""
+    other = ClientConfig if model is FederationConfig else FederationConfig
+    table, _, name = dotted.partition(".")
+    where = "on the client's machine" if other is ClientConfig else "on the server's machine"
+    if table not in tables_of(model) and table in tables_of(other):
+        return f"[{table}] is a table of {other.FILE}, not of {model.FILE}.", f"Move it to {other.FILE}, {where}."
+    if name and dotted in keys_of(other):
+        return f"{dotted} is a setting of {other.FILE}, not of {model.FILE}.", f"Move it to {other.FILE}, {where}."
+    return None
 
 
 def _slip(dotted: str, setting: Setting, model: type[Document]) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from roughfed.config.reading import meant_by, read
 from roughfed.config.schema import Key
 from roughfed.config.values import Origin
 from roughfed.errors import ConfigError
@@ -47,7 +48,7 @@ def from_file(path: Path, tables: Mapping[str, object], *, made_by: str) -> dict
     Raises:
         ConfigError: no such file, not readable, not UTF-8, not TOML.
     """
-    text = _read(path, made_by)
+    text = read(path, made_by)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -72,9 +73,17 @@ def from_env(env: Mapping[str, str], keys: Mapping[str, Key], others: Mapping[st
 
     Variables without a double underscore are not settings. Those that belong to the other settings file are left to
     the other process: both may run with one environment.
+
+    Raises:
+        ConfigError: a variable that is meant to be a setting and would not be read: one underscore, or lower case.
     """
     settings: dict[str, Setting] = {}
+    spelled = {key.variable.replace("__", "_"): key for key in (*others.values(), *keys.values())}
     for variable, text in env.items():
+        meant = spelled.get(re.sub("_+", "_", variable.upper()))
+        if meant is not None and variable != meant.variable:
+            cause, cure = f"{variable} is not read.", f"Write {meant.variable}: upper case, two underscores."
+            raise ConfigError(cause, file=variable, key=meant.dotted, cure=cure)
         if not variable.startswith(_PREFIX) or "__" not in variable:
             continue
         dotted = ".".join(variable.removeprefix(_PREFIX).lower().split("__", 1))
@@ -92,27 +101,15 @@ def from_flags(flags: Mapping[str, str], keys: Mapping[str, Key]) -> dict[str, S
     }
 
 
-def _read(path: Path, made_by: str) -> str:
-    try:
-        return path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        cure = f"Run `{made_by}` there first, or name the folder with --dir."
-        raise ConfigError("There is no such file.", file=str(path), cure=cure) from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigError("The file is not UTF-8 text.", file=f"{path}:{line}", cure="Save it as UTF-8.") from None
-    except OSError as error:
-        cause = f"The file cannot be read ({error.strerror})."
-        raise ConfigError(cause, file=str(path), cure="Make it a file that this user may read.") from None
-
-
 def _not_toml(path: Path, text: str, message: str) -> ConfigError:
     match = _SYNTAX.fullmatch(message)
     what = match["what"] if match else message
     line = int(match["line"]) if match and match["line"] else text.rstrip().count("\n") + 1
     column = f", column {match['column']}" if match and match["column"] else ""
     cause = f"Line {line}{column} is not TOML: {what[:1].lower()}{what[1:]}."
-    return ConfigError(cause, file=f"{path}:{line}", key=_key_at(text, line), cure=_syntax_cure(what))
+    rows = text.splitlines()
+    cure = meant_by(rows[line - 1]) if 0 < line <= len(rows) else ""
+    return ConfigError(cause, file=f"{path}:{line}", key=_key_at(text, line), cure=cure or _syntax_cure(what))
 
 
 def _syntax_cure(what: str) -> str:
