@@ -96,8 +96,9 @@ async def serve(setup: Setup) -> str:
     async with AsyncExitStack() as stack:
         fed, papers = await prepare(setup, stack)
         drain = asyncio.Event()
-        control = await Control(fed, drain.set).serve(setup.folder)
-        stack.callback(control.close)
+        control = Control(fed, drain.set)
+        stack.push_async_callback(control.close)
+        stack.callback((await control.serve(setup.folder)).close)
         ports = await listen(setup, fed, papers, stack)
         for beside in (fed.health.keep_watch(), keep_gauges(fed)):
             stack.callback(asyncio.create_task(beside).cancel)

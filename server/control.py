@@ -38,6 +38,7 @@ class Control:
     def __init__(self, fed: Federation, stop: Callable[[], None]) -> None:
         """`stop` begins the server's drain."""
         self._fed, self._stop = fed, stop
+        self._connections: set[asyncio.Task[Any]] = set()
         self._operations: dict[str, Callable[[Request], Awaitable[dict[str, Any]]]] = {
             "status": self._status,
             "pause": self._pause,
@@ -70,7 +71,17 @@ class Control:
         path.chmod(0o600)
         return server
 
+    async def close(self) -> None:
+        """Let go of whoever still asks or watches: what they look at is about to be closed."""
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
         try:
             while line := await reader.readline():
                 request = json.loads(line)
