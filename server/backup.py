@@ -59,6 +59,7 @@ class Moment:
     _state: Path = Path()
     _pinned: sqlite3.Connection | None = None
     _masked: bool = False
+    _made: set[Path] = field(default_factory=set[Path])
 
     @classmethod
     def pin(cls, state: Path) -> Moment:
@@ -207,7 +208,9 @@ class Moment:
         name = source.relative_to(self._state).as_posix()
         target = self.folder / name
         with disk_errors(f"hold {source}"):
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if target.parent not in self._made:
+                target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._made.add(target.parent)
             try:
                 os.link(source, target)
             except PermissionError:  # a file system without hard links

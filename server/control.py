@@ -135,7 +135,7 @@ class Control:
         except RoughfedError as error:
             await _send(writer, {"error": str(error), "reason": error.reason})
         finally:
-            moment.discard()
+            await asyncio.shield(asyncio.to_thread(moment.discard))
 
     async def _status(self, _: Request) -> dict[str, Any]:
         return status(self._fed)
