@@ -88,6 +88,8 @@ class Health:
         self._at, self._mark = moment, mark
         signs = signs_of(fed, self.disk, now=self._clock(), since=self._conditions)
         self._alerts = self._standing.judge(signs)
+        standing = [each["severity"] for each in self._alerts]
+        fed.metrics.alerts({severity: standing.count(severity) for severity in SEVERITIES})
         return self._alerts
 
     async def keep_watch(self) -> None:
@@ -99,8 +101,7 @@ class Health:
                 if self._disk is None or time.monotonic() - self._disk_at >= DISK_S:
                     self._disk = await asyncio.to_thread(Disk.of, self._fed.store)
                     self._disk_at = time.monotonic()
-                standing = [each["severity"] for each in self.alerts()]
-                self._fed.metrics.alerts({severity: standing.count(severity) for severity in SEVERITIES})
+                self.alerts()
                 await asyncio.sleep(FASTEST_S)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(event.wait(), SLOWEST_S - FASTEST_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import re
@@ -14,14 +15,18 @@ import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from roughfed.client.enrol import enroll
+from roughfed.crypto import join_line
+from roughfed.errors import IdentityError
 from roughfed.server.trace.recorder import FOLDER
 from tests.trace_format import check
 
-from .federation import Cluster, environment
+from .federation import Cluster, environment, value
 from .process import PATIENCE_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
@@ -126,3 +131,22 @@ def check_traces(cluster: Cluster) -> None:
             assert whole["ts"] <= training["ts"] <= training["ts"] + training["dur"] <= whole["ts"] + whole["dur"]
         assert {phase for line, phase in seen if line == "phases"} >= {"configure", "report", "aggregate", "commit"}
         assert found["otherData"]["outcome"] == "committed"
+
+
+def test_what_is_wrong_is_in_the_status_the_metrics_and_the_log(tmp_path: Path) -> None:
+    with Cluster(tmp_path, clients=1) as cluster:
+        cluster.start_server().ready()
+        line = join_line.parse(cluster.invite("c0"))
+        guessed = replace(line, secret=bytes(len(line.secret)))
+        with cluster.watch() as watch:
+            watch.until(lambda status: status["alerts"] == [])
+            for number in range(3):
+                with pytest.raises(IdentityError):
+                    asyncio.run(enroll(guessed, tmp_path / f"guess-{number}"))
+            status = watch.until(lambda status: bool(status["alerts"]))
+        (alert,) = status["alerts"]
+        assert (alert["name"], alert["severity"]) == ("EnrolmentRefused", "warning")
+        assert "3 requests to enrol" in alert["text"]
+        assert "roughfed invite" in alert["cure"]
+        cluster.server.wait_line("alert EnrolmentRefused: 3 requests")
+        assert value(cluster.page("/metrics"), "roughfed_alerts", severity="warning") == 1
