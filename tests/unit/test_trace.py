@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -301,3 +303,19 @@ def test_the_lines_of_the_document(played: Path, monkeypatch: pytest.MonkeyPatch
     assert [
         len(check((played / name).read_bytes())["otherData"]["rounds"]) for name in ("trace.json", "last.json")
     ] == [1, 3]
+
+
+def test_a_disk_without_room_for_traces_costs_the_run_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / FOLDER).mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4096", "tmpfs", str(tmp_path / FOLDER)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs root, to mount a tmpfs")
+    try:
+        (tmp_path / FOLDER / "ballast").write_bytes(bytes(4096))
+        reason, rig = whole_run(tmp_path, rounds=2)
+        rig.fed.executor.shutdown()
+        assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["ballast"]
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path / FOLDER)], check=True)
+    assert reason == "rounds"
+    assert [r.getMessage() for r in caplog.records if "No space left" in r.getMessage()] != []
