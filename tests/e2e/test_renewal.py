@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.crypto.certificates import load_certificate
+from roughfed.crypto.certificates import serial_of
 from roughfed.deploy import aggregator
 from roughfed.deploy.bench.synthetic import SyntheticOrigin
 from roughfed.server.app import Ports, Setup, serve
 from roughfed.server.authority import Authority
 from roughfed.server.papers import from_authority
 
-from .federation import PATIENCE_S, Cluster, Process
+from .federation import PATIENCE_S, Cluster
+from .masked import is_exact, masked_cluster, verdicts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
 
@@ -29,29 +30,41 @@ def life(due_s: float) -> timedelta:
     return timedelta(seconds=(100 + due_s) * 1.5)
 
 
-async def scenario(cluster: Cluster, *, due_s: float, pace_s: float) -> tuple[Process, list[int]]:
-    """A whole run; the agent, and the serial number of its certificate whenever it had connected anew."""
+async def scenario(cluster: Cluster, *, due_s: float, pace_s: float, server_too: bool = False) -> dict[str, list[int]]:
+    """A whole run; the serial numbers of each client's certificate whenever it had connected anew."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[Ports] = loop.create_future()
     config = aggregator.load(cluster.place.folder, {})
-    obtain = from_authority(Authority.open(cluster.place.ca), cluster.place.papers, "server")  # lives long
     authority = Authority.open(cluster.place.ca, life=life(due_s))
+    issuing = authority if server_too else Authority.open(cluster.place.ca)
+    obtain = from_authority(issuing, cluster.place.papers, "server")
     origin = SyntheticOrigin(cluster.params)
     running = asyncio.create_task(
         serve(Setup(config, cluster.place.state, origin, obtain, authority, ready.set_result))
     )
     try:
         cluster.place.ports.write_text(json.dumps(asdict(await ready)))
-        client = await asyncio.to_thread(cluster.start_client, "c0", pace_s=pace_s)
-        serials: list[int] = []
+        clients = await asyncio.to_thread(cluster.start_clients, pace_s=pace_s)
+        serials: dict[str, list[int]] = {client.name: [] for client in clients}
         for count in (1, 2):
-            await asyncio.to_thread(client.wait_line, "connected to", count=count)
-            serials.append(load_certificate(cluster.papers("c0").certificate).serial_number)
-        assert await asyncio.wait_for(running, PATIENCE_S) == "rounds"
-        assert await asyncio.to_thread(client.wait) == 0
-        return client, serials
+            for client in clients:
+                await asyncio.to_thread(client.wait_line, "connected to", count=count)
+                serials[client.name].append(serial_of(cluster.papers(client.name).certificate))
+        assert await asyncio.wait_for(running, 2 * PATIENCE_S) == "rounds"
+        assert [await asyncio.to_thread(client.wait) for client in clients] == [0] * len(clients)
+        return serials
     finally:
         running.cancel()
+
+
+def renewed_and_well(cluster: Cluster, serials: dict[str, list[int]]) -> None:
+    """Each client had another certificate later, and nobody had anything to complain about."""
+    for client in cluster.processes:
+        assert len(set(serials[client.name])) == 2
+        assert client.find("this client has a new certificate")
+        assert client.find('"ERROR"') == client.find("not connected") == []
+        told = [len(client.find(f"trained round {n}")) for n in range(1, cluster.rounds + 1)]
+        assert told == [1] * cluster.rounds
 
 
 @pytest.mark.parametrize(
@@ -68,10 +81,16 @@ async def scenario(cluster: Cluster, *, due_s: float, pace_s: float) -> tuple[Pr
 def test_an_agent_renews_its_certificate_and_loses_no_round(tmp_path: Path, due_s: float, pace_s: float) -> None:
     rounds = 4 if pace_s < due_s else 1
     with Cluster(tmp_path, clients=1, rounds=rounds) as cluster:
-        client, serials = asyncio.run(scenario(cluster, due_s=due_s, pace_s=pace_s))
-        assert serials[0] != serials[1]
-        assert client.find("this client has a new certificate")
-        assert client.find('"ERROR"') == client.find("not connected") == []
-        assert [len(client.find(f"trained round {n}")) for n in range(1, rounds + 1)] == [1] * rounds
+        serials = asyncio.run(scenario(cluster, due_s=due_s, pace_s=pace_s))
+        renewed_and_well(cluster, serials)
         assert cluster.accepted() == {n: ["c0"] for n in range(1, rounds + 1)}
         assert cluster.model_digests() == cluster.expected_digests()
+
+
+@pytest.mark.slow
+def test_server_and_clients_renew_throughout_a_masked_run(tmp_path: Path) -> None:
+    with masked_cluster(tmp_path, rounds=5) as cluster:
+        serials = asyncio.run(scenario(cluster, due_s=3.0, pace_s=1.5, server_too=True))
+        renewed_and_well(cluster, serials)
+        assert verdicts(cluster) == {number: dict.fromkeys(cluster.names, "") for number in range(1, 6)}
+        assert is_exact(cluster)
