@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import shlex
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,8 @@ from roughfed.server.status import status
 from roughfed.server.store import RoundRow, Store
 from roughfed.types import RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import encode_header
+
+from .documents import blocks, commands
 
 KEY = IdentityKey.from_private_bytes(bytes([1]) * 32)
 HEADER = RoundHeader("run-1", 3, bytes(32), 0, bytes(32), bytes(32), "identity", "updates", bytes(32), 60.0)
@@ -154,6 +157,14 @@ def test_the_commands_without_a_server(tmp_path: Path, text: str, capsys: pytest
     assert json.loads(capsys.readouterr().out) == {"released": "b", "was": why}
     assert cli.run(["quarantine", "b", "--because", "x" * 999, *where]) == 2
     assert cli.run(["quarantine", "b c", *where]) == 3
+
+
+def test_the_lines_of_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Store(tmp_path / "state").close()
+    (block,) = [b for b in blocks("sh") if b.about.endswith("test_held.py::test_the_lines_of_the_document")]
+    for line in commands(block):
+        assert cli.run(shlex.split(line)[1:]) == 0
 
 
 def test_where_nobody_is_there_is_nobody_to_hold(tmp_path: Path) -> None:

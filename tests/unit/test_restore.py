@@ -1,5 +1,6 @@
 """Restore: all of a backup or nothing, over nothing, and of nothing that this version does not know."""
 
+import shlex
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from roughfed.errors import StorageError
 from roughfed.server.schema import SCHEMA
 
 from .backed_up import Site, restored
+from .documents import blocks, commands
 
 
 @pytest.fixture
@@ -19,6 +21,14 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path / "server")
     yield made
     made.store.close()
+
+
+def test_the_lines_of_the_document(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(site.folder)
+    (block,) = [b for b in blocks("sh") if b.about.endswith("test_restore.py::test_the_lines_of_the_document")]
+    for line in commands(block):
+        assert cli.run(shlex.split(line)[1:]) == 0
+    assert (site.folder / "elsewhere" / "state" / "journal.db").exists()
 
 
 def test_nothing_is_written_over(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
