@@ -43,7 +43,7 @@ _MAX_PRESET = 64  # label combinations that are shown from the start, at zero
 
 log = logging.getLogger(__name__)
 
-_SAID: set[str] = set()
+_SAID: set[tuple[str, type[Exception]]] = set()
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
 
@@ -85,16 +85,10 @@ def safely(
     method: Callable[Concatenate[Self, P], None],
 ) -> Callable[Concatenate[Self, P], None]:
     """Make a recording method incapable of failing its caller; each kind of failure is logged once."""
-    seen: set[type[Exception]] = set()
 
     @functools.wraps(method)
     def guarded(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            method(self, *args, **kwargs)
-        except Exception as error:
-            if type(error) not in seen:
-                seen.add(type(error))
-                log.warning("not recorded: %s (said once)", method.__qualname__, exc_info=True)
+        _attempted(method.__qualname__, lambda: method(self, *args, **kwargs), None)
 
     return guarded
 
@@ -120,12 +114,16 @@ def timed(
 
 def measured(look: Callable[[], T], otherwise: T) -> T:
     """What a look at the system gives; `otherwise` where it fails, for whatever reason. Each kind is logged once."""
+    return _attempted(getattr(look, "__qualname__", repr(look)), look, otherwise)
+
+
+def _attempted(what: str, work: Callable[[], T], otherwise: T) -> T:
     try:
-        return look()
+        return work()
     except Exception as error:
-        if (kind := f"{getattr(look, '__qualname__', look)}: {type(error).__name__}") not in _SAID:
+        if (kind := (what, type(error))) not in _SAID:
             _SAID.add(kind)
-            log.warning("not measured: %s (said once)", kind, exc_info=True)
+            log.warning("not recorded: %s (said once)", what, exc_info=True)
         return otherwise
 
 
