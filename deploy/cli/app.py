@@ -35,6 +35,7 @@ from roughfed.deploy.cli import (
     rotate,
     rounds,
     server,
+    simulate,
     status,
     trace,
 )
@@ -83,6 +84,7 @@ def build() -> typer.Typer:
         audit,
         authority,
         bench,
+        simulate,
         chaos,
     ):
         part.register(app)

@@ -65,10 +65,13 @@ class IdentityKey:
         Raises:
             StorageError: the disk refused.
         """
-        pem = self._private.private_bytes(
+        write_private(path, self.pem())
+
+    def pem(self) -> bytes:
+        """The PKCS8 PEM form, for its file only."""
+        return self._private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        write_private(path, pem)
 
     def private_bytes(self) -> bytes:
         """The 32-byte seed: what keys for this client's own disk are derived from."""

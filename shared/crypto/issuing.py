@@ -35,14 +35,18 @@ class CertificateAuthority:
     certificate: bytes
 
     @classmethod
-    def create(cls, federation: str, *, serial: int, now: datetime) -> CertificateAuthority:
-        """A new CA with a fresh key, valid for ten years, that can issue leaves but no further CAs.
+    def create(
+        cls, federation: str, *, serial: int, now: datetime, key: ec.EllipticCurvePrivateKey | None = None
+    ) -> CertificateAuthority:
+        """A new CA with a fresh key (or a known one, in a simulation), valid for ten years.
+
+        It can issue leaves but no further CAs.
 
         Raises:
             IdentityError: `reason="name"`; the federation id is not [a-z0-9-]{1,63}.
         """
         check_name(federation, what="federation")
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         name = x509.Name(
             [
                 x509.NameAttribute(NameOID.ORGANIZATION_NAME, federation),

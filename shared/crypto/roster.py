@@ -43,13 +43,13 @@ class RosterEntry:
         return Subject(self.federation, self.role, self.name)
 
 
-def sign_entry(ca_key: ec.EllipticCurvePrivateKey, entry: bytes) -> bytes:
+def sign_entry(ca_key: ec.EllipticCurvePrivateKey, entry: bytes, *, deterministic: bool = False) -> bytes:
     """Certify a serialized roster entry.
 
     Returns:
         a DER-encoded ECDSA P-256 / SHA-256 signature over ROSTER_DOMAIN + entry.
     """
-    return ca_key.sign(ROSTER_DOMAIN + entry, ec.ECDSA(hashes.SHA256()))
+    return ca_key.sign(ROSTER_DOMAIN + entry, ec.ECDSA(hashes.SHA256(), deterministic_signing=deterministic))
 
 
 def verify_entry(ca_certificate: bytes, entry: bytes, signature: bytes) -> None:

@@ -1,0 +1,230 @@
+"""Play one simulated federation, top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from roughfed.child import trainer_command
+from roughfed.config.federation import FederationConfig
+from roughfed.deploy import aggregator
+from roughfed.deploy.allocator import keep_pages
+from roughfed.deploy.cli.processes import worker_command
+from roughfed.deploy.simulate.options import FEDERATION, SimulateOptions
+from roughfed.deploy.simulate.pool import Pool, ProcessPool
+from roughfed.deploy.simulate.seeded import Entropy, Registry
+from roughfed.deploy.simulate.virtual import Virtual, World
+from roughfed.errors import ConfigError
+from roughfed.report.summary import RoundSummary
+from roughfed.server.app import Ports, Setup, prepare
+from roughfed.server.federation import Federation
+from roughfed.server.papers import Papers
+from roughfed.server.rpc import FederationService
+from roughfed.server.run import run_rounds
+from roughfed.server.summarized import round_summaries
+from roughfed.server.worker import Worker
+
+FAREWELL_S = 30.0
+WORKS = ("unmask", "aggregate", "commit")
+"""Phases in which nobody but the server works."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round as it was played.
+
+    Attributes:
+        seconds: from its opening to its end.
+        server_seconds: of these, what the server itself worked: verdicts, unmasking, sum, commit.
+        accepted: clients whose update counts.
+        accuracy: of the model after it, on the server's data; None where it was not evaluated.
+    """
+
+    round: int
+    outcome: str
+    seconds: float
+    server_seconds: float
+    cohort: int
+    accepted: int
+    upload_bytes: int
+    download_bytes: int
+    accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """What came out.
+
+    Attributes:
+        model_digest: of the last version; the same for the same options, wherever it is played.
+        cpu_seconds: of this process: server and agents, without trainers.
+    """
+
+    run: str
+    clients: int
+    rounds: Sequence[Round]
+    model_version: int
+    model_digest: str
+    parameters: int
+    ended: str
+    seconds: float
+    cpu_seconds: float
+    folder: str
+
+    def plain(self) -> dict[str, object]:
+        """As JSON carries it."""
+        return asdict(self)
+
+
+def simulate(options: SimulateOptions, *, tell: Callable[[Round], None] = lambda _: None) -> Simulated:
+    """Play it.
+
+    Args:
+        options: what is asked for.
+        tell: hears of each round that is over.
+
+    Raises:
+        ConfigError: options that cannot be, or `out` is not empty.
+        TrainerError: the trainers cannot be started.
+    """
+    keep_pages()
+    config, text = options.federation()
+    kept = options.out is not None
+    folder = furnish(options.out, text)
+    try:
+        return asyncio.run(_play(options, config, folder, tell))
+    finally:
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def furnish(out: Path | None, text: str) -> Path:
+    """An empty folder with the server's fed.toml in it.
+
+    Raises:
+        ConfigError: `out` holds something already.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="rf-")) if out is None else out.expanduser().resolve()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if any(folder.iterdir()):
+        raise ConfigError(
+            "the folder is not empty, and a simulation starts afresh",
+            file=str(folder),
+            key="--out",
+            cure="name a new folder, or remove this one",
+        )
+    (folder / "server").mkdir(mode=0o700)
+    (folder / "server" / FederationConfig.FILE).write_text(text, encoding="utf-8")
+    return folder
+
+
+async def _play(
+    options: SimulateOptions, config: FederationConfig, folder: Path, tell: Callable[[Round], None]
+) -> Simulated:
+    began, cpu = time.monotonic(), _cpu_seconds()
+    registry = Registry(FEDERATION, options.seed)
+    async with AsyncExitStack() as stack:
+        fed, papers = await prepare(_setup(options, config, folder, registry), stack)
+        pool = await stack.enter_async_context(_pool(options, config, folder))
+        world = World(
+            FederationService(fed, papers.ca_certificate), pool, options.client(), folder / "clients", options.seed
+        )
+        living = [
+            asyncio.create_task(Virtual(world, registry.admit(name), index).live(), name=name)
+            for index, name in enumerate(options.names())
+        ]
+        following = asyncio.create_task(_follow(fed, tell))
+        try:
+            ended = await run_rounds(fed)
+            await asyncio.wait(living, timeout=FAREWELL_S)
+        finally:
+            for task in (*living, following):
+                task.cancel()
+            await asyncio.gather(*living, following, return_exceptions=True)
+        version, digest = fed.store.latest_model()
+        return Simulated(
+            run=fed.run,
+            clients=options.clients,
+            rounds=_rounds(fed),
+            model_version=version,
+            model_digest=digest.hex(),
+            parameters=fed.spec.size,
+            ended=ended,
+            seconds=time.monotonic() - began,
+            cpu_seconds=_cpu_seconds() - cpu,
+            folder=str(folder) if options.out is not None else "",
+        )
+
+
+def _setup(options: SimulateOptions, config: FederationConfig, folder: Path, registry: Registry) -> Setup:
+    """The server's, with papers and secrets that follow from the seed."""
+    place = aggregator.Place(folder / "server")
+    own = registry.admit(aggregator.SERVER_NAME, "server").papers()
+
+    async def obtain() -> Papers:
+        return own
+
+    def ready(_: Ports) -> None:
+        """There are no ports."""
+
+    worker = Worker(worker_command(place.folder, config), folder / "worker.log")
+    return Setup(config, place.state, worker, obtain, None, ready, Entropy(options.seed, "server"))
+
+
+@asynccontextmanager
+async def _pool(options: SimulateOptions, config: FederationConfig, folder: Path) -> AsyncIterator[Pool]:
+    builtin = options.builtin(config)
+    if options.ray:
+        from roughfed.deploy.simulate.ray_pool import RayPool
+
+        pool: Pool = RayPool(options.ray, builtin, clients=options.clients, workers=options.workers)
+    else:
+        command = trainer_command(builtin=builtin, device="cpu", threads=1, crowd=options.clients)
+        pool = ProcessPool(command, options.workers, folder / "trainers.log")
+    try:
+        yield pool
+    finally:
+        await pool.stop()
+
+
+async def _follow(fed: Federation, tell: Callable[[Round], None]) -> None:
+    """Tell of every round once it is over."""
+    told, event = 0, fed.watch()
+    while True:
+        event.clear()
+        if (last := fed.store.last_round()) is not None and last.round - (last.summary is None) > told:
+            for each in _rounds(fed)[told:]:
+                tell(each)
+                told += 1
+        await event.wait()
+
+
+def _rounds(fed: Federation) -> list[Round]:
+    """Those that are over, from the journal."""
+    return [_round(each) for each in round_summaries(fed.store)]
+
+
+def _round(summary: RoundSummary) -> Round:
+    return Round(
+        round=summary.round,
+        outcome=summary.outcome,
+        seconds=summary.seconds,
+        server_seconds=sum(summary.phase_seconds.get(name, 0.0) for name in WORKS),
+        cohort=len(summary.participants),
+        accepted=len(summary.accepted),
+        upload_bytes=summary.upload_bytes,
+        download_bytes=summary.download_bytes,
+        accuracy=summary.accuracy,
+    )
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime

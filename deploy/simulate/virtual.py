@@ -1,0 +1,172 @@
+"""One virtual client: asleep on a session that costs a few objects, awake, as a whole agent, while it has a job."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+from roughfed import __version__
+from roughfed.client import enrolled
+from roughfed.client.app import Agent
+from roughfed.client.rules import CODECS
+from roughfed.client.setup import Setup
+from roughfed.client.store import ClientStore
+from roughfed.config.client import ClientConfig
+from roughfed.deploy.simulate.link import NO_CONTEXT, Link
+from roughfed.deploy.simulate.pool import Pool, PoolTrainer
+from roughfed.deploy.simulate.seeded import Passport, round_secret
+from roughfed.errors import RoughfedError
+from roughfed.messages import (
+    PROTOCOL,
+    ClientMessage,
+    EvaluationReport,
+    Finished,
+    Hello,
+    Reconnect,
+    RoundClosed,
+    ServerMessage,
+    Welcome,
+)
+from roughfed.server.interceptors import CALLER
+from roughfed.server.rpc import FederationService
+from roughfed.types import Job
+from roughfed.wire.session import decode_server_message, encode_client_message
+
+log = logging.getLogger(__name__)
+
+AGAIN_S = 0.05
+"""Before a session that broke is opened anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What all virtual clients of a simulation share.
+
+    Attributes:
+        service: the server's.
+        pool: who trains.
+        config: client.toml of them all, without a name.
+        folder: each has a folder in it, from its first job on.
+        seed: of everything.
+        device: where the pool trains, for the server's list.
+    """
+
+    service: FederationService
+    pool: Pool
+    config: ClientConfig
+    folder: Path
+    seed: int
+    device: str = "cpu"
+
+
+class Virtual:
+    """One client."""
+
+    def __init__(self, world: World, passport: Passport, index: int) -> None:
+        """Client number `index`, from 0."""
+        self._world, self._passport, self._index = world, passport, index
+        self._trainer = PoolTrainer(world.pool, index)
+        self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()
+        self._welcome: Welcome | None = None
+        self._waking: asyncio.Queue[ServerMessage] | None = None
+        self._awake: asyncio.Task[None] | None = None
+
+    async def live(self) -> None:
+        """Stay until the run is over."""
+        CALLER.set(self._passport.name)  # of this task, and of all that it starts
+        try:
+            for _ in count():
+                if await self._one_session():
+                    return
+                await asyncio.sleep(AGAIN_S)
+        finally:
+            if self._awake is not None:
+                self._awake.cancel()
+                await asyncio.gather(self._awake, return_exceptions=True)
+
+    async def _one_session(self) -> bool:
+        """Until it ends; whether the run is over."""
+        self._outbox = asyncio.Queue()
+        self._outbox.put_nowait(Hello(__version__, PROTOCOL, self._passport.member, b"", CODECS, self._world.device))
+        try:
+            async with aclosing(self._world.service.session(self._outgoing(), NO_CONTEXT)) as stream:  # pyright: ignore[reportArgumentType]
+                async for raw in stream:
+                    message = decode_server_message(raw)
+                    if isinstance(message, Finished):
+                        return True
+                    if isinstance(message, Reconnect):
+                        return False
+                    self._hear(message)
+        except RoughfedError as error:
+            log.warning("%s: %s", self._passport.name, error)
+        return False
+
+    async def _outgoing(self) -> AsyncIterator[bytes]:
+        while True:
+            yield encode_client_message(await self._outbox.get())
+
+    def _hear(self, message: ServerMessage) -> None:
+        if isinstance(message, Welcome):
+            self._welcome = message
+        elif self._waking is not None:
+            self._waking.put_nowait(message)
+        elif isinstance(message, Job):
+            self._waking = asyncio.Queue()
+            self._waking.put_nowait(message)
+            self._awake = asyncio.create_task(self._work(self._waking))
+
+    async def _work(self, inbox: asyncio.Queue[ServerMessage]) -> None:
+        """Be an agent until the server says how the round ended."""
+        world, name = self._world, self._passport.name
+        folder = world.folder / name
+        papers = folder / "papers"
+        if not papers.exists():
+            self._passport.write(papers)
+        store = ClientStore(folder)
+        closed = asyncio.Event()
+
+        def connection(_address: str, own: enrolled.Enrolled) -> Link:
+            return Link(world.service, own, self._relay(inbox, closed), partial(self._say, closed))
+
+        config = world.config.model_copy(update={"client": world.config.client.model_copy(update={"name": name})})
+        setup = Setup(config, folder, papers, self._trainer, round_secret(world.seed, name), connection=connection)
+        agent = Agent(setup, store, await self._trainer.describe())
+        staying, ended = asyncio.create_task(agent.stay()), asyncio.create_task(closed.wait())
+        try:
+            await asyncio.wait({staying, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if staying.done() and not closed.is_set():
+                log.warning("%s: %s", name, staying.exception() or "its agent ended")
+        finally:
+            for task in (staying, ended):
+                task.cancel()
+            await asyncio.gather(staying, ended, return_exceptions=True)
+            await agent.close()
+            store.close()
+            shutil.rmtree(folder / "models", ignore_errors=True)  # the next round it is asked in may be long after
+            self._waking = None
+            while not inbox.empty():  # the next job may have come before this agent was gone
+                self._hear(inbox.get_nowait())
+
+    def _say(self, closed: asyncio.Event, message: ClientMessage) -> None:
+        self._outbox.put_nowait(message)
+        if isinstance(message, EvaluationReport):  # of a job that is nothing but an evaluation: no round ends after it
+            closed.set()
+
+    async def _relay(self, inbox: asyncio.Queue[ServerMessage], closed: asyncio.Event) -> AsyncIterator[ServerMessage]:
+        """What the agent hears: the welcome of the session that is open, then what comes, to the end of its round."""
+        if self._welcome is None:
+            raise AssertionError("a job before a welcome")
+        yield self._welcome
+        while True:
+            message = await inbox.get()
+            yield message
+            if isinstance(message, RoundClosed):  # the agent asks for more: it has taken this in
+                closed.set()
+                await asyncio.Event().wait()  # what comes now is for the next agent
