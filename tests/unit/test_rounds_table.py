@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roughfed.deploy.cli import app as cli
@@ -53,6 +53,7 @@ def test_csv_has_a_header_and_cells_of_the_columns_types() -> None:
     assert (cells["excluded"], cells["dropped"], cells["loss"]) == ("b: norm", "c", "")
 
 
+@settings(max_examples=30)
 @given(names=st.lists(st.text(max_size=8), min_size=1, max_size=3), reason=st.text(max_size=8))
 def test_no_text_begins_like_a_formula_and_everything_comes_back(names: list[str], reason: str) -> None:
     hostile = [names[0] or "=1+1", *names[1:]]

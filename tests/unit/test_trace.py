@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roughfed.deploy.cli import app as cli
@@ -223,6 +223,7 @@ SPANS = st.builds(
 )
 
 
+@settings(max_examples=50)
 @given(spans=st.lists(SPANS, max_size=30), cut=st.integers(0, 30))
 def test_whatever_overlaps_a_viewer_can_draw_it_and_nothing_is_lost(spans: list[Span], cut: int) -> None:
     whole = check(json.dumps(document(spans, about={"round": 1})))
@@ -243,14 +244,14 @@ def test_the_id_of_a_trace_is_both_sides_and_each_rounds_own() -> None:
     assert all(len(trace_id("a", n)) == 32 and int(trace_id("a", n), 16) for n in range(30))
 
 
-@pytest.fixture
-def played(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory whose server has played three rounds."""
-    state = tmp_path / "state"
-    _, rig = whole_run(state, rounds=3)
+    folder = tmp_path_factory.mktemp("played")
+    _, rig = whole_run(folder / "state", rounds=3)
     rig.fed.executor.shutdown()
-    (tmp_path / "fed.toml").write_text("[model]\nname = 'mlp'\n[data]\nname = 'digits'\n")
-    return tmp_path
+    (folder / "fed.toml").write_text("[model]\nname = 'mlp'\n[data]\nname = 'digits'\n")
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -282,9 +283,10 @@ def test_what_it_cannot_do_it_says(
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}'])
-def test_a_damaged_trace_is_named(played: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (played / "state" / FOLDER / "3.json").write_text(content)
-    assert cli.run(["trace", "--dir", str(played), "--json"]) == 2
+def test_a_damaged_trace_is_named(tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "state" / FOLDER).mkdir(parents=True)
+    (tmp_path / "state" / FOLDER / "3.json").write_text(content)
+    assert cli.run(["trace", "--dir", str(tmp_path), "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["file"].endswith("3.json")
 
 
