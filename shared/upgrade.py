@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def upgrade(db: sqlite3.Connection, steps: Sequence[str], path: Path) -> None:
 
 
 @contextmanager
-def _alone(db: sqlite3.Connection) -> Iterator[None]:
+def _alone(db: sqlite3.Connection) -> Generator[None]:
     """One transaction that nobody else writes beside; an error undoes it."""
     db.execute("BEGIN IMMEDIATE")
     try:
