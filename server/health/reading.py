@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from roughfed.server import classes
 from roughfed.server.health.signs import Open, Signs
 from roughfed.server.store import Store
 
@@ -78,10 +79,12 @@ def signs_of(fed: Federation, disk: Disk, *, now: float, since: dict[str, float]
 
 def waiting_for(fed: Federation) -> str:
     """For whom the server waits, in words; empty while it does not."""
-    here = len(set(fed.members.names()) - fed.quarantined.keys())
-    if fed.collection is not None or fed.store.finished() or here >= fed.config.clients_to_start:
+    if fed.collection is not None or fed.store.finished():
         return ""
-    return fed.config.waiting(here)
+    here = set(fed.members.names()) - fed.quarantined.keys()
+    if len(here) < fed.config.clients_to_start:
+        return fed.config.waiting(len(here))
+    return classes.waiting_for(fed, here) if fed.config.classes and fed.phase == "waiting" else ""
 
 
 def deadline_at(fed: Federation, now: float) -> float | None:

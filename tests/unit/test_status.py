@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from roughfed.config.federation import FederationConfig, Privacy
 from roughfed.messages import PROTOCOL, Heartbeat, Machine
 from roughfed.server.federation import Federation
 from roughfed.server.health.standing import Health
@@ -156,3 +157,15 @@ def test_a_watch_over_health_tells_the_metrics_and_ends_quietly(fed: Federation,
         assert not fed._watchers
 
     asyncio.run(watch())
+
+
+def test_enough_clients_of_which_no_class_has_enough_are_waited_for(fed: Federation) -> None:
+    config = FederationConfig(privacy=Privacy(server_sees="sketches"), classes={"thin": {"fraction": 0.25}})  # pyright: ignore[reportArgumentType]
+    fed.config, fed.collection = config, None
+    for number in range(config.clients_to_start):
+        one_ = session(f"c{number}")
+        place = "thin" if number % 2 else ""
+        fed.members.join(replace(one_, hello=replace(one_.hello, client_class=place)))
+    found = status(fed)
+    assert found["waiting"].startswith("waiting: ")
+    assert "thin" in found["waiting"]
