@@ -61,6 +61,7 @@ class Scene:
         held: examples of each client, by its name; the demo knows them, the server does not when masked.
         rounds_wanted: R.
         server_sees: the mode.
+        page: address of the server's status page while it runs.
         stage: what happens while there is no status yet, in words.
         status: the server's last status; None before the first.
         rounds: the rounds that are over.
@@ -73,6 +74,7 @@ class Scene:
     held: Mapping[str, int]
     rounds_wanted: int
     server_sees: str = "updates"
+    page: str = ""
     stage: str = ""
     status: Mapping[str, Any] | None = None
     rounds: Sequence[RoundSummary] = ()
@@ -97,6 +99,8 @@ def draw(scene: Scene, now: float) -> RenderableType:
     head.add_row("server sees", Text(f"{scene.server_sees}: {SEEN.get(scene.server_sees, '')}"))
     if scene.server_sees != "updates":
         head.add_row("groups", _groups(scene))
+    if scene.page and not scene.over:
+        head.add_row("in a browser", Text(scene.page))
     foot = Text(f"{seconds(now - scene.began)}   logs: {scene.folder}", style="dim", no_wrap=True, overflow="ellipsis")
     return Panel(Group(head, Text(), _clients(scene), Text(), foot), title=f"[bold]roughfed demo[/]  {scene.title}")
 

@@ -131,12 +131,14 @@ class Stage:
         """
         self.tell("starting the server, its worker loads torch")
         await asyncio.gather(self.start_server(processes), asyncio.to_thread(warm, self.show.scene))
+        self.show.scene.page = f"http://{HOST}:{aggregator.known_ports(self.show.place.server).http}/"
         watching = asyncio.create_task(self.watch())
         try:
             if starts := self.show.act.starts:
                 who = "attacker" if set(starts) == set(self.show.act.hostile) else "client"
                 self.tell(f"starting {len(starts)} {who}{'s'[: len(starts) > 1]}, their trainers load torch")
                 await self.start_clients(processes)
+            self.tell(f"in a browser: {self.show.scene.page}")
             await processes.all_ended(self.is_over, until=until)
             await watching
         finally:

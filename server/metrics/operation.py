@@ -9,7 +9,7 @@ from roughfed.telemetry import Family, safely
 
 SEVERITIES = ("critical", "warning", "info")
 PAGES = ("page", "static", "metrics", "healthz", "status", "rounds", "events")
-STATIC = (".css", ".js", ".svg", ".png", ".ico")
+STATIC = (".css", ".js", ".json", ".svg", ".png", ".ico")
 CODES = ("200", "400", "401", "403", "404", "405", "414", "429", "431", "500", "503")
 
 FAMILIES = (

@@ -76,6 +76,15 @@ def names_loopback(hosts: list[str]) -> bool:
         return False
 
 
+def is_foreign(request: Request) -> bool:
+    """Whether a browser asks on behalf of another site, which could not read the answer but would hold a place.
+
+    A link from there to a page is none: the person follows it.
+    """
+    site, mode = (request.headers.get(f"sec-fetch-{name}", "") for name in ("site", "mode"))
+    return site in ("cross-site", "same-site") and mode != "navigate"
+
+
 def network_of(address: str) -> str:
     """The address; of IPv6 the /64, which one host can hold whole."""
     try:

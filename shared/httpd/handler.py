@@ -14,7 +14,7 @@ from io import BytesIO
 from typing import Any, Protocol, cast
 from urllib.parse import parse_qsl, urlsplit
 
-from roughfed.httpd.access import Access, names_loopback
+from roughfed.httpd.access import Access, is_foreign, names_loopback
 from roughfed.httpd.feed import TooManyWatchers
 from roughfed.httpd.values import Request, Response, Routes, Stream
 
@@ -127,6 +127,8 @@ class Handler(BaseHTTPRequestHandler):
             return Response(b"only GET and HEAD\n", status=405, headers={"Allow": "GET, HEAD"})
         if site.local_only and not names_loopback(self.headers.get_all("Host") or []):
             return Response(b"unknown host\n", status=403)
+        if is_foreign(request):
+            return Response(b"another site asks\n", status=403)
         if site.access is not None and (refusal := site.access.refusal(request)) is not None:
             return refusal
         if (page := site.routes.get(request.path)) is None:

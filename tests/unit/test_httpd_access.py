@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from roughfed.httpd import Access, HttpServer, Request, Response
-from roughfed.httpd.access import EACH, network_of
+from roughfed.httpd.access import EACH, is_foreign, network_of
 from roughfed.httpd.handler import MAX_FIELDS
 
 from .test_httpd import ask, get
@@ -74,6 +74,15 @@ def test_one_host_has_one_bucket() -> None:
     assert network_of("nonsense") == "nonsense"
 
 
+@pytest.mark.parametrize(
+    ("site", "mode", "foreign"),
+    [("cross-site", "no-cors", True), ("same-site", "cors", True), ("cross-site", "navigate", False),
+     ("same-origin", "cors", False), ("none", "navigate", False), ("", "", False)],
+)  # fmt: skip
+def test_other_sites_may_link_here_and_nothing_else(site: str, mode: str, foreign: bool) -> None:
+    assert is_foreign(Request("/", headers={"sec-fetch-site": site, "sec-fetch-mode": mode})) is foreign
+
+
 ANSWERED: list[tuple[str, int]] = []
 
 
@@ -114,6 +123,11 @@ def test_every_answer_forbids_what_a_page_does_not_need(server: HttpServer) -> N
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["cache-control"] == "no-store"
         assert headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_a_page_of_another_site_cannot_hold_a_place(server: HttpServer) -> None:
+    head = b"GET /echo HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: cors\r\n\r\n"
+    assert ask(server, head)[0] == 403
 
 
 def test_answers_are_counted_by_page_and_code(server: HttpServer) -> None:
