@@ -51,7 +51,10 @@ def test_the_ca_enrols_a_server_and_clients_that_play_without_it(walk: Walk) -> 
     assert wrong["error"]["reason"] == "role"  # pyright: ignore[reportIndexIssue]
     server = walk.start(f"{for_server} {flags}")
     places = lines_until(server, "listening metrics", walk)
-    assert [line.split()[1] for line in places] == ["federation", "metrics"]  # it enrols nobody
+    assert [line.split()[1] for line in places] == ["federation", "page", "metrics"]  # it enrols nobody
+
+    first = walk.json("roughfed rotate --dir server")  # while it runs: through the CA's port
+    assert (first["rotated"], first["running"]) == ("aggregator", True)
 
     names = ("alpha", "beta")
     clients = [
@@ -65,7 +68,13 @@ def test_the_ca_enrols_a_server_and_clients_that_play_without_it(walk: Walk) -> 
     assert walk.json("roughfed status --dir server", code=6)["model_version"] == 1
     assert not (walk.folder / "server" / "state" / "ca").exists()
 
+    second = walk.json("roughfed rotate --dir server")
+    assert (second["running"], second["serial"] != first["serial"]) == (False, True)
     ca.send_signal(signal.SIGTERM)
     assert lines_until(ca, "the CA ended", walk)[-1] == "the CA ended: stopped\n"
     assert ca.wait(timeout=30) == 0
+    refused = walk.json("roughfed rotate --dir server", code=6)["error"]
+    assert "the enrolment port 127.0.0.1:" in refused["message"]  # pyright: ignore[reportIndexIssue]
+    assert "do host, port and firewall let you through" in refused["cure"]  # pyright: ignore[reportIndexIssue]
+    assert walk.json("roughfed rotate --dir ca")["rotated"] == ["ca-papers"]
     assert "Traceback" not in walk.logs()

@@ -28,7 +28,7 @@ def test_the_walk_of_the_readme(walk: Walk) -> None:
     )
     server = walk.start("roughfed server")
     places = lines_until(server, "listening metrics", walk)
-    assert [line.split()[1] for line in places] == ["federation", "enrolment", "metrics"]
+    assert [line.split()[1] for line in places] == ["federation", "enrolment", "page", "metrics"]
 
     lines = {name: walk.run(f"roughfed invite {name}").stdout.strip() for name in ("alpha", "beta")}
     assert all(re.fullmatch(r"ROUGHFED_JOIN='127\.0\.0\.1:\d+#[\w-]+' roughfed join", line) for line in lines.values())
