@@ -33,11 +33,11 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 OTHER = "other"
 
 # A bucket is a series for each label value, so what is told by phase, method or kind of work has few.
-WORK_S = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0)
-CALL_S = (0.005, 0.05, 0.5, 5.0, 60.0, 600.0)
-PHASE_S = (0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 14400.0)
-SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-LONG_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 14400.0)
+WORK_S = (0.001, 0.01, 0.1, 1.0, 10.0)
+CALL_S = (0.01, 0.1, 1.0, 10.0, 60.0)
+PHASE_S = (0.1, 1.0, 10.0, 100.0, 1000.0)
+SHORT_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+LONG_S = (0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
 
 _MAX_PRESET = 64  # label combinations that are shown from the start, at zero
 
@@ -142,6 +142,7 @@ class Telemetry:
         """
         known = {"version": (__version__,), "python": (platform.python_version(),), **(labels or {})}
         self._registry = CollectorRegistry()
+        self._others: set[str] = set()
         self._prefix = prefix
         self._families = {family.name: family for family in families}
         self._values = {
@@ -201,9 +202,7 @@ class Telemetry:
 
     def choose(self, name: str, label: str, chosen: str) -> None:
         """Set a gauge with one label to 1 at the chosen value and to 0 elsewhere."""
-        value = self._guard(name, {label: chosen})[0]
-        for other in (*self._values[name][label], OTHER):
-            self.set(name, float(other == value), **{label: other})
+        self.fill(name, label, {chosen: 1.0})
 
     def fill(self, name: str, label: str, numbers: Mapping[str, float]) -> None:
         """Set a gauge with one label as a whole: values that are not named become 0, unknown ones add up in "other"."""
@@ -211,7 +210,10 @@ class Telemetry:
         for value, number in numbers.items():
             sums[self._guard(name, {label: value})[0]] += number
         for value, number in sums.items():
-            self.set(name, number, **{label: value})
+            if number or value != OTHER or name in self._others:  # nobody was ever something else: no series of it
+                self.set(name, number, **{label: value})
+        if sums[OTHER]:
+            self._others.add(name)
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Put a value into a histogram.
