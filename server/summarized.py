@@ -90,8 +90,8 @@ def began(store: Store) -> float:
 
 
 def closed(store: Store, *, after: int = 0) -> list[RoundRow]:
-    """Rounds beyond a number that are over, oldest first."""
-    return [row for row in store.rounds(after=after) if row.outcome is not None]
+    """Rounds beyond a number that are over, oldest first; of those that a restore has lost nothing can be said."""
+    return [row for row in store.rounds(after=after) if row.outcome is not None and row.cohort]
 
 
 def round_summaries(store: Store) -> list[RoundSummary]:

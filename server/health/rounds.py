@@ -48,6 +48,10 @@ def stalled(signs: Signs, stands: bool) -> Found | None:
     )
 
 
+PUT_BACK = ("lost", "restored")
+"""Reasons of `roughfed.server.rolled_back`: a restore, and nothing that keeps rounds from being played."""
+
+
 def abandoned(signs: Signs, stands: bool) -> Found | None:
     """Rounds that bring nothing, one after another; of this process only: a start may have mended the cause."""
     del stands
@@ -108,7 +112,7 @@ def _of_this_process(signs: Signs) -> Sequence[Past]:
 
 
 def _lost(signs: Signs) -> Sequence[Past]:
-    """The abandoned rounds at the end."""
+    """The abandoned rounds at the end, but for those that a restored backup had open or has lost."""
     mine = _of_this_process(signs)
     kept = max((i for i, each in enumerate(mine) if each.outcome == "committed"), default=-1)
-    return mine[kept + 1 :]
+    return [each for each in mine[kept + 1 :] if each.reason not in PUT_BACK]

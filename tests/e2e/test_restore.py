@@ -16,6 +16,8 @@ import pytest
 from roughfed.codec.downlink import quantise
 from roughfed.deploy.bench import recompute_masked
 from roughfed.deploy.bench.recompute_masked import Played, Seeds
+from roughfed.deploy.cli import app as cli
+from roughfed.deploy.cli.command import NOT_RUNNING
 from roughfed.digest import content_digest
 from roughfed.params import Flat
 from roughfed.wire.session import decode_header
@@ -115,6 +117,8 @@ def test_a_masked_run_goes_on_behind_what_its_clients_have_played(tmp_path: Path
         assert cluster.model_digests() == expected(cluster, undone)
         assert is_accounted_for(cluster)
         assert cluster.rows("SELECT * FROM proofs") == []
+        for words in ("ledger verify", "report", "rounds", "status"):
+            assert cli.run([*words.split(), "--dir", str(cluster.place.folder)]) in (0, NOT_RUNNING)
 
 
 def expected(cluster: Cluster, undone: list[Played]) -> list[str]:
