@@ -15,6 +15,7 @@ from roughfed.deploy import notify
 from roughfed.deploy.cli import install as installation
 from roughfed.deploy.cli.command import Answer, Context, command
 from roughfed.deploy.cli.settings import pairs
+from roughfed.deploy.listening import try_port
 from roughfed.errors import ConfigError, IdentityError
 
 if TYPE_CHECKING:
@@ -77,19 +78,21 @@ def serve(context: Context, flags: Flags) -> Answer:
     """
     if flags.crash_points:
         return crash_points(context)
-    from roughfed import logs
+    from roughfed import crash, logs
     from roughfed.config import check_federation
     from roughfed.deploy import aggregator, plan
     from roughfed.deploy.cli import control, processes
     from roughfed.server.defence.check import check_rule
     from roughfed.server.worker import Worker
 
+    crash.check_wanted()
     folder, target = context.folder, installation.prepare(context.folder, flags.asked)
     if target is not None:
         return unit(context, flags, target)
     config = absolute_paths(folder, aggregator.load(folder, flags.overrides()))
     check_federation(config)
     check_rule(config)
+    command_line = processes.worker_command(folder, config)
     if control.is_running(folder):
         raise ConfigError("a server runs on this directory already", file=str(folder.absolute()), cure="roughfed stop")
     check_ports(config, ca=not flags.no_ca)
@@ -98,7 +101,7 @@ def serve(context: Context, flags: Flags) -> Answer:
     logs.setup(level="DEBUG" if context.debug else os.environ.get("ROUGHFED_LOG", "INFO"))
     if flags.no_ca:
         enrol(context)
-    worker = Worker(processes.worker_command(folder, config), aggregator.Place(folder).state / "worker.log")
+    worker = Worker(command_line, aggregator.Place(folder).state / "worker.log")
     end = aggregator.run_server(
         folder, config, worker, ca=not flags.no_ca, on_ready=lambda ports: announce(context, config, ports)
     )
@@ -154,17 +157,10 @@ def check_ports(config: FederationConfig, *, ca: bool) -> None:
     if s.http:
         wanted.append(("server.http_port", s.http_host, s.http_port))
     for key, host, port in wanted:
-        try:
-            family, kind, _, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
-            with socket.socket(family, kind) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {host}:{port}: {error.strerror or error}",
-                key=key,
-                cure=f"choose another one, or 0 for any free port: roughfed server --set {key}=0",
-            ) from None
+        if (refused := try_port(key, host, port)) is not None:
+            origin = config.origin(refused.key)
+            file = "" if origin.kind == "default" else str(origin)
+            raise ConfigError(refused.cause, file=file, key=refused.key, cure=refused.cure)
 
 
 def absolute_paths(folder: Path, config: FederationConfig) -> FederationConfig:
@@ -185,7 +181,7 @@ def announce(context: Context, config: FederationConfig, ports: Ports) -> None:
     if ports.enrolment:
         places["enrolment"] = f"{s.host}:{ports.enrolment}"
     if ports.http:
-        host = f"[{s.http_host}]" if ":" in s.http_host else s.http_host
+        host = page_host(config)
         places["page"] = f"http://{host}:{ports.http}/"
         places["metrics"] = f"http://{host}:{ports.http}/metrics"
     for name, place in places.items():
@@ -196,6 +192,14 @@ def announce(context: Context, config: FederationConfig, ports: Ports) -> None:
         places["token_file"] = str(path)
     context.event({"listening": places})
     notify.ready(f"serving the federation {config.federation.name} on {places['federation']}")
+
+
+def page_host(config: FederationConfig) -> str:
+    """What stands for the server in the address of its page: of a port that is open everywhere, this machine's name."""
+    s = config.server
+    if s.http_host in ("0.0.0.0", "::"):  # noqa: S104 (compared with, not bound to)
+        return s.address.rpartition(":")[0] or socket.gethostname()
+    return f"[{s.http_host}]" if ":" in s.http_host else s.http_host
 
 
 def enrol(context: Context) -> None:

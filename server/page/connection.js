@@ -126,6 +126,11 @@ export class Connection {
         const answer = await this.ask(`api/rounds?after=${Math.max(0, after)}`);
         if (!answer.ok) return;
         const { rounds, ...head } = await answer.json();
+        if (Math.max(0, ...this.rounds.keys()) > head.newest) { // a backup was restored: what came later is no more
+          this.rounds.clear();
+          after = 0;
+          continue;
+        }
         for (const round of rounds) this.rounds.set(round.round, round);
         more = head.more && rounds.length > 0;
         after = rounds.length ? rounds[rounds.length - 1].round : after;

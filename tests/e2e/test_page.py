@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -172,6 +174,18 @@ def test_it_says_what_changes_and_that_the_server_went(browser: Browser, tmp_pat
     tab.until("document.title.startsWith('Ended')")
     assert tab.text("#connection") == "the server has ended"
     assert tab.text("h1") == "northern-hospitals"  # what is known stays
+
+
+def test_rounds_that_a_backup_does_not_have_are_forgotten(browser: Browser, tmp_path: Path) -> None:
+    shown = "document.querySelectorAll('.matrix thead th').length"
+    with canned(tmp_path, clients=8, rounds=6) as site:
+        tab = browser.open(site.url)
+        tab.until(f"{shown} === 7")
+        with closing(sqlite3.connect(tmp_path / "journal.db")) as db:
+            db.execute("DELETE FROM rounds WHERE round > 2")
+            db.commit()
+        site.say(status(clients=8, rounds=2))
+        tab.until(f"{shown} === 3")
 
 
 # -- the token ---------------------------------------------------------------------------------------------------------

@@ -17,8 +17,11 @@ import pytest
 
 from roughfed.config.federation import FederationConfig, Server
 from roughfed.crypto.identity import IdentityKey
+from roughfed.deploy.cli.command import Context
+from roughfed.deploy.cli.server import announce
 from roughfed.errors import ConfigError
 from roughfed.server import published
+from roughfed.server.app import Ports
 from roughfed.server.federation import Federation
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.pages import TOKEN_FILE, start_http, token, transferred
@@ -235,3 +238,26 @@ def test_bytes_by_codec_are_those_of_the_metrics() -> None:
         {"codec": "int8", "direction": "down", "bytes": 30.0},
         {"codec": "lanes", "direction": "up", "bytes": 1000.0},
     ]
+
+
+@pytest.mark.parametrize(
+    ("server", "page"),
+    [
+        ({}, "http://127.0.0.1:9001/"),
+        ({"http_host": "::1"}, "http://[::1]:9001/"),
+        ({"http_host": "0.0.0.0", "address": "fed.example.org:8443"}, "http://fed.example.org:9001/"),
+        ({"http_host": "::"}, f"http://{socket.gethostname()}:9001/"),
+        ({"http_host": "192.0.2.7"}, "http://192.0.2.7:9001/"),
+    ],
+)
+def test_a_server_says_where_the_page_is_and_of_the_token_only_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], server: dict[str, str], page: str
+) -> None:
+    (tmp_path / "state").mkdir()
+    secret = token(tmp_path / "state")
+    config = FederationConfig(server=Server(**server))  # pyright: ignore[reportArgumentType]
+    announce(Context(tmp_path), config, Ports(8443, 8444, 9001))
+    said = capsys.readouterr().out
+    assert page in said
+    assert secret not in said
+    assert (str(tmp_path / "state" / TOKEN_FILE) in said) == config.server.asks_for_token
