@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import signal
 
+from roughfed.errors import ConfigError
+
 SERVER_POINTS = {
     "run-created": "the run's Spec and initial weights are journaled, no round yet",
     "round-opened": "header and cohort are journaled, no job was sent",
@@ -67,6 +69,19 @@ TRAINER_POINTS = {
 """The trainer process dies there, not its agent, which starts another one; that one dies there, too."""
 
 _counts: dict[str, int] = {}
+
+
+def check_wanted() -> None:
+    """Refuse a wish that would never come true.
+
+    Raises:
+        ConfigError: the environment names a point that is in no table.
+    """
+    wanted, _, nth = os.environ.get("ROUGHFED_CRASH_AT", "").partition(":")
+    known = any(wanted in table for table in (SERVER_POINTS, CLIENT_POINTS, TRAINER_POINTS))
+    if wanted and not (known and (not nth or nth.isdecimal())):
+        cure = "roughfed server --crash-points lists them; NAME, or NAME:3 for the third time"
+        raise ConfigError(f"{wanted!r} is no point to crash at", key="ROUGHFED_CRASH_AT", cure=cure)
 
 
 def point(name: str) -> None:

@@ -235,7 +235,7 @@ def setup(*, level: str | int = "INFO", stream: TextIO | None = None, json: bool
     """
     name = level.upper() if isinstance(level, str) else logging.getLevelName(level)
     if name not in LEVELS:
-        raise ConfigError(f"there is no level {level!r}", key="log.level", cure=f"use one of {', '.join(LEVELS)}")
+        raise ConfigError(f"there is no level {level!r}", key="ROUGHFED_LOG", cure=f"use one of {', '.join(LEVELS)}")
     out = sys.stderr if stream is None else stream
     as_json = not out.isatty() if json is None else json
     handler = _Stream(out)

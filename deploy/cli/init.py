@@ -47,7 +47,7 @@ def init(context: Context, flags: Flags) -> Answer:
     """
     if flags.ca_only:
         return authority_alone(context, flags)
-    from roughfed.config import FederationConfig, check_federation, write_template
+    from roughfed.config import ClientConfig, FederationConfig, check_federation, write_template
     from roughfed.config.load import build
     from roughfed.config.schema import keys_of
     from roughfed.config.sources import from_flags
@@ -65,6 +65,8 @@ def init(context: Context, flags: Flags) -> Answer:
         raise ConfigError(
             "there is a federation in this directory already", file=str(taken), cure="name another one with --dir"
         )
+    if (taken := folder / ClientConfig.FILE).exists():
+        raise ConfigError("a client lives in this directory", file=str(taken), cure="name another one with --dir")
     place.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     authority = Authority.create(place.ca, flags.name, now=datetime.now(UTC))
     path = write_template(folder, FederationConfig, values={key: s.value for key, s in settings.items()})

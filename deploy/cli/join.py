@@ -88,12 +88,14 @@ def join(context: Context, flags: Flags) -> Answer:
     The first time, client.toml is written from the flags; later, flags count for the one run. --install leaves the
     running to systemd: as root a unit of the system, else one of your own.
     """
-    from roughfed import logs
+    from roughfed import crash, logs
     from roughfed.client.local import TrainerProcess
     from roughfed.deploy import agent
     from roughfed.deploy.cli.processes import client_command
 
     logs.setup(level="DEBUG" if context.debug else os.environ.get("ROUGHFED_LOG", "INFO"))
+    crash.check_wanted()
+    refuse_server(context.folder)
     target = installation.prepare(context.folder, flags.asked)
     line = find_line(flags)
     written = (context.folder / "client.toml").exists()
@@ -104,6 +106,7 @@ def join(context: Context, flags: Flags) -> Answer:
             cure="write them into client.toml, and leave the flags out",
         )
     config = settings(context, flags, written=written)
+    command_line = client_command(context.folder, config)  # before the line is used: it works once
     papers = membership(context, line)
     if not written:
         write_settings(context, flags, papers)
@@ -113,10 +116,35 @@ def join(context: Context, flags: Flags) -> Answer:
     if flags.no_run:
         context.say("run it with: roughfed join")
         return Answer(answer)
-    trainer = TrainerProcess(client_command(context.folder, config), agent.Place(context.folder).state / "trainer.log")
+    trainer = TrainerProcess(command_line, agent.Place(context.folder).state / "trainer.log")
     end = agent.run_blocking(context.folder, config, trainer, line=None)
     context.say(f"the client ended: {end}")
     return Answer(answer | {"ended": end})
+
+
+def refuse_server(folder: Path) -> None:
+    """A client and a server each keep their keys in state/: one would overwrite the other's.
+
+    Raises:
+        ConfigError: a server lives in this directory.
+    """
+    if (taken := folder / "fed.toml").exists():
+        cure = "give the client a directory of its own: roughfed join --dir NAME"
+        raise ConfigError("this is a server's directory", file=str(taken), cure=cure)
+
+
+def read_line(path: Path) -> str:
+    """The text of --token-file.
+
+    Raises:
+        ConfigError: it cannot be read, or is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = (error.strerror or str(error)) if isinstance(error, OSError) else "it is no text"
+        cure = "name the file that holds the line that `roughfed invite` printed"
+        raise ConfigError(f"cannot read the join line: {why}", file=str(path), key="--token-file", cure=cure) from None
 
 
 def find_line(flags: Flags) -> JoinLine | None:
@@ -138,7 +166,7 @@ def find_line(flags: Flags) -> JoinLine | None:
     if flags.line == "-":
         text = sys.stdin.readline()
     elif flags.token_file is not None:
-        text = flags.token_file.read_text(encoding="utf-8")
+        text = read_line(flags.token_file)
     text = text.strip()
     if text.startswith(f"{VARIABLE}="):  # the whole line as `invite` prints it, from a file or a pipe
         text = text.removeprefix(f"{VARIABLE}=").split()[0]

@@ -6,12 +6,14 @@ A path in a settings file is relative to the file's folder, a path on the comman
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from roughfed.child import trainer_command
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
+from roughfed.config.values import Document
 from roughfed.errors import ConfigError
 
 LISTED_MODEL = {"digits": "mlp", "fashion-mnist": "cnn", "mnist": "cnn"}
@@ -55,6 +57,7 @@ def threads_here(wanted: int) -> int:
 def worker_command(folder: Path, config: FederationConfig) -> list[str]:
     """The worker beside the server: the own app, or a listed model with the common test data of a listed data set."""
     check_sources(config)
+    check_files(folder, config, app="model.app", others={"model.init": False, "data.data_dir": True})
     threads = threads_here(0)
     if config.model.app:
         return trainer_command(app=absolute(folder, config.model.app), threads=threads)
@@ -62,6 +65,30 @@ def worker_command(folder: Path, config: FederationConfig) -> list[str]:
     data["seed"] = config.federation.seed  # decides which examples are the common test data
     model = {"name": config.model.name, "experts": config.model.experts}
     return trainer_command(builtin={"data": data, "model": model}, threads=threads)
+
+
+def check_files(folder: Path, config: Document, *, app: str, others: Mapping[str, bool]) -> None:
+    """What the settings name must be there before a process is started that would look for it.
+
+    Args:
+        folder: of the settings file, which paths are relative to.
+        config: the settings.
+        app: key of the own app.
+        others: keys of other paths -> whether it is a folder.
+
+    Raises:
+        ConfigError: one of them is not.
+    """
+    named = {app: False, **others}
+    for key, is_folder in named.items():
+        table, _, name = key.partition(".")
+        text = str(getattr(getattr(config, table), name))
+        path = Path(absolute(folder, text.rpartition(":")[0] if key == app else text))
+        if text and not (path.is_dir() if is_folder else path.is_file()):
+            origin, what = config.origin(key), "folder" if is_folder else "file"
+            file = str(folder / config.FILE) if origin.kind == "default" else str(origin)
+            cure = f"put it there, or correct {key}; a path is relative to {config.FILE}"
+            raise ConfigError(f"there is no {what} {path}", file=file, key=key, cure=cure)
 
 
 def check_sources(config: FederationConfig) -> None:
@@ -80,6 +107,7 @@ def check_sources(config: FederationConfig) -> None:
 
 def client_command(folder: Path, config: ClientConfig) -> list[str]:
     """The trainer of a client: the own app, or a listed model with this client's part of a listed data set."""
+    check_files(folder, config, app="app.path", others={"data.data_dir": True, "data.folder": True})
     device, threads = config.device.name, threads_here(config.device.threads)
     if config.app.path:
         return trainer_command(app=absolute(folder, config.app.path), device=device, threads=threads)

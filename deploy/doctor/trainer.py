@@ -7,11 +7,11 @@ import os
 import signal
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roughfed.child import Description, Trainer
+from roughfed.child import Description, Trainer, trainer_command
 from roughfed.errors import RoughfedError, TrainerError
 
 if TYPE_CHECKING:
@@ -42,22 +42,27 @@ class Examined:
 def examine(site: Site) -> Examined:
     """Start the trainer of a directory, ask it, and end it."""
     try:
-        command = command_of(site)
-    except RoughfedError as error:
-        return Examined(error=error)
+        command, error = command_of(site), None
+    except RoughfedError as refused:  # of the settings: the devices can be told all the same
+        command, error = bare(), refused
     with tempfile.TemporaryDirectory(prefix="rf-doctor-") as folder:
-        return asyncio.run(_ask(command, Path(folder) / "trainer.log", site.left() - MARGIN_S))
+        examined = asyncio.run(_ask(command, Path(folder) / "trainer.log", site.left() - MARGIN_S))
+    return examined if error is None else replace(examined, error=error)
 
 
 def command_of(site: Site) -> list[str]:
     """The trainer that this directory would start; beside a running one, on the CPU and with one thread."""
-    from roughfed.child import trainer_command
     from roughfed.deploy.cli import processes
 
     if site.federation is not None:
         return _modestly(site, processes.worker_command(site.folder, site.federation))
     if site.client is not None and (site.client.app.path or site.client.data.name):
         return _modestly(site, processes.client_command(site.folder, site.client))
+    return bare()
+
+
+def bare() -> list[str]:
+    """A trainer without an app, that knows of devices alone."""
     return trainer_command(builtin={}, device="auto")
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
 
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli import reference
 from roughfed.deploy.cli.command import COMMON, EXIT_CODES
+
+from .command_line import build_once
 
 Path_ = tuple[str, ...]
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -53,7 +54,6 @@ def commands(app: Any = None, path: Path_ = ()) -> Iterator[tuple[Path_, Callabl
         yield from commands(group.typer_instance, (*path, str(group.name)))
 
 
-PROGRAM: Any = typer.main.get_command(cli.build())
 COMMANDS = dict(commands())
 GROUPS = sorted({path[:-1] for path in COMMANDS if len(path) > 1})
 
@@ -67,8 +67,7 @@ def own_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.delenv("ROUGHFED_JOIN", raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "build", lambda: None)  # built once for all of these tests, not once for each
-    monkeypatch.setattr(typer.main, "get_command", lambda _: PROGRAM)
+    build_once(monkeypatch)
 
 
 def spoilt(command: Callable[..., object]) -> list[str]:

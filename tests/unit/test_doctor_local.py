@@ -125,7 +125,7 @@ def test_settings_that_are_in_order(server: Path, client: Path) -> None:
     [
         ("fed.toml", "[round]\nrounds = 'x'\n", "round.rounds", "Write a whole number"),
         ("fed.toml", FED.replace("mlp", ""), "model.app", "Write"),
-        ("client.toml", "[client\n", "not TOML", "key = value"),
+        ("client.toml", "[client\n", "not TOML", "Close the bracket"),
         ("client.toml", "[data]\nindex = 3\nname = 'digits'\n[model]\nname = 'mlp'\n", "data.index", "Write an index"),
     ],
 )

@@ -237,6 +237,7 @@ def test_a_folder_of_arriving_files(tmp_path: Path) -> None:
 
 def test_beside_a_running_client_the_gpu_is_left_alone(tmp_path: Path) -> None:
     here = client(tmp_path, '[app]\npath = "my.py:client"\n[device]\nname = "cuda:0"\nthreads = 8\n')
+    (tmp_path / "my.py").touch()
     alone, beside = command_of(site(here)), command_of(site(here, pid=7))
     assert alone[alone.index("--device") + 1] == "cuda:0"
     assert (beside[beside.index("--device") + 1], beside[beside.index("--threads") + 1]) == ("cpu", "1")

@@ -269,7 +269,7 @@ def test_an_unknown_level_is_refused(level: str | int) -> None:
     with pytest.raises(ConfigError) as info:
         setup(level=level, stream=io.StringIO())
 
-    assert info.value.key == "log.level"
+    assert info.value.key == "ROUGHFED_LOG"
     assert "WARNING" in info.value.cure
 
 

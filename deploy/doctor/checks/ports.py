@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import socket
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from roughfed.deploy import aggregator
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
 from roughfed.deploy.doctor.held import listener_on
 from roughfed.deploy.doctor.site import Site, address_of, enrolment_of
+from roughfed.deploy.listening import try_port
 from roughfed.errors import ConfigError
 
 NOT_TCP = ("no-such-host", "refused", "timeout", "no-route")
@@ -85,30 +85,12 @@ def free(about: str, key: str, host: str, port: int) -> Finding:
     """A port that a server would open."""
     if not port:
         return ok(f"the system will pick the {about} port", measured="0", about=about)
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            probe.listen(1)
-    except OSError as error:
-        return failure(_taken(host, port, error), measured=str(port), cure=_cure(key, error), about=about)
+    if (refused := try_port(key, host, port)) is not None:
+        who = listener_on(port) if refused.taken else ""
+        sentence = f"{refused.cause}; {who} listens there" if who else refused.cause
+        cure = f"{refused.key}: {refused.cure}"
+        return failure(sentence, measured=str(port), cure=cure, about=about)
     return ok(f"the {about} port is free", measured=str(port), about=about)
-
-
-def _taken(host: str, port: int, error: OSError) -> str:
-    sentence = f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}"
-    who = listener_on(port) if error.errno == errno.EADDRINUSE else ""
-    return f"{sentence}; {who} listens there" if who else sentence
-
-
-def _cure(key: str, error: OSError) -> str:
-    if error.errno == errno.EACCES:
-        return f"choose a port above 1023: {key}, or let systemd give CAP_NET_BIND_SERVICE"
-    if error.errno == errno.EADDRINUSE:
-        return f"end the other one, or choose another port: {key}"
-    host = "server.http_host" if key.endswith("http_port") else "server.host"
-    return f"{host} must be an address of this machine, or 0.0.0.0 for all"
 
 
 def reachable(site: Site, config: FederationConfig) -> Iterable[Finding]:
