@@ -39,7 +39,7 @@ GIVEN: Mapping[str, list[str]] = {
 WORKS = {"init", "doctor"}
 """Commands that an empty directory is enough for."""
 
-LONG = ("demo", "audit", "chaos", "bench")
+LONG = ("demo", "audit", "chaos", "simulate", "bench")
 """Commands that would run for long: they are given a number that is none."""
 
 ERROR = {"reason", "message", "file", "key", "cause", "cure"}
