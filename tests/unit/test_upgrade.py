@@ -1,5 +1,6 @@
 """Journals of every earlier schema: they are brought up to date, keep their facts, and stay usable whatever happens."""
 
+import gzip
 import os
 import signal
 import sqlite3
@@ -17,17 +18,22 @@ import pytest
 from roughfed import upgrade as module
 from roughfed.client import store as client_store
 from roughfed.client.store import ClientStore
+from roughfed.config.federation import FederationConfig
 from roughfed.deploy.cli.command import EXIT_CODES
 from roughfed.deploy.cli.faults import describe
 from roughfed.errors import StorageError
 from roughfed.journal import Journal, connect
 from roughfed.lock import LOCK
 from roughfed.server import member_file
+from roughfed.server.masked.journal import Stages
 from roughfed.server.member_file import MemberFile
 from roughfed.server.schema import SCHEMA
 from roughfed.server.store import Store
+from roughfed.server.summarized import run_summary
 from roughfed.upgrade import NewerSchema, statements, upgrade, version_of
+from roughfed.wire.session import decode_header
 
+JOURNALS = Path(__file__).parents[1] / "vectors" / "journals"
 SCHEMAS: dict[str, Sequence[str]] = {
     "server": SCHEMA,
     "client": client_store.SCHEMA,
@@ -109,6 +115,40 @@ def test_what_the_rooms_read_out_of_a_first_journal(tmp_path: Path) -> None:
     with closing(Store(tmp_path)):
         pass  # once more: nothing is left to do, and nothing is copied
     assert [path.name for path in tmp_path.glob("*.schema-*")] == ["journal.db.schema-1"]
+
+
+def unpacked(name: str, path: Path) -> None:
+    path.write_bytes(gzip.decompress((JOURNALS / f"{name}.db.gz").read_bytes()))
+
+
+def test_journals_that_earlier_versions_wrote(tmp_path: Path) -> None:
+    """A masked run, in the middle of its third round, by the version that had just learnt to mask."""
+    unpacked("server-4", tmp_path / "journal.db")
+    unpacked("client-3", tmp_path / "client.db")
+    with closing(Store(tmp_path)) as store, closing(ClientStore(tmp_path)) as client:
+        known = store.run()
+        assert known is not None
+        run, spec = known
+        headers = [(row, decode_header(row.header.body)) for row in store.rounds()]
+        assert [(h.run, h.round, h.model_version, row.outcome) for row, h in headers] == [
+            (run, 1, 0, "committed"), (run, 2, 1, "committed"), (run, 3, 2, None),
+        ]  # fmt: skip
+        assert [h.previous_header_digest for _, h in headers[1:]] == [row.header.digest for row, _ in headers[:-1]]
+        assert all(h.spec_digest == spec.digest and h.masked for _, h in headers)
+        assert {name for row, _ in headers[:2] for name in row.accepted} == {"c0", "c1", "c2", "c3"}
+        assert [each.digest for each in store.lineage.all()][:3] == [h.model_digest for _, h in headers]
+        assert len(store.receipts(run, 2)) == 4
+        opening, steps = Stages(store.journal).opening(3), Stages(store.journal).steps(3)
+        assert opening is not None
+        assert opening.clip_norm == headers[2][1].clip_norm
+        assert {step.client for step in steps if step.kind == "advertise"} == {"c0", "c1", "c2", "c3"}
+        summary = run_summary(store, FederationConfig())
+        assert summary is not None
+        assert [r.round for r in summary.rounds] == [1, 2]
+
+        assert client.chain(run) == (3, headers[2][0].header.digest)
+        assert client.clip_norm(run) == (3, headers[2][1].clip_norm)
+        assert client.seen() is None  # until the next round
 
 
 def first_tables() -> list[str]:
