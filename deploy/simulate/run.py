@@ -168,7 +168,9 @@ def _setup(options: SimulateOptions, config: FederationConfig, folder: Path, reg
     place = aggregator.Place(folder / "server")
     own = registry.admit(aggregator.SERVER_NAME, "server").papers()
 
-    async def obtain() -> Papers:
+    async def obtain(*, new_key: bool = False) -> Papers:
+        if new_key:
+            raise ConfigError("the keys of a simulation follow from its seed", cure="choose another --seed")
         return own
 
     def ready(_: Ports) -> None:

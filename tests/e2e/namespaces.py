@@ -20,7 +20,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -34,8 +33,8 @@ import pytest
 from roughfed.deploy.aggregator import known_ports
 
 from .attacks import HostileCluster
-from .federation import Cluster, environment
-from .walk import Walk
+from .federation import Cluster
+from .walk import Shell
 
 NUMBERS = count()
 SWITCH = "switch"
@@ -126,7 +125,7 @@ class Network:
     def slow(self, name: str, rate: str) -> None:
         """Let its uplink carry no more than that, such as "1mbit"; what comes down is as fast as ever."""
         limit = ["root", "tbf", "rate", rate, "burst", "32kbit", "latency", "400ms"]
-        run("ip", "netns", "exec", self.space(name), "tc", "qdisc", "add", "dev", "eth0", *limit)
+        run(*self.inside(name), "tc", "qdisc", "add", "dev", "eth0", *limit)
 
     def page(self, name: str, port: int, path: str) -> str:
         """A page that a machine serves on its loopback."""
@@ -147,9 +146,9 @@ class Network:
         assert minus_m == "-m", args
         return [python, "-c", ENTER, self.space(name), *rest]
 
-    def shell(self, name: str, line: str) -> list[str]:
-        """A line as somebody types it on this machine."""
-        return ["ip", "netns", "exec", self.space(name), "sh", "-c", line]
+    def inside(self, name: str) -> list[str]:
+        """What stands before a command that is to run on this machine."""
+        return ["ip", "netns", "exec", self.space(name)]
 
 
 class Far(Cluster):
@@ -171,21 +170,18 @@ class FarCluster(Far, HostileCluster):
     """One of clients of which some may be hostile."""
 
 
-class FarWalk(Walk):
-    """Command lines as somebody types them into a shell of one machine, in a folder of it."""
+class FarShell(Shell):
+    """A shell of one machine, in a folder of it."""
 
     def __init__(self, folder: Path, net: Network, machine: str) -> None:
-        """Make the folder, and `roughfed` a command."""
+        """Make the folder."""
         folder.mkdir()
         super().__init__(folder)
-        self._net, self._machine, self._bin = net, machine, folder / ".bin"
-        self._bin.mkdir()
-        (self._bin / "roughfed").write_text(f'#!/bin/sh\nexec {sys.executable} -m roughfed.deploy.cli "$@"\n')
-        (self._bin / "roughfed").chmod(0o755)
+        self._inside = net.inside(machine)
 
     def _words(self, line: str) -> tuple[list[str], dict[str, str]]:
-        env = environment()
-        return self._net.shell(self._machine, line), env | {"PATH": f"{self._bin}:{env['PATH']}"}
+        argv, env = super()._words(line)
+        return [*self._inside, *argv], env
 
 
 @contextmanager

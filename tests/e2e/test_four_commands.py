@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .federation import read_rows
-from .namespaces import FarWalk, network
+from .namespaces import FarShell, network
 from .walk import lines_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -46,7 +46,7 @@ def test_the_four_commands_of_the_readme_make_a_federation(tmp_path: Path) -> No
     init, serve, invite, join = typed
     assert "hospital-a" in invite
     with network("server", "hospitals") as net, ExitStack() as stack:
-        machine = FarWalk(tmp_path / "server", net, "server")
+        machine = FarShell(tmp_path / "server", net, "server")
         stack.callback(machine.close)
         ours(machine.folder, len(HOSPITALS))
         machine.run(init)
@@ -57,7 +57,7 @@ def test_the_four_commands_of_the_readme_make_a_federation(tmp_path: Path) -> No
             line = machine.run(invite.replace("hospital-a", f"hospital-{letter}")).stdout.strip()
             assert line.startswith(f"ROUGHFED_JOIN='{net.address('server')}:8444#")
             assert re.sub("'.*'", "''", line) == re.sub("'.*'", "''", join)  # the README's line, and a secret
-            hospital = FarWalk(tmp_path / letter, net, "hospitals")
+            hospital = FarShell(tmp_path / letter, net, "hospitals")
             stack.callback(hospital.close)
             ours(hospital.folder, part)
             joined.append((hospital, hospital.start(line)))

@@ -64,6 +64,22 @@ class Walk:
         return [*PROGRAMS[words[0]], *words[1:]], env
 
 
+class Shell(Walk):
+    """The same through a shell: lines as they stand in a document, comments and all."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make `roughfed` a command."""
+        super().__init__(folder)
+        self._bin = folder / ".bin"
+        self._bin.mkdir()
+        (self._bin / "roughfed").write_text(f'#!/bin/sh\nexec {sys.executable} -m roughfed.deploy.cli "$@"\n')
+        (self._bin / "roughfed").chmod(0o755)
+
+    def _words(self, line: str) -> tuple[list[str], dict[str, str]]:
+        env = {name: text for name, text in os.environ.items() if not name.startswith("ROUGHFED_")}
+        return ["sh", "-c", line], env | {"PATH": f"{self._bin}:{env['PATH']}"}
+
+
 @contextmanager
 def walking() -> Iterator[Walk]:
     """A folder for a walk, gone afterwards."""
