@@ -12,7 +12,7 @@ import pytest
 
 from roughfed.deploy.cli.install import program, reads
 from roughfed.deploy.systemd import IN_HOMES, outermost, template
-from tests.unit.documents import Block, blocks
+from tests.unit.documents import blocks
 
 from .booted import Booted
 
@@ -33,15 +33,15 @@ def machine(tmp_path: Path) -> Iterator[Booted]:
         yield booted
 
 
-def block(test: str) -> Block:
-    """The block of docs/operate.md that a test of this file runs."""
-    (found,) = (b for b in blocks("sh") if test in b.about and "roughfed init" in b.text)
-    return found
+def block(test: str, command: str) -> str:
+    """The block that says it is run by a test of this file, and holds a command."""
+    (found,) = (b for b in blocks("sh") if b.mark == "run" and f"::{test}" in b.about and command in b.text)
+    return found.text
 
 
 def told(machine: Booted, unit: str, text: str) -> None:
     """Returns once a unit has said it."""
-    follow = f"exec journalctl -f -n all -o cat -u {unit}"
+    follow = f"exec journalctl -f -n all -o cat _SYSTEMD_UNIT={unit}.service"
     machine.sh(f"timeout 100 grep -m 1 -E {shlex.quote(text)} <({follow})", timeout_s=120)
 
 
@@ -51,29 +51,31 @@ def shown(machine: Booted, unit: str, *keys: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines())
 
 
-def joined(line: str, machine: Booted) -> str:
-    """The command of a document, with the line that an invite printed just now."""
-    name = re.search(r"/([a-z-]+) --data", line)
-    host = "--host 127.0.0.1"
-    printed = machine.sh(f"roughfed invite {name[1] if name else 'a'} {host} --dir {SERVER} 2> /dev/null")
-    return line.replace("'fed.example.org:8444#...'", re.search(r"'[^']+'", printed)[0])  # type: ignore[index]
+def invited(script: str, machine: Booted, server: str = SERVER, *, by: str = "") -> str:
+    """A block of a document, with the line that an invite of hospital-a printed just now."""
+    printed = machine.sh(f"{by} roughfed invite hospital-a --host 127.0.0.1 --dir {server} 2> /dev/null")
+    found = re.fullmatch(r"ROUGHFED_JOIN=('[^']+') roughfed join\s*", printed)
+    assert found, printed
+    assert "'fed.example.org:8444#...'" in script
+    return script.replace("'fed.example.org:8444#...'", found[1])
 
 
 def test_a_federation_as_the_document_says(machine: Booted) -> None:
     """Two blocks of commands, a run of two rounds, its end, and a client that is stopped."""
     settings = "PRIVACY__SERVER_SEES=updates", "ROUND__MIN_CLIENTS=1", "ROUND__ROUNDS=2"
     machine.sh("printf '%s\\n' " + " ".join(f"ROUGHFED_{s}" for s in settings) + " > /etc/roughfed/server.env")
-    machine.sh(block("test_a_federation_as_the_document_says").text)
+    this = "test_a_federation_as_the_document_says"
+    machine.sh(block(this, "roughfed server"))
     state = shown(machine, "roughfed-server-roughfed", "ActiveState", "StatusText")
     assert state == {"ActiveState": "active", "StatusText": "serving the federation roughfed on 0.0.0.0:8443"}
 
-    (client,) = (b for b in blocks("sh") if "roughfed join --install --start" in b.text)
-    machine.sh(joined(client.text, machine))
+    machine.sh(invited(block(this, "roughfed join"), machine))
     told(machine, "roughfed-client-hospital-a", "round 2 committed; this client's update: accepted")
     told(machine, "roughfed-client-hospital-a", "the run is over")
 
     # A run that is over is no failure; the client stays for the next one until it is stopped.
-    machine.sh("timeout 60 bash -c 'while systemctl is-active -q roughfed-server-roughfed; do :; done'")
+    told(machine, "roughfed-server-roughfed", "the server ended: rounds")
+    machine.sh("systemctl stop roughfed-server-roughfed")  # returns when the process is gone
     assert shown(machine, "roughfed-server-roughfed", "Result") == {"Result": "success"}
     pid = shown(machine, "roughfed-client-hospital-a", "MainPID")["MainPID"]
     facts = machine.sh(f"cat /proc/{pid}/status; tr '\\0' '\\n' < /proc/{pid}/environ")
@@ -128,7 +130,7 @@ def test_masked_rounds_in_the_units_that_come_along(machine: Booted) -> None:
     machine.sh("mkdir /var/lib/roughfed-client/e; cp /var/lib/roughfed-client/{a/client.toml,e}")
     machine.sh("cp /etc/roughfed/a.env /etc/roughfed/e.env; systemctl start roughfed-client@e")
     told(machine, "roughfed-client@e", "error: ")
-    machine.sh("timeout 60 bash -c 'until systemctl is-failed -q roughfed-client@e; do :; done'")
+    machine.sh("systemctl stop roughfed-client@e")  # one that is about to be tried again would be inactive now
     state = shown(machine, "roughfed-client@e", "ExecMainStatus", "NRestarts", "ActiveState")
     assert state == {"ExecMainStatus": "3", "NRestarts": "0", "ActiveState": "failed"}
 
@@ -143,3 +145,24 @@ def test_what_stays_open_must(machine: Booted) -> None:
         machine.sh(f"cat > /etc/systemd/system/probe.service <<'EOF'\n{unit}EOF\nsystemctl daemon-reload")
         machine.sh("systemctl start probe", check=False)
         assert ("sum 2" in machine.journal("probe")) is works
+
+
+@pytest.mark.slow
+def test_somebody_without_root_has_units_of_their_own(machine: Booted) -> None:
+    """A server and a client under the service manager of a user, by the block of the document."""
+    machine.sh(
+        "useradd --create-home alice; id=$(id -u alice); install -d -o alice -m 0700 /run/user/$id\n"
+        "cat > /etc/systemd/system/alice.service <<EOF\n"
+        "[Service]\nType=notify\nUser=alice\nDelegate=yes\nEnvironment=XDG_RUNTIME_DIR=/run/user/$id\n"
+        "ExecStart=/usr/lib/systemd/systemd --user\nEOF\n"
+        "cat > /usr/local/bin/as-alice <<EOF\n"
+        '#!/bin/sh\nexec runuser -u alice -- env XDG_RUNTIME_DIR=/run/user/$id HOME=/home/alice "\\$@"\nEOF\n'
+        "chmod +x /usr/local/bin/as-alice; systemctl daemon-reload; systemctl start alice"
+    )
+    settings, server = "-o privacy.server_sees=updates -o round.min_clients=1", "/home/alice/server"
+    machine.sh(f"as-alice mkdir {server}; as-alice roughfed init --dir {server} --data digits {settings}")
+    machine.sh(f"as-alice roughfed server --install --start --dir {server}")
+    script = block("test_somebody_without_root_has_units_of_their_own", "roughfed join")
+    machine.sh(f"as-alice sh -c {shlex.quote(invited(script, machine, server, by='as-alice'))}")
+    told(machine, "alice", "round 1 committed; this client's update: accepted")
+    assert machine.sh("as-alice systemctl --user is-active roughfed-client-hospital-a").strip() == "active"
