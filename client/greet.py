@@ -34,12 +34,14 @@ class Greeting:
 
     Attributes:
         software: its version of roughfed; empty when it is too old to tell.
-        protocol: its version of the protocol; 0 when it does not tell.
+        oldest: the oldest version of the protocol that it speaks; 0 when it does not tell.
+        protocol: the newest one.
         ahead_s: by how much its clock is ahead of this machine's; None when it does not tell.
         round_trip_s: seconds of the call; `ahead_s` is uncertain by half of them.
     """
 
     software: str
+    oldest: int
     protocol: int
     ahead_s: float | None
     round_trip_s: float
@@ -80,10 +82,11 @@ async def _answer(ask: Any, timeout_s: float, address: str) -> Mapping[str, str]
 
 
 def _read(told: Mapping[str, str], clock: float, took: float) -> Greeting:
-    protocol, ahead = 0, None
+    oldest = protocol = 0
+    ahead = None
     with suppress(ValueError):
-        protocol = int(told.get(PROTOCOL_KEY, "0")[:SHOWN_CHARS])
+        oldest, protocol = map(int, told.get(PROTOCOL_KEY, "0-0")[:SHOWN_CHARS].split("-"))
     with suppress(ValueError):
         ahead = float(told[TIME_KEY][:SHOWN_CHARS]) - clock if TIME_KEY in told else None
     software = "".join(c for c in told.get(SOFTWARE_KEY, "") if c.isascii() and c.isprintable())[:SHOWN_CHARS]
-    return Greeting(software, protocol, ahead if ahead is not None and math.isfinite(ahead) else None, took)
+    return Greeting(software, oldest, protocol, ahead if ahead is not None and math.isfinite(ahead) else None, took)

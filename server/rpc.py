@@ -17,6 +17,7 @@ from roughfed.compatibility import spoken
 from roughfed.digest import content_digest
 from roughfed.errors import IdentityError, RemoteProtocolError, StaleRound
 from roughfed.messages import (
+    OLDEST,
     PROTOCOL,
     RENEW,
     Choice,
@@ -294,7 +295,7 @@ class FederationService:
         """How much of an update is here; asked about no run, only who this server is (`roughfed doctor`)."""
         run, number, digest = decode_update_status_request(request)
         context.set_trailing_metadata(
-            ((SOFTWARE_KEY, __version__), (PROTOCOL_KEY, str(PROTOCOL)), (TIME_KEY, f"{time.time():.6f}"))
+            ((SOFTWARE_KEY, __version__), (PROTOCOL_KEY, f"{OLDEST}-{PROTOCOL}"), (TIME_KEY, f"{time.time():.6f}"))
         )
         if not run:
             return encode_update_status(0, None)

@@ -11,7 +11,8 @@ REASON_KEY = "roughfed-reason"
 """Trailing metadata of every refusal: its kebab-case word."""
 
 SOFTWARE_KEY, PROTOCOL_KEY, TIME_KEY = "roughfed-software", "roughfed-protocol", "roughfed-time"
-"""Trailing metadata of UpdateStatus: the server's version, its protocol's, and its clock (Unix seconds)."""
+"""Trailing metadata of UpdateStatus: the server's version, the oldest and the newest protocol that it speaks, as
+`1-1`, and its clock (Unix seconds)."""
 
 SOCKET = "control.sock"
 """Of a running server, for its operator, in its state directory."""

@@ -10,17 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.deploy.doctor.checks import clock, installation, ports, version
-from roughfed.deploy.doctor.checks.alerts import alerts
+from roughfed.deploy.doctor.checks import clock, installation, ports
 from roughfed.deploy.doctor.checks.authority import authority
 from roughfed.deploy.doctor.checks.certificate import certificate
-from roughfed.deploy.doctor.checks.control import control
 from roughfed.deploy.doctor.checks.settings import settings
 from roughfed.deploy.doctor.finding import Finding, State, failure
-from roughfed.deploy.doctor.held import holder_of, listener_on
-from roughfed.errors import IdentityError, RemoteProtocolError, Unreachable
-from roughfed.lock import only_one
-from roughfed.messages import PROTOCOL
+from roughfed.deploy.doctor.held import listener_on
 from roughfed.server.authority import Authority
 
 from .doctor_sites import FED, client_folder, one, server_folder, site, states
@@ -349,77 +344,3 @@ def test_a_ca_elsewhere(server: Path) -> None:
     (finding,) = authority(site(server))
     assert finding.state is State.SKIPPED
     assert states(certificate(site(server)))["papers"] is State.OK
-
-
-# -- version, control, alerts ------------------------------------------------------------------------------------------
-
-
-def test_who_turns_a_client_away() -> None:
-    assert failed(version.turned_away(IdentityError("c0 is revoked", reason="revoked")), "ask the operator")
-    assert failed(version.turned_away(RemoteProtocolError("?", reason="no-federation")), "client.server")
-    assert warned(version.turned_away(Unreachable("no answer")), "look again")
-
-
-@pytest.mark.parametrize(
-    ("software", "protocol", "state"),
-    [("", PROTOCOL, State.WARNING), ("9.9", PROTOCOL, State.WARNING), ("0.1.0", PROTOCOL + 1, State.WARNING),
-     ("0.0.9", 1, State.FAILURE)],
-)  # fmt: skip
-def test_versions_that_differ(software: str, protocol: int, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    from roughfed.client.greet import Greeting
-    from roughfed.deploy.doctor.site import Contact
-
-    monkeypatch.setattr("roughfed.deploy.doctor.checks.version.OLDEST", PROTOCOL if state is not State.FAILURE else 2)
-    found = version.against_server(Contact("s:1", None, Greeting(software, protocol, 0.0, 0.0)))
-    assert (found.state, "same version" in found.cure) == (state, True)
-
-
-def test_the_running_server_against_what_is_installed_and_its_clients() -> None:
-    from roughfed import __version__
-
-    clients = [
-        {"name": "a", "software": __version__},
-        {"name": "b", "software": "0.0.1"},
-        {"name": "c", "software": ""},
-    ]
-    found = list(version.against_running({"version": __version__, "clients": clients}))
-    assert one(found, "server").state is State.OK
-    assert warned(one(found, "clients"), "both sides")
-    assert one(found, "clients").measured == "b 0.0.1"
-    old = list(version.against_running({"version": "0.0.1", "clients": clients[:1]}))
-    assert warned(one(old, "server"), "roughfed stop")
-    same = list(version.against_running({"version": __version__, "clients": clients[:1]}))
-    assert states(same) == {"server": State.OK, "clients": State.OK}
-
-
-def test_who_holds_a_directory(client: Path, server: Path) -> None:
-    assert holder_of(client / "state") is None
-    with only_one(client / "state", "client", cure="-"), only_one(server / "state", "server", cure="-"):
-        assert holder_of(client / "state") == os.getpid()
-        assert f"process {os.getpid()}" in one(control(site(client)), "lock").measured
-        assert warned(one(control(site(server)), "socket"), f"end process {os.getpid()}")
-    assert one(control(site(client)), "lock").state is State.OK
-    assert one(control(site(server)), "socket").state is State.OK
-
-
-def test_a_control_socket_that_cannot_be_or_is_open_to_others(tmp_path: Path, server: Path) -> None:
-    deep = server_folder(tmp_path / ("x" * 60) / ("y" * 60))
-    assert failed(one(control(site(deep)), "socket"), "shorter path")
-    (server / "state" / "control.sock").touch(mode=0o666)
-    (server / "state" / "control.sock").chmod(0o666)
-    assert failed(one(control(site(server, status={})), "socket"), "chmod 600")
-    (server / "state" / "control.sock").chmod(0o600)
-    assert one(control(site(server, status={})), "socket").state is State.OK
-
-
-def test_the_alerts_of_a_running_server(server: Path) -> None:
-    rows = [
-        {"name": "DiskFilling", "severity": "critical", "text": "the disk is full in 2 h", "cure": "make room"},
-        {"name": "CertExpiring", "severity": "warning", "text": "it ends", "cure": "rotate"},
-        {"name": "RunPaused", "severity": "info", "text": "paused", "cure": "roughfed resume"},
-    ]
-    found = list(alerts(site(server, status={"alerts": rows})))
-    assert [f.state for f in found] == [State.FAILURE, State.WARNING, State.OK]
-    assert failed(found[0], "make room")
-    assert [f.state for f in alerts(site(server, status={"alerts": []}))] == [State.OK]
-    assert [f.state for f in alerts(site(server))] == [State.SKIPPED]

@@ -11,7 +11,7 @@ from roughfed.deploy.doctor.site import Contact, Site
 from roughfed.errors import IdentityError
 from roughfed.messages import OLDEST, PROTOCOL
 
-SAME = "install the same version of roughfed on both sides (docs/compatibility.md)"
+UPGRADE = "upgrade the older side: pip install --upgrade roughfed (docs/compatibility.md)"
 
 
 def version(site: Site) -> Iterable[Finding]:
@@ -31,20 +31,19 @@ def against_server(contact: Contact) -> Finding:
     if (greeting := contact.greeting) is None:
         return skipped("the server was not reached")
     measured = (
-        f"server {greeting.software or '?'} (protocol {greeting.protocol or '?'}), here {__version__} ({PROTOCOL})"
+        f"server {greeting.software or '?'} (protocol {greeting.oldest} to {greeting.protocol}), "
+        f"here {__version__} ({OLDEST} to {PROTOCOL})"
     )
-    if greeting.protocol and greeting.protocol < OLDEST:
-        return failure("the server speaks an older protocol", measured=measured, cure=SAME, about="server")
-    if greeting.protocol > PROTOCOL:
-        said = "the server speaks a newer protocol, and this one perhaps no more"
-        return warning(said, measured=measured, cure=SAME, about="server")
     if not greeting.software:
-        return warning("the server is too old to tell its version", measured=measured, cure=SAME, about="server")
+        return warning("the server is too old to tell its version", measured=measured, cure=UPGRADE, about="server")
+    if greeting.protocol < OLDEST:
+        cure = "have the server upgraded, or install its version of roughfed here (docs/compatibility.md)"
+        return failure("the server is too old for this client", measured=measured, cure=cure, about="server")
+    if greeting.oldest > PROTOCOL:
+        return failure("this client is too old for the server", measured=measured, cure=UPGRADE, about="server")
     if greeting.software != __version__:
-        return warning(
-            "the server runs another version, with the same protocol", measured=measured, cure=SAME, about="server"
-        )
-    return ok("the server runs the same version", measured=measured, about="server")
+        return ok("the server is another version, and they go together", measured=measured, about="server")
+    return ok("the server is the same version", measured=measured, about="server")
 
 
 def turned_away(error: Exception) -> Finding:
@@ -73,9 +72,9 @@ def against_running(status: dict[str, Any]) -> Iterable[Finding]:
         yield ok("the running server is the installed version", measured=running, about="server")
     others = {str(c["name"]): str(c["software"]) for c in status.get("clients", []) if c.get("software")}
     differ = {name: software for name, software in others.items() if software != running}
-    if differ:
+    if differ:  # it is connected, so the protocol is one that both speak
         few = ", ".join(f"{name} {software}" for name, software in sorted(differ.items())[:8])
-        sentence = f"{len(differ)} of {len(others)} connected clients run another version"
-        yield warning(sentence, measured=few, cure=SAME, about="clients")
+        sentence = f"{len(differ)} of {len(others)} connected clients are another version, and they go together"
+        yield ok(sentence, measured=few, about="clients")
     elif others:
-        yield ok(f"{len(others)} connected clients run the same version", measured=running, about="clients")
+        yield ok(f"{len(others)} connected clients are the same version", measured=running, about="clients")
