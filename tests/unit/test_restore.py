@@ -3,6 +3,7 @@
 import shlex
 import tarfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli import restore as restoring
 from roughfed.errors import StorageError
+from roughfed.server.authority import Authority
 from roughfed.server.schema import SCHEMA
 
 from .backed_up import Site, restored
@@ -43,6 +45,22 @@ def test_nothing_is_written_over(site: Site, tmp_path: Path, capsys: pytest.Capt
     (other / "fed.toml").write_text((site.folder / "fed.toml").read_text())
     (other / "state").mkdir()  # empty
     restored(file, other)
+
+
+def test_a_ca_of_its_own_is_backed_up_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    authority = Authority.create(tmp_path / "ca" / "state" / "ca", "fed", now=datetime.now(UTC))
+    file = tmp_path / "b.tar"
+    assert cli.run(["backup", "--dir", str(tmp_path / "ca"), "--out", str(file)]) == 0
+    assert "no run yet" in capsys.readouterr().out
+    again = Authority.open(restored(file, tmp_path / "new") / "ca")
+    assert again.fingerprint == authority.fingerprint
+
+
+@pytest.mark.parametrize("command", [["backup", "--out", "b.tar"], ["restore", "nowhere.tar"], ["restore", "."]])
+def test_what_is_not_there(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.run([*command, "--dir", str(tmp_path / "empty")]) == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("where", ["models/", "journal.db", "fed.toml"])
