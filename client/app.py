@@ -279,8 +279,6 @@ class Agent:
             case Finished():
                 log.info("the run is over: %s", message.reason)
                 return FINISHED
-            case _:
-                pass
         return None
 
     def _used_up(self, number: int) -> str | None:
@@ -359,10 +357,10 @@ class Agent:
     async def _closed(self, closed: RoundClosed) -> None:
         if closed.round <= self._closed_round:
             return  # said again, after a reconnect
-        self._closed_round = closed.round
-        self.metrics.round_closed(closed.verdict)
         if self._membership is not None:
             await settle(self._store, self._membership.welcome.run, closed)
+        self._closed_round = closed.round  # after the wait: a session that ends in it hears the word again
+        self.metrics.round_closed(closed.verdict)
         if self._working_for is not None and self._job_round == closed.round:
             self._working_for.inbox.put_nowait(None)  # a masked round ends with it
         if self._job_round == closed.round and closed.verdict in ("late", "absent"):

@@ -1,6 +1,8 @@
 """Several machines: clients in network namespaces of their own, a link that is cut, members that are revoked."""
 
+import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from roughfed.errors import IdentityError
 from .attacks import HONEST
 from .federation import PATIENCE_S, is_connected, state_of, value
 from .masked import TWO_CHUNKS
-from .namespaces import FarCluster, network
+from .namespaces import FarCluster, ip, network, remove
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
 
@@ -23,6 +25,23 @@ AT_ONCE_S = 1.0
 VICTIMS = {"training": "--pace 60", "uploading": "--pace 0.5", "stuck": "--pace 60"}
 
 
+def test_what_a_killed_run_left_is_removed() -> None:
+    with network("a"):  # there are namespaces at all
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        left, kept = f"rf{gone.pid}-0-left", f"rf{os.getpid()}-99-kept"
+        for space in (left, kept):
+            ip("netns", "add", space)
+    try:
+        with network("a"):
+            found = ip("netns", "list").split()
+        assert (left in found, kept in found) == (False, True)
+    finally:
+        remove(kept)
+    assert f"rf{os.getpid()}-" not in ip("netns", "list")
+
+
+@pytest.mark.slow
 def test_a_link_is_cut_in_a_round_and_the_client_is_back_in_a_later_one(tmp_path: Path) -> None:
     lost, *others = HONEST
     crowd = dict.fromkeys(HONEST, "none --pace 0.7")
