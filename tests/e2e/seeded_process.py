@@ -1,0 +1,48 @@
+"""`python seeded_process.py server|client FOLDER SEED NAME`: a real process whose secrets follow from a seed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from roughfed import logs
+from roughfed.deploy import agent, aggregator
+from roughfed.deploy.cli.processes import client_command, worker_command
+from roughfed.deploy.simulate.options import FEDERATION
+from roughfed.deploy.simulate.seeded import Entropy, Registry, round_secret
+
+
+def server(folder: Path, seed: int) -> str:
+    from roughfed.server.app import Ports, Setup, serve
+    from roughfed.server.papers import Papers
+    from roughfed.server.worker import Worker
+
+    config, state = aggregator.load(folder, {}), aggregator.Place(folder).state
+    own = Registry(FEDERATION, seed).admit(aggregator.SERVER_NAME, "server").papers()
+
+    async def obtain() -> Papers:
+        return own
+
+    def ready(ports: Ports) -> None:
+        print(f"listening {json.dumps(asdict(ports))}", flush=True)
+
+    worker = Worker(worker_command(folder, config), folder / "worker.log")
+    return asyncio.run(serve(Setup(config, state, worker, obtain, None, ready, Entropy(seed, "server"))))
+
+
+def client(folder: Path, seed: int, name: str) -> str:
+    from roughfed.client.local import TrainerProcess
+
+    config = agent.load(folder, {})
+    Registry(FEDERATION, seed).admit(name).write(agent.Place(folder).papers)
+    trainer = TrainerProcess(client_command(folder, config), folder / "trainer.log")
+    return agent.run_blocking(folder, config, trainer, line=None, secret=round_secret(seed, name))
+
+
+if __name__ == "__main__":
+    logs.setup(level="INFO", json=True)
+    role, where, number, who = sys.argv[1:]
+    print(server(Path(where), int(number)) if role == "server" else client(Path(where), int(number), who))
