@@ -247,6 +247,7 @@ def write(context: Context, target: Target, wanted: Service) -> dict[str, object
     from roughfed.files import disk_errors, write_durably
 
     text, path = render(wanted), target.folder / wanted.unit
+    refuse_another(path, text)
     with disk_errors(f"write {path}"):
         target.folder.mkdir(parents=True, exist_ok=True)
         write_durably(path, text.encode(), mode=0o644)
@@ -261,6 +262,21 @@ def write(context: Context, target: Target, wanted: Service) -> dict[str, object
     else:
         say_how(context, target, todo)
     return {"unit": str(path.absolute()), "started": target.start}
+
+
+def refuse_another(path: Path, text: str) -> None:
+    """A unit is written anew for the directory that it is of, and never for another one.
+
+    Raises:
+        ConfigError: there is one of that name for another directory, or by another hand.
+    """
+    about = text.partition("\n")[0]
+    if path.exists() and path.read_text(encoding="utf-8", errors="replace").partition("\n")[0] != about:
+        raise ConfigError(
+            "there is a unit of that name already, for something else",
+            file=str(path),
+            cure="remove it if it is not needed; another name in this federation needs another invite",
+        )
 
 
 def say_how(context: Context, target: Target, todo: list[list[str]]) -> None:

@@ -60,6 +60,7 @@ def invited(script: str, machine: Booted, server: str = SERVER, *, by: str = "")
     return script.replace("'fed.example.org:8444#...'", found[1])
 
 
+@pytest.mark.timeout(300)
 def test_a_federation_as_the_document_says(machine: Booted) -> None:
     """Two blocks of commands, a run of two rounds, its end, and a client that is stopped."""
     settings = "PRIVACY__SERVER_SEES=updates", "ROUND__MIN_CLIENTS=1", "ROUND__ROUNDS=2"
@@ -148,6 +149,7 @@ def test_what_stays_open_must(machine: Booted) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_somebody_without_root_has_units_of_their_own(machine: Booted) -> None:
     """A server and a client under the service manager of a user, by the block of the document."""
     machine.sh(

@@ -220,6 +220,21 @@ def test_a_server_gets_a_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert verified(unit) == ""
 
 
+def test_a_unit_is_written_again_but_not_over_another_one(tmp_path: Path) -> None:
+    folders = [tmp_path / "north", tmp_path / "south"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "client.toml").write_text("[data]\nname = 'digits'\n[model]\nname = 'mlp'\n")
+    target = Target(tmp_path / "out", ACCOUNT, False, here=False)
+    alpha = papers(folders[0])
+    join.unit(Context(folders[0]), target, alpha)
+    first = (tmp_path / "out" / "roughfed-client-alpha.service").read_text()
+    join.unit(Context(folders[0]), target, alpha)
+    with pytest.raises(ConfigError, match="for something else"):
+        join.unit(Context(folders[1]), target, alpha)
+    assert (tmp_path / "out" / "roughfed-client-alpha.service").read_text() == first
+
+
 def test_who_wrote_it_is_told_how_to_start_it(
     tmp_path: Path, booted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
