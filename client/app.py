@@ -89,9 +89,8 @@ async def run(setup: Setup) -> str:
         if setup.config.http.enabled:
             stack.callback(serve_http(setup.config.http, agent).stop)
         stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         await stack.enter_async_context(door(setup.folder, {"rotate": agent.renewal.rotate}))
         tasks = [asyncio.create_task(each) for each in (agent.stay(), agent.renewal.run(), until(stopped))]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -272,14 +271,17 @@ class Agent:
             case RoundClosed():
                 await self._closed(message)
                 return self._used_up(message.round)
-            case Reconnect():
-                return self.renewal.hear(message)
+            case Reconnect() | Finished():
+                return self._ending(message)
             case Heartbeat() if is_held(message):
                 self._cancel_job()
-            case Finished():
-                log.info("the run is over: %s", message.reason)
-                return FINISHED
         return None
+
+    def _ending(self, message: Reconnect | Finished) -> str | Reconnect | None:
+        if isinstance(message, Reconnect):
+            return self.renewal.hear(message)
+        log.info("the run is over: %s", message.reason)
+        return FINISHED
 
     def _used_up(self, number: int) -> str | None:
         """Whether this client ends with a round, as one of as many as it may take part in."""
