@@ -123,9 +123,9 @@ async def open_round(fed: Federation) -> RoundRow:
         fields = await open_masked(
             fed.stages, number, cohort=sizes, config=fed.config, num_classes=fed.num_classes, asked=asked
         )
-    fields = {**fields, "roster_root": root, "deadline_s": settings.deadline}
+    fields = {**fields, "round": number, "roster_root": root, "deadline_s": settings.deadline}
     facts = facts_for(fed) | fed.clusters.fact(number, cluster) | classes_fact(fed, cluster)
-    header = make_header(fed, after=last, number=number, fields=fields, facts=facts, cluster=cluster)
+    header = make_header(fed, after=last, fields=fields, facts=facts, cluster=cluster)
     if fed.config.privacy.masked:
         check_terms(fed, header)
     goal = settings.goal(len(seated.seats))
@@ -185,20 +185,18 @@ def make_header(
     *,
     after: RoundRow | None,
     fields: Mapping[str, Any],
-    number: int,
     facts: Facts | None = None,
     train: bool = True,
     cluster: str = DEFAULT,
 ) -> Signed:
     """The header of a round that follows `after`, on a cluster's newest model, under the server's identity key.
 
-    `fields`: root of the roster, deadline, and what a masked round's header says beside (`masked.opening`).
+    `fields`: number of the round, root of the roster, deadline, and what a masked round's header says beside (`masked.opening`).
     """
     head = fed.store.lineage.head(cluster)
-    evaluate = fed.evaluates(fed.clusters.place(number, cluster), train=train)
+    evaluate = fed.evaluates(fed.clusters.place(fields["round"], cluster), train=train)
     header = RoundHeader(
         run=fed.run,
-        round=number,
         model_digest=head.digest,
         model_version=head.version,
         spec_digest=fed.spec.digest,

@@ -235,7 +235,7 @@ async def returned(fed: Federation) -> None:
 def evaluation_row(fed: Federation, cluster: str = DEFAULT) -> RoundRow:
     """A round that only evaluates: it has a header, so that clients know whose model it is, and no journal entry."""
     last = fed.store.last_round()
-    fields = {"roster_root": bytes(32), "deadline_s": FINAL_EVALUATION_S}
     number = last.round + 1 if last else 1
-    header = make_header(fed, after=last, number=number, fields=fields, train=False, cluster=cluster)
+    fields = {"round": number, "roster_root": bytes(32), "deadline_s": FINAL_EVALUATION_S}
+    header = make_header(fed, after=last, fields=fields, train=False, cluster=cluster)
     return RoundRow(number, header, (), 0, time.time(), None, None, None, cluster=cluster)

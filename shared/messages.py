@@ -145,7 +145,7 @@ class RoundClosed:
 
 
 RENEW = "renew"
-"""Reason of a `Reconnect` that leaves the stream open: within `after_s` get a certificate for a new key, then return."""
+"""Reason of a `Reconnect` that leaves the stream open: within `after_s` get a certificate for a new key and return."""
 
 
 @dataclass(frozen=True, slots=True)

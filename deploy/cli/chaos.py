@@ -93,8 +93,8 @@ def chaos(context: Context, flags: Flags) -> Answer:
     counts = asyncio.run(_run(flags, faults, (target, here), dark, (listening, happened)))
     context.say(
         f"{counts.connections} connections: {counts.cut} cut, {counts.half_open} left half open, "
-        f"{counts.refused} refused, {counts.unreachable} not reached; {counts.bytes[0]:,} bytes there, {counts.bytes[1]:,} back, "
-        f"{counts.flipped_bits} bits flipped"
+        f"{counts.refused} refused, {counts.unreachable} not reached; {counts.bytes[0]:,} bytes there, "
+        f"{counts.bytes[1]:,} back, {counts.flipped_bits} bits flipped"
     )
     return Answer(asdict(counts))
 

@@ -132,8 +132,9 @@ def test_the_built_in_app_and_its_worker(tmp_path: Path) -> None:
         assert said["num_test"] > 0
         first, second = (mine.run("initial", {"path": str(tmp_path / "m"), "seed": s})["digest"] for s in (1, 2))
         assert first != second
+    wrong = {"data": {"colour": 1}}
     with pytest.raises(ConfigError, match="unknown: colour"):
-        Operations.of(app=None, builtin={"data": {"colour": 1}}, device="cpu", report=lambda _: None).run("describe", {})
+        Operations.of(app=None, builtin=wrong, device="cpu", report=lambda _: None).run("describe", {})
 
 
 @pytest.mark.parametrize(
