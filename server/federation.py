@@ -237,8 +237,7 @@ class Federation:
 
     def offer(self, name: str, session: Session, collection: Collection) -> None:
         """A member of the cohort is back: it may upload, and gets its job if it still owes an update."""
-        if why := barred(self, session):
-            collection.refuse(name, why)
+        if barred(self, session, collection):
             return
         self.open_members[name] = session.identity_key
         if self.row is not None and (place := seat_of(self.config, self.row, session.hello)) is not None:

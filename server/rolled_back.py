@@ -26,6 +26,7 @@ from roughfed.wire.enrolment import open_member
 from roughfed.wire.session import HEADER_DOMAIN, decode_header
 
 if TYPE_CHECKING:
+    from roughfed.server.collect import Collection
     from roughfed.server.federation import Federation
     from roughfed.server.membership import Session
 
@@ -72,12 +73,15 @@ def proof_of(seen: Seen | None, *, run: str, ca_certificate: bytes) -> Proof | N
     return Proof(header, Signed(seen.header.body, seen.header.signature, server.name))
 
 
-def barred(fed: Federation, session: Session) -> str:
-    """Why a member of the cohort of the open round is not asked any more; empty where it is."""
-    if session.name in fed.quarantined:
-        return "quarantined"
+def barred(fed: Federation, session: Session, collection: Collection) -> bool:
+    """Whether a member of the cohort of the open round is not asked any more; then nobody waits for it."""
     ahead = session.proof is not None and fed.row is not None and session.proof.header.round > fed.row.round
-    return "ahead" if ahead else ""  # it would refuse
+    if session.name not in fed.quarantined and not ahead:
+        return False
+    collection.refuse(session.name, "ahead" if ahead else "quarantined")  # who is ahead would refuse
+    if fed.masked is not None:
+        fed.masked.out.add(session.name)
+    return True
 
 
 async def follow(fed: Federation, last: RoundRow | None) -> tuple[RoundRow | None, int]:

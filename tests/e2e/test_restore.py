@@ -7,6 +7,7 @@ and the run goes on behind them.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from roughfed.digest import content_digest
 from roughfed.params import Flat
 from roughfed.wire.session import decode_header
 
-from .federation import Cluster, Process, read_rows, state_of
+from .federation import KILLED, Cluster, Process, read_rows, state_of
 from .ledger import is_accounted_for
-from .masked import SECRET_SEED, masked_cluster, played
+from .masked import SECRET_SEED, masked_cluster, played, verdicts
 from .recorder import Recorder
 from .restored import backup, move, rounds_of
 
@@ -119,6 +120,38 @@ def test_a_masked_run_goes_on_behind_what_its_clients_have_played(tmp_path: Path
         assert cluster.rows("SELECT * FROM proofs") == []
         for words in ("ledger verify", "report", "rounds", "status"):
             assert cli.run([*words.split(), "--dir", str(cluster.place.folder)]) in (0, NOT_RUNNING)
+
+
+@pytest.mark.slow
+def test_a_state_directory_that_was_put_back_by_hand_is_followed_too(tmp_path: Path) -> None:
+    """A snapshot of the machine in the middle of masked round 2: no command says that it was put back."""
+    with masked_cluster(tmp_path, clients=4, rounds=4, settings={"round": {"patience": 0}}) as cluster:
+        cluster.start_server(crash_at="dealt-decided:2").ready()
+        with Recorder(cluster, *cluster.names) as recorder:
+            clients = cluster.start_clients(pace_s=0.5)
+            assert cluster.server.wait() == KILLED
+            shutil.copytree(cluster.place.state, tmp_path / "snapshot", ignore=shutil.ignore_patterns("*.sock"))
+            cluster.restart_server()
+            with cluster.watch() as watch:
+                watch.until(in_round(4))
+                cluster.server.kill()
+            shutil.rmtree(cluster.place.state)
+            shutil.copytree(tmp_path / "snapshot", cluster.place.state)
+
+            cluster.restart_server()
+            all_end_well(cluster, clients)
+
+        assert recorder.conflicts == []
+        assert [(row["round"], row["outcome"], row["reason"]) for row in rounds_of(cluster)] == [
+            (1, "committed", ""),
+            (2, "abandoned", "too-few-updates"),
+            (4, "abandoned", "lost"),
+            (5, "committed", ""),
+            (6, "committed", ""),
+            (7, "committed", ""),
+        ]
+        assert "ahead" in set(verdicts(cluster)[2].values()) <= {"ahead", "gone"}
+        assert is_accounted_for(cluster)
 
 
 def expected(cluster: Cluster, undone: list[Played]) -> list[str]:

@@ -15,6 +15,7 @@ from roughfed.crypto import certificates
 from roughfed.crypto.identity import IdentityKey
 from roughfed.messages import Hello, Seen
 from roughfed.server.authority import Authority
+from roughfed.server.collect import Collection
 from roughfed.server.federation import Federation
 from roughfed.server.masked.journal import Opening, Stages
 from roughfed.server.membership import Session
@@ -187,9 +188,11 @@ def test_what_was_seen_long_before_does_not_matter(fed: Federation) -> None:
 def test_who_is_ahead_of_a_round_that_is_finished_is_not_asked_for_it(fed: Federation) -> None:
     play(fed, 2, outcome="open")
     fed.row = fed.store.last_round()
-    assert barred(fed, join(fed, "a", header(3))) == "ahead"
-    assert barred(fed, join(fed, "b", header(2))) == ""
-    assert barred(fed, join(fed, "c")) == ""
+    fed.quarantined = {"d": "by the operator"}
+    collection = Collection(frozenset("abcd"), 4, 2, 60.0)
+    seen = {"a": header(3), "b": header(2), "c": None, "d": header(2)}
+    assert [barred(fed, join(fed, *each), collection) for each in seen.items()] == [True, False, False, True]
+    assert collection.refused == {"a": "ahead", "d": "quarantined"}
 
 
 # -- masked ------------------------------------------------------------------------------------------------------------
