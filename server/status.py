@@ -109,5 +109,6 @@ def _client(fed: Federation, name: str, excluded: Mapping[str, Mapping[str, int]
         "accepted": fed.health.past.accepted[name],
         "excluded": sum(excluded.get(name, {}).values()),
         "machine": None if machine is None else asdict(machine),
+        "clock_skew_s": session.clock_skew_s if session is not None else None,
         "held": fed.quarantined.get(name, ""),
     }

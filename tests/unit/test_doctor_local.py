@@ -158,7 +158,7 @@ def test_clocks_that_differ(ahead_s: float, round_trip_s: float, state: State) -
 
 
 def test_clients_whose_clocks_differ() -> None:
-    rows = [{"name": "a", "machine": {"skew_s": 0.1}}, {"name": "b", "machine": {"skew_s": -60.0}}, {"name": "c"}]
+    rows = [{"name": "a", "clock_skew_s": 0.1}, {"name": "b", "clock_skew_s": -60.0}, {"name": "c"}]
     assert warned(clock.fleet({"clients": rows}), "on the machine that is wrong")
     assert "more than 5 s: b" in clock.fleet({"clients": rows}).sentence
     assert clock.fleet({"clients": rows[:1]}).state is State.OK

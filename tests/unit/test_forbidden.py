@@ -28,6 +28,7 @@ CALLS = {
 BROAD_EXCEPT = {
     "client/app.py": "the outer loop of the agent: whatever goes wrong in a job, the server hears of it",
     "client/trainer/__main__.py": "the outer loop: whatever the user's code raises goes to the agent",
+    "deploy/doctor/run.py": "the boundary of a check: a fault in one must not take the findings of the others along",
     "server/enrolment.py": "the servicer boundary of the enrolment port",
     "server/interceptors.py": "the servicer boundary of the federation port",
     "shared/httpd/handler.py": "the boundary of the status pages: one bad request must not end the server",

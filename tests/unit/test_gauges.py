@@ -167,7 +167,7 @@ def test_the_watch_goes_on_whatever_fails(fed: Federation, monkeypatch: pytest.M
 
 ABOUT_A_CLIENT = {
     "name", "connected", "state", "back_at", "progress", "device", "software", "in_cohort", "since", "last_seen_s",
-    "expires_at", "accepted", "excluded", "machine", "held",
+    "expires_at", "accepted", "excluded", "machine", "clock_skew_s", "held",
 }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ VIOLATIONS = {
     "agent-without-torch": ("client", "import torch"),
     "trainer-without-grpc": ("client/trainer", "import grpc"),
     "rooms": ("server/aggregate", "from roughfed.server.aggregate import planted_too"),
+    "checks": ("deploy/doctor/checks", "from roughfed.deploy.doctor.checks import disk"),
     "defences": ("server/defence/rules", "from roughfed.server.defence.rules import krum"),
 }
 

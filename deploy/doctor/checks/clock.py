@@ -56,9 +56,9 @@ def fleet(status: dict[str, object] | None) -> Finding:
     """What the connected clients' heartbeats told of their clocks."""
     clients = (status or {}).get("clients")
     skews = {
-        str(client.get("name")): float(told["skew_s"])
+        str(client.get("name")): float(skew)
         for client in (clients if isinstance(clients, list) else [])
-        if isinstance(told := client.get("machine"), dict) and isinstance(told.get("skew_s"), int | float)
+        if isinstance(skew := client.get("clock_skew_s"), int | float)
     }
     if not skews:
         return skipped("no connected client tells its clock", about="clients")
