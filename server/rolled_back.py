@@ -37,6 +37,9 @@ LOST, RESTORED = "lost", "restored"
 
 NO_FIGURES = '{"seconds": 0.0, "phase_seconds": {}, "upload_bytes": 0, "download_bytes": 0}'
 
+NOBODY = bytes(32)
+"""Root of the roster in a header that only asks for an evaluation (`roughfed.server.run`): no round has it."""
+
 OF_STANDARD = (
     "INSERT INTO masked_rounds (round, epoch_round, clip_norm, next_clip, beacon, nonce) "
     "VALUES (?, ?, ?, ?, x'', zeroblob(32))"
@@ -68,7 +71,7 @@ def proof_of(seen: Seen | None, *, run: str, ca_certificate: bytes) -> Proof | N
     except (IdentityError, RemoteProtocolError) as error:
         log.info("a header that a client has seen proves nothing: %s", error)
         return None
-    if server.role != "server" or header.run != run:
+    if server.role != "server" or header.run != run or header.roster_root == NOBODY:
         return None
     return Proof(header, Signed(seen.header.body, seen.header.signature, server.name))
 

@@ -43,7 +43,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def header(number: int, *, previous: bytes = bytes(32), masked: bool = False, **changes: object) -> RoundHeader:
     sees = ("lanes", "sums") if masked else ("identity", "updates")
-    found = RoundHeader(RUN, number, bytes(32), 0, SPEC.digest, previous, *sees, bytes(32), 60.0)
+    found = RoundHeader(RUN, number, bytes(32), 0, SPEC.digest, previous, *sees, bytes([8]) * 32, 60.0)
     return dataclasses.replace(found, **changes)  # pyright: ignore[reportArgumentType]
 
 
@@ -121,6 +121,8 @@ def test_a_header_with_the_signature_of_a_server_proves_that_there_was_a_round(p
     ]
     assert [proof_of(each, run=RUN, ca_certificate=ca) for each in nothing] == [None] * len(nothing)
     assert proof_of(seen, run="another", ca_certificate=ca) is None
+    evaluated = Seen(signed(header(7, roster_root=bytes(32))), server)  # after the last round: no round at all
+    assert proof_of(evaluated, run=RUN, ca_certificate=ca) is None
 
 
 def test_a_client_shows_the_header_that_it_accepted_last(tmp_path: Path) -> None:
