@@ -71,7 +71,8 @@ def watch(folder: Path) -> Iterator[dict[str, Any]]:
     with _connected(folder) as stream:
         stream.write('{"op": "watch"}\n')
         stream.flush()
-        while line := stream.readline():
+        yield _answer(folder, stream.readline())
+        while (line := stream.readline()).endswith("\n"):  # a part of one: the server was killed as it wrote
             yield _answer(folder, line)
 
 
@@ -130,7 +131,7 @@ def _not_running(folder: Path) -> NotRunning:
 
 
 def _answer(folder: Path, line: str) -> dict[str, Any]:
-    if not line:
+    if not line.endswith("\n"):
         raise NotRunning("the server went away before it answered", file=str(folder))
     answer: dict[str, Any] = json.loads(line)
     if "error" in answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -62,8 +63,9 @@ def follow(
     yield Seen(last)
     wait, restarts = pause or threading.Event().wait, 0
     while True:
-        for last in states:
-            yield Seen(last, _again(restarts) if restarts and last["uptime_s"] < NEWS_S else "")
+        with suppress(control.NotRunning):  # a server that hangs has gone, too
+            for last in states:
+                yield Seen(last, _again(restarts) if restarts and last["uptime_s"] < NEWS_S else "")
         if last["finished"] or over():
             return
         left = time.strftime("%H:%M:%S")

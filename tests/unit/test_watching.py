@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import socket
 import tempfile
@@ -20,7 +21,10 @@ from roughfed.deploy.cli.watching import FRAME_S, Seen, follow, thinned
 
 from .test_cli_control import STATUS
 
-Lives = Sequence[Sequence[dict[str, Any]]]
+Life = Sequence[dict[str, Any] | str]
+Lives = Sequence[Life]
+HANGS = ""
+"""At the end of a life: nothing more comes, and the connection stays."""
 
 
 class Restarted:
@@ -45,14 +49,16 @@ class Restarted:
         self._threads.append(threading.Thread(target=self._live, args=(door, life)))
         self._threads[-1].start()
 
-    def _live(self, door: socket.socket, life: Sequence[dict[str, Any]]) -> None:
+    def _live(self, door: socket.socket, life: Life) -> None:
         with door, suppress(OSError):
             connection, _ = door.accept()
             with connection, connection.makefile("rw") as stream:
                 assert json.loads(stream.readline()) == {"op": "watch"}
                 for answer in life:
-                    stream.write(json.dumps(answer) + "\n")
+                    stream.write(answer if isinstance(answer, str) else json.dumps(answer) + "\n")
                 stream.flush()
+                if life and life[-1] == HANGS:
+                    stream.readline()  # until the watcher goes
 
     def join(self) -> None:
         for thread in self._threads:
@@ -95,6 +101,29 @@ def test_a_restart_is_said_and_followed(lives: Start) -> None:
     assert notes[3] == "the server is back; it was started again once while you watched"
     assert notes[4] == ""  # a minute later it is no news
     assert "went away at" in notes[-1]
+
+
+@pytest.mark.parametrize("end", [[], ['{"round": 4, "fini']], ids=["before it answers", "as it writes"])
+def test_a_server_may_die_at_any_moment(lives: Start, end: Life) -> None:
+    context, server = lives([[status(3), *end], end, [status(5)]])
+    seen = list(follow(context, wait_s=0.5, over=never, pause=server.start))
+    assert [each.status["round"] for each in seen if each.fresh] == [3, 5]
+
+
+@pytest.mark.parametrize("end", [[], ['{"round": 4, "fini']], ids=["before it answers", "as it writes"])
+def test_one_that_dies_before_its_first_word_is_said_to_be_gone(
+    lives: Start, end: Life, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context, _ = lives([end])
+    assert cli.run(["status", "--watch", "--dir", str(context.folder)]) == 6
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_one_that_hangs_is_waited_for_like_one_that_went(lives: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(inspect.unwrap(control._connected).__kwdefaults__, "patience_s", 0.1)
+    context, server = lives([[status(3), HANGS], [status(4)]])
+    seen = list(follow(context, wait_s=0.5, over=never, pause=server.start))
+    assert [each.status["round"] for each in seen if each.fresh] == [3, 4]
 
 
 def test_a_server_that_stays_away_is_not_waited_for_for_ever(lives: Start) -> None:
