@@ -191,7 +191,7 @@ def make_header(
 ) -> Signed:
     """The header of a round that follows `after`, on a cluster's newest model, under the server's identity key.
 
-    `fields`: number of the round, root of the roster, deadline, and what a masked round's header says beside (`masked.opening`).
+    `fields`: number of the round, root of the roster, deadline, and what a masked round says beside (`masked.opening`).
     """
     head = fed.store.lineage.head(cluster)
     evaluate = fed.evaluates(fed.clusters.place(fields["round"], cluster), train=train)

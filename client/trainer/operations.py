@@ -388,7 +388,7 @@ class Operations:
     def _local_settings(self) -> dict[str, object]:
         """The app's own settings, checked even where they do not win."""
         client, plain = self._client, self._client.trainer == "plain"
-        settings: dict[str, object] = {**client.settings} | ({} if plain else {"method": client.trainer})
+        settings: dict[str, object] = {**client.settings, **({} if plain else {"method": client.trainer})}
         parsed = TrainerSettings.parse(settings)
         if self._task == "regression" and parsed.method not in ("plain", "mse"):
             cause = f"the method {parsed.method!r} is for classification, the task here is regression"

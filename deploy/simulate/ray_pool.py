@@ -65,7 +65,9 @@ class RemoteTrainer:
 
 def placed(arguments: Mapping[str, Any], place: Path) -> dict[str, Any]:
     """The arguments with their files in a folder."""
-    found = {key: str(place / key) if key in (*READ, *WRITTEN) else value for key, value in arguments.items()}
+    found: dict[str, Any] = {
+        key: str(place / key) if key in (*READ, *WRITTEN) else value for key, value in arguments.items()
+    }
     if (turn := found.get("turn")) is not None:
         found["turn"] = dict(turn)
         if turn.get("state") is not None:

@@ -167,9 +167,7 @@ def test_a_server_that_listens_everywhere_is_told_by_an_address_of_this_machine(
     assert reachable.reachable_host(config) not in reachable.EVERYWHERE
 
 
-def test_without_a_route_the_first_address_that_others_see_is_told(
-    fed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_route_the_first_address_that_others_see_is_told(fed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_federation(fed, {}, overrides={"server.host": "0.0.0.0"})
     monkeypatch.setattr(reachable, "OUTSIDE", ("255.255.255.255", 9))  # refused, as where no route leads out
     monkeypatch.setattr(reachable, "addresses", lambda: [("eth1", "10.1.2.3"), ("eth2", "10.9.9.9")])
