@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from roughfed import messages
 from roughfed.telemetry import BUILD_INFO, LONG_S, RESIDENT_BYTES, WORK_S, Family, Telemetry, safely, timed
 
 PREFIX = "roughfed_client_"
 
-PHASES = ("connecting", "away", "idle", "downloading", "choosing", "training", "evaluating", "uploading")
+PHASES = ("connecting", *messages.PHASES)
 VERDICTS = ("accepted", "excluded", "late", "absent")
 DIRECTIONS = ("up", "down")
 RECONNECTS = ("asked", "unreachable")

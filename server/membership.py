@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from roughfed.errors import IdentityError
-from roughfed.messages import Heartbeat, Hello, Machine, Reconnect, ServerMessage
+from roughfed.messages import OTHER, PHASES, Heartbeat, Hello, Machine, Reconnect, ServerMessage
 
 if TYPE_CHECKING:
     from roughfed.server.rolled_back import Proof
@@ -58,8 +58,11 @@ class Session:
     proof: Proof | None = None
 
     def hear(self, beat: Heartbeat, *, samples: bool) -> None:
-        """Note a heartbeat; `samples`: whether how much it trained on may be known here (never behind masks)."""
-        self.phase, self.progress = beat.phase, beat.progress
+        """Note a heartbeat; `samples`: whether how much it trained on may be known here (never behind masks).
+
+        A client has no word for what the server finds out itself: that its update is here, refused or left out.
+        """
+        self.phase, self.progress = beat.phase if beat.phase in PHASES else OTHER, beat.progress
         if (machine := beat.machine) is not None:
             self.machine = machine if samples else replace(machine, samples=None)
             self.clock_skew_s = None if machine.time is None else machine.time - time.time()

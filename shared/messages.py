@@ -64,13 +64,17 @@ class Machine:
     time: float | None = None
 
 
+PHASES = ("idle", "downloading", "choosing", "training", "evaluating", "uploading", "agreeing", "away")
+"""What a client may say that it does; a server shows any other word as `OTHER`."""
+OTHER = "other"
+
 HELD, ASKED = "held", "asked"
 """Phases of a server's heartbeat to a client that its operator keeps out of the rounds, or not any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """What the sender is doing ("idle", "downloading", "training", "uploading") and how far it is, 0 to 1.
+    """What the sender is doing (`PHASES`) and how far it is, 0 to 1.
 
     From a server the phase is `HELD` or `ASKED`.
     """

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from roughfed.messages import PHASES
 from roughfed.server.metrics.recorder import Recorder
 from roughfed.telemetry import Family, safely
 
-CLIENT_STATES = (
-    "connected", "idle", "downloading", "choosing", "training", "evaluating", "uploading", "agreeing", "away",
-    "quarantined",
-)  # fmt: skip
+CLIENT_STATES = ("connected", *PHASES, "quarantined")
 
 FAMILIES = (
     Family(
