@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,9 +69,7 @@ def destination(folder: Path, out: Path) -> Path:
     """
     out = out.absolute()
     if out.is_dir() or not out.parent.is_dir():
-        raise ConfigError(
-            f"{out} is no file in a folder", key="--out", cure="name one in a folder that exists"
-        )
+        raise ConfigError(f"{out} is no file in a folder", key="--out", cure="name one in a folder that exists")
     if out.is_relative_to((folder / "state").absolute()):
         raise ConfigError("a backup in the state directory is lost with it", key="--out", cure="write it elsewhere")
     return out
@@ -85,9 +83,14 @@ def held(folder: Path) -> Iterator[Mapping[str, Any]]:
     from roughfed.server.backup import Moment
 
     if control.is_running(folder):
-        with control.moment(folder) as found:
-            yield found
-        return
+        with ExitStack() as stack:
+            found: Mapping[str, Any] | None = None
+            with suppress(control.NotRunning):
+                found = stack.enter_context(control.moment(folder))
+            if found is not None:
+                yield found
+                return
+        control.wait_until_gone(folder)  # it has ended just now
     state = folder / "state"
     if not state.is_dir():
         raise ConfigError("there is no state here", file=str(folder.absolute()), cure="name it with --dir")
