@@ -28,7 +28,7 @@ sys.exit(process.main())
 """
 SETTINGS = {
     "server": {"http_token": True},
-    "round": {"min_clients": HONEST + 1, "quorum": HONEST, "evaluate_every": 1, "rounds": ROUNDS + 1},
+    "round": {"min_clients": HONEST + 1, "quorum": HONEST + 1, "evaluate_every": 1, "rounds": ROUNDS + 1},
     "trainer": {"method": "balanced-softmax", "prior": "global"},
     "codec": {"clip_norm": 0.5},
     "fairness": {"rule": "term"},
@@ -40,8 +40,8 @@ JOBS = {"roughfed-server": 1, "roughfed-client": 1, "without-token": 0}
 """Whose page can be read."""
 EXPECTED = {"RoughfedDefenceAtLimit", "RoughfedRunPaused"}
 """One client of seven is left out in each round, as many as are tolerated; and the test pauses the run."""
-BUSY = {"RoughfedJournalSlow"}
-"""May be true on a machine that has other things to do."""
+BUSY = {"RoughfedJournalSlow", "RoughfedDiskFilling"}
+"""May be true of a machine that has other things to do."""
 
 NO_GPU = "there is no GPU here"
 NO_NUMBER = {
@@ -129,7 +129,7 @@ def test_every_query_and_every_recording_rule_returns_data_of_a_real_run(tmp_pat
             assert missing == {}
 
             assert scraper.up() == JOBS
-            assert excluded.pop("mallory") >= ROUNDS - 1
+            assert excluded.pop("mallory") == ROUNDS
             assert set(excluded.values()) == {0}
             assert scraper.until_nothing(lambda: (scraper.alerts().keys() - BUSY) ^ EXPECTED) == set()
             assert set(scraper.alerts().values()) == {"pending"}

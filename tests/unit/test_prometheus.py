@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from .documents import blocks
 from .promql import PROMETHEUS, ROOT, RULES, alerts, names, recordings, rules, scraped, strangers
 
 CASES = sorted((PROMETHEUS / "tests").glob("*.yaml"))
@@ -157,6 +158,11 @@ def test_the_two_configurations_differ_in_where_the_server_is_alone() -> None:
         one.pop("scrape_configs")
         one.pop("alerting")
     assert near == far
+
+
+def test_the_manual_shows_the_configuration_that_is_shipped() -> None:
+    (shown,) = [block.text for block in blocks("yaml") if "credentials_file" in block.text]
+    assert yaml.safe_load(shown)["scrape_configs"] == config("prometheus.yml")["scrape_configs"][:1]
 
 
 def test_the_names_of_the_jobs_are_those_that_the_rules_go_by() -> None:
