@@ -56,7 +56,7 @@ def signs_of(fed: Federation, disk: Disk, *, now: float, since: dict[str, float]
         paused=fed.paused,
         ready_since=_since(since, "ready", fed.phase == "waiting" and quiet and not waiting and not fed.paused, now),
         waiting=waiting,
-        waiting_since=_since(since, "waiting", bool(waiting), now),
+        waiting_since=_since(since, "waiting", bool(waiting) and not _come_back(fed, now), now),
         open=_open(fed, now),
         rounds=rounds,
         quarantined=fed.quarantined,
@@ -85,6 +85,13 @@ def waiting_for(fed: Federation) -> str:
     if len(here) < fed.config.clients_to_start:
         return fed.config.waiting(len(here))
     return classes.waiting_for(fed, here) if fed.config.classes and fed.phase == "waiting" else ""
+
+
+def _come_back(fed: Federation, now: float) -> bool:
+    """Whether enough clients are here or away until an hour that they named: nobody is missed before it."""
+    away = {name for name, until in fed.away.items() if until > now} - set(fed.members.names())
+    known = ({*fed.members.names()} | away) - fed.quarantined.keys()
+    return bool(away) and len(known) >= fed.config.clients_to_start
 
 
 def deadline_at(fed: Federation, now: float) -> float | None:

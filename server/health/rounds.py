@@ -21,6 +21,8 @@ REMINDER_S = 3600.0
 
 LOST, LOST_BADLY = 2, 4
 """Abandoned rounds in a row."""
+PAUSES = 5
+"""After so many the server pauses the run (`roughfed.server.run`); with fewer, its operator did."""
 LOOKED_BACK = 3
 """Rounds that participation is looked at over."""
 TOO_FEW, ENOUGH = 0.6, 0.75
@@ -71,7 +73,7 @@ def paused(signs: Signs, stands: bool) -> Found | None:
     del stands
     if signs.finished or not signs.paused:
         return None
-    if lost := _lost(signs):
+    if len(lost := _lost(signs)) >= PAUSES:
         return Found(
             f"the run is paused after {len(lost)} abandoned rounds in a row",
             "mend the cause (roughfed rounds --last 5), then roughfed resume",

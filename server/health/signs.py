@@ -92,7 +92,7 @@ class Signs:
         ready_since: since when nothing but the server itself keeps the next round from being opened; None: something
             does, or a round is open.
         waiting: for whom the server waits, in words; empty: for nobody.
-        waiting_since: since when.
+        waiting_since: since when; None also while enough of them are away until an hour that they named.
         open: the round that is open.
         rounds: the last ones that are over, oldest first.
         quarantined: clients that are not asked any more, and why.

@@ -14,8 +14,10 @@ import pytest
 from roughfed.deploy.cli import app as cli
 from roughfed.server.health import ALERTS
 from roughfed.server.health.alert import SEVERITIES
+from roughfed.server.health.rounds import PAUSES
 from roughfed.server.health.signs import Open, Past, Signs
 from roughfed.server.health.standing import Standing
+from roughfed.server.run import LOST_ROUNDS
 
 DAY = 86400.0
 NOW = 1_000_000.0
@@ -178,6 +180,7 @@ SILENT: list[tuple[str, Signs | None, Mapping[str, Any]]] = [
     ("RoundsAbandoned", None, {"rounds": rounds(LOST, LOST, LOST, {})}),
     ("RoundsAbandoned", BETWEEN, {"rounds": rounds(LOST, LOST), "started_at": NOW - 5}),
     ("RunPaused", BETWEEN, {"paused": True}),
+    ("RunPaused", BETWEEN, {"paused": True, "rounds": rounds(LOST)}),  # an operator who looks into it
     ("RunPaused", BETWEEN, {"paused": True, "rounds": (), "started_at": NOW - 3599}),
     ("RunPaused", None, {"paused": True, "now": NOW + 2 * 3600}),  # the open round is let end
     ("ParticipationLow", None, {"rounds": rounds(MISSING, MISSING)}),
@@ -254,6 +257,10 @@ def test_it_is_silent_at_its_bound_and_on_what_is_no_fault(
 )
 def test_nothing_is_wrong_with_a_healthy_server(well: Signs) -> None:
     assert Standing().judge(well) == []
+
+
+def test_the_server_pauses_the_run_after_as_many_as_the_alert_says() -> None:
+    assert PAUSES == LOST_ROUNDS
 
 
 def test_every_row_has_a_case_of_each_kind() -> None:

@@ -15,6 +15,7 @@ import pytest
 from roughfed.config.federation import FederationConfig, Privacy
 from roughfed.messages import PROTOCOL, Heartbeat, Machine
 from roughfed.server.federation import Federation
+from roughfed.server.health.reading import Disk, signs_of
 from roughfed.server.health.standing import Health
 from roughfed.server.schema import SCHEMA
 from roughfed.server.status import status
@@ -169,3 +170,22 @@ def test_enough_clients_of_which_no_class_has_enough_are_waited_for(fed: Federat
     found = status(fed)
     assert found["waiting"].startswith("waiting: ")
     assert "thin" in found["waiting"]
+
+
+def test_who_is_away_until_an_hour_is_not_missed_before_it(fed: Federation) -> None:
+    """Clients that train at night are no alert by day; the status still says for whom the server waits."""
+    fed.collection = None
+
+    def missed_since(now: float) -> float | None:
+        return signs_of(fed, Disk(), now=now, since=since).waiting_since
+
+    since: dict[str, float] = {}
+    assert missed_since(100.0) == 100.0
+    fed.away = {f"c{number}": 5000.0 for number in range(fed.config.clients_to_start)}
+    assert missed_since(200.0) is None
+    assert status(fed)["waiting"]
+    fed.quarantined = {"c0": "false-sketch"}  # whoever is not asked any more does not count
+    assert missed_since(300.0) == 300.0
+    fed.quarantined = {}
+    assert missed_since(4999.0) is None
+    assert missed_since(5001.0) == 5001.0
