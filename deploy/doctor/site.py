@@ -18,6 +18,7 @@ from roughfed.deploy import agent, aggregator
 from roughfed.deploy.doctor.held import holder_of
 from roughfed.deploy.doctor.once import Once
 from roughfed.errors import ConfigError, RoughfedError, Unreachable
+from roughfed.server.authority import CA_KEY
 
 if TYPE_CHECKING:
     from roughfed.client.enrolled import Enrolled
@@ -103,7 +104,7 @@ class Site:
 
 def role_of(folder: Path) -> Role:
     """What lives in a directory."""
-    if (folder / FederationConfig.FILE).exists():
+    if (folder / FederationConfig.FILE).exists() or (aggregator.Place(folder).ca / CA_KEY).exists():
         return "server"
     if (folder / ClientConfig.FILE).exists() or (agent.Place(folder).papers / enrolled.RECORD).exists():
         return "client"

@@ -110,6 +110,9 @@ def test_a_value_is_worked_out_once_and_its_error_goes_to_all() -> None:
 
 def test_what_lives_in_a_directory(tmp_path: Path) -> None:
     assert role_of(tmp_path) == "none"
+    (tmp_path / "ca" / "state" / "ca").mkdir(parents=True)
+    (tmp_path / "ca" / "state" / "ca" / "ca.key").touch()
+    assert role_of(tmp_path / "ca") == "server"  # its fed.toml is still to come
     (tmp_path / "client.toml").touch()
     assert role_of(tmp_path) == "client"
     (tmp_path / "fed.toml").touch()

@@ -229,6 +229,15 @@ def test_open_files() -> None:
     assert failed(limits.open_files(64, 64, 128), "LimitNOFILE")
 
 
+def test_the_limits_of_who_runs(tmp_path: Path) -> None:
+    assert limits.of_process(os.getpid()) == resource.getrlimit(resource.RLIMIT_NOFILE)
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "limits").write_text("Limit  Soft Hard\nMax open files            1024    unlimited    files\n")
+    assert limits.of_process(7, proc=tmp_path) == (1024, resource.RLIM_INFINITY)
+    assert limits.of_process(8, proc=tmp_path) is None
+    assert limits.of_process(None) is None
+
+
 def test_memory_of_a_machine_and_of_a_container(tmp_path: Path) -> None:
     meminfo, cgroup = tmp_path / "meminfo", tmp_path / "cgroup"
     cgroup.mkdir()

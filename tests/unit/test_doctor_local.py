@@ -98,11 +98,12 @@ def test_a_system_without_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert failed(installation.entropy(), "do not run roughfed here")
 
 
-def test_an_open_umask() -> None:
+def test_an_open_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         assert warned(installation.umask(), "umask 022")
         assert os.umask(0) == 0  # looked at, not changed
+        assert installation.mask_of(tmp_path) is None
     finally:
         os.umask(before)
 

@@ -145,6 +145,7 @@ def test_an_app_that_is_in_order(tmp_path: Path) -> None:
     wanted = ("model", "step", "training data", "test data", "amounts")
     assert states(found) == dict.fromkeys(wanted, State.OK)
     assert "3 of 3 classes" in one(found, "amounts").sentence
+    assert one(found, "amounts").measured == "40 to train on, 9 held out; of each class 14, 13, 13"
     assert one(found, "training data").measured == "40 of 40 examples looked at"
 
 

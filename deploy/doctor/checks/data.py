@@ -13,6 +13,7 @@ from roughfed.deploy.doctor.site import Site
 from roughfed.deploy.doctor.trainer import AGAIN, SLOW, Examined
 from roughfed.errors import RoughfedError
 
+SHOWN_CLASSES = 20
 CURES = {
     "user-code": "correct the app; roughfed join --debug shows the whole trace",
     "out-of-memory": "a smaller model or batch, or end other programs on this machine",
@@ -149,6 +150,8 @@ def amounts(site: Site, description: Description) -> Iterable[Finding]:
         cure = "see whether the labels were read rightly; with one class a client teaches the others little"
         yield warning("all training examples are of one class", measured=measured, cure=cure, about="amounts")
         return
+    if counts and len(counts) <= SHOWN_CLASSES:
+        measured += f"; of each class {', '.join(map(str, counts))}"
     classes = f"; examples of {here} of {len(counts)} classes" if counts else ""
     yield ok(f"there are examples{classes}", measured=measured, about="amounts")
     yield from folder(site)

@@ -8,9 +8,10 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from importlib import metadata
+from pathlib import Path
 
 from roughfed import __version__
-from roughfed.deploy.doctor.finding import Finding, failure, ok, warning
+from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
 from roughfed.deploy.doctor.site import Site
 
 PYTHON = (3, 11)
@@ -100,10 +101,19 @@ def entropy() -> Finding:
     return ok("the system's source of random bytes answers", about="entropy")
 
 
+def mask_of(status: Path) -> int | None:
+    """The umask by the kernel's word: asking with umask(2) sets it, and for every thread."""
+    try:
+        line = next(line for line in status.read_text().splitlines() if line.startswith("Umask:"))
+        return int(line.split()[1], 8)
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
 def umask() -> Finding:
     """What others may do with new files; keys are 0600 whatever it is."""
-    mask = os.umask(0o077)
-    os.umask(mask)
+    if (mask := mask_of(Path("/proc/self/status"))) is None:
+        return skipped("the system does not tell the umask", about="umask")
     if not mask & 0o002:
         cure = "umask 022 before roughfed is started (UMask=0022 in a unit)"
         return warning(

@@ -21,10 +21,23 @@ NO_LIMIT = resource.RLIM_INFINITY
 def limits(site: Site) -> Iterable[Finding]:
     """Against what the run needs."""
     wanted = needs(site)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = of_process(site.pid) or resource.getrlimit(resource.RLIMIT_NOFILE)
     yield open_files(soft, hard, wanted.files)
     yield memory(available(), wanted.memory_bytes)
     yield processors(site)
+
+
+def of_process(pid: int | None, *, proc: Path = Path("/proc")) -> tuple[int, int] | None:
+    """Soft and hard limit of the process that runs here: a unit may give it others than this shell has."""
+    if pid is None:
+        return None
+    try:
+        text = (proc / str(pid) / "limits").read_text()
+        words = next(line for line in text.splitlines() if line.startswith("Max open files")).split()[3:5]
+        soft, hard = (NO_LIMIT if word == "unlimited" else int(word) for word in words)
+    except (OSError, StopIteration, ValueError):
+        return None
+    return soft, hard
 
 
 def open_files(soft: int, hard: int, wanted: int) -> Finding:
