@@ -40,11 +40,11 @@ _ROUND, _RUN = TypeAdapter(RoundSummary), TypeAdapter(RunSummary)
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One round: by what the journal had of it when it was made, whole, and without names."""
+    """One round: by what the journal had of it when it was made, without names, and with them where they are told."""
 
     version: Version
-    named: bytes
     short: bytes
+    named: bytes = b""
 
 
 class Played:
@@ -84,7 +84,8 @@ class Played:
         numbers = [each for each in sorted(versions) if each > number]
         shown, newest = numbers[:AT_ONCE], max(versions, default=0)
         self._make(store, run, [each for each in shown if self._is_stale(each, versions[each])], versions)
-        rounds = [self._kept[n].named if n > newest - NAMED else self._kept[n].short for n in shown if n != newest]
+        self._forget(newest, versions)
+        rounds = [self._kept[n].named or self._kept[n].short for n in shown if n != newest]
         if newest in shown:
             rounds.append(to_json(_whole(store, run, newest), inf_nan_mode="null"))
         told = {"newest": newest, "more": len(numbers) > len(shown), **beside}
@@ -105,7 +106,15 @@ class Played:
             light = {key: value for key, value in found.items() if key not in HEAVY} | {"unlike": _lighter(found)}
             short = {key: value for key, value in light.items() if key not in NAMES}
             named, bare = (to_json(each, inf_nan_mode="null") for each in (light, short))
-            self._kept[row.round] = Kept(versions[row.round], named, bare)
+            self._kept[row.round] = Kept(versions[row.round], bare, named)
+
+    def _forget(self, newest: int, versions: Mapping[int, Version]) -> None:
+        """The names in rounds that have become old, and rounds that the journal has no more: a run may be long."""
+        for number, kept in list(self._kept.items()):
+            if number not in versions:
+                del self._kept[number]
+            elif kept.named and number <= newest - NAMED:
+                self._kept[number] = replace(kept, named=b"")
 
 
 def _versions(store: Store) -> dict[int, Version]:

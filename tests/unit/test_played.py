@@ -143,6 +143,22 @@ def test_many_rounds_come_in_parts_and_old_ones_without_names(tmp_path: Path) ->
     assert all(sum(r["counts"].values()) > 0 for r in both)
 
 
+def test_names_are_kept_of_the_newest_rounds_alone(tmp_path: Path) -> None:
+    """Of a run with 200 clients they are most of a round, and a run may have thousands."""
+    rounds = NAMED + 20
+    fill(tmp_path, clients=5, rounds=rounds)
+    write(tmp_path, "UPDATE rounds SET outcome = NULL WHERE round > ?", rounds - 10)
+    with closing(Played(tmp_path, CONFIG)) as played:
+        for newest in (rounds - 10, rounds):
+            write(tmp_path, "UPDATE rounds SET outcome = 'abandoned' WHERE outcome IS NULL AND round <= ?", newest)
+            after(played, 0)
+            named = [number for number, kept in played._kept.items() if kept.named]
+            assert named == list(range(newest - NAMED + 1, newest + 1))
+        write(tmp_path, "UPDATE rounds SET outcome = NULL WHERE round > 3")
+        after(played, 0)
+        assert sorted(played._kept) == [1, 2, 3]
+
+
 def test_before_the_first_start_there_is_nothing(tmp_path: Path) -> None:
     with closing(Played(tmp_path, CONFIG)) as played:
         assert after(played, 0) == {"newest": 0, "more": False, "rounds": []}
