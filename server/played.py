@@ -119,12 +119,14 @@ class Played:
 
 def _versions(store: Store) -> dict[int, Version]:
     """What the journal has of each round that is over: it changes when there is more to say."""
-    measured = "SELECT count(*) FROM evaluations e JOIN models m ON m.version = e.version WHERE m.round = r.round"
-    rows = store.journal.read(
-        f"SELECT r.round, length(r.summary), length(r.sets), r.outcome, ({measured}) FROM rounds r "  # noqa: S608
-        "WHERE r.outcome IS NOT NULL ORDER BY r.round"
+    grouped = store.journal.read(  # and not for each round: a model is not found by its round
+        "SELECT m.round, count(*) AS n FROM evaluations e JOIN models m ON m.version = e.version GROUP BY m.round"
     )
-    return {row["round"]: tuple(row)[1:] for row in rows}
+    measured: dict[int, int] = {row["round"]: row["n"] for row in grouped}
+    rows = store.journal.read(
+        "SELECT round, length(summary), length(sets), outcome FROM rounds WHERE outcome IS NOT NULL ORDER BY round"
+    )
+    return {row["round"]: (*tuple(row)[1:], measured.get(row["round"], 0)) for row in rows}
 
 
 def _whole(store: Store, run: RunSummary, number: int) -> Json:
