@@ -81,7 +81,8 @@ def from_env(env: Mapping[str, str], keys: Mapping[str, Key], others: Mapping[st
     spelled = {key.variable.replace("__", "_"): key for key in (*others.values(), *keys.values())}
     for variable, text in env.items():
         meant = spelled.get(re.sub("_+", "_", variable.upper()))
-        if meant is not None and variable != meant.variable:
+        # Kubernetes and container links set NAME_PORT=tcp://... for a service called roughfed-server: nobody's slip.
+        if meant is not None and variable != meant.variable and "://" not in text:
             cause, cure = f"{variable} is not read.", f"Write {meant.variable}: upper case, two underscores."
             raise ConfigError(cause, file=variable, key=meant.dotted, cure=cure)
         if not variable.startswith(_PREFIX) or "__" not in variable:

@@ -31,6 +31,12 @@ def write(folder: Path, text: str, name: str = "fed.toml") -> Path:
     return folder
 
 
+def test_what_kubernetes_sets_for_a_service_is_no_slip(tmp_path: Path) -> None:
+    (tmp_path / "fed.toml").touch()
+    env = {"ROUGHFED_SERVER_PORT": "tcp://10.0.0.1:8443", "ROUGHFED_SERVER_SERVICE_HOST": "10.0.0.1"}
+    assert load_federation(tmp_path, env).server.port == 8443
+
+
 def test_flags_beat_the_environment_beats_the_file(tmp_path: Path) -> None:
     write(tmp_path, '[round]\nrounds = 3\ndeadline = "1m"\ncohort = 5\n')
     env = {"ROUGHFED_ROUND__DEADLINE": "2h", "ROUGHFED_ROUND__COHORT": "0.5", "PATH": "/bin"}

@@ -202,6 +202,7 @@ def test_no_secret_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert line not in out + err
 
 
+@pytest.mark.slow
 def test_the_doctor_loads_no_torch() -> None:
     code = "import sys; import roughfed.deploy.doctor.run; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -244,6 +244,7 @@ def test_beside_a_running_client_the_gpu_is_left_alone(tmp_path: Path) -> None:
     assert (beside[beside.index("--device") + 1], beside[beside.index("--threads") + 1]) == ("cpu", "1")
 
 
+@pytest.mark.slow  # tests/e2e/test_doctor.py asks one, too
 def test_a_real_trainer_process_is_asked(tmp_path: Path) -> None:
     (tmp_path / "my.py").write_text(APP + 'print("a secret of the user")\n' + GOOD)
     here = client(tmp_path, '[app]\npath = "my.py:client"\n[device]\nname = "cpu"\n')
