@@ -13,7 +13,7 @@ import pytest
 from roughfed.config import load_federation
 from roughfed.config.federation import FederationConfig
 
-from .deployed import DEPLOY, ROOT, UID, parses, run, settings, tool
+from .deployed import DEPLOY, PROGRAM, ROOT, UID, parses, run, settings, tool
 
 DOCKERFILES = sorted((DEPLOY / "docker").glob("*.Dockerfile"))
 SERVER = FederationConfig().server
@@ -229,3 +229,36 @@ def test_the_settings_that_come_along_are_right(tmp_path: Path, composed: dict[s
     config = load_federation(DEPLOY / "docker", env)
     check_federation(config)
     assert (config.server.address, config.server.http_host) == ("fed.example.org:8443", "0.0.0.0")
+
+
+# -- all of them -------------------------------------------------------------------------------------------------------
+
+FILES = sorted(
+    path
+    for folder in ("docker", "kubernetes", "slurm", "systemd", "compose.yaml")
+    for path in ([DEPLOY / folder] if (DEPLOY / folder).is_file() else (DEPLOY / folder).rglob("*"))
+    if path.is_file() and path.suffix != ".pyc"
+)
+COMMAND = re.compile(r"(?:^|[\s`/\"])roughfed ((?:[a-z][a-z-]*)(?: [^`#)\n]*)?)")
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words after `roughfed` of every command that comments and strings of a file name."""
+    names = set(getattr(PROGRAM, "commands", {}))
+    found = [match[1].rstrip(" .,:;\"'").split("  ")[0] for match in COMMAND.finditer(text)]
+    return [words for words in (re.sub(r"[\"',]", "", line).split() for line in found) if words[0] in names]
+
+
+def test_every_command_that_a_file_names_has_its_flags() -> None:
+    """Whoever copies a line out of a comment must not be told that there is no such flag."""
+    seen = [(path.name, words) for path in FILES for words in commands(path.read_text(encoding="utf-8"))]
+    assert {words[0] for _, words in seen} >= {"init", "server", "invite", "join", "backup"}
+    for name, words in seen:
+        known = {flag for each in PROGRAM.commands[words[0]].params for flag in each.opts}  # type: ignore[attr-defined]
+        assert {word for word in words if word.startswith("-") and len(word) > 1} <= known, (name, words)
+
+
+def test_a_flag_that_is_gone_is_found_in_a_comment() -> None:
+    assert commands("#   x && /opt/roughfed/bin/roughfed init --no-such-flag --dir D   # why") == [
+        ["init", "--no-such-flag", "--dir", "D"]
+    ]
