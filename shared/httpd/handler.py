@@ -71,6 +71,10 @@ class HasSite(Protocol):
 
     site: Site
 
+    def heard(self, request: object) -> None:
+        """A connection has sent its request, or will not any more."""
+        ...
+
 
 class Handler(BaseHTTPRequestHandler):
     """One request of one connection."""
@@ -92,6 +96,8 @@ class Handler(BaseHTTPRequestHandler):
             head = read_head(self.connection)
         except (OSError, EOFError):  # slow or gone: nobody waits for an answer
             return
+        finally:
+            cast("HasSite", self.server).heard(self.request)
         self.connection.settimeout(TIMEOUT_S)  # for each piece of the answer as a whole
         if len(head) > MAX_HEAD_BYTES:
             self._answer(Response(b"request too large\n", status=431))

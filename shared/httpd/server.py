@@ -1,9 +1,10 @@
 """Listens: one request per connection, a bounded number of connections.
 
-A peer can hold at most one of `MAX_CONNECTIONS` slots, for at most `TIMEOUT_S` to send its request and as long again to
+A connection can hold one of `MAX_CONNECTIONS` slots, for at most `TIMEOUT_S` to send its request and as long again to
 take the answer (a watcher: each piece of it), and can make the server keep at most `MAX_HEAD_BYTES`. Watchers can take
-only some of the slots (`Feed`). Bound to a loopback address, it answers only to loopback names; bound elsewhere, it
-asks for a token.
+only some of the slots (`Feed`). Where none is free, the connection that has been silent for longest makes room: so
+nobody keeps a health check out by opening connections and saying nothing. Bound to a loopback address, it answers only
+to loopback names; bound elsewhere, it asks for a token.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.server import ThreadingHTTPServer
 from socketserver import TCPServer
+from typing import cast
 
 from roughfed.errors import ConfigError
 from roughfed.httpd.access import Access, is_loopback
@@ -23,6 +25,8 @@ from roughfed.httpd.handler import Handler, Site
 from roughfed.httpd.values import Routes
 
 MAX_CONNECTIONS = 32
+HANDOVER_S = 1.0
+"""So long may it take until a slot that was taken away is free."""
 STOP_S = 10.0
 
 log = logging.getLogger(__name__)
@@ -94,10 +98,12 @@ class HttpServer:
 
 
 class _Server(ThreadingHTTPServer):
-    """One thread per connection, at most `MAX_CONNECTIONS`; the next one is closed unread."""
+    """One thread per connection, at most `MAX_CONNECTIONS`; the next one is closed unread if all of them are busy."""
 
     def __init__(self, address: tuple[str, int], site: Site) -> None:
         self.site = site
+        self._silent: dict[object, None] = {}  # connections without a request so far, oldest first
+        self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, Handler)
@@ -109,14 +115,32 @@ class _Server(ThreadingHTTPServer):
 
     def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
         """Take a slot or close."""
-        if not self._slots.acquire(blocking=False):
+        free = self._slots.acquire(blocking=False) or (self._hush() and self._slots.acquire(timeout=HANDOVER_S))
+        if not free:
             self.shutdown_request(request)
             return
+        with self._lock:
+            self._silent[request] = None
         try:
             super().process_request(request, client_address)  # pyright: ignore[reportArgumentType]
         except RuntimeError:  # no thread to be had; the caller closes the connection
+            self.heard(request)
             self._slots.release()
             raise
+
+    def heard(self, request: object) -> None:
+        """It has sent its request, or will not any more: its slot is its own from now on."""
+        with self._lock:
+            self._silent.pop(request, None)
+
+    def _hush(self) -> bool:
+        """End the connection that has been silent for longest; whether there is one."""
+        with self._lock, suppress(OSError):
+            if (oldest := next(iter(self._silent), None)) is None:
+                return False
+            del self._silent[oldest]
+            cast("socket.socket", oldest).shutdown(socket.SHUT_RDWR)  # its thread wakes, and gives the slot back
+        return True
 
     def process_request_thread(
         self, request: socket.socket | tuple[bytes, socket.socket], client_address: object

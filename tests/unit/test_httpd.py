@@ -223,6 +223,21 @@ def test_connections_past_the_limit_are_closed(monkeypatch: pytest.MonkeyPatch) 
         server.stop()
 
 
+def test_who_says_nothing_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections are cheap to open; a health check that finds no place has a server restarted that is well."""
+    monkeypatch.setattr(listening, "MAX_CONNECTIONS", 2)
+    server = HttpServer("127.0.0.1", 0, ROUTES)
+    try:
+        with connect(server) as first, connect(server) as second:
+            first.sendall(b"GET /healthz HTTP/1.1\r\nHost: ")  # a part of a request is none
+            assert get(server, "/metrics")[2] == b"up 1\n"
+            assert first.recv(100) == b""  # the oldest made room
+            second.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"up 1" in b"".join(iter(lambda: second.recv(65536), b""))
+    finally:
+        server.stop()
+
+
 def test_a_peer_that_hangs_up_disturbs_nobody(server: HttpServer, capfd: pytest.CaptureFixture[str]) -> None:
     for _ in range(40):  # more than there are slots: each is given back
         with connect(server) as sock:
