@@ -115,7 +115,7 @@ def kept(status: int | None) -> Finding:
     if status is None:
         return skipped("the kernel does not tell whether a time service keeps the clock", about="service")
     if status & UNSYNCHRONISED:
-        sentence = "no time service keeps this machine's clock (by the kernel's word)"
+        sentence = "no time service keeps this machine's clock"
         return warning(sentence, measured=f"adjtimex status {status:#x}", cure=CURE, about="service")
     year = time.strftime("%Y-%m-%d", time.gmtime())
     return ok("a time service keeps this machine's clock", measured=year, about="service")

@@ -66,8 +66,8 @@ def planned(warnings: Sequence[str]) -> Iterable[Finding]:
     """What `roughfed plan` would have the operator think about."""
     if warnings:
         cure = "roughfed plan shows what follows from the settings"
-        sentence = f"roughfed plan warns of {len(warnings)} things, the first: {warnings[0]}"
-        yield warning(sentence, measured=" | ".join(warnings), cure=cure, about="plan")
+        sentence = f"roughfed plan has something to say; first: {warnings[0]}"
+        yield warning(sentence, measured=f"{len(warnings)} warnings", cure=cure, about="plan")
 
 
 def owned(folder: Path, name: str) -> Iterable[Finding]:
