@@ -1,7 +1,7 @@
 """A real systemd for the tests, in namespaces of its own, on a copy-on-write view of this machine's files.
 
 It is the first process there, has its own cgroups and network, and starts nothing but a journal; whatever it writes
-is gone with it. The test that started it kills it, and with it all that runs in it.
+is gone with it. It ends with the test that started it, however that ends, and with it all that runs in it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def can_boot() -> str:
     """What is missing for it, or an empty string."""
     if os.geteuid() != 0:
         return "needs root, to start a systemd of its own"
-    tools = ("unshare", "nsenter", "ip", "pivot_root", "systemctl")
+    tools = ("setpriv", "unshare", "nsenter", "ip", "pivot_root", "systemctl")
     if missing := [tool for tool in tools if shutil.which(tool) is None]:
         return f"needs {', '.join(missing)} (make tools)"
     if not Path("/usr/lib/systemd/systemd").exists():
@@ -75,7 +75,7 @@ class Booted:
         self._log = (folder / "boot.log").open("w+")
         flags = ("--mount", "--pid", "--fork", "--kill-child", "--cgroup", "--uts", "--ipc", "--net")
         self._outer = subprocess.Popen(
-            ["unshare", *flags, "bash", "-c", BOOT, "boot", str(self._mount)],
+            ["setpriv", "--pdeathsig", "KILL", "unshare", *flags, "bash", "-c", BOOT, "boot", str(self._mount)],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.pid = 0
