@@ -23,18 +23,27 @@ from roughfed.server.schema import SCHEMA
 from roughfed.server.store import Store
 from roughfed.upgrade import NewerSchema
 
+END_OF_TIME = 1 << 37
+"""Unix seconds: some thousand years from now, as far as a calendar goes."""
+
+MOST_WORDS = 80
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a state comes from.
 
     Attributes:
+        run: its run; empty where none was started.
+        version: the newest version of the model in it.
         made_at: when the backup was made, Unix seconds.
         software: version that made it.
         round: the newest round in it.
         schema: of its journal.
     """
 
+    run: str
+    version: int
     made_at: float
     software: str
     round: int
@@ -48,16 +57,22 @@ def origin_of(about: Mapping[str, Any]) -> Origin:
         NewerSchema: a newer version made it.
         StorageError: it says nothing that makes sense.
     """
-    shape = {"format": int, "made_at": float, "software": str, "round": int, "schema": int}
-    if not all(type(about.get(key)) is kind for key, kind in shape.items()):
+    numbers, texts = ("format", "round", "version", "schema"), ("software", "run")
+    made_at = about.get("made_at")
+    if (
+        not all(type(about.get(key)) is int for key in numbers)
+        or not all(isinstance(about.get(key), str) and about[key].isprintable() for key in texts)
+        or type(made_at) is not float
+        or not 0 <= made_at < END_OF_TIME
+    ):
         raise StorageError("the backup does not say what it is")
-    software, schema = str(about["software"])[:80], int(about["schema"])
+    software, run, schema = about["software"][:MOST_WORDS], about["run"][:MOST_WORDS], about["schema"]
     if about["format"] > FORMAT or schema > len(SCHEMA):
         raise NewerSchema(
             f"roughfed {software!r} made this backup (format {about['format']}, schema {schema}); this version knows "
             f"format {FORMAT} and schema {len(SCHEMA)}"
         )
-    return Origin(about["made_at"], software, about["round"], schema)
+    return Origin(run, about["version"], made_at, software, about["round"], schema)
 
 
 def adapt(state: Path, origin: Origin) -> int:

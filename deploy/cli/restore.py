@@ -19,7 +19,6 @@ from roughfed.errors import ConfigError, StorageError
 from roughfed.files import disk_errors, fsync_folder
 
 if TYPE_CHECKING:
-    from roughfed.deploy.archive import Reader
     from roughfed.server.restore import Origin
 
 UNPACKING = ".restore-"
@@ -68,13 +67,13 @@ def restore(context: Context, flags: Flags) -> Answer:
             void = adapt(here / "state", origin)
             place(here, folder)
     missing = lacking(folder, backup.about.get("left_out"))
-    say(context, backup, origin, void, missing)
+    say(context, origin, void, missing)
     return Answer(
         {
             "dir": str(folder),
-            "run": backup.about.get("run"),
+            "run": origin.run,
             "round": origin.round,
-            "version": backup.about.get("version"),
+            "version": origin.version,
             "made_at": datetime.fromtimestamp(origin.made_at, UTC).isoformat(timespec="seconds"),
             "software": origin.software,
             "files": len(backup.files),
@@ -136,6 +135,8 @@ def place(here: Path, folder: Path) -> None:
     beside = [path for path in beside if path.exists()]
     if not (here / "state").is_dir():
         raise StorageError("the backup has no state")
+    for made in (path for path in (here / "state", *(here / "state").rglob("*")) if path.is_dir()):
+        fsync_folder(made)
     with disk_errors(f"write in {folder}"):
         for path in beside:
             target = folder / path.name
@@ -159,11 +160,12 @@ def lacking(folder: Path, left_out: object) -> list[str]:
     return [name for name in wanted if not (folder / name).exists()]
 
 
-def say(context: Context, backup: Reader, origin: Origin, void: int, missing: list[str]) -> None:
+def say(context: Context, origin: Origin, void: int, missing: list[str]) -> None:
     """What was restored, and what is to be done."""
-    run = backup.about.get("run") or "no run yet"
     made = datetime.fromtimestamp(origin.made_at, UTC)
-    context.say(f"restored {run}, round {origin.round}, as it was at {made:%Y-%m-%d %H:%M:%S} UTC")
+    context.say(
+        f"restored {origin.run or 'no run yet'}, round {origin.round}, as it was at {made:%Y-%m-%d %H:%M:%S} UTC"
+    )
     if void:
         context.say(f"{void} open invites are void: an invite that was used since would work again")
     if missing:

@@ -12,6 +12,7 @@ from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli import restore as restoring
 from roughfed.errors import StorageError
 from roughfed.server.authority import Authority
+from roughfed.server.restore import origin_of
 from roughfed.server.schema import SCHEMA
 
 from .backed_up import Site, restored
@@ -110,3 +111,23 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
     assert cli.run(["restore", str(file), "--dir", str(tmp_path / "new")]) == 4
     assert "7 are free" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("run", "\x1b[31mred"),
+        ("software", "a\nb"),
+        ("made_at", float("inf")),
+        ("made_at", -1.0),
+        ("made_at", 1e30),
+        ("round", "3"),
+        ("round", True),
+        ("schema", None),
+    ],
+)
+def test_what_a_backup_says_is_not_shown_as_it_stands(key: str, value: object) -> None:
+    about = {"format": 1, "made_at": 1.0, "software": "0.1.0", "run": "r", "round": 3, "version": 2, "schema": 1}
+    assert origin_of(about).run == "r"
+    with pytest.raises(StorageError, match="does not say what it is"):
+        origin_of(about | {key: value})
