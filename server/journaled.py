@@ -33,6 +33,7 @@ class Journaled:
         version, digest = store.latest_model()
         newest, measured_by = newest_evaluation(store, version)
         return {
+            "last_round": last_round(self._fed),
             "model_version": version,
             "model_digest": digest.hex(),
             "finished": store.finished(),
@@ -44,3 +45,11 @@ class Journaled:
             "defence": shown(store, self._fed.defence, self._fed.exclusions),
             "unlike": self._told(),
         }
+
+
+def last_round(fed: Federation) -> int:
+    """Number of the run's last round if each is committed from now on: one that was abandoned is played again."""
+    last, left = fed.store.last_round(), fed.clusters.left()
+    if last is None:
+        return left
+    return last.round + left - (last.outcome is None)  # the open one is among those that are left

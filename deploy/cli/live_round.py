@@ -72,10 +72,17 @@ def bar(total: float, completed: float, width: int = BAR) -> ProgressBar:
     return ProgressBar(total=total, completed=completed, width=width, complete_style="cyan", finished_style="green")
 
 
+def last_of(status: Status) -> int:
+    """Number of the last round: rounds that were abandoned are played again. An older server does not say."""
+    return int(status.get("last_round", status["rounds"]))
+
+
 def rounds(status: Status) -> RenderableType:
     """Which round of how many."""
     row = Table.grid(padding=(0, 1))
-    row.add_row(f"{status['round']} of {status['rounds']}", bar(status["rounds"], status["model_version"]))
+    number, last = status["round"], last_of(status)
+    over = number - (status.get("round_seconds") is not None)
+    row.add_row(f"{number} of {last}", bar(max(1, last), max(0, over)))
     return row
 
 

@@ -15,7 +15,7 @@ from rich.live import Live
 
 from roughfed.deploy.cli import control
 from roughfed.deploy.cli.command import Context
-from roughfed.deploy.cli.live_round import Rates
+from roughfed.deploy.cli.live_round import Rates, last_of
 
 Status = Mapping[str, Any]
 
@@ -157,4 +157,4 @@ def _words(each: Seen) -> str:
     alerts = "".join(f"; {found['severity']}: {found['name']}" for found in status.get("alerts") or ())
     received = sum(client["state"] == "received" for client in status["clients"])
     progress = f", {received} of {status['needed']['goal']} updates" if status["needed"] else ""
-    return f"round {status['round']} of {status['rounds']}: {status['phase']}{progress}{alerts}"
+    return f"round {status['round']} of {last_of(status)}: {status['phase']}{progress}{alerts}"

@@ -97,6 +97,12 @@ class Clusters:
             return self._store.latest_model()[0] >= rounds
         return over(self.standings(), rounds=rounds)
 
+    def left(self) -> int:
+        """Rounds that are still to be committed, of all clusters with members together."""
+        rounds = self._config.round.rounds
+        done = [each.depth for each in self.standings()] if self.on else [self._store.latest_model()[0]]
+        return sum(max(0, rounds - each) for each in done)
+
     def place(self, number: int, cluster: str) -> int:
         """Which of its cluster's rounds a round is, from 1: without clusters its own number."""
         if not self.on:

@@ -23,12 +23,15 @@ export function doing(status) {
   return PHASES[status.phase] ?? status.phase;
 }
 
+// Rounds that were abandoned are played again: the last one has a higher number than there are rounds.
+const lastOf = (status) => status.last_round ?? status.rounds;
+
 // `since`: seconds since this status arrived.
 export function header(status, since) {
   say(byId("federation"), status.federation);
   say(byId("phase"), doing(status));
   show(byId("paused"), status.paused);
-  const parts = [`round ${count(status.round)} of ${count(status.rounds)}`];
+  const parts = [`round ${count(status.round)} of ${count(lastOf(status))}`];
   if (status.needed) {
     const came = status.clients.filter((c) => c.in_cohort && c.state === "received").length;
     parts.push(`${came} of ${status.needed.goal} updates (quorum ${status.needed.quorum})`);
@@ -41,8 +44,8 @@ export function header(status, since) {
   say(byId("round"), parts.join(" · "));
   const bar = byId("run-bar");
   show(bar, true);
-  bar.max = Math.max(1, status.rounds);
-  bar.value = Math.min(status.model_version, status.rounds);
+  bar.max = Math.max(1, lastOf(status));
+  bar.value = Math.max(0, status.round - (known(status.round_seconds) ? 1 : 0));
   say(byId("run"), `Run ${status.run}, up ${time(Math.floor(status.uptime_s + since))} · model version ${
     count(status.model_version)} · the server sees ${seen(status.server_sees)}`);
 }
@@ -54,7 +57,7 @@ export function title(status, state) {
   const wrong = status.alerts?.length ? `(${status.alerts.length}) ` : "";
   const what = state === "ended" ? "Ended" : state !== "live" ? "Not connected"
     : status.finished ? "Finished" : status.paused ? "Paused" : status.waiting ? "Waiting" : status.phase;
-  return `${wrong}${what} · round ${status.round}/${status.rounds} · ${status.federation} · roughfed`;
+  return `${wrong}${what} · round ${status.round}/${lastOf(status)} · ${status.federation} · roughfed`;
 }
 
 // Said aloud when it changes: phases and alerts, not seconds.

@@ -115,8 +115,8 @@ def status(
     return {
         "version": "0.1.0", "protocol": 1, "schema": 14, "run": "calm-otter-7", "federation": "northern-hospitals",
         "server_sees": "sketches" if masked else "updates", "alerts": alerts() if wrong else [],
-        "phase": "report", "round": rounds + 1, "rounds": rounds + 100, "model_version": rounds,
-        "model_digest": "5c" * 32,
+        "phase": "report", "round": rounds + 1, "rounds": rounds + 100, "last_round": rounds + 103,
+        "model_version": rounds, "model_digest": "5c" * 32,
         "parameters": 1_200_000, "finished": None, "paused": False, "uptime_s": 93_211.0, "round_seconds": 48.2,
         "deadline_at": now + 552, "upload_bytes": 93_000_000, "download_bytes": 260_000_000, "accuracy": 0.871,
         "balanced_accuracy": 0.812, "worst_class_accuracy": 0.61, "loss": 0.41, "measured_by": "server",

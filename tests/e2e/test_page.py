@@ -116,6 +116,12 @@ def test_a_hostile_name_is_text(tab: Tab) -> None:
     assert tab.ask("document.title").endswith("northern-hospitals · roughfed")
 
 
+def test_rounds_that_were_abandoned_count_for_the_last_one(tab: Tab) -> None:
+    assert tab.ask("document.getElementById('round').textContent").startswith(f"round {ROUNDS + 1} of {ROUNDS + 103} ")
+    assert tab.ask("document.getElementById('run-bar').max") == ROUNDS + 103
+    assert tab.ask("document.getElementById('run-bar').value") == ROUNDS  # the open one is not over
+
+
 def test_clients_are_found_sorted_and_paged(tab: Tab) -> None:
     names = "[...document.querySelectorAll('.clients tbody th')].map((e) => e.textContent)"
     sort = "document.querySelectorAll('.clients thead button')[{}].click()"

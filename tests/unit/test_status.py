@@ -82,6 +82,33 @@ def test_counts_are_over_all_rounds(fed: Federation) -> None:
     asyncio.run(play())
 
 
+def test_rounds_that_are_abandoned_are_played_again(fed: Federation) -> None:
+    """A page that says "round 12 of 10" is not believed any more."""
+    found: list[tuple[int, int]] = []
+
+    async def play() -> None:
+        version = 0
+        for number in range(1, fed.config.round.rounds + 3):
+            await fed.store.open_round(replace(ROW, round=number))
+            fed.row = None
+            said = status(fed)
+            found.append((said["round"], said["last_round"]))
+            if number in (1, 4):
+                await fed.store.abandon(number, "too-few-updates", float(number))
+            else:
+                version += 1
+                await fed.store.commit(number, version=version, digest=bytes([version]) * 32, now=float(number))
+            said = status(fed)
+            found.append((said["round"], said["last_round"]))
+
+    rounds = fed.config.round.rounds
+    assert status(fed)["last_round"] == rounds
+    asyncio.run(play())
+    assert found[:3] == [(1, rounds), (1, rounds + 1), (2, rounds + 1)]
+    assert [last for _, last in found[7:]] == [rounds + 2] * len(found[7:])
+    assert found[-1] == (rounds + 2, rounds + 2)
+
+
 def test_a_measurement_that_comes_later_is_in_the_history(fed: Federation) -> None:
     async def play() -> None:
         for number in range(1, 5):

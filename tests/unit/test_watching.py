@@ -147,12 +147,13 @@ def test_nor_one_whose_end_only_the_journal_tells(lives: Start) -> None:
 
 def test_without_a_terminal_only_changes_are_said(lives: Start, capsys: pytest.CaptureFixture[str]) -> None:
     alert = {"name": "DiskFilling", "severity": "warning", "since": 0.0, "text": "little", "cure": "make room"}
-    context, _ = lives([[status(3), status(3), status(3, alerts=[alert]), status(4)]])
+    context, _ = lives([[status(3), status(3), status(3, alerts=[alert]), status(4), status(5, last_round=12)]])
     watching.watch(context, wait_s=0, over=never, draw=lambda *_: pytest.fail("drawn"))
     assert capsys.readouterr().out.splitlines() == [
         "round 3 of 10: report, 1 of 2 updates",
         "round 3 of 10: report, 1 of 2 updates; warning: DiskFilling",
         "round 4 of 10: report, 1 of 2 updates",
+        "round 5 of 12: report, 1 of 2 updates",
     ]
 
 
