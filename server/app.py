@@ -32,6 +32,7 @@ from roughfed.server.federation import Federation
 from roughfed.server.frozen import stand
 from roughfed.server.gauges import keep_gauges, metrics_of
 from roughfed.server.health.recent import Recent
+from roughfed.server.health.seen import life_s
 from roughfed.server.interceptors import Boundary
 from roughfed.server.origin import Origin, open_run
 from roughfed.server.pages import start_http
@@ -237,6 +238,7 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
             expires = certificates.load_certificate(certificate).not_valid_after_utc
             fed.certificates[role] = expires.timestamp()
             fed.metrics.certificate(role, expires.timestamp())
+        fed.health.certificate_s = life_s(certificates.load_certificate(new.certificate))
 
     renewed(papers)
     rotation = Rotation(papers, setup.obtain, on_new=renewed)

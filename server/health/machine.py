@@ -31,7 +31,7 @@ REFUSALS = 3
 def certificates(signs: Signs, stands: bool) -> Found | None:
     """The server's certificate was not renewed in time, or the CA's ends soon."""
     del stands  # a new certificate lives much longer
-    life = signs.certificate_days * DAY_S
+    life = signs.certificate_s
     limits = {"server": (LEFT * life, SOON * life), "ca": (CA_S, CA_SOON_S)}
     cures = {"server": "roughfed rotate", "ca": "a new CA means a new federation: docs/operate.md, Members"}
     left = {role: end - signs.now for role, end in signs.certificates.items()}
@@ -46,8 +46,8 @@ def certificates(signs: Signs, stands: bool) -> Found | None:
 def client_certificates(signs: Signs, stands: bool) -> Found | None:
     """Certificates of connected clients that should have been renewed."""
     del stands
-    life = signs.certificate_days * DAY_S
-    due = {name: left for name, end in signs.client_certificates.items() if (left := end - signs.now) < LEFT * life}
+    lives = {name: (end - signs.now, life) for name, (end, life) in signs.client_certificates.items()}
+    due = {name: left for name, (left, life) in lives.items() if left < LEFT * life}
     if not due:
         return None
     first = min(due, key=lambda name: (due[name], name))

@@ -98,8 +98,8 @@ class Signs:
         quarantined: clients that are not asked any more, and why.
         proved: of those, the proved liars: client -> (round, reason).
         certificates: role ("server", "ca") -> end, Unix seconds.
-        certificate_days: life of a certificate of the server or a client.
-        client_certificates: connected client -> end, Unix seconds.
+        certificate_s: life of the server's certificate, seconds.
+        client_certificates: connected client -> (end, Unix seconds; life, seconds).
         skews: connected client -> its clock minus the server's, seconds.
         commits_s: seconds of each of the journal's last commits, of the last minutes.
         received: updates that came in whole, in the last minutes.
@@ -124,8 +124,8 @@ class Signs:
     quarantined: Mapping[str, str] = field(default_factory=dict[str, str])
     proved: Mapping[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
     certificates: Mapping[str, float] = field(default_factory=dict[str, float])
-    certificate_days: float = 7.0
-    client_certificates: Mapping[str, float] = field(default_factory=dict[str, float])
+    certificate_s: float = 7 * 86400.0
+    client_certificates: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     skews: Mapping[str, float] = field(default_factory=dict[str, float])
     commits_s: Sequence[float] = ()
     received: int = 0

@@ -60,12 +60,14 @@ class Health:
     Attributes:
         past: the rounds that are over.
         seen: clients that were here.
+        certificate_s: life of the server's certificate, seconds.
     """
 
     def __init__(self, fed: Federation, *, clock: Callable[[], float] = time.time) -> None:
         """Nothing is looked at yet; `clock`: Unix seconds."""
         self._fed, self._clock = fed, clock
         self.past, self.seen = PastRounds(fed.store), Seen()
+        self.certificate_s = fed.config.identity.certificate_days * 86400.0  # until its certificate is read
         self._standing, self._conditions = Standing(), dict[str, float]()
         self._disk: Disk | None = None
         self._disk_at = 0.0

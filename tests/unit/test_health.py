@@ -59,7 +59,7 @@ HEALTHY = Signs(
     open=Open(21, NOW - 30, NOW + 30, 60.0),
     rounds=rounds(),
     certificates={"server": NOW + 5 * DAY, "ca": NOW + 300 * DAY},
-    client_certificates={f"c{i}": NOW + 5 * DAY for i in range(10)},
+    client_certificates={f"c{i}": (NOW + 5 * DAY, 7 * DAY) for i in range(10)},
     skews={f"c{i}": 0.1 * i for i in range(10)},
     commits_s=[0.01] * 100,
     received=100,
@@ -140,7 +140,7 @@ FIRES: list[Case] = [
     (
         "ClientCertExpiring",
         None,
-        {"client_certificates": {"c1": NOW + DAY, "c2": NOW + 5 * DAY}},
+        {"client_certificates": {"c1": (NOW + DAY, 7 * DAY), "c2": (NOW + 5 * DAY, 7 * DAY)}},
         "warning",
         ["c1", "ends in 24 hours"],
     ),
@@ -204,7 +204,13 @@ SILENT: list[tuple[str, Signs | None, Mapping[str, Any]]] = [
     ("TailAccuracyDrop", None, {"rounds": rounds({"tail": 0.71})}),
     ("TailAccuracyDrop", None, {"rounds": rounds({"tail": 0.5, "examples": 100})}),
     ("CertExpiring", None, {"certificates": {"server": NOW + 1.41 * DAY, "ca": NOW + 31 * DAY}}),
-    ("ClientCertExpiring", None, {"client_certificates": {"c1": NOW + 1.41 * DAY}}),
+    ("CertExpiring", None, {"certificate_s": 2 * DAY, "certificates": {"server": NOW + 0.41 * DAY}}),
+    ("ClientCertExpiring", None, {"client_certificates": {"c1": (NOW + 1.41 * DAY, 7 * DAY)}}),
+    (
+        "ClientCertExpiring",
+        None,
+        {"client_certificates": {"c1": (NOW + 1.41 * DAY, 7 * DAY)}, "certificate_s": 90 * DAY},
+    ),
     ("JournalSlow", None, {"commits_s": [0.01] * 91 + [9.0] * 9}),
     ("JournalSlow", None, {"commits_s": [9.0] * 9}),
     ("UploadResumesHigh", None, {"uploads": 4, "resumed": 4}),
@@ -315,7 +321,7 @@ def test_the_worst_come_first_then_the_oldest() -> None:
 
 
 def test_many_names_are_counted_not_listed() -> None:
-    (found,) = Standing().judge(signs(None, {"client_certificates": {f"c{i}": NOW for i in range(99)}}))
+    (found,) = Standing().judge(signs(None, {"client_certificates": {f"c{i}": (NOW, DAY) for i in range(99)}}))
     assert "and 94 more" in found["text"]
     assert len(found["text"]) < 200
 

@@ -7,14 +7,20 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from roughfed.config.federation import FederationConfig, Privacy
+from roughfed.config.federation import FederationConfig, Identity, Privacy
+from roughfed.crypto.certificates import load_private, new_tls_key
 from roughfed.messages import PROTOCOL, Heartbeat, Machine
 from roughfed.server.federation import Federation
+from roughfed.server.health import ALERTS
 from roughfed.server.health.reading import Disk, signs_of
 from roughfed.server.health.standing import Health
 from roughfed.server.schema import SCHEMA
@@ -216,3 +222,24 @@ def test_who_is_away_until_an_hour_is_not_missed_before_it(fed: Federation) -> N
     fed.quarantined = {}
     assert missed_since(4999.0) is None
     assert missed_since(5001.0) == 5001.0
+
+
+def certificate(days: int, *, left: float) -> bytes:
+    """One that is valid for so many days in all, and has so many left."""
+    key, end = load_private(new_tls_key()), datetime.now(UTC) + timedelta(days=left)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "alpha")])
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, end - timedelta(days=days), end).sign(key, SHA256())
+    return made.public_bytes(Encoding.PEM)
+
+
+@pytest.mark.parametrize(("days", "left", "due"), [(7, 5.0, False), (7, 1.0, True), (90, 5.0, True)])
+def test_a_certificate_is_due_by_its_own_life_not_by_what_is_set_now(
+    fed: Federation, days: int, left: float, due: bool
+) -> None:
+    """Who raises `identity.certificate_days` from 7 to 90 gets no alert for every client that has five days left."""
+    fed.members.join(session("alpha"))
+    fed.health.seen.certificate("alpha", certificate(days, left=left))
+    for config in (fed.config, FederationConfig(identity=Identity(certificate_days=90))):
+        fed.config = config
+        found = ALERTS["ClientCertExpiring"].judge(signs_of(fed, Disk(), now=time.time(), since={}), False)
+        assert (found is not None) is due
