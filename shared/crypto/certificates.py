@@ -30,6 +30,17 @@ PURPOSE: dict[Role, ObjectIdentifier] = {
 }
 
 
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library says of bytes that are no certificate, or one that nobody here issues."""
+
+
 def new_tls_key() -> bytes:
     """A fresh P-256 private key (PEM, PKCS8) from the operating system's entropy."""
     return private_pem(ec.generate_private_key(ec.SECP256R1()))
@@ -58,15 +69,18 @@ def load_private(pem: bytes) -> ec.EllipticCurvePrivateKey:
 
 
 def load_certificate(pem: bytes) -> x509.Certificate:
-    """Read a certificate.
+    """Read a certificate, and at once all that is looked at later: the library reads names and key only when asked.
 
     Raises:
         IdentityError: `reason="certificate"`.
     """
     try:
-        return x509.load_pem_x509_certificate(pem)
-    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
+        loaded = x509.load_pem_x509_certificate(pem)
+        _ = loaded.public_key(), loaded.subject, loaded.issuer, loaded.extensions, loaded.signature_hash_algorithm
+        _ = loaded.not_valid_before_utc, loaded.not_valid_after_utc
+    except _UNREADABLE:
         raise IdentityError("this is not an X.509 certificate (PEM)", reason="certificate") from None
+    return loaded
 
 
 def new_request(tls_key: bytes) -> bytes:
@@ -91,7 +105,7 @@ def read_request(csr: bytes) -> ec.EllipticCurvePublicKey:
         request = x509.load_pem_x509_csr(csr)
         key = request.public_key()
         signed = request.is_signature_valid
-    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
+    except _UNREADABLE:
         raise IdentityError("this is not a certificate signing request (PEM)", reason="csr") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise IdentityError("the signing request's key is not P-256", reason="csr")
@@ -165,7 +179,7 @@ def check_issued(certificate: bytes, ca_certificate: bytes, *, role: Role, now: 
     leaf, issuer = load_certificate(certificate), load_certificate(ca_certificate)
     try:
         leaf.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (*_UNREADABLE, InvalidSignature):
         raise IdentityError("the certificate was not issued by this federation's CA", reason="issuer") from None
     check_validity(certificate, now=now)
     subject = check_purpose(certificate, role=role)
