@@ -33,6 +33,7 @@ from roughfed.server.defence import Verdict
 from roughfed.server.defending import Defence
 from roughfed.server.downlink import base_digest
 from roughfed.server.extras import Extras
+from roughfed.server.gate import Gate
 from roughfed.server.habits import Habits
 from roughfed.server.health.recent import Recent
 from roughfed.server.health.standing import Health
@@ -137,6 +138,7 @@ class Federation:
         """Make the parts that need to call back."""
         self.members = Members(self._on_change)
         self.intake = Intake(self.store, self.key, self.executor, self, self.work)
+        self.uploading, self.downloading = Gate(self.config.server.transfers), Gate(self.config.server.transfers)
         self.stages = Stages(self.store.journal, entropy=self.entropy)
         self.quarantined = self.stages.quarantined()
         self.defence = Defence.of(self.config, self.store.journal, entropy=self.entropy)
@@ -276,7 +278,10 @@ class Federation:
     def job_update(self, session: Session, update: JobUpdate) -> None:
         """A client's word on its job."""
         row, collection = self.row, self.collection
-        if row is None or collection is None or update.round != row.round or update.state == "accepted":
+        if row is None or collection is None or update.round != row.round:
+            self.metrics.refused("stale")
+            return
+        if update.state == "accepted":
             return
         if self.masked is not None:
             self.masked.out.add(session.name)

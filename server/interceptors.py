@@ -142,6 +142,8 @@ class Boundary(grpc.aio.ServerInterceptor):
             else:
                 late = error.reason in ("late", "stale")
                 self._metrics.update("late" if late else "rejected", error.reason, client=client)
+        else:
+            self._metrics.refused(error.reason)
         log.warning("%s of %s refused: %s", method, client or "a stranger", error, extra={"client": client})
 
 

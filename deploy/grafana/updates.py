@@ -135,9 +135,10 @@ MASKS = Row(
         Panel(
             "Rules broken",
             "none",
-            "Stages of masked rounds that broke a rule, by stage, and clients that were proved to have lied.",
+            "Stages of masked rounds that broke a rule, other refused calls, and clients proved to have lied.",
             {
-                grown("roughfed_stages_rejected_total", "stage"): "{{stage}}",
+                grown("roughfed_refusals_total", "reason"): "call: {{reason}}",
+                grown("roughfed_stages_rejected_total", "reason"): "{{reason}}",
                 grown("roughfed_proofs_total", "instance"): "proved",
             },
             stacked=True,

@@ -127,6 +127,7 @@ async def answered(fed: Federation, session: Session, choice: Choice) -> None:
     """A client's answer: journaled, if it is one to the question that is open."""
     choosing = fed.choosing
     if choosing is None or choice.number != choosing.number or session.name not in choosing.asked:
+        fed.metrics.refused("stale")
         return
     if session.name in choosing.said:
         return  # the first word counts

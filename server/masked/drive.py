@@ -84,6 +84,7 @@ def take(fed: Federation, session: Session, stage: ClientStage) -> None:
     """A stage of a client: into the machine, then into the journal. One that breaks a rule is only counted."""
     round_, row = fed.masked, fed.row
     if round_ is None or row is None:
+        fed.metrics.stage_refused("late")
         return
     signed = Signed(stage.signed.body, stage.signed.signature, session.name)
     entry = session.hello.member if stage.kind == "advertise" else b""
@@ -93,8 +94,8 @@ def take(fed: Federation, session: Session, stage: ClientStage) -> None:
                 round_.check_class(signed, fed.open_classes.get(session.name, STANDARD))
             new = round_.take(stage.kind, signed, entry)
     except (RemoteProtocolError, IdentityError) as error:
-        log.info("round %d: %s of %s refused: %s", row.round, stage.kind, session.name, error)
-        fed.metrics.stage_refused(stage.kind)
+        log.info("round %d: %s of %s refused (%s): %s", row.round, stage.kind, session.name, error.reason, error)
+        fed.metrics.stage_refused(error.reason)
         return
     if new:
         fed.stages.submit(row.round, Step(stage.kind, session.name, signed, entry))

@@ -11,11 +11,24 @@ CODES = (
     "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
     "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
 )  # fmt: skip
+REFUSALS = ("schema", "identity", "revoked", "stale", "unknown-model", "offset", "size")
+_KINDS = {
+    "impersonation": "identity", "roster": "identity", "foreign": "identity", "signature": "identity",
+    "outdated": "revoked", "late": "stale", "no-delta": "unknown-model",
+}  # fmt: skip
+"""Reasons that are counted under another one: every reason is a series."""
+
 _METHOD_CODE = {"method": RPCS, "code": CODES}
 
 FAMILIES = (
     Family("grpc_server_started_total", "counter", "Calls begun.", {"method": RPCS}),
     Family("grpc_server_handled_total", "counter", "Calls ended, by gRPC status.", _METHOD_CODE),
+    Family(
+        "refusals_total",
+        "counter",
+        "Calls that were refused (uploads are in updates_rejected_total), and words of a session that were not heeded.",
+        {"reason": REFUSALS},
+    ),
     Family("grpc_server_handling_seconds", "histogram", "Duration of a call.", {"method": RPCS}, CALL_S),
     Family("grpc_streams_active", "gauge", "Session streams that are open."),
 )
@@ -33,7 +46,13 @@ class CallMetrics(Recorder):
     def rpc_handled(self, method: str, code: str, seconds: float) -> None:
         """A call ended with a gRPC status (`CODES`)."""
         self._telemetry.add("grpc_server_handled_total", method=method, code=code)
-        self._telemetry.observe("grpc_server_handling_seconds", seconds, method=method)
+        if method != "Session":  # it lasts as long as the client stays
+            self._telemetry.observe("grpc_server_handling_seconds", seconds, method=method)
+
+    @safely
+    def refused(self, reason: str) -> None:
+        """A call was refused, or a client's word not heeded (`REFUSALS`)."""
+        self._telemetry.add("refusals_total", reason=_KINDS.get(reason, reason))
 
     @safely
     def streams(self, active: int) -> None:

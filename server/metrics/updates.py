@@ -13,7 +13,7 @@ REASONS = (
     "magnitude", *DEFENCE_REASONS, "norm", "void", "dropped", "no-advert", "no-shares", "no-sketch", "no-seat",
     "left-out", "dispute", "not-needed", "proved", "abandoned",
 )  # fmt: skip
-STAGES = ("advertise", "shares", "opening", "sketch", "consistency", "unmask")
+STAGE_REASONS = ("signature", "order", "late", "header", "conflict", "sets", "sketch")
 GROUPS = ("counted", "void")
 
 FAMILIES = (
@@ -25,7 +25,12 @@ FAMILIES = (
         {"reason": REASONS},
     ),
     Family("groups_total", "counter", "Groups of masked rounds, by what became of their sum.", {"result": GROUPS}),
-    Family("stages_rejected_total", "counter", "Stages of masked rounds that broke a rule.", {"stage": STAGES}),
+    Family(
+        "stages_rejected_total",
+        "counter",
+        "Stages of masked rounds that broke a rule, by the rule.",
+        {"reason": STAGE_REASONS},
+    ),
     Family("proofs_total", "counter", "Clients that were proved to have broken the protocol."),
 )
 
@@ -60,6 +65,6 @@ class UpdateMetrics(Recorder):
         self._telemetry.add("proofs_total", proofs)
 
     @safely
-    def stage_refused(self, stage: str) -> None:
-        """A client's stage (`STAGES`) broke a rule of the protocol."""
-        self._telemetry.add("stages_rejected_total", stage=stage)
+    def stage_refused(self, reason: str) -> None:
+        """A client's stage broke a rule of the protocol (`STAGE_REASONS`)."""
+        self._telemetry.add("stages_rejected_total", reason=reason)

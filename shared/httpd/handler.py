@@ -107,7 +107,10 @@ class Handler(BaseHTTPRequestHandler):
         if len(self.raw_requestline) > MAX_LINE_BYTES:
             self._answer(Response(b"request line too long\n", status=414))
         elif self.parse_request():
-            self._serve()
+            if self.request_version == "HTTP/0.9":  # its answers have no head, so none of HEADERS
+                self.send_error(505)
+            else:
+                self._serve()
 
     def _serve(self) -> None:
         try:

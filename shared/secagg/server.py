@@ -294,7 +294,8 @@ class GroupRound:
         value = self._take(m.Unmask, m.UNMASK_DOMAIN, signed, stage=Stage.UNMASKING)
         if value.sets_digest != self._sets_digest:
             raise RemoteProtocolError("shares for other sets", reason="sets")
-        known = self._answers.setdefault(signed.signer, value)
+        if (known := self._answers.setdefault(signed.signer, value)) != value:
+            raise RemoteProtocolError("another answer than before", reason="conflict")
         return known is value
 
     @property

@@ -1,5 +1,6 @@
 """Certificates and the roster: what the CA decides, and everything that must not pass."""
 
+import base64
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -248,3 +249,31 @@ def test_a_roster_signature_is_for_the_roster_only() -> None:
     assert isinstance(signer, ec.EllipticCurvePrivateKey)
     bare = signer.sign(VECTOR_ENTRY, ec.ECDSA(hashes.SHA256()))
     assert reason_of(lambda: roster.verify_entry(CA.certificate, VECTOR_ENTRY, bare)) == "roster"
+
+
+def odd_certificate(old: bytes, new: bytes) -> bytes:
+    """The CA's certificate with other bytes of the same length inside."""
+    der = x509.load_pem_x509_certificate(CA.certificate).public_bytes(serialization.Encoding.DER)
+    assert old in der
+    assert len(old) == len(new)
+    text = base64.encodebytes(der.replace(old, new)).decode()
+    return f"-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----\n".encode()
+
+
+P256, CONSTRAINTS, KEY_ID = (bytes.fromhex(oid) for oid in ("2a8648ce3d030107", "551d13", "551d0e"))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        pytest.param((P256, P256[:-1] + b"\x7f"), id="a key of an unknown curve"),
+        pytest.param((CONSTRAINTS, KEY_ID), id="an extension twice"),
+        pytest.param((b"\x0c\x03fed", b"\x0c\x03\xff\xff\xff"), id="a name that is no text"),
+    ],
+)
+@pytest.mark.parametrize("look", [certificates.identity_of, certificates.federation_of, certificates.fingerprint])
+def test_a_certificate_is_read_whole_or_not_at_all(odd: tuple[bytes, bytes], look: Callable[[bytes], object]) -> None:
+    """The library reads most of it later, and would say then what it dislikes, in its own words (found by fuzzing)."""
+    with pytest.raises(IdentityError) as caught:
+        look(odd_certificate(*odd))
+    assert caught.value.reason == "certificate"

@@ -269,3 +269,10 @@ def test_ipv6_loopback() -> None:
         sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: [::1]\r\n\r\n")
         assert b"200" in sock.recv(100)
     server.stop()
+
+
+def test_a_request_of_http_0_9_gets_an_answer_with_a_head(server: HttpServer) -> None:
+    """Without one, nothing would tell a browser what it may do with the body."""
+    status, headers, body = ask(server, b"GET /metrics\r\n\r\n")
+    assert (status, body) == (505, b"bad request\n")
+    assert headers["x-content-type-options"] == "nosniff"

@@ -6,12 +6,13 @@ from roughfed.config.federation import FederationConfig
 from roughfed.server.client_series import LIMITS
 from roughfed.server.gauges import metrics_of
 from roughfed.server.metrics import ServerMetrics
+from roughfed.server.metrics.calls import REFUSALS
 from roughfed.server.metrics.clients import CLIENT_STATES
 from roughfed.server.metrics.contribution import FREE_RIDERS
 from roughfed.server.metrics.defence import DEFENCE_REASONS
 from roughfed.server.metrics.operation import PAGES
 from roughfed.server.metrics.rounds import DROPOUTS, PHASES
-from roughfed.server.metrics.updates import REASONS
+from roughfed.server.metrics.updates import REASONS, STAGE_REASONS
 from roughfed.server.stopwatch import Spent
 
 from .test_metrics import samples
@@ -35,6 +36,10 @@ def eventful(page: ServerMetrics) -> None:
         page.dropout("report", reason)
     for reason in REASONS:
         page.update("rejected", reason)
+    for reason in (*REFUSALS, "calls"):
+        page.refused(reason)
+    for reason in (*STAGE_REASONS, "weight"):
+        page.stage_refused(reason)
     for reason in (*DEFENCE_REASONS, "a reason of one's own"):
         page.excluded("default", reason)
     page.aggregated("examples", 1.0, norm=1.0)
