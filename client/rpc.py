@@ -25,10 +25,10 @@ from roughfed.errors import (
     VersionError,
 )
 from roughfed.files import disk_errors
-from roughfed.messages import ClientMessage, ServerMessage
+from roughfed.messages import ClientMessage, ServerMessage, Welcome
 from roughfed.transport import names
 from roughfed.transport.options import CLIENT_OPTIONS
-from roughfed.transport.patience import PROGRESS_S
+from roughfed.transport.patience import PROGRESS_S, TURN_S
 from roughfed.types import Receipt, Signed
 from roughfed.wire.chunks import CHUNK_BYTES, decode_chunk, encode_chunk
 from roughfed.wire.session import decode_server_message, encode_client_message, encode_get_model
@@ -41,7 +41,13 @@ UPGRADE = "upgrade roughfed here to the server's version, then start the client 
 
 
 class Connection:
-    """One channel to the federation port, with the client's certificate."""
+    """One channel to the federation port, with the client's certificate.
+
+    Attributes:
+        paced: the server says when a transfer's turn has come; known from its welcome.
+    """
+
+    paced = False
 
     def __init__(self, address: str, papers: Enrolled) -> None:
         """Open the channel; the handshake happens at the first call."""
@@ -73,7 +79,10 @@ class Connection:
         try:
             with translated():
                 async for raw in call:
-                    yield decode_server_message(raw)
+                    message = decode_server_message(raw)
+                    if isinstance(message, Welcome):
+                        self.paced = message.paced
+                    yield message
         finally:
             call.cancel()
 
@@ -108,8 +117,8 @@ class Connection:
             fd = os.open(into, os.O_WRONLY)
         try:
             with translated():
-                async with progress(PROGRESS_S) as moved:
-                    async for raw in self._get_model(encode_get_model(digest, at, base)):
+                async with progress(TURN_S if self.paced else PROGRESS_S) as moved:
+                    async for raw in self._get_model(encode_get_model(digest, at, base, waits=self.paced)):
                         chunk = decode_chunk(raw)
                         if chunk.offset != at:
                             raise RemoteProtocolError(f"chunk at byte {chunk.offset}, want {at}", reason="offset")
@@ -143,12 +152,16 @@ class Connection:
                 async with progress(PROGRESS_S) as moved:
 
                     async def chunks() -> AsyncIterator[bytes]:
-                        offset, statement = at, signed
-                        yield encode_chunk(offset, first := os.pread(fd, CHUNK_BYTES, offset), statement)
-                        offset += len(first)
+                        first = b"" if self.paced else os.pread(fd, CHUNK_BYTES, at)
+                        moved(TURN_S if self.paced else PROGRESS_S)
+                        yield encode_chunk(at, first, signed)
+                        if self.paced:  # what is sent before would lie in the server's memory
+                            await call.initial_metadata()
+                        offset = at + len(first)
                         on_bytes(len(first))
                         while offset < total:
-                            crash.point("upload-cut")
+                            if offset > at:
+                                crash.point("upload-cut")
                             moved()
                             piece = os.pread(fd, CHUNK_BYTES, offset)
                             yield encode_chunk(offset, piece)
@@ -156,7 +169,8 @@ class Connection:
                             on_bytes(len(piece))
                         moved(RECEIPT_S)
 
-                    raw = await self._put_update(chunks())
+                    call = self._put_update(chunks())
+                    raw = await call
         finally:
             os.close(fd)
         return decode_receipt(raw), raw

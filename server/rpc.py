@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -37,6 +37,7 @@ from roughfed.server.classes import check_hello, offered
 from roughfed.server.clusters.asking import answered
 from roughfed.server.federation import Federation
 from roughfed.server.frozen import source_of
+from roughfed.server.gate import SMALL_BYTES
 from roughfed.server.intake import Upload
 from roughfed.server.interceptors import CALLER
 from roughfed.server.masked.drive import take
@@ -52,6 +53,7 @@ from roughfed.wire.session import (
     decode_get_model,
     encode_server_message,
 )
+from roughfed.wire.turns import bears_waiting
 from roughfed.wire.updates import decode_update_status_request, encode_receipt, encode_update_status
 
 CACHE_BYTES = 16 << 20
@@ -147,6 +149,7 @@ class FederationService:
             classes=offered(fed.config),
             base=fed.base,
             time=time.time(),
+            paced=True,
         )
 
     async def _read(self, session: Session, requests: AsyncIterator[bytes]) -> None:
@@ -198,12 +201,13 @@ class FederationService:
         if offset:
             fed.metrics.resumed()
         fed.recent.transfers.note(bool(offset))
-        began, start = fed.trace.now(), offset
-        fd = os.open(source.path, os.O_RDONLY)
-        loop = asyncio.get_running_loop()
+        start, mine = offset, object()
+        self._downloads[client] = mine
+        waits = bears_waiting(request) and source.size_bytes - offset > SMALL_BYTES
+        fd, loop = os.open(source.path, os.O_RDONLY), asyncio.get_running_loop()
         try:
-            mine = self._downloads[client] = object()
-            async with asyncio.timeout(PROGRESS_S) as patience:
+            async with fed.downloading.place(client, waits=waits) as moved, asyncio.timeout(PROGRESS_S) as patience:
+                began = fed.trace.now()
                 while offset < source.size_bytes:
                     fed.members.check(client)
                     if self._downloads.get(client) is not mine:
@@ -211,6 +215,7 @@ class FederationService:
                     length = min(CHUNK_BYTES - offset % CHUNK_BYTES, source.size_bytes - offset)
                     yield self._chunk(fd, source, offset=offset, length=length)
                     patience.reschedule(loop.time() + PROGRESS_S)
+                    moved(length)
                     fed.traffic.download += length
                     plain = source.size_bytes if source.codec == "identity" else fed.spec.size_bytes
                     raw = plain_bytes(length, offset, source.size_bytes, plain)
@@ -218,7 +223,8 @@ class FederationService:
                     offset += length
         finally:
             os.close(fd)
-            fed.trace.transfer(client, "download", began, offset - start, offset=start)
+            if offset > start:  # else it may never have begun
+                fed.trace.transfer(client, "download", began, offset - start, offset=start)
 
     def _chunk(self, fd: int, source: downlink.Source, *, offset: int, length: int) -> bytes:
         key = (source.path.name, offset)
@@ -235,23 +241,40 @@ class FederationService:
     # -- PutUpdate ----------------------------------------------------------------------------------------------------
 
     async def put_update(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
-        """One update: the statement with the first chunk, then bytes; the receipt at the end."""
-        del context
+        """One update: the statement with the first chunk, then bytes; the receipt at the end.
+
+        A client whose first chunk has no data sends none before it gets the initial metadata: its turn has come.
+        """
         client = CALLER.get()
         first = decode_chunk(await next_or_stalled(requests, PROGRESS_S))
         upload = await self._begin(client, first.update)
         if isinstance(upload, Receipt):
             return encode_receipt(upload)
-        began, start = self._fed.trace.now(), upload.position
+        start = upload.position
+        waits = not first.data and upload.statement.size_bytes - start > SMALL_BYTES
         try:
-            await self._write_all(client, upload, first, requests)
+            async with self._fed.uploading.place(client, waits=waits) as moved:
+                self._fed.members.check(client)
+                began = self._fed.trace.now()
+                try:
+                    if not first.data and context is not None:
+                        await context.send_initial_metadata(())
+                    await self._write_all(client, upload, first, requests, moved)
+                finally:
+                    self._fed.trace.transfer(client, "upload", began, upload.position - start, offset=start)
             return encode_receipt(await self._fed.intake.finish(client, upload))
         finally:
-            self._fed.trace.transfer(client, "upload", began, upload.position - start, offset=start)
             self._fed.intake.detach(client, upload)
             self._fed.wake()
 
-    async def _write_all(self, client: str, upload: Upload, first: Chunk, requests: AsyncIterator[bytes]) -> None:
+    async def _write_all(
+        self,
+        client: str,
+        upload: Upload,
+        first: Chunk,
+        requests: AsyncIterator[bytes],
+        moved: Callable[[int], None],
+    ) -> None:
         """Write chunk after chunk; one is written while the next is on its way."""
         fed, loop = self._fed, asyncio.get_running_loop()
         writing = asyncio.create_task(self._write(client, upload, first))
@@ -262,6 +285,7 @@ class FederationService:
                     if not (chunk := decode_chunk(raw)).data:  # it would be counted as progress, and is none
                         raise RemoteProtocolError("a chunk without data", reason="schema")
                     await writing
+                    moved(len(chunk.data))
                     fed.members.check(client)
                     writing = asyncio.create_task(self._write(client, upload, chunk))
             await writing
@@ -272,6 +296,8 @@ class FederationService:
                 writing.cancel()
 
     async def _write(self, client: str, upload: Upload, chunk: Chunk) -> None:
+        if not chunk.data:
+            return
         await self._fed.intake.write(client, upload, offset=chunk.offset, data=chunk.data)
         self._fed.traffic.upload += len(chunk.data)
         whole = max(1, upload.statement.size_bytes)

@@ -118,7 +118,7 @@ class Welcome:
 
     `private` has patterns of the names of tensors that stay with each client (`roughfed.scope`), `base` what nobody
     trains and nobody sends (`roughfed.adapters`), `classes` those that a client may belong to beside the standard one.
-    `time` is the server's clock (Unix seconds), where it tells.
+    `time` is the server's clock (Unix seconds), where it tells; `paced`, whether transfers wait for their turn.
     """
 
     software: str
@@ -133,6 +133,7 @@ class Welcome:
     base: Base | None = None
     classes: tuple[ClientClass, ...] = ()
     time: float | None = None
+    paced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,13 @@ class Server(BaseModel):
     drain_s: float = Field(
         default=30.0, ge=0, description="Seconds that running transfers get when the server is told to stop."
     )
+    transfers: int = Field(
+        default=8,
+        ge=1,
+        le=1024,
+        description="Transfers that run at full speed at once, in each direction; slower ones count for less, the rest "
+        "waits for its turn. Each takes about 8 MB of memory.",
+    )
 
     @property
     def asks_for_token(self) -> bool:

@@ -16,6 +16,10 @@ CEILING_S = 60.0
 PROGRESS_S = 30.0
 """A transfer without a byte for so long is given up, at either end."""
 
+TURN_S = 600.0
+"""A client waits so long for its turn to transfer; then it asks again, and has not lost it. A dead server is noticed by
+the connection."""
+
 
 def waits(rng: np.random.Generator, *, first_s: float = FIRST_S, ceiling_s: float = CEILING_S) -> Iterator[float]:
     """Seconds to wait before each next try, without end."""

@@ -147,6 +147,7 @@ def _server_message(value: ServerMessage) -> fed.ServerMessage:
                     classes=class_messages(value.classes),
                     base=None if value.base is None else base_message(value.base),
                     time=value.time,
+                    paced=value.paced,
                 )
             )
         case Job():
@@ -296,9 +297,9 @@ def decode_header(data: bytes) -> RoundHeader:
     )
 
 
-def encode_get_model(digest: bytes, from_offset: int, base_digest: bytes = b"") -> bytes:
+def encode_get_model(digest: bytes, from_offset: int, base_digest: bytes = b"", *, waits: bool = False) -> bytes:
     """GetModelRequest to bytes."""
-    request = fed.GetModelRequest(digest=digest, from_offset=from_offset, base_digest=base_digest)
+    request = fed.GetModelRequest(digest=digest, from_offset=from_offset, base_digest=base_digest, waits=waits)
     return request.SerializeToString()
 
 
@@ -333,6 +334,7 @@ def _welcome(m: fed.Welcome) -> Welcome:
         classes=class_values(m.classes),
         base=base_value(m.base) if m.HasField("base") else None,
         time=moment(m.time) if m.HasField("time") else None,
+        paced=m.paced,
     )
 
 

@@ -168,7 +168,10 @@ class Line:
                 yield raw
 
         try:
-            return await self._channel.stream_unary(f"/{SERVICE}/PutUpdate")(recorded())
+            call = self._channel.stream_unary(f"/{SERVICE}/PutUpdate")(recorded())
+            await call.initial_metadata()
+            await context.send_initial_metadata(())  # the client's turn has come
+            return await call
         except grpc.aio.AioRpcError as error:
             return await passed_on(error, context)
 

@@ -172,7 +172,7 @@ class Machine(_message.Message):
     def __init__(self, rss_bytes: _Optional[int] = ..., gpu_memory_bytes: _Optional[int] = ..., gpu_utilization: _Optional[float] = ..., train_seconds: _Optional[float] = ..., samples: _Optional[int] = ..., time: _Optional[float] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("software", "protocol", "run", "spec", "server", "server_sees", "task", "rounds", "private", "classes", "base", "time")
+    __slots__ = ("software", "protocol", "run", "spec", "server", "server_sees", "task", "rounds", "private", "classes", "base", "time", "paced")
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
@@ -185,6 +185,7 @@ class Welcome(_message.Message):
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
+    PACED_FIELD_NUMBER: _ClassVar[int]
     software: str
     protocol: int
     run: str
@@ -197,7 +198,8 @@ class Welcome(_message.Message):
     classes: _containers.RepeatedCompositeFieldContainer[ClientClass]
     base: FrozenBase
     time: float
-    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., run: _Optional[str] = ..., spec: _Optional[_Union[_tensor_pb2.Spec, _Mapping]] = ..., server: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., server_sees: _Optional[str] = ..., task: _Optional[str] = ..., rounds: _Optional[int] = ..., private: _Optional[_Iterable[str]] = ..., classes: _Optional[_Iterable[_Union[ClientClass, _Mapping]]] = ..., base: _Optional[_Union[FrozenBase, _Mapping]] = ..., time: _Optional[float] = ...) -> None: ...
+    paced: bool
+    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., run: _Optional[str] = ..., spec: _Optional[_Union[_tensor_pb2.Spec, _Mapping]] = ..., server: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., server_sees: _Optional[str] = ..., task: _Optional[str] = ..., rounds: _Optional[int] = ..., private: _Optional[_Iterable[str]] = ..., classes: _Optional[_Iterable[_Union[ClientClass, _Mapping]]] = ..., base: _Optional[_Union[FrozenBase, _Mapping]] = ..., time: _Optional[float] = ..., paced: bool = ...) -> None: ...
 
 class FrozenBase(_message.Message):
     __slots__ = ("spec", "digest", "adapter_scale")
@@ -410,14 +412,16 @@ class Finished(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., model_version: _Optional[int] = ..., model_digest: _Optional[bytes] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
-    __slots__ = ("digest", "from_offset", "base_digest")
+    __slots__ = ("digest", "from_offset", "base_digest", "waits")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     FROM_OFFSET_FIELD_NUMBER: _ClassVar[int]
     BASE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FIELD_NUMBER: _ClassVar[int]
     digest: bytes
     from_offset: int
     base_digest: bytes
-    def __init__(self, digest: _Optional[bytes] = ..., from_offset: _Optional[int] = ..., base_digest: _Optional[bytes] = ...) -> None: ...
+    waits: bool
+    def __init__(self, digest: _Optional[bytes] = ..., from_offset: _Optional[int] = ..., base_digest: _Optional[bytes] = ..., waits: bool = ...) -> None: ...
 
 class UpdateStatusRequest(_message.Message):
     __slots__ = ("run", "round", "digest")
