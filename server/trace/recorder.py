@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -26,6 +27,8 @@ from roughfed.trace_id import trace_id
 log = logging.getLogger(__name__)
 
 MOST_EVENTS = 20_000
+MOST_OF_ONE = 200
+"""Of one line: a client that flaps takes no room from the others. One that does what it should has some ten."""
 MOST_CLIENTS = 512
 LONGEST = 80
 """Characters of a word that a client chose."""
@@ -43,6 +46,7 @@ class Open:
         """It began at `began` (Unix seconds)."""
         self.row, self.began, self.reason = row, began, ""
         self.spans: list[Span] = []
+        self.kept: Counter[Track] = Counter()
         self.running: dict[Track, tuple[str, float]] = {}
         self.clients = set(row.cohort[:MOST_CLIENTS])
         self.dropped = 0
@@ -55,7 +59,8 @@ class Open:
 
     def add(self, span: Span) -> None:
         """Keep a span, or count it where there is no room."""
-        if len(self.spans) < MOST_EVENTS:
+        if len(self.spans) < MOST_EVENTS and self.kept[span.track] < MOST_OF_ONE:
+            self.kept[span.track] += 1
             self.spans.append(span)
         else:
             self.dropped += 1

@@ -161,6 +161,19 @@ def test_memory_is_bounded_and_what_found_no_room_is_counted(traced: Traced, mon
     assert max(len(e["name"]) for e in found["traceEvents"]) <= recorder.LONGEST
 
 
+def test_a_client_that_flaps_takes_no_room_from_others(traced: Traced, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "MOST_EVENTS", 3 * recorder.MOST_OF_ONE)
+    traced.at(0).begin(ROW)
+    for number in range(10 * recorder.MOST_OF_ONE):
+        traced.at(number).client("alpha", "training" if number % 2 else "idle")
+    traced.at(9000).client("beta", "training")
+    traced.at(9001).finish(CLOSED)
+    found = lines(traced.written())
+    assert found["beta"][0] == ("training", 9000.0, 1.0)
+    assert len(found["alpha"]) == recorder.MOST_OF_ONE
+    assert "round" in found
+
+
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     one = Traced(tmp_path, keep=3)
     for number in range(8, 13):
