@@ -15,6 +15,7 @@ from roughfed.server.health.past import PastRounds
 from roughfed.server.health.reading import Disk, signs_of
 from roughfed.server.health.seen import Seen
 from roughfed.server.health.signs import Signs
+from roughfed.telemetry import measured
 
 if TYPE_CHECKING:
     from roughfed.server.federation import Federation
@@ -40,7 +41,7 @@ class Standing:
         """Those that stand, the worst first, then the oldest."""
         found: list[Alert] = []
         for name, rule in self._table.items():
-            wrong = rule.judge(signs, name in self._since)
+            wrong = measured(lambda judge=rule.judge, stands=name in self._since: judge(signs, stands), None)
             if wrong is None:
                 if self._since.pop(name, None) is not None:
                     log.info("alert %s is over", name, extra={"alert": name})
@@ -82,7 +83,13 @@ class Health:
         return self._disk
 
     def alerts(self) -> list[Alert]:
-        """What is wrong now. Asked again within a second, the same, unless the state of the run has changed."""
+        """What is wrong now. Asked again within a second, the same, unless the state of the run has changed.
+
+        Where the server cannot be looked at, it is what was wrong last: nobody's status fails for that.
+        """
+        return measured(self._look, self._alerts)
+
+    def _look(self) -> list[Alert]:
         fed, moment = self._fed, time.monotonic()
         mark: object = (fed.phase, fed.paused, fed.stopping, len(fed.quarantined), fed.row and fed.row.round)
         if mark == self._mark and moment - self._at < FASTEST_S:

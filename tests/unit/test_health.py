@@ -13,7 +13,7 @@ import pytest
 
 from roughfed.deploy.cli import app as cli
 from roughfed.server.health import ALERTS
-from roughfed.server.health.alert import SEVERITIES
+from roughfed.server.health.alert import SEVERITIES, Rule
 from roughfed.server.health.rounds import PAUSES
 from roughfed.server.health.signs import Open, Past, Signs
 from roughfed.server.health.standing import Standing
@@ -311,6 +311,15 @@ def test_one_that_stands_asks_for_more_before_it_goes(name: str) -> None:
     assert standing(alerts, between, 2) == [NOW + 1]
     assert standing(alerts, calm, 3) == []
     assert standing(alerts, between, 4) == []
+
+
+def test_a_rule_that_fails_hides_no_other() -> None:
+    def broken(_: Signs, stands: bool) -> None:
+        raise ZeroDivisionError(stands)
+
+    table = {"Broken": Rule("critical", "never", broken), **ALERTS}
+    (found,) = Standing(table).judge(signs(BETWEEN, {"ready_since": NOW - 180}))
+    assert found["name"] == "RoundStalled"
 
 
 def test_the_worst_come_first_then_the_oldest() -> None:

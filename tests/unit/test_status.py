@@ -20,7 +20,7 @@ from roughfed.config.federation import FederationConfig, Identity, Privacy
 from roughfed.crypto.certificates import load_private, new_tls_key
 from roughfed.messages import PROTOCOL, Heartbeat, Machine
 from roughfed.server.federation import Federation
-from roughfed.server.health import ALERTS
+from roughfed.server.health import ALERTS, standing
 from roughfed.server.health.reading import Disk, signs_of
 from roughfed.server.health.standing import Health
 from roughfed.server.schema import SCHEMA
@@ -171,6 +171,23 @@ def test_alerts_are_judged_once_a_second_and_when_the_run_changes(
     fed.paused = True
     health.alerts()
     assert judged == [1000.0, 1001.0, 1001.5]
+
+
+def test_a_server_that_cannot_be_judged_has_a_status_and_is_judged_again(
+    fed: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("a journal of another time")
+
+    fed.collection, fed.paused, fed.started_at = None, True, time.time() - 7200
+    (said,) = status(fed)["alerts"]
+    assert said["name"] == "RunPaused"
+    with monkeypatch.context() as broke:
+        broke.setattr(standing, "signs_of", broken)
+        fed.stopping = True  # else it would not be judged again within a second
+        assert status(fed)["alerts"] == [said]
+    fed.paused = False
+    assert status(fed)["alerts"] == []
 
 
 def test_a_watch_over_health_tells_the_metrics_and_ends_quietly(fed: Federation, tmp_path: Path) -> None:
