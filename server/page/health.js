@@ -14,7 +14,7 @@ export const health = memo((status) => {
   const others = status.clients.filter((c) => known(c.expires_at)).map((c) => ({ name: c.name, end: c.expires_at }))
     .sort((a, b) => a.end - b.end);
   const rest = others.length - SOONEST;
-  const parts = [el("div", null, table("Certificates, soonest clients last", [
+  const parts = [el("div", null, table("Certificates: the server's own, then the clients' that end first", [
     { name: "Of", of: (row) => row.name },
     { name: "Ends", of: (row) => when(row.end) },
     { name: "That is", of: (row) => left(row.end, now) },
