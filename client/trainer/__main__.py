@@ -10,9 +10,10 @@ import faulthandler
 import json
 import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from roughfed.client.trainer.link import Abandoned, Link, die_with_parent
+from roughfed.client.trainer.link import Link, die_with_parent
 
 if TYPE_CHECKING:
     from roughfed.client.trainer.crowd import Crowd
@@ -40,10 +41,7 @@ def main() -> None:
 def _answer(operations: Operations | Crowd, request: dict[str, Any]) -> dict[str, Any]:
     from roughfed.client.trainer import faults
 
-    try:
-        return {"ok": operations.run(request["op"], request)}
-    except (Exception, SystemExit, Abandoned) as error:  # noqa: BLE001 the outer loop: everything goes to the parent
-        return {"error": faults.explain(error)}
+    return faults.answered(partial(operations.run, request["op"], request))
 
 
 def _operations(arguments: argparse.Namespace, link: Link) -> Operations | Crowd:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,14 @@ import torch
 
 from roughfed.client.trainer.link import Abandoned
 from roughfed.errors import ConfigError, RoughfedError, StorageError, TrainerError
+
+
+def answered(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The outer loop of a trainer: do what was asked; answer {"ok": what it gives} or {"error": what went wrong}."""
+    try:
+        return {"ok": work()}
+    except (Exception, SystemExit, Abandoned) as error:  # noqa: BLE001 everything goes to whoever asked
+        return {"error": explain(error)}
 
 
 def explain(error: BaseException) -> dict[str, Any]:

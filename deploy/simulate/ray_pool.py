@@ -10,6 +10,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,7 @@ class RemoteTrainer:
             for name, data in files.items():
                 (place / name).parent.mkdir(parents=True, exist_ok=True)
                 (place / name).write_bytes(data)
-            try:
-                answer = {"ok": self._crowd.run(op, placed(arguments, place))}
-            except (Exception, SystemExit) as error:  # noqa: BLE001 the outer loop of this actor
-                answer = {"error": faults.explain(error)}
+            answer = faults.answered(partial(self._crowd.run, op, placed(arguments, place)))
             written = {str(p.relative_to(place)): p.read_bytes() for p in place.rglob("*") if p.is_file()}
         return answer, {name: data for name, data in written.items() if files.get(name) != data}
 
