@@ -68,7 +68,8 @@ def reads(fed: Federation, published: Published, played: Played) -> dict[str, Pa
 
     def healthz(_: Request) -> Response:
         row = fed.row
-        return health({"serving": not fed.stopping}, phase=fed.phase, round=row.round if row else 0)
+        checks = {"serving": not fed.stopping, "responding": published.responds()}
+        return health(checks, phase=fed.phase, round=row.round if row else 0)
 
     def status(_: Request) -> Response:
         found = published.current()

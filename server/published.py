@@ -7,6 +7,7 @@ once in `FASTEST_S`, and takes at most a tenth of the loop's time.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
@@ -29,6 +30,8 @@ REST = 9.0
 """The loop has so many times as long for other things as a status takes."""
 ANSWER_S = 5.0
 """An HTTP thread waits so long for the event loop."""
+ALIVE_S = 3.0
+"""Who asks whether the server is well waits so long: less than a probe's patience."""
 LINGER_S = 0.5
 """At the end, watchers get so long to ask for the last round."""
 FAREWELL_S = 1.0
@@ -109,6 +112,11 @@ class Published:
         except TimeoutError:
             answer.cancel()
             return None
+
+    def responds(self) -> bool:
+        """Whether the event loop comes round soon; one that hangs serves nobody, though this port answers."""
+        came = threading.Event()
+        return self._from_a_thread(came.set) and came.wait(ALIVE_S)
 
     def _watched(self, _: int) -> None:
         self._from_a_thread(self._wake)

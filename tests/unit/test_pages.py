@@ -121,6 +121,23 @@ def test_the_status_is_made_by_the_event_loop_and_not_for_everybody_anew(
     with_port(store, work)
 
 
+def test_a_server_that_hangs_is_not_well(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The port has threads of its own: it would go on answering for a server that does nothing any more."""
+    monkeypatch.setattr(published, "ALIVE_S", 0.1)
+
+    async def work(_: Federation, port: int, ask: Ask) -> None:
+        assert (await ask("/healthz"))[0] == 200
+        with ThreadPoolExecutor(1) as thread:
+            request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            asked = thread.submit(ask_server, Port(port), request)  # pyright: ignore[reportArgumentType]
+            status, _, body = asked.result(10)  # and the event loop waits for it
+        assert (status, json.loads(body)["checks"]) == (503, {"serving": True, "responding": False})
+        monkeypatch.undo()
+        assert (await ask("/healthz"))[0] == 200
+
+    with_port(store, work)
+
+
 def test_a_status_that_cannot_be_made_costs_an_answer_and_nothing_else(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
