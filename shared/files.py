@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from roughfed.errors import StorageError
+from roughfed.owner import adopt
 
 
 @contextmanager
@@ -59,6 +60,7 @@ def write_pieces_durably(
             # O_EXCL: never write into a file (or through a link) that somebody else put there.
             fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
             with os.fdopen(fd, "wb") as file:
+                adopt(fd, path.parent)
                 file.writelines(pieces)
                 file.flush()
                 if sync:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from roughfed.errors import ConfigError
 from roughfed.files import disk_errors
+from roughfed.owner import adopt
 
 LOCK = "lock"
 
@@ -85,7 +86,9 @@ def wait_until_free(folder: Path) -> None:
 
 def _open(folder: Path) -> int:
     # Not inherited: a trainer that outlives its agent must not hold the agent's place.
-    return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    adopt(fd, folder)
+    return fd
 
 
 def _taken(fd: int, folder: Path, cure: str) -> ConfigError:

@@ -295,15 +295,16 @@ def hand_over(folder: Path, account: pwd.struct_passwd) -> None:
         StorageError: the disk refused.
     """
     from roughfed.files import disk_errors
+    from roughfed.owner import give
 
     ours = [folder / name for name in ("state", "client.toml", "fed.toml")]
     there = [path for path in ours if path.is_symlink() or path.exists()]
     alone = {path.name for path in folder.iterdir()} <= {path.name for path in ours}
     with disk_errors(f"give {folder} to {account.pw_name}"):
-        for path in [*([folder] if alone else []), *there]:
-            inside = path.rglob("*") if path.name == "state" and not path.is_symlink() else ()
-            for each in (path, *inside):
-                os.chown(each, account.pw_uid, account.pw_gid, follow_symlinks=False)
+        if alone:
+            os.chown(folder, account.pw_uid, account.pw_gid, follow_symlinks=False)
+        for path in there:
+            give(path, account.pw_uid, account.pw_gid)
 
 
 def call(command: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from roughfed.deploy.cli.backup import progress
 from roughfed.deploy.cli.command import Answer, Context, command
 from roughfed.errors import ConfigError, StorageError
 from roughfed.files import disk_errors, fsync_folder
+from roughfed.owner import give
 
 if TYPE_CHECKING:
     from roughfed.server.restore import Origin
@@ -146,9 +148,19 @@ def place(here: Path, folder: Path) -> None:
                 )
         for path in beside:
             path.chmod(0o644)
+        entrust(folder, [*beside, here / "state"])
+        for path in beside:
             path.replace(folder / path.name)
         (here / "state").replace(folder / "state")
     fsync_folder(folder)
+
+
+def entrust(folder: Path, paths: list[Path]) -> None:
+    """Give what root restored to whoever has the directory: the server that runs there can do nothing without it."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        for path in paths:
+            give(path, owner.st_uid, owner.st_gid)
 
 
 def lacking(folder: Path, left_out: object) -> list[str]:

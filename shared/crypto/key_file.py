@@ -51,5 +51,8 @@ def read_public(path: Path) -> bytes:
     """
     try:
         return path.read_bytes()
+    except PermissionError as error:
+        cure = "run this as the account that has the directory, or give the file to it: chown"
+        raise ConfigError(f"cannot read it: {error.strerror}", file=str(path), cure=cure) from error
     except OSError as error:
         raise ConfigError(f"cannot read it: {error.strerror}", file=str(path), cure="enrol anew") from error
