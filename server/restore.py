@@ -26,6 +26,9 @@ from roughfed.upgrade import NewerSchema
 END_OF_TIME = 1 << 37
 """Unix seconds: some thousand years from now, as far as a calendar goes."""
 
+MOST = 1 << 63
+"""What SQLite takes for a number."""
+
 MOST_WORDS = 80
 
 
@@ -60,7 +63,7 @@ def origin_of(about: Mapping[str, Any]) -> Origin:
     numbers, texts = ("format", "round", "version", "schema"), ("software", "run")
     made_at = about.get("made_at")
     if (
-        not all(type(about.get(key)) is int for key in numbers)
+        not all(type(about.get(key)) is int and 0 <= about[key] < MOST for key in numbers)
         or not all(isinstance(about.get(key), str) and about[key].isprintable() for key in texts)
         or type(made_at) is not float
         or not 0 <= made_at < END_OF_TIME

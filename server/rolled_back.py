@@ -48,9 +48,6 @@ OF_CLASS = (
     "INSERT INTO class_rounds (round, epoch_round, clip_norm, next_clip, beacon, class) VALUES (?, ?, ?, ?, x'', ?)"
 )
 
-CHOICES_APART = 1 << 20
-"""Clients answer a question under a number once, too: so many numbers are left out with every restored backup."""
-
 
 @dataclass(frozen=True, slots=True)
 class Proof:
@@ -166,9 +163,13 @@ async def settle(fed: Federation) -> None:
 
 
 def first_choice(store: Store) -> int:
-    """The least number that a question to the clients may have."""
-    (count,) = store.journal.read("SELECT COUNT(*) AS times FROM restored")[0]
-    return int(count) * CHOICES_APART + 1
+    """The least number that a question to the clients may have.
+
+    Clients answer one under a number once, too. So after a restore they go on from its time in milliseconds, which is
+    beyond all that were used before, also where the same backup is restored a second time.
+    """
+    (newest,) = store.journal.read("SELECT COALESCE(MAX(restored_at), 0) AS at FROM restored")[0]
+    return int(newest * 1000) + 1
 
 
 def last_lost(store: Store) -> int:

@@ -132,14 +132,15 @@ def copy_database(db: sqlite3.Connection, target: Path, on_pages: Callable[[int,
 
 
 def _keep(path: Path, found: int) -> Path:
-    """A copy of the file as it is, while this process alone may write it; that of an earlier try stands."""
+    """A copy of the file as it is, while this process alone may write it.
+
+    One that is there is replaced: it is of an earlier try, or of an upgrade that was taken back and played on since.
+    """
     if other := held_elsewhere(path.parent):
         raise StorageError(
             f"{path} is of an older schema, {found}, and a process of that version works on it ({other}): stop it first"
         )
     kept = path.with_name(f"{path.name}.schema-{found}")
-    if kept.exists():
-        return kept
     with disk_errors(f"read {path}"):
         size = path.stat().st_size
         free = shutil.disk_usage(path.parent).free

@@ -80,7 +80,7 @@ def held(folder: Path) -> Iterator[Mapping[str, Any]]:
     """The state directory held still: by the server that runs on it, or because nobody does."""
     from roughfed.deploy.cli import control
     from roughfed.lock import only_one
-    from roughfed.server.backup import Moment
+    from roughfed.server.backup import Moment, sweep
 
     if control.is_running(folder):
         with ExitStack() as stack:
@@ -95,6 +95,7 @@ def held(folder: Path) -> Iterator[Mapping[str, Any]]:
     if not state.is_dir():
         raise ConfigError("there is no state here", file=str(folder.absolute()), cure="name it with --dir")
     with only_one(state, "backup", cure="wait for it"):
+        sweep(state)
         moment = Moment.pin(state)
         try:
             moment.copy()

@@ -16,7 +16,7 @@ from roughfed.lock import only_one
 from roughfed.server import backup as module
 from roughfed.server import member_file
 from roughfed.server.authority import Authority
-from roughfed.server.backup import Moment, sweep
+from roughfed.server.backup import FOLDER, Moment, sweep
 from roughfed.server.ledger import FILE as LEDGER
 from roughfed.server.ledger import Part, append
 from roughfed.server.member_file import MemberFile
@@ -195,6 +195,12 @@ def test_one_at_a_time_and_what_a_killed_one_left_is_swept(site: Site) -> None:
         Moment.pin(site.state)
     sweep(site.state)
     Moment.pin(site.state).discard()
+
+
+def test_a_backup_that_was_killed_is_in_the_way_of_none(site: Site) -> None:
+    Moment.pin(site.state)  # its process is killed, and no server was started since
+    site.backup()
+    assert not (site.state / FOLDER).exists()
 
 
 def test_a_disk_without_hard_links(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

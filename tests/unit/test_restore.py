@@ -123,6 +123,8 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
         ("made_at", 1e30),
         ("round", "3"),
         ("round", True),
+        ("round", 1 << 63),
+        ("version", -1),
         ("schema", None),
     ],
 )

@@ -21,7 +21,6 @@ from roughfed.server.masked.journal import Opening, Stages
 from roughfed.server.membership import Session
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.rolled_back import (
-    CHOICES_APART,
     Proof,
     adopt,
     barred,
@@ -242,15 +241,26 @@ def test_any_other_open_round_is_finished(fed: Federation, was_restored: bool, i
 
 def test_a_restored_server_asks_its_questions_under_new_numbers(fed: Federation) -> None:
     numbers = [first_choice(fed.store)]
-    for _ in range(2):
-        restore(fed)
+    for at in (2.0, 2.5):
+        restore(fed, at)
         numbers.append(first_choice(fed.store))
-    assert numbers == [1, 1 + CHOICES_APART, 1 + 2 * CHOICES_APART]
+    assert numbers == [1, 2001, 2501]
 
 
-def restore(fed: Federation) -> None:
-    sql = "INSERT INTO restored (made_at, restored_at, round, software) VALUES (1.0, 2.0, 3, '0.1.0')"
-    asyncio.run(fed.store.journal.write(lambda db: db.execute(sql)))
+def test_the_same_backup_asks_under_other_numbers_when_it_is_restored_again(fed: Federation, tmp_path: Path) -> None:
+    restore(fed, 2.0)
+    (tmp_path / "again").mkdir()
+    again = Store(tmp_path / "again")
+    asyncio.run(again.journal.write(lambda db: db.execute(RESTORED_ROW, (3.0,))))
+    assert first_choice(again) - first_choice(fed.store) == 1000
+    again.close()
+
+
+RESTORED_ROW = "INSERT INTO restored (made_at, restored_at, round, software) VALUES (1.0, ?, 3, '0.1.0')"
+
+
+def restore(fed: Federation, at: float = 2.0) -> None:
+    asyncio.run(fed.store.journal.write(lambda db: db.execute(RESTORED_ROW, (at,))))
 
 
 # -- scaffold ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -185,6 +186,21 @@ def test_killed_between_two_steps_it_is_as_it_was(k: int, tmp_path: Path) -> Non
     with closing(Store(tmp_path)) as store:
         assert version_of(store.journal._reader_db) == len(SCHEMA)
     assert (tmp_path / "journal.db.schema-3").exists()
+
+
+def test_what_is_kept_is_what_was_there_also_after_an_upgrade_that_was_taken_back(tmp_path: Path) -> None:
+    path, kept = tmp_path / "journal.db", tmp_path / "journal.db.schema-1"
+    steps = ["CREATE TABLE t (x)", "CREATE TABLE u (x)"]
+    Journal(path, steps[:1]).close()
+    Journal(path, steps).close()
+    shutil.copyfile(kept, path)
+    for beside in ("-wal", "-shm"):
+        path.with_name(path.name + beside).unlink(missing_ok=True)
+    with closing(connect(path)) as db:
+        db.execute("INSERT INTO t VALUES (7)")  # the earlier version goes on for a while
+    Journal(path, steps).close()
+    with closing(connect(kept)) as db:
+        assert [row["x"] for row in db.execute("SELECT x FROM t")] == [7]
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(
