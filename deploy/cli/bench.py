@@ -16,6 +16,7 @@ from roughfed.deploy.cli.bench_contribution import ContributionFlags, bench_cont
 from roughfed.deploy.cli.bench_fairness import FairnessFlags, bench_fairness
 from roughfed.deploy.cli.bench_free_riders import FreeRiderFlags, bench_free_riders
 from roughfed.deploy.cli.bench_live import LiveFlags, bench_live
+from roughfed.deploy.cli.bench_peers import PeersFlags, bench_peers
 from roughfed.deploy.cli.bench_personal import PersonalFlags, bench_personal
 from roughfed.deploy.cli.bench_poisoning import PoisoningFlags, bench_poisoning
 from roughfed.deploy.cli.command import Answer, Context, command
@@ -167,6 +168,7 @@ def register(app: typer.Typer) -> None:
     command(group, "contribution", flags=ContributionFlags)(bench_contribution)
     command(group, "classes", flags=ClassesFlags)(bench_classes)
     command(group, "continual", flags=ContinualFlags)(bench_continual)
+    command(group, "peers", flags=PeersFlags)(bench_peers)
     command(group, "free-riders", flags=FreeRiderFlags)(bench_free_riders)
     command(group, "defence-speed", flags=DefenceSpeedFlags)(bench_defence_speed)
     group.callback()(_group)
