@@ -26,7 +26,7 @@ from roughfed.client.machine import Watcher
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.pages import serve_http
 from roughfed.client.renewal import Renewal
-from roughfed.client.returning import NEXT_RUN_S, after_faults, when_asked
+from roughfed.client.returning import AfterRuns, after_faults, when_asked
 from roughfed.client.rpc import Connection
 from roughfed.client.rules import CODECS, Rules, check_app, check_name, check_welcome, job_number, used_up
 from roughfed.client.session import Membership, take_part
@@ -139,14 +139,14 @@ class Agent:
     async def stay(self) -> str:
         """Connect, and connect again; returns when there is nothing left to do."""
         self._watching = asyncio.create_task(self._watcher.watch())
-        stay = self._setup.config.client.stay
+        stay, over = self._setup.config.client.stay, AfterRuns()
         pauses, failures = after_faults(stay=stay), 0
         while True:
             await self._hours.opened(self.enter)
             try:
                 end = await self._one_session()
                 if end == FINISHED and stay:
-                    end = Reconnect(NEXT_RUN_S, "the run is over")
+                    end = over.over(self._membership.welcome.run if self._membership is not None else "")
                 if not isinstance(end, Reconnect):
                     return end
                 pauses, failures, pause = after_faults(stay=stay), 0, when_asked(end, self._setup.folder)

@@ -14,9 +14,24 @@ from roughfed.transport.patience import waits
 log = logging.getLogger(__name__)
 
 NEXT_RUN_S = 2.0  # between two looks for the next run, of a client that stays
+LATEST_S = 32.0
 SUPERSEDED = "superseded"
 """Reason of the `Reconnect` that a session gets when a newer one took its place."""
 SUPERSEDED_S = 30.0  # two processes under one name must not throw one another out as fast as they can
+
+
+class AfterRuns:
+    """Of a client that stays: when to look for the next run of a server that may stay as well, with the old one."""
+
+    def __init__(self) -> None:
+        """No run has ended yet."""
+        self._run, self._pause_s = "", NEXT_RUN_S
+
+    def over(self, run: str) -> Reconnect:
+        """A run is over, perhaps one of which this was known: then there is less hurry each time."""
+        self._pause_s = min(2 * self._pause_s, LATEST_S) if run == self._run else NEXT_RUN_S
+        self._run = run
+        return Reconnect(self._pause_s, "the run is over")
 
 
 def after_faults(*, stay: bool) -> Iterator[float]:

@@ -182,6 +182,9 @@ async def until_over(fed: Federation, drain: asyncio.Event) -> str:
         farewell = asyncio.create_task(say_farewell(fed))
         await asyncio.wait({farewell, draining}, return_when=asyncio.FIRST_COMPLETED)
         farewell.cancel()
+        if fed.config.server.stay:
+            log.info("the run is over; this server stays until it is told to stop")
+            await draining
         draining.cancel()
         return reason
     drain.clear()

@@ -64,7 +64,7 @@ async def keep_gauges(fed: Federation) -> None:
 def tell(fed: Federation) -> None:
     """Clients, their machines, pause."""
     fed.metrics.clients(measured(fed.client_states, {}))
-    fed.metrics.needed(fed.config.clients_to_start)
+    fed.metrics.needed(0 if fed.store.finished() else fed.config.clients_to_start)
     fed.metrics.paused(fed.paused)
     fed.metrics.fleet(measured(lambda: machines(fed), {}))
 

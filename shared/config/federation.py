@@ -92,6 +92,11 @@ class Server(BaseModel):
     drain_s: float = Field(
         default=30.0, ge=0, description="Seconds that running transfers get when the server is told to stop."
     )
+    stay: bool = Field(
+        default=False,
+        description="Go on serving the page, metrics and late clients when the run is over, until told to stop; for a "
+        "server that somebody else would start again, or watches.",
+    )
     transfers: int = Field(
         default=8,
         ge=1,

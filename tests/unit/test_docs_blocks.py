@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+import yaml
 
 from roughfed.config import check_client, check_federation, load_client, load_federation
 from roughfed.deploy.cli.app import build
@@ -108,6 +109,8 @@ def test_code_is_run_by_a_test(block: Block) -> None:
     compile(block.text, block.place, "exec")
 
 
-@pytest.mark.parametrize("block", blocks("json"), ids=lambda b: b.place)
-def test_json_is_json(block: Block) -> None:
-    assert isinstance(json.loads(block.text), dict | list)
+def test_json_and_yaml_can_be_read() -> None:
+    for block in blocks("json"):
+        assert isinstance(json.loads(block.text), dict | list), block.place
+    for block in blocks("yaml"):
+        assert isinstance(yaml.safe_load(block.text), dict | list), block.place
