@@ -40,6 +40,8 @@ Key = tuple[str, bytes, str]
 class Recorder:
     """One port for each client; everything happens in one thread of its own."""
 
+    LINE: type[Line]
+
     def __init__(self, cluster: Cluster, *names: str) -> None:
         """Enrol these clients, and let them reach the server through here only."""
         self._cluster, self._names = cluster, names
@@ -66,7 +68,7 @@ class Recorder:
         mine = await from_authority(Authority.open(place.ca), place.folder / "relay", "relay")()
         keys = [(mine.tls_key, mine.certificate)]
         credentials = grpc.ssl_server_credentials(keys, mine.ca_certificate, require_client_auth=True)
-        lines = [Line(self, name, self._cluster.address, self._papers[name]) for name in self._names]
+        lines = [self.LINE(self, name, self._cluster.address, self._papers[name]) for name in self._names]
         for line in lines:
             port = await line.listen(credentials)
             folder: Path = self._cluster.client_folder(line.name)
@@ -180,6 +182,9 @@ class Line:
             return await self._channel.unary_unary(f"/{SERVICE}/UpdateStatus")(request)
         except grpc.aio.AioRpcError as error:
             return await passed_on(error, context)
+
+
+Recorder.LINE = Line
 
 
 async def passed_on(error: grpc.aio.AioRpcError, context: Context) -> Any:
