@@ -1,4 +1,4 @@
-"""A server whose run is over goes on serving, where it is told to stay; clients that stay ask it less and less often."""
+"""A server whose run is over goes on serving, where it is told to; clients that stay ask it less and less often."""
 
 from pathlib import Path
 from urllib.request import urlopen
