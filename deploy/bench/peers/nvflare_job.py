@@ -48,7 +48,8 @@ def main() -> None:
     found = sorted(Path(result).rglob("server.npy"))
     if not found:
         raise SystemExit("NVFlare's job left no model")
-    mean = np.load(found[0], allow_pickle=False)
+    with found[0].open("rb") as file:
+        mean = np.lib.format.read_array(file, allow_pickle=False)
     print(json.dumps({"lowest": float(mean.min()), "highest": float(mean.max()), "params": int(mean.size)}))
 
 

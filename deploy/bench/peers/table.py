@@ -12,10 +12,11 @@ from roughfed.deploy.bench.peers.notes import Rounds
 OURS = "roughfed"
 
 COLUMNS: tuple[tuple[str, str], ...] = (
-    ("seconds_per_round", "s/round"),
-    ("cpu_seconds_per_round", "CPU s/round"),
+    ("seconds_per_round", "s a round"),
+    ("cpu_seconds_per_round", "CPU s a round"),
     ("server_peak_mib", "server MiB"),
 )
+TIMES_OURS = ("s, x ours", "CPU, x ours", "MiB, x ours")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def figures(ours: Row, peers: Sequence[Row]) -> dict[str, object]:
 def lines(ours: Row, peers: Sequence[Row]) -> list[str]:
     """The table for people, a row a line."""
     times = ratios(ours, peers)
-    cells = [["", *(title for _, title in COLUMNS), "round from .. to", *(f"{title} x" for _, title in COLUMNS)]]
+    cells = [["", *(title for _, title in COLUMNS), "from .. to", *TIMES_OURS]]
     for row in (ours, *peers):
         told: Mapping[str, float | None] = times.get(row.system, {})
         cells.append(
