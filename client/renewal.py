@@ -57,8 +57,10 @@ class Renewal:
         """For a session that begins; renewed first only where they have expired.
 
         Raises:
-            Unreachable: they have expired, and nobody renews them.
-            IdentityError, ConfigError: see `enrol.renew`.
+            Unreachable: they have expired, and nobody renews them; or a wrong clock says so, and the CA, by its own,
+                refuses, or seems to be expired itself.
+            IdentityError: the CA says that this client is no member any more.
+            ConfigError: see `enrol.renew`.
         """
         papers = self._current or await asyncio.to_thread(enrolled.load, self._folder)
         if enrolled.until_end(papers) > 0:
@@ -68,6 +70,11 @@ class Renewal:
             return await self._renew()
         except Unreachable as error:
             raise Unreachable(f"the certificate has expired, and {error}", cure=error.cure) from None
+        except IdentityError as error:
+            if error.reason in FINAL:
+                raise
+            said = f"by the clock of this machine the certificate has expired, and {error}"
+            raise Unreachable(said, cure="roughfed doctor --only clock") from None
 
     async def changed(self, papers: Enrolled) -> None:
         """Return as soon as there is another certificate than the one of these papers."""
@@ -129,13 +136,16 @@ class Renewal:
                 await _at_most(self._wish, due_s)  # and look again: the operator may have got others meanwhile
                 continue
             try:
-                await self._renew(new_key=self._wish.is_set())
+                papers = await self._renew(new_key=self._wish.is_set())
                 self._wish.clear()
+                if enrolled.until_due(papers) > 0:
+                    continue
+                log.warning("the CA gave a certificate that is due already: its clock, or this machine's, is wrong")
             except RoughfedError as error:
                 if isinstance(error, ConfigError) or error.reason in FINAL:
                     raise
                 log.warning("the certificate was not renewed yet: %s", error)
-                await asyncio.sleep(min(RETRY_S[1], max(RETRY_S[0], enrolled.until_end(papers) / 10)))
+            await asyncio.sleep(min(RETRY_S[1], max(RETRY_S[0], enrolled.until_end(papers) / 10)))
 
     async def _renew(self, *, new_key: bool = False) -> Enrolled:
         async with self._one_at_a_time:

@@ -41,13 +41,14 @@ class Papers:
     current: Enrolled
     answers: list[RoughfedError] = field(default_factory=list[RoughfedError])
     asked: list[bool] = field(default_factory=list[bool])
+    age: timedelta = FRESH
 
     async def renew(self, folder: Path, *, address: str, force: bool, new_key: bool) -> bool:
         assert (folder, address, force) == (Path("papers"), "ca:1", True)
         self.asked.append(new_key)
         if self.answers:
             raise self.answers.pop(0)
-        self.current = replace(self.current, certificate=certificate())
+        self.current = replace(self.current, certificate=certificate(age=self.age))
         return True
 
 
@@ -122,6 +123,34 @@ def test_who_has_expired_renews_before_it_connects_or_says_why_it_cannot(play: C
         assert papers.asked == [False, False]
 
     play(case, age=OVER)
+
+
+@pytest.mark.parametrize("reason", ["clock", "tls", "expired"])
+def test_a_wrong_clock_ends_no_client(play: Callable[..., None], reason: str) -> None:
+    async def case(papers: Papers, mine: Renewal) -> None:
+        papers.answers = [IdentityError("the clocks differ", reason=reason), IdentityError("out", reason="revoked")]
+        with pytest.raises(Unreachable, match=r"by the clock of this machine .* and the clocks differ"):
+            await mine.papers()
+        with pytest.raises(IdentityError, match="out"):
+            await mine.papers()
+
+    play(case, age=OVER)
+
+
+def test_a_ca_that_gives_what_is_due_already_is_not_asked_in_a_loop(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def case(papers: Papers, mine: Renewal) -> None:
+        monkeypatch.setattr(renewal, "RETRY_S", (60.0, 60.0))
+        papers.age = DUE
+        shown, running = await mine.papers(), asyncio.create_task(mine.run())
+        await mine.changed(shown)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(mine.changed(await mine.papers()), 0.2)
+        assert papers.asked == [False]
+        running.cancel()
+
+    play(case, age=DUE)
 
 
 def test_a_server_gets_a_new_key_once_in_a_while_and_no_oftener(play: Callable[..., None]) -> None:
