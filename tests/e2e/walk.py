@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PROGRAMS = {"python": [sys.executable], "roughfed": [sys.executable, "-m", "roughfed.deploy.cli"]}
@@ -40,8 +40,9 @@ class Walk:
         argv, env = self._words(line)
         log = (self.folder / f"stderr-{len(self._processes)}.log").open("w")
         with log:
+            pipe, where = subprocess.PIPE, self.folder / at
             process = subprocess.Popen(
-                argv, cwd=self.folder / at, env=env, stdout=subprocess.PIPE, stderr=log, text=True
+                argv, cwd=where, env=env, stdout=pipe, stderr=log, text=True, start_new_session=True
             )
         self._processes.append(process)
         return process
@@ -51,8 +52,8 @@ class Walk:
 
     def close(self) -> None:
         for process in self._processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and whom it started: they hold its output open
             process.communicate()
 
     def _words(self, line: str) -> tuple[list[str], dict[str, str]]:
