@@ -182,6 +182,7 @@ class Authority:
 
         Raises:
             IdentityError: `reason` is "csr", "roster", "clock", "signature", "revoked" or "replaced".
+            TooLarge: `reason` is "rate"; the caller has had many lately.
         """
         tls_key = certificates.read_request(csr)
         entry = open_member(member, self._ca.certificate)
@@ -194,7 +195,9 @@ class Authority:
         body = identity.renewal_body(requested_at, csr)
         identity.verify(entry.identity_key, identity.RENEW_DOMAIN, body, proof)
         with self._file.writing() as db:
-            return self._issue(db, tls_key, member_file.living_member(db, entry.name, entry.identity_key), now=now)
+            living = member_file.living_member(db, entry.name, entry.identity_key)
+            member_file.refuse_many(db, entry.identity_key, at=_seconds(now))
+            return self._issue(db, tls_key, living, now=now)
 
     def issue_server(self, name: str, csr: bytes, identity_key: bytes, *, now: datetime) -> Credentials:
         """Certify the server beside this CA, at each of its starts; no token, since it owns the CA's key.
@@ -279,6 +282,7 @@ class Authority:
                 f"roughfed invite {token['name']} --replace",
                 reason="token-used",
             )
+        member_file.refuse_many(db, identity_key, at=_seconds(now))
         return self._issue(db, tls_key, member_file.as_member(row), now=now)
 
     def _admit(

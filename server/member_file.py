@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from roughfed.crypto.names import Role, check_role
-from roughfed.errors import IdentityError, StorageError
+from roughfed.errors import IdentityError, StorageError, TooLarge
 from roughfed.upgrade import upgrade, version_of
 
 SCHEMA = (
@@ -37,6 +37,10 @@ SCHEMA = (
     "CREATE TABLE put_back (at INTEGER NOT NULL) STRICT;",
 )
 """Step by step: a step is never changed, only followed by another."""
+
+
+MOST_AN_HOUR = 240
+"""Certificates that a member gets in an hour: each is a row that stays, and some member may renew as fast as it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +188,14 @@ def find_member(db: sqlite3.Connection, name: str) -> Member | None:
     """The member of that name, living or revoked."""
     row = db.execute("SELECT * FROM members WHERE name = ?", (name,)).fetchone()
     return None if row is None else as_member(row)
+
+
+def refuse_many(db: sqlite3.Connection, identity_key: bytes, *, at: int) -> None:
+    """Raise TooLarge (`reason="rate"`) if a key has had `MOST_AN_HOUR` certificates within the last hour."""
+    query = "SELECT issued_at FROM certificates WHERE identity_key = ? ORDER BY rowid DESC LIMIT 1 OFFSET ?"
+    row = db.execute(query, (identity_key, MOST_AN_HOUR - 1)).fetchone()
+    if row is not None and row["issued_at"] > at - 3600:
+        raise TooLarge(f"this member had {MOST_AN_HOUR} certificates within an hour", reason="rate")
 
 
 def find_certificate(db: sqlite3.Connection, name: str, serial: int) -> sqlite3.Row | None:

@@ -184,7 +184,7 @@ def refuse_without_systemd() -> None:
         raise ConfigError(
             "systemd does not run here (a container, or another init)",
             key="--install",
-            cure="leave --install out and let what starts processes here run `roughfed join --dir DIR`; "
+            cure="leave --install out, and let what starts processes here run the command without it; "
             "or write the unit for another machine: --install-to FOLDER",
         )
 

@@ -31,7 +31,10 @@ def app_setting(folder: Path, app: str) -> str:
     """
     file, _, name = app.rpartition(":")
     path = Path(file).expanduser().absolute()
-    if not file or not path.is_file():
+    if file and not path.is_file():
+        cure = "FILE.py:NAME goes by the folder in which you are; correct it, or go to the folder of the file"
+        raise ConfigError(f"{app!r} names no file: there is no {path}", key="--app", cure=cure)
+    if not file:
         raise ConfigError(f"{app!r} names no file", key="--app", cure="write FILE.py:NAME, for example my.py:client")
     inside = path.is_relative_to(folder.absolute())
     return f"{path.relative_to(folder.absolute()) if inside else path}:{name}"

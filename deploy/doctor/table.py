@@ -64,6 +64,8 @@ def words(finding: Finding) -> Text:
 def summary(examination: Examination) -> str:
     """How many of which kind, in words."""
     failures, warnings = examination.count(State.FAILURE), examination.count(State.WARNING)
+    if not any(examination.count(state) for state in (State.OK, State.WARNING, State.FAILURE)):
+        return "nothing was looked at: is this the right directory (--dir)?"
     if not failures and not warnings:
         return f"all is well; in order: {examination.count(State.OK)}"
     return f"failures: {failures}, warnings: {warnings}, in order: {examination.count(State.OK)}"

@@ -12,6 +12,7 @@ import pytest
 from roughfed.crypto import certificates, identity
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import ConfigError, IdentityError, RoughfedError, StorageError
+from roughfed.server import member_file
 from roughfed.server.authority import Authority
 from roughfed.server.member_file import MemberFile
 from roughfed.wire.enrolment import Credentials, encode_member, encode_roster_entry, open_member
@@ -312,3 +313,18 @@ def test_no_error_shows_the_token(authority: Authority) -> None:
             for form in (repr(token), token.hex(), repr(token)[2:-1]):
                 assert form not in f"{error} {error!r}"
             error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def test_a_member_that_renews_as_fast_as_it_can_fills_no_disk(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member_file, "MOST_AN_HOUR", 4)
+    alice, bob, token = Newcomer(), Newcomer(), authority.invite("alice", now=NOW)
+    member = alice.enroll(authority, token).member
+    for _ in range(3):
+        alice.renew(authority, member)
+    assert reason_of(lambda: alice.renew(authority, member)) == "rate"
+    assert reason_of(lambda: alice.enroll(authority, token)) == "rate", "nor by asking again with its invite"
+    bob.enroll(authority, authority.invite("bob", now=NOW))
+    later = NOW + timedelta(hours=1)
+    alice.renew(authority, member, now=later)

@@ -144,6 +144,7 @@ def test_the_table_says_each_state_in_a_symbol_and_a_word(tmp_path: Path) -> Non
     assert "✓ ok        fine: p" in printed(found, everything=True)
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "all is well" in printed(examine(site(tmp_path), checks=rows(fine=ok("b"))))
+    assert "nothing was looked at" in printed(examine(site(tmp_path), checks=rows(aside=skipped("not here"))))
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
