@@ -1,6 +1,7 @@
 # Every target prepares what it needs; Python 3.11 or newer is all that must be there.
 PYTHON ?= python3
 PIP_ARGS ?=
+TIME ?= 60
 ARGS ?=
 PROTO_OUT ?= build/proto
 
@@ -9,7 +10,7 @@ TREE := build/tree
 PROTO_VENV := .venv-proto
 PROTOS := $(patsubst proto/%,roughfed/pb/%,$(wildcard proto/v1/*.proto))
 # Tests of one process share the cores; those that start real processes have the machine for themselves.
-TESTS := $(wildcard tests/unit tests/contract tests/vectors tests/simulation)
+TESTS := $(wildcard tests/unit tests/contract tests/vectors tests/simulation tests/fuzz)
 WORKERS ?= 2
 CHECK_VERSION := import sys; v = sys.version_info; \
 	sys.exit(0 if v >= (3, 11) else "roughfed needs Python 3.11 or newer, this is %d.%d: make setup PYTHON=python3.12" % v[:2])
@@ -29,7 +30,7 @@ CHECK_SHA256 := import hashlib, pathlib, sys; \
 NONE_IS_FINE = $(if $(ARGS),|| test $$? -eq 5)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test tools test-all bench e2e check lint types imports tree proto generate mnist
+.PHONY: help setup demo test tools test-all bench e2e fuzz check lint types imports tree proto generate mnist
 
 help:  ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +73,9 @@ e2e: .venv/.done  ## The tests that start real processes, the slow ones too
 
 bench: .venv/.done  ## The benchmarks (docs/benchmarks.md)
 	$(BIN)/python -m pytest tests/bench $(ARGS)
+
+fuzz: .venv/.done  ## Fuzz what strangers may send, TIME seconds a target (atheris: pip install atheris); ARGS="session"
+	$(BIN)/python -m tests.fuzz.drive --seconds $(TIME) $(ARGS)
 
 check: lint types imports  ## lint, types and imports: under a minute
 
