@@ -37,6 +37,7 @@ class BadBackup(StorageError):
     """The file is no backup, or not as it was written."""
 
     reason = "backup"
+    cure = "fetch it again, or take an older one: what `roughfed backup` wrote, with nothing done to it"
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,9 +68,10 @@ def destination(folder: Path, out: Path) -> Path:
         ConfigError: into the state directory itself, or into a folder that is none.
     """
     out = out.absolute()
+    out = out.parent.resolve() / out.name
     if out.is_dir() or not out.parent.is_dir():
         raise ConfigError(f"{out} is no file in a folder", key="--out", cure="name one in a folder that exists")
-    if out.is_relative_to((folder / "state").absolute()):
+    if out.is_relative_to((folder / "state").resolve()):
         raise ConfigError("a backup in the state directory is lost with it", key="--out", cure="write it elsewhere")
     return out
 

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.text import Text
 
 from roughfed.deploy.cli.command import print_json
-from roughfed.deploy.cli.control import Refused
 from roughfed.errors import (
     ConfigError,
     IdentityError,
@@ -22,9 +21,7 @@ from roughfed.errors import (
     StorageError,
     TrainerError,
     Unreachable,
-    VersionError,
 )
-from roughfed.upgrade import NewerSchema
 
 FAULT_HINT = "this is a fault of roughfed: run it again with --debug and report what it prints"
 
@@ -53,10 +50,8 @@ def describe(error: BaseException) -> dict[str, object]:
         "cure": "" if known else FAULT_HINT,
     }
     if isinstance(error, ConfigError):
-        data |= {"file": error.file, "key": error.key, "cause": error.cause, "cure": error.cure}
-    if isinstance(error, Unreachable | Refused | VersionError | NewerSchema):
-        data["cure"] = error.cure
-    data["cure"] = data["cure"] or asks_the_doctor(error)
+        data |= {"file": error.file, "key": error.key, "cause": error.cause}
+    data["cure"] = data["cure"] or getattr(error, "cure", "") or asks_the_doctor(error)
     if problems := getattr(error, "problems", ()):
         data["problems"] = [{"file": str(p.origin), "key": p.key, "cause": p.cause, "cure": p.cure} for p in problems]
     return data

@@ -65,7 +65,9 @@ def test_what_is_not_there(command: list[str], tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("where", ["models/", "journal.db", "fed.toml"])
-def test_a_damaged_backup_leaves_nothing(site: Site, tmp_path: Path, where: str) -> None:
+def test_a_damaged_backup_leaves_nothing(
+    site: Site, tmp_path: Path, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = site.backup()
     with tarfile.open(file) as tar:
         at = next(member.offset_data for member in tar if where in member.name)
@@ -73,6 +75,7 @@ def test_a_damaged_backup_leaves_nothing(site: Site, tmp_path: Path, where: str)
     data[at + 3] ^= 1
     file.write_bytes(data)
     assert cli.run(["restore", str(file), "--dir", str(tmp_path / "new")]) == 4
+    assert "take an older one" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
 
