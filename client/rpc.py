@@ -150,12 +150,13 @@ class Connection:
         try:
             with translated():
                 async with progress(PROGRESS_S) as moved:
+                    paced = self.paced  # a welcome that comes between two looks at it would make this wait for nothing
 
                     async def chunks() -> AsyncIterator[bytes]:
-                        first = b"" if self.paced else os.pread(fd, CHUNK_BYTES, at)
-                        moved(TURN_S if self.paced else PROGRESS_S)
+                        first = b"" if paced else os.pread(fd, CHUNK_BYTES, at)
+                        moved(TURN_S if paced else PROGRESS_S)
                         yield encode_chunk(at, first, signed)
-                        if self.paced:  # what is sent before would lie in the server's memory
+                        if paced:  # what is sent before would lie in the server's memory
                             await call.initial_metadata()
                         offset = at + len(first)
                         on_bytes(len(first))
