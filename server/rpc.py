@@ -263,6 +263,9 @@ class FederationService:
                 finally:
                     self._fed.trace.transfer(client, "upload", began, upload.position - start, offset=start)
             return encode_receipt(await self._fed.intake.finish(client, upload))
+        except asyncio.CancelledError:
+            self._fed.members.check(client)  # who is revoked while it waits is told: gRPC says nothing by itself
+            raise
         finally:
             self._fed.intake.detach(client, upload)
             self._fed.wake()

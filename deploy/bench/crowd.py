@@ -36,12 +36,14 @@ READY = "ready"
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What one client shows: TLS key, certificate and the CA's (PEM), roster entry (hexadecimal)."""
+    """What one client shows: TLS key, certificate and the CA's (PEM), roster entry and identity key (hexadecimal)."""
 
+    name: str
     tls_key: str
     certificate: str
     ca_certificate: str
     member: str
+    identity: str
 
 
 def enrol(authority: Authority, name: str) -> Ticket:
@@ -51,7 +53,8 @@ def enrol(authority: Authority, name: str) -> Ticket:
     token, request = authority.invite(name, now=now), certificates.new_request(tls_key)
     proof = key.sign(identity.ENROL_DOMAIN, identity.enrolment_body(token, request))
     given = authority.enroll(token, request, key.public_key, proof=proof, now=now)
-    return Ticket(tls_key.decode(), given.certificate.decode(), given.ca_certificate.decode(), given.member.hex())
+    shown = (tls_key.decode(), given.certificate.decode(), given.ca_certificate.decode(), given.member.hex())
+    return Ticket(name, *shown, key.private_bytes().hex())
 
 
 def write_tickets(path: Path, tickets: Sequence[Ticket]) -> None:
@@ -105,13 +108,19 @@ class Crowd:
                     outbox.put_nowait(JobUpdate(number, "refused", "bench", "this client only takes jobs"))
 
 
-async def outgoing(outbox: asyncio.Queue[ClientMessage]) -> AsyncIterator[bytes]:
+async def spoken(outbox: asyncio.Queue[ClientMessage]) -> AsyncIterator[ClientMessage]:
     """What waits in the outbox, and a heartbeat when nothing does."""
     while True:
         try:
             message = await asyncio.wait_for(outbox.get(), HEARTBEAT_S)
         except TimeoutError:
             message = Heartbeat()
+        yield message
+
+
+async def outgoing(outbox: asyncio.Queue[ClientMessage]) -> AsyncIterator[bytes]:
+    """The same as bytes."""
+    async for message in spoken(outbox):
         yield encode_client_message(message)
 
 

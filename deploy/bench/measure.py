@@ -27,12 +27,14 @@ class Track:
     Attributes:
         times: Unix seconds of each sample.
         cpu: user + system seconds since its start, at each sample.
+        own: RssAnon + RssShmem at each sample of a single process, bytes.
         peak_own: highest RssAnon + RssShmem seen, bytes.
         peak_resident: VmHWM at the last sample, bytes.
     """
 
     times: list[float] = field(default_factory=list[float])
     cpu: list[float] = field(default_factory=list[float])
+    own: list[int] = field(default_factory=list[int])
     peak_own: int = 0
     peak_resident: int = 0
 
@@ -103,7 +105,8 @@ def sample(pid: int, track: Track) -> None:
         return
     track.times.append(time.time())
     track.cpu.append(spent)
-    track.peak_own = max(track.peak_own, figures["RssAnon"] + figures["RssShmem"])
+    track.own.append(figures["RssAnon"] + figures["RssShmem"])
+    track.peak_own = max(track.peak_own, track.own[-1])
     track.peak_resident = figures["VmHWM"]
 
 

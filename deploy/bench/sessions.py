@@ -29,6 +29,8 @@ PARAMS = 1000
 CROWDS = 2
 """Processes that hold the sessions: few, since they compete with the server for the cores."""
 
+CROWD = "roughfed.deploy.bench.crowd"
+
 CALLS_PER_S = 50.0
 
 
@@ -124,10 +126,10 @@ def run_dispatch_bench(options: DispatchBenchOptions) -> dict[str, object]:
 
 
 @contextmanager
-def crowded(clients: int, *, rounds: int, wait_for: int) -> Iterator[tuple[Bench, Ticket, int]]:
+def crowded(clients: int, *, rounds: int, wait_for: int, params: int = PARAMS) -> Iterator[tuple[Bench, Ticket, int]]:
     """A server, everybody's tickets on disk, and one more client for other calls."""
     with tempfile.TemporaryDirectory(prefix="roughfed-bench-") as temporary:
-        bench = prepare(Path(temporary), params=PARAMS, clients=wait_for, rounds=rounds)
+        bench = prepare(Path(temporary), params=params, clients=wait_for, rounds=rounds)
         authority = Authority.open(aggregator.Place(bench.server_folder).ca)
         prober = enrol(authority, "prober")
         for number in range(CROWDS):
@@ -160,11 +162,13 @@ def log_file(bench: Bench, number: int) -> Path:
     return bench.folder / f"crowd-{number}.log"
 
 
-def gather(bench: Bench, clients: int, port: int, stack: ExitStack) -> list[subprocess.Popen[str]]:
-    """Start the crowds and wait until every session is open; the stack ends them."""
+def gather(
+    bench: Bench, clients: int, port: int, stack: ExitStack, *more: str, module: str = CROWD
+) -> list[subprocess.Popen[str]]:
+    """Start the crowds and wait until every session is open; the stack ends them. `more`: arguments of the module."""
     crowds: list[subprocess.Popen[str]] = []
     for number in range(min(CROWDS, clients)):
-        command = [sys.executable, "-m", "roughfed.deploy.bench.crowd", str(tickets_file(bench, number)), str(port)]
+        command = [sys.executable, "-m", module, str(tickets_file(bench, number)), str(port), *more]
         log = stack.enter_context(log_file(bench, number).open("w"))
         crowd = stack.enter_context(
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)

@@ -1,0 +1,96 @@
+"""`roughfed bench soak`: does memory grow with the rounds? Many short ones, and the slope of the resident memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from roughfed.deploy.bench.launch import prepare, running, wait_for_end
+from roughfed.deploy.bench.measure import MIB, Sampler, Track, machine
+from roughfed.deploy.bench.round import PlayedRound, read_journal, start_all
+from roughfed.errors import ConfigError, RoughfedError
+
+
+@dataclass(frozen=True, slots=True)
+class SoakOptions:
+    """What to play.
+
+    Attributes:
+        rounds: in one run of one server and its agents.
+        warm_up: rounds that are played first and do not count.
+        clients: agents, each a process of its own.
+        params: D.
+        server_sees: the mode.
+        timeout_s: for the whole run.
+    """
+
+    rounds: int = 200
+    warm_up: int = 50
+    clients: int = 8
+    params: int = 20_000
+    server_sees: str = "sketches"
+    timeout_s: float = 3600.0
+
+
+def run_soak_bench(options: SoakOptions) -> dict[str, object]:
+    """Play the rounds, as fast as they go, and fit a line to the memory of each process after the warm-up.
+
+    Returns:
+        the figures: slopes in MiB a minute and in KiB a round (RssAnon + RssShmem, least squares), the agents' as the
+        largest of all; and what was held at the end of the warm-up and of the run.
+
+    Raises:
+        RoughfedError: a round did not commit.
+    """
+    if not 1 <= options.warm_up < options.rounds - 1:
+        raise ConfigError("too few rounds", key="--rounds", cure="give at least two more than warm up")
+    with tempfile.TemporaryDirectory(prefix="roughfed-bench-") as temporary:
+        bench = prepare(
+            Path(temporary),
+            params=options.params,
+            clients=options.clients,
+            rounds=options.rounds,
+            server_sees=options.server_sees,
+        )
+        with Sampler() as sampler, running(bench):
+            tracks = start_all(bench, options.clients, sampler)
+            wait_for_end(bench, timeout_s=options.timeout_s)
+        played = read_journal(bench.server_folder / "state" / "journal.db")
+    if len(played) != options.rounds:
+        raise RoughfedError(f"{len(played)} of {options.rounds} rounds were committed")
+    window = (played[options.warm_up - 1].closed_at, played[-1].closed_at)
+    lines = {name: line_of(track, played[options.warm_up - 1 :], window) for name, track in tracks.items()}
+    agents = [line for name, line in lines.items() if name != "server"]
+    worst = max(agents, key=lambda line: line["mib_per_minute"])
+    return {
+        "bench": "soak",
+        "rounds": options.rounds,
+        "warm_up": options.warm_up,
+        "clients": options.clients,
+        "params": options.params,
+        "server_sees": options.server_sees,
+        "minutes_after_warm_up": (window[1] - window[0]) / 60.0,
+        **{f"server_{name}": value for name, value in lines["server"].items()},
+        **{f"agent_{name}": value for name, value in worst.items()},
+        "machine": machine(),
+    }
+
+
+def line_of(track: Track, played: Sequence[PlayedRound], window: tuple[float, float]) -> dict[str, float]:
+    """Slope and ends of one process's memory within a window of time (Unix seconds)."""
+    times, own = np.asarray(track.times), np.asarray(track.own, dtype=np.float64) / MIB
+    inside = (times >= window[0]) & (times <= window[1])
+    if inside.sum() < 2:
+        raise RoughfedError("the run was too short to see a slope")
+    slope, _ = np.polyfit((times[inside] - window[0]) / 60.0, own[inside], 1)
+    minutes = (window[1] - window[0]) / 60.0
+    return {
+        "mib_per_minute": float(slope),
+        "kib_per_round": float(slope) * minutes * 1024.0 / max(1, len(played) - 1),
+        "mib_after_warm_up": float(own[inside][0]),
+        "mib_at_the_end": float(own[inside][-1]),
+    }

@@ -1,0 +1,92 @@
+"""`roughfed bench uploads`: many clients that all upload at once, and whether the server's memory grows with them."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from roughfed.deploy.bench.measure import MIB, Sampler, machine, own_bytes, percentile
+from roughfed.deploy.bench.sessions import answer, crowded, gather
+from roughfed.errors import ConfigError, RoughfedError
+
+MODULE = "roughfed.deploy.bench.uploaders"
+
+
+@dataclass(frozen=True, slots=True)
+class UploadsBenchOptions:
+    """What to measure.
+
+    Attributes:
+        clients: that upload at the same time.
+        few: so many in the run before, to compare the memory with.
+        params: D; an update has four bytes for each.
+        repeats: pairs of runs; of the memory, the least of each is compared.
+    """
+
+    clients: int = 200
+    few: int = 10
+    params: int = 1_000_000
+    repeats: int = 1
+
+
+def run_uploads_bench(options: UploadsBenchOptions) -> dict[str, object]:
+    """Let few, then many clients upload all at once, each time to a new server.
+
+    Returns:
+        the figures. Memory is RssAnon + RssShmem; "idle" is with all sessions open and before the first upload, "grown"
+        the peak above it.
+    """
+    if min(options.clients, options.few, options.params, options.repeats) < 1:
+        raise ConfigError("there is nothing to measure", key="--clients", cure="give 1 or more of each")
+    runs = [(once(options.few, options.params), once(options.clients, options.params)) for _ in range(options.repeats)]
+    few, many = (min((run[i] for run in runs), key=lambda one: one["server_peak_mib"]) for i in range(2))
+    return {
+        "bench": "uploads",
+        "clients": options.clients,
+        "few": options.few,
+        "params": options.params,
+        **many,
+        **{f"{name}_few": value for name, value in few.items()},
+        "peak_ratio": many["server_peak_mib"] / few["server_peak_mib"],
+        "grown_ratio": many["server_grown_mib"] / few["server_grown_mib"],
+        "machine": machine(),
+    }
+
+
+def once(clients: int, params: int) -> dict[str, float]:
+    """One round: everybody has its job, then all upload.
+
+    Raises:
+        RoughfedError: an upload failed, or the round did not commit.
+    """
+    with crowded(clients, rounds=1, wait_for=clients, params=params) as (bench, _, port), ExitStack() as stack:
+        if bench.server is None:
+            raise RoughfedError("the bench has no server")
+        crowds = gather(bench, clients, port, stack, str(params), str(bench.folder), module=MODULE)
+        idle = own_bytes(bench.server.pid)
+        sampler = stack.enter_context(Sampler())
+        track = sampler.watch(bench.server.pid)
+        began, moment = time.perf_counter(), time.time()
+        for crowd in crowds:
+            if crowd.stdin is not None:
+                crowd.stdin.write("\n")
+                crowd.stdin.flush()
+        seconds = [value for crowd in crowds for value in json.loads(answer(crowd))]
+        took, end = time.perf_counter() - began, time.time()
+        cpu = track.cpu_between(moment, end)
+        if bench.server.wait(timeout=120.0):
+            raise RoughfedError(f"the bench's server ended with {bench.server.returncode}")
+    if len(seconds) != clients:
+        raise RoughfedError(f"{len(seconds)} of {clients} uploads came through")
+    return {
+        "seconds": took,
+        "megabytes_per_second": 4e-6 * params * clients / took,
+        "upload_p50_seconds": percentile(seconds, 0.5),
+        "upload_max_seconds": max(seconds),
+        "server_cpu_seconds": cpu,
+        "server_idle_mib": idle / MIB,
+        "server_peak_mib": track.peak_own / MIB,
+        "server_grown_mib": (track.peak_own - idle) / MIB,
+    }

@@ -1,0 +1,73 @@
+"""`roughfed bench uploads`, `slow-sockets` and `soak`: load, and what it leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from roughfed.deploy.cli.command import Answer, Context, command
+
+
+@dataclass(frozen=True, slots=True)
+class UploadsFlags:
+    """How many upload at once."""
+
+    clients: Annotated[int, typer.Option(min=1, help="Clients that upload at the same time.")] = 200
+    few: Annotated[int, typer.Option(min=1, help="Clients of the run before, to compare the memory with.")] = 10
+    params: Annotated[int, typer.Option(min=1, help="Parameters of the model; 4 bytes of an update each.")] = 1_000_000
+    repeats: Annotated[int, typer.Option(min=1, help="Pairs of runs; the least memory of each is compared.")] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SlowSocketsFlags:
+    """How many say half of something, and what goes on meanwhile."""
+
+    sockets: Annotated[int, typer.Option(min=1, help="Connections that are held, in equal parts of each kind.")] = 500
+    clients: Annotated[int, typer.Option(min=1, help="Honest clients, which enrol and play meanwhile.")] = 3
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds that they play.")] = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SoakFlags:
+    """How long, and with whom."""
+
+    rounds: Annotated[int, typer.Option(min=3, help="Rounds of one run.")] = 200
+    warm_up: Annotated[int, typer.Option(min=1, help="Rounds that are played first and do not count.")] = 50
+    clients: Annotated[int, typer.Option(min=1, help="Clients, each a process without torch.")] = 8
+    params: Annotated[int, typer.Option(min=1, help="Parameters of the model.")] = 20_000
+    server_sees: Annotated[str, typer.Option(help="What reaches the server of a single client.")] = "sketches"
+
+
+def register(group: typer.Typer) -> None:
+    """Add the commands to `roughfed bench`."""
+    command(group, "uploads", flags=UploadsFlags)(bench_uploads)
+    command(group, "slow-sockets", flags=SlowSocketsFlags)(bench_slow_sockets)
+    command(group, "soak", flags=SoakFlags)(bench_soak)
+
+
+def bench_uploads(context: Context, flags: UploadsFlags) -> Answer:
+    """Let few, then many clients upload all at once: seconds, and whether the server's memory grows with them."""
+    from roughfed.deploy.bench.uploads import UploadsBenchOptions, run_uploads_bench
+    from roughfed.deploy.cli.bench import told
+
+    options = UploadsBenchOptions(flags.clients, flags.few, flags.params, flags.repeats)
+    return told(context, run_uploads_bench(options))
+
+
+def bench_slow_sockets(context: Context, flags: SlowSocketsFlags) -> Answer:
+    """Hold connections that say half of a greeting or request on every port while clients enrol and play rounds."""
+    from roughfed.deploy.bench.slow_sockets import SlowSocketsOptions, run_slow_sockets_bench
+    from roughfed.deploy.cli.bench import told
+
+    return told(context, run_slow_sockets_bench(SlowSocketsOptions(flags.sockets, flags.clients, flags.rounds)))
+
+
+def bench_soak(context: Context, flags: SoakFlags) -> Answer:
+    """Play many short rounds and fit a line to the memory of server and agents."""
+    from roughfed.deploy.bench.soak import SoakOptions, run_soak_bench
+    from roughfed.deploy.cli.bench import told
+
+    options = SoakOptions(flags.rounds, flags.warm_up, flags.clients, flags.params, flags.server_sees)
+    return told(context, run_soak_bench(options))
