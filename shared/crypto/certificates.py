@@ -80,6 +80,8 @@ def load_certificate(pem: bytes) -> x509.Certificate:
         _ = loaded.not_valid_before_utc, loaded.not_valid_after_utc
     except _UNREADABLE:
         raise IdentityError("this is not an X.509 certificate (PEM)", reason="certificate") from None
+    if loaded.serial_number < 1:  # RFC 5280, 4.1.2.2; the library only warns of it as yet
+        raise IdentityError("the certificate's serial number is not positive", reason="certificate")
     return loaded
 
 

@@ -15,6 +15,8 @@ from .laws import Way
 from .mutator import damaged
 from .targets import TARGETS
 
+pytestmark = pytest.mark.filterwarnings("ignore:Parsed a serial number")  # and then we refuse it
+
 MEMORY_BYTES = 64 << 20
 SLOW_S = 1.0
 """Of one input. They take microseconds to milliseconds; the rest is for a machine that is busy."""

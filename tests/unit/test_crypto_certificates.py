@@ -269,8 +269,10 @@ P256, CONSTRAINTS, KEY_ID = (bytes.fromhex(oid) for oid in ("2a8648ce3d030107", 
         pytest.param((P256, P256[:-1] + b"\x7f"), id="a key of an unknown curve"),
         pytest.param((CONSTRAINTS, KEY_ID), id="an extension twice"),
         pytest.param((b"\x0c\x03fed", b"\x0c\x03\xff\xff\xff"), id="a name that is no text"),
+        pytest.param((b"\x02\x01\x07", b"\x02\x01\x00"), id="a serial number of zero"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 @pytest.mark.parametrize("look", [certificates.identity_of, certificates.federation_of, certificates.fingerprint])
 def test_a_certificate_is_read_whole_or_not_at_all(odd: tuple[bytes, bytes], look: Callable[[bytes], object]) -> None:
     """The library reads most of it later, and would say then what it dislikes, in its own words (found by fuzzing)."""
