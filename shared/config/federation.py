@@ -14,10 +14,10 @@ from roughfed.config.contribution import Contribution
 from roughfed.config.defences import AUTO, Attackers, DefenceRule
 from roughfed.config.fairness import Fairness
 from roughfed.config.reward import Reward
+from roughfed.config.serving import Server
 from roughfed.config.trainer import TrainerSettings
 from roughfed.config.values import (
     STRICT,
-    Address,
     App,
     Cohort,
     DataName,
@@ -31,7 +31,6 @@ from roughfed.config.values import (
     refuse,
     show,
 )
-from roughfed.httpd import is_loopback
 from roughfed.secagg.groups import SMALLEST
 
 # Fractions times clients are floats: 0.1 * 30 is a little more than 3 and must not ask for a fourth client.
@@ -64,51 +63,6 @@ class Federation(BaseModel):
     )
     seed: int = Field(default=0, ge=0, lt=1 << 63, description="Seed of everything that is random and no secret.")
     task: Task = Field(default="classification", description="What the model predicts.")
-
-
-class Server(BaseModel):
-    """Where the server listens."""
-
-    model_config = STRICT
-
-    host: str = Field(
-        default="0.0.0.0",  # noqa: S104 (a server is there to be reached)
-        min_length=1,
-        description="Address that the federation and enrolment ports bind to.",
-    )
-    port: int = Field(default=8443, ge=0, le=65535, description="Federation port (mutual TLS); 0 = any free port.")
-    enrol_port: int = Field(default=8444, ge=0, le=65535, description="Enrolment port (server TLS); 0 = any free port.")
-    http: bool = Field(default=True, description="Serve the status page, /metrics and /healthz.")
-    http_host: str = Field(default="127.0.0.1", min_length=1, description="Address that the HTTP port binds to.")
-    http_port: int = Field(default=9464, ge=0, le=65535, description="HTTP port; 0 = any free port.")
-    http_token: bool = Field(
-        default=False,
-        description="Ask for the token in state/http.token on loopback, too, where other users of this machine are "
-        "not to look; elsewhere it is always asked for.",
-    )
-    address: Address = Field(
-        default="", description="host:port that clients are told; empty = this host's name and port."
-    )
-    drain_s: float = Field(
-        default=30.0, ge=0, description="Seconds that running transfers get when the server is told to stop."
-    )
-    stay: bool = Field(
-        default=False,
-        description="Go on serving the page, metrics and late clients when the run is over, until told to stop; for a "
-        "server that somebody else would start again, or watches.",
-    )
-    transfers: int = Field(
-        default=8,
-        ge=1,
-        le=1024,
-        description="Transfers that run at full speed at once, in each direction; slower ones count for less, the rest "
-        "waits for its turn. Each takes about 8 MB of memory.",
-    )
-
-    @property
-    def asks_for_token(self) -> bool:
-        """Whether the HTTP port answers only to who has the token."""
-        return self.http_token or not is_loopback(self.http_host)
 
 
 class Round(BaseModel):

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from roughfed.config.federation import FederationConfig, Server
+from roughfed.config.federation import FederationConfig
+from roughfed.config.serving import Server
 from roughfed.deploy.cli.server import check_ports
 from roughfed.errors import ConfigError
 

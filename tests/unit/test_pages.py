@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from roughfed.config.federation import FederationConfig, Server
+from roughfed.config.federation import FederationConfig
+from roughfed.config.serving import Server
 from roughfed.crypto.identity import IdentityKey
 from roughfed.deploy.cli.command import Context
 from roughfed.deploy.cli.server import announce
