@@ -205,6 +205,7 @@ class FederationService:
         self._downloads[client] = mine
         waits = bears_waiting(request) and source.size_bytes - offset > SMALL_BYTES
         fd, loop = os.open(source.path, os.O_RDONLY), asyncio.get_running_loop()
+        began = fed.trace.now()
         try:
             async with fed.downloading.place(client, waits=waits) as moved, asyncio.timeout(PROGRESS_S) as patience:
                 began = fed.trace.now()
@@ -223,7 +224,7 @@ class FederationService:
                     offset += length
         finally:
             os.close(fd)
-            if offset > start:  # else it may never have begun
+            if offset > start:
                 fed.trace.transfer(client, "download", began, offset - start, offset=start)
 
     def _chunk(self, fd: int, source: downlink.Source, *, offset: int, length: int) -> bytes:

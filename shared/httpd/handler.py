@@ -107,12 +107,12 @@ class Handler(BaseHTTPRequestHandler):
         if len(self.raw_requestline) > MAX_LINE_BYTES:
             self._answer(Response(b"request line too long\n", status=414))
         elif self.parse_request():
-            if self.request_version == "HTTP/0.9":  # its answers have no head, so none of HEADERS
-                self.send_error(505)
-            else:
-                self._serve()
+            self._serve()
 
     def _serve(self) -> None:
+        if self.request_version == "HTTP/0.9":  # its answers have no head, so none of HEADERS
+            self.send_error(505)
+            return
         try:
             request = self._request()
         except ValueError:  # a host that is none, or too many fields
