@@ -10,7 +10,7 @@ from roughfed.messages import Choice, Choose
 from roughfed.pb.v1 import federation_pb2 as fed
 from roughfed.pb.v1 import secagg_pb2 as sec
 from roughfed.types import Signed
-from roughfed.wire.updates import MAX_NAME, digest_field, parse, text_field
+from roughfed.wire.updates import MAX_NAME, digest_field, number_field, parse, text_field
 
 QUESTION_DOMAIN = b"roughfed question v1\0"
 MOST_MODELS = 16
@@ -51,7 +51,8 @@ def decode_question(data: bytes) -> Question:
     if not 2 <= len(m.models) <= MOST_MODELS:
         raise RemoteProtocolError(f"a choice between {len(m.models)} models", reason="schema")
     models = tuple(digest_field(digest, "models") for digest in m.models)
-    return Question(m.run[:MAX_NAME], m.number, digest_field(m.spec_digest, "spec_digest"), models)
+    number = number_field(m.number, "number")
+    return Question(m.run[:MAX_NAME], number, digest_field(m.spec_digest, "spec_digest"), models)
 
 
 def choose_message(value: Choose) -> fed.Choose:

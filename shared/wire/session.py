@@ -47,7 +47,7 @@ from roughfed.wire.secagg import (
 )
 from roughfed.wire.seen import seen_message, seen_value
 from roughfed.wire.specs import base_message, base_value, spec_message, spec_value
-from roughfed.wire.updates import MAX_NAME, digest_field, parse, text_field
+from roughfed.wire.updates import MAX_NAME, digest_field, number_field, parse, text_field
 
 HEADER_DOMAIN = b"roughfed header v1\0"
 MAX_TEXT = 2_000
@@ -274,9 +274,9 @@ def decode_header(data: bytes) -> RoundHeader:
     m = parse(fed.RoundHeader, data)
     return RoundHeader(
         run=m.run,
-        round=m.round,
+        round=number_field(m.round, "round"),
         model_digest=digest_field(m.model_digest, "model_digest"),
-        model_version=m.model_version,
+        model_version=number_field(m.model_version, "model_version"),
         spec_digest=digest_field(m.spec_digest, "spec_digest"),
         previous_header_digest=digest_field(m.previous_header_digest, "previous_header_digest"),
         codec=m.codec,
@@ -289,7 +289,7 @@ def decode_header(data: bytes) -> RoundHeader:
         clip_norm=m.clip_norm,
         nonce_commitment=digest_field(m.nonce_commitment, "nonce_commitment", empty=True),
         sketch_dim=m.sketch_dim,
-        epoch_round=m.epoch_round,
+        epoch_round=number_field(m.epoch_round, "epoch_round"),
         epoch_beacon=digest_field(m.epoch_beacon, "epoch_beacon", empty=True),
         statistics=tuple(m.statistics)[:MAX_STATISTICS],
         job_digest=digest_field(m.job_digest, "job_digest", empty=True),

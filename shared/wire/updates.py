@@ -23,6 +23,8 @@ MAX_EXAMPLES = 1 << 40
 MAX_METRICS = 64
 MAX_NAME = 100
 
+MOST = 1 << 62
+
 M = TypeVar("M", bound=Message)
 
 
@@ -53,6 +55,17 @@ def digest_field(value: bytes, name: str, *, empty: bool = False) -> bytes:
     """
     if len(value) != DIGEST_BYTES and not (empty and not value):
         raise RemoteProtocolError(f"{name} of {len(value)} bytes, want {DIGEST_BYTES}", reason="schema")
+    return value
+
+
+def number_field(value: int, name: str) -> int:
+    """Check a number that a journal will hold (SQLite has 63 bits, protobuf 64), and that others will follow.
+
+    Raises:
+        RemoteProtocolError: it is beyond all that a run could come to.
+    """
+    if value >= MOST:
+        raise RemoteProtocolError(f"{name} of {value}, beyond {MOST}", reason="schema")
     return value
 
 

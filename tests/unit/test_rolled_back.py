@@ -13,6 +13,7 @@ from roughfed.client.store import ClientStore
 from roughfed.config.federation import FederationConfig
 from roughfed.crypto import certificates
 from roughfed.crypto.identity import IdentityKey
+from roughfed.errors import RemoteProtocolError
 from roughfed.messages import Hello, Seen
 from roughfed.server.authority import Authority
 from roughfed.server.collect import Collection
@@ -33,7 +34,7 @@ from roughfed.server.rolled_back import (
 from roughfed.server.store import RoundRow, Store
 from roughfed.server.variates import ledger_of, scale_fact
 from roughfed.types import ClientClass, RoundHeader, Signed, Spec, TensorSpec
-from roughfed.wire.session import HEADER_DOMAIN, encode_header
+from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header
 
 RUN, SPEC = "run-1", Spec((TensorSpec("w", (10,)),))
 KEY = IdentityKey.from_private_bytes(bytes([1]) * 32)
@@ -122,6 +123,13 @@ def test_a_header_with_the_signature_of_a_server_proves_that_there_was_a_round(p
     assert proof_of(seen, run="another", ca_certificate=ca) is None
     evaluated = Seen(signed(header(7, roster_root=bytes(32))), server)  # after the last round: no round at all
     assert proof_of(evaluated, run=RUN, ca_certificate=ca) is None
+
+
+@pytest.mark.parametrize("number", [1 << 62, 1 << 63, (1 << 64) - 1])
+def test_no_journal_follows_to_a_number_beyond_all_rounds(number: int) -> None:
+    far = encode_header(dataclasses.replace(header(3), round=number))
+    with pytest.raises(RemoteProtocolError, match="round of"):
+        decode_header(far)
 
 
 def test_a_client_shows_the_header_that_it_accepted_last(tmp_path: Path) -> None:
