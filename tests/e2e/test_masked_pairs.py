@@ -86,7 +86,7 @@ def ends_exactly(cluster: Cluster, deaths: Deaths) -> int:
 
 
 def run_with(folder: Path, deaths: Deaths, *, clients: int = 6, params: int = TWO_CHUNKS) -> int:
-    settings = {"round": {"min_clients": clients}}
+    settings = {"round": {"min_clients": clients}, "defence": {"rule": "none"}}  # random updates may look odd
     with masked_cluster(folder, clients=clients, params=params, settings=settings) as cluster:
         return ends_exactly(cluster, deaths)
 
