@@ -59,6 +59,9 @@ from roughfed.wire.updates import decode_update_status_request, encode_receipt, 
 CACHE_BYTES = 16 << 20
 """Encoded chunks that are kept for the next client: a cohort downloads the same model at about the same time."""
 
+CACHED_FILES = 8
+"""Of so many models and deltas at most: of small ones, those of hundreds of rounds would pile up."""
+
 HELLO_S = 10.0
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -234,7 +237,7 @@ class FederationService:
         chunk = encode_chunk(offset, os.pread(fd, length, source.start + offset))
         self._cache[key] = chunk
         self._held += len(chunk)
-        while self._held > CACHE_BYTES:
+        while self._held > CACHE_BYTES or len({name for name, _ in self._cache}) > CACHED_FILES:
             _, dropped = self._cache.popitem(last=False)
             self._held -= len(dropped)
         return chunk
