@@ -19,7 +19,7 @@ SERVER_OPTIONS = (
     # Core's default would answer the client's pings with GOAWAY "too many pings".
     ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
     ("grpc.keepalive_permit_without_calls", 1),
-    # On a busy machine pings come in a bunch, which is no offence; who sends them has a certificate, and calls cost more.
+    # On a busy machine pings come in a bunch, no offence; who sends them has a certificate, and calls cost more.
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
