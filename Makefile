@@ -48,8 +48,10 @@ demo: .venv/.done  ## A whole federation on this machine, then report.html; ARGS
 	$(BIN)/roughfed demo $(ARGS)
 
 test: .venv/.done  ## All tests but the slow ones: unit, contract, vectors, simulation, short e2e; ARGS="-k name"
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' $(TESTS) $(ARGS) $(NONE_IS_FINE)
-	$(BIN)/python -m pytest -m 'not slow' tests/e2e $(ARGS) $(NONE_IS_FINE)
+	@failed=0; set -x; \
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' $(TESTS) $(ARGS) $(NONE_IS_FINE) || failed=1; \
+	$(BIN)/python -m pytest -m 'not slow' tests/e2e $(ARGS) $(NONE_IS_FINE) || failed=1; \
+	{ set +x; } 2> /dev/null; exit $$failed
 
 tools:  ## Install the Debian packages that some tests use (as root)
 	apt-get update -q && apt-get install -y -q --no-install-recommends $(TOOLS)
