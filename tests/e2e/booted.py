@@ -16,6 +16,8 @@ from types import TracebackType
 import pytest
 
 PATIENCE_S = 60.0
+ROOT = Path(__file__).parents[2]
+"""What is tested, which may lie in a folder that the machine has of its own."""
 
 BOOT = r"""
 set -e
@@ -32,6 +34,10 @@ mount -t sysfs -o ro sysfs $R/sys
 mount -t cgroup2 cgroup2 $R/sys/fs/cgroup
 mount -t tmpfs -o mode=0755 tmpfs $R/run
 mount -t tmpfs -o mode=1777 tmpfs $R/tmp
+case $2 in /tmp/*)
+    mkdir -p $T/upper2 $T/work2 $R$2
+    mount -t overlay overlay -o lowerdir=$2,upperdir=$T/upper2,workdir=$T/work2 $R$2;;
+esac
 mount -t tmpfs -o mode=0755 tmpfs $R/dev
 for d in null zero full random urandom tty; do touch $R/dev/$d; mount --bind /dev/$d $R/dev/$d; done
 mkdir $R/dev/pts $R/dev/shm $R/dev/mqueue
@@ -75,7 +81,7 @@ class Booted:
         self._log = (folder / "boot.log").open("w+")
         flags = ("--mount", "--pid", "--fork", "--kill-child", "--cgroup", "--uts", "--ipc", "--net")
         self._outer = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "unshare", *flags, "bash", "-c", BOOT, "boot", str(self._mount)],
+            ["setpriv", "--pdeathsig", "KILL", "unshare", *flags, "bash", "-c", BOOT, "boot", str(self._mount), str(ROOT)],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.pid = 0
