@@ -156,8 +156,10 @@ class Connection:
                         first = b"" if paced else os.pread(fd, CHUNK_BYTES, at)
                         moved(TURN_S if paced else PROGRESS_S)
                         yield encode_chunk(at, first, signed)
-                        if paced:  # what is sent before would lie in the server's memory
-                            await call.initial_metadata()
+                        # What is sent before its turn would lie in the server's memory.
+                        if paced and all(key != names.GO for key, _ in await call.initial_metadata()):
+                            await call.code()  # refused: what is written now would hide why
+                            return
                         offset = at + len(first)
                         on_bytes(len(first))
                         while offset < total:

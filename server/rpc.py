@@ -43,7 +43,7 @@ from roughfed.server.interceptors import CALLER
 from roughfed.server.masked.drive import take
 from roughfed.server.membership import Session
 from roughfed.server.rolled_back import proof_of
-from roughfed.transport.names import PROTOCOL_KEY, SERVICE, SOFTWARE_KEY, TIME_KEY
+from roughfed.transport.names import GO, PROTOCOL_KEY, SERVICE, SOFTWARE_KEY, TIME_KEY
 from roughfed.transport.patience import PROGRESS_S
 from roughfed.types import Job, Receipt
 from roughfed.wire.chunks import CHUNK_BYTES, Chunk, decode_chunk, encode_chunk
@@ -262,7 +262,7 @@ class FederationService:
                 began = self._fed.trace.now()
                 try:
                     if not first.data and context is not None:
-                        await context.send_initial_metadata(())
+                        await context.send_initial_metadata(((GO, "1"),))
                     await self._write_all(client, upload, first, requests, moved)
                 finally:
                     self._fed.trace.transfer(client, "upload", began, upload.position - start, offset=start)

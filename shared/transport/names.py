@@ -10,6 +10,9 @@ SERVICE = "roughfed.v1.Federation"
 REASON_KEY = "roughfed-reason"
 """Trailing metadata of every refusal: its kebab-case word."""
 
+GO = "roughfed-go"
+"""Initial metadata of an upload whose turn has come. A call that ends without it was refused, or is known."""
+
 SOFTWARE_KEY, PROTOCOL_KEY, TIME_KEY = "roughfed-software", "roughfed-protocol", "roughfed-time"
 """Trailing metadata of UpdateStatus: the server's version, the oldest and the newest protocol that it speaks, as
 `1-1`, and its clock (Unix seconds)."""

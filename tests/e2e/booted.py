@@ -80,8 +80,9 @@ class Booted:
         self._mount.mkdir()
         self._log = (folder / "boot.log").open("w+")
         flags = ("--mount", "--pid", "--fork", "--kill-child", "--cgroup", "--uts", "--ipc", "--net")
+        boot = ["bash", "-c", BOOT, "boot", str(self._mount), str(ROOT)]
         self._outer = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "unshare", *flags, "bash", "-c", BOOT, "boot", str(self._mount), str(ROOT)],
+            ["setpriv", "--pdeathsig", "KILL", "unshare", *flags, *boot],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.pid = 0
