@@ -171,9 +171,8 @@ class Line:
 
         try:
             call = self._channel.stream_unary(f"/{SERVICE}/PutUpdate")(recorded())
-            await context.send_initial_metadata(
-                tuple(await call.initial_metadata())
-            )  # the client's turn has come, or not
+            said = tuple(await call.initial_metadata())  # whether the client's turn has come
+            await context.send_initial_metadata(said)
             return await call
         except grpc.aio.AioRpcError as error:
             return await passed_on(error, context)
