@@ -78,6 +78,19 @@ def run_round_bench(options: RoundBenchOptions) -> dict[str, object]:
         RoughfedError: a process of the bench failed.
     """
     check(options)
+    played, tracks = play(options)
+    figures = report(options, played, tracks)
+    if options.floor:
+        figures |= against_floor(figures, measure_floor(options.clients, 4 * options.params))
+    return figures | {"machine": machine()}
+
+
+def play(options: RoundBenchOptions) -> tuple[list[PlayedRound], dict[str, Track]]:
+    """The rounds as the journal has them, and the memory and time of each process.
+
+    Raises:
+        RoughfedError: a process failed, or a round did not commit.
+    """
     with tempfile.TemporaryDirectory(prefix="roughfed-bench-", dir=options.folder) as temporary:
         bench = prepare(
             Path(temporary),
@@ -92,10 +105,7 @@ def run_round_bench(options: RoundBenchOptions) -> dict[str, object]:
         played = read_journal(bench.server_folder / "state" / "journal.db")
     if len(played) != options.rounds:
         raise RoughfedError(f"{len(played)} of {options.rounds} rounds were committed")
-    figures = report(options, played, tracks)
-    if options.floor:
-        figures |= against_floor(figures, measure_floor(options.clients, 4 * options.params))
-    return figures | {"machine": machine()}
+    return played, tracks
 
 
 def against_floor(figures: Mapping[str, object], floor: Floor) -> dict[str, object]:

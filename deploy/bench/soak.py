@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from roughfed.deploy.bench.launch import prepare, running, wait_for_end
-from roughfed.deploy.bench.measure import MIB, Sampler, Track, machine
-from roughfed.deploy.bench.round import PlayedRound, read_journal, start_all
+from roughfed.deploy.bench.measure import MIB, Track, machine
+from roughfed.deploy.bench.round import PlayedRound, RoundBenchOptions, play
 from roughfed.errors import ConfigError, RoughfedError
 
 
@@ -48,20 +45,16 @@ def run_soak_bench(options: SoakOptions) -> dict[str, object]:
     """
     if not 1 <= options.warm_up < options.rounds - 1:
         raise ConfigError("too few rounds", key="--rounds", cure="give at least two more than warm up")
-    with tempfile.TemporaryDirectory(prefix="roughfed-bench-") as temporary:
-        bench = prepare(
-            Path(temporary),
-            params=options.params,
-            clients=options.clients,
-            rounds=options.rounds,
-            server_sees=options.server_sees,
+    played, tracks = play(
+        RoundBenchOptions(
+            options.params,
+            options.clients,
+            options.rounds,
+            options.server_sees,
+            floor=False,
+            timeout_s=options.timeout_s,
         )
-        with Sampler() as sampler, running(bench):
-            tracks = start_all(bench, options.clients, sampler)
-            wait_for_end(bench, timeout_s=options.timeout_s)
-        played = read_journal(bench.server_folder / "state" / "journal.db")
-    if len(played) != options.rounds:
-        raise RoughfedError(f"{len(played)} of {options.rounds} rounds were committed")
+    )
     window = (played[options.warm_up - 1].closed_at, played[-1].closed_at)
     lines = {name: line_of(track, played[options.warm_up - 1 :], window) for name, track in tracks.items()}
     agents = [line for name, line in lines.items() if name != "server"]

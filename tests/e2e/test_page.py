@@ -81,8 +81,8 @@ def test_it_paints_within_a_second(browser: Browser, large: Canned) -> None:
         found.append(tab.ask(f"{painted}[0].startTime"))
         tab.send("Page.close")
         if found[-1] < 1000:
-            return
-    pytest.fail(f"first contentful paint in ms: {found}")
+            break
+    assert min(found) < 1000, f"first contentful paint in ms: {found}"
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -192,6 +192,7 @@ def test_rounds_that_a_backup_does_not_have_are_forgotten(browser: Browser, tmp_
             db.commit()
         site.say(status(clients=8, rounds=2))
         tab.until(f"{shown} === 3")
+        assert tab.ask(shown) == 3
 
 
 # -- the token ---------------------------------------------------------------------------------------------------------
