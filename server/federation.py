@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +23,7 @@ from roughfed.messages import RENEW, EvaluationReport, Finished, JobUpdate, Leav
 from roughfed.rng import derive
 from roughfed.server.callers import Callers
 from roughfed.server.classes import seat_of
+from roughfed.server.clock import RoundClock
 from roughfed.server.clusters.choosing import Choosing
 from roughfed.server.clusters.first import Drawing
 from roughfed.server.clusters.keeping import Clusters
@@ -133,6 +133,7 @@ class Federation:
     """Who does not answer it."""
     draw: Drawing | None = None
     recent: Recent = field(default_factory=Recent)
+    clock: RoundClock = field(default_factory=RoundClock)
 
     def __post_init__(self) -> None:
         """Make the parts that need to call back."""
@@ -161,9 +162,8 @@ class Federation:
         self.changed()
 
     async def sleep_until_change(self, until: float | None = None) -> None:
-        """Return at the next change, or at `until` (monotonic seconds)."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), None if until is None else max(0.0, until - time.monotonic()))
+        """Return at the next change, or at `until` (by the clock of rounds)."""
+        await self.clock.wait(self._wake, until)
         self._wake.clear()
 
     def changed(self) -> None:
@@ -218,7 +218,7 @@ class Federation:
                 collection.back(name)
                 self.offer(name, session, collection)
             else:
-                collection.lost([name], time.monotonic())
+                collection.lost([name], self.clock())
         self.metrics.clients(self.client_states())
         self.wake()
 
@@ -247,7 +247,7 @@ class Federation:
             self.open_classes[name] = place if said is None else said
         if self.row is None or self.row.sets is not None or name not in self.open_classes:
             return
-        left = max(0.0, collection.deadline - time.monotonic())
+        left = max(0.0, collection.deadline - self.clock())
         if (masked := self.masked) is None:
             if name in collection.pending():
                 session.send(self.job(self.row, name, seconds_left=left))
@@ -264,7 +264,7 @@ class Federation:
         self.recent.received.note(update.receipt.client)
         self.trace.moment(update.receipt.client, "receipt", bytes=update.receipt.size_bytes)
         if self.collection is not None:
-            self.collection.receive(update.receipt.client, time.monotonic())
+            self.collection.receive(update.receipt.client, self.clock())
         self.wake()
 
     def refused(self, client: str, error: RoughfedError) -> None:

@@ -216,7 +216,7 @@ def dispatch(fed: Federation, row: RoundRow) -> None:
     """Take updates, and push the jobs."""
     fed.enter("report")
     header = decode_header(row.header.body)
-    opened, deadline_s = time.monotonic(), header.deadline_s
+    opened, deadline_s = fed.clock(), header.deadline_s
     resumed = taken_up(fed, row)  # nobody can be back yet
     fed.collection = collection = Collection(
         members=frozenset(row.cohort),
@@ -255,16 +255,15 @@ async def collect(fed: Federation, row: RoundRow) -> Decision:
         return Decision("close", "decided before")
     if (collection := fed.collection) is None:
         raise LocalProtocolError("collect before dispatch")
-    while (decision := collection.decide(time.monotonic())).action == "wait":
+    while (decision := collection.decide(fed.clock())).action == "wait":
         fed.metrics.participants("report", len(collection.received))
         await fed.sleep_until_change(decision.until)
         if fed.stopping and not fed.intake.busy:
             raise asyncio.CancelledError  # the round stays open in the journal; the next start goes on with it
     fed.metrics.participants("report", len(collection.received))
-    fed.metrics.participants("report", len(collection.received))
     collection.ended = decision.reason
     if collection.patience.factor:
-        fed.habits.note(collection, time.monotonic())
+        fed.habits.note(collection, fed.clock())
     log.info("round %d: %s (%s)", row.round, decision.action, decision.reason, extra={"round": row.round})
     fed.intake.close_round()
     await fed.store.settle()  # a receipt on its way into the journal counts: its client will be told that it does

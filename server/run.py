@@ -105,7 +105,7 @@ class Clock:
         self._fed = fed
         self.quality = Quality(fed.store)
         budget = fed.config.round.time_budget
-        self.until = time.monotonic() + budget if budget else None
+        self.until = fed.clock() + budget if budget else None
 
     def over(self) -> str | None:
         """Why the run is over; None while it goes on. An open round is finished first."""
@@ -114,7 +114,7 @@ class Clock:
             return None
         if self._fed.clusters.over():
             return "rounds"
-        if self.until is not None and time.monotonic() >= self.until:
+        if self.until is not None and self._fed.clock() >= self.until:
             return "time-budget"
         if settings.early_stop_rounds and self.quality.stale_rounds() >= settings.early_stop_rounds:
             return "early-stop"
@@ -133,7 +133,7 @@ async def ready(fed: Federation, until: float | None) -> bool:
     fed.enter("waiting")
     between_rounds()
     told = -1
-    while until is None or time.monotonic() < until:
+    while until is None or fed.clock() < until:
         if fed.stopping:
             raise asyncio.CancelledError
         names = set(fed.members.names()) - fed.quarantined.keys()
@@ -157,8 +157,8 @@ async def recover(fed: Federation, row: RoundRow, lost: int) -> None:
         log.error("paused after %d abandoned rounds: mend the cause, then `roughfed resume`", lost)
         fed.wake()
         return
-    until = time.monotonic() + min(PAUSE_CEILING_S, PAUSE_S * 2 ** (lost - 1))
-    while not fed.stopping and time.monotonic() < until:
+    until = fed.clock() + min(PAUSE_CEILING_S, PAUSE_S * 2 ** (lost - 1))
+    while not fed.stopping and fed.clock() < until:
         await fed.sleep_until_change(until)
 
 
@@ -188,8 +188,8 @@ async def evaluate_everywhere(fed: Federation) -> None:
     fed.final_evaluations.clear()
     rows: dict[str, RoundRow] = {}
     asked: dict[str, Session] = {}
-    deadline = time.monotonic() + min(FINAL_EVALUATION_S, fed.config.round.deadline)
-    while not fed.stopping and time.monotonic() < deadline:
+    deadline = fed.clock() + min(FINAL_EVALUATION_S, fed.config.round.deadline)
+    while not fed.stopping and fed.clock() < deadline:
         owing = [s for s in fed.members.all() if s.name not in fed.final_evaluations.keys() | fed.quarantined.keys()]
         if not owing:
             break
@@ -223,12 +223,8 @@ async def returned(fed: Federation) -> None:
     last = fed.store.last_round()
     if fed.row is not None or last is None or fed.store.finished() is not None:
         return
-    deadline = time.monotonic() + RETURN_S
-    while (
-        not fed.stopping
-        and time.monotonic() < deadline
-        and set(last.cohort) - set(fed.members.names()) - fed.away.keys()
-    ):
+    deadline = fed.clock() + RETURN_S
+    while not fed.stopping and fed.clock() < deadline and set(last.cohort) - set(fed.members.names()) - fed.away.keys():
         await fed.sleep_until_change(deadline)
 
 

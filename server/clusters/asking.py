@@ -88,7 +88,7 @@ async def due(fed: Federation) -> Choosing | None:
 async def ask(fed: Federation, choosing: Choosing, until: float | None) -> None:
     """Ask, wait for the answers, and put everybody where it belongs."""
     fed.enter("choose")
-    last_moment = time.monotonic() + min(CHOOSE_S, fed.config.round.deadline)
+    last_moment = fed.clock() + min(CHOOSE_S, fed.config.round.deadline)
     deadline = last_moment if until is None else min(last_moment, until)
     question = question_of(fed, choosing)
     body = encode_question(question)
@@ -96,7 +96,7 @@ async def ask(fed: Federation, choosing: Choosing, until: float | None) -> None:
     fed.choosing, fed.declined = choosing, set()
     told: dict[str, Session] = {}
     gone: dict[str, float] = {}
-    while (now := time.monotonic()) < deadline:
+    while (now := fed.clock()) < deadline:
         owing = set(choosing.asked) - _latest(fed, choosing).said.keys() - fed.declined
         owing = {name for name in owing if awaited(fed, name, gone, now)}
         if not owing:

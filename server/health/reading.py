@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -96,7 +95,7 @@ def _come_back(fed: Federation, now: float) -> bool:
 
 def deadline_at(fed: Federation, now: float) -> float | None:
     """When the open round ends in any case, Unix seconds; None without one."""
-    return None if fed.collection is None else now + fed.collection.deadline - time.monotonic()
+    return None if fed.collection is None else now + fed.collection.deadline - fed.clock()
 
 
 def _open(fed: Federation, now: float) -> Open | None:

@@ -121,9 +121,9 @@ async def waiting(fed: Federation, owing: Callable[[], set[str]]) -> None:
 
     Who is gone gets the grace of the collection; longer where its group would be void without those who are gone.
     """
-    until = time.monotonic() + STAGE_S
+    until = fed.clock() + STAGE_S
     while names := owing():
-        now = time.monotonic()
+        now = fed.clock()
         gone = fed.collection.gone if fed.collection is not None else {}
         patience = {name: gone[name] + rescue(fed, name, gone) if name in gone else until for name in names}
         if max(patience.values()) <= now:

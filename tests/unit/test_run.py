@@ -16,6 +16,7 @@ from roughfed.deploy.bench.synthetic import SyntheticOrigin
 from roughfed.digest import content_digest
 from roughfed.errors import ConfigError
 from roughfed.params import read_flat
+from roughfed.server import clock as clock_module
 from roughfed.server import run as run_module
 from roughfed.server.origin import open_run, write_given
 from roughfed.server.store import Store
@@ -95,8 +96,8 @@ def test_the_time_budget_ends_the_run_after_the_round_that_exceeds_it(
         return row
 
     monkeypatch.setattr(run_module, "run_round", counted)
-    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 100.0 * len(played), time=time.time)
-    monkeypatch.setattr(run_module, "time", clock)  # this file's alone: asyncio's clock stays right
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 100.0 * len(played))
+    monkeypatch.setattr(clock_module, "time", clock)  # this file's alone: asyncio's clock stays right
     reason, _ = whole_run(tmp_path, rounds=9, time_budget=150.0)
     assert (reason, played) == ("time-budget", [1, 2])
 
