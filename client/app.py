@@ -8,34 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 
 from roughfed import __version__
 from roughfed.child import Description
 from roughfed.client import enrolled
 from roughfed.client.choosing import Chooser
 from roughfed.client.diagnose import diagnose
-from roughfed.client.door import door
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.held import is_held
 from roughfed.client.hours import REASONS, WINDOW, Hours
 from roughfed.client.limits import Settings
 from roughfed.client.machine import Watcher
 from roughfed.client.metrics import ClientMetrics
-from roughfed.client.pages import serve_http
 from roughfed.client.renewal import Renewal
 from roughfed.client.returning import AfterRuns, after_faults, when_asked
 from roughfed.client.rpc import Connection
-from roughfed.client.rules import CODECS, Rules, check_app, check_name, check_welcome, job_number, used_up
+from roughfed.client.rules import CODECS, Rules, check_app, check_welcome, job_number, used_up
 from roughfed.client.session import Membership, take_part
 from roughfed.client.settled import settle
 from roughfed.client.setup import Setup
 from roughfed.client.store import ClientStore
 from roughfed.crypto import certificates
 from roughfed.errors import IdentityError, RoughfedError, StaleRound, TrainerError, Unreachable
-from roughfed.lock import only_one
 from roughfed.messages import (
     PROTOCOL,
     Choose,
@@ -61,50 +57,6 @@ DIAGNOSE_EVERY = 5
 FINISHED = "finished"
 SITS_OUT = ("sat-out", "left-out", *REASONS)
 LEAVE_S = 5.0  # for the server to end a session that this client has taken leave of
-
-
-async def run(setup: Setup) -> str:
-    """Take part until the run is over, the client's own limit is reached, or a signal comes.
-
-    Returns:
-        why it ended: "finished", "max-rounds" or "stopped".
-
-    Raises:
-        RoughfedError: the server, or this client's own rules, refuse for good.
-    """
-    async with AsyncExitStack() as stack:
-        stack.enter_context(only_one(setup.folder, "client", cure="stop that client, or give this one its own --dir"))
-        check_name(setup.config, enrolled.load(setup.papers_folder))
-        store = ClientStore(setup.folder)
-        stack.callback(store.close)
-        limit = setup.config.policy.max_rounds
-        if used_up(store, limit) and not store.owes_update():
-            log.info("this client has taken part in %d rounds, as many as policy.max_rounds allows", limit)
-            return "max-rounds"
-        stack.push_async_callback(setup.trainer.stop)
-        description = await setup.trainer.describe()
-        agent = Agent(setup, store, description)
-        setup.trainer.on_progress = agent.progress
-        stack.push_async_callback(agent.close)
-        if setup.config.http.enabled:
-            stack.callback(serve_http(setup.config.http, agent).stop)
-        stopped = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        await stack.enter_async_context(door(setup.folder, {"rotate": agent.renewal.rotate}))
-        tasks = [asyncio.create_task(each) for each in (agent.stay(), agent.renewal.run(), until(stopped))]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        first = next(task for task in tasks if task.done())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        return first.result()
-
-
-async def until(stopped: asyncio.Event) -> str:
-    """Why a client ends that a signal stops."""
-    await stopped.wait()
-    return "stopped"
 
 
 class Agent:
@@ -378,9 +330,9 @@ class Agent:
 
     def enter(self, phase: str, progress: float) -> None:
         """Note what this client is doing; the server hears of every new phase at once."""
-        changed = phase != self._phase.phase
-        self._phase = Heartbeat(phase, progress)
-        if changed:
+        before, self._phase = self._phase, Heartbeat(phase, progress)
+        if phase != before.phase:
+            log.debug("phase %s", phase)
             self.metrics.phase(phase)
             self._outbox.put_nowait(self._phase)
 

@@ -279,6 +279,7 @@ def turn_of(me: Membership, job: Job, header: RoundHeader) -> Turn:
         said=me.store.said(header.run, before=header.round),
         tensors=tensors_of(header),
         base=None if (base := me.welcome.base) is None else BaseFile(me.store.base_path(base.digest), base.scale),
+        seconds_left=job.seconds_left,
     )
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roughfed.client import enrol, enrolled
-from roughfed.client.app import run
 from roughfed.client.hours import Clock, SystemClock
+from roughfed.client.life import run
 from roughfed.client.local import LocalTrainer
 from roughfed.client.session import fresh_secret
 from roughfed.client.setup import Setup

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from roughfed.client import enrolled
+from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
 from roughfed.config.load import load_federation
 from roughfed.crypto.certificates import load_certificate
@@ -69,6 +70,7 @@ def run_server(
     *,
     ca: bool = True,
     on_ready: Callable[[Ports], None] = lambda _: None,
+    above: ClientConfig | None = None,
 ) -> str:
     """Run the server of a directory until it is over or drained.
 
@@ -79,6 +81,7 @@ def run_server(
         ca: serve the enrolment port from the CA in this directory; False: the CA is elsewhere, and this directory was
             enrolled with `roughfed server --no-ca`.
         on_ready: told the ports.
+        above: at an edge, the settings of its membership in the federation above (`roughfed.deploy.edge`).
 
     Returns:
         why it ended.
@@ -89,10 +92,17 @@ def run_server(
     keep_pages()
     place = Place(folder)
     with only_one(place.state, "server", cure="roughfed stop"):
-        return _run(place, config, origin, ca=ca, on_ready=on_ready)
+        setup = _setup(place, config, origin, ca=ca, on_ready=on_ready)
+        if above is None:
+            return asyncio.run(serve(setup))
+        from roughfed.deploy.edge.run import place_above, serve_edge
+
+        return asyncio.run(serve_edge(setup, place_above(folder), above))
 
 
-def _run(place: Place, config: FederationConfig, origin: Origin, *, ca: bool, on_ready: Callable[[Ports], None]) -> str:
+def _setup(
+    place: Place, config: FederationConfig, origin: Origin, *, ca: bool, on_ready: Callable[[Ports], None]
+) -> Setup:
     authority = Authority.open(place.ca, life=timedelta(days=config.identity.certificate_days)) if ca else None
     obtain = from_authority(authority, place.papers, SERVER_NAME) if authority else from_enrolment(place.papers)
 
@@ -100,7 +110,7 @@ def _run(place: Place, config: FederationConfig, origin: Origin, *, ca: bool, on
         note_ports(place, ports)
         on_ready(ports)
 
-    return asyncio.run(serve(Setup(config, place.state, origin, obtain, authority, ready)))
+    return Setup(config, place.state, origin, obtain, authority, ready)
 
 
 def from_enrolment(folder: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Obtain:

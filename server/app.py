@@ -22,11 +22,13 @@ from roughfed.config.federation import FederationConfig
 from roughfed.crypto import certificates
 from roughfed.messages import Reconnect
 from roughfed.server import contributing, downlink, enrolment, extras
+from roughfed.server.above import Above
 from roughfed.server.authority import Authority
 from roughfed.server.classes import check_classes
 from roughfed.server.clusters import first
 from roughfed.server.control import Control
 from roughfed.server.defence.check import check_rule
+from roughfed.server.edge import run_orders
 from roughfed.server.facts import Shape, check_shape
 from roughfed.server.federation import Federation
 from roughfed.server.frozen import stand
@@ -75,6 +77,7 @@ class Setup:
         authority: the CA, when its enrolment port is served by this process.
         on_ready: told the ports once they are open.
         entropy: number of bytes -> secret bytes; of the operating system, except in simulations and tests.
+        above: at an edge, the federation above (`roughfed.server.edge`).
     """
 
     config: FederationConfig
@@ -84,6 +87,7 @@ class Setup:
     authority: Authority | None
     on_ready: Callable[[Ports], None]
     entropy: Callable[[int], bytes] = os.urandom
+    above: Above | None = None
 
 
 async def serve(setup: Setup) -> str:
@@ -150,6 +154,8 @@ async def prepare(setup: Setup, stack: AsyncExitStack) -> tuple[Federation, Pape
         entropy=setup.entropy,
     )
     fed.recent = recent
+    if (above := setup.above) is not None:
+        fed.above, above.on_change = above, fed.wake
     if (authority := setup.authority) is not None:
         fed.callers.judge = authority.standing
     fed.members.revoked |= store.revoked()
@@ -174,7 +180,7 @@ def quiet(record: logging.LogRecord) -> bool:
 
 async def until_over(fed: Federation, drain: asyncio.Event) -> str:
     """The rounds against the drain signal; a second signal ends it at once."""
-    rounds = asyncio.create_task(run_rounds(fed))
+    rounds = asyncio.create_task(run_rounds(fed) if fed.above is None else run_orders(fed, fed.above))
     draining = asyncio.create_task(drain.wait())
     await asyncio.wait({rounds, draining}, return_when=asyncio.FIRST_COMPLETED)
     if rounds.done():

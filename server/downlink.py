@@ -17,7 +17,7 @@ from types import TracebackType
 
 from roughfed.codec import blocks, downlink
 from roughfed.errors import RemoteProtocolError
-from roughfed.files import disk_errors, place_durably
+from roughfed.files import disk_errors, place_durably, write_at
 from roughfed.params import Flat, data_offset
 from roughfed.server.lineage import Version
 from roughfed.server.moments import NO_STATE, StateFiles, is_state, state_files, state_of
@@ -209,9 +209,9 @@ class DeltaWriter:
         view, count = memoryview(payload), len(error)
         scales = 4 * -(-count // blocks.BLOCK)
         with disk_errors("write the delta"):
-            _write_all(self._payload, view[:scales], 4 * (self._at // blocks.BLOCK))
-            _write_all(self._payload, view[scales:], downlink.payload_bytes(self._size) - self._size + self._at)
-            _write_all(self._error, memoryview(error).cast("B"), 4 * self._at)
+            write_at(self._payload, view[:scales], 4 * (self._at // blocks.BLOCK))
+            write_at(self._payload, view[scales:], downlink.payload_bytes(self._size) - self._size + self._at)
+            write_at(self._error, memoryview(error).cast("B"), 4 * self._at)
         self._at += count
 
     def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -229,9 +229,3 @@ class DeltaWriter:
             with suppress(OSError):
                 self._files.payload.unlink(missing_ok=True)
                 self._files.error.unlink(missing_ok=True)
-
-
-def _write_all(fd: int, data: memoryview, offset: int) -> None:
-    written = 0
-    while written < len(data):
-        written += os.pwrite(fd, data[written:], offset + written)

@@ -21,6 +21,7 @@ from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import RoughfedError
 from roughfed.messages import RENEW, EvaluationReport, Finished, JobUpdate, Leave, Reconnect, RoundClosed
 from roughfed.rng import derive
+from roughfed.server.above import Above, Order, Withdrawn
 from roughfed.server.callers import Callers
 from roughfed.server.classes import seat_of
 from roughfed.server.clock import RoundClock
@@ -56,6 +57,9 @@ from roughfed.server.verdicts import Exclusions
 from roughfed.server.workers import Worker
 from roughfed.types import Job, Spec
 from roughfed.wire.session import decode_header
+
+IN_TIME = 0.9
+"""Share of what is left of a round above within which a round here ends: the sum has a way to go."""
 
 
 @dataclass
@@ -133,6 +137,10 @@ class Federation:
     """Who does not answer it."""
     draw: Drawing | None = None
     recent: Recent = field(default_factory=Recent)
+    above: Above | None = None
+    """At an edge: the federation above, which gives each round its model and takes its sum."""
+    order: Order | None = None
+    """What the open round is for, there."""
     clock: RoundClock = field(default_factory=RoundClock)
 
     def __post_init__(self) -> None:
@@ -350,6 +358,21 @@ class Federation:
         reason = (row.sets or {}).get(client, "absent")
         verdict = "accepted" if reason == ACCEPTED else "late" if reason in ABSENT else "excluded"
         return RoundClosed(row.round, str(row.outcome), head.version, head.digest, verdict, reason)
+
+    @property
+    def deadline_s(self) -> float:
+        """How long the next round may take; at an edge not so long that its sum would come too late above."""
+        own = self.config.round.deadline
+        return own if self.order is None else min(own, IN_TIME * (self.order.until - time.monotonic()))
+
+    def check_order(self) -> None:
+        """At an edge: is the sum of the open round still wanted?
+
+        Raises:
+            Withdrawn: no.
+        """
+        if self.above is not None and self.order is not None and self.above.wanted() is not self.order:
+            raise Withdrawn(f"round {self.order.round} of {self.order.run} went on without this edge")
 
     def evaluates(self, number: int, *, train: bool = True) -> bool:
         """Whether the clients of a cluster's n-th round evaluate its base model."""

@@ -44,6 +44,7 @@ from roughfed.server.masked.defended import mean_of_groups
 from roughfed.server.masked.opening import open_masked
 from roughfed.server.masked.outcome import summed_evaluation
 from roughfed.server.optimize import stepper
+from roughfed.server.orders import kept
 from roughfed.server.rolled_back import follow, last_lost
 from roughfed.server.sampling import able
 from roughfed.server.scaling import steps_asked, steps_fact
@@ -75,22 +76,21 @@ async def run_round(fed: Federation) -> RoundRow:
     fed.trace.begin(row)
     in_round(fed.run, row.round)
     fed.masked = drive.begin(fed, row) if decode_header(row.header.body).masked else None
-    if row.sets is None:
-        dispatch(fed, row)
-        if fed.masked is not None and not await drive.set_up(fed, row):
-            return await abandon(fed, row, "too-few-adverts")
-        decision = await collect(fed, row)
-        if decision.action == "abandon":
-            return await abandon(fed, row, decision.reason)
     try:
         if row.sets is None:
+            dispatch(fed, row)
+            if fed.masked is not None and not await drive.set_up(fed, row):
+                return await abandon(fed, row, "too-few-adverts")
+            decision = await collect(fed, row)
+            if decision.action == "abandon":
+                return await abandon(fed, row, decision.reason)
             if fed.masked is not None:
                 fed.result = await drive.agree(fed, row)
             row = await judge(fed, row)
         if fed.masked is not None and not row.accepted:
             return await abandon(fed, row, "nothing-accepted")
         row = await aggregate(fed, row)
-    except RoundError as error:  # too few for the defence, or a sum that is none
+    except RoundError as error:  # too few for the defence, a sum that is none, or nobody above waits for it
         return await abandon(fed, row, error.reason)
     await announce(fed, row)
     return row
@@ -123,7 +123,7 @@ async def open_round(fed: Federation) -> RoundRow:
         fields = await open_masked(
             fed.stages, number, cohort=sizes, config=fed.config, num_classes=fed.num_classes, asked=asked
         )
-    fields = {**fields, "round": number, "roster_root": root, "deadline_s": settings.deadline}
+    fields = {**fields, "round": number, "roster_root": root, "deadline_s": fed.deadline_s}
     facts = facts_for(fed) | fed.clusters.fact(number, cluster) | classes_fact(fed, cluster)
     header = make_header(fed, after=last, fields=fields, facts=facts, cluster=cluster)
     if fed.config.privacy.masked:
@@ -160,8 +160,10 @@ def facts_for(fed: Federation) -> Facts:
     """The facts of the next round; journaled with it."""
     wanted = wanted_facts(fed.config.trainer)
     statics = add(fed.store.statics()) if wanted else {}
-    facts = facts_of(wanted, statics, fed.store.sums_with, planned=fed.config.round.rounds)
-    return facts | head_fact(fed) | scale_fact(fed.config.trainer, since=last_lost(fed.store)) | steps_fact(fed)
+    facts = facts_of(wanted, statics, fed.store.sums_with, planned=fed.config.round.rounds) | head_fact(fed)
+    if fed.order is not None:  # what is known above is known of more clients
+        facts |= {name: tuple(values) for name, values in fed.order.facts.items()} | fed.order.turn
+    return facts | scale_fact(fed.config.trainer, since=last_lost(fed.store)) | steps_fact(fed)
 
 
 def check_terms(fed: Federation, header: Signed) -> None:
@@ -284,7 +286,7 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     began, base = time.perf_counter(), fed.store.model_path(header.model_digest)
     ledger = ledger_of(fed.store, row) if fed.config.trainer.scaffold else None
     version = fed.store.latest_model()[0] + 1  # of all clusters; its own base is what the header names
-    quantised = fed.config.codec.downlink_of(header.server_sees) == "int8"
+    quantised = fed.order is None and fed.config.codec.downlink_of(header.server_sees) == "int8"
     head = fed.store.lineage.version(header.model_version)
     files = next_files(fed.store, version, quantised=quantised, stepper=step, base=head)
     files = dataclasses.replace(files, work=fed.work)
@@ -298,7 +300,7 @@ async def aggregate(fed: Federation, row: RoundRow) -> RoundRow:
     )
 
     def combined() -> tuple[bytes, float]:  # all in the thread: a round that is cancelled must not close what is read
-        with mean_of(fed, row, weighting) as mean:
+        with mean_of(fed, row, weighting) as read, kept(fed, version, read) as mean:
             measured = Measured(mean)
             digest = work(measured if ledger is None else with_variates(measured, fed.spec, base, ledger))
             return digest, measured.norm
@@ -371,6 +373,7 @@ async def announce(fed: Federation, row: RoundRow) -> None:
 async def abandon(fed: Federation, row: RoundRow, reason: str) -> RoundRow:
     """End the round without a new version."""
     now = time.time()
+    fed.intake.close_round()
     fed.trace.abandoned(reason)
     if row.sets is None:
         if fed.masked is not None:

@@ -136,6 +136,7 @@ async def ready(fed: Federation, until: float | None) -> bool:
     while until is None or fed.clock() < until:
         if fed.stopping:
             raise asyncio.CancelledError
+        fed.check_order()
         names = set(fed.members.names()) - fed.quarantined.keys()
         here, enough = len(names), len(names) >= fed.config.clients_to_start
         short = waiting_for(fed, names) if enough else fed.config.waiting(here)

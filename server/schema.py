@@ -101,4 +101,8 @@ SCHEMA = (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, made_at REAL NOT NULL, restored_at REAL NOT NULL, round INTEGER NOT NULL,
         software TEXT NOT NULL, settled_at REAL);
     """,
+    """
+    CREATE TABLE orders (
+        run TEXT NOT NULL, round INTEGER NOT NULL, version INTEGER NOT NULL PRIMARY KEY, taken_at REAL NOT NULL);
+    """,
 )

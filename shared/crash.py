@@ -42,6 +42,7 @@ SERVER_POINTS = {
     "sketched-decided": "masked: the disputes are settled and journaled",
     "judged-decided": "masked: the sets are journaled, nobody was told",
     "agreed-decided": "masked: that a group agrees is journaled, nobody was asked to unmask",
+    "order-adopted": "edge: the model of the federation above is the newest version, no round on it yet",
     "run-finished": "the run is marked finished, nobody was told",
 }
 

@@ -85,6 +85,13 @@ def place_durably(source: Path, target: Path) -> None:
     fsync_folder(target.parent)
 
 
+def write_at(fd: int, data: memoryview, offset: int) -> None:
+    """Write all of the bytes at a place of an open file; OSError as the system raises it."""
+    written = 0
+    while written < len(data):
+        written += os.pwrite(fd, data[written:], offset + written)
+
+
 def sync_file(path: Path) -> None:
     """Make the contents of a file survive a power cut, whoever wrote them.
 

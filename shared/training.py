@@ -72,6 +72,8 @@ class Turn:
         said: rounds before this one in which this client's update is in the sum, the newest of them -> the share of it
             that the clip let through, 0..1.
         base: the frozen base that the model stands on; None where all of it is trained.
+        seconds_left: of the round, when the job came; 0 where that is not known. For whoever trains by asking others:
+            the trainer process is not told.
     """
 
     round: int
@@ -85,6 +87,7 @@ class Turn:
     said: Mapping[int, float] = field(default_factory=lambda: NOTHING_SAID)
     tensors: tuple[str, ...] = ()
     base: BaseFile | None = None
+    seconds_left: float = 0.0
 
     @property
     def place(self) -> int:

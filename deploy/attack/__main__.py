@@ -47,7 +47,7 @@ async def run(arguments: argparse.Namespace, attack: Attack, line: JoinLine | No
     Raises:
         RoughfedError: a flag makes no sense with this attack, or the agent's reasons.
     """
-    from roughfed.client import app
+    from roughfed.client import life
     from roughfed.client.rpc import Connection
     from roughfed.client.session import fresh_secret
     from roughfed.client.setup import Setup
@@ -62,7 +62,7 @@ async def run(arguments: argparse.Namespace, attack: Attack, line: JoinLine | No
         await agent.join(arguments.dir, line)
     machine = ClientRound if attack.lie is None else Liar(attack.lie, after=arguments.after)
     connection = CuttingConnection if attack.cut else Connection
-    return await app.run(Setup(config, place.state, place.papers, trainer, fresh_secret, machine, connection))
+    return await life.run(Setup(config, place.state, place.papers, trainer, fresh_secret, machine, connection))
 
 
 def trainer_of(arguments: argparse.Namespace, attack: Attack, config: ClientConfig) -> LocalTrainer:

@@ -21,6 +21,7 @@ from roughfed.deploy.bench.synthetic import SyntheticOrigin, SyntheticTrainer
 from roughfed.errors import ConfigError, RoughfedError
 
 if TYPE_CHECKING:
+    from roughfed.config.client import ClientConfig
     from roughfed.server.app import Ports
 
 
@@ -38,30 +39,13 @@ def main() -> int:
     parser.add_argument("--loss", type=float, default=0.0, help="client: loss that it claims on held-out data")
     parser.add_argument("--family", default="", help="client: whose updates are much like its own")
     parser.add_argument("--fresh", action="store_true", help="server: draw the first models; else they are zeros")
+    parser.add_argument("--upstream", action="store_true", help="server: an edge; $ROUGHFED_UPSTREAM is its join line")
     parser.add_argument("--clock", default="", help="client: stand at this moment; SIGUSR1 jumps to what is waited for")
     parser.add_argument("--secret-seed", type=int, help="client: what its secrets follow from")
     args = parser.parse_args()
     logs.setup(level=os.environ.get("ROUGHFED_LOG", "INFO"), json=True)
     try:
-        if args.role == "server":
-            from roughfed.deploy import aggregator  # each role loads its own side only, as behind the CLI
-
-            config = aggregator.load(args.dir, {})
-            origin = SyntheticOrigin(args.params)
-            origin.fresh = args.fresh
-            end = aggregator.run_server(args.dir, config, origin, on_ready=announce)
-        else:
-            from roughfed.deploy import agent
-
-            line = join_line.parse(text) if (text := os.environ.pop("ROUGHFED_JOIN", "")) else None
-            counts = [int(count) for count in args.counts.split(",") if count]
-            told = {"counts": counts, "weight": args.weight, "family": args.family}
-            trainer = SyntheticTrainer(args.params, pace_s=args.pace, examples=args.examples, **told)
-            trainer.loss = args.loss
-            secret = secret_of_seed(args.secret_seed, args.dir)
-            clock = SignalledClock(args.clock) if args.clock else None
-            config = agent.load(args.dir, {})
-            end = agent.run_blocking(args.dir, config, trainer, line=line, secret=secret, clock=clock)
+        end = serve(args) if args.role == "server" else take_part(args)
     except RoughfedError as error:
         print(f"error: {error.reason}: {error}", file=sys.stderr)
         if isinstance(error, ConfigError) and error.cure:
@@ -69,6 +53,39 @@ def main() -> int:
         return error.exit_code
     print(end, flush=True)
     return 0
+
+
+def serve(args: argparse.Namespace) -> str:
+    """Be a server; each role loads its own side only, as behind the CLI."""
+    from roughfed.deploy import aggregator
+
+    config = aggregator.load(args.dir, {})
+    origin = SyntheticOrigin(args.params)
+    origin.fresh = args.fresh
+    above = membership_of(args.dir) if args.upstream else None
+    return aggregator.run_server(args.dir, config, origin, on_ready=announce, above=above)
+
+
+def take_part(args: argparse.Namespace) -> str:
+    """Be a client."""
+    from roughfed.deploy import agent
+
+    line = join_line.parse(text) if (text := os.environ.pop("ROUGHFED_JOIN", "")) else None
+    counts = [int(count) for count in args.counts.split(",") if count]
+    told = {"counts": counts, "weight": args.weight, "family": args.family}
+    trainer = SyntheticTrainer(args.params, pace_s=args.pace, examples=args.examples, **told)
+    trainer.loss = args.loss
+    secret = secret_of_seed(args.secret_seed, args.dir)
+    clock = SignalledClock(args.clock) if args.clock else None
+    config = agent.load(args.dir, {})
+    return agent.run_blocking(args.dir, config, trainer, line=line, secret=secret, clock=clock)
+
+
+def membership_of(folder: Path) -> ClientConfig:
+    """Of an edge, in the federation above."""
+    from roughfed.deploy.edge.run import VARIABLE, membership
+
+    return membership(folder, join_line.parse(text) if (text := os.environ.pop(VARIABLE, "")) else None)
 
 
 def secret_of_seed(seed: int | None, folder: Path) -> Callable[[bytes], bytes]:

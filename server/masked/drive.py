@@ -131,6 +131,7 @@ async def waiting(fed: Federation, owing: Callable[[], set[str]]) -> None:
         await fed.sleep_until_change(min(moment for moment in patience.values() if moment > now))
         if fed.stopping:
             raise asyncio.CancelledError  # the round stays open in the journal; the next start goes on with it
+        fed.check_order()
 
 
 def rescue(fed: Federation, name: str, gone: Mapping[str, float]) -> float:

@@ -33,7 +33,7 @@ IMPORTED = (
     "roughfed.deploy.aggregator",
     "roughfed.deploy.agent",
     "roughfed.server.app",
-    "roughfed.client.app",
+    "roughfed.client.life",
 )
 """Neither torch, which only trainers have, nor numba, which only some codecs need."""
 

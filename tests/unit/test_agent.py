@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from roughfed.child import Description
-from roughfed.client import app
+from roughfed.client import app, life
 from roughfed.client.app import Agent
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.returning import when_asked
@@ -133,9 +133,9 @@ def test_a_client_that_may_not_take_part_any_more_ends_at_once(
     if receipt:
         asyncio.run(store.save_receipt("run-1", 1, b"receipt"))
     store.close()
-    monkeypatch.setattr(app.enrolled, "load", lambda folder: Papers())
+    monkeypatch.setattr(life.enrolled, "load", lambda folder: Papers())
     config = ClientConfig(policy=Policy(max_rounds=limit))
-    work = app.run(Setup(config, tmp_path, tmp_path, cast(LocalTrainer, Trainer())))
+    work = life.run(Setup(config, tmp_path, tmp_path, cast(LocalTrainer, Trainer())))
     if not goes_on:
         assert asyncio.run(work) == "max-rounds"
         return

@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from roughfed.child import Description
-from roughfed.client.app import run
+from roughfed.client.life import run
 from roughfed.client.session import LocalTrainer
 from roughfed.client.setup import Setup
 from roughfed.config.client import ClientConfig

@@ -1,0 +1,98 @@
+"""Starting an edge: the server of a directory, and its membership in the federation above in the folder beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from roughfed.client import enrolled
+from roughfed.client.life import run as run_client
+from roughfed.client.setup import Setup as ClientSetup
+from roughfed.config import ClientConfig, write_template
+from roughfed.crypto.join_line import JoinLine
+from roughfed.deploy import agent
+from roughfed.deploy.edge.middle import Middle
+from roughfed.errors import ConfigError, IdentityError, RoughfedError
+from roughfed.server.app import Ports, Setup, serve
+
+log = logging.getLogger(__name__)
+
+VARIABLE = "ROUGHFED_UPSTREAM"
+"""Holds the join line of the federation above, at the first start."""
+
+UPSTREAM = "upstream"
+"""Folder in the server's directory: client.toml and state of its membership in the federation above."""
+
+
+def place_above(folder: Path) -> agent.Place:
+    """Where an edge's membership in the federation above lies."""
+    return agent.Place(folder / UPSTREAM)
+
+
+def membership(folder: Path, line: JoinLine | None) -> ClientConfig:
+    """The settings of an edge's membership, after the enrolment if there is a line; client.toml is written once.
+
+    Raises:
+        ConfigError: neither enrolled nor a line, or client.toml is wrong.
+        IdentityError: the line is none for a client of that federation.
+    """
+    place = place_above(folder)
+    if line is not None:
+        papers = asyncio.run(agent.join(place.folder, line))
+    elif enrolled.is_enrolled(place.papers):
+        papers = enrolled.load(place.papers)
+    else:
+        raise ConfigError(
+            "this edge is no client of a federation above yet",
+            file=str(place.folder.absolute()),
+            key="--upstream",
+            cure=f"there: roughfed invite NAME --edge; then start this server once with the line, as {VARIABLE}='...'",
+        )
+    if papers.subject.role != "client":
+        raise IdentityError(f"{papers.name} was invited as a {papers.subject.role}: ask for a client", reason="role")
+    if not (place.folder / ClientConfig.FILE).exists():
+        write_template(place.folder, ClientConfig, values={"client.name": papers.name, "http.enabled": False})
+    return agent.load(place.folder, {})
+
+
+async def serve_edge(setup: Setup, place: agent.Place, config: ClientConfig) -> str:
+    """Run both halves until the federation above is done, or a signal drains the server.
+
+    The client's half begins once the server here knows its model and listens; it ends with the server.
+
+    Args:
+        setup: of the server.
+        place: of the membership above.
+        config: its client.toml.
+
+    Returns:
+        why it ended.
+
+    Raises:
+        RoughfedError: the federation above, or this one's own rules, refuse for good.
+    """
+    description = await setup.origin.describe()
+    middle, stopped = Middle(lambda: description), asyncio.Event()
+    climbing: asyncio.Task[None] | None = None
+
+    async def climb() -> None:
+        try:
+            middle.ended(await run_client(ClientSetup(config, place.state, place.papers, middle), stopped=stopped))
+        except RoughfedError as error:
+            middle.ended(error)
+
+    def ready(ports: Ports) -> None:
+        nonlocal climbing
+        setup.on_ready(ports)
+        climbing = asyncio.create_task(climb())
+
+    try:
+        return await serve(replace(setup, above=middle, on_ready=ready))
+    finally:
+        stopped.set()
+        if climbing is not None:
+            with suppress(asyncio.CancelledError):
+                await climbing

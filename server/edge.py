@@ -1,0 +1,172 @@
+"""The rounds of an edge aggregator: each begins with the model of the federation above, and its sum goes up.
+
+What is played is a round as any other; only where its model comes from and where its sum goes is another matter. The
+journal says which order a round is for, so a server that was killed goes on with it, and an order that comes again
+after its round is committed gets the same sum.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from pydantic import ValidationError
+
+from roughfed.config.trainer import TrainerSettings
+from roughfed.errors import RoughfedError, RoundError
+from roughfed.messages import Finished
+from roughfed.server import contributing
+from roughfed.server.above import Above, Carried, Order, Withdrawn
+from roughfed.server.accounts import catch_up
+from roughfed.server.aggregate.weights import examples
+from roughfed.server.facts import Shape, check_shape
+from roughfed.server.federation import Federation
+from roughfed.server.figures import accepted_updates, complete_summary
+from roughfed.server.lineage import Version
+from roughfed.server.masked import drive
+from roughfed.server.orders import begun, made, sum_path, take
+from roughfed.server.quality import Quality
+from roughfed.server.rolled_back import settle
+from roughfed.server.round import abandon, run_round
+from roughfed.server.run import evaluate, prune, ready, say_so
+from roughfed.server.store import RoundRow
+from roughfed.wire.session import decode_header
+
+log = logging.getLogger(__name__)
+
+
+class Unfit(RoundError):
+    """What the federation above asks for is nothing that an edge can give."""
+
+    reason = "edge"
+
+
+class Nothing(RoundError):
+    """The round here brought no sum."""
+
+    reason = "edge-round"
+
+
+async def run_orders(fed: Federation, above: Above) -> str:
+    """Play a round for each order, until the federation above is done.
+
+    Returns:
+        why it is over.
+
+    Raises:
+        RoughfedError: the federation above refuses for good.
+    """
+    await settle(fed)
+    await complete_summary(fed)
+    contributing.begin(fed)
+    await catch_up(fed)
+    await fed.store.set_finished(None)
+    quality, evaluation = Quality(fed.store), None
+    fed.enter("waiting")
+    while (reason := above.over()) is None:
+        if (order := above.wanted()) is None:
+            if fed.stopping:
+                raise asyncio.CancelledError
+            await fed.sleep_until_change()
+            continue
+        found = await answer(fed, order)
+        above.answer(order, found)
+        fed.order = None
+        fed.enter("waiting")
+        if isinstance(found, Carried):
+            if evaluation is not None:
+                await evaluation
+            evaluation = asyncio.create_task(evaluate(fed))
+            prune(fed, quality)
+    if evaluation is not None:
+        await evaluation
+    await contributing.settle(fed)
+    await catch_up(fed)
+    await fed.store.set_finished(reason)
+    version, digest = fed.store.latest_model()
+    fed.farewell = Finished(reason, version, digest)
+    say_so(fed, fed.farewell)
+    log.info("the federation above is done (%s), and so is this run", reason)
+    return reason
+
+
+async def answer(fed: Federation, order: Order) -> Carried | RoundError:
+    """The sum of one round, or why there is none."""
+    fed.order = order
+    try:
+        base = begun(fed.store, order)
+        if base is not None and (known := carried(fed, base)) is not None:
+            return known  # it was given before this process, or the client of the federation above, was killed
+        take_settings(fed, order)
+        await leave_others(fed, base)
+        base = await take(fed.store, order)
+        row = fed.store.last_round()
+        if row is None or row.outcome is not None:
+            await ready(fed, order.until)
+            fed.check_order()
+        row = await run_round(fed)
+    except RoundError as error:
+        log.warning("no sum for round %d of %s: %s", order.round, order.run, error)
+        return error
+    await catch_up(fed)
+    if row.outcome != "committed" or (found := carried(fed, base)) is None:
+        return Nothing(f"round {row.round} here was abandoned")
+    return found
+
+
+def take_settings(fed: Federation, order: Order) -> None:
+    """Hand the learning settings of the federation above to the clients here.
+
+    Raises:
+        Unfit: they cannot be read, or ask for what an edge has not.
+    """
+    try:
+        trainer = TrainerSettings.model_validate(dict(order.settings))
+        check_shape(trainer, Shape.of(fed.spec, fed.num_classes))
+    except (ValidationError, RoughfedError) as error:
+        raise Unfit(f"the learning settings of {order.run} cannot be followed here: {error}") from None
+    if trainer.scaffold:
+        raise Unfit(
+            '"scaffold" keeps a control variate at one server; an edge has none: use "fedprox" or "feddyn" above'
+        )
+    settings = fed.config.round.model_copy(update={"rounds": order.planned})
+    if (trainer, settings) != (fed.config.trainer, fed.config.round):
+        log.info("learning settings and number of rounds are those of %s", order.run)
+        fed.config = fed.config.model_copy(update={"trainer": trainer, "round": settings})
+
+
+async def leave_others(fed: Federation, base: Version | None) -> None:
+    """Give up a round that is open for another order: nobody waits for it any more."""
+    last = fed.store.last_round()
+    if last is None or last.outcome is not None:
+        return
+    header = decode_header(last.header.body)
+    if base is None or header.model_version != base.version:
+        fed.row, fed.masked = last, drive.begin(fed, last) if header.masked else None
+        await abandon(fed, last, Withdrawn.reason)
+
+
+def carried(fed: Federation, base: Version) -> Carried | None:
+    """What goes up of the round that was committed on an order's model; None where there is nothing (any more)."""
+    version = made(fed.store, base)
+    if version is None or not (path := sum_path(fed.store, version.version)).exists():
+        return None
+    row = next(row for row in reversed(fed.store.rounds()) if fed.store.lineage.made_in(row.round) == version.version)
+    summary = dict(row.summary or {})
+    metrics = summary.get("train_metrics")
+    statements = [update.statement for update in accepted_updates(fed, row)]
+    alike = fed.config.aggregate.weighting_of(decode_header(row.header.body).server_sees) == "uniform"
+    clients = len(row.accepted)
+    return Carried(
+        delta=path,
+        weight=clients if alike else max(1, round(sum(examples(statements)))),
+        clients=clients,
+        num_steps=round(sum(s.num_steps for s in statements) / max(1, clients)),
+        metrics=dict(metrics) if isinstance(metrics, dict) else {},
+        seconds=_seconds(row),
+    )
+
+
+def _seconds(row: RoundRow) -> float:
+    return (row.closed_at or time.time()) - row.opened_at

@@ -1,0 +1,115 @@
+"""Orders of the federation above as the journal knows them: which version each began with, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from roughfed import crash
+from roughfed.files import disk_errors, place_durably, sync_file, write_at
+from roughfed.params import Flat
+from roughfed.server.above import Order
+from roughfed.server.aggregate.mean import Mean
+from roughfed.server.lineage import Version, insert_version
+from roughfed.server.store import Store
+
+if TYPE_CHECKING:
+    from roughfed.server.federation import Federation
+
+
+def begun(store: Store, order: Order) -> Version | None:
+    """The version that an order's model is here; None where it was never taken."""
+    sql = "SELECT version FROM orders WHERE run = ? AND round = ? ORDER BY version DESC LIMIT 1"
+    rows = store.journal.read(sql, order.run, order.round)
+    found = store.lineage.version(rows[0]["version"]) if rows else None
+    return found if found is not None and found.digest == order.digest else None
+
+
+def made(store: Store, base: Version) -> Version | None:
+    """The version that a round on an order's model committed; None where none did yet."""
+    return next((each for each in reversed(store.lineage.all()) if each.base == base.version), None)
+
+
+async def take(store: Store, order: Order) -> Version:
+    """Make an order's model the newest version, as which its round begins with it; one that is that already stays.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    known, head = begun(store, order), store.lineage.head()
+    if known is not None and head == known:
+        return known
+    await _place(order.params, store.model_path(order.digest))
+    version = store.latest_model()[0] + 1
+    now = time.time()
+
+    def work(db: sqlite3.Connection) -> None:
+        insert_version(db, version, order.digest, round_number=0, now=now)
+        db.execute("INSERT INTO orders VALUES (?, ?, ?, ?)", (order.run, order.round, version, now))
+
+    await store.journal.write(work)
+    crash.point("order-adopted")
+    for old in folder(store).glob("*.f32"):
+        old.unlink(missing_ok=True)
+    return store.lineage.head()
+
+
+def folder(store: Store) -> Path:
+    """Where sums lie that go up."""
+    place = store.folder / "sums"
+    place.mkdir(exist_ok=True, mode=0o700)
+    return place
+
+
+def sum_path(store: Store, version: int) -> Path:
+    """The sum behind a version that a round of an order committed."""
+    return folder(store) / f"{version:08d}.f32"
+
+
+@contextmanager
+def kept(fed: Federation, version: int, mean: Mean) -> Iterator[Mean]:
+    """The mean, written down while it is read where it answers an order; on disk when the block ends without an error.
+
+    What goes up is the mean itself: the version made of it is rounded once more.
+    """
+    if fed.order is None:
+        yield mean
+        return
+    path = sum_path(fed.store, version)
+    partial = path.with_suffix(".partial")
+    with disk_errors(f"write {path}"):
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+
+    def noted(start: int, stop: int) -> Flat:
+        values = mean(start, stop)
+        with disk_errors(f"write {path}"):
+            write_at(fd, memoryview(values.astype("<f4", copy=False)).cast("B"), 4 * start)
+        return values
+
+    try:
+        yield noted
+        with disk_errors(f"write {path}"):
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+    place_durably(partial, path)
+
+
+async def _place(source: Path, path: Path) -> None:
+    def work() -> None:
+        if path.exists():
+            return
+        partial = path.with_suffix(".partial")
+        with disk_errors(f"write {path}"):
+            shutil.copyfile(source, partial)
+        sync_file(partial)
+        place_durably(partial, path)
+
+    await asyncio.to_thread(work)

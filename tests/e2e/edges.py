@@ -1,0 +1,89 @@
+"""Two levels of real processes: a server at the top, edge aggregators that are its clients, and their own clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from roughfed.deploy.bench.synthetic import pieces
+from roughfed.digest import content_digest
+from roughfed.rng import derive
+
+from .federation import Cluster
+from .process import Process, Server
+
+Tables = Mapping[str, Mapping[str, object]]
+
+
+class Edge(Cluster):
+    """A cluster whose server is a client of another one's."""
+
+    def __init__(self, folder: Path, top: Cluster, name: str, clients: Sequence[str], settings: Tables) -> None:
+        round_ = {"min_clients": len(clients), **settings.get("round", {})}
+        super().__init__(
+            folder, clients=len(clients), rounds=top.rounds, params=top.params, settings={**settings, "round": round_}
+        )
+        self.top, self.name, self.names = top, name, list(clients)
+
+    def begin(self, *, crash_at: str = "") -> Server:
+        """Start the server half and the client half; the first time with a join line of the top's."""
+        enrolled = (self.place.folder / "upstream").exists()
+        env = {} if enrolled else {"ROUGHFED_UPSTREAM": self.top.invite(self.name)}
+        return self.start_server(crash_at=crash_at, env=env, claims=["--upstream"])
+
+
+class Tree:
+    """A top and its edges: `edges` says who is under which."""
+
+    def __init__(
+        self,
+        folder: Path,
+        edges: Mapping[str, Sequence[str]],
+        *,
+        rounds: int,
+        params: int,
+        top: Tables | None = None,
+        below: Tables | None = None,
+    ) -> None:
+        folder.mkdir(exist_ok=True)
+        self.top = Cluster(folder / "top", clients=len(edges), rounds=rounds, params=params, settings=top or {})
+        self.edges = {name: Edge(folder / name, self.top, name, clients, below or {}) for name, clients in edges.items()}
+
+    def __enter__(self) -> Tree:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        for cluster in (*self.edges.values(), self.top):
+            cluster.__exit__(kind, *rest)
+
+    def begin(self, **crash_at: str) -> dict[str, list[Process]]:
+        """Start all; `crash_at`: of edges by name."""
+        self.top.start_server().ready()
+        clients: dict[str, list[Process]] = {}
+        for name, edge in self.edges.items():
+            edge.begin(crash_at=crash_at.get(name, "")).ready()
+            clients[name] = edge.start_clients()
+        return clients
+
+    def expected(self) -> list[str]:
+        """Digest of each of the top's versions, computed again from the seeds: means of the edges' means."""
+        params = np.zeros(self.top.params, dtype=np.float32)
+        digests = [content_digest(memoryview(params).cast("B")).hex()]
+        for number in range(1, self.top.rounds + 1):
+            total, weights = np.zeros_like(params), np.float32(0)
+            for edge in (self.edges[name] for name in sorted(self.edges)):
+                mean, weight = self.mean(edge, number)
+                total, weights = total + mean * weight, weights + weight
+            params = params + total / weights
+            digests.append(content_digest(memoryview(params).cast("B")).hex())
+        return digests
+
+    def mean(self, edge: Edge, number: int) -> tuple[np.ndarray, np.float32]:
+        """What an edge gives in a round, and the examples behind it."""
+        total = np.zeros(self.top.params, dtype=np.float32)
+        weights = [np.float32(edge.examples.get(name, 1)) for name in sorted(edge.names)]
+        for name, weight in zip(sorted(edge.names), weights, strict=True):
+            total += np.concatenate(list(pieces(edge.params, derive(edge.seed, "client", name, number)))) * weight
+        return total / np.float32(sum(weights)), np.float32(sum(weights))
