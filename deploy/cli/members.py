@@ -31,6 +31,9 @@ class InviteFlags:
     server: Annotated[
         bool, typer.Option("--server", help="Invite a server (roughfed server --no-ca), not a client.")
     ] = False
+    edge: Annotated[
+        bool, typer.Option("--edge", help="Invite an edge aggregator (roughfed server --upstream): a client, too.")
+    ] = False
     replace: Annotated[
         bool, typer.Option("--replace", help="The name is taken and its machine lost: its old key dies.")
     ] = False
@@ -57,8 +60,15 @@ def invite(context: Context, flags: InviteFlags) -> Answer:
     """
     from roughfed.crypto.join_line import VARIABLE, JoinLine
     from roughfed.deploy import aggregator
+    from roughfed.deploy.edge.run import VARIABLE as UPSTREAM
     from roughfed.server.authority import Authority
 
+    if flags.server and flags.edge:
+        raise ConfigError(
+            "an edge is a client of the federation that invites it, not one of its servers",
+            key="--edge",
+            cure="leave --server out",
+        )
     config = aggregator.load(context.folder, {})
     authority = Authority.open(aggregator.Place(context.folder).ca)
     refuse_revoked(context.folder, flags.name)
@@ -69,8 +79,11 @@ def invite(context: Context, flags: InviteFlags) -> Answer:
     JoinLine(host, port, bytes(32), authority.fingerprint)  # a wrong --host is refused before the token exists
     secret = authority.invite(flags.name, now=now, role=role, ttl=life, replace=flags.replace)
     line = JoinLine(host, port, secret, authority.fingerprint)
-    client = f"{line.command()}{own_model(config)}"
-    run = f"{VARIABLE}='{line.reveal()}' roughfed server --no-ca" if flags.server else client
+    run = f"{line.command()}{own_model(config)}"
+    if flags.server:
+        run = f"{VARIABLE}='{line.reveal()}' roughfed server --no-ca"
+    elif flags.edge:
+        run = f"{UPSTREAM}='{line.reveal()}' roughfed server --upstream"
     if not context.json:
         sys.stdout.write(run + "\n")
         sys.stdout.flush()

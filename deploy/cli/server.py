@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from roughfed.deploy import notify
+from roughfed.deploy.cli import edge
 from roughfed.deploy.cli import install as installation
 from roughfed.deploy.cli.command import Answer, Context, command
 from roughfed.deploy.cli.settings import pairs
@@ -39,6 +40,14 @@ class Flags:
     ] = field(default_factory=list[str])
     no_ca: Annotated[
         bool, typer.Option("--no-ca", help="The CA is elsewhere (roughfed ca): do not serve the enrolment port.")
+    ] = False
+    upstream: Annotated[
+        bool,
+        typer.Option(
+            "--upstream",
+            help="Be an edge: a client of a federation above that gives it the sums of its own clients. "
+            "$ROUGHFED_UPSTREAM holds the join line, the first time.",
+        ),
     ] = False
     install: installation.Install = False
     install_to: installation.InstallTo = None
@@ -92,6 +101,7 @@ def serve(context: Context, flags: Flags) -> Answer:
     config = absolute_paths(folder, aggregator.load(folder, flags.overrides()))
     check_federation(config)
     check_rule(config)
+    edge.check(context, config, upstream=flags.upstream)
     command_line = processes.worker_command(folder, config)
     if control.is_running(folder):
         raise ConfigError("a server runs on this directory already", file=str(folder.absolute()), cure="roughfed stop")
@@ -101,10 +111,13 @@ def serve(context: Context, flags: Flags) -> Answer:
     logs.setup(level="DEBUG" if context.debug else os.environ.get("ROUGHFED_LOG", "INFO"))
     if flags.no_ca:
         enrol(context)
+    above = edge.membership(context) if flags.upstream else None
     worker = Worker(command_line, aggregator.Place(folder).state / "worker.log")
-    end = aggregator.run_server(
-        folder, config, worker, ca=not flags.no_ca, on_ready=lambda ports: announce(context, config, ports)
-    )
+
+    def ready(ports: Ports) -> None:
+        announce(context, config, ports)
+
+    end = aggregator.run_server(folder, config, worker, ca=not flags.no_ca, on_ready=ready, above=above)
     context.say(f"the server ended: {end}")
     return Answer({"ended": end})
 
@@ -130,9 +143,12 @@ def unit(context: Context, flags: Flags, target: installation.Target) -> Answer:
     check_federation(config)
     check_rule(config)
     check_sources(config)
-    arguments = ("server", "--no-ca") if flags.no_ca else ("server",)
+    edge.check(context, config, upstream=flags.upstream)
+    arguments = ("server", *(["--no-ca"] if flags.no_ca else []), *(["--upstream"] if flags.upstream else []))
     if flags.no_ca:
         enrol(context)
+    if flags.upstream:
+        edge.membership(context, stay=True)
     wanted = installation.service(context, "server", config.federation.name, arguments, target)
     app = config.model.app.rpartition(":")[0]
     places = [str(Path(context.folder.absolute(), place).parent) for place in (app, config.model.init) if place]

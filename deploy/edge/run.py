@@ -32,8 +32,13 @@ def place_above(folder: Path) -> agent.Place:
     return agent.Place(folder / UPSTREAM)
 
 
-def membership(folder: Path, line: JoinLine | None) -> ClientConfig:
+def membership(folder: Path, line: JoinLine | None, *, stay: bool = False) -> ClientConfig:
     """The settings of an edge's membership, after the enrolment if there is a line; client.toml is written once.
+
+    Args:
+        folder: of the server.
+        line: of the federation above; None where it is enrolled already.
+        stay: what client.toml says of `client.stay`, where it is written now.
 
     Raises:
         ConfigError: neither enrolled nor a line, or client.toml is wrong.
@@ -54,7 +59,8 @@ def membership(folder: Path, line: JoinLine | None) -> ClientConfig:
     if papers.subject.role != "client":
         raise IdentityError(f"{papers.name} was invited as a {papers.subject.role}: ask for a client", reason="role")
     if not (place.folder / ClientConfig.FILE).exists():
-        write_template(place.folder, ClientConfig, values={"client.name": papers.name, "http.enabled": False})
+        values: dict[str, object] = {"client.name": papers.name, "client.stay": stay, "http.enabled": False}
+        write_template(place.folder, ClientConfig, values=values)
     return agent.load(place.folder, {})
 
 
