@@ -66,27 +66,43 @@ class Description:
     adaptable: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Many:
+    """The virtual clients of a simulation, for whom one trainer works in turn: each request says for whom, as `client`.
+
+    Attributes:
+        clients: how many; they are numbered from 0.
+        seed: of what an own app draws.
+        first: it is no trainer of theirs but the worker beside their server: it has the first one's model and no data.
+    """
+
+    clients: int
+    seed: int = 0
+    first: bool = False
+
+
 def trainer_command(
     *,
     app: str = "",
     builtin: Mapping[str, object] | None = None,
     device: str = "auto",
     threads: int = 1,
-    crowd: int = 0,
+    many: Many | None = None,
 ) -> list[str]:
     """The command line of a trainer, for `Trainer.start`.
 
     Args:
-        app: FILE:NAME of the user's `Client`; or else
+        app: FILE:NAME of the user's `Client`, with `many` of a function that gives one; or else
         builtin: the settings of a built-in app (`roughfed.client.apps`).
         device: auto, cpu, cuda, cuda:N or mps.
         threads: CPU threads: cores divided by the clients on this host, since spinning threads slow each other down.
-        crowd: virtual clients that one process trains for in turn (`roughfed simulate`): each request says for whom, as
-            `client`, from 0; 0 = the process is one client's.
+        many: the process works for many virtual clients; None = it is one client's.
     """
     # -P: the app's folder goes on the path, not the folder the agent happens to run in.
     command = [sys.executable, "-u", "-P", "-m", "roughfed.client.trainer", "--device", device]
-    command += ["--threads", str(threads), *(["--crowd", str(crowd)] if crowd else [])]
+    command += ["--threads", str(threads)]
+    if many is not None:
+        command += ["--crowd", str(many.clients), "--seed", str(many.seed), *(["--first"] if many.first else [])]
     return command + (["--app", app] if builtin is None else ["--builtin", json.dumps(dict(builtin))])
 
 

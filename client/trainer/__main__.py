@@ -1,6 +1,7 @@
-"""`python -m roughfed.client.trainer --fd N (--app FILE:NAME | --builtin JSON) [--device D] [--threads T] [--crowd N]`.
+"""`python -m roughfed.client.trainer --fd N (--app FILE:NAME | --builtin JSON) [--device D] [--threads T]`.
 
-Answers one request after the other until the parent closes the socket. Started by `roughfed.child`.
+Answers one request after the other until the parent closes the socket; with `--crowd N [--first] [--seed S]` for many
+clients (`roughfed.child.Many`). Started by `roughfed.child`.
 """
 
 from __future__ import annotations
@@ -48,13 +49,16 @@ def _operations(arguments: argparse.Namespace, link: Link) -> Operations | Crowd
     import torch
 
     from roughfed.client.trainer.crowd import Crowd
+    from roughfed.client.trainer.load import load_first
     from roughfed.client.trainer.operations import Operations
 
     torch.set_num_threads(arguments.threads)
     common = {"device": arguments.device, "report": link.report}
     given = json.loads(arguments.builtin) if arguments.builtin else None
+    if arguments.first:
+        return Operations(client=partial(load_first, arguments.app, arguments.crowd, seed=arguments.seed), **common)
     if arguments.crowd:
-        return Crowd(clients=arguments.crowd, app=arguments.app, builtin=given, **common)
+        return Crowd(clients=arguments.crowd, app=arguments.app, builtin=given, seed=arguments.seed, **common)
     return Operations.of(app=arguments.app, builtin=given, **common)
 
 
@@ -83,6 +87,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--crowd", type=int, default=0, help="clients that are trained for in turn")
+    parser.add_argument("--first", action="store_true", help="be the worker beside their server: an own app alone")
+    parser.add_argument("--seed", type=int, default=0, help="of what an own app of many clients draws")
     return parser.parse_args()
 
 

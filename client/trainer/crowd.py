@@ -1,7 +1,9 @@
 """Many virtual clients in one trainer process, in turn: each request says for whom it is.
 
 Nothing of a client outlives its request in memory but what costs time to make again (its data, its model): what a
-method remembers between rounds is in files, as everywhere, so a client may be dropped at any time and made anew.
+method remembers between rounds is in files, as everywhere, so a client may be dropped at any time and made anew. That
+of an own app is made anew for every request: what its objects remember (a generator, a counter) would otherwise depend
+on which process trained for it last, and how long ago.
 """
 
 from __future__ import annotations
@@ -14,13 +16,13 @@ from typing import Any
 
 from roughfed.client.api import Client
 from roughfed.client.apps import DIVISION_KEYS, SOURCE_KEYS, builtin
-from roughfed.client.trainer.load import load_maker
+from roughfed.client.trainer.load import Maker, load_maker
 from roughfed.client.trainer.operations import Answer, Operations
 from roughfed.data.federate import Division, divide
 from roughfed.errors import ConfigError
 
 KEPT = 8
-"""Clients whose data and model stay in memory, the last ones asked for."""
+"""Clients of listed data whose data and model stay in memory, the last ones asked for."""
 
 
 class Crowd:
@@ -34,6 +36,7 @@ class Crowd:
         builtin: Mapping[str, Any] | None,
         device: str,
         report: Callable[[float], None],
+        seed: int = 0,
     ) -> None:
         """Load nothing yet.
 
@@ -43,8 +46,9 @@ class Crowd:
             builtin: settings of the built-in app, without `data.index`.
             device: see `device.choose`.
             report: gets the share done of the current request.
+            seed: of what an own app draws (`load.load_maker`); the built-in one has its own.
         """
-        self._clients, self._app, self._builtin = clients, app, builtin
+        self._clients, self._app, self._builtin, self._seed = clients, app, builtin, seed
         self._device, self._report = device, report
         self._known: OrderedDict[int, Operations] = OrderedDict()
 
@@ -62,6 +66,8 @@ class Crowd:
     def _operations(self, index: int) -> Operations:
         if (known := self._known.pop(index, None)) is None:
             known = Operations(client=lambda: self._client(index), device=self._device, report=self._report)
+        if self._builtin is None:
+            return known
         self._known[index] = known
         while len(self._known) > KEPT:
             self._known.popitem(last=False)
@@ -84,5 +90,5 @@ class Crowd:
         return divide(name, clients=self._clients, seed=seed, data_dir=Path(folder) if folder else None, **options)
 
     @cached_property
-    def _maker(self) -> Callable[[int, int], Client]:
-        return load_maker(self._app or "")
+    def _maker(self) -> Maker:
+        return load_maker(self._app or "", seed=self._seed)

@@ -29,15 +29,26 @@ def app_setting(folder: Path, app: str) -> str:
     Raises:
         ConfigError: there is no such file.
     """
+    file, _, name = app_place(app).rpartition(":")
+    path = Path(file)
+    inside = path.is_relative_to(folder.absolute())
+    return f"{path.relative_to(folder.absolute()) if inside else path}:{name}"
+
+
+def app_place(app: str, *, key: str = "--app") -> str:
+    """FILE:NAME as typed -> the same with the file's whole path.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
     file, _, name = app.rpartition(":")
     path = Path(file).expanduser().absolute()
     if file and not path.is_file():
         cure = "FILE.py:NAME goes by the folder in which you are; correct it, or go to the folder of the file"
-        raise ConfigError(f"{app!r} names no file: there is no {path}", key="--app", cure=cure)
+        raise ConfigError(f"{app!r} names no file: there is no {path}", key=key, cure=cure)
     if not file:
-        raise ConfigError(f"{app!r} names no file", key="--app", cure="write FILE.py:NAME, for example my.py:client")
-    inside = path.is_relative_to(folder.absolute())
-    return f"{path.relative_to(folder.absolute()) if inside else path}:{name}"
+        raise ConfigError(f"{app!r} names no file", key=key, cure="write FILE.py:NAME, for example my.py:client")
+    return f"{path}:{name}"
 
 
 def absolute(folder: Path, path: str) -> str:

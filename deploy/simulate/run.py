@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from roughfed.child import trainer_command
+from roughfed.child import Many, trainer_command
 from roughfed.config.federation import FederationConfig
 from roughfed.deploy import aggregator
 from roughfed.deploy.allocator import keep_pages
@@ -188,7 +188,7 @@ async def _pool(options: SimulateOptions, config: FederationConfig, folder: Path
 
         pool: Pool = RayPool(options.ray, builtin, clients=options.clients, workers=options.workers)
     else:
-        command = trainer_command(builtin=builtin, device="cpu", threads=1, crowd=options.clients)
+        command = trainer_command(builtin=builtin, device="cpu", threads=1, many=Many(options.clients))
         pool = ProcessPool(command, options.workers, folder / "trainers.log")
     try:
         yield pool
