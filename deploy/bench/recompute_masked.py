@@ -2,8 +2,9 @@
 
 Each client's update is made, fed what its earlier ones did not say, clipped, rotated and rounded as that client did it;
 the codes of those that count are added up as plain integers, and the sum becomes the next model. What goes in is the
-clients' seeds, the seed of their secrets, and from the journal the signed headers and who was accepted. If one mask did
-not cancel, one update counted twice, or one residual was lost, the digest would be another.
+clients' seeds or, where they train for real, what they trained; the seed of their secrets; and from the journal the
+signed headers and who was accepted. If one mask did not cancel, one update counted twice, or one residual was lost, the
+digest would be another.
 
 Whole vectors are held, one for each client: for models of a bench or a test.
 
@@ -13,7 +14,7 @@ D parameters, M codes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,6 +35,9 @@ from roughfed.types import RoundHeader, Signed
 from roughfed.wire.session import decode_header
 
 Flat = NDArray[np.float32]
+
+Deltas = Callable[[str, int], Flat]
+"""(client, round) -> what it trained there, local minus global, float32 [D]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def round_secret(seed: int, client: str, header_digest: bytes) -> bytes:
 
 
 def model_digests(params: int, rounds: Iterable[Played], *, seeds: Seeds, quantised: bool = True) -> list[bytes]:
-    """Digest of each version, from the model of zeros on.
+    """Digest of each version, from the model of zeros on, where updates are made up from seeds.
 
     Args:
         params: D.
@@ -80,13 +84,18 @@ def model_digests(params: int, rounds: Iterable[Played], *, seeds: Seeds, quanti
     Returns:
         one digest of 32 bytes for version 0 and for each round with accepted clients.
     """
-    model, error = np.zeros(params, np.float32), np.zeros(params, np.float32)
+    clients = Clients(made_up(params, seeds.federation), seeds.secret)
+    return digests_from(np.zeros(params, np.float32), rounds, clients, quantised=quantised)
+
+
+def digests_from(model: Flat, rounds: Iterable[Played], clients: Clients, *, quantised: bool = True) -> list[bytes]:
+    """Digest of each version, from a first model, float32 [D], on; the rest is as for `model_digests`."""
+    error = np.zeros(len(model), np.float32)
     digests = [_digest(model)]
-    residuals: dict[str, Flat] = {}
     for played in rounds:
         if not played.accepted:
             continue
-        mean = _mean(params, played, residuals, seeds)
+        mean = clients.mean(played)
         update = (model + mean) - model  # as the server's step and its quantiser see it
         if quantised:
             quantise(update, error)
@@ -97,36 +106,52 @@ def model_digests(params: int, rounds: Iterable[Played], *, seeds: Seeds, quanti
     return digests
 
 
-def _mean(params: int, played: Played, residuals: dict[str, Flat], seeds: Seeds) -> Flat:
-    """The mean of the accepted updates, float32 [D]; notes the residual of each that feeds it back."""
-    header = decode_header(played.header.body)
-    sums: list[chain.Summed] = []
-    for client_class in names_of(header):
-        names = [name for name in played.accepted if played.classes.get(name, STANDARD) == client_class]
-        if names:
-            sums.append(_summed(params, played, header_for(header, client_class), names, (residuals, seeds)))
-    return mean_of_sums(sums)
+def made_up(params: int, federation: int) -> Deltas:
+    """The updates that the clients of a bench make from the federation's seed."""
+    return lambda name, number: np.concatenate(list(pieces(params, derive(federation, "client", name, number))))
 
 
-def _summed(
-    params: int, played: Played, header: RoundHeader, names: Sequence[str], kept: tuple[dict[str, Flat], Seeds]
-) -> chain.Summed:
-    """The sum of one class, of clients that send of all tensors; the header is the class's."""
-    residuals, seeds = kept
-    codec = masking_of(played.header, header, size=params, server_key=b"").params
-    total = np.zeros(codec.sent, dtype=np.uint64)
-    later = feeds_back(header)
-    for name in names:
-        delta = np.concatenate(list(pieces(params, derive(seeds.federation, "client", name, played.number))))
-        dither = derive_key(round_secret(seeds.secret, name, played.header.digest), DITHER, b"")
-        weight = played.quarters.get(name, FULL) / FULL
-        before = residuals.get(name) if later else None
-        encoded = chain.encode(delta, before, codec, secret=dither, weight=weight)
-        if later:
-            residuals[name] = encoded.residual  # it counts: the old one is said
-        total += encoded.codes
-    weight = sum(played.quarters.get(name, FULL) for name in names) / FULL
-    return chain.Summed(total, len(names), weight, codec)
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What all clients of a run do, and what each keeps for its next update.
+
+    Attributes:
+        deltas: what they train.
+        secret: seed of their secrets.
+        residuals: client -> what its updates that counted did not say, float32 [D].
+    """
+
+    deltas: Deltas
+    secret: int
+    residuals: dict[str, Flat] = field(default_factory=dict[str, Flat])
+
+    def mean(self, played: Played) -> Flat:
+        """The mean of the accepted updates, float32 [D]; notes the residual of each that feeds it back."""
+        header = decode_header(played.header.body)
+        sums: list[chain.Summed] = []
+        for client_class in names_of(header):
+            names = [name for name in played.accepted if played.classes.get(name, STANDARD) == client_class]
+            if names:
+                sums.append(self._summed(played, header_for(header, client_class), names))
+        return mean_of_sums(sums)
+
+    def _summed(self, played: Played, header: RoundHeader, names: Sequence[str]) -> chain.Summed:
+        """The sum of one class, of clients that send of all tensors; the header is the class's."""
+        size = len(self.deltas(names[0], played.number))
+        codec = masking_of(played.header, header, size=size, server_key=b"").params
+        total = np.zeros(codec.sent, dtype=np.uint64)
+        later = feeds_back(header)
+        for name in names:
+            delta = self.deltas(name, played.number)
+            dither = derive_key(round_secret(self.secret, name, played.header.digest), DITHER, b"")
+            weight = played.quarters.get(name, FULL) / FULL
+            before = self.residuals.get(name) if later else None
+            encoded = chain.encode(delta, before, codec, secret=dither, weight=weight)
+            if later:
+                self.residuals[name] = encoded.residual  # it counts: the old one is said
+            total += encoded.codes
+        weight = sum(played.quarters.get(name, FULL) for name in names) / FULL
+        return chain.Summed(total, len(names), weight, codec)
 
 
 def _digest(model: Flat) -> bytes:

@@ -100,14 +100,20 @@ class Cluster:
     # -- processes -----------------------------------------------------------------------------------------------------
 
     def start_server(
-        self, *, crash_at: str = "", env: Mapping[str, str] | None = None, claims: Sequence[str] = ()
+        self,
+        *,
+        crash_at: str = "",
+        env: Mapping[str, str] | None = None,
+        claims: Sequence[str] = (),
+        afresh: bool = False,
     ) -> Server:
         """Start the server; from its second start on at the ports that it had. `claims`: more arguments."""
         with suppress(FileNotFoundError):
             ports = json.loads(self.place.ports.read_text())
             self.configure({"server": {"port": ports["federation"], "enrol_port": ports["enrolment"]}})
         args = [*BENCH, "server", "--dir", str(self.place.folder), "--params", str(self.params), *claims]
-        self.server = Server("server", self.placed("server", args), environment(crash_at) | dict(env or {}))
+        env = environment(crash_at) | dict(env or {})
+        self.server = Server("server", self.placed("server", args), env, afresh=afresh)
         self.processes.append(self.server)
         return self.server
 
@@ -115,9 +121,9 @@ class Cluster:
         """What starts a process of this name where it belongs; here, all are on one machine."""
         return args
 
-    def restart_server(self) -> float:
+    def restart_server(self, *, afresh: bool = False) -> float:
         """Start the server again; returns the seconds from the start of the process until it serves."""
-        server = self.start_server()
+        server = self.start_server(afresh=afresh)
         server.ready()
         return time.monotonic() - server.started
 

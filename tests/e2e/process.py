@@ -23,14 +23,14 @@ def start(args: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
 
 
 class Process:
-    """A child whose output is kept as lines."""
+    """A child whose output is kept as lines; `afresh`: not forked, so that it imports for itself, as for a user."""
 
-    def __init__(self, name: str, args: Sequence[str], env: Mapping[str, str]) -> None:
+    def __init__(self, name: str, args: Sequence[str], env: Mapping[str, str], *, afresh: bool = False) -> None:
         self.name, self.lines = name, list[str]()
         self.started = time.monotonic()
         self._news = threading.Condition()
         self._over = False
-        self._child = Forked(args, env) if can_fork(args, env) else start(args, env)
+        self._child = start(args, env) if afresh or not can_fork(args, env) else Forked(args, env)
         self._reader = threading.Thread(target=self._read, name=f"read-{name}")
         self._reader.start()
 

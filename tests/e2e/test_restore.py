@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from roughfed.codec.downlink import quantise
-from roughfed.deploy.bench import recompute_masked
-from roughfed.deploy.bench.recompute_masked import Played, Seeds
+from roughfed.deploy.bench.recompute_masked import Clients, Played, made_up
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli.command import NOT_RUNNING
 from roughfed.digest import content_digest
@@ -157,12 +156,12 @@ def test_a_state_directory_that_was_put_back_by_hand_is_followed_too(tmp_path: P
 def expected(cluster: Cluster, undone: list[Played]) -> list[str]:
     """Digests of the versions: rounds that are undone count in no model, but clients keep what their codec lost."""
     model: Flat = np.zeros(cluster.params, np.float32)
-    error, residuals = np.zeros_like(model), dict[str, Flat]()
-    digests, seeds = [content_digest(memoryview(model).cast("B")).hex()], Seeds(cluster.seed, SECRET_SEED)
+    error, clients = np.zeros_like(model), Clients(made_up(cluster.params, cluster.seed), SECRET_SEED)
+    digests = [content_digest(memoryview(model).cast("B")).hex()]
     for each in sorted([*played(cluster), *undone], key=lambda one: one.number):
         if not each.accepted:
             continue
-        mean = recompute_masked._mean(cluster.params, each, residuals, seeds)
+        mean = clients.mean(each)
         if each in undone:
             continue
         update = (model + mean) - model

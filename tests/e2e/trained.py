@@ -81,11 +81,14 @@ class Trained(Cluster):
             tables |= {"policy": {"client_class": self.classes.get(name, "")}}
             write_toml(folder / "client.toml", tables)
             env["ROUGHFED_JOIN"] = self.invite(name)
-        command = [*ROUGHFED, "join"]
-        if name in self.hostile:
-            command = [sys.executable, "-m", "roughfed.deploy.attack", *self.hostile[name].split()]
-        self.agents[name] = Process(name, [*command, "--dir", str(folder)], env)
+        self.agents[name] = Process(name, [*self.command(name), "--dir", str(folder)], env)
         self.processes.append(self.agents[name])
+
+    def command(self, name: str) -> list[str]:
+        """What starts a client."""
+        if name in self.hostile:
+            return [sys.executable, "-m", "roughfed.deploy.attack", *self.hostile[name].split()]
+        return [*ROUGHFED, "join"]
 
     def kill_agent(self, name: str) -> None:
         """kill -9 of the agent (its trainer dies with it), and start it again."""
