@@ -88,9 +88,9 @@ def model_digests(params: int, rounds: Iterable[Played], *, seeds: Seeds, quanti
     return digests_from(np.zeros(params, np.float32), rounds, clients, quantised=quantised)
 
 
-def digests_from(model: Flat, rounds: Iterable[Played], clients: Clients, *, quantised: bool = True) -> list[bytes]:
+def digests_from(first: Flat, rounds: Iterable[Played], clients: Clients, *, quantised: bool = True) -> list[bytes]:
     """Digest of each version, from a first model, float32 [D], on; the rest is as for `model_digests`."""
-    error = np.zeros(len(model), np.float32)
+    model, error = first.copy(), np.zeros_like(first)
     digests = [_digest(model)]
     for played in rounds:
         if not played.accepted:
