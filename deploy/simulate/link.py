@@ -28,12 +28,23 @@ class Link(Connection):
         papers: Enrolled,
         incoming: AsyncIterator[ServerMessage],
         send: Callable[[ClientMessage], None],
+        *,
+        before_upload: Callable[[], Awaitable[None]],
     ) -> None:
-        """`incoming` is what the agent hears, `send` carries what it says; the other calls go to the service."""
+        """Stand on a session that is open.
+
+        Args:
+            service: the server's; calls other than the session go to it.
+            papers: the client's.
+            incoming: what the agent hears.
+            send: carries what it says.
+            before_upload: awaited before an upload begins; may never return.
+        """
         self.address, self.papers = ADDRESS, papers
         self._incoming, self._send, self._service = incoming, send, service
+        self._before_upload = before_upload
         self._get_model: Any = lambda request: streamed(service.get_model(request, NO_CONTEXT))
-        self._put_update: Any = lambda requests: crossed(service.put_update(requests, NO_CONTEXT))
+        self._put_update: Any = lambda requests: crossed(self._put(requests))
         self._update_status: Any = self._status
 
     async def close(self) -> None:
@@ -55,6 +66,10 @@ class Link(Connection):
             while not speaking.done():  # before Python 3.12, `wait_for` may lose a cancellation to what it waited for
                 speaking.cancel()
                 await asyncio.wait({speaking}, timeout=CANCEL_S)
+
+    async def _put(self, requests: AsyncIterator[bytes]) -> bytes:
+        await self._before_upload()
+        return await self._service.put_update(requests, NO_CONTEXT)
 
     async def _status(self, request: bytes, *, timeout: float) -> bytes:  # noqa: ASYNC109  as gRPC has it
         async with asyncio.timeout(timeout):

@@ -13,7 +13,9 @@ from roughfed.config.schema import keys_of
 from roughfed.config.sources import from_flags
 from roughfed.config.template import render_template
 from roughfed.deploy.cli.processes import LISTED_MODEL
+from roughfed.deploy.simulate.losses import RANDOM, Losses
 from roughfed.errors import ConfigError
+from roughfed.secagg.groups import SMALLEST
 from roughfed.server.defence.check import check_rule
 
 FEDERATION = "simulated"
@@ -38,6 +40,9 @@ class SimulateOptions:
         seed: of everything, secrets too.
         workers: trainer processes.
         ray: address of a Ray cluster, or "local"; empty = processes on this machine.
+        lose: share of each round's cohort that is lost; 0 = nobody.
+        at: see `roughfed.deploy.simulate.losses.Losses.at`; empty = "random".
+        silent: likewise.
         settings: other settings of fed.toml, by dotted key.
         out: empty folder that keeps everything; None = a temporary one that goes away.
     """
@@ -55,6 +60,9 @@ class SimulateOptions:
     seed: int = 0
     workers: int = 2
     ray: str = ""
+    lose: float = 0.0
+    at: str = ""
+    silent: bool = False
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     out: Path | None = None
 
@@ -70,6 +78,7 @@ class SimulateOptions:
             raise ConfigError(
                 f"a cohort of {self.cohort} is more than there are clients", key="--cohort", cure=f"0 to {self.clients}"
             )
+        losses = self.losses()
         given = {
             "federation.name": FEDERATION,
             "federation.seed": self.seed,
@@ -82,13 +91,30 @@ class SimulateOptions:
             "round.patience": 0.0,
             "privacy.server_sees": self.server_sees,
             "server.http": False,
+            **({} if losses is None else {"round.quorum": min(SMALLEST, self.clients)}),
         }
         texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in given.items()}
         settings = from_flags(texts | dict(self.settings), keys_of(FederationConfig))
         config = build(FederationConfig, settings)
         check_federation(config)
         check_rule(config)
+        if losses is not None:
+            losses.check(config.privacy.server_sees)
         return config, render_template(FederationConfig, {key: each.value for key, each in settings.items()})
+
+    def losses(self) -> Losses | None:
+        """Who is lost; None = nobody.
+
+        Raises:
+            ConfigError: how, but not how many.
+        """
+        if self.lose:
+            return Losses(self.lose, self.at or RANDOM, self.silent)
+        if self.at or self.silent:
+            raise ConfigError(
+                "nobody is lost", key="--at" if self.at else "--silent", cure="add a share: --lose 0.3, for example"
+            )
+        return None
 
     def client(self) -> ClientConfig:
         """client.toml of every client, but for its name."""

@@ -7,9 +7,9 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from roughfed.child import Many, trainer_command
@@ -17,6 +17,8 @@ from roughfed.config.federation import FederationConfig
 from roughfed.deploy import aggregator
 from roughfed.deploy.allocator import keep_pages
 from roughfed.deploy.cli.processes import worker_command
+from roughfed.deploy.simulate.losing import Losing
+from roughfed.deploy.simulate.losses import RoundLosses, by_stage, losses_of
 from roughfed.deploy.simulate.options import FEDERATION, SimulateOptions
 from roughfed.deploy.simulate.pool import Pool, ProcessPool
 from roughfed.deploy.simulate.seeded import Entropy, Registry
@@ -28,10 +30,11 @@ from roughfed.server.federation import Federation
 from roughfed.server.papers import Papers
 from roughfed.server.rpc import FederationService
 from roughfed.server.run import run_rounds
-from roughfed.server.summarized import round_summaries
+from roughfed.server.summarized import closed, summaries_of
 from roughfed.server.worker import Worker
 
 FAREWELL_S = 30.0
+PAUSED = "paused"
 WORKS = ("unmask", "aggregate", "commit")
 """Phases in which nobody but the server works."""
 
@@ -45,6 +48,7 @@ class Round:
         server_seconds: of these, what the server itself worked: verdicts, unmasking, sum, commit.
         accepted: clients whose update counts.
         accuracy: of the model after it, on the server's data; None where it was not evaluated.
+        losses: what became of its cohort, where clients are lost.
     """
 
     round: int
@@ -56,6 +60,7 @@ class Round:
     upload_bytes: int
     download_bytes: int
     accuracy: float | None
+    losses: RoundLosses | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,9 @@ class Simulated:
     Attributes:
         model_digest: of the last version; the same for the same options, wherever it is played.
         cpu_seconds: of this process: server and agents, without trainers.
+        ended: why it is over: "rounds", "time-budget", "early-stop", or "paused" after abandoned rounds.
+        losses: by the stage of the loss, what became of rounds and survivors (`losses.Tally`); empty without losses.
+        released: times that a client was suspended for its silence, and released again.
     """
 
     run: str
@@ -77,6 +85,8 @@ class Simulated:
     seconds: float
     cpu_seconds: float
     folder: str
+    losses: Mapping[str, Mapping[str, object]] = field(default_factory=dict[str, Mapping[str, object]])
+    released: int = 0
 
     def plain(self) -> dict[str, object]:
         """As JSON carries it."""
@@ -133,26 +143,31 @@ async def _play(
     async with AsyncExitStack() as stack:
         fed, papers = await prepare(_setup(options, config, folder, registry), stack)
         pool = await stack.enter_async_context(_pool(options, config, folder))
-        world = World(
-            FederationService(fed, papers.ca_certificate), pool, options.client(), folder / "clients", options.seed
-        )
+        service = FederationService(fed, papers.ca_certificate)
+        losing = None if (losses := options.losses()) is None else Losing(fed, losses, options.seed)
+        world = World(service, pool, options.client(), folder / "clients", options.seed, fate=losing)
         living = [
             asyncio.create_task(Virtual(world, registry.admit(name), index).live(), name=name)
             for index, name in enumerate(options.names())
         ]
-        following = asyncio.create_task(_follow(fed, tell))
+        told: list[Round] = []
+        beside = [asyncio.create_task(_follow(fed, losing, told, tell))]
+        if losing is not None and losing.silent:
+            beside.append(asyncio.create_task(losing.forgive()))
         try:
-            ended = await run_rounds(fed)
-            await asyncio.wait(living, timeout=FAREWELL_S)
+            ended = await until_over(fed)
+            if ended != PAUSED:
+                await asyncio.wait(living, timeout=FAREWELL_S)
         finally:
-            for task in (*living, following):
+            for task in (*living, *beside):
                 task.cancel()
-            await asyncio.gather(*living, following, return_exceptions=True)
+            await asyncio.gather(*living, *beside, return_exceptions=True)
+        told += _rounds(fed, losing, after=len(told))
         version, digest = fed.store.latest_model()
         return Simulated(
             run=fed.run,
             clients=options.clients,
-            rounds=_rounds(fed),
+            rounds=told,
             model_version=version,
             model_digest=digest.hex(),
             parameters=fed.spec.size,
@@ -160,7 +175,25 @@ async def _play(
             seconds=time.monotonic() - began,
             cpu_seconds=_cpu_seconds() - cpu,
             folder=str(folder) if options.out is not None else "",
+            losses=by_stage((each.outcome, each.losses) for each in told),
+            released=0 if losing is None else losing.released,
         )
+
+
+async def until_over(fed: Federation) -> str:
+    """Play the rounds; why they are over. A run that is paused, because round after round is lost, is over too."""
+    running, event = asyncio.create_task(run_rounds(fed)), fed.watch()
+    running.add_done_callback(lambda _: event.set())
+    try:
+        while not running.done() and not fed.paused:
+            event.clear()
+            await event.wait()
+    finally:
+        fed.unwatch(event)
+        if not running.done():
+            running.cancel()
+            await asyncio.wait({running})
+    return PAUSED if running.cancelled() else running.result()
 
 
 def _setup(options: SimulateOptions, config: FederationConfig, folder: Path, registry: Registry) -> Setup:
@@ -196,24 +229,26 @@ async def _pool(options: SimulateOptions, config: FederationConfig, folder: Path
         await pool.stop()
 
 
-async def _follow(fed: Federation, tell: Callable[[Round], None]) -> None:
-    """Tell of every round once it is over."""
-    told, event = 0, fed.watch()
+async def _follow(fed: Federation, losing: Losing | None, told: list[Round], tell: Callable[[Round], None]) -> None:
+    """Tell of every round once it is over, and note it in `told`."""
+    event = fed.watch()
     while True:
         event.clear()
-        if (last := fed.store.last_round()) is not None and last.round - (last.summary is None) > told:
-            for each in _rounds(fed)[told:]:
+        if (last := fed.store.last_round()) is not None and last.round - (last.summary is None) > len(told):
+            for each in _rounds(fed, losing, after=len(told)):
+                told.append(each)
                 tell(each)
-                told += 1
         await event.wait()
 
 
-def _rounds(fed: Federation) -> list[Round]:
-    """Those that are over, from the journal."""
-    return [_round(each) for each in round_summaries(fed.store)]
+def _rounds(fed: Federation, losing: Losing | None, *, after: int) -> list[Round]:
+    """Those that are over and came after another one, from the journal."""
+    rows = [row for row in closed(fed.store, after=after) if row.summary is not None]
+    return [_round(each, losing) for each in summaries_of(fed.store, rows)]
 
 
-def _round(summary: RoundSummary) -> Round:
+def _round(summary: RoundSummary, losing: Losing | None) -> Round:
+    lost, at = ({}, "") if losing is None else losing.of(summary.round, tuple(summary.participants))
     return Round(
         round=summary.round,
         outcome=summary.outcome,
@@ -224,6 +259,7 @@ def _round(summary: RoundSummary) -> Round:
         upload_bytes=summary.upload_bytes,
         download_bytes=summary.download_bytes,
         accuracy=summary.accuracy,
+        losses=None if losing is None else losses_of(summary, lost, at),
     )
 
 

@@ -20,6 +20,7 @@ from roughfed.client.setup import Setup
 from roughfed.client.store import ClientStore
 from roughfed.config.client import ClientConfig
 from roughfed.deploy.simulate.link import NO_CONTEXT, Link
+from roughfed.deploy.simulate.losing import Fate, is_of
 from roughfed.deploy.simulate.pool import Pool, PoolTrainer
 from roughfed.deploy.simulate.seeded import Passport, round_secret
 from roughfed.errors import RoughfedError
@@ -56,6 +57,7 @@ class World:
         folder: each has a folder in it, from its first job on.
         seed: of everything.
         device: where the pool trains, for the server's list.
+        fate: who is lost, and when; None = nobody.
     """
 
     service: FederationService
@@ -64,6 +66,7 @@ class World:
     folder: Path
     seed: int
     device: str = "cpu"
+    fate: Fate | None = None
 
 
 class Virtual:
@@ -73,8 +76,11 @@ class Virtual:
         """Client number `index`, from 0."""
         self._world, self._passport, self._index = world, passport, index
         self._trainer = PoolTrainer(world.pool, index)
-        self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()
+        self._outbox: asyncio.Queue[ClientMessage | None] = asyncio.Queue()
         self._welcome: Welcome | None = None
+        self._missed: RoundClosed | None = None
+        self._lost_before = ""
+        self._lost = False
         self._waking: asyncio.Queue[ServerMessage] | None = None
         self._awake: asyncio.Task[None] | None = None
 
@@ -83,13 +89,26 @@ class Virtual:
         CALLER.set(self._passport.name)  # of this task, and of all that it starts
         try:
             for _ in count():
-                if await self._one_session():
+                if await self._session_of_its_own():
                     return
-                await asyncio.sleep(AGAIN_S)
+                if self._lost and self._world.fate is not None:
+                    await self._stay_away(self._world.fate)
+                else:
+                    await asyncio.sleep(AGAIN_S)
         finally:
             if self._awake is not None:
                 self._awake.cancel()
                 await asyncio.gather(self._awake, return_exceptions=True)
+
+    async def _session_of_its_own(self) -> bool:
+        """As of `_one_session`, in a task: the server cancels that of a session which it has closed."""
+        session = asyncio.create_task(self._one_session())
+        try:
+            await asyncio.wait({session})
+        finally:
+            session.cancel()
+            await asyncio.gather(session, return_exceptions=True)
+        return not session.cancelled() and session.result()
 
     async def _one_session(self) -> bool:
         """Until it ends; whether the run is over."""
@@ -109,14 +128,16 @@ class Virtual:
         return False
 
     async def _outgoing(self) -> AsyncIterator[bytes]:
-        while True:
-            yield encode_client_message(await self._outbox.get())
+        while (message := await self._outbox.get()) is not None:
+            yield encode_client_message(message)
 
     def _hear(self, message: ServerMessage) -> None:
         if isinstance(message, Welcome):
             self._welcome = message
         elif self._waking is not None:
             self._waking.put_nowait(message)
+        elif isinstance(message, RoundClosed):  # of a round that ended while this client was away
+            self._missed = message
         elif isinstance(message, Job):
             self._waking = asyncio.Queue()
             self._waking.put_nowait(message)
@@ -131,9 +152,11 @@ class Virtual:
             self._passport.write(papers)
         store = ClientStore(folder)
         closed = asyncio.Event()
+        self._lost, self._lost_before = False, "" if world.fate is None else world.fate.stage(name)
 
         def connection(_address: str, own: enrolled.Enrolled) -> Link:
-            return Link(world.service, own, self._relay(inbox, closed), partial(self._say, closed))
+            heard = self._relay(inbox, closed)
+            return Link(world.service, own, heard, partial(self._say, closed), before_upload=self._before_upload)
 
         config = world.config.model_copy(update={"client": world.config.client.model_copy(update={"name": name})})
         setup = Setup(config, folder, papers, self._trainer, round_secret(world.seed, name), connection=connection)
@@ -151,10 +174,42 @@ class Virtual:
             store.close()
             shutil.rmtree(folder / "models", ignore_errors=True)  # the next round it is asked in may be long after
             self._waking = None
-            while not inbox.empty():  # the next job may have come before this agent was gone
+            while not inbox.empty() and not self._away:  # the next job may have come before this agent was gone
                 self._hear(inbox.get_nowait())
 
+    @property
+    def _away(self) -> bool:
+        """Whether it is lost together with its session."""
+        return self._lost and self._world.fate is not None and not self._world.fate.silent
+
+    def _lose(self) -> None:
+        """Say nothing more in this round; where the loss is not silent, the session ends."""
+        self._lost = True
+        if (fate := self._world.fate) is not None and fate.silent:
+            fate.vanished(self._passport.name)
+        else:
+            self._outbox.put_nowait(None)
+
+    async def _stay_away(self, fate: Fate) -> None:
+        """The session broke, and what this client did ends with it; until the round is over."""
+        fate.vanished(self._passport.name)
+        if self._awake is not None:
+            self._awake.cancel()
+            await asyncio.gather(self._awake, return_exceptions=True)
+        await fate.round_over()
+        self._lost = False
+
+    async def _before_upload(self) -> None:
+        if self._lost_before == "upload" and not self._lost:
+            self._lose()
+        if self._lost:
+            await asyncio.Event().wait()  # until the agent is ended
+
     def _say(self, closed: asyncio.Event, message: ClientMessage) -> None:
+        if self._lost_before and not self._lost and is_of(message, self._lost_before):
+            self._lose()
+        if self._lost:
+            return
         self._outbox.put_nowait(message)
         if isinstance(message, EvaluationReport):  # of a job that is nothing but an evaluation: no round ends after it
             closed.set()
@@ -164,6 +219,9 @@ class Virtual:
         if self._welcome is None:
             raise AssertionError("a job before a welcome")
         yield self._welcome
+        if (missed := self._missed) is not None:
+            self._missed = None
+            yield missed
         while True:
             message = await inbox.get()
             yield message

@@ -1,0 +1,137 @@
+"""Losing clients while a simulation runs: who vanishes now, when they are back, and time that nobody need sit out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+from roughfed.deploy.simulate.losses import Losses
+from roughfed.messages import ClientMessage, ClientStage
+from roughfed.server.clock import RoundClock
+from roughfed.server.federation import Federation
+from roughfed.server.held import release
+
+
+class Fate(Protocol):
+    """What may happen to the clients of a simulation."""
+
+    def stage(self, name: str) -> str:
+        """The stage of the open round before which a client is lost; "" if it is not."""
+        ...
+
+    @property
+    def silent(self) -> bool:
+        """Whether a lost client keeps its session."""
+        ...
+
+    def vanished(self, name: str) -> None:
+        """A client is lost."""
+        ...
+
+    async def round_over(self) -> None:
+        """Return when the round that is open is over."""
+        ...
+
+
+class Losing:
+    """The losses of a run as they happen."""
+
+    def __init__(self, fed: Federation, losses: Losses, seed: int) -> None:
+        """Nobody is lost yet; the federation gets a clock that waits for nobody who is."""
+        self._fed, self._losses, self._seed = fed, losses, seed
+        self._round = 0
+        self._lost: dict[str, str] = {}
+        self._gone: set[str] = set()
+        self.released = 0
+        fed.clock = SkippingClock(self)
+
+    @property
+    def silent(self) -> bool:
+        """Whether a lost client keeps its session."""
+        return self._losses.silent
+
+    def of(self, number: int, cohort: tuple[str, ...]) -> tuple[dict[str, str], str]:
+        """Who is lost in a round, each at which stage; and under which name the round is counted."""
+        sees = self._fed.config.privacy.server_sees
+        lost = self._losses.lost(number, sorted(cohort), seed=self._seed, server_sees=sees)
+        return lost, self._losses.label(number, sees)
+
+    def stage(self, name: str) -> str:
+        """As of `Fate`."""
+        if (row := self._fed.row) is None:
+            return ""
+        if row.round != self._round:
+            self._round, self._gone = row.round, set()
+            self._lost, _ = self.of(row.round, row.cohort)
+        return self._lost.get(name, "")
+
+    def vanished(self, name: str) -> None:
+        """As of `Fate`; the server looks anew whom it waits for."""
+        self._gone.add(name)
+        self._fed.wake()
+
+    async def round_over(self) -> None:
+        """As of `Fate`."""
+        number, event = self._round, self._fed.watch()
+        try:
+            while (row := self._fed.row) is not None and row.round == number and self._fed.collection is not None:
+                event.clear()
+                await event.wait()
+        finally:
+            self._fed.unwatch(event)
+
+    async def forgive(self) -> None:
+        """Release whoever the server suspends because it was silent too often, as an operator would."""
+        event = self._fed.watch()
+        try:
+            while True:
+                event.clear()
+                for name in sorted(self._fed.stages.suspended()) if self._fed.quarantined else ():
+                    await release(self._fed, name)
+                    self.released += 1
+                await event.wait()
+        finally:
+            self._fed.unwatch(event)
+
+    def in_vain(self) -> bool:
+        """Whether the server waits for time alone: for those who are gone, or before it tries again."""
+        fed = self._fed
+        if (row := fed.row) is None:
+            return False
+        if row.outcome is not None:
+            return row.outcome != "committed" and fed.phase == "waiting"
+        owing = self._owing()
+        return bool(owing) and row.round == self._round and owing <= self._gone
+
+    def _owing(self) -> set[str] | frozenset[str]:
+        """Whom the server waits for in the open round."""
+        fed = self._fed
+        if (round_ := fed.masked) is not None and ("dealt" not in round_.done or "masked" in round_.done):
+            return round_.owing()
+        return frozenset() if fed.collection is None else fed.collection.pending()
+
+
+class SkippingClock(RoundClock):
+    """Goes on by itself, and at once to the end of a wait that is in vain."""
+
+    def __init__(self, losing: Losing) -> None:
+        """It is the machine's time still."""
+        self._losing, self._ahead = losing, 0.0
+
+    def __call__(self) -> float:
+        """What time it is."""
+        return time.monotonic() + self._ahead
+
+    async def wait(self, event: asyncio.Event, until: float | None) -> None:
+        """As of `RoundClock`; whatever makes a wait vain wakes the server, which then waits anew."""
+        if until is not None and not event.is_set() and self._losing.in_vain():
+            self._ahead += max(0.0, until - self())
+            await asyncio.sleep(0)
+            return
+        await super().wait(event, until)
+
+
+def is_of(message: ClientMessage, stage: str) -> bool:
+    """Whether this is what a client that is lost before `stage` does not say any more."""
+    return isinstance(message, ClientStage) and message.kind == stage
