@@ -23,7 +23,7 @@ from roughfed.wire.enrolment import Credentials
 
 TLS_KEY, IDENTITY_KEY = "tls.key", "identity.key"
 CERTIFICATE, MEMBER, CA_CERTIFICATE, RECORD = "certificate.pem", "member.bin", "ca.pem", "enrolment.json"
-_MOVED = (TLS_KEY, IDENTITY_KEY, CERTIFICATE, MEMBER, CA_CERTIFICATE)  # and the record, last
+FILES = (TLS_KEY, IDENTITY_KEY, CERTIFICATE, MEMBER, CA_CERTIFICATE)  # and the record, last
 _PENDING, _RENEWAL, _TOKEN = "pending", "renewal", "token.sha256"
 
 
@@ -178,7 +178,7 @@ def _finish(folder: Path) -> None:
         if not (staged / RECORD).exists():
             continue
         with disk_errors(f"write in {folder}"):
-            for name in _MOVED:
+            for name in FILES:
                 _move(staged / name, folder)
             fsync_folder(folder)
             _move(staged / RECORD, folder)

@@ -154,8 +154,8 @@ async def check_header(
     if job.train:
         if store.forgotten(header.run, header.round):
             raise RemoteProtocolError(
-                f"round {header.round} of {header.run} has this client's update, and another run came since: answered "
-                "again it would be shown twice and counted once",
+                f"round {header.round} of {header.run} has this client's update, and another run came since, or this "
+                "directory was restored: answered again it would be shown twice and counted once",
                 reason="stale",
             )
         header = take_seat(job, header, welcome, rules)

@@ -1,6 +1,6 @@
 """A backup as one file: a tar of plain files, what they are at its beginning, their digests at its end.
 
-    about.json, fed.toml, state/..., manifest.json
+    about.json, fed.toml, state/..., upstream/..., manifest.json
 
 It is written and read as a stream. What is read is believed in nothing: members that are not plain files, that were not
 announced, or are longer than announced end the reading, and so does a digest that is another. Any tar reads it, too.
@@ -27,7 +27,10 @@ MAX_JSON = 64 << 20
 """Of the list of files: some hundred thousand."""
 
 SETTINGS = "fed.toml"
-NAME = re.compile(r"fed\.toml|app/[A-Za-z0-9_][A-Za-z0-9_-]*\.py|state(?:/[A-Za-z0-9_][A-Za-z0-9._-]*){1,2}")
+NAME = re.compile(
+    r"fed\.toml|app/[A-Za-z0-9_][A-Za-z0-9_-]*\.py|upstream/client\.toml|"
+    r"(?:upstream/)?state(?:/[A-Za-z0-9_][A-Za-z0-9._-]*){1,2}"
+)
 """Where a member may lie: no part begins with a dot, so none leads upwards."""
 
 OnBytes = Callable[[int], None]

@@ -30,6 +30,7 @@ from roughfed.server.authority import DATABASE
 from roughfed.server.contribution.kept import PLAN
 from roughfed.server.frozen import FILE as BASE
 from roughfed.server.ledger import FILE as LEDGER
+from roughfed.server.orders import FOLDER as SUMS
 from roughfed.server.spool import update_name
 from roughfed.upgrade import copy_database, version_of
 from roughfed.wire.session import decode_header
@@ -41,6 +42,8 @@ KEYS = re.compile(r"(ca|papers|ca-papers)/[a-z-]+\.key")
 
 OF_VERSION = re.compile(r"(\d{8})\.(delta|error|opt-[a-z-]+)|calibrated-(\d+)\.kept")
 """Files of a version of the model that are named by its number."""
+
+SUM = re.compile(r"(\d{8})\.f32")
 
 
 @dataclass
@@ -178,6 +181,9 @@ class Moment:
                 self._link(source)
         if f"models/{versions[newest]}.safetensors" not in self.files:
             raise StorageError(f"the file of version {newest} of the model is gone")
+        for source in _files(self._state / SUMS):  # of an edge: asked again, it gives the same sum
+            if (summed := SUM.fullmatch(source.name)) and int(summed[1]) in versions:
+                self._link(source)
 
     def _hold_ledger(self, db: sqlite3.Connection) -> None:
         """The part of the ledger that the journal knows to be in the file: it is only ever written behind it."""

@@ -23,6 +23,9 @@ from roughfed.server.store import Store
 if TYPE_CHECKING:
     from roughfed.server.federation import Federation
 
+FOLDER = "sums"
+"""In the state directory: sums that go up."""
+
 
 def begun(store: Store, order: Order) -> Version | None:
     """The version that an order's model is here; None where it was never taken."""
@@ -63,7 +66,7 @@ async def take(store: Store, order: Order) -> Version:
 
 def folder(store: Store) -> Path:
     """Where sums lie that go up."""
-    place = store.folder / "sums"
+    place = store.folder / FOLDER
     place.mkdir(exist_ok=True, mode=0o700)
     return place
 

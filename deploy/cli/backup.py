@@ -43,11 +43,14 @@ def backup(context: Context, flags: Flags) -> Answer:
 
     out = destination(context.folder, flags.out)
     began = time.monotonic()
-    with held(context.folder) as moment, progress(context, "backup", moment_bytes(moment)) as moved:
-        members, left_out = chosen(context.folder, moment["files"], keys=not flags.without_keys)
+    with held(context.folder) as moment, above(context.folder) as more:
+        members, left_out = chosen(context.folder, moment["files"], more, keys=not flags.without_keys)
         about: dict[str, Any] = {**moment["about"], "left_out": left_out}
-        size = archive.write(out, about, members, moved)
+        with progress(context, "backup", sum(member.size for member in members)) as moved:
+            size = archive.write(out, about, members, moved)
     say(context, about, out, size, left_out)
+    if more:
+        context.say("with its membership in the federation above")
     known = {key: about[key] for key in ("run", "round", "open_round", "version", "schema", "software")}
     return Answer(
         {
@@ -55,6 +58,7 @@ def backup(context: Context, flags: Flags) -> Answer:
             "bytes": size,
             "files": len(members),
             "left_out": left_out,
+            "edge": bool(more),
             "seconds": round(time.monotonic() - began, 3),
             **known,
         }
@@ -105,22 +109,46 @@ def held(folder: Path) -> Iterator[Mapping[str, Any]]:
             moment.discard()
 
 
-def moment_bytes(moment: Mapping[str, Any]) -> int:
-    """Bytes of all that is held."""
-    return sum(moment["files"].values())
+@contextmanager
+def above(folder: Path) -> Iterator[Mapping[str, Path]]:
+    """The files of an edge's membership in the federation above, by their names in the backup."""
+    if not (folder / "upstream").is_dir():
+        yield {}
+        return
+    from roughfed.deploy.edge import kept
+
+    with kept.held(folder) as found:
+        yield found
 
 
-def chosen(folder: Path, files: Mapping[str, int], *, keys: bool) -> tuple[list[Any], list[str]]:
-    """The members of the backup, and the names of keys that are not among them."""
+def chosen(
+    folder: Path, files: Mapping[str, int], more: Mapping[str, Path], *, keys: bool
+) -> tuple[list[Any], list[str]]:
+    """The members of the backup, and the names of keys that are not among them.
+
+    Args:
+        folder: of the server.
+        files: place in the state directory -> bytes.
+        more: name in the backup -> the file, beside these.
+        keys: whether private ones are members.
+    """
     from roughfed.deploy.archive import SETTINGS, Member
-    from roughfed.server.backup import FOLDER, KEYS
+    from roughfed.server.backup import FOLDER
 
-    kept = {name: size for name, size in files.items() if keys or KEYS.fullmatch(name) is None}
     held_in = folder / "state" / FOLDER
-    members = [Member(f"state/{name}", held_in / name, size) for name, size in sorted(kept.items())]
+    members = [Member(f"state/{name}", held_in / name, size) for name, size in sorted(files.items())]
     beside = [(SETTINGS, folder / SETTINGS), *((f"app/{path.name}", path) for path in own_app(folder))]
     members[:0] = [Member(name, path, path.stat().st_size) for name, path in beside if path.is_file()]
-    return members, sorted(files.keys() - kept.keys())
+    members += [Member(name, path, path.stat().st_size) for name, path in sorted(more.items())]
+    out = [] if keys else [member for member in members if is_key(member.name)]
+    return [member for member in members if member not in out], [member.name.removeprefix("state/") for member in out]
+
+
+def is_key(name: str) -> bool:
+    """Whether a member of a backup, of the server or of an edge's membership above, is a private key."""
+    from roughfed.server.backup import KEYS
+
+    return KEYS.fullmatch(name.removeprefix("upstream/").removeprefix("state/")) is not None
 
 
 def own_app(folder: Path) -> list[Path]:
@@ -141,7 +169,7 @@ def say(context: Context, about: Mapping[str, Any], out: Path, size: int, left_o
     what = f"{about['run']}, {number}, version {about['version']}" if about["run"] else "no run yet"
     context.say(f"wrote {out}: {what}, {size:,} bytes")
     if left_out:
-        context.say(f"without {', '.join(left_out)}: keep them elsewhere, a restore needs them in state/")
+        context.say(f"without {', '.join(left_out)}: keep them elsewhere, a restore needs them there (in state/)")
     else:
         context.note("It holds the federation's private keys: keep it like one of them.", style="dim")
 

@@ -51,10 +51,12 @@ def restore(context: Context, flags: Flags) -> Answer:
     is started there goes on with the run, and its clients follow, whatever they have played since.
     """
     from roughfed.deploy.archive import Reader
+    from roughfed.deploy.edge import kept
     from roughfed.server.restore import adapt, origin_of
 
     folder = context.folder.absolute()
     refuse_state(folder)
+    kept.refuse(folder)
     if not flags.file.is_file():
         raise ConfigError("there is no such file", file=str(flags.file), cure="name what roughfed backup --out wrote")
     with disk_errors(f"read {flags.file}"):
@@ -67,9 +69,12 @@ def restore(context: Context, flags: Flags) -> Answer:
             with progress(context, "restore", backup.total) as moved:
                 backup.unpack(here, moved)
             void = adapt(here / "state", origin)
+            edge = kept.restored(here)
             place(here, folder)
     missing = lacking(folder, backup.about.get("left_out"))
     say(context, origin, void, missing)
+    if edge:
+        context.say("it is an edge: start it with --upstream, and its federation above goes on with it")
     return Answer(
         {
             "dir": str(folder),
@@ -81,6 +86,7 @@ def restore(context: Context, flags: Flags) -> Answer:
             "files": len(backup.files),
             "void_invites": void,
             "missing": missing,
+            "edge": edge,
         }
     )
 
@@ -137,7 +143,7 @@ def place(here: Path, folder: Path) -> None:
     beside = [path for path in beside if path.exists()]
     if not (here / "state").is_dir():
         raise StorageError("the backup has no state")
-    for made in (path for path in (here / "state", *(here / "state").rglob("*")) if path.is_dir()):
+    for made in (path for path in here.rglob("*") if path.is_dir()):
         fsync_folder(made)
     with disk_errors(f"write in {folder}"):
         for path in beside:
@@ -148,10 +154,10 @@ def place(here: Path, folder: Path) -> None:
                 )
         for path in beside:
             path.chmod(0o644)
-        entrust(folder, [*beside, here / "state"])
-        for path in beside:
+        folders = [path for path in (here / "upstream", here / "state") if path.exists()]  # the state last
+        entrust(folder, [*beside, *folders])
+        for path in (*beside, *folders):
             path.replace(folder / path.name)
-        (here / "state").replace(folder / "state")
     fsync_folder(folder)
 
 
@@ -165,10 +171,10 @@ def entrust(folder: Path, paths: list[Path]) -> None:
 
 def lacking(folder: Path, left_out: object) -> list[str]:
     """Private keys that a server needs, that were left out of the backup, and that are not there."""
-    from roughfed.server.backup import KEYS
+    from roughfed.deploy.cli.backup import is_key
 
     names = [str(name) for name in left_out] if isinstance(left_out, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    wanted = [f"state/{name}" for name in names if KEYS.fullmatch(name)]
+    wanted = [name if name.startswith("upstream/") else f"state/{name}" for name in names if is_key(name)]
     return [name for name in wanted if not (folder / name).exists()]
 
 
