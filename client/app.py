@@ -77,7 +77,7 @@ class Agent:
         self._job: asyncio.Task[None] | None = None
         self._job_key: tuple[int, bytes] | None = None
         self._job_round = 0
-        self._back = asyncio.Event()
+        self._back, self._here = asyncio.Event(), asyncio.Event()
         self._settings = Settings(setup.config, description.settings)
         self._hours = Hours(setup.config.participate, setup.clock)
         self._phase = Heartbeat()
@@ -106,7 +106,7 @@ class Agent:
             except IdentityError as error:
                 pause = await self.renewal.mend(error)
             except Unreachable as error:
-                if self._welcomed:
+                if self._welcomed or (self._connection is not None and self._connection.heard):
                     pauses, failures = after_faults(stay=stay), 0
                 pause, failures = next(pauses), failures + 1
                 self.metrics.reconnecting("unreachable")
@@ -166,6 +166,7 @@ class Agent:
         except TimeoutError:
             return Reconnect(0.0, "there is a new certificate")
         finally:
+            self._here.clear()
             self.metrics.connected(False)
             for task in (leaving, following):
                 if task is not None:
@@ -247,6 +248,7 @@ class Agent:
         check_app(welcome, self._description)
         check_welcome(welcome, self._rules)
         self._welcomed = True
+        self._here.set()
         if self._membership is not None and self._membership.welcome.run != welcome.run:
             self._closed_round = 0
         self.metrics.connected(True)
@@ -264,6 +266,7 @@ class Agent:
             settings=self._settings,
             on_phase=self.enter,
             back=self._back,
+            here=self._here,
             send=self.send,
             secret=self._setup.secret,
             machine=self._setup.machine,

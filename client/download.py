@@ -89,7 +89,7 @@ async def from_base(me: Membership, header: RoundHeader, base: bytes) -> Path | 
         return None
     delta, made = partial.with_suffix(".delta"), partial.with_suffix(".made")
     try:
-        async for _ in tries(me.back):
+        async for _ in tries(me):
             try:
                 await download_delta(me, header, base, into=delta)
             except Unreachable as error:
@@ -145,7 +145,7 @@ def step(source: Path, delta: Path, *, spec: Spec, out: Path) -> bytes:
 
 async def whole(me: Membership, digest: bytes, spec: Spec, partial: Path) -> Path:
     """Parameters, downloaded into a partial file."""
-    async for _ in tries(me.back):
+    async for _ in tries(me):
         try:
             hashed = await download(me, digest, spec, partial)
         except Unreachable as error:
@@ -217,13 +217,18 @@ class Meter:
         self.me.metrics.transfer("down", len(data), self.codec)
 
 
-async def tries(back: asyncio.Event) -> AsyncIterator[int]:
-    """0, 1, 2, ... with a jittered wait before each but the first; `back` ends a wait: the server is there again."""
+async def tries(me: Membership) -> AsyncIterator[int]:
+    """0, 1, 2, ... with a jittered wait before each but the first, and not before the session is back.
+
+    The server takes nothing of a client that has not said hello. On a connection that does not live long the hello must
+    come first, too: the data of a transfer would leave it no time. A job that comes again ends the wait.
+    """
     yield 0
     for attempt, wait in enumerate(waits(np.random.default_rng(), ceiling_s=10.0), start=1):
         with suppress(TimeoutError):
-            await asyncio.wait_for(back.wait(), wait)
-        back.clear()
+            await asyncio.wait_for(me.back.wait(), wait)
+        me.back.clear()
+        await me.here.wait()
         yield attempt
 
 

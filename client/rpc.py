@@ -30,7 +30,7 @@ from roughfed.transport import names
 from roughfed.transport.options import CLIENT_OPTIONS
 from roughfed.transport.patience import PROGRESS_S, TURN_S
 from roughfed.types import Receipt, Signed
-from roughfed.wire.chunks import CHUNK_BYTES, decode_chunk, encode_chunk
+from roughfed.wire.chunks import chunk_length, decode_chunk, encode_chunk
 from roughfed.wire.session import decode_server_message, encode_client_message, encode_get_model
 from roughfed.wire.updates import decode_receipt, decode_update_status, encode_update_status_request
 
@@ -45,9 +45,10 @@ class Connection:
 
     Attributes:
         paced: the server says when a transfer's turn has come; known from its welcome.
+        heard: something came from the server since the session was opened, or tried.
     """
 
-    paced = False
+    paced = heard = False
 
     def __init__(self, address: str, papers: Enrolled) -> None:
         """Open the channel; the handshake happens at the first call."""
@@ -75,10 +76,12 @@ class Connection:
             async for message in outgoing:
                 yield encode_client_message(message)
 
+        self.heard = False
         call = self._session(encoded())
         try:
             with translated():
                 async for raw in call:
+                    self.heard = True
                     message = decode_server_message(raw)
                     if isinstance(message, Welcome):
                         self.paced = message.paced
@@ -122,6 +125,7 @@ class Connection:
                         chunk = decode_chunk(raw)
                         if chunk.offset != at:
                             raise RemoteProtocolError(f"chunk at byte {chunk.offset}, want {at}", reason="offset")
+                        self.heard = True
                         on_data(chunk.data)
                         write_all(fd, chunk.data, header + at)
                         at += len(chunk.data)
@@ -153,20 +157,21 @@ class Connection:
                     paced = self.paced  # a welcome that comes between two looks at it would make this wait for nothing
 
                     async def chunks() -> AsyncIterator[bytes]:
-                        first = b"" if paced else os.pread(fd, CHUNK_BYTES, at)
+                        first = b"" if paced else os.pread(fd, chunk_length(at, start=at), at)
                         moved(TURN_S if paced else PROGRESS_S)
                         yield encode_chunk(at, first, signed)
                         # What is sent before its turn would lie in the server's memory.
                         if paced and all(key != names.GO for key, _ in await call.initial_metadata()):
                             await call.code()  # refused: what is written now would hide why
                             return
+                        self.heard = True
                         offset = at + len(first)
                         on_bytes(len(first))
                         while offset < total:
                             if offset > at:
                                 crash.point("upload-cut")
                             moved()
-                            piece = os.pread(fd, CHUNK_BYTES, offset)
+                            piece = os.pread(fd, chunk_length(offset, start=at), offset)
                             yield encode_chunk(offset, piece)
                             offset += len(piece)
                             on_bytes(len(piece))

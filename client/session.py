@@ -39,8 +39,8 @@ from roughfed.client.statistics import (
     trained_values,
 )
 from roughfed.client.store import ClientStore, SavedUpdate
-from roughfed.crypto.identity import verify
-from roughfed.errors import IdentityError, RemoteProtocolError, StaleRound, TrainerError, Unreachable
+from roughfed.client.upload import upload
+from roughfed.errors import StaleRound, TrainerError
 from roughfed.logs import in_round
 from roughfed.messages import ClientMessage, EvaluationReport, ServerStage, Welcome
 from roughfed.params import digest_file
@@ -51,19 +51,12 @@ from roughfed.types import Evaluation, Evaluations, Job, Receipt, RoundHeader, S
 from roughfed.wire.updates import (
     MAX_METRICS,
     MAX_NAME,
-    RECEIPT_DOMAIN,
     UPDATE_DOMAIN,
     decode_receipt,
     encode_statement,
-    receipt_body,
 )
 
 log = logging.getLogger(__name__)
-
-
-CROSSED = ("not-in-cohort", "offset")
-"""A server that is back after a restart hears of the upload before our hello; what an upload before had sent arrives
-after the server has told how much it holds. Both pass with the next try."""
 
 
 def fresh_secret(_header_digest: bytes) -> bytes:
@@ -86,6 +79,7 @@ class Membership:
         on_phase: told (phase, progress) for the heartbeat and the metrics.
         back: set when the server, after a reconnect, sends the job again that is under way.
         send: puts a message into the stream, whichever is open.
+        here: set while the server knows that this client is here.
         secret: header digest -> the 32 secret bytes of a masked round; from the operating system, except in tests.
         machine: makes the machine of a masked round; another one only in hostile clients.
         on_trained: told (seconds, examples processed) of each local training.
@@ -107,6 +101,7 @@ class Membership:
     back: asyncio.Event
     send: Callable[[ClientMessage], None]
     secret: Callable[[bytes], bytes] = fresh_secret
+    here: asyncio.Event
     machine: Callable[..., ClientRound] = ClientRound
     on_trained: Callable[[float, int], None] = lambda _seconds, _examples: None
     inbox: asyncio.Queue[Heard] = field(default_factory=asyncio.Queue[Heard])
@@ -352,44 +347,3 @@ async def note(me: Membership, statement: UpdateStatement) -> SavedUpdate:
     await me.store.save_update(update)
     crash.point("update-saved")
     return update
-
-
-async def upload(me: Membership, update: SavedUpdate, codec: str = "identity") -> Receipt:
-    """Step 6: the noted bytes, resumed where the server's copy ends, until there is a receipt."""
-    me.on_phase("uploading", 0.0)
-    path = me.store.update_path(update.round)
-
-    def moved(count: int) -> None:
-        me.metrics.transfer("up", count, codec)
-
-    async for attempt in tries(me.back):
-        try:
-            at = 0
-            if attempt or update.recovered:
-                at, receipt = await me.connection.update_status(update.run, update.round, update.digest)
-                if receipt is not None:
-                    return check_receipt(me, update, receipt)
-                if at:
-                    me.metrics.resumed()
-            receipt, raw = await me.connection.put_update(update.signed, path, at=at, on_bytes=moved)
-        except (Unreachable, RemoteProtocolError) as error:
-            if isinstance(error, RemoteProtocolError) and error.reason not in CROSSED:
-                raise
-            log.info("upload interrupted: %s", error)
-            continue
-        crash.point("receipt-got")
-        receipt = check_receipt(me, update, receipt)
-        await me.store.save_receipt(update.run, update.round, raw)
-        crash.point("receipt-saved")
-        return receipt
-    raise AssertionError("tries() never ends")
-
-
-def check_receipt(me: Membership, update: SavedUpdate, receipt: Receipt) -> Receipt:
-    """The receipt must be the server's, and for these bytes."""
-    wanted = (update.run, update.round, me.papers.name, update.digest)
-    if (receipt.run, receipt.round, receipt.client, receipt.digest) != wanted:
-        raise IdentityError("the receipt is for another update", reason="receipt")
-    with me.metrics.crypto("verify"):
-        verify(me.server_key, RECEIPT_DOMAIN, receipt_body(receipt), receipt.signature)
-    return receipt

@@ -13,9 +13,16 @@ from typing import Literal
 
 from roughfed.server.habits import NO_PATIENCE, Patience
 
-REJOIN_GRACE_S = 2.0
-"""A client that is gone this long is not waited for once the quorum is there: a lost stream is seen at once, a
-reconnect takes well under a second."""
+REJOIN_GRACE_S, LONGEST_GRACE_S = 2.0, 15.0
+"""A client that is gone this long is not waited for once the quorum is there. A lost stream is seen at once and a
+reconnect takes well under a second, but several on a long line that others fill: where a round has taken long, there is
+more time for it, a quarter of that."""
+
+
+def rejoin_grace(elapsed_s: float) -> float:
+    """Seconds for which a client whose stream breaks so long after the round was opened is waited for."""
+    return min(LONGEST_GRACE_S, max(REJOIN_GRACE_S, elapsed_s / 4))
+
 
 LEFT_BEHIND = "the rest is left behind"
 
@@ -74,10 +81,11 @@ class Collection:
         if client in self.members and client not in self.received:
             self.refused.setdefault(client, reason)
 
-    def lost(self, clients: Iterable[str], now: float, *, grace: float = REJOIN_GRACE_S) -> None:
-        """Their streams broke; they are waited for until now + grace."""
+    def lost(self, clients: Iterable[str], now: float, *, grace: float | None = None) -> None:
+        """Their streams broke; they are waited for until now + grace (None: what befits the round)."""
+        until = now + (rejoin_grace(now - self.opened) if grace is None else grace)
         for client in clients:
-            self.gone.setdefault(client, now + grace)
+            self.gone.setdefault(client, until)
 
     def back(self, client: str) -> None:
         """It is connected (again)."""

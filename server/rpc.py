@@ -46,7 +46,7 @@ from roughfed.server.rolled_back import proof_of
 from roughfed.transport.names import GO, PROTOCOL_KEY, SERVICE, SOFTWARE_KEY, TIME_KEY
 from roughfed.transport.patience import PROGRESS_S
 from roughfed.types import Job, Receipt
-from roughfed.wire.chunks import CHUNK_BYTES, Chunk, decode_chunk, encode_chunk
+from roughfed.wire.chunks import Chunk, chunk_length, decode_chunk, encode_chunk
 from roughfed.wire.enrolment import open_member
 from roughfed.wire.session import (
     decode_client_message,
@@ -73,7 +73,7 @@ class FederationService:
     def __init__(self, fed: Federation, ca_certificate: bytes) -> None:
         """Serve one federation."""
         self._fed, self._ca = fed, ca_certificate
-        self._cache: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
         self._held = 0
         self._downloads: dict[str, object] = {}
         self.streams = 0
@@ -216,7 +216,7 @@ class FederationService:
                     fed.members.check(client)
                     if self._downloads.get(client) is not mine:
                         raise StaleRound("a newer download of this client took over", reason="superseded")
-                    length = min(CHUNK_BYTES - offset % CHUNK_BYTES, source.size_bytes - offset)
+                    length = min(chunk_length(offset, start=start), source.size_bytes - offset)
                     yield self._chunk(fd, source, offset=offset, length=length)
                     patience.reschedule(loop.time() + PROGRESS_S)
                     moved(length)
@@ -231,13 +231,13 @@ class FederationService:
                 fed.trace.transfer(client, "download", began, offset - start, offset=start)
 
     def _chunk(self, fd: int, source: downlink.Source, *, offset: int, length: int) -> bytes:
-        key = (source.path.name, offset)
+        key = (source.path.name, offset, length)
         if (known := self._cache.get(key)) is not None:
             return known
         chunk = encode_chunk(offset, os.pread(fd, length, source.start + offset))
         self._cache[key] = chunk
         self._held += len(chunk)
-        while self._held > CACHE_BYTES or len({name for name, _ in self._cache}) > CACHED_FILES:
+        while self._held > CACHE_BYTES or len({name for name, *_ in self._cache}) > CACHED_FILES:
             _, dropped = self._cache.popitem(last=False)
             self._held -= len(dropped)
         return chunk

@@ -49,6 +49,9 @@ STAGE_S = 30.0
 RESCUE_S = 8.0
 """A process that was killed is back after some seconds: worth waiting for where a group is void without it."""
 
+LOOK_S = 0.5
+"""How often it is looked what clients do where nothing else happens."""
+
 FACT = "fact:"
 
 
@@ -116,22 +119,35 @@ async def decide(fed: Federation, row: RoundRow, kind: str, body: bytes = b"") -
     fed.wake()
 
 
-async def waiting(fed: Federation, owing: Callable[[], set[str]]) -> None:
+async def waiting(
+    fed: Federation, owing: Callable[[], set[str]], *, leisure: Callable[[], bool] = lambda: False
+) -> None:
     """Return when nobody owes anything any more who can be waited for.
 
-    Who is gone gets the grace of the collection; longer where its group would be void without those who are gone.
+    Who is gone gets the grace of the collection; longer where its group would be void without those who are gone, and
+    all the time there is at leisure.
     """
     until = fed.clock() + STAGE_S
     while names := owing():
         now = fed.clock()
         gone = fed.collection.gone if fed.collection is not None else {}
         patience = {name: gone[name] + rescue(fed, name, gone) if name in gone else until for name in names}
-        if max(patience.values()) <= now:
+        if max(patience.values()) <= now and not leisure():
             return
-        await fed.sleep_until_change(min(moment for moment in patience.values() if moment > now))
+        await fed.sleep_until_change(min([m for m in patience.values() if m > now], default=now + LOOK_S))
         if fed.stopping:
             raise asyncio.CancelledError  # the round stays open in the journal; the next start goes on with it
         fed.check_order()
+
+
+def all_download(fed: Federation) -> bool:
+    """Everybody who is here still waits for the model: keys are needed later, and a broken connection has time."""
+    collection = fed.collection
+    if collection is None or fed.clock() >= collection.deadline:
+        return False
+    sessions = [fed.members.get(name) for name in collection.members - collection.refused.keys()]
+    phases = {session.phase for session in sessions if session is not None}
+    return "downloading" in phases and phases <= {"downloading", "idle"}
 
 
 def rescue(fed: Federation, name: str, gone: Mapping[str, float]) -> float:
@@ -149,14 +165,14 @@ async def set_up(fed: Federation, row: RoundRow) -> bool:
         fed.warmed = True
         fed.executor.submit(warm, round_.maskings)
     if "roster" not in round_.done:
-        await waiting(fed, round_.owing)
+        await waiting(fed, round_.owing, leisure=partial(all_download, fed))
         await decide(fed, row, "roster")
         for one in round_.classes:
             await fed.stages.note_beacon(row.round, one.beacon, one.masking.client_class)
     if not round_.groups:
         return False
     if "dealt" not in round_.done:
-        await waiting(fed, round_.owing)
+        await waiting(fed, round_.owing, leisure=partial(all_download, fed))
         await decide(fed, row, "dealt")
     if (collection := fed.collection) is not None:
         for name in collection.members - set(round_.uploaders()):  # also one that is gone: it may come back, too late

@@ -16,6 +16,9 @@ from roughfed.wire.updates import decode_signed_update, encode_signed_update
 CHUNK_BYTES = 1 << 20
 """Payload of one chunk: large enough to amortise a call's cost, a quarter of gRPC's default message limit."""
 
+LEAST_BYTES = 1 << 16
+"""Payload of the first chunks of a transfer."""
+
 _OFFSET, _DATA, _UPDATE = 0x08, 0x12, 0x1A  # field number << 3 | wire type
 
 
@@ -32,6 +35,23 @@ class Chunk:
     offset: int
     data: memoryview
     update: Signed | None = None
+
+
+def chunk_length(offset: int, *, start: int) -> int:
+    """Length of the next chunk of a transfer: a cut in the middle of it loses little beside what was moved before.
+
+    That is a quarter at most, or `LEAST_BYTES`. Chunks end at multiples of their length, a power of two, so that who
+    began elsewhere gets the same ones.
+
+    Args:
+        offset: where it begins.
+        start: where this try of the transfer began.
+
+    Returns:
+        1 to `CHUNK_BYTES`; the end of the data is for the caller to see.
+    """
+    length = min(CHUNK_BYTES, 1 << max(LEAST_BYTES.bit_length(), ((offset - start) // 4).bit_length()) - 1)
+    return length - offset % length
 
 
 def encode_chunk(offset: int, data: bytes | memoryview, update: Signed | None = None) -> bytes:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import grpc
@@ -13,6 +14,7 @@ import pytest
 
 from roughfed.child import Description
 from roughfed.client import download
+from roughfed.client.download import tries
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.rpc import Connection
 from roughfed.client.rules import CODECS, Rules
@@ -105,7 +107,8 @@ def fetch(store: ClientStore, source: Source, *, base: bytes = b"") -> np.ndarra
     """A job that only asks for the model; what then lies in its place."""
 
     async def work() -> None:
-        source.back = asyncio.Event()
+        source.back, here = asyncio.Event(), asyncio.Event()
+        here.set()
         connection = Connection.__new__(Connection)  # its code, without its channel
         connection._get_model = source  # pyright: ignore[reportAttributeAccessIssue]
         me = Membership(
@@ -124,6 +127,7 @@ def fetch(store: ClientStore, source: Source, *, base: bytes = b"") -> np.ndarra
             settings=dict,
             on_phase=lambda phase, share: None,
             back=source.back,
+            here=here,
             send=lambda message: None,
         )  # fmt: skip
         assert isinstance(await take_part(me, question(base, source)), EvaluationReport)
@@ -340,3 +344,24 @@ def test_a_model_that_is_longer_than_it_can_be_is_refused_before_it_fills_the_di
         fetch(store, Source(data=MODEL + bytes(4)))
     assert refused.value.reason == "size"
     assert not store.model_path(DIGEST).exists()
+
+
+def test_a_transfer_is_not_tried_again_before_the_session_is_back() -> None:
+    async def work() -> list[int]:
+        me, tried = SimpleNamespace(back=asyncio.Event(), here=asyncio.Event()), list[int]()
+
+        async def transfer() -> None:
+            async for attempt in tries(cast(Any, me)):
+                tried.append(attempt)
+                me.back.set()  # no jitter
+                if attempt:
+                    return
+
+        trying = asyncio.create_task(transfer())
+        await asyncio.wait({trying}, timeout=0.05)
+        assert tried == [0]  # the first try waits for nothing
+        me.here.set()
+        await trying
+        return tried
+
+    assert asyncio.run(work()) == [0, 1]

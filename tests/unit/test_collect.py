@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from roughfed.server.collect import REJOIN_GRACE_S, Collection
+from roughfed.server.collect import LONGEST_GRACE_S, REJOIN_GRACE_S, Collection, rejoin_grace
 
 ABCD = frozenset("abcd")
 DEADLINE = 100.0
@@ -58,8 +58,20 @@ def test_a_client_that_is_back_is_waited_for_again() -> None:
     state.back("c")
     assert state.decide(50).action == "wait"
     state.lost(["c"], 60)
-    assert state.decide(60).until == 60 + REJOIN_GRACE_S
-    assert state.decide(60 + REJOIN_GRACE_S).reason == "the rest is gone"
+    assert state.decide(60).until == 60 + LONGEST_GRACE_S
+    assert state.decide(60 + LONGEST_GRACE_S).reason == "the rest is gone"
+
+
+def test_who_is_lost_in_a_long_round_has_longer_to_come_back() -> None:
+    assert rejoin_grace(0) == rejoin_grace(8) == REJOIN_GRACE_S
+    assert rejoin_grace(20) == 5
+    assert rejoin_grace(3600) == LONGEST_GRACE_S
+    state = Collection(ABCD, goal=4, quorum=2, deadline=DEADLINE, opened=20)
+    for client in "ab":
+        state.receive(client, 30)
+    state.lost("c", 40)
+    state.lost("d", 21)
+    assert (state.decide(44).action, state.decide(45).action) == ("wait", "close")
 
 
 def test_strangers_change_nothing() -> None:

@@ -190,6 +190,12 @@ class Source:
             yield encode_chunk(at, self.data[at : at + PIECE])
 
 
+def present() -> asyncio.Event:
+    here = asyncio.Event()
+    here.set()
+    return here
+
+
 def fetch(folder: Path, source: Source, base: Base) -> Path:
     with closing(ClientStore(folder)) as store:
         connection = Connection.__new__(Connection)  # its code, without its channel
@@ -197,7 +203,12 @@ def fetch(folder: Path, source: Source, base: Base) -> Path:
 
         metrics = ClientMetrics(codecs=CODECS)
         me = SimpleNamespace(
-            connection=connection, store=store, back=source.back, metrics=metrics, on_phase=lambda *_: None
+            connection=connection,
+            store=store,
+            back=source.back,
+            here=present(),
+            metrics=metrics,
+            on_phase=lambda *_: None,
         )
         return asyncio.run(fetch_frozen(cast(Any, me), base))
 

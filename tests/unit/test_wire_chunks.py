@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from roughfed.errors import RemoteProtocolError
 from roughfed.pb.v1 import tensor_pb2
 from roughfed.types import Signed
-from roughfed.wire.chunks import CHUNK_BYTES, decode_chunk, encode_chunk
+from roughfed.wire.chunks import CHUNK_BYTES, LEAST_BYTES, chunk_length, decode_chunk, encode_chunk
 
 offsets = st.one_of(st.integers(0, 2**64 - 1), st.sampled_from([0, 1, 127, 128, 16383, 16384, 2**32, 2**63, 2**64 - 1]))
 updates = st.none() | st.builds(Signed, st.binary(max_size=300), st.binary(max_size=80), st.just(""))
@@ -97,3 +97,30 @@ def test_an_empty_message_is_an_empty_chunk_as_in_proto3() -> None:
     assert encode_chunk(0, b"") == b""
     chunk = decode_chunk(b"")
     assert (chunk.offset, len(chunk.data), chunk.update) == (0, 0, None)
+
+
+def cut(size: int, start: int) -> list[tuple[int, int]]:
+    """(offset, length) of the chunks of a try that begins at `start`."""
+    chunks: list[tuple[int, int]] = []
+    offset = start
+    while offset < size:
+        length = min(chunk_length(offset, start=start), size - offset)
+        chunks.append((offset, length))
+        offset += length
+    return chunks
+
+
+@given(start=st.integers(0, 1 << 24).map(lambda quads: 4 * quads), size=st.integers(1, 8 << 20))
+def test_a_cut_loses_a_quarter_of_what_a_try_has_moved_at_most(start: int, size: int) -> None:
+    for offset, length in cut(start + size, start):
+        assert 0 < length <= max(LEAST_BYTES, (offset - start) // 4)
+        assert length <= CHUNK_BYTES
+        assert length % 4 == 0 or offset + length == start + size  # no float32 is cut in two
+
+
+def test_a_long_transfer_has_few_chunks_and_one_that_goes_on_has_the_same() -> None:
+    whole = cut(1 << 28, 0)
+    assert len(whole) <= 256 + 16
+    again = cut(1 << 28, 123 << 20)
+    assert len(set(again) & set(whole)) >= 133 - 5
+    assert len(cut(4_000_000, 0)) <= 20
