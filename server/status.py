@@ -56,6 +56,7 @@ def status(fed: Federation) -> dict[str, Any]:
         "certificates": [{"role": role, "expires_at": end} for role, end in sorted(fed.certificates.items())],
         "disk": asdict(fed.health.disk),
         "history": [_round(each) for each in fed.health.past.last()],
+        "upstream": None if fed.above is None else fed.above.state(),
         "clients": [_client(fed, name, known["defence"]["excluded"]) for name in sorted(names)],
     }
 

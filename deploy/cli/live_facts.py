@@ -83,7 +83,17 @@ def grid(found: list[Fact]) -> Table:
 def _run(status: Status) -> Iterator[Fact]:
     yield Fact("run", Text(f"{status['run']}, up {span(status['uptime_s'])}"), 4)
     seen = status["server_sees"]
+    if (above := status.get("upstream")) is not None:
+        yield Fact("upstream", Text(_above(above)), 1)
     yield Fact("server sees", Text(f"{seen}: {SEEN.get(seen, '')}"), LAST)
+
+
+def _above(above: Mapping[str, Any]) -> str:
+    """Of an edge: what the federation above asks for."""
+    if not above["run"]:
+        return "has asked for nothing yet"
+    where = f"round {above['round']} of {above['rounds']} of {above['run']}"
+    return f"waits for the sum of {where}" if above["open"] else f"{where} was the last"
 
 
 def _round(status: Status, view: View) -> Iterator[Fact]:

@@ -47,7 +47,14 @@ export function header(status, since) {
   bar.max = Math.max(1, lastOf(status));
   bar.value = Math.max(0, status.round - (known(status.round_seconds) ? 1 : 0));
   say(byId("run"), `Run ${status.run}, up ${time(Math.floor(status.uptime_s + since))} · model version ${
-    count(status.model_version)} · the server sees ${seen(status.server_sees)}`);
+    count(status.model_version)} · the server sees ${seen(status.server_sees)}${above(status.upstream)}`);
+}
+
+// Of an edge: the round of the federation above that its sum is for.
+function above(upstream) {
+  if (!upstream) return "";
+  if (!upstream.run) return " · an edge, nothing is asked for yet";
+  return ` · an edge of ${upstream.run}, round ${count(upstream.round)} of ${count(upstream.rounds)}`;
 }
 
 // What the tab is called: the state first, tabs are narrow.

@@ -133,6 +133,21 @@ def test_a_round_over_its_deadline_says_so() -> None:
     assert "12 s over its deadline" in "\n".join(drawn(server([client("a")], deadline_at=NOW - 12)))
 
 
+@pytest.mark.parametrize(
+    ("above", "words"),
+    [
+        ({"run": "", "round": 0, "rounds": 0, "open": False}, "has asked for nothing yet"),
+        ({"run": "top-1", "round": 3, "rounds": 9, "open": True}, "waits for the sum of round 3 of 9 of top-1"),
+        ({"run": "top-1", "round": 3, "rounds": 9, "open": False}, "round 3 of 9 of top-1 was the last"),
+    ],
+)
+def test_an_edge_says_what_the_federation_above_wants(above: Mapping[str, Any], words: str) -> None:
+    text = "\n".join(drawn(server([client("a")], upstream=above), 160, None))
+    assert "upstream" in text
+    assert words in text
+    assert "upstream" not in "\n".join(drawn(server([client("a")]), 160, None))
+
+
 def test_a_terminal_without_unicode_gets_letters() -> None:
     text = "\n".join(drawn(server([client("a", "training")]), encoding="ascii"))
     text.encode("ascii")
