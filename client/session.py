@@ -18,7 +18,7 @@ from typing import Literal
 from roughfed import crash
 from roughfed.child import Description
 from roughfed.classes import tensors_of
-from roughfed.client.download import fetch_model, tries
+from roughfed.client.download import fetch_model
 from roughfed.client.encode import encode_file, residual_of
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.evaluating import evaluate, personalises
@@ -78,8 +78,8 @@ class Membership:
         connection: the channel; replaced when it breaks.
         on_phase: told (phase, progress) for the heartbeat and the metrics.
         back: set when the server, after a reconnect, sends the job again that is under way.
-        send: puts a message into the stream, whichever is open.
         here: set while the server knows that this client is here.
+        send: puts a message into the stream, whichever is open.
         secret: header digest -> the 32 secret bytes of a masked round; from the operating system, except in tests.
         machine: makes the machine of a masked round; another one only in hostile clients.
         on_trained: told (seconds, examples processed) of each local training.
@@ -99,9 +99,9 @@ class Membership:
     settings: Callable[[Mapping[str, object]], dict[str, object]]
     on_phase: Callable[[str, float], None]
     back: asyncio.Event
+    here: asyncio.Event
     send: Callable[[ClientMessage], None]
     secret: Callable[[bytes], bytes] = fresh_secret
-    here: asyncio.Event
     machine: Callable[..., ClientRound] = ClientRound
     on_trained: Callable[[float, int], None] = lambda _seconds, _examples: None
     inbox: asyncio.Queue[Heard] = field(default_factory=asyncio.Queue[Heard])
