@@ -50,18 +50,25 @@ name = "digits"
 server_sees = "{server_sees}"
 """
 
-CLIENT_TOML = "[http]\nenabled = false\n[policy]\nmax_model_bytes = {model_bytes}\n"
+CLIENT_TOML = '[client]\nserver = "{server}"\n[http]\nenabled = false\n[policy]\nmax_model_bytes = {model_bytes}\n'
 
 
 @dataclass
 class Bench:
-    """The directory and the running processes."""
+    """The directory and the running processes.
+
+    Attributes:
+        ways: where clients connect, if not to the server itself.
+        client_log: level of the clients' logs.
+    """
 
     folder: Path
     params: int
     server: subprocess.Popen[str] | None = None
     ports: Ports | None = None
     clients: dict[str, subprocess.Popen[str]] = field(default_factory=dict[str, "subprocess.Popen[str]"])
+    ways: Ports | None = None
+    client_log: str = "INFO"
 
     @property
     def server_folder(self) -> Path:
@@ -125,9 +132,11 @@ def add_client(bench: Bench, name: str, *, pace_s: float = 0.0) -> subprocess.Po
         raise LocalProtocolError("a client before the server runs: use `running`")
     folder = bench.folder / name
     folder.mkdir()
-    (folder / "client.toml").write_text(CLIENT_TOML.format(model_bytes=4 * bench.params))
-    line = aggregator.invite(bench.server_folder, name, host=HOST, port=bench.ports.enrolment)
-    extra = {"ROUGHFED_JOIN": line.reveal()}
+    ways = bench.ways or bench.ports
+    text = CLIENT_TOML.format(server=f"{HOST}:{ways.federation}", model_bytes=4 * bench.params)
+    (folder / "client.toml").write_text(text)
+    line = aggregator.invite(bench.server_folder, name, host=HOST, port=ways.enrolment)
+    extra = {"ROUGHFED_JOIN": line.reveal(), "ROUGHFED_LOG": bench.client_log}
     bench.clients[name] = process = _start(bench, "client", folder, extra, "--pace", str(pace_s))
     return process
 

@@ -166,6 +166,12 @@ def read_journal(path: Path) -> list[PlayedRound]:
         return [_played(row) for row in db.execute(sql)]
 
 
+def received_bytes(path: Path) -> int:
+    """Bytes of all updates with a receipt, each once."""
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT sum(size_bytes) FROM receipts").fetchone()[0] or 0
+
+
 def _played(row: sqlite3.Row) -> PlayedRound:
     summary, sets = json.loads(row["summary"]), json.loads(row["sets"])
     accepted = tuple(sorted(client for client, reason in sets.items() if reason == ""))

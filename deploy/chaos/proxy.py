@@ -15,6 +15,9 @@ from roughfed.errors import ConfigError
 READ = 64 * 1024
 HELD = 4 << 20
 """Bytes of one direction of a connection that are on their way at most: what a long line holds."""
+QUEUED_S = 0.5
+"""What waits for its turn on a line with a rate, in seconds of it: as much as a router holds, no more. Whoever sends is
+held back, each connection in turn, as by TCP."""
 CONNECT_S = 10.0
 
 RESET = struct.pack("ii", 1, 0)
@@ -60,6 +63,7 @@ class Proxy:
         self.counts = Counts()
         self._target, self._faults, self._seed, self._on_event = target, faults, seed, on_event
         self._free_at = [0.0, 0.0]
+        self._turns = [asyncio.Lock(), asyncio.Lock()]
         self._open: set[_Connection] = set()
         self._through = asyncio.Event()
         self._through.set()
@@ -161,11 +165,14 @@ class Proxy:
                 await writing
 
     async def _forward(self, data: bytes, side: Direction, lane: Lane, line: _Line, connection: _Connection) -> None:
+        async with self._turns[side]:
+            await asyncio.sleep(self._free_at[side] - QUEUED_S - asyncio.get_running_loop().time())
+            arrives = self._arrives(side, len(data))
         connection.passed += len(data)
         self.counts.bytes[side] += len(data)
         arriving, flipped = lane.passes(data)
         self.counts.flipped_bits += flipped
-        await line.put(self._arrives(side, len(data), lane.delay()), arriving)
+        await line.put(arrives + lane.delay(), arriving)
 
     async def _end(self, number: int, connection: _Connection, line: _Line, writing: asyncio.Task[None]) -> None:
         """Its last bytes have come: cut it, or leave both ends hanging."""
@@ -183,13 +190,13 @@ class Proxy:
             self._on_event("half-open", number)
         await connection.over.wait()
 
-    def _arrives(self, direction: Direction, size: int, delay: float) -> float:
-        """When the last of so many bytes is at the other end (the loop's seconds)."""
+    def _arrives(self, direction: Direction, size: int) -> float:
+        """When the last of so many bytes has gone into the line (the loop's seconds)."""
         at = asyncio.get_running_loop().time()
         if self._faults.bytes_per_s:
             at = max(at, self._free_at[direction]) + size / self._faults.bytes_per_s
             self._free_at[direction] = at
-        return at + delay
+        return at
 
 
 class _Connection:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from roughfed.deploy.cli import bench_load
+from roughfed.deploy.cli import bench_load, bench_network
 from roughfed.deploy.cli.bench_adapters import AdapterFlags, bench_adapters
 from roughfed.deploy.cli.bench_classes import ClassesFlags, bench_classes
 from roughfed.deploy.cli.bench_clusters import ClusterFlags, bench_clusters
@@ -154,6 +154,7 @@ def register(app: typer.Typer) -> None:
     command(group, "sessions", flags=SessionsFlags)(bench_sessions)
     command(group, "dispatch", flags=DispatchFlags)(bench_dispatch)
     bench_load.register(group)
+    bench_network.register(group)
     command(group, "stragglers", flags=StragglerFlags)(bench_stragglers)
     command(group, "accuracy", flags=AccuracyFlags)(bench_accuracy)
     command(group, "auto", flags=AutoFlags)(bench_auto)

@@ -1,12 +1,14 @@
 """The proxy on loopback: what passes is whole and in order, and each fault is what the peers see."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
 
 import pytest
 
+from roughfed.deploy.chaos.beside import bad_line
 from roughfed.deploy.chaos.faults import Faults
 from roughfed.deploy.chaos.proxy import HELD, Proxy
 
@@ -174,3 +176,18 @@ def test_cutting_all_ends_every_connection_and_new_ones_pass() -> None:
             assert await reader.readexactly(1) == b"y"
 
     run(scenario)
+
+
+def test_a_line_beside_a_program_begins_and_ends_with_its_block() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        with bad_line(server.getsockname(), Faults(cut_after=5)) as (port, counts):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as near:
+                far = server.accept()[0]
+                near.sendall(b"12345")
+                far.settimeout(10)
+                assert far.recv(5) == b"12345"
+                with closing(far), suppress(ConnectionResetError):
+                    assert far.recv(1) == b""
+            assert (counts.connections, counts.cut, counts.bytes) == (1, 1, [5, 0])
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=10)
