@@ -114,11 +114,13 @@ def pods() -> list[tuple[str, dict[str, Any]]]:
     return [(folder, s["spec"]["template"]["spec"]) for folder in WORKLOADS for s in of("StatefulSet", folder)]
 
 
-WORKLOADS = ("server", "client", "client-cuda")
-KUSTOMIZATIONS = (*WORKLOADS, "monitoring")
+SERVERS = ("server", "edge")
+WORKLOADS = (*SERVERS, "client", "client-cuda")
+ZONES = ("zones/east", "zones/west")
+KUSTOMIZATIONS = (*WORKLOADS, "monitoring", "zones", *ZONES, *(f"{zone}/a" for zone in ZONES))
 
 
-@pytest.mark.parametrize("name", KUSTOMIZATIONS)
+@pytest.mark.parametrize("name", [*WORKLOADS, "monitoring", "zones"])  # in which are those below it
 def test_every_resource_is_valid(name: str) -> None:
     resources = built(name)
     assert resources
@@ -127,13 +129,15 @@ def test_every_resource_is_valid(name: str) -> None:
 
 
 def test_every_folder_is_looked_at() -> None:
-    assert {path.parent.name for path in FOLDER.rglob("kustomization.yaml")} == set(KUSTOMIZATIONS)
+    found = {path.parent.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("kustomization.yaml")}
+    assert found == set(KUSTOMIZATIONS)
     files = {path for path in FOLDER.rglob("*.yaml") if path.name != "kustomization.yaml"}
     named = {
         (folder.parent / each["path"] if isinstance(each, dict) else folder.parent / each)
         for folder in FOLDER.rglob("kustomization.yaml")
         for key in ("resources", "patches")
         for each in yaml.safe_load(folder.read_text()).get(key, [])
+        if isinstance(each, str) or "path" in each
     }
     assert files <= named
 
@@ -204,16 +208,19 @@ def test_each_container_runs_a_command_that_exists() -> None:
         (name, c["name"]): parses(c["args"])
         for name, pod in pods()
         for c in [*pod.get("initContainers", []), *pod["containers"]]
+        if "command" not in c
     }
     assert found == {
         ("server", "authority"): "init",
         ("server", "server"): "server",
+        ("edge", "authority"): "init",
+        ("edge", "edge"): "server",
         ("client", "client"): "join",
         ("client-cuda", "client"): "join",
     }
     for _, pod in pods():
         for container in pod["containers"]:
-            settings({e["name"]: e["value"] for e in container.get("env", [])})
+            settings({e["name"]: e.get("value", "") for e in container.get("env", [])})
 
 
 def test_every_volume_is_there_and_mounted() -> None:
@@ -234,15 +241,17 @@ def test_the_settings_load_and_go_together() -> None:
     assert server.privacy.server_sees in client.policy.accept_server_sees
 
 
-def test_ports_are_those_of_the_settings() -> None:
-    (_, pod), (container,) = pods()[0], pods()[0][1]["containers"]
+@pytest.mark.parametrize("folder", SERVERS)
+def test_ports_are_those_of_the_settings(folder: str) -> None:
+    pod = dict(pods())[folder]
+    (container,) = pod["containers"]
     assert {p["name"]: p["containerPort"] for p in container["ports"]} == PORTS
-    for service in of("Service", "server"):
+    for service in of("Service", folder):
         assert {p["name"]: p["port"] for p in service["spec"]["ports"]}.items() <= PORTS.items()
-    outside = next(s for s in of("Service", "server") if s["spec"].get("clusterIP") != "None")
+    outside = next(s for s in of("Service", folder) if s["spec"].get("clusterIP") != "None")
     assert {p["name"] for p in outside["spec"]["ports"]} == {"federation", "enrolment"}
-    (headless,) = (s for s in of("Service", "server") if s["spec"].get("clusterIP") == "None")
-    assert of("StatefulSet", "server")[0]["spec"]["serviceName"] == headless["metadata"]["name"]
+    (headless,) = (s for s in of("Service", folder) if s["spec"].get("clusterIP") == "None")
+    assert of("StatefulSet", folder)[0]["spec"]["serviceName"] == headless["metadata"]["name"]
     assert pod["terminationGracePeriodSeconds"] > SERVER.drain_s
 
 
@@ -253,7 +262,7 @@ def test_a_client_is_asked_inside_of_its_pod_and_a_server_by_http() -> None:
     for name, pod in pods():
         (container,) = pod["containers"]
         for probe in ("startupProbe", "livenessProbe"):
-            if name == "server":
+            if name in SERVERS:
                 assert container[probe]["httpGet"] == {"path": "/healthz", "port": "http"}
             else:
                 assert f"http://127.0.0.1:{port}/healthz" in container[probe]["exec"]["command"][2]
@@ -281,14 +290,15 @@ def test_nothing_but_what_is_needed_goes_through_the_network() -> None:
     assert everybody == ["federation", "enrolment"]
 
 
-def test_prometheus_finds_the_server_and_its_token() -> None:
+@pytest.mark.parametrize("folder", SERVERS)
+def test_prometheus_finds_the_server_and_its_token(folder: str) -> None:
     (monitor,) = of("ServiceMonitor", "monitoring")
     wanted = monitor["spec"]["selector"]["matchLabels"]
-    (service,) = (s for s in of("Service", "server") if wanted.items() <= s["metadata"]["labels"].items())
+    (service,) = (s for s in of("Service", folder) if wanted.items() <= s["metadata"]["labels"].items())
     (endpoint,) = monitor["spec"]["endpoints"]
     assert endpoint["port"] in {p["name"] for p in service["spec"]["ports"]}
     assert service["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "roughfed-server"
-    (token,) = (v["secret"]["secretName"] for v in dict(pods())["server"]["volumes"] if "secret" in v)
+    (token,) = (v["secret"]["secretName"] for v in dict(pods())[folder]["volumes"] if "secret" in v)
     assert endpoint["authorization"]["credentials"] == {"name": token, "key": "token"}
 
 
