@@ -297,7 +297,7 @@ def hand_over(folder: Path, account: pwd.struct_passwd) -> None:
     from roughfed.files import disk_errors
     from roughfed.owner import give
 
-    ours = [folder / name for name in ("state", "client.toml", "fed.toml")]
+    ours = [folder / name for name in ("state", "client.toml", "fed.toml", "upstream")]
     there = [path for path in ours if path.is_symlink() or path.exists()]
     alone = {path.name for path in folder.iterdir()} <= {path.name for path in ours}
     with disk_errors(f"give {folder} to {account.pw_name}"):

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import shlex
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from roughfed.errors import ConfigError
 from roughfed.server.authority import Authority
 
 from .deployed import parses, run, tool
+from .doctor_sites import client_folder
 from .test_deploy_units import entries, last, verified
 
 ACCOUNT = "daemon"
@@ -218,6 +220,32 @@ def test_a_server_gets_a_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert answer_of(capsys) == {"unit": str(unit), "started": False}
     assert last(unit.read_text(), "Type") == "notify"
     assert verified(unit) == ""
+
+
+def test_an_edge_gets_a_unit_that_may_write_its_membership_above(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "fed", tmp_path / "out"
+    folder.mkdir()
+    assert cli.run(["init", "--data", "digits", "--name", "east", "--dir", str(folder)]) == 0
+    command = ["server", "--upstream", "--install-to", str(out), "--user", ACCOUNT, "--dir", str(folder), "--json"]
+    assert cli.run(command) == 2
+    assert error_of(capsys)["key"] == "--upstream", "it is no client of a federation above"
+    assert not out.exists()
+    Authority.create(tmp_path / "top", "top", now=datetime.now(UTC))
+    client_folder(folder / "upstream", Authority.open(tmp_path / "top"), name="east")
+    (folder / "upstream" / "client.toml").unlink()
+    assert cli.run(command) == 0
+    text = (out / "roughfed-server-east.service").read_text()
+    program = shlex.split(last(text, "ExecStart"))
+    assert program[-4:] == ["server", "--upstream", "--dir", str(folder)]
+    assert parses(program[-4:]) == "server"
+    writable = last(text, "BindPaths" if str(folder).startswith("/tmp") else "ReadWritePaths")
+    assert (folder / "upstream").is_relative_to(writable)
+    assert verified(out / "roughfed-server-east.service") == ""
+    assert load_client(folder / "upstream", {}).client.stay, "a service is there for the next run, too"
+    if os.geteuid() == 0:
+        assert {path.owner() for path in [folder / "upstream", *(folder / "upstream").rglob("*")]} == {ACCOUNT}
 
 
 def test_a_unit_is_written_again_but_not_over_another_one(tmp_path: Path) -> None:
