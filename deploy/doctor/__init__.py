@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from roughfed.deploy.doctor.above import upstream
 from roughfed.deploy.doctor.checks.alerts import alerts
 from roughfed.deploy.doctor.checks.authority import authority
 from roughfed.deploy.doctor.checks.certificate import certificate
@@ -51,6 +52,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "data": Check(data, "app, model and data: one step, shapes, NaN, labels, amounts"),
         "limits": Check(limits, "open files, memory, processors"),
         "control": Check(control, "the operator's socket, and who holds the directory"),
+        "upstream": Check(upstream, "an edge's membership above: settings, papers, and the way to its server"),
         "alerts": Check(alerts, "what the running server finds wrong itself"),
     }
 )
