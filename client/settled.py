@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from roughfed import crash
 from roughfed.client.encode import residual_of
 from roughfed.client.store import ClientStore
 from roughfed.messages import RoundClosed
@@ -20,5 +21,7 @@ async def settle(store: ClientStore, run: str, closed: RoundClosed) -> None:
     """
     counts = (closed.outcome, closed.verdict) == ("committed", "accepted")
     residual_of(store.folder, run).settle(closed.round, counts)
+    crash.point("residual-settled")
     if counts:
         await store.note_counted(run, closed.round)
+        crash.point("counted-noted")

@@ -358,7 +358,9 @@ async def announce(fed: Federation, row: RoundRow) -> None:
     fed.enter("waiting")
     if fed.masked is not None:
         await fed.stages.forget(row.round)
+        crash.point("stages-forgotten")
     await fed.store.set_summary(row.round, found := summarize(fed, row))
+    crash.point("summary-journaled")
     fed.metrics.summarized(found)
     fed.metrics.worked(fed.work.take())
     fed.intake.discard(fed.run, row.round, list(row.cohort))

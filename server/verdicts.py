@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from roughfed import crash
 from roughfed.classes import STANDARD
 from roughfed.errors import TooFewClients
 from roughfed.params import Flat
@@ -80,6 +81,7 @@ async def found_by_class(
         raise short
     found = together(verdicts)
     await fed.defence.memory.keep(number, found, judged=judged, tolerated=tolerated)
+    crash.point("defence-noted")
     return found
 
 

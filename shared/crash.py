@@ -19,10 +19,13 @@ SERVER_POINTS = {
     "upload-partial": "a first chunk of an upload is on disk",
     "upload-complete": "all bytes are on disk and synced, the receipt is not journaled",
     "receipt-journaled": "the receipt is journaled, not sent",
+    "defence-noted": "what the defence remembers of a round is journaled, its verdict is not",
     "sets-journaled": "the accepted and excluded sets are journaled, nothing is combined",
     "model-written": "the next model is on disk, not committed",
     "committed": "the next version is committed, nobody was told",
     "announced": "every client was told; spool files are still there",
+    "stages-forgotten": "masked: what the clients said in a round is deleted, its figures are not journaled",
+    "summary-journaled": "the figures of a round are journaled; spool files are still there",
     "ledger-journaled": "ledger: the lines about a round are journaled, not in the file",
     "ledger-written": "ledger: the lines about a round are in the file, the journal does not know",
     "clusters-settled": "clusters: what follows from a round for the clusters is journaled, nothing is done by it",
@@ -60,6 +63,8 @@ CLIENT_POINTS = {
     "upload-cut": "a first chunk left",
     "receipt-got": "the receipt arrived, it is not noted",
     "receipt-saved": "the receipt is noted",
+    "residual-settled": "what the codec lost follows the server's word on a round; that the update counts is not noted",
+    "counted-noted": "that the update counts is noted",
 }
 
 TRAINER_POINTS = {

@@ -25,7 +25,7 @@ from roughfed.client.masked import DITHER
 from roughfed.codec import chain
 from roughfed.codec.downlink import quantise
 from roughfed.crypto.agreement import derive as derive_key
-from roughfed.deploy.bench.synthetic import pieces
+from roughfed.deploy.bench.synthetic import update_of
 from roughfed.digest import content_digest
 from roughfed.masking import masking_of
 from roughfed.rng import derive
@@ -106,9 +106,13 @@ def digests_from(first: Flat, rounds: Iterable[Played], clients: Clients, *, qua
     return digests
 
 
-def made_up(params: int, federation: int) -> Deltas:
-    """The updates that the clients of a bench make from the federation's seed."""
-    return lambda name, number: np.concatenate(list(pieces(params, derive(federation, "client", name, number))))
+def made_up(params: int, federation: int, family: str = "") -> Deltas:
+    """The updates that the clients of a bench, all of one family, make from the federation's seed."""
+
+    def delta(name: str, number: int) -> Flat:
+        return np.concatenate(list(update_of(params, derive(federation, "client", name, number), family)))
+
+    return delta
 
 
 @dataclass(frozen=True, slots=True)

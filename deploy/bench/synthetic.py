@@ -107,7 +107,7 @@ class SyntheticTrainer:
         began = time.perf_counter()
         await asyncio.sleep(self._pace_s)
         with delta.open("wb", buffering=0) as file:
-            for piece in self._pieces(seed):
+            for piece in update_of(self._size, seed, self._family):
                 file.write(piece.data)
         log.info("trained round %d", turn.round)
         if len(turn.facts) > 1:  # beside the number of rounds
@@ -115,15 +115,6 @@ class SyntheticTrainer:
             log.info("facts of round %d %s", turn.round, digest)
         told = {name: told_of(self._counts, int(length)) for name, _, length in (w.partition(":") for w in turn.wanted)}
         return FitResult(self._examples, 1, {}, time.perf_counter() - began, told, self._weight)
-
-    def _pieces(self, seed: int) -> Iterator[Flat]:
-        if not self._family:
-            yield from pieces(self._size, seed)
-            return
-        own = np.float32((1 - FAMILY**2) ** 0.5)
-        common = pieces(self._size, generator_seed(self._family))
-        for theirs, mine in zip(common, pieces(self._size, seed), strict=True):
-            yield np.add(np.multiply(theirs, FAMILY), np.multiply(mine, own))
 
     async def train_loss(self, params: Path, *, turn: Turn) -> float:
         """The less, the further a model has gone the way of this client's family."""
@@ -148,6 +139,16 @@ class SyntheticTrainer:
 
     async def stop(self) -> None:
         """Nothing to end."""
+
+
+def update_of(size: int, seed: int, family: str = "") -> Iterator[Flat]:
+    """The update of a seed in a family: float32 pieces, together [size]."""
+    if not family:
+        yield from pieces(size, seed)
+        return
+    own = np.float32((1 - FAMILY**2) ** 0.5)
+    for theirs, mine in zip(pieces(size, generator_seed(family)), pieces(size, seed), strict=True):
+        yield np.add(np.multiply(theirs, FAMILY), np.multiply(mine, own))
 
 
 def generator_seed(family: str) -> int:

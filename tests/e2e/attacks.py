@@ -37,12 +37,12 @@ class HostileCluster(Cluster):
         self.crowd = dict(crowd)
         self.names = list(crowd)
 
-    def start_paused_server(self, *, stage_s: float = 0.0) -> Server:
+    def start_paused_server(self, *, stage_s: float = 0.0, crash_at: str = "") -> Server:
         """A server that opens no round yet; `stage_s`: how long it waits for an answer, instead of half a minute."""
         patched = f"from roughfed.server.masked import drive; drive.STAGE_S = {stage_s}\n" if stage_s else ""
         args = ["server", "--dir", str(self.place.folder), "--params", str(self.params)]
         code = f"{patched}import sys\nfrom roughfed.deploy.bench.process import main\nsys.exit(main())"
-        self.server = Server("server", [sys.executable, "-c", code, *args], environment())
+        self.server = Server("server", [sys.executable, "-c", code, *args], environment(crash_at))
         self.processes.append(self.server)
         self.server.ready()
         self.control(op="pause")

@@ -66,6 +66,7 @@ class Cluster:
         self.place, self.host = Place(folder / "server"), "127.0.0.1"
         self.names = [f"c{i}" for i in range(clients)]
         self.seed, self.secret_seed = 7, secret_seed
+        self.family = ""  # of all clients (roughfed.deploy.bench.synthetic)
         self.processes: list[Process] = []
         self.examples: dict[str, int] = {}
         self._settings: dict[str, dict[str, object]] = {
@@ -144,6 +145,7 @@ class Cluster:
         http: bool = False,
         claims: Sequence[str] = (),
         tables: Mapping[str, Mapping[str, object]] | None = None,
+        afresh: bool = False,
     ) -> Process:
         """Start one client; at its first start it joins with an invite.
 
@@ -158,9 +160,10 @@ class Cluster:
         self.examples[name] = examples
         args = [*BENCH, "client", "--dir", str(folder), "--params", str(self.params)]
         args += ["--pace", str(pace_s), "--examples", str(examples), *claims]
+        args += ["--family", self.family] if self.family else []
         if self.secret_seed is not None:
             args += ["--secret-seed", str(self.secret_seed)]
-        process = Process(name, self.placed(name, args), env)
+        process = Process(name, self.placed(name, args), env, afresh=afresh)
         self.processes.append(process)
         return process
 

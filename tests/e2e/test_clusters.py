@@ -73,9 +73,12 @@ def is_split(cluster: Cluster, rounds: int) -> None:
         assert way(cluster, found[name]["digest"], family) > 0.3 + way(cluster, found[name]["digest"], other)
 
 
+SPLIT_KILLS = ("clusters-settled:2", "round-opened:3", "model-written:4")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # fourteen clients on however few cores
-@pytest.mark.parametrize("crash_at", ["", "clusters-settled:2", "round-opened:3", "model-written:4"])
+@pytest.mark.parametrize("crash_at", ["", *SPLIT_KILLS])
 def test_two_families_are_told_apart_behind_masks_and_a_killed_server_comes_to_the_same(
     tmp_path: Path, crash_at: str
 ) -> None:

@@ -18,20 +18,20 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
 
 RECOVERY_S = 5.0
 
-LATER_SERVER = ("round-opened:2", "upload-partial:5", "receipt-journaled:3")
-LATER_CLIENT = ("job-accepted:2", "trained:2", "update-saved:2", "upload-cut:2")
+LATER_SERVER = ("round-opened:2", "upload-partial:5", "receipt-journaled:3", "defence-noted", "summary-journaled")
+LATER_CLIENT = ("job-accepted:2", "trained:2", "update-saved:2", "upload-cut:2", "residual-settled", "counted-noted")
 ELSEWHERE = ("masked:", "clusters:", "ledger:", "base:")
 """In test_masked_crash.py, test_clusters.py, test_ledger.py and test_adapters.py."""
 
 # The end of the last round is a case of its own: whoever is away must still hear that the run is over.
 SERVER = [
-    *(point for point, what in SERVER_POINTS.items() if not what.startswith(ELSEWHERE)),
+    *(p for p, what in SERVER_POINTS.items() if p not in LATER_SERVER and not what.startswith(ELSEWHERE)),
     "committed:2",
     "announced:2",
     *(pytest.param(p, marks=pytest.mark.slow) for p in LATER_SERVER),
 ]
 CLIENT = [
-    *(point for point, what in CLIENT_POINTS.items() if not what.startswith(ELSEWHERE)),
+    *(p for p, what in CLIENT_POINTS.items() if p not in LATER_CLIENT and not what.startswith(ELSEWHERE)),
     "receipt-saved:2",
     *(pytest.param(p, marks=pytest.mark.slow) for p in LATER_CLIENT),
 ]

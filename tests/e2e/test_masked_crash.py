@@ -23,6 +23,7 @@ from .masked import TWO_CHUNKS, is_exact, masked_cluster, verdicts
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
 
 RECOVERY_S = 5.0
+FAMILY = "one"
 
 MORE_THAN_ONCE = ("message-written", "answer-sent")
 """What a client says or hears in one round: shares, sketch, signature, answer to unmask; before each, one message, and
@@ -49,6 +50,11 @@ SERVER = [
 ]
 
 
+def five(folder: Path) -> Cluster:
+    settings = {"round": {"min_clients": 5}}
+    return masked_cluster(folder, clients=5, params=TWO_CHUNKS, settings=settings, family=FAMILY)
+
+
 def all_end_well(server: Process, clients: list[Process]) -> None:
     assert server.wait(timeout_s=60) == 0, server.report("failed")
     for client in clients:
@@ -65,7 +71,7 @@ def goes_on_as_it_began(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("point", SERVER)
 def test_the_server_is_killed(point: str, tmp_path: Path) -> None:
-    with masked_cluster(tmp_path, clients=5, params=TWO_CHUNKS, settings={"round": {"min_clients": 5}}) as cluster:
+    with five(tmp_path) as cluster:
         server, clients = cluster.start_server(crash_at=point), []
         if point != "run-created":  # then it dies before it listens
             server.ready()
@@ -88,13 +94,16 @@ def test_the_server_is_killed(point: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("point", CLIENT)
 def test_a_client_is_killed(point: str, tmp_path: Path) -> None:
-    with masked_cluster(tmp_path, clients=5, params=TWO_CHUNKS, settings={"round": {"min_clients": 5}}) as cluster:
+    with five(tmp_path) as cluster:
         cluster.start_server().ready()
         victim, *others = cluster.names
         clients = cluster.start_clients(*others)
         assert cluster.start_client(victim, crash_at=point).wait() == KILLED
 
-        again = cluster.start_client(victim)
+        died = time.monotonic()
+        again = cluster.start_client(victim, afresh=True)
+        again.wait_line("connected to")
+        print(f"{point}: back after {time.monotonic() - died:.2f} s")
 
         all_end_well(cluster.server, [*clients, again])
         goes_on_as_it_began(cluster)
@@ -106,7 +115,7 @@ def test_a_client_is_killed(point: str, tmp_path: Path) -> None:
 def test_a_client_whose_masked_bytes_are_gone_sits_the_round_out_and_says_so(tmp_path: Path) -> None:
     """Encoded again they would tell the mask; without a word the server would wait for them to the deadline."""
     settings = {"round": {"min_clients": 5, "quorum": 4, "deadline": "200s"}}
-    with masked_cluster(tmp_path, clients=5, rounds=1, settings=settings) as cluster:
+    with masked_cluster(tmp_path, clients=5, rounds=1, settings=settings, family=FAMILY) as cluster:
         cluster.start_server().ready()
         clients = cluster.start_clients(*cluster.names[1:], pace_s=4.0)
         assert cluster.start_client("c0", crash_at="masked-written").wait() == KILLED
@@ -130,7 +139,7 @@ def test_random_losses_at_every_stage(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)
     size = int(rng.integers(8, 23))
     settings = {"round": {"min_clients": size}}
-    with masked_cluster(tmp_path, clients=size, rounds=1, params=5_000, settings=settings) as cluster:
+    with masked_cluster(tmp_path, clients=size, rounds=1, params=5_000, settings=settings, family=FAMILY) as cluster:
         cluster.start_server().ready()
         count = int(rng.integers(1, size - threshold(size) + 1))
         victims = sorted(zip(rng.choice(len(STAGES), count), rng.permutation(cluster.names)[:count], strict=True))
