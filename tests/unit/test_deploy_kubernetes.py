@@ -117,7 +117,7 @@ def pods() -> list[tuple[str, dict[str, Any]]]:
 SERVERS = ("server", "edge")
 WORKLOADS = (*SERVERS, "client", "client-cuda")
 ZONES = ("zones/east", "zones/west")
-KUSTOMIZATIONS = (*WORKLOADS, "monitoring", "zones", *ZONES, *(f"{zone}/a" for zone in ZONES))
+KUSTOMIZATIONS = (*WORKLOADS, "monitoring", "zones", "zones/top", *ZONES, *(f"{zone}/a" for zone in ZONES))
 
 
 @pytest.mark.parametrize("name", [*WORKLOADS, "monitoring", "zones"])  # in which are those below it

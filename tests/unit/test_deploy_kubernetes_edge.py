@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import PurePosixPath
@@ -18,6 +17,7 @@ from .deployed import DEPLOY
 from .test_deploy_kubernetes import PORTS, ZONES, of
 
 FOLDER = DEPLOY / "kubernetes" / "edge"
+TOP = DEPLOY / "kubernetes" / "zones" / "top"
 HOME = PurePosixPath("/var/lib/roughfed")
 Labels = Mapping[str, str]
 
@@ -59,14 +59,11 @@ def test_the_settings_of_both_halves_load_and_go_together() -> None:
     check_edge(below)
     assert (below.server.http_host, below.server.stay, above.client.stay) == ("0.0.0.0", True, True)
     assert not above.http.enabled, "its port would be the one that a client has beside it"
-    top = load_federation(DEPLOY / "kubernetes" / "server", {})
+    top = load_federation(TOP, {})
+    check_federation(top)
     assert top.privacy.server_sees in above.policy.accept_server_sees
-    given = {k: v for k, v in tomllib.loads((FOLDER / "fed.toml").read_text()).items() if k in ("model", "data")}
-    assert given == {
-        k: v
-        for k, v in tomllib.loads((FOLDER.parent / "server" / "fed.toml").read_text()).items()
-        if k in ("model", "data")
-    }
+    assert top.round.min_clients == len(ZONES)
+    assert (top.model, top.data.name) == (below.model, below.data.name)
 
 
 def test_it_reaches_the_server_above_at_the_service_of_that() -> None:
@@ -116,7 +113,8 @@ def test_two_edges_are_never_in_one_zone() -> None:
 
 
 def test_no_selector_takes_the_pods_of_another_workload() -> None:
-    workloads = [*of("StatefulSet", "zones"), *of("StatefulSet", "server")]
+    workloads = of("StatefulSet", "zones")
+    assert len(workloads) == 5
     for one, other in combinations(workloads, 2):
         for this, that in ((one, other), (other, one)):
             assert not matches(this["spec"]["selector"], that["spec"]["template"]["metadata"]["labels"])
@@ -149,7 +147,7 @@ def test_an_edge_lets_its_clients_in_and_only_the_server_above_out(zone: str, ot
     above, names = policy["egress"]
     (peer,) = above["to"]
     assert [p["port"] for p in above["ports"]] == [PORTS["federation"], PORTS["enrolment"]]
-    assert matches(peer["podSelector"], pod_labels("roughfed-server", "server"))
+    assert matches(peer["podSelector"], pod_labels("roughfed-server", "zones"))
     assert not matches(peer["podSelector"], pod_labels(f"{other}-roughfed-edge", "zones"))
     assert {p["port"] for p in names["ports"]} == {53}
 
@@ -163,7 +161,7 @@ def test_a_client_calls_the_edge_of_its_zone_alone(zone: str, other: str) -> Non
     (peer,) = edge["to"]
     assert matches(peer["podSelector"], pod_labels(f"{zone}-roughfed-edge", "zones"))
     assert not matches(peer["podSelector"], pod_labels(f"{other}-roughfed-edge", "zones"))
-    assert not matches(peer["podSelector"], pod_labels("roughfed-server", "server"))
+    assert not matches(peer["podSelector"], pod_labels("roughfed-server", "zones"))
     assert {p["port"] for p in names["ports"]} == {53}
 
 
