@@ -20,6 +20,7 @@ from roughfed.messages import Seen, Welcome
 from roughfed.params import explain_difference
 from roughfed.scope import has_controls, shared_spec
 from roughfed.secagg.groups import SMALLEST
+from roughfed.training import planned
 from roughfed.types import Job, RoundHeader
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, job_digest
 
@@ -160,7 +161,7 @@ async def check_header(
             )
         header = take_seat(job, header, welcome, rules)
         if header.masked:
-            check_masked(header, welcome.rounds, rules=rules, store=store)
+            check_masked(header, max(welcome.rounds, planned(job.facts)), rules=rules, store=store)
         clip, seen = (header.client_class, header.clip_norm), Seen(job.header, welcome.server)
         await store.extend_chain(header.run, header.round, job.header.digest, clip=clip, seen=seen)
     return header

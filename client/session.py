@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -85,6 +86,7 @@ class Membership:
         on_trained: told (seconds, examples processed) of each local training.
         inbox: of the masked round that is under way: the server's stages; "again": the server, back after a break, has
             sent the job once more; None: the round is over.
+        until: when the round of the job that is under way ends (monotonic seconds).
     """
 
     papers: Enrolled
@@ -105,6 +107,7 @@ class Membership:
     machine: Callable[..., ClientRound] = ClientRound
     on_trained: Callable[[float, int], None] = lambda _seconds, _examples: None
     inbox: asyncio.Queue[Heard] = field(default_factory=asyncio.Queue[Heard])
+    until: float = 0.0
 
 
 async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport | None:
@@ -117,6 +120,7 @@ async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport | No
         RemoteProtocolError, IdentityError: the job breaks a rule of this client; it is refused.
         TrainerError: local training failed.
     """
+    me.until = time.monotonic() + job.seconds_left
     with me.metrics.crypto("verify"):
         header = await check_header(job, me.welcome, server_key=me.server_key, rules=me.rules, store=me.store)
     in_round(header.run, header.round)
@@ -274,7 +278,7 @@ def turn_of(me: Membership, job: Job, header: RoundHeader) -> Turn:
         said=me.store.said(header.run, before=header.round),
         tensors=tensors_of(header),
         base=None if (base := me.welcome.base) is None else BaseFile(me.store.base_path(base.digest), base.scale),
-        seconds_left=job.seconds_left,
+        seconds_left=max(0.0, me.until - time.monotonic()),
     )
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 
 from pydantic import ValidationError
 
 from roughfed.config.trainer import TrainerSettings
-from roughfed.errors import RoughfedError, RoundError
+from roughfed.errors import ConfigError, RoughfedError, RoundError
+from roughfed.files import disk_errors
 from roughfed.messages import Finished
+from roughfed.params import model_header
 from roughfed.server import contributing
 from roughfed.server.above import Above, Carried, Order, Withdrawn
 from roughfed.server.accounts import catch_up
@@ -78,9 +81,10 @@ async def run_orders(fed: Federation, above: Above) -> str:
             if evaluation is not None:
                 await evaluation
             evaluation = asyncio.create_task(evaluate(fed))
-            prune(fed, quality)
+        prune(fed, quality)  # also the model of an order that nothing came of
     if evaluation is not None:
         await evaluation
+    await leave_others(fed, None)  # the federation above went on, and ended, while this process was away
     await contributing.settle(fed)
     await catch_up(fed)
     await fed.store.set_finished(reason)
@@ -98,21 +102,39 @@ async def answer(fed: Federation, order: Order) -> Carried | RoundError:
         base = begun(fed.store, order)
         if base is not None and (known := carried(fed, base)) is not None:
             return known  # it was given before this process, or the client of the federation above, was killed
+        check_model(fed, order)
         take_settings(fed, order)
         await leave_others(fed, base)
         base = await take(fed.store, order)
-        row = fed.store.last_round()
-        if row is None or row.outcome is not None:
-            await ready(fed, order.until)
-            fed.check_order()
+        if not await ready(fed, fed.clock() + fed.in_time(math.inf)):
+            raise Nothing(f"the time is up, and no round could begin: {fed.config.waiting(len(fed.able_names()))}")
+        fed.check_order()
         row = await run_round(fed)
+        await catch_up(fed)
+        if row.outcome == "committed" and (found := carried(fed, base)) is not None:
+            return found
+        fed.check_order()  # withdrawn, or else:
+        raise Nothing(f"round {row.round} here was abandoned")
     except RoundError as error:
         log.warning("no sum for round %d of %s: %s", order.round, order.run, error)
         return error
-    await catch_up(fed)
-    if row.outcome != "committed" or (found := carried(fed, base)) is None:
-        return Nothing(f"round {row.round} here was abandoned")
-    return found
+
+
+def check_model(fed: Federation, order: Order) -> None:
+    """Are there the same tensors above and here?
+
+    Raises:
+        ConfigError: no. StorageError: the disk refused.
+    """
+    wanted = model_header(fed.spec)
+    with disk_errors(f"read {order.params}"), order.params.open("rb") as file:
+        if file.read(len(wanted)) == wanted:
+            return
+    raise ConfigError(
+        f"what is trained in {order.run} has other tensors than what is trained here",
+        key="model.private",
+        cure="say in the fed.toml of this edge what the federation above says of it, and start with an empty directory",
+    )
 
 
 def take_settings(fed: Federation, order: Order) -> None:

@@ -359,11 +359,11 @@ class Federation:
         verdict = "accepted" if reason == ACCEPTED else "late" if reason in ABSENT else "excluded"
         return RoundClosed(row.round, str(row.outcome), head.version, head.digest, verdict, reason)
 
-    @property
-    def deadline_s(self) -> float:
-        """How long the next round may take; at an edge not so long that its sum would come too late above."""
-        own = self.config.round.deadline
-        return own if self.order is None else min(own, IN_TIME * (self.order.until - time.monotonic()))
+    def in_time(self, seconds: float, *, share: float = IN_TIME) -> float:
+        """These seconds; at an edge no more than a share of what is left of the round above."""
+        if self.order is None:
+            return seconds
+        return max(0.0, min(seconds, share * (self.order.until - self.clock())))
 
     def check_order(self) -> None:
         """At an edge: is the sum of the open round still wanted?

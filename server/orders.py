@@ -37,7 +37,9 @@ def begun(store: Store, order: Order) -> Version | None:
 
 def made(store: Store, base: Version) -> Version | None:
     """The version that a round on an order's model committed; None where none did yet."""
-    return next((each for each in reversed(store.lineage.all()) if each.base == base.version), None)
+    sql = "SELECT MAX(version) AS version FROM models WHERE base = ? AND version NOT IN (SELECT version FROM orders)"
+    (found,) = store.journal.read(sql, base.version)
+    return None if found["version"] is None else store.lineage.version(found["version"])
 
 
 async def take(store: Store, order: Order) -> Version:
@@ -59,7 +61,7 @@ async def take(store: Store, order: Order) -> Version:
 
     await store.journal.write(work)
     crash.point("order-adopted")
-    for old in folder(store).glob("*.f32"):
+    for old in folder(store).iterdir():  # also half of one
         old.unlink(missing_ok=True)
     return store.lineage.head()
 

@@ -123,7 +123,7 @@ async def open_round(fed: Federation) -> RoundRow:
         fields = await open_masked(
             fed.stages, number, cohort=sizes, config=fed.config, num_classes=fed.num_classes, asked=asked
         )
-    fields = {**fields, "round": number, "roster_root": root, "deadline_s": fed.deadline_s}
+    fields = {**fields, "round": number, "roster_root": root, "deadline_s": fed.in_time(settings.deadline)}
     facts = facts_for(fed) | fed.clusters.fact(number, cluster) | classes_fact(fed, cluster)
     header = make_header(fed, after=last, fields=fields, facts=facts, cluster=cluster)
     if fed.config.privacy.masked:
@@ -218,7 +218,7 @@ def dispatch(fed: Federation, row: RoundRow) -> None:
     """Take updates, and push the jobs."""
     fed.enter("report")
     header = decode_header(row.header.body)
-    opened, deadline_s = fed.clock(), header.deadline_s
+    opened, deadline_s = fed.clock(), fed.in_time(header.deadline_s)
     resumed = taken_up(fed, row)  # nobody can be back yet
     fed.collection = collection = Collection(
         members=frozenset(row.cohort),
@@ -262,6 +262,7 @@ async def collect(fed: Federation, row: RoundRow) -> Decision:
         await fed.sleep_until_change(decision.until)
         if fed.stopping and not fed.intake.busy:
             raise asyncio.CancelledError  # the round stays open in the journal; the next start goes on with it
+        fed.check_order()
     fed.metrics.participants("report", len(collection.received))
     collection.ended = decision.reason
     if collection.patience.factor:

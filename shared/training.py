@@ -72,8 +72,8 @@ class Turn:
         said: rounds before this one in which this client's update is in the sum, the newest of them -> the share of it
             that the clip let through, 0..1.
         base: the frozen base that the model stands on; None where all of it is trained.
-        seconds_left: of the round, when the job came; 0 where that is not known. For whoever trains by asking others:
-            the trainer process is not told.
+        seconds_left: of the round; 0 where that is not known. For whoever trains by asking others: the trainer process
+            is not told.
     """
 
     round: int
@@ -97,8 +97,7 @@ class Turn:
     @property
     def planned(self) -> int:
         """Rounds that there will be, as schedules know them."""
-        rounds = int(self.facts["rounds"][0]) if TURN in self.facts and "rounds" in self.facts else self.rounds
-        return max(rounds, self.place)
+        return max(planned(self.facts) or self.rounds, self.place)
 
     def plain(self) -> dict[str, object]:
         """As JSON carries it."""
@@ -131,6 +130,11 @@ class Turn:
         given |= {"wanted": tuple(given["wanted"]), "base": BaseFile.of(given.get("base"))}
         given["tensors"] = tuple(given.get("tensors", ()))
         return cls(facts=facts, state=state, audit=audit, said=said, **given)
+
+
+def planned(facts: Mapping[str, Sequence[float]]) -> int:
+    """Rounds that there will be, where a server goes by other ones than its own; 0 where it does not."""
+    return int(facts["rounds"][0]) if TURN in facts and "rounds" in facts else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from roughfed.child import Description
-from roughfed.errors import RoughfedError, RoundError, TrainerError
+from roughfed.errors import RoundError, TrainerError
 from roughfed.params import data_offset, digest_file
 from roughfed.server.above import Carried, Order
 from roughfed.training import FitResult, Turn
@@ -35,8 +35,8 @@ class Middle:
         self._describe = describe
         self._order: Order | None = None
         self._answer: asyncio.Future[Carried | RoundError] | None = None
-        self._over: str | RoughfedError | None = None
-        self._last: dict[str, object] = {}
+        self._over: str | BaseException | None = None
+        self._last: tuple[str, int, int] = ("", 0, 0)
 
     # -- the trainer of the client's half ------------------------------------------------------------------------------
 
@@ -77,7 +77,7 @@ class Middle:
     async def _ask(self, order: Order) -> Carried | RoundError:
         answer: asyncio.Future[Carried | RoundError] = asyncio.get_running_loop().create_future()
         self._order, self._answer = order, answer
-        self._last = {"run": order.run, "round": order.round}
+        self._last = (order.run, order.round, order.planned)
         self.on_change()
         try:
             return await answer
@@ -118,21 +118,25 @@ class Middle:
 
     def over(self) -> str | None:
         """As of `Above.over`."""
-        if isinstance(self._over, RoughfedError):
+        if isinstance(self._over, BaseException):
             raise self._over
         return self._over
 
     def answer(self, order: Order, given: Carried | RoundError) -> None:
         """As of `Above.answer`."""
-        if self._order is order and self._answer is not None and not self._answer.done():
+        if self._order is not order or self._answer is None:
+            return  # it was withdrawn, and perhaps another one is open
+        if not self._answer.done():  # done: withdrawn in this moment
             self._answer.set_result(given)
+        self._order = self._answer = None  # at once: `fit` hears of it later, and nobody is to play it again
 
     def state(self) -> Mapping[str, object]:
-        """The order that is open, or the last one."""
-        return {**self._last, "open": self._order is not None}
+        """The order that is open, or the last one; the run is "" before the first."""
+        run, number, rounds = self._last
+        return {"run": run, "round": number, "rounds": rounds, "open": self._order is not None}
 
-    def ended(self, how: str | RoughfedError) -> None:
-        """The client's half has ended."""
+    def ended(self, how: str | BaseException) -> None:
+        """The client's half has ended: why, or by what error."""
         self._over = how
         self.on_change()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from roughfed.config import ClientConfig, write_template
 from roughfed.crypto.join_line import JoinLine
 from roughfed.deploy import agent
 from roughfed.deploy.edge.middle import Middle
-from roughfed.errors import ConfigError, IdentityError, RoughfedError
+from roughfed.errors import ConfigError, IdentityError
 from roughfed.server.app import Ports, Setup, serve
 
 log = logging.getLogger(__name__)
@@ -82,23 +81,22 @@ async def serve_edge(setup: Setup, place: agent.Place, config: ClientConfig) -> 
     """
     description = await setup.origin.describe()
     middle, stopped = Middle(lambda: description), asyncio.Event()
-    climbing: asyncio.Task[None] | None = None
+    climbing: asyncio.Task[str] | None = None
 
-    async def climb() -> None:
-        try:
-            middle.ended(await run_client(ClientSetup(config, place.state, place.papers, middle), stopped=stopped))
-        except RoughfedError as error:
-            middle.ended(error)
+    def ended(task: asyncio.Task[str]) -> None:
+        if not task.cancelled():
+            middle.ended(task.exception() or task.result())
 
     def ready(ports: Ports) -> None:
         nonlocal climbing
         setup.on_ready(ports)
-        climbing = asyncio.create_task(climb())
+        above = ClientSetup(config, place.state, place.papers, middle)
+        climbing = asyncio.create_task(run_client(above, stopped=stopped))
+        climbing.add_done_callback(ended)
 
     try:
         return await serve(replace(setup, above=middle, on_ready=ready))
     finally:
         stopped.set()
         if climbing is not None:
-            with suppress(asyncio.CancelledError):
-                await climbing
+            await asyncio.wait({climbing})

@@ -127,7 +127,7 @@ async def waiting(
     Who is gone gets the grace of the collection; longer where its group would be void without those who are gone, and
     all the time there is at leisure.
     """
-    until = fed.clock() + STAGE_S
+    until = fed.clock() + fed.in_time(STAGE_S, share=0.5)  # other stages follow
     while names := owing():
         now = fed.clock()
         gone = fed.collection.gone if fed.collection is not None else {}
