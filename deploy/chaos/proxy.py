@@ -15,9 +15,9 @@ from roughfed.errors import ConfigError
 READ = 64 * 1024
 HELD = 4 << 20
 """Bytes of one direction of a connection that are on their way at most: what a long line holds."""
-QUEUED_S = 0.5
-"""What waits for its turn on a line with a rate, in seconds of it: as much as a router holds, no more. Whoever sends is
-held back, each connection in turn, as by TCP."""
+QUEUED_S, TURN_S = 0.2, 0.01
+"""What waits on a line with a rate, in seconds of it: as much as a router holds, no more. Who sends is held back, as by
+TCP, and connections take turns of so many seconds."""
 CONNECT_S = 10.0
 
 RESET = struct.pack("ii", 1, 0)
@@ -64,6 +64,7 @@ class Proxy:
         self._target, self._faults, self._seed, self._on_event = target, faults, seed, on_event
         self._free_at = [0.0, 0.0]
         self._turns = [asyncio.Lock(), asyncio.Lock()]
+        self._piece = max(1, min(READ, int(faults.bytes_per_s * TURN_S) or READ))
         self._open: set[_Connection] = set()
         self._through = asyncio.Event()
         self._through.set()
@@ -148,7 +149,7 @@ class Proxy:
         line = _Line(sink, self._through)
         writing = asyncio.create_task(line.write_all())
         try:
-            while data := await source.read(READ):
+            while data := await source.read(self._piece):
                 data = data[: int(min(connection.fate.left(connection.passed), len(data)))]
                 if data:
                     await self._forward(data, side, lane, line, connection)

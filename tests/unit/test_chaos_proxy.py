@@ -4,13 +4,13 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing
 
 import pytest
 
 from roughfed.deploy.chaos.beside import bad_line
 from roughfed.deploy.chaos.faults import Faults
-from roughfed.deploy.chaos.proxy import HELD, Proxy
+from roughfed.deploy.chaos.proxy import HELD, QUEUED_S, Proxy
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -180,14 +180,27 @@ def test_cutting_all_ends_every_connection_and_new_ones_pass() -> None:
 
 def test_a_line_beside_a_program_begins_and_ends_with_its_block() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        with bad_line(server.getsockname(), Faults(cut_after=5)) as (port, counts):
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as near:
-                far = server.accept()[0]
+        with bad_line(server.getsockname(), Faults(cut_after=6)) as (port, counts):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as near, closing(server.accept()[0]) as far:
                 near.sendall(b"12345")
-                far.settimeout(10)
                 assert far.recv(5) == b"12345"
-                with closing(far), suppress(ConnectionResetError):
-                    assert far.recv(1) == b""
-            assert (counts.connections, counts.cut, counts.bytes) == (1, 1, [5, 0])
+                near.sendall(b"6")
+                with pytest.raises(ConnectionResetError):
+                    near.recv(1)
+            assert (counts.connections, counts.cut, counts.bytes) == (1, 1, [6, 0])
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def test_connections_share_a_line_in_short_turns() -> None:
+    async def scenario() -> None:
+        async with line(Faults(bytes_per_s=1_000_000)) as (_, connect):
+            (_, busy), (reader, writer) = await connect(), await connect()
+            busy.write(bytes(4 << 20))  # seconds of the line
+            began = time.monotonic()
+            for _ in range(3):
+                writer.write(b"x")
+                await reader.readexactly(1)
+            assert time.monotonic() - began < 3 * 2 * (QUEUED_S + 0.2)  # each way what waits there already, no more
+
+    run(scenario)

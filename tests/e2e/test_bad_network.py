@@ -1,0 +1,57 @@
+"""Rounds over a long, narrow line that is cut again and again: every one commits with everybody, to the bit."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from roughfed.deploy import aggregator
+from roughfed.deploy.bench.bad_network import LINE, BadNetworkOptions, run_bad_network_bench
+from roughfed.deploy.chaos.beside import bad_line
+from roughfed.deploy.chaos.faults import Faults
+from roughfed.deploy.chaos.proxy import Counts
+
+from .federation import Cluster
+from .masked import is_exact, masked_cluster
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
+
+
+@contextmanager
+def over(cluster: Cluster, faults: Faults, *, seed: int = 0) -> Iterator[tuple[str, Counts]]:
+    """The server of a cluster, started, and the address at which a bad line to it begins."""
+    cluster.start_server().ready()
+    port = aggregator.known_ports(cluster.place.folder).federation
+    with bad_line((cluster.host, port), faults, seed=seed) as (near, counts):
+        yield f"{cluster.host}:{near}", counts
+
+
+def test_masked_rounds_commit_with_everybody_where_every_connection_is_cut(tmp_path: Path) -> None:
+    faults = Faults(latency_s=0.05, bytes_per_s=1e6, cut_after=100_000)
+    settings = {"defence": {"rule": "none"}}  # updates are drawn at random here, and may look odd
+    with (
+        masked_cluster(tmp_path, params=30_000, settings=settings) as cluster,
+        over(cluster, faults) as (address, counts),
+    ):
+        clients = cluster.start_clients(tables={"client": {"server": address}})
+
+        assert [process.wait(timeout_s=60) for process in (cluster.server, *clients)] == [0] * 5
+        assert cluster.accepted() == {1: cluster.names, 2: cluster.names}
+        assert is_exact(cluster)
+        assert counts.cut >= 4  # each client's first model is longer than a connection lives
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("sees", ["sketches", "updates"])
+@pytest.mark.parametrize("faults", [LINE], ids=["one in a hundred is cut"])
+def test_a_narrow_line_that_is_cut_is_full(sees: str, faults: Faults) -> None:
+    options = BadNetworkOptions(server_sees=sees, faults=faults, seed=25, beside=False)
+    figures = run_bad_network_bench(options)  # raises where a round is not committed with everybody
+
+    assert figures["cut"]
+    for side in ("up", "down"):
+        share = figures[f"{side}_goodput"]
+        assert isinstance(share, float)
+        assert share >= 0.85
