@@ -21,6 +21,7 @@ from roughfed.digest import Hasher, hasher
 from roughfed.errors import RemoteProtocolError, Unreachable
 from roughfed.files import disk_errors, place_durably
 from roughfed.params import digest_file, model_header, raise_variances, read_flat, variance_ranges
+from roughfed.reuse import written_over
 from roughfed.transport.patience import waits
 from roughfed.types import RoundHeader, Spec
 
@@ -97,7 +98,9 @@ async def from_base(me: Membership, header: RoundHeader, base: bytes) -> Path | 
                 continue
             break
         with me.metrics.codec("int8", "decode"):
-            reached = await asyncio.to_thread(step, source, delta, spec=me.welcome.spec, out=made)
+            reached = await asyncio.to_thread(
+                step, source, delta, spec=me.welcome.spec, out=made, spare=me.store.spare_model
+            )
     except RemoteProtocolError as error:
         log.info("no use of a delta: %s", error)
         reached = b""
@@ -125,21 +128,30 @@ async def download_delta(me: Membership, header: RoundHeader, base: bytes, *, in
         raise Unreachable(f"the download ended at byte {end} of {size}")
 
 
-def step(source: Path, delta: Path, *, spec: Spec, out: Path) -> bytes:
+def step(source: Path, delta: Path, *, spec: Spec, out: Path, spare: Path) -> bytes:
     """Write the model file that a delta leads to, as the server did; returns its digest. Not synced: see `intact`.
+
+    Args:
+        source: model file from which the delta leads.
+        delta: its payload.
+        spec: of both models.
+        out: the new file; the spare one, if there is one, is written over.
+        spare: of the same length, and no model any more.
 
     Raises:
         RemoteProtocolError: the delta is malformed. StorageError: the disk refused.
     """
-    digest, floors, at = hasher(), variance_ranges(spec), 0
-    with disk_errors("store the model"), out.open("wb") as file, delta.open("rb") as stored:
-        file.write(model_header(spec))
+    digest, floors, at, prefix = hasher(), variance_ranges(spec), 0, model_header(spec)
+    with disk_errors("store the model"), delta.open("rb") as stored:
         payload = memoryview(mmap.mmap(stored.fileno(), 0, access=mmap.ACCESS_READ))
-        for piece in downlink.stepped(payload, read_flat(source)):
-            view = memoryview(raise_variances(piece, floors, start=at)).cast("B")
-            file.write(view)
-            digest.update(view)
-            at += len(piece)
+    file = written_over(out, spare, len(prefix) + spec.size_bytes)
+    file[: len(prefix)] = np.frombuffer(prefix, dtype=np.uint8)
+    values = file[len(prefix) :].view("<f4")
+    for piece in downlink.stepped(payload, read_flat(source)):
+        here = values[at : at + len(piece)]
+        here[:] = piece
+        digest.update(memoryview(raise_variances(here, floors, start=at)).cast("B"))
+        at += len(piece)
     return digest.digest()
 
 

@@ -14,10 +14,12 @@ from roughfed.codec import CODECS, Codec
 from roughfed.errors import LocalProtocolError, StorageError, TrainerError
 from roughfed.files import disk_errors
 from roughfed.params import Flat
+from roughfed.reuse import retire
 from roughfed.sending import Sending
 from roughfed.types import RoundHeader
 
 SLICE = 1 << 18  # values decoded at once
+SPARE_DELTA = "spare-delta.f32"
 
 
 def encode_file(header: RoundHeader, delta: Path, *, out: Path, residual: Residual, sending: Sending) -> None:
@@ -47,12 +49,13 @@ def encode_file(header: RoundHeader, delta: Path, *, out: Path, residual: Residu
     except LocalProtocolError as error:
         raise TrainerError(f"what was learned cannot be sent: {error}", reason="not-finite") from None
     if later:
-        residual.propose(header.round, unsaid(codec, wanted, payload, sending))
+        residual.begin(header.round, size)[:] = unsaid(codec, wanted, payload, sending)
+        residual.propose(header.round, size)
     partial = out.with_suffix(".partial")
     with disk_errors("store the update"):
         partial.write_bytes(payload)
         partial.replace(out)
-        delta.unlink()
+    drop_delta(delta)
 
 
 def unsaid(codec: Codec, wanted: Flat, payload: bytes, sending: Sending) -> Flat:
@@ -63,6 +66,23 @@ def unsaid(codec: Codec, wanted: Flat, payload: bytes, sending: Sending) -> Flat
         here = slice(start, stop) if sending.places is None else sending.places[start:stop]
         wanted[here] -= codec.decode(payload, start, stop, size=size)
     return wanted
+
+
+def fresh_delta(folder: Path, round_number: int) -> Path:
+    """Where a round's delta goes, over the bytes of an old one, and nothing else of its kind there.
+
+    The name is the round's own: a thread of the job before, which nobody can stop, deletes its delta when it is done.
+    """
+    for left in folder.glob("delta-*.f32"):
+        drop_delta(left)
+    delta = folder / f"delta-{round_number}.f32"
+    retire(folder / SPARE_DELTA, delta)
+    return delta
+
+
+def drop_delta(delta: Path) -> None:
+    """A delta is said, or never will be: its file is for the next one."""
+    retire(delta, delta.with_name(SPARE_DELTA))
 
 
 def residual_of(folder: Path, run: str) -> Residual:

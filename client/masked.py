@@ -20,7 +20,7 @@ import numpy as np
 from roughfed import crash
 from roughfed.classes import feeds_back, length_of, ranges_of, tensors_of
 from roughfed.client import statistics as own
-from roughfed.client.encode import residual_of
+from roughfed.client.encode import drop_delta, residual_of
 from roughfed.client.seat import check_size
 from roughfed.client.write_ahead import WriteAhead, open_secret, seal_secret
 from roughfed.crypto.agreement import derive
@@ -228,10 +228,11 @@ class MaskedPart:
             raise StorageError(f"the delta has {len(wanted)} values, the model {masking.params.size}")
         fitting = before if before is not None and len(before) == len(wanted) else None
         dither = derive(self._secret, DITHER, b"")
+        work = residual.begin(self.header.round, masking.params.layout.padded) if later else None
         try:
             weight = self.machine.gives.quarters / FULL
             with self._me.metrics.codec(self.header.codec, "encode"):
-                encoded = chain.encode(wanted, fitting, masking.params, secret=dither, weight=weight)
+                encoded = chain.encode(wanted, fitting, masking.params, secret=dither, work=work, weight=weight)
         except LocalProtocolError as error:
             raise TrainerError(f"local training gave no finite update: {error}", reason="not-finite") from None
         bucket = statistics.norm_bucket(encoded.norm / masking.params.clip_norm)
@@ -247,11 +248,11 @@ class MaskedPart:
         with self._me.metrics.crypto("mask"):
             lanes = self.machine.mask(np.concatenate([encoded.codes, tail]))
         if later:
-            residual.propose(self.header.round, encoded.residual)
+            residual.propose(self.header.round, masking.params.size)
         data = memoryview(lanes).cast("B")
         # Not synced: the record of their digest is, and bytes that a power cut took are a round that is sat out.
         write_durably(store.update_path(self.header.round), data, sync=False)
-        delta.unlink(missing_ok=True)
+        drop_delta(delta)
         return content_digest(data), min(1.0, masking.params.clip_norm / encoded.norm) if encoded.norm else 1.0
 
     def uploaded(self, statement: Signed) -> None:

@@ -6,13 +6,14 @@ this update is in the sum, and is dropped otherwise: what was not taken was not 
 
 from __future__ import annotations
 
-from contextlib import suppress
+import os
 from pathlib import Path
 
 import numpy as np
 
 from roughfed.files import disk_errors
 from roughfed.params import Flat
+from roughfed.reuse import keep_as_spare, retire, written_over
 
 
 class Residual:
@@ -24,7 +25,7 @@ class Residual:
     def __init__(self, folder: Path) -> None:
         """In `folder`, which is made when there is something to keep."""
         self._folder = folder
-        self._current = folder / "residual.f32"
+        self._current, self._spare = folder / "residual.f32", folder / "spare.f32"
 
     def load(self) -> Flat | None:
         """The residual, float32 [D], mapped read-only; None for zeros.
@@ -37,28 +38,33 @@ class Residual:
                 return None
             return np.memmap(self._current, dtype="<f4", mode="r")
 
-    def propose(self, round_number: int, residual: Flat) -> None:
-        """Note what the update of a round does not say; `settle` decides. Older rounds' are dropped: nobody decided.
+    def begin(self, round_number: int, size: int) -> Flat:
+        """Where the residual of a round is made: float32 [size], mapped, with anything in it; `propose` closes it.
 
-        The thread of a round that was abandoned, which nobody can stop, may come here beside that of the next one: each
-        writes under its own round's name, and drops what is older alone.
-
-        Args:
-            round_number: the round.
-            residual: float32 [D].
+        Older rounds' proposals are dropped: nobody decided. The thread of a round that was abandoned, which nobody can
+        stop, may come here beside that of the next one: each writes under its own round's name, and drops what is older
+        alone.
 
         Raises:
             StorageError: the disk refused.
         """
         with disk_errors("store the residual"):
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            proposed = self._proposed(round_number)
-            partial = proposed.with_suffix(".partial")
             for old in self._folder.glob("proposed-*"):
-                if old.stem < proposed.stem:
+                if old.stem < self._proposed(round_number).stem:
                     old.unlink(missing_ok=True)
-            partial.write_bytes(memoryview(np.ascontiguousarray(residual, dtype="<f4")).cast("B"))
-            partial.replace(proposed)
+        return written_over(self._partial(round_number), self._spare, 4 * size).view("<f4")
+
+    def propose(self, round_number: int, size: int) -> None:
+        """Note the first `size` values of what was begun as what the update does not say; `settle` decides.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        partial = self._partial(round_number)
+        with disk_errors("store the residual"):
+            os.truncate(partial, 4 * size)
+            partial.replace(self._proposed(round_number))
 
     def settle(self, round_number: int, accepted: bool) -> None:
         """The server's word on a round: its update counts, or does not. Without a proposal nothing happens.
@@ -66,12 +72,18 @@ class Residual:
         Raises:
             StorageError: the disk refused.
         """
-        with disk_errors("store the residual"):
-            if accepted:
-                with suppress(FileNotFoundError):
-                    self._proposed(round_number).replace(self._current)
-            else:
-                self._proposed(round_number).unlink(missing_ok=True)
+        proposed = self._proposed(round_number)
+        if not proposed.exists():
+            return
+        if accepted:
+            keep_as_spare(self._current, self._spare)
+            with disk_errors("store the residual"):
+                proposed.replace(self._current)
+        else:
+            retire(proposed, self._spare)
 
     def _proposed(self, round_number: int) -> Path:
         return self._folder / f"proposed-{round_number:08d}.f32"
+
+    def _partial(self, round_number: int) -> Path:
+        return self._proposed(round_number).with_suffix(".partial")

@@ -20,7 +20,7 @@ from roughfed import crash
 from roughfed.child import Description
 from roughfed.classes import tensors_of
 from roughfed.client.download import fetch_model
-from roughfed.client.encode import encode_file, residual_of
+from roughfed.client.encode import encode_file, fresh_delta, residual_of
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.evaluating import evaluate, personalises
 from roughfed.client.fairness import note_loss
@@ -230,16 +230,6 @@ async def look_at_models(me: Membership, job: Job, header: RoundHeader, params: 
     made = bool(me.welcome.private) or personalises(settings)
     await note_own(me.store.folder, OwnModel(header.model_digest, settings, turn, made))
     return await evaluate(me, job, header, params, turn) if job.evaluate else Evaluations()
-
-
-def fresh_delta(folder: Path, round_number: int) -> Path:
-    """Where a round's delta goes, and nothing else of its kind there.
-
-    The name is the round's own: a thread of the job before, which nobody can stop, deletes its delta when it is done.
-    """
-    for left in folder.glob("delta-*.f32"):
-        left.unlink(missing_ok=True)
-    return folder / f"delta-{round_number}.f32"
 
 
 async def train(me: Membership, job: Job, header: RoundHeader, params: Path) -> tuple[FitResult, Path]:

@@ -16,6 +16,7 @@ from roughfed.classes import STANDARD
 from roughfed.errors import StorageError
 from roughfed.journal import Journal
 from roughfed.messages import Seen
+from roughfed.reuse import retire
 from roughfed.types import Signed
 
 SCHEMA = (
@@ -105,6 +106,7 @@ class ClientStore:
         self.folder = folder
         self.intact: set[bytes] = set()  # models whose bytes this process has seen to be right
         self.held: set[bytes] = set()  # models that stay although newer ones came
+        self.spare_model = folder / "spare.safetensors"
         (folder / "models").mkdir(parents=True, exist_ok=True, mode=0o700)
         self.journal = Journal(folder / "client.db", SCHEMA, durable=False)
 
@@ -335,9 +337,9 @@ class ClientStore:
         return self.folder / "models" / f"{digest.hex()}.part"
 
     def prune_models(self, keep: bytes) -> None:
-        """Delete all but the newest models and `keep`."""
+        """Keep the newest models and `keep`; the others go, one of them to be written over by the next."""
         models = self.folder / "models"
         paths = sorted(models.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in paths[MODELS_KEPT:]:
             if path.stem not in {digest.hex() for digest in (keep, *self.held)}:
-                path.unlink(missing_ok=True)
+                retire(path, self.spare_model)

@@ -19,6 +19,7 @@ from torch.nn.parameter import is_lazy
 from roughfed.adapters import LORA_A, WEIGHT
 from roughfed.errors import ConfigError, StorageError, TrainerError
 from roughfed.params import Flat, data_offset
+from roughfed.reuse import rewritten
 from roughfed.types import FLOAT_DTYPES, Kind, Spec, TensorSpec
 
 ADAPTED, ORIGINAL = "parametrizations.weight.0.", "parametrizations.weight.original"
@@ -87,7 +88,7 @@ def write_delta(model: nn.Module, spec: Spec, flat: Flat, path: Path, *, behind:
         StorageError: the disk refused.
     """
     try:
-        with path.open("wb") as file:
+        with rewritten(path) as file:
             for (tensor, part), row in zip(_pairs(model, spec, flat), spec.tensors, strict=True):
                 local = tensor.detach().to("cpu", torch.float32)
                 delta = local - part.to(tensor.dtype).to(torch.float32)

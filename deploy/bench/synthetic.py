@@ -20,6 +20,7 @@ from roughfed.child import Description
 from roughfed.digest import content_digest
 from roughfed.errors import TrainerError
 from roughfed.params import read_flat, write_model
+from roughfed.reuse import rewritten
 from roughfed.rng import derive, generator
 from roughfed.training import BaseFile, FitResult, Turn
 from roughfed.types import Evaluation, Spec, TensorSpec
@@ -106,7 +107,7 @@ class SyntheticTrainer:
         del params, settings
         began = time.perf_counter()
         await asyncio.sleep(self._pace_s)
-        with delta.open("wb", buffering=0) as file:
+        with rewritten(delta) as file:
             for piece in update_of(self._size, seed, self._family):
                 file.write(piece.data)
         log.info("trained round %d", turn.round)

@@ -40,6 +40,11 @@ def leave(folder: Path, codec: str, number: int, delta: np.ndarray) -> np.ndarra
     return CODECS[codec].decode(payload, 0, SIZE, size=SIZE)
 
 
+def propose(residual: Residual, number: int, values: np.ndarray) -> None:
+    residual.begin(number, len(values) + 24)[: len(values)] = values  # a codec pads
+    residual.propose(number, len(values))
+
+
 def settle(folder: Path, number: int, *, accepted: bool) -> None:
     Residual(folder / "r").settle(number, accepted)
 
@@ -78,8 +83,8 @@ def test_a_residual_counts_only_once_the_server_took_the_update(codec: str, tmp_
 
 def test_a_proposal_that_nobody_decided_about_is_dropped_at_the_next(tmp_path: Path) -> None:
     residual = Residual(tmp_path / "r")
-    residual.propose(1, delta_of(1))
-    residual.propose(2, delta_of(2))
+    propose(residual, 1, delta_of(1))
+    propose(residual, 2, delta_of(2))
     residual.settle(1, True)
     assert residual.load() is None
     residual.settle(2, True)
@@ -89,8 +94,8 @@ def test_a_proposal_that_nobody_decided_about_is_dropped_at_the_next(tmp_path: P
 
 def test_an_abandoned_rounds_thread_that_comes_late_leaves_the_next_rounds_proposal_alone(tmp_path: Path) -> None:
     residual = Residual(tmp_path / "r")
-    residual.propose(2, np.full(SIZE, 2, dtype=np.float32))
-    residual.propose(1, np.full(SIZE, 1, dtype=np.float32))
+    propose(residual, 2, np.full(SIZE, 2, dtype=np.float32))
+    propose(residual, 1, np.full(SIZE, 1, dtype=np.float32))
     residual.settle(2, accepted=True)
     np.testing.assert_array_equal(residual.load(), np.full(SIZE, 2, dtype=np.float32))
 
@@ -129,7 +134,7 @@ def test_a_residual_that_a_power_cut_left_short_is_none(damage: bytes, tmp_path:
 def test_a_new_run_begins_without_the_old_ones_residual(tmp_path: Path) -> None:
     for run in ("run-1", "run-1", "../run-2"):
         residual = residual_of(tmp_path, run)
-        residual.propose(1, delta_of(1))
+        propose(residual, 1, delta_of(1))
         residual.settle(1, True)
     assert residual_of(tmp_path, "../run-2").load() is not None
     assert residual_of(tmp_path, "run-1").load() is None

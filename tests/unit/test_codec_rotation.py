@@ -33,7 +33,9 @@ def signs_of(layout: Layout, seed: bytes) -> np.ndarray:
     return signs
 
 
-@pytest.mark.parametrize("layout", [Layout(200, 64, 4), Layout(40, 32, 33), Layout(7, 8, 1), Layout(1, 1, 1)])
+@pytest.mark.parametrize(
+    "layout", [Layout(200, 64, 4), Layout(40, 32, 33), Layout(7, 8, 1), Layout(1, 1, 1), Layout(36_000, 8, 4500)]
+)
 def test_it_is_the_strided_hadamard_transform_with_signs(layout: Layout) -> None:
     values = np.random.default_rng(0).normal(size=layout.padded).astype(np.float32)
     signs = signs_of(layout, SEED)

@@ -1,0 +1,74 @@
+"""Large files that are written anew in every round: over the pages of one that nobody needs any more.
+
+A fresh file of 40 MB costs the kernel 8 ms: pages are taken, cleared and charged, blocks reserved. On a virtual machine
+whose host takes free memory back it costs 100 ms. Over the pages of an old file the same bytes cost 4 ms, and a vector
+that is computed in the mapped file need not be copied into it (docs/decisions/0032-files-written-over.md).
+
+What is read from such a file by name, as long as the name stands, is never written over: a file is retired when its
+name is taken away, where it would have been deleted.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roughfed.files import disk_errors
+
+_ZEROS = memoryview(bytes(1 << 20))
+
+
+def retire(path: Path, spare: Path) -> None:
+    """Take a file's name away, and keep it to be written over; what was kept before goes. Nothing if it is gone."""
+    with disk_errors(f"set {path.name} aside"), suppress(FileNotFoundError):
+        path.replace(spare)
+
+
+def keep_as_spare(path: Path, spare: Path) -> None:
+    """The same for a file whose name is about to be given to another one: until then both names stand."""
+    with suppress(OSError):  # no such file, or no links on this file system: then a fresh file is written
+        spare.unlink(missing_ok=True)
+        os.link(path, spare)
+
+
+def written_over(path: Path, spare: Path, size_bytes: int) -> NDArray[np.uint8]:
+    """A file of so many bytes, mapped to be written: the spare one where there is one, whatever is in it.
+
+    Its blocks are there before it is mapped: a full disk is an error here, not a signal later. It is unmapped when
+    nobody holds the array, or a view of it, any more.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    with disk_errors(f"write {path.name}"):
+        with suppress(FileNotFoundError):
+            spare.replace(path)
+        if path.exists() and path.stat().st_nlink > 1:  # a crash between link and new name: it still is the other one
+            path.unlink()
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(fd, min(size_bytes, have := os.fstat(fd).st_size))
+            while have < size_bytes:  # written, not only made long: so the blocks are there, and pages are large
+                have += os.pwrite(fd, _ZEROS[: size_bytes - have], have)
+            return np.frombuffer(mmap.mmap(fd, size_bytes), dtype=np.uint8)
+        finally:
+            os.close(fd)
+
+
+@contextmanager
+def rewritten(path: Path) -> Generator[BinaryIO]:
+    """Write a file from its beginning, over what is there; in the end what was longer is cut off."""
+
+    def keep(name: str, flags: int) -> int:
+        return os.open(name, flags & ~os.O_TRUNC, 0o666)
+
+    with open(path, "wb", opener=keep) as file:
+        yield file
+        file.truncate()
