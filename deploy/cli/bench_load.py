@@ -1,7 +1,8 @@
-"""`roughfed bench uploads`, `slow-sockets` and `soak`: load, and what it leaves behind."""
+"""`roughfed bench uploads`, `slow-sockets`, `soak` and `cohorts`: load, and what it leaves behind."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -40,11 +41,25 @@ class SoakFlags:
     server_sees: Annotated[str, typer.Option(help="What reaches the server of a single client.")] = "sketches"
 
 
+@dataclass(frozen=True, slots=True)
+class CohortsFlags:
+    """How many clients there are, and how many of them are in a round."""
+
+    clients: Annotated[int, typer.Option(min=8, help="Simulated clients, all connected.")] = 1000
+    cohorts: Annotated[str, typer.Option(help="Of them in a round: numbers, with commas between them.")] = "50,100,200"
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each run that count; one more is played first.")] = 4
+    data: Annotated[str, typer.Option(help="Listed data: digits, fashion-mnist or mnist.")] = "fashion-mnist"
+    model: Annotated[str, typer.Option(help="Listed model. [default: by the data]")] = ""
+    server_sees: Annotated[str, typer.Option(help="What reaches the server of a single client.")] = "sketches"
+    seed: Annotated[int, typer.Option(min=0, help="Of everything.")] = 0
+
+
 def register(group: typer.Typer) -> None:
     """Add the commands to `roughfed bench`."""
     command(group, "uploads", flags=UploadsFlags)(bench_uploads)
     command(group, "slow-sockets", flags=SlowSocketsFlags)(bench_slow_sockets)
     command(group, "soak", flags=SoakFlags)(bench_soak)
+    command(group, "cohorts", flags=CohortsFlags)(bench_cohorts)
 
 
 def bench_uploads(context: Context, flags: UploadsFlags) -> Answer:
@@ -71,3 +86,30 @@ def bench_soak(context: Context, flags: SoakFlags) -> Answer:
 
     options = SoakOptions(flags.rounds, flags.warm_up, flags.clients, flags.params, flags.server_sees)
     return told(context, run_soak_bench(options))
+
+
+def bench_cohorts(context: Context, flags: CohortsFlags) -> Answer:
+    """Simulate the same clients with several cohorts: the server's processor time of a round, and a line through it."""
+    from roughfed.deploy.bench.cohorts import CohortsOptions, run_cohorts_bench
+    from roughfed.deploy.cli.bench import told
+    from roughfed.deploy.cli.settings import numbers
+
+    options = CohortsOptions(
+        clients=flags.clients,
+        cohorts=numbers(flags.cohorts, key="--cohorts"),
+        rounds=flags.rounds,
+        data=flags.data,
+        model=flags.model,
+        server_sees=flags.server_sees,
+        seed=flags.seed,
+    )
+
+    def say(found: Mapping[str, object]) -> None:
+        context.say(
+            f"{found['cohort']} clients: {found['server_cpu_seconds']:.3f} processor seconds of the server in a round, "
+            f"{found['per_client_ms']:.2f} ms each"
+        )
+
+    figures = run_cohorts_bench(options, say=say)
+    told(context, {name: value for name, value in figures.items() if name != "cohorts"})
+    return Answer(figures)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Protocol
 
 from roughfed.deploy.simulate.losses import Losses
@@ -11,6 +12,9 @@ from roughfed.messages import ClientMessage, ClientStage
 from roughfed.server.clock import RoundClock
 from roughfed.server.federation import Federation
 from roughfed.server.held import release
+
+HANGS_S = 600.0
+"""A client that is not lost and is silent for so long hangs: then time goes on."""
 
 
 class Fate(Protocol):
@@ -44,7 +48,7 @@ class Losing:
         self._lost: dict[str, str] = {}
         self._gone: set[str] = set()
         self.released = 0
-        fed.clock = SkippingClock(self)
+        fed.clock = LosingClock(self)
 
     @property
     def silent(self) -> bool:
@@ -112,8 +116,11 @@ class Losing:
         return frozenset() if fed.collection is None else fed.collection.pending()
 
 
-class SkippingClock(RoundClock):
-    """Goes on by itself, and at once to the end of a wait that is in vain."""
+class LosingClock(RoundClock):
+    """Goes to the end of a wait that is in vain at once, and stands while anybody is waited for who is not lost.
+
+    So how fast this machine is, and what else it does, decides nothing: no deadline meets a client that is not lost.
+    """
 
     def __init__(self, losing: Losing) -> None:
         """It is the machine's time still."""
@@ -125,11 +132,17 @@ class SkippingClock(RoundClock):
 
     async def wait(self, event: asyncio.Event, until: float | None) -> None:
         """As of `RoundClock`; whatever makes a wait vain wakes the server, which then waits anew."""
-        if until is not None and not event.is_set() and self._losing.in_vain():
+        if until is None:
+            await super().wait(event, until)
+            return
+        if not event.is_set() and self._losing.in_vain():
             self._ahead += max(0.0, until - self())
             await asyncio.sleep(0)
             return
-        await super().wait(event, until)
+        began = time.monotonic()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), HANGS_S)
+        self._ahead += began - time.monotonic() if event.is_set() else max(0.0, until - self())
 
 
 def is_of(message: ClientMessage, stage: str) -> bool:

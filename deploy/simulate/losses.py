@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from roughfed.errors import ConfigError
 from roughfed.report.summary import RoundSummary
@@ -162,7 +163,7 @@ class Tally:
             self.sums[name] += getattr(found, name)
         self.least_counted = min(self.least_counted, _share(found.counted, found.survivors))
 
-    def plain(self) -> dict[str, object]:
+    def plain(self) -> dict[str, Any]:
         """As JSON carries it; shares from 0 to 1."""
         survivors = self.sums["survivors"]
         return {
@@ -185,7 +186,7 @@ def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def by_stage(rounds: Iterable[tuple[str, RoundLosses | None]]) -> dict[str, dict[str, object]]:
+def by_stage(rounds: Iterable[tuple[str, RoundLosses | None]]) -> dict[str, dict[str, Any]]:
     """(outcome, losses) of each round -> the figures of each stage, in order of the stages."""
     tallies: dict[str, Tally] = {}
     for outcome, found in rounds:

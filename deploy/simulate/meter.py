@@ -60,21 +60,23 @@ class Meter:
 
     def run(self, side: Side, work: Callable[..., T], *arguments: Any) -> T:
         """Do one piece of work of a side, in the loop's thread; pieces may lie within one another."""
-        before, self._side = self._switch(), side
+        if (before := self._side) is side:
+            return work(*arguments)
+        self._switch()
+        self._side = side
         try:
             return work(*arguments)
         finally:
             self._switch()
             self._side = before
 
-    def _switch(self) -> Side | None:
-        """Book the time since the last switch; returns whose it was."""
+    def _switch(self) -> None:
+        """Book the time since the last switch."""
         now = time.thread_time()
         if self._side is not None:
             with self._lock:
                 self._spent[self._side] += now - self._since
         self._since = now
-        return self._side
 
     def submitted(self, work: Callable[[], T]) -> Callable[[], T]:
         """What a thread does for the side that runs now."""

@@ -7,10 +7,11 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from roughfed.child import Many, trainer_command
 from roughfed.config.federation import FederationConfig
@@ -19,6 +20,7 @@ from roughfed.deploy.allocator import keep_pages
 from roughfed.deploy.cli.processes import worker_command
 from roughfed.deploy.simulate.losing import Losing
 from roughfed.deploy.simulate.losses import RoundLosses, by_stage, losses_of
+from roughfed.deploy.simulate.meter import CLIENTS, SERVER, CountedService, Meter
 from roughfed.deploy.simulate.options import FEDERATION, SimulateOptions
 from roughfed.deploy.simulate.pool import Pool, ProcessPool
 from roughfed.deploy.simulate.seeded import Entropy, Registry
@@ -28,7 +30,6 @@ from roughfed.report.summary import RoundSummary
 from roughfed.server.app import Ports, Setup, prepare
 from roughfed.server.federation import Federation
 from roughfed.server.papers import Papers
-from roughfed.server.rpc import FederationService
 from roughfed.server.run import run_rounds
 from roughfed.server.summarized import closed, summaries_of
 from roughfed.server.worker import Worker
@@ -46,6 +47,8 @@ class Round:
     Attributes:
         seconds: from its opening to its end.
         server_seconds: of these, what the server itself worked: verdicts, unmasking, sum, commit.
+        server_cpu_seconds: processor time of the server alone, from the end of the round before: sessions, journal and
+            downloads as well, without its worker.
         accepted: clients whose update counts.
         accuracy: of the model after it, on the server's data; None where it was not evaluated.
         losses: what became of its cohort, where clients are lost.
@@ -55,6 +58,7 @@ class Round:
     outcome: str
     seconds: float
     server_seconds: float
+    server_cpu_seconds: float
     cohort: int
     accepted: int
     upload_bytes: int
@@ -85,7 +89,7 @@ class Simulated:
     seconds: float
     cpu_seconds: float
     folder: str
-    losses: Mapping[str, Mapping[str, object]] = field(default_factory=dict[str, Mapping[str, object]])
+    losses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     released: int = 0
 
     def plain(self) -> dict[str, object]:
@@ -140,29 +144,33 @@ async def _play(
 ) -> Simulated:
     began, cpu = time.monotonic(), _cpu_seconds()
     registry = Registry(FEDERATION, options.seed)
+    meter = Meter()
+    meter.install()
     async with AsyncExitStack() as stack:
-        fed, papers = await prepare(_setup(options, config, folder, registry), stack)
+        fed, papers = await meter.of(SERVER, prepare(_setup(options, config, folder, registry), stack))
+        meter.own_threads()
         pool = await stack.enter_async_context(_pool(options, config, folder))
-        service = FederationService(fed, papers.ca_certificate)
+        service = CountedService(meter, fed, papers.ca_certificate)
         losing = None if (losses := options.losses()) is None else Losing(fed, losses, options.seed)
         world = World(service, pool, options.client(), folder / "clients", options.seed, fate=losing)
         living = [
-            asyncio.create_task(Virtual(world, registry.admit(name), index).live(), name=name)
+            asyncio.create_task(meter.of(CLIENTS, Virtual(world, registry.admit(name), index).live()), name=name)
             for index, name in enumerate(options.names())
         ]
         told: list[Round] = []
-        beside = [asyncio.create_task(_follow(fed, losing, told, tell))]
+        telling = Telling(fed, losing, meter)
+        beside = [asyncio.create_task(each) for each in (_follow(telling, told, tell), meter.follow(fed))]
         if losing is not None and losing.silent:
             beside.append(asyncio.create_task(losing.forgive()))
         try:
-            ended = await until_over(fed)
+            ended = await until_over(fed, meter.of(SERVER, run_rounds(fed)))
             if ended != PAUSED:
                 await asyncio.wait(living, timeout=FAREWELL_S)
         finally:
             for task in (*living, *beside):
                 task.cancel()
             await asyncio.gather(*living, *beside, return_exceptions=True)
-        told += _rounds(fed, losing, after=len(told))
+        told += telling.rounds(after=len(told))
         version, digest = fed.store.latest_model()
         return Simulated(
             run=fed.run,
@@ -180,9 +188,9 @@ async def _play(
         )
 
 
-async def until_over(fed: Federation) -> str:
+async def until_over(fed: Federation, rounds: Coroutine[Any, Any, str]) -> str:
     """Play the rounds; why they are over. A run that is paused, because round after round is lost, is over too."""
-    running, event = asyncio.create_task(run_rounds(fed)), fed.watch()
+    running, event = asyncio.create_task(rounds), fed.watch()
     running.add_done_callback(lambda _: event.set())
     try:
         while not running.done() and not fed.paused:
@@ -229,31 +237,41 @@ async def _pool(options: SimulateOptions, config: FederationConfig, folder: Path
         await pool.stop()
 
 
-async def _follow(fed: Federation, losing: Losing | None, told: list[Round], tell: Callable[[Round], None]) -> None:
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What is told of the rounds of a federation."""
+
+    fed: Federation
+    losing: Losing | None
+    meter: Meter
+
+    def rounds(self, *, after: int) -> list[Round]:
+        """Those that are over and came after another one, from the journal."""
+        rows = [row for row in closed(self.fed.store, after=after) if row.summary is not None]
+        found = summaries_of(self.fed.store, rows)
+        return [_round(each, self.losing, self.meter.of_round(each.round)) for each in found]
+
+
+async def _follow(telling: Telling, told: list[Round], tell: Callable[[Round], None]) -> None:
     """Tell of every round once it is over, and note it in `told`."""
-    event = fed.watch()
+    fed, event = telling.fed, telling.fed.watch()
     while True:
         event.clear()
         if (last := fed.store.last_round()) is not None and last.round - (last.summary is None) > len(told):
-            for each in _rounds(fed, losing, after=len(told)):
+            for each in telling.rounds(after=len(told)):
                 told.append(each)
                 tell(each)
         await event.wait()
 
 
-def _rounds(fed: Federation, losing: Losing | None, *, after: int) -> list[Round]:
-    """Those that are over and came after another one, from the journal."""
-    rows = [row for row in closed(fed.store, after=after) if row.summary is not None]
-    return [_round(each, losing) for each in summaries_of(fed.store, rows)]
-
-
-def _round(summary: RoundSummary, losing: Losing | None) -> Round:
+def _round(summary: RoundSummary, losing: Losing | None, cpu_seconds: float) -> Round:
     lost, at = ({}, "") if losing is None else losing.of(summary.round, tuple(summary.participants))
     return Round(
         round=summary.round,
         outcome=summary.outcome,
         seconds=summary.seconds,
         server_seconds=sum(summary.phase_seconds.get(name, 0.0) for name in WORKS),
+        server_cpu_seconds=cpu_seconds,
         cohort=len(summary.participants),
         accepted=len(summary.accepted),
         upload_bytes=summary.upload_bytes,

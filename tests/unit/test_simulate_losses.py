@@ -1,10 +1,14 @@
 """Clients that a simulation loses: who, at which stage, what becomes of the others, and no deadline that is sat out."""
 
+import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Literal, cast
 
 import pytest
 
 from roughfed.deploy.cli.simulate import stage_words
+from roughfed.deploy.simulate import losing
 from roughfed.deploy.simulate.losses import MASKED_STAGES, Losses, RoundLosses, by_stage, losses_of, stages_of
 from roughfed.deploy.simulate.options import SimulateOptions
 from roughfed.deploy.simulate.run import simulate
@@ -101,6 +105,33 @@ def test_rounds_are_added_up_by_stage_and_told_in_a_line() -> None:
     assert "1 of 2 rounds committed" in (words := stage_words("unmask", figures))
     assert "35.7% counted, 7.1% were left out by the defence, 57.1%" in words
     assert "3 of 4 groups void" in words
+
+
+def test_time_stands_while_somebody_is_waited_for_and_skips_what_is_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [50.0]
+    monkeypatch.setattr(losing, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    waits = SimpleNamespace(in_vain=lambda: False)
+    clock = losing.LosingClock(cast(losing.Losing, waits))
+
+    class Late(asyncio.Event):
+        async def wait(self) -> Literal[True]:
+            now[0] += 100.0
+            self.set()
+            return True
+
+    async def play() -> list[float]:
+        times = [clock()]
+        await clock.wait(Late(), 60.0)
+        times.append(clock())
+        waits.in_vain = lambda: True
+        await clock.wait(asyncio.Event(), 80.0)
+        times.append(clock())
+        waits.in_vain = lambda: False
+        monkeypatch.setattr(losing, "HANGS_S", 0.01)
+        await clock.wait(asyncio.Event(), 90.0)
+        return [*times, clock()]
+
+    assert asyncio.run(play()) == [50.0, 50.0, 80.0, 90.0]
 
 
 @pytest.mark.timeout(120)
