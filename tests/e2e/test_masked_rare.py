@@ -63,7 +63,7 @@ def choosing(folder: Path) -> Cluster:
     """Two families of seven: a cluster of masked rounds has no fewer."""
     settings = {
         "privacy": {"server_sees": "sketches"},
-        "round": {"min_clients": 14, "quorum": 1.0},
+        "round": {"min_clients": 14, "quorum": 1.0, "deadline": "300s"},
         "codec": {"clip_norm": 0.2},
         "clusters": {"method": "ifca", "choose_every": 1},
         "defence": {"rule": "none"},
