@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, Context, command, show
 from roughfed.deploy.cli.settings import pairs
+
+ABANDONED = 5
+"""Exit code where round after round came to nothing: the trainers failed, or the settings ask too much."""
 
 if TYPE_CHECKING:
     from roughfed.deploy.simulate.options import SimulateOptions
-    from roughfed.deploy.simulate.run import Round
+    from roughfed.deploy.simulate.rounds import Audience, Round
+    from roughfed.deploy.simulate.run import Simulated
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +29,32 @@ class Flags:
     clients: Annotated[int, typer.Option("--clients", "-n", min=2, metavar="N", help="Virtual clients.")] = 100
     cohort: Annotated[int, typer.Option(min=0, metavar="M", help="Of them in a round; 0 = all.")] = 0
     rounds: Annotated[int, typer.Option(min=1, metavar="R", help="Rounds of the run.")] = 10
-    data: Annotated[str, typer.Option(help="Listed data: digits, fashion-mnist or mnist.")] = "digits"
+    app: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE:NAME",
+            help="Function (index, clients) that gives the Client of one: the own model, its part of the own data.",
+        ),
+    ] = ""
+    server_app: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE:NAME",
+            help="With --app: a Client whose test data the server evaluates on. [default: client 0's model, no data]",
+        ),
+    ] = ""
+    data: Annotated[
+        str, typer.Option(help="Listed data: digits, fashion-mnist or mnist. [default: digits without --app]")
+    ] = ""
     data_dir: Annotated[str, typer.Option(help="Folder of the data's files.")] = ""
     model: Annotated[str, typer.Option(help="Listed model. [default: by the data]")] = ""
-    partition: Annotated[str, typer.Option(help="iid, dirichlet, shards or quantity-skew.")] = "dirichlet"
-    alpha: Annotated[float, typer.Option(help="Concentration of the division; smaller = more skewed.")] = 0.5
-    scenario: Annotated[str, typer.Option(help="What is rough: clean, long-tail, noisy, continual or rough.")] = "clean"
+    partition: Annotated[str, typer.Option(help="iid, dirichlet, shards or quantity-skew. [default: dirichlet]")] = ""
+    alpha: Annotated[
+        float | None, typer.Option(help="Concentration of the division; smaller = more skewed. [default: 0.5]")
+    ] = None
+    scenario: Annotated[
+        str, typer.Option(help="What is rough: clean, long-tail, noisy, continual or rough. [default: clean]")
+    ] = ""
     server_sees: Annotated[str, typer.Option(help="Of a single client: updates, sketches or sums.")] = "sketches"
     seed: Annotated[int, typer.Option(min=0, help="Of everything, secrets too.")] = 0
     workers: Annotated[int, typer.Option(min=1, help="Trainer processes, or Ray actors.")] = 2
@@ -61,6 +86,8 @@ class Flags:
             clients=self.clients,
             cohort=self.cohort,
             rounds=self.rounds,
+            app=self.app,
+            server_app=self.server_app,
             data=self.data,
             data_dir=self.data_dir,
             model=self.model,
@@ -95,29 +122,78 @@ def run(context: Context, flags: Flags) -> Answer:
     a deadline that only the lost are waited for passes at once.
     """
     from roughfed import logs
-    from roughfed.deploy.simulate.run import simulate
+    from roughfed.deploy.simulate.run import PAUSED, simulate
+    from roughfed.server.run import LOST_ROUNDS
 
-    level = "CRITICAL" if flags.lose else "ERROR"  # that a group cannot go on is no error where clients are lost
-    logs.setup(level="DEBUG" if context.debug else level)
+    logs.setup(level="DEBUG" if context.debug else "CRITICAL")  # rounds, and trainings that fail, are told in words
 
-    def tell(each: Round) -> None:
-        accuracy = "" if each.accuracy is None else f", accuracy {each.accuracy:.3f}"
-        context.say(
-            f"round {each.round} {each.outcome} in {each.seconds:.2f} s: {each.accepted} of {each.cohort} clients, "
-            f"{each.upload_bytes / 1e6:.2f} MB up{accuracy}{lost_words(each)}"
-        )
-        context.event({"round": asdict(each)})
-
-    found = simulate(flags.options(), tell=tell)
-    context.say(
-        f"{found.clients} clients, {len(found.rounds)} rounds in {found.seconds:.1f} s ({found.ended}): version "
-        f"{found.model_version}, digest {found.model_digest[:16]}"
-    )
+    with screen(context) as shown:
+        found = simulate(flags.options(), shown)
+    context.say(end_words(found))
     for at, figures in found.losses.items():
         context.say(stage_words(at, figures))
     if found.folder:
         context.say(f"roughfed report --dir {found.folder}/server")
+    if found.ended == PAUSED and not flags.lose:
+        context.warn(f"{LOST_ROUNDS} rounds in a row were abandoned, so the run ended early; --debug shows why")
+        return Answer(found.plain(), exit_code=ABANDONED)
     return Answer(found.plain())
+
+
+@contextmanager
+def screen(context: Context) -> Iterator[Audience]:
+    """Who tells a person how it goes; on a terminal with a line at the bottom that says where the simulation stands."""
+    from roughfed.deploy.simulate.rounds import Audience
+
+    console = context.console()
+    live = console.is_terminal and not (context.json or context.debug)
+
+    def tell(each: Round) -> None:
+        show(console, round_words(each))
+        context.event({"round": asdict(each)})
+
+    def warn(text: str) -> None:
+        if live:  # the same console: another one would write into the line at the bottom
+            show(console, f"warning: {text}", style="yellow")
+        else:
+            context.warn(text)
+
+    if not live:
+        yield Audience(round_over=tell, complain=warn)
+        return
+    with console.status("") as line:
+        yield Audience(round_over=tell, progress=line.update, complain=warn)
+
+
+def round_words(each: Round) -> str:
+    """A round in a line."""
+    accuracy = ""
+    if each.accuracy is not None:
+        accuracy = f", accuracy {each.accuracy:.3f}"
+    elif each.accuracy_before is not None:
+        accuracy = f", accuracy before it {each.accuracy_before:.3f} (the clients' own data)"
+    return (
+        f"round {each.round} {each.outcome} in {each.seconds:.2f} s: {each.accepted} of {each.cohort} clients, "
+        f"{each.upload_bytes / 1e6:.2f} MB up{accuracy}{lost_words(each) or missing_words(each)}"
+    )
+
+
+def missing_words(each: Round) -> str:
+    """Why some of a cohort do not count; nothing where all of them do."""
+    named = ", ".join(f"{count} {why}" for why, count in sorted(each.missing.items()))
+    return f"; not counted: {named}" if named else ""
+
+
+def end_words(found: Simulated) -> str:
+    """The run in a line."""
+    accuracy, of = "", "" if found.accuracy_of == found.model_version else f" of version {found.accuracy_of}"
+    if found.accuracy is not None:
+        accuracy = f", accuracy{of} {found.accuracy:.3f}"
+    failed = f"; {found.failed} trainings failed" if found.failed else ""
+    return (
+        f"{found.clients} clients, {len(found.rounds)} rounds in {found.seconds:.1f} s ({found.ended}): version "
+        f"{found.model_version}{accuracy}, digest {found.model_digest[:16]}{failed}"
+    )
 
 
 def lost_words(each: Round) -> str:

@@ -5,21 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from roughfed.config import ClientConfig, FederationConfig, check_federation
 from roughfed.config.load import build
 from roughfed.config.schema import keys_of
 from roughfed.config.sources import from_flags
 from roughfed.config.template import render_template
-from roughfed.deploy.cli.processes import LISTED_MODEL
 from roughfed.deploy.simulate.losses import RANDOM, Losses
+from roughfed.deploy.simulate.program import Program, Source
 from roughfed.errors import ConfigError
 from roughfed.secagg.groups import SMALLEST
 from roughfed.server.defence.check import check_rule
 
 FEDERATION = "simulated"
 MOST = 100_000
+
+FLAG_OF = {
+    "federation.seed": "--seed",
+    "model.app": "--server-app",
+    "model.name": "--model",
+    "data.name": "--data",
+    "data.data_dir": "--data-dir",
+    "round.rounds": "--rounds",
+    "round.cohort": "--cohort",
+    "round.min_clients": "--clients",
+    "privacy.server_sees": "--server-sees",
+}
+"""Settings that decide more in a simulation than fed.toml: each has a flag."""
+
+NOT_HERE = ("server.", "identity.", "metrics.per_client", "federation.name")
+"""Settings of ports, certificates and pages, of which a simulation has none."""
+HERE = "server.transfers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +46,15 @@ class SimulateOptions:
         clients: virtual clients.
         cohort: of them in a round; 0 = all.
         rounds: of the run.
-        data: a listed data set, divided among the clients.
+        app: FILE:NAME of a function (index, clients) that gives the Client of one, with its own model and data; empty =
+            a listed model and listed data, which the six after the next are about.
+        server_app: FILE:NAME of the Client that the server evaluates with; empty = the model of client 0 and no data.
+        data: a listed data set, divided among the clients; empty = digits.
         data_dir: folder of its files; empty = where they are usually found.
         model: a listed model; empty = what goes with the data.
-        partition: how the data are divided.
-        alpha: skew of the division.
-        scenario: what is made rough about the data.
+        partition: how the data are divided; empty = dirichlet.
+        alpha: skew of the division; None = 0.5, where it has one.
+        scenario: what is made rough about the data; empty = clean.
         server_sees: of a single client.
         seed: of everything, secrets too.
         workers: trainer processes.
@@ -50,12 +69,14 @@ class SimulateOptions:
     clients: int
     cohort: int = 0
     rounds: int = 10
-    data: str = "digits"
+    app: str = ""
+    server_app: str = ""
+    data: str = ""
     data_dir: str = ""
     model: str = ""
-    partition: str = "dirichlet"
-    alpha: float = 0.5
-    scenario: str = "clean"
+    partition: str = ""
+    alpha: float | None = None
+    scenario: str = ""
     server_sees: str = "sketches"
     seed: int = 0
     workers: int = 2
@@ -78,23 +99,26 @@ class SimulateOptions:
             raise ConfigError(
                 f"a cohort of {self.cohort} is more than there are clients", key="--cohort", cure=f"0 to {self.clients}"
             )
-        losses = self.losses()
+        self._check_settings()
+        source, losses = self._source, self.losses()
+        source.check()
         given = {
             "federation.name": FEDERATION,
             "federation.seed": self.seed,
-            "model.name": self.model or LISTED_MODEL.get(self.data, "mlp"),
-            "data.name": self.data,
-            "data.data_dir": self.data_dir,
+            **source.federation(),
             "round.rounds": self.rounds,
             "round.cohort": self.cohort,
             "round.min_clients": self.clients,
             "round.patience": 0.0,
             "privacy.server_sees": self.server_sees,
             "server.http": False,
-            **({} if losses is None else {"round.quorum": min(SMALLEST, self.clients)}),
         }
+        if losses is not None and "round.quorum" not in self.settings:
+            given["round.quorum"] = min(SMALLEST, self.clients)
         texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in given.items()}
-        settings = from_flags(texts | dict(self.settings), keys_of(FederationConfig))
+        if init := self.settings.get("model.init"):
+            texts["model.init"] = str(Path(init).expanduser().absolute())
+        settings = from_flags(dict(self.settings) | texts, keys_of(FederationConfig))
         config = build(FederationConfig, settings)
         check_federation(config)
         check_rule(config)
@@ -121,23 +145,35 @@ class SimulateOptions:
         given = {
             "client.server": "127.0.0.1:1",
             "client.enrol": "127.0.0.1:1",
-            "model.name": self.model or LISTED_MODEL.get(self.data, "mlp"),
-            "data.name": self.data,
             "http.enabled": "false",
+            **self._source.client(),
         }
         return build(ClientConfig, from_flags(given, keys_of(ClientConfig)))
 
-    def builtin(self, config: FederationConfig) -> dict[str, Any]:
-        """Settings of the built-in app of the crowd (`roughfed.client.apps`)."""
-        data = {
-            "name": self.data,
-            "data_dir": self.data_dir,
-            "seed": config.federation.seed,
-            "partition": self.partition,
-            "alpha": self.alpha,
-            "scenario": self.scenario,
-        }
-        return {"data": data, "model": {"name": config.model.name, "experts": config.model.experts, "seed": 0}}
+    def program(self, config: FederationConfig) -> Program:
+        """Who trains."""
+        return self._source.program(self.clients, config)
+
+    @property
+    def _source(self) -> Source:
+        return Source(
+            self.app,
+            self.server_app,
+            self.data,
+            self.data_dir,
+            self.model,
+            self.partition,
+            self.alpha,
+            self.scenario,
+        )
+
+    def _check_settings(self) -> None:
+        for key in self.settings:
+            if (flag := FLAG_OF.get(key)) is not None:
+                raise ConfigError("a simulation has a flag for this", key=f"--set {key}", cure=f"write {flag} instead")
+            if key.startswith(NOT_HERE) and key != HERE:
+                cause = "a simulation has no ports, pages or certificates to renew, so this would have no effect"
+                raise ConfigError(cause, key=f"--set {key}", cure="leave it out; real processes: roughfed demo")
 
     def names(self) -> list[str]:
         """Names of the clients."""

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from roughfed.deploy.simulate.program import Program
 from roughfed.errors import ConfigError, TrainerError
 
 READ = ("params",)
@@ -27,7 +28,7 @@ Files = dict[str, bytes]
 class RemoteTrainer:
     """One trainer on a machine of the cluster: an actor."""
 
-    def __init__(self, builtin: Mapping[str, Any], clients: int) -> None:
+    def __init__(self, program: Program) -> None:
         """Load the crowd's program; one thread, so that the same seed gives the same bytes as elsewhere."""
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ[name] = "1"
@@ -36,7 +37,14 @@ class RemoteTrainer:
         from roughfed.client.trainer.crowd import Crowd
 
         torch.set_num_threads(1)
-        self._crowd = Crowd(clients=clients, app=None, builtin=builtin, device="cpu", report=lambda _: None)
+        self._crowd = Crowd(
+            clients=program.clients,
+            app=program.app,
+            builtin=program.builtin,
+            device="cpu",
+            report=lambda _: None,
+            seed=program.seed,
+        )
 
     def call(self, op: str, arguments: dict[str, Any], files: Files) -> tuple[dict[str, Any], Files]:
         """Do one thing in a folder of its own.
@@ -76,13 +84,12 @@ def placed(arguments: Mapping[str, Any], place: Path) -> dict[str, Any]:
 class RayPool:
     """A `roughfed.deploy.simulate.pool.Pool` of actors."""
 
-    def __init__(self, address: str, builtin: Mapping[str, Any], *, clients: int, workers: int) -> None:
+    def __init__(self, address: str, program: Program, *, workers: int) -> None:
         """Connect, and start the actors.
 
         Args:
             address: of the cluster; "local" starts one on this machine.
-            builtin: settings of the built-in app.
-            clients: of the simulation.
+            program: what they run; an own app must lie at the same place on every machine.
             workers: actors, each with one core.
 
         Raises:
@@ -102,7 +109,7 @@ class RayPool:
         remote = ray.remote(num_cpus=1, max_restarts=1)(RemoteTrainer)
         self._free: asyncio.Queue[Any] = asyncio.Queue()
         for _ in range(workers):
-            self._free.put_nowait(remote.remote(dict(builtin), clients))
+            self._free.put_nowait(remote.remote(program))
 
     async def call(self, client: int, op: str, **arguments: object) -> dict[str, Any]:
         """Ask the next actor that is free.

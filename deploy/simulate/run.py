@@ -7,64 +7,36 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from roughfed.child import Many, trainer_command
 from roughfed.config.federation import FederationConfig
 from roughfed.deploy import aggregator
 from roughfed.deploy.allocator import keep_pages
-from roughfed.deploy.cli.processes import worker_command
+from roughfed.deploy.simulate.complaints import Complaints, broken
+from roughfed.deploy.simulate.link import CANCEL_S
 from roughfed.deploy.simulate.losing import Losing
-from roughfed.deploy.simulate.losses import RoundLosses, by_stage, losses_of
+from roughfed.deploy.simulate.losses import by_stage
 from roughfed.deploy.simulate.meter import CLIENTS, SERVER, CountedService, Meter
 from roughfed.deploy.simulate.options import FEDERATION, SimulateOptions
 from roughfed.deploy.simulate.pool import Pool, ProcessPool
+from roughfed.deploy.simulate.program import Program
+from roughfed.deploy.simulate.rounds import NOBODY, Audience, Round, Telling
 from roughfed.deploy.simulate.seeded import Entropy, Registry
 from roughfed.deploy.simulate.virtual import Virtual, World
-from roughfed.errors import ConfigError
-from roughfed.report.summary import RoundSummary
+from roughfed.errors import ConfigError, TrainerError
 from roughfed.server.app import Ports, Setup, prepare
 from roughfed.server.federation import Federation
 from roughfed.server.papers import Papers
+from roughfed.server.quality import whole
 from roughfed.server.run import run_rounds
-from roughfed.server.summarized import closed, summaries_of
 from roughfed.server.worker import Worker
 
 FAREWELL_S = 30.0
 PAUSED = "paused"
-WORKS = ("unmask", "aggregate", "commit")
-"""Phases in which nobody but the server works."""
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One round as it was played.
-
-    Attributes:
-        seconds: from its opening to its end.
-        server_seconds: of these, what the server itself worked: verdicts, unmasking, sum, commit.
-        server_cpu_seconds: processor time of the server alone, from the end of the round before: sessions, journal and
-            downloads as well, without its worker.
-        accepted: clients whose update counts.
-        accuracy: of the model after it, on the server's data; None where it was not evaluated.
-        losses: what became of its cohort, where clients are lost.
-    """
-
-    round: int
-    outcome: str
-    seconds: float
-    server_seconds: float
-    server_cpu_seconds: float
-    cohort: int
-    accepted: int
-    upload_bytes: int
-    download_bytes: int
-    accuracy: float | None
-    losses: RoundLosses | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +45,9 @@ class Simulated:
 
     Attributes:
         model_digest: of the last version; the same for the same options, wherever it is played.
+        accuracy: the last one that is known; None without any.
+        accuracy_of: version of the model that had it.
+        failed: trainings that failed, or were refused by their client.
         cpu_seconds: of this process: server and agents, without trainers.
         ended: why it is over: "rounds", "time-budget", "early-stop", or "paused" after abandoned rounds.
         losses: by the stage of the loss, what became of rounds and survivors (`losses.Tally`); empty without losses.
@@ -89,6 +64,9 @@ class Simulated:
     seconds: float
     cpu_seconds: float
     folder: str
+    accuracy: float | None = None
+    accuracy_of: int | None = None
+    failed: int = 0
     losses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     released: int = 0
 
@@ -97,23 +75,23 @@ class Simulated:
         return asdict(self)
 
 
-def simulate(options: SimulateOptions, *, tell: Callable[[Round], None] = lambda _: None) -> Simulated:
+def simulate(options: SimulateOptions, audience: Audience = NOBODY) -> Simulated:
     """Play it.
 
     Args:
         options: what is asked for.
-        tell: hears of each round that is over.
+        audience: hears how it goes.
 
     Raises:
         ConfigError: options that cannot be, or `out` is not empty.
-        TrainerError: the trainers cannot be started.
+        TrainerError: the trainers cannot be started, or a client cannot be what it must be (`complaints.Broken`).
     """
     keep_pages()
     config, text = options.federation()
     kept = options.out is not None
     folder = furnish(options.out, text)
     try:
-        return asyncio.run(_play(options, config, folder, tell))
+        return asyncio.run(_play(options, config, folder, audience))
     finally:
         if not kept:
             shutil.rmtree(folder, ignore_errors=True)
@@ -139,43 +117,47 @@ def furnish(out: Path | None, text: str) -> Path:
     return folder
 
 
-async def _play(
-    options: SimulateOptions, config: FederationConfig, folder: Path, tell: Callable[[Round], None]
-) -> Simulated:
+async def _play(options: SimulateOptions, config: FederationConfig, folder: Path, audience: Audience) -> Simulated:
     began, cpu = time.monotonic(), _cpu_seconds()
-    registry = Registry(FEDERATION, options.seed)
+    registry, program = Registry(FEDERATION, options.seed), options.program(config)
+    audience.progress("the server starts")
     meter = Meter()
     meter.install()
     async with AsyncExitStack() as stack:
-        fed, papers = await meter.of(SERVER, prepare(_setup(options, config, folder, registry), stack))
+        setup = _setup(options, program, config, folder, registry)
+        try:
+            fed, papers = await meter.of(SERVER, prepare(setup, stack))
+        except TrainerError as error:  # of its worker, which loads the app as the clients' trainers do
+            raise broken(program, error) from error
         meter.own_threads()
-        pool = await stack.enter_async_context(_pool(options, config, folder))
+        telling, losing = await _telling(fed, setup, options, audience, meter)
+        complaints = Complaints(program, audience.complain, on_broken=fed.wake)
+        pool = await stack.enter_async_context(_pool(options, program, folder))
         service = CountedService(meter, fed, papers.ca_certificate)
-        losing = None if (losses := options.losses()) is None else Losing(fed, losses, options.seed)
-        world = World(service, pool, options.client(), folder / "clients", options.seed, fate=losing)
+        world = World(service, pool, options.client(), folder / "clients", options.seed, complaints, fate=losing)
+        audience.progress(f"{options.clients} clients get their keys")
         living = [
             asyncio.create_task(meter.of(CLIENTS, Virtual(world, registry.admit(name), index).live()), name=name)
             for index, name in enumerate(options.names())
         ]
-        told: list[Round] = []
-        telling = Telling(fed, losing, meter)
-        beside = [asyncio.create_task(each) for each in (_follow(telling, told, tell), meter.follow(fed))]
+        beside = [asyncio.create_task(each) for each in (telling.follow(), meter.follow(fed))]
         if losing is not None and losing.silent:
             beside.append(asyncio.create_task(losing.forgive()))
         try:
-            ended = await until_over(fed, meter.of(SERVER, run_rounds(fed)))
+            ended = await until_over(fed, meter.of(SERVER, run_rounds(fed)), complaints)
             if ended != PAUSED:
                 await asyncio.wait(living, timeout=FAREWELL_S)
         finally:
             for task in (*living, *beside):
                 task.cancel()
             await asyncio.gather(*living, *beside, return_exceptions=True)
-        told += telling.rounds(after=len(told))
-        version, digest = fed.store.latest_model()
+        telling.tell(over=True)
+        rounds, (version, digest) = telling.rounds(), fed.store.latest_model()
+        accuracy, accuracy_of = newest_accuracy(fed)
         return Simulated(
             run=fed.run,
             clients=options.clients,
-            rounds=told,
+            rounds=rounds,
             model_version=version,
             model_digest=digest.hex(),
             parameters=fed.spec.size,
@@ -183,28 +165,55 @@ async def _play(
             seconds=time.monotonic() - began,
             cpu_seconds=_cpu_seconds() - cpu,
             folder=str(folder) if options.out is not None else "",
-            losses=by_stage((each.outcome, each.losses) for each in told),
+            accuracy=accuracy,
+            accuracy_of=accuracy_of,
+            failed=complaints.failed,
+            losses=by_stage((each.outcome, each.losses) for each in rounds),
             released=0 if losing is None else losing.released,
         )
 
 
-async def until_over(fed: Federation, rounds: Coroutine[Any, Any, str]) -> str:
-    """Play the rounds; why they are over. A run that is paused, because round after round is lost, is over too."""
+async def _telling(
+    fed: Federation, setup: Setup, options: SimulateOptions, audience: Audience, meter: Meter
+) -> tuple[Telling, Losing | None]:
+    losing = None if (losses := options.losses()) is None else Losing(fed, losses, options.seed)
+    has_data = (await setup.origin.describe()).num_test > 0
+    return Telling(fed, losing, audience, meter, has_data=has_data), losing
+
+
+async def until_over(fed: Federation, rounds: Coroutine[Any, Any, str], complaints: Complaints) -> str:
+    """Play the rounds; why they are over. A run that is paused, because round after round is lost, is over too.
+
+    Raises:
+        Broken: a client cannot be what it must be.
+    """
     running, event = asyncio.create_task(rounds), fed.watch()
     running.add_done_callback(lambda _: event.set())
     try:
-        while not running.done() and not fed.paused:
+        while not running.done() and not fed.paused and not complaints.broken:
             event.clear()
             await event.wait()
     finally:
         fed.unwatch(event)
-        if not running.done():
+        while not running.done():  # before Python 3.12, `wait_for` may lose a cancellation to what it waited for
             running.cancel()
-            await asyncio.wait({running})
+            await asyncio.wait({running}, timeout=CANCEL_S)
+    complaints.check()
     return PAUSED if running.cancelled() else running.result()
 
 
-def _setup(options: SimulateOptions, config: FederationConfig, folder: Path, registry: Registry) -> Setup:
+def newest_accuracy(fed: Federation) -> tuple[float | None, int | None]:
+    """(accuracy, version) of the newest model that was evaluated, by the server or by clients; None without any."""
+    for version, _ in reversed(fed.store.versions()):
+        found, _ = whole(fed.store, version)
+        if found is not None and found.accuracy is not None:
+            return found.accuracy, version
+    return None, None
+
+
+def _setup(
+    options: SimulateOptions, program: Program, config: FederationConfig, folder: Path, registry: Registry
+) -> Setup:
     """The server's, with papers and secrets that follow from the seed."""
     place = aggregator.Place(folder / "server")
     own = registry.admit(aggregator.SERVER_NAME, "server").papers()
@@ -217,68 +226,22 @@ def _setup(options: SimulateOptions, config: FederationConfig, folder: Path, reg
     def ready(_: Ports) -> None:
         """There are no ports."""
 
-    worker = Worker(worker_command(place.folder, config), folder / "worker.log")
+    worker = Worker(program.worker(place.folder, config), folder / "worker.log")
     return Setup(config, place.state, worker, obtain, None, ready, Entropy(options.seed, "server"))
 
 
 @asynccontextmanager
-async def _pool(options: SimulateOptions, config: FederationConfig, folder: Path) -> AsyncIterator[Pool]:
-    builtin = options.builtin(config)
+async def _pool(options: SimulateOptions, program: Program, folder: Path) -> AsyncIterator[Pool]:
     if options.ray:
         from roughfed.deploy.simulate.ray_pool import RayPool
 
-        pool: Pool = RayPool(options.ray, builtin, clients=options.clients, workers=options.workers)
+        pool: Pool = RayPool(options.ray, program, workers=options.workers)
     else:
-        command = trainer_command(builtin=builtin, device="cpu", threads=1, many=Many(options.clients))
-        pool = ProcessPool(command, options.workers, folder / "trainers.log")
+        pool = ProcessPool(program.trainer(), options.workers, folder / "trainers.log")
     try:
         yield pool
     finally:
         await pool.stop()
-
-
-@dataclass(frozen=True, slots=True)
-class Telling:
-    """What is told of the rounds of a federation."""
-
-    fed: Federation
-    losing: Losing | None
-    meter: Meter
-
-    def rounds(self, *, after: int) -> list[Round]:
-        """Those that are over and came after another one, from the journal."""
-        rows = [row for row in closed(self.fed.store, after=after) if row.summary is not None]
-        found = summaries_of(self.fed.store, rows)
-        return [_round(each, self.losing, self.meter.of_round(each.round)) for each in found]
-
-
-async def _follow(telling: Telling, told: list[Round], tell: Callable[[Round], None]) -> None:
-    """Tell of every round once it is over, and note it in `told`."""
-    fed, event = telling.fed, telling.fed.watch()
-    while True:
-        event.clear()
-        if (last := fed.store.last_round()) is not None and last.round - (last.summary is None) > len(told):
-            for each in telling.rounds(after=len(told)):
-                told.append(each)
-                tell(each)
-        await event.wait()
-
-
-def _round(summary: RoundSummary, losing: Losing | None, cpu_seconds: float) -> Round:
-    lost, at = ({}, "") if losing is None else losing.of(summary.round, tuple(summary.participants))
-    return Round(
-        round=summary.round,
-        outcome=summary.outcome,
-        seconds=summary.seconds,
-        server_seconds=sum(summary.phase_seconds.get(name, 0.0) for name in WORKS),
-        server_cpu_seconds=cpu_seconds,
-        cohort=len(summary.participants),
-        accepted=len(summary.accepted),
-        upload_bytes=summary.upload_bytes,
-        download_bytes=summary.download_bytes,
-        accuracy=summary.accuracy,
-        losses=None if losing is None else losses_of(summary, lost, at),
-    )
 
 
 def _cpu_seconds() -> float:

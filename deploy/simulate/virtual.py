@@ -19,17 +19,19 @@ from roughfed.client.rules import CODECS
 from roughfed.client.setup import Setup
 from roughfed.client.store import ClientStore
 from roughfed.config.client import ClientConfig
+from roughfed.deploy.simulate.complaints import Complaints
 from roughfed.deploy.simulate.link import NO_CONTEXT, Link
 from roughfed.deploy.simulate.losing import Fate, is_of
 from roughfed.deploy.simulate.pool import Pool, PoolTrainer
 from roughfed.deploy.simulate.seeded import Passport, round_secret
-from roughfed.errors import RoughfedError
+from roughfed.errors import RoughfedError, TrainerError
 from roughfed.messages import (
     PROTOCOL,
     ClientMessage,
     EvaluationReport,
     Finished,
     Hello,
+    JobUpdate,
     Reconnect,
     RoundClosed,
     ServerMessage,
@@ -56,6 +58,7 @@ class World:
         config: client.toml of them all, without a name.
         folder: each has a folder in it, from its first job on.
         seed: of everything.
+        complaints: hear of clients that fail.
         device: where the pool trains, for the server's list.
         fate: who is lost, and when; None = nobody.
     """
@@ -65,6 +68,7 @@ class World:
     config: ClientConfig
     folder: Path
     seed: int
+    complaints: Complaints
     device: str = "cpu"
     fate: Fate | None = None
 
@@ -146,6 +150,11 @@ class Virtual:
     async def _work(self, inbox: asyncio.Queue[ServerMessage]) -> None:
         """Be an agent until the server says how the round ended."""
         world, name = self._world, self._passport.name
+        try:
+            description = await self._trainer.describe()
+        except TrainerError as error:
+            world.complaints.broke(name, self._index, error)
+            return
         folder = world.folder / name
         papers = folder / "papers"
         if not papers.exists():
@@ -160,12 +169,12 @@ class Virtual:
 
         config = world.config.model_copy(update={"client": world.config.client.model_copy(update={"name": name})})
         setup = Setup(config, folder, papers, self._trainer, round_secret(world.seed, name), connection=connection)
-        agent = Agent(setup, store, await self._trainer.describe())
+        agent = Agent(setup, store, description)
         staying, ended = asyncio.create_task(agent.stay()), asyncio.create_task(closed.wait())
         try:
             await asyncio.wait({staying, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if staying.done() and not closed.is_set():
-                log.warning("%s: %s", name, staying.exception() or "its agent ended")
+            if staying.done() and not closed.is_set() and (error := staying.exception()) is not None:
+                world.complaints.broke(name, self._index, error)
         finally:
             for task in (staying, ended):
                 task.cancel()
@@ -211,6 +220,8 @@ class Virtual:
         if self._lost:
             return
         self._outbox.put_nowait(message)
+        if isinstance(message, JobUpdate):
+            self._world.complaints.said(self._passport.name, self._index, message)
         if isinstance(message, EvaluationReport):  # of a job that is nothing but an evaluation: no round ends after it
             closed.set()
 

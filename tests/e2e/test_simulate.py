@@ -28,7 +28,7 @@ def played(folder: Path, options: SimulateOptions) -> tuple[str, list[bytes]]:
     place, env = folder / "server", {**os.environ, "ROUGHFED_CLIENTS_ON_HOST": str(options.clients)}
     place.mkdir(parents=True)
     (place / FederationConfig.FILE).write_text(text.replace("[server]", '[server]\nhost = "127.0.0.1"\nport = 0', 1))
-    seed = str(config.federation.seed)
+    seed, builtin = str(config.federation.seed), options.program(config).builtin or {}
     with ExitStack() as stack:
         server = Server("server", [sys.executable, SCRIPT, "server", str(place), seed, "server"], env)
         stack.callback(server.close)
@@ -43,7 +43,7 @@ def played(folder: Path, options: SimulateOptions) -> tuple[str, list[bytes]]:
                 "client.enrol": "127.0.0.1:1",
                 "model.name": config.model.name,
                 "http.enabled": False,
-                **{f"data.{key}": value for key, value in options.builtin(config)["data"].items()},
+                **{f"data.{key}": value for key, value in builtin["data"].items()},
                 "data.clients": options.clients,
                 "data.index": index,
             }

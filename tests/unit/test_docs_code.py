@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from roughfed.client.trainer.load import load_app
+from roughfed.client.trainer.load import load_app, load_maker
 from roughfed.data.watched import WatchedFolder
+from roughfed.deploy.simulate.options import SimulateOptions
+from roughfed.deploy.simulate.run import simulate
 
 from .documents import Block, blocks
 
@@ -57,6 +59,18 @@ def test_the_own_model_of_the_readme_is_a_client(tmp_path: Path) -> None:
 
     x, y = client.train
     assert client.model()(torch.from_numpy(np.asarray(x))).shape == (len(y), 2)
+
+
+@pytest.mark.timeout(120)
+def test_the_app_of_the_page_on_simulation_is_played(tmp_path: Path) -> None:
+    (tmp_path / "my.py").write_text(block_of("simulate.md", "def client(index, clients)").text)
+    app = str(tmp_path / "my.py")
+
+    found = simulate(SimulateOptions(4, rounds=1, app=f"{app}:client", server_app=f"{app}:server", workers=1))
+
+    assert (found.ended, found.accuracy_of) == ("rounds", 1)
+    site = load_maker(f"{app}:client")(0, 1)
+    assert len(site.train[1]) == 40
 
 
 def test_a_watched_folder_feeds_a_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from roughfed.deploy.simulate.options import SimulateOptions
 from roughfed.deploy.simulate.ray_pool import brought, gathered, placed, plain
+from roughfed.deploy.simulate.rounds import Audience
 from roughfed.deploy.simulate.run import simulate
 from roughfed.deploy.simulate.seeded import Entropy, Registry
 from roughfed.errors import ConfigError, TrainerError
@@ -19,7 +20,7 @@ SMALL = SimulateOptions(clients=6, cohort=4, rounds=2, server_sees="updates", se
 @pytest.mark.timeout(120)
 def test_the_same_options_give_the_same_model_and_rounds_are_told_as_they_end(tmp_path: Path) -> None:
     told: list[int] = []
-    found = simulate(replace(SMALL, out=tmp_path / "kept"), tell=lambda each: told.append(each.round))
+    found = simulate(replace(SMALL, out=tmp_path / "kept"), Audience(round_over=lambda each: told.append(each.round)))
 
     assert (found.ended, found.model_version, told) == ("rounds", 2, [1, 2])
     assert all((r.outcome, r.cohort) == ("committed", 4) and r.upload_bytes > 0 for r in found.rounds)

@@ -1,0 +1,86 @@
+"""What goes wrong with single clients: what ends a simulation at once, and what is only told.
+
+A client that cannot even say what it is (its app fails, or has another model) would never join a real federation; here
+it is a mistake of whoever simulates. A training that fails is an ordinary fault: the round goes on without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from roughfed.client.app import SITS_OUT
+from roughfed.deploy.simulate.program import Program
+from roughfed.errors import RoughfedError, TrainerError
+from roughfed.messages import JobUpdate
+
+MOST_TOLD = 5
+"""Complaints that are told; the others are counted."""
+
+
+class Broken(TrainerError):
+    """One virtual client cannot be what it must be."""
+
+    def __init__(self, message: str, *, cure: str, reason: str, detail: str) -> None:
+        """`cure` is how to see it alone."""
+        super().__init__(message, reason=reason, detail=detail)
+        self.cure = cure
+
+
+class Complaints:
+    """Of one simulation.
+
+    Attributes:
+        failed: trainings that failed, or were refused by their client.
+    """
+
+    def __init__(self, program: Program, tell: Callable[[str], None], *, on_broken: Callable[[], None]) -> None:
+        """`tell` hears of the first few trainings that fail, `on_broken` that a client cannot take part at all."""
+        self._program, self._tell, self._on_broken = program, tell, on_broken
+        self.failed = 0
+        self._error: Broken | None = None
+
+    @property
+    def broken(self) -> bool:
+        """Whether there is a client that cannot take part at all."""
+        return self._error is not None
+
+    def broke(self, name: str, index: int, error: BaseException) -> None:
+        """A client cannot take part; the first one counts."""
+        if self._error is None:
+            self._error = broken(self._program, error, index, f"{name} (index {index} of {self._program.clients}): ")
+            self._on_broken()
+
+    def check(self) -> None:
+        """Raise what `broke` was told first."""
+        if self._error is not None:
+            raise self._error
+
+    def said(self, name: str, index: int, update: JobUpdate) -> None:
+        """What a client says of its job."""
+        if update.state == "accepted" or update.reason in SITS_OUT or self.broken:
+            return
+        self.failed += 1
+        if self.failed <= MOST_TOLD:
+            self._tell(f"round {update.round}: {name} (index {index}) {update.state}: {update.detail or update.reason}")
+        if self.failed == MOST_TOLD + 1:
+            self._tell("more trainings fail; their number is told at the end")
+
+
+def broken(program: Program, error: BaseException, index: int = 0, who: str = "") -> Broken:
+    """An error of a client's app in the words of a simulation."""
+    reason = error.reason if isinstance(error, RoughfedError) else "fault"
+    detail = error.detail if isinstance(error, TrainerError) else ""
+    found = Broken(f"{who}{error}", cure=_cure(program, index, reason), reason=reason, detail=detail)
+    found.__cause__ = error
+    return found
+
+
+def _cure(program: Program, index: int, reason: str) -> str:
+    if not program.app:
+        return "other data, fewer --clients, another --partition, or other settings"
+    if reason != "user-code":
+        return "all clients need one model, and each its own part of the data; docs/simulate.md has an example"
+    file, _, name = program.app.rpartition(":")
+    folder, module = Path(file).parent, Path(file).stem
+    return f"to see it alone, in {folder}: python -c 'import {module}; {module}.{name}({index}, {program.clients})'"

@@ -1,0 +1,158 @@
+"""The rounds of a simulation, as whoever waits for it hears of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from roughfed.deploy.simulate.losing import Losing
+from roughfed.deploy.simulate.losses import RoundLosses, losses_of
+from roughfed.deploy.simulate.meter import Meter
+from roughfed.report.summary import RoundSummary
+from roughfed.server.federation import Federation
+from roughfed.server.quality import newest_evaluation
+from roughfed.server.store import RoundRow
+from roughfed.server.summarized import SERVER, closed, summaries_of
+
+WORKS = ("unmask", "aggregate", "commit")
+"""Phases in which nobody but the server works."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round as it was played.
+
+    Attributes:
+        seconds: from its opening to its end.
+        server_seconds: of these, what the server itself worked: verdicts, unmasking, sum, commit.
+        server_cpu_seconds: processor time of the server alone, from the end of the round before: sessions, journal and
+            downloads as well, without its worker.
+        accepted: clients whose update counts.
+        missing: why the others' do not, and how many of them, as the journal has it.
+        accuracy: of the model after it, on the server's data, or else on what the next round's clients hold out; None
+            where it was not evaluated (yet).
+        accuracy_before: of the model that it began with, likewise; None where `accuracy` is known.
+        losses: what became of its cohort, where clients are lost.
+    """
+
+    round: int
+    outcome: str
+    seconds: float
+    server_seconds: float
+    server_cpu_seconds: float
+    cohort: int
+    accepted: int
+    missing: Mapping[str, int]
+    upload_bytes: int
+    download_bytes: int
+    accuracy: float | None
+    accuracy_before: float | None = None
+    losses: RoundLosses | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who hears how it goes.
+
+    Attributes:
+        round_over: of each round that is over, once it is measured.
+        progress: where the simulation stands, at every change.
+        complain: what goes wrong with single clients.
+    """
+
+    round_over: Callable[[Round], None] = lambda _: None
+    progress: Callable[[str], None] = lambda _: None
+    complain: Callable[[str], None] = lambda _: None
+
+
+NOBODY = Audience()
+
+
+class Telling:
+    """Tells an audience of the rounds of a federation."""
+
+    def __init__(
+        self, fed: Federation, losing: Losing | None, audience: Audience, meter: Meter, *, has_data: bool
+    ) -> None:
+        """`has_data`: whether the server evaluates its models."""
+        self._fed, self._losing, self._audience, self._has_data = fed, losing, audience, has_data
+        self._meter, self._told = meter, 0
+
+    async def follow(self) -> None:
+        """Tell, until it is cancelled."""
+        event = self._fed.watch()
+        try:
+            while True:
+                event.clear()
+                self._audience.progress(where(self._fed))
+                self.tell()
+                await event.wait()
+        finally:
+            self._fed.unwatch(event)
+
+    def tell(self, *, over: bool = False) -> None:
+        """Tell of what is new; once the run is `over`, of all that is left."""
+        for row in self._closed(after=self._told):
+            if not (over or measured(self._fed, row, has_data=self._has_data)):
+                return
+            self._told = row.round
+            self._audience.round_over(self._round(row))
+
+    def rounds(self) -> list[Round]:
+        """All that are over."""
+        return [self._round(row) for row in self._closed(after=0)]
+
+    def _closed(self, *, after: int) -> list[RoundRow]:
+        return [row for row in closed(self._fed.store, after=after) if row.summary is not None]
+
+    def _round(self, row: RoundRow) -> Round:
+        (summary,) = summaries_of(self._fed.store, [row])
+        before = None
+        if summary.accuracy is None and row.outcome == "committed":
+            found, _ = newest_evaluation(self._fed.store, summary.version)
+            before = None if found is None else found.accuracy
+        missing = Counter(why for why in (row.sets or {}).values() if why)
+        return round_of(summary, before, missing, self._losing, self._meter.of_round(row.round))
+
+
+def round_of(
+    summary: RoundSummary, before: float | None, missing: Mapping[str, int], losing: Losing | None, cpu_seconds: float
+) -> Round:
+    """A round from what the report would say of it."""
+    lost, at = ({}, "") if losing is None else losing.of(summary.round, tuple(summary.participants))
+    return Round(
+        round=summary.round,
+        outcome=summary.outcome,
+        seconds=summary.seconds,
+        server_seconds=sum(summary.phase_seconds.get(name, 0.0) for name in WORKS),
+        server_cpu_seconds=cpu_seconds,
+        cohort=len(summary.participants),
+        accepted=len(summary.accepted),
+        missing=dict(missing),
+        upload_bytes=summary.upload_bytes,
+        download_bytes=summary.download_bytes,
+        accuracy=summary.accuracy,
+        accuracy_before=before,
+        losses=None if losing is None else losses_of(summary, lost, at),
+    )
+
+
+def where(fed: Federation) -> str:
+    """Where a simulation stands, in a line."""
+    row, collection = fed.row, fed.collection
+    if row is None or collection is None:
+        return "between two rounds" if row is not None else "before the first round"
+    came, asked = len(collection.received), len(row.cohort)
+    return f"round {row.round} of {fed.config.round.rounds}: {fed.phase}, {came} of {asked} updates are in"
+
+
+def measured(fed: Federation, row: RoundRow, *, has_data: bool) -> bool:
+    """Whether all is known that the server measures of what a round made, as far as it is worth waiting for."""
+    config = fed.config
+    if not has_data or row.outcome != "committed" or config.model.private or fed.clusters.on:
+        return True
+    if (last := fed.store.last_round()) is not None and last.round > row.round and last.outcome is not None:
+        return True  # the next round is over already: the evaluation has failed
+    version, every = fed.store.lineage.made_in(row.round), config.round.evaluate_every
+    return version is None or every == 0 or version % every > 0 or SERVER in fed.store.evaluations(version)
