@@ -2,7 +2,7 @@
 
 A fresh file of 40 MB costs the kernel 8 ms: pages are taken, cleared and charged, blocks reserved. On a virtual machine
 whose host takes free memory back it costs 100 ms. Over the pages of an old file the same bytes cost 4 ms, and a vector
-that is computed in the mapped file need not be copied into it (docs/decisions/0032-files-written-over.md).
+that is computed in the mapped file need not be copied into it (docs/decisions/0033-files-written-over.md).
 
 What is read from such a file by name, as long as the name stands, is never written over: a file is retired when its
 name is taken away, where it would have been deleted.
