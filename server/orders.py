@@ -48,22 +48,24 @@ async def take(store: Store, order: Order) -> Version:
     Raises:
         StorageError: the disk refused.
     """
-    known, head = begun(store, order), store.lineage.head()
-    if known is not None and head == known:
-        return known
-    await _place(order.params, store.model_path(order.digest))
-    version = store.latest_model()[0] + 1
-    now = time.time()
+    known = begun(store, order)
+    if known is None or known != store.lineage.head():
+        await _place(order.params, store.model_path(order.digest))
+        await _note(store, order)
+        crash.point("order-adopted")
+    for old in folder(store).iterdir():  # also half of one
+        old.unlink(missing_ok=True)
+    return store.lineage.head()
+
+
+async def _note(store: Store, order: Order) -> None:
+    version, now = store.latest_model()[0] + 1, time.time()
 
     def work(db: sqlite3.Connection) -> None:
         insert_version(db, version, order.digest, round_number=0, now=now)
         db.execute("INSERT INTO orders VALUES (?, ?, ?, ?)", (order.run, order.round, version, now))
 
     await store.journal.write(work)
-    crash.point("order-adopted")
-    for old in folder(store).iterdir():  # also half of one
-        old.unlink(missing_ok=True)
-    return store.lineage.head()
 
 
 def folder(store: Store) -> Path:

@@ -15,6 +15,7 @@ ABOVE = "An edge gets its model and its learning settings from the federation ab
 
 OURS: dict[str, str] = {
     "clusters.method": "clusters are models of one server",
+    "codec.downlink": "a model from above is handed on as it is, since no step from the one before leads to it",
     "model.init": "there is one start, and it is made above",
     "model.frozen": "a frozen base is handed out by one server",
     "model.adapters": "adapters stand on a frozen base, which one server hands out",
@@ -24,6 +25,9 @@ OURS: dict[str, str] = {
     "round.time_budget": "when it is over is decided above",
 }
 """Key -> why only the federation at the top can have it."""
+
+HARMLESS: dict[str, object] = {"codec.downlink": "identity"}
+"""What may be said beside the default: it is so in any case."""
 
 
 def check_edge(config: FederationConfig) -> None:
@@ -42,6 +46,6 @@ def edge_conflicts(config: FederationConfig) -> Iterator[Problem]:
     for key, why in OURS.items():
         table, name = key.split(".")
         value = getattr(getattr(config, table), name)
-        if value != getattr(getattr(plain, table), name):
+        if value not in (getattr(getattr(plain, table), name), HARMLESS.get(key)):
             cure = f"Remove it here; in the fed.toml of the server above it has its place ({why})."
             yield conflict(config, (key,), f"{ABOVE}: {key} = {show(value)} would change nothing.", cure)

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
+from roughfed.deploy.bench.recompute_masked import Clients, made_up
 from roughfed.deploy.bench.synthetic import pieces
 from roughfed.digest import content_digest
 from roughfed.rng import derive
 
 from .federation import Cluster
+from .masked import SECRET_SEED, played
 from .process import Process, Server
+
+Given = tuple[np.ndarray, np.float32]
+"""What an edge gives: float32 [D], and the weight that it counts with above."""
 
 Tables = Mapping[str, Mapping[str, object]]
 
@@ -23,7 +28,12 @@ class Edge(Cluster):
     def __init__(self, folder: Path, top: Cluster, name: str, clients: Sequence[str], settings: Tables) -> None:
         round_ = {"min_clients": len(clients), **settings.get("round", {})}
         super().__init__(
-            folder, clients=len(clients), rounds=top.rounds, params=top.params, settings={**settings, "round": round_}
+            folder,
+            clients=len(clients),
+            rounds=top.rounds,
+            params=top.params,
+            settings={**settings, "round": round_},
+            secret_seed=SECRET_SEED,
         )
         self.top, self.name, self.names = top, name, list(clients)
 
@@ -32,6 +42,23 @@ class Edge(Cluster):
         enrolled = (self.place.folder / "upstream").exists()
         env = {} if enrolled else {"ROUGHFED_UPSTREAM": self.top.invite(self.name)}
         return self.start_server(crash_at=crash_at, env=env, claims=["--upstream"])
+
+    def gives(self) -> list[Given]:
+        """What it gives in each round, computed again from the seeds, where all of its clients are in each."""
+        return [self.mean(number) for number in range(1, self.rounds + 1)]
+
+    def mean(self, number: int) -> Given:
+        """What it gives in a round, and the examples behind it."""
+        total = np.zeros(self.params, dtype=np.float32)
+        weights = [np.float32(self.examples.get(name, 1)) for name in sorted(self.names)]
+        for name, weight in zip(sorted(self.names), weights, strict=True):
+            total += np.concatenate(list(pieces(self.params, derive(self.seed, "client", name, number)))) * weight
+        return total / np.float32(sum(weights)), np.float32(sum(weights))
+
+    def gives_masked(self) -> list[Given]:
+        """The same where it masks: of each committed round in its journal, and each client counts alike."""
+        clients = Clients(made_up(self.params, self.seed), SECRET_SEED)
+        return [(clients.mean(each), np.float32(len(each.accepted))) for each in played(self) if each.accepted]
 
 
 class Tree:
@@ -49,7 +76,9 @@ class Tree:
     ) -> None:
         folder.mkdir(exist_ok=True)
         self.top = Cluster(folder / "top", clients=len(edges), rounds=rounds, params=params, settings=top or {})
-        self.edges = {name: Edge(folder / name, self.top, name, clients, below or {}) for name, clients in edges.items()}
+        self.edges = {
+            name: Edge(folder / name, self.top, name, clients, below or {}) for name, clients in edges.items()
+        }
 
     def __enter__(self) -> Tree:
         return self
@@ -67,23 +96,15 @@ class Tree:
             clients[name] = edge.start_clients()
         return clients
 
-    def expected(self) -> list[str]:
-        """Digest of each of the top's versions, computed again from the seeds: means of the edges' means."""
+    def expected(self, given: Mapping[str, Sequence[Given]] | None = None) -> list[str]:
+        """Digest of each of the top's versions: means of what the edges give; if not said, calm rounds in the clear."""
+        given = {name: edge.gives() for name, edge in self.edges.items()} if given is None else given
         params = np.zeros(self.top.params, dtype=np.float32)
         digests = [content_digest(memoryview(params).cast("B")).hex()]
-        for number in range(1, self.top.rounds + 1):
+        for number in range(self.top.rounds):
             total, weights = np.zeros_like(params), np.float32(0)
-            for edge in (self.edges[name] for name in sorted(self.edges)):
-                mean, weight = self.mean(edge, number)
+            for mean, weight in (given[name][number] for name in sorted(given)):
                 total, weights = total + mean * weight, weights + weight
             params = params + total / weights
             digests.append(content_digest(memoryview(params).cast("B")).hex())
         return digests
-
-    def mean(self, edge: Edge, number: int) -> tuple[np.ndarray, np.float32]:
-        """What an edge gives in a round, and the examples behind it."""
-        total = np.zeros(self.top.params, dtype=np.float32)
-        weights = [np.float32(edge.examples.get(name, 1)) for name in sorted(edge.names)]
-        for name, weight in zip(sorted(edge.names), weights, strict=True):
-            total += np.concatenate(list(pieces(edge.params, derive(edge.seed, "client", name, number)))) * weight
-        return total / np.float32(sum(weights)), np.float32(sum(weights))

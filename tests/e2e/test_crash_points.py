@@ -8,10 +8,11 @@ import pytest
 
 from roughfed.crash import CLIENT_POINTS, SERVER_POINTS, TRAINER_POINTS
 
-from . import test_clusters, test_masked_crash, test_masked_rare, test_masked_trainer
+from . import test_clusters, test_edge_masked, test_masked_crash, test_masked_rare, test_masked_trainer
 
+ELSEWHERE = [*test_masked_rare.OF_SERVER, *test_clusters.SPLIT_KILLS, *test_edge_masked.KILLS]
 MET = {
-    "server": [*test_masked_crash.SERVER, *test_masked_rare.OF_SERVER, *test_clusters.SPLIT_KILLS],
+    "server": [*test_masked_crash.SERVER, *ELSEWHERE],
     "client": [*test_masked_crash.CLIENT, *test_masked_rare.OF_CLIENT],
     "trainer": test_masked_trainer.TRAINER,
 }
@@ -31,5 +32,5 @@ def test_every_point_is_met_alone_in_a_masked_round(side: str) -> None:
 
 def test_what_an_ordinary_round_does_not_come_to_is_met_elsewhere_by_name() -> None:
     away = {*test_masked_crash.NOT_OF_SERVER, *test_masked_crash.NOT_OF_CLIENT}
-    assert away <= points([*test_masked_rare.OF_SERVER, *test_masked_rare.OF_CLIENT, *test_clusters.SPLIT_KILLS])
+    assert away <= points([*ELSEWHERE, *test_masked_rare.OF_CLIENT])
     assert away.isdisjoint(points([*test_masked_crash.SERVER, *test_masked_crash.CLIENT]))

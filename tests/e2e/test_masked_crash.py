@@ -31,10 +31,10 @@ one more (the deals) that asks for no answer."""
 NOT_OF_CLIENT = ("choice-noted", "base-fetched")
 NOT_OF_SERVER = (
     "opening-taken", "questions-decided",
-    "clusters-settled", "choosing-opened", "choice-journaled", "choosing-closed",
+    "clusters-settled", "choosing-opened", "choice-journaled", "choosing-closed", "order-adopted",
 )  # fmt: skip
-"""No round comes there in which nobody lies, that has one model, and no frozen base. By name: a new point is tried
-here, and fails until it is met here or elsewhere."""
+"""No round comes there in which nobody lies, that has one model, no frozen base and nothing above it. By
+name: a new point is tried here, and fails until it is met here or elsewhere."""
 
 CLIENT = [
     *(point for point in CLIENT_POINTS if point not in (*MORE_THAN_ONCE, *NOT_OF_CLIENT)),

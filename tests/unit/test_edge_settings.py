@@ -1,0 +1,58 @@
+"""fed.toml of an edge: what the federation above decides cannot stand there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from roughfed.config.edge import ABOVE, OURS, check_edge, edge_conflicts
+from roughfed.config.federation import FederationConfig
+from roughfed.config.load import load_federation
+from roughfed.config.problems import SettingsRefused
+
+SAID: dict[str, str] = {
+    "codec.downlink": '[codec]\ndownlink = "int8"',
+    "clusters.method": '[clusters]\nmethod = "ifca"\nk = 2',
+    "model.init": '[model]\ninit = "start.safetensors"',
+    "model.frozen": '[model]\nfrozen = ["body.*"]',
+    "model.adapters": "[model]\nadapters = 4",
+    "optimize.rule": '[optimize]\nrule = "fedadam"',
+    "optimize.lr": "[optimize]\nlr = 0.5",
+    "round.early_stop_rounds": "[round]\nearly_stop_rounds = 3",
+    "round.time_budget": '[round]\ntime_budget = "1h"',
+}
+"""Each key as an operator would write it."""
+
+
+def written(folder: Path, text: str) -> FederationConfig:
+    (folder / "fed.toml").write_text(text)
+    (folder / "start.safetensors").write_bytes(b"")
+    return load_federation(folder, {})
+
+
+def test_every_key_is_tried() -> None:
+    assert SAID.keys() == OURS.keys()
+
+
+@pytest.mark.parametrize("key", OURS)
+def test_what_only_the_top_can_have_is_refused_with_place_key_cause_and_cure(tmp_path: Path, key: str) -> None:
+    with pytest.raises(SettingsRefused) as told:
+        check_edge(written(tmp_path, SAID[key]))
+    (problem,) = told.value.problems
+    assert (Path(problem.origin.where).name, problem.origin.line, problem.key) == ("fed.toml", 2, key)
+    assert problem.cause.startswith(f"{ABOVE}: {key} = ")
+    assert OURS[key] in problem.cure
+
+
+def test_what_is_the_federations_above_may_stand_there_for_one_file_for_all(tmp_path: Path) -> None:
+    text = '[trainer]\nlr = 0.5\n[round]\nrounds = 77\n[optimize]\nrule = "fedavg"\n[codec]\ndownlink = "identity"'
+    assert list(edge_conflicts(written(tmp_path, text))) == []
+
+
+def test_all_of_them_are_said_at_once(tmp_path: Path) -> None:
+    text = '[optimize]\nlr = 0.5\n[round]\nearly_stop_rounds = 3\ntime_budget = "1h"'
+    with pytest.raises(SettingsRefused) as told:
+        check_edge(written(tmp_path, text))
+    keys = {problem.key for problem in told.value.problems}
+    assert keys == {"optimize.lr", "round.early_stop_rounds", "round.time_budget"}
