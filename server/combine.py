@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from roughfed.codec import downlink
-from roughfed.errors import RoundError
+from roughfed.errors import LocalProtocolError, RoundError
 from roughfed.files import disk_errors
 from roughfed.params import (
     Flat,
@@ -32,6 +32,8 @@ from roughfed.server.downlink import DeltaWriter, NextFiles
 from roughfed.server.moments import StateReader, StateWriter
 from roughfed.server.stepping import State, Stepper
 from roughfed.types import Spec
+
+NOT_FINITE = "the sum of the updates is not finite: values or counts are absurdly large"
 
 
 class NotFinite(RoundError):
@@ -92,9 +94,11 @@ def combine(base: Path, mean: Mean, *, spec: Spec, stepper: Stepper, into: NextF
                 update, error = wanted - params, np.zeros_like(params)
                 if error_fd is not None:
                     read_exactly(error_fd, error, 4 * start)
-                finite(update + error)
-                with into.work.time("encode", "int8"):
-                    payload = downlink.quantise(update, error)
+                try:
+                    with into.work.time("encode", "int8"):
+                        payload = downlink.quantise(update, error)
+                except LocalProtocolError:
+                    raise NotFinite(NOT_FINITE) from None
                 return Part(finite(raise_variances(np.add(params, update), floors, start=start)), state, payload, error)
 
         with ExitStack() as writers:
@@ -110,7 +114,7 @@ def finite(values: Flat) -> Flat:
         NotFinite: one is NaN or infinite.
     """
     if not np.isfinite(values).all():
-        raise NotFinite("the sum of the updates is not finite: values or counts are absurdly large")
+        raise NotFinite(NOT_FINITE)
     return values
 
 

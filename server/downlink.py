@@ -19,12 +19,15 @@ from roughfed.codec import blocks, downlink
 from roughfed.errors import RemoteProtocolError
 from roughfed.files import disk_errors, place_durably, write_at
 from roughfed.params import Flat, data_offset
+from roughfed.reuse import open_over, retire
 from roughfed.server.lineage import Version
 from roughfed.server.moments import NO_STATE, StateFiles, is_state, state_files, state_of
 from roughfed.server.stepping import Stepper
 from roughfed.server.stopwatch import Stopwatch
 from roughfed.server.store import Store
 from roughfed.types import Spec
+
+SPARE_ERROR = "spare-error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,13 @@ class DeltaFiles:
         payload: what a client one version behind downloads.
         error: bare float32 [D]: what this payload and earlier ones did not say.
         fed_back: the error of the version before; None for zeros.
+        spare: an error that is not needed any more, to be written over.
     """
 
     payload: Path
     error: Path
     fed_back: Path | None
+    spare: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +74,9 @@ def next_files(
     if not quantised:
         return NextFiles(model, state=state)
     before = error_path(store, number)
-    return NextFiles(
-        model, DeltaFiles(folder / "next.delta", folder / "next.error", before if before.exists() else None), state
-    )
+    fed_back = before if before.exists() else None
+    delta = DeltaFiles(folder / "next.delta", folder / "next.error", fed_back, folder / SPARE_ERROR)
+    return NextFiles(model, delta, state)
 
 
 def place(store: Store, files: NextFiles, version: int, digest: bytes) -> None:
@@ -158,7 +163,10 @@ def prune(store: Store, kept: Iterable[int]) -> None:
         half = path.suffix == ".partial" or path.stem == "next"
         passing = path.suffix in (".delta", ".error") or is_state(path)
         if (passing or half) and path.name not in names and not any(state_of(path, version) for version in heads):
-            path.unlink(missing_ok=True)
+            if path.suffix == ".error":
+                retire(path, path.with_name(SPARE_ERROR))
+            else:
+                path.unlink(missing_ok=True)
 
 
 def sweep(store: Store) -> None:
@@ -193,8 +201,9 @@ class DeltaWriter:
         with disk_errors("write the delta"), ExitStack() as stack:
             self._payload = os.open(self._files.payload, flags, 0o644)
             stack.callback(os.close, self._payload)
-            self._error = os.open(self._files.error, flags, 0o644)
+            self._error = open_over(self._files.error, self._files.spare)
             stack.callback(os.close, self._error)
+            os.ftruncate(self._error, 4 * self._size)
             self._stack = stack.pop_all()
         return self
 

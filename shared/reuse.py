@@ -38,6 +38,22 @@ def keep_as_spare(path: Path, spare: Path) -> None:
         os.link(path, spare)
 
 
+def open_over(path: Path, spare: Path) -> int:
+    """A descriptor of the spare file under its new name, whatever is in it and however long; of a fresh one without.
+
+    A file that has another name still (of a backup, or after a crash between the link and the new name) is left alone.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    with suppress(FileNotFoundError):
+        spare.replace(path)
+    with suppress(FileNotFoundError):
+        if path.stat().st_nlink > 1:
+            path.unlink()
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
 def written_over(path: Path, spare: Path, size_bytes: int) -> NDArray[np.uint8]:
     """A file of so many bytes, mapped to be written: the spare one where there is one, whatever is in it.
 
@@ -48,11 +64,7 @@ def written_over(path: Path, spare: Path, size_bytes: int) -> NDArray[np.uint8]:
         StorageError: the disk refused.
     """
     with disk_errors(f"write {path.name}"):
-        with suppress(FileNotFoundError):
-            spare.replace(path)
-        if path.exists() and path.stat().st_nlink > 1:  # a crash between link and new name: it still is the other one
-            path.unlink()
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = open_over(path, spare)
         try:
             os.ftruncate(fd, min(size_bytes, have := os.fstat(fd).st_size))
             while have < size_bytes:  # written, not only made long: so the blocks are there, and pages are large

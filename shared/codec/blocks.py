@@ -62,27 +62,31 @@ def write(values: Flat, blocks: Blocks, where: slice) -> None:
     Raises:
         LocalProtocolError: a value is NaN or infinite.
     """
-    rows = np.zeros(-(-len(values) // BLOCK) * BLOCK, dtype=np.float32)
-    rows[: len(values)] = values
-    rows = rows.reshape(-1, BLOCK)
-    scales = np.maximum(rows.max(axis=1), -rows.min(axis=1)) / _TOP
-    if not np.isfinite(scales).all():  # max and min carry a NaN on
+    count = len(values)
+    if count % BLOCK:
+        values = np.concatenate([values, np.zeros(-count % BLOCK, dtype=np.float32)])
+    rows = values.reshape(-1, BLOCK)
+    scales = np.abs(rows).max(axis=1) / _TOP
+    if not np.isfinite(scales).all():  # a maximum carries a NaN on
         raise LocalProtocolError("values that are NaN or infinite cannot be quantised")
-    scales[scales < np.finfo(np.float32).tiny] = 0  # such a block counts as zeros: a subnormal scale is too coarse
-    with np.errstate(divide="ignore", invalid="ignore"):
-        levels = np.where(scales[:, None] > 0, rows / scales[:, None], np.float32(0))
+    zeros = scales < np.finfo(np.float32).tiny  # such a block counts as zeros: a subnormal scale is too coarse
+    scales[zeros] = 1
+    levels = rows / scales[:, None]  # at most 127 and a rounding
     np.rint(levels, out=levels)
-    np.clip(levels, -_TOP, _TOP, out=levels)
+    levels[zeros] = scales[zeros] = 0
     first = where.start // BLOCK
     blocks.scales[first : first + len(scales)] = scales
-    blocks.levels[where] = levels.reshape(-1)[: len(values)].astype(np.int8)
+    blocks.levels[where] = levels.reshape(-1)[:count]  # to bytes on the way
 
 
 def read(blocks: Blocks, start: int, stop: int) -> Flat:
     """Values start..stop-1 of a payload that `checked` has seen, float32."""
     first, last = start // BLOCK, -(-stop // BLOCK)
-    scales = np.repeat(blocks.scales[first:last], BLOCK)[start - first * BLOCK : stop - first * BLOCK]
-    return np.multiply(blocks.levels[start:stop], scales, dtype=np.float32)
+    rows = np.zeros((last - first, BLOCK), dtype=np.float32)
+    values, here = rows.reshape(-1), blocks.levels[first * BLOCK : last * BLOCK]
+    values[: len(here)] = here
+    rows *= blocks.scales[first:last, None]
+    return values[start - first * BLOCK : stop - first * BLOCK]
 
 
 def checked(payload: Buffer, size: int) -> Blocks:
@@ -103,7 +107,7 @@ def checked(payload: Buffer, size: int) -> Blocks:
     largest = np.finfo(np.float32).max / _TOP
     if not ((blocks.scales >= 0) & (blocks.scales <= largest)).all():  # a NaN fails both
         raise RemoteProtocolError("a block's scale is negative, NaN, infinite or too large", reason="not-finite")
-    if any((blocks.levels[where] == -128).any() for where in tiles(size)):
+    if any(blocks.levels[where].min() == -128 for where in tiles(size)):
         raise RemoteProtocolError("the byte -128 stands for nothing", reason="schema")
     return blocks
 
