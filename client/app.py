@@ -273,6 +273,7 @@ class Agent:
             on_trained=self._watcher.trained,
         )
         log.info("connected to %s, run %s", connection.address, welcome.run)
+        self._setup.on_welcome(welcome)
 
     def _start(self, me: Membership, job: Job) -> None:
         key = (int(job.train), job.header.digest)

@@ -12,6 +12,7 @@ from roughfed.client.local import LocalTrainer
 from roughfed.client.rpc import Connection
 from roughfed.client.session import fresh_secret
 from roughfed.config.client import ClientConfig
+from roughfed.messages import Welcome
 from roughfed.secagg.client import ClientRound
 
 
@@ -28,6 +29,7 @@ class Setup:
         machine: makes the machine of a masked round (`Membership.machine`).
         connection: opens a channel to the server; another one only in hostile clients.
         clock: what the windows of [participate] go by.
+        on_welcome: told each welcome that this client agrees to.
     """
 
     config: ClientConfig
@@ -38,3 +40,4 @@ class Setup:
     machine: Callable[..., ClientRound] = ClientRound
     connection: Callable[[str, Enrolled], Connection] = Connection
     clock: Clock = field(default_factory=SystemClock)
+    on_welcome: Callable[[Welcome], None] = lambda _: None

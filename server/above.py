@@ -78,7 +78,7 @@ class Above(Protocol):
     """The federation above.
 
     Attributes:
-        on_change: called whenever `wanted` or `over` may answer something else; the server sets it.
+        on_change: called whenever `wanted`, `over` or `met` may answer something else; the server sets it.
     """
 
     on_change: Callable[[], None]
@@ -93,6 +93,10 @@ class Above(Protocol):
         Raises:
             RoughfedError: the federation above refuses for good.
         """
+        ...
+
+    def met(self) -> bool:
+        """Whether it was there since the start of this process."""
         ...
 
     def answer(self, order: Order, given: Carried | RoundError) -> None:

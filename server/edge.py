@@ -14,6 +14,7 @@ import time
 
 from pydantic import ValidationError
 
+from roughfed import crash
 from roughfed.config.trainer import TrainerSettings
 from roughfed.errors import ConfigError, RoughfedError, RoundError
 from roughfed.files import disk_errors
@@ -37,6 +38,10 @@ from roughfed.server.store import RoundRow
 from roughfed.wire.session import decode_header
 
 log = logging.getLogger(__name__)
+
+
+GONE_S = 20.0
+"""A federation above that was over, and that nobody reaches for so long, is not there any more."""
 
 
 class Unfit(RoundError):
@@ -64,15 +69,11 @@ async def run_orders(fed: Federation, above: Above) -> str:
     await complete_summary(fed)
     contributing.begin(fed)
     await catch_up(fed)
-    await fed.store.set_finished(None)
-    quality, evaluation = Quality(fed.store), None
+    quality, evaluation, began = Quality(fed.store), None, fed.clock()
     fed.enter("waiting")
-    while (reason := above.over()) is None:
-        if (order := above.wanted()) is None:
-            if fed.stopping:
-                raise asyncio.CancelledError
-            await fed.sleep_until_change()
-            continue
+    while isinstance(order := await next_order(fed, above, began + GONE_S), Order):
+        if fed.store.finished() is not None:
+            await fed.store.set_finished(None)  # it goes on above
         found = await answer(fed, order)
         above.answer(order, found)
         fed.order = None
@@ -87,11 +88,36 @@ async def run_orders(fed: Federation, above: Above) -> str:
     await leave_others(fed, None)  # the federation above went on, and ended, while this process was away
     await contributing.settle(fed)
     await catch_up(fed)
-    await fed.store.set_finished(reason)
+    await fed.store.set_finished(order)
+    crash.point("run-finished")
     version, digest = fed.store.latest_model()
-    fed.farewell = Finished(reason, version, digest)
+    fed.farewell = Finished(order, version, digest)
     say_so(fed, fed.farewell)
-    log.info("the federation above is done (%s), and so is this run", reason)
+    log.info("the federation above is done (%s), and so is this run", order)
+    return order
+
+
+async def next_order(fed: Federation, above: Above, until: float) -> Order | str:
+    """The next order, or why none will come.
+
+    Args:
+        fed: the federation.
+        above: whose orders these are.
+        until: a server whose run was over before it was killed waits so long (by the clock of rounds) for somebody to
+            answer above: the server there may have ended long ago, and the clients here have to hear of it.
+
+    Raises:
+        RoughfedError: the federation above refuses for good.
+    """
+    while (reason := above.over()) is None:
+        if (order := above.wanted()) is not None:
+            return order
+        if fed.stopping:
+            raise asyncio.CancelledError
+        known = None if above.met() else fed.store.finished()
+        if known is not None and fed.clock() >= until:
+            return known
+        await fed.sleep_until_change(None if known is None else until)
     return reason
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from roughfed.child import Description
 from roughfed.errors import RoundError, TrainerError
+from roughfed.messages import Welcome
 from roughfed.params import data_offset, digest_file
 from roughfed.server.above import Carried, Order
 from roughfed.training import FitResult, Turn
@@ -37,6 +38,7 @@ class Middle:
         self._answer: asyncio.Future[Carried | RoundError] | None = None
         self._over: str | BaseException | None = None
         self._last: tuple[str, int, int] = ("", 0, 0)
+        self._met = False
 
     # -- the trainer of the client's half ------------------------------------------------------------------------------
 
@@ -122,6 +124,10 @@ class Middle:
             raise self._over
         return self._over
 
+    def met(self) -> bool:
+        """As of `Above.met`."""
+        return self._met
+
     def answer(self, order: Order, given: Carried | RoundError) -> None:
         """As of `Above.answer`."""
         if self._order is not order or self._answer is None:
@@ -134,6 +140,12 @@ class Middle:
         """The order that is open, or the last one; the run is "" before the first."""
         run, number, rounds = self._last
         return {"run": run, "round": number, "rounds": rounds, "open": self._order is not None}
+
+    def welcomed(self, welcome: Welcome) -> None:
+        """The client's half is connected."""
+        del welcome
+        self._met = True
+        self.on_change()
 
     def ended(self, how: str | BaseException) -> None:
         """The client's half has ended: why, or by what error."""

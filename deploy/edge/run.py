@@ -90,7 +90,7 @@ async def serve_edge(setup: Setup, place: agent.Place, config: ClientConfig) -> 
     def ready(ports: Ports) -> None:
         nonlocal climbing
         setup.on_ready(ports)
-        above = ClientSetup(config, place.state, place.papers, middle)
+        above = ClientSetup(config, place.state, place.papers, middle, on_welcome=middle.welcomed)
         climbing = asyncio.create_task(run_client(above, stopped=stopped))
         climbing.add_done_callback(ended)
 
