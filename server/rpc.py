@@ -171,10 +171,11 @@ class FederationService:
         fed = self._fed
         match message:
             case Heartbeat():
+                before = session.phase
                 session.hear(message, samples=not fed.config.privacy.masked)
                 fed.metrics.seen(session.name)
                 fed.trace.client(session.name, session.phase)
-                fed.changed()
+                (fed.changed if session.phase == before else fed.wake)()
             case JobUpdate():
                 fed.job_update(session, message)
             case EvaluationReport():

@@ -12,6 +12,7 @@ from roughfed.messages import ClientMessage, ClientStage
 from roughfed.server.clock import RoundClock
 from roughfed.server.federation import Federation
 from roughfed.server.held import release
+from roughfed.server.masked.drive import while_all_download
 
 HANGS_S = 600.0
 """A client that is not lost and is silent for so long hangs: then time goes on."""
@@ -106,7 +107,7 @@ class Losing:
         if row.outcome is not None:
             return row.outcome != "committed" and fed.phase == "waiting"
         owing = self._owing()
-        return bool(owing) and row.round == self._round and owing <= self._gone
+        return bool(owing) and row.round == self._round and owing <= self._gone and not while_all_download(fed)
 
     def _owing(self) -> set[str] | frozenset[str]:
         """Whom the server waits for in the open round."""

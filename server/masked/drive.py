@@ -49,9 +49,6 @@ STAGE_S = 30.0
 RESCUE_S = 8.0
 """A process that was killed is back after some seconds: worth waiting for where a group is void without it."""
 
-LOOK_S = 0.5
-"""How often it is looked what clients do where nothing else happens."""
-
 FACT = "fact:"
 
 
@@ -120,34 +117,38 @@ async def decide(fed: Federation, row: RoundRow, kind: str, body: bytes = b"") -
 
 
 async def waiting(
-    fed: Federation, owing: Callable[[], set[str]], *, leisure: Callable[[], bool] = lambda: False
+    fed: Federation, owing: Callable[[], set[str]], *, leisure: Callable[[], float] = lambda: 0.0
 ) -> None:
     """Return when nobody owes anything any more who can be waited for.
 
     Who is gone gets the grace of the collection; longer where its group would be void without those who are gone, and
-    all the time there is at leisure.
+    everybody as long as there is leisure (until when, by the clock of rounds).
     """
     until = fed.clock() + fed.in_time(STAGE_S, share=0.5)  # other stages follow
     while names := owing():
         now = fed.clock()
         gone = fed.collection.gone if fed.collection is not None else {}
         patience = {name: gone[name] + rescue(fed, name, gone) if name in gone else until for name in names}
-        if max(patience.values()) <= now and not leisure():
+        moments = [moment for moment in (*patience.values(), leisure()) if moment > now]
+        if not moments:
             return
-        await fed.sleep_until_change(min([m for m in patience.values() if m > now], default=now + LOOK_S))
+        await fed.sleep_until_change(min(moments))
         if fed.stopping:
             raise asyncio.CancelledError  # the round stays open in the journal; the next start goes on with it
         fed.check_order()
 
 
-def all_download(fed: Federation) -> bool:
-    """Everybody who is here still waits for the model: keys are needed later, and a broken connection has time."""
+def while_all_download(fed: Federation) -> float:
+    """Until when there is leisure to agree on keys: the deadline as long as everybody who is here waits for the model.
+
+    Masks are needed later, so a connection that broke, or that the model fills, has time. Whose phase changes wakes us.
+    """
     collection = fed.collection
-    if collection is None or fed.clock() >= collection.deadline:
-        return False
+    if collection is None:
+        return 0.0
     sessions = [fed.members.get(name) for name in collection.members - collection.refused.keys()]
     phases = {session.phase for session in sessions if session is not None}
-    return "downloading" in phases and phases <= {"downloading", "idle"}
+    return collection.deadline if "downloading" in phases and phases <= {"downloading", "idle"} else 0.0
 
 
 def rescue(fed: Federation, name: str, gone: Mapping[str, float]) -> float:
@@ -165,14 +166,14 @@ async def set_up(fed: Federation, row: RoundRow) -> bool:
         fed.warmed = True
         fed.executor.submit(warm, round_.maskings)
     if "roster" not in round_.done:
-        await waiting(fed, round_.owing, leisure=partial(all_download, fed))
+        await waiting(fed, round_.owing, leisure=partial(while_all_download, fed))
         await decide(fed, row, "roster")
         for one in round_.classes:
             await fed.stages.note_beacon(row.round, one.beacon, one.masking.client_class)
     if not round_.groups:
         return False
     if "dealt" not in round_.done:
-        await waiting(fed, round_.owing, leisure=partial(all_download, fed))
+        await waiting(fed, round_.owing, leisure=partial(while_all_download, fed))
         await decide(fed, row, "dealt")
     if (collection := fed.collection) is not None:
         for name in collection.members - set(round_.uploaders()):  # also one that is gone: it may come back, too late
