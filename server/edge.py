@@ -173,7 +173,7 @@ def take_settings(fed: Federation, order: Order) -> None:
         trainer = TrainerSettings.model_validate(dict(order.settings))
         check_shape(trainer, Shape.of(fed.spec, fed.num_classes))
     except (ValidationError, RoughfedError) as error:
-        raise Unfit(f"the learning settings of {order.run} cannot be followed here: {error}") from None
+        raise Unfit(f"the learning settings of {order.run} cannot be followed here: {_said(error)}") from None
     if trainer.scaffold:
         raise Unfit(
             '"scaffold" keeps a control variate at one server; an edge has none: use "fedprox" or "feddyn" above'
@@ -214,6 +214,12 @@ def carried(fed: Federation, base: Version) -> Carried | None:
         metrics=dict(metrics) if isinstance(metrics, dict) else {},
         seconds=_seconds(row),
     )
+
+
+def _said(error: ValidationError | RoughfedError) -> str:
+    if isinstance(error, RoughfedError):
+        return str(error)
+    return "; ".join(f"trainer.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
 
 
 def _seconds(row: RoundRow) -> float:

@@ -43,20 +43,16 @@ class Edge(Cluster):
         env = {} if enrolled else {"ROUGHFED_UPSTREAM": self.top.invite(self.name)}
         return self.start_server(crash_at=crash_at, env=env, claims=["--upstream"])
 
-    def gives(self) -> list[Given]:
-        """What it gives in each round, computed again from the seeds, where all of its clients are in each."""
-        return [self.mean(number) for number in range(1, self.rounds + 1)]
-
     def mean(self, number: int) -> Given:
-        """What it gives in a round, and the examples behind it."""
+        """What it gives in a round, computed again from the seeds of all its clients, and the examples behind it."""
         total = np.zeros(self.params, dtype=np.float32)
         weights = [np.float32(self.examples.get(name, 1)) for name in sorted(self.names)]
         for name, weight in zip(sorted(self.names), weights, strict=True):
             total += np.concatenate(list(pieces(self.params, derive(self.seed, "client", name, number)))) * weight
         return total / np.float32(sum(weights)), np.float32(sum(weights))
 
-    def gives_masked(self) -> list[Given]:
-        """The same where it masks: of each committed round in its journal, and each client counts alike."""
+    def masked_means(self) -> list[Given]:
+        """The same of each round that it committed behind masks; each client counts alike."""
         clients = Clients(made_up(self.params, self.seed), SECRET_SEED)
         return [(clients.mean(each), np.float32(len(each.accepted))) for each in played(self) if each.accepted]
 
@@ -96,14 +92,18 @@ class Tree:
             clients[name] = edge.start_clients()
         return clients
 
-    def expected(self, given: Mapping[str, Sequence[Given]] | None = None) -> list[str]:
-        """Digest of each of the top's versions: means of what the edges give; if not said, calm rounds in the clear."""
-        given = {name: edge.gives() for name, edge in self.edges.items()} if given is None else given
+    def expected(self, rounds: Sequence[Mapping[str, Given]] | None = None) -> list[str]:
+        """Digest of each of the top's versions: means of what the edges give.
+
+        Args:
+            rounds: of each committed round at the top, what each edge gave; without, calm rounds in the clear.
+        """
+        calm = [{name: edge.mean(n) for name, edge in self.edges.items()} for n in range(1, self.top.rounds + 1)]
         params = np.zeros(self.top.params, dtype=np.float32)
         digests = [content_digest(memoryview(params).cast("B")).hex()]
-        for number in range(self.top.rounds):
+        for given in calm if rounds is None else rounds:
             total, weights = np.zeros_like(params), np.float32(0)
-            for mean, weight in (given[name][number] for name in sorted(given)):
+            for mean, weight in (given[name] for name in sorted(given)):
                 total, weights = total + mean * weight, weights + weight
             params = params + total / weights
             digests.append(content_digest(memoryview(params).cast("B")).hex())
