@@ -27,7 +27,7 @@ from roughfed.crypto.agreement import derive
 from roughfed.crypto.masks import Lanes
 from roughfed.digest import content_digest
 from roughfed.errors import LocalProtocolError, RemoteProtocolError, StaleRound, StorageError, TrainerError
-from roughfed.files import disk_errors, write_durably
+from roughfed.files import disk_errors
 from roughfed.masking import Masking, masking_of
 from roughfed.messages import ClientStage, ServerStage
 from roughfed.secagg import statistics
@@ -251,7 +251,7 @@ class MaskedPart:
             residual.propose(self.header.round, masking.params.size)
         data = memoryview(lanes).cast("B")
         # Not synced: the record of their digest is, and bytes that a power cut took are a round that is sat out.
-        write_durably(store.update_path(self.header.round), data, sync=False)
+        store.write_update(self.header.round, data)
         drop_delta(delta)
         return content_digest(data), min(1.0, masking.params.clip_norm / encoded.norm) if encoded.norm else 1.0
 

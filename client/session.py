@@ -236,7 +236,7 @@ async def train(me: Membership, job: Job, header: RoundHeader, params: Path) -> 
     """Step 2: local training; the delta is in a file, float32."""
     me.on_phase("training", 0.0)
     plain = header.codec == "identity" and header.keep_one_in <= 1  # then it is what leaves
-    delta = me.store.update_path(header.round) if plain else fresh_delta(me.store.folder, header.round)
+    delta = me.store.fresh_update(header.round) if plain else fresh_delta(me.store.folder, header.round)
     settings = me.settings(job.trainer)
     turn = turn_of(me, job, header)
     result = await me.trainer.fit(params, delta, settings=settings, seed=job.seed, turn=turn)

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from roughfed.classes import STANDARD
 from roughfed.errors import StorageError
+from roughfed.files import disk_errors
 from roughfed.journal import Journal
 from roughfed.messages import Seen
-from roughfed.reuse import retire
+from roughfed.reuse import retire, written_over
 from roughfed.types import Signed
 
 SCHEMA = (
@@ -107,6 +108,7 @@ class ClientStore:
         self.intact: set[bytes] = set()  # models whose bytes this process has seen to be right
         self.held: set[bytes] = set()  # models that stay although newer ones came
         self.spare_model = folder / "spare.safetensors"
+        self._spare_update = folder / "spare-update.f32"
         (folder / "models").mkdir(parents=True, exist_ok=True, mode=0o700)
         self.journal = Journal(folder / "client.db", SCHEMA, durable=False)
 
@@ -300,7 +302,7 @@ class ClientStore:
         await self.journal.write(work)
         for path in self.folder.glob("update-*.f32"):
             if path != self.update_path(update.round):
-                path.unlink()
+                retire(path, self._spare_update)
 
     async def save_receipt(self, run: str, number: int, receipt: bytes) -> None:
         """Keep the server's word."""
@@ -323,6 +325,23 @@ class ClientStore:
     def update_path(self, number: int) -> Path:
         """Where the bytes of a round's update lie."""
         return self.folder / f"update-{number:08d}.f32"
+
+    def fresh_update(self, number: int) -> Path:
+        """Where the bytes of a round's update go, over those of an older one."""
+        path = self.update_path(number)
+        retire(self._spare_update, path)
+        return path
+
+    def write_update(self, number: int, data: memoryview) -> None:
+        """Put the bytes of a round's update in their file, over those of an older one; whole or not at all. Not synced.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        partial = self.update_path(number).with_suffix(".partial")
+        written_over(partial, self._spare_update, len(data)).data[:] = data
+        with disk_errors("store the update"):
+            partial.replace(self.update_path(number))
 
     def model_path(self, digest: bytes) -> Path:
         """Where a model lies; the name is its content's digest."""

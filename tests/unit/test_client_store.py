@@ -58,7 +58,17 @@ def test_a_newer_promise_ends_the_older_ones(store: ClientStore) -> None:
     save(store, replace(UPDATE, run="run-2", round=1))
     assert [store.update("run-1", number) for number in (3, 4, 5)] == [None] * 3
     assert store.update("run-2", 1) is not None
-    assert [path.name for path in store.folder.glob("*.f32")] == [store.update_path(1).name]
+    assert [path.name for path in store.folder.glob("update-*.f32")] == [store.update_path(1).name]
+
+
+def test_an_update_is_written_over_an_older_one_and_nothing_of_that_is_left(store: ClientStore) -> None:
+    for number, data in ((1, b"long" * 100), (2, b"short"), (3, b"longer"), (4, b"x")):
+        store.write_update(number, memoryview(data))
+        assert store.update_path(number).read_bytes() == data
+        asyncio.run(store.save_update(replace(UPDATE, round=number)))
+    assert store.fresh_update(5) == store.update_path(5)
+    assert store.update_path(5).read_bytes() == b"longer"  # for the trainer to write over
+    assert len(list(store.folder.glob("*.f32"))) == 2
 
 
 def test_an_update_is_owed_until_there_is_a_receipt(store: ClientStore) -> None:
