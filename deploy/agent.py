@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from roughfed.allocator import keep_pages
 from roughfed.client import enrol, enrolled
 from roughfed.client.hours import Clock, SystemClock
 from roughfed.client.life import run
@@ -17,7 +18,6 @@ from roughfed.client.setup import Setup
 from roughfed.config.client import ClientConfig
 from roughfed.config.load import load_client
 from roughfed.crypto.join_line import JoinLine
-from roughfed.deploy.allocator import keep_pages
 
 
 @dataclass(frozen=True, slots=True)

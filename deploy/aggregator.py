@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from roughfed.allocator import keep_pages
 from roughfed.client import enrolled
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
 from roughfed.config.load import load_federation
 from roughfed.crypto.certificates import load_certificate
 from roughfed.crypto.join_line import JoinLine
-from roughfed.deploy.allocator import keep_pages
 from roughfed.errors import ConfigError, Unreachable
 from roughfed.files import write_durably
 from roughfed.lock import only_one

@@ -165,8 +165,10 @@ async def forget(fed: Federation, row: RoundRow) -> None:
         with suppress(asyncio.CancelledError, RoundError):  # told already, if anybody wanted to know
             await making
     for name in (ROOT, PREVIOUS):
-        for path in _folder(fed).glob(f"{_path(fed, row, name).name}*"):  # its parts for classes of clients, too
-            path.unlink(missing_ok=True)
+        start = _path(fed, row, name).name
+        for path in _folder(fed).glob("*"):  # any other pattern would stay behind, compiled, one a round
+            if path.name.startswith(start):  # its parts for classes of clients, too
+                path.unlink(missing_ok=True)
 
 
 def asked(fed: Federation) -> frozenset[str]:

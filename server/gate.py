@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from roughfed.allocator import give_back
 from roughfed.errors import StaleRound
 from roughfed.server.pacing import Pacing, Ticket
 
@@ -16,12 +17,23 @@ SMALL_BYTES = 1 << 16
 """What has less than this to move never waits."""
 
 
+QUIET_BYTES = 32 << 20
+"""What so much moved through has left behind is given back once nothing moves any more; less is not worth it."""
+
+
 class Gate:
     """One direction: `async with gate.place(client) as moved: ... moved(count)`."""
 
-    def __init__(self, limit: float) -> None:
-        """Nobody is here; `limit` transfers run at full speed at once."""
+    def __init__(self, limit: float, *, on_quiet: Callable[[], object] = give_back) -> None:
+        """Nobody is here.
+
+        Args:
+            limit: so many transfers run at full speed at once.
+            on_quiet: called in a thread when nothing moves any more, after `QUIET_BYTES`: memory that held transfers is
+                needed by what follows them, and the malloc keeps it.
+        """
         self.pacing = Pacing(limit)
+        self._on_quiet, self._moved = on_quiet, 0
         self._calls: dict[Ticket, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -47,11 +59,22 @@ class Gate:
                 self._calls[ticket] = call = loop.create_future()
                 self._look()
                 await call
-            yield lambda count: self.pacing.moved(ticket, count, loop.time())
+            yield lambda count: self._move(ticket, count)
         finally:
             self._calls.pop(ticket, None)
             self.pacing.leave(ticket, loop.time())
             self._look()
+            self._quieten()
+
+    def _move(self, ticket: Ticket, count: int) -> None:
+        self.pacing.moved(ticket, count, asyncio.get_running_loop().time())
+        self._moved += count
+
+    def _quieten(self) -> None:
+        """Give back what transfers have left behind, if this was the last one."""
+        if self._moved >= QUIET_BYTES and not self.pacing.running and not self.pacing.waiting:
+            self._moved = 0
+            asyncio.get_running_loop().run_in_executor(None, self._on_quiet)
 
     def _drop(self) -> None:
         """End the waiting of those whose place a newer transfer has."""

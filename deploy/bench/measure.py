@@ -57,8 +57,9 @@ class Track:
 class Sampler:
     """Samples processes until it is left: `with Sampler() as sampler: sampler.watch(process.pid)`."""
 
-    def __init__(self) -> None:
-        """Nothing is watched yet."""
+    def __init__(self, interval_s: float = INTERVAL_S) -> None:
+        """Nothing is watched yet; a look each `interval_s` seconds."""
+        self._interval_s = interval_s
         self.tracks: dict[int, Track] = {}
         self.families: dict[int, Track] = {}
         self._done = threading.Event()
@@ -85,7 +86,7 @@ class Sampler:
         return track
 
     def _run(self) -> None:
-        while not self._done.wait(INTERVAL_S):
+        while not self._done.wait(self._interval_s):
             for pid, track in list(self.tracks.items()):
                 sample(pid, track)
             for pid, track in list(self.families.items()):

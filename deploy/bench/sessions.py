@@ -126,17 +126,24 @@ def run_dispatch_bench(options: DispatchBenchOptions) -> dict[str, object]:
 
 
 @contextmanager
-def crowded(clients: int, *, rounds: int, wait_for: int, params: int = PARAMS) -> Iterator[tuple[Bench, Ticket, int]]:
+def crowded(
+    clients: int, *, rounds: int, wait_for: int, params: int = PARAMS, quorum: float = 1.0
+) -> Iterator[tuple[Bench, Ticket, int]]:
     """A server, everybody's tickets on disk, and one more client for other calls."""
     with tempfile.TemporaryDirectory(prefix="roughfed-bench-") as temporary:
-        bench = prepare(Path(temporary), params=params, clients=wait_for, rounds=rounds)
+        bench = prepare(Path(temporary), params=params, clients=wait_for, rounds=rounds, quorum=quorum)
         authority = Authority.open(aggregator.Place(bench.server_folder).ca)
         prober = enrol(authority, "prober")
         for number in range(CROWDS):
-            names = [f"c{i:04d}" for i in range(clients) if i % CROWDS == number]
+            names = [name_of(i) for i in range(clients) if i % CROWDS == number]
             write_tickets(tickets_file(bench, number), [enrol(authority, name) for name in names])
         with running(bench) as ports:
             yield bench, prober, ports.federation
+
+
+def name_of(number: int) -> str:
+    """Of a client of a crowd."""
+    return f"c{number:04d}"
 
 
 def play(bench: Bench, rounds: int) -> None:

@@ -21,7 +21,7 @@ from roughfed.crypto.identity import IdentityKey
 from roughfed.deploy.bench.crowd import READY, Ticket, channel, read_tickets, spoken
 from roughfed.deploy.bench.synthetic import pieces
 from roughfed.errors import LocalProtocolError
-from roughfed.messages import PROTOCOL, ClientMessage, Finished, Hello
+from roughfed.messages import PROTOCOL, ClientMessage, Finished, Hello, JobUpdate
 from roughfed.params import digest_file
 from roughfed.types import Job, Signed, UpdateStatement
 from roughfed.wire.chunks import encode_chunk
@@ -57,9 +57,9 @@ class Uploader:
         seconds: from the word to go to its receipt.
     """
 
-    def __init__(self, ticket: Ticket, port: int) -> None:
-        """Nothing is sent yet."""
-        self._ticket, self.line = ticket, Line(ticket, port)
+    def __init__(self, ticket: Ticket, port: int, *, uploads: bool = True) -> None:
+        """Nothing is sent yet; one that does not upload refuses its job."""
+        self._ticket, self.line, self._uploads = ticket, Line(ticket, port), uploads
         self._ready = asyncio.Event()
         self.job: Job | None = None
         self.seconds = 0.0
@@ -73,6 +73,9 @@ class Uploader:
         async for message in self.line.session(spoken(outbox)):
             if isinstance(message, Job):
                 self.job = message
+                if not self._uploads:
+                    number = decode_header(message.header.body).round
+                    outbox.put_nowait(JobUpdate(number, "refused", "bench", "this client only looks on"))
                 self._ready.set()
             elif isinstance(message, Finished):
                 break
@@ -111,25 +114,33 @@ class Uploader:
         self.seconds = time.perf_counter() - began
 
 
-async def main(tickets: Sequence[Ticket], port: int, *, params: int, folder: Path) -> None:
-    """Connect, take the jobs, say so; upload at a line on standard input, and tell the seconds of each."""
+async def main(tickets: Sequence[Ticket], port: int, *, params: int, folder: Path, before: str) -> None:
+    """Connect, take the jobs, say so; upload at a line on standard input, and tell the seconds of each.
+
+    Args:
+        tickets: of all.
+        port: of the federation.
+        params: D.
+        folder: for the update.
+        before: clients whose names come before this one upload.
+    """
     path = folder / f"update-{os.getpid()}"
     with path.open("wb") as file:
         for piece in pieces(params, seed=1):
             file.write(piece.data)
     digest = await asyncio.to_thread(digest_file, path)
-    clients = [Uploader(ticket, port) for ticket in tickets]
+    clients = [Uploader(ticket, port, uploads=ticket.name < before) for ticket in tickets]
+    uploading = [client for ticket, client in zip(tickets, clients, strict=True) if ticket.name < before]
     async with asyncio.TaskGroup() as group:
         for client in clients:
             group.create_task(client.hold())
         await asyncio.gather(*(client.asked() for client in clients))
         print(READY, flush=True)
         await asyncio.to_thread(sys.stdin.readline)
-        await asyncio.gather(*(client.upload(path, digest, 4 * params) for client in clients))
-        print(json.dumps([client.seconds for client in clients]), flush=True)
+        await asyncio.gather(*(client.upload(path, digest, 4 * params) for client in uploading))
+        print(json.dumps([client.seconds for client in uploading]), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(
-        main(read_tickets(Path(sys.argv[1])), int(sys.argv[2]), params=int(sys.argv[3]), folder=Path(sys.argv[4]))
-    )
+    found, where, size, place, end = sys.argv[1:]
+    asyncio.run(main(read_tickets(Path(found)), int(where), params=int(size), folder=Path(place), before=end))

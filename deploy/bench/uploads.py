@@ -8,10 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from roughfed.deploy.bench.measure import MIB, Sampler, machine, own_bytes, percentile
-from roughfed.deploy.bench.sessions import answer, crowded, gather
+from roughfed.deploy.bench.sessions import answer, crowded, gather, name_of
 from roughfed.errors import ConfigError, RoughfedError
 
 MODULE = "roughfed.deploy.bench.uploaders"
+
+INTERVAL_S = 0.005
+"""Between two looks at the memory: ten uploads of 4 MB are over in 0.1 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +23,9 @@ class UploadsBenchOptions:
 
     Attributes:
         clients: that upload at the same time.
-        few: so many in the run before, to compare the memory with.
+        few: so many in the runs before, to compare the memory with.
         params: D; an update has four bytes for each.
-        repeats: pairs of runs; of the memory, the least of each is compared.
+        repeats: runs of each kind; of the memory, the least is compared.
     """
 
     clients: int = 200
@@ -32,16 +35,17 @@ class UploadsBenchOptions:
 
 
 def run_uploads_bench(options: UploadsBenchOptions) -> dict[str, object]:
-    """Let few, then many clients upload all at once, each time to a new server.
+    """Let few clients, few of many that are connected, and many clients upload all at once, each time to a new server.
 
     Returns:
         the figures. Memory is RssAnon + RssShmem; "idle" is with all sessions open and before the first upload, "grown"
-        the peak above it.
+        the peak above it. Figures of few that are alone end in `_few`, those of few among many in `_few_of_many`.
     """
     if min(options.clients, options.few, options.params, options.repeats) < 1:
         raise ConfigError("there is nothing to measure", key="--clients", cure="give 1 or more of each")
-    runs = [(once(options.few, options.params), once(options.clients, options.params)) for _ in range(options.repeats)]
-    few, many = (min((run[i] for run in runs), key=lambda one: one["server_peak_mib"]) for i in range(2))
+    kinds = ((options.few, options.few), (options.clients, options.few), (options.clients, options.clients))
+    runs = [[once(*kind, options.params) for kind in kinds] for _ in range(options.repeats)]
+    few, among, many = (min((run[i] for run in runs), key=lambda one: one["server_peak_mib"]) for i in range(3))
     return {
         "bench": "uploads",
         "clients": options.clients,
@@ -49,24 +53,28 @@ def run_uploads_bench(options: UploadsBenchOptions) -> dict[str, object]:
         "params": options.params,
         **many,
         **{f"{name}_few": value for name, value in few.items()},
+        **{f"{name}_few_of_many": value for name, value in among.items()},
         "peak_ratio": many["server_peak_mib"] / few["server_peak_mib"],
+        "peak_ratio_connected": many["server_peak_mib"] / among["server_peak_mib"],
         "grown_ratio": many["server_grown_mib"] / few["server_grown_mib"],
         "machine": machine(),
     }
 
 
-def once(clients: int, params: int) -> dict[str, float]:
-    """One round: everybody has its job, then all upload.
+def once(clients: int, uploading: int, params: int) -> dict[str, float]:
+    """One round: everybody has its job, then `uploading` of them upload, and the others have refused.
 
     Raises:
         RoughfedError: an upload failed, or the round did not commit.
     """
-    with crowded(clients, rounds=1, wait_for=clients, params=params) as (bench, _, port), ExitStack() as stack:
+    crowd = crowded(clients, rounds=1, wait_for=clients, params=params, quorum=uploading / clients)
+    with crowd as (bench, _, port), ExitStack() as stack:
         if bench.server is None:
             raise RoughfedError("the bench has no server")
-        crowds = gather(bench, clients, port, stack, str(params), str(bench.folder), module=MODULE)
+        arguments = (str(params), str(bench.folder), name_of(uploading))
+        crowds = gather(bench, clients, port, stack, *arguments, module=MODULE)
         idle = own_bytes(bench.server.pid)
-        sampler = stack.enter_context(Sampler())
+        sampler = stack.enter_context(Sampler(INTERVAL_S))
         track = sampler.watch(bench.server.pid)
         began, moment = time.perf_counter(), time.time()
         for crowd in crowds:
@@ -78,11 +86,11 @@ def once(clients: int, params: int) -> dict[str, float]:
         cpu = track.cpu_between(moment, end)
         if bench.server.wait(timeout=120.0):
             raise RoughfedError(f"the bench's server ended with {bench.server.returncode}")
-    if len(seconds) != clients:
-        raise RoughfedError(f"{len(seconds)} of {clients} uploads came through")
+    if len(seconds) != uploading:
+        raise RoughfedError(f"{len(seconds)} of {uploading} uploads came through")
     return {
         "seconds": took,
-        "megabytes_per_second": 4e-6 * params * clients / took,
+        "megabytes_per_second": 4e-6 * params * uploading / took,
         "upload_p50_seconds": percentile(seconds, 0.5),
         "upload_max_seconds": max(seconds),
         "server_cpu_seconds": cpu,

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from roughfed.allocator import keep_pages
 from roughfed.config.federation import FederationConfig
 from roughfed.deploy import aggregator
-from roughfed.deploy.allocator import keep_pages
 from roughfed.deploy.simulate.complaints import Complaints, broken
 from roughfed.deploy.simulate.link import CANCEL_S
 from roughfed.deploy.simulate.losing import Losing

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections import deque
+from array import array
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -15,21 +16,29 @@ MOST = 2048
 
 
 class Window(Generic[T]):
-    """The newest events, with their times. Any thread may note one."""
+    """The newest events, with their times. Any thread may note one. Its places are there from the start."""
 
     def __init__(self, span_s: float = WINDOW_S, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Nothing happened yet; `clock` in seconds that never go back."""
         self._span, self._clock = span_s, clock
-        self._events: deque[tuple[float, T]] = deque(maxlen=MOST)
+        self._times = array("d", bytes(8 * MOST))
+        self._events: list[T | None] = [None] * MOST
+        self._count = 0
+        self._lock = threading.Lock()
 
     def note(self, event: T) -> None:
         """It happened now."""
-        self._events.append((self._clock(), event))
+        with self._lock:
+            place = self._count % MOST
+            self._times[place], self._events[place] = self._clock(), event
+            self._count += 1
 
     def all(self) -> list[T]:
         """What happened within the span, oldest first."""
         after = self._clock() - self._span
-        return [event for at, event in list(self._events) if at >= after]
+        with self._lock:
+            places = [n % MOST for n in range(max(0, self._count - MOST), self._count)]
+            return [cast("T", self._events[place]) for place in places if self._times[place] >= after]
 
 
 class Recent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
@@ -69,5 +70,5 @@ def subject_of(alternative_names: Iterable[str | bytes]) -> Subject:
         raise IdentityError(
             f"the certificate names {uris[0][:200]!r}, want spiffe://FEDERATION/ROLE/NAME", reason="san"
         )
-    federation, role, name = match.groups()
+    federation, role, name = (sys.intern(group) for group in match.groups())  # once in memory, whoever keeps it
     return Subject(federation, check_role(role), name)

@@ -1,6 +1,7 @@
 """Whose transfer runs: the laws of the pacing, and a simulated crowd on one machine."""
 
 import asyncio
+import threading
 from collections import deque
 from contextlib import AsyncExitStack
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roughfed.errors import StaleRound
-from roughfed.server.gate import Gate
+from roughfed.server.gate import QUIET_BYTES, Gate
 from roughfed.server.pacing import FULL_RATE, KEEP_S, LEAST, PATIENCE_S, UNKNOWN_S, Pacing, Ticket
 
 FAST, MB = 20e6, 1e6
@@ -157,5 +158,26 @@ def test_at_the_gate_a_cancelled_or_superseded_client_gives_its_place_back() -> 
         assert waiting["revoked"].cancelled()
         assert not gate.pacing.running
         assert not gate.pacing.waiting
+
+    asyncio.run(work())
+
+
+def test_what_many_bytes_left_behind_is_given_back_once_nothing_moves() -> None:
+    async def work() -> None:
+        given = threading.Semaphore(0)
+        gate = Gate(4, on_quiet=given.release)
+        async with gate.place("little", waits=True) as moved:
+            moved(QUIET_BYTES - 1)
+        async with gate.place("first", waits=True) as moved, AsyncExitStack() as stack:
+            other = await stack.enter_async_context(gate.place("second", waits=True))
+            other(1)
+            await stack.aclose()
+            assert not given.acquire(blocking=False)  # one still runs
+            moved(1)
+        assert await asyncio.to_thread(given.acquire, timeout=10.0)
+        async with gate.place("last", waits=True) as moved:
+            moved(1)
+        await asyncio.get_running_loop().shutdown_default_executor()
+        assert not given.acquire(blocking=False)  # and not again for less
 
     asyncio.run(work())
