@@ -128,9 +128,10 @@ async def waiting(
     while names := owing():
         now = fed.clock()
         gone = fed.collection.gone if fed.collection is not None else {}
-        patience = {name: gone[name] + rescue(fed, name, gone) if name in gone else until for name in names}
-        moments = [moment for moment in (*patience.values(), leisure()) if moment > now]
-        if not moments:
+        absent = names & gone.keys()  # every message wakes us: nothing here may look at each of those who are present
+        patience = [gone[name] + rescue(fed, name, gone) for name in absent] + [until] * (len(absent) < len(names))
+        moments = [moment for moment in patience if moment > now] or [leisure()]
+        if min(moments) <= now:
             return
         await fed.sleep_until_change(min(moments))
         if fed.stopping:

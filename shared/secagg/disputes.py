@@ -23,24 +23,26 @@ class Disputes:
     def __init__(self, most_questions: int) -> None:
         """`most_questions`: keys that a client opens at most."""
         self._most = most_questions
+        self._new: set[Pair] = set()
         self._keys: dict[Pair, bytes | None] = {}
         self._asked: dict[str, int] = {}
 
-    def found(self, claims: Mapping[str, Claim]) -> list[Pair]:
-        """Pairs whose sketches differ and that are no dispute yet."""
-        return [
-            (name, mate)
-            for name, claim in sorted(claims.items())
-            for mate, lanes in claim.pairs.items()
-            if name < mate in claims
-            and (name, mate) not in self._keys
-            and not np.array_equal(lanes, claims[mate].pairs[name])
-        ]
+    def compare(self, name: str, claims: Mapping[str, Claim]) -> None:
+        """Hold a claim that has just come against those that are here: each pair is looked at once."""
+        for mate, lanes in claims[name].pairs.items():
+            if mate in claims and not np.array_equal(lanes, claims[mate].pairs[name]):
+                self._new.add((name, mate) if name < mate else (mate, name))
+
+    @property
+    def new(self) -> bool:
+        """Whether there is a pair whose sketches differ that nobody was asked about."""
+        return bool(self._new)
 
     def ask(self, claims: Mapping[str, Claim]) -> list[tuple[str, m.Conflict]]:
         """Whom to ask about which pair: both sides of every new one, as far as they may be asked."""
         questions: list[tuple[str, m.Conflict]] = []
-        for name, mate in self.found(claims):
+        pairs, self._new = sorted(self._new), set()
+        for name, mate in pairs:
             self._keys[name, mate] = None
             for asked, other in ((name, mate), (mate, name)):
                 if (before := self._asked.get(asked, 0)) < self._most:

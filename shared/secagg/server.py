@@ -74,13 +74,12 @@ class GroupRound:
         self._openings: set[tuple[str, str, str]] = set()
         self._uploaded: tuple[str, ...] = ()
         self._sketcher: Sketcher | None = None
-        self._root = b""
+        self._root = self._sets_digest = b""
         self._claims: dict[str, Claim] = {}
         self._disputes = Disputes(colluders(len(self.names)))
         self._unsettled: set[str] = set()
         self.verdicts: dict[str, str] = {}
         self._sets: m.Sets | None = None
-        self._sets_digest = b""
         self._agreed: dict[str, Signed] = {}
         self._answers: dict[str, m.Unmask] = {}
 
@@ -188,6 +187,7 @@ class GroupRound:
         if [member for member, _ in value.pairs] != wanted or lengths != {terms.dim}:
             raise RemoteProtocolError("the sketches are not one for each mate that uploaded", reason="sketch")
         self._claims[name] = Claim(signed, sketch_lanes(value.codes, terms), pairs)
+        self._disputes.compare(name, self._claims)
         return True
 
     def conflicts(self) -> list[tuple[str, m.Conflict]]:
@@ -196,7 +196,7 @@ class GroupRound:
 
     def has_conflicts(self) -> bool:
         """Whether there is a pair whose sketches differ that nobody was asked about yet."""
-        return self.stage is Stage.SKETCHING and bool(self._disputes.found(self._claims))
+        return self.stage is Stage.SKETCHING and self._disputes.new
 
     def close_sketching(self) -> None:
         """Settle the disputes: an opened key tells who lied.
