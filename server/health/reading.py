@@ -53,7 +53,7 @@ def signs_of(fed: Federation, disk: Disk, *, now: float, since: dict[str, float]
         started_at=fed.started_at,
         finished=finished,
         paused=fed.paused,
-        ready_since=_since(since, "ready", fed.phase == "waiting" and quiet and not waiting and not fed.paused, now),
+        ready_since=_since(since, "ready", quiet and not waiting and _could_play(fed), now),
         waiting=waiting,
         waiting_since=_since(since, "waiting", bool(waiting) and not _come_back(fed, now), now),
         open=_open(fed, now),
@@ -84,6 +84,11 @@ def waiting_for(fed: Federation) -> str:
     if len(here) < fed.config.clients_to_start:
         return fed.config.waiting(len(here))
     return classes.waiting_for(fed, here) if fed.config.classes and fed.phase == "waiting" else ""
+
+
+def _could_play(fed: Federation) -> bool:
+    """Whether a round is due as far as the server itself goes; an edge waits for its orders."""
+    return fed.phase == "waiting" and not fed.paused and (fed.above is None or fed.order is not None)
 
 
 def _come_back(fed: Federation, now: float) -> bool:

@@ -18,10 +18,13 @@ from roughfed.config.trainer import TrainerSettings
 from roughfed.crypto.identity import IdentityKey
 from roughfed.deploy.edge.middle import Middle
 from roughfed.errors import ConfigError, IdentityError, TrainerError
+from roughfed.messages import Hello
 from roughfed.params import write_model
 from roughfed.server import edge
 from roughfed.server.edge import run_orders
 from roughfed.server.federation import IN_TIME, Federation
+from roughfed.server.health.reading import Disk, signs_of
+from roughfed.server.membership import Session
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.store import Store
 from roughfed.training import FitResult, Turn
@@ -243,6 +246,25 @@ def test_time_is_a_share_of_what_is_left_above(tmp_path: Path, left: float, leas
         one.fed.order = replace(one.fed.order, until=time.monotonic() + left)
         assert least <= one.fed.in_time(60.0) <= most
         assert one.fed.in_time(60.0, share=0.5) <= max(0.0, min(60.0, left / 2))
+        fit.cancel()
+
+    at_an_edge(tmp_path, work)
+
+
+def test_an_edge_that_waits_for_an_order_is_not_stalled(tmp_path: Path) -> None:
+    """With enough clients here it would be, were it to open rounds by itself; what it has an order for, it has to."""
+
+    async def work(one: Edge) -> None:
+        for name in ("alpha", "beta"):
+            one.fed.members.join(Session(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu")))
+        since: dict[str, float] = {}
+        assert signs_of(one.fed, Disk(), now=1000.0, since=since).ready_since is None
+        one.fed.paused = True  # so that it stays where it is
+        fit = one.order()
+        await phase(one, "waiting")
+        one.fed.paused = False
+        assert signs_of(one.fed, Disk(), now=1000.0, since=since).ready_since == 1000.0
+        one.fed.paused = True
         fit.cancel()
 
     at_an_edge(tmp_path, work)
