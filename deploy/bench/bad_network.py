@@ -83,7 +83,8 @@ def run_bad_network_bench(options: BadNetworkOptions) -> dict[str, object]:
     }
     if options.beside:
         whole = replace(options.faults, cut_after=0, cut_share=0.0, half_open_share=0.0, refuse_share=0.0)
-        figures |= {f"uncut_{name}": value for name, value in one_run(replace(options, faults=whole)).items()}
+        beside = one_run(replace(options, faults=whole))
+        figures |= {f"uncut_{name}": beside[name] for name in ("seconds", "up_goodput", "down_goodput")}
     return figures | {"machine": machine()}
 
 
@@ -120,7 +121,7 @@ def one_run(options: BadNetworkOptions) -> dict[str, object]:
             f"{side}_useful_bytes": useful[side],
             f"{side}_seconds": times[side],
             f"{side}_goodput": useful[side] / times[side] / options.faults.bytes_per_s,
-            f"{side}_line_bytes_per_useful_byte": line / useful[side],
+            f"{side}_line_bytes_per_useful": line / useful[side],
         }
     return figures
 

@@ -12,7 +12,7 @@ from roughfed.server.collect import REJOIN_GRACE_S, Collection
 from roughfed.server.masked.drive import STAGE_S, waiting, while_all_download
 
 DEADLINE = 600.0
-ABC = ("a", "b", "c")
+ABC: tuple[str, ...] = ("a", "b", "c")
 
 
 class Fed:
@@ -73,7 +73,7 @@ def test_who_is_here_has_the_stages_time_and_who_is_gone_a_grace() -> None:
 
 
 def test_while_everybody_downloads_a_connection_that_broke_has_time() -> None:
-    phases = {name: "downloading" for name in ABC}
+    phases = dict.fromkeys(ABC, "downloading")
     back = Fed(phases, {1.0: lambda fed: fed.lose("c"), 90.0: answer})
     assert back.waits() == 90
     never = Fed(phases, {1.0: lambda fed: fed.lose("c"), 50.0: enter("training")})
