@@ -133,7 +133,8 @@ async def answer(fed: Federation, order: Order) -> Carried | RoundError:
         await leave_others(fed, base)
         base = await take(fed.store, order)
         if not await ready(fed, fed.clock() + fed.in_time(math.inf)):
-            raise Nothing(f"the time is up, and no round could begin: {fed.config.waiting(len(fed.able_names()))}")
+            why = "paused" if fed.paused else fed.config.waiting(len(fed.able_names()))
+            raise Nothing(f"the time is up, and no round could begin: {why}")
         fed.check_order()
         row = await run_round(fed)
         await catch_up(fed)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,9 +22,11 @@ from roughfed.errors import ConfigError, IdentityError, TrainerError
 from roughfed.messages import Hello
 from roughfed.params import write_model
 from roughfed.server import edge
+from roughfed.server.above import Carried
 from roughfed.server.edge import run_orders
 from roughfed.server.federation import IN_TIME, Federation
 from roughfed.server.health.reading import Disk, signs_of
+from roughfed.server.lineage import Version
 from roughfed.server.membership import Session
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.store import Store
@@ -266,5 +269,41 @@ def test_an_edge_that_waits_for_an_order_is_not_stalled(tmp_path: Path) -> None:
         assert signs_of(one.fed, Disk(), now=1000.0, since=since).ready_since == 1000.0
         one.fed.paused = True
         fit.cancel()
+
+    at_an_edge(tmp_path, work)
+
+
+def test_a_round_that_commits_though_it_was_withdrawn_answers_the_same_order_when_it_comes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's half is cancelled while the sum is made: nobody hears it, and nobody is asked for it twice."""
+
+    async def work(one: Edge) -> None:
+        begun, go = asyncio.Event(), asyncio.Event()
+        played: list[int] = []
+
+        async def run_round(fed: Federation) -> SimpleNamespace:
+            played.append(len(played) + 1)
+            begun.set()
+            await go.wait()
+            return SimpleNamespace(outcome="committed", round=1)
+
+        def carried(fed: Federation, base: Version) -> Carried | None:
+            (path := tmp_path / "sum.f32").write_bytes(bytes(40))
+            return Carried(path, 2, 2, 1, {}, 0.5) if go.is_set() and base.version == 1 else None
+
+        async def ready(fed: Federation, until: float) -> bool:
+            return True
+
+        for name, double in (("run_round", run_round), ("carried", carried), ("ready", ready)):
+            monkeypatch.setattr(edge, name, double)
+        first = one.order()
+        await begun.wait()
+        first.cancel()
+        again = one.order()
+        go.set()
+        assert (await again).num_examples == 2
+        assert first.cancelled()
+        assert (played, orders(one)) == ([1], [(1, 1)])
 
     at_an_edge(tmp_path, work)
