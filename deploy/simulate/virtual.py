@@ -183,7 +183,8 @@ class Virtual:
             store.close()
             shutil.rmtree(folder / "models", ignore_errors=True)  # the next round it is asked in may be long after
             self._waking = None
-            while not inbox.empty() and not self._away:  # the next job may have come before this agent was gone
+            goes_on = not (self._away or world.complaints.broken)
+            while goes_on and not inbox.empty():  # the next job may have come before this agent was gone
                 self._hear(inbox.get_nowait())
 
     @property

@@ -1,0 +1,168 @@
+"""Own apps in a simulation: what is refused, what is told, and what ends it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from roughfed.deploy.cli.simulate import end_words, round_words
+from roughfed.deploy.simulate.complaints import MOST_TOLD, Broken, Complaints
+from roughfed.deploy.simulate.options import SimulateOptions
+from roughfed.deploy.simulate.program import Program
+from roughfed.deploy.simulate.rounds import Audience, Round
+from roughfed.deploy.simulate.run import Simulated, simulate
+from roughfed.errors import ConfigError, TrainerError
+from roughfed.messages import JobUpdate
+
+APP = """\
+import numpy as np
+from torch import nn
+from roughfed import Client
+
+x = np.random.default_rng(0).normal(size=(80, 4)).astype("float32")
+y = (x.sum(axis=1) > 0).astype("int64")
+
+def client(index, clients):
+    return Client(lambda: nn.Linear(4, 2), (x[index::clients], y[index::clients]))
+
+def failing(index, clients):
+    if index == 2:
+        raise LookupError("no such hospital")
+    return client(index, clients)
+
+def wider(index, clients):
+    made = client(index, clients)
+    if index == 2:
+        made.model = lambda: nn.Linear(4, 3)
+    return made
+
+def sick(index, clients):
+    made = client(index, clients)
+    @made.fit
+    def loop(net, loader, round):
+        for _ in loader:
+            if index < 2:
+                raise ValueError(f"sick {index}")
+    return made
+"""
+PROGRAM = Program(1000, 0, app="/data/my.py:client")
+ROUND = Round(3, "committed", 2.5, 0.1, 0.2, 50, 48, {"late": 1, "norm": 1}, 2_000_000, 0, None)
+END = Simulated("r", 1000, (ROUND,), 3, "ab" * 32, 10, "rounds", 60.0, 9.0, "")
+
+
+def options(folder: Path, name: str) -> SimulateOptions:
+    (folder / "my.py").write_text(APP)
+    return SimulateOptions(4, rounds=1, workers=1, server_sees="updates", app=f"{folder / 'my.py'}:{name}")
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "words"),
+    [
+        ({"data": "digits"}, "--data", "no effect"),
+        ({"data_dir": "/"}, "--data-dir", "no effect"),
+        ({"model": "mlp"}, "--model", "no effect"),
+        ({"partition": "iid"}, "--partition", "no effect"),
+        ({"alpha": 0.5}, "--alpha", "no effect"),
+        ({"scenario": "noisy"}, "--scenario", "no effect"),
+        ({"app": "absent.py:client"}, "--app", "names no file"),
+        ({"app": "client"}, "--app", "names no file"),
+        ({"server_app": "absent.py:server"}, "--server-app", "names no file"),
+        ({"app": "", "server_app": "my.py:server"}, "--server-app", "goes with"),
+        ({"app": "", "partition": "iid", "alpha": 0.5}, "--alpha", "no effect"),
+        ({"app": "", "alpha": 0.0}, "--alpha", "no concentration"),
+        ({"app": "", "partition": "dirichelt"}, "--partition", "unknown"),
+        ({"app": "", "scenario": "rouhg"}, "--scenario", "unknown"),
+        ({"app": "", "data": "fashion-mist"}, "--data", "unknown"),
+        ({"settings": {"round.rounds": "3"}}, "--set round.rounds", "flag"),
+        ({"settings": {"model.app": "my.py:client"}}, "--set model.app", "flag"),
+        ({"settings": {"server.port": "1"}}, "--set server.port", "no ports"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_flag(
+    change: dict[str, object], key: str, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        replace(options(tmp_path, "client"), **change).federation()  # pyright: ignore[reportArgumentType]
+    assert caught.value.key == key
+    assert caught.value.cure
+
+
+def test_paths_go_by_where_the_command_is_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options(tmp_path, "client")
+    given = SimulateOptions(4, app="my.py:client", settings={"model.init": "first.safetensors"})
+    config, _ = given.federation()
+    assert config.model.app == given.program(config).app == f"{tmp_path}/my.py:client"
+    assert config.model.init == f"{tmp_path}/first.safetensors"
+    listed, _ = SimulateOptions(4, data_dir="here", settings={"server.transfers": "3"}).federation()
+    assert (listed.data.data_dir, listed.server.transfers) == (f"{tmp_path}/here", 3)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("name", "words", "cure"),
+    [
+        ("failing", r"^client-3 \(index 2 of 4\): .*my.py:13: LookupError: no such hospital", "my.failing(2, 4)"),
+        pytest.param(
+            "wider",
+            r"^client-3 \(index 2 of 4\): .*not the federation's: bias: here float32\[3\]",
+            "docs/simulate.md",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("absent", "my.py: app: there is no function absent", "docs/simulate.md", marks=pytest.mark.slow),
+    ],
+)
+def test_a_client_that_cannot_be_ends_the_simulation(name: str, words: str, cure: str, tmp_path: Path) -> None:
+    with pytest.raises(Broken, match=words) as caught:
+        simulate(options(tmp_path, name))
+    assert cure in caught.value.cure
+    assert caught.value.exit_code == 5
+
+
+@pytest.mark.timeout(120)
+def test_a_training_that_fails_is_told_and_the_round_goes_on_without_it(tmp_path: Path) -> None:
+    told: list[str] = []
+    given = replace(options(tmp_path, "sick"), settings={"round.quorum": "2"})
+
+    found = simulate(given, Audience(complain=told.append))
+
+    assert (found.ended, found.failed, found.rounds[0].accepted) == ("rounds", 2, 2)
+    assert found.rounds[0].missing == {"client-failed: user-code": 2}
+    assert sorted(told)[0].startswith("round 1: client-1 (index 0) failed: ")
+    assert "my.py:28: ValueError: sick 0" in sorted(told)[0]
+
+
+def test_only_the_first_complaints_are_told_and_none_once_it_is_over() -> None:
+    told: list[str] = []
+    ended: list[None] = []
+    complaints = Complaints(PROGRAM, told.append, on_broken=lambda: ended.append(None))
+    for number in range(MOST_TOLD + 3):
+        complaints.said("c", number, JobUpdate(1, "failed", "user-code", f"x.py:{number}"))
+    complaints.said("c", 0, JobUpdate(1, "accepted"))
+    complaints.said("c", 0, JobUpdate(1, "refused", "sat-out", "not this time"))
+    assert (len(told), complaints.failed) == (MOST_TOLD + 1, MOST_TOLD + 3)
+    assert told[0] == "round 1: c (index 0) failed: x.py:0"
+
+    complaints.check()
+    complaints.broke("client-0714", 713, TrainerError("my.py:9: KeyError: 713", reason="user-code", detail="trace"))
+    complaints.broke("client-0001", 0, ConfigError("later"))
+    complaints.said("c", 0, JobUpdate(1, "failed", "abandoned"))
+    with pytest.raises(Broken, match=r"^client-0714 \(index 713 of 1000\): my.py:9: KeyError: 713$") as caught:
+        complaints.check()
+    assert (caught.value.reason, caught.value.detail, len(ended)) == ("user-code", "trace", 1)
+    assert caught.value.cure == "to see it alone, in /data: python -c 'import my; my.client(713, 1000)'"
+    assert complaints.failed == MOST_TOLD + 3
+
+
+def test_a_round_and_the_end_in_words() -> None:
+    assert round_words(ROUND) == (
+        "round 3 committed in 2.50 s: 48 of 50 clients, 2.00 MB up; not counted: 1 late, 1 norm"
+    )
+    assert "up, accuracy 0.912;" in round_words(replace(ROUND, accuracy=0.912))
+    clients = replace(ROUND, accuracy_before=0.5, missing={})
+    assert round_words(clients).endswith("up, accuracy before it 0.500 (the clients' own data)")
+    assert end_words(END) == "1000 clients, 1 rounds in 60.0 s (rounds): version 3, digest abababababababab"
+    assert "version 3, accuracy 0.900, digest" in end_words(replace(END, accuracy=0.9, accuracy_of=3))
+    late = replace(END, accuracy=0.9, accuracy_of=2, failed=4)
+    assert "version 3, accuracy of version 2 0.900, digest" in end_words(late)
+    assert end_words(late).endswith("; 4 trainings failed")
