@@ -37,9 +37,7 @@ def behind_masks(tree: Tree) -> list[dict[str, Given]]:
 
 
 def test_edges_that_mask_under_a_top_in_the_clear(tmp_path: Path) -> None:
-    """Their clients show a sketch in each round of the run, and how many there are is said at the top."""
-    short = {**MASKED, "round": {"quorum": 4, "rounds": 1}}
-    with Tree(tmp_path, TWO, rounds=2, params=PARAMS, below=short) as tree:
+    with Tree(tmp_path, TWO, rounds=2, params=PARAMS, below=MASKED) as tree:
         all_end_well(tree, tree.begin())
         assert tree.top.model_digests() == tree.expected(behind_masks(tree))
         for edge in tree.edges.values():

@@ -3,17 +3,20 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from roughfed.client.rules import Rules, check_chain, check_header, check_rounds, check_welcome, used_up
+from roughfed.client.rules import SKETCH_NUMBERS, Rules, check_chain, check_header, check_rounds, check_welcome, used_up
 from roughfed.client.store import ClientStore, SavedUpdate
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError
 from roughfed.messages import Welcome
+from roughfed.training import TURN
 from roughfed.types import Job, RoundHeader, Signed, Spec, TensorSpec
+from roughfed.wire.facts import Facts
 from roughfed.wire.session import HEADER_DOMAIN, encode_header, job_digest
 from roughfed.wire.updates import UPDATE_DOMAIN
 
@@ -204,6 +207,26 @@ def test_in_a_masked_run_nobodys_evaluation_is_told_alone(store: ClientStore) ->
     rules, welcome = replace(RULES, accept_server_sees=("sums",)), replace(WELCOME, server_sees="sums")
     with pytest.raises(RemoteProtocolError, match="alone"):
         asyncio.run(check_header(masked, welcome, server_key=KEY.public_key, rules=rules, store=store))
+
+
+@pytest.mark.parametrize(
+    ("facts", "enough"),
+    [({}, False), ({"rounds": (9.0,)}, False), ({TURN: (2.0,)}, False), ({TURN: (2.0,), "rounds": (9.0,)}, True)],
+)
+def test_sketches_are_shown_in_as_many_rounds_as_the_federation_at_the_top_has(
+    store: ClientStore, facts: Facts, enough: bool
+) -> None:
+    """An edge has a number of its own in its fed.toml, and says that of the top once it has an order."""
+    welcome = replace(WELCOME, server_sees="sketches", rounds=1)
+    asyncio.run(store.note_shown("run-1", 1, bytes(32), SKETCH_NUMBERS))
+    asked = header(
+        server_sees="sketches", codec="lanes", levels=16, lane_bits=8, clip_norm=1.0, nonce_commitment=bytes([1]) * 32,
+        sketch_dim=SKETCH_NUMBERS, epoch_round=3, job_digest=job_digest({}, evaluate=True, facts=facts),
+    )  # fmt: skip
+    rules = replace(RULES, accept_server_sees=("sketches",))
+    with nullcontext() if enough else pytest.raises(RemoteProtocolError, match="max_sketch_numbers"):
+        one = job(asked, facts=facts)
+        asyncio.run(check_header(one, welcome, server_key=KEY.public_key, rules=rules, store=store))
 
 
 def test_the_limit_of_rounds_counts_what_was_noted_and_survives_a_restart(tmp_path: Path) -> None:
