@@ -127,11 +127,18 @@ def run_dispatch_bench(options: DispatchBenchOptions) -> dict[str, object]:
 
 @contextmanager
 def crowded(
-    clients: int, *, rounds: int, wait_for: int, params: int = PARAMS, quorum: float = 1.0
+    clients: int,
+    *,
+    rounds: int,
+    wait_for: int,
+    params: int = PARAMS,
+    quorum: float = 1.0,
+    server_sees: str = "updates",
 ) -> Iterator[tuple[Bench, Ticket, int]]:
     """A server, everybody's tickets on disk, and one more client for other calls."""
     with tempfile.TemporaryDirectory(prefix="roughfed-bench-") as temporary:
-        bench = prepare(Path(temporary), params=params, clients=wait_for, rounds=rounds, quorum=quorum)
+        given = {"params": params, "clients": wait_for, "rounds": rounds}
+        bench = prepare(Path(temporary), **given, server_sees=server_sees, quorum=quorum)
         authority = Authority.open(aggregator.Place(bench.server_folder).ca)
         prober = enrol(authority, "prober")
         for number in range(CROWDS):

@@ -19,6 +19,9 @@ class UploadsFlags:
     few: Annotated[int, typer.Option(min=1, help="Clients of the run before, to compare the memory with.")] = 10
     params: Annotated[int, typer.Option(min=1, help="Parameters of the model; 4 bytes of an update each.")] = 1_000_000
     repeats: Annotated[int, typer.Option(min=1, help="Pairs of runs; the least memory of each is compared.")] = 1
+    masked: Annotated[
+        bool, typer.Option("--masked", help="In a masked round, to its end: whole agents, a quarter of the bytes.")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,10 @@ def bench_uploads(context: Context, flags: UploadsFlags) -> Answer:
     from roughfed.deploy.cli.bench import told
 
     options = UploadsBenchOptions(flags.clients, flags.few, flags.params, flags.repeats)
+    if flags.masked:
+        from roughfed.deploy.bench.masked_uploads import run_masked_uploads_bench
+
+        return told(context, run_masked_uploads_bench(options))
     return told(context, run_uploads_bench(options))
 
 

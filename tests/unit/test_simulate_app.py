@@ -4,11 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from roughfed.deploy.cli.simulate import end_words, round_words
 from roughfed.deploy.simulate.complaints import MOST_TOLD, Broken, Complaints
 from roughfed.deploy.simulate.options import SimulateOptions
 from roughfed.deploy.simulate.program import Program
+from roughfed.deploy.simulate.ray_pool import RemoteTrainer
 from roughfed.deploy.simulate.rounds import Audience, Round
 from roughfed.deploy.simulate.run import Simulated, simulate
 from roughfed.errors import ConfigError, TrainerError
@@ -96,6 +98,22 @@ def test_paths_go_by_where_the_command_is_typed(tmp_path: Path, monkeypatch: pyt
     assert config.model.init == f"{tmp_path}/first.safetensors"
     listed, _ = SimulateOptions(4, data_dir="here", settings={"server.transfers": "3"}).federation()
     assert (listed.data.data_dir, listed.server.transfers) == (f"{tmp_path}/here", 3)
+
+
+def test_an_actor_of_a_cluster_is_the_same_crowd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")  # the actor sets them for good: here they are put back
+    threads = torch.get_num_threads()
+    given = options(tmp_path, "failing")
+    config, _ = given.federation()
+    try:
+        actor = RemoteTrainer(given.program(config))
+        answer, _ = actor.call("describe", {"client": 1}, {})
+        refused, _ = actor.call("describe", {"client": 2}, {})
+    finally:
+        torch.set_num_threads(threads)
+    assert answer["ok"]["num_train"] == 20
+    assert "my.py:13: LookupError" in refused["error"]["message"]
 
 
 @pytest.mark.timeout(120)
