@@ -3,7 +3,6 @@
 import pytest
 
 from roughfed.deploy.bench.cohorts import CohortsOptions, run_cohorts_bench
-from roughfed.errors import ConfigError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -16,9 +15,3 @@ def test_a_client_of_two_hundred_costs_what_one_of_fifty_does() -> None:
     parts = [each["per_client_ms"] for each in figures["cohorts"]]
     assert parts[-1] <= 1.25 * parts[0]  # four times the clients: quadratic work would show
     assert figures["worst_deviation"] <= 0.15
-
-
-@pytest.mark.parametrize("cohorts", [(50,), (100, 50), (50, 50)])
-def test_what_makes_no_line_is_refused(cohorts: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigError, match="two cohorts"):
-        CohortsOptions(cohorts=cohorts)
