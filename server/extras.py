@@ -22,9 +22,10 @@ import numpy as np
 
 from roughfed.classes import Ranges
 from roughfed.errors import ConfigError, RoundError, TrainerError
-from roughfed.files import place_durably, write_durably, write_pieces_durably
+from roughfed.files import disk_errors, place_durably, write_durably
 from roughfed.masking import Masking, sketch_of_update
 from roughfed.params import Flat, read_flat
+from roughfed.reuse import retire, written_over
 from roughfed.rng import derive
 from roughfed.sending import Sending
 from roughfed.server.defence import PREVIOUS, ROOT
@@ -45,9 +46,6 @@ KEY = "defence.root"
 MOST_EPOCHS = 50
 """Passes over the server's examples for each pass of a client over its own: behind masks one client can claim a million
 examples, and the server must neither train for hours nor make an update as long as that."""
-
-PIECE = 1 << 18
-"""Coordinates of the last step that are in memory at once."""
 
 
 class NoRoot(RoundError):
@@ -164,6 +162,7 @@ async def forget(fed: Federation, row: RoundRow) -> None:
         making.cancel()
         with suppress(asyncio.CancelledError, RoundError):  # told already, if anybody wanted to know
             await making
+    retire(_path(fed, row, PREVIOUS), _spare(fed))
     for name in (ROOT, PREVIOUS):
         start = _path(fed, row, name).name
         for path in _folder(fed).glob("*"):  # any other pattern would stay behind, compiled, one a round
@@ -226,13 +225,11 @@ def _write_last_step(fed: Federation, row: RoundRow) -> bool:
         log.warning("round %d: the model before version %d is gone, and its step", row.round, header.model_version)
         return False
     ours, theirs = read_flat(fed.store.model_path(header.model_digest)), read_flat(old)
-    starts = range(0, fed.spec.size, PIECE)
-    write_pieces_durably(
-        path,
-        ((ours[at : at + PIECE] - theirs[at : at + PIECE]).astype("<f4").tobytes() for at in starts),
-        mode=0o600,
-        sync=False,
-    )
+    fresh = path.with_suffix(".new")
+    step = written_over(fresh, _spare(fed), fed.spec.size_bytes).view("<f4")
+    np.subtract(ours, theirs, out=step)
+    with disk_errors("keep the last step"):
+        fresh.replace(path)
     return True
 
 
@@ -287,7 +284,12 @@ def usual_steps(fed: Federation, row: RoundRow) -> int:
 
 
 def _row(path: Path) -> Flat:
-    return np.fromfile(path, dtype="<f4")
+    return np.memmap(path, dtype="<f4", mode="r")
+
+
+def _spare(fed: Federation) -> Path:
+    """A last step that is not needed any more, to be written over."""
+    return fed.store.folder / "spool" / "spare-step"
 
 
 def _folder(fed: Federation) -> Path:

@@ -151,9 +151,9 @@ def sketch_of_update(delta: NDArray[np.float32], params: ChainParams, sketcher: 
     Raises:
         LocalProtocolError: another shape or type, or an update that is not finite.
     """
-    from roughfed.codec.chain import encode  # the kernels: loaded where there is something to encode
+    from roughfed.codec.chain import codes_of  # the kernels: loaded where there is something to encode
 
-    codes = encode(delta, None, params, secret=hashlib.sha256(_OWN + params.seed).digest()).codes
+    codes = codes_of(delta, params, secret=hashlib.sha256(_OWN + params.seed).digest())
     return sketcher.claim(sketcher.of_codes(codes))
 
 

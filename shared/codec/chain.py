@@ -77,11 +77,28 @@ def encode(
     Raises:
         LocalProtocolError: another shape or type, an update that is not finite, or a weight that is none.
     """
+    if work is None:
+        work = np.empty(params.layout.padded, dtype=np.float32)
+    codes, norm = _codes(delta, residual, params, work, secret=secret, weight=weight)
+    rotate_back(work, params.layout, params.seed)
+    if weight != 1.0:
+        work *= np.float32(1 / weight)
+    return Encoded(codes, work[: params.size], norm, norm > params.clip_norm)
+
+
+def codes_of(delta: Flat, params: ChainParams, *, secret: bytes) -> Codes:
+    """The codes that `encode` makes of an update without a residual, for who keeps none."""
+    work = np.empty(params.layout.padded, dtype=np.float32)
+    return _codes(delta, None, params, work, secret=secret)[0]
+
+
+def _codes(
+    delta: Flat, residual: Flat | None, params: ChainParams, work: Flat, *, secret: bytes, weight: float = 1.0
+) -> tuple[Codes, float]:
+    """(codes, norm before the clip); leaves in `work` what the codes do not say, rotated and times w."""
     layout = params.layout
     if not 0 < weight <= 1:
         raise LocalProtocolError(f"a weight of {weight}, want one above 0 and at most 1")
-    if work is None:
-        work = np.empty(layout.padded, dtype=np.float32)
     for name, vector, size in (("delta", delta, params.size), ("work", work, layout.padded)):
         _check(name, vector, size)
     if residual is not None:
@@ -90,13 +107,9 @@ def encode(
     norm = math.sqrt(_add(read_only(delta), read_only(second), work, residual is not None))
     if not math.isfinite(norm):
         raise LocalProtocolError("the update is not finite: NaN, infinite or absurdly large values")
-    clipped = norm > params.clip_norm
-    rotate(work, layout, params.seed, scale=weight * (params.clip_norm / norm if clipped else 1.0))
-    codes = round_rows(work, kept_rows(params), params, secret=secret)
-    rotate_back(work, layout, params.seed)
-    if weight != 1.0:
-        work *= np.float32(1 / weight)
-    return Encoded(codes, work[: params.size], norm, clipped)
+    scale = weight * (params.clip_norm / norm if norm > params.clip_norm else 1.0)
+    rotate(work, layout, params.seed, scale=scale)
+    return round_rows(work, kept_rows(params), params, secret=secret), norm
 
 
 def decode_sum(code_sums: Codes, num_clients: int, params: ChainParams, *, weight: float | None = None) -> Flat:
