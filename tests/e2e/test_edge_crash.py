@@ -58,15 +58,18 @@ def dies_at(tree: Tree, points: tuple[str, ...]) -> None:
     tree.top.start_server().ready()
     tree.edges["west"].begin().ready()
     east, first = tree.edges["east"], tree.edges["east"].begin(crash_at=points[0])
-    if points[0] != "run-created":  # then it dies before it listens
+    clients: dict[str, list[Process]] = {}
+    if points[0] != "run-created":  # then it dies before it listens, and invites nobody
         first.ready()
-        clients = {name: edge.start_clients() for name, edge in tree.edges.items()}
+        clients = clients_of(tree)
     for point in (*points[1:], ""):
         assert east.server.wait(timeout_s=60) == KILLED, east.server.report("did not die")
         east.begin(crash_at=point).ready()
-    if points[0] == "run-created":
-        clients = {name: edge.start_clients() for name, edge in tree.edges.items()}
-    ends_as_if_calm(tree, clients)
+    ends_as_if_calm(tree, clients or clients_of(tree))
+
+
+def clients_of(tree: Tree) -> dict[str, list[Process]]:
+    return {name: edge.start_clients() for name, edge in tree.edges.items()}
 
 
 def test_an_edge_dies_between_its_commit_and_the_answer_and_with_a_bare_order(tmp_path: Path) -> None:
@@ -95,7 +98,7 @@ def test_the_top_dies(point: str, tmp_path: Path) -> None:
         tree.top.start_server(crash_at=point).ready()
         for edge in tree.edges.values():
             edge.begin().ready()
-        clients = {name: edge.start_clients() for name, edge in tree.edges.items()}
+        clients = clients_of(tree)
         assert tree.top.server.wait(timeout_s=60) == KILLED
         tree.top.restart_server()
         ends_as_if_calm(tree, clients)

@@ -103,7 +103,7 @@ def test_an_order_whose_sum_is_gone_is_taken_anew(store: Store, tmp_path: Path) 
     assert made(store, again) is None
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 4), st.sampled_from(("committed", "abandoned", "again"))), max_size=12))
 def test_there_is_one_sum_at_most_and_it_is_the_last_orders(steps: list[tuple[int, str]]) -> None:
     with tempfile.TemporaryDirectory() as place:
