@@ -321,7 +321,7 @@ async def sign(
         num_steps=result.num_steps,
         train_seconds=result.seconds,
         metrics=result.metrics,
-        evaluation=found.base,
+        evaluation=found.base or result.evaluation,
         quarters=quarters_of(me, job, header),
         statistics=clear_values(me, header, values),
         personal=found.personal,

@@ -115,8 +115,8 @@ async def note_weight(me: Membership, header: RoundHeader, result: FitResult) ->
 
 def client_values(description: Description, found: Evaluations, result: FitResult) -> Values:
     """This client's statistics, all that it could give."""
-    evaluation = found.base
-    counts = description.class_counts
+    evaluation = found.base or result.evaluation
+    counts = description.class_counts or result.class_counts
     values: Values = {"examples": (result.num_examples,), "class-count": counts}
     values["class-owner"] = tuple(int(count > 0) for count in counts)
     if evaluation is None or not evaluation.num_examples:

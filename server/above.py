@@ -13,6 +13,7 @@ from typing import Protocol
 
 from roughfed.errors import RoundError
 from roughfed.training import TURN
+from roughfed.types import Evaluation
 
 
 class Withdrawn(RoundError):
@@ -64,6 +65,9 @@ class Carried:
         num_steps: mean number of their local steps, rounded; 0 where they did not say.
         metrics: their means, as in the round's report.
         seconds: the round took.
+        class_counts: training examples of each class [C], of all clients here that told theirs; () where fewer than
+            four did.
+        evaluation: of the order's model on the clients' held-out data; None where fewer than four evaluated it.
     """
 
     delta: Path
@@ -72,6 +76,8 @@ class Carried:
     num_steps: int
     metrics: Mapping[str, float]
     seconds: float
+    class_counts: tuple[int, ...] = ()
+    evaluation: Evaluation | None = None
 
 
 class Above(Protocol):

@@ -18,23 +18,25 @@ from roughfed import crash
 from roughfed.config.trainer import TrainerSettings
 from roughfed.errors import ConfigError, RoughfedError, RoundError
 from roughfed.files import disk_errors
+from roughfed.measures import pooled
 from roughfed.messages import Finished
 from roughfed.params import model_header
 from roughfed.server import contributing
 from roughfed.server.above import Above, Carried, Order, Withdrawn
 from roughfed.server.accounts import catch_up
 from roughfed.server.aggregate.weights import examples
-from roughfed.server.facts import Shape, check_shape
+from roughfed.server.facts import FEWEST, Shape, check_shape
 from roughfed.server.federation import Federation
 from roughfed.server.figures import accepted_updates, complete_summary
 from roughfed.server.lineage import Version
 from roughfed.server.masked import drive
 from roughfed.server.orders import begun, made, sum_path, take
-from roughfed.server.quality import Quality
+from roughfed.server.quality import Quality, class_counts
 from roughfed.server.rolled_back import settle
 from roughfed.server.round import abandon, run_round
 from roughfed.server.run import evaluate, prune, ready, say_so
-from roughfed.server.store import RoundRow
+from roughfed.server.store import EVERYBODY, RoundRow
+from roughfed.types import Evaluation
 from roughfed.wire.session import decode_header
 
 log = logging.getLogger(__name__)
@@ -176,9 +178,7 @@ def take_settings(fed: Federation, order: Order) -> None:
     except (ValidationError, RoughfedError) as error:
         raise Unfit(f"the learning settings of {order.run} cannot be followed here: {_said(error)}") from None
     if trainer.scaffold:
-        raise Unfit(
-            '"scaffold" keeps a control variate at one server; an edge has none: use "fedprox" or "feddyn" above'
-        )
+        raise Unfit('"scaffold" keeps a control variate at one server; an edge has none: use "fedprox" above')
     settings = fed.config.round.model_copy(update={"rounds": order.planned})
     if (trainer, settings) != (fed.config.trainer, fed.config.round):
         log.info("learning settings and number of rounds are those of %s", order.run)
@@ -214,7 +214,26 @@ def carried(fed: Federation, base: Version) -> Carried | None:
         num_steps=round(sum(s.num_steps for s in statements) / max(1, clients)),
         metrics=dict(metrics) if isinstance(metrics, dict) else {},
         seconds=_seconds(row),
+        class_counts=told_counts(fed),
+        evaluation=told_evaluation(fed, row, base.version),
     )
+
+
+def told_counts(fed: Federation) -> tuple[int, ...]:
+    """Training examples of each class here; () where fewer than four clients stand behind them.
+
+    Behind masks no source has fewer.
+    """
+    behind = FEWEST if fed.config.privacy.masked else len(fed.store.statics())
+    return tuple(class_counts(fed.store)) if behind >= FEWEST else ()
+
+
+def told_evaluation(fed: Federation, row: RoundRow, version: int) -> Evaluation | None:
+    """What the clients found about a version, all together; None where fewer than four did."""
+    if decode_header(row.header.body).masked:
+        return fed.store.evaluations(version, source=EVERYBODY).get(EVERYBODY)
+    found = [each for source, each in fed.store.evaluations(version).items() if source and each.num_examples]
+    return pooled(found) if len(found) >= FEWEST else None
 
 
 def _said(error: ValidationError | RoughfedError) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from roughfed.types import Evaluation
+
 LABEL_AUDIT = "label-audit.csv"
 LABEL_AUDIT_COLUMNS = ("id", "label", "suggested", "score")
 """The list of labels that seem wrong, in the client's state/; never sent."""
@@ -150,6 +152,9 @@ class FitResult:
         weight: how much this client's updates should count from the next round on, by its own look at its data: one of
             the public classes 0.25, 0.5, 0.75, 1.
         lost_state: files of what the parts had kept were there and could not be used.
+        class_counts: training examples of each class [C], and
+        evaluation: of the model to begin with, where the trainer knows them only afterwards: an edge, whose clients
+            tell them in the round. Not of a trainer process.
     """
 
     num_examples: int
@@ -159,6 +164,8 @@ class FitResult:
     statistics: Mapping[str, Sequence[int]] = field(default_factory=lambda: NO_STATISTICS)
     weight: float = 1.0
     lost_state: int = 0
+    class_counts: tuple[int, ...] = ()
+    evaluation: Evaluation | None = None
 
     def plain(self) -> dict[str, object]:
         """As JSON carries it, and as the constructor takes it."""

@@ -74,7 +74,14 @@ class Middle:
         if isinstance(found, RoundError):
             raise TrainerError(str(found), reason=found.reason)
         await asyncio.to_thread(shutil.copyfile, found.delta, delta)
-        return FitResult(found.weight, found.num_steps, found.metrics, found.seconds)
+        return FitResult(
+            found.weight,
+            found.num_steps,
+            found.metrics,
+            found.seconds,
+            class_counts=found.class_counts,
+            evaluation=found.evaluation,
+        )
 
     async def _ask(self, order: Order) -> Carried | RoundError:
         answer: asyncio.Future[Carried | RoundError] = asyncio.get_running_loop().create_future()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,3 +140,16 @@ def test_a_statement_in_the_clear_holds_what_was_asked_cut_to_its_bounds(store: 
         "transition": (0, 2**20, 0, 1),
     }  # fmt: skip
     assert own.clear_values(client(store, shares=False), header(), values) == {}
+
+
+def test_who_trains_by_asking_others_tells_what_they_told() -> None:
+    evaluation = Evaluation(bytes(32), 4, 2.0, (2, 2), (1, 2))
+    asked = dataclasses.replace(result(), class_counts=(5, 7), evaluation=evaluation)
+    edge = dataclasses.replace(description(), class_counts=(), num_test=0)
+
+    values = own.client_values(edge, Evaluations(), asked)
+
+    assert values["class-count"] == (5, 7)
+    assert values["class-owner"] == (1, 1)
+    assert values["eval-correct"] == (1, 2)
+    assert "accuracy-histogram" not in values  # it is no single client's accuracy
