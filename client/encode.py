@@ -14,12 +14,12 @@ from roughfed.codec import CODECS, Codec
 from roughfed.errors import LocalProtocolError, StorageError, TrainerError
 from roughfed.files import disk_errors
 from roughfed.params import Flat
-from roughfed.reuse import retire
+from roughfed.reuse import claim, retire, spare_of
 from roughfed.sending import Sending
 from roughfed.types import RoundHeader
 
 SLICE = 1 << 18  # values decoded at once
-SPARE_DELTA = "spare-delta.f32"
+DELTA = "delta"
 
 
 def encode_file(header: RoundHeader, delta: Path, *, out: Path, residual: Residual, sending: Sending) -> None:
@@ -76,13 +76,13 @@ def fresh_delta(folder: Path, round_number: int) -> Path:
     for left in folder.glob("delta-*.f32"):
         drop_delta(left)
     delta = folder / f"delta-{round_number}.f32"
-    retire(folder / SPARE_DELTA, delta)
+    claim(spare_of(folder, DELTA), delta)
     return delta
 
 
 def drop_delta(delta: Path) -> None:
     """A delta is said, or never will be: its file is for the next one."""
-    retire(delta, delta.with_name(SPARE_DELTA))
+    retire(delta, spare_of(delta.parent, DELTA))
 
 
 def residual_of(folder: Path, run: str) -> Residual:
@@ -96,4 +96,4 @@ def residual_of(folder: Path, run: str) -> Residual:
         for other in (folder / "residuals").glob("*"):
             if other.name != name:
                 shutil.rmtree(other)
-    return Residual(folder / "residuals" / name)
+    return Residual(folder / "residuals" / name, spare_of(folder, "residual"))

@@ -22,10 +22,10 @@ class Residual:
     Nothing is synced: a power cut may cost what is there, never a round. A file that it cut short is no residual.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """In `folder`, which is made when there is something to keep."""
+    def __init__(self, folder: Path, spare: Path) -> None:
+        """In `folder`, which is made when there is something to keep; `spare`: of the client's residuals."""
         self._folder = folder
-        self._current, self._spare = folder / "residual.f32", folder / "spare.f32"
+        self._current, self._spare = folder / "residual.f32", spare
 
     def load(self) -> Flat | None:
         """The residual, float32 [D], mapped read-only; None for zeros.

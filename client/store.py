@@ -17,7 +17,7 @@ from roughfed.errors import StorageError
 from roughfed.files import disk_errors
 from roughfed.journal import Journal
 from roughfed.messages import Seen
-from roughfed.reuse import retire, written_over
+from roughfed.reuse import claim, retire, spare_of, written_over
 from roughfed.types import Signed
 
 SCHEMA = (
@@ -107,8 +107,7 @@ class ClientStore:
         self.folder = folder
         self.intact: set[bytes] = set()  # models whose bytes this process has seen to be right
         self.held: set[bytes] = set()  # models that stay although newer ones came
-        self.spare_model = folder / "spare.safetensors"
-        self._spare_update = folder / "spare-update.f32"
+        self.spare_model, self._spare_update = spare_of(folder, "model"), spare_of(folder, "update")
         (folder / "models").mkdir(parents=True, exist_ok=True, mode=0o700)
         self.journal = Journal(folder / "client.db", SCHEMA, durable=False)
 
@@ -329,7 +328,7 @@ class ClientStore:
     def fresh_update(self, number: int) -> Path:
         """Where the bytes of a round's update go, over those of an older one."""
         path = self.update_path(number)
-        retire(self._spare_update, path)
+        claim(self._spare_update, path)
         return path
 
     def write_update(self, number: int, data: memoryview) -> None:

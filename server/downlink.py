@@ -19,7 +19,7 @@ from roughfed.codec import blocks, downlink
 from roughfed.errors import RemoteProtocolError
 from roughfed.files import disk_errors, place_durably, write_at
 from roughfed.params import Flat, data_offset
-from roughfed.reuse import open_over, retire
+from roughfed.reuse import open_over, retire, spare_of
 from roughfed.server.lineage import Version
 from roughfed.server.moments import NO_STATE, StateFiles, is_state, state_files, state_of
 from roughfed.server.stepping import Stepper
@@ -27,7 +27,7 @@ from roughfed.server.stopwatch import Stopwatch
 from roughfed.server.store import Store
 from roughfed.types import Spec
 
-SPARE_ERROR = "spare-error"
+ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def next_files(
         return NextFiles(model, state=state)
     before = error_path(store, number)
     fed_back = before if before.exists() else None
-    delta = DeltaFiles(folder / "next.delta", folder / "next.error", fed_back, folder / SPARE_ERROR)
+    delta = DeltaFiles(folder / "next.delta", folder / "next.error", fed_back, spare_of(store.folder, ERROR))
     return NextFiles(model, delta, state)
 
 
@@ -164,7 +164,7 @@ def prune(store: Store, kept: Iterable[int]) -> None:
         passing = path.suffix in (".delta", ".error") or is_state(path)
         if (passing or half) and path.name not in names and not any(state_of(path, version) for version in heads):
             if path.suffix == ".error":
-                retire(path, path.with_name(SPARE_ERROR))
+                retire(path, spare_of(store.folder, ERROR))
             else:
                 path.unlink(missing_ok=True)
 

@@ -25,7 +25,7 @@ from roughfed.errors import ConfigError, RoundError, TrainerError
 from roughfed.files import disk_errors, place_durably, write_durably
 from roughfed.masking import Masking, sketch_of_update
 from roughfed.params import Flat, read_flat
-from roughfed.reuse import retire, written_over
+from roughfed.reuse import retire, spare_of, written_over
 from roughfed.rng import derive
 from roughfed.sending import Sending
 from roughfed.server.defence import PREVIOUS, ROOT
@@ -289,7 +289,7 @@ def _row(path: Path) -> Flat:
 
 def _spare(fed: Federation) -> Path:
     """A last step that is not needed any more, to be written over."""
-    return fed.store.folder / "spool" / "spare-step"
+    return spare_of(fed.store.folder, "step")
 
 
 def _folder(fed: Federation) -> Path:

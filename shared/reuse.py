@@ -22,18 +22,35 @@ from numpy.typing import NDArray
 
 from roughfed.files import disk_errors
 
+FOLDER = "spare"
+"""Of a state directory: old files to be written over, one of each kind. It may be deleted at any time."""
+
 _ZEROS = memoryview(bytes(1 << 20))
+
+
+def spare_of(folder: Path, kind: str) -> Path:
+    """Where the spare file of a kind lies, of the state directory `folder`."""
+    return folder / FOLDER / kind
 
 
 def retire(path: Path, spare: Path) -> None:
     """Take a file's name away, and keep it to be written over; what was kept before goes. Nothing if it is gone."""
-    with disk_errors(f"set {path.name} aside"), suppress(FileNotFoundError):
-        path.replace(spare)
+    with disk_errors(f"set {path.name} aside"):
+        spare.parent.mkdir(exist_ok=True, mode=0o700)
+        with suppress(FileNotFoundError):
+            path.replace(spare)
+
+
+def claim(spare: Path, path: Path) -> None:
+    """Give the spare file a name, for who writes over it (`rewritten`); nothing if there is none."""
+    with disk_errors(f"write {path.name}"), suppress(FileNotFoundError):
+        spare.replace(path)
 
 
 def keep_as_spare(path: Path, spare: Path) -> None:
     """The same for a file whose name is about to be given to another one: until then both names stand."""
     with suppress(OSError):  # no such file, or no links on this file system: then a fresh file is written
+        spare.parent.mkdir(exist_ok=True, mode=0o700)
         spare.unlink(missing_ok=True)
         os.link(path, spare)
 

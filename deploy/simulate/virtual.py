@@ -12,7 +12,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from roughfed import __version__
+from roughfed import __version__, reuse
 from roughfed.client import enrolled
 from roughfed.client.app import Agent
 from roughfed.client.rules import CODECS
@@ -181,7 +181,8 @@ class Virtual:
             await asyncio.gather(staying, ended, return_exceptions=True)
             await agent.close()
             store.close()
-            shutil.rmtree(folder / "models", ignore_errors=True)  # the next round it is asked in may be long after
+            for kept in ("models", reuse.FOLDER):  # the next round it is asked in may be long after
+                shutil.rmtree(folder / kept, ignore_errors=True)
             self._waking = None
             goes_on = not (self._away or world.complaints.broken)
             while goes_on and not inbox.empty():  # the next job may have come before this agent was gone

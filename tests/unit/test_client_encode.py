@@ -25,6 +25,10 @@ def whole(codec: str) -> Sending:
     return Sending("", (), ((0, SIZE),), 1, codec, None)
 
 
+def residual_in(folder: Path) -> Residual:
+    return Residual(folder / "r", folder / "spare" / "residual")
+
+
 def delta_of(number: int) -> np.ndarray:
     return np.random.default_rng(number).normal(size=SIZE).astype(np.float32)
 
@@ -33,7 +37,13 @@ def leave(folder: Path, codec: str, number: int, delta: np.ndarray) -> np.ndarra
     """Encode a delta; what the server reads from the payload."""
     source, out = folder / "delta.f32", folder / "update.f32"
     source.write_bytes(delta.tobytes())
-    encode_file(header(codec, number), source, out=out, residual=Residual(folder / "r"), sending=whole(codec))
+    encode_file(
+        header(codec, number),
+        source,
+        out=out,
+        residual=residual_in(folder),
+        sending=whole(codec),
+    )
     assert not source.exists()
     payload = out.read_bytes()
     CODECS[codec].check(payload, SIZE)
@@ -46,7 +56,7 @@ def propose(residual: Residual, number: int, values: np.ndarray) -> None:
 
 
 def settle(folder: Path, number: int, *, accepted: bool) -> None:
-    Residual(folder / "r").settle(number, accepted)
+    residual_in(folder).settle(number, accepted)
 
 
 @pytest.mark.parametrize("codec", LOSSY)
@@ -56,7 +66,7 @@ def test_what_was_said_and_the_residual_are_what_was_learned(codec: str, tmp_pat
         said += leave(tmp_path, codec, number, delta_of(number))
         learned += delta_of(number)
         settle(tmp_path, number, accepted=True)
-        residual = Residual(tmp_path / "r").load()
+        residual = residual_in(tmp_path).load()
         assert residual is not None
         assert residual.any()
         np.testing.assert_allclose(said + residual, learned, atol=1e-5)
@@ -65,24 +75,24 @@ def test_what_was_said_and_the_residual_are_what_was_learned(codec: str, tmp_pat
 @pytest.mark.parametrize("codec", LOSSY)
 def test_a_residual_counts_only_once_the_server_took_the_update(codec: str, tmp_path: Path) -> None:
     leave(tmp_path, codec, 1, delta_of(1))
-    assert Residual(tmp_path / "r").load() is None  # nobody decided yet
+    assert residual_in(tmp_path).load() is None  # nobody decided yet
     settle(tmp_path, 1, accepted=True)
-    first = np.array(Residual(tmp_path / "r").load())
+    first = np.array(residual_in(tmp_path).load())
 
     wanted = CODECS[codec].encode(delta_of(2) + first)
     for _ in range(2):  # killed after encoding: trained and encoded again, from the same residual
         leave(tmp_path, codec, 2, delta_of(2))
         assert (tmp_path / "update.f32").read_bytes() == wanted
     settle(tmp_path, 1, accepted=True)  # an older round's word, said again
-    np.testing.assert_array_equal(Residual(tmp_path / "r").load(), first)
+    np.testing.assert_array_equal(residual_in(tmp_path).load(), first)
     settle(tmp_path, 2, accepted=False)
-    np.testing.assert_array_equal(Residual(tmp_path / "r").load(), first)
+    np.testing.assert_array_equal(residual_in(tmp_path).load(), first)
     settle(tmp_path, 2, accepted=True)  # too late: it was dropped
-    np.testing.assert_array_equal(Residual(tmp_path / "r").load(), first)
+    np.testing.assert_array_equal(residual_in(tmp_path).load(), first)
 
 
 def test_a_proposal_that_nobody_decided_about_is_dropped_at_the_next(tmp_path: Path) -> None:
-    residual = Residual(tmp_path / "r")
+    residual = residual_in(tmp_path)
     propose(residual, 1, delta_of(1))
     propose(residual, 2, delta_of(2))
     residual.settle(1, True)
@@ -93,7 +103,7 @@ def test_a_proposal_that_nobody_decided_about_is_dropped_at_the_next(tmp_path: P
 
 
 def test_an_abandoned_rounds_thread_that_comes_late_leaves_the_next_rounds_proposal_alone(tmp_path: Path) -> None:
-    residual = Residual(tmp_path / "r")
+    residual = residual_in(tmp_path)
     propose(residual, 2, np.full(SIZE, 2, dtype=np.float32))
     propose(residual, 1, np.full(SIZE, 1, dtype=np.float32))
     residual.settle(2, accepted=True)
@@ -115,7 +125,7 @@ def test_a_training_that_diverged_is_the_trainers_fault(codec: str, bad: float, 
     assert failed.value.reason == "not-finite"
     assert not (tmp_path / "update.f32").exists()
     settle(tmp_path, 1, accepted=True)
-    assert Residual(tmp_path / "r").load() is None
+    assert residual_in(tmp_path).load() is None
 
 
 def test_a_delta_of_another_length_is_not_sent(tmp_path: Path) -> None:
@@ -138,4 +148,4 @@ def test_a_new_run_begins_without_the_old_ones_residual(tmp_path: Path) -> None:
         residual.settle(1, True)
     assert residual_of(tmp_path, "../run-2").load() is not None
     assert residual_of(tmp_path, "run-1").load() is None
-    assert [path.name for path in tmp_path.iterdir()] == ["residuals"]
+    assert {path.name for path in tmp_path.iterdir()} == {"residuals", "spare"}

@@ -68,7 +68,7 @@ def test_an_update_is_written_over_an_older_one_and_nothing_of_that_is_left(stor
         asyncio.run(store.save_update(replace(UPDATE, round=number)))
     assert store.fresh_update(5) == store.update_path(5)
     assert store.update_path(5).read_bytes() == b"longer"  # for the trainer to write over
-    assert len(list(store.folder.glob("*.f32"))) == 2
+    assert len(list(store.folder.glob("update-*.f32"))) == 2
 
 
 def test_an_update_is_owed_until_there_is_a_receipt(store: ClientStore) -> None:

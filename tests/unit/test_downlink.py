@@ -75,8 +75,7 @@ def play(store: Store, *versions: int) -> None:
 
 
 def contents(store: Store) -> dict[str, bytes]:
-    found = (store.folder / "models").iterdir()
-    return {path.name: path.read_bytes() for path in found if path.name != downlink.SPARE_ERROR}
+    return {path.name: path.read_bytes() for path in (store.folder / "models").iterdir()}
 
 
 def test_slices_give_the_bytes_of_the_whole_vector_version_after_version(store: Store) -> None:
