@@ -16,9 +16,9 @@ class UploadsFlags:
     """How many upload at once."""
 
     clients: Annotated[int, typer.Option(min=1, help="Clients that upload at the same time.")] = 200
-    few: Annotated[int, typer.Option(min=1, help="Clients of the run before, to compare the memory with.")] = 10
+    few: Annotated[int, typer.Option(min=1, help="Clients of the runs before, to compare the memory with.")] = 10
     params: Annotated[int, typer.Option(min=1, help="Parameters of the model; 4 bytes of an update each.")] = 1_000_000
-    repeats: Annotated[int, typer.Option(min=1, help="Pairs of runs; the least memory of each is compared.")] = 1
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each kind; the least memory is compared.")] = 1
     masked: Annotated[
         bool, typer.Option("--masked", help="In a masked round, to its end: whole agents, a quarter of the bytes.")
     ] = False
@@ -66,7 +66,7 @@ def register(group: typer.Typer) -> None:
 
 
 def bench_uploads(context: Context, flags: UploadsFlags) -> Answer:
-    """Let few, then many clients upload all at once: seconds, and whether the server's memory grows with them."""
+    """Let few, few of many that are connected, and many clients upload at once: seconds, and the server's memory."""
     from roughfed.deploy.bench.uploads import UploadsBenchOptions, run_uploads_bench
     from roughfed.deploy.cli.bench import told
 

@@ -14,7 +14,9 @@ def test_two_hundred_uploads_at_once_take_turns() -> None:
     figures = run_uploads_bench(UploadsBenchOptions())
 
     assert figures["seconds"] <= 60
-    assert figures["server_peak_mib"] <= 300  # the goal is 1.1 times that of 10 clients: missed; without turns 820
+    assert figures["server_peak_mib"] <= 120
+    assert figures["peak_ratio_connected"] <= 1.15  # 10 and 200 of 200; 1.02 to 1.09 is reached
+    assert figures["server_grown_mib"] <= 45
 
 
 def test_two_hundred_masked_uploads_at_once_take_turns_and_their_round_commits() -> None:
@@ -32,7 +34,7 @@ def test_rounds_go_on_while_five_hundred_sockets_are_slow() -> None:
 
 
 def test_memory_does_not_grow_with_the_rounds() -> None:
-    figures = run_soak_bench(SoakOptions())
+    figures = run_soak_bench(SoakOptions(rounds=200, warm_up=60, clients=4))
 
-    assert figures["server_kib_per_round"] <= 24  # the goal is 1 MiB a minute: missed by the server
-    assert figures["agent_mib_per_minute"] <= 2
+    assert figures["server_mib_per_minute"] <= 1
+    assert figures["agent_mib_per_minute"] <= 1
