@@ -129,7 +129,9 @@ def check_task(description: Description, config: FederationConfig) -> None:
     """
     if description.task != config.federation.task:
         raise ConfigError(
-            f"the app is for {description.task}, the federation for {config.federation.task}", key="federation.task"
+            f"the app is for {description.task}, the federation for {config.federation.task}",
+            key="federation.task",
+            cure=f'set federation.task = "{description.task}", or give the app targets of the other kind',
         )
 
 

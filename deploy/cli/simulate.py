@@ -58,6 +58,9 @@ class Flags:
     server_sees: Annotated[str, typer.Option(help="Of a single client: updates, sketches or sums.")] = "sketches"
     seed: Annotated[int, typer.Option(min=0, help="Of everything, secrets too.")] = 0
     workers: Annotated[int, typer.Option(min=1, help="Trainer processes, or Ray actors.")] = 2
+    device: Annotated[
+        str, typer.Option(help="Where trainer processes compute: cpu, cuda, cuda:N, mps or auto; they share it.")
+    ] = "cpu"
     lose: Annotated[float, typer.Option(metavar="SHARE", help="Of each cohort, lost in every round; 0 = nobody.")] = 0.0
     at: Annotated[
         str,
@@ -97,6 +100,7 @@ class Flags:
             server_sees=self.server_sees,
             seed=self.seed,
             workers=self.workers,
+            device=self.device,
             ray=self.ray,
             lose=self.lose,
             at=self.at,

@@ -58,6 +58,7 @@ class SimulateOptions:
         server_sees: of a single client.
         seed: of everything, secrets too.
         workers: trainer processes.
+        device: where they compute: cpu, cuda, cuda:N, mps or auto.
         ray: address of a Ray cluster, or "local"; empty = processes on this machine.
         lose: share of each round's cohort that is lost; 0 = nobody.
         at: see `roughfed.deploy.simulate.losses.Losses.at`; empty = "random".
@@ -80,6 +81,7 @@ class SimulateOptions:
     server_sees: str = "sketches"
     seed: int = 0
     workers: int = 2
+    device: str = "cpu"
     ray: str = ""
     lose: float = 0.0
     at: str = ""
@@ -100,6 +102,9 @@ class SimulateOptions:
                 f"a cohort of {self.cohort} is more than there are clients", key="--cohort", cure=f"0 to {self.clients}"
             )
         self._check_settings()
+        if self.ray and self.device != "cpu":
+            cause = "actors of a cluster compute on its processors, so this would have no effect"
+            raise ConfigError(cause, key="--device", cure="leave out --ray or --device")
         source, losses = self._source, self.losses()
         source.check()
         given = {
@@ -152,7 +157,7 @@ class SimulateOptions:
 
     def program(self, config: FederationConfig) -> Program:
         """Who trains."""
-        return self._source.program(self.clients, config)
+        return self._source.program(self.clients, config, device=self.device)
 
     @property
     def _source(self) -> Source:

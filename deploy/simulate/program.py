@@ -28,6 +28,7 @@ class Program:
         app: FILE:NAME of a function (index, clients) that gives the Client of one; or else
         builtin: settings of the built-in app (`roughfed.client.apps`), without an index.
         server_app: FILE:NAME of the server's Client; empty = the first client's model, and no data.
+        device: where the clients' trainers compute.
     """
 
     clients: int
@@ -35,10 +36,11 @@ class Program:
     app: str = ""
     builtin: Mapping[str, Any] | None = None
     server_app: str = ""
+    device: str = "cpu"
 
     def trainer(self) -> list[str]:
         """The command line of one that works for all clients in turn; one thread, for the same bytes everywhere."""
-        command = partial(trainer_command, device="cpu", threads=1, many=Many(self.clients, self.seed))
+        command = partial(trainer_command, device=self.device, threads=1, many=Many(self.clients, self.seed))
         return command(app=self.app) if self.builtin is None else command(builtin=self.builtin)
 
     def worker(self, folder: Path, config: FederationConfig) -> list[str]:
@@ -113,12 +115,12 @@ class Source:
             return {"app.path": app_place(self.app)}
         return {"model.name": self._model, "data.name": self._data}
 
-    def program(self, clients: int, config: FederationConfig) -> Program:
-        """Who trains for so many clients."""
+    def program(self, clients: int, config: FederationConfig, *, device: str) -> Program:
+        """Who trains for so many clients, and where."""
         seed = config.federation.seed
         if self.app:
             server_app = self.server_app and app_place(self.server_app)
-            return Program(clients, seed, app=app_place(self.app), server_app=server_app)
+            return Program(clients, seed, app=app_place(self.app), server_app=server_app, device=device)
         data = {
             "name": self._data,
             "data_dir": self._data_dir,
@@ -128,7 +130,7 @@ class Source:
             "scenario": self.scenario or "clean",
         }
         model = {"name": config.model.name, "experts": config.model.experts, "seed": 0}
-        return Program(clients, seed, builtin={"data": data, "model": model})
+        return Program(clients, seed, builtin={"data": data, "model": model}, device=device)
 
     @property
     def _data(self) -> str:

@@ -26,6 +26,7 @@ from roughfed.deploy.simulate.pool import Pool, ProcessPool
 from roughfed.deploy.simulate.program import Program
 from roughfed.deploy.simulate.rounds import NOBODY, Audience, Round, Telling
 from roughfed.deploy.simulate.seeded import Entropy, Registry
+from roughfed.deploy.simulate.standing import StandingClock
 from roughfed.deploy.simulate.virtual import Virtual, World
 from roughfed.errors import ConfigError, TrainerError
 from roughfed.server.app import Ports, Setup, prepare
@@ -134,7 +135,8 @@ async def _play(options: SimulateOptions, config: FederationConfig, folder: Path
         complaints = Complaints(program, audience.complain, on_broken=fed.wake)
         pool = await stack.enter_async_context(_pool(options, program, folder))
         service = CountedService(meter, fed, papers.ca_certificate)
-        world = World(service, pool, options.client(), folder / "clients", options.seed, complaints, fate=losing)
+        client = options.client()
+        world = World(service, pool, client, folder / "clients", options.seed, complaints, options.device, losing)
         audience.progress(f"{options.clients} clients get their keys")
         living = [
             asyncio.create_task(meter.of(CLIENTS, Virtual(world, registry.admit(name), index).live()), name=name)
@@ -177,6 +179,8 @@ async def _telling(
     fed: Federation, setup: Setup, options: SimulateOptions, audience: Audience, meter: Meter
 ) -> tuple[Telling, Losing | None]:
     losing = None if (losses := options.losses()) is None else Losing(fed, losses, options.seed)
+    if losing is None and not fed.config.round.time_budget:  # a budget is of real time
+        fed.clock = StandingClock(fed)
     has_data = (await setup.origin.describe()).num_test > 0
     return Telling(fed, losing, audience, meter, has_data=has_data), losing
 

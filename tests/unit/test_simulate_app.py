@@ -1,11 +1,15 @@
 """Own apps in a simulation: what is refused, what is told, and what ends it."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
 
+from roughfed.config import FederationConfig
 from roughfed.deploy.cli.simulate import end_words, round_words
 from roughfed.deploy.simulate.complaints import MOST_TOLD, Broken, Complaints
 from roughfed.deploy.simulate.options import SimulateOptions
@@ -13,8 +17,10 @@ from roughfed.deploy.simulate.program import Program
 from roughfed.deploy.simulate.ray_pool import RemoteTrainer
 from roughfed.deploy.simulate.rounds import Audience, Round
 from roughfed.deploy.simulate.run import Simulated, simulate
+from roughfed.deploy.simulate.standing import StandingClock
 from roughfed.errors import ConfigError, TrainerError
 from roughfed.messages import JobUpdate
+from roughfed.server.federation import Federation
 
 APP = """\
 import numpy as np
@@ -75,6 +81,7 @@ def options(folder: Path, name: str) -> SimulateOptions:
         ({"app": "", "partition": "dirichelt"}, "--partition", "unknown"),
         ({"app": "", "scenario": "rouhg"}, "--scenario", "unknown"),
         ({"app": "", "data": "fashion-mist"}, "--data", "unknown"),
+        ({"device": "cuda", "ray": "local"}, "--device", "no effect"),
         ({"settings": {"round.rounds": "3"}}, "--set round.rounds", "flag"),
         ({"settings": {"model.app": "my.py:client"}}, "--set model.app", "flag"),
         ({"settings": {"server.port": "1"}}, "--set server.port", "no ports"),
@@ -96,6 +103,8 @@ def test_paths_go_by_where_the_command_is_typed(tmp_path: Path, monkeypatch: pyt
     config, _ = given.federation()
     assert config.model.app == given.program(config).app == f"{tmp_path}/my.py:client"
     assert config.model.init == f"{tmp_path}/first.safetensors"
+    on_gpu = replace(given, device="cuda:1").program(config).trainer()
+    assert on_gpu[on_gpu.index("--device") + 1] == "cuda:1"
     listed, _ = SimulateOptions(4, data_dir="here", settings={"server.transfers": "3"}).federation()
     assert (listed.data.data_dir, listed.server.transfers) == (f"{tmp_path}/here", 3)
 
@@ -184,3 +193,20 @@ def test_a_round_and_the_end_in_words() -> None:
     late = replace(END, accuracy=0.9, accuracy_of=2, failed=4)
     assert "version 3, accuracy of version 2 0.900, digest" in end_words(late)
     assert end_words(late).endswith("; 4 trainings failed")
+
+
+def test_time_stands_while_a_round_is_open_and_goes_on_where_something_hangs() -> None:
+    async def waits(outcome: str | None, *, hangs_s: float, set_at_once: bool) -> float:
+        """How far a wait of an hour brought the clock."""
+        row = SimpleNamespace(outcome=outcome)
+        clock = StandingClock(cast(Federation, SimpleNamespace(row=row, config=FederationConfig())))
+        clock._hangs_s = hangs_s  # pyright: ignore[reportPrivateUsage]
+        event, began = asyncio.Event(), clock()
+        if set_at_once:
+            asyncio.get_running_loop().call_soon(event.set)
+        await clock.wait(event, began + 3600 if outcome is None else began)
+        return clock() - began
+
+    assert asyncio.run(waits(None, hangs_s=60, set_at_once=True)) == pytest.approx(0.0, abs=0.05)
+    assert asyncio.run(waits(None, hangs_s=0.0, set_at_once=False)) == pytest.approx(3600, abs=1)
+    assert asyncio.run(waits("committed", hangs_s=60, set_at_once=False)) < 1
