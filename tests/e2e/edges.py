@@ -12,7 +12,7 @@ from roughfed.deploy.bench.synthetic import pieces
 from roughfed.digest import content_digest
 from roughfed.rng import derive
 
-from .federation import Cluster
+from .federation import Cluster, is_connected
 from .masked import SECRET_SEED, played
 from .process import Process, Server
 
@@ -84,12 +84,15 @@ class Tree:
             cluster.__exit__(kind, *rest)
 
     def begin(self, **crash_at: str) -> dict[str, list[Process]]:
-        """Start all; `crash_at`: of edges by name."""
+        """Start all; `crash_at`: of edges by name, which have their clients before the top has all edges it needs."""
         self.top.start_server().ready()
         clients: dict[str, list[Process]] = {}
-        for name, edge in self.edges.items():
-            edge.begin(crash_at=crash_at.get(name, "")).ready()
+        for name in sorted(self.edges, key=lambda name: name not in crash_at):
+            (edge := self.edges[name]).begin(crash_at=crash_at.get(name, "")).ready()
             clients[name] = edge.start_clients()
+            if name in crash_at:
+                with edge.watch() as watch:
+                    watch.until(lambda status, edge=edge: all(is_connected(status, each) for each in edge.names))
         return clients
 
     def expected(self, rounds: Sequence[Mapping[str, Given]] | None = None) -> list[str]:

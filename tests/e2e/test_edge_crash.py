@@ -21,13 +21,14 @@ EDGES = {"east": ["a0", "a1"], "west": ["b0"]}
 ELSEWHERE = ("masked:", "clusters:", "ledger:", "base:")
 SERVER = [point for point, what in SERVER_POINTS.items() if not what.startswith(ELSEWHERE)]
 CLIENT = [point for point, what in CLIENT_POINTS.items() if not what.startswith(ELSEWHERE)]
+FIRST = "run-created"
 LATER = ("order-adopted:2", "jobs-sent:2", "committed:2", "announced:2", "trained:2", "update-saved:2", "receipt-got:2")
 IN_TURN = [
     ("order-adopted", "round-opened", "jobs-sent"),
     ("receipt-journaled", "upload-complete", "sets-journaled"),
     ("model-written", "committed", "announced", "trained"),
     ("committed", "job-accepted", "update-saved", "upload-cut", "receipt-got"),
-    ("upload-partial", "model-fetched:2", "order-adopted"),
+    ("upload-partial", "model-fetched", "order-adopted"),
 ]
 """Where an edge dies, is started again, and dies again."""
 
@@ -55,17 +56,11 @@ def ends_as_if_calm(tree: Tree, clients: dict[str, list[Process]]) -> None:
 
 def dies_at(tree: Tree, points: tuple[str, ...]) -> None:
     """The edge in the east dies at one point after another, and is started again at once; the rest is as ever."""
-    tree.top.start_server().ready()
-    tree.edges["west"].begin().ready()
-    east, first = tree.edges["east"], tree.edges["east"].begin(crash_at=points[0])
-    clients: dict[str, list[Process]] = {}
-    if points[0] != "run-created":  # then it dies before it listens, and invites nobody
-        first.ready()
-        clients = clients_of(tree)
+    clients, east = tree.begin(east=points[0]), tree.edges["east"]
     for point in (*points[1:], ""):
         assert east.server.wait(timeout_s=60) == KILLED, east.server.report("did not die")
         east.begin(crash_at=point).ready()
-    ends_as_if_calm(tree, clients or clients_of(tree))
+    ends_as_if_calm(tree, clients)
 
 
 def clients_of(tree: Tree) -> dict[str, list[Process]]:
@@ -78,7 +73,18 @@ def test_an_edge_dies_between_its_commit_and_the_answer_and_with_a_bare_order(tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", [*SERVER, *CLIENT, *LATER])
+def test_an_edge_dies_before_it_ever_listened(tmp_path: Path) -> None:
+    """It is enrolled above, and goes on with that."""
+    with tree_of(tmp_path) as tree:
+        tree.top.start_server().ready()
+        assert tree.edges["east"].begin(crash_at=FIRST).wait(timeout_s=60) == KILLED
+        for edge in tree.edges.values():
+            edge.begin().ready()
+        ends_as_if_calm(tree, clients_of(tree))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", [*(point for point in SERVER if point != FIRST), *CLIENT, *LATER])
 def test_an_edge_dies(point: str, tmp_path: Path) -> None:
     with tree_of(tmp_path) as tree:
         dies_at(tree, (point,))
