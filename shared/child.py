@@ -100,9 +100,8 @@ def trainer_command(
     """
     # -P: the app's folder goes on the path, not the folder the agent happens to run in.
     command = [sys.executable, "-u", "-P", "-m", "roughfed.client.trainer", "--device", device]
-    command += ["--threads", str(threads)]
-    if many is not None:
-        command += ["--crowd", str(many.clients), "--seed", str(many.seed), *(["--first"] if many.first else [])]
+    crowd = [] if many is None else ["--crowd", str(many.clients), "--seed", str(many.seed), *["--first"] * many.first]
+    command += ["--threads", str(threads), *crowd]
     return command + (["--app", app] if builtin is None else ["--builtin", json.dumps(dict(builtin))])
 
 
