@@ -51,6 +51,12 @@ class Edge(Cluster):
             total += np.concatenate(list(pieces(self.params, derive(self.seed, "client", name, number)))) * weight
         return total / np.float32(sum(weights)), np.float32(sum(weights))
 
+    def mean_for(self, number: int) -> np.ndarray:
+        """What it gave for a round of the top, whichever of its own rounds that was; all of its clients are in it."""
+        sql = "SELECT models.round FROM orders JOIN models ON models.base = orders.version WHERE models.round > 0"
+        (row,) = self.rows(f"{sql} AND orders.round = {number}")
+        return self.mean(row["round"])[0]
+
     def masked_means(self) -> list[Given]:
         """The same of each round that it committed behind masks; each client counts alike."""
         clients = Clients(made_up(self.params, self.seed), SECRET_SEED)
