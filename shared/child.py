@@ -71,9 +71,9 @@ class Many:
     """The virtual clients of a simulation, for whom one trainer works in turn: each request says for whom, as `client`.
 
     Attributes:
-        clients: how many; they are numbered from 0.
+        clients: how many, numbered from 0.
         seed: of what an own app draws.
-        first: it is no trainer of theirs but the worker beside their server: it has the first one's model and no data.
+        first: be no trainer of theirs but the worker beside their server, with the first one's model and no data.
     """
 
     clients: int
@@ -98,11 +98,10 @@ def trainer_command(
         threads: CPU threads: cores divided by the clients on this host, since spinning threads slow each other down.
         many: the process works for many virtual clients; None = it is one client's.
     """
-    # -P: the app's folder goes on the path, not the folder the agent happens to run in.
-    command = [sys.executable, "-u", "-P", "-m", "roughfed.client.trainer", "--device", device]
     crowd = [] if many is None else ["--crowd", str(many.clients), "--seed", str(many.seed), *["--first"] * many.first]
-    command += ["--threads", str(threads), *crowd]
-    return command + (["--app", app] if builtin is None else ["--builtin", json.dumps(dict(builtin))])
+    given = ["--app", app] if builtin is None else ["--builtin", json.dumps(dict(builtin))]
+    program = [sys.executable, "-u", "-P", "-m", "roughfed.client.trainer"]  # -P: not the agent's folder on the path
+    return [*program, "--device", device, "--threads", str(threads), *crowd, *given]
 
 
 class Asking(ABC):
