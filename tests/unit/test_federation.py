@@ -48,7 +48,7 @@ def fed(tmp_path: Path) -> Iterator[Federation]:
         asyncio.run(store.create_run("run-1", spec, bytes(32), 0.0))
         fed = Federation(config, store, KEY, "server", b"", ServerMetrics(), executor, "run-1", spec)
         fed.row = ROW
-        fed.collection = Collection(frozenset(ROW.cohort), 3, 2, time.monotonic() + 60)
+        fed.collection = Collection(frozenset(ROW.cohort), 3, 2, time.monotonic() + 60, time.monotonic())
         yield fed
         store.close()
 
