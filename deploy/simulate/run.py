@@ -143,7 +143,7 @@ async def _play(options: SimulateOptions, config: FederationConfig, folder: Path
             for index, name in enumerate(options.names())
         ]
         beside = [asyncio.create_task(each) for each in (telling.follow(), meter.follow(fed))]
-        if losing is not None and losing.silent:
+        if losing is not None:
             beside.append(asyncio.create_task(losing.forgive()))
         try:
             ended = await until_over(fed, meter.of(SERVER, run_rounds(fed)), complaints)

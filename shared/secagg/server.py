@@ -323,11 +323,11 @@ class GroupRound:
 
         `read`: name -> masked lanes, [D + tail], once for each accepted client. `time`: goes around "shares", "unmask".
         """
-        self.stage = Stage.DONE
+        was, self.stage = self.stage, Stage.DONE
         if (sets := self._sets) is None:
             return self._void("too-few-accepted")
         self._note(self.board.pairs.keys() - self._opened.keys() - self._agreed.keys(), "no signature over the sets")
-        self._note(self._agreed.keys() - self._answers.keys(), "silent at unmask")
+        self._note(self._agreed.keys() - self._answers.keys() if was is Stage.UNMASKING else (), "silent at unmask")
         if len(self._answers) < self.threshold:
             return self._void("too-few-answers")
         recovery = Recovery(self.board, self.threshold, self.proofs)

@@ -37,6 +37,7 @@ def test_rounds_commit_whatever_stage_loses_three_in_ten(
     options = SimulateOptions(clients=40, rounds=rounds, lose=0.3, at="each", settings={"round.evaluate_every": "0"})
     found = simulate(options)
 
+    assert found.released == 0  # nobody who is lost together with its session is suspended, nor are the others
     with capsys.disabled():
         print(json.dumps(found.losses))
     assert list(found.losses) == list(MASKED_STAGES)

@@ -57,6 +57,20 @@ def play(fates: Iterable[str], *, dim: int = 16, seed: int = 0) -> Outcome:
     return outcome
 
 
+@pytest.mark.parametrize("lost_before", ["masked_input", "consistency", "unmask"])
+def test_nobody_is_called_silent_who_was_never_asked(lost_before: str) -> None:
+    round_ = make_round(10, length=96, dim=16)
+    gone = set(round_.names[:4])  # 6 of the 7 answers that are needed can still come
+    round_.lost = {lost_before: gone}
+    outcome, _ = round_.play()
+
+    assert outcome.void == "too-few-answers"
+    assert {name for name, what in outcome.noted.items() if what == "silent at unmask"} == (
+        gone if lost_before == "unmask" else set()
+    )
+    assert outcome.noted.keys() == gone
+
+
 @pytest.mark.parametrize("g", [4, 5, 6])
 def test_every_count_of_lost_excluded_and_silent(g: int) -> None:
     """Protocol test 6, up to who it is."""
