@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from roughfed.server.app import Ports
 
@@ -37,6 +38,12 @@ class Process:
     @property
     def pid(self) -> int:
         return self._child.pid
+
+    @property
+    def queued_s(self) -> float:
+        """Seconds in which its first thread could have run while others had the processors: the machine was busy."""
+        _, queued_ns, _ = Path(f"/proc/{self.pid}/schedstat").read_text().split()
+        return int(queued_ns) / 1e9
 
     @property
     def running(self) -> bool:

@@ -79,17 +79,20 @@ def test_the_server_is_killed(point: str, tmp_path: Path) -> None:
         assert server.wait() == KILLED
 
         died = time.monotonic()
-        cluster.restart_server(afresh=True)
+        own_s = cluster.restart_server(afresh=True)
         serves_s = time.monotonic() - died
         for client in clients:
             client.wait_line("connected to", count=2)
-        print(f"{point}: serves after {serves_s:.2f} s, everybody is back after {time.monotonic() - died:.2f} s")
+        back_s = time.monotonic() - died
+        print(
+            f"{point}: serves after {serves_s:.2f} s, {own_s:.2f} s of its own; everybody is back after {back_s:.2f} s"
+        )
         clients = clients or cluster.start_clients()
 
         all_end_well(cluster.server, clients)
         goes_on_as_it_began(cluster)
         assert verdicts(cluster) == {number: dict.fromkeys(cluster.names, "") for number in (1, 2)}
-        assert serves_s <= RECOVERY_S
+        assert own_s <= RECOVERY_S
 
 
 @pytest.mark.parametrize("point", CLIENT)
