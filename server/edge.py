@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 import time
+from dataclasses import replace
 
 from pydantic import ValidationError
 
@@ -31,13 +32,14 @@ from roughfed.server.figures import accepted_updates, complete_summary
 from roughfed.server.lineage import Version
 from roughfed.server.masked import drive
 from roughfed.server.orders import begun, made, sum_path, take
-from roughfed.server.quality import Quality, class_counts
+from roughfed.server.quality import Quality, counted
 from roughfed.server.rolled_back import settle
 from roughfed.server.round import abandon, run_round
 from roughfed.server.run import evaluate, prune, ready, say_so
 from roughfed.server.store import EVERYBODY, RoundRow
 from roughfed.types import Evaluation
 from roughfed.wire.session import decode_header
+from roughfed.wire.updates import agrees
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +138,8 @@ async def answer(fed: Federation, order: Order) -> Carried | RoundError:
         base = await take(fed.store, order)
         if not await ready(fed, fed.clock() + fed.in_time(math.inf)):
             why = "paused" if fed.paused else fed.config.waiting(len(fed.able_names()))
-            raise Nothing(f"the time is up, and no round could begin: {why}")
+            log.warning("no round could begin in time: %s", why)  # how many clients are here is not told above
+            raise Nothing("the time is up, and no round could begin")
         fed.check_order()
         row = await run_round(fed)
         await catch_up(fed)
@@ -220,18 +223,21 @@ def carried(fed: Federation, base: Version) -> Carried | None:
 
 
 def told_counts(fed: Federation) -> tuple[int, ...]:
-    """Training examples of each class here; () where fewer than four clients stand behind them.
+    """Training examples of each class here, of clients four by four; () before the first four.
 
-    Behind masks no source has fewer.
+    A fifth one alone would be the difference to what was told before. Behind masks no source has fewer than four.
     """
-    behind = FEWEST if fed.config.privacy.masked else len(fed.store.statics())
-    return tuple(class_counts(fed.store)) if behind >= FEWEST else ()
+    told = [each for each in fed.store.statics() if "class-count" in each]
+    if not fed.config.privacy.masked:
+        told = told[: len(told) // FEWEST * FEWEST]
+    return tuple(counted(told))
 
 
 def told_evaluation(fed: Federation, row: RoundRow, version: int) -> Evaluation | None:
     """What the clients found about a version, all together; None where fewer than four did."""
     if decode_header(row.header.body).masked:
-        return fed.store.evaluations(version, source=EVERYBODY).get(EVERYBODY)
+        together = fed.store.evaluations(version, source=EVERYBODY).get(EVERYBODY)
+        return None if together is None else sayable(together)
     found = [each for source, each in fed.store.evaluations(version).items() if source and each.num_examples]
     return pooled(found) if len(found) >= FEWEST else None
 
@@ -240,6 +246,13 @@ def _said(error: ValidationError | RoughfedError) -> str:
     if isinstance(error, RoughfedError):
         return str(error)
     return "; ".join(f"trainer.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+
+
+def sayable(evaluation: Evaluation) -> Evaluation | None:
+    """An evaluation that was summed behind masks, without what contradicts the rest: not everybody gives all of it."""
+    bare = replace(evaluation, calibration=())
+    plain = replace(bare, class_count=(), class_correct=(), confusion=())
+    return next((each for each in (evaluation, bare, plain) if agrees(each)), None)
 
 
 def _seconds(row: RoundRow) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 
 from roughfed.measures import pooled
@@ -92,6 +93,11 @@ def class_counts(store: Store) -> list[int]:
     Returns:
         C integers; empty where nobody told.
     """
-    told = (statics.get("class-count", ()) for statics in store.statics())
+    return counted(store.statics())
+
+
+def counted(statics: Iterable[Mapping[str, Sequence[int]]]) -> list[int]:
+    """Examples by class of some of `Store.statics`; empty where there are none."""
+    told = (each.get("class-count", ()) for each in statics)
     total = [sum(column) for column in zip_longest(*told, fillvalue=0)]
     return total if any(total) else []

@@ -230,13 +230,14 @@ class Store:
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("UPDATE rounds SET sets = ?, sums = ? WHERE round = ?", row)
-            db.executemany("INSERT OR REPLACE INTO statics VALUES (?, ?)", rows)
+            sql = "INSERT INTO statics VALUES (?, ?) ON CONFLICT DO UPDATE SET statistics = excluded.statistics"
+            db.executemany(sql, rows)  # not REPLACE: a source keeps its place among the rows
 
         await self.journal.write(work)
 
     def statics(self) -> list[dict[str, list[int]]]:
-        """Class counts of all sources."""
-        rows = self.journal.read("SELECT statistics FROM statics ORDER BY source")
+        """Class counts of all sources, in the order in which they were first told."""
+        rows = self.journal.read("SELECT statistics FROM statics ORDER BY rowid")
         return [json.loads(row["statistics"]) for row in rows]
 
     def sums_with(self, name: str, *, most: int = 16) -> list[dict[str, list[int]]]:

@@ -184,10 +184,14 @@ def evaluation_value(message: ten.Evaluation) -> Evaluation:
         confusion=tuple(message.confusion),
         calibration=tuple(message.calibration),
     )
-    for good in (_counts_agree, _confusion_agrees, _calibration_agrees):
-        if not good(found):
-            raise RemoteProtocolError("evaluation counts contradict one another", reason="schema")
+    if not agrees(found):
+        raise RemoteProtocolError("evaluation counts contradict one another", reason="schema")
     return found
+
+
+def agrees(evaluation: Evaluation) -> bool:
+    """Whether its counts are those of some data set, as every reader demands."""
+    return all(good(evaluation) for good in (_counts_agree, _confusion_agrees, _calibration_agrees))
 
 
 def _counts_agree(e: Evaluation) -> bool:

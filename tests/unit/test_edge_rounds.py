@@ -133,7 +133,7 @@ def test_a_model_of_other_tensors_ends_the_edge_with_a_cure(tmp_path: Path) -> N
 def test_too_few_clients_are_waited_for_until_the_sum_would_be_late(tmp_path: Path) -> None:
     async def work(one: Edge) -> None:
         began = time.monotonic()
-        with pytest.raises(TrainerError, match="no round could begin: waiting: 0 of 2 clients") as told:
+        with pytest.raises(TrainerError, match=r"no round could begin$") as told:  # how many are here is nobody's above
             await one.order(left=1.0)
         assert told.value.reason == "edge-round"
         assert time.monotonic() - began >= IN_TIME

@@ -1,0 +1,55 @@
+"""What an edge tells the federation above of its clients' data: class counts, by sums of four clients and more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from roughfed.server.edge import told_counts
+from roughfed.server.federation import Federation
+from roughfed.server.store import Store
+
+NAMES = ("olga", "mia", "yan", "ben", "abe", "zoe", "cat", "dan")
+"""Not in the order of the alphabet: who comes later is not to slip in among the first."""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "state")
+    yield store
+    store.close()
+
+
+def tell(store: Store, said: Mapping[str, Mapping[str, tuple[int, ...]]]) -> None:
+    asyncio.run(store.set_sets(1, {}, statics=said))
+
+
+def told(store: Store, *, masked: bool = False) -> tuple[int, ...]:
+    fed = SimpleNamespace(store=store, config=SimpleNamespace(privacy=SimpleNamespace(masked=masked)))
+    return told_counts(cast("Federation", fed))
+
+
+def test_counts_grow_by_four_clients_at_a_time(store: Store) -> None:
+    """Each one's count is a power of two: the sum says who is in it."""
+    seen: list[int] = []
+    for number in range(len(NAMES)):
+        known = reversed(list(enumerate(NAMES[: number + 1])))
+        tell(store, {name: {"class-count": (1 << at, 0)} for at, name in known})
+        seen.append(sum(told(store)))
+    assert seen == [0, 0, 0, 0b1111, 0b1111, 0b1111, 0b1111, 0b11111111]
+
+
+def test_who_tells_no_counts_is_none_of_the_four(store: Store) -> None:
+    tell(store, {name: {"class-count": (1, 2)} for name in NAMES[:3]} | {"dan": {"class-owner": (1, 1)}})
+    assert told(store) == ()
+
+
+def test_behind_masks_each_source_has_four_already(store: Store) -> None:
+    tell(store, {"*1": {"class-count": (4, 5)}, "*2": {"class-count": (6, 7)}})
+    assert told(store, masked=True) == (10, 12)
+    assert told(store) == ()
