@@ -74,7 +74,7 @@ def run_bad_network_bench(options: BadNetworkOptions) -> dict[str, object]:
         RoughfedError: a round did not commit with every client, or to another model than the seeds say.
     """
     if not options.faults.bytes_per_s:
-        raise ConfigError("there is no share of a line without a rate", key="--rate", cure='for example "1 MB"')
+        raise ConfigError("there is no share of a line without a rate", key="--rate", cure='for example "1 MiB"')
     figures: dict[str, object] = {
         "bench": "bad-network",
         **{name: getattr(options, name) for name in ("params", "clients", "rounds", "server_sees", "seed")},

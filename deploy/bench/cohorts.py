@@ -12,7 +12,8 @@ import numpy as np
 from roughfed.deploy.bench.measure import machine
 from roughfed.deploy.simulate.options import SimulateOptions
 from roughfed.deploy.simulate.run import simulate
-from roughfed.errors import ConfigError
+from roughfed.errors import ConfigError, RoughfedError
+from roughfed.secagg.groups import SMALLEST
 
 WARM_UP = 1
 """Rounds of each run that do not count: sessions are opened in them, and kernels loaded."""
@@ -46,6 +47,9 @@ class CohortsOptions:
         """Refuse what makes no line."""
         if len(self.cohorts) < 2 or list(self.cohorts) != sorted(set(self.cohorts)):
             raise ConfigError("a line needs two cohorts or more, ascending", key="--cohorts", cure="50,100,200")
+        if not SMALLEST <= self.cohorts[0] <= self.cohorts[-1] <= self.clients:
+            cause = f"cohorts of {self.cohorts[0]} to {self.cohorts[-1]} out of {self.clients} clients cannot be"
+            raise ConfigError(cause, key="--cohorts", cure=f"{SMALLEST} to {self.clients}, or more --clients")
 
 
 def run_cohorts_bench(
@@ -64,6 +68,7 @@ def run_cohorts_bench(
 
     Raises:
         ConfigError: cohorts that cannot be played.
+        RoughfedError: a round did not commit.
     """
     found: list[dict[str, object]] = []
     medians: list[float] = []
@@ -96,7 +101,11 @@ def run_cohorts_bench(
 
 
 def measure(options: CohortsOptions, cohort: int) -> list[float]:
-    """Processor seconds of the server in each round that counts."""
+    """Processor seconds of the server in each round that counts.
+
+    Raises:
+        RoughfedError: a round did not commit.
+    """
     played = simulate(
         SimulateOptions(
             clients=options.clients,
@@ -110,4 +119,6 @@ def measure(options: CohortsOptions, cohort: int) -> list[float]:
             settings={"round.evaluate_every": "0"},
         )
     )
-    return [each.server_cpu_seconds for each in played.rounds[WARM_UP:] if each.outcome == "committed"]
+    if failed := [each.round for each in played.rounds if each.outcome != "committed"]:
+        raise RoughfedError(f"with a cohort of {cohort}, these rounds came to nothing: {failed}")
+    return [each.server_cpu_seconds for each in played.rounds[WARM_UP:]]

@@ -15,8 +15,9 @@ from pathlib import Path
 from roughfed.codec.plan import plan_lanes
 from roughfed.config import check_federation
 from roughfed.deploy import aggregator
-from roughfed.errors import LocalProtocolError, RoughfedError
+from roughfed.errors import ConfigError, LocalProtocolError, RoughfedError
 from roughfed.masking import largest_group
+from roughfed.secagg.groups import SMALLEST
 from roughfed.server.app import Ports
 from roughfed.server.authority import Authority
 from roughfed.server.defence.check import check_rule
@@ -92,6 +93,9 @@ def prepare(
     Raises:
         ConfigError: the settings are refused (an unknown mode, too few clients for a masked one).
     """
+    if server_sees in ("sketches", "sums") and clients < SMALLEST:  # fed.toml would say so of a key that nobody wrote
+        cause = f"{clients} clients are too few to hide in: masked, a sum has {SMALLEST} or more"
+        raise ConfigError(cause, key="--clients", cure=f"{SMALLEST} or more, or --server-sees updates")
     bench = Bench(folder, params)
     bench.server_folder.mkdir(parents=True)
     given = {"rounds": rounds, "clients": clients, "server_sees": server_sees, "quorum": quorum}

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from roughfed.deploy.bench.measure import MIB, Sampler, machine, own_bytes, percentile
 from roughfed.deploy.bench.sessions import answer, crowded, gather, read
 from roughfed.deploy.bench.uploads import INTERVAL_S, UploadsBenchOptions
-from roughfed.errors import ConfigError, RoughfedError
+from roughfed.errors import RoughfedError
 from roughfed.secagg.groups import SMALLEST
 
 MODULE = "roughfed.deploy.bench.masked_uploaders"
@@ -24,8 +24,7 @@ def run_masked_uploads_bench(options: UploadsBenchOptions) -> dict[str, object]:
         upload, shares dealt; "peak" is that of the whole round: sketches are judged, sums unmasked and committed.
         `seconds` is from the word to go to the last receipt, `round_seconds` to the commit.
     """
-    if min(options.few, options.clients) < SMALLEST or min(options.params, options.repeats) < 1:
-        raise ConfigError("there is nothing to measure", key="--clients", cure=f"{SMALLEST} or more, masked")
+    options.check(least=SMALLEST)
     runs = [[once(n, options.params) for n in (options.few, options.clients)] for _ in range(options.repeats)]
     few, many = (min((run[i] for run in runs), key=lambda one: one["server_peak_mib"]) for i in range(2))
     return {

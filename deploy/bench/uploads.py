@@ -33,6 +33,21 @@ class UploadsBenchOptions:
     params: int = 1_000_000
     repeats: int = 1
 
+    def check(self, *, least: int) -> None:
+        """Refuse what gives nothing to compare.
+
+        Args:
+            least: clients that a round of the mode needs.
+
+        Raises:
+            ConfigError: names the flag.
+        """
+        if min(self.params, self.repeats) < 1 or self.few < least:
+            raise ConfigError("there is nothing to measure", key="--few", cure=f"{least} or more, and 1 of the rest")
+        if self.clients < self.few:
+            cause = f"{self.clients} clients are fewer than the few that they are compared with, {self.few}"
+            raise ConfigError(cause, key="--clients", cure=f"{self.few} or more, or a smaller --few")
+
 
 def run_uploads_bench(options: UploadsBenchOptions) -> dict[str, object]:
     """Let few clients, few of many that are connected, and many clients upload all at once, each time to a new server.
@@ -41,8 +56,7 @@ def run_uploads_bench(options: UploadsBenchOptions) -> dict[str, object]:
         the figures. Memory is RssAnon + RssShmem; "idle" is with all sessions open and before the first upload, "grown"
         the peak above it. Figures of few that are alone end in `_few`, those of few among many in `_few_of_many`.
     """
-    if min(options.clients, options.few, options.params, options.repeats) < 1:
-        raise ConfigError("there is nothing to measure", key="--clients", cure="give 1 or more of each")
+    options.check(least=1)
     kinds = ((options.few, options.few), (options.clients, options.few), (options.clients, options.clients))
     runs = [[once(*kind, options.params) for kind in kinds] for _ in range(options.repeats)]
     few, among, many = (min((run[i] for run in runs), key=lambda one: one["server_peak_mib"]) for i in range(3))

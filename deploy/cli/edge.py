@@ -6,10 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 from roughfed.deploy.cli.command import Context
+from roughfed.errors import ConfigError
 
 if TYPE_CHECKING:
     from roughfed.config import ClientConfig
     from roughfed.config.federation import FederationConfig
+    from roughfed.crypto.join_line import JoinLine
 
 
 def check(context: Context, config: FederationConfig, *, upstream: bool) -> None:
@@ -43,14 +45,29 @@ def membership(context: Context, *, stay: bool = False) -> ClientConfig:
     Raises:
         ConfigError, IdentityError: see `roughfed.deploy.edge.run.membership`.
     """
-    from roughfed.crypto import join_line
     from roughfed.deploy.edge.run import VARIABLE, membership, place_above
 
     text = os.environ.pop(VARIABLE, "").strip()
     fresh = not (place_above(context.folder).folder / "client.toml").exists()
-    config = membership(context.folder, join_line.parse(text) if text else None, stay=stay)
+    config = membership(context.folder, line_of(text) if text else None, stay=stay)
     if text:
         context.say(f"enrolled above as {config.client.name}")
     if fresh:
         context.say(f"wrote {place_above(context.folder).folder / 'client.toml'}: what this edge agrees to above")
     return config
+
+
+def line_of(text: str) -> JoinLine:
+    """The join line of the federation above.
+
+    Raises:
+        ConfigError: it is none; named by the variable of an edge.
+    """
+    from roughfed.crypto import join_line
+    from roughfed.deploy.edge.run import VARIABLE
+
+    try:
+        return join_line.parse(text)
+    except ConfigError as error:
+        cure = f"set {VARIABLE} to the whole line that `roughfed invite NAME --edge` printed there, in quotes"
+        raise ConfigError(error.cause, key=VARIABLE, cure=cure) from None

@@ -46,8 +46,9 @@ def app_place(app: str, *, key: str = "--app") -> str:
     if file and not path.is_file():
         cure = "FILE.py:NAME goes by the folder in which you are; correct it, or go to the folder of the file"
         raise ConfigError(f"{app!r} names no file: there is no {path}", key=key, cure=cure)
-    if not file:
-        raise ConfigError(f"{app!r} names no file", key=key, cure="write FILE.py:NAME, for example my.py:client")
+    if not (file and name):
+        cause = f"{app!r} names {'nothing in that file' if file else 'no file'}"
+        raise ConfigError(cause, key=key, cure="write FILE.py:NAME, for example my.py:client")
     return f"{path}:{name}"
 
 

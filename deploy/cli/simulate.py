@@ -212,6 +212,6 @@ def stage_words(at: str, figures: Mapping[str, object]) -> str:
     kept, left_out, void = (f"{figures[f'{name}_share']:.1%}" for name in ("counted", "excluded", "void"))
     return (
         f"lost at {at}: {figures['committed']} of {figures['rounds']} rounds committed; of the survivors' updates "
-        f"{kept} counted, {left_out} were left out by the defence, {void} had no group that could be unmasked "
+        f"{kept} counted, {left_out} were left out by the defence, {void} came into no sum "
         f"({figures['void_groups']} of {figures['groups']} groups void)"
     )

@@ -17,6 +17,9 @@ from roughfed.messages import JobUpdate
 MOST_TOLD = 5
 """Complaints that are told; the others are counted."""
 
+USER_CODE = "user-code"
+"""Reason of an error in what the app's author wrote."""
+
 
 class Broken(TrainerError):
     """One virtual client cannot be what it must be."""
@@ -67,20 +70,36 @@ class Complaints:
             self._tell("more trainings fail; their number is told at the end")
 
 
-def broken(program: Program, error: BaseException, index: int = 0, who: str = "") -> Broken:
-    """An error of a client's app in the words of a simulation."""
+def broken(program: Program, error: BaseException, index: int = 0, who: str = "", *, server: bool = False) -> Broken:
+    """An error of a client's app, or of what the server evaluates with, in the words of a simulation."""
     reason = error.reason if isinstance(error, RoughfedError) else "fault"
     detail = error.detail if isinstance(error, TrainerError) else ""
-    found = Broken(f"{who}{error}", cure=_cure(program, index, reason), reason=reason, detail=detail)
+    if server and program.server_app:
+        cure = _server_cure(program.server_app, reason)
+    else:
+        cure = _cure(program, error, index, reason)
+    found = Broken(f"{who}{error}", cure=cure, reason=reason, detail=detail)
     found.__cause__ = error
     return found
 
 
-def _cure(program: Program, index: int, reason: str) -> str:
+def _cure(program: Program, error: BaseException, index: int, reason: str) -> str:
     if not program.app:
         return "other data, fewer --clients, another --partition, or other settings"
-    if reason != "user-code":
-        return "all clients need one model, and each its own part of the data; docs/simulate.md has an example"
-    file, _, name = program.app.rpartition(":")
+    if reason == USER_CODE:
+        return _alone(program.app, f"({index}, {program.clients})")
+    if isinstance(error, TrainerError):  # which says what to give instead
+        return "docs/simulate.md says what the function of --app gives, with an example"
+    return "all clients need one model, and each its own part of the data; docs/simulate.md has an example"
+
+
+def _server_cure(app: str, reason: str) -> str:
+    if reason == USER_CODE:
+        return _alone(app)
+    return "--server-app names one Client, with the clients' model and data to test it; docs/simulate.md has an example"
+
+
+def _alone(app: str, call: str = "") -> str:
+    file, _, name = app.rpartition(":")
     folder, module = Path(file).parent, Path(file).stem
-    return f"to see it alone, in {folder}: python -c 'import {module}; {module}.{name}({index}, {program.clients})'"
+    return f"to see it alone, in {folder}: python -c 'import {module}; {module}.{name}{call}'"

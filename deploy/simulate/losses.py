@@ -47,14 +47,21 @@ class Losses:
     at: str = RANDOM
     silent: bool = False
 
-    def check(self, server_sees: str) -> None:
-        """Refuse what cannot be.
+    def check(self, server_sees: str, cohort: int) -> None:
+        """Refuse what cannot be, or would have no effect.
+
+        Args:
+            server_sees: of a single client.
+            cohort: clients in a round.
 
         Raises:
-            ConfigError: no share, or a stage that the mode does not have.
+            ConfigError: no share, one of less than a client, or a stage that the mode does not have.
         """
         if not 0 < self.share < 1:
             raise ConfigError(f"a share of {self.share:g} cannot be lost", key="--lose", cure="between 0 and 1")
+        if not self.of(cohort):
+            cause = f"{self.share:g} of {cohort} clients is nobody: it is rounded down"
+            raise ConfigError(cause, key="--lose", cure=f"{1 / cohort:.2g} or more")
         known = stages_of(server_sees)
         if self.at not in (*known, EACH, RANDOM):
             raise ConfigError(
@@ -62,6 +69,10 @@ class Losses:
                 key="--at",
                 cure=f"one of {', '.join((*known, EACH, RANDOM))}",
             )
+
+    def of(self, cohort: int) -> int:
+        """How many of a cohort are lost."""
+        return math.floor(self.share * cohort + _ROUNDING)
 
     def label(self, number: int, server_sees: str) -> str:
         """Under which name a round is counted: its stage, or "random"."""
@@ -78,7 +89,7 @@ class Losses:
             server_sees: of a single client.
         """
         random, label = generator(seed, "losses", number), self.label(number, server_sees)
-        drawn = random.choice(len(cohort), size=math.floor(self.share * len(cohort) + _ROUNDING), replace=False)
+        drawn = random.choice(len(cohort), size=self.of(len(cohort)), replace=False)
         known = stages_of(server_sees)
         places = random.integers(len(known), size=len(drawn))
         stages = [known[place] if label == RANDOM else label for place in places]
@@ -95,7 +106,7 @@ class RoundLosses:
         survivors: the others.
         counted: survivors whose input is in the sum.
         excluded: survivors whom the defence or the norm bound left out.
-        void: survivors whose input nobody could unmask: too few of their group were left.
+        void: survivors whose input is in no sum: too few of their group were left, or the round was abandoned.
         lost_counted: lost ones whose input counts: they were lost after it was complete.
         groups: of a masked round.
         void_groups: of them, those without a sum.
@@ -118,8 +129,9 @@ def losses_of(summary: RoundSummary, lost: Iterable[str], at: str) -> RoundLosse
     survivors = set(summary.participants) - gone
     left_out = dict(summary.excluded)
     judged = set(summary.defence.excluded if summary.defence is not None else ())
-    counted = survivors & set(summary.accepted)
     committed = summary.outcome == "committed"
+    accepted = set(summary.accepted) if committed else set[str]()  # what came to an abandoned round is in no sum
+    counted = survivors & accepted
     excluded = {n for n in survivors - counted if committed and (left_out.get(n) == "norm" or n in judged)}
     excluded -= {n for n in excluded if left_out.get(n) == VOID}
     return RoundLosses(
@@ -129,7 +141,7 @@ def losses_of(summary: RoundSummary, lost: Iterable[str], at: str) -> RoundLosse
         counted=len(counted),
         excluded=len(excluded),
         void=len(survivors - counted - excluded),
-        lost_counted=len(gone & set(summary.accepted)),
+        lost_counted=len(gone & accepted),
         groups=len(summary.groups),
         void_groups=sum(bool(group.void) for group in summary.groups),
     )

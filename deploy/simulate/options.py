@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from roughfed.config import ClientConfig, FederationConfig, check_federation
@@ -11,6 +11,7 @@ from roughfed.config.load import build
 from roughfed.config.schema import keys_of
 from roughfed.config.sources import from_flags
 from roughfed.config.template import render_template
+from roughfed.config.values import Origin
 from roughfed.deploy.simulate.losses import RANDOM, Losses
 from roughfed.deploy.simulate.program import Program, Source
 from roughfed.errors import ConfigError
@@ -124,11 +125,13 @@ class SimulateOptions:
         if init := self.settings.get("model.init"):
             texts["model.init"] = str(Path(init).expanduser().absolute())
         settings = from_flags(dict(self.settings) | texts, keys_of(FederationConfig))
+        for key in FLAG_OF.keys() & texts.keys():  # so that what is refused has the name under which it was given
+            settings[key] = replace(settings[key], origin=Origin("flag", FLAG_OF[key]))
         config = build(FederationConfig, settings)
         check_federation(config)
         check_rule(config)
         if losses is not None:
-            losses.check(config.privacy.server_sees)
+            losses.check(config.privacy.server_sees, self.cohort or self.clients)
         return config, render_template(FederationConfig, {key: each.value for key, each in settings.items()})
 
     def losses(self) -> Losses | None:

@@ -129,7 +129,7 @@ async def _play(options: SimulateOptions, config: FederationConfig, folder: Path
         try:
             fed, papers = await meter.of(SERVER, prepare(setup, stack))
         except TrainerError as error:  # of its worker, which loads the app as the clients' trainers do
-            raise broken(program, error) from error
+            raise broken(program, error, server=True) from error
         meter.own_threads()
         telling, losing = await _telling(fed, setup, options, audience, meter)
         complaints = Complaints(program, audience.complain, on_broken=fed.wake)

@@ -79,7 +79,7 @@ def test_models_are_recomputed_from_the_seeds() -> None:
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        (RoundBenchOptions(params=10, clients=2, rounds=2, server_sees="sums"), "min_clients = 2 is too few"),
+        (RoundBenchOptions(params=10, clients=2, rounds=2, server_sees="sums"), "2 clients are too few to hide in"),
         (RoundBenchOptions(params=10, clients=2, rounds=2, server_sees="everything"), "everything"),
         (RoundBenchOptions(params=10, clients=2, rounds=1), "rounds"),
         (RoundBenchOptions(params=0, clients=2, rounds=2), "params"),

@@ -10,6 +10,8 @@ from roughfed.config.edge import ABOVE, OURS, check_edge, edge_conflicts
 from roughfed.config.federation import FederationConfig
 from roughfed.config.load import load_federation
 from roughfed.config.problems import SettingsRefused
+from roughfed.deploy.cli.edge import line_of
+from roughfed.errors import ConfigError
 
 SAID: dict[str, str] = {
     "codec.downlink": '[codec]\ndownlink = "int8"',
@@ -56,3 +58,10 @@ def test_all_of_them_are_said_at_once(tmp_path: Path) -> None:
         check_edge(written(tmp_path, text))
     keys = {problem.key for problem in told.value.problems}
     assert keys == {"optimize.lr", "round.early_stop_rounds", "round.time_budget"}
+
+
+def test_a_line_that_is_none_is_said_to_be_in_the_variable_of_an_edge() -> None:
+    with pytest.raises(ConfigError, match="no '#'") as told:
+        line_of("garbage")
+    assert told.value.key == "ROUGHFED_UPSTREAM"
+    assert "--edge" in told.value.cure

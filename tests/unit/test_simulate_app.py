@@ -11,7 +11,7 @@ import torch
 
 from roughfed.config import FederationConfig
 from roughfed.deploy.cli.simulate import end_words, round_words
-from roughfed.deploy.simulate.complaints import MOST_TOLD, Broken, Complaints
+from roughfed.deploy.simulate.complaints import MOST_TOLD, Broken, Complaints, broken
 from roughfed.deploy.simulate.options import SimulateOptions
 from roughfed.deploy.simulate.program import Program
 from roughfed.deploy.simulate.ray_pool import RemoteTrainer
@@ -74,6 +74,7 @@ def options(folder: Path, name: str) -> SimulateOptions:
         ({"scenario": "noisy"}, "--scenario", "no effect"),
         ({"app": "absent.py:client"}, "--app", "names no file"),
         ({"app": "client"}, "--app", "names no file"),
+        ({"app": f"{__file__}:"}, "--app", "names nothing in that file"),
         ({"server_app": "absent.py:server"}, "--server-app", "names no file"),
         ({"app": "", "server_app": "my.py:server"}, "--server-app", "goes with"),
         ({"app": "", "partition": "iid", "alpha": 0.5}, "--alpha", "no effect"),
@@ -94,6 +95,22 @@ def test_what_makes_no_sense_is_refused_by_flag(
         replace(options(tmp_path, "client"), **change).federation()  # pyright: ignore[reportArgumentType]
     assert caught.value.key == key
     assert caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("change", "flag"),
+    [
+        ({"clients": 3, "server_sees": "sums"}, "--clients"),
+        ({"server_sees": "everything"}, "--server-sees"),
+        ({"app": "", "model": "lmp"}, "--model"),
+    ],
+)
+def test_a_setting_that_a_flag_gave_is_refused_under_its_name(
+    change: dict[str, object], flag: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        replace(options(tmp_path, "client"), **change).federation()  # pyright: ignore[reportArgumentType]
+    assert caught.value.file == flag
 
 
 def test_paths_go_by_where_the_command_is_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +196,17 @@ def test_only_the_first_complaints_are_told_and_none_once_it_is_over() -> None:
     assert (caught.value.reason, caught.value.detail, len(ended)) == ("user-code", "trace", 1)
     assert caught.value.cure == "to see it alone, in /data: python -c 'import my; my.client(713, 1000)'"
     assert complaints.failed == MOST_TOLD + 3
+
+
+def test_what_to_do_is_said_of_the_app_that_failed() -> None:
+    mine, theirs = TrainerError("x.py:1: NameError", reason="user-code"), TrainerError("device: none (give cpu)")
+    both = replace(PROGRAM, server_app="/other/s.py:site")
+    alone = "to see it alone, in /other: python -c 'import s; s.site'"
+    assert broken(both, mine, server=True).cure == alone
+    assert "--server-app" in broken(both, theirs, server=True).cure
+    assert "my.client(0, 1000)" in broken(PROGRAM, mine, server=True).cure  # whose server has client 0's model
+    assert "one model" not in broken(both, theirs, 3).cure  # the message itself says what is missing
+    assert "one model" in broken(both, ConfigError("not the federation's"), 3).cure
 
 
 def test_a_round_and_the_end_in_words() -> None:

@@ -50,6 +50,8 @@ def test_stages_are_one_each_in_turn_or_drawn_for_each_client() -> None:
     [
         ({"lose": 1.0}, "--lose"),
         ({"lose": -0.1}, "--lose"),
+        ({"lose": 0.08}, "--lose"),  # of 12 clients, not even one
+        ({"lose": 0.2, "cohort": 4}, "--lose"),
         ({"at": "lunch"}, "--at"),
         ({"at": "sketch", "server_sees": "sums"}, "--at"),
         ({"lose": 0.0}, "--at"),
@@ -84,6 +86,8 @@ def test_every_survivor_counts_or_has_its_reason() -> None:
     assert found == RoundLosses("sketch", 3, 7, counted=3, excluded=2, void=2, lost_counted=1, groups=2, void_groups=1)
     abandoned = losses_of(replace(summary, outcome="abandoned", accepted=[]), ["c00"], "sketch")
     assert (abandoned.counted, abandoned.excluded, abandoned.void) == (0, 0, 9)
+    in_the_clear = losses_of(replace(summary, outcome="abandoned"), ["c00"], "upload")  # its updates came, for nothing
+    assert (in_the_clear.counted, in_the_clear.void, in_the_clear.lost_counted) == (0, 9, 0)
 
 
 def test_rounds_are_added_up_by_stage_and_told_in_a_line() -> None:
