@@ -198,10 +198,15 @@ def gather(
 
 def ask(crowd: subprocess.Popen[str]) -> str:
     """What a crowd received."""
+    tell(crowd)
+    return answer(crowd)
+
+
+def tell(crowd: subprocess.Popen[str]) -> None:
+    """Give a crowd the word that it waits for."""
     if crowd.stdin is not None:
         crowd.stdin.write("\n")
         crowd.stdin.flush()
-    return answer(crowd)
 
 
 def answer(crowd: subprocess.Popen[str]) -> str:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from roughfed.deploy.bench.measure import MIB, Sampler, machine, own_bytes, percentile
-from roughfed.deploy.bench.sessions import answer, crowded, gather, name_of
+from roughfed.deploy.bench.sessions import answer, crowded, gather, name_of, tell
 from roughfed.errors import ConfigError, RoughfedError
 
 MODULE = "roughfed.deploy.bench.uploaders"
@@ -91,11 +91,9 @@ def once(clients: int, uploading: int, params: int) -> dict[str, float]:
         sampler = stack.enter_context(Sampler(INTERVAL_S))
         track = sampler.watch(bench.server.pid)
         began, moment = time.perf_counter(), time.time()
-        for crowd in crowds:
-            if crowd.stdin is not None:
-                crowd.stdin.write("\n")
-                crowd.stdin.flush()
-        seconds = [value for crowd in crowds for value in json.loads(answer(crowd))]
+        for one in crowds:
+            tell(one)
+        seconds = [value for one in crowds for value in json.loads(answer(one))]
         took, end = time.perf_counter() - began, time.time()
         cpu = track.cpu_between(moment, end)
         if bench.server.wait(timeout=120.0):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from roughfed.deploy.chaos.faults import Faults
 from roughfed.deploy.chaos.proxy import Counts, Proxy
+from roughfed.errors import ConfigError
 
 
 @contextmanager
@@ -33,8 +34,13 @@ def bad_line(target: tuple[str, int], faults: Faults, *, seed: int = 0) -> Itera
 
     async def serve() -> None:
         over = asyncio.Event()
+        try:
+            port = await proxy.start()
+        except ConfigError as error:
+            began.set_exception(error)
+            return
         ended.set_result((asyncio.get_running_loop(), over))
-        began.set_result(await proxy.start())
+        began.set_result(port)
         await over.wait()
         await proxy.stop()
 
@@ -46,8 +52,9 @@ def bad_line(target: tuple[str, int], faults: Faults, *, seed: int = 0) -> Itera
 
     thread = threading.Thread(target=run, name="bad-line", daemon=True)
     thread.start()
+    port = began.result()
     try:
-        yield began.result(), proxy.counts
+        yield port, proxy.counts
     finally:
         loop, over = ended.result()
         loop.call_soon_threadsafe(over.set)

@@ -61,7 +61,7 @@ class Losses:
             raise ConfigError(f"a share of {self.share:g} cannot be lost", key="--lose", cure="between 0 and 1")
         if not self.of(cohort):
             cause = f"{self.share:g} of {cohort} clients is nobody: it is rounded down"
-            raise ConfigError(cause, key="--lose", cure=f"{1 / cohort:.2g} or more")
+            raise ConfigError(cause, key="--lose", cure=f"{math.ceil(1000 / cohort) / 1000:g} or more")
         known = stages_of(server_sees)
         if self.at not in (*known, EACH, RANDOM):
             raise ConfigError(

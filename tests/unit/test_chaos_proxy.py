@@ -11,6 +11,7 @@ import pytest
 from roughfed.deploy.chaos.beside import bad_line
 from roughfed.deploy.chaos.faults import Faults
 from roughfed.deploy.chaos.proxy import HELD, QUEUED_S, Proxy
+from roughfed.errors import ConfigError
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -190,6 +191,15 @@ def test_a_line_beside_a_program_begins_and_ends_with_its_block() -> None:
             assert (counts.connections, counts.cut, counts.bytes) == (1, 1, [6, 0])
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def test_a_line_for_which_no_port_is_free_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(_: Proxy) -> int:
+        raise ConfigError("no port is free")
+
+    monkeypatch.setattr(Proxy, "start", refused)
+    with pytest.raises(ConfigError, match="no port is free"), bad_line(("127.0.0.1", 1), Faults()):
+        pytest.fail("the block was entered")
 
 
 def test_connections_share_a_line_in_short_turns() -> None:

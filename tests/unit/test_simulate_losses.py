@@ -65,6 +65,13 @@ def test_losses_that_cannot_be_are_refused(change: dict[str, object], key: str) 
     assert caught.value.cure
 
 
+@pytest.mark.parametrize("cohort", [3, 7, 8, 40, 1000, 100_000])
+def test_the_share_that_a_refusal_advises_loses_somebody(cohort: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Losses(0.5 / cohort).check("sketches", cohort)
+    assert Losses(float(caught.value.cure.split()[0])).of(cohort) >= 1
+
+
 def test_a_quorum_that_is_given_stands() -> None:
     assert OPTIONS.federation()[0].round.quorum == 4
     assert replace(OPTIONS, settings={"round.quorum": "0.5"}).federation()[0].round.quorum == 0.5
