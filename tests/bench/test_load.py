@@ -20,7 +20,7 @@ def test_two_hundred_uploads_at_once_take_turns() -> None:
 
 
 def test_two_hundred_masked_uploads_at_once_take_turns_and_their_round_commits() -> None:
-    figures = run_masked_uploads_bench(UploadsBenchOptions())  # raises where anybody's is not in the sum
+    figures = run_masked_uploads_bench(UploadsBenchOptions())  # raises where its round does not commit
 
     assert figures["seconds"] <= 60
     assert figures["upload_bytes"] <= 1.001 * figures["params"]
