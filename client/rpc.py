@@ -24,7 +24,7 @@ from roughfed.errors import (
     Unreachable,
     VersionError,
 )
-from roughfed.files import disk_errors
+from roughfed.files import disk_errors, write_at
 from roughfed.messages import ClientMessage, ServerMessage, Welcome
 from roughfed.transport import names
 from roughfed.transport.options import CLIENT_OPTIONS
@@ -127,7 +127,8 @@ class Connection:
                             raise RemoteProtocolError(f"chunk at byte {chunk.offset}, want {at}", reason="offset")
                         self.heard = True
                         on_data(chunk.data)
-                        write_all(fd, chunk.data, header + at)
+                        with disk_errors("store the model"):
+                            write_at(fd, chunk.data, header + at)
                         at += len(chunk.data)
                         moved()
         finally:
@@ -242,15 +243,3 @@ def meaning(status: str, details: str, reason: str) -> RoughfedError:
             return RemoteProtocolError(details, reason=reason or "protocol")
         case _:
             return Unreachable(f"{status}: {details}")
-
-
-def write_all(fd: int, data: memoryview, offset: int) -> None:
-    """Write a piece at its place.
-
-    Raises:
-        StorageError: the disk refused.
-    """
-    with disk_errors("store the model"):
-        written = 0
-        while written < len(data):
-            written += os.pwrite(fd, data[written:], offset + written)

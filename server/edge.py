@@ -16,6 +16,7 @@ from dataclasses import replace
 from pydantic import ValidationError
 
 from roughfed import crash
+from roughfed.config.conflicts import federation_conflicts
 from roughfed.config.trainer import TrainerSettings
 from roughfed.errors import ConfigError, RoughfedError, RoundError
 from roughfed.files import disk_errors
@@ -173,7 +174,7 @@ def take_settings(fed: Federation, order: Order) -> None:
     """Hand the learning settings of the federation above to the clients here.
 
     Raises:
-        Unfit: they cannot be read, or ask for what an edge has not.
+        Unfit: they cannot be read, ask for what an edge has not, or cannot stand beside its own settings.
     """
     try:
         trainer = TrainerSettings.model_validate(dict(order.settings))
@@ -183,9 +184,14 @@ def take_settings(fed: Federation, order: Order) -> None:
     if trainer.scaffold:
         raise Unfit('"scaffold" keeps a control variate at one server; an edge has none: use "fedprox" above')
     settings = fed.config.round.model_copy(update={"rounds": order.planned})
-    if (trainer, settings) != (fed.config.trainer, fed.config.round):
-        log.info("learning settings and number of rounds are those of %s", order.run)
-        fed.config = fed.config.model_copy(update={"trainer": trainer, "round": settings})
+    if (trainer, settings) == (fed.config.trainer, fed.config.round):
+        return
+    config = fed.config.model_copy(update={"trainer": trainer, "round": settings})
+    before = {problem.cause for problem in federation_conflicts(fed.config)}
+    if wrong := [each.cause for each in federation_conflicts(config) if each.cause not in before]:
+        raise Unfit(f"the learning settings of {order.run} do not fit what this edge sets itself: {' '.join(wrong)}")
+    log.info("learning settings and number of rounds are those of %s", order.run)
+    fed.config = config
 
 
 async def leave_others(fed: Federation, base: Version | None) -> None:

@@ -24,7 +24,7 @@ from roughfed.classes import STANDARD
 from roughfed.crypto.identity import IdentityKey, verify
 from roughfed.digest import Hasher, hasher
 from roughfed.errors import Conflict, RemoteProtocolError, RoughfedError, StaleRound, StorageError, TooLarge
-from roughfed.files import disk_errors, fsync_folder, write_durably
+from roughfed.files import disk_errors, fsync_folder, write_at, write_durably
 from roughfed.server.admission import (
     Vitals,
     check_alignment,
@@ -113,9 +113,7 @@ class Upload:
             if self._item == 4:
                 check_alignment(data)
             with self._file(os.O_RDWR) as fd:
-                written = 0
-                while written < len(data):
-                    written += os.pwrite(fd, data[written:], offset + written)
+                write_at(fd, data, offset)
             self._take(data)
 
     def sync(self) -> bytes:

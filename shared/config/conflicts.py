@@ -27,6 +27,11 @@ def check_federation(config: FederationConfig) -> None:
     Raises:
         SettingsRefused: lists every conflict, under the key that was set (both keys are named in the cause).
     """
+    _raise(federation_conflicts(config))
+
+
+def federation_conflicts(config: FederationConfig) -> list[Problem]:
+    """Everything of this kind that is wrong."""
     found = (
         _round_conflicts,
         _port_conflicts,
@@ -45,7 +50,7 @@ def check_federation(config: FederationConfig) -> None:
         cluster_conflicts,
         class_conflicts,
     )
-    _raise([problem for conflicts in found for problem in conflicts(config)])
+    return [problem for conflicts in found for problem in conflicts(config)]
 
 
 def check_client(config: ClientConfig) -> None:

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from roughfed.config.fairness import Fairness
 from roughfed.config.federation import FederationConfig, Privacy, Round
 from roughfed.config.trainer import TrainerSettings
 from roughfed.crypto.identity import IdentityKey
@@ -199,6 +200,19 @@ def test_learning_settings_and_the_number_of_rounds_are_those_above(tmp_path: Pa
             await one.order(settings={**PLAIN, "lr": 0.125}, left=0.05)
         assert (one.fed.config.trainer.lr, one.fed.config.round.rounds) == (0.125, 9)
         assert one.fed.config.round.min_clients == 2
+
+    at_an_edge(tmp_path, work)
+
+
+def test_learning_settings_that_cannot_stand_beside_the_edges_own_are_answered_with_the_reason(tmp_path: Path) -> None:
+    """Its operator could not know: fed.toml was fine when the edge started."""
+
+    async def work(one: Edge) -> None:
+        own = {"privacy": Privacy(server_sees="sketches"), "fairness": Fairness(rule="term")}
+        one.fed.config = one.fed.config.model_copy(update=own)
+        with pytest.raises(TrainerError, match=r"trainer\.self_weight = true and fairness\.rule = ") as told:
+            await one.order(settings={**PLAIN, "self_weight": True})
+        assert (told.value.reason, orders(one), one.fed.config.trainer.self_weight) == ("edge", [], False)
 
     at_an_edge(tmp_path, work)
 
