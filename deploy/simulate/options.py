@@ -38,6 +38,9 @@ NOT_HERE = ("server.", "identity.", "metrics.per_client", "federation.name")
 """Settings of ports, certificates and pages, of which a simulation has none."""
 HERE = "server.transfers"
 
+SEED_DECIDES = "round.patience"
+"""Who is slow is left out by nobody's clock: with one, the same seed would not give the same model."""
+
 
 @dataclass(frozen=True, slots=True)
 class SimulateOptions:
@@ -115,7 +118,7 @@ class SimulateOptions:
             "round.rounds": self.rounds,
             "round.cohort": self.cohort,
             "round.min_clients": self.clients,
-            "round.patience": 0.0,
+            SEED_DECIDES: 0.0,
             "privacy.server_sees": self.server_sees,
             "server.http": False,
         }
@@ -181,6 +184,9 @@ class SimulateOptions:
                 raise ConfigError("a simulation has a flag for this", key=f"--set {key}", cure=f"write {flag} instead")
             if key.startswith(NOT_HERE) and key != HERE:
                 cause = "a simulation has no ports, pages or certificates to renew, so this would have no effect"
+                raise ConfigError(cause, key=f"--set {key}", cure="leave it out; real processes: roughfed demo")
+            if key == SEED_DECIDES:
+                cause = "a simulation waits for whoever trains, however slowly, so this would have no effect"
                 raise ConfigError(cause, key=f"--set {key}", cure="leave it out; real processes: roughfed demo")
 
     def names(self) -> list[str]:

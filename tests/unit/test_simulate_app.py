@@ -86,6 +86,7 @@ def options(folder: Path, name: str) -> SimulateOptions:
         ({"settings": {"round.rounds": "3"}}, "--set round.rounds", "flag"),
         ({"settings": {"model.app": "my.py:client"}}, "--set model.app", "flag"),
         ({"settings": {"server.port": "1"}}, "--set server.port", "no ports"),
+        ({"settings": {"round.patience": "3"}}, "--set round.patience", "no effect"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_flag(
