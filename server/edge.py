@@ -26,6 +26,7 @@ from roughfed.params import model_header
 from roughfed.server import contributing
 from roughfed.server.above import Above, Carried, Order, Withdrawn
 from roughfed.server.accounts import catch_up
+from roughfed.server.admission import MAX_EXAMPLES
 from roughfed.server.aggregate.weights import examples
 from roughfed.server.facts import FEWEST, Shape, check_shape
 from roughfed.server.federation import Federation
@@ -218,7 +219,7 @@ def carried(fed: Federation, base: Version) -> Carried | None:
     clients = len(row.accepted)
     return Carried(
         delta=path,
-        weight=clients if alike else max(1, round(sum(examples(statements)))),
+        weight=clients if alike else min(MAX_EXAMPLES, max(1, round(sum(examples(statements))))),
         clients=clients,
         num_steps=round(sum(s.num_steps for s in statements) / max(1, clients)),
         metrics=dict(metrics) if isinstance(metrics, dict) else {},
@@ -243,9 +244,10 @@ def told_evaluation(fed: Federation, row: RoundRow, version: int) -> Evaluation 
     """What the clients found about a version, all together; None where fewer than four did."""
     if decode_header(row.header.body).masked:
         together = fed.store.evaluations(version, source=EVERYBODY).get(EVERYBODY)
-        return None if together is None else sayable(together)
-    found = [each for source, each in fed.store.evaluations(version).items() if source and each.num_examples]
-    return pooled(found) if len(found) >= FEWEST else None
+    else:
+        found = [each for source, each in fed.store.evaluations(version).items() if source and each.num_examples]
+        together = pooled(found) if len(found) >= FEWEST else None
+    return None if together is None else sayable(together)
 
 
 def _said(error: ValidationError | RoughfedError) -> str:
@@ -255,7 +257,11 @@ def _said(error: ValidationError | RoughfedError) -> str:
 
 
 def sayable(evaluation: Evaluation) -> Evaluation | None:
-    """An evaluation that was summed behind masks, without what contradicts the rest: not everybody gives all of it."""
+    """An evaluation of many clients, without what contradicts the rest: not everybody gives all of it.
+
+    None where even the number of examples is beyond belief: one client can claim that much, and the sum would be
+    refused above with such a word.
+    """
     bare = replace(evaluation, calibration=())
     plain = replace(bare, class_count=(), class_correct=(), confusion=())
     return next((each for each in (evaluation, bare, plain) if agrees(each)), None)

@@ -1,4 +1,4 @@
-"""What an edge tells the federation above of its clients' data: class counts, by sums of four clients and more."""
+"""What an edge tells the federation above of its clients: sums of four and more, whatever one of them says."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import cast
 
 import pytest
 
-from roughfed.server.edge import told_counts
+from roughfed.server import edge
+from roughfed.server.edge import told_counts, told_evaluation
 from roughfed.server.federation import Federation
-from roughfed.server.store import Store
+from roughfed.server.store import RoundRow, Store
+from roughfed.types import Evaluation
+from roughfed.wire.updates import agrees
 
 NAMES = ("olga", "mia", "yan", "ben", "abe", "zoe", "cat", "dan")
 """Not in the order of the alphabet: who comes later is not to slip in among the first."""
@@ -53,3 +56,30 @@ def test_behind_masks_each_source_has_four_already(store: Store) -> None:
     tell(store, {"*1": {"class-count": (4, 5)}, "*2": {"class-count": (6, 7)}})
     assert told(store, masked=True) == (10, 12)
     assert told(store) == ()
+
+
+GOOD = Evaluation(bytes(32), 20, 10.0, (10, 10), (5, 5))
+BARE = Evaluation(bytes(32), 5, 1.0)
+ABSURD = Evaluation(bytes(32), 1 << 40, 1.0, (1 << 40, 0), (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        (GOOD, Evaluation(bytes(32), 80, 40.0, (40, 40), (20, 20))),
+        (BARE, Evaluation(bytes(32), 65, 31.0)),
+        (ABSURD, None),
+    ],
+)
+def test_no_client_can_have_the_word_of_the_whole_edge_refused(
+    store: Store, monkeypatch: pytest.MonkeyPatch, odd: Evaluation, said: Evaluation | None
+) -> None:
+    """Each of them alone is what any server takes."""
+    assert agrees(odd)
+    monkeypatch.setattr(edge, "decode_header", lambda _: SimpleNamespace(masked=False))
+    row = cast("RoundRow", SimpleNamespace(header=SimpleNamespace(body=b"")))
+    found = dict(zip(NAMES, (GOOD, GOOD, GOOD, odd), strict=False))
+    asyncio.run(store.add_evaluations(0, found.items()))
+    told = told_evaluation(cast("Federation", SimpleNamespace(store=store)), row, 0)
+    assert told == said
+    assert told is None or agrees(told)
