@@ -14,25 +14,48 @@ if TYPE_CHECKING:
     from roughfed.crypto.join_line import JoinLine
 
 
+OVERRULED = ("round.rounds", "trainer.")
+"""Settings that come from the federation above. One fed.toml for all may have them; a flag is meant for this server."""
+
+
 def check(context: Context, config: FederationConfig, *, upstream: bool) -> None:
     """Refuse what an edge cannot have; warn where an edge is about to be started as a server of its own.
 
     Raises:
         SettingsRefused: fed.toml decides what the federation above decides.
+        ConfigError: a flag does, or there is a line to a federation above and no word that this is an edge.
     """
     from roughfed.client import enrolled
     from roughfed.config.edge import check_edge
-    from roughfed.deploy.edge.run import place_above
+    from roughfed.deploy.edge.run import VARIABLE, place_above
 
     if upstream:
         check_edge(config)
+        check_flags(config)
         return
+    if os.environ.get(VARIABLE, "").strip():
+        cause = "there is the join line of a federation above, and this server is not told to be an edge of it"
+        raise ConfigError(cause, key=VARIABLE, cure="add --upstream, or unset the variable")
     place = place_above(context.folder)
     if enrolled.is_enrolled(place.papers):
         context.warn(
             f"{place.folder} makes this server an edge, and without --upstream it plays a run of its own: the "
             "federation above hears nothing of it"
         )
+
+
+def check_flags(config: FederationConfig) -> None:
+    """Refuse flags that would have no effect at an edge.
+
+    Raises:
+        ConfigError: names the first one.
+    """
+    from roughfed.config.schema import keys_of
+
+    for key in keys_of(type(config)):
+        if key.startswith(OVERRULED) and (origin := config.origin(key)).kind == "flag":
+            cause = "the federation above decides this for its edges, so it would have no effect"
+            raise ConfigError(cause, key=origin.where, cure="leave it out, or set it there")
 
 
 def membership(context: Context, *, stay: bool = False) -> ClientConfig:

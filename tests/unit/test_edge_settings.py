@@ -10,7 +10,8 @@ from roughfed.config.edge import ABOVE, OURS, check_edge, edge_conflicts
 from roughfed.config.federation import FederationConfig
 from roughfed.config.load import load_federation
 from roughfed.config.problems import SettingsRefused
-from roughfed.deploy.cli.edge import line_of
+from roughfed.deploy.cli.command import Context
+from roughfed.deploy.cli.edge import check, check_flags, line_of
 from roughfed.errors import ConfigError
 
 SAID: dict[str, str] = {
@@ -65,3 +66,24 @@ def test_a_line_that_is_none_is_said_to_be_in_the_variable_of_an_edge() -> None:
         line_of("garbage")
     assert told.value.key == "ROUGHFED_UPSTREAM"
     assert "--edge" in told.value.cure
+
+
+@pytest.mark.parametrize("key", ["round.rounds", "trainer.lr"])
+def test_a_flag_for_what_the_top_decides_is_refused_and_a_file_for_all_is_not(tmp_path: Path, key: str) -> None:
+    written(tmp_path, "[round]\nrounds = 7\n[trainer]\nlr = 0.5")
+    check_flags(load_federation(tmp_path, {}))
+    with pytest.raises(ConfigError, match="no effect") as told:
+        check_flags(load_federation(tmp_path, {}, overrides={key: "3"}))
+    assert told.value.key == f"--{key}"
+
+
+def test_a_line_to_a_federation_above_needs_the_word_that_this_is_an_edge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, context = written(tmp_path, ""), Context(tmp_path)
+    check(context, config, upstream=False)
+    monkeypatch.setenv("ROUGHFED_UPSTREAM", "fed.example.org:8444#...")
+    with pytest.raises(ConfigError, match="not told to be an edge") as told:
+        check(context, config, upstream=False)
+    assert told.value.key == "ROUGHFED_UPSTREAM"
+    check(context, config, upstream=True)
