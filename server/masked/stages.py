@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from roughfed.crypto.identity import verify
-from roughfed.crypto.merkle import merkle_path, merkle_root
+from roughfed.crypto.merkle import merkle_paths, merkle_root
 from roughfed.errors import IdentityError, LocalProtocolError, RemoteProtocolError
 from roughfed.masking import Masking
 from roughfed.messages import ServerStage
@@ -225,8 +225,8 @@ class MaskedRound:
         leaves = [leaves_by_name[name] for name in names]
         root = merkle_root(leaves)
         outgoing: Outgoing = []
-        for index, name in enumerate(names):
-            seed = self.seats[name].seed_for(root, merkle_path(leaves, index), index, len(leaves))
+        for index, (name, path) in enumerate(zip(names, merkle_paths(leaves), strict=True)):
+            seed = self.seats[name].seed_for(root, path, index, len(leaves))
             if name in seed.uploaded:
                 outgoing.append((name, self._signed("seed", m.SEED_DOMAIN, seed)))
         return outgoing

@@ -13,12 +13,7 @@ EMPTY = hashlib.sha256(b"").digest()
 
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
     """Root of the tree over `leaves` in their order, 32 bytes; SHA-256 of nothing for no leaves."""
-    if not leaves:
-        return EMPTY
-    level = [_leaf(leaf) for leaf in leaves]
-    while len(level) > 1:
-        level = [_node(*level[i : i + 2]) if i + 1 < len(level) else level[i] for i in range(0, len(level), 2)]
-    return level[0]
+    return _levels(leaves)[-1][0] if leaves else EMPTY
 
 
 def merkle_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
@@ -29,13 +24,13 @@ def merkle_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """
     if not 0 <= index < len(leaves):
         raise IndexError(index)
-    level, path = [_leaf(leaf) for leaf in leaves], list[bytes]()
-    while len(level) > 1:
-        if (sibling := index ^ 1) < len(level):
-            path.append(level[sibling])
-        level = [_node(*level[i : i + 2]) if i + 1 < len(level) else level[i] for i in range(0, len(level), 2)]
-        index //= 2
-    return path
+    return _path(_levels(leaves), index)
+
+
+def merkle_paths(leaves: Sequence[bytes]) -> list[list[bytes]]:
+    """The path of every leaf, from one tree: asked for one by one, each would cost as much as all of them."""
+    levels = _levels(leaves)
+    return [_path(levels, index) for index in range(len(leaves))]
 
 
 def merkle_verify(root: bytes, leaf: bytes, path: Sequence[bytes], *, index: int, count: int) -> bool:
@@ -51,6 +46,20 @@ def merkle_verify(root: bytes, leaf: bytes, path: Sequence[bytes], *, index: int
             node = _node(sibling, node) if index & 1 else _node(node, sibling)
         index, count = index // 2, (count + 1) // 2
     return not rest and node == root
+
+
+def _levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
+    """The tree, from the leaves' hashes to the root; a last node without a sibling goes up as it is."""
+    level = [_leaf(leaf) for leaf in leaves]
+    levels = [level]
+    while len(level) > 1:
+        level = [_node(*level[i : i + 2]) if i + 1 < len(level) else level[i] for i in range(0, len(level), 2)]
+        levels.append(level)
+    return levels
+
+
+def _path(levels: Sequence[Sequence[bytes]], index: int) -> list[bytes]:
+    return [level[sibling] for depth, level in enumerate(levels) if (sibling := index >> depth ^ 1) < len(level)]
 
 
 def _leaf(data: bytes) -> bytes:

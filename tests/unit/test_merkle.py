@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roughfed.crypto.merkle import EMPTY, merkle_path, merkle_root, merkle_verify
+from roughfed.crypto import merkle
+from roughfed.crypto.merkle import EMPTY, merkle_path, merkle_paths, merkle_root, merkle_verify
 
 LEAVES = [f"leaf {i}".encode() for i in range(70)]
 
@@ -14,9 +15,10 @@ LEAVES = [f"leaf {i}".encode() for i in range(70)]
 @pytest.mark.parametrize("count", range(1, 71))
 def test_every_leaf_is_proved_and_nothing_else_is(count: int) -> None:
     leaves = LEAVES[:count]
-    root = merkle_root(leaves)
+    root, paths = merkle_root(leaves), merkle_paths(leaves)
     for index, leaf in enumerate(leaves):
         path = merkle_path(leaves, index)
+        assert paths[index] == path
         assert merkle_verify(root, leaf, path, index=index, count=count)
         assert not merkle_verify(root, leaf + b"!", path, index=index, count=count)
         assert not merkle_verify(root, leaf, [*path, bytes(32)], index=index, count=count)
@@ -68,6 +70,20 @@ def test_a_tree_of_one_and_of_three_by_hand() -> None:
     assert merkle_root([b"a"]) == a
     assert merkle_root([b"a", b"b", b"c"]) == h(b"\1" + h(b"\1" + a + b) + c)
     assert merkle_root([]) == EMPTY == h(b"")
+
+
+def test_all_paths_cost_one_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[bytes] = []
+    node = merkle._node
+
+    def counted(left: bytes, right: bytes) -> bytes:
+        hashed.append(left)
+        return node(left, right)
+
+    monkeypatch.setattr(merkle, "_node", counted)
+    assert len(merkle_paths(LEAVES)) == len(LEAVES)
+    assert len(hashed) == len(LEAVES) - 1
+    assert merkle_paths([]) == []
 
 
 @pytest.mark.parametrize("index", [-1, 3, 100])
