@@ -268,4 +268,4 @@ def sayable(evaluation: Evaluation) -> Evaluation | None:
 
 
 def _seconds(row: RoundRow) -> float:
-    return (row.closed_at or time.time()) - row.opened_at
+    return max(0.0, (row.closed_at or time.time()) - row.opened_at)  # clocks are set back, too

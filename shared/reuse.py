@@ -42,9 +42,14 @@ def retire(path: Path, spare: Path) -> None:
 
 
 def claim(spare: Path, path: Path) -> None:
-    """Give the spare file a name, for who writes over it (`rewritten`); nothing if there is none."""
+    """Give the spare file a name, for who writes over it (`rewritten`); nothing if there is none.
+
+    Nor if it has another name still: of a snapshot made of links, say.
+    """
     with disk_errors(f"write {path.name}"), suppress(FileNotFoundError):
         spare.replace(path)
+        if path.stat().st_nlink > 1:
+            path.unlink()
 
 
 def keep_as_spare(path: Path, spare: Path) -> None:

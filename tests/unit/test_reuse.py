@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from roughfed.errors import StorageError
-from roughfed.reuse import keep_as_spare, retire, rewritten, written_over
+from roughfed.reuse import claim, keep_as_spare, retire, rewritten, written_over
 
 
 def test_a_retired_file_is_written_over_and_has_one_name(tmp_path: Path) -> None:
@@ -38,6 +38,21 @@ def test_a_file_that_still_has_another_name_is_left_alone(tmp_path: Path) -> Non
 
     assert current.read_bytes() == b"right"
     assert new.read_bytes() == bytes(5)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_who_writes_from_the_beginning_leaves_a_snapshot_alone_too(tmp_path: Path, linked: bool) -> None:
+    spare, snapshot, delta = (tmp_path / name for name in ("spare", "snapshot", "delta"))
+    spare.write_bytes(b"then")
+    if linked:
+        snapshot.hardlink_to(spare)
+    claim(spare, delta)
+    assert delta.exists() is not linked  # nothing is copied where it can be written over
+    with rewritten(delta) as file:
+        file.write(b"now!")
+
+    assert delta.read_bytes() == b"now!"
+    assert not linked or snapshot.read_bytes() == b"then"
 
 
 def test_what_is_replaced_is_written_over_next(tmp_path: Path) -> None:
