@@ -117,5 +117,5 @@ def test_a_client_of_masked_rounds_is_killed_when_it_has_the_frozen_base(tmp_pat
         assert {base_of(cluster, name) for name in cluster.names} == {
             (cluster.place.state / "base.safetensors").read_bytes()
         }
-        assert cluster.accepted() == dict.fromkeys(range(1, cluster.rounds + 1), cluster.names)
+        assert list(cluster.accepted().values()) == [cluster.names] * cluster.rounds  # the first may have been void
         assert is_accounted_for(cluster)
