@@ -237,8 +237,7 @@ class Store:
 
     def statics(self) -> list[dict[str, list[int]]]:
         """Class counts of all sources, in the order in which they were first told."""
-        rows = self.journal.read("SELECT statistics FROM statics ORDER BY rowid")
-        return [json.loads(row["statistics"]) for row in rows]
+        return [json.loads(row[0]) for row in self.journal.read("SELECT statistics FROM statics ORDER BY rowid")]
 
     def sums_with(self, name: str, *, most: int = 16) -> list[dict[str, list[int]]]:
         """Sums of the last rounds that have a statistic, newest first."""
