@@ -88,7 +88,7 @@ async def from_base(me: Membership, header: RoundHeader, base: bytes) -> Path | 
     source, partial = me.store.model_path(base), me.store.partial_path(header.model_digest)
     if partial.exists() or not source.exists() or not await intact(me, source, base, me.welcome.spec):
         return None
-    delta, made = partial.with_suffix(".delta"), partial.with_suffix(".made")
+    delta, made = partial.with_suffix(".delta"), partial.with_suffix(f".{header.round}.made")  # no other job's thread
     try:
         async for _ in tries(me):
             try:

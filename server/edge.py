@@ -182,6 +182,8 @@ def take_settings(fed: Federation, order: Order) -> None:
         check_shape(trainer, Shape.of(fed.spec, fed.num_classes))
     except (ValidationError, RoughfedError) as error:
         raise Unfit(f"the learning settings of {order.run} cannot be followed here: {_said(error)}") from None
+    if trainer.calibrate != "none":  # sums of features or gradients of an edge would go nowhere: none are asked for
+        trainer = trainer.model_copy(update={"calibrate": "none"})
     if trainer.scaffold:
         raise Unfit('"scaffold" keeps a control variate at one server; an edge has none: use "fedprox" above')
     settings = fed.config.round.model_copy(update={"rounds": order.planned})
@@ -211,7 +213,7 @@ def carried(fed: Federation, base: Version) -> Carried | None:
     version = made(fed.store, base)
     if version is None or not (path := sum_path(fed.store, version.version)).exists():
         return None
-    row = next(row for row in reversed(fed.store.rounds()) if fed.store.lineage.made_in(row.round) == version.version)
+    (row, *_) = fed.store.rounds(after=fed.store.lineage.round_of(version.version) - 1)
     summary = dict(row.summary or {})
     metrics = summary.get("train_metrics")
     statements = [update.statement for update in accepted_updates(fed, row)]

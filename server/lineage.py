@@ -83,6 +83,11 @@ class Lineage:
         rows = self._journal.read("SELECT version FROM models WHERE round = ? AND version > 0", round_number)
         return rows[0]["version"] if rows and round_number else None
 
+    def round_of(self, version: int) -> int:
+        """The round that committed a version; 0 where none did."""
+        rows = self._journal.read("SELECT round FROM models WHERE version = ?", version)
+        return rows[0]["round"] if rows else 0
+
 
 def insert_version(
     db: sqlite3.Connection, version: int, digest: bytes, *, round_number: int, now: float, base: int | None = None

@@ -1,4 +1,4 @@
-"""Orders of the federation above as the journal knows them: which version each began with, and what came of it."""
+"""Orders of the federation above as the journal knows them: which version each begins with, and what came of it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,17 @@ FOLDER = "sums"
 
 
 def begun(store: Store, order: Order) -> Version | None:
-    """The version that an order's model is here; None where it was never taken."""
-    sql = "SELECT version FROM orders WHERE run = ? AND round = ? ORDER BY version DESC LIMIT 1"
-    rows = store.journal.read(sql, order.run, order.round)
-    found = store.lineage.version(rows[0]["version"]) if rows else None
-    return found if found is not None and found.digest == order.digest else None
+    """The version that an order's model is here; None where it was never taken.
+
+    By its model, not by its number: a round above that is abandoned is followed by one on the same model, and gets
+    the same sum. Clients answer a few rounds on one model only, and would be asked for nothing new.
+    """
+    sql = (
+        "SELECT version FROM orders JOIN models USING (version) WHERE orders.run = ? AND models.digest = ? "
+        "ORDER BY version DESC LIMIT 1"
+    )
+    rows = store.journal.read(sql, order.run, order.digest)
+    return store.lineage.version(rows[0]["version"]) if rows else None
 
 
 def made(store: Store, base: Version) -> Version | None:

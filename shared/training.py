@@ -94,7 +94,7 @@ class Turn:
     @property
     def place(self) -> int:
         """Which of its cluster's rounds it is, from 1: what schedules and streams go by; without clusters `round`."""
-        return max(1, int(self.facts.get(TURN, (self.round,))[0]))
+        return max(1, int((self.facts.get(TURN) or (self.round,))[0]))
 
     @property
     def planned(self) -> int:
@@ -136,7 +136,7 @@ class Turn:
 
 def planned(facts: Mapping[str, Sequence[float]]) -> int:
     """Rounds that there will be, where a server goes by other ones than its own; 0 where it does not."""
-    return int(facts["rounds"][0]) if TURN in facts and "rounds" in facts else 0
+    return int(facts["rounds"][0]) if facts.get(TURN) and facts.get("rounds") else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,17 @@ def test_another_model_under_the_same_number_is_another_order(store: Store, tmp_
     assert begun(store, other) == taken
 
 
+def test_a_round_above_on_the_same_model_is_the_same_order(store: Store, tmp_path: Path) -> None:
+    """One that was abandoned above is followed by another one: what was summed for the first is right for it."""
+    one, again = (order_of(tmp_path, number=number, value=1.0) for number in (1, 2))
+    base = asyncio.run(take(store, one))
+    version = commit(store, base)
+    assert begun(store, again) == base
+    found = made(store, base)
+    assert found is not None
+    assert found.version == version
+
+
 def test_an_order_whose_sum_is_gone_is_taken_anew(store: Store, tmp_path: Path) -> None:
     order = order_of(tmp_path, number=1, value=1.0)
     base = asyncio.run(take(store, order))
