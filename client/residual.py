@@ -19,7 +19,8 @@ from roughfed.reuse import keep_as_spare, retire, written_over
 class Residual:
     """The residual of one client in one run, in a folder of its own.
 
-    Nothing is synced: a power cut may cost what is there, never a round. A file that it cut short is no residual.
+    Nothing is synced: a power cut may cost what is there, never a round. A file that it cut short is no residual; one
+    that was written over may hold an older one in parts: one update is then off by less than C.
     """
 
     def __init__(self, folder: Path, spare: Path) -> None:
