@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roughfed.classes import loudness
-from roughfed.codec.jit import compiled, read_only
+from roughfed.codec.jit import compiled, plain, read_only
 from roughfed.codec.plan import ChainParams, Lanes
 from roughfed.codec.rotation import rotate, rotate_back
 from roughfed.codec.rounding import Codes, round_rows, spread_sums
@@ -77,8 +77,7 @@ def encode(
     Raises:
         LocalProtocolError: another shape or type, an update that is not finite, or a weight that is none.
     """
-    if work is None:
-        work = np.empty(params.layout.padded, dtype=np.float32)
+    work = np.empty(params.layout.padded, dtype=np.float32) if work is None else plain(work)
     codes, norm = _codes(delta, residual, params, work, secret=secret, weight=weight)
     rotate_back(work, params.layout, params.seed)
     if weight != 1.0:

@@ -35,6 +35,15 @@ def compiled(function: Function) -> Function:
 
 def read_only(array: NDArray[Scalar]) -> NDArray[Scalar]:
     """A view for an input that may be a read-only file or not: a kernel is compiled for one of the two only."""
-    view = array.view()
+    view = plain(array).view()
     view.flags.writeable = False
     return view
+
+
+def plain(array: NDArray[Scalar]) -> NDArray[Scalar]:
+    """The same memory, also of a mapped file, as the type that kernels are called with.
+
+    For a subclass such as `numpy.memmap` numba searches its table of types, which another thread that loads kernels
+    may be filling ("dictionary changed size during iteration"): a client's round was lost to it.
+    """
+    return np.asarray(array)

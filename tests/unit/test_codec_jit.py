@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba.core import dispatcher
 
 from roughfed.codec import chain, rotation, rounding
 from roughfed.codec.plan import ChainParams, plan_lanes
@@ -69,3 +70,27 @@ def test_after_warming_up_a_round_compiles_nothing(bits: int, writable: bool) ->
     encoded.codes.setflags(write=writable)
     chain.decode_sum(encoded.codes, 1, params)
     assert [kernel.signatures for kernel in kernels] == known
+
+
+def test_kernels_are_handed_plain_arrays_of_mapped_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba searches its table of types for any other, while a thread that loads kernels may be filling it."""
+    params = ChainParams(64, plan_lanes(16), 1.0, bytes(32))
+    looked_up: list[type] = []
+    typeof = dispatcher.typeof
+
+    def spy(value: object, purpose: object) -> object:
+        looked_up.append(type(value))
+        return typeof(value, purpose)
+
+    monkeypatch.setattr(dispatcher, "typeof", spy)
+
+    def mapped(name: str, size: int, dtype: str = "<f4") -> np.ndarray:
+        return np.memmap(tmp_path / name, dtype=dtype, mode="w+", shape=(size,))
+
+    work = mapped("work", params.layout.padded)
+    encoded = chain.encode(mapped("delta", 64), mapped("residual", 64), params, secret=bytes(32), work=work)
+    sums = mapped("sums", len(encoded.codes), encoded.codes.dtype.str)
+    sums[:] = encoded.codes
+    chain.decode_sum(sums, 1, params)
+    assert set(looked_up) <= {np.ndarray, float, int, bool}
+    assert np.shares_memory(encoded.residual, work)
