@@ -16,7 +16,7 @@ from roughfed.secagg.groups import SMALLEST
 MODULE = "roughfed.deploy.bench.masked_uploaders"
 SERVER_SEES = "sketches"
 MOST_LEFT_OUT = 0.05
-"""Share of the clients that the defence may leave out: of 200 random updates two are sometimes each other's copy."""
+"""Share of the clients that the defence may leave out: it judges random vectors, and left out 2 of 200."""
 
 
 def run_masked_uploads_bench(options: UploadsBenchOptions) -> dict[str, object]:
