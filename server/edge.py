@@ -15,13 +15,11 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
-from roughfed import crash
 from roughfed.config.conflicts import federation_conflicts
 from roughfed.config.trainer import TrainerSettings
 from roughfed.errors import ConfigError, RoughfedError, RoundError
 from roughfed.files import disk_errors
 from roughfed.measures import pooled
-from roughfed.messages import Finished
 from roughfed.params import model_header
 from roughfed.server import contributing
 from roughfed.server.above import Above, Carried, Order, Withdrawn
@@ -37,7 +35,7 @@ from roughfed.server.orders import begun, made, sum_path, take
 from roughfed.server.quality import Quality, counted
 from roughfed.server.rolled_back import settle
 from roughfed.server.round import abandon, run_round
-from roughfed.server.run import evaluate, prune, ready, say_so
+from roughfed.server.run import evaluate, finish, prune, ready
 from roughfed.server.store import EVERYBODY, RoundRow
 from roughfed.types import Evaluation
 from roughfed.wire.session import decode_header
@@ -94,11 +92,7 @@ async def run_orders(fed: Federation, above: Above) -> str:
     await leave_others(fed, None)  # the federation above went on, and ended, while this process was away
     await contributing.settle(fed)
     await catch_up(fed)
-    await fed.store.set_finished(order)
-    crash.point("run-finished")
-    version, digest = fed.store.latest_model()
-    fed.farewell = Finished(order, version, digest)
-    say_so(fed, fed.farewell)
+    await finish(fed, order)
     log.info("the federation above is done (%s), and so is this run", order)
     return order
 

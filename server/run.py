@@ -76,13 +76,19 @@ async def run_rounds(fed: Federation) -> str:
     await evaluate_everywhere(fed)
     await contributing.settle(fed)
     await catch_up(fed)
+    last = await finish(fed, reason)
+    log.info("the run is over (%s): version %d, digest %s", reason, last.model_version, last.model_digest.hex()[:16])
+    return reason
+
+
+async def finish(fed: Federation, reason: str) -> Finished:
+    """The run is over: journaled, then told to everybody who is here; whoever comes back later hears it, too."""
     await fed.store.set_finished(reason)
     crash.point("run-finished")
     version, digest = fed.store.latest_model()
-    fed.farewell = Finished(reason, version, digest)  # whoever comes back later hears it too
+    fed.farewell = Finished(reason, version, digest)
     say_so(fed, fed.farewell)
-    log.info("the run is over (%s): version %d, digest %s", reason, version, digest.hex()[:16])
-    return reason
+    return fed.farewell
 
 
 def prune(fed: Federation, quality: Quality) -> None:
