@@ -60,7 +60,9 @@ def all_told_the_truth(processes: Sequence[Process], cluster: Cluster) -> None:
 
 
 def test_facts_of_masked_sums_and_weights_survive_kills(tmp_path: Path) -> None:
-    settings = SETTINGS | {"round": {"min_clients": 5, "quorum": 5}}
+    # A clip norm near the updates' own: with 10 the codes are coarse in the first rounds, what they leave out is four
+    # times as much for who counts a quarter, and c0 may be taken for too long by a hair.
+    settings = SETTINGS | {"round": {"min_clients": 5, "quorum": 5}, "codec": {"clip_norm": 0.5}}
     with masked_cluster(tmp_path, clients=5, rounds=4, settings=settings) as cluster:
         cluster.start_server(crash_at="round-opened:3").ready()
         processes = [start(cluster, name) for name in cluster.names[1:]]
