@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -17,8 +16,6 @@ from roughfed.params import data_offset, digest_file
 from roughfed.server.above import Carried, Order
 from roughfed.training import FitResult, Turn
 from roughfed.types import Evaluation
-
-log = logging.getLogger(__name__)
 
 DEVICE = "edge"
 """What stands for the device in the list of the federation above."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +15,6 @@ from roughfed.deploy import agent
 from roughfed.deploy.edge.middle import Middle
 from roughfed.errors import ConfigError, IdentityError
 from roughfed.server.app import Ports, Setup, serve
-
-log = logging.getLogger(__name__)
 
 VARIABLE = "ROUGHFED_UPSTREAM"
 """Holds the join line of the federation above, at the first start."""
