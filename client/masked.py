@@ -115,7 +115,7 @@ class MaskedPart:
 
     def _replay(self) -> None:
         if (known := self._me.store.update(self.header.run, self.header.round)) is not None:
-            self.machine.uploaded(known.signed)  # what a seed among the records is held against
+            self.machine.uploaded(known.signed)  # what seed and sets among the records are held against
         for record in self._ahead.records:
             if record.name.startswith("in:"):
                 body, signature = _split(record.body)
@@ -256,7 +256,7 @@ class MaskedPart:
         return content_digest(data), min(1.0, masking.params.clip_norm / encoded.norm) if encoded.norm else 1.0
 
     def uploaded(self, statement: Signed) -> None:
-        """What the seed's root must be over."""
+        """What seed and sets must show of this client."""
         self.machine.uploaded(statement)
 
     def close(self) -> None:

@@ -197,7 +197,7 @@ async def contribute(me: Membership, job: Job, header: RoundHeader, part: Masked
             values = client_values(me.description, found, result)
             await part.mask(delta, values | trained_values(result, asked_of_training(me, header)))  # 3 to 5
         if known is None:
-            known = await note(me, masked_statement(me, job, header))
+            known = await note(me, masked_statement(me, job, header, part.machine.view_digest))
         part.uploaded(known.signed)
         if known.receipt is not None:
             return decode_receipt(known.receipt)
@@ -207,8 +207,8 @@ async def contribute(me: Membership, job: Job, header: RoundHeader, part: Masked
         return None
 
 
-def masked_statement(me: Membership, job: Job, header: RoundHeader) -> UpdateStatement:
-    """What is said about a masked update: nothing about the client's data or training."""
+def masked_statement(me: Membership, job: Job, header: RoundHeader, view_digest: bytes) -> UpdateStatement:
+    """What is said about a masked update: nothing about the client's data or training, but what it was masked under."""
     path = me.store.update_path(header.round)
     return UpdateStatement(
         run=header.run,
@@ -219,6 +219,7 @@ def masked_statement(me: Membership, job: Job, header: RoundHeader) -> UpdateSta
         size_bytes=path.stat().st_size,
         num_examples=0,
         client_class=header.client_class,
+        view_digest=view_digest,
     )
 
 

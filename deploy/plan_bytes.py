@@ -15,9 +15,10 @@ from roughfed.crypto.sealing import OVERHEAD_BYTES
 from roughfed.deploy.plan_groups import Grouping
 from roughfed.secagg import messages as m
 from roughfed.secagg.groups import threshold
-from roughfed.types import Signed
+from roughfed.types import Signed, UpdateStatement
 from roughfed.wire.enrolment import encode_member, encode_roster_entry
 from roughfed.wire.secagg import SHARE_BYTES, encode_stage
+from roughfed.wire.updates import encode_statement
 
 DIGEST = bytes(32)
 SIGNATURE = bytes(64)
@@ -97,14 +98,22 @@ def stages_down(g: int, invited: int, *, sketches: bool) -> int:
     deals = m.Deals(tuple(_signed(_shares(names), name) for name in names))
     agreed = m.UnmaskRequest(tuple(_signed(m.Consistency(DIGEST), name) for name in names[: threshold(g)]))
     total = sum(len(encode_stage(value)) for value in (roster, deals, agreed))
+    statements = tuple(_statement(name) for name in names)
     if sketches:
-        path = (DIGEST,) * (invited - 1).bit_length()
-        total += _signed_bytes(m.Seed(DIGEST, 1, DIGEST, path, 1, invited, 128, tuple(names)))
-    return total + _signed_bytes(m.Sets(DIGEST, 1, tuple(names), (), DIGEST))
+        groups = -(-invited // g)
+        path = (DIGEST,) * (groups - 1).bit_length()
+        total += _signed_bytes(m.Seed(DIGEST, 1, DIGEST, path, 1, groups, 128, statements))
+    return total + _signed_bytes(m.Sets(DIGEST, 1, tuple(names), (), DIGEST, statements))
 
 
 def _name(number: int) -> str:
     return f"client-{number:03d}"
+
+
+def _statement(name: str) -> Signed:
+    """What a client signs about a masked upload of some hundred kilobytes."""
+    value = UpdateStatement("run-00000000", 100, name, DIGEST, DIGEST, 1 << 19, 0, view_digest=DIGEST)
+    return Signed(encode_statement(value), SIGNATURE, name)
 
 
 def _advertise() -> m.Advertise:

@@ -12,7 +12,7 @@ from math import comb
 from roughfed.codec.plan import plan_lanes
 from roughfed.config import FederationConfig
 from roughfed.masking import largest_group
-from roughfed.secagg.groups import colluders, group_sizes, smallest_sum, threshold
+from roughfed.secagg.groups import group_sizes, promised_colluders, smallest_sum, threshold
 
 LOST = 0.1
 EXCLUDED = 0.2
@@ -46,7 +46,7 @@ class Grouping:
         lane_bits: bits of a code.
         levels: values that a code can have.
         smallest_sum: fewest clients whose updates are ever added up.
-        honest_floor: how many of them are honest at least, if no more than c collude.
+        may_collude: clients of one group that may, with the server, and each sum still has the inputs of 3 others.
         may_not_answer: clients that may fall silent after the uploads, g - t.
         may_be_lost: clients that may be lost before: the rest must answer, and make up the smallest sum.
         may_be_excluded: clients that the defence may leave out, g - smallest sum.
@@ -57,7 +57,7 @@ class Grouping:
     lane_bits: int
     levels: int
     smallest_sum: int
-    honest_floor: int
+    may_collude: int
     may_not_answer: int
     may_be_lost: int
     may_be_excluded: int
@@ -79,7 +79,7 @@ def grouping(config: FederationConfig, invited: int) -> Grouping:
         lane_bits=lanes.bits,
         levels=lanes.levels,
         smallest_sum=min(map(smallest_sum, sizes)),
-        honest_floor=min(smallest_sum(g) - colluders(g) for g in sizes),
+        may_collude=min(promised_colluders(g) for g in sizes),
         may_not_answer=answers,
         may_be_lost=min(min(g - threshold(g), g - smallest_sum(g)) for g in sizes),
         may_be_excluded=accepted,

@@ -67,7 +67,7 @@ def _turnout_cells(t: Turnout) -> tuple[str, ...]:
 
 def _group_table(turnouts: list[Turnout]) -> Table:
     table = Table(title="Its groups", title_justify="left")
-    titles = ("connected", "groups", "lanes", "smallest sum", "honest", "may be lost", "silent", "excluded")
+    titles = ("connected", "groups", "lanes", "smallest sum", "collude", "may be lost", "silent", "excluded")
     for title in (*titles, "void A", "void B"):
         table.add_column(title, justify="right")
     for t in turnouts:
@@ -78,7 +78,7 @@ def _group_table(turnouts: list[Turnout]) -> Table:
 
 def _group_cells(g: Grouping) -> tuple[str, ...]:
     sizes = " + ".join(f"{len(list(same))} x {size}" for size, same in groupby(g.sizes))
-    numbers = (g.smallest_sum, g.honest_floor, g.may_be_lost, g.may_not_answer, g.may_be_excluded)
+    numbers = (g.smallest_sum, g.may_collude, g.may_be_lost, g.may_not_answer, g.may_be_excluded)
     return (sizes, f"{g.lane_bits} bit, {g.levels}", *map(str, numbers), *(f"{v.void:.2%}" for v in g.void))
 
 
@@ -100,8 +100,8 @@ def _class_table(classes: Sequence[ClassPlan]) -> Table:
 def _legend(groups: Grouping | None) -> str:
     voids = zip("AB", groups.void if groups else (), strict=False)
     return (
-        "lanes: bits of a code and its levels. honest: clients of the smallest sum if as many collude as the protocol "
-        "bears. may be lost: before the upload; silent: after it; excluded: by the defence. "
+        "lanes: bits of a code and its levels. collude: clients of a group that may, with the server, while every "
+        "sum has 3 inputs of others. may be lost: before the upload; silent: after it; excluded: by the defence. "
         + " ".join(f"void {letter}: share of void groups with {_losses(v)}." for letter, v in voids)
     )
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from roughfed.adapters import Base
 from roughfed.types import ClientClass, Evaluation, Job, Signed, Spec
 
-PROTOCOL = 1
+PROTOCOL = 2
 """The newest version of the protocol that this software speaks, and `OLDEST` the oldest (docs/compatibility.md)."""
 
-OLDEST = 1
+OLDEST = 2
 
 
 @dataclass(frozen=True, slots=True)

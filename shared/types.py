@@ -254,7 +254,8 @@ class UpdateStatement:
 
     `quarters` and `statistics` are its weight class and what the header asks for; when masked they travel otherwise.
     `personal` and `alone` are evaluations of the client's own model and of the one that it trained without the others.
-    `client_class` is the class as which the client takes part in the round.
+    `client_class` is the class as which the client takes part in the round. `view_digest`, when masked: the roster and
+    the deals that it masked under.
     """
 
     run: str
@@ -273,6 +274,7 @@ class UpdateStatement:
     personal: Evaluation | None = None
     alone: Evaluation | None = None
     client_class: str = ""
+    view_digest: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,7 +203,7 @@ async def agree(fed: Federation, row: RoundRow) -> Result:
     round_ = masked(fed)
     if "masked" not in round_.done:
         received = fed.store.receipts(fed.run, row.round)
-        await decide(fed, row, "masked", round_.leaves({name: u.signed for name, u in received.items()}))
+        await decide(fed, row, "masked", round_.uploads({name: u.signed for name, u in received.items()}))
     if round_.sketches and "sketched" not in round_.done:
         await waiting(fed, lambda: set() if round_.questions() else round_.owing())
         while round_.questions():

@@ -7,6 +7,7 @@ same messages and facts again gives the same machine: `server/masked/journal.py`
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -216,19 +217,20 @@ class MaskedRound:
         return outgoing
 
     def _close_masking(self, body: bytes) -> Outgoing:
-        leaves_by_name: dict[str, bytes] = {n: bytes.fromhex(leaf) for n, leaf in json.loads(body).items()}
-        names = sorted(name for name in leaves_by_name if name in self.seats)
+        uploads: dict[str, list[str] | str] = json.loads(body)
+        pairs = {n: pair for n, pair in uploads.items() if isinstance(pair, list)}  # protocol 1 had digests alone
+        statements = {n: Signed(b64decode(text), b64decode(sig), n) for n, (text, sig) in sorted(pairs.items())}
         for group in self.groups:
-            group.close_masking(name for name in names if self.seats[name] is group)
+            group.close_masking({name: statements[name] for name in group.names if name in statements})
         if not self.sketches:
             return []
-        leaves = [leaves_by_name[name] for name in names]
+        leaves = [group.uploads_root for group in self.groups]
         root = merkle_root(leaves)
         outgoing: Outgoing = []
-        for index, (name, path) in enumerate(zip(names, merkle_paths(leaves), strict=True)):
-            seed = self.seats[name].seed_for(root, path, index, len(leaves))
-            if name in seed.uploaded:
-                outgoing.append((name, self._signed("seed", m.SEED_DOMAIN, seed)))
+        for index, (group, path) in enumerate(zip(self.groups, merkle_paths(leaves), strict=True)):
+            if group.uploaded:
+                seed = self._signed("seed", m.SEED_DOMAIN, group.seed_for(root, path, index, len(leaves)))
+                outgoing += [(name, seed) for name in group.uploaded]
         return outgoing
 
     def _ask(self) -> Outgoing:
@@ -268,9 +270,10 @@ class MaskedRound:
         """Groups that agree on their sets and were not asked yet."""
         return [n for n, g in enumerate(self.groups) if g.stage is Stage.AGREEING and g.agrees]
 
-    def leaves(self, statements: Mapping[str, Signed]) -> bytes:
-        """The body of the fact "masked": the digest of each upload's signed statement."""
-        return json.dumps({name: signed.digest.hex() for name, signed in sorted(statements.items())}).encode()
+    def uploads(self, statements: Mapping[str, Signed]) -> bytes:
+        """The body of the fact "masked": the signed statement about each upload."""
+        pairs = {name: (signed.body, signed.signature) for name, signed in sorted(statements.items())}
+        return json.dumps({name: [b64encode(part).decode() for part in pair] for name, pair in pairs.items()}).encode()
 
     def quarters(self, names: Iterable[str]) -> dict[str, int]:
         """Weight class of each of these clients, in quarters."""

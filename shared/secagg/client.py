@@ -4,6 +4,10 @@ States and what moves between them stand in `TRANSITIONS`; docs/protocol.md is d
 `receive(message)` returns what to send. It answers one roster, one deal, one seed and one pair of sets in its life;
 anything that breaks a rule raises, and the machine is spent. All its randomness follows from one secret, so replaying
 the same messages after a restart gives the same bytes.
+
+Why a sum hides whom it sums: a member counts whom it sees a statement of, signed over the same header, roster and deals
+as its own. Whoever signs one has masked for exactly these deals. So of the sets that this client answers, all accepted
+but the colluders are real inputs, whatever the server showed to whom. Nobody ever opens its own mask secret.
 """
 
 from __future__ import annotations
@@ -18,14 +22,14 @@ from roughfed.crypto.agreement import KeyPair
 from roughfed.crypto.commitment import commit
 from roughfed.crypto.identity import verify
 from roughfed.crypto.masks import Lanes, Sign, sum_masks
-from roughfed.crypto.merkle import merkle_verify
+from roughfed.crypto.merkle import merkle_root, merkle_verify
 from roughfed.errors import IdentityError, LocalProtocolError, RemoteProtocolError
 from roughfed.secagg import messages as m
 from roughfed.secagg.dealing import Mate, Seat, Shares, deal, meet, open_shares
 from roughfed.secagg.groups import SMALLEST, colluders, smallest_sum, threshold
 from roughfed.secagg.pairs import confirmed_pairs
 from roughfed.secagg.promises import NOTHING, Gives, counted
-from roughfed.secagg.roster import check_group, draw_beacon, most_colluders, roster_digest
+from roughfed.secagg.roster import check_group, draw_beacon, most_colluders, roster_digest, view_digest
 from roughfed.secagg.terms import Party, Terms, entropy_stream
 from roughfed.types import Signed
 
@@ -109,7 +113,9 @@ class ClientRound:
         self._held: dict[str, Shares] = {}
         self._dealers, self._paired = frozenset[str](), frozenset[str]()
         self._codes: Lanes | None = None
-        self._leaf, self._root = b"", b""
+        self._own_statement: Signed | None = None
+        self._counted: dict[str, bytes] = {}
+        self._root, self.view_digest = b"", b""
         self._pair_sketches: dict[str, bytes] = {}
         self._uploaded = frozenset[str]()
         self._opened: set[str] = set()
@@ -183,8 +189,8 @@ class ClientRound:
         return [(own_key, sign), *((self._mates[name].pair_key, s) for name, s in signs.items())]
 
     def uploaded(self, statement: Signed) -> None:
-        """The signed statement about the upload: what must lie under the seed's root."""
-        self._leaf = statement.digest
+        """The signed statement about the upload; before it is known this client is in no sum."""
+        self._own_statement = statement
 
     # -- one handler for each message ---------------------------------------------------------------------------------
 
@@ -257,19 +263,28 @@ class ClientRound:
         published = {signed.signer: self._dealt(signed) for signed in deals.shares}
         pairs = confirmed_pairs(published, t)
         self._dealers, self._paired = frozenset(dealers), frozenset(pairs.get(self._me.name, ()))
-        complaints: list[Signed] = []
-        for mate in (self._mates[name] for name in sorted(self._paired)):
-            sealed = published[mate.name][self._me.name]
-            if not hmac.compare_digest(sealed.pair_tag + sealed.in_tag + sealed.out_tag, b"".join(mate.tags)):
-                raise RemoteProtocolError(f"{mate.name} confirmed other keys than this client's", reason="deals")
-            if (shares := open_shares(self._seat, mate, sealed)) is None:
-                complaints.append(self._opening("sealing", mate.name, mate.in_key))
-            else:
-                self._held[mate.name] = shares
-        if not self._paired:  # left out: nothing was sent under this secret, so it may tell whose tags are false
+        self.view_digest = view_digest(self._seat.roster_digest, deals.shares)
+        complaints = [
+            self._opening("sealing", name, self._mates[name].in_key)
+            for name in dealers
+            if name != self._me.name and not self._hold(self._mates[name], published[name][self._me.name])
+        ]
+        if not self._paired:  # its own mask secret stays shut: others may have masked with it
             self.state = State.OUT
-            return (self._opening("mask", "", self._mask.private),)
         return complaints
+
+    def _hold(self, mate: Mate, sealed: m.Sealed) -> bool:
+        """Keep the shares that a mate dealt this client; False where they are bad and it can be shown.
+
+        Those of a mate without a common mask are kept, too, where they open: of false tags its secret tells whose.
+        """
+        paired = mate.name in self._paired
+        if paired and not hmac.compare_digest(sealed.pair_tag + sealed.in_tag + sealed.out_tag, b"".join(mate.tags)):
+            raise RemoteProtocolError(f"{mate.name} confirmed other keys than this client's", reason="deals")
+        if (shares := open_shares(self._seat, mate, sealed)) is None:
+            return not paired
+        self._held[mate.name] = shares
+        return True
 
     def _dealt(self, signed: Signed) -> dict[str, m.Sealed]:
         """What one dealer published, by holder."""
@@ -287,14 +302,16 @@ class ClientRound:
         return {sealed.holder: sealed for sealed in shares.sealed}
 
     def _take_seed(self, seed: m.Seed, _: Signed) -> Sequence[Signed]:
-        terms, uploaded = self._terms, set(seed.uploaded)
+        terms, uploaded = self._terms, {signed.signer for signed in seed.statements}
         self._this_round(seed.header_digest)
         if seed.group != self._seat.group or seed.dim != terms.dim or not terms.dim:
             raise RemoteProtocolError("the seed is for another group or another sketch", reason="seed")
-        if list(seed.uploaded) != sorted(uploaded) or not {self._me.name} <= uploaded <= self._dealers:
+        if not {self._me.name} <= uploaded <= self._dealers:
             raise RemoteProtocolError("the uploads named with the seed are not the dealers'", reason="seed")
-        if not merkle_verify(seed.root, self._leaf, seed.path, index=seed.index, count=seed.count):
-            raise RemoteProtocolError("this client's upload is not under the seed's root", reason="seed")
+        self._count(seed.statements, sorted(uploaded))
+        leaf = merkle_root([signed.digest for signed in seed.statements])
+        if not merkle_verify(seed.root, leaf, seed.path, index=seed.index, count=seed.count):
+            raise RemoteProtocolError("the uploads of this group are not under the seed's root", reason="seed")
         self._root, self._uploaded = seed.root, frozenset(uploaded)
         sketcher = terms.sketcher(seed.root, self._most_colluders)
         for name in sorted(self._paired & uploaded):
@@ -339,6 +356,7 @@ class ClientRound:
             raise RemoteProtocolError(
                 "the sets do not cover the dealers, or accept what was not uploaded", reason="sets"
             )
+        self._count(sets.statements, sorted(accepted))
         wanted = max(smallest_sum(len(self._names)), self._policy.smallest_group)
         if len(accepted) < wanted:
             raise RemoteProtocolError(f"a sum of {len(accepted)}, at least {wanted} wanted", reason="too-few")
@@ -369,6 +387,27 @@ class ClientRound:
             tuple((name, held[name][1]) for name in sorted(excluded) if name in held),
         )
         return (self._me.signed(m.UNMASK_DOMAIN, value),)
+
+    def _count(self, statements: Sequence[Signed], names: Sequence[str]) -> None:
+        """Hold signed statements against those whom they are to count: one of each, over this client's own view.
+
+        Raises:
+            RemoteProtocolError: not one of each, another view, or this client's own is not the one that it gave.
+            IdentityError: a member did not sign it.
+        """
+        if [signed.signer for signed in statements] != list(names):
+            raise RemoteProtocolError("not one statement of each member that is counted", reason="statement")
+        for signed in statements:
+            name = signed.signer
+            if name == self._me.name:
+                if self._own_statement is None or signed.body != self._own_statement.body:
+                    raise RemoteProtocolError("this client signed no such statement", reason="statement")
+            elif self._counted.get(name) != signed.digest:
+                verify(self._mates[name].identity_key, m.STATEMENT_DOMAIN, signed.body, signed.signature)
+                value = self._me.wire.decode(m.Statement, signed.body)
+                if (value.client, value.view_digest) != (name, self.view_digest):
+                    raise RemoteProtocolError(f"{name} uploaded under another view of the deals", reason="two-views")
+                self._counted[name] = signed.digest
 
     # -- small things -------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ itself signed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from roughfed.crypto import agreement, shamir
 from roughfed.crypto.agreement import KeyPair
@@ -85,22 +85,19 @@ def judge_complaint(board: Bulletin, complainer: str, opening: m.Opening) -> tup
     return (complainer, "false-complaint") if good else (dealer, "bad-share")
 
 
-def judge_tags(board: Bulletin, opener: str, secret: bytes) -> dict[str, str]:
-    """A client that was left out shows its mask secret: whose tags were false?
+def judge_tags(board: Bulletin, owner: str, secret: KeyPair) -> dict[str, str]:
+    """The mask secret of an excluded client is known: whose tags of its pairs were false?
 
     Returns:
         name -> "false-tag".
     """
-    own = KeyPair.from_private_bytes(secret)
-    if not own.is_public(board.adverts[opener].mask_key):
-        return {opener: "false-tag"}
     found: dict[str, str] = {}
-    for other, sealed in board.deals.get(opener, {}).items():
-        if other == opener or (theirs := board.deals.get(other, {}).get(opener)) is None:
+    for other, sealed in board.deals.get(owner, {}).items():
+        if other == owner or (theirs := board.deals.get(other, {}).get(owner)) is None:
             continue
-        true_tag = agreement.key_tag(board.mask_key(own, opener, other), board.pair_info(opener, other))
+        true_tag = agreement.key_tag(board.mask_key(secret, owner, other), board.pair_info(owner, other))
         if sealed.pair_tag != true_tag:
-            found[opener] = "false-tag"
+            found[owner] = "false-tag"
         elif theirs.pair_tag != true_tag:
             found[other] = "false-tag"
     return found
@@ -116,11 +113,15 @@ def opened_pair(board: Bulletin, opener: str, opening: m.Opening) -> bytes | Non
 
 @dataclass
 class Recovery:
-    """Secrets put together again from the answers, and who is to blame for what did not fit."""
+    """Secrets put together again from the answers, and who is to blame for what did not fit.
+
+    `mask_secrets`: those that were put together so far, by owner.
+    """
 
     board: Bulletin
     threshold: int
     proofs: dict[str, str]
+    mask_secrets: dict[str, KeyPair] = field(default_factory=dict[str, KeyPair])
 
     def self_mask(self, dealer: str, shares: Mapping[str, bytes]) -> bytes | None:
         """From b of an accepted client, the key of its self mask; None when it cannot be had."""
@@ -142,6 +143,7 @@ class Recovery:
         if not pair.is_public(self.board.adverts[dealer].mask_key):
             self.proofs[dealer] = "bad-deal"
             return None
+        self.mask_secrets[dealer] = pair
         return pair
 
     def _combine(self, dealer: str, shares: Mapping[str, bytes], *, of: shamir.ShareOf) -> bytes | None:

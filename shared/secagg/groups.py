@@ -18,6 +18,9 @@ LARGEST = 16
 ALONE = 20
 """Up to here there is a single group: three groups need 21 clients, seven each."""
 
+HONEST = 3
+"""Inputs of honest clients in every sum, at least, as long as no more than `promised_colluders` of a group collude."""
+
 PREFERRED = (7, 10, 13, 16)
 """Sizes where what may be lost, g - t, equals what may collude, 2t - g - 1."""
 
@@ -38,8 +41,16 @@ def contributors(size: int) -> int:
 
 
 def colluders(size: int) -> int:
-    """c: clients of one group that may collude without a second set getting its answers; at least 1."""
+    """Clients of one group that may collude without a second set getting its answers, 2t - g - 1; at least 1."""
     return max(1, 2 * threshold(size) - size - 1)
+
+
+def promised_colluders(size: int) -> int:
+    """c: clients of a group of `size` that may collude, with the server too, and still every sum hides whom it sums.
+
+    No more than `colluders`, and so few that a smallest sum has `HONEST` inputs of others.
+    """
+    return min(colluders(size), smallest_sum(size) - HONEST)
 
 
 def group_sizes(clients: int) -> list[int]:

@@ -11,6 +11,7 @@ from roughfed.types import Signed
 
 ADVERTISE_DOMAIN = b"roughfed advertise v1\0"
 SHARES_DOMAIN = b"roughfed shares v1\0"
+STATEMENT_DOMAIN = b"roughfed update v1\0"
 SEED_DOMAIN = b"roughfed seed v1\0"
 SKETCH_DOMAIN = b"roughfed sketch-claim v1\0"
 SETS_DOMAIN = b"roughfed sets v1\0"
@@ -85,8 +86,23 @@ class Deals:
 
 
 @dataclass(frozen=True, slots=True)
+class Statement:
+    """What the machines read of the statement that a client signs about its upload (`UpdateStatement`).
+
+    `view_digest`: of the roster and of all deals as this client saw them (`roughfed.secagg.roster.view_digest`). Only
+    statements of one view are ever summed: their masks cancel, and everybody knows who could have masked with whom.
+    """
+
+    client: str
+    view_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Seed:
-    """The root of all uploads of the round, with the receiver's place under it. `uploaded` is its group's U3."""
+    """The root of all uploads of the round, and the group's place under it.
+
+    `statements`: signed, of the group's U3, by name. Their Merkle root is leaf `index` of `count`, one a group.
+    """
 
     header_digest: bytes
     group: int
@@ -95,7 +111,7 @@ class Seed:
     index: int
     count: int
     dim: int
-    uploaded: tuple[str, ...]
+    statements: tuple[Signed, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +133,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A secret that settles a dispute: `kind` is "pair" (K of a pair), "sealing" (of a bad share), "mask" (own)."""
+    """A key that settles a dispute with `against`: `kind` is "pair" (K of the pair) or "sealing" (of a bad share)."""
 
     header_digest: bytes
     kind: str
@@ -127,13 +143,17 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Sets:
-    """Accepted and excluded (with reasons); together they are U2, the clients that dealt shares."""
+    """Accepted and excluded (with reasons); together they are U2, the clients that dealt shares.
+
+    `statements`: signed, of the accepted, by name: who is counted has signed that it uploaded, and under which view.
+    """
 
     header_digest: bytes
     group: int
     accepted: tuple[str, ...]
     excluded: tuple[tuple[str, str], ...]
     seed_root: bytes
+    statements: tuple[Signed, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +184,7 @@ Message = (
     | Roster
     | Shares
     | Deals
+    | Statement
     | Seed
     | Sketch
     | Conflict

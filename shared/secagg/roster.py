@@ -30,6 +30,19 @@ def roster_digest(group: int, adverts: Sequence[Signed], cohort: Sequence[tuple[
     return digest.digest()
 
 
+def view_digest(roster: bytes, deals: Sequence[Signed]) -> bytes:
+    """What a member was shown before it masked: the roster (`roster_digest`) and every deal, by dealer.
+
+    From it follow the member's pairs, and which shares it may hold. A statement binds it, so members that were shown
+    different deals are never summed together.
+    """
+    digest = hashlib.sha256(b"roughfed view v1\0" + roster)
+    for deal in deals:
+        name = deal.signer.encode()
+        digest.update(len(name).to_bytes(2, "big") + name + deal.digest)
+    return digest.digest()
+
+
 def make_cohort(adverts: Sequence[Signed]) -> tuple[tuple[str, bytes], ...]:
     """(name, digest of the advert) of every client of the round, by name."""
     return tuple(sorted((advert.signer, advert.digest) for advert in adverts))

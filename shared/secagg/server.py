@@ -12,16 +12,16 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.crypto.agreement import KeyPair
 from roughfed.crypto.identity import verify
 from roughfed.crypto.masks import Lanes, sum_masks
+from roughfed.crypto.merkle import merkle_root
 from roughfed.errors import IdentityError, LocalProtocolError, RemoteProtocolError
 from roughfed.secagg import messages as m
 from roughfed.secagg.disputes import Disputes
-from roughfed.secagg.evidence import Bulletin, Recovery, judge_complaint, judge_tags, opened_pair
+from roughfed.secagg.evidence import Bulletin, Recovery, judge_complaint, opened_pair
 from roughfed.secagg.groups import colluders, smallest_sum, threshold
 from roughfed.secagg.pairs import confirmed_pairs
-from roughfed.secagg.roster import make_cohort, most_colluders, roster_digest
+from roughfed.secagg.roster import make_cohort, most_colluders, roster_digest, view_digest
 from roughfed.secagg.stage import Stage
 from roughfed.secagg.terms import Terms, Wire, sketch_lanes
 from roughfed.secagg.unmasking import Claim, Outcome, Secrets, Timing, false_pairs, is_true, recover, untimed
@@ -70,9 +70,8 @@ class GroupRound:
         self._shares: dict[str, Signed] = {}
         self._deals: dict[str, dict[str, m.Sealed]] = {}
         self._board: Bulletin | None = None
-        self._opened: dict[str, KeyPair] = {}
         self._openings: set[tuple[str, str, str]] = set()
-        self._uploaded: tuple[str, ...] = ()
+        self._statements: dict[str, Signed] = {}
         self._sketcher: Sketcher | None = None
         self._root = self._sets_digest = b""
         self._claims: dict[str, Claim] = {}
@@ -118,13 +117,13 @@ class GroupRound:
         return tuple(sorted(self._shares))
 
     def take_opening(self, signed: Signed) -> bool:
-        """An opened key: a complaint, a client left out, or an answer in a dispute."""
+        """An opened key: a complaint, or an answer in a dispute."""
         value = self._take(m.Opening, m.OPENING_DOMAIN, signed)
         if self._board is None:
             raise RemoteProtocolError("an opening before the shares are dealt", reason="order")
         if (said := (signed.signer, value.kind, value.against)) in self._openings:
             return False
-        if value.against and value.against not in self.names:
+        if value.against not in self.names:
             raise RemoteProtocolError("an opening about nobody of this group", reason="order")
         self._judge_opening(self.board, signed.signer, value)
         self._openings.add(said)
@@ -135,8 +134,6 @@ class GroupRound:
             case "sealing" if self.stage is Stage.MASKING:
                 if (fault := judge_complaint(board, name, value)) is not None:
                     self.proofs.setdefault(*fault)
-            case "mask" if self.stage is Stage.MASKING:
-                self._opened_mask(board, name, value.key)
             case "pair" if self.stage is Stage.SKETCHING:
                 pair = (name, value.against) if name < value.against else (value.against, name)
                 if self._disputes.knows(pair) and (key := opened_pair(board, name, value)) is not None:
@@ -144,28 +141,45 @@ class GroupRound:
             case _:
                 raise RemoteProtocolError(f"an opening of kind {value.kind} in {self.stage.name}", reason="order")
 
-    def _opened_mask(self, board: Bulletin, name: str, key: bytes) -> None:
-        """A client that was left out shows its mask secret: whose tags were false?"""
-        for liar, reason in judge_tags(board, name, key).items():
-            self.proofs.setdefault(liar, reason)
-        if (secret := KeyPair.from_private_bytes(key)).is_public(self._adverts[name].mask_key):
-            self._opened[name] = secret
-
     # -- masked input and sketch --------------------------------------------------------------------------------------
 
-    def close_masking(self, uploaded: Iterable[str]) -> None:
-        """U3 is who uploaded, of those who are not left out (too few pairs, or its mask secret is open)."""
+    def close_masking(self, statements: Mapping[str, Signed]) -> None:
+        """U3 is who uploaded, of those who are not left out; by the statements that they signed about their uploads.
+
+        One over another view than this group's is a proof: everybody was dealt the same. Without any it does not count.
+        """
         self._enter(Stage.MASKING, Stage.SKETCHING if self._terms.dim else Stage.JUDGING)
-        self._uploaded = tuple(sorted(set(uploaded) & self.board.pairs.keys() - self._opened.keys()))
-        self._note(self.board.pairs.keys() - self._opened.keys() - set(self._uploaded), "no upload")
+        view = view_digest(self._roster_digest, [self._shares[name] for name in self.dealers])
+        for name in sorted(statements.keys() & self.board.pairs.keys()):
+            if (signed_view := self._view_of(statements[name])) == view:
+                self._statements[name] = statements[name]
+            elif signed_view:
+                self.proofs.setdefault(name, "false-view")
+        self._note(self.board.pairs.keys() - self._statements.keys() - self.proofs.keys(), "no upload")
+
+    def _view_of(self, statement: Signed) -> bytes:
+        try:
+            return self._wire.decode(m.Statement, statement.body).view_digest
+        except RemoteProtocolError:
+            return b""
+
+    @property
+    def uploaded(self) -> tuple[str, ...]:
+        """U3, by name."""
+        return tuple(self._statements)
+
+    @property
+    def uploads_root(self) -> bytes:
+        """Merkle root of the statements of U3: this group's leaf under the root of the round."""
+        return merkle_root([signed.digest for signed in self._statements.values()])
 
     def seed_for(self, root: bytes, path: Sequence[bytes], index: int, count: int) -> m.Seed:
-        """The seed message of one member; `root` is over the uploads of all groups."""
-        if self._sketcher is None:
-            self._root = root
-            self._sketcher = self._terms.sketcher(root, self._most_colluders)
+        """The seed message of the group; `root` is over the uploads of all groups."""
+        self._root = root
+        self._sketcher = self._terms.sketcher(root, self._most_colluders)
         header, dim = self._terms.header_digest, self._terms.dim
-        return m.Seed(header, self._group, root, tuple(path), index, count, dim, self._uploaded)
+        statements = tuple(self._statements.values())
+        return m.Seed(header, self._group, root, tuple(path), index, count, dim, statements)
 
     def take_sketch(self, signed: Signed) -> bool:
         """A client's sketch and those of its pair masks; whether it is new.
@@ -175,13 +189,13 @@ class GroupRound:
         """
         value = self._take(m.Sketch, m.SKETCH_DOMAIN, signed, stage=Stage.SKETCHING)
         name, terms = signed.signer, self._terms
-        if name not in self._uploaded or value.seed_root != self._root:
+        if name not in self._statements or value.seed_root != self._root:
             raise RemoteProtocolError("a sketch without an upload, or under another seed", reason="sketch")
         if name in self._claims:
             if self._claims[name].signed.body != signed.body:
                 raise RemoteProtocolError("another sketch than before", reason="conflict")
             return False
-        wanted = [mate for mate in self.board.mates(name) if mate in self._uploaded]
+        wanted = [mate for mate in self.board.mates(name) if mate in self._statements]
         pairs = {member: sketch_lanes(lanes, terms) for member, lanes in value.pairs}
         lengths = {len(lanes) for lanes in (sketch_lanes(value.codes, terms), *pairs.values())}
         if [member for member, _ in value.pairs] != wanted or lengths != {terms.dim}:
@@ -204,7 +218,7 @@ class GroupRound:
         Where nobody opens, both are left out and noted, unless one of them is proved a liar already.
         """
         self._enter(Stage.SKETCHING, Stage.JUDGING)
-        self._note(set(self._uploaded) - self._claims.keys(), "no sketch")
+        self._note(self._statements.keys() - self._claims.keys(), "no sketch")
         if self._claims:
             for liar in sorted(self._disputes.liars(self._claims, self.sketcher.of_mask)):
                 self.proofs.setdefault(liar, "false-pair-sketch")
@@ -244,7 +258,8 @@ class GroupRound:
             self.stage = Stage.DONE
             return None
         excluded = tuple((name, why) for name, why in reasons.items() if why)
-        self._sets = m.Sets(self._terms.header_digest, self._group, accepted, excluded, self._root)
+        statements = tuple(self._statements[name] for name in accepted)
+        self._sets = m.Sets(self._terms.header_digest, self._group, accepted, excluded, self._root, statements)
         self.stage = Stage.AGREEING
         return self._sets
 
@@ -258,11 +273,10 @@ class GroupRound:
 
     def _reason(self, name: str, far: set[str]) -> str:
         """Why the protocol itself keeps a dealer out of the sum; "" when it does not."""
-        out_of_it = name in self._opened or name not in self.board.pairs
         rules = (
-            ("left-out", out_of_it),
-            ("dropped", name not in self._uploaded),
+            ("left-out", name not in self.board.pairs),
             (self.proofs.get(name, ""), name in self.proofs),
+            ("dropped", name not in self._statements),
             ("no-sketch", bool(self._terms.dim) and name not in self._claims),
             ("dispute", name in self._unsettled),
             ("norm", name in far),
@@ -310,9 +324,9 @@ class GroupRound:
             case Stage.DEALING:
                 return set(self.names) - self._shares.keys()
             case Stage.SKETCHING:
-                return (set(self._uploaded) - self._claims.keys()) | self._disputes.owing()
+                return (self._statements.keys() - self._claims.keys()) | self._disputes.owing()
             case Stage.AGREEING:
-                return self.board.pairs.keys() - self._opened.keys() - self._agreed.keys()
+                return self.board.pairs.keys() - self._agreed.keys()
             case Stage.UNMASKING:
                 return self._agreed.keys() - self._answers.keys()
             case _:
@@ -326,13 +340,13 @@ class GroupRound:
         was, self.stage = self.stage, Stage.DONE
         if (sets := self._sets) is None:
             return self._void("too-few-accepted")
-        self._note(self.board.pairs.keys() - self._opened.keys() - self._agreed.keys(), "no signature over the sets")
+        self._note(self.board.pairs.keys() - self._agreed.keys(), "no signature over the sets")
         self._note(self._agreed.keys() - self._answers.keys() if was is Stage.UNMASKING else (), "silent at unmask")
         if len(self._answers) < self.threshold:
             return self._void("too-few-answers")
         recovery = Recovery(self.board, self.threshold, self.proofs)
         with time("shares"):
-            secrets = recover(recovery, sets, self._answers, self._opened)
+            secrets = recover(recovery, sets, self._answers)
         if secrets is None:
             return self._void("a secret could not be put together")
         total, false = self._check(sets, read, secrets)

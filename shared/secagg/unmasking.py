@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from roughfed.crypto.agreement import KeyPair
 from roughfed.crypto.masks import Lanes, Sign
 from roughfed.secagg import messages as m
-from roughfed.secagg.evidence import Bulletin, Recovery
+from roughfed.secagg.evidence import Bulletin, Recovery, judge_tags
 from roughfed.sketch.buckets import Sketcher
 from roughfed.types import Signed
 
@@ -70,27 +69,25 @@ class Secrets:
         return masks
 
 
-def recover(
-    recovery: Recovery, sets: m.Sets, answers: Mapping[str, m.Unmask], opened: Mapping[str, KeyPair]
-) -> Secrets | None:
+def recover(recovery: Recovery, sets: m.Sets, answers: Mapping[str, m.Unmask]) -> Secrets | None:
     """Put the secrets together.
 
     Args:
         recovery: of the group; names who answered or dealt wrongly.
         sets: A and X.
         answers: holder -> its shares.
-        opened: mask keys that their owners have shown already.
 
     Returns:
-        None when a secret that is needed cannot be had. All are tried, so that all who are at fault are named.
+        None when a secret that is needed cannot be had. All are tried, so that all who are at fault are named; also
+        those of clients that were left out: of false tags they tell whose they were.
     """
     board: Bulletin = recovery.board
     own = {name: recovery.self_mask(name, _given(answers, name, accepted=True)) for name in sets.accepted}
-    gone: dict[str, KeyPair | None] = {}
-    for name, _ in sets.excluded:
-        if board.mates(name):  # without a mate there is no mask to take off
-            known = opened.get(name)
-            gone[name] = known or recovery.mask_secret(name, _given(answers, name, accepted=False))
+    every = {name: recovery.mask_secret(name, _given(answers, name, accepted=False)) for name, _ in sets.excluded}
+    for name, secret in recovery.mask_secrets.items():
+        for liar, reason in judge_tags(board, name, secret).items():
+            recovery.proofs.setdefault(liar, reason)
+    gone = {name: secret for name, secret in every.items() if board.mates(name)}  # who has no mate masks with nobody
     found_own = {name: key for name, key in own.items() if key is not None}
     found = {name: secret for name, secret in gone.items() if secret is not None}
     if len(found_own) < len(own) or len(found) < len(gone):

@@ -13,6 +13,7 @@ from roughfed.errors import LocalProtocolError, RemoteProtocolError
 from roughfed.messages import ClientStage, ServerStage
 from roughfed.pb.v1 import federation_pb2 as fed
 from roughfed.pb.v1 import secagg_pb2 as sec
+from roughfed.pb.v1 import tensor_pb2 as ten
 from roughfed.secagg import messages as m
 from roughfed.types import Signed
 from roughfed.wire.updates import digest_field, parse
@@ -54,6 +55,7 @@ STAGE_VALUES: Mapping[str, type] = MappingProxyType(
 MAX_MEMBERS = 4096
 MAX_COHORT = 100_000
 MAX_PATH = 64
+MAX_STATEMENT_BYTES = 1 << 10  # of a masked upload, as other members read it: names and digests
 KEY_BYTES = 32
 SHARE_BYTES = 33
 
@@ -190,13 +192,13 @@ def _seed(v: m.Seed) -> sec.Seed:
         count=v.count,
         dim=v.dim,
         group=v.group,
-        uploaded=v.uploaded,
+        statements=[signed_message(s) for s in v.statements],
     )
 
 
 def _read_seed(data: bytes) -> m.Seed:
     x = parse(sec.Seed, data)
-    _few(len(x.uploaded))
+    _few(len(x.statements))
     _few(len(x.path), limit=MAX_PATH)
     return m.Seed(
         digest_field(x.header_digest, "header_digest"),
@@ -206,8 +208,19 @@ def _read_seed(data: bytes) -> m.Seed:
         x.index,
         x.count,
         x.dim,
-        tuple(x.uploaded),
+        tuple(signed_value(s) for s in x.statements),
     )
+
+
+def _statement(v: m.Statement) -> ten.UpdateStatement:
+    return ten.UpdateStatement(client=v.client, view_digest=v.view_digest)
+
+
+def _read_statement(data: bytes) -> m.Statement:
+    if len(data) > MAX_STATEMENT_BYTES:
+        raise RemoteProtocolError(f"a statement of {len(data)} bytes about a masked upload", reason="size")
+    x = parse(ten.UpdateStatement, data)
+    return m.Statement(x.client, digest_field(x.view_digest, "view_digest"))
 
 
 def _sketch(v: m.Sketch) -> sec.Sketch:
@@ -238,7 +251,7 @@ def _opening(v: m.Opening) -> sec.Opening:
 
 def _read_opening(data: bytes) -> m.Opening:
     x = parse(sec.Opening, data)
-    if x.kind not in ("pair", "sealing", "mask"):
+    if x.kind not in ("pair", "sealing"):
         raise RemoteProtocolError(f"an opening of kind {x.kind[:20]!r}", reason="schema")
     header = digest_field(x.header_digest, "header_digest")
     return m.Opening(header, x.kind, x.against, _sized(x.key, KEY_BYTES, "opened key"))
@@ -246,6 +259,7 @@ def _read_opening(data: bytes) -> m.Opening:
 
 def _sets(v: m.Sets) -> sec.Sets:
     message = sec.Sets(header_digest=v.header_digest, group=v.group, accepted=v.accepted, seed_root=v.seed_root)
+    message.statements.extend(signed_message(s) for s in v.statements)
     for name, reason in v.excluded:
         message.excluded.add(name=name, reason=reason)
     return message
@@ -253,13 +267,14 @@ def _sets(v: m.Sets) -> sec.Sets:
 
 def _read_sets(data: bytes) -> m.Sets:
     x = parse(sec.Sets, data)
-    _few(len(x.accepted), len(x.excluded))
+    _few(len(x.accepted), len(x.excluded), len(x.statements))
     return m.Sets(
         digest_field(x.header_digest, "header_digest"),
         x.group,
         tuple(x.accepted),
         tuple((e.name, e.reason) for e in x.excluded),
         digest_field(x.seed_root, "seed_root", empty=True),
+        tuple(signed_value(s) for s in x.statements),
     )
 
 
@@ -316,6 +331,7 @@ _ENCODERS: dict[type, Callable[[Any], Any]] = {
     m.Roster: _roster,
     m.Shares: _shares,
     m.Deals: _deals,
+    m.Statement: _statement,
     m.Seed: _seed,
     m.Sketch: _sketch,
     m.Conflict: _conflict,
@@ -331,6 +347,7 @@ _DECODERS: dict[type, Callable[[bytes], Any]] = {
     m.Roster: _read_roster,
     m.Shares: _read_shares,
     m.Deals: _read_deals,
+    m.Statement: _read_statement,
     m.Seed: _read_seed,
     m.Sketch: _read_sketch,
     m.Conflict: _read_conflict,

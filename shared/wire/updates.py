@@ -11,11 +11,12 @@ from roughfed.digest import DIGEST_BYTES
 from roughfed.errors import RemoteProtocolError
 from roughfed.pb.v1 import federation_pb2 as fed
 from roughfed.pb.v1 import tensor_pb2 as ten
+from roughfed.secagg.messages import STATEMENT_DOMAIN
 from roughfed.secagg.promises import FULL
 from roughfed.secagg.statistics import KINDS, MAX_VALUES
 from roughfed.types import BINS, CONFIDENCE_ONE, MOST_CONFUSED, Evaluation, Receipt, Signed, UpdateStatement
 
-UPDATE_DOMAIN = b"roughfed update v1\0"
+UPDATE_DOMAIN = STATEMENT_DOMAIN
 RECEIPT_DOMAIN = b"roughfed receipt v1\0"
 MAX_CLASSES = 100_000
 MAX_EXAMPLES = 1 << 40
@@ -95,6 +96,7 @@ def encode_statement(statement: UpdateStatement) -> bytes:
         train_seconds=statement.train_seconds,
         metrics=dict(statement.metrics),
         client_class=statement.client_class,
+        view_digest=statement.view_digest,
         weight_quarters=0 if statement.quarters == FULL else statement.quarters,
         statistics=[ten.UpdateStatement.Statistic(name=n, values=v) for n, v in sorted(statement.statistics.items())],
     )
@@ -130,6 +132,7 @@ def decode_statement(data: bytes) -> UpdateStatement:
         evaluation=evaluation_value(message.evaluation) if message.HasField("evaluation") else None,
         quarters=_quarters(message.weight_quarters),
         client_class=text_field(message.client_class, MAX_NAME),
+        view_digest=digest_field(message.view_digest, "view_digest", empty=True),
         statistics=_statistics(message),
         personal=evaluation_value(message.personal) if message.HasField("personal") else None,
         alone=evaluation_value(message.alone) if message.HasField("alone") else None,

@@ -93,14 +93,11 @@ class Federation:
             round_.mask(group)
 
     def sketch(self) -> None:
-        leaves = {n: s.digest for round_ in self.rounds for n, s in round_.statements.items()}
-        order = sorted(leaves)
-        root = merkle_root([leaves[n] for n in order])
-        for round_, group in self.both():
-            for name in sorted(round_.statements):
-                at = order.index(name)
-                path = merkle_path([leaves[n] for n in order], at)
-                seed = group.seed_for(root, path, at, len(order))
+        leaves = [group.uploads_root for group in self.groups]
+        root = merkle_root(leaves)
+        for at, (round_, group) in enumerate(self.both()):
+            seed = group.seed_for(root, merkle_path(leaves, at), at, len(leaves))
+            for name in group.uploaded:
                 if round_.here(name, "sketch"):
                     for signed in round_.tell(name, seed, round_.by_server(m.SEED_DOMAIN, seed)):
                         self.post.send(round_, group.take_sketch, round_.bend_sketch(name, signed))

@@ -164,7 +164,15 @@ class MaskedRig:
         number = decode_header(job.header.body).round
         digest = content_digest(data if self.garbage.get(name) != "other" else data[1:])
         statement = UpdateStatement(
-            "run-1", number, name, job.header.digest, digest, len(data), 0, client_class=masking.client_class
+            "run-1",
+            number,
+            name,
+            job.header.digest,
+            digest,
+            len(data),
+            0,
+            client_class=masking.client_class,
+            view_digest=machine.view_digest,
         )
         body = encode_statement(statement)
         signed = Signed(body, identity(name).sign(UPDATE_DOMAIN, body), name)

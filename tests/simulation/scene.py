@@ -65,10 +65,9 @@ def scene(stage: str, *, dim: int = 16, size: int = SIZE, seed: int = 0) -> Scen
         round_.tell(name, made.honest)
     round_.mask(group)
     if dim:
-        leaves = [round_.statements[n].digest for n in round_.names]
-        root = merkle_root(leaves)
-        for index, name in enumerate(round_.names):
-            seed_message = group.seed_for(root, merkle_path(leaves, index), index, len(leaves))
+        leaves = [bytes(32), group.uploads_root, b"o" * 32]  # of three groups
+        seed_message = group.seed_for(merkle_root(leaves), merkle_path(leaves, 1), 1, len(leaves))
+        for name in round_.names:
             if name == ME:
                 made.honest, made.domain = seed_message, m.SEED_DOMAIN
                 if stage == "seed":

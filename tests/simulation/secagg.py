@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.issuing import CertificateAuthority
-from roughfed.crypto.merkle import merkle_path, merkle_root
+from roughfed.crypto.merkle import merkle_root
 from roughfed.crypto.roster import RosterEntry
 from roughfed.errors import IdentityError, ProtocolError
 from roughfed.secagg import messages as m
@@ -116,6 +116,7 @@ class Round:
     # What a test may change: each takes (name, honest value) and gives what is sent instead.
     bend_shares: Callable[[str, Signed], Signed] = lambda _, signed: signed
     bend_lanes: Callable[[str, NDArray[np.unsignedinteger]], NDArray[np.unsignedinteger]] = lambda _, lanes: lanes
+    bend_statement: Callable[[str, Signed], Signed] = lambda _, signed: signed
     bend_sketch: Callable[[str, Signed], Signed] = lambda _, signed: signed
     bend_opening: Callable[[str, Signed], Signed | None] = lambda _, signed: signed
     bend_unmask: Callable[[str, Signed], Signed] = lambda _, signed: signed
@@ -201,16 +202,18 @@ class Round:
             ):
                 lanes = self.bend_lanes(name, self.clients[name].mask(self.codes[name]))
                 self.lanes[name] = lanes
-                self.statements[name] = Signed(hashlib.sha256(lanes.tobytes()).digest(), b"", name)
-                self.clients[name].uploaded(self.statements[name])
-        group.close_masking(self.lanes)
+                self.upload(name)
+        group.close_masking(self.statements)
+
+    def upload(self, name: str) -> None:
+        """Sign the statement about an upload, by the client's machine and as it is sent."""
+        signed = self.sign(name, m.STATEMENT_DOMAIN, m.Statement(name, self.clients[name].view_digest))
+        self.clients[name].uploaded(signed)
+        self.statements[name] = self.bend_statement(name, signed)
 
     def sketch(self, group: GroupRound) -> None:
-        order = sorted(self.statements)
-        leaves = [self.statements[name].digest for name in order]
-        root = merkle_root(leaves)
-        for index, name in enumerate(order):
-            seed = group.seed_for(root, merkle_path(leaves, index), index, len(leaves))
+        seed = group.seed_for(merkle_root([group.uploads_root]), [], 0, 1)
+        for name in group.uploaded:
             if self.here(name, "sketch"):
                 for answer in self.tell(name, seed, self.by_server(m.SEED_DOMAIN, seed)):
                     self.hand_in(group.take_sketch, self.bend_sketch(name, answer))

@@ -49,4 +49,4 @@ def test_everybody_gets_what_everybody_dealt() -> None:
     made = named(8)
     replace(made, bend_shares=count).play()
     foreseen = stages_down(8, 8, sketches=True)
-    assert sum(dealt.values()) < foreseen < 1.5 * sum(dealt.values())
+    assert sum(dealt.values()) < foreseen < 1.7 * sum(dealt.values())

@@ -12,10 +12,54 @@ from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.secagg import messages as m
 from roughfed.secagg.client import State
 from roughfed.secagg.groups import colluders, threshold
-from roughfed.wire.secagg import decode_stage
+from roughfed.types import Signed
+from roughfed.wire.secagg import decode_stage, encode_stage
 
 from .scene import ME, OTHER, SIZE, THIRD, Scene, scene
-from .secagg import make_round
+from .secagg import identity, make_round
+
+# -- who is counted ---------------------------------------------------------------------------------------------------
+
+
+def without(statements: tuple[Signed, ...], name: str) -> tuple[Signed, ...]:
+    return tuple(signed for signed in statements if signed.signer != name)
+
+
+def stated(name: str, *, of: str = "", view: bytes = b"v" * 32) -> Signed:
+    """A statement that a member really signed, over another view."""
+    body = encode_stage(m.Statement(of or name, view))
+    return Signed(body, identity(name).sign(m.STATEMENT_DOMAIN, body), name)
+
+
+def restated(value: m.Seed | m.Sets, name: str, *, of: str = "") -> tuple[Signed, ...]:
+    view = decode_stage(m.Statement, value.statements[0].body).view_digest if of else b"v" * 32
+    return tuple(stated(name, of=of, view=view) if s.signer == name else s for s in value.statements)
+
+
+def forged(value: m.Seed | m.Sets, name: str) -> tuple[Signed, ...]:
+    return tuple(replace(s, signature=bytes(64)) if s.signer == name else s for s in value.statements)
+
+
+@pytest.mark.parametrize("stage", ["seed", "sets"])
+@pytest.mark.parametrize("dim", [0, 16])
+def test_a_member_without_a_true_signature_is_not_counted(stage: str, dim: int) -> None:
+    if stage == "seed" and not dim:
+        return
+    made = scene(stage, dim=dim)
+    assert isinstance(made.honest, m.Seed | m.Sets)
+    if stage == "sets" and dim:  # it holds the true statement from the seed already, and takes no other
+        made.refuses(replace(made.honest, statements=restated(made.honest, OTHER)), "two-views")
+    else:
+        made.refuses(replace(made.honest, statements=forged(made.honest, OTHER)), "signature", IdentityError)
+
+
+def test_a_client_whose_own_statement_is_not_signed_yet_answers_nothing() -> None:
+    """Between the masked bytes and the statement about them, also after a restart there, it is in no sum."""
+    for stage, dim in (("seed", 16), ("sets", 0)):
+        made = scene(stage, dim=dim)
+        made.me._own_statement = None
+        made.refuses(made.honest, "statement")
+
 
 # -- seed and conflicts -----------------------------------------------------------------------------------------------
 
@@ -27,9 +71,19 @@ SEEDS: dict[str, tuple[Callable[[m.Seed], m.Seed], str]] = {
     "another place": (lambda s: replace(s, index=s.index - 1), "seed"),
     "another count": (lambda s: replace(s, count=99), "seed"),
     "a path of another": (lambda s: replace(s, path=s.path[::-1]), "seed"),
-    "this client did not upload": (lambda s: replace(s, uploaded=tuple(n for n in s.uploaded if n != ME)), "seed"),
-    "a stranger uploaded": (lambda s: replace(s, uploaded=(*s.uploaded, "z")), "seed"),
-    "one twice": (lambda s: replace(s, uploaded=(s.uploaded[0], *s.uploaded)), "seed"),
+    "this client did not upload": (lambda s: replace(s, statements=without(s.statements, ME)), "seed"),
+    "a stranger uploaded": (lambda s: replace(s, statements=(*s.statements, stated("z"))), "seed"),
+    "one twice": (lambda s: replace(s, statements=(s.statements[0], *s.statements)), "statement"),
+    "a member whose upload is not under the root": (
+        lambda s: replace(s, statements=without(s.statements, OTHER)),
+        "seed",
+    ),
+    "a member that uploaded under other deals": (lambda s: replace(s, statements=restated(s, OTHER)), "two-views"),
+    "a statement about another member": (
+        lambda s: replace(s, statements=restated(s, OTHER, of=THIRD)),
+        "two-views",
+    ),
+    "another statement of this client": (lambda s: replace(s, statements=restated(s, ME)), "statement"),
 }
 
 
@@ -120,8 +174,21 @@ SETS: dict[str, tuple[Callable[[m.Sets], m.Sets], str]] = {
     "one twice": (lambda s: replace(s, accepted=(s.accepted[0], *s.accepted)), "sets"),
     "one in neither": (lambda s: replace(s, accepted=s.accepted[1:]), "sets"),
     "a stranger": (lambda s: replace(s, accepted=(*s.accepted, "z")), "sets"),
+    "an accepted member without a statement": (
+        lambda s: replace(s, statements=without(s.statements, OTHER)),
+        "statement",
+    ),
+    "an accepted member that uploaded under other deals": (
+        lambda s: replace(s, statements=restated(s, OTHER)),
+        "two-views",
+    ),
     "a sum of three (T8)": (
-        lambda s: replace(s, accepted=s.accepted[:3], excluded=(*s.excluded, *((n, "x") for n in s.accepted[3:]))),
+        lambda s: replace(
+            s,
+            accepted=s.accepted[:3],
+            statements=s.statements[:3],
+            excluded=(*s.excluded, *((n, "x") for n in s.accepted[3:])),
+        ),
         "too-few",
     ),
 }

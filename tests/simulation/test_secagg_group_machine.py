@@ -6,7 +6,6 @@ unmasked is the sum of the accepted, and only the liar is ever named.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from roughfed.crypto.merkle import merkle_path, merkle_root
+from roughfed.crypto.merkle import merkle_root
 from roughfed.errors import IdentityError, LocalProtocolError, RemoteProtocolError
 from roughfed.secagg import messages as m
 from roughfed.secagg.groups import smallest_sum, threshold
@@ -145,14 +144,10 @@ class Clients(RuleBasedStateMachine):
         for n in self.group.dealers:
             if self.round.clients[n].state.name == "READY":
                 self.round.lanes[n] = self.round.clients[n].mask(self.round.codes[n])
-                statement = Signed(hashlib.sha256(self.round.lanes[n].tobytes()).digest(), b"", n)
-                self.round.statements[n] = statement
-                self.round.clients[n].uploaded(statement)
-        self.group.close_masking(self.round.lanes)
-        order = sorted(self.round.statements)
-        leaves = [self.round.statements[n].digest for n in order]
-        for index, n in enumerate(order):
-            seed = self.group.seed_for(merkle_root(leaves), merkle_path(leaves, index), index, len(leaves))
+                self.round.upload(n)
+        self.group.close_masking(self.round.statements)
+        seed = self.group.seed_for(merkle_root([self.group.uploads_root]), [], 0, 1)
+        for n in self.group.uploaded:
             self.tell(n, seed, self.round.by_server(m.SEED_DOMAIN, seed))
 
     def close_sketching(self) -> None:
@@ -189,16 +184,10 @@ class Clients(RuleBasedStateMachine):
         body = encode_stage(message)
         self.hand(kind, Signed(body, identity(LIAR).sign(DOMAINS[kind], body), LIAR))
 
-    @rule(kind=st.sampled_from(["pair", "sealing", "mask"]), against=name, secret=key)
+    @rule(kind=st.sampled_from(["pair", "sealing"]), against=name, secret=key)
     def open_anything(self, kind: str, against: str, secret: bytes) -> None:
         if self.group.stage is not Stage.DEALING:  # see test_secagg_malformed: a local error there
             self.lie(m.Opening, m.Opening(self.round.terms.header_digest, kind, against, secret))
-
-    @precondition(lambda self: self.group.stage is Stage.MASKING)
-    @rule()
-    def open_the_true_mask_secret(self) -> None:
-        own = self.round.clients[LIAR]
-        self.lie(m.Opening, m.Opening(self.round.terms.header_digest, "mask", "", own._mask.private))
 
     @rule(codes=lanes, pair=lanes)
     def sketch_anything(self, codes: bytes, pair: bytes) -> None:

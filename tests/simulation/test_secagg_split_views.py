@@ -58,19 +58,22 @@ class SplitUploads:
             self.round.tell(name, deals)
         for name in self.names:
             self.round.lanes[name] = self.round.clients[name].mask(self.round.codes[name])
-            self.round.statements[name] = Signed(self.round.lanes[name].tobytes(), b"", name)
-            self.round.clients[name].uploaded(self.round.statements[name])
-        leaves = [self.round.statements[name].digest for name in self.names]
-        self.root = merkle_root(leaves)
-        self.paths = [merkle_path(leaves, i) for i in range(size)]
+            self.round.upload(name)
+        leaves = [merkle_root([s.digest for s in self.stated(index)]) for index in range(len(self.victims) + 1)]
+        self.root = merkle_root(leaves)  # what the server tells of as many groups, to show each victim its own
+        self.paths = [merkle_path(leaves, i) for i in range(len(leaves))]
+
+    def stated(self, index: int) -> tuple[Signed, ...]:
+        """Victim i is told that victims i and later ones uploaded; the others are told the truth."""
+        names = self.victims[index:] if index < len(self.victims) else self.names
+        return tuple(self.round.statements[name] for name in names)
 
     def ask_sketches(self) -> dict[str, Signed]:
-        """Victim i is told that victims i and later ones uploaded; the others are told the truth."""
         terms, found = self.round.terms, {}
-        for index, name in enumerate(self.names):
-            uploaded = self.victims[index:] if name in self.victims else self.names
-            size, dim = len(self.names), terms.dim
-            seed = m.Seed(terms.header_digest, 0, self.root, tuple(self.paths[index]), index, size, dim, uploaded)
+        for position, name in enumerate(self.names):
+            index = min(position, len(self.victims))
+            path, count = tuple(self.paths[index]), len(self.paths)
+            seed = m.Seed(terms.header_digest, 0, self.root, path, index, count, terms.dim, self.stated(index))
             found |= {s.signer: s for s in self.round.tell(name, seed, self.round.by_server(m.SEED_DOMAIN, seed))}
         return found
 
@@ -85,7 +88,8 @@ class SplitUploads:
 
     def unmask(self) -> dict[str, m.Unmask]:
         """Everybody is accepted; the t others sign and answer."""
-        sets = m.Sets(self.round.terms.header_digest, 0, self.names, (), self.root)
+        statements = tuple(self.round.statements[name] for name in self.names)
+        sets = m.Sets(self.round.terms.header_digest, 0, self.names, (), self.root, statements)
         signed = self.round.by_server(m.SETS_DOMAIN, sets)
         agreed = [s for name in self.others for s in self.round.tell(name, sets, signed)]
         request = m.UnmaskRequest(tuple(agreed))
@@ -154,15 +158,15 @@ def test_two_cohorts_make_no_honest_pair_conflict() -> None:
     for name in names:
         round_.tell(name, deals)
     assert round_.refused.keys() <= set(names)
-    leaves = [hashlib.sha256(name.encode()).digest() for name in names]
-    sketches: dict[str, Signed] = {}
-    for at, name in enumerate(names):
-        if name in round_.refused:
-            continue
+    there = [name for name in names if name not in round_.refused]
+    for name in there:
         round_.clients[name].mask(round_.codes[name])
-        round_.clients[name].uploaded(Signed(name.encode(), b"", name))
-        path = tuple(merkle_path(leaves, at))
-        seed = m.Seed(round_.terms.header_digest, 2, merkle_root(leaves), path, at, 7, 64, names)
+        round_.upload(name)
+    statements = tuple(round_.statements[name] for name in there)
+    root = merkle_root([merkle_root([signed.digest for signed in statements])])
+    sketches: dict[str, Signed] = {}
+    for name in there:
+        seed = m.Seed(round_.terms.header_digest, 2, root, (), 0, 1, 64, statements)
         for signed in round_.tell(name, seed, round_.by_server(m.SEED_DOMAIN, seed)):
             sketches[name] = signed
     assert not (victim in sketches and round_.tell(asked, m.Conflict(victim, sketches[victim])))
@@ -187,21 +191,18 @@ def tell_other_deals(round_: Round, victim: str, change: dict[str, Signed | None
 @pytest.mark.parametrize("hidden", [1, 2])
 @pytest.mark.parametrize("dim", [0, 16])
 def test_a_member_that_is_shown_fewer_deals_agrees_to_nothing(dim: int, hidden: int) -> None:
-    """It has another U2 than the others, so that it refuses their seed or their sets; its own input stays masked."""
+    """It has signed another view than the others, who do not count it; what they are shown it refuses."""
     round_ = make_round(7, length=512, dim=dim)
     round_.advertise()
     victim = round_.names[0]
     tell_other_deals(round_, victim, dict.fromkeys(round_.names[-hidden:]))
     outcome, _ = round_.play()
-    assert getattr(round_.refused[victim], "reason", "") == ("seed" if dim else "sets")
+    assert getattr(round_.refused[victim], "reason", "") == "sets"
     assert round_.refused.keys() == {victim}
     assert round_.clients[victim].state is State.OUT
-    if dim:  # without its sketch it is excluded, and the masks that it has with the others come off
-        assert victim not in outcome.accepted
-        np.testing.assert_array_equal(outcome.total, round_.plain_sum(outcome.accepted))
-    else:  # what comes out is noise: the masks with the dealers that it was not shown are still on
-        assert outcome.total is not None
-        assert (outcome.total == round_.plain_sum(outcome.accepted)).mean() < 0.05
+    assert outcome.proofs == {victim: "false-view"}  # to a server that really deals everybody the same
+    assert victim not in outcome.accepted  # its self mask stays, and the masks that it has with the others come off
+    np.testing.assert_array_equal(outcome.total, round_.plain_sum(outcome.accepted))
 
 
 def test_two_halves_with_different_deals_never_both_answer() -> None:
@@ -253,15 +254,15 @@ def test_omitted_tags_shown_to_one_member_leave_its_input_masked(colluding: int)
     with_second_deals(round_, victim, dealers)
     outcome, _ = round_.play()
     assert not set(dealers) & round_.clients[victim]._paired
-    assert round_.turned_away.keys() == {victim}
+    assert outcome.proofs[victim] == "false-view"
     assert victim not in outcome.accepted
-    assert outcome.proofs.keys() <= set(dealers)
+    assert outcome.proofs.keys() <= {victim, *dealers}
     if outcome.total is not None:
         np.testing.assert_array_equal(outcome.total, round_.plain_sum(outcome.accepted))
 
 
 def test_who_is_shown_too_few_true_tags_never_uploads() -> None:
-    """Three colluders of seven: the victim opens its mask secret, and nothing is ever masked with that."""
+    """Three colluders of seven: the victim says that it is out, and shows no secret, since others mask with it."""
     round_ = make_round(7, length=256, dim=0)
     round_.advertise()
     victim = round_.names[0]

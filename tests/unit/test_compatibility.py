@@ -161,7 +161,7 @@ def test_the_lower_one_of_both_is_spoken_or_none(
 
 def test_a_server_refuses_a_client_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     service = FederationService(cast(Any, SimpleNamespace()), b"")
-    with pytest.raises(VersionError, match=r"the client .roughfed 0\.0\.1. speaks protocol 0"):
+    with pytest.raises(VersionError, match=r"the client .roughfed 0\.0\.1. speaks protocol 1"):
         service._greet(Hello("0.0.1", OLDEST - 1, b"", b"", (), "cpu"))
 
     def looked_at(*_: object) -> None:
@@ -175,7 +175,7 @@ def test_a_server_refuses_a_client_that_is_too_old(monkeypatch: pytest.MonkeyPat
 def test_a_client_refuses_a_server_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     welcome = Welcome("0.0.1", OLDEST - 1, "run-1", SPEC, b"", "updates", "classification", 3)
     allowed = Rules(("updates",), 1 << 20)
-    with pytest.raises(VersionError, match=r"the server .roughfed 0\.0\.1. speaks protocol 0, this client"):
+    with pytest.raises(VersionError, match=r"the server .roughfed 0\.0\.1. speaks protocol 1, this client"):
         check_welcome(welcome, allowed)
     monkeypatch.setattr(rules, "spoken", lambda *_, **__: 1)
     check_welcome(welcome, allowed)

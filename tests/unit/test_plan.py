@@ -179,7 +179,7 @@ def test_numbers_of_groups_agree_with_the_protocol(clients: int) -> None:
         assert g - found.may_not_answer >= threshold(g)
         assert g - found.may_be_excluded >= smallest_sum(g)
         assert g - found.may_be_lost >= max(threshold(g), smallest_sum(g))
-        assert 1 <= found.honest_floor <= smallest_sum(g) - colluders(g)
+        assert 1 <= found.may_collude <= min(colluders(g), smallest_sum(g) - 3)
 
 
 @given(g=st.integers(4, 20), lost=st.floats(0, 1), excluded=st.floats(0, 1))

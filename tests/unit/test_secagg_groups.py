@@ -12,6 +12,7 @@ from roughfed.errors import TooFewClients
 from roughfed.secagg import messages as m
 from roughfed.secagg.groups import (
     ALONE,
+    HONEST,
     LARGEST,
     PREFERRED,
     SMALLEST,
@@ -20,6 +21,7 @@ from roughfed.secagg.groups import (
     contributors,
     form_groups,
     group_sizes,
+    promised_colluders,
     smallest_sum,
     threshold,
 )
@@ -79,6 +81,15 @@ def test_the_numbers_of_the_gate() -> None:
     assert {g: threshold(g) for g in (4, 5, 8, 16)} == {4: 3, 5: 4, 8: 6, 16: 11}
     assert {g: colluders(g) for g in (4, 5, 8, 16)} == {4: 1, 5: 2, 8: 3, 16: 5}
     assert {g: smallest_sum(g) for g in (4, 5, 8, 9, 16)} == {4: 4, 5: 4, 8: 4, 9: 5, 16: 8}
+    promised = {4: 1, 5: 1, 7: 1, 8: 1, 10: 2, 13: 4, 16: 5, 20: 7}
+    assert {g: promised_colluders(g) for g in promised} == promised
+
+
+@pytest.mark.parametrize("g", range(4, 129))
+def test_with_the_promised_colluders_every_sum_has_three_inputs_of_others(g: int) -> None:
+    c = promised_colluders(g)
+    assert 1 <= c <= colluders(g)
+    assert smallest_sum(g) - c >= HONEST
 
 
 @given(members=names, seed=st.randoms())

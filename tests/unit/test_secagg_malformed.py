@@ -137,7 +137,7 @@ def test_a_group_refuses_any_bytes_at_any_stage(kind: type, body: bytes, signer:
 
 def test_an_opening_before_anything_is_dealt_is_the_peers_fault() -> None:
     made = scene("roster")
-    opening = m.Opening(made.group._terms.header_digest, "mask", "", bytes(32))
+    opening = m.Opening(made.group._terms.header_digest, "pair", OTHER, bytes(32))
     with pytest.raises(RemoteProtocolError):
         made.group.take_opening(made.sign(ME, m.OPENING_DOMAIN, opening))
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from roughfed.errors import LocalProtocolError, RemoteProtocolError
 from roughfed.pb.v1 import secagg_pb2 as sec
+from roughfed.pb.v1 import tensor_pb2 as ten
 from roughfed.secagg import messages as m
 from roughfed.types import MAX_CLASSES, Signed
 from roughfed.wire import secagg as wire
@@ -42,11 +43,14 @@ MESSAGES: dict[type, st.SearchStrategy[object]] = {
     ),
     m.Shares: st.builds(m.Shares, digests, digests, many(sealed)),
     m.Deals: st.builds(m.Deals, many(signed)),
-    m.Seed: st.builds(m.Seed, digests, u32, digests, many(digests), u64, u64, u32, many(names)),
+    m.Statement: st.builds(m.Statement, names, digests),
+    m.Seed: st.builds(m.Seed, digests, u32, digests, many(digests), u64, u64, u32, many(signed)),
     m.Sketch: st.builds(m.Sketch, digests, blobs, many(st.tuples(names, blobs))),
     m.Conflict: st.builds(m.Conflict, names, signed),
-    m.Opening: st.builds(m.Opening, digests, st.sampled_from(["pair", "sealing", "mask"]), names, keys),
-    m.Sets: st.builds(m.Sets, digests, u32, many(names), many(st.tuples(names, names)), digests | st.just(b"")),
+    m.Opening: st.builds(m.Opening, digests, st.sampled_from(["pair", "sealing"]), names, keys),
+    m.Sets: st.builds(
+        m.Sets, digests, u32, many(names), many(st.tuples(names, names)), digests | st.just(b""), many(signed)
+    ),
     m.Consistency: st.builds(m.Consistency, digests),
     m.UnmaskRequest: st.builds(m.UnmaskRequest, many(signed)),
     m.Unmask: st.builds(m.Unmask, digests, many(st.tuples(names, shares)), many(st.tuples(names, shares))),
@@ -109,6 +113,8 @@ BAD: dict[str, tuple[type, Any]] = {
     "seed, a long path": (m.Seed, sec.Seed(header_digest=D, root=D, path=[D] * 65)),
     "sketch, root": (m.Sketch, sec.Sketch(seed_root=b"")),
     "opening, kind": (m.Opening, sec.Opening(header_digest=D, kind="both", key=D)),
+    "opening, the own mask secret": (m.Opening, sec.Opening(header_digest=D, kind="mask", key=D)),
+    "statement, view": (m.Statement, ten.UpdateStatement(client="a")),
     "opening, key": (m.Opening, sec.Opening(header_digest=D, kind="pair", key=D[1:])),
     "sets, root": (m.Sets, sec.Sets(header_digest=D, seed_root=b"1")),
     "consistency": (m.Consistency, sec.Consistency(sets_digest=b"1")),
@@ -142,11 +148,12 @@ def test_the_bytes_are_frozen() -> None:
         m.Roster(D, 1, (one,), (encode_member(b"e", b"s"),), (("a", D),), b"n"),
         m.Shares(D, D, (m.Sealed("a", b"c", D, D, D, D, D),)),
         m.Deals((one,)),
-        m.Seed(D, 1, D, (D,), 1, 2, 128, ("a",)),
+        m.Statement("a", D),
+        m.Seed(D, 1, D, (D,), 1, 2, 128, (one,)),
         m.Sketch(D, b"c", (("a", b"l"),)),
         m.Conflict("a", one),
         m.Opening(D, "pair", "a", D),
-        m.Sets(D, 1, ("a",), (("b", "norm"),), D),
+        m.Sets(D, 1, ("a",), (("b", "norm"),), D, (one,)),
         m.Consistency(D),
         m.UnmaskRequest((one,)),
         m.Unmask(D, (("a", bytes(33)),), (("b", bytes(33)),)),
@@ -154,7 +161,7 @@ def test_the_bytes_are_frozen() -> None:
     assert {type(v) for v in values} == set(MESSAGES)
     assert (
         hashlib.sha256(b"".join(wire.encode_stage(v) for v in values)).hexdigest()[:32]
-        == "bcf3217aa41ade4dbf068c3f23302c8f"
+        == "d094b0ac5a7fbbb81f568511ef3687eb"
     )
 
 

@@ -116,7 +116,7 @@ class Deals(_message.Message):
     def __init__(self, shares: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ...) -> None: ...
 
 class Seed(_message.Message):
-    __slots__ = ("header_digest", "root", "path", "index", "count", "dim", "group", "uploaded")
+    __slots__ = ("header_digest", "root", "path", "index", "count", "dim", "group", "statements")
     HEADER_DIGEST_FIELD_NUMBER: _ClassVar[int]
     ROOT_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
@@ -124,7 +124,7 @@ class Seed(_message.Message):
     COUNT_FIELD_NUMBER: _ClassVar[int]
     DIM_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
-    UPLOADED_FIELD_NUMBER: _ClassVar[int]
+    STATEMENTS_FIELD_NUMBER: _ClassVar[int]
     header_digest: bytes
     root: bytes
     path: _containers.RepeatedScalarFieldContainer[bytes]
@@ -132,8 +132,8 @@ class Seed(_message.Message):
     count: int
     dim: int
     group: int
-    uploaded: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, header_digest: _Optional[bytes] = ..., root: _Optional[bytes] = ..., path: _Optional[_Iterable[bytes]] = ..., index: _Optional[int] = ..., count: _Optional[int] = ..., dim: _Optional[int] = ..., group: _Optional[int] = ..., uploaded: _Optional[_Iterable[str]] = ...) -> None: ...
+    statements: _containers.RepeatedCompositeFieldContainer[Signed]
+    def __init__(self, header_digest: _Optional[bytes] = ..., root: _Optional[bytes] = ..., path: _Optional[_Iterable[bytes]] = ..., index: _Optional[int] = ..., count: _Optional[int] = ..., dim: _Optional[int] = ..., group: _Optional[int] = ..., statements: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ...) -> None: ...
 
 class Sketch(_message.Message):
     __slots__ = ("seed_root", "codes", "pairs")
@@ -173,7 +173,7 @@ class Opening(_message.Message):
     def __init__(self, header_digest: _Optional[bytes] = ..., kind: _Optional[str] = ..., against: _Optional[str] = ..., key: _Optional[bytes] = ...) -> None: ...
 
 class Sets(_message.Message):
-    __slots__ = ("header_digest", "group", "accepted", "excluded", "seed_root")
+    __slots__ = ("header_digest", "group", "accepted", "excluded", "seed_root", "statements")
     class Excluded(_message.Message):
         __slots__ = ("name", "reason", "detail")
         NAME_FIELD_NUMBER: _ClassVar[int]
@@ -188,12 +188,14 @@ class Sets(_message.Message):
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     EXCLUDED_FIELD_NUMBER: _ClassVar[int]
     SEED_ROOT_FIELD_NUMBER: _ClassVar[int]
+    STATEMENTS_FIELD_NUMBER: _ClassVar[int]
     header_digest: bytes
     group: int
     accepted: _containers.RepeatedScalarFieldContainer[str]
     excluded: _containers.RepeatedCompositeFieldContainer[Sets.Excluded]
     seed_root: bytes
-    def __init__(self, header_digest: _Optional[bytes] = ..., group: _Optional[int] = ..., accepted: _Optional[_Iterable[str]] = ..., excluded: _Optional[_Iterable[_Union[Sets.Excluded, _Mapping]]] = ..., seed_root: _Optional[bytes] = ...) -> None: ...
+    statements: _containers.RepeatedCompositeFieldContainer[Signed]
+    def __init__(self, header_digest: _Optional[bytes] = ..., group: _Optional[int] = ..., accepted: _Optional[_Iterable[str]] = ..., excluded: _Optional[_Iterable[_Union[Sets.Excluded, _Mapping]]] = ..., seed_root: _Optional[bytes] = ..., statements: _Optional[_Iterable[_Union[Signed, _Mapping]]] = ...) -> None: ...
 
 class Consistency(_message.Message):
     __slots__ = ("sets_digest",)

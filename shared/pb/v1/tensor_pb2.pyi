@@ -53,7 +53,7 @@ class SignedUpdate(_message.Message):
     def __init__(self, statement: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class UpdateStatement(_message.Message):
-    __slots__ = ("run", "round", "client", "header_digest", "digest", "size_bytes", "num_examples", "metrics", "evaluation", "num_steps", "train_seconds", "weight_quarters", "statistics", "personal", "alone", "client_class")
+    __slots__ = ("run", "round", "client", "header_digest", "digest", "size_bytes", "num_examples", "metrics", "evaluation", "num_steps", "train_seconds", "weight_quarters", "statistics", "personal", "alone", "client_class", "view_digest")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -84,6 +84,7 @@ class UpdateStatement(_message.Message):
     PERSONAL_FIELD_NUMBER: _ClassVar[int]
     ALONE_FIELD_NUMBER: _ClassVar[int]
     CLIENT_CLASS_FIELD_NUMBER: _ClassVar[int]
+    VIEW_DIGEST_FIELD_NUMBER: _ClassVar[int]
     run: str
     round: int
     client: str
@@ -100,7 +101,8 @@ class UpdateStatement(_message.Message):
     personal: Evaluation
     alone: Evaluation
     client_class: str
-    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., client: _Optional[str] = ..., header_digest: _Optional[bytes] = ..., digest: _Optional[bytes] = ..., size_bytes: _Optional[int] = ..., num_examples: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., evaluation: _Optional[_Union[Evaluation, _Mapping]] = ..., num_steps: _Optional[int] = ..., train_seconds: _Optional[float] = ..., weight_quarters: _Optional[int] = ..., statistics: _Optional[_Iterable[_Union[UpdateStatement.Statistic, _Mapping]]] = ..., personal: _Optional[_Union[Evaluation, _Mapping]] = ..., alone: _Optional[_Union[Evaluation, _Mapping]] = ..., client_class: _Optional[str] = ...) -> None: ...
+    view_digest: bytes
+    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., client: _Optional[str] = ..., header_digest: _Optional[bytes] = ..., digest: _Optional[bytes] = ..., size_bytes: _Optional[int] = ..., num_examples: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., evaluation: _Optional[_Union[Evaluation, _Mapping]] = ..., num_steps: _Optional[int] = ..., train_seconds: _Optional[float] = ..., weight_quarters: _Optional[int] = ..., statistics: _Optional[_Iterable[_Union[UpdateStatement.Statistic, _Mapping]]] = ..., personal: _Optional[_Union[Evaluation, _Mapping]] = ..., alone: _Optional[_Union[Evaluation, _Mapping]] = ..., client_class: _Optional[str] = ..., view_digest: _Optional[bytes] = ...) -> None: ...
 
 class Evaluation(_message.Message):
     __slots__ = ("model_digest", "num_examples", "loss_sum", "class_count", "class_correct", "absolute_error_sum", "confusion", "calibration")
