@@ -82,9 +82,9 @@ class Client:
             trainer: `plain` SGD, or parts joined by "+", for example `balanced-softmax+der++(alpha=0.3)`.
             task: `classification` (integer targets) or `regression` (float targets); `auto` looks at the targets.
             name: for people; the model's class name by default.
-            settings: local learning settings (epochs, lr, batch_size, ...). They are used only where client.toml says
-                `trainer.local = true`; otherwise the job's settings, chosen at the server, win. The same holds for
-                `trainer`.
+            settings: local learning settings (epochs, lr, batch_size, ...). They and `trainer` are this client's only
+                where client.toml says `trainer.local = true`. Elsewhere the job's settings, chosen at the server, hold
+                for all clients, and an agent whose Client gives some refuses to start.
 
         Raises:
             ConfigError: an argument of a type that cannot work, or another task.

@@ -95,7 +95,7 @@ def trainer_command(
         app: FILE:NAME of the user's `Client`, with `many` of a function that gives one; or else
         builtin: the settings of a built-in app (`roughfed.client.apps`).
         device: auto, cpu, cuda, cuda:N or mps.
-        threads: CPU threads: cores divided by the clients on this host, since spinning threads slow each other down.
+        threads: CPU threads; 0 = the cores divided by the trainers of this host, counted anew before each request.
         many: the process works for many virtual clients; None = it is one client's.
     """
     crowd = [] if many is None else ["--crowd", str(many.clients), "--seed", str(many.seed), *["--first"] * many.first]

@@ -13,6 +13,8 @@ from hypothesis import settings
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # before the first import of numpy and torch; child processes inherit it
+# And one for each trainer process, however many tests there are beside it: their number changes the last bits of a sum.
+os.environ.setdefault("ROUGHFED_CLIENTS_ON_HOST", str(os.cpu_count() or 1))
 
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("local", deadline=None)  # a shared machine makes deadlines lie

@@ -10,11 +10,11 @@ import argparse
 import faulthandler
 import json
 import logging
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from roughfed.client.trainer.link import Link, die_with_parent
+from roughfed.client.trainer.threads import Threads
 
 if TYPE_CHECKING:
     from roughfed.client.trainer.crowd import Crowd
@@ -26,13 +26,15 @@ def main() -> None:
     arguments = _arguments()
     die_with_parent()
     faulthandler.enable()  # a crash in native code leaves its trace in the log
-    _limit_threads(arguments.threads)
     _log()
+    threads = Threads(arguments.threads)
+    threads.prepare()
     link = Link(arguments.fd)
     operations: Operations | Crowd | None = None
     while (request := link.receive()) is not None:
         if operations is None:
             operations = _operations(arguments, link)
+        threads.apply()
         answer = _answer(operations, request)
         link.send(answer)
         if "error" in answer and answer["error"]["fatal"]:
@@ -46,13 +48,10 @@ def _answer(operations: Operations | Crowd, request: dict[str, Any]) -> dict[str
 
 
 def _operations(arguments: argparse.Namespace, link: Link) -> Operations | Crowd:
-    import torch
-
     from roughfed.client.trainer.crowd import Crowd
     from roughfed.client.trainer.load import load_first
     from roughfed.client.trainer.operations import Operations
 
-    torch.set_num_threads(arguments.threads)
     common = {"device": arguments.device, "report": link.report}
     given = json.loads(arguments.builtin) if arguments.builtin else None
     if arguments.first:
@@ -60,13 +59,6 @@ def _operations(arguments: argparse.Namespace, link: Link) -> Operations | Crowd
     if arguments.crowd:
         return Crowd(clients=arguments.crowd, app=arguments.app, builtin=given, seed=arguments.seed, **common)
     return Operations.of(app=arguments.app, builtin=given, **common)
-
-
-def _limit_threads(count: int) -> None:
-    """Before torch and numpy are loaded: they read these once. Spinning threads of several clients slow each other."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(count)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with this
 
 
 def _log() -> None:
@@ -85,7 +77,7 @@ def _arguments() -> argparse.Namespace:
     app.add_argument("--app", help="FILE:NAME of a roughfed.Client")
     app.add_argument("--builtin", help="JSON settings of the built-in app")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="0 shares the cores with other trainers of this host")
     parser.add_argument("--crowd", type=int, default=0, help="clients that are trained for in turn")
     parser.add_argument("--first", action="store_true", help="be the worker beside their server: an own app alone")
     parser.add_argument("--seed", type=int, default=0, help="of what an own app of many clients draws")

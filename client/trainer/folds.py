@@ -8,6 +8,7 @@ example's wrong label by heart, so that the predictions can be held against the 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ _CHUNK = 512  # examples that are predicted at once
 
 
 def out_of_fold(model: nn.Module, x: Tensor, y: Tensor, num_classes: int) -> Tensor:
-    """Probabilities by copies of a model that did not train on the example, float32 [N, C] on the CPU.
+    """Probabilities by copies of a model that did not train on the example, halfway and at the end of their training.
 
     Global random state and the model are left as they were; the same arguments give the same numbers.
 
@@ -32,18 +33,21 @@ def out_of_fold(model: nn.Module, x: Tensor, y: Tensor, num_classes: int) -> Ten
         x: inputs [N, ...] on the model's device.
         y: labels, int64 [N].
         num_classes: C.
+
+    Returns:
+        float32 [2, N, C] on the CPU.
     """
     generator = torch.Generator().manual_seed(0)
     part = _dealt(y.cpu(), generator)
-    found = torch.full((len(y), num_classes), 1.0 / num_classes)
+    found = torch.full((2, len(y), num_classes), 1.0 / num_classes)
     devices = [x.device] if x.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(0)  # dropout
         for number in range(PARTS):
             learn, judge = torch.where(part != number)[0], torch.where(part == number)[0]
             if len(learn) > 1 and len(judge):
-                net = _trained(model, x, y, learn, generator)
-                found[judge] = _predicted(net, x, judge)
+                for half, net in enumerate(_trained(model, x, y, learn, generator)):
+                    found[half, judge] = _predicted(net, x, judge)
     return found
 
 
@@ -58,7 +62,8 @@ def _dealt(y: Tensor, generator: torch.Generator) -> Tensor:
     return part
 
 
-def _trained(model: nn.Module, x: Tensor, y: Tensor, learn: Tensor, generator: torch.Generator) -> nn.Module:
+def _trained(model: nn.Module, x: Tensor, y: Tensor, learn: Tensor, generator: torch.Generator) -> Iterator[nn.Module]:
+    """A copy that has had half of the steps, and again when it has had all."""
     net = copy.deepcopy(model).train()
     optimizer = Adam([p for p in net.parameters() if p.requires_grad], lr=LR, momentum=0.9, weight_decay=0.0)
     steps = 0
@@ -70,9 +75,11 @@ def _trained(model: nn.Module, x: Tensor, y: Tensor, learn: Tensor, generator: t
             functional.cross_entropy(net(x[at.to(x.device)]), y[at.to(y.device)]).backward()
             optimizer.step()
             steps += 1
+            if steps in (STEPS // 2, STEPS):
+                yield net.eval()
+                net.train()
             if steps == STEPS:
                 break
-    return net.eval()
 
 
 @torch.inference_mode()

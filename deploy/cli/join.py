@@ -44,7 +44,7 @@ class Flags:
     alpha: Annotated[float | None, typer.Option(help="Concentration; smaller = more skewed.")] = None
     seed: Annotated[int | None, typer.Option(help="Seed of the cut: federation.seed of fed.toml.")] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = ""
-    threads: Annotated[int | None, typer.Option(help="CPU threads; 0 = cores / clients on this host.")] = None
+    threads: Annotated[int | None, typer.Option(help="CPU threads; 0 = cores / trainers on this host.")] = None
     no_run: Annotated[bool, typer.Option("--no-run", help="Enrol and write client.toml, but do not run.")] = False
     install: installation.Install = False
     install_to: installation.InstallTo = None

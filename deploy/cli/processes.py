@@ -14,13 +14,14 @@ from roughfed.child import trainer_command
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
 from roughfed.config.values import Document
+from roughfed.cores import share_of
 from roughfed.errors import ConfigError
 
 LISTED_MODEL = {"digits": "mlp", "fashion-mnist": "cnn", "mnist": "cnn"}
 """The model that goes with a listed data set when none is named, on both sides."""
 
 SHARED_HOST = "ROUGHFED_CLIENTS_ON_HOST"
-"""How many clients share this machine; the demo and whoever else starts several set it."""
+"""How many clients share this machine, for trainers that cannot count each other (`roughfed.cores`)."""
 
 
 def app_setting(folder: Path, app: str) -> str:
@@ -58,15 +59,16 @@ def absolute(folder: Path, path: str) -> str:
 
 
 def threads_here(wanted: int) -> int:
-    """CPU threads of a trainer: the wanted number, or (0) its share of the cores.
+    """CPU threads of a trainer: the wanted number, else what ROUGHFED_CLIENTS_ON_HOST leaves it, else 0: it shares.
 
     Raises:
         ConfigError: ROUGHFED_CLIENTS_ON_HOST is no number of clients.
     """
-    text = os.environ.get(SHARED_HOST, "1")
+    if (text := os.environ.get(SHARED_HOST)) is None:
+        return wanted
     if not text.isdecimal() or int(text) < 1:
         raise ConfigError(f"{text!r} is no number of clients", key=SHARED_HOST, cure="a whole number, 1 or more")
-    return wanted or max(1, len(os.sched_getaffinity(0)) // int(text))
+    return wanted or share_of(int(text))
 
 
 def worker_command(folder: Path, config: FederationConfig) -> list[str]:

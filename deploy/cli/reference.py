@@ -35,7 +35,8 @@ _ENVIRONMENT = """## Environment
 | variable | meaning |
 |---|---|
 | `ROUGHFED_JOIN` | The join line of `roughfed invite`, for `join` and `server --no-ca`; never passed on to a trainer. |
-| `ROUGHFED_CLIENTS_ON_HOST` | Clients that share this machine: each trainer gets cores / clients threads. Default 1. |
+| `ROUGHFED_CLIENTS_ON_HOST` | Clients that share this machine: each trainer gets cores / clients threads. Without it \
+the trainers of one user count each other; of other users, in containers or behind a /tmp of their own they see none. |
 | `ROUGHFED_LOG` | Level of the log on stderr: `DEBUG`, `INFO`, `WARNING` or `ERROR`. Default `INFO`. |
 | `ROUGHFED_CRASH_AT` | Kill the process at a named point, for tests: `roughfed server --crash-points`. |
 | `ROUGHFED_TABLE__KEY` | A setting, for example `ROUGHFED_ROUND__DEADLINE=5m`. |

@@ -17,5 +17,5 @@ class Net(nn.Sequential):
 x, y = load_breast_cancer(return_X_y=True)
 train_x, test_x, train_y, test_y = train_test_split(x, y, test_size=0.25, stratify=y, random_state=0)
 
-client = Client(model=Net, train=(train_x, train_y), test=(test_x, test_y), lr=0.01)
+client = Client(model=Net, train=(train_x, train_y), test=(test_x, test_y))
 client.run()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from roughfed.client.app import SITS_OUT
 from roughfed.deploy.simulate.program import Program
-from roughfed.errors import RoughfedError, TrainerError
+from roughfed.errors import ConfigError, RoughfedError, TrainerError
 from roughfed.messages import JobUpdate
 
 MOST_TOLD = 5
@@ -88,6 +88,8 @@ def _cure(program: Program, error: BaseException, index: int, reason: str) -> st
         return "other data, fewer --clients, another --partition, or other settings"
     if reason == USER_CODE:
         return _alone(program.app, f"({index}, {program.clients})")
+    if isinstance(error, ConfigError) and error.key not in ("", "app"):  # those are about the model
+        return error.cure
     if isinstance(error, TrainerError):  # which says what to give instead
         return "docs/simulate.md says what the function of --app gives, with an example"
     return "all clients need one model, and each its own part of the data; docs/simulate.md has an example"

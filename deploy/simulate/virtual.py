@@ -15,6 +15,7 @@ from pathlib import Path
 from roughfed import __version__, reuse
 from roughfed.client import enrolled
 from roughfed.client.app import Agent
+from roughfed.client.limits import check_app_settings
 from roughfed.client.rules import CODECS
 from roughfed.client.setup import Setup
 from roughfed.client.store import ClientStore
@@ -24,7 +25,7 @@ from roughfed.deploy.simulate.link import NO_CONTEXT, Link
 from roughfed.deploy.simulate.losing import Fate, is_of
 from roughfed.deploy.simulate.pool import Pool, PoolTrainer
 from roughfed.deploy.simulate.seeded import Passport, round_secret
-from roughfed.errors import RoughfedError, TrainerError
+from roughfed.errors import ConfigError, RoughfedError, TrainerError
 from roughfed.messages import (
     PROTOCOL,
     ClientMessage,
@@ -152,7 +153,8 @@ class Virtual:
         world, name = self._world, self._passport.name
         try:
             description = await self._trainer.describe()
-        except TrainerError as error:
+            check_app_settings(world.config, description.settings)
+        except (ConfigError, TrainerError) as error:
             world.complaints.broke(name, self._index, error)
             return
         folder = world.folder / name

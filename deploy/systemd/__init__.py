@@ -25,7 +25,8 @@ NOT_IN_A_PATH = "\"'\\:*?[]"
 NEEDS_ROOT = (
     "User", "CapabilityBoundingSet", "PrivateDevices", "PrivateIPC", "PrivateTmp", "PrivateUsers", "ProtectClock",
     "ProtectControlGroups", "ProtectHome", "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules",
-    "ProtectKernelTunables", "ProtectProc", "ProtectSystem", "StateDirectory", "StateDirectoryMode",
+    "ProtectKernelTunables", "ProtectProc", "ProtectSystem", "RuntimeDirectory", "RuntimeDirectoryMode",
+    "RuntimeDirectoryPreserve", "StateDirectory", "StateDirectoryMode",
 )  # fmt: skip
 """What the service manager of a user cannot do: mounts, capabilities, other accounts. It can filter system calls."""
 

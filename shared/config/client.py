@@ -164,7 +164,10 @@ class DeviceSettings(BaseModel):
 
     name: Device = Field(default="auto", description="Device of the trainer.")
     threads: int = Field(
-        default=0, ge=0, le=4096, description="CPU threads of the trainer; 0 = cores / clients on this host."
+        default=0,
+        ge=0,
+        le=4096,
+        description="CPU threads of the trainer; 0 = cores / trainers on this host, counted anew before each training.",
     )
 
 

@@ -24,7 +24,8 @@ A setting is taken from the flag, else from the environment variable `ROUGHFED_T
 settings of later versions are refused by name. `roughfed plan` shows the effective settings and where each comes from.
 
 Of a client's settings, device and policy beat the job. The job beats the client for learning settings unless
-`trainer.local = true`; then the learning settings that are written in `client.toml` beat the job's.
+`trainer.local = true`; then the learning settings that are written in `client.toml`, or else in `Client(..., lr=0.1)`,
+beat the job's. Without it they are refused.
 """
 
 

@@ -17,7 +17,7 @@ from roughfed.report.heat import DARK, STEPS, corner
 from roughfed.report.html import document
 from roughfed.report.layout import captioned, section
 from roughfed.report.scale import drawable, percent
-from roughfed.report.svg import FONT, WIDTH, clip, element, empty, figure, safe, text, tip
+from roughfed.report.svg import FONT, WIDTH, clip, element, empty, figure, safe, standalone, text, tip
 from roughfed.report.tables import UNKNOWN, table
 
 UNDEFENDED = "none"
@@ -99,10 +99,13 @@ def _by_defence(found: object, attack: str) -> dict[str, Figures]:
 def poisoning_svg(result: Mapping[str, object]) -> str:
     """Accuracy under each attack with each defence, shaded by the points lost against no attackers and no defence.
 
+    Returns:
+        an SVG file, with its styles.
+
     Raises:
         ConfigError: no result of the poisoning bench.
     """
-    return _accuracy(matrix_of(result))
+    return standalone(_accuracy(matrix_of(result)))
 
 
 def render_poisoning(result: Mapping[str, object]) -> str:
@@ -201,7 +204,7 @@ def _grid(title: str, matrix: Matrix, attacks: Sequence[str], cell: Callable[[st
     if not names or not attacks:
         return empty(title, "nothing to show")
     lean = math.radians(SLANT)
-    length = [len(name) * FONT * 0.56 for name in names]
+    length = [len(name) * FONT * 0.62 for name in names]  # of the widest fonts in the style sheet
     rows = lay_rows(list(attacks), top=max(length) * math.sin(lean) + 16)
     right = max(8.0, length[-1] * math.cos(lean) - 10)
     pitch = (WIDTH - right - rows.left) / len(names)

@@ -26,7 +26,7 @@ from roughfed import Client
 rng = np.random.default_rng(0)
 x = rng.normal(size=(400, 3)).astype("float32")
 y = (x @ [1.0, -2.0, 0.5] + 3.0).astype("float32")
-client = Client(lambda: nn.Linear(3, 1), (x[:300], y[:300]), (x[300:], y[300:]), task="regression", lr=0.05)
+client = Client(lambda: nn.Linear(3, 1), (x[:300], y[:300]), (x[300:], y[300:]), task="regression")
 client.run()
 """
 

@@ -21,7 +21,6 @@ from roughfed.deploy.doctor.finding import Finding, State
 from roughfed.deploy.doctor.site import Site, visit
 from roughfed.server.authority import Authority
 
-NOW = datetime.now(UTC)
 FED = '[model]\nname = "mlp"\n[data]\nname = "digits"\n[server]\nhost = "127.0.0.1"\n'
 CLIENT = '[client]\nname = "c0"\n[model]\nname = "mlp"\n[data]\nname = "digits"\nclients = 2\n'
 APP = """\

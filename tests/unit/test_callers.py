@@ -4,7 +4,8 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,14 +25,20 @@ from roughfed.server.metrics import ServerMetrics
 from roughfed.server.store import Store
 from roughfed.types import Spec, TensorSpec
 
-NOW = datetime.now(UTC)
-CA = CertificateAuthority.create("fed", serial=1, now=NOW - timedelta(days=30))
+from .clock import present
+
 KEY = load_private(new_tls_key()).public_key()
 SERIALS = itertools.count(2)
 
 
+@cache
+def ca() -> CertificateAuthority:
+    return CertificateAuthority.create("fed", serial=1, now=present() - timedelta(days=30))
+
+
 def certificate(name: str, *, age: timedelta) -> bytes:
-    return CA.issue(KEY, Subject("fed", "client", name), serial=next(SERIALS), now=NOW - age, life=timedelta(days=7))
+    subject = Subject("fed", "client", name)
+    return ca().issue(KEY, subject, serial=next(SERIALS), now=present() - age, life=timedelta(days=7))
 
 
 def test_a_renewed_certificate_is_good_until_its_successor_came() -> None:

@@ -112,13 +112,13 @@ def test_flags_beat_a_file_that_is_there(tmp_path: Path) -> None:
 
 
 def test_the_trainer_of_a_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roughfed.deploy.cli.processes.os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr("roughfed.cores.os.sched_getaffinity", lambda _: set(range(8)))
     config = join.settings(Context(tmp_path), join.Flags(data="digits", clients=4, index=1), written=False)
     command = processes.client_command(tmp_path, config)
     builtin = json.loads(command[command.index("--builtin") + 1])
     assert builtin["data"] | {"name": "digits", "clients": 4, "index": 1, "seed": 0} == builtin["data"]
     assert builtin["model"]["name"] == "mlp"
-    assert command[command.index("--threads") + 1] == "8"
+    assert command[command.index("--threads") + 1] == "0"  # it shares the cores with whoever is there
     monkeypatch.setenv(processes.SHARED_HOST, "3")
     assert processes.threads_here(0) == 2
     assert processes.threads_here(5) == 5

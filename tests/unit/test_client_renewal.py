@@ -4,7 +4,8 @@ import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,20 @@ from roughfed.crypto.names import Subject
 from roughfed.errors import ConfigError, IdentityError, RoughfedError, StorageError, Unreachable
 from roughfed.messages import RENEW, Reconnect
 
-NOW = datetime.now(UTC)
-CA = CertificateAuthority.create("fed", serial=1, now=NOW - timedelta(days=30))
+from .clock import present
+
 KEY = new_tls_key()
 SERIALS = itertools.count(2)
 ME = Subject("fed", "client", "alice")
 
 
+@cache
+def ca() -> CertificateAuthority:
+    return CertificateAuthority.create("fed", serial=1, now=present() - timedelta(days=30))
+
+
 def certificate(*, age: timedelta = timedelta(0), life: timedelta = timedelta(days=7)) -> bytes:
-    return CA.issue(load_private(KEY).public_key(), ME, serial=next(SERIALS), now=NOW - age, life=life)
+    return ca().issue(load_private(KEY).public_key(), ME, serial=next(SERIALS), now=present() - age, life=life)
 
 
 FRESH, DUE, OVER = timedelta(0), timedelta(days=6), timedelta(days=8)

@@ -7,11 +7,11 @@ from pydantic import ValidationError
 
 from roughfed.client.limits import Settings
 from roughfed.config import ClientConfig, FederationConfig, effective_trainer
-from roughfed.config.client import ClientTrainer
+from roughfed.config.client import ClientTrainer, OwnApp
 from roughfed.config.federation import Round
 from roughfed.config.participate import Limits
 from roughfed.config.trainer import TrainerSettings
-from roughfed.errors import RemoteProtocolError
+from roughfed.errors import ConfigError, RemoteProtocolError
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,28 @@ def test_the_apps_settings_stand_between_the_file_and_the_job() -> None:
 def test_without_local_they_do_not() -> None:
     mine = ClientConfig(trainer=ClientTrainer(lr=0.01))
     assert effective_trainer({"lr": 0.2}, mine)["lr"] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("app", "key", "words"),
+    [
+        ({"lr": 0.1}, "lr", "gives lr, and"),
+        ({"method": "gce"}, "trainer", "gives trainer, and"),
+        ({"momentum": 0.0, "epochs": 3}, "epochs", "gives epochs, momentum, and"),
+    ],
+)
+def test_an_app_with_settings_that_would_not_count_is_refused(app: dict[str, object], key: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        Settings(ClientConfig(app=OwnApp(path="my.py:client")), app)
+    assert (caught.value.file, caught.value.key) == ("my.py:client", key)
+    assert "local = true" in caught.value.cure
+    assert ("trainer.method" if key == "trainer" else f"trainer.{key}") in caught.value.cure
+    Settings(ClientConfig(), {})
+
+
+def test_an_app_with_settings_that_count_is_taken() -> None:
+    mine = Settings(ClientConfig(trainer=ClientTrainer(local=True)), {"lr": 0.1})
+    assert mine({"lr": 0.2})["lr"] == 0.1
 
 
 def test_the_servers_settings_travel_whole() -> None:

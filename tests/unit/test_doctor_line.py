@@ -7,7 +7,7 @@ import ssl
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,9 @@ from roughfed.deploy.doctor.checks.ports import ports
 from roughfed.deploy.doctor.finding import State
 from roughfed.server.authority import Authority
 
+from .clock import present
 from .doctor_sites import Papers, Serve, client_folder, listening, one, site, tls
 
-NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 OTHER_LEAF = timedelta(hours=1)
 
@@ -46,7 +46,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, Path]:
     folder = tmp_path_factory.mktemp("member")
-    authority = Authority.create(folder / "ca", "test", now=NOW)
+    authority = Authority.create(folder / "ca", "test", now=present())
     return authority, client_folder(folder / "c0", authority)
 
 
@@ -155,8 +155,8 @@ def stranger(folder: Path, *, issuer: str, host: str) -> Path:
         subject_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)]),
         public_key=key.public_key(),
         serial_number=9,
-        not_valid_before=NOW - DAY,
-        not_valid_after=NOW + DAY,
+        not_valid_before=present() - DAY,
+        not_valid_after=present() + DAY,
     ).add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
     pem = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     path = folder / f"{issuer}.pem"
@@ -181,11 +181,11 @@ def of_a_web_site(_: Papers, home: Path) -> Path:
 
 
 def expired(papers: Papers, _: Path) -> Path:
-    return papers.leaf(now=NOW - 3 * DAY)
+    return papers.leaf(now=present() - 3 * DAY)
 
 
 def early(papers: Papers, _: Path) -> Path:
-    return papers.leaf(now=NOW + DAY, life=OTHER_LEAF)
+    return papers.leaf(now=present() + DAY, life=OTHER_LEAF)
 
 
 @pytest.mark.parametrize(
@@ -229,20 +229,20 @@ def test_a_box_that_speaks_tls_1_0_only(papers: Papers) -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "word", "said"),
+    ("later", "word", "said"),
     [
-        (NOW, "works", "the handshake works"),
-        (NOW - 10 * DAY, "own-expired", "the certificate expired"),
-        (NOW + 10 * DAY, "own-not-yet-valid", "valid from"),
+        (0 * DAY, "works", "the handshake works"),
+        (-10 * DAY, "own-expired", "the certificate expired"),
+        (10 * DAY, "own-not-yet-valid", "valid from"),
     ],
 )
-def test_the_own_certificate(papers: Papers, now: datetime, word: str, said: str) -> None:
-    own = papers.leaf(role="client", now=now).read_bytes()
+def test_the_own_certificate(papers: Papers, later: timedelta, word: str, said: str) -> None:
+    own = papers.leaf(role="client", now=present() + later).read_bytes()
     with listening(tls(papers.leaf(), clients=papers.ca.certificate)) as address:
         reason = handshake(address, papers.ca.certificate, own=own)
     assert reason.word == word
     assert said in reason.sentence
-    assert reason.expires > NOW.timestamp()
+    assert reason.expires > present().timestamp()
 
 
 def test_an_own_certificate_that_is_in_order_and_refused(papers: Papers, home: Path) -> None:

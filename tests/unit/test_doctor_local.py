@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
 
@@ -18,9 +18,10 @@ from roughfed.deploy.doctor.finding import Finding, State, failure
 from roughfed.deploy.doctor.held import listener_on
 from roughfed.server.authority import Authority
 
+from .clock import present
 from .doctor_sites import FED, client_folder, one, server_folder, site, states
 
-NOW, DAY = datetime.now(UTC), timedelta(days=1)
+DAY = timedelta(days=1)
 Fault = Callable[[Path], object]
 
 
@@ -29,7 +30,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A server's directory, a CA and a client of it; tests get copies, since each sync of a new one costs."""
     folder = tmp_path_factory.mktemp("originals")
     server_folder(folder / "server")
-    client_folder(folder / "c0", Authority.create(folder / "ca", "test", now=NOW))
+    client_folder(folder / "c0", Authority.create(folder / "ca", "test", now=present()))
     return folder
 
 
@@ -169,14 +170,14 @@ def test_clients_whose_clocks_differ() -> None:
 def test_a_clock_before_the_certificates(client: Path) -> None:
     here = site(client)
     assert clock.against_certificates(here).state is State.OK
-    early = clock.against_certificates(here, now=NOW - DAY)
+    early = clock.against_certificates(here, now=present() - DAY)
     assert failed(early, "set the clock")
     assert "from the future" in early.sentence
 
 
 def test_files_from_the_future(client: Path) -> None:
     (client / "state" / "client.db").touch()
-    os.utime(client / "state" / "client.db", (NOW.timestamp() + 900, NOW.timestamp() + 900))
+    os.utime(client / "state" / "client.db", (present().timestamp() + 900,) * 2)
     assert warned(clock.against_certificates(site(client)), "set the clock")
 
 
@@ -255,7 +256,7 @@ def test_papers_that_are_in_order(client: Path, server: Path) -> None:
     [(4, State.OK, ""), (6.5, State.WARNING, "enrolment port"), (9, State.FAILURE, "renews by itself")],
 )
 def test_a_certificate_near_its_end(client: Path, later: float, state: State, cure: str) -> None:
-    found = one(certificate(site(client), now=NOW + later * DAY), "end")
+    found = one(certificate(site(client), now=present() + later * DAY), "end")
     assert (found.state, cure in found.cure) == (state, True)
 
 
@@ -270,7 +271,7 @@ def swap(name: str) -> Fault:
 
 
 def another_ca(folder: Path) -> None:
-    other = Authority.create(folder.parent / "other", "test", now=NOW)
+    other = Authority.create(folder.parent / "other", "test", now=present())
     (folder / "state" / "papers" / "ca.pem").write_bytes(other.certificate)
 
 
@@ -298,7 +299,7 @@ def test_papers_that_do_not_belong_together(client: Path, fault: Fault, about: s
 
 def test_what_a_running_server_shows(server: Path) -> None:
     def told(left: timedelta) -> Finding:
-        status = {"certificates": [{"role": "server", "expires_at": (NOW + left).timestamp()}]}
+        status = {"certificates": [{"role": "server", "expires_at": (present() + left).timestamp()}]}
         return one(certificate(site(server, status=status)), "end")
 
     assert told(DAY).state is State.OK
@@ -332,7 +333,7 @@ def test_a_ca_that_is_damaged(server: Path, fault: Fault, about: str, cure: str)
 
 @pytest.mark.parametrize(("years", "state"), [(9, State.OK), (9.8, State.WARNING), (11, State.FAILURE)])
 def test_a_ca_near_its_end(server: Path, years: float, state: State) -> None:
-    found = one(authority(site(server), now=NOW + years * 365 * DAY), "end")
+    found = one(authority(site(server), now=present() + years * 365 * DAY), "end")
     assert found.state is state
     assert state is State.OK or "roughfed init in a new directory" in found.cure
 

@@ -163,6 +163,7 @@ def test_an_app_that_is_in_order(tmp_path: Path) -> None:
         (GOOD.replace("(x, y), ", "(x[:0], y[:0]), "), "app", "no examples", "correct"),
         ("y[:] = 1\n" + GOOD, "amounts", "all training examples are of one class", "read rightly"),
         (GOOD.replace("(x, y), ", "None, "), "amounts", "no training", "train="),
+        (GOOD + "client.settings['lr'] = 0.1\n", "settings", "the server's value would win", "remove lr there"),
         (BAD.format("super().forward(x) / 0.0"), "step", "loss of the first batch is not finite", "division by zero"),
         (BAD.format(ROOT), "step", "gradients of the first batch are not finite", "sqrt"),
     ],

@@ -8,7 +8,7 @@ import socket
 import stat
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,8 +27,9 @@ from roughfed.server.authority import Authority
 from roughfed.server.enrolment import EnrolmentService, default_limit, serve
 from roughfed.wire import enrolment as wire
 
+from .clock import present
+
 T = TypeVar("T")
-NOW = datetime.now(UTC)
 
 
 @dataclass
@@ -42,12 +43,13 @@ class Port:
     servers: list[grpc.aio.Server] = field(default_factory=list)
 
     def line(self, name: str, **changes: Any) -> JoinLine:
-        secret = self.authority.invite(name, now=NOW)
+        secret = self.authority.invite(name, now=present())
         return replace(JoinLine("127.0.0.1", self.port, secret, self.authority.fingerprint), **changes)
 
-    def serve(self, service: EnrolmentService, *, now: datetime = NOW, ca: Authority | None = None) -> int:
+    def serve(self, service: EnrolmentService, *, age: timedelta = timedelta(0), ca: Authority | None = None) -> int:
         """One more port, with a server certificate of that CA and time."""
-        server, port = self.run(serve(service, "127.0.0.1:0", credentials=tls(ca or self.authority, now=now)))
+        credentials = tls(ca or self.authority, now=present() - age)
+        server, port = self.run(serve(service, "127.0.0.1:0", credentials=credentials))
         self.servers.append(server)
         return port
 
@@ -70,7 +72,7 @@ def tls(authority: Authority, *, now: datetime) -> grpc.ServerCredentials:
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Port]:
-    authority = Authority.create(tmp_path_factory.mktemp("authority") / "ca", "fed", now=NOW)
+    authority = Authority.create(tmp_path_factory.mktemp("authority") / "ca", "fed", now=present())
     results: list[tuple[str, str]] = []
     limit = RateLimit(each=Rate(1e6, 1), total=Rate(1e6, 1), clock=lambda: 0.0)
     service = EnrolmentService(authority, ":9443", limit, on_result=lambda kind, result: results.append((kind, result)))
@@ -137,7 +139,7 @@ def test_a_crash_after_the_token_left_loses_nothing(
 def test_a_crash_while_papers_are_moved_is_mended(port: Port, tmp_path: Path, moved: int) -> None:
     name = f"moved-{moved}"
     old = port.run(enrol.enroll(port.line(name), tmp_path / "old"))
-    port.authority.revoke(name, now=NOW)
+    port.authority.revoke(name, now=present())
     new = port.run(enrol.enroll(port.line(name), tmp_path / "new"))
     (tmp_path / "old" / "pending").mkdir()
     order = ["tls.key", "identity.key", "certificate.pem", "member.bin", "ca.pem", "enrolment.json"]
@@ -153,7 +155,7 @@ def test_a_new_line_replaces_the_papers_once_it_worked(port: Port, tmp_path: Pat
     with pytest.raises(IdentityError):
         port.run(enrol.enroll(port.line("elsewhere", secret=bytes(32)), tmp_path))
     assert enrolled.load(tmp_path) == old
-    port.authority.revoke("moving", now=NOW)
+    port.authority.revoke("moving", now=present())
     new = port.run(enrol.enroll(port.line("moving"), tmp_path))
     assert new.identity.public_key != old.identity.public_key
     assert enrolled.load(tmp_path) == new
@@ -170,7 +172,7 @@ def test_another_ca_gets_nothing(port: Port, tmp_path: Path) -> None:
 
 
 def test_somebody_who_shows_the_right_ca_without_its_key_gets_nothing(port: Port, tmp_path: Path) -> None:
-    theirs = Authority.create(tmp_path / "theirs", "fed", now=NOW)
+    theirs = Authority.create(tmp_path / "theirs", "fed", now=present())
     results: list[str] = []
     service = EnrolmentService(port.authority, ":1", default_limit(), on_result=lambda kind, _: results.append(kind))
     fake = port.serve(service, ca=theirs)
@@ -196,7 +198,7 @@ def test_a_client_cannot_pass_as_the_server(port: Port, tmp_path: Path) -> None:
 
 
 def test_a_second_ca_in_the_answer_is_not_trusted(port: Port, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    theirs = Authority.create(tmp_path / "theirs", "fed", now=NOW)
+    theirs = Authority.create(tmp_path / "theirs", "fed", now=present())
     reply = wire.AuthorityReply(port.authority.certificate + theirs.certificate, "fed")
     monkeypatch.setattr(EnrolmentService, "get_authority", lambda *_: wire.encode_authority(reply))
     double = port.serve(EnrolmentService(port.authority, ":9443", default_limit()))
@@ -205,7 +207,7 @@ def test_a_second_ca_in_the_answer_is_not_trusted(port: Port, tmp_path: Path, mo
 
 
 def test_an_expired_server_certificate_is_named(port: Port, tmp_path: Path) -> None:
-    old = port.serve(EnrolmentService(port.authority, ":1", default_limit()), now=NOW - timedelta(days=30))
+    old = port.serve(EnrolmentService(port.authority, ":1", default_limit()), age=timedelta(days=30))
     with pytest.raises(IdentityError, match="expired at") as caught:
         port.run(enrol.enroll(port.line("erin", port=old), tmp_path))
     assert caught.value.reason == "expired"
@@ -218,7 +220,7 @@ def test_an_expired_server_certificate_is_named(port: Port, tmp_path: Path) -> N
 def test_tokens_that_are_refused(
     port: Port, tmp_path: Path, secret: bytes | None, later: timedelta, reason: str
 ) -> None:
-    service = EnrolmentService(port.authority, ":1", default_limit(), now=lambda: NOW + later)
+    service = EnrolmentService(port.authority, ":1", default_limit(), now=lambda: present() + later)
     line = port.line(f"late-{reason}", port=port.serve(service))
     with pytest.raises(IdentityError, match="roughfed invite") as caught:
         port.run(enrol.enroll(line if secret is None else replace(line, secret=secret), tmp_path))
@@ -241,7 +243,8 @@ def test_the_certificate_is_renewed_when_it_is_due(port: Port, tmp_path: Path) -
     after = enrolled.load(tmp_path)
     assert after.certificate != before.certificate
     assert replace(after, certificate=before.certificate) == before
-    assert certificates.check_issued(after.certificate, after.ca_certificate, role="client", now=NOW).name == "grace"
+    subject = certificates.check_issued(after.certificate, after.ca_certificate, role="client", now=present())
+    assert subject.name == "grace"
 
 
 def test_a_new_key_takes_the_place_of_the_old_one_and_the_identity_stays(port: Port, tmp_path: Path) -> None:
@@ -268,7 +271,7 @@ def test_a_crash_while_a_key_is_replaced_leaves_a_pair(port: Port, tmp_path: Pat
 
 
 def test_a_late_renewal_with_the_right_clock_works(port: Port, tmp_path: Path) -> None:
-    in_a_month = NOW + timedelta(days=30)
+    in_a_month = present() + timedelta(days=30)
     service = EnrolmentService(port.authority, ":1", default_limit(), now=lambda: in_a_month)
     other = port.serve(service)
     mine = port.run(enrol.enroll(port.line("heidi"), tmp_path))
@@ -277,7 +280,7 @@ def test_a_late_renewal_with_the_right_clock_works(port: Port, tmp_path: Path) -
     assert port.run(enrol.renew(tmp_path, now=in_a_month)) is True
     assert enrolled.load(tmp_path).certificate != mine.certificate
     with pytest.raises(IdentityError) as caught:
-        port.run(enrol.renew(tmp_path, now=NOW, force=True))
+        port.run(enrol.renew(tmp_path, now=present(), force=True))
     assert caught.value.reason == "clock"
 
 
@@ -295,12 +298,12 @@ def test_a_server_starts_with_a_certificate_that_is_due_while_its_ca_is_away(
     with pytest.raises(Unreachable):  # from then on whoever renews it hears of it
         port.run(obtain())
     with pytest.raises(Unreachable):
-        port.run(from_enrolment(tmp_path, now=lambda: NOW + timedelta(days=30))())
+        port.run(from_enrolment(tmp_path, now=lambda: present() + timedelta(days=30))())
 
 
 def test_the_revoked_are_not_renewed(port: Port, tmp_path: Path) -> None:
     before = port.run(enrol.enroll(port.line("ivan"), tmp_path))
-    port.authority.revoke("ivan", now=NOW)
+    port.authority.revoke("ivan", now=present())
     with pytest.raises(IdentityError, match="not a member any more") as caught:
         port.run(enrol.renew(tmp_path, force=True))
     assert caught.value.reason == "revoked"
@@ -360,7 +363,7 @@ def test_faults_of_the_server_stay_on_the_server(
 def test_a_port_in_use_is_named(port: Port) -> None:
     service = EnrolmentService(port.authority, ":1", default_limit())
     with pytest.raises(ConfigError, match=f"127.0.0.1:{port.port}"):
-        port.run(serve(service, f"127.0.0.1:{port.port}", credentials=tls(port.authority, now=NOW)))
+        port.run(serve(service, f"127.0.0.1:{port.port}", credentials=tls(port.authority, now=present())))
 
 
 def test_no_secret_in_logs_errors_and_reprs(

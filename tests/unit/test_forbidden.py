@@ -36,6 +36,10 @@ BROAD_EXCEPT = {
     "shared/telemetry.py": "telemetry never fails a round",
 }
 
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+CLOCKS = {"now", "utcnow", "today", "present", "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter"}
+"""Names of functions that read a clock, whatever they are called on."""
+
 
 def dotted(node: ast.expr) -> str:
     """`a.b.c` of a name or an attribute, or an empty string."""
@@ -86,6 +90,24 @@ def faults(source: str) -> Iterator[tuple[str, int]]:
 
 def broad_handlers(source: str) -> list[int]:
     return [n.lineno for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ExceptHandler) and is_broad(n)]
+
+
+def at_import(node: ast.AST) -> Iterator[ast.AST]:
+    """What runs when a module is imported: all but the bodies of its functions."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            for given in (*child.decorator_list, *child.args.defaults, *filter(None, child.args.kw_defaults)):
+                yield given
+                yield from at_import(given)
+        elif not isinstance(child, ast.Lambda):
+            yield child
+            yield from at_import(child)
+
+
+def clocks(source: str) -> list[int]:
+    """Lines that read a clock when the module is imported."""
+    calls = (node for node in at_import(ast.parse(source)) if isinstance(node, ast.Call))
+    return [call.lineno for call in calls if dotted(call.func).rpartition(".")[2] in CLOCKS]
 
 
 def name_of(path: Path) -> str:
@@ -146,3 +168,27 @@ def test_a_broad_handler_is_seen(kind: str) -> None:
 )
 def test_what_is_allowed_is_not_seen(line: str) -> None:
     assert list(faults(line)) == []
+
+
+def test_no_test_takes_the_time_at_import() -> None:
+    """A suite that takes a quarter of an hour would compare with a time that has passed."""
+    assert {name_of(path): lines for path in TESTS if (lines := clocks(path.read_text()))} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        ("NOW = datetime.now(UTC)", True),
+        ("BEGUN: float = time.time()", True),
+        ("CA = create(now=present() - DAY)", True),
+        ("def f(now=datetime.now(UTC)): ...", True),
+        ("class A:\n    now = date.today()", True),
+        ("@pytest.mark.parametrize('now', [datetime.now(UTC)])\ndef f(now): ...", True),
+        ("def f():\n    return datetime.now(UTC)", False),
+        ("class A:\n    def f(self):\n        return time.time()", False),
+        ("CLOCK = lambda: time.time()", False),
+        ("NOW = datetime(2026, 1, 1, tzinfo=UTC)", False),
+    ],
+)
+def test_a_clock_that_is_read_at_import_is_seen(source: str, seen: bool) -> None:
+    assert bool(clocks(source)) == seen

@@ -21,7 +21,8 @@ from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError, U
 from roughfed.server.authority import Authority
 from roughfed.transport.names import PROTOCOL_KEY, REASON_KEY, SERVICE, SOFTWARE_KEY, TIME_KEY
 
-from .doctor_sites import NOW, client_folder
+from .clock import present
+from .doctor_sites import client_folder
 
 Told = Mapping[str, str]
 
@@ -29,7 +30,7 @@ Told = Mapping[str, str]
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, Enrolled]:
     folder = tmp_path_factory.mktemp("member")
-    authority = Authority.create(folder / "ca", "test", now=NOW)
+    authority = Authority.create(folder / "ca", "test", now=present())
     return authority, load(client_folder(folder / "c0", authority) / "state" / "papers")
 
 
@@ -65,7 +66,7 @@ def greeted(
 def credentials(authority: Authority) -> grpc.ServerCredentials:
     key, identity = certificates.new_tls_key(), IdentityKey.generate()
     issued = authority.issue_server(
-        f"server-{time.monotonic_ns()}", certificates.new_request(key), identity.public_key, now=NOW
+        f"server-{time.monotonic_ns()}", certificates.new_request(key), identity.public_key, now=present()
     )
     return grpc.ssl_server_credentials([(key, issued.certificate)], authority.certificate, True)
 

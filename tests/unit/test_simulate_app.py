@@ -52,6 +52,9 @@ def sick(index, clients):
             if index < 2:
                 raise ValueError(f"sick {index}")
     return made
+
+def own_pace(index, clients):
+    return Client(lambda: nn.Linear(4, 2), (x[index::clients], y[index::clients]), lr=0.01, trainer="gce")
 """
 PROGRAM = Program(1000, 0, app="/data/my.py:client")
 ROUND = Round(3, "committed", 2.5, 0.1, 0.2, 50, 48, {"late": 1, "norm": 1}, 2_000_000, 0, None)
@@ -148,6 +151,7 @@ def test_an_actor_of_a_cluster_is_the_same_crowd(tmp_path: Path, monkeypatch: py
     ("name", "words", "cure"),
     [
         ("failing", r"^client-3 \(index 2 of 4\): .*my.py:13: LookupError: no such hospital", "my.failing(2, 4)"),
+        ("own_pace", r"Client\(...\) gives lr, trainer, and trainer.local = false", "remove lr, trainer there"),
         pytest.param(
             "wider",
             r"^client-3 \(index 2 of 4\): .*not the federation's: bias: here float32\[3\]",

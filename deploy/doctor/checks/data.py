@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from roughfed.child import Description
+from roughfed.client.limits import check_app_settings
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
 from roughfed.deploy.doctor.manifest import known_shapes
 from roughfed.deploy.doctor.site import Site
 from roughfed.deploy.doctor.trainer import AGAIN, SLOW, Examined
-from roughfed.errors import RoughfedError
+from roughfed.errors import ConfigError, RoughfedError
 
 SHOWN_CLASSES = 20
 CURES = {
@@ -41,6 +42,7 @@ def data(site: Site) -> Iterable[Finding]:
     yield ok(f"{description.name} loads", measured=f"{description.spec.size} parameters", about="model")
     yield step(examined.found["step"])
     yield from shapes(description, known_shapes(site))
+    yield from own_settings(site, description)
     for name, seen in examined.found["seen"].items():
         yield looked_at(name, seen, description.num_classes)
     yield from amounts(site, description)
@@ -128,6 +130,16 @@ def looked_at(name: str, seen: Mapping[str, Any], num_classes: int) -> Finding:
         measured=measured,
         about=about,
     )
+
+
+def own_settings(site: Site, description: Description) -> Iterable[Finding]:
+    """Learning settings in the app, which an agent refuses that leaves them to the server."""
+    if site.client is None:
+        return
+    try:
+        check_app_settings(site.client, description.settings)
+    except ConfigError as error:
+        yield failure(error.cause, measured=error.key, cure=error.cure, about="settings")
 
 
 def amounts(site: Site, description: Description) -> Iterable[Finding]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from roughfed.cores import cores_here, folder_of_places, holders, share_of
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
 from roughfed.deploy.doctor.needs import FILES_OF_OWN, needs
 from roughfed.deploy.doctor.site import Site
@@ -77,12 +77,19 @@ def processors(site: Site) -> Finding:
     """Threads of the trainer: its share of the processors."""
     from roughfed.deploy.cli.processes import threads_here
 
-    here = len(os.sched_getaffinity(0))
+    here = cores_here()
     try:
-        threads = threads_here(site.client.device.threads if site.client else 0)
+        threads = threads_here(site.client.device.threads if site.client else 0) or _share(site)
     except ConfigError as error:
         return failure(str(error), cure=error.cure, about="processors")
     if threads > here:
         cure = "device.threads = 0 in client.toml takes as many as there are"
         return warning(f"{threads} threads on {here} processors", measured=str(threads), cure=cure, about="processors")
     return ok(f"the trainer uses {threads} of {here} processors", measured=str(threads), about="processors")
+
+
+def _share(site: Site) -> int:
+    """Of the processors, among the trainers that run now and this one."""
+    with suppress(OSError):  # nobody has run one yet
+        return share_of(holders(folder_of_places()) + (not site.running))
+    return share_of(1)
