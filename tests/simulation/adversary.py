@@ -1,0 +1,360 @@
+"""A server that may do what it likes, and its colluders, against the real machines of the honest clients of one group.
+
+A machine is a function of the messages that it was told, so `Node` keeps what each of them came to: the same message is
+told once, whatever else the server plays, and the server may look at the answer before it decides. That is more than a
+real server can: it has one attempt at each client.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
+
+import numpy as np
+
+from roughfed.crypto.masks import Lanes
+from roughfed.crypto.merkle import merkle_path, merkle_root
+from roughfed.errors import IdentityError, ProtocolError
+from roughfed.secagg import messages as m
+from roughfed.secagg.client import ClientRound, Policy, State
+from roughfed.secagg.groups import smallest_sum, threshold
+from roughfed.secagg.pairs import confirmed_pairs
+from roughfed.secagg.roster import deal_groups, make_cohort
+from roughfed.secagg.terms import Party, Terms
+from roughfed.types import Signed
+from roughfed.wire.secagg import decode_stage, encode_stage
+
+from .leaks import Holdings, Masks
+from .secagg import SERVER, honest_codes, identity, make_terms, member_entry, nonce, open_entry
+
+Names = frozenset[str]
+NOBODY: Names = frozenset()
+EPOCH = bytes(range(32))
+HONEST_INPUTS = 3
+"""Fewest honest inputs that any sum may have."""
+
+
+class CachedWire:
+    """The real serialization; the same bytes are read once."""
+
+    encode = staticmethod(lru_cache(maxsize=None)(encode_stage))
+    decode = staticmethod(lru_cache(maxsize=None)(decode_stage))
+
+
+# -- what the server chooses ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to play a round.
+
+    Attributes:
+        rosters: who is shown the roster with the colluders' second adverts.
+        views: the deals that each honest client is shown: (dealer, members whose tags are false in it).
+        late: who is shown the sets before it has uploaded.
+        named: who has uploaded, as each is told with the seed.
+        second_root: who is told of another root.
+        conflicts: (who is asked, about whom).
+        asks: (accepted, excluded, who is shown these sets).
+        padded: whether an unmask request carries the signatures over the other sets, too.
+    """
+
+    views: Mapping[str, tuple[tuple[str, Names], ...]]
+    asks: tuple[tuple[Names, Names, Names], ...]
+    rosters: Names = NOBODY
+    late: Names = NOBODY
+    named: Mapping[str, Names] = field(default_factory=dict)
+    second_root: Names = NOBODY
+    conflicts: tuple[tuple[str, str], ...] = ()
+    padded: bool = False
+
+    def moves(self) -> list[str]:
+        """The attack, for people."""
+        found = [f"show {name} the roster with the colluders' second adverts" for name in sorted(self.rosters)]
+        for name, view in sorted(self.views.items()):
+            lies = "".join(f", {d}'s with false tags for {' '.join(sorted(of))}" for d, of in view if of)
+            found.append(f"show {name} the deals of {' '.join(d for d, _ in view)}{lies}")
+        found += [f"hurry {name}: show it the sets before it has uploaded" for name in sorted(self.late)]
+        for name, named in sorted(self.named.items()):
+            root = " under another root" if name in self.second_root else ""
+            found.append(f"tell {name} with the seed that {' '.join(sorted(named))} uploaded{root}")
+        found += [f"ask {asked} about its conflict with {other}" for asked, other in self.conflicts]
+        for accepted, excluded, shown in self.asks:
+            a, x = " ".join(sorted(accepted)), " ".join(sorted(excluded))
+            found.append(f"ask {' '.join(sorted(shown))} to unmask: accepted {a}; excluded {x}")
+        return found
+
+
+@dataclass
+class Result:
+    """What came of a plan: the smallest combination of uploads without unknown masks, if it has too few honest inputs."""
+
+    plan: Plan
+    release: dict[str, int] | None
+    holdings: Holdings
+    masks: Masks
+    lanes: dict[str, Lanes]
+    stages: Counter[str]
+
+    def told(self) -> Lanes:
+        """The combination, computed from what the server holds."""
+        assert self.release
+        return self.holdings.unmask(self.release, self.lanes, self.masks)
+
+    def report(self, table: Table) -> str:
+        """What to show when a promise is broken."""
+        head = f"g = {len(table.names)}, t = {table.threshold}, dim = {table.terms.dim}, colluders {table.colluders}"
+        return "\n  ".join([f"{head}: the server learns the sum of {self.release}", *self.plan.moves()])
+
+
+# -- honest clients ---------------------------------------------------------------------------------------------------
+
+
+class Node:
+    """An honest client's machine after some messages, and what it answered to the last one."""
+
+    def __init__(self, machine: ClientRound, answers: Sequence[Signed] = (), error: Exception | None = None) -> None:
+        self.machine, self.answers, self.error = machine, list(answers), error
+        self.lanes: Lanes | None = None
+        self.statement: Signed | None = None
+        self._after: dict[object, Node] = {}
+
+    @property
+    def state(self) -> State:
+        return self.machine.state
+
+    def tell(self, message: m.Message, signed: Signed | None = None) -> Node:
+        key = (message, signed)
+        if key not in self._after:
+            machine = fork(self.machine)
+            try:
+                following = Node(machine, machine.receive(message, signed))
+            except (ProtocolError, IdentityError) as error:
+                following = Node(machine, (), error)
+            following.lanes, following.statement = self.lanes, self.statement
+            self._after[key] = following
+        return self._after[key]
+
+    def upload(self, codes: Lanes, state_of: Callable[[Node, Lanes], Signed]) -> Node:
+        if "upload" not in self._after:
+            machine = fork(self.machine)
+            following = Node(machine)
+            following.lanes = machine.mask(codes)
+            following.statement = state_of(following, following.lanes)
+            machine.uploaded(following.statement)
+            self._after["upload"] = following
+        return self._after["upload"]
+
+
+def fork(machine: ClientRound) -> ClientRound:
+    """Another machine in the same state (after the deal no randomness is drawn any more)."""
+    twin = copy.copy(machine)
+    for name, value in vars(machine).items():
+        if isinstance(value, (dict, set)):
+            setattr(twin, name, value.copy())
+    return twin
+
+
+# -- the group --------------------------------------------------------------------------------------------------------
+
+
+class Table:
+    """One group at whose head the server sits."""
+
+    def __init__(
+        self, clients: int, colluding: int, *, dim: int, seed: int = 0, machine: type[ClientRound] = ClientRound
+    ) -> None:
+        """`clients` are in the round; the last members of the first group collude."""
+        self.group, self.seed, self._machine = 0, seed, machine
+        everybody = tuple(f"c{i:02d}" for i in range(clients))
+        sizes = [len(g) for g in deal_groups([(n, b"") for n in everybody], b"", b"", epoch_beacon=EPOCH)]
+        terms = make_terms(max(sizes), length=16, dim=dim, seed=seed)
+        self.terms: Terms = replace(terms, epoch_beacon=EPOCH)
+        self._made = {(n, r): self._make(n, r) for n in everybody for r in (0, 1)}
+        cohort = make_cohort([self._made[n, 0].advert for n in everybody])
+        self.names = deal_groups(cohort, b"", b"", epoch_beacon=EPOCH)[self.group]
+        self.colluders, self.honest = self.names[-colluding:], self.names[:-colluding]
+        self.threshold, self.smallest_sum = threshold(len(self.names)), smallest_sum(len(self.names))
+        rng = np.random.default_rng(seed)
+        self.codes = {name: honest_codes(self.terms, rng) for name in self.names}
+        self._others = [n for n in everybody if n not in self.names]
+        self._dealt: dict[tuple[str, int], Node] = {}
+        self.refusals: Counter[tuple[str, str]] = Counter()
+        self.deal_of, self.deals = cache(self._deal_of), cache(self._deals)
+        self.pairs_of = cache(self._pairs_of)
+
+    def _make(self, name: str, roster: int) -> ClientRound:
+        party = Party(name, identity(name).sign, open_entry, CachedWire())
+        secret = hashlib.sha256(f"{name} {self.seed} {roster}".encode()).digest()
+        return self._machine(self.terms, party, secret, Policy())
+
+    def roster(self, number: int) -> m.Roster:
+        """0, or 1 with the colluders' second adverts."""
+        made = {n: self._made[n, number if n in self.colluders else 0].advert for n in (*self.names, *self._others)}
+        adverts, entries = tuple(made[n] for n in self.names), tuple(member_entry(n) for n in self.names)
+        header = self.terms.header_digest
+        return m.Roster(header, self.group, adverts, entries, make_cohort([*made.values()]), nonce(self.seed))
+
+    def dealt(self, name: str, roster: int) -> Node:
+        """A machine that has dealt under one of the rosters."""
+        if (name, roster) not in self._dealt:
+            machine = self._make(name, roster if name in self.colluders else 0)
+            self._dealt[name, roster] = Node(machine, machine.receive(self.roster(roster)))
+        return self._dealt[name, roster]
+
+    def advert(self, name: str) -> m.Advertise:
+        return CachedWire.decode(m.Advertise, self._made[name, 0].advert.body)
+
+    def _deal_of(self, dealer: str, roster: int, false_to: Names) -> Signed:
+        (deal,) = self.dealt(dealer, roster).answers
+        if not false_to:
+            return deal
+        assert dealer in self.colluders
+        value = decode_stage(m.Shares, deal.body)
+        sealed = tuple(replace(s, pair_tag=bytes(32)) if s.holder in false_to else s for s in value.sealed)
+        return sign(dealer, m.SHARES_DOMAIN, replace(value, sealed=sealed))
+
+    def _deals(self, view: tuple[tuple[str, Names], ...], roster: int, rosters: Names) -> m.Deals:
+        """The deals of a view: an honest dealer's under its own roster, a colluder's under the receiver's."""
+        of = {d: roster if d in self.colluders else int(d in rosters) for d, _ in view}
+        return m.Deals(tuple(self.deal_of(d, of[d], false_to) for d, false_to in view))
+
+    def _pairs_of(self, deals: m.Deals) -> dict[str, tuple[str, ...]]:
+        dealt = {s.signer: CachedWire.decode(m.Shares, s.body).sealed for s in deals.shares}
+        return confirmed_pairs({d: {s.holder: s for s in sealed} for d, sealed in dealt.items()}, self.threshold)
+
+    # -- one round ----------------------------------------------------------------------------------------------------
+
+    def begin(self, plan: Plan) -> dict[str, Node]:
+        """The honest clients up to their uploads."""
+        nodes: dict[str, Node] = {}
+        for name in self.honest:
+            node = self.dealt(name, int(name in plan.rosters))
+            node = self._tell(node, self.deals_for(plan, name))
+            if node.state is State.READY and name not in plan.late:
+                node = node.upload(self.codes[name], self._statement)
+            nodes[name] = node
+        return nodes
+
+    def deals_for(self, plan: Plan, name: str) -> m.Deals:
+        return self.deals(plan.views[name], int(name in plan.rosters), plan.rosters & set(self.honest))
+
+    def mates_of(self, plan: Plan, name: str) -> tuple[str, ...]:
+        """With whom a client masks that is shown these deals."""
+        return self.pairs_of(self.deals_for(plan, name)).get(name, ())
+
+    def play(self, plan: Plan, most: int = HONEST_INPUTS - 1) -> Result:
+        """Play a round to its end."""
+        nodes, holdings = self.begin(plan), Holdings(self)
+        for name, node in nodes.items():
+            roster = int(name in plan.rosters)
+            holdings.collude(name, roster)
+            for signed in node.answers if node.statement is None else ():
+                holdings.opened(signed, roster)
+        for name, node in nodes.items():
+            for signed in self.dealt_openings(plan, name) if node.statement is not None else ():
+                holdings.opened(signed, int(name in plan.rosters))
+        if self.terms.dim:
+            self._sketch(plan, nodes, holdings)
+        self._unmask(plan, nodes, holdings)
+        lanes = {name: node.lanes for name, node in nodes.items() if node.lanes is not None}
+        masks = holdings.masks({name: self.mates_of(plan, name) for name in lanes})
+        stages = Counter(node.state.name for node in nodes.values())
+        return Result(plan, masks.release(most), holdings, masks, lanes, stages)
+
+    def dealt_openings(self, plan: Plan, name: str) -> Sequence[Signed]:
+        return self.dealt(name, int(name in plan.rosters)).tell(self.deals_for(plan, name)).answers
+
+    def _tell(self, node: Node, message: m.Message, *, domain: bytes | None = None) -> Node:
+        signed = by_server(domain, message) if domain is not None else None
+        if node.error is not None:
+            return node
+        following = node.tell(message, signed)
+        if following.error is not None:
+            self.refusals[type(message).__name__, getattr(following.error, "reason", "")] += 1
+        return following
+
+    def _sketch(self, plan: Plan, nodes: dict[str, Node], holdings: Holdings) -> None:
+        statements = {n: node.statement for n, node in nodes.items() if node.statement is not None}
+        for name in statements:
+            seed = self.make_seed(plan, name, statements)
+            nodes[name] = self._tell(nodes[name], seed, domain=m.SEED_DOMAIN)
+        sketches = {n: nodes[n].answers[0] for n in statements if nodes[n].answers}
+        for asked, other in plan.conflicts:
+            if nodes[asked].state is State.SKETCHED and (sketch := self._other_sketch(asked, other, sketches)):
+                nodes[asked] = self._tell(nodes[asked], m.Conflict(other, sketch))
+                for signed in nodes[asked].answers:
+                    holdings.opened(signed, int(asked in plan.rosters))
+
+    def _other_sketch(self, asked: str, other: str, sketches: Mapping[str, Signed]) -> Signed | None:
+        """What `other` signed; a colluder signs anything."""
+        if other in sketches or other not in self.colluders:
+            return sketches.get(other)
+        root = decode_stage(m.Sketch, sketches[asked].body).seed_root
+        wrong = bytes(self.terms.dim * self.terms.dtype.itemsize)
+        return sign(other, m.SKETCH_DOMAIN, m.Sketch(root, wrong, ((asked, wrong),)))
+
+    def _unmask(self, plan: Plan, nodes: dict[str, Node], holdings: Holdings) -> None:
+        agreed: dict[int, list[Signed]] = {}
+        for number, (_, _, shown) in enumerate(plan.asks):
+            for name in sorted(shown):
+                sets = self.make_sets(plan, number, name, nodes)
+                nodes[name] = self._tell(nodes[name], sets, domain=m.SETS_DOMAIN)
+                agreed.setdefault(number, []).extend(nodes[name].answers if nodes[name].state is State.AGREED else ())
+        for number, (_, _, shown) in enumerate(plan.asks):
+            found = agreed.get(number, [])
+            digests = {decode_stage(m.Consistency, s.body).sets_digest for s in found}
+            for digest in digests:
+                request = self._request(digest, agreed, padded=plan.padded)
+                for name in sorted(shown):
+                    if nodes[name].state is State.AGREED and nodes[name].machine._sets_digest == digest:
+                        nodes[name] = self._tell(nodes[name], request)
+                        for signed in nodes[name].answers:
+                            holdings.answered(signed)
+
+    def _request(self, digest: bytes, agreed: Mapping[int, list[Signed]], *, padded: bool) -> m.UnmaskRequest:
+        every = [s for found in agreed.values() for s in found]
+        fitting = [s for s in every if decode_stage(m.Consistency, s.body).sets_digest == digest]
+        own = [sign(name, m.CONSISTENCY_DOMAIN, m.Consistency(digest)) for name in self.colluders]
+        return m.UnmaskRequest(tuple([*(every if padded else fitting), *own]))
+
+    # -- what the server signs: all messages that depend on the uploads are made here -----------------------------------
+
+    def _statement(self, node: Node, lanes: Lanes) -> Signed:
+        body = hashlib.sha256(lanes.tobytes()).digest()
+        return sign(node.machine._me.name, b"", body)
+
+    def root(self, plan: Plan, name: str, statements: Mapping[str, Signed]) -> tuple[list[str], list[bytes]]:
+        order = sorted(statements)
+        leaves = [statements[n].digest for n in order]
+        return order, leaves + [bytes(32)] * (name in plan.second_root)
+
+    def make_seed(self, plan: Plan, name: str, statements: Mapping[str, Signed]) -> m.Seed:
+        order, leaves = self.root(plan, name, statements)
+        at, header, dim = order.index(name), self.terms.header_digest, self.terms.dim
+        path = tuple(merkle_path(leaves, at))
+        named = tuple(sorted(plan.named[name]))
+        return m.Seed(header, self.group, merkle_root(leaves), path, at, len(leaves), dim, named)
+
+    def make_sets(self, plan: Plan, number: int, name: str, nodes: Mapping[str, Node]) -> m.Sets:
+        accepted, excluded, _ = plan.asks[number]
+        statements = {n: node.statement for n, node in nodes.items() if node.statement is not None}
+        root = merkle_root(self.root(plan, name, statements)[1]) if self.terms.dim and statements else b""
+        reasons = tuple((n, "dropped") for n in sorted(excluded))
+        return m.Sets(self.terms.header_digest, self.group, tuple(sorted(accepted)), reasons, root)
+
+
+@lru_cache(maxsize=None)
+def sign(name: str, domain: bytes, value: m.Message | bytes) -> Signed:
+    body = value if isinstance(value, bytes) else CachedWire.encode(value)
+    return Signed(body, identity(name).sign(domain, body) if domain else b"", name)
+
+
+@lru_cache(maxsize=None)
+def by_server(domain: bytes, value: m.Message) -> Signed:
+    body = CachedWire.encode(value)
+    return Signed(body, SERVER.sign(domain, body), "server")

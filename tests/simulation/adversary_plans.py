@@ -1,0 +1,227 @@
+"""Plans of a cheating server: a space that is looked through, and random ones from a larger space.
+
+Members are told apart by what they are shown, so a plan is made of classes of members: each class has its view of the
+deals, its place in the sets, its seed. `search` plays what would break the promise if all clients did as they are asked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, product
+
+import numpy as np
+
+from .adversary import HONEST_INPUTS, NOBODY, Names, Node, Plan, Result, Table
+from .leaks import Masks
+
+MAYBE = 0.02
+"""Share of the plans without hope that are played all the same: they must come to nothing."""
+
+
+@dataclass
+class Search:
+    """What was looked at and played, and what broke the promise."""
+
+    looked: int = 0
+    played: int = 0
+    broken: list[Result] = field(default_factory=list)
+    stages: Counter[str] = field(default_factory=Counter)
+
+    def run(self, table: Table, plans: Iterable[Plan], *, stop: bool = True, seed: int = 0) -> Result | None:
+        """Look through plans; the first that breaks the promise."""
+        rng = np.random.default_rng(seed)
+        for plan in plans:
+            self.looked += 1
+            hope = hopeful(table, plan)
+            if not hope and rng.random() > MAYBE:
+                continue
+            self.played += 1
+            result = table.play(plan)
+            self.stages += result.stages
+            if result.release is not None:
+                assert hope, "the model of what clients tell when they do as asked is wrong\n" + result.report(table)
+                check_by_codes(table, result)
+                self.broken.append(result)
+                if stop:
+                    return result
+        return None
+
+
+def check_by_codes(table: Table, result: Result) -> None:
+    """The codes that the server computes are those of the victims, bit for bit."""
+    assert result.release is not None
+    parts = [table.codes[name] if factor == 1 else -table.codes[name] for name, factor in result.release.items()]
+    np.testing.assert_array_equal(result.told(), np.sum(parts, axis=0, dtype=table.terms.dtype))
+
+
+def hopeful(table: Table, plan: Plan) -> bool:
+    """Would too small a sum come out if every client answered whatever it is asked?"""
+    nodes = table.begin(plan)
+    mates = {name: table.mates_of(plan, name) for name, node in nodes.items() if node.statement is not None}
+    known = _told(table, plan, nodes)
+    pairs = {frozenset({a, b}) for a, others in mates.items() for b in others}
+    known |= {pair for pair in pairs if any(frozenset({"mask", name}) in known for name in pair)}
+    known |= {pair for pair in pairs if not pair.isdisjoint(table.colluders)}
+    return Masks(mates, known).release(HONEST_INPUTS - 1) is not None
+
+
+def _told(table: Table, plan: Plan, nodes: dict[str, Node]) -> set[Names]:
+    """Masks; and {"mask", NAME} for a mask secret."""
+    known = {frozenset(pair) for pair in plan.conflicts}
+    for name, node in nodes.items():
+        if node.statement is None and node.answers:
+            known.add(frozenset({"mask", name}))
+    everybody = frozenset().union(*(shown for _, _, shown in plan.asks))
+    for accepted, excluded, shown in plan.asks:
+        signing = everybody if plan.padded else shown
+        if len(signing) + len(table.colluders) >= table.threshold:
+            known |= {frozenset({name}) for name in accepted} | {frozenset({"mask", name}) for name in excluded}
+    return known
+
+
+# -- all plans with two classes ---------------------------------------------------------------------------------------
+
+
+def hide(order: Sequence[str], me: str, count: int) -> Names:
+    return frozenset([name for name in order if name != me][:count])
+
+
+def view(table: Table, hidden: Names, liars: Sequence[str], false_to: Names) -> tuple[tuple[str, Names], ...]:
+    return tuple((d, false_to if d in liars else NOBODY) for d in table.names if d not in hidden)
+
+
+def two_classes(table: Table) -> Iterator[Plan]:
+    """Members of a first class and of a second one, by number: who is hidden from either, whose tags are false, who is
+    accepted of either; and whether the second class is hurried."""
+    spare, colluding = len(table.names) - table.threshold, len(table.colluders)
+    hidings = [("", 0), *product(("first", "second", "colluders"), range(1, spare + 1))]
+    for others in range(len(table.honest)):
+        second = table.honest[len(table.honest) - others :] if others else ()
+        first = table.honest[: len(table.honest) - others]
+        orders = {
+            "": (), "first": (*first[::-1], *second), "second": (*second[::-1], *first), "colluders": table.colluders
+        }  # fmt: skip
+        for (of_1, hide_1), (of_2, hide_2) in product(hidings, hidings if others else hidings[:1]):
+            lies = product(range(colluding + 1), repeat=2) if others else [(0, 0)]
+            for lie_1, lie_2 in lies:
+                false_to = frozenset(second)
+                views = {
+                    n: view(table, hide(orders[of_1], n, hide_1), table.colluders[:lie_1], false_to) for n in first
+                } | {n: view(table, hide(orders[of_2], n, hide_2), table.colluders[:lie_2], false_to) for n in second}
+                yield from _sets(table, views, first, second)
+
+
+def _sets(table: Table, views: dict, first: Sequence[str], second: Sequence[str]) -> Iterator[Plan]:
+    dealers = frozenset(d for d, _ in views[first[0]])
+    for some, more in product(range(len(first) + 1), range(len(second) + 1)):
+        rest = table.smallest_sum - some - more
+        if not 0 <= rest <= len(table.colluders):
+            continue
+        accepted = frozenset((*first[:some], *second[:more], *table.colluders[:rest])) & dealers
+        for late in {NOBODY, frozenset(second)}:
+            for shown in {frozenset(table.honest), frozenset(first)}:
+                named = {n: accepted | {n} for n in table.honest}
+                yield Plan(views, ((accepted, dealers - accepted, shown),), late=late, named=named)
+
+
+# -- random plans -----------------------------------------------------------------------------------------------------
+
+
+class Draw:
+    """Random plans for a table."""
+
+    def __init__(self, table: Table, seed: int) -> None:
+        self.table, self.rng = table, np.random.default_rng(seed)
+
+    def plans(self, count: int) -> Iterator[Plan]:
+        return islice(iter(self.plan, None), count)
+
+    def chance(self, share: float) -> bool:
+        return bool(self.rng.random() < share)
+
+    def some(self, names: Iterable[str], least: int = 0) -> Names:
+        names = sorted(names)
+        if len(names) <= least:
+            return frozenset(names)
+        return self.pick(names, int(self.rng.integers(least, len(names) + 1)))
+
+    def pick(self, names: Iterable[str], count: int) -> Names:
+        return frozenset(self.rng.permutation(sorted(names))[:count].tolist())
+
+    def plan(self) -> Plan:
+        classes = self.classes()
+        views = {name: shown for number in range(len(classes)) for name, shown in self.views(classes, number).items()}
+        asks = tuple(self.sets(classes, views) for _ in range(1 + self.chance(0.15)))
+        if len(asks) > 1:
+            first = self.some(self.table.honest)
+            asks = tuple((a, x, s) for (a, x, _), s in zip(asks, (first, set(self.table.honest) - first), strict=True))
+        accepted = asks[0][0]
+        conflicts = self.conflicts(classes) if self.chance(0.3) else ()
+        return Plan(
+            views,
+            tuple((a, x, frozenset(s)) for a, x, s in asks),
+            rosters=self.one_of(classes) if self.chance(0.1) else NOBODY,
+            late=self.one_of(classes) if self.chance(0.15) else NOBODY,
+            named=self.named(classes, accepted, views),
+            second_root=self.some(self.table.honest) if self.chance(0.1) else NOBODY,
+            conflicts=conflicts,
+            padded=self.chance(0.5),
+        )
+
+    def classes(self) -> list[Names]:
+        """The honest members in one to three classes."""
+        order, count = self.rng.permutation(self.table.honest).tolist(), int(self.rng.choice([1, 2, 2, 3]))
+        cuts = [0, *sorted(self.rng.integers(1, len(order) + 1, count - 1).tolist()), len(order)]
+        return [found for a, b in zip(cuts, cuts[1:], strict=False) if (found := frozenset(order[a:b]))]
+
+    def one_of(self, classes: Sequence[Names]) -> Names:
+        return classes[int(self.rng.integers(len(classes)))]
+
+    def views(self, classes: Sequence[Names], number: int) -> dict[str, tuple[tuple[str, Names], ...]]:
+        """The deals that the members of one class are shown."""
+        table = self.table
+        spare = len(table.names) - table.threshold
+        count = int(self.rng.choice([0, spare, self.rng.integers(spare + 1)]))
+        others = frozenset(table.names) - classes[number]
+        of = [frozenset(table.names), others, classes[number], frozenset(table.honest)][int(self.rng.integers(4))]
+        together = self.pick(of, count) if self.chance(0.5) else None
+        liars = self.some(table.colluders) if self.chance(0.7) else NOBODY
+        false_to = self.one_of(classes) if self.chance(0.7) else self.some(table.honest)
+        found = {}
+        for name in classes[number]:
+            hidden = together if together is not None else self.pick(of - {name}, count)
+            found[name] = view(table, hidden - {name}, sorted(liars), false_to)
+        return found
+
+    def sets(self, classes: Sequence[Names], views: dict) -> tuple[Names, Names, Names]:
+        table = self.table
+        mine = table.honest[int(self.rng.integers(len(table.honest)))]
+        dealers = frozenset(d for d, _ in views[mine]) if self.chance(0.9) else frozenset(table.names)
+        wanted = table.smallest_sum + int(self.rng.choice([0, 0, 0, 0, 0, 1, -1, len(table.names)]))
+        accepted = set(table.colluders if self.chance(0.8) else self.some(table.colluders))
+        order = [classes[i] for i in self.rng.permutation(len(classes))]
+        for number, members in enumerate(order):
+            last = number == len(order) - 1
+            accepted |= self.pick(members & dealers, max(0, wanted - len(accepted))) if last else self.some(members)
+        chosen = self.pick(accepted & dealers, wanted)
+        excluded = dealers - chosen if self.chance(0.95) else self.some(dealers)
+        shown = frozenset(table.honest) if self.chance(0.5) else frozenset(table.honest) - self.one_of(classes)
+        return chosen, excluded, shown
+
+    def named(self, classes: Sequence[Names], accepted: Names, views: dict) -> dict[str, Names]:
+        """The uploads that each is told of: all that it was dealt by, the accepted, or itself alone."""
+        odd = self.one_of(classes) if self.chance(0.4) else NOBODY
+        every = self.chance(0.5)
+        found = {}
+        for name in self.table.honest:
+            dealers = frozenset(d for d, _ in views[name])
+            found[name] = frozenset({name}) | (NOBODY if name in odd else dealers if every else accepted)
+        return found
+
+    def conflicts(self, classes: Sequence[Names]) -> tuple[tuple[str, str], ...]:
+        """Everybody is asked about a few, or some about some."""
+        about = self.pick(self.table.honest, int(self.rng.integers(1, 3)))
+        asked = frozenset(self.table.honest) if self.chance(0.7) else self.some(self.table.honest)
+        return tuple((a, b) for a in sorted(asked) for b in sorted(about) if a != b)
