@@ -21,6 +21,7 @@ from roughfed.crypto.merkle import merkle_path, merkle_root
 from roughfed.errors import IdentityError, ProtocolError
 from roughfed.secagg import messages as m
 from roughfed.secagg.client import ClientRound, Policy, State
+from roughfed.secagg.dealing import open_shares
 from roughfed.secagg.groups import smallest_sum, threshold
 from roughfed.secagg.pairs import confirmed_pairs
 from roughfed.secagg.roster import deal_groups, make_cohort
@@ -33,6 +34,8 @@ from .secagg import SERVER, honest_codes, identity, make_terms, member_entry, no
 
 Names = frozenset[str]
 NOBODY: Names = frozenset()
+View = tuple[tuple[str, Names], ...]
+"""The deals that one client is shown: (dealer, members whose tags are false in it)."""
 EPOCH = bytes(range(32))
 HONEST_INPUTS = 3
 """Fewest honest inputs that any sum may have."""
@@ -54,7 +57,7 @@ class Plan:
 
     Attributes:
         rosters: who is shown the roster with the colluders' second adverts.
-        views: the deals that each honest client is shown: (dealer, members whose tags are false in it).
+        views: the deals that each honest client is shown.
         late: who is shown the sets before it has uploaded.
         named: who has uploaded, as each is told with the seed.
         second_root: who is told of another root.
@@ -63,7 +66,7 @@ class Plan:
         padded: whether an unmask request carries the signatures over the other sets, too.
     """
 
-    views: Mapping[str, tuple[tuple[str, Names], ...]]
+    views: Mapping[str, View]
     asks: tuple[tuple[Names, Names, Names], ...]
     rosters: Names = NOBODY
     late: Names = NOBODY
@@ -159,6 +162,15 @@ def fork(machine: ClientRound) -> ClientRound:
     return twin
 
 
+@dataclass(frozen=True)
+class Place:
+    """An honest client up to its upload: with whom it masks, and what it opened when it saw the deals."""
+
+    node: Node
+    mates: tuple[str, ...]
+    openings: Sequence[Signed]
+
+
 # -- the group --------------------------------------------------------------------------------------------------------
 
 
@@ -185,7 +197,7 @@ class Table:
         self._dealt: dict[tuple[str, int], Node] = {}
         self.refusals: Counter[tuple[str, str]] = Counter()
         self.deal_of, self.deals = cache(self._deal_of), cache(self._deals)
-        self.pairs_of = cache(self._pairs_of)
+        self.placed, self.shares_with_colluders = cache(self._placed), cache(self._shares_with_colluders)
 
     def _make(self, name: str, roster: int) -> ClientRound:
         party = Party(name, identity(name).sign, open_entry, CachedWire())
@@ -218,56 +230,54 @@ class Table:
         sealed = tuple(replace(s, pair_tag=bytes(32)) if s.holder in false_to else s for s in value.sealed)
         return sign(dealer, m.SHARES_DOMAIN, replace(value, sealed=sealed))
 
-    def _deals(self, view: tuple[tuple[str, Names], ...], roster: int, rosters: Names) -> m.Deals:
+    def _deals(self, view: View, roster: int, rosters: Names) -> m.Deals:
         """The deals of a view: an honest dealer's under its own roster, a colluder's under the receiver's."""
         of = {d: roster if d in self.colluders else int(d in rosters) for d, _ in view}
         return m.Deals(tuple(self.deal_of(d, of[d], false_to) for d, false_to in view))
 
-    def _pairs_of(self, deals: m.Deals) -> dict[str, tuple[str, ...]]:
+    def _shares_with_colluders(self, dealer: str, roster: int) -> list[tuple[str, bytes, tuple[bytes, bytes]]]:
+        """What the colluders hold of an honest dealer: (who, the key of the pair's mask, its shares)."""
+        sealed = {s.holder: s for s in decode_stage(m.Shares, self.dealt(dealer, roster).answers[0].body).sealed}
+        found = []
+        for name in self.colluders:
+            machine = self.dealt(name, roster).machine
+            shares = open_shares(machine._seat, machine._mates[dealer], sealed[name])
+            assert shares is not None
+            found.append((name, machine._mates[dealer].pair_key, shares))
+        return found
+
+    def _placed(self, name: str, view: View, rosters: Names, late: bool) -> Place:
+        """A client that is shown these deals, and uploads unless it is late."""
+        deals = self.deals(view, int(name in rosters), rosters)
+        node = answered = self._tell(self.dealt(name, int(name in rosters)), deals)
+        if node.state is State.READY and not late:
+            node = node.upload(self.codes[name], self._statement)
         dealt = {s.signer: CachedWire.decode(m.Shares, s.body).sealed for s in deals.shares}
-        return confirmed_pairs({d: {s.holder: s for s in sealed} for d, sealed in dealt.items()}, self.threshold)
+        pairs = confirmed_pairs({d: {s.holder: s for s in sealed} for d, sealed in dealt.items()}, self.threshold)
+        return Place(node, pairs.get(name, ()), answered.answers)
 
     # -- one round ----------------------------------------------------------------------------------------------------
 
-    def begin(self, plan: Plan) -> dict[str, Node]:
+    def begin(self, plan: Plan) -> dict[str, Place]:
         """The honest clients up to their uploads."""
-        nodes: dict[str, Node] = {}
-        for name in self.honest:
-            node = self.dealt(name, int(name in plan.rosters))
-            node = self._tell(node, self.deals_for(plan, name))
-            if node.state is State.READY and name not in plan.late:
-                node = node.upload(self.codes[name], self._statement)
-            nodes[name] = node
-        return nodes
-
-    def deals_for(self, plan: Plan, name: str) -> m.Deals:
-        return self.deals(plan.views[name], int(name in plan.rosters), plan.rosters & set(self.honest))
-
-    def mates_of(self, plan: Plan, name: str) -> tuple[str, ...]:
-        """With whom a client masks that is shown these deals."""
-        return self.pairs_of(self.deals_for(plan, name)).get(name, ())
+        rosters = plan.rosters & set(self.honest)
+        return {name: self.placed(name, plan.views[name], rosters, name in plan.late) for name in self.honest}
 
     def play(self, plan: Plan, most: int = HONEST_INPUTS - 1) -> Result:
         """Play a round to its end."""
-        nodes, holdings = self.begin(plan), Holdings(self)
-        for name, node in nodes.items():
-            roster = int(name in plan.rosters)
-            holdings.collude(name, roster)
-            for signed in node.answers if node.statement is None else ():
-                holdings.opened(signed, roster)
-        for name, node in nodes.items():
-            for signed in self.dealt_openings(plan, name) if node.statement is not None else ():
+        places, holdings = self.begin(plan), Holdings(self)
+        for name, place in places.items():
+            holdings.collude(name, int(name in plan.rosters))
+            for signed in place.openings:
                 holdings.opened(signed, int(name in plan.rosters))
+        nodes = {name: place.node for name, place in places.items()}
         if self.terms.dim:
             self._sketch(plan, nodes, holdings)
         self._unmask(plan, nodes, holdings)
         lanes = {name: node.lanes for name, node in nodes.items() if node.lanes is not None}
-        masks = holdings.masks({name: self.mates_of(plan, name) for name in lanes})
+        masks = holdings.masks({name: places[name].mates for name in lanes})
         stages = Counter(node.state.name for node in nodes.values())
         return Result(plan, masks.release(most), holdings, masks, lanes, stages)
-
-    def dealt_openings(self, plan: Plan, name: str) -> Sequence[Signed]:
-        return self.dealt(name, int(name in plan.rosters)).tell(self.deals_for(plan, name)).answers
 
     def _tell(self, node: Node, message: m.Message, *, domain: bytes | None = None) -> Node:
         signed = by_server(domain, message) if domain is not None else None

@@ -7,13 +7,13 @@ deals, its place in the sets, its seed. `search` plays what would break the prom
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, product
 
 import numpy as np
 
-from .adversary import HONEST_INPUTS, NOBODY, Names, Node, Plan, Result, Table
+from .adversary import HONEST_INPUTS, NOBODY, Names, Place, Plan, Result, Table, View
 from .leaks import Masks
 
 MAYBE = 0.02
@@ -58,27 +58,27 @@ def check_by_codes(table: Table, result: Result) -> None:
 
 def hopeful(table: Table, plan: Plan) -> bool:
     """Would too small a sum come out if every client answered whatever it is asked?"""
-    nodes = table.begin(plan)
-    mates = {name: table.mates_of(plan, name) for name, node in nodes.items() if node.statement is not None}
-    known = _told(table, plan, nodes)
-    pairs = {frozenset({a, b}) for a, others in mates.items() for b in others}
-    known |= {pair for pair in pairs if any(frozenset({"mask", name}) in known for name in pair)}
-    known |= {pair for pair in pairs if not pair.isdisjoint(table.colluders)}
+    places = table.begin(plan)
+    mates = {name: place.mates for name, place in places.items() if place.node.statement is not None}
+    own, secrets, pairs = _told(table, plan, places)
+    if len(own & mates.keys()) == 0:
+        return False
+    known = {frozenset({name}) for name in own} | pairs
+    open_to_all = {*secrets, *table.colluders}
+    known |= {frozenset({a, b}) for a, others in mates.items() for b in others if a in open_to_all or b in open_to_all}
     return Masks(mates, known).release(HONEST_INPUTS - 1) is not None
 
 
-def _told(table: Table, plan: Plan, nodes: dict[str, Node]) -> set[Names]:
-    """Masks; and {"mask", NAME} for a mask secret."""
-    known = {frozenset(pair) for pair in plan.conflicts}
-    for name, node in nodes.items():
-        if node.statement is None and node.answers:
-            known.add(frozenset({"mask", name}))
+def _told(table: Table, plan: Plan, places: Mapping[str, Place]) -> tuple[set[str], set[str], set[Names]]:
+    """Whose own masks, whose mask secrets, and which pairs' masks are known."""
+    own: set[str] = set()
+    secrets = {name for name, place in places.items() if place.node.statement is None and place.openings}
     everybody = frozenset().union(*(shown for _, _, shown in plan.asks))
     for accepted, excluded, shown in plan.asks:
-        signing = everybody if plan.padded else shown
-        if len(signing) + len(table.colluders) >= table.threshold:
-            known |= {frozenset({name}) for name in accepted} | {frozenset({"mask", name}) for name in excluded}
-    return known
+        if len(everybody if plan.padded else shown) + len(table.colluders) >= table.threshold:
+            own |= accepted
+            secrets |= excluded
+    return own, secrets, {frozenset(pair) for pair in plan.conflicts}
 
 
 # -- all plans with two classes ---------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def hide(order: Sequence[str], me: str, count: int) -> Names:
     return frozenset([name for name in order if name != me][:count])
 
 
-def view(table: Table, hidden: Names, liars: Sequence[str], false_to: Names) -> tuple[tuple[str, Names], ...]:
+def view(table: Table, hidden: Names, liars: Sequence[str], false_to: Names) -> View:
     return tuple((d, false_to if d in liars else NOBODY) for d in table.names if d not in hidden)
 
 
@@ -96,6 +96,7 @@ def two_classes(table: Table) -> Iterator[Plan]:
     """Members of a first class and of a second one, by number: who is hidden from either, whose tags are false, who is
     accepted of either; and whether the second class is hurried."""
     spare, colluding = len(table.names) - table.threshold, len(table.colluders)
+    seen: set[tuple[View, ...]] = set()
     hidings = [("", 0), *product(("first", "second", "colluders"), range(1, spare + 1))]
     for others in range(len(table.honest)):
         second = table.honest[len(table.honest) - others :] if others else ()
@@ -104,26 +105,25 @@ def two_classes(table: Table) -> Iterator[Plan]:
             "": (), "first": (*first[::-1], *second), "second": (*second[::-1], *first), "colluders": table.colluders
         }  # fmt: skip
         for (of_1, hide_1), (of_2, hide_2) in product(hidings, hidings if others else hidings[:1]):
-            lies = product(range(colluding + 1), repeat=2) if others else [(0, 0)]
-            for lie_1, lie_2 in lies:
-                false_to = frozenset(second)
-                views = {
-                    n: view(table, hide(orders[of_1], n, hide_1), table.colluders[:lie_1], false_to) for n in first
-                } | {n: view(table, hide(orders[of_2], n, hide_2), table.colluders[:lie_2], false_to) for n in second}
-                yield from _sets(table, views, first, second)
+            for lie_1, lie_2 in product(range(colluding + 1 if others else 1), repeat=2):
+                liars, false_to = (table.colluders[:lie_1], table.colluders[:lie_2]), frozenset(second)
+                views = {n: view(table, hide(orders[of_1], n, hide_1), liars[0], false_to) for n in first}
+                views |= {n: view(table, hide(orders[of_2], n, hide_2), liars[1], false_to) for n in second}
+                if (key := tuple(views.values())) not in seen:
+                    seen.add(key)
+                    yield from _sets(table, views, first, second)
 
 
-def _sets(table: Table, views: dict, first: Sequence[str], second: Sequence[str]) -> Iterator[Plan]:
+def _sets(table: Table, views: Mapping[str, View], first: Sequence[str], second: Sequence[str]) -> Iterator[Plan]:
     dealers = frozenset(d for d, _ in views[first[0]])
     for some, more in product(range(len(first) + 1), range(len(second) + 1)):
         rest = table.smallest_sum - some - more
-        if not 0 <= rest <= len(table.colluders):
+        accepted = frozenset((*first[:some], *second[:more], *table.colluders[: max(0, rest)])) & dealers
+        if len(accepted) != table.smallest_sum:
             continue
-        accepted = frozenset((*first[:some], *second[:more], *table.colluders[:rest])) & dealers
-        for late in {NOBODY, frozenset(second)}:
-            for shown in {frozenset(table.honest), frozenset(first)}:
-                named = {n: accepted | {n} for n in table.honest}
-                yield Plan(views, ((accepted, dealers - accepted, shown),), late=late, named=named)
+        for late in dict.fromkeys((NOBODY, frozenset(second))):
+            named = {n: accepted | {n} for n in table.honest}
+            yield Plan(views, ((accepted, dealers - accepted, frozenset(table.honest)),), late=late, named=named)
 
 
 # -- random plans -----------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ class Draw:
     def one_of(self, classes: Sequence[Names]) -> Names:
         return classes[int(self.rng.integers(len(classes)))]
 
-    def views(self, classes: Sequence[Names], number: int) -> dict[str, tuple[tuple[str, Names], ...]]:
+    def views(self, classes: Sequence[Names], number: int) -> dict[str, View]:
         """The deals that the members of one class are shown."""
         table = self.table
         spare = len(table.names) - table.threshold
@@ -195,7 +195,7 @@ class Draw:
             found[name] = view(table, hidden - {name}, sorted(liars), false_to)
         return found
 
-    def sets(self, classes: Sequence[Names], views: dict) -> tuple[Names, Names, Names]:
+    def sets(self, classes: Sequence[Names], views: Mapping[str, View]) -> tuple[Names, Names, Names]:
         table = self.table
         mine = table.honest[int(self.rng.integers(len(table.honest)))]
         dealers = frozenset(d for d, _ in views[mine]) if self.chance(0.9) else frozenset(table.names)
@@ -210,7 +210,7 @@ class Draw:
         shown = frozenset(table.honest) if self.chance(0.5) else frozenset(table.honest) - self.one_of(classes)
         return chosen, excluded, shown
 
-    def named(self, classes: Sequence[Names], accepted: Names, views: dict) -> dict[str, Names]:
+    def named(self, classes: Sequence[Names], accepted: Names, views: Mapping[str, View]) -> dict[str, Names]:
         """The uploads that each is told of: all that it was dealt by, the accepted, or itself alone."""
         odd = self.one_of(classes) if self.chance(0.4) else NOBODY
         every = self.chance(0.5)

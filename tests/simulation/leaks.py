@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,6 @@ from roughfed.crypto.masks import Lanes, Sign, sum_masks
 from roughfed.crypto.sealing import open_sealed
 from roughfed.errors import ProtocolError, RoughfedError
 from roughfed.secagg import messages as m
-from roughfed.secagg.dealing import open_shares
 from roughfed.types import Signed
 from roughfed.wire.secagg import decode_stage
 
@@ -34,6 +34,10 @@ PRIME = 2**31 - 1
 Unknown = frozenset[str]
 """A mask: of one client, or of a pair."""
 Row = Mapping[Unknown, int]
+
+
+_exchange = lru_cache(maxsize=None)(agreement.exchange)
+_key_pair = lru_cache(maxsize=None)(KeyPair.from_private_bytes)
 
 
 def dependency(rows: Sequence[Row]) -> list[int] | None:
@@ -95,13 +99,8 @@ class Holdings:
 
     def collude(self, dealer: str, roster: int) -> None:
         """What the colluders hold of one honest dealer: the pair's masks, and its shares for them."""
-        for name in self.table.colluders:
-            machine = self.table.dealt(name, roster).machine
-            mate, seat = machine._mates[dealer], machine._seat
-            self.pairs[frozenset({name, dealer})] = mate.pair_key
-            deal = decode_stage(m.Shares, self.table.dealt(dealer, roster).answers[0].body)
-            shares = open_shares(seat, mate, next(s for s in deal.sealed if s.holder == name))
-            assert shares is not None
+        for name, pair_key, shares in self.table.shares_with_colluders(dealer, roster):
+            self.pairs[frozenset({name, dealer})] = pair_key
             self._hold(dealer, name, shares)
 
     def _hold(self, dealer: str, holder: str, shares: tuple[bytes, bytes]) -> None:
@@ -114,7 +113,7 @@ class Holdings:
         """An honest client's opening."""
         value, name = decode_stage(m.Opening, signed.body), signed.signer
         if value.kind == "mask":
-            self.secrets[name] = KeyPair.from_private_bytes(value.key)
+            self.secrets[name] = _key_pair(value.key)
         elif value.kind == "pair":
             self.pairs[frozenset({name, value.against})] = value.key
         else:
@@ -152,19 +151,20 @@ class Holdings:
         info = agreement.pair_info(self.table.terms.header_digest, self.table.group, a, b)
         for one, other in ((a, b), (b, a)):
             if (secret := self._mask_secret(one)) is not None:
-                shared = agreement.exchange(secret.private, self.table.advert(other).mask_key)
+                shared = _exchange(secret.private, self.table.advert(other).mask_key)
                 return agreement.derive(shared, agreement.MASK, info)
         return None
 
     def _mask_secret(self, name: str) -> KeyPair | None:
         if name not in self.secrets and (secret := self._combine(name, "mask")) is not None:
-            self.secrets[name] = KeyPair.from_private_bytes(secret)
+            self.secrets[name] = _key_pair(secret)
         found = self.secrets.get(name)
         return found if found is not None and found.is_public(self.table.advert(name).mask_key) else None
 
     def _combine(self, name: str, kind: str) -> bytes | None:
+        shares = self.shares.get((name, kind), {})
         try:
-            return shamir.combine(self.shares.get((name, kind), {}), self.table.threshold)
+            return shamir.combine(shares, self.table.threshold) if len(shares) >= self.table.threshold else None
         except RoughfedError:
             return None
 
