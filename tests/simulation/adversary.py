@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 
@@ -64,6 +64,8 @@ class Plan:
         conflicts: (who is asked, about whom).
         asks: (accepted, excluded, who is shown these sets).
         padded: whether an unmask request carries the signatures over the other sets, too.
+        forge: what stands in for statements that nobody signed: nothing, "unsigned" ones, "renamed" ones of a colluder,
+            true ones of another "round" or "session"; and other signatures are made up, too, unless it is nothing.
     """
 
     views: Mapping[str, View]
@@ -74,6 +76,7 @@ class Plan:
     second_root: Names = NOBODY
     conflicts: tuple[tuple[str, str], ...] = ()
     padded: bool = False
+    forge: str = ""
 
     def moves(self) -> list[str]:
         """The attack, for people."""
@@ -89,6 +92,8 @@ class Plan:
         for accepted, excluded, shown in self.asks:
             a, x = " ".join(sorted(accepted)), " ".join(sorted(excluded))
             found.append(f"ask {' '.join(sorted(shown))} to unmask: accepted {a}; excluded {x}")
+        found += ["send all signatures over other sets, too"] * self.padded
+        found += [f"make up what is missing: {self.forge} statements"] * bool(self.forge)
         return found
 
 
@@ -138,16 +143,20 @@ class Node:
                 following = Node(machine, machine.receive(message, signed))
             except (ProtocolError, IdentityError) as error:
                 following = Node(machine, (), error)
+            except Exception as error:
+                if type(machine) is ClientRound:
+                    raise
+                following = Node(machine, (), error)  # one without a rule may stumble further on
             following.lanes, following.statement = self.lanes, self.statement
             self._after[key] = following
         return self._after[key]
 
-    def upload(self, codes: Lanes, state_of: Callable[[Node, Lanes], Signed]) -> Node:
+    def upload(self, codes: Lanes) -> Node:
         if "upload" not in self._after:
             machine = fork(self.machine)
             following = Node(machine)
             following.lanes = machine.mask(codes)
-            following.statement = state_of(following, following.lanes)
+            following.statement = statement(machine._me.name, machine.view_digest)
             machine.uploaded(following.statement)
             self._after["upload"] = following
         return self._after["upload"]
@@ -178,10 +187,17 @@ class Table:
     """One group at whose head the server sits."""
 
     def __init__(
-        self, clients: int, colluding: int, *, dim: int, seed: int = 0, machine: type[ClientRound] = ClientRound
+        self,
+        clients: int,
+        colluding: int,
+        *,
+        dim: int,
+        seed: int = 0,
+        session: int = 0,
+        machine: type[ClientRound] = ClientRound,
     ) -> None:
         """`clients` are in the round; the last members of the first group collude."""
-        self.group, self.seed, self._machine = 0, seed, machine
+        self.clients, self.group, self.seed, self._session, self._machine = clients, 0, seed, session, machine
         everybody = tuple(f"c{i:02d}" for i in range(clients))
         sizes = [len(g) for g in deal_groups([(n, b"") for n in everybody], b"", b"", epoch_beacon=EPOCH)]
         terms = make_terms(max(sizes), length=16, dim=dim, seed=seed)
@@ -198,10 +214,11 @@ class Table:
         self.refusals: Counter[tuple[str, str]] = Counter()
         self.deal_of, self.deals = cache(self._deal_of), cache(self._deals)
         self.placed, self.shares_with_colluders = cache(self._placed), cache(self._shares_with_colluders)
+        self.old_statement = cache(self._old_statement)
 
     def _make(self, name: str, roster: int) -> ClientRound:
         party = Party(name, identity(name).sign, open_entry, CachedWire())
-        secret = hashlib.sha256(f"{name} {self.seed} {roster}".encode()).digest()
+        secret = hashlib.sha256(f"{name} {self.seed} {self._session} {roster}".encode()).digest()
         return self._machine(self.terms, party, secret, Policy())
 
     def roster(self, number: int) -> m.Roster:
@@ -251,7 +268,7 @@ class Table:
         deals = self.deals(view, int(name in rosters), rosters)
         node = answered = self._tell(self.dealt(name, int(name in rosters)), deals)
         if node.state is State.READY and not late:
-            node = node.upload(self.codes[name], self._statement)
+            node = node.upload(self.codes[name])
         dealt = {s.signer: CachedWire.decode(m.Shares, s.body).sealed for s in deals.shares}
         pairs = confirmed_pairs({d: {s.holder: s for s in sealed} for d, sealed in dealt.items()}, self.threshold)
         return Place(node, pairs.get(name, ()), answered.answers)
@@ -289,24 +306,24 @@ class Table:
         return following
 
     def _sketch(self, plan: Plan, nodes: dict[str, Node], holdings: Holdings) -> None:
-        statements = {n: node.statement for n, node in nodes.items() if node.statement is not None}
-        for name in statements:
-            seed = self.make_seed(plan, name, statements)
-            nodes[name] = self._tell(nodes[name], seed, domain=m.SEED_DOMAIN)
-        sketches = {n: nodes[n].answers[0] for n in statements if nodes[n].answers}
+        before = dict(nodes)
+        for name in [n for n, node in before.items() if node.statement is not None]:
+            nodes[name] = self._tell(nodes[name], self.make_seed(plan, name, before), domain=m.SEED_DOMAIN)
+        sketches = {n: node.answers[0] for n, node in nodes.items() if node.state is State.SKETCHED}
         for asked, other in plan.conflicts:
-            if nodes[asked].state is State.SKETCHED and (sketch := self._other_sketch(asked, other, sketches)):
+            if nodes[asked].state is State.SKETCHED and (sketch := self._other_sketch(plan, asked, other, sketches)):
                 nodes[asked] = self._tell(nodes[asked], m.Conflict(other, sketch))
                 for signed in nodes[asked].answers:
                     holdings.opened(signed, int(asked in plan.rosters))
 
-    def _other_sketch(self, asked: str, other: str, sketches: Mapping[str, Signed]) -> Signed | None:
-        """What `other` signed; a colluder signs anything."""
-        if other in sketches or other not in self.colluders:
+    def _other_sketch(self, plan: Plan, asked: str, other: str, sketches: Mapping[str, Signed]) -> Signed | None:
+        """What `other` signed, or a colluder would; or what the server makes up."""
+        if other in self.honest and not plan.forge:
             return sketches.get(other)
         root = decode_stage(m.Sketch, sketches[asked].body).seed_root
         wrong = bytes(self.terms.dim * self.terms.dtype.itemsize)
-        return sign(other, m.SKETCH_DOMAIN, m.Sketch(root, wrong, ((asked, wrong),)))
+        made = sign(self.colluders[0], m.SKETCH_DOMAIN, m.Sketch(root, wrong, ((asked, wrong),)))
+        return made if other in self.colluders else replace(made, signer=other)
 
     def _unmask(self, plan: Plan, nodes: dict[str, Node], holdings: Holdings) -> None:
         agreed: dict[int, list[Signed]] = {}
@@ -319,49 +336,75 @@ class Table:
             found = agreed.get(number, [])
             digests = {decode_stage(m.Consistency, s.body).sets_digest for s in found}
             for digest in digests:
-                request = self._request(digest, agreed, padded=plan.padded)
+                request = self._request(plan, digest, agreed)
                 for name in sorted(shown):
                     if nodes[name].state is State.AGREED and nodes[name].machine._sets_digest == digest:
                         nodes[name] = self._tell(nodes[name], request)
                         for signed in nodes[name].answers:
                             holdings.answered(signed)
 
-    def _request(self, digest: bytes, agreed: Mapping[int, list[Signed]], *, padded: bool) -> m.UnmaskRequest:
-        every = [s for found in agreed.values() for s in found]
-        fitting = [s for s in every if decode_stage(m.Consistency, s.body).sets_digest == digest]
-        own = [sign(name, m.CONSISTENCY_DOMAIN, m.Consistency(digest)) for name in self.colluders]
-        return m.UnmaskRequest(tuple([*(every if padded else fitting), *own]))
+    def _request(self, plan: Plan, digest: bytes, agreed: Mapping[int, list[Signed]]) -> m.UnmaskRequest:
+        every = {s.signer: s for found in agreed.values() for s in found}
+        fitting = {n: s for n, s in every.items() if decode_stage(m.Consistency, s.body).sets_digest == digest}
+        own = {name: sign(name, m.CONSISTENCY_DOMAIN, m.Consistency(digest)) for name in self.colluders}
+        false = {name: replace(own[self.colluders[0]], signer=name) for name in self.honest} if plan.forge else {}
+        return m.UnmaskRequest(tuple((false | (every if plan.padded else fitting) | own).values()))
 
-    # -- what the server signs: all messages that depend on the uploads are made here -----------------------------------
+    # -- messages that depend on the uploads --------------------------------------------------------------------------
 
-    def _statement(self, node: Node, lanes: Lanes) -> Signed:
-        body = hashlib.sha256(lanes.tobytes()).digest()
-        return sign(node.machine._me.name, b"", body)
+    def statements(self, plan: Plan, nodes: Mapping[str, Node], names: Iterable[str]) -> tuple[Signed, ...]:
+        """The statements of some members: the true ones, the colluders', and forgeries where there is none."""
+        shown = frozenset().union(*(shown for _, _, shown in plan.asks)) or self.honest
+        views = [nodes[name].machine.view_digest for name in sorted(shown)]
+        view = max(views, key=views.count)  # the largest class: what colluders sign for
+        found = {}
+        for name in sorted(names):
+            if name in self.colluders:
+                found[name] = statement(name, view)
+            elif (true := nodes[name].statement) is not None:
+                found[name] = true
+            elif plan.forge == "unsigned":
+                found[name] = replace(statement(name, view), signature=bytes(64))
+            elif plan.forge == "renamed":
+                found[name] = replace(statement(self.colluders[0], view), signer=name)
+            elif plan.forge:
+                found[name] = self.old_statement(name, plan.forge)
+        return tuple(found.values())
 
-    def root(self, plan: Plan, name: str, statements: Mapping[str, Signed]) -> tuple[list[str], list[bytes]]:
-        order = sorted(statements)
-        leaves = [statements[n].digest for n in order]
-        return order, leaves + [bytes(32)] * (name in plan.second_root)
+    def _old_statement(self, name: str, of: str) -> Signed:
+        """What an honest client signed in another round, or under the same header with other keys."""
+        seed, session = (self.seed + 1, 0) if of == "round" else (self.seed, 1)
+        other = Table(self.clients, len(self.colluders), dim=0, seed=seed, session=session)
+        place = other.placed(name, tuple((n, NOBODY) for n in self.names), NOBODY, False)
+        assert place.node.statement is not None
+        return place.node.statement
 
-    def make_seed(self, plan: Plan, name: str, statements: Mapping[str, Signed]) -> m.Seed:
-        order, leaves = self.root(plan, name, statements)
-        at, header, dim = order.index(name), self.terms.header_digest, self.terms.dim
-        path = tuple(merkle_path(leaves, at))
-        named = tuple(sorted(plan.named[name]))
-        return m.Seed(header, self.group, merkle_root(leaves), path, at, len(leaves), dim, named)
+    def make_seed(self, plan: Plan, name: str, nodes: Mapping[str, Node]) -> m.Seed:
+        """One leaf for each list of uploads that anybody is told of: all under one root."""
+        told = {n: self.statements(plan, nodes, plan.named[n]) for n in self.honest}
+        leaves = [merkle_root([s.digest for s in statements]) for statements in dict.fromkeys(told.values())]
+        at = list(dict.fromkeys(told.values())).index(told[name])
+        leaves += [bytes(32)] * (name in plan.second_root)
+        path, header, dim = tuple(merkle_path(leaves, at)), self.terms.header_digest, self.terms.dim
+        return m.Seed(header, self.group, merkle_root(leaves), path, at, len(leaves), dim, told[name])
 
     def make_sets(self, plan: Plan, number: int, name: str, nodes: Mapping[str, Node]) -> m.Sets:
         accepted, excluded, _ = plan.asks[number]
-        statements = {n: node.statement for n, node in nodes.items() if node.statement is not None}
-        root = merkle_root(self.root(plan, name, statements)[1]) if self.terms.dim and statements else b""
+        root = self.make_seed(plan, name, nodes).root if self.terms.dim else b""
         reasons = tuple((n, "dropped") for n in sorted(excluded))
-        return m.Sets(self.terms.header_digest, self.group, tuple(sorted(accepted)), reasons, root)
+        statements = self.statements(plan, nodes, accepted)
+        return m.Sets(self.terms.header_digest, self.group, tuple(sorted(accepted)), reasons, root, statements)
+
+
+def statement(name: str, view_digest: bytes) -> Signed:
+    """What a client says about its upload."""
+    return sign(name, m.STATEMENT_DOMAIN, m.Statement(name, view_digest))
 
 
 @lru_cache(maxsize=None)
-def sign(name: str, domain: bytes, value: m.Message | bytes) -> Signed:
-    body = value if isinstance(value, bytes) else CachedWire.encode(value)
-    return Signed(body, identity(name).sign(domain, body) if domain else b"", name)
+def sign(name: str, domain: bytes, value: m.Message) -> Signed:
+    body = CachedWire.encode(value)
+    return Signed(body, identity(name).sign(domain, body), name)
 
 
 @lru_cache(maxsize=None)

@@ -75,7 +75,7 @@ def _told(table: Table, plan: Plan, places: Mapping[str, Place]) -> tuple[set[st
     secrets = {name for name, place in places.items() if place.node.statement is None and place.openings}
     everybody = frozenset().union(*(shown for _, _, shown in plan.asks))
     for accepted, excluded, shown in plan.asks:
-        if len(everybody if plan.padded else shown) + len(table.colluders) >= table.threshold:
+        if plan.forge or len(everybody if plan.padded else shown) + len(table.colluders) >= table.threshold:
             own |= accepted
             secrets |= excluded
     return own, secrets, {frozenset(pair) for pair in plan.conflicts}
@@ -121,9 +121,12 @@ def _sets(table: Table, views: Mapping[str, View], first: Sequence[str], second:
         accepted = frozenset((*first[:some], *second[:more], *table.colluders[: max(0, rest)])) & dealers
         if len(accepted) != table.smallest_sum:
             continue
+        asks = ((accepted, dealers - accepted, frozenset(table.honest)),)
+        named = {n: accepted | {n} for n in table.honest}
         for late in dict.fromkeys((NOBODY, frozenset(second))):
-            named = {n: accepted | {n} for n in table.honest}
-            yield Plan(views, ((accepted, dealers - accepted, frozenset(table.honest)),), late=late, named=named)
+            yield Plan(views, asks, late=late, named=named)
+        if any(table.placed(n, views[n], NOBODY, False).node.statement is None for n in second[:more]):
+            yield Plan(views, asks, named=named, forge="unsigned")
 
 
 # -- random plans -----------------------------------------------------------------------------------------------------
@@ -168,6 +171,7 @@ class Draw:
             second_root=self.some(self.table.honest) if self.chance(0.1) else NOBODY,
             conflicts=conflicts,
             padded=self.chance(0.5),
+            forge=str(self.rng.choice(["", "", "unsigned", "renamed", "round", "session"])),
         )
 
     def classes(self) -> list[Names]:
@@ -206,7 +210,9 @@ class Draw:
             last = number == len(order) - 1
             accepted |= self.pick(members & dealers, max(0, wanted - len(accepted))) if last else self.some(members)
         chosen = self.pick(accepted & dealers, wanted)
-        excluded = dealers - chosen if self.chance(0.95) else self.some(dealers)
+        excluded = dealers - chosen
+        if self.chance(0.1):
+            excluded = self.some(dealers) if self.chance(0.5) else excluded | self.some(chosen)
         shown = frozenset(table.honest) if self.chance(0.5) else frozenset(table.honest) - self.one_of(classes)
         return chosen, excluded, shown
 
