@@ -12,7 +12,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -44,11 +44,15 @@ HONEST_INPUTS = 3
 class CachedWire:
     """The real serialization; the same bytes are read once."""
 
-    encode = staticmethod(lru_cache(maxsize=None)(encode_stage))
-    decode = staticmethod(lru_cache(maxsize=None)(decode_stage))
+    encode = staticmethod(cache(encode_stage))
+    decode = staticmethod(cache(decode_stage))
 
 
 # -- what the server chooses ------------------------------------------------------------------------------------------
+
+
+Ask = tuple[Names, Names, Names]
+"""Sets that are shown: accepted, excluded, to whom."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,15 @@ class Plan:
         named: who has uploaded, as each is told with the seed.
         second_root: who is told of another root.
         conflicts: (who is asked, about whom).
-        asks: (accepted, excluded, who is shown these sets).
+        asks: the sets.
         padded: whether an unmask request carries the signatures over the other sets, too.
         forge: what stands in for statements that nobody signed: nothing, "unsigned" ones, "renamed" ones of a colluder,
-            true ones of another "round" or "session"; and other signatures are made up, too, unless it is nothing.
+            true ones of another "round" or "session".
+        sign_for_all: whether signatures of honest members over the sets, and their sketches, are made up.
     """
 
     views: Mapping[str, View]
-    asks: tuple[tuple[Names, Names, Names], ...]
+    asks: tuple[Ask, ...]
     rosters: Names = NOBODY
     late: Names = NOBODY
     named: Mapping[str, Names] = field(default_factory=dict)
@@ -77,6 +82,7 @@ class Plan:
     conflicts: tuple[tuple[str, str], ...] = ()
     padded: bool = False
     forge: str = ""
+    sign_for_all: bool = False
 
     def moves(self) -> list[str]:
         """The attack, for people."""
@@ -93,15 +99,17 @@ class Plan:
             a, x = " ".join(sorted(accepted)), " ".join(sorted(excluded))
             found.append(f"ask {' '.join(sorted(shown))} to unmask: accepted {a}; excluded {x}")
         found += ["send all signatures over other sets, too"] * self.padded
-        found += [f"make up what is missing: {self.forge} statements"] * bool(self.forge)
+        found += [f"give {self.forge} statements of those who said nothing"] * bool(self.forge)
+        found += ["make up the signatures of all others over the sets, and sketches that conflict"] * self.sign_for_all
         return found
 
 
 @dataclass
 class Result:
-    """What came of a plan: the smallest combination of uploads without unknown masks, if it has too few honest inputs."""
+    """What came of a plan; `release`: the smallest mask-free combination of uploads, if it has too few inputs."""
 
     plan: Plan
+    nodes: dict[str, Node]
     release: dict[str, int] | None
     holdings: Holdings
     masks: Masks
@@ -129,6 +137,7 @@ class Node:
         self.machine, self.answers, self.error = machine, list(answers), error
         self.lanes: Lanes | None = None
         self.statement: Signed | None = None
+        self.path: tuple[tuple[m.Message | None, Signed | None, list[Signed]], ...] = ()
         self._after: dict[object, Node] = {}
 
     @property
@@ -148,16 +157,22 @@ class Node:
                     raise
                 following = Node(machine, (), error)  # one without a rule may stumble further on
             following.lanes, following.statement = self.lanes, self.statement
+            following.path = (*self.path, (message, signed, following.answers))
             self._after[key] = following
         return self._after[key]
 
+    def masked(self, codes: Lanes) -> Node:
+        """The masked bytes are made, and nothing is said about them yet."""
+        following = Node(fork(self.machine))
+        following.lanes = following.machine.mask(codes)
+        return following
+
     def upload(self, codes: Lanes) -> Node:
         if "upload" not in self._after:
-            machine = fork(self.machine)
-            following = Node(machine)
-            following.lanes = machine.mask(codes)
-            following.statement = statement(machine._me.name, machine.view_digest)
-            machine.uploaded(following.statement)
+            following = self.masked(codes)
+            following.statement = statement(self.machine._me.name, self.machine.view_digest)
+            following.machine.uploaded(following.statement)
+            following.path = (*self.path, (None, None, []))
             self._after["upload"] = following
         return self._after["upload"]
 
@@ -214,7 +229,7 @@ class Table:
         self.refusals: Counter[tuple[str, str]] = Counter()
         self.deal_of, self.deals = cache(self._deal_of), cache(self._deals)
         self.placed, self.shares_with_colluders = cache(self._placed), cache(self._shares_with_colluders)
-        self.old_statement = cache(self._old_statement)
+        self.old_statement, self.pairs_of = cache(self._old_statement), cache(self._pairs_of)
 
     def _make(self, name: str, roster: int) -> ClientRound:
         party = Party(name, identity(name).sign, open_entry, CachedWire())
@@ -234,6 +249,20 @@ class Table:
             machine = self._make(name, roster if name in self.colluders else 0)
             self._dealt[name, roster] = Node(machine, machine.receive(self.roster(roster)))
         return self._dealt[name, roster]
+
+    def restarted(self, node: Node, roster: int) -> ClientRound:
+        """The machine of a client that stopped, made anew from its secret and what it had written down."""
+        machine = self._make(node.machine._me.name, 0)
+        machine.receive(self.roster(roster))
+        for message, signed, answers in node.path:
+            if message is not None:
+                assert list(machine.receive(message, signed)) == answers
+            else:
+                assert node.lanes is not None
+                assert node.statement is not None
+                machine.uploaded(node.statement)
+                machine.resume(node.lanes)
+        return machine
 
     def advert(self, name: str) -> m.Advertise:
         return CachedWire.decode(m.Advertise, self._made[name, 0].advert.body)
@@ -269,9 +298,14 @@ class Table:
         node = answered = self._tell(self.dealt(name, int(name in rosters)), deals)
         if node.state is State.READY and not late:
             node = node.upload(self.codes[name])
-        dealt = {s.signer: CachedWire.decode(m.Shares, s.body).sealed for s in deals.shares}
-        pairs = confirmed_pairs({d: {s.holder: s for s in sealed} for d, sealed in dealt.items()}, self.threshold)
+        pairs = self.pairs_of(view, int(name in rosters), rosters)
         return Place(node, pairs.get(name, ()), answered.answers)
+
+    def _pairs_of(self, view: View, roster: int, rosters: Names) -> dict[str, tuple[str, ...]]:
+        """Who masks with whom, as whoever is shown these deals finds it."""
+        deals = self.deals(view, roster, rosters)
+        dealt = {s.signer: CachedWire.decode(m.Shares, s.body).sealed for s in deals.shares}
+        return confirmed_pairs({d: {s.holder: s for s in sealed} for d, sealed in dealt.items()}, self.threshold)
 
     # -- one round ----------------------------------------------------------------------------------------------------
 
@@ -288,13 +322,14 @@ class Table:
             for signed in place.openings:
                 holdings.opened(signed, int(name in plan.rosters))
         nodes = {name: place.node for name, place in places.items()}
-        if self.terms.dim:
-            self._sketch(plan, nodes, holdings)
-        self._unmask(plan, nodes, holdings)
+        seeds = self.make_seeds(plan, nodes) if self.terms.dim else {}
+        if seeds:
+            self._sketch(plan, nodes, seeds, holdings)
+        self._unmask(plan, nodes, seeds, holdings)
         lanes = {name: node.lanes for name, node in nodes.items() if node.lanes is not None}
         masks = holdings.masks({name: places[name].mates for name in lanes})
         stages = Counter(node.state.name for node in nodes.values())
-        return Result(plan, masks.release(most), holdings, masks, lanes, stages)
+        return Result(plan, nodes, masks.release(most), holdings, masks, lanes, stages)
 
     def _tell(self, node: Node, message: m.Message, *, domain: bytes | None = None) -> Node:
         signed = by_server(domain, message) if domain is not None else None
@@ -305,10 +340,9 @@ class Table:
             self.refusals[type(message).__name__, getattr(following.error, "reason", "")] += 1
         return following
 
-    def _sketch(self, plan: Plan, nodes: dict[str, Node], holdings: Holdings) -> None:
-        before = dict(nodes)
-        for name in [n for n, node in before.items() if node.statement is not None]:
-            nodes[name] = self._tell(nodes[name], self.make_seed(plan, name, before), domain=m.SEED_DOMAIN)
+    def _sketch(self, plan: Plan, nodes: dict[str, Node], seeds: Mapping[str, m.Seed], holdings: Holdings) -> None:
+        for name in [n for n, node in nodes.items() if node.statement is not None]:
+            nodes[name] = self._tell(nodes[name], seeds[name], domain=m.SEED_DOMAIN)
         sketches = {n: node.answers[0] for n, node in nodes.items() if node.state is State.SKETCHED}
         for asked, other in plan.conflicts:
             if nodes[asked].state is State.SKETCHED and (sketch := self._other_sketch(plan, asked, other, sketches)):
@@ -318,37 +352,38 @@ class Table:
 
     def _other_sketch(self, plan: Plan, asked: str, other: str, sketches: Mapping[str, Signed]) -> Signed | None:
         """What `other` signed, or a colluder would; or what the server makes up."""
-        if other in self.honest and not plan.forge:
+        if other in self.honest and not plan.sign_for_all:
             return sketches.get(other)
         root = decode_stage(m.Sketch, sketches[asked].body).seed_root
         wrong = bytes(self.terms.dim * self.terms.dtype.itemsize)
         made = sign(self.colluders[0], m.SKETCH_DOMAIN, m.Sketch(root, wrong, ((asked, wrong),)))
         return made if other in self.colluders else replace(made, signer=other)
 
-    def _unmask(self, plan: Plan, nodes: dict[str, Node], holdings: Holdings) -> None:
-        agreed: dict[int, list[Signed]] = {}
-        for number, (_, _, shown) in enumerate(plan.asks):
-            for name in sorted(shown):
-                sets = self.make_sets(plan, number, name, nodes)
+    def _unmask(self, plan: Plan, nodes: dict[str, Node], seeds: Mapping[str, m.Seed], holdings: Holdings) -> None:
+        agreed: list[Signed] = []
+        asked: list[tuple[str, bytes]] = []
+        for ask in plan.asks:
+            statements = self.statements(plan, nodes, ask[0])
+            for name in sorted(ask[2]):
+                sets = self.make_sets(ask, seeds[name].root if seeds else b"", statements)
                 nodes[name] = self._tell(nodes[name], sets, domain=m.SETS_DOMAIN)
-                agreed.setdefault(number, []).extend(nodes[name].answers if nodes[name].state is State.AGREED else ())
-        for number, (_, _, shown) in enumerate(plan.asks):
-            found = agreed.get(number, [])
-            digests = {decode_stage(m.Consistency, s.body).sets_digest for s in found}
-            for digest in digests:
-                request = self._request(plan, digest, agreed)
-                for name in sorted(shown):
-                    if nodes[name].state is State.AGREED and nodes[name].machine._sets_digest == digest:
-                        nodes[name] = self._tell(nodes[name], request)
-                        for signed in nodes[name].answers:
-                            holdings.answered(signed)
+                if nodes[name].state is State.AGREED:
+                    agreed += nodes[name].answers
+                    asked.append((name, by_server(m.SETS_DOMAIN, sets).digest))
+        for name, digest in asked:
+            if nodes[name].state is State.AGREED:
+                nodes[name] = self._tell(nodes[name], self._request(plan, digest, agreed))
+                for signed in nodes[name].answers:
+                    holdings.answered(signed)
 
-    def _request(self, plan: Plan, digest: bytes, agreed: Mapping[int, list[Signed]]) -> m.UnmaskRequest:
-        every = {s.signer: s for found in agreed.values() for s in found}
+    def _request(self, plan: Plan, digest: bytes, agreed: Iterable[Signed]) -> m.UnmaskRequest:
+        every = {s.signer: s for s in agreed}
         fitting = {n: s for n, s in every.items() if decode_stage(m.Consistency, s.body).sets_digest == digest}
         own = {name: sign(name, m.CONSISTENCY_DOMAIN, m.Consistency(digest)) for name in self.colluders}
-        false = {name: replace(own[self.colluders[0]], signer=name) for name in self.honest} if plan.forge else {}
-        return m.UnmaskRequest(tuple((false | (every if plan.padded else fitting) | own).values()))
+        false = {name: replace(own[self.colluders[0]], signer=name) for name in self.honest}
+        return m.UnmaskRequest(
+            tuple(((false if plan.sign_for_all else {}) | (every if plan.padded else fitting) | own).values())
+        )
 
     # -- messages that depend on the uploads --------------------------------------------------------------------------
 
@@ -379,20 +414,21 @@ class Table:
         assert place.node.statement is not None
         return place.node.statement
 
-    def make_seed(self, plan: Plan, name: str, nodes: Mapping[str, Node]) -> m.Seed:
+    def make_seeds(self, plan: Plan, nodes: Mapping[str, Node]) -> dict[str, m.Seed]:
         """One leaf for each list of uploads that anybody is told of: all under one root."""
-        told = {n: self.statements(plan, nodes, plan.named[n]) for n in self.honest}
-        leaves = [merkle_root([s.digest for s in statements]) for statements in dict.fromkeys(told.values())]
-        at = list(dict.fromkeys(told.values())).index(told[name])
-        leaves += [bytes(32)] * (name in plan.second_root)
-        path, header, dim = tuple(merkle_path(leaves, at)), self.terms.header_digest, self.terms.dim
-        return m.Seed(header, self.group, merkle_root(leaves), path, at, len(leaves), dim, told[name])
+        told = {name: self.statements(plan, nodes, plan.named[name]) for name in self.honest}
+        lists = list(dict.fromkeys(told.values()))
+        leaves, found = [merkle_root([s.digest for s in statements]) for statements in lists], {}
+        for name, statements in told.items():
+            under, at = leaves + [bytes(32)] * (name in plan.second_root), lists.index(statements)
+            path, header = tuple(merkle_path(under, at)), self.terms.header_digest
+            root, dim = merkle_root(under), self.terms.dim
+            found[name] = m.Seed(header, self.group, root, path, at, len(under), dim, statements)
+        return found
 
-    def make_sets(self, plan: Plan, number: int, name: str, nodes: Mapping[str, Node]) -> m.Sets:
-        accepted, excluded, _ = plan.asks[number]
-        root = self.make_seed(plan, name, nodes).root if self.terms.dim else b""
-        reasons = tuple((n, "dropped") for n in sorted(excluded))
-        statements = self.statements(plan, nodes, accepted)
+    def make_sets(self, ask: Ask, root: bytes, statements: tuple[Signed, ...]) -> m.Sets:
+        accepted, excluded, _ = ask
+        reasons = tuple((name, "dropped") for name in sorted(excluded))
         return m.Sets(self.terms.header_digest, self.group, tuple(sorted(accepted)), reasons, root, statements)
 
 
@@ -401,13 +437,13 @@ def statement(name: str, view_digest: bytes) -> Signed:
     return sign(name, m.STATEMENT_DOMAIN, m.Statement(name, view_digest))
 
 
-@lru_cache(maxsize=None)
+@cache
 def sign(name: str, domain: bytes, value: m.Message) -> Signed:
     body = CachedWire.encode(value)
     return Signed(body, identity(name).sign(domain, body), name)
 
 
-@lru_cache(maxsize=None)
+@cache
 def by_server(domain: bytes, value: m.Message) -> Signed:
     body = CachedWire.encode(value)
     return Signed(body, SERVER.sign(domain, body), "server")

@@ -1,7 +1,7 @@
 """Plans of a cheating server: a space that is looked through, and random ones from a larger space.
 
-Members are told apart by what they are shown, so a plan is made of classes of members: each class has its view of the
-deals, its place in the sets, its seed. `search` plays what would break the promise if all clients did as they are asked.
+Members are told apart by what they are shown, so a plan is made of classes of members: each class has its view of
+the deals, its place in the sets, its seed. `search` plays what would break the promise if all clients did as asked.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, product
+from itertools import islice, pairwise, product
 
 import numpy as np
 
@@ -22,20 +22,19 @@ MAYBE = 0.02
 
 @dataclass
 class Search:
-    """What was looked at and played, and what broke the promise."""
+    """What was looked at and played, and where the clients were in the end."""
 
     looked: int = 0
     played: int = 0
-    broken: list[Result] = field(default_factory=list)
     stages: Counter[str] = field(default_factory=Counter)
 
-    def run(self, table: Table, plans: Iterable[Plan], *, stop: bool = True, seed: int = 0) -> Result | None:
+    def run(self, table: Table, plans: Iterable[Plan], *, maybe: float = MAYBE) -> Result | None:
         """Look through plans; the first that breaks the promise."""
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(self.looked)
         for plan in plans:
             self.looked += 1
             hope = hopeful(table, plan)
-            if not hope and rng.random() > MAYBE:
+            if not hope and rng.random() > maybe:
                 continue
             self.played += 1
             result = table.play(plan)
@@ -43,9 +42,7 @@ class Search:
             if result.release is not None:
                 assert hope, "the model of what clients tell when they do as asked is wrong\n" + result.report(table)
                 check_by_codes(table, result)
-                self.broken.append(result)
-                if stop:
-                    return result
+                return result
         return None
 
 
@@ -75,7 +72,7 @@ def _told(table: Table, plan: Plan, places: Mapping[str, Place]) -> tuple[set[st
     secrets = {name for name, place in places.items() if place.node.statement is None and place.openings}
     everybody = frozenset().union(*(shown for _, _, shown in plan.asks))
     for accepted, excluded, shown in plan.asks:
-        if plan.forge or len(everybody if plan.padded else shown) + len(table.colluders) >= table.threshold:
+        if plan.sign_for_all or len(everybody if plan.padded else shown) + len(table.colluders) >= table.threshold:
             own |= accepted
             secrets |= excluded
     return own, secrets, {frozenset(pair) for pair in plan.conflicts}
@@ -172,13 +169,14 @@ class Draw:
             conflicts=conflicts,
             padded=self.chance(0.5),
             forge=str(self.rng.choice(["", "", "unsigned", "renamed", "round", "session"])),
+            sign_for_all=self.chance(0.15),
         )
 
     def classes(self) -> list[Names]:
         """The honest members in one to three classes."""
         order, count = self.rng.permutation(self.table.honest).tolist(), int(self.rng.choice([1, 2, 2, 3]))
         cuts = [0, *sorted(self.rng.integers(1, len(order) + 1, count - 1).tolist()), len(order)]
-        return [found for a, b in zip(cuts, cuts[1:], strict=False) if (found := frozenset(order[a:b]))]
+        return [found for a, b in pairwise(cuts) if (found := frozenset(order[a:b]))]
 
     def one_of(self, classes: Sequence[Names]) -> Names:
         return classes[int(self.rng.integers(len(classes)))]

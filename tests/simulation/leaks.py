@@ -1,7 +1,7 @@
 """What a server can compute from masked uploads: linear algebra over the masks that it does not know.
 
-An upload is input + own mask + the masks of its pairs, each + or -. Every mask is an unknown of its own unless its key is
-known. A combination of uploads tells something exactly when the unknown masks cancel in it, that is, when their rows
+An upload is input + own mask + the masks of its pairs, each + or -. Every mask is an unknown of its own unless its key
+is known. A combination of uploads tells something exactly when the unknown masks cancel in it, that is, when their rows
 are linearly dependent; how many inputs are in it is what hides them.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -36,8 +36,8 @@ Unknown = frozenset[str]
 Row = Mapping[Unknown, int]
 
 
-_exchange = lru_cache(maxsize=None)(agreement.exchange)
-_key_pair = lru_cache(maxsize=None)(KeyPair.from_private_bytes)
+_exchange = cache(agreement.exchange)
+_key_pair = cache(KeyPair.from_private_bytes)
 
 
 def dependency(rows: Sequence[Row]) -> list[int] | None:
@@ -112,7 +112,7 @@ class Holdings:
     def opened(self, signed: Signed, roster: int) -> None:
         """An honest client's opening."""
         value, name = decode_stage(m.Opening, signed.body), signed.signer
-        if value.kind == "mask":
+        if value.against in ("", name):  # its own mask secret, as clients of protocol 1 opened it
             self.secrets[name] = _key_pair(value.key)
         elif value.kind == "pair":
             self.pairs[frozenset({name, value.against})] = value.key
@@ -182,9 +182,8 @@ class Holdings:
             sign: Sign = 1 if factor == 1 else -1
             part = lanes[name].copy()
             away: list[tuple[bytes, Sign]] = [(self.own_key(name) or b"", -1)]
-            for mate in masks.mates[name]:
-                if frozenset({name, mate}) in masks.known:
-                    away.append((self.pair_key(name, mate) or b"", -1 if name < mate else 1))
+            mates = [mate for mate in masks.mates[name] if frozenset({name, mate}) in masks.known]
+            away += [(self.pair_key(name, mate) or b"", -1 if name < mate else 1) for mate in mates]
             sum_masks(part, away)
             total = total + part if sign == 1 else total - part
         return total

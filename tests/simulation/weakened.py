@@ -1,14 +1,14 @@
 """Clients with one rule taken out: from the source of `ClientRound`, without one condition under which it refuses.
 
-A rule is an `if` that does nothing but raise, one operand of an `or` in such an `if`, or a call of `verify`; it is known
-by the method it stands in and its text, so that the list follows the source.
+A rule is an `if` that does nothing but raise, one operand of an `or` in such an `if`, or a call of `verify`; it is
+known by the method it stands in and its text, so that the list follows the source.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
-from functools import lru_cache
+from functools import cache
 
 from roughfed.secagg import client
 from roughfed.secagg.client import ClientRound
@@ -16,7 +16,7 @@ from roughfed.secagg.client import ClientRound
 VERIFIES = ("verify",)
 
 
-@lru_cache(maxsize=None)
+@cache
 def rules() -> tuple[str, ...]:
     """All of them: "method: condition"."""
     finder = _Without("")
@@ -24,7 +24,7 @@ def rules() -> tuple[str, ...]:
     return tuple(dict.fromkeys(finder.found))
 
 
-@lru_cache(maxsize=None)
+@cache
 def without(*taken_out: str) -> type[ClientRound]:
     """The same client without some rules, each named by the only rule that has this text in it."""
     tree = ast.parse(inspect.getsource(ClientRound))
@@ -78,4 +78,7 @@ class _Without(ast.NodeTransformer):
     @staticmethod
     def _never(test: ast.expr) -> ast.expr:
         """False, but what the condition names stays named."""
-        return ast.BoolOp(op=ast.And(), values=[ast.BoolOp(op=ast.Or(), values=[test, ast.Constant(value=True)]), ast.Constant(value=False)])
+        return ast.BoolOp(
+            op=ast.And(),
+            values=[ast.BoolOp(op=ast.Or(), values=[test, ast.Constant(value=True)]), ast.Constant(value=False)],
+        )
