@@ -13,7 +13,7 @@ from itertools import islice, pairwise, product
 
 import numpy as np
 
-from .adversary import HONEST_INPUTS, NOBODY, Names, Place, Plan, Result, Table, View
+from .adversary import HONEST_INPUTS, NOBODY, Ask, Names, Place, Plan, Result, Table, View
 from .leaks import Masks
 
 MAYBE = 0.02
@@ -68,14 +68,16 @@ def hopeful(table: Table, plan: Plan) -> bool:
 
 def _told(table: Table, plan: Plan, places: Mapping[str, Place]) -> tuple[set[str], set[str], set[Names]]:
     """Whose own masks, whose mask secrets, and which pairs' masks are known."""
-    own: set[str] = set()
-    secrets = {name for name, place in places.items() if place.node.statement is None and place.openings}
-    everybody = frozenset().union(*(shown for _, _, shown in plan.asks))
+    own, masks = Counter[str](), Counter[str]()
+    everybody, colluding = frozenset().union(*(shown for _, _, shown in plan.asks)), len(table.colluders)
     for accepted, excluded, shown in plan.asks:
-        if plan.sign_for_all or len(everybody if plan.padded else shown) + len(table.colluders) >= table.threshold:
-            own |= accepted
-            secrets |= excluded
-    return own, secrets, {frozenset(pair) for pair in plan.conflicts}
+        if plan.sign_for_all or len(everybody if plan.padded else shown) + colluding >= table.threshold:
+            own.update(dict.fromkeys(accepted, len(shown)))
+            masks.update(dict.fromkeys(excluded, len(shown)))
+    secrets = {name for name, place in places.items() if place.node.statement is None and place.openings}
+    secrets |= {name for name, count in masks.items() if count + colluding >= table.threshold}
+    b_known = {name for name, count in own.items() if count + colluding >= table.threshold}
+    return b_known, secrets, {frozenset(pair) for pair in plan.conflicts}
 
 
 # -- all plans with two classes ---------------------------------------------------------------------------------------
@@ -153,15 +155,12 @@ class Draw:
     def plan(self) -> Plan:
         classes = self.classes()
         views = {name: shown for number in range(len(classes)) for name, shown in self.views(classes, number).items()}
-        asks = tuple(self.sets(classes, views) for _ in range(1 + self.chance(0.15)))
-        if len(asks) > 1:
-            first = self.some(self.table.honest)
-            asks = tuple((a, x, s) for (a, x, _), s in zip(asks, (first, set(self.table.honest) - first), strict=True))
+        asks = self.asks(classes, views)
         accepted = asks[0][0]
         conflicts = self.conflicts(classes) if self.chance(0.3) else ()
         return Plan(
             views,
-            tuple((a, x, frozenset(s)) for a, x, s in asks),
+            asks,
             rosters=self.one_of(classes) if self.chance(0.1) else NOBODY,
             late=self.one_of(classes) if self.chance(0.15) else NOBODY,
             named=self.named(classes, accepted, views),
@@ -197,7 +196,20 @@ class Draw:
             found[name] = view(table, hidden - {name}, sorted(liars), false_to)
         return found
 
-    def sets(self, classes: Sequence[Names], views: Mapping[str, View]) -> tuple[Names, Names, Names]:
+    def asks(self, classes: Sequence[Names], views: Mapping[str, View]) -> tuple[Ask, ...]:
+        """The same sets for all, or two, or sets of its own for everybody."""
+        kind = self.rng.random()
+        if kind < 0.8:
+            return (self.sets(classes, views),)
+        honest, everybody = frozenset(self.table.honest), frozenset(self.table.names)
+        if kind < 0.9:
+            parts = [part := self.some(honest), honest - part]
+            return tuple((*self.sets(classes, views)[:2], shown) for shown in parts)
+        core = self.pick(honest, 1) | set(self.table.colluders)
+        own = {name: core | self.pick(honest - core, self.table.smallest_sum - len(core)) for name in sorted(honest)}
+        return tuple((a, everybody - a, frozenset({name})) for name, a in own.items())
+
+    def sets(self, classes: Sequence[Names], views: Mapping[str, View]) -> Ask:
         table = self.table
         mine = table.honest[int(self.rng.integers(len(table.honest)))]
         dealers = frozenset(d for d, _ in views[mine]) if self.chance(0.9) else frozenset(table.names)
