@@ -68,8 +68,8 @@ class Plan:
         conflicts: (who is asked, about whom).
         asks: the sets.
         padded: whether an unmask request carries the signatures over the other sets, too.
-        forge: what stands in for statements that nobody signed: nothing, "unsigned" ones, "renamed" ones of a colluder,
-            true ones of another "round" or "session".
+        forge: what stands in for statements that nobody signed over the deals that most were shown: "", what there is;
+            "omit", nothing; "unsigned" ones; "renamed" ones of a colluder; true ones of another "round" or "session".
         sign_for_all: whether signatures of honest members over the sets, and their sketches, are made up.
     """
 
@@ -99,7 +99,7 @@ class Plan:
             a, x = " ".join(sorted(accepted)), " ".join(sorted(excluded))
             found.append(f"ask {' '.join(sorted(shown))} to unmask: accepted {a}; excluded {x}")
         found += ["send all signatures over other sets, too"] * self.padded
-        found += [f"give {self.forge} statements of those who said nothing"] * bool(self.forge)
+        found += [f"statements of those who said nothing, or saw other deals: {self.forge}"] * bool(self.forge)
         found += ["make up the signatures of all others over the sets, and sketches that conflict"] * self.sign_for_all
         return found
 
@@ -396,13 +396,13 @@ class Table:
         for name in sorted(names):
             if name in self.colluders:
                 found[name] = statement(name, view)
-            elif (true := nodes[name].statement) is not None:
+            elif (true := nodes[name].statement) and (nodes[name].machine.view_digest == view or not plan.forge):
                 found[name] = true
             elif plan.forge == "unsigned":
                 found[name] = replace(statement(name, view), signature=bytes(64))
             elif plan.forge == "renamed":
                 found[name] = replace(statement(self.colluders[0], view), signer=name)
-            elif plan.forge:
+            elif plan.forge in ("round", "session"):
                 found[name] = self.old_statement(name, plan.forge)
         return tuple(found.values())
 

@@ -69,11 +69,10 @@ def hopeful(table: Table, plan: Plan) -> bool:
 def _told(table: Table, plan: Plan, places: Mapping[str, Place]) -> tuple[set[str], set[str], set[Names]]:
     """Whose own masks, whose mask secrets, and which pairs' masks are known."""
     own, masks = Counter[str](), Counter[str]()
-    everybody, colluding = frozenset().union(*(shown for _, _, shown in plan.asks)), len(table.colluders)
+    colluding = len(table.colluders)
     for accepted, excluded, shown in plan.asks:
-        if plan.sign_for_all or len(everybody if plan.padded else shown) + colluding >= table.threshold:
-            own.update(dict.fromkeys(accepted, len(shown)))
-            masks.update(dict.fromkeys(excluded, len(shown)))
+        own.update(dict.fromkeys(accepted, len(shown)))
+        masks.update(dict.fromkeys(excluded, len(shown)))
     secrets = {name for name, place in places.items() if place.node.statement is None and place.openings}
     secrets |= {name for name, count in masks.items() if count + colluding >= table.threshold}
     b_known = {name for name, count in own.items() if count + colluding >= table.threshold}
@@ -124,8 +123,8 @@ def _sets(table: Table, views: Mapping[str, View], first: Sequence[str], second:
         named = {n: accepted | {n} for n in table.honest}
         for late in dict.fromkeys((NOBODY, frozenset(second))):
             yield Plan(views, asks, late=late, named=named)
-        if any(table.placed(n, views[n], NOBODY, False).node.statement is None for n in second[:more]):
-            yield Plan(views, asks, named=named, forge="unsigned")
+        if more and views[first[0]] != views[second[0]]:
+            yield from (Plan(views, asks, named=named, forge=forge) for forge in ("omit", "unsigned"))
 
 
 # -- random plans -----------------------------------------------------------------------------------------------------
@@ -135,7 +134,7 @@ class Draw:
     """Random plans for a table."""
 
     def __init__(self, table: Table, seed: int) -> None:
-        self.table, self.rng = table, np.random.default_rng(seed)
+        self.table, self.rng, self.victims = table, np.random.default_rng(seed), NOBODY
 
     def plans(self, count: int) -> Iterator[Plan]:
         return islice(iter(self.plan, None), count)
@@ -154,7 +153,10 @@ class Draw:
 
     def plan(self) -> Plan:
         classes = self.classes()
+        self.victims = self.pick(self.table.honest, int(self.rng.integers(1, 3)))
         views = {name: shown for number in range(len(classes)) for name, shown in self.views(classes, number).items()}
+        if self.chance(0.3):
+            views = dict.fromkeys(views, view(self.table, NOBODY, (), NOBODY))
         asks = self.asks(classes, views)
         accepted = asks[0][0]
         conflicts = self.conflicts(classes) if self.chance(0.3) else ()
@@ -164,10 +166,10 @@ class Draw:
             rosters=self.one_of(classes) if self.chance(0.1) else NOBODY,
             late=self.one_of(classes) if self.chance(0.15) else NOBODY,
             named=self.named(classes, accepted, views),
-            second_root=self.some(self.table.honest) if self.chance(0.1) else NOBODY,
+            second_root=self.one_of(classes) if self.chance(0.2) else NOBODY,
             conflicts=conflicts,
             padded=self.chance(0.5),
-            forge=str(self.rng.choice(["", "", "unsigned", "renamed", "round", "session"])),
+            forge=str(self.rng.choice(["", "", "omit", "unsigned", "renamed", "round", "session"])),
             sign_for_all=self.chance(0.15),
         )
 
@@ -178,7 +180,8 @@ class Draw:
         return [found for a, b in pairwise(cuts) if (found := frozenset(order[a:b]))]
 
     def one_of(self, classes: Sequence[Names]) -> Names:
-        return classes[int(self.rng.integers(len(classes)))]
+        """A class, or the victims of this plan."""
+        return [*classes, self.victims][int(self.rng.integers(len(classes) + 1))]
 
     def views(self, classes: Sequence[Names], number: int) -> dict[str, View]:
         """The deals that the members of one class are shown."""
@@ -205,7 +208,7 @@ class Draw:
         if kind < 0.9:
             parts = [part := self.some(honest), honest - part]
             return tuple((*self.sets(classes, views)[:2], shown) for shown in parts)
-        core = self.pick(honest, 1) | set(self.table.colluders)
+        core = self.victims | set(self.table.colluders)
         own = {name: core | self.pick(honest - core, self.table.smallest_sum - len(core)) for name in sorted(honest)}
         return tuple((a, everybody - a, frozenset({name})) for name, a in own.items())
 
@@ -215,6 +218,7 @@ class Draw:
         dealers = frozenset(d for d, _ in views[mine]) if self.chance(0.9) else frozenset(table.names)
         wanted = table.smallest_sum + int(self.rng.choice([0, 0, 0, 0, 0, 1, -1, len(table.names)]))
         accepted = set(table.colluders if self.chance(0.8) else self.some(table.colluders))
+        accepted |= self.victims if self.chance(0.5) else NOBODY
         order = [classes[i] for i in self.rng.permutation(len(classes))]
         for number, members in enumerate(order):
             last = number == len(order) - 1
@@ -238,6 +242,6 @@ class Draw:
 
     def conflicts(self, classes: Sequence[Names]) -> tuple[tuple[str, str], ...]:
         """Everybody is asked about a few, or some about some."""
-        about = self.pick(self.table.honest, int(self.rng.integers(1, 3)))
+        about = self.victims if self.chance(0.7) else self.pick(self.table.honest, 2)
         asked = frozenset(self.table.honest) if self.chance(0.7) else self.some(self.table.honest)
         return tuple((a, b) for a in sorted(asked) for b in sorted(about) if a != b)

@@ -27,7 +27,7 @@ from .leaks import Masks, dependency
 from .weakened import rules, without
 
 SMALL = (4, 5, 6, 7)
-LARGE = (8, 9, 10, 13, 16, 20, 33, 64)
+LARGE = (8, 10, 13, 16, 64)
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +98,7 @@ def test_the_promised_colluders_leave_three_honest_inputs_and_one_answer(g: int)
 @pytest.mark.parametrize("g", SMALL)
 def test_no_two_classes_of_members_break_the_promise(g: int, dim: int) -> None:
     made = table(g, dim)
-    search = holds(made, two_classes(made), maybe=0.1)
+    search = holds(made, two_classes(made), maybe=0.03)
     assert search.looked > 50
     assert search.stages["OUT"]
 
@@ -108,7 +108,7 @@ def test_no_random_plan_breaks_the_promise(clients: int) -> None:
     size = group_sizes(clients)[0]
     for dim in (0, 4):
         made = table(clients, dim)
-        search = holds(made, Draw(made, clients).plans(max(30, 1500 // size)))
+        search = holds(made, Draw(made, clients).plans(max(20, 1000 // size)))
         assert search.stages["OUT"]
         assert made.refusals
 
@@ -232,20 +232,40 @@ def test_hidden_deals_are_found_where_statements_do_not_bind_them(dim: int, monk
     attack(made, two_classes(made))
 
 
-FOUND = {
-    # rule taken out: (clients, dim) at which the search finds an attack
-    "accepted & excluded": (5, 0),
-}
+FOUND = [
+    # a rule that is taken out, and where the search finds an attack: clients, dim, in which plans
+    ("_dealt: shares.roster_digest != self._seat.roster_digest", 5, 4, "random"),
+    ("_take_conflict: lanes is None", 5, 4, "random"),
+    ("_take_conflict: lanes == self._pair_sketches", 5, 4, "random"),
+    ("_take_sets: accepted & excluded", 5, 0, "random"),
+    ("_take_sets: len(accepted) < wanted", 5, 0, "random"),
+    ("_take_unmask_request: len(agreed) < (t", 10, 0, "random"),
+    ("_count: [signed.signer for signed in statements] != list(names)", 7, 0, "classes"),
+    ("_count: verify(", 7, 0, "classes"),
+    ("_count: (value.client, value.view_digest) != (name, self.view_digest)", 7, 4, "classes"),
+]
+FOUND_LATER = [
+    ("_take_conflict: theirs.seed_root != self._root", 5, 4, "random"),
+    ("_take_conflict: verify(", 5, 4, "random"),
+    ("_take_unmask_request: verify(", 10, 0, "random"),
+    ("sets_digest != self._sets_digest", 10, 0, "random"),
+]
 
 
-def without_is_found(rule: str, clients: int, dim: int) -> None:
-    machine = without(rule)
-    attack(table(clients, dim, machine=machine), Draw(table(clients, dim), 1).plans(6000))
+def without_is_found(rule: str, clients: int, dim: int, plans: str) -> None:
+    made = table(clients, dim, machine=without(rule))
+    attack(made, two_classes(made) if plans == "classes" else Draw(made, 1).plans(10_000))
 
 
-@pytest.mark.parametrize("rule", FOUND)
-def test_the_search_misses_each_rule_that_is_taken_out(rule: str) -> None:
-    without_is_found(rule, *FOUND[rule])
+@pytest.mark.parametrize(("rule", "clients", "dim", "plans"), FOUND)
+def test_a_rule_that_is_taken_out_is_missed(rule: str, clients: int, dim: int, plans: str) -> None:
+    without_is_found(rule, clients, dim, plans)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rule", "clients", "dim", "plans"), FOUND_LATER)
+def test_a_rule_that_is_taken_out_is_missed_later(rule: str, clients: int, dim: int, plans: str) -> None:
+    without_is_found(rule, clients, dim, plans)
 
 
 def test_rules_are_known_by_their_text() -> None:
