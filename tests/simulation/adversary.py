@@ -194,6 +194,11 @@ class Place:
     mates: tuple[str, ...]
     openings: Sequence[Signed]
 
+    @property
+    def opened(self) -> list[str]:
+        """About whom it opened a key."""
+        return [CachedWire.decode(m.Opening, signed.body).against for signed in self.openings]
+
 
 # -- the group --------------------------------------------------------------------------------------------------------
 

@@ -56,6 +56,8 @@ def check_by_codes(table: Table, result: Result) -> None:
 def hopeful(table: Table, plan: Plan) -> bool:
     """Would too small a sum come out if every client answered whatever it is asked?"""
     places = table.begin(plan)
+    if any(against in table.honest for place in places.values() for against in place.opened):
+        return True
     mates = {name: place.mates for name, place in places.items() if place.node.statement is not None}
     own, secrets, pairs = _told(table, plan, places)
     if len(own & mates.keys()) == 0:
@@ -134,7 +136,8 @@ class Draw:
     """Random plans for a table."""
 
     def __init__(self, table: Table, seed: int) -> None:
-        self.table, self.rng, self.victims = table, np.random.default_rng(seed), NOBODY
+        self.table, self.rng = table, np.random.default_rng(seed)
+        self.few = self.sum = NOBODY  # of one plan: some members; and a smallest sum, of them and colluders first
 
     def plans(self, count: int) -> Iterator[Plan]:
         return islice(iter(self.plan, None), count)
@@ -152,36 +155,42 @@ class Draw:
         return frozenset(self.rng.permutation(sorted(names))[:count].tolist())
 
     def plan(self) -> Plan:
+        table = self.table
+        spare, least = len(table.names) - table.threshold, table.smallest_sum - len(table.colluders)
+        self.few = self.pick(table.honest, min(least, int(self.rng.choice([1, 1, 2, spare]))))
+        others = self.pick(set(table.honest) - self.few, least - len(self.few))
+        self.sum = self.few | others | set(table.colluders)
         classes = self.classes()
-        self.victims = self.pick(self.table.honest, int(self.rng.integers(1, 3)))
         views = {name: shown for number in range(len(classes)) for name, shown in self.views(classes, number).items()}
         if self.chance(0.3):
             views = dict.fromkeys(views, view(self.table, NOBODY, (), NOBODY))
         asks = self.asks(classes, views)
         accepted = asks[0][0]
-        conflicts = self.conflicts(classes) if self.chance(0.3) else ()
+        conflicts = self.conflicts(classes) if self.chance(0.2) else ()
         return Plan(
             views,
             asks,
             rosters=self.one_of(classes) if self.chance(0.1) else NOBODY,
             late=self.one_of(classes) if self.chance(0.15) else NOBODY,
             named=self.named(classes, accepted, views),
-            second_root=self.one_of(classes) if self.chance(0.2) else NOBODY,
+            second_root=self.one_of(classes) if self.chance(0.15) else NOBODY,
             conflicts=conflicts,
             padded=self.chance(0.5),
             forge=str(self.rng.choice(["", "", "omit", "unsigned", "renamed", "round", "session"])),
-            sign_for_all=self.chance(0.15),
+            sign_for_all=self.chance(0.1),
         )
 
     def classes(self) -> list[Names]:
-        """The honest members in one to three classes."""
+        """The honest members in one to three classes, or a few and the others."""
+        if self.chance(0.35):
+            return [self.few, frozenset(self.table.honest) - self.few]
         order, count = self.rng.permutation(self.table.honest).tolist(), int(self.rng.choice([1, 2, 2, 3]))
         cuts = [0, *sorted(self.rng.integers(1, len(order) + 1, count - 1).tolist()), len(order)]
         return [found for a, b in pairwise(cuts) if (found := frozenset(order[a:b]))]
 
     def one_of(self, classes: Sequence[Names]) -> Names:
-        """A class, or the victims of this plan."""
-        return [*classes, self.victims][int(self.rng.integers(len(classes) + 1))]
+        """A class, or the few of this plan."""
+        return [*classes, self.few][int(self.rng.integers(len(classes) + 1))]
 
     def views(self, classes: Sequence[Names], number: int) -> dict[str, View]:
         """The deals that the members of one class are shown."""
@@ -189,7 +198,14 @@ class Draw:
         spare = len(table.names) - table.threshold
         count = int(self.rng.choice([0, spare, self.rng.integers(spare + 1)]))
         others = frozenset(table.names) - classes[number]
-        of = [frozenset(table.names), others, classes[number], frozenset(table.honest)][int(self.rng.integers(4))]
+        sources = [
+            frozenset(table.names),
+            others,
+            classes[number],
+            frozenset(table.honest),
+            self.sum - set(table.colluders),
+        ]
+        of = sources[int(self.rng.integers(len(sources)))]
         together = self.pick(of, count) if self.chance(0.5) else None
         liars = self.some(table.colluders) if self.chance(0.7) else NOBODY
         false_to = self.one_of(classes) if self.chance(0.7) else self.some(table.honest)
@@ -208,8 +224,8 @@ class Draw:
         if kind < 0.9:
             parts = [part := self.some(honest), honest - part]
             return tuple((*self.sets(classes, views)[:2], shown) for shown in parts)
-        core = self.victims | set(self.table.colluders)
-        own = {name: core | self.pick(honest - core, self.table.smallest_sum - len(core)) for name in sorted(honest)}
+        core, wanted = self.few | set(self.table.colluders), self.table.smallest_sum
+        own = {name: core | self.pick(honest - core, max(0, wanted - len(core))) for name in sorted(honest)}
         return tuple((a, everybody - a, frozenset({name})) for name, a in own.items())
 
     def sets(self, classes: Sequence[Names], views: Mapping[str, View]) -> Ask:
@@ -218,12 +234,11 @@ class Draw:
         dealers = frozenset(d for d, _ in views[mine]) if self.chance(0.9) else frozenset(table.names)
         wanted = table.smallest_sum + int(self.rng.choice([0, 0, 0, 0, 0, 1, -1, len(table.names)]))
         accepted = set(table.colluders if self.chance(0.8) else self.some(table.colluders))
-        accepted |= self.victims if self.chance(0.5) else NOBODY
         order = [classes[i] for i in self.rng.permutation(len(classes))]
         for number, members in enumerate(order):
             last = number == len(order) - 1
             accepted |= self.pick(members & dealers, max(0, wanted - len(accepted))) if last else self.some(members)
-        chosen = self.pick(accepted & dealers, wanted)
+        chosen = self.sum & dealers if self.chance(0.5) else self.pick(accepted & dealers, wanted)
         excluded = dealers - chosen
         if self.chance(0.1):
             excluded = self.some(dealers) if self.chance(0.5) else excluded | self.some(chosen)
@@ -232,7 +247,7 @@ class Draw:
 
     def named(self, classes: Sequence[Names], accepted: Names, views: Mapping[str, View]) -> dict[str, Names]:
         """The uploads that each is told of: all that it was dealt by, the accepted, or itself alone."""
-        odd = self.one_of(classes) if self.chance(0.4) else NOBODY
+        odd = self.one_of(classes) if self.chance(0.25) else NOBODY
         every = self.chance(0.5)
         found = {}
         for name in self.table.honest:
@@ -242,6 +257,6 @@ class Draw:
 
     def conflicts(self, classes: Sequence[Names]) -> tuple[tuple[str, str], ...]:
         """Everybody is asked about a few, or some about some."""
-        about = self.victims if self.chance(0.7) else self.pick(self.table.honest, 2)
+        about = self.few if self.chance(0.7) else self.pick(self.table.honest, 2)
         asked = frozenset(self.table.honest) if self.chance(0.7) else self.some(self.table.honest)
         return tuple((a, b) for a in sorted(asked) for b in sorted(about) if a != b)
