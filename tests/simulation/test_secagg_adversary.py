@@ -117,10 +117,10 @@ def test_no_random_plan_breaks_the_promise(clients: int, dim: int) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("clients", range(4, 65))
 def test_no_plan_breaks_the_promise_at_any_size(clients: int) -> None:
-    for seed in range(3):
+    for seed in range(2):
         for dim in (0, 4):
             made = table(clients, dim, seed=seed)
-            holds(made, Draw(made, 100 * clients + seed).plans(2000 if clients <= LARGEST else 300))
+            holds(made, Draw(made, 100 * clients + seed).plans(1000 if clients <= LARGEST else 150))
 
 
 @pytest.mark.slow
