@@ -43,6 +43,7 @@ from roughfed.server.ports import open_port
 from roughfed.server.rpc import FederationService
 from roughfed.server.run import run_rounds
 from roughfed.server.store import Store
+from roughfed.server.strikes import Strikes
 from roughfed.transport.names import SERVICE
 from roughfed.transport.options import SERVER_OPTIONS
 from roughfed.transport.patience import CEILING_S
@@ -253,7 +254,13 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     rotation = Rotation(papers, setup.obtain, on_new=renewed)
     fed.rotate = rotation.rotate
     service = FederationService(fed, papers.ca_certificate)
-    boundary = Boundary(certificates.federation_of(papers.ca_certificate), fed.admit, fed.metrics)
+    boundary = Boundary(
+        certificates.federation_of(papers.ca_certificate),
+        fed.admit,
+        fed.metrics,
+        strikes=Strikes(config.server.strikes),
+        on_strikes=fed.members.strike,
+    )
     fed.cut = boundary.cut
     server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(boundary,))
     server.add_generic_rpc_handlers((service.handlers(),))

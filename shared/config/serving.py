@@ -47,6 +47,14 @@ class Server(BaseModel):
         "waits for its turn. Each takes about 8 MB of memory.",
     )
 
+    strikes: int = Field(
+        default=100,
+        ge=0,
+        le=100_000,
+        description="Calls of one client that may be refused within a minute, for what no honest client sends, until "
+        "its session ends and its calls are turned away for a minute; 0 = no limit.",
+    )
+
     @property
     def asks_for_token(self) -> bool:
         """Whether the HTTP port answers only to who has the token."""

@@ -107,6 +107,15 @@ class Peer:
         except grpc.RpcError as error:
             self._inbox.put(refusal(error))
 
+    def one_session(self, first: bytes) -> Refusal:
+        """How a session of its own ends that begins with any first message."""
+        try:
+            for _ in self._channel.stream_stream(f"{SERVICE}/Session")(iter([first]), timeout=PATIENCE_S):
+                pass
+        except grpc.RpcError as error:
+            return refusal(error)
+        return "OK", ""
+
     # -- calls ---------------------------------------------------------------------------------------------------------
 
     def put(self, chunks: Iterable[bytes]) -> Receipt | Refusal:
