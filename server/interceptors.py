@@ -46,6 +46,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         *,
         strikes: Strikes | None = None,
         on_strikes: Callable[[str], None] = lambda _: None,
+        on_call: Callable[[str, str], None] = lambda _, __: None,
     ) -> None:
         """Every call of a federation goes through one of these.
 
@@ -55,9 +56,11 @@ class Boundary(grpc.aio.ServerInterceptor):
             metrics: told every call.
             strikes: whom to cut for what was refused; None: nobody.
             on_strikes: told who is cut from now on.
+            on_call: told from where (as gRPC names a peer) a call of which client comes.
         """
         self._federation, self._admit, self._metrics = federation, admit, metrics
         self._strikes, self._on_strikes = strikes or Strikes(0), on_strikes
+        self._on_call = on_call
         self._calls: dict[str, dict[object, asyncio.Task[Any] | None]] = {}
 
     def cut(self, client: str) -> None:
@@ -145,6 +148,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         subject = subject_of(auth.get("peer_uri", []) or auth.get("x509_subject_alternative_name", []))
         if subject.federation != self._federation or subject.role != "client":
             raise IdentityError(f"{subject.uri} is not a client of {self._federation}", reason="foreign")
+        self._on_call(context.peer(), subject.name)
         self._strikes.check(subject.name)
         await self._admit(subject.name, next(iter(auth["x509_pem_cert"])))
         CALLER.set(subject.name)

@@ -100,6 +100,8 @@ class HttpServer:
 class _Server(ThreadingHTTPServer):
     """One thread per connection, at most `MAX_CONNECTIONS`; the next one is closed unread if all of them are busy."""
 
+    request_queue_size = 128  # with socketserver's 5, a crowd makes the system drop whoever comes next
+
     def __init__(self, address: tuple[str, int], site: Site) -> None:
         self.site = site
         self._silent: dict[object, None] = {}  # connections without a request so far, oldest first

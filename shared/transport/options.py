@@ -60,3 +60,8 @@ CLIENT_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
+
+
+def at_most(connections: int) -> tuple[tuple[str, int], ...]:
+    """Refuse further connections to a port as they come, before TLS."""
+    return (("grpc.max_allowed_incoming_connections", connections),)
