@@ -293,6 +293,7 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
             address,
             enrolment.default_limit(),
             on_result=enrolled,
+            on_peer=connections.called,
         )
         where = f"{config.server.host}:{config.server.enrol_port}"
         enrol_server, enrol_port = await enrolment.serve(

@@ -24,8 +24,11 @@ from roughfed.rate_limit import address_of
 RESERVE = 256
 """Descriptors that no connection gets: the journal, models and updates on disk, the HTTP port, the worker."""
 
-MOST_ENROLLING = 1024
+MOST_ENROLLING = 2048
 SCAN_S = 0.25
+YOUNG_S = 1.0
+"""So long a connection may be silent in any case: TLS and a first call take a few round trips."""
+
 QUIET_S = 60.0
 """An address is named in the log once in so long."""
 
@@ -40,7 +43,7 @@ _OWN = Path("/proc/self/fd") if Path("/proc/self/fd").exists() else Path("/dev/f
 def quotas(descriptors: int) -> tuple[int, int]:
     """Connections that the federation port and the enrolment port may have, out of what the process may open."""
     left = max(descriptors - RESERVE, descriptors // 2)
-    enrolling = min(MOST_ENROLLING, left // 8)
+    enrolling = min(MOST_ENROLLING, left // 4)
     return left - enrolling, enrolling
 
 
@@ -60,9 +63,10 @@ class Connections:
         if each:
             self._most[port] = max(1, min(each, quota // SHARE))
 
-    def called(self, peer: str, client: str) -> None:
-        """A call came from there (as gRPC names a peer): this client's connections are counted as its own."""
-        self._callers[urllib.parse.unquote(peer)] = client
+    def called(self, peer: str, client: str = "") -> None:
+        """A call came from there (as gRPC names a peer): it counts with its client's, or by itself."""
+        peer = urllib.parse.unquote(peer)
+        self._callers[peer] = client or peer
 
     async def keep(self) -> NoReturn:
         """Look, for ever."""
@@ -91,7 +95,7 @@ class Connections:
         extra: dict[str, str] = {}
         for (port, whose), peers in here.items():
             peers.sort(key=self._since.__getitem__)  # who waits for longest says nothing; a newcomer is about to
-            extra |= dict.fromkeys(peers[: -self._most[port]], whose)
+            extra |= {peer: whose for peer in peers[: -self._most[port]] if self._since[peer] <= now - YOUNG_S}
         return self._end(extra) if extra else {}
 
     def _end(self, extra: dict[str, str]) -> dict[str, int]:

@@ -65,6 +65,7 @@ class EnrolmentService:
         federation_address: host:port of the federation port, or `:port` for "the host you reached me at".
         limit: how often one may ask.
         on_result: called with the method's kind ("authority", "enroll", "renew") and "ok" or the reason.
+        on_peer: told from where (as gRPC names a peer) a whole request came.
         now: the time, aware.
         turns: how many requests are worked on at once.
     """
@@ -73,6 +74,7 @@ class EnrolmentService:
     federation_address: str
     limit: RateLimit
     on_result: OnResult = _ignore
+    on_peer: Callable[[str], None] = lambda _: None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
@@ -124,9 +126,10 @@ class EnrolmentService:
         async def call(requests: AsyncIterator[bytes], context: Context) -> bytes:
             status, text = "", ""
             try:
+                request = await _only(requests)  # first: who says nothing uses up nobody's turn
+                self.on_peer(context.peer())
                 if not self.limit.allow(address_of(context.peer())):
                     raise TooLarge("too many requests; try again in a minute", reason="rate")
-                request = await _only(requests)
                 async with self.turns:
                     # Signing and the disk would hold up the event loop.
                     reply, result = await asyncio.to_thread(operation, request), "ok"

@@ -71,11 +71,13 @@ async def serve(context: Context, config: FederationConfig) -> None:
     authority = Authority.open(place.ca, life=timedelta(days=config.identity.certificate_days))
     obtain = from_authority(authority, place.state / "ca-papers", NAME)
     rotation = Rotation(await obtain(), obtain)
-    service = enrolment.EnrolmentService(authority, config.server.address, enrolment.default_limit())
+    connections = Connections()
+    service = enrolment.EnrolmentService(
+        authority, config.server.address, enrolment.default_limit(), on_peer=connections.called
+    )
     where = f"{config.server.host}:{config.server.enrol_port}"
     credentials, (_, most) = rotation.credentials(client_auth=False), quotas(raise_limit())
     server, port = await enrolment.serve(service, where, credentials=credentials, most=most)
-    connections = Connections()
     connections.limit(port, config.server.connections, quota=most)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)

@@ -50,7 +50,8 @@ class Strangers:
                 self._opened += 1
             if self._opened >= self._count:
                 self.all_came.set()
-            for key, _ in self._selector.select(0.05):
+            self._over.wait(0.05)
+            for key, _ in self._selector.select(0):
                 link = key.fileobj
                 assert isinstance(link, socket.socket)
                 with suppress(BlockingIOError, OSError):
