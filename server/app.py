@@ -269,6 +269,8 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     fed.cut = boundary.cut
     server = grpc.aio.server(options=(*SERVER_OPTIONS, *at_most(most)), interceptors=(boundary,))
     server.add_generic_rpc_handlers((service.handlers(),))
+    if setup.authority is not None:
+        server.add_generic_rpc_handlers((enrolling(fed, setup.authority, config.server.address).renewal(),))
     vitality = health_service.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
     health_pb2_grpc.add_HealthServicer_to_server(vitality, server)
     await vitality.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
@@ -278,26 +280,11 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     stack.push_async_callback(server.stop, 0.5)
     connections.limit(port, config.server.connections, quota=most)
     enrol_port = 0
-
-    def enrolled(kind: str, result: str) -> None:
-        fed.callers.somebody_enrolled()
-        if kind != "authority":
-            fed.metrics.enrolled(_enrolment_result(kind, result))
-            if result != "ok":
-                fed.recent.enrolments.note(result)
-
     if setup.authority is not None:
-        address = config.server.address or f":{port}"
-        enrolment_service = enrolment.EnrolmentService(
-            setup.authority,
-            address,
-            enrolment.default_limit(),
-            on_result=enrolled,
-            on_peer=connections.called,
-        )
+        newcomers = enrolling(fed, setup.authority, config.server.address or f":{port}", connections.called)
         where = f"{config.server.host}:{config.server.enrol_port}"
         enrol_server, enrol_port = await enrolment.serve(
-            enrolment_service, where, credentials=rotation.credentials(client_auth=False), most=most_enrolling
+            newcomers, where, credentials=rotation.credentials(client_auth=False), most=most_enrolling
         )
         connections.limit(enrol_port, config.server.connections, quota=most_enrolling)
         stack.push_async_callback(enrol_server.stop, 0.5)
@@ -305,6 +292,31 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     for beside in (rotation.keep_fresh(), connections.keep()):
         stack.callback(asyncio.create_task(beside).cancel)
     return Ports(port, enrol_port, http_port)
+
+
+def enrolling(
+    fed: Federation, authority: Authority, address: str, on_peer: Callable[[str], None] = lambda _: None
+) -> enrolment.EnrolmentService:
+    """What turns invites into certificates, or certificates into fresh ones, beside a running federation.
+
+    Args:
+        fed: told what became of each request.
+        authority: the CA.
+        address: where newcomers are told that the federation port is.
+        on_peer: as of `EnrolmentService`.
+    """
+
+    def answered(kind: str, result: str) -> None:
+        if result == "ok":
+            fed.callers.somebody_enrolled()
+        if kind != "authority":
+            fed.metrics.enrolled(_enrolment_result(kind, result))
+            if result not in ("ok", "stalled"):
+                fed.recent.enrolments.note(result)
+
+    return enrolment.EnrolmentService(
+        authority, address, enrolment.default_limit(), on_result=answered, on_peer=on_peer
+    )
 
 
 def _enrolment_result(kind: str, result: str) -> str:

@@ -87,6 +87,10 @@ class EnrolmentService:
         }
         return grpc.method_handlers_generic_handler(wire.SERVICE, methods)
 
+    def renewal(self) -> grpc.GenericRpcHandler:
+        """The one that members use again and again, for the federation port: strangers cannot close that."""
+        return grpc.method_handlers_generic_handler(wire.SERVICE, {"Renew": self._method("renew", self.renew)})
+
     def get_authority(self, _request: bytes) -> bytes:
         """The CA certificate, to be compared with the join line."""
         return wire.encode_authority(wire.AuthorityReply(self.authority.certificate, self.authority.federation))

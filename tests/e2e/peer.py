@@ -127,8 +127,12 @@ class Peer:
 
     def ask(self, method: str, request: bytes) -> bytes | Refusal:
         """A call with one request and one answer."""
+        return self.other(f"{SERVICE}/{method}", request)
+
+    def other(self, path: str, request: bytes) -> bytes | Refusal:
+        """The same of any service."""
         try:
-            return self._channel.unary_unary(f"{SERVICE}/{method}")(request, timeout=PATIENCE_S)
+            return self._channel.unary_unary(path)(request, timeout=PATIENCE_S)
         except grpc.RpcError as error:
             return refusal(error)
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -15,9 +16,14 @@ import pytest
 
 from roughfed.crypto import join_line
 from roughfed.crypto.certificates import SERVER_HOST
+from roughfed.client import enrol, enrolled
 from roughfed.deploy import agent
+from roughfed.errors import IdentityError
+from roughfed.server.authority import Authority
 
 from .federation import Cluster
+from .peer import Peer
+from .peer import enrol as enrol_peer
 from .process import PATIENCE_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -86,3 +92,40 @@ def test_newcomers_enrol_under_silent_calls(tmp_path: Path) -> None:
                 took.append(time.monotonic() - began)
         print(f"an enrolment took {sorted(took)[len(took) // 2]:.2f} s, at most {max(took):.2f} s")
         assert max(took) < ANSWER_S
+
+
+def test_a_member_renews_over_the_federation_port(tmp_path: Path) -> None:
+    with Cluster(tmp_path, clients=2) as cluster:
+        cluster.start_server().ready()
+        papers = enrol_peer(cluster, "x0")
+        own = papers.folder
+        nowhere = {"address": "127.0.0.1:1"}
+        assert asyncio.run(enrol.renew(own, **nowhere, force=True))
+        assert asyncio.run(enrol.renew(own, **nowhere, new_key=True))
+        renewed = enrolled.load(own)
+        assert renewed.tls_key != papers.tls_key
+        with Peer(cluster.address, renewed) as peer:
+            peer.join()
+        cluster.control(op="revoke", name="x0")
+        Authority.open(cluster.place.ca).revoke("x0", now=datetime.now(UTC))
+        with pytest.raises(IdentityError) as refused:
+            asyncio.run(enrol.renew(own, **nowhere, force=True))
+        assert refused.value.reason == "revoked"
+
+
+def test_a_stranger_renews_nothing_there(tmp_path: Path) -> None:
+    with Cluster(tmp_path, clients=2) as cluster:
+        cluster.start_server().ready()
+        papers = enrol_peer(cluster, "x0")
+        with Peer(cluster.address, papers, anonymous=True) as stranger:
+            assert stranger.other("/roughfed.v1.Enrolment/Renew", b"")[0] == "UNAVAILABLE"
+        with Peer(cluster.address, papers) as member:
+            assert member.other("/roughfed.v1.Enrolment/Renew", b"")[0] == "PERMISSION_DENIED"
+            assert member.other("/roughfed.v1.Enrolment/Enroll", b"")[0] == "UNIMPLEMENTED"
+
+
+def test_where_the_federation_port_renews_nothing_the_enrolment_port_does(tmp_path: Path) -> None:
+    with Cluster(tmp_path, clients=2) as cluster:
+        cluster.start_server().ready()
+        papers = enrol_peer(cluster, "x0")
+        assert asyncio.run(enrol.renew(papers.folder, server="127.0.0.1:1", force=True))
