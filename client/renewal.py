@@ -152,9 +152,7 @@ class Renewal:
 
     async def _renew(self, *, new_key: bool = False) -> Enrolled:
         async with self._one_at_a_time:
-            await enrol.renew(
-                self._folder, address=self._address, server=self._server, force=True, new_key=new_key
-            )
+            await enrol.renew(self._folder, address=self._address, server=self._server, force=True, new_key=new_key)
             papers = await asyncio.to_thread(enrolled.load, self._folder)
         self._current, news, self._news = papers, self._news, asyncio.Event()
         news.set()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import time
 import urllib.parse
@@ -59,7 +58,7 @@ class Connections:
         self._others = 0
 
     def limit(self, port: int, each: int, *, quota: int) -> None:
-        """Let an address have so many connections to a port without a call, and never most of its quota; 0: no limit."""
+        """Let an address have so many connections to a port without a call, a quarter of them all at most; 0: any."""
         if each:
             self._most[port] = max(1, min(each, quota // SHARE))
 
@@ -124,7 +123,7 @@ class Connections:
 
 def _descriptors() -> list[int]:
     try:
-        return [int(name) for name in os.listdir(_OWN)]
+        return [int(path.name) for path in _OWN.iterdir()]
     except OSError:  # none left even for this
         return []
 

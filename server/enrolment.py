@@ -128,7 +128,7 @@ class EnrolmentService:
         """A call with one message, which gRPC would let a peer put off for ever: so it is read here, as a stream is."""
 
         async def call(requests: AsyncIterator[bytes], context: Context) -> bytes:
-            status, text = "", ""
+            status, text, reply = "", "", b""
             try:
                 request = await _only(requests)  # first: who says nothing uses up nobody's turn
                 self.on_peer(context.peer())
@@ -146,10 +146,9 @@ class EnrolmentService:
                 log.exception("enrolment: %s failed", kind)
                 status, text, result = "INTERNAL", "internal error", "internal"
             self.on_result(kind, result)
-            if not status:
-                return reply
-            refuse(context, status, text, result)
-            return b""
+            if status:
+                refuse(context, status, text, result)
+            return reply
 
         return grpc.stream_unary_rpc_method_handler(call)
 

@@ -31,7 +31,9 @@ def raise_limit() -> int:
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     limit = _MOST if soft == resource.RLIM_INFINITY else soft
     if limit < WANTED:
-        log.warning("this process may open %d files and sockets, %d are wanted: LimitNOFILE= in its unit", limit, WANTED)
+        log.warning(
+            "this process may open %d files and sockets, %d are wanted: LimitNOFILE= in its unit", limit, WANTED
+        )
     return limit
 
 

@@ -40,7 +40,6 @@ def backup(context: Context, flags: Flags) -> Answer:
     of it again. Whoever has the file has the federation's keys, unless they were left out.
     """
     from roughfed.deploy import archive
-
     from roughfed.server.signer import key_of
 
     out, key = destination(context.folder, flags.out), key_of(context.folder / "state")

@@ -108,7 +108,11 @@ def rotate_client(context: Context) -> Answer:
         return told(context, control.ask(context.folder, "rotate"), "the client connects anew with it")
     settings = agent.load(context.folder, {})
     with only_one(place.state, "client", cure="stop it first: it has no door, since the path of its directory is long"):
-        return told(context, renewed(place.papers, settings.client.enrol, settings.client.server), "the client shows it when it starts")
+        return told(
+            context,
+            renewed(place.papers, settings.client.enrol, settings.client.server),
+            "the client shows it when it starts",
+        )
 
 
 def renewed(papers: Path, address: str = "", server: str = "") -> dict[str, Any]:

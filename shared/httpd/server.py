@@ -137,7 +137,7 @@ class _Server(ThreadingHTTPServer):
             self._silent.pop(request, None)
 
     def _hush(self) -> bool:
-        """End the connection that has been silent for longest, of the address that has most of them; if there is one."""
+        """End the oldest silent connection of the address that has most of them; whether there is one."""
         with self._lock, suppress(OSError):
             if not self._silent:
                 return False

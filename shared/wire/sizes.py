@@ -1,4 +1,4 @@
-"""How long what a client sends may be: looked at before anything is parsed, so that no message makes the server work."""
+"""How long what a client sends may be: looked at before anything is parsed, so that no message makes others wait."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ import grpc
 import grpc.aio
 import pytest
 
+from roughfed.client import enrol, enrolled
 from roughfed.crypto import join_line
 from roughfed.crypto.certificates import SERVER_HOST
-from roughfed.client import enrol, enrolled
 from roughfed.deploy import agent
 from roughfed.errors import IdentityError
 from roughfed.server.authority import Authority

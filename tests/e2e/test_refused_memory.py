@@ -72,7 +72,7 @@ def honest_calls(peer: Peer) -> Iterator[list[float]]:
 
 
 def refused(cluster: Cluster, call: Callable[[int], object], honest: Peer) -> tuple[float, float]:
-    """Growth of the server in MiB after `CALLS` calls, and the 99th percentile of an honest call's seconds meanwhile."""
+    """Growth of the server in MiB after `CALLS` calls; the 99th percentile of an honest call's seconds meanwhile."""
     for _ in range(20):
         honest.ask("UpdateStatus", WHO)
     before = rss_mib(cluster.server.pid)

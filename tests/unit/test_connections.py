@@ -1,10 +1,10 @@
 """Connections of this very process: who has too many that say nothing."""
 
-import os
 import resource
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 
@@ -28,17 +28,15 @@ def links() -> Iterator[tuple[int, list[socket.socket], list[socket.socket]]]:
 
 
 def name(theirs: socket.socket) -> str:
-    return "ipv4:127.0.0.1:{}".format(theirs.getsockname()[1])
+    return f"ipv4:127.0.0.1:{theirs.getsockname()[1]}"
 
 
 def ended(theirs: list[socket.socket]) -> int:
     found = 0
     for link in theirs:
         link.setblocking(False)
-        try:
+        with suppress(BlockingIOError):
             found += link.recv(1) == b""
-        except BlockingIOError:
-            pass
     return found
 
 
@@ -49,13 +47,13 @@ def test_of_one_address_the_oldest_that_never_called_are_ended(
     guard = Connections()
     guard.limit(port, 4, quota=1000)
     guard.called(name(theirs[0]).replace("ipv4:", "ipv4%3A"), "ann")
-    before = len(os.listdir("/dev/fd"))
+    before = len(list(Path("/dev/fd").iterdir()))
     assert guard.scan() == {}  # all of them are young
     monkeypatch.setattr(connections, "YOUNG_S", 0.0)
     assert guard.scan() == {"127.0.0.1": MANY - 1 - 4}
     assert ended(theirs) == MANY - 1 - 4
     assert ended(theirs[:1]) == 0  # ann has made a call
-    assert len(os.listdir("/dev/fd")) == before  # nothing of it is kept open
+    assert len(list(Path("/dev/fd").iterdir())) == before  # nothing of it is kept open
 
 
 def test_other_ports_and_no_limit_are_left_alone(

@@ -210,9 +210,7 @@ def test_a_signature_with_another_byte_is_refused(site: Site, tmp_path: Path) ->
     assert not (tmp_path / "new").exists()
 
 
-def test_the_signature_of_a_stranger_is_refused(
-    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_signature_of_a_stranger_is_refused(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, stranger = site.backup("--without-keys"), IdentityKey.generate()
     rewritten(file, flipped("app/mine.py"), key=stranger)
     assert cli.run(["restore", str(file), "--dir", str(tmp_path / "new")]) == 4
