@@ -71,7 +71,7 @@ def test_rounds_go_on_under_connections_that_say_nothing(tmp_path: Path, kind: t
         assert p99 < SLOW_S
         assert cluster.rows("SELECT 1 FROM rounds WHERE outcome = 'abandoned'") == []
         if kind is Confined:
-            return  # 128 connections are all that its enrolment port has
+            return  # 192 connections are all that its enrolment port has
         enrol(cluster, "late")  # by the enrolment port, which is under siege as well
         with Peer(cluster.address, cluster.papers("late")) as newcomer:
             assert isinstance(newcomer.ask("UpdateStatus", WHO), bytes)
