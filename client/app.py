@@ -84,7 +84,9 @@ class Agent:
         self._welcomed = False
         self._closed_round = 0
         self._chooser = Chooser(self.send)
-        self.renewal = Renewal(setup.papers_folder, address=setup.config.client.enrol)
+        self.renewal = Renewal(
+            setup.papers_folder, address=setup.config.client.enrol, server=setup.config.client.server
+        )
 
     # -- the connection -----------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import logging
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,8 @@ from roughfed.crypto.join_line import JoinLine
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError, Unreachable
 from roughfed.transport.names import reason_of
 from roughfed.wire import enrolment as wire
+
+log = logging.getLogger(__name__)
 
 TIMEOUT_S = 20.0
 _OPTIONS = (
@@ -69,13 +72,23 @@ async def enroll(line: JoinLine, folder: Path, *, now: datetime | None = None) -
 
 
 async def renew(
-    folder: Path, *, address: str = "", now: datetime | None = None, force: bool = False, new_key: bool = False
+    folder: Path,
+    *,
+    address: str = "",
+    server: str = "",
+    now: datetime | None = None,
+    force: bool = False,
+    new_key: bool = False,
 ) -> bool:
     """Get a fresh certificate if two thirds of the present one's life are over, or it has expired.
+
+    A client with a good certificate asks at the federation port, where strangers have no say, and at the enrolment port
+    if it gets no answer there: the CA may be elsewhere, or the server older.
 
     Args:
         folder: of the papers.
         address: the enrolment port's, if it has moved since the enrolment.
+        server: the federation port's, if it has moved since then.
         now: aware; None asks the clock.
         force: whatever the age of the present one.
         new_key: for a new TLS key. The identity key stays: it is who this member is.
@@ -97,7 +110,9 @@ async def renew(
     requested_at = int(now.timestamp())
     proof = own.identity.sign(identity.RENEW_DOMAIN, identity.renewal_body(requested_at, csr))
     request = wire.encode_renew(wire.RenewRequest(csr, own.member, requested_at, proof))
-    reply = await _call("Renew", request, address or own.record.enrolment_address, root=own.ca_certificate)
+    reply = await _renewal(request, own, server or own.record.federation_address, now=now)
+    if reply is None:
+        reply = await _call("Renew", request, address or own.record.enrolment_address, root=own.ca_certificate)
     credentials = wire.decode_credentials(reply)
     _check(credentials, Keys(tls_key, own.identity), own.ca_certificate, now=now)
     if new_key:
@@ -139,8 +154,25 @@ async def _presented_certificate(line: JoinLine) -> bytes:
     return pem.encode("ascii")
 
 
-async def _call(method: str, request: bytes, address: str, *, root: bytes) -> bytes:
-    credentials = grpc.ssl_channel_credentials(root_certificates=root)
+async def _renewal(request: bytes, own: Enrolled, server: str, *, now: datetime) -> bytes | None:
+    """What the federation port answers; None where it is not to be asked, or does not answer."""
+    ends = certificates.load_certificate(own.certificate).not_valid_after_utc
+    if own.subject.role != "client" or not server or now >= ends:
+        return None
+    try:
+        return await _call("Renew", request, server, root=own.ca_certificate, own=own)
+    except (Unreachable, RemoteProtocolError) as error:
+        log.debug("the federation port renews nothing: %s", error)
+    except IdentityError as error:
+        if error.reason != "tls":
+            raise
+        log.debug("the federation port renews nothing: %s", error)
+    return None
+
+
+async def _call(method: str, request: bytes, address: str, *, root: bytes, own: Enrolled | None = None) -> bytes:
+    pair = (own.tls_key, own.certificate) if own is not None else (None, None)
+    credentials = grpc.ssl_channel_credentials(root, *pair)
     async with grpc.aio.secure_channel(address, credentials, options=_OPTIONS) as channel:
         ask = channel.unary_unary(f"/{wire.SERVICE}/{method}")
         try:

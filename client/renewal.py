@@ -39,15 +39,18 @@ OUTDATED = "outdated"
 class Renewal:
     """The papers of one running client."""
 
-    def __init__(self, folder: Path, *, address: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, folder: Path, *, address: str = "", server: str = "", clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Nothing is read yet.
 
         Args:
             folder: of the papers.
             address: the enrolment port's, if it has moved since the enrolment.
+            server: the federation port's, if it has moved since then.
             clock: seconds.
         """
-        self._folder, self._address, self._clock = folder, address, clock
+        self._folder, self._address, self._server, self._clock = folder, address, server, clock
         self._current: Enrolled | None = None
         self._news, self._wish = asyncio.Event(), asyncio.Event()
         self._last_wish: float | None = None
@@ -149,7 +152,7 @@ class Renewal:
 
     async def _renew(self, *, new_key: bool = False) -> Enrolled:
         async with self._one_at_a_time:
-            await enrol.renew(self._folder, address=self._address, force=True, new_key=new_key)
+            await enrol.renew(self._folder, address=self._address, server=self._server, force=True, new_key=new_key)
             papers = await asyncio.to_thread(enrolled.load, self._folder)
         self._current, news, self._news = papers, self._news, asyncio.Event()
         news.set()

@@ -18,6 +18,7 @@ from roughfed.client.setup import Setup
 from roughfed.config.client import ClientConfig
 from roughfed.config.load import load_client
 from roughfed.crypto.join_line import JoinLine
+from roughfed.descriptors import raise_limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ def run_blocking(
 ) -> str:
     """Enrol if there is a line, then run."""
     keep_pages()
+    raise_limit()
 
     async def both() -> str:
         if line is not None:

@@ -1,9 +1,10 @@
 """A backup as one file: a tar of plain files, what they are at its beginning, their digests at its end.
 
-    about.json, fed.toml, state/..., upstream/..., manifest.json
+    about.json, fed.toml, state/..., upstream/..., manifest.json, signature.json
 
 It is written and read as a stream. What is read is believed in nothing: members that are not plain files, that were not
-announced, or are longer than announced end the reading, and so does a digest that is another. Any tar reads it, too.
+announced, or are longer than announced end the reading, and so does a digest that is another. The signature is the
+server's over both lists; whose key it is, is for the caller to ask. Any tar reads it, too.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
+from roughfed.crypto.identity import IdentityKey, verify
 from roughfed.digest import hasher
-from roughfed.errors import StorageError
+from roughfed.errors import IdentityError, StorageError
 from roughfed.files import disk_errors, fsync_folder
 
-ABOUT, MANIFEST = "about.json", "manifest.json"
+ABOUT, MANIFEST, SIGNATURE = "about.json", "manifest.json", "signature.json"
+DOMAIN = b"roughfed backup v1\0"
 BLOCK, PIECE = tarfile.BLOCKSIZE, 1 << 20
 MAX_JSON = 64 << 20
 """Of the list of files: some hundred thousand."""
@@ -52,7 +55,14 @@ class Member:
     size: int
 
 
-def write(out: Path, about: Mapping[str, Any], members: Sequence[Member], on_bytes: OnBytes = lambda _: None) -> int:
+def write(
+    out: Path,
+    about: Mapping[str, Any],
+    members: Sequence[Member],
+    on_bytes: OnBytes = lambda _: None,
+    *,
+    key: IdentityKey | None = None,
+) -> int:
     """Write a backup (0600), whole and synced, or nothing.
 
     Args:
@@ -60,6 +70,7 @@ def write(out: Path, about: Mapping[str, Any], members: Sequence[Member], on_byt
         about: what it says of itself.
         members: files that do not change meanwhile.
         on_bytes: told the bytes of every piece.
+        key: signs it; None: nobody does.
 
     Returns:
         its size in bytes.
@@ -74,9 +85,12 @@ def write(out: Path, about: Mapping[str, Any], members: Sequence[Member], on_byt
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(fd, "wb") as tar:
-                _put_json(tar, ABOUT, listed)
+                head = _put_json(tar, ABOUT, listed)
                 digests = {member.name: _put(tar, member, on_bytes) for member in members}
-                _put_json(tar, MANIFEST, {"blake3": digests})
+                tail = _put_json(tar, MANIFEST, {"blake3": digests})
+                if key is not None:
+                    signature = key.sign(DOMAIN, head + tail).hex()
+                    _put_json(tar, SIGNATURE, {"key": key.public_key.hex(), "signature": signature})
                 tar.write(bytes(2 * BLOCK))
                 tar.flush()
                 os.fsync(tar.fileno())
@@ -103,6 +117,9 @@ class Reader:
             BadBackup: it is none.
         """
         self._file, self._left = file, size
+        self._lists = b""
+        self.signer: bytes | None = None
+        """Ed25519 key that signed what was unpacked; None: nobody did."""
         self.about = self._json(ABOUT)
         self.files = self._listed()
 
@@ -115,7 +132,7 @@ class Reader:
         """Write all files into an empty folder and hold them against their digests; every file is synced.
 
         Raises:
-            BadBackup: something is not as it was written; what is in `folder` is of no use.
+            BadBackup: something is not as it was written, or signed; what is in `folder` is of no use.
             StorageError: the disk refused.
         """
         found: dict[str, str] = {}
@@ -133,6 +150,20 @@ class Reader:
         for name, digest in found.items():
             if wanted[name] != digest:
                 raise BadBackup(f"{name} is not what was written: the backup is damaged")
+        self.signer = self._signed()
+
+    def _signed(self) -> bytes | None:
+        lists = self._lists
+        block = self._read(BLOCK)
+        if block == bytes(BLOCK):
+            return None
+        found = self._json(SIGNATURE, block)
+        try:
+            key, signature = (bytes.fromhex(str(found.get(part))) for part in ("key", "signature"))
+            verify(key, DOMAIN, lists, signature)
+        except (ValueError, IdentityError):
+            raise BadBackup("its signature is not one over what is in it: somebody has altered it") from None
+        return key
 
     def _listed(self) -> dict[str, int]:
         rows = self.about.get("files")
@@ -165,23 +196,24 @@ class Reader:
                 os.fsync(fd)
         return digest.digest().hex()
 
-    def _json(self, name: str) -> dict[str, Any]:
-        size = self._header(name, None)
+    def _json(self, name: str, block: bytes | None = None) -> dict[str, Any]:
+        size = self._header(name, None, block)
         if size > MAX_JSON:
             raise BadBackup(f"{name} has {size:,} bytes")
+        data = b"".join(self._pieces(size))
+        self._lists += _digest(data)
         try:
-            found: object = json.loads(b"".join(self._pieces(size)))
+            found: object = json.loads(data)
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             raise BadBackup(f"{name} cannot be read")
         return cast("dict[str, Any]", found)
 
-    def _header(self, name: str, size: int | None) -> int:
+    def _header(self, name: str, size: int | None, block: bytes | None = None) -> int:
         """The next member, which must be a plain file of this name, and (unless None) of this size."""
-        block = self._read(BLOCK)
         try:
-            found = tarfile.TarInfo.frombuf(block, "ascii", "strict")
+            found = tarfile.TarInfo.frombuf(block or self._read(BLOCK), "ascii", "strict")
         except (tarfile.HeaderError, UnicodeError):
             raise BadBackup("this is no backup of roughfed, or its end is cut off") from None
         if found.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or found.linkname:
@@ -225,9 +257,17 @@ def _put(tar: IO[bytes], member: Member, on_bytes: OnBytes) -> str:
     return digest.digest().hex()
 
 
-def _put_json(tar: IO[bytes], name: str, value: Mapping[str, Any]) -> None:
+def _put_json(tar: IO[bytes], name: str, value: Mapping[str, Any]) -> bytes:
+    """Write a list; its digest."""
     data = json.dumps(value, indent=1).encode() + b"\n"
     tar.write(_head(name, len(data)) + data + bytes(-len(data) % BLOCK))
+    return _digest(data)
+
+
+def _digest(data: bytes) -> bytes:
+    found = hasher()
+    found.update(data)
+    return found.digest()
 
 
 def _head(name: str, size: int) -> bytes:

@@ -20,12 +20,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from roughfed.config.federation import FederationConfig
 from roughfed.crypto import certificates
+from roughfed.descriptors import raise_limit
 from roughfed.messages import Reconnect
 from roughfed.server import contributing, downlink, enrolment, extras
 from roughfed.server.above import Above
 from roughfed.server.authority import Authority
 from roughfed.server.classes import check_classes
 from roughfed.server.clusters import first
+from roughfed.server.connections import Connections, quotas
 from roughfed.server.control import Control
 from roughfed.server.defence.check import check_rule
 from roughfed.server.edge import run_orders
@@ -43,8 +45,9 @@ from roughfed.server.ports import open_port
 from roughfed.server.rpc import FederationService
 from roughfed.server.run import run_rounds
 from roughfed.server.store import Store
+from roughfed.server.strikes import Strikes
 from roughfed.transport.names import SERVICE
-from roughfed.transport.options import SERVER_OPTIONS
+from roughfed.transport.options import SERVER_OPTIONS, at_most
 from roughfed.transport.patience import CEILING_S
 
 log = logging.getLogger(__name__)
@@ -253,10 +256,21 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     rotation = Rotation(papers, setup.obtain, on_new=renewed)
     fed.rotate = rotation.rotate
     service = FederationService(fed, papers.ca_certificate)
-    boundary = Boundary(certificates.federation_of(papers.ca_certificate), fed.admit, fed.metrics)
+    most, most_enrolling = quotas(raise_limit())
+    connections = Connections()
+    boundary = Boundary(
+        certificates.federation_of(papers.ca_certificate),
+        fed.admit,
+        fed.metrics,
+        strikes=Strikes(config.server.strikes),
+        on_strikes=fed.members.strike,
+        on_call=connections.called,
+    )
     fed.cut = boundary.cut
-    server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(boundary,))
+    server = grpc.aio.server(options=(*SERVER_OPTIONS, *at_most(most)), interceptors=(boundary,))
     server.add_generic_rpc_handlers((service.handlers(),))
+    if setup.authority is not None:
+        server.add_generic_rpc_handlers((enrolling(fed, setup.authority, config.server.address).renewal(),))
     vitality = health_service.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
     health_pb2_grpc.add_HealthServicer_to_server(vitality, server)
     await vitality.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
@@ -264,32 +278,45 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     where = f"{config.server.host}:{config.server.port}"
     port = await open_port(server, where, rotation.credentials(client_auth=True), key="server.port")
     stack.push_async_callback(server.stop, 0.5)
+    connections.limit(port, config.server.connections, quota=most)
     enrol_port = 0
-
-    def enrolled(kind: str, result: str) -> None:
-        fed.callers.somebody_enrolled()
-        if kind != "authority":
-            fed.metrics.enrolled(_enrolment_result(kind, result))
-            if result != "ok":
-                fed.recent.enrolments.note(result)
-
     if setup.authority is not None:
-        address = config.server.address or f":{port}"
-        enrolment_service = enrolment.EnrolmentService(
-            setup.authority,
-            address,
-            enrolment.default_limit(),
-            on_result=enrolled,
-        )
+        newcomers = enrolling(fed, setup.authority, config.server.address or f":{port}", connections.called)
         where = f"{config.server.host}:{config.server.enrol_port}"
         enrol_server, enrol_port = await enrolment.serve(
-            enrolment_service, where, credentials=rotation.credentials(client_auth=False)
+            newcomers, where, credentials=rotation.credentials(client_auth=False), most=most_enrolling
         )
+        connections.limit(enrol_port, config.server.connections, quota=most_enrolling)
         stack.push_async_callback(enrol_server.stop, 0.5)
     http_port = start_http(fed, stack) if config.server.http else 0
-    fresh = asyncio.create_task(rotation.keep_fresh())
-    stack.callback(fresh.cancel)
+    for beside in (rotation.keep_fresh(), connections.keep()):
+        stack.callback(asyncio.create_task(beside).cancel)
     return Ports(port, enrol_port, http_port)
+
+
+def enrolling(
+    fed: Federation, authority: Authority, address: str, on_peer: Callable[[str], None] = lambda _: None
+) -> enrolment.EnrolmentService:
+    """What turns invites into certificates, or certificates into fresh ones, beside a running federation.
+
+    Args:
+        fed: told what became of each request.
+        authority: the CA.
+        address: where newcomers are told that the federation port is.
+        on_peer: as of `EnrolmentService`.
+    """
+
+    def answered(kind: str, result: str) -> None:
+        if result == "ok":
+            fed.callers.somebody_enrolled()
+        if kind != "authority":
+            fed.metrics.enrolled(_enrolment_result(kind, result))
+            if result not in ("ok", "stalled"):
+                fed.recent.enrolments.note(result)
+
+    return enrolment.EnrolmentService(
+        authority, address, enrolment.default_limit(), on_result=answered, on_peer=on_peer
+    )
 
 
 def _enrolment_result(kind: str, result: str) -> str:

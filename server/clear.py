@@ -50,6 +50,7 @@ def taking(fed: Federation, row: RoundRow) -> OpenRound:
         fed.config.trainer.self_weight,
         header.statistics,
         seats=fed.open_classes,
+        num_classes=fed.num_classes,
     )
     if fed.masked is not None:
         demands = {m.client_class: replace(first, size_bytes=m.upload_bytes) for m in fed.masked.maskings}

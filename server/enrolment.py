@@ -9,26 +9,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import grpc
 import grpc.aio
 
-from roughfed.errors import RoughfedError, StorageError, TooLarge
+from roughfed.errors import RemoteProtocolError, RoughfedError, StorageError, TooLarge
 from roughfed.rate_limit import Rate, RateLimit, address_of
 from roughfed.server.authority import Authority
+from roughfed.server.connections import MOST_ENROLLING
+from roughfed.server.interceptors import refuse
 from roughfed.server.ports import open_port
-from roughfed.transport.names import REASON_KEY
+from roughfed.transport.options import HANDSHAKE_MS, at_most
 from roughfed.wire import enrolment as wire
 
 MAX_REQUEST_BYTES = 16 * 1024
+REQUEST_S = 5.0
+"""A call whose message has not come by then is ended: nobody keeps calls open by saying nothing."""
+
+AT_ONCE = 16
+"""Requests that are worked on; the others wait for their turn."""
+
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-    ("grpc.max_concurrent_streams", 8),
-    ("grpc.server_handshake_timeout_ms", 10_000),  # a peer that connects and says nothing
-    ("grpc.max_connection_age_ms", 60_000),
+    ("grpc.max_concurrent_streams", 2),  # a client makes one call after the other
+    ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+    ("grpc.max_connection_age_ms", 15_000),
     ("grpc.max_connection_age_grace_ms", 10_000),
     ("grpc.so_reuseport", 0),  # a port in use is an error, not a second server behind it
 )
@@ -57,14 +65,18 @@ class EnrolmentService:
         federation_address: host:port of the federation port, or `:port` for "the host you reached me at".
         limit: how often one may ask.
         on_result: called with the method's kind ("authority", "enroll", "renew") and "ok" or the reason.
+        on_peer: told from where (as gRPC names a peer) a whole request came.
         now: the time, aware.
+        turns: how many requests are worked on at once.
     """
 
     authority: Authority
     federation_address: str
     limit: RateLimit
     on_result: OnResult = _ignore
+    on_peer: Callable[[str], None] = lambda _: None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a gRPC server serves."""
@@ -74,6 +86,10 @@ class EnrolmentService:
             "Renew": self._method("renew", self.renew),
         }
         return grpc.method_handlers_generic_handler(wire.SERVICE, methods)
+
+    def renewal(self) -> grpc.GenericRpcHandler:
+        """The one that members use again and again, for the federation port: strangers cannot close that."""
+        return grpc.method_handlers_generic_handler(wire.SERVICE, {"Renew": self._method("renew", self.renew)})
 
     def get_authority(self, _request: bytes) -> bytes:
         """The CA certificate, to be compared with the join line."""
@@ -109,35 +125,46 @@ class EnrolmentService:
         return wire.encode_credentials(replace(credentials, federation_address=self.federation_address))
 
     def _method(self, kind: str, operation: Callable[[bytes], bytes]) -> grpc.RpcMethodHandler[bytes, bytes]:
-        async def call(request: bytes, context: Context) -> bytes:
+        """A call with one message, which gRPC would let a peer put off for ever: so it is read here, as a stream is."""
+
+        async def call(requests: AsyncIterator[bytes], context: Context) -> bytes:
+            status, text, reply = "", "", b""
             try:
+                request = await _only(requests)  # first: who says nothing uses up nobody's turn
+                self.on_peer(context.peer())
                 if not self.limit.allow(address_of(context.peer())):
                     raise TooLarge("too many requests; try again in a minute", reason="rate")
-                # Signing and the disk would hold up the event loop.
-                reply = await asyncio.to_thread(operation, request)
+                async with self.turns:
+                    # Signing and the disk would hold up the event loop.
+                    reply, result = await asyncio.to_thread(operation, request), "ok"
             except StorageError as error:
-                self.on_result(kind, error.reason)
-                log.error("enrolment: %s failed: %s", kind, error)  # paths of this machine stay on it
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "the server's disk refused", _reason(error.reason))
+                log.error("enrolment: %s failed: %s", kind, str(error))  # paths of this machine stay on it
+                status, text, result = "UNAVAILABLE", "the server's disk refused", error.reason
             except RoughfedError as error:
-                self.on_result(kind, error.reason)
-                await context.abort(grpc.StatusCode[error.status], str(error), _reason(error.reason))
+                status, text, result = error.status, str(error), error.reason
             except Exception:
-                self.on_result(kind, "internal")
                 log.exception("enrolment: %s failed", kind)
-                await context.abort(grpc.StatusCode.INTERNAL, "internal error", _reason("internal"))
-            self.on_result(kind, "ok")
+                status, text, result = "INTERNAL", "internal error", "internal"
+            self.on_result(kind, result)
+            if status:
+                refuse(context, status, text, result)
             return reply
 
-        return grpc.unary_unary_rpc_method_handler(call)
+        return grpc.stream_unary_rpc_method_handler(call)
 
 
-def _reason(reason: str) -> tuple[tuple[str, str]]:
-    return ((REASON_KEY, reason),)
+async def _only(requests: AsyncIterator[bytes]) -> bytes:
+    try:
+        async with asyncio.timeout(REQUEST_S):
+            return await anext(requests)
+    except TimeoutError:
+        raise RemoteProtocolError(f"no request within {REQUEST_S:.0f} s", reason="stalled") from None
+    except StopAsyncIteration:
+        raise RemoteProtocolError("a call without a request", reason="truncated") from None
 
 
 async def serve(
-    service: EnrolmentService, address: str, *, credentials: grpc.ServerCredentials
+    service: EnrolmentService, address: str, *, credentials: grpc.ServerCredentials, most: int = MOST_ENROLLING
 ) -> tuple[grpc.aio.Server, int]:
     """Start the enrolment port.
 
@@ -145,6 +172,7 @@ async def serve(
         service: what to serve.
         address: host:port to listen on; port 0 picks a free one.
         credentials: TLS with a server certificate of the authority; dynamic ones rotate by themselves.
+        most: connections that it takes at once.
 
     Returns:
         the running server, which the caller stops, and the port it listens on.
@@ -152,6 +180,6 @@ async def serve(
     Raises:
         ConfigError: it cannot listen there.
     """
-    server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=64)
+    server = grpc.aio.server(options=(*_OPTIONS, *at_most(most)))
     server.add_generic_rpc_handlers((service.handler(),))
     return server, await open_port(server, address, credentials, key="server.enrol_port")

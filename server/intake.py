@@ -21,7 +21,7 @@ from typing import Protocol, TypeVar
 
 from roughfed import crash
 from roughfed.classes import STANDARD
-from roughfed.crypto.identity import IdentityKey, verify
+from roughfed.crypto.identity import IdentityKey
 from roughfed.digest import Hasher, hasher
 from roughfed.errors import Conflict, RemoteProtocolError, RoughfedError, StaleRound, StorageError, TooLarge
 from roughfed.files import disk_errors, fsync_folder, write_at, write_durably
@@ -38,9 +38,9 @@ from roughfed.server.spool import update_name
 from roughfed.server.stopwatch import Stopwatch
 from roughfed.server.store import ReceivedUpdate, Store
 from roughfed.types import Receipt, Signed, UpdateStatement
+from roughfed.wire.sizes import statement_round
 from roughfed.wire.updates import (
     RECEIPT_DOMAIN,
-    UPDATE_DOMAIN,
     decode_signed_update,
     decode_statement,
     encode_signed_update,
@@ -216,10 +216,9 @@ class Intake:
         Raises:
             RemoteProtocolError: the statement is not acceptable; IdentityError: its signature is not the client's.
         """
-        statement = decode_statement(signed.body)
-        current = self._current(statement.run, statement.round, client)
-        with self._work.time("verify"):
-            verify(current.members[client], UPDATE_DOMAIN, signed.body, signed.signature)
+        current = self._current(*statement_round(signed.body), client)
+        statement = current.read_statement(client, signed, work=self._work)
+        self._current(statement.run, statement.round, client)  # a field may be there twice
         with self._noted(client):
             asked = current.demand(statement.client_class)
             check_seat(statement, current.seats.get(client, STANDARD))

@@ -22,6 +22,7 @@ from roughfed.crypto.names import subject_of
 from roughfed.errors import IdentityError, RoughfedError, StorageError, TooLarge
 from roughfed.server.membership import CUT_S
 from roughfed.server.metrics import ServerMetrics
+from roughfed.server.strikes import STRIKES, Strikes
 from roughfed.transport.names import PASSING, REASON_KEY, SERVICE
 
 log = logging.getLogger(__name__)
@@ -37,9 +38,29 @@ MAX_CALLS = 16
 class Boundary(grpc.aio.ServerInterceptor):
     """Binds a call to the client in its certificate and translates errors."""
 
-    def __init__(self, federation: str, admit: Callable[[str, bytes], Awaitable[None]], metrics: ServerMetrics) -> None:
-        """`admit(name, certificate)` raises IdentityError for a client that must not call (revoked, replaced)."""
+    def __init__(
+        self,
+        federation: str,
+        admit: Callable[[str, bytes], Awaitable[None]],
+        metrics: ServerMetrics,
+        *,
+        strikes: Strikes | None = None,
+        on_strikes: Callable[[str], None] = lambda _: None,
+        on_call: Callable[[str, str], None] = lambda _, __: None,
+    ) -> None:
+        """Every call of a federation goes through one of these.
+
+        Args:
+            federation: its id.
+            admit: `admit(name, certificate)` raises IdentityError for a client that must not call (revoked, replaced).
+            metrics: told every call.
+            strikes: whom to cut for what was refused; None: nobody.
+            on_strikes: told who is cut from now on.
+            on_call: told from where (as gRPC names a peer) a call of which client comes.
+        """
         self._federation, self._admit, self._metrics = federation, admit, metrics
+        self._strikes, self._on_strikes = strikes or Strikes(0), on_strikes
+        self._on_call = on_call
         self._calls: dict[str, dict[object, asyncio.Task[Any] | None]] = {}
 
     def cut(self, client: str) -> None:
@@ -62,8 +83,9 @@ class Boundary(grpc.aio.ServerInterceptor):
 
             async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
                 async with self._call(method, context):
-                    async for message in inner(request, context):
-                        yield message
+                    with self._running(await self._caller(context), context):
+                        async for message in inner(request, context):
+                            yield message
 
             wrap = (
                 grpc.stream_stream_rpc_method_handler
@@ -75,8 +97,9 @@ class Boundary(grpc.aio.ServerInterceptor):
 
         async def unary(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
             async with self._call(method, context):
-                return await single(request, context)
-            raise AssertionError("unreachable: _call aborts")
+                with self._running(await self._caller(context), context):
+                    return await single(request, context)
+            return b""  # refused: only the status is sent
 
         wrap = (
             grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
@@ -85,28 +108,22 @@ class Boundary(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _call(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+        """Around one call; what goes wrong becomes its status, and ends here."""
         began, code = time.monotonic(), "OK"
         self._metrics.rpc_started(method)
         try:
-            client = await self._caller(context)
-            CALLER.set(client)
-            with self._running(client, context):
-                yield
+            yield
         except RoughfedError as error:
             code = error.status
             self._note(method, error)
-            await context.abort(
-                getattr(grpc.StatusCode, code), _public(error), trailing_metadata=((REASON_KEY, error.reason),)
-            )
+            refuse(context, code, _public(error), error.reason)
         except (asyncio.CancelledError, GeneratorExit):
             code = "CANCELLED"
-            raise
-        except grpc.aio.AbortError:
             raise
         except Exception:  # the boundary: a bug here must not show its trace to a peer
             code = "INTERNAL"
             log.exception("a handler of %s failed", method)
-            await context.abort(grpc.StatusCode.INTERNAL, "internal error; see the server's log")
+            refuse(context, code, "internal error; see the server's log")
         finally:
             self._metrics.rpc_handled(method, code, time.monotonic() - began)
 
@@ -131,10 +148,16 @@ class Boundary(grpc.aio.ServerInterceptor):
         subject = subject_of(auth.get("peer_uri", []) or auth.get("x509_subject_alternative_name", []))
         if subject.federation != self._federation or subject.role != "client":
             raise IdentityError(f"{subject.uri} is not a client of {self._federation}", reason="foreign")
+        self._on_call(context.peer(), subject.name)
+        self._strikes.check(subject.name)
         await self._admit(subject.name, next(iter(auth["x509_pem_cert"])))
+        CALLER.set(subject.name)
         return subject.name
 
     def _note(self, method: str, error: RoughfedError) -> None:
+        if error.reason == STRIKES:
+            self._metrics.refused(error.reason)
+            return  # one line in the log is enough
         client = CALLER.get("")
         if method == "PutUpdate":
             if error.reason in PASSING:
@@ -144,7 +167,21 @@ class Boundary(grpc.aio.ServerInterceptor):
                 self._metrics.update("late" if late else "rejected", error.reason, client=client)
         else:
             self._metrics.refused(error.reason)
-        log.warning("%s of %s refused: %s", method, client or "a stranger", error, extra={"client": client})
+        log.warning("%s of %s refused: %s", method, client or "a stranger", str(error), extra={"client": client})
+        if client and self._strikes.note(client, error):
+            log.error("%s sent too many calls that were refused: it is cut for a minute", client)
+            self._on_strikes(client)
+
+
+def refuse(context: grpc.aio.ServicerContext[Any, Any], status: str, text: str, reason: str = "") -> None:
+    """Give a call the status with which it ends as soon as its handler returns, whatever that gives.
+
+    Not `context.abort`: the error that it raises would hold on to the one that is being handled, to its frames and to
+    all that they have read, in a cycle that a server without much garbage keeps for ever.
+    """
+    context.set_code(getattr(grpc.StatusCode, status))
+    context.set_details(text)
+    context.set_trailing_metadata(((REASON_KEY, reason),) if reason else ())
 
 
 def _public(error: RoughfedError) -> str:

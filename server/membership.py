@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from roughfed.errors import IdentityError
 from roughfed.messages import OTHER, PHASES, Heartbeat, Hello, Machine, Reconnect, ServerMessage
+from roughfed.server.strikes import STRIKES
 
 if TYPE_CHECKING:
     from roughfed.server.rolled_back import Proof
@@ -134,6 +135,11 @@ class Members:
         self.revoked.add(name)
         if (session := self._sessions.get(name)) is not None:
             session.close("revoked")
+
+    def strike(self, name: str) -> None:
+        """Cut the live stream of who sent too much that was refused."""
+        if (session := self._sessions.get(name)) is not None:
+            session.close(STRIKES)
 
     def get(self, name: str) -> Session | None:
         """The session of a client, if it is connected."""

@@ -9,11 +9,16 @@ from pathlib import Path
 
 from roughfed.classes import STANDARD
 from roughfed.codec import CODECS
-from roughfed.errors import RemoteProtocolError
+from roughfed.crypto.identity import verify
+from roughfed.errors import RemoteProtocolError, TooLarge
 from roughfed.files import disk_errors
 from roughfed.server.admission import Vitals
 from roughfed.server.aggregate.mean import slices
 from roughfed.server.spool import mapped
+from roughfed.server.stopwatch import Stopwatch
+from roughfed.types import Signed, UpdateStatement
+from roughfed.wire.sizes import statement_bytes
+from roughfed.wire.updates import UPDATE_DOMAIN, decode_statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,7 @@ class OpenRound:
         statistics: what a statement that is not masked may hold, as "name:length".
         classes: the same for the other classes of clients that take part, by name.
         seats: client -> class, as the members are filled.
+        num_classes: C; 0 for a regression.
     """
 
     run: str
@@ -47,6 +53,7 @@ class OpenRound:
     statistics: tuple[str, ...] = ()
     classes: Mapping[str, OpenRound] = field(default_factory=dict[str, "OpenRound"])
     seats: Mapping[str, str] = field(default_factory=dict[str, str])
+    num_classes: int = 0
 
     def demand(self, client_class: str) -> OpenRound:
         """What is demanded of a class.
@@ -61,6 +68,20 @@ class OpenRound:
                 f"class {client_class[:63]!r} takes no part in round {self.number}", reason="class"
             )
         return found
+
+    def read_statement(self, client: str, signed: Signed, *, work: Stopwatch) -> UpdateStatement:
+        """The statement of a member of the cohort: its length first, then whose it is, then what it says.
+
+        Raises:
+            TooLarge: longer than this round needs. IdentityError: the signature is not the client's.
+            RemoteProtocolError: malformed.
+        """
+        most = statement_bytes(() if self.masked else self.statistics, self.num_classes)
+        if len(signed.body) > most:
+            raise TooLarge(f"a statement of {len(signed.body)} bytes, at most {most} allowed")
+        with work.time("verify"):
+            verify(self.members[client], UPDATE_DOMAIN, signed.body, signed.signature)
+        return decode_statement(signed.body)
 
     @property
     def exact(self) -> bool:

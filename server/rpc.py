@@ -43,6 +43,7 @@ from roughfed.server.interceptors import CALLER
 from roughfed.server.masked.drive import take
 from roughfed.server.membership import Session
 from roughfed.server.rolled_back import proof_of
+from roughfed.server.strikes import STRIKES, cut
 from roughfed.transport.names import GO, PROTOCOL_KEY, SERVICE, SOFTWARE_KEY, TIME_KEY
 from roughfed.transport.patience import PROGRESS_S
 from roughfed.types import Job, Receipt
@@ -115,6 +116,8 @@ class FederationService:
                     return
             if session.close_reason == "revoked":
                 raise IdentityError(f"{session.name} is revoked", reason="revoked")
+            if session.close_reason == STRIKES:
+                raise cut(session.name)
             if session.close_reason == "protocol":
                 raise RemoteProtocolError("a message of this session was malformed", reason="schema")
         finally:

@@ -60,24 +60,32 @@ def ca(context: Context, flags: Flags) -> Answer:
 async def serve(context: Context, config: FederationConfig) -> None:
     """Serve until SIGTERM or SIGINT."""
     from roughfed.deploy.aggregator import Place, note_ports
+    from roughfed.descriptors import raise_limit
     from roughfed.server import enrolment
     from roughfed.server.app import Ports
     from roughfed.server.authority import Authority
+    from roughfed.server.connections import Connections, quotas
     from roughfed.server.papers import Rotation, from_authority
 
     place, stopped = Place(context.folder), asyncio.Event()
     authority = Authority.open(place.ca, life=timedelta(days=config.identity.certificate_days))
     obtain = from_authority(authority, place.state / "ca-papers", NAME)
     rotation = Rotation(await obtain(), obtain)
-    service = enrolment.EnrolmentService(authority, config.server.address, enrolment.default_limit())
+    connections = Connections()
+    service = enrolment.EnrolmentService(
+        authority, config.server.address, enrolment.default_limit(), on_peer=connections.called
+    )
     where = f"{config.server.host}:{config.server.enrol_port}"
-    server, port = await enrolment.serve(service, where, credentials=rotation.credentials(client_auth=False))
+    credentials, (_, most) = rotation.credentials(client_auth=False), quotas(raise_limit())
+    server, port = await enrolment.serve(service, where, credentials=credentials, most=most)
+    connections.limit(port, config.server.connections, quota=most)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     note_ports(place, Ports(0, port, 0))
     context.say(f"listening enrolment  {config.server.host}:{port}")
     context.event({"listening": {"enrolment": f"{config.server.host}:{port}"}})
-    fresh = asyncio.create_task(rotation.keep_fresh())
+    beside = [asyncio.create_task(each) for each in (rotation.keep_fresh(), connections.keep())]
     await stopped.wait()
-    fresh.cancel()
+    for task in beside:
+        task.cancel()
     await server.stop(0.5)

@@ -40,15 +40,18 @@ def backup(context: Context, flags: Flags) -> Answer:
     of it again. Whoever has the file has the federation's keys, unless they were left out.
     """
     from roughfed.deploy import archive
+    from roughfed.server.signer import key_of
 
-    out = destination(context.folder, flags.out)
+    out, key = destination(context.folder, flags.out), key_of(context.folder / "state")
     began = time.monotonic()
     with held(context.folder) as moment, above(context.folder) as more:
         members, left_out = chosen(context.folder, moment["files"], more, keys=not flags.without_keys)
         about: dict[str, Any] = {**moment["about"], "left_out": left_out}
         with progress(context, "backup", sum(member.size for member in members)) as moved:
-            size = archive.write(out, about, members, moved)
+            size = archive.write(out, about, members, moved, key=key)
     say(context, about, out, size, left_out)
+    signed = key.public_key.hex() if key is not None else ""
+    say_key(context, signed)
     if more:
         context.say("with its membership in the federation above")
     known = {key: about[key] for key in ("run", "round", "open_round", "version", "schema", "software")}
@@ -59,6 +62,7 @@ def backup(context: Context, flags: Flags) -> Answer:
             "files": len(members),
             "left_out": left_out,
             "edge": bool(more),
+            "key": signed,
             "seconds": round(time.monotonic() - began, 3),
             **known,
         }
@@ -172,6 +176,15 @@ def say(context: Context, about: Mapping[str, Any], out: Path, size: int, left_o
         context.say(f"without {', '.join(left_out)}: keep them elsewhere, a restore needs them there (in state/)")
     else:
         context.note("It holds the federation's private keys: keep it like one of them.", style="dim")
+
+
+def say_key(context: Context, signed: str) -> None:
+    """Whose signature it has."""
+    if signed:
+        context.say(f"signed with the server's key {signed}")
+        context.note("Write the key down elsewhere: `roughfed restore --key` holds a backup against it.", style="dim")
+    else:
+        context.warn("it is not signed: this directory has no key before its first start; restore asks for --unsigned")
 
 
 @contextmanager

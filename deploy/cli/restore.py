@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from roughfed.owner import give
 if TYPE_CHECKING:
     from roughfed.server.restore import Origin
 
+KEY = re.compile(r"[0-9a-fA-F]{64}")
+
 UNPACKING = ".restore-"
 """What the name of the folder begins with into which a backup is unpacked."""
 
@@ -37,6 +40,12 @@ class Flags:
     """What to restore."""
 
     file: Annotated[Path, typer.Argument(metavar="FILE.tar", help="What `roughfed backup` wrote.")]
+    key: Annotated[
+        str, typer.Option(metavar="KEY", help="The key that `roughfed backup` named; refuse any other's signature.")
+    ] = ""
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Take a backup that nobody signed; whoever wrote it has your server.")
+    ] = False
 
 
 def register(app: typer.Typer) -> None:
@@ -47,14 +56,16 @@ def register(app: typer.Typer) -> None:
 def restore(context: Context, flags: Flags) -> Answer:
     """Make --dir out of a backup.
 
-    The directory must have no state yet. Every digest is checked before anything is put in its place. The server that
-    is started there goes on with the run, and its clients follow, whatever they have played since.
+    The directory must have no state yet. Digests and signature are checked before anything is put in its place: what is
+    in a backup runs at the next start. The server that is started there goes on with the run, and its clients follow,
+    whatever they have played since.
     """
     from roughfed.deploy.archive import Reader
     from roughfed.deploy.edge import kept
     from roughfed.server.restore import adapt, origin_of
 
     folder = context.folder.absolute()
+    check_flags(flags)
     refuse_state(folder)
     kept.refuse(folder)
     if not flags.file.is_file():
@@ -68,11 +79,14 @@ def restore(context: Context, flags: Flags) -> Answer:
         with unpacking(folder) as here:
             with progress(context, "restore", backup.total) as moved:
                 backup.unpack(here, moved)
+            check_signer(here / "state", backup.signer, flags)
             void = adapt(here / "state", origin)
             edge = kept.restored(here)
             place(here, folder)
     missing = lacking(folder, backup.about.get("left_out"))
     say(context, origin, void, missing)
+    if backup.signer is not None:
+        context.say(f"signed with the server's key {backup.signer.hex()}")
     if edge:
         context.say("it is an edge: start it with --upstream, and its federation above goes on with it")
     return Answer(
@@ -87,8 +101,44 @@ def restore(context: Context, flags: Flags) -> Answer:
             "void_invites": void,
             "missing": missing,
             "edge": edge,
+            "key": backup.signer.hex() if backup.signer is not None else "",
         }
     )
+
+
+def check_flags(flags: Flags) -> None:
+    """Raise ConfigError for a key that is none, or that nothing unsigned can have."""
+    if flags.key and KEY.fullmatch(flags.key) is None:
+        raise ConfigError("a key is 64 hexadecimal digits", key="--key", cure="copy what `roughfed backup` printed")
+    if flags.key and flags.unsigned:
+        raise ConfigError("a backup that nobody signed has no key", key="--unsigned", cure="leave one of both out")
+
+
+def check_signer(state: Path, signer: bytes | None, flags: Flags) -> None:
+    """Hold the signature of a backup against what is known of its server.
+
+    Args:
+        state: the unpacked state directory.
+        signer: the key whose signature over all of it is good; None: there is no signature.
+        flags: what the operator says of it.
+
+    Raises:
+        BadBackup: nobody signed it and that was not said, or it is signed by somebody else than its server.
+    """
+    from roughfed.deploy.archive import BadBackup
+    from roughfed.server.signer import certified
+
+    if signer is None:
+        if flags.unsigned:
+            return
+        raise BadBackup(
+            "nobody signed it: an older version wrote it, or somebody took the signature off. If you know where it has "
+            "been since, add --unsigned: its keys and code run at the next start"
+        )
+    if flags.key and signer.hex() != flags.key.lower():
+        raise BadBackup(f"it is signed with the key {signer.hex()}, which is not the one that --key names")
+    if signer not in certified(state):
+        raise BadBackup(f"it is signed with the key {signer.hex()}, which its CA never certified as a server's")
 
 
 def refuse_state(folder: Path) -> None:

@@ -108,11 +108,15 @@ def rotate_client(context: Context) -> Answer:
         return told(context, control.ask(context.folder, "rotate"), "the client connects anew with it")
     settings = agent.load(context.folder, {})
     with only_one(place.state, "client", cure="stop it first: it has no door, since the path of its directory is long"):
-        return told(context, renewed(place.papers, settings.client.enrol), "the client shows it when it starts")
+        return told(
+            context,
+            renewed(place.papers, settings.client.enrol, settings.client.server),
+            "the client shows it when it starts",
+        )
 
 
-def renewed(papers: Path, address: str = "") -> dict[str, Any]:
-    """A new key, certified by the CA over its enrolment port; what is known of the certificate.
+def renewed(papers: Path, address: str = "", server: str = "") -> dict[str, Any]:
+    """A new key, certified by the CA; what is known of the certificate. The addresses are as of `enrol.renew`.
 
     Raises:
         Unreachable: nobody answers there; the old ones stay.
@@ -121,7 +125,7 @@ def renewed(papers: Path, address: str = "") -> dict[str, Any]:
     from roughfed.client import enrol, enrolled
     from roughfed.crypto import certificates
 
-    asyncio.run(enrol.renew(papers, address=address, new_key=True))
+    asyncio.run(enrol.renew(papers, address=address, server=server, new_key=True))
     own = enrolled.load(papers)
     return certificates.described(own.name, own.certificate) | {"running": False}
 

@@ -11,7 +11,7 @@ CODES = (
     "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
     "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
 )  # fmt: skip
-REFUSALS = ("schema", "identity", "revoked", "stale", "unknown-model", "offset", "size")
+REFUSALS = ("schema", "identity", "revoked", "stale", "unknown-model", "offset", "size", "strikes")
 _KINDS = {
     "impersonation": "identity", "roster": "identity", "foreign": "identity", "signature": "identity",
     "outdated": "revoked", "late": "stale", "no-delta": "unknown-model",

@@ -47,6 +47,22 @@ class Server(BaseModel):
         "waits for its turn. Each takes about 8 MB of memory.",
     )
 
+    strikes: int = Field(
+        default=100,
+        ge=0,
+        le=100_000,
+        description="Calls of one client that may be refused within a minute, for what no honest client sends, until "
+        "its session ends and its calls are turned away for a minute; 0 = no limit.",
+    )
+
+    connections: int = Field(
+        default=512,
+        ge=0,
+        le=1_000_000,
+        description="Connections of one address (IPv6: of one /64) from which no call has come yet; of more, the "
+        "oldest are ended. 0 = no limit.",
+    )
+
     @property
     def asks_for_token(self) -> bool:
         """Whether the HTTP port answers only to who has the token."""

@@ -2,9 +2,9 @@
 
 A connection can hold one of `MAX_CONNECTIONS` slots, for at most `TIMEOUT_S` to send its request and as long again to
 take the answer (a watcher: each piece of it), and can make the server keep at most `MAX_HEAD_BYTES`. Watchers can take
-only some of the slots (`Feed`). Where none is free, the connection that has been silent for longest makes room: so
-nobody keeps a health check out by opening connections and saying nothing. Bound to a loopback address, it answers only
-to loopback names; bound elsewhere, it asks for a token.
+only some of the slots (`Feed`). Where none is free, the connection that has been silent for longest makes room, of the
+address that has most such ones: so nobody keeps a health check out by opening connections and saying nothing. Bound to
+a loopback address, it answers only to loopback names; bound elsewhere, it asks for a token.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 import socket
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import ThreadingHTTPServer
@@ -100,9 +101,11 @@ class HttpServer:
 class _Server(ThreadingHTTPServer):
     """One thread per connection, at most `MAX_CONNECTIONS`; the next one is closed unread if all of them are busy."""
 
+    request_queue_size = 128  # with socketserver's 5, a crowd makes the system drop whoever comes next
+
     def __init__(self, address: tuple[str, int], site: Site) -> None:
         self.site = site
-        self._silent: dict[object, None] = {}  # connections without a request so far, oldest first
+        self._silent: dict[object, object] = {}  # address of connections without a request so far, oldest first
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -120,7 +123,7 @@ class _Server(ThreadingHTTPServer):
             self.shutdown_request(request)
             return
         with self._lock:
-            self._silent[request] = None
+            self._silent[request] = client_address[0] if isinstance(client_address, tuple) else None
         try:
             super().process_request(request, client_address)  # pyright: ignore[reportArgumentType]
         except RuntimeError:  # no thread to be had; the caller closes the connection
@@ -134,10 +137,12 @@ class _Server(ThreadingHTTPServer):
             self._silent.pop(request, None)
 
     def _hush(self) -> bool:
-        """End the connection that has been silent for longest; whether there is one."""
+        """End the oldest silent connection of the address that has most of them; whether there is one."""
         with self._lock, suppress(OSError):
-            if (oldest := next(iter(self._silent), None)) is None:
+            if not self._silent:
                 return False
+            crowd = Counter(self._silent.values()).most_common(1)[0][0]
+            oldest = next(link for link, address in self._silent.items() if address == crowd)
             del self._silent[oldest]
             cast("socket.socket", oldest).shutdown(socket.SHUT_RDWR)  # its thread wakes, and gives the slot back
         return True

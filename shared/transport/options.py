@@ -9,6 +9,16 @@ pings are answered by gRPC's own threads, also where Python or the trainer is bu
 
 READ_BYTES = 12_000
 
+HANDSHAKE_MS = 5_000
+"""A peer that connects has so long for TLS."""
+
+CALL_BYTES = (1 << 20) + (64 << 10)
+"""The longest message to the server: a chunk of 1 MiB, or a statement with a first chunk of 64 KiB; the longest stage
+of a masked round has half of it."""
+
+REPLY_BYTES = 16 << 20
+"""The longest message to a client: the rosters and deals of large groups."""
+
 SERVER_OPTIONS = (
     # A connection keeps, for good, the buffer that its next read is to fill, as large as reads have become: half a MiB
     # for each client that has uploaded. Below 12 KiB it is made of pieces of 8 KiB, above, of 64; it takes no more
@@ -19,6 +29,8 @@ SERVER_OPTIONS = (
     # 13 MiB each. One upload gets 1 MiB a round trip at most (20 MB/s at 50 ms), all together what the link has.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 1 << 20),
+    ("grpc.max_receive_message_length", CALL_BYTES),
+    ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
     ("grpc.max_concurrent_streams", 32),  # one client needs four
     ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
     # Core's default would answer the client's pings with GOAWAY "too many pings".
@@ -32,6 +44,7 @@ SERVER_OPTIONS = (
 )
 
 CLIENT_OPTIONS = (
+    ("grpc.max_receive_message_length", REPLY_BYTES),
     # Larger reads from the socket: 15 to 20 % less CPU for a transfer over TLS.
     ("grpc.tcp_read_chunk_size", 1 << 20),
     ("grpc.experimental.tcp_max_read_chunk_size", 4 << 20),
@@ -47,3 +60,8 @@ CLIENT_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
+
+
+def at_most(connections: int) -> tuple[tuple[str, int], ...]:
+    """Refuse further connections to a port as they come, before TLS."""
+    return (("grpc.max_allowed_incoming_connections", connections),)

@@ -9,8 +9,9 @@ from roughfed.pb.v1 import secagg_pb2 as sec
 from roughfed.types import Signed
 from roughfed.wire.updates import parse
 
-MAX_BYTES = 64 << 10
-"""Of header and roster entry together: a header has some hundred bytes, and some more for each class of clients."""
+MAX_BYTES = 48 << 10
+"""Of header and roster entry together, so that a hello stays below its 64 KiB (`roughfed.wire.sizes`): a header has
+some hundred bytes, and some more for each class of clients."""
 
 
 def seen_message(value: Seen | None) -> fed.SeenHeader | None:

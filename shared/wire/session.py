@@ -46,6 +46,7 @@ from roughfed.wire.secagg import (
     server_stage,
 )
 from roughfed.wire.seen import seen_message, seen_value
+from roughfed.wire.sizes import parse_client_message
 from roughfed.wire.specs import base_message, base_value, spec_message, spec_value
 from roughfed.wire.updates import MAX_NAME, digest_field, number_field, parse, text_field
 
@@ -103,10 +104,10 @@ def decode_client_message(data: bytes) -> ClientMessage:
     """Bytes to a client's message.
 
     Raises:
-        RemoteProtocolError: malformed, or a stage that this version does not speak.
+        RemoteProtocolError: too long, malformed, or a stage that this version does not speak.
     """
-    message = parse(fed.ClientMessage, data)
-    match message.WhichOneof("body"):
+    kind, message = parse_client_message(data)
+    match kind:
         case "hello":
             return _hello(message.hello)
         case "heartbeat":

@@ -26,6 +26,9 @@ MAX_NAME = 100
 
 MOST = 1 << 62
 
+_MOST_COUNTS = (MAX_CLASSES, MAX_CLASSES, MOST_CONFUSED**2, 3 * BINS)
+"""Numbers of an evaluation, by list."""
+
 M = TypeVar("M", bound=Message)
 
 
@@ -146,11 +149,12 @@ def _quarters(number: int) -> int:
 
 
 def _statistics(message: ten.UpdateStatement) -> dict[str, tuple[int, ...]]:
-    found = {s.name: tuple(s.values) for s in message.statistics}
-    if len(found) != len(message.statistics) or sum(map(len, found.values())) > MAX_VALUES:
-        raise RemoteProtocolError(
-            f"{len(message.statistics)} statistics, one twice or too many values", reason="schema"
-        )
+    given = message.statistics
+    if len(given) > len(KINDS) or sum(len(s.values) for s in given) > MAX_VALUES:  # counted before they are copied
+        raise RemoteProtocolError(f"{len(given)} statistics, or too many values", reason="schema")
+    found = {s.name: tuple(s.values) for s in given}
+    if len(found) != len(given):
+        raise RemoteProtocolError("a statistic twice", reason="schema")
     for name, values in found.items():
         if name not in KINDS or max(values, default=0) > KINDS[name].largest:
             raise RemoteProtocolError(f"the statistic {name[:40]!r} is unknown, or a value too large", reason="schema")
@@ -177,6 +181,9 @@ def evaluation_value(message: ten.Evaluation) -> Evaluation:
     Raises:
         RemoteProtocolError: counts that contradict one another, or that no data set has.
     """
+    counts = (message.class_count, message.class_correct, message.confusion, message.calibration)
+    if any(len(given) > most for given, most in zip(counts, _MOST_COUNTS, strict=True)):
+        raise RemoteProtocolError("an evaluation of more numbers than there can be", reason="schema")
     found = Evaluation(
         model_digest=digest_field(message.model_digest, "model_digest"),
         num_examples=message.num_examples,

@@ -107,6 +107,15 @@ class Peer:
         except grpc.RpcError as error:
             self._inbox.put(refusal(error))
 
+    def one_session(self, first: bytes) -> Refusal:
+        """How a session of its own ends that begins with any first message."""
+        try:
+            for _ in self._channel.stream_stream(f"{SERVICE}/Session")(iter([first]), timeout=PATIENCE_S):
+                pass
+        except grpc.RpcError as error:
+            return refusal(error)
+        return "OK", ""
+
     # -- calls ---------------------------------------------------------------------------------------------------------
 
     def put(self, chunks: Iterable[bytes]) -> Receipt | Refusal:
@@ -118,8 +127,12 @@ class Peer:
 
     def ask(self, method: str, request: bytes) -> bytes | Refusal:
         """A call with one request and one answer."""
+        return self.other(f"{SERVICE}/{method}", request)
+
+    def other(self, path: str, request: bytes) -> bytes | Refusal:
+        """The same of any service."""
         try:
-            return self._channel.unary_unary(f"{SERVICE}/{method}")(request, timeout=PATIENCE_S)
+            return self._channel.unary_unary(path)(request, timeout=PATIENCE_S)
         except grpc.RpcError as error:
             return refusal(error)
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from roughfed.crypto.certificates import new_request, new_tls_key
+from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.merkle import merkle_root
 from roughfed.deploy.cli import app as cli
 from roughfed.params import write_model
@@ -49,8 +51,11 @@ class Site:
         self.authority = Authority.open(self.state / "ca")
         self.authority.invite("open", now=datetime.now(UTC))
         (self.state / "papers").mkdir(mode=0o700)
-        for name in ("identity.key", "tls.key"):
-            (self.state / "papers" / name).write_text(f"secret {name}")
+        self.key = IdentityKey.generate()
+        self.key.save(self.state / "papers" / "identity.key")
+        (self.state / "papers" / "tls.key").write_text("secret tls.key")
+        request = new_request(new_tls_key())
+        self.authority.issue_server("server", request, self.key.public_key, now=datetime.now(UTC))
         for name in ("lock", "ports.json", "http.token", "worker.log"):
             (self.state / name).write_text("not of this")
         (self.state / "traces").mkdir()

@@ -46,13 +46,14 @@ def test_what_is_in_a_backup(site: Site, capsys: pytest.CaptureFixture[str]) -> 
     file = site.backup("--json")
     models = {f"state/models/{digest.hex()}.safetensors" for _, digest in site.store.versions()}
     assert names(file) == models | {
-        "about.json", "manifest.json", "fed.toml", "app/mine.py", "state/journal.db", "state/ca/authority.db",
+        "about.json", "manifest.json", "signature.json", "fed.toml", "app/mine.py", "state/journal.db",
+        "state/ca/authority.db",
         "state/ca/ca.key", "state/ca/ca.pem", "state/papers/identity.key", "state/papers/tls.key",
         "state/models/00000002.error", "state/models/00000001.delta", "state/models/00000002.opt-fedadam-m",
         f"state/spool/{update_name(RUN, 3, 'a')}",
     }  # fmt: skip
     told = last_json(capsys)
-    assert told["files"] == len(names(file)) - 2
+    assert told["files"] == len(names(file)) - 3
     assert {k: told[k] for k in ("run", "round", "open_round", "version", "schema", "left_out")} == {
         "run": RUN, "round": 3, "open_round": True, "version": 2, "schema": len(SCHEMA), "left_out": [],
     }  # fmt: skip

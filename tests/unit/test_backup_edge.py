@@ -70,7 +70,7 @@ def test_the_membership_above_is_in_it_and_nothing_of_a_round(site: Site, capsys
         "upstream/client.toml",
         "upstream/state/client.db",
     }
-    assert told["files"] == len(names(file)) - 2
+    assert told["files"] == len(names(file)) - 3
     assert not (site.folder / "upstream" / "backup").exists()
 
 

@@ -49,8 +49,8 @@ class Papers:
     asked: list[bool] = field(default_factory=list[bool])
     age: timedelta = FRESH
 
-    async def renew(self, folder: Path, *, address: str, force: bool, new_key: bool) -> bool:
-        assert (folder, address, force) == (Path("papers"), "ca:1", True)
+    async def renew(self, folder: Path, *, address: str, server: str, force: bool, new_key: bool) -> bool:
+        assert (folder, address, server, force) == (Path("papers"), "ca:1", "", True)
         self.asked.append(new_key)
         if self.answers:
             raise self.answers.pop(0)

@@ -15,6 +15,7 @@ from roughfed.codec import CODECS
 from roughfed.crypto.identity import IdentityKey, verify
 from roughfed.digest import content_digest
 from roughfed.errors import Conflict, IdentityError, RemoteProtocolError, RoughfedError, StaleRound, TooLarge
+from roughfed.server import payload
 from roughfed.server.intake import Intake
 from roughfed.server.payload import OpenRound
 from roughfed.server.store import ReceivedUpdate, Store
@@ -190,6 +191,29 @@ def test_statements_that_are_refused_leave_nothing_on_disk(
         assert list((tmp_path / "spool").iterdir()) == []
         assert not heard.updates
         asyncio.run(send(intake))  # and an honest one is still welcome
+
+
+def test_length_and_signature_come_before_the_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(_: bytes) -> UpdateStatement:
+        raise AssertionError("it was read")
+
+    body = signed().body
+    late, long = signed(round=2), Signed(body + b"\x0a\x00" * 40_000, bytes(64), "")
+    stranger = replace(OPEN, members={"ann": ALPHA.public_key})
+    with monkeypatch.context() as patch, server(tmp_path) as (intake, _, _):
+        patch.setattr(payload, "decode_statement", read)
+        for what, kind in ((late, StaleRound), (long, TooLarge), (Signed(body, bytes(64), ""), IdentityError)):
+            with pytest.raises(kind):
+                asyncio.run(send(intake, what=what))
+        intake.open_round(stranger)
+        with pytest.raises(StaleRound, match="cohort"):
+            asyncio.run(send(intake))
+
+
+def test_a_round_that_a_statement_names_twice_is_the_last_one(tmp_path: Path) -> None:
+    body = signed().body + b"\x10\x02"
+    with server(tmp_path) as (intake, _, _), pytest.raises(StaleRound, match="round 2"):
+        asyncio.run(send(intake, what=Signed(body, ALPHA.sign(UPDATE_DOMAIN, body), "")))
 
 
 def test_only_the_cohort_of_an_open_round_may_upload(tmp_path: Path) -> None:

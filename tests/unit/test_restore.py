@@ -1,21 +1,26 @@
 """Restore: all of a backup or nothing, over nothing, and of nothing that this version does not know."""
 
+import json
 import shlex
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from roughfed.crypto import certificates
+from roughfed.crypto.identity import ENROL_DOMAIN, IdentityKey, enrolment_body
+from roughfed.deploy.archive import ABOUT, BLOCK, DOMAIN, MANIFEST, SIGNATURE
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli import restore as restoring
+from roughfed.digest import content_digest
 from roughfed.errors import StorageError
 from roughfed.server.authority import Authority
 from roughfed.server.restore import origin_of
 from roughfed.server.schema import SCHEMA
 
-from .backed_up import Site, restored
+from .backed_up import Site, last_json, restored
 from .documents import blocks, commands
 
 
@@ -53,7 +58,9 @@ def test_a_ca_of_its_own_is_backed_up_without_a_run(tmp_path: Path, capsys: pyte
     file = tmp_path / "b.tar"
     assert cli.run(["backup", "--dir", str(tmp_path / "ca"), "--out", str(file)]) == 0
     assert "no run yet" in capsys.readouterr().out
-    again = Authority.open(restored(file, tmp_path / "new") / "ca")
+    assert cli.run(["restore", str(file), "--dir", str(tmp_path / "new")]) == 4  # it has no key before its first start
+    assert cli.run(["restore", str(file), "--dir", str(tmp_path / "new"), "--unsigned"]) == 0
+    again = Authority.open(tmp_path / "new" / "state" / "ca")
     assert again.fingerprint == authority.fingerprint
 
 
@@ -136,3 +143,115 @@ def test_what_a_backup_says_is_not_shown_as_it_stands(key: str, value: object) -
     assert origin_of(about).run == "r"
     with pytest.raises(StorageError, match="does not say what it is"):
         origin_of(about | {key: value})
+
+
+# -- whose it is -------------------------------------------------------------------------------------------------------
+
+
+def rewritten(
+    file: Path,
+    change: Callable[[dict[str, bytes]], object] = lambda _: None,
+    *,
+    key: IdentityKey | None = None,
+    signed: bool = True,
+) -> None:
+    """Alter a backup as somebody does who knows its format: all lists and digests fit again."""
+    with tarfile.open(file) as tar:
+        files = {m.name: found.read() for m in tar.getmembers() if (found := tar.extractfile(m)) is not None}
+    about, signature = json.loads(files.pop(ABOUT)), files.pop(SIGNATURE)
+    del files[MANIFEST]
+    change(files)
+    about["files"] = [{"name": name, "size": len(data)} for name, data in files.items()]
+    lists = [json.dumps(about).encode()]
+    lists.append(json.dumps({"blake3": {name: content_digest(data).hex() for name, data in files.items()}}).encode())
+    if key is not None:
+        said = key.sign(DOMAIN, b"".join(map(content_digest, lists))).hex()
+        signature = json.dumps({"key": key.public_key.hex(), "signature": said}).encode()
+    everything = {ABOUT: lists[0], **files, MANIFEST: lists[1]} | ({SIGNATURE: signature} if signed else {})
+    with file.open("wb") as out:
+        for name, data in everything.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            out.write(info.tobuf(tarfile.GNU_FORMAT) + data + bytes(-len(data) % BLOCK))
+        out.write(bytes(2 * BLOCK))
+
+
+def flipped(name: str) -> Callable[[dict[str, bytes]], object]:
+    def change(files: dict[str, bytes]) -> None:
+        (found,) = [each for each in files if name in each]
+        data = bytearray(files[found])
+        data[len(data) // 2] ^= 1
+        files[found] = bytes(data)
+
+    return change
+
+
+ALTERED = ["state/papers/identity.key", "state/ca/ca.key", "state/journal.db", "app/mine.py", "fed.toml"]
+
+
+@pytest.mark.parametrize("where", ALTERED)
+def test_a_backup_that_somebody_altered_is_refused(
+    site: Site, tmp_path: Path, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = site.backup()
+    rewritten(file, flipped(where))
+    for more in ([], ["--unsigned"], ["--key", site.key.public_key.hex()]):
+        assert cli.run(["restore", str(file), "--dir", str(tmp_path / "new"), *more]) == 4
+        assert "somebody has altered it" in capsys.readouterr().err
+        assert not (tmp_path / "new").exists()
+
+
+def test_a_signature_with_another_byte_is_refused(site: Site, tmp_path: Path) -> None:
+    file = site.backup()
+    data = file.read_bytes()
+    at = data.rindex(b'"signature": "') + 20
+    file.write_bytes(data[:at] + (b"0" if data[at : at + 1] != b"0" else b"1") + data[at + 1 :])
+    assert cli.run(["restore", str(file), "--dir", str(tmp_path / "new")]) == 4
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_signature_of_a_stranger_is_refused(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, stranger = site.backup("--without-keys"), IdentityKey.generate()
+    rewritten(file, flipped("app/mine.py"), key=stranger)
+    assert cli.run(["restore", str(file), "--dir", str(tmp_path / "new")]) == 4
+    assert "never certified as a server's" in capsys.readouterr().err
+    client = site.authority.invite("eve", now=datetime.now(UTC))
+    request = certificates.new_request(certificates.new_tls_key())
+    proof = stranger.sign(ENROL_DOMAIN, enrolment_body(client, request))
+    site.authority.enroll(client, request, stranger.public_key, proof=proof, now=datetime.now(UTC))
+    file = site.backup()
+    rewritten(file, key=stranger)
+    assert cli.run(["restore", str(file), "--dir", str(tmp_path / "new")]) == 4  # a client is no server
+    assert not (tmp_path / "new").exists()
+
+
+def test_who_has_all_keys_signs_as_the_server_unless_the_key_is_known(site: Site, tmp_path: Path) -> None:
+    stranger, request = IdentityKey.generate(), certificates.new_request(certificates.new_tls_key())
+    site.authority.issue_server("server", request, stranger.public_key, now=datetime.now(UTC))
+    file = site.backup()
+    rewritten(file, key=stranger)
+    known = ["--key", site.key.public_key.hex()]
+    assert cli.run(["restore", str(file), "--dir", str(tmp_path / "new"), *known]) == 4
+    assert cli.run(["restore", str(file), "--dir", str(tmp_path / "new")]) == 0  # it has the CA's key
+
+
+def test_the_key_that_the_backup_named_restores_it(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = site.backup("--json")
+    key = last_json(capsys)["key"]
+    assert key == site.key.public_key.hex()
+    assert cli.run(["restore", str(file), "--dir", str(tmp_path / "new"), "--key", key.upper()]) == 0
+    for bad in (["--key", key[:-1]], ["--key", key, "--unsigned"]):
+        assert cli.run(["restore", str(file), "--dir", str(tmp_path / "other"), *bad]) == 2
+
+
+def test_a_backup_that_nobody_signed_is_taken_only_when_told_to(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = site.backup()
+    rewritten(file, signed=False)  # as an older version wrote it
+    assert cli.run(["restore", str(file), "--dir", str(tmp_path / "new")]) == 4
+    assert "--unsigned" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    assert cli.run(["restore", str(file), "--dir", str(tmp_path / "new"), "--unsigned"]) == 0

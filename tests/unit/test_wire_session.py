@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from roughfed import messages
 from roughfed.adapters import Base
-from roughfed.errors import LocalProtocolError, RemoteProtocolError, RoughfedError
+from roughfed.errors import LocalProtocolError, RemoteProtocolError, RoughfedError, TooLarge
 from roughfed.messages import (
     ClientMessage,
     ClientStage,
@@ -23,6 +23,7 @@ from roughfed.messages import (
     ServerStage,
 )
 from roughfed.pb.v1 import federation_pb2 as fed
+from roughfed.pb.v1 import secagg_pb2 as sec
 from roughfed.pb.v1 import tensor_pb2 as ten
 from roughfed.secagg import messages as m
 from roughfed.types import (
@@ -222,14 +223,33 @@ def test_client_messages_that_are_refused(message: fed.ClientMessage) -> None:
 
 
 def test_a_peer_cannot_make_us_keep_long_texts() -> None:
-    long = "x" * 100_000
-    hello = fed.Hello(software=long, device=long, codecs=[long])
-    for message in (
-        fed.ClientMessage(hello=hello),
-        fed.ClientMessage(heartbeat=fed.Heartbeat(phase=long)),
-        fed.ClientMessage(job=fed.JobUpdate(state="failed", reason=long, detail=long)),
-    ):
-        assert len(repr(wire.decode_client_message(message.SerializeToString()))) < 3 * wire.MAX_TEXT
+    def said(long: str) -> list[bytes]:
+        hello = fed.Hello(software=long, device=long, codecs=[long])
+        bodies = (
+            fed.ClientMessage(hello=hello),
+            fed.ClientMessage(heartbeat=fed.Heartbeat(phase=long)),
+            fed.ClientMessage(job=fed.JobUpdate(state="failed", reason=long, detail=long)),
+        )
+        return [body.SerializeToString() for body in bodies]
+
+    for message in said("x" * 3_500):
+        assert len(repr(wire.decode_client_message(message))) < 3 * wire.MAX_TEXT
+    for message in said("x" * 100_000):
+        with pytest.raises(TooLarge):
+            wire.decode_client_message(message)
+
+
+def test_a_message_is_as_long_as_its_kind_may_be_whatever_it_begins_with() -> None:
+    small = fed.ClientMessage(leave=fed.Leave(reason="x" * 2_000)).SerializeToString()
+    sketch = fed.ClientMessage(sketch=sec.Signed(body=bytes(10))).SerializeToString()
+    for message in (small, sketch + small):  # what comes last is what it is
+        with pytest.raises(TooLarge, match="at most 1024"):
+            wire.decode_client_message(message)
+    many = fed.ClientMessage(hello=fed.Hello(codecs=[""] * 40_000)).SerializeToString()
+    with pytest.raises(TooLarge, match="at most 65536"):
+        wire.decode_client_message(sketch + many)
+    with pytest.raises(TooLarge):
+        wire.decode_client_message(b"\xfa\x01" + bytes(5_000))  # a field that nobody knows
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, 1e300])

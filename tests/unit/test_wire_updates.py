@@ -1,6 +1,7 @@
 """Statements, receipts and status messages: round trips, refusals, bounds."""
 
 import math
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from roughfed.pb.v1 import tensor_pb2 as ten
 from roughfed.secagg.statistics import KINDS, MAX_VALUES
 from roughfed.types import BINS, CONFIDENCE_ONE, Evaluation, Receipt, Signed, UpdateStatement
 from roughfed.wire import updates as wire
+from roughfed.wire.sizes import statement_bytes, statement_round
 
 u64 = st.integers(0, 2**64 - 1)
 digests = st.binary(min_size=32, max_size=32)
@@ -230,3 +232,41 @@ def test_weights_and_statistics_that_nobody_may_say_are_refused(what: str) -> No
     sane.MergeFrom(ten.UpdateStatement(**SAID[what]))
     with pytest.raises(RemoteProtocolError):
         wire.decode_statement(sane.SerializeToString())
+
+
+def test_run_and_round_are_read_before_the_rest_is_looked_at() -> None:
+    for number in (1, 127, 128, 1 << 40):
+        body = statement_message(run="run-1", round=number).SerializeToString(deterministic=True)
+        assert statement_round(body + b"\xff" * 50) == ("run-1", number)
+    for bad in (b"", b"\x0a", b"\xff" * 64, b"\x0a\x03ab", b"\x0a\x01a\x10" + b"\xff" * 20, b"\x10\x01\x0a\x01a"):
+        with pytest.raises(RemoteProtocolError):
+            statement_round(bad)
+
+
+def test_lists_are_counted_before_they_are_copied() -> None:
+    many = [ten.UpdateStatement.Statistic() for _ in range(60_000)]
+    long = ten.UpdateStatement.Statistic(name="examples", values=[1] * 200_000)
+    for message in (
+        statement_message(statistics=many),
+        statement_message(statistics=[long]),
+        statement_message(evaluation=ten.Evaluation(model_digest=bytes(32), calibration=[1] * 200_000)),
+    ):
+        tracemalloc.start()
+        try:
+            with pytest.raises(RemoteProtocolError):
+                wire.decode_statement(message.SerializeToString())
+            assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        finally:
+            tracemalloc.stop()
+
+
+def test_the_longest_statement_of_a_round_fits_and_follows_from_what_it_asks_for() -> None:
+    most = max(row.largest for row in KINDS.values())
+    given = UpdateStatement(
+        "run-1", 1, "c" * 63, bytes(32), bytes(32), 1, 1,
+        metrics={f"{number:0100}": 1.5 for number in range(wire.MAX_METRICS)},
+        statistics={"feature-outer": (most,) * 30_000},
+    )  # fmt: skip
+    assert len(wire.encode_statement(given)) < statement_bytes(("feature-outer:30000",), 0) < 256 << 10
+    assert statement_bytes((), 0) < 68 << 10
+    assert statement_bytes((), 1000) < 256 << 10

@@ -11,6 +11,7 @@ from roughfed.cores import cores_here, folder_of_places, holders, share_of
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
 from roughfed.deploy.doctor.needs import FILES_OF_OWN, needs
 from roughfed.deploy.doctor.site import Site
+from roughfed.descriptors import WANTED
 from roughfed.errors import ConfigError
 
 MIB = 1 << 20
@@ -21,8 +22,9 @@ NO_LIMIT = resource.RLIM_INFINITY
 def limits(site: Site) -> Iterable[Finding]:
     """Against what the run needs."""
     wanted = needs(site)
-    soft, hard = of_process(site.pid) or resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield open_files(soft, hard, wanted.files)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = of_process(site.pid) or (hard, hard)  # a process of ours raises its limit as far as it may
+    yield open_files(soft, hard, max(wanted.files, WANTED) if site.federation is not None else wanted.files)
     yield memory(available(), wanted.memory_bytes)
     yield processors(site)
 
@@ -45,7 +47,7 @@ def open_files(soft: int, hard: int, wanted: int) -> Finding:
     measured = f"{'no limit' if soft == NO_LIMIT else soft}, about {wanted} wanted"
     if soft != NO_LIMIT and soft < wanted:
         ceiling = "" if hard == NO_LIMIT or hard >= wanted else f" (the hard limit is {hard}: ask root)"
-        cure = f"ulimit -n {max(wanted, 4096)} before the start{ceiling}; LimitNOFILE= in a unit"
+        cure = f"ulimit -n {max(wanted, WANTED)} before the start{ceiling}; LimitNOFILE= in a unit"
         state = failure if soft < FILES_OF_OWN else warning
         return state("too few files may be open at once", measured=measured, cure=cure, about="open files")
     return ok("enough files may be open at once", measured=measured, about="open files")
