@@ -55,7 +55,7 @@ def as_typed(flags: Flags, folder: Path, mode: str) -> str:
     if folder != Path():
         words += ["--dir", str(folder)]
     for field in fields(flags):
-        value = getattr(flags, field.name)
-        if field.name not in OF_THE_LINE and value not in ("", None, False):
+        value = getattr(flags, field.name)  # 0 is one, though it equals False
+        if field.name not in OF_THE_LINE and value != "" and value is not None and value is not False:
             words += [f"--{field.name.replace('_', '-')}", *([] if value is True else [str(value)])]
     return shlex.join(words)

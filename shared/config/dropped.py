@@ -8,10 +8,11 @@ from types import MappingProxyType
 DROPPED: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "policy.accept_server_sees": (
-            "policy.server_sees took its place: the most that the server may see, and a client takes part in what "
-            "shows less as well.",
-            'Remove it, or write server_sees = "sketches" or "sums" in [policy] instead; to let the server see whole '
-            "updates, remove it and type: roughfed join --accept updates.",
+            "policy.server_sees took its place, the most that the server may see; what shows less is always agreed to.",
+            (
+                'Remove it, or write server_sees = "sketches" or "sums" in [policy] instead; to let the server see '
+                "whole updates, remove it and type: roughfed join --accept updates."
+            ),
         ),
     }
 )
