@@ -36,7 +36,7 @@ def test_the_walk_of_the_readme(walk: Walk) -> None:
     typed = str(refused["error"]["cure"]).partition("'...' ")[2]  # pyright: ignore[reportIndexIssue]
     assert typed == "roughfed join --accept updates --dir alpha --data digits --clients 2 --index 0 --no-run"
     walk.run(lines["alpha"].replace("roughfed join", typed))
-    again = walk.json(f"{lines['alpha']} --dir other --data digits --clients 2 --index 0", code=3)
+    again = walk.json(f"{lines['alpha']} --accept updates --dir other --data digits --clients 2 --index 0", code=3)
     assert again["error"]["reason"] == "token-used"  # pyright: ignore[reportIndexIssue]
     state = walk.json("roughfed status")
     assert (state["running"], state["phase"], state["clients"]) == (True, "waiting", [])

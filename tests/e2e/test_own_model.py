@@ -51,8 +51,7 @@ def federate(walk: Walk, *, settings: str = "") -> dict[int, dict[str, Evaluatio
         (walk.folder / name).mkdir()
         shutil.copy(walk.folder / "own_model.py", walk.folder / name)
         join = walk.run(f"roughfed invite {name}").stdout.split()[0]
-        walk.run(f"{join} roughfed join --accept updates --app {name}/own_model.py:client --dir {name} --no-run")
-        clients.append(walk.start("python own_model.py", at=name))
+        clients.append(walk.start(f"{join} ROUGHFED_POLICY__SERVER_SEES=updates python own_model.py", at=name))
     assert lines_until(server, "the server ended", walk)[-1] == "the server ended: rounds\n"
     assert server.wait(timeout=30) == 0
     for client in clients:
