@@ -22,6 +22,7 @@ from roughfed.client.hours import REASONS, WINDOW, Hours
 from roughfed.client.limits import Settings
 from roughfed.client.machine import Watcher
 from roughfed.client.metrics import ClientMetrics
+from roughfed.client.mode import Mode
 from roughfed.client.renewal import Renewal
 from roughfed.client.returning import AfterRuns, after_faults, when_asked
 from roughfed.client.rpc import Connection
@@ -31,7 +32,7 @@ from roughfed.client.settled import settle
 from roughfed.client.setup import Setup
 from roughfed.client.store import ClientStore
 from roughfed.crypto import certificates
-from roughfed.errors import IdentityError, RoughfedError, StaleRound, TrainerError, Unreachable
+from roughfed.errors import IdentityError, ModeRefused, RoughfedError, StaleRound, TrainerError, Unreachable
 from roughfed.messages import (
     PROTOCOL,
     Choose,
@@ -70,6 +71,7 @@ class Agent:
         self._watcher = Watcher(self.metrics, setup.folder, device=description.device, share=policy.share_machine)
         self._watching: asyncio.Task[None] | None = None
         self._rules = Rules(**policy.model_dump(), allow_memory=setup.config.memory.allow)
+        self.mode = Mode(store, policy.server_sees, self.metrics)
         self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()
         self._connection: Connection | None = None
         self._membership: Membership | None = None
@@ -105,6 +107,9 @@ class Agent:
                     return end
                 pauses, failures, pause = after_faults(stay=stay), 0, when_asked(end, self._setup.folder)
                 self.metrics.reconnecting("asked")
+            except ModeRefused as error:
+                await self.mode.refuse(error)
+                raise
             except IdentityError as error:
                 pause = await self.renewal.mend(error)
             except Unreachable as error:
@@ -139,6 +144,7 @@ class Agent:
         self._welcomed = False
         papers = await self.renewal.papers()
         self.metrics.certificate(certificates.load_certificate(papers.certificate).not_valid_after_utc.timestamp())
+        self._rules = await self.mode.narrow(self._rules, papers.ca_certificate)
         connection = await self._connect(papers)
         self._outbox = asyncio.Queue()
         self._outbox.put_nowait(
@@ -273,6 +279,7 @@ class Agent:
             secret=self._setup.secret,
             machine=self._setup.machine,
             on_trained=self._watcher.trained,
+            agreed=self.mode.take_part,
         )
         log.info("connected to %s, run %s", connection.address, welcome.run)
         self._setup.on_welcome(welcome)
@@ -306,6 +313,8 @@ class Agent:
             log.error("local training failed: %s", error)
             self._outbox.put_nowait(JobUpdate(number, "failed", error.reason, str(error)))
         except RoughfedError as error:
+            if isinstance(error, ModeRefused):
+                await self.mode.refuse(error)
             log.error("round %d: %s", number, error)
             self._outbox.put_nowait(JobUpdate(number, "refused", error.reason, str(error)))
         except Exception:  # the outer loop: a bug in one job must not end the client, nor leave the server waiting

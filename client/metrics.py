@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from roughfed import messages
+from roughfed.mode import MODES
 from roughfed.telemetry import BUILD_INFO, LONG_S, RESIDENT_BYTES, WORK_S, Family, Telemetry, safely, timed
 
 PREFIX = "roughfed_client_"
@@ -62,6 +63,17 @@ FAMILIES = (
         "masking an update, sketching it, answering for the unmasking.",
         {"op": CRYPTO},
         WORK_S,
+    ),
+    Family(
+        "server_sees",
+        "gauge",
+        "1 at the most that the server may see of this client, 0 elsewhere.",
+        {"mode": MODES},
+    ),
+    Family(
+        "modes_refused_total",
+        "counter",
+        "Times that the server asked to see more than this client shows, those before its last start included.",
     ),
     Family("cert_expiry_timestamp_seconds", "gauge", "When the client's certificate ends (Unix time).", unknown=True),
     Family(
@@ -145,6 +157,16 @@ class ClientMetrics:
     def resumed(self) -> None:
         """A transfer went on from the middle."""
         self._telemetry.add("transfer_resumes_total")
+
+    @safely
+    def server_sees(self, mode: str) -> None:
+        """The most that the server may see (`MODES`)."""
+        self._telemetry.choose("server_sees", "mode", mode)
+
+    @safely
+    def modes_refused(self, times: int) -> None:
+        """The server asked to see more, so many times."""
+        self._telemetry.add("modes_refused_total", times)
 
     @safely
     def certificate(self, expires_at: float) -> None:

@@ -23,7 +23,7 @@ def serve_http(settings: Http, agent: Agent) -> HttpServer:
 
     def healthz(_: Request) -> Response:
         connected, phase = agent.health()
-        return health({"running": True}, connected=connected, phase=phase)
+        return health({"running": True}, connected=connected, phase=phase, **agent.mode.facts())
 
     routes = {"/metrics": metrics, "/healthz": healthz}
     server = HttpServer(settings.host, settings.port, routes, key="http.port")

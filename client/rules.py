@@ -15,8 +15,9 @@ from roughfed.codec.clip_schedule import check_step
 from roughfed.compatibility import spoken
 from roughfed.config.client import ClientConfig
 from roughfed.crypto.identity import verify
-from roughfed.errors import ConfigError, IdentityError, RemoteProtocolError
+from roughfed.errors import ConfigError, IdentityError, ModeRefused, RemoteProtocolError
 from roughfed.messages import Seen, Welcome
+from roughfed.mode import shows_more
 from roughfed.params import explain_difference
 from roughfed.scope import has_controls, shared_spec
 from roughfed.secagg.groups import SMALLEST
@@ -38,7 +39,7 @@ class Rules:
     """The client's policy (client.toml, [policy]).
 
     Attributes:
-        accept_server_sees: modes that this client takes part in.
+        server_sees: the mode that shows the server most of those that this client takes part in.
         max_model_bytes: largest model that it downloads.
         max_rounds: rounds that it gives an update to, in all runs together; 0 = no limit.
         smallest_group: clients that it wants to be added up with, itself included.
@@ -54,7 +55,7 @@ class Rules:
         allow_memory: whether methods may keep examples from round to round ([memory] allow).
     """
 
-    accept_server_sees: tuple[str, ...]
+    server_sees: str
     max_model_bytes: int
     max_rounds: int = 0
     smallest_group: int = SMALLEST
@@ -114,15 +115,11 @@ def check_welcome(welcome: Welcome, rules: Rules) -> None:
 
     Raises:
         VersionError: the server is too old.
-        RemoteProtocolError: reason "policy"; the run shows the server more than this client allows.
+        ModeRefused: the run shows the server more than this client allows.
+        RemoteProtocolError: reason "policy"; its model is larger than this client downloads.
     """
     spoken(welcome.protocol, who="server", software=welcome.software)
-    if welcome.server_sees not in rules.accept_server_sees:
-        raise RemoteProtocolError(
-            f'this run has server_sees = "{welcome.server_sees}", this client accepts '
-            f"{', '.join(rules.accept_server_sees)} (client.toml, policy.accept_server_sees)",
-            reason="policy",
-        )
+    check_mode(welcome.server_sees, welcome.run, rules)
     whole = welcome.spec.size_bytes + (0 if welcome.base is None else welcome.base.spec.size_bytes)
     if whole > rules.max_model_bytes:
         raise RemoteProtocolError(
@@ -131,6 +128,16 @@ def check_welcome(welcome: Welcome, rules: Rules) -> None:
             reason="policy",
         )
     check_offer(welcome, rules)
+
+
+def check_mode(server_sees: str, run: str, rules: Rules) -> None:
+    """A mode that shows less is always fine; one that shows more never is.
+
+    Raises:
+        ModeRefused: it shows more than this client does, or is none that is known.
+    """
+    if shows_more(server_sees, rules.server_sees):
+        raise ModeRefused(asked=server_sees, held=rules.server_sees, run=run)
 
 
 async def check_header(
@@ -171,11 +178,13 @@ def check_job(job: Job, header: RoundHeader, welcome: Welcome, rules: Rules) -> 
     """Is the job the one of its header, and of the run that was agreed on?
 
     Raises:
-        RemoteProtocolError: another run or model, a mode or codec that this client refuses, settings of its own.
+        ModeRefused: a mode that shows the server more than this client does.
+        RemoteProtocolError: another run or model, a mode or codec that was not agreed on, settings of its own.
     """
     if header.run != welcome.run or header.spec_digest != welcome.spec.digest:
         raise RemoteProtocolError("the job is for another run or another model", reason="header")
-    if header.server_sees not in rules.accept_server_sees or header.server_sees != welcome.server_sees:
+    check_mode(header.server_sees, header.run, rules)
+    if header.server_sees != welcome.server_sees:
         raise RemoteProtocolError(f"server_sees = {header.server_sees!r} was not agreed on", reason="policy")
     if header.codec not in CODECS or header.masked != (header.codec == codec.CHAIN):
         raise RemoteProtocolError(f"codec {header.codec!r} is not known here", reason="codec")

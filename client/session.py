@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -65,6 +65,10 @@ def fresh_secret(_header_digest: bytes) -> bytes:
     return os.urandom(32)
 
 
+async def nothing_more(_header: RoundHeader) -> None:
+    """Whom nobody tells of headers."""
+
+
 Heard = ServerStage | Literal["again"] | None
 
 
@@ -84,6 +88,7 @@ class Membership:
         secret: header digest -> the 32 secret bytes of a masked round; from the operating system, except in tests.
         machine: makes the machine of a masked round; another one only in hostile clients.
         on_trained: told (seconds, examples processed) of each local training.
+        agreed: told each header that this client accepts, before anything is done for it.
         inbox: of the masked round that is under way: the server's stages; "again": the server, back after a break, has
             sent the job once more; None: the round is over.
         until: when the round of the job that is under way ends (monotonic seconds).
@@ -106,6 +111,7 @@ class Membership:
     secret: Callable[[bytes], bytes] = fresh_secret
     machine: Callable[..., ClientRound] = ClientRound
     on_trained: Callable[[float, int], None] = lambda _seconds, _examples: None
+    agreed: Callable[[RoundHeader], Awaitable[None]] = nothing_more
     inbox: asyncio.Queue[Heard] = field(default_factory=asyncio.Queue[Heard])
     until: float = 0.0
 
@@ -123,6 +129,7 @@ async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport | No
     me.until = time.monotonic() + job.seconds_left
     with me.metrics.crypto("verify"):
         header = await check_header(job, me.welcome, server_key=me.server_key, rules=me.rules, store=me.store)
+    await me.agreed(header)
     in_round(header.run, header.round)
     me.metrics.round_begun(header.round)
     crash.point("job-accepted")

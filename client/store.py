@@ -75,6 +75,12 @@ SCHEMA = (
         run TEXT PRIMARY KEY, round INTEGER NOT NULL, header BLOB NOT NULL, signature BLOB NOT NULL,
         signer TEXT NOT NULL, server BLOB NOT NULL);
     """,
+    """
+    CREATE TABLE modes (federation BLOB NOT NULL, mode TEXT NOT NULL, since REAL NOT NULL, said TEXT NOT NULL);
+    CREATE TABLE modes_refused (
+        federation BLOB NOT NULL, mode TEXT NOT NULL, held TEXT NOT NULL, run TEXT NOT NULL, times INTEGER NOT NULL,
+        first REAL NOT NULL, last REAL NOT NULL, PRIMARY KEY (federation, mode));
+    """,
 )
 
 MODELS_KEPT, LOSSES_KEPT = 2, 16

@@ -139,7 +139,7 @@ def from_enrolment(folder: Path, *, now: Callable[[], datetime] = lambda: dateti
 
 
 def invite(folder: Path, name: str, *, host: str, port: int, replace: bool = False) -> JoinLine:
-    """A join line for one client, made by the CA in this directory.
+    """A join line for one client, made by the CA in this directory; its mode is that of fed.toml.
 
     Args:
         folder: the server's (or the CA's) directory.
@@ -150,7 +150,7 @@ def invite(folder: Path, name: str, *, host: str, port: int, replace: bool = Fal
     """
     authority = Authority.open(Place(folder).ca)
     secret = authority.invite(name, now=datetime.now(UTC), replace=replace)
-    return JoinLine(host, port, secret, authority.fingerprint)
+    return JoinLine(host, port, secret, authority.fingerprint, load(folder, {}).privacy.server_sees)
 
 
 def note_ports(place: Place, ports: Ports) -> None:

@@ -37,7 +37,7 @@ def sees(config: FederationConfig) -> str:
             return (
                 "The server sees every client's whole update, its number of examples, its metrics and its evaluation. "
                 "TLS protects them on the way, not from the server: whoever runs it can try to reconstruct training "
-                "data."
+                "data. A client takes part only if its owner agreed to that: `roughfed join --accept updates`."
             )
         case "sketches":
             return (

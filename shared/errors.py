@@ -13,6 +13,7 @@ RoughfedError
 │       ├── StaleRound                  the round is over or not open
 │       ├── Conflict                    other bytes under an id that is taken
 │       ├── TooLarge                    more than was declared or allowed
+│       ├── ModeRefused                 the server asks to see more of a client than that one shows
 │       └── VersionError                the peer speaks no version of the protocol that is spoken here
 └── RoundError                  this round cannot finish; the next one may
     └── TooFewClients               fewer contributions than the rule needs
@@ -22,6 +23,8 @@ adapters translate to; nothing else knows about gRPC.
 """
 
 from __future__ import annotations
+
+from roughfed.mode import MODES, UPDATES_SHOWN
 
 
 class RoughfedError(Exception):
@@ -148,6 +151,29 @@ class TooLarge(RemoteProtocolError):
     def __init__(self, message: str, *, reason: str = "size") -> None:
         """Nothing is allocated before this check."""
         super().__init__(message, reason=reason)
+
+
+class ModeRefused(RemoteProtocolError):
+    """The server asks to see more of this client than its owner agreed to; only the owner can change that."""
+
+    exit_code = 2
+
+    def __init__(self, *, asked: str, held: str, run: str) -> None:
+        """Keep the modes as values: what is asked for, and the most that is shown."""
+        self.asked, self.held, self.run = asked, held, run
+        super().__init__(
+            f'run {run} has server_sees = "{asked}", and the most that this client shows is "{held}": nothing is sent',
+            reason="mode",
+        )
+
+    @property
+    def cure(self) -> str:
+        """What the owner types who wants it."""
+        if self.asked not in MODES:
+            return "install the server's version"
+        shown = f" {UPDATES_SHOWN}" if self.asked == MODES[-1] else ""
+        command = f"roughfed join --accept {self.asked}"
+        return f"ask whoever runs the server why; if you agree to it, type here: {command}.{shown}"
 
 
 class VersionError(RemoteProtocolError):

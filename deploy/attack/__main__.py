@@ -59,7 +59,7 @@ async def run(arguments: argparse.Namespace, attack: Attack, line: JoinLine | No
     place, config = agent.Place(arguments.dir), agent.load(arguments.dir, {})
     trainer = trainer_of(arguments, attack, config)
     if line is not None:
-        await agent.join(arguments.dir, line)
+        await agent.join(arguments.dir, line, policy=config.policy.server_sees)
     machine = ClientRound if attack.lie is None else Liar(attack.lie, after=arguments.after)
     connection = CuttingConnection if attack.cut else Connection
     return await life.run(Setup(config, place.state, place.papers, trainer, fresh_secret, machine, connection))

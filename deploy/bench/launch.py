@@ -51,7 +51,15 @@ name = "digits"
 server_sees = "{server_sees}"
 """
 
-CLIENT_TOML = '[client]\nserver = "{server}"\n[http]\nenabled = false\n[policy]\nmax_model_bytes = {model_bytes}\n'
+CLIENT_TOML = """\
+[client]
+server = "{server}"
+[http]
+enabled = false
+[policy]
+server_sees = "updates"
+max_model_bytes = {model_bytes}
+"""
 
 
 @dataclass

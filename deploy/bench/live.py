@@ -258,6 +258,7 @@ def _client(data: Mapping[str, Any], protocol: Protocol, index: int) -> dict[str
         "device.threads": 1,
         "http.enabled": False,
         "client.stay": True,
+        "policy.server_sees": "updates",  # all of them are the bench's own
     }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from roughfed.deploy.cli.command import Context
 from roughfed.errors import ConfigError
+from roughfed.mode import MODES
 
 if TYPE_CHECKING:
     from roughfed.config import ClientConfig
@@ -58,21 +59,31 @@ def check_flags(config: FederationConfig) -> None:
             raise ConfigError(cause, key=origin.where, cure="leave it out, or set it there")
 
 
-def membership(context: Context, *, stay: bool = False) -> ClientConfig:
+def membership(context: Context, *, stay: bool = False, accept: str = "") -> ClientConfig:
     """The settings of this edge's membership above, after the enrolment if there is a line in the environment.
 
     Args:
         context: of the command.
         stay: what client.toml says of `client.stay`, where it is written now.
+        accept: the mode that the owner types; empty: none.
 
     Raises:
         ConfigError, IdentityError: see `roughfed.deploy.edge.run.membership`.
     """
+    from roughfed.deploy.agent import ShowsMore
+    from roughfed.deploy.cli.accept import check_accept, tell
     from roughfed.deploy.edge.run import VARIABLE, membership, place_above
 
     text = os.environ.pop(VARIABLE, "").strip()
     fresh = not (place_above(context.folder).folder / "client.toml").exists()
-    config = membership(context.folder, line_of(text) if text else None, stay=stay)
+    check_accept(accept)
+    line = line_of(text) if text else None
+    try:
+        config = membership(context.folder, line, stay=stay, accept=accept)
+    except ShowsMore as error:
+        command = f"roughfed server --upstream --accept {line.server_sees if line else MODES[-1]}"
+        raise error.with_cure(f"if you agree to it, type it: {VARIABLE}='...' {command}") from None
+    tell(context, accept)
     if text:
         context.say(f"enrolled above as {config.client.name}")
     if fresh:

@@ -45,6 +45,14 @@ class Flags:
     seed: Annotated[int | None, typer.Option(help="Seed of the cut: federation.seed of fed.toml.")] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = ""
     threads: Annotated[int | None, typer.Option(help="CPU threads; 0 = cores / trainers on this host.")] = None
+    accept: Annotated[
+        str,
+        typer.Option(
+            metavar="MODE",
+            help="The most that the server may see of this client, from now on: sums, sketches or updates (its whole "
+            "update). [default: sketches, or the federation's mode if that shows less]",
+        ),
+    ] = ""
     no_run: Annotated[bool, typer.Option("--no-run", help="Enrol and write client.toml, but do not run.")] = False
     install: installation.Install = False
     install_to: installation.InstallTo = None
@@ -85,14 +93,16 @@ def join(context: Context, flags: Flags) -> Answer:
     """Enrol this directory, and run its client.
 
     The line comes from $ROUGHFED_JOIN, from --token-file, or with `-` from stdin. Without one, an enrolled client runs.
-    The first time, client.toml is written from the flags; later, flags count for the one run. --install leaves the
-    running to systemd: as root a unit of the system, else one of your own.
+    The first time, client.toml is written from the flags; later, flags count for the one run, and only --accept is
+    written there. --install leaves the running to systemd: as root a unit of the system, else one of your own.
     """
     from roughfed import crash, logs
     from roughfed.client.local import TrainerProcess
     from roughfed.deploy import agent
+    from roughfed.deploy.cli.accept import check_accept, tell
     from roughfed.deploy.cli.processes import client_command
 
+    check_accept(flags.accept)
     logs.setup(level="DEBUG" if context.debug else os.environ.get("ROUGHFED_LOG", "INFO"))
     crash.check_wanted()
     refuse_server(context.folder)
@@ -107,10 +117,12 @@ def join(context: Context, flags: Flags) -> Answer:
         )
     config = settings(context, flags, written=written)
     command_line = client_command(context.folder, config)  # before the line is used: it works once
-    papers = membership(context, line)
+    papers = membership(context, flags, line, config)
+    tell(context, flags.accept)
+    agreed = agent.agreed(context.folder, papers, config.policy.server_sees)
     if not written:
-        write_settings(context, flags, papers)
-    answer: dict[str, object] = {"client": papers.name, "federation": papers.subject.federation}
+        write_settings(context, flags, papers, agreed)
+    answer: dict[str, object] = {"client": papers.name, "federation": papers.subject.federation, "server_sees": agreed}
     if target is not None:
         return Answer(answer | unit(context, target, papers))
     if flags.no_run:
@@ -187,8 +199,9 @@ def settings(context: Context, flags: Flags, *, written: bool) -> ClientConfig:
     from roughfed.deploy import agent
 
     given, keys = flags.values(context.folder), keys_of(ClientConfig)
+    word = {"policy.server_sees": flags.accept} if flags.accept else {}
     if written:
-        config = agent.load(context.folder, given)
+        config = agent.load(context.folder, given | word)
         if given:
             context.note("client.toml is there already: the flags count for this run only", style="dim")
     else:
@@ -199,25 +212,33 @@ def settings(context: Context, flags: Flags, *, written: bool) -> ClientConfig:
                 file=str(context.folder.absolute()),
                 cure="--app my.py:client for an own model and data, or --data digits",
             )
-        config = build(ClientConfig, environment | from_flags(given, keys))
+        config = build(ClientConfig, environment | from_flags(given | word, keys))
     check_client(config)
     return config
 
 
-def membership(context: Context, line: JoinLine | None) -> Enrolled:
-    """The papers of this directory, fresh from an enrolment if there is a line.
+def membership(context: Context, flags: Flags, line: JoinLine | None, config: ClientConfig) -> Enrolled:
+    """The papers of this directory, fresh from an enrolment if there is a line; with --accept, its word is noted.
 
     Raises:
-        ConfigError: neither enrolled nor a line.
+        ConfigError: neither enrolled nor a line, or the federation shows its server more than was agreed to here.
     """
     from roughfed.client import enrolled
     from roughfed.crypto.join_line import VARIABLE
     from roughfed.deploy import agent
+    from roughfed.deploy.cli.accept import as_typed, write_accepted
 
     place = agent.Place(context.folder)
     if line is not None:
-        papers = asyncio.run(agent.join(context.folder, line))
-        context.say(f"enrolled as {papers.name} in the federation {papers.subject.federation}")
+        policy, typed = config.policy.server_sees, bool(flags.accept)
+        try:
+            papers = asyncio.run(agent.join(context.folder, line, policy=policy, typed=typed))
+        except agent.ShowsMore as error:
+            command = as_typed(flags, context.folder, line.server_sees)
+            raise error.with_cure(f"if you agree to it, type it: {VARIABLE}='...' {command}") from None
+        sees = f', whose server sees "{line.server_sees}" of a client' if line.server_sees else ""
+        context.say(f"enrolled as {papers.name} in the federation {papers.subject.federation}{sees}")
+        write_accepted(context.folder, flags.accept)
         return papers
     if not enrolled.is_enrolled(place.papers):
         raise ConfigError(
@@ -225,16 +246,22 @@ def membership(context: Context, line: JoinLine | None) -> Enrolled:
             file=str(context.folder.absolute()),
             cure=f"ask for an invite (roughfed invite NAME), then {VARIABLE}='...' roughfed join",
         )
-    return enrolled.load(place.papers)
+    papers = enrolled.load(place.papers)
+    if flags.accept:
+        asyncio.run(agent.accept(context.folder, papers, flags.accept))
+        write_accepted(context.folder, flags.accept)
+    return papers
 
 
-def write_settings(context: Context, flags: Flags, papers: Enrolled) -> None:
-    """client.toml with the flags and the enrolled name."""
+def write_settings(context: Context, flags: Flags, papers: Enrolled, server_sees: str) -> None:
+    """client.toml with the flags, the enrolled name, and the most that the server may see."""
     from roughfed.config import ClientConfig, write_template
     from roughfed.config.schema import keys_of
     from roughfed.config.sources import from_flags
 
-    given: Mapping[str, str] = {"client.name": papers.name} | flags.values(context.folder)
+    given: Mapping[str, str] = {"client.name": papers.name, "policy.server_sees": server_sees} | flags.values(
+        context.folder
+    )
     if flags.asked.wanted:
         given = {"client.stay": "true"} | given  # a service is there for the next run, too
     values = {key: setting.value for key, setting in from_flags(given, keys_of(ClientConfig)).items()}

@@ -17,6 +17,7 @@ import typer
 from roughfed.deploy.cli.command import Answer, Context, command
 from roughfed.deploy.cli.reachable import chosen
 from roughfed.errors import ConfigError, IdentityError
+from roughfed.mode import MODES
 
 if TYPE_CHECKING:
     from roughfed.config.federation import FederationConfig
@@ -78,7 +79,7 @@ def invite(context: Context, flags: InviteFlags) -> Answer:
     now, role = datetime.now(UTC), "server" if flags.server else "client"
     JoinLine(host, port, bytes(32), authority.fingerprint)  # a wrong --host is refused before the token exists
     secret = authority.invite(flags.name, now=now, role=role, ttl=life, replace=flags.replace)
-    line = JoinLine(host, port, secret, authority.fingerprint)
+    line = JoinLine(host, port, secret, authority.fingerprint, mode_of(context.folder, config))
     run = f"{line.command()}{own_model(config)}"
     if flags.server:
         run = f"{VARIABLE}='{line.reveal()}' roughfed server --no-ca"
@@ -89,17 +90,32 @@ def invite(context: Context, flags: InviteFlags) -> Answer:
         sys.stdout.flush()
     until = now + life
     context.note(f"Run it on {flags.name}'s machine, once, before {until:%Y-%m-%d %H:%M} UTC; pass it on as a secret.")
+    if line.server_sees == MODES[-1] and not flags.server:
+        context.note(
+            "This federation's server sees whole updates: the owner of that machine has to agree, by adding "
+            f"--accept {line.server_sees} there."
+        )
     context.note(f"It knocks at {line.address} ({what}); another name of this machine: --host HOST", style="dim")
     return Answer(
         {
             "name": flags.name,
             "role": role,
             "address": line.address,
+            "server_sees": line.server_sees,
             "expires_at": until.isoformat(timespec="seconds"),
             "join_line": line.reveal(),
             "command": run,
         }
     )
+
+
+def mode_of(folder: Path, config: FederationConfig) -> str:
+    """What the server sees of a client: the running one's own word, else fed.toml's."""
+    from roughfed.deploy.cli import control
+
+    if control.is_running(folder):
+        return str(control.ask(folder, "status")["server_sees"])
+    return config.privacy.server_sees
 
 
 def own_model(config: FederationConfig) -> str:

@@ -49,6 +49,13 @@ class Flags:
             "$ROUGHFED_UPSTREAM holds the join line, the first time.",
         ),
     ] = False
+    accept: Annotated[
+        str,
+        typer.Option(
+            metavar="MODE",
+            help="--upstream: the most that the server above may see of this edge: sums, sketches or updates.",
+        ),
+    ] = ""
     install: installation.Install = False
     install_to: installation.InstallTo = None
     user: installation.User = ""
@@ -95,6 +102,8 @@ def serve(context: Context, flags: Flags) -> Answer:
     from roughfed.server.worker import Worker
 
     crash.check_wanted()
+    if flags.accept and not flags.upstream:
+        raise ConfigError("only an edge has a server above it", key="--accept", cure="add --upstream, or leave it out")
     folder, target = context.folder, installation.prepare(context.folder, flags.asked)
     if target is not None:
         return unit(context, flags, target)
@@ -111,7 +120,7 @@ def serve(context: Context, flags: Flags) -> Answer:
     logs.setup(level="DEBUG" if context.debug else os.environ.get("ROUGHFED_LOG", "INFO"))
     if flags.no_ca:
         enrol(context)
-    above = edge.membership(context) if flags.upstream else None
+    above = edge.membership(context, accept=flags.accept) if flags.upstream else None
     worker = Worker(command_line, aggregator.Place(folder).state / "worker.log")
 
     def ready(ports: Ports) -> None:
@@ -148,7 +157,7 @@ def unit(context: Context, flags: Flags, target: installation.Target) -> Answer:
     if flags.no_ca:
         enrol(context)
     if flags.upstream:
-        edge.membership(context, stay=True)
+        edge.membership(context, stay=True, accept=flags.accept)
     wanted = installation.service(context, "server", config.federation.name, arguments, target)
     app = config.model.app.rpartition(":")[0]
     places = [str(Path(context.folder.absolute(), place).parent) for place in (app, config.model.init) if place]

@@ -1,4 +1,4 @@
-"""`roughfed status`: the running server, or what the journal of an ended one says."""
+"""`roughfed status`: the running server, or what the journal of an ended one says; or a client's directory."""
 
 from __future__ import annotations
 
@@ -33,12 +33,24 @@ def register(app: typer.Typer) -> None:
 
 
 def status(context: Context, flags: Flags) -> Answer:
-    """Show what the server does.
+    """Show what the server does, or in a client's directory what that may show its server.
 
     Alerts with what to do, round, phase, bytes, accuracy and clients. When no server runs there, what its journal
-    knows; the exit code is then 6.
+    knows; the exit code is then 6. Of a client: its name, its server, the most that this may see and who said so, what
+    it asked for in vain, rounds, and the end of the certificate.
     """
     from roughfed.deploy.cli.live import draw
+    from roughfed.deploy.cli.status_client import status_client
+    from roughfed.deploy.membership import is_client
+
+    if is_client(context.folder):
+        if flags.watch or flags.client:
+            key, cure = (
+                "--watch" if flags.watch else "--client",
+                "leave it out, or name a server's with --dir",
+            )
+            raise ConfigError("this is a client's directory", key=key, cure=cure)
+        return status_client(context)
 
     if flags.watch and flags.client:
         raise ConfigError("--watch shows the whole server", key="--client", cure="leave --watch or --client out")

@@ -156,6 +156,7 @@ def client_settings(options: DemoOptions, preset: Preset, scenario: Scenario, in
         "model.name": preset.model,
         "device.name": preset.device,
         "device.threads": 1,
+        "policy.server_sees": options.server_sees,
     }
 
 

@@ -22,6 +22,7 @@ from roughfed.deploy.doctor.checks.handshake import handshake
 from roughfed.deploy.doctor.checks.installation import installation
 from roughfed.deploy.doctor.checks.journal import journal
 from roughfed.deploy.doctor.checks.limits import limits
+from roughfed.deploy.doctor.checks.mode import mode
 from roughfed.deploy.doctor.checks.ports import ports
 from roughfed.deploy.doctor.checks.settings import settings
 from roughfed.deploy.doctor.checks.version import version
@@ -52,6 +53,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "data": Check(data, "app, model and data: one step, shapes, NaN, labels, amounts"),
         "limits": Check(limits, "open files, memory, processors"),
         "control": Check(control, "the operator's socket, and who holds the directory"),
+        "mode": Check(mode, "how much a client's server may see, and whether it asked for more"),
         "upstream": Check(upstream, "an edge's membership above: settings, papers, and the way to its server"),
         "alerts": Check(alerts, "what the running server finds wrong itself"),
     }

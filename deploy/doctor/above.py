@@ -14,6 +14,7 @@ from roughfed.deploy.doctor.checks.certificate import certificate
 from roughfed.deploy.doctor.checks.clock import against_server as clock
 from roughfed.deploy.doctor.checks.handshake import handshake
 from roughfed.deploy.doctor.checks.journal import journal
+from roughfed.deploy.doctor.checks.mode import mode
 from roughfed.deploy.doctor.checks.ports import ports
 from roughfed.deploy.doctor.checks.version import version
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
@@ -27,6 +28,7 @@ PARTS: Mapping[str, Callable[[Site], Iterable[Finding]]] = {
     "clock": lambda above: [clock(above)],
     "version": version,
     "journal": journal,
+    "mode": mode,
 }
 """Checks of a client that an edge has to pass above."""
 

@@ -10,6 +10,7 @@ from roughfed.client import enrolled
 from roughfed.client.life import run as run_client
 from roughfed.client.setup import Setup as ClientSetup
 from roughfed.config import ClientConfig, write_template
+from roughfed.config.rewriting import write_setting
 from roughfed.crypto.join_line import JoinLine
 from roughfed.deploy import agent
 from roughfed.deploy.edge.middle import Middle
@@ -28,21 +29,24 @@ def place_above(folder: Path) -> agent.Place:
     return agent.Place(folder / UPSTREAM)
 
 
-def membership(folder: Path, line: JoinLine | None, *, stay: bool = False) -> ClientConfig:
+def membership(folder: Path, line: JoinLine | None, *, stay: bool = False, accept: str = "") -> ClientConfig:
     """The settings of an edge's membership, after the enrolment if there is a line; client.toml is written once.
 
     Args:
         folder: of the server.
         line: of the federation above; None where it is enrolled already.
         stay: what client.toml says of `client.stay`, where it is written now.
+        accept: the mode that the owner types, the most that the server above may see from now on; empty: none.
 
     Raises:
         ConfigError: neither enrolled nor a line, or client.toml is wrong.
         IdentityError: the line is none for a client of that federation.
     """
     place = place_above(folder)
+    written = (place.folder / ClientConfig.FILE).exists()
+    policy = accept or agent.policy_of(place.folder)
     if line is not None:
-        papers = asyncio.run(agent.join(place.folder, line))
+        papers = asyncio.run(agent.join(place.folder, line, policy=policy, typed=bool(accept)))
     elif enrolled.is_enrolled(place.papers):
         papers = enrolled.load(place.papers)
     else:
@@ -54,9 +58,14 @@ def membership(folder: Path, line: JoinLine | None, *, stay: bool = False) -> Cl
         )
     if papers.subject.role != "client":
         raise IdentityError(f"{papers.name} was invited as a {papers.subject.role}: ask for a client", reason="role")
-    if not (place.folder / ClientConfig.FILE).exists():
+    if not written:
         values: dict[str, object] = {"client.name": papers.name, "client.stay": stay, "http.enabled": False}
+        values["policy.server_sees"] = agent.agreed(place.folder, papers, policy)
         write_template(place.folder, ClientConfig, values=values)
+    elif accept:
+        write_setting(place.folder / ClientConfig.FILE, "policy.server_sees", accept)
+    if accept and line is None:
+        asyncio.run(agent.accept(place.folder, papers, accept))
     return agent.load(place.folder, {})
 
 

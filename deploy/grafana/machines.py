@@ -295,7 +295,18 @@ PAGES = Row(
             "none",
             "Sessions that had to be opened again: the server asked for it, or nobody answered.",
             {f"sum by (instance, reason) ({of_client('roughfed_client_reconnects_total')})": "{{instance}} {{reason}}"},
-            width=12,
+            width=8,
+            least=0,
+        ),
+        Panel(
+            "What the server may see",
+            "none",
+            "The most that the server may see of a client (at 1), and how often it asked for more and was refused.",
+            {
+                f"{of_client('roughfed_client_server_sees')} == 1": "{{instance}} {{mode}}",
+                of_client("roughfed_client_modes_refused_total"): "{{instance}} refused",
+            },
+            width=8,
             least=0,
         ),
         Panel(
@@ -303,7 +314,7 @@ PAGES = Row(
             "bytes",
             "Resident memory of the agents by kind.",
             {of_client("roughfed_client_process_resident_bytes"): "{{instance}} {{kind}}"},
-            width=12,
+            width=8,
             least=0,
         ),
     ),

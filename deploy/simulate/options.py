@@ -15,6 +15,7 @@ from roughfed.config.values import Origin
 from roughfed.deploy.simulate.losses import RANDOM, Losses
 from roughfed.deploy.simulate.program import Program, Source
 from roughfed.errors import ConfigError
+from roughfed.mode import MODES
 from roughfed.secagg.groups import SMALLEST
 from roughfed.server.defence.check import check_rule
 
@@ -157,6 +158,7 @@ class SimulateOptions:
             "client.server": "127.0.0.1:1",
             "client.enrol": "127.0.0.1:1",
             "http.enabled": "false",
+            "policy.server_sees": MODES[-1],  # all of them are the caller's own
             **self._source.client(),
         }
         return build(ClientConfig, from_flags(given, keys_of(ClientConfig)))

@@ -28,15 +28,7 @@ from roughfed.config.values import (
     show,
 )
 from roughfed.errors import RemoteProtocolError
-
-
-def _modes(value: tuple[ServerSees, ...]) -> tuple[ServerSees, ...]:
-    if not value or len(set(value)) < len(value):
-        refuse(
-            "The client must accept at least one mode, and each one once.",
-            'Write a list with some of "updates", "sketches" and "sums".',
-        )
-    return value
+from roughfed.mode import DEFAULT
 
 
 def _device(value: str) -> str:
@@ -46,12 +38,6 @@ def _device(value: str) -> str:
     return value
 
 
-Modes = Annotated[
-    tuple[ServerSees, ...],
-    Field(strict=False),  # TOML has lists, no tuples
-    AfterValidator(_modes),
-    Words('list of "updates", "sketches", "sums"', show),
-]
 Device = Annotated[str, AfterValidator(_device), Words('"auto", "cpu", "cuda", "cuda:N" or "mps"', show)]
 
 
@@ -176,9 +162,11 @@ class Policy(BaseModel):
 
     model_config = STRICT
 
-    accept_server_sees: Modes = Field(
-        default=("updates", "sketches", "sums"),
-        description="Modes of privacy.server_sees that the client takes part in.",
+    server_sees: ServerSees = Field(
+        default=DEFAULT,
+        description="The most that the server may see of this client: sums < sketches < updates. It takes part in runs "
+        "that show less as well, and in none that shows more; `roughfed join --accept MODE` writes it, and alone lets "
+        "a directory show more than before.",
     )
     max_model_bytes: Size = Field(default=8 << 30, description="Largest model that the client downloads.")
     max_rounds: int = Field(

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from roughfed.config.classes import class_problems
 from roughfed.config.client import ClientConfig
+from roughfed.config.dropped import DROPPED
 from roughfed.config.federation import FederationConfig
 from roughfed.config.planned import planned_key
 from roughfed.config.problems import Problem, cure_for, refusal, translate
@@ -114,10 +115,12 @@ def _default_mode(keys: Mapping[str, Key]) -> object:
 
 
 def _unknown(dotted: str, setting: Setting, model: type[Document], *, server_sees: object) -> Problem:
-    """Why a key is not one: planned, a table without its brackets, or a slip."""
+    """Why a key is not one: planned, dropped, a table without its brackets, or a slip."""
     if sentence := planned_key(dotted, server_sees=server_sees):
         cure = f"Remove {_spelled(dotted, setting)} for now."
         return Problem(setting.origin, dotted, sentence, cure, planned=True)
+    if dotted in DROPPED:
+        return Problem(setting.origin, dotted, *DROPPED[dotted])
     if dotted in (tables := tables_of(model)):
         cause = f"[{dotted}] is a table, {show(setting.value)} was given."
         first = next(iter(tables[dotted].model_fields))

@@ -1,7 +1,9 @@
 """The join line `HOST:PORT#TOKEN`: all that a newcomer needs, passed on by a person.
 
-TOKEN is base64url without padding of a version byte, the single-use secret (32 bytes) and the SHA-256 of the CA
-certificate (32 bytes), so that nobody is trusted on first use. No error and no repr ever contains the secret.
+TOKEN is base64url without padding of a version byte, the mode (1 byte, from version 2 on), the single-use secret (32
+bytes) and the SHA-256 of the CA certificate (32 bytes), so that nobody is trusted on first use. The mode is what the
+server of this federation sees of a single client: who joins agrees to it, and to no more. No error and no repr ever
+contains the secret.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ import re
 from dataclasses import dataclass, field
 
 from roughfed.errors import ConfigError
+from roughfed.mode import MODES
 
 VARIABLE = "ROUGHFED_JOIN"
 SECRET_BYTES = 32
-_VERSION = 1
-_TOKEN_CHARS = 87  # base64url of 65 bytes
+_BARE, _WITH_MODE = 1, 2
+_TOKEN_CHARS = {_BARE: 87, _WITH_MODE: 88}  # version -> base64url of 65 and of 66 bytes
 _ALPHABET = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*", re.ASCII)
@@ -32,22 +35,26 @@ class JoinLine:
         port: of the enrolment service.
         secret: single use, 32 bytes.
         ca_fingerprint: SHA-256 of the CA certificate's DER form, 32 bytes.
+        server_sees: the federation's mode; empty in a line of version 1, which says none.
     """
 
     host: str
     port: int
     secret: bytes = field(repr=False)
     ca_fingerprint: bytes
+    server_sees: str = ""
 
     def __post_init__(self) -> None:
         """Refuse at once what could never be parsed again.
 
         Raises:
-            ConfigError: host, port, or lengths are wrong.
+            ConfigError: host, port, lengths or mode are wrong.
         """
         _check_address(self.host, self.port)
         if (sizes := (len(self.secret), len(self.ca_fingerprint))) != (SECRET_BYTES, 32):
             raise _wrong(f"secret and fingerprint have {sizes[0]} and {sizes[1]} bytes, want 32 and 32")
+        if self.server_sees not in ("", *MODES):
+            raise _wrong("the token names no mode that this roughfed knows: install the server's version")
 
     @property
     def address(self) -> str:
@@ -56,7 +63,8 @@ class JoinLine:
 
     def reveal(self) -> str:
         """The line itself, secret included: for the operator's eyes, never for a log."""
-        packed = bytes([_VERSION]) + self.secret + self.ca_fingerprint
+        begin = [_WITH_MODE, MODES.index(self.server_sees) + 1] if self.server_sees else [_BARE]
+        packed = bytes(begin) + self.secret + self.ca_fingerprint
         return f"{self.address}#{base64.urlsafe_b64encode(packed).rstrip(b'=').decode('ascii')}"
 
     def command(self) -> str:
@@ -79,28 +87,33 @@ def parse(text: str) -> JoinLine:
     bracketed = host.startswith("[") and host.endswith("]")
     if bracketed != (":" in host):
         raise _wrong("an IPv6 address must stand in brackets, as in [::1]:9444, and nothing else may")
-    packed = _unpack(token)
+    mode, packed = _unpack(token)
     return JoinLine(
         host=host[1:-1] if bracketed else host,
         port=int(port),
-        secret=packed[1 : 1 + SECRET_BYTES],
-        ca_fingerprint=packed[1 + SECRET_BYTES :],
+        secret=packed[:SECRET_BYTES],
+        ca_fingerprint=packed[SECRET_BYTES:],
+        server_sees=mode,
     )
 
 
-def _unpack(token: str) -> bytes:
+def _unpack(token: str) -> tuple[str, bytes]:
+    """The mode, and what follows it."""
     if not _ALPHABET.fullmatch(token):
         raise _wrong("the token holds a character outside A-Z a-z 0-9 - _")
-    if len(token) != _TOKEN_CHARS:
-        raise _wrong(f"the token has {len(token)} characters, want {_TOKEN_CHARS}: was the line cut?")
-    packed = base64.urlsafe_b64decode(token + "=")
-    if base64.urlsafe_b64encode(packed).decode("ascii") != token + "=":
+    version = base64.urlsafe_b64decode(token[:4])[0] if len(token) >= 4 else _WITH_MODE
+    if version not in _TOKEN_CHARS:
+        known = " and ".join(map(str, _TOKEN_CHARS))
+        raise _wrong(f"the token is of version {version}, this roughfed reads {known}: install the server's version")
+    if len(token) != _TOKEN_CHARS[version]:
+        raise _wrong(f"the token has {len(token)} characters, want {_TOKEN_CHARS[version]}: was the line cut?")
+    padding = "=" * (-len(token) % 4)
+    packed = base64.urlsafe_b64decode(token + padding)
+    if base64.urlsafe_b64encode(packed).decode("ascii") != token + padding:
         raise _wrong("the token's last character was changed")
-    if packed[0] != _VERSION:
-        raise _wrong(
-            f"the token is of version {packed[0]}, this roughfed reads {_VERSION}: install the server's version"
-        )
-    return packed
+    if version == _BARE:
+        return "", packed[1:]
+    return (MODES[packed[1] - 1] if 0 < packed[1] <= len(MODES) else "?"), packed[2:]
 
 
 def _check_address(host: str, port: int) -> None:

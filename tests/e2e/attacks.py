@@ -54,7 +54,7 @@ class HostileCluster(Cluster):
         for name, flags in self.crowd.items():
             folder = self.client_folder(name)
             folder.mkdir()
-            write_toml(folder / "client.toml", {"http": {"enabled": False}})
+            write_toml(folder / "client.toml", self.agreed({"http": {"enabled": False}}))
             agree = [] if "--agree" in flags else ["--agree", str(AGREE)]
             args = [*ATTACK, *flags.split(), *agree, "--dir", str(folder), "--params", str(self.params)]
             env = environment() | {"ROUGHFED_JOIN": self.invite(name)}

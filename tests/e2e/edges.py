@@ -40,8 +40,13 @@ class Edge(Cluster):
     def begin(self, *, crash_at: str = "") -> Server:
         """Start the server half and the client half; the first time with a join line of the top's."""
         enrolled = (self.place.folder / "upstream").exists()
-        env = {} if enrolled else {"ROUGHFED_UPSTREAM": self.top.invite(self.name)}
+        env = {} if enrolled else self.invited()
         return self.start_server(crash_at=crash_at, env=env, claims=["--upstream"])
+
+    def invited(self, line: str = "") -> dict[str, str]:
+        """Environment of a first start: a join line of the top's, and its owner's word that the top may see so much."""
+        sees = str(self.top._settings["privacy"]["server_sees"])
+        return {"ROUGHFED_UPSTREAM": line or self.top.invite(self.name), "ROUGHFED_POLICY__SERVER_SEES": sees}
 
     def mean(self, number: int) -> Given:
         """What it gives in a round, computed again from the seeds of all its clients, and the examples behind it."""

@@ -158,7 +158,7 @@ class Cluster:
         env = environment(crash_at)
         if not folder.exists():
             folder.mkdir()
-            write_toml(folder / "client.toml", {"http": {"enabled": http}, **(tables or {})})
+            write_toml(folder / "client.toml", {"http": {"enabled": http}, **self.agreed(tables or {})})
             env["ROUGHFED_JOIN"] = self.invite(name)
         self.examples[name] = examples
         args = [*BENCH, "client", "--dir", str(folder), "--params", str(self.params)]
@@ -169,6 +169,13 @@ class Cluster:
         process = Process(name, self.placed(name, args), env, afresh=afresh)
         self.processes.append(process)
         return process
+
+    def agreed(self, tables: Mapping[str, Mapping[str, object]]) -> dict[str, Mapping[str, object]]:
+        """Tables of a client.toml whose owner agrees to what this federation's server sees, unless they say else."""
+        return {
+            **tables,
+            "policy": {"server_sees": self._settings["privacy"]["server_sees"], **tables.get("policy", {})},
+        }
 
     def start_clients(self, *names: str, **options: Any) -> list[Process]:
         """Start these clients, or all."""

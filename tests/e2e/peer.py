@@ -37,7 +37,7 @@ def enrol(cluster: Cluster, name: str) -> Enrolled:
     """Papers for a client of which no agent runs."""
     folder = cluster.client_folder(name)
     folder.mkdir()
-    return asyncio.run(agent.join(folder, join_line.parse(cluster.invite(name))))
+    return asyncio.run(agent.join(folder, join_line.parse(cluster.invite(name)), policy="updates"))
 
 
 class Peer:

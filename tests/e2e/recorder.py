@@ -73,7 +73,7 @@ class Recorder:
             port = await line.listen(credentials)
             folder: Path = self._cluster.client_folder(line.name)
             settings = {"client": {"server": f"127.0.0.1:{port}"}, "http": {"enabled": False}}
-            write_toml(folder / "client.toml", settings)
+            write_toml(folder / "client.toml", self._cluster.agreed(settings))
         self._ready.set()
         await self._over.wait()
         for line in lines:

@@ -58,7 +58,8 @@ def test_the_ca_enrols_a_server_and_clients_that_play_without_it(walk: Walk) -> 
 
     names = ("alpha", "beta")
     clients = [
-        walk.start(f"{invite(name)} --dir {name} --data digits --clients 2 --index {i}") for i, name in enumerate(names)
+        walk.start(f"{invite(name)} --dir {name} --accept updates --data digits --clients 2 --index {i}")
+        for i, name in enumerate(names)
     ]
     assert lines_until(server, "the server ended", walk)[-1] == "the server ended: rounds\n"
     assert server.wait(timeout=30) == 0

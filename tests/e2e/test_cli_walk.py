@@ -32,15 +32,18 @@ def test_the_walk_of_the_readme(walk: Walk) -> None:
 
     lines = {name: walk.run(f"roughfed invite {name}").stdout.strip() for name in ("alpha", "beta")}
     assert all(re.fullmatch(r"ROUGHFED_JOIN='127\.0\.0\.1:\d+#[\w-]+' roughfed join", line) for line in lines.values())
-    walk.run(f"{lines['alpha']} --dir alpha --data digits --clients 2 --index 0 --no-run")
-    again = walk.json(f"{lines['alpha']} --dir other --data digits --clients 2 --index 0", code=3)
+    refused = walk.json(f"{lines['alpha']} --dir alpha --data digits --clients 2 --index 0 --no-run", code=2)
+    typed = str(refused["error"]["cure"]).partition("'...' ")[2]  # pyright: ignore[reportIndexIssue]
+    assert typed == "roughfed join --accept updates --dir alpha --data digits --clients 2 --index 0 --no-run"
+    walk.run(lines["alpha"].replace("roughfed join", typed))
+    again = walk.json(f"{lines['alpha']} --accept updates --dir other --data digits --clients 2 --index 0", code=3)
     assert again["error"]["reason"] == "token-used"  # pyright: ignore[reportIndexIssue]
     state = walk.json("roughfed status")
     assert (state["running"], state["phase"], state["clients"]) == (True, "waiting", [])
 
     clients = [
         walk.start("roughfed join --dir alpha"),
-        walk.start(f"{lines['beta']} --dir beta --data digits --clients 2 --index 1"),
+        walk.start(f"{lines['beta']} --accept updates --dir beta --data digits --clients 2 --index 1"),
     ]
     assert lines_until(server, "the server ended", walk)[-1] == "the server ended: rounds\n"
     assert server.wait(timeout=30) == 0

@@ -149,7 +149,7 @@ def test_a_client_that_dies_after_its_choice_says_the_same_again_and_one_without
         cluster.client_folder("c4").mkdir()
         write_toml(
             cluster.client_folder("c4") / "client.toml",
-            {"http": {"enabled": False}, "policy": {"max_choice_bits": 0}},
+            cluster.agreed({"http": {"enabled": False}, "policy": {"max_choice_bits": 0}}),
         )
         env = environment() | {"ROUGHFED_JOIN": cluster.invite("c4")}
         args = [*BENCH, "client", "--dir", str(cluster.client_folder("c4")), "--params", str(PARAMS)]

@@ -131,7 +131,7 @@ def test_a_delta_over_a_line_that_broke_goes_on_where_it_ended(tmp_path: Path) -
         cut_at = 4 * params + chunk + chunk // 2
         with Line(cluster.address, cut_at=cut_at, arrived=arrived) as line, cluster.watch() as watch:
             settings = {"client": {"server": line.address}, "http": {"enabled": False}}
-            write_toml(cluster.client_folder("c0") / "client.toml", settings)
+            write_toml(cluster.client_folder("c0") / "client.toml", cluster.agreed(settings))
             client = cluster.start_client("c0", pace_s=0.5)
             watch.until(lambda s: s["model_version"] == 2)
             page = cluster.page("/metrics")

@@ -71,7 +71,7 @@ def attacked(folder: Path) -> Iterator[Scene]:
         server = cluster.start_server()
         server.ready()
         line = join_line.parse(cluster.invite("x0"))
-        outside = {"x0": asyncio.run(agent.join(made(cluster.client_folder("x0")), line))}
+        outside = {"x0": asyncio.run(agent.join(made(cluster.client_folder("x0")), line, policy="updates"))}
         outside |= {name: enrol(cluster, name) for name in ("x1", "r0")}
         Authority.open(cluster.place.ca).revoke(
             "r0", now=datetime.now(UTC)

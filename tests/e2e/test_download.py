@@ -91,7 +91,7 @@ def test_a_download_over_a_line_that_broke_goes_on_where_it_ended(tmp_path: Path
 
         with Line(cluster.address, cut_at=CUT_AT, arrived=arrived) as line, cluster.watch() as watch:
             settings = {"client": {"server": line.address}, "http": {"enabled": False}}
-            write_toml(cluster.client_folder("c0") / "client.toml", settings)
+            write_toml(cluster.client_folder("c0") / "client.toml", cluster.agreed(settings))
             client = cluster.start_client("c0", pace_s=1.0)
             watch.until(lambda s: s["model_version"] == 1)
             page = cluster.page("/metrics")

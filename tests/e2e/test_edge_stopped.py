@@ -13,7 +13,7 @@ from roughfed.deploy import aggregator
 from roughfed.server.authority import Authority
 
 from .edges import Edge, Tree
-from .federation import Cluster
+from .federation import Cluster, write_toml
 from .process import Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(180)]
@@ -25,7 +25,7 @@ HALF = {"round": {"quorum": 0.5}}
 
 def start(edge: Edge, line: str = "") -> Server:
     """The server of an edge, whatever may be wrong with it."""
-    return edge.start_server(env={"ROUGHFED_UPSTREAM": line} if line else {}, claims=["--upstream"])
+    return edge.start_server(env=edge.invited(line) if line else {}, claims=["--upstream"])
 
 
 def test_a_drained_edge_ends_well_and_goes_on_after_a_restart(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_an_edge_that_stays_serves_the_next_run_of_the_top(tmp_path: Path) -> No
         east = tree.edges["east"]
         upstream = east.place.folder / "upstream"
         upstream.mkdir(parents=True)
-        (upstream / "client.toml").write_text("[client]\nstay = true\n[http]\nenabled = false\n")
+        write_toml(upstream / "client.toml", tree.top.agreed({"client": {"stay": True}, "http": {"enabled": False}}))
         server = start(east, line=tree.top.invite("east"))
         server.ready()
         clients = east.start_clients()

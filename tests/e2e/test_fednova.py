@@ -87,7 +87,9 @@ def test_the_model_goes_where_the_mean_of_the_clients_is(walk: Walk, server_sees
         (walk.folder / name).mkdir()
         (walk.folder / name / "app.py").write_text(APP)
         join = aggregator.invite(walk.folder, name, host="127.0.0.1", port=port).reveal()
-        clients.append(walk.start(f"ROUGHFED_JOIN={join} python app.py", at=name))
+        clients.append(
+            walk.start(f"ROUGHFED_JOIN={join} ROUGHFED_POLICY__SERVER_SEES={server_sees} python app.py", at=name)
+        )
     assert lines_until(server, "the server ended", walk)[-1] == "the server ended: rounds\n"
     assert server.wait(timeout=30) == 0
     for client in clients:

@@ -138,9 +138,8 @@ def test_an_agent_sent_to_another_federation_gives_up_with_a_sentence(tmp_path: 
         home.start_server().ready()
         other.start_server().ready()
         enrol(home, "x0")
-        write_toml(
-            home.client_folder("x0") / "client.toml", {"client": {"server": other.address}, "http": {"enabled": False}}
-        )
+        settings = {"client": {"server": other.address}, "http": {"enabled": False}}
+        write_toml(home.client_folder("x0") / "client.toml", home.agreed(settings))
         agent = home.start_client("x0")
         assert agent.wait() == IdentityError.exit_code
         (said,) = agent.find("error: wrong-ca")

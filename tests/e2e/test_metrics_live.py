@@ -40,6 +40,7 @@ def test_the_counters_add_up_with_the_journal(tmp_path: Path) -> None:
         ports = [agent_port(agent) for agent in agents]
         agent_pages = [cluster.page("/metrics", port=port) for port in ports]
         agent_health = json.loads(cluster.page("/healthz", port=ports[0]))
+        assert (agent_health["server_sees"], agent_health["modes_refused"]) == ("updates", 0)
 
         def total(name: str, **labels: str) -> float:
             return value(page, f"roughfed_{name}", **labels)

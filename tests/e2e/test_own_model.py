@@ -51,7 +51,7 @@ def federate(walk: Walk, *, settings: str = "") -> dict[int, dict[str, Evaluatio
         (walk.folder / name).mkdir()
         shutil.copy(walk.folder / "own_model.py", walk.folder / name)
         join = walk.run(f"roughfed invite {name}").stdout.split()[0]
-        clients.append(walk.start(f"{join} python own_model.py", at=name))
+        clients.append(walk.start(f"{join} ROUGHFED_POLICY__SERVER_SEES=updates python own_model.py", at=name))
     assert lines_until(server, "the server ended", walk)[-1] == "the server ended: rounds\n"
     assert server.wait(timeout=30) == 0
     for client in clients:

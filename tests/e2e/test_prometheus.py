@@ -81,7 +81,7 @@ def start_attacker(cluster: Cluster, name: str) -> Process:
     """A client of the same kind, whose updates go the other way."""
     folder = cluster.client_folder(name)
     folder.mkdir()
-    write_toml(folder / "client.toml", {"http": {"enabled": False}})
+    write_toml(folder / "client.toml", cluster.agreed({"http": {"enabled": False}}))
     args = ["client", "--dir", str(folder), "--params", str(cluster.params), "--pace", str(PACE_S), *CLAIMS]
     process = Process(
         name, [sys.executable, "-c", TURNED, *args], environment() | {"ROUGHFED_JOIN": cluster.invite(name)}

@@ -78,6 +78,7 @@ def played(folder: Path, options: SimulateOptions) -> tuple[str, list[bytes]]:
                 "client.server": f"127.0.0.1:{port}",
                 "client.enrol": "127.0.0.1:1",
                 "http.enabled": False,
+                "policy.server_sees": options.server_sees,
                 **sources(options, where, index),
             }
             (where / ClientConfig.FILE).write_text(render_template(ClientConfig, given))

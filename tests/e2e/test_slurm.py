@@ -88,7 +88,8 @@ def test_a_client_outlives_its_job(cluster: Booted) -> None:
 
     (block,) = (b for b in blocks("sh") if b.mark == "run" and "::test_a_client_outlives_its_job" in b.about)
     cluster.sh(f"cp -r {ROOT / 'deploy'} /home/alice/deploy")
-    three_minutes = f"export SBATCH_TIMELIMIT=3\n{block.text}"  # the last two of them are for taking leave
+    agreed = "export ROUGHFED_POLICY__SERVER_SEES=updates"
+    three_minutes = f"export SBATCH_TIMELIMIT=3; {agreed}\n{block.text}"  # the last two are for taking leave
     assert "Submitted batch job 1" in alice(cluster, three_minutes, stdin="/home/alice/invite")
     assert cluster.sh("stat -c %a /home/alice/roughfed-client/line").strip() == "600"
 

@@ -62,7 +62,7 @@ def test_an_agent_that_is_told_to_stop_takes_its_trainer_with_it(walk: Walk) -> 
             (walk.folder / name).mkdir()
             (walk.folder / name / "app.py").write_text(APP + loop)
             join = walk.run(f"roughfed invite {name}").stdout.strip()
-            agents[name] = walk.start(f"{join} --app app.py:client", at=name)
+            agents[name] = walk.start(f"{join} --accept updates --app app.py:client", at=name)
         watch.until(lambda s: state_of(s, "deaf") == "training", timeout_s=60.0)
         gone = os.pidfd_open(trainer_of(agents["deaf"]))
         try:

@@ -40,6 +40,7 @@ def test_a_killed_trainer_is_started_again_and_a_lost_training_is_told(tmp_path:
         folder = cluster.client_folder("c0")
         folder.mkdir()
         flags = ["--data", "digits", "--clients", "3", "--index", "0", "--partition", "iid", "--device", "cpu"]
+        flags += ["--accept", "updates"]
         line = {"ROUGHFED_JOIN": cluster.invite("c0")}
         agent = Process("c0", [*ROUGHFED, "join", "--dir", str(folder), *flags], environment() | line)
         cluster.processes.append(agent)

@@ -65,7 +65,7 @@ class Remembering(Cluster):
             rough = {"tasks": 2, "rounds_per_task": 2, "noise": 0.2}
             write_toml(
                 folder / "client.toml",
-                {"data": data | rough, "model": {"name": "mlp"}, "device": {"name": "cpu", "threads": 1}},
+                self.agreed({"data": data | rough, "model": {"name": "mlp"}, "device": {"name": "cpu", "threads": 1}}),
             )
             env["ROUGHFED_JOIN"] = self.invite(name)
         self.agents[name] = Process(name, [*ROUGHFED, "join", "--dir", str(folder)], env)

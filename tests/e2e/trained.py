@@ -79,7 +79,7 @@ class Trained(Cluster):
             tables = {"data": data | {"partition": self.partition}, "model": {"name": self.model}}
             tables |= {"device": {"name": "cpu", "threads": 1}, "limits": dict(self.limits.get(name, {}))}
             tables |= {"policy": {"client_class": self.classes.get(name, "")}}
-            write_toml(folder / "client.toml", tables)
+            write_toml(folder / "client.toml", self.agreed(tables))
             env["ROUGHFED_JOIN"] = self.invite(name)
         self.agents[name] = Process(name, [*self.command(name), "--dir", str(folder)], env)
         self.processes.append(self.agents[name])

@@ -25,4 +25,5 @@ def fuzz(data: bytes) -> None:
 
 def seeds() -> list[bytes]:
     hosts = ("127.0.0.1", "server.example.org", "::1", "fe80::1")
-    return [JoinLine(host, 9444, D, D[::-1]).reveal().encode() for host in hosts]
+    modes = ("", "sums", "sketches", "updates")
+    return [JoinLine(host, 9444, D, D[::-1], mode).reveal().encode() for host, mode in zip(hosts, modes, strict=True)]

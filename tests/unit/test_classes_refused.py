@@ -38,7 +38,7 @@ def welcome(*classes: ClientClass) -> Welcome:
 
 
 def rules(**more: Any) -> Rules:
-    return Rules(("updates",), 1 << 30, client_class=more.pop("client_class", "thin"), **more)
+    return Rules("updates", 1 << 30, client_class=more.pop("client_class", "thin"), **more)
 
 
 OFFERED = (ClientClass("thin", 4), ClientClass("heads", 1, ("head", "a")))

@@ -97,8 +97,9 @@ def papers(folder: Path) -> Enrolled:
 def test_the_written_settings_are_those_that_were_checked(tmp_path: Path) -> None:
     flags = join.Flags(data="digits", clients=4, index=1, partition="iid", seed=7, device="cpu", threads=2)
     checked = join.settings(Context(tmp_path), flags, written=False)
-    join.write_settings(Context(tmp_path), flags, papers(tmp_path))
+    join.write_settings(Context(tmp_path), flags, papers(tmp_path), "sums")
     written = load_client(tmp_path, {})
+    assert written.policy.server_sees == "sums"
     assert written.client.name == "alpha"
     assert written.data == checked.data
     assert (written.data.clients, written.data.index, written.data.seed, written.model.name) == (4, 1, 7, "mlp")

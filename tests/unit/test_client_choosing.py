@@ -44,7 +44,7 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, float]:
 
 
 def member(store: ClientStore, bits: int = 64) -> Any:
-    rules = Rules(accept_server_sees=("sketches",), max_model_bytes=100, max_choice_bits=bits)
+    rules = Rules(server_sees="sketches", max_model_bytes=100, max_choice_bits=bits)
     return SimpleNamespace(
         store=store, rules=rules, server_key=KEY.public_key, welcome=SimpleNamespace(run="run-1", spec=SPEC)
     )

@@ -122,7 +122,7 @@ def fetch(store: ClientStore, source: Source, *, base: bytes = b"") -> np.ndarra
                 spec=SPEC, task="classification", num_train=1, num_test=0, num_classes=2, device="cpu", name="x",
                 settings={},
             ),
-            rules=Rules(("updates",), 10_000),
+            rules=Rules("updates", 10_000),
             metrics=ClientMetrics(codecs=CODECS),
             settings=dict,
             on_phase=lambda phase, share: None,

@@ -12,7 +12,7 @@ import pytest
 from roughfed.client.rules import SKETCH_NUMBERS, Rules, check_chain, check_header, check_rounds, check_welcome, used_up
 from roughfed.client.store import ClientStore, SavedUpdate
 from roughfed.crypto.identity import IdentityKey
-from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError
+from roughfed.errors import IdentityError, ModeRefused, RemoteProtocolError, RoughfedError
 from roughfed.messages import Welcome
 from roughfed.training import TURN
 from roughfed.types import Job, RoundHeader, Signed, Spec, TensorSpec
@@ -22,7 +22,7 @@ from roughfed.wire.updates import UPDATE_DOMAIN
 
 KEY, OTHER = (IdentityKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))
 SPEC = Spec((TensorSpec("w", (10,)),))
-RULES = Rules(("updates",), 1000)
+RULES = Rules("updates", 1000)
 WELCOME = Welcome("1", 1, "run-1", SPEC, b"", "updates", "classification", 10)
 
 
@@ -81,6 +81,7 @@ REFUSED: dict[str, tuple[Job, type[RoughfedError], str]] = {
     "another run": (job(header(run="run-2")), RemoteProtocolError, "header"),
     "another model": (job(header(spec_digest=bytes(32))), RemoteProtocolError, "header"),
     "a mode nobody agreed on": (job(header(server_sees="sums")), RemoteProtocolError, "policy"),
+    "a mode that nobody knows": (job(header(server_sees="all")), ModeRefused, "mode"),
     "an unknown codec": (job(header(codec="lanes")), RemoteProtocolError, "codec"),
     "another size": (job(model_bytes=44), RemoteProtocolError, "size"),
 }  # fmt: skip
@@ -97,15 +98,12 @@ def test_each_rule_has_one_refusal_and_notes_nothing(
     assert store.chain("run-1") is None
 
 
-def test_a_mode_that_the_client_accepts_but_this_run_did_not_announce_is_refused(store: ClientStore) -> None:
-    generous = Rules(("updates", "sums"), 1000)
-    with pytest.raises(RemoteProtocolError) as refused:
-        asyncio.run(
-            check_header(
-                job(header(server_sees="sums")), WELCOME, server_key=KEY.public_key, rules=generous, store=store
-            )
-        )
-    assert refused.value.reason == "policy"
+def test_a_header_that_shows_more_than_the_welcome_said_is_refused(store: ClientStore) -> None:
+    welcome, strict = replace(WELCOME, server_sees="sums"), replace(RULES, server_sees="sums")
+    for rules, kind, reason in ((RULES, RemoteProtocolError, "policy"), (strict, ModeRefused, "mode")):
+        with pytest.raises(kind) as refused:
+            asyncio.run(check_header(job(), welcome, server_key=KEY.public_key, rules=rules, store=store))
+        assert (type(refused.value), refused.value.reason) == (kind, reason)
 
 
 def chained(number: int, after: Signed) -> Job:
@@ -188,7 +186,6 @@ def _reason(what: RoundHeader) -> str:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"server_sees": "sums"}, "accept_server_sees"),
         ({"spec": Spec((TensorSpec("w", (251,)),))}, "max_model_bytes"),
         ({"spec": Spec((TensorSpec("w", (2**63, 2**63)),))}, "max_model_bytes"),
     ],
@@ -204,7 +201,7 @@ def test_a_run_that_breaks_the_policy_is_left_with_the_key_to_turn(changes: dict
 
 def test_in_a_masked_run_nobodys_evaluation_is_told_alone(store: ClientStore) -> None:
     masked = job(header(server_sees="sums", codec="lanes"), train=False)
-    rules, welcome = replace(RULES, accept_server_sees=("sums",)), replace(WELCOME, server_sees="sums")
+    rules, welcome = replace(RULES, server_sees="sums"), replace(WELCOME, server_sees="sums")
     with pytest.raises(RemoteProtocolError, match="alone"):
         asyncio.run(check_header(masked, welcome, server_key=KEY.public_key, rules=rules, store=store))
 
@@ -223,7 +220,7 @@ def test_sketches_are_shown_in_as_many_rounds_as_the_federation_at_the_top_has(
         server_sees="sketches", codec="lanes", levels=16, lane_bits=8, clip_norm=1.0, nonce_commitment=bytes([1]) * 32,
         sketch_dim=SKETCH_NUMBERS, epoch_round=3, job_digest=job_digest({}, evaluate=True, facts=facts),
     )  # fmt: skip
-    rules = replace(RULES, accept_server_sees=("sketches",))
+    rules = replace(RULES, server_sees="sketches")
     with nullcontext() if enough else pytest.raises(RemoteProtocolError, match="max_sketch_numbers"):
         one = job(asked, facts=facts)
         asyncio.run(check_header(one, welcome, server_key=KEY.public_key, rules=rules, store=store))

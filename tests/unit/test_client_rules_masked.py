@@ -12,7 +12,7 @@ from roughfed.client.store import ClientStore
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError
 from roughfed.types import RoundHeader
 
-RULES = Rules(("sketches",), 1000)
+RULES = Rules("sketches", 1000)
 MODEL = bytes([7]) * 32
 BEACON = bytes([8]) * 32
 

@@ -174,7 +174,7 @@ def test_a_server_refuses_a_client_that_is_too_old(monkeypatch: pytest.MonkeyPat
 
 def test_a_client_refuses_a_server_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     welcome = Welcome("0.0.1", OLDEST - 1, "run-1", SPEC, b"", "updates", "classification", 3)
-    allowed = Rules(("updates",), 1 << 20)
+    allowed = Rules("updates", 1 << 20)
     with pytest.raises(VersionError, match=r"the server .roughfed 0\.0\.1. speaks protocol 1, this client"):
         check_welcome(welcome, allowed)
     monkeypatch.setattr(rules, "spoken", lambda *_, **__: 1)

@@ -78,11 +78,25 @@ def test_text_becomes_the_type_of_the_key(tmp_path: Path, key: str, text: str, v
     assert type(got) is type(value)
 
 
-@pytest.mark.parametrize("text", ["updates,sums", '["updates", "sums"]', " updates , sums "])
+@pytest.mark.parametrize("text", ["head.*,body", '["head.*", "body"]', " head.* , body "])
 def test_lists_from_text(tmp_path: Path, text: str) -> None:
+    write(tmp_path, "")
+    assert load_federation(tmp_path, {"ROUGHFED_MODEL__PRIVATE": text}).model.private == ("head.*", "body")
+
+
+@pytest.mark.parametrize("text", ['["sums"]', '["updates", "sketches", "sums"]', '"updates"'])
+def test_a_dropped_key_names_what_took_its_place(tmp_path: Path, text: str) -> None:
+    write(tmp_path, f"[policy]\naccept_server_sees = {text}\n", "client.toml")
+    with pytest.raises(SettingsRefused) as caught:
+        load_client(tmp_path, {})
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.origin.line) == ("policy.accept_server_sees", 2)
+    assert "policy.server_sees took its place" in problem.cause
+    assert "roughfed join --accept updates" in problem.cure
     write(tmp_path, "", "client.toml")
-    config = load_client(tmp_path, {"ROUGHFED_POLICY__ACCEPT_SERVER_SEES": text})
-    assert config.policy.accept_server_sees == ("updates", "sums")
+    assert load_client(tmp_path, {}).policy.server_sees == "sketches"
+    with pytest.raises(SettingsRefused, match=r"policy\.server_sees took its place"):
+        load_client(tmp_path, {"ROUGHFED_POLICY__ACCEPT_SERVER_SEES": text})
 
 
 @pytest.mark.parametrize("text", ["1\nrounds = 2", "one", "2.5", "", "1 # one more", "0x"])

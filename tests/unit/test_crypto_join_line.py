@@ -1,6 +1,7 @@
 """The join line: frozen form, exact errors, and a secret that no error shows."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from roughfed.crypto.join_line import JoinLine, parse
 from roughfed.errors import ConfigError
+from roughfed.mode import MODES
 
 SECRET = bytes(range(32))
 LINE = JoinLine("fed.example.org", 9444, SECRET, bytes(range(32, 64)))
@@ -20,14 +22,23 @@ def test_vector() -> None:
     assert LINE.command() == f"ROUGHFED_JOIN='fed.example.org:9444#{TOKEN}' roughfed join"
 
 
+def test_vector_with_a_mode() -> None:
+    line = replace(LINE, server_sees="sketches")
+    token = "AgIAAQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAhIiMkJSYnKCkqKywtLi8wMTIzNDU2Nzg5Ojs8PT4_"
+    assert line.reveal() == f"fed.example.org:9444#{token}"
+    assert parse(line.reveal()) == line
+    assert parse(LINE.reveal()).server_sees == ""  # of an older server
+
+
 @given(
     st.sampled_from(["a", "10.0.0.7", "fed_1.example.org", "::1", "2001:db8::7"]),
     st.integers(1, 65535),
     st.binary(min_size=32, max_size=32),
     st.binary(min_size=32, max_size=32),
+    st.sampled_from(["", *MODES]),
 )
-def test_what_is_revealed_is_parsed(host: str, port: int, secret: bytes, fingerprint: bytes) -> None:
-    line = JoinLine(host, port, secret, fingerprint)
+def test_what_is_revealed_is_parsed(host: str, port: int, secret: bytes, fingerprint: bytes, mode: str) -> None:
+    line = JoinLine(host, port, secret, fingerprint, mode)
     assert parse(f" '{line.reveal()}'\n") == line
 
 
@@ -54,6 +65,9 @@ def test_what_is_revealed_is_parsed(host: str, port: int, secret: bytes, fingerp
         (f"host:1#{TOKEN[:-2]}+8", "outside"),
         (f"host:1#{TOKEN[:-1]}9", "last character"),
         (f"host:1#B{TOKEN[1:]}", "version 5"),
+        (f"host:1#Ag{TOKEN[2:]}", "87 characters, want 88"),
+        (f"host:1#AgQA{TOKEN[3:]}", "names no mode"),
+        (f"host:1#AgAA{TOKEN[3:]}", "names no mode"),
         ("host:1#", "0 characters"),
     ],
 )

@@ -13,6 +13,7 @@ import pytest
 
 from roughfed.client.enrolled import Enrolled
 from roughfed.config import load_client
+from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.deploy.aggregator import Place
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli import install, join
@@ -54,8 +55,10 @@ def answer_of(capsys: pytest.CaptureFixture[str]) -> Mapping[str, object]:
 
 
 def papers(folder: Path, name: str = "alpha") -> Enrolled:
-    """Only its name is looked at."""
+    """Only its name and its CA are looked at."""
     enrolled = object.__new__(Enrolled)
+    ca = CertificateAuthority.create("fed", serial=3, now=datetime.now(UTC)).certificate
+    object.__setattr__(enrolled, "ca_certificate", ca)
     object.__setattr__(enrolled, "subject", type("Subject", (), {"name": name, "federation": "fed"}))
     (folder / "state" / "papers").mkdir(parents=True)
     (folder / "state" / "papers" / "tls.key").write_text("a key")
@@ -66,7 +69,7 @@ def enrol(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Enrolments succeed; the lines that were spent."""
     spent: list[object] = []
 
-    def membership(context: Context, line: object) -> Enrolled:
+    def membership(context: Context, _flags: object, line: object, _config: object) -> Enrolled:
         spent.append(line)
         return papers(context.folder)
 
@@ -178,7 +181,9 @@ def test_a_client_is_enrolled_and_gets_a_unit(
     assert cli.run(["join", *flags, *to]) == 0
 
     unit = out / "roughfed-client-alpha.service"
-    assert answer_of(capsys) == {"client": "alpha", "federation": "fed", "unit": str(unit), "started": False}
+    assert answer_of(capsys) == {
+        "client": "alpha", "federation": "fed", "server_sees": "sketches", "unit": str(unit), "started": False,
+    }  # fmt: skip
     text = unit.read_text()
     words = last(text, "ExecStart").split()
     assert words[0] == install.program()[0]

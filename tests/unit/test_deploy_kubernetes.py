@@ -238,7 +238,7 @@ def test_the_settings_load_and_go_together() -> None:
     client = load_client(FOLDER / "client", {})
     check_client(client)
     assert client.client.stay
-    assert server.privacy.server_sees in client.policy.accept_server_sees
+    assert client.policy.server_sees == server.privacy.server_sees
 
 
 @pytest.mark.parametrize("folder", SERVERS)

@@ -152,7 +152,7 @@ def test_a_client_with_the_same_model_is_taken_and_others_hear_which_tensor_diff
         check_app(said, described(Spec((WHOLE.tensors[0], WHOLE.tensors[2]))))
     with pytest.raises(ConfigError, match=r"an adapter on body\.weight"):
         check_app(said, described(adaptable=()))
-    rules = Rules(("updates",), max_model_bytes=4 * (said.spec.size + 29))
+    rules = Rules("updates", max_model_bytes=4 * (said.spec.size + 29))
     with pytest.raises(RemoteProtocolError, match="the model has"):
         check_welcome(said, rules)
 
