@@ -32,7 +32,14 @@ from roughfed.pb.v1 import secagg_pb2 as sec
 from roughfed.pb.v1 import tensor_pb2 as ten
 from roughfed.training import NO_FACTS
 from roughfed.types import Job, RoundHeader, Signed, Spec
-from roughfed.wire.choosing import choice_message, choice_value, choose_message, choose_value
+from roughfed.wire.choosing import (
+    MOST_MODELS,
+    choice_message,
+    choice_value,
+    choose_message,
+    choose_value,
+    signed_message,
+)
 from roughfed.wire.classes import class_messages, class_name, class_values
 from roughfed.wire.facts import decode_facts, encode_facts
 from roughfed.wire.machines import heartbeat_message, heartbeat_value, moment
@@ -148,12 +155,13 @@ def _server_message(value: ServerMessage) -> fed.ServerMessage:
                     base=None if value.base is None else base_message(value.base),
                     time=value.time,
                     paced=value.paced,
+                    clusters=value.clusters,
                 )
             )
         case Job():
             return fed.ServerMessage(
                 job=fed.Job(
-                    header=_signed_message(value.header),
+                    header=signed_message(value.header),
                     trainer=json.dumps(dict(value.trainer)),
                     seed=value.seed,
                     evaluate=value.evaluate,
@@ -266,6 +274,7 @@ def encode_header(header: RoundHeader) -> bytes:
         statistics=header.statistics,
         job_digest=header.job_digest,
         classes=class_messages(header.classes),
+        heads=header.heads,
     ).SerializeToString(deterministic=True)
 
 
@@ -294,6 +303,7 @@ def decode_header(data: bytes) -> RoundHeader:
         statistics=tuple(m.statistics)[:MAX_STATISTICS],
         job_digest=digest_field(m.job_digest, "job_digest", empty=True),
         classes=class_values(m.classes),
+        heads=tuple(digest_field(head, "heads") for head in m.heads[:MOST_MODELS]),
     )
 
 
@@ -335,6 +345,7 @@ def _welcome(m: fed.Welcome) -> Welcome:
         base=base_value(m.base) if m.HasField("base") else None,
         time=moment(m.time) if m.HasField("time") else None,
         paced=m.paced,
+        clusters=m.clusters,
     )
 
 
@@ -391,9 +402,3 @@ def _hello(m: fed.Hello) -> Hello:
         standard_if_few=m.standard_if_few,
         seen=seen_value(m.seen) if m.HasField("seen") else None,
     )
-
-
-def _signed_message(signed: Signed) -> sec.Signed:
-    if len(signed.signature) != 64:
-        raise LocalProtocolError("a signature is 64 bytes")
-    return sec.Signed(body=signed.body, signature=signed.signature, signer=signed.signer)
