@@ -16,12 +16,15 @@ from roughfed.child import Description
 from roughfed.client import enrolled
 from roughfed.client.choosing import Chooser
 from roughfed.client.diagnose import diagnose
+from roughfed.client.disclosure import check_run
+from roughfed.client.disclosure_ledger import ledger_of
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.held import is_held
 from roughfed.client.hours import REASONS, WINDOW, Hours
 from roughfed.client.limits import Settings
 from roughfed.client.machine import Watcher
 from roughfed.client.metrics import ClientMetrics
+from roughfed.client.own_secret import mixed_seed, own_secret
 from roughfed.client.renewal import Renewal
 from roughfed.client.returning import AfterRuns, after_faults, when_asked
 from roughfed.client.rpc import Connection
@@ -69,7 +72,10 @@ class Agent:
         policy = setup.config.policy
         self._watcher = Watcher(self.metrics, setup.folder, device=description.device, share=policy.share_machine)
         self._watching: asyncio.Task[None] | None = None
-        self._rules = Rules(**policy.model_dump(), allow_memory=setup.config.memory.allow)
+        runs = setup.config.client.stay
+        self._rules = Rules(**policy.model_dump(), allow_memory=setup.config.memory.allow, runs=runs)
+        self._own = own_secret(setup.folder)
+        self._training_seed = setup.training_seed or mixed_seed(self._own)
         self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()
         self._connection: Connection | None = None
         self._membership: Membership | None = None
@@ -91,14 +97,14 @@ class Agent:
     async def stay(self) -> str:
         """Connect, and connect again; returns when there is nothing left to do."""
         self._watching = asyncio.create_task(self._watcher.watch())
-        stay, over = self._setup.config.client.stay, AfterRuns()
+        over, stay = AfterRuns(), self._rules.runs > 1
         pauses, failures = after_faults(stay=stay), 0
         while True:
             await self._hours.opened(self.enter)
             try:
                 end = await self._one_session()
-                if end == FINISHED and stay:
-                    end = over.over(self._membership.welcome.run if self._membership is not None else "")
+                if end == FINISHED and self._membership is not None and self._membership.may_go_on:
+                    end = over.over(self._membership.welcome.run)
                 if not isinstance(end, Reconnect):
                     return end
                 pauses, failures, pause = after_faults(stay=stay), 0, when_asked(end, self._setup.folder)
@@ -247,6 +253,8 @@ class Agent:
             raise IdentityError(f"{server.name} is a {server.role}, not a server", reason="role")
         check_app(welcome, self._description)
         check_welcome(welcome, self._rules)
+        ledger = ledger_of(papers, self._description, self._store)
+        check_run(welcome.run, ledger.runs(), allowed=self._rules.runs)
         self._welcomed = True
         self._here.set()
         if self._membership is not None and self._membership.welcome.run != welcome.run:
@@ -259,6 +267,7 @@ class Agent:
             server_key=server.identity_key,
             connection=connection,
             store=self._store,
+            ledger=ledger,
             trainer=self._setup.trainer,
             description=self._description,
             rules=self._rules,
@@ -268,6 +277,8 @@ class Agent:
             back=self._back,
             here=self._here,
             send=self.send,
+            own=self._own,
+            training_seed=self._training_seed,
             secret=self._setup.secret,
             machine=self._setup.machine,
             on_trained=self._watcher.trained,

@@ -45,6 +45,7 @@ class Flags:
     seed: Annotated[int | None, typer.Option(help="Seed of the cut: federation.seed of fed.toml.")] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = ""
     threads: Annotated[int | None, typer.Option(help="CPU threads; 0 = cores / clients on this host.")] = None
+    runs: Annotated[int | None, typer.Option(help="Runs of the federation to take part in, this one included.")] = None
     no_run: Annotated[bool, typer.Option("--no-run", help="Enrol and write client.toml, but do not run.")] = False
     install: installation.Install = False
     install_to: installation.InstallTo = None
@@ -67,6 +68,7 @@ class Flags:
             "model.name": self.model or LISTED_MODEL.get(self.data, ""),
             "device.name": self.device,
             "device.threads": self.threads,
+            "client.stay": self.runs,
         }
         return {key: str(value) for key, value in given.items() if value not in ("", None)}
 
@@ -235,8 +237,6 @@ def write_settings(context: Context, flags: Flags, papers: Enrolled) -> None:
     from roughfed.config.sources import from_flags
 
     given: Mapping[str, str] = {"client.name": papers.name} | flags.values(context.folder)
-    if flags.asked.wanted:
-        given = {"client.stay": "true"} | given  # a service is there for the next run, too
     values = {key: setting.value for key, setting in from_flags(given, keys_of(ClientConfig)).items()}
     path = write_template(context.folder, ClientConfig, values=values)
     context.say(f"wrote {path}: what this client trains with, and what it agrees to")

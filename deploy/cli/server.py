@@ -148,7 +148,7 @@ def unit(context: Context, flags: Flags, target: installation.Target) -> Answer:
     if flags.no_ca:
         enrol(context)
     if flags.upstream:
-        edge.membership(context, stay=True)
+        edge.membership(context, stay=edge.RUNS)
     wanted = installation.service(context, "server", config.federation.name, arguments, target)
     app = config.model.app.rpartition(":")[0]
     places = [str(Path(context.folder.absolute(), place).parent) for place in (app, config.model.init) if place]

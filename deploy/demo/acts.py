@@ -29,6 +29,7 @@ from roughfed.secagg.groups import SMALLEST
 from roughfed.server.defence.plan import tolerated
 
 UNDEFENDED = {"defence.rule": "none"}
+STAYING = {"client.stay": 10, "policy.max_counts": 10}  # the same clients are in every act, each a run of its own
 CLEAN_RUN, PLAIN_RUN, LAST_RUN = "clean", "plain", "last"
 
 
@@ -141,7 +142,7 @@ def _act(options: DemoOptions, scenario: Scenario, preset: Preset, *, stay: Sequ
     server |= {f"trainer.{key}": value for key, value in trainer.items()}
     clients = {
         name: render_template(
-            ClientConfig, client_settings(options, preset, scenario, index) | {"client.stay": name in stay}
+            ClientConfig, client_settings(options, preset, scenario, index) | (STAYING if name in stay else {})
         )
         for index, name in enumerate(options.names)
     }

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from roughfed.adapters import Base
-from roughfed.errors import LocalProtocolError, RemoteProtocolError
+from roughfed.errors import RemoteProtocolError
 from roughfed.messages import (
     Choice,
     Choose,
@@ -32,14 +32,8 @@ from roughfed.pb.v1 import secagg_pb2 as sec
 from roughfed.pb.v1 import tensor_pb2 as ten
 from roughfed.training import NO_FACTS
 from roughfed.types import Job, RoundHeader, Signed, Spec
-from roughfed.wire.choosing import (
-    MOST_MODELS,
-    choice_message,
-    choice_value,
-    choose_message,
-    choose_value,
-    signed_message,
-)
+from roughfed.wire import choosing
+from roughfed.wire.choosing import signed_message
 from roughfed.wire.classes import class_messages, class_name, class_values
 from roughfed.wire.facts import decode_facts, encode_facts
 from roughfed.wire.machines import heartbeat_message, heartbeat_value, moment
@@ -100,7 +94,7 @@ def encode_client_message(value: ClientMessage) -> bytes:
         case Leave():
             message.leave.CopyFrom(fed.Leave(reason=value.reason, back_after_s=value.back_after_s))
         case Choice():
-            message = choice_message(value)
+            message = choosing.choice_message(value)
         case ClientStage():
             message = client_stage(value)
     return message.SerializeToString()
@@ -125,7 +119,7 @@ def decode_client_message(data: bytes) -> ClientMessage:
         case "leave":
             return Leave(message.leave.reason[:MAX_NAME], _seconds(message.leave.back_after_s, MOST_AWAY_S))
         case "choice":
-            return choice_value(message.choice)
+            return choosing.choice_value(message.choice)
         case str() as kind if kind in CLIENT_STAGES:
             return read_client_stage(kind, message)
         case other:
@@ -175,7 +169,7 @@ def _server_message(value: ServerMessage) -> fed.ServerMessage:
         case Heartbeat():
             return fed.ServerMessage(heartbeat=heartbeat_message(value))
         case Choose():
-            return fed.ServerMessage(choose=choose_message(value))
+            return fed.ServerMessage(choose=choosing.choose_message(value))
         case ServerStage():
             return server_stage(value)
         case _:
@@ -223,7 +217,7 @@ def decode_server_message(data: bytes) -> ServerMessage:
         case "heartbeat":
             return heartbeat_value(message.heartbeat)
         case "choose":
-            return choose_value(message.choose)
+            return choosing.choose_value(message.choose)
         case str() as kind if kind in STAGE_VALUES:
             return read_server_stage(kind, message)
         case other:
@@ -303,7 +297,7 @@ def decode_header(data: bytes) -> RoundHeader:
         statistics=tuple(m.statistics)[:MAX_STATISTICS],
         job_digest=digest_field(m.job_digest, "job_digest", empty=True),
         classes=class_values(m.classes),
-        heads=tuple(digest_field(head, "heads") for head in m.heads[:MOST_MODELS]),
+        heads=tuple(digest_field(head, "heads") for head in m.heads[: choosing.MOST_MODELS]),
     )
 
 
