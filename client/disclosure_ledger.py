@@ -50,8 +50,8 @@ SCHEMA_STEP = """
         SELECT run FROM chain UNION SELECT run FROM rounds_used UNION SELECT run FROM shown
         UNION SELECT run FROM statics_given UNION SELECT run FROM given UNION SELECT run FROM choices);
     INSERT INTO answered
-        SELECT '', run, round, CASE WHEN numbers THEN 'sketches' ELSE 'sums' END, model_digest, 0, numbers, 1, NULL, NULL, NULL
-        FROM shown;
+        SELECT '', run, round, CASE WHEN numbers THEN 'sketches' ELSE 'sums' END, model_digest, 0, numbers, 1,
+        NULL, NULL, NULL FROM shown;
     INSERT OR IGNORE INTO answered SELECT '', run, round, '', x'', 0, 0, 1, NULL, NULL, NULL FROM rounds_used;
     INSERT INTO told SELECT '', run, 0, 'static', 0 FROM statics_given;
     INSERT INTO told SELECT '', run, round, name, 1 FROM given;

@@ -164,7 +164,7 @@ def test_the_last_round_ends_the_client_whatever_became_of_its_update(tmp_path: 
 
 def test_the_limit_ends_a_client_that_stays_in_whichever_run_it_is_reached(tmp_path: Path) -> None:
     store = ClientStore(tmp_path)
-    config = ClientConfig(policy=Policy(max_rounds=6), client=Client(stay=True))
+    config = ClientConfig(policy=Policy(max_rounds=6), client=Client(stay=3))
     agent = Agent(Setup(config, tmp_path, tmp_path, cast(LocalTrainer, None)), store, DESCRIPTION)
 
     async def play() -> None:
