@@ -16,6 +16,7 @@ from roughfed.child import Description
 from roughfed.client import enrolled
 from roughfed.client.choosing import Chooser
 from roughfed.client.diagnose import diagnose
+from roughfed.client.disclosed_round import tell_metrics
 from roughfed.client.disclosure import check_run
 from roughfed.client.disclosure_ledger import ledger_of
 from roughfed.client.enrolled import Enrolled
@@ -283,6 +284,7 @@ class Agent:
             machine=self._setup.machine,
             on_trained=self._watcher.trained,
         )
+        tell_metrics(self._membership)
         log.info("connected to %s, run %s", connection.address, welcome.run)
         self._setup.on_welcome(welcome)
 
@@ -328,6 +330,7 @@ class Agent:
             return  # said again, after a reconnect
         if self._membership is not None:
             await settle(self._store, self._membership.welcome.run, closed)
+            tell_metrics(self._membership)
         self._closed_round = closed.round  # after the wait: a session that ends in it hears the word again
         self.metrics.round_closed(closed.verdict)
         if self._working_for is not None and self._job_round == closed.round:

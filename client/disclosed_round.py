@@ -54,3 +54,9 @@ async def note_stage(me: Membership, header: RoundHeader, message: ServerStage) 
             await ledger.note_shown(header, opened=message.kind == "unmask")
         case _:
             pass
+
+
+def tell_metrics(me: Membership) -> None:
+    """Set the gauges by what has left."""
+    totals = me.ledger.totals()
+    me.metrics.disclosed(totals, rule.lines_of(totals, me.rules))

@@ -9,7 +9,9 @@ C clip norm of a round, w its base model, A the members whose updates a sum is o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from roughfed.codec.plan import plan_lanes
 from roughfed.errors import RemoteProtocolError
@@ -19,8 +21,8 @@ from roughfed.secagg.statistics import KINDS
 MODEL_ROUNDS = 3
 """Rounds on one model in which a client shows anything: more would be asked to compare its answers."""
 
-CLOSE = 0.005
-"""Models less than this part of C apart are one model. Honest ones move farther in every round, to the end."""
+CLOSE = 0.002
+"""Models less than this part of C apart are one model. Honest ones move at least twenty times as far, to the last."""
 
 STATIC, CHOICE = "static", "choice"
 """Names in the ledger, beside those of `KINDS`: examples and classes together; answers to which model fits best."""
@@ -29,6 +31,94 @@ GROWTH = 2
 """Static statistics are told anew when there are this many times as many training examples as when they were told."""
 
 NAME_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a ledger adds up to.
+
+    Attributes:
+        runs: their names.
+        rounds: mode -> rounds in which something was shown; "" of those before there were ledgers, in the clear.
+        numbers: of sketches.
+        smallest_sum: members of the smallest sum that this client was in; None: not known.
+        least_moved: how far the model moved least from one round to the next, in units of C; None: not known.
+        bits: told by choosing among models.
+        told: statistic -> times.
+    """
+
+    runs: tuple[str, ...]
+    rounds: Mapping[str, int]
+    numbers: int
+    smallest_sum: int | None
+    least_moved: float | None
+    bits: int
+    told: Mapping[str, int]
+
+
+class Limits(Protocol):
+    """The owner's limits (`roughfed.client.rules.Rules`)."""
+
+    @property
+    def runs(self) -> int:
+        """Runs that the owner agreed to."""
+        ...
+
+    @property
+    def max_rounds(self) -> int:
+        """Rounds in which an update is given; 0 = no limit."""
+        ...
+
+    @property
+    def max_sketch_numbers(self) -> int:
+        """Numbers of sketches."""
+        ...
+
+    @property
+    def max_counts(self) -> int:
+        """Times that examples and classes are told."""
+        ...
+
+    @property
+    def max_statistics(self) -> int:
+        """Rounds in which a statistic of the training leaves."""
+        ...
+
+    @property
+    def max_choice_bits(self) -> int:
+        """Bits told by choosing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that is limited: how much of it left, of how much (None: no limit), and the key of the limit."""
+
+    name: str
+    used: int
+    limit: int | None
+    key: str
+
+    @property
+    def share(self) -> float:
+        """How much of the limit is used, from 0; of a limit of nothing, what is used."""
+        return 0.0 if self.limit is None else self.used / max(1, self.limit)
+
+
+def lines_of(totals: Totals, limits: Limits) -> list[Line]:
+    """Everything that left, beside its limit."""
+    lines = [
+        Line("runs", len(totals.runs), limits.runs, "client.stay"),
+        Line("rounds", sum(totals.rounds.values()), limits.max_rounds or None, "policy.max_rounds"),
+        Line("sketch-numbers", totals.numbers, limits.max_sketch_numbers, "policy.max_sketch_numbers"),
+        Line("choice-bits", totals.bits, limits.max_choice_bits, "policy.max_choice_bits"),
+        Line(STATIC, totals.told.get(STATIC, 0), limits.max_counts, "policy.max_counts"),
+    ]
+    for name, times in sorted(totals.told.items()):
+        if name in KINDS:
+            most = times_allowed(name, most=limits.max_statistics, runs=limits.runs)
+            lines.append(Line(name, times, most, "policy.max_statistics"))
+    return lines
 
 
 def refusal(what: str, key: str, cure: str) -> RemoteProtocolError:
@@ -175,8 +265,3 @@ def check_bits(told: int, asked: int, *, most: int) -> None:
             "policy.max_choice_bits",
             "raise it to choose more often",
         )
-
-
-def share_used(used: float, limit: float) -> float:
-    """How much of a limit is used, 0..1; of a limit of nothing all of it."""
-    return min(1.0, used / limit) if limit > 0 else 1.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ SCHEMA_STEP = """
     CREATE TABLE answered (
         ledger TEXT NOT NULL, run TEXT NOT NULL, round INTEGER NOT NULL, mode TEXT NOT NULL,
         model_digest BLOB NOT NULL, clip_norm REAL NOT NULL, numbers INTEGER NOT NULL, shown INTEGER NOT NULL,
-        moved REAL, fingerprint BLOB, accepted BLOB, PRIMARY KEY (ledger, run, round));
+        moved REAL, summed INTEGER, fingerprint BLOB, accepted BLOB, PRIMARY KEY (ledger, run, round));
     CREATE TABLE told (
         ledger TEXT NOT NULL, run TEXT NOT NULL, round INTEGER NOT NULL, name TEXT NOT NULL, amount INTEGER NOT NULL,
         PRIMARY KEY (ledger, run, round, name));
@@ -51,8 +51,8 @@ SCHEMA_STEP = """
         UNION SELECT run FROM statics_given UNION SELECT run FROM given UNION SELECT run FROM choices);
     INSERT INTO answered
         SELECT '', run, round, CASE WHEN numbers THEN 'sketches' ELSE 'sums' END, model_digest, 0, numbers, 1,
-        NULL, NULL, NULL FROM shown;
-    INSERT OR IGNORE INTO answered SELECT '', run, round, '', x'', 0, 0, 1, NULL, NULL, NULL FROM rounds_used;
+        NULL, NULL, NULL, NULL FROM shown;
+    INSERT OR IGNORE INTO answered SELECT '', run, round, '', x'', 0, 0, 1, NULL, NULL, NULL, NULL FROM rounds_used;
     INSERT INTO told SELECT '', run, 0, 'static', 0 FROM statics_given;
     INSERT INTO told SELECT '', run, round, name, 1 FROM given;
     INSERT INTO told SELECT '', run, number, 'choice', bits FROM choices;
@@ -159,8 +159,8 @@ class Ledger:
             noted = None if fingerprint is None else fingerprint.tobytes()
             row = (self.id, header.run, header.round, header.server_sees, header.model_digest, header.clip_norm)
             shown = 0 if header.masked else OPENED
-            sql = "INSERT OR IGNORE INTO answered VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, NULL)"
-            db.execute(sql, (*row, shown, moved, noted))
+            sql = "INSERT OR IGNORE INTO answered VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, NULL)"
+            db.execute(sql, (*row, shown, moved, None if header.masked else 1, noted))
             sql = (
                 "UPDATE answered SET fingerprint = NULL, accepted = NULL WHERE ledger = ? AND rowid NOT IN "
                 "(SELECT rowid FROM answered WHERE ledger = ? ORDER BY rowid DESC LIMIT ?)"
@@ -174,7 +174,7 @@ class Ledger:
         row = (self.id, header.run, header.round, header.server_sees, header.model_digest, header.clip_norm)
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute("INSERT OR IGNORE INTO answered VALUES (?, ?, ?, ?, ?, ?, 0, 0, NULL, NULL, NULL)", row)
+            db.execute("INSERT OR IGNORE INTO answered VALUES (?, ?, ?, ?, ?, ?, 0, 0, NULL, NULL, NULL, NULL)", row)
             sql = "UPDATE answered SET shown = MAX(shown, ?), numbers = ? WHERE ledger = ? AND run = ? AND round = ?"
             db.execute(sql, (OPENED if opened else SHOWN, header.sketch_dim, *row[:3]))
 
@@ -182,8 +182,8 @@ class Ledger:
 
     async def note_sum(self, header: RoundHeader, accepted: bytes) -> None:
         """Note whose sum a round's will be, before this client signs that it saw so."""
-        row = (accepted, self.id, header.run, header.round)
-        sql = "UPDATE answered SET accepted = ? WHERE ledger = ? AND run = ? AND round = ?"
+        row = (accepted, len(rule.split_members(accepted)), self.id, header.run, header.round)
+        sql = "UPDATE answered SET accepted = ?, summed = ? WHERE ledger = ? AND run = ? AND round = ?"
         await self._journal.write(lambda db: db.execute(sql, row))
 
     # -- statistics and choices ---------------------------------------------------------------------------------------
@@ -207,14 +207,37 @@ class Ledger:
 
     # -- all of it ----------------------------------------------------------------------------------------------------
 
-    def rows(self) -> Sequence[sqlite3.Row]:
-        """Every round that was answered, in order."""
-        return self._journal.read("SELECT * FROM answered WHERE ledger IN (?, '') ORDER BY rowid", self.id)
-
-    def names(self) -> dict[str, tuple[int, int]]:
-        """What was told, by name -> (times, sum of the amounts)."""
+    def totals(self) -> rule.Totals:
+        """What left in all."""
+        sql = """
+            SELECT mode, COUNT(*) AS rounds, SUM(numbers) AS numbers, MIN(summed) AS smallest,
+            MIN(CASE WHEN clip_norm > 0 THEN moved / clip_norm END) AS moved
+            FROM answered WHERE ledger IN (?, '') AND shown GROUP BY mode"""
+        rows = self._journal.read(sql, self.id)
         sql = "SELECT name, COUNT(*) AS times, SUM(amount) AS total FROM told WHERE ledger IN (?, '') GROUP BY name"
-        return {row["name"]: (row["times"], row["total"]) for row in self._journal.read(sql, self.id)}
+        told = {row["name"]: (row["times"], row["total"]) for row in self._journal.read(sql, self.id)}
+        return rule.Totals(
+            runs=tuple(self.runs()),
+            rounds={row["mode"]: row["rounds"] for row in rows},
+            numbers=sum(row["numbers"] for row in rows),
+            smallest_sum=min((row["smallest"] for row in rows if row["smallest"] is not None), default=None),
+            least_moved=min((row["moved"] for row in rows if row["moved"] is not None), default=None),
+            bits=told.pop(rule.CHOICE, (0, 0))[1],
+            told={name: times for name, (times, _) in told.items()},
+        )
+
+
+def ledgers_in(journal: Journal) -> list[tuple[str, bytes, Ledger]]:
+    """(name of the federation, digest of the model's Spec, ledger) of each ledger of a directory."""
+    rows = journal.read("SELECT * FROM ledgers ORDER BY rowid")
+    return [
+        (
+            row["federation"],
+            row["model"],
+            Ledger(journal, ca=row["ca"], model=row["model"], federation=row["federation"]),
+        )
+        for row in rows
+    ]
 
 
 def ledger_of(papers: Enrolled, description: Description, store: ClientStore) -> Ledger:

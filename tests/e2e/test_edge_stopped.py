@@ -125,7 +125,7 @@ def test_an_edge_that_stays_serves_the_next_run_of_the_top(tmp_path: Path) -> No
         east = tree.edges["east"]
         upstream = east.place.folder / "upstream"
         upstream.mkdir(parents=True)
-        (upstream / "client.toml").write_text("[client]\nstay = true\n[http]\nenabled = false\n")
+        (upstream / "client.toml").write_text("[client]\nstay = 5\n[http]\nenabled = false\n")
         server = start(east, line=tree.top.invite("east"))
         server.ready()
         clients = east.start_clients()

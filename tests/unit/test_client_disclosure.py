@@ -16,6 +16,7 @@ from roughfed.client import disclosure as rule
 from roughfed.client import store as store_module
 from roughfed.client.disclosure_ledger import MODELS_REMEMBERED, Ledger
 from roughfed.client.own_secret import BUCKETS, FILE, fingerprint, mixed_seed, own_secret
+from roughfed.client.rules import Rules
 from roughfed.client.store import SCHEMA, ClientStore
 from roughfed.config.client import Client, ClientConfig
 from roughfed.errors import IdentityError, RemoteProtocolError
@@ -134,8 +135,9 @@ def test_what_an_older_version_showed_counts_in_every_ledger(tmp_path: Path, mon
             assert [each.distance for each in ledger.earlier(header(9, model_digest=bytes(32)))] == [0.0, 0.0]
             assert ledger.told(rule.STATIC) == [0]
             assert not rule.may_tell_statics(ledger.told(rule.STATIC), 1000, most=1)
-            assert ledger.names() == {"static": (1, 0), "transition": (2, 2), "choice": (1, 2)}
-        assert len(ledger.rows()) == 3
+            totals = ledger.totals()
+            assert (totals.told, totals.bits, totals.numbers) == ({"static": 1, "transition": 2}, 2, 128)
+            assert totals.rounds == {"sketches": 1, "sums": 1, "": 1}
         (choice,) = store.journal.read("SELECT * FROM choices")
         assert tuple(choice) == ("run-1", 3, b"\0", 1)
 
@@ -202,9 +204,9 @@ def test_distances_of_fingerprints_are_those_of_the_models(tmp_path: Path, size:
 def test_the_oldest_models_are_forgotten_and_how_far_they_moved_is_not(ledger: Ledger, tmp_path: Path) -> None:
     for number in range(1, MODELS_REMEMBERED + 6):
         answer(ledger, tmp_path, number, np.array([number, 0.0], dtype=np.float32))
-    rows = ledger.rows()
-    assert sum(row["fingerprint"] is not None for row in rows) == MODELS_REMEMBERED
-    assert [row["moved"] for row in rows] == [None] + [pytest.approx(1.0)] * (len(rows) - 1)
+    far = fingerprint(model_file(tmp_path, np.zeros(2, dtype=np.float32)), SECRET)
+    assert len(ledger.earlier(header(99), far)) == MODELS_REMEMBERED
+    assert ledger.totals().least_moved == pytest.approx(1.0)
 
 
 # -- sums ---------------------------------------------------------------------------------------------------------
@@ -246,6 +248,26 @@ def test_a_sum_counts_from_where_it_is_opened(ledger: Ledger, tmp_path: Path) ->
     asyncio.run(ledger.note_shown(one, opened=True))
     assert [each.accepted for each in ledger.earlier(two)] == [rule.members_of(NAMES)]
     assert ledger.earlier(one) == []
+
+
+def test_the_ledger_adds_up_beside_its_limits(ledger: Ledger, tmp_path: Path) -> None:
+    enter(ledger, "run-1")
+    for number in (1, 2):
+        answer(ledger, tmp_path, number, np.array([2.0 * number, 0.0], dtype=np.float32))
+        asyncio.run(ledger.note_sum(header(number), rule.members_of(NAMES[number:])))
+        asyncio.run(ledger.note_told("run-1", number, {"transition": 1}))
+    asyncio.run(ledger.note_told("run-1", 1, {rule.STATIC: 10, rule.CHOICE: 3}))
+    asyncio.run(ledger.note_model(header(3, server_sees="updates", sketch_dim=0)))
+    totals = ledger.totals()
+    assert (totals.rounds, totals.numbers, totals.bits) == ({"sketches": 2, "updates": 1}, 256, 3)
+    assert (totals.smallest_sum, totals.least_moved) == (1, pytest.approx(2.0))  # alone, where updates lie open
+    lines = {line.name: line for line in rule.lines_of(totals, Rules(("sketches",), 100, max_rounds=6))}
+    assert {name: (line.used, line.limit) for name, line in lines.items()} == {
+        "runs": (1, 1), "rounds": (3, 6), "sketch-numbers": (256, 12_800), "choice-bits": (3, 64), "static": (1, 1),
+        "transition": (2, 3),
+    }  # fmt: skip
+    assert lines["rounds"].share == 0.5
+    assert rule.Line("choice-bits", 0, 0, "").share == 0.0
 
 
 # -- the own secret ---------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def test_honest_clients_live_through_three_acts_and_attackers_are_new_in_each(se
         assert '\nrule = "none"\n' in act.fed
         assert act.fed.count("\nseed = 0\n") == last.fed.count("\nseed = 0\n") > 0
         assert act.clients == last.clients
-    stays = {name for name, text in last.clients.items() if "\nstay = true\n" in text}
+    stays = {name for name, text in last.clients.items() if "\nstay = 10\n" in text}
     assert stays == set(NAMES) - set(HOSTILE)
     assert all("\nquorum = 8\n" in act.fed for act in (clean, plain, last))
     assert all("\npatience = 0.0\n" in act.fed for act in (clean, plain, last))
@@ -64,7 +64,7 @@ def test_who_lies_is_out_for_good_and_so_each_act_has_clients_of_its_own() -> No
 
     assert all(act.apart and tuple(act.starts) == tuple(NAMES) for act in acts)
     assert all("\nmin_clients = 8\n" in act.fed for act in acts)
-    assert not any("\nstay = true\n" in text for act in acts for text in act.clients.values())
+    assert not any("\nstay = 10\n" in text for act in acts for text in act.clients.values())
     assert not any(act.apart for act in acts_of(options()))
 
 
