@@ -216,7 +216,7 @@ def check_sets(accepted: bytes, earlier: Iterable[tuple[bytes, float]], *, deale
         if 0 < apart < least and is_close(distance, clip_norm):
             raise RemoteProtocolError(
                 f"the sum differs from an earlier one on this model by {apart} clients, and fewer than {least} are not "
-                "hidden in a difference",
+                "hidden in a difference; with the clients of that one, or from another model, it can be made",
                 reason="difference",
             )
 
