@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,14 +16,18 @@ from hypothesis import strategies as st
 
 from roughfed.client import disclosure as rule
 from roughfed.client import store as store_module
+from roughfed.client.disclosed_round import note_model, note_stage
 from roughfed.client.disclosure_ledger import MODELS_REMEMBERED, Ledger
 from roughfed.client.own_secret import BUCKETS, FILE, fingerprint, mixed_seed, own_secret
 from roughfed.client.rules import Rules
 from roughfed.client.store import SCHEMA, ClientStore
 from roughfed.config.client import Client, ClientConfig
 from roughfed.errors import IdentityError, RemoteProtocolError
+from roughfed.messages import ServerStage
 from roughfed.params import write_model
+from roughfed.secagg import messages as m
 from roughfed.types import Job, RoundHeader, Signed, Spec, TensorSpec
+from roughfed.wire.secagg import encode_stage
 
 SECRET, C = bytes(range(32)), 1.0
 NAMES = tuple(f"client-{number}" for number in range(10))
@@ -295,3 +301,50 @@ def test_a_training_follows_from_the_secret_the_round_and_the_servers_word() -> 
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 1 << 63 for seed in seeds)
     assert mixed_seed(SECRET)(job((1 << 64) - 1)) >= 0
+
+
+# -- the stages of a round ---------------------------------------------------------------------------------------------
+
+
+def stage(kind: str, value: m.Message) -> ServerStage:
+    return ServerStage(kind, encode_stage(value), bytes(64))
+
+
+def sets_of(accepted: tuple[str, ...]) -> m.Sets:
+    left = tuple((name, "absent") for name in NAMES if name not in accepted)
+    return m.Sets(bytes(32), 0, accepted, left, bytes(32))
+
+
+def roster_of(size: int) -> m.Roster:
+    adverts = tuple(Signed(b"advert", bytes(64), name) for name in NAMES[:size])
+    return m.Roster(bytes(32), 0, adverts, (), (), bytes(32))
+
+
+def test_a_round_is_noted_before_it_is_answered_and_refused_where_it_shows_too_much(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """As `MaskedPart.hear` calls it, before the machine hears of the stage."""
+    me = cast(Any, SimpleNamespace(ledger=ledger, own=SECRET, rules=Rules(("sketches",), 100)))
+
+    def hear(one: RoundHeader, kind: str, value: m.Message) -> None:
+        asyncio.run(note_stage(me, one, stage(kind, value)))
+
+    params = model_file(tmp_path, np.ones(20, dtype=np.float32))
+    first, second = header(1), header(2)
+    for one in (first, second):
+        asyncio.run(note_model(me, one, params))
+        hear(replace(one, levels=26), "roster", roster_of(10))
+        with pytest.raises(RemoteProtocolError, match="max_levels"):
+            hear(replace(one, levels=28), "roster", roster_of(10))  # what is enough for nine
+    assert ledger.totals().numbers == 0
+    hear(first, "sets", sets_of(NAMES))
+    hear(first, "unmask", m.UnmaskRequest(()))
+    assert (ledger.totals().numbers, ledger.totals().smallest_sum) == (128, 10)
+    with pytest.raises(RemoteProtocolError, match="differs") as refused:
+        hear(second, "sets", sets_of(NAMES[1:]))
+    assert refused.value.reason == "difference"
+    hear(second, "sets", sets_of(NAMES))
+    far = model_file(tmp_path, np.zeros(20, dtype=np.float32))
+    asyncio.run(note_model(me, header(3), far))
+    hear(header(3), "sets", sets_of(NAMES[1:]))  # models move: somebody may be lost
+    assert me.ledger.totals().smallest_sum == 10  # of those that were opened
