@@ -18,7 +18,7 @@ from roughfed.client import disclosure as rule
 from roughfed.client import store as store_module
 from roughfed.client.disclosed_round import note_model, note_stage
 from roughfed.client.disclosure_ledger import MODELS_REMEMBERED, Ledger
-from roughfed.client.own_secret import BUCKETS, FILE, fingerprint, mixed_seed, own_secret
+from roughfed.client.own_secret import COLUMNS, FILE, SIGNS, fingerprint, mixed_seed, own_secret
 from roughfed.client.rules import Rules
 from roughfed.client.store import SCHEMA, ClientStore
 from roughfed.config.client import Client, ClientConfig
@@ -200,11 +200,24 @@ def test_distances_of_fingerprints_are_those_of_the_models(tmp_path: Path, size:
         first = rng.normal(size=size).astype(np.float32)
         second = first + (rng.normal(size=size) * 1e-3).astype(np.float32)
         one, two = (fingerprint(model_file(tmp_path, each), SECRET) for each in (first, second))
-        assert one.shape == (BUCKETS,)
+        assert one.shape == (SIGNS * COLUMNS,)
         ratios.append(float(np.linalg.norm(one - two) / np.linalg.norm(second - first)))
     assert 0.8 < min(ratios) <= max(ratios) < 1.2
     assert np.mean(ratios) == pytest.approx(1.0, abs=0.03)
-    assert not np.allclose(one, fingerprint(model_file(tmp_path, first), bytes(32)))
+    if size > COLUMNS:
+        assert not np.allclose(one, fingerprint(model_file(tmp_path, second), bytes(32)))
+
+
+def test_a_difference_that_is_made_for_it_seems_no_more_than_a_few_times_as_large(tmp_path: Path) -> None:
+    """All rows alike: the worst that can be chosen without the secret."""
+    first = np.zeros(200 * COLUMNS, dtype=np.float32)
+    second = np.tile(np.random.default_rng(1).normal(size=COLUMNS).astype(np.float32), 200)
+    ratios: list[float] = []
+    for number in range(100):
+        one, two = (fingerprint(model_file(tmp_path, each), bytes([number]) * 32) for each in (first, second))
+        ratios.append(float(np.linalg.norm(one - two) / np.linalg.norm(second)))
+    assert np.mean(np.square(ratios)) == pytest.approx(1.0, abs=0.3)
+    assert max(ratios) < 3
 
 
 def test_the_oldest_models_are_forgotten_and_how_far_they_moved_is_not(ledger: Ledger, tmp_path: Path) -> None:
