@@ -57,7 +57,7 @@ def fingerprint(params: Path, secret: bytes) -> NDArray[np.float64]:
     """A random projection of a model, float64 [SIGNS x COLUMNS]: distances between two are those between the models.
 
     The parameters stand in rows of COLUMNS; each row is added with signs of its own, drawn from the secret, SIGNS
-    times. The expectation of the squared distance is the true one. Its deviation is 6 % of it (sqrt(2 / (SIGNS COLUMNS)))
+    times. The expectation of the squared distance is the true one. Its deviation is 6 % of it, sqrt(2 / 512),
     unless the rows of the difference are much alike; of a difference that is made for it, with all rows equal, 70 %.
     So whoever does not know the secret cannot have two models that are near seem many times as far apart: the signs
     do not depend on them, and are never shown.
