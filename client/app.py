@@ -16,6 +16,9 @@ from roughfed.child import Description
 from roughfed.client import enrolled
 from roughfed.client.choosing import Chooser
 from roughfed.client.diagnose import diagnose
+from roughfed.client.disclosed_round import tell_metrics
+from roughfed.client.disclosure import check_run
+from roughfed.client.disclosure_ledger import ledger_of
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.held import is_held
 from roughfed.client.hours import REASONS, WINDOW, Hours
@@ -23,6 +26,7 @@ from roughfed.client.limits import Settings
 from roughfed.client.machine import Watcher
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.mode import Mode
+from roughfed.client.own_secret import mixed_seed, own_secret
 from roughfed.client.renewal import Renewal
 from roughfed.client.returning import AfterRuns, after_faults, when_asked
 from roughfed.client.rpc import Connection
@@ -70,8 +74,11 @@ class Agent:
         policy = setup.config.policy
         self._watcher = Watcher(self.metrics, setup.folder, device=description.device, share=policy.share_machine)
         self._watching: asyncio.Task[None] | None = None
-        self._rules = Rules(**policy.model_dump(), allow_memory=setup.config.memory.allow)
         self.mode = Mode(store, policy.server_sees, self.metrics)
+        runs = setup.config.client.stay
+        self._rules = Rules(**policy.model_dump(), allow_memory=setup.config.memory.allow, runs=runs)
+        self._own = own_secret(setup.folder)
+        self._training_seed = setup.training_seed or mixed_seed(self._own)
         self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()
         self._connection: Connection | None = None
         self._membership: Membership | None = None
@@ -95,14 +102,14 @@ class Agent:
     async def stay(self) -> str:
         """Connect, and connect again; returns when there is nothing left to do."""
         self._watching = asyncio.create_task(self._watcher.watch())
-        stay, over = self._setup.config.client.stay, AfterRuns()
+        over, stay = AfterRuns(), self._rules.runs > 1
         pauses, failures = after_faults(stay=stay), 0
         while True:
             await self._hours.opened(self.enter)
             try:
                 end = await self._one_session()
-                if end == FINISHED and stay:
-                    end = over.over(self._membership.welcome.run if self._membership is not None else "")
+                if end == FINISHED and self._membership is not None and self._membership.may_go_on:
+                    end = over.over(self._membership.welcome.run)
                 if not isinstance(end, Reconnect):
                     return end
                 pauses, failures, pause = after_faults(stay=stay), 0, when_asked(end, self._setup.folder)
@@ -255,6 +262,8 @@ class Agent:
             raise IdentityError(f"{server.name} is a {server.role}, not a server", reason="role")
         check_app(welcome, self._description)
         check_welcome(welcome, self._rules)
+        ledger = ledger_of(papers, self._description, self._store)
+        check_run(welcome.run, ledger.runs(), allowed=self._rules.runs)
         self._welcomed = True
         self._here.set()
         if self._membership is not None and self._membership.welcome.run != welcome.run:
@@ -267,6 +276,7 @@ class Agent:
             server_key=server.identity_key,
             connection=connection,
             store=self._store,
+            ledger=ledger,
             trainer=self._setup.trainer,
             description=self._description,
             rules=self._rules,
@@ -276,11 +286,14 @@ class Agent:
             back=self._back,
             here=self._here,
             send=self.send,
+            own=self._own,
+            training_seed=self._training_seed,
             secret=self._setup.secret,
             machine=self._setup.machine,
             on_trained=self._watcher.trained,
             agreed=self.mode.take_part,
         )
+        tell_metrics(self._membership)
         log.info("connected to %s, run %s", connection.address, welcome.run)
         self._setup.on_welcome(welcome)
 
@@ -328,6 +341,7 @@ class Agent:
             return  # said again, after a reconnect
         if self._membership is not None:
             await settle(self._store, self._membership.welcome.run, closed)
+            tell_metrics(self._membership)
         self._closed_round = closed.round  # after the wait: a session that ends in it hears the word again
         self.metrics.round_closed(closed.verdict)
         if self._working_for is not None and self._job_round == closed.round:

@@ -1,7 +1,10 @@
 """Which of several models fits this client's training data best: asked by the server between two rounds (IFCA).
 
-An answer tells log2 k bits about the data, in the clear. So there is a budget (policy.max_choice_bits), each question
-is answered once and with the same word if it comes again, and what was told is noted before it is told.
+An answer tells log2 k bits about the data, in the clear, and with models of somebody's making it could tell anything.
+So the owner must have turned clusters on (policy.clusters), the welcome must declare them, and the models are those
+that a signed header named as the heads of the clusters, but for the one that its round made. There is a budget of bits
+(policy.max_choice_bits), each question is answered once and with the same word if it comes again, and what was told is
+noted before it is told.
 """
 
 from __future__ import annotations
@@ -13,13 +16,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from roughfed import crash
+from roughfed.client.disclosure import CHOICE, check_bits, refusal
 from roughfed.client.download import fetch_model
+from roughfed.client.rules import check_chain
 from roughfed.client.session import turn_of
 from roughfed.crypto.identity import verify
 from roughfed.errors import RemoteProtocolError, RoughfedError
 from roughfed.messages import Choice, Choose
 from roughfed.types import Job, RoundHeader, Signed
 from roughfed.wire.choosing import QUESTION_DOMAIN, Question, decode_question
+from roughfed.wire.session import HEADER_DOMAIN, decode_header
 
 if TYPE_CHECKING:
     from roughfed.client.session import Membership
@@ -64,39 +70,71 @@ class Chooser:
 
 
 def check_question(me: Membership, message: Choose) -> Question:
-    """Hold a question against the run.
+    """Hold a question against the run and the owner's policy.
 
     Raises:
-        IdentityError: the server did not sign it. RemoteProtocolError: malformed, or about another run or model.
+        IdentityError: the server did not sign it. RemoteProtocolError: malformed, about another run or model, or of
+            models that no header named; reason "policy": nobody agreed to choose.
     """
     verify(me.server_key, QUESTION_DOMAIN, message.question.body, message.question.signature)
     question = decode_question(message.question.body)
     if question.run != me.welcome.run or question.spec_digest != me.welcome.spec.digest:
         raise RemoteProtocolError("the question is about another run or another model", reason="header")
+    if not me.rules.clusters:
+        raise refusal(
+            f"this client does not say which of {len(question.models)} models fits its data",
+            "policy.clusters",
+            "write true to let it, where the federation has clusters",
+        )
+    if len(question.models) > me.welcome.clusters:
+        raise RemoteProtocolError(
+            f"a choice among {len(question.models)} models, and the welcome spoke of {me.welcome.clusters}",
+            reason="policy",
+        )
+    check_named(me, question)
     return question
+
+
+def check_named(me: Membership, question: Question) -> None:
+    """Are the models those of the run? All of them but the newest are heads in the header of the last round.
+
+    A server can name what it likes there, but it names it to everybody, as what the next rounds are played on.
+
+    Raises:
+        IdentityError: the server did not sign the header, or signed another one for the round.
+        RemoteProtocolError: an older header than this client knows, none although it knows one, or other models.
+    """
+    last = me.store.chain(question.run)
+    if (signed := question.header) is None:
+        if last is not None:
+            raise RemoteProtocolError("a question about models that no header named", reason="header")
+        return
+    verify(me.server_key, HEADER_DOMAIN, signed.body, signed.signature)
+    header = decode_header(signed.body)
+    if last is not None:
+        check_chain(header, signed.digest, last)
+    unnamed = set(question.models) - set(header.heads)
+    if header.run != question.run or header.spec_digest != question.spec_digest or len(unnamed) > 1:
+        raise RemoteProtocolError(f"a question about {len(unnamed)} models that no header named", reason="header")
 
 
 async def choose(me: Membership, question: Question) -> int:
     """The place of the model with the least loss, from 1; of equals the first. It is noted before this returns.
 
     Raises:
-        RemoteProtocolError: reason "policy"; more was asked than this client tells in a run, or a number twice.
+        RemoteProtocolError: reason "policy"; more was asked than this client tells; "stale": a number twice.
         TrainerError: it cannot be evaluated.
     """
     digest = b"".join(question.models)
     if (known := told(me.store, question, digest)) is not None:
         return known
-    budget = me.rules.max_choice_bits
-    before, asked = bits_told(me.store, question.run), bits_of(len(question.models))
-    if before + asked > budget:
-        raise RemoteProtocolError(
-            f"{asked} bits more after {before}, this client tells {budget} in a run (client.toml, "
-            "policy.max_choice_bits)",
-            reason="policy",
-        )
+    asked = bits_of(len(question.models))
+    await me.ledger.enter(question.run, question.spec_digest, allowed=me.rules.runs)
+    check_bits(sum(me.ledger.told(CHOICE, but=(question.run, question.number))), asked, most=me.rules.max_choice_bits)
     losses = [await loss_of(me, question, model) for model in question.models]
     place = 1 + min(range(len(losses)), key=losses.__getitem__)
     me.store.held = {question.models[place - 1]}
+    await me.ledger.note_told(question.run, question.number, {CHOICE: asked})
     await note(me.store, question, digest, place)
     crash.point("choice-noted")
     log.info("choosing %d: model %d of %d", question.number, place, len(losses))
@@ -147,12 +185,7 @@ def told(store: ClientStore, question: Question, digest: bytes) -> int | None:
     return int(rows[0]["place"])
 
 
-def bits_told(store: ClientStore, run: str) -> int:
-    """Bits that were told in a run."""
-    return int(store.journal.read("SELECT COALESCE(SUM(bits), 0) AS bits FROM choices WHERE run = ?", run)[0]["bits"])
-
-
 async def note(store: ClientStore, question: Question, digest: bytes, place: int) -> None:
     """Note an answer before it leaves."""
-    row = (question.run, question.number, digest, place, bits_of(len(question.models)))
-    await store.journal.write(lambda db: db.execute("INSERT INTO choices VALUES (?, ?, ?, ?, ?)", row))
+    row = (question.run, question.number, digest, place)
+    await store.journal.write(lambda db: db.execute("INSERT INTO choices VALUES (?, ?, ?, ?)", row))

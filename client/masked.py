@@ -20,6 +20,7 @@ import numpy as np
 from roughfed import crash
 from roughfed.classes import feeds_back, length_of, ranges_of, tensors_of
 from roughfed.client import statistics as own
+from roughfed.client.disclosed_round import note_stage
 from roughfed.client.encode import drop_delta, residual_of
 from roughfed.client.seat import check_size
 from roughfed.client.write_ahead import WriteAhead, open_secret, seal_secret
@@ -184,10 +185,8 @@ class MaskedPart:
             self.ready.set()
 
     async def _note(self, message: ServerStage) -> None:
-        """What is shown of this client is counted before it is shown."""
-        store, header = self._me.store, self.header
-        if message.kind in ("seed", "unmask"):
-            await store.note_shown(header.run, header.round, header.model_digest, header.sketch_dim)
+        """What is shown of this client is counted before it is shown, or refused."""
+        await note_stage(self._me, self.header, message)
 
     # -- the update ---------------------------------------------------------------------------------------------------
 
@@ -207,8 +206,8 @@ class MaskedPart:
             gives, counts = self.machine.gives, self.machine.counts
             given = {name: numbers for name, numbers in values.items() if own.may_give(name, gives, counts)}
             if gives.statics and counts.statics:
-                await self._me.store.give_statics(self.header.run)
-            await self._me.store.note_given(self.header.run, self.header.round, own.trained_names(given))
+                await own.note_statics(self._me, self.header)
+            await own.note_trained(self._me, self.header, given)
             digest, share = await to_the_end(self._mask, delta, given)
             await self._me.store.note_share(self.header.run, self.header.round, share)
             await to_the_end(self._ahead.append, "masked", digest)

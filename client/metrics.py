@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from roughfed import messages
 from roughfed.mode import MODES
+from roughfed.client.disclosure import Line, Totals
 from roughfed.telemetry import BUILD_INFO, LONG_S, RESIDENT_BYTES, WORK_S, Family, Telemetry, safely, timed
 
 PREFIX = "roughfed_client_"
@@ -17,6 +18,8 @@ DIRECTIONS = ("up", "down")
 RECONNECTS = ("asked", "unreachable")
 OPERATIONS = ("encode", "decode")
 CRYPTO = ("sign", "verify", "shares", "mask", "sketch", "unmask")
+
+LIMITS = ("runs", "rounds", "sketch-numbers", "choice-bits", "static", "statistics")
 
 FAMILIES = (
     Family("phase", "gauge", "1 at what the client is doing, 0 elsewhere.", {"phase": PHASES}),
@@ -90,6 +93,14 @@ FAMILIES = (
     Family(
         "gpu_utilization_ratio", "gauge", "Share of the last moments in which the trainer's GPU worked.", unknown=True
     ),
+    Family(
+        "disclosed_ratio",
+        "gauge",
+        "Share of each of the owner's limits that is used, for this federation and model (`roughfed disclosed`).",
+        {"limit": LIMITS},
+    ),
+    Family("disclosed_rounds", "gauge", "Rounds in which this client showed anything, in all runs."),
+    Family("disclosed_smallest_sum", "gauge", "Members of the smallest sum that this client was in.", unknown=True),
     BUILD_INFO,
     RESIDENT_BYTES,
 )
@@ -187,6 +198,19 @@ class ClientMetrics:
     def clock_skew(self, seconds: float) -> None:
         """This clock is so far ahead of the server's."""
         self._telemetry.set("clock_skew_seconds", seconds)
+
+    @safely
+    def disclosed(self, totals: Totals, lines: Sequence[Line]) -> None:
+        """What has left this client; of the statistics that a training works out, the one nearest its limit counts."""
+        shares = dict.fromkeys(LIMITS, 0.0)
+        for line in lines:
+            name = line.name if line.name in shares else "statistics"
+            shares[name] = max(shares[name], line.share)
+        for name, share in shares.items():
+            self._telemetry.set("disclosed_ratio", share, limit=name)
+        self._telemetry.set("disclosed_rounds", sum(totals.rounds.values()))
+        smallest = totals.smallest_sum
+        self._telemetry.set("disclosed_smallest_sum", math.nan if smallest is None else smallest)
 
     @safely
     def machine(

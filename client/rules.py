@@ -8,6 +8,8 @@ from roughfed import codec
 from roughfed.adapters import divided_like
 from roughfed.child import Description
 from roughfed.classes import STANDARD
+from roughfed.client.disclosure import check_levels, check_numbers
+from roughfed.client.disclosure_ledger import Ledger
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.seat import check_offer, take_seat
 from roughfed.client.store import ClientStore
@@ -21,17 +23,11 @@ from roughfed.mode import shows_more
 from roughfed.params import explain_difference
 from roughfed.scope import has_controls, shared_spec
 from roughfed.secagg.groups import SMALLEST
-from roughfed.training import planned
 from roughfed.types import Job, RoundHeader
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, job_digest
 
 CODECS = (*codec.CODECS, codec.CHAIN)
 """What this client can produce."""
-
-
-SKETCH_NUMBERS = 256
-MODEL_ROUNDS = 3
-"""Rounds on one and the same model in which a client shows anything: more would be asked to compare its answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +40,13 @@ class Rules:
         max_rounds: rounds that it gives an update to, in all runs together; 0 = no limit.
         smallest_group: clients that it wants to be added up with, itself included.
         max_sketch_dim: numbers of one update that it shows.
-        max_sketch_numbers: numbers that it shows in a run; 0 = `SKETCH_NUMBERS` for each round of the run.
-        max_choice_bits: bits that it tells in a run by choosing among models.
+        max_sketch_numbers: numbers that it shows in all, as everything that `client.disclosure` limits.
+        max_counts: times that it tells examples and classes while the data are the same.
+        max_statistics: rounds in which a statistic of its training leaves.
+        max_levels: levels of rounding that it accepts behind masks; 0 = as many as its group needs.
+        clusters: whether it says which of several models fits its data best.
+        max_choice_bits: bits that it tells by that.
+        runs: runs that it takes part in.
         client_class: the class of clients that it belongs to.
         standard_if_few: whether it sits in the standard class in rounds in which its own takes no part.
         max_update_bytes: largest update that it sends.
@@ -59,9 +60,14 @@ class Rules:
     max_model_bytes: int
     max_rounds: int = 0
     smallest_group: int = SMALLEST
-    max_sketch_dim: int = SKETCH_NUMBERS
-    max_sketch_numbers: int = 0
+    max_sketch_dim: int = 256
+    max_sketch_numbers: int = 128 * 100
+    max_counts: int = 1
+    max_statistics: int = 100
+    max_levels: int = 0
+    clusters: bool = False
     max_choice_bits: int = 64
+    runs: int = 1
     client_class: str = STANDARD
     standard_if_few: bool = False
     max_update_bytes: int = 8 << 30
@@ -141,7 +147,7 @@ def check_mode(server_sees: str, run: str, rules: Rules) -> None:
 
 
 async def check_header(
-    job: Job, welcome: Welcome, *, server_key: bytes, rules: Rules, store: ClientStore
+    job: Job, welcome: Welcome, *, server_key: bytes, rules: Rules, store: ClientStore, ledger: Ledger
 ) -> RoundHeader:
     """Hold a job's header against the run, the policy and the chain; note it before anything is done for it.
 
@@ -159,6 +165,7 @@ async def check_header(
     last = store.chain(header.run)
     if last is not None:
         check_chain(header, job.header.digest, last)
+    await ledger.enter(header.run, header.spec_digest, allowed=rules.runs)
     if job.train:
         if store.forgotten(header.run, header.round):
             raise RemoteProtocolError(
@@ -168,7 +175,7 @@ async def check_header(
             )
         header = take_seat(job, header, welcome, rules)
         if header.masked:
-            check_masked(header, max(welcome.rounds, planned(job.facts)), rules=rules, store=store)
+            check_masked(header, rules=rules, store=store, ledger=ledger)
         clip, seen = (header.client_class, header.clip_norm), Seen(job.header, welcome.server)
         await store.extend_chain(header.run, header.round, job.header.digest, clip=clip, seen=seen)
     return header
@@ -198,17 +205,11 @@ def check_job(job: Job, header: RoundHeader, welcome: Welcome, rules: Rules) -> 
         raise RemoteProtocolError(f"a model of {job.model_bytes} bytes was not agreed on", reason="size")
 
 
-def check_masked(header: RoundHeader, rounds: int, *, rules: Rules, store: ClientStore) -> None:
+def check_masked(header: RoundHeader, *, rules: Rules, store: ClientStore, ledger: Ledger) -> None:
     """What a masked round may ask of this client.
 
-    Args:
-        header: signed by the server.
-        rounds: of the run.
-        rules: this client's policy.
-        store: what it remembers.
-
     Raises:
-        RemoteProtocolError: more of a sketch than the policy shows, a leap of the clip norm, or one model too often.
+        RemoteProtocolError: more of a sketch than the policy shows, or a leap of the clip norm.
         IdentityError: another beacon than the one that this client has seen.
     """
     if header.sketch_dim > rules.max_sketch_dim:
@@ -217,19 +218,8 @@ def check_masked(header: RoundHeader, rounds: int, *, rules: Rules, store: Clien
             "(client.toml, policy.max_sketch_dim)",
             reason="policy",
         )
-    total, on_model = store.shown(header.run, header.model_digest)
-    again = (header.run, header.round) in on_model
-    budget = rules.max_sketch_numbers or SKETCH_NUMBERS * max(1, rounds)
-    if not again and total + header.sketch_dim > budget:
-        raise RemoteProtocolError(
-            f"this client has shown {total} numbers and shows {budget} in a run (client.toml, "
-            "policy.max_sketch_numbers)",
-            reason="policy",
-        )
-    if not again and len(on_model) >= MODEL_ROUNDS:
-        raise RemoteProtocolError(
-            f"this client has answered {MODEL_ROUNDS} rounds on one and the same model", reason="policy"
-        )
+    check_numbers(ledger.numbers(header), header.sketch_dim, most=rules.max_sketch_numbers)
+    check_levels(header.levels, SMALLEST, most=rules.max_levels)  # and again when the group is known
     if (before := store.clip_norm(header.run, header.client_class)) is not None and before[0] != header.round:
         check_step(before, (header.round, header.clip_norm))
     known = store.epoch(header.run, header.client_class)

@@ -19,6 +19,8 @@ from typing import Literal
 from roughfed import crash
 from roughfed.child import Description
 from roughfed.classes import tensors_of
+from roughfed.client.disclosed_round import note_clear, note_model
+from roughfed.client.disclosure_ledger import Ledger
 from roughfed.client.download import fetch_model
 from roughfed.client.encode import encode_file, fresh_delta, residual_of
 from roughfed.client.enrolled import Enrolled
@@ -34,9 +36,9 @@ from roughfed.client.statistics import (
     asked_of_training,
     clear_values,
     client_values,
+    note_trained,
     note_weight,
     quarters_of,
-    trained_names,
     trained_values,
 )
 from roughfed.client.store import ClientStore, SavedUpdate
@@ -81,6 +83,9 @@ class Membership:
         welcome: the server's first message.
         server_key: Ed25519 key from the server's CA-signed roster entry.
         connection: the channel; replaced when it breaks.
+        ledger: what was shown of this client before, of this federation and this model.
+        own: secret of the state directory, 32 bytes.
+        training_seed: job -> seed of its training.
         on_phase: told (phase, progress) for the heartbeat and the metrics.
         back: set when the server, after a reconnect, sends the job again that is under way.
         here: set while the server knows that this client is here.
@@ -99,6 +104,7 @@ class Membership:
     server_key: bytes
     connection: Connection
     store: ClientStore
+    ledger: Ledger
     trainer: LocalTrainer
     description: Description
     rules: Rules
@@ -108,12 +114,19 @@ class Membership:
     back: asyncio.Event
     here: asyncio.Event
     send: Callable[[ClientMessage], None]
+    own: bytes
+    training_seed: Callable[[Job], int]
     secret: Callable[[bytes], bytes] = fresh_secret
     machine: Callable[..., ClientRound] = ClientRound
     on_trained: Callable[[float, int], None] = lambda _seconds, _examples: None
     agreed: Callable[[RoundHeader], Awaitable[None]] = nothing_more
     inbox: asyncio.Queue[Heard] = field(default_factory=asyncio.Queue[Heard])
     until: float = 0.0
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the owner agreed to another run after this one."""
+        return len({*self.ledger.runs(), self.welcome.run}) < self.rules.runs
 
 
 async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport | None:
@@ -128,7 +141,9 @@ async def take_part(me: Membership, job: Job) -> Receipt | EvaluationReport | No
     """
     me.until = time.monotonic() + job.seconds_left
     with me.metrics.crypto("verify"):
-        header = await check_header(job, me.welcome, server_key=me.server_key, rules=me.rules, store=me.store)
+        header = await check_header(
+            job, me.welcome, server_key=me.server_key, rules=me.rules, store=me.store, ledger=me.ledger
+        )
     await me.agreed(header)
     in_round(header.run, header.round)
     me.metrics.round_begun(header.round)
@@ -197,6 +212,7 @@ async def contribute(me: Membership, job: Job, header: RoundHeader, part: Masked
         if known is None and not part.masked:
             check_rounds(header, rules=me.rules, store=me.store)
             params = await fetch_model(me, header, job.base_digest)  # 1
+            await note_model(me, header, params)
             found = await look_at_models(me, job, header, params)
             await note_loss(me, header, found.base)
             result, delta = await train(me, job, header, params)  # 2
@@ -247,7 +263,7 @@ async def train(me: Membership, job: Job, header: RoundHeader, params: Path) -> 
     delta = me.store.fresh_update(header.round) if plain else fresh_delta(me.store.folder, header.round)
     settings = me.settings(job.trainer)
     turn = turn_of(me, job, header)
-    result = await me.trainer.fit(params, delta, settings=settings, seed=job.seed, turn=turn)
+    result = await me.trainer.fit(params, delta, settings=settings, seed=me.training_seed(job), turn=turn)
     check_metrics(result.metrics)
     await note_weight(me, header, result)
     loss, lost = result.metrics.get("loss"), result.lost_state
@@ -316,7 +332,8 @@ async def sign(
             await asyncio.to_thread(work, header, delta)  # 4
     digest = await asyncio.to_thread(digest_file, path)
     trained = trained_values(result, asked_of_training(me, header))
-    await me.store.note_given(header.run, header.round, trained_names(trained))
+    await note_trained(me, header, trained)
+    await note_clear(me, header)
     values = client_values(me.description, found, result) | trained
     statement = UpdateStatement(
         run=header.run,

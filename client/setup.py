@@ -14,6 +14,7 @@ from roughfed.client.session import fresh_secret
 from roughfed.config.client import ClientConfig
 from roughfed.messages import Welcome
 from roughfed.secagg.client import ClientRound
+from roughfed.types import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Setup:
         secret: header digest -> 32 secret bytes (`Membership.secret`).
         machine: makes the machine of a masked round (`Membership.machine`).
         connection: opens a channel to the server; another one only in hostile clients.
+        training_seed: job -> seed of its training; None: `mixed_seed` of the state directory's own secret.
         clock: what the windows of [participate] go by.
         on_welcome: told each welcome that this client agrees to.
     """
@@ -39,5 +41,6 @@ class Setup:
     secret: Callable[[bytes], bytes] = fresh_secret
     machine: Callable[..., ClientRound] = ClientRound
     connection: Callable[[str, Enrolled], Connection] = Connection
+    training_seed: Callable[[Job], int] | None = None
     clock: Clock = field(default_factory=SystemClock)
     on_welcome: Callable[[Welcome], None] = lambda _: None

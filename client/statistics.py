@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from roughfed.child import Description
+from roughfed.client import disclosure
+from roughfed.client.disclosure import STATIC, times_allowed
 from roughfed.client.evaluating import OF_A_COMPARISON, compares, personalises
 from roughfed.client.fairness import fair_quarters
 from roughfed.secagg import statistics
@@ -34,11 +36,18 @@ def promises(me: Membership, job: Job, header: RoundHeader, asked: Sequence[Stat
     training = trained_names(s.name for s in asked)
     known = bool(training) and set(training) <= set(about.statistics)
     return Gives(
-        statics=shares and counted and not me.store.statics_given(header.run),
+        statics=shares and counted and may_tell_statics(me, header),
         evaluation=shares and job.evaluate and about.num_test > 0 and could_compare(me, job, asked),
         training=shares and known and not used_up(me, header, training),
         quarters=quarters_of(me, job, header),
     )
+
+
+def may_tell_statics(me: Membership, header: RoundHeader) -> bool:
+    """Whether this client's examples and classes may leave: once a run, and not again while the data are the same."""
+    if me.ledger.told_in(STATIC, header.run):
+        return False
+    return disclosure.may_tell_statics(me.ledger.told(STATIC), me.description.num_train, most=me.rules.max_counts)
 
 
 def could_compare(me: Membership, job: Job, asked: Sequence[Statistic]) -> bool:
@@ -88,9 +97,22 @@ def asked_of_training(me: Membership, header: RoundHeader) -> tuple[str, ...]:
 
 
 def used_up(me: Membership, header: RoundHeader, names: Iterable[str]) -> bool:
-    """Whether one of them left in as many rounds of this run as it may."""
-    given = me.store.times_given(header.run, before=header.round)
-    return any(0 < KINDS[name].often <= given.get(name, 0) for name in names)
+    """Whether one of them left in as many rounds as it may."""
+    rules, this = me.rules, (header.run, header.round)
+    return any(
+        len(me.ledger.told(name, but=this)) >= times_allowed(name, most=rules.max_statistics, runs=rules.runs)
+        for name in names
+    )
+
+
+async def note_statics(me: Membership, header: RoundHeader) -> None:
+    """Note that examples and classes leave now."""
+    await me.ledger.note_told(header.run, header.round, {STATIC: me.description.num_train})
+
+
+async def note_trained(me: Membership, header: RoundHeader, names: Iterable[str]) -> None:
+    """Note which statistics of the training leave now."""
+    await me.ledger.note_told(header.run, header.round, dict.fromkeys(trained_names(names), 1))
 
 
 def quarters_of(me: Membership, job: Job, header: RoundHeader) -> int:

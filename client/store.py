@@ -8,11 +8,11 @@ id are refused by the server, and in the secure modes would give the masks away.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from roughfed.classes import STANDARD
+from roughfed.client.disclosure_ledger import SCHEMA_STEP
 from roughfed.errors import StorageError
 from roughfed.files import disk_errors
 from roughfed.journal import Journal
@@ -81,6 +81,7 @@ SCHEMA = (
         federation BLOB NOT NULL, mode TEXT NOT NULL, held TEXT NOT NULL, run TEXT NOT NULL, times INTEGER NOT NULL,
         first REAL NOT NULL, last REAL NOT NULL, PRIMARY KEY (federation, mode));
     """,
+    SCHEMA_STEP,
 )
 
 MODELS_KEPT, LOSSES_KEPT = 2, 16
@@ -181,38 +182,6 @@ class ClientStore:
         """Note a drawing of groups."""
         row = (run, client_class, epoch_round, beacon)
         await self.journal.write(lambda db: db.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?)", row))
-
-    def shown(self, run: str, model_digest: bytes) -> tuple[int, set[tuple[str, int]]]:
-        """How many numbers of sketches this client has shown in a run; in which rounds, of any run, on this model."""
-        total = self.journal.read("SELECT COALESCE(SUM(numbers), 0) AS total FROM shown WHERE run = ?", run)
-        sql = "SELECT run, round FROM shown WHERE model_digest = ?"
-        rows = self.journal.read(sql, model_digest)
-        return total[0]["total"], {(row["run"], row["round"]) for row in rows}
-
-    async def note_shown(self, run: str, number: int, model_digest: bytes, numbers: int) -> None:
-        """Note what a round shows of this client, before it is shown; a round counts once."""
-        sql = "INSERT OR IGNORE INTO shown VALUES (?, ?, ?, ?)"
-        await self.journal.write(lambda db: db.execute(sql, (run, number, model_digest, numbers)))
-
-    def statics_given(self, run: str) -> bool:
-        """Whether the static statistics of a run left already."""
-        return bool(self.journal.read("SELECT 1 FROM statics_given WHERE run = ?", run))
-
-    async def give_statics(self, run: str) -> None:
-        """Note that they leave now; never again in this run."""
-        sql = "INSERT OR IGNORE INTO statics_given VALUES (?)"
-        await self.journal.write(lambda db: db.execute(sql, (run,)))
-
-    def times_given(self, run: str, *, before: int) -> dict[str, int]:
-        """In how many rounds of a run before a given one each statistic of the training left; by name."""
-        sql = "SELECT name, COUNT(*) AS times FROM given WHERE run = ? AND round < ? GROUP BY name"
-        return {row["name"]: row["times"] for row in self.journal.read(sql, run, before)}
-
-    async def note_given(self, run: str, number: int, names: Sequence[str]) -> None:
-        """Note which statistics of the training leave now."""
-        rows = [(run, number, name) for name in names]
-        if rows:
-            await self.journal.write(lambda db: db.executemany("INSERT OR IGNORE INTO given VALUES (?, ?, ?)", rows))
 
     # -- weight classes -----------------------------------------------------------------------------------------------
 

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from roughfed.allocator import keep_pages
 from roughfed.client import enrol, enrolled
-from roughfed.client.hours import Clock, SystemClock
+from roughfed.client.hours import Clock
 from roughfed.client.life import run
 from roughfed.client.local import LocalTrainer
 from roughfed.client.mode import LINE, OWNER, allowed, note
-from roughfed.client.session import fresh_secret
 from roughfed.client.setup import Setup
 from roughfed.client.store import ClientStore
 from roughfed.config.client import ClientConfig
@@ -29,6 +29,7 @@ from roughfed.descriptors import raise_limit
 from roughfed.errors import ConfigError
 from roughfed.lock import only_one
 from roughfed.mode import MODES, UPDATES_SHOWN, shows_more, strictest
+from roughfed.types import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +130,23 @@ def check_line(line: JoinLine, most: str) -> None:
     )
 
 
+class How(TypedDict, total=False):
+    """What else of `client.setup.Setup` a test or a bench decides."""
+
+    secret: Callable[[bytes], bytes]
+    training_seed: Callable[[Job], int] | None
+    clock: Clock
+
+
 async def run_agent(
     folder: Path,
     config: ClientConfig,
     trainer: LocalTrainer,
-    *,
-    secret: Callable[[bytes], bytes] = fresh_secret,
-    clock: Clock | None = None,
+    **how: Unpack[How],
 ) -> str:
-    """Run the enrolled client of a directory; returns why it ended. `secret`, `clock`: as of `client.setup.Setup`."""
+    """Run the enrolled client of a directory; returns why it ended."""
     place = Place(folder)
-    return await run(Setup(config, place.state, place.papers, trainer, secret, clock=clock or SystemClock()))
+    return await run(Setup(config, place.state, place.papers, trainer, **how))
 
 
 def run_blocking(
@@ -148,8 +155,7 @@ def run_blocking(
     trainer: LocalTrainer,
     *,
     line: JoinLine | None,
-    secret: Callable[[bytes], bytes] = fresh_secret,
-    clock: Clock | None = None,
+    **how: Unpack[How],
 ) -> str:
     """Enrol if there is a line, then run."""
     keep_pages()
@@ -158,6 +164,6 @@ def run_blocking(
     async def both() -> str:
         if line is not None:
             await join(folder, line, policy=config.policy.server_sees)
-        return await run_agent(folder, config, trainer, secret=secret, clock=clock)
+        return await run_agent(folder, config, trainer, **how)
 
     return asyncio.run(both())

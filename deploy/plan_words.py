@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from roughfed.codec.plan import plan_lanes
 from roughfed.config import FederationConfig
 from roughfed.config.values import duration_text
 from roughfed.httpd import is_loopback
@@ -27,7 +28,10 @@ FEW_PARAMETERS = 16
 LONG_EPOCH = 10
 
 CHOICE_BITS = 64
-"""What a client tells by its choices in a run, unless its policy.max_choice_bits says otherwise."""
+"""What a client tells by its choices, unless its policy.max_choice_bits says otherwise."""
+
+SKETCH_NUMBERS = 12_800
+"""Numbers of its updates that a client shows, unless its policy.max_sketch_numbers says otherwise."""
 
 
 def sees(config: FederationConfig) -> str:
@@ -139,6 +143,11 @@ def _group_warnings(config: FederationConfig, turnouts: Sequence[Turnout]) -> It
             f"With {_numbers(tight)} clients there is a single group of {SMALLEST}, without slack: "
             "whichever client is lost or excluded, the round is void."
         )
+    if fine := [t for t in turnouts if t.groups and t.groups.levels > plan_lanes(max(t.groups.sizes)).levels]:
+        yield (
+            f"codec.lane_bits = {config.codec.lane_bits} rounds to {max(t.groups.levels for t in fine if t.groups):,} "
+            "levels, finer than a sum of one group needs: clients refuse it unless their policy.max_levels allows it."
+        )
     every = config.groups.regroup_every
     if every < LONG_EPOCH and any(t.groups and len(t.groups.sizes) > 1 for t in turnouts):
         yield (
@@ -154,6 +163,12 @@ def _sketch_warnings(config: FederationConfig, size: int | None) -> Iterator[str
             f"sketch.dim = {dim} is above {MANY_NUMBERS}: in measurements 1024 numbers of a step on one image gave "
             "the image away. Clients refuse it unless their policy.max_sketch_dim allows it."
         )
+    if dim * config.round.rounds > SKETCH_NUMBERS:
+        yield (
+            f"round.rounds = {config.round.rounds} with sketch.dim = {dim} ask a client for "
+            f"{dim * config.round.rounds:,} numbers of its updates, and it shows {SKETCH_NUMBERS:,} in all unless its "
+            "policy.max_sketch_numbers allows more: it leaves the rounds after that out."
+        )
     if size is not None and dim * FEW_PARAMETERS > size:
         yield (
             f"sketch.dim = {dim} is not well under the model's {size} parameters: "
@@ -168,12 +183,13 @@ def _cluster_warnings(config: FederationConfig) -> Iterator[str]:
     each, questions = bits(chosen.k), 1 + (rounds - 1) // chosen.choose_every
     yield (
         f"Each client says, in the clear, which of {chosen.k} models fits its training data best: {each} "
-        f"bit{'s' * (each != 1)} in about {questions} question{'s' * (questions != 1)}."
+        f"bit{'s' * (each != 1)} in about {questions} question{'s' * (questions != 1)}. It does so where its own "
+        "client.toml has policy.clusters = true; who does not say stays in the default."
     )
     if each * questions > CHOICE_BITS:
         yield (
-            f"That is more than the {CHOICE_BITS} bits that a client tells in a run unless its policy.max_choice_bits "
-            "allows it: clients keep their last cluster then. Raise clusters.choose_every."
+            f"That is more than the {CHOICE_BITS} bits that a client tells unless its policy.max_choice_bits allows "
+            "it: clients keep their last cluster then. Raise clusters.choose_every."
         )
 
 

@@ -197,6 +197,7 @@ def make_header(
     """
     head = fed.store.lineage.head(cluster)
     evaluate = fed.evaluates(fed.clusters.place(fields["round"], cluster), train=train)
+    chosen_among = fed.config.clusters.chosen_among
     header = RoundHeader(
         run=fed.run,
         model_digest=head.digest,
@@ -206,6 +207,7 @@ def make_header(
         codec=fed.config.codec.uplink(fed.config.privacy.server_sees),
         server_sees=fed.config.privacy.server_sees,
         job_digest=job_digest(fed.trainer_settings(), evaluate=evaluate, facts=facts or {}, base=fed.base),
+        heads=tuple(each.digest for each in fed.store.lineage.heads().values()) if chosen_among else (),
         **fields,
     )
     body = encode_header(header)

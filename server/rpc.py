@@ -156,6 +156,7 @@ class FederationService:
             base=fed.base,
             time=time.time(),
             paced=True,
+            clusters=fed.config.clusters.chosen_among,
         )
 
     async def _read(self, session: Session, requests: AsyncIterator[bytes]) -> None:

@@ -118,7 +118,8 @@ class Welcome:
 
     `private` has patterns of the names of tensors that stay with each client (`roughfed.scope`), `base` what nobody
     trains and nobody sends (`roughfed.adapters`), `classes` those that a client may belong to beside the standard one.
-    `time` is the server's clock (Unix seconds), where it tells; `paced`, whether transfers wait for their turn.
+    `time` is the server's clock (Unix seconds), where it tells; `paced`, whether transfers wait for their turn;
+    `clusters`, how many models clients are asked to choose among, 0 where they never are.
     """
 
     software: str
@@ -134,6 +135,7 @@ class Welcome:
     classes: tuple[ClientClass, ...] = ()
     time: float | None = None
     paced: bool = False
+    clusters: int = 0
 
 
 @dataclass(frozen=True, slots=True)

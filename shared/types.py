@@ -175,7 +175,8 @@ class RoundHeader:
     """What everything in a round is bound to; signed by the server (proto/v1/federation.proto, RoundHeader).
 
     From `levels` on, all of it belongs to masked rounds, but for `classes`: those that take part beside the standard
-    one. `client_class` says as whose it is read (`roughfed.classes.header_for`); it is not on the wire.
+    one, and `heads`: the newest model of every cluster, where clients choose among them. `client_class` says as whose
+    it is read (`roughfed.classes.header_for`); it is not on the wire.
     """
 
     run: str
@@ -199,6 +200,7 @@ class RoundHeader:
     epoch_beacon: bytes = b""
     statistics: tuple[str, ...] = ()
     classes: tuple[ClientClass, ...] = ()
+    heads: tuple[bytes, ...] = ()
     client_class: str = ""
 
     @property

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, cast
 
-from roughfed.client.rules import MODEL_ROUNDS
+from roughfed.client.disclosure import MODEL_ROUNDS
 from roughfed.config import ClientConfig, FederationConfig
 from roughfed.config.template import render_template
 from roughfed.data.federate import holdings
@@ -249,6 +249,10 @@ def _server(protocol: Protocol, options: LiveOptions, *, rounds: int, seed: int)
     }
 
 
+RUNS = 10
+"""Runs that a client takes part in: more than one turn has."""
+
+
 def _client(data: Mapping[str, Any], protocol: Protocol, index: int) -> dict[str, object]:
     return {
         **{f"data.{key}": value for key, value in data.items()},
@@ -257,8 +261,9 @@ def _client(data: Mapping[str, Any], protocol: Protocol, index: int) -> dict[str
         "device.name": "cpu",
         "device.threads": 1,
         "http.enabled": False,
-        "client.stay": True,
         "policy.server_sees": "updates",  # all of them are the bench's own
+        "client.stay": RUNS,
+        "policy.max_counts": RUNS,
     }
 
 

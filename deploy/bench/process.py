@@ -76,9 +76,11 @@ def take_part(args: argparse.Namespace) -> str:
     trainer = SyntheticTrainer(args.params, pace_s=args.pace, examples=args.examples, **told)
     trainer.loss = args.loss
     secret = secret_of_seed(args.secret_seed, args.dir)
-    clock = SignalledClock(args.clock) if args.clock else None
+    how: agent.How = {"secret": secret, "training_seed": lambda job: job.seed}  # updates that a test can make again
+    if args.clock:
+        how["clock"] = SignalledClock(args.clock)
     config = agent.load(args.dir, {})
-    return agent.run_blocking(args.dir, config, trainer, line=line, secret=secret, clock=clock)
+    return agent.run_blocking(args.dir, config, trainer, line=line, **how)
 
 
 def membership_of(folder: Path) -> ClientConfig:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from roughfed.crypto.join_line import JoinLine
 
 
+RUNS = 100
+"""Runs of the federation above that an installed edge takes part in."""
+
 OVERRULED = ("round.rounds", "trainer.")
 """Settings that come from the federation above. One fed.toml for all may have them; a flag is meant for this server."""
 
@@ -59,7 +62,7 @@ def check_flags(config: FederationConfig) -> None:
             raise ConfigError(cause, key=origin.where, cure="leave it out, or set it there")
 
 
-def membership(context: Context, *, stay: bool = False, accept: str = "") -> ClientConfig:
+def membership(context: Context, *, stay: int = 1, accept: str = "") -> ClientConfig:
     """The settings of this edge's membership above, after the enrolment if there is a line in the environment.
 
     Args:

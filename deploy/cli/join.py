@@ -53,6 +53,7 @@ class Flags:
             "update). [default: sketches, or the federation's mode if that shows less]",
         ),
     ] = ""
+    runs: Annotated[int | None, typer.Option(help="Runs of the federation to take part in, this one included.")] = None
     no_run: Annotated[bool, typer.Option("--no-run", help="Enrol and write client.toml, but do not run.")] = False
     install: installation.Install = False
     install_to: installation.InstallTo = None
@@ -75,6 +76,7 @@ class Flags:
             "model.name": self.model or LISTED_MODEL.get(self.data, ""),
             "device.name": self.device,
             "device.threads": self.threads,
+            "client.stay": self.runs,
         }
         return {key: str(value) for key, value in given.items() if value not in ("", None)}
 
@@ -262,8 +264,6 @@ def write_settings(context: Context, flags: Flags, papers: Enrolled, server_sees
     given: Mapping[str, str] = {"client.name": papers.name, "policy.server_sees": server_sees} | flags.values(
         context.folder
     )
-    if flags.asked.wanted:
-        given = {"client.stay": "true"} | given  # a service is there for the next run, too
     values = {key: setting.value for key, setting in from_flags(given, keys_of(ClientConfig)).items()}
     path = write_template(context.folder, ClientConfig, values=values)
     context.say(f"wrote {path}: what this client trains with, and what it agrees to")

@@ -157,7 +157,7 @@ def unit(context: Context, flags: Flags, target: installation.Target) -> Answer:
     if flags.no_ca:
         enrol(context)
     if flags.upstream:
-        edge.membership(context, stay=True, accept=flags.accept)
+        edge.membership(context, stay=edge.RUNS, accept=flags.accept)
     wanted = installation.service(context, "server", config.federation.name, arguments, target)
     app = config.model.app.rpartition(":")[0]
     places = [str(Path(context.folder.absolute(), place).parent) for place in (app, config.model.init) if place]

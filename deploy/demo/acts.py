@@ -29,6 +29,7 @@ from roughfed.secagg.groups import SMALLEST
 from roughfed.server.defence.plan import tolerated
 
 UNDEFENDED = {"defence.rule": "none"}
+STAYING = {"client.stay": 10, "policy.max_counts": 10}  # the same clients are in every act, each a run of its own
 CLEAN_RUN, PLAIN_RUN, LAST_RUN = "clean", "plain", "last"
 
 
@@ -101,8 +102,9 @@ def _compared(options: DemoOptions, scenario: Scenario, preset: Preset) -> list[
 def _poisoned(options: DemoOptions, scenario: Scenario, preset: Preset) -> list[Act]:
     """No attack, then the attack without a defence, then with one; attackers are new processes in each.
 
-    Whoever lies is found out and asked no more, and costs a round or two. There, every act has clients of its own,
-    which have not answered on the first model yet, and goes on with fewer.
+    Behind masks every act has clients of its own, which have not answered on the first model yet: with whom is left
+    out, an act would ask for a sum that differs by a few from that of another, and clients open none. Whoever lies is
+    found out and asked no more, and costs a round or two; there it goes on with fewer.
     """
     count = how_many(options.attackers or 0.0, options.clients)
     attackers = attackers_of(options.attack, count, options.names, options.server_sees)
@@ -113,16 +115,17 @@ def _poisoned(options: DemoOptions, scenario: Scenario, preset: Preset) -> list[
         )
         cure = f"give {SMALLEST + count} or more, or --server-sees updates"
         raise ConfigError(cause, key="--clients", cure=cure)
-    stay = () if lies else options.names[:honest]
+    apart = lies or options.server_sees != "updates"
+    stay = () if apart else options.names[:honest]
     least = honest if options.server_sees == "updates" else max(honest, SMALLEST)
     # Nobody is left behind for being slow, as attackers are who meet first: the same seed is to give the same model.
     fewer = {"round.quorum": least, "round.patience": 0.0, **({"round.min_clients": least} if lies else {})}
     expected = options.attackers if tolerated(options.attackers or 0.0, options.clients) else count  # none would be one
     rules = {**scenario.server, **fewer, "defence.f": expected}
-    last = replace(_act(options, replace(scenario, server=rules), preset, stay=stay), apart=lies)
-    bare = replace(_act(options, replace(scenario, server=UNDEFENDED | fewer), preset, stay=stay), apart=lies)
+    last = replace(_act(options, replace(scenario, server=rules), preset, stay=stay), apart=apart)
+    bare = replace(_act(options, replace(scenario, server=UNDEFENDED | fewer), preset, stay=stay), apart=apart)
     clean = replace(bare, name=CLEAN_RUN, starts=options.names, shown="without an attack")
-    starts = options.names if lies else attackers.names
+    starts = options.names if apart else attackers.names
     hit = replace(bare, attackers=attackers, starts=starts)
     if options.server_sees == "sums":  # nobody can be judged: it is the same with and without
         return [clean, replace(hit, shown=f"{attackers.attack}, and nobody can be judged")]
@@ -141,7 +144,7 @@ def _act(options: DemoOptions, scenario: Scenario, preset: Preset, *, stay: Sequ
     server |= {f"trainer.{key}": value for key, value in trainer.items()}
     clients = {
         name: render_template(
-            ClientConfig, client_settings(options, preset, scenario, index) | {"client.stay": name in stay}
+            ClientConfig, client_settings(options, preset, scenario, index) | (STAYING if name in stay else {})
         )
         for index, name in enumerate(options.names)
     }

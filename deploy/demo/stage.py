@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from roughfed.server.summarized import round_summaries
 
 HOST = "127.0.0.1"
 MEETINGS = "rf-"
+STAY = "ROUGHFED_CLIENT__STAY"
 SERVER = "server"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # many processes share the cores
 ROUGHFED = (sys.executable, "-m", "roughfed.deploy.cli")
@@ -65,12 +67,12 @@ async def _play(shows: Sequence[Show], place: DemoPlace) -> None:
     me = asyncio.current_task()
     if me is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
-    known = set[str]()  # clients that were invited
+    known = Counter[str]()  # clients that were invited -> how often they were started
     async with Processes() as processes:
         with TemporaryDirectory(prefix=MEETINGS) as meetings:
             for number, show in enumerate(shows):
                 if show.act.apart:
-                    stage = Stage(show, show.place, {}, set(), Path(meetings))
+                    stage = Stage(show, show.place, {}, Counter(), Path(meetings))
                 else:
                     inherited = succeed(shows[number - 1].place, show.place) if number else {}
                     stage = Stage(show, place, inherited, known, Path(meetings))
@@ -117,8 +119,8 @@ class Stage:
     show: Show
     clients: DemoPlace
     inherited: dict[str, str]
-    known: set[str]
-    """Clients that were invited before; changed."""
+    known: Counter[str]
+    """Clients that were invited before -> how often they were started; changed."""
     meetings: Path
     """Where colluders meet; a short path, as the address of a socket must be."""
 
@@ -175,7 +177,9 @@ class Stage:
             if name not in self.known:
                 line = await asyncio.to_thread(aggregator.invite, server, name, host=HOST, port=port)
                 invitation = {VARIABLE: line.reveal()}
-                self.known.add(name)
+            self.known[name] += 1
+            if self.known[name] > 1:  # who comes again is in one run more
+                invitation[STAY] = str(self.known[name])
             command = [*self.command_of(name), "--dir", str(self.clients.client(name))]
             await self.start(processes, name, command, more=invitation)
 

@@ -38,7 +38,7 @@ COPY --from=build /opt/roughfed /opt/roughfed
 ENV PATH=/opt/roughfed/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     NUMBA_CACHE_DIR=/var/cache/roughfed \
-    ROUGHFED_CLIENT__STAY=true \
+    ROUGHFED_CLIENT__STAY=10 \
     ROUGHFED_HTTP__PORT=9465
 USER 10001:10001
 WORKDIR /var/lib/roughfed

@@ -49,7 +49,7 @@ ENV PATH=/opt/roughfed/bin:$PATH \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     NUMBA_CACHE_DIR=/var/cache/roughfed \
     ROUGHFED_DEVICE__NAME=cuda \
-    ROUGHFED_CLIENT__STAY=true \
+    ROUGHFED_CLIENT__STAY=10 \
     ROUGHFED_HTTP__PORT=9465
 USER 10001:10001
 WORKDIR /var/lib/roughfed

@@ -29,7 +29,7 @@ def place_above(folder: Path) -> agent.Place:
     return agent.Place(folder / UPSTREAM)
 
 
-def membership(folder: Path, line: JoinLine | None, *, stay: bool = False, accept: str = "") -> ClientConfig:
+def membership(folder: Path, line: JoinLine | None, *, stay: int = 1, accept: str = "") -> ClientConfig:
     """The settings of an edge's membership, after the enrolment if there is a line; client.toml is written once.
 
     Args:

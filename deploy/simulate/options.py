@@ -43,6 +43,15 @@ SEED_DECIDES = "round.patience"
 """Who is slow is left out by nobody's clock: with one, the same seed would not give the same model."""
 
 
+ALL_DISCLOSED = {
+    "policy.clusters": "true",
+    "policy.max_sketch_numbers": str(1 << 40),
+    "policy.max_statistics": str(1 << 40),
+    "policy.max_levels": str(1 << 16),
+}
+"""Limits of virtual clients: whoever simulates owns all the data."""
+
+
 @dataclass(frozen=True, slots=True)
 class SimulateOptions:
     """One simulation.
@@ -159,6 +168,7 @@ class SimulateOptions:
             "client.enrol": "127.0.0.1:1",
             "http.enabled": "false",
             "policy.server_sees": MODES[-1],  # all of them are the caller's own
+            **ALL_DISCLOSED,
             **self._source.client(),
         }
         return build(ClientConfig, from_flags(given, keys_of(ClientConfig)))

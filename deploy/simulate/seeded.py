@@ -15,12 +15,14 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from roughfed.client.enrolled import CA_CERTIFICATE, CERTIFICATE, IDENTITY_KEY, MEMBER, RECORD, TLS_KEY
+from roughfed.client.own_secret import mixed_seed
 from roughfed.crypto.certificates import private_pem
 from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.crypto.names import Role, Subject
 from roughfed.crypto.roster import RosterEntry, sign_entry
 from roughfed.server.papers import Papers
+from roughfed.types import Job
 from roughfed.wire.enrolment import encode_member, encode_roster_entry
 
 ENROLLED_AT = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
@@ -47,6 +49,11 @@ def round_secret(seed: int, client: str) -> Callable[[bytes], bytes]:
     return lambda header_digest: hashlib.sha256(
         f"roughfed simulated secret v1\0{seed}\0{client}\0".encode() + header_digest
     ).digest()
+
+
+def training_seed(seed: int, client: str) -> Callable[[Job], int]:
+    """Job -> the seed of a client's training, as it follows from a secret of the client's."""
+    return mixed_seed(Entropy(seed, "own", client)(32))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from roughfed.deploy.simulate.complaints import Complaints
 from roughfed.deploy.simulate.link import NO_CONTEXT, Link
 from roughfed.deploy.simulate.losing import Fate, is_of
 from roughfed.deploy.simulate.pool import Pool, PoolTrainer
-from roughfed.deploy.simulate.seeded import Passport, round_secret
+from roughfed.deploy.simulate.seeded import Passport, round_secret, training_seed
 from roughfed.errors import ConfigError, RoughfedError, TrainerError
 from roughfed.messages import (
     PROTOCOL,
@@ -170,7 +170,15 @@ class Virtual:
             return Link(world.service, own, heard, partial(self._say, closed), before_upload=self._before_upload)
 
         config = world.config.model_copy(update={"client": world.config.client.model_copy(update={"name": name})})
-        setup = Setup(config, folder, papers, self._trainer, round_secret(world.seed, name), connection=connection)
+        setup = Setup(
+            config,
+            folder,
+            papers,
+            self._trainer,
+            round_secret(world.seed, name),
+            connection=connection,
+            training_seed=training_seed(world.seed, name),
+        )
         agent = Agent(setup, store, description)
         staying, ended = asyncio.create_task(agent.stay()), asyncio.create_task(closed.wait())
         try:

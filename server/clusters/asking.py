@@ -180,7 +180,8 @@ def _why(client: str, cluster: str, wanted: Mapping[str, str], said: Mapping[str
 def question_of(fed: Federation, choosing: Choosing) -> Question:
     """What the clients are asked."""
     models = tuple(digest for _, _, digest in choosing.models)
-    return Question(fed.run, choosing.number, fed.spec.digest, models)
+    last = fed.store.last_round()
+    return Question(fed.run, choosing.number, fed.spec.digest, models, None if last is None else last.header)
 
 
 def depths_of(fed: Federation) -> dict[str, int]:

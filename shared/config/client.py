@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
 from roughfed.config.participate import Limits, Participate
 from roughfed.config.problems import translate
@@ -38,6 +38,16 @@ def _device(value: str) -> str:
     return value
 
 
+def _runs(value: object) -> object:
+    if value is True or value == "true":
+        refuse(
+            "true would let the server name as many runs as it likes, and each may ask anew.",
+            "Write the number of runs that this client takes part in, for example 10; roughfed join --runs 10 does it.",
+        )
+    return 1 if value is False or value == "false" else value
+
+
+Runs = Annotated[int, BeforeValidator(_runs), Field(ge=1)]
 Device = Annotated[str, AfterValidator(_device), Words('"auto", "cpu", "cuda", "cuda:N" or "mps"', show)]
 
 
@@ -49,7 +59,11 @@ class Client(BaseModel):
     name: Name = Field(default="", description="Enrolled name of the client; `roughfed join` writes it.")
     server: Address = Field(default="", description="host:port of the federation port.")
     enrol: Address = Field(default="", description="host:port of the enrolment port, for renewals.")
-    stay: bool = Field(default=False, description="Wait for the server's next run when one is over, instead of ending.")
+    stay: Runs = Field(
+        default=1,
+        description="Runs of one federation that this directory takes part in with one model; while there is one left, "
+        "the client waits for it when a run is over, instead of ending.",
+    )
 
 
 class OwnApp(BaseModel):
@@ -179,9 +193,33 @@ class Policy(BaseModel):
         default=256, ge=0, description="Numbers of one update that the client shows the server at most, when masked."
     )
     max_sketch_numbers: int = Field(
+        default=128 * 100,
+        ge=0,
+        description="Numbers of its updates that it shows in all rounds of all runs together, as in the limits that "
+        "follow: of one federation, with one model, out of this directory (`roughfed disclosed`).",
+    )
+    max_counts: int = Field(
+        default=1,
+        ge=0,
+        description="Times that its numbers of examples and of classes go into a sum, at most once a run, until it has "
+        "twice as many examples.",
+    )
+    max_statistics: int = Field(
+        default=100,
+        ge=0,
+        description="Rounds in which each statistic that a training works out goes into a sum; one that hardly changes "
+        "(transition 3, loss-histogram 10, ...) no more often than that for each run of client.stay.",
+    )
+    max_levels: int = Field(
         default=0,
         ge=0,
-        description="Numbers that it shows in all rounds of a run together; 0 = 256 for each round of the run.",
+        le=1 << 16,
+        description="Levels to which the client's update is rounded, when masked: finer ones show more of it in a sum "
+        "of few; 0 = as many as lanes of 8 bits hold for its group, 64 for 4 clients and 16 for 16.",
+    )
+    clusters: bool = Field(
+        default=False,
+        description='Say which of several models has the least loss here (clusters.method = "ifca"), in the clear.',
     )
     client_class: ClassName = Field(
         default="",
@@ -199,8 +237,7 @@ class Policy(BaseModel):
     max_choice_bits: int = Field(
         default=64,
         ge=0,
-        description="Bits that the client tells the server in a run by saying which of its models has the least loss "
-        'here (clusters.method = "ifca"); 0 = it never says.',
+        description="Bits that the client tells by that, in all runs together.",
     )
     share_statistics: bool = Field(
         default=True,

@@ -67,6 +67,11 @@ class Clusters(BaseModel):
         """Whether there can be more than one cluster."""
         return self.method != "none"
 
+    @property
+    def chosen_among(self) -> int:
+        """How many models clients are asked to choose among; 0: they are never asked."""
+        return self.k if self.method == "ifca" else 0
+
     def least(self, *, masked: bool) -> int:
         """Members without which a cluster joins the default."""
         return self.smallest or (SMALLEST_MASKED if masked else SMALLEST_CLEAR)

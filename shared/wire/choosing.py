@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from roughfed.errors import RemoteProtocolError
+from roughfed.errors import LocalProtocolError, RemoteProtocolError
 from roughfed.messages import Choice, Choose
 from roughfed.pb.v1 import federation_pb2 as fed
 from roughfed.pb.v1 import secagg_pb2 as sec
@@ -27,18 +27,23 @@ class Question:
         number: from 1; never used twice in a run.
         spec_digest: SHA-256 of the Spec, 32 bytes.
         models: BLAKE3 of each model's parameters, 32 bytes each.
+        header: of the last round, signed by the server: all models but the one that it made are its heads; None before
+            the first round.
     """
 
     run: str
     number: int
     spec_digest: bytes
     models: tuple[bytes, ...]
+    header: Signed | None = None
 
 
 def encode_question(question: Question) -> bytes:
     """A question as the bytes that are signed."""
     q = question
-    return fed.Question(run=q.run, number=q.number, spec_digest=q.spec_digest, models=q.models).SerializeToString()
+    header = None if q.header is None else signed_message(q.header)
+    message = fed.Question(run=q.run, number=q.number, spec_digest=q.spec_digest, models=q.models, header=header)
+    return message.SerializeToString()
 
 
 def decode_question(data: bytes) -> Question:
@@ -52,15 +57,26 @@ def decode_question(data: bytes) -> Question:
         raise RemoteProtocolError(f"a choice between {len(m.models)} models", reason="schema")
     models = tuple(digest_field(digest, "models") for digest in m.models)
     number = number_field(m.number, "number")
-    return Question(m.run[:MAX_NAME], number, digest_field(m.spec_digest, "spec_digest"), models)
+    header = None
+    if m.HasField("header"):
+        header = Signed(m.header.body, m.header.signature, m.header.signer[:MAX_NAME])
+    return Question(m.run[:MAX_NAME], number, digest_field(m.spec_digest, "spec_digest"), models, header)
+
+
+def signed_message(signed: Signed) -> sec.Signed:
+    """Signed bytes as a message.
+
+    Raises:
+        LocalProtocolError: a signature of another length.
+    """
+    if len(signed.signature) != SIGNATURE_BYTES:
+        raise LocalProtocolError(f"a signature is {SIGNATURE_BYTES} bytes")
+    return sec.Signed(body=signed.body, signature=signed.signature, signer=signed.signer)
 
 
 def choose_message(value: Choose) -> fed.Choose:
     """A question with its signature as a message."""
-    signed = sec.Signed(
-        body=value.question.body, signature=value.question.signature, signer=text_field(value.question.signer, MAX_NAME)
-    )
-    return fed.Choose(question=signed, seconds_left=value.seconds_left)
+    return fed.Choose(question=signed_message(value.question), seconds_left=value.seconds_left)
 
 
 def choose_value(m: fed.Choose) -> Choose:

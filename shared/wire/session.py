@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from roughfed.adapters import Base
-from roughfed.errors import LocalProtocolError, RemoteProtocolError
+from roughfed.errors import RemoteProtocolError
 from roughfed.messages import (
     Choice,
     Choose,
@@ -32,7 +32,8 @@ from roughfed.pb.v1 import secagg_pb2 as sec
 from roughfed.pb.v1 import tensor_pb2 as ten
 from roughfed.training import NO_FACTS
 from roughfed.types import Job, RoundHeader, Signed, Spec
-from roughfed.wire.choosing import choice_message, choice_value, choose_message, choose_value
+from roughfed.wire import choosing
+from roughfed.wire.choosing import signed_message
 from roughfed.wire.classes import class_messages, class_name, class_values
 from roughfed.wire.facts import decode_facts, encode_facts
 from roughfed.wire.machines import heartbeat_message, heartbeat_value, moment
@@ -94,7 +95,7 @@ def encode_client_message(value: ClientMessage) -> bytes:
         case Leave():
             message.leave.CopyFrom(fed.Leave(reason=value.reason, back_after_s=value.back_after_s))
         case Choice():
-            message = choice_message(value)
+            message = choosing.choice_message(value)
         case ClientStage():
             message = client_stage(value)
     return message.SerializeToString()
@@ -119,7 +120,7 @@ def decode_client_message(data: bytes) -> ClientMessage:
         case "leave":
             return Leave(message.leave.reason[:MAX_NAME], _seconds(message.leave.back_after_s, MOST_AWAY_S))
         case "choice":
-            return choice_value(message.choice)
+            return choosing.choice_value(message.choice)
         case str() as kind if kind in CLIENT_STAGES:
             return read_client_stage(kind, message)
         case other:
@@ -149,12 +150,13 @@ def _server_message(value: ServerMessage) -> fed.ServerMessage:
                     base=None if value.base is None else base_message(value.base),
                     time=value.time,
                     paced=value.paced,
+                    clusters=value.clusters,
                 )
             )
         case Job():
             return fed.ServerMessage(
                 job=fed.Job(
-                    header=_signed_message(value.header),
+                    header=signed_message(value.header),
                     trainer=json.dumps(dict(value.trainer)),
                     seed=value.seed,
                     evaluate=value.evaluate,
@@ -168,7 +170,7 @@ def _server_message(value: ServerMessage) -> fed.ServerMessage:
         case Heartbeat():
             return fed.ServerMessage(heartbeat=heartbeat_message(value))
         case Choose():
-            return fed.ServerMessage(choose=choose_message(value))
+            return fed.ServerMessage(choose=choosing.choose_message(value))
         case ServerStage():
             return server_stage(value)
         case _:
@@ -216,7 +218,7 @@ def decode_server_message(data: bytes) -> ServerMessage:
         case "heartbeat":
             return heartbeat_value(message.heartbeat)
         case "choose":
-            return choose_value(message.choose)
+            return choosing.choose_value(message.choose)
         case str() as kind if kind in STAGE_VALUES:
             return read_server_stage(kind, message)
         case other:
@@ -267,6 +269,7 @@ def encode_header(header: RoundHeader) -> bytes:
         statistics=header.statistics,
         job_digest=header.job_digest,
         classes=class_messages(header.classes),
+        heads=header.heads,
     ).SerializeToString(deterministic=True)
 
 
@@ -295,6 +298,7 @@ def decode_header(data: bytes) -> RoundHeader:
         statistics=tuple(m.statistics)[:MAX_STATISTICS],
         job_digest=digest_field(m.job_digest, "job_digest", empty=True),
         classes=class_values(m.classes),
+        heads=tuple(digest_field(head, "heads") for head in m.heads[: choosing.MOST_MODELS]),
     )
 
 
@@ -336,6 +340,7 @@ def _welcome(m: fed.Welcome) -> Welcome:
         base=base_value(m.base) if m.HasField("base") else None,
         time=moment(m.time) if m.HasField("time") else None,
         paced=m.paced,
+        clusters=m.clusters,
     )
 
 
@@ -392,9 +397,3 @@ def _hello(m: fed.Hello) -> Hello:
         standard_if_few=m.standard_if_few,
         seen=seen_value(m.seen) if m.HasField("seen") else None,
     )
-
-
-def _signed_message(signed: Signed) -> sec.Signed:
-    if len(signed.signature) != 64:
-        raise LocalProtocolError("a signature is 64 bytes")
-    return sec.Signed(body=signed.body, signature=signed.signature, signer=signed.signer)

@@ -12,7 +12,7 @@ from roughfed import logs
 from roughfed.deploy import agent, aggregator
 from roughfed.deploy.cli.processes import client_command, worker_command
 from roughfed.deploy.simulate.options import FEDERATION
-from roughfed.deploy.simulate.seeded import Entropy, Registry, round_secret
+from roughfed.deploy.simulate.seeded import Entropy, Registry, round_secret, training_seed
 
 
 def server(folder: Path, seed: int) -> str:
@@ -39,7 +39,8 @@ def client(folder: Path, seed: int, name: str) -> str:
     config = agent.load(folder, {})
     Registry(FEDERATION, seed).admit(name).write(agent.Place(folder).papers)
     trainer = TrainerProcess(client_command(folder, config), folder / "trainer.log")
-    return agent.run_blocking(folder, config, trainer, line=None, secret=round_secret(seed, name))
+    secrets: agent.How = {"secret": round_secret(seed, name), "training_seed": training_seed(seed, name)}
+    return agent.run_blocking(folder, config, trainer, line=None, **secrets)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,10 @@ FAMILIES = ("left", "right")
 """Synthetic clients of one family pull the model one way (`roughfed.deploy.bench.synthetic`)."""
 
 
+CHOOSES = {"policy": {"clusters": True}}
+"""What the owner of a client writes who lets it say which model fits its data."""
+
+
 def families(cluster: Cluster) -> dict[str, str]:
     """Client -> its family: every second one."""
     return {name: FAMILIES[at % 2] for at, name in enumerate(cluster.names)}
@@ -28,7 +32,7 @@ def families(cluster: Cluster) -> dict[str, str]:
 def start_families(cluster: Cluster) -> None:
     """Start all clients."""
     for name, family in families(cluster).items():
-        cluster.start_client(name, claims=["--family", family])
+        cluster.start_client(name, claims=["--family", family], tables=CHOOSES)
 
 
 def clusters_of(cluster: Cluster) -> dict[str, set[str]]:
@@ -133,10 +137,11 @@ def test_clients_choose_the_model_of_their_family(tmp_path: Path, crash_at: str)
         asked = cluster.rows("SELECT * FROM choosings ORDER BY number")
         assert all(row["closed_at"] for row in asked)
         told = read_rows(
-            cluster.client_folder("c0") / "state" / "client.db", "SELECT number, bits FROM choices ORDER BY number"
+            cluster.client_folder("c0") / "state" / "client.db",
+            "SELECT round, amount FROM told WHERE name = 'choice' ORDER BY round",
         )
-        assert [row["number"] for row in told] == [row["number"] for row in asked]
-        assert {row["bits"] for row in told} == {1}
+        assert [row["round"] for row in told] == [row["number"] for row in asked]
+        assert {row["amount"] for row in told} == {1}
 
 
 @pytest.mark.slow
@@ -149,14 +154,14 @@ def test_a_client_that_dies_after_its_choice_says_the_same_again_and_one_without
         cluster.client_folder("c4").mkdir()
         write_toml(
             cluster.client_folder("c4") / "client.toml",
-            cluster.agreed({"http": {"enabled": False}, "policy": {"max_choice_bits": 0}}),
+            cluster.agreed({"http": {"enabled": False}, "policy": {"clusters": True, "max_choice_bits": 0}}),
         )
         env = environment() | {"ROUGHFED_JOIN": cluster.invite("c4")}
         args = [*BENCH, "client", "--dir", str(cluster.client_folder("c4")), "--params", str(PARAMS)]
         cluster.processes.append(Process("c4", [*args, "--family", "left"], env))
-        dying = cluster.start_client("c0", claims=["--family", "left"], crash_at="choice-noted")
+        dying = cluster.start_client("c0", claims=["--family", "left"], crash_at="choice-noted", tables=CHOOSES)
         for name in ("c1", "c2", "c3"):
-            cluster.start_client(name, claims=["--family", families(cluster)[name]])
+            cluster.start_client(name, claims=["--family", families(cluster)[name]], tables=CHOOSES)
         assert dying.wait() == KILLED
         cluster.start_client("c0", claims=["--family", "left"])
         assert cluster.server.wait(timeout_s=2 * PATIENCE_S) == 0, cluster.server.report("did not end well")

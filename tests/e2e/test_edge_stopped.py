@@ -125,7 +125,7 @@ def test_an_edge_that_stays_serves_the_next_run_of_the_top(tmp_path: Path) -> No
         east = tree.edges["east"]
         upstream = east.place.folder / "upstream"
         upstream.mkdir(parents=True)
-        write_toml(upstream / "client.toml", tree.top.agreed({"client": {"stay": True}, "http": {"enabled": False}}))
+        write_toml(upstream / "client.toml", tree.top.agreed({"client": {"stay": 5}, "http": {"enabled": False}}))
         server = start(east, line=tree.top.invite("east"))
         server.ready()
         clients = east.start_clients()

@@ -19,7 +19,7 @@ from .federation import KILLED, PATIENCE_S, Cluster, read_rows
 from .ledger import is_accounted_for
 from .test_adapters import base_of, federation
 from .test_attacks import apart, honest, mean_of
-from .test_clusters import PARAMS, families, is_split, start_families
+from .test_clusters import CHOOSES, PARAMS, families, is_split, start_families
 from .trained import BUSY_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -98,9 +98,9 @@ def test_a_client_of_masked_rounds_is_killed_after_its_choice(tmp_path: Path) ->
     with choosing(tmp_path) as cluster:
         cluster.start_server(claims=["--fresh"]).ready()
         first, *others = families(cluster).items()
-        dying = cluster.start_client(first[0], claims=["--family", first[1]], crash_at=CHOICE)
+        dying = cluster.start_client(first[0], claims=["--family", first[1]], crash_at=CHOICE, tables=CHOOSES)
         for name, family in others:
-            cluster.start_client(name, claims=["--family", family])
+            cluster.start_client(name, claims=["--family", family], tables=CHOOSES)
         assert dying.wait(timeout_s=2 * PATIENCE_S) == KILLED
         cluster.start_client(first[0], claims=["--family", first[1]])
         chose_well(cluster)

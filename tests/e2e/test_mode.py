@@ -59,7 +59,7 @@ def test_a_server_that_asks_for_updates_after_sketches_and_sums_gets_nothing(
 ) -> None:
     with masked_cluster(tmp_path, rounds=1) as cluster:
         cluster.start_server().ready()
-        clients = cluster.start_clients(tables={"client": {"stay": True}})
+        clients = cluster.start_clients(tables={"client": {"stay": 5}})
         for sees in MASKED:
             if sees != MASKED[0]:
                 play_anew(cluster, sees)

@@ -13,6 +13,7 @@ import pytest
 from roughfed.child import Description
 from roughfed.client import app, life
 from roughfed.client.app import Agent
+from roughfed.client.disclosure_ledger import Ledger
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.returning import when_asked
 from roughfed.client.rpc import Connection
@@ -164,13 +165,14 @@ def test_the_last_round_ends_the_client_whatever_became_of_its_update(tmp_path: 
 
 def test_the_limit_ends_a_client_that_stays_in_whichever_run_it_is_reached(tmp_path: Path) -> None:
     store = ClientStore(tmp_path)
-    config = ClientConfig(policy=Policy(max_rounds=6), client=Client(stay=True))
+    config = ClientConfig(policy=Policy(max_rounds=6), client=Client(stay=3))
     agent = Agent(Setup(config, tmp_path, tmp_path, cast(LocalTrainer, None)), store, DESCRIPTION)
 
     async def play() -> None:
         for run, number in [*(("run-1", n) for n in range(1, 6)), ("run-2", 1)]:
             await store.save_update(SavedUpdate(run, number, bytes(32), bytes(32), Signed(b"", b"", "alpha")))
-        agent._membership = cast(Membership, SimpleNamespace(welcome=SimpleNamespace(run="run-2")))
+        me = SimpleNamespace(ledger=Ledger(store.journal), rules=agent._rules, metrics=agent.metrics)
+        agent._membership = cast(Membership, SimpleNamespace(**vars(me), welcome=SimpleNamespace(run="run-2")))
         closed = RoundClosed(1, "committed", 1, bytes(32), "accepted", "")
         assert await agent._take(closed, cast(Enrolled, None), cast(Connection, None)) == "max-rounds"
 

@@ -9,15 +9,18 @@ from typing import Any
 import pytest
 
 from roughfed.client import choosing
-from roughfed.client.choosing import bits_told, check_question, choose
+from roughfed.client.choosing import check_question, choose
+from roughfed.client.disclosure import CHOICE
+from roughfed.client.disclosure_ledger import Ledger
 from roughfed.client.rules import Rules
 from roughfed.client.store import ClientStore
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.messages import Choose
 from roughfed.training import Turn
-from roughfed.types import Signed, Spec, TensorSpec
+from roughfed.types import RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.choosing import QUESTION_DOMAIN, Question, decode_question, encode_question
+from roughfed.wire.session import HEADER_DOMAIN, encode_header
 
 SPEC = Spec((TensorSpec("w", (3,)),))
 MODELS = tuple(bytes([number]) * 32 for number in (1, 2, 3))
@@ -43,15 +46,32 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, float]:
     return found
 
 
-def member(store: ClientStore, bits: int = 64) -> Any:
-    rules = Rules(server_sees="sketches", max_model_bytes=100, max_choice_bits=bits)
-    return SimpleNamespace(
-        store=store, rules=rules, server_key=KEY.public_key, welcome=SimpleNamespace(run="run-1", spec=SPEC)
-    )
+def member(store: ClientStore, bits: int = 64, *, clusters: bool = True, declared: int = 16) -> Any:
+    rules = Rules("sketches", 100, max_choice_bits=bits, clusters=clusters, runs=2)
+    welcome = SimpleNamespace(run="run-1", spec=SPEC, clusters=declared)
+    ledger = Ledger(store.journal)
+    return SimpleNamespace(store=store, ledger=ledger, rules=rules, server_key=KEY.public_key, welcome=welcome)
 
 
-def question(number: int = 1, *, run: str = "run-1", models: tuple[bytes, ...] = MODELS) -> Question:
-    return Question(run, number, SPEC.digest, models)
+def question(
+    number: int = 1, *, run: str = "run-1", models: tuple[bytes, ...] = MODELS, header: Signed | None = None
+) -> Question:
+    return Question(run, number, SPEC.digest, models, header)
+
+
+def bits_told(store: ClientStore) -> int:
+    return sum(Ledger(store.journal).told(CHOICE))
+
+
+def header(number: int = 3, *, heads: tuple[bytes, ...] = MODELS, key: IdentityKey = KEY, run: str = "run-1") -> Signed:
+    body = encode_header(
+        RoundHeader(
+            run=run, round=number, model_digest=MODELS[0], model_version=1, spec_digest=SPEC.digest,
+            previous_header_digest=bytes(32), codec="lanes", server_sees="sketches", roster_root=bytes(32),
+            deadline_s=1.0, heads=heads,
+        )
+    )  # fmt: skip
+    return Signed(body, key.sign(HEADER_DOMAIN, body), "server")
 
 
 def asked(one: Question, key: IdentityKey = KEY) -> Choose:
@@ -61,13 +81,13 @@ def asked(one: Question, key: IdentityKey = KEY) -> Choose:
 
 def test_the_least_loss_wins_and_is_noted(store: ClientStore, losses: dict[bytes, float]) -> None:
     assert asyncio.run(choose(member(store), question())) == 2  # of equals the first
-    assert bits_told(store, "run-1") == 2
+    assert bits_told(store) == 2
     assert store.held == {MODELS[1]}
     losses[MODELS[0]] = 0.0
     assert asyncio.run(choose(member(store), question())) == 2  # the same word again, and told once
-    assert bits_told(store, "run-1") == 2
+    assert bits_told(store) == 2
     assert asyncio.run(choose(member(store), question(2))) == 1
-    assert bits_told(store, "run-1") == 4
+    assert bits_told(store) == 4
 
 
 @pytest.mark.parametrize("one", [question(1), question(2, models=MODELS[:2])])
@@ -79,15 +99,17 @@ def test_a_number_stands_for_one_question(store: ClientStore, losses: dict[bytes
     assert refused.value.reason == "stale"
 
 
-def test_the_budget_is_for_the_run_and_ends(store: ClientStore, losses: dict[bytes, float]) -> None:
+def test_the_budget_is_for_all_runs_and_ends(store: ClientStore, losses: dict[bytes, float]) -> None:
     del losses
     me = member(store, bits=5)
     for number in (1, 2):
         asyncio.run(choose(me, question(number)))
     with pytest.raises(RemoteProtocolError) as refused:
         asyncio.run(choose(me, question(3)))  # two bits more than four
-    assert refused.value.reason == "policy"
-    assert asyncio.run(choose(me, question(3, models=MODELS[:2]))) == 2  # one bit more
+    assert (refused.value.reason, "max_choice_bits" in str(refused.value)) == ("policy", True)
+    with pytest.raises(RemoteProtocolError):
+        asyncio.run(choose(me, question(1, run="run-2")))  # another name changes nothing
+    assert asyncio.run(choose(me, question(1, run="run-2", models=MODELS[:2]))) == 2  # one bit more
     with pytest.raises(RemoteProtocolError):
         asyncio.run(choose(member(store, bits=0), question(4)))
 
@@ -106,6 +128,39 @@ def test_the_budget_is_for_the_run_and_ends(store: ClientStore, losses: dict[byt
 def test_a_false_question_is_not_answered(store: ClientStore, message: Choose, error: type[Exception]) -> None:
     with pytest.raises(error):
         check_question(member(store), message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"clusters": False}, "policy.clusters"), ({"declared": 0}, "spoke of 0"), ({"declared": 2}, "spoke of 2")],
+)
+def test_who_did_not_agree_to_choose_is_not_asked(store: ClientStore, changes: dict[str, Any], said: str) -> None:
+    """The owner's word and the welcome's, each alone; a default client has given none."""
+    assert not Rules(("sketches",), 100).clusters
+    with pytest.raises(RemoteProtocolError, match=said) as refused:
+        check_question(member(store, **changes), asked(question()))
+    assert refused.value.reason == "policy"
+
+
+def test_models_are_those_that_a_header_named(store: ClientStore) -> None:
+    me, other = member(store), IdentityKey.from_private_bytes(bytes([9]) * 32)
+    last = header()
+    asyncio.run(store.extend_chain("run-1", 3, last.digest))
+    check_question(me, asked(question(header=last)))
+    newest = (*MODELS[:2], bytes([9]) * 32)  # what the last round made
+    check_question(me, asked(question(models=newest, header=last)))
+    check_question(me, asked(question(header=header(5))))  # of a round of others
+    false: tuple[tuple[Signed | None, tuple[bytes, ...], type[Exception]], ...] = (
+        (None, MODELS, RemoteProtocolError),
+        (last, (MODELS[0], bytes(32), bytes([9]) * 32), RemoteProtocolError),
+        (header(2), MODELS, RemoteProtocolError),
+        (header(3, heads=MODELS[:2]), MODELS, IdentityError),  # another one of the round that this client was in
+        (header(5, key=other), MODELS, IdentityError),
+        (header(5, run="run-2"), MODELS, RemoteProtocolError),
+    )
+    for signed, models, error in false:
+        with pytest.raises(error):
+            check_question(me, asked(question(models=models, header=signed)))
 
 
 def test_a_true_one_is_what_was_signed(store: ClientStore) -> None:

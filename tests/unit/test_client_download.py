@@ -14,6 +14,7 @@ import pytest
 
 from roughfed.child import Description
 from roughfed.client import download
+from roughfed.client.disclosure_ledger import Ledger
 from roughfed.client.download import tries
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.rpc import Connection
@@ -117,6 +118,7 @@ def fetch(store: ClientStore, source: Source, *, base: bytes = b"") -> np.ndarra
             server_key=KEY.public_key,
             connection=connection,
             store=store,
+            ledger=Ledger(store.journal),
             trainer=cast(Any, None),
             description=Description(
                 spec=SPEC, task="classification", num_train=1, num_test=0, num_classes=2, device="cpu", name="x",
@@ -129,6 +131,8 @@ def fetch(store: ClientStore, source: Source, *, base: bytes = b"") -> np.ndarra
             back=source.back,
             here=here,
             send=lambda message: None,
+            own=bytes(32),
+            training_seed=lambda job: job.seed,
         )  # fmt: skip
         assert isinstance(await take_part(me, question(base, source)), EvaluationReport)
 

@@ -3,20 +3,19 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from roughfed.client.rules import SKETCH_NUMBERS, Rules, check_chain, check_header, check_rounds, check_welcome, used_up
+from roughfed.client.disclosure_ledger import Ledger
+from roughfed.client.rules import Rules, check_chain, check_header, check_rounds, check_welcome, used_up
 from roughfed.client.store import ClientStore, SavedUpdate
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, ModeRefused, RemoteProtocolError, RoughfedError
 from roughfed.messages import Welcome
 from roughfed.training import TURN
 from roughfed.types import Job, RoundHeader, Signed, Spec, TensorSpec
-from roughfed.wire.facts import Facts
 from roughfed.wire.session import HEADER_DOMAIN, encode_header, job_digest
 from roughfed.wire.updates import UPDATE_DOMAIN
 
@@ -58,7 +57,9 @@ def store(tmp_path: Path) -> Iterator[ClientStore]:
 
 
 def check(store: ClientStore, what: Job) -> RoundHeader:
-    return asyncio.run(check_header(what, WELCOME, server_key=KEY.public_key, rules=RULES, store=store))
+    return asyncio.run(
+        check_header(what, WELCOME, server_key=KEY.public_key, rules=RULES, store=store, ledger=Ledger(store.journal))
+    )
 
 
 def test_an_honest_job_is_taken_and_noted_again_and_again(store: ClientStore) -> None:
@@ -102,7 +103,7 @@ def test_a_header_that_shows_more_than_the_welcome_said_is_refused(store: Client
     welcome, strict = replace(WELCOME, server_sees="sums"), replace(RULES, server_sees="sums")
     for rules, kind, reason in ((RULES, RemoteProtocolError, "policy"), (strict, ModeRefused, "mode")):
         with pytest.raises(kind) as refused:
-            asyncio.run(check_header(job(), welcome, server_key=KEY.public_key, rules=rules, store=store))
+            asyncio.run(check_header(job(), welcome, server_key=KEY.public_key, rules=rules, store=store, ledger=Ledger(store.journal)))
         assert (type(refused.value), refused.value.reason) == (kind, reason)
 
 
@@ -203,27 +204,35 @@ def test_in_a_masked_run_nobodys_evaluation_is_told_alone(store: ClientStore) ->
     masked = job(header(server_sees="sums", codec="lanes"), train=False)
     rules, welcome = replace(RULES, server_sees="sums"), replace(WELCOME, server_sees="sums")
     with pytest.raises(RemoteProtocolError, match="alone"):
-        asyncio.run(check_header(masked, welcome, server_key=KEY.public_key, rules=rules, store=store))
+        asyncio.run(
+            check_header(
+                masked, welcome, server_key=KEY.public_key, rules=rules, store=store, ledger=Ledger(store.journal)
+            )
+        )
 
 
-@pytest.mark.parametrize(
-    ("facts", "enough"),
-    [({}, False), ({"rounds": (9.0,)}, False), ({TURN: (2.0,)}, False), ({TURN: (2.0,), "rounds": (9.0,)}, True)],
-)
-def test_sketches_are_shown_in_as_many_rounds_as_the_federation_at_the_top_has(
-    store: ClientStore, facts: Facts, enough: bool
-) -> None:
-    """An edge has a number of its own in its fed.toml, and says that of the top once it has an order."""
-    welcome = replace(WELCOME, server_sees="sketches", rounds=1)
-    asyncio.run(store.note_shown("run-1", 1, bytes(32), SKETCH_NUMBERS))
+@pytest.mark.parametrize("rounds", [1, 100, 1 << 40])
+def test_no_number_of_the_servers_enlarges_what_is_shown(store: ClientStore, rounds: int) -> None:
+    """Neither the rounds of the welcome nor those in the facts, which an edge passes on from the top."""
+    facts = {TURN: (2.0,), "rounds": (float(rounds),)}
+    rules = replace(RULES, server_sees="sketches", max_sketch_numbers=256)
+    shown = header(1, server_sees="sketches", model_digest=bytes(32), sketch_dim=256)
+    asyncio.run(Ledger(store.journal).note_shown(shown, opened=True))
     asked = header(
         server_sees="sketches", codec="lanes", levels=16, lane_bits=8, clip_norm=1.0, nonce_commitment=bytes([1]) * 32,
-        sketch_dim=SKETCH_NUMBERS, epoch_round=3, job_digest=job_digest({}, evaluate=True, facts=facts),
+        sketch_dim=2, epoch_round=3, job_digest=job_digest({}, evaluate=True, facts=facts),
     )  # fmt: skip
     rules = replace(RULES, server_sees="sketches")
     with nullcontext() if enough else pytest.raises(RemoteProtocolError, match="max_sketch_numbers"):
         one = job(asked, facts=facts)
         asyncio.run(check_header(one, welcome, server_key=KEY.public_key, rules=rules, store=store))
+    one, welcome = job(asked, facts=facts), replace(WELCOME, server_sees="sketches", rounds=rounds)
+    with pytest.raises(RemoteProtocolError, match="max_sketch_numbers"):
+        asyncio.run(
+            check_header(
+                one, welcome, server_key=KEY.public_key, rules=rules, store=store, ledger=Ledger(store.journal)
+            )
+        )
 
 
 def test_the_limit_of_rounds_counts_what_was_noted_and_survives_a_restart(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.rules import MODEL_ROUNDS, SKETCH_NUMBERS, Rules, check_masked
+from roughfed.client.disclosure_ledger import Ledger
+from roughfed.client.rules import Rules, check_masked
 from roughfed.client.store import ClientStore
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError
 from roughfed.types import RoundHeader
@@ -48,50 +49,46 @@ def store(tmp_path: Path) -> Iterator[ClientStore]:
     store.close()
 
 
-def check(store: ClientStore, what: RoundHeader, *, rules: Rules = RULES, rounds: int = 10) -> None:
-    check_masked(what, rounds, rules=rules, store=store)
+def check(store: ClientStore, what: RoundHeader, *, rules: Rules = RULES) -> None:
+    check_masked(what, rules=rules, store=store, ledger=Ledger(store.journal))
 
 
-def refusal(store: ClientStore, what: RoundHeader, *, rules: Rules = RULES, rounds: int = 10) -> RoughfedError:
+def refusal(store: ClientStore, what: RoundHeader, *, rules: Rules = RULES) -> RoughfedError:
     with pytest.raises(RoughfedError) as refused:
-        check(store, what, rules=rules, rounds=rounds)
+        check(store, what, rules=rules)
     return refused.value
 
 
 def test_a_sketch_is_no_larger_than_the_policy_says(store: ClientStore) -> None:
-    check(store, header(sketch_dim=SKETCH_NUMBERS))
-    error = refusal(store, header(sketch_dim=SKETCH_NUMBERS + 2))
+    check(store, header(sketch_dim=RULES.max_sketch_dim))
+    error = refusal(store, header(sketch_dim=RULES.max_sketch_dim + 2))
     assert (type(error), error.reason) == (RemoteProtocolError, "policy")
     assert "max_sketch_dim" in str(error)
 
 
-@pytest.mark.parametrize(("numbers", "rounds", "budget"), [(1000, 10, 1000), (0, 4, 4 * SKETCH_NUMBERS)])
-def test_what_is_shown_in_all_rounds_together_is_bounded(
-    store: ClientStore, numbers: int, rounds: int, budget: int
-) -> None:
-    """Rounds that brought nothing count, too; one that is taken up again counts once."""
-    rules = replace(RULES, max_sketch_numbers=numbers)
-    fits = budget // 128
+def test_what_is_shown_in_all_rounds_of_all_runs_together_is_bounded(store: ClientStore) -> None:
+    """Rounds that brought nothing count, too; one that is taken up again counts once; another run counts on."""
+    rules, ledger = replace(RULES, max_sketch_numbers=1000), Ledger(store.journal)
+    fits = 1000 // 128
     for number in range(1, fits + 1):
         asked = header(number, model_digest=bytes([number]) * 32, epoch_round=number, epoch_beacon=b"")
-        check(store, asked, rules=rules, rounds=rounds)
+        check(store, asked, rules=rules)
         for _ in range(2):
-            asyncio.run(store.note_shown("run-1", number, asked.model_digest, 128))
-        check(store, asked, rules=rules, rounds=rounds)  # taken up again
-    error = refusal(store, header(fits + 1, epoch_round=fits + 1, epoch_beacon=b""), rules=rules, rounds=rounds)
-    assert (error.reason, "max_sketch_numbers" in str(error)) == ("policy", True)
-    other_run = header(fits + 1, run="run-2", epoch_round=fits + 1, epoch_beacon=b"")
-    check(store, other_run, rules=rules, rounds=rounds)
+            asyncio.run(ledger.note_shown(asked, opened=False))
+        check(store, asked, rules=rules)  # taken up again
+    for run in ("run-1", "run-2"):
+        error = refusal(store, header(fits + 1, run=run, epoch_round=fits + 1, epoch_beacon=b""), rules=rules)
+        assert (error.reason, "max_sketch_numbers" in str(error)) == ("policy", True)
+    check_masked(asked, rules=rules, store=store, ledger=Ledger(store.journal, ca=b"another", model=b"federation"))
 
 
-def test_one_model_is_answered_a_few_times_only(store: ClientStore) -> None:
-    for number in range(1, MODEL_ROUNDS + 1):
-        check(store, header(number, epoch_round=1, epoch_beacon=b"" if number == 1 else BEACON))
-        asyncio.run(store.note_shown("run-1", number, MODEL, 128))
-    assert refusal(store, header(MODEL_ROUNDS + 1)).reason == "policy"
-    check(store, header(MODEL_ROUNDS))  # the last one again
-    assert refusal(store, header(1, run="run-2", epoch_round=1, epoch_beacon=b"")).reason == "policy"  # run: its word
-    check(store, header(MODEL_ROUNDS + 1, model_digest=bytes(32)))
+@pytest.mark.parametrize(("levels", "lane_bits"), [(66, 8), (6554, 16), (65536, 32)])
+def test_rounding_that_no_group_needs_is_refused(store: ClientStore, levels: int, lane_bits: int) -> None:
+    fine = header(levels=levels, lane_bits=lane_bits)
+    error = refusal(store, fine)
+    assert (error.reason, "max_levels" in str(error)) == ("policy", True)
+    check(store, fine, rules=replace(RULES, max_levels=levels))
+    check(store, header(levels=64))  # what the planner takes for a group of four
 
 
 @pytest.mark.parametrize("clip", [1.2, 0.8, 0.0])
@@ -111,14 +108,3 @@ def test_a_beacon_is_the_one_that_was_seen(store: ClientStore) -> None:
     check(store, header(epoch_round=16, epoch_beacon=bytes(32)))  # another epoch
     assert refusal(store, header(epoch_round=14, epoch_beacon=bytes(32))).reason == "beacon"  # one that is over
     check(store, header(epoch_round=20, epoch_beacon=b""))
-
-
-def test_what_was_given_once_is_remembered(tmp_path: Path) -> None:
-    store = ClientStore(tmp_path)
-    assert not store.statics_given("run-1")
-    asyncio.run(store.give_statics("run-1"))
-    store.close()
-    store = ClientStore(tmp_path)
-    assert store.statics_given("run-1")
-    assert not store.statics_given("run-2")
-    store.close()

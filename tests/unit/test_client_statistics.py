@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from roughfed.child import Description
 from roughfed.client import statistics as own
+from roughfed.client.disclosure_ledger import Ledger
 from roughfed.client.store import ClientStore
 from roughfed.secagg.promises import Gives
 from roughfed.secagg.statistics import KINDS, read_statistics
@@ -44,8 +45,8 @@ def store(tmp_path: Path) -> Iterator[ClientStore]:
 
 
 def client(store: ClientStore, *, shares: bool = True, **changes: Any) -> Any:
-    rules = SimpleNamespace(share_statistics=shares)
-    return SimpleNamespace(store=store, rules=rules, description=description(**changes))
+    rules = SimpleNamespace(share_statistics=shares, max_counts=1, max_statistics=100, runs=1)
+    return SimpleNamespace(store=store, ledger=Ledger(store.journal), rules=rules, description=description(**changes))
 
 
 def header(number: int = 2, statistics: tuple[str, ...] = TEXTS) -> Any:
@@ -78,15 +79,39 @@ def test_nothing_is_promised_of_a_training_that_is_not_asked(store: ClientStore)
     assert not own.promises(client(store), job(), header(), read_statistics(TEXTS[:3], 16)).training
 
 
-def test_a_statistic_of_the_training_leaves_a_few_times_in_a_run(store: ClientStore) -> None:
-    often = KINDS["transition"].often
+def test_a_statistic_of_the_training_leaves_a_few_times(store: ClientStore) -> None:
+    often, ledger = KINDS["transition"].often, Ledger(store.journal)
     for number in range(1, often + 3):
         told = own.promises(client(store), job(), header(number), ASKED).training
         assert told == (number <= often) == bool(own.asked_of_training(client(store), header(number)))
         if told:
-            asyncio.run(store.note_given("run-1", number, ("transition",)))
+            asyncio.run(ledger.note_told("run-1", number, {"transition": 1}))
             assert own.promises(client(store), job(), header(number), ASKED).training  # again after a restart
-    assert store.times_given("run-2", before=99) == {}
+    renamed = SimpleNamespace(**vars(header()) | {"run": "run-2"})
+    assert not own.promises(client(store), job(), renamed, ASKED).training  # the server's name for it changes nothing
+    two = client(store)
+    two.rules.runs = 2  # the owner's consent to another run does
+    assert own.promises(two, job(), renamed, ASKED).training
+    two.rules.max_statistics = often
+    assert not own.promises(two, job(), renamed, ASKED).training
+
+
+def test_examples_and_classes_are_told_once_whatever_the_run_is_called(store: ClientStore) -> None:
+    """Two runs with and without somebody would otherwise give the counts by subtraction."""
+    me = client(store)
+    assert own.promises(me, job(), header(), ASKED).statics
+    asyncio.run(own.note_statics(me, header()))
+    renamed = SimpleNamespace(**vars(header()) | {"run": "run-2"})
+    assert not own.promises(me, job(), header(9), ASKED).statics
+    assert not own.promises(me, job(), renamed, ASKED).statics
+    assert not own.promises(client(store, num_train=19), job(), renamed, ASKED).statics
+    assert own.promises(client(store, num_train=20), job(), renamed, ASKED).statics  # twice as many: other data
+    asyncio.run(own.note_statics(client(store, num_train=20), renamed))
+    assert not own.promises(client(store, num_train=30), job(), renamed, ASKED).statics
+    me.rules.max_counts = 3
+    third = SimpleNamespace(**vars(header()) | {"run": "run-3"})
+    assert own.promises(me, job(), third, ASKED).statics  # the owner's word
+    assert not own.promises(me, job(), renamed, ASKED).statics  # once a run even so
 
 
 @given(st.builds(Gives, st.booleans(), st.booleans(), st.booleans(), st.integers(1, 4)))

@@ -284,9 +284,9 @@ def test_rough_data_are_played_twice_by_the_same_clients() -> None:
     assert '\nrule = "default"\n' in rough.fed
     assert '\nrule = "none"\n' in plain.fed
     assert 'scenario = "rough"' in rough.clients["client-1"]
-    assert "\nstay = true\n" in rough.clients["client-1"]
+    assert "\nstay = 10\n" in rough.clients["client-1"]
     (alone,) = acts_of(DemoOptions(scenario="clean"))
-    assert "\nstay = true\n" not in alone.clients["client-1"]
+    assert "\nstay = 10\n" not in alone.clients["client-1"]
 
 
 def test_a_mode_that_shows_no_client_has_no_rule_about_clients() -> None:

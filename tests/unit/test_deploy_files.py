@@ -80,7 +80,7 @@ def test_an_image_asks_after_its_health_where_it_answers(path: Path) -> None:
     compile(command[2], "healthcheck", "exec")
     assert f"http://127.0.0.1:{port}/healthz" in command[2]
     if "client" in path.stem:
-        assert given["client.stay"] is True
+        assert given["client.stay"] == 10
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda p: p.stem)

@@ -176,7 +176,7 @@ def test_a_client_is_enrolled_and_gets_a_unit(
     folder, out = tmp_path / "client", tmp_path / "out"
     folder.mkdir()
     (folder / "mine.py").write_text("client = None\n")
-    flags = ["--app", str(folder / "mine.py:client"), "--device", "cpu"]
+    flags = ["--app", str(folder / "mine.py:client"), "--device", "cpu", "--runs", "10"]
     to = ["--install-to", str(out), "--user", ACCOUNT, "--dir", str(folder), "--json"]
     assert cli.run(["join", *flags, *to]) == 0
 
@@ -191,7 +191,7 @@ def test_a_client_is_enrolled_and_gets_a_unit(
     assert words[-2:] == ["--dir", str(folder)]
     assert (last(text, "User"), last(text, "PrivateDevices")) == (ACCOUNT, "yes")
     assert verified(unit) == ""
-    assert load_client(folder, {}).client.stay, "a service is there for the next run, too"
+    assert load_client(folder, {}).client.stay == 10
     if os.geteuid() == 0:
         state = folder / "state"
         assert {path.owner() for path in (state, *state.rglob("*"), folder / "client.toml")} == {ACCOUNT}
@@ -248,7 +248,7 @@ def test_an_edge_gets_a_unit_that_may_write_its_membership_above(
     writable = last(text, "BindPaths" if str(folder).startswith("/tmp") else "ReadWritePaths")
     assert (folder / "upstream").is_relative_to(writable)
     assert verified(out / "roughfed-server-east.service") == ""
-    assert load_client(folder / "upstream", {}).client.stay, "a service is there for the next run, too"
+    assert load_client(folder / "upstream", {}).client.stay == 100, "a service is there for the next run, too"
     if os.geteuid() == 0:
         assert {path.owner() for path in [folder / "upstream", *(folder / "upstream").rglob("*")]} == {ACCOUNT}
 

@@ -57,7 +57,7 @@ def test_the_settings_of_both_halves_load_and_go_together() -> None:
     below, above = load_federation(FOLDER, {}), load_client(FOLDER, {})
     check_federation(below)
     check_edge(below)
-    assert (below.server.http_host, below.server.stay, above.client.stay) == ("0.0.0.0", True, True)
+    assert (below.server.http_host, below.server.stay, above.client.stay) == ("0.0.0.0", True, 100)
     assert not above.http.enabled, "its port would be the one that a client has beside it"
     top = load_federation(TOP, {})
     check_federation(top)

@@ -20,7 +20,7 @@ from roughfed.config.schema import keys_of
 from roughfed.deploy.plan import plan
 from roughfed.deploy.plan_groups import void_share
 from roughfed.deploy.plan_table import render
-from roughfed.deploy.plan_words import CHOICE_BITS
+from roughfed.deploy.plan_words import CHOICE_BITS, SKETCH_NUMBERS
 from roughfed.errors import ConfigError
 from roughfed.secagg.groups import colluders, smallest_sum, threshold
 from roughfed.server.facts import Shape
@@ -266,8 +266,11 @@ def test_bytes_in_the_clear_are_those_of_the_codec(name: str) -> None:
         (
             {"clusters": {"method": "ifca", "k": 16, "choose_every": 1}, "round": {"rounds": 17}},
             {"connected": 20},
-            "more than the 64 bits that a client tells in a run",
+            "more than the 64 bits that a client tells",
         ),
+        ({"clusters": {"method": "ifca"}}, {"connected": 20}, "policy.clusters = true"),
+        ({"round": {"rounds": 101}}, {"connected": 10}, "12,928 numbers of its updates, and it shows 12,800"),
+        ({"codec": {"lane_bits": 16}}, {"connected": 10}, "rounds to 6,554 levels, finer than a sum"),
     ],
 )
 def test_warnings_of_the_secure_modes(tables: dict[str, dict[str, object]], known: dict[str, int], said: str) -> None:
@@ -309,7 +312,7 @@ def test_a_sketch_of_more_numbers_than_codes_is_refused(fraction: float) -> None
 
 
 def test_a_plan_warns_by_what_clients_tell_unless_they_say_otherwise() -> None:
-    assert Policy().max_choice_bits == CHOICE_BITS
+    assert (Policy().max_choice_bits, Policy().max_sketch_numbers) == (CHOICE_BITS, SKETCH_NUMBERS)
 
 
 def test_each_mode_says_what_the_server_sees_and_what_is_open() -> None:

@@ -23,6 +23,7 @@ HEADER = RoundHeader(
     run="r", round=3, model_digest=ONE, model_version=2, spec_digest=ONE, previous_header_digest=ONE, codec="lanes",
     server_sees="sketches", roster_root=ONE, deadline_s=60.0, levels=16, lane_bits=8, keep_one_in=1, clip_norm=10.0,
     nonce_commitment=ONE, sketch_dim=128, epoch_round=3, epoch_beacon=b"", statistics=("evaluated:1",),
+    heads=(ONE,),
 )  # fmt: skip
 
 
@@ -33,7 +34,7 @@ def other(value: Any) -> Any:
         case str():
             return value + "x"
         case tuple():
-            return (*value, "eval-loss:1")
+            return (*value, other(value[0]))
         case _:
             return value * 2 + 1
 

@@ -79,7 +79,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "trainer": st.dictionaries(texts, json_values, max_size=4), "train": st.booleans(), "model_bytes": u64,
     "facts": st.dictionaries(texts, st.lists(finite, max_size=4).map(tuple), max_size=3),
     "base_digest": digests | st.just(b""), "seconds_left": st.floats(0, 1e9),
-    "private": st.lists(texts, max_size=5).map(tuple), "paced": st.booleans(),
+    "private": st.lists(texts, max_size=5).map(tuple), "clusters": u32, "paced": st.booleans(),
     "back_after_s": st.floats(0, wire.MOST_AWAY_S),
     "base": st.none() | st.builds(Base, specs, digests, st.floats(1e-6, 1e6)),
     "state": st.sampled_from(["accepted", "refused", "failed"]),
@@ -130,7 +130,8 @@ headers = st.builds(
     | dict.fromkeys(("levels", "lane_bits", "keep_one_in", "sketch_dim"), u32)
     | {"codec": texts, "deadline_s": st.floats(0, 1e9), "clip_norm": st.floats(0, 1e9)}
     | dict.fromkeys(("round", "model_version", "epoch_round"), st.integers(0, 2**62 - 1))
-    | {"statistics": st.lists(texts, max_size=5).map(tuple), "client_class": st.just("")},
+    | {"statistics": st.lists(texts, max_size=5).map(tuple), "client_class": st.just("")}
+    | {"heads": st.lists(digests, max_size=4).map(tuple)},
 )
 
 

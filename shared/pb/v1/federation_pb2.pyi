@@ -172,7 +172,7 @@ class Machine(_message.Message):
     def __init__(self, rss_bytes: _Optional[int] = ..., gpu_memory_bytes: _Optional[int] = ..., gpu_utilization: _Optional[float] = ..., train_seconds: _Optional[float] = ..., samples: _Optional[int] = ..., time: _Optional[float] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("software", "protocol", "run", "spec", "server", "server_sees", "task", "rounds", "private", "classes", "base", "time", "paced")
+    __slots__ = ("software", "protocol", "run", "spec", "server", "server_sees", "task", "rounds", "private", "classes", "base", "time", "paced", "clusters")
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
@@ -186,6 +186,7 @@ class Welcome(_message.Message):
     BASE_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     PACED_FIELD_NUMBER: _ClassVar[int]
+    CLUSTERS_FIELD_NUMBER: _ClassVar[int]
     software: str
     protocol: int
     run: str
@@ -199,7 +200,8 @@ class Welcome(_message.Message):
     base: FrozenBase
     time: float
     paced: bool
-    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., run: _Optional[str] = ..., spec: _Optional[_Union[_tensor_pb2.Spec, _Mapping]] = ..., server: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., server_sees: _Optional[str] = ..., task: _Optional[str] = ..., rounds: _Optional[int] = ..., private: _Optional[_Iterable[str]] = ..., classes: _Optional[_Iterable[_Union[ClientClass, _Mapping]]] = ..., base: _Optional[_Union[FrozenBase, _Mapping]] = ..., time: _Optional[float] = ..., paced: bool = ...) -> None: ...
+    clusters: int
+    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., run: _Optional[str] = ..., spec: _Optional[_Union[_tensor_pb2.Spec, _Mapping]] = ..., server: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., server_sees: _Optional[str] = ..., task: _Optional[str] = ..., rounds: _Optional[int] = ..., private: _Optional[_Iterable[str]] = ..., classes: _Optional[_Iterable[_Union[ClientClass, _Mapping]]] = ..., base: _Optional[_Union[FrozenBase, _Mapping]] = ..., time: _Optional[float] = ..., paced: bool = ..., clusters: _Optional[int] = ...) -> None: ...
 
 class FrozenBase(_message.Message):
     __slots__ = ("spec", "digest", "adapter_scale")
@@ -236,7 +238,7 @@ class ClientClass(_message.Message):
     def __init__(self, name: _Optional[str] = ..., keep_one_in: _Optional[int] = ..., tensors: _Optional[_Iterable[str]] = ..., codec: _Optional[str] = ..., codec_levels: _Optional[int] = ..., codec_lane_bits: _Optional[int] = ..., clip_norm: _Optional[float] = ..., sketch_dim: _Optional[int] = ..., epoch_round: _Optional[int] = ..., epoch_beacon: _Optional[bytes] = ...) -> None: ...
 
 class RoundHeader(_message.Message):
-    __slots__ = ("run", "round", "model_digest", "model_version", "spec_digest", "previous_header_digest", "codec", "codec_levels", "codec_lane_bits", "clip_norm", "server_sees", "roster_root", "nonce_commitment", "sketch_dim", "deadline_s", "codec_keep_one_in", "epoch_round", "epoch_beacon", "statistics", "job_digest", "classes")
+    __slots__ = ("run", "round", "model_digest", "model_version", "spec_digest", "previous_header_digest", "codec", "codec_levels", "codec_lane_bits", "clip_norm", "server_sees", "roster_root", "nonce_commitment", "sketch_dim", "deadline_s", "codec_keep_one_in", "epoch_round", "epoch_beacon", "statistics", "job_digest", "classes", "heads")
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -258,6 +260,7 @@ class RoundHeader(_message.Message):
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
     JOB_DIGEST_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
+    HEADS_FIELD_NUMBER: _ClassVar[int]
     run: str
     round: int
     model_digest: bytes
@@ -279,7 +282,8 @@ class RoundHeader(_message.Message):
     statistics: _containers.RepeatedScalarFieldContainer[str]
     job_digest: bytes
     classes: _containers.RepeatedCompositeFieldContainer[ClientClass]
-    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., model_digest: _Optional[bytes] = ..., model_version: _Optional[int] = ..., spec_digest: _Optional[bytes] = ..., previous_header_digest: _Optional[bytes] = ..., codec: _Optional[str] = ..., codec_levels: _Optional[int] = ..., codec_lane_bits: _Optional[int] = ..., clip_norm: _Optional[float] = ..., server_sees: _Optional[str] = ..., roster_root: _Optional[bytes] = ..., nonce_commitment: _Optional[bytes] = ..., sketch_dim: _Optional[int] = ..., deadline_s: _Optional[float] = ..., codec_keep_one_in: _Optional[int] = ..., epoch_round: _Optional[int] = ..., epoch_beacon: _Optional[bytes] = ..., statistics: _Optional[_Iterable[str]] = ..., job_digest: _Optional[bytes] = ..., classes: _Optional[_Iterable[_Union[ClientClass, _Mapping]]] = ...) -> None: ...
+    heads: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., model_digest: _Optional[bytes] = ..., model_version: _Optional[int] = ..., spec_digest: _Optional[bytes] = ..., previous_header_digest: _Optional[bytes] = ..., codec: _Optional[str] = ..., codec_levels: _Optional[int] = ..., codec_lane_bits: _Optional[int] = ..., clip_norm: _Optional[float] = ..., server_sees: _Optional[str] = ..., roster_root: _Optional[bytes] = ..., nonce_commitment: _Optional[bytes] = ..., sketch_dim: _Optional[int] = ..., deadline_s: _Optional[float] = ..., codec_keep_one_in: _Optional[int] = ..., epoch_round: _Optional[int] = ..., epoch_beacon: _Optional[bytes] = ..., statistics: _Optional[_Iterable[str]] = ..., job_digest: _Optional[bytes] = ..., classes: _Optional[_Iterable[_Union[ClientClass, _Mapping]]] = ..., heads: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("header", "trainer", "seed", "evaluate", "group", "train", "model_bytes", "seconds_left", "base_digest", "facts")
@@ -346,16 +350,18 @@ class Choose(_message.Message):
     def __init__(self, question: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., seconds_left: _Optional[float] = ...) -> None: ...
 
 class Question(_message.Message):
-    __slots__ = ("run", "number", "spec_digest", "models")
+    __slots__ = ("run", "number", "spec_digest", "models", "header")
     RUN_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    HEADER_FIELD_NUMBER: _ClassVar[int]
     run: str
     number: int
     spec_digest: bytes
     models: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, run: _Optional[str] = ..., number: _Optional[int] = ..., spec_digest: _Optional[bytes] = ..., models: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    header: _secagg_pb2.Signed
+    def __init__(self, run: _Optional[str] = ..., number: _Optional[int] = ..., spec_digest: _Optional[bytes] = ..., models: _Optional[_Iterable[bytes]] = ..., header: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ...) -> None: ...
 
 class Choice(_message.Message):
     __slots__ = ("number", "place", "reason")

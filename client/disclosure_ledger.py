@@ -1,0 +1,246 @@
+"""The ledger of disclosure: what left this state directory, for which federation and which model. SQL and nothing else.
+
+Everything is written before it is shown. A ledger belongs to a federation (fingerprint of its CA) and to a model as the
+owner's app describes it, so that neither another name of a run nor another division of the tensors opens a fresh one.
+Rows of directories that are older than ledgers belong to none, and count in each of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roughfed.client import disclosure as rule
+from roughfed.crypto import certificates
+from roughfed.errors import IdentityError
+from roughfed.journal import Journal
+from roughfed.types import RoundHeader
+
+if TYPE_CHECKING:
+    from roughfed.child import Description
+    from roughfed.client.enrolled import Enrolled
+    from roughfed.client.store import ClientStore
+
+MODELS_REMEMBERED = 50
+"""Rounds whose models and sets are remembered, to be held against later ones."""
+
+SHOWN, OPENED = 1, 2
+"""Of a round (`answered.shown`): its sketch left; its sum was opened, or its update lies open."""
+
+SCHEMA_STEP = """
+    CREATE TABLE ledgers (
+        id TEXT PRIMARY KEY, federation TEXT NOT NULL, ca BLOB NOT NULL, model BLOB NOT NULL);
+    CREATE TABLE ledger_runs (
+        ledger TEXT NOT NULL, run TEXT NOT NULL, spec BLOB NOT NULL, began REAL NOT NULL, PRIMARY KEY (ledger, run));
+    CREATE TABLE answered (
+        ledger TEXT NOT NULL, run TEXT NOT NULL, round INTEGER NOT NULL, mode TEXT NOT NULL,
+        model_digest BLOB NOT NULL, clip_norm REAL NOT NULL, numbers INTEGER NOT NULL, shown INTEGER NOT NULL,
+        moved REAL, summed INTEGER, fingerprint BLOB, accepted BLOB, PRIMARY KEY (ledger, run, round));
+    CREATE TABLE told (
+        ledger TEXT NOT NULL, run TEXT NOT NULL, round INTEGER NOT NULL, name TEXT NOT NULL, amount INTEGER NOT NULL,
+        PRIMARY KEY (ledger, run, round, name));
+    INSERT INTO ledger_runs SELECT '', run, x'', 0 FROM (
+        SELECT run FROM chain UNION SELECT run FROM rounds_used UNION SELECT run FROM shown
+        UNION SELECT run FROM statics_given UNION SELECT run FROM given UNION SELECT run FROM choices);
+    INSERT INTO answered
+        SELECT '', run, round, CASE WHEN numbers THEN 'sketches' ELSE 'sums' END, model_digest, 0, numbers, 1,
+        NULL, NULL, NULL, NULL FROM shown;
+    INSERT OR IGNORE INTO answered SELECT '', run, round, '', x'', 0, 0, 1, NULL, NULL, NULL, NULL FROM rounds_used;
+    INSERT INTO told SELECT '', run, 0, 'static', 0 FROM statics_given;
+    INSERT INTO told SELECT '', run, round, name, 1 FROM given;
+    INSERT INTO told SELECT '', run, number, 'choice', bits FROM choices;
+    DROP TABLE shown;
+    DROP TABLE statics_given;
+    DROP TABLE given;
+    ALTER TABLE choices RENAME TO first_choices;
+    CREATE TABLE choices (
+        run TEXT NOT NULL, number INTEGER NOT NULL, models BLOB NOT NULL, place INTEGER NOT NULL,
+        PRIMARY KEY (run, number));
+    INSERT INTO choices SELECT run, number, models, place FROM first_choices;
+    DROP TABLE first_choices;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A round that this client answered: its model's distance, who was in the sum (empty: it helped to open none)."""
+
+    distance: float
+    accepted: bytes
+
+
+class Ledger:
+    """One ledger of a client's journal."""
+
+    def __init__(self, journal: Journal, *, ca: bytes = b"", model: bytes = b"", federation: str = "") -> None:
+        """That of a federation, by the fingerprint of its CA, and a model, by the digest of its Spec."""
+        self._journal, self._row = journal, (federation, ca, model)
+        self.id = hashlib.sha256(b"roughfed ledger v1\0" + len(ca).to_bytes(4, "big") + ca + model).hexdigest()[:32]
+
+    # -- runs ---------------------------------------------------------------------------------------------------------
+
+    def runs(self) -> dict[str, bytes]:
+        """The runs that this client did something for -> the digest of their Spec; empty where it is not known."""
+        rows = self._journal.read("SELECT run, spec FROM ledger_runs WHERE ledger IN (?, '') ORDER BY ledger", self.id)
+        return {row["run"]: row["spec"] for row in rows}
+
+    async def enter(self, run: str, spec: bytes, *, allowed: int) -> None:
+        """Note a run before anything is done for it.
+
+        Raises:
+            RemoteProtocolError: one more than the owner agreed to.
+            IdentityError: the run had another model before.
+        """
+
+        def work(db: sqlite3.Connection) -> None:
+            rows = db.execute(
+                "SELECT run, spec FROM ledger_runs WHERE ledger IN (?, '') ORDER BY ledger", (self.id,)
+            ).fetchall()
+            known = {row["run"]: row["spec"] for row in rows}
+            rule.check_run(run, known, allowed=allowed)
+            if known.get(run, b"") not in (b"", spec):
+                raise IdentityError(f"run {run[:40]!r} had other tensors before", reason="two-models")
+            db.execute("INSERT OR IGNORE INTO ledgers VALUES (?, ?, ?, ?)", (self.id, *self._row))
+            db.execute("INSERT OR IGNORE INTO ledger_runs VALUES (?, ?, ?, ?)", (self.id, run, spec, time.time()))
+
+        await self._journal.write(work)
+
+    # -- rounds -------------------------------------------------------------------------------------------------------
+
+    def numbers(self, header: RoundHeader) -> int:
+        """Numbers of sketches that were shown in all rounds but this one."""
+        sql = """
+            SELECT COALESCE(SUM(numbers), 0) AS total FROM answered
+            WHERE ledger IN (?, '') AND NOT (run = ? AND round = ?)"""
+        return int(self._journal.read(sql, self.id, header.run, header.round)[0]["total"])
+
+    def earlier(self, header: RoundHeader, fingerprint: NDArray[np.float64] | None = None) -> list[Earlier]:
+        """The rounds that showed something, but for this one, as seen from its model.
+
+        Args:
+            header: of the round.
+            fingerprint: of its model; None: the one that was noted for it.
+        """
+        sql = "SELECT * FROM answered WHERE ledger IN (?, '') AND fingerprint NOT NULL AND run = ? AND round = ?"
+        if fingerprint is None and (own := self._journal.read(sql, self.id, header.run, header.round)):
+            fingerprint = np.frombuffer(own[0]["fingerprint"])
+        sql = """
+            SELECT * FROM answered WHERE ledger IN (?, '') AND shown AND mode != 'updates'
+            AND NOT (run = ? AND round = ?)"""
+        found: list[Earlier] = []
+        for row in self._journal.read(sql, self.id, header.run, header.round):
+            if row["model_digest"] == header.model_digest:
+                distance = 0.0
+            elif row["fingerprint"] is not None and fingerprint is not None:
+                distance = float(np.linalg.norm(fingerprint - np.frombuffer(row["fingerprint"])))
+            else:
+                continue
+            opened = row["shown"] == OPENED
+            found.append(Earlier(distance, row["accepted"] or b"" if opened else b""))
+        return found
+
+    async def note_model(self, header: RoundHeader, fingerprint: NDArray[np.float64] | None = None) -> None:
+        """Note a round, and the model that it is on, before anything of it leaves; the oldest models are forgotten."""
+
+        def work(db: sqlite3.Connection) -> None:
+            sql = """
+                SELECT fingerprint FROM answered WHERE ledger IN (?, '') AND fingerprint NOT NULL
+                ORDER BY rowid DESC LIMIT 1"""
+            before, moved = db.execute(sql, (self.id,)).fetchone(), None
+            if before is not None and fingerprint is not None:
+                moved = float(np.linalg.norm(fingerprint - np.frombuffer(before["fingerprint"])))
+            noted = None if fingerprint is None else fingerprint.tobytes()
+            row = (self.id, header.run, header.round, header.server_sees, header.model_digest, header.clip_norm)
+            shown = 0 if header.masked else OPENED
+            sql = "INSERT OR IGNORE INTO answered VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, NULL)"
+            db.execute(sql, (*row, shown, moved, None if header.masked else 1, noted))
+            sql = (
+                "UPDATE answered SET fingerprint = NULL, accepted = NULL WHERE ledger = ? AND rowid NOT IN "
+                "(SELECT rowid FROM answered WHERE ledger = ? ORDER BY rowid DESC LIMIT ?)"
+            )
+            db.execute(sql, (self.id, self.id, MODELS_REMEMBERED))
+
+        await self._journal.write(work)
+
+    async def note_shown(self, header: RoundHeader, *, opened: bool) -> None:
+        """Note that a round shows what it asks for: numbers of a sketch, or (`opened`) what opens its sum."""
+        row = (self.id, header.run, header.round, header.server_sees, header.model_digest, header.clip_norm)
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT OR IGNORE INTO answered VALUES (?, ?, ?, ?, ?, ?, 0, 0, NULL, NULL, NULL, NULL)", row)
+            sql = "UPDATE answered SET shown = MAX(shown, ?), numbers = ? WHERE ledger = ? AND run = ? AND round = ?"
+            db.execute(sql, (OPENED if opened else SHOWN, header.sketch_dim, *row[:3]))
+
+        await self._journal.write(work)
+
+    async def note_sum(self, header: RoundHeader, accepted: bytes) -> None:
+        """Note whose sum a round's will be, before this client signs that it saw so."""
+        row = (accepted, len(rule.split_members(accepted)), self.id, header.run, header.round)
+        sql = "UPDATE answered SET accepted = ?, summed = ? WHERE ledger = ? AND run = ? AND round = ?"
+        await self._journal.write(lambda db: db.execute(sql, row))
+
+    # -- statistics and choices ---------------------------------------------------------------------------------------
+
+    def told(self, name: str, *, but: tuple[str, int] = ("", 0)) -> list[int]:
+        """The amounts of each time that something was told, but for one (run, round)."""
+        sql = "SELECT amount FROM told WHERE ledger IN (?, '') AND name = ? AND NOT (run = ? AND round = ?)"
+        return [row["amount"] for row in self._journal.read(sql, self.id, name, *but)]
+
+    def told_in(self, name: str, run: str) -> bool:
+        """Whether something was told in a run."""
+        sql = "SELECT 1 FROM told WHERE ledger IN (?, '') AND name = ? AND run = ?"
+        return bool(self._journal.read(sql, self.id, name, run))
+
+    async def note_told(self, run: str, number: int, amounts: Mapping[str, int]) -> None:
+        """Note what is told in a round, by name, before it leaves; a round counts once."""
+        rows = [(self.id, run, number, name, amount) for name, amount in amounts.items()]
+        if rows:
+            sql = "INSERT OR IGNORE INTO told VALUES (?, ?, ?, ?, ?)"
+            await self._journal.write(lambda db: db.executemany(sql, rows))
+
+    # -- all of it ----------------------------------------------------------------------------------------------------
+
+    def totals(self) -> rule.Totals:
+        """What left in all."""
+        sql = """
+            SELECT mode, COUNT(*) AS rounds, SUM(numbers) AS numbers, MIN(summed) AS smallest,
+            MIN(CASE WHEN clip_norm > 0 THEN moved / clip_norm END) AS moved
+            FROM answered WHERE ledger IN (?, '') AND shown GROUP BY mode"""
+        rows = self._journal.read(sql, self.id)
+        sql = "SELECT name, COUNT(*) AS times, SUM(amount) AS total FROM told WHERE ledger IN (?, '') GROUP BY name"
+        told = {row["name"]: (row["times"], row["total"]) for row in self._journal.read(sql, self.id)}
+        return rule.Totals(
+            runs=tuple(self.runs()),
+            rounds={row["mode"]: row["rounds"] for row in rows},
+            numbers=sum(row["numbers"] for row in rows),
+            smallest_sum=min((row["smallest"] for row in rows if row["smallest"] is not None), default=None),
+            least_moved=min((row["moved"] for row in rows if row["moved"] is not None), default=None),
+            bits=told.pop(rule.CHOICE, (0, 0))[1],
+            told={name: times for name, (times, _) in told.items()},
+        )
+
+
+def ledgers_in(journal: Journal) -> list[tuple[str, bytes, Ledger]]:
+    """(name of the federation, digest of the model's Spec, ledger) of each ledger of a directory."""
+    rows = journal.read("SELECT * FROM ledgers ORDER BY rowid")
+    return [
+        (
+            row["federation"],
+            row["model"],
+            Ledger(journal, ca=row["ca"], model=row["model"], federation=row["federation"]),
+        )
+        for row in rows
+    ]
+
+
+def ledger_of(papers: Enrolled, description: Description, store: ClientStore) -> Ledger:
+    """The ledger of an enrolled directory and its app."""
+    ca = certificates.fingerprint(papers.ca_certificate)
+    return Ledger(store.journal, ca=ca, model=description.spec.digest, federation=papers.subject.federation)
