@@ -21,6 +21,7 @@ from roughfed import crash
 from roughfed.classes import feeds_back, length_of, ranges_of, tensors_of
 from roughfed.client import statistics as own
 from roughfed.client.encode import drop_delta, residual_of
+from roughfed.client.epochs import note_epoch
 from roughfed.client.seat import check_size
 from roughfed.client.write_ahead import WriteAhead, open_secret, seal_secret
 from roughfed.crypto.agreement import derive
@@ -159,9 +160,7 @@ class MaskedPart:
                 crash.point("message-written")
                 self._receive(message)
                 if message.kind == "roster":
-                    await self._me.store.note_epoch(
-                        self.header.run, self.header.epoch_round, self.machine.beacon, self.header.client_class
-                    )
+                    await note_epoch(self._me.store, self.header, self.machine.beacon)
             for answer in self._answers[key]:
                 self._me.send(answer)
                 crash.point("answer-sent")

@@ -9,6 +9,7 @@ from roughfed.adapters import divided_like
 from roughfed.child import Description
 from roughfed.classes import STANDARD
 from roughfed.client.enrolled import Enrolled
+from roughfed.client.epochs import check_epoch, note_epoch
 from roughfed.client.seat import check_offer, take_seat
 from roughfed.client.store import ClientStore
 from roughfed.codec.clip_schedule import check_step
@@ -164,6 +165,8 @@ async def check_header(
             check_masked(header, max(welcome.rounds, planned(job.facts)), rules=rules, store=store)
         clip, seen = (header.client_class, header.clip_norm), Seen(job.header, welcome.server)
         await store.extend_chain(header.run, header.round, job.header.digest, clip=clip, seen=seen)
+        if header.masked:
+            await note_epoch(store, header, header.epoch_beacon)
     return header
 
 
@@ -223,11 +226,7 @@ def check_masked(header: RoundHeader, rounds: int, *, rules: Rules, store: Clien
         )
     if (before := store.clip_norm(header.run, header.client_class)) is not None and before[0] != header.round:
         check_step(before, (header.round, header.clip_norm))
-    known = store.epoch(header.run, header.client_class)
-    if header.epoch_beacon and known not in (None, (header.epoch_round, header.epoch_beacon)):
-        drawn = known[0] if known is not None else 0
-        if header.epoch_round <= drawn:  # another beacon of that round, or an older one that was not in force any more
-            raise IdentityError(f"another beacon for the groups of round {drawn}", reason="beacon")
+    check_epoch(store, header)
 
 
 def used_up(store: ClientStore, max_rounds: int) -> bool:

@@ -75,6 +75,12 @@ SCHEMA = (
         run TEXT PRIMARY KEY, round INTEGER NOT NULL, header BLOB NOT NULL, signature BLOB NOT NULL,
         signer TEXT NOT NULL, server BLOB NOT NULL);
     """,
+    """
+    ALTER TABLE epochs ADD COLUMN seen_round INTEGER NOT NULL DEFAULT 0;
+    UPDATE epochs SET seen_round = epoch_round;
+    CREATE TABLE member_lists (
+        anchor BLOB PRIMARY KEY, number INTEGER NOT NULL, digest BLOB NOT NULL, signed BLOB NOT NULL);
+    """,
 )
 
 MODELS_KEPT, LOSSES_KEPT = 2, 16
@@ -164,17 +170,6 @@ class ClientStore:
         sql = "SELECT round, clip_norm FROM clips WHERE run = ? AND class = ?"
         rows = self.journal.read(sql, run, client_class)
         return (rows[0]["round"], rows[0]["clip_norm"]) if rows else None
-
-    def epoch(self, run: str, client_class: str = STANDARD) -> tuple[int, bytes] | None:
-        """(round, beacon) of the last drawing of groups of a class that this client knows."""
-        sql = "SELECT epoch_round, beacon FROM epochs WHERE run = ? AND class = ?"
-        rows = self.journal.read(sql, run, client_class)
-        return (rows[0]["epoch_round"], rows[0]["beacon"]) if rows else None
-
-    async def note_epoch(self, run: str, epoch_round: int, beacon: bytes, client_class: str = STANDARD) -> None:
-        """Note a drawing of groups."""
-        row = (run, client_class, epoch_round, beacon)
-        await self.journal.write(lambda db: db.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?)", row))
 
     def shown(self, run: str, model_digest: bytes) -> tuple[int, set[tuple[str, int]]]:
         """How many numbers of sketches this client has shown in a run; in which rounds, of any run, on this model."""

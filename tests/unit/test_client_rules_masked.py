@@ -7,11 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.rules import MODEL_ROUNDS, SKETCH_NUMBERS, Rules, check_masked
+from roughfed.client.epochs import note_epoch
+from roughfed.client.rules import MODEL_ROUNDS, SKETCH_NUMBERS, Rules, check_header, check_masked
 from roughfed.client.store import ClientStore
+from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError
-from roughfed.types import RoundHeader
+from roughfed.messages import Welcome
+from roughfed.types import Job, RoundHeader, Signed, Spec, TensorSpec
+from roughfed.wire.session import HEADER_DOMAIN, encode_header, job_digest
 
+SERVER = IdentityKey.from_private_bytes(bytes(32))
+SPEC = Spec((TensorSpec("w", (10,)),))
+WELCOME = Welcome("1", 1, "run-1", SPEC, b"", "sketches", "classification", 10)
 RULES = Rules(("sketches",), 1000)
 MODEL = bytes([7]) * 32
 BEACON = bytes([8]) * 32
@@ -104,7 +111,7 @@ def test_the_clip_norm_makes_no_leap(store: ClientStore, clip: float) -> None:
 
 def test_a_beacon_is_the_one_that_was_seen(store: ClientStore) -> None:
     check(store, header())  # nobody has told this client of that epoch yet
-    asyncio.run(store.note_epoch("run-1", 15, BEACON))
+    asyncio.run(note_epoch(store, header(15, epoch_beacon=b""), BEACON))
     check(store, header())
     error = refusal(store, header(epoch_beacon=bytes(32)))
     assert (type(error), error.reason) == (IdentityError, "beacon")
@@ -122,3 +129,75 @@ def test_what_was_given_once_is_remembered(tmp_path: Path) -> None:
     assert store.statics_given("run-1")
     assert not store.statics_given("run-2")
     store.close()
+
+
+def accept(store: ClientStore, what: RoundHeader) -> None:
+    """Hear a header as an agent does: held against the rules, then noted."""
+    body = encode_header(what)
+    job = Job(
+        Signed(body, SERVER.sign(HEADER_DOMAIN, body), "server"),
+        {},
+        1,
+        evaluate=True,
+        train=True,
+        model_bytes=40,
+        seconds_left=9,
+    )
+    asyncio.run(check_header(job, WELCOME, server_key=SERVER.public_key, rules=RULES, store=store))
+
+
+def in_run(number: int, epoch: int = 15, beacon: bytes = BEACON, **changes: object) -> RoundHeader:
+    """A header of the run of `WELCOME`; rounds are apart, so that their chain says nothing."""
+    said = {
+        "spec_digest": SPEC.digest,
+        "model_digest": bytes([number]) * 32,
+        "job_digest": job_digest({}, evaluate=True),
+    }
+    return header(number, epoch_round=epoch, epoch_beacon=beacon, **said | changes)
+
+
+INVENTED: dict[str, tuple[int, bytes]] = {
+    "an epoch that began in a round in which this client saw that none did": (17, bytes(32)),
+    "one that began in the last round that it saw": (18, bytes(32)),
+    "another beacon of the same epoch": (15, bytes(32)),
+    "an older epoch": (14, bytes(32)),
+    "the known beacon under another round": (16, BEACON),
+}
+
+
+@pytest.mark.parametrize(("epoch", "beacon"), INVENTED.values(), ids=INVENTED.keys())
+def test_groups_follow_from_no_beacon_that_was_invented_since(tmp_path: Path, epoch: int, beacon: bytes) -> None:
+    store = ClientStore(tmp_path)
+    accept(store, in_run(18))  # in round 18 the groups of round 15 are in force
+    store.close()
+    store = ClientStore(tmp_path)  # also after a restart
+    with pytest.raises(IdentityError) as refused:
+        accept(store, in_run(20, epoch, beacon))
+    assert refused.value.reason == "beacon"
+    accept(store, in_run(20))
+    accept(store, in_run(22, 21, bytes(32)))  # drawn while this client was away
+    accept(store, in_run(24, 24, b""))  # or now
+    store.close()
+
+
+def test_who_saw_that_groups_are_drawn_believes_in_none_from_before(store: ClientStore) -> None:
+    """It may have missed the roster, and with it the beacon; not that there was a drawing."""
+    accept(store, in_run(18, 18, b""))
+    with pytest.raises(IdentityError):
+        accept(store, in_run(20))
+    accept(store, in_run(20, 18, bytes(32)))
+    with pytest.raises(IdentityError):
+        accept(store, in_run(22, 18, BEACON))
+
+
+def test_the_beacon_of_the_own_roster_is_the_one_in_force(store: ClientStore) -> None:
+    accept(store, drawing := in_run(18, 18, b""))
+    asyncio.run(note_epoch(store, drawing, BEACON))
+    with pytest.raises(IdentityError):
+        accept(store, in_run(20, 18, bytes(32)))
+    accept(store, in_run(20, 18, BEACON))
+
+
+def test_each_class_has_an_epoch_of_its_own(store: ClientStore) -> None:
+    asyncio.run(note_epoch(store, replace(in_run(18), client_class="thin"), bytes(32)))
+    accept(store, in_run(20))
