@@ -69,7 +69,11 @@ class Agent:
         policy = setup.config.policy
         self._watcher = Watcher(self.metrics, setup.folder, device=description.device, share=policy.share_machine)
         self._watching: asyncio.Task[None] | None = None
-        self._rules = Rules(**policy.model_dump(), allow_memory=setup.config.memory.allow)
+        self._rules = Rules(
+            **policy.model_dump(exclude={"organisations"}),
+            allow_memory=setup.config.memory.allow,
+            organisations=setup.organisations,
+        )
         self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()
         self._connection: Connection | None = None
         self._membership: Membership | None = None

@@ -16,6 +16,7 @@ from roughfed.codec.clip_schedule import check_step
 from roughfed.compatibility import spoken
 from roughfed.config.client import ClientConfig
 from roughfed.crypto.identity import verify
+from roughfed.crypto.member_list import Organisations
 from roughfed.errors import ConfigError, IdentityError, RemoteProtocolError
 from roughfed.messages import Seen, Welcome
 from roughfed.params import explain_difference
@@ -53,6 +54,10 @@ class Rules:
         share_machine: whether the server hears of this machine.
         label_audit: whether the trainer writes down which labels seem wrong.
         allow_memory: whether methods may keep examples from round to round ([memory] allow).
+        organisations: whose signatures make a list of members; None: the CA's does.
+        min_known_peers: members of its group that it must know, itself not included.
+        known_peers: whom it knows (`roughfed.client.peers`).
+        max_passed_over: share of the members before the last one asked that may not be in the round.
     """
 
     accept_server_sees: tuple[str, ...]
@@ -69,6 +74,10 @@ class Rules:
     share_machine: bool = True
     label_audit: bool = False
     allow_memory: bool = True
+    organisations: Organisations | None = None
+    min_known_peers: int = 0
+    known_peers: tuple[str, ...] = ()
+    max_passed_over: float = 1.0
 
 
 def check_name(config: ClientConfig, papers: Enrolled) -> None:

@@ -12,6 +12,7 @@ from roughfed.client.local import LocalTrainer
 from roughfed.client.rpc import Connection
 from roughfed.client.session import fresh_secret
 from roughfed.config.client import ClientConfig
+from roughfed.crypto.member_list import Organisations
 from roughfed.messages import Welcome
 from roughfed.secagg.client import ClientRound
 
@@ -30,6 +31,7 @@ class Setup:
         connection: opens a channel to the server; another one only in hostile clients.
         clock: what the windows of [participate] go by.
         on_welcome: told each welcome that this client agrees to.
+        organisations: whose signatures make a list of members; None: the CA's does.
     """
 
     config: ClientConfig
@@ -41,3 +43,4 @@ class Setup:
     connection: Callable[[str, Enrolled], Connection] = Connection
     clock: Clock = field(default_factory=SystemClock)
     on_welcome: Callable[[Welcome], None] = lambda _: None
+    organisations: Organisations | None = None

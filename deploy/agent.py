@@ -17,7 +17,9 @@ from roughfed.client.session import fresh_secret
 from roughfed.client.setup import Setup
 from roughfed.config.client import ClientConfig
 from roughfed.config.load import load_client
+from roughfed.config.organisations import read_organisations
 from roughfed.crypto.join_line import JoinLine
+from roughfed.crypto.member_list import Organisations
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,16 @@ def load(folder: Path, overrides: Mapping[str, str]) -> ClientConfig:
     return load_client(folder, os.environ, overrides=overrides)
 
 
+def organisations(folder: Path, config: ClientConfig) -> Organisations | None:
+    """Those of `policy.organisations`; None where the CA signs the list of members.
+
+    Raises:
+        ConfigError: the file is missing or wrong.
+    """
+    path = config.policy.organisations
+    return read_organisations(folder / path) if path else None
+
+
 async def join(folder: Path, line: JoinLine) -> enrolled.Enrolled:
     """Enrol this directory."""
     Place(folder).state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -58,7 +70,9 @@ async def run_agent(
 ) -> str:
     """Run the enrolled client of a directory; returns why it ended. `secret`, `clock`: as of `client.setup.Setup`."""
     place = Place(folder)
-    return await run(Setup(config, place.state, place.papers, trainer, secret, clock=clock or SystemClock()))
+    signers = organisations(folder, config)
+    clock = clock or SystemClock()
+    return await run(Setup(config, place.state, place.papers, trainer, secret, clock=clock, organisations=signers))
 
 
 def run_blocking(

@@ -22,6 +22,7 @@ from roughfed.server.authority import Authority
 from roughfed.server.ports import open_port
 from roughfed.transport.names import REASON_KEY
 from roughfed.wire import enrolment as wire
+from roughfed.wire.member_list import decode_list_request
 
 MAX_REQUEST_BYTES = 16 * 1024
 _OPTIONS = (
@@ -50,13 +51,13 @@ def _ignore(_kind: str, _result: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentService:
-    """The three methods over an authority.
+    """The four methods over an authority.
 
     Attributes:
         authority: who may belong.
         federation_address: host:port of the federation port, or `:port` for "the host you reached me at".
         limit: how often one may ask.
-        on_result: called with the method's kind ("authority", "enroll", "renew") and "ok" or the reason.
+        on_result: called with the method's kind ("authority", "enroll", "renew", "members") and "ok" or the reason.
         now: the time, aware.
     """
 
@@ -72,6 +73,7 @@ class EnrolmentService:
             "GetAuthority": self._method("authority", self.get_authority),
             "Enroll": self._method("enroll", self.enroll),
             "Renew": self._method("renew", self.renew),
+            "GetMembers": self._method("members", self.get_members),
         }
         return grpc.method_handlers_generic_handler(wire.SERVICE, methods)
 
@@ -104,6 +106,16 @@ class EnrolmentService:
             asked.csr, asked.member, requested_at=asked.requested_at, proof=asked.proof, now=self.now()
         )
         return self._reply(credentials)
+
+    def get_members(self, request: bytes) -> bytes:
+        """Signed request of a member -> the list of members.
+
+        Raises:
+            RemoteProtocolError: malformed.
+            IdentityError: see `Authority.listed_for`.
+        """
+        member, requested_at, proof = decode_list_request(request)
+        return self.authority.listed_for(member, requested_at=requested_at, proof=proof, now=self.now())
 
     def _reply(self, credentials: wire.Credentials) -> bytes:
         return wire.encode_credentials(replace(credentials, federation_address=self.federation_address))

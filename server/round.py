@@ -19,6 +19,7 @@ from typing import Any
 
 from roughfed import crash
 from roughfed.crypto.merkle import merkle_root
+from roughfed.draw import draw_order
 from roughfed.errors import ConfigError, LocalProtocolError, RemoteProtocolError, RoundError
 from roughfed.logs import in_round
 from roughfed.masking import maskings_of
@@ -46,7 +47,7 @@ from roughfed.server.masked.outcome import summed_evaluation
 from roughfed.server.optimize import stepper
 from roughfed.server.orders import kept
 from roughfed.server.rolled_back import follow, last_lost
-from roughfed.server.sampling import able
+from roughfed.server.sampling import Order, able
 from roughfed.server.scaling import steps_asked, steps_fact
 from roughfed.server.store import EVERYBODY, RoundRow
 from roughfed.server.variates import ledger_of, scale_fact, with_variates
@@ -110,11 +111,14 @@ async def open_round(fed: Federation) -> RoundRow:
     codec = fed.config.codec.uplink(fed.config.privacy.server_sees)
     offered = {s.name: s.hello.codecs for s in fed.members.all() if s.name not in fed.quarantined}
     cluster = fed.clusters.turn()
-    connected = able({name: codecs for name, codecs in offered.items() if fed.clusters.plays(name, cluster)}, codec)
+    plays = {name: codecs for name, codecs in offered.items() if fed.clusters.plays(name, cluster)}
+    listed = fed.listing.listed(fed.members.all())
+    connected = able({name: codecs for name, codecs in plays.items() if name in listed}, codec)
     seated = seating(fed.config, fed.members.hellos(connected))
     invited = settings.invited(len(seated.seats))
     last, number = await follow(fed, last)
-    cohort = drawn(seated, invited=invited, seed=fed.config.federation.seed, round_number=number)
+    listed_as, order = in_order(fed, number)
+    cohort = drawn(seated, invited=invited, seed=fed.config.federation.seed, round_number=number, order=order)
     root = merkle_root([s.member for name in cohort if (s := fed.members.get(name)) is not None])
     asked = asked_in(fed, number, cluster)
     fields: Mapping[str, Any] = {"statistics": asked, "classes": clear_classes(fed.config, seated, cohort)}
@@ -123,6 +127,7 @@ async def open_round(fed: Federation) -> RoundRow:
         fields = await open_masked(
             fed.stages, number, cohort=sizes, config=fed.config, num_classes=fed.num_classes, asked=asked
         )
+        fields = {**fields, **listed_as}
     fields = {**fields, "round": number, "roster_root": root, "deadline_s": fed.in_time(settings.deadline)}
     facts = facts_for(fed) | fed.clusters.fact(number, cluster) | classes_fact(fed, cluster)
     header = make_header(fed, after=last, fields=fields, facts=facts, cluster=cluster)
@@ -136,6 +141,15 @@ async def open_round(fed: Federation) -> RoundRow:
     fed.row = row
     tell_standing(fed, row, seated)
     return row
+
+
+def in_order(fed: Federation, number: int) -> tuple[Mapping[str, Any], Order | None]:
+    """What the header of a masked round says of the members, and the order in which it asks them."""
+    if not (fields := fed.listing.fields()):
+        return {}, None
+    drawn_in, beacon = fed.stages.last_drawing()
+    order = draw_order(beacon or fields["members_digest"], number)
+    return {**fields, "draw_round": drawn_in, "draw_beacon": beacon}, order
 
 
 def tell_opened(fed: Federation, row: RoundRow) -> None:

@@ -199,6 +199,10 @@ class RoundHeader:
     epoch_beacon: bytes = b""
     statistics: tuple[str, ...] = ()
     classes: tuple[ClientClass, ...] = ()
+    members_number: int = 0
+    members_digest: bytes = b""
+    draw_round: int = 0
+    draw_beacon: bytes = b""
     client_class: str = ""
 
     @property

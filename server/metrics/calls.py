@@ -5,7 +5,7 @@ from __future__ import annotations
 from roughfed.server.metrics.recorder import Recorder
 from roughfed.telemetry import CALL_S, Family, safely
 
-RPCS = ("Session", "GetModel", "PutUpdate", "UpdateStatus")
+RPCS = ("Session", "GetModel", "PutUpdate", "UpdateStatus", "GetMembers")
 CODES = (
     "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
     "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",

@@ -266,6 +266,10 @@ def encode_header(header: RoundHeader) -> bytes:
         statistics=header.statistics,
         job_digest=header.job_digest,
         classes=class_messages(header.classes),
+        members_number=header.members_number,
+        members_digest=header.members_digest,
+        draw_round=header.draw_round,
+        draw_beacon=header.draw_beacon,
     ).SerializeToString(deterministic=True)
 
 
@@ -294,6 +298,10 @@ def decode_header(data: bytes) -> RoundHeader:
         statistics=tuple(m.statistics)[:MAX_STATISTICS],
         job_digest=digest_field(m.job_digest, "job_digest", empty=True),
         classes=class_values(m.classes),
+        members_number=number_field(m.members_number, "members_number"),
+        members_digest=digest_field(m.members_digest, "members_digest", empty=True),
+        draw_round=number_field(m.draw_round, "draw_round"),
+        draw_beacon=digest_field(m.draw_beacon, "draw_beacon", empty=True),
     )
 
 
