@@ -19,12 +19,14 @@ from roughfed.config.federation import FederationConfig
 from roughfed.config.load import load_federation
 from roughfed.crypto.certificates import load_certificate
 from roughfed.crypto.join_line import JoinLine
+from roughfed.deploy.roster import lists_of
 from roughfed.errors import ConfigError, Unreachable
 from roughfed.files import write_durably
 from roughfed.lock import only_one
 from roughfed.server.app import Ports, Setup, serve
 from roughfed.server.authority import Authority
 from roughfed.server.listing import Lists
+from roughfed.server.listing import from_authority as from_ca
 from roughfed.server.origin import Origin
 from roughfed.server.papers import Obtain, Papers, from_authority
 
@@ -112,7 +114,7 @@ def _setup(
         note_ports(place, ports)
         on_ready(ports)
 
-    lists = None if ca else lists_from_ca(place.papers)
+    lists = lists_of(place.folder, from_ca(authority) if authority is not None else lists_from_ca(place.papers))
     return Setup(config, place.state, origin, obtain, authority, ready, lists=lists)
 
 

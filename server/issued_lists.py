@@ -49,6 +49,29 @@ def current_list(
     return signed
 
 
+def proposed_list(
+    db: sqlite3.Connection, federation: str, *, at: int, life_s: float, before: MemberList | None
+) -> tuple[bytes, MemberList]:
+    """A list of the CA's members for organisations to sign: all in it are members for as long as it is in force.
+
+    Args:
+        db: the file of members.
+        federation: id.
+        at: Unix seconds.
+        life_s: how long the list is in force.
+        before: the list that it follows; None for the first.
+    """
+    until = int(at + life_s)
+    query = "SELECT name, role, identity_key, organisation FROM members WHERE revoked_at IS NULL ORDER BY name"
+    members = tuple(
+        ListedMember(row["name"], row["identity_key"], until, row["organisation"], row["role"] == "server")
+        for row in db.execute(query)
+    )
+    number, previous = (1, b"") if before is None else (before.number + 1, before.digest)
+    body = encode_list(MemberList(federation, number, previous, at, until, members))
+    return body, decode_list(body)
+
+
 def _due(last: MemberList, members: tuple[ListedMember, ...], *, at: int, life_s: float) -> bool:
     listed = {_who(member) for member in last.members if member.expires_at > at}
     return listed != {_who(member) for member in members} or at >= last.issued_at + life_s * FRESH_SHARE

@@ -65,7 +65,7 @@ class Listing:
     """
 
     source: Lists | None = None
-    strict = False
+    strict: bool = False
 
     def __init__(self, journal: Journal) -> None:
         """On the server's journal."""
@@ -83,7 +83,8 @@ class Listing:
             return
         try:
             signed = await self.source()
-            listed = decode_list(decode_signed(signed)[0])
+            body, signatures = decode_signed(signed)
+            listed = decode_list(body)
             listed.check_date(time.time())
         except RoughfedError as error:
             if self.current is None or self.current.expires_at <= time.time():
@@ -93,7 +94,7 @@ class Listing:
         if self.current is None or listed.digest != self.current.digest:
             await self._keep(listed, signed)
             log.info("member list %d: %d members", listed.number, len(listed.members))
-        self.current = listed
+        self.current, self.strict = listed, all(key for key, _ in signatures)
 
     async def _keep(self, listed: MemberList, signed: bytes) -> None:
         def work(db: sqlite3.Connection) -> None:

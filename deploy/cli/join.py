@@ -45,6 +45,9 @@ class Flags:
     seed: Annotated[int | None, typer.Option(help="Seed of the cut: federation.seed of fed.toml.")] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = ""
     threads: Annotated[int | None, typer.Option(help="CPU threads; 0 = cores / clients on this host.")] = None
+    organisations: Annotated[
+        str, typer.Option(help="File with the organisations that sign the member list, and how many must.")
+    ] = ""
     no_run: Annotated[bool, typer.Option("--no-run", help="Enrol and write client.toml, but do not run.")] = False
     install: installation.Install = False
     install_to: installation.InstallTo = None
@@ -67,6 +70,7 @@ class Flags:
             "model.name": self.model or LISTED_MODEL.get(self.data, ""),
             "device.name": self.device,
             "device.threads": self.threads,
+            "policy.organisations": os.path.abspath(self.organisations) if self.organisations else "",  # noqa: PTH100
         }
         return {key: str(value) for key, value in given.items() if value not in ("", None)}
 
