@@ -135,6 +135,14 @@ class Listing:
             return {}
         return {"members_number": self.current.number, "members_digest": self.current.digest}
 
+    def described(self) -> dict[str, object] | None:
+        """The list for the operator; None where rounds are not masked, or before the first."""
+        if self.source is None or (listed := self.current) is None:
+            return None
+        signers = "organisations" if self.strict else "ca"
+        members = {"members": len(listed.members), "signed_by": signers}
+        return {"number": listed.number, "expires_at": listed.expires_at, **members}
+
     def admit(self, name: str, identity_key: bytes) -> None:
         """Turn away who is in no list that the organisations signed.
 
