@@ -4,7 +4,7 @@ import asyncio
 import json
 import shlex
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -151,14 +151,14 @@ def test_a_file_of_organisations_that_is_wrong_says_so(tmp_path: Path, text: str
 
 
 def test_the_doctor_says_when_a_list_ends(fed: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    now = datetime.now(UTC)
+    now = datetime.now(UTC) + timedelta(hours=1)
     answer(capsys, "roster", "propose", "--days", "10")
     assert "signed by nobody" in looked_at(fed / LIST, now).sentence
     answer(capsys, "roster", "sign", LIST, "--key", "north/north.key")
     assert "ends in 9 days" in looked_at(fed / LIST, now).sentence
     (fed / LIST).write_bytes(b"no list")
     assert "no member list" in looked_at(fed / LIST, now).sentence
-    answer(capsys, "roster", "propose", "--out", "other.list")
+    answer(capsys, "roster", "propose", "--days", "30", "--out", "other.list")
     answer(capsys, "roster", "sign", "other.list", "--key", "north/north.key")
     assert looked_at(fed / "other.list", now).state.name == "OK"
 

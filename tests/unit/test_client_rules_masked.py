@@ -201,3 +201,31 @@ def test_the_beacon_of_the_own_roster_is_the_one_in_force(store: ClientStore) ->
 def test_each_class_has_an_epoch_of_its_own(store: ClientStore) -> None:
     asyncio.run(note_epoch(store, replace(in_run(18), client_class="thin"), bytes(32)))
     accept(store, in_run(20))
+
+
+OTHER_DRAWS: dict[str, tuple[int, bytes]] = {
+    "of a round in which this client saw that no groups were drawn": (17, bytes(32)),
+    "another beacon of that drawing": (15, bytes(32)),
+    "of an older drawing": (14, bytes(32)),
+}
+
+
+@pytest.mark.parametrize(("drawn_in", "beacon"), OTHER_DRAWS.values(), ids=OTHER_DRAWS.keys())
+def test_members_are_asked_in_the_order_of_no_invented_beacon(store: ClientStore, drawn_in: int, beacon: bytes) -> None:
+    accept(store, in_run(18, draw_round=15, draw_beacon=BEACON))
+    with pytest.raises(IdentityError) as refused:
+        accept(store, in_run(20, draw_round=drawn_in, draw_beacon=beacon))
+    assert refused.value.reason == "beacon"
+    accept(store, in_run(20, draw_round=15, draw_beacon=BEACON))
+    accept(store, in_run(22, 21, bytes(32), draw_round=21, draw_beacon=bytes(32)))  # drawn while it was away
+    accept(store, in_run(24, 24, b""))  # of a server whose journal was put back: in the order of the list
+
+
+def test_a_drawing_that_came_to_nothing_leaves_the_one_before(store: ClientStore) -> None:
+    accept(store, in_run(18, 18, b"", draw_round=15, draw_beacon=BEACON))
+    accept(store, in_run(20, 20, b"", draw_round=15, draw_beacon=BEACON))  # too few adverts in round 18
+    accept(store, drawing := in_run(22, 22, b"", draw_round=20, draw_beacon=bytes(32)))  # it came in 20, unseen here
+    asyncio.run(note_epoch(store, drawing, MODEL))
+    with pytest.raises(IdentityError):
+        accept(store, in_run(24, 24, b"", draw_round=22, draw_beacon=bytes(32)))
+    accept(store, in_run(24, 24, b"", draw_round=22, draw_beacon=MODEL))
