@@ -14,8 +14,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from roughfed.crypto.member_list import MemberList
+from roughfed.draw import draw_order
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError
 from roughfed.journal import Journal
+from roughfed.server.sampling import Order
 from roughfed.wire.member_list import decode_list, decode_signed
 
 if TYPE_CHECKING:
@@ -155,6 +157,15 @@ class Listing:
                 "signed: ask one of them to sign a list with it",
                 reason=NOT_LISTED,
             )
+
+
+def in_order(fed: Federation, number: int) -> tuple[Mapping[str, Any], Order | None]:
+    """What the header of a masked round says of the members, and the order in which it asks them."""
+    if not (fields := fed.listing.fields()):
+        return {}, None
+    drawn_in, beacon = fed.stages.last_drawing()
+    order = draw_order(beacon or fields["members_digest"], number)
+    return {**fields, "draw_round": drawn_in, "draw_beacon": beacon}, order
 
 
 async def lacking(fed: Federation, names: Iterable[str]) -> str:

@@ -19,7 +19,6 @@ from typing import Any
 
 from roughfed import crash
 from roughfed.crypto.merkle import merkle_root
-from roughfed.draw import draw_order
 from roughfed.errors import ConfigError, LocalProtocolError, RemoteProtocolError, RoundError
 from roughfed.logs import in_round
 from roughfed.masking import maskings_of
@@ -40,6 +39,7 @@ from roughfed.server.finish import head_fact
 from roughfed.server.habits import NO_PATIENCE
 from roughfed.server.judge import judge, verdict_over
 from roughfed.server.lineage import DEFAULT
+from roughfed.server.listing import in_order
 from roughfed.server.masked import drive
 from roughfed.server.masked.defended import mean_of_groups
 from roughfed.server.masked.opening import open_masked
@@ -47,7 +47,7 @@ from roughfed.server.masked.outcome import summed_evaluation
 from roughfed.server.optimize import stepper
 from roughfed.server.orders import kept
 from roughfed.server.rolled_back import follow, last_lost
-from roughfed.server.sampling import Order, able
+from roughfed.server.sampling import able
 from roughfed.server.scaling import steps_asked, steps_fact
 from roughfed.server.store import EVERYBODY, RoundRow
 from roughfed.server.variates import ledger_of, scale_fact, with_variates
@@ -141,15 +141,6 @@ async def open_round(fed: Federation) -> RoundRow:
     fed.row = row
     tell_standing(fed, row, seated)
     return row
-
-
-def in_order(fed: Federation, number: int) -> tuple[Mapping[str, Any], Order | None]:
-    """What the header of a masked round says of the members, and the order in which it asks them."""
-    if not (fields := fed.listing.fields()):
-        return {}, None
-    drawn_in, beacon = fed.stages.last_drawing()
-    order = draw_order(beacon or fields["members_digest"], number)
-    return {**fields, "draw_round": drawn_in, "draw_beacon": beacon}, order
 
 
 def tell_opened(fed: Federation, row: RoundRow) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 from roughfed.crypto.member_list import ListedMember, MemberList, Trust
 from roughfed.crypto.names import check_name
 from roughfed.errors import IdentityError, RemoteProtocolError, TooLarge
 from roughfed.pb.v1 import federation_pb2 as pb
 from roughfed.pb.v1 import secagg_pb2
+from roughfed.types import RoundHeader
 from roughfed.wire.updates import digest_field, number_field, parse
 
 MAX_LIST_BYTES = 1 << 20
@@ -119,6 +121,16 @@ def open_signed(data: bytes, trust: Trust, federation: str) -> MemberList:
     if listed.federation != federation:
         raise IdentityError(f"a member list of {listed.federation!r}, not of {federation!r}", reason="members")
     return listed
+
+
+def member_fields(said: RoundHeader | pb.RoundHeader) -> dict[str, Any]:
+    """What a header says of the list and of the draw, checked; the same names on either side of the wire."""
+    return {
+        "members_number": number_field(said.members_number, "members_number"),
+        "members_digest": digest_field(said.members_digest, "members_digest", empty=True),
+        "draw_round": number_field(said.draw_round, "draw_round"),
+        "draw_beacon": digest_field(said.draw_beacon, "draw_beacon", empty=True),
+    }
 
 
 def encode_get_members(digest: bytes) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,7 +34,8 @@ from roughfed.types import Job, RoundHeader, Signed, Spec
 from roughfed.wire.choosing import choice_message, choice_value, choose_message, choose_value
 from roughfed.wire.classes import class_messages, class_name, class_values
 from roughfed.wire.facts import decode_facts, encode_facts
-from roughfed.wire.machines import heartbeat_message, heartbeat_value, moment
+from roughfed.wire.machines import bounded, heartbeat_message, heartbeat_value, moment
+from roughfed.wire.member_list import member_fields
 from roughfed.wire.reports import report_message, report_value
 from roughfed.wire.secagg import (
     CLIENT_STAGES,
@@ -116,7 +116,7 @@ def decode_client_message(data: bytes) -> ClientMessage:
         case "evaluation":
             return report_value(message.evaluation)
         case "leave":
-            return Leave(message.leave.reason[:MAX_NAME], _seconds(message.leave.back_after_s, MOST_AWAY_S))
+            return Leave(message.leave.reason[:MAX_NAME], bounded(message.leave.back_after_s, MOST_AWAY_S))
         case "choice":
             return choice_value(message.choice)
         case str() as kind if kind in CLIENT_STAGES:
@@ -211,7 +211,7 @@ def decode_server_message(data: bytes) -> ServerMessage:
         case "closed" | "finished":
             return _ending(message)
         case "reconnect":
-            return Reconnect(_seconds(message.reconnect.after_s, 3600.0), message.reconnect.reason)
+            return Reconnect(bounded(message.reconnect.after_s, 3600.0), message.reconnect.reason)
         case "heartbeat":
             return heartbeat_value(message.heartbeat)
         case "choose":
@@ -266,10 +266,7 @@ def encode_header(header: RoundHeader) -> bytes:
         statistics=header.statistics,
         job_digest=header.job_digest,
         classes=class_messages(header.classes),
-        members_number=header.members_number,
-        members_digest=header.members_digest,
-        draw_round=header.draw_round,
-        draw_beacon=header.draw_beacon,
+        **member_fields(header),
     ).SerializeToString(deterministic=True)
 
 
@@ -298,10 +295,7 @@ def decode_header(data: bytes) -> RoundHeader:
         statistics=tuple(m.statistics)[:MAX_STATISTICS],
         job_digest=digest_field(m.job_digest, "job_digest", empty=True),
         classes=class_values(m.classes),
-        members_number=number_field(m.members_number, "members_number"),
-        members_digest=digest_field(m.members_digest, "members_digest", empty=True),
-        draw_round=number_field(m.draw_round, "draw_round"),
-        draw_beacon=digest_field(m.draw_beacon, "draw_beacon", empty=True),
+        **member_fields(m),
     )
 
 
@@ -377,10 +371,6 @@ def _ending(message: fed.ServerMessage) -> RoundClosed | Finished:
         return RoundClosed(m.round, m.outcome, m.model_version, digest, m.verdict, m.reason, m.detail)
     m = message.finished
     return Finished(m.reason, m.model_version, digest_field(m.model_digest, "model_digest", empty=True))
-
-
-def _seconds(value: float, most: float) -> float:
-    return min(max(value, 0.0), most) if math.isfinite(value) else 0.0
 
 
 def _hello(m: fed.Hello) -> Hello:
