@@ -14,7 +14,7 @@ CODES = (
 REFUSALS = ("schema", "identity", "revoked", "stale", "unknown-model", "offset", "size")
 _KINDS = {
     "impersonation": "identity", "roster": "identity", "foreign": "identity", "signature": "identity",
-    "outdated": "revoked", "late": "stale", "no-delta": "unknown-model",
+    "outdated": "revoked", "late": "stale", "no-delta": "unknown-model", "not-listed": "identity", "members": "stale",
 }  # fmt: skip
 """Reasons that are counted under another one: every reason is a series."""
 

@@ -1,15 +1,17 @@
 """What a client demands of a masked round: one refusal for each rule, and what it remembers from round to round."""
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from roughfed.client.epochs import note_epoch
+from roughfed.client.epochs import Epoch, known_epoch, note_epoch
 from roughfed.client.rules import MODEL_ROUNDS, SKETCH_NUMBERS, Rules, check_header, check_masked
-from roughfed.client.store import ClientStore
+from roughfed.client.store import SCHEMA, ClientStore
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError
 from roughfed.messages import Welcome
@@ -196,6 +198,21 @@ def test_the_beacon_of_the_own_roster_is_the_one_in_force(store: ClientStore) ->
     with pytest.raises(IdentityError):
         accept(store, in_run(20, 18, bytes(32)))
     accept(store, in_run(20, 18, BEACON))
+
+
+def test_what_an_earlier_version_noted_still_counts(tmp_path: Path) -> None:
+    before = next(number for number, script in enumerate(SCHEMA) if "seen_round" in script)
+    with closing(sqlite3.connect(tmp_path / "client.db", isolation_level=None)) as db:
+        for script in SCHEMA[:before]:
+            db.executescript(script)
+        db.execute(f"PRAGMA user_version = {before}")
+        db.execute("INSERT INTO epochs VALUES ('run-1', '', 15, ?)", (BEACON,))
+    store = ClientStore(tmp_path)
+    assert known_epoch(store, "run-1", "") == Epoch(15, 15, BEACON)
+    with pytest.raises(IdentityError):
+        accept(store, in_run(18, 14, bytes(32)))
+    accept(store, in_run(18))
+    store.close()
 
 
 def test_each_class_has_an_epoch_of_its_own(store: ClientStore) -> None:

@@ -104,6 +104,15 @@ def test_whoever_lets_its_certificate_run_out_is_off_the_list_until_it_is_back(a
     assert [m.name for m in listed(authority, later).members] == ["alice"]
 
 
+def test_members_whose_end_was_not_noted_yet_live_as_long_as_certificates_do(
+    authority: Authority, tmp_path: Path
+) -> None:
+    enrol(authority, "alice")
+    with MemberFile(tmp_path / "ca" / "authority.db").writing() as db:
+        db.execute("UPDATE certificates SET expires_at = NULL")
+    assert listed(authority).members[0].expires_at == int((NOW + LIFE).timestamp())
+
+
 def test_numbers_go_on_behind_all_that_were_given_out_when_the_file_was_put_back(
     authority: Authority, tmp_path: Path
 ) -> None:
