@@ -52,10 +52,8 @@ async def members_of(me: Membership, header: RoundHeader) -> MemberList:
     now = time.time()
     listed.check_date(now)
     listed.member(me.papers.name, me.papers.identity.public_key, now=now)
-    if not any(one.server and one.identity_key == me.server_key for one in listed.members):
-        raise IdentityError(
-            f"member list {listed.number}: the server that signs the headers is not in it", reason="not-listed"
-        )
+    server = next((one.name for one in listed.members if one.identity_key == me.server_key), "the server")
+    listed.member(server, me.server_key, now=now, server=True)
     me.listed = listed
     return listed
 

@@ -85,6 +85,12 @@ def show(context: Context, flags: ShowFlags) -> Answer:
 
     Without FILE: in a client's directory the one that it goes by, else the one that is in force at this server or CA.
     """
+    own = own_fingerprint(context) if flags.file is None else ""
+    if own:
+        context.say(f"this client: {own}")
+    if own and not seen(context.folder):
+        context.say("no member list was seen here yet: it comes with the first masked round")
+        return Answer({"fingerprint": own})
     listed, signatures = found(context, flags.file)
     until = f"{datetime.fromtimestamp(listed.expires_at, UTC):%Y-%m-%d %H:%M} UTC"
     context.say(f"{listed.federation}, member list {listed.number}, {len(listed.members)} members, until {until}")
@@ -93,7 +99,20 @@ def show(context: Context, flags: ShowFlags) -> Answer:
         ends = f"{datetime.fromtimestamp(member.expires_at, UTC):%Y-%m-%d}"
         context.say(f"  {member.name:20} {what:16} until {ends}  sha256:{member.fingerprint}")
     context.say("signed by: " + ", ".join(key.hex()[:16] if key else "the CA" for key, _ in signatures))
-    return Answer(plain(listed, signatures))
+    return Answer(plain(listed, signatures) | ({"fingerprint": own} if own else {}))
+
+
+def own_fingerprint(context: Context) -> str:
+    """Of the key of the client in a directory, for its owner to tell others; empty where none is enrolled."""
+    import hashlib
+
+    from roughfed.client import enrolled
+    from roughfed.deploy.agent import Place
+
+    papers = Place(context.folder).papers
+    if not enrolled.is_enrolled(papers) or (mine := enrolled.load(papers)).subject.role != "client":
+        return ""
+    return f"sha256:{hashlib.sha256(mine.identity.public_key).hexdigest()}"
 
 
 def propose(context: Context, flags: ProposeFlags) -> Answer:
@@ -196,6 +215,15 @@ def kept(folder: Path) -> bytes:
     Raises:
         ConfigError: none yet.
     """
+    if signed := seen(folder):
+        return signed
+    raise ConfigError(
+        "no member list was seen here yet", file=str(folder.absolute()), cure="it comes with the first masked round"
+    )
+
+
+def seen(folder: Path) -> bytes:
+    """The same; empty where there is none."""
     import sqlite3
 
     for name in ("client.db", "journal.db"):
@@ -204,9 +232,7 @@ def kept(folder: Path) -> bytes:
                 rows = db.execute("SELECT signed FROM member_lists ORDER BY rowid DESC LIMIT 1").fetchall()
             if rows:
                 return rows[0][0]
-    raise ConfigError(
-        "no member list was seen here yet", file=str(folder.absolute()), cure="it comes with the first masked round"
-    )
+    return b""
 
 
 def plain(listed: MemberList, signatures: list[Signature]) -> dict[str, object]:

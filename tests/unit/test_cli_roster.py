@@ -1,6 +1,7 @@
 """`roughfed roster` on files: made, signed, shown, verified; and what a server makes of them."""
 
 import asyncio
+import hashlib
 import json
 import shlex
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from roughfed.client import enrolled
 from roughfed.config.organisations import read_organisations
 from roughfed.crypto import certificates, identity
 from roughfed.crypto.identity import IdentityKey
@@ -19,6 +21,7 @@ from roughfed.errors import ConfigError, IdentityError
 from roughfed.server.authority import Authority
 from roughfed.wire.member_list import open_signed
 
+from .doctor_sites import client_folder
 from .documents import blocks, commands
 
 NAMES = ("north", "south", "east")
@@ -119,6 +122,15 @@ def test_without_a_file_the_list_is_the_cas(fed: Path, capsys: pytest.CaptureFix
     assert (shown["signed_by"], [m["organisation"] for m in shown["members"]]) == (["ca"], ["north", ""])
     (fed / "empty").mkdir()
     assert "masked round" in answer(capsys, "roster", "show", "--dir", "empty", code=2)["error"]["cure"]
+
+
+def test_a_client_reads_its_own_fingerprint_before_the_first_round(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    papers = client_folder(tmp_path / "c0", Authority.create(tmp_path / "ca", "lab", now=datetime.now(UTC)))
+    mine = enrolled.load(papers / "state" / "papers").identity.public_key
+    found = answer(capsys, "roster", "show", "--dir", str(papers))
+    assert found == {"fingerprint": f"sha256:{hashlib.sha256(mine).hexdigest()}"}
 
 
 def test_keys_are_made_once(fed: Path, capsys: pytest.CaptureFixture[str]) -> None:

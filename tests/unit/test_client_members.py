@@ -134,6 +134,8 @@ REFUSED: dict[str, tuple[MemberList, str]] = {
     "in which this client has expired": (
         some(of=(entry("c0", expires_at=NOW - 301), *(entry(n) for n in (*NAMES[1:], "server")))), "not-listed"),
     "without the server": (some(of=tuple(entry(n) for n in NAMES)), "not-listed"),
+    "in which the server has expired": (
+        some(of=(*(entry(n) for n in NAMES), entry("server", expires_at=NOW - 301))), "not-listed"),
     "with the server as a client": (
         some(of=(*(entry(n) for n in NAMES), entry("server", server=False))), "not-listed"),
 }  # fmt: skip
