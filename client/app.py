@@ -76,7 +76,12 @@ class Agent:
         self._watching: asyncio.Task[None] | None = None
         self.mode = Mode(store, policy.server_sees, self.metrics)
         runs = setup.config.client.stay
-        self._rules = Rules(**policy.model_dump(), allow_memory=setup.config.memory.allow, runs=runs)
+        self._rules = Rules(
+            **policy.model_dump(exclude={"organisations"}),
+            allow_memory=setup.config.memory.allow,
+            runs=runs,
+            organisations=setup.organisations,
+        )
         self._own = own_secret(setup.folder)
         self._training_seed = setup.training_seed or mixed_seed(self._own)
         self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()

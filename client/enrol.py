@@ -22,16 +22,23 @@ from roughfed.client import enrolled
 from roughfed.client.enrolled import Enrolled, Keys, Record
 from roughfed.crypto import certificates, identity
 from roughfed.crypto.join_line import JoinLine
+from roughfed.crypto.member_list import AuthorityTrust
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError, Unreachable
 from roughfed.transport.names import reason_of
 from roughfed.wire import enrolment as wire
+from roughfed.wire.member_list import (
+    LIST_REQUEST_DOMAIN,
+    MAX_LIST_BYTES,
+    encode_list_request,
+    list_request_body,
+    open_signed,
+)
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 20.0
 _OPTIONS = (
     ("grpc.ssl_target_name_override", certificates.SERVER_HOST),
-    ("grpc.max_receive_message_length", 64 * 1024),
     ("grpc.enable_http_proxy", 0),
 )
 
@@ -122,6 +129,25 @@ async def renew(
     return True
 
 
+async def fetch_members(folder: Path, *, now: datetime | None = None) -> bytes:
+    """The list of members from the CA where this member enrolled, verified: a serialized SignedMemberList.
+
+    Raises:
+        IdentityError: this member is revoked or replaced, or the list is not signed by the CA.
+        Unreachable: nobody answers.
+        ConfigError: the folder is not enrolled or damaged.
+    """
+    now = now or datetime.now(UTC)
+    own = await asyncio.to_thread(enrolled.load, folder)
+    requested_at = int(now.timestamp())
+    proof = own.identity.sign(LIST_REQUEST_DOMAIN, list_request_body(requested_at))
+    request = encode_list_request(own.member, requested_at, proof)
+    address = own.record.enrolment_address
+    signed = await _call("GetMembers", request, address, root=own.ca_certificate, at_most=2 * MAX_LIST_BYTES)
+    open_signed(signed, AuthorityTrust(own.ca_certificate), own.subject.federation)
+    return signed
+
+
 def _is_done(folder: Path, token_sha256: str) -> bool:
     return enrolled.is_enrolled(folder) and enrolled.load(folder).record.token_sha256 == token_sha256
 
@@ -170,10 +196,13 @@ async def _renewal(request: bytes, own: Enrolled, server: str, *, now: datetime)
     return None
 
 
-async def _call(method: str, request: bytes, address: str, *, root: bytes, own: Enrolled | None = None) -> bytes:
+async def _call(
+    method: str, request: bytes, address: str, *, root: bytes, own: Enrolled | None = None, at_most: int = 64 * 1024
+) -> bytes:
     pair = (own.tls_key, own.certificate) if own is not None else (None, None)
     credentials = grpc.ssl_channel_credentials(root, *pair)
-    async with grpc.aio.secure_channel(address, credentials, options=_OPTIONS) as channel:
+    options = (*_OPTIONS, ("grpc.max_receive_message_length", at_most))
+    async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
         ask = channel.unary_unary(f"/{wire.SERVICE}/{method}")
         try:
             return await ask(request, timeout=TIMEOUT_S)

@@ -22,10 +22,13 @@ from roughfed.classes import feeds_back, length_of, ranges_of, tensors_of
 from roughfed.client import statistics as own
 from roughfed.client.disclosed_round import note_stage
 from roughfed.client.encode import drop_delta, residual_of
+from roughfed.client.epochs import note_epoch
+from roughfed.client.peers import Peers
 from roughfed.client.seat import check_size
 from roughfed.client.write_ahead import WriteAhead, open_secret, seal_secret
 from roughfed.crypto.agreement import derive
 from roughfed.crypto.masks import Lanes
+from roughfed.crypto.member_list import MemberList
 from roughfed.digest import content_digest
 from roughfed.errors import LocalProtocolError, RemoteProtocolError, StaleRound, StorageError, TrainerError
 from roughfed.files import disk_errors
@@ -33,6 +36,7 @@ from roughfed.masking import Masking, masking_of
 from roughfed.messages import ClientStage, ServerStage
 from roughfed.secagg import statistics
 from roughfed.secagg.client import Gives, Policy, State
+from roughfed.secagg.messages import Roster
 from roughfed.secagg.promises import FULL
 from roughfed.secagg.terms import Party
 from roughfed.types import Job, RoundHeader, Signed
@@ -73,14 +77,14 @@ DITHER = b"roughfed dither v1\0"
 class MaskedPart:
     """This client's part in one masked round."""
 
-    def __init__(self, me: Membership, job: Job, header: RoundHeader) -> None:
-        """Take up what was written ahead, or begin anew.
+    def __init__(self, me: Membership, job: Job, header: RoundHeader, listed: MemberList) -> None:
+        """Take up what was written ahead, or begin anew; `listed`: who may be a group mate.
 
         Raises:
             StaleRound: what was written ahead cannot be taken up; the round is sat out.
             RemoteProtocolError: a header that no round can have, or that this client's policy refuses.
         """
-        self._me, self.header = me, header
+        self._me, self.header, self._peers = me, header, Peers(me.papers.name, listed, me.rules)
         size = length_of(ranges_of(me.welcome.spec, tensors_of(header)))
         self.masking: Masking = masking_of(job.header, header, size=size, server_key=me.server_key)
         check_size(self.masking.upload_bytes, me.rules)
@@ -94,7 +98,7 @@ class MaskedPart:
             stack.callback(self._ahead.close)
             self._secret, gives = self._read_secret(job)
             policy = Policy(me.rules.smallest_group, me.rules.max_sketch_dim)
-            self.machine = me.machine(self.masking.terms, _party(me), self._secret, policy, gives=gives)
+            self.machine = me.machine(self.masking.terms, _party(me, self._peers), self._secret, policy, gives=gives)
             self._replay()
             stack.pop_all()
 
@@ -160,9 +164,7 @@ class MaskedPart:
                 crash.point("message-written")
                 self._receive(message)
                 if message.kind == "roster":
-                    await self._me.store.note_epoch(
-                        self.header.run, self.header.epoch_round, self.machine.beacon, self.header.client_class
-                    )
+                    await note_epoch(self._me.store, self.header, self.machine.beacon)
             for answer in self._answers[key]:
                 self._me.send(answer)
                 crash.point("answer-sent")
@@ -173,6 +175,8 @@ class MaskedPart:
         """A second seed, or other sets, must not even be noted: the replay would end there."""
         if message.kind != "conflict" and any(kind == message.kind for kind, _ in self._answers):
             raise RemoteProtocolError(f"another {message.kind} than before in one round", reason="two-answers")
+        if message.kind == "roster":
+            self._peers.check(decode_stage(Roster, message.body), self.header)
 
     def _receive(self, message: ServerStage) -> None:
         value = decode_stage(STAGE_VALUES[message.kind], message.body)
@@ -290,11 +294,12 @@ def _split(record: bytes) -> tuple[bytes, bytes]:
     return record[4 : 4 + length], record[4 + length :]
 
 
-def _party(me: Membership) -> Party:
+def _party(me: Membership, peers: Peers) -> Party:
     def member(entry: bytes) -> tuple[str, bytes]:
         found = open_member(entry, me.papers.ca_certificate)
         if found.role != "client":
             raise RemoteProtocolError(f"{found.name} is a {found.role}, not a client", reason="role")
+        peers.check_member(found.name, found.identity_key)
         return found.name, found.identity_key
 
     return Party(me.papers.name, me.papers.identity.sign, member, StageWire())

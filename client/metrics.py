@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from roughfed import messages
-from roughfed.mode import MODES
 from roughfed.client.disclosure import Line, Totals
+from roughfed.mode import MODES
 from roughfed.telemetry import BUILD_INFO, LONG_S, RESIDENT_BYTES, WORK_S, Family, Telemetry, safely, timed
 
 PREFIX = "roughfed_client_"

@@ -31,6 +31,7 @@ from roughfed.transport.options import CLIENT_OPTIONS
 from roughfed.transport.patience import PROGRESS_S, TURN_S
 from roughfed.types import Receipt, Signed
 from roughfed.wire.chunks import chunk_length, decode_chunk, encode_chunk
+from roughfed.wire.member_list import encode_get_members
 from roughfed.wire.session import decode_server_message, encode_client_message, encode_get_model
 from roughfed.wire.updates import decode_receipt, decode_update_status, encode_update_status_request
 
@@ -60,6 +61,7 @@ class Connection:
         self._get_model = self._channel.unary_stream(f"{SERVICE}/GetModel")
         self._put_update = self._channel.stream_unary(f"{SERVICE}/PutUpdate")
         self._update_status = self._channel.unary_unary(f"{SERVICE}/UpdateStatus")
+        self._get_members = self._channel.unary_unary(f"{SERVICE}/GetMembers")
 
     async def close(self) -> None:
         """Close the channel."""
@@ -140,6 +142,11 @@ class Connection:
         with translated():
             raw = await self._update_status(encode_update_status_request(run, number, digest), timeout=PROGRESS_S)
         return decode_update_status(raw)
+
+    async def fetch_members(self, digest: bytes) -> bytes:
+        """The list of members with this digest, a serialized SignedMemberList; nothing of it is verified."""
+        with translated():
+            return await self._get_members(encode_get_members(digest), timeout=PROGRESS_S)
 
     async def put_update(
         self, signed: Signed, path: Path, *, at: int, on_bytes: Callable[[int], None]

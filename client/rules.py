@@ -11,12 +11,14 @@ from roughfed.classes import STANDARD
 from roughfed.client.disclosure import check_levels, check_numbers
 from roughfed.client.disclosure_ledger import Ledger
 from roughfed.client.enrolled import Enrolled
+from roughfed.client.epochs import check_epoch, note_epoch
 from roughfed.client.seat import check_offer, take_seat
 from roughfed.client.store import ClientStore
 from roughfed.codec.clip_schedule import check_step
 from roughfed.compatibility import spoken
 from roughfed.config.client import ClientConfig
 from roughfed.crypto.identity import verify
+from roughfed.crypto.member_list import Organisations
 from roughfed.errors import ConfigError, IdentityError, ModeRefused, RemoteProtocolError
 from roughfed.messages import Seen, Welcome
 from roughfed.mode import shows_more
@@ -54,6 +56,10 @@ class Rules:
         share_machine: whether the server hears of this machine.
         label_audit: whether the trainer writes down which labels seem wrong.
         allow_memory: whether methods may keep examples from round to round ([memory] allow).
+        organisations: whose signatures make a list of members; None: the CA's does.
+        min_known_peers: members of its group that it must know, itself not included.
+        known_peers: whom it knows (`roughfed.client.peers`).
+        max_passed_over: share of the members before the last one asked that may not be in the round.
     """
 
     server_sees: str
@@ -75,6 +81,10 @@ class Rules:
     share_machine: bool = True
     label_audit: bool = False
     allow_memory: bool = True
+    organisations: Organisations | None = None
+    min_known_peers: int = 0
+    known_peers: tuple[str, ...] = ()
+    max_passed_over: float = 1.0
 
 
 def check_name(config: ClientConfig, papers: Enrolled) -> None:
@@ -178,6 +188,8 @@ async def check_header(
             check_masked(header, rules=rules, store=store, ledger=ledger)
         clip, seen = (header.client_class, header.clip_norm), Seen(job.header, welcome.server)
         await store.extend_chain(header.run, header.round, job.header.digest, clip=clip, seen=seen)
+        if header.masked:
+            await note_epoch(store, header, header.epoch_beacon)
     return header
 
 
@@ -222,11 +234,7 @@ def check_masked(header: RoundHeader, *, rules: Rules, store: ClientStore, ledge
     check_levels(header.levels, SMALLEST, most=rules.max_levels)  # and again when the group is known
     if (before := store.clip_norm(header.run, header.client_class)) is not None and before[0] != header.round:
         check_step(before, (header.round, header.clip_norm))
-    known = store.epoch(header.run, header.client_class)
-    if header.epoch_beacon and known not in (None, (header.epoch_round, header.epoch_beacon)):
-        drawn = known[0] if known is not None else 0
-        if header.epoch_round <= drawn:  # another beacon of that round, or an older one that was not in force any more
-            raise IdentityError(f"another beacon for the groups of round {drawn}", reason="beacon")
+    check_epoch(store, header)
 
 
 def used_up(store: ClientStore, max_rounds: int) -> bool:

@@ -28,6 +28,7 @@ from roughfed.client.evaluating import evaluate, personalises
 from roughfed.client.fairness import note_loss
 from roughfed.client.local import LocalTrainer
 from roughfed.client.masked import MaskedPart, warm
+from roughfed.client.members import members_of
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.own_model import OwnModel, note_own, state_place
 from roughfed.client.rpc import Connection
@@ -43,6 +44,7 @@ from roughfed.client.statistics import (
 )
 from roughfed.client.store import ClientStore, SavedUpdate
 from roughfed.client.upload import upload
+from roughfed.crypto.member_list import MemberList
 from roughfed.errors import StaleRound, TrainerError
 from roughfed.logs import in_round
 from roughfed.messages import ClientMessage, EvaluationReport, ServerStage, Welcome
@@ -97,6 +99,7 @@ class Membership:
         inbox: of the masked round that is under way: the server's stages; "again": the server, back after a break, has
             sent the job once more; None: the round is over.
         until: when the round of the job that is under way ends (monotonic seconds).
+        listed: the list of members that the last masked round named.
     """
 
     papers: Enrolled
@@ -122,6 +125,7 @@ class Membership:
     agreed: Callable[[RoundHeader], Awaitable[None]] = nothing_more
     inbox: asyncio.Queue[Heard] = field(default_factory=asyncio.Queue[Heard])
     until: float = 0.0
+    listed: MemberList | None = None
 
     @property
     def may_go_on(self) -> bool:
@@ -174,7 +178,7 @@ async def take_masked_part(me: Membership, job: Job, header: RoundHeader) -> Rec
         RemoteProtocolError, IdentityError: the server broke a rule; this client is out of the round.
         TrainerError: local training failed.
     """
-    part = MaskedPart(me, job, header)
+    part = MaskedPart(me, job, header, await members_of(me, header))
     part.advertise()
     talking = asyncio.create_task(converse(me, part))
     working = asyncio.create_task(contribute(me, job, header, part))

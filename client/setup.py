@@ -12,6 +12,7 @@ from roughfed.client.local import LocalTrainer
 from roughfed.client.rpc import Connection
 from roughfed.client.session import fresh_secret
 from roughfed.config.client import ClientConfig
+from roughfed.crypto.member_list import Organisations
 from roughfed.messages import Welcome
 from roughfed.secagg.client import ClientRound
 from roughfed.types import Job
@@ -32,6 +33,7 @@ class Setup:
         training_seed: job -> seed of its training; None: `mixed_seed` of the state directory's own secret.
         clock: what the windows of [participate] go by.
         on_welcome: told each welcome that this client agrees to.
+        organisations: whose signatures make a list of members; None: the CA's does.
     """
 
     config: ClientConfig
@@ -44,3 +46,4 @@ class Setup:
     training_seed: Callable[[Job], int] | None = None
     clock: Clock = field(default_factory=SystemClock)
     on_welcome: Callable[[Welcome], None] = lambda _: None
+    organisations: Organisations | None = None

@@ -82,6 +82,14 @@ SCHEMA = (
         first REAL NOT NULL, last REAL NOT NULL, PRIMARY KEY (federation, mode));
     """,
     SCHEMA_STEP,
+    """
+    ALTER TABLE epochs ADD COLUMN seen_round INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE epochs ADD COLUMN draw_round INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE epochs ADD COLUMN draw_beacon BLOB NOT NULL DEFAULT x'';
+    UPDATE epochs SET seen_round = epoch_round;
+    CREATE TABLE member_lists (
+        anchor BLOB PRIMARY KEY, number INTEGER NOT NULL, digest BLOB NOT NULL, signed BLOB NOT NULL);
+    """,
 )
 
 MODELS_KEPT, LOSSES_KEPT = 2, 16

@@ -30,6 +30,8 @@ from roughfed.errors import ConfigError
 from roughfed.lock import only_one
 from roughfed.mode import MODES, UPDATES_SHOWN, shows_more, strictest
 from roughfed.types import Job
+from roughfed.config.organisations import read_organisations
+from roughfed.crypto.member_list import Organisations
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,16 @@ class How(TypedDict, total=False):
     secret: Callable[[bytes], bytes]
     training_seed: Callable[[Job], int] | None
     clock: Clock
+def organisations(folder: Path, config: ClientConfig) -> Organisations | None:
+    """Those of `policy.organisations`; None where the CA signs the list of members.
+
+    Raises:
+        ConfigError: the file is missing or wrong.
+    """
+    path = config.policy.organisations
+    return read_organisations(folder / path) if path else None
+
+
 
 
 async def run_agent(
@@ -146,7 +158,8 @@ async def run_agent(
 ) -> str:
     """Run the enrolled client of a directory; returns why it ended."""
     place = Place(folder)
-    return await run(Setup(config, place.state, place.papers, trainer, **how))
+    signers = organisations(folder, config)
+    return await run(Setup(config, place.state, place.papers, trainer, organisations=signers, **how))
 
 
 def run_blocking(

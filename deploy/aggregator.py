@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,11 +19,14 @@ from roughfed.config.federation import FederationConfig
 from roughfed.config.load import load_federation
 from roughfed.crypto.certificates import load_certificate
 from roughfed.crypto.join_line import JoinLine
+from roughfed.deploy.roster import lists_of
 from roughfed.errors import ConfigError, Unreachable
 from roughfed.files import write_durably
 from roughfed.lock import only_one
 from roughfed.server.app import Ports, Setup, serve
 from roughfed.server.authority import Authority
+from roughfed.server.listing import Lists
+from roughfed.server.listing import from_authority as from_ca
 from roughfed.server.origin import Origin
 from roughfed.server.papers import Obtain, Papers, from_authority
 
@@ -110,7 +114,8 @@ def _setup(
         note_ports(place, ports)
         on_ready(ports)
 
-    return Setup(config, place.state, origin, obtain, authority, ready)
+    lists = lists_of(place.folder, from_ca(authority) if authority is not None else lists_from_ca(place.papers))
+    return Setup(config, place.state, origin, obtain, authority, ready, lists=lists)
 
 
 def from_enrolment(folder: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Obtain:
@@ -136,6 +141,25 @@ def from_enrolment(folder: Path, *, now: Callable[[], datetime] = lambda: dateti
         return Papers(own.name, own.tls_key, own.certificate, own.ca_certificate, own.member, own.identity)
 
     return obtain
+
+
+LIST_EVERY_S = 30.0
+"""How often a server whose CA is elsewhere asks it who belongs: a revocation there is known here within so long."""
+
+
+def lists_from_ca(folder: Path, *, clock: Callable[[], float] = time.monotonic) -> Lists:
+    """The list of members from the CA elsewhere, asked for at most every `LIST_EVERY_S`."""
+    from roughfed.client import enrol
+
+    known, until = b"", 0.0
+
+    async def lists() -> bytes:
+        nonlocal known, until
+        if not known or clock() >= until:
+            known, until = await enrol.fetch_members(folder), clock() + LIST_EVERY_S
+        return known
+
+    return lists
 
 
 def invite(folder: Path, name: str, *, host: str, port: int, replace: bool = False) -> JoinLine:

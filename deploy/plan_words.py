@@ -9,7 +9,7 @@ from roughfed.codec.plan import plan_lanes
 from roughfed.config import FederationConfig
 from roughfed.config.values import duration_text
 from roughfed.httpd import is_loopback
-from roughfed.secagg.groups import SMALLEST
+from roughfed.secagg.groups import ALONE, SMALLEST
 from roughfed.server.clusters.choosing import bits
 from roughfed.server.defence.check import too_few
 from roughfed.server.defence.plan import rule_of
@@ -72,7 +72,12 @@ def not_protected(config: FederationConfig) -> tuple[str, ...]:
         "A model that the server has crafted to make data stand out in a sum is not prevented, if all get the same.",
         (
             "Whoever runs the server and its CA can enrol clients of its own and be in every group with them: run "
-            "`roughfed ca` on another machine (`roughfed server --no-ca`)."
+            "`roughfed ca` on another machine (`roughfed server --no-ca`), or let organisations sign the member list "
+            "(`roughfed roster`)."
+        ),
+        (
+            f"Up to {ALONE} clients are one group, so the server, which alone knows who is connected, names it: owners "
+            "say whom they want in it (policy.min_known_peers and policy.known_peers in client.toml)."
         ),
     ]
     if config.privacy.server_sees == "sketches":

@@ -38,6 +38,7 @@ from roughfed.server.gauges import keep_gauges, metrics_of
 from roughfed.server.health.recent import Recent
 from roughfed.server.health.seen import life_s
 from roughfed.server.interceptors import Boundary
+from roughfed.server.listing import Lists, from_authority
 from roughfed.server.origin import Origin, open_run
 from roughfed.server.pages import start_http
 from roughfed.server.papers import Obtain, Papers, Rotation
@@ -81,6 +82,7 @@ class Setup:
         on_ready: told the ports once they are open.
         entropy: number of bytes -> secret bytes; of the operating system, except in simulations and tests.
         above: at an edge, the federation above (`roughfed.server.edge`).
+        lists: gives the list of members that is in force; None: the CA in this process does.
     """
 
     config: FederationConfig
@@ -91,6 +93,7 @@ class Setup:
     on_ready: Callable[[Ports], None]
     entropy: Callable[[int], bytes] = os.urandom
     above: Above | None = None
+    lists: Lists | None = None
 
 
 async def serve(setup: Setup) -> str:
@@ -161,6 +164,8 @@ async def prepare(setup: Setup, stack: AsyncExitStack) -> tuple[Federation, Pape
         fed.above, above.on_change = above, fed.wake
     if (authority := setup.authority) is not None:
         fed.callers.judge = authority.standing
+    if config.privacy.masked:
+        fed.listing.source = setup.lists or (from_authority(authority) if authority is not None else None)
     fed.members.revoked |= store.revoked()
     fed.ca_certificate = papers.ca_certificate
     fed.base = stand(setup.origin, store)
@@ -309,7 +314,7 @@ def enrolling(
     def answered(kind: str, result: str) -> None:
         if result == "ok":
             fed.callers.somebody_enrolled()
-        if kind != "authority":
+        if kind not in ("authority", "members"):
             fed.metrics.enrolled(_enrolment_result(kind, result))
             if result not in ("ok", "stalled"):
                 fed.recent.enrolments.note(result)

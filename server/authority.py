@@ -20,12 +20,15 @@ from roughfed.crypto import certificates, identity
 from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.crypto.join_line import SECRET_BYTES
 from roughfed.crypto.key_file import read_private, read_public, write_private, write_public
+from roughfed.crypto.member_list import MemberList
 from roughfed.crypto.names import Role, Subject, check_name, check_role
 from roughfed.crypto.roster import RosterEntry
 from roughfed.errors import ConfigError, IdentityError, StorageError
 from roughfed.server import member_file
+from roughfed.server.issued_lists import current_list, proposed_list
 from roughfed.server.member_file import Member, MemberFile
 from roughfed.wire.enrolment import Credentials, encode_member, encode_roster_entry, open_member
+from roughfed.wire.member_list import LIST_REQUEST_DOMAIN, list_request_body
 
 DATABASE, CA_KEY, CA_CERTIFICATE = "authority.db", "ca.key", "ca.pem"
 INVITE_LIFE = timedelta(days=1)
@@ -110,7 +113,14 @@ class Authority:
         return certificates.fingerprint(self._ca.certificate)
 
     def invite(
-        self, name: str, *, now: datetime, role: Role = "client", ttl: timedelta = INVITE_LIFE, replace: bool = False
+        self,
+        name: str,
+        *,
+        now: datetime,
+        role: Role = "client",
+        ttl: timedelta = INVITE_LIFE,
+        replace: bool = False,
+        organisation: str = "",
     ) -> bytes:
         """Make the single-use secret of a join line. An older unused invite for the same name is void.
 
@@ -120,6 +130,7 @@ class Authority:
             role: what the token's holder becomes.
             ttl: how long the token can be used.
             replace: allow it for a living member (lost machine): its old key dies when the new one enrols.
+            organisation: that it belongs to; stands in the list of members.
 
         Returns:
             32 bytes; only their hash is kept.
@@ -129,14 +140,16 @@ class Authority:
         """
         check_name(name)
         check_role(role)
+        if organisation:
+            check_name(organisation, what="organisation")
         secret = self._entropy(SECRET_BYTES)
         with self._file.writing() as db:
             if not replace:
                 member_file.refuse_living(db, name)
             db.execute("DELETE FROM tokens WHERE name = ? AND used_at IS NULL", (name,))
             db.execute(
-                "INSERT INTO tokens (hash, name, role, replaces, expires_at) VALUES (?, ?, ?, ?, ?)",
-                (member_file.hash_token(secret), name, role, replace, _seconds(now + ttl)),
+                "INSERT INTO tokens (hash, name, role, replaces, expires_at, organisation) VALUES (?, ?, ?, ?, ?, ?)",
+                (member_file.hash_token(secret), name, role, replace, _seconds(now + ttl), organisation),
             )
         return secret
 
@@ -167,7 +180,7 @@ class Authority:
             if not row["replaces"]:
                 member_file.refuse_living(db, row["name"])
             subject = Subject(self.federation, check_role(row["role"]), row["name"])
-            member = self._admit(db, subject, identity_key, at=at, token_hash=row["hash"])
+            member = self._admit(db, subject, identity_key, at=at, token=row)
             return self._issue(db, tls_key, member, now=now)
 
     def renew(self, csr: bytes, member: bytes, *, requested_at: int, proof: bytes, now: datetime) -> Credentials:
@@ -186,12 +199,7 @@ class Authority:
         """
         tls_key = certificates.read_request(csr)
         entry = open_member(member, self._ca.certificate)
-        if abs(skew := requested_at - _seconds(now)) > identity.RENEW_WINDOW_S:
-            raise IdentityError(
-                f"the request's clock differs by {skew} s from the CA's, at most {identity.RENEW_WINDOW_S} s go: "
-                "set the clocks",
-                reason="clock",
-            )
+        _check_clock(requested_at, now)
         body = identity.renewal_body(requested_at, csr)
         identity.verify(entry.identity_key, identity.RENEW_DOMAIN, body, proof)
         with self._file.writing() as db:
@@ -213,7 +221,7 @@ class Authority:
                 raise IdentityError(f"{name!r} is a client's name", reason="name-taken")
             if not (member and member.role == "server" and member_file.holds_key(member, identity_key)):
                 subject = Subject(self.federation, "server", name)
-                member = self._admit(db, subject, identity_key, at=_seconds(now), token_hash=None)
+                member = self._admit(db, subject, identity_key, at=_seconds(now), token=None)
             return self._issue(db, tls_key, member, now=now)
 
     def revoke(self, name: str, *, now: datetime) -> None:
@@ -234,6 +242,36 @@ class Authority:
         """Everybody who ever enrolled, the revoked too, by name."""
         with self._file.reading() as db:
             return tuple(member_file.as_member(row) for row in db.execute("SELECT * FROM members ORDER BY name"))
+
+    def member_list(self, *, now: datetime) -> bytes:
+        """The list of members that is in force, signed: a serialized SignedMemberList (`issued_lists`).
+
+        Raises:
+            StorageError: the disk refused. TooLarge: there are more members than a list has room for.
+        """
+        life_s = self._life.total_seconds()
+        with self._file.writing() as db:
+            return current_list(db, self.federation, at=_seconds(now), life_s=life_s, sign=self._ca.sign_members)
+
+    def proposed_list(self, before: MemberList | None, *, now: datetime, life: timedelta) -> tuple[bytes, MemberList]:
+        """A list of the living members for organisations to sign (`issued_lists.proposed_list`)."""
+        with self._file.reading() as db:
+            life_s = life.total_seconds()
+            return proposed_list(db, self.federation, at=_seconds(now), life_s=life_s, before=before)
+
+    def listed_for(self, member: bytes, *, requested_at: int, proof: bytes, now: datetime) -> bytes:
+        """The same for a living member that asks for it, a server whose CA this is.
+
+        Raises:
+            IdentityError: `reason` is "roster", "clock", "signature", "revoked" or "replaced".
+        """
+        entry = open_member(member, self._ca.certificate)
+        _check_clock(requested_at, now)
+        body = list_request_body(requested_at)
+        identity.verify(entry.identity_key, LIST_REQUEST_DOMAIN, body, proof)
+        with self._file.reading() as db:
+            member_file.living_member(db, entry.name, entry.identity_key)
+        return self.member_list(now=now)
 
     def standing(self, name: str, serial: int) -> str:
         """Whether to turn away who shows a certificate; one that passes ends those that it renewed.
@@ -286,17 +324,18 @@ class Authority:
         return self._issue(db, tls_key, member_file.as_member(row), now=now)
 
     def _admit(
-        self, db: sqlite3.Connection, subject: Subject, identity_key: bytes, *, at: int, token_hash: bytes | None
+        self, db: sqlite3.Connection, subject: Subject, identity_key: bytes, *, at: int, token: sqlite3.Row | None
     ) -> Member:
         if db.execute("SELECT 1 FROM certificates WHERE identity_key = ?", (identity_key,)).fetchone():
             # A key stands for one membership: a revoked or replaced one must never come back.
             raise IdentityError("this identity key was enrolled before; make a fresh one", reason="key-reused")
         entry = encode_roster_entry(RosterEntry(subject.name, subject.role, identity_key, subject.federation, at))
         member = encode_member(entry, self._ca.sign_roster(entry))
+        of = (None, "") if token is None else (token["hash"], token["organisation"])
         db.execute(
-            "INSERT OR REPLACE INTO members (name, role, identity_key, member, enrolled_at, token_hash) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            (subject.name, subject.role, identity_key, member, at, token_hash),
+            "INSERT OR REPLACE INTO members (name, role, identity_key, member, enrolled_at, token_hash, organisation) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (subject.name, subject.role, identity_key, member, at, *of),
         )
         return Member(subject.name, subject.role, identity_key, member, at, None)
 
@@ -305,12 +344,21 @@ class Authority:
     ) -> Credentials:
         serial = _serial()
         db.execute(
-            "INSERT INTO certificates (serial, name, identity_key, issued_at) VALUES (?, ?, ?, ?)",
-            (f"{serial:x}", member.name, member.identity_key, _seconds(now)),
+            "INSERT INTO certificates (serial, name, identity_key, issued_at, expires_at) VALUES (?, ?, ?, ?, ?)",
+            (f"{serial:x}", member.name, member.identity_key, _seconds(now), _seconds(now + self._life)),
         )
         subject = Subject(self.federation, member.role, member.name)
         certificate = self._ca.issue(tls_key, subject, serial=serial, now=now, life=self._life)
         return Credentials(certificate, member.member, self._ca.certificate)
+
+
+def _check_clock(requested_at: int, now: datetime) -> None:
+    if abs(skew := requested_at - _seconds(now)) > identity.RENEW_WINDOW_S:
+        raise IdentityError(
+            f"the request's clock differs by {skew} s from the CA's, at most {identity.RENEW_WINDOW_S} s go: "
+            "set the clocks",
+            reason="clock",
+        )
 
 
 def _seconds(moment: datetime) -> int:

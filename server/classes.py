@@ -23,7 +23,7 @@ from roughfed.messages import Hello, RoundClosed
 from roughfed.secagg.groups import SMALLEST
 from roughfed.server.defence.check import too_few
 from roughfed.server.defence.plan import rule_of
-from roughfed.server.sampling import choose
+from roughfed.server.sampling import Order, choose
 from roughfed.types import ClientClass, Spec
 from roughfed.wire.session import decode_header
 
@@ -89,19 +89,21 @@ def seating(config: FederationConfig, hellos: Mapping[str, Hello]) -> Seating:
     return Seating(seats, few, standing)
 
 
-def drawn(seated: Seating, *, invited: int, seed: int, round_number: int) -> tuple[str, ...]:
+def drawn(
+    seated: Seating, *, invited: int, seed: int, round_number: int, order: Order | None = None
+) -> tuple[str, ...]:
     """The cohort: of each class its share of those who are invited, and enough of each for a sum.
 
     Without classes as `sampling.choose` draws.
     """
     by_class = {name: seated.of(name) for name in sorted(set(seated.seats.values()))}
     if len(by_class) <= 1 or invited >= len(seated.seats):
-        return choose(list(seated.seats), invited=invited, seed=seed, round_number=round_number)
+        return choose(list(seated.seats), invited=invited, seed=seed, round_number=round_number, order=order)
     cohort: list[str] = []
     for name, clients in by_class.items():
         share = -(-invited * len(clients) // len(seated.seats))
         wanted = min(len(clients), max(share, SMALLEST))
-        cohort += choose(clients, invited=wanted, seed=seed, round_number=round_number)
+        cohort += choose(clients, invited=wanted, seed=seed, round_number=round_number, order=order)
         log.debug("%s: %d of %d asked", named(name), wanted, len(clients))
     return tuple(sorted(cohort))
 

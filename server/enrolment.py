@@ -24,6 +24,7 @@ from roughfed.server.interceptors import refuse
 from roughfed.server.ports import open_port
 from roughfed.transport.options import HANDSHAKE_MS, at_most
 from roughfed.wire import enrolment as wire
+from roughfed.wire.member_list import decode_list_request
 
 MAX_REQUEST_BYTES = 16 * 1024
 REQUEST_S = 5.0
@@ -58,14 +59,14 @@ def _ignore(_kind: str, _result: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentService:
-    """The three methods over an authority.
+    """The four methods over an authority.
 
     Attributes:
         authority: who may belong.
         federation_address: host:port of the federation port, or `:port` for "the host you reached me at".
         limit: how often one may ask.
-        on_result: called with the method's kind ("authority", "enroll", "renew") and "ok" or the reason.
         on_peer: told from where (as gRPC names a peer) a whole request came.
+        on_result: called with the method's kind ("authority", "enroll", "renew", "members") and "ok" or the reason.
         now: the time, aware.
         turns: how many requests are worked on at once.
     """
@@ -84,6 +85,7 @@ class EnrolmentService:
             "GetAuthority": self._method("authority", self.get_authority),
             "Enroll": self._method("enroll", self.enroll),
             "Renew": self._method("renew", self.renew),
+            "GetMembers": self._method("members", self.get_members),
         }
         return grpc.method_handlers_generic_handler(wire.SERVICE, methods)
 
@@ -120,6 +122,16 @@ class EnrolmentService:
             asked.csr, asked.member, requested_at=asked.requested_at, proof=asked.proof, now=self.now()
         )
         return self._reply(credentials)
+
+    def get_members(self, request: bytes) -> bytes:
+        """Signed request of a member -> the list of members.
+
+        Raises:
+            RemoteProtocolError: malformed.
+            IdentityError: see `Authority.listed_for`.
+        """
+        member, requested_at, proof = decode_list_request(request)
+        return self.authority.listed_for(member, requested_at=requested_at, proof=proof, now=self.now())
 
     def _reply(self, credentials: wire.Credentials) -> bytes:
         return wire.encode_credentials(replace(credentials, federation_address=self.federation_address))

@@ -43,6 +43,7 @@ from roughfed.server.incentive.watching import Riders
 from roughfed.server.intake import Intake
 from roughfed.server.journaled import Journaled
 from roughfed.server.ledger import Ledger
+from roughfed.server.listing import Listing, unlisted
 from roughfed.server.masked.journal import Stages
 from roughfed.server.masked.outcome import Result
 from roughfed.server.masked.stages import MaskedRound
@@ -157,6 +158,7 @@ class Federation:
         self.peaks = Peaks(self.store)
         self.clusters = Clusters(self.config, self.store, self.able_names)
         self.health, self.journaled = Health(self), Journaled(self)
+        self.listing = Listing(self.store.journal)
         self.trace = Tracer(self.run, self.store.folder, self.executor, keep=self.config.metrics.traces)
         self._wake = asyncio.Event()
         self._watchers: set[asyncio.Event] = set()
@@ -247,7 +249,7 @@ class Federation:
 
     def offer(self, name: str, session: Session, collection: Collection) -> None:
         """A member of the cohort is back: it may upload, and gets its job if it still owes an update."""
-        if barred(self, session, collection):
+        if barred(self, session, collection) or unlisted(self, session, collection):
             return
         self.open_members[name] = session.identity_key
         if self.row is not None and (place := seat_of(self.config, self.row, session.hello)) is not None:

@@ -35,6 +35,12 @@ SCHEMA = (
     """,
     "ALTER TABLE certificates ADD COLUMN ended_at INTEGER;",
     "CREATE TABLE put_back (at INTEGER NOT NULL) STRICT;",
+    """
+    ALTER TABLE certificates ADD COLUMN expires_at INTEGER;
+    ALTER TABLE tokens ADD COLUMN organisation TEXT NOT NULL DEFAULT '';
+    ALTER TABLE members ADD COLUMN organisation TEXT NOT NULL DEFAULT '';
+    CREATE TABLE lists (number INTEGER PRIMARY KEY, signed BLOB NOT NULL) STRICT;
+    """,
 )
 """Step by step: a step is never changed, only followed by another."""
 

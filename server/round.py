@@ -39,6 +39,7 @@ from roughfed.server.finish import head_fact
 from roughfed.server.habits import NO_PATIENCE
 from roughfed.server.judge import judge, verdict_over
 from roughfed.server.lineage import DEFAULT
+from roughfed.server.listing import in_order
 from roughfed.server.masked import drive
 from roughfed.server.masked.defended import mean_of_groups
 from roughfed.server.masked.opening import open_masked
@@ -110,11 +111,14 @@ async def open_round(fed: Federation) -> RoundRow:
     codec = fed.config.codec.uplink(fed.config.privacy.server_sees)
     offered = {s.name: s.hello.codecs for s in fed.members.all() if s.name not in fed.quarantined}
     cluster = fed.clusters.turn()
-    connected = able({name: codecs for name, codecs in offered.items() if fed.clusters.plays(name, cluster)}, codec)
+    plays = {name: codecs for name, codecs in offered.items() if fed.clusters.plays(name, cluster)}
+    listed = fed.listing.listed(fed.members.all())
+    connected = able({name: codecs for name, codecs in plays.items() if name in listed}, codec)
     seated = seating(fed.config, fed.members.hellos(connected))
     invited = settings.invited(len(seated.seats))
     last, number = await follow(fed, last)
-    cohort = drawn(seated, invited=invited, seed=fed.config.federation.seed, round_number=number)
+    listed_as, order = in_order(fed, number)
+    cohort = drawn(seated, invited=invited, seed=fed.config.federation.seed, round_number=number, order=order)
     root = merkle_root([s.member for name in cohort if (s := fed.members.get(name)) is not None])
     asked = asked_in(fed, number, cluster)
     fields: Mapping[str, Any] = {"statistics": asked, "classes": clear_classes(fed.config, seated, cohort)}
@@ -123,6 +127,7 @@ async def open_round(fed: Federation) -> RoundRow:
         fields = await open_masked(
             fed.stages, number, cohort=sizes, config=fed.config, num_classes=fed.num_classes, asked=asked
         )
+        fields = {**fields, **listed_as}
     fields = {**fields, "round": number, "roster_root": root, "deadline_s": fed.in_time(settings.deadline)}
     facts = facts_for(fed) | fed.clusters.fact(number, cluster) | classes_fact(fed, cluster)
     header = make_header(fed, after=last, fields=fields, facts=facts, cluster=cluster)

@@ -49,6 +49,7 @@ from roughfed.transport.patience import PROGRESS_S
 from roughfed.types import Job, Receipt
 from roughfed.wire.chunks import Chunk, chunk_length, decode_chunk, encode_chunk
 from roughfed.wire.enrolment import open_member
+from roughfed.wire.member_list import decode_get_members
 from roughfed.wire.session import (
     decode_client_message,
     decode_get_model,
@@ -69,7 +70,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class FederationService:
-    """The four methods of the federation port."""
+    """The five methods of the federation port."""
 
     def __init__(self, fed: Federation, ca_certificate: bytes) -> None:
         """Serve one federation."""
@@ -88,6 +89,7 @@ class FederationService:
                 "GetModel": grpc.unary_stream_rpc_method_handler(self.get_model),
                 "PutUpdate": grpc.stream_unary_rpc_method_handler(self.put_update),
                 "UpdateStatus": grpc.unary_unary_rpc_method_handler(self.update_status),
+                "GetMembers": grpc.unary_unary_rpc_method_handler(self.get_members),
             },
         )
 
@@ -137,6 +139,7 @@ class FederationService:
         check_hello(self._fed.config, hello)
         if hello.spec_digest and hello.spec_digest != self._fed.spec.digest:
             raise RemoteProtocolError("the client's model has other tensors than the federation's", reason="schema")
+        self._fed.listing.admit(entry.name, entry.identity_key)
         proof = proof_of(hello.seen, run=self._fed.run, ca_certificate=self._ca)
         return Session(name, entry.identity_key, content_digest(hello.member), hello, proof=proof)
 
@@ -339,6 +342,11 @@ class FederationService:
             return encode_update_status(0, None)
         offset, receipt = await self._fed.intake.status(CALLER.get(), run, number, digest)
         return encode_update_status(offset, receipt)
+
+    async def get_members(self, request: bytes, context: Context) -> bytes:
+        """The list of members that a header names."""
+        del context
+        return self._fed.listing.signed(decode_get_members(request))
 
 
 async def next_or_stalled(requests: AsyncIterator[bytes], patience_s: float) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 
 from roughfed import crash
@@ -20,6 +21,7 @@ from roughfed.server.figures import complete_summary, show
 from roughfed.server.finish import calibrate_last, calibrate_round
 from roughfed.server.incentive.watching import keeps_first
 from roughfed.server.lineage import DEFAULT
+from roughfed.server.listing import AGAIN_S, lacking
 from roughfed.server.membership import Session
 from roughfed.server.quality import Quality
 from roughfed.server.rolled_back import settle
@@ -146,12 +148,13 @@ async def ready(fed: Federation, until: float | None) -> bool:
         names = set(fed.members.names()) - fed.quarantined.keys()
         here, enough = len(names), len(names) >= fed.config.clients_to_start
         short = waiting_for(fed, names) if enough else fed.config.waiting(here)
-        if not short and not fed.paused:
+        if not short and not fed.paused and not (short := await lacking(fed, names)):
             return True
         if here != told and not fed.paused:
             log.info("%s", short)
             told = here
-        await fed.sleep_until_change(until)
+        again = fed.clock() + AGAIN_S if enough and short else math.inf
+        await fed.sleep_until_change(again if until is None else min(until, again))
     return False
 
 

@@ -1,4 +1,6 @@
-"""Who takes part in a round: a pure function of the run's seed, the round and who is connected.
+"""Who takes part in a round: a pure function of who is connected, the round, and the run's seed.
+
+In a masked round a beacon takes the place of the seed (`roughfed.draw`): clients work the order out, too.
 
 Over-selection and goal count as in Bonawitz et al., MLSys 2019, section 4 ("Towards federated learning at scale"):
 more clients are asked than are needed, the first `goal` updates close the round, the rest is late. How many, say
@@ -8,9 +10,11 @@ more clients are asked than are needed, the first `goal` updates close the round
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from roughfed.rng import generator
+
+Order = Callable[[str], bytes]
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +34,9 @@ def able(offered: Mapping[str, Sequence[str]], codec: str) -> list[str]:
     return sorted(name for name, codecs in offered.items() if codec in codecs)
 
 
-def choose(connected: Sequence[str], *, invited: int, seed: int, round_number: int) -> tuple[str, ...]:
+def choose(
+    connected: Sequence[str], *, invited: int, seed: int, round_number: int, order: Order | None = None
+) -> tuple[str, ...]:
     """Draw the cohort of a round.
 
     Args:
@@ -38,6 +44,7 @@ def choose(connected: Sequence[str], *, invited: int, seed: int, round_number: i
         invited: how many of them to ask.
         seed: the run's seed.
         round_number: the round.
+        order: of a masked round: those with the least values are asked.
 
     Returns:
         their names, sorted; the same for the same arguments, whatever the order of `connected`.
@@ -45,5 +52,7 @@ def choose(connected: Sequence[str], *, invited: int, seed: int, round_number: i
     names = sorted(connected)
     if invited >= len(names):
         return tuple(names)
+    if order is not None:
+        return tuple(sorted(sorted(names, key=order)[:invited]))
     drawn = generator(seed, "cohort", round_number).choice(len(names), size=invited, replace=False)
     return tuple(sorted(names[i] for i in drawn))

@@ -105,4 +105,5 @@ SCHEMA = (
     CREATE TABLE orders (
         run TEXT NOT NULL, round INTEGER NOT NULL, version INTEGER NOT NULL PRIMARY KEY, taken_at REAL NOT NULL);
     """,
+    "CREATE TABLE member_lists (digest BLOB PRIMARY KEY, signed BLOB NOT NULL);",
 )

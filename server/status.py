@@ -52,6 +52,7 @@ def status(fed: Federation) -> dict[str, Any]:
         "groups": [{"members": list(g.names), "stage": g.stage.name.lower()} for g in fed.masked.groups]
         if fed.masked is not None
         else [],
+        "member_list": fed.listing.described(),
         "quarantined": dict(sorted(fed.quarantined.items())),
         "certificates": [{"role": role, "expires_at": end} for role, end in sorted(fed.certificates.items())],
         "disk": asdict(fed.health.disk),

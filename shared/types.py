@@ -201,6 +201,10 @@ class RoundHeader:
     statistics: tuple[str, ...] = ()
     classes: tuple[ClientClass, ...] = ()
     heads: tuple[bytes, ...] = ()
+    members_number: int = 0
+    members_digest: bytes = b""
+    draw_round: int = 0
+    draw_beacon: bytes = b""
     client_class: str = ""
 
     @property

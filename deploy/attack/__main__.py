@@ -62,7 +62,9 @@ async def run(arguments: argparse.Namespace, attack: Attack, line: JoinLine | No
         await agent.join(arguments.dir, line, policy=config.policy.server_sees)
     machine = ClientRound if attack.lie is None else Liar(attack.lie, after=arguments.after)
     connection = CuttingConnection if attack.cut else Connection
-    return await life.run(Setup(config, place.state, place.papers, trainer, fresh_secret, machine, connection))
+    signers = agent.organisations(arguments.dir, config)
+    setup = Setup(config, place.state, place.papers, trainer, fresh_secret, machine, connection, organisations=signers)
+    return await life.run(setup)
 
 
 def trainer_of(arguments: argparse.Namespace, attack: Attack, config: ClientConfig) -> LocalTrainer:

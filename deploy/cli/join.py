@@ -54,6 +54,9 @@ class Flags:
         ),
     ] = ""
     runs: Annotated[int | None, typer.Option(help="Runs of the federation to take part in, this one included.")] = None
+    organisations: Annotated[
+        str, typer.Option(help="File with the organisations that sign the member list, and how many must.")
+    ] = ""
     no_run: Annotated[bool, typer.Option("--no-run", help="Enrol and write client.toml, but do not run.")] = False
     install: installation.Install = False
     install_to: installation.InstallTo = None
@@ -77,6 +80,7 @@ class Flags:
             "device.name": self.device,
             "device.threads": self.threads,
             "client.stay": self.runs,
+            "policy.organisations": os.path.abspath(self.organisations) if self.organisations else "",  # noqa: PTH100
         }
         return {key: str(value) for key, value in given.items() if value not in ("", None)}
 

@@ -38,6 +38,7 @@ class InviteFlags:
     replace: Annotated[
         bool, typer.Option("--replace", help="The name is taken and its machine lost: its old key dies.")
     ] = False
+    organisation: Annotated[str, typer.Option(help="Name of the organisation that it belongs to.")] = ""
     ttl: Annotated[str, typer.Option(help="How long the invite is good. [default: identity.token_hours]")] = ""
 
 
@@ -78,7 +79,9 @@ def invite(context: Context, flags: InviteFlags) -> Answer:
     life = lifetime(flags.ttl, config)
     now, role = datetime.now(UTC), "server" if flags.server else "client"
     JoinLine(host, port, bytes(32), authority.fingerprint)  # a wrong --host is refused before the token exists
-    secret = authority.invite(flags.name, now=now, role=role, ttl=life, replace=flags.replace)
+    secret = authority.invite(
+        flags.name, now=now, role=role, ttl=life, replace=flags.replace, organisation=flags.organisation
+    )
     line = JoinLine(host, port, secret, authority.fingerprint, mode_of(context.folder, config))
     run = f"{line.command()}{own_model(config)}"
     if flags.server:

@@ -88,6 +88,7 @@ async def serve_edge(setup: Setup, place: agent.Place, config: ClientConfig) -> 
     description = await setup.origin.describe()
     middle, stopped = Middle(lambda: description), asyncio.Event()
     climbing: asyncio.Task[str] | None = None
+    signers = agent.organisations(place.folder, config)
 
     def ended(task: asyncio.Task[str]) -> None:
         if not task.cancelled():
@@ -96,7 +97,9 @@ async def serve_edge(setup: Setup, place: agent.Place, config: ClientConfig) -> 
     def ready(ports: Ports) -> None:
         nonlocal climbing
         setup.on_ready(ports)
-        above = ClientSetup(config, place.state, place.papers, middle, on_welcome=middle.welcomed)
+        above = ClientSetup(
+            config, place.state, place.papers, middle, on_welcome=middle.welcomed, organisations=signers
+        )
         climbing = asyncio.create_task(run_client(above, stopped=stopped))
         climbing.add_done_callback(ended)
 

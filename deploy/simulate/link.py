@@ -46,6 +46,7 @@ class Link(Connection):
         self._get_model: Any = lambda request: streamed(service.get_model(request, NO_CONTEXT))
         self._put_update: Any = lambda requests: crossed(self._put(requests))
         self._update_status: Any = self._status
+        self._get_members: Any = self._members
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -74,6 +75,10 @@ class Link(Connection):
     async def _status(self, request: bytes, *, timeout: float) -> bytes:  # noqa: ASYNC109  as gRPC has it
         async with asyncio.timeout(timeout):
             return await crossed(self._service.update_status(request, NO_CONTEXT))
+
+    async def _members(self, request: bytes, *, timeout: float) -> bytes:  # noqa: ASYNC109  as gRPC has it
+        async with asyncio.timeout(timeout):
+            return await crossed(self._service.get_members(request, NO_CONTEXT))
 
 
 async def streamed(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

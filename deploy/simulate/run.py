@@ -231,7 +231,12 @@ def _setup(
         """There are no ports."""
 
     worker = Worker(program.worker(place.folder, config), folder / "worker.log")
-    return Setup(config, place.state, worker, obtain, None, ready, Entropy(options.seed, "server"))
+    signed = registry.member_list(options.names(), server=aggregator.SERVER_NAME)
+
+    async def lists() -> bytes:
+        return signed
+
+    return Setup(config, place.state, worker, obtain, None, ready, Entropy(options.seed, "server"), lists=lists)
 
 
 @asynccontextmanager

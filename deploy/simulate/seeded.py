@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,14 +19,19 @@ from roughfed.client.own_secret import mixed_seed
 from roughfed.crypto.certificates import private_pem
 from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.issuing import CertificateAuthority
+from roughfed.crypto.member_list import ListedMember, MemberList, sign_list
 from roughfed.crypto.names import Role, Subject
 from roughfed.crypto.roster import RosterEntry, sign_entry
 from roughfed.server.papers import Papers
 from roughfed.types import Job
 from roughfed.wire.enrolment import encode_member, encode_roster_entry
+from roughfed.wire.member_list import encode_list, encode_signed
 
 ENROLLED_AT = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
 """When everybody enrolled, Unix seconds: the roster, and so every header, must not depend on the day."""
+
+ENDS_AT = ENROLLED_AT + 100 * 365 * 86400
+"""When they all leave."""
 
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256
 
@@ -102,7 +107,7 @@ class Registry:
 
     def admit(self, name: str, role: Role = "client") -> Passport:
         """Keys and papers of one party."""
-        identity = IdentityKey.from_private_bytes(Entropy(self._seed, "identity", role, name)(32))
+        identity = self._identity(name, role)
         entry = encode_roster_entry(RosterEntry(name, role, identity.public_key, self._federation, ENROLLED_AT))
         signature = sign_entry(self._key, entry, deterministic=True)
         tls_key = self._curve_key(f"tls {role} {name}")
@@ -111,6 +116,19 @@ class Registry:
         certificate = self._ca.issue(tls_key.public_key(), subject, serial=self._serial, now=self._now)
         member = encode_member(entry, signature)
         return Passport(name, identity, private_pem(tls_key), certificate, self._ca.certificate, member)
+
+    def member_list(self, names: Iterable[str], *, server: str) -> bytes:
+        """Clients of these names and a server, signed: the same for the same seed, and for ever."""
+        found = [self._listed(name, "client") for name in names]
+        members = tuple(sorted((*found, self._listed(server, "server")), key=lambda member: member.name))
+        body = encode_list(MemberList(self._federation, 1, b"", ENROLLED_AT, ENDS_AT, members))
+        return encode_signed(body, [(b"", sign_list(self._key, body))])
+
+    def _listed(self, name: str, role: Role) -> ListedMember:
+        return ListedMember(name, self._identity(name, role).public_key, ENDS_AT, server=role == "server")
+
+    def _identity(self, name: str, role: Role) -> IdentityKey:
+        return IdentityKey.from_private_bytes(Entropy(self._seed, "identity", role, name)(32))
 
     def _curve_key(self, what: str) -> ec.EllipticCurvePrivateKey:
         number = int.from_bytes(Entropy(self._seed, "curve", what)(40)) % (_ORDER - 1) + 1

@@ -120,6 +120,12 @@ class Stages:
             rows = self._journal.read(sql, client_class)
         return _opening(rows[0]) if rows else None
 
+    def last_drawing(self) -> tuple[int, bytes]:
+        """(round, beacon) of the last drawing of the standard class's groups; (0, b"") before the first."""
+        sql = "SELECT epoch_round, beacon FROM masked_rounds WHERE beacon != x'' ORDER BY round DESC LIMIT 1"
+        rows = self._journal.read(sql)
+        return (rows[0]["epoch_round"], rows[0]["beacon"]) if rows else (0, b"")
+
     async def note_beacon(self, number: int, beacon: bytes, client_class: str = STANDARD) -> None:
         """The groups of a class are drawn."""
         if client_class == STANDARD:

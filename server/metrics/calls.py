@@ -5,7 +5,7 @@ from __future__ import annotations
 from roughfed.server.metrics.recorder import Recorder
 from roughfed.telemetry import CALL_S, Family, safely
 
-RPCS = ("Session", "GetModel", "PutUpdate", "UpdateStatus")
+RPCS = ("Session", "GetModel", "PutUpdate", "UpdateStatus", "GetMembers")
 CODES = (
     "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
     "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
@@ -14,7 +14,7 @@ CODES = (
 REFUSALS = ("schema", "identity", "revoked", "stale", "unknown-model", "offset", "size", "strikes")
 _KINDS = {
     "impersonation": "identity", "roster": "identity", "foreign": "identity", "signature": "identity",
-    "outdated": "revoked", "late": "stale", "no-delta": "unknown-model",
+    "outdated": "revoked", "late": "stale", "no-delta": "unknown-model", "not-listed": "identity", "members": "stale",
 }  # fmt: skip
 """Reasons that are counted under another one: every reason is a series."""
 

@@ -21,6 +21,7 @@ from roughfed.config.values import (
     Document,
     ModelName,
     Name,
+    Peers,
     ServerSees,
     Size,
     Words,
@@ -188,6 +189,28 @@ class Policy(BaseModel):
     )
     smallest_group: int = Field(
         default=4, ge=4, description="Clients that the client wants to be added up with, itself included, when masked."
+    )
+    min_known_peers: int = Field(
+        default=0,
+        ge=0,
+        description="Clients of known_peers that the client wants in its group, itself not included, when masked.",
+    )
+    known_peers: Peers = Field(
+        default=(),
+        description='Clients that the owner trusts not to side with the server: "sha256:..." (see '
+        '`roughfed roster show`), "org:NAME" (all of an organisation), or "NAME"; the last two are worth what the '
+        "signers of the member list are.",
+    )
+    max_passed_over: float = Field(
+        default=1.0,
+        ge=0.0,
+        le=1.0,
+        description="Share of the members before the last one asked, in the order of the draw, that may not be in a "
+        "masked round; 1 = any. Who was away is among them, and only the server knows.",
+    )
+    organisations: str = Field(
+        default="",
+        description="File with the organisations that sign the member list, and how many must; empty = the CA signs.",
     )
     max_sketch_dim: int = Field(
         default=256, ge=0, description="Numbers of one update that the client shows the server at most, when masked."

@@ -59,7 +59,14 @@ def check_client(config: ClientConfig) -> None:
     Raises:
         SettingsRefused: lists every conflict.
     """
-    found = (_source_conflicts, _share_conflicts, rough_conflicts, _learning_conflicts, _hours_conflicts)
+    found = (
+        _source_conflicts,
+        _share_conflicts,
+        rough_conflicts,
+        _learning_conflicts,
+        _hours_conflicts,
+        _peer_conflicts,
+    )
     _raise([problem for conflicts in found for problem in conflicts(config)])
 
 
@@ -236,6 +243,17 @@ def _learning_conflicts(config: ClientConfig) -> Iterator[Problem]:
         key = f"trainer.{given[0]}"
         cause = f"{key} is set and trainer.local = false: the server's value would win."
         yield conflict(config, (key,), cause, f"Write local = true in [trainer], or remove {', '.join(given)}.")
+
+
+def _peer_conflicts(config: ClientConfig) -> Iterator[Problem]:
+    policy = config.policy
+    if policy.min_known_peers and not policy.known_peers:
+        cause = f"policy.min_known_peers = {policy.min_known_peers}, and policy.known_peers names nobody."
+        cure = "Write known_peers with fingerprints (roughfed roster show) or organisations, or remove min_known_peers."
+        yield conflict(config, ("policy.min_known_peers",), cause, cure)
+    if policy.known_peers and not policy.min_known_peers:
+        cause = "policy.known_peers has no effect while policy.min_known_peers = 0."
+        yield conflict(config, ("policy.known_peers",), cause, "Set min_known_peers, or remove known_peers.")
 
 
 def _hours_conflicts(config: ClientConfig) -> Iterator[Problem]:

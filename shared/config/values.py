@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 NAME = re.compile(r"[a-z0-9-]{1,63}")
+PEER = re.compile(r"(org:)?[a-z0-9-]{1,63}|sha256:[0-9a-f]{64}", re.ASCII)
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*(ms|[smh]?)")
 _DURATION_UNITS = {"": 1, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 _SIZE = re.compile(r"(\d{1,19})\s*(B|KiB|MiB|GiB|TiB)?")
@@ -169,6 +170,16 @@ def _quorum(value: object) -> int | float:
     )
 
 
+def _peers(value: tuple[str, ...]) -> tuple[str, ...]:
+    for peer in value:
+        if not PEER.fullmatch(peer):
+            refuse(
+                f"{show(peer)} names no client.",
+                'Write "NAME", "org:NAME", or "sha256:" and the 64 hex digits of a fingerprint (roughfed roster show).',
+            )
+    return value
+
+
 def _name(value: str) -> str:
     if value and not NAME.fullmatch(value):
         refuse(f"{show(value)} is not a name.", "Write 1 to 63 lower-case letters, digits and hyphens.")
@@ -223,6 +234,12 @@ Patterns = Annotated[
     Field(strict=False),  # TOML has lists, no tuples
     AfterValidator(_patterns),
     Words("list of patterns", show),
+]
+Peers = Annotated[
+    tuple[str, ...],
+    Field(strict=False),
+    AfterValidator(_peers),
+    Words('list of clients: "NAME", "sha256:64 HEX DIGITS" of a key, or "org:NAME"', show),
 ]
 ClassName = Annotated[str, AfterValidator(_name), Words("name of a class of clients", show)]
 Name = Annotated[str, AfterValidator(_name), Words("name ([a-z0-9-], 1 to 63 characters)", show)]

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from roughfed.crypto import roster
+from roughfed.crypto import member_list, roster
 from roughfed.crypto.certificates import (
     CLOCK_SKEW,
     LEAF_LIFE,
@@ -120,6 +120,10 @@ class CertificateAuthority:
     def sign_roster(self, entry: bytes) -> bytes:
         """Sign a serialized roster entry: DER, see `roughfed.crypto.roster`."""
         return roster.sign_entry(self._key, entry)
+
+    def sign_members(self, body: bytes) -> bytes:
+        """Sign a serialized list of members: DER, see `roughfed.crypto.member_list`."""
+        return member_list.sign_list(self._key, body)
 
 
 def _builder(

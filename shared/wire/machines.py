@@ -53,3 +53,8 @@ def _count(value: int, most: int) -> int | None:
 
 def _within(value: float, most: float) -> float | None:
     return value if 0.0 <= value <= most else None  # NaN is neither
+
+
+def bounded(value: float, most: float) -> float:
+    """Seconds that a peer says, from 0 to `most`; 0 where they are no number."""
+    return min(max(value, 0.0), most) if math.isfinite(value) else 0.0

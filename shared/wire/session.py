@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,7 +35,8 @@ from roughfed.wire import choosing
 from roughfed.wire.choosing import signed_message
 from roughfed.wire.classes import class_messages, class_name, class_values
 from roughfed.wire.facts import decode_facts, encode_facts
-from roughfed.wire.machines import heartbeat_message, heartbeat_value, moment
+from roughfed.wire.machines import bounded, heartbeat_message, heartbeat_value, moment
+from roughfed.wire.member_list import member_fields
 from roughfed.wire.reports import report_message, report_value
 from roughfed.wire.secagg import (
     CLIENT_STAGES,
@@ -118,7 +118,7 @@ def decode_client_message(data: bytes) -> ClientMessage:
         case "evaluation":
             return report_value(message.evaluation)
         case "leave":
-            return Leave(message.leave.reason[:MAX_NAME], _seconds(message.leave.back_after_s, MOST_AWAY_S))
+            return Leave(message.leave.reason[:MAX_NAME], bounded(message.leave.back_after_s, MOST_AWAY_S))
         case "choice":
             return choosing.choice_value(message.choice)
         case str() as kind if kind in CLIENT_STAGES:
@@ -214,7 +214,7 @@ def decode_server_message(data: bytes) -> ServerMessage:
         case "closed" | "finished":
             return _ending(message)
         case "reconnect":
-            return Reconnect(_seconds(message.reconnect.after_s, 3600.0), message.reconnect.reason)
+            return Reconnect(bounded(message.reconnect.after_s, 3600.0), message.reconnect.reason)
         case "heartbeat":
             return heartbeat_value(message.heartbeat)
         case "choose":
@@ -270,6 +270,7 @@ def encode_header(header: RoundHeader) -> bytes:
         job_digest=header.job_digest,
         classes=class_messages(header.classes),
         heads=header.heads,
+        **member_fields(header),
     ).SerializeToString(deterministic=True)
 
 
@@ -299,6 +300,7 @@ def decode_header(data: bytes) -> RoundHeader:
         job_digest=digest_field(m.job_digest, "job_digest", empty=True),
         classes=class_values(m.classes),
         heads=tuple(digest_field(head, "heads") for head in m.heads[: choosing.MOST_MODELS]),
+        **member_fields(m),
     )
 
 
@@ -375,10 +377,6 @@ def _ending(message: fed.ServerMessage) -> RoundClosed | Finished:
         return RoundClosed(m.round, m.outcome, m.model_version, digest, m.verdict, m.reason, m.detail)
     m = message.finished
     return Finished(m.reason, m.model_version, digest_field(m.model_digest, "model_digest", empty=True))
-
-
-def _seconds(value: float, most: float) -> float:
-    return min(max(value, 0.0), most) if math.isfinite(value) else 0.0
 
 
 def _hello(m: fed.Hello) -> Hello:

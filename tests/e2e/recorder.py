@@ -11,6 +11,7 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,8 @@ class Line:
             "Session": grpc.stream_stream_rpc_method_handler(self._session),
             "GetModel": grpc.unary_stream_rpc_method_handler(self._get_model),
             "PutUpdate": grpc.stream_unary_rpc_method_handler(self._put_update),
-            "UpdateStatus": grpc.unary_unary_rpc_method_handler(self._update_status),
+            "UpdateStatus": grpc.unary_unary_rpc_method_handler(partial(self._ask, "UpdateStatus")),
+            "GetMembers": grpc.unary_unary_rpc_method_handler(partial(self._ask, "GetMembers")),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         port = self._server.add_secure_port("127.0.0.1:0", credentials)
@@ -177,9 +179,9 @@ class Line:
         except grpc.aio.AioRpcError as error:
             return await passed_on(error, context)
 
-    async def _update_status(self, request: bytes, context: Context) -> bytes:
+    async def _ask(self, method: str, request: bytes, context: Context) -> bytes:
         try:
-            return await self._channel.unary_unary(f"/{SERVICE}/UpdateStatus")(request)
+            return await self._channel.unary_unary(f"/{SERVICE}/{method}")(request)
         except grpc.aio.AioRpcError as error:
             return await passed_on(error, context)
 

@@ -1,4 +1,4 @@
-"""`python seeded_process.py server|client FOLDER SEED NAME`: a real process whose secrets follow from a seed."""
+"""`python seeded_process.py server|client FOLDER SEED NAMES`: a real process whose secrets follow from a seed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from roughfed.deploy.simulate.options import FEDERATION
 from roughfed.deploy.simulate.seeded import Entropy, Registry, round_secret, training_seed
 
 
-def server(folder: Path, seed: int) -> str:
+def server(folder: Path, seed: int, names: list[str]) -> str:
     from roughfed.server.app import Ports, Setup, serve
     from roughfed.server.papers import Papers
     from roughfed.server.worker import Worker
 
     config, state = aggregator.load(folder, {}), aggregator.Place(folder).state
-    own = Registry(FEDERATION, seed).admit(aggregator.SERVER_NAME, "server").papers()
+    registry = Registry(FEDERATION, seed)
+    own = registry.admit(aggregator.SERVER_NAME, "server").papers()
+    signed = registry.member_list(names, server=aggregator.SERVER_NAME)
+
+    async def lists() -> bytes:
+        return signed
 
     async def obtain() -> Papers:
         return own
@@ -30,7 +35,7 @@ def server(folder: Path, seed: int) -> str:
         print(f"listening {json.dumps(asdict(ports))}", flush=True)
 
     worker = Worker(worker_command(folder, config), folder / "worker.log")
-    return asyncio.run(serve(Setup(config, state, worker, obtain, None, ready, Entropy(seed, "server"))))
+    return asyncio.run(serve(Setup(config, state, worker, obtain, None, ready, Entropy(seed, "server"), lists=lists)))
 
 
 def client(folder: Path, seed: int, name: str) -> str:
@@ -46,4 +51,5 @@ def client(folder: Path, seed: int, name: str) -> str:
 if __name__ == "__main__":
     logs.setup(level="INFO", json=True)
     role, where, number, who = sys.argv[1:]
-    print(server(Path(where), int(number)) if role == "server" else client(Path(where), int(number), who))
+    folder, seed = Path(where), int(number)
+    print(server(folder, seed, who.split(",")) if role == "server" else client(folder, seed, who))

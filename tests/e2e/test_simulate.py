@@ -66,7 +66,7 @@ def played(folder: Path, options: SimulateOptions) -> tuple[str, list[bytes]]:
     (place / FederationConfig.FILE).write_text(text.replace("[server]", '[server]\nhost = "127.0.0.1"\nport = 0', 1))
     seed = str(config.federation.seed)
     with ExitStack() as stack:
-        server = Server("server", [sys.executable, SCRIPT, "server", str(place), seed, "server"], env)
+        server = Server("server", [sys.executable, SCRIPT, "server", str(place), seed, ",".join(options.names())], env)
         stack.callback(server.close)
         port = server.ready().federation
         clients: list[Process] = []

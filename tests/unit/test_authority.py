@@ -210,8 +210,11 @@ def test_a_list_of_an_earlier_version_is_brought_up_to_date(authority: Authority
     client = Newcomer()
     papers = client.enroll(authority, authority.invite("alice", now=NOW))
     with MemberFile(tmp_path / "ca" / "authority.db").writing() as db:
+        for table, column in (("certificates", "expires_at"), ("tokens", "organisation"), ("members", "organisation")):
+            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         db.execute("ALTER TABLE certificates DROP COLUMN ended_at")
-        db.execute("DROP TABLE put_back")
+        for table in ("put_back", "lists"):
+            db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 0")
     again = Authority.open(tmp_path / "ca")
     fresh = client.renew(again, papers.member)

@@ -20,12 +20,14 @@ from roughfed.client import enrol, enrolled
 from roughfed.crypto import certificates
 from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.join_line import JoinLine
+from roughfed.crypto.member_list import AuthorityTrust
 from roughfed.deploy.aggregator import from_enrolment
 from roughfed.errors import ConfigError, IdentityError, RoughfedError, StorageError, Unreachable
 from roughfed.rate_limit import Rate, RateLimit
 from roughfed.server.authority import Authority
 from roughfed.server.enrolment import EnrolmentService, default_limit, serve
 from roughfed.wire import enrolment as wire
+from roughfed.wire.member_list import open_signed
 
 from .clock import present
 
@@ -399,3 +401,16 @@ def test_a_damaged_record_is_named(port: Port, tmp_path: Path, text: str) -> Non
     with pytest.raises(ConfigError, match="not a record") as caught:
         enrolled.load(folder)
     assert caught.value.file.endswith("enrolment.json")
+
+
+def test_a_member_gets_the_list_of_members_over_the_port(port: Port, tmp_path: Path) -> None:
+    mine = port.run(enrol.enroll(port.line("lister"), tmp_path / "a"))
+    port.results.clear()
+    signed = port.run(enrol.fetch_members(tmp_path / "a", now=NOW))
+    listed = open_signed(signed, AuthorityTrust(mine.ca_certificate), "fed")
+    assert listed.by_name["lister"].identity_key == mine.identity.public_key
+    assert port.results == [("members", "ok")]
+    port.authority.revoke("lister", now=NOW)
+    with pytest.raises(IdentityError) as caught:
+        port.run(enrol.fetch_members(tmp_path / "a", now=NOW))
+    assert (caught.value.reason, port.results[-1]) == ("revoked", ("members", "revoked"))

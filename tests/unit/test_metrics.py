@@ -40,7 +40,7 @@ Written by `python tests/unit/test_metrics.py` from the tables in `server/metric
 filled at start-up (codecs, rules, versions) or bounded (`client`, by `metrics.per_client`).
 Histograms have `_bucket`, `_sum` and `_count`. A gauge that is not known is `NaN`, or not there.
 
-The server's page has at most 510 series, and those of single clients: of 20 with `metrics.per_client = "top"`, of 200
+The server's page has at most 520 series, and those of single clients: of 20 with `metrics.per_client = "top"`, of 200
 at most with `"all"`, of none with `"off"`. Such a series says when a client was last seen, how many updates it sent,
 and how many rounds left it out; with `privacy.server_sees` other than `"sums"` also what it contributed. Losses,
 accuracies, norms and machines are shown of all clients together. Neither round numbers nor free text are labels.

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roughfed.draw import draw_order
 from roughfed.server.sampling import able, choose
 
 names = st.lists(st.text("abcdef-0123", min_size=1, max_size=8), max_size=30, unique=True)
@@ -49,3 +50,23 @@ def test_only_who_can_encode_is_asked_and_the_others_are_named(caplog: pytest.Lo
     caplog.clear()
     assert able({"a": ("int8",)}, "int8") == ["a"]
     assert not caplog.records
+
+
+@given(connected=names, invited=st.integers(0, 40), beacon=st.binary(min_size=32, max_size=32), data=st.data())
+def test_in_a_masked_round_the_first_in_the_order_of_the_beacon_are_asked(
+    connected: list[str], invited: int, beacon: bytes, data: st.DataObject
+) -> None:
+    """Whatever the seed of the run, and whatever the order in which they came."""
+    order = draw_order(beacon, 7)
+    cohort = choose(connected, invited=invited, seed=1, round_number=7, order=order)
+    shuffled = data.draw(st.permutations(connected))
+    assert choose(shuffled, invited=invited, seed=2, round_number=7, order=order) == cohort
+    assert set(cohort) == set(sorted(connected, key=order)[:invited])
+
+
+def test_with_a_beacon_too_everybody_gets_a_turn() -> None:
+    connected = [f"c{i:02d}" for i in range(20)]
+    orders = [draw_order(bytes([n % 100]) * 32, n) for n in range(1000)]
+    counts = Counter(n for order in orders for n in choose(connected, invited=5, seed=1, round_number=1, order=order))
+    assert set(counts) == set(connected)
+    assert 180 < min(counts.values()) <= max(counts.values()) < 320

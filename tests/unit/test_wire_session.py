@@ -126,12 +126,14 @@ headers = st.builds(
     RoundHeader,
     **{name: FIELDS.get(name, digests) for name in RoundHeader.__slots__}
     | dict.fromkeys(("model_digest", "spec_digest"), digests)
-    | dict.fromkeys(("nonce_commitment", "epoch_beacon"), digests | st.just(b""))
+    | dict.fromkeys(("nonce_commitment", "epoch_beacon", "members_digest", "draw_beacon"), digests | st.just(b""))
     | dict.fromkeys(("levels", "lane_bits", "keep_one_in", "sketch_dim"), u32)
     | {"codec": texts, "deadline_s": st.floats(0, 1e9), "clip_norm": st.floats(0, 1e9)}
-    | dict.fromkeys(("round", "model_version", "epoch_round"), st.integers(0, 2**62 - 1))
-    | {"statistics": st.lists(texts, max_size=5).map(tuple), "client_class": st.just("")}
-    | {"heads": st.lists(digests, max_size=4).map(tuple)},
+    | {"heads": st.lists(digests, max_size=4).map(tuple)}
+    | dict.fromkeys(
+        ("round", "model_version", "epoch_round", "members_number", "draw_round"), st.integers(0, 2**62 - 1)
+    )
+    | {"statistics": st.lists(texts, max_size=5).map(tuple), "client_class": st.just("")},
 )
 
 

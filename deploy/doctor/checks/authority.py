@@ -12,16 +12,20 @@ from pathlib import Path
 from roughfed.crypto import certificates
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
 from roughfed.deploy.doctor.site import Site
+from roughfed.deploy.roster import LIST, read_list, signatures_of
 from roughfed.errors import ConfigError, RoughfedError
 from roughfed.server.authority import CA_CERTIFICATE, CA_KEY, DATABASE, Authority
 
 SOON = timedelta(days=180)
+SIGN_SOON = timedelta(days=14)
 RESTORE = "restore state/ca from a backup (roughfed restore)"
 
 
 def authority(site: Site, *, now: datetime | None = None) -> Iterable[Finding]:
     """The CA of a server's directory."""
     folder = site.state / "ca"
+    if (signed := site.folder / LIST).exists():
+        yield roster(signed, now or datetime.now(UTC))
     if site.role != "server":
         yield skipped("a CA is a server's, or stands alone")
         return
@@ -63,6 +67,25 @@ def members(path: Path) -> Finding:
         return failure(f"the list of members is damaged: {said}", cure=RESTORE, about="members")
     living, revoked = rows.get(1, 0), rows.get(0, 0)
     return ok(f"{living} members, {revoked} revoked", measured=str(living), about="members")
+
+
+def roster(path: Path, now: datetime) -> Finding:
+    """The list that organisations signed is one, and holds for a while."""
+    cure = "where the CA is: roughfed roster propose; each organisation: roughfed roster sign"
+    try:
+        _, listed = read_list(path)
+        signers = len(signatures_of(path))
+    except ConfigError as error:
+        return failure(str(error), cure=error.cure or cure, about="roster")
+    end = datetime.fromtimestamp(listed.expires_at, UTC)
+    measured = f"list {listed.number}, {len(listed.members)} members, {signers} signatures, until {end:%Y-%m-%d} UTC"
+    if now > end or not signers:
+        why = "has come to its end" if now > end else "is signed by nobody"
+        return failure(f"the member list {why}: no masked round begins", measured=measured, cure=cure, about="roster")
+    if end - now < SIGN_SOON:
+        said = f"the member list ends in {(end - now).days} days"
+        return warning(said, measured=measured, cure=cure, about="roster")
+    return ok("organisations have signed a member list", measured=measured, about="roster")
 
 
 def ending(path: Path, now: datetime) -> Finding:

@@ -238,7 +238,7 @@ class ClientClass(_message.Message):
     def __init__(self, name: _Optional[str] = ..., keep_one_in: _Optional[int] = ..., tensors: _Optional[_Iterable[str]] = ..., codec: _Optional[str] = ..., codec_levels: _Optional[int] = ..., codec_lane_bits: _Optional[int] = ..., clip_norm: _Optional[float] = ..., sketch_dim: _Optional[int] = ..., epoch_round: _Optional[int] = ..., epoch_beacon: _Optional[bytes] = ...) -> None: ...
 
 class RoundHeader(_message.Message):
-    __slots__ = ("run", "round", "model_digest", "model_version", "spec_digest", "previous_header_digest", "codec", "codec_levels", "codec_lane_bits", "clip_norm", "server_sees", "roster_root", "nonce_commitment", "sketch_dim", "deadline_s", "codec_keep_one_in", "epoch_round", "epoch_beacon", "statistics", "job_digest", "classes", "heads")
+    __slots__ = ("run", "round", "model_digest", "model_version", "spec_digest", "previous_header_digest", "codec", "codec_levels", "codec_lane_bits", "clip_norm", "server_sees", "roster_root", "nonce_commitment", "sketch_dim", "deadline_s", "codec_keep_one_in", "epoch_round", "epoch_beacon", "statistics", "job_digest", "classes", "heads", "members_number", "members_digest", "draw_round", "draw_beacon")
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -261,6 +261,10 @@ class RoundHeader(_message.Message):
     JOB_DIGEST_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     HEADS_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DRAW_ROUND_FIELD_NUMBER: _ClassVar[int]
+    DRAW_BEACON_FIELD_NUMBER: _ClassVar[int]
     run: str
     round: int
     model_digest: bytes
@@ -283,7 +287,11 @@ class RoundHeader(_message.Message):
     job_digest: bytes
     classes: _containers.RepeatedCompositeFieldContainer[ClientClass]
     heads: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., model_digest: _Optional[bytes] = ..., model_version: _Optional[int] = ..., spec_digest: _Optional[bytes] = ..., previous_header_digest: _Optional[bytes] = ..., codec: _Optional[str] = ..., codec_levels: _Optional[int] = ..., codec_lane_bits: _Optional[int] = ..., clip_norm: _Optional[float] = ..., server_sees: _Optional[str] = ..., roster_root: _Optional[bytes] = ..., nonce_commitment: _Optional[bytes] = ..., sketch_dim: _Optional[int] = ..., deadline_s: _Optional[float] = ..., codec_keep_one_in: _Optional[int] = ..., epoch_round: _Optional[int] = ..., epoch_beacon: _Optional[bytes] = ..., statistics: _Optional[_Iterable[str]] = ..., job_digest: _Optional[bytes] = ..., classes: _Optional[_Iterable[_Union[ClientClass, _Mapping]]] = ..., heads: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    members_number: int
+    members_digest: bytes
+    draw_round: int
+    draw_beacon: bytes
+    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., model_digest: _Optional[bytes] = ..., model_version: _Optional[int] = ..., spec_digest: _Optional[bytes] = ..., previous_header_digest: _Optional[bytes] = ..., codec: _Optional[str] = ..., codec_levels: _Optional[int] = ..., codec_lane_bits: _Optional[int] = ..., clip_norm: _Optional[float] = ..., server_sees: _Optional[str] = ..., roster_root: _Optional[bytes] = ..., nonce_commitment: _Optional[bytes] = ..., sketch_dim: _Optional[int] = ..., deadline_s: _Optional[float] = ..., codec_keep_one_in: _Optional[int] = ..., epoch_round: _Optional[int] = ..., epoch_beacon: _Optional[bytes] = ..., statistics: _Optional[_Iterable[str]] = ..., job_digest: _Optional[bytes] = ..., classes: _Optional[_Iterable[_Union[ClientClass, _Mapping]]] = ..., heads: _Optional[_Iterable[bytes]] = ..., members_number: _Optional[int] = ..., members_digest: _Optional[bytes] = ..., draw_round: _Optional[int] = ..., draw_beacon: _Optional[bytes] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("header", "trainer", "seed", "evaluate", "group", "train", "model_bytes", "seconds_left", "base_digest", "facts")
@@ -416,6 +424,68 @@ class Finished(_message.Message):
     model_version: int
     model_digest: bytes
     def __init__(self, reason: _Optional[str] = ..., model_version: _Optional[int] = ..., model_digest: _Optional[bytes] = ...) -> None: ...
+
+class GetMembersRequest(_message.Message):
+    __slots__ = ("digest",)
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    digest: bytes
+    def __init__(self, digest: _Optional[bytes] = ...) -> None: ...
+
+class ListRequest(_message.Message):
+    __slots__ = ("member", "requested_at", "proof")
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_AT_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    member: _secagg_pb2.SignedRosterEntry
+    requested_at: int
+    proof: bytes
+    def __init__(self, member: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., requested_at: _Optional[int] = ..., proof: _Optional[bytes] = ...) -> None: ...
+
+class MemberList(_message.Message):
+    __slots__ = ("federation", "number", "previous_digest", "issued_at", "expires_at", "members")
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ISSUED_AT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    federation: str
+    number: int
+    previous_digest: bytes
+    issued_at: int
+    expires_at: int
+    members: _containers.RepeatedCompositeFieldContainer[ListedMember]
+    def __init__(self, federation: _Optional[str] = ..., number: _Optional[int] = ..., previous_digest: _Optional[bytes] = ..., issued_at: _Optional[int] = ..., expires_at: _Optional[int] = ..., members: _Optional[_Iterable[_Union[ListedMember, _Mapping]]] = ...) -> None: ...
+
+class ListedMember(_message.Message):
+    __slots__ = ("name", "identity_key", "expires_at", "organisation", "server")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_KEY_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    ORGANISATION_FIELD_NUMBER: _ClassVar[int]
+    SERVER_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    identity_key: bytes
+    expires_at: int
+    organisation: str
+    server: bool
+    def __init__(self, name: _Optional[str] = ..., identity_key: _Optional[bytes] = ..., expires_at: _Optional[int] = ..., organisation: _Optional[str] = ..., server: bool = ...) -> None: ...
+
+class SignedMemberList(_message.Message):
+    __slots__ = ("list", "signatures")
+    LIST_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURES_FIELD_NUMBER: _ClassVar[int]
+    list: bytes
+    signatures: _containers.RepeatedCompositeFieldContainer[ListSignature]
+    def __init__(self, list: _Optional[bytes] = ..., signatures: _Optional[_Iterable[_Union[ListSignature, _Mapping]]] = ...) -> None: ...
+
+class ListSignature(_message.Message):
+    __slots__ = ("key", "signature")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    key: bytes
+    signature: bytes
+    def __init__(self, key: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ("digest", "from_offset", "base_digest", "waits")

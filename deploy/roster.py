@@ -1,0 +1,100 @@
+"""A list of members that organisations sign, as files: the list, and beside it one file for each signature.
+
+`members.list` is what was signed, byte for byte; `members.list.NAME.sig` has an organisation's key and its signature.
+Nothing of it is secret, and no machine with a private key needs a network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+from roughfed.crypto.identity import IdentityKey
+from roughfed.crypto.key_file import write_public
+from roughfed.crypto.member_list import MEMBERS_DOMAIN, MemberList
+from roughfed.errors import ConfigError, IdentityError, RemoteProtocolError
+from roughfed.server.listing import Lists
+from roughfed.wire.member_list import MAX_LIST_BYTES, Signature, decode_list, encode_signed
+
+LIST = "members.list"
+"""Where a server looks for it: in its own directory."""
+
+SUFFIX = ".sig"
+
+
+def read_list(path: Path) -> tuple[bytes, MemberList]:
+    """The bytes of a list, and what they say.
+
+    Raises:
+        ConfigError: there is none, or it is no list.
+    """
+    try:
+        with path.open("rb") as file:
+            body = file.read(MAX_LIST_BYTES + 1)
+        return body, decode_list(body)
+    except OSError as error:
+        raise ConfigError(f"cannot read the member list: {error.strerror}", file=str(path), cure=MAKE) from None
+    except (RemoteProtocolError, IdentityError) as error:
+        raise ConfigError(f"this is no member list: {error}", file=str(path), cure=MAKE) from None
+
+
+MAKE = "where the CA is: roughfed roster propose"
+
+
+def signatures_of(path: Path) -> dict[str, Signature]:
+    """Signatures beside a list by the name of their file; none of them verified.
+
+    Raises:
+        ConfigError: one cannot be read.
+    """
+    found: dict[str, Signature] = {}
+    for file in sorted(path.parent.glob(f"{path.name}.*{SUFFIX}")):
+        try:
+            said = json.loads(file.read_bytes()[:4096])
+            found[file.name] = bytes.fromhex(said["key"]), bytes.fromhex(said["signature"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            cure = "roughfed roster sign makes them; remove this one"
+            raise ConfigError(f"cannot read the signature: {error}", file=str(file), cure=cure) from None
+    return found
+
+
+def sign(path: Path, key: IdentityKey, name: str) -> Path:
+    """Write an organisation's signature beside a list; returns the file.
+
+    Raises:
+        ConfigError: it is no list. StorageError: the disk refused.
+    """
+    body, _ = read_list(path)
+    signature = key.sign(MEMBERS_DOMAIN, body)
+    file = path.with_name(f"{path.name}.{name}{SUFFIX}")
+    write_public(file, json.dumps({"key": key.public_key.hex(), "signature": signature.hex()}).encode() + b"\n")
+    return file
+
+
+def lists_of(folder: Path, otherwise: Lists) -> Lists:
+    """The list in a server's directory, read anew whenever it is asked for; as long as there is none, another source.
+
+    Args:
+        folder: of fed.toml.
+        otherwise: the CA's lists.
+    """
+    path = folder / LIST
+
+    async def lists() -> bytes:
+        if not path.exists():
+            return await otherwise()
+        return await asyncio.to_thread(_signed, path)
+
+    return lists
+
+
+def _signed(path: Path) -> bytes:
+    body, listed = read_list(path)
+    signatures = list(signatures_of(path).values())
+    if not signatures:
+        cure = f"put the organisations' signatures beside it, as {path.name}.NAME{SUFFIX}"
+        raise ConfigError(f"nobody has signed member list {listed.number}", file=str(path), cure=cure)
+    listed.check_date(time.time())
+    return encode_signed(body, signatures)

@@ -1,0 +1,189 @@
+"""The list of members that is in force: the server names it in its headers, asks only who is in it, and hands it out.
+
+Clients refuse whoever is not in it as a group mate, so one such member would void its group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from roughfed.crypto.member_list import MemberList
+from roughfed.draw import draw_order
+from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError
+from roughfed.journal import Journal
+from roughfed.server.sampling import Order
+from roughfed.wire.member_list import decode_list, decode_signed
+
+if TYPE_CHECKING:
+    from roughfed.server.authority import Authority
+    from roughfed.server.collect import Collection
+    from roughfed.server.federation import Federation
+    from roughfed.server.membership import Session
+
+log = logging.getLogger(__name__)
+
+NOT_LISTED = "not-listed"
+"""Why a client is not asked that is here, and in no list of members."""
+
+AGAIN_S = 5.0
+KEPT = 2
+"""Lists that clients may still ask for: that of the open round, and the one before."""
+
+
+class Lists(Protocol):
+    """Gives the list that is in force, a serialized SignedMemberList."""
+
+    async def __call__(self) -> bytes:
+        """The list.
+
+        Raises:
+            RoughfedError: there is none, or it cannot be had now.
+        """
+        ...
+
+
+def from_authority(authority: Authority) -> Lists:
+    """That of the CA in this process."""
+
+    async def lists() -> bytes:
+        return await asyncio.to_thread(lambda: authority.member_list(now=datetime.now(UTC)))
+
+    return lists
+
+
+class Listing:
+    """The newest list that this server knows, kept in its journal.
+
+    Attributes:
+        source: gives the one that is in force; None where rounds are not masked.
+        current: as it was given last; None before the first.
+        strict: whoever is not in it may not even connect: organisations signed it, and no CA adds to it.
+    """
+
+    source: Lists | None = None
+    strict: bool = False
+
+    def __init__(self, journal: Journal) -> None:
+        """On the server's journal."""
+        self._journal, self._told = journal, frozenset[str]()
+        rows = journal.read("SELECT signed FROM member_lists ORDER BY rowid DESC LIMIT 1")
+        self.current: MemberList | None = decode_list(decode_signed(rows[0]["signed"])[0]) if rows else None
+
+    async def refresh(self) -> None:
+        """Ask for the one that is in force; it is journaled before anybody is told of it.
+
+        Raises:
+            RoughfedError: it cannot be had, and the last one is over.
+        """
+        if self.source is None:
+            return
+        try:
+            signed = await self.source()
+            body, signatures = decode_signed(signed)
+            listed = decode_list(body)
+            listed.check_date(time.time())
+        except RoughfedError as error:
+            if self.current is None or self.current.expires_at <= time.time():
+                raise
+            log.warning("no newer member list than %d: %s", self.current.number, error)
+            return
+        if self.current is None or listed.digest != self.current.digest:
+            await self._keep(listed, signed)
+            log.info("member list %d: %d members", listed.number, len(listed.members))
+        self.current, self.strict = listed, all(key for key, _ in signatures)
+
+    async def _keep(self, listed: MemberList, signed: bytes) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT OR REPLACE INTO member_lists VALUES (?, ?)", (listed.digest, signed))
+            oldest = "SELECT rowid FROM member_lists ORDER BY rowid DESC LIMIT ?"
+            db.execute(f"DELETE FROM member_lists WHERE rowid NOT IN ({oldest})", (KEPT,))  # noqa: S608
+
+        await self._journal.write(work)
+
+    def signed(self, digest: bytes) -> bytes:
+        """A list for a client that read its digest in a header.
+
+        Raises:
+            RemoteProtocolError: reason "members"; it is none of the last ones.
+        """
+        rows = self._journal.read("SELECT signed FROM member_lists WHERE digest = ?", digest)
+        if not rows:
+            raise RemoteProtocolError("no such member list is in force here", reason="members")
+        return rows[0]["signed"]
+
+    def listed(self, sessions: Iterable[Session]) -> set[str]:
+        """Names of the clients among these that the list has; the others are named in the log, once."""
+        sessions = list(sessions)
+        if self.source is None or self.current is None:
+            return {session.name for session in sessions}
+        now = time.time()
+        found = {each.name for each in sessions if self.current.belongs(each.name, each.identity_key, now=now)}
+        without = frozenset(each.name for each in sessions) - found
+        if without and without != self._told:
+            names = ", ".join(sorted(without)[:20])
+            log.warning("not asked, since they are not in member list %d: %s", self.current.number, names)
+        self._told = without
+        return found
+
+    def fields(self) -> Mapping[str, Any]:
+        """What a header says of the list."""
+        if self.source is None or self.current is None:
+            return {}
+        return {"members_number": self.current.number, "members_digest": self.current.digest}
+
+    def described(self) -> dict[str, object] | None:
+        """The list for the operator; None where rounds are not masked, or before the first."""
+        if self.source is None or (listed := self.current) is None:
+            return None
+        signers = "organisations" if self.strict else "ca"
+        members = {"members": len(listed.members), "signed_by": signers}
+        return {"number": listed.number, "expires_at": listed.expires_at, **members}
+
+    def admit(self, name: str, identity_key: bytes) -> None:
+        """Turn away who is in no list that the organisations signed.
+
+        Raises:
+            IdentityError: reason "not-listed".
+        """
+        if self.strict and self.current is not None and not self.current.belongs(name, identity_key, now=time.time()):
+            raise IdentityError(
+                f"{name} is not in member list {self.current.number}, which the organisations of this federation "
+                "signed: ask one of them to sign a list with it",
+                reason=NOT_LISTED,
+            )
+
+
+def in_order(fed: Federation, number: int) -> tuple[Mapping[str, Any], Order | None]:
+    """What the header of a masked round says of the members, and the order in which it asks them."""
+    if not (fields := fed.listing.fields()):
+        return {}, None
+    drawn_in, beacon = fed.stages.last_drawing()
+    order = draw_order(beacon or fields["members_digest"], number)
+    return {**fields, "draw_round": drawn_in, "draw_beacon": beacon}, order
+
+
+async def lacking(fed: Federation, names: Iterable[str]) -> str:
+    """Why no round can begin with these clients because of the list; empty where one can."""
+    listing = fed.listing
+    try:
+        await listing.refresh()
+    except RoughfedError as error:
+        return f"waiting for a list of members: {error}"
+    sessions = [session for name in names if (session := fed.members.get(name)) is not None]
+    found, needed = len(listing.listed(sessions)), fed.config.clients_to_start
+    return "" if found >= needed else f"waiting: {found} of {needed} clients are in the member list"
+
+
+def unlisted(fed: Federation, session: Session, collection: Collection) -> bool:
+    """Whether a member of the cohort of a masked round came back with a key that the list does not have."""
+    if fed.masked is None or session.name in fed.listing.listed([session]):
+        return False
+    collection.refuse(session.name, NOT_LISTED)
+    fed.masked.out.add(session.name)
+    return True

@@ -1,0 +1,19 @@
+"""`python unlisting_process.py server|client ...`: who ignores the list of members, whatever it hands out or reads.
+
+The server seats whoever comes, the CA's revocations or not; the client takes everybody for a member, itself too.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from roughfed.crypto.member_list import ListedMember, MemberList
+from roughfed.deploy.bench.process import main
+from roughfed.server.authority import Authority
+from roughfed.server.listing import Listing
+
+if __name__ == "__main__":
+    Listing.listed = lambda _, sessions: {session.name for session in sessions}
+    Authority.standing = lambda *_: ""
+    MemberList.member = lambda _, name, identity_key, **__: ListedMember(name, identity_key, 0)
+    sys.exit(main())
