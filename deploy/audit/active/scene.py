@@ -1,0 +1,174 @@
+"""A federation that an attack is played in: the CA, the server that cheats, members that collude, and real agents.
+
+The CA is here because somebody has to enrol the clients; the server gets its certificate and roster entry of it, and
+nothing else. Clients enrol by a join line and keep the settings that a client has by default.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import grpc
+import numpy as np
+
+from roughfed.client import life
+from roughfed.client.setup import Setup
+from roughfed.crypto.join_line import JoinLine
+from roughfed.deploy import agent
+from roughfed.deploy.audit.active.member import Member
+from roughfed.deploy.audit.active.server import ActiveServer, Flat
+from roughfed.deploy.audit.active.trainer import EPOCH, SPEC, DigitsTrainer, Learning, update_of, part_of
+from roughfed.server import enrolment
+from roughfed.server.authority import Authority
+from roughfed.server.papers import from_authority
+
+VICTIM = "a-victim"
+FEDERATION = "audited"
+
+
+class Client(Protocol):
+    """An agent, in this process or one of its own."""
+
+    async def ended(self) -> str:
+        """Wait until it ends; why."""
+        ...
+
+    async def stop(self) -> None:
+        """End it."""
+        ...
+
+
+Start = Callable[[Path, int, Learning, JoinLine], Client]
+"""Folder, index, learning, join line -> the client, started."""
+
+
+class Inside:
+    """A real agent in this process, over a real connection."""
+
+    def __init__(self, folder: Path, index: int, learning: Learning, line: JoinLine) -> None:
+        """Enrol and run."""
+        self._stop = asyncio.Event()
+        self._task = asyncio.ensure_future(self._live(folder, DigitsTrainer(index, learning, truth_of(folder)), line))
+
+    async def _live(self, folder: Path, trainer: DigitsTrainer, line: JoinLine) -> str:
+        await agent.join(folder, line)
+        place = agent.Place(folder)
+        setup = Setup(agent.load(folder, {}), place.state, place.papers, trainer)
+        return await life.run(setup, stopped=self._stop)
+
+    async def ended(self) -> str:
+        """Wait until it ends; why."""
+        await asyncio.wait({self._task})
+        if (error := self._task.exception()) is not None:
+            return str(error)
+        return self._task.result()
+
+    async def stop(self) -> None:
+        """End it."""
+        self._stop.set()
+        await asyncio.wait({self._task})
+
+
+def truth_of(folder: Path) -> Path:
+    """Where a client's trainer keeps what its updates truly were."""
+    return folder / "truth"
+
+
+@dataclass
+class Scene:
+    """What an attack is given.
+
+    Attributes:
+        server: the one that cheats.
+        clients: names of the honest ones; the first is attacked.
+        members: who colludes.
+        folder: of everything.
+        learning: of the clients.
+    """
+
+    server: ActiveServer
+    clients: Sequence[str]
+    members: Sequence[Member]
+    folder: Path
+    learning: Learning
+
+    @property
+    def others(self) -> list[str]:
+        """The honest ones but the victim."""
+        return [name for name in self.clients if name != VICTIM]
+
+    def truth(self, name: str, number: int) -> Flat | None:
+        """A client's true update of a round; None when it made none."""
+        path = truth_of(self.folder / name) / f"{number}.npy"
+        return np.load(path) if path.exists() else None
+
+    def usual_norm(self) -> float:
+        """Norm of an update, as whoever attacks finds it on images of its own."""
+        own = part_of(1_000, self.learning)
+        return float(np.linalg.norm(update_of(model(), own, self.learning, 0)))
+
+
+def model(step: int = 0) -> Flat:
+    """Fresh parameters, or the same but for so many units in the last place of one of them: float32 [D]."""
+    params = np.zeros(SPEC.size, dtype=np.float32)
+    params[0] = np.float32(1.0)
+    for _ in range(step):
+        params[0] = np.nextafter(params[0], np.float32(2.0))
+    return params
+
+
+@asynccontextmanager
+async def scene(
+    folder: Path, *, honest: int, colluders: int = 0, learning: Learning = EPOCH, start: Start = Inside
+) -> AsyncIterator[Scene]:
+    """Enrol everybody, and start the clients.
+
+    Args:
+        folder: of everything; empty.
+        honest: clients, the victim among them.
+        colluders: members that the server plays itself.
+        learning: of the clients.
+        start: starts one.
+    """
+    authority = Authority.create(folder / "ca", FEDERATION, now=datetime.now(UTC))
+    papers = await from_authority(authority, folder / "server", "server")()
+    server = ActiveServer(papers, SPEC)
+    port = await server.listen()
+    service = enrolment.EnrolmentService(authority, f"127.0.0.1:{port}", enrolment.default_limit())
+    credentials = grpc.ssl_server_credentials([(papers.tls_key, papers.certificate)])
+    door, enrol_port = await enrolment.serve(service, "127.0.0.1:0", credentials=credentials)
+
+    def line(name: str) -> JoinLine:
+        secret = authority.invite(name, now=datetime.now(UTC))
+        return JoinLine("127.0.0.1", enrol_port, secret, authority.fingerprint)
+
+    names = [VICTIM, *(f"honest-{number}" for number in range(1, honest))]
+    members = [Member(await agent.join(folder / f"x-{n}", line(f"x-{n}"))) for n in range(1, colluders + 1)]
+    clients: dict[str, Client] = {}
+    watching: list[asyncio.Task[None]] = []
+    try:
+        for index, name in enumerate(names):
+            place = folder / name
+            place.mkdir()
+            (place / "client.toml").write_text("[http]\nenabled = false\n")
+            clients[name] = start(place, index, learning, line(name))
+            watching.append(asyncio.create_task(_watch(server, name, clients[name])))
+        await server.joined(names)
+        yield Scene(server, names, members, folder, learning)
+    finally:
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*(client.stop() for client in clients.values()), return_exceptions=True)
+        await asyncio.gather(*watching, return_exceptions=True)
+        await server.close()
+        await door.stop(0.2)
+
+
+async def _watch(server: ActiveServer, name: str, client: Client) -> None:
+    server.gone(name, await client.ended())
