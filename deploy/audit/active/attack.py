@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from roughfed.codec.plan import Lanes
-from roughfed.deploy.audit.active.result import Found, cosine, mean
+from roughfed.deploy.audit.active.result import Loot, cosine
 from roughfed.deploy.audit.active.scene import VICTIM, Scene
-from roughfed.deploy.audit.active.server import Flat, Opened, Refused
+from roughfed.deploy.audit.active.server import Flat, Refused
 
 FINE = Lanes(32, 1 << 16)
 """As many levels as a header may ask for: nothing is lost by rounding."""
@@ -37,35 +39,14 @@ class Attack:
     needs: str = "no colluder"
 
 
-@dataclass(frozen=True, slots=True)
-class Loot:
-    """What an attack brought.
+def judged(scene: Scene, update: Flat | None, rounds: int, refused: tuple[str, ...] = ()) -> Loot:
+    """Hold a found update against the victim's true one.
 
-    Attributes:
-        rounds: that it took.
-        measure, reached, guess: as of `Found`.
-        refused: likewise.
-        update: the victim's, as it was found.
+    Guessing is the mean of everybody's update: a server sees it without cheating.
     """
-
-    rounds: int
-    reached: float | None
-    guess: float
-    refused: tuple[str, ...] = ()
-    update: Flat | None = None
-    measure: str = "cosine"
-
-
-def judged(
-    scene: Scene, update: Flat | None, number: int, rounds: int, refused: tuple[str, ...] = (), *, known: int = 0
-) -> Loot:
-    """Hold a found update against the victim's true one of round `number`.
-
-    Guessing is the mean of everybody's update in that round, or in round `known`: a server sees it without cheating.
-    """
-    truth = scene.truth(VICTIM, number)
-    seen = [found for name in scene.clients if (found := scene.truth(name, known or number)) is not None]
-    guess = cosine(mean(seen), truth) if truth is not None else 0.0
+    truth = scene.truth(VICTIM)
+    seen = [found for name in scene.clients if (found := scene.truth(name)) is not None]
+    guess = cosine(np.mean(np.stack(seen), axis=0), truth) if truth is not None else 0.0
     reached = cosine(update, truth) if update is not None and truth is not None else None
     return Loot(rounds, reached, guess, refused, update)
 
@@ -74,4 +55,3 @@ def word(refused: Refused) -> str:
     """A refusal, for people: who refused, and why."""
     who = "the client" if refused.name == VICTIM else "another client"
     return f"{who}: {refused.detail or refused.reason}"
-

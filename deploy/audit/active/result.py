@@ -1,43 +1,42 @@
-"""What an attack got, and how good it is."""
+"""What attacks got, and how good it is: plain values, written as JSON into the federation's directory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 Vector = NDArray[np.float32] | NDArray[np.float64]
+
+FILE = "audit-active.json"
 
 MARGIN = 0.05
 """So much nearer to the truth than guessing counts as no better: chance alone gives it."""
 
 
-@dataclass(frozen=True)
-class Found:
-    """The end of one attack.
+@dataclass(frozen=True, slots=True)
+class Loot:
+    """What an attack brought.
 
     Attributes:
-        attack: its name.
-        needs: colluders, rounds and the like, for people.
-        measure: "cosine" of what was found and the truth (1 = all of it), or "error" of it as a share of that of
-            guessing (0 = all of it).
-        reached: by that measure; None: nothing came of it.
+        rounds: that it took, or questions.
+        reached: by the measure; None: nothing came of it.
         guess: what the same attacker reaches without cheating.
         refused: why clients did not go along, in the order of the tries; empty: they did.
-        psnr_db: of an image rebuilt from it, where an update is the gradient of one image; None: not tried.
-        psnr_guess_db: of the best guess of that image.
+        update: the victim's, as it was found, float32 [D].
+        measure: "cosine" of what was found and the truth (1 = all of it), or "error" of it as a share of that of
+            guessing (0 = all of it).
     """
 
-    attack: str
-    needs: str
-    measure: str
+    rounds: int
     reached: float | None
     guess: float
     refused: tuple[str, ...] = ()
-    psnr_db: float | None = None
-    psnr_guess_db: float | None = None
+    update: NDArray[np.float32] | None = field(default=None, repr=False)
+    measure: str = "cosine"
 
     @property
     def succeeded(self) -> bool:
@@ -45,6 +44,37 @@ class Found:
         if self.reached is None:
             return False
         return self.reached > self.guess + MARGIN if self.measure == "cosine" else self.reached < self.guess - MARGIN
+
+
+@dataclass(frozen=True)
+class Found:
+    """The end of one attack, as it is kept.
+
+    Attributes:
+        attack: its name.
+        says: what it does.
+        needs: colluders of how many.
+        rounds, measure, reached, guess, refused, succeeded: as of `Loot`.
+        psnr_db: of an image rebuilt from it, where an update is the gradient of one image; None: there is none.
+        psnr_guess_db: of the best guess of that image.
+    """
+
+    attack: str
+    says: str
+    needs: str
+    rounds: int
+    measure: str
+    reached: float | None
+    guess: float
+    refused: tuple[str, ...]
+    succeeded: bool
+    psnr_db: float | None = None
+    psnr_guess_db: float | None = None
+
+
+def to_json(found: Sequence[Found]) -> str:
+    """JSON text."""
+    return TypeAdapter(list[Found]).dump_json(list(found)).decode()
 
 
 def cosine(found: Vector, truth: Vector) -> float:
@@ -57,8 +87,3 @@ def cosine(found: Vector, truth: Vector) -> float:
 def error(found: Vector, truth: Vector, guess: Vector) -> float:
     """Distance from the truth as a share of that of the guess."""
     return float(np.linalg.norm(found - truth) / np.linalg.norm(guess - truth))
-
-
-def mean(updates: Sequence[Vector]) -> Vector:
-    """What an honest round shows of everybody in it."""
-    return np.mean(np.stack(updates), axis=0)

@@ -18,12 +18,12 @@ from roughfed.deploy.audit.active.member import Member, Seated
 from roughfed.deploy.audit.active.server import ActiveServer, Opened
 from roughfed.messages import ServerStage
 from roughfed.secagg import statistics
+from roughfed.secagg.messages import Sketch
 from roughfed.secagg.unmasking import Outcome
 from roughfed.server.masked.stages import MaskedRound, Server
+from roughfed.sketch.buckets import Sketcher
 from roughfed.types import Signed
 from roughfed.wire.secagg import decode_stage
-from roughfed.secagg.messages import Sketch
-from roughfed.sketch.buckets import Sketcher
 
 Flat = NDArray[np.float32]
 

@@ -23,7 +23,7 @@ from roughfed.crypto.join_line import JoinLine
 from roughfed.deploy import agent
 from roughfed.deploy.audit.active.member import Member
 from roughfed.deploy.audit.active.server import ActiveServer, Flat
-from roughfed.deploy.audit.active.trainer import EPOCH, SPEC, DigitsTrainer, Learning, update_of, part_of
+from roughfed.deploy.audit.active.trainer import EPOCH, SPEC, DigitsTrainer, Learning, part_of, update_of
 from roughfed.server import enrolment
 from roughfed.server.authority import Authority
 from roughfed.server.papers import from_authority
@@ -103,10 +103,10 @@ class Scene:
         """The honest ones but the victim."""
         return [name for name in self.clients if name != VICTIM]
 
-    def truth(self, name: str, number: int) -> Flat | None:
-        """A client's true update of a round; None when it made none."""
-        path = truth_of(self.folder / name) / f"{number}.npy"
-        return np.load(path) if path.exists() else None
+    def truth(self, name: str) -> Flat | None:
+        """A client's last true update; None before its first. Models of one scene hardly differ."""
+        numbers = [int(path.stem) for path in truth_of(self.folder / name).glob("*.npy")]
+        return np.load(truth_of(self.folder / name) / f"{max(numbers)}.npy") if numbers else None
 
     def usual_norm(self) -> float:
         """Norm of an update, as whoever attacks finds it on images of its own."""

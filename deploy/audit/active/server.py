@@ -68,7 +68,7 @@ DEADLINE_S = 60.0
 CHUNK_BYTES = 1 << 20
 
 
-class Refused(Exception):  # noqa: N818  what an attack ends with is no error of this program
+class Refused(Exception):
     """A client did not do what the attack needs."""
 
     def __init__(self, name: str, reason: str, detail: str = "") -> None:
@@ -185,7 +185,7 @@ class ActiveServer:
         data = params.astype("<f4").tobytes()
         digest, nonce = content_digest(data), os.urandom(32)
         self.models[digest] = data
-        self.round += fields.pop("skip", 0) + 1
+        self.round += 1
         said: dict[str, Any] = {
             "run": self.run,
             "round": self.round,
@@ -382,7 +382,8 @@ class ActiveServer:
         if signed is None:
             raise AssertionError("an upload without a statement")
         said = decode_statement(signed.body)
-        self.uploads[said.client, said.header_digest] = (Signed(signed.body, signed.signature, said.client), bytes(data))
+        statement = Signed(signed.body, signed.signature, said.client)
+        self.uploads[said.client, said.header_digest] = (statement, bytes(data))
         self._tell()
         receipt = Receipt(said.run, said.round, said.client, said.digest, len(data), b"")
         signature = self.sign(RECEIPT_DOMAIN, receipt_body(receipt))

@@ -73,7 +73,7 @@ def update_of(params: Flat, data: Dataset, learning: Learning, seed: int) -> Fla
 
 
 def log_shares(x: NDArray[np.float64], weight: NDArray[np.float64], bias: NDArray[np.float64]) -> NDArray[np.float64]:
-    """log softmax of the scores, [B, C]."""
+    """Log softmax of the scores, [B, C]."""
     scores = x @ weight.T + bias
     scores -= scores.max(axis=1, keepdims=True)
     return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))

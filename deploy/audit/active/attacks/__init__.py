@@ -9,9 +9,9 @@ from roughfed.deploy.audit.active.attacks.beacon import BEACON
 from roughfed.deploy.audit.active.attacks.choice import CHOICES
 from roughfed.deploy.audit.active.attacks.difference import DIFFERENCING, MANY_ROUNDS
 from roughfed.deploy.audit.active.attacks.downgrade import DOWNGRADE
-from roughfed.deploy.audit.active.attacks.standstill import FROZEN
 from roughfed.deploy.audit.active.attacks.phantom import PHANTOM, PHANTOM_OF_TEN
 from roughfed.deploy.audit.active.attacks.rename import RENAMED
+from roughfed.deploy.audit.active.attacks.standstill import FROZEN
 
 ATTACKS: Mapping[str, Attack] = {
     attack.name: attack

@@ -11,9 +11,10 @@ import hashlib
 import itertools
 from collections.abc import Sequence
 
-from roughfed.deploy.audit.active.attack import FINE, Attack, Loot, judged, word
+from roughfed.deploy.audit.active.attack import FINE, Attack, judged, word
+from roughfed.deploy.audit.active.result import Loot
 from roughfed.deploy.audit.active.round import Book, Table, play
-from roughfed.deploy.audit.active.scene import VICTIM, Scene, model
+from roughfed.deploy.audit.active.scene import Scene, model
 from roughfed.deploy.audit.active.server import Refused
 
 GROUP = 7
@@ -45,8 +46,8 @@ async def beacon(scene: Scene) -> Loot:
     try:
         summed = await play(server, opened, scene.clients, members=scene.members, rejected=scene.others)
     except Refused as refused:
-        return judged(scene, None, first.header.round, 3, (word(refused),))
-    return judged(scene, summed.total, opened.header.round, 3)
+        return judged(scene, None, 3, (word(refused),))
+    return judged(scene, summed.total, 3)
 
 
 def search(group: Sequence[str], rest: Sequence[str]) -> bytes:

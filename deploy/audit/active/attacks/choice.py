@@ -2,8 +2,8 @@
 
 A model of zero weights and biases log q loses, on a client with label shares p, the cross-entropy of q under p. So an
 answer says of 15 differences of log q that p lies on one side. What all answers leave is a convex part of the simplex;
-a walk in it (Smith, "Efficient Monte Carlo procedures for generating points uniformly distributed over bounded regions",
-1984) says where its middle is, and what to ask next.
+a walk in it (hit and run: Smith, "Efficient Monte Carlo procedures for generating points uniformly distributed over
+bounded regions", 1984) says where its middle is, and what to ask next.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import asyncio
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.deploy.audit.active.attack import Attack, Loot, word
-from roughfed.deploy.audit.active.result import error
+from roughfed.deploy.audit.active.attack import Attack, word
+from roughfed.deploy.audit.active.result import Loot, error
 from roughfed.deploy.audit.active.scene import VICTIM, Scene
 from roughfed.deploy.audit.active.server import Refused
 from roughfed.deploy.audit.active.trainer import NUM_CLASSES, SPEC, part_of
@@ -49,7 +49,7 @@ async def choices(scene: Scene) -> Loot:
             refusals.append(word(refused))
     if not asked:
         return Loot(0, None, 1.0, tuple(refusals), measure="error")
-    return Loot(0, error(region.middle(), truth, guess), 1.0, tuple(refusals), measure="error")
+    return Loot(asked, error(region.middle(), truth, guess), 1.0, tuple(refusals), measure="error")
 
 
 async def _ask(scene: Scene, region: Region, number: int) -> None:
@@ -113,4 +113,6 @@ class Region:
         return points + np.where(high > low, at, 0.0)[:, None] * ways
 
 
-CHOICES = Attack("unsolicited choices", f"label shares, from {QUESTIONS} questions for the best model", 1, 0, choices, False)
+CHOICES = Attack(
+    "unsolicited choices", f"label shares, from {QUESTIONS} questions for the best model", 1, 0, choices, update=False
+)

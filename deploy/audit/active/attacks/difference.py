@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from roughfed.codec.plan import Lanes, plan_lanes
-from roughfed.deploy.audit.active.attack import FINE, Attack, Loot, judged, word
+from roughfed.deploy.audit.active.attack import FINE, Attack, judged, word
+from roughfed.deploy.audit.active.result import Loot
 from roughfed.deploy.audit.active.round import Summed, play
 from roughfed.deploy.audit.active.scene import VICTIM, Scene, model
 from roughfed.deploy.audit.active.server import Flat, Refused
@@ -34,14 +35,14 @@ async def differences(scene: Scene, pairs: int, *, fine: bool = True) -> Loot:
     found: list[Flat] = []
     for lanes, asked in ways:
         try:
-            for _ in range(pairs):
-                found.append(await _difference(scene, lanes, asked=asked))
+            while len(found) < pairs:
+                found = [*found, await _difference(scene, lanes, asked=asked)]
         except Refused as refused:
             refusals.append(word(refused))
         if found:
             break
     update = np.mean(np.stack(found), axis=0, dtype=np.float32) if found else None
-    return judged(scene, update, first, scene.server.round - first + 1, tuple(dict.fromkeys(refusals)))
+    return judged(scene, update, scene.server.round - first + 1, tuple(dict.fromkeys(refusals)))
 
 
 async def _difference(scene: Scene, lanes: Lanes, *, asked: bool) -> Flat:
@@ -54,11 +55,9 @@ async def _difference(scene: Scene, lanes: Lanes, *, asked: bool) -> Flat:
 async def _sum(scene: Scene, names: list[str], lanes: Lanes, *, rejected: bool) -> Summed:
     server = scene.server
     spread = 1.5 if lanes is FINE else 1.1  # coarse codes are worth most where they just reach
-    opened = server.open(
-        model(server.round), len(names), clip_norm=spread * scene.usual_norm(), lanes=lanes, skip=0
-    )
+    opened = server.open(model(server.round), len(names), clip_norm=spread * scene.usual_norm(), lanes=lanes)
     return await play(server, opened, names, rejected=[VICTIM] if rejected else [])
 
 
-DIFFERENCING = Attack("differencing", "two sums on one model, with and without one client", 6, 0, once)
-MANY_ROUNDS = Attack("differencing, many rounds", f"{PAIRS} such pairs with the levels of an honest round", 6, 0, many)
+DIFFERENCING = Attack("differencing", "two sums on one model, with and without one client", 5, 0, once)
+MANY_ROUNDS = Attack("differencing, many rounds", f"{PAIRS} such pairs with the levels of an honest round", 5, 0, many)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from roughfed.deploy.audit.active.attack import Attack, Loot, judged, word
+from roughfed.deploy.audit.active.attack import Attack, judged, word
+from roughfed.deploy.audit.active.result import Loot
 from roughfed.deploy.audit.active.round import play
 from roughfed.deploy.audit.active.scene import VICTIM, Scene, model
 from roughfed.deploy.audit.active.server import Refused
@@ -16,7 +17,6 @@ async def downgrade(scene: Scene) -> Loot:
     server.sees = "sketches"
     norm = 2 * scene.usual_norm()
     await play(server, server.open(model(), len(scene.clients), clip_norm=norm), scene.clients)
-    before = server.round
     server.sees = "updates"
     try:
         await server.greet_again([VICTIM])
@@ -24,8 +24,8 @@ async def downgrade(scene: Scene) -> Loot:
         server.ask([VICTIM], opened)
         _, data = await server.upload(VICTIM, opened)
     except Refused as refused:
-        return judged(scene, None, before, 2, (word(refused),))
-    return judged(scene, np.frombuffer(data, dtype="<f4"), server.round, 2, known=before)
+        return judged(scene, None, 2, (word(refused),))
+    return judged(scene, np.frombuffer(data, dtype="<f4").copy(), 2)
 
 
 DOWNGRADE = Attack("downgrade", 'after a masked round, the server says that it sees "updates"', 4, 0, downgrade)

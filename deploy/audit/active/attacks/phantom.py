@@ -17,7 +17,8 @@ from roughfed.codec.chain import decode_sum
 from roughfed.crypto import agreement, shamir
 from roughfed.crypto.masks import Lanes, Sign, sum_masks
 from roughfed.crypto.merkle import merkle_paths, merkle_root
-from roughfed.deploy.audit.active.attack import Attack, Loot, judged, word
+from roughfed.deploy.audit.active.attack import Attack, judged, word
+from roughfed.deploy.audit.active.result import Loot
 from roughfed.deploy.audit.active.round import Table, together
 from roughfed.deploy.audit.active.scene import VICTIM, Scene, model
 from roughfed.deploy.audit.active.server import Flat, Refused
@@ -58,7 +59,7 @@ class Plot:
 
     @property
     def threshold(self) -> int:
-        """t."""
+        """T."""
         return threshold(len(self.names))
 
     @property
@@ -97,8 +98,8 @@ async def phantom(scene: Scene) -> Loot:
         answers = await _unmask(plot, uploads)
         found = _lift(plot, uploads[VICTIM][1], answers)
     except Refused as refused:
-        return judged(scene, None, server.round, 1, (*plot.refusals, word(refused)))
-    return judged(scene, found, server.round, 1, tuple(plot.refusals))
+        return judged(scene, None, 1, (*plot.refusals, word(refused)))
+    return judged(scene, found, 1, tuple(plot.refusals))
 
 
 async def _agree_on_keys(plot: Plot) -> Uploads:
@@ -192,6 +193,4 @@ PHANTOM = Attack(
     phantom,
     needs="1 colluder of 7",
 )
-PHANTOM_OF_TEN = Attack(
-    "phantom members, 10", "the same in a group of 10", 9, 1, phantom, needs="1 colluder of 10"
-)
+PHANTOM_OF_TEN = Attack("phantom members, 10", "the same in a group of 10", 9, 1, phantom, needs="1 colluder of 10")

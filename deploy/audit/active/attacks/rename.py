@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from roughfed.deploy.audit.active.attack import Attack, Loot, word
-from roughfed.deploy.audit.active.result import error
+from roughfed.deploy.audit.active.attack import Attack, word
+from roughfed.deploy.audit.active.result import Loot, error
 from roughfed.deploy.audit.active.round import play
-from roughfed.deploy.audit.active.scene import VICTIM, Scene, model
+from roughfed.deploy.audit.active.scene import Scene, model
 from roughfed.deploy.audit.active.server import Refused
 from roughfed.deploy.audit.active.trainer import NUM_CLASSES, part_of
 
@@ -33,4 +33,6 @@ async def renamed(scene: Scene) -> Loot:
     return Loot(2, error(found, truth, guess), 1.0, refusals, measure="error")
 
 
-RENAMED = Attack("renamed run", "class counts of one client, from two runs of different names", 5, 0, renamed, False)
+RENAMED = Attack(
+    "renamed run", "class counts of one client, from two runs of different names", 5, 0, renamed, update=False
+)

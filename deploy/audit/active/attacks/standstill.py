@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from roughfed.deploy.audit.active.attack import FINE, Attack, Loot, judged, word
+from roughfed.deploy.audit.active.attack import FINE, Attack, judged, word
+from roughfed.deploy.audit.active.result import Loot
 from roughfed.deploy.audit.active.round import Book, Table
 from roughfed.deploy.audit.active.scene import VICTIM, Scene, model
 from roughfed.deploy.audit.active.server import Flat, Refused
-from roughfed.deploy.audit.active.trainer import SPEC
 from roughfed.deploy.audit.views import sketch_map
 from roughfed.secagg.terms import sketch_lanes
 
@@ -23,7 +23,7 @@ async def frozen(scene: Scene) -> Loot:
     norm = 1.5 * scene.usual_norm()
     matrices: list[Flat] = []
     claims: list[Flat] = []
-    first, refusals = server.round + 1, ()
+    refusals = ()
     try:
         for step in range(ROUNDS):
             matrix, claim = await _one(scene, step, norm)
@@ -32,9 +32,9 @@ async def frozen(scene: Scene) -> Loot:
     except Refused as refused:
         refusals = (word(refused),)
     if not claims:
-        return judged(scene, None, first, 0, refusals)
+        return judged(scene, None, 0, refusals)
     found = np.linalg.lstsq(np.concatenate(matrices), np.concatenate(claims), rcond=None)[0]
-    return judged(scene, found.astype(np.float32), first, len(claims), refusals)
+    return judged(scene, found.astype(np.float32), len(claims), refusals)
 
 
 async def _one(scene: Scene, step: int, norm: float) -> tuple[Flat, Flat]:
@@ -47,9 +47,7 @@ async def _one(scene: Scene, step: int, norm: float) -> tuple[Flat, Flat]:
     await book.collect()
     server.end(scene.clients, opened)
     lanes = sketch_lanes(book.sketches[VICTIM].codes, opened.secret.terms)
-    matrix = sketch_map(book.sketcher, opened.secret.params)
-    assert matrix.shape[1] == SPEC.size
-    return matrix, book.sketcher.claim(lanes).astype(np.float32)
+    return sketch_map(book.sketcher, opened.secret.params), book.sketcher.claim(lanes).astype(np.float32)
 
 
 FROZEN = Attack("frozen model", "sketches on models that are one unit in the last place apart, added up", 4, 0, frozen)
