@@ -138,7 +138,7 @@ def test_two_sums_never_differ_by_one_client(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_pairs_of_sums_over_many_rounds_never_differ_by_one_client(tmp_path: Path) -> None:
-    holds(raid(tmp_path, "differencing, many rounds"))
+    holds(raid(tmp_path, "differencing x 12"))
 
 
 def test_a_question_that_no_cluster_needs_is_not_answered(tmp_path: Path) -> None:

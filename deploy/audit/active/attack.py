@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from roughfed.codec.plan import Lanes
-from roughfed.deploy.audit.active.result import Loot, cosine
+from roughfed.deploy.audit.active.result import Loot, cosine, mean
 from roughfed.deploy.audit.active.scene import VICTIM, Scene
 from roughfed.deploy.audit.active.server import Flat, Refused
 
@@ -36,7 +34,7 @@ class Attack:
     colluders: int
     play: Callable[[Scene], Awaitable[Loot]]
     update: bool = True
-    needs: str = "no colluder"
+    needs: str = "none"
 
 
 def judged(scene: Scene, update: Flat | None, rounds: int, refused: tuple[str, ...] = ()) -> Loot:
@@ -46,7 +44,7 @@ def judged(scene: Scene, update: Flat | None, rounds: int, refused: tuple[str, .
     """
     truth = scene.truth(VICTIM)
     seen = [found for name in scene.clients if (found := scene.truth(name)) is not None]
-    guess = cosine(np.mean(np.stack(seen), axis=0), truth) if truth is not None else 0.0
+    guess = cosine(mean(seen), truth) if truth is not None else 0.0
     reached = cosine(update, truth) if update is not None and truth is not None else None
     return Loot(rounds, reached, guess, refused, update)
 

@@ -77,6 +77,11 @@ def to_json(found: Sequence[Found]) -> str:
     return TypeAdapter(list[Found]).dump_json(list(found)).decode()
 
 
+def mean(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Of vectors of one length."""
+    return np.asarray(np.mean(np.stack(vectors), axis=0), dtype=np.float32)
+
+
 def cosine(found: Vector, truth: Vector) -> float:
     """Of two vectors; 0 where one of them is zero."""
     a, b = found.astype(np.float64), truth.astype(np.float64)

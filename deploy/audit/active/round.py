@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from roughfed.types import Signed
 from roughfed.wire.secagg import decode_stage
 
 Flat = NDArray[np.float32]
+T = TypeVar("T")
 
 
 @dataclass
@@ -88,11 +90,11 @@ class Table:
                 self.server.send(name, stage)
 
 
-async def together(waiting: Sequence[object]) -> list[Signed]:
+async def together(waiting: Sequence[Coroutine[None, None, T]]) -> list[T]:
     """All of them; the first refusal ends it."""
-    tasks = [asyncio.ensure_future(one) for one in waiting]  # pyright: ignore[reportArgumentType]
+    tasks = [asyncio.create_task(one) for one in waiting]
     try:
-        return list(await asyncio.gather(*tasks))  # pyright: ignore[reportUnknownArgumentType]
+        return list(await asyncio.gather(*tasks))
     finally:
         for task in tasks:
             task.cancel()

@@ -105,8 +105,9 @@ class Scene:
 
     def truth(self, name: str) -> Flat | None:
         """A client's last true update; None before its first. Models of one scene hardly differ."""
-        numbers = [int(path.stem) for path in truth_of(self.folder / name).glob("*.npy")]
-        return np.load(truth_of(self.folder / name) / f"{max(numbers)}.npy") if numbers else None
+        files = list(truth_of(self.folder / name).iterdir())
+        newest = max(files, key=lambda path: int(path.name), default=None)
+        return None if newest is None else np.frombuffer(newest.read_bytes(), dtype=np.float32)
 
     def usual_norm(self) -> float:
         """Norm of an update, as whoever attacks finds it on images of its own."""

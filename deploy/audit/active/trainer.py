@@ -101,7 +101,7 @@ class DigitsTrainer:
         del settings
         began = time.perf_counter()
         found = update_of(np.array(read_flat(params)), self.data, self._learning, seed)
-        np.save(self._truth / f"{turn.round}.npy", found)
+        (self._truth / str(turn.round)).write_bytes(found.tobytes())
         with rewritten(delta) as file:
             file.write(found.data)
         steps = -(-len(self.data) // self._learning.batch)

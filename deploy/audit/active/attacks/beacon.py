@@ -69,5 +69,5 @@ BEACON = Attack(
     HONEST,
     COHORT - HONEST,
     beacon,
-    needs=f"{COLLUDERS} colluders of {COHORT}",
+    needs=f"{COLLUDERS} of {COHORT}",
 )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
 from roughfed.codec.plan import Lanes, plan_lanes
 from roughfed.deploy.audit.active.attack import FINE, Attack, judged, word
-from roughfed.deploy.audit.active.result import Loot
+from roughfed.deploy.audit.active.result import Loot, mean
 from roughfed.deploy.audit.active.round import Summed, play
 from roughfed.deploy.audit.active.scene import VICTIM, Scene, model
 from roughfed.deploy.audit.active.server import Flat, Refused
@@ -41,7 +41,7 @@ async def differences(scene: Scene, pairs: int, *, fine: bool = True) -> Loot:
             refusals.append(word(refused))
         if found:
             break
-    update = np.mean(np.stack(found), axis=0, dtype=np.float32) if found else None
+    update = mean(found) if found else None
     return judged(scene, update, scene.server.round - first + 1, tuple(dict.fromkeys(refusals)))
 
 
@@ -52,7 +52,7 @@ async def _difference(scene: Scene, lanes: Lanes, *, asked: bool) -> Flat:
     return every.total - rest.total
 
 
-async def _sum(scene: Scene, names: list[str], lanes: Lanes, *, rejected: bool) -> Summed:
+async def _sum(scene: Scene, names: Sequence[str], lanes: Lanes, *, rejected: bool) -> Summed:
     server = scene.server
     spread = 1.5 if lanes is FINE else 1.1  # coarse codes are worth most where they just reach
     opened = server.open(model(server.round), len(names), clip_norm=spread * scene.usual_norm(), lanes=lanes)
@@ -60,4 +60,4 @@ async def _sum(scene: Scene, names: list[str], lanes: Lanes, *, rejected: bool) 
 
 
 DIFFERENCING = Attack("differencing", "two sums on one model, with and without one client", 5, 0, once)
-MANY_ROUNDS = Attack("differencing, many rounds", f"{PAIRS} such pairs with the levels of an honest round", 5, 0, many)
+MANY_ROUNDS = Attack(f"differencing x {PAIRS}", f"{PAIRS} such pairs with the levels of an honest round", 5, 0, many)

@@ -191,6 +191,6 @@ PHANTOM = Attack(
     6,
     1,
     phantom,
-    needs="1 colluder of 7",
+    needs="1 of 7",
 )
-PHANTOM_OF_TEN = Attack("phantom members, 10", "the same in a group of 10", 9, 1, phantom, needs="1 colluder of 10")
+PHANTOM_OF_TEN = Attack("phantom members, 10", "the same in a group of 10", 9, 1, phantom, needs="1 of 10")

@@ -17,7 +17,7 @@ COUNTS = (f"class-count:{NUM_CLASSES}",)
 async def renamed(scene: Scene) -> Loot:
     """Class counts of everybody in one run, of everybody but the victim in the next: the difference."""
     server, norm = scene.server, 2 * scene.usual_norm()
-    truth = np.bincount(part_of(0, scene.learning).labels, minlength=NUM_CLASSES)
+    truth = np.bincount(part_of(0, scene.learning).labels, minlength=NUM_CLASSES).astype(np.float64)
     opened = server.open(model(), len(scene.clients), clip_norm=norm, statistics=COUNTS)
     every = np.array((await play(server, opened, scene.clients)).sums["class-count"])
     guess = every / len(scene.clients)
