@@ -13,6 +13,9 @@ from roughfed.deploy.audit.active.server import Flat, Refused
 FINE = Lanes(32, 1 << 16)
 """As many levels as a header may ask for: nothing is lost by rounding."""
 
+STRIDE = 0.2
+"""Of the clip norm: as far as models of honest rounds lie apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attack:

@@ -23,7 +23,7 @@ from roughfed.crypto.join_line import JoinLine
 from roughfed.deploy import agent
 from roughfed.deploy.audit.active.member import Member
 from roughfed.deploy.audit.active.server import ActiveServer, Flat
-from roughfed.deploy.audit.active.trainer import EPOCH, SPEC, DigitsTrainer, Learning, part_of, update_of
+from roughfed.deploy.audit.active.trainer import EPOCH, NUM_CLASSES, SPEC, DigitsTrainer, Learning, part_of, update_of
 from roughfed.server import enrolment
 from roughfed.server.authority import Authority
 from roughfed.server.papers import from_authority
@@ -115,11 +115,18 @@ class Scene:
         return float(np.linalg.norm(update_of(model(), own, self.learning, 0)))
 
 
-def model(step: int = 0) -> Flat:
-    """Fresh parameters, or the same but for so many units in the last place of one of them: float32 [D]."""
+def model(step: int = 0, stride: float = 0.0) -> Flat:
+    """Fresh parameters, moved: float32 [D].
+
+    Args:
+        step: how often.
+        stride: how far each time, L2; all biases of the classes together, which no training notices: a softmax stays as
+            it is. 0: by one unit in the last place of one parameter.
+    """
     params = np.zeros(SPEC.size, dtype=np.float32)
     params[0] = np.float32(1.0)
-    for _ in range(step):
+    params[-NUM_CLASSES:] = np.float32(step * stride / NUM_CLASSES**0.5)
+    for _ in range(0 if stride else step):
         params[0] = np.nextafter(params[0], np.float32(2.0))
     return params
 

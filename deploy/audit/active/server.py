@@ -275,7 +275,7 @@ class ActiveServer:
         Raises:
             Refused: it does not choose, has ended, or is silent.
         """
-        found = await self._take(name, lambda m: m if isinstance(m, Choice) and m.number == number else None)
+        found = await self._take(name, lambda m: m if isinstance(m, Choice) and m.number in (number, 0) else None)
         if not found.place:
             raise Refused(name, found.reason)
         return found

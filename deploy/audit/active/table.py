@@ -46,7 +46,7 @@ def draw(found: Sequence[Found]) -> RenderableType:
 def verdict(row: Found) -> str:
     """One attack in words."""
     if row.succeeded:
-        return "a leak"
+        return "part" if row.refused else "a leak"
     return "refused" if row.refused else "as guessing"
 
 

@@ -7,13 +7,30 @@ from collections.abc import Mapping
 from roughfed.deploy.audit.active.attack import Attack
 from roughfed.deploy.audit.active.attacks.beacon import BEACON
 from roughfed.deploy.audit.active.attacks.choice import CHOICES
-from roughfed.deploy.audit.active.attacks.difference import DIFFERENCING, MANY_ROUNDS
+from roughfed.deploy.audit.active.attacks.difference import AVERAGED, DIFFERENCING, MOVED
 from roughfed.deploy.audit.active.attacks.downgrade import DOWNGRADE
 from roughfed.deploy.audit.active.attacks.phantom import PHANTOM, PHANTOM_OF_TEN
 from roughfed.deploy.audit.active.attacks.rename import RENAMED
-from roughfed.deploy.audit.active.attacks.standstill import FROZEN
+from roughfed.deploy.audit.active.attacks.standstill import DRIFTING, FROZEN
+
+PLAYED = (
+    *(PHANTOM, PHANTOM_OF_TEN, DOWNGRADE, RENAMED, FROZEN, DRIFTING),
+    *(DIFFERENCING, AVERAGED, MOVED, CHOICES, BEACON),
+)
 
 ATTACKS: Mapping[str, Attack] = {
     attack.name: attack
-    for attack in (PHANTOM, PHANTOM_OF_TEN, DOWNGRADE, RENAMED, FROZEN, DIFFERENCING, MANY_ROUNDS, CHOICES, BEACON)
+    for attack in (
+        PHANTOM,
+        PHANTOM_OF_TEN,
+        DOWNGRADE,
+        RENAMED,
+        FROZEN,
+        DRIFTING,
+        DIFFERENCING,
+        AVERAGED,
+        MOVED,
+        CHOICES,
+        BEACON,
+    )
 }
