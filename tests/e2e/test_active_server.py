@@ -11,6 +11,7 @@ import json
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -39,7 +40,12 @@ class Outside:
         settings = [word for name, value in asdict(learning).items() for word in (f"--{name}", str(value))]
         args = [*CLIENT, "--dir", str(folder), "--index", str(index), *settings]
         self.process = Process(folder.name, args, environment() | {VARIABLE: line.reveal()})
-        self._ended = asyncio.ensure_future(asyncio.to_thread(self.process.wait, timeout_s=10 * PATIENCE_S))
+        waiting = ThreadPoolExecutor(1)  # of its own: those of the loop are few, and the server needs them
+        self._ended = asyncio.get_running_loop().run_in_executor(waiting, self._wait)
+        waiting.shutdown(wait=False)
+
+    def _wait(self) -> int:
+        return self.process.wait(timeout_s=10 * PATIENCE_S)
 
     async def ended(self) -> str:
         status = await asyncio.shield(self._ended)

@@ -32,6 +32,11 @@ class Member:
         """Enrolled name."""
         return self.papers.name
 
+    def state(self, said: UpdateStatement, *, name: str = "") -> Signed:
+        """A statement under this member's signature, also one that is said to be another's."""
+        body = encode_statement(said)
+        return Signed(body, self.papers.identity.sign(UPDATE_DOMAIN, body), name or self.name)
+
     def take_seat(self, server: ActiveServer, opened: Opened) -> Seated:
         """Begin a masked round."""
         own = self.papers
@@ -47,6 +52,9 @@ class Colluding(ClientRound):
     def mask_secret(self) -> bytes:
         """X25519, of the pair masks."""
         return self._mask.private
+
+    def _count(self, statements: Sequence[Signed], names: Sequence[str]) -> None:
+        """Whoever the server says."""
 
     def spoil(self, deal: Signed, holders: Sequence[str]) -> Signed:
         """This member's deal with false tags for some members."""
@@ -77,17 +85,16 @@ class Seated:
         codes[terms.length :] = 0
         data = self.machine.mask(codes).tobytes()
         header = self.opened.header
-        own = self.member.papers
         said = UpdateStatement(
             run=header.run,
             round=header.round,
-            client=own.name,
+            client=self.member.name,
             header_digest=self.opened.signed.digest,
             digest=content_digest(data),
             size_bytes=len(data),
             num_examples=0,
+            view_digest=self.machine.view_digest,
         )
-        body = encode_statement(said)
-        statement = Signed(body, own.identity.sign(UPDATE_DOMAIN, body), own.name)
+        statement = self.member.state(said)
         self.machine.uploaded(statement)
         return statement, data

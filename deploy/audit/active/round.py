@@ -134,7 +134,7 @@ class Book:
         """Uploads; with sketches, also these."""
         table, machine = self.table, self.machine
         uploads = {name: await table.upload(name) for name in table.names}
-        seeds = dict(machine.fact("masked", machine.leaves({name: said for name, (said, _) in uploads.items()})))
+        seeds = dict(machine.fact("masked", machine.uploads({name: said for name, (said, _) in uploads.items()})))
         for name, signed in (await table.said(seeds, "sketch")).items():
             machine.take("sketch", signed)
             self.sketches[name] = decode_stage(Sketch, signed.body)

@@ -61,10 +61,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Flat = NDArray[np.float32]
 T = TypeVar("T")
 
-SILENCE_S = 20.0
-"""A client that has said nothing to an attack for so long will not: training takes milliseconds here."""
+SILENCE_S = 60.0
+"""A client that has said nothing to an attack for so long will not. Who refuses says so at once; this is for machines
+with much else to do."""
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 CHUNK_BYTES = 1 << 20
 
 

@@ -9,14 +9,14 @@ and answer: so it is given the victim's self mask, and the mask secrets of the e
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from roughfed.codec.chain import decode_sum
 from roughfed.crypto import agreement, shamir
 from roughfed.crypto.masks import Lanes, Sign, sum_masks
-from roughfed.crypto.merkle import merkle_paths, merkle_root
+from roughfed.crypto.merkle import merkle_root
 from roughfed.deploy.audit.active.attack import Attack, judged, word
 from roughfed.deploy.audit.active.result import Loot
 from roughfed.deploy.audit.active.round import Table, together
@@ -28,6 +28,7 @@ from roughfed.secagg.groups import smallest_sum, threshold
 from roughfed.secagg.roster import make_cohort
 from roughfed.types import Signed
 from roughfed.wire.secagg import decode_stage, encode_stage
+from roughfed.wire.updates import decode_statement
 
 Uploads = Mapping[str, tuple[Signed, bytes]]
 
@@ -120,6 +121,13 @@ async def _agree_on_keys(plot: Plot) -> Uploads:
     return dict(zip(plot.active, found, strict=True))
 
 
+def _forged(plot: Plot, uploads: Uploads) -> dict[str, Signed]:
+    """Statements of the phantoms, who made none: a colluder's, under their names."""
+    seated = next(iter(plot.table.seated.values()))
+    own = decode_statement(uploads[seated.member.name][0].body)
+    return {name: seated.member.state(replace(own, client=name), name=name) for name in plot.phantoms}
+
+
 async def _banish(plot: Plot, name: str, dealt: Mapping[str, Signed]) -> None:
     """Show a member exactly t deals, one of them with a false tag; take its mask secret if it opens it."""
     others = [VICTIM, *plot.excluded][: plot.threshold - 2]
@@ -137,21 +145,16 @@ async def _banish(plot: Plot, name: str, dealt: Mapping[str, Signed]) -> None:
 async def _unmask(plot: Plot, uploads: Uploads) -> dict[str, m.Unmask]:
     """Seed, sets and the request, as if the phantoms had uploaded."""
     table, header = plot.table, _header(plot)
-    leaves = [uploads[name][0].digest for name in plot.active]
-    root, paths = merkle_root(leaves), merkle_paths(leaves)
+    statements = {name: uploads[name][0] for name in plot.active} | _forged(plot, uploads)
+    root = merkle_root([merkle_root([statements[name].digest for name in plot.names])])
     dim = table.opened.header.sketch_dim
     if dim:
-        seeds = {
-            name: plot.by_server(
-                "seed",
-                m.SEED_DOMAIN,
-                m.Seed(header, 0, root, tuple(path), index, len(leaves), dim, tuple(plot.names)),
-            )
-            for index, (name, path) in enumerate(zip(plot.active, paths, strict=True))
-        }
-        await table.said(seeds, "sketch")
+        shown = tuple(statements[name] for name in plot.names)
+        seed = plot.by_server("seed", m.SEED_DOMAIN, m.Seed(header, 0, root, (), 0, 1, dim, shown))
+        await table.said(dict.fromkeys(plot.active, seed), "sketch")
     excluded = tuple((name, "norm") for name in plot.excluded)
-    sets = m.Sets(header, 0, tuple(plot.accepted), excluded, root if dim else b"")
+    counted = tuple(statements[name] for name in plot.accepted)
+    sets = m.Sets(header, 0, tuple(plot.accepted), excluded, root if dim else b"", counted)
     agreed = await table.said(dict.fromkeys(plot.active, plot.by_server("sets", m.SETS_DOMAIN, sets)), "consistency")
     request = m.UnmaskRequest(tuple(agreed[name] for name in plot.active))
     said = await table.said(plot.stages("unmask", request, plot.active), "unmask")
