@@ -18,6 +18,7 @@ import grpc
 import numpy as np
 
 from roughfed.client import life
+from roughfed.client.enrolled import Enrolled
 from roughfed.client.setup import Setup
 from roughfed.crypto.join_line import JoinLine
 from roughfed.deploy import agent
@@ -57,7 +58,7 @@ class Inside:
         self._task = asyncio.ensure_future(self._live(folder, DigitsTrainer(index, learning, truth_of(folder)), line))
 
     async def _live(self, folder: Path, trainer: DigitsTrainer, line: JoinLine) -> str:
-        await agent.join(folder, line)
+        await enrol(folder, line)
         place = agent.Place(folder)
         setup = Setup(agent.load(folder, {}), place.state, place.papers, trainer)
         return await life.run(setup, stopped=self._stop)
@@ -73,6 +74,11 @@ class Inside:
         """End it."""
         self._stop.set()
         await asyncio.wait({self._task})
+
+
+async def enrol(folder: Path, line: JoinLine) -> Enrolled:
+    """Make a directory a member's."""
+    return await agent.join(folder, line)
 
 
 def truth_of(folder: Path) -> Path:
@@ -157,7 +163,7 @@ async def scene(
         return JoinLine("127.0.0.1", enrol_port, secret, authority.fingerprint)
 
     names = [VICTIM, *(f"honest-{number}" for number in range(1, honest))]
-    members = [Member(await agent.join(folder / f"x-{n}", line(f"x-{n}"))) for n in range(1, colluders + 1)]
+    members = [Member(await enrol(folder / f"x-{n}", line(f"x-{n}"))) for n in range(1, colluders + 1)]
     clients: dict[str, Client] = {}
     watching: list[asyncio.Task[None]] = []
     try:

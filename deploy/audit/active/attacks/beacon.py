@@ -42,12 +42,17 @@ async def beacon(scene: Scene) -> Loot:
     group = [*scene.clients, *(member.name for member in colluders)]
     rest = [member.name for member in scene.members[COLLUDERS:]]
     invented = await asyncio.to_thread(search, group, rest)
-    opened = server.open(model(2), COHORT, **terms, epoch_round=server.round, epoch_beacon=invented)
-    try:
-        summed = await play(server, opened, scene.clients, members=scene.members, rejected=scene.others)
-    except Refused as refused:
-        return judged(scene, None, 3, (word(refused),))
-    return judged(scene, summed.total, 3)
+    refusals: list[str] = []
+    for missed in (0, 1):  # drawn in the last round, or in one that never was: the client cannot have been in it
+        drawing = {"epoch_round": server.round + missed, "epoch_beacon": invented}
+        opened = server.open(model(2 + missed), COHORT, skip=missed, **terms, **drawing)
+        try:
+            summed = await play(server, opened, scene.clients, members=scene.members, rejected=scene.others)
+        except Refused as refused:
+            refusals.append(word(refused))
+            continue
+        return judged(scene, summed.total, opened.header.round, tuple(refusals))
+    return judged(scene, None, server.round, tuple(refusals))
 
 
 def search(group: Sequence[str], rest: Sequence[str]) -> bytes:
