@@ -73,9 +73,9 @@ AVERAGED = Attack(
     partial(differences, pairs=PAIRS, fine=False, stride=0.0),
 )
 MOVED = Attack(
-    "difference in drift",
-    f"one pair on models {STRIDE} of the clip norm apart, moved so that no training notices",
+    f"drift x {PAIRS}",
+    f"{PAIRS} such pairs on models {STRIDE} of the clip norm apart, moved so that no training notices",
     5,
     0,
-    partial(differences, pairs=1, fine=True, stride=STRIDE),
+    partial(differences, pairs=PAIRS, fine=False, stride=STRIDE),
 )
