@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from roughfed.deploy.audit.active.attack import Attack
-from roughfed.deploy.audit.active.attacks.beacon import BEACON
+from roughfed.deploy.audit.active.attacks.beacon import BEACON, MISSED
 from roughfed.deploy.audit.active.attacks.choice import CHOICES
 from roughfed.deploy.audit.active.attacks.difference import AVERAGED, DIFFERENCING, MOVED
 from roughfed.deploy.audit.active.attacks.downgrade import DOWNGRADE
@@ -15,7 +15,7 @@ from roughfed.deploy.audit.active.attacks.standstill import DRIFTING, FROZEN
 
 PLAYED = (
     *(PHANTOM, PHANTOM_OF_TEN, DOWNGRADE, RENAMED, FROZEN, DRIFTING),
-    *(DIFFERENCING, AVERAGED, MOVED, CHOICES, BEACON),
+    *(DIFFERENCING, AVERAGED, MOVED, CHOICES, BEACON, MISSED),
 )
 
 ATTACKS: Mapping[str, Attack] = {

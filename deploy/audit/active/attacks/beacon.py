@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import itertools
 from collections.abc import Sequence
+from functools import partial
 
 from roughfed.deploy.audit.active.attack import FINE, Attack, judged, word
 from roughfed.deploy.audit.active.result import Loot
@@ -25,8 +26,13 @@ COLLUDERS = 3
 HONEST = GROUP - COLLUDERS
 
 
-async def beacon(scene: Scene) -> Loot:
-    """Two rounds in which all are in one group, then one with groups of an invented beacon."""
+async def beacon(scene: Scene, *, missed: int) -> Loot:
+    """Two rounds in which all are in one group, then one with groups of an invented beacon.
+
+    Args:
+        scene: of the attack.
+        missed: rounds between, of the last of which the beacon is said to be.
+    """
     server, colluders = scene.server, scene.members[:COLLUDERS]
     server.sees = "sums"
     await server.greet_again(scene.clients)
@@ -42,17 +48,13 @@ async def beacon(scene: Scene) -> Loot:
     group = [*scene.clients, *(member.name for member in colluders)]
     rest = [member.name for member in scene.members[COLLUDERS:]]
     invented = await asyncio.to_thread(search, group, rest)
-    refusals: list[str] = []
-    for missed in (0, 1):  # drawn in the last round, or in one that never was: the client cannot have been in it
-        drawing = {"epoch_round": server.round + missed, "epoch_beacon": invented}
-        opened = server.open(model(2 + missed), COHORT, skip=missed, **terms, **drawing)
-        try:
-            summed = await play(server, opened, scene.clients, members=scene.members, rejected=scene.others)
-        except Refused as refused:
-            refusals.append(word(refused))
-            continue
-        return judged(scene, summed.total, opened.header.round, tuple(refusals))
-    return judged(scene, None, server.round, tuple(refusals))
+    drawing = {"epoch_round": server.round + missed, "epoch_beacon": invented}
+    opened = server.open(model(2), COHORT, skip=missed, **terms, **drawing)
+    try:
+        summed = await play(server, opened, scene.clients, members=scene.members, rejected=scene.others)
+    except Refused as refused:
+        return judged(scene, None, 3, (word(refused),))
+    return judged(scene, summed.total, 3)
 
 
 def search(group: Sequence[str], rest: Sequence[str]) -> bytes:
@@ -73,6 +75,14 @@ BEACON = Attack(
     "groups of a beacon that nobody drew, so that enough colluders are with one client",
     HONEST,
     COHORT - HONEST,
-    beacon,
+    partial(beacon, missed=0),
+    needs=f"{COLLUDERS} of {COHORT}",
+)
+MISSED = Attack(
+    "invented round",
+    "the same beacon, of a round that never was, in which the client cannot have been",
+    HONEST,
+    COHORT - HONEST,
+    partial(beacon, missed=1),
     needs=f"{COLLUDERS} of {COHORT}",
 )
