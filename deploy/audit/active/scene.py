@@ -73,7 +73,7 @@ class Inside:
     async def stop(self) -> None:
         """End it."""
         self._stop.set()
-        await asyncio.wait({self._task})
+        await self.ended()
 
 
 async def enrol(folder: Path, line: JoinLine) -> Enrolled:
