@@ -18,19 +18,4 @@ PLAYED = (
     *(DIFFERENCING, AVERAGED, MOVED, CHOICES, BEACON, MISSED),
 )
 
-ATTACKS: Mapping[str, Attack] = {
-    attack.name: attack
-    for attack in (
-        PHANTOM,
-        PHANTOM_OF_TEN,
-        DOWNGRADE,
-        RENAMED,
-        FROZEN,
-        DRIFTING,
-        DIFFERENCING,
-        AVERAGED,
-        MOVED,
-        CHOICES,
-        BEACON,
-    )
-}
+ATTACKS: Mapping[str, Attack] = {attack.name: attack for attack in PLAYED}
