@@ -101,6 +101,12 @@ def run_trials(
         yield
 
 
+def psnr(known: Knowledge, one: Images, other: Images) -> float:
+    """Of two standardised images, in dB."""
+    error = float(np.mean(np.square(known.pixels(one) - known.pixels(other))))
+    return min(BEST_DB, -10 * math.log10(max(error, 1e-12)))
+
+
 class _Scene:
     """One group of clients with its images, weights and seeds."""
 
@@ -154,12 +160,8 @@ class _Scene:
         """Median PSNR over the client's images; each is compared with the nearest rebuilt image of its label."""
         found: list[float] = []
         for image, label in zip(truth, labels, strict=False):
-            found.append(max(self._psnr(other, image) for other in rebuilt[labels == label]))
+            found.append(max(psnr(self._known, other, image) for other in rebuilt[labels == label]))
         return median(found)
-
-    def _psnr(self, one: Images, other: Images) -> float:
-        error = float(np.mean(np.square(self._known.pixels(one) - self._known.pixels(other))))
-        return min(BEST_DB, -10 * math.log10(max(error, 1e-12)))
 
     def _keep(self, mode: str, prior: str, images: tuple[Images, Images, Images], tally: Tally) -> None:
         """The first image of the first trial, to be looked at."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from roughfed.deploy.cli.command import Answer, Context, command
 
-if TYPE_CHECKING:
-    from roughfed.deploy.audit.options import AuditOptions
-    from roughfed.deploy.audit.result import AuditResult
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,13 @@ class Flags:
     clients: Annotated[int, typer.Option(min=4, help="Clients of the regression over rounds.")] = 32
     rounds: Annotated[int, typer.Option(min=2, help="Rounds of the regression.")] = 60
     seed: Annotated[int, typer.Option(min=0, help="Of images, weights, groups and sketches.")] = 0
+    active: Annotated[
+        bool, typer.Option(help="Instead, let a server cheat, over real agents; takes no other option.")
+    ] = False
+
+
+OF_HONEST = tuple(name for name in Flags.__slots__ if name != "active")
+"""Flags of the audit of what a server sees that keeps to the protocol."""
 
 
 def register(app: typer.Typer) -> None:
@@ -42,18 +49,23 @@ def audit(context: Context, flags: Flags) -> Answer:
     """Attack exactly what the server sees in each mode, and write audit.html.
 
     Gradient inversion on updates, sketches and sums, beside guessing; and regression over many rounds. The figures go
-    to audit.json in --dir, where `roughfed report` finds them.
+    to audit.json in --dir, where `roughfed report` finds them. With --active a server cheats, in real connections with
+    real agents, and the figures say what it got before they refused; they go to audit-active.json.
     """
+    if flags.active:
+        return cheat(context, flags)
     from dataclasses import asdict
 
     from roughfed.deploy.audit.options import AuditOptions
     from roughfed.deploy.audit.page import facts, sections
     from roughfed.deploy.audit.result import FILE
+    from roughfed.deploy.audit.run import run_audit
     from roughfed.deploy.audit.table import draw
     from roughfed.files import disk_errors
     from roughfed.report.html import document
 
-    result = watched(context, AuditOptions(**{name: getattr(flags, name) for name in Flags.__slots__}))
+    chosen = AuditOptions(**{name: getattr(flags, name) for name in OF_HONEST})
+    result = watched(context, partial(run_audit, chosen))
     page = context.folder / "audit.html"
     with disk_errors(f"write {page}"):
         (context.folder / FILE).write_text(result.to_json(), encoding="utf-8")
@@ -66,12 +78,37 @@ def audit(context: Context, flags: Flags) -> Answer:
     return Answer(figures | {"page": str(page.absolute())})
 
 
-def watched(context: Context, options: AuditOptions) -> AuditResult:
+def cheat(context: Context, flags: Flags) -> Answer:
+    """`--active`.
+
+    Raises:
+        ConfigError: another option, which would say nothing.
+    """
+    from dataclasses import asdict
+
+    from roughfed.deploy.audit.active.result import FILE, to_json
+    from roughfed.deploy.audit.active.run import run_attacks
+    from roughfed.deploy.audit.active.table import draw
+    from roughfed.errors import ConfigError
+    from roughfed.files import disk_errors
+
+    untouched = Flags()
+    for name in OF_HONEST:
+        if getattr(flags, name) != getattr(untouched, name):
+            key = f"--{name.replace('_', '-')}"
+            raise ConfigError("--active plays fixed attacks and takes no other option", key=key, cure="leave it out")
+    found = watched(context, run_attacks)
+    with disk_errors(f"write {FILE}"):
+        (context.folder / FILE).write_text(to_json(found), encoding="utf-8")
+    context.say(draw(found))
+    context.say(f"\nwrote {FILE}")
+    return Answer({"attacks": [asdict(row) for row in found]})
+
+
+def watched(context: Context, work: Callable[[Callable[[int, int, str], None]], T]) -> T:
     """Run it under a progress bar on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from roughfed.deploy.audit.run import run_audit
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     console = Console(stderr=True, highlight=False)
@@ -82,4 +119,4 @@ def watched(context: Context, options: AuditOptions) -> AuditResult:
             bar.update(task, completed=done, total=total, description=words)
             context.event({"done": done, "of": total, "what": words})
 
-        return run_audit(options, moved)
+        return work(moved)

@@ -32,6 +32,7 @@ IMPORTED = (
     "roughfed.deploy.cli.app",
     "roughfed.deploy.aggregator",
     "roughfed.deploy.agent",
+    "roughfed.deploy.audit.active.__main__",
     "roughfed.server.app",
     "roughfed.client.life",
 )
