@@ -21,17 +21,17 @@ from roughfed.client.store import ClientStore
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
 from roughfed.config.load import build, load_client
+from roughfed.config.organisations import read_organisations
 from roughfed.config.schema import keys_of
 from roughfed.config.sources import from_env
 from roughfed.crypto.certificates import fingerprint
 from roughfed.crypto.join_line import JoinLine
+from roughfed.crypto.member_list import Organisations
 from roughfed.descriptors import raise_limit
 from roughfed.errors import ConfigError
 from roughfed.lock import only_one
 from roughfed.mode import MODES, UPDATES_SHOWN, shows_more, strictest
 from roughfed.types import Job
-from roughfed.config.organisations import read_organisations
-from roughfed.crypto.member_list import Organisations
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +138,8 @@ class How(TypedDict, total=False):
     secret: Callable[[bytes], bytes]
     training_seed: Callable[[Job], int] | None
     clock: Clock
+
+
 def organisations(folder: Path, config: ClientConfig) -> Organisations | None:
     """Those of `policy.organisations`; None where the CA signs the list of members.
 
@@ -146,8 +148,6 @@ def organisations(folder: Path, config: ClientConfig) -> Organisations | None:
     """
     path = config.policy.organisations
     return read_organisations(folder / path) if path else None
-
-
 
 
 async def run_agent(

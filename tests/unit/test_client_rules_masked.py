@@ -131,7 +131,9 @@ def accept(store: ClientStore, what: RoundHeader) -> None:
         model_bytes=40,
         seconds_left=9,
     )
-    asyncio.run(check_header(job, WELCOME, server_key=SERVER.public_key, rules=RULES, store=store, ledger=Ledger(store.journal)))
+    asyncio.run(
+        check_header(job, WELCOME, server_key=SERVER.public_key, rules=RULES, store=store, ledger=Ledger(store.journal))
+    )
 
 
 def in_run(number: int, epoch: int = 15, beacon: bytes = BEACON, **changes: object) -> RoundHeader:

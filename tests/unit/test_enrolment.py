@@ -406,11 +406,11 @@ def test_a_damaged_record_is_named(port: Port, tmp_path: Path, text: str) -> Non
 def test_a_member_gets_the_list_of_members_over_the_port(port: Port, tmp_path: Path) -> None:
     mine = port.run(enrol.enroll(port.line("lister"), tmp_path / "a"))
     port.results.clear()
-    signed = port.run(enrol.fetch_members(tmp_path / "a", now=NOW))
+    signed = port.run(enrol.fetch_members(tmp_path / "a", now=present()))
     listed = open_signed(signed, AuthorityTrust(mine.ca_certificate), "fed")
     assert listed.by_name["lister"].identity_key == mine.identity.public_key
     assert port.results == [("members", "ok")]
-    port.authority.revoke("lister", now=NOW)
+    port.authority.revoke("lister", now=present())
     with pytest.raises(IdentityError) as caught:
-        port.run(enrol.fetch_members(tmp_path / "a", now=NOW))
+        port.run(enrol.fetch_members(tmp_path / "a", now=present()))
     assert (caught.value.reason, port.results[-1]) == ("revoked", ("members", "revoked"))

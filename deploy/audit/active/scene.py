@@ -78,7 +78,7 @@ class Inside:
 
 async def enrol(folder: Path, line: JoinLine) -> Enrolled:
     """Make a directory a member's."""
-    return await agent.join(folder, line)
+    return await agent.join(folder, line, policy=agent.policy_of(folder))
 
 
 def truth_of(folder: Path) -> Path:
@@ -160,7 +160,7 @@ async def scene(
 
     def line(name: str) -> JoinLine:
         secret = authority.invite(name, now=datetime.now(UTC))
-        return JoinLine("127.0.0.1", enrol_port, secret, authority.fingerprint)
+        return JoinLine("127.0.0.1", enrol_port, secret, authority.fingerprint, "sketches")
 
     names = [VICTIM, *(f"honest-{number}" for number in range(1, honest))]
     members = [Member(await enrol(folder / f"x-{n}", line(f"x-{n}"))) for n in range(1, colluders + 1)]
@@ -174,6 +174,7 @@ async def scene(
             clients[name] = start(place, index, learning, line(name))
             watching.append(asyncio.create_task(_watch(server, name, clients[name])))
         await server.joined(names)
+        server.listed = authority.member_list(now=datetime.now(UTC))
         yield Scene(server, names, members, folder, learning)
     finally:
         for task in watching:

@@ -41,6 +41,7 @@ from roughfed.transport.options import SERVER_OPTIONS
 from roughfed.types import Job, Receipt, RoundHeader, Signed, Spec
 from roughfed.wire.chunks import decode_chunk, encode_chunk
 from roughfed.wire.enrolment import open_member
+from roughfed.wire.member_list import decode_list, decode_signed
 from roughfed.wire.session import (
     HEADER_DOMAIN,
     decode_client_message,
@@ -116,6 +117,7 @@ class ActiveServer:
         round: number of the last round.
         models: parameters by digest; what clients may download.
         uploads: (client, digest of the header) -> signed statement and bytes.
+        listed: the signed list of members.
     """
 
     def __init__(self, papers: Papers, spec: Spec) -> None:
@@ -124,6 +126,7 @@ class ActiveServer:
         self.run, self.sees, self.rounds, self.round = "run-a", "sketches", 100, 0
         self.models: dict[bytes, bytes] = {}
         self.uploads: dict[tuple[str, bytes], tuple[Signed, bytes]] = {}
+        self.listed = b""
         self._lines: dict[str, Line] = {}
         self._news = asyncio.Condition()
         self._last = bytes(32)
@@ -132,6 +135,7 @@ class ActiveServer:
             "Session": grpc.stream_stream_rpc_method_handler(self._session),
             "GetModel": grpc.unary_stream_rpc_method_handler(self._get_model),
             "PutUpdate": grpc.stream_unary_rpc_method_handler(self._put_update),
+            "GetMembers": grpc.unary_unary_rpc_method_handler(self._get_members),
             "UpdateStatus": grpc.unary_unary_rpc_method_handler(self._update_status),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
@@ -210,6 +214,7 @@ class ActiveServer:
         }
         if self.sees != "updates":
             chosen = lanes or plan_lanes(clients)
+            listed = decode_list(decode_signed(self.listed)[0])
             said |= {
                 "codec": CHAIN,
                 "levels": chosen.levels,
@@ -219,6 +224,8 @@ class ActiveServer:
                 "nonce_commitment": hashlib.sha256(nonce).digest(),
                 "sketch_dim": 128 if self.sees == "sketches" else 0,
                 "epoch_round": self.round,
+                "members_number": listed.number,
+                "members_digest": listed.digest,
             }
         header = RoundHeader(**(said | fields))
         body = encode_header(header)
@@ -397,6 +404,9 @@ class ActiveServer:
         receipt = Receipt(said.run, said.round, said.client, said.digest, len(data), b"")
         signature = self.sign(RECEIPT_DOMAIN, receipt_body(receipt))
         return encode_receipt(Receipt(said.run, said.round, said.client, said.digest, len(data), signature))
+
+    async def _get_members(self, _request: bytes, _: Context) -> bytes:
+        return self.listed
 
     async def _update_status(self, _request: bytes, _: Context) -> bytes:
         return encode_update_status(0, None)
