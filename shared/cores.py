@@ -72,7 +72,7 @@ class Place:
             raise PermissionError(f"{folder} is not this user's alone")
         self._folder = folder
         self._fd = _taken(folder)
-        os.register_at_fork(after_in_child=self.leave)  # a worker that outlives its trainer is no trainer
+        os.register_at_fork(after_in_child=self._close)  # a worker that outlives its trainer is no trainer
 
     def holders(self) -> int:
         """How many trainers there are now, with this one.
@@ -88,6 +88,11 @@ class Place:
 
     def leave(self) -> None:
         """Give it up; the file is removed by the next one who counts."""
+        with suppress(OSError):
+            fcntl.flock(self._fd, fcntl.LOCK_UN)  # also for a worker that was forked and has not closed it yet
+        self._close()
+
+    def _close(self) -> None:
         with suppress(OSError):
             os.close(self._fd)
 

@@ -339,7 +339,7 @@ def test_a_restarted_client_is_where_it_was(clients: int) -> None:
     """A restart gives the server nothing to play with: the new machine answers the same and goes on from there."""
     for dim in (0, 4):
         made, seen = table(clients, dim), set[State]()
-        for plan in Draw(made, 3).plans(25):
+        for plan in Draw(made, 3).plans(60):
             for name, node in made.play(plan).nodes.items():
                 if node.error is None:
                     again = made.restarted(node, int(name in plan.rosters))

@@ -133,11 +133,11 @@ def test_nothing_is_written_over(site: Site, tmp_path: Path, capsys: pytest.Capt
 
 def test_a_damaged_memory_leaves_nothing(site: Site, tmp_path: Path) -> None:
     answered(site.folder, 5, masked=False)
-    relax = "UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = 'shown'"
+    relax = "UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = 'weights'"
     for wrong in (
         lambda db: db.execute(relax, ("INTEGER NOT NULL", "INTEGER")),
-        lambda db: db.execute("INSERT INTO shown VALUES ('run-1', 5, x'', NULL)"),
-        lambda db: db.execute(relax, ("numbers INTEGER", "numbers INTEGER NOT NULL")),
+        lambda db: db.execute("INSERT INTO weights VALUES ('run-1', 5, NULL)"),
+        lambda db: db.execute(relax, ("quarters INTEGER", "quarters INTEGER NOT NULL")),
     ):
         with closing(sqlite3.connect(upstream(site.folder) / "client.db")) as db, db:
             db.execute("PRAGMA writable_schema = ON")

@@ -28,7 +28,8 @@ from roughfed.lock import only_one
 from roughfed.mode import MODES, shows_more, strictest
 from roughfed.server.authority import Authority
 
-from .doctor_sites import NOW, client_folder, one, server_folder, site, states
+from .clock import present
+from .doctor_sites import client_folder, one, server_folder, site, states
 
 CA = bytes(range(32))
 DATA = ["--data", "digits", "--clients", "2", "--index", "0", "--no-run"]
@@ -153,7 +154,7 @@ def test_the_status_of_a_client(tmp_path: Path, authority: Authority, capsys: py
     assert (found["server"], found["server_sees"], found["accepted"], found["refused"]) == (
         "127.0.0.1:9", "sketches", None, [],
     )  # fmt: skip
-    assert found["certificate_ends"] > NOW.timestamp()
+    assert found["certificate_ends"] > present().timestamp()
     assert states(check(site(folder)))[""] == "ok"
 
     papers = agent.enrolled.load(agent.Place(folder).papers)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from roughfed.client import disclosure as rule
 from roughfed.client import store as store_module
 from roughfed.client.disclosed_round import note_model, note_stage
-from roughfed.client.disclosure_ledger import MODELS_REMEMBERED, Ledger
+from roughfed.client.disclosure_ledger import MODELS_REMEMBERED, SCHEMA_STEP, Ledger
 from roughfed.client.own_secret import COLUMNS, FILE, SIGNS, fingerprint, mixed_seed, own_secret
 from roughfed.client.rules import Rules
 from roughfed.client.store import SCHEMA, ClientStore
@@ -120,7 +120,7 @@ def test_stay_without_a_number_is_refused(value: object) -> None:
 
 
 def test_what_an_older_version_showed_counts_in_every_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "SCHEMA", SCHEMA[:-1])
+    monkeypatch.setattr(store_module, "SCHEMA", SCHEMA[: SCHEMA.index(SCHEMA_STEP)])
     ClientStore(tmp_path).close()
     with closing(sqlite3.connect(tmp_path / "client.db")) as db:
         for sql in (
@@ -325,7 +325,7 @@ def stage(kind: str, value: m.Message) -> ServerStage:
 
 def sets_of(accepted: tuple[str, ...]) -> m.Sets:
     left = tuple((name, "absent") for name in NAMES if name not in accepted)
-    return m.Sets(bytes(32), 0, accepted, left, bytes(32))
+    return m.Sets(bytes(32), 0, accepted, left, bytes(32), ())
 
 
 def roster_of(size: int) -> m.Roster:

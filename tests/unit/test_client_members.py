@@ -24,13 +24,18 @@ from roughfed.secagg.messages import Roster
 from roughfed.types import RoundHeader, Signed
 from roughfed.wire.member_list import decode_list, encode_list, encode_signed
 
-NOW = int(time.time())
+NOW = 1_900_000_000
 DAY = 86400
 NAMES = tuple(f"c{i}" for i in range(8))
 KEYS = {name: IdentityKey.from_private_bytes(bytes([i + 1]) * 32) for i, name in enumerate((*NAMES, "server", "x"))}
 ORGANISATIONS = {name: IdentityKey.from_private_bytes(bytes([i + 60]) * 32) for i, name in enumerate("abc")}
-RULES = Rules(("sums",), 1000)
+RULES = Rules("sums", 1000)
 BEACON = bytes([9]) * 32
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: float(NOW))
 
 
 @pytest.fixture(scope="module")

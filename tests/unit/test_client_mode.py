@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,8 @@ from roughfed.types import RoundHeader, Signed, Spec, TensorSpec
 from roughfed.upgrade import upgrade
 from roughfed.wire.session import encode_header
 
-from .doctor_sites import NOW
-
-CA, OTHER = (CertificateAuthority.create("test", serial=n, now=NOW).certificate for n in (3, 4))
+BORN = datetime(2026, 1, 1, tzinfo=UTC)
+CA, OTHER = (CertificateAuthority.create("test", serial=n, now=BORN).certificate for n in (3, 4))
 FEDERATION = certificates.fingerprint(CA)
 HEADER = RoundHeader(
     run="run-1", round=1, model_digest=bytes(32), model_version=0, spec_digest=bytes(32),

@@ -22,7 +22,7 @@ from roughfed.wire.updates import UPDATE_DOMAIN
 KEY, OTHER = (IdentityKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))
 SPEC = Spec((TensorSpec("w", (10,)),))
 RULES = Rules("updates", 1000)
-WELCOME = Welcome("1", 1, "run-1", SPEC, b"", "updates", "classification", 10)
+WELCOME = Welcome("1", 2, "run-1", SPEC, b"", "updates", "classification", 10)
 
 
 def header(number: int = 3, **changes: object) -> RoundHeader:

@@ -21,7 +21,7 @@ from roughfed.wire.session import HEADER_DOMAIN, encode_header, job_digest
 
 SERVER = IdentityKey.from_private_bytes(bytes(32))
 SPEC = Spec((TensorSpec("w", (10,)),))
-WELCOME = Welcome("1", 1, "run-1", SPEC, b"", "sketches", "classification", 10)
+WELCOME = Welcome("1", 2, "run-1", SPEC, b"", "sketches", "classification", 10)
 RULES = Rules("sketches", 1000)
 MODEL = bytes([7]) * 32
 BEACON = bytes([8]) * 32

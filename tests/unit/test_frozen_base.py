@@ -135,7 +135,7 @@ def test_export_writes_what_was_trained_or_the_whole_model(
 
 def welcome(folder: Path) -> Welcome:
     spec, _, base = begin(folder, **ADAPTERS)
-    return Welcome("1", 1, "run-1", spec, b"", "updates", "classification", 10, base=base)
+    return Welcome("1", 2, "run-1", spec, b"", "updates", "classification", 10, base=base)
 
 
 def described(spec: Spec = WHOLE, adaptable: tuple[str, ...] = ("body.weight", "head.weight")) -> Description:

@@ -133,4 +133,7 @@ LEFT_OUT = {
     "roughfed_client_train_steps": "likewise",
     "roughfed_client_transfer_resumes_total": "the server's counts them all",
     "roughfed_client_resident_bytes": "by kind beside it",
+    "roughfed_client_disclosed_rounds": "its owner's: roughfed disclosed",
+    "roughfed_client_disclosed_ratio": "likewise",
+    "roughfed_client_disclosed_smallest": "likewise",
 }

@@ -20,9 +20,14 @@ from roughfed.server.membership import Session
 from roughfed.server.store import Store
 from roughfed.wire.member_list import decode_list, encode_list, encode_signed
 
-NOW = int(time.time())
+NOW = 1_900_000_000
 KEYS = {name: IdentityKey.from_private_bytes(bytes([i + 1]) * 32).public_key for i, name in enumerate("abcd")}
 ORGANISATION = bytes([77]) * 32
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: float(NOW))
 
 
 def body_of(number: int = 1, names: str = "abc", **changes: int) -> bytes:
