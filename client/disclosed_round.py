@@ -48,7 +48,8 @@ async def note_stage(me: Membership, header: RoundHeader, message: ServerStage) 
             sets = decode_stage(m.Sets, message.body)
             accepted, dealers = rule.members_of(sets.accepted), len(sets.accepted) + len(sets.excluded)
             earlier = ((each.accepted, each.distance) for each in ledger.earlier(header) if each.accepted)
-            rule.check_sets(accepted, earlier, dealers=dealers, clip_norm=header.clip_norm)
+            most = me.rules.max_differences
+            rule.check_sets(accepted, earlier, dealers=dealers, clip_norm=header.clip_norm, most=most)
             await ledger.note_sum(header, accepted)
         case "seed" | "unmask":
             await ledger.note_shown(header, opened=message.kind == "unmask")

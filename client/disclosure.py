@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Protocol
 
 from roughfed.codec.plan import plan_lanes
@@ -195,7 +196,9 @@ def check_model(distances: Iterable[float], clip_norm: float) -> None:
         )
 
 
-def check_sets(accepted: bytes, earlier: Iterable[tuple[bytes, float]], *, dealers: int, clip_norm: float) -> None:
+def check_sets(
+    accepted: bytes, earlier: Iterable[tuple[bytes, float]], *, dealers: int, clip_norm: float, most: int = 0
+) -> None:
     """May this client sign that a sum is of these members?
 
     The difference of two sums on one model is the sum of the members in one of them alone, which must hide each as a
@@ -206,19 +209,24 @@ def check_sets(accepted: bytes, earlier: Iterable[tuple[bytes, float]], *, deale
         earlier: A of a sum that this client helped to open -> how far its model was.
         dealers: members of the group that dealt shares: the sets are about them.
         clip_norm: C.
+        most: pairs of such sums that are opened on one model all the same (policy.max_differences): a round that is void
+            because somebody lied or was lost leaves the model where it is, and the next one is without that client.
 
     Raises:
         RemoteProtocolError: reason "difference".
     """
-    least, now = smallest_sum(dealers), split_members(accepted)
-    for before, distance in earlier:
-        apart = len(now ^ split_members(before))
-        if 0 < apart < least and is_close(distance, clip_norm):
-            raise RemoteProtocolError(
-                f"the sum differs from an earlier one on this model by {apart} clients, and fewer than {least} are not "
-                "hidden in a difference; with the clients of that one, or from another model, it can be made",
-                reason="difference",
-            )
+    least = smallest_sum(dealers)
+    sets = {split_members(accepted)} | {split_members(each) for each, away in earlier if is_close(away, clip_norm)}
+    now = split_members(accepted)
+    pairs = [(one, other) for one, other in combinations(sets, 2) if len(one ^ other) < least]
+    if len(pairs) > most and any(now in pair for pair in pairs):
+        apart = min(len(one ^ other) for one, other in pairs if now in (one, other))
+        raise RemoteProtocolError(
+            f"the sum differs from an earlier one on this model by {apart} clients, and fewer than {least} are not "
+            f"hidden in a difference; this client opens {most} such pairs on one model (client.toml, "
+            "policy.max_differences); with the clients of that sum, or from another model, it can be made",
+            reason="difference",
+        )
 
 
 def members_of(names: Collection[str]) -> bytes:

@@ -48,6 +48,7 @@ ALL_DISCLOSED = {
     "policy.max_sketch_numbers": str(1 << 40),
     "policy.max_statistics": str(1 << 40),
     "policy.max_levels": str(1 << 16),
+    "policy.max_differences": str(1 << 40),
 }
 """Limits of virtual clients: whoever simulates owns all the data."""
 

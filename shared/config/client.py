@@ -233,6 +233,13 @@ class Policy(BaseModel):
         description="Rounds in which each statistic that a training works out goes into a sum; one that hardly changes "
         "(transition 3, loss-histogram 10, ...) no more often than that for each run of client.stay.",
     )
+    max_differences: int = Field(
+        default=1,
+        ge=0,
+        description="Pairs of sums on one model that the client helps to open although they differ by fewer clients than a "
+        "sum has at least: after a round that was void because somebody lied or was lost. With 0 none; then such a round "
+        "stays void until the same clients are there.",
+    )
     max_levels: int = Field(
         default=0,
         ge=0,

@@ -54,7 +54,9 @@ class HostileCluster(Cluster):
         for name, flags in self.crowd.items():
             folder = self.client_folder(name)
             folder.mkdir()
-            write_toml(folder / "client.toml", self.agreed({"http": {"enabled": False}}))
+            write_toml(
+                folder / "client.toml", self.agreed({"http": {"enabled": False}, "policy": {"max_levels": 1 << 16}})
+            )
             agree = [] if "--agree" in flags else ["--agree", str(AGREE)]
             args = [*ATTACK, *flags.split(), *agree, "--dir", str(folder), "--params", str(self.params)]
             env = environment() | {"ROUGHFED_JOIN": self.invite(name)}

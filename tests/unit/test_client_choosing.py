@@ -136,7 +136,7 @@ def test_a_false_question_is_not_answered(store: ClientStore, message: Choose, e
 )
 def test_who_did_not_agree_to_choose_is_not_asked(store: ClientStore, changes: dict[str, Any], said: str) -> None:
     """The owner's word and the welcome's, each alone; a default client has given none."""
-    assert not Rules(("sketches",), 100).clusters
+    assert not Rules("sketches", 100).clusters
     with pytest.raises(RemoteProtocolError, match=said) as refused:
         check_question(member(store, **changes), asked(question()))
     assert refused.value.reason == "policy"

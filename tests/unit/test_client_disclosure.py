@@ -250,6 +250,17 @@ def test_sums_that_differ_by_few_are_not_signed(accepted: tuple[str, ...], dista
         rule.check_sets(rule.members_of(accepted), earlier, dealers=10, clip_norm=C)
 
 
+def test_one_pair_of_such_sums_on_a_model_lets_a_federation_go_on() -> None:
+    """A round was void, because somebody lied or was lost; the next one on the same model is without that client."""
+    every, fewer, others = (rule.members_of(names) for names in (NAMES, NAMES[1:], NAMES[:-1]))
+    rule.check_sets(fewer, [(every, 0.0)], dealers=10, clip_norm=C, most=1)
+    for again in (every, fewer):
+        rule.check_sets(again, [(every, 0.0), (fewer, 0.0)], dealers=10, clip_norm=C, most=1)
+    with pytest.raises(RemoteProtocolError, match="max_differences"):
+        rule.check_sets(others, [(every, 0.0), (fewer, 0.0)], dealers=10, clip_norm=C, most=1)
+    rule.check_sets(others, [(every, 1.0), (fewer, 1.0)], dealers=10, clip_norm=C, most=1)  # models move
+
+
 @given(st.sets(st.text(max_size=5), max_size=20))
 def test_members_are_known_by_their_names_in_any_order(names: set[str]) -> None:
     backwards = sorted(names, reverse=True)
@@ -280,7 +291,7 @@ def test_the_ledger_adds_up_beside_its_limits(ledger: Ledger, tmp_path: Path) ->
     totals = ledger.totals()
     assert (totals.rounds, totals.numbers, totals.bits) == ({"sketches": 2, "updates": 1}, 256, 3)
     assert (totals.smallest_sum, totals.least_moved) == (1, pytest.approx(2.0))  # alone, where updates lie open
-    lines = {line.name: line for line in rule.lines_of(totals, Rules(("sketches",), 100, max_rounds=6))}
+    lines = {line.name: line for line in rule.lines_of(totals, Rules("sketches", 100, max_rounds=6))}
     assert {name: (line.used, line.limit) for name, line in lines.items()} == {
         "runs": (1, 1), "rounds": (3, 6), "sketch-numbers": (256, 12_800), "choice-bits": (3, 64), "static": (1, 1),
         "transition": (2, 3),
@@ -337,7 +348,7 @@ def test_a_round_is_noted_before_it_is_answered_and_refused_where_it_shows_too_m
     ledger: Ledger, tmp_path: Path
 ) -> None:
     """As `MaskedPart.hear` calls it, before the machine hears of the stage."""
-    me = cast(Any, SimpleNamespace(ledger=ledger, own=SECRET, rules=Rules(("sketches",), 100)))
+    me = cast(Any, SimpleNamespace(ledger=ledger, own=SECRET, rules=Rules("sketches", 100, max_differences=0)))
 
     def hear(one: RoundHeader, kind: str, value: m.Message) -> None:
         asyncio.run(note_stage(me, one, stage(kind, value)))

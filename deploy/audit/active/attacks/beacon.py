@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Sequence
 from functools import partial
 
-from roughfed.deploy.audit.active.attack import FINE, Attack, judged, word
+from roughfed.deploy.audit.active.attack import Attack, judged, word
 from roughfed.deploy.audit.active.result import Loot
 from roughfed.deploy.audit.active.round import Book, Table, play
 from roughfed.deploy.audit.active.scene import Scene, model
@@ -36,7 +36,7 @@ async def beacon(scene: Scene, *, missed: int) -> Loot:
     server, colluders = scene.server, scene.members[:COLLUDERS]
     server.sees = "sums"
     await server.greet_again(scene.clients)
-    terms = {"clip_norm": 1.5 * scene.usual_norm(), "lanes": FINE}
+    terms = {"clip_norm": 1.5 * scene.usual_norm()}
     first = server.open(model(), GROUP, **terms)
     server.ask(scene.clients, first)
     book = Book(Table(server, first, scene.clients, colluders))
