@@ -209,8 +209,8 @@ def check_sets(
         earlier: A of a sum that this client helped to open -> how far its model was.
         dealers: members of the group that dealt shares: the sets are about them.
         clip_norm: C.
-        most: pairs of such sums that are opened on one model all the same (policy.max_differences): a round that is void
-            because somebody lied or was lost leaves the model where it is, and the next one is without that client.
+        most: pairs of such sums that are opened on one model all the same (policy.max_differences): a round that is
+            void because somebody lied or was lost does not move the model, and the next one is without that client.
 
     Raises:
         RemoteProtocolError: reason "difference".

@@ -63,7 +63,17 @@ async def run(arguments: argparse.Namespace, attack: Attack, line: JoinLine | No
     machine = ClientRound if attack.lie is None else Liar(attack.lie, after=arguments.after)
     connection = CuttingConnection if attack.cut else Connection
     signers = agent.organisations(arguments.dir, config)
-    setup = Setup(config, place.state, place.papers, trainer, fresh_secret, machine, connection, organisations=signers)
+    setup = Setup(
+        config,
+        place.state,
+        place.papers,
+        trainer,
+        fresh_secret,
+        machine,
+        connection,
+        training_seed=lambda job: job.seed,  # it hides nothing from the server, and a test can make its update again
+        organisations=signers,
+    )
     return await life.run(setup)
 
 

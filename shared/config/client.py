@@ -236,9 +236,9 @@ class Policy(BaseModel):
     max_differences: int = Field(
         default=1,
         ge=0,
-        description="Pairs of sums on one model that the client helps to open although they differ by fewer clients than a "
-        "sum has at least: after a round that was void because somebody lied or was lost. With 0 none; then such a round "
-        "stays void until the same clients are there.",
+        description="Pairs of sums on one model that the client helps to open although they differ by fewer clients "
+        "than a sum has at least: after a round that was void because somebody lied or was lost. With 0 none: rounds "
+        "then stay void until the same clients are there.",
     )
     max_levels: int = Field(
         default=0,
