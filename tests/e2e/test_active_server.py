@@ -10,7 +10,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -39,10 +39,10 @@ CLIENT = [sys.executable, "-m", "roughfed.deploy.audit.active"]
 class Outside:
     """A client process."""
 
-    def __init__(self, folder: Path, index: int, learning: Learning, line: JoinLine) -> None:
+    def __init__(self, folder: Path, index: int, learning: Learning, line: JoinLine, policy: Mapping[str, str]) -> None:
         settings = [word for name, value in asdict(learning).items() for word in (f"--{name}", str(value))]
         args = [*CLIENT, "--dir", str(folder), "--index", str(index), *settings]
-        self.process = Process(folder.name, args, environment() | {VARIABLE: line.reveal()})
+        self.process = Process(folder.name, args, environment() | {VARIABLE: line.reveal()} | policy)
         waiting = ThreadPoolExecutor(1)  # of its own: those of the loop are few, and the server needs them
         self._ended = asyncio.get_running_loop().run_in_executor(waiting, self._wait)
         waiting.shutdown(wait=False)
@@ -66,12 +66,13 @@ class Raid:
     """An attack, and what the processes said meanwhile."""
 
     def __init__(
-        self, folder: Path, play_it: Callable[[Scene], Awaitable[Loot]], *, honest: int, colluders: int
+        self, folder: Path, play_it: Callable[[Scene], Awaitable[Loot]], *, honest: int, colluders: int, **policy: int
     ) -> None:
+        variables = {f"ROUGHFED_POLICY__{key.upper()}": str(value) for key, value in policy.items()}
         self.clients: dict[str, Outside] = {}
 
         def start(place: Path, index: int, learning: Learning, line: JoinLine) -> Outside:
-            self.clients[place.name] = Outside(place, index, learning, line)
+            self.clients[place.name] = Outside(place, index, learning, line, variables)
             return self.clients[place.name]
 
         async def go() -> Loot:
@@ -91,9 +92,9 @@ class Raid:
         return f"{self.loot}; " + "; ".join(f"{name}: {self.complaints(name)}" for name in self.clients)
 
 
-def raid(folder: Path, name: str) -> Raid:
+def raid(folder: Path, name: str, **policy: int) -> Raid:
     attack = ATTACKS[name]
-    return Raid(folder, attack.play, honest=attack.honest, colluders=attack.colluders)
+    return Raid(folder, attack.play, honest=attack.honest, colluders=attack.colluders, **policy)
 
 
 def holds(found: Raid, *names: str) -> None:
@@ -145,12 +146,21 @@ def test_sketches_of_a_model_that_stands_still_do_not_add_up(tmp_path: Path) -> 
 
 
 def test_two_sums_never_differ_by_one_client(tmp_path: Path) -> None:
-    holds(raid(tmp_path, "differencing"))
+    holds(raid(tmp_path, "differencing", max_differences=0))
+
+
+def test_by_default_one_pair_of_sums_on_a_model_is_all_that_differs_by_one_client(tmp_path: Path) -> None:
+    """It lets a federation go on after a round that was void; what it tells is in docs/privacy.md."""
+    found = raid(tmp_path, "differencing x 12")
+    assert found.loot.refused, found.report()
+    assert found.loot.rounds <= 1 + ROUNDS, found.report()
+    assert found.loot.reached is not None
+    assert found.loot.reached < 0.97
 
 
 @pytest.mark.slow
 def test_pairs_of_sums_over_many_rounds_never_differ_by_one_client(tmp_path: Path) -> None:
-    holds(raid(tmp_path, "differencing x 12"))
+    holds(raid(tmp_path, "differencing x 12", max_differences=0))
 
 
 def test_a_question_that_no_cluster_needs_is_not_answered(tmp_path: Path) -> None:
