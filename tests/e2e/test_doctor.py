@@ -54,7 +54,7 @@ def test_both_sides_of_a_running_federation(walk: Walk) -> None:
     server = walk.start("roughfed server")
     lines_until(server, "listening metrics", walk)
     line = walk.run("roughfed invite alpha").stdout.strip()
-    client = walk.start(f"{line} --dir alpha --app my.py:client")
+    client = walk.start(f"{line} --dir alpha --app my.py:client --accept updates")
     with_client = first_round(walk)
 
     there, here = examined(walk, ""), examined(walk, "--dir alpha")

@@ -75,6 +75,7 @@ def test_the_counters_add_up_with_the_journal(tmp_path: Path) -> None:
             assert families(agent_page) >= {client_metrics.PREFIX + f.name for f in client_metrics.FAMILIES}
         assert agent_health == {
             "status": "ok", "checks": {"running": True}, "connected": True, "phase": "idle",
+            "server_sees": "updates", "modes_refused": 0, "mode_refused": "",
         }  # fmt: skip
         cluster.control(op="resume")
         assert [p.wait() for p in (server, *agents)] == [0, 0, 0, 0]

@@ -27,7 +27,9 @@ def installed(folder: Path) -> Path:
 
 def test_an_own_defence_leaves_out_one_of_five(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which one does not matter here, all are honest: the version is that of the four others, to the bit."""
-    monkeypatch.setenv("PYTHONPATH", str(installed(tmp_path / "site")))
+    site = str(installed(tmp_path / "site"))
+    monkeypatch.setenv("PYTHONPATH", site)
+    monkeypatch.syspath_prepend(site)  # invites are made in this process
     settings = {"defence": {"rule": "medoid", "f": 1}}
     with Cluster(tmp_path, clients=5, rounds=1, params=5_000, settings=settings) as cluster:
         cluster.start_server().ready()

@@ -36,20 +36,20 @@ async def beacon(scene: Scene, *, missed: int) -> Loot:
     server, colluders = scene.server, scene.members[:COLLUDERS]
     server.sees = "sums"
     await server.greet_again(scene.clients)
-    terms = {"clip_norm": 1.5 * scene.usual_norm()}
-    first = server.open(model(), GROUP, **terms)
+    norm = 1.5 * scene.usual_norm()
+    first = server.open(model(), GROUP, clip_norm=norm)
     server.ask(scene.clients, first)
     book = Book(Table(server, first, scene.clients, colluders))
     await book.agree_on_keys()
     await book.unmask(await book.collect())
     server.end(scene.clients, first)
     drawn = {"epoch_round": first.header.round, "epoch_beacon": book.machine.classes[0].beacon}
-    await play(server, server.open(model(1), GROUP, **terms, **drawn), scene.clients, members=colluders)
+    await play(server, server.open(model(1), GROUP, clip_norm=norm, **drawn), scene.clients, members=colluders)
     group = [*scene.clients, *(member.name for member in colluders)]
     rest = [member.name for member in scene.members[COLLUDERS:]]
     invented = await asyncio.to_thread(search, group, rest)
     drawing = {"epoch_round": server.round + missed, "epoch_beacon": invented}
-    opened = server.open(model(2), COHORT, skip=missed, **terms, **drawing)
+    opened = server.open(model(2), COHORT, skip=missed, clip_norm=norm, **drawing)
     try:
         summed = await play(server, opened, scene.clients, members=scene.members, rejected=scene.others)
     except Refused as refused:
