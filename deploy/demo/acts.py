@@ -118,7 +118,7 @@ def _poisoned(options: DemoOptions, scenario: Scenario, preset: Preset) -> list[
     apart = lies or options.server_sees != "updates"
     stay = () if apart else options.names[:honest]
     least = honest if options.server_sees == "updates" else max(honest, SMALLEST)
-    # Nobody is left behind for being slow, as attackers are who meet first: the same seed is to give the same model.
+    # Nobody is left behind for being slow, as attackers are who meet first.
     fewer = {"round.quorum": least, "round.patience": 0.0, **({"round.min_clients": least} if lies else {})}
     expected = options.attackers if tolerated(options.attackers or 0.0, options.clients) else count  # none would be one
     rules = {**scenario.server, **fewer, "defence.f": expected}

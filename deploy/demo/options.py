@@ -51,7 +51,7 @@ class DemoOptions:
     Attributes:
         clients: K, 2 to 200; 0 takes the scenario's.
         rounds: 0 takes the data set's preset.
-        seed: of the division, the weights and the training; with `updates` the same seed gives the same model.
+        seed: of the division and of the first weights; a client trains in an order of its own.
         data: a row of PRESETS.
         data_dir: folder of its files; None looks where they usually are.
         alpha: of the Dirichlet division; smaller is more skewed; None takes the scenario's, else 0.5.
@@ -124,7 +124,7 @@ def server_settings(options: DemoOptions, preset: Preset) -> dict[str, object]:
         "server.http_port": 0,
         "server.drain_s": DRAIN_S,
         "round.min_clients": options.clients,
-        "round.quorum": 1.0,  # all of them: then, unmasked, the same seed gives the same model, byte for byte
+        "round.quorum": 1.0,  # all of them: what is compared is the same work
         "round.deadline": DEADLINE,
         "model.name": preset.model,
         "data.name": options.data,

@@ -214,7 +214,7 @@ def final_table(result: DemoResult) -> Table:
     table.add_row("down, client and round", *_bytes(result.download_bytes_per_client_round, result))
     table.add_row("a round", seconds(result.seconds_per_round), f"median of {result.rounds}")
     table.add_row("in all", seconds(result.seconds_total), "starting every process included")
-    same = "masks are drawn anew each time" if masked else "the same seed gives the same model"
+    same = "masks are drawn anew each time" if masked else "each client draws the order of its examples anew"
     table.add_row("model", result.model_digest[:16], same)
     return table
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from roughfed.client import own_secret
 from roughfed.config import ClientConfig, FederationConfig
-from roughfed.crypto.key_file import write_private
-from roughfed.deploy import agent, aggregator
+from roughfed.deploy import aggregator
 from roughfed.errors import ConfigError, StorageError
 from roughfed.server.authority import Authority
 
@@ -84,7 +81,3 @@ def furnish(place: DemoPlace, fed: str, clients: Mapping[str, str]) -> None:
     for name, text in clients.items():
         place.client(name).mkdir(mode=0o700)
         (place.client(name) / ClientConfig.FILE).write_text(text, encoding="utf-8")
-        state = agent.Place(place.client(name)).state
-        state.mkdir(mode=0o700)
-        secret = hashlib.sha256(b"roughfed demo secret v1\0" + name.encode()).digest()
-        write_private(state / own_secret.FILE, secret)  # nobody's: the same seed must give the same model
