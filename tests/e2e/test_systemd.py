@@ -57,7 +57,8 @@ def invited(script: str, machine: Booted, server: str = SERVER, *, by: str = "")
     found = re.fullmatch(r"ROUGHFED_JOIN=('[^']+') roughfed join\s*", printed)
     assert found, printed
     assert "'fed.example.org:8444#...'" in script
-    return script.replace("'fed.example.org:8444#...'", found[1])
+    agreed = script.replace("roughfed join --install", "roughfed join --accept updates --install")
+    return agreed.replace("'fed.example.org:8444#...'", found[1])
 
 
 @pytest.mark.timeout(300)
