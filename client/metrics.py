@@ -100,7 +100,7 @@ FAMILIES = (
         {"limit": LIMITS},
     ),
     Family("disclosed_rounds", "gauge", "Rounds in which this client showed anything, in all runs."),
-    Family("disclosed_smallest_sum", "gauge", "Members of the smallest sum that this client was in.", unknown=True),
+    Family("disclosed_fewest_members", "gauge", "Members of the smallest sum that this client was in.", unknown=True),
     BUILD_INFO,
     RESIDENT_BYTES,
 )
@@ -210,7 +210,7 @@ class ClientMetrics:
             self._telemetry.set("disclosed_ratio", share, limit=name)
         self._telemetry.set("disclosed_rounds", sum(totals.rounds.values()))
         smallest = totals.smallest_sum
-        self._telemetry.set("disclosed_smallest_sum", math.nan if smallest is None else smallest)
+        self._telemetry.set("disclosed_fewest_members", math.nan if smallest is None else smallest)
 
     @safely
     def machine(

@@ -135,5 +135,5 @@ LEFT_OUT = {
     "roughfed_client_resident_bytes": "by kind beside it",
     "roughfed_client_disclosed_rounds": "its owner's: roughfed disclosed",
     "roughfed_client_disclosed_ratio": "likewise",
-    "roughfed_client_disclosed_smallest": "likewise",
+    "roughfed_client_disclosed_fewest_members": "likewise",
 }
