@@ -17,15 +17,20 @@ if TYPE_CHECKING:
     from roughfed.client.session import Membership
 
 
-async def note_model(me: Membership, header: RoundHeader, params: Path) -> None:
+async def note_model(me: Membership, header: RoundHeader, params: Path) -> bool:
     """Hold a masked round's model against those of earlier rounds, and note it before it is trained.
+
+    Returns:
+        whether the model is that of an earlier round; the training then draws its examples with replacement.
 
     Raises:
         RemoteProtocolError: reason "policy"; this client has answered as many rounds on this model as it does.
     """
     own = await asyncio.to_thread(fingerprint, params, me.own)
-    rule.check_model((each.distance for each in me.ledger.earlier(header, own)), header.clip_norm)
+    distances = [each.distance for each in me.ledger.earlier(header, own)]
+    rule.check_model(distances, header.clip_norm)
     await me.ledger.note_model(header, own)
+    return any(rule.is_close(distance, header.clip_norm) for distance in distances)
 
 
 async def note_clear(me: Membership, header: RoundHeader) -> None:

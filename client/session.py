@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -216,10 +216,10 @@ async def contribute(me: Membership, job: Job, header: RoundHeader, part: Masked
         if known is None and not part.masked:
             check_rounds(header, rules=me.rules, store=me.store)
             params = await fetch_model(me, header, job.base_digest)  # 1
-            await note_model(me, header, params)
+            redraw = await note_model(me, header, params)
             found = await look_at_models(me, job, header, params)
             await note_loss(me, header, found.base)
-            result, delta = await train(me, job, header, params)  # 2
+            result, delta = await train(me, job, header, params, redraw=redraw)  # 2
             await part.ready.wait()
             values = client_values(me.description, found, result)
             await part.mask(delta, values | trained_values(result, asked_of_training(me, header)))  # 3 to 5
@@ -260,13 +260,15 @@ async def look_at_models(me: Membership, job: Job, header: RoundHeader, params: 
     return await evaluate(me, job, header, params, turn) if job.evaluate else Evaluations()
 
 
-async def train(me: Membership, job: Job, header: RoundHeader, params: Path) -> tuple[FitResult, Path]:
+async def train(
+    me: Membership, job: Job, header: RoundHeader, params: Path, *, redraw: bool = False
+) -> tuple[FitResult, Path]:
     """Step 2: local training; the delta is in a file, float32."""
     me.on_phase("training", 0.0)
     plain = header.codec == "identity" and header.keep_one_in <= 1  # then it is what leaves
     delta = me.store.fresh_update(header.round) if plain else fresh_delta(me.store.folder, header.round)
     settings = me.settings(job.trainer)
-    turn = turn_of(me, job, header)
+    turn = replace(turn_of(me, job, header), redraw=redraw)
     result = await me.trainer.fit(params, delta, settings=settings, seed=me.training_seed(job), turn=turn)
     check_metrics(result.metrics)
     await note_weight(me, header, result)

@@ -74,6 +74,8 @@ class Turn:
         said: rounds before this one in which this client's update is in the sum, the newest of them -> the share of it
             that the clip let through, 0..1.
         base: the frozen base that the model stands on; None where all of it is trained.
+        redraw: whether examples are drawn with replacement: the model stands still, and two trainings of one set of
+            examples would tell what other clients make of the difference of two sums.
         seconds_left: of the round; 0 where that is not known. For whoever trains by asking others: the trainer process
             is not told.
     """
@@ -89,6 +91,7 @@ class Turn:
     said: Mapping[int, float] = field(default_factory=lambda: NOTHING_SAID)
     tensors: tuple[str, ...] = ()
     base: BaseFile | None = None
+    redraw: bool = False
     seconds_left: float = 0.0
 
     @property
@@ -116,6 +119,7 @@ class Turn:
             "audit": audit,
             "said": said,
             "base": base,
+            "redraw": self.redraw,
             "tensors": list(self.tensors),
         }
         return {**fields, **whole}

@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, TensorDataset
 
 from roughfed.client.trainer.parts import Batch
 from roughfed.errors import ConfigError
@@ -34,8 +34,13 @@ class Source(Protocol):
         """Batches (x [B, ...], y [B, ...]) on the device; in order when the seed is None."""
         ...
 
-    def batches(self, batch_size: int, shuffle_seed: int | None, order: Tensor | None = None) -> Iterator[Batch]:
-        """The same as whole batches; `order`, int64 [n] on the CPU, instead of the shuffle where `have` says so."""
+    def batches(
+        self, batch_size: int, shuffle_seed: int | None, order: Tensor | None = None, *, redraw: bool = False
+    ) -> Iterator[Batch]:
+        """The same as whole batches; `order`, int64 [n] on the CPU, instead of the shuffle where `have` says so.
+
+        `redraw`: a shuffle draws as many with replacement, where the order is not the user's own.
+        """
         ...
 
     def gather(self, at: Tensor) -> Batch:
@@ -70,10 +75,13 @@ class Arrays:
         for batch in self.batches(batch_size, shuffle_seed):
             yield batch.x, batch.y
 
-    def batches(self, batch_size: int, shuffle_seed: int | None, order: Tensor | None = None) -> Iterator[Batch]:
+    def batches(
+        self, batch_size: int, shuffle_seed: int | None, order: Tensor | None = None, *, redraw: bool = False
+    ) -> Iterator[Batch]:
         """See Source. A shuffled last batch of one example is left out: BatchNorm cannot learn from it."""
         if shuffle_seed is not None and order is None:  # on the CPU, so that every device sees the same order
-            order = torch.randperm(self.num_examples, generator=torch.Generator().manual_seed(shuffle_seed))
+            n, generator = self.num_examples, torch.Generator().manual_seed(shuffle_seed)
+            order = torch.randint(n, (n,), generator=generator) if redraw else torch.randperm(n, generator=generator)
         places = torch.arange(self.num_examples) if order is None else order
         places = places.to(self._x.device)
         for at in range(0, _stop(len(places), batch_size, shuffled=order is not None), batch_size):
@@ -112,17 +120,22 @@ class Loaded:
 
     def epoch(self, batch_size: int, shuffle_seed: int | None) -> Iterator[Pair]:
         """See Source."""
-        for batch in self._loader_for(batch_size, shuffle_seed):
+        yield from self._pairs(self._loader_for(batch_size, shuffle_seed))
+
+    def _pairs(self, loader: DataLoader[Any]) -> Iterator[Pair]:
+        for batch in loader:
             if not isinstance(batch, tuple | list) or len(batch) != 2 or not all(torch.is_tensor(t) for t in batch):
                 raise ConfigError(f"a batch is {_kind(batch)}, want (x, y)", key="data")
             x, y = batch
             yield cast_input(x, self._dtype).to(self._device), cast_target(y).to(self._device)
 
-    def batches(self, batch_size: int, shuffle_seed: int | None, order: Tensor | None = None) -> Iterator[Batch]:
+    def batches(
+        self, batch_size: int, shuffle_seed: int | None, order: Tensor | None = None, *, redraw: bool = False
+    ) -> Iterator[Batch]:
         """See Source; ids and places are -1: a DataLoader does not tell which examples it gives."""
         if order is not None:
             raise _not_at_hand()
-        for x, y in self.epoch(batch_size, shuffle_seed):
+        for x, y in self._pairs(self._loader_for(batch_size, shuffle_seed, redraw=redraw)):
             unknown = torch.full((len(y),), -1, dtype=torch.int64, device=self._device)
             yield Batch(x, y, unknown, unknown)
 
@@ -135,7 +148,7 @@ class Loaded:
         """See Source."""
         return len(self._loader_for(batch_size, 0))
 
-    def _loader_for(self, batch_size: int, shuffle_seed: int | None) -> DataLoader[Any]:
+    def _loader_for(self, batch_size: int, shuffle_seed: int | None, *, redraw: bool = False) -> DataLoader[Any]:
         if self._loader is not None:
             if shuffle_seed is not None and self._loader.generator is not None:
                 self._loader.generator.manual_seed(shuffle_seed)
@@ -143,6 +156,9 @@ class Loaded:
         generator = torch.Generator().manual_seed(shuffle_seed or 0)
         lonely = shuffle_seed is not None and batch_size > 1 and len(self._dataset) % batch_size == 1
         drop_last = lonely and len(self._dataset) > 1
+        if redraw:
+            sampler = RandomSampler(self._dataset, replacement=True, generator=generator)
+            return DataLoader(self._dataset, batch_size, sampler=sampler, drop_last=drop_last)
         shuffle = shuffle_seed is not None
         return DataLoader(self._dataset, batch_size, shuffle=shuffle, generator=generator, drop_last=drop_last)
 
@@ -188,12 +204,16 @@ class TrainLoader:
         epochs: int,
         max_steps: int,
         report: Callable[[float], None],
+        redraw: bool = False,
     ) -> None:
-        """`report` gets the share done before each batch, and may raise to abandon the training."""
+        """`report` gets the share done before each batch, and may raise to abandon the training.
+
+        `redraw`: epochs draw with replacement (`Turn.redraw`), where no `order` is given.
+        """
         self.num_examples = source.num_examples
         self.num_steps = 0
         self._source, self._batch_size, self._seed, self._report = source, batch_size, seed, report
-        self._max_steps, self._epoch = max_steps, 0
+        self._max_steps, self._epoch, self._redraw = max_steps, 0, redraw
         planned = epochs * len(self)
         self.planned = max(1, min(planned, max_steps) if max_steps else planned)
         """Steps of the whole training, by a sampler that keeps the number of examples."""
@@ -215,7 +235,8 @@ class TrainLoader:
             return  # before anything is shuffled
         seed = derive(self._seed, "shuffle", self._epoch)
         self._epoch += 1
-        for batch in self._source.batches(self._batch_size, seed, None if order is None else order()):
+        given = None if order is None else order()
+        for batch in self._source.batches(self._batch_size, seed, given, redraw=self._redraw):
             self._report(min(1.0, self.num_steps / self.planned))
             self.num_steps += 1
             yield batch

@@ -98,6 +98,7 @@ def fit(
         epochs=settings.epochs,
         max_steps=settings.max_steps,
         report=report,
+        redraw=work.turn.redraw,
     )
     context = context_of(model, source, work, loader)
     context.private = frozenset(private_tensors(model, given.spec))

@@ -2,12 +2,14 @@
 
 Exact sums, as fine rounding gives them. A server that knows the randomness of every training has the same one made
 twice, and everything but the update of who is missing cancels. With randomness of the clients' own the trainings of
-all others differ by the order of their batches, which hides a part of it; how much is in docs/privacy.md.
+all others differ by the order of their batches, which hides a part of it, or by the examples themselves; how much is
+in docs/privacy.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from roughfed.data import Dataset
 from roughfed.deploy.bench import local
 from roughfed.deploy.bench.local import LocalFederation
 from roughfed.rng import derive
+from roughfed.training import Turn
 from roughfed.types import Job, Signed
 
 CLIENTS, EXAMPLES, WARM = 6, 170, 10
@@ -51,22 +54,38 @@ def by_client(seed: int, what: str, name: str, number: int) -> int:
     return mixed_seed(name.encode().ljust(32))(job)
 
 
-def cosine(folder: Path, monkeypatch: pytest.MonkeyPatch, seeds: Callable[[int, str, str, int], int]) -> float:
-    """Cosine between the first client's update and the difference of the sums with and without it."""
+def cosines(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, seeds: Callable[[int, str, str, int], int], *, redraw: bool = False
+) -> tuple[float, float]:
+    """Cosine of the first client's update to the difference of the sums with and without it, and to the first sum."""
     monkeypatch.setattr(local, "derive", seeds)
     federation = LocalFederation(net, shares(), folder, num_classes=10, seed=3, settings={})
     federation.run(WARM)
-    rounds = [[federation.delta(c, WARM + number, 50) for c in federation.clients] for number in (1, 2)]
-    found = np.sum(rounds[0], axis=0) - np.sum(rounds[1][1:], axis=0)
-    victim = rounds[0][0]
-    return float(found @ victim / np.linalg.norm(found) / np.linalg.norm(victim))
+    every = [federation.delta(c, WARM + 1, 50) for c in federation.clients]
+    monkeypatch.setattr(local, "Turn", partial(Turn, redraw=redraw))
+    again = [federation.delta(c, WARM + 2, 50) for c in federation.clients[1:]]
+    sums, victim = np.sum(every, axis=0), every[0]
+
+    def to_victim(found: np.ndarray) -> float:
+        return float(found @ victim / np.linalg.norm(found) / np.linalg.norm(victim))
+
+    return to_victim(sums - np.sum(again, axis=0)), to_victim(sums)
 
 
 def test_a_training_that_the_server_can_repeat_is_the_difference_of_two_sums(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cosine(tmp_path, monkeypatch, by_server) > 0.99999
+    assert cosines(tmp_path, monkeypatch, by_server)[0] > 0.99999
 
 
 def test_a_training_with_a_secret_of_the_clients_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cosine(tmp_path, monkeypatch, by_client) < 0.95
+    difference, public = cosines(tmp_path, monkeypatch, by_client)
+    assert public < difference < 0.95
+
+
+def test_on_a_model_that_stands_still_it_tells_less_than_the_sum_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where examples are drawn with replacement (`roughfed.client.disclosed_round.note_model`)."""
+    difference, public = cosines(tmp_path, monkeypatch, by_client, redraw=True)
+    assert difference < public

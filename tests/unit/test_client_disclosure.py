@@ -356,7 +356,7 @@ def test_a_round_is_noted_before_it_is_answered_and_refused_where_it_shows_too_m
     params = model_file(tmp_path, np.ones(20, dtype=np.float32))
     first, second = header(1), header(2)
     for one in (first, second):
-        asyncio.run(note_model(me, one, params))
+        assert not asyncio.run(note_model(me, one, params))
         hear(replace(one, levels=26), "roster", roster_of(10))
         with pytest.raises(RemoteProtocolError, match="max_levels"):
             hear(replace(one, levels=28), "roster", roster_of(10))  # what is enough for nine
@@ -364,11 +364,12 @@ def test_a_round_is_noted_before_it_is_answered_and_refused_where_it_shows_too_m
     hear(first, "sets", sets_of(NAMES))
     hear(first, "unmask", m.UnmaskRequest(()))
     assert (ledger.totals().numbers, ledger.totals().smallest_sum) == (128, 10)
+    assert asyncio.run(note_model(me, second, params))  # its training draws with replacement
     with pytest.raises(RemoteProtocolError, match="differs") as refused:
         hear(second, "sets", sets_of(NAMES[1:]))
     assert refused.value.reason == "difference"
     hear(second, "sets", sets_of(NAMES))
     far = model_file(tmp_path, np.zeros(20, dtype=np.float32))
-    asyncio.run(note_model(me, header(3), far))
+    assert not asyncio.run(note_model(me, header(3), far))
     hear(header(3), "sets", sets_of(NAMES[1:]))  # models move: somebody may be lost
     assert me.ledger.totals().smallest_sum == 10  # of those that were opened

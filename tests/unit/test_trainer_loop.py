@@ -208,6 +208,21 @@ def test_the_loader_stops_at_max_steps_and_reports() -> None:
     assert shares == [0.0, 0.2, 0.4, 0.6, 0.8]
 
 
+@pytest.mark.parametrize("form", ["tensors", "Dataset"])
+def test_an_epoch_of_a_model_that_stands_still_draws_with_replacement(form: str) -> None:
+    opened = open_source(FORMS[form](), CPU, torch.float32)
+
+    def epoch(*, redraw: bool) -> list[int]:
+        loader = TrainLoader(opened, batch_size=8, seed=1, epochs=1, max_steps=0, report=quiet, redraw=redraw)
+        return [int(row[0]) for x, _ in loader for row in x]
+
+    once, drawn = epoch(redraw=False), epoch(redraw=True)
+    assert len(set(once)) == len(once) == len(drawn)
+    assert len(set(drawn)) < 0.8 * len(drawn)
+    assert drawn == epoch(redraw=True)
+    assert Turn.of(Turn(1, redraw=True).plain()).redraw
+
+
 def test_after_max_steps_no_epoch_is_shuffled_any_more() -> None:
     class Counted:
         num_examples, targets, epochs = 16, None, 0
@@ -215,7 +230,9 @@ def test_after_max_steps_no_epoch_is_shuffled_any_more() -> None:
         def num_batches(self, batch_size: int) -> int:
             return 2
 
-        def batches(self, batch_size: int, shuffle_seed: int | None, order: Tensor | None) -> Iterator[Batch]:
+        def batches(
+            self, batch_size: int, shuffle_seed: int | None, order: Tensor | None, *, redraw: bool
+        ) -> Iterator[Batch]:
             self.epochs += 1
             where = torch.arange(8)
             yield from [Batch(X[:8], torch.zeros(8, dtype=torch.int64), where, where)] * 2

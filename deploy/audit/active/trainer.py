@@ -58,12 +58,13 @@ def part_of(index: int, learning: Learning) -> Dataset:
     return train.take(rng.choice(len(train), learning.images, replace=False, p=shares / shares.sum()))
 
 
-def update_of(params: Flat, data: Dataset, learning: Learning, seed: int) -> Flat:
-    """One epoch of SGD: float32 [D], new minus old."""
+def update_of(params: Flat, data: Dataset, learning: Learning, seed: int, *, redraw: bool = False) -> Flat:
+    """One epoch of SGD: float32 [D], new minus old; `redraw`: of images that are drawn with replacement."""
     new = params.astype(np.float64)
     weight, bias = new[: NUM_CLASSES * PIXELS].reshape(NUM_CLASSES, PIXELS), new[NUM_CLASSES * PIXELS :]
     x, y = data.x.reshape(-1, PIXELS).astype(np.float64), data.labels
-    order = generator(seed, "order").permutation(len(y))
+    rng = generator(seed, "order")
+    order = rng.integers(len(y), size=len(y)) if redraw else rng.permutation(len(y))
     for at in range(0, len(order), learning.batch):
         batch = order[at : at + learning.batch]
         wrong = np.exp(log_shares(x[batch], weight, bias)) - np.eye(NUM_CLASSES)[y[batch]]  # [B, C]
@@ -100,7 +101,7 @@ class DigitsTrainer:
         """One epoch, in an order that follows from the seed."""
         del settings
         began = time.perf_counter()
-        found = update_of(np.array(read_flat(params)), self.data, self._learning, seed)
+        found = update_of(np.array(read_flat(params)), self.data, self._learning, seed, redraw=turn.redraw)
         (self._truth / str(turn.round)).write_bytes(found.tobytes())
         with rewritten(delta) as file:
             file.write(found.data)
