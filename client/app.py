@@ -52,6 +52,7 @@ from roughfed.messages import (
     ServerStage,
     Welcome,
 )
+from roughfed.mode import MODES
 from roughfed.types import Job
 from roughfed.wire.enrolment import open_member
 
@@ -329,7 +330,8 @@ class Agent:
                 self._outbox.put_nowait(JobUpdate(number, "refused", error.reason, str(error)))
         except TrainerError as error:
             log.error("local training failed: %s", error)
-            self._outbox.put_nowait(JobUpdate(number, "failed", error.reason, str(error)))
+            told = str(error) if self._rules.server_sees == MODES[-1] else "local training failed; see the client's log"
+            self._outbox.put_nowait(JobUpdate(number, "failed", error.reason, told))  # words may tell of the data
         except RoughfedError as error:
             if isinstance(error, ModeRefused):
                 await self.mode.refuse(error)

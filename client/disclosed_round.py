@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from roughfed.types import RoundHeader
 from roughfed.wire.secagg import decode_stage
 
 if TYPE_CHECKING:
+    from roughfed.client.disclosure_ledger import Earlier
     from roughfed.client.session import Membership
 
 
@@ -27,10 +29,15 @@ async def note_model(me: Membership, header: RoundHeader, params: Path) -> bool:
         RemoteProtocolError: reason "policy"; this client has answered as many rounds on this model as it does.
     """
     own = await asyncio.to_thread(fingerprint, params, me.own)
-    distances = [each.distance for each in me.ledger.earlier(header, own)]
-    rule.check_model(distances, header.clip_norm)
+    near = len(_near(me.ledger.earlier(header, own), header))
+    rule.check_model(near, most=me.rules.max_model_rounds)
     await me.ledger.note_model(header, own)
-    return any(rule.is_close(distance, header.clip_norm) for distance in distances)
+    return near > 0
+
+
+def _near(earlier: Iterable[Earlier], header: RoundHeader) -> list[Earlier]:
+    """Those on this round's model."""
+    return [each for each in earlier if rule.is_close(each.distance, max(header.clip_norm, each.scale))]
 
 
 async def note_clear(me: Membership, header: RoundHeader) -> None:
@@ -52,9 +59,8 @@ async def note_stage(me: Membership, header: RoundHeader, message: ServerStage) 
         case "sets":
             sets = decode_stage(m.Sets, message.body)
             accepted, dealers = rule.members_of(sets.accepted), len(sets.accepted) + len(sets.excluded)
-            earlier = ((each.accepted, each.distance) for each in ledger.earlier(header) if each.accepted)
-            most = me.rules.max_differences
-            rule.check_sets(accepted, earlier, dealers=dealers, clip_norm=header.clip_norm, most=most)
+            earlier = [each.accepted for each in _near(ledger.earlier(header), header)]
+            rule.check_sets(accepted, earlier, dealers=dealers, most=me.rules.max_differences)
             await ledger.note_sum(header, accepted)
         case "seed" | "unmask":
             await ledger.note_shown(header, opened=message.kind == "unmask")

@@ -9,7 +9,7 @@ C clip norm of a round, w its base model, A the members whose updates a sum is o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Protocol
@@ -19,11 +19,11 @@ from roughfed.errors import RemoteProtocolError
 from roughfed.secagg.groups import SMALLEST, smallest_sum
 from roughfed.secagg.statistics import KINDS
 
-MODEL_ROUNDS = 3
-"""Rounds on one model in which a client shows anything: more would be asked to compare its answers."""
-
 CLOSE = 0.002
 """Models less than this part of C apart are one model. Honest ones move at least twenty times as far, to the last."""
+
+LEAST = 0.1
+"""Part of an update's own norm that C is taken for at least: C is a word of the server's."""
 
 STATIC, CHOICE = "static", "choice"
 """Names in the ledger, beside those of `KINDS`: examples and classes together; answers to which model fits best."""
@@ -177,28 +177,32 @@ def check_levels(levels: int, group: int, *, most: int) -> None:
         )
 
 
-def is_close(distance: float, clip_norm: float) -> bool:
+def scale_of(clip_norm: float, share: float) -> float:
+    """What distances from a round's model are held against; `share`: of the update, that the clip let through."""
+    return max(clip_norm, LEAST * clip_norm / share)
+
+
+def is_close(distance: float, scale: float) -> bool:
     """Whether two models are one; a distance that is no number is none."""
-    return not distance >= CLOSE * clip_norm
+    return not distance >= CLOSE * scale
 
 
-def check_model(distances: Iterable[float], clip_norm: float) -> None:
-    """May a round be answered on a model that is so far from those of earlier rounds?
+def check_model(near: int, *, most: int) -> None:
+    """May a round be answered on a model on which, or next to which, this client has answered so many?
 
     Raises:
         RemoteProtocolError: reason "policy".
     """
-    if sum(is_close(distance, clip_norm) for distance in distances) >= MODEL_ROUNDS:
+    if near >= most:
         raise RemoteProtocolError(
-            f"this client has answered {MODEL_ROUNDS} rounds on this model, or on one within {CLOSE} of the clip norm: "
-            "more answers could be compared",
+            f"this client has answered {most} rounds on this model, or on one within {CLOSE} of the clip norm; more "
+            "answers could be compared (client.toml, policy.max_model_rounds); rounds that move the model go on, or "
+            "raise it where the model moves little by design",
             reason="policy",
         )
 
 
-def check_sets(
-    accepted: bytes, earlier: Iterable[tuple[bytes, float]], *, dealers: int, clip_norm: float, most: int = 0
-) -> None:
+def check_sets(accepted: bytes, earlier: Collection[bytes], *, dealers: int, most: int = 0) -> None:
     """May this client sign that a sum is of these members?
 
     The difference of two sums on one model is the sum of the members in one of them alone, which must hide each as a
@@ -206,25 +210,27 @@ def check_sets(
 
     Args:
         accepted: A, by `members_of`.
-        earlier: A of a sum that this client helped to open -> how far its model was.
+        earlier: A of each earlier round on this model in which this client's update left; empty where it was not told,
+            which counts as such a pair.
         dealers: members of the group that dealt shares: the sets are about them.
-        clip_norm: C.
-        most: pairs of such sums that are opened on one model all the same (policy.max_differences): a round that is
-            void because somebody lied or was lost does not move the model, and the next one is without that client.
+        most: pairs that are opened on one model all the same (policy.max_differences): a round that is void because
+            somebody lied or was lost does not move the model, and the next one is without that client.
 
     Raises:
         RemoteProtocolError: reason "difference".
     """
-    least = smallest_sum(dealers)
-    sets = {split_members(accepted)} | {split_members(each) for each, away in earlier if is_close(away, clip_norm)}
-    now = split_members(accepted)
+    least, now = smallest_sum(dealers), split_members(accepted)
+    sets = {now} | {split_members(each) for each in earlier if each}
     pairs = [(one, other) for one, other in combinations(sets, 2) if len(one ^ other) < least]
-    if len(pairs) > most and any(now in pair for pair in pairs):
-        apart = min(len(one ^ other) for one, other in pairs if now in (one, other))
+    untold = sum(not each for each in earlier)
+    apart = min((len(one ^ other) for one, other in pairs if now in (one, other)), default=0)
+    if len(pairs) + untold > most and (untold or apart):
+        told = f"this client was not told of {untold} sums on this model that its update may be in"
+        if apart:
+            told = f"the sum differs from an earlier one on this model by {apart} clients, and {least} hide"
         raise RemoteProtocolError(
-            f"the sum differs from an earlier one on this model by {apart} clients, and fewer than {least} are not "
-            f"hidden in a difference; this client opens {most} such pairs on one model (client.toml, "
-            "policy.max_differences); with the clients of that sum, or from another model, it can be made",
+            f"{told}; it bears {most} such pairs on one model (client.toml, policy.max_differences); on another model, "
+            "or with the same clients, the sum can be made",
             reason="difference",
         )
 

@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     from roughfed.client.enrolled import Enrolled
     from roughfed.client.store import ClientStore
 
-MODELS_REMEMBERED = 50
-"""Rounds whose models and sets are remembered, to be held against later ones."""
+MODELS_REMEMBERED = 200
+"""Rounds whose models and sets are remembered, to be held against later ones; of those in which something left."""
 
-SHOWN, OPENED = 1, 2
-"""Of a round (`answered.shown`): its sketch left; its sum was opened, or its update lies open."""
+SENT, OPENED = 1, 2
+"""Of a round (`answered.shown`): its masked update left, and others may open the sum without this client; this client
+helped to open it, or its update lies open."""
+
+EMPTY_ROW = "INSERT OR IGNORE INTO answered VALUES (?, ?, ?, ?, ?, ?, 0, 0, NULL, NULL, NULL, NULL)"
 
 SCHEMA_STEP = """
     CREATE TABLE ledgers (
@@ -70,9 +73,16 @@ SCHEMA_STEP = """
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A round that this client answered: its model's distance, who was in the sum (empty: it helped to open none)."""
+    """A round in which this client's update left.
+
+    Attributes:
+        distance: of its model.
+        scale: what the distance is held against, beside the C of the round that asks (`disclosure.scale_of`).
+        accepted: who was in the sum (`disclosure.members_of`); empty: this client was not told.
+    """
 
     distance: float
+    scale: float
     accepted: bytes
 
 
@@ -142,12 +152,15 @@ class Ledger:
                 distance = float(np.linalg.norm(fingerprint - np.frombuffer(row["fingerprint"])))
             else:
                 continue
-            opened = row["shown"] == OPENED
-            found.append(Earlier(distance, row["accepted"] or b"" if opened else b""))
+            found.append(Earlier(distance, row["clip_norm"], row["accepted"] or b""))
         return found
 
     async def note_model(self, header: RoundHeader, fingerprint: NDArray[np.float64] | None = None) -> None:
-        """Note a round, and the model that it is on, before anything of it leaves; the oldest models are forgotten."""
+        """Note a round, and the model that it is on, before anything of it leaves.
+
+        Forgotten are the models of rounds in which nothing left, and the oldest: rounds that come to nothing cost a
+        server nothing, and must not wash away those that it wants forgotten.
+        """
 
         def work(db: sqlite3.Connection) -> None:
             sql = """
@@ -157,34 +170,54 @@ class Ledger:
             if before is not None and fingerprint is not None:
                 moved = float(np.linalg.norm(fingerprint - np.frombuffer(before["fingerprint"])))
             noted = None if fingerprint is None else fingerprint.tobytes()
-            row = (self.id, header.run, header.round, header.server_sees, header.model_digest, header.clip_norm)
+            row = self._of(header)
             shown = 0 if header.masked else OPENED
             sql = "INSERT OR IGNORE INTO answered VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, NULL)"
             db.execute(sql, (*row, shown, moved, None if header.masked else 1, noted))
             sql = (
-                "UPDATE answered SET fingerprint = NULL, accepted = NULL WHERE ledger = ? AND rowid NOT IN "
-                "(SELECT rowid FROM answered WHERE ledger = ? ORDER BY rowid DESC LIMIT ?)"
+                "UPDATE answered SET fingerprint = NULL, accepted = NULL WHERE ledger = ? AND fingerprint NOT NULL "
+                "AND NOT (run = ? AND round = ?) AND rowid NOT IN "
+                "(SELECT rowid FROM answered WHERE ledger = ? AND shown ORDER BY rowid DESC LIMIT ?)"
             )
-            db.execute(sql, (self.id, self.id, MODELS_REMEMBERED))
+            db.execute(sql, (self.id, header.run, header.round, self.id, MODELS_REMEMBERED))
 
         await self._journal.write(work)
 
+    async def note_sent(self, header: RoundHeader, scale: float) -> None:
+        """Note that a masked update leaves; `scale`: what distances from this model are held against."""
+        row = (SENT, scale, self.id, header.run, header.round)
+        sql = "UPDATE answered SET shown = MAX(shown, ?), clip_norm = ? WHERE ledger = ? AND run = ? AND round = ?"
+        await self._journal.write(lambda db: db.execute(sql, row))
+
     async def note_shown(self, header: RoundHeader, *, opened: bool) -> None:
         """Note that a round shows what it asks for: numbers of a sketch, or (`opened`) what opens its sum."""
-        row = (self.id, header.run, header.round, header.server_sees, header.model_digest, header.clip_norm)
+        row = self._of(header)
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute("INSERT OR IGNORE INTO answered VALUES (?, ?, ?, ?, ?, ?, 0, 0, NULL, NULL, NULL, NULL)", row)
+            db.execute(EMPTY_ROW, row)
             sql = "UPDATE answered SET shown = MAX(shown, ?), numbers = ? WHERE ledger = ? AND run = ? AND round = ?"
-            db.execute(sql, (OPENED if opened else SHOWN, header.sketch_dim, *row[:3]))
+            db.execute(sql, (OPENED if opened else SENT, header.sketch_dim, *row[:3]))
 
         await self._journal.write(work)
 
     async def note_sum(self, header: RoundHeader, accepted: bytes) -> None:
         """Note whose sum a round's will be, before this client signs that it saw so."""
         row = (accepted, len(rule.split_members(accepted)), self.id, header.run, header.round)
-        sql = "UPDATE answered SET accepted = ?, summed = ? WHERE ledger = ? AND run = ? AND round = ?"
-        await self._journal.write(lambda db: db.execute(sql, row))
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(EMPTY_ROW, self._of(header))
+            sql = "UPDATE answered SET accepted = ?, summed = ? WHERE ledger = ? AND run = ? AND round = ?"
+            db.execute(sql, row)
+
+        await self._journal.write(work)
+
+    async def forget_sum(self, header: RoundHeader) -> None:
+        """What was noted was no sum: its sets were not the server's, or not of this group."""
+        sql = "UPDATE answered SET accepted = NULL, summed = NULL WHERE ledger = ? AND run = ? AND round = ?"
+        await self._journal.write(lambda db: db.execute(sql, (self.id, header.run, header.round)))
+
+    def _of(self, header: RoundHeader) -> tuple[object, ...]:
+        return self.id, header.run, header.round, header.server_sees, header.model_digest, header.clip_norm
 
     # -- statistics and choices ---------------------------------------------------------------------------------------
 

@@ -14,12 +14,15 @@ from roughfed.codec import CODECS, Codec
 from roughfed.errors import LocalProtocolError, StorageError, TrainerError
 from roughfed.files import disk_errors
 from roughfed.params import Flat
-from roughfed.reuse import claim, retire, spare_of
+from roughfed.reuse import claim, retire, rewritten, spare_of
 from roughfed.sending import Sending
 from roughfed.types import RoundHeader
 
 SLICE = 1 << 18  # values decoded at once
 DELTA = "delta"
+
+NOT_FINITE = ("diverged", "not-finite")
+"""Reasons of a training that gave no numbers. A model can be made so that only those on some example overflow."""
 
 
 def encode_file(header: RoundHeader, delta: Path, *, out: Path, residual: Residual, sending: Sending) -> None:
@@ -77,6 +80,14 @@ def fresh_delta(folder: Path, round_number: int) -> Path:
         drop_delta(left)
     delta = folder / f"delta-{round_number}.f32"
     claim(spare_of(folder, DELTA), delta)
+    return delta
+
+
+def zero_delta(folder: Path, round_number: int, size: int) -> Path:
+    """A delta of nothing learned, float32 [size]."""
+    delta = fresh_delta(folder, round_number)
+    with disk_errors("write the delta"), rewritten(delta) as file:
+        file.write(np.zeros(size, dtype="<f4").data)
     return delta
 
 

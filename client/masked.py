@@ -21,6 +21,7 @@ from roughfed import crash
 from roughfed.classes import feeds_back, length_of, ranges_of, tensors_of
 from roughfed.client import statistics as own
 from roughfed.client.disclosed_round import note_stage
+from roughfed.client.disclosure import scale_of
 from roughfed.client.encode import drop_delta, residual_of
 from roughfed.client.epochs import note_epoch
 from roughfed.client.peers import Peers
@@ -30,7 +31,14 @@ from roughfed.crypto.agreement import derive
 from roughfed.crypto.masks import Lanes
 from roughfed.crypto.member_list import MemberList
 from roughfed.digest import content_digest
-from roughfed.errors import LocalProtocolError, RemoteProtocolError, StaleRound, StorageError, TrainerError
+from roughfed.errors import (
+    LocalProtocolError,
+    RemoteProtocolError,
+    RoughfedError,
+    StaleRound,
+    StorageError,
+    TrainerError,
+)
 from roughfed.files import disk_errors
 from roughfed.masking import Masking, masking_of
 from roughfed.messages import ClientStage, ServerStage
@@ -162,7 +170,12 @@ class MaskedPart:
                 record = len(message.body).to_bytes(4, "big") + message.body + message.signature
                 await to_the_end(self._ahead.append, f"in:{message.kind}", record)
                 crash.point("message-written")
-                self._receive(message)
+                try:
+                    self._receive(message)
+                except RoughfedError:
+                    if message.kind == "sets":  # nor is a sum noted that was none
+                        await self._me.ledger.forget_sum(self.header)
+                    raise
                 if message.kind == "roster":
                     await note_epoch(self._me.store, self.header, self.machine.beacon)
             for answer in self._answers[key]:
@@ -214,6 +227,7 @@ class MaskedPart:
             await own.note_trained(self._me, self.header, given)
             digest, share = await to_the_end(self._mask, delta, given)
             await self._me.store.note_share(self.header.run, self.header.round, share)
+            await self._me.ledger.note_sent(self.header, scale_of(self.header.clip_norm, share))
             await to_the_end(self._ahead.append, "masked", digest)
             crash.point("masked-written")
 

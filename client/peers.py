@@ -62,9 +62,11 @@ class Peers:
         self._check_draw({name for name, _ in roster.cohort}, header)
 
     def _check_draw(self, cohort: set[str], header: RoundHeader) -> None:
+        if self.rules.max_passed_over >= 1.0:
+            return
         passed = passed_over(self.listed, cohort, header)
         last = len(cohort) + passed
-        log.info("round %d: %d of %d members in the order of the draw were passed over", header.round, passed, last)
+        log.debug("round %d: %d of %d members in the order of the draw were passed over", header.round, passed, last)
         if passed > self.rules.max_passed_over * last:
             raise RemoteProtocolError(
                 f"{passed} of the {last} members up to the last one asked were passed over, this client accepts a "

@@ -46,6 +46,7 @@ class Rules:
         max_counts: times that it tells examples and classes while the data are the same.
         max_statistics: rounds in which a statistic of its training leaves.
         max_levels: levels of rounding that it accepts behind masks; 0 = as many as its group needs.
+        max_model_rounds: rounds on one model in which its update leaves.
         max_differences: pairs of sums on one model that differ by a few clients and are opened all the same.
         clusters: whether it says which of several models fits its data best.
         max_choice_bits: bits that it tells by that.
@@ -72,7 +73,8 @@ class Rules:
     max_counts: int = 1
     max_statistics: int = 100
     max_levels: int = 0
-    max_differences: int = 1
+    max_model_rounds: int = 8
+    max_differences: int = 6
     clusters: bool = False
     max_choice_bits: int = 64
     runs: int = 1

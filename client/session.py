@@ -22,7 +22,7 @@ from roughfed.classes import tensors_of
 from roughfed.client.disclosed_round import note_clear, note_model
 from roughfed.client.disclosure_ledger import Ledger
 from roughfed.client.download import fetch_model
-from roughfed.client.encode import encode_file, fresh_delta, residual_of
+from roughfed.client.encode import NOT_FINITE, encode_file, fresh_delta, residual_of, zero_delta
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.evaluating import evaluate, personalises
 from roughfed.client.fairness import note_loss
@@ -219,10 +219,19 @@ async def contribute(me: Membership, job: Job, header: RoundHeader, part: Masked
             redraw = await note_model(me, header, params)
             found = await look_at_models(me, job, header, params)
             await note_loss(me, header, found.base)
-            result, delta = await train(me, job, header, params, redraw=redraw)  # 2
-            await part.ready.wait()
-            values = client_values(me.description, found, result)
-            await part.mask(delta, values | trained_values(result, asked_of_training(me, header)))  # 3 to 5
+            try:
+                result, delta = await train(me, job, header, params, redraw=redraw)  # 2
+                await part.ready.wait()
+                values = client_values(me.description, found, result)
+                await part.mask(delta, values | trained_values(result, asked_of_training(me, header)))  # 3 to 5
+            except TrainerError as error:
+                if error.reason not in NOT_FINITE:
+                    raise
+                log.error("round %d: %s; zeros go: to fail would tell of the data", header.round, error)
+                result = FitResult(me.description.num_train, 0, {}, 0.0)
+                delta = await asyncio.to_thread(zero_delta, me.store.folder, header.round, part.masking.params.size)
+                await part.ready.wait()
+                await part.mask(delta, client_values(me.description, found, result))
         if known is None:
             known = await note(me, masked_statement(me, job, header, part.machine.view_digest))
         part.uploaded(known.signed)

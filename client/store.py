@@ -180,17 +180,6 @@ class ClientStore:
         rows = self.journal.read(sql, run, client_class)
         return (rows[0]["round"], rows[0]["clip_norm"]) if rows else None
 
-    def epoch(self, run: str, client_class: str = STANDARD) -> tuple[int, bytes] | None:
-        """(round, beacon) of the last drawing of groups of a class that this client knows."""
-        sql = "SELECT epoch_round, beacon FROM epochs WHERE run = ? AND class = ?"
-        rows = self.journal.read(sql, run, client_class)
-        return (rows[0]["epoch_round"], rows[0]["beacon"]) if rows else None
-
-    async def note_epoch(self, run: str, epoch_round: int, beacon: bytes, client_class: str = STANDARD) -> None:
-        """Note a drawing of groups."""
-        row = (run, client_class, epoch_round, beacon)
-        await self.journal.write(lambda db: db.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?)", row))
-
     # -- weight classes -----------------------------------------------------------------------------------------------
 
     def quarters(self, run: str, *, before: int) -> int:

@@ -20,7 +20,7 @@ from roughfed.config.load import load_federation
 from roughfed.crypto.certificates import load_certificate
 from roughfed.crypto.join_line import JoinLine
 from roughfed.deploy.roster import lists_of
-from roughfed.errors import ConfigError, Unreachable
+from roughfed.errors import ConfigError, RoughfedError, Unreachable
 from roughfed.files import write_durably
 from roughfed.lock import only_one
 from roughfed.server.app import Ports, Setup, serve
@@ -156,7 +156,13 @@ def lists_from_ca(folder: Path, *, clock: Callable[[], float] = time.monotonic) 
     async def lists() -> bytes:
         nonlocal known, until
         if not known or clock() >= until:
-            known, until = await enrol.fetch_members(folder), clock() + LIST_EVERY_S
+            until = clock() + LIST_EVERY_S  # no round waits for one that is away more often, either
+            try:
+                known = await enrol.fetch_members(folder)
+            except RoughfedError as error:
+                if not known:
+                    raise
+                log.warning("no newer member list from the CA: %s", error)
         return known
 
     return lists

@@ -71,7 +71,9 @@ class Connections:
         """Look, for ever."""
         while True:
             await asyncio.sleep(SCAN_S)
-            if self._most and self._crowded():
+            if not self._most:
+                self._callers.clear()  # nobody is counted
+            elif self._crowded() or len(self._callers) > MOST_ENROLLING:
                 for address, count in (await asyncio.to_thread(self.scan)).items():
                     self._name(address, count)
 

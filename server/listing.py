@@ -71,7 +71,7 @@ class Listing:
 
     def __init__(self, journal: Journal) -> None:
         """On the server's journal."""
-        self._journal, self._told = journal, frozenset[str]()
+        self._journal, self._told, self._signed = journal, frozenset[str](), b""
         rows = journal.read("SELECT signed FROM member_lists ORDER BY rowid DESC LIMIT 1")
         self.current: MemberList | None = decode_list(decode_signed(rows[0]["signed"])[0]) if rows else None
 
@@ -88,15 +88,32 @@ class Listing:
             body, signatures = decode_signed(signed)
             listed = decode_list(body)
             listed.check_date(time.time())
+            self._check_follows(listed)
         except RoughfedError as error:
             if self.current is None or self.current.expires_at <= time.time():
                 raise
             log.warning("no newer member list than %d: %s", self.current.number, error)
             return
-        if self.current is None or listed.digest != self.current.digest:
+        if signed != self._signed:  # another list, or one signature more
             await self._keep(listed, signed)
             log.info("member list %d: %d members", listed.number, len(listed.members))
+        self._signed = signed
         self.current, self.strict = listed, all(key for key, _ in signatures)
+
+    def _check_follows(self, listed: MemberList) -> None:
+        """What clients would refuse is not handed out.
+
+        Raises:
+            RemoteProtocolError: reason "members"; it is older than the last one, or another of the same number.
+        """
+        before = self.current
+        if before is None or listed.digest == before.digest or listed.number > before.number:
+            return
+        raise RemoteProtocolError(
+            f"list {listed.number} does not follow list {before.number}, which clients have seen: sign one with a "
+            "higher number",
+            reason="members",
+        )
 
     async def _keep(self, listed: MemberList, signed: bytes) -> None:
         def work(db: sqlite3.Connection) -> None:

@@ -97,6 +97,7 @@ async def follow(fed: Federation, last: RoundRow | None) -> tuple[RoundRow | Non
     name, newest = max(proofs.items(), key=lambda each: each[1].header.round)
     if last is not None and newest.header.round == last.round:  # two histories met at one number: it has two headers
         log.warning("%s has seen another round %d than this journal knows; a number is left out", name, last.round)
+        await fed.store.journal.write(draw_anew)
         return last, last.round + 2
     log.warning(
         "%s has seen round %d, and this journal ends with round %d: it was put back to an earlier state. What came "
@@ -130,13 +131,18 @@ async def adopt(store: Store, newest: Proof, proofs: Iterable[Proof], *, now: fl
             "closed_at, summary) VALUES (?, ?, ?, ?, '[]', 0, ?, '{}', 'abandoned', ?, ?, ?)"
         )
         db.execute(sql, row)
-        db.execute("UPDATE masked_rounds SET beacon = x''")
-        db.execute("UPDATE class_rounds SET beacon = x''")
+        draw_anew(db)
         for name, clip in clips.items():
             values = (header.round, header.round, clip, clip)
             db.execute(OF_STANDARD, values) if name == STANDARD else db.execute(OF_CLASS, (*values, name))
 
     await store.journal.write(work)
+
+
+def draw_anew(db: sqlite3.Connection) -> None:
+    """No drawing of groups is in force: clients may know newer ones than this journal."""
+    db.execute("UPDATE masked_rounds SET beacon = x''")
+    db.execute("UPDATE class_rounds SET beacon = x''")
 
 
 async def settle(fed: Federation) -> None:

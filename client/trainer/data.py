@@ -204,16 +204,14 @@ class TrainLoader:
         epochs: int,
         max_steps: int,
         report: Callable[[float], None],
-        redraw: bool = False,
     ) -> None:
-        """`report` gets the share done before each batch, and may raise to abandon the training.
-
-        `redraw`: epochs draw with replacement (`Turn.redraw`), where no `order` is given.
-        """
+        """`report` gets the share done before each batch, and may raise to abandon the training."""
         self.num_examples = source.num_examples
         self.num_steps = 0
         self._source, self._batch_size, self._seed, self._report = source, batch_size, seed, report
-        self._max_steps, self._epoch, self._redraw = max_steps, 0, redraw
+        self._max_steps, self._epoch = max_steps, 0
+        self.redraw = False
+        """Epochs draw with replacement (`Turn.redraw`), where no `order` is given."""
         planned = epochs * len(self)
         self.planned = max(1, min(planned, max_steps) if max_steps else planned)
         """Steps of the whole training, by a sampler that keeps the number of examples."""
@@ -236,7 +234,7 @@ class TrainLoader:
         seed = derive(self._seed, "shuffle", self._epoch)
         self._epoch += 1
         given = None if order is None else order()
-        for batch in self._source.batches(self._batch_size, seed, given, redraw=self._redraw):
+        for batch in self._source.batches(self._batch_size, seed, given, redraw=self.redraw):
             self._report(min(1.0, self.num_steps / self.planned))
             self.num_steps += 1
             yield batch

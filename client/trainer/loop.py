@@ -98,8 +98,8 @@ def fit(
         epochs=settings.epochs,
         max_steps=settings.max_steps,
         report=report,
-        redraw=work.turn.redraw,
     )
+    loader.redraw = work.turn.redraw
     context = context_of(model, source, work, loader)
     context.private = frozenset(private_tensors(model, given.spec))
     context.frozen = still

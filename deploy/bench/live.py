@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, cast
 
-from roughfed.client.disclosure import MODEL_ROUNDS
 from roughfed.config import ClientConfig, FederationConfig
+from roughfed.config.client import Policy
 from roughfed.config.template import render_template
 from roughfed.data.federate import holdings
 from roughfed.data.rough import task_classes
@@ -31,6 +31,7 @@ from roughfed.report.summary import RunSummary, TaskSpan, last_known, task_matri
 
 NOTHING: Mapping[str, Any] = {}
 CLASSES = 10
+AT_ONCE = Policy().max_model_rounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +174,7 @@ def run_live_bench(options: LiveOptions, *, say: Callable[[str, Mapping[str, obj
     runs: list[dict[str, RunSummary]] = []
     names = list(conditions)
     # The same first model for all of them: a masked client answers so many rounds on one model, and then no more.
-    turns = [
-        {name: conditions[name] for name in names[at : at + MODEL_ROUNDS]} for at in range(0, len(names), MODEL_ROUNDS)
-    ]
+    turns = [{name: conditions[name] for name in names[at : at + AT_ONCE]} for at in range(0, len(names), AT_ONCE)]
     for seed in options.seeds:
         runs.append({name: run for turn in turns for name, run in played(protocol, turn, options, seed=seed).items()})
         for name, run in runs[-1].items():  # a bench of an hour that is stopped has shown what it found

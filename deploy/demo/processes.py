@@ -14,6 +14,9 @@ from roughfed.errors import RoughfedError
 
 LAST_LINES = 15
 LAST_BYTES = 16 * 1024
+FAREWELL_S = 30.0
+"""Between the end of one process after the run, and the next."""
+
 END_S = 8.0
 """Between SIGTERM and SIGKILL: an agent gives its trainer up to 6 s."""
 
@@ -122,6 +125,8 @@ class Processes:
     async def all_ended(self, is_over: Callable[[], bool], *, until: Collection[str] | None = None) -> None:
         """Return when every process has ended, as it should: with status 0, and not before the run is over.
 
+        Whoever did not hear the server's farewell would look for it for ever: it has `FAREWELL_S` from the first end.
+
         Args:
             is_over: whether the run is.
             until: return when those of these names have ended; the others go on.
@@ -130,7 +135,10 @@ class Processes:
             ProcessDied: one did not.
         """
         while any(until is None or process.name in until for process in self._open):
-            process = await self._ended.get()
+            try:
+                process = await asyncio.wait_for(self._ended.get(), FAREWELL_S if is_over() else None)
+            except TimeoutError:
+                return
             self._open.discard(process)
             code = process.ending.result()
             if code or not is_over():

@@ -19,11 +19,12 @@ from roughfed.deploy import aggregator
 from roughfed.deploy.cli.processes import SHARED_HOST
 from roughfed.deploy.demo.acts import Act
 from roughfed.deploy.demo.place import DemoPlace
-from roughfed.deploy.demo.processes import Process, ProcessDied, Processes
+from roughfed.deploy.demo.processes import Process, ProcessDied, Processes, tail
 from roughfed.deploy.demo.scene import Scene
 from roughfed.deploy.demo.screen import Screen
 from roughfed.deploy.demo.watch import statuses
 from roughfed.deploy.summary import open_store
+from roughfed.errors import RoughfedError
 from roughfed.masking import largest_group
 from roughfed.server.summarized import round_summaries
 
@@ -141,7 +142,14 @@ class Stage:
                 self.tell(f"starting {len(starts)} {who}{'s'[: len(starts) > 1]}, their trainers load torch")
                 await self.start_clients(processes)
             self.tell(f"in a browser: {self.show.scene.page}")
-            await processes.all_ended(self.is_over, until=until)
+            ended = asyncio.create_task(processes.all_ended(self.is_over, until=until))
+            try:
+                await asyncio.wait({ended, watching}, return_when=asyncio.FIRST_COMPLETED)
+                if watching.done():
+                    watching.result()  # the run is over, or stands still
+                await ended
+            finally:
+                ended.cancel()
             await watching
         finally:
             watching.cancel()
@@ -206,10 +214,17 @@ class Stage:
         return await processes.start(name, command, log=log, env=env, on_output=on_output)
 
     async def watch(self) -> None:
-        """Follow the run until the server is over."""
+        """Follow the run until the server is over.
+
+        Raises:
+            RoughfedError: it is paused, and here is nobody who would resume it.
+        """
         with closing(open_store(self.show.place.server)) as store:
             async for status in statuses(store.folder):
                 self.show.scene.status = status
+                if status.get("paused"):
+                    log = self.show.place.log(SERVER)
+                    raise RoughfedError(f"the run is paused: rounds came to nothing; the end of {log}:\n{tail(log)}")
                 self.show.scene.rounds = round_summaries(store)
                 self.show.screen.changed()
             self.show.scene.over = True

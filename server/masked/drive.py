@@ -238,7 +238,8 @@ async def conclude(fed: Federation, row: RoundRow) -> Result:
     }
     connected = set(fed.members.names())
     silent = dict.fromkeys(round_.without_advert(), "no advert") | result.noted
-    noted = {name: what for name, what in silent.items() if what not in SILENT or name in connected}
+    said_why = round_.out  # whoever refused openly is not silent
+    noted = {n: what for n, what in silent.items() if what not in SILENT or (n in connected and n not in said_why)}
     await fed.stages.note_end(
         row.round,
         next_clips=clips,

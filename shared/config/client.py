@@ -233,12 +233,20 @@ class Policy(BaseModel):
         description="Rounds in which each statistic that a training works out goes into a sum; one that hardly changes "
         "(transition 3, loss-histogram 10, ...) no more often than that for each run of client.stay.",
     )
+    max_model_rounds: int = Field(
+        default=8,
+        ge=1,
+        description="Masked rounds that the client answers on one model, or on models within 0.002 of the clip norm "
+        "(or of a tenth of its update's own norm, where that is more). The server pauses by itself after five rounds "
+        "that came to nothing.",
+    )
     max_differences: int = Field(
-        default=1,
+        default=6,
         ge=0,
         description="Pairs of sums on one model that the client helps to open although they differ by fewer clients "
-        "than a sum has at least: after a round that was void because somebody lied or was lost. With 0 none: rounds "
-        "then stay void until the same clients are there.",
+        "than a sum has at least, or although it was not told of one of them: after rounds that came to nothing "
+        "because somebody lied or was lost; 6 is three of them in a row, each without another client. The client then "
+        "trains on examples that it draws anew. With 0 none: rounds then stay void until the same clients are there.",
     )
     max_levels: int = Field(
         default=0,

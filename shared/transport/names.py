@@ -20,8 +20,9 @@ SOFTWARE_KEY, PROTOCOL_KEY, TIME_KEY = "roughfed-software", "roughfed-protocol",
 SOCKET = "control.sock"
 """Of a running server, for its operator, in its state directory."""
 
-PASSING = frozenset({"storage", "stalled", "superseded"})
-"""Words of refusals that pass: the other end's disk was full, a stream fell silent, a newer one took over."""
+PASSING = frozenset({"storage", "stalled", "superseded", "strikes"})
+"""Words of refusals that pass: the other end's disk was full, a stream fell silent, a newer one took over, or it wants
+to hear nothing of this client for a while."""
 
 
 def reason_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:

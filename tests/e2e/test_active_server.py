@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from roughfed.config.client import Policy
 from roughfed.crypto.join_line import VARIABLE, JoinLine
 from roughfed.deploy.audit.active.attacks import ATTACKS
 from roughfed.deploy.audit.active.result import Loot, cosine
@@ -30,7 +31,7 @@ from .process import PATIENCE_S, Process
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
-ROUNDS = 3
+ROUNDS = Policy().max_model_rounds
 """In so many rounds on one model a client shows its sketches; what they say of an update is no secret."""
 
 CLIENT = [sys.executable, "-m", "roughfed.deploy.audit.active"]
@@ -149,13 +150,13 @@ def test_two_sums_never_differ_by_one_client(tmp_path: Path) -> None:
     holds(raid(tmp_path, "differencing", max_differences=0))
 
 
-def test_by_default_one_pair_of_sums_on_a_model_is_all_that_differs_by_one_client(tmp_path: Path) -> None:
-    """It lets a federation go on after a round that was void; what it tells is in docs/privacy.md."""
+def test_by_default_a_few_sums_on_a_model_may_differ_by_one_client(tmp_path: Path) -> None:
+    """They let a federation go on after rounds that were void; what they tell is in docs/privacy.md."""
     found = raid(tmp_path, "differencing x 12")
     assert found.loot.refused, found.report()
     assert found.loot.rounds <= 1 + ROUNDS, found.report()
     assert found.loot.reached is not None
-    assert found.loot.reached < 0.97
+    assert found.loot.reached < 0.95
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ def ends(
 
     monkeypatch.setattr(drive, "unmasked", unmasked)
     monkeypatch.setattr(drive, "next_clip", lambda *_, **__: 1.0)
-    masked = SimpleNamespace(groups=[], stage="done", without_advert=lambda: set(mute.split()))
+    masked = SimpleNamespace(groups=[], stage="done", out=set[str](), without_advert=lambda: set(mute.split()))
     monkeypatch.setattr(fed, "masked", masked)
     asyncio.run(drive.conclude(fed, row))
 

@@ -7,7 +7,7 @@ from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.client import disclosure as rule
+from roughfed.client import disclosure_ledger
 from roughfed.client import store as store_module
 from roughfed.client.disclosed_round import note_model, note_stage
-from roughfed.client.disclosure_ledger import MODELS_REMEMBERED, SCHEMA_STEP, Ledger
+from roughfed.client.disclosure_ledger import SCHEMA_STEP, Ledger
 from roughfed.client.own_secret import COLUMNS, FILE, SIGNS, fingerprint, mixed_seed, own_secret
 from roughfed.client.rules import Rules
 from roughfed.client.store import SCHEMA, ClientStore
@@ -30,6 +31,7 @@ from roughfed.types import Job, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.secagg import encode_stage
 
 SECRET, C = bytes(range(32)), 1.0
+MODEL_ROUNDS = Rules("sketches", 100).max_model_rounds
 NAMES = tuple(f"client-{number}" for number in range(10))
 
 
@@ -152,34 +154,47 @@ def test_what_an_older_version_showed_counts_in_every_ledger(tmp_path: Path, mon
 
 
 def answer(ledger: Ledger, folder: Path, number: int, values: np.ndarray) -> None:
-    """One round on a model, as `disclosed_round` does it."""
-    own, one = fingerprint(model_file(folder, values), SECRET), header(number)
-    rule.check_model((each.distance for each in ledger.earlier(one, own)), C)
-    asyncio.run(ledger.note_model(one, own))
-    asyncio.run(ledger.note_shown(one, opened=True))
+    """One round on a model: the update leaves, and the server asks this client nothing more."""
+    one = header(number)
+    asyncio.run(note_model(client_of(ledger), one, model_file(folder, values)))
+    asyncio.run(ledger.note_sent(one, C))
+
+
+def client_of(ledger: Ledger, **limits: int) -> Any:
+    return SimpleNamespace(ledger=ledger, own=SECRET, rules=Rules("sketches", 100, **limits))
 
 
 @pytest.mark.parametrize("step", [0.0, 1.0], ids=["the same", "an ulp"])
-def test_a_model_that_stands_still_but_for_an_ulp_is_answered_three_times(
+def test_a_model_that_stands_still_but_for_an_ulp_is_answered_a_few_times(
     ledger: Ledger, tmp_path: Path, step: float
 ) -> None:
     values = np.random.default_rng(0).normal(size=650).astype(np.float32)
-    for number in range(1, rule.MODEL_ROUNDS + 1):
+    for number in range(1, MODEL_ROUNDS + 1):
         answer(ledger, tmp_path, number, values)
         if step:
             values[0] = np.nextafter(values[0], np.float32(np.inf))
     with pytest.raises(RemoteProtocolError, match="on this model") as refused:
-        answer(ledger, tmp_path, 9, values)
+        answer(ledger, tmp_path, 19, values)
     assert refused.value.reason == "policy"
     values += 2 * rule.CLOSE * C / np.sqrt(len(values))
-    answer(ledger, tmp_path, 10, values)
+    answer(ledger, tmp_path, 20, values)
+
+
+def test_a_clip_norm_that_is_next_to_nothing_makes_no_model_another(ledger: Ledger, tmp_path: Path) -> None:
+    """A server that names a C far below the updates' norm gets their directions all the same."""
+    values, tiny = np.ones(10, dtype=np.float32), 1e-6
+    for number, near in ((1, False), (2, True)):
+        one = header(number, clip_norm=tiny)
+        assert asyncio.run(note_model(client_of(ledger), one, model_file(tmp_path, values))) is near
+        asyncio.run(ledger.note_sent(one, rule.scale_of(tiny, share=tiny / C)))
+        values[0] += 2 * rule.CLOSE * tiny
 
 
 def test_a_model_of_what_is_no_number_is_near_all_others(ledger: Ledger, tmp_path: Path) -> None:
-    for number in range(1, rule.MODEL_ROUNDS + 1):
+    for number in range(1, MODEL_ROUNDS + 1):
         answer(ledger, tmp_path, number, np.full(10, number * C, dtype=np.float32))
     with pytest.raises(RemoteProtocolError):
-        answer(ledger, tmp_path, 9, np.full(10, np.nan, dtype=np.float32))
+        answer(ledger, tmp_path, 19, np.full(10, np.nan, dtype=np.float32))
 
 
 def test_a_round_that_showed_nothing_and_one_that_is_taken_up_again_do_not_count(
@@ -187,10 +202,10 @@ def test_a_round_that_showed_nothing_and_one_that_is_taken_up_again_do_not_count
 ) -> None:
     values = np.ones(10, dtype=np.float32)
     own = fingerprint(model_file(tmp_path, values), SECRET)
-    for number in range(1, 9):
+    for number in range(1, 3 * MODEL_ROUNDS):
         asyncio.run(ledger.note_model(header(number), own))  # trained, and the round came to nothing
-    for _ in range(5):
-        answer(ledger, tmp_path, 9, values)
+    for _ in range(2 * MODEL_ROUNDS):
+        answer(ledger, tmp_path, 99, values)
 
 
 @pytest.mark.parametrize("size", [5, 300, 40_000])
@@ -220,11 +235,18 @@ def test_a_difference_that_is_made_for_it_seems_no_more_than_a_few_times_as_larg
     assert max(ratios) < 3
 
 
-def test_the_oldest_models_are_forgotten_and_how_far_they_moved_is_not(ledger: Ledger, tmp_path: Path) -> None:
-    for number in range(1, MODELS_REMEMBERED + 6):
+def test_the_oldest_models_are_forgotten_and_how_far_they_moved_is_not(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounds that come to nothing push none out: they would cost a server that wants it nothing."""
+    most = 10
+    monkeypatch.setattr(disclosure_ledger, "MODELS_REMEMBERED", most)
+    for number in range(1, most + 6):
         answer(ledger, tmp_path, number, np.array([number, 0.0], dtype=np.float32))
     far = fingerprint(model_file(tmp_path, np.zeros(2, dtype=np.float32)), SECRET)
-    assert len(ledger.earlier(header(99), far)) == MODELS_REMEMBERED
+    for number in range(100, 100 + 2 * most):
+        asyncio.run(ledger.note_model(header(number), far))
+    assert len(ledger.earlier(header(99), far)) == most
     assert ledger.totals().least_moved == pytest.approx(1.0)
 
 
@@ -232,33 +254,37 @@ def test_the_oldest_models_are_forgotten_and_how_far_they_moved_is_not(ledger: L
 
 
 @pytest.mark.parametrize(
-    ("accepted", "distance", "refused"),
+    ("accepted", "refused"),
     [
-        (NAMES, 0.0, False),  # the same sum again
-        (NAMES[1:], 0.0, True),
-        (NAMES[1:], 0.9 * rule.CLOSE, True),
-        (NAMES[1:], 1.1 * rule.CLOSE, False),
-        (NAMES[1:], float("nan"), True),
-        (NAMES[4:], 0.0, True),
-        (NAMES[5:], 0.0, False),  # as many as a sum of ten has at least
-        ((*NAMES[1:], "another"), 0.0, True),
+        (NAMES, False),  # the same sum again
+        (NAMES[1:], True),
+        (NAMES[4:], True),
+        (NAMES[5:], False),  # as many as a sum of ten has at least
+        ((*NAMES[1:], "another"), True),
     ],
 )
-def test_sums_that_differ_by_few_are_not_signed(accepted: tuple[str, ...], distance: float, refused: bool) -> None:
-    earlier = [(rule.members_of(NAMES), distance)]
+def test_sums_that_differ_by_few_are_not_signed(accepted: tuple[str, ...], refused: bool) -> None:
     with pytest.raises(RemoteProtocolError, match="differs") if refused else nullcontext():
-        rule.check_sets(rule.members_of(accepted), earlier, dealers=10, clip_norm=C)
+        rule.check_sets(rule.members_of(accepted), [rule.members_of(NAMES)], dealers=10)
 
 
-def test_one_pair_of_such_sums_on_a_model_lets_a_federation_go_on() -> None:
+def test_some_pairs_of_such_sums_on_a_model_let_a_federation_go_on() -> None:
     """A round was void, because somebody lied or was lost; the next one on the same model is without that client."""
     every, fewer, others = (rule.members_of(names) for names in (NAMES, NAMES[1:], NAMES[:-1]))
-    rule.check_sets(fewer, [(every, 0.0)], dealers=10, clip_norm=C, most=1)
+    rule.check_sets(fewer, [every], dealers=10, most=1)
     for again in (every, fewer):
-        rule.check_sets(again, [(every, 0.0), (fewer, 0.0)], dealers=10, clip_norm=C, most=1)
+        rule.check_sets(again, [every, fewer], dealers=10, most=1)
     with pytest.raises(RemoteProtocolError, match="max_differences"):
-        rule.check_sets(others, [(every, 0.0), (fewer, 0.0)], dealers=10, clip_norm=C, most=1)
-    rule.check_sets(others, [(every, 1.0), (fewer, 1.0)], dealers=10, clip_norm=C, most=1)  # models move
+        rule.check_sets(others, [every, fewer], dealers=10, most=1)
+
+
+def test_a_sum_that_this_client_was_not_told_of_counts_as_one_that_differs() -> None:
+    """t others can open it: a server that has them need not ask."""
+    every, untold = rule.members_of(NAMES), b""
+    rule.check_sets(every, [untold], dealers=10, most=1)
+    for earlier, most in (([untold], 0), ([untold, untold], 1)):
+        with pytest.raises(RemoteProtocolError, match="max_differences"):
+            rule.check_sets(every, earlier, dealers=10, most=most)
 
 
 @given(st.sets(st.text(max_size=5), max_size=20))
@@ -268,14 +294,15 @@ def test_members_are_known_by_their_names_in_any_order(names: set[str]) -> None:
     assert len(rule.split_members(rule.members_of(names))) == len(names)
 
 
-def test_a_sum_counts_from_where_it_is_opened(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_sum_counts_from_where_the_update_left(ledger: Ledger, tmp_path: Path) -> None:
     one, two = header(1), header(2, model_digest=header(1).model_digest)
     own = fingerprint(model_file(tmp_path, np.ones(3, dtype=np.float32)), SECRET)
     asyncio.run(ledger.note_model(one, own))
-    asyncio.run(ledger.note_shown(one, opened=False))
+    assert ledger.earlier(two) == []
+    asyncio.run(ledger.note_sent(one, C))
+    assert [each.accepted for each in ledger.earlier(two)] == [b""]
+    assert ledger.totals().rounds == {"sketches": 1}
     asyncio.run(ledger.note_sum(one, rule.members_of(NAMES)))
-    assert [each.accepted for each in ledger.earlier(two)] == [b""]  # a round that failed may come again with fewer
-    asyncio.run(ledger.note_shown(one, opened=True))
     assert [each.accepted for each in ledger.earlier(two)] == [rule.members_of(NAMES)]
     assert ledger.earlier(one) == []
 
@@ -284,6 +311,7 @@ def test_the_ledger_adds_up_beside_its_limits(ledger: Ledger, tmp_path: Path) ->
     enter(ledger, "run-1")
     for number in (1, 2):
         answer(ledger, tmp_path, number, np.array([2.0 * number, 0.0], dtype=np.float32))
+        asyncio.run(ledger.note_shown(header(number), opened=False))
         asyncio.run(ledger.note_sum(header(number), rule.members_of(NAMES[number:])))
         asyncio.run(ledger.note_told("run-1", number, {"transition": 1}))
     asyncio.run(ledger.note_told("run-1", 1, {rule.STATIC: 10, rule.CHOICE: 3}))
@@ -348,7 +376,7 @@ def test_a_round_is_noted_before_it_is_answered_and_refused_where_it_shows_too_m
     ledger: Ledger, tmp_path: Path
 ) -> None:
     """As `MaskedPart.hear` calls it, before the machine hears of the stage."""
-    me = cast(Any, SimpleNamespace(ledger=ledger, own=SECRET, rules=Rules("sketches", 100, max_differences=0)))
+    me = client_of(ledger, max_differences=0)
 
     def hear(one: RoundHeader, kind: str, value: m.Message) -> None:
         asyncio.run(note_stage(me, one, stage(kind, value)))
@@ -356,7 +384,8 @@ def test_a_round_is_noted_before_it_is_answered_and_refused_where_it_shows_too_m
     params = model_file(tmp_path, np.ones(20, dtype=np.float32))
     first, second = header(1), header(2)
     for one in (first, second):
-        assert not asyncio.run(note_model(me, one, params))
+        assert asyncio.run(note_model(me, one, params)) is (one is second)  # its training draws with replacement
+        asyncio.run(ledger.note_sent(first, C))
         hear(replace(one, levels=26), "roster", roster_of(10))
         with pytest.raises(RemoteProtocolError, match="max_levels"):
             hear(replace(one, levels=28), "roster", roster_of(10))  # what is enough for nine
@@ -364,7 +393,6 @@ def test_a_round_is_noted_before_it_is_answered_and_refused_where_it_shows_too_m
     hear(first, "sets", sets_of(NAMES))
     hear(first, "unmask", m.UnmaskRequest(()))
     assert (ledger.totals().numbers, ledger.totals().smallest_sum) == (128, 10)
-    assert asyncio.run(note_model(me, second, params))  # its training draws with replacement
     with pytest.raises(RemoteProtocolError, match="differs") as refused:
         hear(second, "sets", sets_of(NAMES[1:]))
     assert refused.value.reason == "difference"

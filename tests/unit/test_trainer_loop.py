@@ -213,7 +213,8 @@ def test_an_epoch_of_a_model_that_stands_still_draws_with_replacement(form: str)
     opened = open_source(FORMS[form](), CPU, torch.float32)
 
     def epoch(*, redraw: bool) -> list[int]:
-        loader = TrainLoader(opened, batch_size=8, seed=1, epochs=1, max_steps=0, report=quiet, redraw=redraw)
+        loader = TrainLoader(opened, batch_size=8, seed=1, epochs=1, max_steps=0, report=quiet)
+        loader.redraw = redraw
         return [int(row[0]) for x, _ in loader for row in x]
 
     once, drawn = epoch(redraw=False), epoch(redraw=True)

@@ -84,7 +84,7 @@ POISONS: dict[str, Poison] = {
         _ANYBODY,
         broken.not_a_number,
         refused="not-finite",
-        masked="cannot be encoded: nothing is sent, and the server hears `not-finite`",
+        masked="cannot be encoded: the client sends zeros, and the server hears nothing of it",
     ),
     "huge": Poison("sends values of 1e30", _ANYBODY, broken.huge, refused="magnitude", masked=_CLIPPED),
     "wrong-shape": Poison(

@@ -19,8 +19,8 @@ from roughfed.deploy.audit.active.server import Flat, Refused
 from roughfed.deploy.audit.views import sketch_map
 from roughfed.secagg.terms import sketch_lanes
 
-ROUNDS = 8
-"""As many numbers as parameters, and some more: 8 x 128 of 650."""
+ROUNDS = 10
+"""As many numbers as parameters, and some more: 10 x 128 of 650."""
 
 Seen = tuple[Flat, Flat]
 """Of one round: the map from updates to sketches, float32 [dim, D], and the victim's sketch, float32 [dim]."""
