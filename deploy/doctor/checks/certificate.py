@@ -53,9 +53,13 @@ def papers(site: Site, own: Enrolled, now: datetime) -> Iterable[Finding]:
     """An enrolment's files against one another, the settings and the calendar."""
     try:
         subject = certificates.check_issued(
-            own.certificate, own.ca_certificate, role=own.subject.role, now=_inside(own, now)
+            own.certificate,
+            own.ca_certificate,
+            role=own.subject.role,
+            now=_inside(own, now),
+            federation=own.external,
         )
-        entry = open_member(own.member, own.ca_certificate)
+        entry = open_member(own.member, own.ca_certificate, federation=own.external, dated=False)
         if entry.subject != subject or entry.identity_key != own.identity.public_key:
             raise IdentityError("the roster entry is for another name or key than the certificate", reason="roster")
     except RoughfedError as error:
