@@ -23,7 +23,7 @@ from roughfed.client.enrolled import Enrolled, Keys, Record
 from roughfed.crypto import certificates, identity
 from roughfed.crypto.join_line import JoinLine
 from roughfed.crypto.member_list import AuthorityTrust
-from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError, Unreachable
+from roughfed.errors import ConfigError, IdentityError, RemoteProtocolError, RoughfedError, Unreachable
 from roughfed.transport.names import reason_of
 from roughfed.wire import enrolment as wire
 from roughfed.wire.member_list import (

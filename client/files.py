@@ -56,8 +56,8 @@ def enroll(
     """
     now = now or datetime.now(UTC)
     root = certificates.only_certificate(ca_certificate)
-    chain = certificates.chain_below(certificate, root)
     keys, asked = _asked(folder)
+    chain = certificates.chain_below(certificate, root)
     certificates.check_key(chain, keys.tls_key)
     found = certificates.check_issued(chain, root, role=asked.role, now=now, federation=asked.federation)
     if found != asked:

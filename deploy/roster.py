@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from pathlib import Path
 
@@ -27,6 +28,7 @@ LIST = "members.list"
 
 SUFFIX, MEMBER = ".sig", ".member"
 MAX_MEMBER_BYTES = 64 << 10
+_SIGNATURE = re.compile(re.escape(LIST) + r"\.[a-z0-9-]+" + re.escape(SUFFIX))
 
 
 def read_list(path: Path) -> tuple[bytes, MemberList]:
@@ -109,6 +111,13 @@ def certified(folder: Path, own: Enrolled) -> list[ListedMember]:
 
 
 ENROL = "take the NAME.member that `roughfed enrol` wrote there last"
+
+
+def files(folder: Path) -> list[Path]:
+    """The signatures and the list of a directory, the list last; none where there is no list."""
+    path = folder / LIST
+    signatures = [each for each in sorted(folder.glob(f"{LIST}.*{SUFFIX}")) if _SIGNATURE.fullmatch(each.name)]
+    return [*signatures, path] if path.is_file() else []
 
 
 def lists_of(folder: Path, otherwise: Lists) -> Lists:

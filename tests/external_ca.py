@@ -1,4 +1,4 @@
-"""A CA of somebody else's, with an intermediate: it signs what a request says, as openssl does with copied extensions."""
+"""A CA of somebody else's, with intermediates: it signs what a request says, as openssl does that copies extensions."""
 
 from __future__ import annotations
 

@@ -51,6 +51,8 @@ _UNREADABLE = (
 _UNDERSTOOD = (x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage)
 """What may be critical in a CA's certificate."""
 
+_ANY = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
+
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -300,9 +302,9 @@ def check_chain(
 
 def _check_authority(issuer: x509.Certificate, *, below: int, purpose: ObjectIdentifier) -> None:
     """Whether a certificate may issue others, with so many intermediates between it and the leaf."""
-    said = {type(each.value): each.value for each in issuer.extensions}
-    basic, usage = said.get(x509.BasicConstraints), said.get(x509.KeyUsage)
-    purposes = said.get(x509.ExtendedKeyUsage)
+    said: dict[type, x509.ExtensionType] = {type(each.value): each.value for each in issuer.extensions}
+    basic, usage, purposes = (said.get(each) for each in _UNDERSTOOD)
+    unknown = [each.oid for each in issuer.extensions if each.critical and type(each.value) not in _UNDERSTOOD]
     why = ""
     if not isinstance(basic, x509.BasicConstraints) or not basic.ca:
         why = "is no CA's"
@@ -310,11 +312,9 @@ def _check_authority(issuer: x509.Certificate, *, below: int, purpose: ObjectIde
         why = f"allows {basic.path_length} intermediates below it, there are {below}"
     elif isinstance(usage, x509.KeyUsage) and not usage.key_cert_sign:
         why = "may not sign certificates"
-    elif isinstance(purposes, x509.ExtendedKeyUsage) and not {purpose, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & {
-        *purposes
-    }:
+    elif isinstance(purposes, x509.ExtendedKeyUsage) and not {purpose, _ANY} & set(purposes):
         why = "is for other purposes"
-    elif unknown := [e.oid for e in issuer.extensions if e.critical and not isinstance(e.value, _UNDERSTOOD)]:
+    elif unknown:
         why = f"has constraints that roughfed does not work out ({unknown[0].dotted_string})"
     if why:
         raise IdentityError(f"the certificate of {issuer.subject.rfc4514_string()} {why}", reason="issuer")

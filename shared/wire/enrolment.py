@@ -204,7 +204,9 @@ def _open_certified(
     verify_entry(only_certificate(chain), message.entry, message.signature)
     entry = decode_roster_entry(message.entry)
     if entry.subject != subject:
-        raise IdentityError(f"a roster entry of {entry.name!r} with {subject.name!r}'s certificate", reason="roster")
+        raise IdentityError(
+            f"a roster entry of {entry.subject.uri} beside the certificate of {subject.uri}", reason="roster"
+        )
     return entry
 
 
