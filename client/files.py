@@ -21,7 +21,8 @@ from roughfed.wire.enrolment import Credentials, encode_member, encode_roster_en
 def request(folder: Path, subject: Subject, *, organisation: str = "") -> bytes:
     """Make a TLS key, and a request (PEM) for its certificate; asked for again, the same key.
 
-    Where the folder is enrolled it is a renewal: the TLS key is new, the identity stays.
+    Where the folder is enrolled it is a renewal: the TLS key is new, the identity stays, and so does the organisation
+    unless another one is named.
 
     Raises:
         IdentityError: reason "name"; another member is enrolled here, or one at the federation's own CA.
@@ -33,6 +34,7 @@ def request(folder: Path, subject: Subject, *, organisation: str = "") -> bytes:
         if not own.external or own.subject != subject:
             raise IdentityError(f"{own.subject.uri} is enrolled here, and stays", reason="name")
         identity = own.identity
+        organisation = organisation or certificates.organisation_of(certificates.load_certificate(own.certificate))
     keys = enrolled.prepare(folder, subject.uri, identity=identity)
     return new_request(keys.tls_key, subject, organisation=organisation)
 

@@ -207,6 +207,7 @@ def test_a_renewal_has_a_new_key_and_the_same_identity(tmp_path: Path) -> None:
     assert second.record == first.record
     assert (second.tls_key != first.tls_key, second.identity.public_key) == (True, first.identity.public_key)
     assert open_member(second.member, ROOT.pem, federation="fed").identity_key == first.identity.public_key
+    assert certificates.organisation_of(certificates.load_certificate(second.certificate)) == "corp"
     third = files.enroll(tmp_path, signed + ISSUING.chain, ROOT.pem)  # typed twice
     assert third.certificate == second.certificate
     with pytest.raises(IdentityError, match="is enrolled here, and stays"):
