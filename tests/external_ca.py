@@ -33,6 +33,12 @@ class ExternalCA:
         """The certificate."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
+    @property
+    def key_pem(self) -> bytes:
+        """Its key, for whoever signs with another program."""
+        form = serialization.PrivateFormat.PKCS8
+        return self.key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+
     def intermediate(
         self, name: str = "Example Corp Issuing", *, ends: timedelta = 100 * DAY, extensions: Extensions = ()
     ) -> ExternalCA:

@@ -285,7 +285,7 @@ def check_chain(
     """
     issuers = (*chain[1:], root)
     for below, (each, issuer) in enumerate(zip(chain, issuers, strict=True)):
-        what = "the certificate" if each is chain[0] else f"the intermediate {each.subject.rfc4514_string()}"
+        what = "the certificate" if each is chain[0] else f"the intermediate {_named(each)}"
         try:
             each.verify_directly_issued_by(issuer)
         except (*_UNREADABLE, InvalidSignature):
@@ -317,7 +317,12 @@ def _check_authority(issuer: x509.Certificate, *, below: int, purpose: ObjectIde
     elif unknown:
         why = f"has constraints that roughfed does not work out ({unknown[0].dotted_string})"
     if why:
-        raise IdentityError(f"the certificate of {issuer.subject.rfc4514_string()} {why}", reason="issuer")
+        raise IdentityError(f"the certificate of {_named(issuer)} {why}", reason="issuer")
+
+
+def _named(certificate: x509.Certificate) -> str:
+    """A CA's name for an error: a peer chose it, and a log gets it."""
+    return "".join(c for c in certificate.subject.rfc4514_string() if c.isascii() and c.isprintable())[:80]
 
 
 def check_key(certificate: bytes, tls_key: bytes) -> None:

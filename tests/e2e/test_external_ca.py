@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from roughfed.client import enrolled
+from roughfed.client import enrolled, files
 from roughfed.crypto.identity import IdentityKey
+from roughfed.crypto.names import Subject
 from roughfed.deploy.cli import app
 from roughfed.wire.enrolment import chain_of
 from roughfed.wire.session import encode_client_message
@@ -88,6 +90,14 @@ def test_a_federation_under_somebody_elses_ca_plays_masked_rounds_with_its_membe
         cluster.control(op="pause")
         clients = cluster.start_clients()
         stranger = enrolled.load(tmp_path / "x0" / "state" / "papers")
+        other, folder = ExternalCA.root("Another Root"), tmp_path / "forged"
+        forged = files.enroll(folder, other.sign(files.request(folder, Subject("e2e", "client", "c0"))), other.pem)
+        with Peer(cluster.address, replace(forged, ca_certificate=external.root.pem)) as peer:
+            peer.open(encode_client_message(peer.hello(codecs=("lanes",))))
+            assert peer.end() == ("UNAVAILABLE", "")  # TLS comes about with nobody from another root
+        with Peer(cluster.address, replace(stranger, member=forged.member)) as peer:
+            peer.open(encode_client_message(peer.hello(codecs=("lanes",))))
+            assert peer.end() == ("PERMISSION_DENIED", "issuer")  # nor does a roster entry
         with Peer(cluster.address, stranger) as peer, cluster.watch() as watch:
             watch.until(lambda s: all(is_connected(s, name) for name in cluster.names), timeout_s=60.0)
             cluster.control(op="resume")

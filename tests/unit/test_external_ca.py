@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
+import shutil
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +33,7 @@ from roughfed.server.signer import certified
 from roughfed.wire.enrolment import encode_member, encode_roster_entry, open_member
 from tests.external_ca import DAY, ExternalCA
 
+from .documents import blocks, commands
 from .test_rolled_back import KEY as SIGNER
 from .test_rolled_back import RUN, header, signed
 
@@ -382,3 +386,23 @@ def test_init_without_a_ca(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert not (tmp_path / "state" / "ca").exists()
     said = typed(capsys, "csr", "--dir", tmp_path, "--name", "aggregator")
     assert said["subject"] == "spiffe://fed/server/aggregator"
+
+
+def test_the_lines_of_the_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "root.pem", ROOT.pem)
+    put(tmp_path / "issuing.pem", ISSUING.pem)
+    put(tmp_path / "issuing.key", ISSUING.key_pem)
+    (block,) = [b for b in blocks("sh") if b.about.endswith("test_external_ca.py::test_the_lines_of_the_document")]
+    for line in commands(block):
+        if line.startswith("roughfed"):
+            assert app.run(shlex.split(line)[1:]) == 0, capsys.readouterr().err
+        else:
+            subprocess.run(shlex.split(line), check=True, capture_output=True)
+    listed = typed(capsys, "roster", "show", "--dir", "server")
+    assert [(m["name"], m["organisation"]) for m in listed["members"]] == [("aggregator", ""), ("hospital-a", "north")]
+    assert enrolled.load(tmp_path / "hospital-a" / "state" / "papers").external == "lab"
