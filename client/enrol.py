@@ -147,8 +147,10 @@ async def fetch_members(folder: Path, *, now: datetime | None = None) -> bytes:
     now = now or datetime.now(UTC)
     own = await asyncio.to_thread(enrolled.load, folder)
     if own.external:
-        cure = "roughfed roster propose --members FOLDER; have the organisations sign it, and put it here"
-        raise ConfigError("there is no member list: the CA is not roughfed's, and signs none", cure=cure)
+        cause = "there is no members.list in the server's directory, and the CA is not roughfed's: it signs none"
+        raise ConfigError(
+            cause, cure="roughfed roster propose --members FOLDER; organisations sign it, then put it there"
+        )
     requested_at = int(now.timestamp())
     proof = own.identity.sign(LIST_REQUEST_DOMAIN, list_request_body(requested_at))
     request = encode_list_request(own.member, requested_at, proof)

@@ -228,7 +228,7 @@ def test_nothing_is_renewed_over_the_network(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="renews nothing"):
         asyncio.run(enrol.renew(tmp_path, now=due))
     assert enrolled.load(tmp_path) == own
-    with pytest.raises(ConfigError, match="there is no member list") as absent:
+    with pytest.raises(ConfigError, match=r"there is no members\.list") as absent:
         asyncio.run(enrol.fetch_members(tmp_path))
     assert "roughfed roster propose --members" in absent.value.cure
 
@@ -378,6 +378,24 @@ def test_a_client_that_knows_no_organisation_is_told_before_it_starts(tmp_path: 
         agent.organisations(tmp_path, config)
     clear = config.model_copy(update={"policy": config.policy.model_copy(update={"server_sees": "updates"})})
     assert agent.organisations(tmp_path, clear) is None  # no list in rounds in the clear
+
+
+@pytest.mark.parametrize(("ends", "well"), [(10 * DAY, True), (-DAY / 48, False)])
+def test_the_doctor_reads_papers_by_files(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    ends: timedelta,
+    well: bool,
+) -> None:
+    papers = tmp_path / "state" / "papers"
+    own = join(papers)
+    if not well:  # it has ended since
+        signed = ISSUING.sign(request(ALICE, own.tls_key), ends=ends) + ISSUING.chain
+        (papers / "certificate.pem").write_bytes(signed)
+    said = typed(capsys, "doctor", "--dir", tmp_path, "--offline", "--only", "certificate")
+    assert said["well"] is well
+    (end,) = [each for each in said["findings"] if each["about"] == "end"]
+    assert (end["state"] == "ok", enrol.BY_FILES in end["cure"]) == (well, not well)
 
 
 def test_init_without_a_ca(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
