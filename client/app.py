@@ -263,7 +263,7 @@ class Agent:
         return "max-rounds" if used_up(self._store, self._rules.max_rounds) and number >= last else None
 
     def _greet(self, welcome: Welcome, papers: Enrolled, connection: Connection) -> None:
-        server = open_member(welcome.server, papers.ca_certificate)
+        server = open_member(welcome.server, papers.ca_certificate, federation=papers.external)
         if server.role != "server":
             raise IdentityError(f"{server.name} is a {server.role}, not a server", reason="role")
         check_app(welcome, self._description)

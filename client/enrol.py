@@ -23,7 +23,7 @@ from roughfed.client.enrolled import Enrolled, Keys, Record
 from roughfed.crypto import certificates, identity
 from roughfed.crypto.join_line import JoinLine
 from roughfed.crypto.member_list import AuthorityTrust
-from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError, Unreachable
+from roughfed.errors import ConfigError, IdentityError, RemoteProtocolError, RoughfedError, Unreachable
 from roughfed.transport.names import reason_of
 from roughfed.wire import enrolment as wire
 from roughfed.wire.member_list import (
@@ -35,6 +35,9 @@ from roughfed.wire.member_list import (
 )
 
 log = logging.getLogger(__name__)
+
+BY_FILES = "roughfed csr, have its request signed, then roughfed enrol"
+"""How a certificate of somebody else's CA is renewed."""
 
 TIMEOUT_S = 20.0
 _OPTIONS = (
@@ -110,6 +113,10 @@ async def renew(
     """
     now = now or datetime.now(UTC)
     own = await asyncio.to_thread(enrolled.load, folder)
+    if own.external and not new_key and now < certificates.renew_at(own.certificate):
+        return False  # whoever asks reads these papers anew: they may have come since
+    if own.external:
+        raise Unreachable("the CA is not roughfed's, and renews nothing over the network", cure=BY_FILES)
     if not (force or new_key) and now < certificates.renew_at(own.certificate):
         return False
     tls_key = certificates.new_tls_key() if new_key else own.tls_key
@@ -135,10 +142,15 @@ async def fetch_members(folder: Path, *, now: datetime | None = None) -> bytes:
     Raises:
         IdentityError: this member is revoked or replaced, or the list is not signed by the CA.
         Unreachable: nobody answers.
-        ConfigError: the folder is not enrolled or damaged.
+        ConfigError: the folder is not enrolled or damaged, or the CA is not roughfed's, and signs no list.
     """
     now = now or datetime.now(UTC)
     own = await asyncio.to_thread(enrolled.load, folder)
+    if own.external:
+        cause = "there is no members.list in the server's directory, and the CA is not roughfed's: it signs none"
+        raise ConfigError(
+            cause, cure="roughfed roster propose --members FOLDER; organisations sign it, then put it there"
+        )
     requested_at = int(now.timestamp())
     proof = own.identity.sign(LIST_REQUEST_DOMAIN, list_request_body(requested_at))
     request = encode_list_request(own.member, requested_at, proof)

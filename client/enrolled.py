@@ -1,7 +1,8 @@
 """The folder of an enrolled member: which files it has, and how they change without ever being torn.
 
-`pending/` holds an enrolment under way, `renewal/` a new TLS key and its certificate. Their `enrolment.json` is written
-last; from then on the new files count and are moved into place, after a crash by whoever opens the folder next.
+`pending/` holds an enrolment under way, or the keys of a request (`client.files`), `renewal/` a new TLS key and its
+certificate. Their `enrolment.json` is written last; from then on the new files count and are moved into place, after a
+crash by whoever opens the folder next.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ _PENDING, _RENEWAL, _TOKEN = "pending", "renewal", "token.sha256"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What enrolment.json holds: where the ports are and which token was used (its SHA-256, hex)."""
+    """What enrolment.json holds: where the ports are and which token was used (its SHA-256, hex).
+
+    Who was enrolled by files has neither an enrolment port nor a token.
+    """
 
     enrolment_address: str
     federation_address: str
@@ -46,7 +50,7 @@ class Enrolled:
         subject: federation, role and name, from the certificate.
         record: addresses.
         tls_key: P-256 private key (PEM).
-        certificate: its certificate (PEM).
+        certificate: its certificate (PEM), then intermediates, if the CA has any.
         ca_certificate: the only CA to trust (PEM).
         member: serialized SignedRosterEntry.
         identity: Ed25519 key that signs updates.
@@ -65,6 +69,11 @@ class Enrolled:
     def name(self) -> str:
         """Enrolled name."""
         return self.subject.name
+
+    @property
+    def external(self) -> str:
+        """The federation, where its CA is somebody else's and does not name it; else empty."""
+        return "" if self.record.enrolment_address else self.subject.federation
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +117,15 @@ def load(folder: Path) -> Enrolled:
     )
 
 
-def prepare(folder: Path, token_sha256: str) -> Keys:
+def prepare(folder: Path, purpose: str, *, identity: IdentityKey | None = None) -> Keys:
     """Make the keys of a new enrolment and put them on disk, or find those of an interrupted one.
 
-    Keys go with the token that they were made for: after a lost answer the same caller may ask again.
+    Keys go with what they were made for: after a lost answer the same caller may ask again.
+
+    Args:
+        folder: of the papers.
+        purpose: the token's SHA-256 (hex), or whom a request is for.
+        identity: that of the member whose enrolment is renewed; None: a new one.
 
     Raises:
         StorageError: the disk refused.
@@ -119,14 +133,23 @@ def prepare(folder: Path, token_sha256: str) -> Keys:
     pending = folder / _PENDING
     with disk_errors(f"write in {folder}"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not ((pending / _TOKEN).exists() and read_public(pending / _TOKEN).decode() == token_sha256):
+        if not ((pending / _TOKEN).exists() and read_public(pending / _TOKEN).decode() == purpose):
             shutil.rmtree(pending, ignore_errors=True)
             pending.mkdir(mode=0o700)
             write_private(pending / TLS_KEY, certificates.new_tls_key())
-            IdentityKey.generate().save(pending / IDENTITY_KEY)
-            write_public(pending / _TOKEN, token_sha256.encode())  # last: the keys are whole
+            (identity or IdentityKey.generate()).save(pending / IDENTITY_KEY)
+            write_public(pending / _TOKEN, purpose.encode())  # last: the keys are whole
             fsync_folder(folder)
     return Keys(read_private(pending / TLS_KEY), IdentityKey.load(pending / IDENTITY_KEY))
+
+
+def prepared(folder: Path) -> tuple[Keys, str] | None:
+    """The keys of an enrolment under way, and what they were made for; None where there is none."""
+    pending = folder / _PENDING
+    if not (pending / _TOKEN).exists():
+        return None
+    keys = Keys(read_private(pending / TLS_KEY), IdentityKey.load(pending / IDENTITY_KEY))
+    return keys, read_public(pending / _TOKEN).decode()
 
 
 def commit(folder: Path, credentials: Credentials, record: Record) -> None:
@@ -136,6 +159,8 @@ def commit(folder: Path, credentials: Credentials, record: Record) -> None:
         StorageError: the disk refused; calling it again, or `load`, goes on where it stopped.
     """
     pending = folder / _PENDING
+    with disk_errors(f"write in {folder}"):
+        pending.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_public(pending / CERTIFICATE, credentials.certificate)
     write_public(pending / MEMBER, credentials.member)
     write_public(pending / CA_CERTIFICATE, credentials.ca_certificate)

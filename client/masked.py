@@ -310,7 +310,7 @@ def _split(record: bytes) -> tuple[bytes, bytes]:
 
 def _party(me: Membership, peers: Peers) -> Party:
     def member(entry: bytes) -> tuple[str, bytes]:
-        found = open_member(entry, me.papers.ca_certificate)
+        found = open_member(entry, me.papers.ca_certificate, federation=me.papers.external)
         if found.role != "client":
             raise RemoteProtocolError(f"{found.name} is a {found.role}, not a client", reason="role")
         peers.check_member(found.name, found.identity_key)

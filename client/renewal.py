@@ -93,6 +93,9 @@ class Renewal:
 
     def wish(self, after_s: float = 0.0) -> bool:
         """Somebody wants a new key, within so many seconds; whether there will be one."""
+        if self._current is not None and self._current.external:
+            log.warning("a new key is wanted, and the CA is not roughfed's: %s", enrol.BY_FILES)
+            return False
         now = self._clock()
         if self._last_wish is not None and now - self._last_wish < ASKED_EVERY_S:
             log.info("a new key is wanted again; this client makes one in %.0f s at most", ASKED_EVERY_S)

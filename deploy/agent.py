@@ -144,10 +144,19 @@ def organisations(folder: Path, config: ClientConfig) -> Organisations | None:
     """Those of `policy.organisations`; None where the CA signs the list of members.
 
     Raises:
-        ConfigError: the file is missing or wrong.
+        ConfigError: the file is missing or wrong, or nobody would sign a list that this client goes by.
     """
-    path = config.policy.organisations
-    return read_organisations(folder / path) if path else None
+    if path := config.policy.organisations:
+        return read_organisations(folder / path)
+    papers = Place(folder).papers
+    if config.policy.server_sees != MODES[-1] and enrolled.is_enrolled(papers) and enrolled.load(papers).external:
+        raise ConfigError(
+            "the CA is not roughfed's, so organisations sign the member list, and this client knows none",
+            file=str(folder / ClientConfig.FILE),
+            key="policy.organisations",
+            cure="ask an organisation for the file with their keys; roughfed join --organisations FILE",
+        )
+    return None
 
 
 async def run_agent(

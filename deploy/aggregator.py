@@ -138,7 +138,8 @@ def from_enrolment(folder: Path, *, now: Callable[[], datetime] = lambda: dateti
             log.warning("the server's certificate, valid until %s, was not renewed yet: %s", expires, error)
         first = False
         own = await asyncio.to_thread(enrolled.load, folder)
-        return Papers(own.name, own.tls_key, own.certificate, own.ca_certificate, own.member, own.identity)
+        papers = (own.name, own.tls_key, own.certificate, own.ca_certificate, own.member, own.identity)
+        return Papers(*papers, own.external)
 
     return obtain
 

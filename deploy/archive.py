@@ -31,7 +31,7 @@ MAX_JSON = 64 << 20
 
 SETTINGS = "fed.toml"
 NAME = re.compile(
-    r"fed\.toml|app/[A-Za-z0-9_][A-Za-z0-9_-]*\.py|upstream/client\.toml|"
+    r"fed\.toml|members\.list(?:\.[a-z0-9-]+\.sig)?|app/[A-Za-z0-9_][A-Za-z0-9_-]*\.py|upstream/client\.toml|"
     r"(?:upstream/)?state(?:/[A-Za-z0-9_][A-Za-z0-9._-]*){1,2}"
 )
 """Where a member may lie: no part begins with a dot, so none leads upwards."""

@@ -167,7 +167,7 @@ async def prepare(setup: Setup, stack: AsyncExitStack) -> tuple[Federation, Pape
     if config.privacy.masked:
         fed.listing.source = setup.lists or (from_authority(authority) if authority is not None else None)
     fed.members.revoked |= store.revoked()
-    fed.ca_certificate = papers.ca_certificate
+    fed.ca_certificate, fed.external = papers.ca_certificate, papers.external
     fed.base = stand(setup.origin, store)
     description = await setup.origin.describe()
     fed.num_classes = description.num_classes
@@ -251,6 +251,7 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     config = setup.config
 
     def renewed(new: Papers) -> None:
+        fed.member = new.member  # with the new certificate, where the CA is somebody else's
         for role, certificate in (("server", new.certificate), ("ca", new.ca_certificate)):
             expires = certificates.load_certificate(certificate).not_valid_after_utc
             fed.certificates[role] = expires.timestamp()
@@ -264,7 +265,7 @@ async def listen(setup: Setup, fed: Federation, papers: Papers, stack: AsyncExit
     most, most_enrolling = quotas(raise_limit())
     connections = Connections()
     boundary = Boundary(
-        certificates.federation_of(papers.ca_certificate),
+        papers.external or certificates.federation_of(papers.ca_certificate),
         fed.admit,
         fed.metrics,
         strikes=Strikes(config.server.strikes),

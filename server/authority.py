@@ -20,12 +20,12 @@ from roughfed.crypto import certificates, identity
 from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.crypto.join_line import SECRET_BYTES
 from roughfed.crypto.key_file import read_private, read_public, write_private, write_public
-from roughfed.crypto.member_list import MemberList
+from roughfed.crypto.member_list import ListedMember
 from roughfed.crypto.names import Role, Subject, check_name, check_role
 from roughfed.crypto.roster import RosterEntry
 from roughfed.errors import ConfigError, IdentityError, StorageError
 from roughfed.server import member_file
-from roughfed.server.issued_lists import current_list, proposed_list
+from roughfed.server.issued_lists import current_list, registered
 from roughfed.server.member_file import Member, MemberFile
 from roughfed.wire.enrolment import Credentials, encode_member, encode_roster_entry, open_member
 from roughfed.wire.member_list import LIST_REQUEST_DOMAIN, list_request_body
@@ -253,11 +253,10 @@ class Authority:
         with self._file.writing() as db:
             return current_list(db, self.federation, at=_seconds(now), life_s=life_s, sign=self._ca.sign_members)
 
-    def proposed_list(self, before: MemberList | None, *, now: datetime, life: timedelta) -> tuple[bytes, MemberList]:
-        """A list of the living members for organisations to sign (`issued_lists.proposed_list`)."""
+    def registered(self) -> list[ListedMember]:
+        """The living members, for a list that organisations sign (`issued_lists`)."""
         with self._file.reading() as db:
-            life_s = life.total_seconds()
-            return proposed_list(db, self.federation, at=_seconds(now), life_s=life_s, before=before)
+            return registered(db)
 
     def listed_for(self, member: bytes, *, requested_at: int, proof: bytes, now: datetime) -> bytes:
         """The same for a living member that asks for it, a server whose CA this is.

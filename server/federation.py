@@ -102,6 +102,8 @@ class Federation:
     row: RoundRow | None = None
     collection: Collection | None = None
     ca_certificate: bytes = b""
+    external: str = ""
+    """This federation, where the CA is somebody else's (`roughfed.server.papers.Papers`)."""
     num_classes: int = 0
     base: Base | None = None
     """What of the model nobody trains and nobody sends."""

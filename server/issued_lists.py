@@ -7,7 +7,8 @@ certificate alone makes none: the list is signed anew often enough that the end 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from roughfed.crypto.member_list import ListedMember, MemberList
 from roughfed.server.member_file import last_put_back
@@ -49,26 +50,31 @@ def current_list(
     return signed
 
 
+def registered(db: sqlite3.Connection) -> list[ListedMember]:
+    """The members of a CA that are not revoked, until they are given a date."""
+    query = "SELECT name, role, identity_key, organisation FROM members WHERE revoked_at IS NULL ORDER BY name"
+    return [
+        ListedMember(row["name"], row["identity_key"], 0, row["organisation"], row["role"] == "server")
+        for row in db.execute(query)
+    ]
+
+
 def proposed_list(
-    db: sqlite3.Connection, federation: str, *, at: int, life_s: float, before: MemberList | None
+    members: Iterable[ListedMember], federation: str, *, at: int, life_s: float, before: MemberList | None
 ) -> tuple[bytes, MemberList]:
-    """A list of the CA's members for organisations to sign: all in it are members for as long as it is in force.
+    """A list for organisations to sign: all in it are members for as long as it is in force.
 
     Args:
-        db: the file of members.
+        members: in order of their names.
         federation: id.
         at: Unix seconds.
         life_s: how long the list is in force.
         before: the list that it follows; None for the first.
     """
     until = int(at + life_s)
-    query = "SELECT name, role, identity_key, organisation FROM members WHERE revoked_at IS NULL ORDER BY name"
-    members = tuple(
-        ListedMember(row["name"], row["identity_key"], until, row["organisation"], row["role"] == "server")
-        for row in db.execute(query)
-    )
     number, previous = (1, b"") if before is None else (before.number + 1, before.digest)
-    body = encode_list(MemberList(federation, number, previous, at, until, members))
+    listed = tuple(replace(member, expires_at=until) for member in members)
+    body = encode_list(MemberList(federation, number, previous, at, until, listed))
     return body, decode_list(body)
 
 

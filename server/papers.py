@@ -39,6 +39,7 @@ class Papers:
         ca_certificate: the federation's CA, PEM.
         member: serialized SignedRosterEntry.
         identity: the Ed25519 key that signs headers and receipts.
+        external: the federation, where the CA is somebody else's and does not name it; else empty.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Papers:
     ca_certificate: bytes
     member: bytes
     identity: IdentityKey
+    external: str = ""
 
 
 class Obtain(Protocol):

@@ -57,12 +57,12 @@ class Proof:
     signed: Signed
 
 
-def proof_of(seen: Seen | None, *, run: str, ca_certificate: bytes) -> Proof | None:
+def proof_of(seen: Seen | None, *, run: str, ca_certificate: bytes, federation: str = "") -> Proof | None:
     """What a client's word is worth: nobody but a server can have signed a header. None where it proves nothing."""
     if seen is None:
         return None
     try:
-        server = open_member(seen.server, ca_certificate)
+        server = open_member(seen.server, ca_certificate, federation=federation, dated=False)
         verify(server.identity_key, HEADER_DOMAIN, seen.header.body, seen.header.signature)
         header = decode_header(seen.header.body)
     except (IdentityError, RemoteProtocolError) as error:

@@ -132,7 +132,7 @@ class FederationService:
         if not isinstance(hello, Hello):
             raise RemoteProtocolError("a session begins with hello", reason="schema")
         spoken(hello.protocol, who="client", software=hello.software)
-        entry = open_member(hello.member, self._ca)
+        entry = open_member(hello.member, self._ca, federation=self._fed.external)
         name = CALLER.get()
         if entry.name != name or entry.role != "client":
             raise IdentityError(f"the roster entry is {entry.name}'s, the certificate {name}'s", reason="impersonation")
@@ -140,7 +140,8 @@ class FederationService:
         if hello.spec_digest and hello.spec_digest != self._fed.spec.digest:
             raise RemoteProtocolError("the client's model has other tensors than the federation's", reason="schema")
         self._fed.listing.admit(entry.name, entry.identity_key)
-        proof = proof_of(hello.seen, run=self._fed.run, ca_certificate=self._ca)
+        fed = self._fed
+        proof = proof_of(hello.seen, run=fed.run, ca_certificate=self._ca, federation=fed.external)
         return Session(name, entry.identity_key, content_digest(hello.member), hello, proof=proof)
 
     def _welcome(self) -> Welcome:

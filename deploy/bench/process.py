@@ -40,6 +40,7 @@ def main() -> int:
     parser.add_argument("--family", default="", help="client: whose updates are much like its own")
     parser.add_argument("--fresh", action="store_true", help="server: draw the first models; else they are zeros")
     parser.add_argument("--upstream", action="store_true", help="server: an edge; $ROUGHFED_UPSTREAM is its join line")
+    parser.add_argument("--no-ca", action="store_true", help="server: the CA is elsewhere; it was enrolled before")
     parser.add_argument("--clock", default="", help="client: stand at this moment; SIGUSR1 jumps to what is waited for")
     parser.add_argument("--secret-seed", type=int, help="client: what its secrets follow from")
     args = parser.parse_args()
@@ -63,7 +64,7 @@ def serve(args: argparse.Namespace) -> str:
     origin = SyntheticOrigin(args.params)
     origin.fresh = args.fresh
     above = membership_of(args.dir) if args.upstream else None
-    return aggregator.run_server(args.dir, config, origin, on_ready=announce, above=above)
+    return aggregator.run_server(args.dir, config, origin, ca=not args.no_ca, on_ready=announce, above=above)
 
 
 def take_part(args: argparse.Namespace) -> str:

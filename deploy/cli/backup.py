@@ -136,12 +136,14 @@ def chosen(
         more: name in the backup -> the file, beside these.
         keys: whether private ones are members.
     """
+    from roughfed.deploy import roster
     from roughfed.deploy.archive import SETTINGS, Member
     from roughfed.server.backup import FOLDER
 
     held_in = folder / "state" / FOLDER
     members = [Member(f"state/{name}", held_in / name, size) for name, size in sorted(files.items())]
-    beside = [(SETTINGS, folder / SETTINGS), *((f"app/{path.name}", path) for path in own_app(folder))]
+    beside = [(SETTINGS, folder / SETTINGS), *((path.name, path) for path in roster.files(folder))]
+    beside += [(f"app/{path.name}", path) for path in own_app(folder)]
     members[:0] = [Member(name, path, path.stat().st_size) for name, path in beside if path.is_file()]
     members += [Member(name, path, path.stat().st_size) for name, path in sorted(more.items())]
     out = [] if keys else [member for member in members if is_key(member.name)]

@@ -30,6 +30,9 @@ class Flags:
     ca_only: Annotated[
         bool, typer.Option("--ca-only", help="fed.toml comes from elsewhere: make its CA, unless there is one.")
     ] = False
+    no_ca: Annotated[
+        bool, typer.Option("--no-ca", help="The CA is elsewhere, or not roughfed's: write fed.toml alone.")
+    ] = False
     settings: Annotated[
         list[str], typer.Option("--set", "-o", metavar="KEY=VALUE", help="Any other setting of fed.toml; repeatable.")
     ] = field(default_factory=list[str])
@@ -41,7 +44,7 @@ def register(app: typer.Typer) -> None:
 
 
 def init(context: Context, flags: Flags) -> Answer:
-    """Make a federation: fed.toml and its CA.
+    """Make a federation: fed.toml and its CA (--no-ca: fed.toml alone).
 
     Overwrites nothing. With --ca-only, a fed.toml that is there (of a container, say) gets its CA, once.
     """
@@ -68,10 +71,13 @@ def init(context: Context, flags: Flags) -> Answer:
     if (taken := folder / ClientConfig.FILE).exists():
         raise ConfigError("a client lives in this directory", file=str(taken), cure="name another one with --dir")
     place.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    authority = Authority.create(place.ca, flags.name, now=datetime.now(UTC))
+    authority = None if flags.no_ca else Authority.create(place.ca, flags.name, now=datetime.now(UTC))
     path = write_template(folder, FederationConfig, values={key: s.value for key, s in settings.items()})
     where = "" if str(folder) == "." else f" --dir {folder}"
     context.say(f"wrote {path}: the settings, each with its meaning")
+    if authority is None:
+        context.say(f"next: an invite for a server, or roughfed csr{where}; then roughfed server --no-ca{where}")
+        return Answer({"federation": flags.name, "settings": str(path.absolute())})
     context.say(f"wrote {place.ca}: the CA. Whoever has ca.key decides who belongs: keep it safe and back it up")
     context.say()
     context.say("next:", style="bold")

@@ -124,6 +124,7 @@ def join(context: Context, flags: Flags) -> Answer:
     config = settings(context, flags, written=written)
     command_line = client_command(context.folder, config)  # before the line is used: it works once
     papers = membership(context, flags, line, config)
+    agent.organisations(context.folder, config)  # who signs the member list, before anything is written
     tell(context, flags.accept)
     agreed = agent.agreed(context.folder, papers, config.policy.server_sees)
     if not written:

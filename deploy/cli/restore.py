@@ -189,7 +189,9 @@ def place(here: Path, folder: Path) -> None:
         ConfigError: another fed.toml, or app, lies there.
         StorageError: the disk refused, or the backup has no state.
     """
-    beside = [here / "fed.toml", *sorted((here / "app").glob("*.py"))]
+    from roughfed.deploy import roster
+
+    beside = [here / "fed.toml", *roster.files(here), *sorted((here / "app").glob("*.py"))]
     beside = [path for path in beside if path.exists()]
     if not (here / "state").is_dir():
         raise StorageError("the backup has no state")

@@ -15,7 +15,7 @@ from roughfed.deploy.cli.command import Answer, Context, command
 from roughfed.errors import ConfigError
 
 if TYPE_CHECKING:
-    from roughfed.crypto.member_list import MemberList
+    from roughfed.crypto.member_list import ListedMember, MemberList
     from roughfed.wire.member_list import Signature
 
 KEY_SUFFIX = ".key"
@@ -32,10 +32,18 @@ class ShowFlags:
 
 @dataclass(frozen=True, slots=True)
 class ProposeFlags:
-    """For how long."""
+    """Who, and for how long."""
 
     days: Annotated[int, typer.Option(min=1, max=3650, help="Days that the list, and all in it, are good.")] = 90
     out: Annotated[Path | None, typer.Option(help="Where to. [default: members.list in --dir]")] = None
+    members: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where the CA is not roughfed's: the clients' files NAME.member, which `roughfed enrol` wrote.",
+            show_default=False,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,25 +124,47 @@ def own_fingerprint(context: Context) -> str:
 
 
 def propose(context: Context, flags: ProposeFlags) -> Answer:
-    """Write the list of the CA's members for the organisations to sign.
+    """Write the list of the members for the organisations to sign: those of the CA, or of --members.
 
     Each of them looks at it (`roughfed roster show FILE`), signs it (`roughfed roster sign`) and sends its signature
     back; list and signatures then go into the server's directory.
     """
     from roughfed.crypto.key_file import write_public
-    from roughfed.deploy.aggregator import Place
     from roughfed.deploy.roster import LIST, read_list
-    from roughfed.server.authority import Authority
+    from roughfed.server.issued_lists import proposed_list
 
-    path = flags.out or context.folder / LIST
-    authority = Authority.open(Place(context.folder).ca)
+    path, life_s = flags.out or context.folder / LIST, timedelta(days=flags.days).total_seconds()
+    federation, members = proposed(context.folder, flags.members)
     before = read_list(path)[1] if path.exists() else None
-    body, listed = authority.proposed_list(before, now=datetime.now(UTC), life=timedelta(days=flags.days))
+    body, listed = proposed_list(members, federation, at=int(time.time()), life_s=life_s, before=before)
     for old in path.parent.glob(f"{path.name}.*.sig"):
         old.unlink()  # of the list before
     write_public(path, body)
     context.say(f"wrote {path}: member list {listed.number}, {len(listed.members)} members; it counts once signed")
     return Answer({"file": str(path.absolute()), **plain(listed, [])})
+
+
+def proposed(folder: Path, files: Path | None) -> tuple[str, list[ListedMember]]:
+    """The federation, and who would be in its list.
+
+    Raises:
+        ConfigError: there is no CA here; with `files`: this directory was not enrolled by files, or one of them is bad.
+    """
+    from roughfed.client import enrolled
+    from roughfed.deploy import roster
+    from roughfed.deploy.aggregator import Place
+    from roughfed.server.authority import Authority
+
+    if files is None:
+        authority = Authority.open(Place(folder).ca)
+        return authority.federation, authority.registered()
+    own = enrolled.load(Place(folder).papers)
+    if not own.external:
+        cure = "leave --members out, in the CA's directory"
+        raise ConfigError("the CA is roughfed's, and knows its members", key="--members", cure=cure)
+    if not files.is_dir():
+        raise ConfigError("there is no such folder", file=str(files), key="--members", cure=roster.ENROL)
+    return own.external, roster.certified(files, own)
 
 
 def init_org(context: Context, flags: OrganisationFlags) -> Answer:

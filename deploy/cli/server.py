@@ -39,7 +39,10 @@ class Flags:
         list[str], typer.Option("--set", "-o", metavar="KEY=VALUE", help="Any other setting of fed.toml; repeatable.")
     ] = field(default_factory=list[str])
     no_ca: Annotated[
-        bool, typer.Option("--no-ca", help="The CA is elsewhere (roughfed ca): do not serve the enrolment port.")
+        bool,
+        typer.Option(
+            "--no-ca", help="The CA is elsewhere (roughfed ca, another one): do not serve the enrolment port."
+        ),
     ] = False
     upstream: Annotated[
         bool,
@@ -249,7 +252,8 @@ def enrol(context: Context) -> None:
         raise ConfigError(
             "this server is not enrolled",
             file=str(context.folder.absolute()),
-            cure="in the CA's directory: roughfed invite NAME --server, and start this server with the line it prints",
+            cure="in the CA's directory: roughfed invite NAME --server, and start this server with the line it prints; "
+            "if the CA is not roughfed's: roughfed csr",
         )
     if papers.subject.role != "server":
         raise IdentityError(

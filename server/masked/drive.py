@@ -61,7 +61,7 @@ def begin(fed: Federation, row: RoundRow) -> MaskedRound:
         raise RemoteProtocolError(f"round {row.round} is masked and its nonce is not journaled", reason="storage")
 
     def member(entry: bytes) -> tuple[str, bytes]:
-        found = open_member(entry, fed.ca_certificate)
+        found = open_member(entry, fed.ca_certificate, federation=fed.external)
         return found.name, found.identity_key
 
     def sign(domain: bytes, body: bytes) -> bytes:

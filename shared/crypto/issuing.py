@@ -1,4 +1,7 @@
-"""The certificate authority's key at work: it makes itself, issues leaf certificates, signs roster entries."""
+"""The certificate authority's key at work: it makes itself, issues leaf certificates, signs roster entries.
+
+Beside it, the request to a CA of somebody else's for the same kind of certificate.
+"""
 
 from __future__ import annotations
 
@@ -104,15 +107,10 @@ class CertificateAuthority:
         """
         ca = load_certificate(self.certificate)
         common_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject.name)])
-        names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(subject.uri)]
-        if subject.role == "server":
-            names.append(x509.DNSName(SERVER_HOST))
         builder = _builder(public_key, subject=common_name, issuer=ca.subject, serial=serial)
         builder = builder.not_valid_before(now - CLOCK_SKEW).not_valid_after(min(now + life, ca.not_valid_after_utc))
-        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        builder = builder.add_extension(_key_usage(ca=False), critical=True)
-        builder = builder.add_extension(x509.ExtendedKeyUsage([PURPOSE[subject.role]]), critical=True)
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        for extension, critical in _said_of(subject):
+            builder = builder.add_extension(extension, critical=critical)
         own = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = builder.add_extension(own, critical=False)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
@@ -124,6 +122,34 @@ class CertificateAuthority:
     def sign_members(self, body: bytes) -> bytes:
         """Sign a serialized list of members: DER, see `roughfed.crypto.member_list`."""
         return member_list.sign_list(self._key, body)
+
+
+def new_request(tls_key: bytes, subject: Subject, *, organisation: str = "") -> bytes:
+    """A signing request (PEM) for a CA that is not roughfed's: it says all that the certificate must say.
+
+    Raises:
+        IdentityError: `reason="key"`.
+    """
+    names = [x509.NameAttribute(NameOID.COMMON_NAME, subject.name)]
+    if organisation:
+        names.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation))
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(names))
+    for extension, critical in _said_of(subject):
+        builder = builder.add_extension(extension, critical=critical)
+    return builder.sign(load_private(tls_key), hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _said_of(subject: Subject) -> list[tuple[x509.ExtensionType, bool]]:
+    """What a member's certificate says of it, and whether that is critical."""
+    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(subject.uri)]
+    if subject.role == "server":
+        names.append(x509.DNSName(SERVER_HOST))
+    return [
+        (x509.BasicConstraints(ca=False, path_length=None), True),
+        (_key_usage(ca=False), True),
+        (x509.ExtendedKeyUsage([PURPOSE[subject.role]]), True),
+        (x509.SubjectAlternativeName(names), False),
+    ]
 
 
 def _builder(

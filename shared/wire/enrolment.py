@@ -6,12 +6,22 @@ is hashed, stored and verified.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TypeVar
 
+from cryptography import x509
 from google.protobuf.message import DecodeError, Message
 
-from roughfed.crypto.certificates import federation_of
+from roughfed.crypto.certificates import (
+    check_issued,
+    decode_chain,
+    federation_of,
+    identity_of,
+    only_certificate,
+    pem_of,
+)
 from roughfed.crypto.names import check_name, check_role
 from roughfed.crypto.roster import RosterEntry, verify_entry
 from roughfed.errors import IdentityError, RemoteProtocolError
@@ -155,24 +165,58 @@ def decode_roster_entry(data: bytes) -> RosterEntry:
     )
 
 
-def encode_member(entry: bytes, signature: bytes) -> bytes:
-    """Serialize SignedRosterEntry from a serialized entry and the CA's signature."""
-    return secagg_pb2.SignedRosterEntry(entry=entry, signature=signature).SerializeToString()
+def encode_member(entry: bytes, signature: bytes, chain: Sequence[bytes] = ()) -> bytes:
+    """Serialize SignedRosterEntry from a serialized entry and the CA's signature; with a chain, the member's own."""
+    return secagg_pb2.SignedRosterEntry(entry=entry, signature=signature, chain=chain).SerializeToString()
 
 
-def open_member(member: bytes, ca_certificate: bytes) -> RosterEntry:
+def open_member(member: bytes, ca_certificate: bytes, *, federation: str = "", dated: bool = True) -> RosterEntry:
     """Verify a serialized SignedRosterEntry and read it.
 
+    Args:
+        member: as it was sent.
+        ca_certificate: PEM of the only CA that is trusted.
+        federation: where that CA is not the federation's own: its id. The entry is signed with the key of a certificate
+            that comes with it, leads to the CA, and names the same member.
+        dated: whether that certificate must be valid now; False for what was signed in its time.
+
     Raises:
-        IdentityError: `reason="roster"` if this CA did not sign it or it is of another federation.
+        IdentityError: `reason="roster"` if this CA did not sign it or it is of another federation; others as of
+            `certificates.check_issued`.
         RemoteProtocolError: it cannot be parsed.
     """
     message = _parse(secagg_pb2.SignedRosterEntry(), member)
+    if federation:
+        return _open_certified(message, ca_certificate, federation, now=datetime.now(UTC) if dated else None)
     verify_entry(ca_certificate, message.entry, message.signature)
     entry = decode_roster_entry(message.entry)
     if entry.federation != (federation := federation_of(ca_certificate)):
         raise IdentityError(f"roster entry of federation {entry.federation!r}, not {federation!r}", reason="roster")
     return entry
+
+
+def _open_certified(
+    message: secagg_pb2.SignedRosterEntry, ca_certificate: bytes, federation: str, *, now: datetime | None
+) -> RosterEntry:
+    chain = b"".join(map(pem_of, decode_chain(message.chain)))
+    role = identity_of(chain).role
+    subject = check_issued(chain, ca_certificate, role=role, now=now, federation=federation)
+    verify_entry(only_certificate(chain), message.entry, message.signature)
+    entry = decode_roster_entry(message.entry)
+    if entry.subject != subject:
+        raise IdentityError(
+            f"a roster entry of {entry.subject.uri} beside the certificate of {subject.uri}", reason="roster"
+        )
+    return entry
+
+
+def chain_of(member: bytes) -> tuple[x509.Certificate, ...]:
+    """The certificates beside an entry, the member's own first; nothing is verified.
+
+    Raises:
+        IdentityError: reason "certificate"; there are none, or too many. RemoteProtocolError: it cannot be parsed.
+    """
+    return decode_chain(_parse(secagg_pb2.SignedRosterEntry(), member).chain)
 
 
 def _parse(message: M, data: bytes) -> M:

@@ -57,7 +57,7 @@ MAX_CODECS = 32
 MAX_STATISTICS = 64
 MOST_AWAY_S = 8 * 86_400.0  # windows come again within a week
 MAX_PATTERNS = 64
-MAX_MEMBER_BYTES = 4096
+MAX_MEMBER_BYTES = 12 << 10  # with a chain of certificates
 
 
 def encode_client_message(value: ClientMessage) -> bytes:

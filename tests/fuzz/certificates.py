@@ -26,6 +26,13 @@ OF_CERTIFICATE: tuple[Callable[[bytes], Any], ...] = (
     lambda pem: x509.check_purpose(pem, role="client"),
     lambda pem: x509.check_validity(pem, now=NOW),
     x509.only_certificate,
+    x509.load_chain,
+    x509.encode_chain,
+    lambda pem: x509.chain_below(pem, authority().certificate),
+    lambda pem: x509.organisation_of(x509.load_certificate(pem)),
+    lambda der: x509.decode_chain([der, der]),
+    lambda pem: x509.check_issued(certificate() + pem, authority().certificate, role="client", now=NOW),
+    lambda pem: x509.check_issued(certificate(), pem, role="client", now=None, federation="fuzz"),
 )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 
+from roughfed.crypto import certificates, roster
 from roughfed.wire import enrolment as wire
 
-from .federation import authority, entry, signing_request
+from .federation import authority, certificate, entry, key, signing_request
 from .laws import Way, read, seeds_of
 from .values import D
 
@@ -17,6 +18,10 @@ def open_member(data: bytes) -> object:
     return wire.open_member(data, authority().certificate)
 
 
+def open_certified(data: bytes) -> object:
+    return wire.open_member(data, authority().certificate, federation=authority().federation, dated=False)
+
+
 WAYS = (
     Way(wire.decode_enroll, wire.encode_enroll),
     Way(wire.decode_renew, wire.encode_renew),
@@ -24,6 +29,8 @@ WAYS = (
     Way(wire.decode_credentials, wire.encode_credentials),
     Way(wire.decode_roster_entry, wire.encode_roster_entry),
     Way(open_member),
+    Way(open_certified),
+    Way(wire.chain_of),
 )
 
 
@@ -37,6 +44,13 @@ def member() -> bytes:
     return wire.encode_member(body, authority().sign_roster(body))
 
 
+@cache
+def certified() -> bytes:
+    body = wire.encode_roster_entry(entry())
+    signature = roster.sign_entry(key(12), body, deterministic=True)
+    return wire.encode_member(body, signature, certificates.encode_chain(certificate()))
+
+
 def seeds() -> list[bytes]:
     ca, csr = authority(), signing_request()
     return seeds_of(
@@ -46,4 +60,6 @@ def seeds() -> list[bytes]:
         (3, wire.encode_credentials(wire.Credentials(ca.certificate, member(), ca.certificate, "a.example:9443"))),
         (4, wire.encode_roster_entry(entry())),
         (5, member()),
+        (6, certified()),
+        (7, certified()),
     )

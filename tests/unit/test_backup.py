@@ -84,6 +84,17 @@ def test_everything_is_as_it_was(site: Site, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["fed.toml", "mine.py", "state"]
 
 
+def test_the_list_that_organisations_signed_is_in_it_with_its_signatures(site: Site, tmp_path: Path) -> None:
+    wanted = {"members.list": b"a list", "members.list.north.sig": b"north's", "members.list.east.sig": b"east's"}
+    for name, text in wanted.items():
+        (site.folder / name).write_bytes(text)
+    (site.folder / "members.list.~1~.sig").write_bytes(b"an editor's")
+    file = site.backup()
+    assert {name for name in names(file) if name.startswith("members")} == wanted.keys()
+    restored(file, tmp_path / "new")
+    assert {name: (tmp_path / "new" / name).read_bytes() for name in wanted} == wanted
+
+
 def test_of_an_open_masked_round_nothing_that_clients_said_is_in_it(masked: Site, tmp_path: Path) -> None:
     file = masked.backup()
     assert not any(name.startswith("state/spool") for name in names(file))

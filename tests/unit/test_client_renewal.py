@@ -65,7 +65,7 @@ Case = Callable[[Papers, Renewal], Coroutine[Any, Any, None]]
 def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def run(case: Case, age: timedelta = FRESH, clock: Callable[[], float] = lambda: 0.0) -> None:
         async def scenario() -> None:
-            mine = Enrolled(Path("papers"), ME, Record("", "", ""), KEY, certificate(age=age), b"", b"", identity)
+            mine = Enrolled(Path("papers"), ME, Record("ca:1", "", ""), KEY, certificate(age=age), b"", b"", identity)
             papers = Papers(mine)
             monkeypatch.setattr(enrol, "renew", papers.renew)
             monkeypatch.setattr(enrolled, "load", lambda _: papers.current)

@@ -160,11 +160,11 @@ def test_the_lower_one_of_both_is_spoken_or_none(
 
 
 def test_a_server_refuses_a_client_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    service = FederationService(cast(Any, SimpleNamespace()), b"")
+    service = FederationService(cast(Any, SimpleNamespace(external="")), b"")
     with pytest.raises(VersionError, match=r"the client .roughfed 0\.0\.1. speaks protocol 1"):
         service._greet(Hello("0.0.1", OLDEST - 1, b"", b"", (), "cpu"))
 
-    def looked_at(*_: object) -> None:
+    def looked_at(*_: object, **__: object) -> None:
         raise IdentityError("its papers were looked at")
 
     monkeypatch.setattr("roughfed.server.rpc.open_member", looked_at)

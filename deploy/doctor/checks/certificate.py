@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from roughfed.client.enrol import BY_FILES
 from roughfed.client.enrolled import IDENTITY_KEY, TLS_KEY, Enrolled
 from roughfed.crypto import certificates
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
@@ -53,9 +54,13 @@ def papers(site: Site, own: Enrolled, now: datetime) -> Iterable[Finding]:
     """An enrolment's files against one another, the settings and the calendar."""
     try:
         subject = certificates.check_issued(
-            own.certificate, own.ca_certificate, role=own.subject.role, now=_inside(own, now)
+            own.certificate,
+            own.ca_certificate,
+            role=own.subject.role,
+            now=_inside(own, now),
+            federation=own.external,
         )
-        entry = open_member(own.member, own.ca_certificate)
+        entry = open_member(own.member, own.ca_certificate, federation=own.external, dated=False)
         if entry.subject != subject or entry.identity_key != own.identity.public_key:
             raise IdentityError("the roster entry is for another name or key than the certificate", reason="roster")
     except RoughfedError as error:
@@ -63,7 +68,7 @@ def papers(site: Site, own: Enrolled, now: datetime) -> Iterable[Finding]:
         return
     yield ok(f"key, certificate and roster entry belong to {own.name}", measured=subject.uri, about="papers")
     yield from named(site, own)
-    yield ending(own.certificate, now)
+    yield ending(own.certificate, now, cure=f"in this directory: {BY_FILES}" if own.external else "")
 
 
 def _inside(own: Enrolled, now: datetime) -> datetime:
@@ -84,16 +89,16 @@ def named(site: Site, own: Enrolled) -> Iterable[Finding]:
         yield failure(f"{own.name} was enrolled as a {own.subject.role}, not as a {role}", cure=cure, about="role")
 
 
-def ending(pem: bytes, now: datetime) -> Finding:
-    """How long a certificate still holds."""
+def ending(pem: bytes, now: datetime, *, cure: str = "") -> Finding:
+    """How long a certificate still holds; `cure`: where nothing renews it by itself."""
     loaded, due = certificates.load_certificate(pem), certificates.renew_at(pem)
     end = loaded.not_valid_after_utc
     measured = f"until {end:%Y-%m-%d %H:%M} UTC"
     if now > end:
-        cure = f"start roughfed join while the enrolment port answers: it renews by itself; else {ANEW}"
+        cure = cure or f"start roughfed join while the enrolment port answers: it renews by itself; else {ANEW}"
         return failure("the certificate has expired", measured=measured, cure=cure, about="end")
     if now > due + (end - due) / 2:  # a renewal is tried every ten minutes from `due` on
-        cure = "see whether the enrolment port answers (the check `handshake`), and the log of the client or server"
+        cure = cure or "see whether the enrolment port answers (the check `handshake`), and the log of client or server"
         return warning(
             f"the renewal is overdue since {due:%Y-%m-%d %H:%M} UTC", measured=measured, cure=cure, about="end"
         )

@@ -36,7 +36,9 @@ def outwards(site: Site) -> Iterable[Finding]:
         yield skipped("this client is not enrolled", about="federation")
         return
     yield told(contact.reason, "federation", contact.address)
-    address = enrolment_of(site)
+    if not (address := enrolment_of(site)):
+        yield skipped("it was enrolled by files: there is no enrolment port", about="enrolment")
+        return
     reached = reach(address)
     reason = shake(address, site.papers.ca_certificate) if reached.works else reached
     yield told(reason, "enrolment", address)

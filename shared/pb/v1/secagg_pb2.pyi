@@ -52,12 +52,14 @@ class RosterEntry(_message.Message):
     def __init__(self, name: _Optional[str] = ..., role: _Optional[str] = ..., identity_key: _Optional[bytes] = ..., federation: _Optional[str] = ..., enrolled_at: _Optional[int] = ...) -> None: ...
 
 class SignedRosterEntry(_message.Message):
-    __slots__ = ("entry", "signature")
+    __slots__ = ("entry", "signature", "chain")
     ENTRY_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
     entry: bytes
     signature: bytes
-    def __init__(self, entry: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+    chain: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, entry: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., chain: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Roster(_message.Message):
     __slots__ = ("header_digest", "group", "adverts", "members", "nonce", "cohort")
