@@ -68,7 +68,7 @@ def test_an_agent_that_is_told_to_stop_takes_its_trainer_with_it(tmp_path: Path)
                 assert select.select([gone], [], [], 5.0)[0]
             finally:
                 os.close(gone)
-        print(f"agent and trainer were gone after {time.monotonic() - asked:.2f} s")
+            print(f"agent and trainer were gone after {time.monotonic() - asked:.2f} s")
             watch.until(lambda s: s["model_version"] == 1)
         assert time.monotonic() - asked < 30.0  # not the deadline
         assert quick.wait() == 0  # the server stays for a while, lest the other one comes back
