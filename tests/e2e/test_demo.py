@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,15 +118,6 @@ def test_the_same_seed_gives_the_same_first_model_and_other_trainings(
     assert json.loads(again.stdout)["model_digest"] != told["model_digest"]
 
 
-@pytest.fixture
-def heeding() -> Iterator[None]:
-    """Children heed SIGINT, also where a shell's `&` had these tests ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("heeding")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_everything(tmp_path: Path, number: int) -> None:
     out = tmp_path / "d"
