@@ -10,7 +10,7 @@ BIN := .venv/bin
 TREE := build/tree
 PROTO_VENV := .venv-proto
 PROTOS := $(patsubst proto/%,roughfed/pb/%,$(wildcard proto/v1/*.proto))
-# Tests of one process share the cores; those that start real processes have the machine for themselves.
+# Tests share the cores; those that measure seconds of real processes have the machine to themselves.
 TESTS := $(wildcard tests/unit tests/contract tests/vectors tests/simulation tests/fuzz)
 WORKERS ?= 2
 CHECK_VERSION := import sys; v = sys.version_info; \
@@ -27,8 +27,11 @@ MNIST_FOLDER = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/roughfed/MNIST/raw
 CHECK_SHA256 := import hashlib, pathlib, sys; \
 	sys.exit(hashlib.sha256(pathlib.Path(sys.argv[1]).read_bytes()).hexdigest() != sys.argv[2] and f"{sys.argv[1]} was changed")
 
-# With ARGS="-k name" one of the two runs may have nothing to do (pytest's exit code 5).
+# With ARGS="-k name" some of the runs may have nothing to do (pytest's exit code 5).
 NONE_IS_FINE = $(if $(ARGS),|| test $$? -eq 5)
+
+# The tests start hundreds of processes: where it is set, each would compile the same code again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test tools test-all bench e2e fuzz check lint types imports tree proto generate mnist
@@ -51,7 +54,9 @@ demo: .venv/.done  ## A whole federation on this machine, then report.html; ARGS
 test: .venv/.done  ## All tests but the slow ones: unit, contract, vectors, simulation, short e2e; ARGS="-k name"
 	@failed=0; set -x; \
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' $(TESTS) $(ARGS) $(NONE_IS_FINE) || failed=1; \
-	$(BIN)/python -m pytest -m 'not slow' tests/e2e $(ARGS) $(NONE_IS_FINE) || failed=1; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not slow and not alone' tests/e2e $(ARGS) \
+	    $(NONE_IS_FINE) || failed=1; \
+	$(BIN)/python -m pytest -m 'alone and not slow' tests/e2e $(ARGS) $(NONE_IS_FINE) || failed=1; \
 	{ set +x; } 2> /dev/null; exit $$failed
 
 tools:  ## Install the Debian packages that some tests use (as root)

@@ -5,6 +5,7 @@ missing is a GPU, which cannot be installed.
 """
 
 import os
+import signal
 from collections.abc import Generator
 from typing import Any
 
@@ -15,6 +16,9 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # before the first import of numpy and torch; child processes inherit it
 # And one for each trainer process, however many tests there are beside it: their number changes the last bits of a sum.
 os.environ.setdefault("ROUGHFED_CLIENTS_ON_HOST", str(os.cpu_count() or 1))
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's `&` starts it; what tests start must heed Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("local", deadline=None)  # a shared machine makes deadlines lie

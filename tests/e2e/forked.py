@@ -1,7 +1,8 @@
 """Python processes for these tests without the seconds that each would spend on importing the same code.
 
-One process, started afresh, imports the code and runs none of it; from there every other one is forked before it does
-anything. What a test starts is a process of its own as ever: its memory, files, signals and end are nobody else's.
+One process, started afresh, imports the code, loads the kernels of masked rounds and runs nothing else; from there
+every other one is forked before it does anything. What a test starts is a process of its own as ever: its memory,
+files, signals and end are nobody else's.
 
 Run as a program, this file is that process. It reads requests from a socket (a JSON line, beside it the file descriptor
 for the output) and writes back who was started and who has ended.
@@ -26,6 +27,9 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+from roughfed.codec.chain import warm
+from roughfed.codec.plan import plan_lanes
+
 IMPORTED = (
     "roughfed.deploy.bench.process",
     "roughfed.deploy.attack.__main__",
@@ -36,7 +40,10 @@ IMPORTED = (
     "roughfed.server.app",
     "roughfed.client.life",
 )
-"""Neither torch, which only trainers have, nor numba, which only some codecs need."""
+"""Not torch, which only trainers have."""
+
+WARM_BITS = (8, 16)
+"""Lanes of masked rounds."""
 
 LARGEST = 1 << 20
 """Bytes of a request: the environment and the arguments."""
@@ -154,6 +161,8 @@ def main(link: socket.socket) -> None:
     os.environ |= {"GRPC_VERBOSITY": "NONE", "GRPC_ENABLE_FORK_SUPPORT": "0"}  # before grpc, of which nothing is used
     for name in IMPORTED:
         importlib.import_module(name)
+    for bits in WARM_BITS:
+        warm(plan_lanes(4, bits=bits))
     events = selectors.DefaultSelector()
     events.register(link, selectors.EVENT_READ)
     while True:

@@ -16,6 +16,7 @@ from roughfed.wire.updates import decode_statement
 from .federation import Cluster
 
 SECRET_SEED = 11
+FAMILY = "one"
 PARAMS = 20_000
 """20 kB of lanes: one chunk."""
 
@@ -31,18 +32,17 @@ def masked_cluster(
     params: int = PARAMS,
     sees: str = "sketches",
     settings: Mapping[str, Mapping[str, object]] | None = None,
-    family: str = "",
 ) -> Cluster:
     """A cluster that masks; a round needs four updates, whoever else is lost.
 
-    Clients of a `family` pull the model one way, as clients do that learn: the default defence has no cause to leave
-    one of them out. Where each pulls a way of its own, now and then one looks odd in a round's sketches.
+    All pull the model one way, as clients do that learn: the default defence has no cause to leave one of them out.
+    Where each pulls a way of its own, now and then one looks odd in a round's sketches.
     """
     tables: dict[str, dict[str, object]] = {"privacy": {"server_sees": sees}, "round": {"quorum": 4, "min_clients": 4}}
     for table, values in (settings or {}).items():
         tables.setdefault(table, {}).update(values)
     cluster = Cluster(folder, clients=clients, rounds=rounds, params=params, settings=tables, secret_seed=SECRET_SEED)
-    cluster.family = family
+    cluster.family = FAMILY
     return cluster
 
 

@@ -18,12 +18,28 @@ from .federation import read_rows
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 DEMO = (sys.executable, "-m", "roughfed.deploy.cli", "demo", "--json")
-SMALL = ("--scenario", "clean", "--clients", "3", "--rounds", "2", "--seed", "3", "--server-sees", "updates")
+SMALL = ("--scenario", "clean", "--clients", "2", "--rounds", "2", "--seed", "3", "--server-sees", "updates")
 MASKED = ("--scenario", "clean", "--clients", "4", "--rounds", "3", "--seed", "3")
+BUSY_S = 120.0
 
 
-def demo(out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*DEMO, "--out", str(out), *flags], capture_output=True, text=True, check=False)
+def demo(out: Path, *flags: str, timeout_s: float = BUSY_S) -> subprocess.CompletedProcess[str]:
+    """A demo to its end; one that does not end fails with the last lines of whoever took part."""
+    command = [*DEMO, "--out", str(out), *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            said, words = running.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            running.send_signal(signal.SIGTERM)  # it ends its own
+            _, words = running.communicate(timeout=60)
+            pytest.fail(f"still running after {timeout_s} s\n{words[-2000:]}\n{tails(out)}")
+    return subprocess.CompletedProcess(command, running.returncode, said, words)
+
+
+def tails(out: Path, lines: int = 25) -> str:
+    """The last lines of every log of a demo."""
+    logs = sorted((out / "logs").glob("*.log"))
+    return "\n".join("\n".join([f"== {log.name}", *log.read_text().splitlines()[-lines:]]) for log in logs)
 
 
 def processes_of(out: Path) -> list[str]:
@@ -51,11 +67,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
 def test_the_json_has_every_figure(small: tuple[Path, dict[str, Any], str]) -> None:
     out, told, _ = small
 
-    assert (told["rounds"], told["clients"], told["server_sees"]) == (2, 3, "updates")
+    assert (told["rounds"], told["clients"], told["server_sees"]) == (2, 2, "updates")
     assert told["float32_bytes"] == 4 * 55_210
     assert told["accuracy"] > 0.6
     assert told["balanced_accuracy"] > 0.6
-    assert sorted(told["client_accuracy"]) == ["client-1", "client-2", "client-3"]
+    assert sorted(told["client_accuracy"]) == ["client-1", "client-2"]
     for direction in ("upload", "download"):
         assert 1.0 <= told[f"{direction}_bytes_per_client_round"] / told["float32_bytes"] <= 1.03
     assert 0 < told["seconds_per_round"] < told["seconds_total"]
@@ -74,7 +90,7 @@ def test_people_see_each_round_and_the_report(small: tuple[Path, dict[str, Any],
     assert str(out / "report.html") in words
     assert told["model_digest"] in page
     assert summary.scenario == "clean"
-    assert [sum(row) > 0 for row in summary.holdings or []] == [True] * 3
+    assert [sum(row) > 0 for row in summary.holdings or []] == [True] * 2
     assert all(r.class_accuracy for r in summary.rounds)
 
 
@@ -106,7 +122,7 @@ def test_the_same_seed_gives_the_same_first_model_and_other_trainings(
 def test_a_signal_ends_everything(tmp_path: Path, number: int) -> None:
     out = tmp_path / "d"
     with subprocess.Popen([*DEMO, "--out", str(out), *SMALL], stderr=subprocess.PIPE, text=True) as running:
-        wait_for("starting 3 clients", running)
+        wait_for("starting 2 clients", running)
         running.send_signal(number)
         assert running.wait(60) == 130
 
@@ -150,17 +166,26 @@ def test_by_default_the_server_sees_sums_and_sketches(tmp_path: Path) -> None:
     assert processes_of(tmp_path / "d") == []
 
 
-def test_rough_data_against_plain_fedavg_with_the_same_living_clients(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("clients", "rounds", "learns"), [("2", "2", False), pytest.param("4", "10", True, marks=pytest.mark.slow)]
+)
+def test_rough_data_against_plain_fedavg_with_the_same_living_clients(
+    tmp_path: Path, clients: str, rounds: str, learns: bool
+) -> None:
+    """In two rounds there is not much to forget."""
     out = tmp_path / "d"
-    done = demo(out, "--scenario", "continual", "--clients", "4", "--rounds", "10", "--seed", "3")
+    flags = ("--scenario", "continual", "--clients", clients, "--rounds", rounds, "--seed", "3")
+    done = demo(out, *flags, "--server-sees", "sketches" if learns else "updates")
 
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert (told["scenario"], told["method"], told["rounds"]) == ("continual", str(read_method("continual")), 10)
-    assert told["forgetting"] < told["plain_forgetting"]
-    assert told["balanced_accuracy"] > told["plain_balanced_accuracy"] + 0.1
+    assert (told["scenario"], told["method"]) == ("continual", str(read_method("continual")))
+    assert told["rounds"] == int(rounds)
+    if learns:
+        assert told["forgetting"] < told["plain_forgetting"]
+        assert told["balanced_accuracy"] > told["plain_balanced_accuracy"] + 0.1
     assert told["memorised_wrong"] is None
-    for name in ("client-1", "client-4"):
+    for name in ("client-1", f"client-{clients}"):
         log = (out / "logs" / f"{name}.log").read_text()
         assert len(set(re.findall(r"connected to [^,]+, run ([\w-]+)", log))) == 2
         assert len(list((out / name / "state" / "trainer").glob("*.state"))) > 0
@@ -190,7 +215,7 @@ def test_the_defaults_learn_digits(tmp_path: Path, seed: int) -> None:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("scenario", ["long-tail", "noisy", "continual", "rough"])
 def test_the_right_parts_beat_plain_fedavg(tmp_path: Path, scenario: str) -> None:
-    done = demo(tmp_path / "d", "--scenario", scenario)
+    done = demo(tmp_path / "d", "--scenario", scenario, timeout_s=330)
 
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -201,7 +226,7 @@ def test_the_right_parts_beat_plain_fedavg(tmp_path: Path, scenario: str) -> Non
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_clients_that_differ_get_models_of_their_own_and_one_that_pretends_is_found(tmp_path: Path) -> None:
-    done = demo(tmp_path / "d", "--scenario", "unlike")
+    done = demo(tmp_path / "d", "--scenario", "unlike", timeout_s=330)
 
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)["unlike"]

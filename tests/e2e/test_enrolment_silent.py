@@ -79,6 +79,7 @@ def silent_calls(address: str, root: bytes) -> Iterator[None]:
         loop.close()
 
 
+@pytest.mark.alone
 def test_newcomers_enrol_under_silent_calls(tmp_path: Path) -> None:
     with Cluster(tmp_path, clients=2) as cluster:
         ports = cluster.start_server().ready()

@@ -15,6 +15,7 @@ LONG_S = 60.0
 """A training that does not end within a test."""
 
 
+@pytest.mark.alone
 def test_a_client_killed_in_training_is_noticed_and_rejoins(tmp_path: Path) -> None:
     settings = {"round": {"quorum": 2}}  # and min_clients = 3: the second round waits for the one that was lost
     with Cluster(tmp_path, settings=settings) as cluster:

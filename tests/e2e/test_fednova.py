@@ -44,7 +44,6 @@ class Point(nn.Module):
 
 goal = torch.linspace(-1, 1, {SIZE}) * (at + 1)
 client = Client(Point, (torch.ones(steps, {SIZE}), goal.repeat(steps, 1)), task="regression")
-client.run()
 """
 
 
@@ -87,9 +86,8 @@ def test_the_model_goes_where_the_mean_of_the_clients_is(walk: Walk, server_sees
         (walk.folder / name).mkdir()
         (walk.folder / name / "app.py").write_text(APP)
         join = aggregator.invite(walk.folder, name, host="127.0.0.1", port=port).reveal()
-        clients.append(
-            walk.start(f"ROUGHFED_JOIN={join} ROUGHFED_POLICY__SERVER_SEES={server_sees} python app.py", at=name)
-        )
+        told = f"ROUGHFED_JOIN={join} ROUGHFED_POLICY__SERVER_SEES={server_sees}"
+        clients.append(walk.start(f"{told} roughfed join --app app.py:client", at=name))
     assert lines_until(server, "the server ended", walk)[-1] == "the server ended: rounds\n"
     assert server.wait(timeout=30) == 0
     for client in clients:

@@ -17,6 +17,7 @@ from .strangers import Strangers, slowest
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.alone,
     pytest.mark.timeout(240),
     pytest.mark.skipif(sys.platform != "linux", reason="takes other loopback addresses for other machines"),
 ]

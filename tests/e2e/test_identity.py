@@ -28,6 +28,7 @@ QUESTION = encode_update_status_request("run", 1, bytes(32))
 NO_HANDSHAKE: Refusal = ("UNAVAILABLE", "")
 
 
+@pytest.mark.alone
 def test_revoke_cuts_a_live_session_and_the_agent_says_why(tmp_path: Path) -> None:
     with Cluster(tmp_path, settings={"round": {"quorum": 2}}) as cluster:
         cluster.start_server().ready()

@@ -23,7 +23,6 @@ from .masked import TWO_CHUNKS, is_exact, masked_cluster, verdicts
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
 
 RECOVERY_S = 5.0
-FAMILY = "one"
 
 MORE_THAN_ONCE = ("message-written", "answer-sent")
 """What a client says or hears in one round: shares, sketch, signature, answer to unmask; before each, one message, and
@@ -52,7 +51,7 @@ SERVER = [
 
 def five(folder: Path) -> Cluster:
     settings = {"round": {"min_clients": 5}}
-    return masked_cluster(folder, clients=5, params=TWO_CHUNKS, settings=settings, family=FAMILY)
+    return masked_cluster(folder, clients=5, params=TWO_CHUNKS, settings=settings)
 
 
 def all_end_well(server: Process, clients: list[Process]) -> None:
@@ -118,7 +117,7 @@ def test_a_client_is_killed(point: str, tmp_path: Path) -> None:
 def test_a_client_whose_masked_bytes_are_gone_sits_the_round_out_and_says_so(tmp_path: Path) -> None:
     """Encoded again they would tell the mask; without a word the server would wait for them to the deadline."""
     settings = {"round": {"min_clients": 5, "quorum": 4, "deadline": "200s"}}
-    with masked_cluster(tmp_path, clients=5, rounds=1, settings=settings, family=FAMILY) as cluster:
+    with masked_cluster(tmp_path, clients=5, rounds=1, settings=settings) as cluster:
         cluster.start_server().ready()
         clients = cluster.start_clients(*cluster.names[1:], pace_s=4.0)
         assert cluster.start_client("c0", crash_at="masked-written").wait() == KILLED
@@ -142,7 +141,7 @@ def test_random_losses_at_every_stage(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)
     size = int(rng.integers(8, 23))
     settings = {"round": {"min_clients": size}}
-    with masked_cluster(tmp_path, clients=size, rounds=1, params=5_000, settings=settings, family=FAMILY) as cluster:
+    with masked_cluster(tmp_path, clients=size, rounds=1, params=5_000, settings=settings) as cluster:
         cluster.start_server().ready()
         count = int(rng.integers(1, size - threshold(size) + 1))
         victims = sorted(zip(rng.choice(len(STAGES), count), rng.permutation(cluster.names)[:count], strict=True))

@@ -18,7 +18,7 @@ import pytest
 
 from .federation import KILLED, Cluster, Process
 from .masked import TWO_CHUNKS, masked_cluster, verdicts
-from .test_masked_crash import CLIENT, FAMILY, SERVER, goes_on_as_it_began
+from .test_masked_crash import CLIENT, SERVER, goes_on_as_it_began
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -90,7 +90,7 @@ def ends_exactly(cluster: Cluster, deaths: Deaths) -> int:
 
 def run_with(folder: Path, deaths: Deaths, *, clients: int = 6, params: int = TWO_CHUNKS) -> int:
     settings = {"round": {"min_clients": clients}}
-    with masked_cluster(folder, clients=clients, params=params, settings=settings, family=FAMILY) as cluster:
+    with masked_cluster(folder, clients=clients, params=params, settings=settings) as cluster:
         return ends_exactly(cluster, deaths)
 
 

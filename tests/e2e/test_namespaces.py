@@ -70,6 +70,7 @@ def test_a_link_is_cut_in_a_round_and_the_client_is_back_in_a_later_one(tmp_path
         assert noticed_s <= NOTICED_S
 
 
+@pytest.mark.alone
 def test_a_revoked_client_is_cut_within_a_second_whatever_it_does(tmp_path: Path) -> None:
     loyal = HONEST[:2]
     crowd = dict.fromkeys(loyal, "none --pace 0.5") | {name: f"none {pace}" for name, pace in VICTIMS.items()}

@@ -37,17 +37,17 @@ def walk() -> Iterator[Walk]:
         yield walk
 
 
-def federate(walk: Walk, *, settings: str = "") -> dict[int, dict[str, Evaluation]]:
+def federate(walk: Walk, *names: str, settings: str = "") -> dict[int, dict[str, Evaluation]]:
     """own_model.py of every folder in one federation; the evaluations of each version by source."""
     ports = " ".join(f"-o server.{port}=0" for port in ("port", "enrol_port", "http_port"))
     walk.run(
         "roughfed init --app own_model.py:client -o privacy.server_sees=updates "
-        f"-o server.host=127.0.0.1 {ports} {settings}"
+        f"-o server.host=127.0.0.1 -o round.min_clients={len(names)} {ports} {settings}"
     )
     server = walk.start(f"roughfed server --rounds {ROUNDS}")
     lines_until(server, "listening metrics", walk)
     clients = []
-    for name in NAMES:
+    for name in names:
         (walk.folder / name).mkdir()
         shutil.copy(walk.folder / "own_model.py", walk.folder / name)
         join = walk.run(f"roughfed invite {name}").stdout.split()[0]
@@ -59,14 +59,14 @@ def federate(walk: Walk, *, settings: str = "") -> dict[int, dict[str, Evaluatio
         assert client.wait(timeout=30) == 0
     assert "Traceback" not in walk.logs()
     with closing(Store(walk.folder / "state")) as store:
-        assert [row.sets for row in store.rounds()] == [dict.fromkeys(NAMES, "")] * ROUNDS
+        assert [row.sets for row in store.rounds()] == [dict.fromkeys(names, "")] * ROUNDS
         return {version: store.evaluations(version) for version, _ in store.versions()}
 
 
 @pytest.mark.timeout(120)
 def test_an_own_model_learns_in_a_federation(walk: Walk) -> None:
     shutil.copy(EXAMPLE, walk.folder)
-    found = federate(walk, settings="-o trainer.epochs=3 -o trainer.lr=0.05")
+    found = federate(walk, *NAMES, settings="-o trainer.epochs=3 -o trainer.lr=0.05")
     assert {version: set(parts) for version, parts in found.items()} == {
         0: set(NAMES),
         1: {"", *NAMES},
@@ -82,7 +82,8 @@ def test_an_own_model_learns_in_a_federation(walk: Walk) -> None:
 @pytest.mark.timeout(120)
 def test_a_regression_is_judged_by_its_loss(walk: Walk) -> None:
     (walk.folder / "own_model.py").write_text(REGRESSION)
-    found = federate(walk, settings="-o federation.task=regression -o trainer.epochs=4 -o trainer.lr=0.05")
+    settings = "-o federation.task=regression -o trainer.epochs=8 -o trainer.lr=0.05"
+    found = federate(walk, "alpha", settings=settings)
     losses = [found[version]["alpha"].loss or 0.0 for version in range(ROUNDS + 1)]
     assert losses == sorted(losses, reverse=True)
     last = found[ROUNDS][""]

@@ -71,6 +71,7 @@ def keep(tab: Tab, name: str, tmp_path: Path) -> None:
 # -- a large run -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_it_paints_within_a_second(browser: Browser, large: Canned) -> None:
     """The quickest of some: how busy the machine is says nothing of the page."""
     painted = "performance.getEntriesByName('first-contentful-paint')"

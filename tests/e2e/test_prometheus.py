@@ -11,14 +11,14 @@ import pytest
 import yaml
 
 from .federation import PATIENCE_S, Cluster, environment, is_connected, write_toml
-from .masked import masked_cluster
+from .masked import FAMILY, masked_cluster
 from .process import Process
 from .scraper import SHIPPED, Scraper, free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 HONEST, ROUNDS, PACE_S = 6, 5, 0.3
-CLAIMS = ("--loss", "0.5", "--counts", "300,150", "--family", "a")
+CLAIMS = ("--loss", "0.5", "--counts", "300,150", "--family", FAMILY)
 TURNED = """
 import sys
 from roughfed.deploy.bench import process, synthetic

@@ -25,7 +25,7 @@ from .process import PATIENCE_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
-CALLS, CALLERS = 200, 4
+CALLERS = 4
 GROWTH_MIB = 16
 SLOW_S = 0.2
 WHO = encode_update_status_request("", 0, bytes(32))
@@ -71,13 +71,13 @@ def honest_calls(peer: Peer) -> Iterator[list[float]]:
         thread.join(PATIENCE_S)
 
 
-def refused(cluster: Cluster, call: Callable[[int], object], honest: Peer) -> tuple[float, float]:
-    """Growth of the server in MiB after `CALLS` calls; the 99th percentile of an honest call's seconds meanwhile."""
+def refused(cluster: Cluster, call: Callable[[int], object], honest: Peer, calls: int) -> tuple[float, float]:
+    """Growth of the server in MiB after so many calls; the 99th percentile of an honest call's seconds meanwhile."""
     for _ in range(20):
         honest.ask("UpdateStatus", WHO)
     before = rss_mib(cluster.server.pid)
     with honest_calls(honest) as took, ThreadPoolExecutor(CALLERS) as pool:
-        said = list(pool.map(call, range(CALLS)))
+        said = list(pool.map(call, range(calls)))
     assert all(isinstance(answer, tuple) and answer[0] not in ("OK", "UNKNOWN", "INTERNAL") for answer in said), said
     deadline = time.monotonic() + PATIENCE_S
     while (grown := rss_mib(cluster.server.pid) - before) > GROWTH_MIB and time.monotonic() < deadline:
@@ -99,14 +99,16 @@ def attempts(peer: Peer, size: int) -> dict[str, Callable[[int], object]]:
     }
 
 
-def test_what_is_refused_is_not_kept_and_holds_nobody_up(tmp_path: Path) -> None:
+@pytest.mark.alone
+@pytest.mark.parametrize("calls", [50, pytest.param(200, marks=pytest.mark.slow)])
+def test_what_is_refused_is_not_kept_and_holds_nobody_up(tmp_path: Path, calls: int) -> None:
     with Cluster(tmp_path, clients=2, settings=UNLIMITED) as cluster:
         cluster.start_server().ready()
         papers, other = enrol(cluster, "x0"), enrol(cluster, "x1")
         with Peer(cluster.address, papers) as peer, Peer(cluster.address, other) as honest:
             for about, size in SIZES.items():
                 for kind, call in attempts(peer, size).items():
-                    grown, p99 = refused(cluster, call, honest)
+                    grown, p99 = refused(cluster, call, honest, calls)
                     print(f"{kind} of {about}: {grown:.1f} MiB, p99 {p99 * 1000:.0f} ms")
                     assert grown <= GROWTH_MIB, f"{kind} of {about}"
                     assert p99 < SLOW_S, f"{kind} of {about}"

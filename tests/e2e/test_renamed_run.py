@@ -43,7 +43,7 @@ def sums(cluster: Cluster) -> dict[str, list[int]]:
 def five(folder: Path) -> Cluster:
     """Five clients, one round."""
     settings = {"round": {"min_clients": 5}}
-    return masked_cluster(folder, clients=5, rounds=1, sees="sums", family="one", settings=settings)
+    return masked_cluster(folder, clients=5, rounds=1, sees="sums", settings=settings)
 
 
 def play_first(cluster: Cluster) -> None:
@@ -83,7 +83,7 @@ def test_a_sum_without_somebody_on_the_same_model_is_not_opened(tmp_path: Path) 
 
 
 def test_a_run_of_another_name_is_refused_by_whoever_did_not_agree(tmp_path: Path) -> None:
-    with masked_cluster(tmp_path, clients=4, rounds=1, family="one") as cluster:
+    with masked_cluster(tmp_path, clients=4, rounds=1) as cluster:
         cluster.start_server().ready()
         start(cluster, *cluster.names)
         assert cluster.server.wait(timeout_s=2 * PATIENCE_S) == 0, cluster.server.report("failed")

@@ -156,7 +156,7 @@ def test_a_state_directory_that_was_put_back_by_hand_is_followed_too(tmp_path: P
 def expected(cluster: Cluster, undone: list[Played]) -> list[str]:
     """Digests of the versions: rounds that are undone count in no model, but clients keep what their codec lost."""
     model: Flat = np.zeros(cluster.params, np.float32)
-    error, clients = np.zeros_like(model), Clients(made_up(cluster.params, cluster.seed), SECRET_SEED)
+    error, clients = np.zeros_like(model), Clients(made_up(cluster.params, cluster.seed, cluster.family), SECRET_SEED)
     digests = [content_digest(memoryview(model).cast("B")).hex()]
     for each in sorted([*played(cluster), *undone], key=lambda one: one.number):
         if not each.accepted:

@@ -15,7 +15,7 @@ from .trained import BUSY_S, ROUGHFED, Trained
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-ROOT, ROUNDS = 50, 3
+ROOT, ROUNDS = 200, 2
 COMMON_TEST = 359
 """Of digits (`roughfed.data.digits`)."""
 

@@ -19,7 +19,7 @@ from .process import Process, Server
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 SCRIPT = str(Path(__file__).with_name("seeded_process.py"))
-OPTIONS = SimulateOptions(clients=5, rounds=2, seed=11, settings={"trainer.lr": "0.1"})
+OPTIONS = SimulateOptions(clients=4, rounds=2, seed=11, settings={"trainer.lr": "0.1"})
 
 
 APP = """\
