@@ -73,7 +73,10 @@ class Listing:
         """On the server's journal."""
         self._journal, self._told, self._signed = journal, frozenset[str](), b""
         rows = journal.read("SELECT signed FROM member_lists ORDER BY rowid DESC LIMIT 1")
-        self.current: MemberList | None = decode_list(decode_signed(rows[0]["signed"])[0]) if rows else None
+        self.current: MemberList | None = None
+        if rows:
+            body, signatures = decode_signed(rows[0]["signed"])
+            self.current, self.strict = decode_list(body), all(key for key, _ in signatures)
 
     async def refresh(self) -> None:
         """Ask for the one that is in force; it is journaled before anybody is told of it.

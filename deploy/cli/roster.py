@@ -135,7 +135,9 @@ def propose(context: Context, flags: ProposeFlags) -> Answer:
 
     path, life_s = flags.out or context.folder / LIST, timedelta(days=flags.days).total_seconds()
     federation, members = proposed(context.folder, flags.members)
-    before = read_list(path)[1] if path.exists() else None
+    # Clients refuse an older number, wherever this one is written.
+    known = [read_list(each)[1] for each in {path, context.folder / LIST} if each.exists()]
+    before = max(known, key=lambda each: each.number, default=None)
     body, listed = proposed_list(members, federation, at=int(time.time()), life_s=life_s, before=before)
     for old in path.parent.glob(f"{path.name}.*.sig"):
         old.unlink()  # of the list before

@@ -117,6 +117,11 @@ def test_a_list_that_was_changed_after_signing_counts_for_nothing(
         assert answer(capsys, "roster", *words, code=2)["error"]["file"].endswith(LIST)
 
 
+def test_a_list_is_numbered_on_wherever_it_is_written(fed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, place in ((1, []), (2, []), (3, ["--out", "elsewhere.list"]), (4, ["--out", "elsewhere.list"])):
+        assert answer(capsys, "roster", "propose", *place)["number"] == number
+
+
 def test_without_a_file_the_list_is_the_cas(fed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = answer(capsys, "roster", "show")
     assert (shown["signed_by"], [m["organisation"] for m in shown["members"]]) == (["ca"], ["north", ""])
@@ -170,6 +175,8 @@ def test_the_doctor_says_when_a_list_ends(fed: Path, capsys: pytest.CaptureFixtu
     assert "ends in 9 days" in looked_at(fed / LIST, now).sentence
     (fed / LIST).write_bytes(b"no list")
     assert "no member list" in looked_at(fed / LIST, now).sentence
+    answer(capsys, "roster", "propose", "--out", "other.list", code=2)  # its number is not known
+    (fed / LIST).unlink()
     answer(capsys, "roster", "propose", "--days", "30", "--out", "other.list")
     answer(capsys, "roster", "sign", "other.list", "--key", "north/north.key")
     assert looked_at(fed / "other.list", now).state.name == "OK"

@@ -109,6 +109,26 @@ def test_a_ca_that_is_away_costs_nothing_while_the_last_list_is_in_force(listing
         refresh(listing)
 
 
+def test_a_list_that_clients_would_refuse_is_not_handed_out(
+    listing: Listing, source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    source.body = body_of(2)
+    refresh(listing)
+    for source.body in (body_of(1), body_of(2, names="ab")):  # put back, and another of one number
+        refresh(listing)
+        assert listing.current == decode_list(body_of(2))
+    assert "does not follow list 2" in caplog.text
+
+
+def test_one_signature_more_is_handed_out(listing: Listing, source: Source, store: Store) -> None:
+    refresh(listing)
+    source.key = ORGANISATION
+    refresh(listing)
+    again = Listing(store.journal)
+    assert again.signed(decode_list(source.body).digest) == encode_signed(source.body, [(ORGANISATION, bytes(64))])
+    assert again.strict
+
+
 def test_only_who_is_in_the_list_with_its_key_is_asked(
     listing: Listing, source: Source, caplog: pytest.LogCaptureFixture
 ) -> None:
