@@ -176,8 +176,8 @@ def test_weights_of_the_mixing_are_learnt_as_their_gradient_says(tmp_path: Path)
     whole = data()
     walk = whole.batches
 
-    def noting(size: int, seed: int | None, order: Tensor | None = None):
-        for batch in walk(size, seed, order):
+    def noting(size: int, seed: int | None, order: Tensor | None = None, **how: bool):
+        for batch in walk(size, seed, order, **how):
             seen.append((batch.x, batch.y))
             yield batch
 
