@@ -10,6 +10,7 @@ for the output) and writes back who was started and who has ended.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import itertools
 import json
@@ -163,6 +164,7 @@ def main(link: socket.socket) -> None:
         importlib.import_module(name)
     for bits in WARM_BITS:
         warm(plan_lanes(4, bits=bits))
+    gc.freeze()  # what is forked leaves the memory that it shares alone
     events = selectors.DefaultSelector()
     events.register(link, selectors.EVENT_READ)
     while True:
