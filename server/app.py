@@ -120,8 +120,7 @@ async def serve(setup: Setup) -> str:
         try:
             return await until_over(fed, drain)
         finally:
-            for session in fed.members.all():  # who has not gone by itself: gRPC would cancel its stream with a trace
-                session.close("ended")
+            fed.members.end()
 
 
 async def prepare(setup: Setup, stack: AsyncExitStack) -> tuple[Federation, Papers]:

@@ -97,6 +97,7 @@ class Members:
         """Empty."""
         self._sessions: dict[str, Session] = {}
         self._on_change = on_change
+        self._ended = False
         self.revoked: set[str] = set()
 
     def join(self, session: Session) -> None:
@@ -112,6 +113,14 @@ class Members:
         session.on_close = self.leave
         self._sessions[session.name] = session
         self._on_change(session.name, True)
+        if self._ended:
+            session.close("ended")
+
+    def end(self) -> None:
+        """End every stream, and each that comes until the ports are closed: gRPC would cancel it with a trace."""
+        self._ended = True
+        for session in self.all():
+            session.close("ended")
 
     def leave(self, session: Session) -> None:
         """Its stream ended."""

@@ -79,6 +79,15 @@ def test_closing_always_ends_the_stream_and_the_first_reason_stays(held: int) ->
     assert [m for m in left if m is not None] == [Reconnect(n, "x") for n in range(held)][-(MAX_WAITING - 2) :]
 
 
+def test_at_the_end_every_stream_ends_and_so_does_one_that_comes_yet(members: Members) -> None:
+    here, late = session("alpha"), session("beta")
+    members.join(here)
+    members.end()
+    members.join(late)
+    assert [(each.close_reason, waiting(each)) for each in (here, late)] == [("ended", [None])] * 2
+    assert members.all() == []
+
+
 def test_the_revoked_are_cut_and_turned_away(members: Members) -> None:
     here = session("alpha")
     members.join(here)
