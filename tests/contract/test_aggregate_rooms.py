@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from roughfed.server.aggregate import WEIGHTINGS
@@ -102,6 +102,7 @@ def slow_step(name: str, x: float, delta: float, memory: dict[str, float], o: Op
     m, v = memory.get("m", 0.0), memory.get("v", o.tau**2)
     memory["m"] = m = o.beta1 * m + (1 - o.beta1) * delta
     square, sign = delta**2, float(np.sign(v - delta**2))
+    assume(name != "fedyogi" or not 0 < abs(v - square) < 1e-5 * square)  # in float32 its sign is another one there
     memory["v"] = v = {
         "fedadam": o.beta2 * v + (1 - o.beta2) * square,
         "fedyogi": v - (1 - o.beta2) * square * sign,
