@@ -16,7 +16,7 @@ WORKERS ?= 2
 CHECK_VERSION := import sys; v = sys.version_info; \
 	sys.exit(0 if v >= (3, 11) else "roughfed needs Python 3.11 or newer, this is %d.%d: make setup PYTHON=python3.12" % v[:2])
 # What tests look at the project with: real Prometheus, a real browser, and those who read its deployment files.
-TOOLS := promtool prometheus prometheus-alertmanager chromium docker-cli docker-compose kubectl systemd iproute2 slurm-wlm curl \
+TOOLS := promtool prometheus prometheus-alertmanager chromium docker-cli docker-compose kubectl systemd iproute2 slurm-wlm curl openssl \
 	dataset-fashion-mnist
 # A second opinion on defences for the tests. What it needs is there; what else it asks for is torchvision and plotting.
 BYZFL_VERSION := 0.0.11

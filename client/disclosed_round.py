@@ -62,8 +62,8 @@ async def note_stage(me: Membership, header: RoundHeader, message: ServerStage) 
             earlier = [each.accepted for each in _near(ledger.earlier(header), header)]
             rule.check_sets(accepted, earlier, dealers=dealers, most=me.rules.max_differences)
             await ledger.note_sum(header, accepted)
-        case "seed" | "unmask":
-            await ledger.note_shown(header, opened=message.kind == "unmask")
+        case "seed":
+            await ledger.note_numbers(header)
         case _:
             pass
 

@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 MODELS_REMEMBERED = 200
 """Rounds whose models and sets are remembered, to be held against later ones; of those in which something left."""
 
-SENT, OPENED = 1, 2
-"""Of a round (`answered.shown`): its masked update left, and others may open the sum without this client; this client
-helped to open it, or its update lies open."""
+SENT = 1
+"""Of a round (`answered.shown`; older versions wrote 2, too): its update left. Others may open a masked sum alone."""
 
 EMPTY_ROW = "INSERT OR IGNORE INTO answered VALUES (?, ?, ?, ?, ?, ?, 0, 0, NULL, NULL, NULL, NULL)"
 
@@ -171,7 +170,7 @@ class Ledger:
                 moved = float(np.linalg.norm(fingerprint - np.frombuffer(before["fingerprint"])))
             noted = None if fingerprint is None else fingerprint.tobytes()
             row = self._of(header)
-            shown = 0 if header.masked else OPENED
+            shown = 0 if header.masked else SENT
             sql = "INSERT OR IGNORE INTO answered VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, NULL)"
             db.execute(sql, (*row, shown, moved, None if header.masked else 1, noted))
             sql = (
@@ -186,17 +185,16 @@ class Ledger:
     async def note_sent(self, header: RoundHeader, scale: float) -> None:
         """Note that a masked update leaves; `scale`: what distances from this model are held against."""
         row = (SENT, scale, self.id, header.run, header.round)
-        sql = "UPDATE answered SET shown = MAX(shown, ?), clip_norm = ? WHERE ledger = ? AND run = ? AND round = ?"
+        sql = "UPDATE answered SET shown = ?, clip_norm = ? WHERE ledger = ? AND run = ? AND round = ?"
         await self._journal.write(lambda db: db.execute(sql, row))
 
-    async def note_shown(self, header: RoundHeader, *, opened: bool) -> None:
-        """Note that a round shows what it asks for: numbers of a sketch, or (`opened`) what opens its sum."""
-        row = self._of(header)
+    async def note_numbers(self, header: RoundHeader) -> None:
+        """Note that the numbers of a round's sketch leave."""
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute(EMPTY_ROW, row)
-            sql = "UPDATE answered SET shown = MAX(shown, ?), numbers = ? WHERE ledger = ? AND run = ? AND round = ?"
-            db.execute(sql, (OPENED if opened else SENT, header.sketch_dim, *row[:3]))
+            db.execute(EMPTY_ROW, self._of(header))
+            sql = "UPDATE answered SET shown = ?, numbers = ? WHERE ledger = ? AND run = ? AND round = ?"
+            db.execute(sql, (SENT, header.sketch_dim, self.id, header.run, header.round))
 
         await self._journal.write(work)
 

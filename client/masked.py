@@ -226,8 +226,10 @@ class MaskedPart:
                 await own.note_statics(self._me, self.header)
             await own.note_trained(self._me, self.header, given)
             digest, share = await to_the_end(self._mask, delta, given)
-            await self._me.store.note_share(self.header.run, self.header.round, share)
-            await self._me.ledger.note_sent(self.header, scale_of(self.header.clip_norm, share))
+            await asyncio.gather(  # one commit
+                self._me.store.note_share(self.header.run, self.header.round, share),
+                self._me.ledger.note_sent(self.header, scale_of(self.header.clip_norm, share)),
+            )
             await to_the_end(self._ahead.append, "masked", digest)
             crash.point("masked-written")
 

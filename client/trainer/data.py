@@ -39,7 +39,7 @@ class Source(Protocol):
     ) -> Iterator[Batch]:
         """The same as whole batches; `order`, int64 [n] on the CPU, instead of the shuffle where `have` says so.
 
-        `redraw`: a shuffle draws as many with replacement, where the order is not the user's own.
+        `redraw`: as many of them are drawn with replacement, where the order is not the user's own.
         """
         ...
 
@@ -80,8 +80,10 @@ class Arrays:
     ) -> Iterator[Batch]:
         """See Source. A shuffled last batch of one example is left out: BatchNorm cannot learn from it."""
         if shuffle_seed is not None and order is None:  # on the CPU, so that every device sees the same order
-            n, generator = self.num_examples, torch.Generator().manual_seed(shuffle_seed)
-            order = torch.randint(n, (n,), generator=generator) if redraw else torch.randperm(n, generator=generator)
+            order = torch.randperm(self.num_examples, generator=torch.Generator().manual_seed(shuffle_seed))
+        if redraw and order is not None:
+            generator = torch.Generator().manual_seed(derive(shuffle_seed or 0, "redraw"))
+            order = order[torch.randint(len(order), (len(order),), generator=generator)]
         places = torch.arange(self.num_examples) if order is None else order
         places = places.to(self._x.device)
         for at in range(0, _stop(len(places), batch_size, shuffled=order is not None), batch_size):
@@ -211,7 +213,7 @@ class TrainLoader:
         self._source, self._batch_size, self._seed, self._report = source, batch_size, seed, report
         self._max_steps, self._epoch = max_steps, 0
         self.redraw = False
-        """Epochs draw with replacement (`Turn.redraw`), where no `order` is given."""
+        """Epochs draw with replacement (`Turn.redraw`)."""
         planned = epochs * len(self)
         self.planned = max(1, min(planned, max_steps) if max_steps else planned)
         """Steps of the whole training, by a sampler that keeps the number of examples."""

@@ -26,6 +26,7 @@ from roughfed.deploy.demo.watch import statuses
 from roughfed.deploy.summary import open_store
 from roughfed.errors import RoughfedError
 from roughfed.masking import largest_group
+from roughfed.server.run import LOST_ROUNDS
 from roughfed.server.summarized import round_summaries
 
 HOST = "127.0.0.1"
@@ -222,10 +223,11 @@ class Stage:
         with closing(open_store(self.show.place.server)) as store:
             async for status in statuses(store.folder):
                 self.show.scene.status = status
-                if status.get("paused"):
+                self.show.scene.rounds = rounds = round_summaries(store)
+                lost = [each.outcome != "committed" for each in rounds[-LOST_ROUNDS:]]
+                if status.get("paused") and len(lost) == LOST_ROUNDS and all(lost):  # by itself, not by a person
                     log = self.show.place.log(SERVER)
                     raise RoughfedError(f"the run is paused: rounds came to nothing; the end of {log}:\n{tail(log)}")
-                self.show.scene.rounds = round_summaries(store)
                 self.show.screen.changed()
             self.show.scene.over = True
             self.show.scene.rounds = round_summaries(store)

@@ -99,7 +99,7 @@ def test_a_run_keeps_its_tensors(ledger: Ledger) -> None:
 
 
 def test_ledgers_are_of_a_federation_and_a_model(store: ClientStore, ledger: Ledger) -> None:
-    asyncio.run(ledger.note_shown(header(), opened=True))
+    asyncio.run(ledger.note_numbers(header()))
     asyncio.run(ledger.note_told("run-1", 1, {rule.STATIC: 5}))
     enter(ledger, "run-1")
     for other in (Ledger(store.journal, ca=b"ca", model=b"other"), Ledger(store.journal, ca=b"c", model=b"amodel")):
@@ -311,7 +311,7 @@ def test_the_ledger_adds_up_beside_its_limits(ledger: Ledger, tmp_path: Path) ->
     enter(ledger, "run-1")
     for number in (1, 2):
         answer(ledger, tmp_path, number, np.array([2.0 * number, 0.0], dtype=np.float32))
-        asyncio.run(ledger.note_shown(header(number), opened=False))
+        asyncio.run(ledger.note_numbers(header(number)))
         asyncio.run(ledger.note_sum(header(number), rule.members_of(NAMES[number:])))
         asyncio.run(ledger.note_told("run-1", number, {"transition": 1}))
     asyncio.run(ledger.note_told("run-1", 1, {rule.STATIC: 10, rule.CHOICE: 3}))
@@ -391,7 +391,7 @@ def test_a_round_is_noted_before_it_is_answered_and_refused_where_it_shows_too_m
             hear(replace(one, levels=28), "roster", roster_of(10))  # what is enough for nine
     assert ledger.totals().numbers == 0
     hear(first, "sets", sets_of(NAMES))
-    hear(first, "unmask", m.UnmaskRequest(()))
+    hear(first, "seed", m.Seed(bytes(32), 0, bytes(32), (), 0, 1, 128, ()))
     assert (ledger.totals().numbers, ledger.totals().smallest_sum) == (128, 10)
     with pytest.raises(RemoteProtocolError, match="differs") as refused:
         hear(second, "sets", sets_of(NAMES[1:]))

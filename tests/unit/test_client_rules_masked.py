@@ -83,7 +83,7 @@ def test_what_is_shown_in_all_rounds_of_all_runs_together_is_bounded(store: Clie
         asked = header(number, model_digest=bytes([number]) * 32, epoch_round=number, epoch_beacon=b"")
         check(store, asked, rules=rules)
         for _ in range(2):
-            asyncio.run(ledger.note_shown(asked, opened=False))
+            asyncio.run(ledger.note_numbers(asked))
         check(store, asked, rules=rules)  # taken up again
     for run in ("run-1", "run-2"):
         error = refusal(store, header(fits + 1, run=run, epoch_round=fits + 1, epoch_beacon=b""), rules=rules)

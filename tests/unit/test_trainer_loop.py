@@ -221,6 +221,10 @@ def test_an_epoch_of_a_model_that_stands_still_draws_with_replacement(form: str)
     assert len(set(once)) == len(once) == len(drawn)
     assert len(set(drawn)) < 0.8 * len(drawn)
     assert drawn == epoch(redraw=True)
+    loader = TrainLoader(source(), batch_size=8, seed=1, epochs=1, max_steps=0, report=quiet)
+    loader.redraw = True
+    sampled = [int(at) for batch in loader.epoch(lambda: torch.arange(20)) for at in batch.ids]
+    assert set(sampled) < set(range(20))  # a sampler's order, too
     assert Turn.of(Turn(1, redraw=True).plain()).redraw
 
 
