@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TypeVar
 
 from cryptography import x509
@@ -29,6 +30,9 @@ from roughfed.pb.v1 import federation_pb2 as pb
 from roughfed.pb.v1 import secagg_pb2
 
 SERVICE = "roughfed.v1.Enrolment"
+
+MEMBERS_REMEMBERED = 4096
+"""Entries whose signatures were verified: some hundred bytes each."""
 
 M = TypeVar("M", bound=Message)
 
@@ -185,9 +189,15 @@ def open_member(member: bytes, ca_certificate: bytes, *, federation: str = "", d
             `certificates.check_issued`.
         RemoteProtocolError: it cannot be parsed.
     """
+    if not federation:
+        return _open_entry(member, ca_certificate)
     message = _parse(secagg_pb2.SignedRosterEntry(), member)
-    if federation:
-        return _open_certified(message, ca_certificate, federation, now=datetime.now(UTC) if dated else None)
+    return _open_certified(message, ca_certificate, federation, now=datetime.now(UTC) if dated else None)
+
+
+@lru_cache(MEMBERS_REMEMBERED)  # the same members every round; what is refused is not remembered
+def _open_entry(member: bytes, ca_certificate: bytes) -> RosterEntry:
+    message = _parse(secagg_pb2.SignedRosterEntry(), member)
     verify_entry(ca_certificate, message.entry, message.signature)
     entry = decode_roster_entry(message.entry)
     if entry.federation != (federation := federation_of(ca_certificate)):
