@@ -9,27 +9,20 @@ from it.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from roughfed.classes import STANDARD, header_for, named, names_of, ranges_of, seat
+from roughfed.classes import STANDARD, named, ranges_of, seat
 from roughfed.codec.plan import plan_subset
 from roughfed.config.federation import FederationConfig
 from roughfed.errors import ConfigError, RemoteProtocolError
 from roughfed.masking import CODES_A_NUMBER
-from roughfed.messages import Hello, RoundClosed
+from roughfed.messages import Hello
 from roughfed.secagg.groups import SMALLEST
 from roughfed.server.defence.check import too_few
 from roughfed.server.defence.plan import rule_of
 from roughfed.server.sampling import Order, choose
-from roughfed.types import ClientClass, Spec
-from roughfed.wire.session import decode_header
-
-if TYPE_CHECKING:
-    from roughfed.server.federation import Federation
-    from roughfed.server.store import RoundRow
+from roughfed.types import ClientClass, RoundHeader, Spec
 
 log = logging.getLogger(__name__)
 
@@ -131,9 +124,9 @@ def offered(config: FederationConfig) -> tuple[ClientClass, ...]:
     )
 
 
-def waiting_for(fed: Federation, names: Iterable[str]) -> str:
+def waiting_for(config: FederationConfig, hellos: Mapping[str, Hello]) -> str:
     """Why no round can begin with these clients: no class has enough of them; empty when one has."""
-    seated = seating(fed.config, fed.members.hellos(names))
+    seated = seating(config, hellos)
     return "" if seated.seats else "waiting: " + "; ".join(seated.few.values())
 
 
@@ -175,53 +168,11 @@ def check_classes(config: FederationConfig, spec: Spec) -> None:
             raise ConfigError(cause, key=key, cure=f"write sketch_dim = {max(2, sent // 16 * 2)} there, or less")
 
 
-def seat_of(config: FederationConfig, row: RoundRow, hello: Hello) -> str | None:
+def seat_of(config: FederationConfig, header: RoundHeader, hello: Hello) -> str | None:
     """The class as which a client takes part in a round; None where it has no seat any more."""
     if not config.classes:
         return STANDARD
     try:
-        header = decode_header(row.header.body)
         return seat(header, hello.client_class, standard_if_few=hello.standard_if_few)
     except RemoteProtocolError:
         return None
-
-
-def tell_standing(fed: Federation, row: RoundRow, seated: Seating) -> None:
-    """Say to whoever has no seat why; it trains nothing."""
-    fed.few = dict(seated.few)
-    for name, why in seated.few.items():
-        log.warning("round %d: %s", row.round, why if name else f"{why}; they are not asked")
-    for client, why in seated.standing.items():
-        if (session := fed.members.get(client)) is not None:
-            closed = fed.closed(row, client)
-            session.send(RoundClosed(row.round, "open", closed.model_version, closed.model_digest, "absent", why[:100]))
-
-
-def class_figures(fed: Federation, row: RoundRow) -> dict[str, object]:
-    """What the summary of a round keeps of the classes; nothing where there are none."""
-    if not fed.config.classes:
-        return {}
-    header, received = decode_header(row.header.body), fed.store.receipts(fed.run, row.round)
-    classes = {name: Counter[str]() for name in (STANDARD, *fed.config.classes)}
-    sizes: dict[str, int] = {}
-    for update in received.values():
-        name = update.statement.client_class
-        sizes[name] = max(sizes.get(name, 0), update.receipt.size_bytes)
-        if (row.sets or {}).get(update.receipt.client) == "":
-            classes[name]["accepted"] += 1
-    open_ones = names_of(header)
-    found: dict[str, object] = {}
-    for name, counts in classes.items():
-        settings = fed.config.classes.get(name)
-        as_class = header_for(header, name) if name in open_ones else None
-        void = fed.few.get(name, "") or ("" if counts["accepted"] else "nothing of it counts")
-        found[name or "standard"] = {
-            "clients": counts["accepted"],
-            "keep_one_in": max(1, as_class.keep_one_in)
-            if as_class
-            else plan_subset(settings.fraction if settings else 1),
-            "tensors": list(settings.tensors) if settings else [],
-            "bytes": sizes.get(name, 0),
-            "void": void,
-        }
-    return {"classes": found}

@@ -17,9 +17,9 @@ from typing import Any
 from roughfed.errors import ConfigError, RoughfedError
 from roughfed.server import renewing
 from roughfed.server.backup import Moment, sweep
-from roughfed.server.federation import Federation
-from roughfed.server.held import quarantine, release
-from roughfed.server.status import status
+from roughfed.server.context.server import ServerContext
+from roughfed.server.round.events import quarantine, release, revoke
+from roughfed.server.status import Status
 from roughfed.transport.names import SOCKET
 
 log = logging.getLogger(__name__)
@@ -35,9 +35,12 @@ Request = Mapping[str, Any]
 class Control:
     """Answers requests `{"op": NAME, ...}`; "watch" is answered by a line at every change."""
 
-    def __init__(self, fed: Federation, stop: Callable[[], None]) -> None:
+    rotate: Callable[[], Awaitable[dict[str, Any]]] | None = None
+    """Gets the server new keys and a new certificate at once."""
+
+    def __init__(self, ctx: ServerContext, status: Status, stop: Callable[[], None]) -> None:
         """`stop` begins the server's drain."""
-        self._fed, self._stop = fed, stop
+        self._ctx, self._current, self._stop = ctx, status, stop
         self._connections: set[asyncio.Task[Any]] = set()
         self._operations: dict[str, Callable[[Request], Awaitable[dict[str, Any]]]] = {
             "status": self._status,
@@ -110,21 +113,21 @@ class Control:
             return told | {"cure": getattr(error, "cure", "")}
 
     async def _watch(self, writer: asyncio.StreamWriter) -> None:
-        event = self._fed.watch()
+        event = self._ctx.state.watch()
         try:
             while True:
                 event.clear()
-                await _send(writer, status(self._fed))
+                await _send(writer, self._current())
                 await asyncio.sleep(FASTEST_S)  # the rate at which a person's screen is worth redrawing
                 with suppress(TimeoutError):
                     await asyncio.wait_for(event.wait(), QUIETEST_S)
         finally:
-            self._fed.unwatch(event)
+            self._ctx.state.unwatch(event)
 
     async def _backup(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Hold on to this moment for as long as the other end keeps the connection; it reads the files itself."""
         try:
-            moment = Moment.pin(self._fed.store.folder)  # on the loop, like everything that deletes: not in a thread
+            moment = Moment.pin(self._ctx.store.folder)  # on the loop, like everything that deletes: not in a thread
         except RoughfedError as error:
             await _send(writer, {"error": str(error), "reason": error.reason})
             return
@@ -138,16 +141,16 @@ class Control:
             await asyncio.shield(asyncio.to_thread(moment.discard))
 
     async def _status(self, _: Request) -> dict[str, Any]:
-        return status(self._fed)
+        return self._current()
 
     async def _pause(self, _: Request) -> dict[str, Any]:
-        self._fed.paused = True
-        self._fed.wake()
+        self._ctx.state.paused = True
+        self._ctx.state.wake()
         return {"paused": True, "detail": "the open round goes on; no new one is opened"}
 
     async def _resume(self, _: Request) -> dict[str, Any]:
-        self._fed.paused = False
-        self._fed.wake()
+        self._ctx.state.paused = False
+        self._ctx.state.wake()
         return {"paused": False}
 
     async def _stop_server(self, _: Request) -> dict[str, Any]:
@@ -156,27 +159,27 @@ class Control:
 
     async def _revoke(self, request: Request) -> dict[str, Any]:
         name = str(request.get("name"))
-        await self._fed.store.revoke(name, time.time())
-        connected = self._fed.members.get(name) is not None
-        self._fed.revoke(name)
+        await self._ctx.store.revoke(name, time.time())
+        connected = self._ctx.clients.get(name) is not None
+        revoke(self._ctx, name)
         return {"revoked": name, "was_connected": connected}
 
     async def _release(self, request: Request) -> dict[str, Any]:
         name = str(request.get("name"))
-        return {"released": name, "was": await release(self._fed, name)}
+        return {"released": name, "was": await release(self._ctx, name)}
 
     async def _quarantine(self, request: Request) -> dict[str, Any]:
         name, because = str(request.get("name")), str(request.get("because") or "")
-        why = await quarantine(self._fed, name, because)
-        return {"quarantined": name, "because": why, "connected": self._fed.members.get(name) is not None}
+        why = await quarantine(self._ctx, name, because)
+        return {"quarantined": name, "because": why, "connected": self._ctx.clients.get(name) is not None}
 
     async def _rotate(self, _: Request) -> dict[str, Any]:
-        if self._fed.rotate is None:
+        if self.rotate is None:
             raise ConfigError("this server cannot get another certificate while it runs", cure="start it again")
-        return await self._fed.rotate()
+        return await self.rotate()
 
     async def _renew(self, request: Request) -> dict[str, Any]:
-        return renewing.ask(self._fed, [str(name) for name in request.get("names", ())])
+        return renewing.ask(self._ctx, [str(name) for name in request.get("names", ())])
 
 
 async def _send(writer: asyncio.StreamWriter, answer: Mapping[str, Any]) -> None:

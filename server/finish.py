@@ -20,8 +20,9 @@ from roughfed.rng import derive
 from roughfed.secagg.fixed import from_fixed
 from roughfed.secagg.statistics import KINDS, add
 from roughfed.server.calibrated import Calibrated, newest, note, note_evaluation
-from roughfed.server.facts import CALIBRATIONS, FEWEST, MAX_FACT_NUMBERS, hidden
-from roughfed.server.federation import Federation
+from roughfed.server.context.extension import Extension
+from roughfed.server.context.server import ServerContext
+from roughfed.server.facts import CALIBRATIONS, FEWEST, MAX_FACT_NUMBERS, Facts, hidden
 from roughfed.server.store import RoundRow
 from roughfed.wire.session import decode_header
 
@@ -66,74 +67,79 @@ def finishing_sums(how: str, sums: Mapping[str, Sequence[int]], owners: Sequence
     return found
 
 
-async def calibrate_round(fed: Federation, row: RoundRow) -> None:
-    """After a committed round: what is made anew in every round, so that the next one can go by it."""
-    if fed.config.trainer.calibrate in EVERY_ROUND:
-        await _calibrate(fed, row)
+class Calibration(Extension):
+    """Finishes a model by sums over the clients, with the worker."""
 
+    def __init__(self, ctx: ServerContext) -> None:
+        """As the settings say."""
+        self._ctx = ctx
 
-async def calibrate_last(fed: Federation) -> None:
-    """After the last round: finish its version, and evaluate what came of it."""
-    last = next((row for row in reversed(fed.store.rounds()) if row.outcome == "committed"), None)
-    if fed.config.trainer.calibrate == "none" or fed.worker is None or last is None:
-        return
-    if fed.config.trainer.calibrate not in EVERY_ROUND:
-        await _calibrate(fed, last)
-    found = newest(fed.store)
-    if found is None or found.evaluation is not None or not fed.config.round.evaluate_every:
-        return
-    evaluation = await fed.worker.evaluate(fed.store.model_path(found.digest), model_digest=found.digest)
-    if evaluation is not None:
-        await note_evaluation(fed.store, found.version, evaluation)
-        log.info("the calibrated model (%s): balanced accuracy %s", found.how, evaluation.balanced_accuracy)
+    async def on_committed(self, row: RoundRow) -> None:
+        """After a committed round: what is made anew in every round, so that the next one can go by it."""
+        if self._ctx.config.trainer.calibrate in EVERY_ROUND:
+            await self._calibrate(row)
 
+    async def on_last_round(self) -> None:
+        """After the last round: finish its version, and evaluate what came of it."""
+        last = next((row for row in reversed(self._ctx.store.rounds()) if row.outcome == "committed"), None)
+        if self._ctx.config.trainer.calibrate == "none" or self._ctx.worker is None or last is None:
+            return
+        if self._ctx.config.trainer.calibrate not in EVERY_ROUND:
+            await self._calibrate(last)
+        found = newest(self._ctx.store)
+        if found is None or found.evaluation is not None or not self._ctx.config.round.evaluate_every:
+            return
+        evaluation = await self._ctx.worker.evaluate(
+            self._ctx.store.model_path(found.digest), model_digest=found.digest
+        )
+        if evaluation is not None:
+            await note_evaluation(self._ctx.store, found.version, evaluation)
+            log.info("the calibrated model (%s): balanced accuracy %s", found.how, evaluation.balanced_accuracy)
 
-async def _calibrate(fed: Federation, row: RoundRow) -> None:
-    """Finish the newest version, once; a worker that cannot is logged and stops nothing."""
-    how, before = fed.config.trainer.calibrate, newest(fed.store)
-    version, digest = fed.store.latest_model()
-    if fed.worker is None or (before is not None and before.version >= version):
-        return
-    sums = sums_for(fed, how)
-    if not sums:
-        log.warning("no sums that at least %d clients are behind: version %d is not calibrated", FEWEST, version)
-        return
-    base = decode_header(row.header.body).model_digest
-    given = {
-        "how": how,
-        "sums": sums,
-        "seed": derive(fed.config.federation.seed, "calibrate", version),
-        "at": list(row.facts.get(HEAD, ())),
-        "base": str(fed.store.model_path(base)) if fed.store.model_path(base).exists() else "",
-        "kept": "" if before is None else str(_kept(fed, before.version)),
-        "keep": str(_kept(fed, version)),
-    }
-    out = fed.store.folder / "models" / "calibrated.safetensors"
-    found = await fed.worker.calibrate(fed.store.model_path(digest), out, given)
-    if found is None:
-        return
-    made, head = found
-    await asyncio.to_thread(place_durably, out, fed.store.model_path(made))
-    await note(fed.store, Calibrated(version, how, made, head), time.time())
-    if before is not None and before.digest != made:
-        _kept(fed, before.version).unlink(missing_ok=True)
-        if before.digest not in {d for _, d in fed.store.versions()}:
-            fed.store.model_path(before.digest).unlink(missing_ok=True)
+    async def _calibrate(self, row: RoundRow) -> None:
+        """Finish the newest version, once; a worker that cannot is logged and stops nothing."""
+        how, before = self._ctx.config.trainer.calibrate, newest(self._ctx.store)
+        version, digest = self._ctx.store.latest_model()
+        if self._ctx.worker is None or (before is not None and before.version >= version):
+            return
+        sums = self._sums_for(how)
+        if not sums:
+            log.warning("no sums that at least %d clients are behind: version %d is not calibrated", FEWEST, version)
+            return
+        base = decode_header(row.header.body).model_digest
+        given = {
+            "how": how,
+            "sums": sums,
+            "seed": derive(self._ctx.config.federation.seed, "calibrate", version),
+            "at": list(row.facts.get(HEAD, ())),
+            "base": str(self._ctx.store.model_path(base)) if self._ctx.store.model_path(base).exists() else "",
+            "kept": "" if before is None else str(self._kept(before.version)),
+            "keep": str(self._kept(version)),
+        }
+        out = self._ctx.store.folder / "models" / "calibrated.safetensors"
+        found = await self._ctx.worker.calibrate(self._ctx.store.model_path(digest), out, given)
+        if found is None:
+            return
+        made, head = found
+        await asyncio.to_thread(place_durably, out, self._ctx.store.model_path(made))
+        await note(self._ctx.store, Calibrated(version, how, made, head), time.time())
+        if before is not None and before.digest != made:
+            self._kept(before.version).unlink(missing_ok=True)
+            if before.digest not in {d for _, d in self._ctx.store.versions()}:
+                self._ctx.store.model_path(before.digest).unlink(missing_ok=True)
 
+    def _sums_for(self, how: str) -> Numbers:
+        """What a finishing needs, of the newest round that has it."""
+        statics = add(self._ctx.store.statics())
+        trained = [name for name in CALIBRATIONS[how] if KINDS[name].training and name != "trained"]
+        told = self._ctx.store.sums_with(trained[0], most=1) if trained else [{}]
+        return finishing_sums(how, {**told[0], **statics}, statics.get("class-owner", ())) if told else {}
 
-def sums_for(fed: Federation, how: str) -> Numbers:
-    """What a finishing needs, of the newest round that has it."""
-    statics = add(fed.store.statics())
-    trained = [name for name in CALIBRATIONS[how] if KINDS[name].training and name != "trained"]
-    told = fed.store.sums_with(trained[0], most=1) if trained else [{}]
-    return finishing_sums(how, {**told[0], **statics}, statics.get("class-owner", ())) if told else {}
+    def facts(self, number: int, cluster: str) -> Facts:
+        """The classifier at which the next round's gradients are taken; nothing before there is one."""
+        del number, cluster
+        found = newest(self._ctx.store) if self._ctx.config.trainer.calibrate in EVERY_ROUND else None
+        return {} if found is None or len(found.head) > MAX_FACT_NUMBERS else {HEAD: found.head}
 
-
-def head_fact(fed: Federation) -> dict[str, tuple[float, ...]]:
-    """The classifier at which the next round's gradients are taken; nothing before there is one."""
-    found = newest(fed.store) if fed.config.trainer.calibrate in EVERY_ROUND else None
-    return {} if found is None or len(found.head) > MAX_FACT_NUMBERS else {HEAD: found.head}
-
-
-def _kept(fed: Federation, version: int) -> Path:
-    return fed.store.folder / "models" / f"calibrated-{version}.kept"
+    def _kept(self, version: int) -> Path:
+        return self._ctx.store.folder / "models" / f"calibrated-{version}.kept"

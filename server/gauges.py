@@ -10,17 +10,14 @@ import asyncio
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from roughfed.codec import CHAIN, CODECS
 from roughfed.config.federation import FederationConfig
 from roughfed.server.aggregate import WEIGHTINGS
+from roughfed.server.context.server import ServerContext
 from roughfed.server.health.reading import Disk
 from roughfed.server.metrics import ServerMetrics
 from roughfed.telemetry import measured
-
-if TYPE_CHECKING:
-    from roughfed.server.federation import Federation
 
 FASTEST_S = 1.0
 SLOWEST_S = 5.0
@@ -44,34 +41,34 @@ def metrics_of(config: FederationConfig) -> ServerMetrics:
     )
 
 
-async def keep_gauges(fed: Federation) -> None:
+async def keep_gauges(ctx: ServerContext) -> None:
     """Tell until this is cancelled."""
-    event, looked = fed.watch(), -DISK_S
+    event, looked = ctx.state.watch(), -DISK_S
     try:
         while True:
             event.clear()
-            tell(fed)
+            tell(ctx)
             if time.monotonic() - looked >= DISK_S:
                 looked = time.monotonic()
-                await asyncio.to_thread(tell_storage, fed)
+                await asyncio.to_thread(tell_storage, ctx)
             await asyncio.sleep(FASTEST_S)
             with suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), SLOWEST_S - FASTEST_S)
     finally:
-        fed.unwatch(event)
+        ctx.state.unwatch(event)
 
 
-def tell(fed: Federation) -> None:
+def tell(ctx: ServerContext) -> None:
     """Clients, their machines, pause."""
-    fed.metrics.clients(measured(fed.client_states, {}))
-    fed.metrics.needed(0 if fed.store.finished() else fed.config.clients_to_start)
-    fed.metrics.paused(fed.paused)
-    fed.metrics.fleet(measured(lambda: machines(fed), {}))
+    ctx.metrics.clients(measured(ctx.clients.states, {}))
+    ctx.metrics.needed(0 if ctx.store.finished() else ctx.config.clients_to_start)
+    ctx.metrics.paused(ctx.state.paused)
+    ctx.metrics.fleet(measured(lambda: machines(ctx), {}))
 
 
-def machines(fed: Federation) -> dict[str, list[float]]:
+def machines(ctx: ServerContext) -> dict[str, list[float]]:
     """What the connected clients say of their machines, and when their certificates end: by family, in no order."""
-    sessions = fed.members.all()
+    sessions = ctx.clients.all()
     told = [session.machine for session in sessions if session.machine is not None]
     return {
         "fleet_train_seconds": _known(machine.train_seconds for machine in told),
@@ -79,16 +76,16 @@ def machines(fed: Federation) -> dict[str, list[float]]:
         "fleet_gpu_memory_bytes": _known(machine.gpu_memory_bytes for machine in told),
         "fleet_gpu_utilization_ratio": _known(machine.gpu_utilization for machine in told),
         "fleet_clock_skew_seconds": _known(session.clock_skew_s for session in sessions),
-        "fleet_cert_expiry_timestamp_seconds": _known(fed.health.seen.ends(session.name) for session in sessions),
+        "fleet_cert_expiry_timestamp_seconds": _known(ctx.clients.seen.ends(session.name) for session in sessions),
     }
 
 
-def tell_storage(fed: Federation) -> None:
+def tell_storage(ctx: ServerContext) -> None:
     """The disk, and what of it is ours; reads the folder."""
-    disk = measured(lambda: Disk.of(fed.store), Disk())
-    fed.metrics.disk(free_bytes=disk.free_bytes, total_bytes=disk.total_bytes)
+    disk = measured(lambda: Disk.of(ctx.store), Disk())
+    ctx.metrics.disk(free_bytes=disk.free_bytes, total_bytes=disk.total_bytes)
     if disk.total_bytes:  # else nothing was told
-        fed.metrics.storage(journal_bytes=disk.journal_bytes, blob_bytes=disk.blob_bytes)
+        ctx.metrics.storage(journal_bytes=disk.journal_bytes, blob_bytes=disk.blob_bytes)
 
 
 def _known(values: Iterable[float | None]) -> list[float]:

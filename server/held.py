@@ -7,20 +7,11 @@ uploads no more. What it had delivered before stays, and is judged like everybod
 
 from __future__ import annotations
 
-import logging
 import sqlite3
-import time
-from typing import TYPE_CHECKING
 
 from roughfed.crypto.names import check_name
 from roughfed.errors import ConfigError
 from roughfed.journal import Journal
-from roughfed.messages import ASKED, HELD, Heartbeat
-
-if TYPE_CHECKING:
-    from roughfed.server.federation import Federation
-
-log = logging.getLogger(__name__)
 
 MOST_WORDS = 200
 """Characters of a reason: it is shown in tables."""
@@ -83,45 +74,3 @@ def checked(because: str) -> str:
 
 
 # -- while the server runs ---------------------------------------------------------------------------------------------
-
-
-async def quarantine(fed: Federation, client: str, because: str) -> str:
-    """Hold a client of a running server; returns the reason as it is shown.
-
-    Raises:
-        ConfigError, IdentityError: see `hold`.
-    """
-    why = await hold(fed.store.journal, client, because, time.time())
-    fed.quarantined = fed.stages.quarantined()
-    log.warning("%s is quarantined %s", client, why)
-    if (collection := fed.collection) is not None and client in collection.pending():
-        fed.metrics.dropout("report", "quarantined")
-        collection.refuse(client, "quarantined")
-        fed.open_members.pop(client, None)
-        if fed.masked is not None:
-            fed.masked.out.add(client)
-    tell(fed, client)
-    fed.wake()
-    return why
-
-
-async def release(fed: Federation, client: str) -> str:
-    """Ask a client again; returns why it was not.
-
-    Raises:
-        ConfigError: it is not quarantined.
-    """
-    if (reason := fed.quarantined.get(client)) is None:
-        raise ConfigError(f"{client} is not quarantined", key="name", cure="roughfed status")
-    await fed.stages.release(client, time.time())
-    fed.quarantined = fed.stages.quarantined()
-    log.warning("%s was quarantined (%s) and is released by the operator", client, reason)
-    tell(fed, client)
-    fed.wake()
-    return reason
-
-
-def tell(fed: Federation, client: str) -> None:
-    """Say to a client, if it is here, whether it is kept out of the rounds; not why: that is the operator's."""
-    if (session := fed.members.get(client)) is not None:
-        session.send(Heartbeat(HELD if client in fed.quarantined else ASKED))

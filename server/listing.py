@@ -14,16 +14,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from roughfed.crypto.member_list import MemberList
-from roughfed.draw import draw_order
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError
 from roughfed.journal import Journal
-from roughfed.server.sampling import Order
 from roughfed.wire.member_list import decode_list, decode_signed
 
 if TYPE_CHECKING:
     from roughfed.server.authority import Authority
-    from roughfed.server.collect import Collection
-    from roughfed.server.federation import Federation
     from roughfed.server.membership import Session
 
 log = logging.getLogger(__name__)
@@ -177,33 +173,3 @@ class Listing:
                 "signed: ask one of them to sign a list with it",
                 reason=NOT_LISTED,
             )
-
-
-def in_order(fed: Federation, number: int) -> tuple[Mapping[str, Any], Order | None]:
-    """What the header of a masked round says of the members, and the order in which it asks them."""
-    if not (fields := fed.listing.fields()):
-        return {}, None
-    drawn_in, beacon = fed.stages.last_drawing()
-    order = draw_order(beacon or fields["members_digest"], number)
-    return {**fields, "draw_round": drawn_in, "draw_beacon": beacon}, order
-
-
-async def lacking(fed: Federation, names: Iterable[str]) -> str:
-    """Why no round can begin with these clients because of the list; empty where one can."""
-    listing = fed.listing
-    try:
-        await listing.refresh()
-    except RoughfedError as error:
-        return f"waiting for a list of members: {error}"
-    sessions = [session for name in names if (session := fed.members.get(name)) is not None]
-    found, needed = len(listing.listed(sessions)), fed.config.clients_to_start
-    return "" if found >= needed else f"waiting: {found} of {needed} clients are in the member list"
-
-
-def unlisted(fed: Federation, session: Session, collection: Collection) -> bool:
-    """Whether a member of the cohort of a masked round came back with a key that the list does not have."""
-    if fed.masked is None or session.name in fed.listing.listed([session]):
-        return False
-    collection.refuse(session.name, NOT_LISTED)
-    fed.masked.out.add(session.name)
-    return True

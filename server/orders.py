@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from roughfed import crash
 from roughfed.files import disk_errors, place_durably, sync_file, write_at
@@ -19,9 +18,6 @@ from roughfed.server.above import Order
 from roughfed.server.aggregate.mean import Mean
 from roughfed.server.lineage import Version, insert_version
 from roughfed.server.store import Store
-
-if TYPE_CHECKING:
-    from roughfed.server.federation import Federation
 
 FOLDER = "sums"
 """In the state directory: sums that go up."""
@@ -87,15 +83,12 @@ def sum_path(store: Store, version: int) -> Path:
 
 
 @contextmanager
-def kept(fed: Federation, version: int, mean: Mean) -> Iterator[Mean]:
-    """The mean, written down while it is read where it answers an order; on disk when the block ends without an error.
+def written_down(store: Store, version: int, mean: Mean) -> Iterator[Mean]:
+    """The mean, written down while it is read; on disk when the block ends without an error.
 
     What goes up is the mean itself: the version made of it is rounded once more.
     """
-    if fed.order is None:
-        yield mean
-        return
-    path = sum_path(fed.store, version)
+    path = sum_path(store, version)
     partial = path.with_suffix(".partial")
     with disk_errors(f"write {path}"):
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

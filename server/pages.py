@@ -12,18 +12,16 @@ import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from roughfed.errors import ConfigError
 from roughfed.files import disk_errors, write_durably
 from roughfed.httpd import Access, HttpServer, Page, Request, Response, Stream, health
 from roughfed.server import page
+from roughfed.server.context.server import ServerContext
 from roughfed.server.played import Played
 from roughfed.server.published import Published
+from roughfed.server.status import Status
 from roughfed.telemetry import CONTENT_TYPE
-
-if TYPE_CHECKING:
-    from roughfed.server.federation import Federation
 
 TOKEN_FILE = "http.token"  # noqa: S105 (its name)
 TOKEN_BYTES = 32
@@ -34,23 +32,23 @@ LABEL = re.compile(r'(\w+)="([^"]*)"')
 BUSY = Response(b"the server is busy\n", status=503, headers={"Retry-After": "2"})
 
 
-def start_http(fed: Federation, stack: AsyncExitStack) -> int:
+def start_http(ctx: ServerContext, status: Status, stack: AsyncExitStack) -> int:
     """Serve until the stack unwinds; returns the port.
 
     Raises:
         ConfigError: the address cannot be bound, or the token's file holds none.
         StorageError: that file cannot be read or written.
     """
-    server, folder = fed.config.server, fed.store.folder
-    published, played = Published(fed), Played(folder, fed.config)
+    server, folder = ctx.config.server, ctx.store.folder
+    published, played = Published(ctx, status), Played(folder, ctx.config)
     files = page.files()
     access = Access(token(folder), open_paths={*files, "/healthz"}) if server.asks_for_token else None
     http = HttpServer(
         server.http_host,
         server.http_port,
-        {**files, **reads(fed, published, played)},
+        {**files, **reads(ctx, published, played)},
         access=access,
-        on_answered=counted(fed),
+        on_answered=counted(ctx),
     )
     keeping = asyncio.create_task(published.keep())
     stack.callback(played.close)
@@ -60,16 +58,16 @@ def start_http(fed: Federation, stack: AsyncExitStack) -> int:
     return http.port
 
 
-def reads(fed: Federation, published: Published, played: Played) -> dict[str, Page]:
+def reads(ctx: ServerContext, published: Published, played: Played) -> dict[str, Page]:
     """Path -> page, of all that says something of the run."""
 
     def metrics(_: Request) -> Response:
-        return Response(fed.metrics.render(), CONTENT_TYPE)
+        return Response(ctx.metrics.render(), CONTENT_TYPE)
 
     def healthz(_: Request) -> Response:
-        row = fed.row
-        checks = {"serving": not fed.stopping, "responding": published.responds()}
-        return health(checks, phase=fed.phase, round=row.round if row else 0)
+        round_ = ctx.state.round
+        checks = {"serving": not ctx.state.stopping, "responding": published.responds()}
+        return health(checks, phase=ctx.state.phase, round=0 if round_ is None else round_.number)
 
     def status(_: Request) -> Response:
         found = published.current()
@@ -79,7 +77,7 @@ def reads(fed: Federation, published: Published, played: Played) -> dict[str, Pa
         after = request.query.get("after", "0")
         if not (after.isascii() and after.isdigit() and len(after) <= 12):
             return Response(b"after is the number of a round\n", status=400)
-        return Response(played.after(int(after), {"transfer": transferred(fed.metrics.render())}), JSON)
+        return Response(played.after(int(after), {"transfer": transferred(ctx.metrics.render())}), JSON)
 
     def events(_: Request) -> Stream:
         return Stream(published.feed)
@@ -99,11 +97,11 @@ def transferred(page: bytes) -> list[dict[str, object]]:
     return [{**dict(LABEL.findall(labels)), "bytes": float(value)} for labels, value in rows]
 
 
-def counted(fed: Federation) -> Callable[[str, int], None]:
+def counted(ctx: ServerContext) -> Callable[[str, int], None]:
     """Counts the answers by page and code."""
 
     def on_answered(path: str, status: int) -> None:
-        fed.metrics.http(path, status)
+        ctx.metrics.http(path, status)
 
     return on_answered
 

@@ -12,16 +12,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
 from roughfed.httpd import Feed
-from roughfed.server.status import status
+from roughfed.server.context.server import ServerContext
+from roughfed.server.status import Status
 from roughfed.telemetry import safely
-
-if TYPE_CHECKING:
-    from roughfed.server.federation import Federation
 
 FASTEST_S = 0.4
 QUIETEST_S = 5.0
@@ -40,11 +37,11 @@ FAREWELL_S = 1.0
 class Published:
     """What HTTP threads get to know of a federation."""
 
-    def __init__(self, fed: Federation) -> None:
+    def __init__(self, ctx: ServerContext, status: Status) -> None:
         """To be made on the event loop, where `keep` is run."""
         self.feed = Feed(on_watched=self._watched)
-        self._fed, self._loop = fed, asyncio.get_running_loop()
-        self._changed, self._wanted = fed.watch(), asyncio.Event()
+        self._ctx, self._status, self._loop = ctx, status, asyncio.get_running_loop()
+        self._changed, self._wanted = ctx.state.watch(), asyncio.Event()
         self._waiting: list[Future[bytes]] = []
         self._newest = (b"", -FASTEST_S)
         self._rounds: tuple[int, int] | None = None
@@ -67,7 +64,7 @@ class Published:
 
     async def stop(self) -> None:
         """Tell watchers how it ended, and let them go."""
-        self._fed.unwatch(self._changed)
+        self._ctx.state.unwatch(self._changed)
         self._publish()
         if self.feed.watchers:
             await asyncio.sleep(LINGER_S)
@@ -76,12 +73,12 @@ class Published:
     @safely
     def _publish(self) -> None:
         waiting, self._waiting = self._waiting, []
-        found = to_json(status(self._fed) | {"phase_seconds": self._fed.phases()}, inf_nan_mode="null")
+        found = to_json(self._status() | {"phase_seconds": self._ctx.state.phases()}, inf_nan_mode="null")
         self._newest = (found, time.monotonic())
         for each in waiting:
             _settle(each, found)
         self.feed.publish("status", found)
-        row = self._fed.store.journal.read(
+        row = self._ctx.store.journal.read(
             "SELECT max(round) AS round, count(summary) AS told FROM rounds WHERE outcome IS NOT NULL"
         )[0]
         if (rounds := (row["round"] or 0, row["told"])) != self._rounds or not self.feed.watchers:

@@ -10,13 +10,13 @@ from typing import Any
 
 from roughfed.errors import ConfigError
 from roughfed.messages import RENEW, Reconnect
-from roughfed.server.federation import Federation
+from roughfed.server.context.server import ServerContext
 
 EACH_SECOND = 8
 """Clients that go to the CA in a second, so that it need not turn one away (`enrolment.default_limit`)."""
 
 
-def ask(fed: Federation, names: Collection[str]) -> dict[str, Any]:
+def ask(ctx: ServerContext, names: Collection[str]) -> dict[str, Any]:
     """Ask these clients, or everybody where no name is given; who is away is asked when it is back.
 
     Returns:
@@ -25,16 +25,16 @@ def ask(fed: Federation, names: Collection[str]) -> dict[str, Any]:
     Raises:
         ConfigError: a name that was never here, or that is revoked.
     """
-    here = set(fed.members.names())
+    here = set(ctx.clients.names())
     for name in names:
-        if name in fed.members.revoked:
+        if name in ctx.clients.revoked:
             raise ConfigError(f"{name} is revoked: nobody renews its certificate", key="name", cure="roughfed status")
-        if name not in here and name not in fed.identity_keys and fed.store.last_part(name) is None:
+        if name not in here and name not in ctx.clients.identity_keys and ctx.store.last_part(name) is None:
             raise ConfigError(f"no client of the name {name[:80]!r} was ever here", key="name", cure="roughfed status")
     wanted = set(names) or here
     asked, away = sorted(wanted & here), sorted(wanted - here)
     for name in asked:
-        if (session := fed.members.get(name)) is not None:
+        if (session := ctx.clients.get(name)) is not None:
             session.send(Reconnect(max(0.0, len(asked) / EACH_SECOND - 1.0), RENEW))
-    fed.wishes |= set(away)
+    ctx.clients.to_renew |= set(away)
     return {"asked": asked, "away": away}

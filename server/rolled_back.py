@@ -13,21 +13,16 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from roughfed.classes import STANDARD
-from roughfed.crypto.identity import verify
-from roughfed.errors import IdentityError, RemoteProtocolError
-from roughfed.messages import Seen
+from roughfed.server.proof import Proof
 from roughfed.server.store import GONE, RoundRow, Store
-from roughfed.types import RoundHeader, Signed
-from roughfed.wire.enrolment import open_member
-from roughfed.wire.session import HEADER_DOMAIN, decode_header
+from roughfed.wire.session import decode_header
 
 if TYPE_CHECKING:
-    from roughfed.server.collect import Collection
-    from roughfed.server.federation import Federation
+    from roughfed.server.intake import Intake
+    from roughfed.server.masked.journal import Stages
     from roughfed.server.membership import Session
 
 log = logging.getLogger(__name__)
@@ -36,9 +31,6 @@ LOST, RESTORED = "lost", "restored"
 """Why a round is abandoned that was played after the state of this journal, or that was open in it."""
 
 NO_FIGURES = '{"seconds": 0.0, "phase_seconds": {}, "upload_bytes": 0, "download_bytes": 0}'
-
-NOBODY = bytes(32)
-"""Root of the roster in a header that only asks for an evaluation (`roughfed.server.run`): no round has it."""
 
 OF_STANDARD = (
     "INSERT INTO masked_rounds (round, epoch_round, clip_norm, next_clip, beacon, nonce) "
@@ -49,63 +41,28 @@ OF_CLASS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """A header of this run with the signature of a server of this federation."""
-
-    header: RoundHeader
-    signed: Signed
-
-
-def proof_of(seen: Seen | None, *, run: str, ca_certificate: bytes, federation: str = "") -> Proof | None:
-    """What a client's word is worth: nobody but a server can have signed a header. None where it proves nothing."""
-    if seen is None:
-        return None
-    try:
-        server = open_member(seen.server, ca_certificate, federation=federation, dated=False)
-        verify(server.identity_key, HEADER_DOMAIN, seen.header.body, seen.header.signature)
-        header = decode_header(seen.header.body)
-    except (IdentityError, RemoteProtocolError) as error:
-        log.info("a header that a client has seen proves nothing: %s", error)
-        return None
-    if server.role != "server" or header.run != run or header.roster_root == NOBODY:
-        return None
-    return Proof(header, Signed(seen.header.body, seen.header.signature, server.name))
-
-
-def barred(fed: Federation, session: Session, collection: Collection) -> bool:
-    """Whether a member of the cohort of the open round is not asked any more; then nobody waits for it."""
-    ahead = session.proof is not None and fed.row is not None and session.proof.header.round > fed.row.round
-    if session.name not in fed.quarantined and not ahead:
-        return False
-    collection.refuse(session.name, "ahead" if ahead else "quarantined")  # who is ahead would refuse
-    if fed.masked is not None:
-        fed.masked.out.add(session.name)
-    return True
-
-
-async def follow(fed: Federation, last: RoundRow | None) -> tuple[RoundRow | None, int]:
+async def follow(store: Store, sessions: Iterable[Session], last: RoundRow | None) -> tuple[RoundRow | None, int]:
     """Between two rounds: write what the connected clients have seen and the journal lacks into it.
 
     Returns:
         (the round that the next header names, the number of the next round).
     """
-    unknown = {s.name: s.proof for s in fed.members.all() if s.proof is not None and not _known(fed.store, s.proof)}
+    unknown = {s.name: s.proof for s in sessions if s.proof is not None and not _known(store, s.proof)}
     proofs = {name: proof for name, proof in unknown.items() if last is None or proof.header.round >= last.round}
     if not proofs:
         return last, last.round + 1 if last is not None else 1
     name, newest = max(proofs.items(), key=lambda each: each[1].header.round)
     if last is not None and newest.header.round == last.round:  # two histories met at one number: it has two headers
         log.warning("%s has seen another round %d than this journal knows; a number is left out", name, last.round)
-        await fed.store.journal.write(draw_anew)
+        await store.journal.write(draw_anew)
         return last, last.round + 2
     log.warning(
         "%s has seen round %d, and this journal ends with round %d: it was put back to an earlier state. What came "
         "between is lost, and the run goes on behind it",
         name, newest.header.round, last.round if last is not None else 0,
     )  # fmt: skip
-    await adopt(fed.store, newest, proofs.values(), now=time.time())
-    found = fed.store.last_round()
+    await adopt(store, newest, proofs.values(), now=time.time())
+    found = store.last_round()
     return found, newest.header.round + 1
 
 
@@ -145,27 +102,25 @@ def draw_anew(db: sqlite3.Connection) -> None:
     db.execute("UPDATE class_rounds SET beacon = x''")
 
 
-async def settle(fed: Federation) -> None:
+async def settle(store: Store, stages: Stages, intake: Intake, run: str) -> None:
     """At the first start after a restore: give a masked round up that was open.
 
     Its clients have answered for it, perhaps to its end, and answer for no other sets. In the clear a client sends the
     same bytes again, so an open round is finished as after any other restart.
     """
-    rows = fed.store.journal.read("SELECT * FROM restored WHERE settled_at IS NULL")
+    rows = store.journal.read("SELECT * FROM restored WHERE settled_at IS NULL")
     if not rows:
         return
-    last, now = fed.store.last_round(), time.time()
+    last, now = store.last_round(), time.time()
     if last is not None and last.outcome is None and decode_header(last.header.body).masked:
         if last.sets is None:
-            received = fed.store.receipts(fed.run, last.round)
-            await fed.store.set_sets(
-                last.round, dict.fromkeys(last.cohort, GONE) | dict.fromkeys(received, "abandoned")
-            )
-        await fed.store.abandon(last.round, RESTORED, now)
-        await fed.stages.forget(last.round)
-        fed.intake.discard(fed.run, last.round, list(last.cohort))
+            received = store.receipts(run, last.round)
+            await store.set_sets(last.round, dict.fromkeys(last.cohort, GONE) | dict.fromkeys(received, "abandoned"))
+        await store.abandon(last.round, RESTORED, now)
+        await stages.forget(last.round)
+        intake.discard(run, last.round, list(last.cohort))
         log.warning("round %d was open in the backup that was restored: it is abandoned", last.round)
-    await fed.store.journal.write(lambda db: db.execute("UPDATE restored SET settled_at = ?", (now,)))
+    await store.journal.write(lambda db: db.execute("UPDATE restored SET settled_at = ?", (now,)))
 
 
 def first_choice(store: Store) -> int:

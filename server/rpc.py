@@ -20,29 +20,25 @@ from roughfed.messages import (
     OLDEST,
     PROTOCOL,
     RENEW,
-    Choice,
     ClientMessage,
     ClientStage,
-    EvaluationReport,
     Finished,
     Heartbeat,
     Hello,
-    JobUpdate,
-    Leave,
     Reconnect,
     Welcome,
 )
 from roughfed.server import downlink
 from roughfed.server.classes import check_hello, offered
-from roughfed.server.clusters.asking import answered
-from roughfed.server.federation import Federation
+from roughfed.server.context.server import ServerContext
 from roughfed.server.frozen import source_of
-from roughfed.server.gate import SMALL_BYTES
+from roughfed.server.gate import SMALL_BYTES, Gate
 from roughfed.server.intake import Upload
 from roughfed.server.interceptors import CALLER
-from roughfed.server.masked.drive import take
 from roughfed.server.membership import Session
-from roughfed.server.rolled_back import proof_of
+from roughfed.server.proof import proof_of
+from roughfed.server.round.events import RoundEvents
+from roughfed.server.round.masked import accept_stage
 from roughfed.server.strikes import STRIKES, cut
 from roughfed.transport.names import GO, PROTOCOL_KEY, SERVICE, SOFTWARE_KEY, TIME_KEY
 from roughfed.transport.patience import PROGRESS_S
@@ -72,9 +68,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class FederationService:
     """The five methods of the federation port."""
 
-    def __init__(self, fed: Federation, ca_certificate: bytes) -> None:
+    def __init__(self, ctx: ServerContext, events: RoundEvents, ca_certificate: bytes) -> None:
         """Serve one federation."""
-        self._fed, self._ca = fed, ca_certificate
+        self._ctx, self._events, self._ca = ctx, events, ca_certificate
+        limits = ctx.config.server.transfers
+        self._uploading, self._downloading = Gate(limits), Gate(limits)
         self._cache: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
         self._held = 0
         self._downloads: dict[str, object] = {}
@@ -101,19 +99,20 @@ class FederationService:
         hello = decode_client_message(await next_or_stalled(requests, HELLO_S))
         session = self._greet(hello)
         session.task = asyncio.current_task()
-        fed = self._fed
-        fed.members.join(session)
+        ctx = self._ctx
+        ctx.clients.join(session)
         reader = asyncio.create_task(self._read(session, requests))
         self.streams += 1
-        fed.metrics.streams(self.streams)
+        ctx.metrics.streams(self.streams)
         try:
             yield encode_server_message(self._welcome())
             while (message := await session.queue.get()) is not None:
                 if isinstance(message, Finished):
-                    fed.told.add(session.name)  # before: a client that has read it hangs up, and this never resumes
+                    # before: a client that has read it hangs up, and this never resumes
+                    ctx.clients.said_farewell.add(session.name)
                 yield encode_server_message(message)
-                if isinstance(message, Job) and fed.row is not None:
-                    fed.metrics.dispatched(time.time() - fed.row.opened_at)
+                if isinstance(message, Job) and (round_ := ctx.state.round) is not None:
+                    ctx.metrics.dispatched(time.time() - round_.row.opened_at)
                 if isinstance(message, Reconnect) and message.reason != RENEW:
                     return
             if session.close_reason == "revoked":
@@ -125,42 +124,42 @@ class FederationService:
         finally:
             reader.cancel()
             self.streams -= 1
-            fed.metrics.streams(self.streams)
-            fed.members.leave(session)
+            ctx.metrics.streams(self.streams)
+            ctx.clients.leave(session)
 
     def _greet(self, hello: object) -> Session:
         if not isinstance(hello, Hello):
             raise RemoteProtocolError("a session begins with hello", reason="schema")
         spoken(hello.protocol, who="client", software=hello.software)
-        entry = open_member(hello.member, self._ca, federation=self._fed.external)
+        entry = open_member(hello.member, self._ca, federation=self._ctx.identity.external)
         name = CALLER.get()
         if entry.name != name or entry.role != "client":
             raise IdentityError(f"the roster entry is {entry.name}'s, the certificate {name}'s", reason="impersonation")
-        check_hello(self._fed.config, hello)
-        if hello.spec_digest and hello.spec_digest != self._fed.spec.digest:
+        check_hello(self._ctx.config, hello)
+        if hello.spec_digest and hello.spec_digest != self._ctx.spec.digest:
             raise RemoteProtocolError("the client's model has other tensors than the federation's", reason="schema")
-        self._fed.listing.admit(entry.name, entry.identity_key)
-        fed = self._fed
-        proof = proof_of(hello.seen, run=fed.run, ca_certificate=self._ca, federation=fed.external)
+        self._ctx.clients.listing.admit(entry.name, entry.identity_key)
+        ctx = self._ctx
+        proof = proof_of(hello.seen, run=ctx.run, ca_certificate=self._ca, federation=ctx.identity.external)
         return Session(name, entry.identity_key, content_digest(hello.member), hello, proof=proof)
 
     def _welcome(self) -> Welcome:
-        fed = self._fed
+        ctx = self._ctx
         return Welcome(
             software=__version__,
             protocol=PROTOCOL,
-            run=fed.run,
-            spec=fed.spec,
-            server=fed.member,
-            server_sees=fed.config.privacy.server_sees,
-            task=fed.config.federation.task,
-            rounds=fed.config.round.rounds,
-            private=fed.config.model.private,
-            classes=offered(fed.config),
-            base=fed.base,
+            run=ctx.run,
+            spec=ctx.spec,
+            server=ctx.identity.member,
+            server_sees=ctx.config.privacy.server_sees,
+            task=ctx.config.federation.task,
+            rounds=ctx.config.round.rounds,
+            private=ctx.config.model.private,
+            classes=offered(ctx.config),
+            base=ctx.base,
             time=time.time(),
             paced=True,
-            clusters=fed.config.clusters.chosen_among,
+            clusters=ctx.config.clusters.chosen_among,
         )
 
     async def _read(self, session: Session, requests: AsyncIterator[bytes]) -> None:
@@ -176,68 +175,62 @@ class FederationService:
             session.close(reason)
 
     async def _hear(self, session: Session, message: ClientMessage) -> None:
-        fed = self._fed
+        ctx = self._ctx
         match message:
             case Heartbeat():
                 before = session.phase
-                session.hear(message, samples=not fed.config.privacy.masked)
-                fed.metrics.seen(session.name)
-                fed.trace.client(session.name, session.phase)
-                (fed.changed if session.phase == before else fed.wake)()
-            case JobUpdate():
-                fed.job_update(session, message)
-            case EvaluationReport():
-                fed.evaluation(session, message)
+                session.hear(message, samples=not ctx.config.privacy.masked)
+                ctx.metrics.seen(session.name)
+                ctx.trace.client(session.name, session.phase)
+                (ctx.state.changed if session.phase == before else ctx.state.wake)()
             case ClientStage():
-                take(fed, session, message)
-            case Choice():
-                await answered(fed, session, message)
-            case Leave():
-                fed.leave(session, message)
-                session.close("away")
+                accept_stage(ctx, session, message)
             case Hello():
                 raise RemoteProtocolError("a second hello", reason="schema")
+            case _:
+                if not self._events.on_message(session, message):
+                    await ctx.extensions.on_message(session, message)
 
     # -- GetModel -----------------------------------------------------------------------------------------------------
 
     async def get_model(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         """Chunks of one version, or of what leads to it from another one, from a byte offset on."""
         del context
-        fed = self._fed
+        ctx = self._ctx
         client = CALLER.get()
         digest, offset, base = decode_get_model(request)
-        frozen = fed.base is not None and digest == fed.base.digest and not base
-        source = source_of(fed.store.folder) if frozen else downlink.source(fed.store, digest, base=base, spec=fed.spec)
+        frozen = ctx.base is not None and digest == ctx.base.digest and not base
+        source = source_of(ctx.store.folder) if frozen else downlink.source(ctx.store, digest, base=base, spec=ctx.spec)
         if offset > source.size_bytes:
             raise RemoteProtocolError(f"offset {offset} in {source.size_bytes} bytes", reason="offset")
         if offset:
-            fed.metrics.resumed()
-        fed.recent.transfers.note(bool(offset))
+            ctx.metrics.resumed()
+        ctx.recent.transfers.note(bool(offset))
         start, mine = offset, object()
         self._downloads[client] = mine
         waits = bears_waiting(request) and source.size_bytes - offset > SMALL_BYTES
         fd, loop = os.open(source.path, os.O_RDONLY), asyncio.get_running_loop()
-        began = fed.trace.now()
+        began = ctx.trace.now()
         try:
-            async with fed.downloading.place(client, waits=waits) as moved, asyncio.timeout(PROGRESS_S) as patience:
-                began = fed.trace.now()
+            async with self._downloading.place(client, waits=waits) as moved, asyncio.timeout(PROGRESS_S) as patience:
+                began = ctx.trace.now()
                 while offset < source.size_bytes:
-                    fed.members.check(client)
+                    ctx.clients.check(client)
                     if self._downloads.get(client) is not mine:
                         raise StaleRound("a newer download of this client took over", reason="superseded")
                     length = min(chunk_length(offset, start=start), source.size_bytes - offset)
                     yield self._chunk(fd, source, offset=offset, length=length)
                     patience.reschedule(loop.time() + PROGRESS_S)
                     moved(length)
-                    fed.traffic.download += length
-                    plain = source.size_bytes if source.codec == "identity" else fed.spec.size_bytes
+                    ctx.state.traffic.download += length
+                    plain = source.size_bytes if source.codec == "identity" else ctx.spec.size_bytes
                     raw = plain_bytes(length, offset, source.size_bytes, plain)
-                    fed.metrics.transfer("down", length, raw, source.codec)
+                    ctx.metrics.transfer("down", length, raw, source.codec)
                     offset += length
         finally:
             os.close(fd)
             if offset > start:
-                fed.trace.transfer(client, "download", began, offset - start, offset=start)
+                ctx.trace.transfer(client, "download", began, offset - start, offset=start)
 
     def _chunk(self, fd: int, source: downlink.Source, *, offset: int, length: int) -> bytes:
         key = (source.path.name, offset, length)
@@ -266,22 +259,22 @@ class FederationService:
         start = upload.position
         waits = not first.data and upload.statement.size_bytes - start > SMALL_BYTES
         try:
-            async with self._fed.uploading.place(client, waits=waits) as moved:
-                self._fed.members.check(client)
-                began = self._fed.trace.now()
+            async with self._uploading.place(client, waits=waits) as moved:
+                self._ctx.clients.check(client)
+                began = self._ctx.trace.now()
                 try:
                     if not first.data and context is not None:
                         await context.send_initial_metadata(((GO, "1"),))
                     await self._write_all(client, upload, first, requests, moved)
                 finally:
-                    self._fed.trace.transfer(client, "upload", began, upload.position - start, offset=start)
-            return encode_receipt(await self._fed.intake.finish(client, upload))
+                    self._ctx.trace.transfer(client, "upload", began, upload.position - start, offset=start)
+            return encode_receipt(await self._ctx.intake.finish(client, upload))
         except asyncio.CancelledError:
-            self._fed.members.check(client)  # who is revoked while it waits is told: gRPC says nothing by itself
+            self._ctx.clients.check(client)  # who is revoked while it waits is told: gRPC says nothing by itself
             raise
         finally:
-            self._fed.intake.detach(client, upload)
-            self._fed.wake()
+            self._ctx.intake.detach(client, upload)
+            self._ctx.state.wake()
 
     async def _write_all(
         self,
@@ -292,7 +285,7 @@ class FederationService:
         moved: Callable[[int], None],
     ) -> None:
         """Write chunk after chunk; one is written while the next is on its way."""
-        fed, loop = self._fed, asyncio.get_running_loop()
+        ctx, loop = self._ctx, asyncio.get_running_loop()
         writing = asyncio.create_task(self._write(client, upload, first))
         try:
             async with asyncio.timeout(PROGRESS_S) as patience:
@@ -302,7 +295,7 @@ class FederationService:
                         raise RemoteProtocolError("a chunk without data", reason="schema")
                     await writing
                     moved(len(chunk.data))
-                    fed.members.check(client)
+                    ctx.clients.check(client)
                     writing = asyncio.create_task(self._write(client, upload, chunk))
             await writing
         except TimeoutError:
@@ -314,23 +307,23 @@ class FederationService:
     async def _write(self, client: str, upload: Upload, chunk: Chunk) -> None:
         if not chunk.data:
             return
-        await self._fed.intake.write(client, upload, offset=chunk.offset, data=chunk.data)
-        self._fed.traffic.upload += len(chunk.data)
+        await self._ctx.intake.write(client, upload, offset=chunk.offset, data=chunk.data)
+        self._ctx.state.traffic.upload += len(chunk.data)
         whole = max(1, upload.statement.size_bytes)
-        raw = plain_bytes(len(chunk.data), chunk.offset, whole, self._fed.spec.size_bytes)
-        codec = self._fed.config.codec.uplink(self._fed.config.privacy.server_sees)
-        self._fed.metrics.transfer("up", len(chunk.data), raw, codec)
+        raw = plain_bytes(len(chunk.data), chunk.offset, whole, self._ctx.spec.size_bytes)
+        codec = self._ctx.config.codec.uplink(self._ctx.config.privacy.server_sees)
+        self._ctx.metrics.transfer("up", len(chunk.data), raw, codec)
 
     async def _begin(self, client: str, update: Any) -> Upload | Receipt:
         if update is None:
             raise RemoteProtocolError("the first chunk carries no signed statement", reason="schema")
-        started = await self._fed.intake.begin(client, update)
+        started = await self._ctx.intake.begin(client, update)
         if isinstance(started, Receipt):
-            self._fed.metrics.update("duplicate", client=client)
+            self._ctx.metrics.update("duplicate", client=client)
             return started
         if started.position:
-            self._fed.metrics.resumed()
-        self._fed.recent.transfers.note(started.position > 0)
+            self._ctx.metrics.resumed()
+        self._ctx.recent.transfers.note(started.position > 0)
         return started
 
     async def update_status(self, request: bytes, context: Context) -> bytes:
@@ -341,13 +334,13 @@ class FederationService:
         )
         if not run:
             return encode_update_status(0, None)
-        offset, receipt = await self._fed.intake.status(CALLER.get(), run, number, digest)
+        offset, receipt = await self._ctx.intake.status(CALLER.get(), run, number, digest)
         return encode_update_status(offset, receipt)
 
     async def get_members(self, request: bytes, context: Context) -> bytes:
         """The list of members that a header names."""
         del context
-        return self._fed.listing.signed(decode_get_members(request))
+        return self._ctx.clients.listing.signed(decode_get_members(request))
 
 
 async def next_or_stalled(requests: AsyncIterator[bytes], patience_s: float) -> bytes:

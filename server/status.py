@@ -13,53 +13,72 @@ from typing import Any
 from roughfed import __version__
 from roughfed.messages import PROTOCOL
 from roughfed.scope import model_part
-from roughfed.server.federation import Federation
+from roughfed.server.context.server import ServerContext
 from roughfed.server.health.reading import deadline_at, waiting_for
 from roughfed.server.health.signs import Past
+from roughfed.server.health.standing import Health
+from roughfed.server.journaled import Journaled
 from roughfed.server.schema import SCHEMA
 
 
-def status(fed: Federation) -> dict[str, Any]:
-    """The state of the run, the open round and every connected client."""
+class Status:
+    """Call it for the state of the run, the open round and every connected client.
+
+    Attributes:
+        health: the alerts.
+    """
+
+    def __init__(self, ctx: ServerContext, health: Health) -> None:
+        """Nothing is read yet."""
+        self._ctx, self.health, self._journaled = ctx, health, Journaled(ctx)
+
+    def __call__(self) -> dict[str, Any]:
+        """As of now."""
+        return status(self._ctx, self.health, self._journaled())
+
+
+def status(ctx: ServerContext, health: Health, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, out of the alerts and of what the journal says."""
     now = time.time()
-    known = fed.journaled()
-    row, collection = fed.row or fed.store.last_round(), fed.collection
-    names = {*fed.members.names(), *fed.away, *(row.cohort if row is not None else ())}
+    round_ = ctx.state.round
+    row = round_.row if round_ is not None else ctx.store.last_round()
+    collection, machine = (round_.collection, round_.masked) if round_ is not None else (None, None)
+    names = {*ctx.clients.names(), *ctx.clients.away, *(row.cohort if row is not None else ())}
     return {
         "version": __version__,
         "protocol": PROTOCOL,
         "schema": len(SCHEMA),
-        "run": fed.run,
-        "federation": fed.config.federation.name,
-        "server_sees": fed.config.privacy.server_sees,
-        "alerts": fed.health.alerts(),
-        "phase": "paused" if fed.paused and collection is None else fed.phase,
+        "run": ctx.run,
+        "federation": ctx.config.federation.name,
+        "server_sees": ctx.config.privacy.server_sees,
+        "alerts": health.alerts(),
+        "phase": "paused" if ctx.state.paused and collection is None else ctx.state.phase,
         "round": row.round if row is not None else 0,
-        "rounds": fed.config.round.rounds,
+        "rounds": ctx.config.round.rounds,
         **known,
-        "parameters": model_part(fed.spec).size,
-        "paused": fed.paused,
-        "stopping": fed.stopping,
-        "uptime_s": now - fed.started_at,
+        "parameters": model_part(ctx.spec).size,
+        "paused": ctx.state.paused,
+        "stopping": ctx.state.stopping,
+        "uptime_s": now - ctx.state.started_at,
         "round_seconds": now - row.opened_at if row is not None and collection is not None else None,
-        "deadline_at": deadline_at(fed, now),
-        "upload_bytes": fed.traffic.upload,
-        "download_bytes": fed.traffic.download,
+        "deadline_at": deadline_at(ctx, now),
+        "upload_bytes": ctx.state.traffic.upload,
+        "download_bytes": ctx.state.traffic.download,
         "needed": {"goal": row.goal, "quorum": collection.quorum} if row is not None and collection else None,
-        "min_clients": fed.config.clients_to_start,
-        "waiting": waiting_for(fed),
-        "stage": None if fed.masked is None else fed.masked.stage,
-        "groups": [{"members": list(g.names), "stage": g.stage.name.lower()} for g in fed.masked.groups]
-        if fed.masked is not None
+        "min_clients": ctx.config.clients_to_start,
+        "waiting": waiting_for(ctx),
+        "stage": None if machine is None else machine.stage,
+        "groups": [{"members": list(g.names), "stage": g.stage.name.lower()} for g in machine.groups]
+        if machine is not None
         else [],
-        "member_list": fed.listing.described(),
-        "quarantined": dict(sorted(fed.quarantined.items())),
-        "certificates": [{"role": role, "expires_at": end} for role, end in sorted(fed.certificates.items())],
-        "disk": asdict(fed.health.disk),
-        "history": [_round(each) for each in fed.health.past.last()],
-        "upstream": None if fed.above is None else fed.above.state(),
-        "clients": [_client(fed, name, known["defence"]["excluded"]) for name in sorted(names)],
-    }
+        "member_list": ctx.clients.listing.described(),
+        "quarantined": dict(sorted(ctx.clients.quarantined.items())),
+        "certificates": [{"role": role, "expires_at": end} for role, end in sorted(health.certificates.ends.items())],
+        "disk": asdict(health.disk),
+        "history": [_round(each) for each in health.past.last()],
+        "upstream": None,
+        "clients": [_client(ctx, health, name, known["defence"]["excluded"]) for name in sorted(names)],
+    } | ctx.extensions.status()
 
 
 def _round(each: Past) -> dict[str, Any]:
@@ -82,11 +101,12 @@ def _round(each: Past) -> dict[str, Any]:
     }
 
 
-def _client(fed: Federation, name: str, excluded: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    session, collection, seen = fed.members.get(name), fed.collection, fed.health.seen
+def _client(ctx: ServerContext, health: Health, name: str, excluded: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    session, seen, round_ = ctx.clients.get(name), ctx.clients.seen, ctx.state.round
+    collection = None if round_ is None else round_.collection
     state = "gone"
-    if fed.away.get(name, 0.0) > time.time():
-        state = f"away until {time.strftime('%a %H:%M', time.localtime(fed.away[name]))}"
+    if ctx.clients.away.get(name, 0.0) > time.time():
+        state = f"away until {time.strftime('%a %H:%M', time.localtime(ctx.clients.away[name]))}"
     if session is not None:
         state = session.phase
     if collection is not None and name in collection.received:
@@ -100,7 +120,7 @@ def _client(fed: Federation, name: str, excluded: Mapping[str, Mapping[str, int]
         "name": name,
         "connected": session is not None,
         "state": state,
-        "back_at": fed.away.get(name),
+        "back_at": ctx.clients.away.get(name),
         "progress": session.progress if session is not None else 0.0,
         "device": session.hello.device if session is not None else "",
         "software": session.hello.software if session is not None else "",
@@ -108,9 +128,9 @@ def _client(fed: Federation, name: str, excluded: Mapping[str, Mapping[str, int]
         "since": session.connected_at if session is not None else None,
         "last_seen_s": time.monotonic() - session.last_seen if session is not None else gone_s,
         "expires_at": seen.ends(name),
-        "accepted": fed.health.past.accepted[name],
+        "accepted": health.past.accepted[name],
         "excluded": sum(excluded.get(name, {}).values()),
         "machine": None if machine is None else asdict(machine),
         "clock_skew_s": session.clock_skew_s if session is not None else None,
-        "held": fed.quarantined.get(name, ""),
+        "held": ctx.clients.quarantined.get(name, ""),
     }

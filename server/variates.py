@@ -23,6 +23,8 @@ from roughfed.config.trainer import TrainerSettings
 from roughfed.params import Flat, read_flat
 from roughfed.scope import SCALE, SINCE, model_part
 from roughfed.server.aggregate.mean import Mean
+from roughfed.server.context.extension import Extension
+from roughfed.server.context.server import ServerContext
 from roughfed.server.facts import Facts
 from roughfed.server.rolled_back import last_lost
 from roughfed.server.store import RoundRow, Store
@@ -86,3 +88,16 @@ def scale_fact(settings: TrainerSettings, *, since: int = 0) -> Facts:
     if not settings.scaffold:
         return {}
     return {SCALE: (settings.scale,), **({SINCE: (float(since),)} if since else {})}
+
+
+class Scaffold(Extension):
+    """Says to every client by what its control variates are scaled."""
+
+    def __init__(self, ctx: ServerContext) -> None:
+        """As the settings say."""
+        self._ctx = ctx
+
+    def facts(self, number: int, cluster: str) -> Facts:
+        """See `scale_fact`."""
+        del number, cluster
+        return scale_fact(self._ctx.config.trainer, since=last_lost(self._ctx.store))

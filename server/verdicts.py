@@ -5,84 +5,24 @@ Side taps: nothing here changes a verdict.
 
 from __future__ import annotations
 
-import asyncio
 import math
-import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roughfed import crash
 from roughfed.classes import STANDARD
-from roughfed.errors import TooFewClients
 from roughfed.params import Flat
 from roughfed.server.aggregate.mean import Mean
-from roughfed.server.defence import Verdict, View
+from roughfed.server.defence import Verdict
 from roughfed.server.defence.verdict import Coefficients, State
 from roughfed.server.defending import Defence, Told
-from roughfed.server.masked.class_round import TOO_FEW
 from roughfed.server.masked.outcome import VOID
-from roughfed.server.store import RoundRow, Store
-from roughfed.wire.session import decode_header
+from roughfed.server.store import Store
 
 if TYPE_CHECKING:
-    from roughfed.server.federation import Federation
-
-
-async def found_by_class(
-    fed: Federation, views: Mapping[str, View], number: int, *, clients: Mapping[str, int] | None = None
-) -> Verdict:
-    """The rule's verdict over the rows of a round: timed, shown in the metrics, and journaled.
-
-    Where clients are of several classes, each is judged by itself, since their rows do not compare. A class that has
-    become too small for the rule is left out; the others go on.
-
-    Args:
-        fed: the federation.
-        views: the rows, by class.
-        number: of the round.
-        clients: behind the rows of each class, where rows are groups of them; any of them may be hostile, each in
-            another group.
-
-    Returns:
-        one verdict over all rows.
-
-    Raises:
-        TooFewClients: every class is too small.
-    """
-    verdicts: dict[str, Verdict] = {}
-    short: TooFewClients | None = None
-    judged = tolerated = 0
-    for name, view in views.items():
-        if fed.row is not None and clients is None:  # clusters are found by the rows of all, whoever is left out
-            header = decode_header(fed.row.header.body)
-            await fed.clusters.seen(view, number, fed.row.cluster, unit=header.clip_norm if header.masked else 1.0)
-        whole = await fed.defence.situation(number, len(view) if clients is None else clients[name])
-        situation = replace(whole, state=state_of(whole.state, name))
-        judged, tolerated = judged + len(view), tolerated + situation.f
-        began = time.perf_counter()
-        try:
-            verdict = verdicts[name] = await asyncio.to_thread(fed.defence.judge, view, situation)
-        except TooFewClients as error:
-            short, verdicts[name] = error, Verdict(excluded=dict.fromkeys(view.names, TOO_FEW))
-            continue
-        fed.metrics.defended(
-            fed.defence.name,
-            time.perf_counter() - began,
-            rows=len(view),
-            tolerated=situation.f,
-            scores=verdict.scores,
-            weights=weights_of(verdict),
-        )
-    if short is not None and all(len(verdict.excluded) == len(views[name]) for name, verdict in verdicts.items()):
-        raise short
-    found = together(verdicts)
-    await fed.defence.memory.keep(number, found, judged=judged, tolerated=tolerated)
-    crash.point("defence-noted")
-    return found
+    pass
 
 
 OF_CLASS = "class/"
@@ -114,27 +54,6 @@ def weights_of(verdict: Verdict) -> dict[str, float]:
     """The coefficients of a rule that gives them, by name; nothing where the rule only chooses."""
     how = verdict.combine
     return {name: float(w) for name, w in how.by_name.items()} if isinstance(how, Coefficients) else {}
-
-
-def defence_figures(fed: Federation, row: RoundRow) -> dict[str, object]:
-    """What the summary of a round keeps of its defence; nothing where the rule was not asked.
-
-    After a restart the verdict itself is gone: the journal has its scores, and the sets say who is out.
-    """
-    if (told := fed.defence.memory.told(row.round)) is None:
-        return {}
-    verdict, sets, scores = fed.verdict, row.sets or {}, dict(told.scores)
-    excluded = dict(verdict.excluded) if verdict else {n: w for n in scores if (w := sets.get(n)) and w != VOID}
-    return {
-        "defence": {
-            "rule": fed.defence.name,
-            "f": told.tolerated,
-            "judged": told.judged,
-            "scores": scores,
-            "excluded": excluded,
-            "weights": weights_of(verdict) if verdict else {},
-        }
-    }
 
 
 class Measured:

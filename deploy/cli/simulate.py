@@ -127,7 +127,7 @@ def run(context: Context, flags: Flags) -> Answer:
     """
     from roughfed import logs
     from roughfed.deploy.simulate.run import PAUSED, simulate
-    from roughfed.server.run import LOST_ROUNDS
+    from roughfed.server.round.run import LOST_ROUNDS
 
     logs.setup(level="DEBUG" if context.debug else "CRITICAL")  # rounds, and trainings that fail, are told in words
 

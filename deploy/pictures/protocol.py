@@ -2,7 +2,7 @@
 
 `python -m roughfed.deploy.pictures.protocol > docs/protocol.svg` writes it; a test compares. The client's states and
 messages come from `roughfed.secagg.client.TRANSITIONS`, its answers from `roughfed.client.masked.ANSWERS`, the group's
-stages from `roughfed.secagg.server.Stage`, what is journaled from `roughfed.server.masked.stages.FACTS`.
+stages from `roughfed.secagg.server.Stage`, what is journaled from `roughfed.server.masked.facts.KINDS`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from roughfed.client.masked import ANSWERS
 from roughfed.report.svg import WIDTH, element, figure, standalone, text
 from roughfed.secagg.client import TRANSITIONS, State
 from roughfed.secagg.server import Stage
-from roughfed.server.masked.stages import FACTS
+from roughfed.server.masked.facts import KINDS
 from roughfed.wire.secagg import SIGNED_STAGES, STAGE_VALUES
 
 OPENS = {
@@ -28,7 +28,7 @@ OPENS = {
 BEFORE = {"sketched": "sets"}
 """The fact that is decided before the verdicts; each other one before the message in the same place."""
 
-JOURNALED = dict(zip(ANSWERS, (fact for fact in FACTS if fact not in BEFORE), strict=True))
+JOURNALED = dict(zip(ANSWERS, (fact for fact in KINDS.values() if fact not in BEFORE), strict=True))
 """Which fact is in the server's journal before a message is sent."""
 
 SHORT_CUTS = {State.MASKED: "no sketch", State.READY: "too late"}

@@ -9,10 +9,10 @@ from typing import Protocol
 
 from roughfed.deploy.simulate.losses import Losses
 from roughfed.messages import ClientMessage, ClientStage
-from roughfed.server.clock import RoundClock
-from roughfed.server.federation import Federation
-from roughfed.server.held import release
-from roughfed.server.masked.drive import while_all_download
+from roughfed.server.context.clock import RoundClock
+from roughfed.server.context.server import ServerContext
+from roughfed.server.round.events import release
+from roughfed.server.round.masked import until_all_downloaded
 
 HANGS_S = 600.0
 """A client that is not lost and is silent for so long hangs: then time goes on."""
@@ -42,14 +42,14 @@ class Fate(Protocol):
 class Losing:
     """The losses of a run as they happen."""
 
-    def __init__(self, fed: Federation, losses: Losses, seed: int) -> None:
+    def __init__(self, ctx: ServerContext, losses: Losses, seed: int) -> None:
         """Nobody is lost yet; the federation gets a clock that waits for nobody who is."""
-        self._fed, self._losses, self._seed = fed, losses, seed
+        self._ctx, self._losses, self._seed = ctx, losses, seed
         self._round = 0
         self._lost: dict[str, str] = {}
         self._gone: set[str] = set()
         self.released = 0
-        fed.clock = LosingClock(self)
+        ctx.state.clock = LosingClock(self)
 
     @property
     def silent(self) -> bool:
@@ -58,63 +58,66 @@ class Losing:
 
     def of(self, number: int, cohort: tuple[str, ...]) -> tuple[dict[str, str], str]:
         """Who is lost in a round, each at which stage; and under which name the round is counted."""
-        sees = self._fed.config.privacy.server_sees
+        sees = self._ctx.config.privacy.server_sees
         lost = self._losses.lost(number, sorted(cohort), seed=self._seed, server_sees=sees)
         return lost, self._losses.label(number, sees)
 
     def stage(self, name: str) -> str:
         """As of `Fate`."""
-        if (row := self._fed.row) is None:
+        if (round_ := self._ctx.state.round) is None:
             return ""
-        if row.round != self._round:
-            self._round, self._gone = row.round, set()
-            self._lost, _ = self.of(row.round, row.cohort)
+        if round_.number != self._round:
+            self._round, self._gone = round_.number, set()
+            self._lost, _ = self.of(round_.number, round_.row.cohort)
         return self._lost.get(name, "")
 
     def vanished(self, name: str) -> None:
         """As of `Fate`; the server looks anew whom it waits for."""
         self._gone.add(name)
-        self._fed.wake()
+        self._ctx.state.wake()
 
     async def round_over(self) -> None:
         """As of `Fate`."""
-        number, event = self._round, self._fed.watch()
+        number, event = self._round, self._ctx.state.watch()
         try:
-            while (row := self._fed.row) is not None and row.round == number and self._fed.collection is not None:
+            while (round_ := self._ctx.state.round) is not None and round_.number == number and round_.collection:
                 event.clear()
                 await event.wait()
         finally:
-            self._fed.unwatch(event)
+            self._ctx.state.unwatch(event)
 
     async def forgive(self) -> None:
         """Release whoever the server suspends because it was silent too often, as an operator would."""
-        event = self._fed.watch()
+        event = self._ctx.state.watch()
         try:
             while True:
                 event.clear()
-                for name in sorted(self._fed.stages.suspended()) if self._fed.quarantined else ():
-                    await release(self._fed, name)
+                for name in sorted(self._ctx.stages.suspended()) if self._ctx.clients.quarantined else ():
+                    await release(self._ctx, name)
                     self.released += 1
                 await event.wait()
         finally:
-            self._fed.unwatch(event)
+            self._ctx.state.unwatch(event)
 
     def in_vain(self) -> bool:
         """Whether the server waits for time alone: for those who are gone, or before it tries again."""
-        fed = self._fed
-        if (row := fed.row) is None:
+        ctx = self._ctx
+        if (round_ := ctx.state.round) is None:
             return False
-        if row.outcome is not None:
-            return row.outcome != "committed" and fed.phase == "waiting"
+        if (outcome := round_.row.outcome) is not None:
+            return outcome != "committed" and ctx.state.phase == "waiting"
         owing = self._owing()
-        return bool(owing) and row.round == self._round and owing <= self._gone and not while_all_download(fed)
+        alone = bool(owing) and round_.number == self._round and owing <= self._gone
+        return alone and not until_all_downloaded(ctx, round_)
 
     def _owing(self) -> set[str] | frozenset[str]:
         """Whom the server waits for in the open round."""
-        fed = self._fed
-        if (round_ := fed.masked) is not None and ("dealt" not in round_.done or "masked" in round_.done):
-            return round_.owing()
-        return frozenset() if fed.collection is None else fed.collection.pending()
+        ctx = self._ctx
+        if (round_ := ctx.state.round) is None:
+            return frozenset()
+        if (machine := round_.masked) is not None and ("dealt" not in machine.done or "masked" in machine.done):
+            return machine.owing()
+        return frozenset() if round_.collection is None else round_.collection.pending()
 
 
 class LosingClock(RoundClock):

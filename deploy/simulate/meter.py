@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Gener
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
 
-from roughfed.server.federation import Federation
+from roughfed.server.context.server import ServerContext
 from roughfed.server.rpc import Context, FederationService
 
 Side = Literal["server", "clients"]
@@ -93,17 +93,18 @@ class Meter:
 
         return counted
 
-    async def follow(self, fed: Federation) -> None:
+    async def follow(self, ctx: ServerContext) -> None:
         """Note what the server had spent at the end of each round; until it is cancelled."""
-        event = fed.watch()
+        event = ctx.state.watch()
         try:
             while True:
                 event.clear()
-                if (row := fed.row) is not None and row.outcome is not None and row.round not in self._ends:
+                row = None if ctx.state.round is None else ctx.state.round.row
+                if row is not None and row.outcome is not None and row.round not in self._ends:
                     self._ends[row.round] = self.seconds(SERVER)
                 await event.wait()
         finally:
-            fed.unwatch(event)
+            ctx.state.unwatch(event)
 
     def of_round(self, number: int) -> float:
         """Processor seconds of the server from the end of the round before, or its own start, to that of a round."""

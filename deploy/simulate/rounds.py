@@ -10,7 +10,7 @@ from roughfed.deploy.simulate.losing import Losing
 from roughfed.deploy.simulate.losses import RoundLosses, losses_of
 from roughfed.deploy.simulate.meter import Meter
 from roughfed.report.summary import RoundSummary
-from roughfed.server.federation import Federation
+from roughfed.server.context.server import ServerContext
 from roughfed.server.quality import newest_evaluation
 from roughfed.server.store import RoundRow
 from roughfed.server.summarized import SERVER, closed, summaries_of
@@ -73,28 +73,28 @@ class Telling:
     """Tells an audience of the rounds of a federation."""
 
     def __init__(
-        self, fed: Federation, losing: Losing | None, audience: Audience, meter: Meter, *, has_data: bool
+        self, ctx: ServerContext, losing: Losing | None, audience: Audience, meter: Meter, *, has_data: bool
     ) -> None:
         """`has_data`: whether the server evaluates its models."""
-        self._fed, self._losing, self._audience, self._has_data = fed, losing, audience, has_data
+        self._ctx, self._losing, self._audience, self._has_data = ctx, losing, audience, has_data
         self._meter, self._told = meter, 0
 
     async def follow(self) -> None:
         """Tell, until it is cancelled."""
-        event = self._fed.watch()
+        event = self._ctx.state.watch()
         try:
             while True:
                 event.clear()
-                self._audience.progress(where(self._fed))
+                self._audience.progress(where(self._ctx))
                 self.tell()
                 await event.wait()
         finally:
-            self._fed.unwatch(event)
+            self._ctx.state.unwatch(event)
 
     def tell(self, *, over: bool = False) -> None:
         """Tell of what is new; once the run is `over`, of all that is left."""
         for row in self._closed(after=self._told):
-            if not (over or measured(self._fed, row, has_data=self._has_data)):
+            if not (over or measured(self._ctx, row, has_data=self._has_data)):
                 return
             self._told = row.round
             self._audience.round_over(self._round(row))
@@ -104,13 +104,13 @@ class Telling:
         return [self._round(row) for row in self._closed(after=0)]
 
     def _closed(self, *, after: int) -> list[RoundRow]:
-        return [row for row in closed(self._fed.store, after=after) if row.summary is not None]
+        return [row for row in closed(self._ctx.store, after=after) if row.summary is not None]
 
     def _round(self, row: RoundRow) -> Round:
-        (summary,) = summaries_of(self._fed.store, [row])
+        (summary,) = summaries_of(self._ctx.store, [row])
         before = None
         if summary.accuracy is None and row.outcome == "committed":
-            found, _ = newest_evaluation(self._fed.store, summary.version)
+            found, _ = newest_evaluation(self._ctx.store, summary.version)
             before = None if found is None else found.accuracy
         missing = Counter(why for why in (row.sets or {}).values() if why)
         return round_of(summary, before, missing, self._losing, self._meter.of_round(row.round))
@@ -138,21 +138,22 @@ def round_of(
     )
 
 
-def where(fed: Federation) -> str:
+def where(ctx: ServerContext) -> str:
     """Where a simulation stands, in a line."""
-    row, collection = fed.row, fed.collection
+    round_, collection = ctx.state.round, ctx.state.collection
+    row = None if round_ is None else round_.row
     if row is None or collection is None:
         return "between two rounds" if row is not None else "before the first round"
     came, asked = len(collection.received), len(row.cohort)
-    return f"round {row.round} of {fed.config.round.rounds}: {fed.phase}, {came} of {asked} updates are in"
+    return f"round {row.round} of {ctx.config.round.rounds}: {ctx.state.phase}, {came} of {asked} updates are in"
 
 
-def measured(fed: Federation, row: RoundRow, *, has_data: bool) -> bool:
+def measured(ctx: ServerContext, row: RoundRow, *, has_data: bool) -> bool:
     """Whether all is known that the server measures of what a round made, as far as it is worth waiting for."""
-    config = fed.config
-    if not has_data or row.outcome != "committed" or config.model.private or fed.clusters.on:
+    config = ctx.config
+    if not has_data or row.outcome != "committed" or config.model.private or ctx.extensions.schedule.on:
         return True
-    if (last := fed.store.last_round()) is not None and last.round > row.round and last.outcome is not None:
+    if (last := ctx.store.last_round()) is not None and last.round > row.round and last.outcome is not None:
         return True  # the next round is over already: the evaluation has failed
-    version, every = fed.store.lineage.made_in(row.round), config.round.evaluate_every
-    return version is None or every == 0 or version % every > 0 or SERVER in fed.store.evaluations(version)
+    version, every = ctx.store.lineage.made_in(row.round), config.round.evaluate_every
+    return version is None or every == 0 or version % every > 0 or SERVER in ctx.store.evaluations(version)

@@ -30,10 +30,11 @@ from roughfed.deploy.simulate.standing import StandingClock
 from roughfed.deploy.simulate.virtual import Virtual, World
 from roughfed.errors import ConfigError, TrainerError
 from roughfed.server.app import Ports, Setup, prepare
-from roughfed.server.federation import Federation
+from roughfed.server.context.server import ServerContext
 from roughfed.server.papers import Papers
 from roughfed.server.quality import whole
-from roughfed.server.run import run_rounds
+from roughfed.server.round.events import RoundEvents
+from roughfed.server.round.run import run_rounds
 from roughfed.server.worker import Worker
 
 FAREWELL_S = 30.0
@@ -127,14 +128,15 @@ async def _play(options: SimulateOptions, config: FederationConfig, folder: Path
     async with AsyncExitStack() as stack:
         setup = _setup(options, program, config, folder, registry)
         try:
-            fed, papers = await meter.of(SERVER, prepare(setup, stack))
+            ctx, papers = await meter.of(SERVER, prepare(setup, stack))
         except TrainerError as error:  # of its worker, which loads the app as the clients' trainers do
             raise broken(program, error, server=True) from error
         meter.own_threads()
-        telling, losing = await _telling(fed, setup, options, audience, meter)
-        complaints = Complaints(program, audience.complain, on_broken=fed.wake)
+        telling, losing = await _telling(ctx, setup, options, audience, meter)
+        complaints = Complaints(program, audience.complain, on_broken=ctx.state.wake)
         pool = await stack.enter_async_context(_pool(options, program, folder))
-        service = CountedService(meter, fed, papers.ca_certificate)
+        events = RoundEvents(ctx)
+        service = CountedService(meter, ctx, events, papers.ca_certificate)
         client = options.client()
         world = World(service, pool, client, folder / "clients", options.seed, complaints, options.device, losing)
         audience.progress(f"{options.clients} clients get their keys")
@@ -142,11 +144,11 @@ async def _play(options: SimulateOptions, config: FederationConfig, folder: Path
             asyncio.create_task(meter.of(CLIENTS, Virtual(world, registry.admit(name), index).live()), name=name)
             for index, name in enumerate(options.names())
         ]
-        beside = [asyncio.create_task(each) for each in (telling.follow(), meter.follow(fed))]
+        beside = [asyncio.create_task(each) for each in (telling.follow(), meter.follow(ctx))]
         if losing is not None:
             beside.append(asyncio.create_task(losing.forgive()))
         try:
-            ended = await until_over(fed, meter.of(SERVER, run_rounds(fed)), complaints)
+            ended = await until_over(ctx, meter.of(SERVER, run_rounds(ctx, events)), complaints)
             if ended != PAUSED:
                 await asyncio.wait(living, timeout=FAREWELL_S)
         finally:
@@ -154,15 +156,15 @@ async def _play(options: SimulateOptions, config: FederationConfig, folder: Path
                 task.cancel()
             await asyncio.gather(*living, *beside, return_exceptions=True)
         telling.tell(over=True)
-        rounds, (version, digest) = telling.rounds(), fed.store.latest_model()
-        accuracy, accuracy_of = newest_accuracy(fed)
+        rounds, (version, digest) = telling.rounds(), ctx.store.latest_model()
+        accuracy, accuracy_of = newest_accuracy(ctx)
         return Simulated(
-            run=fed.run,
+            run=ctx.run,
             clients=options.clients,
             rounds=rounds,
             model_version=version,
             model_digest=digest.hex(),
-            parameters=fed.spec.size,
+            parameters=ctx.spec.size,
             ended=ended,
             seconds=time.monotonic() - began,
             cpu_seconds=_cpu_seconds() - cpu,
@@ -176,29 +178,29 @@ async def _play(options: SimulateOptions, config: FederationConfig, folder: Path
 
 
 async def _telling(
-    fed: Federation, setup: Setup, options: SimulateOptions, audience: Audience, meter: Meter
+    ctx: ServerContext, setup: Setup, options: SimulateOptions, audience: Audience, meter: Meter
 ) -> tuple[Telling, Losing | None]:
-    losing = None if (losses := options.losses()) is None else Losing(fed, losses, options.seed)
-    if losing is None and not fed.config.round.time_budget:  # a budget is of real time
-        fed.clock = StandingClock(fed)
+    losing = None if (losses := options.losses()) is None else Losing(ctx, losses, options.seed)
+    if losing is None and not ctx.config.round.time_budget:  # a budget is of real time
+        ctx.state.clock = StandingClock(ctx)
     has_data = (await setup.origin.describe()).num_test > 0
-    return Telling(fed, losing, audience, meter, has_data=has_data), losing
+    return Telling(ctx, losing, audience, meter, has_data=has_data), losing
 
 
-async def until_over(fed: Federation, rounds: Coroutine[Any, Any, str], complaints: Complaints) -> str:
+async def until_over(ctx: ServerContext, rounds: Coroutine[Any, Any, str], complaints: Complaints) -> str:
     """Play the rounds; why they are over. A run that is paused, because round after round is lost, is over too.
 
     Raises:
         Broken: a client cannot be what it must be.
     """
-    running, event = asyncio.create_task(rounds), fed.watch()
+    running, event = asyncio.create_task(rounds), ctx.state.watch()
     running.add_done_callback(lambda _: event.set())
     try:
-        while not running.done() and not fed.paused and not complaints.broken:
+        while not running.done() and not ctx.state.paused and not complaints.broken:
             event.clear()
             await event.wait()
     finally:
-        fed.unwatch(event)
+        ctx.state.unwatch(event)
         while not running.done():  # before Python 3.12, `wait_for` may lose a cancellation to what it waited for
             running.cancel()
             await asyncio.wait({running}, timeout=CANCEL_S)
@@ -206,10 +208,10 @@ async def until_over(fed: Federation, rounds: Coroutine[Any, Any, str], complain
     return PAUSED if running.cancelled() else running.result()
 
 
-def newest_accuracy(fed: Federation) -> tuple[float | None, int | None]:
+def newest_accuracy(ctx: ServerContext) -> tuple[float | None, int | None]:
     """(accuracy, version) of the newest model that was evaluated, by the server or by clients; None without any."""
-    for version, _ in reversed(fed.store.versions()):
-        found, _ = whole(fed.store, version)
+    for version, _ in reversed(ctx.store.versions()):
+        found, _ = whole(ctx.store, version)
         if found is not None and found.accuracy is not None:
             return found.accuracy, version
     return None, None

@@ -10,8 +10,8 @@ import asyncio
 import time
 from contextlib import suppress
 
-from roughfed.server.clock import RoundClock
-from roughfed.server.federation import Federation
+from roughfed.server.context.clock import RoundClock
+from roughfed.server.context.server import ServerContext
 
 HANGS_S = 600.0
 """Where nothing at all happens for so long, or for the deadline of a round, something hangs: then time goes on."""
@@ -20,10 +20,10 @@ HANGS_S = 600.0
 class StandingClock(RoundClock):
     """Goes on between rounds only."""
 
-    def __init__(self, fed: Federation) -> None:
+    def __init__(self, ctx: ServerContext) -> None:
         """It is the machine's time still."""
-        self._fed, self._ahead = fed, 0.0
-        self._hangs_s = max(HANGS_S, fed.config.round.deadline)
+        self._ctx, self._ahead = ctx, 0.0
+        self._hangs_s = max(HANGS_S, ctx.config.round.deadline)
 
     def __call__(self) -> float:
         """What time it is."""
@@ -31,7 +31,7 @@ class StandingClock(RoundClock):
 
     async def wait(self, event: asyncio.Event, until: float | None) -> None:
         """As of `RoundClock`."""
-        if until is None or (row := self._fed.row) is None or row.outcome is not None:
+        if until is None or (round_ := self._ctx.state.round) is None or round_.row.outcome is not None:
             await super().wait(event, until)
             return
         began = time.monotonic()

@@ -13,9 +13,9 @@ from roughfed import crash
 from roughfed.messages import Choice, Choose
 from roughfed.server.clusters import choosing as rule
 from roughfed.server.clusters.choosing import Choosing
-from roughfed.server.clusters.first import draw_again
+from roughfed.server.clusters.first import FirstModels
 from roughfed.server.clusters.journal import Decided
-from roughfed.server.clusters.keeping import telling
+from roughfed.server.clusters.keeping import Clusters, telling
 from roughfed.server.clusters.members import Move, by_cluster, settled
 from roughfed.server.lineage import DEFAULT
 from roughfed.server.rolled_back import first_choice
@@ -23,7 +23,7 @@ from roughfed.types import Signed
 from roughfed.wire.choosing import QUESTION_DOMAIN, Question, encode_question
 
 if TYPE_CHECKING:
-    from roughfed.server.federation import Federation
+    from roughfed.server.context.server import ServerContext
     from roughfed.server.membership import Session
 
 log = logging.getLogger(__name__)
@@ -35,129 +35,154 @@ GONE_S = 20.0
 """One that goes away meanwhile gets this long to come back."""
 
 
-async def assigned(fed: Federation, until: float | None) -> bool:
-    """Decide what is due between two rounds; whether a cluster can play now.
+class ClusterChoice:
+    """The question which cluster's model fits them best, put to the clients between rounds."""
 
-    Where none can, this returns at the next change of who is connected, or at `until` (monotonic seconds).
-    """
-    clusters, last = fed.clusters, fed.store.last_round()
-    if not clusters.on or (last is not None and last.outcome is None):
-        return True  # a round that the journal left open is finished first
-    await clusters.between()
-    while clusters.settings.method == "ifca" and (choosing := await due(fed)) is not None:
-        await ask(fed, choosing, until)
-    if clusters.playable() is not None or clusters.over():
-        return not clusters.over()
-    here = telling({each.cluster: sorted(each.present) for each in clusters.standings()})
-    log.info("waiting: no cluster has %d members here (%s)", fed.config.members_to_play, here or "nobody is known")
-    await fed.sleep_until_change(until)
-    if fed.stopping:
-        raise asyncio.CancelledError
-    return False
+    def __init__(self, ctx: ServerContext, clusters: Clusters, first: FirstModels) -> None:
+        """No question is open."""
+        self._ctx, self._clusters, self._first = ctx, clusters, first
+        self._choosing: Choosing | None = None
+        self._declined: set[str] = set()
 
+    async def between(self, until: float | None) -> bool:
+        """Decide what is due between two rounds; whether a cluster can play now.
 
-async def due(fed: Federation) -> Choosing | None:
-    """The question that is open, or that has to be asked now; it is journaled."""
-    clusters, journal = fed.clusters, fed.clusters.journal
-    last, newest = journal.last_choosing(everybody=True), journal.last_choosing()
-    if newest is not None and newest.open:
-        return newest
-    here = sorted(fed.able_names())
-    number = 0 if (row := fed.store.last_round()) is None else row.round
-    if last is not None and not clusters.membership:  # nothing came of the first one
-        again = rule.drawn_again(last, depths=depths_of(fed), smallest=clusters.least)
-        await draw_again(fed, last, again)
-        everybody = True
-    else:
-        turns = dict.fromkeys(by_cluster(clusters.membership), 0)
-        if last is not None:
-            turns |= {c: n for c, n in journal.turns(after=last.round).items() if c in turns}
-        everybody = rule.is_due(last, turns, clusters.settings.choose_every)
-    asked = here if everybody else [name for name in here if name not in clusters.membership]
-    if not asked:
-        return None
-    heads = fed.store.lineage.heads()
-    models = tuple((cluster, head.version, head.digest) for cluster, head in heads.items())
-    numbered = max(first_choice(fed.store), 0 if newest is None else newest.number + 1)
-    choosing = Choosing(numbered, number, everybody, tuple(asked), models, open=True, said={})
-    await journal.open_choosing(choosing, time.time())
-    crash.point("choosing-opened")
-    return choosing
-
-
-async def ask(fed: Federation, choosing: Choosing, until: float | None) -> None:
-    """Ask, wait for the answers, and put everybody where it belongs."""
-    fed.enter("choose")
-    last_moment = fed.clock() + min(CHOOSE_S, fed.config.round.deadline)
-    deadline = last_moment if until is None else min(last_moment, until)
-    question = question_of(fed, choosing)
-    body = encode_question(question)
-    signed = Signed(body, fed.key.sign(QUESTION_DOMAIN, body), fed.name)
-    fed.choosing, fed.declined = choosing, set()
-    told: dict[str, Session] = {}
-    gone: dict[str, float] = {}
-    while (now := fed.clock()) < deadline:
-        owing = set(choosing.asked) - _latest(fed, choosing).said.keys() - fed.declined
-        owing = {name for name in owing if awaited(fed, name, gone, now)}
-        if not owing:
-            break
-        for name in sorted(owing):
-            if (session := fed.members.get(name)) is not None and told.get(name) is not session:
-                told[name] = session
-                session.send(Choose(signed, deadline - now))
-        await fed.sleep_until_change(min([deadline, *(gone[name] + GONE_S for name in owing & gone.keys())]))
-        if fed.stopping:
-            raise asyncio.CancelledError  # it stays open in the journal; the next start goes on with it
-    fed.choosing = None
-    await close(fed, _latest(fed, choosing))
-    fed.enter("waiting")
-
-
-def awaited(fed: Federation, name: str, gone: dict[str, float], now: float) -> bool:
-    """Whether an answer can still come: of whoever is here, and for a while of one that is away."""
-    if name in fed.quarantined or name in fed.members.revoked:
+        Where none can, this returns at the next change of who is connected, or at `until` (monotonic seconds).
+        """
+        clusters, last = self._clusters, self._ctx.store.last_round()
+        if not clusters.on or (last is not None and last.outcome is None):
+            return True  # a round that the journal left open is finished first
+        await clusters.between()
+        while clusters.settings.method == "ifca" and (choosing := await self._due()) is not None:
+            await self._ask(choosing, until)
+        if clusters.playable() is not None or clusters.over():
+            return not clusters.over()
+        here = telling({each.cluster: sorted(each.present) for each in clusters.standings()})
+        log.info(
+            "waiting: no cluster has %d members here (%s)", self._ctx.config.members_to_play, here or "nobody is known"
+        )
+        await self._ctx.state.sleep_until_change(until)
+        if self._ctx.state.stopping:
+            raise asyncio.CancelledError
         return False
-    if fed.members.get(name) is not None:
-        gone.pop(name, None)
-        return True
-    return now < gone.setdefault(name, now) + GONE_S
 
+    async def _due(self) -> Choosing | None:
+        """The question that is open, or that has to be asked now; it is journaled."""
+        clusters, journal = self._clusters, self._clusters.journal
+        last, newest = journal.last_choosing(everybody=True), journal.last_choosing()
+        if newest is not None and newest.open:
+            return newest
+        here = sorted(self._ctx.clients.able())
+        number = 0 if (row := self._ctx.store.last_round()) is None else row.round
+        if last is not None and not clusters.membership:  # nothing came of the first one
+            again = rule.drawn_again(last, depths=self._depths(), smallest=clusters.least)
+            await self._first.draw_again(last, again)
+            everybody = True
+        else:
+            turns = dict.fromkeys(by_cluster(clusters.membership), 0)
+            if last is not None:
+                turns |= {c: n for c, n in journal.turns(after=last.round).items() if c in turns}
+            everybody = rule.is_due(last, turns, clusters.settings.choose_every)
+        asked = here if everybody else [name for name in here if name not in clusters.membership]
+        if not asked:
+            return None
+        heads = self._ctx.store.lineage.heads()
+        models = tuple((cluster, head.version, head.digest) for cluster, head in heads.items())
+        numbered = max(first_choice(self._ctx.store), 0 if newest is None else newest.number + 1)
+        choosing = Choosing(numbered, number, everybody, tuple(asked), models, open=True, said={})
+        await journal.open_choosing(choosing, time.time())
+        crash.point("choosing-opened")
+        return choosing
 
-async def answered(fed: Federation, session: Session, choice: Choice) -> None:
-    """A client's answer: journaled, if it is one to the question that is open."""
-    choosing = fed.choosing
-    if choosing is None or choice.number != choosing.number or session.name not in choosing.asked:
-        fed.metrics.refused("stale")
-        return
-    if session.name in choosing.said:
-        return  # the first word counts
-    if not 1 <= choice.place <= len(choosing.models):
-        fed.declined.add(session.name)
-        log.info("%s does not choose: %s", session.name, choice.reason or "no reason given")
-    else:
-        cluster = choosing.models[choice.place - 1][0]
-        fed.choosing = dataclasses.replace(choosing, said={**choosing.said, session.name: cluster})
-        await fed.clusters.journal.note_choice(choosing.number, session.name, cluster)
-        crash.point("choice-journaled")
-    fed.wake()
+    async def _ask(self, choosing: Choosing, until: float | None) -> None:
+        """Ask, wait for the answers, and put everybody where it belongs."""
+        self._ctx.state.enter("choose")
+        last_moment = self._ctx.state.clock() + min(CHOOSE_S, self._ctx.config.round.deadline)
+        deadline = last_moment if until is None else min(last_moment, until)
+        question = self._question_of(choosing)
+        body = encode_question(question)
+        signed = Signed(body, self._ctx.identity.key.sign(QUESTION_DOMAIN, body), self._ctx.identity.name)
+        self._choosing, self._declined = choosing, set()
+        told: dict[str, Session] = {}
+        gone: dict[str, float] = {}
+        while (now := self._ctx.state.clock()) < deadline:
+            owing = set(choosing.asked) - self._latest(choosing).said.keys() - self._declined
+            owing = {name for name in owing if self._awaited(name, gone, now)}
+            if not owing:
+                break
+            for name in sorted(owing):
+                if (session := self._ctx.clients.get(name)) is not None and told.get(name) is not session:
+                    told[name] = session
+                    session.send(Choose(signed, deadline - now))
+            await self._ctx.state.sleep_until_change(
+                min([deadline, *(gone[name] + GONE_S for name in owing & gone.keys())])
+            )
+            if self._ctx.state.stopping:
+                raise asyncio.CancelledError  # it stays open in the journal; the next start goes on with it
+        self._choosing = None
+        await self._close(self._latest(choosing))
+        self._ctx.state.enter("waiting")
 
+    def _awaited(self, name: str, gone: dict[str, float], now: float) -> bool:
+        """Whether an answer can still come: of whoever is here, and for a while of one that is away."""
+        if name in self._ctx.clients.quarantined or name in self._ctx.clients.revoked:
+            return False
+        if self._ctx.clients.get(name) is not None:
+            gone.pop(name, None)
+            return True
+        return now < gone.setdefault(name, now) + GONE_S
 
-async def close(fed: Federation, choosing: Choosing) -> None:
-    """Who is where by the answers; nobody yet where models are drawn anew first."""
-    clusters = fed.clusters
-    first = not clusters.membership
-    again = first and rule.drawn_again(choosing, depths=depths_of(fed), smallest=clusters.least)
-    moves: list[Move] = []
-    if not again:
-        known = [cluster for cluster, _, _ in choosing.models]
-        wanted = rule.chosen(choosing, clusters.living, DEFAULT, known)
-        moves = moves_to(settled(wanted, clusters.least), wanted, clusters.membership, choosing.said)
-    counts = {cluster: list(choosing.said.values()).count(cluster) for cluster, _, _ in choosing.models}
-    event = "chosen" if moves else ""
-    await clusters.journal.close_choosing(choosing, time.time(), moves, Decided(event, {"chosen": counts}))
-    clusters.reload()
-    crash.point("choosing-closed")
-    log.info("choosing %d: %s; now %s", choosing.number, counts, telling(by_cluster(clusters.membership)))
+    async def accept(self, session: Session, choice: Choice) -> None:
+        """A client's answer: journaled, if it is one to the question that is open."""
+        choosing = self._choosing
+        if choosing is None or choice.number != choosing.number or session.name not in choosing.asked:
+            self._ctx.metrics.refused("stale")
+            return
+        if session.name in choosing.said:
+            return  # the first word counts
+        if not 1 <= choice.place <= len(choosing.models):
+            self._declined.add(session.name)
+            log.info("%s does not choose: %s", session.name, choice.reason or "no reason given")
+        else:
+            cluster = choosing.models[choice.place - 1][0]
+            self._choosing = dataclasses.replace(choosing, said={**choosing.said, session.name: cluster})
+            await self._clusters.journal.note_choice(choosing.number, session.name, cluster)
+            crash.point("choice-journaled")
+        self._ctx.state.wake()
+
+    async def _close(self, choosing: Choosing) -> None:
+        """Who is where by the answers; nobody yet where models are drawn anew first."""
+        clusters = self._clusters
+        first = not clusters.membership
+        again = first and rule.drawn_again(choosing, depths=self._depths(), smallest=clusters.least)
+        moves: list[Move] = []
+        if not again:
+            known = [cluster for cluster, _, _ in choosing.models]
+            wanted = rule.chosen(choosing, clusters.living, DEFAULT, known)
+            moves = moves_to(settled(wanted, clusters.least), wanted, clusters.membership, choosing.said)
+        counts = {cluster: list(choosing.said.values()).count(cluster) for cluster, _, _ in choosing.models}
+        event = "chosen" if moves else ""
+        await clusters.journal.close_choosing(choosing, time.time(), moves, Decided(event, {"chosen": counts}))
+        clusters.reload()
+        crash.point("choosing-closed")
+        log.info("choosing %d: %s; now %s", choosing.number, counts, telling(by_cluster(clusters.membership)))
+
+    def _question_of(self, choosing: Choosing) -> Question:
+        """What the clients are asked."""
+        models = tuple(digest for _, _, digest in choosing.models)
+        last = self._ctx.store.last_round()
+        return Question(
+            self._ctx.run, choosing.number, self._ctx.spec.digest, models, None if last is None else last.header
+        )
+
+    def _depths(self) -> dict[str, int]:
+        """Cluster -> rounds behind its model."""
+        return {cluster: head.depth for cluster, head in self._ctx.store.lineage.heads().items()}
+
+    def _latest(self, choosing: Choosing) -> Choosing:
+        """The same question with the answers so far."""
+        found = self._clusters.journal.last_choosing()
+        return choosing if found is None else dataclasses.replace(choosing, said=found.said)
 
 
 def moves_to(
@@ -175,21 +200,3 @@ def _why(client: str, cluster: str, wanted: Mapping[str, str], said: Mapping[str
     if wanted[client] != cluster:
         return "small"
     return "chosen" if client in said else "joined-default"
-
-
-def question_of(fed: Federation, choosing: Choosing) -> Question:
-    """What the clients are asked."""
-    models = tuple(digest for _, _, digest in choosing.models)
-    last = fed.store.last_round()
-    return Question(fed.run, choosing.number, fed.spec.digest, models, None if last is None else last.header)
-
-
-def depths_of(fed: Federation) -> dict[str, int]:
-    """Cluster -> rounds behind its model."""
-    return {cluster: head.depth for cluster, head in fed.store.lineage.heads().items()}
-
-
-def _latest(fed: Federation, choosing: Choosing) -> Choosing:
-    """The same question with the answers so far."""
-    found = fed.clusters.journal.last_choosing()
-    return choosing if found is None else dataclasses.replace(choosing, said=found.said)

@@ -23,7 +23,8 @@ from roughfed.server.clusters.choosing import Choosing
 from roughfed.server.lineage import DEFAULT
 
 if TYPE_CHECKING:
-    from roughfed.server.federation import Federation
+    from roughfed.server.clusters.keeping import Clusters
+    from roughfed.server.context.server import ServerContext
     from roughfed.server.store import Store
     from roughfed.types import Spec
 
@@ -58,60 +59,62 @@ async def draw_shared(initial: Drawing, whole: Spec, shared: Spec, path: Path, s
     return await asyncio.to_thread(write_model, path, shared, [values[t.name].ravel() for t in shared.tensors])
 
 
-async def prepare(fed: Federation, draw: Drawing) -> None:
-    """Before the first round: the models to choose from, and is the run still the one that it was?
-
-    Raises:
-        ConfigError: the run began with other clusters.
-    """
-    fed.draw = draw
-    store, settings = fed.store, fed.clusters.settings
-    known = store.lineage.clusters()
-    chosen = fed.clusters.journal.last_choosing() is not None or len(store.journal.read(_FIRST)) > 0
-    wanted = settings.k if settings.method == "ifca" else 1
-    played = store.last_round() is not None
-    if (chosen and len(known) != wanted and played) or (settings.method == "ifca" and played and not chosen):
-        raise ConfigError(
-            f"the run in this directory had {len(known) if chosen else 1} first models, not {wanted}",
-            key="clusters.k" if settings.method == "ifca" else "clusters.method",
-            cure="use the run's own, or start the new one in an empty --dir",
-        )
-    if not fed.clusters.on and len(known) > 1:
-        raise ConfigError(
-            f"the run in this directory has {len(known)} clusters, and one model could not go on from theirs",
-            key="clusters.method",
-            cure='write method = "cfl" in [clusters] again, or start a new run in an empty --dir',
-        )
-    if settings.method == "ifca":
-        for cluster in map(str, range(1, settings.k)):
-            if cluster not in known:
-                await _draw(fed, cluster, 0)
-
-
 _FIRST = "SELECT 1 FROM clusters WHERE why = 'first'"
 
 
-async def draw_again(fed: Federation, last: Choosing, clusters: Sequence[str]) -> None:
-    """Draw the models anew that nobody chose in `last`; those that were drawn since then stay."""
-    asked = {cluster: version for cluster, version, _ in last.models}
-    for cluster in clusters:
-        if fed.store.lineage.head(cluster).version == asked[cluster]:
-            log.info("nobody chose the model of cluster %s: it is drawn anew", cluster)
-            await _draw(fed, cluster, last.number)
+class FirstModels:
+    """Draws the models that clusters begin with."""
 
+    def __init__(self, ctx: ServerContext, clusters: Clusters, draw: Drawing) -> None:
+        """`draw` makes fresh weights of the shared tensors."""
+        self._ctx, self._clusters, self._draw_weights = ctx, clusters, draw
 
-async def _draw(fed: Federation, cluster: str, attempt: int) -> None:
-    store, config = fed.store, fed.config
-    path = store.folder / "models" / f"first-{cluster}.safetensors"
-    seed = derive(config.federation.seed, "initial", cluster, attempt)
-    if config.model.init:
-        digest = await asyncio.to_thread(perturbed, store, fed.spec, path, seed)
-    elif fed.draw is not None:
-        digest = await fed.draw(path, seed=seed)
-    else:
-        raise ConfigError("nobody here can draw weights", key="clusters.method", cure='write method = "cfl"')
-    await asyncio.to_thread(place_durably, path, store.model_path(digest))
-    await fed.clusters.journal.add_first(cluster, digest, time.time())
+    async def prepare(self) -> None:
+        """Before the first round: the models to choose from, and is the run still the one that it was?
+
+        Raises:
+            ConfigError: the run began with other clusters.
+        """
+        store, settings = self._ctx.store, self._clusters.settings
+        known = store.lineage.clusters()
+        chosen = self._clusters.journal.last_choosing() is not None or len(store.journal.read(_FIRST)) > 0
+        wanted = settings.k if settings.method == "ifca" else 1
+        played = store.last_round() is not None
+        if (chosen and len(known) != wanted and played) or (settings.method == "ifca" and played and not chosen):
+            raise ConfigError(
+                f"the run in this directory had {len(known) if chosen else 1} first models, not {wanted}",
+                key="clusters.k" if settings.method == "ifca" else "clusters.method",
+                cure="use the run's own, or start the new one in an empty --dir",
+            )
+        if not self._clusters.on and len(known) > 1:
+            raise ConfigError(
+                f"the run in this directory has {len(known)} clusters, and one model could not go on from theirs",
+                key="clusters.method",
+                cure='write method = "cfl" in [clusters] again, or start a new run in an empty --dir',
+            )
+        if settings.method == "ifca":
+            for cluster in map(str, range(1, settings.k)):
+                if cluster not in known:
+                    await self._draw(cluster, 0)
+
+    async def draw_again(self, last: Choosing, clusters: Sequence[str]) -> None:
+        """Draw the models anew that nobody chose in `last`; those that were drawn since then stay."""
+        asked = {cluster: version for cluster, version, _ in last.models}
+        for cluster in clusters:
+            if self._ctx.store.lineage.head(cluster).version == asked[cluster]:
+                log.info("nobody chose the model of cluster %s: it is drawn anew", cluster)
+                await self._draw(cluster, last.number)
+
+    async def _draw(self, cluster: str, attempt: int) -> None:
+        store, config = self._ctx.store, self._ctx.config
+        path = store.folder / "models" / f"first-{cluster}.safetensors"
+        seed = derive(config.federation.seed, "initial", cluster, attempt)
+        if config.model.init:
+            digest = await asyncio.to_thread(perturbed, store, self._ctx.spec, path, seed)
+        else:
+            digest = await self._draw_weights(path, seed=seed)
+        await asyncio.to_thread(place_durably, path, store.model_path(digest))
+        await self._clusters.journal.add_first(cluster, digest, time.time())
 
 
 def perturbed(store: Store, spec: Spec, path: Path, seed: int) -> bytes:

@@ -15,6 +15,7 @@ from roughfed import crash
 from roughfed.server.clusters.bipartition import Limits, Rows, Split, agreement, length_of, look, where_next
 from roughfed.server.clusters.journal import Begun, ClusterJournal, Decided, Entry
 from roughfed.server.clusters.members import Move, Standing, by_cluster, next_turn, order, over, settled
+from roughfed.server.context.schedule import Schedule
 from roughfed.server.defence.plan import tolerated
 from roughfed.server.lineage import DEFAULT
 from roughfed.server.masked.journal import Stages
@@ -34,7 +35,7 @@ ON_TRIAL = frozenset({"joined-default", "small", "trial"})
 """Why a client may be in a cluster without anybody having seen that it belongs there."""
 
 
-class Clusters:
+class Clusters(Schedule):
     """Who is in which cluster. Without `clusters.method` there is one cluster, of everybody, and nothing is kept."""
 
     def __init__(self, config: FederationConfig, store: Store, able: Callable[[], set[str]]) -> None:
@@ -45,7 +46,8 @@ class Clusters:
             store: the server's.
             able: names of the clients that could be asked now.
         """
-        self._config, self._store, self._able = config, store, able
+        super().__init__(config, store)
+        self._able = able
         self.settings = config.clusters
         self.on = self.settings.on
         self.journal = ClusterJournal(store.journal)
@@ -117,12 +119,12 @@ class Clusters:
         """What jobs say of it."""
         return {TURN: (float(self.place(number, cluster)),)} if self.on else {}
 
-    def farewell(self, said: Finished, client: str) -> Finished:
+    def farewell(self, finished: Finished, client: str) -> Finished:
         """The end of the run as one client hears it: with the model of its own cluster."""
         if not self.on:
-            return said
+            return finished
         head = self._store.lineage.head(self.cluster_of(client))
-        return dataclasses.replace(said, model_version=head.version, model_digest=head.digest)
+        return dataclasses.replace(finished, model_version=head.version, model_digest=head.digest)
 
     def summary(self, row: RoundRow) -> dict[str, object]:
         """What the journaled figures of a round say of clusters."""

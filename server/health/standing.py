@@ -7,18 +7,15 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from roughfed.server.context.server import ServerContext
 from roughfed.server.health import ALERTS
 from roughfed.server.health.alert import SEVERITIES, Rule
 from roughfed.server.health.past import PastRounds
-from roughfed.server.health.reading import Disk, signs_of
-from roughfed.server.health.seen import Seen
+from roughfed.server.health.reading import Certificates, Disk, signs_of
 from roughfed.server.health.signs import Signs
 from roughfed.telemetry import measured
-
-if TYPE_CHECKING:
-    from roughfed.server.federation import Federation
 
 log = logging.getLogger(__name__)
 
@@ -60,15 +57,14 @@ class Health:
 
     Attributes:
         past: the rounds that are over.
-        seen: clients that were here.
-        certificate_s: life of the server's certificate, seconds.
+        certificates: those of the server.
     """
 
-    def __init__(self, fed: Federation, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, ctx: ServerContext, *, clock: Callable[[], float] = time.time) -> None:
         """Nothing is looked at yet; `clock`: Unix seconds."""
-        self._fed, self._clock = fed, clock
-        self.past, self.seen = PastRounds(fed.store), Seen()
-        self.certificate_s = fed.config.identity.certificate_days * 86400.0  # until its certificate is read
+        self._ctx, self._clock = ctx, clock
+        self.past = PastRounds(ctx.store)
+        self.certificates = Certificates(ctx.config.identity.certificate_days * 86400.0)  # until one is read
         self._standing, self._conditions = Standing(), dict[str, float]()
         self._disk: Disk | None = None
         self._disk_at = 0.0
@@ -79,7 +75,7 @@ class Health:
     def disk(self) -> Disk:
         """As it was last looked at."""
         if self._disk is None:
-            self._disk, self._disk_at = Disk.of(self._fed.store), time.monotonic()
+            self._disk, self._disk_at = Disk.of(self._ctx.store), time.monotonic()
         return self._disk
 
     def alerts(self) -> list[Alert]:
@@ -90,29 +86,31 @@ class Health:
         return measured(self._look, self._alerts)
 
     def _look(self) -> list[Alert]:
-        fed, moment = self._fed, time.monotonic()
-        mark: object = (fed.phase, fed.paused, fed.stopping, len(fed.quarantined), fed.row and fed.row.round)
+        ctx, moment = self._ctx, time.monotonic()
+        state = ctx.state
+        number = None if state.round is None else state.round.number
+        mark: object = (state.phase, state.paused, state.stopping, len(ctx.clients.quarantined), number)
         if mark == self._mark and moment - self._at < FASTEST_S:
             return self._alerts
         self._at, self._mark = moment, mark
-        signs = signs_of(fed, self.disk, now=self._clock(), since=self._conditions)
+        signs = signs_of(ctx, self.disk, self.past.last(), self.certificates, now=self._clock(), since=self._conditions)
         self._alerts = self._standing.judge(signs)
         standing = [each["severity"] for each in self._alerts]
-        fed.metrics.alerts({severity: standing.count(severity) for severity in SEVERITIES})
+        ctx.metrics.alerts({severity: standing.count(severity) for severity in SEVERITIES})
         return self._alerts
 
     async def keep_watch(self) -> None:
         """Judge at every change and every few seconds, for the log and the metrics, whether or not anybody looks."""
-        event = self._fed.watch()
+        event = self._ctx.state.watch()
         try:
             while True:
                 event.clear()
                 if self._disk is None or time.monotonic() - self._disk_at >= DISK_S:
-                    self._disk = await asyncio.to_thread(Disk.of, self._fed.store)
+                    self._disk = await asyncio.to_thread(Disk.of, self._ctx.store)
                     self._disk_at = time.monotonic()
                 self.alerts()
                 await asyncio.sleep(FASTEST_S)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(event.wait(), SLOWEST_S - FASTEST_S)
         finally:
-            self._fed.unwatch(event)
+            self._ctx.state.unwatch(event)

@@ -250,7 +250,7 @@ def _cosines_to(view: View, extra: str) -> Values:
 # -- sketches ----------------------------------------------------------------------------------------------------------
 
 ROUNDINGS = 3.0
-"""Roundings between a replayed step and the server's own sketch of it: the client's, what it fed back from the round
+"""Roundings between a replayed step and the server's own sketch of it: the client's, what it ctx back from the round
 before, and the server's."""
 
 LEFT = 1.3

@@ -13,14 +13,13 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from roughfed.config.federation import FederationConfig
 from roughfed.journal import Journal
+from roughfed.server.context.extension import Extension, Figures, Payloads
+from roughfed.server.context.round_state import RoundState
+from roughfed.server.context.server import ServerContext
 from roughfed.server.defence import View
 from roughfed.server.defence.gram import Values
 from roughfed.server.defence.passes import marked
@@ -30,10 +29,6 @@ from roughfed.server.defending import FREE_RIDER, pack, unpack
 from roughfed.server.incentive import free_riders
 from roughfed.server.incentive.free_riders import FORGOTTEN, Found, Seen, echoes
 from roughfed.server.spool import opened
-
-if TYPE_CHECKING:
-    from roughfed.server.federation import Federation
-    from roughfed.server.store import RoundRow
 
 log = logging.getLogger(__name__)
 
@@ -71,18 +66,6 @@ class Watched:
         return Watched(flags, evidence, twins, (*self.out, *out), (*self.seen, *seen))
 
 
-@dataclass(frozen=True, slots=True)
-class Payloads:
-    """Whole updates in files: of which clients, by which codec, and how many coordinates."""
-
-    paths: Mapping[str, Path]
-    codec: str
-    size: int
-
-
-NO_PAYLOADS: Mapping[str, Payloads] = MappingProxyType({})
-
-
 class Riders:
     """Table `riders` of the server's journal: by round, what is remembered, and what was found."""
 
@@ -114,52 +97,83 @@ class Riders:
         return Watched(*json.loads(rows[0]["found"])) if rows else None
 
 
-def keeps_first(config: FederationConfig) -> bool:
-    """Whether the first model is needed as long as there are rounds: for rewards."""
-    return bool(config.reward.tiers)
+class FreeRiders(Extension):
+    """Looks for clients that train nothing."""
 
+    def __init__(self, ctx: ServerContext) -> None:
+        """What the journal remembers of earlier rounds."""
+        self._ctx, self.riders = ctx, Riders(ctx.store.journal)
 
-async def watch(
-    fed: Federation, row: RoundRow, views: Mapping[str, View], payloads: Mapping[str, Payloads] = NO_PAYLOADS
-) -> dict[str, View]:
-    """Look for free-riders among the rows of a round, and journal what is found.
+    async def on_views(
+        self, round_: RoundState, views: Mapping[str, View], payloads: Mapping[str, Payloads]
+    ) -> Mapping[str, View]:
+        """Look for free-riders among the rows of a round, and journal what is found.
 
-    Args:
-        fed: the federation.
-        row: the round.
-        views: clients' updates or sketches by class, with the extra rows that `extras.asked` names; rows of different
-            classes do not compare.
-        payloads: where whole updates lie, by class.
+        Returns:
+            the views without those who are left out for it, which the defence goes by.
 
-    Returns:
-        the views without those who are left out for it, which the defence goes by.
+        Raises:
+            StorageError: a file is gone, or the disk refused.
+        """
+        if not self._ctx.config.contribution.watches(self._ctx.config.privacy.server_sees):
+            return views
+        watched, state = Watched(), self.riders.before(round_.number)
+        for name, view in views.items():
+            found, state = await asyncio.to_thread(self._look, round_, view, payloads.get(name), state)
+            watched = watched.with_more(found, view.names, self._left_out(view, found.flags))
+        if self.riders.told(round_.number) is None:
+            self._log(round_, watched)
+        await self.riders.keep(round_.number, state, watched)
+        if not watched.out:
+            return views
+        return {name: view.only(set(view.names) - set(watched.out)) for name, view in views.items()}
 
-    Raises:
-        StorageError: a file is gone, or the disk refused.
-    """
-    if not fed.config.contribution.watches(fed.config.privacy.server_sees):
-        return dict(views)
-    watched, state = Watched(), fed.riders.before(row.round)
-    for name, view in views.items():
-        found, state = await asyncio.to_thread(_look, fed, row, view, payloads.get(name), state)
-        watched = watched.with_more(found, view.names, _left_out(fed, view, found.flags))
-    if fed.riders.told(row.round) is None:
-        _say(fed, row, watched)
-    await fed.riders.keep(row.round, state, watched)
-    if not watched.out:
-        return dict(views)
-    return {name: view.only(set(view.names) - set(watched.out)) for name, view in views.items()}
+    def excluded(self, round_: RoundState) -> Mapping[str, str]:
+        """Who is left out of a round as a free-rider -> the reason."""
+        told = self.riders.told(round_.number)
+        return {} if told is None else dict.fromkeys(told.out, FREE_RIDER)
 
+    def _look(self, round_: RoundState, view: View, payloads: Payloads | None, state: State) -> tuple[Found, State]:
+        marks = None if payloads is None else _marks(view.names, payloads, int(state[SEED][0]))
+        return look(view, marks, self._arrivals(round_, view.names), state, round_.number)
 
-def out_of(fed: Federation, row: RoundRow) -> dict[str, str]:
-    """Who is left out of a round as a free-rider -> the reason."""
-    told = fed.riders.told(row.round)
-    return {} if told is None else dict.fromkeys(told.out, FREE_RIDER)
+    def _arrivals(self, round_: RoundState, names: Sequence[str]) -> np.ndarray:
+        """Place of each row in the order in which the updates were received, int [n]."""
+        sql = "SELECT client FROM receipts WHERE round = ? ORDER BY received_at, rowid"
+        order = {each["client"]: place for place, each in enumerate(self._ctx.store.journal.read(sql, round_.number))}
+        return np.array([order.get(name, len(order)) for name in names])
 
+    def _left_out(self, view: View, flags: Mapping[str, str]) -> list[str]:
+        """The flagged, where the settings say so, and where enough others are left for the rule."""
+        if self._ctx.config.contribution.free_riders != "exclude" or not flags:
+            return []
+        left = len(view) - len(flags)
+        if left < max(1, rows_needed(self._ctx.defence.rule, tolerated(self._ctx.defence.f, left))):
+            log.warning(
+                "%d of %d clients look like free-riders: too few others, nobody is left out", len(flags), len(view)
+            )
+            return []
+        return sorted(flags)
 
-def _look(fed: Federation, row: RoundRow, view: View, payloads: Payloads | None, state: State) -> tuple[Found, State]:
-    marks = None if payloads is None else _marks(view.names, payloads, int(state[SEED][0]))
-    return look(view, marks, arrivals(fed, row, view.names), state, row.round)
+    def _log(self, round_: RoundState, watched: Watched) -> None:
+        before = self.riders.told(round_.number - 1)
+        known = before.flags if before is not None else {}
+        for name, kind in watched.flags.items():
+            if name not in known:
+                log.warning(
+                    "round %d: %s looks like a free-rider (%s)",
+                    round_.number,
+                    name,
+                    kind,
+                    extra={"round": round_.number},
+                )
+
+    def figures(self, round_: RoundState) -> Figures:
+        """Who looks like a free-rider, and by what."""
+        if (watched := self.riders.told(round_.number)) is None:
+            return {}
+        flagged = {"free_riders": dict(watched.flags), "evidence": watched.evidence, "copies": dict(watched.twins)}
+        return {"contribution": flagged}
 
 
 def look(view: View, marks: Values | None, arrival: np.ndarray, state: State, round_number: int) -> tuple[Found, State]:
@@ -183,13 +197,6 @@ def look(view: View, marks: Values | None, arrival: np.ndarray, state: State, ro
     return found, {SEED: state[SEED], **kept, **{ROW + name: value for name, value in found.state.items()}}
 
 
-def arrivals(fed: Federation, row: RoundRow, names: Sequence[str]) -> np.ndarray:
-    """Place of each row in the order in which the updates were received, int [n]."""
-    sql = "SELECT client FROM receipts WHERE round = ? ORDER BY received_at, rowid"
-    order = {each["client"]: place for place, each in enumerate(fed.store.journal.read(sql, row.round))}
-    return np.array([order.get(name, len(order)) for name in names])
-
-
 def _marks(names: Sequence[str], payloads: Payloads, seed: int) -> Values:
     codec, size = payloads.codec, payloads.size
     with ExitStack() as stack:
@@ -204,22 +211,3 @@ def _with_marks(state: State, names: Sequence[str], fresh: Values, number: int) 
         before = kept.get(MARK + name, np.empty((0, 1 + MARKS)))
         kept[MARK + name] = np.vstack([before, [[float(number), *mark]]])[-REMEMBERED:]
     return kept
-
-
-def _left_out(fed: Federation, view: View, flags: Mapping[str, str]) -> list[str]:
-    """The flagged, where the settings say so, and where enough others are left for the rule."""
-    if fed.config.contribution.free_riders != "exclude" or not flags:
-        return []
-    left = len(view) - len(flags)
-    if left < max(1, rows_needed(fed.defence.rule, tolerated(fed.defence.f, left))):
-        log.warning("%d of %d clients look like free-riders: too few others, nobody is left out", len(flags), len(view))
-        return []
-    return sorted(flags)
-
-
-def _say(fed: Federation, row: RoundRow, watched: Watched) -> None:
-    before = fed.riders.told(row.round - 1)
-    known = before.flags if before is not None else {}
-    for name, kind in watched.flags.items():
-        if name not in known:
-            log.warning("round %d: %s looks like a free-rider (%s)", row.round, name, kind, extra={"round": row.round})

@@ -6,8 +6,6 @@ same messages and facts again gives the same machine: `server/masked/journal.py`
 
 from __future__ import annotations
 
-import json
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,11 +18,19 @@ from roughfed.secagg import messages as m
 from roughfed.secagg.promises import FULL
 from roughfed.secagg.server import GroupRound, Stage
 from roughfed.server.masked.class_round import Advert, ClassRound, Outgoing
+from roughfed.server.masked.facts import (
+    KINDS,
+    Fact,
+    GroupAgreed,
+    QuestionsAsked,
+    RosterDrawn,
+    SetsJudged,
+    SharesDealt,
+    SketchesClosed,
+    UploadsClosed,
+)
 from roughfed.types import Signed
 from roughfed.wire.secagg import decode_stage, encode_stage
-
-FACTS = ("roster", "dealt", "masked", "questions", "sketched", "judged", "agreed")
-"""In this order; "questions" may come several times or never, "agreed" once for each group."""
 
 
 @dataclass
@@ -184,22 +190,30 @@ class MaskedRound:
 
     # -- facts --------------------------------------------------------------------------------------------------------
 
-    def fact(self, kind: str, body: bytes) -> Outgoing:
+    def apply(self, fact: Fact) -> Outgoing:
         """Something is decided; returns what to say, and to whom, once it is journaled."""
-        facts: Mapping[str, Callable[[bytes], Outgoing]] = {
-            "roster": lambda _: self._draw_roster(),
-            "dealt": lambda _: self._close_dealing(),
-            "masked": self._close_masking,
-            "questions": lambda _: self._ask(),
-            "sketched": lambda _: self._close_sketching(),
-            "judged": self._name_sets,
-            "agreed": lambda number: self._request(int(number)),
-        }
-        self.done.append(kind)
-        outgoing = facts[kind](body)
+        self.done.append(KINDS[type(fact)])
+        outgoing = self._outgoing(fact)
         for name, message in outgoing:
             self.sent.setdefault(name, []).append(message)
         return outgoing
+
+    def _outgoing(self, fact: Fact) -> Outgoing:
+        match fact:
+            case RosterDrawn():
+                return self._draw_roster()
+            case SharesDealt():
+                return self._close_dealing()
+            case UploadsClosed(statements):
+                return self._close_masking(statements)
+            case QuestionsAsked():
+                return self._ask()
+            case SketchesClosed():
+                return self._close_sketching()
+            case SetsJudged(rejected):
+                return self._name_sets(rejected)
+            case GroupAgreed(number):
+                return self._request(number)
 
     def _draw_roster(self) -> Outgoing:
         outgoing: Outgoing = []
@@ -216,10 +230,7 @@ class MaskedRound:
             outgoing += [(name, stage) for name in group.dealers]
         return outgoing
 
-    def _close_masking(self, body: bytes) -> Outgoing:
-        uploads: dict[str, list[str] | str] = json.loads(body)
-        pairs = {n: pair for n, pair in uploads.items() if isinstance(pair, list)}  # protocol 1 had digests alone
-        statements = {n: Signed(b64decode(text), b64decode(sig), n) for n, (text, sig) in sorted(pairs.items())}
+    def _close_masking(self, statements: Mapping[str, Signed]) -> Outgoing:
         for group in self.groups:
             group.close_masking({name: statements[name] for name in group.names if name in statements})
         if not self.sketches:
@@ -242,8 +253,7 @@ class MaskedRound:
             group.close_sketching()
         return []
 
-    def _name_sets(self, body: bytes) -> Outgoing:
-        rejected: dict[str, str] = json.loads(body)
+    def _name_sets(self, rejected: Mapping[str, str]) -> Outgoing:
         outgoing: Outgoing = []
         for group in self.groups:
             if (sets := group.name_sets(rejected)) is None:
@@ -269,11 +279,6 @@ class MaskedRound:
     def ready_to_unmask(self) -> list[int]:
         """Groups that agree on their sets and were not asked yet."""
         return [n for n, g in enumerate(self.groups) if g.stage is Stage.AGREEING and g.agrees]
-
-    def uploads(self, statements: Mapping[str, Signed]) -> bytes:
-        """The body of the fact "masked": the signed statement about each upload."""
-        pairs = {name: (signed.body, signed.signature) for name, signed in sorted(statements.items())}
-        return json.dumps({name: [b64encode(part).decode() for part in pair] for name, pair in pairs.items()}).encode()
 
     def quarters(self, names: Iterable[str]) -> dict[str, int]:
         """Weight class of each of these clients, in quarters."""

@@ -10,7 +10,7 @@ import pytest
 
 from roughfed import crash
 from roughfed.config.contribution import Contribution
-from roughfed.server.collect import Collection
+from roughfed.server.collection import Collection
 from roughfed.server.defending import Defence
 from roughfed.server.incentive.watching import Riders
 from roughfed.server.judge import judge

@@ -21,7 +21,7 @@ from roughfed.codec.plan import ChainParams, plan_lanes
 from roughfed.errors import ConfigError
 from roughfed.masking import code_rms, sketch_of_update
 from roughfed.server.defence import ROUNDING, view_of_claims
-from roughfed.server.extras import shares
+from roughfed.server.round.reference_updates import shares
 from roughfed.server.worker import Worker
 from roughfed.sketch.buckets import Sketcher, bucket_sizes
 from roughfed.training import Turn

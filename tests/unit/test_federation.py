@@ -13,7 +13,7 @@ from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.messages import Hello, JobUpdate, Leave
 from roughfed.server import callers
-from roughfed.server.collect import Collection
+from roughfed.server.collection import Collection
 from roughfed.server.federation import Federation
 from roughfed.server.membership import Session
 from roughfed.server.metrics import ServerMetrics

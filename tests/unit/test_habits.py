@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from roughfed.server.collect import LEFT_BEHIND, Collection
+from roughfed.server.collection import LEFT_BEHIND, Collection
 from roughfed.server.habits import FLOOR_S, REMEMBERED, STRETCH, Habits
 
 DEADLINE_S = 10_000.0

@@ -18,7 +18,7 @@ from roughfed.config.federation import FederationConfig
 from roughfed.crypto.identity import IdentityKey
 from roughfed.deploy.cli import app as cli
 from roughfed.messages import ASKED, HELD, Heartbeat, Hello
-from roughfed.server.collect import Collection
+from roughfed.server.collection import Collection
 from roughfed.server.control import Control
 from roughfed.server.federation import Federation
 from roughfed.server.held import MOST_WORDS

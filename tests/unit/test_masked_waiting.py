@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from roughfed.server.collect import REJOIN_GRACE_S, Collection
+from roughfed.server.collection import REJOIN_GRACE_S, Collection
 from roughfed.server.masked.drive import STAGE_S, waiting, while_all_download
 
 DEADLINE = 600.0

@@ -16,7 +16,7 @@ from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import RemoteProtocolError
 from roughfed.messages import Hello, Seen
 from roughfed.server.authority import Authority
-from roughfed.server.collect import Collection
+from roughfed.server.collection import Collection
 from roughfed.server.federation import Federation
 from roughfed.server.masked.journal import Opening, Stages
 from roughfed.server.membership import Session

@@ -6,7 +6,6 @@ The server's own machine (`roughfed.server.masked.stages`) does the work; what i
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -21,6 +20,14 @@ from roughfed.messages import ServerStage
 from roughfed.secagg import statistics
 from roughfed.secagg.messages import Sketch
 from roughfed.secagg.unmasking import Outcome
+from roughfed.server.masked.facts import (
+    GroupAgreed,
+    RosterDrawn,
+    SetsJudged,
+    SharesDealt,
+    SketchesClosed,
+    UploadsClosed,
+)
 from roughfed.server.masked.stages import MaskedRound, Server
 from roughfed.sketch.buckets import Sketcher
 from roughfed.types import Signed
@@ -126,31 +133,31 @@ class Book:
         table, machine = self.table, self.machine
         for name in table.names:
             machine.take("advertise", await table.advert(name), table.entry(name))
-        for signed in (await table.said(dict(machine.fact("roster", b"")), "shares")).values():
+        for signed in (await table.said(dict(machine.apply(RosterDrawn())), "shares")).values():
             machine.take("shares", signed)
-        table.tell(dict(machine.fact("dealt", b"")))
+        table.tell(dict(machine.apply(SharesDealt())))
 
     async def collect(self) -> dict[str, bytes]:
         """Uploads; with sketches, also these."""
         table, machine = self.table, self.machine
         uploads = {name: await table.upload(name) for name in table.names}
-        seeds = dict(machine.fact("masked", machine.uploads({name: said for name, (said, _) in uploads.items()})))
+        seeds = dict(machine.apply(UploadsClosed({name: said for name, (said, _) in uploads.items()})))
         for name, signed in (await table.said(seeds, "sketch")).items():
             machine.take("sketch", signed)
             self.sketches[name] = decode_stage(Sketch, signed.body)
         if machine.sketches:
-            machine.fact("sketched", b"")
+            machine.apply(SketchesClosed())
         return {name: data for name, (_, data) in uploads.items()}
 
     async def unmask(self, uploads: Mapping[str, bytes], rejected: Sequence[str] = ()) -> Summed:
         """Sets, signatures, shares: the sum of the first client's group, but for the rejected."""
         table, machine = self.table, self.machine
-        sets = dict(machine.fact("judged", json.dumps(dict.fromkeys(rejected, "norm")).encode()))
+        sets = dict(machine.apply(SetsJudged(dict.fromkeys(rejected, "norm"))))
         for signed in (await table.said(sets, "consistency")).values():
             machine.take("consistency", signed)
         group = machine.seats[table.clients[0]]
         number = machine.groups.index(group)
-        for signed in (await table.said(dict(machine.fact("agreed", str(number).encode())), "unmask")).values():
+        for signed in (await table.said(dict(machine.apply(GroupAgreed(number))), "unmask")).values():
             machine.take("unmask", signed)
         dtype = table.opened.secret.terms.dtype
         return self._summed(group.finish(lambda name: np.frombuffer(uploads[name], dtype=dtype)))

@@ -14,7 +14,6 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,15 +27,16 @@ from roughfed.params import Flat, read_flat
 from roughfed.reuse import retire, spare_of, written_over
 from roughfed.rng import derive
 from roughfed.sending import Sending
+from roughfed.server.context.round_state import RoundState
+from roughfed.server.context.server import ServerContext
 from roughfed.server.defence import PREVIOUS, ROOT
+from roughfed.server.round.header import trainer_settings
 from roughfed.server.store import ACCEPTED, RoundRow
 from roughfed.training import Turn
-from roughfed.wire.session import decode_header
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from roughfed.server.federation import Federation
     from roughfed.sketch.buckets import Sketcher
     from roughfed.types import Spec
 
@@ -54,41 +54,33 @@ class NoRoot(RoundError):
     reason = "no-root"
 
 
-@dataclass
-class Extras:
-    """The extra rows of the open round: being made, or there."""
-
-    making: asyncio.Task[dict[str, Path]] | None = None
-    files: dict[str, Path] = field(default_factory=dict[str, Path])
-
-
 # -- before the first round --------------------------------------------------------------------------------------------
 
 
-async def prepare(fed: Federation, whole: Spec) -> None:
+async def prepare(ctx: ServerContext, whole: Spec) -> None:
     """Set the server's own examples aside: what the root update is made of is never evaluated on.
 
     Args:
-        fed: the federation.
+        ctx: the server.
         whole: the worker's model.
 
     Raises:
         ConfigError: the rule needs them and there are none; or the server has no data, too few, or not the whole model.
     """
-    root, rule = fed.config.defence.root, fed.defence.rule
+    root, rule = ctx.config.defence.root, ctx.defence.rule
     if ROOT in rule.needs and not root:
-        cause = f'"{fed.defence.name}" holds updates against one that the server makes of its own examples'
+        cause = f'"{ctx.defence.name}" holds updates against one that the server makes of its own examples'
         raise ConfigError(cause, key=KEY, cure="say of how many, for example root = 100 in [defence]")
-    if not root or fed.worker is None:
+    if not root or ctx.worker is None:
         return
-    if fed.spec != whole:
+    if ctx.spec != whole:
         cause = "the server has no whole model to train: tensors stay with the clients, or control variates travel"
         raise ConfigError(cause, key=KEY, cure="remove it, or model.private and scaffold")
     try:
-        counts = await fed.worker.root_counts()
+        counts = await ctx.worker.root_counts()
     except TrainerError as error:
         raise ConfigError(f"the server's data cannot be used: {error}", key=KEY, cure="remove it") from error
-    fed.worker.hold_out(shares(counts, root), seed=derive(fed.config.federation.seed, "root"))
+    ctx.worker.hold_out(shares(counts, root), seed=derive(ctx.config.federation.seed, "root"))
 
 
 def shares(counts: Sequence[int], root: int) -> tuple[int, ...]:
@@ -125,10 +117,10 @@ def shares(counts: Sequence[int], root: int) -> tuple[int, ...]:
     return tuple(taken)
 
 
-def sweep(fed: Federation, row: RoundRow | None) -> None:
+def sweep(ctx: ServerContext, row: RoundRow | None) -> None:
     """Delete the files of rounds that are over."""
     open_round = row.round if row is not None and row.outcome is None else 0
-    for path in _folder(fed).glob("*"):
+    for path in _folder(ctx).glob("*"):
         if not path.name.startswith(f"{open_round:08d}-") or path.suffix:
             path.unlink()
 
@@ -136,47 +128,47 @@ def sweep(fed: Federation, row: RoundRow | None) -> None:
 # -- in a round --------------------------------------------------------------------------------------------------------
 
 
-def begin(fed: Federation, row: RoundRow) -> None:
+def begin(ctx: ServerContext, round_: RoundState) -> None:
     """Start making what the rule asks for, beside the clients' training."""
-    if fed.extras.making is None and asked(fed):
-        fed.extras.making = asyncio.create_task(_make(fed, row))
+    if round_.references.making is None and asked(ctx):
+        round_.references.making = asyncio.create_task(_make(ctx, round_))
 
 
-async def ready(fed: Federation, row: RoundRow) -> dict[str, Path]:
+async def ready(ctx: ServerContext, round_: RoundState) -> dict[str, Path]:
     """The files of the extra rows that there are, bare float32 [D] each, by name.
 
     Raises:
         NoRoot: the rule needs the server's own update, and it could not be made.
         StorageError: the disk refused.
     """
-    begin(fed, row)
-    if fed.extras.making is not None:
-        fed.extras.files = await fed.extras.making
-    return fed.extras.files
+    begin(ctx, round_)
+    if round_.references.making is not None:
+        round_.references.files = await round_.references.making
+    return round_.references.files
 
 
-async def forget(fed: Federation, row: RoundRow) -> None:
+async def forget(ctx: ServerContext, round_: RoundState) -> None:
     """The round is over: stop what is still being made, and delete the files."""
-    making, fed.extras.making, fed.extras.files = fed.extras.making, None, {}
+    making, round_.references.making, round_.references.files = round_.references.making, None, {}
     if making is not None:
         making.cancel()
         with suppress(asyncio.CancelledError, RoundError):  # told already, if anybody wanted to know
             await making
-    retire(_path(fed, row, PREVIOUS), _spare(fed))
+    retire(_path(ctx, round_.row, PREVIOUS), _spare(ctx))
     for name in (ROOT, PREVIOUS):
-        start = _path(fed, row, name).name
-        for path in _folder(fed).glob("*"):  # any other pattern would stay behind, compiled, one a round
+        start = _path(ctx, round_.row, name).name
+        for path in _folder(ctx).glob("*"):  # any other pattern would stay behind, compiled, one a round
             if path.name.startswith(start):  # its parts for classes of clients, too
                 path.unlink(missing_ok=True)
 
 
-def asked(fed: Federation) -> frozenset[str]:
+def asked(ctx: ServerContext) -> frozenset[str]:
     """Names of the rows that somebody goes by, as far as the settings provide for them."""
-    rule = fed.defence.rule
+    rule = ctx.defence.rule
     wanted = rule.wants | rule.needs
-    if fed.config.contribution.watches(fed.config.privacy.server_sees):  # free-riders send the last step
+    if ctx.config.contribution.watches(ctx.config.privacy.server_sees):  # free-riders send the last step
         wanted |= {PREVIOUS}
-    return wanted if fed.config.defence.root else wanted - {ROOT}
+    return wanted if ctx.config.defence.root else wanted - {ROOT}
 
 
 def claims_of(files: Mapping[str, Path], masking: Masking, sketcher: Sketcher) -> dict[str, NDArray[np.float64]]:
@@ -205,78 +197,78 @@ def _within(row: Flat, ranges: Ranges) -> Flat:
     return row if ranges == ((0, len(row)),) else np.concatenate([row[start:stop] for start, stop in ranges])
 
 
-async def _make(fed: Federation, row: RoundRow) -> dict[str, Path]:
+async def _make(ctx: ServerContext, round_: RoundState) -> dict[str, Path]:
     files: dict[str, Path] = {}
-    _folder(fed).mkdir(exist_ok=True, mode=0o700)
-    if PREVIOUS in asked(fed) and await asyncio.to_thread(_write_last_step, fed, row):
-        files[PREVIOUS] = _path(fed, row, PREVIOUS)
-    if ROOT in asked(fed) and await _train_root(fed, row):
-        files[ROOT] = _path(fed, row, ROOT)
+    _folder(ctx).mkdir(exist_ok=True, mode=0o700)
+    if PREVIOUS in asked(ctx) and await asyncio.to_thread(_write_last_step, ctx, round_):
+        files[PREVIOUS] = _path(ctx, round_.row, PREVIOUS)
+    if ROOT in asked(ctx) and await _train_root(ctx, round_):
+        files[ROOT] = _path(ctx, round_.row, ROOT)
     return files
 
 
-def _write_last_step(fed: Federation, row: RoundRow) -> bool:
+def _write_last_step(ctx: ServerContext, round_: RoundState) -> bool:
     """Base of the round minus the version before it; whether there is one (unless somebody took the file)."""
-    header, path = decode_header(row.header.body), _path(fed, row, PREVIOUS)
-    before = fed.store.lineage.base_of(header.model_version)
+    header, path = round_.header, _path(ctx, round_.row, PREVIOUS)
+    before = ctx.store.lineage.base_of(header.model_version)
     if path.exists() or before is None:
         return path.exists()
-    if not (old := fed.store.model_path(before.digest)).exists():
-        log.warning("round %d: the model before version %d is gone, and its step", row.round, header.model_version)
+    if not (old := ctx.store.model_path(before.digest)).exists():
+        log.warning("round %d: the model before version %d is gone, and its step", round_.number, header.model_version)
         return False
-    ours, theirs = read_flat(fed.store.model_path(header.model_digest)), read_flat(old)
+    ours, theirs = read_flat(ctx.store.model_path(header.model_digest)), read_flat(old)
     fresh = path.with_suffix(".new")
-    step = written_over(fresh, _spare(fed), fed.spec.size_bytes).view("<f4")
+    step = written_over(fresh, _spare(ctx), ctx.spec.size_bytes).view("<f4")
     np.subtract(ours, theirs, out=step)
     with disk_errors("keep the last step"):
         fresh.replace(path)
     return True
 
 
-async def _train_root(fed: Federation, row: RoundRow) -> bool:
+async def _train_root(ctx: ServerContext, round_: RoundState) -> bool:
     """The server's own update; whether there is one.
 
     An empty file says that it could not be made: a rule that can do without is asked the same way after a restart.
     """
-    path, header = _path(fed, row, ROOT), decode_header(row.header.body)
+    path, header = _path(ctx, round_.row, ROOT), round_.header
     if path.exists():
         return path.stat().st_size > 0
     fresh = path.with_suffix(".new")
-    rounds = max(fed.config.round.rounds, row.round)
-    made = fed.worker is not None and await fed.worker.fit_root(
-        fed.store.model_path(header.model_digest),
+    rounds = max(ctx.config.round.rounds, round_.number)
+    made = ctx.worker is not None and await ctx.worker.fit_root(
+        ctx.store.model_path(header.model_digest),
         fresh,
-        settings=fed.trainer_settings(),
-        seed=derive(fed.config.federation.seed, "root", row.round),
-        turn=Turn(row.round, rounds, fed.run, facts=row.facts, allow_memory=False),
-        steps=usual_steps(fed, row),
+        settings=trainer_settings(ctx),
+        seed=derive(ctx.config.federation.seed, "root", round_.number),
+        turn=Turn(round_.number, rounds, ctx.run, facts=round_.row.facts, allow_memory=False),
+        steps=usual_steps(ctx, round_.number),
     )
     if not made:
-        if ROOT in fed.defence.rule.needs:
-            raise NoRoot(f"round {row.round}: the server's own update could not be made")
+        if ROOT in ctx.defence.rule.needs:
+            raise NoRoot(f"round {round_.number}: the server's own update could not be made")
         await asyncio.to_thread(write_durably, path, b"", mode=0o600)
         return False
     await asyncio.to_thread(place_durably, fresh, path)
     return True
 
 
-def usual_steps(fed: Federation, row: RoundRow) -> int:
+def usual_steps(ctx: ServerContext, number: int) -> int:
     """Steps of a client in a round, about: the server takes as many, so that its update is about as long as theirs.
 
     In the clear the median of what the last accepted clients said; masked, what their mean number of examples makes,
     and no more than `MOST_EPOCHS` times the steps that the server's own make: the sum is as large as one client likes.
     0 as long as nobody has counted: then the server goes by `trainer.epochs` of its own few examples.
     """
-    past = [each for each in fed.store.rounds() if each.round < row.round and each.outcome == "committed"]
-    settings = fed.config.trainer
+    past = [each for each in ctx.store.rounds() if each.round < number and each.outcome == "committed"]
+    settings = ctx.config.trainer
     for each in reversed(past):
-        received = fed.store.receipts(fed.run, each.round)
+        received = ctx.store.receipts(ctx.run, each.round)
         said = [u.statement.num_steps for name, u in received.items() if (each.sets or {}).get(name) == ACCEPTED]
         if any(said):
             return int(statistics.median_low(said))
     for each in past:
         if (examples := (each.sums.get("examples") or (0,))[0]) and each.accepted:
-            own = math.ceil(fed.config.defence.root / settings.batch_size)
+            own = math.ceil(ctx.config.defence.root / settings.batch_size)
             theirs = math.ceil(examples / len(each.accepted) / settings.batch_size)
             steps = settings.epochs * min(theirs, MOST_EPOCHS * own)
             return min(steps, settings.max_steps) if settings.max_steps else steps
@@ -287,14 +279,14 @@ def _row(path: Path) -> Flat:
     return np.memmap(path, dtype="<f4", mode="r")
 
 
-def _spare(fed: Federation) -> Path:
+def _spare(ctx: ServerContext) -> Path:
     """A last step that is not needed any more, to be written over."""
-    return spare_of(fed.store.folder, "step")
+    return spare_of(ctx.store.folder, "step")
 
 
-def _folder(fed: Federation) -> Path:
-    return fed.store.folder / "extras"
+def _folder(ctx: ServerContext) -> Path:
+    return ctx.store.folder / "extras"
 
 
-def _path(fed: Federation, row: RoundRow, name: str) -> Path:
-    return _folder(fed) / f"{row.round:08d}-{name.lstrip('*')}"
+def _path(ctx: ServerContext, row: RoundRow, name: str) -> Path:
+    return _folder(ctx) / f"{row.round:08d}-{name.lstrip('*')}"

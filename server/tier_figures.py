@@ -1,0 +1,49 @@
+"""What the summary of a round says of the tiers of clients."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from roughfed.classes import STANDARD, header_for, names_of
+from roughfed.codec.plan import plan_subset
+from roughfed.server.context.extension import Extension, Figures
+from roughfed.server.context.round_state import RoundState
+from roughfed.server.context.server import ServerContext
+
+
+class Tiers(Extension):
+    """Figures of each tier; nothing where there are none."""
+
+    def __init__(self, ctx: ServerContext) -> None:
+        """As the settings say."""
+        self._ctx = ctx
+
+    def figures(self, round_: RoundState) -> Figures:
+        """Clients that count, what they send and train, and why a tier gave nothing."""
+        ctx = self._ctx
+        if not ctx.config.classes:
+            return {}
+        received = ctx.store.receipts(ctx.run, round_.number)
+        classes = {name: Counter[str]() for name in (STANDARD, *ctx.config.classes)}
+        sizes: dict[str, int] = {}
+        for update in received.values():
+            name = update.statement.client_class
+            sizes[name] = max(sizes.get(name, 0), update.receipt.size_bytes)
+            if (round_.row.sets or {}).get(update.receipt.client) == "":
+                classes[name]["accepted"] += 1
+        open_ones = names_of(round_.header)
+        found: dict[str, object] = {}
+        for name, counts in classes.items():
+            settings = ctx.config.classes.get(name)
+            as_class = header_for(round_.header, name) if name in open_ones else None
+            void = round_.absent_tiers.get(name, "") or ("" if counts["accepted"] else "nothing of it counts")
+            found[name or "standard"] = {
+                "clients": counts["accepted"],
+                "keep_one_in": max(1, as_class.keep_one_in)
+                if as_class
+                else plan_subset(settings.fraction if settings else 1),
+                "tensors": list(settings.tensors) if settings else [],
+                "bytes": sizes.get(name, 0),
+                "void": void,
+            }
+        return {"classes": found}
