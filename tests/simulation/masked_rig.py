@@ -32,16 +32,18 @@ from roughfed.secagg import statistics
 from roughfed.secagg.client import ClientRound, Policy, State
 from roughfed.secagg.promises import FULL, Gives
 from roughfed.secagg.terms import Party
-from roughfed.server.federation import Federation
-from roughfed.server.masked import drive
+from roughfed.server.context.server import ServerIdentity
 from roughfed.server.membership import Session
-from roughfed.server.metrics import ServerMetrics
-from roughfed.server.round import run_round
+from roughfed.server.round.engine import run_round
+from roughfed.server.round.events import RoundEvents
+from roughfed.server.round.masked import accept_stage
 from roughfed.server.store import RoundRow, Store
 from roughfed.types import Job, Receipt, Signed, Spec, TensorSpec, UpdateStatement
 from roughfed.wire.secagg import STAGE_VALUES, decode_stage
 from roughfed.wire.session import decode_header
 from roughfed.wire.updates import UPDATE_DOMAIN, encode_statement
+
+from tests.server_context import context
 
 from .secagg import SERVER, StageWire, authority, identity, member_entry, open_entry
 
@@ -92,10 +94,9 @@ class MaskedRig:
             tables[table] = tables.get(table, {}) | dict(values)
         config = FederationConfig.model_validate(tables)
         with ThreadPoolExecutor(2) as executor:
-            self.fed = fed = Federation(
-                config, store, SERVER, "server", b"", ServerMetrics(), executor, "run-1", self.spec,
-                ca_certificate=authority().certificate, num_classes=2,
-            )  # fmt: skip
+            who = ServerIdentity("server", SERVER, ca_certificate=authority().certificate)
+            self.ctx = ctx = context(config, store, SERVER, executor, self.spec, identity=who, num_classes=2)
+            RoundEvents(ctx)
             if store.run() is None:
                 path = self.folder / "models" / "first.safetensors"
                 digest = write_model(path, self.spec, [np.zeros(self.spec.size, dtype=np.float32)])
@@ -104,7 +105,7 @@ class MaskedRig:
             sessions = [self._join(name) for name in sorted(self.deltas)]
             tasks = [asyncio.create_task(self._client(session)) for session in sessions]
             try:
-                row = await run_round(fed)
+                row = await run_round(ctx)
                 for session in sessions:
                     session.close("done")
                 await asyncio.gather(*tasks)
@@ -119,7 +120,7 @@ class MaskedRig:
         own = self.classes.get(name, "")
         hello = Hello("1", 1, member_entry(name), b"", ("lanes",), "", own, standard_if_few=name in self.flexible)
         session = Session(name, identity(name).public_key, content_digest(hello.member), hello)
-        self.fed.members.join(session)
+        self.ctx.clients.join(session)
         return session
 
     async def _client(self, session: Session) -> None:
@@ -129,22 +130,22 @@ class MaskedRig:
                 self.closed[name] = message
             elif isinstance(message, Job):
                 if name in self.lost:
-                    self.fed.masked.out.add(name)  # as `Federation.job_update` does: it goes by its own word
-                    self.fed.collection.refuse(name, "client-refused")
-                    self.fed.wake()
+                    self.ctx.state.round.masked.out.add(name)  # as `RoundEvents` does: it goes by its own word
+                    self.ctx.state.round.collection.refuse(name, "client-refused")
+                    self.ctx.state.wake()
                     continue
                 self.jobs[name] = self.jobs.get(name, 0) + 1
                 job, masking = message, self.masking_of(name, message.header)
                 machine = self._machine(name, masking)
-                drive.take(self.fed, session, ClientStage("advertise", machine.advert))
+                accept_stage(self.ctx, session, ClientStage("advertise", machine.advert))
             elif isinstance(message, ServerStage) and machine is not None:
                 value = decode_stage(STAGE_VALUES[message.kind], message.body)
                 signed = Signed(message.body, message.signature, "") if message.signature else None
                 for answer in machine.receive(value, signed):
-                    drive.take(self.fed, session, ClientStage(ANSWERS[message.kind], answer))
+                    accept_stage(self.ctx, session, ClientStage(ANSWERS[message.kind], answer))
                 if machine.state is State.READY and f"upload:{name}" in self.lost:
-                    self.fed.collection.refuse(name, "client-failed")
-                    self.fed.wake()
+                    self.ctx.state.round.collection.refuse(name, "client-failed")
+                    self.ctx.state.wake()
                 elif machine.state is State.READY:
                     await self._upload(name, job, masking, machine)
 
@@ -178,12 +179,12 @@ class MaskedRig:
         signed = Signed(body, identity(name).sign(UPDATE_DOMAIN, body), name)
         machine.uploaded(signed)
         with suppress(RoughfedError):  # refused or late; the round says so
-            upload = await self.fed.intake.begin(name, signed)
+            upload = await self.ctx.intake.begin(name, signed)
             if not isinstance(upload, Receipt):
-                await self.fed.intake.write(
+                await self.ctx.intake.write(
                     name, upload, offset=upload.position, data=memoryview(data)[upload.position :]
                 )
-                await self.fed.intake.finish(name, upload)
+                await self.ctx.intake.finish(name, upload)
 
     def masking_of(self, name: str, signed: Signed) -> Masking:
         """What a client of its class makes of a header."""

@@ -16,16 +16,18 @@ from roughfed.digest import content_digest
 from roughfed.errors import RoughfedError
 from roughfed.messages import EvaluationReport, Hello, JobUpdate, RoundClosed
 from roughfed.params import place_durably, read_flat, write_model
-from roughfed.server.federation import Federation
+from roughfed.server.context.server import ServerContext
 from roughfed.server.membership import Session
-from roughfed.server.metrics import ServerMetrics
-from roughfed.server.round import run_round
-from roughfed.server.run import run_rounds
+from roughfed.server.round.engine import run_round
+from roughfed.server.round.events import RoundEvents
+from roughfed.server.round.run import run_rounds
 from roughfed.server.store import RoundRow, Store
 from roughfed.server.workers import Worker
 from roughfed.types import Evaluation, Job, Receipt, Signed, Spec, TensorSpec, UpdateStatement
 from roughfed.wire.session import decode_header
 from roughfed.wire.updates import UPDATE_DOMAIN, encode_statement
+
+from tests.server_context import context
 
 T = TypeVar("T")
 
@@ -58,9 +60,8 @@ class Rig:
             defence=Defence(**(defence or {})),
         )
         server = KEYS["server"]
-        self.fed = Federation(
-            config, self.store, server, "server", b"", ServerMetrics(), executor, "run-1", SPEC, worker
-        )
+        self.ctx = context(config, self.store, server, executor, SPEC, worker=worker)
+        self.events = RoundEvents(self.ctx)
         self.closed: dict[str, RoundClosed] = {}
         self.jobs: list[tuple[str, Job]] = []
         self.tasks: list[asyncio.Task[None]] = []
@@ -78,20 +79,20 @@ class Rig:
 
     async def run(self, behave: Mapping[str, str]) -> str:
         """The whole run."""
-        return await self._among_clients(run_rounds, behave, NAMES)
+        return await self._among_clients(lambda ctx: run_rounds(ctx, self.events), behave, NAMES)
 
     async def _among_clients(
-        self, engine: Callable[[Federation], Awaitable[T]], behave: Mapping[str, str], order: Sequence[str]
+        self, engine: Callable[[ServerContext], Awaitable[T]], behave: Mapping[str, str], order: Sequence[str]
     ) -> T:
         for name in order:
             session = Session(
                 name, KEYS[name].public_key, content_digest(name.encode()), Hello("1", 1, b"", b"", ("identity",), "")
             )
-            self.fed.members.join(session)
+            self.ctx.clients.join(session)
             self.tasks.append(asyncio.create_task(self._client(session, behave.get(name, "honest"))))
         try:
-            result = await engine(self.fed)
-            for session in self.fed.members.all():
+            result = await engine(self.ctx)
+            for session in self.ctx.clients.all():
                 session.close("done")
             await asyncio.gather(*self.tasks)
             return result
@@ -112,7 +113,7 @@ class Rig:
     async def _work(self, session: Session, job: Job, behaviour: str) -> None:
         if not job.train:
             header = decode_header(job.header.body)
-            self.fed.evaluation(
+            self.ctx.intake.listener.on_message(
                 session, EvaluationReport(header.round, Evaluation(header.model_digest, 10, 5.0, (6, 4), (3, 2)))
             )
             return
@@ -124,9 +125,9 @@ class Rig:
             case "absurd":
                 await self._upload(session.name, job.header, np.full(SPEC.size, 1e30, dtype="<f4"))
             case "fails":
-                self.fed.job_update(session, JobUpdate(decode_header(job.header.body).round, "failed", "user-code"))
+                self.ctx.intake.listener.on_message(session, JobUpdate(decode_header(job.header.body).round, "failed", "user-code"))
             case "leaves":
-                self.fed.members.leave(session)
+                self.ctx.clients.leave(session)
                 session.close("left")
 
     async def _upload(self, name: str, header: Signed, delta: np.ndarray) -> None:
@@ -134,12 +135,12 @@ class Rig:
         statement = UpdateStatement("run-1", number, name, header.digest, content_digest(data), len(data), 10)
         body = encode_statement(statement)
         try:
-            upload = await self.fed.intake.begin(name, Signed(body, KEYS[name].sign(UPDATE_DOMAIN, body), ""))
+            upload = await self.ctx.intake.begin(name, Signed(body, KEYS[name].sign(UPDATE_DOMAIN, body), ""))
             if isinstance(upload, Receipt):
                 return
             for at in range(upload.position, len(data), 400):
-                await self.fed.intake.write(name, upload, offset=at, data=memoryview(data)[at : at + 400])
-            await self.fed.intake.finish(name, upload)
+                await self.ctx.intake.write(name, upload, offset=at, data=memoryview(data)[at : at + 400])
+            await self.ctx.intake.finish(name, upload)
         except RoughfedError:
             return  # refused or late; the round says so
 

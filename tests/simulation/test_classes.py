@@ -209,11 +209,11 @@ class Turncoat(MaskedRig):
             UpdateStatement("run-1", number, name, job.header.digest, content_digest(data), len(data), 0)
         )
         with pytest.raises(RemoteProtocolError) as refused:
-            await self.fed.intake.begin(name, Signed(body, identity(name).sign(UPDATE_DOMAIN, body), name))
+            await self.ctx.intake.begin(name, Signed(body, identity(name).sign(UPDATE_DOMAIN, body), name))
         assert refused.value.reason == "class"
-        self.fed.masked.out.add(name)  # as `Federation.job_update` does
-        self.fed.collection.refuse(name, "client-failed")
-        self.fed.wake()
+        self.ctx.state.round.masked.out.add(name)  # as `Federation.job_update` does
+        self.ctx.state.round.collection.refuse(name, "client-failed")
+        self.ctx.state.wake()
 
 
 def test_whoever_comes_back_as_another_class_is_held_to_its_advert(tmp_path: Path) -> None:

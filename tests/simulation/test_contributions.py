@@ -19,8 +19,8 @@ from roughfed.params import read_flat
 from roughfed.server import contributing
 from roughfed.server.contribution import METHODS, replay
 from roughfed.server.contribution.kept import Shelf
-from roughfed.server.federation import Federation
-from roughfed.server.round import run_round
+from roughfed.server.context.server import ServerContext
+from roughfed.server.round.engine import run_round
 from roughfed.server.store import RoundRow, Store
 
 from . import masked_rig
@@ -57,13 +57,13 @@ class Judge:
         return found
 
 
-Engine = Callable[[Federation], Any]
+Engine = Callable[[ServerContext], Any]
 
 
-async def one_round(fed: Federation) -> RoundRow:
-    await contributing.prepare(fed)
-    row = await run_round(fed)
-    await contributing.settle(fed)
+async def one_round(ctx: ServerContext) -> RoundRow:
+    await contributing.prepare(ctx)
+    row = await run_round(ctx)
+    await contributing.settle(ctx)
     return row
 
 
@@ -80,10 +80,10 @@ def play(
     async def whole() -> Any:
         with ThreadPoolExecutor(2) as executor:
             rig = Rig(folder, executor, worker=cast(Any, worker), rounds=3, evaluate_every=0)
-            rig.fed.config = rig.fed.config.model_copy(
+            rig.ctx.config = rig.ctx.config.model_copy(
                 update={"contribution": Contribution.model_validate({"method": "shapley", "utility": "loss"} | given)}
             )
-            rig.fed.num_classes = 2
+            rig.ctx.num_classes = 2
             if rig.store.run() is None:
                 await rig.create()
             return await rig._among_clients(engine, behave or {}, NAMES)
@@ -110,11 +110,11 @@ def test_a_round_is_scored_by_the_weights_that_its_updates_have(tmp_path: Path, 
 
 
 def test_who_is_left_out_gets_nothing_for_the_round_and_who_fails_is_not_in_it(tmp_path: Path) -> None:
-    async def two_rounds(fed: Federation) -> None:
-        await one_round(fed)
-        fed.members.revoked.add("beta")  # its update comes, and does not count
-        await run_round(fed)
-        await contributing.settle(fed)
+    async def two_rounds(ctx: ServerContext) -> None:
+        await one_round(ctx)
+        ctx.clients.revoked.add("beta")  # its update comes, and does not count
+        await run_round(ctx)
+        await contributing.settle(ctx)
 
     play(tmp_path, Judge(), two_rounds, {"gamma": "fails"})
     first, second = summaries(tmp_path)
@@ -128,17 +128,17 @@ def test_who_is_left_out_gets_nothing_for_the_round_and_who_fails_is_not_in_it(t
 def test_a_round_that_comes_while_another_is_scored_is_not_judged_and_says_so(tmp_path: Path) -> None:
     worker = Judge()
 
-    async def three_rounds(fed: Federation) -> None:
-        await contributing.prepare(fed)
+    async def three_rounds(ctx: ServerContext) -> None:
+        await contributing.prepare(ctx)
         worker.go_on.clear()
         for _ in range(2):
-            row = await run_round(fed)
+            row = await run_round(ctx)
             assert row.outcome == "committed"  # nothing waited
         assert len(list((tmp_path / "contribution").glob("*.row"))) == 3  # of the first alone
         worker.go_on.set()
-        await contributing.settle(fed)
-        await run_round(fed)
-        await contributing.settle(fed)
+        await contributing.settle(ctx)
+        await run_round(ctx)
+        await contributing.settle(ctx)
 
     play(tmp_path, worker, three_rounds)
     first, second, third = summaries(tmp_path)
@@ -167,11 +167,11 @@ def test_a_loss_that_is_no_number_costs_the_scores_of_its_round_and_no_total(tmp
 
     worker = Diverged()
 
-    async def two_rounds(fed: Federation) -> None:
-        await one_round(fed)
+    async def two_rounds(ctx: ServerContext) -> None:
+        await one_round(ctx)
         worker.trouble_now = False
-        await run_round(fed)
-        await contributing.settle(fed)
+        await run_round(ctx)
+        await contributing.settle(ctx)
 
     play(tmp_path, worker, two_rounds)
     first, second = summaries(tmp_path)
@@ -180,11 +180,11 @@ def test_a_loss_that_is_no_number_costs_the_scores_of_its_round_and_no_total(tmp
 
 
 def test_every_other_round_is_scored_where_the_settings_say_so(tmp_path: Path) -> None:
-    async def three_rounds(fed: Federation) -> None:
-        await contributing.prepare(fed)
+    async def three_rounds(ctx: ServerContext) -> None:
+        await contributing.prepare(ctx)
         for _ in range(3):
-            await run_round(fed)
-            await contributing.settle(fed)
+            await run_round(ctx)
+            await contributing.settle(ctx)
 
     play(tmp_path, Judge(), three_rounds, every=2)
     assert [bool(found.get("scores")) for found in summaries(tmp_path)] == [True, False, True]
@@ -214,11 +214,11 @@ class Killed(BaseException):
 def test_a_server_that_is_killed_scores_the_round_again_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
-    async def whole_run(fed: Federation) -> str:
-        from roughfed.server.run import run_rounds
+    async def whole_run(ctx: ServerContext) -> str:
+        from roughfed.server.round.run import run_rounds
 
-        await contributing.prepare(fed)
-        return await run_rounds(fed)
+        await contributing.prepare(ctx)
+        return await run_rounds(ctx)
 
     def kill(name: str) -> None:
         if name == point:
@@ -242,12 +242,12 @@ def test_a_server_that_is_killed_scores_the_round_again_the_same(
 def test_a_server_that_is_killed_once_its_scores_are_journaled_does_not_count_them_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def another(fed: Federation) -> None:
-        await contributing.prepare(fed)
-        contributing.begin(fed)
-        await contributing.settle(fed)
-        await run_round(fed)
-        await contributing.settle(fed)
+    async def another(ctx: ServerContext) -> None:
+        await contributing.prepare(ctx)
+        contributing.begin(ctx)
+        await contributing.settle(ctx)
+        await run_round(ctx)
+        await contributing.settle(ctx)
 
     with monkeypatch.context() as patch:
         patch.setattr(Shelf, "clear", lambda _: None)  # what comes after the scores never happens

@@ -76,15 +76,15 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 async def until_the_honest_are_done(rig_: Rig, done: list[str]) -> None:
     """Then the time is up: whoever broke a rule could have tried again until then."""
-    fed, collection = rig_.fed, rig_.fed.collection
+    ctx, collection = rig_.fed, rig_.ctx.state.round.collection
     assert collection is not None
-    changed = fed.watch()
+    changed = ctx.state.watch()
     while not set(HONEST) <= collection.received:
         await changed.wait()
         changed.clear()
     if {*HONEST, *done} == collection.members:
         collection.deadline = time.monotonic()
-        fed.wake()
+        ctx.state.wake()
 
 
 async def put(rig_: Rig, name: str, header: Signed, data: bytes, lies: dict[str, Any]) -> None:
@@ -93,12 +93,12 @@ async def put(rig_: Rig, name: str, header: Signed, data: bytes, lies: dict[str,
     said |= {"num_examples": 10} | lies
     statement = UpdateStatement(run="run-1", round=decode_header(header.body).round, **said)
     body = encode_statement(statement)
-    upload = await rig_.fed.intake.begin(name, Signed(body, rig.KEYS[name].sign(UPDATE_DOMAIN, body), ""))
+    upload = await rig_.ctx.intake.begin(name, Signed(body, rig.KEYS[name].sign(UPDATE_DOMAIN, body), ""))
     if isinstance(upload, Receipt):
         raise RemoteProtocolError("received before")
     if data:
-        await rig_.fed.intake.write(name, upload, offset=0, data=memoryview(data))
-    await rig_.fed.intake.finish(name, upload)
+        await rig_.ctx.intake.write(name, upload, offset=0, data=memoryview(data))
+    await rig_.ctx.intake.finish(name, upload)
 
 
 KINDS = list(GARBAGE)

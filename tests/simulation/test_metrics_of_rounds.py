@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from roughfed import crash
 from roughfed.codec import CODECS
-from roughfed.server.federation import Federation
+from roughfed.server.context.server import ServerContext
 from roughfed.server.spool import weighted_mean
 from roughfed.server.stopwatch import Spent, Stopwatch
 
@@ -24,10 +24,10 @@ class Killed(BaseException):
     """What a kill -9 is to the code: nothing catches it."""
 
 
-def samples(fed: Federation) -> dict[str, float]:
+def samples(ctx: ServerContext) -> dict[str, float]:
     """`name{label=value,...}` -> value, without the prefix."""
     out: dict[str, float] = {}
-    for family in text_string_to_metric_families(fed.metrics.render().decode()):
+    for family in text_string_to_metric_families(ctx.metrics.render().decode()):
         for name, labels, value, *_ in family.samples:
             inside = ",".join(f"{key}={labels[key]}" for key in sorted(labels))
             out[f"{name.removeprefix('roughfed_')}{{{inside}}}" if inside else name.removeprefix("roughfed_")] = value
@@ -40,7 +40,7 @@ def participants(page: dict[str, float]) -> list[float]:
 
 def test_a_round_in_numbers(tmp_path: Path) -> None:
     row, rig = scene(tmp_path, {"gamma": "poison"}, deadline=20.0)
-    page = samples(rig.fed)
+    page = samples(rig.ctx)
     assert participants(page) == [3, 2, 2]
     assert page["round_current"] == row.round == 1
     assert page["round_opened_timestamp_seconds"] == pytest.approx(time.time(), abs=30)
@@ -66,14 +66,14 @@ def test_a_round_that_is_taken_up_after_a_restart_is_counted_as_played_again(
         scene(tmp_path, deadline=20.0)
     monkeypatch.undo()
     row, rig = scene(tmp_path, deadline=20.0)
-    page = samples(rig.fed)
+    page = samples(rig.ctx)
 
     assert (row.round, row.outcome) == (1, "committed")
     assert page["rounds_total{outcome=committed}"] == 1
     assert page["rounds_total{outcome=recomputed}"] == 1
     assert page["round_current"] == 1
     assert page["round_opened_timestamp_seconds"] == row.opened_at
-    assert row.opened_at + page["round_deadline_seconds"] >= rig.fed.started_at + 20  # its time began anew
+    assert row.opened_at + page["round_deadline_seconds"] >= rig.ctx.state.started_at + 20  # its time began anew
     assert participants(page)[::2] == [len(NAMES)] * 2
 
 

@@ -122,15 +122,15 @@ def test_a_receipt_that_the_engine_has_not_heard_of_counts(tmp_path: Path) -> No
     async def scenario() -> dict[str, str] | None:
         with ThreadPoolExecutor(2) as executor:
             rig = Rig(tmp_path, executor)
-            rig.fed.config = rig.fed.config.model_copy(update={"contribution": Contribution(free_riders="off")})
+            rig.ctx.config = rig.ctx.config.model_copy(update={"contribution": Contribution(free_riders="off")})
             await rig.create()
             row = await rig.play({})  # its updates are gone afterwards: nobody is to look at them again
-            rig.store = rig.fed.store = Store(tmp_path)
-            rig.fed.defence = Defence.of(rig.fed.config, rig.store.journal)
-            rig.fed.riders = Riders(rig.store.journal)
-            assert rig.fed.collection is None
-            rig.fed.collection = Collection(frozenset(NAMES), 3, 2, 0.0, received={"alpha"})
-            judged = await judge(rig.fed, row)
+            rig.store = rig.ctx.store = Store(tmp_path)
+            rig.ctx.defence = Defence.of(rig.ctx.config, rig.store.journal)
+            rig.ctx.riders = Riders(rig.store.journal)
+            assert rig.ctx.state.round.collection is None
+            rig.ctx.state.round.collection = Collection(frozenset(NAMES), 3, 2, 0.0, received={"alpha"})
+            judged = await judge(rig.ctx, row)
             rig.store.close()
             return judged.sets
 

@@ -19,7 +19,7 @@ from roughfed.deploy.cli import control
 from roughfed.journal import Journal
 from roughfed.messages import Hello
 from roughfed.server.control import Control
-from roughfed.server.federation import Federation
+from roughfed.server.context.server import ServerContext
 from roughfed.server.masked import drive
 from roughfed.server.masked.journal import SILENCES, Stages
 from roughfed.server.masked.outcome import Result
@@ -35,7 +35,7 @@ SILENT = "silent at unmask"
 
 
 @pytest.fixture
-def fed(tmp_path: Path) -> Iterator[Federation]:
+def fed(tmp_path: Path) -> Iterator[ServerContext]:
     """A server that does not listen; a, b and c are connected."""
     store = Store(tmp_path / "state")
     with ThreadPoolExecutor(1) as executor:
@@ -49,7 +49,7 @@ def fed(tmp_path: Path) -> Iterator[Federation]:
 
 
 def ends(
-    fed: Federation, monkeypatch: pytest.MonkeyPatch, number: int, mute: str = "", **found: dict[str, str]
+    ctx: ServerContext, monkeypatch: pytest.MonkeyPatch, number: int, mute: str = "", **found: dict[str, str]
 ) -> None:
     """A masked round that found this comes to its end; the `mute` sent no advert."""
     header = encode_header(header_of(number))
@@ -61,8 +61,8 @@ def ends(
     monkeypatch.setattr(drive, "unmasked", unmasked)
     monkeypatch.setattr(drive, "next_clip", lambda *_, **__: 1.0)
     masked = SimpleNamespace(groups=[], stage="done", out=set[str](), without_advert=lambda: set(mute.split()))
-    monkeypatch.setattr(fed, "masked", masked)
-    asyncio.run(drive.conclude(fed, row))
+    monkeypatch.setattr(ctx, "masked", masked)
+    asyncio.run(drive.conclude(ctx, row))
 
 
 def header_of(number: int) -> RoundHeader:
@@ -81,68 +81,68 @@ def header_of(number: int) -> RoundHeader:
     )
 
 
-def ask(fed: Federation, **request: str) -> dict[str, Any]:
-    return asyncio.run(Control(fed, lambda: None)._answer(request))
+def ask(ctx: ServerContext, **request: str) -> dict[str, Any]:
+    return asyncio.run(Control(ctx, lambda: None)._answer(request))
 
 
 def test_who_is_silent_three_times_is_suspended_while_the_server_runs(
-    fed: Federation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ctx: ServerContext, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(1, SILENCES + 1):
-        assert fed.quarantined == {}
-        ends(fed, monkeypatch, number, noted={"a": SILENT, "gone": SILENT, "b": "no upload"})
-    assert fed.quarantined == {"a": "silent in 3 rounds"}  # not one who was gone, nor one who failed otherwise
+        assert ctx.clients.quarantined == {}
+        ends(ctx, monkeypatch, number, noted={"a": SILENT, "gone": SILENT, "b": "no upload"})
+    assert ctx.clients.quarantined == {"a": "silent in 3 rounds"}  # not one who was gone, nor one who failed otherwise
     assert "a is suspended (silent in 3 rounds)" in caplog.text
-    assert status(fed)["quarantined"] == fed.quarantined
+    assert status(ctx)["quarantined"] == ctx.clients.quarantined
 
 
-def test_who_sends_no_advert_three_times_is_suspended_too(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_sends_no_advert_three_times_is_suspended_too(ctx: ServerContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everybody waits for it, in each round."""
     for number in range(1, SILENCES + 1):
-        ends(fed, monkeypatch, number, mute="a gone")
-    assert fed.quarantined == {"a": "silent in 3 rounds"}
+        ends(ctx, monkeypatch, number, mute="a gone")
+    assert ctx.clients.quarantined == {"a": "silent in 3 rounds"}
 
 
-def test_a_liar_is_quarantined_at_once_and_after_a_restart(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
-    ends(fed, monkeypatch, 1, proofs={"b": "false-sketch"})
-    ends(fed, monkeypatch, 2)
-    assert fed.quarantined == {"b": "false-sketch"}
-    again = Federation(fed.config, fed.store, KEY, "server", b"", ServerMetrics(), fed.executor, "run-1", fed.spec)
+def test_a_liar_is_quarantined_at_once_and_after_a_restart(ctx: ServerContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends(ctx, monkeypatch, 1, proofs={"b": "false-sketch"})
+    ends(ctx, monkeypatch, 2)
+    assert ctx.clients.quarantined == {"b": "false-sketch"}
+    again = Federation(ctx.config, ctx.store, KEY, "server", b"", ServerMetrics(), ctx.executor, "run-1", ctx.spec)
     assert again.quarantined == {"b": "false-sketch"}
 
 
 def test_a_released_client_is_asked_again_and_what_it_did_stays_on_record(
-    fed: Federation, monkeypatch: pytest.MonkeyPatch
+    ctx: ServerContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(1, SILENCES + 1):
-        ends(fed, monkeypatch, number, noted={"a": SILENT}, proofs={"b": "bad-share"} if number == 1 else {})
-    assert fed.quarantined == {"a": "silent in 3 rounds", "b": "bad-share"}
-    assert ask(fed, op="release", name="b") == {"released": "b", "was": "bad-share"}
-    assert ask(fed, op="release", name="a") == {"released": "a", "was": "silent in 3 rounds"}
-    assert fed.quarantined == fed.stages.quarantined() == {}
-    kept = fed.store.journal.read("SELECT client, round, reason, released_at FROM proofs")
+        ends(ctx, monkeypatch, number, noted={"a": SILENT}, proofs={"b": "bad-share"} if number == 1 else {})
+    assert ctx.clients.quarantined == {"a": "silent in 3 rounds", "b": "bad-share"}
+    assert ask(ctx, op="release", name="b") == {"released": "b", "was": "bad-share"}
+    assert ask(ctx, op="release", name="a") == {"released": "a", "was": "silent in 3 rounds"}
+    assert ctx.clients.quarantined == ctx.stages.quarantined() == {}
+    kept = ctx.store.journal.read("SELECT client, round, reason, released_at FROM proofs")
     assert [(r["client"], r["round"], r["reason"]) for r in kept] == [("b", 1, "bad-share")]
     assert kept[0]["released_at"] > 0
 
-    ends(fed, monkeypatch, 4, noted={"a": SILENT}, proofs={"b": "false-sketch"})
-    assert fed.quarantined == {"b": "false-sketch"}  # a proof counts again; silence is counted anew
-    assert len(fed.store.journal.read("SELECT * FROM proofs")) == 2
+    ends(ctx, monkeypatch, 4, noted={"a": SILENT}, proofs={"b": "false-sketch"})
+    assert ctx.clients.quarantined == {"b": "false-sketch"}  # a proof counts again; silence is counted anew
+    assert len(ctx.store.journal.read("SELECT * FROM proofs")) == 2
 
 
 def test_a_round_that_is_concluded_again_after_a_restart_takes_no_release_back(
-    fed: Federation, monkeypatch: pytest.MonkeyPatch
+    ctx: ServerContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {"noted": {"a": SILENT}, "proofs": {"b": "bad-deal"}}
     for number in (1, 2, 3):
-        ends(fed, monkeypatch, number, **found)
+        ends(ctx, monkeypatch, number, **found)
     for name in ("a", "b"):
-        ask(fed, op="release", name=name)
-    ends(fed, monkeypatch, 3, **found)
-    assert fed.quarantined == {}
+        ask(ctx, op="release", name=name)
+    ends(ctx, monkeypatch, 3, **found)
+    assert ctx.clients.quarantined == {}
 
 
-def test_nobody_is_released_who_is_not_quarantined(fed: Federation) -> None:
-    answer = ask(fed, op="release", name="a")
+def test_nobody_is_released_who_is_not_quarantined(ctx: ServerContext) -> None:
+    answer = ask(ctx, op="release", name="a")
     assert "a is not quarantined" in answer["error"]
     assert answer["reason"] == "config"
 

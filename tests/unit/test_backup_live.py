@@ -18,7 +18,7 @@ from roughfed.errors import StorageError
 from roughfed.server import backup as module
 from roughfed.server.backup import Moment
 from roughfed.server.control import Control
-from roughfed.server.federation import Federation
+from roughfed.server.context.server import ServerContext
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.spool import update_name
 from roughfed.transport.names import SOCKET
@@ -39,8 +39,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
 async def served(site: Site) -> AsyncIterator[Path]:
     """A server's control socket, without a server around it."""
     with ThreadPoolExecutor(1) as executor:
-        fed = Federation(FederationConfig(), site.store, KEY, "server", b"", ServerMetrics(), executor, RUN, SPEC)
-        control = await Control(fed, lambda: None).serve(site.state)
+        ctx = Federation(FederationConfig(), site.store, KEY, "server", b"", ServerMetrics(), executor, RUN, SPEC)
+        control = await Control(ctx, lambda: None).serve(site.state)
         try:
             yield site.state / SOCKET
         finally:

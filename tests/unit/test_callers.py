@@ -19,7 +19,7 @@ from roughfed.errors import ConfigError, IdentityError
 from roughfed.messages import RENEW, Hello, Reconnect
 from roughfed.server import renewing
 from roughfed.server.callers import Callers
-from roughfed.server.federation import Federation
+from roughfed.server.context.server import ServerContext
 from roughfed.server.membership import Session
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.store import Store
@@ -58,16 +58,16 @@ def test_a_renewed_certificate_is_good_until_its_successor_came() -> None:
 
 
 @pytest.fixture
-def fed(tmp_path: Path) -> Iterator[Federation]:
+def fed(tmp_path: Path) -> Iterator[ServerContext]:
     """A server that alice and bob are connected to, and that knew carol."""
     store, identity = Store(tmp_path), IdentityKey.generate()
     with ThreadPoolExecutor(1) as executor:
         spec = Spec((TensorSpec("w", (10,)),))
         asyncio.run(store.create_run("run-1", spec, bytes(32), 0.0))
-        fed = Federation(FederationConfig(), store, identity, "server", b"", ServerMetrics(), executor, "run-1", spec)
+        ctx = Federation(FederationConfig(), store, identity, "server", b"", ServerMetrics(), executor, "run-1", spec)
         for name in ("alice", "bob", "carol"):
-            fed.members.join(session(name))
-        fed.members.leave(carol := fed.members.all()[-1])
+            ctx.clients.join(session(name))
+        ctx.clients.leave(carol := ctx.clients.all()[-1])
         assert carol.name == "carol"
         yield fed
         store.close()
@@ -82,25 +82,25 @@ def wishes(one: Session) -> list[Reconnect]:
     return [message for message in said if isinstance(message, Reconnect)]
 
 
-def test_everybody_or_some_are_asked_and_who_is_away_when_it_is_back(fed: Federation) -> None:
-    assert renewing.ask(fed, []) == {"asked": ["alice", "bob"], "away": []}
-    assert [wishes(one) for one in fed.members.all()] == [[Reconnect(0.0, RENEW)]] * 2
-    assert renewing.ask(fed, ["carol", "bob"]) == {"asked": ["bob"], "away": ["carol"]}
+def test_everybody_or_some_are_asked_and_who_is_away_when_it_is_back(ctx: ServerContext) -> None:
+    assert renewing.ask(ctx, []) == {"asked": ["alice", "bob"], "away": []}
+    assert [wishes(one) for one in ctx.clients.all()] == [[Reconnect(0.0, RENEW)]] * 2
+    assert renewing.ask(ctx, ["carol", "bob"]) == {"asked": ["bob"], "away": ["carol"]}
     for count in (1, 0):  # once
-        fed.members.join(back := session("carol"))
+        ctx.clients.join(back := session("carol"))
         assert len(wishes(back)) == count
 
 
-def test_a_crowd_goes_to_the_ca_one_after_another(fed: Federation) -> None:
+def test_a_crowd_goes_to_the_ca_one_after_another(ctx: ServerContext) -> None:
     for number in range(38):
-        fed.members.join(session(f"c{number}"))
-    assert len(renewing.ask(fed, [])["asked"]) == 40
-    assert {wish.after_s for one in fed.members.all() for wish in wishes(one)} == {4.0}
+        ctx.clients.join(session(f"c{number}"))
+    assert len(renewing.ask(ctx, [])["asked"]) == 40
+    assert {wish.after_s for one in ctx.clients.all() for wish in wishes(one)} == {4.0}
 
 
-def test_strangers_and_the_revoked_are_named(fed: Federation) -> None:
-    fed.members.revoke("bob")
+def test_strangers_and_the_revoked_are_named(ctx: ServerContext) -> None:
+    ctx.clients.revoke("bob")
     for name, words in (("bob", "is revoked"), ("mallory", "was ever here")):
         with pytest.raises(ConfigError, match=words):
-            renewing.ask(fed, ["alice", name])
-    assert wishes(fed.members.all()[0]) == []  # all or nobody
+            renewing.ask(ctx, ["alice", name])
+    assert wishes(ctx.clients.all()[0]) == []  # all or nobody

@@ -43,8 +43,8 @@ SOON_S = 10.0
 class Edge:
     """The server's half, its rounds under way, and the seam to the other half."""
 
-    def __init__(self, fed: Federation, middle: Middle, rounds: asyncio.Task[str], folder: Path) -> None:
-        self.fed, self.middle, self.rounds, self.folder = fed, middle, rounds, folder
+    def __init__(self, ctx: ServerContext, middle: Middle, rounds: asyncio.Task[str], folder: Path) -> None:
+        self.ctx, self.middle, self.rounds, self.folder = ctx, middle, rounds, folder
 
     def order(
         self, number: int = 1, *, settings: Mapping[str, object] = PLAIN, left: float = 60.0, spec: Spec = SPEC
@@ -67,13 +67,13 @@ async def edge_in(folder: Path, *, finished: str | None = None) -> AsyncIterator
         await store.create_run("here", SPEC, first, 0.0)
         await store.set_finished(finished)
         config = FederationConfig(round=Round(min_clients=2, rounds=3), privacy=Privacy(server_sees="updates"))
-        fed = Federation(config, store, KEY, "server", b"", ServerMetrics(), executor, "here", SPEC)
-        fed.num_classes = 2
+        ctx = Federation(config, store, KEY, "server", b"", ServerMetrics(), executor, "here", SPEC)
+        ctx.num_classes = 2
         middle = Middle(lambda: pytest.fail("nobody asks"))
-        fed.above, middle.on_change = middle, fed.wake
-        rounds = asyncio.create_task(run_orders(fed, middle))
+        ctx.above, middle.on_change = middle, ctx.state.wake
+        rounds = asyncio.create_task(run_orders(ctx, middle))
         try:
-            yield Edge(fed, middle, rounds, folder)
+            yield Edge(ctx, middle, rounds, folder)
         finally:
             rounds.cancel()
             with suppress(asyncio.CancelledError, Exception):
@@ -91,16 +91,16 @@ def at_an_edge(folder: Path, work: Callable[[Edge], Awaitable[None]], *, finishe
 
 async def phase(one: Edge, name: str) -> None:
     """Wait until the server's half is in a phase."""
-    news = one.fed.watch()
-    while one.fed.phase != name or one.fed.order is None:
+    news = one.ctx.state.watch()
+    while one.ctx.state.phase != name or one.ctx.order is None:
         await news.wait()
         news.clear()
-    one.fed.unwatch(news)
+    one.ctx.state.unwatch(news)
 
 
 def orders(one: Edge) -> list[tuple[int, int]]:
     """(round above, version here) of all that were taken."""
-    return [(row["round"], row["version"]) for row in one.fed.store.journal.read("SELECT * FROM orders")]
+    return [(row["round"], row["version"]) for row in one.ctx.store.journal.read("SELECT * FROM orders")]
 
 
 def test_settings_that_an_edge_cannot_follow_are_answered_at_once_and_once(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_too_few_clients_are_waited_for_until_the_sum_would_be_late(tmp_path: Pa
             await one.order(left=1.0)
         assert told.value.reason == "edge-round"
         assert time.monotonic() - began >= IN_TIME
-        assert one.fed.store.rounds() == []
+        assert one.ctx.store.rounds() == []
         assert orders(one) == [(1, 1)]
 
     at_an_edge(tmp_path, work)
@@ -148,11 +148,11 @@ def test_an_order_that_is_withdrawn_is_left_and_the_same_round_asked_again_is_ta
     async def work(one: Edge) -> None:
         fit = one.order(1)
         await phase(one, "waiting")
-        first = one.fed.order
+        first = one.ctx.order
         fit.cancel()
         again = one.order(1)
-        news = one.fed.watch()
-        while one.fed.order in (None, first):
+        news = one.ctx.state.watch()
+        while one.ctx.order in (None, first):
             await news.wait()
             news.clear()
         await phase(one, "waiting")
@@ -162,18 +162,18 @@ def test_an_order_that_is_withdrawn_is_left_and_the_same_round_asked_again_is_ta
         with pytest.raises(TrainerError, match="no round could begin"):
             await one.order(2, left=0.2)
         assert orders(one) == [(1, 1), (2, 2)]
-        assert one.fed.store.model_path(one.fed.store.lineage.head().digest).exists()
+        assert one.ctx.store.model_path(one.ctx.store.lineage.head().digest).exists()
 
     at_an_edge(tmp_path, work)
 
 
 def test_models_of_orders_that_came_to_nothing_do_not_pile_up(tmp_path: Path) -> None:
     async def work(one: Edge) -> None:
-        keep = max(2, one.fed.config.model.keep_last)
+        keep = max(2, one.ctx.config.model.keep_last)
         for number in range(1, keep + 4):
             with pytest.raises(TrainerError):
                 await one.order(number, left=0.05)
-        assert len(list((one.fed.store.folder / "models").iterdir())) <= keep + 1
+        assert len(list((one.ctx.store.folder / "models").iterdir())) <= keep + 1
 
     at_an_edge(tmp_path, work)
 
@@ -184,8 +184,8 @@ def test_a_drain_ends_the_wait_for_an_order_or_for_clients(tmp_path: Path, order
         fit = one.order() if ordered else None
         if fit is not None:
             await phase(one, "waiting")
-        one.fed.stopping = True
-        one.fed.wake()
+        one.ctx.state.stopping = True
+        one.ctx.state.wake()
         with pytest.raises(asyncio.CancelledError):
             await one.rounds
         if fit is not None:
@@ -198,8 +198,8 @@ def test_learning_settings_and_the_number_of_rounds_are_those_above(tmp_path: Pa
     async def work(one: Edge) -> None:
         with pytest.raises(TrainerError):
             await one.order(settings={**PLAIN, "lr": 0.125}, left=0.05)
-        assert (one.fed.config.trainer.lr, one.fed.config.round.rounds) == (0.125, 9)
-        assert one.fed.config.round.min_clients == 2
+        assert (one.ctx.config.trainer.lr, one.ctx.config.round.rounds) == (0.125, 9)
+        assert one.ctx.config.round.min_clients == 2
 
     at_an_edge(tmp_path, work)
 
@@ -209,10 +209,10 @@ def test_learning_settings_that_cannot_stand_beside_the_edges_own_are_answered_w
 
     async def work(one: Edge) -> None:
         own = {"privacy": Privacy(server_sees="sketches"), "fairness": Fairness(rule="term")}
-        one.fed.config = one.fed.config.model_copy(update=own)
+        one.ctx.config = one.ctx.config.model_copy(update=own)
         with pytest.raises(TrainerError, match=r"trainer\.self_weight = true and fairness\.rule = ") as told:
             await one.order(settings={**PLAIN, "self_weight": True})
-        assert (told.value.reason, orders(one), one.fed.config.trainer.self_weight) == ("edge", [], False)
+        assert (told.value.reason, orders(one), one.ctx.config.trainer.self_weight) == ("edge", [], False)
 
     at_an_edge(tmp_path, work)
 
@@ -222,7 +222,7 @@ def test_a_client_half_that_is_refused_ends_the_rounds_with_its_error(tmp_path: 
         one.middle.ended(IdentityError("revoked", reason="revoked"))
         with pytest.raises(IdentityError, match="revoked"):
             await one.rounds
-        assert one.fed.store.finished() is None
+        assert one.ctx.store.finished() is None
 
     at_an_edge(tmp_path, work)
 
@@ -234,7 +234,7 @@ def test_a_run_that_was_over_is_over_again_where_nobody_is_above_any_more(
 
     async def work(one: Edge) -> None:
         assert await one.rounds == "finished"
-        assert one.fed.farewell is not None
+        assert one.ctx.clients.farewell is not None
 
     at_an_edge(tmp_path, work, finished="finished")
 
@@ -248,7 +248,7 @@ def test_a_run_that_was_over_goes_on_with_the_federation_above(tmp_path: Path, m
         assert not one.rounds.done()
         with pytest.raises(TrainerError):
             await one.order(left=0.05)
-        assert one.fed.store.finished() is None
+        assert one.ctx.store.finished() is None
 
     at_an_edge(tmp_path, work, finished="finished")
 
@@ -256,13 +256,13 @@ def test_a_run_that_was_over_goes_on_with_the_federation_above(tmp_path: Path, m
 @pytest.mark.parametrize(("left", "least", "most"), [(10.0, 8.9, 9.0), (1000.0, 60.0, 60.0), (-5.0, 0.0, 0.0)])
 def test_time_is_a_share_of_what_is_left_above(tmp_path: Path, left: float, least: float, most: float) -> None:
     async def work(one: Edge) -> None:
-        assert one.fed.in_time(60.0) == 60.0  # no order is open
+        assert one.ctx.extensions.in_time(60.0) == 60.0  # no order is open
         fit = one.order()
         await phase(one, "waiting")
-        assert one.fed.order is not None
-        one.fed.order = replace(one.fed.order, until=time.monotonic() + left)
-        assert least <= one.fed.in_time(60.0) <= most
-        assert one.fed.in_time(60.0, share=0.5) <= max(0.0, min(60.0, left / 2))
+        assert one.ctx.order is not None
+        one.ctx.order = replace(one.ctx.order, until=time.monotonic() + left)
+        assert least <= one.ctx.extensions.in_time(60.0) <= most
+        assert one.ctx.extensions.in_time(60.0, share=0.5) <= max(0.0, min(60.0, left / 2))
         fit.cancel()
 
     at_an_edge(tmp_path, work)
@@ -273,15 +273,15 @@ def test_an_edge_that_waits_for_an_order_is_not_stalled(tmp_path: Path) -> None:
 
     async def work(one: Edge) -> None:
         for name in ("alpha", "beta"):
-            one.fed.members.join(Session(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu")))
+            one.ctx.clients.join(Session(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu")))
         since: dict[str, float] = {}
-        assert signs_of(one.fed, Disk(), now=1000.0, since=since).ready_since is None
-        one.fed.paused = True  # so that it stays where it is
+        assert signs_of(one.ctx, Disk(), now=1000.0, since=since).ready_since is None
+        one.ctx.state.paused = True  # so that it stays where it is
         fit = one.order()
         await phase(one, "waiting")
-        one.fed.paused = False
-        assert signs_of(one.fed, Disk(), now=1000.0, since=since).ready_since == 1000.0
-        one.fed.paused = True
+        one.ctx.state.paused = False
+        assert signs_of(one.ctx, Disk(), now=1000.0, since=since).ready_since == 1000.0
+        one.ctx.state.paused = True
         fit.cancel()
 
     at_an_edge(tmp_path, work)
@@ -296,17 +296,17 @@ def test_a_round_that_commits_though_it_was_withdrawn_answers_the_same_order_whe
         begun, go = asyncio.Event(), asyncio.Event()
         played: list[int] = []
 
-        async def run_round(fed: Federation) -> SimpleNamespace:
+        async def run_round(ctx: ServerContext) -> SimpleNamespace:
             played.append(len(played) + 1)
             begun.set()
             await go.wait()
             return SimpleNamespace(outcome="committed", round=1)
 
-        def carried(fed: Federation, base: Version) -> Carried | None:
+        def carried(ctx: ServerContext, base: Version) -> Carried | None:
             (path := tmp_path / "sum.f32").write_bytes(bytes(40))
             return Carried(path, 2, 2, 1, {}, 0.5) if go.is_set() and base.version == 1 else None
 
-        async def ready(fed: Federation, until: float) -> bool:
+        async def ready(ctx: ServerContext, until: float) -> bool:
             return True
 
         for name, double in (("run_round", run_round), ("carried", carried), ("ready", ready)):

@@ -12,7 +12,7 @@ import pytest
 
 from roughfed.server import edge
 from roughfed.server.edge import told_counts, told_evaluation
-from roughfed.server.federation import Federation
+from roughfed.server.context.server import ServerContext
 from roughfed.server.store import RoundRow, Store
 from roughfed.types import Evaluation
 from roughfed.wire.updates import agrees
@@ -33,8 +33,8 @@ def tell(store: Store, said: Mapping[str, Mapping[str, tuple[int, ...]]]) -> Non
 
 
 def told(store: Store, *, masked: bool = False) -> tuple[int, ...]:
-    fed = SimpleNamespace(store=store, config=SimpleNamespace(privacy=SimpleNamespace(masked=masked)))
-    return told_counts(cast("Federation", fed))
+    ctx = SimpleNamespace(store=store, config=SimpleNamespace(privacy=SimpleNamespace(masked=masked)))
+    return told_counts(cast("ServerContext", ctx))
 
 
 def test_counts_grow_by_four_clients_at_a_time(store: Store) -> None:
@@ -80,6 +80,6 @@ def test_no_client_can_have_the_word_of_the_whole_edge_refused(
     row = cast("RoundRow", SimpleNamespace(header=SimpleNamespace(body=b"")))
     found = dict(zip(NAMES, (GOOD, GOOD, GOOD, odd), strict=False))
     asyncio.run(store.add_evaluations(0, found.items()))
-    told = told_evaluation(cast("Federation", SimpleNamespace(store=store)), row, 0)
+    told = told_evaluation(cast("ServerContext", SimpleNamespace(store=store)), row, 0)
     assert told == said
     assert told is None or agrees(told)

@@ -14,7 +14,7 @@ from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.messages import Hello, JobUpdate, Leave
 from roughfed.server import callers
 from roughfed.server.collection import Collection
-from roughfed.server.federation import Federation
+from roughfed.server.context.server import ServerContext
 from roughfed.server.membership import Session
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.store import RoundRow, Store
@@ -39,33 +39,33 @@ def waiting(one: Session) -> list[object]:
 
 
 @pytest.fixture
-def fed(tmp_path: Path) -> Iterator[Federation]:
+def fed(tmp_path: Path) -> Iterator[ServerContext]:
     """A server in the middle of round 3, 60 seconds before its deadline."""
     store = Store(tmp_path)
     config = FederationConfig(round=Round(evaluate_every=2))
     with ThreadPoolExecutor(1) as executor:
         spec = Spec((TensorSpec("w", (10,)),))
         asyncio.run(store.create_run("run-1", spec, bytes(32), 0.0))
-        fed = Federation(config, store, KEY, "server", b"", ServerMetrics(), executor, "run-1", spec)
-        fed.row = ROW
-        fed.collection = Collection(frozenset(ROW.cohort), 3, 2, time.monotonic() + 60, time.monotonic())
+        ctx = Federation(config, store, KEY, "server", b"", ServerMetrics(), executor, "run-1", spec)
+        ctx.state.round.row = ROW
+        ctx.state.round.collection = Collection(frozenset(ROW.cohort), 3, 2, time.monotonic() + 60, time.monotonic())
         yield fed
         store.close()
 
 
-def test_who_comes_back_gets_the_job_that_it_still_owes(fed: Federation) -> None:
-    fed.members.join(one := session("alpha"))
+def test_who_comes_back_gets_the_job_that_it_still_owes(ctx: ServerContext) -> None:
+    ctx.clients.join(one := session("alpha"))
     (job,) = waiting(one)
     assert isinstance(job, Job)
     assert (job.header, job.train, job.evaluate, job.model_bytes) == (ROW.header, True, True, 40)
     assert 0 < job.seconds_left <= 60
-    assert fed.open_members == {"alpha": KEY.public_key}  # it may upload, too
+    assert ctx.state.round.identity_keys == {"alpha": KEY.public_key}  # it may upload, too
 
 
-def test_the_same_client_gets_the_same_seed_and_others_get_others(fed: Federation) -> None:
+def test_the_same_client_gets_the_same_seed_and_others_get_others(ctx: ServerContext) -> None:
     seeds: dict[str, set[int]] = {}
     for name in (*ROW.cohort, *ROW.cohort):
-        fed.members.join(one := session(name))
+        ctx.clients.join(one := session(name))
         (job,) = waiting(one)
         assert isinstance(job, Job)
         seeds.setdefault(name, set()).add(job.seed)
@@ -74,32 +74,32 @@ def test_the_same_client_gets_the_same_seed_and_others_get_others(fed: Federatio
 
 
 @pytest.mark.parametrize("settled", ["received", "refused", "judged", "no round", "stranger"])
-def test_who_owes_nothing_gets_no_job(fed: Federation, settled: str) -> None:
-    assert fed.collection is not None
+def test_who_owes_nothing_gets_no_job(ctx: ServerContext, settled: str) -> None:
+    assert ctx.state.round.collection is not None
     match settled:
         case "received":
-            fed.collection.receive("alpha", 0.0)
+            ctx.state.round.collection.receive("alpha", 0.0)
         case "refused":
-            fed.refused("alpha", RemoteProtocolError("no", reason="not-finite"))
+            ctx.intake.listener.refused("alpha", RemoteProtocolError("no", reason="not-finite"))
         case "judged":
-            fed.row = RoundRow(3, ROW.header, ROW.cohort, 3, 5.0, {"alpha": "late"}, None, None)
+            ctx.state.round.row = RoundRow(3, ROW.header, ROW.cohort, 3, 5.0, {"alpha": "late"}, None, None)
         case "no round":
-            fed.collection = None
-    fed.members.join(one := session("stranger" if settled == "stranger" else "alpha"))
+            ctx.state.round.collection = None
+    ctx.clients.join(one := session("stranger" if settled == "stranger" else "alpha"))
     assert waiting(one) == []
 
 
-def test_a_lost_client_is_waited_for_a_moment_only(fed: Federation) -> None:
-    assert fed.collection is not None
-    fed.members.join(one := session("alpha"))
+def test_a_lost_client_is_waited_for_a_moment_only(ctx: ServerContext) -> None:
+    assert ctx.state.round.collection is not None
+    ctx.clients.join(one := session("alpha"))
     for name in ("beta", "gamma"):
-        fed.collection.receive(name, 0.0)
+        ctx.state.round.collection.receive(name, 0.0)
     now = time.monotonic()
-    assert fed.collection.decide(now).until == fed.collection.deadline
-    fed.members.leave(one)
-    assert fed.collection.decide(now).until < now + 10
-    fed.members.join(session("alpha"))
-    assert fed.collection.decide(now).until == fed.collection.deadline
+    assert ctx.state.round.collection.decide(now).until == ctx.state.round.collection.deadline
+    ctx.clients.leave(one)
+    assert ctx.state.round.collection.decide(now).until < now + 10
+    ctx.clients.join(session("alpha"))
+    assert ctx.state.round.collection.decide(now).until == ctx.state.round.collection.deadline
 
 
 @pytest.mark.parametrize(
@@ -113,37 +113,37 @@ def test_a_lost_client_is_waited_for_a_moment_only(fed: Federation) -> None:
         (JobUpdate(3, "failed", "x" * 1000), "client-failed: " + "x" * 85),
     ],
 )
-def test_a_clients_word_on_its_job_settles_it(fed: Federation, update: JobUpdate, reason: str | None) -> None:
-    assert fed.collection is not None
-    fed.job_update(session("alpha"), update)
-    fed.job_update(session("stranger"), update)
-    assert fed.collection.refused == ({} if reason is None else {"alpha": reason})
+def test_a_clients_word_on_its_job_settles_it(ctx: ServerContext, update: JobUpdate, reason: str | None) -> None:
+    assert ctx.state.round.collection is not None
+    ctx.intake.listener.on_message(session("alpha"), update)
+    ctx.intake.listener.on_message(session("stranger"), update)
+    assert ctx.state.round.collection.refused == ({} if reason is None else {"alpha": reason})
 
 
-def test_the_revoked_are_cut_at_once_and_not_waited_for(fed: Federation) -> None:
-    assert fed.collection is not None
-    fed.members.join(one := session("alpha"))
+def test_the_revoked_are_cut_at_once_and_not_waited_for(ctx: ServerContext) -> None:
+    assert ctx.state.round.collection is not None
+    ctx.clients.join(one := session("alpha"))
     for name in ("beta", "gamma"):
-        fed.collection.receive(name, 0.0)
-    fed.revoke("alpha")
+        ctx.state.round.collection.receive(name, 0.0)
+    revoke(ctx, "alpha")
     assert one.close_reason == "revoked"
     assert waiting(one)[-1] is None
-    assert fed.collection.decide(time.monotonic()).action == "close"
+    assert ctx.state.round.collection.decide(time.monotonic()).action == "close"
     with pytest.raises(IdentityError):
-        fed.members.join(session("alpha"))
-    fed.revoke("beta")  # its receipt stands: it is in the journal
-    assert fed.collection.received == {"beta", "gamma"}
+        ctx.clients.join(session("alpha"))
+    revoke(ctx, "beta")  # its receipt stands: it is in the journal
+    assert ctx.state.round.collection.received == {"beta", "gamma"}
 
 
-def test_a_client_cannot_say_how_many_are_connected(fed: Federation) -> None:
+def test_a_client_cannot_say_how_many_are_connected(ctx: ServerContext) -> None:
     for name, phase in (("alpha", "connected"), ("beta", "training"), ("gamma", "training")):
-        fed.members.join(one := session(name))
+        ctx.clients.join(one := session(name))
         one.phase = phase
-    states = fed.client_states()
+    states = ctx.clients.states()
     assert (states["connected"], states["training"]) == (3, 2)
 
 
-def test_the_authority_is_asked_once_for_each_certificate(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_authority_is_asked_once_for_each_certificate(ctx: ServerContext, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, int]] = []
 
     def judge(client: str, serial: int) -> str:
@@ -151,62 +151,62 @@ def test_the_authority_is_asked_once_for_each_certificate(fed: Federation, monke
         return "revoked" if serial == 13 else ""
 
     monkeypatch.setattr(callers, "serial_of", int)
-    fed.callers.judge = judge
+    ctx.clients.callers.judge = judge
 
     async def scenario() -> None:
         for certificate in (b"1", b"1", b"2", b"2", b"1"):
-            await fed.admit("alpha", certificate)
+            await ctx.clients.admit("alpha", certificate)
         for _ in range(2):  # a refusal is never remembered as an answer
             with pytest.raises(IdentityError):
-                await fed.admit("beta", b"13")
-        fed.revoke("alpha")
+                await ctx.clients.admit("beta", b"13")
+        revoke(ctx, "alpha")
         with pytest.raises(IdentityError):
-            await fed.admit("alpha", b"2")
+            await ctx.clients.admit("alpha", b"2")
 
     asyncio.run(scenario())
     assert asked == [("alpha", 1), ("alpha", 2), ("alpha", 1), ("beta", 13), ("beta", 13)]
 
 
-def test_a_change_before_the_wait_is_not_lost_and_the_wait_ends_in_time(fed: Federation) -> None:
+def test_a_change_before_the_wait_is_not_lost_and_the_wait_ends_in_time(ctx: ServerContext) -> None:
     async def scenario() -> None:
-        fed.wake()
-        await asyncio.wait_for(fed.sleep_until_change(), 5)
+        ctx.state.wake()
+        await asyncio.wait_for(ctx.state.sleep_until_change(), 5)
         began = time.monotonic()
-        await fed.sleep_until_change(began + 0.02)
-        await fed.sleep_until_change(began - 1)
+        await ctx.state.sleep_until_change(began + 0.02)
+        await ctx.state.sleep_until_change(began - 1)
         assert 0.02 <= time.monotonic() - began < 5
-        asyncio.get_running_loop().call_later(0.01, fed.members.join, session("alpha"))
-        await asyncio.wait_for(fed.sleep_until_change(), 5)
-        assert fed.members.names() == ["alpha"]
+        asyncio.get_running_loop().call_later(0.01, ctx.clients.join, session("alpha"))
+        await asyncio.wait_for(ctx.state.sleep_until_change(), 5)
+        assert ctx.clients.names() == ["alpha"]
 
     asyncio.run(scenario())
 
 
-def test_watchers_hear_of_progress_until_they_leave(fed: Federation) -> None:
-    first, second = fed.watch(), fed.watch()
-    fed.changed()
+def test_watchers_hear_of_progress_until_they_leave(ctx: ServerContext) -> None:
+    first, second = ctx.state.watch(), ctx.state.watch()
+    ctx.state.changed()
     assert first.is_set()
     assert second.is_set()
-    fed.unwatch(first)
-    fed.unwatch(first)
+    ctx.state.unwatch(first)
+    ctx.state.unwatch(first)
     first.clear()
-    fed.enter("aggregate")
+    ctx.state.enter("aggregate")
     assert not first.is_set()
-    assert fed.phase == "aggregate"
-    assert fed.phase_seconds["waiting"] >= 0
+    assert ctx.state.phase == "aggregate"
+    assert ctx.state.phase_seconds["waiting"] >= 0
 
 
-def test_who_takes_its_leave_is_away_and_not_waited_for_until_it_is_back(fed: Federation) -> None:
+def test_who_takes_its_leave_is_away_and_not_waited_for_until_it_is_back(ctx: ServerContext) -> None:
     async def play() -> None:
         alpha = session("alpha")
-        fed.members.join(alpha)
-        fed.leave(alpha, Leave("window", 3600.0))
+        ctx.clients.join(alpha)
+        ctx.intake.listener.on_message(alpha, Leave("window", 3600.0))
         alpha.close("away")
-        assert fed.away["alpha"] == pytest.approx(time.time() + 3600, abs=60)
-        assert fed.collection is not None
-        assert "alpha" not in fed.collection.pending()
-        assert fed.collection.refused["alpha"] == "client-away: window"
-        fed.members.join(session("alpha"))
-        assert "alpha" not in fed.away
+        assert ctx.clients.away["alpha"] == pytest.approx(time.time() + 3600, abs=60)
+        assert ctx.state.round.collection is not None
+        assert "alpha" not in ctx.state.round.collection.pending()
+        assert ctx.state.round.collection.refused["alpha"] == "client-away: window"
+        ctx.clients.join(session("alpha"))
+        assert "alpha" not in ctx.clients.away
 
     asyncio.run(play())

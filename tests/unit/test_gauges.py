@@ -18,7 +18,7 @@ from roughfed.config.federation import FederationConfig
 from roughfed.crypto.identity import IdentityKey
 from roughfed.messages import Heartbeat, Hello, Machine
 from roughfed.server import gauges
-from roughfed.server.federation import Federation
+from roughfed.server.context.server import ServerContext
 from roughfed.server.gauges import keep_gauges, metrics_of, tell, tell_storage
 from roughfed.server.membership import Session
 from roughfed.server.status import status
@@ -33,12 +33,12 @@ MODES = ("updates", "sketches", "sums")
 
 
 @pytest.fixture
-def fed(tmp_path: Path) -> Iterator[Federation]:
+def fed(tmp_path: Path) -> Iterator[ServerContext]:
     with ThreadPoolExecutor(1) as executor:
         yield from federation(tmp_path, executor, "updates")
 
 
-def federation(folder: Path, executor: ThreadPoolExecutor, sees: str) -> Iterator[Federation]:
+def federation(folder: Path, executor: ThreadPoolExecutor, sees: str) -> Iterator[ServerContext]:
     store = Store(folder)
     config = FederationConfig.model_validate({"privacy": {"server_sees": sees}, "round": {"min_clients": 3}})
     spec = Spec((TensorSpec("w", (10,)),))
@@ -47,41 +47,41 @@ def federation(folder: Path, executor: ThreadPoolExecutor, sees: str) -> Iterato
     store.close()
 
 
-def join(fed: Federation, name: str, machine: Machine | None = None, phase: str = "idle") -> None:
+def join(ctx: ServerContext, name: str, machine: Machine | None = None, phase: str = "idle") -> None:
     session = Session(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu"))
-    fed.members.join(session)
-    session.hear(Heartbeat(phase, 0.0, machine), samples=not fed.config.privacy.masked)
+    ctx.clients.join(session)
+    session.hear(Heartbeat(phase, 0.0, machine), samples=not ctx.config.privacy.masked)
 
 
-def page(fed: Federation) -> dict[str, float]:
-    return {name.removeprefix("roughfed_"): value for name, value in samples(fed.metrics.render()).items()}
+def page(ctx: ServerContext) -> dict[str, float]:
+    return {name.removeprefix("roughfed_"): value for name, value in samples(ctx.metrics.render()).items()}
 
 
 def parts(found: dict[str, float], name: str) -> list[float]:
     return [found[f"{name}{{part={part}}}"] for part in ("lowest", "median", "highest")]
 
 
-def test_clients_by_what_they_do_and_who_is_not_waited_for(fed: Federation) -> None:
-    join(fed, "ann", phase="training")
-    join(fed, "bob")
-    fed.away |= {"cat": time.time() + 60, "dan": time.time() - 60, "bob": time.time() + 60}
-    fed.quarantined = {"eve": "false-sketch"}
-    fed.paused = True
-    tell(fed)
-    found = page(fed)
+def test_clients_by_what_they_do_and_who_is_not_waited_for(ctx: ServerContext) -> None:
+    join(ctx, "ann", phase="training")
+    join(ctx, "bob")
+    ctx.clients.away |= {"cat": time.time() + 60, "dan": time.time() - 60, "bob": time.time() + 60}
+    ctx.clients.quarantined = {"eve": "false-sketch"}
+    ctx.state.paused = True
+    tell(ctx)
+    found = page(ctx)
 
     expected = {"connected": 2, "training": 1, "idle": 1, "away": 1, "quarantined": 1, "uploading": 0}
     assert {state: found[f"clients{{state={state}}}"] for state in expected} == expected
     assert (found["clients_needed"], found["paused"]) == (3, 1)
 
 
-def test_machines_are_shown_all_together_for_those_who_tell(fed: Federation) -> None:
+def test_machines_are_shown_all_together_for_those_who_tell(ctx: ServerContext) -> None:
     now = time.time()
-    join(fed, "ann", Machine(rss_bytes=100, train_seconds=1.0, gpu_memory_bytes=7, gpu_utilization=0.5, time=now))
-    join(fed, "bob", Machine(rss_bytes=300, train_seconds=9.0, time=now - 40))
-    join(fed, "cat")
-    tell(fed)
-    found = page(fed)
+    join(ctx, "ann", Machine(rss_bytes=100, train_seconds=1.0, gpu_memory_bytes=7, gpu_utilization=0.5, time=now))
+    join(ctx, "bob", Machine(rss_bytes=300, train_seconds=9.0, time=now - 40))
+    join(ctx, "cat")
+    tell(ctx)
+    found = page(ctx)
 
     assert parts(found, "fleet_resident_bytes") == [100, 200, 300]
     assert parts(found, "fleet_train_seconds") == [1, 5, 9]
@@ -90,25 +90,25 @@ def test_machines_are_shown_all_together_for_those_who_tell(fed: Federation) -> 
     assert parts(found, "fleet_clock_skew_seconds") == pytest.approx([-40, -20, 0], abs=5)
     assert all(math.isnan(value) for value in parts(found, "fleet_cert_expiry_timestamp_seconds"))
 
-    for session in fed.members.all():
-        fed.members.leave(session)
-    tell(fed)
-    assert all(math.isnan(value) for value in parts(page(fed), "fleet_resident_bytes"))
+    for session in ctx.clients.all():
+        ctx.clients.leave(session)
+    tell(ctx)
+    assert all(math.isnan(value) for value in parts(page(ctx), "fleet_resident_bytes"))
 
 
-def test_the_certificate_that_ends_first_is_the_lowest(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_certificate_that_ends_first_is_the_lowest(ctx: ServerContext, monkeypatch: pytest.MonkeyPatch) -> None:
     ends = {"ann": 2e9, "bob": 1.8e9, "gone": 1.7e9}
-    monkeypatch.setattr(fed.health.seen, "ends", ends.get)
+    monkeypatch.setattr(ctx.health.seen, "ends", ends.get)
     for name in ("ann", "bob", "cat"):
-        join(fed, name)
-    tell(fed)
-    assert parts(page(fed), "fleet_cert_expiry_timestamp_seconds") == [1.8e9, 1.9e9, 2e9]
+        join(ctx, name)
+    tell(ctx)
+    assert parts(page(ctx), "fleet_cert_expiry_timestamp_seconds") == [1.8e9, 1.9e9, 2e9]
 
 
-def test_the_disk_and_what_of_it_is_ours(fed: Federation) -> None:
-    (fed.store.folder / "models" / "x").write_bytes(bytes(500))
-    tell_storage(fed)
-    found = page(fed)
+def test_the_disk_and_what_of_it_is_ours(ctx: ServerContext) -> None:
+    (ctx.store.folder / "models" / "x").write_bytes(bytes(500))
+    tell_storage(ctx)
+    found = page(ctx)
     assert found["blob_store_bytes"] == 500
     assert found["journal_bytes"] > 0
     assert 0 < found["disk_free_bytes"] <= found["disk_size_bytes"]
@@ -118,22 +118,22 @@ def broken(*_: object, **__: object) -> Any:
     raise OSError(28, "No space left on device")
 
 
-def test_a_disk_that_does_not_tell_is_unknown_and_not_empty(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_does_not_tell_is_unknown_and_not_empty(ctx: ServerContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", broken)
-    tell_storage(fed)
-    found = page(fed)
+    tell_storage(ctx)
+    found = page(ctx)
     assert math.isnan(found["disk_free_bytes"])
     assert math.isnan(found["disk_size_bytes"])
 
 
 @pytest.mark.parametrize("where", ["members.all", "client_states", "store.sizes", "metrics.clients", "metrics.disk"])
-def test_the_watch_goes_on_whatever_fails(fed: Federation, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+def test_the_watch_goes_on_whatever_fails(ctx: ServerContext, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """One look fails; the next one tells again."""
     what, _, name = where.rpartition(".")
-    target: Any = getattr(fed, what) if what else fed
+    target: Any = getattr(ctx, what) if what else fed
     works = getattr(type(target), name).__get__(target)
     if what == "metrics":  # they are safe by themselves: it is the registry under them that fails
-        target, name = fed.metrics._telemetry, "set"
+        target, name = ctx.metrics._telemetry, "set"
         works = target.set
     looks = threading.Event()
 
@@ -144,16 +144,16 @@ def test_the_watch_goes_on_whatever_fails(fed: Federation, monkeypatch: pytest.M
     monkeypatch.setattr(gauges, "FASTEST_S", 0.01)
     monkeypatch.setattr(gauges, "SLOWEST_S", 0.02)
     monkeypatch.setattr(gauges, "DISK_S", 0.0)
-    join(fed, "ann")
+    join(ctx, "ann")
     setattr(target, name, fail)
 
     async def play() -> None:
-        task = asyncio.create_task(keep_gauges(fed))
+        task = asyncio.create_task(keep_gauges(ctx))
         await asyncio.to_thread(looks.wait, 10)
         setattr(target, name, works)
         event = asyncio.Event()
-        tell_needed = fed.metrics.needed
-        fed.metrics.needed = lambda count: (tell_needed(count), event.set())
+        tell_needed = ctx.metrics.needed
+        ctx.metrics.needed = lambda count: (tell_needed(count), event.set())
         event.clear()
         await asyncio.wait_for(event.wait(), 10)
         event.clear()
@@ -162,7 +162,7 @@ def test_the_watch_goes_on_whatever_fails(fed: Federation, monkeypatch: pytest.M
         task.cancel()
 
     asyncio.run(play())
-    assert page(fed)["clients{state=connected}"] == 1
+    assert page(ctx)["clients{state=connected}"] == 1
 
 
 ABOUT_A_CLIENT = {
@@ -175,8 +175,8 @@ ABOUT_A_CLIENT = {
 def test_a_status_says_of_a_client_what_the_mode_lets_it(tmp_path: Path, sees: str) -> None:
     with ThreadPoolExecutor(1) as executor:
         for fed in federation(tmp_path, executor, sees):
-            join(fed, "ann", Machine(rss_bytes=1, train_seconds=2.0, samples=640, time=time.time()))
-            (ann,) = status(fed)["clients"]
+            join(ctx, "ann", Machine(rss_bytes=1, train_seconds=2.0, samples=640, time=time.time()))
+            (ann,) = status(ctx)["clients"]
             assert ann.keys() == ABOUT_A_CLIENT
             assert ann["machine"]["train_seconds"] == 2.0
             assert ann["machine"]["samples"] == (640 if sees == "updates" else None)
@@ -208,9 +208,9 @@ def test_a_stopwatch_adds_up_over_threads_and_is_emptied_when_it_is_read() -> No
     assert watch.take() == {}
 
 
-def test_what_a_round_spent_is_told_by_kind_of_work(fed: Federation) -> None:
-    fed.metrics.worked({Spent("decode", "int8"): 0.5, Spent("verify"): 0.25})
-    found = page(fed)
+def test_what_a_round_spent_is_told_by_kind_of_work(ctx: ServerContext) -> None:
+    ctx.metrics.worked({Spent("decode", "int8"): 0.5, Spent("verify"): 0.25})
+    found = page(ctx)
     assert found["codec_seconds_sum{codec=int8,op=decode}"] == 0.5
     assert found["crypto_seconds_sum{op=verify}"] == 0.25
 
@@ -223,9 +223,9 @@ PAGES = {
 
 
 @pytest.mark.parametrize(("path", "name"), PAGES.items(), ids=[path[:20] for path in PAGES])
-def test_pages_are_counted_by_their_names(fed: Federation, path: str, name: str) -> None:
-    fed.metrics.http(path, 200)
-    fed.metrics.http(path, "777")
-    found = page(fed)
+def test_pages_are_counted_by_their_names(ctx: ServerContext, path: str, name: str) -> None:
+    ctx.metrics.http(path, 200)
+    ctx.metrics.http(path, "777")
+    found = page(ctx)
     assert found[f"http_requests_total{{code=200,page={name}}}"] == 1
     assert found[f"http_requests_total{{code=other,page={name}}}"] == 1

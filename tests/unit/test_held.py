@@ -20,7 +20,7 @@ from roughfed.deploy.cli import app as cli
 from roughfed.messages import ASKED, HELD, Heartbeat, Hello
 from roughfed.server.collection import Collection
 from roughfed.server.control import Control
-from roughfed.server.federation import Federation
+from roughfed.server.context.server import ServerContext
 from roughfed.server.held import MOST_WORDS
 from roughfed.server.masked.journal import Stages
 from roughfed.server.membership import Session
@@ -37,13 +37,13 @@ HEADER = RoundHeader("run-1", 3, bytes(32), 0, bytes(32), bytes(32), "identity",
 ROW = RoundRow(3, Signed(encode_header(HEADER), bytes(64), "server"), ("a", "b", "c"), 3, 5.0, None, None, None)
 
 
-def make(store: Store, executor: ThreadPoolExecutor) -> Federation:
+def make(store: Store, executor: ThreadPoolExecutor) -> ServerContext:
     spec = Spec((TensorSpec("w", (10,)),))
     return Federation(FederationConfig(), store, KEY, "server", b"", ServerMetrics(), executor, "run-1", spec)
 
 
 @pytest.fixture
-def fed(tmp_path: Path) -> Iterator[Federation]:
+def fed(tmp_path: Path) -> Iterator[ServerContext]:
     """A server in the middle of round 3; a, b and c are connected, and a's update is here."""
     store = Store(tmp_path / "state")
     with ThreadPoolExecutor(1) as executor:
@@ -62,65 +62,65 @@ def session(name: str) -> Session:
     return Session(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu"))
 
 
-def ask(fed: Federation, **request: str) -> dict[str, Any]:
-    return asyncio.run(Control(fed, lambda: None)._answer(request))
+def ask(ctx: ServerContext, **request: str) -> dict[str, Any]:
+    return asyncio.run(Control(ctx, lambda: None)._answer(request))
 
 
-def told(fed: Federation, name: str) -> list[str]:
+def told(ctx: ServerContext, name: str) -> list[str]:
     """The phases that a client was sent."""
-    session = fed.members.get(name)
+    session = ctx.clients.get(name)
     assert session is not None
     waiting = [session.queue.get_nowait() for _ in range(session.queue.qsize())]
     return [message.phase for message in waiting if isinstance(message, Heartbeat)]
 
 
-def test_it_is_told_shown_and_not_waited_for(fed: Federation) -> None:
-    collection = fed.collection
+def test_it_is_told_shown_and_not_waited_for(ctx: ServerContext) -> None:
+    collection = ctx.state.round.collection
     assert collection is not None
-    assert ask(fed, op="quarantine", name="b", because="odd losses") == {
+    assert ask(ctx, op="quarantine", name="b", because="odd losses") == {
         "quarantined": "b", "because": "by the operator: odd losses", "connected": True,
     }  # fmt: skip
-    assert (told(fed, "b"), told(fed, "a")) == ([HELD], [])
+    assert (told(ctx, "b"), told(ctx, "a")) == ([HELD], [])
     assert collection.pending() == {"c"}
-    assert (collection.refused, fed.open_members.keys()) == ({"b": "quarantined"}, {"a", "c"})
-    shown = status(fed)
+    assert (collection.refused, ctx.state.round.identity_keys.keys()) == ({"b": "quarantined"}, {"a", "c"})
+    shown = status(ctx)
     assert shown["quarantined"] == {"b": "by the operator: odd losses"}
     assert {c["name"]: c["held"] for c in shown["clients"]} == {"a": "", "b": "by the operator: odd losses", "c": ""}
-    assert fed.able_names() == {"a", "c"}
-    assert fed.members.get("b") is not None
+    assert ctx.clients.able() == {"a", "c"}
+    assert ctx.clients.get("b") is not None
 
 
-def test_what_it_has_delivered_stays(fed: Federation) -> None:
-    collection = fed.collection
+def test_what_it_has_delivered_stays(ctx: ServerContext) -> None:
+    collection = ctx.state.round.collection
     assert collection is not None
-    ask(fed, op="quarantine", name="a")
+    ask(ctx, op="quarantine", name="a")
     assert (collection.received, collection.refused) == ({"a"}, {})
 
 
-def test_who_comes_back_gets_no_job_and_hears_why_not(fed: Federation) -> None:
-    ask(fed, op="quarantine", name="b")
-    fed.members.join(again := session("b"))
+def test_who_comes_back_gets_no_job_and_hears_why_not(ctx: ServerContext) -> None:
+    ask(ctx, op="quarantine", name="b")
+    ctx.clients.join(again := session("b"))
     waiting = [again.queue.get_nowait() for _ in range(again.queue.qsize())]
     assert waiting == [Heartbeat(HELD)]
-    assert "b" not in fed.open_members
+    assert "b" not in ctx.state.round.identity_keys
 
 
-def test_a_release_lifts_all_of_it(fed: Federation) -> None:
-    ask(fed, op="quarantine", name="b", because="one")
-    ask(fed, op="quarantine", name="b", because="two")
-    asyncio.run(fed.stages.note_end(3, proofs={"b": "bad-deal"}, now=1.0))
-    fed.quarantined = fed.stages.quarantined()
-    assert fed.quarantined == {"b": "bad-deal"}  # what is proved is said first
-    assert ask(fed, op="release", name="b") == {"released": "b", "was": "bad-deal"}
-    assert fed.quarantined == {}
-    assert told(fed, "b")[-1] == ASKED
-    rows = fed.store.journal.read("SELECT because, released_at FROM held ORDER BY seq")
+def test_a_release_lifts_all_of_it(ctx: ServerContext) -> None:
+    ask(ctx, op="quarantine", name="b", because="one")
+    ask(ctx, op="quarantine", name="b", because="two")
+    asyncio.run(ctx.stages.note_end(3, proofs={"b": "bad-deal"}, now=1.0))
+    ctx.clients.quarantined = ctx.stages.quarantined()
+    assert ctx.clients.quarantined == {"b": "bad-deal"}  # what is proved is said first
+    assert ask(ctx, op="release", name="b") == {"released": "b", "was": "bad-deal"}
+    assert ctx.clients.quarantined == {}
+    assert told(ctx, "b")[-1] == ASKED
+    rows = ctx.store.journal.read("SELECT because, released_at FROM held ORDER BY seq")
     assert [(row["because"], row["released_at"] is not None) for row in rows] == [("one", True), ("two", True)]
 
 
-def test_it_outlives_a_restart(fed: Federation) -> None:
-    ask(fed, op="quarantine", name="b", because="odd losses")
-    assert make(fed.store, fed.executor).quarantined == {"b": "by the operator: odd losses"}
+def test_it_outlives_a_restart(ctx: ServerContext) -> None:
+    ask(ctx, op="quarantine", name="b", because="odd losses")
+    assert make(ctx.store, ctx.executor).quarantined == {"b": "by the operator: odd losses"}
 
 
 @pytest.mark.parametrize(
@@ -133,14 +133,14 @@ def test_it_outlives_a_restart(fed: Federation) -> None:
         ("", "", "name"),
     ],
 )
-def test_what_cannot_be_shown_is_refused(fed: Federation, name: str, because: str, words: str) -> None:
-    assert words in ask(fed, op="quarantine", name=name, because=because)["error"]
-    assert fed.quarantined == {}
+def test_what_cannot_be_shown_is_refused(ctx: ServerContext, name: str, because: str, words: str) -> None:
+    assert words in ask(ctx, op="quarantine", name=name, because=because)["error"]
+    assert ctx.clients.quarantined == {}
 
 
-def test_a_reason_is_no_label_of_a_metric(fed: Federation) -> None:
-    ask(fed, op="quarantine", name="b", because="odd-losses-of-b")
-    assert b"odd-losses" not in fed.metrics.render()
+def test_a_reason_is_no_label_of_a_metric(ctx: ServerContext) -> None:
+    ask(ctx, op="quarantine", name="b", because="odd-losses-of-b")
+    assert b"odd-losses" not in ctx.metrics.render()
 
 
 @pytest.mark.parametrize("text", ["", "odd losses"])

@@ -14,7 +14,7 @@ from roughfed.crypto.member_list import ListedMember, MemberList
 from roughfed.deploy import aggregator
 from roughfed.errors import IdentityError, RemoteProtocolError, Unreachable
 from roughfed.messages import Hello
-from roughfed.server.federation import Federation
+from roughfed.server.context.server import ServerContext
 from roughfed.server.listing import NOT_LISTED, Listing, lacking, unlisted
 from roughfed.server.membership import Session
 from roughfed.server.store import Store
@@ -160,23 +160,23 @@ def test_where_organisations_sign_who_is_not_in_it_may_not_even_connect(listing:
 
 def test_a_round_waits_until_enough_of_those_who_are_here_are_in_the_list(listing: Listing, source: Source) -> None:
     members = SimpleNamespace(get={name: session(name) for name in "abcd"}.get)
-    fed = cast(
+    ctx = cast(
         Federation, SimpleNamespace(listing=listing, members=members, config=SimpleNamespace(clients_to_start=3))
     )
-    assert asyncio.run(lacking(fed, "abcd")) == ""
-    assert asyncio.run(lacking(fed, "abd")) == "waiting: 2 of 3 clients are in the member list"
+    assert asyncio.run(lacking(ctx, "abcd")) == ""
+    assert asyncio.run(lacking(ctx, "abd")) == "waiting: 2 of 3 clients are in the member list"
     source.body, listing.current = b"", None
-    assert asyncio.run(lacking(fed, "abcd")) == "waiting for a list of members: the CA does not answer"
+    assert asyncio.run(lacking(ctx, "abcd")) == "waiting for a list of members: the CA does not answer"
 
 
 def test_who_comes_back_with_another_key_is_out_of_the_round(listing: Listing) -> None:
     refresh(listing)
     refused: list[tuple[str, str]] = []
     masked = SimpleNamespace(out=set[str]())
-    fed = cast(Federation, SimpleNamespace(masked=masked, listing=listing))
+    ctx = cast(Federation, SimpleNamespace(masked=masked, listing=listing))
     collection = cast(Any, SimpleNamespace(refuse=lambda *said: refused.append(said)))
-    assert not unlisted(fed, session("a"), collection)
-    assert unlisted(fed, session("b", KEYS["d"]), collection)
+    assert not unlisted(ctx, session("a"), collection)
+    assert unlisted(ctx, session("b", KEYS["d"]), collection)
     assert (refused, masked.out) == ([("b", NOT_LISTED)], {"b"})
 
 

@@ -23,7 +23,7 @@ from roughfed.deploy.cli.server import announce
 from roughfed.errors import ConfigError
 from roughfed.server import published
 from roughfed.server.app import Ports
-from roughfed.server.federation import Federation
+from roughfed.server.context.server import ServerContext
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.pages import TOKEN_FILE, start_http, token, transferred
 from roughfed.server.store import Store
@@ -58,22 +58,22 @@ def with_port(store: Store, work: Callable[[Federation, int, Ask], Awaitable[Non
         config = FederationConfig(server=Server(http_port=0, **server))
         spec = Spec((TensorSpec("w", (10,)),))
         with ThreadPoolExecutor(1) as executor:
-            fed = Federation(config, store, KEY, "server", b"", ServerMetrics(), executor, "run-1", spec)
+            ctx = Federation(config, store, KEY, "server", b"", ServerMetrics(), executor, "run-1", spec)
             async with AsyncExitStack() as stack:
-                port = start_http(fed, stack)
+                port = start_http(ctx, stack)
 
                 async def ask(path: str, *headers: str) -> tuple[int, dict[str, str], bytes]:
                     lines = [f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", ""]
                     request = "\r\n".join(lines).encode()
                     return await asyncio.to_thread(ask_server, Port(port), request)  # pyright: ignore[reportArgumentType]
 
-                await work(fed, port, ask)
+                await work(ctx, port, ask)
 
     asyncio.run(run())
 
 
 def test_each_page_is_there(store: Store) -> None:
-    async def work(fed: Federation, _: int, ask: Ask) -> None:
+    async def work(ctx: ServerContext, _: int, ask: Ask) -> None:
         for path, kind in {
             "/": "text/html", "/page.js": "text/javascript", "/plot.css": "text/css", "/words.json": "application/json",
             "/metrics": "text/plain; version=", "/healthz": "application/json", "/api/status": "application/json",
@@ -105,9 +105,9 @@ def test_the_status_is_made_by_the_event_loop_and_not_for_everybody_anew(
     makers: list[int] = []
     real = published.status
 
-    def status(fed: Federation) -> dict[str, Any]:
+    def status(ctx: ServerContext) -> dict[str, Any]:
         makers.append(threading.get_ident())
-        return real(fed) | {"loss": float("nan")}
+        return real(ctx) | {"loss": float("nan")}
 
     monkeypatch.setattr(published, "status", status)
 
@@ -144,10 +144,10 @@ def test_a_status_that_cannot_be_made_costs_an_answer_and_nothing_else(
 ) -> None:
     real, broken = published.status, [True]
 
-    def status(fed: Federation) -> dict[str, Any]:
+    def status(ctx: ServerContext) -> dict[str, Any]:
         if broken:
             raise KeyError("a bug")
-        return real(fed)
+        return real(ctx)
 
     monkeypatch.setattr(published, "status", status)
     monkeypatch.setattr(published, "ANSWER_S", 0.2)
@@ -162,18 +162,18 @@ def test_a_status_that_cannot_be_made_costs_an_answer_and_nothing_else(
 
 
 def test_watchers_hear_of_changes_at_a_bounded_rate_and_of_the_end(store: Store) -> None:
-    async def work(fed: Federation, port: int, _: Ask) -> None:
+    async def work(ctx: ServerContext, port: int, _: Ask) -> None:
         link = links.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
         link.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         first = await asyncio.to_thread(read_until, link, b'event: round\ndata: {"round":0}\n\n')
         assert b"event: status\ndata: {" in first
         for number in range(50):
-            fed.phase = f"phase-{number}"
-            fed.changed()
+            ctx.state.phase = f"phase-{number}"
+            ctx.state.changed()
             await asyncio.sleep(0)
         found = await asyncio.to_thread(read_until, link, b"phase-49")
         assert found.count(b"event: status") <= 2
-        fed.phase = "over"
+        ctx.state.phase = "over"
         last.append(threads.submit(read_until, link, b"event: end\ndata: {}\n\n"))
 
     last: list[Future[bytes]] = []
@@ -186,7 +186,7 @@ def test_watchers_hear_of_changes_at_a_bounded_rate_and_of_the_end(store: Store)
 
 
 def test_beyond_loopback_all_that_says_something_asks_for_the_token(store: Store) -> None:
-    async def work(fed: Federation, _: int, ask: Ask) -> None:
+    async def work(ctx: ServerContext, _: int, ask: Ask) -> None:
         path = store.folder / TOKEN_FILE
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         given = path.read_text().strip()
@@ -263,7 +263,7 @@ def test_bytes_by_codec_are_those_of_the_metrics() -> None:
     [
         ({}, "http://127.0.0.1:9001/"),
         ({"http_host": "::1"}, "http://[::1]:9001/"),
-        ({"http_host": "0.0.0.0", "address": "fed.example.org:8443"}, "http://fed.example.org:9001/"),
+        ({"http_host": "0.0.0.0", "address": "ctx.example.org:8443"}, "http://ctx.example.org:9001/"),
         ({"http_host": "::"}, f"http://{socket.gethostname()}:9001/"),
         ({"http_host": "192.0.2.7"}, "http://192.0.2.7:9001/"),
     ],

@@ -52,7 +52,7 @@ def test_a_run_ends_after_its_rounds_and_says_so(tmp_path: Path) -> None:
     version, flat = newest(tmp_path)
     assert (reason, version) == ("rounds", 3)
     np.testing.assert_array_equal(flat, np.full(500, 6.0))
-    farewell = rig.fed.farewell
+    farewell = rig.ctx.clients.farewell
     assert farewell is not None
     assert (farewell.reason, farewell.model_version, farewell.model_digest) == (
         "rounds",
@@ -68,10 +68,10 @@ def test_abandoned_rounds_do_not_use_up_the_run_but_pause_it(tmp_path: Path, mon
     waited: list[int] = []
     recover = run_module.recover
 
-    async def counted(fed: Any, row: Any, lost: int) -> None:
+    async def counted(ctx: Any, row: Any, lost: int) -> None:
         waited.append(lost)
-        await recover(fed, row, lost)
-        fed.stopping = fed.paused  # an operator who looks, and stops the server
+        await recover(ctx, row, lost)
+        ctx.state.stopping = ctx.state.paused  # an operator who looks, and stops the server
 
     monkeypatch.setattr(run_module, "recover", counted)
     monkeypatch.setattr(run_module, "PAUSE_S", 0.0)
@@ -90,8 +90,8 @@ def test_the_time_budget_ends_the_run_after_the_round_that_exceeds_it(
     played: list[int] = []
     play = run_module.run_round
 
-    async def counted(fed: Any) -> Any:
-        row = await play(fed)
+    async def counted(ctx: Any) -> Any:
+        row = await play(ctx)
         played.append(row.round)
         return row
 

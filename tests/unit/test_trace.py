@@ -197,7 +197,7 @@ def test_a_disk_that_refuses_fails_no_round_and_is_said_once(
         (tmp_path / FOLDER).write_text("not a folder")
     with caplog.at_level(logging.WARNING):
         reason, rig = whole_run(tmp_path, rounds=2)
-        rig.fed.executor.shutdown()
+        rig.ctx.executor.shutdown()
     assert reason == "rounds"
     assert [row.outcome for row in _rounds(tmp_path)] == ["committed"] * 2
     assert len([r for r in caplog.records if "was not written" in r.getMessage()]) == 1
@@ -214,7 +214,7 @@ def _rounds(folder: Path) -> list[RoundRow]:
 
 def test_a_real_round_leaves_a_valid_trace(tmp_path: Path) -> None:
     row, rig = scene(tmp_path, {"gamma": "fails"})
-    rig.fed.executor.shutdown()
+    rig.ctx.executor.shutdown()
     found = check((tmp_path / FOLDER / "1.json").read_bytes())
     seen = lines(found)
     assert row.outcome == "committed"
@@ -262,7 +262,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory whose server has played three rounds."""
     folder = tmp_path_factory.mktemp("played")
     _, rig = whole_run(folder / "state", rounds=3)
-    rig.fed.executor.shutdown()
+    rig.ctx.executor.shutdown()
     (folder / "fed.toml").write_text("[model]\nname = 'mlp'\n[data]\nname = 'digits'\n")
     return folder
 
@@ -328,7 +328,7 @@ def test_a_disk_without_room_for_traces_costs_the_run_nothing(tmp_path: Path, ca
     try:
         (tmp_path / FOLDER / "ballast").write_bytes(bytes(4096))
         reason, rig = whole_run(tmp_path, rounds=2)
-        rig.fed.executor.shutdown()
+        rig.ctx.executor.shutdown()
         assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["ballast"]
     finally:
         subprocess.run(["umount", "--lazy", str(tmp_path / FOLDER)], check=True)

@@ -51,7 +51,7 @@ def test_a_round_keeps_the_rule_its_scores_and_its_weights(tmp_path: Path, setti
     assert kept == DefenceSummary("without-beta", 1, 3, SCORES, {"beta": "far-out"}, {"alpha": 0.75, "gamma": 0.25})
     assert row.excluded == {"beta": "far-out"}
     assert newest(tmp_path)[1].tolist() == [0.75 * 1 + 0.25 * 3] * 500
-    page = rig.fed.metrics.render().decode()
+    page = rig.ctx.metrics.render().decode()
     assert 'roughfed_client_excluded_total{client="beta"} 1.0' in page
     assert 'roughfed_defence_excluded_total{defence="other",reason="other"} 1.0' in page
     assert 'roughfed_defence_score{part="highest"} 7.5' in page
@@ -67,7 +67,7 @@ def test_who_is_out_for_another_reason_is_no_finding_of_the_rule(tmp_path: Path,
     assert kept is not None
     assert row.excluded == {"beta": "far-out", "gamma": "not-finite"}
     assert (kept.judged, kept.excluded, kept.scores) == (2, {"beta": "far-out"}, {"alpha": 1.0, "beta": 7.5})
-    assert 'client_excluded_total{client="gamma"} 0.0' not in rig.fed.metrics.render().decode()
+    assert 'client_excluded_total{client="gamma"} 0.0' not in rig.ctx.metrics.render().decode()
 
 
 def test_after_a_crash_the_journal_still_has_the_scores(tmp_path: Path, settings: dict[str, object]) -> None:
