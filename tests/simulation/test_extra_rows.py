@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 from roughfed.errors import ConfigError, TrainerError
-from roughfed.server import extras
-from roughfed.server import round as round_module
 from roughfed.server.defence import ROOT, RULES, Situation, Verdict, View
+from roughfed.server.round import engine, reference_updates
 from roughfed.server.store import RoundRow, Store
 from roughfed.training import Turn
 from roughfed.types import Evaluation, Signed, Spec, TensorSpec
@@ -123,7 +122,7 @@ def test_dead_between_verdict_and_commit_the_same_bits_come_out(
         raise Died
 
     with monkeypatch.context() as dying:
-        dying.setattr(round_module, "place", die)
+        dying.setattr(engine, "place", die)
         with pytest.raises(Died):
             scene(tmp_path / "broken", rounds=2, defence=defence, worker=Teacher())
     root = ["00000002-root"] if defence["rule"] == "fltrust" else []
@@ -170,7 +169,7 @@ def prepared(folder: Path, worker: Any, *, whole: Spec = SPEC, **defence: Any) -
     with ThreadPoolExecutor(1) as executor:
         rig = Rig(folder, executor, worker=worker, defence=FLTRUST | defence)
         try:
-            asyncio.run(extras.prepare(rig.fed, whole))
+            asyncio.run(reference_updates.prepare(rig.ctx, whole))
         finally:
             rig.store.close()
 
@@ -201,11 +200,11 @@ def test_files_of_rounds_that_are_over_are_swept(tmp_path: Path) -> None:
     (tmp_path / "extras").mkdir()
     for name in ("00000003-root", "00000004-root", "00000004-root.new", "00000004-previous"):
         (tmp_path / "extras" / name).touch()
-    fed: Any = SimpleNamespace(store=SimpleNamespace(folder=tmp_path))
+    ctx: Any = SimpleNamespace(store=SimpleNamespace(folder=tmp_path))
     row = RoundRow(4, Signed(b"", b"", ""), (), 1, 0.0, None, None, None)
-    extras.sweep(fed, row)
+    reference_updates.sweep(ctx, row)
     assert left(tmp_path) == ["00000004-previous", "00000004-root"]
-    extras.sweep(fed, dataclasses.replace(row, outcome="committed"))
+    reference_updates.sweep(ctx, dataclasses.replace(row, outcome="committed"))
     assert left(tmp_path) == []
 
 
@@ -220,7 +219,7 @@ def test_files_of_rounds_that_are_over_are_swept(tmp_path: Path) -> None:
         ({"a": 30, "b": 50, "liar": 9000}, 0, {}, 30),
         ({"a": 0, "b": 0}, 640, {"epochs": 2}, 20),
         ({"a": 0, "b": 0}, 640, {"epochs": 2, "max_steps": 7}, 7),
-        ({"a": 0, "b": 0}, 1 << 20, {"epochs": 2}, 2 * 4 * extras.MOST_EPOCHS),  # one of them lies
+        ({"a": 0, "b": 0}, 1 << 20, {"epochs": 2}, 2 * 4 * reference_updates.MOST_EPOCHS),  # one of them lies
     ],
 )
 def test_it_takes_as_many_steps_as_clients_do(
@@ -232,9 +231,9 @@ def test_it_takes_as_many_steps_as_clients_do(
     )
     received = {name: SimpleNamespace(statement=SimpleNamespace(num_steps=count)) for name, count in said.items()}
     trainer = SimpleNamespace(**{"epochs": 1, "batch_size": 32, "max_steps": 0} | settings)
-    fed: Any = SimpleNamespace(
+    ctx: Any = SimpleNamespace(
         run="run",
         config=SimpleNamespace(trainer=trainer, defence=SimpleNamespace(root=100)),
         store=SimpleNamespace(rounds=lambda: [row] if said else [], receipts=lambda _run, _number: received),
     )
-    assert extras.usual_steps(fed, dataclasses.replace(row, round=2, outcome=None)) == steps
+    assert reference_updates.usual_steps(ctx, 2) == steps

@@ -11,9 +11,8 @@ import pytest
 from roughfed import crash
 from roughfed.config.contribution import Contribution
 from roughfed.server.collection import Collection
-from roughfed.server.defending import Defence
-from roughfed.server.incentive.watching import Riders
-from roughfed.server.judge import judge
+from roughfed.server.context.round_state import RoundState
+from roughfed.server.round.engine import judge, updates_of
 from roughfed.server.store import Store
 
 from .rig import NAMES, SPEC, Rig, newest, scene
@@ -122,16 +121,18 @@ def test_a_receipt_that_the_engine_has_not_heard_of_counts(tmp_path: Path) -> No
     async def scenario() -> dict[str, str] | None:
         with ThreadPoolExecutor(2) as executor:
             rig = Rig(tmp_path, executor)
-            rig.ctx.config = rig.ctx.config.model_copy(update={"contribution": Contribution(free_riders="off")})
+            watched = rig.ctx.config
+            rig.ctx.settings.config = watched.model_copy(update={"contribution": Contribution(free_riders="off")})
             await rig.create()
             row = await rig.play({})  # its updates are gone afterwards: nobody is to look at them again
-            rig.store = rig.ctx.store = Store(tmp_path)
-            rig.ctx.defence = Defence.of(rig.ctx.config, rig.store.journal)
-            rig.ctx.riders = Riders(rig.store.journal)
+            assert rig.ctx.state.round is not None
             assert rig.ctx.state.round.collection is None
-            rig.ctx.state.round.collection = Collection(frozenset(NAMES), 3, 2, 0.0, received={"alpha"})
-            judged = await judge(rig.ctx, row)
-            rig.store.close()
-            return judged.sets
+            again = Rig(tmp_path, executor)
+            again.ctx.settings.config = rig.ctx.config
+            again.ctx.state.round = round_ = RoundState(row)
+            round_.collection = Collection(frozenset(NAMES), 3, 2, 0.0, received={"alpha"})
+            await judge(again.ctx, round_, updates_of(again.ctx, round_))
+            again.store.close()
+            return round_.row.sets
 
     assert asyncio.run(scenario()) == dict.fromkeys(NAMES, "")
