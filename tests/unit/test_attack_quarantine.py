@@ -18,32 +18,35 @@ from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli import control
 from roughfed.journal import Journal
 from roughfed.messages import Hello
-from roughfed.server.control import Control
+from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
-from roughfed.server.masked import drive
+from roughfed.server.control import Control
+from roughfed.server.health.standing import Health
 from roughfed.server.masked.journal import SILENCES, Stages
 from roughfed.server.masked.outcome import Result
 from roughfed.server.membership import Session
-from roughfed.server.metrics import ServerMetrics
-from roughfed.server.status import status
+from roughfed.server.round import masked
+from roughfed.server.round.masked import MaskedUpdates
+from roughfed.server.status import Status
 from roughfed.server.store import SCHEMA, RoundRow, Store
 from roughfed.types import RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import encode_header
+from tests.server_context import context
 
 KEY = IdentityKey.from_private_bytes(bytes([1]) * 32)
 SILENT = "silent at unmask"
 
 
 @pytest.fixture
-def fed(tmp_path: Path) -> Iterator[ServerContext]:
+def ctx(tmp_path: Path) -> Iterator[ServerContext]:
     """A server that does not listen; a, b and c are connected."""
     store = Store(tmp_path / "state")
     with ThreadPoolExecutor(1) as executor:
         spec = Spec((TensorSpec("w", (10,)),))
         asyncio.run(store.create_run("run-1", spec, bytes(32), 0.0))
-        made = Federation(FederationConfig(), store, KEY, "server", b"", ServerMetrics(), executor, "run-1", spec)
+        made = context(FederationConfig(), store, KEY, executor, spec)
         for name in ("a", "b", "c"):
-            made.members.join(Session(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu")))
+            made.clients.join(Session(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu")))
         yield made
         store.close()
 
@@ -58,11 +61,11 @@ def ends(
     async def unmasked(*_: object) -> Result:
         return Result(**found)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(drive, "unmasked", unmasked)
-    monkeypatch.setattr(drive, "next_clip", lambda *_, **__: 1.0)
-    masked = SimpleNamespace(groups=[], stage="done", out=set[str](), without_advert=lambda: set(mute.split()))
-    monkeypatch.setattr(ctx, "masked", masked)
-    asyncio.run(drive.conclude(ctx, row))
+    monkeypatch.setattr(masked, "unmasked", unmasked)
+    monkeypatch.setattr(masked, "next_clip", lambda *_, **__: 1.0)
+    machine = SimpleNamespace(groups=[], stage="done", out=set[str](), without_advert=lambda: set(mute.split()))
+    monkeypatch.setattr(masked, "machine_of", lambda *_: machine)
+    asyncio.run(MaskedUpdates(ctx, RoundState(row)).prepare_mean())
 
 
 def header_of(number: int) -> RoundHeader:
@@ -82,7 +85,7 @@ def header_of(number: int) -> RoundHeader:
 
 
 def ask(ctx: ServerContext, **request: str) -> dict[str, Any]:
-    return asyncio.run(Control(ctx, lambda: None)._answer(request))
+    return asyncio.run(Control(ctx, Status(ctx, Health(ctx)), lambda: None)._answer(request))
 
 
 def test_who_is_silent_three_times_is_suspended_while_the_server_runs(
@@ -93,7 +96,7 @@ def test_who_is_silent_three_times_is_suspended_while_the_server_runs(
         ends(ctx, monkeypatch, number, noted={"a": SILENT, "gone": SILENT, "b": "no upload"})
     assert ctx.clients.quarantined == {"a": "silent in 3 rounds"}  # not one who was gone, nor one who failed otherwise
     assert "a is suspended (silent in 3 rounds)" in caplog.text
-    assert status(ctx)["quarantined"] == ctx.clients.quarantined
+    assert Status(ctx, Health(ctx))()["quarantined"] == ctx.clients.quarantined
 
 
 def test_who_sends_no_advert_three_times_is_suspended_too(ctx: ServerContext, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,8 +110,8 @@ def test_a_liar_is_quarantined_at_once_and_after_a_restart(ctx: ServerContext, m
     ends(ctx, monkeypatch, 1, proofs={"b": "false-sketch"})
     ends(ctx, monkeypatch, 2)
     assert ctx.clients.quarantined == {"b": "false-sketch"}
-    again = Federation(ctx.config, ctx.store, KEY, "server", b"", ServerMetrics(), ctx.executor, "run-1", ctx.spec)
-    assert again.quarantined == {"b": "false-sketch"}
+    again = context(ctx.config, ctx.store, KEY, ctx.executor, ctx.spec)
+    assert again.clients.quarantined == {"b": "false-sketch"}
 
 
 def test_a_released_client_is_asked_again_and_what_it_did_stays_on_record(

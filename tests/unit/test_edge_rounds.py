@@ -24,15 +24,16 @@ from roughfed.messages import Hello
 from roughfed.params import write_model
 from roughfed.server import edge
 from roughfed.server.above import Carried
-from roughfed.server.edge import run_orders
-from roughfed.server.federation import IN_TIME, Federation
-from roughfed.server.health.reading import Disk, signs_of
+from roughfed.server.context.extension import IN_TIME
+from roughfed.server.context.server import ServerContext
+from roughfed.server.edge import EdgeGuest
+from roughfed.server.health.reading import Certificates, Disk, signs_of
 from roughfed.server.lineage import Version
 from roughfed.server.membership import Session
-from roughfed.server.metrics import ServerMetrics
 from roughfed.server.store import Store
 from roughfed.training import FitResult, Turn
 from roughfed.types import Spec, TensorSpec
+from tests.server_context import context
 
 KEY = IdentityKey.from_private_bytes(bytes([1]) * 32)
 SPEC, OTHER = (Spec((TensorSpec("w", (size,)),)) for size in (10, 11))
@@ -45,6 +46,7 @@ class Edge:
 
     def __init__(self, ctx: ServerContext, middle: Middle, rounds: asyncio.Task[str], folder: Path) -> None:
         self.ctx, self.middle, self.rounds, self.folder = ctx, middle, rounds, folder
+        self.guest = guest_of(ctx)
 
     def order(
         self, number: int = 1, *, settings: Mapping[str, object] = PLAIN, left: float = 60.0, spec: Spec = SPEC
@@ -58,6 +60,10 @@ class Edge:
         )
 
 
+def guest_of(ctx: ServerContext) -> EdgeGuest:
+    return next(each for each in ctx.extensions.all if isinstance(each, EdgeGuest))
+
+
 @asynccontextmanager
 async def edge_in(folder: Path, *, finished: str | None = None) -> AsyncIterator[Edge]:
     """An edge that needs two clients, and has none."""
@@ -67,11 +73,10 @@ async def edge_in(folder: Path, *, finished: str | None = None) -> AsyncIterator
         await store.create_run("here", SPEC, first, 0.0)
         await store.set_finished(finished)
         config = FederationConfig(round=Round(min_clients=2, rounds=3), privacy=Privacy(server_sees="updates"))
-        ctx = Federation(config, store, KEY, "server", b"", ServerMetrics(), executor, "here", SPEC)
-        ctx.num_classes = 2
         middle = Middle(lambda: pytest.fail("nobody asks"))
-        ctx.above, middle.on_change = middle, ctx.state.wake
-        rounds = asyncio.create_task(run_orders(ctx, middle))
+        ctx = context(config, store, KEY, executor, SPEC, run="here", num_classes=2, above=middle)
+        await ctx.extensions.prepare()
+        rounds = asyncio.create_task(guest_of(ctx).run())
         try:
             yield Edge(ctx, middle, rounds, folder)
         finally:
@@ -92,7 +97,7 @@ def at_an_edge(folder: Path, work: Callable[[Edge], Awaitable[None]], *, finishe
 async def phase(one: Edge, name: str) -> None:
     """Wait until the server's half is in a phase."""
     news = one.ctx.state.watch()
-    while one.ctx.state.phase != name or one.ctx.order is None:
+    while one.ctx.state.phase != name or one.guest._order is None:
         await news.wait()
         news.clear()
     one.ctx.state.unwatch(news)
@@ -148,11 +153,11 @@ def test_an_order_that_is_withdrawn_is_left_and_the_same_round_asked_again_is_ta
     async def work(one: Edge) -> None:
         fit = one.order(1)
         await phase(one, "waiting")
-        first = one.ctx.order
+        first = one.guest._order
         fit.cancel()
         again = one.order(1)
         news = one.ctx.state.watch()
-        while one.ctx.order in (None, first):
+        while one.guest._order in (None, first):
             await news.wait()
             news.clear()
         await phase(one, "waiting")
@@ -209,7 +214,7 @@ def test_learning_settings_that_cannot_stand_beside_the_edges_own_are_answered_w
 
     async def work(one: Edge) -> None:
         own = {"privacy": Privacy(server_sees="sketches"), "fairness": Fairness(rule="term")}
-        one.ctx.config = one.ctx.config.model_copy(update=own)
+        one.ctx.settings.config = one.ctx.config.model_copy(update=own)
         with pytest.raises(TrainerError, match=r"trainer\.self_weight = true and fairness\.rule = ") as told:
             await one.order(settings={**PLAIN, "self_weight": True})
         assert (told.value.reason, orders(one), one.ctx.config.trainer.self_weight) == ("edge", [], False)
@@ -259,8 +264,8 @@ def test_time_is_a_share_of_what_is_left_above(tmp_path: Path, left: float, leas
         assert one.ctx.extensions.in_time(60.0) == 60.0  # no order is open
         fit = one.order()
         await phase(one, "waiting")
-        assert one.ctx.order is not None
-        one.ctx.order = replace(one.ctx.order, until=time.monotonic() + left)
+        assert one.guest._order is not None
+        one.guest._order = replace(one.guest._order, until=time.monotonic() + left)
         assert least <= one.ctx.extensions.in_time(60.0) <= most
         assert one.ctx.extensions.in_time(60.0, share=0.5) <= max(0.0, min(60.0, left / 2))
         fit.cancel()
@@ -275,12 +280,12 @@ def test_an_edge_that_waits_for_an_order_is_not_stalled(tmp_path: Path) -> None:
         for name in ("alpha", "beta"):
             one.ctx.clients.join(Session(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu")))
         since: dict[str, float] = {}
-        assert signs_of(one.ctx, Disk(), now=1000.0, since=since).ready_since is None
+        assert signs_of(one.ctx, Disk(), (), Certificates(0.0), now=1000.0, since=since).ready_since is None
         one.ctx.state.paused = True  # so that it stays where it is
         fit = one.order()
         await phase(one, "waiting")
         one.ctx.state.paused = False
-        assert signs_of(one.ctx, Disk(), now=1000.0, since=since).ready_since == 1000.0
+        assert signs_of(one.ctx, Disk(), (), Certificates(0.0), now=1000.0, since=since).ready_since == 1000.0
         one.ctx.state.paused = True
         fit.cancel()
 

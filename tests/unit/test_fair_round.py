@@ -16,7 +16,9 @@ from roughfed.config.federation import FederationConfig
 from roughfed.params import Flat
 from roughfed.secagg.statistics import ACCURACY_BUCKETS, accuracy_bucket
 from roughfed.secagg.weight_class import FACT, LOSS_POINTS, loss_point, read_table
-from roughfed.server import fair_round
+from roughfed.server import fair_figures, fair_weights
+from roughfed.server.context.round_state import RoundState
+from roughfed.server.fair_figures import Fairness
 from roughfed.server.store import RoundRow, Store
 from roughfed.types import Evaluation, RoundHeader, Signed, UpdateStatement
 from roughfed.wire.session import encode_header
@@ -42,7 +44,7 @@ def update(name: str, found: Evaluation | None, norm: float | None = 1.0) -> Any
 def federation(store: Store | None = None, *, masked: bool = False, **fairness: object) -> Any:
     sees = "sketches" if masked else "updates"
     settings = {"fairness": fairness, "privacy": {"server_sees": sees}, "trainer": {"lr": 0.1}}
-    return SimpleNamespace(config=FederationConfig.model_validate(settings), store=store, result=None)
+    return SimpleNamespace(config=FederationConfig.model_validate(settings), store=store, run="run-1")
 
 
 ACCEPTED = [
@@ -57,8 +59,8 @@ ACCEPTED = [
 
 
 def test_weights_are_multiplied_by_what_the_loss_under_the_rounds_model_says() -> None:
-    fed = federation(rule="q-fedavg", q=1.0, cap=3.0)
-    weights, length = fair_round.fair_weights(fed, header(), ACCEPTED, [10.0] * 7)
+    ctx = federation(rule="q-fedavg", q=1.0, cap=3.0)
+    weights, length = fair_weights.fair_weights(ctx.config, header(), ACCEPTED, [10.0] * 7)
     assert weights == pytest.approx([10.0, 20.0, 10.0, 10.0, 10.0, 30.0, 5.0])
     assert length == 1.0
 
@@ -66,15 +68,15 @@ def test_weights_are_multiplied_by_what_the_loss_under_the_rounds_model_says() -
 @pytest.mark.parametrize("fairness", [{}, {"rule": "none"}, {"rule": "q-fedavg", "q": 0.0}, {"rule": "term", "t": 0.0}])
 def test_without_a_rule_or_strength_weights_are_what_they_were(fairness: dict[str, object]) -> None:
     given = [1.0, 2.5, 3.0, 4.0, 1.0, 1.0, 7.0]
-    assert fair_round.fair_weights(federation(**fairness), header(), ACCEPTED, given) == (given, 1.0)
+    assert fair_weights.fair_weights(federation(**fairness).config, header(), ACCEPTED, given) == (given, 1.0)
 
 
 def test_the_papers_step_is_shorter_the_longer_the_updates_are() -> None:
-    fed = federation(rule="q-fedavg", q=1.0, step="paper")
+    ctx = federation(rule="q-fedavg", q=1.0, step="paper")
     lengths = []
     for norm in (0.01, 0.1, 1.0):
         accepted = [update(name, evaluation(1.0), norm) for name in "abcd"]
-        weights, length = fair_round.fair_weights(fed, header(), accepted, [1.0] * 4)
+        weights, length = fair_weights.fair_weights(ctx.config, header(), accepted, [1.0] * 4)
         assert weights == [1.0] * 4
         lengths.append(length)
     assert lengths == pytest.approx([1 / (1 + norm**2 / 0.1) for norm in (0.01, 0.1, 1.0)])
@@ -84,8 +86,8 @@ def test_a_mean_is_shortened_and_one_of_full_length_left_alone() -> None:
     def mean(start: int, stop: int) -> Flat:
         return np.arange(start, stop, dtype=np.float32)
 
-    assert fair_round.shortened(mean, 1.0) is mean
-    short = fair_round.shortened(mean, 0.5)(2, 5)
+    assert fair_weights.shortened(mean, 1.0) is mean
+    short = fair_weights.shortened(mean, 0.5)(2, 5)
     np.testing.assert_array_equal(short, np.array([1.0, 1.5, 2.0], dtype=np.float32))
     assert short.dtype == np.float32
 
@@ -106,34 +108,34 @@ def told(store: Store, number: int, losses: list[float], cluster: str = "0") -> 
 
     async def work() -> None:
         await store.open_round(row)
-        await store.set_sets(number, {"a": ""}, sums={fair_round.LOSSES: counts})
+        await store.set_sets(number, {"a": ""}, sums={fair_weights.LOSSES: counts})
 
     asyncio.run(work())
 
 
 def test_the_table_is_made_of_rounds_that_four_clients_are_behind(store: Store) -> None:
-    fed = federation(store, masked=True, rule="q-fedavg")
-    assert fair_round.losses_asked(fed.config) == (f"eval-loss-histogram:{LOSS_POINTS}",)
+    ctx = federation(store, masked=True, rule="q-fedavg")
+    assert tuple(Fairness(ctx).statistics(1, "0")) == (f"eval-loss-histogram:{LOSS_POINTS}",)
     told(store, 1, [1.0, 1.0, 1.0])
-    assert fair_round.classes_fact(fed, "0") == {}
+    assert Fairness(ctx).facts(1, "0") == {}
     told(store, 2, [1.0, 1.0, 2.0, 8.0])
     told(store, 3, [1.0] * 5, cluster="1")
-    found = read_table(fair_round.classes_fact(fed, "0")[FACT])
+    found = read_table(Fairness(ctx).facts(1, "0")[FACT])
     assert list(found.rounds) == [2]
-    assert list(read_table(fair_round.classes_fact(fed, "1")[FACT]).rounds) == [3]
+    assert list(read_table(Fairness(ctx).facts(1, "1")[FACT]).rounds) == [3]
     for number in range(4, 20):
         told(store, number, [float(number)] * 4)
-    newest = read_table(fair_round.classes_fact(fed, "0")[FACT]).rounds
+    newest = read_table(Fairness(ctx).facts(1, "0")[FACT]).rounds
     assert list(newest) == list(range(12, 20))
     assert newest[19][40] < newest[12][40]  # the same loss beside a higher typical one
 
 
 @pytest.mark.parametrize(("masked", "rule"), [(False, "q-fedavg"), (True, "none")])
 def test_nothing_is_asked_for_where_no_classes_are_named(store: Store, masked: bool, rule: str) -> None:
-    fed = federation(store, masked=masked, rule=rule)
-    assert fair_round.losses_asked(fed.config) == ()
-    assert fair_round.classes_fact(fed, "0") == {}
-    assert not fair_round.by_classes(fed.config)
+    ctx = federation(store, masked=masked, rule=rule)
+    assert tuple(Fairness(ctx).statistics(1, "0")) == ()
+    assert Fairness(ctx).facts(1, "0") == {}
+    assert not fair_weights.by_classes(ctx.config)
 
 
 # -- what is kept ----------------------------------------------------------------------------------------------------
@@ -141,12 +143,17 @@ def test_nothing_is_asked_for_where_no_classes_are_named(store: Store, masked: b
 OF = {"a": (0.5, 0.75, 0.25), "b": (0.25, 0.5, 0.75), "c": (1.0, 1.0, 0.5), "d": (0.75, 0.25, 0.5)}
 
 
+@pytest.fixture(autouse=True)
+def accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fair_figures, "accepted_updates", lambda *_: ACCEPTED)
+
+
 def kept(store: Store, *, masked: bool, sums: dict[str, Any]) -> dict[str, Any]:
-    fed = federation(store, masked=masked, rule="term", t=1.0)
+    ctx = federation(store, masked=masked, rule="term", t=1.0)
     sees = "sketches" if masked else "updates"
     row = RoundRow(3, Signed(encode_header(header(sees=sees)), b"", ""), ("a",), 1, 1.0, {}, None, None, sums=sums)
-    fed.result = SimpleNamespace(quarters={"a": 4, "b": 1}) if masked else None
-    return fair_round.fairness_figures(fed, row, ACCEPTED)
+    result: Any = SimpleNamespace(quarters={"a": 4, "b": 1}) if masked else None
+    return Fairness(ctx).figures(RoundState(row, result=result))
 
 
 def test_in_the_clear_a_summary_keeps_exact_figures_and_weights(store: Store) -> None:
@@ -157,7 +164,7 @@ def test_in_the_clear_a_summary_keeps_exact_figures_and_weights(store: Store) ->
 
     asyncio.run(keep())
     found = kept(store, masked=False, sums={})
-    assert {kind: found["spread"][kind]["mean"] for kind in fair_round.MODELS} == pytest.approx(
+    assert {kind: found["spread"][kind]["mean"] for kind in fair_figures.MODELS} == pytest.approx(
         {"global": 0.625, "personal": 0.625, "alone": 0.5}
     )
     assert found["spread"]["global"]["clients"] == 4

@@ -14,12 +14,14 @@ from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.messages import Hello, JobUpdate, Leave
 from roughfed.server import callers
 from roughfed.server.collection import Collection
+from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.membership import Session
-from roughfed.server.metrics import ServerMetrics
+from roughfed.server.round.events import RoundEvents, revoke
 from roughfed.server.store import RoundRow, Store
 from roughfed.types import Job, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import encode_header
+from tests.server_context import context, in_round
 
 KEY = IdentityKey.from_private_bytes(bytes([1]) * 32)
 HEADER = RoundHeader(
@@ -39,18 +41,33 @@ def waiting(one: Session) -> list[object]:
 
 
 @pytest.fixture
-def fed(tmp_path: Path) -> Iterator[ServerContext]:
+def ctx(tmp_path: Path) -> Iterator[ServerContext]:
     """A server in the middle of round 3, 60 seconds before its deadline."""
     store = Store(tmp_path)
     config = FederationConfig(round=Round(evaluate_every=2))
     with ThreadPoolExecutor(1) as executor:
         spec = Spec((TensorSpec("w", (10,)),))
         asyncio.run(store.create_run("run-1", spec, bytes(32), 0.0))
-        ctx = Federation(config, store, KEY, "server", b"", ServerMetrics(), executor, "run-1", spec)
-        ctx.state.round.row = ROW
-        ctx.state.round.collection = Collection(frozenset(ROW.cohort), 3, 2, time.monotonic() + 60, time.monotonic())
-        yield fed
+        made = context(config, store, KEY, executor, spec)
+        RoundEvents(made)
+        in_round(made, ROW)
+        yield made
         store.close()
+
+
+def round_of(ctx: ServerContext) -> RoundState:
+    assert ctx.state.round is not None
+    return ctx.state.round
+
+
+def collection_of(ctx: ServerContext) -> Collection:
+    assert ctx.state.collection is not None
+    return ctx.state.collection
+
+
+def events_of(ctx: ServerContext) -> RoundEvents:
+    assert isinstance(ctx.intake.listener, RoundEvents)
+    return ctx.intake.listener
 
 
 def test_who_comes_back_gets_the_job_that_it_still_owes(ctx: ServerContext) -> None:
@@ -59,7 +76,7 @@ def test_who_comes_back_gets_the_job_that_it_still_owes(ctx: ServerContext) -> N
     assert isinstance(job, Job)
     assert (job.header, job.train, job.evaluate, job.model_bytes) == (ROW.header, True, True, 40)
     assert 0 < job.seconds_left <= 60
-    assert ctx.state.round.identity_keys == {"alpha": KEY.public_key}  # it may upload, too
+    assert round_of(ctx).identity_keys == {"alpha": KEY.public_key}  # it may upload, too
 
 
 def test_the_same_client_gets_the_same_seed_and_others_get_others(ctx: ServerContext) -> None:
@@ -75,31 +92,29 @@ def test_the_same_client_gets_the_same_seed_and_others_get_others(ctx: ServerCon
 
 @pytest.mark.parametrize("settled", ["received", "refused", "judged", "no round", "stranger"])
 def test_who_owes_nothing_gets_no_job(ctx: ServerContext, settled: str) -> None:
-    assert ctx.state.round.collection is not None
     match settled:
         case "received":
-            ctx.state.round.collection.receive("alpha", 0.0)
+            collection_of(ctx).receive("alpha", 0.0)
         case "refused":
-            ctx.intake.listener.refused("alpha", RemoteProtocolError("no", reason="not-finite"))
+            events_of(ctx).refused("alpha", RemoteProtocolError("no", reason="not-finite"))
         case "judged":
-            ctx.state.round.row = RoundRow(3, ROW.header, ROW.cohort, 3, 5.0, {"alpha": "late"}, None, None)
+            round_of(ctx).row = RoundRow(3, ROW.header, ROW.cohort, 3, 5.0, {"alpha": "late"}, None, None)
         case "no round":
-            ctx.state.round.collection = None
+            round_of(ctx).collection = None
     ctx.clients.join(one := session("stranger" if settled == "stranger" else "alpha"))
     assert waiting(one) == []
 
 
 def test_a_lost_client_is_waited_for_a_moment_only(ctx: ServerContext) -> None:
-    assert ctx.state.round.collection is not None
     ctx.clients.join(one := session("alpha"))
     for name in ("beta", "gamma"):
-        ctx.state.round.collection.receive(name, 0.0)
+        collection_of(ctx).receive(name, 0.0)
     now = time.monotonic()
-    assert ctx.state.round.collection.decide(now).until == ctx.state.round.collection.deadline
+    assert collection_of(ctx).decide(now).until == collection_of(ctx).deadline
     ctx.clients.leave(one)
-    assert ctx.state.round.collection.decide(now).until < now + 10
+    assert collection_of(ctx).decide(now).until < now + 10
     ctx.clients.join(session("alpha"))
-    assert ctx.state.round.collection.decide(now).until == ctx.state.round.collection.deadline
+    assert collection_of(ctx).decide(now).until == collection_of(ctx).deadline
 
 
 @pytest.mark.parametrize(
@@ -114,25 +129,23 @@ def test_a_lost_client_is_waited_for_a_moment_only(ctx: ServerContext) -> None:
     ],
 )
 def test_a_clients_word_on_its_job_settles_it(ctx: ServerContext, update: JobUpdate, reason: str | None) -> None:
-    assert ctx.state.round.collection is not None
-    ctx.intake.listener.on_message(session("alpha"), update)
-    ctx.intake.listener.on_message(session("stranger"), update)
-    assert ctx.state.round.collection.refused == ({} if reason is None else {"alpha": reason})
+    events_of(ctx).on_message(session("alpha"), update)
+    events_of(ctx).on_message(session("stranger"), update)
+    assert collection_of(ctx).refused == ({} if reason is None else {"alpha": reason})
 
 
 def test_the_revoked_are_cut_at_once_and_not_waited_for(ctx: ServerContext) -> None:
-    assert ctx.state.round.collection is not None
     ctx.clients.join(one := session("alpha"))
     for name in ("beta", "gamma"):
-        ctx.state.round.collection.receive(name, 0.0)
+        collection_of(ctx).receive(name, 0.0)
     revoke(ctx, "alpha")
     assert one.close_reason == "revoked"
     assert waiting(one)[-1] is None
-    assert ctx.state.round.collection.decide(time.monotonic()).action == "close"
+    assert collection_of(ctx).decide(time.monotonic()).action == "close"
     with pytest.raises(IdentityError):
         ctx.clients.join(session("alpha"))
     revoke(ctx, "beta")  # its receipt stands: it is in the journal
-    assert ctx.state.round.collection.received == {"beta", "gamma"}
+    assert collection_of(ctx).received == {"beta", "gamma"}
 
 
 def test_a_client_cannot_say_how_many_are_connected(ctx: ServerContext) -> None:
@@ -200,12 +213,11 @@ def test_who_takes_its_leave_is_away_and_not_waited_for_until_it_is_back(ctx: Se
     async def play() -> None:
         alpha = session("alpha")
         ctx.clients.join(alpha)
-        ctx.intake.listener.on_message(alpha, Leave("window", 3600.0))
-        alpha.close("away")
+        events_of(ctx).on_message(alpha, Leave("window", 3600.0))
+        assert alpha.close_reason == "away"
         assert ctx.clients.away["alpha"] == pytest.approx(time.time() + 3600, abs=60)
-        assert ctx.state.round.collection is not None
-        assert "alpha" not in ctx.state.round.collection.pending()
-        assert ctx.state.round.collection.refused["alpha"] == "client-away: window"
+        assert "alpha" not in collection_of(ctx).pending()
+        assert collection_of(ctx).refused["alpha"] == "client-away: window"
         ctx.clients.join(session("alpha"))
         assert "alpha" not in ctx.clients.away
 

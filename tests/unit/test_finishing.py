@@ -25,7 +25,7 @@ from roughfed.rng import derive
 from roughfed.secagg.fixed import to_fixed, upper_triangle
 from roughfed.secagg.statistics import add
 from roughfed.server.calibrated import Calibrated, newest
-from roughfed.server.finish import calibrate_last, calibrate_round, finishing_sums
+from roughfed.server.finish import Calibration, finishing_sums
 from roughfed.server.store import RoundRow, Store
 from roughfed.types import Evaluation, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import encode_header
@@ -207,7 +207,8 @@ class Maker:
 async def played(store: Store, worker: Maker, how: str, rounds: int) -> list[Calibrated | None]:
     """Rounds that are committed one after the other, with what stands finished after each."""
     settings = {"trainer": {"calibrate": how}, "model": {"name": "mlp"}, "data": {"name": "digits"}}
-    fed: Any = SimpleNamespace(store=store, worker=worker, config=FederationConfig.model_validate(settings))
+    ctx: Any = SimpleNamespace(store=store, worker=worker, config=FederationConfig.model_validate(settings))
+    guest = Calibration(ctx)
     await store.create_run("run", Spec((TensorSpec("w", (1,)),)), bytes(32), 0.0)
     gradient = to_fixed("head-gradient", np.ones(C * (C * WIDTH + C)))
     sums = add([{**one, "head-gradient": gradient} for one in [told(1)] * 5])
@@ -224,10 +225,10 @@ async def played(store: Store, worker: Maker, how: str, rounds: int) -> list[Cal
         store.model_path(digest).write_bytes(b"model")
         await store.commit(number, version=number, digest=digest, now=0.0)
         for _ in range(2):  # a restart does it again, and finds it done
-            await calibrate_round(fed, row)
+            await guest.on_committed(row)
         seen.append(newest(store))
     for _ in range(2):
-        await calibrate_last(fed)
+        await guest.on_last_round()
     return [*seen, newest(store)]
 
 

@@ -17,7 +17,7 @@ from roughfed.server.health.alert import SEVERITIES, Rule
 from roughfed.server.health.rounds import PAUSES
 from roughfed.server.health.signs import Open, Past, Signs
 from roughfed.server.health.standing import Standing
-from roughfed.server.run import LOST_ROUNDS
+from roughfed.server.round.run import LOST_ROUNDS
 
 DAY = 86400.0
 NOW = 1_000_000.0

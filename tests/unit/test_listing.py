@@ -9,20 +9,28 @@ from typing import Any, cast
 
 import pytest
 
+from roughfed.config.federation import FederationConfig
 from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.member_list import ListedMember, MemberList
 from roughfed.deploy import aggregator
 from roughfed.errors import IdentityError, RemoteProtocolError, Unreachable
 from roughfed.messages import Hello
+from roughfed.server.collection import Collection
+from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
-from roughfed.server.listing import NOT_LISTED, Listing, lacking, unlisted
+from roughfed.server.listing import NOT_LISTED, Listing
 from roughfed.server.membership import Session
-from roughfed.server.store import Store
+from roughfed.server.round.offer import offer
+from roughfed.server.round.run import unlisted
+from roughfed.server.store import RoundRow, Store
+from roughfed.types import RoundHeader, Signed
 from roughfed.wire.member_list import decode_list, encode_list, encode_signed
+from roughfed.wire.session import encode_header
 
 NOW = 1_900_000_000
 KEYS = {name: IdentityKey.from_private_bytes(bytes([i + 1]) * 32).public_key for i, name in enumerate("abcd")}
 ORGANISATION = bytes([77]) * 32
+HEADER = RoundHeader("run", 1, bytes(32), 0, *[bytes(32)] * 2, "lanes", "sums", bytes(32), 60.0)
 
 
 @pytest.fixture(autouse=True)
@@ -159,25 +167,27 @@ def test_where_organisations_sign_who_is_not_in_it_may_not_even_connect(listing:
 
 
 def test_a_round_waits_until_enough_of_those_who_are_here_are_in_the_list(listing: Listing, source: Source) -> None:
-    members = SimpleNamespace(get={name: session(name) for name in "abcd"}.get)
-    ctx = cast(
-        Federation, SimpleNamespace(listing=listing, members=members, config=SimpleNamespace(clients_to_start=3))
-    )
-    assert asyncio.run(lacking(ctx, "abcd")) == ""
-    assert asyncio.run(lacking(ctx, "abd")) == "waiting: 2 of 3 clients are in the member list"
+    clients = SimpleNamespace(get={name: session(name) for name in "abcd"}.get, listing=listing)
+    ctx = cast(ServerContext, SimpleNamespace(clients=clients, config=SimpleNamespace(clients_to_start=3)))
+    assert asyncio.run(unlisted(ctx, "abcd")) == ""
+    assert asyncio.run(unlisted(ctx, "abd")) == "waiting: 2 of 3 clients are in the member list"
     source.body, listing.current = b"", None
-    assert asyncio.run(lacking(ctx, "abcd")) == "waiting for a list of members: the CA does not answer"
+    assert asyncio.run(unlisted(ctx, "abcd")) == "waiting for a list of members: the CA does not answer"
 
 
 def test_who_comes_back_with_another_key_is_out_of_the_round(listing: Listing) -> None:
     refresh(listing)
-    refused: list[tuple[str, str]] = []
-    masked = SimpleNamespace(out=set[str]())
-    ctx = cast(Federation, SimpleNamespace(masked=masked, listing=listing))
-    collection = cast(Any, SimpleNamespace(refuse=lambda *said: refused.append(said)))
-    assert not unlisted(ctx, session("a"), collection)
-    assert unlisted(ctx, session("b", KEYS["d"]), collection)
-    assert (refused, masked.out) == ([("b", NOT_LISTED)], {"b"})
+    masked = cast(Any, SimpleNamespace(out=set[str]()))
+    row = RoundRow(1, Signed(encode_header(HEADER), b"", ""), ("a", "b"), 2, 0.0, {}, None, None)
+    round_ = RoundState(row, Collection(frozenset("ab"), 2, 2, 60.0), masked)
+    masked.client_class_of = lambda _: None
+    clients = SimpleNamespace(listing=listing, quarantined={})
+    ctx = cast(ServerContext, SimpleNamespace(clients=clients, config=FederationConfig()))
+    offer(ctx, round_, session("a"))
+    offer(ctx, round_, session("b", KEYS["d"]))
+    assert round_.collection is not None
+    assert (round_.collection.refused, masked.out) == ({"b": NOT_LISTED}, {"b"})
+    assert round_.identity_keys.keys() == {"a"}
 
 
 def test_a_ca_elsewhere_is_asked_twice_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

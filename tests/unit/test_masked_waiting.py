@@ -2,40 +2,47 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from functools import partial
+from contextlib import suppress
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from roughfed.server.collection import REJOIN_GRACE_S, Collection
-from roughfed.server.masked.drive import STAGE_S, waiting, while_all_download
+from roughfed.server.round import masked
+from roughfed.server.round.masked import STAGE_S, MaskedUpdates, until_all_downloaded
 
 DEADLINE = 600.0
 ABC: tuple[str, ...] = ("a", "b", "c")
 
 
-class Fed:
-    """What `waiting` sees of a federation: clients in phases, and what happens at which second."""
+class Game:
+    """What `MaskedUpdates` sees of a server: clients in phases, and what happens at which second."""
 
-    def __init__(self, phases: Mapping[str, str], happens: dict[float, Callable[["Fed"], None]] | None = None) -> None:
+    def __init__(self, phases: Mapping[str, str], happens: dict[float, Callable[["Game"], None]] | None = None) -> None:
         self.now, self.stopping = 0.0, False
         self.sessions = {name: SimpleNamespace(phase=phase) for name, phase in phases.items()}
-        self.members = SimpleNamespace(get=self.sessions.get)
         self.collection = Collection(frozenset(ABC), 3, 3, DEADLINE)
-        self.masked = SimpleNamespace(seats={})
+        self.machine = SimpleNamespace(seats={}, done=set[str](), classes=[], maskings=[], groups=[], stage="")
+        self.machine.owing = lambda: self.owing
+        self.machine.apply = self.decided
         self.owing = {"c"}
         self._happens = dict(happens or {})
+        self.ctx: Any = SimpleNamespace(
+            state=self,
+            clients=SimpleNamespace(get=self.sessions.get),
+            extensions=SimpleNamespace(in_time=self.in_time, check=lambda: None),
+            executor=SimpleNamespace(submit=lambda *_: None),
+            trace=SimpleNamespace(stage=lambda _: None),
+        )
+        self.round: Any = SimpleNamespace(collection=self.collection, masked=None, number=1)
 
     def clock(self) -> float:
         return self.now
 
-    def in_time(self, seconds: float, *, share: float) -> float:
+    def in_time(self, seconds: float, share: float) -> float:
         assert 0 < share <= 1
         return seconds
-
-    def check_order(self) -> None:
-        pass
 
     def lose(self, name: str) -> None:
         del self.sessions[name]
@@ -48,49 +55,60 @@ class Fed:
         if (event := self._happens.pop(moment, None)) is not None:
             event(self)
 
+    def decided(self, _: object) -> None:
+        raise Decided
+
     def waits(self) -> float:
-        """Until when it waits for what is owed."""
-        leisure = partial(while_all_download, cast(Any, self))
-        asyncio.run(waiting(cast(Any, self), lambda: self.owing, leisure=leisure))
+        """Until when it waits for what is owed before it decides."""
+        with pytest.MonkeyPatch.context() as patch, suppress(Decided):
+            patch.setattr(masked, "machine_of", lambda *_: self.machine)
+            asyncio.run(MaskedUpdates(self.ctx, self.round).set_up())
         return self.now
 
+    def leisure(self) -> float:
+        return until_all_downloaded(self.ctx, self.round)
 
-def enter(phase: str, name: str = "a") -> Callable[[Fed], None]:
-    def change(fed: Fed) -> None:
-        fed.sessions[name].phase = phase
+
+class Decided(Exception):
+    """Nothing is waited for any more."""
+
+
+def enter(phase: str, name: str = "a") -> Callable[[Game], None]:
+    def change(game: Game) -> None:
+        game.sessions[name].phase = phase
 
     return change
 
 
-def answer(fed: Fed) -> None:
-    fed.owing = set()
+def answer(game: Game) -> None:
+    game.owing = set()
 
 
 def test_who_is_here_has_the_stages_time_and_who_is_gone_a_grace() -> None:
-    assert Fed(dict.fromkeys(ABC, "training")).waits() == STAGE_S
-    assert Fed(dict.fromkeys(ABC, "training"), {1.0: lambda fed: fed.lose("c")}).waits() == 1 + REJOIN_GRACE_S
-    assert Fed(dict.fromkeys(ABC, "training"), {4.0: answer}).waits() == 4
+    assert Game(dict.fromkeys(ABC, "training")).waits() == STAGE_S
+    assert Game(dict.fromkeys(ABC, "training"), {1.0: lambda game: game.lose("c")}).waits() == 1 + REJOIN_GRACE_S
+    assert Game(dict.fromkeys(ABC, "training"), {4.0: answer}).waits() == 4
 
 
 def test_while_everybody_downloads_a_connection_that_broke_has_time() -> None:
     phases = dict.fromkeys(ABC, "downloading")
-    back = Fed(phases, {1.0: lambda fed: fed.lose("c"), 90.0: answer})
+    back = Game(phases, {1.0: lambda game: game.lose("c"), 90.0: answer})
     assert back.waits() == 90
-    never = Fed(phases, {1.0: lambda fed: fed.lose("c"), 50.0: enter("training")})
+    never = Game(phases, {1.0: lambda game: game.lose("c"), 50.0: enter("training")})
     assert never.waits() == 50  # its grace is over, and the first one will soon wait for its masks
-    assert Fed(phases | {"b": "idle"}).waits() == DEADLINE
+    assert Game(phases | {"b": "idle"}).waits() == DEADLINE
 
 
 @pytest.mark.parametrize("phase", ["training", "uploading", "agreeing"])
 def test_there_is_no_leisure_once_somebody_has_the_model(phase: str) -> None:
-    fed = Fed(dict.fromkeys(ABC, "downloading"))
-    assert while_all_download(cast(Any, fed)) == DEADLINE
-    enter(phase, "b")(fed)
-    assert while_all_download(cast(Any, fed)) == 0
-    fed.collection.refuse("b", "why")  # nobody waits for it
-    assert while_all_download(cast(Any, fed)) == DEADLINE
+    game = Game(dict.fromkeys(ABC, "downloading"))
+    assert game.leisure() == DEADLINE
+    enter(phase, "b")(game)
+    assert game.leisure() == 0
+    game.collection.refuse("b", "why")  # nobody waits for it
+    assert game.leisure() == DEADLINE
 
 
 def test_there_is_none_where_nobody_downloads() -> None:
-    assert while_all_download(cast(Any, Fed(dict.fromkeys(ABC, "idle")))) == 0
-    assert while_all_download(cast(Any, Fed({}))) == 0
+    assert Game(dict.fromkeys(ABC, "idle")).leisure() == 0
+    assert Game({}).leisure() == 0

@@ -2,12 +2,19 @@
 
 import asyncio
 import random
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from roughfed.errors import IdentityError
+from roughfed.journal import Journal
 from roughfed.messages import Hello, Reconnect, ServerMessage
-from roughfed.server.membership import MAX_WAITING, SUPERSEDED_S, Members, Session
+from roughfed.server.context.clients import SUPERSEDED_S, ClientRegistry
+from roughfed.server.listing import Listing
+from roughfed.server.membership import MAX_WAITING, Session
+from roughfed.server.store import Store
 
 HELLO = Hello("1", 1, b"", b"", (), "cpu")
 
@@ -26,12 +33,24 @@ def changes() -> list[tuple[str, bool]]:
 
 
 @pytest.fixture
-def members(changes: list[tuple[str, bool]]) -> Members:
-    return Members(lambda name, connected: changes.append((name, connected)))
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    with closing(Store(tmp_path)) as store:
+        yield store.journal
+
+
+def registry(journal: Journal, on_change: Callable[[str, bool], None]) -> ClientRegistry:
+    found = ClientRegistry(Listing(journal))
+    found.on_change = on_change
+    return found
+
+
+@pytest.fixture
+def members(journal: Journal, changes: list[tuple[str, bool]]) -> ClientRegistry:
+    return registry(journal, lambda name, connected: changes.append((name, connected)))
 
 
 def test_a_newer_stream_takes_over_and_the_older_one_ends_once(
-    members: Members, changes: list[tuple[str, bool]]
+    members: ClientRegistry, changes: list[tuple[str, bool]]
 ) -> None:
     old, new = session("alpha"), session("alpha")
     members.join(old)
@@ -46,7 +65,7 @@ def test_a_newer_stream_takes_over_and_the_older_one_ends_once(
     assert changes == [("alpha", True), ("alpha", False), ("alpha", True), ("alpha", False)]
 
 
-def test_messages_keep_their_order_and_everybody_hears_a_broadcast(members: Members) -> None:
+def test_messages_keep_their_order_and_everybody_hears_a_broadcast(members: ClientRegistry) -> None:
     sessions = [session(name) for name in ("beta", "alpha")]
     for one in sessions:
         members.join(one)
@@ -79,7 +98,7 @@ def test_closing_always_ends_the_stream_and_the_first_reason_stays(held: int) ->
     assert [m for m in left if m is not None] == [Reconnect(n, "x") for n in range(held)][-(MAX_WAITING - 2) :]
 
 
-def test_at_the_end_every_stream_ends_and_so_does_one_that_comes_yet(members: Members) -> None:
+def test_at_the_end_every_stream_ends_and_so_does_one_that_comes_yet(members: ClientRegistry) -> None:
     here, late = session("alpha"), session("beta")
     members.join(here)
     members.end()
@@ -88,7 +107,7 @@ def test_at_the_end_every_stream_ends_and_so_does_one_that_comes_yet(members: Me
     assert members.all() == []
 
 
-def test_the_revoked_are_cut_and_turned_away(members: Members) -> None:
+def test_the_revoked_are_cut_and_turned_away(members: ClientRegistry) -> None:
     here = session("alpha")
     members.join(here)
     members.revoke("alpha")
@@ -103,10 +122,10 @@ def test_the_revoked_are_cut_and_turned_away(members: Members) -> None:
     assert members.names() == []
 
 
-def test_whatever_comes_and_goes_the_table_holds_the_newest_open_stream() -> None:
+def test_whatever_comes_and_goes_the_table_holds_the_newest_open_stream(journal: Journal) -> None:
     for seed in range(300):
         rng, told = random.Random(seed), dict[str, bool]()
-        members = Members(told.__setitem__)
+        members = registry(journal, told.__setitem__)
         newest: dict[str, Session] = {}
         streams: list[Session] = []
         for _ in range(30):

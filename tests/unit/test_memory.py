@@ -15,8 +15,11 @@ import pytest
 
 from roughfed.crypto.names import subject_of
 from roughfed.journal import CACHE_KIB, connect
-from roughfed.server import extras
+from roughfed.server.context.round_state import RoundState
 from roughfed.server.health.recent import MOST, WINDOW_S, Window
+from roughfed.server.round import reference_updates
+from roughfed.server.store import RoundRow
+from roughfed.types import Signed
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -160,14 +163,14 @@ def test_files_of_a_round_are_deleted_by_a_pattern_that_is_the_same_in_each(
     folder, patterns, found = tmp_path / "extras", set[str](), Path.glob
     folder.mkdir()
     monkeypatch.setattr(Path, "glob", lambda path, pattern: patterns.add(pattern) or found(path, pattern))
-    fed: Any = SimpleNamespace(extras=SimpleNamespace(making=None, files={}), store=SimpleNamespace(folder=tmp_path))
+    ctx: Any = SimpleNamespace(store=SimpleNamespace(folder=tmp_path))
     names = [f"0000000{number}-{name}" for number in (1, 2) for name in ("root", "previous", "previous-small")]
     for name in names:
         (folder / name).touch()
-    row: Any = SimpleNamespace(round=1)
-    asyncio.run(extras.forget(fed, row))
+    one, two = (RoundState(RoundRow(number, Signed(b"", b"", ""), (), 1, 0.0, None, None, None)) for number in (1, 2))
+    asyncio.run(reference_updates.forget(ctx, one))
     assert sorted(path.name for path in folder.iterdir()) == sorted(names[3:])
-    asyncio.run(extras.forget(fed, SimpleNamespace(round=2)))  # pyright: ignore[reportArgumentType]
+    asyncio.run(reference_updates.forget(ctx, two))
     assert not list(folder.iterdir())
     assert len(patterns) == 1  # Python keeps the last 256, compiled
 

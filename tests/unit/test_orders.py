@@ -5,27 +5,33 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from roughfed.config.federation import FederationConfig
+from roughfed.crypto.identity import IdentityKey
 from roughfed.digest import content_digest
 from roughfed.errors import StorageError
 from roughfed.params import Flat, write_model
 from roughfed.server.above import Order
 from roughfed.server.combine import NotFinite
+from roughfed.server.context.round_state import RoundState
 from roughfed.server.lineage import Version, insert_version
-from roughfed.server.orders import begun, folder, kept, made, sum_path, take
-from roughfed.server.store import Store
-from roughfed.types import Spec, TensorSpec
+from roughfed.server.orders import begun, folder, made, sum_path, take, written_down
+from roughfed.server.store import RoundRow, Store
+from roughfed.types import Signed, Spec, TensorSpec
+from tests.server_context import context
 
 SPEC = Spec((TensorSpec("w", (5,)),))
 ZEROS = content_digest(bytes(20))
+KEY = IdentityKey.from_private_bytes(bytes([1]) * 32)
+ROUND = RoundState(RoundRow(1, Signed(b"", b"", ""), (), 1, 0.0, None, None, None))
 
 
 def order_of(place: Path, *, number: int, value: float, run: str = "above") -> Order:
@@ -148,18 +154,13 @@ def test_a_model_that_is_gone_is_the_disks_fault(store: Store, tmp_path: Path) -
 # -- the sum on disk ---------------------------------------------------------------------------------------------------
 
 
-def edge(store: Store, order: Order | None) -> Any:
-    """All that `kept` looks at."""
-    return cast("Any", SimpleNamespace(store=store, order=order))
-
-
 @pytest.mark.parametrize("step", [1, 3, 7, 100])
-def test_the_file_is_the_mean_to_the_bit_in_whatever_order_it_is_read(store: Store, tmp_path: Path, step: int) -> None:
+def test_the_file_is_the_mean_to_the_bit_in_whatever_order_it_is_read(store: Store, step: int) -> None:
     mean = np.random.default_rng(step).normal(size=53).astype(np.float32)
     mean[:3] = (-0.0, np.float32(1e-45), np.finfo(np.float32).max)
     starts = np.random.default_rng(step).permutation(np.arange(0, 53, step)).tolist()
     seen: dict[int, Flat] = {}
-    with kept(edge(store, order_of(tmp_path, number=1, value=0.0)), 7, lambda a, b: mean[a:b]) as noted:
+    with written_down(store, 7, lambda a, b: mean[a:b]) as noted:
         for start in starts:
             seen[start] = noted(start, min(53, start + step))
         assert not sum_path(store, 7).exists()
@@ -168,11 +169,9 @@ def test_the_file_is_the_mean_to_the_bit_in_whatever_order_it_is_read(store: Sto
     assert [path.name for path in folder(store).iterdir()] == ["00000007.f32"]
 
 
-def test_a_sum_that_cannot_be_is_not_there(store: Store, tmp_path: Path) -> None:
-    fed = edge(store, order_of(tmp_path, number=1, value=0.0))
-
+def test_a_sum_that_cannot_be_is_not_there(store: Store) -> None:
     def combine() -> None:
-        with kept(fed, 7, lambda a, b: np.zeros(b - a, np.float32)) as noted:
+        with written_down(store, 7, lambda a, b: np.zeros(b - a, np.float32)) as noted:
             noted(0, 3)
             raise NotFinite("a sum that is none")
 
@@ -185,6 +184,8 @@ def test_a_server_that_is_no_edge_keeps_no_sum(store: Store) -> None:
     def mean(start: int, stop: int) -> Flat:
         return np.zeros(stop - start, np.float32)
 
-    with kept(edge(store, None), 1, mean) as noted:
-        assert noted is mean
+    with ThreadPoolExecutor(1) as executor:
+        ctx = context(FederationConfig(), store, KEY, executor, SPEC)
+        with ctx.extensions.on_mean(ROUND, 1, mean) as noted:
+            assert noted is mean
     assert not (store.folder / "sums").exists()

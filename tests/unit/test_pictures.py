@@ -12,7 +12,7 @@ from roughfed.deploy.pictures import protocol
 from roughfed.deploy.pictures import round as one_round
 from roughfed.secagg.client import State
 from roughfed.secagg.server import Stage
-from roughfed.server.masked.stages import FACTS
+from roughfed.server.masked.facts import KINDS
 from roughfed.wire.secagg import CLIENT_STAGES, STAGE_VALUES
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -33,7 +33,7 @@ def test_the_protocol_names_every_state_stage_message_and_fact() -> None:
     states = {state.name.lower() for state in State if state is not State.OUT}
 
     assert said >= states | {stage.name.lower() for stage in Stage}
-    assert said >= {*CLIENT_STAGES, *STAGE_VALUES, *FACTS}
+    assert said >= {*CLIENT_STAGES, *STAGE_VALUES, *KINDS.values()}
 
 
 def test_the_numbers_of_the_round_are_masked_and_add_up() -> None:

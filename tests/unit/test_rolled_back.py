@@ -16,25 +16,17 @@ from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import RemoteProtocolError
 from roughfed.messages import Hello, Seen
 from roughfed.server.authority import Authority
-from roughfed.server.collection import Collection
 from roughfed.server.context.server import ServerContext
 from roughfed.server.masked.journal import Opening, Stages
 from roughfed.server.membership import Session
-from roughfed.server.metrics import ServerMetrics
-from roughfed.server.rolled_back import (
-    Proof,
-    adopt,
-    barred,
-    first_choice,
-    follow,
-    last_lost,
-    proof_of,
-    settle,
-)
+from roughfed.server.proof import Proof, proof_of
+from roughfed.server.rolled_back import adopt, first_choice, follow, last_lost, settle
+from roughfed.server.round.offer import offer
 from roughfed.server.store import RoundRow, Store
 from roughfed.server.variates import ledger_of, scale_fact
 from roughfed.types import ClientClass, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header
+from tests.server_context import context, in_round
 
 RUN, SPEC = "run-1", Spec((TensorSpec("w", (10,)),))
 KEY = IdentityKey.from_private_bytes(bytes([1]) * 32)
@@ -57,11 +49,11 @@ def proof(found: RoundHeader) -> Proof:
 
 
 @pytest.fixture
-def fed(tmp_path: Path) -> Iterator[ServerContext]:
+def ctx(tmp_path: Path) -> Iterator[ServerContext]:
     store = Store(tmp_path / "state")
     with ThreadPoolExecutor(1) as executor:
         asyncio.run(store.create_run(RUN, SPEC, bytes(32), 0.0))
-        yield Federation(FederationConfig(), store, KEY, "server", b"", ServerMetrics(), executor, RUN, SPEC)
+        yield context(FederationConfig(), store, KEY, executor, SPEC, run=RUN)
         store.close()
 
 
@@ -72,7 +64,9 @@ def join(ctx: ServerContext, name: str, seen: RoundHeader | None = None) -> Sess
     return session
 
 
-def play(ctx: ServerContext, number: int, found: RoundHeader | None = None, *, outcome: str = "committed") -> RoundHeader:
+def play(
+    ctx: ServerContext, number: int, found: RoundHeader | None = None, *, outcome: str = "committed"
+) -> RoundHeader:
     found = found or header(number)
     row = RoundRow(number, signed(found), ("a", "b"), 2, 5.0, None, None, None)
 
@@ -89,7 +83,7 @@ def play(ctx: ServerContext, number: int, found: RoundHeader | None = None, *, o
 
 def next_of(ctx: ServerContext) -> tuple[int, int]:
     """(number of the round that the next header names, number of the next round)."""
-    last, number = asyncio.run(follow(ctx, ctx.store.last_round()))
+    last, number = asyncio.run(follow(ctx.store, ctx.clients.all(), ctx.store.last_round()))
     return (0 if last is None else last.round), number
 
 
@@ -196,12 +190,15 @@ def test_what_was_seen_long_before_does_not_matter(ctx: ServerContext) -> None:
 
 def test_who_is_ahead_of_a_round_that_is_finished_is_not_asked_for_it(ctx: ServerContext) -> None:
     play(ctx, 2, outcome="open")
-    ctx.state.round.row = ctx.store.last_round()
+    last = ctx.store.last_round()
+    assert last is not None
+    round_ = in_round(ctx, dataclasses.replace(last, cohort=tuple("abcd")), goal=4)
     ctx.clients.quarantined = {"d": "by the operator"}
-    collection = Collection(frozenset("abcd"), 4, 2, 60.0)
-    seen = {"a": header(3), "b": header(2), "c": None, "d": header(2)}
-    assert [barred(ctx, join(ctx, *each), collection) for each in seen.items()] == [True, False, False, True]
-    assert collection.refused == {"a": "ahead", "d": "quarantined"}
+    for each in {"a": header(3), "b": header(2), "c": None, "d": header(2)}.items():
+        offer(ctx, round_, join(ctx, *each))
+    assert round_.identity_keys.keys() == {"b", "c"}
+    assert ctx.state.collection is not None
+    assert ctx.state.collection.refused == {"a": "ahead", "d": "quarantined"}
 
 
 # -- masked ------------------------------------------------------------------------------------------------------------
@@ -230,7 +227,7 @@ def test_groups_are_drawn_anew_and_clip_norms_go_on_from_what_clients_have_seen(
 def test_a_masked_round_that_was_open_in_a_backup_is_given_up(ctx: ServerContext) -> None:
     play(ctx, 3, header(3, masked=True), outcome="open")
     restore(ctx)
-    asyncio.run(settle(ctx))
+    asyncio.run(settle(ctx.store, ctx.stages, ctx.intake, ctx.run))
     (row,) = ctx.store.rounds()
     assert (row.outcome, row.sets) == ("abandoned", {"a": "gone", "b": "gone"})
     assert last_lost(ctx.store) == 3
@@ -242,7 +239,7 @@ def test_any_other_open_round_is_finished(ctx: ServerContext, was_restored: bool
     play(ctx, 3, header(3, masked=is_masked), outcome="open")
     if was_restored:
         restore(ctx)
-    asyncio.run(settle(ctx))
+    asyncio.run(settle(ctx.store, ctx.stages, ctx.intake, ctx.run))
     assert [row.outcome for row in ctx.store.rounds()] == [None]
     assert last_lost(ctx.store) == 0
 

@@ -20,7 +20,7 @@ from roughfed.deploy.simulate.run import Simulated, simulate
 from roughfed.deploy.simulate.standing import StandingClock
 from roughfed.errors import ConfigError, TrainerError
 from roughfed.messages import JobUpdate
-from roughfed.server.federation import Federation
+from roughfed.server.context.server import ServerContext
 
 APP = """\
 import numpy as np
@@ -231,8 +231,8 @@ def test_a_round_and_the_end_in_words() -> None:
 def test_time_stands_while_a_round_is_open_and_goes_on_where_something_hangs() -> None:
     async def waits(outcome: str | None, *, hangs_s: float, set_at_once: bool) -> float:
         """How far a wait of an hour brought the clock."""
-        row = SimpleNamespace(outcome=outcome)
-        clock = StandingClock(cast(Federation, SimpleNamespace(row=row, config=FederationConfig())))
+        state = SimpleNamespace(round=SimpleNamespace(row=SimpleNamespace(outcome=outcome)))
+        clock = StandingClock(cast(ServerContext, SimpleNamespace(state=state, config=FederationConfig())))
         clock._hangs_s = hangs_s  # pyright: ignore[reportPrivateUsage]
         event, began = asyncio.Event(), clock()
         if set_at_once:
