@@ -33,7 +33,7 @@ GUESS = 1.5
 
 
 class Played(Protocol):
-    """What is learnt of a round (`roughfed.server.collect.Collection`)."""
+    """What is learnt of a round (`roughfed.server.collection.Collection`)."""
 
     @property
     def opened(self) -> float:

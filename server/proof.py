@@ -15,7 +15,7 @@ from roughfed.wire.session import HEADER_DOMAIN, decode_header
 log = logging.getLogger(__name__)
 
 NOBODY = bytes(32)
-"""Root of the roster in a header that only asks for an evaluation (`roughfed.server.run`): no round has it."""
+"""Root of the roster in a header that only asks for an evaluation (`roughfed.server.round.run`): no round has it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,11 +34,12 @@ def context(
     above: Above | None = None,
     identity: ServerIdentity | None = None,
     run: str = "run-1",
+    metrics: ServerMetrics | None = None,
     **more: Any,
 ) -> ServerContext:
     """A server of the name "server" with all guests; `more` are fields of ServerContext."""
     who = identity or ServerIdentity("server", key)
-    ctx = ServerContext(Settings(config), store, who, ServerMetrics(), executor, run, spec, **more)
+    ctx = ServerContext(Settings(config), store, who, metrics or ServerMetrics(), executor, run, spec, **more)
     add_extensions(ctx, Given(no_draw, above))
     return ctx
 

@@ -22,7 +22,7 @@ REMINDER_S = 3600.0
 LOST, LOST_BADLY = 2, 4
 """Abandoned rounds in a row."""
 PAUSES = 5
-"""After so many the server pauses the run (`roughfed.server.run`); with fewer, its operator did."""
+"""After so many the server pauses the run (`roughfed.server.round.run`); with fewer, its operator did."""
 LOOKED_BACK = 3
 """Rounds that participation is looked at over."""
 TOO_FEW, ENOUGH = 0.6, 0.75

@@ -103,7 +103,7 @@ class ServerMetrics(
 
     @safely
     def summarized(self, summary: Mapping[str, object]) -> None:
-        """A round's summary was journaled (`roughfed.server.figures`): what it says of clients that differ."""
+        """A round's summary was journaled (`roughfed.server.round.summary`): what it says of clients that differ."""
         for key, record in {
             "spread": self.spread,
             "fairness": self.fairness,

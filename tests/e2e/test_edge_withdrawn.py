@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from roughfed.server.federation import IN_TIME
+from roughfed.server.context.extension import IN_TIME
 from roughfed.wire.session import decode_header
 
 from .edges import Edge, Tree

@@ -42,7 +42,6 @@ from roughfed.types import Job, Receipt, Signed, Spec, TensorSpec, UpdateStateme
 from roughfed.wire.secagg import STAGE_VALUES, decode_stage
 from roughfed.wire.session import decode_header
 from roughfed.wire.updates import UPDATE_DOMAIN, encode_statement
-
 from tests.server_context import context
 
 from .secagg import SERVER, StageWire, authority, identity, member_entry, open_entry

@@ -26,7 +26,6 @@ from roughfed.server.workers import Worker
 from roughfed.types import Evaluation, Job, Receipt, Signed, Spec, TensorSpec, UpdateStatement
 from roughfed.wire.session import decode_header
 from roughfed.wire.updates import UPDATE_DOMAIN, encode_statement
-
 from tests.server_context import context
 
 T = TypeVar("T")
@@ -47,6 +46,7 @@ class Rig:
         executor: ThreadPoolExecutor,
         *,
         worker: Worker | None = None,
+        num_classes: int = 0,
         model: Mapping[str, Any] | None = None,
         defence: Mapping[str, Any] | None = None,
         **settings: Any,
@@ -60,7 +60,7 @@ class Rig:
             defence=Defence(**(defence or {})),
         )
         server = KEYS["server"]
-        self.ctx = context(config, self.store, server, executor, SPEC, worker=worker)
+        self.ctx = context(config, self.store, server, executor, SPEC, worker=worker, num_classes=num_classes)
         self.events = RoundEvents(self.ctx)
         self.closed: dict[str, RoundClosed] = {}
         self.jobs: list[tuple[str, Job]] = []
@@ -113,7 +113,7 @@ class Rig:
     async def _work(self, session: Session, job: Job, behaviour: str) -> None:
         if not job.train:
             header = decode_header(job.header.body)
-            self.ctx.intake.listener.on_message(
+            self.events.on_message(
                 session, EvaluationReport(header.round, Evaluation(header.model_digest, 10, 5.0, (6, 4), (3, 2)))
             )
             return
@@ -125,7 +125,8 @@ class Rig:
             case "absurd":
                 await self._upload(session.name, job.header, np.full(SPEC.size, 1e30, dtype="<f4"))
             case "fails":
-                self.ctx.intake.listener.on_message(session, JobUpdate(decode_header(job.header.body).round, "failed", "user-code"))
+                failed = JobUpdate(decode_header(job.header.body).round, "failed", "user-code")
+                self.events.on_message(session, failed)
             case "leaves":
                 self.ctx.clients.leave(session)
                 session.close("left")

@@ -17,9 +17,9 @@ from roughfed.config.contribution import Contribution
 from roughfed.errors import ConfigError, TrainerError
 from roughfed.params import read_flat
 from roughfed.server import contributing
+from roughfed.server.context.server import ServerContext
 from roughfed.server.contribution import METHODS, replay
 from roughfed.server.contribution.kept import Shelf
-from roughfed.server.context.server import ServerContext
 from roughfed.server.round.engine import run_round
 from roughfed.server.store import RoundRow, Store
 
@@ -79,11 +79,10 @@ def play(
 
     async def whole() -> Any:
         with ThreadPoolExecutor(2) as executor:
-            rig = Rig(folder, executor, worker=cast(Any, worker), rounds=3, evaluate_every=0)
-            rig.ctx.config = rig.ctx.config.model_copy(
+            rig = Rig(folder, executor, worker=cast(Any, worker), num_classes=2, rounds=3, evaluate_every=0)
+            rig.ctx.settings.config = rig.ctx.config.model_copy(
                 update={"contribution": Contribution.model_validate({"method": "shapley", "utility": "loss"} | given)}
             )
-            rig.ctx.num_classes = 2
             if rig.store.run() is None:
                 await rig.create()
             return await rig._among_clients(engine, behave or {}, NAMES)

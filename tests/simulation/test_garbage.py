@@ -76,7 +76,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 async def until_the_honest_are_done(rig_: Rig, done: list[str]) -> None:
     """Then the time is up: whoever broke a rule could have tried again until then."""
-    ctx, collection = rig_.fed, rig_.ctx.state.round.collection
+    ctx, collection = rig_.ctx, rig_.ctx.state.collection
     assert collection is not None
     changed = ctx.state.watch()
     while not set(HONEST) <= collection.received:

@@ -82,7 +82,7 @@ def test_where_the_seconds_of_a_masked_round_go(tmp_path: Path, sees: str) -> No
     settings = {"privacy": {"server_sees": sees}, "codec": {"downlink": "int8"}}
     played = MaskedRig(tmp_path, deltas_of(8, attack=False), settings=settings)
     assert played.play().outcome == "committed"
-    page = samples(played.fed)
+    page = samples(played.ctx)
     for op in ("sign", "verify", "shares", "unmask"):
         assert page[f"crypto_seconds_count{{op={op}}}"] == 1
         assert page[f"crypto_seconds_sum{{op={op}}}"] > 0

@@ -18,10 +18,11 @@ from roughfed.errors import StorageError
 from roughfed.server import backup as module
 from roughfed.server.backup import Moment
 from roughfed.server.control import Control
-from roughfed.server.context.server import ServerContext
-from roughfed.server.metrics import ServerMetrics
+from roughfed.server.health.standing import Health
 from roughfed.server.spool import update_name
+from roughfed.server.status import Status
 from roughfed.transport.names import SOCKET
+from tests.server_context import context
 
 from .backed_up import RUN, SPEC, Site
 
@@ -39,8 +40,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
 async def served(site: Site) -> AsyncIterator[Path]:
     """A server's control socket, without a server around it."""
     with ThreadPoolExecutor(1) as executor:
-        ctx = Federation(FederationConfig(), site.store, KEY, "server", b"", ServerMetrics(), executor, RUN, SPEC)
-        control = await Control(ctx, lambda: None).serve(site.state)
+        ctx = context(FederationConfig(), site.store, KEY, executor, SPEC, run=RUN)
+        control = await Control(ctx, Status(ctx, Health(ctx)), lambda: None).serve(site.state)
         try:
             yield site.state / SOCKET
         finally:

@@ -21,9 +21,9 @@ from roughfed.server import renewing
 from roughfed.server.callers import Callers
 from roughfed.server.context.server import ServerContext
 from roughfed.server.membership import Session
-from roughfed.server.metrics import ServerMetrics
 from roughfed.server.store import Store
 from roughfed.types import Spec, TensorSpec
+from tests.server_context import context
 
 from .clock import present
 
@@ -58,18 +58,18 @@ def test_a_renewed_certificate_is_good_until_its_successor_came() -> None:
 
 
 @pytest.fixture
-def fed(tmp_path: Path) -> Iterator[ServerContext]:
+def ctx(tmp_path: Path) -> Iterator[ServerContext]:
     """A server that alice and bob are connected to, and that knew carol."""
     store, identity = Store(tmp_path), IdentityKey.generate()
     with ThreadPoolExecutor(1) as executor:
         spec = Spec((TensorSpec("w", (10,)),))
         asyncio.run(store.create_run("run-1", spec, bytes(32), 0.0))
-        ctx = Federation(FederationConfig(), store, identity, "server", b"", ServerMetrics(), executor, "run-1", spec)
+        ctx = context(FederationConfig(), store, identity, executor, spec)
         for name in ("alice", "bob", "carol"):
             ctx.clients.join(session(name))
         ctx.clients.leave(carol := ctx.clients.all()[-1])
         assert carol.name == "carol"
-        yield fed
+        yield ctx
         store.close()
 
 

@@ -11,8 +11,8 @@ from typing import cast
 import pytest
 
 from roughfed.server import edge
-from roughfed.server.edge import told_counts, told_evaluation
 from roughfed.server.context.server import ServerContext
+from roughfed.server.edge import told_counts, told_evaluation
 from roughfed.server.store import RoundRow, Store
 from roughfed.types import Evaluation
 from roughfed.wire.updates import agrees

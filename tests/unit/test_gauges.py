@@ -20,11 +20,13 @@ from roughfed.messages import Heartbeat, Hello, Machine
 from roughfed.server import gauges
 from roughfed.server.context.server import ServerContext
 from roughfed.server.gauges import keep_gauges, metrics_of, tell, tell_storage
+from roughfed.server.health.standing import Health
 from roughfed.server.membership import Session
-from roughfed.server.status import status
+from roughfed.server.status import Status
 from roughfed.server.stopwatch import Spent, Stopwatch
 from roughfed.server.store import Store
 from roughfed.types import Spec, TensorSpec
+from tests.server_context import context
 
 from .test_metrics import samples
 
@@ -33,7 +35,7 @@ MODES = ("updates", "sketches", "sums")
 
 
 @pytest.fixture
-def fed(tmp_path: Path) -> Iterator[ServerContext]:
+def ctx(tmp_path: Path) -> Iterator[ServerContext]:
     with ThreadPoolExecutor(1) as executor:
         yield from federation(tmp_path, executor, "updates")
 
@@ -43,7 +45,7 @@ def federation(folder: Path, executor: ThreadPoolExecutor, sees: str) -> Iterato
     config = FederationConfig.model_validate({"privacy": {"server_sees": sees}, "round": {"min_clients": 3}})
     spec = Spec((TensorSpec("w", (10,)),))
     asyncio.run(store.create_run("run-1", spec, bytes(32), 0.0))
-    yield Federation(config, store, KEY, "server", b"", metrics_of(config), executor, "run-1", spec)
+    yield context(config, store, KEY, executor, spec, metrics=metrics_of(config))
     store.close()
 
 
@@ -98,7 +100,7 @@ def test_machines_are_shown_all_together_for_those_who_tell(ctx: ServerContext) 
 
 def test_the_certificate_that_ends_first_is_the_lowest(ctx: ServerContext, monkeypatch: pytest.MonkeyPatch) -> None:
     ends = {"ann": 2e9, "bob": 1.8e9, "gone": 1.7e9}
-    monkeypatch.setattr(ctx.health.seen, "ends", ends.get)
+    monkeypatch.setattr(ctx.clients.seen, "ends", ends.get)
     for name in ("ann", "bob", "cat"):
         join(ctx, name)
     tell(ctx)
@@ -118,7 +120,9 @@ def broken(*_: object, **__: object) -> Any:
     raise OSError(28, "No space left on device")
 
 
-def test_a_disk_that_does_not_tell_is_unknown_and_not_empty(ctx: ServerContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_does_not_tell_is_unknown_and_not_empty(
+    ctx: ServerContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shutil, "disk_usage", broken)
     tell_storage(ctx)
     found = page(ctx)
@@ -126,11 +130,11 @@ def test_a_disk_that_does_not_tell_is_unknown_and_not_empty(ctx: ServerContext, 
     assert math.isnan(found["disk_size_bytes"])
 
 
-@pytest.mark.parametrize("where", ["members.all", "client_states", "store.sizes", "metrics.clients", "metrics.disk"])
+@pytest.mark.parametrize("where", ["clients.all", "clients.states", "store.sizes", "metrics.clients", "metrics.disk"])
 def test_the_watch_goes_on_whatever_fails(ctx: ServerContext, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """One look fails; the next one tells again."""
     what, _, name = where.rpartition(".")
-    target: Any = getattr(ctx, what) if what else fed
+    target: Any = getattr(ctx, what)
     works = getattr(type(target), name).__get__(target)
     if what == "metrics":  # they are safe by themselves: it is the registry under them that fails
         target, name = ctx.metrics._telemetry, "set"
@@ -174,9 +178,9 @@ ABOUT_A_CLIENT = {
 @pytest.mark.parametrize("sees", MODES)
 def test_a_status_says_of_a_client_what_the_mode_lets_it(tmp_path: Path, sees: str) -> None:
     with ThreadPoolExecutor(1) as executor:
-        for fed in federation(tmp_path, executor, sees):
+        for ctx in federation(tmp_path, executor, sees):
             join(ctx, "ann", Machine(rss_bytes=1, train_seconds=2.0, samples=640, time=time.time()))
-            (ann,) = status(ctx)["clients"]
+            (ann,) = Status(ctx, Health(ctx))()["clients"]
             assert ann.keys() == ABOUT_A_CLIENT
             assert ann["machine"]["train_seconds"] == 2.0
             assert ann["machine"]["samples"] == (640 if sees == "updates" else None)

@@ -18,17 +18,18 @@ from roughfed.config.federation import FederationConfig
 from roughfed.crypto.identity import IdentityKey
 from roughfed.deploy.cli import app as cli
 from roughfed.messages import ASKED, HELD, Heartbeat, Hello
-from roughfed.server.collection import Collection
-from roughfed.server.control import Control
 from roughfed.server.context.server import ServerContext
+from roughfed.server.control import Control
+from roughfed.server.health.standing import Health
 from roughfed.server.held import MOST_WORDS
 from roughfed.server.masked.journal import Stages
 from roughfed.server.membership import Session
-from roughfed.server.metrics import ServerMetrics
-from roughfed.server.status import status
+from roughfed.server.round.events import RoundEvents
+from roughfed.server.status import Status
 from roughfed.server.store import RoundRow, Store
 from roughfed.types import RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import encode_header
+from tests.server_context import context, in_round
 
 from .documents import blocks, commands
 
@@ -39,23 +40,32 @@ ROW = RoundRow(3, Signed(encode_header(HEADER), bytes(64), "server"), ("a", "b",
 
 def make(store: Store, executor: ThreadPoolExecutor) -> ServerContext:
     spec = Spec((TensorSpec("w", (10,)),))
-    return Federation(FederationConfig(), store, KEY, "server", b"", ServerMetrics(), executor, "run-1", spec)
+    made = context(FederationConfig(), store, KEY, executor, spec)
+    RoundEvents(made)
+    return made
 
 
 @pytest.fixture
-def fed(tmp_path: Path) -> Iterator[ServerContext]:
+def ctx(tmp_path: Path) -> Iterator[ServerContext]:
     """A server in the middle of round 3; a, b and c are connected, and a's update is here."""
     store = Store(tmp_path / "state")
     with ThreadPoolExecutor(1) as executor:
         asyncio.run(store.create_run("run-1", Spec((TensorSpec("w", (10,)),)), bytes(32), 0.0))
         asyncio.run(store.open_round(ROW))
         made = make(store, executor)
-        made.row, made.collection = ROW, Collection(frozenset(ROW.cohort), 3, 2, time.monotonic() + 60)
+        collection = in_round(made, ROW).collection
+        assert collection is not None
         for name in ROW.cohort:
-            made.members.join(session(name))
-        made.collection.receive("a", time.monotonic())
+            made.clients.join(session(name))
+        collection.receive("a", time.monotonic())
         yield made
         store.close()
+
+
+def allowed(ctx: ServerContext) -> set[str]:
+    """Who may upload."""
+    assert ctx.state.round is not None
+    return set(ctx.state.round.identity_keys)
 
 
 def session(name: str) -> Session:
@@ -63,7 +73,7 @@ def session(name: str) -> Session:
 
 
 def ask(ctx: ServerContext, **request: str) -> dict[str, Any]:
-    return asyncio.run(Control(ctx, lambda: None)._answer(request))
+    return asyncio.run(Control(ctx, Status(ctx, Health(ctx)), lambda: None)._answer(request))
 
 
 def told(ctx: ServerContext, name: str) -> list[str]:
@@ -75,15 +85,15 @@ def told(ctx: ServerContext, name: str) -> list[str]:
 
 
 def test_it_is_told_shown_and_not_waited_for(ctx: ServerContext) -> None:
-    collection = ctx.state.round.collection
+    collection = ctx.state.collection
     assert collection is not None
     assert ask(ctx, op="quarantine", name="b", because="odd losses") == {
         "quarantined": "b", "because": "by the operator: odd losses", "connected": True,
     }  # fmt: skip
     assert (told(ctx, "b"), told(ctx, "a")) == ([HELD], [])
     assert collection.pending() == {"c"}
-    assert (collection.refused, ctx.state.round.identity_keys.keys()) == ({"b": "quarantined"}, {"a", "c"})
-    shown = status(ctx)
+    assert (collection.refused, allowed(ctx)) == ({"b": "quarantined"}, {"a", "c"})
+    shown = Status(ctx, Health(ctx))()
     assert shown["quarantined"] == {"b": "by the operator: odd losses"}
     assert {c["name"]: c["held"] for c in shown["clients"]} == {"a": "", "b": "by the operator: odd losses", "c": ""}
     assert ctx.clients.able() == {"a", "c"}
@@ -91,7 +101,7 @@ def test_it_is_told_shown_and_not_waited_for(ctx: ServerContext) -> None:
 
 
 def test_what_it_has_delivered_stays(ctx: ServerContext) -> None:
-    collection = ctx.state.round.collection
+    collection = ctx.state.collection
     assert collection is not None
     ask(ctx, op="quarantine", name="a")
     assert (collection.received, collection.refused) == ({"a"}, {})
@@ -102,7 +112,7 @@ def test_who_comes_back_gets_no_job_and_hears_why_not(ctx: ServerContext) -> Non
     ctx.clients.join(again := session("b"))
     waiting = [again.queue.get_nowait() for _ in range(again.queue.qsize())]
     assert waiting == [Heartbeat(HELD)]
-    assert "b" not in ctx.state.round.identity_keys
+    assert "b" not in allowed(ctx)
 
 
 def test_a_release_lifts_all_of_it(ctx: ServerContext) -> None:
@@ -120,7 +130,7 @@ def test_a_release_lifts_all_of_it(ctx: ServerContext) -> None:
 
 def test_it_outlives_a_restart(ctx: ServerContext) -> None:
     ask(ctx, op="quarantine", name="b", because="odd losses")
-    assert make(ctx.store, ctx.executor).quarantined == {"b": "by the operator: odd losses"}
+    assert make(ctx.store, ctx.executor).clients.quarantined == {"b": "by the operator: odd losses"}
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,12 @@ from roughfed.errors import ConfigError
 from roughfed.server import published
 from roughfed.server.app import Ports
 from roughfed.server.context.server import ServerContext
-from roughfed.server.metrics import ServerMetrics
+from roughfed.server.health.standing import Health
 from roughfed.server.pages import TOKEN_FILE, start_http, token, transferred
+from roughfed.server.status import Status
 from roughfed.server.store import Store
 from roughfed.types import Spec, TensorSpec
+from tests.server_context import context
 
 from .test_httpd import ask as ask_server
 from .test_httpd_feed import read_until
@@ -51,16 +53,18 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def with_port(store: Store, work: Callable[[Federation, int, Ask], Awaitable[None]], **server: Any) -> None:
-    """Run `work` beside the HTTP port of a federation."""
+def with_port(
+    store: Store, work: Callable[[ServerContext, int, Ask], Awaitable[None]], kind: type[Status] = Status, **server: Any
+) -> None:
+    """Run `work` beside the HTTP port of a federation, whose status is of this kind."""
 
     async def run() -> None:
         config = FederationConfig(server=Server(http_port=0, **server))
         spec = Spec((TensorSpec("w", (10,)),))
         with ThreadPoolExecutor(1) as executor:
-            ctx = Federation(config, store, KEY, "server", b"", ServerMetrics(), executor, "run-1", spec)
+            ctx = context(config, store, KEY, executor, spec)
             async with AsyncExitStack() as stack:
-                port = start_http(ctx, stack)
+                port = start_http(ctx, kind(ctx, Health(ctx)), stack)
 
                 async def ask(path: str, *headers: str) -> tuple[int, dict[str, str], bytes]:
                     lines = [f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", ""]
@@ -93,25 +97,21 @@ def test_each_page_is_there(store: Store) -> None:
 
 @pytest.mark.parametrize("after", ["-1", "x", "1.5", "%C2%B2", "9" * 13, ""])
 def test_a_round_is_a_number(store: Store, after: str) -> None:
-    async def work(_: Federation, __: int, ask: Ask) -> None:
+    async def work(_: ServerContext, __: int, ask: Ask) -> None:
         assert (await ask(f"/api/rounds?after={after}"))[0] == 400
 
     with_port(store, work)
 
 
-def test_the_status_is_made_by_the_event_loop_and_not_for_everybody_anew(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_status_is_made_by_the_event_loop_and_not_for_everybody_anew(store: Store) -> None:
     makers: list[int] = []
-    real = published.status
 
-    def status(ctx: ServerContext) -> dict[str, Any]:
-        makers.append(threading.get_ident())
-        return real(ctx) | {"loss": float("nan")}
+    class Counted(Status):
+        def __call__(self) -> dict[str, Any]:
+            makers.append(threading.get_ident())
+            return super().__call__() | {"loss": float("nan")}
 
-    monkeypatch.setattr(published, "status", status)
-
-    async def work(_: Federation, __: int, ask: Ask) -> None:
+    async def work(_: ServerContext, __: int, ask: Ask) -> None:
         assert makers == []  # nobody asked yet
         answers = await asyncio.gather(*(ask("/api/status") for _ in range(8)))
         assert [answer[0] for answer in answers] == [200] * 8
@@ -119,14 +119,14 @@ def test_the_status_is_made_by_the_event_loop_and_not_for_everybody_anew(
         assert len(makers) <= 2
         assert json.loads(answers[0][2])["loss"] is None  # JSON knows no NaN
 
-    with_port(store, work)
+    with_port(store, work, Counted)
 
 
 def test_a_server_that_hangs_is_not_well(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The port has threads of its own: it would go on answering for a server that does nothing any more."""
     monkeypatch.setattr(published, "ALIVE_S", 0.1)
 
-    async def work(_: Federation, port: int, ask: Ask) -> None:
+    async def work(_: ServerContext, port: int, ask: Ask) -> None:
         assert (await ask("/healthz"))[0] == 200
         with ThreadPoolExecutor(1) as thread:
             request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -142,23 +142,23 @@ def test_a_server_that_hangs_is_not_well(store: Store, monkeypatch: pytest.Monke
 def test_a_status_that_cannot_be_made_costs_an_answer_and_nothing_else(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, broken = published.status, [True]
+    broken = [True]
 
-    def status(ctx: ServerContext) -> dict[str, Any]:
-        if broken:
-            raise KeyError("a bug")
-        return real(ctx)
+    class Fragile(Status):
+        def __call__(self) -> dict[str, Any]:
+            if broken:
+                raise KeyError("a bug")
+            return super().__call__()
 
-    monkeypatch.setattr(published, "status", status)
     monkeypatch.setattr(published, "ANSWER_S", 0.2)
 
-    async def work(_: Federation, __: int, ask: Ask) -> None:
+    async def work(_: ServerContext, __: int, ask: Ask) -> None:
         assert (await ask("/api/status"))[0] == 503
         broken.clear()
         while (await ask("/api/status"))[0] != 200:
             pass
 
-    with_port(store, work)
+    with_port(store, work, Fragile)
 
 
 def test_watchers_hear_of_changes_at_a_bounded_rate_and_of_the_end(store: Store) -> None:
@@ -206,7 +206,7 @@ def test_beyond_loopback_all_that_says_something_asks_for_the_token(store: Store
 
 
 def test_on_loopback_it_is_asked_for_when_the_operator_wants_it(store: Store) -> None:
-    async def work(_: Federation, __: int, ask: Ask) -> None:
+    async def work(_: ServerContext, __: int, ask: Ask) -> None:
         assert (await ask("/api/status"))[0] == 401
 
     with_port(store, work, http_token=True)
@@ -263,7 +263,7 @@ def test_bytes_by_codec_are_those_of_the_metrics() -> None:
     [
         ({}, "http://127.0.0.1:9001/"),
         ({"http_host": "::1"}, "http://[::1]:9001/"),
-        ({"http_host": "0.0.0.0", "address": "ctx.example.org:8443"}, "http://ctx.example.org:9001/"),
+        ({"http_host": "0.0.0.0", "address": "fed.example.org:8443"}, "http://fed.example.org:9001/"),
         ({"http_host": "::"}, f"http://{socket.gethostname()}:9001/"),
         ({"http_host": "192.0.2.7"}, "http://192.0.2.7:9001/"),
     ],

@@ -147,7 +147,9 @@ def counted(ctx: ServerContext, monkeypatch: pytest.MonkeyPatch) -> Iterator[lis
     return queries
 
 
-def test_asked_again_it_reads_nothing_that_has_not_changed(ctx: ServerContext, status: Status, counted: list[str]) -> None:
+def test_asked_again_it_reads_nothing_that_has_not_changed(
+    ctx: ServerContext, status: Status, counted: list[str]
+) -> None:
     for number in range(200):
         ctx.clients.join(session(f"client-{number:03d}"))
     status()
@@ -263,5 +265,7 @@ def test_a_certificate_is_due_by_its_own_life_not_by_what_is_set_now(
     ctx.clients.seen.certificate("alpha", certificate(days, left=left))
     for config in (ctx.config, FederationConfig(identity=Identity(certificate_days=90))):
         ctx.settings.config = config
-        found = ALERTS["ClientCertExpiring"].judge(signs_of(ctx, Disk(), (), Health(ctx).certificates, now=time.time(), since={}), False)
+        found = ALERTS["ClientCertExpiring"].judge(
+            signs_of(ctx, Disk(), (), Health(ctx).certificates, now=time.time(), since={}), False
+        )
         assert (found is not None) is due
