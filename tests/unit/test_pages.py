@@ -25,6 +25,7 @@ from roughfed.server import published
 from roughfed.server.app import Ports
 from roughfed.server.context.server import ServerContext
 from roughfed.server.health.standing import Health
+from roughfed.server.metrics import ServerMetrics
 from roughfed.server.pages import TOKEN_FILE, start_http, token, transferred
 from roughfed.server.status import Status
 from roughfed.server.store import Store
