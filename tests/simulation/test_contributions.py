@@ -16,11 +16,13 @@ from roughfed import crash
 from roughfed.config.contribution import Contribution
 from roughfed.errors import ConfigError, TrainerError
 from roughfed.params import read_flat
-from roughfed.server import contributing
 from roughfed.server.context.server import ServerContext
+from roughfed.server.contributing import Contribution as Scoring
 from roughfed.server.contribution import METHODS, replay
 from roughfed.server.contribution.kept import Shelf
 from roughfed.server.round.engine import run_round
+from roughfed.server.round.events import RoundEvents
+from roughfed.server.round.run import run_rounds
 from roughfed.server.store import RoundRow, Store
 
 from . import masked_rig
@@ -60,10 +62,14 @@ class Judge:
 Engine = Callable[[ServerContext], Any]
 
 
+def scores_of(ctx: ServerContext) -> Scoring:
+    return next(each for each in ctx.extensions.all if isinstance(each, Scoring))
+
+
 async def one_round(ctx: ServerContext) -> RoundRow:
-    await contributing.prepare(ctx)
+    await scores_of(ctx).prepare()
     row = await run_round(ctx)
-    await contributing.settle(ctx)
+    await scores_of(ctx).finish()
     return row
 
 
@@ -113,7 +119,7 @@ def test_who_is_left_out_gets_nothing_for_the_round_and_who_fails_is_not_in_it(t
         await one_round(ctx)
         ctx.clients.revoked.add("beta")  # its update comes, and does not count
         await run_round(ctx)
-        await contributing.settle(ctx)
+        await scores_of(ctx).finish()
 
     play(tmp_path, Judge(), two_rounds, {"gamma": "fails"})
     first, second = summaries(tmp_path)
@@ -128,16 +134,16 @@ def test_a_round_that_comes_while_another_is_scored_is_not_judged_and_says_so(tm
     worker = Judge()
 
     async def three_rounds(ctx: ServerContext) -> None:
-        await contributing.prepare(ctx)
+        await scores_of(ctx).prepare()
         worker.go_on.clear()
         for _ in range(2):
             row = await run_round(ctx)
             assert row.outcome == "committed"  # nothing waited
         assert len(list((tmp_path / "contribution").glob("*.row"))) == 3  # of the first alone
         worker.go_on.set()
-        await contributing.settle(ctx)
+        await scores_of(ctx).finish()
         await run_round(ctx)
-        await contributing.settle(ctx)
+        await scores_of(ctx).finish()
 
     play(tmp_path, worker, three_rounds)
     first, second, third = summaries(tmp_path)
@@ -170,7 +176,7 @@ def test_a_loss_that_is_no_number_costs_the_scores_of_its_round_and_no_total(tmp
         await one_round(ctx)
         worker.trouble_now = False
         await run_round(ctx)
-        await contributing.settle(ctx)
+        await scores_of(ctx).finish()
 
     play(tmp_path, worker, two_rounds)
     first, second = summaries(tmp_path)
@@ -180,10 +186,10 @@ def test_a_loss_that_is_no_number_costs_the_scores_of_its_round_and_no_total(tmp
 
 def test_every_other_round_is_scored_where_the_settings_say_so(tmp_path: Path) -> None:
     async def three_rounds(ctx: ServerContext) -> None:
-        await contributing.prepare(ctx)
+        await scores_of(ctx).prepare()
         for _ in range(3):
             await run_round(ctx)
-            await contributing.settle(ctx)
+            await scores_of(ctx).finish()
 
     play(tmp_path, Judge(), three_rounds, every=2)
     assert [bool(found.get("scores")) for found in summaries(tmp_path)] == [True, False, True]
@@ -214,10 +220,8 @@ def test_a_server_that_is_killed_scores_the_round_again_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
     async def whole_run(ctx: ServerContext) -> str:
-        from roughfed.server.round.run import run_rounds
-
-        await contributing.prepare(ctx)
-        return await run_rounds(ctx)
+        await scores_of(ctx).prepare()
+        return await run_rounds(ctx, RoundEvents(ctx))
 
     def kill(name: str) -> None:
         if name == point:
@@ -242,11 +246,11 @@ def test_a_server_that_is_killed_once_its_scores_are_journaled_does_not_count_th
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def another(ctx: ServerContext) -> None:
-        await contributing.prepare(ctx)
-        contributing.begin(ctx)
-        await contributing.settle(ctx)
+        await scores_of(ctx).prepare()
+        scores_of(ctx).resume()
+        await scores_of(ctx).finish()
         await run_round(ctx)
-        await contributing.settle(ctx)
+        await scores_of(ctx).finish()
 
     with monkeypatch.context() as patch:
         patch.setattr(Shelf, "clear", lambda _: None)  # what comes after the scores never happens
