@@ -13,8 +13,8 @@ from roughfed.config import FederationConfig
 from roughfed.server import metrics
 from roughfed.server.gauges import metrics_of
 from roughfed.server.metrics import ServerMetrics
+from tests import server_context
 
-from . import masked_rig, rig
 from .masked_rig import MaskedRig
 from .rig import NAMES, scene
 from .test_defence_groups import ATTACKER, deltas_of
@@ -36,8 +36,7 @@ def played(mode: str, folder: Path, monkeypatch: pytest.MonkeyPatch, per_client:
     """The page after a round with an update that is left out, and scores of everybody; and everybody's name."""
     config = FederationConfig.model_validate({"privacy": {"server_sees": mode}, "metrics": {"per_client": per_client}})
     page = metrics_of(config)
-    for module in (rig, masked_rig):
-        monkeypatch.setattr(module, "ServerMetrics", lambda: page)
+    monkeypatch.setattr(server_context, "ServerMetrics", lambda: page)
     if mode == "updates":
         row, _ = scene(folder, {"gamma": "absurd"})
         names = set(NAMES)
