@@ -71,7 +71,7 @@ def test_no_text_begins_like_a_formula_and_everything_comes_back(names: list[str
 def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("played")
     _, rig = whole_run(folder / "state", {"gamma": "poison"}, rounds=3)
-    rig.fed.executor.shutdown()
+    rig.ctx.executor.shutdown()
     (folder / "fed.toml").write_text("[model]\nname = 'mlp'\n[data]\nname = 'digits'\n")
     return folder
 
