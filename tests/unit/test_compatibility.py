@@ -160,7 +160,8 @@ def test_the_lower_one_of_both_is_spoken_or_none(
 
 
 def test_a_server_refuses_a_client_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    service = FederationService(cast(Any, SimpleNamespace(external="")), b"")
+    identity, config = SimpleNamespace(external=""), SimpleNamespace(server=SimpleNamespace(transfers=1))
+    service = FederationService(cast(Any, SimpleNamespace(identity=identity, config=config)), cast(Any, None), b"")
     with pytest.raises(VersionError, match=r"the client .roughfed 0\.0\.1. speaks protocol 1"):
         service._greet(Hello("0.0.1", OLDEST - 1, b"", b"", (), "cpu"))
 
