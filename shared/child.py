@@ -407,7 +407,7 @@ def model_description(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 def description_from(model: Mapping[str, Any]) -> Description:
     """The description of a model without data and without a device, out of what `model_description` gave."""
-    nothing = {"num_train": 0, "num_test": 0, "device": "", "settings": {}, "class_counts": ()}
+    nothing: dict[str, Any] = {"num_train": 0, "num_test": 0, "device": "", "settings": {}, "class_counts": ()}
     return _description({**nothing, **model})
 
 

@@ -97,7 +97,7 @@ def test_a_bare_server_starts_and_is_asked_and_examined(tmp_path: Path, bare: di
         "\n".join(lines)
         .replace('name = "digits"', "")
         .replace("[model]", f'[model]\ninit = "{out}"')
-        .replace("[server]", "[server]\nenrol_port = 0")
+        .replace("[server]", '[server]\nenrol_port = 0\naddress = "127.0.0.1:8443"')
     )
     (place / "fed.toml").write_text(text)
     ports = [word for key in ("--port", "--enrol-port", "--http-port") for word in (key, "0")]
@@ -117,7 +117,7 @@ def test_help_and_refusals_of_a_bare_installation(tmp_path: Path, bare: dict[str
         assert (done.returncode, "torch" in done.stderr) == (2, True), done.stderr
         assert "hint: pip install 'roughfed[train]'" in done.stderr
     joined = roughfed(bare, "join", "--data", "digits", "--clients", "4", "--index", "0", "--dir", str(tmp_path / "c"))
-    assert "pip install 'roughfed[train]'" in joined.stderr
+    assert "pip install 'roughfed[train,data]'" in joined.stderr
     assert not (tmp_path / "c" / "client.toml").exists()
 
 
