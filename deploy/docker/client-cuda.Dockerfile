@@ -23,7 +23,6 @@ ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_CONSTRAINT
 WORKDIR /src
-ARG EXTRAS=train,data
 COPY pyproject.toml MANIFEST.in README.md LICENSE ./
 COPY shared shared
 COPY server server
@@ -31,7 +30,7 @@ COPY client client
 COPY deploy deploy
 RUN python3 -m venv /opt/roughfed \
     && /opt/roughfed/bin/pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
-    && /opt/roughfed/bin/pip install --no-cache-dir "$(echo /wheels/*.whl)[${EXTRAS}]"
+    && /opt/roughfed/bin/pip install --no-cache-dir "$(echo /wheels/*.whl)[train,data]"
 
 FROM python
 LABEL org.opencontainers.image.title="roughfed client, CUDA" \

@@ -15,7 +15,6 @@ ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_CONSTRAINT
 WORKDIR /src
-ARG EXTRAS=train,data
 COPY pyproject.toml MANIFEST.in README.md LICENSE ./
 COPY shared shared
 COPY server server
@@ -23,7 +22,7 @@ COPY client client
 COPY deploy deploy
 RUN python -m venv /opt/roughfed \
     && python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
-    && /opt/roughfed/bin/pip install --no-cache-dir "$(echo /wheels/*.whl)[${EXTRAS}]"
+    && /opt/roughfed/bin/pip install --no-cache-dir "$(echo /wheels/*.whl)[train,data]"
 
 FROM ${PYTHON}
 LABEL org.opencontainers.image.title="roughfed server" \
