@@ -61,8 +61,8 @@ test: .venv/.done  ## All tests but the slow ones: unit, contract, vectors, simu
 	$(BIN)/python -m pytest -m 'alone and not slow' tests/e2e $(ARGS) $(NONE_IS_FINE) || failed=1; \
 	{ set +x; } 2> /dev/null; exit $$failed
 
-ROOM ?= unit
 quick: lint types  ## Before a commit: ruff, types, and the quick tests of one room; ROOM=trainer, ROOM=secagg, ROOM=docs
+	@test -n '$(ROOM)' || { echo 'which room? make quick ROOM=codec: a word in the names of its tests'; exit 2; }
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not slow' tests/unit -k '$(ROOM)' --deselect tests/unit/test_layers.py $(ARGS)
 
 tools:  ## Install the Debian packages that some tests use (as root)
