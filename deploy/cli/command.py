@@ -15,6 +15,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from roughfed.extras import need
+
 NOT_RUNNING, LEDGER_BAD, UNWELL, TOO_OLD = 6, 7, 8, 9
 INTERRUPTED = 130
 
@@ -98,18 +100,22 @@ def print_json(data: Mapping[str, object]) -> None:
     sys.stdout.flush()
 
 
-def command(app: typer.Typer, name: str, *, flags: type | None = None) -> Callable[[Callable[..., Answer]], Any]:
+def command(
+    app: typer.Typer, name: str, *, flags: type | None = None, needs: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Answer]], Any]:
     """Register `function(context)` or `function(context, flags)` as a command.
 
     Args:
         app: where.
         name: what people type.
         flags: a dataclass whose fields are the command's own flags, `Annotated[..., typer.Option(...)]` each.
+        needs: modules of extras (`roughfed.extras`) without which it does not begin.
     """
 
     def register(function: Callable[..., Answer]) -> Callable[..., Answer]:
         def call(**given: Any) -> None:
             context = Context(*(given.pop(common) for common, _, _ in COMMON))
+            need(*needs, who=f"roughfed {name}")
             answer = function(context, flags(**given)) if flags else function(context)
             if context.json:
                 print_json(answer.data)
