@@ -16,6 +16,7 @@ from tests.bench.command import register
 
 BENCHES: Mapping[str, str] = MappingProxyType(
     {
+        "speed": "speed.BENCH",
         "sessions": "load.sessions.SESSIONS",
         "dispatch": "load.sessions.DISPATCH",
         "slow-sockets": "load.slow_sockets.BENCH",
