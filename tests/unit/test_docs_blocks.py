@@ -86,7 +86,7 @@ def test_a_command_in_running_text_exists_with_its_flags(place: str, line: str) 
     words = [word.strip("[]|,") for word in re.sub(r"^(\w+=\S+ )+", "", line).split()[1:]]
     found, rest = command_of(words)
     if found in (PROGRAM, BENCHES):
-        assert words[0] in ("COMMAND", "--version", "--help"), f"{place}: there is no command {line!r}"
+        assert rest[0] in ("COMMAND", "NAME", "--version", "--help"), f"{place}: there is no command {line!r}"
         return
     known = {flag for each in found.params for flag in each.opts}  # pyright: ignore[reportAttributeAccessIssue]
     assert {word.split("=")[0] for word in rest if word.startswith("-") and len(word) > 1} <= known | {"--help"}
