@@ -35,7 +35,7 @@ NONE_IS_FINE = $(if $(ARGS),|| test $$? -eq 5)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick test tools test-all bench e2e fuzz check lint types imports tree proto generate mnist
+.PHONY: help setup demo quick test tools test-all bench speed e2e fuzz check lint types imports tree proto generate mnist
 
 help:  ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,8 +85,11 @@ test-all: .venv/.done  ## Every test, the slow ones and the benchmarks too; deat
 e2e: .venv/.done  ## The tests that start real processes, the slow ones too
 	$(BIN)/python -m pytest tests/e2e $(ARGS)
 
-bench: .venv/.done  ## The benchmarks (docs/benchmarks.md)
+bench: .venv/.done  ## The tests of the benchmarks, hours of them (docs/benchmarks.md); one: python -m tests.bench NAME
 	$(BIN)/python -m pytest tests/bench $(ARGS)
+
+speed: .venv/.done  ## Compare with the last tag, or REF=a commit: fails beyond 10 % more processor time or bytes; ARGS="--pairs 3"
+	$(BIN)/python -m tests.bench speed $(if $(REF),--ref $(REF)) $(ARGS)
 
 fuzz: .venv/.done  ## Fuzz what strangers may send, TIME seconds a target (atheris: pip install atheris); ARGS="session"
 	$(BIN)/python -m tests.fuzz.drive --seconds $(TIME) $(ARGS)

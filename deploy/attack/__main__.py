@@ -94,7 +94,7 @@ def trainer_of(arguments: argparse.Namespace, attack: Attack, config: ClientConf
 
 def _synthetic(arguments: argparse.Namespace) -> LocalTrainer:
     from roughfed.deploy.attack.related import RelatedTrainer
-    from roughfed.deploy.bench.synthetic import SyntheticTrainer
+    from roughfed.deploy.synthetic import SyntheticTrainer
 
     pace = {"pace_s": arguments.pace, "examples": arguments.examples or 1}
     if arguments.agree:

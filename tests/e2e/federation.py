@@ -34,11 +34,12 @@ from roughfed.client import enrolled
 from roughfed.client.enrolled import Enrolled
 from roughfed.deploy import aggregator
 from roughfed.deploy.aggregator import Place
-from roughfed.deploy.bench.synthetic import pieces
+from roughfed.deploy.synthetic import pieces
 from roughfed.digest import content_digest
 from roughfed.rng import derive
 from roughfed.server.authority import Authority
 
+from .forked import importing
 from .process import PATIENCE_S, Process, Server
 
 PARAMS = 300_000
@@ -66,7 +67,7 @@ class Cluster:
         self.place, self.host = Place(folder / "server"), "127.0.0.1"
         self.names = [f"c{i}" for i in range(clients)]
         self.seed, self.secret_seed = 7, secret_seed
-        self.family = ""  # of all clients (roughfed.deploy.bench.synthetic)
+        self.family = ""  # of all clients (roughfed.deploy.synthetic)
         self.processes: list[Process] = []
         self.examples: dict[str, int] = {}
         self._settings: dict[str, dict[str, object]] = {
@@ -310,14 +311,14 @@ def value(page: str, name: str, **labels: str) -> float:
     return sum(found) if found else float("nan")
 
 
-BENCH = [sys.executable, "-m", "roughfed.deploy.bench.process"]
+BENCH = [sys.executable, "-m", "tests.e2e.synthetic_process"]
 KILLED = -signal.SIGKILL
 
 
 def environment(crash_at: str = "") -> dict[str, str]:
     """One thread for numeric code, and no setting from outside."""
     env = {name: text for name, text in os.environ.items() if not name.startswith("ROUGHFED_")}
-    env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **importing()}
     return env | ({"ROUGHFED_CRASH_AT": crash_at} if crash_at else {})
 
 

@@ -17,7 +17,7 @@ import pytest
 from roughfed.client.enrolled import Enrolled
 from roughfed.crypto.certificates import SERVER_HOST, load_certificate, new_request
 from roughfed.deploy import aggregator
-from roughfed.deploy.bench.synthetic import SyntheticOrigin
+from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.messages import Heartbeat
 from roughfed.server.app import Ports, Setup, serve
 from roughfed.server.authority import Authority

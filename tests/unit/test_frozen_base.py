@@ -24,8 +24,8 @@ from roughfed.client.rpc import Connection
 from roughfed.client.rules import CODECS, Rules, check_app, check_welcome
 from roughfed.client.store import ClientStore
 from roughfed.config.federation import FederationConfig
-from roughfed.deploy.bench.synthetic import SyntheticOrigin
 from roughfed.deploy.cli import app as cli
+from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.digest import content_digest
 from roughfed.errors import ConfigError, RemoteProtocolError, StorageError
 from roughfed.messages import Welcome

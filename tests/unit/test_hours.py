@@ -13,8 +13,8 @@ import pytest
 
 from roughfed.client.hours import Hours, discharging
 from roughfed.config.participate import Participate
-from roughfed.deploy.bench.clock import JumpingClock
 from roughfed.errors import StaleRound
+from tests.clock import JumpingClock
 
 NIGHT = ("22:00-06:00",)
 

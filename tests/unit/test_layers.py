@@ -27,6 +27,8 @@ VIOLATIONS = {
     "rooms": ("server/aggregate", "from roughfed.server.aggregate import planted_too"),
     "checks": ("deploy/doctor/checks", "from roughfed.deploy.doctor.checks import disk"),
     "defences": ("server/defence/rules", "from roughfed.server.defence.rules import krum"),
+    "speed-is-apart": ("deploy/attack", "from roughfed.deploy.speed import measure"),
+    "without-tests": ("deploy/attack", "from tests.bench.harness import rounds"),
 }
 
 

@@ -17,7 +17,7 @@ from roughfed.client.setup import Setup
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig, Round
 from roughfed.deploy.aggregator import Place, run_server
-from roughfed.deploy.bench.synthetic import SyntheticOrigin
+from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.errors import ConfigError, StorageError
 from roughfed.lock import LOCK, only_one, wait_until_free
 
