@@ -27,10 +27,11 @@ from roughfed.client.machine import Watcher
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.mode import Mode
 from roughfed.client.own_secret import mixed_seed, own_secret
+from roughfed.client.policy import Rules
 from roughfed.client.renewal import Renewal
 from roughfed.client.returning import AfterRuns, after_faults, when_asked
 from roughfed.client.rpc import Connection
-from roughfed.client.rules import CODECS, Rules, check_app, check_welcome, job_number, used_up
+from roughfed.client.rules import CODECS, check_app, check_welcome, job_number, used_up
 from roughfed.client.session import Membership, take_part
 from roughfed.client.settled import settle
 from roughfed.client.setup import Setup
@@ -76,11 +77,10 @@ class Agent:
         self._watcher = Watcher(self.metrics, setup.folder, device=description.device, share=policy.share_machine)
         self._watching: asyncio.Task[None] | None = None
         self.mode = Mode(store, policy.server_sees, self.metrics)
-        runs = setup.config.client.stay
         self._rules = Rules(
-            **policy.model_dump(exclude={"organisations"}),
+            policy,
+            runs=setup.config.client.stay,
             allow_memory=setup.config.memory.allow,
-            runs=runs,
             organisations=setup.organisations,
         )
         self._own = own_secret(setup.folder)
@@ -169,8 +169,8 @@ class Agent:
                 b"",
                 CODECS,
                 self._description.device,
-                client_class=self._rules.client_class,
-                standard_if_few=self._rules.standard_if_few,
+                client_class=self._rules.policy.client_class,
+                standard_if_few=self._rules.policy.standard_if_few,
                 seen=self._store.seen(),
             )
         )
@@ -260,7 +260,7 @@ class Agent:
     def _used_up(self, number: int) -> str | None:
         """Whether this client ends with a round, as one of as many as it may take part in."""
         last = self._store.last_used(self._membership.welcome.run) if self._membership is not None else 0
-        return "max-rounds" if used_up(self._store, self._rules.max_rounds) and number >= last else None
+        return "max-rounds" if used_up(self._store, self._rules.policy.max_rounds) and number >= last else None
 
     def _greet(self, welcome: Welcome, papers: Enrolled, connection: Connection) -> None:
         server = open_member(welcome.server, papers.ca_certificate, federation=papers.external)
@@ -330,7 +330,11 @@ class Agent:
                 self._outbox.put_nowait(JobUpdate(number, "refused", error.reason, str(error)))
         except TrainerError as error:
             log.error("local training failed: %s", error)
-            told = str(error) if self._rules.server_sees == MODES[-1] else "local training failed; see the client's log"
+            told = (
+                str(error)
+                if self._rules.policy.server_sees == MODES[-1]
+                else "local training failed; see the client's log"
+            )
             self._outbox.put_nowait(JobUpdate(number, "failed", error.reason, told))  # words may tell of the data
         except RoughfedError as error:
             if isinstance(error, ModeRefused):

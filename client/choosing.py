@@ -80,7 +80,7 @@ def check_question(me: Membership, message: Choose) -> Question:
     question = decode_question(message.question.body)
     if question.run != me.welcome.run or question.spec_digest != me.welcome.spec.digest:
         raise RemoteProtocolError("the question is about another run or another model", reason="header")
-    if not me.rules.clusters:
+    if not me.rules.policy.clusters:
         raise refusal(
             f"this client does not say which of {len(question.models)} models fits its data",
             "policy.clusters",
@@ -130,7 +130,9 @@ async def choose(me: Membership, question: Question) -> int:
         return known
     asked = bits_of(len(question.models))
     await me.ledger.enter(question.run, question.spec_digest, allowed=me.rules.runs)
-    check_bits(sum(me.ledger.told(CHOICE, but=(question.run, question.number))), asked, most=me.rules.max_choice_bits)
+    check_bits(
+        sum(me.ledger.told(CHOICE, but=(question.run, question.number))), asked, most=me.rules.policy.max_choice_bits
+    )
     losses = [await loss_of(me, question, model) for model in question.models]
     place = 1 + min(range(len(losses)), key=losses.__getitem__)
     me.store.held = {question.models[place - 1]}

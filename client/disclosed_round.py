@@ -30,7 +30,7 @@ async def note_model(me: Membership, header: RoundHeader, params: Path) -> bool:
     """
     own = await asyncio.to_thread(fingerprint, params, me.own)
     near = len(_near(me.ledger.earlier(header, own), header))
-    rule.check_model(near, most=me.rules.max_model_rounds)
+    rule.check_model(near, most=me.rules.policy.max_model_rounds)
     await me.ledger.note_model(header, own)
     return near > 0
 
@@ -55,12 +55,12 @@ async def note_stage(me: Membership, header: RoundHeader, message: ServerStage) 
     match message.kind:
         case "roster":
             roster = decode_stage(m.Roster, message.body)
-            rule.check_levels(header.levels, len(roster.adverts), most=me.rules.max_levels)
+            rule.check_levels(header.levels, len(roster.adverts), most=me.rules.policy.max_levels)
         case "sets":
             sets = decode_stage(m.Sets, message.body)
             accepted, dealers = rule.members_of(sets.accepted), len(sets.accepted) + len(sets.excluded)
             earlier = [each.accepted for each in _near(ledger.earlier(header), header)]
-            rule.check_sets(accepted, earlier, dealers=dealers, most=me.rules.max_differences)
+            rule.check_sets(accepted, earlier, dealers=dealers, most=me.rules.policy.max_differences)
             await ledger.note_sum(header, accepted)
         case "seed":
             await ledger.note_numbers(header)

@@ -12,8 +12,8 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Protocol
 
+from roughfed.client.policy import Rules
 from roughfed.codec.plan import plan_lanes
 from roughfed.errors import RemoteProtocolError
 from roughfed.secagg.groups import SMALLEST, smallest_sum
@@ -57,40 +57,6 @@ class Totals:
     told: Mapping[str, int]
 
 
-class Limits(Protocol):
-    """The owner's limits (`roughfed.client.rules.Rules`)."""
-
-    @property
-    def runs(self) -> int:
-        """Runs that the owner agreed to."""
-        ...
-
-    @property
-    def max_rounds(self) -> int:
-        """Rounds in which an update is given; 0 = no limit."""
-        ...
-
-    @property
-    def max_sketch_numbers(self) -> int:
-        """Numbers of sketches."""
-        ...
-
-    @property
-    def max_counts(self) -> int:
-        """Times that examples and classes are told."""
-        ...
-
-    @property
-    def max_statistics(self) -> int:
-        """Rounds in which a statistic of the training leaves."""
-        ...
-
-    @property
-    def max_choice_bits(self) -> int:
-        """Bits told by choosing."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Line:
     """One thing that is limited: how much of it left, of how much (None: no limit), and the key of the limit."""
@@ -106,18 +72,19 @@ class Line:
         return 0.0 if self.limit is None else self.used / max(1, self.limit)
 
 
-def lines_of(totals: Totals, limits: Limits) -> list[Line]:
+def lines_of(totals: Totals, rules: Rules) -> list[Line]:
     """Everything that left, beside its limit."""
+    policy = rules.policy
     lines = [
-        Line("runs", len(totals.runs), limits.runs, "client.stay"),
-        Line("rounds", sum(totals.rounds.values()), limits.max_rounds or None, "policy.max_rounds"),
-        Line("sketch-numbers", totals.numbers, limits.max_sketch_numbers, "policy.max_sketch_numbers"),
-        Line("choice-bits", totals.bits, limits.max_choice_bits, "policy.max_choice_bits"),
-        Line(STATIC, totals.told.get(STATIC, 0), limits.max_counts, "policy.max_counts"),
+        Line("runs", len(totals.runs), rules.runs, "client.stay"),
+        Line("rounds", sum(totals.rounds.values()), policy.max_rounds or None, "policy.max_rounds"),
+        Line("sketch-numbers", totals.numbers, policy.max_sketch_numbers, "policy.max_sketch_numbers"),
+        Line("choice-bits", totals.bits, policy.max_choice_bits, "policy.max_choice_bits"),
+        Line(STATIC, totals.told.get(STATIC, 0), policy.max_counts, "policy.max_counts"),
     ]
     for name, times in sorted(totals.told.items()):
         if name in KINDS:
-            most = times_allowed(name, most=limits.max_statistics, runs=limits.runs)
+            most = times_allowed(name, most=policy.max_statistics, runs=rules.runs)
             lines.append(Line(name, times, most, "policy.max_statistics"))
     return lines
 

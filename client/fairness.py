@@ -27,7 +27,7 @@ def fair_quarters(me: Membership, job: Job, header: RoundHeader) -> int:
     if not header.masked or FACT not in job.facts:
         return FULL
     table = read_table(job.facts[FACT])
-    losses = me.store.losses(header.run, before=header.round) if me.rules.share_statistics else {}
+    losses = me.store.losses(header.run, before=header.round) if me.rules.policy.share_statistics else {}
     secret = derive(me.papers.identity.private_bytes(), DRAW, job.header.digest)
     return drawn(expected(table, losses), secret)
 

@@ -105,7 +105,7 @@ class MaskedPart:
         with ExitStack() as stack:
             stack.callback(self._ahead.close)
             self._secret, gives = self._read_secret(job)
-            policy = Policy(me.rules.smallest_group, me.rules.max_sketch_dim)
+            policy = Policy(me.rules.policy.smallest_group, me.rules.policy.max_sketch_dim)
             self.machine = me.machine(self.masking.terms, _party(me, self._peers), self._secret, policy, gives=gives)
             self._replay()
             stack.pop_all()

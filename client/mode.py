@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from roughfed.crypto import certificates
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from roughfed.client.metrics import ClientMetrics
-    from roughfed.client.rules import Rules
+    from roughfed.client.policy import Rules
     from roughfed.client.store import ClientStore
     from roughfed.types import RoundHeader
 
@@ -128,7 +128,7 @@ class Mode:
             self._metrics.modes_refused(sum(each.times for each in refusals(self._store, federation)))
         self._federation, self._shown = federation, shown
         self._metrics.server_sees(shown)
-        return replace(rules, server_sees=shown)
+        return rules.with_policy(server_sees=shown)
 
     async def take_part(self, header: RoundHeader) -> None:
         """Note the mode of a round before anything is done for it: from then on the server sees no more than that.

@@ -14,7 +14,7 @@ from roughfed.secagg.messages import Roster
 from roughfed.types import RoundHeader
 
 if TYPE_CHECKING:
-    from roughfed.client.rules import Rules
+    from roughfed.client.policy import Rules
 
 log = logging.getLogger(__name__)
 
@@ -52,31 +52,31 @@ class Peers:
         """
         names = [advert.signer for advert in roster.adverts if advert.signer != self.me]
         known = sorted(name for name in names if self._knows(name))
-        if len(known) < self.rules.min_known_peers:
+        if len(known) < self.rules.policy.min_known_peers:
             raise RemoteProtocolError(
                 f"this client knows {len(known)} of the {len(names)} others in its group "
-                f"({', '.join(known) or 'none'}), and wants {self.rules.min_known_peers} (client.toml, "
+                f"({', '.join(known) or 'none'}), and wants {self.rules.policy.min_known_peers} (client.toml, "
                 "policy.min_known_peers)",
                 reason="policy",
             )
         self._check_draw({name for name, _ in roster.cohort}, header)
 
     def _check_draw(self, cohort: set[str], header: RoundHeader) -> None:
-        if self.rules.max_passed_over >= 1.0:
+        if self.rules.policy.max_passed_over >= 1.0:
             return
         passed = passed_over(self.listed, cohort, header)
         last = len(cohort) + passed
         log.debug("round %d: %d of %d members in the order of the draw were passed over", header.round, passed, last)
-        if passed > self.rules.max_passed_over * last:
+        if passed > self.rules.policy.max_passed_over * last:
             raise RemoteProtocolError(
                 f"{passed} of the {last} members up to the last one asked were passed over, this client accepts a "
-                f"share of {self.rules.max_passed_over:g} (client.toml, policy.max_passed_over)",
+                f"share of {self.rules.policy.max_passed_over:g} (client.toml, policy.max_passed_over)",
                 reason="policy",
             )
 
     def _knows(self, name: str) -> bool:
         member = self.listed.by_name.get(name)
-        return member is not None and bool(marks_of(member) & set(self.rules.known_peers))
+        return member is not None and bool(marks_of(member) & set(self.rules.policy.known_peers))
 
 
 def marks_of(member: ListedMember) -> set[str]:

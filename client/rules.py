@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from roughfed import codec
 from roughfed.adapters import divided_like
 from roughfed.child import Description
-from roughfed.classes import STANDARD
 from roughfed.client.disclosure import check_levels, check_numbers
 from roughfed.client.disclosure_ledger import Ledger
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.epochs import check_epoch, note_epoch
+from roughfed.client.policy import Rules
 from roughfed.client.seat import check_offer, take_seat
 from roughfed.client.store import ClientStore
 from roughfed.codec.clip_schedule import check_step
 from roughfed.compatibility import spoken
 from roughfed.config.client import ClientConfig
 from roughfed.crypto.identity import verify
-from roughfed.crypto.member_list import Organisations
 from roughfed.errors import ConfigError, IdentityError, ModeRefused, RemoteProtocolError
 from roughfed.messages import Seen, Welcome
 from roughfed.mode import shows_more
@@ -30,65 +27,6 @@ from roughfed.wire.session import HEADER_DOMAIN, decode_header, job_digest
 
 CODECS = (*codec.CODECS, codec.CHAIN)
 """What this client can produce."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The client's policy (client.toml, [policy]).
-
-    Attributes:
-        server_sees: the mode that shows the server most of those that this client takes part in.
-        max_model_bytes: largest model that it downloads.
-        max_rounds: rounds that it gives an update to, in all runs together; 0 = no limit.
-        smallest_group: clients that it wants to be added up with, itself included.
-        max_sketch_dim: numbers of one update that it shows.
-        max_sketch_numbers: numbers that it shows in all, as everything that `client.disclosure` limits.
-        max_counts: times that it tells examples and classes while the data are the same.
-        max_statistics: rounds in which a statistic of its training leaves.
-        max_levels: levels of rounding that it accepts behind masks; 0 = as many as its group needs.
-        max_model_rounds: rounds on one model in which its update leaves.
-        max_differences: pairs of sums on one model that differ by a few clients and are opened all the same.
-        clusters: whether it says which of several models fits its data best.
-        max_choice_bits: bits that it tells by that.
-        runs: runs that it takes part in.
-        client_class: the class of clients that it belongs to.
-        standard_if_few: whether it sits in the standard class in rounds in which its own takes no part.
-        max_update_bytes: largest update that it sends.
-        share_statistics: whether it adds its counts and evaluation to the sums.
-        share_machine: whether the server hears of this machine.
-        label_audit: whether the trainer writes down which labels seem wrong.
-        allow_memory: whether methods may keep examples from round to round ([memory] allow).
-        organisations: whose signatures make a list of members; None: the CA's does.
-        min_known_peers: members of its group that it must know, itself not included.
-        known_peers: whom it knows (`roughfed.client.peers`).
-        max_passed_over: share of the members before the last one asked that may not be in the round.
-    """
-
-    server_sees: str
-    max_model_bytes: int
-    max_rounds: int = 0
-    smallest_group: int = SMALLEST
-    max_sketch_dim: int = 256
-    max_sketch_numbers: int = 128 * 100
-    max_counts: int = 1
-    max_statistics: int = 100
-    max_levels: int = 0
-    max_model_rounds: int = 8
-    max_differences: int = 6
-    clusters: bool = False
-    max_choice_bits: int = 64
-    runs: int = 1
-    client_class: str = STANDARD
-    standard_if_few: bool = False
-    max_update_bytes: int = 8 << 30
-    share_statistics: bool = True
-    share_machine: bool = True
-    label_audit: bool = False
-    allow_memory: bool = True
-    organisations: Organisations | None = None
-    min_known_peers: int = 0
-    known_peers: tuple[str, ...] = ()
-    max_passed_over: float = 1.0
 
 
 def check_name(config: ClientConfig, papers: Enrolled) -> None:
@@ -141,9 +79,9 @@ def check_welcome(welcome: Welcome, rules: Rules) -> None:
     spoken(welcome.protocol, who="server", software=welcome.software)
     check_mode(welcome.server_sees, welcome.run, rules)
     whole = welcome.spec.size_bytes + (0 if welcome.base is None else welcome.base.spec.size_bytes)
-    if whole > rules.max_model_bytes:
+    if whole > rules.policy.max_model_bytes:
         raise RemoteProtocolError(
-            f"the model has {whole} bytes, this client downloads at most {rules.max_model_bytes} "
+            f"the model has {whole} bytes, this client downloads at most {rules.policy.max_model_bytes} "
             "(client.toml, policy.max_model_bytes)",
             reason="policy",
         )
@@ -156,8 +94,8 @@ def check_mode(server_sees: str, run: str, rules: Rules) -> None:
     Raises:
         ModeRefused: it shows more than this client does, or is none that is known.
     """
-    if shows_more(server_sees, rules.server_sees):
-        raise ModeRefused(asked=server_sees, held=rules.server_sees, run=run)
+    if shows_more(server_sees, rules.policy.server_sees):
+        raise ModeRefused(asked=server_sees, held=rules.policy.server_sees, run=run)
 
 
 async def check_header(
@@ -228,14 +166,14 @@ def check_masked(header: RoundHeader, *, rules: Rules, store: ClientStore, ledge
         RemoteProtocolError: more of a sketch than the policy shows, or a leap of the clip norm.
         IdentityError: another beacon than the one that this client has seen.
     """
-    if header.sketch_dim > rules.max_sketch_dim:
+    if header.sketch_dim > rules.policy.max_sketch_dim:
         raise RemoteProtocolError(
-            f"a sketch of {header.sketch_dim} numbers, this client shows {rules.max_sketch_dim} "
+            f"a sketch of {header.sketch_dim} numbers, this client shows {rules.policy.max_sketch_dim} "
             "(client.toml, policy.max_sketch_dim)",
             reason="policy",
         )
-    check_numbers(ledger.numbers(header), header.sketch_dim, most=rules.max_sketch_numbers)
-    check_levels(header.levels, SMALLEST, most=rules.max_levels)  # and again when the group is known
+    check_numbers(ledger.numbers(header), header.sketch_dim, most=rules.policy.max_sketch_numbers)
+    check_levels(header.levels, SMALLEST, most=rules.policy.max_levels)  # and again when the group is known
     if (before := store.clip_norm(header.run, header.client_class)) is not None and before[0] != header.round:
         check_step(before, (header.round, header.clip_norm))
     check_epoch(store, header)
@@ -252,9 +190,10 @@ def check_rounds(header: RoundHeader, *, rules: Rules, store: ClientStore) -> No
     Raises:
         RemoteProtocolError: reason "policy"; the limit is reached.
     """
-    if used_up(store, rules.max_rounds) and (header.run, header.round) not in store.rounds_used():
+    if used_up(store, rules.policy.max_rounds) and (header.run, header.round) not in store.rounds_used():
         raise RemoteProtocolError(
-            f"this client takes part in {rules.max_rounds} rounds (client.toml, policy.max_rounds)", reason="policy"
+            f"this client takes part in {rules.policy.max_rounds} rounds (client.toml, policy.max_rounds)",
+            reason="policy",
         )
 
 

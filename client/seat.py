@@ -12,7 +12,7 @@ from roughfed.sending import sending_of
 from roughfed.types import Job, RoundHeader
 
 if TYPE_CHECKING:
-    from roughfed.client.rules import Rules
+    from roughfed.client.policy import Rules
 
 
 def check_offer(welcome: Welcome, rules: Rules) -> None:
@@ -22,7 +22,7 @@ def check_offer(welcome: Welcome, rules: Rules) -> None:
         RemoteProtocolError: reason "class".
     """
     offered = {one.name: one for one in welcome.classes}
-    own = rules.client_class
+    own = rules.policy.client_class
     if own != STANDARD and own not in offered:
         raise RemoteProtocolError(
             f"this run has no class {own!r} (client.toml, policy.client_class); it has "
@@ -45,7 +45,7 @@ def take_seat(job: Job, header: RoundHeader, welcome: Welcome, rules: Rules) -> 
         known = offered.get(one.name)
         if known is None or (known.keep_one_in, known.tensors) != (one.keep_one_in, one.tensors):
             raise RemoteProtocolError(f"class {one.name} has other terms than were agreed on", reason="class")
-    own = header_for(header, seat(header, rules.client_class, standard_if_few=rules.standard_if_few))
+    own = header_for(header, seat(header, rules.policy.client_class, standard_if_few=rules.policy.standard_if_few))
     if own.codec not in (*codec.CODECS, codec.CHAIN) or header.masked != (own.codec == codec.CHAIN):
         raise RemoteProtocolError(f"codec {own.codec!r} of {named(own.client_class)} is not known here", reason="codec")
     if not header.masked:
@@ -60,9 +60,9 @@ def check_size(size_bytes: int, rules: Rules) -> None:
     Raises:
         RemoteProtocolError: reason "policy".
     """
-    if size_bytes > rules.max_update_bytes:
+    if size_bytes > rules.policy.max_update_bytes:
         raise RemoteProtocolError(
-            f"an update of {size_bytes} bytes, this client sends at most {rules.max_update_bytes} (client.toml, "
+            f"an update of {size_bytes} bytes, this client sends at most {rules.policy.max_update_bytes} (client.toml, "
             "policy.max_update_bytes)",
             reason="policy",
         )

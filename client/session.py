@@ -31,8 +31,9 @@ from roughfed.client.masked import MaskedPart, warm
 from roughfed.client.members import members_of
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.own_model import OwnModel, note_own, state_place
+from roughfed.client.policy import Rules
 from roughfed.client.rpc import Connection
-from roughfed.client.rules import Rules, check_header, check_rounds
+from roughfed.client.rules import check_header, check_rounds
 from roughfed.client.statistics import (
     asked_of_training,
     clear_values,
@@ -303,7 +304,7 @@ def turn_of(me: Membership, job: Job, header: RoundHeader) -> Turn:
         wanted=asked_of_training(me, header),
         allow_memory=me.rules.allow_memory,
         state=state,
-        audit=me.store.folder / LABEL_AUDIT if me.rules.label_audit else None,
+        audit=me.store.folder / LABEL_AUDIT if me.rules.policy.label_audit else None,
         said=me.store.said(header.run, before=header.round),
         tensors=tensors_of(header),
         base=None if (base := me.welcome.base) is None else BaseFile(me.store.base_path(base.digest), base.scale),

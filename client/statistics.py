@@ -31,7 +31,7 @@ Values = dict[str, Sequence[int]]
 
 def promises(me: Membership, job: Job, header: RoundHeader, asked: Sequence[Statistic]) -> Gives:
     """What this client's advert says in a masked round."""
-    about, shares = me.description, me.rules.share_statistics
+    about, shares = me.description, me.rules.policy.share_statistics
     counted = bool(about.class_counts) or not about.num_classes  # zeros would leave the others' fewer to hide among
     training = trained_names(s.name for s in asked)
     known = bool(training) and set(training) <= set(about.statistics)
@@ -47,7 +47,9 @@ def may_tell_statics(me: Membership, header: RoundHeader) -> bool:
     """Whether this client's examples and classes may leave: once a run, and not again while the data are the same."""
     if me.ledger.told_in(STATIC, header.run):
         return False
-    return disclosure.may_tell_statics(me.ledger.told(STATIC), me.description.num_train, most=me.rules.max_counts)
+    return disclosure.may_tell_statics(
+        me.ledger.told(STATIC), me.description.num_train, most=me.rules.policy.max_counts
+    )
 
 
 def could_compare(me: Membership, job: Job, asked: Sequence[Statistic]) -> bool:
@@ -91,7 +93,11 @@ def asked_of_training(me: Membership, header: RoundHeader) -> tuple[str, ...]:
     """What the header asks a training for, as "name:length" (`Turn.wanted`), if this client may tell all of it."""
     named = {text: text.partition(":")[0] for text in header.statistics}
     wanted = set(trained_names(name for name in named.values() if name in KINDS))
-    if not me.rules.share_statistics or not wanted <= set(me.description.statistics) or used_up(me, header, wanted):
+    if (
+        not me.rules.policy.share_statistics
+        or not wanted <= set(me.description.statistics)
+        or used_up(me, header, wanted)
+    ):
         return ()
     return tuple(text for text, name in named.items() if name in wanted)
 
@@ -100,7 +106,7 @@ def used_up(me: Membership, header: RoundHeader, names: Iterable[str]) -> bool:
     """Whether one of them left in as many rounds as it may."""
     rules, this = me.rules, (header.run, header.round)
     return any(
-        len(me.ledger.told(name, but=this)) >= times_allowed(name, most=rules.max_statistics, runs=rules.runs)
+        len(me.ledger.told(name, but=this)) >= times_allowed(name, most=rules.policy.max_statistics, runs=rules.runs)
         for name in names
     )
 
@@ -185,7 +191,7 @@ def trained_values(result: FitResult, wanted: Sequence[str]) -> Values:
 
 def clear_values(me: Membership, header: RoundHeader, values: Values) -> Mapping[str, tuple[int, ...]]:
     """What goes into the statement of an update that is not masked: what the header asks for, cut to its bounds."""
-    if not me.rules.share_statistics:
+    if not me.rules.policy.share_statistics:
         return {}
     lengths = {name: int(length) for name, _, length in (text.partition(":") for text in header.statistics)}
     return {

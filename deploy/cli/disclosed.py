@@ -37,8 +37,8 @@ def disclosed(context: Context) -> Answer:
     """
     from roughfed.client.disclosure import lines_of
     from roughfed.client.disclosure_ledger import ledgers_in
+    from roughfed.client.policy import Rules
     from roughfed.client.put_back import DATABASE
-    from roughfed.client.rules import Rules
     from roughfed.client.store import ClientStore
     from roughfed.deploy import agent
 
@@ -50,7 +50,7 @@ def disclosed(context: Context) -> Answer:
             cure="name the directory of a client: --dir",
         )
     config = agent.load(context.folder, {})
-    rules = Rules(**config.policy.model_dump(), runs=config.client.stay)
+    rules = Rules(config.policy, runs=config.client.stay)
     found: list[dict[str, object]] = []
     with closing(ClientStore(place.state)) as store:
         for federation, model, ledger in ledgers_in(store.journal):

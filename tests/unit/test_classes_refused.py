@@ -9,9 +9,10 @@ from roughfed.classes import (
     names_of,
     seat,
 )
-from roughfed.client.rules import Rules
+from roughfed.client.policy import Rules
 from roughfed.client.seat import check_offer, take_seat
 from roughfed.config import FederationConfig, check_federation
+from roughfed.config.client import Policy
 from roughfed.config.load import load_federation
 from roughfed.config.problems import SettingsRefused
 from roughfed.errors import RemoteProtocolError
@@ -38,7 +39,9 @@ def welcome(*classes: ClientClass) -> Welcome:
 
 
 def rules(**more: Any) -> Rules:
-    return Rules("updates", 1 << 30, client_class=more.pop("client_class", "thin"), **more)
+    return Rules(
+        Policy.model_validate({"server_sees": "updates", "max_model_bytes": 1 << 30, "client_class": "thin"} | more)
+    )
 
 
 OFFERED = (ClientClass("thin", 4), ClientClass("heads", 1, ("head", "a")))

@@ -12,8 +12,9 @@ from roughfed.client import choosing
 from roughfed.client.choosing import check_question, choose
 from roughfed.client.disclosure import CHOICE
 from roughfed.client.disclosure_ledger import Ledger
-from roughfed.client.rules import Rules
+from roughfed.client.policy import Rules
 from roughfed.client.store import ClientStore
+from roughfed.config.client import Policy
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.messages import Choose
@@ -47,7 +48,7 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, float]:
 
 
 def member(store: ClientStore, bits: int = 64, *, clusters: bool = True, declared: int = 16) -> Any:
-    rules = Rules("sketches", 100, max_choice_bits=bits, clusters=clusters, runs=2)
+    rules = Rules(Policy(server_sees="sketches", max_model_bytes=100, max_choice_bits=bits, clusters=clusters), runs=2)
     welcome = SimpleNamespace(run="run-1", spec=SPEC, clusters=declared)
     ledger = Ledger(store.journal)
     return SimpleNamespace(store=store, ledger=ledger, rules=rules, server_key=KEY.public_key, welcome=welcome)
@@ -136,7 +137,7 @@ def test_a_false_question_is_not_answered(store: ClientStore, message: Choose, e
 )
 def test_who_did_not_agree_to_choose_is_not_asked(store: ClientStore, changes: dict[str, Any], said: str) -> None:
     """The owner's word and the welcome's, each alone; a default client has given none."""
-    assert not Rules("sketches", 100).clusters
+    assert not Rules(Policy(server_sees="sketches", max_model_bytes=100)).policy.clusters
     with pytest.raises(RemoteProtocolError, match=said) as refused:
         check_question(member(store, **changes), asked(question()))
     assert refused.value.reason == "policy"

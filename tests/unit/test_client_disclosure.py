@@ -20,9 +20,9 @@ from roughfed.client import store as store_module
 from roughfed.client.disclosed_round import note_model, note_stage
 from roughfed.client.disclosure_ledger import SCHEMA_STEP, Ledger
 from roughfed.client.own_secret import COLUMNS, FILE, SIGNS, fingerprint, mixed_seed, own_secret
-from roughfed.client.rules import Rules
+from roughfed.client.policy import Rules
 from roughfed.client.store import SCHEMA, ClientStore
-from roughfed.config.client import Client, ClientConfig
+from roughfed.config.client import Client, ClientConfig, Policy
 from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.messages import ServerStage
 from roughfed.params import write_model
@@ -31,7 +31,7 @@ from roughfed.types import Job, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.secagg import encode_stage
 
 SECRET, C = bytes(range(32)), 1.0
-MODEL_ROUNDS = Rules("sketches", 100).max_model_rounds
+MODEL_ROUNDS = Rules(Policy(server_sees="sketches", max_model_bytes=100)).policy.max_model_rounds
 NAMES = tuple(f"client-{number}" for number in range(10))
 
 
@@ -161,7 +161,9 @@ def answer(ledger: Ledger, folder: Path, number: int, values: np.ndarray) -> Non
 
 
 def client_of(ledger: Ledger, **limits: int) -> Any:
-    return SimpleNamespace(ledger=ledger, own=SECRET, rules=Rules("sketches", 100, **limits))
+    return SimpleNamespace(
+        ledger=ledger, own=SECRET, rules=Rules(Policy(server_sees="sketches", max_model_bytes=100, **limits))
+    )
 
 
 @pytest.mark.parametrize("step", [0.0, 1.0], ids=["the same", "an ulp"])
@@ -319,7 +321,10 @@ def test_the_ledger_adds_up_beside_its_limits(ledger: Ledger, tmp_path: Path) ->
     totals = ledger.totals()
     assert (totals.rounds, totals.numbers, totals.bits) == ({"sketches": 2, "updates": 1}, 256, 3)
     assert (totals.smallest_sum, totals.least_moved) == (1, pytest.approx(2.0))  # alone, where updates lie open
-    lines = {line.name: line for line in rule.lines_of(totals, Rules("sketches", 100, max_rounds=6))}
+    lines = {
+        line.name: line
+        for line in rule.lines_of(totals, Rules(Policy(server_sees="sketches", max_model_bytes=100, max_rounds=6)))
+    }
     assert {name: (line.used, line.limit) for name, line in lines.items()} == {
         "runs": (1, 1), "rounds": (3, 6), "sketch-numbers": (256, 12_800), "choice-bits": (3, 64), "static": (1, 1),
         "transition": (2, 3),

@@ -17,11 +17,13 @@ from roughfed.client import download
 from roughfed.client.disclosure_ledger import Ledger
 from roughfed.client.download import tries
 from roughfed.client.metrics import ClientMetrics
+from roughfed.client.policy import Rules
 from roughfed.client.rpc import Connection
-from roughfed.client.rules import CODECS, Rules
+from roughfed.client.rules import CODECS
 from roughfed.client.session import Membership, take_part
 from roughfed.client.store import ClientStore
 from roughfed.codec.downlink import payload_bytes, quantise
+from roughfed.config.client import Policy
 from roughfed.crypto.identity import IdentityKey
 from roughfed.digest import content_digest
 from roughfed.errors import RemoteProtocolError
@@ -124,7 +126,7 @@ def fetch(store: ClientStore, source: Source, *, base: bytes = b"") -> np.ndarra
                 spec=SPEC, task="classification", num_train=1, num_test=0, num_classes=2, device="cpu", name="x",
                 settings={},
             ),
-            rules=Rules("updates", 10_000),
+            rules=Rules(Policy(server_sees="updates", max_model_bytes=10_000)),
             metrics=ClientMetrics(codecs=CODECS),
             settings=dict,
             on_phase=lambda phase, share: None,

@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> Iterator[ClientStore]:
 
 def client(store: ClientStore, *, shares: bool = True, key: bytes = bytes(32)) -> Any:
     identity = SimpleNamespace(private_bytes=lambda: key)
-    rules = SimpleNamespace(share_statistics=shares)
+    rules = SimpleNamespace(policy=SimpleNamespace(share_statistics=shares))
     return SimpleNamespace(store=store, rules=rules, papers=SimpleNamespace(identity=identity))
 
 

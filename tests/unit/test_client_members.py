@@ -12,9 +12,10 @@ import pytest
 
 from roughfed.client.members import members_of
 from roughfed.client.peers import Peers, passed_over
-from roughfed.client.rules import Rules
+from roughfed.client.policy import Rules
 from roughfed.client.session import Membership
 from roughfed.client.store import ClientStore
+from roughfed.config.client import Policy
 from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.crypto.member_list import MEMBERS_DOMAIN, ListedMember, MemberList, Organisations
@@ -29,7 +30,7 @@ DAY = 86400
 NAMES = tuple(f"c{i}" for i in range(8))
 KEYS = {name: IdentityKey.from_private_bytes(bytes([i + 1]) * 32) for i, name in enumerate((*NAMES, "server", "x"))}
 ORGANISATIONS = {name: IdentityKey.from_private_bytes(bytes([i + 60]) * 32) for i, name in enumerate("abc")}
-RULES = Rules("sums", 1000)
+RULES = Rules(Policy(server_sees="sums", max_model_bytes=1000))
 BEACON = bytes([9]) * 32
 
 
@@ -193,7 +194,7 @@ def roster(group: tuple[str, ...] = NAMES[:4], cohort: tuple[str, ...] = NAMES[:
 
 
 def peers(**policy: Any) -> Peers:
-    return Peers("c0", some(), replace(RULES, **policy))
+    return Peers("c0", some(), RULES.with_policy(**policy))
 
 
 def test_a_member_that_was_revoked_or_replaced_or_has_expired_is_no_group_mate() -> None:

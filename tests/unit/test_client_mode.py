@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.mode import OWNER, SETTINGS, UNKNOWN, Mode, allowed, bound, note, refusals
-from roughfed.client.rules import Rules, check_mode, check_welcome
+from roughfed.client.policy import Rules
+from roughfed.client.rules import check_mode, check_welcome
 from roughfed.client.store import SCHEMA, ClientStore
+from roughfed.config.client import Policy
 from roughfed.crypto import certificates
 from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.errors import ModeRefused
@@ -34,7 +36,7 @@ HEADER = RoundHeader(
     previous_header_digest=bytes(32), codec="identity", server_sees="updates", roster_root=bytes(32), deadline_s=60.0,
     job_digest=bytes(32),
 )  # fmt: skip
-RULES = Rules("updates", 1000)
+RULES = Rules(Policy(server_sees="updates", max_model_bytes=1000))
 modes = st.sampled_from(MODES)
 
 
@@ -47,7 +49,7 @@ def store(tmp_path: Path) -> Iterator[ClientStore]:
 def session(store: ClientStore, policy: str, *, ca: bytes = CA) -> tuple[Mode, Rules]:
     """A process that has come as far as its first session."""
     mode = Mode(store, policy, ClientMetrics())
-    return mode, asyncio.run(mode.narrow(replace(RULES, server_sees=policy), ca))
+    return mode, asyncio.run(mode.narrow(RULES.with_policy(server_sees=policy), ca))
 
 
 def test_the_modes_are_ordered_by_what_they_show() -> None:
@@ -60,7 +62,7 @@ def test_the_modes_are_ordered_by_what_they_show() -> None:
 @pytest.mark.parametrize("held", MODES)
 @pytest.mark.parametrize("asked", [*MODES, "all"])
 def test_a_run_that_shows_less_is_fine_and_one_that_shows_more_never(held: str, asked: str) -> None:
-    rules = replace(RULES, server_sees=held)
+    rules = RULES.with_policy(server_sees=held)
     welcome = Welcome("1", PROTOCOL, "run-1", Spec((TensorSpec("w", (10,)),)), b"", asked, "classification", 10)
     with pytest.raises(ModeRefused) if shows_more(asked, held) else nullcontext() as refused:
         check_welcome(welcome, rules)
@@ -79,7 +81,7 @@ def test_whatever_server_and_settings_say_a_directory_never_shows_more_than_befo
         for number, asked in enumerate(rounds):
             policy = policies[number % len(policies)]  # client.toml is edited before each start
             mode, rules = session(store, policy)
-            assert not shows_more(rules.server_sees, policy)
+            assert not shows_more(rules.policy.server_sees, policy)
             try:
                 check_mode(asked, "run-1", rules)
             except ModeRefused as error:
@@ -97,13 +99,13 @@ def test_whatever_server_and_settings_say_a_directory_never_shows_more_than_befo
 def test_only_the_owners_word_makes_it_more_and_it_is_logged(
     store: ClientStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert session(store, "sketches")[1].server_sees == "sketches"
-    assert session(store, "updates")[1].server_sees == "sketches"  # client.toml alone does nothing
+    assert session(store, "sketches")[1].policy.server_sees == "sketches"
+    assert session(store, "updates")[1].policy.server_sees == "sketches"  # client.toml alone does nothing
     assert "roughfed join --accept updates" in caplog.text
     with caplog.at_level(logging.WARNING):
         asyncio.run(note(store, FEDERATION, "updates", OWNER))
     assert 'the owner lets the server of this federation see "updates"' in caplog.text
-    assert session(store, "updates")[1].server_sees == "updates"
+    assert session(store, "updates")[1].policy.server_sees == "updates"
     noted = bound(store, FEDERATION)
     assert noted is not None
     assert (noted.mode, noted.said) == ("updates", OWNER)
@@ -115,8 +117,8 @@ def test_only_the_owners_word_makes_it_more_and_it_is_logged(
 def test_a_federation_is_its_ca(store: ClientStore) -> None:
     mode, _ = session(store, "updates")
     asyncio.run(mode.take_part(replace(HEADER, server_sees="sums")))
-    assert session(store, "updates")[1].server_sees == "sums"
-    assert session(store, "updates", ca=OTHER)[1].server_sees == "updates"
+    assert session(store, "updates")[1].policy.server_sees == "sums"
+    assert session(store, "updates", ca=OTHER)[1].policy.server_sees == "updates"
 
 
 def test_a_refusal_is_loud_and_outlives_the_process(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -150,8 +152,8 @@ def test_a_directory_of_an_older_version_holds_to_what_it_took_part_in(tmp_path:
         row = ("run-0", 1, encode_header(replace(HEADER, server_sees=before)), bytes(64), "server", b"")
         db.execute("INSERT INTO seen VALUES (?, ?, ?, ?, ?, ?)", row)
     with closing(ClientStore(tmp_path)) as store:
-        assert session(store, "updates")[1].server_sees == before
-        assert session(store, "sketches")[1].server_sees == strictest(before, "sketches")
+        assert session(store, "updates")[1].policy.server_sees == before
+        assert session(store, "sketches")[1].policy.server_sees == strictest(before, "sketches")
 
 
 def test_a_round_counts_before_anything_is_done_for_it(store: ClientStore) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from roughfed.client.disclosure_ledger import Ledger
-from roughfed.client.rules import Rules, check_chain, check_header, check_rounds, check_welcome, used_up
+from roughfed.client.policy import Rules
+from roughfed.client.rules import check_chain, check_header, check_rounds, check_welcome, used_up
 from roughfed.client.store import ClientStore, SavedUpdate
+from roughfed.config.client import Policy
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, ModeRefused, RemoteProtocolError, RoughfedError
 from roughfed.messages import Welcome
@@ -21,7 +23,7 @@ from roughfed.wire.updates import UPDATE_DOMAIN
 
 KEY, OTHER = (IdentityKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))
 SPEC = Spec((TensorSpec("w", (10,)),))
-RULES = Rules("updates", 1000)
+RULES = Rules(Policy(server_sees="updates", max_model_bytes=1000))
 WELCOME = Welcome("1", 2, "run-1", SPEC, b"", "updates", "classification", 10)
 
 
@@ -100,7 +102,7 @@ def test_each_rule_has_one_refusal_and_notes_nothing(
 
 
 def test_a_header_that_shows_more_than_the_welcome_said_is_refused(store: ClientStore) -> None:
-    welcome, strict = replace(WELCOME, server_sees="sums"), replace(RULES, server_sees="sums")
+    welcome, strict = replace(WELCOME, server_sees="sums"), RULES.with_policy(server_sees="sums")
     for rules, kind, reason in ((RULES, RemoteProtocolError, "policy"), (strict, ModeRefused, "mode")):
         with pytest.raises(kind) as refused:
             asyncio.run(
@@ -206,7 +208,7 @@ def test_a_run_that_breaks_the_policy_is_left_with_the_key_to_turn(changes: dict
 
 def test_in_a_masked_run_nobodys_evaluation_is_told_alone(store: ClientStore) -> None:
     masked = job(header(server_sees="sums", codec="lanes"), train=False)
-    rules, welcome = replace(RULES, server_sees="sums"), replace(WELCOME, server_sees="sums")
+    rules, welcome = RULES.with_policy(server_sees="sums"), replace(WELCOME, server_sees="sums")
     with pytest.raises(RemoteProtocolError, match="alone"):
         asyncio.run(
             check_header(
@@ -219,7 +221,7 @@ def test_in_a_masked_run_nobodys_evaluation_is_told_alone(store: ClientStore) ->
 def test_no_number_of_the_servers_enlarges_what_is_shown(store: ClientStore, rounds: int) -> None:
     """Neither the rounds of the welcome nor those in the facts, which an edge passes on from the top."""
     facts = {TURN: (2.0,), "rounds": (float(rounds),)}
-    rules = replace(RULES, server_sees="sketches", max_sketch_numbers=256)
+    rules = RULES.with_policy(server_sees="sketches", max_sketch_numbers=256)
     shown = header(1, server_sees="sketches", model_digest=bytes(32), sketch_dim=256)
     asyncio.run(Ledger(store.journal).note_numbers(shown))
     asked = header(
@@ -236,11 +238,11 @@ def test_no_number_of_the_servers_enlarges_what_is_shown(store: ClientStore, rou
 
 
 def test_the_limit_of_rounds_counts_what_was_noted_and_survives_a_restart(tmp_path: Path) -> None:
-    rules = replace(RULES, max_rounds=2)
+    rules = RULES.with_policy(max_rounds=2)
     for number in (1, 2):
         store = ClientStore(tmp_path)
         check_rounds(header(number), rules=rules, store=store)
-        assert not used_up(store, rules.max_rounds)
+        assert not used_up(store, rules.policy.max_rounds)
         update = SavedUpdate("run-1", number, bytes(32), bytes(32), Signed(b"", b"", "alpha"))
         for _ in range(3):  # tried again and again, it is one round
             asyncio.run(store.save_update(update))

@@ -11,8 +11,10 @@ import pytest
 
 from roughfed.client.disclosure_ledger import Ledger
 from roughfed.client.epochs import Epoch, known_epoch, note_epoch
-from roughfed.client.rules import Rules, check_header, check_masked
+from roughfed.client.policy import Rules
+from roughfed.client.rules import check_header, check_masked
 from roughfed.client.store import SCHEMA, ClientStore
+from roughfed.config.client import Policy
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError
 from roughfed.messages import Welcome
@@ -22,7 +24,7 @@ from roughfed.wire.session import HEADER_DOMAIN, encode_header, job_digest
 SERVER = IdentityKey.from_private_bytes(bytes(32))
 SPEC = Spec((TensorSpec("w", (10,)),))
 WELCOME = Welcome("1", 2, "run-1", SPEC, b"", "sketches", "classification", 10)
-RULES = Rules("sketches", 1000)
+RULES = Rules(Policy(server_sees="sketches", max_model_bytes=1000))
 MODEL = bytes([7]) * 32
 BEACON = bytes([8]) * 32
 
@@ -69,15 +71,15 @@ def refusal(store: ClientStore, what: RoundHeader, *, rules: Rules = RULES) -> R
 
 
 def test_a_sketch_is_no_larger_than_the_policy_says(store: ClientStore) -> None:
-    check(store, header(sketch_dim=RULES.max_sketch_dim))
-    error = refusal(store, header(sketch_dim=RULES.max_sketch_dim + 2))
+    check(store, header(sketch_dim=RULES.policy.max_sketch_dim))
+    error = refusal(store, header(sketch_dim=RULES.policy.max_sketch_dim + 2))
     assert (type(error), error.reason) == (RemoteProtocolError, "policy")
     assert "max_sketch_dim" in str(error)
 
 
 def test_what_is_shown_in_all_rounds_of_all_runs_together_is_bounded(store: ClientStore) -> None:
     """Rounds that brought nothing count, too; one that is taken up again counts once; another run counts on."""
-    rules, ledger = replace(RULES, max_sketch_numbers=1000), Ledger(store.journal)
+    rules, ledger = RULES.with_policy(max_sketch_numbers=1000), Ledger(store.journal)
     fits = 1000 // 128
     for number in range(1, fits + 1):
         asked = header(number, model_digest=bytes([number]) * 32, epoch_round=number, epoch_beacon=b"")
@@ -96,7 +98,7 @@ def test_rounding_that_no_group_needs_is_refused(store: ClientStore, levels: int
     fine = header(levels=levels, lane_bits=lane_bits)
     error = refusal(store, fine)
     assert (error.reason, "max_levels" in str(error)) == ("policy", True)
-    check(store, fine, rules=replace(RULES, max_levels=levels))
+    check(store, fine, rules=RULES.with_policy(max_levels=levels))
     check(store, header(levels=64))  # what the planner takes for a group of four
 
 

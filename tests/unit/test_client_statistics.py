@@ -45,7 +45,8 @@ def store(tmp_path: Path) -> Iterator[ClientStore]:
 
 
 def client(store: ClientStore, *, shares: bool = True, **changes: Any) -> Any:
-    rules = SimpleNamespace(share_statistics=shares, max_counts=1, max_statistics=100, runs=1)
+    policy = SimpleNamespace(share_statistics=shares, max_counts=1, max_statistics=100)
+    rules = SimpleNamespace(policy=policy, runs=1)
     return SimpleNamespace(store=store, ledger=Ledger(store.journal), rules=rules, description=description(**changes))
 
 
@@ -92,7 +93,7 @@ def test_a_statistic_of_the_training_leaves_a_few_times(store: ClientStore) -> N
     two = client(store)
     two.rules.runs = 2  # the owner's consent to another run does
     assert own.promises(two, job(), renamed, ASKED).training
-    two.rules.max_statistics = often
+    two.rules.policy.max_statistics = often
     assert not own.promises(two, job(), renamed, ASKED).training
 
 
@@ -108,7 +109,7 @@ def test_examples_and_classes_are_told_once_whatever_the_run_is_called(store: Cl
     assert own.promises(client(store, num_train=20), job(), renamed, ASKED).statics  # twice as many: other data
     asyncio.run(own.note_statics(client(store, num_train=20), renamed))
     assert not own.promises(client(store, num_train=30), job(), renamed, ASKED).statics
-    me.rules.max_counts = 3
+    me.rules.policy.max_counts = 3
     third = SimpleNamespace(**vars(header()) | {"run": "run-3"})
     assert own.promises(me, job(), third, ASKED).statics  # the owner's word
     assert not own.promises(me, job(), renamed, ASKED).statics  # once a run even so

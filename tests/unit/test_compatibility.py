@@ -14,11 +14,12 @@ from google.protobuf.descriptor import FieldDescriptor, FileDescriptor
 from roughfed import compatibility
 from roughfed.client import rpc, rules
 from roughfed.client.app import Agent
-from roughfed.client.rules import Rules, check_welcome
+from roughfed.client.policy import Rules
+from roughfed.client.rules import check_welcome
 from roughfed.client.setup import Setup
 from roughfed.client.store import ClientStore
 from roughfed.compatibility import spoken
-from roughfed.config.client import ClientConfig
+from roughfed.config.client import ClientConfig, Policy
 from roughfed.crypto import identity
 from roughfed.deploy.cli.command import EXIT_CODES
 from roughfed.deploy.cli.faults import describe
@@ -174,7 +175,7 @@ def test_a_server_refuses_a_client_that_is_too_old(monkeypatch: pytest.MonkeyPat
 
 def test_a_client_refuses_a_server_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     welcome = Welcome("0.0.1", OLDEST - 1, "run-1", SPEC, b"", "updates", "classification", 3)
-    allowed = Rules("updates", 1 << 20)
+    allowed = Rules(Policy(server_sees="updates", max_model_bytes=1 << 20))
     with pytest.raises(VersionError, match=r"the server .roughfed 0\.0\.1. speaks protocol 1, this client"):
         check_welcome(welcome, allowed)
     monkeypatch.setattr(rules, "spoken", lambda *_, **__: 1)

@@ -20,9 +20,11 @@ from roughfed.adapters import Base
 from roughfed.child import Description
 from roughfed.client.download import fetch_frozen
 from roughfed.client.metrics import ClientMetrics
+from roughfed.client.policy import Rules
 from roughfed.client.rpc import Connection
-from roughfed.client.rules import CODECS, Rules, check_app, check_welcome
+from roughfed.client.rules import CODECS, check_app, check_welcome
 from roughfed.client.store import ClientStore
+from roughfed.config.client import Policy
 from roughfed.config.federation import FederationConfig
 from roughfed.deploy.bench.synthetic import SyntheticOrigin
 from roughfed.deploy.cli import app as cli
@@ -152,7 +154,7 @@ def test_a_client_with_the_same_model_is_taken_and_others_hear_which_tensor_diff
         check_app(said, described(Spec((WHOLE.tensors[0], WHOLE.tensors[2]))))
     with pytest.raises(ConfigError, match=r"an adapter on body\.weight"):
         check_app(said, described(adaptable=()))
-    rules = Rules("updates", max_model_bytes=4 * (said.spec.size + 29))
+    rules = Rules(Policy(server_sees="updates", max_model_bytes=4 * (said.spec.size + 29)))
     with pytest.raises(RemoteProtocolError, match="the model has"):
         check_welcome(said, rules)
 
