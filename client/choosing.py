@@ -12,24 +12,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from roughfed import crash
+from roughfed.client.context import ClientContext, RoundTask, SessionContext
 from roughfed.client.disclosure import CHOICE, check_bits, refusal
 from roughfed.client.download import fetch_model
 from roughfed.client.rules import check_chain
-from roughfed.client.session import turn_of
+from roughfed.client.steps import turn_of
+from roughfed.client.store import ClientStore
 from roughfed.crypto.identity import verify
 from roughfed.errors import RemoteProtocolError, RoughfedError
 from roughfed.messages import Choice, Choose
 from roughfed.types import Job, RoundHeader, Signed
 from roughfed.wire.choosing import QUESTION_DOMAIN, Question, decode_question
 from roughfed.wire.session import HEADER_DOMAIN, decode_header
-
-if TYPE_CHECKING:
-    from roughfed.client.session import Membership
-    from roughfed.client.store import ClientStore
 
 log = logging.getLogger(__name__)
 
@@ -39,63 +35,63 @@ NO_JOB = Job(Signed(b"", b"", ""), {}, 0, evaluate=False, train=False, model_byt
 class Chooser:
     """The question that is being answered, if any."""
 
-    def __init__(self, send: Callable[[Choice], None]) -> None:
-        """`send` puts an answer into whichever stream is open."""
-        self._send = send
+    def __init__(self, ctx: ClientContext) -> None:
+        """Nothing is asked yet."""
+        self._ctx = ctx
         self._task: asyncio.Task[None] | None = None
 
-    def hear(self, me: Membership, message: Choose) -> None:
+    def accept(self, session: SessionContext, message: Choose) -> None:
         """Begin to answer; an older question, or the same over an older connection, is let go."""
         self.cancel()
-        self._task = asyncio.create_task(self._answer(me, message))
+        self._task = asyncio.create_task(self._answer(session, message))
 
     def cancel(self) -> None:
         """The server has gone on."""
         if self._task is not None:
             self._task.cancel()
 
-    async def _answer(self, me: Membership, message: Choose) -> None:
+    async def _answer(self, session: SessionContext, message: Choose) -> None:
         number = 0
         try:
-            question = check_question(me, message)
+            question = check_question(self._ctx.store, session, message)
             number = question.number
             async with asyncio.timeout(max(1.0, message.seconds_left)):
-                self._send(Choice(number, await choose(me, question)))
+                self._ctx.send(Choice(number, await choose(self._ctx, session, question)))
         except TimeoutError:
             log.info("choosing %d: not done in time", number)
         except RoughfedError as error:
             log.warning("choosing %d: this client does not choose: %s", number, error)
-            self._send(Choice(number, 0, error.reason))
-        me.on_phase("idle", 0.0)  # not where it was cancelled: then a job has begun
+            self._ctx.send(Choice(number, 0, error.reason))
+        self._ctx.enter("idle", 0.0)  # not where it was cancelled: then a job has begun
 
 
-def check_question(me: Membership, message: Choose) -> Question:
+def check_question(store: ClientStore, session: SessionContext, message: Choose) -> Question:
     """Hold a question against the run and the owner's policy.
 
     Raises:
         IdentityError: the server did not sign it. RemoteProtocolError: malformed, about another run or model, or of
             models that no header named; reason "policy": nobody agreed to choose.
     """
-    verify(me.server_key, QUESTION_DOMAIN, message.question.body, message.question.signature)
+    verify(session.server_key, QUESTION_DOMAIN, message.question.body, message.question.signature)
     question = decode_question(message.question.body)
-    if question.run != me.welcome.run or question.spec_digest != me.welcome.spec.digest:
+    if question.run != session.welcome.run or question.spec_digest != session.welcome.spec.digest:
         raise RemoteProtocolError("the question is about another run or another model", reason="header")
-    if not me.rules.policy.clusters:
+    if not session.rules.policy.clusters:
         raise refusal(
             f"this client does not say which of {len(question.models)} models fits its data",
             "policy.clusters",
             "write true to let it, where the federation has clusters",
         )
-    if len(question.models) > me.welcome.clusters:
+    if len(question.models) > session.welcome.clusters:
         raise RemoteProtocolError(
-            f"a choice among {len(question.models)} models, and the welcome spoke of {me.welcome.clusters}",
+            f"a choice among {len(question.models)} models, and the welcome spoke of {session.welcome.clusters}",
             reason="policy",
         )
-    check_named(me, question)
+    check_named(store, session, question)
     return question
 
 
-def check_named(me: Membership, question: Question) -> None:
+def check_named(store: ClientStore, session: SessionContext, question: Question) -> None:
     """Are the models those of the run? All of them but the newest are heads in the header of the last round.
 
     A server can name what it likes there, but it names it to everybody, as what the next rounds are played on.
@@ -104,12 +100,12 @@ def check_named(me: Membership, question: Question) -> None:
         IdentityError: the server did not sign the header, or signed another one for the round.
         RemoteProtocolError: an older header than this client knows, none although it knows one, or other models.
     """
-    last = me.store.chain(question.run)
+    last = store.chain(question.run)
     if (signed := question.header) is None:
         if last is not None:
             raise RemoteProtocolError("a question about models that no header named", reason="header")
         return
-    verify(me.server_key, HEADER_DOMAIN, signed.body, signed.signature)
+    verify(session.server_key, HEADER_DOMAIN, signed.body, signed.signature)
     header = decode_header(signed.body)
     if last is not None:
         check_chain(header, signed.digest, last)
@@ -118,7 +114,7 @@ def check_named(me: Membership, question: Question) -> None:
         raise RemoteProtocolError(f"a question about {len(unnamed)} models that no header named", reason="header")
 
 
-async def choose(me: Membership, question: Question) -> int:
+async def choose(ctx: ClientContext, session: SessionContext, question: Question) -> int:
     """The place of the model with the least loss, from 1; of equals the first. It is noted before this returns.
 
     Raises:
@@ -126,26 +122,28 @@ async def choose(me: Membership, question: Question) -> int:
         TrainerError: it cannot be evaluated.
     """
     digest = b"".join(question.models)
-    if (known := told(me.store, question, digest)) is not None:
+    if (known := told(ctx.store, question, digest)) is not None:
         return known
     asked = bits_of(len(question.models))
-    await me.ledger.enter(question.run, question.spec_digest, allowed=me.rules.runs)
+    await session.ledger.enter(question.run, question.spec_digest, allowed=session.rules.runs)
     check_bits(
-        sum(me.ledger.told(CHOICE, but=(question.run, question.number))), asked, most=me.rules.policy.max_choice_bits
+        sum(session.ledger.told(CHOICE, but=(question.run, question.number))),
+        asked,
+        most=session.rules.policy.max_choice_bits,
     )
-    losses = [await loss_of(me, question, model) for model in question.models]
+    losses = [await loss_of(ctx, session, question, model) for model in question.models]
     place = 1 + min(range(len(losses)), key=losses.__getitem__)
-    me.store.held = {question.models[place - 1]}
-    await me.ledger.note_told(question.run, question.number, {CHOICE: asked})
-    await note(me.store, question, digest, place)
+    ctx.store.held = {question.models[place - 1]}
+    await session.ledger.note_told(question.run, question.number, {CHOICE: asked})
+    await note(ctx.store, question, digest, place)
     crash.point("choice-noted")
     log.info("choosing %d: model %d of %d", question.number, place, len(losses))
     return place
 
 
-async def loss_of(me: Membership, question: Question, model: bytes) -> float:
+async def loss_of(ctx: ClientContext, session: SessionContext, question: Question, model: bytes) -> float:
     """The mean loss of one model on this client's training data; infinite where it is not a number."""
-    last = me.store.chain(question.run)
+    last = ctx.store.chain(question.run)
     header = RoundHeader(
         run=question.run,
         round=1 + (last[0] if last is not None else 0),  # its private tensors are those of the last round
@@ -154,13 +152,14 @@ async def loss_of(me: Membership, question: Question, model: bytes) -> float:
         spec_digest=question.spec_digest,
         previous_header_digest=b"",
         codec="",
-        server_sees=me.welcome.server_sees,
+        server_sees=session.welcome.server_sees,
         roster_root=b"",
         deadline_s=0.0,
     )
-    params = await fetch_model(me, header)
-    me.on_phase("choosing", 0.0)
-    loss = await me.trainer.train_loss(params, turn=turn_of(me, NO_JOB, header))
+    task = RoundTask(ctx, session, NO_JOB, header)
+    params = await fetch_model(task)
+    ctx.enter("choosing", 0.0)
+    loss = await ctx.trainer.train_loss(params, turn=turn_of(task))
     return loss if math.isfinite(loss) else math.inf
 
 

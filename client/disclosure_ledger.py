@@ -12,21 +12,14 @@ import sqlite3
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from roughfed.client import disclosure as rule
-from roughfed.crypto import certificates
 from roughfed.errors import IdentityError
 from roughfed.journal import Journal
 from roughfed.types import RoundHeader
-
-if TYPE_CHECKING:
-    from roughfed.child import Description
-    from roughfed.client.enrolled import Enrolled
-    from roughfed.client.store import ClientStore
 
 MODELS_REMEMBERED = 200
 """Rounds whose models and sets are remembered, to be held against later ones; of those in which something left."""
@@ -35,39 +28,6 @@ SENT = 1
 """Of a round (`answered.shown`; older versions wrote 2, too): its update left. Others may open a masked sum alone."""
 
 EMPTY_ROW = "INSERT OR IGNORE INTO answered VALUES (?, ?, ?, ?, ?, ?, 0, 0, NULL, NULL, NULL, NULL)"
-
-SCHEMA_STEP = """
-    CREATE TABLE ledgers (
-        id TEXT PRIMARY KEY, federation TEXT NOT NULL, ca BLOB NOT NULL, model BLOB NOT NULL);
-    CREATE TABLE ledger_runs (
-        ledger TEXT NOT NULL, run TEXT NOT NULL, spec BLOB NOT NULL, began REAL NOT NULL, PRIMARY KEY (ledger, run));
-    CREATE TABLE answered (
-        ledger TEXT NOT NULL, run TEXT NOT NULL, round INTEGER NOT NULL, mode TEXT NOT NULL,
-        model_digest BLOB NOT NULL, clip_norm REAL NOT NULL, numbers INTEGER NOT NULL, shown INTEGER NOT NULL,
-        moved REAL, summed INTEGER, fingerprint BLOB, accepted BLOB, PRIMARY KEY (ledger, run, round));
-    CREATE TABLE told (
-        ledger TEXT NOT NULL, run TEXT NOT NULL, round INTEGER NOT NULL, name TEXT NOT NULL, amount INTEGER NOT NULL,
-        PRIMARY KEY (ledger, run, round, name));
-    INSERT INTO ledger_runs SELECT '', run, x'', 0 FROM (
-        SELECT run FROM chain UNION SELECT run FROM rounds_used UNION SELECT run FROM shown
-        UNION SELECT run FROM statics_given UNION SELECT run FROM given UNION SELECT run FROM choices);
-    INSERT INTO answered
-        SELECT '', run, round, CASE WHEN numbers THEN 'sketches' ELSE 'sums' END, model_digest, 0, numbers, 1,
-        NULL, NULL, NULL, NULL FROM shown;
-    INSERT OR IGNORE INTO answered SELECT '', run, round, '', x'', 0, 0, 1, NULL, NULL, NULL, NULL FROM rounds_used;
-    INSERT INTO told SELECT '', run, 0, 'static', 0 FROM statics_given;
-    INSERT INTO told SELECT '', run, round, name, 1 FROM given;
-    INSERT INTO told SELECT '', run, number, 'choice', bits FROM choices;
-    DROP TABLE shown;
-    DROP TABLE statics_given;
-    DROP TABLE given;
-    ALTER TABLE choices RENAME TO first_choices;
-    CREATE TABLE choices (
-        run TEXT NOT NULL, number INTEGER NOT NULL, models BLOB NOT NULL, place INTEGER NOT NULL,
-        PRIMARY KEY (run, number));
-    INSERT INTO choices SELECT run, number, models, place FROM first_choices;
-    DROP TABLE first_choices;
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,9 +229,3 @@ def ledgers_in(journal: Journal) -> list[tuple[str, bytes, Ledger]]:
         )
         for row in rows
     ]
-
-
-def ledger_of(papers: Enrolled, description: Description, store: ClientStore) -> Ledger:
-    """The ledger of an enrolled directory and its app."""
-    ca = certificates.fingerprint(papers.ca_certificate)
-    return Ledger(store.journal, ca=ca, model=description.spec.digest, federation=papers.subject.federation)

@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from roughfed import crash
 from roughfed.adapters import Base
+from roughfed.client.context import ClientContext, RoundTask
+from roughfed.client.metrics import ClientMetrics
 from roughfed.codec import downlink
 from roughfed.digest import Hasher, hasher
 from roughfed.errors import RemoteProtocolError, Unreachable
@@ -23,56 +24,48 @@ from roughfed.files import disk_errors, place_durably
 from roughfed.params import digest_file, model_header, raise_variances, read_flat, variance_ranges
 from roughfed.reuse import written_over
 from roughfed.transport.patience import waits
-from roughfed.types import RoundHeader, Spec
-
-if TYPE_CHECKING:
-    from roughfed.client.session import Membership
+from roughfed.types import Spec
 
 log = logging.getLogger(__name__)
 
 
-async def fetch_model(me: Membership, header: RoundHeader, base: bytes = b"") -> Path:
-    """Step 1: the global parameters, resumed where an earlier try ended, digest checked.
-
-    Args:
-        me: this client.
-        header: whose parameters.
-        base: digest of the parameters from which the server has a delta (Job.base_digest); empty without.
-    """
-    if me.welcome.base is not None:
-        await fetch_frozen(me, me.welcome.base)
-    path = me.store.model_path(header.model_digest)
+async def fetch_model(task: RoundTask) -> Path:
+    """Step 1: the global parameters, resumed where an earlier try ended, digest checked."""
+    ctx, header, welcome = task.ctx, task.header, task.session.welcome
+    if welcome.base is not None:
+        await fetch_frozen(ctx, welcome.base)
+    path = ctx.store.model_path(header.model_digest)
     if path.exists():
-        if await intact(me, path, header.model_digest, me.welcome.spec):
+        if await intact(ctx, path, header.model_digest, welcome.spec):
             return path
         log.warning("the stored model %s is damaged; it is downloaded again", path.name)
         path.unlink()
-    me.on_phase("downloading", 0.0)
-    made = await from_base(me, header, base) if base else None
+    ctx.enter("downloading", 0.0)
+    made = await from_base(task) if task.job.base_digest else None
     if made is None:
-        partial = me.store.partial_path(header.model_digest)
-        made = await whole(me, header.model_digest, me.welcome.spec, partial)
+        partial = ctx.store.partial_path(header.model_digest)
+        made = await whole(ctx, header.model_digest, welcome.spec, partial)
     await asyncio.to_thread(place_durably, made, path)
-    me.store.intact.add(header.model_digest)
-    me.store.prune_models(header.model_digest)
+    ctx.store.intact.add(header.model_digest)
+    ctx.store.prune_models(header.model_digest)
     crash.point("model-fetched")
     return path
 
 
-async def fetch_frozen(me: Membership, base: Base) -> Path:
+async def fetch_frozen(ctx: ClientContext, base: Base) -> Path:
     """The frozen base that the run stands on: downloaded once, resumed, its digest checked; it outlasts the run."""
-    path = me.store.base_path(base.digest)
+    path = ctx.store.base_path(base.digest)
     if path.exists():
-        if await intact(me, path, base.digest, base.spec):
+        if await intact(ctx, path, base.digest, base.spec):
             return path
         log.warning("the stored frozen base %s is damaged; it is downloaded again", path.name)
         path.unlink()
     path.parent.mkdir(exist_ok=True, mode=0o700)
-    me.on_phase("downloading", 0.0)
+    ctx.enter("downloading", 0.0)
     log.info("downloading the frozen base of the model, %d bytes, once", base.spec.size_bytes)
-    made = await whole(me, base.digest, base.spec, path.with_suffix(".part"))
+    made = await whole(ctx, base.digest, base.spec, path.with_suffix(".part"))
     await asyncio.to_thread(place_durably, made, path)
-    me.store.intact.add(base.digest)
+    ctx.store.intact.add(base.digest)
     for other in path.parent.iterdir():  # of an earlier run, or half of one
         if other != path:
             other.unlink(missing_ok=True)
@@ -80,27 +73,26 @@ async def fetch_frozen(me: Membership, base: Base) -> Path:
     return path
 
 
-async def from_base(me: Membership, header: RoundHeader, base: bytes) -> Path | None:
+async def from_base(task: RoundTask) -> Path | None:
     """The parameters made from those that are here and a delta; None if all of them have to be downloaded.
 
     A whole download that was begun is gone on with: after a delta that did not lead to the header's digest it must be.
     """
-    source, partial = me.store.model_path(base), me.store.partial_path(header.model_digest)
-    if partial.exists() or not source.exists() or not await intact(me, source, base, me.welcome.spec):
+    ctx, header, spec, base = task.ctx, task.header, task.session.welcome.spec, task.job.base_digest
+    source, partial = ctx.store.model_path(base), ctx.store.partial_path(header.model_digest)
+    if partial.exists() or not source.exists() or not await intact(ctx, source, base, spec):
         return None
     delta, made = partial.with_suffix(".delta"), partial.with_suffix(f".{header.round}.made")  # no other job's thread
     try:
-        async for _ in tries(me):
+        async for _ in tries(ctx):
             try:
-                await download_delta(me, header, base, into=delta)
+                await download_delta(task, into=delta)
             except Unreachable as error:
                 log.info("download interrupted: %s", error)
                 continue
             break
-        with me.metrics.codec("int8", "decode"):
-            reached = await asyncio.to_thread(
-                step, source, delta, spec=me.welcome.spec, out=made, spare=me.store.spare_model
-            )
+        with ctx.metrics.codec("int8", "decode"):
+            reached = await asyncio.to_thread(step, source, delta, spec=spec, out=made, spare=ctx.store.spare_model)
     except RemoteProtocolError as error:
         log.info("no use of a delta: %s", error)
         reached = b""
@@ -112,18 +104,20 @@ async def from_base(me: Membership, header: RoundHeader, base: bytes) -> Path | 
     return None
 
 
-async def download_delta(me: Membership, header: RoundHeader, base: bytes, *, into: Path) -> None:
+async def download_delta(task: RoundTask, *, into: Path) -> None:
     """One try: append what is missing of the delta.
 
     Raises:
         Unreachable: the stream broke, or ended early. RemoteProtocolError: reason "no-delta" or "size".
     """
-    size = downlink.payload_bytes(me.welcome.spec.size)
+    ctx, size = task.ctx, downlink.payload_bytes(task.session.welcome.spec.size)
     at = await asyncio.to_thread(_length, into, size)
     if at:
-        me.metrics.resumed()
-    meter = Meter(me, "int8", left=size - at)
-    end = await me.connection.fetch_model(header.model_digest, into, at=at, on_data=meter.take, base=base)
+        ctx.metrics.resumed()
+    meter = Meter(ctx.metrics, "int8", left=size - at)
+    end = await ctx.connection.fetch_model(
+        task.header.model_digest, into, at=at, on_data=meter.take, base=task.job.base_digest
+    )
     if end < size:
         raise Unreachable(f"the download ended at byte {end} of {size}")
 
@@ -155,11 +149,11 @@ def step(source: Path, delta: Path, *, spec: Spec, out: Path, spare: Path) -> by
     return digest.digest()
 
 
-async def whole(me: Membership, digest: bytes, spec: Spec, partial: Path) -> Path:
+async def whole(ctx: ClientContext, digest: bytes, spec: Spec, partial: Path) -> Path:
     """Parameters, downloaded into a partial file."""
-    async for _ in tries(me):
+    async for _ in tries(ctx):
         try:
-            hashed = await download(me, digest, spec, partial)
+            hashed = await download(ctx, digest, spec, partial)
         except Unreachable as error:
             log.info("download interrupted: %s", error)
             continue
@@ -170,20 +164,20 @@ async def whole(me: Membership, digest: bytes, spec: Spec, partial: Path) -> Pat
     return partial
 
 
-async def intact(me: Membership, path: Path, digest: bytes, spec: Spec) -> bool:
+async def intact(ctx: ClientContext, path: Path, digest: bytes, spec: Spec) -> bool:
     """Is a stored model what its name says? It is read once in a process's life.
 
     A download is not synced: a power cut may leave the name without the bytes, which costs a download and no round.
     """
-    if digest not in me.store.intact:
+    if digest not in ctx.store.intact:
         prefix = model_header(spec)
         if not await asyncio.to_thread(_is_model, path, prefix, digest):
             return False
-        me.store.intact.add(digest)
+        ctx.store.intact.add(digest)
     return True
 
 
-async def download(me: Membership, digest: bytes, spec: Spec, partial: Path) -> bytes:
+async def download(ctx: ClientContext, digest: bytes, spec: Spec, partial: Path) -> bytes:
     """One try: append what is missing to the partial file; returns the digest of all of it.
 
     Raises:
@@ -192,9 +186,9 @@ async def download(me: Membership, digest: bytes, spec: Spec, partial: Path) -> 
     prefix = model_header(spec)
     hashed, at = await asyncio.to_thread(_take_up, partial, prefix, spec.size_bytes)
     if at:
-        me.metrics.resumed()
-    meter = Meter(me, "identity", left=spec.size_bytes - at, hashed=hashed)
-    end = await me.connection.fetch_model(digest, partial, at=at, header=len(prefix), on_data=meter.take)
+        ctx.metrics.resumed()
+    meter = Meter(ctx.metrics, "identity", left=spec.size_bytes - at, hashed=hashed)
+    end = await ctx.connection.fetch_model(digest, partial, at=at, header=len(prefix), on_data=meter.take)
     if end < spec.size_bytes:
         raise Unreachable(f"the download ended at byte {end} of {spec.size_bytes}")
     return hashed.digest()
@@ -205,12 +199,13 @@ class Meter:
     """Counts what comes down, and ends a download that is longer than it can be.
 
     Attributes:
+        metrics: told of every piece.
         codec: of the payload.
         left: bytes that may still come.
         hashed: takes every piece.
     """
 
-    me: Membership
+    metrics: ClientMetrics
     codec: str
     left: int
     hashed: Hasher | None = None
@@ -226,10 +221,10 @@ class Meter:
             raise RemoteProtocolError("the server sends more than was asked for", reason="size")
         if self.hashed is not None:
             self.hashed.update(data)
-        self.me.metrics.transfer("down", len(data), self.codec)
+        self.metrics.transfer("down", len(data), self.codec)
 
 
-async def tries(me: Membership) -> AsyncIterator[int]:
+async def tries(ctx: ClientContext) -> AsyncIterator[int]:
     """0, 1, 2, ... with a jittered wait before each but the first, and not before the session is back.
 
     The server takes nothing of a client that has not said hello. On a connection that does not live long the hello must
@@ -238,9 +233,9 @@ async def tries(me: Membership) -> AsyncIterator[int]:
     yield 0
     for attempt, wait in enumerate(waits(np.random.default_rng(), ceiling_s=10.0), start=1):
         with suppress(TimeoutError):
-            await asyncio.wait_for(me.back.wait(), wait)
-        me.back.clear()
-        await me.here.wait()
+            await asyncio.wait_for(ctx.resumed.wait(), wait)
+        ctx.resumed.clear()
+        await ctx.connected.wait()
         yield attempt
 
 

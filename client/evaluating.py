@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from roughfed.client.context import RoundTask
 from roughfed.methods import AUTO, is_personal
-from roughfed.types import Evaluation, Evaluations, Job, RoundHeader
-
-if TYPE_CHECKING:
-    from roughfed.client.session import Membership
-    from roughfed.training import Turn
+from roughfed.training import Turn
+from roughfed.types import Evaluation, Evaluations
 
 COMPARE_ALONE = "compare_alone"
 OF_A_COMPARISON = frozenset({"alone-histogram", "worse-than-alone"})
 """Statistics that a client without a model trained alone has nothing to say to."""
 
 
-async def evaluate(me: Membership, job: Job, header: RoundHeader, params: Path, turn: Turn) -> Evaluations:
+async def evaluate(task: RoundTask, params: Path, turn: Turn) -> Evaluations:
     """The models that this client could use, on its held-out data; nothing where it has none.
 
     Args:
-        me: this client.
-        job: what is asked for.
-        header: of the round.
+        task: of this client.
         params: model file with the round's base model.
         turn: where in the run that is; the client's own tensors and models are those of earlier rounds.
     """
-    if me.description.num_test == 0:
+    if task.ctx.description.num_test == 0:
         return Evaluations()
-    me.on_phase("evaluating", 0.0)
-    base = await me.trainer.evaluate(params, model_digest=header.model_digest, turn=turn)
-    settings = me.settings(job.trainer)
-    personal = base if me.welcome.private else None  # what was evaluated is the shared tensors with the own ones
+    task.ctx.enter("evaluating", 0.0)
+    base = await task.ctx.trainer.evaluate(params, model_digest=task.header.model_digest, turn=turn)
+    settings = task.ctx.settings(task.job.trainer)
+    personal = base if task.session.welcome.private else None  # what was evaluated has the own private tensors in it
     if not (compares(settings) or personalises(settings)):
         return Evaluations(base, personal)
-    found = await me.trainer.compare(params, model_digest=header.model_digest, settings=settings, turn=turn)
+    found = await task.ctx.trainer.compare(params, model_digest=task.header.model_digest, settings=settings, turn=turn)
     own: Evaluation | None = found.get("personal", personal)
     return Evaluations(base, own, found.get("alone"))
 

@@ -10,11 +10,13 @@ from contextlib import AsyncExitStack
 from roughfed.client import enrolled
 from roughfed.client.app import Agent
 from roughfed.client.door import door
-from roughfed.client.pages import serve_http
 from roughfed.client.rules import check_name, used_up
 from roughfed.client.setup import Setup
 from roughfed.client.store import ClientStore
+from roughfed.config.client import Http
+from roughfed.httpd import HttpServer, Request, Response, health
 from roughfed.lock import only_one
+from roughfed.telemetry import CONTENT_TYPE
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ async def run(setup: Setup, *, stopped: asyncio.Event | None = None) -> str:
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         await stack.enter_async_context(door(setup.folder, {"rotate": agent.renewal.rotate}))
-        tasks = [asyncio.create_task(each) for each in (agent.stay(), agent.renewal.run(), until(stopped))]
+        tasks = [asyncio.create_task(each) for each in (agent.run(), agent.renewal.run(), until(stopped))]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         first = next(task for task in tasks if task.done())
         for task in tasks:
@@ -66,3 +68,19 @@ async def until(stopped: asyncio.Event) -> str:
     """Why a client ends that a signal stops."""
     await stopped.wait()
     return "stopped"
+
+
+def serve_http(settings: Http, agent: Agent) -> HttpServer:
+    """Serve `/metrics` and `/healthz` of an agent until they are stopped."""
+
+    def metrics(_: Request) -> Response:
+        return Response(agent.metrics.render(), CONTENT_TYPE)
+
+    def healthz(_: Request) -> Response:
+        connected, phase = agent.health()
+        return health({"running": True}, connected=connected, phase=phase, **agent.mode.facts())
+
+    routes = {"/metrics": metrics, "/healthz": healthz}
+    server = HttpServer(settings.host, settings.port, routes, key="http.port")
+    log.info("metrics on http://%s:%d/metrics", settings.host, server.port)
+    return server

@@ -13,16 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from roughfed import crash
 from roughfed.classes import feeds_back, length_of, ranges_of, tensors_of
 from roughfed.client import statistics as own
-from roughfed.client.disclosed_round import note_stage
+from roughfed.client.context import RoundTask
+from roughfed.client.disclosed_round import record_stage
 from roughfed.client.disclosure import scale_of
 from roughfed.client.encode import drop_delta, residual_of
+from roughfed.client.enrolled import Enrolled
 from roughfed.client.epochs import note_epoch
 from roughfed.client.peers import Peers
 from roughfed.client.seat import check_size
@@ -47,12 +49,9 @@ from roughfed.secagg.client import Gives, Policy, State
 from roughfed.secagg.messages import Roster
 from roughfed.secagg.promises import FULL
 from roughfed.secagg.terms import Party
-from roughfed.types import Job, RoundHeader, Signed
+from roughfed.types import Signed
 from roughfed.wire.enrolment import open_member
 from roughfed.wire.secagg import STAGE_VALUES, StageWire, decode_stage
-
-if TYPE_CHECKING:
-    from roughfed.client.session import Membership
 
 log = logging.getLogger(__name__)
 
@@ -85,49 +84,53 @@ DITHER = b"roughfed dither v1\0"
 class MaskedPart:
     """This client's part in one masked round."""
 
-    def __init__(self, me: Membership, job: Job, header: RoundHeader, listed: MemberList) -> None:
+    def __init__(self, task: RoundTask, listed: MemberList) -> None:
         """Take up what was written ahead, or begin anew; `listed`: who may be a group mate.
 
         Raises:
             StaleRound: what was written ahead cannot be taken up; the round is sat out.
             RemoteProtocolError: a header that no round can have, or that this client's policy refuses.
         """
-        self._me, self.header, self._peers = me, header, Peers(me.papers.name, listed, me.rules)
-        size = length_of(ranges_of(me.welcome.spec, tensors_of(header)))
-        self.masking: Masking = masking_of(job.header, header, size=size, server_key=me.server_key)
-        check_size(self.masking.upload_bytes, me.rules)
+        session, header = task.session, task.header
+        self._task, self._ctx, self._ledger, self._header = task, task.ctx, session.ledger, header
+        self._peers = Peers(session.credentials.name, listed, session.rules)
+        size = length_of(ranges_of(session.welcome.spec, tensors_of(header)))
+        self.masking: Masking = masking_of(task.job.header, header, size=size, server_key=session.server_key)
+        check_size(self.masking.upload_bytes, session.rules)
         self.ready = asyncio.Event()  # the shares are dealt: the masks are known
         self.turn = asyncio.Lock()
         self.over = False
         self._answers: dict[tuple[str, bytes], list[ClientStage]] = {}
-        self._ahead = _open_ahead(me.store.folder, job.header.digest)
-        self._key = derive(me.papers.identity.private_bytes(), AT_REST, b"")
+        self._ahead = _open_ahead(task.ctx.store.folder, task.job.header.digest)
+        self._key = derive(session.credentials.identity.private_bytes(), AT_REST, b"")
         with ExitStack() as stack:
             stack.callback(self._ahead.close)
-            self._secret, gives = self._read_secret(job)
-            policy = Policy(me.rules.policy.smallest_group, me.rules.policy.max_sketch_dim)
-            self.machine = me.machine(self.masking.terms, _party(me, self._peers), self._secret, policy, gives=gives)
+            self._secret, gives = self._read_secret()
+            policy = Policy(session.rules.policy.smallest_group, session.rules.policy.max_sketch_dim)
+            self.machine = task.ctx.machine(
+                self.masking.terms, _party(session.credentials, self._peers), self._secret, policy, gives=gives
+            )
             self._replay()
             stack.pop_all()
 
     # -- what was written ahead ---------------------------------------------------------------------------------------
 
-    def _read_secret(self, job: Job) -> tuple[bytes, Gives]:
+    def _read_secret(self) -> tuple[bytes, Gives]:
         """The round's secret, and what was promised with the advert."""
-        me, digest = self._me, self.masking.terms.header_digest  # of its class: in another one it opens nothing
+        digest = self.masking.terms.header_digest  # of its class: in another one it opens nothing
         for record in self._ahead.records:
             name, _, promised = record.name.partition(":")
             if name == "secret":
                 return open_secret(self._key, record.body, digest), own.promised(promised)
-        gives = own.promises(me, job, self.header, self.masking.statistics)
-        secret = me.secret(job.header.digest)
+        gives = own.promises(self._task, self.masking.statistics)
+        secret = self._ctx.round_secret(self._task.job.header.digest)
         sealed = seal_secret(self._key, secret, digest, os.urandom)
         self._ahead.append("secret:" + own.letters_of(gives), sealed)
         crash.point("secret-written")
         return secret, gives
 
     def _replay(self) -> None:
-        if (known := self._me.store.update(self.header.run, self.header.round)) is not None:
+        if (known := self._ctx.store.update(self._header.run, self._header.round)) is not None:
             self.machine.uploaded(known.signed)  # what seed and sets among the records are held against
         for record in self._ahead.records:
             if record.name.startswith("in:"):
@@ -138,7 +141,7 @@ class MaskedPart:
                 self.machine.resume(lanes)
 
     def _written_lanes(self, digest: bytes) -> Lanes:
-        path = self._me.store.update_path(self.header.round)
+        path = self._ctx.store.update_path(self._header.round)
         with disk_errors("read the update"):
             data = path.read_bytes() if path.exists() else b""
         if content_digest(data) != digest:
@@ -154,7 +157,7 @@ class MaskedPart:
 
     def advertise(self) -> None:
         """Say who takes part, with which keys; the same after a restart."""
-        self._me.send(ClientStage("advertise", self.machine.advert))
+        self._ctx.send(ClientStage("advertise", self.machine.advert))
 
     async def hear(self, message: ServerStage) -> None:
         """Answer one stage; a stage that was answered before is answered the same.
@@ -174,12 +177,12 @@ class MaskedPart:
                     self._receive(message)
                 except RoughfedError:
                     if message.kind == "sets":  # nor is a sum noted that was none
-                        await self._me.ledger.forget_sum(self.header)
+                        await self._ledger.forget_sum(self._header)
                     raise
                 if message.kind == "roster":
-                    await note_epoch(self._me.store, self.header, self.machine.beacon)
+                    await note_epoch(self._ctx.store, self._header, self.machine.beacon)
             for answer in self._answers[key]:
-                self._me.send(answer)
+                self._ctx.send(answer)
                 crash.point("answer-sent")
         if self.machine.state is State.OUT:
             raise StaleRound("too few others confirmed their keys to this client", reason="left-out")
@@ -189,12 +192,12 @@ class MaskedPart:
         if message.kind != "conflict" and any(kind == message.kind for kind, _ in self._answers):
             raise RemoteProtocolError(f"another {message.kind} than before in one round", reason="two-answers")
         if message.kind == "roster":
-            self._peers.check(decode_stage(Roster, message.body), self.header)
+            self._peers.check(decode_stage(Roster, message.body), self._header)
 
     def _receive(self, message: ServerStage) -> None:
         value = decode_stage(STAGE_VALUES[message.kind], message.body)
         signed = Signed(message.body, message.signature, "") if message.signature else None
-        with self._me.metrics.crypto(WORK[message.kind]):
+        with self._ctx.metrics.crypto(WORK[message.kind]):
             answers = self.machine.receive(value, signed)
         kind = ANSWERS[message.kind]
         self._answers[message.kind, message.body] = [ClientStage(kind, answer) for answer in answers]
@@ -203,7 +206,7 @@ class MaskedPart:
 
     async def _note(self, message: ServerStage) -> None:
         """What is shown of this client is counted before it is shown, or refused."""
-        await note_stage(self._me, self.header, message)
+        await record_stage(self._ledger, self._header, message, self._task.session.rules)
 
     # -- the update ---------------------------------------------------------------------------------------------------
 
@@ -223,12 +226,12 @@ class MaskedPart:
             gives, counts = self.machine.gives, self.machine.counts
             given = {name: numbers for name, numbers in values.items() if own.may_give(name, gives, counts)}
             if gives.statics and counts.statics:
-                await own.note_statics(self._me, self.header)
-            await own.note_trained(self._me, self.header, given)
+                await own.note_statics(self._task)
+            await own.note_trained(self._task, given)
             digest, share = await to_the_end(self._mask, delta, given)
             await asyncio.gather(  # one commit
-                self._me.store.note_share(self.header.run, self.header.round, share),
-                self._me.ledger.note_sent(self.header, scale_of(self.header.clip_norm, share)),
+                self._ctx.store.note_share(self._header.run, self._header.round, share),
+                self._ledger.note_sent(self._header, scale_of(self._header.clip_norm, share)),
             )
             await to_the_end(self._ahead.append, "masked", digest)
             crash.point("masked-written")
@@ -237,9 +240,9 @@ class MaskedPart:
         """(digest of the masked bytes, the share of the update that the clip let through)."""
         from roughfed.codec import chain  # the kernels: loaded where there is something to encode
 
-        masking, store = self.masking, self._me.store
-        residual = residual_of(store.folder, self.header.run)
-        later = feeds_back(self.header)
+        masking, store = self.masking, self._ctx.store
+        residual = residual_of(store.folder, self._header.run)
+        later = feeds_back(self._header)
         before = residual.load() if later else None
         with disk_errors("read the delta"):
             wanted = np.memmap(delta, dtype="<f4", mode="r")
@@ -247,10 +250,10 @@ class MaskedPart:
             raise StorageError(f"the delta has {len(wanted)} values, the model {masking.params.size}")
         fitting = before if before is not None and len(before) == len(wanted) else None
         dither = derive(self._secret, DITHER, b"")
-        work = residual.begin(self.header.round, masking.params.layout.padded) if later else None
+        work = residual.begin(self._header.round, masking.params.layout.padded) if later else None
         try:
             weight = self.machine.gives.quarters / FULL
-            with self._me.metrics.codec(self.header.codec, "encode"):
+            with self._ctx.metrics.codec(self._header.codec, "encode"):
                 encoded = chain.encode(wanted, fitting, masking.params, secret=dither, work=work, weight=weight)
         except LocalProtocolError as error:
             raise TrainerError(f"local training gave no finite update: {error}", reason="not-finite") from None
@@ -264,13 +267,13 @@ class MaskedPart:
         }
         terms = masking.terms
         tail = statistics.encode(given, masking.statistics, levels=terms.levels, dtype=terms.dtype)
-        with self._me.metrics.crypto("mask"):
+        with self._ctx.metrics.crypto("mask"):
             lanes = self.machine.mask(np.concatenate([encoded.codes, tail]))
         if later:
-            residual.propose(self.header.round, masking.params.size)
+            residual.propose(self._header.round, masking.params.size)
         data = memoryview(lanes).cast("B")
         # Not synced: the record of their digest is, and bytes that a power cut took are a round that is sat out.
-        store.write_update(self.header.round, data)
+        store.write_update(self._header.round, data)
         drop_delta(delta)
         return content_digest(data), min(1.0, masking.params.clip_norm / encoded.norm) if encoded.norm else 1.0
 
@@ -310,15 +313,15 @@ def _split(record: bytes) -> tuple[bytes, bytes]:
     return record[4 : 4 + length], record[4 + length :]
 
 
-def _party(me: Membership, peers: Peers) -> Party:
+def _party(credentials: Enrolled, peers: Peers) -> Party:
     def member(entry: bytes) -> tuple[str, bytes]:
-        found = open_member(entry, me.papers.ca_certificate, federation=me.papers.external)
+        found = open_member(entry, credentials.ca_certificate, federation=credentials.external)
         if found.role != "client":
             raise RemoteProtocolError(f"{found.name} is a {found.role}, not a client", reason="role")
         peers.check_member(found.name, found.identity_key)
         return found.name, found.identity_key
 
-    return Party(me.papers.name, me.papers.identity.sign, member, StageWire())
+    return Party(credentials.name, credentials.identity.sign, member, StageWire())
 
 
 def warm(part: MaskedPart) -> asyncio.Task[None]:

@@ -9,27 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
 
+from roughfed.client.context import RoundTask
 from roughfed.client.download import tries
+from roughfed.client.enrolled import Enrolled
+from roughfed.client.policy import Rules
 from roughfed.client.store import ClientStore
 from roughfed.crypto.member_list import AuthorityTrust, MemberList, Trust
 from roughfed.errors import IdentityError, RemoteProtocolError, Unreachable
-from roughfed.types import RoundHeader
 from roughfed.wire.member_list import decode_list, decode_signed, open_signed
-
-if TYPE_CHECKING:
-    from roughfed.client.session import Membership
 
 log = logging.getLogger(__name__)
 
 
-async def members_of(me: Membership, header: RoundHeader) -> MemberList:
+async def members_of(task: RoundTask) -> MemberList:
     """The list that a masked round's header names, once it is known to be in force.
-
-    Args:
-        me: this client in the run.
-        header: signed by the server.
 
     Raises:
         RemoteProtocolError, TooLarge: reason "members" and others; the header names none, or it is malformed.
@@ -37,30 +31,31 @@ async def members_of(me: Membership, header: RoundHeader) -> MemberList:
             not one; "not-listed": neither this client nor its server may be missing in it.
         Unreachable: the server does not give it.
     """
+    ctx, session, header = task.ctx, task.session, task.header
     if not header.members_digest:
         raise RemoteProtocolError("the header names no list of members", reason="members")
-    trust = trust_of(me)
-    listed = me.listed
+    trust = trust_of(session.rules, session.credentials)
+    listed = session.members
     if listed is None or listed.digest != header.members_digest:
-        listed = known_list(me.store, trust)
+        listed = known_list(ctx.store, trust)
     if listed is None or listed.digest != header.members_digest:
-        listed = await _fetched(me, header, trust, listed)
+        listed = await _fetched(task, trust, listed)
     if listed.number != header.members_number:
         raise RemoteProtocolError(
             f"member list {listed.number} under the number {header.members_number}", reason="members"
         )
     now = time.time()
     listed.check_date(now)
-    listed.member(me.papers.name, me.papers.identity.public_key, now=now)
-    server = next((one.name for one in listed.members if one.identity_key == me.server_key), "the server")
-    listed.member(server, me.server_key, now=now, server=True)
-    me.listed = listed
+    listed.member(session.credentials.name, session.credentials.identity.public_key, now=now)
+    server = next((one.name for one in listed.members if one.identity_key == session.server_key), "the server")
+    listed.member(server, session.server_key, now=now, server=True)
+    session.members = listed
     return listed
 
 
-def trust_of(me: Membership) -> Trust:
+def trust_of(rules: Rules, credentials: Enrolled) -> Trust:
     """Whose signatures this client goes by: those of the organisations that its owner named, or else the CA's."""
-    return me.rules.organisations or AuthorityTrust(me.papers.ca_certificate)
+    return rules.organisations or AuthorityTrust(credentials.ca_certificate)
 
 
 def known_list(store: ClientStore, trust: Trust) -> MemberList | None:
@@ -69,19 +64,20 @@ def known_list(store: ClientStore, trust: Trust) -> MemberList | None:
     return decode_list(decode_signed(rows[0]["signed"])[0]) if rows else None
 
 
-async def _fetched(me: Membership, header: RoundHeader, trust: Trust, before: MemberList | None) -> MemberList:
-    async for _ in tries(me):
+async def _fetched(task: RoundTask, trust: Trust, before: MemberList | None) -> MemberList:
+    ctx, header, federation = task.ctx, task.header, task.session.credentials.subject.federation
+    async for _ in tries(ctx):
         try:
-            signed = await me.connection.fetch_members(header.members_digest)
+            signed = await ctx.connection.fetch_members(header.members_digest)
         except Unreachable as error:
             log.info("the member list did not come yet: %s", error)
             continue
-        listed = await asyncio.to_thread(open_signed, signed, trust, me.papers.subject.federation)
+        listed = await asyncio.to_thread(open_signed, signed, trust, federation)
         if listed.digest != header.members_digest:
             raise RemoteProtocolError("another member list than the header names", reason="members")
         if before is not None:
             check_follows(listed, before)
-        await _note(me.store, trust, listed, signed)
+        await _note(ctx.store, trust, listed, signed)
         log.info("member list %d: %d members", listed.number, len(listed.members))
         return listed
     raise Unreachable("the member list did not come")

@@ -8,22 +8,18 @@ its CA: a run of another name, or another server of the same CA, is no other one
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from roughfed.client.metrics import ClientMetrics
+from roughfed.client.policy import Rules
+from roughfed.client.store import ClientStore
 from roughfed.crypto import certificates
 from roughfed.errors import LocalProtocolError, ModeRefused
 from roughfed.mode import MODES, shows_more, strictest
+from roughfed.types import RoundHeader
 from roughfed.wire.session import decode_header
-
-if TYPE_CHECKING:
-    import sqlite3
-
-    from roughfed.client.metrics import ClientMetrics
-    from roughfed.client.policy import Rules
-    from roughfed.client.store import ClientStore
-    from roughfed.types import RoundHeader
 
 log = logging.getLogger(__name__)
 

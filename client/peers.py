@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from roughfed.client.policy import Rules
 from roughfed.crypto.member_list import ListedMember, MemberList
 from roughfed.draw import order_of
 from roughfed.errors import RemoteProtocolError
 from roughfed.secagg.messages import Roster
 from roughfed.types import RoundHeader
-
-if TYPE_CHECKING:
-    from roughfed.client.policy import Rules
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +24,12 @@ class Peers:
     """Who may be in a group with this client.
 
     Attributes:
-        me: enrolled name.
+        name: enrolled name of this client.
         listed: the members, as the header of the round names them.
         rules: this client's policy.
     """
 
-    me: str
+    name: str
     listed: MemberList
     rules: Rules
 
@@ -50,7 +47,7 @@ class Peers:
         Raises:
             RemoteProtocolError: reason "policy"; too few members are known here, or too many were passed over.
         """
-        names = [advert.signer for advert in roster.adverts if advert.signer != self.me]
+        names = [advert.signer for advert in roster.adverts if advert.signer != self.name]
         known = sorted(name for name in names if self._knows(name))
         if len(known) < self.rules.policy.min_known_peers:
             raise RemoteProtocolError(

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from roughfed import codec
 from roughfed.classes import STANDARD, header_for, named, ranges_of, seat
+from roughfed.client.policy import Rules
 from roughfed.errors import RemoteProtocolError
 from roughfed.messages import Welcome
 from roughfed.sending import sending_of
 from roughfed.types import Job, RoundHeader
-
-if TYPE_CHECKING:
-    from roughfed.client.policy import Rules
 
 
 def check_offer(welcome: Welcome, rules: Rules) -> None:

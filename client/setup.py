@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from roughfed.client.context import fresh_secret
 from roughfed.client.enrolled import Enrolled
 from roughfed.client.hours import Clock, SystemClock
 from roughfed.client.local import LocalTrainer
 from roughfed.client.rpc import Connection
-from roughfed.client.session import fresh_secret
 from roughfed.config.client import ClientConfig
 from roughfed.crypto.member_list import Organisations
 from roughfed.messages import Welcome
@@ -27,8 +27,8 @@ class Setup:
         folder: state directory.
         papers_folder: where the enrolment's files are.
         trainer: who trains.
-        secret: header digest -> 32 secret bytes (`Membership.secret`).
-        machine: makes the machine of a masked round (`Membership.machine`).
+        secret: header digest -> 32 secret bytes (`ClientContext.round_secret`).
+        machine: makes the machine of a masked round (`ClientContext.machine`).
         connection: opens a channel to the server; another one only in hostile clients.
         training_seed: job -> seed of its training; None: `mixed_seed` of the state directory's own secret.
         clock: what the windows of [participate] go by.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from roughfed.child import Description
 from roughfed.client import disclosure
+from roughfed.client.context import RoundTask
 from roughfed.client.disclosure import STATIC, times_allowed
 from roughfed.client.evaluating import OF_A_COMPARISON, compares, personalises
 from roughfed.client.fairness import fair_quarters
@@ -17,10 +17,7 @@ from roughfed.secagg.promises import FULL, Gives
 from roughfed.secagg.statistics import ACCURACY_BUCKETS, KINDS, Statistic, accuracy_bucket, one_hot
 from roughfed.secagg.weight_class import LOSS_POINTS, loss_point
 from roughfed.training import FitResult
-from roughfed.types import BINS, Evaluations, Job, RoundHeader
-
-if TYPE_CHECKING:
-    from roughfed.client.session import Membership
+from roughfed.types import BINS, Evaluations
 
 log = logging.getLogger(__name__)
 
@@ -29,37 +26,37 @@ TRAINED = "trained"
 Values = dict[str, Sequence[int]]
 
 
-def promises(me: Membership, job: Job, header: RoundHeader, asked: Sequence[Statistic]) -> Gives:
+def promises(task: RoundTask, asked: Sequence[Statistic]) -> Gives:
     """What this client's advert says in a masked round."""
-    about, shares = me.description, me.rules.policy.share_statistics
+    about, shares = task.ctx.description, task.session.rules.policy.share_statistics
     counted = bool(about.class_counts) or not about.num_classes  # zeros would leave the others' fewer to hide among
     training = trained_names(s.name for s in asked)
     known = bool(training) and set(training) <= set(about.statistics)
     return Gives(
-        statics=shares and counted and may_tell_statics(me, header),
-        evaluation=shares and job.evaluate and about.num_test > 0 and could_compare(me, job, asked),
-        training=shares and known and not used_up(me, header, training),
-        quarters=quarters_of(me, job, header),
+        statics=shares and counted and may_tell_statics(task),
+        evaluation=shares and task.job.evaluate and about.num_test > 0 and could_compare(task, asked),
+        training=shares and known and not used_up(task, training),
+        quarters=quarters_of(task),
     )
 
 
-def may_tell_statics(me: Membership, header: RoundHeader) -> bool:
+def may_tell_statics(task: RoundTask) -> bool:
     """Whether this client's examples and classes may leave: once a run, and not again while the data are the same."""
-    if me.ledger.told_in(STATIC, header.run):
+    if task.session.ledger.told_in(STATIC, task.header.run):
         return False
     return disclosure.may_tell_statics(
-        me.ledger.told(STATIC), me.description.num_train, most=me.rules.policy.max_counts
+        task.session.ledger.told(STATIC), task.ctx.description.num_train, most=task.session.rules.policy.max_counts
     )
 
 
-def could_compare(me: Membership, job: Job, asked: Sequence[Statistic]) -> bool:
+def could_compare(task: RoundTask, asked: Sequence[Statistic]) -> bool:
     """Whether this client, with settings of its own perhaps, evaluates all the models that a header asks about."""
     names = {statistic.name for statistic in asked}
-    if names & OF_A_COMPARISON and not compares(me.settings(job.trainer)):
+    if names & OF_A_COMPARISON and not compares(task.ctx.settings(task.job.trainer)):
         return False
     if "personal-histogram" not in names:
         return True
-    return bool(me.welcome.private) or personalises(me.settings(job.trainer))
+    return bool(task.session.welcome.private) or personalises(task.ctx.settings(task.job.trainer))
 
 
 def promised(letters: str) -> Gives:
@@ -89,39 +86,40 @@ def trained_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if KINDS[name].training and name != TRAINED)
 
 
-def asked_of_training(me: Membership, header: RoundHeader) -> tuple[str, ...]:
+def asked_of_training(task: RoundTask) -> tuple[str, ...]:
     """What the header asks a training for, as "name:length" (`Turn.wanted`), if this client may tell all of it."""
-    named = {text: text.partition(":")[0] for text in header.statistics}
+    named = {text: text.partition(":")[0] for text in task.header.statistics}
     wanted = set(trained_names(name for name in named.values() if name in KINDS))
     if (
-        not me.rules.policy.share_statistics
-        or not wanted <= set(me.description.statistics)
-        or used_up(me, header, wanted)
+        not task.session.rules.policy.share_statistics
+        or not wanted <= set(task.ctx.description.statistics)
+        or used_up(task, wanted)
     ):
         return ()
     return tuple(text for text, name in named.items() if name in wanted)
 
 
-def used_up(me: Membership, header: RoundHeader, names: Iterable[str]) -> bool:
+def used_up(task: RoundTask, names: Iterable[str]) -> bool:
     """Whether one of them left in as many rounds as it may."""
-    rules, this = me.rules, (header.run, header.round)
+    rules, this = task.session.rules, (task.header.run, task.header.round)
     return any(
-        len(me.ledger.told(name, but=this)) >= times_allowed(name, most=rules.policy.max_statistics, runs=rules.runs)
+        len(task.session.ledger.told(name, but=this))
+        >= times_allowed(name, most=rules.policy.max_statistics, runs=rules.runs)
         for name in names
     )
 
 
-async def note_statics(me: Membership, header: RoundHeader) -> None:
+async def note_statics(task: RoundTask) -> None:
     """Note that examples and classes leave now."""
-    await me.ledger.note_told(header.run, header.round, {STATIC: me.description.num_train})
+    await task.session.ledger.note_told(task.header.run, task.header.round, {STATIC: task.ctx.description.num_train})
 
 
-async def note_trained(me: Membership, header: RoundHeader, names: Iterable[str]) -> None:
+async def note_trained(task: RoundTask, names: Iterable[str]) -> None:
     """Note which statistics of the training leave now."""
-    await me.ledger.note_told(header.run, header.round, dict.fromkeys(trained_names(names), 1))
+    await task.session.ledger.note_told(task.header.run, task.header.round, dict.fromkeys(trained_names(names), 1))
 
 
-def quarters_of(me: Membership, job: Job, header: RoundHeader) -> int:
+def quarters_of(task: RoundTask) -> int:
     """The weight class of this client's update.
 
     What it found of its own labels up to the round before, where the job lets it say so; or, masked and where fairness
@@ -130,15 +128,15 @@ def quarters_of(me: Membership, job: Job, header: RoundHeader) -> int:
     Raises:
         RemoteProtocolError: the job's table of weight classes is none.
     """
-    if job.trainer.get("self_weight") is True:
-        return me.store.quarters(header.run, before=header.round)
-    return fair_quarters(me, job, header)
+    if task.job.trainer.get("self_weight") is True:
+        return task.ctx.store.quarters(task.header.run, before=task.header.round)
+    return fair_quarters(task)
 
 
-async def note_weight(me: Membership, header: RoundHeader, result: FitResult) -> None:
+async def note_weight(task: RoundTask, result: FitResult) -> None:
     """Note what a training found about its own data; it counts from the next round on."""
     quarters = min(max(math.ceil(result.weight * FULL), 1), FULL) if math.isfinite(result.weight) else FULL
-    await me.store.note_quarters(header.run, header.round, quarters)
+    await task.ctx.store.note_quarters(task.header.run, task.header.round, quarters)
 
 
 def client_values(description: Description, found: Evaluations, result: FitResult) -> Values:
@@ -189,11 +187,11 @@ def trained_values(result: FitResult, wanted: Sequence[str]) -> Values:
     return {TRAINED: (1,), **found}
 
 
-def clear_values(me: Membership, header: RoundHeader, values: Values) -> Mapping[str, tuple[int, ...]]:
+def clear_values(task: RoundTask, values: Values) -> Mapping[str, tuple[int, ...]]:
     """What goes into the statement of an update that is not masked: what the header asks for, cut to its bounds."""
-    if not me.rules.policy.share_statistics:
+    if not task.session.rules.policy.share_statistics:
         return {}
-    lengths = {name: int(length) for name, _, length in (text.partition(":") for text in header.statistics)}
+    lengths = {name: int(length) for name, _, length in (text.partition(":") for text in task.header.statistics)}
     return {
         name: tuple(min(max(int(value), 0), KINDS[name].largest) for value in values[name])
         for name, length in lengths.items()

@@ -12,13 +12,46 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roughfed.classes import STANDARD
-from roughfed.client.disclosure_ledger import SCHEMA_STEP
 from roughfed.errors import StorageError
 from roughfed.files import disk_errors
 from roughfed.journal import Journal
 from roughfed.messages import Seen
 from roughfed.reuse import claim, retire, spare_of, written_over
 from roughfed.types import Signed
+
+LEDGER_STEP = """
+    CREATE TABLE ledgers (
+        id TEXT PRIMARY KEY, federation TEXT NOT NULL, ca BLOB NOT NULL, model BLOB NOT NULL);
+    CREATE TABLE ledger_runs (
+        ledger TEXT NOT NULL, run TEXT NOT NULL, spec BLOB NOT NULL, began REAL NOT NULL, PRIMARY KEY (ledger, run));
+    CREATE TABLE answered (
+        ledger TEXT NOT NULL, run TEXT NOT NULL, round INTEGER NOT NULL, mode TEXT NOT NULL,
+        model_digest BLOB NOT NULL, clip_norm REAL NOT NULL, numbers INTEGER NOT NULL, shown INTEGER NOT NULL,
+        moved REAL, summed INTEGER, fingerprint BLOB, accepted BLOB, PRIMARY KEY (ledger, run, round));
+    CREATE TABLE told (
+        ledger TEXT NOT NULL, run TEXT NOT NULL, round INTEGER NOT NULL, name TEXT NOT NULL, amount INTEGER NOT NULL,
+        PRIMARY KEY (ledger, run, round, name));
+    INSERT INTO ledger_runs SELECT '', run, x'', 0 FROM (
+        SELECT run FROM chain UNION SELECT run FROM rounds_used UNION SELECT run FROM shown
+        UNION SELECT run FROM statics_given UNION SELECT run FROM given UNION SELECT run FROM choices);
+    INSERT INTO answered
+        SELECT '', run, round, CASE WHEN numbers THEN 'sketches' ELSE 'sums' END, model_digest, 0, numbers, 1,
+        NULL, NULL, NULL, NULL FROM shown;
+    INSERT OR IGNORE INTO answered SELECT '', run, round, '', x'', 0, 0, 1, NULL, NULL, NULL, NULL FROM rounds_used;
+    INSERT INTO told SELECT '', run, 0, 'static', 0 FROM statics_given;
+    INSERT INTO told SELECT '', run, round, name, 1 FROM given;
+    INSERT INTO told SELECT '', run, number, 'choice', bits FROM choices;
+    DROP TABLE shown;
+    DROP TABLE statics_given;
+    DROP TABLE given;
+    ALTER TABLE choices RENAME TO first_choices;
+    CREATE TABLE choices (
+        run TEXT NOT NULL, number INTEGER NOT NULL, models BLOB NOT NULL, place INTEGER NOT NULL,
+        PRIMARY KEY (run, number));
+    INSERT INTO choices SELECT run, number, models, place FROM first_choices;
+    DROP TABLE first_choices;
+"""
+"""The ledger of disclosure, out of tables that were by run."""
 
 SCHEMA = (
     """
@@ -81,7 +114,7 @@ SCHEMA = (
         federation BLOB NOT NULL, mode TEXT NOT NULL, held TEXT NOT NULL, run TEXT NOT NULL, times INTEGER NOT NULL,
         first REAL NOT NULL, last REAL NOT NULL, PRIMARY KEY (federation, mode));
     """,
-    SCHEMA_STEP,
+    LEDGER_STEP,
     """
     ALTER TABLE epochs ADD COLUMN seen_round INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE epochs ADD COLUMN draw_round INTEGER NOT NULL DEFAULT 0;

@@ -48,8 +48,8 @@ async def run(arguments: argparse.Namespace, attack: Attack, line: JoinLine | No
         RoughfedError: a flag makes no sense with this attack, or the agent's reasons.
     """
     from roughfed.client import life
+    from roughfed.client.context import fresh_secret
     from roughfed.client.rpc import Connection
-    from roughfed.client.session import fresh_secret
     from roughfed.client.setup import Setup
     from roughfed.deploy import agent
     from roughfed.deploy.attack.cutting import CuttingConnection

@@ -87,7 +87,7 @@ async def take_part(ticket: Ticket, port: int, gate: Gate, *, params: int, folde
     setup = Setup(config, folder, folder / "papers", trainer, connection=connection)
     agent = Agent(setup, store, await trainer.describe())
     try:
-        await agent.stay()
+        await agent.run()
     finally:
         await agent.close()
         store.close()

@@ -96,7 +96,7 @@ def secret_of_seed(seed: int | None, folder: Path) -> Callable[[bytes], bytes]:
 
     Only a test gives a seed; nothing behind the CLI can.
     """
-    from roughfed.client.session import fresh_secret
+    from roughfed.client.context import fresh_secret
 
     if seed is None:
         return fresh_secret

@@ -180,7 +180,7 @@ class Virtual:
             training_seed=training_seed(world.seed, name),
         )
         agent = Agent(setup, store, description)
-        staying, ended = asyncio.create_task(agent.stay()), asyncio.create_task(closed.wait())
+        staying, ended = asyncio.create_task(agent.run()), asyncio.create_task(closed.wait())
         try:
             await asyncio.wait({staying, ended}, return_when=asyncio.FIRST_COMPLETED)
             if staying.done() and not closed.is_set() and (error := staying.exception()) is not None:

@@ -11,15 +11,17 @@ from typing import cast
 import pytest
 
 from roughfed.child import Description
-from roughfed.client import app, life
+from roughfed.client import job_runner, life
 from roughfed.client.app import Agent
+from roughfed.client.context import ClientContext, Inbox, SessionContext
 from roughfed.client.disclosure_ledger import Ledger
 from roughfed.client.enrolled import Enrolled
+from roughfed.client.local import LocalTrainer
+from roughfed.client.policy import Rules
 from roughfed.client.returning import when_asked
-from roughfed.client.rpc import Connection
 from roughfed.client.rules import check_name
-from roughfed.client.session import LocalTrainer, Membership, check_metrics
 from roughfed.client.setup import Setup
+from roughfed.client.steps import check_metrics
 from roughfed.client.store import ClientStore, SavedUpdate
 from roughfed.config.client import Client, ClientConfig, Policy
 from roughfed.errors import ConfigError, IdentityError, StaleRound, StorageError, TrainerError
@@ -34,17 +36,17 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 async def outcome(folder: Path, error: Exception, monkeypatch: pytest.MonkeyPatch) -> list[ClientMessage]:
     """What the server hears after a job that raises `error`, without the phases."""
 
-    async def take_part(me: Membership, job: Job) -> None:
+    async def do_job(ctx: ClientContext, session: SessionContext, job: Job, inbox: Inbox) -> None:
         raise error
 
-    monkeypatch.setattr(app, "take_part", take_part)
+    monkeypatch.setattr(job_runner, "do_job", do_job)
     store = ClientStore(folder)
     agent = Agent(Setup(ClientConfig(), folder, folder, cast(LocalTrainer, None)), store, DESCRIPTION)
-    agent.enter("training", 0.5)
-    await agent._work(cast(Membership, None), JOB)
-    said = [agent._outbox.get_nowait() for _ in range(agent._outbox.qsize())]
+    agent.ctx.enter("training", 0.5)
+    await agent.session._runner._work(cast(SessionContext, SimpleNamespace(rules=Rules(Policy()))), JOB)
+    said = [agent._outbox._messages.get_nowait() for _ in range(agent._outbox._messages.qsize())]
     store.close()
-    assert agent._phase.phase == "idle"
+    assert agent._outbox.phase.phase == "idle"
     return [message for message in said if isinstance(message, JobUpdate)]
 
 
@@ -152,7 +154,7 @@ def test_the_last_round_ends_the_client_whatever_became_of_its_update(tmp_path: 
 
     async def closed(number: int) -> object:
         message = RoundClosed(number, "committed", 1, bytes(32), verdict, "")
-        return await agent._take(message, cast(Enrolled, None), cast(Connection, None))
+        return await agent.session.accept(message, cast(Enrolled, None))
 
     async def play() -> None:
         assert await closed(1) is None  # it gave nothing to this one
@@ -171,10 +173,11 @@ def test_the_limit_ends_a_client_that_stays_in_whichever_run_it_is_reached(tmp_p
     async def play() -> None:
         for run, number in [*(("run-1", n) for n in range(1, 6)), ("run-2", 1)]:
             await store.save_update(SavedUpdate(run, number, bytes(32), bytes(32), Signed(b"", b"", "alpha")))
-        me = SimpleNamespace(ledger=Ledger(store.journal), rules=agent._rules, metrics=agent.metrics)
-        agent._membership = cast(Membership, SimpleNamespace(**vars(me), welcome=SimpleNamespace(run="run-2")))
+        welcome = SimpleNamespace(run="run-2")
+        joined = SimpleNamespace(ledger=Ledger(store.journal), rules=agent.session.rules, welcome=welcome)
+        agent.session.context = cast(SessionContext, joined)
         closed = RoundClosed(1, "committed", 1, bytes(32), "accepted", "")
-        assert await agent._take(closed, cast(Enrolled, None), cast(Connection, None)) == "max-rounds"
+        assert await agent.session.accept(closed, cast(Enrolled, None)) == "max-rounds"
 
     asyncio.run(play())
     store.close()

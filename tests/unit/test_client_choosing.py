@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from roughfed.client import choosing
-from roughfed.client.choosing import check_question, choose
+from roughfed.client.choosing import check_question
 from roughfed.client.disclosure import CHOICE
 from roughfed.client.disclosure_ledger import Ledger
 from roughfed.client.policy import Rules
@@ -40,18 +40,22 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, float]:
     """Model -> what the trainer finds."""
     found = {MODELS[0]: 2.0, MODELS[1]: 0.5, MODELS[2]: 0.5}
 
-    async def loss_of(_me: Any, _question: Question, model: bytes) -> float:
+    async def loss_of(_ctx: Any, _session: Any, _question: Question, model: bytes) -> float:
         return found[model]
 
     monkeypatch.setattr(choosing, "loss_of", loss_of)
     return found
 
 
+def choose(store: ClientStore, session: Any, question: Question) -> int:
+    return asyncio.run(choosing.choose(cast(Any, SimpleNamespace(store=store)), session, question))
+
+
 def member(store: ClientStore, bits: int = 64, *, clusters: bool = True, declared: int = 16) -> Any:
     rules = Rules(Policy(server_sees="sketches", max_model_bytes=100, max_choice_bits=bits, clusters=clusters), runs=2)
     welcome = SimpleNamespace(run="run-1", spec=SPEC, clusters=declared)
     ledger = Ledger(store.journal)
-    return SimpleNamespace(store=store, ledger=ledger, rules=rules, server_key=KEY.public_key, welcome=welcome)
+    return SimpleNamespace(ledger=ledger, rules=rules, server_key=KEY.public_key, welcome=welcome)
 
 
 def question(
@@ -81,22 +85,22 @@ def asked(one: Question, key: IdentityKey = KEY) -> Choose:
 
 
 def test_the_least_loss_wins_and_is_noted(store: ClientStore, losses: dict[bytes, float]) -> None:
-    assert asyncio.run(choose(member(store), question())) == 2  # of equals the first
+    assert choose(store, member(store), question()) == 2  # of equals the first
     assert bits_told(store) == 2
     assert store.held == {MODELS[1]}
     losses[MODELS[0]] = 0.0
-    assert asyncio.run(choose(member(store), question())) == 2  # the same word again, and told once
+    assert choose(store, member(store), question()) == 2  # the same word again, and told once
     assert bits_told(store) == 2
-    assert asyncio.run(choose(member(store), question(2))) == 1
+    assert choose(store, member(store), question(2)) == 1
     assert bits_told(store) == 4
 
 
 @pytest.mark.parametrize("one", [question(1), question(2, models=MODELS[:2])])
 def test_a_number_stands_for_one_question(store: ClientStore, losses: dict[bytes, float], one: Question) -> None:
     del losses
-    asyncio.run(choose(member(store), question(2)))
+    choose(store, member(store), question(2))
     with pytest.raises(RemoteProtocolError) as refused:
-        asyncio.run(choose(member(store), one))
+        choose(store, member(store), one)
     assert refused.value.reason == "stale"
 
 
@@ -104,15 +108,15 @@ def test_the_budget_is_for_all_runs_and_ends(store: ClientStore, losses: dict[by
     del losses
     me = member(store, bits=5)
     for number in (1, 2):
-        asyncio.run(choose(me, question(number)))
+        choose(store, me, question(number))
     with pytest.raises(RemoteProtocolError) as refused:
-        asyncio.run(choose(me, question(3)))  # two bits more than four
+        choose(store, me, question(3))  # two bits more than four
     assert (refused.value.reason, "max_choice_bits" in str(refused.value)) == ("policy", True)
     with pytest.raises(RemoteProtocolError):
-        asyncio.run(choose(me, question(1, run="run-2")))  # another name changes nothing
-    assert asyncio.run(choose(me, question(1, run="run-2", models=MODELS[:2]))) == 2  # one bit more
+        choose(store, me, question(1, run="run-2"))  # another name changes nothing
+    assert choose(store, me, question(1, run="run-2", models=MODELS[:2])) == 2  # one bit more
     with pytest.raises(RemoteProtocolError):
-        asyncio.run(choose(member(store, bits=0), question(4)))
+        choose(store, member(store, bits=0), question(4))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +132,7 @@ def test_the_budget_is_for_all_runs_and_ends(store: ClientStore, losses: dict[by
 )
 def test_a_false_question_is_not_answered(store: ClientStore, message: Choose, error: type[Exception]) -> None:
     with pytest.raises(error):
-        check_question(member(store), message)
+        check_question(store, member(store), message)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +143,7 @@ def test_who_did_not_agree_to_choose_is_not_asked(store: ClientStore, changes: d
     """The owner's word and the welcome's, each alone; a default client has given none."""
     assert not Rules(Policy(server_sees="sketches", max_model_bytes=100)).policy.clusters
     with pytest.raises(RemoteProtocolError, match=said) as refused:
-        check_question(member(store, **changes), asked(question()))
+        check_question(store, member(store, **changes), asked(question()))
     assert refused.value.reason == "policy"
 
 
@@ -147,10 +151,10 @@ def test_models_are_those_that_a_header_named(store: ClientStore) -> None:
     me, other = member(store), IdentityKey.from_private_bytes(bytes([9]) * 32)
     last = header()
     asyncio.run(store.extend_chain("run-1", 3, last.digest))
-    check_question(me, asked(question(header=last)))
+    check_question(store, me, asked(question(header=last)))
     newest = (*MODELS[:2], bytes([9]) * 32)  # what the last round made
-    check_question(me, asked(question(models=newest, header=last)))
-    check_question(me, asked(question(header=header(5))))  # of a round of others
+    check_question(store, me, asked(question(models=newest, header=last)))
+    check_question(store, me, asked(question(header=header(5))))  # of a round of others
     false: tuple[tuple[Signed | None, tuple[bytes, ...], type[Exception]], ...] = (
         (None, MODELS, RemoteProtocolError),
         (last, (MODELS[0], bytes(32), bytes([9]) * 32), RemoteProtocolError),
@@ -161,11 +165,11 @@ def test_models_are_those_that_a_header_named(store: ClientStore) -> None:
     )
     for signed, models, error in false:
         with pytest.raises(error):
-            check_question(me, asked(question(models=models, header=signed)))
+            check_question(store, me, asked(question(models=models, header=signed)))
 
 
 def test_a_true_one_is_what_was_signed(store: ClientStore) -> None:
-    assert check_question(member(store), asked(question())) == question()
+    assert check_question(store, member(store), asked(question())) == question()
     assert decode_question(encode_question(question())) == question()
 
 

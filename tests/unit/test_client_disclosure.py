@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +15,11 @@ from hypothesis import strategies as st
 from roughfed.client import disclosure as rule
 from roughfed.client import disclosure_ledger
 from roughfed.client import store as store_module
-from roughfed.client.disclosed_round import note_model, note_stage
-from roughfed.client.disclosure_ledger import SCHEMA_STEP, Ledger
+from roughfed.client.disclosed_round import record_model, record_stage
+from roughfed.client.disclosure_ledger import Ledger
 from roughfed.client.own_secret import COLUMNS, FILE, SIGNS, fingerprint, mixed_seed, own_secret
 from roughfed.client.policy import Rules
-from roughfed.client.store import SCHEMA, ClientStore
+from roughfed.client.store import LEDGER_STEP, SCHEMA, ClientStore
 from roughfed.config.client import Client, ClientConfig, Policy
 from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.messages import ServerStage
@@ -122,7 +120,7 @@ def test_stay_without_a_number_is_refused(value: object) -> None:
 
 
 def test_what_an_older_version_showed_counts_in_every_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "SCHEMA", SCHEMA[: SCHEMA.index(SCHEMA_STEP)])
+    monkeypatch.setattr(store_module, "SCHEMA", SCHEMA[: SCHEMA.index(LEDGER_STEP)])
     ClientStore(tmp_path).close()
     with closing(sqlite3.connect(tmp_path / "client.db")) as db:
         for sql in (
@@ -156,14 +154,12 @@ def test_what_an_older_version_showed_counts_in_every_ledger(tmp_path: Path, mon
 def answer(ledger: Ledger, folder: Path, number: int, values: np.ndarray) -> None:
     """One round on a model: the update leaves, and the server asks this client nothing more."""
     one = header(number)
-    asyncio.run(note_model(client_of(ledger), one, model_file(folder, values)))
+    on_model(ledger, one, model_file(folder, values))
     asyncio.run(ledger.note_sent(one, C))
 
 
-def client_of(ledger: Ledger, **limits: int) -> Any:
-    return SimpleNamespace(
-        ledger=ledger, own=SECRET, rules=Rules(Policy(server_sees="sketches", max_model_bytes=100, **limits))
-    )
+def on_model(ledger: Ledger, one: RoundHeader, params: Path) -> bool:
+    return asyncio.run(record_model(ledger, one, fingerprint(params, SECRET), most=MODEL_ROUNDS))
 
 
 @pytest.mark.parametrize("step", [0.0, 1.0], ids=["the same", "an ulp"])
@@ -187,7 +183,7 @@ def test_a_clip_norm_that_is_next_to_nothing_makes_no_model_another(ledger: Ledg
     values, tiny = np.ones(10, dtype=np.float32), 1e-6
     for number, near in ((1, False), (2, True)):
         one = header(number, clip_norm=tiny)
-        assert asyncio.run(note_model(client_of(ledger), one, model_file(tmp_path, values))) is near
+        assert on_model(ledger, one, model_file(tmp_path, values)) is near
         asyncio.run(ledger.note_sent(one, rule.scale_of(tiny, share=tiny / C)))
         values[0] += 2 * rule.CLOSE * tiny
 
@@ -381,15 +377,15 @@ def test_a_round_is_noted_before_it_is_answered_and_refused_where_it_shows_too_m
     ledger: Ledger, tmp_path: Path
 ) -> None:
     """As `MaskedPart.hear` calls it, before the machine hears of the stage."""
-    me = client_of(ledger, max_differences=0)
+    rules = Rules(Policy(server_sees="sketches", max_model_bytes=100, max_differences=0))
 
     def hear(one: RoundHeader, kind: str, value: m.Message) -> None:
-        asyncio.run(note_stage(me, one, stage(kind, value)))
+        asyncio.run(record_stage(ledger, one, stage(kind, value), rules))
 
     params = model_file(tmp_path, np.ones(20, dtype=np.float32))
     first, second = header(1), header(2)
     for one in (first, second):
-        assert asyncio.run(note_model(me, one, params)) is (one is second)  # its training draws with replacement
+        assert on_model(ledger, one, params) is (one is second)  # its training draws with replacement
         asyncio.run(ledger.note_sent(first, C))
         hear(replace(one, levels=26), "roster", roster_of(10))
         with pytest.raises(RemoteProtocolError, match="max_levels"):
@@ -403,6 +399,6 @@ def test_a_round_is_noted_before_it_is_answered_and_refused_where_it_shows_too_m
     assert refused.value.reason == "difference"
     hear(second, "sets", sets_of(NAMES))
     far = model_file(tmp_path, np.zeros(20, dtype=np.float32))
-    assert not asyncio.run(note_model(me, header(3), far))
+    assert not on_model(ledger, header(3), far)
     hear(header(3), "sets", sets_of(NAMES[1:]))  # models move: somebody may be lost
-    assert me.ledger.totals().smallest_sum == 10  # of those that were opened
+    assert ledger.totals().smallest_sum == 10  # of those that were opened

@@ -14,13 +14,14 @@ import pytest
 
 from roughfed.child import Description
 from roughfed.client import download
+from roughfed.client.context import ClientContext, SessionContext
 from roughfed.client.disclosure_ledger import Ledger
 from roughfed.client.download import tries
+from roughfed.client.job import do_job
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.policy import Rules
 from roughfed.client.rpc import Connection
 from roughfed.client.rules import CODECS
-from roughfed.client.session import Membership, take_part
 from roughfed.client.store import ClientStore
 from roughfed.codec.downlink import payload_bytes, quantise
 from roughfed.config.client import Policy
@@ -114,29 +115,31 @@ def fetch(store: ClientStore, source: Source, *, base: bytes = b"") -> np.ndarra
         here.set()
         connection = Connection.__new__(Connection)  # its code, without its channel
         connection._get_model = source  # pyright: ignore[reportAttributeAccessIssue]
-        me = Membership(
-            papers=cast(Any, None),
-            welcome=Welcome("1", 1, "run-1", SPEC, b"", "updates", "classification", 10),
-            server_key=KEY.public_key,
-            connection=connection,
+        ctx = ClientContext(
             store=store,
-            ledger=Ledger(store.journal),
             trainer=cast(Any, None),
             description=Description(
                 spec=SPEC, task="classification", num_train=1, num_test=0, num_classes=2, device="cpu", name="x",
                 settings={},
             ),
-            rules=Rules(Policy(server_sees="updates", max_model_bytes=10_000)),
             metrics=ClientMetrics(codecs=CODECS),
             settings=dict,
-            on_phase=lambda phase, share: None,
-            back=source.back,
-            here=here,
-            send=lambda message: None,
-            own=bytes(32),
+            own_secret=bytes(32),
             training_seed=lambda job: job.seed,
+            enter=lambda phase, share: None,
+            send=lambda message: None,
+            resumed=source.back,
+            connected=here,
+            channel=connection,
         )  # fmt: skip
-        assert isinstance(await take_part(me, question(base, source)), EvaluationReport)
+        session = SessionContext(
+            credentials=cast(Any, None),
+            welcome=Welcome("1", 1, "run-1", SPEC, b"", "updates", "classification", 10),
+            server_key=KEY.public_key,
+            rules=Rules(Policy(server_sees="updates", max_model_bytes=10_000)),
+            ledger=Ledger(store.journal),
+        )
+        assert isinstance(await do_job(ctx, session, question(base, source), asyncio.Queue()), EvaluationReport)
 
     asyncio.run(work())
     return read_flat(store.model_path(STEPPED_DIGEST if source.steps else DIGEST))
@@ -354,19 +357,19 @@ def test_a_model_that_is_longer_than_it_can_be_is_refused_before_it_fills_the_di
 
 def test_a_transfer_is_not_tried_again_before_the_session_is_back() -> None:
     async def work() -> list[int]:
-        me, tried = SimpleNamespace(back=asyncio.Event(), here=asyncio.Event()), list[int]()
+        ctx, tried = SimpleNamespace(resumed=asyncio.Event(), connected=asyncio.Event()), list[int]()
 
         async def transfer() -> None:
-            async for attempt in tries(cast(Any, me)):
+            async for attempt in tries(cast(Any, ctx)):
                 tried.append(attempt)
-                me.back.set()  # no jitter
+                ctx.resumed.set()  # no jitter
                 if attempt:
                     return
 
         trying = asyncio.create_task(transfer())
         await asyncio.wait({trying}, timeout=0.05)
         assert tried == [0]  # the first try waits for nothing
-        me.here.set()
+        ctx.connected.set()
         await trying
         return tried
 

@@ -34,7 +34,8 @@ def store(tmp_path: Path) -> Iterator[ClientStore]:
 def client(store: ClientStore, *, shares: bool = True, key: bytes = bytes(32)) -> Any:
     identity = SimpleNamespace(private_bytes=lambda: key)
     rules = SimpleNamespace(policy=SimpleNamespace(share_statistics=shares))
-    return SimpleNamespace(store=store, rules=rules, papers=SimpleNamespace(identity=identity))
+    session = SimpleNamespace(rules=rules, credentials=SimpleNamespace(identity=identity))
+    return SimpleNamespace(ctx=SimpleNamespace(store=store), session=session)
 
 
 def header(number: int = 6, *, run: str = "run-1", masked: bool = True) -> Any:
@@ -46,13 +47,17 @@ def job(facts: dict[str, tuple[float, ...]] | None = None, digest: bytes = bytes
     return SimpleNamespace(trainer=trainer, facts=told, header=SimpleNamespace(digest=digest))
 
 
+def task(client: Any, job: Any, header: Any) -> Any:
+    return SimpleNamespace(ctx=client.ctx, session=client.session, job=job, header=header)
+
+
 def lost(store: ClientStore, loss: float, number: int = 4, run: str = "run-1") -> None:
     found = Evaluation(bytes(32), 10, 10 * loss)
-    asyncio.run(note_loss(SimpleNamespace(store=store), header(number, run=run), found))  # type: ignore[arg-type]
+    asyncio.run(note_loss(task(client(store), job(), header(number, run=run)), found))
 
 
-def classes(me: Any, number: int = 6) -> Counter[int]:
-    return Counter(fair_quarters(me, job(digest=bytes([at] * 32)), header(number)) for at in range(200))
+def classes(one: Any, number: int = 6) -> Counter[int]:
+    return Counter(fair_quarters(task(one, job(digest=bytes([at] * 32)), header(number))) for at in range(200))
 
 
 @pytest.mark.parametrize(("loss", "mean"), [(0.2, 1.0), (1.0, 4 / 3), (2.0, 8 / 3), (2.8, 3.7333), (9.0, 4.0)])
@@ -65,10 +70,11 @@ def test_the_class_is_what_the_loss_stands_for_in_the_mean(store: ClientStore, l
 
 def test_a_class_is_the_same_again_and_no_one_elses(store: ClientStore) -> None:
     lost(store, 1.0)
-    drawn = [fair_quarters(client(store), job(digest=bytes([at] * 32)), header()) for at in range(30)]
-    again = [fair_quarters(client(store), job(digest=bytes([at] * 32)), header()) for at in range(30)]
+    drawn = [fair_quarters(task(client(store), job(digest=bytes([at] * 32)), header())) for at in range(30)]
+    again = [fair_quarters(task(client(store), job(digest=bytes([at] * 32)), header())) for at in range(30)]
     other = [
-        fair_quarters(client(store, key=bytes([1] * 32)), job(digest=bytes([at] * 32)), header()) for at in range(30)
+        fair_quarters(task(client(store, key=bytes([1] * 32)), job(digest=bytes([at] * 32)), header()))
+        for at in range(30)
     ]
     assert drawn == again != other
 
@@ -84,15 +90,15 @@ def test_who_tells_nothing_or_knows_nothing_draws_as_a_typical_client(store: Cli
 
 def test_without_a_table_or_masks_a_client_counts_whole(store: ClientStore) -> None:
     lost(store, 0.1)
-    me = client(store)
-    assert fair_quarters(me, job({}), header()) == 4
-    assert fair_quarters(me, job(), header(masked=False)) == 4
-    assert quarters_of(me, job(), header()) == fair_quarters(me, job(), header()) == 1
+    one = client(store)
+    assert fair_quarters(task(one, job({}), header())) == 4
+    assert fair_quarters(task(one, job(), header(masked=False))) == 4
+    assert quarters_of(task(one, job(), header())) == fair_quarters(task(one, job(), header())) == 1
 
 
 def test_a_table_that_is_none_refuses_the_job(store: ClientStore) -> None:
     with pytest.raises(RemoteProtocolError, match="numbers"):
-        fair_quarters(client(store), job({FACT: (1.0, 2.0)}), header())
+        fair_quarters(task(client(store), job({FACT: (1.0, 2.0)}), header()))
 
 
 def test_losses_are_kept_for_a_while_of_one_run_and_never_what_is_no_number(store: ClientStore) -> None:
@@ -101,8 +107,8 @@ def test_losses_are_kept_for_a_while_of_one_run_and_never_what_is_no_number(stor
     assert list(store.losses("run-1", before=100)) == list(range(4, LOSSES_KEPT + 4))
     for nothing in (math.inf, math.nan):
         lost(store, nothing, 30)
-    asyncio.run(note_loss(client(store), header(31), None))
-    asyncio.run(note_loss(client(store), header(32), Evaluation(bytes(32), 0, 0.0)))
+    asyncio.run(note_loss(task(client(store), job(), header(31)), None))
+    asyncio.run(note_loss(task(client(store), job(), header(32)), Evaluation(bytes(32), 0, 0.0)))
     assert max(store.losses("run-1", before=100)) == LOSSES_KEPT + 3
     lost(store, 1.0, 2, run="run-2")
     assert store.losses("run-1", before=100) == {}

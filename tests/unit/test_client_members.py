@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import pytest
 
+from roughfed.client.context import RoundTask
 from roughfed.client.members import members_of
 from roughfed.client.peers import Peers, passed_over
 from roughfed.client.policy import Rules
-from roughfed.client.session import Membership
 from roughfed.client.store import ClientStore
 from roughfed.config.client import Policy
 from roughfed.crypto.identity import IdentityKey
@@ -101,18 +101,13 @@ def server(ca: CertificateAuthority) -> Server:
 def hear(ca: CertificateAuthority, store: ClientStore, server: Server) -> Callable[..., MemberList]:
     def hear(what: RoundHeader, *, rules: Rules = RULES) -> MemberList:
         key = KEYS["server"].public_key
-        papers = SimpleNamespace(
+        credentials = SimpleNamespace(
             name="c0", identity=KEYS["c0"], ca_certificate=ca.certificate, subject=SimpleNamespace(federation="fed")
         )
-        me = SimpleNamespace(
-            papers=papers,
-            rules=rules,
-            store=store,
-            connection=server,
-            listed=None,
-            server_key=key,
-        )
-        return asyncio.run(members_of(cast(Membership, me), what))
+        session = SimpleNamespace(credentials=credentials, rules=rules, members=None, server_key=key)
+        ctx = SimpleNamespace(store=store, connection=server)
+        task = SimpleNamespace(ctx=ctx, session=session, header=what)
+        return asyncio.run(members_of(cast(RoundTask, task)))
 
     return hear
 

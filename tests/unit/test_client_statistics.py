@@ -47,7 +47,8 @@ def store(tmp_path: Path) -> Iterator[ClientStore]:
 def client(store: ClientStore, *, shares: bool = True, **changes: Any) -> Any:
     policy = SimpleNamespace(share_statistics=shares, max_counts=1, max_statistics=100)
     rules = SimpleNamespace(policy=policy, runs=1)
-    return SimpleNamespace(store=store, ledger=Ledger(store.journal), rules=rules, description=description(**changes))
+    session = SimpleNamespace(ledger=Ledger(store.journal), rules=rules)
+    return SimpleNamespace(ctx=SimpleNamespace(store=store, description=description(**changes)), session=session)
 
 
 def header(number: int = 2, statistics: tuple[str, ...] = TEXTS) -> Any:
@@ -56,6 +57,10 @@ def header(number: int = 2, statistics: tuple[str, ...] = TEXTS) -> Any:
 
 def job(**trainer: object) -> Any:
     return SimpleNamespace(trainer=trainer, evaluate=True, facts={})
+
+
+def task(client: Any, job: Any, header: Any) -> Any:
+    return SimpleNamespace(ctx=client.ctx, session=client.session, job=job, header=header)
 
 
 @pytest.mark.parametrize(
@@ -72,47 +77,51 @@ def job(**trainer: object) -> Any:
 def test_a_client_promises_what_it_has_and_would_tell(
     store: ClientStore, changes: dict[str, Any], promised: Gives
 ) -> None:
-    assert own.promises(client(store, **changes), job(), header(), ASKED) == promised
-    assert own.asked_of_training(client(store, **changes), header()) == (("transition:4",) if promised.training else ())
+    assert own.promises(task(client(store, **changes), job(), header()), ASKED) == promised
+    assert own.asked_of_training(task(client(store, **changes), job(), header())) == (
+        ("transition:4",) if promised.training else ()
+    )
 
 
 def test_nothing_is_promised_of_a_training_that_is_not_asked(store: ClientStore) -> None:
-    assert not own.promises(client(store), job(), header(), read_statistics(TEXTS[:3], 16)).training
+    assert not own.promises(task(client(store), job(), header()), read_statistics(TEXTS[:3], 16)).training
 
 
 def test_a_statistic_of_the_training_leaves_a_few_times(store: ClientStore) -> None:
     often, ledger = KINDS["transition"].often, Ledger(store.journal)
     for number in range(1, often + 3):
-        told = own.promises(client(store), job(), header(number), ASKED).training
-        assert told == (number <= often) == bool(own.asked_of_training(client(store), header(number)))
+        told = own.promises(task(client(store), job(), header(number)), ASKED).training
+        assert told == (number <= often) == bool(own.asked_of_training(task(client(store), job(), header(number))))
         if told:
             asyncio.run(ledger.note_told("run-1", number, {"transition": 1}))
-            assert own.promises(client(store), job(), header(number), ASKED).training  # again after a restart
+            assert own.promises(task(client(store), job(), header(number)), ASKED).training  # again after a restart
     renamed = SimpleNamespace(**vars(header()) | {"run": "run-2"})
-    assert not own.promises(client(store), job(), renamed, ASKED).training  # the server's name for it changes nothing
+    assert not own.promises(
+        task(client(store), job(), renamed), ASKED
+    ).training  # the server's name for it changes nothing
     two = client(store)
-    two.rules.runs = 2  # the owner's consent to another run does
-    assert own.promises(two, job(), renamed, ASKED).training
-    two.rules.policy.max_statistics = often
-    assert not own.promises(two, job(), renamed, ASKED).training
+    two.session.rules.runs = 2  # the owner's consent to another run does
+    assert own.promises(task(two, job(), renamed), ASKED).training
+    two.session.rules.policy.max_statistics = often
+    assert not own.promises(task(two, job(), renamed), ASKED).training
 
 
 def test_examples_and_classes_are_told_once_whatever_the_run_is_called(store: ClientStore) -> None:
     """Two runs with and without somebody would otherwise give the counts by subtraction."""
-    me = client(store)
-    assert own.promises(me, job(), header(), ASKED).statics
-    asyncio.run(own.note_statics(me, header()))
+    one = client(store)
+    assert own.promises(task(one, job(), header()), ASKED).statics
+    asyncio.run(own.note_statics(task(one, job(), header())))
     renamed = SimpleNamespace(**vars(header()) | {"run": "run-2"})
-    assert not own.promises(me, job(), header(9), ASKED).statics
-    assert not own.promises(me, job(), renamed, ASKED).statics
-    assert not own.promises(client(store, num_train=19), job(), renamed, ASKED).statics
-    assert own.promises(client(store, num_train=20), job(), renamed, ASKED).statics  # twice as many: other data
-    asyncio.run(own.note_statics(client(store, num_train=20), renamed))
-    assert not own.promises(client(store, num_train=30), job(), renamed, ASKED).statics
-    me.rules.policy.max_counts = 3
+    assert not own.promises(task(one, job(), header(9)), ASKED).statics
+    assert not own.promises(task(one, job(), renamed), ASKED).statics
+    assert not own.promises(task(client(store, num_train=19), job(), renamed), ASKED).statics
+    assert own.promises(task(client(store, num_train=20), job(), renamed), ASKED).statics  # twice as many: other data
+    asyncio.run(own.note_statics(task(client(store, num_train=20), job(), renamed)))
+    assert not own.promises(task(client(store, num_train=30), job(), renamed), ASKED).statics
+    one.session.rules.policy.max_counts = 3
     third = SimpleNamespace(**vars(header()) | {"run": "run-3"})
-    assert own.promises(me, job(), third, ASKED).statics  # the owner's word
-    assert not own.promises(me, job(), renamed, ASKED).statics  # once a run even so
+    assert own.promises(task(one, job(), third), ASKED).statics  # the owner's word
+    assert not own.promises(task(one, job(), renamed), ASKED).statics  # once a run even so
 
 
 @given(st.builds(Gives, st.booleans(), st.booleans(), st.booleans(), st.integers(1, 4)))
@@ -134,19 +143,21 @@ def test_nothing_leaves_that_was_not_promised_or_does_not_count(kind: str) -> No
 
 
 def test_a_weight_counts_from_the_next_round_on_and_only_where_it_is_offered(store: ClientStore) -> None:
-    me = client(store)
+    one = client(store)
     found = {1: 1.0, 2: 0.25, 3: 0.6, 4: 0.0, 5: float("nan")}
     used: list[int] = []
     for number, weight in found.items():
         for _ in range(2):  # trained again after a kill
-            asyncio.run(own.note_weight(me, header(number), result(weight=weight)))
-            now = own.quarters_of(me, job(self_weight=True), header(number))
+            asyncio.run(own.note_weight(task(one, job(), header(number)), result(weight=weight)))
+            now = own.quarters_of(task(one, job(self_weight=True), header(number)))
         used.append(now)
         assert (
-            own.quarters_of(me, job(), header(number)) == own.quarters_of(me, job(self_weight=1), header(number)) == 4
+            own.quarters_of(task(one, job(), header(number)))
+            == own.quarters_of(task(one, job(self_weight=1), header(number)))
+            == 4
         )
     assert used == [4, 4, 1, 3, 1]
-    assert own.quarters_of(me, job(self_weight=True), SimpleNamespace(run="run-2", round=9)) == 4
+    assert own.quarters_of(task(one, job(self_weight=True), SimpleNamespace(run="run-2", round=9))) == 4
 
 
 def test_a_training_that_works_out_a_part_tells_nothing() -> None:
@@ -160,12 +171,12 @@ def test_a_statement_in_the_clear_holds_what_was_asked_cut_to_its_bounds(store: 
     evaluation = Evaluation(bytes(32), 4, 2.0, (2, 2), (1, 2))
     values = own.client_values(description(), Evaluations(evaluation), result())
     values |= {"trained": (7,), "transition": (-1, 2**40, 0, 1)}
-    told = own.clear_values(client(store), header(), values)
+    told = own.clear_values(task(client(store), job(), header()), values)
     assert told == {
         "examples": (10,), "class-count": (6, 4), "class-owner": (1, 1), "eval-correct": (1, 2), "trained": (1,),
         "transition": (0, 2**20, 0, 1),
     }  # fmt: skip
-    assert own.clear_values(client(store, shares=False), header(), values) == {}
+    assert own.clear_values(task(client(store, shares=False), job(), header()), values) == {}
 
 
 def test_who_trains_by_asking_others_tells_what_they_told() -> None:

@@ -16,6 +16,7 @@ from roughfed.client import rpc, rules
 from roughfed.client.app import Agent
 from roughfed.client.policy import Rules
 from roughfed.client.rules import check_welcome
+from roughfed.client.session import Session
 from roughfed.client.setup import Setup
 from roughfed.client.store import ClientStore
 from roughfed.compatibility import spoken
@@ -191,18 +192,18 @@ def test_who_is_refused_for_its_version_stops_at_once_and_says_so(
     assert "upgrade roughfed here" in str(describe(refused)["cure"])
     tries: list[int] = []
 
-    async def once(_: Agent) -> str:
+    async def once(_: Session) -> str:
         tries.append(1)
         raise refused
 
-    monkeypatch.setattr(Agent, "_one_session", once)
+    monkeypatch.setattr(Session, "run", once)
     store = ClientStore(tmp_path)
     about = SimpleNamespace(settings={}, device="cpu")
     agent = Agent(Setup(ClientConfig(), tmp_path, tmp_path, cast(Any, None)), store, cast(Any, about))
 
     async def scenario() -> None:
         with pytest.raises(VersionError):
-            await agent.stay()
+            await agent.run()
         await agent.close()
 
     asyncio.run(scenario())

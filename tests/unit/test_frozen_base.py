@@ -204,15 +204,15 @@ def fetch(folder: Path, source: Source, base: Base) -> Path:
         connection._get_model = source  # pyright: ignore[reportAttributeAccessIssue]
 
         metrics = ClientMetrics(codecs=CODECS)
-        me = SimpleNamespace(
+        ctx = SimpleNamespace(
             connection=connection,
             store=store,
-            back=source.back,
-            here=present(),
+            resumed=source.back,
+            connected=present(),
             metrics=metrics,
-            on_phase=lambda *_: None,
+            enter=lambda *_: None,
         )
-        return asyncio.run(fetch_frozen(cast(Any, me), base))
+        return asyncio.run(fetch_frozen(cast(Any, ctx), base))
 
 
 def test_the_base_is_downloaded_once_resumed_and_held_against_its_digest(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from roughfed.child import Description
 from roughfed.client.life import run
-from roughfed.client.session import LocalTrainer
+from roughfed.client.local import LocalTrainer
 from roughfed.client.setup import Setup
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig, Round
