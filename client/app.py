@@ -14,8 +14,8 @@ from roughfed.child import Description
 from roughfed.client import enrolled
 from roughfed.client.context import ClientContext
 from roughfed.client.diagnose import diagnose
-from roughfed.client.hours import Hours
-from roughfed.client.limits import Settings
+from roughfed.client.hours import Availability
+from roughfed.client.limits import LearningSettings
 from roughfed.client.machine import Watcher
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.mode import Mode
@@ -43,7 +43,7 @@ class Agent:
         self._setup = setup
         self.metrics = ClientMetrics(codecs=CODECS)
         self._outbox = Outbox(self.metrics)
-        self._hours = Hours(setup.config.participate, setup.clock)
+        self._availability = Availability(setup.config.participate, setup.clock)
         policy = setup.config.policy
         self._watcher = Watcher(self.metrics, setup.folder, device=description.device, share=policy.share_machine)
         self.mode = Mode(store, policy.server_sees, self.metrics)
@@ -53,7 +53,7 @@ class Agent:
             trainer=setup.trainer,
             description=description,
             metrics=self.metrics,
-            settings=Settings(setup.config, description.settings),
+            settings=LearningSettings(setup.config, description.settings),
             own_secret=secret,
             training_seed=setup.training_seed or mixed_seed(secret),
             enter=self._outbox.enter,
@@ -61,9 +61,11 @@ class Agent:
             round_secret=setup.secret,
             machine=setup.machine,
             on_trained=self._watcher.trained,
-            on_header=self.mode.take_part,
+            on_header=self.mode.record_round,
         )
-        self.session = Session(self.ctx, setup, self._outbox, mode=self.mode, hours=self._hours, watcher=self._watcher)
+        self.session = Session(
+            self.ctx, setup, self._outbox, mode=self.mode, availability=self._availability, watcher=self._watcher
+        )
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -77,7 +79,7 @@ class Agent:
         over, stay = AfterRuns(), self._setup.config.client.stay > 1
         pauses, failures = after_faults(stay=stay), 0
         while True:
-            await self._hours.opened(self._outbox.enter)
+            await self._availability.wait_until_open(self._outbox.enter)
             try:
                 end = self._next_run(await self.session.run(), over)
                 if not isinstance(end, Reconnect):
@@ -88,7 +90,7 @@ class Agent:
                 await self.mode.refuse(error)
                 raise
             except IdentityError as error:
-                pause = await self.renewal.mend(error)
+                pause = await self.renewal.recover(error)
             except Unreachable as error:
                 if self.session.welcomed or (self.ctx.channel is not None and self.ctx.channel.heard):
                     pauses, failures = after_faults(stay=stay), 0
@@ -112,8 +114,8 @@ class Agent:
 
     async def _explain(self, error: Unreachable, failures: int, pause: float) -> None:
         if failures % DIAGNOSE_EVERY == 0:
-            papers = enrolled.load(self._setup.papers_folder)
-            reason = await asyncio.to_thread(diagnose, self.session.address(papers), papers)
+            credentials = enrolled.load(self._setup.credentials_folder)
+            reason = await asyncio.to_thread(diagnose, self.session.address(credentials), credentials)
             if reason.final is not None:
                 raise reason.final
             log.warning("%s", reason.sentence)
@@ -123,8 +125,8 @@ class Agent:
 
     def health(self) -> tuple[bool, str]:
         """Whether a session is open, and what this client is doing."""
-        until, phase = self._hours.away_until, self._outbox.phase.phase
-        return self.session.welcomed, phase if until is None else f"away until {self._hours.shown(until)}"
+        until, phase = self._availability.away_until, self._outbox.phase.phase
+        return self.session.welcomed, phase if until is None else f"away until {self._availability.shown(until)}"
 
     def progress(self, share: float) -> None:
         """Progress of local training, 0 to 1."""

@@ -122,20 +122,20 @@ async def choose(ctx: ClientContext, session: SessionContext, question: Question
         TrainerError: it cannot be evaluated.
     """
     digest = b"".join(question.models)
-    if (known := told(ctx.store, question, digest)) is not None:
+    if (known := recorded_choice(ctx.store, question, digest)) is not None:
         return known
     asked = bits_of(len(question.models))
     await session.ledger.enter(question.run, question.spec_digest, allowed=session.rules.runs)
     check_bits(
-        sum(session.ledger.told(CHOICE, but=(question.run, question.number))),
+        sum(session.ledger.given(CHOICE, but=(question.run, question.number))),
         asked,
         most=session.rules.policy.max_choice_bits,
     )
     losses = [await loss_of(ctx, session, question, model) for model in question.models]
     place = 1 + min(range(len(losses)), key=losses.__getitem__)
-    ctx.store.held = {question.models[place - 1]}
-    await session.ledger.note_told(question.run, question.number, {CHOICE: asked})
-    await note(ctx.store, question, digest, place)
+    ctx.store.pinned = {question.models[place - 1]}
+    await session.ledger.record_given(question.run, question.number, {CHOICE: asked})
+    await record_choice(ctx.store, question, digest, place)
     crash.point("choice-noted")
     log.info("choosing %d: model %d of %d", question.number, place, len(losses))
     return place
@@ -171,7 +171,7 @@ def bits_of(models: int) -> int:
 # -- what was told (table `choices` of the client's journal) ----------------------------------------------------------
 
 
-def told(store: ClientStore, question: Question, digest: bytes) -> int | None:
+def recorded_choice(store: ClientStore, question: Question, digest: bytes) -> int | None:
     """The answer that was noted for a question; None before.
 
     Raises:
@@ -186,7 +186,7 @@ def told(store: ClientStore, question: Question, digest: bytes) -> int | None:
     return int(rows[0]["place"])
 
 
-async def note(store: ClientStore, question: Question, digest: bytes, place: int) -> None:
+async def record_choice(store: ClientStore, question: Question, digest: bytes, place: int) -> None:
     """Note an answer before it leaves."""
     row = (question.run, question.number, digest, place)
     await store.journal.write(lambda db: db.execute("INSERT INTO choices VALUES (?, ?, ?, ?)", row))

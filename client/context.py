@@ -14,7 +14,7 @@ from typing import Literal
 
 from roughfed.child import Description
 from roughfed.client.disclosure_ledger import Ledger
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.enrolled import Credentials
 from roughfed.client.local import LocalTrainer
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.policy import Rules
@@ -105,7 +105,7 @@ class SessionContext:
         members: the list of members that the last masked round named.
     """
 
-    credentials: Enrolled
+    credentials: Credentials
     welcome: Welcome
     server_key: bytes
     rules: Rules

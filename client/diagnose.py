@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.enrolled import Credentials
 from roughfed.crypto.certificates import SERVER_HOST, check_validity, federation_of, load_certificate
 from roughfed.errors import IdentityError, RoughfedError
 
@@ -48,19 +48,19 @@ class Reason:
         return self.word == WORKS
 
 
-def diagnose(address: str, papers: Enrolled) -> Reason:
+def diagnose(address: str, credentials: Credentials) -> Reason:
     """Try a handshake by hand.
 
     Args:
         address: host:port of the federation port.
-        papers: the client's own.
+        credentials: the client's own.
 
     Returns:
         why it fails, or that it does not.
     """
     if not (reached := reach(address)).works:
         return reached
-    return handshake(address, papers.ca_certificate, own=papers.tls_key + papers.certificate)
+    return handshake(address, credentials.ca_certificate, own=credentials.tls_key + credentials.certificate)
 
 
 def reach(address: str) -> Reason:

@@ -16,7 +16,7 @@ from roughfed.types import RoundHeader
 from roughfed.wire.secagg import decode_stage
 
 
-async def record_model(ledger: Ledger, header: RoundHeader, fingerprint: NDArray[np.float64], *, most: int) -> bool:
+async def admit_model(ledger: Ledger, header: RoundHeader, fingerprint: NDArray[np.float64], *, most: int) -> bool:
     """Hold a masked round's model against those of earlier rounds, and record it before it is trained.
 
     Args:
@@ -33,7 +33,7 @@ async def record_model(ledger: Ledger, header: RoundHeader, fingerprint: NDArray
     """
     near = len(_near(ledger.earlier(header, fingerprint), header))
     rule.check_model(near, most=most)
-    await ledger.note_model(header, fingerprint)
+    await ledger.record_model(header, fingerprint)
     return near > 0
 
 
@@ -42,7 +42,7 @@ def _near(earlier: Iterable[Earlier], header: RoundHeader) -> list[Earlier]:
     return [each for each in earlier if rule.is_close(each.distance, max(header.clip_norm, each.scale))]
 
 
-async def record_stage(ledger: Ledger, header: RoundHeader, message: ServerStage, rules: Rules) -> None:
+async def admit_stage(ledger: Ledger, header: RoundHeader, message: ServerStage, rules: Rules) -> None:
     """Hold a stage of a masked round against the ledger, and record what its answer shows.
 
     Raises:
@@ -57,8 +57,8 @@ async def record_stage(ledger: Ledger, header: RoundHeader, message: ServerStage
             accepted, dealers = rule.members_of(sets.accepted), len(sets.accepted) + len(sets.excluded)
             earlier = [each.accepted for each in _near(ledger.earlier(header), header)]
             rule.check_sets(accepted, earlier, dealers=dealers, most=rules.policy.max_differences)
-            await ledger.note_sum(header, accepted)
+            await ledger.record_sum(header, accepted)
         case "seed":
-            await ledger.note_numbers(header)
+            await ledger.record_numbers(header)
         case _:
             pass

@@ -45,7 +45,7 @@ class Totals:
         smallest_sum: members of the smallest sum that this client was in; None: not known.
         least_moved: how far the model moved least from one round to the next, in units of C; None: not known.
         bits: told by choosing among models.
-        told: statistic -> times.
+        given: statistic -> times that it left.
     """
 
     runs: tuple[str, ...]
@@ -54,7 +54,7 @@ class Totals:
     smallest_sum: int | None
     least_moved: float | None
     bits: int
-    told: Mapping[str, int]
+    given: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,9 @@ def lines_of(totals: Totals, rules: Rules) -> list[Line]:
         Line("rounds", sum(totals.rounds.values()), policy.max_rounds or None, "policy.max_rounds"),
         Line("sketch-numbers", totals.numbers, policy.max_sketch_numbers, "policy.max_sketch_numbers"),
         Line("choice-bits", totals.bits, policy.max_choice_bits, "policy.max_choice_bits"),
-        Line(STATIC, totals.told.get(STATIC, 0), policy.max_counts, "policy.max_counts"),
+        Line(STATIC, totals.given.get(STATIC, 0), policy.max_counts, "policy.max_counts"),
     ]
-    for name, times in sorted(totals.told.items()):
+    for name, times in sorted(totals.given.items()):
         if name in KINDS:
             most = times_allowed(name, most=policy.max_statistics, runs=rules.runs)
             lines.append(Line(name, times, most, "policy.max_statistics"))
@@ -212,7 +212,7 @@ def split_members(members: bytes) -> frozenset[bytes]:
     return frozenset(members[at : at + NAME_BYTES] for at in range(0, len(members), NAME_BYTES))
 
 
-def may_tell_statics(tellings: Sequence[int], examples: int, *, most: int) -> bool:
+def may_give_statics(tellings: Sequence[int], examples: int, *, most: int) -> bool:
     """Whether examples and classes may be told once more.
 
     Args:

@@ -114,7 +114,7 @@ class Ledger:
             found.append(Earlier(distance, row["clip_norm"], row["accepted"] or b""))
         return found
 
-    async def note_model(self, header: RoundHeader, fingerprint: NDArray[np.float64] | None = None) -> None:
+    async def record_model(self, header: RoundHeader, fingerprint: NDArray[np.float64] | None = None) -> None:
         """Note a round, and the model that it is on, before anything of it leaves.
 
         Forgotten are the models of rounds in which nothing left, and the oldest: rounds that come to nothing cost a
@@ -142,13 +142,13 @@ class Ledger:
 
         await self._journal.write(work)
 
-    async def note_sent(self, header: RoundHeader, scale: float) -> None:
+    async def record_sent(self, header: RoundHeader, scale: float) -> None:
         """Note that a masked update leaves; `scale`: what distances from this model are held against."""
         row = (SENT, scale, self.id, header.run, header.round)
         sql = "UPDATE answered SET shown = ?, clip_norm = ? WHERE ledger = ? AND run = ? AND round = ?"
         await self._journal.write(lambda db: db.execute(sql, row))
 
-    async def note_numbers(self, header: RoundHeader) -> None:
+    async def record_numbers(self, header: RoundHeader) -> None:
         """Note that the numbers of a round's sketch leave."""
 
         def work(db: sqlite3.Connection) -> None:
@@ -158,7 +158,7 @@ class Ledger:
 
         await self._journal.write(work)
 
-    async def note_sum(self, header: RoundHeader, accepted: bytes) -> None:
+    async def record_sum(self, header: RoundHeader, accepted: bytes) -> None:
         """Note whose sum a round's will be, before this client signs that it saw so."""
         row = (accepted, len(rule.split_members(accepted)), self.id, header.run, header.round)
 
@@ -179,17 +179,17 @@ class Ledger:
 
     # -- statistics and choices ---------------------------------------------------------------------------------------
 
-    def told(self, name: str, *, but: tuple[str, int] = ("", 0)) -> list[int]:
+    def given(self, name: str, *, but: tuple[str, int] = ("", 0)) -> list[int]:
         """The amounts of each time that something was told, but for one (run, round)."""
         sql = "SELECT amount FROM told WHERE ledger IN (?, '') AND name = ? AND NOT (run = ? AND round = ?)"
         return [row["amount"] for row in self._journal.read(sql, self.id, name, *but)]
 
-    def told_in(self, name: str, run: str) -> bool:
+    def given_in(self, name: str, run: str) -> bool:
         """Whether something was told in a run."""
         sql = "SELECT 1 FROM told WHERE ledger IN (?, '') AND name = ? AND run = ?"
         return bool(self._journal.read(sql, self.id, name, run))
 
-    async def note_told(self, run: str, number: int, amounts: Mapping[str, int]) -> None:
+    async def record_given(self, run: str, number: int, amounts: Mapping[str, int]) -> None:
         """Note what is told in a round, by name, before it leaves; a round counts once."""
         rows = [(self.id, run, number, name, amount) for name, amount in amounts.items()]
         if rows:
@@ -214,7 +214,7 @@ class Ledger:
             smallest_sum=min((row["smallest"] for row in rows if row["smallest"] is not None), default=None),
             least_moved=min((row["moved"] for row in rows if row["moved"] is not None), default=None),
             bits=told.pop(rule.CHOICE, (0, 0))[1],
-            told={name: times for name, (times, _) in told.items()},
+            given={name: times for name, (times, _) in told.items()},
         )
 
 

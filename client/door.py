@@ -25,7 +25,7 @@ Operations = Mapping[str, Callable[[], Awaitable[dict[str, Any]]]]
 
 
 @asynccontextmanager
-async def door(folder: Path, operations: Operations) -> AsyncIterator[None]:
+async def control_socket(folder: Path, operations: Operations) -> AsyncIterator[None]:
     """Answer `{"op": NAME}` while the block runs; the caller holds the lock of the directory.
 
     A path that is too long for a socket (108 bytes), or a file system without them, costs the door and nothing else.

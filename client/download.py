@@ -116,7 +116,7 @@ async def download_delta(task: RoundTask, *, into: Path) -> None:
         ctx.metrics.resumed()
     meter = Meter(ctx.metrics, "int8", left=size - at)
     end = await ctx.connection.fetch_model(
-        task.header.model_digest, into, at=at, on_data=meter.take, base=task.job.base_digest
+        task.header.model_digest, into, at=at, on_data=meter.count, base=task.job.base_digest
     )
     if end < size:
         raise Unreachable(f"the download ended at byte {end} of {size}")
@@ -188,7 +188,7 @@ async def download(ctx: ClientContext, digest: bytes, spec: Spec, partial: Path)
     if at:
         ctx.metrics.resumed()
     meter = Meter(ctx.metrics, "identity", left=spec.size_bytes - at, hashed=hashed)
-    end = await ctx.connection.fetch_model(digest, partial, at=at, header=len(prefix), on_data=meter.take)
+    end = await ctx.connection.fetch_model(digest, partial, at=at, header=len(prefix), on_data=meter.count)
     if end < spec.size_bytes:
         raise Unreachable(f"the download ended at byte {end} of {spec.size_bytes}")
     return hashed.digest()
@@ -210,7 +210,7 @@ class Meter:
     left: int
     hashed: Hasher | None = None
 
-    def take(self, data: memoryview) -> None:
+    def count(self, data: memoryview) -> None:
         """One piece.
 
         Raises:

@@ -19,7 +19,7 @@ import grpc
 import grpc.aio
 
 from roughfed.client import enrolled
-from roughfed.client.enrolled import Enrolled, Keys, Record
+from roughfed.client.enrolled import Credentials, Keys, Record
 from roughfed.crypto import certificates, identity
 from roughfed.crypto.join_line import JoinLine
 from roughfed.crypto.member_list import AuthorityTrust
@@ -46,15 +46,15 @@ _OPTIONS = (
 )
 
 
-async def enroll(line: JoinLine, folder: Path, *, now: datetime | None = None) -> Enrolled:
+async def enroll(line: JoinLine, folder: Path, *, now: datetime | None = None) -> Credentials:
     """Become a member, or find that this line already made this folder one.
 
     The keys are made here and on disk before the token leaves. A join line for a folder that is enrolled by another
-    line replaces its papers, once the new ones are complete.
+    line replaces its credentials, once the new ones are complete.
 
     Args:
         line: the join line.
-        folder: for keys and papers; made if it is not there.
+        folder: for keys and credentials; made if it is not there.
         now: aware; None asks the clock.
 
     Raises:
@@ -73,11 +73,11 @@ async def enroll(line: JoinLine, folder: Path, *, now: datetime | None = None) -
     proof = keys.identity.sign(identity.ENROL_DOMAIN, identity.enrolment_body(line.secret, csr))
     request = wire.EnrollRequest(line.secret, csr, keys.identity.public_key, proof)
     reply = await _call("Enroll", wire.encode_enroll(request), line.address, root=ca_certificate)
-    credentials = wire.decode_credentials(reply)
-    _check(credentials, keys, ca_certificate, now=now)
-    address = _reachable(credentials.federation_address, line)
+    issued = wire.decode_credentials(reply)
+    _check(issued, keys, ca_certificate, now=now)
+    address = _reachable(issued.federation_address, line)
     record = Record(line.address, address, token_sha256)
-    await asyncio.to_thread(enrolled.commit, folder, credentials, record)
+    await asyncio.to_thread(enrolled.commit, folder, issued, record)
     return enrolled.load(folder)
 
 
@@ -96,7 +96,7 @@ async def renew(
     if it gets no answer there: the CA may be elsewhere, or the server older.
 
     Args:
-        folder: of the papers.
+        folder: of the credentials.
         address: the enrolment port's, if it has moved since the enrolment.
         server: the federation port's, if it has moved since then.
         now: aware; None asks the clock.
@@ -114,7 +114,7 @@ async def renew(
     now = now or datetime.now(UTC)
     own = await asyncio.to_thread(enrolled.load, folder)
     if own.external and not new_key and now < certificates.renew_at(own.certificate):
-        return False  # whoever asks reads these papers anew: they may have come since
+        return False  # whoever asks reads these credentials anew: they may have come since
     if own.external:
         raise Unreachable("the CA is not roughfed's, and renews nothing over the network", cure=BY_FILES)
     if not (force or new_key) and now < certificates.renew_at(own.certificate):
@@ -127,12 +127,12 @@ async def renew(
     reply = await _renewal(request, own, server or own.record.federation_address, now=now)
     if reply is None:
         reply = await _call("Renew", request, address or own.record.enrolment_address, root=own.ca_certificate)
-    credentials = wire.decode_credentials(reply)
-    _check(credentials, Keys(tls_key, own.identity), own.ca_certificate, now=now)
+    issued = wire.decode_credentials(reply)
+    _check(issued, Keys(tls_key, own.identity), own.ca_certificate, now=now)
     if new_key:
-        await asyncio.to_thread(enrolled.replace_key, folder, tls_key, credentials.certificate)
+        await asyncio.to_thread(enrolled.replace_key, folder, tls_key, issued.certificate)
     else:
-        await asyncio.to_thread(enrolled.replace_certificate, folder, credentials.certificate)
+        await asyncio.to_thread(enrolled.replace_certificate, folder, issued.certificate)
     return True
 
 
@@ -192,7 +192,7 @@ async def _presented_certificate(line: JoinLine) -> bytes:
     return pem.encode("ascii")
 
 
-async def _renewal(request: bytes, own: Enrolled, server: str, *, now: datetime) -> bytes | None:
+async def _renewal(request: bytes, own: Credentials, server: str, *, now: datetime) -> bytes | None:
     """What the federation port answers; None where it is not to be asked, or does not answer."""
     ends = certificates.load_certificate(own.certificate).not_valid_after_utc
     if own.subject.role != "client" or not server or now >= ends:
@@ -209,12 +209,12 @@ async def _renewal(request: bytes, own: Enrolled, server: str, *, now: datetime)
 
 
 async def _call(
-    method: str, request: bytes, address: str, *, root: bytes, own: Enrolled | None = None, at_most: int = 64 * 1024
+    method: str, request: bytes, address: str, *, root: bytes, own: Credentials | None = None, at_most: int = 64 * 1024
 ) -> bytes:
     pair = (own.tls_key, own.certificate) if own is not None else (None, None)
-    credentials = grpc.ssl_channel_credentials(root, *pair)
+    channel_credentials = grpc.ssl_channel_credentials(root, *pair)
     options = (*_OPTIONS, ("grpc.max_receive_message_length", at_most))
-    async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
+    async with grpc.aio.secure_channel(address, channel_credentials, options=options) as channel:
         ask = channel.unary_unary(f"/{wire.SERVICE}/{method}")
         try:
             return await ask(request, timeout=TIMEOUT_S)
@@ -243,14 +243,14 @@ def _unreachable(address: str, why: str) -> Unreachable:
     )
 
 
-def _check(credentials: wire.Credentials, keys: Keys, ca_certificate: bytes, *, now: datetime) -> None:
+def _check(issued: wire.Credentials, keys: Keys, ca_certificate: bytes, *, now: datetime) -> None:
     """What came back must be for our keys and from our CA, under one name."""
-    certificates.check_key(credentials.certificate, keys.tls_key)
-    entry = wire.open_member(credentials.member, ca_certificate)
-    subject = certificates.check_issued(credentials.certificate, ca_certificate, role=entry.role, now=now)
+    certificates.check_key(issued.certificate, keys.tls_key)
+    entry = wire.open_member(issued.member, ca_certificate)
+    subject = certificates.check_issued(issued.certificate, ca_certificate, role=entry.role, now=now)
     if entry.subject != subject or entry.identity_key != keys.identity.public_key:
         raise IdentityError("certificate and roster entry are not both for this member's keys", reason="credentials")
-    if credentials.ca_certificate != ca_certificate:
+    if issued.ca_certificate != ca_certificate:
         raise IdentityError("the answer names another CA", reason="credentials")
 
 

@@ -20,7 +20,7 @@ from roughfed.crypto.key_file import read_private, read_public, write_private, w
 from roughfed.crypto.names import Subject
 from roughfed.errors import ConfigError, IdentityError
 from roughfed.files import disk_errors, fsync_folder
-from roughfed.wire.enrolment import Credentials
+from roughfed.wire.enrolment import Credentials as IssuedCredentials
 
 TLS_KEY, IDENTITY_KEY = "tls.key", "identity.key"
 CERTIFICATE, MEMBER, CA_CERTIFICATE, RECORD = "certificate.pem", "member.bin", "ca.pem", "enrolment.json"
@@ -42,8 +42,8 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Enrolled:
-    """A member's own papers.
+class Credentials:
+    """A member's own credentials.
 
     Attributes:
         folder: where they lie.
@@ -85,13 +85,13 @@ class Keys:
 
 
 def is_enrolled(folder: Path) -> bool:
-    """Whether `load` will find papers."""
+    """Whether `load` will find credentials."""
     _finish(folder)
     return (folder / RECORD).exists()
 
 
-def load(folder: Path) -> Enrolled:
-    """Read the papers back.
+def load(folder: Path) -> Credentials:
+    """Read the credentials back.
 
     Raises:
         ConfigError: not enrolled, a file is missing or damaged, or others may read a key.
@@ -105,7 +105,7 @@ def load(folder: Path) -> Enrolled:
         subject = certificates.identity_of(certificate)
     except IdentityError as error:
         raise ConfigError(str(error), file=str(folder / CERTIFICATE), cure="enrol anew") from error
-    return Enrolled(
+    return Credentials(
         folder=folder,
         subject=subject,
         record=_read_record(folder / RECORD),
@@ -123,7 +123,7 @@ def prepare(folder: Path, purpose: str, *, identity: IdentityKey | None = None) 
     Keys go with what they were made for: after a lost answer the same caller may ask again.
 
     Args:
-        folder: of the papers.
+        folder: of the credentials.
         purpose: the token's SHA-256 (hex), or whom a request is for.
         identity: that of the member whose enrolment is renewed; None: a new one.
 
@@ -152,8 +152,8 @@ def prepared(folder: Path) -> tuple[Keys, str] | None:
     return keys, read_public(pending / _TOKEN).decode()
 
 
-def commit(folder: Path, credentials: Credentials, record: Record) -> None:
-    """Put new papers in the place of old ones, all or none.
+def commit(folder: Path, issued: IssuedCredentials, record: Record) -> None:
+    """Put new credentials in the place of old ones, all or none.
 
     Raises:
         StorageError: the disk refused; calling it again, or `load`, goes on where it stopped.
@@ -161,9 +161,9 @@ def commit(folder: Path, credentials: Credentials, record: Record) -> None:
     pending = folder / _PENDING
     with disk_errors(f"write in {folder}"):
         pending.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_public(pending / CERTIFICATE, credentials.certificate)
-    write_public(pending / MEMBER, credentials.member)
-    write_public(pending / CA_CERTIFICATE, credentials.ca_certificate)
+    write_public(pending / CERTIFICATE, issued.certificate)
+    write_public(pending / MEMBER, issued.member)
+    write_public(pending / CA_CERTIFICATE, issued.ca_certificate)
     text = json.dumps(
         {
             "version": record.version,
@@ -247,12 +247,12 @@ def _read_record(path: Path) -> Record:
     return record
 
 
-def until_due(papers: Enrolled) -> float:
+def until_due(credentials: Credentials) -> float:
     """Seconds until the certificate should be renewed, at two thirds of its life; negative after that."""
-    return (certificates.renew_at(papers.certificate) - datetime.now(UTC)).total_seconds()
+    return (certificates.renew_at(credentials.certificate) - datetime.now(UTC)).total_seconds()
 
 
-def until_end(papers: Enrolled) -> float:
+def until_end(credentials: Credentials) -> float:
     """Seconds until the certificate ends; negative after that."""
-    end = certificates.load_certificate(papers.certificate).not_valid_after_utc
+    end = certificates.load_certificate(credentials.certificate).not_valid_after_utc
     return (end - datetime.now(UTC)).total_seconds()

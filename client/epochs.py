@@ -77,7 +77,7 @@ def _check_draw(known: Epoch, header: RoundHeader) -> None:
     )
 
 
-async def note_epoch(store: ClientStore, header: RoundHeader, beacon: bytes) -> None:
+async def record_epoch(store: ClientStore, header: RoundHeader, beacon: bytes) -> None:
     """Note the drawing that is in force in a round.
 
     Args:

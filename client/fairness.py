@@ -33,7 +33,7 @@ def fair_quarters(task: RoundTask) -> int:
     return drawn(expected(table, losses), secret)
 
 
-async def note_loss(task: RoundTask, found: Evaluation | None) -> None:
+async def record_loss(task: RoundTask, found: Evaluation | None) -> None:
     """Note the loss under this round's base model: later weight classes go by it. One that is no number is none."""
     if task.header.masked and found is not None and (loss := found.loss) is not None and math.isfinite(loss):
-        await task.ctx.store.note_loss(task.header.run, task.header.round, loss)
+        await task.ctx.store.record_loss(task.header.run, task.header.round, loss)

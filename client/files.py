@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from roughfed.client import enrolled
-from roughfed.client.enrolled import Enrolled, Keys, Record
+from roughfed.client.enrolled import Credentials, Keys, Record
 from roughfed.crypto import certificates, roster
 from roughfed.crypto.issuing import new_request
 from roughfed.crypto.names import Subject, subject_of
 from roughfed.errors import IdentityError
-from roughfed.wire.enrolment import Credentials, encode_member, encode_roster_entry
+from roughfed.wire.enrolment import Credentials as IssuedCredentials
+from roughfed.wire.enrolment import encode_member, encode_roster_entry
 
 
 def request(folder: Path, subject: Subject, *, organisation: str = "") -> bytes:
@@ -41,7 +42,7 @@ def request(folder: Path, subject: Subject, *, organisation: str = "") -> bytes:
 
 def enroll(
     folder: Path, certificate: bytes, ca_certificate: bytes, *, server: str = "", now: datetime | None = None
-) -> Enrolled:
+) -> Credentials:
     """Put a certificate that a CA gave for a request in place, once all of it is checked.
 
     Args:
@@ -70,7 +71,7 @@ def enroll(
     signature = roster.sign_entry(certificates.load_private(keys.tls_key), entry)
     member = encode_member(entry, signature, certificates.encode_chain(chain))
     known = enrolled.load(folder).record.federation_address if enrolled.is_enrolled(folder) else ""
-    enrolled.commit(folder, Credentials(chain, member, root), Record("", server or known, ""))
+    enrolled.commit(folder, IssuedCredentials(chain, member, root), Record("", server or known, ""))
     return enrolled.load(folder)
 
 

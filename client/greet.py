@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.enrolled import Credentials
 from roughfed.client.rpc import SERVICE, translate
 from roughfed.crypto.certificates import SERVER_HOST
 from roughfed.errors import RemoteProtocolError, StaleRound
@@ -29,7 +29,7 @@ SHOWN_CHARS = 32  # of a version
 
 
 @dataclass(frozen=True, slots=True)
-class Greeting:
+class ServerInfo:
     """What a server says of itself.
 
     Attributes:
@@ -47,7 +47,7 @@ class Greeting:
     round_trip_s: float
 
 
-async def greet(address: str, papers: Enrolled, *, timeout_s: float) -> Greeting:
+async def fetch_server_info(address: str, credentials: Credentials, *, timeout_s: float) -> ServerInfo:
     """Call the federation port at host:port.
 
     Raises:
@@ -55,9 +55,11 @@ async def greet(address: str, papers: Enrolled, *, timeout_s: float) -> Greeting
         RemoteProtocolError: reason "no-federation": it is no federation port.
         Unreachable: it does not answer.
     """
-    credentials = grpc.ssl_channel_credentials(papers.ca_certificate, papers.tls_key, papers.certificate)
+    channel_credentials = grpc.ssl_channel_credentials(
+        credentials.ca_certificate, credentials.tls_key, credentials.certificate
+    )
     options = (*CLIENT_OPTIONS, ("grpc.ssl_target_name_override", SERVER_HOST))
-    async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
+    async with grpc.aio.secure_channel(address, channel_credentials, options=options) as channel:
         ask = channel.unary_unary(f"{SERVICE}/UpdateStatus")
         await _answer(ask, timeout_s, address)  # the handshake must not count as a round trip
         began, clock = time.monotonic(), time.time()
@@ -81,7 +83,7 @@ async def _answer(ask: Any, timeout_s: float, address: str) -> Mapping[str, str]
     return {str(key): str(value) for key, value in await call.trailing_metadata() or ()}
 
 
-def _read(told: Mapping[str, str], clock: float, took: float) -> Greeting:
+def _read(told: Mapping[str, str], clock: float, took: float) -> ServerInfo:
     oldest = protocol = 0
     ahead = None
     with suppress(ValueError):
@@ -89,4 +91,4 @@ def _read(told: Mapping[str, str], clock: float, took: float) -> Greeting:
     with suppress(ValueError):
         ahead = float(told[TIME_KEY][:SHOWN_CHARS]) - clock if TIME_KEY in told else None
     software = "".join(c for c in told.get(SOFTWARE_KEY, "") if c.isascii() and c.isprintable())[:SHOWN_CHARS]
-    return Greeting(software, oldest, protocol, ahead if ahead is not None and math.isfinite(ahead) else None, took)
+    return ServerInfo(software, oldest, protocol, ahead if ahead is not None and math.isfinite(ahead) else None, took)

@@ -58,7 +58,7 @@ class SystemClock:
         await asyncio.sleep(max(0.0, min(moment - time.time(), LONGEST_S)))
 
 
-class Hours:
+class Availability:
     """Whether this client takes part now, and until when. Moments are Unix seconds."""
 
     def __init__(self, settings: Participate, clock: Clock, *, power: Path = POWER) -> None:
@@ -79,20 +79,20 @@ class Hours:
         wall: datetime = self._schedule.wall(moment)
         return f"{wall:%a %H:%M}"
 
-    def opens(self) -> float | None:
+    def next_opening(self) -> float | None:
         """When the client may take part again; None: it may now, or never any more."""
         moment = max(self._clock.now(), self._shut_until)
         if self._schedule.is_open(moment):
             return moment if moment > self._clock.now() else None
         return self._schedule.changes(moment)
 
-    async def opened(self, enter: Callable[[str, float], None]) -> None:
+    async def wait_until_open(self, enter: Callable[[str, float], None]) -> None:
         """Wait until a window is open.
 
         Args:
             enter: told the phase, where there is anything to wait for.
         """
-        while (moment := self.opens()) is not None:
+        while (moment := self.next_opening()) is not None:
             self.away_until = moment
             log.info("away until %s (client.toml, participate.windows)", self.shown(moment))
             enter("away", 0.0)
@@ -102,7 +102,7 @@ class Hours:
             log.info("back: the window is open")
             enter("idle", 0.0)
 
-    async def over(self, job: Callable[[], Job | None]) -> float:
+    async def wait_until_over(self, job: Callable[[], Job | None]) -> float:
         """Wait until this client goes: its window has closed, and the round that it was in is done with.
 
         Args:
@@ -122,8 +122,8 @@ class Hours:
                 log.warning("the round that was under way takes too long; it goes on without this client")
                 task.cancel()
                 await asyncio.wait({task})
-        opens = self.opens()
-        return 0.0 if opens is None else opens - self._clock.now()
+        next_opening = self.next_opening()
+        return 0.0 if next_opening is None else next_opening - self._clock.now()
 
     def check(self, seconds_left: float) -> None:
         """May a job be begun that has so many seconds?

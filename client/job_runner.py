@@ -8,7 +8,7 @@ from contextlib import suppress
 from enum import Enum, auto
 
 from roughfed.client.context import ClientContext, Inbox, SessionContext
-from roughfed.client.hours import REASONS, Hours
+from roughfed.client.hours import REASONS, Availability
 from roughfed.client.job import do_job
 from roughfed.client.mode import Mode
 from roughfed.client.rules import job_number
@@ -59,15 +59,15 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
 class JobRunner:
     """The job of this client that is under way, if any."""
 
-    def __init__(self, ctx: ClientContext, hours: Hours, mode: Mode) -> None:
+    def __init__(self, ctx: ClientContext, availability: Availability, mode: Mode) -> None:
         """Nothing is under way.
 
         Args:
             ctx: of the process.
-            hours: refuses jobs that cannot be done in time.
+            availability: refuses jobs that cannot be done in time.
             mode: hears of a job that would show the server too much.
         """
-        self._ctx, self._hours, self._mode = ctx, hours, mode
+        self._ctx, self._availability, self._mode = ctx, availability, mode
         self._state = State.IDLE
         self._key: tuple[bool, bytes] | None = None
         self._inbox: Inbox = asyncio.Queue()
@@ -129,7 +129,7 @@ class JobRunner:
     async def _work(self, session: SessionContext, job: Job) -> None:
         number, send = job_number(job), self._ctx.send
         try:
-            self._hours.check(job.seconds_left)
+            self._availability.check(job.seconds_left)
             done = await do_job(self._ctx, session, job, self._inbox)
             if isinstance(done, EvaluationReport):
                 send(done)

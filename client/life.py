@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 from roughfed.client import enrolled
 from roughfed.client.app import Agent
-from roughfed.client.door import door
+from roughfed.client.door import control_socket
 from roughfed.client.rules import check_name, used_up
 from roughfed.client.setup import Setup
 from roughfed.client.store import ClientStore
@@ -36,7 +36,7 @@ async def run(setup: Setup, *, stopped: asyncio.Event | None = None) -> str:
     """
     async with AsyncExitStack() as stack:
         stack.enter_context(only_one(setup.folder, "client", cure="stop that client, or give this one its own --dir"))
-        check_name(setup.config, enrolled.load(setup.papers_folder))
+        check_name(setup.config, enrolled.load(setup.credentials_folder))
         store = ClientStore(setup.folder)
         stack.callback(store.close)
         limit = setup.config.policy.max_rounds
@@ -54,7 +54,7 @@ async def run(setup: Setup, *, stopped: asyncio.Event | None = None) -> str:
             stopped = asyncio.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        await stack.enter_async_context(door(setup.folder, {"rotate": agent.renewal.rotate}))
+        await stack.enter_async_context(control_socket(setup.folder, {"rotate": agent.renewal.rotate}))
         tasks = [asyncio.create_task(each) for each in (agent.run(), agent.renewal.run(), until(stopped))]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         first = next(task for task in tasks if task.done())

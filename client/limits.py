@@ -30,7 +30,7 @@ def check_app_settings(config: ClientConfig, app_settings: Mapping[str, object])
     )
 
 
-class Settings:
+class LearningSettings:
     """Merges a job's learning settings with this client's; says in the log what its limits change, once each time."""
 
     def __init__(self, config: ClientConfig, app_settings: Mapping[str, object]) -> None:

@@ -77,7 +77,7 @@ class Watcher:
         gpu: Gpu | None = self._gpu
         return NOTHING if gpu is None else gpu.look()
 
-    def greeted(self, welcome: Welcome) -> None:
+    def welcomed(self, welcome: Welcome) -> None:
         """A session stands: how far this clock is ahead of the server's, and what the server may know."""
         self._samples_too = welcome.server_sees == "updates"
         if welcome.time is not None:
@@ -87,7 +87,7 @@ class Watcher:
         """A local training ended."""
         self._seen = dataclasses.replace(self._seen, train_seconds=seconds, samples=samples)
 
-    def told(self, message: ClientMessage) -> ClientMessage:
+    def with_machine(self, message: ClientMessage) -> ClientMessage:
         """A message on its way to the server: a heartbeat takes along what may be told."""
         if not (self._share and isinstance(message, Heartbeat)):
             return message

@@ -21,11 +21,11 @@ from roughfed import crash
 from roughfed.classes import feeds_back, length_of, ranges_of, tensors_of
 from roughfed.client import statistics as own
 from roughfed.client.context import RoundTask
-from roughfed.client.disclosed_round import record_stage
+from roughfed.client.disclosed_round import admit_stage
 from roughfed.client.disclosure import scale_of
 from roughfed.client.encode import drop_delta, residual_of
-from roughfed.client.enrolled import Enrolled
-from roughfed.client.epochs import note_epoch
+from roughfed.client.enrolled import Credentials
+from roughfed.client.epochs import record_epoch
 from roughfed.client.peers import Peers
 from roughfed.client.seat import check_size
 from roughfed.client.write_ahead import WriteAhead, open_secret, seal_secret
@@ -159,7 +159,7 @@ class MaskedPart:
         """Say who takes part, with which keys; the same after a restart."""
         self._ctx.send(ClientStage("advertise", self.machine.advert))
 
-    async def hear(self, message: ServerStage) -> None:
+    async def accept(self, message: ServerStage) -> None:
         """Answer one stage; a stage that was answered before is answered the same.
 
         Raises:
@@ -180,7 +180,7 @@ class MaskedPart:
                         await self._ledger.forget_sum(self._header)
                     raise
                 if message.kind == "roster":
-                    await note_epoch(self._ctx.store, self._header, self.machine.beacon)
+                    await record_epoch(self._ctx.store, self._header, self.machine.beacon)
             for answer in self._answers[key]:
                 self._ctx.send(answer)
                 crash.point("answer-sent")
@@ -206,7 +206,7 @@ class MaskedPart:
 
     async def _note(self, message: ServerStage) -> None:
         """What is shown of this client is counted before it is shown, or refused."""
-        await record_stage(self._ledger, self._header, message, self._task.session.rules)
+        await admit_stage(self._ledger, self._header, message, self._task.session.rules)
 
     # -- the update ---------------------------------------------------------------------------------------------------
 
@@ -226,12 +226,12 @@ class MaskedPart:
             gives, counts = self.machine.gives, self.machine.counts
             given = {name: numbers for name, numbers in values.items() if own.may_give(name, gives, counts)}
             if gives.statics and counts.statics:
-                await own.note_statics(self._task)
-            await own.note_trained(self._task, given)
+                await own.record_statics(self._task)
+            await own.record_trained(self._task, given)
             digest, share = await to_the_end(self._mask, delta, given)
             await asyncio.gather(  # one commit
-                self._ctx.store.note_share(self._header.run, self._header.round, share),
-                self._ledger.note_sent(self._header, scale_of(self._header.clip_norm, share)),
+                self._ctx.store.record_share(self._header.run, self._header.round, share),
+                self._ledger.record_sent(self._header, scale_of(self._header.clip_norm, share)),
             )
             await to_the_end(self._ahead.append, "masked", digest)
             crash.point("masked-written")
@@ -313,7 +313,7 @@ def _split(record: bytes) -> tuple[bytes, bytes]:
     return record[4 : 4 + length], record[4 + length :]
 
 
-def _party(credentials: Enrolled, peers: Peers) -> Party:
+def _party(credentials: Credentials, peers: Peers) -> Party:
     def member(entry: bytes) -> tuple[str, bytes]:
         found = open_member(entry, credentials.ca_certificate, federation=credentials.external)
         if found.role != "client":

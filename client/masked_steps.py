@@ -7,10 +7,10 @@ import logging
 from pathlib import Path
 
 from roughfed.client.context import RoundTask
-from roughfed.client.disclosed_round import record_model
+from roughfed.client.disclosed_round import admit_model
 from roughfed.client.encode import NOT_FINITE, zero_delta
 from roughfed.client.masked import MaskedPart, warm
-from roughfed.client.members import members_of
+from roughfed.client.members import fetch_member_list
 from roughfed.client.own_secret import fingerprint
 from roughfed.client.statistics import client_values
 from roughfed.client.steps import Training, run_steps, train
@@ -41,7 +41,7 @@ class MaskedSteps:
         task = self._task
         own = await asyncio.to_thread(fingerprint, params, task.ctx.own_secret)
         most = task.session.rules.policy.max_model_rounds
-        return await record_model(task.session.ledger, task.header, own, most=most)
+        return await admit_model(task.session.ledger, task.header, own, most=most)
 
     async def train(self, params: Path, *, redraw: bool) -> Training:
         """Step 2: local training; one that diverged has learned nothing."""
@@ -107,7 +107,7 @@ async def run_masked(task: RoundTask) -> Receipt | None:
         RemoteProtocolError, IdentityError: the server broke a rule; this client is out of the round.
         TrainerError: local training failed.
     """
-    part = MaskedPart(task, await members_of(task))
+    part = MaskedPart(task, await fetch_member_list(task))
     part.advertise()
     talking = asyncio.create_task(answer_stages(task, part))
     working = asyncio.create_task(contribute(task, part))
@@ -134,7 +134,7 @@ async def answer_stages(task: RoundTask, part: MaskedPart) -> None:
         if message == "again":
             part.advertise()
         else:
-            await part.hear(message)
+            await part.accept(message)
     part.over = True
 
 

@@ -12,7 +12,7 @@ import time
 
 from roughfed.client.context import RoundTask
 from roughfed.client.download import tries
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.enrolled import Credentials
 from roughfed.client.policy import Rules
 from roughfed.client.store import ClientStore
 from roughfed.crypto.member_list import AuthorityTrust, MemberList, Trust
@@ -22,7 +22,7 @@ from roughfed.wire.member_list import decode_list, decode_signed, open_signed
 log = logging.getLogger(__name__)
 
 
-async def members_of(task: RoundTask) -> MemberList:
+async def fetch_member_list(task: RoundTask) -> MemberList:
     """The list that a masked round's header names, once it is known to be in force.
 
     Raises:
@@ -53,7 +53,7 @@ async def members_of(task: RoundTask) -> MemberList:
     return listed
 
 
-def trust_of(rules: Rules, credentials: Enrolled) -> Trust:
+def trust_of(rules: Rules, credentials: Credentials) -> Trust:
     """Whose signatures this client goes by: those of the organisations that its owner named, or else the CA's."""
     return rules.organisations or AuthorityTrust(credentials.ca_certificate)
 

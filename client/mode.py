@@ -87,7 +87,7 @@ def allowed(store: ClientStore, federation: bytes, policy: str) -> str:
     return strictest(policy, *((noted.mode,) if noted else _taken_part(store)))
 
 
-async def note(store: ClientStore, federation: bytes, mode: str, said: str) -> None:
+async def record_bound(store: ClientStore, federation: bytes, mode: str, said: str) -> None:
     """Note the most that may be seen from now on; the owner's word alone makes it more (the caller has it)."""
     before = bound(store, federation)
     if before is not None and shows_more(mode, before.mode):
@@ -113,7 +113,7 @@ class Mode:
         federation = certificates.fingerprint(ca_certificate)
         shown = allowed(self._store, federation, self._policy)
         if (noted := bound(self._store, federation)) is None:
-            await note(self._store, federation, shown, SETTINGS)
+            await record_bound(self._store, federation, shown, SETTINGS)
         elif self._federation is None and shows_more(self._policy, noted.mode):
             log.warning(
                 'client.toml says server_sees = "%s", and this directory shows no more than "%s", since %s (%s); only '
@@ -126,7 +126,7 @@ class Mode:
         self._metrics.server_sees(shown)
         return rules.with_policy(server_sees=shown)
 
-    async def take_part(self, header: RoundHeader) -> None:
+    async def record_round(self, header: RoundHeader) -> None:
         """Note the mode of a round before anything is done for it: from then on the server sees no more than that.
 
         Raises:
@@ -136,7 +136,7 @@ class Mode:
             raise LocalProtocolError("a round before a session: use `narrow`")
         noted = bound(self._store, self._federation)
         if noted is None or shows_more(noted.mode, header.server_sees):
-            await note(self._store, self._federation, header.server_sees, f"run {header.run[:SHOWN_CHARS]}")
+            await record_bound(self._store, self._federation, header.server_sees, f"run {header.run[:SHOWN_CHARS]}")
 
     async def refuse(self, error: ModeRefused) -> None:
         """Say loudly, and note, that the server asked for more than is shown."""

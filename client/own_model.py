@@ -41,12 +41,12 @@ class OwnModel:
     made: bool
 
 
-def state_place(state: Path, papers: enrolled.Enrolled) -> StatePlace:
+def state_place(state: Path, credentials: enrolled.Credentials) -> StatePlace:
     """Where the trainer keeps what it remembers, and the key that only this client has."""
-    return StatePlace(state / "trainer", derive(papers.identity.private_bytes(), TRAINER_STATE, b""))
+    return StatePlace(state / "trainer", derive(credentials.identity.private_bytes(), TRAINER_STATE, b""))
 
 
-async def note_own(state: Path, own: OwnModel) -> None:
+async def record_own_model(state: Path, own: OwnModel) -> None:
     """Keep the note of the newest job."""
     turn = replace(own.turn, state=None, audit=None, said={}, wanted=())
     note = {"model": own.model.hex(), "settings": dict(own.settings), "turn": turn.plain(), "made": own.made}
@@ -82,12 +82,14 @@ def read_own(state: Path) -> OwnModel:
     return own
 
 
-async def write_own(state: Path, papers: enrolled.Enrolled, command: Sequence[str], out: Path) -> Mapping[str, Any]:
+async def write_own(
+    state: Path, credentials: enrolled.Credentials, command: Sequence[str], out: Path
+) -> Mapping[str, Any]:
     """Make this client's own model and write it as a model file.
 
     Args:
         state: the client's state directory.
-        papers: whose key opens the trainer's state.
+        credentials: whose key opens the trainer's state.
         command: of a trainer, as of `roughfed.child.trainer_command`.
         out: the file to write; an existing one is replaced.
 
@@ -102,7 +104,9 @@ async def write_own(state: Path, papers: enrolled.Enrolled, command: Sequence[st
     source = state / "models" / f"{own.model.hex()}.safetensors"
     if not source.exists():
         raise ConfigError("the global model is gone", file=str(source.absolute()), cure="take part in another round")
-    turn = replace(own.turn, round=own.turn.round + 1, state=state_place(state, papers))  # with what that round left
+    turn = replace(
+        own.turn, round=own.turn.round + 1, state=state_place(state, credentials)
+    )  # with what that round left
     trainer = await Trainer.start(command, log=state / "trainer.log")
     try:
         made = await trainer.own(source, out, model_digest=own.model, settings=own.settings, turn=turn)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from roughfed.client.context import RoundTask
 from roughfed.client.encode import encode_file, residual_of
-from roughfed.client.statistics import clear_values, client_values, note_trained, quarters_of
+from roughfed.client.statistics import clear_values, client_values, quarters_of, record_trained
 from roughfed.client.steps import Training, train
 from roughfed.client.store import SavedUpdate
 from roughfed.client.upload import upload
@@ -44,8 +44,8 @@ class PlainSteps:
         """Step 4: the payload of the round's codec stands in its file, and the ledger has what leaves."""
         path = await self._encode(training.delta)
         digest = await asyncio.to_thread(digest_file, path)
-        await note_trained(self._task, training.statistics)
-        await self._task.session.ledger.note_model(self._task.header)
+        await record_trained(self._task, training.statistics)
+        await self._task.session.ledger.record_model(self._task.header)
         return self._statement(training, found, digest, path.stat().st_size)
 
     async def _encode(self, delta: Path) -> Path:

@@ -20,7 +20,7 @@ from roughfed.wire.session import decode_header
 DATABASE = "client.db"
 
 
-def put_back(folder: Path) -> None:
+def restore(folder: Path) -> None:
     """Sit out the masked rounds that the restored memory in `folder` knows.
 
     Raises:

@@ -57,7 +57,7 @@ class Residual:
         return written_over(self._partial(round_number), self._spare, 4 * size).view("<f4")
 
     def propose(self, round_number: int, size: int) -> None:
-        """Note the first `size` values of what was begun as what the update does not say; `settle` decides.
+        """Note the first `size` values of what was begun as what the update does not say; `finalize` decides.
 
         Raises:
             StorageError: the disk refused.
@@ -67,7 +67,7 @@ class Residual:
             os.truncate(partial, 4 * size)
             partial.replace(self._proposed(round_number))
 
-    def settle(self, round_number: int, accepted: bool) -> None:
+    def finalize(self, round_number: int, accepted: bool) -> None:
         """The server's word on a round: its update counts, or does not. Without a proposal nothing happens.
 
         Raises:

@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from roughfed import crash
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.enrolled import Credentials
 from roughfed.crypto.certificates import SERVER_HOST
 from roughfed.errors import (
     Conflict,
@@ -51,12 +51,14 @@ class Connection:
 
     paced = heard = False
 
-    def __init__(self, address: str, papers: Enrolled) -> None:
+    def __init__(self, address: str, credentials: Credentials) -> None:
         """Open the channel; the handshake happens at the first call."""
-        self.address, self.papers = address, papers
-        credentials = grpc.ssl_channel_credentials(papers.ca_certificate, papers.tls_key, papers.certificate)
+        self.address, self.credentials = address, credentials
+        channel_credentials = grpc.ssl_channel_credentials(
+            credentials.ca_certificate, credentials.tls_key, credentials.certificate
+        )
         options = (*CLIENT_OPTIONS, ("grpc.ssl_target_name_override", SERVER_HOST))
-        self._channel = grpc.aio.secure_channel(address, credentials, options=options)
+        self._channel = grpc.aio.secure_channel(address, channel_credentials, options=options)
         self._session = self._channel.stream_stream(f"{SERVICE}/Session")
         self._get_model = self._channel.unary_stream(f"{SERVICE}/GetModel")
         self._put_update = self._channel.stream_unary(f"{SERVICE}/PutUpdate")

@@ -7,10 +7,10 @@ from roughfed.adapters import divided_like
 from roughfed.child import Description
 from roughfed.client.disclosure import check_levels, check_numbers
 from roughfed.client.disclosure_ledger import Ledger
-from roughfed.client.enrolled import Enrolled
-from roughfed.client.epochs import check_epoch, note_epoch
+from roughfed.client.enrolled import Credentials
+from roughfed.client.epochs import check_epoch, record_epoch
 from roughfed.client.policy import Rules
-from roughfed.client.seat import check_offer, take_seat
+from roughfed.client.seat import check_offer, select_tier
 from roughfed.client.store import ClientStore
 from roughfed.codec.clip_schedule import check_step
 from roughfed.compatibility import spoken
@@ -29,18 +29,18 @@ CODECS = (*codec.CODECS, codec.CHAIN)
 """What this client can produce."""
 
 
-def check_name(config: ClientConfig, papers: Enrolled) -> None:
+def check_name(config: ClientConfig, credentials: Credentials) -> None:
     """client.toml must be the one of this enrolment, if it names one.
 
     Raises:
         ConfigError: it names another client.
     """
-    if config.client.name not in ("", papers.name):
+    if config.client.name not in ("", credentials.name):
         raise ConfigError(
-            f"this directory is enrolled as {papers.name}, client.toml is {config.client.name}'s",
-            file=str(papers.folder),
+            f"this directory is enrolled as {credentials.name}, client.toml is {config.client.name}'s",
+            file=str(credentials.folder),
             key="client.name",
-            cure=f'set client.name = "{papers.name}", or use the directory of {config.client.name}',
+            cure=f'set client.name = "{credentials.name}", or use the directory of {config.client.name}',
         )
 
 
@@ -125,13 +125,13 @@ async def check_header(
                 "directory was restored: answered again it would be shown twice and counted once",
                 reason="stale",
             )
-        header = take_seat(job, header, welcome, rules)
+        header = select_tier(job, header, welcome, rules)
         if header.masked:
             check_masked(header, rules=rules, store=store, ledger=ledger)
         clip, seen = (header.client_class, header.clip_norm), Seen(job.header, welcome.server)
         await store.extend_chain(header.run, header.round, job.header.digest, clip=clip, seen=seen)
         if header.masked:
-            await note_epoch(store, header, header.epoch_beacon)
+            await record_epoch(store, header, header.epoch_beacon)
     return header
 
 

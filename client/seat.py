@@ -29,7 +29,7 @@ def check_offer(welcome: Welcome, rules: Rules) -> None:
         raise RemoteProtocolError(f"class {own} trains no tensor of this model", reason="class")
 
 
-def take_seat(job: Job, header: RoundHeader, welcome: Welcome, rules: Rules) -> RoundHeader:
+def select_tier(job: Job, header: RoundHeader, welcome: Welcome, rules: Rules) -> RoundHeader:
     """The header of a round as this client's class reads it.
 
     Raises:

@@ -10,8 +10,8 @@ from roughfed.client.choosing import Chooser
 from roughfed.client.context import ClientContext, SessionContext
 from roughfed.client.disclosure import check_run, lines_of
 from roughfed.client.disclosure_ledger import Ledger
-from roughfed.client.enrolled import Enrolled
-from roughfed.client.hours import WINDOW, Hours
+from roughfed.client.enrolled import Credentials
+from roughfed.client.hours import WINDOW, Availability
 from roughfed.client.job_runner import JobRunner
 from roughfed.client.machine import Watcher
 from roughfed.client.mode import Mode
@@ -19,7 +19,7 @@ from roughfed.client.outbox import Outbox
 from roughfed.client.policy import Rules
 from roughfed.client.renewal import Renewal
 from roughfed.client.rules import CODECS, check_app, check_welcome, used_up
-from roughfed.client.settled import settle
+from roughfed.client.settled import apply_result
 from roughfed.client.setup import Setup
 from roughfed.crypto import certificates
 from roughfed.errors import IdentityError, Unreachable
@@ -55,11 +55,18 @@ class Session:
     """
 
     def __init__(
-        self, ctx: ClientContext, setup: Setup, outbox: Outbox, *, mode: Mode, hours: Hours, watcher: Watcher
+        self,
+        ctx: ClientContext,
+        setup: Setup,
+        outbox: Outbox,
+        *,
+        mode: Mode,
+        availability: Availability,
+        watcher: Watcher,
     ) -> None:
         """Nothing is connected yet."""
         self._ctx, self._setup, self._outbox = ctx, setup, outbox
-        self._mode, self._hours, self._watcher = mode, hours, watcher
+        self._mode, self._availability, self._watcher = mode, availability, watcher
         self.rules = Rules(
             setup.config.policy,
             runs=setup.config.client.stay,
@@ -67,9 +74,9 @@ class Session:
             organisations=setup.organisations,
         )
         self.renewal = Renewal(
-            setup.papers_folder, address=setup.config.client.enrol, server=setup.config.client.server
+            setup.credentials_folder, address=setup.config.client.enrol, server=setup.config.client.server
         )
-        self._runner, self._chooser = JobRunner(ctx, hours, mode), Chooser(ctx)
+        self._runner, self._chooser = JobRunner(ctx, availability, mode), Chooser(ctx)
         self.context: SessionContext | None = None
         self.welcomed = False
         self._closed_round = 0
@@ -85,7 +92,7 @@ class Session:
             IdentityError, RemoteProtocolError, ConfigError: the server, or this client's own rules, refuse.
         """
         self.welcomed = False
-        credentials = await self.renewal.papers()
+        credentials = await self.renewal.credentials()
         self._ctx.metrics.certificate(
             certificates.load_certificate(credentials.certificate).not_valid_after_utc.timestamp()
         )
@@ -97,8 +104,8 @@ class Session:
         try:
             async with asyncio.timeout(None) as limit:
                 following = asyncio.create_task(self._follow(credentials, limit))
-                leaving = asyncio.create_task(self._leave(limit)) if self._hours.limited else None
-                async for message in self._ctx.connection.session(self._outbox.messages(self._watcher.told)):
+                leaving = asyncio.create_task(self._leave(limit)) if self._availability.limited else None
+                async for message in self._ctx.connection.session(self._outbox.messages(self._watcher.with_machine)):
                     if (end := await self.accept(message, credentials)) is not None:
                         return end
         except TimeoutError:
@@ -123,19 +130,19 @@ class Session:
 
     # -- the channel --------------------------------------------------------------------------------------------------
 
-    def address(self, credentials: Enrolled) -> str:
+    def address(self, credentials: Credentials) -> str:
         """host:port of the federation port."""
         return self._setup.config.client.server or credentials.record.federation_address
 
-    async def _connect(self, credentials: Enrolled) -> None:
+    async def _connect(self, credentials: Credentials) -> None:
         current = self._ctx.channel
-        if current is not None and current.papers.certificate == credentials.certificate:
+        if current is not None and current.credentials.certificate == credentials.certificate:
             return
         self._ctx.channel = self._setup.connection(self.address(credentials), credentials)
         if current is not None:
             await current.close()  # a transfer that is cut by this goes on over the new one
 
-    def _hello(self, credentials: Enrolled) -> Hello:
+    def _hello(self, credentials: Credentials) -> Hello:
         # No Spec digest: names and shapes are compared on this side, where the difference can be explained.
         return Hello(
             __version__,
@@ -151,18 +158,18 @@ class Session:
 
     async def _leave(self, limit: asyncio.Timeout) -> None:
         """When the window is over, say so; the server ends the session, or else `limit` does."""
-        seconds = await self._hours.over(lambda: self._runner.task)
+        seconds = await self._availability.wait_until_over(lambda: self._runner.task)
         self._outbox.send(Leave(WINDOW, seconds))
         limit.reschedule(asyncio.get_running_loop().time() + LEAVE_S)
 
-    async def _follow(self, credentials: Enrolled, limit: asyncio.Timeout) -> None:
+    async def _follow(self, credentials: Credentials, limit: asyncio.Timeout) -> None:
         """End the session as soon as the next one can show a newer certificate."""
         await self.renewal.changed(credentials)
         limit.reschedule(asyncio.get_running_loop().time())
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
-    async def accept(self, message: object, credentials: Enrolled) -> str | Reconnect | None:
+    async def accept(self, message: object, credentials: Credentials) -> str | Reconnect | None:
         """Do what a message says; not None: the session ends with it."""
         match message:
             case Welcome():
@@ -185,7 +192,7 @@ class Session:
 
     def _ending(self, message: Reconnect | Finished) -> str | Reconnect | None:
         if isinstance(message, Reconnect):
-            return self.renewal.hear(message)
+            return self.renewal.accept(message)
         log.info("the run is over: %s", message.reason)
         return FINISHED
 
@@ -195,7 +202,7 @@ class Session:
         last = store.last_used(self.context.welcome.run) if self.context is not None else 0
         return "max-rounds" if used_up(store, self.rules.policy.max_rounds) and number >= last else None
 
-    def _greet(self, welcome: Welcome, credentials: Enrolled) -> None:
+    def _greet(self, welcome: Welcome, credentials: Credentials) -> None:
         server = open_member(welcome.server, credentials.ca_certificate, federation=credentials.external)
         if server.role != "server":
             raise IdentityError(f"{server.name} is a {server.role}, not a server", reason="role")
@@ -214,7 +221,7 @@ class Session:
         if self.context is not None and self.context.welcome.run != welcome.run:
             self._closed_round = 0
         ctx.metrics.connected(True)
-        self._watcher.greeted(welcome)
+        self._watcher.welcomed(welcome)
         self.context = SessionContext(credentials, welcome, server.identity_key, self.rules, ledger)
         self._show_disclosed(self.context)
         log.info("connected to %s, run %s", ctx.connection.address, welcome.run)
@@ -224,7 +231,7 @@ class Session:
         if closed.round <= self._closed_round:
             return  # said again, after a reconnect
         if self.context is not None:
-            await settle(self._ctx.store, self.context.welcome.run, closed)
+            await apply_result(self._ctx.store, self.context.welcome.run, closed)
             self._show_disclosed(self.context)
         self._closed_round = closed.round  # after the wait: a session that ends in it hears the word again
         self._ctx.metrics.round_closed(closed.verdict)

@@ -8,7 +8,7 @@ from roughfed.client.store import ClientStore
 from roughfed.messages import RoundClosed
 
 
-async def settle(store: ClientStore, run: str, closed: RoundClosed) -> None:
+async def apply_result(store: ClientStore, run: str, closed: RoundClosed) -> None:
     """Heard again after a reconnect it changes nothing.
 
     Args:
@@ -20,8 +20,8 @@ async def settle(store: ClientStore, run: str, closed: RoundClosed) -> None:
         StorageError: the disk refused.
     """
     counts = (closed.outcome, closed.verdict) == ("committed", "accepted")
-    residual_of(store.folder, run).settle(closed.round, counts)
+    residual_of(store.folder, run).finalize(closed.round, counts)
     crash.point("residual-settled")
     if counts:
-        await store.note_counted(run, closed.round)
+        await store.record_counted(run, closed.round)
         crash.point("counted-noted")

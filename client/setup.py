@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from roughfed.client.context import fresh_secret
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.enrolled import Credentials
 from roughfed.client.hours import Clock, SystemClock
 from roughfed.client.local import LocalTrainer
 from roughfed.client.rpc import Connection
@@ -25,7 +25,7 @@ class Setup:
     Attributes:
         config: client.toml.
         folder: state directory.
-        papers_folder: where the enrolment's files are.
+        credentials_folder: where the enrolment's files are.
         trainer: who trains.
         secret: header digest -> 32 secret bytes (`ClientContext.round_secret`).
         machine: makes the machine of a masked round (`ClientContext.machine`).
@@ -38,11 +38,11 @@ class Setup:
 
     config: ClientConfig
     folder: Path
-    papers_folder: Path
+    credentials_folder: Path
     trainer: LocalTrainer
     secret: Callable[[bytes], bytes] = fresh_secret
     machine: Callable[..., ClientRound] = ClientRound
-    connection: Callable[[str, Enrolled], Connection] = Connection
+    connection: Callable[[str, Credentials], Connection] = Connection
     training_seed: Callable[[Job], int] | None = None
     clock: Clock = field(default_factory=SystemClock)
     on_welcome: Callable[[Welcome], None] = lambda _: None

@@ -33,19 +33,19 @@ def promises(task: RoundTask, asked: Sequence[Statistic]) -> Gives:
     training = trained_names(s.name for s in asked)
     known = bool(training) and set(training) <= set(about.statistics)
     return Gives(
-        statics=shares and counted and may_tell_statics(task),
+        statics=shares and counted and may_give_statics(task),
         evaluation=shares and task.job.evaluate and about.num_test > 0 and could_compare(task, asked),
         training=shares and known and not used_up(task, training),
         quarters=quarters_of(task),
     )
 
 
-def may_tell_statics(task: RoundTask) -> bool:
+def may_give_statics(task: RoundTask) -> bool:
     """Whether this client's examples and classes may leave: once a run, and not again while the data are the same."""
-    if task.session.ledger.told_in(STATIC, task.header.run):
+    if task.session.ledger.given_in(STATIC, task.header.run):
         return False
-    return disclosure.may_tell_statics(
-        task.session.ledger.told(STATIC), task.ctx.description.num_train, most=task.session.rules.policy.max_counts
+    return disclosure.may_give_statics(
+        task.session.ledger.given(STATIC), task.ctx.description.num_train, most=task.session.rules.policy.max_counts
     )
 
 
@@ -103,20 +103,20 @@ def used_up(task: RoundTask, names: Iterable[str]) -> bool:
     """Whether one of them left in as many rounds as it may."""
     rules, this = task.session.rules, (task.header.run, task.header.round)
     return any(
-        len(task.session.ledger.told(name, but=this))
+        len(task.session.ledger.given(name, but=this))
         >= times_allowed(name, most=rules.policy.max_statistics, runs=rules.runs)
         for name in names
     )
 
 
-async def note_statics(task: RoundTask) -> None:
+async def record_statics(task: RoundTask) -> None:
     """Note that examples and classes leave now."""
-    await task.session.ledger.note_told(task.header.run, task.header.round, {STATIC: task.ctx.description.num_train})
+    await task.session.ledger.record_given(task.header.run, task.header.round, {STATIC: task.ctx.description.num_train})
 
 
-async def note_trained(task: RoundTask, names: Iterable[str]) -> None:
+async def record_trained(task: RoundTask, names: Iterable[str]) -> None:
     """Note which statistics of the training leave now."""
-    await task.session.ledger.note_told(task.header.run, task.header.round, dict.fromkeys(trained_names(names), 1))
+    await task.session.ledger.record_given(task.header.run, task.header.round, dict.fromkeys(trained_names(names), 1))
 
 
 def quarters_of(task: RoundTask) -> int:
@@ -133,10 +133,10 @@ def quarters_of(task: RoundTask) -> int:
     return fair_quarters(task)
 
 
-async def note_weight(task: RoundTask, result: FitResult) -> None:
+async def record_weight(task: RoundTask, result: FitResult) -> None:
     """Note what a training found about its own data; it counts from the next round on."""
     quarters = min(max(math.ceil(result.weight * FULL), 1), FULL) if math.isfinite(result.weight) else FULL
-    await task.ctx.store.note_quarters(task.header.run, task.header.round, quarters)
+    await task.ctx.store.record_quarters(task.header.run, task.header.round, quarters)
 
 
 def client_values(description: Description, found: Evaluations, result: FitResult) -> Values:

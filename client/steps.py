@@ -18,10 +18,10 @@ from roughfed.client.context import RoundTask
 from roughfed.client.download import fetch_model
 from roughfed.client.encode import fresh_delta
 from roughfed.client.evaluating import evaluate, personalises
-from roughfed.client.fairness import note_loss
-from roughfed.client.own_model import OwnModel, note_own, state_place
+from roughfed.client.fairness import record_loss
+from roughfed.client.own_model import OwnModel, record_own_model, state_place
 from roughfed.client.rules import check_rounds
-from roughfed.client.statistics import Values, asked_of_training, note_weight, trained_values
+from roughfed.client.statistics import Values, asked_of_training, record_weight, trained_values
 from roughfed.client.store import SavedUpdate
 from roughfed.errors import TrainerError
 from roughfed.training import LABEL_AUDIT, BaseFile, FitResult, Turn
@@ -92,7 +92,7 @@ async def run_steps(task: RoundTask, steps: Steps) -> Receipt:
             params = await fetch_model(task)  # 1
             redraw = await steps.record_model(params)
             found = await evaluate_models(task, params)
-            await note_loss(task, found.base)
+            await record_loss(task, found.base)
             training = await steps.train(params, redraw=redraw)  # 2
             statement = await steps.encode(training, found)  # 3 to 5
         update = await sign_and_record(task, statement)
@@ -106,7 +106,7 @@ async def evaluate_models(task: RoundTask, params: Path) -> Evaluations:
         return Evaluations()
     turn, settings = turn_of(task), task.ctx.settings(job.trainer)
     made = bool(task.session.welcome.private) or personalises(settings)
-    await note_own(store.folder, OwnModel(task.header.model_digest, settings, turn, made))
+    await record_own_model(store.folder, OwnModel(task.header.model_digest, settings, turn, made))
     return await evaluate(task, params, turn) if job.evaluate else Evaluations()
 
 
@@ -120,7 +120,7 @@ async def train(task: RoundTask, params: Path, *, redraw: bool = False) -> Train
     turn = replace(turn_of(task), redraw=redraw)
     result = await ctx.trainer.fit(params, delta, settings=settings, seed=ctx.training_seed(job), turn=turn)
     check_metrics(result.metrics)
-    await note_weight(task, result)
+    await record_weight(task, result)
     loss, lost = result.metrics.get("loss"), result.lost_state
     if lost:
         log.warning("round %d: what the trainer had kept is lost; its log says why", header.round)
@@ -145,7 +145,7 @@ def turn_of(task: RoundTask) -> Turn:
         allow_memory=session.rules.allow_memory,
         state=state,
         audit=store.folder / LABEL_AUDIT if session.rules.policy.label_audit else None,
-        said=store.said(header.run, before=header.round),
+        said=store.counted_shares(header.run, before=header.round),
         tensors=tensors_of(header),
         base=None if (base := session.welcome.base) is None else BaseFile(store.base_path(base.digest), base.scale),
         seconds_left=max(0.0, task.ends_at - time.monotonic()),

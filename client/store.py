@@ -154,7 +154,7 @@ class ClientStore:
         """Open or create it. Facts survive a crash of the process; after a power cut the round is sat out."""
         self.folder = folder
         self.intact: set[bytes] = set()  # models whose bytes this process has seen to be right
-        self.held: set[bytes] = set()  # models that stay although newer ones came
+        self.pinned: set[bytes] = set()  # models that stay although newer ones came
         self.spare_model, self._spare_update = spare_of(folder, "model"), spare_of(folder, "update")
         (folder / "models").mkdir(parents=True, exist_ok=True, mode=0o700)
         self.journal = Journal(folder / "client.db", SCHEMA, durable=False)
@@ -221,7 +221,7 @@ class ClientStore:
         rows = self.journal.read(sql, run, before)
         return rows[0]["quarters"] if rows else 4
 
-    async def note_quarters(self, run: str, number: int, quarters: int) -> None:
+    async def record_quarters(self, run: str, number: int, quarters: int) -> None:
         """Note what a training found; older ones than that of the round before are forgotten."""
 
         def work(db: sqlite3.Connection) -> None:
@@ -236,7 +236,7 @@ class ClientStore:
         rows = self.journal.read("SELECT round, loss FROM losses WHERE run = ? AND round < ?", run, before)
         return {row["round"]: row["loss"] for row in rows}
 
-    async def note_loss(self, run: str, number: int, loss: float) -> None:
+    async def record_loss(self, run: str, number: int, loss: float) -> None:
         """Note the loss under a round's base model; other runs and old rounds are forgotten."""
 
         def work(db: sqlite3.Connection) -> None:
@@ -247,12 +247,12 @@ class ClientStore:
 
     # -- what is in the sums ------------------------------------------------------------------------------------------
 
-    async def note_share(self, run: str, number: int, share: float) -> None:
+    async def record_share(self, run: str, number: int, share: float) -> None:
         """Note, before an update leaves, which share of it the clip let through, 0..1; without a note it is 1."""
         sql = "INSERT OR REPLACE INTO said VALUES (?, ?, ?, 0)"
         await self.journal.write(lambda db: db.execute(sql, (run, number, share)))
 
-    async def note_counted(self, run: str, number: int) -> None:
+    async def record_counted(self, run: str, number: int) -> None:
         """Note the server's word that a round's update is in its sum; other runs and old rounds are forgotten."""
 
         def work(db: sqlite3.Connection) -> None:
@@ -262,7 +262,7 @@ class ClientStore:
 
         await self.journal.write(work)
 
-    def said(self, run: str, *, before: int) -> dict[int, float]:
+    def counted_shares(self, run: str, *, before: int) -> dict[int, float]:
         """Rounds before a given one whose update is in the sum -> the share that the clip let through."""
         sql = "SELECT round, share FROM said WHERE run = ? AND round < ? AND counts ORDER BY round"
         return {row["round"]: row["share"] for row in self.journal.read(sql, run, before)}
@@ -364,5 +364,5 @@ class ClientStore:
         models = self.folder / "models"
         paths = sorted(models.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in paths[MODELS_KEPT:]:
-            if path.stem not in {digest.hex() for digest in (keep, *self.held)}:
+            if path.stem not in {digest.hex() for digest in (keep, *self.pinned)}:
                 retire(path, self.spare_model)

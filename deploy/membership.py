@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from roughfed.client import enrolled
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.enrolled import Credentials
 from roughfed.client.mode import allowed, bound, refusals
 from roughfed.client.store import ClientStore
 from roughfed.config.client import ClientConfig
@@ -49,7 +49,7 @@ def membership(folder: Path) -> dict[str, Any]:
     }
 
 
-def shown(state: Path, papers: Enrolled, policy: str) -> dict[str, Any]:
+def shown(state: Path, papers: Credentials, policy: str) -> dict[str, Any]:
     """How much the server may see, who said so, what it asked for in vain, and the rounds with this client's update."""
     federation = certificates.fingerprint(papers.ca_certificate)
     with closing(ClientStore(state)) as store:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from roughfed.client import enrolled
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.enrolled import Credentials
 from roughfed.crypto.certificates import organisation_of
 from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.key_file import write_public
@@ -80,7 +80,7 @@ def sign(path: Path, key: IdentityKey, name: str) -> Path:
     return file
 
 
-def certified(folder: Path, own: Enrolled) -> list[ListedMember]:
+def certified(folder: Path, own: Credentials) -> list[ListedMember]:
     """Members of a federation whose CA is somebody else's: the files that `roughfed enrol` wrote, and the own entry.
 
     The organisation is that of the certificate, where that is a name. They are members until they are given a date.

@@ -33,7 +33,7 @@ class CuttingConnection(Connection):
             RemoteProtocolError: the server refuses it, as it should.
         """
         del at
-        cut, again = await asyncio.to_thread(shortened, path, signed, self.papers.identity)
+        cut, again = await asyncio.to_thread(shortened, path, signed, self.credentials.identity)
         return await super().put_update(again, cut, at=0, on_bytes=on_bytes)
 
 

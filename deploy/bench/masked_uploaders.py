@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from roughfed.client.app import Agent
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.enrolled import Credentials
 from roughfed.client.rpc import Connection
 from roughfed.client.setup import Setup
 from roughfed.client.store import ClientStore
@@ -75,7 +75,7 @@ async def take_part(ticket: Ticket, port: int, gate: Gate, *, params: int, folde
     address = f"127.0.0.1:{port}"
     Passport(ticket.name, identity, *keys, bytes.fromhex(ticket.member)).write(folder / "papers", address=address)
 
-    def connection(to: str, papers: Enrolled) -> Connection:
+    def connection(to: str, papers: Credentials) -> Connection:
         held = Held(to, papers)
         held.gate = gate
         return held

@@ -17,7 +17,7 @@ from roughfed.deploy.cli.command import Answer, Context, command
 from roughfed.errors import ConfigError
 
 if TYPE_CHECKING:
-    from roughfed.client.enrolled import Enrolled
+    from roughfed.client.enrolled import Credentials
     from roughfed.config.client import ClientConfig
     from roughfed.crypto.join_line import JoinLine
 
@@ -224,7 +224,7 @@ def settings(context: Context, flags: Flags, *, written: bool) -> ClientConfig:
     return config
 
 
-def membership(context: Context, flags: Flags, line: JoinLine | None, config: ClientConfig) -> Enrolled:
+def membership(context: Context, flags: Flags, line: JoinLine | None, config: ClientConfig) -> Credentials:
     """The papers of this directory, fresh from an enrolment if there is a line; with --accept, its word is noted.
 
     Raises:
@@ -260,7 +260,7 @@ def membership(context: Context, flags: Flags, line: JoinLine | None, config: Cl
     return papers
 
 
-def write_settings(context: Context, flags: Flags, papers: Enrolled, server_sees: str) -> None:
+def write_settings(context: Context, flags: Flags, papers: Credentials, server_sees: str) -> None:
     """client.toml with the flags, the enrolled name, and the most that the server may see."""
     from roughfed.config import ClientConfig, write_template
     from roughfed.config.schema import keys_of
@@ -274,7 +274,7 @@ def write_settings(context: Context, flags: Flags, papers: Enrolled, server_sees
     context.say(f"wrote {path}: what this client trains with, and what it agrees to")
 
 
-def unit(context: Context, target: installation.Target, papers: Enrolled) -> dict[str, object]:
+def unit(context: Context, target: installation.Target, papers: Credentials) -> dict[str, object]:
     """Write the unit of this client; what it runs with is client.toml alone, as it is now.
 
     Raises:

@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from roughfed.client import enrolled
-from roughfed.client.put_back import DATABASE, put_back
+from roughfed.client.put_back import DATABASE, restore
 from roughfed.config import ClientConfig
 from roughfed.deploy.edge.run import UPSTREAM, place_above
 from roughfed.errors import ConfigError, StorageError
@@ -72,7 +72,7 @@ def restored(folder: Path) -> bool:
     if not place.folder.exists():
         return False
     if (place.state / DATABASE).exists():
-        put_back(place.state)
+        restore(place.state)
     return True
 
 

@@ -165,7 +165,7 @@ class Virtual:
         closed = asyncio.Event()
         self._lost, self._lost_before = False, "" if world.fate is None else world.fate.stage(name)
 
-        def connection(_address: str, own: enrolled.Enrolled) -> Link:
+        def connection(_address: str, own: enrolled.Credentials) -> Link:
             heard = self._relay(inbox, closed)
             return Link(world.service, own, heard, partial(self._say, closed), before_upload=self._before_upload)
 

@@ -31,7 +31,7 @@ from urllib.request import urlopen
 import numpy as np
 
 from roughfed.client import enrolled
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.enrolled import Credentials
 from roughfed.deploy import aggregator
 from roughfed.deploy.aggregator import Place
 from roughfed.deploy.bench.synthetic import pieces
@@ -134,7 +134,7 @@ class Cluster:
     def client_folder(self, name: str) -> Path:
         return self.folder / name
 
-    def papers(self, name: str) -> Enrolled:
+    def papers(self, name: str) -> Credentials:
         """An enrolled client's own papers."""
         return enrolled.load(self.client_folder(name) / "state" / "papers")
 

@@ -126,7 +126,7 @@ class Trained(Cluster):
     def said(self, name: str) -> dict[int, float]:
         """Rounds in which a client counted -> the share of its update that the clip let through."""
         with closing(ClientStore(self.client_folder(name) / "state")) as store:
-            return store.said(self.known()[0], before=1000)
+            return store.counted_shares(self.known()[0], before=1000)
 
     def known(self) -> tuple[str, Spec]:
         """The run, as the journal says."""

@@ -15,7 +15,7 @@ from roughfed.client import job_runner, life
 from roughfed.client.app import Agent
 from roughfed.client.context import ClientContext, Inbox, SessionContext
 from roughfed.client.disclosure_ledger import Ledger
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.enrolled import Credentials
 from roughfed.client.local import LocalTrainer
 from roughfed.client.policy import Rules
 from roughfed.client.returning import when_asked
@@ -102,13 +102,13 @@ class Papers:
 
 @pytest.mark.parametrize("name", ["", "alpha"])
 def test_a_name_is_the_enrolled_one_or_none(name: str) -> None:
-    check_name(ClientConfig(client=Client(name=name)), cast(Enrolled, Papers()))
+    check_name(ClientConfig(client=Client(name=name)), cast(Credentials, Papers()))
 
 
 def test_another_clients_settings_are_refused() -> None:
     config = ClientConfig(client=Client(name="beta"))
     with pytest.raises(ConfigError, match="enrolled as alpha") as caught:
-        check_name(config, cast(Enrolled, Papers()))
+        check_name(config, cast(Credentials, Papers()))
     assert caught.value.key == "client.name"
 
 
@@ -154,7 +154,7 @@ def test_the_last_round_ends_the_client_whatever_became_of_its_update(tmp_path: 
 
     async def closed(number: int) -> object:
         message = RoundClosed(number, "committed", 1, bytes(32), verdict, "")
-        return await agent.session.accept(message, cast(Enrolled, None))
+        return await agent.session.accept(message, cast(Credentials, None))
 
     async def play() -> None:
         assert await closed(1) is None  # it gave nothing to this one
@@ -177,7 +177,7 @@ def test_the_limit_ends_a_client_that_stays_in_whichever_run_it_is_reached(tmp_p
         joined = SimpleNamespace(ledger=Ledger(store.journal), rules=agent.session.rules, welcome=welcome)
         agent.session.context = cast(SessionContext, joined)
         closed = RoundClosed(1, "committed", 1, bytes(32), "accepted", "")
-        assert await agent.session.accept(closed, cast(Enrolled, None)) == "max-rounds"
+        assert await agent.session.accept(closed, cast(Credentials, None)) == "max-rounds"
 
     asyncio.run(play())
     store.close()

@@ -11,7 +11,7 @@ import pytest
 
 from roughfed.client import enrol
 from roughfed.client.metrics import ClientMetrics
-from roughfed.client.mode import LINE, OWNER, bound, note
+from roughfed.client.mode import LINE, OWNER, bound, record_bound
 from roughfed.client.mode import Mode as ClientMode
 from roughfed.client.policy import Rules
 from roughfed.client.store import ClientStore
@@ -73,7 +73,7 @@ def test_a_line_is_used_only_where_the_owner_shows_as_much(
     (tmp_path / "state").mkdir()
     if held:
         with closing(ClientStore(tmp_path / "state")) as store:
-            asyncio.run(note(store, CA, held, LINE))
+            asyncio.run(record_bound(store, CA, held, LINE))
     most = policy if typed or not held else strictest(policy, held)
     joined = agent.join(tmp_path, line(told), policy=policy, typed=typed)
     if told and shows_more(told, most):

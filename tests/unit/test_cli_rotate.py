@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from roughfed.client import enrol, enrolled
-from roughfed.client.door import door
+from roughfed.client.door import control_socket
 from roughfed.crypto import join_line
 from roughfed.crypto.key_file import read_private
 from roughfed.deploy import aggregator
@@ -47,7 +47,7 @@ def running(state: Path, **operations: Operation) -> Iterator[None]:
     over, opened = threading.Event(), threading.Event()
 
     async def serve() -> None:
-        async with door(state, operations):
+        async with control_socket(state, operations):
             opened.set()
             await asyncio.to_thread(over.wait)
 
@@ -204,7 +204,7 @@ def test_where_there_is_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_the_door_of_a_client_is_its_operators_alone_and_knows_what_it_knows(folder: Path) -> None:
     async def scenario() -> list[Any]:
-        async with door(folder, {"rotate": lambda: asyncio.sleep(0, NEW)}):
+        async with control_socket(folder, {"rotate": lambda: asyncio.sleep(0, NEW)}):
             mode = (folder / SOCKET).stat().st_mode & 0o777
             reader, writer = await asyncio.open_unix_connection(folder / SOCKET)
             writer.write(b'{"op": "rotate"}\n{"op": "stop"}\n')
@@ -219,7 +219,7 @@ def test_a_path_too_long_for_a_socket_costs_the_door_alone(folder: Path) -> None
     (deep := folder / ("x" * 120)).mkdir()
 
     async def scenario() -> bool:
-        async with door(deep, {}):
+        async with control_socket(deep, {}):
             return (deep / SOCKET).exists()
 
     assert asyncio.run(scenario()) is False

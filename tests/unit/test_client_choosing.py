@@ -65,7 +65,7 @@ def question(
 
 
 def bits_told(store: ClientStore) -> int:
-    return sum(Ledger(store.journal).told(CHOICE))
+    return sum(Ledger(store.journal).given(CHOICE))
 
 
 def header(number: int = 3, *, heads: tuple[bytes, ...] = MODELS, key: IdentityKey = KEY, run: str = "run-1") -> Signed:
@@ -87,7 +87,7 @@ def asked(one: Question, key: IdentityKey = KEY) -> Choose:
 def test_the_least_loss_wins_and_is_noted(store: ClientStore, losses: dict[bytes, float]) -> None:
     assert choose(store, member(store), question()) == 2  # of equals the first
     assert bits_told(store) == 2
-    assert store.held == {MODELS[1]}
+    assert store.pinned == {MODELS[1]}
     losses[MODELS[0]] = 0.0
     assert choose(store, member(store), question()) == 2  # the same word again, and told once
     assert bits_told(store) == 2

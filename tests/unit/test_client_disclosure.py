@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from roughfed.client import disclosure as rule
 from roughfed.client import disclosure_ledger
 from roughfed.client import store as store_module
-from roughfed.client.disclosed_round import record_model, record_stage
+from roughfed.client.disclosed_round import admit_model, admit_stage
 from roughfed.client.disclosure_ledger import Ledger
 from roughfed.client.own_secret import COLUMNS, FILE, SIGNS, fingerprint, mixed_seed, own_secret
 from roughfed.client.policy import Rules
@@ -97,11 +97,11 @@ def test_a_run_keeps_its_tensors(ledger: Ledger) -> None:
 
 
 def test_ledgers_are_of_a_federation_and_a_model(store: ClientStore, ledger: Ledger) -> None:
-    asyncio.run(ledger.note_numbers(header()))
-    asyncio.run(ledger.note_told("run-1", 1, {rule.STATIC: 5}))
+    asyncio.run(ledger.record_numbers(header()))
+    asyncio.run(ledger.record_given("run-1", 1, {rule.STATIC: 5}))
     enter(ledger, "run-1")
     for other in (Ledger(store.journal, ca=b"ca", model=b"other"), Ledger(store.journal, ca=b"c", model=b"amodel")):
-        assert (other.numbers(header(2)), other.told(rule.STATIC), other.runs()) == (0, [], {})
+        assert (other.numbers(header(2)), other.given(rule.STATIC), other.runs()) == (0, [], {})
     assert ledger.numbers(header(2)) == ledger.numbers(header(1, run="run-2")) == 128
 
 
@@ -139,10 +139,10 @@ def test_what_an_older_version_showed_counts_in_every_ledger(tmp_path: Path, mon
             assert ledger.numbers(header(9)) == 128
             assert set(ledger.runs()) == {"run-0", "run-1", "run-2"}
             assert [each.distance for each in ledger.earlier(header(9, model_digest=bytes(32)))] == [0.0, 0.0]
-            assert ledger.told(rule.STATIC) == [0]
-            assert not rule.may_tell_statics(ledger.told(rule.STATIC), 1000, most=1)
+            assert ledger.given(rule.STATIC) == [0]
+            assert not rule.may_give_statics(ledger.given(rule.STATIC), 1000, most=1)
             totals = ledger.totals()
-            assert (totals.told, totals.bits, totals.numbers) == ({"static": 1, "transition": 2}, 2, 128)
+            assert (totals.given, totals.bits, totals.numbers) == ({"static": 1, "transition": 2}, 2, 128)
             assert totals.rounds == {"sketches": 1, "sums": 1, "": 1}
         (choice,) = store.journal.read("SELECT * FROM choices")
         assert tuple(choice) == ("run-1", 3, b"\0", 1)
@@ -155,11 +155,11 @@ def answer(ledger: Ledger, folder: Path, number: int, values: np.ndarray) -> Non
     """One round on a model: the update leaves, and the server asks this client nothing more."""
     one = header(number)
     on_model(ledger, one, model_file(folder, values))
-    asyncio.run(ledger.note_sent(one, C))
+    asyncio.run(ledger.record_sent(one, C))
 
 
 def on_model(ledger: Ledger, one: RoundHeader, params: Path) -> bool:
-    return asyncio.run(record_model(ledger, one, fingerprint(params, SECRET), most=MODEL_ROUNDS))
+    return asyncio.run(admit_model(ledger, one, fingerprint(params, SECRET), most=MODEL_ROUNDS))
 
 
 @pytest.mark.parametrize("step", [0.0, 1.0], ids=["the same", "an ulp"])
@@ -184,7 +184,7 @@ def test_a_clip_norm_that_is_next_to_nothing_makes_no_model_another(ledger: Ledg
     for number, near in ((1, False), (2, True)):
         one = header(number, clip_norm=tiny)
         assert on_model(ledger, one, model_file(tmp_path, values)) is near
-        asyncio.run(ledger.note_sent(one, rule.scale_of(tiny, share=tiny / C)))
+        asyncio.run(ledger.record_sent(one, rule.scale_of(tiny, share=tiny / C)))
         values[0] += 2 * rule.CLOSE * tiny
 
 
@@ -201,7 +201,7 @@ def test_a_round_that_showed_nothing_and_one_that_is_taken_up_again_do_not_count
     values = np.ones(10, dtype=np.float32)
     own = fingerprint(model_file(tmp_path, values), SECRET)
     for number in range(1, 3 * MODEL_ROUNDS):
-        asyncio.run(ledger.note_model(header(number), own))  # trained, and the round came to nothing
+        asyncio.run(ledger.record_model(header(number), own))  # trained, and the round came to nothing
     for _ in range(2 * MODEL_ROUNDS):
         answer(ledger, tmp_path, 99, values)
 
@@ -243,7 +243,7 @@ def test_the_oldest_models_are_forgotten_and_how_far_they_moved_is_not(
         answer(ledger, tmp_path, number, np.array([number, 0.0], dtype=np.float32))
     far = fingerprint(model_file(tmp_path, np.zeros(2, dtype=np.float32)), SECRET)
     for number in range(100, 100 + 2 * most):
-        asyncio.run(ledger.note_model(header(number), far))
+        asyncio.run(ledger.record_model(header(number), far))
     assert len(ledger.earlier(header(99), far)) == most
     assert ledger.totals().least_moved == pytest.approx(1.0)
 
@@ -295,12 +295,12 @@ def test_members_are_known_by_their_names_in_any_order(names: set[str]) -> None:
 def test_a_sum_counts_from_where_the_update_left(ledger: Ledger, tmp_path: Path) -> None:
     one, two = header(1), header(2, model_digest=header(1).model_digest)
     own = fingerprint(model_file(tmp_path, np.ones(3, dtype=np.float32)), SECRET)
-    asyncio.run(ledger.note_model(one, own))
+    asyncio.run(ledger.record_model(one, own))
     assert ledger.earlier(two) == []
-    asyncio.run(ledger.note_sent(one, C))
+    asyncio.run(ledger.record_sent(one, C))
     assert [each.accepted for each in ledger.earlier(two)] == [b""]
     assert ledger.totals().rounds == {"sketches": 1}
-    asyncio.run(ledger.note_sum(one, rule.members_of(NAMES)))
+    asyncio.run(ledger.record_sum(one, rule.members_of(NAMES)))
     assert [each.accepted for each in ledger.earlier(two)] == [rule.members_of(NAMES)]
     assert ledger.earlier(one) == []
 
@@ -309,11 +309,11 @@ def test_the_ledger_adds_up_beside_its_limits(ledger: Ledger, tmp_path: Path) ->
     enter(ledger, "run-1")
     for number in (1, 2):
         answer(ledger, tmp_path, number, np.array([2.0 * number, 0.0], dtype=np.float32))
-        asyncio.run(ledger.note_numbers(header(number)))
-        asyncio.run(ledger.note_sum(header(number), rule.members_of(NAMES[number:])))
-        asyncio.run(ledger.note_told("run-1", number, {"transition": 1}))
-    asyncio.run(ledger.note_told("run-1", 1, {rule.STATIC: 10, rule.CHOICE: 3}))
-    asyncio.run(ledger.note_model(header(3, server_sees="updates", sketch_dim=0)))
+        asyncio.run(ledger.record_numbers(header(number)))
+        asyncio.run(ledger.record_sum(header(number), rule.members_of(NAMES[number:])))
+        asyncio.run(ledger.record_given("run-1", number, {"transition": 1}))
+    asyncio.run(ledger.record_given("run-1", 1, {rule.STATIC: 10, rule.CHOICE: 3}))
+    asyncio.run(ledger.record_model(header(3, server_sees="updates", sketch_dim=0)))
     totals = ledger.totals()
     assert (totals.rounds, totals.numbers, totals.bits) == ({"sketches": 2, "updates": 1}, 256, 3)
     assert (totals.smallest_sum, totals.least_moved) == (1, pytest.approx(2.0))  # alone, where updates lie open
@@ -380,13 +380,13 @@ def test_a_round_is_noted_before_it_is_answered_and_refused_where_it_shows_too_m
     rules = Rules(Policy(server_sees="sketches", max_model_bytes=100, max_differences=0))
 
     def hear(one: RoundHeader, kind: str, value: m.Message) -> None:
-        asyncio.run(record_stage(ledger, one, stage(kind, value), rules))
+        asyncio.run(admit_stage(ledger, one, stage(kind, value), rules))
 
     params = model_file(tmp_path, np.ones(20, dtype=np.float32))
     first, second = header(1), header(2)
     for one in (first, second):
         assert on_model(ledger, one, params) is (one is second)  # its training draws with replacement
-        asyncio.run(ledger.note_sent(first, C))
+        asyncio.run(ledger.record_sent(first, C))
         hear(replace(one, levels=26), "roster", roster_of(10))
         with pytest.raises(RemoteProtocolError, match="max_levels"):
             hear(replace(one, levels=28), "roster", roster_of(10))  # what is enough for nine

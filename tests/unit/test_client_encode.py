@@ -55,8 +55,8 @@ def propose(residual: Residual, number: int, values: np.ndarray) -> None:
     residual.propose(number, len(values))
 
 
-def settle(folder: Path, number: int, *, accepted: bool) -> None:
-    residual_in(folder).settle(number, accepted)
+def finalize(folder: Path, number: int, *, accepted: bool) -> None:
+    residual_in(folder).finalize(number, accepted)
 
 
 @pytest.mark.parametrize("codec", LOSSY)
@@ -65,7 +65,7 @@ def test_what_was_said_and_the_residual_are_what_was_learned(codec: str, tmp_pat
     for number in range(1, 6):
         said += leave(tmp_path, codec, number, delta_of(number))
         learned += delta_of(number)
-        settle(tmp_path, number, accepted=True)
+        finalize(tmp_path, number, accepted=True)
         residual = residual_in(tmp_path).load()
         assert residual is not None
         assert residual.any()
@@ -76,18 +76,18 @@ def test_what_was_said_and_the_residual_are_what_was_learned(codec: str, tmp_pat
 def test_a_residual_counts_only_once_the_server_took_the_update(codec: str, tmp_path: Path) -> None:
     leave(tmp_path, codec, 1, delta_of(1))
     assert residual_in(tmp_path).load() is None  # nobody decided yet
-    settle(tmp_path, 1, accepted=True)
+    finalize(tmp_path, 1, accepted=True)
     first = np.array(residual_in(tmp_path).load())
 
     wanted = CODECS[codec].encode(delta_of(2) + first)
     for _ in range(2):  # killed after encoding: trained and encoded again, from the same residual
         leave(tmp_path, codec, 2, delta_of(2))
         assert (tmp_path / "update.f32").read_bytes() == wanted
-    settle(tmp_path, 1, accepted=True)  # an older round's word, said again
+    finalize(tmp_path, 1, accepted=True)  # an older round's word, said again
     np.testing.assert_array_equal(residual_in(tmp_path).load(), first)
-    settle(tmp_path, 2, accepted=False)
+    finalize(tmp_path, 2, accepted=False)
     np.testing.assert_array_equal(residual_in(tmp_path).load(), first)
-    settle(tmp_path, 2, accepted=True)  # too late: it was dropped
+    finalize(tmp_path, 2, accepted=True)  # too late: it was dropped
     np.testing.assert_array_equal(residual_in(tmp_path).load(), first)
 
 
@@ -95,9 +95,9 @@ def test_a_proposal_that_nobody_decided_about_is_dropped_at_the_next(tmp_path: P
     residual = residual_in(tmp_path)
     propose(residual, 1, delta_of(1))
     propose(residual, 2, delta_of(2))
-    residual.settle(1, True)
+    residual.finalize(1, True)
     assert residual.load() is None
-    residual.settle(2, True)
+    residual.finalize(2, True)
     np.testing.assert_array_equal(residual.load(), delta_of(2))
     assert [path.name for path in (tmp_path / "r").iterdir()] == ["residual.f32"]
 
@@ -106,7 +106,7 @@ def test_an_abandoned_rounds_thread_that_comes_late_leaves_the_next_rounds_propo
     residual = residual_in(tmp_path)
     propose(residual, 2, np.full(SIZE, 2, dtype=np.float32))
     propose(residual, 1, np.full(SIZE, 1, dtype=np.float32))
-    residual.settle(2, accepted=True)
+    residual.finalize(2, accepted=True)
     np.testing.assert_array_equal(residual.load(), np.full(SIZE, 2, dtype=np.float32))
 
 
@@ -124,7 +124,7 @@ def test_a_training_that_diverged_is_the_trainers_fault(codec: str, bad: float, 
         leave(tmp_path, codec, 1, delta)
     assert failed.value.reason == "not-finite"
     assert not (tmp_path / "update.f32").exists()
-    settle(tmp_path, 1, accepted=True)
+    finalize(tmp_path, 1, accepted=True)
     assert residual_in(tmp_path).load() is None
 
 
@@ -145,7 +145,7 @@ def test_a_new_run_begins_without_the_old_ones_residual(tmp_path: Path) -> None:
     for run in ("run-1", "run-1", "../run-2"):
         residual = residual_of(tmp_path, run)
         propose(residual, 1, delta_of(1))
-        residual.settle(1, True)
+        residual.finalize(1, True)
     assert residual_of(tmp_path, "../run-2").load() is not None
     assert residual_of(tmp_path, "run-1").load() is None
     assert {path.name for path in tmp_path.iterdir()} == {"residuals", "spare"}

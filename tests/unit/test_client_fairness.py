@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from roughfed.client.fairness import fair_quarters, note_loss
+from roughfed.client.fairness import fair_quarters, record_loss
 from roughfed.client.statistics import quarters_of
 from roughfed.client.store import LOSSES_KEPT, ClientStore
 from roughfed.errors import RemoteProtocolError
@@ -53,7 +53,7 @@ def task(client: Any, job: Any, header: Any) -> Any:
 
 def lost(store: ClientStore, loss: float, number: int = 4, run: str = "run-1") -> None:
     found = Evaluation(bytes(32), 10, 10 * loss)
-    asyncio.run(note_loss(task(client(store), job(), header(number, run=run)), found))
+    asyncio.run(record_loss(task(client(store), job(), header(number, run=run)), found))
 
 
 def classes(one: Any, number: int = 6) -> Counter[int]:
@@ -107,8 +107,8 @@ def test_losses_are_kept_for_a_while_of_one_run_and_never_what_is_no_number(stor
     assert list(store.losses("run-1", before=100)) == list(range(4, LOSSES_KEPT + 4))
     for nothing in (math.inf, math.nan):
         lost(store, nothing, 30)
-    asyncio.run(note_loss(task(client(store), job(), header(31)), None))
-    asyncio.run(note_loss(task(client(store), job(), header(32)), Evaluation(bytes(32), 0, 0.0)))
+    asyncio.run(record_loss(task(client(store), job(), header(31)), None))
+    asyncio.run(record_loss(task(client(store), job(), header(32)), Evaluation(bytes(32), 0, 0.0)))
     assert max(store.losses("run-1", before=100)) == LOSSES_KEPT + 3
     lost(store, 1.0, 2, run="run-2")
     assert store.losses("run-1", before=100) == {}

@@ -59,9 +59,9 @@ async def seen_once(watching: Watcher, metrics: ClientMetrics) -> dict[str, floa
 def test_behind_masks_nobody_is_told_how_many_examples_there_are(tmp_path: Path, sees: str) -> None:
     watching = watcher(tmp_path)
     watching.trained(2.5, 640)
-    first = watching.told(Heartbeat("idle", 0.0))  # before the server has said which mode it is
-    watching.greeted(welcome(sees))
-    told = watching.told(Heartbeat("training", 0.5))
+    first = watching.with_machine(Heartbeat("idle", 0.0))  # before the server has said which mode it is
+    watching.welcomed(welcome(sees))
+    told = watching.with_machine(Heartbeat("training", 0.5))
 
     assert first == Heartbeat("idle", 0.0, Machine(train_seconds=2.5, time=NOW))
     examples = 640 if sees == "updates" else None
@@ -71,19 +71,19 @@ def test_behind_masks_nobody_is_told_how_many_examples_there_are(tmp_path: Path,
 def test_a_client_whose_owner_does_not_share_says_nothing_of_its_machine(tmp_path: Path) -> None:
     watching = watcher(tmp_path, share=False)
     watching.trained(2.5, 640)
-    watching.greeted(welcome("updates"))
-    assert watching.told(Heartbeat("training", 0.5)) == Heartbeat("training", 0.5)
+    watching.welcomed(welcome("updates"))
+    assert watching.with_machine(Heartbeat("training", 0.5)) == Heartbeat("training", 0.5)
 
 
 def test_other_messages_leave_as_they_are(tmp_path: Path) -> None:
     message = JobUpdate(1, "failed", "user-code")
-    assert watcher(tmp_path).told(message) is message
+    assert watcher(tmp_path).with_machine(message) is message
 
 
 @pytest.mark.parametrize(("server", "skew"), [(NOW - 90, 90), (NOW + 5, -5), (None, math.nan)])
 def test_a_client_sees_how_far_its_clock_is_off(tmp_path: Path, server: float | None, skew: float) -> None:
     metrics = ClientMetrics()
-    watcher(tmp_path, metrics).greeted(welcome("sums", server))
+    watcher(tmp_path, metrics).welcomed(welcome("sums", server))
     assert samples(metrics.render())["roughfed_client_clock_skew_seconds"] == pytest.approx(skew, nan_ok=True)
 
 
@@ -93,7 +93,7 @@ def test_what_is_seen_is_shown_here_and_told(tmp_path: Path) -> None:
     metrics = ClientMetrics()
     watching = watcher(tmp_path, metrics)
     page = asyncio.run(seen_once(watching, metrics))
-    told = machine_of(watching.told(Heartbeat()))
+    told = machine_of(watching.with_machine(Heartbeat()))
 
     assert page["roughfed_client_held_bytes"] == 1234
     assert told.rss_bytes is not None
@@ -115,7 +115,7 @@ def test_looks_that_fail_stop_neither_the_watch_nor_the_heartbeat(
     page = asyncio.run(seen_once(watching, metrics))
 
     assert math.isnan(page["roughfed_client_held_bytes"])
-    assert watching.told(Heartbeat()) == Heartbeat(machine=Machine(time=NOW))
+    assert watching.with_machine(Heartbeat()) == Heartbeat(machine=Machine(time=NOW))
 
 
 def test_the_memory_of_a_trainer_counts(tmp_path: Path) -> None:

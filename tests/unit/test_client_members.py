@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from roughfed.client.context import RoundTask
-from roughfed.client.members import members_of
+from roughfed.client.members import fetch_member_list
 from roughfed.client.peers import Peers, passed_over
 from roughfed.client.policy import Rules
 from roughfed.client.store import ClientStore
@@ -107,7 +107,7 @@ def hear(ca: CertificateAuthority, store: ClientStore, server: Server) -> Callab
         session = SimpleNamespace(credentials=credentials, rules=rules, members=None, server_key=key)
         ctx = SimpleNamespace(store=store, connection=server)
         task = SimpleNamespace(ctx=ctx, session=session, header=what)
-        return asyncio.run(members_of(cast(RoundTask, task)))
+        return asyncio.run(fetch_member_list(cast(RoundTask, task)))
 
     return hear
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.client.metrics import ClientMetrics
-from roughfed.client.mode import OWNER, SETTINGS, UNKNOWN, Mode, allowed, bound, note, refusals
+from roughfed.client.mode import OWNER, SETTINGS, UNKNOWN, Mode, allowed, bound, record_bound, refusals
 from roughfed.client.policy import Rules
 from roughfed.client.rules import check_mode, check_welcome
 from roughfed.client.store import SCHEMA, ClientStore
@@ -87,7 +87,7 @@ def test_whatever_server_and_settings_say_a_directory_never_shows_more_than_befo
             except ModeRefused as error:
                 asyncio.run(mode.refuse(error))
             else:
-                asyncio.run(mode.take_part(replace(HEADER, server_sees=asked)))
+                asyncio.run(mode.record_round(replace(HEADER, server_sees=asked)))
                 shown.append(asked)
         assert shown == sorted(shown, key=MODES.index, reverse=True)
         known = refusals(store, FEDERATION)
@@ -103,7 +103,7 @@ def test_only_the_owners_word_makes_it_more_and_it_is_logged(
     assert session(store, "updates")[1].policy.server_sees == "sketches"  # client.toml alone does nothing
     assert "roughfed join --accept updates" in caplog.text
     with caplog.at_level(logging.WARNING):
-        asyncio.run(note(store, FEDERATION, "updates", OWNER))
+        asyncio.run(record_bound(store, FEDERATION, "updates", OWNER))
     assert 'the owner lets the server of this federation see "updates"' in caplog.text
     assert session(store, "updates")[1].policy.server_sees == "updates"
     noted = bound(store, FEDERATION)
@@ -116,7 +116,7 @@ def test_only_the_owners_word_makes_it_more_and_it_is_logged(
 
 def test_a_federation_is_its_ca(store: ClientStore) -> None:
     mode, _ = session(store, "updates")
-    asyncio.run(mode.take_part(replace(HEADER, server_sees="sums")))
+    asyncio.run(mode.record_round(replace(HEADER, server_sees="sums")))
     assert session(store, "updates")[1].policy.server_sees == "sums"
     assert session(store, "updates", ca=OTHER)[1].policy.server_sees == "updates"
 
@@ -159,9 +159,9 @@ def test_a_directory_of_an_older_version_holds_to_what_it_took_part_in(tmp_path:
 def test_a_round_counts_before_anything_is_done_for_it(store: ClientStore) -> None:
     mode, _ = session(store, "updates")
     asyncio.run(store.extend_chain("run-1", 1, bytes(32), seen=Seen(Signed(b"", b"", "server"), b"")))
-    asyncio.run(mode.take_part(replace(HEADER, server_sees="sketches")))
+    asyncio.run(mode.record_round(replace(HEADER, server_sees="sketches")))
     noted = bound(store, FEDERATION)
     assert noted is not None
     assert (noted.mode, noted.said) == ("sketches", "run run-1")
-    asyncio.run(mode.take_part(replace(HEADER, server_sees="sketches", run="run-2")))
+    asyncio.run(mode.record_round(replace(HEADER, server_sees="sketches", run="run-2")))
     assert bound(store, FEDERATION) == noted  # not anew with each round

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from roughfed.client import enrol, enrolled, renewal
-from roughfed.client.enrolled import Enrolled, Record
+from roughfed.client.enrolled import Credentials, Record
 from roughfed.client.renewal import ASKED_EVERY_S, Renewal
 from roughfed.crypto.certificates import load_private, new_tls_key
 from roughfed.crypto.identity import IdentityKey
@@ -44,7 +44,7 @@ FRESH, DUE, OVER = timedelta(0), timedelta(days=6), timedelta(days=8)
 class Papers:
     """A folder with papers, and a CA that answers as told: an error, or a fresh certificate."""
 
-    current: Enrolled
+    current: Credentials
     answers: list[RoughfedError] = field(default_factory=list[RoughfedError])
     asked: list[bool] = field(default_factory=list[bool])
     age: timedelta = FRESH
@@ -65,7 +65,9 @@ Case = Callable[[Papers, Renewal], Coroutine[Any, Any, None]]
 def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def run(case: Case, age: timedelta = FRESH, clock: Callable[[], float] = lambda: 0.0) -> None:
         async def scenario() -> None:
-            mine = Enrolled(Path("papers"), ME, Record("ca:1", "", ""), KEY, certificate(age=age), b"", b"", identity)
+            mine = Credentials(
+                Path("papers"), ME, Record("ca:1", "", ""), KEY, certificate(age=age), b"", b"", identity
+            )
             papers = Papers(mine)
             monkeypatch.setattr(enrol, "renew", papers.renew)
             monkeypatch.setattr(enrolled, "load", lambda _: papers.current)
@@ -80,11 +82,11 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def test_what_is_due_is_renewed_while_the_session_goes_on(play: Callable[..., None]) -> None:
     async def case(papers: Papers, mine: Renewal) -> None:
-        shown = await mine.papers()
+        shown = await mine.credentials()
         assert papers.asked == []  # it is good yet: no session waits for the CA
         running = asyncio.create_task(mine.run())
         await mine.changed(shown)
-        assert (await mine.papers()).certificate == papers.current.certificate != shown.certificate
+        assert (await mine.credentials()).certificate == papers.current.certificate != shown.certificate
         assert papers.asked == [False]
         running.cancel()
 
@@ -97,7 +99,7 @@ def test_what_is_due_is_renewed_while_the_session_goes_on(play: Callable[..., No
 def test_what_may_pass_is_tried_again(play: Callable[..., None], error: RoughfedError) -> None:
     async def case(papers: Papers, mine: Renewal) -> None:
         papers.answers = [error, error]
-        shown, running = await mine.papers(), asyncio.create_task(mine.run())
+        shown, running = await mine.credentials(), asyncio.create_task(mine.run())
         await mine.changed(shown)
         assert papers.asked == [False] * 3
         running.cancel()
@@ -123,9 +125,9 @@ def test_who_has_expired_renews_before_it_connects_or_says_why_it_cannot(play: C
     async def case(papers: Papers, mine: Renewal) -> None:
         papers.answers = [Unreachable("nobody is there", cure="start it")]
         with pytest.raises(Unreachable, match="has expired, and nobody is there") as caught:
-            await mine.papers()
+            await mine.credentials()
         assert caught.value.cure == "start it"
-        assert (await mine.papers()).certificate == papers.current.certificate
+        assert (await mine.credentials()).certificate == papers.current.certificate
         assert papers.asked == [False, False]
 
     play(case, age=OVER)
@@ -136,9 +138,9 @@ def test_a_wrong_clock_ends_no_client(play: Callable[..., None], reason: str) ->
     async def case(papers: Papers, mine: Renewal) -> None:
         papers.answers = [IdentityError("the clocks differ", reason=reason), IdentityError("out", reason="revoked")]
         with pytest.raises(Unreachable, match=r"by the clock of this machine .* and the clocks differ"):
-            await mine.papers()
+            await mine.credentials()
         with pytest.raises(IdentityError, match="out"):
-            await mine.papers()
+            await mine.credentials()
 
     play(case, age=OVER)
 
@@ -149,10 +151,10 @@ def test_a_ca_that_gives_what_is_due_already_is_not_asked_in_a_loop(
     async def case(papers: Papers, mine: Renewal) -> None:
         monkeypatch.setattr(renewal, "RETRY_S", (60.0, 60.0))
         papers.age = DUE
-        shown, running = await mine.papers(), asyncio.create_task(mine.run())
+        shown, running = await mine.credentials(), asyncio.create_task(mine.run())
         await mine.changed(shown)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(mine.changed(await mine.papers()), 0.2)
+            await asyncio.wait_for(mine.changed(await mine.credentials()), 0.2)
         assert papers.asked == [False]
         running.cancel()
 
@@ -164,16 +166,16 @@ def test_a_server_gets_a_new_key_once_in_a_while_and_no_oftener(play: Callable[.
 
     async def case(papers: Papers, mine: Renewal) -> None:
         nonlocal now
-        running, shown = asyncio.create_task(mine.run()), await mine.papers()
+        running, shown = asyncio.create_task(mine.run()), await mine.credentials()
         for at, granted in ((0.0, True), (1.0, False), (ASKED_EVERY_S - 1, False), (ASKED_EVERY_S, True)):
             now, wished = at, len(papers.asked)
-            assert mine.hear(Reconnect(0.0, RENEW)) is None  # the session stays open
+            assert mine.accept(Reconnect(0.0, RENEW)) is None  # the session stays open
             if granted:
                 await mine.changed(shown)
-                shown = await mine.papers()
+                shown = await mine.credentials()
             assert len(papers.asked) == wished + granted
         assert papers.asked == [True, True]
-        assert mine.hear(bye := Reconnect(1.0, "the server is restarting")) is bye
+        assert mine.accept(bye := Reconnect(1.0, "the server is restarting")) is bye
         running.cancel()
 
     play(case, clock=lambda: now)
@@ -182,8 +184,8 @@ def test_a_server_gets_a_new_key_once_in_a_while_and_no_oftener(play: Callable[.
 def test_a_wish_outlives_a_ca_that_is_away(play: Callable[..., None]) -> None:
     async def case(papers: Papers, mine: Renewal) -> None:
         papers.answers = [Unreachable("away")]
-        running, shown = asyncio.create_task(mine.run()), await mine.papers()
-        assert mine.wish()
+        running, shown = asyncio.create_task(mine.run()), await mine.credentials()
+        assert mine.request_key()
         await mine.changed(shown)
         assert papers.asked == [True, True]
         running.cancel()
@@ -193,11 +195,11 @@ def test_a_wish_outlives_a_ca_that_is_away(play: Callable[..., None]) -> None:
 
 def test_the_operator_gets_a_new_key_or_the_reason_at_once(play: Callable[..., None]) -> None:
     async def case(papers: Papers, mine: Renewal) -> None:
-        shown = await mine.papers()
+        shown = await mine.credentials()
         papers.answers = [Unreachable("away")]
         with pytest.raises(Unreachable):
             await mine.rotate()
-        assert (await mine.papers()).certificate == shown.certificate
+        assert (await mine.credentials()).certificate == shown.certificate
         told = [await mine.rotate(), await mine.rotate()]  # nobody limits the operator
         assert [each["rotated"] for each in told] == ["alice", "alice"]
         assert told[0]["serial"] != told[1]["serial"]
@@ -210,12 +212,12 @@ def test_the_operator_gets_a_new_key_or_the_reason_at_once(play: Callable[..., N
 def test_papers_from_a_backup_are_renewed_once(play: Callable[..., None]) -> None:
     async def case(papers: Papers, mine: Renewal) -> None:
         running, outdated = asyncio.create_task(mine.run()), IdentityError("a later one", reason="outdated")
-        await mine.papers()
-        assert await mine.mend(outdated) == 0.0
+        await mine.credentials()
+        assert await mine.recover(outdated) == 0.0
         with pytest.raises(IdentityError):  # two copies of one client would renew against each other
-            await mine.mend(outdated)
+            await mine.recover(outdated)
         with pytest.raises(IdentityError):
-            await mine.mend(IdentityError("no", reason="revoked"))
+            await mine.recover(IdentityError("no", reason="revoked"))
         assert papers.asked == [True]
         running.cancel()
 

@@ -223,7 +223,7 @@ def test_no_number_of_the_servers_enlarges_what_is_shown(store: ClientStore, rou
     facts = {TURN: (2.0,), "rounds": (float(rounds),)}
     rules = RULES.with_policy(server_sees="sketches", max_sketch_numbers=256)
     shown = header(1, server_sees="sketches", model_digest=bytes(32), sketch_dim=256)
-    asyncio.run(Ledger(store.journal).note_numbers(shown))
+    asyncio.run(Ledger(store.journal).record_numbers(shown))
     asked = header(
         server_sees="sketches", codec="lanes", levels=16, lane_bits=8, clip_norm=1.0, nonce_commitment=bytes([1]) * 32,
         sketch_dim=2, epoch_round=3, job_digest=job_digest({}, evaluate=True, facts=facts),

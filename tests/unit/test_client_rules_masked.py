@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from roughfed.client.disclosure_ledger import Ledger
-from roughfed.client.epochs import Epoch, known_epoch, note_epoch
+from roughfed.client.epochs import Epoch, known_epoch, record_epoch
 from roughfed.client.policy import Rules
 from roughfed.client.rules import check_header, check_masked
 from roughfed.client.store import SCHEMA, ClientStore
@@ -85,7 +85,7 @@ def test_what_is_shown_in_all_rounds_of_all_runs_together_is_bounded(store: Clie
         asked = header(number, model_digest=bytes([number]) * 32, epoch_round=number, epoch_beacon=b"")
         check(store, asked, rules=rules)
         for _ in range(2):
-            asyncio.run(ledger.note_numbers(asked))
+            asyncio.run(ledger.record_numbers(asked))
         check(store, asked, rules=rules)  # taken up again
     for run in ("run-1", "run-2"):
         error = refusal(store, header(fits + 1, run=run, epoch_round=fits + 1, epoch_beacon=b""), rules=rules)
@@ -112,7 +112,7 @@ def test_the_clip_norm_makes_no_leap(store: ClientStore, clip: float) -> None:
 
 def test_a_beacon_is_the_one_that_was_seen(store: ClientStore) -> None:
     check(store, header())  # nobody has told this client of that epoch yet
-    asyncio.run(note_epoch(store, header(15, epoch_beacon=b""), BEACON))
+    asyncio.run(record_epoch(store, header(15, epoch_beacon=b""), BEACON))
     check(store, header())
     error = refusal(store, header(epoch_beacon=bytes(32)))
     assert (type(error), error.reason) == (IdentityError, "beacon")
@@ -184,7 +184,7 @@ def test_who_saw_that_groups_are_drawn_believes_in_none_from_before(store: Clien
 
 def test_the_beacon_of_the_own_roster_is_the_one_in_force(store: ClientStore) -> None:
     accept(store, drawing := in_run(18, 18, b""))
-    asyncio.run(note_epoch(store, drawing, BEACON))
+    asyncio.run(record_epoch(store, drawing, BEACON))
     with pytest.raises(IdentityError):
         accept(store, in_run(20, 18, bytes(32)))
     accept(store, in_run(20, 18, BEACON))
@@ -206,7 +206,7 @@ def test_what_an_earlier_version_noted_still_counts(tmp_path: Path) -> None:
 
 
 def test_each_class_has_an_epoch_of_its_own(store: ClientStore) -> None:
-    asyncio.run(note_epoch(store, replace(in_run(18), client_class="thin"), bytes(32)))
+    asyncio.run(record_epoch(store, replace(in_run(18), client_class="thin"), bytes(32)))
     accept(store, in_run(20))
 
 
@@ -232,7 +232,7 @@ def test_a_drawing_that_came_to_nothing_leaves_the_one_before(store: ClientStore
     accept(store, in_run(18, 18, b"", draw_round=15, draw_beacon=BEACON))
     accept(store, in_run(20, 20, b"", draw_round=15, draw_beacon=BEACON))  # too few adverts in round 18
     accept(store, drawing := in_run(22, 22, b"", draw_round=20, draw_beacon=bytes(32)))  # it came in 20, unseen here
-    asyncio.run(note_epoch(store, drawing, MODEL))
+    asyncio.run(record_epoch(store, drawing, MODEL))
     with pytest.raises(IdentityError):
         accept(store, in_run(24, 24, b"", draw_round=22, draw_beacon=bytes(32)))
     accept(store, in_run(24, 24, b"", draw_round=22, draw_beacon=MODEL))

@@ -93,7 +93,7 @@ def test_a_statistic_of_the_training_leaves_a_few_times(store: ClientStore) -> N
         told = own.promises(task(client(store), job(), header(number)), ASKED).training
         assert told == (number <= often) == bool(own.asked_of_training(task(client(store), job(), header(number))))
         if told:
-            asyncio.run(ledger.note_told("run-1", number, {"transition": 1}))
+            asyncio.run(ledger.record_given("run-1", number, {"transition": 1}))
             assert own.promises(task(client(store), job(), header(number)), ASKED).training  # again after a restart
     renamed = SimpleNamespace(**vars(header()) | {"run": "run-2"})
     assert not own.promises(
@@ -110,13 +110,13 @@ def test_examples_and_classes_are_told_once_whatever_the_run_is_called(store: Cl
     """Two runs with and without somebody would otherwise give the counts by subtraction."""
     one = client(store)
     assert own.promises(task(one, job(), header()), ASKED).statics
-    asyncio.run(own.note_statics(task(one, job(), header())))
+    asyncio.run(own.record_statics(task(one, job(), header())))
     renamed = SimpleNamespace(**vars(header()) | {"run": "run-2"})
     assert not own.promises(task(one, job(), header(9)), ASKED).statics
     assert not own.promises(task(one, job(), renamed), ASKED).statics
     assert not own.promises(task(client(store, num_train=19), job(), renamed), ASKED).statics
     assert own.promises(task(client(store, num_train=20), job(), renamed), ASKED).statics  # twice as many: other data
-    asyncio.run(own.note_statics(task(client(store, num_train=20), job(), renamed)))
+    asyncio.run(own.record_statics(task(client(store, num_train=20), job(), renamed)))
     assert not own.promises(task(client(store, num_train=30), job(), renamed), ASKED).statics
     one.session.rules.policy.max_counts = 3
     third = SimpleNamespace(**vars(header()) | {"run": "run-3"})
@@ -148,7 +148,7 @@ def test_a_weight_counts_from_the_next_round_on_and_only_where_it_is_offered(sto
     used: list[int] = []
     for number, weight in found.items():
         for _ in range(2):  # trained again after a kill
-            asyncio.run(own.note_weight(task(one, job(), header(number)), result(weight=weight)))
+            asyncio.run(own.record_weight(task(one, job(), header(number)), result(weight=weight)))
             now = own.quarters_of(task(one, job(self_weight=True), header(number)))
         used.append(now)
         assert (

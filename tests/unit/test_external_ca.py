@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from roughfed.client import enrol, enrolled, files
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.enrolled import Credentials
 from roughfed.client.renewal import Renewal
 from roughfed.config.client import ClientConfig
 from roughfed.crypto import certificates, issuing, roster
@@ -181,7 +181,9 @@ def test_a_members_own_word_counts_for_nothing_where_the_ca_is_the_federations()
 # -- by files ----------------------------------------------------------------------------------------------------------
 
 
-def join(folder: Path, *, subject: Subject = ALICE, ca: ExternalCA = ISSUING, ends: timedelta = 10 * DAY) -> Enrolled:
+def join(
+    folder: Path, *, subject: Subject = ALICE, ca: ExternalCA = ISSUING, ends: timedelta = 10 * DAY
+) -> Credentials:
     signed = ca.sign(files.request(folder, subject, organisation="corp"), ends=ends)
     return files.enroll(folder, signed + ca.chain + ROOT.pem, ROOT.pem, server="fed.example.org:8443")
 
@@ -272,9 +274,9 @@ def test_a_client_does_not_promise_a_new_key_that_it_cannot_get(tmp_path: Path) 
 
     async def scenario() -> None:
         renewal = Renewal(tmp_path)
-        await renewal.papers()
-        assert renewal.hear(Reconnect(0.0, RENEW)) is None  # the server's wish; the session goes on
-        assert renewal.wish() is False
+        await renewal.credentials()
+        assert renewal.accept(Reconnect(0.0, RENEW)) is None  # the server's wish; the session goes on
+        assert renewal.request_key() is False
 
     asyncio.run(scenario())
 

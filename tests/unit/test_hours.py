@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from roughfed.client.hours import Hours, discharging
+from roughfed.client.hours import Availability, discharging
 from roughfed.config.participate import Participate
 from roughfed.deploy.bench.clock import JumpingClock
 from roughfed.errors import StaleRound
@@ -23,10 +23,10 @@ def at(text: str) -> float:
     return datetime.fromisoformat(f"2026-11-25 {text}").replace(tzinfo=UTC).timestamp()
 
 
-def hours(now: str, *, windows: tuple[str, ...] = NIGHT, **more: object) -> tuple[Hours, JumpingClock]:
+def availability(now: str, *, windows: tuple[str, ...] = NIGHT, **more: object) -> tuple[Availability, JumpingClock]:
     settings = Participate.model_validate({"windows": windows, "timezone": "UTC", **more})
     clock = JumpingClock(at(now))
-    return Hours(settings, clock), clock
+    return Availability(settings, clock), clock
 
 
 async def settled() -> None:
@@ -35,16 +35,16 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def phases(mine: Hours) -> tuple[list[str], Callable[[], Coroutine[Any, Any, None]]]:
+def phases(mine: Availability) -> tuple[list[str], Callable[[], Coroutine[Any, Any, None]]]:
     said: list[str] = []
-    return said, lambda: mine.opened(lambda phase, _: said.append(phase))
+    return said, lambda: mine.wait_until_open(lambda phase, _: said.append(phase))
 
 
 def test_outside_its_hours_a_client_is_away_until_the_window_opens() -> None:
     async def play() -> None:
-        mine, clock = hours("12:00")
-        said, opened = phases(mine)
-        waiting = asyncio.create_task(opened())
+        mine, clock = availability("12:00")
+        said, wait_until_open = phases(mine)
+        waiting = asyncio.create_task(wait_until_open())
         await settled()
         assert (said, mine.away_until, mine.shown(at("22:00"))) == (["away"], at("22:00"), "Wed 22:00")
         assert not waiting.done()
@@ -57,9 +57,9 @@ def test_outside_its_hours_a_client_is_away_until_the_window_opens() -> None:
 
 @pytest.mark.parametrize("windows", [NIGHT, ()])
 def test_within_its_hours_a_client_waits_for_nothing(windows: tuple[str, ...]) -> None:
-    mine, _ = hours("23:00", windows=windows)
-    said, opened = phases(mine)
-    asyncio.run(opened())
+    mine, _ = availability("23:00", windows=windows)
+    said, wait_until_open = phases(mine)
+    asyncio.run(wait_until_open())
     assert said == []
 
 
@@ -76,7 +76,7 @@ JOBS = [
 
 @pytest.mark.parametrize(("now", "seconds", "overrun", "taken"), JOBS)
 def test_a_job_that_would_not_be_done_in_time_is_refused(now: str, seconds: float, overrun: str, taken: bool) -> None:
-    mine, _ = hours(now, overrun=overrun)
+    mine, _ = availability(now, overrun=overrun)
     if taken:
         mine.check(seconds)
         return
@@ -87,14 +87,14 @@ def test_a_job_that_would_not_be_done_in_time_is_refused(now: str, seconds: floa
 
 def test_when_the_window_closes_the_round_under_way_is_ended_first() -> None:
     async def play() -> None:
-        mine, clock = hours("23:00")
+        mine, clock = availability("23:00")
         finish = asyncio.Event()
 
         async def work() -> None:
             await finish.wait()
 
         job = asyncio.create_task(work())
-        leaving = asyncio.create_task(mine.over(lambda: job))
+        leaving = asyncio.create_task(mine.wait_until_over(lambda: job))
         clock.jump()
         await settled()
         assert not leaving.done()
@@ -107,9 +107,9 @@ def test_when_the_window_closes_the_round_under_way_is_ended_first() -> None:
 
 def test_a_round_that_takes_longer_than_the_overrun_goes_on_without_this_client() -> None:
     async def play() -> None:
-        mine, clock = hours("23:00", overrun="10m")
+        mine, clock = availability("23:00", overrun="10m")
         job: asyncio.Task[None] = asyncio.create_task(asyncio.Event().wait())  # pyright: ignore[reportAssignmentType]
-        leaving = asyncio.create_task(mine.over(lambda: job))
+        leaving = asyncio.create_task(mine.wait_until_over(lambda: job))
         clock.jump()
         clock.jump()
         assert await leaving == 16 * 3600 - 600
@@ -120,14 +120,14 @@ def test_a_round_that_takes_longer_than_the_overrun_goes_on_without_this_client(
 
 def test_once_no_job_fits_any_more_the_client_goes_and_does_not_come_back_for_the_rest_of_the_window() -> None:
     async def play() -> None:
-        mine, clock = hours("05:00")
-        leaving = asyncio.create_task(mine.over(lambda: None))
+        mine, clock = availability("05:00")
+        leaving = asyncio.create_task(mine.wait_until_over(lambda: None))
         await settled()
         with pytest.raises(StaleRound):
             mine.check(7200)
         assert await leaving == 17 * 3600
-        said, opened = phases(mine)
-        waiting = asyncio.create_task(opened())
+        said, wait_until_open = phases(mine)
+        waiting = asyncio.create_task(wait_until_open())
         await settled()
         assert (said, mine.away_until) == (["away"], at("22:00"))
         clock.jump()
@@ -139,7 +139,7 @@ def test_once_no_job_fits_any_more_the_client_goes_and_does_not_come_back_for_th
 
 def test_a_wait_that_ends_before_the_window_does_goes_on() -> None:
     async def play() -> None:
-        mine, clock = hours("23:00", windows=("00:00-24:00",))
+        mine, clock = availability("23:00", windows=("00:00-24:00",))
         ends = asyncio.Queue[float]()
 
         async def until(moment: float) -> None:
@@ -147,7 +147,7 @@ def test_a_wait_that_ends_before_the_window_does_goes_on() -> None:
             clock._now = await ends.get()  # as of a system clock: at most some weeks later
 
         clock.until = until  # pyright: ignore[reportAttributeAccessIssue]
-        leaving = asyncio.create_task(mine.over(lambda: None))
+        leaving = asyncio.create_task(mine.wait_until_over(lambda: None))
         for weeks in (4, 8):
             ends.put_nowait(at("23:00") + weeks * 7 * 86_400)
             await settled()
@@ -161,7 +161,7 @@ def test_a_wait_that_ends_before_the_window_does_goes_on() -> None:
 def test_a_busy_machine_sits_out(monkeypatch: pytest.MonkeyPatch, load: float, most: float, taken: bool) -> None:
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    mine, _ = hours("12:00", windows=(), max_load=most)
+    mine, _ = availability("12:00", windows=(), max_load=most)
     if taken:
         mine.check(600)
         return
@@ -187,7 +187,7 @@ def test_a_battery_that_gives_the_power(tmp_path: Path, supplies: dict[str, tupl
                 (tmp_path / name / file).write_text(word + "\n")
     assert discharging(tmp_path) is wanted
     clock = JumpingClock(0.0)
-    mine = Hours(Participate(on_battery=False), clock, power=tmp_path)
+    mine = Availability(Participate(on_battery=False), clock, power=tmp_path)
     if wanted:
         with pytest.raises(StaleRound) as caught:
             mine.check(1)

@@ -18,7 +18,7 @@ import grpc
 import numpy as np
 
 from roughfed.client import life
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.enrolled import Credentials
 from roughfed.client.setup import Setup
 from roughfed.crypto.join_line import JoinLine
 from roughfed.deploy import agent
@@ -76,7 +76,7 @@ class Inside:
         await self.ended()
 
 
-async def enrol(folder: Path, line: JoinLine) -> Enrolled:
+async def enrol(folder: Path, line: JoinLine) -> Credentials:
     """Make a directory a member's."""
     return await agent.join(folder, line, policy=agent.policy_of(folder))
 
