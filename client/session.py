@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from roughfed import __version__
+from roughfed import __version__, crash
 from roughfed.client.choosing import Chooser
 from roughfed.client.context import ClientContext, SessionContext
 from roughfed.client.disclosure import check_run, lines_of
 from roughfed.client.disclosure_ledger import Ledger
+from roughfed.client.encode import residual_of
 from roughfed.client.enrolled import Credentials
 from roughfed.client.hours import WINDOW, Availability
 from roughfed.client.job_runner import JobRunner
@@ -19,8 +20,8 @@ from roughfed.client.outbox import Outbox
 from roughfed.client.policy import Rules
 from roughfed.client.renewal import Renewal
 from roughfed.client.rules import CODECS, check_app, check_welcome, used_up
-from roughfed.client.settled import apply_result
 from roughfed.client.setup import Setup
+from roughfed.client.store import ClientStore
 from roughfed.crypto import certificates
 from roughfed.errors import IdentityError, Unreachable
 from roughfed.messages import (
@@ -259,3 +260,22 @@ def is_quarantined(message: Heartbeat) -> bool:
     elif message.phase == ASKED:
         log.info("the operator of the server has released this client: it takes part again")
     return message.phase == HELD
+
+
+async def apply_result(store: ClientStore, run: str, closed: RoundClosed) -> None:
+    """Heard again after a reconnect it changes nothing.
+
+    Args:
+        store: with the residual of the codec, and what is known of the sums (`trainer/regularize/scaffold.py`).
+        run: that the round is of.
+        closed: the word; an update is in the next version if the round was committed and this client's was accepted.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    counts = (closed.outcome, closed.verdict) == ("committed", "accepted")
+    residual_of(store.folder, run).finalize(closed.round, counts)
+    crash.point("residual-settled")
+    if counts:
+        await store.record_counted(run, closed.round)
+        crash.point("counted-noted")

@@ -10,18 +10,24 @@ from roughfed.child import Description
 from roughfed.client import disclosure
 from roughfed.client.context import RoundTask
 from roughfed.client.disclosure import STATIC, times_allowed
-from roughfed.client.evaluating import OF_A_COMPARISON, compares, personalises
-from roughfed.client.fairness import fair_quarters
+from roughfed.crypto.agreement import derive
+from roughfed.methods import AUTO, is_personal
 from roughfed.secagg import statistics
 from roughfed.secagg.promises import FULL, Gives
 from roughfed.secagg.statistics import ACCURACY_BUCKETS, KINDS, Statistic, accuracy_bucket, one_hot
-from roughfed.secagg.weight_class import LOSS_POINTS, loss_point
+from roughfed.secagg.weight_class import FACT, LOSS_POINTS, drawn, expected, loss_point, read_table
 from roughfed.training import FitResult
-from roughfed.types import BINS, Evaluations
+from roughfed.types import BINS, Evaluation, Evaluations
 
 log = logging.getLogger(__name__)
 
 TRAINED = "trained"
+
+COMPARE_ALONE = "compare_alone"
+OF_A_COMPARISON = frozenset({"alone-histogram", "worse-than-alone"})
+"""Statistics that a client without a model trained alone has nothing to say to."""
+
+DRAW = b"roughfed weight class v1\0"
 
 Values = dict[str, Sequence[int]]
 
@@ -57,6 +63,17 @@ def could_compare(task: RoundTask, asked: Sequence[Statistic]) -> bool:
     if "personal-histogram" not in names:
         return True
     return bool(task.session.welcome.private) or personalises(task.ctx.settings(task.job.trainer))
+
+
+def compares(settings: dict[str, object]) -> bool:
+    """Whether the learning settings have the client train a model without the others beside."""
+    return settings.get(COMPARE_ALONE) is True
+
+
+def personalises(settings: dict[str, object]) -> bool:
+    """Whether a part of the method makes a model of the client's own."""
+    method = settings.get("method")
+    return isinstance(method, str) and method != AUTO and is_personal(method)
 
 
 def promised(letters: str) -> Gives:
@@ -133,10 +150,36 @@ def quarters_of(task: RoundTask) -> int:
     return fair_quarters(task)
 
 
+def fair_quarters(task: RoundTask) -> int:
+    """This round's class, 1 to 4; the same after a restart.
+
+    A client that keeps its statistics to itself draws as one at the typical loss does.
+
+    Raises:
+        RemoteProtocolError: the table that came with the job is none.
+    """
+    if not task.header.masked or FACT not in task.job.facts:
+        return FULL
+    table = read_table(task.job.facts[FACT])
+    losses = (
+        task.ctx.store.losses(task.header.run, before=task.header.round)
+        if task.session.rules.policy.share_statistics
+        else {}
+    )
+    secret = derive(task.session.credentials.identity.private_bytes(), DRAW, task.job.header.digest)
+    return drawn(expected(table, losses), secret)
+
+
 async def record_weight(task: RoundTask, result: FitResult) -> None:
     """Note what a training found about its own data; it counts from the next round on."""
     quarters = min(max(math.ceil(result.weight * FULL), 1), FULL) if math.isfinite(result.weight) else FULL
     await task.ctx.store.record_quarters(task.header.run, task.header.round, quarters)
+
+
+async def record_loss(task: RoundTask, found: Evaluation | None) -> None:
+    """Note the loss under this round's base model: later weight classes go by it. One that is no number is none."""
+    if task.header.masked and found is not None and (loss := found.loss) is not None and math.isfinite(loss):
+        await task.ctx.store.record_loss(task.header.run, task.header.round, loss)
 
 
 def client_values(description: Description, found: Evaluations, result: FitResult) -> Values:

@@ -17,15 +17,21 @@ from roughfed.classes import tensors_of
 from roughfed.client.context import RoundTask
 from roughfed.client.download import fetch_model
 from roughfed.client.encode import fresh_delta
-from roughfed.client.evaluating import evaluate, personalises
-from roughfed.client.fairness import record_loss
 from roughfed.client.own_model import OwnModel, record_own_model, state_place
 from roughfed.client.rules import check_rounds
-from roughfed.client.statistics import Values, asked_of_training, record_weight, trained_values
+from roughfed.client.statistics import (
+    Values,
+    asked_of_training,
+    compares,
+    personalises,
+    record_loss,
+    record_weight,
+    trained_values,
+)
 from roughfed.client.store import SavedUpdate
 from roughfed.errors import TrainerError
 from roughfed.training import LABEL_AUDIT, BaseFile, FitResult, Turn
-from roughfed.types import Evaluations, Receipt, Signed, UpdateStatement
+from roughfed.types import Evaluation, Evaluations, Receipt, Signed, UpdateStatement
 from roughfed.wire.updates import MAX_METRICS, MAX_NAME, UPDATE_DOMAIN, encode_statement
 
 log = logging.getLogger(__name__)
@@ -108,6 +114,27 @@ async def evaluate_models(task: RoundTask, params: Path) -> Evaluations:
     made = bool(task.session.welcome.private) or personalises(settings)
     await record_own_model(store.folder, OwnModel(task.header.model_digest, settings, turn, made))
     return await evaluate(task, params, turn) if job.evaluate else Evaluations()
+
+
+async def evaluate(task: RoundTask, params: Path, turn: Turn) -> Evaluations:
+    """The models that this client could use, on its held-out data; nothing where it has none.
+
+    Args:
+        task: of this client.
+        params: model file with the round's base model.
+        turn: where in the run that is; the client's own tensors and models are those of earlier rounds.
+    """
+    if task.ctx.description.num_test == 0:
+        return Evaluations()
+    task.ctx.enter("evaluating", 0.0)
+    base = await task.ctx.trainer.evaluate(params, model_digest=task.header.model_digest, turn=turn)
+    settings = task.ctx.settings(task.job.trainer)
+    personal = base if task.session.welcome.private else None  # what was evaluated has the own private tensors in it
+    if not (compares(settings) or personalises(settings)):
+        return Evaluations(base, personal)
+    found = await task.ctx.trainer.compare(params, model_digest=task.header.model_digest, settings=settings, turn=turn)
+    own: Evaluation | None = found.get("personal", personal)
+    return Evaluations(base, own, found.get("alone"))
 
 
 async def train(task: RoundTask, params: Path, *, redraw: bool = False) -> Training:

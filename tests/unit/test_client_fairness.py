@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from roughfed.client.fairness import fair_quarters, record_loss
-from roughfed.client.statistics import quarters_of
+from roughfed.client.statistics import fair_quarters, quarters_of, record_loss
 from roughfed.client.store import LOSSES_KEPT, ClientStore
 from roughfed.errors import RemoteProtocolError
 from roughfed.secagg.weight_class import FACT, Table, write_table
