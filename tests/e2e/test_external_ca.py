@@ -49,8 +49,8 @@ class External:
         roughfed("csr", "--dir", directory, "--name", name, "--federation", "e2e", "--organisation", "corp")
         signed = self.folder / f"{name}.pem"
         signed.write_bytes(self.issuing.sign((directory / "request.pem").read_bytes()))
-        files = ("--certificate", signed, "--chain", self.folder / "chain.pem", "--ca", self.folder / "root.pem")
-        roughfed("enrol", "--dir", directory, *files, *(("--server", server) if server else ()))
+        flags = ("--certificate", signed, "--chain", self.folder / "chain.pem", "--ca", self.folder / "root.pem")
+        roughfed("enrol", "--dir", directory, *flags, *(("--server", server) if server else ()))
         (self.members / f"{name}.member").write_bytes((directory / f"{name}.member").read_bytes())
 
     def list(self) -> None:

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.client import disclosure as rule
-from roughfed.client import disclosure_ledger
 from roughfed.client import store as store_module
 from roughfed.client.disclosed_round import admit_model, admit_stage
 from roughfed.client.disclosure_ledger import Ledger
@@ -238,7 +237,7 @@ def test_the_oldest_models_are_forgotten_and_how_far_they_moved_is_not(
 ) -> None:
     """Rounds that come to nothing push none out: they would cost a server that wants it nothing."""
     most = 10
-    monkeypatch.setattr(disclosure_ledger, "MODELS_REMEMBERED", most)
+    monkeypatch.setattr("roughfed.client.disclosure_ledger.MODELS_REMEMBERED", most)
     for number in range(1, most + 6):
         answer(ledger, tmp_path, number, np.array([number, 0.0], dtype=np.float32))
     far = fingerprint(model_file(tmp_path, np.zeros(2, dtype=np.float32)), SECRET)
