@@ -1,7 +1,8 @@
 """`python -m roughfed.deploy.bench.uploaders`: one process of many clients that upload when they are told to.
 
 Each has its own certificate, connection and session, takes its job, and uploads the same vector under a statement of
-its own, by the code of the agent (`roughfed.client.rpc.Connection`): what is left out is downloading and training.
+its own, by the code of the agent (`roughfed.client.rpc.Connection`): what is left out is downloading and
+training.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What a backup has of an edge's membership in the federation above, and what a restore makes of it.
 
 In it are the papers, client.toml and what the client's half remembers; its models are fetched again, and of an open
-round there is nothing (`roughfed.client.put_back` says why). It is taken after the moment of the server's half: then
-the client's half may know of an answer that the server's half does not, and gives no other one; never the reverse.
+round there is nothing (`roughfed.client.put_back` says why). It is taken after the moment of the server's
+half: then the client's half may know of an answer that the server's half does not, and gives no other one; never
+the reverse.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """docs/protocol.svg, drawn from the tables: one group and one client in a masked round, message by message.
 
 `python -m roughfed.deploy.pictures.protocol > docs/protocol.svg` writes it; a test compares. The client's states and
-messages come from `roughfed.secagg.client.TRANSITIONS`, its answers from `roughfed.client.masked.ANSWERS`, the group's
-stages from `roughfed.secagg.server.Stage`, what is journaled from `roughfed.server.masked.stages.FACTS`.
+messages come from `roughfed.secagg.client.TRANSITIONS`, its answers from
+`roughfed.client.masked.ANSWERS`, the group's stages from `roughfed.secagg.server.Stage`, what is
+journaled from `roughfed.server.masked.stages.FACTS`.
 """
 
 from __future__ import annotations

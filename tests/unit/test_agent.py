@@ -136,7 +136,7 @@ def test_a_client_that_may_not_take_part_any_more_ends_at_once(
     if receipt:
         asyncio.run(store.save_receipt("run-1", 1, b"receipt"))
     store.close()
-    monkeypatch.setattr(life.enrolled, "load", lambda folder: Papers())
+    monkeypatch.setattr("roughfed.client.enrolled.load", lambda folder: Papers())
     config = ClientConfig(policy=Policy(max_rounds=limit))
     work = life.run(Setup(config, tmp_path, tmp_path, cast(LocalTrainer, Trainer())))
     if not goes_on:

@@ -20,8 +20,7 @@ from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.crypto.names import Subject
 from roughfed.errors import ConfigError, IdentityError, RoughfedError, StorageError, Unreachable
 from roughfed.messages import RENEW, Reconnect
-
-from .clock import present
+from tests.unit.clock import present
 
 KEY = new_tls_key()
 SERIALS = itertools.count(2)

@@ -20,9 +20,8 @@ from roughfed.deploy.doctor.finding import State
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError, Unreachable
 from roughfed.server.authority import Authority
 from roughfed.transport.names import PROTOCOL_KEY, REASON_KEY, SERVICE, SOFTWARE_KEY, TIME_KEY
-
-from .clock import present
-from .doctor_sites import client_folder
+from tests.unit.clock import present
+from tests.unit.doctor_sites import client_folder
 
 Told = Mapping[str, str]
 
