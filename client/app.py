@@ -11,22 +11,22 @@ import logging
 from contextlib import suppress
 
 from roughfed.child import Description
-from roughfed.client import enrolled
+from roughfed.client.connection.diagnose import diagnose
+from roughfed.client.connection.reconnect import AfterRuns, after_faults, when_asked
 from roughfed.client.context import ClientContext
-from roughfed.client.diagnose import diagnose
-from roughfed.client.hours import Availability
-from roughfed.client.limits import LearningSettings
-from roughfed.client.machine import Watcher
+from roughfed.client.disclosure.mode import Mode
+from roughfed.client.local.availability import Availability
+from roughfed.client.local.learning_settings import LearningSettings
+from roughfed.client.local.machine import Watcher
+from roughfed.client.members import credential_files
+from roughfed.client.members.renewal import Renewal
 from roughfed.client.metrics import ClientMetrics
-from roughfed.client.mode import Mode
 from roughfed.client.outbox import Outbox
-from roughfed.client.own_secret import mixed_seed, own_secret
-from roughfed.client.renewal import Renewal
-from roughfed.client.returning import AfterRuns, after_faults, when_asked
-from roughfed.client.rules import CODECS
+from roughfed.client.rules.checks import CODECS
 from roughfed.client.session import FINISHED, Session
 from roughfed.client.setup import Setup
-from roughfed.client.store import ClientStore
+from roughfed.client.storage.own_secret import mixed_seed, own_secret
+from roughfed.client.storage.store import ClientStore
 from roughfed.errors import IdentityError, ModeRefused, Unreachable
 from roughfed.messages import Reconnect
 
@@ -114,7 +114,7 @@ class Agent:
 
     async def _explain(self, error: Unreachable, failures: int, pause: float) -> None:
         if failures % DIAGNOSE_EVERY == 0:
-            credentials = enrolled.load(self._setup.credentials_folder)
+            credentials = credential_files.load(self._setup.credentials_folder)
             reason = await asyncio.to_thread(diagnose, self.session.address(credentials), credentials)
             if reason.final is not None:
                 raise reason.final

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from roughfed.child import Description
-from roughfed.client.disclosure_ledger import Ledger
-from roughfed.client.enrolled import Credentials
-from roughfed.client.local import LocalTrainer
+from roughfed.client.connection.rpc import Connection
+from roughfed.client.disclosure.ledger import Ledger
+from roughfed.client.local.trainer_process import LocalTrainer
+from roughfed.client.members.credential_files import Credentials
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.policy import Rules
-from roughfed.client.rpc import Connection
-from roughfed.client.store import ClientStore
+from roughfed.client.storage.store import ClientStore
 from roughfed.crypto.member_list import MemberList
 from roughfed.errors import LocalProtocolError
 from roughfed.messages import ClientMessage, ServerStage, Welcome

@@ -8,10 +8,10 @@ from contextlib import suppress
 from enum import Enum, auto
 
 from roughfed.client.context import ClientContext, Inbox, SessionContext
-from roughfed.client.hours import REASONS, Availability
-from roughfed.client.job import do_job
-from roughfed.client.mode import Mode
-from roughfed.client.rules import job_number
+from roughfed.client.disclosure.mode import Mode
+from roughfed.client.local.availability import REASONS, Availability
+from roughfed.client.round.job import do_job
+from roughfed.client.rules.checks import job_number
 from roughfed.errors import ModeRefused, RoughfedError, StaleRound, TrainerError
 from roughfed.messages import EvaluationReport, JobUpdate, RoundClosed, ServerStage
 from roughfed.mode import MODES

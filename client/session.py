@@ -6,22 +6,22 @@ import asyncio
 import logging
 
 from roughfed import __version__, crash
-from roughfed.client.choosing import Chooser
 from roughfed.client.context import ClientContext, SessionContext
-from roughfed.client.disclosure import check_run, lines_of
-from roughfed.client.disclosure_ledger import Ledger
-from roughfed.client.encode import residual_of
-from roughfed.client.enrolled import Credentials
-from roughfed.client.hours import WINDOW, Availability
+from roughfed.client.disclosure.ledger import Ledger
+from roughfed.client.disclosure.limits import check_run, lines_of
+from roughfed.client.disclosure.mode import Mode
 from roughfed.client.job_runner import JobRunner
-from roughfed.client.machine import Watcher
-from roughfed.client.mode import Mode
+from roughfed.client.local.availability import WINDOW, Availability
+from roughfed.client.local.machine import Watcher
+from roughfed.client.members.credential_files import Credentials
+from roughfed.client.members.renewal import Renewal
 from roughfed.client.outbox import Outbox
 from roughfed.client.policy import Rules
-from roughfed.client.renewal import Renewal
-from roughfed.client.rules import CODECS, check_app, check_welcome, used_up
+from roughfed.client.round.cluster_choice import Chooser
+from roughfed.client.round.encode import residual_of
+from roughfed.client.rules.checks import CODECS, check_app, check_welcome, used_up
 from roughfed.client.setup import Setup
-from roughfed.client.store import ClientStore
+from roughfed.client.storage.store import ClientStore
 from roughfed.crypto import certificates
 from roughfed.errors import IdentityError, Unreachable
 from roughfed.messages import (

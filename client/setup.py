@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from roughfed.client.connection.rpc import Connection
 from roughfed.client.context import fresh_secret
-from roughfed.client.enrolled import Credentials
-from roughfed.client.hours import Clock, SystemClock
-from roughfed.client.local import LocalTrainer
-from roughfed.client.rpc import Connection
+from roughfed.client.local.availability import Clock, SystemClock
+from roughfed.client.local.trainer_process import LocalTrainer
+from roughfed.client.members.credential_files import Credentials
 from roughfed.config.client import ClientConfig
 from roughfed.crypto.member_list import Organisations
 from roughfed.messages import Welcome

@@ -12,8 +12,8 @@ import re
 import time
 from pathlib import Path
 
-from roughfed.client import enrolled
-from roughfed.client.enrolled import Credentials
+from roughfed.client.members import credential_files
+from roughfed.client.members.credential_files import Credentials
 from roughfed.crypto.certificates import organisation_of
 from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.key_file import write_public
@@ -93,7 +93,7 @@ def certified(folder: Path, own: Credentials) -> list[ListedMember]:
         ConfigError: a file is none, from another CA, has ended, or is there twice.
     """
     found: dict[str, ListedMember] = {}
-    for path in [own.folder / enrolled.MEMBER, *sorted(folder.glob(f"*{MEMBER}"))]:
+    for path in [own.folder / credential_files.MEMBER, *sorted(folder.glob(f"*{MEMBER}"))]:
         try:
             with path.open("rb") as file:
                 member = file.read(MAX_MEMBER_BYTES)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from roughfed.client.rpc import Connection
+from roughfed.client.connection.rpc import Connection
 from roughfed.crypto.identity import IdentityKey
 from roughfed.files import disk_errors
 from roughfed.params import digest_file

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from roughfed.client.app import Agent
-from roughfed.client.enrolled import Credentials
-from roughfed.client.rpc import Connection
+from roughfed.client.connection.rpc import Connection
+from roughfed.client.members.credential_files import Credentials
 from roughfed.client.setup import Setup
-from roughfed.client.store import ClientStore
+from roughfed.client.storage.store import ClientStore
 from roughfed.config import ClientConfig
 from roughfed.config.load import build
 from roughfed.config.schema import keys_of

@@ -100,11 +100,11 @@ def secret_of_seed(seed: int | None, folder: Path) -> Callable[[bytes], bytes]:
 
     if seed is None:
         return fresh_secret
-    from roughfed.client import enrolled
+    from roughfed.client.members import credential_files
     from roughfed.deploy.agent import Place
     from roughfed.deploy.bench.recompute_masked import round_secret
 
-    return lambda header_digest: round_secret(seed, enrolled.load(Place(folder).papers).name, header_digest)
+    return lambda header_digest: round_secret(seed, credential_files.load(Place(folder).papers).name, header_digest)
 
 
 def announce(ports: Ports) -> None:

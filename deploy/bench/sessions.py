@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from roughfed.client.rpc import SERVICE
+from roughfed.client.connection.rpc import SERVICE
 from roughfed.deploy import aggregator
 from roughfed.deploy.bench.crowd import READY, Ticket, channel, enrol, write_tickets
 from roughfed.deploy.bench.launch import Bench, prepare, running

@@ -12,7 +12,7 @@ from roughfed.deploy.cli.command import Answer, Context, command
 from roughfed.errors import ConfigError
 
 if TYPE_CHECKING:
-    from roughfed.client.disclosure import Line, Totals
+    from roughfed.client.disclosure.limits import Line, Totals
 
 WORTH = {
     "runs": "each is asked anew for what is limited by run",
@@ -35,11 +35,11 @@ def disclosed(context: Context) -> Answer:
     One table for each federation and each model of the own; names of runs make no difference. The figures are this
     directory's own: no server is asked, and none is told.
     """
-    from roughfed.client.disclosure import lines_of
-    from roughfed.client.disclosure_ledger import ledgers_in
+    from roughfed.client.disclosure.ledger import ledgers_in
+    from roughfed.client.disclosure.limits import lines_of
     from roughfed.client.policy import Rules
-    from roughfed.client.put_back import DATABASE
-    from roughfed.client.store import ClientStore
+    from roughfed.client.storage.restore import DATABASE
+    from roughfed.client.storage.store import ClientStore
     from roughfed.deploy import agent
 
     place = agent.Place(context.folder)

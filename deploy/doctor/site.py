@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from roughfed.client import enrolled
-from roughfed.client.diagnose import Reason, diagnose
-from roughfed.client.greet import ServerInfo, fetch_server_info
+from roughfed.client.connection.diagnose import Reason, diagnose
+from roughfed.client.connection.server_info import ServerInfo, fetch_server_info
+from roughfed.client.members import credential_files
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
 from roughfed.deploy import agent, aggregator
@@ -21,7 +21,7 @@ from roughfed.errors import ConfigError, RoughfedError, Unreachable
 from roughfed.server.authority import CA_KEY
 
 if TYPE_CHECKING:
-    from roughfed.client.enrolled import Credentials
+    from roughfed.client.members.credential_files import Credentials
     from roughfed.deploy.doctor.trainer import Examined
 
 Role = Literal["server", "client", "none"]
@@ -106,7 +106,7 @@ def role_of(folder: Path) -> Role:
     """What lives in a directory."""
     if (folder / FederationConfig.FILE).exists() or (aggregator.Place(folder).ca / CA_KEY).exists():
         return "server"
-    if (folder / ClientConfig.FILE).exists() or (agent.Place(folder).papers / enrolled.RECORD).exists():
+    if (folder / ClientConfig.FILE).exists() or (agent.Place(folder).papers / credential_files.RECORD).exists():
         return "client"
     return "none"
 
@@ -171,7 +171,7 @@ def _settings(folder: Path, role: Role) -> tuple[FederationConfig | ClientConfig
 
 def _papers(folder: Path) -> tuple[Credentials | None, RoughfedError | None]:
     try:
-        return enrolled.load(folder), None
+        return credential_files.load(folder), None
     except RoughfedError as error:
         return None, error
     except OSError as error:

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from roughfed.client.enrolled import Credentials
-from roughfed.client.rpc import Connection, meaning
+from roughfed.client.connection.rpc import Connection, meaning
+from roughfed.client.members.credential_files import Credentials
 from roughfed.errors import RoughfedError
 from roughfed.messages import ClientMessage, Hello, ServerMessage
 from roughfed.server.rpc import FederationService

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from roughfed.client.enrolled import Credentials
+from roughfed.client.members.credential_files import Credentials
 from roughfed.crypto import certificates, identity
 from roughfed.crypto.identity import IdentityKey
 from roughfed.deploy import aggregator

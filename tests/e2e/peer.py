@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import grpc
 
 from roughfed import __version__
-from roughfed.client.enrolled import Credentials
+from roughfed.client.members.credential_files import Credentials
 from roughfed.crypto import join_line
 from roughfed.crypto.certificates import SERVER_HOST
 from roughfed.crypto.identity import IdentityKey

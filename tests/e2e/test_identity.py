@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.enrolled import Credentials
+from roughfed.client.members.credential_files import Credentials
 from roughfed.crypto import certificates
 from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.crypto.key_file import read_private, read_public

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.enrolled import Credentials
+from roughfed.client.members.credential_files import Credentials
 from roughfed.crypto.certificates import SERVER_HOST, load_certificate, new_request
 from roughfed.deploy import aggregator
 from roughfed.deploy.bench.synthetic import SyntheticOrigin

@@ -10,7 +10,7 @@ from roughfed.classes import (
     seat,
 )
 from roughfed.client.policy import Rules
-from roughfed.client.seat import check_offer, select_tier
+from roughfed.client.rules.tier_selection import check_offer, select_tier
 from roughfed.config import FederationConfig, check_federation
 from roughfed.config.client import Policy
 from roughfed.config.load import load_federation

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from roughfed.client import enrol
+from roughfed.client.disclosure.mode import LINE, OWNER, bound, record_bound
+from roughfed.client.disclosure.mode import Mode as ClientMode
+from roughfed.client.members import enrol
 from roughfed.client.metrics import ClientMetrics
-from roughfed.client.mode import LINE, OWNER, bound, record_bound
-from roughfed.client.mode import Mode as ClientMode
 from roughfed.client.policy import Rules
-from roughfed.client.store import ClientStore
+from roughfed.client.storage.store import ClientStore
 from roughfed.config import load_client
 from roughfed.config.client import Policy
 from roughfed.config.rewriting import write_setting

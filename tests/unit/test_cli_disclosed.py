@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.disclosure import CHOICE, STATIC, members_of
-from roughfed.client.disclosure_ledger import Ledger
-from roughfed.client.store import ClientStore
+from roughfed.client.disclosure.ledger import Ledger
+from roughfed.client.disclosure.limits import CHOICE, STATIC, members_of
+from roughfed.client.storage.store import ClientStore
 from roughfed.deploy.cli.app import run
 from roughfed.secagg.statistics import KINDS
 from roughfed.types import RoundHeader

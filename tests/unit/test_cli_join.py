@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.enrolled import Credentials
+from roughfed.client.members.credential_files import Credentials
 from roughfed.config import load_client
 from roughfed.crypto.join_line import JoinLine
 from roughfed.deploy.cli import app as cli

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from roughfed.client import enrol, enrolled
-from roughfed.client.door import control_socket
+from roughfed.client.control_socket import control_socket
+from roughfed.client.members import credential_files, enrol
 from roughfed.crypto import join_line
 from roughfed.crypto.key_file import read_private
 from roughfed.deploy import aggregator
@@ -167,9 +167,9 @@ def test_clients_are_asked_by_a_server_that_runs(fed: Path, capsys: pytest.Captu
 def test_a_client_that_does_not_run_goes_to_the_ca_itself(
     client: Path, fed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = enrolled.load(client / "state" / "papers")
+    before = credential_files.load(client / "state" / "papers")
     code, answer = asked(capsys, client)
-    after = enrolled.load(client / "state" / "papers")
+    after = credential_files.load(client / "state" / "papers")
     assert (code, answer["rotated"], answer["running"]) == (0, "alice", False)
     assert after.tls_key != before.tls_key
     with only_one(client / "state", "client", cure=""):  # it runs, and has no door
@@ -179,7 +179,7 @@ def test_a_client_that_does_not_run_goes_to_the_ca_itself(
     assert cli.run(["revoke", "alice", "--dir", str(fed)]) == 0
     code, answer = asked(capsys, client)
     assert (code, answer["error"]["reason"]) == (3, "revoked")
-    assert enrolled.load(client / "state" / "papers") == after
+    assert credential_files.load(client / "state" / "papers") == after
 
 
 def test_a_ca_that_does_not_answer_leaves_everything_as_it_is(
@@ -187,13 +187,13 @@ def test_a_ca_that_does_not_answer_leaves_everything_as_it_is(
 ) -> None:
     with ca_of(fed) as port:
         enrolled_client(fed, port)
-    before = enrolled.load(fed / "alice" / "state" / "papers")
+    before = credential_files.load(fed / "alice" / "state" / "papers")
     monkeypatch.setattr(enrol, "TIMEOUT_S", 0.5)
     code, answer = asked(capsys, fed / "alice")
     assert (code, answer["error"]["reason"]) == (6, "unreachable")
     assert f"the enrolment port 127.0.0.1:{port} does not answer" in answer["error"]["message"]
     assert "roughfed server" in answer["error"]["cure"]
-    assert enrolled.load(fed / "alice" / "state" / "papers") == before
+    assert credential_files.load(fed / "alice" / "state" / "papers") == before
 
 
 def test_where_there_is_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

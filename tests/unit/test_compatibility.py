@@ -12,13 +12,14 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor, FileDescriptor
 
 from roughfed import compatibility
-from roughfed.client import rpc, rules
 from roughfed.client.app import Agent
+from roughfed.client.connection import rpc
 from roughfed.client.policy import Rules
-from roughfed.client.rules import check_welcome
+from roughfed.client.rules import checks
+from roughfed.client.rules.checks import check_welcome
 from roughfed.client.session import Session
 from roughfed.client.setup import Setup
-from roughfed.client.store import ClientStore
+from roughfed.client.storage.store import ClientStore
 from roughfed.compatibility import spoken
 from roughfed.config.client import ClientConfig, Policy
 from roughfed.crypto import identity
@@ -179,7 +180,7 @@ def test_a_client_refuses_a_server_that_is_too_old(monkeypatch: pytest.MonkeyPat
     allowed = Rules(Policy(server_sees="updates", max_model_bytes=1 << 20))
     with pytest.raises(VersionError, match=r"the server .roughfed 0\.0\.1. speaks protocol 1, this client"):
         check_welcome(welcome, allowed)
-    monkeypatch.setattr(rules, "spoken", lambda *_, **__: 1)
+    monkeypatch.setattr(checks, "spoken", lambda *_, **__: 1)
     check_welcome(welcome, allowed)
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from roughfed.client.limits import LearningSettings
+from roughfed.client.local.learning_settings import LearningSettings
 from roughfed.config import ClientConfig, FederationConfig, effective_trainer
 from roughfed.config.client import ClientTrainer, OwnApp
 from roughfed.config.federation import Round

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.enrolled import Credentials
+from roughfed.client.members.credential_files import Credentials
 from roughfed.config import load_client
 from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.deploy.aggregator import Place

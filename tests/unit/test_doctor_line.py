@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client import diagnose as line
-from roughfed.client.diagnose import diagnose, handshake, reach
-from roughfed.client.enrolled import Credentials, load
+from roughfed.client.connection import diagnose as line
+from roughfed.client.connection.diagnose import diagnose, handshake, reach
+from roughfed.client.members.credential_files import Credentials, load
 from roughfed.crypto import certificates
 from roughfed.deploy.doctor.checks.handshake import handshake as check_handshake
 from roughfed.deploy.doctor.checks.ports import ports

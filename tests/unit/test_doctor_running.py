@@ -55,7 +55,7 @@ def test_who_turns_a_client_away() -> None:
     ],
 )
 def test_versions_that_differ(software: str, oldest: int, newest: int, state: State, said: str) -> None:
-    from roughfed.client.greet import ServerInfo
+    from roughfed.client.connection.server_info import ServerInfo
     from roughfed.deploy.doctor.site import Contact
 
     found = version.against_server(Contact("s:1", None, ServerInfo(software, oldest, newest, 0.0, 0.0)))

@@ -18,12 +18,12 @@ from safetensors.numpy import load_file, save_file
 
 from roughfed.adapters import Base
 from roughfed.child import Description
-from roughfed.client.download import fetch_frozen
+from roughfed.client.connection.rpc import Connection
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.policy import Rules
-from roughfed.client.rpc import Connection
-from roughfed.client.rules import CODECS, check_app, check_welcome
-from roughfed.client.store import ClientStore
+from roughfed.client.round.download import fetch_frozen
+from roughfed.client.rules.checks import CODECS, check_app, check_welcome
+from roughfed.client.storage.store import ClientStore
 from roughfed.config.client import Policy
 from roughfed.config.federation import FederationConfig
 from roughfed.deploy.bench.synthetic import SyntheticOrigin

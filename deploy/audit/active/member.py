@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from roughfed.client.enrolled import Credentials
+from roughfed.client.members.credential_files import Credentials
 from roughfed.crypto.masks import Lanes
 from roughfed.deploy.audit.active.server import ActiveServer, Opened
 from roughfed.digest import content_digest

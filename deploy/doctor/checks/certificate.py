@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from roughfed.client.enrol import BY_FILES
-from roughfed.client.enrolled import IDENTITY_KEY, TLS_KEY, Credentials
+from roughfed.client.members.credential_files import IDENTITY_KEY, TLS_KEY, Credentials
+from roughfed.client.members.enrol import BY_FILES
 from roughfed.crypto import certificates
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
 from roughfed.deploy.doctor.site import Site

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from roughfed.client.enrolled import Credentials
+from roughfed.client.members.credential_files import Credentials
 from roughfed.crypto import certificates
 from roughfed.crypto.identity import RENEW_WINDOW_S
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
