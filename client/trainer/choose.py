@@ -98,7 +98,7 @@ def has(context: Context, composition: Composition, *, allow_memory: bool) -> se
     have |= {"clean"} if context.clean is not None else set()
     have |= {"experts"} if hasattr(context.model, "each") else set()
     have |= {"tasks"} if context.task >= 0 else set()
-    have |= {"private"} if context.private else set()
+    have |= {"private"} if context.scope.private else set()
     have |= {"transition"}  # the parts that take one say themselves what is wrong with it
     if composition.needs & {"images", "head"}:
         x = next(iter(context.source.epoch(2, None)))[0]

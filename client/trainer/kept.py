@@ -168,7 +168,7 @@ def keeping(kept: Kept, context: Context, plan: Plan) -> Hooks:
         return seen[0]
 
     def after(outputs: Outputs, given: Batch) -> None:
-        if context.epoch:
+        if context.at.epoch:
             return
         logits = logits_of(outputs[0]) if outputs and seen[0].other is None else None
         if kept.noting and (logits is None or len(logits) != len(given)):  # mixed: nothing was said of these inputs
