@@ -24,12 +24,12 @@ from roughfed.client.trainer.data import Source, TrainLoader
 from roughfed.client.trainer.drift import behind, controls_for
 from roughfed.client.trainer.effort import effort_of, even_out
 from roughfed.client.trainer.given import open_given
-from roughfed.client.trainer.look import Told, look, names_of
+from roughfed.client.trainer.look import Statistics, look, names_of
 from roughfed.client.trainer.optimizer import optimizer_for
 from roughfed.client.trainer.parts import Context, Position, Tensors
 from roughfed.client.trainer.private import private_tensors
 from roughfed.client.trainer.scoped import frozen, keep_still, part_given
-from roughfed.client.trainer.self_doubt import FACT, Doubt, doubt_of, equal_voice, noted, remember
+from roughfed.client.trainer.self_doubt import FACT, LabelQuality, doubt_of, equal_voice, noted, remember
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.tensors import load_flat, write_delta
 from roughfed.errors import ConfigError
@@ -139,7 +139,7 @@ def stay(model: nn.Module, work: Work) -> FitResult:
     return FitResult(1, 0, {}, time.monotonic() - started, weight=weight)
 
 
-def before_training(context: Context, wanted: Collection[str]) -> tuple[Told, Doubt]:
+def before_training(context: Context, wanted: Collection[str]) -> tuple[Statistics, LabelQuality]:
     """What the round's global model shows of the local examples: statistics to tell, and the client's own doubt."""
     doubt = doubt_of(context)
     told = look(context, wanted)

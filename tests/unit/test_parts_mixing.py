@@ -19,6 +19,7 @@ from roughfed.client.trainer.decouple.tau_norm import normalise
 from roughfed.client.trainer.ensemble.ride import class_temperatures
 from roughfed.client.trainer.ensemble.sade import sade_shifts
 from roughfed.client.trainer.mixing import draw_box
+from roughfed.client.trainer.parts import Position
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.errors import ConfigError
 
