@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.early import Early
+from roughfed.client.trainer.early import EarlyEstimate
 from roughfed.client.trainer.parts import Context, Options
 
 
@@ -22,7 +22,7 @@ class Belief:
         self._rate, self._ramp = float(options["rate"]), float(options["ramp"])
         self._per_class = bool(options["per-class"])
         self._context = context
-        self._early = Early(context, part, warmup=float(options["warmup"]))
+        self._early = EarlyEstimate(context, part, warmup=float(options["warmup"]))
         self.epoch = None if self._rate else self._early.epoch
 
     @property

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from roughfed.client.trainer.finding import Finding, Sample, sample_of
+from roughfed.client.trainer.finding import ProbeResult, Sample, sample_of
 from roughfed.client.trainer.head import ends_in_head
 from roughfed.client.trainer.parts import Context, Tensors
 from roughfed.client.trainer.probe import PROBES
@@ -98,7 +98,7 @@ def has(context: Context, composition: Composition, *, allow_memory: bool) -> se
     have |= {"clean"} if context.clean is not None else set()
     have |= {"experts"} if hasattr(context.model, "each") else set()
     have |= {"tasks"} if context.task >= 0 else set()
-    have |= {"private"} if context.private else set()
+    have |= {"private"} if context.scope.private else set()
     have |= {"transition"}  # the parts that take one say themselves what is wrong with it
     if composition.needs & {"images", "head"}:
         x = next(iter(context.source.epoch(2, None)))[0]
@@ -108,7 +108,7 @@ def has(context: Context, composition: Composition, *, allow_memory: bool) -> se
     return have
 
 
-def _candidates(findings: Mapping[str, Finding]) -> Iterator[Composition]:
+def _candidates(findings: Mapping[str, ProbeResult]) -> Iterator[Composition]:
     """Compositions for what was found, the best first; the last one needs nothing."""
     noise = findings["noisy"]
     how = ("in pairs" if noise.paired else "evenly") if noise.found else ""

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.kept import Kept, by_rank
+from roughfed.client.trainer.kept import ReplayBuffer, by_rank
 from roughfed.client.trainer.parts import Batch, Context
 
 CHUNK = 256
 
 
-def per_class(kept: Kept, context: Context) -> int:
+def per_class(kept: ReplayBuffer, context: Context) -> int:
     """How many examples each class may have: of those that are kept and those that are here."""
     here = context.counts() > 0
     return max(1, kept.capacity // int((here | (kept.counts() > 0)).sum()))
@@ -39,7 +39,7 @@ def said_of(context: Context, x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([part for part, _ in parts]), torch.cat([part for _, part in parts])
 
 
-def replace_class(kept: Kept, label: int, columns: dict[str, Tensor], batch: Batch, logits: Tensor) -> None:
+def replace_class(kept: ReplayBuffer, label: int, columns: dict[str, Tensor], batch: Batch, logits: Tensor) -> None:
     """Put the chosen examples of a class, best first, where its earlier ones were.
 
     Their ranks count up from 0: when the classes have to share with more of them, each gives its last ones.
@@ -50,6 +50,6 @@ def replace_class(kept: Kept, label: int, columns: dict[str, Tensor], batch: Bat
     kept.admit(rows, by_rank)
 
 
-def shorten(kept: Kept, share: int) -> None:
+def shorten(kept: ReplayBuffer, share: int) -> None:
     """Leave each class its first `share` examples."""
     kept.select(kept.ranks < share)

@@ -18,7 +18,7 @@ from torch import nn
 
 from roughfed.client.trainer.data import Arrays, Source
 from roughfed.client.trainer.evaluate import evaluate
-from roughfed.client.trainer.given import Given, open_given
+from roughfed.client.trainer.given import ModelFile, open_given
 from roughfed.client.trainer.held_out import at_hand, counts, hold_out
 from roughfed.client.trainer.tensors import load_flat
 from roughfed.codec import CODECS
@@ -35,7 +35,7 @@ Read = Callable[[int, int], Flat]
 
 
 def coalition_models(
-    model: nn.Module, given: Given, updates: Sequence[Read], weights: Sequence[Sequence[float]]
+    model: nn.Module, given: ModelFile, updates: Sequence[Read], weights: Sequence[Sequence[float]]
 ) -> Iterator[nn.Module]:
     """One model for each row of weights.
 

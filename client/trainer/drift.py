@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from roughfed.client.trainer.given import Given
+from roughfed.client.trainer.given import ModelFile
 from roughfed.client.trainer.parts import Context, Controls
 from roughfed.errors import ConfigError
 from roughfed.methods import AUTO, read_method
@@ -16,7 +16,7 @@ from roughfed.training import Turn
 KEY = "trainer.method"
 
 
-def controls_for(context: Context, given: Given, turn: Turn, *, own_loop: bool) -> Controls | None:
+def controls_for(context: Context, given: ModelFile, turn: Turn, *, own_loop: bool) -> Controls | None:
     """The control variates of a training; None where none travel.
 
     Raises:
@@ -44,7 +44,7 @@ def controls_for(context: Context, given: Given, turn: Turn, *, own_loop: bool) 
     return Controls(now, scale[0], turn.said, since=int(since[0]) if since else 0)
 
 
-def behind(given: Given, controls: Controls | None) -> Flat | None:
+def behind(given: ModelFile, controls: Controls | None) -> Flat | None:
     """What follows the model's delta, float32 [P]; zeros where nothing was trained."""
     if given.controls is None:
         return None

@@ -21,7 +21,7 @@ Estimate = Callable[[Tensor, Tensor], Tensor]
 TRAINED = 2  # epochs that a class must have begun: in the first of them the model has not seen it
 
 
-class Early:
+class EarlyEstimate:
     """The look of one part."""
 
     def __init__(self, context: Context, part: str, *, warmup: float, estimate: Estimate = confident_joint) -> None:

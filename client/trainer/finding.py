@@ -42,7 +42,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ProbeResult:
     """One answer.
 
     Attributes:
@@ -56,7 +56,7 @@ class Finding:
     paired: bool = False
 
 
-Probe = Callable[[Sample, Tensors], Finding]
+Probe = Callable[[Sample, Tensors], ProbeResult]
 """(what to look at, what this probe keeps from look to look) -> what it finds."""
 
 

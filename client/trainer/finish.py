@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from roughfed.client.trainer.calibrate import FINISHERS
-from roughfed.client.trainer.finishing import Classifier, Given
+from roughfed.client.trainer.finishing import Classifier, CohortSums
 from roughfed.client.trainer.given import open_given
 from roughfed.client.trainer.head import find_head
 from roughfed.client.trainer.settings import known
@@ -49,7 +49,7 @@ def finish(model: nn.Module, num_classes: int, arguments: Mapping[str, Any]) -> 
     if arguments["at"]:
         at = Classifier.of(arguments["at"], at)
     generator = torch.Generator().manual_seed(arguments["seed"])
-    given = Given(_classifier(linear), arguments["sums"], generator, at, _read(arguments["kept"]))
+    given = CohortSums(_classifier(linear), arguments["sums"], generator, at, _read(arguments["kept"]))
     with torch.enable_grad():
         made = how(given)
     linear.weight.copy_(made.weight)

@@ -45,7 +45,7 @@ class Classifier:
 
 
 @dataclass(slots=True)
-class Given:
+class CohortSums:
     """One finishing.
 
     Attributes:
@@ -74,11 +74,13 @@ class Given:
         return values.reshape(shape)
 
 
-Maker = Callable[[Given], Classifier]
+Maker = Callable[[CohortSums], Classifier]
 """A row of the room `calibrate/`."""
 
 
-def retrain(start: Classifier, features: Tensor, labels: Tensor, given: Given, *, epochs: int, lr: float) -> Classifier:
+def retrain(
+    start: Classifier, features: Tensor, labels: Tensor, given: CohortSums, *, epochs: int, lr: float
+) -> Classifier:
     """Train a classifier on features with cross-entropy; classes without any keep their weights and biases.
 
     Args:

@@ -22,7 +22,7 @@ from roughfed.types import Spec, TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class ModelFile:
     """A model file, mapped.
 
     Attributes:
@@ -36,7 +36,7 @@ class Given:
     controls: Flat | None = None
 
 
-def open_given(path: Path, model: nn.Module) -> Given:
+def open_given(path: Path, model: nn.Module) -> ModelFile:
     """Map a model file for a model.
 
     Raises:
@@ -51,7 +51,7 @@ def open_given(path: Path, model: nn.Module) -> Given:
         odd = sorted({*names} ^ {t.name for t in spec.tensors}) or ["the same ones in another order"]
         raise ConfigError(f"{path} holds other tensors than the model: {', '.join(odd[:8])}", key="model")
     flat, size = map_flat(path, spec), model_part(spec).size
-    return Given(model_part(spec), flat[:size], flat[size:] if has_controls(spec) else None)
+    return ModelFile(model_part(spec), flat[:size], flat[size:] if has_controls(spec) else None)
 
 
 def read_rows(path: Path) -> list[TensorSpec]:

@@ -23,7 +23,7 @@ Order = Callable[[Tensor, Tensor], Tensor]
 SALT = "_salt"  # a name with a line in front is no column
 
 
-class Kept:
+class ReplayBuffer:
     """A memory (`parts.Memory`).
 
     Attributes:
@@ -156,7 +156,7 @@ class Kept:
         return [name for name in self.state if not name.startswith("_")] if len(self) else []
 
 
-def keeping(kept: Kept, context: Context, plan: Plan) -> Hooks:
+def keeping(kept: ReplayBuffer, context: Context, plan: Plan) -> Hooks:
     """Offer every batch of the first local epoch, as it was before it was changed, with what the model said of it.
 
     Later epochs bring the same examples again, and by then the model knows them by heart.
@@ -168,7 +168,7 @@ def keeping(kept: Kept, context: Context, plan: Plan) -> Hooks:
         return seen[0]
 
     def after(outputs: Outputs, given: Batch) -> None:
-        if context.epoch:
+        if context.at.epoch:
             return
         logits = logits_of(outputs[0]) if outputs and seen[0].other is None else None
         if kept.noting and (logits is None or len(logits) != len(given)):  # mixed: nothing was said of these inputs

@@ -13,12 +13,12 @@ from roughfed.client.trainer.head import ends_in_head
 from roughfed.client.trainer.loss.cross_entropy import cross_entropy
 from roughfed.client.trainer.parts import Context
 from roughfed.client.trainer.tell import OF_THE_HEAD, TELLERS
-from roughfed.client.trainer.telling import Seen
+from roughfed.client.trainer.telling import Observed
 from roughfed.training import Turn
 
 BATCH = 256
 
-Told = dict[str, tuple[int, ...]]
+Statistics = dict[str, tuple[int, ...]]
 
 
 def names_of(turn: Turn) -> tuple[str, ...]:
@@ -37,7 +37,7 @@ def can_tell(model: nn.Module, source: Source, num_classes: int) -> tuple[str, .
 
 
 @torch.no_grad()
-def look(context: Context, names: Collection[str]) -> Told:
+def look(context: Context, names: Collection[str]) -> Statistics:
     """Work out statistics; what is not known here is left out (the agent then tells nothing).
 
     Args:
@@ -64,8 +64,8 @@ def look(context: Context, names: Collection[str]) -> Told:
     return {name: found[name] for name in known}
 
 
-def _seen(context: Context, x: Tensor, y: Tensor, *, headed: bool) -> Seen:
+def _seen(context: Context, x: Tensor, y: Tensor, *, headed: bool) -> Observed:
     features, output = context.head().with_features(x) if headed else (x.new_empty(len(x), 0), context.model(x))
     # A model that diverged has no finite ones; its sums say nothing, and must not break the round.
     features, output = features.float().nan_to_num(0.0, 0.0, 0.0), output.float().nan_to_num(0.0, 1e4, -1e4)
-    return Seen(y, output, cross_entropy(output, y), features)
+    return Observed(y, output, cross_entropy(output, y), features)

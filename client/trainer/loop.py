@@ -24,12 +24,12 @@ from roughfed.client.trainer.data import Source, TrainLoader
 from roughfed.client.trainer.drift import behind, controls_for
 from roughfed.client.trainer.effort import effort_of, even_out
 from roughfed.client.trainer.given import open_given
-from roughfed.client.trainer.look import Told, look, names_of
+from roughfed.client.trainer.look import Statistics, look, names_of
 from roughfed.client.trainer.optimizer import optimizer_for
-from roughfed.client.trainer.parts import Context, Tensors
+from roughfed.client.trainer.parts import Context, Position, Tensors
 from roughfed.client.trainer.private import private_tensors
 from roughfed.client.trainer.scoped import frozen, keep_still, part_given
-from roughfed.client.trainer.self_doubt import FACT, Doubt, doubt_of, equal_voice, noted, remember
+from roughfed.client.trainer.self_doubt import FACT, LabelQuality, doubt_of, equal_voice, noted, remember
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.tensors import load_flat, write_delta
 from roughfed.errors import ConfigError
@@ -101,9 +101,9 @@ def fit(
     )
     loader.redraw = work.turn.redraw
     context = context_of(model, source, work, loader)
-    context.private = frozenset(private_tensors(model, given.spec))
-    context.frozen = still
-    context.controls = controls_for(context, given, work.turn, own_loop=own is not None)
+    context.scope.private = frozenset(private_tensors(model, given.spec))
+    context.scope.frozen = still
+    context.scope.controls = controls_for(context, given, work.turn, own_loop=own is not None)
     told, doubt = before_training(context, names_of(work.turn))
     if work.turn.audit is not None:
         write_audit(context, work.turn.audit)
@@ -116,7 +116,7 @@ def fit(
         raise ConfigError(
             "not one batch was trained on", key="train", cure="iterate over the loader that the loop gets, or give data"
         )
-    write_delta(model, part.spec, part.flat, work.delta, behind=behind(given, context.controls))
+    write_delta(model, part.spec, part.flat, work.delta, behind=behind(given, context.scope.controls))
     effort = effort_of(settings, loader.num_steps, own_loop=own is not None)
     told |= even_out(work.delta, part.spec, work.turn, effort)
     seconds = time.monotonic() - started
@@ -139,7 +139,7 @@ def stay(model: nn.Module, work: Work) -> FitResult:
     return FitResult(1, 0, {}, time.monotonic() - started, weight=weight)
 
 
-def before_training(context: Context, wanted: Collection[str]) -> tuple[Told, Doubt]:
+def before_training(context: Context, wanted: Collection[str]) -> tuple[Statistics, LabelQuality]:
     """What the round's global model shows of the local examples: statistics to tell, and the client's own doubt."""
     doubt = doubt_of(context)
     told = look(context, wanted)
@@ -159,24 +159,24 @@ def train(context: Context, loader: TrainLoader, *, allow_memory: bool = True) -
     method.call("begin")
     for net in context.nets:
         net.train()
-        keep_still(net, context.frozen)
+        keep_still(net, context.scope.frozen)
     settings = context.settings
     optimizer = optimizer_for(settings, [p for net in context.nets for p in net.parameters() if p.requires_grad])
     loss_sum = torch.zeros((), device=context.device)  # stays there: no waiting for the device in the loop
     for epoch in range(settings.epochs):
-        context.epoch = epoch
+        context.at.epoch = epoch
         method.call("epoch")
         for given in loader.epoch(method.order):
-            context.lr = settings.lr_at(context.round, context.progress)
+            context.at.lr = settings.lr_at(context.round, context.progress)
             optimizer.zero_grad()
             value, outputs = method.step_value(method.transformed(given))
             value.backward()
             method.call("gradient")
-            optimizer.lr = context.lr
+            optimizer.lr = context.at.lr
             optimizer.step()
             method.call("after", outputs, given)
             loss_sum += value.detach()
-            context.step += 1
+            context.at.step += 1
         if loader.finished:
             break
     method.call("settle")
@@ -207,7 +207,7 @@ def context_of(model: nn.Module, source: Source, work: Work, loader: TrainLoader
         facts=work.turn.facts,
         remembered=work.remembered,
         clean=work.clean,
-        steps=loader.planned,
+        at=Position(steps=loader.planned),
         alive=loader.alive,
     )
 

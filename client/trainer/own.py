@@ -44,7 +44,7 @@ def personalise(model: nn.Module, source: Source, work: Work, *, report: Report)
     seed_everything(work.seed)
     loader = _loader(source, work.settings, derive(work.seed, "own"), report)
     context = context_of(model, source, work, loader)
-    context.private = frozenset(private_tensors(model, open_given(work.params, model).spec))
+    context.scope.private = frozenset(private_tensors(model, open_given(work.params, model).spec))
     method = Method(composition_for(context, allow_memory=work.turn.allow_memory), context)
     if not (epochs := sum(method.call("use"))):
         return

@@ -15,12 +15,12 @@ import numpy as np
 from torch import nn
 
 from roughfed.classes import part_of, ranges_of
-from roughfed.client.trainer.given import Given
+from roughfed.client.trainer.given import ModelFile
 from roughfed.client.trainer.tensors import named_state
 from roughfed.errors import ConfigError
 
 
-def part_given(given: Given, tensors: Sequence[str]) -> Given:
+def part_given(given: ModelFile, tensors: Sequence[str]) -> ModelFile:
     """What of a model file is trained, and makes the delta.
 
     Raises:

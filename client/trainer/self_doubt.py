@@ -37,7 +37,7 @@ symmetric noise, 0.01 to 0.20 with asymmetric noise, which some of them hardly h
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class LabelQuality:
     """What a client thinks of its own labels.
 
     Attributes:
@@ -62,7 +62,7 @@ class Doubt:
         return self.weight < 1.0
 
 
-def compare(own: Tensor, cohort: Tensor) -> Doubt:
+def compare(own: Tensor, cohort: Tensor) -> LabelQuality:
     """Hold a client's losses against everybody's.
 
     Of each class the mean rank of its losses among the cohort's, less 1/2, where it is above; squared, and added up by
@@ -78,17 +78,17 @@ def compare(own: Tensor, cohort: Tensor) -> Doubt:
     whole = cohort.double().sum(dim=1)  # [C]
     number = own.double().sum(dim=1) * (whole > 0)  # [C]
     if not float(number.sum()):
-        return Doubt()
+        return LabelQuality()
     below = (cohort.double().cumsum(dim=1) - cohort.double() / 2) / whole.clamp_min(1.0)[:, None]  # ties: half
     rank = (own.double() * below).sum(dim=1) / number.clamp_min(1.0) - 0.5  # [C]
     # The mean rank of n draws has the variance 1 / (12 n), a little less with ties; half of the classes rank above.
     above = (number * rank.clamp_min(0.0).square()).sum()
     classes = number.gt(0).sum()
     deviations = (12 * above - classes / 2) / (1.25 * classes).sqrt()
-    return Doubt(float((above / number.sum()).sqrt()), float(deviations))
+    return LabelQuality(float((above / number.sum()).sqrt()), float(deviations))
 
 
-def doubt_of(context: Context) -> Doubt:
+def doubt_of(context: Context) -> LabelQuality:
     """This client's doubt by what the server has made known so far: the mean over all looks; none before the first.
 
     It must be asked for before `remember`: a fact is of the global model of which this client told last.
@@ -105,13 +105,13 @@ def doubt_of(context: Context) -> Doubt:
     return noted(context.remembered)
 
 
-def noted(remembered: Mapping[str, Tensors]) -> Doubt:
+def noted(remembered: Mapping[str, Tensors]) -> LabelQuality:
     """What `doubt_of` found, for the parts of a training."""
     found = remembered.get(STATE, {}).get(FOUND)
     if found is None:
-        return Doubt()
+        return LabelQuality()
     excess, deviations, looks = found.tolist()
-    return Doubt(excess / looks, deviations / looks)
+    return LabelQuality(excess / looks, deviations / looks)
 
 
 def remember(context: Context, told: Sequence[int]) -> None:

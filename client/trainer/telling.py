@@ -15,7 +15,7 @@ from roughfed.client.trainer.parts import Context
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observed:
     """One batch as the global model sees it, without gradients.
 
     Attributes:
@@ -31,10 +31,10 @@ class Seen:
     features: Tensor
 
 
-class Teller(Protocol):
+class StatisticExtractor(Protocol):
     """Adds up what a statistic says (`roughfed.secagg.statistics.KINDS`)."""
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: Observed) -> None:
         """Count a batch."""
         ...
 
@@ -43,5 +43,5 @@ class Teller(Protocol):
         ...
 
 
-Maker = Callable[[Context], Teller]
+Maker = Callable[[Context], StatisticExtractor]
 """A row of the room `tell/`."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from roughfed.client.trainer.early import Early, Estimate
+from roughfed.client.trainer.early import EarlyEstimate, Estimate
 from roughfed.client.trainer.noise import (
     anchor_transition,
     confident_joint,
@@ -52,7 +52,7 @@ class Transition:
             self._known = given(kind, float(options["rate"]), str(options["flips"]), context.num_classes)
         if self._known is None:
             estimate = ESTIMATES.get(kind, confident_joint)
-            self._early = Early(context, part, warmup=float(options["warmup"]), estimate=estimate)
+            self._early = EarlyEstimate(context, part, warmup=float(options["warmup"]), estimate=estimate)
             self.epoch = self._look
 
     def _look(self) -> None:

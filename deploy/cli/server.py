@@ -235,7 +235,7 @@ def enrol(context: Context) -> None:
         ConfigError: not enrolled, and no invite in ROUGHFED_JOIN.
         IdentityError: the invite was for a client.
     """
-    from roughfed.client import enrol, enrolled
+    from roughfed.client.members import credential_files, enrol
     from roughfed.crypto import join_line
     from roughfed.deploy.aggregator import Place
 
@@ -244,8 +244,8 @@ def enrol(context: Context) -> None:
     text = os.environ.pop(join_line.VARIABLE, "")
     if text:
         papers = asyncio.run(enrol.enroll(join_line.parse(text), place.papers))
-    elif enrolled.is_enrolled(place.papers):
-        papers = enrolled.load(place.papers)
+    elif credential_files.is_enrolled(place.papers):
+        papers = credential_files.load(place.papers)
     else:
         raise ConfigError(
             "this server is not enrolled",

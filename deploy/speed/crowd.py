@@ -20,8 +20,8 @@ import grpc
 import grpc.aio
 
 from roughfed import __version__
-from roughfed.client.app import HEARTBEAT_S
-from roughfed.client.rpc import SERVICE
+from roughfed.client.connection.rpc import SERVICE
+from roughfed.client.outbox import HEARTBEAT_S
 from roughfed.crypto import certificates, identity
 from roughfed.crypto.certificates import SERVER_HOST
 from roughfed.crypto.key_file import write_private

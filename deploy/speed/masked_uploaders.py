@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from roughfed.client.app import Agent
-from roughfed.client.enrolled import Enrolled
-from roughfed.client.rpc import Connection
+from roughfed.client.connection.rpc import Connection
+from roughfed.client.members.credential_files import Credentials
 from roughfed.client.setup import Setup
-from roughfed.client.store import ClientStore
+from roughfed.client.storage.store import ClientStore
 from roughfed.config import ClientConfig
 from roughfed.config.load import build
 from roughfed.config.schema import keys_of
@@ -75,7 +75,7 @@ async def take_part(ticket: Ticket, port: int, gate: Gate, *, params: int, folde
     address = f"127.0.0.1:{port}"
     Passport(ticket.name, identity, *keys, bytes.fromhex(ticket.member)).write(folder / "papers", address=address)
 
-    def connection(to: str, papers: Enrolled) -> Connection:
+    def connection(to: str, papers: Credentials) -> Connection:
         held = Held(to, papers)
         held.gate = gate
         return held
@@ -87,7 +87,7 @@ async def take_part(ticket: Ticket, port: int, gate: Gate, *, params: int, folde
     setup = Setup(config, folder, folder / "papers", trainer, connection=connection)
     agent = Agent(setup, store, await trainer.describe())
     try:
-        await agent.stay()
+        await agent.run()
     finally:
         await agent.close()
         store.close()

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roughfed.classes import STANDARD, feeds_back, header_for, names_of
-from roughfed.client.masked import DITHER
+from roughfed.client.round.masked_part import DITHER
 from roughfed.codec import chain
 from roughfed.codec.downlink import quantise
 from roughfed.crypto.agreement import derive as derive_key

@@ -1,7 +1,8 @@
 """`python -m roughfed.deploy.speed.uploaders`: one process of many clients that upload when they are told to.
 
 Each has its own certificate, connection and session, takes its job, and uploads the same vector under a statement of
-its own, by the code of the agent (`roughfed.client.rpc.Connection`): what is left out is downloading and training.
+its own, by the code of the agent (`roughfed.client.connection.rpc.Connection`): what is left out is downloading and
+training.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from roughfed import __version__
-from roughfed.client.rpc import SERVICE, Connection
+from roughfed.client.connection.rpc import SERVICE, Connection
 from roughfed.crypto.identity import IdentityKey
 from roughfed.deploy.speed.crowd import READY, Ticket, channel, read_tickets, spoken
 from roughfed.deploy.synthetic import pieces

@@ -1,15 +1,15 @@
 """docs/protocol.svg, drawn from the tables: one group and one client in a masked round, message by message.
 
 `python -m tests.docs_pictures.protocol > docs/protocol.svg` writes it; a test compares. The client's states and
-messages come from `roughfed.secagg.client.TRANSITIONS`, its answers from `roughfed.client.masked.ANSWERS`, the group's
-stages from `roughfed.secagg.server.Stage`, what is journaled from `roughfed.server.masked.stages.FACTS`.
+messages come from `roughfed.secagg.client.TRANSITIONS`, its answers from
+`roughfed.client.round.masked_part.ANSWERS`, the group's stages from `roughfed.secagg.server.Stage`, what is journaled from `roughfed.server.masked.stages.FACTS`.
 """
 
 from __future__ import annotations
 
 import sys
 
-from roughfed.client.masked import ANSWERS
+from roughfed.client.round.masked_part import ANSWERS
 from roughfed.report.svg import WIDTH, element, figure, standalone, text
 from roughfed.secagg.client import TRANSITIONS, State
 from roughfed.secagg.server import Stage

@@ -30,8 +30,8 @@ from urllib.request import urlopen
 
 import numpy as np
 
-from roughfed.client import enrolled
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.members import credential_files
+from roughfed.client.members.credential_files import Credentials
 from roughfed.deploy import aggregator
 from roughfed.deploy.aggregator import Place
 from roughfed.deploy.synthetic import pieces
@@ -135,9 +135,9 @@ class Cluster:
     def client_folder(self, name: str) -> Path:
         return self.folder / name
 
-    def papers(self, name: str) -> Enrolled:
+    def papers(self, name: str) -> Credentials:
         """An enrolled client's own papers."""
-        return enrolled.load(self.client_folder(name) / "state" / "papers")
+        return credential_files.load(self.client_folder(name) / "state" / "papers")
 
     def start_client(
         self,

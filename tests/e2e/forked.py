@@ -39,7 +39,7 @@ IMPORTED = (
     "roughfed.deploy.agent",
     "roughfed.deploy.audit.active.__main__",
     "roughfed.server.app",
-    "roughfed.client.life",
+    "roughfed.client.runner",
 )
 """Not torch, which only trainers have."""
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from roughfed import logs
-from roughfed.client.local import TrainerProcess
+from roughfed.client.local.trainer_process import TrainerProcess
 from roughfed.crypto import join_line
 from roughfed.deploy import agent
 from roughfed.deploy.cli.processes import client_command

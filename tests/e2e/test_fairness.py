@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roughfed.client.fairness import DRAW
+from roughfed.client.round.statistics import DRAW
 from roughfed.crypto.agreement import derive
 from roughfed.deploy.synthetic import pieces
 from roughfed.digest import content_digest

@@ -18,7 +18,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from roughfed.client.own_secret import mixed_seed
+from roughfed.client.storage.own_secret import mixed_seed
 from roughfed.data import Dataset
 from roughfed.rng import derive
 from roughfed.training import Turn
@@ -87,6 +87,6 @@ def test_a_training_with_a_secret_of_the_clients_is_not(tmp_path: Path, monkeypa
 def test_on_a_model_that_stands_still_it_tells_less_than_the_sum_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where examples are drawn with replacement (`roughfed.client.disclosed_round.note_model`)."""
+    """Where examples are drawn with replacement (`roughfed.client.disclosure.round.record_model`)."""
     difference, public = cosines(tmp_path, monkeypatch, by_client, redraw=True)
     assert difference < public

@@ -11,8 +11,8 @@ from typing import cast
 import pytest
 
 from roughfed.child import Description
-from roughfed.client.life import run
-from roughfed.client.session import LocalTrainer
+from roughfed.client.local.trainer_process import LocalTrainer
+from roughfed.client.runner import run
 from roughfed.client.setup import Setup
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig, Round

@@ -170,14 +170,14 @@ def test_a_prior_is_local_until_a_global_one_is_wanted_and_known() -> None:
 
 
 def test_what_is_replayed_is_not_absent() -> None:
-    class Kept:
+    class ReplayBuffer:
         def __len__(self) -> int:
             return 4
 
         labels = torch.tensor([3, 3, 3, 2])
 
     plan, context = training("balanced-softmax")
-    context.memory = Kept()  # pyright: ignore[reportAttributeAccessIssue] as the memory room makes it, after the losses
+    context.memory = ReplayBuffer()  # pyright: ignore[reportAttributeAccessIssue] as the memory room makes it, after the losses
     want = torch.tensor([40 / 110, 12 / 110, 3 / 110 + 1 / 8, 3 / 8])
     torch.testing.assert_close(class_prior(context), want)
     z = torch.randn(B, C)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.early import Early
+from roughfed.client.trainer.early import EarlyEstimate
 from roughfed.client.trainer.loss.correction import backward, inverse
 from roughfed.client.trainer.loss.elr import early_term
 from roughfed.client.trainer.loss.gce import gce
@@ -228,9 +228,9 @@ def test_noise_that_is_not_said_well_is_refused(method: str) -> None:
 def test_the_early_look_is_taken_once_and_again_for_classes_that_come_later() -> None:
     remembered: dict[str, Tensors] = {}
 
-    def look_at(number: int, labels: Sequence[int]) -> Early:
+    def look_at(number: int, labels: Sequence[int]) -> EarlyEstimate:
         _, context = training("plain", labels=labels, round=number, rounds=10, remembered=remembered)
-        early = Early(context, "part", warmup=0.15)
+        early = EarlyEstimate(context, "part", warmup=0.15)
         early.epoch()
         return early
 

@@ -116,7 +116,7 @@ class TestReplay:
         torch.testing.assert_close(out, torch.tensor([0.0, 3.0, 0.0]), atol=1e-4, rtol=0)
 
     def test_the_agent_hears_which_part_a_forbidden_memory_stops(self, tmp_path: Path) -> None:
-        """What the trainer answers is what the agent logs, and reports to the server (`client/app.py`)."""
+        """What the trainer answers is what the agent logs, and reports to the server (`client/job_runner.py`)."""
         from roughfed.client.trainer.faults import explain
 
         model, file = net(), tmp_path / "model.safetensors"

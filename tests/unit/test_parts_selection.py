@@ -240,7 +240,7 @@ def test_the_mean_of_the_weights_takes_the_models_place() -> None:
         method.call("after", [], batch)
         decay = min(0.5, (1 + step) / (10 + step))
         mean = decay * mean + (1 - decay) * weights.detach()
-        context.step += 1
+        context.at.step += 1
     assert not torch.allclose(weights, mean)
     method.call("settle")
     assert torch.allclose(weights, mean)

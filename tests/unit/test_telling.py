@@ -15,7 +15,7 @@ from roughfed.client.trainer.data import Arrays, open_source
 from roughfed.client.trainer.look import can_tell, look
 from roughfed.client.trainer.loop import Work, fit
 from roughfed.client.trainer.parts import Context
-from roughfed.client.trainer.self_doubt import FACT, Doubt, compare, doubt_of, equal_voice, noted, remember
+from roughfed.client.trainer.self_doubt import FACT, LabelQuality, compare, doubt_of, equal_voice, noted, remember
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.tell import OF_THE_HEAD, TELLERS
 from roughfed.client.trainer.tell.losses import buckets_of
@@ -264,13 +264,13 @@ def test_doubt_is_relative_bounded_and_blind_to_what_is_not_told(seed: int) -> N
     other = own.clone()
     other[0] = 7
     assert compare(own, cohort) == compare(other, cohort)
-    assert compare(own, torch.zeros_like(cohort)) == Doubt()
+    assert compare(own, torch.zeros_like(cohort)) == LabelQuality()
 
 
 def test_a_client_compares_what_it_told_of_the_model_that_the_sum_is_of() -> None:
     context = context_of(LABELS)
     told = look(context, [FACT])[FACT]
-    assert doubt_of(context) == Doubt()
+    assert doubt_of(context) == LabelQuality()
     remember(context, told)
     clean = torch.zeros(C, CLASS_LOSS_BUCKETS)
     clean[:, 2] = 1000.0

@@ -210,8 +210,7 @@ PLAY = """\
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_trainer_state import play
-play(Path(sys.argv[2]), [1, 2])
+__import__(sys.argv[2]).play(Path(sys.argv[3]), [1, 2])
 """
 
 
@@ -252,7 +251,9 @@ def test_a_trainer_killed_around_the_writing_goes_on_as_if_it_had_not(
     rough.mkdir()
     play(calm, [1, 2, 3])
     env = os.environ | {"ROUGHFED_CRASH_AT": f"{point}:2", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", PLAY, str(Path(__file__).parent), str(rough)], env=env, check=False)
+    here = Path(__file__)
+    command = [sys.executable, "-c", PLAY, str(here.parent), here.stem, str(rough)]
+    done = subprocess.run(command, env=env, check=False)
     assert done.returncode == -signal.SIGKILL
     assert play(rough, [2, 3])[0]["lost_state"] == 0
     for number in (1, 2, 3):

@@ -17,8 +17,8 @@ from types import SimpleNamespace
 import pytest
 
 from roughfed import upgrade as module
-from roughfed.client import store as client_store
-from roughfed.client.store import ClientStore
+from roughfed.client.storage import store as client_store
+from roughfed.client.storage.store import ClientStore
 from roughfed.config.federation import FederationConfig
 from roughfed.deploy.cli.command import EXIT_CODES
 from roughfed.deploy.cli.faults import describe

@@ -21,7 +21,7 @@ from torch.nn import functional
 from roughfed.client.trainer.chosen import classes_here, per_class, replace_class, said_of, shorten
 from roughfed.client.trainer.forms import Form, enlarge, shrink
 from roughfed.client.trainer.head import find_head
-from roughfed.client.trainer.kept import Kept, by_rank
+from roughfed.client.trainer.kept import ReplayBuffer, by_rank
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
 from roughfed.client.trainer.peer import draw_weights
 
@@ -29,7 +29,7 @@ BATCH = 128  # real and made images of a class in a step
 _FROM = "_from-"
 
 
-class Condensed(Kept):
+class Condensed(ReplayBuffer):
     """A memory that knows which examples its images were made from."""
 
     def made_from(self, label: int, ids: Tensor) -> None:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from roughfed.client.trainer.chosen import classes_here, per_class, replace_class, said_of, shorten
-from roughfed.client.trainer.kept import Kept, by_rank
+from roughfed.client.trainer.kept import ReplayBuffer, by_rank
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Plan
 
 
 def herding(options: Options, context: Context, _plan: Plan) -> Hooks:
     """The part; size is in examples, shared equally by the classes."""
-    kept = Kept("herding", int(options["size"]), context, order=by_rank)
+    kept = ReplayBuffer("herding", int(options["size"]), context, order=by_rank)
 
     def end() -> dict[str, float]:
         share = per_class(kept, context)
@@ -55,7 +55,7 @@ def herd(features: Tensor, count: int) -> Tensor:
     return torch.stack(chosen) if chosen else torch.zeros(0, dtype=torch.int64)
 
 
-def _candidates(kept: Kept, context: Context, label: int, places: Tensor) -> Batch:
+def _candidates(kept: ReplayBuffer, context: Context, label: int, places: Tensor) -> Batch:
     """The examples of a class that are here, and those that are kept and not here."""
     here = context.source.gather(places)
     mine = kept.rows((kept.labels == label).nonzero()[:, 0])

@@ -74,7 +74,7 @@ class Step:
             for p, anchor in self._rows:
                 if p.grad is not None:
                     p.grad.add_(p - anchor, alpha=self._pull)
-        self._optimizer.lr = self._context.lr
+        self._optimizer.lr = self._context.at.lr
         self._optimizer.step()
 
 

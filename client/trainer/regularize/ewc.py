@@ -7,7 +7,7 @@ lambda is large. It is estimated at the end of each training, and counts from
 the round on in which the next task begins; w* is then the model that this round begins with, in a federation the one
 that all made together.
 
-Differs: the penalty's step is taken implicitly after the step of the loss (`client/trainer/holding.py`), since a large
+Differs: the penalty's step is taken implicitly after the step of the loss (`pull`), since a large
 lambda makes the explicit one diverge.
 """
 

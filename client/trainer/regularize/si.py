@@ -5,7 +5,7 @@ omega / (distance^2 + xi) over the tasks, the penalty (equation 4) is c sum Omeg
 count as 0. The gradient is that of the loss and its terms, the penalty's own left out. What aggregation adds between
 the rounds of a federation is no step of this client: it counts in the distance, not along the path.
 
-Differs: the penalty's step is taken implicitly after the step of the loss (`client/trainer/holding.py`).
+Differs: the penalty's step is taken implicitly after the step of the loss (`pull`).
 """
 
 from __future__ import annotations

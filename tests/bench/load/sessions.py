@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from roughfed.client.rpc import SERVICE
+from roughfed.client.connection.rpc import SERVICE
 from roughfed.deploy.cli import control
 from roughfed.deploy.speed.crowd import Ticket, channel
 from roughfed.deploy.speed.crowds import answer, crowded, gather, read, tell

@@ -12,7 +12,7 @@ Span = tuple[float, float]
 """Begin and end, Unix seconds."""
 
 PHASE = "phase "
-"""How an agent's debug line begins when it begins to do something else (`roughfed.client.app`)."""
+"""How an agent's debug line begins when it begins to do something else (`roughfed.client.outbox`)."""
 
 
 def phases(log: Path) -> list[tuple[float, str]]:

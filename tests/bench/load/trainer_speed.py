@@ -198,7 +198,7 @@ def _train(
 
     from roughfed.client.trainer.data import TrainLoader
     from roughfed.client.trainer.loop import train
-    from roughfed.client.trainer.parts import Context
+    from roughfed.client.trainer.parts import Context, Position
 
     size = settings.batch_size
     loader = TrainLoader(source, batch_size=size, seed=number, epochs=1, max_steps=0, report=lambda _share: None)
@@ -213,7 +213,7 @@ def _train(
         task=number - 1,
         remembered=remembered if number == 1 else copy.deepcopy(remembered),
         clean=clean,
-        steps=loader.planned,
+        at=Position(steps=loader.planned),
     )
     train(context, loader)
 

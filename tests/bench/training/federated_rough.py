@@ -298,13 +298,13 @@ class Finishing:
         import torch
 
         from roughfed.client.trainer.calibrate import FINISHERS
-        from roughfed.client.trainer.finishing import Given
+        from roughfed.client.trainer.finishing import CohortSums
 
         told = [client.last.statistics for client in self._federation.clients if client.last is not None]
         sums = {**add(told), "trained": (len(told),), "class-count": tuple(self._scene.counts)}
         real = finishing_sums(how, sums, self._scene.owners)
         draws = torch.Generator().manual_seed(derive(self._scene.seed, "calibrate", number))
-        return FINISHERS[how](Given(self._classifier(), real, draws, self._at, self._kept))
+        return FINISHERS[how](CohortSums(self._classifier(), real, draws, self._at, self._kept))
 
     def _classifier(self) -> Classifier:
         import torch
