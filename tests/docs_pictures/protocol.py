@@ -2,7 +2,8 @@
 
 `python -m tests.docs_pictures.protocol > docs/protocol.svg` writes it; a test compares. The client's states and
 messages come from `roughfed.secagg.client.TRANSITIONS`, its answers from
-`roughfed.client.round.masked_part.ANSWERS`, the group's stages from `roughfed.secagg.server.Stage`, what is journaled from `roughfed.server.masked.stages.FACTS`.
+`roughfed.client.round.masked_part.ANSWERS`, the group's stages from `roughfed.secagg.server.Stage`, what is
+journaled from `roughfed.server.masked.stages.FACTS`.
 """
 
 from __future__ import annotations
