@@ -126,16 +126,23 @@ def numbers(about: str, *, of: type = float) -> Any:
     return _listed(about, of, ",", "NUMBERS", "")
 
 
-def seeds(about: str = "Seeds that each is played with: so many from 0 on, or a list such as 3,4,5.") -> Any:
-    """The flag of a field of seeds."""
+def _seeds(text: str | Sequence[int]) -> Sequence[int]:
+    if not isinstance(text, str):
+        return text
+    given = [int(part) for part in text.split(",")]
+    return tuple(given) if len(given) > 1 else tuple(range(given[0]))
 
-    def parse(text: str | Sequence[int]) -> Sequence[int]:
-        if not isinstance(text, str):
-            return text
-        given = [int(part) for part in text.split(",")]
-        return tuple(given) if len(given) > 1 else tuple(range(given[0]))
 
-    return typer.Option(parser=parse, metavar="N", help=f"{about} [default: 3]", show_default=False)
+Seeds = Annotated[
+    Sequence[int],
+    typer.Option(
+        parser=_seeds,
+        metavar="N",
+        help="Seeds that each is played with: so many from 0 on, or a list such as 3,4,5. [default: 3]",
+        show_default=False,
+    ),
+]
+"""The type of a field of seeds."""
 
 
 def _listed(about: str, of: type, between: str, metavar: str, default: str) -> Any:

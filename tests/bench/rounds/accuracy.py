@@ -20,7 +20,7 @@ from roughfed.deploy.speed.measure import machine
 from roughfed.params import Flat
 from roughfed.registry import look_up
 from roughfed.secagg.groups import group_sizes
-from tests.bench.command import Benchmark, names, row, seeds
+from tests.bench.command import Benchmark, Seeds, names, row
 from tests.bench.harness.hostile import Attackers, hostile_names
 from tests.bench.harness.learners import Learners, LearningOptions
 from tests.bench.harness.rounds import Downlink, MaskedPlan, MaskedRounds, PlainRounds, RoundResult
@@ -36,7 +36,7 @@ class AccuracyOptions:
 
     learning: LearningOptions = field(default_factory=LearningOptions)
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the accuracies of the last 5 are averaged.")] = 40
-    seeds: Annotated[Sequence[int], seeds()] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     attackers: Annotated[float, typer.Option(help="Share of hostile clients, rounded down, where there are any.")] = 0.2
     conditions: Annotated[Sequence[str], names("Rows.")] = ()
 

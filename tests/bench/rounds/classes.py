@@ -26,7 +26,7 @@ from roughfed.rng import generator
 from roughfed.secagg.groups import SMALLEST
 from roughfed.server.masked.merging import mean_of_sums
 from roughfed.types import Spec
-from tests.bench.command import Benchmark, names, seeds
+from tests.bench.command import Benchmark, Seeds, names
 from tests.bench.harness.learners import Learners, LearningOptions
 from tests.bench.harness.rounds import MaskedPlan, MaskedRounds
 
@@ -55,7 +55,7 @@ class ClassesOptions:
         )
     )
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the accuracies of the last 3 are averaged.")] = 20
-    seeds: Annotated[Sequence[int], seeds()] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     divisions: Annotated[Sequence[str], names("Divisions.")] = ()
     rare: Annotated[bool, typer.Option("--rare", help="The quarter holds most of two classes of examples.")] = False
     rule: Annotated[str, typer.Option(help="defence.rule, within each class.")] = "none"

@@ -26,7 +26,7 @@ from roughfed.server.clusters.choosing import Choosing, chosen, drawn_again
 from roughfed.server.clusters.members import by_cluster, settled
 from roughfed.server.defence.plan import tolerated
 from roughfed.server.lineage import DEFAULT
-from tests.bench.command import Benchmark, names, seeds
+from tests.bench.command import Benchmark, Seeds, names
 from tests.bench.harness.games import played
 from tests.bench.harness.learners import LearningOptions
 from tests.bench.harness.rounds import MaskedPlan, MaskedRounds
@@ -69,7 +69,7 @@ class ClusterOptions:
         default_factory=lambda: LearningOptions(examples=5000, model="mlp", batch_size=32, lr_decay=0.97)
     )
     rounds: Annotated[int, typer.Option(min=4, help="Rounds of each cluster; the last 3 are averaged.")] = 20
-    seeds: Annotated[Sequence[int], seeds()] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     plants: Annotated[Sequence[str], names("Who is planted among whom; each has an --alpha of its own.")] = ()
     methods: Annotated[Sequence[str], names("Methods.")] = ()
     rules: Annotated[Sequence[str], names("defence.rule: none, default.")] = RULES
@@ -198,7 +198,7 @@ class Federation:
             self.lines |= {str(law): Line(start.branch(), first) for law in range(len(learners.parts()))}
         elif game.method == "ifca":
             for cluster in map(str, range(1, self._settings.k)):
-                self.lines[cluster] = Line(start.branch(), learners.fresh(cluster, 0))
+                self.lines[cluster] = Line(start.branch(), learners.untrained(cluster, 0))
 
     def run(self) -> Outcome:
         """All rounds: the clusters take turns."""
@@ -261,7 +261,7 @@ class Federation:
             if not again:
                 break
             for cluster in again:
-                self.lines[cluster].params = self._learners.fresh(cluster, self.choosings)
+                self.lines[cluster].params = self._learners.untrained(cluster, self.choosings)
         self.membership = settled(chosen(last, self.membership, DEFAULT, list(self.lines)), SMALLEST)
 
     def _chosen(self, name: str) -> str:

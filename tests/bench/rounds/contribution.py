@@ -35,7 +35,7 @@ from roughfed.server.contribution.game import Known, played
 from roughfed.server.contribution.method import Coalition, Values
 from roughfed.server.contribution.utility import BALANCED, CLASSIFICATION, utilities_of
 from roughfed.server.defence import ROUNDING, View, view_of_arrays, view_of_claims
-from tests.bench.command import Benchmark, row, seeds
+from tests.bench.command import Benchmark, Seeds, row
 from tests.bench.harness.learners import DATA, Learners, LearningOptions
 from tests.bench.plots.contribution_bars import contribution_svg
 
@@ -89,7 +89,7 @@ class ContributionOptions:
     """Which federations are scored."""
 
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each federation.")] = 10
-    seeds: Annotated[Sequence[int], seeds()] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     model: Annotated[str, typer.Option(help="A listed model.")] = "mlp"
     examples: Annotated[int, typer.Option(min=10, help="Examples that coalitions are evaluated on.")] = 1000
     budget: Annotated[int, typer.Option(min=3, help="Models that a method may ask for in a round, of 1,024.")] = 51

@@ -29,7 +29,7 @@ from roughfed.server.fairness.curve import table
 from roughfed.server.fairness.spread import of_values
 from roughfed.server.fairness.step import curb
 from roughfed.server.fairness.weights import factors
-from tests.bench.command import Benchmark, names, seeds
+from tests.bench.command import Benchmark, Seeds, names
 from tests.bench.harness.games import played
 from tests.bench.harness.hostile import hostile_names
 from tests.bench.harness.rounds import MaskedPlan, MaskedRounds, PlainRounds, RoundResult
@@ -95,7 +95,7 @@ class FairnessOptions:
 
     skew: SkewOptions = field(default_factory=SkewOptions)
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the figures of the last 3 are averaged.")] = 25
-    seeds: Annotated[Sequence[int], seeds()] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     attackers: Annotated[
         float, typer.Option(help="Share of clients with flipped labels, where a row has such; defence.f.")
     ] = 0.2

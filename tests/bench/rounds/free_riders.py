@@ -30,7 +30,7 @@ from roughfed.server.defence.verdict import State
 from roughfed.server.defence.view import View, reader
 from roughfed.server.incentive.free_riders import Found
 from roughfed.server.incentive.watching import MARKS, SEED, look
-from tests.bench.command import Benchmark, names, numbers, seeds
+from tests.bench.command import Benchmark, Seeds, names, numbers
 from tests.bench.harness.games import played
 from tests.bench.harness.learners import DATA, TAIL, Learners, LearningOptions
 from tests.bench.harness.rounds import Downlink, MaskedPlan, MaskedRounds
@@ -60,7 +60,7 @@ class FreeRiderOptions:
         )
     )
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each federation.")] = 50
-    seeds: Annotated[Sequence[int], seeds()] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     alphas: Annotated[Sequence[float], numbers("Skews of the Dirichlet division, in place of --alpha.")] = (0.5, 0.1)
     modes: Annotated[Sequence[Mode], names("What the server sees: updates, sketches.")] = ("updates", "sketches")
     dim: Annotated[int, typer.Option(min=64, help="sketch.dim.")] = 128

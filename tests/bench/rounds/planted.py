@@ -42,7 +42,7 @@ class Planted(Learners):
         """The clients of each law that there is."""
         return [found for law in (0, 1) if (found := {name for name, of in self.law.items() if of == law})]
 
-    def fresh(self, cluster: str, attempt: int) -> Flat:
+    def untrained(self, cluster: str, attempt: int) -> Flat:
         """Untrained parameters of another seed, float32 [D]."""
         from roughfed.client.trainer.tensors import pieces
 

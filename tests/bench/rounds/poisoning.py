@@ -27,7 +27,7 @@ from roughfed.secagg.groups import SMALLEST
 from roughfed.server.aggregate.weights import COUNT_CAP
 from roughfed.server.defence import PREVIOUS, ROOT
 from roughfed.server.defence.plan import tolerated
-from tests.bench.command import Benchmark, names, seeds
+from tests.bench.command import Benchmark, Seeds, names
 from tests.bench.harness.games import played
 from tests.bench.harness.hostile import Attackers, hostile_names
 from tests.bench.harness.learners import Learners, LearningOptions
@@ -85,7 +85,7 @@ class PoisoningOptions:
         default_factory=lambda: LearningOptions(examples=8000, model="cnn-strided", batch_size=32, lr_decay=0.93)
     )
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the accuracies of the last 3 are averaged.")] = 20
-    seeds: Annotated[Sequence[int], seeds()] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     attackers: Annotated[float, typer.Option(help="Share of hostile clients, rounded down.")] = 0.2
     expected: Annotated[float, typer.Option(help="defence.f.")] = 0.2
     attacks: Annotated[Sequence[str], names('Attacks; with "+noise" for colluders that jitter.')] = ()

@@ -25,11 +25,12 @@ from roughfed.data import Dataset, load
 from roughfed.data.partition import PARTITIONERS
 from roughfed.deploy.speed.measure import machine
 from roughfed.params import read_flat, write_model
+from roughfed.registry import look_up
 from roughfed.rng import generator
 from roughfed.server.frozen import FILE, divide, lay
 from roughfed.training import BaseFile, Turn
 from roughfed.types import Spec
-from tests.bench.command import Benchmark, names, row, seeds
+from tests.bench.command import Benchmark, Seeds, names, row
 from tests.bench.harness.federation import LocalFederation, unheard
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ CONDITIONS: Mapping[str, Mapping[str, object]] = {
 class AdapterOptions:
     """Which federations learn."""
 
-    seeds: Annotated[Sequence[int], seeds()] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each federation.")] = 20
     conditions: Annotated[Sequence[str], names("Rows.")] = ()
 
@@ -69,7 +70,8 @@ def run_adapter_bench(
     names = options.conditions or list(CONDITIONS)
     rows: dict[str, dict[str, object]] = {}
     for name in names:
-        runs = [play(CONDITIONS[name], seed=seed, rounds=options.rounds) for seed in options.seeds]
+        condition = look_up(CONDITIONS, name, key="--conditions")
+        runs = [play(condition, seed=seed, rounds=options.rounds) for seed in options.seeds]
         found = [accuracy for accuracy, _ in runs]
         rows[name] = {
             "accuracy": statistics.fmean(found),

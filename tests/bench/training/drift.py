@@ -22,7 +22,7 @@ from roughfed.data.partition import PARTITIONERS
 from roughfed.deploy.speed.measure import machine
 from roughfed.registry import look_up
 from roughfed.rng import derive, generator
-from tests.bench.command import Benchmark, names, row, seeds
+from tests.bench.command import Benchmark, Seeds, names, row
 from tests.bench.harness.federation import LocalFederation
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ CONDITIONS: Mapping[str, Condition] = {
 class DriftOptions:
     """Which federations learn."""
 
-    seeds: Annotated[Sequence[int], seeds()] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each federation.")] = ROUNDS
     conditions: Annotated[Sequence[str], names("Rows.")] = ()
 

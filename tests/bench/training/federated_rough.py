@@ -34,7 +34,7 @@ from roughfed.registry import look_up
 from roughfed.rng import derive, generator
 from roughfed.secagg.statistics import CLASS_LOSS_BUCKETS, add
 from roughfed.server.finish import HEAD, finishing_sums
-from tests.bench.command import Benchmark, names, row, seeds
+from tests.bench.command import Benchmark, Seeds, names, row
 from tests.bench.harness.federation import LocalFederation
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ CONDITIONS: Mapping[str, Condition] = {
 class FederatedRoughOptions:
     """Which federations of rough data learn."""
 
-    seeds: Annotated[Sequence[int], seeds()] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     conditions: Annotated[Sequence[str], names("Rows, or beginnings of their names.")] = ()
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each federation.")] = ROUNDS
 

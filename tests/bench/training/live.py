@@ -30,7 +30,7 @@ from roughfed.deploy.speed.measure import machine
 from roughfed.deploy.summary import run_summary
 from roughfed.registry import look_up
 from roughfed.report.summary import RunSummary, TaskSpan, last_known, task_matrix, with_class_counts
-from tests.bench.command import Benchmark, names, seeds
+from tests.bench.command import Benchmark, Seeds, names
 
 NOTHING: Mapping[str, Any] = {}
 CLASSES = 10
@@ -144,7 +144,7 @@ class LiveOptions:
     )
     conditions: Annotated[Sequence[str], names("Conditions of the protocol.")] = ()
     methods: Annotated[Sequence[str], names("Methods beside or instead.")] = ()
-    seeds: Annotated[Sequence[int], seeds()] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     server_sees: Annotated[str, typer.Option(help="What reaches the server of a single client.")] = "sketches"
     rounds: Annotated[int, typer.Option(min=0, help="Rounds; 0 = the protocol's.")] = 0
 

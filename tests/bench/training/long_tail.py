@@ -30,7 +30,7 @@ from roughfed.deploy.speed.measure import machine
 from roughfed.measures import mean, shots_by_rank
 from roughfed.registry import look_up
 from roughfed.rng import generator
-from tests.bench.command import Benchmark, names, row, seeds
+from tests.bench.command import Benchmark, Seeds, names, row
 from tests.bench.harness.federation import LocalFederation
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ CONDITIONS: Mapping[str, Condition] = {
 class LongTailOptions:
     """Which trainings, and how often."""
 
-    seeds: Annotated[Sequence[int], seeds()] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     conditions: Annotated[Sequence[str], names("Rows.")] = ()
 
 

@@ -25,7 +25,7 @@ from roughfed.data.rough import mislabelled
 from roughfed.deploy.speed.measure import machine
 from roughfed.registry import look_up
 from roughfed.rng import generator
-from tests.bench.command import Benchmark, names, row, seeds
+from tests.bench.command import Benchmark, Seeds, names, row
 from tests.bench.harness.federation import LocalFederation
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ KINDS = tuple(KNOWN)
 class NoisyOptions:
     """Which trainings, on which labels, and how often."""
 
-    seeds: Annotated[Sequence[int], seeds()] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     methods: Annotated[Sequence[str], names("Rows, or methods as they are written.")] = ()
     kinds: Annotated[Sequence[str], names("symmetric, asymmetric, clean.")] = KINDS
 

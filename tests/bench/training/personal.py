@@ -18,7 +18,7 @@ import typer
 
 from roughfed.deploy.speed.measure import machine
 from roughfed.registry import look_up
-from tests.bench.command import Benchmark, names, numbers, row, seeds
+from tests.bench.command import Benchmark, Seeds, names, numbers, row
 from tests.bench.harness.games import played
 from tests.bench.plots.personal_bars import personal_svg
 from tests.bench.training.personal_clients import LocalOptions, PersonalClients
@@ -65,7 +65,7 @@ class PersonalOptions:
 
     local: LocalOptions = field(default_factory=LocalOptions)
     alphas: Annotated[Sequence[float], numbers("Skews of the Dirichlet division; smaller is more skewed.")] = (0.1, 5.0)
-    seeds: Annotated[Sequence[int], seeds()] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     methods: Annotated[Sequence[str], names("Rows.")] = ()
     tuned: Annotated[int, typer.Option(min=1, help="Epochs of fine-tuning before the common model is used.")] = 3
     workers: Annotated[int, typer.Option(min=1, help="Federations that are played at once, a core each.")] = 2
