@@ -22,7 +22,7 @@ from roughfed.rng import derive, generator
 from roughfed.training import Turn
 
 if TYPE_CHECKING:
-    from roughfed.client.trainer.data import Source
+    from roughfed.client.trainer.examples.batches import Source
     from roughfed.data.dataset import Labels
     from roughfed.types import Spec
 
@@ -79,7 +79,7 @@ class Learners:
         """
         import torch
 
-        from roughfed.client.trainer.tensors import spec_of
+        from roughfed.client.trainer.model.tensors import spec_of
 
         torch.set_num_threads(1)
         whole, test = load(DATA)
@@ -108,7 +108,7 @@ class Learners:
 
     def initial(self) -> Flat:
         """The seeded first parameters, float32 [D]; before any training."""
-        from roughfed.client.trainer.tensors import pieces
+        from roughfed.client.trainer.model.tensors import pieces
 
         return np.concatenate(list(pieces(self._model)))
 
@@ -161,8 +161,8 @@ class Learners:
         return self._fit(self._root, "root", Turn(number), max(1, passes))
 
     def _fit(self, source: Source, name: str, turn: Turn, epochs: int) -> Flat:
-        from roughfed.client.trainer.loop import Work, fit
         from roughfed.client.trainer.settings import TrainerSettings
+        from roughfed.client.trainer.training.loop import Work, fit
 
         given = self._options
         settings = TrainerSettings(
@@ -207,8 +207,8 @@ class Learners:
 
     def accuracy(self, params: Flat) -> float:
         """Share of the test part that the model, float32 [D], gets right."""
-        from roughfed.client.trainer.evaluate import evaluate
-        from roughfed.client.trainer.tensors import load_flat
+        from roughfed.client.trainer.evaluation.evaluate import evaluate
+        from roughfed.client.trainer.model.tensors import load_flat
 
         load_flat(self._model, self._spec, params)
         sums = evaluate(self._model, self._test, "classification", report=_unheard)
@@ -238,7 +238,7 @@ class Learners:
     def _predict(self, params: Flat, x: Flat) -> Labels:
         import torch
 
-        from roughfed.client.trainer.tensors import load_flat
+        from roughfed.client.trainer.model.tensors import load_flat
 
         load_flat(self._model, self._spec, params)
         self._model.eval()
@@ -258,7 +258,7 @@ class Learners:
 def _opened(x: Flat, labels: Labels) -> Source:
     import torch
 
-    from roughfed.client.trainer.data import open_source
+    from roughfed.client.trainer.examples.batches import open_source
 
     return open_source((x, labels), torch.device("cpu"), torch.float32)
 

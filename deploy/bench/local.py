@@ -26,7 +26,7 @@ from roughfed.types import Spec
 if TYPE_CHECKING:
     from torch import nn
 
-    from roughfed.client.trainer.arriving import Arriving
+    from roughfed.client.trainer.examples.arriving import Arriving
     from roughfed.client.trainer.parts import Tensors
 
 Facts = Mapping[str, Sequence[float]]
@@ -76,8 +76,8 @@ class LocalFederation:
         """
         import torch
 
+        from roughfed.client.trainer.model.tensors import frozen_names, pieces, spec_of
         from roughfed.client.trainer.settings import TrainerSettings
-        from roughfed.client.trainer.tensors import frozen_names, pieces, spec_of
 
         torch.set_num_threads(1)
         self.model = build()
@@ -145,8 +145,8 @@ class LocalFederation:
         """
         import torch
 
-        from roughfed.client.trainer.arriving import Arriving
-        from roughfed.client.trainer.loop import Work, fit, stay
+        from roughfed.client.trainer.examples.arriving import Arriving
+        from roughfed.client.trainer.training.loop import Work, fit, stay
 
         if client._opened is None:
             client._opened = Arriving(client.data, torch.device("cpu"), torch.float32)
@@ -175,7 +175,7 @@ class LocalFederation:
         """The predicted class of each example, int64 [N]."""
         import torch
 
-        from roughfed.client.trainer.tensors import load_flat
+        from roughfed.client.trainer.model.tensors import load_flat
 
         spec = model_part(self._spec)
         load_flat(self.model, spec, (self.params if params is None else params)[: spec.size])

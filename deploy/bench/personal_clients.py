@@ -29,9 +29,9 @@ from roughfed.types import Spec
 if TYPE_CHECKING:
     from torch import nn
 
-    from roughfed.client.trainer.data import Source
-    from roughfed.client.trainer.loop import Work
+    from roughfed.client.trainer.examples.batches import Source
     from roughfed.client.trainer.parts import Tensors
+    from roughfed.client.trainer.training.loop import Work
 
 DATA = "fashion-mnist"
 MIN_EXAMPLES = 40
@@ -113,7 +113,7 @@ class Clients:
 
     def spec(self, private: Sequence[str]) -> Spec:
         """Of what is shared."""
-        from roughfed.client.trainer.tensors import spec_of
+        from roughfed.client.trainer.model.tensors import spec_of
 
         return shared_spec(spec_of(self.model), private=private)
 
@@ -153,9 +153,9 @@ class Clients:
             spec: of what is shared.
             params: what is shared, float32 [D].
         """
-        from roughfed.client.trainer.own import personalise
-        from roughfed.client.trainer.private import bring
-        from roughfed.client.trainer.tensors import load_flat
+        from roughfed.client.trainer.model.private import bring
+        from roughfed.client.trainer.model.tensors import load_flat
+        from roughfed.client.trainer.training.own_models import personalise
 
         self.hand_out(spec, params)
         found: list[float] = []
@@ -169,7 +169,7 @@ class Clients:
 
     def alone(self) -> list[float]:
         """The same with the model that each client trained without the others."""
-        from roughfed.client.trainer.own import take_alone
+        from roughfed.client.trainer.training.own_models import take_alone
 
         found: list[float] = []
         for client in self.clients:
@@ -179,15 +179,15 @@ class Clients:
         return found
 
     def _accuracy(self, model: nn.Module, client: Client) -> float:
-        from roughfed.client.trainer.evaluate import evaluate
+        from roughfed.client.trainer.evaluation.evaluate import evaluate
 
         sums = evaluate(model, client.test, "classification", report=_unheard)
         return sum(sums.class_correct) / sums.num_examples
 
     def _train(self, client: Client, number: int, spec: Spec, method: str, *, alone: bool) -> Flat:
-        from roughfed.client.trainer.loop import fit
-        from roughfed.client.trainer.own import train_alone
-        from roughfed.client.trainer.private import bring, keep
+        from roughfed.client.trainer.model.private import bring, keep
+        from roughfed.client.trainer.training.loop import fit
+        from roughfed.client.trainer.training.own_models import train_alone
 
         work = self._work(client, number, method)
         bring(self.model, spec, client.remembered, self.fresh)
@@ -198,8 +198,8 @@ class Clients:
         return np.fromfile(work.delta, dtype="<f4")
 
     def _work(self, client: Client, number: int, method: str) -> Work:
-        from roughfed.client.trainer.loop import Work
         from roughfed.client.trainer.settings import TrainerSettings
+        from roughfed.client.trainer.training.loop import Work
 
         given = self.options
         settings = TrainerSettings(
@@ -224,7 +224,7 @@ def _images() -> Dataset:
 def _opened(x: Flat, labels: object) -> Source:
     import torch
 
-    from roughfed.client.trainer.data import open_source
+    from roughfed.client.trainer.examples.batches import open_source
 
     return open_source((x, labels), torch.device("cpu"), torch.float32)
 

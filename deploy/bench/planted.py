@@ -14,7 +14,7 @@ from roughfed.params import Flat
 from roughfed.rng import derive, generator
 
 if TYPE_CHECKING:
-    from roughfed.client.trainer.data import Source
+    from roughfed.client.trainer.examples.batches import Source
 
 SHIFT = 3
 """A client of the second law calls class c what others call (c + 3) mod C."""
@@ -46,7 +46,7 @@ class Planted(Learners):
 
     def fresh(self, cluster: str, attempt: int) -> Flat:
         """Untrained parameters of another seed, float32 [D]."""
-        from roughfed.client.trainer.tensors import pieces
+        from roughfed.client.trainer.model.tensors import pieces
 
         share = self.shares[0]
         seed = derive(self._seed, "first", cluster, attempt)
@@ -55,8 +55,8 @@ class Planted(Learners):
 
     def train_loss(self, name: str, params: Flat) -> float:
         """Mean loss of a model, float32 [D], on a client's own training data."""
-        from roughfed.client.trainer.evaluate import evaluate
-        from roughfed.client.trainer.tensors import load_flat
+        from roughfed.client.trainer.evaluation.evaluate import evaluate
+        from roughfed.client.trainer.model.tensors import load_flat
 
         load_flat(self._model, self._spec, params)
         source = self._source(self.names.index(name), None)
@@ -71,6 +71,6 @@ class Planted(Learners):
 def _opened(x: Flat, labels: np.ndarray) -> Source:
     import torch
 
-    from roughfed.client.trainer.data import open_source
+    from roughfed.client.trainer.examples.batches import open_source
 
     return open_source((x, labels), torch.device("cpu"), torch.float32)

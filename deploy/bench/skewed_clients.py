@@ -22,8 +22,8 @@ from roughfed.params import Flat
 from roughfed.rng import generator
 
 if TYPE_CHECKING:
-    from roughfed.client.trainer.data import Source
-    from roughfed.client.trainer.evaluate import Sums
+    from roughfed.client.trainer.evaluation.evaluate import Sums
+    from roughfed.client.trainer.examples.batches import Source
 
 SHIRT, LIKE_SHIRTS = 6, (0, 2, 3, 4)
 FEW, MANY = 0.15, 8.0
@@ -114,8 +114,8 @@ class SkewedClients:
         return {name: sum(sums.class_correct) / sums.num_examples for name, sums in found.items()}
 
     def _evaluated(self, source: Source) -> Sums:
-        from roughfed.client.trainer.evaluate import evaluate
-        from roughfed.client.trainer.tensors import load_flat, spec_of
+        from roughfed.client.trainer.evaluation.evaluate import evaluate
+        from roughfed.client.trainer.model.tensors import load_flat, spec_of
 
         model = self._federation.model
         load_flat(model, spec_of(model), self._federation.params)
@@ -154,6 +154,6 @@ def opened(data: Dataset) -> Source:
     """As the trainer's loop reads it."""
     import torch
 
-    from roughfed.client.trainer.data import open_source
+    from roughfed.client.trainer.examples.batches import open_source
 
     return open_source((data.x, data.labels), torch.device("cpu"), torch.float32)

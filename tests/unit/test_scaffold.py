@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from roughfed.client.trainer.data import Arrays
-from roughfed.client.trainer.loop import Work, fit, stay
+from roughfed.client.trainer.examples.batches import Arrays
+from roughfed.client.trainer.model.tensors import spec_of
 from roughfed.client.trainer.parts import Tensors
 from roughfed.client.trainer.settings import TrainerSettings
-from roughfed.client.trainer.tensors import spec_of
+from roughfed.client.trainer.training.loop import Work, fit, stay
 from roughfed.errors import ConfigError
 from roughfed.params import Flat, read_flat, write_model
 from roughfed.scope import SCALE, SINCE, model_part, shared_spec

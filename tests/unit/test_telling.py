@@ -11,15 +11,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from roughfed import params
-from roughfed.client.trainer.data import Arrays, open_source
-from roughfed.client.trainer.look import can_tell, look
-from roughfed.client.trainer.loop import Work, fit
+from roughfed.client.trainer.examples.batches import Arrays, open_source
+from roughfed.client.trainer.labels.label_quality import (
+    FACT,
+    LabelQuality,
+    compare,
+    doubt_of,
+    equal_voice,
+    noted,
+    remember,
+)
+from roughfed.client.trainer.model.tensors import pieces, spec_of
 from roughfed.client.trainer.parts import Context
-from roughfed.client.trainer.self_doubt import FACT, LabelQuality, compare, doubt_of, equal_voice, noted, remember
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.tell import OF_THE_HEAD, TELLERS
 from roughfed.client.trainer.tell.losses import buckets_of
-from roughfed.client.trainer.tensors import pieces, spec_of
+from roughfed.client.trainer.training.forward_pass import can_tell, look
+from roughfed.client.trainer.training.loop import Work, fit
 from roughfed.errors import ConfigError
 from roughfed.secagg.fixed import from_fixed, symmetric
 from roughfed.secagg.statistics import CLASS_LOSS_BUCKETS, KINDS, LOSS_BUCKETS, loss_bucket

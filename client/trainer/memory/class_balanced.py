@@ -7,7 +7,7 @@ is left.
 
 from __future__ import annotations
 
-from roughfed.client.trainer.kept import ReplayBuffer, balanced, keeping
+from roughfed.client.trainer.examples.replay_buffer import ReplayBuffer, balanced, keeping
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
 
 

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from roughfed.client.trainer.chosen import classes_here, per_class, replace_class, said_of, shorten
-from roughfed.client.trainer.forms import Form, enlarge, shrink
-from roughfed.client.trainer.head import find_head
-from roughfed.client.trainer.kept import ReplayBuffer, by_rank
+from roughfed.client.trainer.examples.buffer_format import Form, enlarge, shrink
+from roughfed.client.trainer.examples.replay_buffer import ReplayBuffer, by_rank
+from roughfed.client.trainer.memory._shared import classes_here, per_class, replace_class, said_of, shorten
+from roughfed.client.trainer.model.head import find_head
+from roughfed.client.trainer.model.peer import draw_weights
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
-from roughfed.client.trainer.peer import draw_weights
 
 BATCH = 128  # real and made images of a class in a step
 _FROM = "_from-"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.chosen import classes_here, per_class, replace_class, said_of, shorten
-from roughfed.client.trainer.kept import ReplayBuffer, by_rank
+from roughfed.client.trainer.examples.replay_buffer import ReplayBuffer, by_rank
+from roughfed.client.trainer.memory._shared import classes_here, per_class, replace_class, said_of, shorten
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Plan
 
 

@@ -10,8 +10,8 @@ sharp an image is, and lost 20 points.
 
 from __future__ import annotations
 
-from roughfed.client.trainer.forms import Form
-from roughfed.client.trainer.kept import ReplayBuffer, by_rank, keeping
+from roughfed.client.trainer.examples.buffer_format import Form
+from roughfed.client.trainer.examples.replay_buffer import ReplayBuffer, by_rank, keeping
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
 
 

@@ -6,7 +6,7 @@ give the same distribution; where rounds bring examples again, this one stays un
 
 from __future__ import annotations
 
-from roughfed.client.trainer.kept import ReplayBuffer, by_rank, keeping
+from roughfed.client.trainer.examples.replay_buffer import ReplayBuffer, by_rank, keeping
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
 
 
