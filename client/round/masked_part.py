@@ -117,7 +117,7 @@ class MaskedPart:
 
     def _read_secret(self) -> tuple[bytes, Gives]:
         """The round's secret, and what was promised with the advert."""
-        digest = self.masking.terms.header_digest  # of its class: in another one it opens nothing
+        digest = self.masking.terms.header_digest  # of its tier: in another one it opens nothing
         for record in self._ahead.records:
             name, _, promised = record.name.partition(":")
             if name == "secret":

@@ -1,4 +1,4 @@
-"""A training of some tensors only, those of the client's class (`Turn.tensors`): the others of the model are frozen.
+"""A training of some tensors only, those of the client's tier (`Turn.tensors`): the others of the model are frozen.
 
 No gradient is worked out for a frozen parameter, and a layer of which nothing is trained works as in an evaluation: its
 normalisation goes by the statistics that came with the model and changes none. The delta has exactly the class's
