@@ -36,8 +36,8 @@ from roughfed.client.trainer.settings import TrainerSettings, known
 from roughfed.client.trainer.state import load_state, save_state
 from roughfed.client.trainer.training.calibration import finish
 from roughfed.client.trainer.training.forward_pass import can_tell
-from roughfed.client.trainer.training.loop import Work, fit, seed_everything, stay
-from roughfed.client.trainer.training.own_models import personalise, take_alone, train_alone
+from roughfed.client.trainer.training.loop import Work, fit, no_op_update, seed_everything
+from roughfed.client.trainer.training.own_models import load_alone, personalise, train_alone
 from roughfed.errors import ConfigError
 from roughfed.methods import is_personal
 from roughfed.secagg.statistics import STEPS
@@ -152,7 +152,7 @@ class Operations:
         shared = open_given(work.params, self._model).spec
         bring(self._model, shared, work.remembered, self._seeded_model)
         if data.source is None:
-            return replace(stay(self._model, work), lost_state=len(lost)).plain()
+            return replace(no_op_update(self._model, work), lost_state=len(lost)).plain()
         if self._num_classes and data.source.targets is not None:
             check_labels(data.source.targets, self._num_classes)  # of what came since the client joined
         halves = 2 if work.settings.compare_alone else 1
@@ -208,7 +208,7 @@ class Operations:
             found["personal"] = asdict(evaluate(self._model, self._test, self._task, report=self._report))
         if settings.compare_alone:
             turn, model = Turn.of(arguments["turn"]), self._seeded_model().to(self._device)
-            take_alone(model, load_state(turn, spec_of(self._model).digest))
+            load_alone(model, load_state(turn, spec_of(self._model).digest))
             found["alone"] = asdict(evaluate(model, self._test, self._task, report=self._report))
         return found
 

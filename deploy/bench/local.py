@@ -146,7 +146,7 @@ class LocalFederation:
         import torch
 
         from roughfed.client.trainer.examples.arriving import Arriving
-        from roughfed.client.trainer.training.loop import Work, fit, stay
+        from roughfed.client.trainer.training.loop import Work, fit, no_op_update
 
         if client._opened is None:
             client._opened = Arriving(client.data, torch.device("cpu"), torch.float32)
@@ -160,7 +160,7 @@ class LocalFederation:
             path, out, self._settings, seed, turn, self._classes, task=arrived.task, remembered=client.remembered
         )
         if arrived.source is None:
-            client.last = stay(self.model, work)
+            client.last = no_op_update(self.model, work)
         else:
             client.last = fit(self.model, arrived.source, work, report=unheard)
         return np.fromfile(out, dtype="<f4")

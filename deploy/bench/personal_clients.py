@@ -169,12 +169,12 @@ class Clients:
 
     def alone(self) -> list[float]:
         """The same with the model that each client trained without the others."""
-        from roughfed.client.trainer.training.own_models import take_alone
+        from roughfed.client.trainer.training.own_models import load_alone
 
         found: list[float] = []
         for client in self.clients:
             model = self.fresh()
-            take_alone(model, client.remembered)
+            load_alone(model, client.remembered)
             found.append(self._accuracy(model, client))
         return found
 

@@ -156,7 +156,7 @@ class ReplayBuffer:
         return [name for name in self.state if not name.startswith("_")] if len(self) else []
 
 
-def keeping(kept: ReplayBuffer, context: Context, plan: Plan) -> Hooks:
+def memory_hooks(kept: ReplayBuffer, context: Context, plan: Plan) -> Hooks:
     """Offer every batch of the first local epoch, as it was before it was changed, with what the model said of it.
 
     Later epochs bring the same examples again, and by then the model knows them by heart.

@@ -120,7 +120,7 @@ def remember(context: Context, told: Sequence[int]) -> None:
         context.state(STATE)[TOLD] = own
 
 
-def equal_voice(told: Sequence[int], most: int) -> tuple[int, ...]:
+def balance_histogram(told: Sequence[int], most: int) -> tuple[int, ...]:
     """A histogram in which no class has a cell above `most`, int [C x K]: its classes are scaled down one by one.
 
     Only ranks within a class are made of the sum. So clients with many examples do not drown the others, and one that

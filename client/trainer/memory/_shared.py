@@ -32,7 +32,7 @@ def classes_here(context: Context) -> Iterator[tuple[int, Tensor]]:
 
 
 @torch.no_grad()
-def said_of(context: Context, x: Tensor) -> tuple[Tensor, Tensor]:
+def features_of(context: Context, x: Tensor) -> tuple[Tensor, Tensor]:
     """(features [n, d], logits [n, C]) of inputs by the model as it is, in evaluation mode."""
     context.model.eval()
     parts = [context.head().with_features(part) for part in x.split(CHUNK)]

@@ -19,7 +19,14 @@ from torch import nn
 from roughfed.client.api import Round, UserLoop
 from roughfed.client.trainer.examples.batches import Source, TrainLoader
 from roughfed.client.trainer.labels.audit import write_audit
-from roughfed.client.trainer.labels.label_quality import FACT, LabelQuality, doubt_of, equal_voice, noted, remember
+from roughfed.client.trainer.labels.label_quality import (
+    FACT,
+    LabelQuality,
+    balance_histogram,
+    doubt_of,
+    noted,
+    remember,
+)
 from roughfed.client.trainer.model.model_file import open_given
 from roughfed.client.trainer.model.private import private_tensors
 from roughfed.client.trainer.model.scoped import frozen, keep_still, part_given
@@ -124,7 +131,7 @@ def fit(
     return FitResult(loader.num_examples, loader.num_steps, _finite(metrics), seconds, statistics=told, weight=weight)
 
 
-def stay(model: nn.Module, work: Work) -> FitResult:
+def no_op_update(model: nn.Module, work: Work) -> FitResult:
     """The answer of a client whose stream has nothing for it in this round: the global parameters, as they are.
 
     It takes part all the same: in a masked round a client that has dealt its keys and sends nothing costs its group a
@@ -145,7 +152,7 @@ def before_training(context: Context, wanted: Collection[str]) -> tuple[Statisti
     told = look(context, wanted)
     if FACT in told:
         remember(context, told[FACT])
-        told[FACT] = equal_voice(told[FACT], KINDS[FACT].largest)
+        told[FACT] = balance_histogram(told[FACT], KINDS[FACT].largest)
     return told, doubt
 
 

@@ -66,7 +66,7 @@ def train_alone(model: nn.Module, source: Source, work: Work, *, report: Report,
         report: as of `personalise`.
         own: the user's own loop.
     """
-    take_alone(model, work.remembered)
+    load_alone(model, work.remembered)
     seed = derive(work.seed, ALONE)
     seed_everything(seed)
     settings = replace(work.settings, method=_alone_method(work), prior="local")
@@ -85,7 +85,7 @@ def train_alone(model: nn.Module, source: Source, work: Work, *, report: Report,
     }
 
 
-def take_alone(model: nn.Module, remembered: dict[str, Tensors]) -> None:
+def load_alone(model: nn.Module, remembered: dict[str, Tensors]) -> None:
     """Put the model that was trained alone into a fresh one; one that has not been trained yet stays as it is."""
     if kept := remembered.get(ALONE):
         model.load_state_dict(kept, strict=False)  # extra state is no tensor, and not kept

@@ -32,7 +32,7 @@ from roughfed.client.trainer.link import Abandoned
 from roughfed.client.trainer.model.tensors import pieces, spec_of
 from roughfed.client.trainer.parts import Batch
 from roughfed.client.trainer.settings import TrainerSettings
-from roughfed.client.trainer.training.loop import Work, fit, stay
+from roughfed.client.trainer.training.loop import Work, fit, no_op_update
 from roughfed.errors import ConfigError
 from roughfed.training import Turn
 
@@ -355,13 +355,13 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_client_with_nothing_to_train_on_leaves_the_parameters(tmp_path: Path) -> None:
     model = nn.Linear(2, 3)
     job = work(tmp_path, model)
-    result = stay(model, job)
+    result = no_op_update(model, job)
     assert (result.num_examples, result.num_steps) == (1, 0)
     assert not np.fromfile(job.delta, dtype="<f4").any()
     assert result.weight == 1.0
     found = {"self-doubt": {"found": torch.tensor([0.2, 9.0, 1.0], dtype=torch.float64)}}
     doubting = replace(job, settings=replace(job.settings, self_weight=True), remembered=found)
-    assert stay(model, doubting).weight == 0.25  # an idle round makes no label right
+    assert no_op_update(model, doubting).weight == 0.25  # an idle round makes no label right
 
 
 def test_a_stream_gives_what_is_there_in_a_round() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from roughfed.client.trainer.examples.batches import open_source
 from roughfed.client.trainer.model.tensors import pieces, spec_of
 from roughfed.client.trainer.settings import TrainerSettings
-from roughfed.client.trainer.training.loop import Work, fit, stay
+from roughfed.client.trainer.training.loop import Work, fit, no_op_update
 from roughfed.errors import ConfigError
 from roughfed.params import write_model
 from roughfed.training import Turn
@@ -82,7 +82,7 @@ def test_statistics_of_a_class_of_its_own_are_learned_and_sent(tmp_path: Path) -
 def test_a_client_without_data_in_a_round_sends_zeros_of_its_class(tmp_path: Path) -> None:
     model = Net()
     job = work(tmp_path, model, "head.*")
-    stay(model, job)
+    no_op_update(model, job)
     np.testing.assert_array_equal(np.fromfile(job.delta, dtype="<f4"), np.zeros(21, np.float32))
 
 
