@@ -1,6 +1,6 @@
-"""The operator's door of a client: a Unix socket (0600) in its state directory; one JSON object a line each way.
+"""The control socket of a client: a Unix socket (0600) in its state directory; one JSON object a line each way.
 
-As with the server's, whoever may open the file may ask; nothing of it is on the network.
+As with the server's, anybody who may open the file may ask; nothing of it is on the network.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Operations = Mapping[str, Callable[[], Awaitable[dict[str, Any]]]]
 async def control_socket(folder: Path, operations: Operations) -> AsyncIterator[None]:
     """Answer `{"op": NAME}` while the block runs; the caller holds the lock of the directory.
 
-    A path that is too long for a socket (108 bytes), or a file system without them, costs the door and nothing else.
+    Where the path is too long for a socket (108 bytes), or the file system has none, the client runs without one.
     """
     path = folder / SOCKET
     server: asyncio.Server | None = None
@@ -37,7 +37,7 @@ async def control_socket(folder: Path, operations: Operations) -> AsyncIterator[
         server = await asyncio.start_unix_server(partial(_serve, operations), path, limit=MAX_REQUEST)
         path.chmod(0o600)
     except OSError as error:
-        log.info("no door for this client's operator at %s: %s", path, error.strerror or error)
+        log.info("no control socket for this client's operator at %s: %s", path, error.strerror or error)
     try:
         yield
     finally:

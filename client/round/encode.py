@@ -29,11 +29,11 @@ def encode_file(header: RoundHeader, delta: Path, *, out: Path, residual: Residu
     """Write a delta's payload, and propose what it does not say for the next one.
 
     Args:
-        header: of the round, as the client's class reads it; its codec is one of CODECS.
+        header: of the round, as the client's tier reads it; its codec is one of CODECS.
         delta: bare float32 [D] file; read, and deleted when the payload stands.
         out: the payload's place.
         residual: of this run.
-        sending: what the class sends.
+        sending: what the tier sends.
 
     Raises:
         TrainerError: reason "not-finite"; the training diverged.

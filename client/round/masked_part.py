@@ -117,7 +117,7 @@ class MaskedPart:
 
     def _read_secret(self) -> tuple[bytes, Gives]:
         """The round's secret, and what was promised with the advert."""
-        digest = self.masking.terms.header_digest  # of its class: in another one it opens nothing
+        digest = self.masking.terms.header_digest  # of its tier: in another one it opens nothing
         for record in self._ahead.records:
             name, _, promised = record.name.partition(":")
             if name == "secret":
@@ -169,7 +169,7 @@ class MaskedPart:
         async with self.turn:
             if key not in self._answers:
                 self._look_ahead(message)
-                await self._note(message)
+                await self._record(message)
                 record = len(message.body).to_bytes(4, "big") + message.body + message.signature
                 await to_the_end(self._ahead.append, f"in:{message.kind}", record)
                 crash.point("message-written")
@@ -204,7 +204,7 @@ class MaskedPart:
         if self.machine.state not in (State.ADVERTISED, State.DEALT):
             self.ready.set()
 
-    async def _note(self, message: ServerStage) -> None:
+    async def _record(self, message: ServerStage) -> None:
         """What is shown of this client is counted before it is shown, or refused."""
         await admit_stage(self._ledger, self._header, message, self._task.session.rules)
 

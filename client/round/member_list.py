@@ -77,13 +77,13 @@ async def _fetched(task: RoundTask, trust: Trust, before: MemberList | None) -> 
             raise RemoteProtocolError("another member list than the header names", reason="members")
         if before is not None:
             check_follows(listed, before)
-        await _note(ctx.store, trust, listed, signed)
+        await _record(ctx.store, trust, listed, signed)
         log.info("member list %d: %d members", listed.number, len(listed.members))
         return listed
     raise Unreachable("the member list did not come")
 
 
-async def _note(store: ClientStore, trust: Trust, listed: MemberList, signed: bytes) -> None:
+async def _record(store: ClientStore, trust: Trust, listed: MemberList, signed: bytes) -> None:
     row = (trust.anchor, listed.number, listed.digest, signed)
     sql = "INSERT OR REPLACE INTO member_lists VALUES (?, ?, ?, ?)"
     await store.journal.write(lambda db: db.execute(sql, row))

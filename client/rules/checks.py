@@ -104,7 +104,7 @@ async def check_header(
     """Hold a job's header against the run, the policy and the chain; note it before anything is done for it.
 
     Returns:
-        the header as the class of clients reads it as which this one takes part.
+        the header as the tier of clients reads it in which this one takes part.
 
     Raises:
         IdentityError: the server did not sign it.

@@ -16,10 +16,10 @@ from roughfed.types import RoundHeader
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What this client knows of the drawings of one class of clients.
+    """What this client knows of the drawings of one tier of clients.
 
     Attributes:
-        seen_round: the last round of which it saw the header as of this class.
+        seen_round: the last round of which it saw the header as of this tier.
         epoch_round: round of the drawing that was in force then.
         beacon: of that drawing, 32 bytes; empty where this client saw that groups were drawn, but not the roster.
         draw: (round, beacon) from which the members' order followed then.
@@ -31,9 +31,9 @@ class Epoch:
     draw: tuple[int, bytes] = (0, b"")
 
 
-def known_epoch(store: ClientStore, run: str, client_class: str) -> Epoch | None:
-    """What is known of a class in a run; None before its first masked round there."""
-    rows = store.journal.read("SELECT * FROM epochs WHERE run = ? AND class = ?", run, client_class)
+def known_epoch(store: ClientStore, run: str, tier: str) -> Epoch | None:
+    """What is known of a tier in a run; None before its first masked round there."""
+    rows = store.journal.read("SELECT * FROM epochs WHERE run = ? AND class = ?", run, tier)
     if not rows:
         return None
     row = rows[0]
@@ -62,7 +62,7 @@ def check_epoch(store: ClientStore, header: RoundHeader) -> None:
 
 
 def _check_draw(known: Epoch, header: RoundHeader) -> None:
-    """The order of the members follows from the last drawing that came to its end, of the standard class's groups."""
+    """The order of the members follows from the last drawing that came to its end, of the standard tier's groups."""
     draw = (header.draw_round, header.draw_beacon)
     if not header.draw_beacon or header.client_class != STANDARD or header.draw_round > known.seen_round:
         return
@@ -82,7 +82,7 @@ async def record_epoch(store: ClientStore, header: RoundHeader, beacon: bytes) -
 
     Args:
         store: of this client.
-        header: as its class reads it.
+        header: as its tier reads it.
         beacon: what the groups follow from; empty as long as it is not known.
     """
     drawn = (header.draw_round, header.draw_beacon)

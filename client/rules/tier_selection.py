@@ -1,4 +1,4 @@
-"""As which class this client takes part in a round, held against the offer of the welcome and its own policy."""
+"""As which tier this client takes part in a round, held against the offer of the welcome and its own policy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from roughfed.types import Job, RoundHeader
 
 
 def check_offer(welcome: Welcome, rules: Rules) -> None:
-    """Is there a class for this client in this run?
+    """Is there a tier for this client in this run?
 
     Raises:
         RemoteProtocolError: reason "class".
@@ -30,7 +30,7 @@ def check_offer(welcome: Welcome, rules: Rules) -> None:
 
 
 def select_tier(job: Job, header: RoundHeader, welcome: Welcome, rules: Rules) -> RoundHeader:
-    """The header of a round as this client's class reads it.
+    """The header of a round as this client's tier reads it.
 
     Raises:
         RemoteProtocolError: reason "class"; a class that the welcome did not offer, or offered with other terms, or no

@@ -183,7 +183,7 @@ class ClientStore:
             run: of the header.
             number: of its round.
             header_digest: of its bytes.
-            clip: of a masked round, the own class and its C.
+            clip: of a masked round, the own tier and its C.
             seen: it itself.
         """
 
@@ -207,10 +207,10 @@ class ClientStore:
 
     # -- masked rounds ------------------------------------------------------------------------------------------------
 
-    def clip_norm(self, run: str, client_class: str = STANDARD) -> tuple[int, float] | None:
-        """(round, C) of the last masked round that this client took part in as of a class."""
+    def clip_norm(self, run: str, tier: str = STANDARD) -> tuple[int, float] | None:
+        """(round, C) of the last masked round that this client took part in as of a tier."""
         sql = "SELECT round, clip_norm FROM clips WHERE run = ? AND class = ?"
-        rows = self.journal.read(sql, run, client_class)
+        rows = self.journal.read(sql, run, tier)
         return (rows[0]["round"], rows[0]["clip_norm"]) if rows else None
 
     # -- weight classes -----------------------------------------------------------------------------------------------

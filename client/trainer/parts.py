@@ -19,8 +19,8 @@ from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.methods import Value
 
 if TYPE_CHECKING:
-    from roughfed.client.trainer.data import Source
-    from roughfed.client.trainer.head import Head
+    from roughfed.client.trainer.examples.batches import Source
+    from roughfed.client.trainer.model.head import Head
 
 Options = Mapping[str, Value]
 Tensors = dict[str, Tensor]
@@ -239,7 +239,7 @@ class Context:
 
     def head(self) -> Head:
         """The model's last linear layer, and the features before it."""
-        from roughfed.client.trainer.head import find_head
+        from roughfed.client.trainer.model.head import find_head
 
         if self._head is None:
             self._head = find_head(self.model, self.num_classes)

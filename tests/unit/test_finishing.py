@@ -15,9 +15,9 @@ from roughfed import params
 from roughfed.client.trainer.calibrate import FINISHERS
 from roughfed.client.trainer.calibrate.ccvr import covariance
 from roughfed.client.trainer.calibrate.creff import EACH, matched
-from roughfed.client.trainer.finish import finish
-from roughfed.client.trainer.finishing import Classifier, CohortSums
-from roughfed.client.trainer.tensors import map_flat, pieces, spec_of
+from roughfed.client.trainer.model.tensors import map_flat, pieces, spec_of
+from roughfed.client.trainer.training.calibration import finish
+from roughfed.client.trainer.training.classifier_sums import Classifier, CohortSums
 from roughfed.config.federation import FederationConfig
 from roughfed.digest import content_digest
 from roughfed.errors import ConfigError

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from roughfed.client.trainer.compose import Method
-from roughfed.client.trainer.forms import Form
-from roughfed.client.trainer.kept import ReplayBuffer, balanced, by_rank, mixed
+from roughfed.client.trainer.examples.buffer_format import Form
+from roughfed.client.trainer.examples.replay_buffer import ReplayBuffer, balanced, by_rank, mixed
 from roughfed.client.trainer.memory.condensed import condense, matching
 from roughfed.client.trainer.memory.herding import herd
 from roughfed.client.trainer.parts import Tensors
+from roughfed.client.trainer.training.compose import Method
 from roughfed.methods import read_method
 
 from .parts_continual import C, arrays, context, net, train

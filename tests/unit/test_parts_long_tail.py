@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from roughfed import models
-from roughfed.client.trainer.draws import draw_by_class
+from roughfed.client.trainer.examples.draws import draw_by_class
+from roughfed.client.trainer.labels.prior import class_counts, class_prior
 from roughfed.client.trainer.loss.ldam import ldam_margins
-from roughfed.client.trainer.prior import class_counts, class_prior
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.weigh.class_balanced import effective_weights
 from roughfed.errors import ConfigError

@@ -14,13 +14,13 @@ from torch import nn
 
 from roughfed import models
 from roughfed.client.trainer.augment.remix import label_shares
-from roughfed.client.trainer.compose import Method
 from roughfed.client.trainer.decouple.tau_norm import normalise
 from roughfed.client.trainer.ensemble.ride import class_temperatures
 from roughfed.client.trainer.ensemble.sade import sade_shifts
-from roughfed.client.trainer.mixing import draw_box
+from roughfed.client.trainer.examples.image_mixing import draw_box
 from roughfed.client.trainer.parts import Position
 from roughfed.client.trainer.settings import TrainerSettings
+from roughfed.client.trainer.training.compose import Method
 from roughfed.errors import ConfigError
 
 from .parts_long_tail import COUNTS, LOCAL, B, C, D, batch_of, labels_for, training

@@ -11,23 +11,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.early import EarlyEstimate
-from roughfed.client.trainer.loss.correction import backward, inverse
-from roughfed.client.trainer.loss.elr import early_term
-from roughfed.client.trainer.loss.gce import gce
-from roughfed.client.trainer.loss.sce import sce
-from roughfed.client.trainer.loss.volminnet import matrix_of
-from roughfed.client.trainer.noise import (
+from roughfed.client.trainer.examples.views import ById
+from roughfed.client.trainer.labels.early_estimate import EarlyEstimate
+from roughfed.client.trainer.labels.noise import (
     anchor_transition,
     concentration,
     confident_joint,
     dual_transition,
     transition_of,
 )
+from roughfed.client.trainer.loss._shared import forward
+from roughfed.client.trainer.loss._shared import given as given_matrix
+from roughfed.client.trainer.loss.correction import backward, inverse
+from roughfed.client.trainer.loss.elr import early_term
+from roughfed.client.trainer.loss.gce import gce
+from roughfed.client.trainer.loss.sce import sce
+from roughfed.client.trainer.loss.volminnet import matrix_of
 from roughfed.client.trainer.parts import Batch, Tensors
-from roughfed.client.trainer.transition import forward
-from roughfed.client.trainer.transition import given as given_matrix
-from roughfed.client.trainer.views import ById
 from roughfed.errors import ConfigError
 
 from .parts_noisy import B, C, T, everything, slow_softmax, some_logits, training

@@ -42,7 +42,7 @@ SCHEMAS: dict[str, Sequence[str]] = {
 }
 EVERY_STEP = [(name, k) for name, steps in SCHEMAS.items() for k in range(1, len(steps))]
 NO_FACTS = ("counters", "shown", "given", "statics_given")
-"""Tables that a step drops on purpose; the last three are in the client's ledger (test_client_disclosure.py)."""
+"""Tables that a step drops on purpose; the last three are in the client's ledger (client/disclosure)."""
 ELSEWHERE = {"choices": "bits"}
 """Table -> its column that is in that ledger now."""
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.finishing import Classifier, CohortSums, retrain
+from roughfed.client.trainer.training.classifier_sums import Classifier, CohortSums, retrain
 
 DRAWN = 1000
 SHRINK = 0.1

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from roughfed.client.trainer.finishing import Classifier, CohortSums, retrain
+from roughfed.client.trainer.training.classifier_sums import Classifier, CohortSums, retrain
 
 EACH = 100
 STEPS, STEP = 100, 0.1

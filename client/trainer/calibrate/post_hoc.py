@@ -5,7 +5,7 @@ pi is the share of a class in all clients' examples; never beside a training tha
 
 from __future__ import annotations
 
-from roughfed.client.trainer.finishing import Classifier, CohortSums
+from roughfed.client.trainer.training.classifier_sums import Classifier, CohortSums
 
 LEAST = 1e-3
 """Smallest share that is adjusted for: a class nearly nobody has must not win everywhere."""

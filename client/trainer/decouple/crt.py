@@ -21,11 +21,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from roughfed.client.trainer.draws import draw_by_class, equal_shares, labels_of
-from roughfed.client.trainer.head import find_head
-from roughfed.client.trainer.optimizer import optimizer_for
+from roughfed.client.trainer.examples.draws import draw_by_class, equal_shares, labels_of
+from roughfed.client.trainer.labels.prior import LEAST_SHARE, shifted_cross_entropy
+from roughfed.client.trainer.model.head import find_head
+from roughfed.client.trainer.optimize.optimizer import optimizer_for
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
-from roughfed.client.trainer.prior import LEAST_SHARE, shifted_cross_entropy
 
 
 def crt(options: Options, context: Context, _plan: Plan) -> Hooks:

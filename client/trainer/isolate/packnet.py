@@ -137,7 +137,7 @@ def model_of_task(model: nn.Module, state: Tensors, task: int, num_classes: int)
         task: as the stream counts.
         num_classes: C.
     """
-    from roughfed.client.trainer.head import find_head
+    from roughfed.client.trainer.model.head import find_head
 
     own = copy.deepcopy(model)
     head, number = find_head(own, num_classes).linear, order_of(dict(state), task)[0]

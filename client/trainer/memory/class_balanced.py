@@ -7,10 +7,12 @@ is left.
 
 from __future__ import annotations
 
-from roughfed.client.trainer.kept import ReplayBuffer, balanced, keeping
+from roughfed.client.trainer.examples.replay_buffer import ReplayBuffer, balanced, memory_hooks
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
 
 
 def class_balanced_memory(options: Options, context: Context, plan: Plan) -> Hooks:
     """The part; size is in examples."""
-    return keeping(ReplayBuffer("class-balanced-memory", int(options["size"]), context, order=balanced), context, plan)
+    return memory_hooks(
+        ReplayBuffer("class-balanced-memory", int(options["size"]), context, order=balanced), context, plan
+    )

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.chosen import classes_here, per_class, replace_class, said_of, shorten
-from roughfed.client.trainer.kept import ReplayBuffer, by_rank
+from roughfed.client.trainer.examples.replay_buffer import ReplayBuffer, by_rank
+from roughfed.client.trainer.memory._shared import classes_here, features_of, per_class, replace_class, shorten
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Plan
 
 
@@ -23,7 +23,7 @@ def herding(options: Options, context: Context, _plan: Plan) -> Hooks:
         shorten(kept, share)
         for label, places in classes_here(context):
             candidates = _candidates(kept, context, label, places)
-            features, logits = said_of(context, candidates.x)
+            features, logits = features_of(context, candidates.x)
             chosen = herd(features, share)
             best = candidates.take(chosen)
             replace_class(kept, label, kept.form.pack(best.x), best, logits[chosen])

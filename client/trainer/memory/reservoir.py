@@ -6,10 +6,10 @@ give the same distribution; where rounds bring examples again, this one stays un
 
 from __future__ import annotations
 
-from roughfed.client.trainer.kept import ReplayBuffer, by_rank, keeping
+from roughfed.client.trainer.examples.replay_buffer import ReplayBuffer, by_rank, memory_hooks
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
 
 
 def reservoir(options: Options, context: Context, plan: Plan) -> Hooks:
     """The part; size is in examples."""
-    return keeping(ReplayBuffer("reservoir", int(options["size"]), context, order=by_rank), context, plan)
+    return memory_hooks(ReplayBuffer("reservoir", int(options["size"]), context, order=by_rank), context, plan)

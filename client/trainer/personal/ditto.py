@@ -16,7 +16,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from roughfed.client.trainer.optimizer import optimizer_for
+from roughfed.client.trainer.optimize.optimizer import optimizer_for
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
 
 PART = "ditto"

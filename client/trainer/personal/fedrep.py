@@ -12,8 +12,8 @@ from collections.abc import Set
 
 from torch import nn
 
+from roughfed.client.trainer.model.tensors import frozen_names, named_state
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
-from roughfed.client.trainer.tensors import frozen_names, named_state
 from roughfed.errors import ConfigError
 
 KEY = "trainer.method"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from roughfed.client.trainer.finding import ProbeResult, Sample, stands
+from roughfed.client.trainer.examples.probe_sample import ProbeResult, Sample, stands
 from roughfed.client.trainer.parts import Tensors
 
 MOVED = 0.3

@@ -12,9 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.finding import ProbeResult, Sample, stands
-from roughfed.client.trainer.folds import out_of_fold
-from roughfed.client.trainer.noise import concentration, confident_joint
+from roughfed.client.trainer.examples.probe_sample import ProbeResult, Sample, stands
+from roughfed.client.trainer.labels.folds import out_of_fold
+from roughfed.client.trainer.labels.noise import concentration, confident_joint
 from roughfed.client.trainer.parts import Tensors
 
 SHARE = 0.28

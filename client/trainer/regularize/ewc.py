@@ -16,9 +16,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.fisher import fisher
-from roughfed.client.trainer.holding import learning_rate, parameters, pull, task_ended, vector
-from roughfed.client.trainer.kept import logits_of
+from roughfed.client.trainer.examples.replay_buffer import logits_of
+from roughfed.client.trainer.model.fisher import fisher
+from roughfed.client.trainer.model.importance_penalty import learning_rate, parameters, pull, task_ended, vector
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
 
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from roughfed.client.trainer.labels.label_quality import noted
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
-from roughfed.client.trainer.self_doubt import noted
 
 
 def global_distillation(options: Options, context: Context, plan: Plan) -> Hooks:

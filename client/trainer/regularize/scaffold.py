@@ -23,8 +23,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from roughfed.client.trainer.optimize.sgd import add_
 from roughfed.client.trainer.parts import Context, Controls, Hooks, Options, Plan, Tensors
-from roughfed.client.trainer.sgd import add_
 from roughfed.errors import ConfigError
 
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.holding import learning_rate, parameters, pull, task_ended, vector
+from roughfed.client.trainer.examples.replay_gradients import flat_grad
+from roughfed.client.trainer.model.importance_penalty import learning_rate, parameters, pull, task_ended, vector
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
-from roughfed.client.trainer.replayed import flat_grad
 
 KEPT = ("path", "start", "importance", "anchor")
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from roughfed.client.trainer.optimize.sgd import add_, mul_
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
-from roughfed.client.trainer.sgd import add_, mul_
 
 
 def weight_average(options: Options, context: Context, _plan: Plan) -> Hooks:

@@ -23,10 +23,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.belief import grown
-from roughfed.client.trainer.early import EarlyEstimate
+from roughfed.client.trainer.examples.views import ById, ids_of
+from roughfed.client.trainer.labels.early_estimate import EarlyEstimate
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
-from roughfed.client.trainer.views import ById, ids_of
+from roughfed.client.trainer.select._shared import grown
 
 PART = "small-loss"
 LEAST = 0.3  # of a class is always believed

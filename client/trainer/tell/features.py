@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from roughfed.client.trainer.examples.statistic_extractor import Observed
 from roughfed.client.trainer.parts import Context
-from roughfed.client.trainer.telling import Observed
 from roughfed.secagg.fixed import fit_features, upper_triangle
 
 

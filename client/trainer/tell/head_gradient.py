@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from roughfed.client.trainer.examples.statistic_extractor import Observed
 from roughfed.client.trainer.parts import Context
-from roughfed.client.trainer.telling import Observed
 from roughfed.secagg.fixed import bound_of, to_fixed
 
 HEAD = "head"

@@ -14,8 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from roughfed.client.trainer.examples.statistic_extractor import Observed
 from roughfed.client.trainer.parts import Context
-from roughfed.client.trainer.telling import Observed
 
 
 class Transition:

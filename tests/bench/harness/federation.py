@@ -28,11 +28,11 @@ from roughfed.types import Spec
 if TYPE_CHECKING:
     from torch import nn
 
-    from roughfed.client.trainer.arriving import Arriving
-    from roughfed.client.trainer.data import Source
-    from roughfed.client.trainer.evaluate import Sums
-    from roughfed.client.trainer.loop import Work
+    from roughfed.client.trainer.evaluation.evaluate import Sums
+    from roughfed.client.trainer.examples.arriving import Arriving
+    from roughfed.client.trainer.examples.batches import Source
     from roughfed.client.trainer.parts import Tensors
+    from roughfed.client.trainer.training.loop import Work
 
 Facts = Mapping[str, Sequence[float]]
 NO_FACTS: Facts = {}
@@ -86,7 +86,7 @@ class LocalFederation:
         """
         import torch
 
-        from roughfed.client.trainer.tensors import frozen_names, pieces, spec_of
+        from roughfed.client.trainer.model.tensors import frozen_names, pieces, spec_of
 
         torch.set_num_threads(1)
         self._build, self.model = build, build()
@@ -161,8 +161,8 @@ class LocalFederation:
         """
         import torch
 
-        from roughfed.client.trainer.arriving import Arriving
-        from roughfed.client.trainer.loop import stay
+        from roughfed.client.trainer.examples.arriving import Arriving
+        from roughfed.client.trainer.training.loop import no_op_update
 
         if client._opened is None:
             client._opened = Arriving(client.data, torch.device("cpu"), torch.float32)
@@ -171,7 +171,7 @@ class LocalFederation:
         turn = Turn(number, rounds, "bench", facts=facts, wanted=self.wanted, said=client.said)
         work = self.work(client.name, turn, task=arrived.task, remembered=client.remembered)
         if arrived.source is None:
-            client.last = stay(self.model, work)
+            client.last = no_op_update(self.model, work)
             return np.fromfile(work.delta, dtype="<f4")
         client.last, delta = self.fit(arrived.source, work)
         return delta
@@ -186,8 +186,8 @@ class LocalFederation:
         settings: Mapping[str, object] = NO_FACTS,
     ) -> Work:
         """What a client is asked for; `settings`: in place of the federation's."""
-        from roughfed.client.trainer.loop import Work
         from roughfed.client.trainer.settings import TrainerSettings
+        from roughfed.client.trainer.training.loop import Work
 
         parsed = TrainerSettings.parse({**self._settings, **settings})
         files = self._folder / "model.safetensors", self._folder / "delta.f32"
@@ -201,7 +201,7 @@ class LocalFederation:
         Raises:
             TrainerError: reason `diverged`.
         """
-        from roughfed.client.trainer.loop import fit
+        from roughfed.client.trainer.training.loop import fit
 
         result = fit(self.model, source, work, report=unheard)
         return result, np.fromfile(work.delta, dtype="<f4")
@@ -214,7 +214,7 @@ class LocalFederation:
 
     def evaluated(self, source: Source, params: Flat | None = None) -> Sums:
         """What the model, float32 [D], makes of some data; None: the global parameters."""
-        from roughfed.client.trainer.evaluate import evaluate
+        from roughfed.client.trainer.evaluation.evaluate import evaluate
 
         self._load(params)
         return evaluate(self.model, source, "classification", report=unheard)
@@ -236,7 +236,7 @@ class LocalFederation:
         return torch.cat(parts).argmax(dim=1).numpy()
 
     def _load(self, params: Flat | None) -> None:
-        from roughfed.client.trainer.tensors import load_flat
+        from roughfed.client.trainer.model.tensors import load_flat
 
         spec = model_part(self.spec)
         load_flat(self.model, spec, (self.params if params is None else params)[: spec.size])
@@ -246,7 +246,7 @@ def opened(data: Dataset) -> Source:
     """Data as the trainer's loop reads them."""
     import torch
 
-    from roughfed.client.trainer.data import open_source
+    from roughfed.client.trainer.examples.batches import open_source
 
     return open_source((data.x, data.labels), torch.device("cpu"), torch.float32)
 

@@ -24,7 +24,7 @@ from roughfed.training import Turn
 from tests.bench.harness.federation import LocalFederation, accuracy_of, opened
 
 if TYPE_CHECKING:
-    from roughfed.client.trainer.data import Source
+    from roughfed.client.trainer.examples.batches import Source
 
 DATA = "fashion-mnist"
 MIN_EXAMPLES = 10

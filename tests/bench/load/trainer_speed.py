@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from roughfed.client.trainer.data import Arrays
+    from roughfed.client.trainer.examples.batches import Arrays
     from roughfed.client.trainer.settings import TrainerSettings
 
 SHAPE, CLASSES, EXPERTS = (1, 28, 28), 10, 3
@@ -162,7 +162,7 @@ def _ours(method: str, options: SpeedOptions, *, experts: bool = False) -> Run:
     """The trainer's loop with a method: one round of a later task, with what an earlier one has left behind."""
     import torch
 
-    from roughfed.client.trainer.data import Arrays
+    from roughfed.client.trainer.examples.batches import Arrays
     from roughfed.client.trainer.parts import Tensors
     from roughfed.client.trainer.settings import TrainerSettings
 
@@ -196,9 +196,9 @@ def _train(
 
     import torch
 
-    from roughfed.client.trainer.data import TrainLoader
-    from roughfed.client.trainer.loop import train
+    from roughfed.client.trainer.examples.batches import TrainLoader
     from roughfed.client.trainer.parts import Context, Position
+    from roughfed.client.trainer.training.loop import train
 
     size = settings.batch_size
     loader = TrainLoader(source, batch_size=size, seed=number, epochs=1, max_steps=0, report=lambda _share: None)

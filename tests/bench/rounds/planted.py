@@ -44,7 +44,7 @@ class Planted(Learners):
 
     def untrained(self, cluster: str, attempt: int) -> Flat:
         """Untrained parameters of another seed, float32 [D]."""
-        from roughfed.client.trainer.tensors import pieces
+        from roughfed.client.trainer.model.tensors import pieces
 
         share = self.shares[0]
         seed = derive(self._seed, "first", cluster, attempt)

@@ -127,10 +127,10 @@ def pretrain(data: Dataset, path: Path, seed: int) -> None:
     """Train a fresh model on some data in one place, and write it as a model file."""
     import torch
 
-    from roughfed.client.trainer.data import open_source
-    from roughfed.client.trainer.loop import Work, fit
+    from roughfed.client.trainer.examples.batches import open_source
+    from roughfed.client.trainer.model.tensors import pieces, spec_of
     from roughfed.client.trainer.settings import TrainerSettings
-    from roughfed.client.trainer.tensors import pieces, spec_of
+    from roughfed.client.trainer.training.loop import Work, fit
 
     torch.set_num_threads(1)
     model = fresh(seed)
@@ -148,8 +148,8 @@ def fresh(seed: int) -> nn.Module:
 
 def build(settings: Mapping[str, object], pretrained: Path, folder: Path, seed: int) -> nn.Module:
     """The pretrained model as a client has it: divided as the server does, and put on its base."""
-    from roughfed.client.trainer.adapters import adaptable, stand_on
-    from roughfed.client.trainer.tensors import load_flat, spec_of
+    from roughfed.client.trainer.model.adapters import adaptable, stand_on
+    from roughfed.client.trainer.model.tensors import load_flat, spec_of
 
     model = fresh(seed)
     whole = spec_of(model)

@@ -40,7 +40,7 @@ from tests.bench.harness.federation import LocalFederation
 if TYPE_CHECKING:
     from torch import nn
 
-    from roughfed.client.trainer.finishing import Classifier
+    from roughfed.client.trainer.training.classifier_sums import Classifier
 
 DATA = "fashion-mnist"
 CLIENTS, ALPHA, MIN_EXAMPLES = 10, 0.5, 10
@@ -298,7 +298,7 @@ class Finishing:
         import torch
 
         from roughfed.client.trainer.calibrate import FINISHERS
-        from roughfed.client.trainer.finishing import CohortSums
+        from roughfed.client.trainer.training.classifier_sums import CohortSums
 
         told = [client.last.statistics for client in self._federation.clients if client.last is not None]
         sums = {**add(told), "trained": (len(told),), "class-count": tuple(self._scene.counts)}
@@ -309,7 +309,7 @@ class Finishing:
     def _classifier(self) -> Classifier:
         import torch
 
-        from roughfed.client.trainer.finishing import Classifier
+        from roughfed.client.trainer.training.classifier_sums import Classifier
 
         flat, classes = self._federation.params, self._scene.test.num_classes
         end = torch.from_numpy(flat[-(WIDTH + 1) * classes :])
@@ -359,7 +359,7 @@ class Doubting:
 
     @staticmethod
     def _score(remembered: Mapping[str, Any]) -> float:
-        from roughfed.client.trainer.self_doubt import FOUND, STATE
+        from roughfed.client.trainer.labels.label_quality import FOUND, STATE
 
         found = remembered.get(STATE, {}).get(FOUND)
         return 0.0 if found is None else float(found[1] / found[2])

@@ -27,8 +27,8 @@ from tests.bench.harness.federation import LocalClient, LocalFederation, accurac
 if TYPE_CHECKING:
     from torch import nn
 
-    from roughfed.client.trainer.loop import Work
     from roughfed.client.trainer.parts import Tensors
+    from roughfed.client.trainer.training.loop import Work
 
 DATA = "fashion-mnist"
 MIN_EXAMPLES = 40
@@ -127,9 +127,9 @@ class PersonalClients(LocalFederation):
             number: of the round that would come next.
             method: `plain` for the common model, else what makes a model of one's own of it.
         """
-        from roughfed.client.trainer.own import personalise
-        from roughfed.client.trainer.private import bring
-        from roughfed.client.trainer.tensors import load_flat
+        from roughfed.client.trainer.model.private import bring
+        from roughfed.client.trainer.model.tensors import load_flat
+        from roughfed.client.trainer.training.own_models import personalise
 
         self.hand_out(self.params)
         found: list[float] = []
@@ -143,23 +143,23 @@ class PersonalClients(LocalFederation):
 
     def alone(self) -> list[float]:
         """The same with the model that each client trained without the others."""
-        from roughfed.client.trainer.own import take_alone
+        from roughfed.client.trainer.training.own_models import load_alone
 
         found: list[float] = []
         for client in self.clients:
             model = self.fresh()
-            take_alone(model, client.remembered)
+            load_alone(model, client.remembered)
             found.append(self._accuracy(model, client))
         return found
 
     def _accuracy(self, model: nn.Module, client: LocalClient) -> float:
-        from roughfed.client.trainer.evaluate import evaluate
+        from roughfed.client.trainer.evaluation.evaluate import evaluate
 
         return accuracy_of(evaluate(model, self.test[client.name], "classification", report=unheard))
 
     def _trained(self, client: LocalClient, number: int, method: str, *, alone: bool) -> Flat:
-        from roughfed.client.trainer.own import train_alone
-        from roughfed.client.trainer.private import bring, keep
+        from roughfed.client.trainer.model.private import bring, keep
+        from roughfed.client.trainer.training.own_models import train_alone
 
         work, source = self._work(client, number, method, client.remembered), self._train[client.name]
         bring(self.model, self.spec, client.remembered, self.fresh)
