@@ -11,7 +11,7 @@ import pytest
 
 from roughfed.client.disclosure.mode import LINE, OWNER, bound, record_bound
 from roughfed.client.disclosure.mode import Mode as ClientMode
-from roughfed.client.members import enrol
+from roughfed.client.members import credential_files, enrol
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.policy import Rules
 from roughfed.client.storage.store import ClientStore
@@ -120,7 +120,7 @@ def authority(tmp_path: Path) -> Authority:
 
 def shown_to(folder: Path) -> str:
     """The most, as the next start of the client has it."""
-    papers = agent.enrolled.load(agent.Place(folder).papers)
+    papers = credential_files.load(agent.Place(folder).papers)
     with closing(ClientStore(folder / "state")) as store:
         mode = ClientMode(store, load_client(folder, {}).policy.server_sees, ClientMetrics())
         return asyncio.run(
@@ -160,7 +160,7 @@ def test_the_status_of_a_client(tmp_path: Path, authority: Authority, capsys: py
     assert found["certificate_ends"] > present().timestamp()
     assert states(check(site(folder)))[""] == "ok"
 
-    papers = agent.enrolled.load(agent.Place(folder).papers)
+    papers = credential_files.load(agent.Place(folder).papers)
     with closing(ClientStore(folder / "state")) as store:
         mode = ClientMode(store, "sketches", ClientMetrics())
         asyncio.run(mode.narrow(Rules(Policy(server_sees="sketches", max_model_bytes=1)), papers.ca_certificate))

@@ -112,7 +112,7 @@ def test_a_bare_server_starts_and_is_asked_and_examined(tmp_path: Path, bare: di
 
 def test_help_and_refusals_of_a_bare_installation(tmp_path: Path, bare: dict[str, str]) -> None:
     assert roughfed(bare, "--help").returncode == 0
-    for words in (("demo",), ("simulate", "-n", "4"), ("audit",), ("bench", "live")):
+    for words in (("demo",), ("simulate", "-n", "4"), ("audit",), ("bench", "peers")):
         done = roughfed(bare, *words)
         assert (done.returncode, "torch" in done.stderr) == (2, True), done.stderr
         assert "hint: pip install 'roughfed[train]'" in done.stderr
