@@ -1,4 +1,4 @@
-"""client/fetch_server_info.py against real gRPC servers: what is told, by whom, and what an odd answer is taken for."""
+"""client/connection/server_info.py against real gRPC servers: what is told, by whom, and what an odd answer is taken for."""
 
 from __future__ import annotations
 
