@@ -1,4 +1,4 @@
-"""client/connection/server_info.py against real gRPC servers: what is told, by whom, and what an odd answer is taken for."""
+"""client/connection/server_info.py against real gRPC servers: what is told, by whom, how odd answers are taken."""
 
 from __future__ import annotations
 
