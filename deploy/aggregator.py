@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from roughfed.allocator import keep_pages
-from roughfed.client import enrolled
+from roughfed.client.members import credential_files
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
 from roughfed.config.load import load_federation
@@ -123,7 +123,7 @@ def from_enrolment(folder: Path, *, now: Callable[[], datetime] = lambda: dateti
 
     A start goes on with a certificate that is due but still valid when the CA does not answer; later tries say so.
     """
-    from roughfed.client import enrol
+    from roughfed.client.members import enrol
 
     first = True
 
@@ -132,12 +132,12 @@ def from_enrolment(folder: Path, *, now: Callable[[], datetime] = lambda: dateti
         try:
             await enrol.renew(folder, new_key=new_key)
         except Unreachable as error:
-            expires = load_certificate(enrolled.load(folder).certificate).not_valid_after_utc
+            expires = load_certificate(credential_files.load(folder).certificate).not_valid_after_utc
             if new_key or not first or expires <= now():
                 raise
             log.warning("the server's certificate, valid until %s, was not renewed yet: %s", expires, error)
         first = False
-        own = await asyncio.to_thread(enrolled.load, folder)
+        own = await asyncio.to_thread(credential_files.load, folder)
         papers = (own.name, own.tls_key, own.certificate, own.ca_certificate, own.member, own.identity)
         return Papers(*papers, own.external)
 
@@ -150,7 +150,7 @@ LIST_EVERY_S = 30.0
 
 def lists_from_ca(folder: Path, *, clock: Callable[[], float] = time.monotonic) -> Lists:
     """The list of members from the CA elsewhere, asked for at most every `LIST_EVERY_S`."""
-    from roughfed.client import enrol
+    from roughfed.client.members import enrol
 
     known, until = b"", 0.0
 

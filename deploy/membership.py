@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from roughfed.client import enrolled
-from roughfed.client.enrolled import Enrolled
-from roughfed.client.mode import allowed, bound, refusals
-from roughfed.client.store import ClientStore
+from roughfed.client.disclosure.mode import allowed, bound, refusals
+from roughfed.client.members import credential_files
+from roughfed.client.members.credential_files import Credentials
+from roughfed.client.storage.store import ClientStore
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
 from roughfed.crypto import certificates
@@ -23,7 +23,7 @@ def is_client(folder: Path) -> bool:
     """Whether a client lives in a directory, enrolled or not yet."""
     if (folder / FederationConfig.FILE).exists():
         return False
-    return (folder / ClientConfig.FILE).exists() or (agent.Place(folder).papers / enrolled.RECORD).exists()
+    return (folder / ClientConfig.FILE).exists() or (agent.Place(folder).papers / credential_files.RECORD).exists()
 
 
 def membership(folder: Path) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def membership(folder: Path) -> dict[str, Any]:
         StorageError: its memory cannot be read.
     """
     place = agent.Place(folder)
-    papers = enrolled.load(place.papers)
+    papers = credential_files.load(place.papers)
     written = (folder / ClientConfig.FILE).exists()
     config = agent.load(folder, {}) if written else ClientConfig()
     return {
@@ -44,12 +44,12 @@ def membership(folder: Path) -> dict[str, Any]:
         "federation": papers.subject.federation,
         "ca": certificates.fingerprint(papers.ca_certificate).hex(),
         "server": config.client.server or papers.record.federation_address,
-        "certificate_ends": time.time() + enrolled.until_end(papers),
+        "certificate_ends": time.time() + credential_files.until_end(papers),
         **shown(place.state, papers, config.policy.server_sees),
     }
 
 
-def shown(state: Path, papers: Enrolled, policy: str) -> dict[str, Any]:
+def shown(state: Path, papers: Credentials, policy: str) -> dict[str, Any]:
     """How much the server may see, who said so, what it asked for in vain, and the rounds with this client's update."""
     federation = certificates.fingerprint(papers.ca_certificate)
     with closing(ClientStore(state)) as store:

@@ -12,8 +12,8 @@ import re
 import time
 from pathlib import Path
 
-from roughfed.client import enrolled
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.members import credential_files
+from roughfed.client.members.credential_files import Credentials
 from roughfed.crypto.certificates import organisation_of
 from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.key_file import write_public
@@ -80,7 +80,7 @@ def sign(path: Path, key: IdentityKey, name: str) -> Path:
     return file
 
 
-def certified(folder: Path, own: Enrolled) -> list[ListedMember]:
+def certified(folder: Path, own: Credentials) -> list[ListedMember]:
     """Members of a federation whose CA is somebody else's: the files that `roughfed enrol` wrote, and the own entry.
 
     The organisation is that of the certificate, where that is a name. They are members until they are given a date.
@@ -93,7 +93,7 @@ def certified(folder: Path, own: Enrolled) -> list[ListedMember]:
         ConfigError: a file is none, from another CA, has ended, or is there twice.
     """
     found: dict[str, ListedMember] = {}
-    for path in [own.folder / enrolled.MEMBER, *sorted(folder.glob(f"*{MEMBER}"))]:
+    for path in [own.folder / credential_files.MEMBER, *sorted(folder.glob(f"*{MEMBER}"))]:
         try:
             with path.open("rb") as file:
                 member = file.read(MAX_MEMBER_BYTES)

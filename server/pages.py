@@ -7,7 +7,6 @@ data: it comes without a token, asks the person for it, and sends it with everyt
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
@@ -27,8 +26,6 @@ TOKEN_FILE = "http.token"  # noqa: S105 (its name)
 TOKEN_BYTES = 32
 MAX_TOKEN = 512
 JSON = "application/json"
-TRANSFERRED = re.compile(r"^roughfed_transfer_bytes_total\{([^}]*)\} (\S+)$", re.MULTILINE)
-LABEL = re.compile(r'(\w+)="([^"]*)"')
 BUSY = Response(b"the server is busy\n", status=503, headers={"Retry-After": "2"})
 
 
@@ -77,7 +74,7 @@ def reads(ctx: ServerContext, published: Published, played: Played) -> dict[str,
         after = request.query.get("after", "0")
         if not (after.isascii() and after.isdigit() and len(after) <= 12):
             return Response(b"after is the number of a round\n", status=400)
-        return Response(played.after(int(after), {"transfer": transferred(ctx.metrics.render())}), JSON)
+        return Response(played.after(int(after), {"transfer": ctx.metrics.transferred()}), JSON)
 
     def events(_: Request) -> Stream:
         return Stream(published.feed)
@@ -89,12 +86,6 @@ def reads(ctx: ServerContext, published: Published, played: Played) -> dict[str,
         "/api/rounds": rounds,
         "/api/events": events,
     }
-
-
-def transferred(page: bytes) -> list[dict[str, object]]:
-    """Bytes by direction and codec, out of a page of metrics: the one place where they are counted."""
-    rows = TRANSFERRED.findall(page.decode())
-    return [{**dict(LABEL.findall(labels)), "bytes": float(value)} for labels, value in rows]
 
 
 def counted(ctx: ServerContext) -> Callable[[str, int], None]:

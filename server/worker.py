@@ -113,7 +113,7 @@ class Worker:
         """Evaluate the models of coalitions of updates, on the server's own examples.
 
         Args:
-            asked: see `roughfed.client.trainer.coalitions`.
+            asked: see `roughfed.client.trainer.evaluation.coalitions`.
 
         Returns:
             the sums of each coalition.
@@ -138,7 +138,7 @@ class Worker:
         Args:
             params: the model file.
             out: where the finished one goes.
-            given: see `roughfed.client.trainer.finish`.
+            given: see `roughfed.client.trainer.training.calibration`.
 
         Returns:
             digest of the finished model, and its classifier: weights [C x d], then biases [C].

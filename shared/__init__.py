@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 if __name__ == "shared":
     raise ImportError("import roughfed, not shared: the folder is installed as the package roughfed")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LAZY = {
     "Arriving": "roughfed.data.arriving",

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from roughfed.errors import TrainerError
+from roughfed.extras import need
 from roughfed.training import BaseFile, FitResult, Turn
 from roughfed.types import Evaluation, Kind, Spec, Task, TensorSpec
 
@@ -97,7 +98,12 @@ def trainer_command(
         device: auto, cpu, cuda, cuda:N or mps.
         threads: CPU threads; 0 = the cores divided by the trainers of this host, counted anew before each request.
         many: the process works for many virtual clients; None = it is one client's.
+
+    Raises:
+        MissingExtra: this installation has no torch, or lacks the listed data's package.
     """
+    listed = dict(cast("Mapping[str, object]", (builtin or {}).get("data") or {})).get("name")
+    need("torch", *["sklearn"] * (listed == "digits"), who="the trainer process")
     crowd = [] if many is None else ["--crowd", str(many.clients), "--seed", str(many.seed), *["--first"] * many.first]
     given = ["--app", app] if builtin is None else ["--builtin", json.dumps(dict(builtin))]
     program = [sys.executable, "-u", "-P", "-m", "roughfed.client.trainer"]  # -P: not the agent's folder on the path
@@ -388,6 +394,21 @@ def _description(answer: Mapping[str, Any]) -> Description:
         statistics=tuple(answer.get("statistics", ())),
         adaptable=tuple(answer.get("adaptable", ())),
     )
+
+
+PUBLIC = ("spec", "task", "num_classes", "name", "statistics", "adaptable")
+"""What of a description is of the model, and nothing of somebody's data."""
+
+
+def model_description(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a trainer's answer to "describe" that is the same wherever the model is (`PUBLIC`)."""
+    return {key: answer[key] for key in PUBLIC if key in answer}
+
+
+def description_from(model: Mapping[str, Any]) -> Description:
+    """The description of a model without data and without a device, out of what `model_description` gave."""
+    nothing: dict[str, Any] = {"num_train": 0, "num_test": 0, "device": "", "settings": {}, "class_counts": ()}
+    return _description({**nothing, **model})
 
 
 def spec_rows(spec: Spec) -> list[list[object]]:

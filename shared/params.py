@@ -117,9 +117,14 @@ def explain_difference(ours: Spec, theirs: Spec, *, limit: int = 8) -> list[str]
     return sorted(lines)[:limit] + ([f"and {more} more"] if more > 0 else [])
 
 
-def model_header(spec: Spec) -> bytes:
-    """The safetensors prefix: 8-byte length and the JSON header, padded so that the data starts at a multiple of 64."""
-    entries: dict[str, object] = {"__metadata__": {"roughfed_spec": spec.digest.hex()}}
+def model_header(spec: Spec, about: Mapping[str, str] | None = None) -> bytes:
+    """The safetensors prefix: 8-byte length and the JSON header, padded so that the data starts at a multiple of 64.
+
+    Args:
+        spec: what the data are.
+        about: more to say of the file; it is no part of the model's digest.
+    """
+    entries: dict[str, object] = {"__metadata__": {"roughfed_spec": spec.digest.hex(), **(about or {})}}
     for tensor, where in zip(spec.tensors, spec.slices().values(), strict=True):
         offsets = [4 * where.start, 4 * where.stop]
         entries[tensor.name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": offsets}
@@ -141,13 +146,16 @@ def data_offset(path: Path) -> int:
     return head + 8
 
 
-def write_model(path: Path, spec: Spec, pieces: Iterable[bytes | memoryview | Flat]) -> bytes:
+def write_model(
+    path: Path, spec: Spec, pieces: Iterable[bytes | memoryview | Flat], *, about: Mapping[str, str] | None = None
+) -> bytes:
     """Write a model file atomically and durably (temporary file, fsync, rename, fsync of the folder).
 
     Args:
         path: the final place.
         spec: its Spec.
         pieces: consecutive pieces of the flat vector, together 4 D bytes.
+        about: see `model_header`.
 
     Returns:
         BLAKE3 of the flat vector, 32 bytes: the model digest.
@@ -159,7 +167,7 @@ def write_model(path: Path, spec: Spec, pieces: Iterable[bytes | memoryview | Fl
     partial = path.with_suffix(".partial")
     try:
         with disk_errors(f"write {path}"), partial.open("wb") as file:
-            file.write(model_header(spec))
+            file.write(model_header(spec, about))
             for piece in pieces:
                 view = memoryview(piece).cast("B")
                 file.write(view)

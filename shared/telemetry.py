@@ -230,6 +230,18 @@ class Telemetry:
         """Show what `read` returns whenever the page is asked for; it runs in the page's thread."""
         self._registry.register(_OnScrape(self._prefix, self._families[name], read))
 
+    def values(self, name: str) -> list[dict[str, object]]:
+        """What a counter stands at: for each of its series, the labels and `value`."""
+        found = self._registry.collect()
+        full = self._prefix + name.removesuffix("_total")
+        return [
+            {**sample.labels, "value": sample.value}
+            for metric in found
+            if metric.name == full
+            for sample in metric.samples
+            if sample.name == self._prefix + name
+        ]
+
     def render(self) -> bytes:
         """The page, in Prometheus' text format (`CONTENT_TYPE`)."""
         return generate_latest(_WithoutCreated(self._registry))  # pyright: ignore[reportArgumentType]

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from roughfed.client.trainer.data import Source
+from roughfed.client.trainer.examples.batches import Source
 from roughfed.client.trainer.loss.cross_entropy import cross_entropy
 from roughfed.client.trainer.loss.mse import mse
 from roughfed.types import Task

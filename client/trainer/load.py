@@ -12,8 +12,8 @@ from types import ModuleType
 from typing import Any, cast
 
 from roughfed.client.api import Client, importing_app
-from roughfed.client.trainer.loop import seed_everything
 from roughfed.client.trainer.settings import known
+from roughfed.client.trainer.training.loop import seed_everything
 from roughfed.errors import ConfigError
 from roughfed.registry import nearest
 from roughfed.rng import derive

@@ -20,24 +20,24 @@ from roughfed.client.api import Client
 from roughfed.client.apps import builtin as builtin_app
 from roughfed.client.trainer import device as devices
 from roughfed.client.trainer import examine
-from roughfed.client.trainer.adapters import adaptable, stand_on
-from roughfed.client.trainer.arriving import Arrived, Arriving
-from roughfed.client.trainer.coalitions import Coalitions
-from roughfed.client.trainer.data import Source, open_source
-from roughfed.client.trainer.evaluate import check_labels, evaluate
-from roughfed.client.trainer.finish import finish
-from roughfed.client.trainer.given import open_given, read_rows
-from roughfed.client.trainer.held_out import Parts, at_hand, counts, hold_out
+from roughfed.client.trainer.evaluation.coalitions import Coalitions
+from roughfed.client.trainer.evaluation.evaluate import check_labels, evaluate
+from roughfed.client.trainer.evaluation.held_out import Parts, at_hand, counts, hold_out
+from roughfed.client.trainer.examples.arriving import Arrived, Arriving
+from roughfed.client.trainer.examples.batches import Source, open_source
 from roughfed.client.trainer.load import load_app
-from roughfed.client.trainer.look import can_tell
-from roughfed.client.trainer.loop import Work, fit, seed_everything, stay
 from roughfed.client.trainer.loss.mse import mse
-from roughfed.client.trainer.own import personalise, take_alone, train_alone
+from roughfed.client.trainer.model.adapters import adaptable, stand_on
+from roughfed.client.trainer.model.model_file import open_given, read_rows
+from roughfed.client.trainer.model.private import bring, keep, private_tensors
+from roughfed.client.trainer.model.tensors import load_flat, pieces, spec_of
 from roughfed.client.trainer.parts import Tensors
-from roughfed.client.trainer.private import bring, keep, private_tensors
 from roughfed.client.trainer.settings import TrainerSettings, known
 from roughfed.client.trainer.state import load_state, save_state
-from roughfed.client.trainer.tensors import load_flat, pieces, spec_of
+from roughfed.client.trainer.training.calibration import finish
+from roughfed.client.trainer.training.forward_pass import can_tell
+from roughfed.client.trainer.training.loop import Work, fit, no_op_update, seed_everything
+from roughfed.client.trainer.training.own_models import load_alone, personalise, train_alone
 from roughfed.errors import ConfigError
 from roughfed.methods import is_personal
 from roughfed.secagg.statistics import STEPS
@@ -152,7 +152,7 @@ class Operations:
         shared = open_given(work.params, self._model).spec
         bring(self._model, shared, work.remembered, self._seeded_model)
         if data.source is None:
-            return replace(stay(self._model, work), lost_state=len(lost)).plain()
+            return replace(no_op_update(self._model, work), lost_state=len(lost)).plain()
         if self._num_classes and data.source.targets is not None:
             check_labels(data.source.targets, self._num_classes)  # of what came since the client joined
         halves = 2 if work.settings.compare_alone else 1
@@ -208,7 +208,7 @@ class Operations:
             found["personal"] = asdict(evaluate(self._model, self._test, self._task, report=self._report))
         if settings.compare_alone:
             turn, model = Turn.of(arguments["turn"]), self._seeded_model().to(self._device)
-            take_alone(model, load_state(turn, spec_of(self._model).digest))
+            load_alone(model, load_state(turn, spec_of(self._model).digest))
             found["alone"] = asdict(evaluate(model, self._test, self._task, report=self._report))
         return found
 

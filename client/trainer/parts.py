@@ -19,8 +19,8 @@ from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.methods import Value
 
 if TYPE_CHECKING:
-    from roughfed.client.trainer.data import Source
-    from roughfed.client.trainer.head import Head
+    from roughfed.client.trainer.examples.batches import Source
+    from roughfed.client.trainer.model.head import Head
 
 Options = Mapping[str, Value]
 Tensors = dict[str, Tensor]
@@ -129,6 +129,38 @@ class Controls:
 
 
 @dataclass(slots=True)
+class Position:
+    """Where the loop is.
+
+    Attributes:
+        epoch: of this training, from 0.
+        step: of this training, from 0.
+        steps: that are planned.
+        lr: of the step that is being made; a part may change it in the hook `gradient`.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    steps: int = 1
+    lr: float = 0.0
+
+
+@dataclass(slots=True)
+class Scope:
+    """What of a model learns here.
+
+    Attributes:
+        controls: control variates that came with the model; None where none travel.
+        private: names of the tensors that stay with this client.
+        frozen: names of the shared tensors that this client's tier does not train.
+    """
+
+    controls: Controls | None = None
+    private: frozenset[str] = frozenset()
+    frozen: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
 class Context:
     """One training: what its parts know, and what they share.
 
@@ -149,13 +181,8 @@ class Context:
         clean: a few examples with trusted labels; None where the app gives none.
         pasted: (part of all labels, class shares float32 [C] of that part) where an augmentation brings in examples by
             their class; None: labels are as common as in the source.
-        epoch: of this training, from 0.
-        step: of this training, from 0.
-        steps: that are planned.
-        lr: of the step that is being made; a part may change it in the hook `gradient`.
-        frozen: names of the shared tensors that this client's class does not train.
-        controls: control variates that came with the model; None where none travel.
-        private: names of the tensors that stay with this client.
+        at: where the loop is.
+        scope: what of the model learns, and what goes with it.
         alive: to be called between the batches of a pass beside the loop; may raise to abandon the training.
     """
 
@@ -173,13 +200,8 @@ class Context:
     memory: Memory | None = None
     clean: Source | None = None
     pasted: tuple[float, Tensor] | None = None
-    epoch: int = 0
-    step: int = 0
-    steps: int = 1
-    lr: float = 0.0
-    controls: Controls | None = None
-    private: frozenset[str] = frozenset()
-    frozen: frozenset[str] = frozenset()
+    at: Position = field(default_factory=Position)
+    scope: Scope = field(default_factory=Scope)
     alive: Callable[[float], None] = nothing
     _global: list[Tensor] | None = None
     _head: Head | None = None
@@ -196,7 +218,7 @@ class Context:
     @property
     def progress(self) -> float:
         """How much of the whole run is over, 0..1: schedules go by it, since a round is a small part of a training."""
-        return min(1.0, (self.round - 1 + self.step / max(1, self.steps)) / max(1, self.rounds))
+        return min(1.0, (self.round - 1 + self.at.step / max(1, self.at.steps)) / max(1, self.rounds))
 
     def state(self, part: str) -> Tensors:
         """The tensors that a part keeps; empty when there are none yet."""
@@ -217,7 +239,7 @@ class Context:
 
     def head(self) -> Head:
         """The model's last linear layer, and the features before it."""
-        from roughfed.client.trainer.head import find_head
+        from roughfed.client.trainer.model.head import find_head
 
         if self._head is None:
             self._head = find_head(self.model, self.num_classes)

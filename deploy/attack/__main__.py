@@ -19,7 +19,7 @@ from roughfed.deploy.attack.options import check, parse, plot_of, wrong_of
 from roughfed.errors import ConfigError, RoughfedError
 
 if TYPE_CHECKING:
-    from roughfed.client.local import LocalTrainer
+    from roughfed.client.local.trainer_process import LocalTrainer
     from roughfed.config.client import ClientConfig
     from roughfed.crypto.join_line import JoinLine
 
@@ -47,9 +47,9 @@ async def run(arguments: argparse.Namespace, attack: Attack, line: JoinLine | No
     Raises:
         RoughfedError: a flag makes no sense with this attack, or the agent's reasons.
     """
-    from roughfed.client import life
-    from roughfed.client.rpc import Connection
-    from roughfed.client.session import fresh_secret
+    from roughfed.client import runner
+    from roughfed.client.connection.rpc import Connection
+    from roughfed.client.context import fresh_secret
     from roughfed.client.setup import Setup
     from roughfed.deploy import agent
     from roughfed.deploy.attack.cutting import CuttingConnection
@@ -74,7 +74,7 @@ async def run(arguments: argparse.Namespace, attack: Attack, line: JoinLine | No
         training_seed=lambda job: job.seed,  # it hides nothing from the server, and a test can make its update again
         organisations=signers,
     )
-    return await life.run(setup)
+    return await runner.run(setup)
 
 
 def trainer_of(arguments: argparse.Namespace, attack: Attack, config: ClientConfig) -> LocalTrainer:
@@ -94,7 +94,7 @@ def trainer_of(arguments: argparse.Namespace, attack: Attack, config: ClientConf
 
 def _synthetic(arguments: argparse.Namespace) -> LocalTrainer:
     from roughfed.deploy.attack.related import RelatedTrainer
-    from roughfed.deploy.bench.synthetic import SyntheticTrainer
+    from roughfed.deploy.synthetic import SyntheticTrainer
 
     pace = {"pace_s": arguments.pace, "examples": arguments.examples or 1}
     if arguments.agree:
@@ -103,7 +103,7 @@ def _synthetic(arguments: argparse.Namespace) -> LocalTrainer:
 
 
 def _of_data(arguments: argparse.Namespace, attack: Attack, config: ClientConfig) -> LocalTrainer:
-    from roughfed.client.local import TrainerProcess
+    from roughfed.client.local.trainer_process import TrainerProcess
     from roughfed.deploy import agent
     from roughfed.deploy.attack.apps import poisoning_command
     from roughfed.deploy.cli.processes import client_command

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from roughfed.client.rpc import Connection
+from roughfed.client.connection.rpc import Connection
 from roughfed.crypto.identity import IdentityKey
 from roughfed.files import disk_errors
 from roughfed.params import digest_file
@@ -33,7 +33,7 @@ class CuttingConnection(Connection):
             RemoteProtocolError: the server refuses it, as it should.
         """
         del at
-        cut, again = await asyncio.to_thread(shortened, path, signed, self.papers.identity)
+        cut, again = await asyncio.to_thread(shortened, path, signed, self.credentials.identity)
         return await super().put_update(again, cut, at=0, on_bytes=on_bytes)
 
 

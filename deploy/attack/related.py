@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from roughfed.deploy.bench.synthetic import Flat, SyntheticTrainer, pieces
+from roughfed.deploy.synthetic import Flat, SyntheticTrainer, pieces
 from roughfed.rng import derive
 from roughfed.training import FitResult, Turn
 

@@ -21,7 +21,7 @@ from roughfed.types import Evaluation
 
 if TYPE_CHECKING:
     from roughfed.child import Description
-    from roughfed.client.local import LocalTrainer
+    from roughfed.client.local.trainer_process import LocalTrainer
     from roughfed.deploy.attack.meeting import Meeting
 
 log = logging.getLogger(__name__)

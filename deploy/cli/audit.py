@@ -42,7 +42,7 @@ OF_HONEST = tuple(name for name in Flags.__slots__ if name != "active")
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "audit", flags=Flags)(audit)
+    command(app, "audit", flags=Flags, needs=("torch",))(audit)
 
 
 def audit(context: Context, flags: Flags) -> Answer:

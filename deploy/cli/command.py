@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -14,6 +14,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from rich.console import Console
 from rich.text import Text
+
+from roughfed.extras import need
 
 NOT_RUNNING, LEDGER_BAD, UNWELL, TOO_OLD = 6, 7, 8, 9
 INTERRUPTED = 130
@@ -98,19 +100,24 @@ def print_json(data: Mapping[str, object]) -> None:
     sys.stdout.flush()
 
 
-def command(app: typer.Typer, name: str, *, flags: type | None = None) -> Callable[[Callable[..., Answer]], Any]:
+def command(
+    app: typer.Typer, name: str, *, flags: type | None = None, needs: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Answer]], Any]:
     """Register `function(context)` or `function(context, flags)` as a command.
 
     Args:
         app: where.
         name: what people type.
-        flags: a dataclass whose fields are the command's own flags, `Annotated[..., typer.Option(...)]` each.
+        flags: a dataclass whose fields are the command's own flags, `Annotated[..., typer.Option(...)]` each; a field
+            that is such a dataclass itself stands for the fields of that.
+        needs: modules of extras (`roughfed.extras`) without which it does not begin.
     """
 
     def register(function: Callable[..., Answer]) -> Callable[..., Answer]:
         def call(**given: Any) -> None:
             context = Context(*(given.pop(common) for common, _, _ in COMMON))
-            answer = function(context, flags(**given)) if flags else function(context)
+            need(*needs, who=f"roughfed {name}")
+            answer = function(context, _filled(flags, given)) if flags else function(context)
             if context.json:
                 print_json(answer.data)
             if answer.exit_code:
@@ -128,15 +135,34 @@ def command(app: typer.Typer, name: str, *, flags: type | None = None) -> Callab
 
 def _parameters(flags: type | None) -> list[inspect.Parameter]:
     """The fields of a dataclass as keyword parameters, in order."""
-    if flags is None:
-        return []
+    return [] if flags is None else list(_fields(flags, None))
+
+
+def _fields(flags: type, defaults: object) -> Iterator[inspect.Parameter]:
+    """The same; `defaults`: an instance that has them, None = the dataclass itself says them."""
     hints = get_type_hints(flags, include_extras=True)
-    found: list[inspect.Parameter] = []
     for each in dataclasses.fields(flags):
-        default = each.default_factory() if each.default_factory is not dataclasses.MISSING else each.default
-        default = inspect.Parameter.empty if default is dataclasses.MISSING else default
-        found.append(_keyword(each.name, hints[each.name], default))
-    return found
+        default = _default(each) if defaults is None else getattr(defaults, each.name)
+        if dataclasses.is_dataclass(hints[each.name]):
+            yield from _fields(hints[each.name], default)
+        else:
+            yield _keyword(each.name, hints[each.name], default)
+
+
+def _default(each: dataclasses.Field[Any]) -> object:
+    if each.default_factory is not dataclasses.MISSING:
+        return each.default_factory()
+    return inspect.Parameter.empty if each.default is dataclasses.MISSING else each.default
+
+
+def _filled(flags: type, given: Mapping[str, Any]) -> Any:
+    """An instance of the dataclass, of values by the names of fields."""
+    hints = get_type_hints(flags)
+    found = {
+        each.name: _filled(hints[each.name], given) if dataclasses.is_dataclass(hints[each.name]) else given[each.name]
+        for each in dataclasses.fields(flags)
+    }
+    return flags(**found)
 
 
 def _keyword(name: str, annotation: Any, default: object) -> inspect.Parameter:

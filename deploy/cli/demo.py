@@ -45,7 +45,7 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "demo", flags=Flags)(demo)
+    command(app, "demo", flags=Flags, needs=("torch",))(demo)
 
 
 def demo(context: Context, flags: Flags) -> Answer:

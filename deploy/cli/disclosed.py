@@ -12,7 +12,7 @@ from roughfed.deploy.cli.command import Answer, Context, command
 from roughfed.errors import ConfigError
 
 if TYPE_CHECKING:
-    from roughfed.client.disclosure import Line, Totals
+    from roughfed.client.disclosure.limits import Line, Totals
 
 WORTH = {
     "runs": "each is asked anew for what is limited by run",
@@ -35,11 +35,11 @@ def disclosed(context: Context) -> Answer:
     One table for each federation and each model of the own; names of runs make no difference. The figures are this
     directory's own: no server is asked, and none is told.
     """
-    from roughfed.client.disclosure import lines_of
-    from roughfed.client.disclosure_ledger import ledgers_in
-    from roughfed.client.put_back import DATABASE
-    from roughfed.client.rules import Rules
-    from roughfed.client.store import ClientStore
+    from roughfed.client.disclosure.ledger import ledgers_in
+    from roughfed.client.disclosure.limits import lines_of
+    from roughfed.client.policy import Rules
+    from roughfed.client.storage.restore import DATABASE
+    from roughfed.client.storage.store import ClientStore
     from roughfed.deploy import agent
 
     place = agent.Place(context.folder)
@@ -50,7 +50,7 @@ def disclosed(context: Context) -> Answer:
             cure="name the directory of a client: --dir",
         )
     config = agent.load(context.folder, {})
-    rules = Rules(**config.policy.model_dump(), runs=config.client.stay)
+    rules = Rules(config.policy, runs=config.client.stay)
     found: list[dict[str, object]] = []
     with closing(ClientStore(place.state)) as store:
         for federation, model, ledger in ledgers_in(store.journal):

@@ -29,7 +29,7 @@ def check(context: Context, config: FederationConfig, *, upstream: bool) -> None
         SettingsRefused: fed.toml decides what the federation above decides.
         ConfigError: a flag does, or there is a line to a federation above and no word that this is an edge.
     """
-    from roughfed.client import enrolled
+    from roughfed.client.members import credential_files
     from roughfed.config.edge import check_edge
     from roughfed.deploy.edge.run import VARIABLE, place_above
 
@@ -41,7 +41,7 @@ def check(context: Context, config: FederationConfig, *, upstream: bool) -> None
         cause = "there is the join line of a federation above, and this server is not told to be an edge of it"
         raise ConfigError(cause, key=VARIABLE, cure="add --upstream, or unset the variable")
     place = place_above(context.folder)
-    if enrolled.is_enrolled(place.papers):
+    if credential_files.is_enrolled(place.papers):
         context.warn(
             f"{place.folder} makes this server an edge, and without --upstream it plays a run of its own: the "
             "federation above hears nothing of it"

@@ -63,7 +63,7 @@ def csr(context: Context, flags: RequestFlags) -> Answer:
     In the directory of a server (fed.toml) a server's, else a client's. The key stays here. The CA must copy the
     request's alternative names, key usage and extended key usage. Without flags, in an enrolled directory: renew.
     """
-    from roughfed.client import files
+    from roughfed.client.members import file_enrolment
     from roughfed.crypto.key_file import write_public
     from roughfed.crypto.names import check_name
     from roughfed.deploy.agent import Place
@@ -73,7 +73,7 @@ def csr(context: Context, flags: RequestFlags) -> Answer:
     place, subject = Place(context.folder), subject_of(context.folder, flags)
     place.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = context.folder / REQUEST
-    write_public(path, files.request(place.papers, subject, organisation=flags.organisation))
+    write_public(path, file_enrolment.request(place.papers, subject, organisation=flags.organisation))
     context.say(f"wrote {path}: a request for {subject.uri}; have it signed, then roughfed enrol")
     return Answer({"request": str(path.absolute()), "subject": subject.uri, "role": subject.role})
 
@@ -84,13 +84,13 @@ def subject_of(folder: Path, flags: RequestFlags) -> Subject:
     Raises:
         ConfigError: the flags do not say it. IdentityError: reason "name".
     """
-    from roughfed.client import enrolled
+    from roughfed.client.members import credential_files
     from roughfed.crypto.names import Subject, check_name
     from roughfed.deploy import agent, aggregator
 
     papers = agent.Place(folder).papers
-    if enrolled.is_enrolled(papers) and not flags.name and not flags.federation:
-        return enrolled.load(papers).subject
+    if credential_files.is_enrolled(papers) and not flags.name and not flags.federation:
+        return credential_files.load(papers).subject
     server = (folder / "fed.toml").exists()
     federation = flags.federation or (aggregator.load(folder, {}).federation.name if server else "")
     for key, text in (("--name", flags.name), ("--federation", federation)):
@@ -106,19 +106,19 @@ def enrol(context: Context, flags: EnrolFlags) -> Answer:
     It is checked first: for the key of `roughfed csr` here, from that CA, good now, and for the same name and role.
     NAME.member goes to whoever proposes the list of members (`roughfed roster propose --members`).
     """
-    from roughfed.client import enrolled, files
+    from roughfed.client.members import credential_files, file_enrolment
     from roughfed.crypto.key_file import write_public
     from roughfed.deploy.agent import Place
     from roughfed.deploy.roster import MEMBER
 
     papers = Place(context.folder).papers
     client = not (context.folder / "fed.toml").exists()
-    if client and not flags.server and not enrolled.is_enrolled(papers):
+    if client and not flags.server and not credential_files.is_enrolled(papers):
         raise ConfigError("where is the server?", key="--server", cure="--server HOST:PORT, its federation port")
     pem = read_pem(flags.certificate) + (read_pem(flags.chain) if flags.chain else b"")
     root = read_pem(flags.ca)
     try:
-        own = files.enroll(papers, pem, root, server=flags.server)
+        own = file_enrolment.enroll(papers, pem, root, server=flags.server)
     except IdentityError as error:
         cure = CURES.get(error.reason, "")
         raise ConfigError(str(error), file=str(flags.certificate), key="--certificate", cure=cure) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections import OrderedDict
 from contextlib import closing
@@ -14,6 +15,7 @@ import typer
 
 from roughfed.deploy.cli.command import Answer, Context, command
 from roughfed.errors import ConfigError, StorageError
+from roughfed.extras import need
 
 if TYPE_CHECKING:
     from roughfed.server.store import Store
@@ -41,6 +43,14 @@ class Flags:
     """Which version, where to, and how."""
 
     out: Annotated[Path, typer.Option(help="The file to write; an existing one is replaced.")]
+    initial: Annotated[
+        bool,
+        typer.Option(
+            "--initial",
+            help="Not of a run: the weights that this fed.toml begins with, and what the model is, for a "
+            "server without torch (model.init).",
+        ),
+    ] = False
     version: Annotated[str, typer.Option(metavar="N|best|latest", help="Which version of the model.")] = "latest"
     format: Annotated[
         Format,
@@ -74,8 +84,12 @@ def register(app: typer.Typer) -> None:
 def export(context: Context, flags: Flags) -> Answer:
     """Write a version of the model to a file.
 
-    Also while the server runs.
+    Also while the server runs. With --initial, the weights before any run.
     """
+    if flags.initial:
+        return export_initial(context, flags)
+    if flags.format is Format.STATE_DICT:
+        need("torch", who="--format state-dict")
     from roughfed.deploy.cli.export_for import given_model, quality_of
     from roughfed.deploy.summary import open_store
     from roughfed.scope import has_controls, model_part
@@ -115,6 +129,28 @@ def export(context: Context, flags: Flags) -> Answer:
             "out": str(flags.out.absolute()),
         }
     )
+
+
+def export_initial(context: Context, flags: Flags) -> Answer:
+    """Write what a server without torch begins with.
+
+    Raises:
+        ConfigError: another flag beside it, settings are wrong, or there is no torch.
+        TrainerError: the app does not load.
+    """
+    from roughfed.deploy import aggregator, model_file
+    from roughfed.deploy.cli.processes import worker_command
+
+    if flags != Flags(flags.out, initial=True):
+        raise ConfigError("--initial is of no run", key="--initial", cure="leave out all flags but --out")
+    config = aggregator.load(context.folder, {})
+    if config.model.file_alone:
+        cause = "fed.toml names the model's file and no program of it"
+        raise ConfigError(cause, key="model.init", cure="write app, or name with [data], and no init")
+    command_line = worker_command(context.folder, config)
+    size = asyncio.run(model_file.write(command_line, flags.out, seed=config.federation.seed))
+    context.say(f"wrote {flags.out}: {size:,} parameters; at the server: model.init, without model.app and model.name")
+    return Answer({"out": str(flags.out.absolute()), "parameters": size})
 
 
 def chosen(store: Store, wanted: str, cluster: str = "0") -> tuple[int, bytes]:

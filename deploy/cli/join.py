@@ -17,7 +17,7 @@ from roughfed.deploy.cli.command import Answer, Context, command
 from roughfed.errors import ConfigError
 
 if TYPE_CHECKING:
-    from roughfed.client.enrolled import Enrolled
+    from roughfed.client.members.credential_files import Credentials
     from roughfed.config.client import ClientConfig
     from roughfed.crypto.join_line import JoinLine
 
@@ -103,7 +103,7 @@ def join(context: Context, flags: Flags) -> Answer:
     written there. --install leaves the running to systemd: as root a unit of the system, else one of your own.
     """
     from roughfed import crash, logs
-    from roughfed.client.local import TrainerProcess
+    from roughfed.client.local.trainer_process import TrainerProcess
     from roughfed.deploy import agent
     from roughfed.deploy.cli.accept import check_accept, tell
     from roughfed.deploy.cli.processes import client_command
@@ -224,13 +224,13 @@ def settings(context: Context, flags: Flags, *, written: bool) -> ClientConfig:
     return config
 
 
-def membership(context: Context, flags: Flags, line: JoinLine | None, config: ClientConfig) -> Enrolled:
+def membership(context: Context, flags: Flags, line: JoinLine | None, config: ClientConfig) -> Credentials:
     """The papers of this directory, fresh from an enrolment if there is a line; with --accept, its word is noted.
 
     Raises:
         ConfigError: neither enrolled nor a line, or the federation shows its server more than was agreed to here.
     """
-    from roughfed.client import enrolled
+    from roughfed.client.members import credential_files
     from roughfed.crypto.join_line import VARIABLE
     from roughfed.deploy import agent
     from roughfed.deploy.cli.accept import as_typed, write_accepted
@@ -247,20 +247,20 @@ def membership(context: Context, flags: Flags, line: JoinLine | None, config: Cl
         context.say(f"enrolled as {papers.name} in the federation {papers.subject.federation}{sees}")
         write_accepted(context.folder, flags.accept)
         return papers
-    if not enrolled.is_enrolled(place.papers):
+    if not credential_files.is_enrolled(place.papers):
         raise ConfigError(
             "this client is not enrolled",
             file=str(context.folder.absolute()),
             cure=f"ask for an invite (roughfed invite NAME), then {VARIABLE}='...' roughfed join",
         )
-    papers = enrolled.load(place.papers)
+    papers = credential_files.load(place.papers)
     if flags.accept:
         asyncio.run(agent.accept(context.folder, papers, flags.accept))
         write_accepted(context.folder, flags.accept)
     return papers
 
 
-def write_settings(context: Context, flags: Flags, papers: Enrolled, server_sees: str) -> None:
+def write_settings(context: Context, flags: Flags, papers: Credentials, server_sees: str) -> None:
     """client.toml with the flags, the enrolled name, and the most that the server may see."""
     from roughfed.config import ClientConfig, write_template
     from roughfed.config.schema import keys_of
@@ -274,7 +274,7 @@ def write_settings(context: Context, flags: Flags, papers: Enrolled, server_sees
     context.say(f"wrote {path}: what this client trains with, and what it agrees to")
 
 
-def unit(context: Context, target: installation.Target, papers: Enrolled) -> dict[str, object]:
+def unit(context: Context, target: installation.Target, papers: Credentials) -> dict[str, object]:
     """Write the unit of this client; what it runs with is client.toml alone, as it is now.
 
     Raises:

@@ -30,15 +30,15 @@ def personal(context: Context, flags: Flags) -> Answer:
     For a client directory. Parts of the method that personalise are applied, private tensors are in it, and nothing of
     it is sent. Integer buffers are not in it.
     """
-    from roughfed.client import enrolled
-    from roughfed.client.own_model import write_own
+    from roughfed.client.local.own_model import write_own
+    from roughfed.client.members import credential_files
     from roughfed.deploy import agent
     from roughfed.deploy.cli.processes import client_command
 
     place = agent.Place(context.folder)
     settings = agent.load(context.folder, {})
     out = flags.out.absolute()
-    papers = enrolled.load(place.papers)
+    papers = credential_files.load(place.papers)
     found = asyncio.run(write_own(place.state, papers, client_command(context.folder, settings), out))
     context.say(f"wrote {flags.out}: this client's own model of {found['run']}, {found['parameters']:,} parameters")
     return Answer({**found, "out": str(out)})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from roughfed.child import trainer_command
 from roughfed.config.client import ClientConfig
@@ -16,6 +16,15 @@ from roughfed.config.federation import FederationConfig
 from roughfed.config.values import Document
 from roughfed.cores import share_of
 from roughfed.errors import ConfigError
+from roughfed.extras import need
+
+if TYPE_CHECKING:
+    from roughfed.server.origin import Origin
+
+WITHOUT_TORCH = (
+    "or let this server go by a file: where torch is, `roughfed export --initial --out start.safetensors` beside this "
+    'fed.toml; then here init = "start.safetensors" in [model], without app and name, and no [data]'
+)
 
 LISTED_MODEL = {"digits": "mlp", "fashion-mnist": "cnn", "mnist": "cnn"}
 """The model that goes with a listed data set when none is named, on both sides."""
@@ -75,6 +84,7 @@ def worker_command(folder: Path, config: FederationConfig) -> list[str]:
     """The worker beside the server: the own app, or a listed model with the common test data of a listed data set."""
     check_sources(config)
     check_files(folder, config, app="model.app", others={"model.init": False, "data.data_dir": True})
+    need("torch", who="a server that has the program of its model", otherwise=WITHOUT_TORCH)
     threads = threads_here(0)
     if config.model.app:
         return trainer_command(app=absolute(folder, config.model.app), threads=threads)
@@ -82,6 +92,22 @@ def worker_command(folder: Path, config: FederationConfig) -> list[str]:
     data["seed"] = config.federation.seed  # decides which examples are the common test data
     model = {"name": config.model.name, "experts": config.model.experts}
     return trainer_command(builtin={"data": data, "model": model}, threads=threads)
+
+
+def origin(folder: Path, config: FederationConfig) -> Origin:
+    """Who tells a server of its model: a file alone, or else a worker process with torch.
+
+    Raises:
+        ConfigError: what the settings name is not there, or torch is not.
+    """
+    from roughfed.deploy.model_file import ModelFile
+    from roughfed.server.worker import Worker
+
+    if config.model.file_alone:
+        check_files(folder, config, app="model.app", others={"model.init": False})
+        return ModelFile(Path(absolute(folder, config.model.init)))
+    command = worker_command(folder, config)
+    return Worker(command, folder / "state" / "worker.log")
 
 
 def check_files(folder: Path, config: Document, *, app: str, others: Mapping[str, bool]) -> None:

@@ -114,11 +114,11 @@ def own_fingerprint(context: Context) -> str:
     """Of the key of the client in a directory, for its owner to tell others; empty where none is enrolled."""
     import hashlib
 
-    from roughfed.client import enrolled
+    from roughfed.client.members import credential_files
     from roughfed.deploy.agent import Place
 
     papers = Place(context.folder).papers
-    if not enrolled.is_enrolled(papers) or (mine := enrolled.load(papers)).subject.role != "client":
+    if not credential_files.is_enrolled(papers) or (mine := credential_files.load(papers)).subject.role != "client":
         return ""
     return f"sha256:{hashlib.sha256(mine.identity.public_key).hexdigest()}"
 
@@ -152,7 +152,7 @@ def proposed(folder: Path, files: Path | None) -> tuple[str, list[ListedMember]]
     Raises:
         ConfigError: there is no CA here; with `files`: this directory was not enrolled by files, or one of them is bad.
     """
-    from roughfed.client import enrolled
+    from roughfed.client.members import credential_files
     from roughfed.deploy import roster
     from roughfed.deploy.aggregator import Place
     from roughfed.server.authority import Authority
@@ -160,7 +160,7 @@ def proposed(folder: Path, files: Path | None) -> tuple[str, list[ListedMember]]
     if files is None:
         authority = Authority.open(Place(folder).ca)
         return authority.federation, authority.registered()
-    own = enrolled.load(Place(folder).papers)
+    own = credential_files.load(Place(folder).papers)
     if not own.external:
         cure = "leave --members out, in the CA's directory"
         raise ConfigError("the CA is roughfed's, and knows its members", key="--members", cure=cure)

@@ -68,7 +68,7 @@ def ask_clients(context: Context, names: Sequence[str]) -> Answer:
 
 def rotate_server(context: Context) -> Answer:
     """The key of the server (or of the CA's port) of this directory."""
-    from roughfed.client import enrolled
+    from roughfed.client.members import credential_files
     from roughfed.deploy.aggregator import Place
     from roughfed.deploy.cli import control
     from roughfed.lock import only_one
@@ -78,7 +78,7 @@ def rotate_server(context: Context) -> Answer:
     if control.is_running(context.folder):
         return told(context, control.ask(context.folder, "rotate"), "new sessions see it from now on")
     with only_one(place.state, "server", cure="let the server finish starting, and try again"):
-        if enrolled.is_enrolled(place.papers):
+        if credential_files.is_enrolled(place.papers):
             return told(context, renewed(place.papers), "the server shows it when it starts")
         folders = [folder for folder in (place.papers, place.ca.with_name("ca-papers")) if renew_key(folder)]
     if not folders:
@@ -92,13 +92,13 @@ def rotate_server(context: Context) -> Answer:
 
 def rotate_client(context: Context) -> Answer:
     """The key of the client of this directory: by the client itself where it runs."""
-    from roughfed.client import enrolled
+    from roughfed.client.members import credential_files
     from roughfed.deploy import agent
     from roughfed.deploy.cli import control
     from roughfed.lock import only_one
 
     place = agent.Place(context.folder)
-    if not place.state.exists() or not enrolled.is_enrolled(place.papers):
+    if not place.state.exists() or not credential_files.is_enrolled(place.papers):
         raise ConfigError(
             "neither a server nor an enrolled client is here",
             file=str(context.folder.absolute()),
@@ -122,11 +122,11 @@ def renewed(papers: Path, address: str = "", server: str = "") -> dict[str, Any]
         Unreachable: nobody answers there; the old ones stay.
         IdentityError: the CA says no.
     """
-    from roughfed.client import enrol, enrolled
+    from roughfed.client.members import credential_files, enrol
     from roughfed.crypto import certificates
 
     asyncio.run(enrol.renew(papers, address=address, server=server, new_key=True))
-    own = enrolled.load(papers)
+    own = credential_files.load(papers)
     return certificates.described(own.name, own.certificate) | {"running": False}
 
 

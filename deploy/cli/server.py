@@ -102,7 +102,6 @@ def serve(context: Context, flags: Flags) -> Answer:
     from roughfed.deploy import aggregator, plan
     from roughfed.deploy.cli import control, processes
     from roughfed.server.defence.check import check_rule
-    from roughfed.server.worker import Worker
 
     crash.check_wanted()
     if flags.accept and not flags.upstream:
@@ -114,7 +113,7 @@ def serve(context: Context, flags: Flags) -> Answer:
     check_federation(config)
     check_rule(config)
     edge.check(context, config, upstream=flags.upstream)
-    command_line = processes.worker_command(folder, config)
+    origin = processes.origin(folder, config)
     if control.is_running(folder):
         raise ConfigError("a server runs on this directory already", file=str(folder.absolute()), cure="roughfed stop")
     check_ports(config, ca=not flags.no_ca)
@@ -124,12 +123,11 @@ def serve(context: Context, flags: Flags) -> Answer:
     if flags.no_ca:
         enrol(context)
     above = edge.membership(context, accept=flags.accept) if flags.upstream else None
-    worker = Worker(command_line, aggregator.Place(folder).state / "worker.log")
 
     def ready(ports: Ports) -> None:
         announce(context, config, ports)
 
-    end = aggregator.run_server(folder, config, worker, ca=not flags.no_ca, on_ready=ready, above=above)
+    end = aggregator.run_server(folder, config, origin, ca=not flags.no_ca, on_ready=ready, above=above)
     context.say(f"the server ended: {end}")
     return Answer({"ended": end})
 
@@ -237,7 +235,7 @@ def enrol(context: Context) -> None:
         ConfigError: not enrolled, and no invite in ROUGHFED_JOIN.
         IdentityError: the invite was for a client.
     """
-    from roughfed.client import enrol, enrolled
+    from roughfed.client.members import credential_files, enrol
     from roughfed.crypto import join_line
     from roughfed.deploy.aggregator import Place
 
@@ -246,8 +244,8 @@ def enrol(context: Context) -> None:
     text = os.environ.pop(join_line.VARIABLE, "")
     if text:
         papers = asyncio.run(enrol.enroll(join_line.parse(text), place.papers))
-    elif enrolled.is_enrolled(place.papers):
-        papers = enrolled.load(place.papers)
+    elif credential_files.is_enrolled(place.papers):
+        papers = credential_files.load(place.papers)
     else:
         raise ConfigError(
             "this server is not enrolled",

@@ -20,19 +20,3 @@ def pairs(texts: Sequence[str]) -> dict[str, str]:
             raise ConfigError(f"{text!r} is not KEY=VALUE", key="--set", cure="for example --set round.deadline=5m")
         found[key.strip()] = value.strip()
     return found
-
-
-def numbers(text: str, *, key: str) -> tuple[int, ...]:
-    """Whole numbers with commas between them.
-
-    Args:
-        text: "50,100,200", for example.
-        key: the flag, for the error.
-
-    Raises:
-        ConfigError: one of them is none.
-    """
-    try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise ConfigError(f"{text!r} is no list of whole numbers", key=key, cure="for example 50,100,200") from None

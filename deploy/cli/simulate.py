@@ -112,7 +112,7 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "simulate", flags=Flags)(run)
+    command(app, "simulate", flags=Flags, needs=("torch",))(run)
 
 
 def run(context: Context, flags: Flags) -> Answer:

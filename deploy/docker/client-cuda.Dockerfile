@@ -1,6 +1,6 @@
 # A client that trains on NVIDIA GPUs. From the root of the source tree:
 #
-#   docker build -f deploy/docker/client-cuda.Dockerfile -t roughfed-client:0.1.0-cuda .
+#   docker build -f deploy/docker/client-cuda.Dockerfile -t roughfed-client:0.2.0-cuda .
 #   docker run --gpus all ...
 #
 # The CUDA libraries come with PyPI's torch; the base image has what the NVIDIA container toolkit goes by, and refuses a
@@ -30,7 +30,7 @@ COPY client client
 COPY deploy deploy
 RUN python3 -m venv /opt/roughfed \
     && /opt/roughfed/bin/pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
-    && /opt/roughfed/bin/pip install --no-cache-dir /wheels/*.whl
+    && /opt/roughfed/bin/pip install --no-cache-dir "$(echo /wheels/*.whl)[train,data]"
 
 FROM python
 LABEL org.opencontainers.image.title="roughfed client, CUDA" \

@@ -1,6 +1,6 @@
 # The aggregator of a federation. From the root of the source tree:
 #
-#   docker build -f deploy/docker/server.Dockerfile -t roughfed-server:0.1.0 .
+#   docker build -f deploy/docker/server.Dockerfile -t roughfed-server:0.2.0 .
 #
 # PyPI's torch brings CUDA libraries, which a server does not need: with --build-arg PIP_EXTRA_INDEX_URL=... (PyTorch's
 # own index of CPU wheels, named where pytorch.org says how to install it) the image is a fraction of the size. pip's
@@ -22,7 +22,7 @@ COPY client client
 COPY deploy deploy
 RUN python -m venv /opt/roughfed \
     && python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
-    && /opt/roughfed/bin/pip install --no-cache-dir /wheels/*.whl
+    && /opt/roughfed/bin/pip install --no-cache-dir "$(echo /wheels/*.whl)[train,data]"
 
 FROM ${PYTHON}
 LABEL org.opencontainers.image.title="roughfed server" \

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from roughfed.client import enrolled
-from roughfed.client.diagnose import Reason, diagnose
-from roughfed.client.greet import Greeting, greet
+from roughfed.client.connection.diagnose import Reason, diagnose
+from roughfed.client.connection.server_info import ServerInfo, fetch_server_info
+from roughfed.client.members import credential_files
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
 from roughfed.deploy import agent, aggregator
@@ -21,7 +21,7 @@ from roughfed.errors import ConfigError, RoughfedError, Unreachable
 from roughfed.server.authority import CA_KEY
 
 if TYPE_CHECKING:
-    from roughfed.client.enrolled import Enrolled
+    from roughfed.client.members.credential_files import Credentials
     from roughfed.deploy.doctor.trainer import Examined
 
 Role = Literal["server", "client", "none"]
@@ -41,7 +41,7 @@ class Contact:
 
     address: str = ""
     reason: Reason | None = None
-    greeting: Greeting | None = None
+    greeting: ServerInfo | None = None
     refused: RoughfedError | None = None
 
 
@@ -68,7 +68,7 @@ class Site:
     role: Role
     config: FederationConfig | ClientConfig | None = None
     refused: ConfigError | None = None
-    papers: Enrolled | None = None
+    papers: Credentials | None = None
     unenrolled: RoughfedError | None = None
     status: dict[str, Any] | None = None
     pid: int | None = None
@@ -106,7 +106,7 @@ def role_of(folder: Path) -> Role:
     """What lives in a directory."""
     if (folder / FederationConfig.FILE).exists() or (aggregator.Place(folder).ca / CA_KEY).exists():
         return "server"
-    if (folder / ClientConfig.FILE).exists() or (agent.Place(folder).papers / enrolled.RECORD).exists():
+    if (folder / ClientConfig.FILE).exists() or (agent.Place(folder).papers / credential_files.RECORD).exists():
         return "client"
     return "none"
 
@@ -152,7 +152,7 @@ def reach(site: Site) -> Contact:
     if not reason.works:
         return Contact(address, reason)
     try:
-        greeting = asyncio.run(greet(address, site.papers, timeout_s=min(CALL_S, site.left())))
+        greeting = asyncio.run(fetch_server_info(address, site.papers, timeout_s=min(CALL_S, site.left())))
     except RoughfedError as error:
         return Contact(address, reason, refused=error)
     return Contact(address, reason, greeting)
@@ -169,9 +169,9 @@ def _settings(folder: Path, role: Role) -> tuple[FederationConfig | ClientConfig
     return None, None
 
 
-def _papers(folder: Path) -> tuple[Enrolled | None, RoughfedError | None]:
+def _papers(folder: Path) -> tuple[Credentials | None, RoughfedError | None]:
     try:
-        return enrolled.load(folder), None
+        return credential_files.load(folder), None
     except RoughfedError as error:
         return None, error
     except OSError as error:

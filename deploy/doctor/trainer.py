@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from roughfed.child import Description, Trainer, trainer_command
 from roughfed.errors import RoughfedError, TrainerError
+from roughfed.extras import MissingExtra, is_installed
 
 if TYPE_CHECKING:
     from roughfed.deploy.doctor.site import Site
@@ -40,7 +41,9 @@ class Examined:
 
 
 def examine(site: Site) -> Examined:
-    """Start the trainer of a directory, ask it, and end it."""
+    """Start the trainer of a directory, ask it, and end it; without torch there is none to start."""
+    if not is_installed("torch"):
+        return Examined(error=MissingExtra("torch is not installed", key="train", cure="pip install 'roughfed[train]'"))
     try:
         command, error = command_of(site), None
     except RoughfedError as refused:  # of the settings: the devices can be told all the same

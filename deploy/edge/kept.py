@@ -1,8 +1,9 @@
 """What a backup has of an edge's membership in the federation above, and what a restore makes of it.
 
 In it are the papers, client.toml and what the client's half remembers; its models are fetched again, and of an open
-round there is nothing (`roughfed.client.put_back` says why). It is taken after the moment of the server's half: then
-the client's half may know of an answer that the server's half does not, and gives no other one; never the reverse.
+round there is nothing (`roughfed.client.storage.restore` says why). It is taken after the moment of the server's
+half: then the client's half may know of an answer that the server's half does not, and gives no other one; never
+the reverse.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from roughfed.client import enrolled
-from roughfed.client.put_back import DATABASE, put_back
+from roughfed.client.members import credential_files
+from roughfed.client.storage.restore import DATABASE, restore
 from roughfed.config import ClientConfig
 from roughfed.deploy.edge.run import UPSTREAM, place_above
 from roughfed.errors import ConfigError, StorageError
@@ -36,7 +37,7 @@ def held(folder: Path) -> Iterator[Mapping[str, Path]]:
         ConfigError: the papers are damaged. StorageError: the disk refused.
     """
     place = place_above(folder)
-    if not enrolled.is_enrolled(place.papers):
+    if not credential_files.is_enrolled(place.papers):
         yield {}
         return
     into = place.folder / HELD
@@ -72,7 +73,7 @@ def restored(folder: Path) -> bool:
     if not place.folder.exists():
         return False
     if (place.state / DATABASE).exists():
-        put_back(place.state)
+        restore(place.state)
     return True
 
 
@@ -90,13 +91,13 @@ def refuse(folder: Path) -> None:
 def _hold_papers(papers: Path, into: Path) -> None:
     """Links to files that are only ever replaced whole, and that belong together."""
     with disk_errors(f"hold {papers}"):
-        for name in (*enrolled.FILES, enrolled.RECORD):
+        for name in (*credential_files.FILES, credential_files.RECORD):
             (into / name).unlink(missing_ok=True)
             try:
                 os.link(papers / name, into / name)
             except PermissionError:  # a file system without hard links
                 shutil.copy(papers / name, into / name)
-    enrolled.load(into)
+    credential_files.load(into)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from roughfed.client import enrolled
-from roughfed.client.life import run as run_client
+from roughfed.client.members import credential_files
+from roughfed.client.runner import run as run_client
 from roughfed.client.setup import Setup as ClientSetup
 from roughfed.config import ClientConfig, write_template
 from roughfed.config.rewriting import write_setting
@@ -47,8 +47,8 @@ def membership(folder: Path, line: JoinLine | None, *, stay: int = 1, accept: st
     policy = accept or agent.policy_of(place.folder)
     if line is not None:
         papers = asyncio.run(agent.join(place.folder, line, policy=policy, typed=bool(accept)))
-    elif enrolled.is_enrolled(place.papers):
-        papers = enrolled.load(place.papers)
+    elif credential_files.is_enrolled(place.papers):
+        papers = credential_files.load(place.papers)
     else:
         raise ConfigError(
             "this edge is no client of a federation above yet",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from roughfed.client.app import SITS_OUT
+from roughfed.client.job_runner import SITS_OUT
 from roughfed.deploy.simulate.program import Program
 from roughfed.errors import ConfigError, RoughfedError, TrainerError
 from roughfed.messages import JobUpdate

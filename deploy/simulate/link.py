@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from roughfed.client.enrolled import Enrolled
-from roughfed.client.rpc import Connection, meaning
+from roughfed.client.connection.rpc import Connection, meaning
+from roughfed.client.members.credential_files import Credentials
 from roughfed.errors import RoughfedError
 from roughfed.messages import ClientMessage, Hello, ServerMessage
 from roughfed.server.rpc import FederationService
@@ -25,7 +25,7 @@ class Link(Connection):
     def __init__(
         self,
         service: FederationService,
-        papers: Enrolled,
+        papers: Credentials,
         incoming: AsyncIterator[ServerMessage],
         send: Callable[[ClientMessage], None],
         *,
@@ -40,7 +40,7 @@ class Link(Connection):
             send: carries what it says.
             before_upload: awaited before an upload begins; may never return.
         """
-        self.address, self.papers = ADDRESS, papers
+        self.address, self.credentials = ADDRESS, papers
         self._incoming, self._send, self._service = incoming, send, service
         self._before_upload = before_upload
         self._get_model: Any = lambda request: streamed(service.get_model(request, NO_CONTEXT))

@@ -50,7 +50,7 @@ class ProcessPool:
 
 
 class PoolTrainer(Asking):
-    """The trainer of one client (`roughfed.client.local.LocalTrainer`), which is whoever of the pool is free."""
+    """The trainer of one client (a `LocalTrainer`), which is whoever of the pool is free."""
 
     def __init__(self, pool: Pool, client: int) -> None:
         """For client number `client`."""

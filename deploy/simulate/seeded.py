@@ -14,8 +14,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from roughfed.client.enrolled import CA_CERTIFICATE, CERTIFICATE, IDENTITY_KEY, MEMBER, RECORD, TLS_KEY
-from roughfed.client.own_secret import mixed_seed
+from roughfed.client.members.credential_files import CA_CERTIFICATE, CERTIFICATE, IDENTITY_KEY, MEMBER, RECORD, TLS_KEY
+from roughfed.client.storage.own_secret import mixed_seed
 from roughfed.crypto.certificates import private_pem
 from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.issuing import CertificateAuthority

@@ -13,12 +13,12 @@ from itertools import count
 from pathlib import Path
 
 from roughfed import __version__, reuse
-from roughfed.client import enrolled
 from roughfed.client.app import Agent
-from roughfed.client.limits import check_app_settings
-from roughfed.client.rules import CODECS
+from roughfed.client.local.learning_settings import check_app_settings
+from roughfed.client.members import credential_files
+from roughfed.client.rules.checks import CODECS
 from roughfed.client.setup import Setup
-from roughfed.client.store import ClientStore
+from roughfed.client.storage.store import ClientStore
 from roughfed.config.client import ClientConfig
 from roughfed.deploy.simulate.complaints import Complaints
 from roughfed.deploy.simulate.link import NO_CONTEXT, Link
@@ -165,7 +165,7 @@ class Virtual:
         closed = asyncio.Event()
         self._lost, self._lost_before = False, "" if world.fate is None else world.fate.stage(name)
 
-        def connection(_address: str, own: enrolled.Enrolled) -> Link:
+        def connection(_address: str, own: credential_files.Credentials) -> Link:
             heard = self._relay(inbox, closed)
             return Link(world.service, own, heard, partial(self._say, closed), before_upload=self._before_upload)
 
@@ -180,7 +180,7 @@ class Virtual:
             training_seed=training_seed(world.seed, name),
         )
         agent = Agent(setup, store, description)
-        staying, ended = asyncio.create_task(agent.stay()), asyncio.create_task(closed.wait())
+        staying, ended = asyncio.create_task(agent.run()), asyncio.create_task(closed.wait())
         try:
             await asyncio.wait({staying, ended}, return_when=asyncio.FIRST_COMPLETED)
             if staying.done() and not closed.is_set() and (error := staying.exception()) is not None:

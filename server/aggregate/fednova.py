@@ -2,8 +2,8 @@
 
 An update is as long as the client's effective steps a_i, ||a_i||_1 in the paper; a mean of such updates is the solution
 of another problem, in which whoever steps more counts for more (theorem 1). So each is divided by its own a_i, and the
-mean is multiplied by tau_eff (equation 7, section 4.1). Both happen at the client (`client/trainer/effort.py`): it
-sends delta_i * tau_eff / a_i, because behind masks nobody else knows a_i.
+mean is multiplied by tau_eff (equation 7, section 4.1). Both happen at the client
+(`client/trainer/training/effort.py`): it sends delta_i * tau_eff / a_i, because behind masks nobody else knows a_i.
 
 Differs: the paper's tau_eff is the mean of this round's a_i, which is known when all have sent. Any tau_eff solves the
 right problem, it is how far a step goes. Here it is the mean that clients told in an earlier round, a fact of the job;

@@ -115,6 +115,11 @@ class ServerMetrics(
             if isinstance(found := summary.get(key), Mapping):
                 record(found)
 
+    def transferred(self) -> list[dict[str, object]]:
+        """Bytes by direction and codec, from the one place where they are counted."""
+        rows = self._telemetry.values("transfer_bytes_total")
+        return [{("bytes" if key == "value" else key): value for key, value in row.items()} for row in rows]
+
     def render(self) -> bytes:
         """The page `/metrics`."""
         return self._telemetry.render()

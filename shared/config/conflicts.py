@@ -128,14 +128,31 @@ def _model_conflicts(config: FederationConfig) -> Iterator[Problem]:
     if m.app and m.name:
         cause = f"model.app = {show(m.app)} and model.name = {show(m.name)} name two models."
         yield conflict(config, keys, cause, "Keep model.app for the own model, or model.name for the listed one.")
-    if not m.app and not m.name:
+    if not m.app and not m.name and not m.init:
         cause = "Neither model.app nor model.name says what to train."
         yield conflict(config, keys, cause, 'Write app = "my.py:client", or name = "mlp" with data.name, in [model].')
+    if m.file_alone:
+        yield from _without_worker(config)
     if m.app and m.experts > 1:
         yield from _experts_of_an_app(config, m.experts, ("model.experts", "model.app"), m.app)
     if m.name and not m.app and not config.data.name:
         cause = f"model.name = {show(m.name)} takes its shapes from the data, and data.name is empty."
         yield conflict(config, ("model.name", "data.name"), cause, 'Write name = "digits" in [data], or use model.app.')
+
+
+def _without_worker(config: FederationConfig) -> Iterator[Problem]:
+    """A server that has the model's file and no program of it evaluates and trains nothing itself."""
+    why = "model.init alone says what to train, so the server has no program of the model"
+    way = "name the model, too: model.app, or model.name with data.name (the server then needs torch)."
+    if config.data.name:
+        cause = f"data.name = {show(config.data.name)} would have no effect: {why}."
+        yield conflict(config, ("data.name", "model.init"), cause, f"Remove it, or {way}")
+    if config.trainer.calibrate != "none":
+        cause = f"trainer.calibrate = {show(config.trainer.calibrate)} finishes the model at the server: {why}."
+        yield conflict(config, ("trainer.calibrate", "model.init"), cause, f"Remove it, or {way}")
+    if config.model.experts > 1:
+        cause = f"model.experts = {config.model.experts} would have no effect: {why}."
+        yield conflict(config, ("model.experts", "model.init"), cause, "Remove it: the file's model has its own heads.")
 
 
 def _experts_of_an_app(

@@ -45,6 +45,8 @@ def edge_conflicts(config: FederationConfig) -> Iterator[Problem]:
     plain = FederationConfig()
     for key, why in OURS.items():
         table, name = key.split(".")
+        if key == "model.init" and config.model.file_alone:
+            continue  # it says which tensors there are; their values come from above
         value = getattr(getattr(config, table), name)
         if value not in (getattr(getattr(plain, table), name), HARMLESS.get(key)):
             cure = f"Remove it here; in the fed.toml of the server above it has its place ({why})."

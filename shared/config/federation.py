@@ -131,7 +131,9 @@ class Model(BaseModel):
     name: ModelName = Field(default="", description="Listed model; its shapes follow the data.")
     experts: int = Field(default=1, ge=1, le=8, description="Heads on the listed model's one trunk.")
     init: str = Field(
-        default="", description="safetensors file with starting weights; empty = fresh weights from the seed."
+        default="",
+        description="safetensors file with starting weights; empty = fresh weights from the seed. One of `roughfed "
+        "export --initial` needs neither app nor name beside it, and the server no torch.",
     )
     private: Patterns = Field(
         default=(),
@@ -169,6 +171,11 @@ class Model(BaseModel):
     )
     keep_last: int = Field(default=3, ge=1, description="Newest versions of the model that are kept on disk.")
     keep_best: bool = Field(default=True, description="Keep the best version as well, however old.")
+
+    @property
+    def file_alone(self) -> bool:
+        """Whether the server knows the model by its file only (`roughfed export --initial`), and needs no torch."""
+        return bool(self.init) and not self.app and not self.name
 
 
 class Data(BaseModel):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from roughfed.data.apportion import stratified_holdout
 from roughfed.data.dataset import Dataset
 from roughfed.errors import ConfigError
+from roughfed.extras import need
 from roughfed.rng import generator
 
 NAME = "digits"
@@ -65,6 +66,7 @@ def read_table() -> NDArray[np.float32]:
 
 def import_table() -> NDArray[np.float32]:
     """The same through scikit-learn's public function, wherever it keeps its file."""
+    need("sklearn", who='data.name = "digits"')
     datasets: Any = importlib.import_module("sklearn.datasets")
     bunch = datasets.load_digits()
     return np.column_stack([bunch.data, bunch.target]).astype(np.float32)

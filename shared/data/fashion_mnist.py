@@ -17,7 +17,7 @@ SET = IdxImages(
     mean=MEAN,
     std=STD,
     below=Path("FashionMNIST") / "raw",
-    cure="apt install dataset-fashion-mnist, or pip install torchvision and stay online once, "
+    cure="apt install dataset-fashion-mnist, or pip install 'roughfed[data]' (torchvision) and stay online once, "
     "or give --data-dir a folder with the four IDX files",
 )
 

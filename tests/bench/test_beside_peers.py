@@ -9,9 +9,9 @@ import os
 
 import pytest
 
-from roughfed.deploy.bench.peers.compare import FLOWER, NVFLARE, PeersOptions, run_peers_bench
-from roughfed.deploy.bench.peers.peer import Work
-from roughfed.deploy.bench.peers.table import lines, ratios
+from roughfed.deploy.speed.options import PeersOptions, Work
+from roughfed.deploy.speed.peers.compare import FLOWER, NVFLARE, run_peers_bench
+from roughfed.deploy.speed.peers.table import lines, ratios
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 

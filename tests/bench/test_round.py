@@ -5,7 +5,8 @@ The limits are what is reached on two busy cores; where the goal is stricter, do
 
 import pytest
 
-from roughfed.deploy.bench.round import RoundBenchOptions, run_round_bench
+from roughfed.deploy.speed.options import RoundBenchOptions
+from roughfed.deploy.speed.round import run_round_bench
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from roughfed.adapters import LORA_B, adapted_spec, chosen, split
-from roughfed.client.trainer.adapters import adaptable, stand_on
-from roughfed.client.trainer.loop import Work, fit
+from roughfed.client.trainer.model.adapters import adaptable, stand_on
+from roughfed.client.trainer.model.tensors import named_state, pieces, spec_of
 from roughfed.client.trainer.settings import TrainerSettings
-from roughfed.client.trainer.tensors import named_state, pieces, spec_of
+from roughfed.client.trainer.training.loop import Work, fit
 from roughfed.config.federation import FederationConfig
 from roughfed.config.frozen import frozen_conflicts
 from roughfed.methods import read_method

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from roughfed.client.trainer.tensors import spec_of
+from roughfed.client.trainer.model.tensors import spec_of
 from roughfed.models import MODELS, build
 
 SHAPE, CLASSES = (1, 28, 28), 10

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from roughfed import params
-from roughfed.client.trainer.compose import TABLES, Method
-from roughfed.client.trainer.data import Arrays
-from roughfed.client.trainer.loop import Work, fit
+from roughfed.client.trainer.examples.batches import Arrays
+from roughfed.client.trainer.model.tensors import pieces, spec_of
 from roughfed.client.trainer.parts import Context, Tensors
 from roughfed.client.trainer.settings import TrainerSettings
-from roughfed.client.trainer.tensors import pieces, spec_of
+from roughfed.client.trainer.training.compose import TABLES, Method
+from roughfed.client.trainer.training.loop import Work, fit
 from roughfed.errors import ConfigError
 from roughfed.methods import PARTS, PRESETS, ROOMS, read_method
 from roughfed.scope import SCALE, shared_spec
@@ -204,8 +204,8 @@ def test_the_table_says_which_parts_go_by_the_shares_of_the_classes(name: str, t
 def test_what_a_client_lacks_is_refused_by_name(method: str, tmp_path: Path) -> None:
     from torch.utils.data import DataLoader, TensorDataset
 
-    from roughfed.client.trainer.choose import check
-    from roughfed.client.trainer.data import open_source
+    from roughfed.client.trainer.examples.batches import open_source
+    from roughfed.client.trainer.training.choose import check
 
     given = open_source(DataLoader(TensorDataset(torch.randn(8, 5), torch.arange(8) % C), 4), CPU, torch.float32)
     context = Context(nn.Linear(5, C), given, TrainerSettings(), C, torch.Generator())

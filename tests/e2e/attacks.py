@@ -41,7 +41,7 @@ class HostileCluster(Cluster):
         """A server that opens no round yet; `stage_s`: how long it waits for an answer, instead of half a minute."""
         patched = f"from roughfed.server.masked import drive; drive.STAGE_S = {stage_s}\n" if stage_s else ""
         args = ["server", "--dir", str(self.place.folder), "--params", str(self.params)]
-        code = f"{patched}import sys\nfrom roughfed.deploy.bench.process import main\nsys.exit(main())"
+        code = f"{patched}import sys\nfrom tests.e2e.synthetic_process import main\nsys.exit(main())"
         self.server = Server("server", [sys.executable, "-c", code, *args], environment(crash_at))
         self.processes.append(self.server)
         self.server.ready()

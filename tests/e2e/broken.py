@@ -33,5 +33,5 @@ def break_telemetry() -> None:
 def broken_bench() -> list[str]:
     """The command of a bench process (`federation.BENCH`) with broken telemetry."""
     lines = [inspect.getsource(break_telemetry), "break_telemetry()"]
-    lines += ["import runpy", "runpy.run_module('roughfed.deploy.bench.process', run_name='__main__', alter_sys=True)"]
+    lines += ["import runpy", "runpy.run_module('tests.e2e.synthetic_process', run_name='__main__', alter_sys=True)"]
     return [sys.executable, "-c", "\n".join(lines)]

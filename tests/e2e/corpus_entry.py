@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.members.credential_files import Credentials
 from roughfed.crypto import certificates, identity
 from roughfed.crypto.identity import IdentityKey
 from roughfed.deploy import aggregator
@@ -52,7 +52,7 @@ class Enrol:
         return ask(s, "Enroll", wire.encode_enroll(wire.EnrollRequest(token, csr, key.public_key, proof)))
 
 
-def renew(of: str, *, by: str = "", age_s: int = 0, entry: Callable[[Enrolled], bytes] | None = None) -> Any:
+def renew(of: str, *, by: str = "", age_s: int = 0, entry: Callable[[Credentials], bytes] | None = None) -> Any:
     """Ask for a certificate of this member, signed by another."""
 
     def how(s: Scene) -> object:
@@ -65,7 +65,7 @@ def renew(of: str, *, by: str = "", age_s: int = 0, entry: Callable[[Enrolled], 
     return how
 
 
-def own_entry(papers: Enrolled) -> bytes:
+def own_entry(papers: Credentials) -> bytes:
     """The roster entry as another CA would sign it."""
     ca = another_ca()
     entry = wire.open_member(papers.member, papers.ca_certificate)
@@ -98,7 +98,7 @@ ENTRY = [
 ]
 
 
-def certified(forge: Callable[..., Enrolled]) -> Callable[[Scene], object]:
+def certified(forge: Callable[..., Credentials]) -> Callable[[Scene], object]:
     def how(s: Scene) -> object:
         with Peer(s.cluster.address, forge(s.cluster, s.peers["x0"].papers)) as peer:
             return peer.ask("UpdateStatus", QUESTION)

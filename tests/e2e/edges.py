@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from roughfed.deploy.bench.recompute_masked import Clients, made_up
-from roughfed.deploy.bench.synthetic import pieces
+from roughfed.deploy.speed.recompute_masked import Clients, made_up
+from roughfed.deploy.synthetic import pieces
 from roughfed.digest import content_digest
 from roughfed.rng import derive
 

@@ -30,15 +30,16 @@ from urllib.request import urlopen
 
 import numpy as np
 
-from roughfed.client import enrolled
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.members import credential_files
+from roughfed.client.members.credential_files import Credentials
 from roughfed.deploy import aggregator
 from roughfed.deploy.aggregator import Place
-from roughfed.deploy.bench.synthetic import pieces
+from roughfed.deploy.synthetic import pieces
 from roughfed.digest import content_digest
 from roughfed.rng import derive
 from roughfed.server.authority import Authority
 
+from .forked import importing
 from .process import PATIENCE_S, Process, Server
 
 PARAMS = 300_000
@@ -66,7 +67,7 @@ class Cluster:
         self.place, self.host = Place(folder / "server"), "127.0.0.1"
         self.names = [f"c{i}" for i in range(clients)]
         self.seed, self.secret_seed = 7, secret_seed
-        self.family = ""  # of all clients (roughfed.deploy.bench.synthetic)
+        self.family = ""  # of all clients (roughfed.deploy.synthetic)
         self.processes: list[Process] = []
         self.examples: dict[str, int] = {}
         self._settings: dict[str, dict[str, object]] = {
@@ -134,9 +135,9 @@ class Cluster:
     def client_folder(self, name: str) -> Path:
         return self.folder / name
 
-    def papers(self, name: str) -> Enrolled:
+    def papers(self, name: str) -> Credentials:
         """An enrolled client's own papers."""
-        return enrolled.load(self.client_folder(name) / "state" / "papers")
+        return credential_files.load(self.client_folder(name) / "state" / "papers")
 
     def start_client(
         self,
@@ -310,14 +311,14 @@ def value(page: str, name: str, **labels: str) -> float:
     return sum(found) if found else float("nan")
 
 
-BENCH = [sys.executable, "-m", "roughfed.deploy.bench.process"]
+BENCH = [sys.executable, "-m", "tests.e2e.synthetic_process"]
 KILLED = -signal.SIGKILL
 
 
 def environment(crash_at: str = "") -> dict[str, str]:
     """One thread for numeric code, and no setting from outside."""
     env = {name: text for name, text in os.environ.items() if not name.startswith("ROUGHFED_")}
-    env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **importing()}
     return env | ({"ROUGHFED_CRASH_AT": crash_at} if crash_at else {})
 
 

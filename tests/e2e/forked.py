@@ -32,14 +32,14 @@ from roughfed.codec.chain import warm
 from roughfed.codec.plan import plan_lanes
 
 IMPORTED = (
-    "roughfed.deploy.bench.process",
+    "tests.e2e.synthetic_process",
     "roughfed.deploy.attack.__main__",
     "roughfed.deploy.cli.app",
     "roughfed.deploy.aggregator",
     "roughfed.deploy.agent",
     "roughfed.deploy.audit.active.__main__",
     "roughfed.server.app",
-    "roughfed.client.life",
+    "roughfed.client.runner",
 )
 """Not torch, which only trainers have."""
 
@@ -105,8 +105,14 @@ def can_fork(args: Sequence[str], env: Mapping[str, str]) -> bool:
     return args[0] == sys.executable and args[1] in ("-m", "-c") and ours[0] == ours[1]
 
 
+def importing() -> dict[str, str]:
+    """The variable by which a process finds the modules of these tests, too."""
+    places = [os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[2])]
+    return {"PYTHONPATH": os.pathsep.join(place for place in places if place)}
+
+
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **importing()}
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from roughfed.deploy.bench.recompute_masked import Clients, Played, digests_from, made_up
+from roughfed.deploy.speed.recompute_masked import Clients, Played, digests_from, made_up
 from roughfed.types import Signed
 from roughfed.wire.updates import decode_statement
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from roughfed.deploy.bench.recompute_masked import Clients, digests_from
+from roughfed.deploy.speed.recompute_masked import Clients, digests_from
 from roughfed.params import Flat
 
 from .masked import SECRET_SEED, played, verdicts

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from roughfed import logs
-from roughfed.client.local import TrainerProcess
+from roughfed.client.local.trainer_process import TrainerProcess
 from roughfed.crypto import join_line
 from roughfed.deploy import agent
-from roughfed.deploy.bench.process import secret_of_seed
 from roughfed.deploy.cli.processes import client_command
+from roughfed.deploy.speed.process import secret_of_seed
 from roughfed.training import FitResult, Turn
 
 TRAINED, STARTED = "trained", "started"

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import grpc
 
 from roughfed import __version__
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.members.credential_files import Credentials
 from roughfed.crypto import join_line
 from roughfed.crypto.certificates import SERVER_HOST
 from roughfed.crypto.identity import IdentityKey
@@ -33,7 +33,7 @@ Refusal = tuple[str, str]
 """gRPC status and roughfed-reason; the reason is empty when the call never reached roughfed."""
 
 
-def enrol(cluster: Cluster, name: str) -> Enrolled:
+def enrol(cluster: Cluster, name: str) -> Credentials:
     """Papers for a client of which no agent runs."""
     folder = cluster.client_folder(name)
     folder.mkdir()
@@ -43,7 +43,7 @@ def enrol(cluster: Cluster, name: str) -> Enrolled:
 class Peer:
     """One caller. Close it, or use it in a `with` block."""
 
-    def __init__(self, address: str, papers: Enrolled, *, anonymous: bool = False) -> None:
+    def __init__(self, address: str, papers: Credentials, *, anonymous: bool = False) -> None:
         """`anonymous`: show no certificate."""
         self.papers = papers
         pair = (None, None) if anonymous else (papers.tls_key, papers.certificate)

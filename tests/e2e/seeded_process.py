@@ -39,7 +39,7 @@ def server(folder: Path, seed: int, names: list[str]) -> str:
 
 
 def client(folder: Path, seed: int, name: str) -> str:
-    from roughfed.client.local import TrainerProcess
+    from roughfed.client.local.trainer_process import TrainerProcess
 
     config = agent.load(folder, {})
     Registry(FEDERATION, seed).admit(name).write(agent.Place(folder).papers)

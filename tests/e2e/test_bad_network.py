@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from roughfed.deploy import aggregator
-from roughfed.deploy.bench.bad_network import LINE, BadNetworkOptions, run_bad_network_bench
 from roughfed.deploy.chaos.beside import bad_line
 from roughfed.deploy.chaos.faults import Faults
 from roughfed.deploy.chaos.proxy import Counts
+from tests.bench.load.bad_network import LINE, BadNetworkOptions, run_bad_network_bench
 
 from .federation import Cluster
 from .masked import is_exact, masked_cluster

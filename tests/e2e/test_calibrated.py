@@ -9,7 +9,6 @@ import pytest
 from roughfed import models
 from roughfed.config import ClientConfig, FederationConfig
 from roughfed.config.template import render_template
-from roughfed.deploy.bench.live import LiveOptions, Protocol, Unseen, _client, _server
 from roughfed.deploy.cli.export import finished
 from roughfed.deploy.demo.acts import Act
 from roughfed.deploy.demo.place import DemoPlace, furnish
@@ -18,6 +17,7 @@ from roughfed.deploy.demo.stage import Show, play
 from roughfed.deploy.summary import open_store, run_summary
 from roughfed.params import read_flat
 from roughfed.server.calibrated import newest
+from tests.bench.training.live import LiveOptions, Protocol, Unseen, _client, _server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
 

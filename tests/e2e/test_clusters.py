@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from roughfed.deploy.bench.synthetic import generator_seed, pieces
+from roughfed.deploy.synthetic import generator_seed, pieces
 from roughfed.params import read_flat
 
 from .federation import BENCH, KILLED, PATIENCE_S, Cluster, Process, environment, read_rows, write_toml
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 PARAMS = 20_000
 FAMILIES = ("left", "right")
-"""Synthetic clients of one family pull the model one way (`roughfed.deploy.bench.synthetic`)."""
+"""Synthetic clients of one family pull the model one way (`roughfed.deploy.synthetic`)."""
 
 
 CHOOSES = {"policy": {"clusters": True}}

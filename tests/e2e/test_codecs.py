@@ -14,7 +14,7 @@ import pytest
 
 from roughfed.codec import CODECS
 from roughfed.codec.downlink import payload_bytes, quantise
-from roughfed.deploy.bench.synthetic import pieces
+from roughfed.deploy.synthetic import pieces
 from roughfed.digest import content_digest
 from roughfed.rng import derive
 

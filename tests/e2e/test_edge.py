@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.store import MODELS_KEPT
+from roughfed.client.storage.store import MODELS_KEPT
 from roughfed.config.federation import Model
 
 from .edges import Tree

@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from roughfed.client import enrol, enrolled
+from roughfed.client.members import credential_files, enrol
 from roughfed.crypto import join_line
 from roughfed.crypto.certificates import SERVER_HOST
 from roughfed.deploy import agent
@@ -103,7 +103,7 @@ def test_a_member_renews_over_the_federation_port(tmp_path: Path) -> None:
         nowhere = {"address": "127.0.0.1:1"}
         assert asyncio.run(enrol.renew(own, **nowhere, force=True))
         assert asyncio.run(enrol.renew(own, **nowhere, new_key=True))
-        renewed = enrolled.load(own)
+        renewed = credential_files.load(own)
         assert renewed.tls_key != papers.tls_key
         with Peer(cluster.address, renewed) as peer:
             peer.join()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client import enrolled, files
+from roughfed.client.members import credential_files, file_enrolment
 from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.names import Subject
 from roughfed.deploy.cli import app
@@ -49,8 +49,8 @@ class External:
         roughfed("csr", "--dir", directory, "--name", name, "--federation", "e2e", "--organisation", "corp")
         signed = self.folder / f"{name}.pem"
         signed.write_bytes(self.issuing.sign((directory / "request.pem").read_bytes()))
-        files = ("--certificate", signed, "--chain", self.folder / "chain.pem", "--ca", self.folder / "root.pem")
-        roughfed("enrol", "--dir", directory, *files, *(("--server", server) if server else ()))
+        flags = ("--certificate", signed, "--chain", self.folder / "chain.pem", "--ca", self.folder / "root.pem")
+        roughfed("enrol", "--dir", directory, *flags, *(("--server", server) if server else ()))
         (self.members / f"{name}.member").write_bytes((directory / f"{name}.member").read_bytes())
 
     def list(self) -> None:
@@ -89,9 +89,11 @@ def test_a_federation_under_somebody_elses_ca_plays_masked_rounds_with_its_membe
         external.enrol(tmp_path / "x0", "x0", server=cluster.address)  # the CA gave it a certificate, and that is all
         cluster.control(op="pause")
         clients = cluster.start_clients()
-        stranger = enrolled.load(tmp_path / "x0" / "state" / "papers")
+        stranger = credential_files.load(tmp_path / "x0" / "state" / "papers")
         other, folder = ExternalCA.root("Another Root"), tmp_path / "forged"
-        forged = files.enroll(folder, other.sign(files.request(folder, Subject("e2e", "client", "c0"))), other.pem)
+        forged = file_enrolment.enroll(
+            folder, other.sign(file_enrolment.request(folder, Subject("e2e", "client", "c0"))), other.pem
+        )
         with Peer(cluster.address, replace(forged, ca_certificate=external.root.pem)) as peer:
             peer.open(encode_client_message(peer.hello(codecs=("lanes",))))
             assert peer.end() == ("UNAVAILABLE", "")  # TLS comes about with nobody from another root

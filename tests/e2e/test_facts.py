@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roughfed.deploy.bench.synthetic import pieces
+from roughfed.deploy.synthetic import pieces
 from roughfed.digest import content_digest
 from roughfed.rng import derive
 from roughfed.wire.facts import encode_facts

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roughfed.client.fairness import DRAW
+from roughfed.client.round.statistics import DRAW
 from roughfed.crypto.agreement import derive
-from roughfed.deploy.bench.synthetic import pieces
+from roughfed.deploy.synthetic import pieces
 from roughfed.digest import content_digest
 from roughfed.rng import derive as derive_seed
 from roughfed.secagg.weight_class import FACT, drawn, expected, loss_point, read_table

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from roughfed.crypto.identity import IdentityKey
-from roughfed.deploy.bench.synthetic import pieces
+from roughfed.deploy.synthetic import pieces
 from roughfed.messages import OLDEST, EvaluationReport, Heartbeat, JobUpdate
 from roughfed.types import Evaluation, Job, Receipt, Signed
 from roughfed.wire.chunks import encode_chunk

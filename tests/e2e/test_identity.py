@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.members.credential_files import Credentials
 from roughfed.crypto import certificates
 from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.crypto.key_file import read_private, read_public
@@ -82,12 +82,12 @@ def ca_of(cluster: Cluster) -> CertificateAuthority:
 
 def reissued(
     ca: CertificateAuthority,
-    papers: Enrolled,
+    papers: Credentials,
     *,
     age: timedelta = timedelta(0),
     role: Role = "client",
     federation: str = "e2e",
-) -> Enrolled:
+) -> Credentials:
     """The same keys under another certificate."""
     key = certificates.load_private(papers.tls_key).public_key()
     subject = Subject(federation, role, papers.name)
@@ -100,7 +100,7 @@ def another_ca() -> CertificateAuthority:
     return CertificateAuthority.create("e2e", serial=7, now=datetime.now(UTC))
 
 
-CASES: dict[str, tuple[Callable[[Cluster, Enrolled], Enrolled], Refusal]] = {
+CASES: dict[str, tuple[Callable[[Cluster, Credentials], Credentials], Refusal]] = {
     "expired": (lambda c, p: reissued(ca_of(c), p, age=timedelta(days=3)), NO_HANDSHAKE),
     "of another CA": (lambda _, p: reissued(another_ca(), p), NO_HANDSHAKE),
     "a server's": (lambda c, p: reissued(ca_of(c), p, role="server"), NO_HANDSHAKE),

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roughfed.deploy.bench.synthetic import pieces
 from roughfed.deploy.cli import app as cli
+from roughfed.deploy.synthetic import pieces
 from roughfed.digest import content_digest
 from roughfed.errors import ModeRefused
 from roughfed.rng import derive

@@ -7,9 +7,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from roughfed.deploy.bench.crowd import Ticket, enrol
-from roughfed.deploy.bench.synthetic import pieces
-from roughfed.deploy.bench.uploaders import Uploader
+from roughfed.deploy.speed.crowd import Ticket, enrol
+from roughfed.deploy.speed.uploaders import Uploader
+from roughfed.deploy.synthetic import pieces
 from roughfed.params import digest_file
 from roughfed.server.authority import Authority
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from roughfed.client.trainer.tensors import spec_of
+from roughfed.client.trainer.model.tensors import spec_of
 from roughfed.models import build
 from roughfed.secagg.statistics import ACCURACY_BUCKETS
 from roughfed.server.masked.journal import Stages

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from roughfed.client.trainer.model.tensors import spec_of
 from roughfed.client.trainer.operations import Operations
-from roughfed.client.trainer.tensors import spec_of
 from roughfed.deploy import agent
 from roughfed.deploy.cli.processes import client_command
 from roughfed.models import build

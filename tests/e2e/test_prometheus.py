@@ -21,7 +21,8 @@ HONEST, ROUNDS, PACE_S = 6, 5, 0.3
 CLAIMS = ("--loss", "0.5", "--counts", "300,150", "--family", FAMILY)
 TURNED = """
 import sys
-from roughfed.deploy.bench import process, synthetic
+from roughfed.deploy import synthetic
+from tests.e2e import synthetic_process as process
 honest = synthetic.update_of
 synthetic.update_of = lambda *seed: (-piece for piece in honest(*seed))
 sys.exit(process.main())

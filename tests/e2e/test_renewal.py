@@ -14,7 +14,7 @@ import pytest
 
 from roughfed.crypto.certificates import serial_of
 from roughfed.deploy import aggregator
-from roughfed.deploy.bench.synthetic import SyntheticOrigin
+from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.server.app import Ports, Setup, serve
 from roughfed.server.authority import Authority
 from roughfed.server.papers import from_authority

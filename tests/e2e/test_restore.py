@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from roughfed.codec.downlink import quantise
-from roughfed.deploy.bench.recompute_masked import Clients, Played, made_up
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli.command import NOT_RUNNING
+from roughfed.deploy.speed.recompute_masked import Clients, Played, made_up
 from roughfed.digest import content_digest
 from roughfed.params import Flat
 from roughfed.wire.session import decode_header

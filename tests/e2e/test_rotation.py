@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.members.credential_files import Credentials
 from roughfed.crypto.certificates import SERVER_HOST, load_certificate, new_request
 from roughfed.deploy import aggregator
-from roughfed.deploy.bench.synthetic import SyntheticOrigin
+from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.messages import Heartbeat
 from roughfed.server.app import Ports, Setup, serve
 from roughfed.server.authority import Authority
@@ -64,7 +64,7 @@ class Heard(logging.Handler):
             self.event.set()
 
 
-async def shown(port: int, papers: Enrolled) -> int:
+async def shown(port: int, papers: Credentials) -> int:
     """Serial number of the certificate that a handshake shows."""
     context = ssl.create_default_context(cadata=papers.ca_certificate.decode())
     context.load_cert_chain(papers.folder / "certificate.pem", papers.folder / "tls.key")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from roughfed.client.trainer.model.tensors import spec_of
 from roughfed.client.trainer.parts import Controls
 from roughfed.client.trainer.regularize.scaffold import settle
-from roughfed.client.trainer.tensors import spec_of
 from roughfed.models import build
 from roughfed.scope import has_controls, model_part
 

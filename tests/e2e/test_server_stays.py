@@ -5,7 +5,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from roughfed.client.returning import LATEST_S, NEXT_RUN_S, AfterRuns
+from roughfed.client.connection.reconnect import LATEST_S, NEXT_RUN_S, AfterRuns
 
 from .federation import Cluster, value
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.enrol import enroll
+from roughfed.client.members.enrol import enroll
 from roughfed.crypto import join_line
 from roughfed.errors import IdentityError
 from roughfed.server.trace.recorder import FOLDER

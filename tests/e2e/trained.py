@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from roughfed.client import enrolled
-from roughfed.client.own_model import TRAINER_STATE
-from roughfed.client.store import ClientStore
+from roughfed.client.local.own_model import TRAINER_STATE
+from roughfed.client.members import credential_files
+from roughfed.client.storage.store import ClientStore
 from roughfed.client.trainer.state import load_state
 from roughfed.crypto.agreement import derive
 from roughfed.params import Flat, read_flat
@@ -121,12 +121,14 @@ class Trained(Cluster):
     def state_place(self, name: str) -> tuple[Path, bytes]:
         """Where a client's trainer keeps its state, and under which key."""
         folder = self.client_folder(name) / "state"
-        return folder / "trainer", derive(enrolled.load(folder / "papers").identity.private_bytes(), TRAINER_STATE, b"")
+        return folder / "trainer", derive(
+            credential_files.load(folder / "papers").identity.private_bytes(), TRAINER_STATE, b""
+        )
 
     def said(self, name: str) -> dict[int, float]:
         """Rounds in which a client counted -> the share of its update that the clip let through."""
         with closing(ClientStore(self.client_folder(name) / "state")) as store:
-            return store.said(self.known()[0], before=1000)
+            return store.counted_shares(self.known()[0], before=1000)
 
     def known(self) -> tuple[str, Spec]:
         """The run, as the journal says."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 
 from roughfed.crypto.member_list import ListedMember, MemberList
-from roughfed.deploy.bench.process import main
 from roughfed.server.authority import Authority
 from roughfed.server.listing import Listing
+from tests.e2e.synthetic_process import main
 
 if __name__ == "__main__":
     Listing.listed = lambda _, sessions: {session.name for session in sessions}

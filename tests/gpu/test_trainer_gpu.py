@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from roughfed import params
-from roughfed.client.trainer.data import Arrays
-from roughfed.client.trainer.loop import Work, fit
+from roughfed.client.trainer.examples.batches import Arrays
+from roughfed.client.trainer.model.tensors import pieces, spec_of
 from roughfed.client.trainer.parts import Tensors
 from roughfed.client.trainer.settings import TrainerSettings
-from roughfed.client.trainer.tensors import pieces, spec_of
+from roughfed.client.trainer.training.loop import Work, fit
 from roughfed.methods import PARTS, read_method
 from roughfed.training import Turn
 

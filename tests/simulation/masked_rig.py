@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roughfed.classes import names_of, seat
-from roughfed.client.masked import ANSWERS
-from roughfed.client.statistics import may_give
+from roughfed.client.round.masked_part import ANSWERS
+from roughfed.client.round.statistics import may_give
 from roughfed.codec.chain import decode_sum, encode
 from roughfed.config import FederationConfig
 from roughfed.digest import content_digest

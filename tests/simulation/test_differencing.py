@@ -18,13 +18,13 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from roughfed.client.own_secret import mixed_seed
+from roughfed.client.storage.own_secret import mixed_seed
 from roughfed.data import Dataset
-from roughfed.deploy.bench import local
-from roughfed.deploy.bench.local import LocalFederation
 from roughfed.rng import derive
 from roughfed.training import Turn
 from roughfed.types import Job, Signed
+from tests.bench.harness import federation as harness
+from tests.bench.harness.federation import LocalFederation
 
 CLIENTS, EXAMPLES, WARM = 6, 170, 10
 
@@ -58,11 +58,12 @@ def cosines(
     folder: Path, monkeypatch: pytest.MonkeyPatch, seeds: Callable[[int, str, str, int], int], *, redraw: bool = False
 ) -> tuple[float, float]:
     """Cosine of the first client's update to the difference of the sums with and without it, and to the first sum."""
-    monkeypatch.setattr(local, "derive", seeds)
+    monkeypatch.setattr(harness, "derive", seeds)
     federation = LocalFederation(net, shares(), folder, num_classes=10, seed=3, settings={})
     federation.run(WARM)
+    federation.hand_out(federation.params)
     every = [federation.delta(c, WARM + 1, 50) for c in federation.clients]
-    monkeypatch.setattr(local, "Turn", partial(Turn, redraw=redraw))
+    monkeypatch.setattr(harness, "Turn", partial(Turn, redraw=redraw))
     again = [federation.delta(c, WARM + 2, 50) for c in federation.clients[1:]]
     sums, victim = np.sum(every, axis=0), every[0]
 
@@ -86,6 +87,6 @@ def test_a_training_with_a_secret_of_the_clients_is_not(tmp_path: Path, monkeypa
 def test_on_a_model_that_stands_still_it_tells_less_than_the_sum_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where examples are drawn with replacement (`roughfed.client.disclosed_round.note_model`)."""
+    """Where examples are drawn with replacement (`roughfed.client.disclosure.round.record_model`)."""
     difference, public = cosines(tmp_path, monkeypatch, by_client, redraw=True)
     assert difference < public

@@ -228,8 +228,5 @@ CASES: Mapping[str, Case] = {
     ),
     "flag-name": Case("init --name My.Fed", {}, "--federation.name", "federation.name", "not a name", "lower-case"),
     "flag-address": Case("init --address fed.org", {}, "--server.address", "server.address", "not an address", ":8443"),
-    "flag-numbers": Case(
-        "bench cohorts --cohorts 50,x", {}, "", "--cohorts", "no list of whole numbers", "for example 50,100,200"
-    ),
     "flag-lost-nowhere": Case("simulate --silent", {}, "", "--silent", "nobody is lost", "--lose 0.3"),
 }

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from roughfed.client import enrolled
+from roughfed.client.members import credential_files
 from roughfed.crypto import certificates, identity
 from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.crypto.names import Role, Subject
@@ -54,11 +54,11 @@ def client_folder(
     (folder / "state").mkdir(parents=True, mode=0o700)
     (folder / "client.toml").write_text(text)
     token = authority.invite(name, now=now, role=role)
-    keys = enrolled.prepare(papers, "token")
+    keys = credential_files.prepare(papers, "token")
     csr = certificates.new_request(keys.tls_key)
     proof = keys.identity.sign(identity.ENROL_DOMAIN, identity.enrolment_body(token, csr))
     given = authority.enroll(token, csr, keys.identity.public_key, proof=proof, now=now)
-    enrolled.commit(papers, given, enrolled.Record(address, address, "token"))
+    credential_files.commit(papers, given, credential_files.Record(address, address, "token"))
     return folder
 
 

@@ -9,12 +9,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
-    [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md"), *ROOT.glob("deploy/**/*.md")]
+    [
+        ROOT / "README.md",
+        ROOT / "CHANGELOG.md",
+        ROOT / "CONTRIBUTING.md",
+        *(ROOT / "docs").rglob("*.md"),
+        *ROOT.glob("deploy/**/*.md"),
+    ]
 )
 
 MARK = re.compile(r"<!-- (run|checked|not run): (.+?) -->")
 """`run`: the tests that do; `checked`: the tool that reads it; `not run`: why not."""
-SPAN = re.compile(r"`((?:[A-Z_]+='?[^' `]*'? )*roughfed [^`]+)`")
+SPAN = re.compile(r"`((?:[A-Z_]+='?[^' `]*'? )*(?:roughfed|python -m tests\.bench) [^`]+)`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ def commands(block: Block) -> list[str]:
 
 
 def spans() -> list[tuple[str, str]]:
-    """(place, command line) of every `roughfed ...` that stands in running text."""
+    """(place, command line) of every `roughfed ...` and `python -m tests.bench ...` that stands in running text."""
     found: list[tuple[str, str]] = []
     for document in DOCUMENTS:
         text = re.sub(r"```.*?```", lambda m: "\n" * m[0].count("\n"), document.read_text(), flags=re.DOTALL)

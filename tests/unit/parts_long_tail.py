@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from roughfed.client.trainer.compose import Method
-from roughfed.client.trainer.data import Arrays
+from roughfed.client.trainer.examples.batches import Arrays
 from roughfed.client.trainer.parts import Batch, Context
 from roughfed.client.trainer.settings import TrainerSettings
+from roughfed.client.trainer.training.compose import Method
 from roughfed.methods import read_method
 
 C, D, B = 4, 6, 5

@@ -24,9 +24,9 @@ from roughfed.adapters import (
     split,
 )
 from roughfed.child import Description
-from roughfed.client.trainer.adapters import adaptable, stand_on
-from roughfed.client.trainer.private import private_tensors
-from roughfed.client.trainer.tensors import load_flat, pieces, spec_of
+from roughfed.client.trainer.model.adapters import adaptable, stand_on
+from roughfed.client.trainer.model.private import private_tensors
+from roughfed.client.trainer.model.tensors import load_flat, pieces, spec_of
 from roughfed.config.federation import FederationConfig
 from roughfed.errors import ConfigError
 from roughfed.models import build

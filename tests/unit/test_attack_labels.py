@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
 from roughfed.child import Trainer, trainer_command
-from roughfed.client.trainer.data import open_source
+from roughfed.client.trainer.examples.batches import open_source
 from roughfed.client.trainer.load import load_app
 from roughfed.data.dataset import Dataset
 from roughfed.data.federate import federate

@@ -16,7 +16,7 @@ from roughfed.deploy.attack.options import parse, plot_of
 from roughfed.deploy.attack.poison import POISONS, Scene, times
 from roughfed.deploy.attack.related import RelatedTrainer, related
 from roughfed.deploy.attack.updates import Plot, PoisoningTrainer
-from roughfed.deploy.bench.synthetic import SyntheticTrainer, pieces, spec_of
+from roughfed.deploy.synthetic import SyntheticTrainer, pieces, spec_of
 from roughfed.errors import ConfigError, TrainerError
 from roughfed.params import write_model
 from roughfed.training import FitResult, Turn

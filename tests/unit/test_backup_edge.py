@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client import enrolled
-from roughfed.client.store import ClientStore, SavedUpdate
+from roughfed.client.members import credential_files
+from roughfed.client.storage.store import ClientStore, SavedUpdate
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.edge import kept
 from roughfed.errors import StorageError
@@ -25,7 +25,7 @@ from roughfed.wire.session import decode_header
 from .backed_up import Site, header, last_json, names, restored
 from .doctor_sites import client_folder
 
-PAPERS = {f"upstream/state/papers/{name}" for name in (*enrolled.FILES, enrolled.RECORD)}
+PAPERS = {f"upstream/state/papers/{name}" for name in (*credential_files.FILES, credential_files.RECORD)}
 KEYS = {"upstream/state/papers/identity.key", "upstream/state/papers/tls.key"}
 
 
@@ -75,10 +75,10 @@ def test_the_membership_above_is_in_it_and_nothing_of_a_round(site: Site, capsys
 
 
 def test_it_is_whole_again_and_whose_it_was(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file, before = site.backup(), enrolled.load(upstream(site.folder) / "papers")
+    file, before = site.backup(), credential_files.load(upstream(site.folder) / "papers")
     restored(file, tmp_path / "new")
     assert "start it with --upstream" in capsys.readouterr().out
-    after = enrolled.load(upstream(tmp_path / "new") / "papers")
+    after = credential_files.load(upstream(tmp_path / "new") / "papers")
     assert after == replace(before, folder=after.folder, identity=after.identity)
     assert after.identity.public_key == before.identity.public_key
     assert all(path.stat().st_mode & 0o077 == 0 for path in upstream(tmp_path / "new").rglob("*"))
@@ -153,7 +153,7 @@ def test_a_key_that_is_replaced_meanwhile_is_taken_with_its_certificate(
     """Between two links both files change: what was held is looked at, and held anew."""
     held, link = list[str](), kept.os.link
     papers = upstream(site.folder) / "papers"
-    right = {name: (papers / name).read_bytes() for name in (enrolled.TLS_KEY, enrolled.CERTIFICATE)}
+    right = {name: (papers / name).read_bytes() for name in (credential_files.TLS_KEY, credential_files.CERTIFICATE)}
 
     def torn(source: Path, target: Path) -> None:
         held.append(source.name)

@@ -5,11 +5,12 @@ import os
 import numpy as np
 import pytest
 
-from roughfed.deploy.bench import floor
-from roughfed.deploy.bench.measure import Track, cpu_seconds, own_bytes, percentile, status_bytes
-from roughfed.deploy.bench.recompute import model_digests
-from roughfed.deploy.bench.round import RoundBenchOptions, run_round_bench
-from roughfed.deploy.bench.synthetic import BLOCK, SLICE, pieces
+from roughfed.deploy.speed import floor
+from roughfed.deploy.speed.measure import Track, cpu_seconds, own_bytes, percentile, status_bytes
+from roughfed.deploy.speed.options import RoundBenchOptions
+from roughfed.deploy.speed.recompute import model_digests
+from roughfed.deploy.speed.round import run_round_bench
+from roughfed.deploy.synthetic import BLOCK, SLICE, pieces
 from roughfed.digest import content_digest
 from roughfed.errors import ConfigError
 from roughfed.rng import derive

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from roughfed.deploy.bench import cohorts
-from roughfed.deploy.bench.cohorts import CohortsOptions, run_cohorts_bench
-from roughfed.deploy.bench.uploads import UploadsBenchOptions
+from roughfed.deploy.speed.options import UploadsBenchOptions
 from roughfed.errors import ConfigError, RoughfedError
+from tests.bench.load import cohorts
+from tests.bench.load.cohorts import CohortsOptions, run_cohorts_bench
 
 
 def figures(monkeypatch: pytest.MonkeyPatch, fixed: float, each: float, square: float) -> dict[str, float]:

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from roughfed.deploy.attack.poison import POISONS
-from roughfed.deploy.bench.conditions import ATTACKS, CONDITIONS
-from roughfed.deploy.bench.hostile import Attackers, hostile_names
-from roughfed.deploy.bench.learning import LearningOptions
-from roughfed.deploy.bench.poisoning import JITTER, PoisoningOptions, poison_of, run_poisoning_bench
-from roughfed.deploy.cli.bench_poisoning import PoisoningFlags, bench_poisoning
 from roughfed.errors import ConfigError, TrainerError
+from tests.bench.command import DrawnOutput, answered
+from tests.bench.harness.hostile import Attackers, hostile_names
+from tests.bench.harness.learners import LearningOptions
+from tests.bench.rounds.conditions import ATTACKS, CONDITIONS
+from tests.bench.rounds.poisoning import BENCH, JITTER, PoisoningOptions, poison_of, run_poisoning_bench
 
 NAMES = [f"client-{number:03d}" for number in range(1, 6)]
 HOSTILE = {"client-002", "client-004"}
@@ -24,7 +24,7 @@ class Trained:
 
     names = NAMES
 
-    def delta(self, index: int, number: int, *, wrong: Any = None) -> np.ndarray:
+    def update(self, index: int, number: int, *, wrong: Any = None) -> np.ndarray:
         if number == 9 and index in (0, 1):
             raise TrainerError("it diverged", reason="diverged")
         seed = [index, number, *(wrong.data if wrong else "").encode()]
@@ -36,7 +36,7 @@ def attackers(attack: str, **more: Any) -> Attackers:
 
 
 def honest(number: int = 1) -> dict[str, np.ndarray]:
-    return {name: Trained().delta(index, number) for index, name in enumerate(NAMES)}
+    return {name: Trained().update(index, number) for index, name in enumerate(NAMES)}
 
 
 @pytest.mark.parametrize(("attack", "factor"), [("", 1), ("sign-flip", -1), ("sign-flip-10", -10), ("scale-10", 10)])
@@ -108,9 +108,10 @@ def test_a_bench_that_would_measure_something_else_is_refused(changes: dict[str,
 def test_only_a_result_of_this_bench_is_drawn(tmp_path: Path, text: str) -> None:
     given = tmp_path / "result.json"
     given.write_text(text)
+    output = DrawnOutput(drawn=given, plot=tmp_path / "heat.svg")
     with pytest.raises(ConfigError) as refused:
-        bench_poisoning(cast("Any", None), PoisoningFlags(drawn=given, svg=tmp_path / "heat.svg"))
-    assert "roughfed bench poisoning" in refused.value.cure
+        answered(cast("Any", None), "poisoning", BENCH, PoisoningOptions(), output)
+    assert "tests.bench poisoning" in refused.value.cure
     assert not (tmp_path / "heat.svg").exists()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from roughfed import logs
-from roughfed.deploy.bench.spans import covered, phases, spans
+from tests.bench.load.spans import covered, phases, spans
 
 
 def test_seconds_of_spans_that_overlap_count_once() -> None:

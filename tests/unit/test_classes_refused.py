@@ -9,9 +9,10 @@ from roughfed.classes import (
     names_of,
     seat,
 )
-from roughfed.client.rules import Rules
-from roughfed.client.seat import check_offer, take_seat
+from roughfed.client.policy import Rules
+from roughfed.client.rules.tier_selection import check_offer, select_tier
 from roughfed.config import FederationConfig, check_federation
+from roughfed.config.client import Policy
 from roughfed.config.load import load_federation
 from roughfed.config.problems import SettingsRefused
 from roughfed.errors import RemoteProtocolError
@@ -38,7 +39,9 @@ def welcome(*classes: ClientClass) -> Welcome:
 
 
 def rules(**more: Any) -> Rules:
-    return Rules("updates", 1 << 30, client_class=more.pop("client_class", "thin"), **more)
+    return Rules(
+        Policy.model_validate({"server_sees": "updates", "max_model_bytes": 1 << 30, "client_class": "thin"} | more)
+    )
 
 
 OFFERED = (ClientClass("thin", 4), ClientClass("heads", 1, ("head", "a")))
@@ -60,15 +63,15 @@ def test_a_header_that_a_client_cannot_sit_in_is_refused(name: str) -> None:
         Signed(encode_header(bad), bytes(64), "s"), {}, 1, evaluate=False, train=True, model_bytes=0, seconds_left=1
     )
     with pytest.raises(RemoteProtocolError) as caught:
-        take_seat(job, bad, welcome(*OFFERED), rules(**policy))
+        select_tier(job, bad, welcome(*OFFERED), rules(**policy))
     assert caught.value.reason == reason
 
 
 def test_a_client_reads_the_header_as_its_class_or_as_the_standard_one() -> None:
     job = Job(Signed(b"", bytes(64), "s"), {}, 1, evaluate=False, train=True, model_bytes=0, seconds_left=1)
     given = header(THIN)
-    assert take_seat(job, given, welcome(*OFFERED), rules()).keep_one_in == 4
-    fallen = take_seat(job, given, welcome(*OFFERED), rules(client_class="heads", standard_if_few=True))
+    assert select_tier(job, given, welcome(*OFFERED), rules()).keep_one_in == 4
+    fallen = select_tier(job, given, welcome(*OFFERED), rules(client_class="heads", standard_if_few=True))
     assert (fallen.client_class, fallen.keep_one_in) == ("", 0)
     assert names_of(given) == ("", "thin")
     with pytest.raises(RemoteProtocolError, match="takes no part"):

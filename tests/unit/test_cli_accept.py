@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from roughfed.client import enrol
+from roughfed.client.disclosure.mode import LINE, OWNER, bound, record_bound
+from roughfed.client.disclosure.mode import Mode as ClientMode
+from roughfed.client.members import credential_files, enrol
 from roughfed.client.metrics import ClientMetrics
-from roughfed.client.mode import LINE, OWNER, bound, note
-from roughfed.client.mode import Mode as ClientMode
-from roughfed.client.rules import Rules
-from roughfed.client.store import ClientStore
+from roughfed.client.policy import Rules
+from roughfed.client.storage.store import ClientStore
 from roughfed.config import load_client
+from roughfed.config.client import Policy
 from roughfed.config.rewriting import write_setting
 from roughfed.crypto.join_line import JoinLine
 from roughfed.deploy import agent
@@ -72,7 +73,7 @@ def test_a_line_is_used_only_where_the_owner_shows_as_much(
     (tmp_path / "state").mkdir()
     if held:
         with closing(ClientStore(tmp_path / "state")) as store:
-            asyncio.run(note(store, CA, held, LINE))
+            asyncio.run(record_bound(store, CA, held, LINE))
     most = policy if typed or not held else strictest(policy, held)
     joined = agent.join(tmp_path, line(told), policy=policy, typed=typed)
     if told and shows_more(told, most):
@@ -119,10 +120,12 @@ def authority(tmp_path: Path) -> Authority:
 
 def shown_to(folder: Path) -> str:
     """The most, as the next start of the client has it."""
-    papers = agent.enrolled.load(agent.Place(folder).papers)
+    papers = credential_files.load(agent.Place(folder).papers)
     with closing(ClientStore(folder / "state")) as store:
         mode = ClientMode(store, load_client(folder, {}).policy.server_sees, ClientMetrics())
-        return asyncio.run(mode.narrow(Rules("updates", 1), papers.ca_certificate)).server_sees
+        return asyncio.run(
+            mode.narrow(Rules(Policy(server_sees="updates", max_model_bytes=1)), papers.ca_certificate)
+        ).policy.server_sees
 
 
 def test_accept_in_a_directory_that_is_enrolled_is_noted_and_written(
@@ -157,10 +160,10 @@ def test_the_status_of_a_client(tmp_path: Path, authority: Authority, capsys: py
     assert found["certificate_ends"] > present().timestamp()
     assert states(check(site(folder)))[""] == "ok"
 
-    papers = agent.enrolled.load(agent.Place(folder).papers)
+    papers = credential_files.load(agent.Place(folder).papers)
     with closing(ClientStore(folder / "state")) as store:
         mode = ClientMode(store, "sketches", ClientMetrics())
-        asyncio.run(mode.narrow(Rules("sketches", 1), papers.ca_certificate))
+        asyncio.run(mode.narrow(Rules(Policy(server_sees="sketches", max_model_bytes=1)), papers.ca_certificate))
         asyncio.run(mode.refuse(ModeRefused(asked="updates", held="sketches", run="run-9")))
     with only_one(folder / "state", "client", cure=""):
         assert cli.run(["status", "--dir", str(folder)]) in (0, 6)  # the lock is this very process's

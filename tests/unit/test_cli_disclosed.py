@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.disclosure import CHOICE, STATIC, members_of
-from roughfed.client.disclosure_ledger import Ledger
-from roughfed.client.store import ClientStore
+from roughfed.client.disclosure.ledger import Ledger
+from roughfed.client.disclosure.limits import CHOICE, STATIC, members_of
+from roughfed.client.storage.store import ClientStore
 from roughfed.deploy.cli.app import run
 from roughfed.secagg.statistics import KINDS
 from roughfed.types import RoundHeader
@@ -30,10 +30,10 @@ def folder(tmp_path: Path) -> Path:
         with closing(ClientStore(tmp_path / "state")) as store:
             ledger = Ledger(store.journal, ca=b"ca", model=MODEL, federation="hospitals")
             await ledger.enter("run-1", MODEL, allowed=2)
-            await ledger.note_numbers(header)
-            await ledger.note_sum(header, members_of([f"c{number}" for number in range(10)]))
+            await ledger.record_numbers(header)
+            await ledger.record_sum(header, members_of([f"c{number}" for number in range(10)]))
             told = {name: 1 for name, kind in KINDS.items() if kind.training and name != "trained"}
-            await ledger.note_told("run-1", 1, told | {STATIC: 40, CHOICE: 3})
+            await ledger.record_given("run-1", 1, told | {STATIC: 40, CHOICE: 3})
 
     asyncio.run(play())
     return tmp_path

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.members.credential_files import Credentials
 from roughfed.config import load_client
 from roughfed.crypto.join_line import JoinLine
 from roughfed.deploy.cli import app as cli
@@ -86,9 +86,9 @@ def test_a_server_that_is_down_is_6(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert not (tmp_path / "c" / "client.toml").exists()
 
 
-def papers(folder: Path) -> Enrolled:
+def papers(folder: Path) -> Credentials:
     """Only its name is looked at."""
-    enrolled = object.__new__(Enrolled)
+    enrolled = object.__new__(Credentials)
     object.__setattr__(enrolled, "subject", type("Subject", (), {"name": "alpha"}))
     object.__setattr__(enrolled, "folder", folder)
     return enrolled

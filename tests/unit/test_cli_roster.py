@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client import enrolled
+from roughfed.client.members import credential_files
 from roughfed.config.organisations import read_organisations
 from roughfed.crypto import certificates, identity
 from roughfed.crypto.identity import IdentityKey
@@ -133,7 +133,7 @@ def test_a_client_reads_its_own_fingerprint_before_the_first_round(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     papers = client_folder(tmp_path / "c0", Authority.create(tmp_path / "ca", "lab", now=datetime.now(UTC)))
-    mine = enrolled.load(papers / "state" / "papers").identity.public_key
+    mine = credential_files.load(papers / "state" / "papers").identity.public_key
     found = answer(capsys, "roster", "show", "--dir", str(papers))
     assert found == {"fingerprint": f"sha256:{hashlib.sha256(mine).hexdigest()}"}
 

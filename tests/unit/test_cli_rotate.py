@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from roughfed.client import enrol, enrolled
-from roughfed.client.door import door
+from roughfed.client.control_socket import control_socket
+from roughfed.client.members import credential_files, enrol
 from roughfed.crypto import join_line
 from roughfed.crypto.key_file import read_private
 from roughfed.deploy import aggregator
@@ -47,7 +47,7 @@ def running(state: Path, **operations: Operation) -> Iterator[None]:
     over, opened = threading.Event(), threading.Event()
 
     async def serve() -> None:
-        async with door(state, operations):
+        async with control_socket(state, operations):
             opened.set()
             await asyncio.to_thread(over.wait)
 
@@ -167,9 +167,9 @@ def test_clients_are_asked_by_a_server_that_runs(fed: Path, capsys: pytest.Captu
 def test_a_client_that_does_not_run_goes_to_the_ca_itself(
     client: Path, fed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = enrolled.load(client / "state" / "papers")
+    before = credential_files.load(client / "state" / "papers")
     code, answer = asked(capsys, client)
-    after = enrolled.load(client / "state" / "papers")
+    after = credential_files.load(client / "state" / "papers")
     assert (code, answer["rotated"], answer["running"]) == (0, "alice", False)
     assert after.tls_key != before.tls_key
     with only_one(client / "state", "client", cure=""):  # it runs, and has no door
@@ -179,7 +179,7 @@ def test_a_client_that_does_not_run_goes_to_the_ca_itself(
     assert cli.run(["revoke", "alice", "--dir", str(fed)]) == 0
     code, answer = asked(capsys, client)
     assert (code, answer["error"]["reason"]) == (3, "revoked")
-    assert enrolled.load(client / "state" / "papers") == after
+    assert credential_files.load(client / "state" / "papers") == after
 
 
 def test_a_ca_that_does_not_answer_leaves_everything_as_it_is(
@@ -187,13 +187,13 @@ def test_a_ca_that_does_not_answer_leaves_everything_as_it_is(
 ) -> None:
     with ca_of(fed) as port:
         enrolled_client(fed, port)
-    before = enrolled.load(fed / "alice" / "state" / "papers")
+    before = credential_files.load(fed / "alice" / "state" / "papers")
     monkeypatch.setattr(enrol, "TIMEOUT_S", 0.5)
     code, answer = asked(capsys, fed / "alice")
     assert (code, answer["error"]["reason"]) == (6, "unreachable")
     assert f"the enrolment port 127.0.0.1:{port} does not answer" in answer["error"]["message"]
     assert "roughfed server" in answer["error"]["cure"]
-    assert enrolled.load(fed / "alice" / "state" / "papers") == before
+    assert credential_files.load(fed / "alice" / "state" / "papers") == before
 
 
 def test_where_there_is_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,7 +204,7 @@ def test_where_there_is_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_the_door_of_a_client_is_its_operators_alone_and_knows_what_it_knows(folder: Path) -> None:
     async def scenario() -> list[Any]:
-        async with door(folder, {"rotate": lambda: asyncio.sleep(0, NEW)}):
+        async with control_socket(folder, {"rotate": lambda: asyncio.sleep(0, NEW)}):
             mode = (folder / SOCKET).stat().st_mode & 0o777
             reader, writer = await asyncio.open_unix_connection(folder / SOCKET)
             writer.write(b'{"op": "rotate"}\n{"op": "stop"}\n')
@@ -219,7 +219,7 @@ def test_a_path_too_long_for_a_socket_costs_the_door_alone(folder: Path) -> None
     (deep := folder / ("x" * 120)).mkdir()
 
     async def scenario() -> bool:
-        async with door(deep, {}):
+        async with control_socket(deep, {}):
             return (deep / SOCKET).exists()
 
     assert asyncio.run(scenario()) is False

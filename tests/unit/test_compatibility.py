@@ -12,13 +12,16 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor, FileDescriptor
 
 from roughfed import compatibility
-from roughfed.client import rpc, rules
 from roughfed.client.app import Agent
-from roughfed.client.rules import Rules, check_welcome
+from roughfed.client.connection import rpc
+from roughfed.client.policy import Rules
+from roughfed.client.rules import checks
+from roughfed.client.rules.checks import check_welcome
+from roughfed.client.session import Session
 from roughfed.client.setup import Setup
-from roughfed.client.store import ClientStore
+from roughfed.client.storage.store import ClientStore
 from roughfed.compatibility import spoken
-from roughfed.config.client import ClientConfig
+from roughfed.config.client import ClientConfig, Policy
 from roughfed.crypto import identity
 from roughfed.deploy.cli.command import EXIT_CODES
 from roughfed.deploy.cli.faults import describe
@@ -175,10 +178,10 @@ def test_a_server_refuses_a_client_that_is_too_old(monkeypatch: pytest.MonkeyPat
 
 def test_a_client_refuses_a_server_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     welcome = Welcome("0.0.1", OLDEST - 1, "run-1", SPEC, b"", "updates", "classification", 3)
-    allowed = Rules("updates", 1 << 20)
+    allowed = Rules(Policy(server_sees="updates", max_model_bytes=1 << 20))
     with pytest.raises(VersionError, match=r"the server .roughfed 0\.0\.1. speaks protocol 1, this client"):
         check_welcome(welcome, allowed)
-    monkeypatch.setattr(rules, "spoken", lambda *_, **__: 1)
+    monkeypatch.setattr(checks, "spoken", lambda *_, **__: 1)
     check_welcome(welcome, allowed)
 
 
@@ -191,18 +194,18 @@ def test_who_is_refused_for_its_version_stops_at_once_and_says_so(
     assert "upgrade roughfed here" in str(describe(refused)["cure"])
     tries: list[int] = []
 
-    async def once(_: Agent) -> str:
+    async def once(_: Session) -> str:
         tries.append(1)
         raise refused
 
-    monkeypatch.setattr(Agent, "_one_session", once)
+    monkeypatch.setattr(Session, "run", once)
     store = ClientStore(tmp_path)
     about = SimpleNamespace(settings={}, device="cpu")
     agent = Agent(Setup(ClientConfig(), tmp_path, tmp_path, cast(Any, None)), store, cast(Any, about))
 
     async def scenario() -> None:
         with pytest.raises(VersionError):
-            await agent.stay()
+            await agent.run()
         await agent.close()
 
     asyncio.run(scenario())

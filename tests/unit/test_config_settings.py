@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from roughfed.client.limits import Settings
+from roughfed.client.local.learning_settings import LearningSettings
 from roughfed.config import ClientConfig, FederationConfig, effective_trainer
 from roughfed.config.client import ClientTrainer, OwnApp
 from roughfed.config.federation import Round
@@ -133,15 +133,15 @@ def test_without_local_they_do_not() -> None:
 )
 def test_an_app_with_settings_that_would_not_count_is_refused(app: dict[str, object], key: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
-        Settings(ClientConfig(app=OwnApp(path="my.py:client")), app)
+        LearningSettings(ClientConfig(app=OwnApp(path="my.py:client")), app)
     assert (caught.value.file, caught.value.key) == ("my.py:client", key)
     assert "local = true" in caught.value.cure
     assert ("trainer.method" if key == "trainer" else f"trainer.{key}") in caught.value.cure
-    Settings(ClientConfig(), {})
+    LearningSettings(ClientConfig(), {})
 
 
 def test_an_app_with_settings_that_count_is_taken() -> None:
-    mine = Settings(ClientConfig(trainer=ClientTrainer(local=True)), {"lr": 0.1})
+    mine = LearningSettings(ClientConfig(trainer=ClientTrainer(local=True)), {"lr": 0.1})
     assert mine({"lr": 0.2})["lr"] == 0.1
 
 
@@ -173,7 +173,7 @@ LIMITS = [
 @pytest.mark.parametrize(("limits", "asked", "lowered"), LIMITS)
 def test_limits_lower_what_is_above_them_and_touch_nothing_else(limits, asked, lowered, caplog) -> None:
     config = ClientConfig(limits=Limits(**limits))
-    settings = Settings(config, {})
+    settings = LearningSettings(config, {})
     job = {**asked, "lr": 0.2, "method": "fedprox(mu=0.5)"}
     with caplog.at_level("INFO"):
         got = settings(job)
@@ -185,5 +185,5 @@ def test_limits_lower_what_is_above_them_and_touch_nothing_else(limits, asked, l
 
 def test_limits_hold_for_own_settings_as_well() -> None:
     config = ClientConfig(trainer=ClientTrainer(local=True, epochs=9, lr=0.01), limits=Limits(epochs=3))
-    got = Settings(config, {"batch_size": 4})({"epochs": 2, "batch_size": 64})
+    got = LearningSettings(config, {"batch_size": 4})({"epochs": 2, "batch_size": 64})
     assert (got["epochs"], got["batch_size"], got["lr"]) == (3, 4, 0.01)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from roughfed.client.trainer.coalitions import Coalitions, some
-from roughfed.client.trainer.data import Arrays, open_source
-from roughfed.client.trainer.evaluate import evaluate
-from roughfed.client.trainer.tensors import load_flat, pieces, spec_of
+from roughfed.client.trainer.evaluation.coalitions import Coalitions, some
+from roughfed.client.trainer.evaluation.evaluate import evaluate
+from roughfed.client.trainer.examples.batches import Arrays, open_source
+from roughfed.client.trainer.model.tensors import load_flat, pieces, spec_of
 from roughfed.codec import CODECS
 from roughfed.errors import ConfigError, StorageError
 from roughfed.params import Flat, write_model
@@ -43,7 +43,7 @@ def scene(tmp_path: Path) -> tuple[nn.Module, Path, list[Flat]]:
 def test_a_coalition_is_the_base_and_its_members_updates(
     scene: tuple[nn.Module, Path, list[Flat]], tmp_path: Path, codec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("roughfed.client.trainer.coalitions.TILE", 7)  # several pieces
+    monkeypatch.setattr("roughfed.client.trainer.evaluation.coalitions.TILE", 7)  # several pieces
     model, base, deltas = scene
     spec, source = spec_of(model), source_of(200)
     paths, rows = [tmp_path / f"{at}.row" for at in range(4)], list[Flat]()

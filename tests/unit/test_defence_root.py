@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, TensorDataset
 
-from roughfed.client.trainer.data import open_source
-from roughfed.client.trainer.held_out import at_hand, counts, hold_out
+from roughfed.client.trainer.evaluation.held_out import at_hand, counts, hold_out
+from roughfed.client.trainer.examples.batches import open_source
 from roughfed.client.trainer.operations import Operations
 from roughfed.codec.chain import encode
 from roughfed.codec.plan import ChainParams, plan_lanes

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.members.credential_files import Credentials
 from roughfed.config import load_client
 from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.deploy.aggregator import Place
@@ -54,9 +54,9 @@ def answer_of(capsys: pytest.CaptureFixture[str]) -> Mapping[str, object]:
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
-def papers(folder: Path, name: str = "alpha") -> Enrolled:
+def papers(folder: Path, name: str = "alpha") -> Credentials:
     """Only its name and its CA are looked at."""
-    enrolled = object.__new__(Enrolled)
+    enrolled = object.__new__(Credentials)
     ca = CertificateAuthority.create("fed", serial=3, now=datetime.now(UTC)).certificate
     object.__setattr__(enrolled, "ca_certificate", ca)
     object.__setattr__(enrolled, "subject", type("Subject", (), {"name": name, "federation": "fed"}))
@@ -69,7 +69,7 @@ def enrol(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Enrolments succeed; the lines that were spent."""
     spent: list[object] = []
 
-    def membership(context: Context, _flags: object, line: object, _config: object) -> Enrolled:
+    def membership(context: Context, _flags: object, line: object, _config: object) -> Credentials:
         spent.append(line)
         return papers(context.folder)
 

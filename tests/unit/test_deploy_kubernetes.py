@@ -272,7 +272,7 @@ def test_only_the_gpu_differs() -> None:
     cpu, cuda = (dict(pods())[name]["containers"][0] for name in ("client", "client-cuda"))
     assert cuda["resources"]["limits"]["nvidia.com/gpu"] == 1
     assert "nvidia.com/gpu" not in cpu["resources"].get("limits", {})
-    assert (cpu["image"], cuda["image"]) == ("roughfed-client:0.1.0-cpu", "roughfed-client:0.1.0-cuda")
+    assert (cpu["image"], cuda["image"]) == ("roughfed-client:0.2.0-cpu", "roughfed-client:0.2.0-cuda")
     assert {k: v for k, v in cpu.items() if k not in ("image", "resources")} == {
         k: v for k, v in cuda.items() if k not in ("image", "resources")
     }

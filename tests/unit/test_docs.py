@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[2]
 CODE = re.compile(r"`([^`\s]+)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 ROOTS = ("shared/", "server/", "client/", "deploy/", "proto/", "tests/", "docs/")
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted(
+    [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

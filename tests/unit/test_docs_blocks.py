@@ -15,14 +15,18 @@ import yaml
 from roughfed.config import check_client, check_federation, load_client, load_federation
 from roughfed.deploy.cli.app import build
 from roughfed.server.defence.check import check_rule
+from tests.bench.__main__ import build as benches
 
 from .documents import ROOT, Block, blocks, commands, spans
 
 LANGUAGES = ("sh", "toml", "python", "json", "yaml", "text", "ini", "promql")
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 PROGRAM = typer.main.get_command(build())
+BENCHES = typer.main.get_command(benches())
 LISTED = {"model": 'model.name = "mlp"\n', "data": 'data.name = "digits"\n'}
 """What a part of a settings file needs beside it, unless it says so itself."""
+
+OURS = r"(\w+=\S*\s+)*(roughfed\b|make\b|python -m tests\.bench\b)"
 
 BLOCKS = blocks()
 SPANS = [(place, line) for place, line in spans() if "\\0" not in line]
@@ -30,14 +34,14 @@ SPANS = [(place, line) for place, line in spans() if "\\0" not in line]
 
 def command_of(words: list[str]) -> tuple[object, list[str]]:
     """(the command that the first words name, the words after it)."""
-    found, rest = PROGRAM, list(words)
+    found, rest = (BENCHES, words[2:]) if words[:2] == ["-m", "tests.bench"] else (PROGRAM, list(words))
     while (inner := getattr(found, "commands", None)) is not None and rest and rest[0] in inner:
         found = inner[rest.pop(0)]
     return found, rest
 
 
 def words_of(line: str) -> list[str]:
-    """The words after `roughfed`; what is set for the command before it is left out."""
+    """The words after `roughfed` or `python`; what is set for the command before it is left out."""
     words = shlex.split(line)
     while "=" in words[0]:
         words.pop(0)
@@ -49,7 +53,7 @@ def parses(line: str) -> None:
     if (words := words_of(line)) in (["--help"], ["--version"]):
         return
     found, rest = command_of(words)
-    assert found is not PROGRAM, f"there is no command {line!r}"
+    assert found not in (PROGRAM, BENCHES), f"there is no command {line!r}"
     if "--help" not in rest:
         found.make_context("roughfed", rest)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -65,8 +69,8 @@ def test_a_block_has_a_language_and_a_mark_that_is_true(block: Block) -> None:
 
 @pytest.mark.parametrize("block", blocks("sh"), ids=lambda b: b.place)
 def test_a_shell_block_is_ours_or_says_what_it_is(block: Block) -> None:
-    """Lines of roughfed and make must be right, marked or not; where there are others, the block is marked."""
-    others = [line for line in commands(block) if not re.match(r"(\w+=\S*\s+)*(roughfed|make)\b", line)]
+    """Lines of roughfed, make and the benchmarks must be right; where there are others, the block is marked."""
+    others = [line for line in commands(block) if not re.match(OURS, line)]
     for line in commands(block):
         if line in others:
             continue
@@ -81,8 +85,8 @@ def test_a_shell_block_is_ours_or_says_what_it_is(block: Block) -> None:
 def test_a_command_in_running_text_exists_with_its_flags(place: str, line: str) -> None:
     words = [word.strip("[]|,") for word in re.sub(r"^(\w+=\S+ )+", "", line).split()[1:]]
     found, rest = command_of(words)
-    if found is PROGRAM:
-        assert words[0] in ("COMMAND", "--version", "--help"), f"{place}: there is no command {line!r}"
+    if found in (PROGRAM, BENCHES):
+        assert rest[0] in ("COMMAND", "NAME", "--version", "--help"), f"{place}: there is no command {line!r}"
         return
     known = {flag for each in found.params for flag in each.opts}  # pyright: ignore[reportAttributeAccessIssue]
     assert {word.split("=")[0] for word in rest if word.startswith("-") and len(word) > 1} <= known | {"--help"}

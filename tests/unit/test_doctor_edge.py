@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client import diagnose as line
+from roughfed.client.connection import diagnose as line
 from roughfed.deploy.doctor.above import upstream
 from roughfed.deploy.doctor.finding import Finding, State
 from roughfed.lock import only_one

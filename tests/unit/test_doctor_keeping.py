@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roughfed.client import store
+from roughfed.client.storage import store
 from roughfed.deploy.doctor.checks import disk, limits
 from roughfed.deploy.doctor.checks.journal import journal, schema, size
 from roughfed.deploy.doctor.finding import Finding, State

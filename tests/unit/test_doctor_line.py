@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client import diagnose as line
-from roughfed.client.diagnose import diagnose, handshake, reach
-from roughfed.client.enrolled import Enrolled, load
+from roughfed.client.connection import diagnose as line
+from roughfed.client.connection.diagnose import diagnose, handshake, reach
+from roughfed.client.members.credential_files import Credentials, load
 from roughfed.crypto import certificates
 from roughfed.deploy.doctor.checks.handshake import handshake as check_handshake
 from roughfed.deploy.doctor.checks.ports import ports
@@ -50,7 +50,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, Path]:
     return authority, client_folder(folder / "c0", authority)
 
 
-def enrolled_of(client: tuple[Authority, Path]) -> Enrolled:
+def enrolled_of(client: tuple[Authority, Path]) -> Credentials:
     return load(client[1] / "state" / "papers")
 
 

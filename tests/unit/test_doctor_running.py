@@ -55,10 +55,10 @@ def test_who_turns_a_client_away() -> None:
     ],
 )
 def test_versions_that_differ(software: str, oldest: int, newest: int, state: State, said: str) -> None:
-    from roughfed.client.greet import Greeting
+    from roughfed.client.connection.server_info import ServerInfo
     from roughfed.deploy.doctor.site import Contact
 
-    found = version.against_server(Contact("s:1", None, Greeting(software, oldest, newest, 0.0, 0.0)))
+    found = version.against_server(Contact("s:1", None, ServerInfo(software, oldest, newest, 0.0, 0.0)))
     assert (found.state, said in found.sentence) == (state, True)
     assert state is State.OK or "compatibility.md" in found.cure
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from roughfed.child import Description
 from roughfed.client.trainer import examine, faults
-from roughfed.client.trainer.data import open_source
+from roughfed.client.trainer.examples.batches import open_source
 from roughfed.client.trainer.load import MODULE
 from roughfed.client.trainer.operations import Operations
 from roughfed.deploy.doctor.checks import device

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from roughfed.child import Description
-from roughfed.client.local import LocalTrainer
+from roughfed.client.local.trainer_process import LocalTrainer
 from roughfed.deploy.edge.middle import DEVICE, Middle
 from roughfed.errors import IdentityError, RoundError, TrainerError
 from roughfed.params import write_model

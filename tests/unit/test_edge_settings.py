@@ -17,7 +17,7 @@ from roughfed.errors import ConfigError
 SAID: dict[str, str] = {
     "codec.downlink": '[codec]\ndownlink = "int8"',
     "clusters.method": '[clusters]\nmethod = "ifca"\nk = 2',
-    "model.init": '[model]\ninit = "start.safetensors"',
+    "model.init": '[model]\ninit = "start.safetensors"\nname = "mlp"',
     "model.frozen": '[model]\nfrozen = ["body.*"]',
     "model.adapters": "[model]\nadapters = 4",
     "optimize.rule": '[optimize]\nrule = "fedadam"',
@@ -51,6 +51,10 @@ def test_what_only_the_top_can_have_is_refused_with_place_key_cause_and_cure(tmp
 def test_what_is_the_federations_above_may_stand_there_for_one_file_for_all(tmp_path: Path) -> None:
     text = '[trainer]\nlr = 0.5\n[round]\nrounds = 77\n[optimize]\nrule = "fedavg"\n[codec]\ndownlink = "identity"'
     assert list(edge_conflicts(written(tmp_path, text))) == []
+
+
+def test_a_file_alone_says_which_tensors_there_are(tmp_path: Path) -> None:
+    assert list(edge_conflicts(written(tmp_path, '[model]\ninit = "start.safetensors"'))) == []
 
 
 def test_all_of_them_are_said_at_once(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from roughfed.client import enrol, enrolled
+from roughfed.client.members import credential_files, enrol
 from roughfed.crypto import certificates
 from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.join_line import JoinLine
@@ -95,7 +95,7 @@ def test_a_newcomer_becomes_a_member(port: Port, tmp_path: Path) -> None:
     assert mine.record.enrolment_address == f"127.0.0.1:{port.port}"
     assert mine.ca_certificate == port.authority.certificate
     assert wire.open_member(mine.member, mine.ca_certificate).identity_key == mine.identity.public_key
-    assert enrolled.load(folder) == mine
+    assert credential_files.load(folder) == mine
     assert port.results == [("authority", "ok"), ("enroll", "ok")]
     for name in ("tls.key", "identity.key"):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
@@ -117,7 +117,7 @@ def test_the_same_line_in_another_folder_is_refused_with_a_cure(port: Port, tmp_
         port.run(enrol.enroll(line, tmp_path / "b"))
     assert caught.value.reason == "token-used"
     assert port.results[-1] == ("enroll", "token-used")
-    assert not enrolled.is_enrolled(tmp_path / "b")
+    assert not credential_files.is_enrolled(tmp_path / "b")
 
 
 def test_a_crash_after_the_token_left_loses_nothing(
@@ -129,7 +129,7 @@ def test_a_crash_after_the_token_left_loses_nothing(
         raise StorageError("the power went")
 
     with monkeypatch.context() as patch:
-        patch.setattr(enrolled, "commit", crash)
+        patch.setattr(credential_files, "commit", crash)
         with pytest.raises(StorageError):
             port.run(enrol.enroll(line, tmp_path))
     pending = IdentityKey.load(tmp_path / "pending" / "identity.key")
@@ -147,7 +147,7 @@ def test_a_crash_while_papers_are_moved_is_mended(port: Port, tmp_path: Path, mo
     order = ["tls.key", "identity.key", "certificate.pem", "member.bin", "ca.pem", "enrolment.json"]
     for index, file in enumerate(order):
         shutil.copy2(tmp_path / "new" / file, tmp_path / "old" / ("" if index < moved else "pending") / file)
-    mended = enrolled.load(tmp_path / "old")
+    mended = credential_files.load(tmp_path / "old")
     assert replace(mended, folder=new.folder) == new != old
     assert not (tmp_path / "old" / "pending").exists()
 
@@ -156,11 +156,11 @@ def test_a_new_line_replaces_the_papers_once_it_worked(port: Port, tmp_path: Pat
     old = port.run(enrol.enroll(port.line("moving"), tmp_path))
     with pytest.raises(IdentityError):
         port.run(enrol.enroll(port.line("elsewhere", secret=bytes(32)), tmp_path))
-    assert enrolled.load(tmp_path) == old
+    assert credential_files.load(tmp_path) == old
     port.authority.revoke("moving", now=present())
     new = port.run(enrol.enroll(port.line("moving"), tmp_path))
     assert new.identity.public_key != old.identity.public_key
-    assert enrolled.load(tmp_path) == new
+    assert credential_files.load(tmp_path) == new
 
 
 def test_another_ca_gets_nothing(port: Port, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_the_certificate_is_renewed_when_it_is_due(port: Port, tmp_path: Path) -
     before = port.run(enrol.enroll(port.line("grace"), tmp_path))
     assert port.run(enrol.renew(tmp_path)) is False
     assert port.run(enrol.renew(tmp_path, force=True)) is True
-    after = enrolled.load(tmp_path)
+    after = credential_files.load(tmp_path)
     assert after.certificate != before.certificate
     assert replace(after, certificate=before.certificate) == before
     subject = certificates.check_issued(after.certificate, after.ca_certificate, role="client", now=present())
@@ -252,7 +252,7 @@ def test_the_certificate_is_renewed_when_it_is_due(port: Port, tmp_path: Path) -
 def test_a_new_key_takes_the_place_of_the_old_one_and_the_identity_stays(port: Port, tmp_path: Path) -> None:
     before = port.run(enrol.enroll(port.line("nina"), tmp_path))
     assert port.run(enrol.renew(tmp_path, new_key=True)) is True
-    after = enrolled.load(tmp_path)
+    after = credential_files.load(tmp_path)
     assert after.tls_key != before.tls_key
     assert replace(after, certificate=before.certificate, tls_key=before.tls_key) == before
     assert stat.S_IMODE((tmp_path / "tls.key").stat().st_mode) == 0o600
@@ -268,8 +268,8 @@ def test_a_crash_while_a_key_is_replaced_leaves_a_pair(port: Port, tmp_path: Pat
     order = ["tls.key", "certificate.pem", "enrolment.json"]
     for index, file in enumerate(order):
         shutil.copy2(tmp_path / "new" / file, tmp_path / "old" / ("" if index < moved else "renewal") / file)
-    mended = enrolled.load(tmp_path / "old")
-    assert replace(mended, folder=tmp_path / "new") == enrolled.load(tmp_path / "new") != old
+    mended = credential_files.load(tmp_path / "old")
+    assert replace(mended, folder=tmp_path / "new") == credential_files.load(tmp_path / "new") != old
 
 
 def test_a_late_renewal_with_the_right_clock_works(port: Port, tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_a_late_renewal_with_the_right_clock_works(port: Port, tmp_path: Path) -
     record = (tmp_path / "enrolment.json").read_text().replace(str(port.port), str(other))
     (tmp_path / "enrolment.json").write_text(record)
     assert port.run(enrol.renew(tmp_path, now=in_a_month)) is True
-    assert enrolled.load(tmp_path).certificate != mine.certificate
+    assert credential_files.load(tmp_path).certificate != mine.certificate
     with pytest.raises(IdentityError) as caught:
         port.run(enrol.renew(tmp_path, now=present(), force=True))
     assert caught.value.reason == "clock"
@@ -309,7 +309,7 @@ def test_the_revoked_are_not_renewed(port: Port, tmp_path: Path) -> None:
     with pytest.raises(IdentityError, match="not a member any more") as caught:
         port.run(enrol.renew(tmp_path, force=True))
     assert caught.value.reason == "revoked"
-    assert enrolled.load(tmp_path) == before
+    assert credential_files.load(tmp_path) == before
 
 
 @pytest.mark.parametrize(
@@ -388,7 +388,7 @@ def test_no_secret_in_logs_errors_and_reprs(
 
 def test_a_folder_without_papers_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not enrolled") as caught:
-        enrolled.load(tmp_path)
+        credential_files.load(tmp_path)
     assert "roughfed invite" in caught.value.cure
 
 
@@ -399,7 +399,7 @@ def test_a_damaged_record_is_named(port: Port, tmp_path: Path, text: str) -> Non
     port.run(enrol.enroll(port.line(name), folder))
     (folder / "enrolment.json").write_text(text)
     with pytest.raises(ConfigError, match="not a record") as caught:
-        enrolled.load(folder)
+        credential_files.load(folder)
     assert caught.value.file.endswith("enrolment.json")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from roughfed.client.statistics import client_values
+from roughfed.client.round.statistics import client_values
 from roughfed.config import FederationConfig
 from roughfed.measures import figures, pooled
 from roughfed.secagg import statistics

@@ -16,9 +16,9 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from roughfed.client import enrol, enrolled, files
-from roughfed.client.enrolled import Enrolled
-from roughfed.client.renewal import Renewal
+from roughfed.client.members import credential_files, enrol, file_enrolment
+from roughfed.client.members.credential_files import Credentials
+from roughfed.client.members.renewal import Renewal
 from roughfed.config.client import ClientConfig
 from roughfed.crypto import certificates, issuing, roster
 from roughfed.crypto.identity import IdentityKey
@@ -181,16 +181,19 @@ def test_a_members_own_word_counts_for_nothing_where_the_ca_is_the_federations()
 # -- by files ----------------------------------------------------------------------------------------------------------
 
 
-def join(folder: Path, *, subject: Subject = ALICE, ca: ExternalCA = ISSUING, ends: timedelta = 10 * DAY) -> Enrolled:
-    signed = ca.sign(files.request(folder, subject, organisation="corp"), ends=ends)
-    return files.enroll(folder, signed + ca.chain + ROOT.pem, ROOT.pem, server="fed.example.org:8443")
+def join(
+    folder: Path, *, subject: Subject = ALICE, ca: ExternalCA = ISSUING, ends: timedelta = 10 * DAY
+) -> Credentials:
+    signed = ca.sign(file_enrolment.request(folder, subject, organisation="corp"), ends=ends)
+    return file_enrolment.enroll(folder, signed + ca.chain + ROOT.pem, ROOT.pem, server="fed.example.org:8443")
 
 
 def test_enrolled_by_files(tmp_path: Path) -> None:
     folder = tmp_path / "papers"
-    again = files.request(folder, ALICE)
+    again = file_enrolment.request(folder, ALICE)
     assert (
-        x509.load_pem_x509_csr(again).public_key() == x509.load_pem_x509_csr(files.request(folder, ALICE)).public_key()
+        x509.load_pem_x509_csr(again).public_key()
+        == x509.load_pem_x509_csr(file_enrolment.request(folder, ALICE)).public_key()
     )
     assert {path.name: path.stat().st_mode & 0o777 for path in (folder / "pending").glob("*.key")} == {
         "tls.key": 0o600,
@@ -200,22 +203,22 @@ def test_enrolled_by_files(tmp_path: Path) -> None:
     assert (own.subject, own.external, own.record.federation_address) == (ALICE, "fed", "fed.example.org:8443")
     assert own.certificate.count(b"BEGIN") == 2  # the own one and the intermediate; the root is trusted anyway
     assert open_member(own.member, own.ca_certificate, federation="fed").identity_key == own.identity.public_key
-    assert enrolled.load(folder) == own
+    assert credential_files.load(folder) == own
 
 
 def test_a_renewal_has_a_new_key_and_the_same_identity(tmp_path: Path) -> None:
     first = join(tmp_path)
-    signed = ISSUING.sign(files.request(tmp_path, ALICE))
-    assert enrolled.load(tmp_path) == first  # a request changes nothing
-    second = files.enroll(tmp_path, signed + ISSUING.chain, ROOT.pem)
+    signed = ISSUING.sign(file_enrolment.request(tmp_path, ALICE))
+    assert credential_files.load(tmp_path) == first  # a request changes nothing
+    second = file_enrolment.enroll(tmp_path, signed + ISSUING.chain, ROOT.pem)
     assert second.record == first.record
     assert (second.tls_key != first.tls_key, second.identity.public_key) == (True, first.identity.public_key)
     assert open_member(second.member, ROOT.pem, federation="fed").identity_key == first.identity.public_key
     assert certificates.organisation_of(certificates.load_certificate(second.certificate)) == "corp"
-    third = files.enroll(tmp_path, signed + ISSUING.chain, ROOT.pem)  # typed twice
+    third = file_enrolment.enroll(tmp_path, signed + ISSUING.chain, ROOT.pem)  # typed twice
     assert third.certificate == second.certificate
     with pytest.raises(IdentityError, match="is enrolled here, and stays"):
-        files.request(tmp_path, ALICE._replace(name="bob"))
+        file_enrolment.request(tmp_path, ALICE._replace(name="bob"))
 
 
 def test_nothing_is_renewed_over_the_network(tmp_path: Path) -> None:
@@ -227,7 +230,7 @@ def test_nothing_is_renewed_over_the_network(tmp_path: Path) -> None:
     due = certificates.renew_at(own.certificate) + timedelta(minutes=1)
     with pytest.raises(Unreachable, match="renews nothing"):
         asyncio.run(enrol.renew(tmp_path, now=due))
-    assert enrolled.load(tmp_path) == own
+    assert credential_files.load(tmp_path) == own
     with pytest.raises(ConfigError, match=r"there is no members\.list") as absent:
         asyncio.run(enrol.fetch_members(tmp_path))
     assert "roughfed roster propose --members" in absent.value.cure
@@ -242,7 +245,9 @@ def test_a_server_goes_on_with_the_certificate_that_was_put_there(tmp_path: Path
     async def twice() -> None:
         obtain = from_enrolment(tmp_path)
         before = await obtain()
-        files.enroll(tmp_path, ISSUING.sign(files.request(tmp_path, server)) + ISSUING.chain, ROOT.pem)
+        file_enrolment.enroll(
+            tmp_path, ISSUING.sign(file_enrolment.request(tmp_path, server)) + ISSUING.chain, ROOT.pem
+        )
         after = await obtain()
         assert (before.external, before.certificate != after.certificate) == ("fed", True)
         assert open_member(after.member, ROOT.pem, federation="fed").identity_key == before.identity.public_key
@@ -272,9 +277,9 @@ def test_a_client_does_not_promise_a_new_key_that_it_cannot_get(tmp_path: Path) 
 
     async def scenario() -> None:
         renewal = Renewal(tmp_path)
-        await renewal.papers()
-        assert renewal.hear(Reconnect(0.0, RENEW)) is None  # the server's wish; the session goes on
-        assert renewal.wish() is False
+        await renewal.credentials()
+        assert renewal.accept(Reconnect(0.0, RENEW)) is None  # the server's wish; the session goes on
+        assert renewal.request_key() is False
 
     asyncio.run(scenario())
 
@@ -313,21 +318,21 @@ def test_a_certificate_that_does_not_fit_is_refused_with_a_cure(
     assert (said["reason"], said["file"], said["key"]) == ("config", str(signed), "--certificate")
     assert cause in said["cause"]
     assert cure in said["cure"]
-    assert not enrolled.is_enrolled(tmp_path / "state" / "papers")
+    assert not credential_files.is_enrolled(tmp_path / "state" / "papers")
 
 
 @pytest.mark.parametrize(
     "other", [ALICE._replace(name="bob"), ALICE._replace(federation="other"), ALICE._replace(role="server")]
 )
 def test_a_ca_that_writes_another_name_is_refused(tmp_path: Path, other: Subject) -> None:
-    asked = x509.load_pem_x509_csr(files.request(tmp_path, ALICE))
+    asked = x509.load_pem_x509_csr(file_enrolment.request(tmp_path, ALICE))
     mine = (tmp_path / "pending" / "tls.key").read_bytes()
     signed = ISSUING.sign(issuing.new_request(mine, other))
     assert asked.public_key() == x509.load_pem_x509_certificate(signed).public_key()
     with pytest.raises(IdentityError) as caught:
-        files.enroll(tmp_path, signed + ISSUING.chain, ROOT.pem)
+        file_enrolment.enroll(tmp_path, signed + ISSUING.chain, ROOT.pem)
     assert caught.value.reason == ("role" if other.role == "server" else "san")
-    assert not enrolled.is_enrolled(tmp_path)
+    assert not credential_files.is_enrolled(tmp_path)
 
 
 def test_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -366,8 +371,8 @@ def test_a_list_is_proposed_from_the_members_files(tmp_path: Path, capsys: pytes
     twin = join(tmp_path / "twin")
     put(members / "twin.member", twin.member)
     assert "alice is there twice, with two keys" in str(typed(capsys, *propose)["error"])
-    foreign = OTHER.sign(files.request(tmp_path / "foreign", ALICE._replace(name="carol")))
-    put(members / "twin.member", files.enroll(tmp_path / "foreign", foreign, OTHER.pem).member)
+    foreign = OTHER.sign(file_enrolment.request(tmp_path / "foreign", ALICE._replace(name="carol")))
+    put(members / "twin.member", file_enrolment.enroll(tmp_path / "foreign", foreign, OTHER.pem).member)
     assert "this is no member" in str(typed(capsys, *propose)["error"])
 
 
@@ -423,4 +428,4 @@ def test_the_lines_of_the_document(
             subprocess.run(shlex.split(line), check=True, capture_output=True)
     listed = typed(capsys, "roster", "show", "--dir", "server")
     assert [(m["name"], m["organisation"]) for m in listed["members"]] == [("aggregator", ""), ("hospital-a", "north")]
-    assert enrolled.load(tmp_path / "hospital-a" / "state" / "papers").external == "lab"
+    assert credential_files.load(tmp_path / "hospital-a" / "state" / "papers").external == "lab"

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from roughfed.client.trainer.data import Arrays
-from roughfed.client.trainer.effort import effective_steps, effort_of, even_out
-from roughfed.client.trainer.loop import Work, fit
+from roughfed.client.trainer.examples.batches import Arrays
+from roughfed.client.trainer.model.tensors import pieces, spec_of
 from roughfed.client.trainer.settings import TrainerSettings
-from roughfed.client.trainer.tensors import pieces, spec_of
+from roughfed.client.trainer.training.effort import effective_steps, effort_of, even_out
+from roughfed.client.trainer.training.loop import Work, fit
 from roughfed.errors import ConfigError, RemoteProtocolError, TrainerError
 from roughfed.params import write_model
 from roughfed.secagg.statistics import (
@@ -184,7 +184,7 @@ SPEC = Spec((TensorSpec("w", (5,)), TensorSpec("mean", (3,), kind="buffer"), Ten
 def test_what_is_learned_is_scaled_and_nothing_else(
     tmp_path: Path, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("roughfed.client.trainer.effort.PIECE", piece)
+    monkeypatch.setattr("roughfed.client.trainer.training.effort.PIECE", piece)
     before = np.arange(1, 14, dtype="<f4")  # the last three follow the model's own
     before.tofile(tmp_path / "delta")
     said = even_out(tmp_path / "delta", SPEC, Turn(2, facts={STEPS: (10.0,)}, wanted=ASKED[:1]), 4.0)

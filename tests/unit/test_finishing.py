@@ -15,9 +15,9 @@ from roughfed import params
 from roughfed.client.trainer.calibrate import FINISHERS
 from roughfed.client.trainer.calibrate.ccvr import covariance
 from roughfed.client.trainer.calibrate.creff import EACH, matched
-from roughfed.client.trainer.finish import finish
-from roughfed.client.trainer.finishing import Classifier, Given
-from roughfed.client.trainer.tensors import map_flat, pieces, spec_of
+from roughfed.client.trainer.model.tensors import map_flat, pieces, spec_of
+from roughfed.client.trainer.training.calibration import finish
+from roughfed.client.trainer.training.classifier_sums import Classifier, CohortSums
 from roughfed.config.federation import FederationConfig
 from roughfed.digest import content_digest
 from roughfed.errors import ConfigError
@@ -52,9 +52,9 @@ def feature_sums(z: torch.Tensor, y: torch.Tensor) -> dict[str, list[float]]:
     }
 
 
-def given_of(sums: Mapping[str, Any], start: Classifier | None = None) -> Given:
+def given_of(sums: Mapping[str, Any], start: Classifier | None = None) -> CohortSums:
     start = start or Classifier(torch.zeros(C, WIDTH), torch.tensor([3.0, 1.0, -2.0]))
-    return Given(start, sums, torch.Generator().manual_seed(0), start)
+    return CohortSums(start, sums, torch.Generator().manual_seed(0), start)
 
 
 def recall(classifier: Classifier) -> list[float]:

@@ -26,7 +26,7 @@ CALLS = {
 }
 # Where anything may be caught, once a file, and why.
 BROAD_EXCEPT = {
-    "client/app.py": "the outer loop of the agent: whatever goes wrong in a job, the server hears of it",
+    "client/job_runner.py": "the outer loop of the agent: whatever goes wrong in a job, the server hears of it",
     "client/trainer/faults.py": "the outer loop: whatever the user's code raises goes to the agent",
     "deploy/doctor/run.py": "the boundary of a check: a fault in one must not take the findings of the others along",
     "server/enrolment.py": "the servicer boundary of the enrolment port",

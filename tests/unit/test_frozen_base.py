@@ -18,14 +18,16 @@ from safetensors.numpy import load_file, save_file
 
 from roughfed.adapters import Base
 from roughfed.child import Description
-from roughfed.client.download import fetch_frozen
+from roughfed.client.connection.rpc import Connection
 from roughfed.client.metrics import ClientMetrics
-from roughfed.client.rpc import Connection
-from roughfed.client.rules import CODECS, Rules, check_app, check_welcome
-from roughfed.client.store import ClientStore
+from roughfed.client.policy import Rules
+from roughfed.client.round.download import fetch_frozen
+from roughfed.client.rules.checks import CODECS, check_app, check_welcome
+from roughfed.client.storage.store import ClientStore
+from roughfed.config.client import Policy
 from roughfed.config.federation import FederationConfig
-from roughfed.deploy.bench.synthetic import SyntheticOrigin
 from roughfed.deploy.cli import app as cli
+from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.digest import content_digest
 from roughfed.errors import ConfigError, RemoteProtocolError, StorageError
 from roughfed.messages import Welcome
@@ -152,7 +154,7 @@ def test_a_client_with_the_same_model_is_taken_and_others_hear_which_tensor_diff
         check_app(said, described(Spec((WHOLE.tensors[0], WHOLE.tensors[2]))))
     with pytest.raises(ConfigError, match=r"an adapter on body\.weight"):
         check_app(said, described(adaptable=()))
-    rules = Rules("updates", max_model_bytes=4 * (said.spec.size + 29))
+    rules = Rules(Policy(server_sees="updates", max_model_bytes=4 * (said.spec.size + 29)))
     with pytest.raises(RemoteProtocolError, match="the model has"):
         check_welcome(said, rules)
 
@@ -202,15 +204,15 @@ def fetch(folder: Path, source: Source, base: Base) -> Path:
         connection._get_model = source  # pyright: ignore[reportAttributeAccessIssue]
 
         metrics = ClientMetrics(codecs=CODECS)
-        me = SimpleNamespace(
+        ctx = SimpleNamespace(
             connection=connection,
             store=store,
-            back=source.back,
-            here=present(),
+            resumed=source.back,
+            connected=present(),
             metrics=metrics,
-            on_phase=lambda *_: None,
+            enter=lambda *_: None,
         )
-        return asyncio.run(fetch_frozen(cast(Any, me), base))
+        return asyncio.run(fetch_frozen(cast(Any, ctx), base))
 
 
 def test_the_base_is_downloaded_once_resumed_and_held_against_its_digest(tmp_path: Path) -> None:

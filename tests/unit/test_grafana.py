@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from roughfed.deploy.grafana.board import dashboard
-from roughfed.deploy.grafana.rows import ROWS
+from tests.grafana.board import dashboard
+from tests.grafana.rows import ROWS
 
 from .promql import DASHBOARD, strangers
 
@@ -42,7 +42,7 @@ def plain(expression: str) -> str:
 
 def test_the_file_is_what_the_tables_give() -> None:
     assert json.loads(json.dumps(dashboard(ROWS))) == BOARD, (
-        "run: python -m roughfed.deploy.grafana > deploy/grafana/dashboard.json"
+        "run: python -m tests.grafana > deploy/grafana/dashboard.json"
     )
 
 

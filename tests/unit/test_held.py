@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from roughfed.client.held import is_held
+from roughfed.client.session import is_quarantined
 from roughfed.config.federation import FederationConfig
 from roughfed.crypto.identity import IdentityKey
 from roughfed.deploy.cli import app as cli
@@ -183,8 +183,8 @@ def test_where_nobody_is_there_is_nobody_to_hold(tmp_path: Path) -> None:
 
 def test_a_client_lets_go_of_what_it_does_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    assert is_held(Heartbeat(HELD))
+    assert is_quarantined(Heartbeat(HELD))
     assert "keeps this client out of the rounds" in caplog.text
-    assert not is_held(Heartbeat(ASKED))
+    assert not is_quarantined(Heartbeat(ASKED))
     assert "has released this client" in caplog.text
-    assert not is_held(Heartbeat("idle"))
+    assert not is_quarantined(Heartbeat("idle"))

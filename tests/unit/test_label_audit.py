@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from roughfed.client.trainer.audit import table, write_audit
-from roughfed.client.trainer.data import Arrays, open_source
+from roughfed.client.trainer.examples.batches import Arrays, open_source
+from roughfed.client.trainer.labels.audit import table, write_audit
 from roughfed.client.trainer.parts import Context, Tensors
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.deploy.cli import app as cli

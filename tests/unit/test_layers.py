@@ -24,9 +24,15 @@ VIOLATIONS = {
     "server-without-torch": ("server", "def late():\n    import torch"),
     "agent-without-torch": ("client", "import torch"),
     "trainer-without-grpc": ("client/trainer", "import grpc"),
+    "client-floors": (
+        "client/disclosure",
+        "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from roughfed.client.round import steps",
+    ),
     "rooms": ("server/aggregate", "from roughfed.server.aggregate import planted_too"),
     "checks": ("deploy/doctor/checks", "from roughfed.deploy.doctor.checks import disk"),
     "defences": ("server/defence/rules", "from roughfed.server.defence.rules import krum"),
+    "speed-is-apart": ("deploy/attack", "from roughfed.deploy.speed import measure"),
+    "without-tests": ("deploy/attack", "from tests.bench.harness import rounds"),
 }
 
 
@@ -104,6 +110,14 @@ def test_the_pure_core_is_listed_in_its_contract() -> None:
     (contract,) = (c for c in CONTRACTS if c["id"] == "pure-core")
     there = {f"roughfed.{name}" for name in PURE_CORE if (ROOT / "shared" / name / "__init__.py").exists()}
     assert set(contract["source_modules"]) == there
+
+
+def test_every_room_of_the_client_stands_on_a_floor() -> None:
+    (contract,) = (c for c in CONTRACTS if c["id"] == "client-floors")
+    listed = {name for floor in contract["layers"] for name in floor.split(" | ")}
+    assert listed == {
+        p.stem for p in (ROOT / "client").iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()
+    } - {"__init__"}
 
 
 def test_the_server_runs_without_torch() -> None:

@@ -197,7 +197,7 @@ def test_a_ca_elsewhere_is_asked_twice_a_minute(tmp_path: Path, monkeypatch: pyt
         asked.append(folder)
         return bytes([len(asked)])
 
-    monkeypatch.setattr("roughfed.client.enrol.fetch_members", fetch)
+    monkeypatch.setattr("roughfed.client.members.enrol.fetch_members", fetch)
     times = iter((0.0, 29.0, 31.0, 31.0))
     lists = aggregator.lists_from_ca(tmp_path, clock=lambda: next(times))
 

@@ -11,13 +11,13 @@ from typing import cast
 import pytest
 
 from roughfed.child import Description
-from roughfed.client.life import run
-from roughfed.client.session import LocalTrainer
+from roughfed.client.local.trainer_process import LocalTrainer
+from roughfed.client.runner import run
 from roughfed.client.setup import Setup
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig, Round
 from roughfed.deploy.aggregator import Place, run_server
-from roughfed.deploy.bench.synthetic import SyntheticOrigin
+from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.errors import ConfigError, StorageError
 from roughfed.lock import LOCK, only_one, wait_until_free
 

@@ -25,7 +25,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 FREED_BETWEEN = """
 from roughfed.allocator import give_back, keep_pages
-from roughfed.deploy.bench.measure import MIB, own_bytes
+from roughfed.deploy.speed.measure import MIB, own_bytes
 import os
 
 assert keep_pages()
@@ -60,7 +60,7 @@ server.add_generic_rpc_handlers((handler,))
 print(server.add_insecure_port("127.0.0.1:0"), flush=True)
 server.start()
 from roughfed.allocator import give_back
-from roughfed.deploy.bench.measure import MIB, own_bytes
+from roughfed.deploy.speed.measure import MIB, own_bytes
 import gc, os
 
 for line in sys.stdin:  # measured before, and after

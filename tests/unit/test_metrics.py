@@ -152,7 +152,7 @@ MAKERS = {"server": ServerMetrics, "client": ClientMetrics}
 def recording(made: type) -> dict[str, FunctionType]:
     """The methods with which a page is told something, by name."""
     found = inspect.getmembers(made, inspect.isfunction)
-    return {name: f for name, f in found if not name.startswith("_") and name != "render"}
+    return {name: f for name, f in found if not name.startswith("_") and name not in ("render", "transferred")}
 
 
 def test_the_documentation_is_the_table() -> None:

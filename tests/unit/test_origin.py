@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from roughfed.config.federation import Federation, FederationConfig, Model, Round
-from roughfed.deploy.bench.synthetic import SyntheticOrigin
+from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.errors import ConfigError
 from roughfed.params import read_flat
 from roughfed.server.origin import open_run, write_given

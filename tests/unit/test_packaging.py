@@ -14,12 +14,18 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from roughfed.extras import EXTRAS
+
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
 FOLDERS = {"roughfed": "shared", "roughfed.server": "server", "roughfed.client": "client", "roughfed.deploy": "deploy"}
 NOT_PACKAGES = {"deploy/examples"}  # read by people and started as files, never imported
-MAX_DEPENDENCIES = 30
+MAX_DEPENDENCIES = 26
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def package_of(folder: Path) -> str:
@@ -37,7 +43,7 @@ def closure(names: Iterable[str]) -> set[str]:
     todo = list(names)
     while todo:
         requirement = Requirement(todo.pop())
-        name = re.sub(r"[-_.]+", "-", requirement.name).lower()
+        name = canonical(requirement.name)
         if name in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
             continue
         seen.add(name)
@@ -78,11 +84,27 @@ def test_a_folder_refuses_its_bare_name(folder: str) -> None:
     assert f"not {folder}: the folder is installed as the package" in done.stderr
 
 
-def test_few_dependencies_beside_torch() -> None:
-    ours = [r for r in PROJECT["project"]["dependencies"] if Requirement(r).name != "torch"]
-    beside_torch = closure(ours) - closure(["torch"])
-    assert {"grpcio", "pydantic-core", "scipy"} <= beside_torch  # the walk goes deep
-    assert len(beside_torch) <= MAX_DEPENDENCIES, sorted(beside_torch)
+def test_few_dependencies_and_none_of_them_trains() -> None:
+    found = closure(PROJECT["project"]["dependencies"])
+    assert {"grpcio", "pydantic-core", "llvmlite"} <= found  # the walk goes deep
+    assert len(found) <= MAX_DEPENDENCIES, sorted(found)
+    assert not found & {"torch", "torchvision", "scikit-learn", "scipy", "ray"}
+
+
+def test_the_extras_are_those_that_errors_name() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    distributions = {"sklearn": "scikit-learn"}
+    for module, (extra, _) in EXTRAS.items():
+        assert distributions.get(module, module) in {Requirement(r).name for r in extras[extra]}
+
+
+def test_constraints_name_every_developer_tool_and_no_build_or_host() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pinned = {canonical(Requirement(line).name): line for line in lines}
+    needed = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
+    assert {canonical(Requirement(r).name) for r in needed} - {"setuptools"} <= pinned.keys()
+    assert pinned.pop("torch") == "torch>=2.6"
+    assert all("==" in line and "+" not in line and "/" not in line for line in pinned.values())
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from roughfed.server.app import Ports
 from roughfed.server.context.server import ServerContext
 from roughfed.server.health.standing import Health
 from roughfed.server.metrics import ServerMetrics
-from roughfed.server.pages import TOKEN_FILE, start_http, token, transferred
+from roughfed.server.pages import TOKEN_FILE, start_http, token
 from roughfed.server.status import Status
 from roughfed.server.store import Store
 from roughfed.types import Spec, TensorSpec
@@ -252,7 +252,7 @@ def test_bytes_by_codec_are_those_of_the_metrics() -> None:
     metrics = ServerMetrics(labels={"codec": ("lanes", "int8")})
     metrics.transfer("up", 1000, 4000, "lanes")
     metrics.transfer("down", 30, 120, "int8")
-    found = [row for row in transferred(metrics.render()) if row["bytes"]]
+    found = [row for row in metrics.transferred() if row["bytes"]]
     assert sorted(found, key=str) == [
         {"codec": "int8", "direction": "down", "bytes": 30.0},
         {"codec": "lanes", "direction": "up", "bytes": 1000.0},

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from roughfed.client.trainer.compose import Method
-from roughfed.client.trainer.forms import Form
-from roughfed.client.trainer.kept import Kept, balanced, by_rank, mixed
+from roughfed.client.trainer.examples.buffer_format import Form
+from roughfed.client.trainer.examples.replay_buffer import ReplayBuffer, balanced, by_rank, mixed
 from roughfed.client.trainer.memory.condensed import condense, matching
 from roughfed.client.trainer.memory.herding import herd
 from roughfed.client.trainer.parts import Tensors
+from roughfed.client.trainer.training.compose import Method
 from roughfed.methods import read_method
 
 from .parts_continual import C, arrays, context, net, train
@@ -28,7 +28,7 @@ class TestMemory:
         """Chi-square over 200 memories: 60 ids come in uneven batches, some of them again and again; 12 are kept."""
         source, kept = arrays([0] * 60), np.zeros(60)
         for seed in range(200):
-            memory = Kept("reservoir", 12, context(source, seed=seed), order=by_rank)
+            memory = ReplayBuffer("reservoir", 12, context(source, seed=seed), order=by_rank)
             for at in (*torch.arange(60).split(23), torch.arange(25)):
                 memory.add(source.gather(at), None)
             assert len(memory) == 12
@@ -51,7 +51,7 @@ class TestMemory:
 
         def kept(stream: list[list[int]]) -> tuple[list[int], Tensors]:
             state: dict[str, Tensors] = {}
-            memory = Kept("m", size, context(source, state=state), order=order)  # pyright: ignore[reportArgumentType]
+            memory = ReplayBuffer("m", size, context(source, state=state), order=order)  # pyright: ignore[reportArgumentType]
             for batch in stream:
                 memory.add(source.gather(torch.tensor(batch)), None)
             return sorted(memory.everything().ids.tolist()), state["m"]
@@ -68,7 +68,7 @@ class TestMemory:
 
     def test_a_memory_draws_without_replacement_and_forgets_by_id(self) -> None:
         source = arrays([0, 1, 2, 3] * 5, first_id=100)
-        memory = Kept("m", 10, context(source), order=by_rank)
+        memory = ReplayBuffer("m", 10, context(source), order=by_rank)
         memory.add(source.gather(torch.arange(20)), None)
         drawn = memory.draw(7)
         assert len(set(drawn.ids.tolist())) == 7
@@ -129,7 +129,7 @@ class TestMemory:
 
     def test_a_mosaic_holds_the_means_of_four_pixels(self) -> None:
         source = arrays([0, 1, 2])
-        memory = Kept("m", 5, context(source), order=by_rank, form=Form(halved=True))
+        memory = ReplayBuffer("m", 5, context(source), order=by_rank, form=Form(halved=True))
         memory.add(source.gather(torch.arange(3)), None)
         held = memory.everything()
         whole = source.gather(held.ids).x

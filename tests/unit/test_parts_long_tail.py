@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from roughfed import models
-from roughfed.client.trainer.draws import draw_by_class
+from roughfed.client.trainer.examples.draws import draw_by_class
+from roughfed.client.trainer.labels.prior import class_counts, class_prior
 from roughfed.client.trainer.loss.ldam import ldam_margins
-from roughfed.client.trainer.prior import class_counts, class_prior
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.weigh.class_balanced import effective_weights
 from roughfed.errors import ConfigError
@@ -170,14 +170,14 @@ def test_a_prior_is_local_until_a_global_one_is_wanted_and_known() -> None:
 
 
 def test_what_is_replayed_is_not_absent() -> None:
-    class Kept:
+    class ReplayBuffer:
         def __len__(self) -> int:
             return 4
 
         labels = torch.tensor([3, 3, 3, 2])
 
     plan, context = training("balanced-softmax")
-    context.memory = Kept()  # pyright: ignore[reportAttributeAccessIssue] as the memory room makes it, after the losses
+    context.memory = ReplayBuffer()  # pyright: ignore[reportAttributeAccessIssue] as the memory room makes it, after the losses
     want = torch.tensor([40 / 110, 12 / 110, 3 / 110 + 1 / 8, 3 / 8])
     torch.testing.assert_close(class_prior(context), want)
     z = torch.randn(B, C)

@@ -14,12 +14,13 @@ from torch import nn
 
 from roughfed import models
 from roughfed.client.trainer.augment.remix import label_shares
-from roughfed.client.trainer.compose import Method
 from roughfed.client.trainer.decouple.tau_norm import normalise
 from roughfed.client.trainer.ensemble.ride import class_temperatures
 from roughfed.client.trainer.ensemble.sade import sade_shifts
-from roughfed.client.trainer.mixing import draw_box
+from roughfed.client.trainer.examples.image_mixing import draw_box
+from roughfed.client.trainer.parts import Position
 from roughfed.client.trainer.settings import TrainerSettings
+from roughfed.client.trainer.training.compose import Method
 from roughfed.errors import ConfigError
 
 from .parts_long_tail import COUNTS, LOCAL, B, C, D, batch_of, labels_for, training
@@ -65,8 +66,8 @@ def test_the_pasted_area_is_what_the_second_label_gets(method: str) -> None:
 def test_cmo_rests_at_both_ends_of_the_run() -> None:
     x = torch.randn(55, 1, 8, 8)
     for number, step, works in ((1, 0, False), (1, 2, True), (100, 0, True), (200, 50, False)):
-        plan, context = training("cmo(chance=1)", x=x, round=number, rounds=200, steps=100)
-        context.round, context.step = (number, step) if number > 1 else (3 + step, 0)
+        plan, context = training("cmo(chance=1)", x=x, round=number, rounds=200, at=Position(steps=100))
+        context.round, context.at.step = (number, step) if number > 1 else (3 + step, 0)
         batch = context.source.gather(torch.arange(8))
         assert (plan.transformed(batch).share is not None) is works
 
@@ -195,14 +196,14 @@ def test_late_in_the_run_the_head_learns_alone(number: int) -> None:
 
 def test_the_head_learns_at_a_rate_that_starts_again() -> None:
     chosen = TrainerSettings(lr=0.1, schedule="cosine")
-    plan, context = training("crt", settings=chosen, round=5, rounds=5, steps=4)
+    plan, context = training("crt", settings=chosen, round=5, rounds=5, at=Position(steps=4))
     for step in range(4):
-        context.step = step
+        context.at.step = step
         context.model.zero_grad()
         batch = batch_of(torch.randn(B, D), [0, 1, 2, 0, 1])
         plan.step_value(batch)[0].backward()
         plan.call("gradient")
-        assert context.lr == pytest.approx(0.1 * 0.5 * (1 + math.cos(math.pi * step / 4)))
+        assert context.at.lr == pytest.approx(0.1 * 0.5 * (1 + math.cos(math.pi * step / 4)))
 
 
 def test_a_run_of_one_training_ends_with_its_head() -> None:
@@ -210,7 +211,7 @@ def test_a_run_of_one_training_ends_with_its_head() -> None:
     y = labels_for(counts)
     x = nn.functional.one_hot(y, C).float() @ torch.randn(C, D, generator=torch.Generator().manual_seed(5))
     x = x + 1.5 * torch.randn(len(y), D, generator=torch.Generator().manual_seed(6))
-    plan, context = training("crt(after=0.2)", counts=counts, model=with_batch_norm(), x=x, steps=400)
+    plan, context = training("crt(after=0.2)", counts=counts, model=with_batch_norm(), x=x, at=Position(steps=400))
     before = {name: value.clone() for name, value in context.model.state_dict().items()}
     plan.call("end")
     after = context.model.state_dict()

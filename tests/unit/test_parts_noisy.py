@@ -11,23 +11,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.early import Early
-from roughfed.client.trainer.loss.correction import backward, inverse
-from roughfed.client.trainer.loss.elr import early_term
-from roughfed.client.trainer.loss.gce import gce
-from roughfed.client.trainer.loss.sce import sce
-from roughfed.client.trainer.loss.volminnet import matrix_of
-from roughfed.client.trainer.noise import (
+from roughfed.client.trainer.examples.views import ById
+from roughfed.client.trainer.labels.early_estimate import EarlyEstimate
+from roughfed.client.trainer.labels.noise import (
     anchor_transition,
     concentration,
     confident_joint,
     dual_transition,
     transition_of,
 )
+from roughfed.client.trainer.loss._shared import forward
+from roughfed.client.trainer.loss._shared import given as given_matrix
+from roughfed.client.trainer.loss.correction import backward, inverse
+from roughfed.client.trainer.loss.elr import early_term
+from roughfed.client.trainer.loss.gce import gce
+from roughfed.client.trainer.loss.sce import sce
+from roughfed.client.trainer.loss.volminnet import matrix_of
 from roughfed.client.trainer.parts import Batch, Tensors
-from roughfed.client.trainer.transition import forward
-from roughfed.client.trainer.transition import given as given_matrix
-from roughfed.client.trainer.views import ById
 from roughfed.errors import ConfigError
 
 from .parts_noisy import B, C, T, everything, slow_softmax, some_logits, training
@@ -228,9 +228,9 @@ def test_noise_that_is_not_said_well_is_refused(method: str) -> None:
 def test_the_early_look_is_taken_once_and_again_for_classes_that_come_later() -> None:
     remembered: dict[str, Tensors] = {}
 
-    def look_at(number: int, labels: Sequence[int]) -> Early:
+    def look_at(number: int, labels: Sequence[int]) -> EarlyEstimate:
         _, context = training("plain", labels=labels, round=number, rounds=10, remembered=remembered)
-        early = Early(context, "part", warmup=0.15)
+        early = EarlyEstimate(context, "part", warmup=0.15)
         early.epoch()
         return early
 

@@ -16,11 +16,10 @@ from torch import nn
 from torch.nn import functional
 
 from roughfed import params
-from roughfed.client.trainer.compose import Method
-from roughfed.client.trainer.fisher import fisher
-from roughfed.client.trainer.holding import pull, vector
 from roughfed.client.trainer.isolate.packnet import PART, model_of_task
-from roughfed.client.trainer.loop import Work, fit
+from roughfed.client.trainer.model.fisher import fisher
+from roughfed.client.trainer.model.importance_penalty import pull, vector
+from roughfed.client.trainer.model.tensors import pieces, spec_of
 from roughfed.client.trainer.parts import Batch
 from roughfed.client.trainer.regularize.lwf import distillation, held_classes
 from roughfed.client.trainer.regularize.si import importance
@@ -28,7 +27,8 @@ from roughfed.client.trainer.replay.a_gem import project
 from roughfed.client.trainer.replay.er_ace import among_present
 from roughfed.client.trainer.replay.gem import dual, turned
 from roughfed.client.trainer.settings import TrainerSettings
-from roughfed.client.trainer.tensors import pieces, spec_of
+from roughfed.client.trainer.training.compose import Method
+from roughfed.client.trainer.training.loop import Work, fit
 from roughfed.errors import ConfigError
 from roughfed.methods import read_method
 from roughfed.training import Turn
@@ -116,7 +116,7 @@ class TestReplay:
         torch.testing.assert_close(out, torch.tensor([0.0, 3.0, 0.0]), atol=1e-4, rtol=0)
 
     def test_the_agent_hears_which_part_a_forbidden_memory_stops(self, tmp_path: Path) -> None:
-        """What the trainer answers is what the agent logs, and reports to the server (`client/app.py`)."""
+        """What the trainer answers is what the agent logs, and reports to the server (`client/job_runner.py`)."""
         from roughfed.client.trainer.faults import explain
 
         model, file = net(), tmp_path / "model.safetensors"
@@ -137,7 +137,7 @@ class TestReplay:
         del caplog
         source = arrays([0, 1])
         for method in ("er", "der++", "balanced-softmax+mosaic"):
-            from roughfed.client.trainer.choose import check
+            from roughfed.client.trainer.training.choose import check
 
             with pytest.raises(ConfigError, match=r"needs a rehearsal memory.*\[memory\] allow = true"):
                 check(read_method(method), context(source), allow_memory=False)
@@ -278,7 +278,7 @@ def test_nothing_is_logged_of_the_examples(caplog: pytest.LogCaptureFixture, tmp
 
 def test_arrays_of_a_stream_have_ids_by_content() -> None:
     """Numbered from 0 in every round, the examples of a second round would pass for those of the first."""
-    from roughfed.client.trainer.arriving import Arriving
+    from roughfed.client.trainer.examples.arriving import Arriving
 
     rng = np.random.default_rng(0)
     rounds = {n: (rng.normal(size=(6, 3)).astype(np.float32), np.arange(6) % C) for n in (1, 2)}

@@ -11,19 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from roughfed.client.trainer.belief import Belief, smallest
-from roughfed.client.trainer.mixture import FLOOR, scaled, two_heaps
-from roughfed.client.trainer.noise import (
+from roughfed.client.trainer.examples.views import look
+from roughfed.client.trainer.labels.gaussian_mixture import FLOOR, scaled, two_heaps
+from roughfed.client.trainer.labels.noise import (
     symmetric_transition,
 )
+from roughfed.client.trainer.loss._shared import given as given_matrix
 from roughfed.client.trainer.parts import Batch, Tensors
+from roughfed.client.trainer.select._shared import Belief, smallest
 from roughfed.client.trainer.select.divide_mix import mixed_value, sharpened, targets
 from roughfed.client.trainer.select.jocor import disagreement
 from roughfed.client.trainer.select.meta_weight_net import virtual_step
 from roughfed.client.trainer.select.ood_reject import rejected
 from roughfed.client.trainer.select.small_loss import believed
-from roughfed.client.trainer.transition import given as given_matrix
-from roughfed.client.trainer.views import look
 
 from .parts_noisy import B, C, D, T, everything, slow_softmax, some_logits, training
 
@@ -240,7 +240,7 @@ def test_the_mean_of_the_weights_takes_the_models_place() -> None:
         method.call("after", [], batch)
         decay = min(0.5, (1 + step) / (10 + step))
         mean = decay * mean + (1 - decay) * weights.detach()
-        context.step += 1
+        context.at.step += 1
     assert not torch.allclose(weights, mean)
     method.call("settle")
     assert torch.allclose(weights, mean)

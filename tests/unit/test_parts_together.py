@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from roughfed import params
-from roughfed.client.trainer.compose import Method
-from roughfed.client.trainer.data import Arrays
-from roughfed.client.trainer.loop import Work, fit
+from roughfed.client.trainer.examples.batches import Arrays
+from roughfed.client.trainer.model.tensors import pieces, spec_of
 from roughfed.client.trainer.parts import Context, Tensors
 from roughfed.client.trainer.settings import TrainerSettings
-from roughfed.client.trainer.tensors import pieces, spec_of
+from roughfed.client.trainer.training.compose import Method
+from roughfed.client.trainer.training.loop import Work, fit
 from roughfed.errors import ConfigError
 from roughfed.methods import read_method
 from roughfed.training import Turn

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.deploy.bench.measure import Track
-from roughfed.deploy.bench.peers import compare, run_flower
-from roughfed.deploy.bench.peers.compare import PeersOptions, run_peers_bench
-from roughfed.deploy.bench.peers.crew import CLIENT, SERVER, Crew, alive, free_ports
-from roughfed.deploy.bench.peers.notes import Rounds, check_mean, of_flower, of_nvflare
-from roughfed.deploy.bench.peers.peer import Work, environment, find
-from roughfed.deploy.bench.peers.run_nvflare import last_json
-from roughfed.deploy.bench.peers.table import Row, lines, middle, ratios, row_of
+from roughfed.deploy.speed.measure import Track
+from roughfed.deploy.speed.options import PeersOptions, Work
+from roughfed.deploy.speed.peers import compare, run_flower
+from roughfed.deploy.speed.peers.compare import run_peers_bench
+from roughfed.deploy.speed.peers.crew import CLIENT, SERVER, Crew, alive, free_ports
+from roughfed.deploy.speed.peers.notes import Rounds, check_mean, of_flower, of_nvflare
+from roughfed.deploy.speed.peers.peer import environment, find
+from roughfed.deploy.speed.peers.run_nvflare import last_json
+from roughfed.deploy.speed.peers.table import Row, lines, middle, ratios, row_of
 from roughfed.errors import ConfigError, RoughfedError
 
 WORK = Work(clients=4, params=100, rounds=3, timeout_s=20.0)

@@ -14,16 +14,16 @@ from torch.nn import functional
 
 from roughfed import params
 from roughfed.adapters import adapted_spec, split
-from roughfed.client.trainer.adapters import stand_on
-from roughfed.client.trainer.data import Arrays, TrainLoader
-from roughfed.client.trainer.loop import Work, fit
-from roughfed.client.trainer.own import ALONE, personalise, take_alone, train_alone, without
+from roughfed.client.trainer.examples.batches import Arrays, TrainLoader
+from roughfed.client.trainer.model.adapters import stand_on
+from roughfed.client.trainer.model.private import bring, keep
+from roughfed.client.trainer.model.tensors import named_state, pieces, spec_of
 from roughfed.client.trainer.parts import Tensors
 from roughfed.client.trainer.personal.adaptive_mixing import LOCAL, WEIGHT, last_layers, mix
-from roughfed.client.trainer.private import bring, keep
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.state import load_state, save_state
-from roughfed.client.trainer.tensors import named_state, pieces, spec_of
+from roughfed.client.trainer.training.loop import Work, fit
+from roughfed.client.trainer.training.own_models import ALONE, load_alone, personalise, train_alone, without
 from roughfed.errors import ConfigError
 from roughfed.methods import PARTS, read_method
 from roughfed.rng import derive
@@ -324,7 +324,7 @@ def test_alone_is_what_a_run_without_the_others_gives(tmp_path: Path) -> None:
     for number in (1, 2):
         trained(by_hand, replace(work(tmp_path, by_hand, "plain", number=number), seed=derive(SEED, ALONE)))
     found = net()
-    take_alone(found, states[0])
+    load_alone(found, states[0])
     assert same(found, by_hand)
 
 

@@ -12,10 +12,10 @@ import torch
 
 from roughfed import params
 from roughfed.child import evaluation_from
-from roughfed.client.statistics import client_values
+from roughfed.client.round.statistics import client_values
+from roughfed.client.trainer.model.tensors import spec_of
 from roughfed.client.trainer.operations import Operations
 from roughfed.client.trainer.state import load_state
-from roughfed.client.trainer.tensors import spec_of
 from roughfed.models import build
 from roughfed.scope import shared_spec
 from roughfed.secagg.statistics import ACCURACY_BUCKETS, KINDS

@@ -8,12 +8,12 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from roughfed.deploy.pictures import protocol
-from roughfed.deploy.pictures import round as one_round
 from roughfed.secagg.client import State
 from roughfed.secagg.server import Stage
 from roughfed.server.masked.facts import KINDS
 from roughfed.wire.secagg import CLIENT_STAGES, STAGE_VALUES
+from tests.docs_pictures import protocol
+from tests.docs_pictures import round as one_round
 
 DOCS = Path(__file__).parents[2] / "docs"
 PICTURES = sorted(DOCS.glob("*.svg"))
@@ -25,7 +25,7 @@ BROWSERS_FONT = 16.0
 def test_the_committed_pictures_are_what_the_code_gives() -> None:
     for name, draw in (("protocol", protocol.draw), ("round", one_round.draw)):
         committed = (DOCS / f"{name}.svg").read_text()
-        assert committed == draw(), f"python -m roughfed.deploy.pictures.{name} > docs/{name}.svg"
+        assert committed == draw(), f"python -m tests.docs_pictures.{name} > docs/{name}.svg"
 
 
 def test_the_protocol_names_every_state_stage_message_and_fact() -> None:

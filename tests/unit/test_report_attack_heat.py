@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from roughfed.errors import ConfigError
-from roughfed.report.attack_heat import BELOW, matrix_of, poisoning_svg, render_poisoning
+from tests.bench.plots.attack_heat import BELOW, matrix_of, poisoning_svg, render_poisoning
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.store import ClientStore
+from roughfed.client.storage.store import ClientStore
 from roughfed.config.federation import FederationConfig
 from roughfed.crypto import certificates
 from roughfed.crypto.identity import IdentityKey

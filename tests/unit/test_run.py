@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from roughfed.config.federation import FederationConfig, Model, Round
-from roughfed.deploy.bench.synthetic import SyntheticOrigin
+from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.digest import content_digest
 from roughfed.errors import ConfigError
 from roughfed.params import read_flat

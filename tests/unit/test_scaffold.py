@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from roughfed.client.trainer.data import Arrays
-from roughfed.client.trainer.loop import Work, fit, stay
+from roughfed.client.trainer.examples.batches import Arrays
+from roughfed.client.trainer.model.tensors import spec_of
 from roughfed.client.trainer.parts import Tensors
 from roughfed.client.trainer.settings import TrainerSettings
-from roughfed.client.trainer.tensors import spec_of
+from roughfed.client.trainer.training.loop import Work, fit, no_op_update
 from roughfed.errors import ConfigError
 from roughfed.params import Flat, read_flat, write_model
 from roughfed.scope import SCALE, SINCE, model_part, shared_spec
@@ -221,7 +221,7 @@ def test_who_has_nothing_to_train_on_changes_no_variate(tmp_path: Path) -> None:
     write_model(path, SPEC, [np.ones(2 * D, dtype=np.float32)])
     turn = Turn(1, facts={SCALE: (SCALED,)})
     settings = TrainerSettings.parse({"method": "mse+scaffold"})
-    stay(Point(), Work(path, tmp_path / "delta", settings, 3, turn, 0))
+    no_op_update(Point(), Work(path, tmp_path / "delta", settings, 3, turn, 0))
     assert np.fromfile(tmp_path / "delta", dtype="<f4").tolist() == [0.0] * (2 * D)
 
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from roughfed.client.trainer.given import open_given
+from roughfed.client.trainer.model.model_file import open_given
+from roughfed.client.trainer.model.private import bring, keep, private_tensors
+from roughfed.client.trainer.model.tensors import load_flat, pieces, spec_of, write_delta
 from roughfed.client.trainer.parts import Tensors
-from roughfed.client.trainer.private import bring, keep, private_tensors
-from roughfed.client.trainer.tensors import load_flat, pieces, spec_of, write_delta
 from roughfed.errors import ConfigError
 from roughfed.params import write_model
 from roughfed.scope import CONTROL, has_controls, model_part, shared_spec

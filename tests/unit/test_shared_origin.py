@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from roughfed.child import Description
 from roughfed.config.federation import FederationConfig
-from roughfed.deploy.bench.synthetic import SyntheticOrigin
+from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.errors import ConfigError
 from roughfed.params import read_flat, write_model
 from roughfed.server.origin import open_run

@@ -11,15 +11,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from roughfed import params
-from roughfed.client.trainer.data import Arrays, open_source
-from roughfed.client.trainer.look import can_tell, look
-from roughfed.client.trainer.loop import Work, fit
+from roughfed.client.trainer.examples.batches import Arrays, open_source
+from roughfed.client.trainer.labels.label_quality import (
+    FACT,
+    LabelQuality,
+    balance_histogram,
+    compare,
+    doubt_of,
+    noted,
+    remember,
+)
+from roughfed.client.trainer.model.tensors import pieces, spec_of
 from roughfed.client.trainer.parts import Context
-from roughfed.client.trainer.self_doubt import FACT, Doubt, compare, doubt_of, equal_voice, noted, remember
 from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.tell import OF_THE_HEAD, TELLERS
 from roughfed.client.trainer.tell.losses import buckets_of
-from roughfed.client.trainer.tensors import pieces, spec_of
+from roughfed.client.trainer.training.forward_pass import can_tell, look
+from roughfed.client.trainer.training.loop import Work, fit
 from roughfed.errors import ConfigError
 from roughfed.secagg.fixed import from_fixed, symmetric
 from roughfed.secagg.statistics import CLASS_LOSS_BUCKETS, KINDS, LOSS_BUCKETS, loss_bucket
@@ -59,7 +67,7 @@ def test_every_statistic_has_its_length_and_keeps_its_bounds() -> None:
     context.model.train()
     found = look(context, [*TELLERS, "no such thing"])
     assert {name: len(values) for name, values in found.items()} == LENGTHS
-    found[FACT] = equal_voice(found[FACT], KINDS[FACT].largest)  # as the loop tells it
+    found[FACT] = balance_histogram(found[FACT], KINDS[FACT].largest)  # as the loop tells it
     for name, values in found.items():
         assert all(isinstance(v, int) and 0 <= v <= KINDS[name].largest for v in values), name
     assert context.model.training  # as it was
@@ -222,7 +230,7 @@ def test_a_liar_hardly_moves_the_others() -> None:
     rng = np.random.default_rng(2)
     most = KINDS["class-loss-histogram"].largest
     tables = histograms([0.0] * 9, rng, size=2000)
-    told = [torch.tensor(equal_voice(table.flatten().tolist(), most)).reshape(C, -1) for table in tables]
+    told = [torch.tensor(balance_histogram(table.flatten().tolist(), most)).reshape(C, -1) for table in tables]
     lie = torch.zeros(C, CLASS_LOSS_BUCKETS, dtype=torch.int64)
     lie[:, 0] = most  # all that the lanes can carry, where losses are lowest
     cohort = torch.stack([*told, lie]).sum(dim=0)
@@ -234,7 +242,7 @@ def test_a_liar_hardly_moves_the_others() -> None:
 def test_a_voice_keeps_the_shape_of_each_class() -> None:
     table = [0] * (C * CLASS_LOSS_BUCKETS)
     table[:3], table[CLASS_LOSS_BUCKETS] = [1280, 640, 20], 3
-    scaled = equal_voice(table, 64)
+    scaled = balance_histogram(table, 64)
     assert scaled[:3] == (64, 32, 1)
     assert scaled[CLASS_LOSS_BUCKETS] == 3
     assert max(scaled) == 64
@@ -264,13 +272,13 @@ def test_doubt_is_relative_bounded_and_blind_to_what_is_not_told(seed: int) -> N
     other = own.clone()
     other[0] = 7
     assert compare(own, cohort) == compare(other, cohort)
-    assert compare(own, torch.zeros_like(cohort)) == Doubt()
+    assert compare(own, torch.zeros_like(cohort)) == LabelQuality()
 
 
 def test_a_client_compares_what_it_told_of_the_model_that_the_sum_is_of() -> None:
     context = context_of(LABELS)
     told = look(context, [FACT])[FACT]
-    assert doubt_of(context) == Doubt()
+    assert doubt_of(context) == LabelQuality()
     remember(context, told)
     clean = torch.zeros(C, CLASS_LOSS_BUCKETS)
     clean[:, 2] = 1000.0

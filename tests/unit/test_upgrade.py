@@ -17,8 +17,8 @@ from types import SimpleNamespace
 import pytest
 
 from roughfed import upgrade as module
-from roughfed.client import store as client_store
-from roughfed.client.store import ClientStore
+from roughfed.client.storage import store as client_store
+from roughfed.client.storage.store import ClientStore
 from roughfed.config.federation import FederationConfig
 from roughfed.deploy.cli.command import EXIT_CODES
 from roughfed.deploy.cli.faults import describe
@@ -42,7 +42,7 @@ SCHEMAS: dict[str, Sequence[str]] = {
 }
 EVERY_STEP = [(name, k) for name, steps in SCHEMAS.items() for k in range(1, len(steps))]
 NO_FACTS = ("counters", "shown", "given", "statics_given")
-"""Tables that a step drops on purpose; the last three are in the client's ledger (test_client_disclosure.py)."""
+"""Tables that a step drops on purpose; the last three are in the client's ledger (client/disclosure)."""
 ELSEWHERE = {"choices": "bits"}
 """Table -> its column that is in that ledger now."""
 

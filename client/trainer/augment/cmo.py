@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from roughfed.client.trainer.draws import draw_by_class, labels_of
-from roughfed.client.trainer.mixing import beta_share, draw_box, numpy_draws, paste
+from roughfed.client.trainer.examples.draws import draw_by_class, labels_of
+from roughfed.client.trainer.examples.image_mixing import beta_share, draw_box, numpy_draws, paste
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Plan
 
 REST = 3 / 200

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roughfed.client.trainer.mixing import beta_share, draw_box, numpy_draws, paste, shuffled
+from roughfed.client.trainer.examples.image_mixing import beta_share, draw_box, numpy_draws, paste, shuffled
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Plan
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roughfed.client.trainer.mixing import beta_share, blend, mixed, numpy_draws, shuffled
+from roughfed.client.trainer.examples.image_mixing import beta_share, blend, mixed, numpy_draws, shuffled
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Plan
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.mixing import beta_share, blend, mixed, numpy_draws, shuffled
+from roughfed.client.trainer.examples.image_mixing import beta_share, blend, mixed, numpy_draws, shuffled
+from roughfed.client.trainer.labels.prior import class_counts
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Plan
-from roughfed.client.trainer.prior import class_counts
 
 
 def remix(options: Options, context: Context, _plan: Plan) -> Hooks:

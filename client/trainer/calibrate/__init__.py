@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from roughfed.client.trainer.calibrate.ccvr import ccvr
 from roughfed.client.trainer.calibrate.creff import creff
 from roughfed.client.trainer.calibrate.post_hoc import post_hoc
-from roughfed.client.trainer.finishing import Maker
+from roughfed.client.trainer.training.classifier_sums import Maker
 
 FINISHERS: Mapping[str, Maker] = {
     "ccvr": ccvr,

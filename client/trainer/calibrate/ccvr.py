@@ -15,14 +15,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.finishing import Classifier, Given, retrain
+from roughfed.client.trainer.training.classifier_sums import Classifier, CohortSums, retrain
 
 DRAWN = 1000
 SHRINK = 0.1
 EPOCHS, LR = 10, 0.02
 
 
-def ccvr(given: Given) -> Classifier:
+def ccvr(given: CohortSums) -> Classifier:
     """The re-trained classifier; the one it began with where the sums hold no example."""
     classes, width = given.classifier.weight.shape
     count = given.sum_of("feature-count", classes)
@@ -43,7 +43,7 @@ def between(old: Classifier, new: Classifier) -> Classifier:
     return Classifier(0.5 * old.weight + scale * new.weight, 0.5 * old.bias + scale * new.bias)
 
 
-def covariance(given: Given, count: Tensor, mean: Tensor) -> Tensor:
+def covariance(given: CohortSums, count: Tensor, mean: Tensor) -> Tensor:
     """Within the classes, float64 [d, d]: (sum z z^T - sum n_c m_c m_c^T) / (N - C), shrunk.
 
     Of classes that are not told the outer products are in the sum and the means are not: it is then a little wider.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from roughfed.client.trainer.finishing import Classifier, Given, retrain
+from roughfed.client.trainer.training.classifier_sums import Classifier, CohortSums, retrain
 
 EACH = 100
 STEPS, STEP = 100, 0.1
@@ -22,7 +22,7 @@ EPOCHS, LR = 100, 0.05
 KEPT = "features"
 
 
-def creff(given: Given) -> Classifier:
+def creff(given: CohortSums) -> Classifier:
     """The re-trained classifier; the one it began with where no class has a gradient."""
     classes, width = given.at.weight.shape
     flat = given.sum_of("head-gradient", classes, classes * width + classes).float()

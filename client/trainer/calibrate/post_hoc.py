@@ -5,13 +5,13 @@ pi is the share of a class in all clients' examples; never beside a training tha
 
 from __future__ import annotations
 
-from roughfed.client.trainer.finishing import Classifier, Given
+from roughfed.client.trainer.training.classifier_sums import Classifier, CohortSums
 
 LEAST = 1e-3
 """Smallest share that is adjusted for: a class nearly nobody has must not win everywhere."""
 
 
-def post_hoc(given: Given) -> Classifier:
+def post_hoc(given: CohortSums) -> Classifier:
     """Shift the biases by the class counts; a class without a count keeps its own, relative to the largest class."""
     start = given.classifier
     counts = given.sum_of("class-count", len(start.bias))

@@ -21,18 +21,18 @@ import math
 import torch
 from torch import Tensor, nn
 
-from roughfed.client.trainer.draws import draw_by_class, equal_shares, labels_of
-from roughfed.client.trainer.head import find_head
-from roughfed.client.trainer.optimizer import optimizer_for
+from roughfed.client.trainer.examples.draws import draw_by_class, equal_shares, labels_of
+from roughfed.client.trainer.labels.prior import LEAST_SHARE, shifted_cross_entropy
+from roughfed.client.trainer.model.head import find_head
+from roughfed.client.trainer.optimize.optimizer import optimizer_for
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
-from roughfed.client.trainer.prior import LEAST_SHARE, shifted_cross_entropy
 
 
 def crt(options: Options, context: Context, _plan: Plan) -> Hooks:
     """The part; nothing before its time."""
     after = float(options["after"])
     if context.rounds <= 1:
-        return Hooks(end=lambda: retrain(context, max(1, round((1 - after) * context.steps))))
+        return Hooks(end=lambda: retrain(context, max(1, round((1 - after) * context.at.steps))))
     first = min(context.rounds, math.floor(after * context.rounds + 1e-9) + 1)  # the first round that reaches beyond
     return second_stage(context, (first - 1) / context.rounds) if context.round >= first else Hooks()
 
@@ -57,7 +57,7 @@ def second_stage(context: Context, start: float) -> Hooks:
         return head.linear(features)
 
     def gradient() -> None:
-        context.lr = restarted(context, (context.progress - start) / (1 - start))
+        context.at.lr = restarted(context, (context.progress - start) / (1 - start))
         heads = [find_head(net, context.num_classes).linear for net in context.nets]
         learning = {id(p) for head in heads for p in head.parameters()}
         for p in (p for net in context.nets for p in net.parameters() if id(p) not in learning):

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from roughfed.client.trainer.experts import count_experts, run_each
+from roughfed.client.trainer.ensemble._shared import count_experts, run_each
+from roughfed.client.trainer.labels.prior import class_prior, log_prior, shifted_cross_entropy
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Plan
-from roughfed.client.trainer.prior import class_prior, log_prior, shifted_cross_entropy
 
 
 def ride(options: Options, context: Context, _plan: Plan) -> Hooks:

@@ -15,9 +15,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.experts import count_experts, run_each
+from roughfed.client.trainer.ensemble._shared import count_experts, run_each
+from roughfed.client.trainer.labels.prior import class_prior, shifted_cross_entropy
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Plan
-from roughfed.client.trainer.prior import class_prior, shifted_cross_entropy
 from roughfed.errors import ConfigError
 
 EXPERTS = 3

@@ -42,7 +42,7 @@ class Packed:
     def __init__(self, context: Context, *, prune: float, retrain: float) -> None:
         """Take up the state; nothing is changed before `begin`."""
         self._context, self._share, self._state = context, 1 - prune, context.state(PART)
-        self._prune_at = max(1, round((1 - retrain) * context.steps))
+        self._prune_at = max(1, round((1 - retrain) * context.at.steps))
         self._pruned, self._mine = False, FREE
         self._base: list[Tensor] = []
         self._fixed: list[Tensor] = []
@@ -67,7 +67,7 @@ class Packed:
         """Put back what may not learn, whatever momentum or decay made of it; prune when it is time."""
         for at, (p, fixed) in enumerate(zip(_params(self._context.model), self._fixed, strict=True)):
             p.copy_(torch.where(self._learns(at), p, fixed))
-        if not self._pruned and self._context.step + 1 >= self._prune_at:
+        if not self._pruned and self._context.at.step + 1 >= self._prune_at:
             self._prune()
 
     @torch.no_grad()
@@ -137,7 +137,7 @@ def model_of_task(model: nn.Module, state: Tensors, task: int, num_classes: int)
         task: as the stream counts.
         num_classes: C.
     """
-    from roughfed.client.trainer.head import find_head
+    from roughfed.client.trainer.model.head import find_head
 
     own = copy.deepcopy(model)
     head, number = find_head(own, num_classes).linear, order_of(dict(state), task)[0]

@@ -6,8 +6,8 @@ from functools import cache
 
 from torch import Tensor
 
+from roughfed.client.trainer.labels.prior import log_prior, shifted_cross_entropy
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
-from roughfed.client.trainer.prior import log_prior, shifted_cross_entropy
 
 
 def balanced_softmax_loss(options: Options, context: Context, _plan: Plan) -> Hooks:

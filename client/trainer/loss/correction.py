@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from roughfed.client.trainer.loss._shared import Transition, forward
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Plan
-from roughfed.client.trainer.transition import Transition, forward
 
 SMALLEST = 1e-4  # of p, in the backward correction
 SINGULAR = 0.25  # least singular value of a matrix that is inverted

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from roughfed.client.trainer.examples.views import ById, ids_of
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Plan
-from roughfed.client.trainer.views import ById, ids_of
 
 CLAMP = 1e-4  # p stays this far from 0 and 1, as in the reference
 

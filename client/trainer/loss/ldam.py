@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from roughfed.client.trainer.head import find_head
+from roughfed.client.trainer.labels.prior import class_counts
+from roughfed.client.trainer.model.head import find_head
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Plan
-from roughfed.client.trainer.prior import class_counts
 
 
 def ldam_loss(options: Options, context: Context, _plan: Plan) -> Hooks:

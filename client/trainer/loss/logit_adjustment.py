@@ -12,9 +12,9 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from roughfed.client.trainer.head import ends_in_head
+from roughfed.client.trainer.labels.prior import log_prior, shifted_cross_entropy
+from roughfed.client.trainer.model.head import ends_in_head
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
-from roughfed.client.trainer.prior import log_prior, shifted_cross_entropy
 from roughfed.errors import ConfigError
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from roughfed.client.trainer.loss._shared import forward
+from roughfed.client.trainer.optimize.sgd import SGD
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
-from roughfed.client.trainer.sgd import SGD
-from roughfed.client.trainer.transition import forward
 
 START = -2.0  # w of every wrong label, as in the reference
 MOMENTUM = 0.9

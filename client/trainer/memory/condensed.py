@@ -18,18 +18,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from roughfed.client.trainer.chosen import classes_here, per_class, replace_class, said_of, shorten
-from roughfed.client.trainer.forms import Form, enlarge, shrink
-from roughfed.client.trainer.head import find_head
-from roughfed.client.trainer.kept import Kept, by_rank
+from roughfed.client.trainer.examples.buffer_format import Form, enlarge, shrink
+from roughfed.client.trainer.examples.replay_buffer import ReplayBuffer, by_rank
+from roughfed.client.trainer.memory._shared import classes_here, features_of, per_class, replace_class, shorten
+from roughfed.client.trainer.model.head import find_head
+from roughfed.client.trainer.model.peer import draw_weights
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
-from roughfed.client.trainer.peer import draw_weights
 
 BATCH = 128  # real and made images of a class in a step
 _FROM = "_from-"
 
 
-class Condensed(Kept):
+class Condensed(ReplayBuffer):
     """A memory that knows which examples its images were made from."""
 
     def made_from(self, label: int, ids: Tensor) -> None:
@@ -60,7 +60,7 @@ def condensed(options: Options, context: Context, _plan: Plan) -> Hooks:
             order = kept.rank(real.ids).argsort()[:share]
             small = condense(context, kept.form.seen(real).x, shrink(real.x[order]), steps=steps, lr=lr)
             first, columns = real.take(order), kept.form.store(small)
-            _, logits = said_of(context, kept.form.unpack(columns, real.x))
+            _, logits = features_of(context, kept.form.unpack(columns, real.x))
             replace_class(kept, label, columns, first, logits)
             kept.made_from(label, real.ids)
         return {}

@@ -9,21 +9,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.chosen import classes_here, per_class, replace_class, said_of, shorten
-from roughfed.client.trainer.kept import Kept, by_rank
+from roughfed.client.trainer.examples.replay_buffer import ReplayBuffer, by_rank
+from roughfed.client.trainer.memory._shared import classes_here, features_of, per_class, replace_class, shorten
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Plan
 
 
 def herding(options: Options, context: Context, _plan: Plan) -> Hooks:
     """The part; size is in examples, shared equally by the classes."""
-    kept = Kept("herding", int(options["size"]), context, order=by_rank)
+    kept = ReplayBuffer("herding", int(options["size"]), context, order=by_rank)
 
     def end() -> dict[str, float]:
         share = per_class(kept, context)
         shorten(kept, share)
         for label, places in classes_here(context):
             candidates = _candidates(kept, context, label, places)
-            features, logits = said_of(context, candidates.x)
+            features, logits = features_of(context, candidates.x)
             chosen = herd(features, share)
             best = candidates.take(chosen)
             replace_class(kept, label, kept.form.pack(best.x), best, logits[chosen])
@@ -55,7 +55,7 @@ def herd(features: Tensor, count: int) -> Tensor:
     return torch.stack(chosen) if chosen else torch.zeros(0, dtype=torch.int64)
 
 
-def _candidates(kept: Kept, context: Context, label: int, places: Tensor) -> Batch:
+def _candidates(kept: ReplayBuffer, context: Context, label: int, places: Tensor) -> Batch:
     """The examples of a class that are here, and those that are kept and not here."""
     here = context.source.gather(places)
     mine = kept.rows((kept.labels == label).nonzero()[:, 0])

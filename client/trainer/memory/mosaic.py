@@ -10,12 +10,12 @@ sharp an image is, and lost 20 points.
 
 from __future__ import annotations
 
-from roughfed.client.trainer.forms import Form
-from roughfed.client.trainer.kept import Kept, by_rank, keeping
+from roughfed.client.trainer.examples.buffer_format import Form
+from roughfed.client.trainer.examples.replay_buffer import ReplayBuffer, by_rank, memory_hooks
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
 
 
 def mosaic(options: Options, context: Context, plan: Plan) -> Hooks:
     """The part; size is in slots of one whole image's bytes."""
-    kept = Kept("mosaic", int(options["size"]), context, order=by_rank, form=Form(halved=True))
-    return keeping(kept, context, plan)
+    kept = ReplayBuffer("mosaic", int(options["size"]), context, order=by_rank, form=Form(halved=True))
+    return memory_hooks(kept, context, plan)

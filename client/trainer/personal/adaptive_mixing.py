@@ -23,7 +23,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from roughfed.client.trainer.data import TrainLoader
+from roughfed.client.trainer.examples.batches import TrainLoader
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan, Tensors
 
 PART = "adaptive-mixing"

@@ -16,7 +16,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from roughfed.client.trainer.optimizer import optimizer_for
+from roughfed.client.trainer.optimize.optimizer import optimizer_for
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
 
 PART = "ditto"
@@ -74,7 +74,7 @@ class Step:
             for p, anchor in self._rows:
                 if p.grad is not None:
                     p.grad.add_(p - anchor, alpha=self._pull)
-        self._optimizer.lr = self._context.lr
+        self._optimizer.lr = self._context.at.lr
         self._optimizer.step()
 
 

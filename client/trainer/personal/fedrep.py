@@ -12,8 +12,8 @@ from collections.abc import Set
 
 from torch import nn
 
+from roughfed.client.trainer.model.tensors import frozen_names, named_state
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
-from roughfed.client.trainer.tensors import frozen_names, named_state
 from roughfed.errors import ConfigError
 
 KEY = "trainer.method"
@@ -22,16 +22,16 @@ KEY = "trainer.method"
 def fedrep(options: Options, context: Context, _plan: Plan) -> Hooks:
     """The part; option head."""
     heads, model = int(options["head"]), context.model
-    own, base = ids_of(model, context.private), ids_of(model, frozen_names(model) | context.frozen)
+    own, base = ids_of(model, context.scope.private), ids_of(model, frozen_names(model) | context.scope.frozen)
     shared = {id(tensor) for tensor in (*model.parameters(), *model.buffers())} - own
 
     def begin() -> None:
-        if context.steps <= heads * context.source.num_batches(context.settings.batch_size):
+        if context.at.steps <= heads * context.source.num_batches(context.settings.batch_size):
             cause = f"fedrep(head={heads}) trains the head for {heads} epochs, and the training is over by then"
             raise ConfigError(cause, key=KEY, cure="raise trainer.epochs (or trainer.max_steps) above that")
 
     def still() -> Set[int]:
-        return shared if context.epoch < heads else own | base
+        return shared if context.at.epoch < heads else own | base
 
     def gradient() -> None:
         frozen = still()

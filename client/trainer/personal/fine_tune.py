@@ -11,6 +11,6 @@ from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
 
 
 def fine_tune(options: Options, _context: Context, _plan: Plan) -> Hooks:
-    """The part; the training itself is `client/trainer/own.py`'s."""
+    """The part; the training itself is `client/trainer/training/own_models.py`'s."""
     epochs = int(options["epochs"])
     return Hooks(use=lambda: epochs)

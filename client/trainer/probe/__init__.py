@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from roughfed.client.trainer.finding import Probe
+from roughfed.client.trainer.examples.probe_sample import Probe
 from roughfed.client.trainer.probe.drift import drift
 from roughfed.client.trainer.probe.labels import labels
 from roughfed.client.trainer.probe.tail import tail

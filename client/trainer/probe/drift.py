@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from roughfed.client.trainer.finding import Finding, Sample, stands
+from roughfed.client.trainer.examples.probe_sample import ProbeResult, Sample, stands
 from roughfed.client.trainer.parts import Tensors
 
 MOVED = 0.3
@@ -18,7 +18,7 @@ FEWEST = 50
 """Examples, below which shares say little."""
 
 
-def drift(sample: Sample, kept: Tensors) -> Finding:
+def drift(sample: Sample, kept: Tensors) -> ProbeResult:
     """See the module."""
     counts = sample.counts()
     shares = counts / counts.sum().clamp_min(1.0)
@@ -28,7 +28,7 @@ def drift(sample: Sample, kept: Tensors) -> Finding:
         kept["shares"], kept["moved"] = shares, largest
     if sample.task >= 0:
         kept["found"] = torch.tensor(True)
-        return Finding(True, f"the examples come in tasks, this is number {sample.task + 1}")
+        return ProbeResult(True, f"the examples come in tasks, this is number {sample.task + 1}")
     found = stands(float(largest), MOVED, kept)
     moved = f"the classes' shares have moved by {float(largest):.2f} at most"
-    return Finding(found, f"{moved}: {'they come and go' if found else 'no drift'}")
+    return ProbeResult(found, f"{moved}: {'they come and go' if found else 'no drift'}")

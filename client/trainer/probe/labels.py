@@ -12,9 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.finding import Finding, Sample, stands
-from roughfed.client.trainer.folds import out_of_fold
-from roughfed.client.trainer.noise import concentration, confident_joint
+from roughfed.client.trainer.examples.probe_sample import ProbeResult, Sample, stands
+from roughfed.client.trainer.labels.folds import out_of_fold
+from roughfed.client.trainer.labels.noise import concentration, confident_joint
 from roughfed.client.trainer.parts import Tensors
 
 SHARE = 0.28
@@ -34,7 +34,7 @@ FEWEST = 60
 """Examples, below which nothing can be said."""
 
 
-def labels(sample: Sample, kept: Tensors) -> Finding:
+def labels(sample: Sample, kept: Tensors) -> ProbeResult:
     """See the module. Looks at other data add up, each by its number of examples."""
     counts = sample.counts()
     total, classes = len(sample.y), int((counts > 0).sum())
@@ -54,13 +54,13 @@ def labels(sample: Sample, kept: Tensors) -> Finding:
     found = stands(measure, SHARE, kept)
     say = f"a short training contradicts labels {measure:.2f} times as often as guessing would"
     if not found:
-        return Finding(found, f"{say}: no more wrong ones than it may err itself")
-    return Finding(found, f"{say}: many are wrong, {'in pairs' if _paired(kept) else 'evenly'}", _paired(kept))
+        return ProbeResult(found, f"{say}: no more wrong ones than it may err itself")
+    return ProbeResult(found, f"{say}: many are wrong, {'in pairs' if _paired(kept) else 'evenly'}", _paired(kept))
 
 
-def _unknown(why: str, kept: Tensors) -> Finding:
+def _unknown(why: str, kept: Tensors) -> ProbeResult:
     """What was found before stands, and at first nothing is."""
-    return Finding(bool(kept.get("found", torch.tensor(False))), why, _paired(kept))
+    return ProbeResult(bool(kept.get("found", torch.tensor(False))), why, _paired(kept))
 
 
 def _accuracy(probabilities: Tensor, y: Tensor) -> float:

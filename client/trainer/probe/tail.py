@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from roughfed.client.trainer.finding import Finding, Sample, stands
+from roughfed.client.trainer.examples.probe_sample import ProbeResult, Sample, stands
 from roughfed.client.trainer.parts import Tensors
 
 RATIO = 2.5
@@ -17,7 +17,7 @@ RATIO = 2.5
 classes, make 4 of a true ratio of 20, and 6 of 100."""
 
 
-def tail(sample: Sample, kept: Tensors) -> Finding:
+def tail(sample: Sample, kept: Tensors) -> ProbeResult:
     """See the module."""
     seen = torch.maximum(kept.get("counts", torch.zeros(sample.num_classes)), sample.counts())
     kept["counts"] = seen
@@ -27,4 +27,4 @@ def tail(sample: Sample, kept: Tensors) -> Finding:
     ratio = most / max(1.0, least + 2 * least**0.5 + 1)
     sizes = f"class {largest} has {most:.0f} examples, class {smallest} has {least:.0f}"
     found = stands(ratio, RATIO, kept)
-    return Finding(found, f"{sizes}: {'a long tail' if found else 'no long tail'}")
+    return ProbeResult(found, f"{sizes}: {'a long tail' if found else 'no long tail'}")

@@ -7,7 +7,7 @@ lambda is large. It is estimated at the end of each training, and counts from
 the round on in which the next task begins; w* is then the model that this round begins with, in a federation the one
 that all made together.
 
-Differs: the penalty's step is taken implicitly after the step of the loss (`client/trainer/holding.py`), since a large
+Differs: the penalty's step is taken implicitly after the step of the loss (`pull`), since a large
 lambda makes the explicit one diverge.
 """
 
@@ -16,9 +16,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.fisher import fisher
-from roughfed.client.trainer.holding import learning_rate, parameters, pull, task_ended, vector
-from roughfed.client.trainer.kept import logits_of
+from roughfed.client.trainer.examples.replay_buffer import logits_of
+from roughfed.client.trainer.model.fisher import fisher
+from roughfed.client.trainer.model.importance_penalty import learning_rate, parameters, pull, task_ended, vector
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
 
 

@@ -3,7 +3,7 @@
 The value of a step becomes (1 - w) * method + w * KL(p_T || p): the labels count less, what all clients agree on more.
 w rises to `weight` along the ramp of Laine & Aila (ICLR 2017), exp(-5 (1 - t)^2).
 
-Differs: not the server but the client finds out whether it is noisy (`client/trainer/self_doubt.py`); the method may be
+Differs: not the server but the client finds out whether it is noisy (`LabelQuality`); the method may be
 any, the paper's is a logit-adjusted loss. The whole rest of the step is scaled by 1 - w, other regularisers too.
 """
 
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from roughfed.client.trainer.labels.label_quality import noted
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
-from roughfed.client.trainer.self_doubt import noted
 
 
 def global_distillation(options: Options, context: Context, plan: Plan) -> Hooks:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from roughfed.client.trainer.holding import task_ended
-from roughfed.client.trainer.kept import logits_of
+from roughfed.client.trainer.examples.replay_buffer import logits_of
+from roughfed.client.trainer.model.importance_penalty import task_ended
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan, Tensors
 
 _MODEL = "model."

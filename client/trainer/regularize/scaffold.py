@@ -23,8 +23,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from roughfed.client.trainer.optimize.sgd import add_
 from roughfed.client.trainer.parts import Context, Controls, Hooks, Options, Plan, Tensors
-from roughfed.client.trainer.sgd import add_
 from roughfed.errors import ConfigError
 
 
@@ -32,7 +32,7 @@ def scaffold(_options: Options, context: Context, _plan: Plan) -> Hooks:
     """The part; its option is the server's business."""
     state = context.state("scaffold")
     named = dict(context.model.named_parameters())
-    names = () if context.controls is None else tuple(context.controls.now)
+    names = () if context.scope.controls is None else tuple(context.scope.controls.now)
     params = [named[name] for name in names]
     sums = [torch.zeros_like(p, dtype=torch.float32) for p in params]
     counts = [0] * len(params)
@@ -98,6 +98,6 @@ def controls_of(context: Context) -> Controls:
     Raises:
         ConfigError: none came.
     """
-    if context.controls is None:
+    if context.scope.controls is None:
         raise ConfigError("scaffold needs the control variates of all clients", key="trainer.method")
-    return context.controls
+    return context.scope.controls

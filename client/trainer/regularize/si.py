@@ -5,7 +5,7 @@ omega / (distance^2 + xi) over the tasks, the penalty (equation 4) is c sum Omeg
 count as 0. The gradient is that of the loss and its terms, the penalty's own left out. What aggregation adds between
 the rounds of a federation is no step of this client: it counts in the distance, not along the path.
 
-Differs: the penalty's step is taken implicitly after the step of the loss (`client/trainer/holding.py`).
+Differs: the penalty's step is taken implicitly after the step of the loss (`pull`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.holding import learning_rate, parameters, pull, task_ended, vector
+from roughfed.client.trainer.examples.replay_gradients import flat_grad
+from roughfed.client.trainer.model.importance_penalty import learning_rate, parameters, pull, task_ended, vector
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
-from roughfed.client.trainer.replayed import flat_grad
 
 KEPT = ("path", "start", "importance", "anchor")
 

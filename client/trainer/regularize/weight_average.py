@@ -13,8 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from roughfed.client.trainer.optimize.sgd import add_, mul_
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
-from roughfed.client.trainer.sgd import add_, mul_
 
 
 def weight_average(options: Options, context: Context, _plan: Plan) -> Hooks:
@@ -28,7 +28,7 @@ def weight_average(options: Options, context: Context, _plan: Plan) -> Hooks:
 
     @torch.no_grad()
     def after(_outputs: Outputs, _batch: Batch) -> None:
-        decay = min(most, (1 + context.step) / (10 + context.step))
+        decay = min(most, (1 + context.at.step) / (10 + context.at.step))
         mul_(mean, decay)
         add_(mean, [p.detach() for p in trained], alpha=1 - decay)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from roughfed.client.trainer.examples.replay_gradients import flat_grad, grad_of, learning, memory_of, set_grad
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
-from roughfed.client.trainer.replayed import flat_grad, grad_of, learning, memory_of, set_grad
 
 
 def a_gem(options: Options, context: Context, plan: Plan) -> Hooks:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.kept import logits_of
+from roughfed.client.trainer.examples.replay_buffer import logits_of
+from roughfed.client.trainer.examples.replay_gradients import memory_of, replayed_value
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
-from roughfed.client.trainer.replayed import memory_of, replayed_value
 
 
 def der(options: Options, context: Context, plan: Plan) -> Hooks:

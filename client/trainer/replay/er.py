@@ -3,15 +3,15 @@
 Differs: the value is the mean over the new examples plus `weight` times the mean over the remembered ones. One mean
 over both, as others have it, is half of that where they are as many: this has the steps of that at twice the learning
 rate.
-Where a loss adjusts by class shares, half of the shares are those of the memory (`client/trainer/prior.py`).
+Where a loss adjusts by class shares, half of the shares are those of the memory (`client/trainer/labels/prior.py`).
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from roughfed.client.trainer.examples.replay_gradients import memory_of, replayed_value
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
-from roughfed.client.trainer.replayed import memory_of, replayed_value
 
 
 def er(options: Options, context: Context, plan: Plan) -> Hooks:

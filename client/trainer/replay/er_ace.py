@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from roughfed.client.trainer.examples.replay_gradients import is_past, memory_of, replayed_value
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
-from roughfed.client.trainer.replayed import is_past, memory_of, replayed_value
 
 ABSENT = -1e9
 

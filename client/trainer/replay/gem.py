@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from roughfed.client.trainer.examples.replay_gradients import flat_grad, grad_of, learning, memory_of, set_grad
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
-from roughfed.client.trainer.replayed import flat_grad, grad_of, learning, memory_of, set_grad
 
 RIDGE = 1e-6  # of the mean square norm: gradients of two tasks may be parallel
 Matrix = NDArray[np.float64]

@@ -5,7 +5,7 @@ Classes that a client has not got stay away.
 
 from __future__ import annotations
 
-from roughfed.client.trainer.draws import draw_by_class, equal_shares, labels_of
+from roughfed.client.trainer.examples.draws import draw_by_class, equal_shares, labels_of
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from roughfed.client.trainer.draws import draw_by_class, equal_shares, labels_of
+from roughfed.client.trainer.examples.draws import draw_by_class, equal_shares, labels_of
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
 
 

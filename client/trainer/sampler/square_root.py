@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roughfed.client.trainer.draws import draw_by_class, labels_of
+from roughfed.client.trainer.examples.draws import draw_by_class, labels_of
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
 
 

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from roughfed.client.trainer.belief import grown
-from roughfed.client.trainer.mixing import beta_share, numpy_draws
-from roughfed.client.trainer.mixture import scaled, two_heaps
+from roughfed.client.trainer.examples.image_mixing import beta_share, numpy_draws
+from roughfed.client.trainer.examples.views import look
+from roughfed.client.trainer.labels.gaussian_mixture import scaled, two_heaps
+from roughfed.client.trainer.model.peer import add_peer
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
-from roughfed.client.trainer.peer import add_peer
-from roughfed.client.trainer.views import look
+from roughfed.client.trainer.select._shared import grown
 from roughfed.errors import ConfigError
 
 PART = "divide-mix"

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from roughfed.client.trainer.belief import Belief
+from roughfed.client.trainer.model.peer import add_peer
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
-from roughfed.client.trainer.peer import add_peer
+from roughfed.client.trainer.select._shared import Belief
 
 PART = "jocor"
 

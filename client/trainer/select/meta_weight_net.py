@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from roughfed.client.trainer.adam import Adam
-from roughfed.client.trainer.data import Source
-from roughfed.client.trainer.holding import learning_rate
+from roughfed.client.trainer.examples.batches import Source
+from roughfed.client.trainer.model.importance_penalty import learning_rate
+from roughfed.client.trainer.optimize.adam import Adam
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
 from roughfed.errors import ConfigError
 

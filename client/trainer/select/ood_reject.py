@@ -14,8 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from roughfed.client.trainer.examples.views import Look, look
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
-from roughfed.client.trainer.views import Look, look
 
 DEVIATIONS = 3.0
 NORMAL = 1.4826  # median distance of a normal distribution -> its standard deviation

@@ -23,10 +23,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from roughfed.client.trainer.belief import grown
-from roughfed.client.trainer.early import Early
+from roughfed.client.trainer.examples.views import ById, ids_of
+from roughfed.client.trainer.labels.early_estimate import EarlyEstimate
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
-from roughfed.client.trainer.views import ById, ids_of
+from roughfed.client.trainer.select._shared import grown
 
 PART = "small-loss"
 LEAST = 0.3  # of a class is always believed
@@ -49,7 +49,7 @@ class SmallLoss:
         self._relabel = float(options["relabel"]) or math.inf
         width = CLASSES + context.num_classes
         self._kept = ById(context.state(PART), ids_of(context.source), width, fill=float("nan"))
-        self._early = Early(context, f"{PART}-early", warmup=float(options["warmup"]))
+        self._early = EarlyEstimate(context, f"{PART}-early", warmup=float(options["warmup"]))
 
     def epoch(self) -> None:
         """Settle who is believed in this epoch."""

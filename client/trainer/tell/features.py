@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from roughfed.client.trainer.examples.statistic_extractor import Observed
 from roughfed.client.trainer.parts import Context
-from roughfed.client.trainer.telling import Seen
 from roughfed.secagg.fixed import fit_features, upper_triangle
 
 
@@ -27,14 +27,14 @@ class FeatureSums:
         self._sum = torch.zeros(classes, width, **like)
         self._outer = torch.zeros(width, width, **like)
 
-    def add(self, seen: Seen) -> None:
-        """See `Teller`."""
+    def add(self, seen: Observed) -> None:
+        """See `StatisticExtractor`."""
         features = seen.features.double()
         self._count += torch.bincount(seen.y, minlength=len(self._count))
         self._sum.index_add_(0, seen.y, features)
         self._outer += features.T @ features
 
     def values(self) -> dict[str, tuple[int, ...]]:
-        """See `Teller`; scaled together where a sum is beyond its bound, so that means and covariance stay."""
+        """See `StatisticExtractor`; scaled together where a sum is beyond its bound: means and covariance stay."""
         count, total, outer = (np.array(part.tolist()) for part in (self._count, self._sum, self._outer))
         return fit_features(count, total, upper_triangle(outer))

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from roughfed.client.trainer.examples.statistic_extractor import Observed
 from roughfed.client.trainer.parts import Context
-from roughfed.client.trainer.telling import Seen
 from roughfed.secagg.fixed import bound_of, to_fixed
 
 HEAD = "head"
@@ -33,8 +33,8 @@ class HeadGradient:
         self._sum = torch.zeros(classes, classes, width + 1, device=context.device)
         self._count = torch.zeros(classes, device=context.device)
 
-    def add(self, seen: Seen) -> None:
-        """See `Teller`."""
+    def add(self, seen: Observed) -> None:
+        """See `StatisticExtractor`."""
         chance = functional.linear(seen.features, self._weight, self._bias).softmax(dim=1)
         error = chance - functional.one_hot(seen.y, len(self._count)).to(chance.dtype)  # [B, C]
         inputs = functional.pad(seen.features, (0, 1), value=1.0)  # the last one is the bias's
@@ -44,7 +44,7 @@ class HeadGradient:
             self._sum[c] += error[chosen].T @ inputs[chosen]
 
     def values(self) -> dict[str, tuple[int, ...]]:
-        """See `Teller`."""
+        """See `StatisticExtractor`."""
         mean = self._sum / self._count.clamp_min(1.0)[:, None, None]
         largest = mean.abs().amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
         mean = mean * (bound_of("head-gradient") / largest).clamp_max(1.0)

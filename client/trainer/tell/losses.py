@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from roughfed.client.trainer.examples.statistic_extractor import Observed
 from roughfed.client.trainer.parts import Context
-from roughfed.client.trainer.telling import Seen
 from roughfed.secagg.statistics import CLASS_LOSS_BUCKETS, LOSS_BUCKETS, loss_edge
 
 
@@ -21,13 +21,13 @@ class LossHistogram:
         """All zero."""
         self._table = torch.zeros(LOSS_BUCKETS, dtype=torch.int64, device=context.device)
 
-    def add(self, seen: Seen) -> None:
-        """See `Teller`."""
+    def add(self, seen: Observed) -> None:
+        """See `StatisticExtractor`."""
         place = buckets_of(seen.losses, LOSS_BUCKETS)
         self._table.index_add_(0, place, torch.ones_like(place))
 
     def values(self) -> dict[str, tuple[int, ...]]:
-        """See `Teller`."""
+        """See `StatisticExtractor`."""
         return {"loss-histogram": tuple(self._table.tolist())}
 
 
@@ -39,13 +39,13 @@ class ClassLossHistogram:
         cells = context.num_classes * CLASS_LOSS_BUCKETS
         self._table = torch.zeros(cells, dtype=torch.int64, device=context.device)
 
-    def add(self, seen: Seen) -> None:
-        """See `Teller`."""
+    def add(self, seen: Observed) -> None:
+        """See `StatisticExtractor`."""
         place = seen.y * CLASS_LOSS_BUCKETS + buckets_of(seen.losses, CLASS_LOSS_BUCKETS)
         self._table.index_add_(0, place, torch.ones_like(place))
 
     def values(self) -> dict[str, tuple[int, ...]]:
-        """See `Teller`."""
+        """See `StatisticExtractor`."""
         return {"class-loss-histogram": tuple(self._table.tolist())}
 
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from roughfed.client.trainer.examples.statistic_extractor import Observed
 from roughfed.client.trainer.parts import Context
-from roughfed.client.trainer.telling import Seen
 
 
 class Transition:
@@ -28,15 +28,15 @@ class Transition:
         self._predicted: list[Tensor] = []
         self._confidence: list[Tensor] = []
 
-    def add(self, seen: Seen) -> None:
-        """See `Teller`."""
+    def add(self, seen: Observed) -> None:
+        """See `StatisticExtractor`."""
         confidence, predicted = seen.output.softmax(dim=1).max(dim=1)
         self._given.append(seen.y)
         self._predicted.append(predicted)
         self._confidence.append(confidence)
 
     def values(self) -> dict[str, tuple[int, ...]]:
-        """See `Teller`."""
+        """See `StatisticExtractor`."""
         given, predicted = torch.cat(self._given), torch.cat(self._predicted)
         confidence = torch.cat(self._confidence).double()
         number = torch.bincount(predicted, minlength=self._classes).clamp_min(1)

@@ -12,8 +12,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from roughfed.client.trainer.labels.prior import class_counts
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Plan
-from roughfed.client.trainer.prior import class_counts
 
 
 def class_balanced(options: Options, context: Context, _plan: Plan) -> Hooks:

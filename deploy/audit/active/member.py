@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.members.credential_files import Credentials
 from roughfed.crypto.masks import Lanes
 from roughfed.deploy.audit.active.server import ActiveServer, Opened
 from roughfed.digest import content_digest
@@ -25,7 +25,7 @@ from roughfed.wire.updates import UPDATE_DOMAIN, encode_statement
 class Member:
     """The papers of an enrolled client of which no agent runs."""
 
-    papers: Enrolled
+    papers: Credentials
 
     @property
     def name(self) -> str:

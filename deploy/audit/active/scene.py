@@ -17,8 +17,8 @@ from typing import Protocol
 import grpc
 import numpy as np
 
-from roughfed.client import life
-from roughfed.client.enrolled import Enrolled
+from roughfed.client import runner
+from roughfed.client.members.credential_files import Credentials
 from roughfed.client.setup import Setup
 from roughfed.crypto.join_line import JoinLine
 from roughfed.deploy import agent
@@ -61,7 +61,7 @@ class Inside:
         await enrol(folder, line)
         place = agent.Place(folder)
         setup = Setup(agent.load(folder, {}), place.state, place.papers, trainer)
-        return await life.run(setup, stopped=self._stop)
+        return await runner.run(setup, stopped=self._stop)
 
     async def ended(self) -> str:
         """Wait until it ends; why."""
@@ -76,7 +76,7 @@ class Inside:
         await self.ended()
 
 
-async def enrol(folder: Path, line: JoinLine) -> Enrolled:
+async def enrol(folder: Path, line: JoinLine) -> Credentials:
     """Make a directory a member's."""
     return await agent.join(folder, line, policy=agent.policy_of(folder))
 

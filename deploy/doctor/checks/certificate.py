@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from roughfed.client.enrol import BY_FILES
-from roughfed.client.enrolled import IDENTITY_KEY, TLS_KEY, Enrolled
+from roughfed.client.members.credential_files import IDENTITY_KEY, TLS_KEY, Credentials
+from roughfed.client.members.enrol import BY_FILES
 from roughfed.crypto import certificates
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
 from roughfed.deploy.doctor.site import Site
@@ -50,7 +50,7 @@ def modes(folder: Path) -> Iterable[Finding]:
         yield ok("the private keys are readable by their owner alone", measured="0600", about="modes")
 
 
-def papers(site: Site, own: Enrolled, now: datetime) -> Iterable[Finding]:
+def papers(site: Site, own: Credentials, now: datetime) -> Iterable[Finding]:
     """An enrolment's files against one another, the settings and the calendar."""
     try:
         subject = certificates.check_issued(
@@ -71,13 +71,13 @@ def papers(site: Site, own: Enrolled, now: datetime) -> Iterable[Finding]:
     yield ending(own.certificate, now, cure=f"in this directory: {BY_FILES}" if own.external else "")
 
 
-def _inside(own: Enrolled, now: datetime) -> datetime:
+def _inside(own: Credentials, now: datetime) -> datetime:
     """A moment at which the certificate holds: `ending` speaks of its end."""
     loaded = certificates.load_certificate(own.certificate)
     return min(max(now, loaded.not_valid_before_utc), loaded.not_valid_after_utc)
 
 
-def named(site: Site, own: Enrolled) -> Iterable[Finding]:
+def named(site: Site, own: Credentials) -> Iterable[Finding]:
     """client.toml names the same client."""
     told = site.client.client.name if site.client else ""
     if told and told != own.name:

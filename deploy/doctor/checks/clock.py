@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from roughfed.client.enrolled import Enrolled
+from roughfed.client.members.credential_files import Credentials
 from roughfed.crypto import certificates
 from roughfed.crypto.identity import RENEW_WINDOW_S
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
@@ -92,7 +92,7 @@ def against_certificates(site: Site, *, now: datetime | None = None) -> Finding:
 
 
 def _certificates(site: Site) -> Iterable[tuple[str, bytes]]:
-    papers: Enrolled | None = site.papers
+    papers: Credentials | None = site.papers
     if papers is not None:
         yield "the certificate", papers.certificate
         yield "the CA's certificate", papers.ca_certificate

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from roughfed.child import Description
-from roughfed.client.limits import check_app_settings
+from roughfed.client.local.learning_settings import check_app_settings
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
 from roughfed.deploy.doctor.manifest import known_shapes
 from roughfed.deploy.doctor.site import Site

@@ -9,6 +9,7 @@ from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warnin
 from roughfed.deploy.doctor.needs import needs
 from roughfed.deploy.doctor.site import Site
 from roughfed.deploy.doctor.trainer import AGAIN, SLOW
+from roughfed.extras import MissingExtra
 
 MIB = 1 << 20
 CPU = 'or choose another: device.name = "cpu" in client.toml'
@@ -17,6 +18,9 @@ CPU = 'or choose another: device.name = "cpu" in client.toml'
 def device(site: Site) -> Iterable[Finding]:
     """By the word of a trainer process."""
     examined = site.examined()
+    if examined is not None and isinstance(examined.error, MissingExtra):
+        yield without_torch(site, examined.error)
+        return
     if examined is None or examined.devices is None:
         if examined is not None and examined.error is not None and examined.error.reason == SLOW:
             yield warning(f"torch did not load in time: {examined.error}", cure=AGAIN, about="torch")
@@ -34,6 +38,14 @@ def device(site: Site) -> Iterable[Finding]:
     if told["devices"] and not told["nvml"]:
         cure = "install the driver's library libnvidia-ml.so.1 (in a container: --gpus with the utility capability)"
         yield warning("NVML is not here: the use of the GPU will not be measured", cure=cure, about="nvml")
+
+
+def without_torch(site: Site, error: MissingExtra) -> Finding:
+    """Where nothing trains, torch need not be; a client, or a server with the program of its model, needs it."""
+    trains = site.client is not None or (site.federation is not None and not site.federation.model.file_alone)
+    if trains:
+        return failure("torch is not installed, and what this directory runs needs it", cure=error.cure, about="torch")
+    return ok("torch is not installed, and nothing trains here", measured="no torch", about="torch")
 
 
 def chosen(wanted: str, told: dict[str, Any]) -> Iterable[Finding]:

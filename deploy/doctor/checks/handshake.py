@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 
-from roughfed.client.diagnose import Reason, reach
-from roughfed.client.diagnose import handshake as shake
+from roughfed.client.connection.diagnose import Reason, reach
+from roughfed.client.connection.diagnose import handshake as shake
 from roughfed.crypto.certificates import only_certificate
 from roughfed.deploy import aggregator
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped

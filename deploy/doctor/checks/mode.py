@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
 
-from roughfed.client import store
+from roughfed.client.storage import store
 from roughfed.deploy.doctor.finding import Finding, ok, skipped, warning
 from roughfed.deploy.doctor.site import Site
 from roughfed.mode import DEFAULT, shows_more

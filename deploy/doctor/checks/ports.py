@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterable
 from contextlib import suppress
 
-from roughfed.client.diagnose import Reason, reach
+from roughfed.client.connection.diagnose import Reason, reach
 from roughfed.config.federation import FederationConfig
 from roughfed.deploy import aggregator
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning

@@ -1,0 +1,1 @@
+"""This client's membership: enrolment, credentials and their renewal."""

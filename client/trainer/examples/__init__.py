@@ -1,0 +1,1 @@
+"""Examples: batches, draws, memories, and what is seen of them."""

@@ -1,0 +1,1 @@
+"""What can be known of labels: how often each class comes, and which labels are wrong."""

@@ -1,0 +1,1 @@
+"""Optimizers of the local steps."""

@@ -1,1 +1,0 @@
-"""`roughfed bench`: the real server and real agents over mTLS, with nothing trained."""
