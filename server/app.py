@@ -45,7 +45,7 @@ from roughfed.server.listing import Lists, from_authority
 from roughfed.server.origin import Origin, open_run
 from roughfed.server.pages import start_http
 from roughfed.server.papers import Obtain, Papers, Rotation
-from roughfed.server.ports import open_port
+from roughfed.server.ports import close_port, open_port
 from roughfed.server.round import reference_updates
 from roughfed.server.round.events import RoundEvents
 from roughfed.server.round.run import run_rounds
@@ -298,7 +298,7 @@ async def listen(
     await vitality.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
     where = f"{config.server.host}:{config.server.port}"
     port = await open_port(server, where, rotation.credentials(client_auth=True), key="server.port")
-    stack.push_async_callback(server.stop, 0.5)
+    stack.push_async_callback(close_port, server, where)
     connections.limit(port, config.server.connections, quota=most)
     enrol_port = 0
     if setup.authority is not None:
@@ -308,7 +308,7 @@ async def listen(
             newcomers, where, credentials=rotation.credentials(client_auth=False), most=most_enrolling
         )
         connections.limit(enrol_port, config.server.connections, quota=most_enrolling)
-        stack.push_async_callback(enrol_server.stop, 0.5)
+        stack.push_async_callback(close_port, enrol_server, where)
     for beside in (rotation.keep_fresh(), connections.keep()):
         stack.callback(asyncio.create_task(beside).cancel)
     return Ports(port, enrol_port, 0)

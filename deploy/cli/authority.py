@@ -66,6 +66,7 @@ async def serve(context: Context, config: FederationConfig) -> None:
     from roughfed.server.authority import Authority
     from roughfed.server.connections import Connections, quotas
     from roughfed.server.papers import Rotation, from_authority
+    from roughfed.server.ports import close_port
 
     place, stopped = Place(context.folder), asyncio.Event()
     authority = Authority.open(place.ca, life=timedelta(days=config.identity.certificate_days))
@@ -88,4 +89,4 @@ async def serve(context: Context, config: FederationConfig) -> None:
     await stopped.wait()
     for task in beside:
         task.cancel()
-    await server.stop(0.5)
+    await close_port(server, where)

@@ -10,6 +10,7 @@ for the output) and writes back who was started and who has ended.
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib
 import itertools
@@ -211,6 +212,7 @@ def become(request: Mapping[str, Any], output: int) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
+    faulthandler.enable()
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import threading
 import time
@@ -15,6 +16,9 @@ from .forked import Forked, can_fork
 
 PATIENCE_S = 30.0
 """Nothing that a test waits for takes longer, unless the test says so; the machine may be busy with other things."""
+
+STACKS_S = 5.0
+"""A process that is ended because it hangs has this long to print the stacks of its threads."""
 
 
 def start(args: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
@@ -81,7 +85,9 @@ class Process:
         try:
             status = self._child.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise AssertionError(self.report(f"still running after {timeout_s} s")) from None
+            self.signal(signal.SIGABRT)  # where it hangs: `faulthandler` says it of every thread
+            self._reader.join(STACKS_S)
+            raise AssertionError(self.report(f"still running after {timeout_s} s", last=80)) from None
         self._reader.join(PATIENCE_S)
         return status
 
@@ -101,9 +107,9 @@ class Process:
         if self._child.stdout is not None:
             self._child.stdout.close()
 
-    def report(self, what: str) -> str:
+    def report(self, what: str, *, last: int = 25) -> str:
         """A sentence for an assertion, with the last lines of the process."""
-        return f"{self.name} {what}; its last lines:\n" + "\n".join(self.lines[-25:])
+        return f"{self.name} {what}; its last lines:\n" + "\n".join(self.lines[-last:])
 
 
 class Server(Process):
