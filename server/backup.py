@@ -27,10 +27,8 @@ from roughfed.errors import ConfigError, StorageError
 from roughfed.files import disk_errors
 from roughfed.messages import PROTOCOL
 from roughfed.server.authority import DATABASE
-from roughfed.server.contribution.kept import PLAN
 from roughfed.server.frozen import FILE as BASE
-from roughfed.server.ledger import FILE as LEDGER
-from roughfed.server.orders import FOLDER as SUMS
+from roughfed.server.layout import LEDGER, SCORING_PLAN, SUMS
 from roughfed.server.spool import update_name
 from roughfed.upgrade import copy_database, version_of
 from roughfed.wire.session import decode_header
@@ -201,13 +199,13 @@ class Moment:
     def _hold_scoring(self) -> None:
         """The round that is kept to be scored, if it is whole: its plan is written last and deleted first."""
         folder = self._state / "contribution"
-        plan = _bytes(folder / PLAN)
+        plan = _bytes(folder / SCORING_PLAN)
         if plan is None:
             return
         with suppress(StorageError):  # a file went away
             for source in _files(folder):
                 self._link(source)
-        if _bytes(folder / PLAN) != plan or f"contribution/{PLAN}" not in self.files:
+        if _bytes(folder / SCORING_PLAN) != plan or f"contribution/{SCORING_PLAN}" not in self.files:
             self.files = {name: size for name, size in self.files.items() if not name.startswith("contribution/")}
 
     def _link(self, source: Path) -> str:

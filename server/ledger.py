@@ -26,11 +26,10 @@ from roughfed.files import disk_errors, fsync_folder
 from roughfed.server.incentive.book import Book, RoundFacts, check
 from roughfed.server.incentive.chain import FIRST, VERSION, Writer, digest_of, read
 from roughfed.server.incentive.rewards import Given
+from roughfed.server.layout import LEDGER
 from roughfed.server.store import RoundRow, Store
 
 log = logging.getLogger(__name__)
-
-FILE = "ledger.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class Ledger:
     def __init__(self, store: Store, key: IdentityKey, *, run: str, server: str) -> None:
         """Nothing is read yet."""
         self._store, self._key, self._run, self._server = store, key, run, server
-        self.path = store.folder / FILE
+        self.path = store.folder / LEDGER
         self._book: Book | None = None
         self._complained = ""
         self.given = Given()

@@ -12,7 +12,8 @@ from roughfed.files import disk_errors
 from roughfed.server.incentive import book, chain
 from roughfed.server.incentive.book import Book
 from roughfed.server.incentive.chain import FIRST, Entry, Problem
-from roughfed.server.ledger import FILE, newest, waiting
+from roughfed.server.layout import LEDGER
+from roughfed.server.ledger import newest, waiting
 from roughfed.server.store import Store
 from roughfed.wire.session import HEADER_DOMAIN
 
@@ -64,7 +65,7 @@ def check_ledger(store: Store) -> Checked:
         ConfigError: there is none.
         StorageError: the disk refused.
     """
-    path, last = store.folder / FILE, newest(store)
+    path, last = store.folder / LEDGER, newest(store)
     if last is None:
         cure = "it begins with the first round that is over"
         raise ConfigError("there is no ledger here yet", file=str(path.absolute()), cure=cure)

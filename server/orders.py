@@ -16,10 +16,10 @@ from roughfed.files import disk_errors, place_durably, sync_file, write_at
 from roughfed.params import Flat
 from roughfed.server.above import Order
 from roughfed.server.aggregate.mean import Mean
+from roughfed.server.layout import SUMS
 from roughfed.server.lineage import Version, insert_version
 from roughfed.server.store import Store
 
-FOLDER = "sums"
 """In the state directory: sums that go up."""
 
 
@@ -72,7 +72,7 @@ async def _note(store: Store, order: Order) -> None:
 
 def folder(store: Store) -> Path:
     """Where sums lie that go up."""
-    place = store.folder / FOLDER
+    place = store.folder / SUMS
     place.mkdir(exist_ok=True, mode=0o700)
     return place
 

@@ -12,18 +12,12 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from roughfed.classes import STANDARD
 from roughfed.server.proof import Proof
 from roughfed.server.store import GONE, RoundRow, Store
 from roughfed.wire.session import decode_header
-
-if TYPE_CHECKING:
-    from roughfed.server.intake import Intake
-    from roughfed.server.masked.journal import Stages
-    from roughfed.server.membership import Session
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +35,18 @@ OF_CLASS = (
 )
 
 
-async def follow(store: Store, sessions: Iterable[Session], last: RoundRow | None) -> tuple[RoundRow | None, int]:
+async def follow(store: Store, seen: Mapping[str, Proof], last: RoundRow | None) -> tuple[RoundRow | None, int]:
     """Between two rounds: write what the connected clients have seen and the journal lacks into it.
+
+    Args:
+        store: of the server.
+        seen: client -> the newest header that it has seen.
+        last: the newest round of the journal.
 
     Returns:
         (the round that the next header names, the number of the next round).
     """
-    unknown = {s.name: s.proof for s in sessions if s.proof is not None and not _known(store, s.proof)}
+    unknown = {name: proof for name, proof in seen.items() if not _known(store, proof)}
     proofs = {name: proof for name, proof in unknown.items() if last is None or proof.header.round >= last.round}
     if not proofs:
         return last, last.round + 1 if last is not None else 1
@@ -102,11 +101,16 @@ def draw_anew(db: sqlite3.Connection) -> None:
     db.execute("UPDATE class_rounds SET beacon = x''")
 
 
-async def settle(store: Store, stages: Stages, intake: Intake, run: str) -> None:
+async def settle(store: Store, run: str, forget: Callable[[RoundRow], Awaitable[None]]) -> None:
     """At the first start after a restore: give a masked round up that was open.
 
     Its clients have answered for it, perhaps to its end, and answer for no other sets. In the clear a client sends the
     same bytes again, so an open round is finished as after any other restart.
+
+    Args:
+        store: of the server.
+        run: its id.
+        forget: drops what the server holds of the round beside its row.
     """
     rows = store.journal.read("SELECT * FROM restored WHERE settled_at IS NULL")
     if not rows:
@@ -117,8 +121,7 @@ async def settle(store: Store, stages: Stages, intake: Intake, run: str) -> None
             received = store.receipts(run, last.round)
             await store.set_sets(last.round, dict.fromkeys(last.cohort, GONE) | dict.fromkeys(received, "abandoned"))
         await store.abandon(last.round, RESTORED, now)
-        await stages.forget(last.round)
-        intake.discard(run, last.round, list(last.cohort))
+        await forget(last)
         log.warning("round %d was open in the backup that was restored: it is abandoned", last.round)
     await store.journal.write(lambda db: db.execute("UPDATE restored SET settled_at = ?", (now,)))
 

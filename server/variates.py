@@ -1,82 +1,16 @@
-"""SCAFFOLD's control variates, the server's half (Karimireddy et al., ICML 2020, algorithm 1, line 17).
+"""SCAFFOLD as a guest: the scale of the control variates goes to every client with its job.
 
-They lie behind the model in every version (`roughfed.scope`). An accepted update brings s (c_i+ - c_i) for them, and
-
-    c' = (N c + sum over the accepted of (c_i+ - c_i)) / N',
-
-so that c is the mean of the c_i of all clients that have one: N and N' of them, before and after this round. With every
-client in every round that is the paper's c + |S|/N mean(c_i+ - c_i). Where clients are still coming in, the paper has N
-count those that no round has met yet, with c_i = 0; here they count from their first update on, which they make with
-plain steps (`client/trainer/regularize/scaffold.py`).
-
-The server optimizer has no say in it: to `combine`, control variates are buffers, which become the mean that is below.
+What the server makes of them: `roughfed.server.aggregate.control_variates`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
-
 from roughfed.config.trainer import TrainerSettings
-from roughfed.params import Flat, read_flat
-from roughfed.scope import SCALE, SINCE, model_part
-from roughfed.server.aggregate.mean import Mean
+from roughfed.scope import SCALE, SINCE
 from roughfed.server.context.extension import Extension
 from roughfed.server.context.server import ServerContext
 from roughfed.server.facts import Facts
 from roughfed.server.rolled_back import last_lost
-from roughfed.server.store import RoundRow, Store
-from roughfed.types import Spec
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """What a round adds to the control variates.
-
-    Attributes:
-        before: clients that have a c_i, without this round, N.
-        now: with it, N'.
-        accepted: clients in this round's mean.
-        scale: s.
-    """
-
-    before: int
-    now: int
-    accepted: int
-    scale: float
-
-
-def ledger_of(store: Store, row: RoundRow) -> Ledger:
-    """From the journal: the same after a restart."""
-    since = last_lost(store)  # whatever was told before it is not counted on: clients begin anew, too
-    earlier = [r for r in store.rounds() if since < r.round < row.round and r.outcome == "committed"]
-    known = {name for each in earlier for name in each.accepted}
-    return Ledger(len(known), len(known | set(row.accepted)), len(row.accepted), row.facts[SCALE][0])
-
-
-def with_variates(mean: Mean, spec: Spec, base: Path, ledger: Ledger) -> Mean:
-    """The mean update, in which the control variates are what is added to those of the base.
-
-    Args:
-        mean: of the accepted updates, (start, stop) -> float32.
-        spec: the model's with control variates behind it.
-        base: model file that the round began with.
-        ledger: of the round.
-    """
-    size, params = model_part(spec).size, read_flat(base)
-    share, grown = ledger.accepted / (ledger.now * ledger.scale), ledger.before / ledger.now - 1
-
-    def added(start: int, stop: int) -> Flat:
-        change = mean(start, stop)
-        if stop <= size:
-            return change
-        at = max(size - start, 0)
-        taken = np.float32(share) * change[at:] + np.float32(grown) * params[start + at : stop]
-        return np.concatenate([change[:at], taken]).astype(np.float32, copy=False)
-
-    return added
 
 
 def scale_fact(settings: TrainerSettings, *, since: int = 0) -> Facts:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from roughfed.server.contribution.utility import Sums
 from roughfed.training import BaseFile, Turn
 from roughfed.types import Evaluation
+
+Sums = tuple[int, float, Sequence[int], Sequence[int]]
+"""Number of examples, sum of the losses, examples by class [C], correct ones by class [C]."""
 
 
 class Worker(Protocol):

@@ -98,9 +98,9 @@ def export(context: Context, flags: ExportFlags) -> Answer:
     Not if it is not what was written: the exit code is then 7.
     """
     from roughfed.deploy.aggregator import Place
-    from roughfed.server.ledger import FILE
+    from roughfed.server.layout import LEDGER
 
-    if flags.out.resolve() == (Place(context.folder).state / FILE).resolve():
+    if flags.out.resolve() == (Place(context.folder).state / LEDGER).resolve():
         raise ConfigError(f"{flags.out} is the ledger itself", key="--out", cure="name another file")
     found = checked(context)
     if found.problem is not None:

@@ -13,6 +13,7 @@ from roughfed.server.habits import Habits
 from roughfed.server.health.seen import Seen
 from roughfed.server.listing import Listing
 from roughfed.server.membership import Session
+from roughfed.server.proof import Proof
 from roughfed.server.strikes import STRIKES
 
 SUPERSEDED_S = 30.0
@@ -118,6 +119,10 @@ class ClientRegistry:
     def get(self, name: str) -> Session | None:
         """The session of a client, if it is connected."""
         return self._sessions.get(name)
+
+    def proofs(self) -> dict[str, Proof]:
+        """Client -> the newest header that it has seen, of those who have seen one."""
+        return {session.name: session.proof for session in self.all() if session.proof is not None}
 
     def all(self) -> list[Session]:
         """Every session, in order of the names."""

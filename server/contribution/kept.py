@@ -20,8 +20,9 @@ import numpy as np
 
 from roughfed.files import disk_errors, write_durably
 from roughfed.server.defence.view import Gram, Rows, view_of_files
+from roughfed.server.layout import SCORING_PLAN
 
-PLAN, GRAM, MODEL = "plan.json", "gram.f64", "model.safetensors"
+GRAM, MODEL = "gram.f64", "model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +107,13 @@ class Shelf:
                 _link(path, self._row(at))
             if gram is not None:
                 np.ascontiguousarray(gram, dtype="<f8").tofile(self.folder / GRAM)
-        write_durably(self.folder / PLAN, json.dumps(asdict(kept)).encode(), mode=0o600)
+        write_durably(self.folder / SCORING_PLAN, json.dumps(asdict(kept)).encode(), mode=0o600)
 
     def kept(self) -> Kept | None:
         """The round that is kept; None where there is none."""
         with disk_errors("read what is kept of a round"):
             try:
-                plan = json.loads((self.folder / PLAN).read_bytes())
+                plan = json.loads((self.folder / SCORING_PLAN).read_bytes())
             except FileNotFoundError:
                 return None
         lists = {name: tuple(plan[name]) for name in ("names", "weights", "twins", "left_out")}
@@ -121,7 +122,7 @@ class Shelf:
     def clear(self) -> None:
         """Keep nothing any more; the plan goes first."""
         with disk_errors("clear away what was kept of a round"), suppress(FileNotFoundError):
-            (self.folder / PLAN).unlink(missing_ok=True)
+            (self.folder / SCORING_PLAN).unlink(missing_ok=True)
             shutil.rmtree(self.folder)
 
     def _row(self, at: int) -> Path:

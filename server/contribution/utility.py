@@ -11,13 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from roughfed.server.contribution.method import Values
+from roughfed.server.workers import Sums
 
 BALANCED, ACCURACY, LOSS = "balanced-accuracy", "accuracy", "loss"
 CLASSIFICATION = (BALANCED, ACCURACY, LOSS)
 REGRESSION = (LOSS,)
-
-Sums = tuple[int, float, Sequence[int], Sequence[int]]
-"""Number of examples, sum of the losses, examples by class [C], correct ones by class [C]."""
 
 
 def in_order(first: str, num_classes: int) -> tuple[str, ...]:

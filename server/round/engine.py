@@ -19,6 +19,7 @@ from functools import partial
 from roughfed import crash
 from roughfed.errors import LocalProtocolError, RoundError
 from roughfed.logs import in_round
+from roughfed.server.aggregate.control_variates import ledger_of, with_variates
 from roughfed.server.collection import LEFT_BEHIND, Collection, Decision
 from roughfed.server.combine import combine
 from roughfed.server.context.round_state import RoundState
@@ -35,7 +36,6 @@ from roughfed.server.round.plain import PlainUpdates
 from roughfed.server.round.summary import report_client_evaluations, summarize
 from roughfed.server.round.updates import Updates
 from roughfed.server.store import ABSENT, GONE, LATE, LEFT, RoundRow
-from roughfed.server.variates import ledger_of, with_variates
 from roughfed.server.verdicts import Measured
 
 log = logging.getLogger(__name__)

@@ -37,7 +37,7 @@ async def open_round(ctx: ServerContext) -> RoundState:
     settings, schedule = ctx.config.round, ctx.extensions.schedule
     cluster = schedule.turn()
     seated = seating(ctx.config, ctx.clients.hellos(candidates(ctx, cluster)))
-    last, number = await follow(ctx.store, ctx.clients.all(), last)
+    last, number = await follow(ctx.store, ctx.clients.proofs(), last)
     listed_as, order = in_order(ctx, number)
     invited = settings.invited(len(seated.seats))
     cohort = drawn(seated, invited=invited, seed=ctx.config.federation.seed, round_number=number, order=order)

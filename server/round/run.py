@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from roughfed import crash
 from roughfed.errors import RoughfedError
@@ -80,9 +81,15 @@ async def run_rounds(ctx: ServerContext, events: RoundEvents) -> str:
     return reason
 
 
+async def forget(ctx: ServerContext, row: RoundRow) -> None:
+    """Drop what lies about a round beside its row: the stages, and the updates."""
+    await ctx.stages.forget(row.round)
+    ctx.intake.discard(ctx.run, row.round, list(row.cohort))
+
+
 async def begin(ctx: ServerContext) -> None:
     """Take up a run where its journal ends."""
-    await settle(ctx.store, ctx.stages, ctx.intake, ctx.run)
+    await settle(ctx.store, ctx.run, partial(forget, ctx))
     await complete_summary(ctx)
     ctx.extensions.resume()
     await ctx.extensions.catch_up()

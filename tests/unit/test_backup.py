@@ -18,7 +18,7 @@ from roughfed.server import backup as module
 from roughfed.server import member_file
 from roughfed.server.authority import Authority
 from roughfed.server.backup import FOLDER, Moment, sweep
-from roughfed.server.ledger import FILE as LEDGER
+from roughfed.server.layout import LEDGER
 from roughfed.server.ledger import Part, append
 from roughfed.server.member_file import MemberFile
 from roughfed.server.schema import SCHEMA

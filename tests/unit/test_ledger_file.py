@@ -18,7 +18,8 @@ from roughfed import crash
 from roughfed.deploy.cli import app as cli
 from roughfed.server.incentive import book, chain
 from roughfed.server.incentive.book import RoundFacts
-from roughfed.server.ledger import FILE, Ledger, newest, waiting
+from roughfed.server.layout import LEDGER
+from roughfed.server.ledger import Ledger, newest, waiting
 from roughfed.server.ledger_check import check_file, check_ledger
 from roughfed.server.store import RoundRow, Store
 from roughfed.types import Signed, Spec, TensorSpec
@@ -85,7 +86,7 @@ def is_right(state: Path, *, rounds: int = 6) -> bytes:
         assert last is not None
         assert (last.head, last.lines) == (found.head, len(found.entries))
     assert [entry["round"] for entry in found.entries if entry["kind"] == "round"] == list(range(1, rounds + 1))
-    return (state / FILE).read_bytes()
+    return (state / LEDGER).read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +191,7 @@ def test_scores_that_come_while_the_ledger_is_written_are_in_it(state: Path, who
 
 
 def damage(state: Path, how: str) -> None:
-    path = state / FILE
+    path = state / LEDGER
     data = path.read_bytes()
     lines = data.splitlines(keepends=True)
     path.write_bytes(
@@ -207,10 +208,10 @@ def damage(state: Path, how: str) -> None:
 def test_damage_is_found_and_nothing_is_added_to_a_ledger_that_was_cut(how: str, state: Path) -> None:
     catch_up(state, 1, 2, 3)
     damage(state, how)
-    before = (state / FILE).read_bytes()
+    before = (state / LEDGER).read_bytes()
     catch_up(state, 4)
     if how != "changed":  # far from the end it is found by whoever looks, not by who writes
-        assert (state / FILE).read_bytes() == before
+        assert (state / LEDGER).read_bytes() == before
     with closing(Store(state)) as store:
         assert check_ledger(store).problem is not None
         assert len(store.judged()) == 4
@@ -265,7 +266,7 @@ def test_verify_names_the_line(folder: Path, capsys: pytest.CaptureFixture[str])
 def test_show_and_export(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "show", "--json") == 0
     said = json.loads(capsys.readouterr().out)
-    known, _ = book.check(chain.read((folder / "state" / FILE).read_bytes()).entries)
+    known, _ = book.check(chain.read((folder / "state" / LEDGER).read_bytes()).entries)
     assert {row["client"]: row["total"] for row in said["clients"]} == known.standing.totals
     assert run(folder, "show", "bob") == 0
     assert "copy" in capsys.readouterr().out
@@ -273,13 +274,13 @@ def test_show_and_export(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
 
     out = folder / "copy.jsonl"
     assert run(folder, "export", "--out", str(out)) == 0
-    assert out.read_bytes() == (folder / "state" / FILE).read_bytes()
+    assert out.read_bytes() == (folder / "state" / LEDGER).read_bytes()
     assert check_file(out, key=KEY.public_key.hex()).problem is None
     assert run(folder, "verify", "--file", str(out), "--key", KEY.public_key.hex()) == 0
     assert run(folder, "verify", "--file", str(out), "--key", "00" * 32) == 7
     assert run(folder, "verify", "--file", str(folder / "none")) == 2
 
-    assert run(folder, "export", "--out", str(folder / "state" / FILE), "--client", "ann") == 2  # it is not replaced
+    assert run(folder, "export", "--out", str(folder / "state" / LEDGER), "--client", "ann") == 2  # it is not replaced
     assert run(folder, "verify") == 0
 
     assert run(folder, "export", "--out", str(out), "--csv", "--client", "ann") == 0

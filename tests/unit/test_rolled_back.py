@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from roughfed.crypto import certificates
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import RemoteProtocolError
 from roughfed.messages import Hello, Seen
+from roughfed.server.aggregate.control_variates import ledger_of
 from roughfed.server.authority import Authority
 from roughfed.server.context.server import ServerContext
 from roughfed.server.masked.journal import Opening, Stages
@@ -22,8 +24,9 @@ from roughfed.server.membership import Session
 from roughfed.server.proof import Proof, proof_of
 from roughfed.server.rolled_back import adopt, first_choice, follow, last_lost, settle
 from roughfed.server.round.offer import offer
+from roughfed.server.round.run import forget
 from roughfed.server.store import RoundRow, Store
-from roughfed.server.variates import ledger_of, scale_fact
+from roughfed.server.variates import scale_fact
 from roughfed.types import ClientClass, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header
 from tests.server_context import context, in_round
@@ -83,7 +86,7 @@ def play(
 
 def next_of(ctx: ServerContext) -> tuple[int, int]:
     """(number of the round that the next header names, number of the next round)."""
-    last, number = asyncio.run(follow(ctx.store, ctx.clients.all(), ctx.store.last_round()))
+    last, number = asyncio.run(follow(ctx.store, ctx.clients.proofs(), ctx.store.last_round()))
     return (0 if last is None else last.round), number
 
 
@@ -227,7 +230,7 @@ def test_groups_are_drawn_anew_and_clip_norms_go_on_from_what_clients_have_seen(
 def test_a_masked_round_that_was_open_in_a_backup_is_given_up(ctx: ServerContext) -> None:
     play(ctx, 3, header(3, masked=True), outcome="open")
     restore(ctx)
-    asyncio.run(settle(ctx.store, ctx.stages, ctx.intake, ctx.run))
+    asyncio.run(settle(ctx.store, ctx.run, partial(forget, ctx)))
     (row,) = ctx.store.rounds()
     assert (row.outcome, row.sets) == ("abandoned", {"a": "gone", "b": "gone"})
     assert last_lost(ctx.store) == 3
@@ -239,7 +242,7 @@ def test_any_other_open_round_is_finished(ctx: ServerContext, was_restored: bool
     play(ctx, 3, header(3, masked=is_masked), outcome="open")
     if was_restored:
         restore(ctx)
-    asyncio.run(settle(ctx.store, ctx.stages, ctx.intake, ctx.run))
+    asyncio.run(settle(ctx.store, ctx.run, partial(forget, ctx)))
     assert [row.outcome for row in ctx.store.rounds()] == [None]
     assert last_lost(ctx.store) == 0
 

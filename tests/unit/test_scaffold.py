@@ -19,7 +19,7 @@ from roughfed.client.trainer.training.loop import Work, fit, no_op_update
 from roughfed.errors import ConfigError
 from roughfed.params import Flat, read_flat, write_model
 from roughfed.scope import SCALE, SINCE, model_part, shared_spec
-from roughfed.server.variates import Ledger, with_variates
+from roughfed.server.aggregate.control_variates import Ledger, with_variates
 from roughfed.training import Turn
 
 CPU = torch.device("cpu")

@@ -21,7 +21,8 @@ from roughfed.data import Dataset
 from roughfed.params import Flat, write_model
 from roughfed.rng import derive
 from roughfed.scope import SCALE, model_part, shared_spec
-from roughfed.server.variates import Ledger, scale_fact, with_variates
+from roughfed.server.aggregate.control_variates import Ledger, with_variates
+from roughfed.server.variates import scale_fact
 from roughfed.training import FitResult, Turn
 from roughfed.types import Spec
 
