@@ -19,7 +19,7 @@ from roughfed.child import Description, Trainer, description_from, model_descrip
 from roughfed.errors import ConfigError, TrainerError
 from roughfed.params import read_flat, write_model
 from roughfed.rng import derive
-from roughfed.server.workers import Sums
+from roughfed.server.model.trainer import Sums
 from roughfed.training import BaseFile, Turn
 from roughfed.types import Evaluation
 
@@ -74,7 +74,7 @@ def read(path: Path) -> Description:
 
 
 class ModelFile:
-    """A `roughfed.server.origin.Origin` that has a file and no process. What needs one is not to be had."""
+    """A `roughfed.server.model.run_setup.Origin` that has a file and no process. What needs one is not to be had."""
 
     def __init__(self, path: Path) -> None:
         """Read what the model is.

@@ -18,9 +18,9 @@ from roughfed.deploy.plan_words import not_protected, sees, warnings
 from roughfed.errors import ConfigError
 from roughfed.masking import CODES_A_NUMBER
 from roughfed.secagg.groups import SMALLEST
+from roughfed.server.cohort.statistics import Shape
 from roughfed.server.defence.check import check_rule
 from roughfed.server.defence.plan import tolerated
-from roughfed.server.facts import Shape
 from roughfed.types import Spec
 
 NOBODY: Mapping[str, int] = MappingProxyType({})

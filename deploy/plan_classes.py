@@ -13,7 +13,7 @@ from roughfed.config.classes import ClassSettings
 from roughfed.deploy.plan_words import FEW_PARAMETERS
 from roughfed.masking import largest_group
 from roughfed.secagg.groups import SMALLEST, group_sizes
-from roughfed.server.classes import fewest
+from roughfed.server.cohort.tiers import fewest
 from roughfed.server.defence.plan import tolerated
 from roughfed.types import Spec
 

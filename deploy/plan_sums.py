@@ -8,8 +8,8 @@ from roughfed.config import FederationConfig
 from roughfed.deploy.plan_groups import Grouping
 from roughfed.secagg.statistics import read_statistics
 from roughfed.server.aggregate.fednova import asks
-from roughfed.server.facts import Shape, asked, check_shape
-from roughfed.server.fair_weights import losses_asked
+from roughfed.server.cohort.statistics import Shape, asked, check_shape
+from roughfed.server.fairness.client_weights import losses_asked
 from roughfed.server.masked.opening import wanted_statistics
 from roughfed.types import Spec
 

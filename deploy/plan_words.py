@@ -10,10 +10,10 @@ from roughfed.config import FederationConfig
 from roughfed.config.values import duration_text
 from roughfed.httpd import is_loopback
 from roughfed.secagg.groups import ALONE, SMALLEST
-from roughfed.server.clusters.choosing import bits
+from roughfed.server.cohort.statistics import FEWEST, wanted_facts
 from roughfed.server.defence.check import too_few
 from roughfed.server.defence.plan import rule_of
-from roughfed.server.facts import FEWEST, wanted_facts
+from roughfed.server.extensions.clusters.choosing import bits
 from roughfed.sketch.buckets import NORM_BOUND
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.key_file import write_public
 from roughfed.crypto.member_list import MEMBERS_DOMAIN, ListedMember, MemberList
 from roughfed.errors import ConfigError, IdentityError, RemoteProtocolError
-from roughfed.server.listing import Lists
+from roughfed.server.members.member_list import Lists
 from roughfed.wire.enrolment import chain_of, open_member
 from roughfed.wire.member_list import MAX_LIST_BYTES, Signature, decode_list, encode_signed
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from roughfed.deploy import aggregator
 from roughfed.errors import ConfigError
 from roughfed.report.summary import RunSummary
-from roughfed.server import summarized
-from roughfed.server.store import Store
+from roughfed.server.observe import run_summary as journaled
+from roughfed.server.storage.store import Store
 
 
 def run_summary(folder: Path) -> RunSummary:
@@ -28,7 +28,7 @@ def run_summary(folder: Path) -> RunSummary:
     """
     config = aggregator.load(folder, {})
     with closing(open_store(folder)) as store:
-        if (run := summarized.run_summary(store, config)) is None:
+        if (run := journaled.run_summary(store, config)) is None:
             raise _nothing_yet(folder)
         return run
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from roughfed.config.federation import FederationConfig
 from roughfed.crypto.identity import IdentityKey
-from roughfed.server.above import Above
-from roughfed.server.collection import Collection
+from roughfed.server.cohort.collection import Collection
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext, ServerIdentity, Settings
-from roughfed.server.extensions import Given, add_extensions
+from roughfed.server.extensions.edge.upstream import Above
+from roughfed.server.extensions.table import Given, add_extensions
 from roughfed.server.metrics import ServerMetrics
-from roughfed.server.store import RoundRow, Store
+from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Spec
 
 

@@ -3,7 +3,7 @@
     python tests/tree.py TARGET
 
 makes TARGET/roughfed of real folders with a link for every file, so that grimp and basedpyright, which cannot follow
-the map of an editable install, see `roughfed.server.rpc` where `server/rpc.py` lies. Running it again follows new and
+the map of an editable install, see `roughfed.server.app` where `server/app.py` lies. Running it again follows new and
 removed files.
 """
 

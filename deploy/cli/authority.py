@@ -61,12 +61,12 @@ async def serve(context: Context, config: FederationConfig) -> None:
     """Serve until SIGTERM or SIGINT."""
     from roughfed.deploy.aggregator import Place, note_ports
     from roughfed.descriptors import raise_limit
-    from roughfed.server import enrolment
     from roughfed.server.app import Ports
-    from roughfed.server.authority import Authority
-    from roughfed.server.connections import Connections, quotas
-    from roughfed.server.papers import Rotation, from_authority
-    from roughfed.server.ports import close_port
+    from roughfed.server.members.authority import Authority
+    from roughfed.server.members.credentials import Rotation, from_authority
+    from roughfed.server.transport import enrolment
+    from roughfed.server.transport.connections import Connections, quotas
+    from roughfed.server.transport.ports import close_port
 
     place, stopped = Place(context.folder), asyncio.Event()
     authority = Authority.open(place.ca, life=timedelta(days=config.identity.certificate_days))

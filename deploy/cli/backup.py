@@ -40,7 +40,7 @@ def backup(context: Context, flags: Flags) -> Answer:
     of it again. Whoever has the file has the federation's keys, unless they were left out.
     """
     from roughfed.deploy import archive
-    from roughfed.server.signer import key_of
+    from roughfed.server.backup.signer import key_of
 
     out, key = destination(context.folder, flags.out), key_of(context.folder / "state")
     began = time.monotonic()
@@ -89,7 +89,7 @@ def held(folder: Path) -> Iterator[Mapping[str, Any]]:
     """The state directory held still: by the server that runs on it, or because nobody does."""
     from roughfed.deploy.cli import control
     from roughfed.lock import only_one
-    from roughfed.server.backup import Moment, sweep
+    from roughfed.server.backup.snapshot import Moment, sweep
 
     if control.is_running(folder):
         with ExitStack() as stack:
@@ -138,7 +138,7 @@ def chosen(
     """
     from roughfed.deploy import roster
     from roughfed.deploy.archive import SETTINGS, Member
-    from roughfed.server.backup import FOLDER
+    from roughfed.server.backup.snapshot import FOLDER
 
     held_in = folder / "state" / FOLDER
     members = [Member(f"state/{name}", held_in / name, size) for name, size in sorted(files.items())]
@@ -152,7 +152,7 @@ def chosen(
 
 def is_key(name: str) -> bool:
     """Whether a member of a backup, of the server or of an edge's membership above, is a private key."""
-    from roughfed.server.backup import KEYS
+    from roughfed.server.backup.snapshot import KEYS
 
     return KEYS.fullmatch(name.removeprefix("upstream/").removeprefix("state/")) is not None
 

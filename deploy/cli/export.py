@@ -18,7 +18,7 @@ from roughfed.errors import ConfigError, StorageError
 from roughfed.extras import need
 
 if TYPE_CHECKING:
-    from roughfed.server.store import Store
+    from roughfed.server.storage.store import Store
     from roughfed.types import Spec
 
 
@@ -93,7 +93,7 @@ def export(context: Context, flags: Flags) -> Answer:
     from roughfed.deploy.cli.export_for import given_model, quality_of
     from roughfed.deploy.summary import open_store
     from roughfed.scope import has_controls, model_part
-    from roughfed.server.frozen import base_of
+    from roughfed.server.model.frozen_base import base_of
 
     with closing(open_store(context.folder)) as store:
         if (known := store.run()) is None:
@@ -159,7 +159,7 @@ def chosen(store: Store, wanted: str, cluster: str = "0") -> tuple[int, bytes]:
     Raises:
         ConfigError: no such cluster or version, or its file was not kept.
     """
-    from roughfed.server.quality import Quality
+    from roughfed.server.model.retention import Quality
 
     versions, clusters = dict(store.versions()), store.lineage.clusters()
     if cluster not in clusters:
@@ -184,7 +184,7 @@ def finished(store: Store, wanted: str) -> tuple[int, bytes]:
     Raises:
         ConfigError: there is none, or another version is wanted.
     """
-    from roughfed.server.calibrated import newest
+    from roughfed.server.model.calibrated import newest
 
     found = newest(store)
     if found is None or not store.model_path(found.digest).exists():
@@ -245,7 +245,7 @@ def write_merged(store: Store, source: Path, flags: Flags, spec: Spec) -> Spec:
 
     from roughfed.adapters import merged
     from roughfed.params import read_flat, unflatten, write_model
-    from roughfed.server.frozen import FILE, base_of, check_file
+    from roughfed.server.model.frozen_base import FILE, base_of, check_file
     from roughfed.types import Spec
 
     if (base := base_of(store)) is None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from roughfed.errors import ConfigError
 
 if TYPE_CHECKING:
-    from roughfed.server.incentive.chain import Entry
-    from roughfed.server.store import Store
+    from roughfed.server.extensions.ledger.chain import Entry
+    from roughfed.server.storage.store import Store
     from roughfed.types import Spec
 
 KEY = "--for"
@@ -23,7 +23,7 @@ def quality_of(store: Store, client: str, version: int) -> float:
     Raises:
         ConfigError: the ledger is not what was written, knows nothing of the client, or no tiers are set.
     """
-    from roughfed.server.ledger_check import check_ledger
+    from roughfed.server.extensions.ledger.check import check_ledger
 
     found = check_ledger(store)
     if (wrong := found.problem) is not None:
@@ -43,7 +43,7 @@ def tier_after(entries: Sequence[Entry], client: str, version: int) -> float:
     Raises:
         ConfigError: they say nothing of the client, no tiers were set, or nothing was scored yet.
     """
-    from roughfed.server.incentive.book import check
+    from roughfed.server.extensions.ledger.book import check
 
     rounds = [at for at, entry in enumerate(entries) if entry["kind"] == "round"]
     last = next((at for at in rounds if (entries[at]["version"] or 0) >= version), rounds[-1] if rounds else -1)
@@ -77,7 +77,7 @@ def given_model(store: Store, source: Path, spec: Spec, quality: float, out: Pat
         StorageError: the disk refused.
     """
     from roughfed.params import read_flat, write_model
-    from roughfed.server.incentive.rewards import downgraded
+    from roughfed.server.extensions.ledger.rewards import downgraded
 
     if quality >= 1:
         yield source

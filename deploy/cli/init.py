@@ -56,8 +56,8 @@ def init(context: Context, flags: Flags) -> Answer:
     from roughfed.config.sources import from_flags
     from roughfed.deploy.aggregator import Place
     from roughfed.deploy.cli.processes import check_sources
-    from roughfed.server.authority import Authority
     from roughfed.server.defence.check import check_rule
+    from roughfed.server.members.authority import Authority
 
     folder, place = context.folder, Place(context.folder)
     settings = from_flags(values(context, flags), keys_of(FederationConfig))
@@ -100,7 +100,7 @@ def authority_alone(context: Context, flags: Flags) -> Answer:
         ConfigError: flags that would have no effect, or the CA here is another federation's.
     """
     from roughfed.deploy import aggregator
-    from roughfed.server.authority import CA_KEY, Authority
+    from roughfed.server.members.authority import CA_KEY, Authority
 
     if flags != Flags(ca_only=True):
         raise ConfigError("with --ca-only all settings come from fed.toml", key="--ca-only", cure="leave them out")

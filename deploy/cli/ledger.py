@@ -19,7 +19,7 @@ from roughfed.errors import ConfigError, StorageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from roughfed.server.ledger_check import Checked
+    from roughfed.server.extensions.ledger.check import Checked
 
 COLUMNS = ("round", "client", "reason", "weight", "flag", "twin", "total", "low", "high", "share", "tier")
 """Of the CSV; the parts of the scores follow, each in a column of its own."""
@@ -68,7 +68,7 @@ def verify(context: Context, flags: VerifyFlags) -> Answer:
 
     Names the first line that is wrong, and why; the exit code is then 7. Also while the server runs.
     """
-    from roughfed.server.ledger_check import check_file
+    from roughfed.server.extensions.ledger.check import check_file
 
     if flags.key and flags.file is None:
         raise ConfigError("the key of this directory's server is known", key="--key", cure="give --file as well")
@@ -98,7 +98,7 @@ def export(context: Context, flags: ExportFlags) -> Answer:
     Not if it is not what was written: the exit code is then 7.
     """
     from roughfed.deploy.aggregator import Place
-    from roughfed.server.layout import LEDGER
+    from roughfed.server.storage.layout import LEDGER
 
     if flags.out.resolve() == (Place(context.folder).state / LEDGER).resolve():
         raise ConfigError(f"{flags.out} is the ledger itself", key="--out", cure="name another file")
@@ -121,7 +121,7 @@ def export(context: Context, flags: ExportFlags) -> Answer:
 def checked(context: Context) -> Checked:
     """The ledger in --dir."""
     from roughfed.deploy.summary import open_store
-    from roughfed.server.ledger_check import check_ledger
+    from roughfed.server.extensions.ledger.check import check_ledger
 
     with closing(open_store(context.folder)) as store:
         return check_ledger(store)
@@ -157,7 +157,7 @@ def lines_of(found: Checked, client: str) -> list[dict[str, Any]]:
     Raises:
         ConfigError: it has none.
     """
-    from roughfed.server.incentive.chain import entries_of
+    from roughfed.server.extensions.ledger.chain import entries_of
 
     rows = [dict(entry) for entry in entries_of(found.entries, client)]
     if not rows:
@@ -202,7 +202,7 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def as_lines(rows: Iterable[Mapping[str, Any]]) -> str:
     """As they are in the ledger, byte by byte: a whole export can be checked with `verify --file`."""
-    from roughfed.server.incentive.chain import canonical
+    from roughfed.server.extensions.ledger.chain import canonical
 
     return "".join(canonical(row).decode() + "\n" for row in rows)
 

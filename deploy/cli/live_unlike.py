@@ -22,7 +22,8 @@ def lines(told: Mapping[str, Mapping[str, Any]] | None) -> list[Line]:
     """What a status says, a line each.
 
     Args:
-        told: key of a round's summary -> "round" and "found" (`roughfed.server.told`); None: an older server.
+        told: key of a round's summary -> "round" and "found" (`roughfed.server.observe.recent_rounds`);
+            None: an older server.
     """
     if not told:
         return []

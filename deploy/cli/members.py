@@ -63,7 +63,7 @@ def invite(context: Context, flags: InviteFlags) -> Answer:
     from roughfed.crypto.join_line import VARIABLE, JoinLine
     from roughfed.deploy import aggregator
     from roughfed.deploy.edge.run import VARIABLE as UPSTREAM
-    from roughfed.server.authority import Authority
+    from roughfed.server.members.authority import Authority
 
     if flags.server and flags.edge:
         raise ConfigError(
@@ -134,7 +134,7 @@ def refuse_revoked(folder: Path, name: str) -> None:
         IdentityError: reason "revoked".
     """
     from roughfed.deploy import aggregator
-    from roughfed.server.store import Store
+    from roughfed.server.storage.store import Store
 
     state = aggregator.Place(folder).state
     if not (state / "journal.db").exists():
@@ -193,8 +193,8 @@ def revoke(context: Context, flags: RevokeFlags) -> Answer:
     """
     from roughfed.deploy.aggregator import Place
     from roughfed.deploy.cli import control
-    from roughfed.server.authority import CA_KEY, Authority
-    from roughfed.server.store import Store
+    from roughfed.server.members.authority import CA_KEY, Authority
+    from roughfed.server.storage.store import Store
 
     place, done = Place(context.folder), list[str]()
     if (place.ca / CA_KEY).exists():

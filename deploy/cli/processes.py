@@ -19,7 +19,7 @@ from roughfed.errors import ConfigError
 from roughfed.extras import need
 
 if TYPE_CHECKING:
-    from roughfed.server.origin import Origin
+    from roughfed.server.model.run_setup import Origin
 
 WITHOUT_TORCH = (
     "or let this server go by a file: where torch is, `roughfed export --initial --out start.safetensors` beside this "
@@ -101,7 +101,7 @@ def origin(folder: Path, config: FederationConfig) -> Origin:
         ConfigError: what the settings name is not there, or torch is not.
     """
     from roughfed.deploy.model_file import ModelFile
-    from roughfed.server.worker import Worker
+    from roughfed.server.model.trainer_process import Worker
 
     if config.model.file_alone:
         check_files(folder, config, app="model.app", others={"model.init": False})

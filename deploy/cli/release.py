@@ -44,7 +44,7 @@ def quarantine(context: Context, flags: QuarantineFlags) -> Answer:
     """
     from roughfed.deploy.aggregator import Place
     from roughfed.deploy.cli import control
-    from roughfed.server.held import checked
+    from roughfed.server.members.quarantine import checked
 
     because = checked(flags.because)
     journal = Place(context.folder).state / "journal.db"
@@ -59,8 +59,8 @@ def quarantine(context: Context, flags: QuarantineFlags) -> Answer:
 
 def hold_in_journal(state: Path, name: str, because: str) -> str:
     """Quarantine a client of a server that does not run; returns the reason as it is shown."""
-    from roughfed.server.held import hold
-    from roughfed.server.store import Store
+    from roughfed.server.members.quarantine import hold
+    from roughfed.server.storage.store import Store
 
     with closing(Store(state)) as store:
         return asyncio.run(hold(store.journal, name, because, time.time()))
@@ -88,7 +88,7 @@ def release(context: Context, flags: Flags) -> Answer:
 def in_journal(state: Path, name: str) -> str:
     """Release a client of a server that does not run; returns why it was quarantined."""
     from roughfed.server.masked.journal import Stages
-    from roughfed.server.store import Store
+    from roughfed.server.storage.store import Store
 
     with closing(Store(state)) as store:
         stages = Stages(store.journal)

@@ -22,7 +22,7 @@ from roughfed.files import disk_errors, fsync_folder
 from roughfed.owner import give
 
 if TYPE_CHECKING:
-    from roughfed.server.restore import Origin
+    from roughfed.server.backup.restore import Origin
 
 KEY = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -62,7 +62,7 @@ def restore(context: Context, flags: Flags) -> Answer:
     """
     from roughfed.deploy.archive import Reader
     from roughfed.deploy.edge import kept
-    from roughfed.server.restore import adapt, origin_of
+    from roughfed.server.backup.restore import adapt, origin_of
 
     folder = context.folder.absolute()
     check_flags(flags)
@@ -126,7 +126,7 @@ def check_signer(state: Path, signer: bytes | None, flags: Flags) -> None:
         BadBackup: nobody signed it and that was not said, or it is signed by somebody else than its server.
     """
     from roughfed.deploy.archive import BadBackup
-    from roughfed.server.signer import certified
+    from roughfed.server.backup.signer import certified
 
     if signer is None:
         if flags.unsigned:

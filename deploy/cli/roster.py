@@ -131,7 +131,7 @@ def propose(context: Context, flags: ProposeFlags) -> Answer:
     """
     from roughfed.crypto.key_file import write_public
     from roughfed.deploy.roster import LIST, read_list
-    from roughfed.server.issued_lists import proposed_list
+    from roughfed.server.members.issued_lists import proposed_list
 
     path, life_s = flags.out or context.folder / LIST, timedelta(days=flags.days).total_seconds()
     federation, members = proposed(context.folder, flags.members)
@@ -155,7 +155,7 @@ def proposed(folder: Path, files: Path | None) -> tuple[str, list[ListedMember]]
     from roughfed.client.members import credential_files
     from roughfed.deploy import roster
     from roughfed.deploy.aggregator import Place
-    from roughfed.server.authority import Authority
+    from roughfed.server.members.authority import Authority
 
     if files is None:
         authority = Authority.open(Place(folder).ca)
@@ -224,7 +224,7 @@ def found(context: Context, file: Path | None) -> tuple[MemberList, list[Signatu
         ConfigError: there is none.
     """
     from roughfed.deploy import aggregator, roster
-    from roughfed.server.authority import CA_KEY, Authority
+    from roughfed.server.members.authority import CA_KEY, Authority
     from roughfed.wire.member_list import decode_list, decode_signed
 
     folder, place = context.folder, aggregator.Place(context.folder)

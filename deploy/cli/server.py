@@ -200,7 +200,7 @@ def absolute_paths(folder: Path, config: FederationConfig) -> FederationConfig:
 def announce(context: Context, config: FederationConfig, ports: Ports) -> None:
     """Say where the server listens, now that it does; of the token, only the file."""
     from roughfed.deploy.aggregator import Place
-    from roughfed.server.pages import TOKEN_FILE
+    from roughfed.server.observe.http import TOKEN_FILE
 
     s = config.server
     places = {"federation": f"{s.host}:{ports.federation}"}

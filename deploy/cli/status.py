@@ -123,11 +123,11 @@ def from_journal(context: Context) -> dict[str, Any]:
     from roughfed.deploy import aggregator
     from roughfed.deploy.summary import open_store
     from roughfed.measures import figures
-    from roughfed.server.defending import Defence
+    from roughfed.server.defence.findings import Exclusions, shown
+    from roughfed.server.defence.memory import Defence
     from roughfed.server.masked.journal import Stages
-    from roughfed.server.quality import Quality, newest_evaluation
-    from roughfed.server.told import newest_told
-    from roughfed.server.verdicts import Exclusions, shown
+    from roughfed.server.model.retention import Quality, newest_evaluation
+    from roughfed.server.observe.recent_rounds import newest_told
 
     config = aggregator.load(context.folder, {})
     with closing(open_store(context.folder)) as store:

@@ -11,7 +11,7 @@ from pathlib import Path
 from roughfed.config import ClientConfig, FederationConfig
 from roughfed.deploy import aggregator
 from roughfed.errors import ConfigError, StorageError
-from roughfed.server.authority import Authority
+from roughfed.server.members.authority import Authority
 
 PREFIX = "roughfed-demo-"
 

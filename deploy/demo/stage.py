@@ -26,8 +26,8 @@ from roughfed.deploy.demo.watch import statuses
 from roughfed.deploy.summary import open_store
 from roughfed.errors import RoughfedError
 from roughfed.masking import largest_group
+from roughfed.server.observe.run_summary import round_summaries
 from roughfed.server.round.run import LOST_ROUNDS
-from roughfed.server.summarized import round_summaries
 
 HOST = "127.0.0.1"
 MEETINGS = "rf-"

@@ -15,7 +15,7 @@ LINE_BYTES = 1 << 20  # a status of 200 clients has about 40 KB
 
 
 async def statuses(state: Path) -> AsyncIterator[dict[str, Any]]:
-    """Each status of the server (`roughfed.server.status`), until it closes the socket.
+    """Each status of the server (`roughfed.server.observe.status`), until it closes the socket.
 
     Args:
         state: the server's state directory.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from roughfed.deploy.doctor.manifest import known_shapes
 from roughfed.deploy.doctor.site import Site
-from roughfed.server.authority import DATABASE
+from roughfed.server.members.authority import DATABASE
 
 MIB = 1 << 20
 FILES_OF_OWN, FILES_OF_CLIENT = 128, 3  # a session, a transfer and its spool file

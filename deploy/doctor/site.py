@@ -18,7 +18,7 @@ from roughfed.deploy import agent, aggregator
 from roughfed.deploy.doctor.held import holder_of
 from roughfed.deploy.doctor.once import Once
 from roughfed.errors import ConfigError, RoughfedError, Unreachable
-from roughfed.server.authority import CA_KEY
+from roughfed.server.members.authority import CA_KEY
 
 if TYPE_CHECKING:
     from roughfed.client.members.credential_files import Credentials

@@ -13,7 +13,7 @@ from roughfed.child import Description
 from roughfed.errors import RoundError, TrainerError
 from roughfed.messages import Welcome
 from roughfed.params import data_offset, digest_file
-from roughfed.server.above import Carried, Order
+from roughfed.server.extensions.edge.upstream import Carried, Order
 from roughfed.training import FitResult, Turn
 from roughfed.types import Evaluation
 

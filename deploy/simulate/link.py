@@ -10,11 +10,11 @@ from roughfed.client.connection.rpc import Connection, meaning
 from roughfed.client.members.credential_files import Credentials
 from roughfed.errors import RoughfedError
 from roughfed.messages import ClientMessage, Hello, ServerMessage
-from roughfed.server.rpc import FederationService
+from roughfed.server.transport.rpc import FederationService
 
 ADDRESS = "this process"
 NO_CONTEXT: Any = None
-"""The service asks gRPC nothing: who calls is in `roughfed.server.interceptors.CALLER`."""
+"""The service asks gRPC nothing: who calls is in `roughfed.server.transport.interceptors.CALLER`."""
 
 CANCEL_S = 0.1
 

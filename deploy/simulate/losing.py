@@ -12,7 +12,7 @@ from roughfed.messages import ClientMessage, ClientStage
 from roughfed.server.context.clock import RoundClock
 from roughfed.server.context.server import ServerContext
 from roughfed.server.round.events import release
-from roughfed.server.round.masked import until_all_downloaded
+from roughfed.server.round.updates.masked import until_all_downloaded
 
 HANGS_S = 600.0
 """A client that is not lost and is silent for so long hangs: then time goes on."""

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
 
 from roughfed.server.context.server import ServerContext
-from roughfed.server.rpc import Context, FederationService
+from roughfed.server.transport.rpc import Context, FederationService
 
 Side = Literal["server", "clients"]
 SERVER: Side = "server"

@@ -11,9 +11,9 @@ from roughfed.deploy.simulate.losses import RoundLosses, losses_of
 from roughfed.deploy.simulate.meter import Meter
 from roughfed.report.summary import RoundSummary
 from roughfed.server.context.server import ServerContext
-from roughfed.server.quality import newest_evaluation
-from roughfed.server.store import RoundRow
-from roughfed.server.summarized import SERVER, closed, summaries_of
+from roughfed.server.model.retention import newest_evaluation
+from roughfed.server.observe.run_summary import SERVER, closed, summaries_of
+from roughfed.server.storage.store import RoundRow
 
 WORKS = ("unmask", "aggregate", "commit")
 """Phases in which nobody but the server works."""

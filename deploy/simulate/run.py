@@ -31,11 +31,11 @@ from roughfed.deploy.simulate.virtual import Virtual, World
 from roughfed.errors import ConfigError, TrainerError
 from roughfed.server.app import Ports, Setup, prepare
 from roughfed.server.context.server import ServerContext
-from roughfed.server.papers import Papers
-from roughfed.server.quality import whole
+from roughfed.server.members.credentials import Papers
+from roughfed.server.model.retention import whole
+from roughfed.server.model.trainer_process import Worker
 from roughfed.server.round.events import RoundEvents
 from roughfed.server.round.run import run_rounds
-from roughfed.server.worker import Worker
 
 FAREWELL_S = 30.0
 PAUSED = "paused"

@@ -38,8 +38,8 @@ from roughfed.messages import (
     ServerMessage,
     Welcome,
 )
-from roughfed.server.interceptors import CALLER
-from roughfed.server.rpc import FederationService
+from roughfed.server.transport.interceptors import CALLER
+from roughfed.server.transport.rpc import FederationService
 from roughfed.types import Job
 from roughfed.wire.session import decode_server_message, encode_client_message
 

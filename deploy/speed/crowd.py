@@ -26,7 +26,7 @@ from roughfed.crypto import certificates, identity
 from roughfed.crypto.certificates import SERVER_HOST
 from roughfed.crypto.key_file import write_private
 from roughfed.messages import PROTOCOL, ClientMessage, Finished, Heartbeat, Hello, JobUpdate, Welcome
-from roughfed.server.authority import Authority
+from roughfed.server.members.authority import Authority
 from roughfed.transport.options import CLIENT_OPTIONS
 from roughfed.types import Job
 from roughfed.wire.session import decode_header, decode_server_message, encode_client_message

@@ -15,7 +15,7 @@ from roughfed.deploy import aggregator
 from roughfed.deploy.speed.crowd import READY, Ticket, enrol, write_tickets
 from roughfed.deploy.speed.launch import Bench, prepare, running
 from roughfed.errors import RoughfedError
-from roughfed.server.authority import Authority
+from roughfed.server.members.authority import Authority
 
 PARAMS = 1000
 CROWDS = 2

@@ -19,8 +19,8 @@ from roughfed.errors import ConfigError, LocalProtocolError, RoughfedError
 from roughfed.masking import largest_group
 from roughfed.secagg.groups import SMALLEST
 from roughfed.server.app import Ports
-from roughfed.server.authority import Authority
 from roughfed.server.defence.check import check_rule
+from roughfed.server.members.authority import Authority
 
 FEDERATION = "bench"
 HOST = "127.0.0.1"

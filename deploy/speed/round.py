@@ -20,7 +20,7 @@ from roughfed.deploy.speed.measure import MIB, Sampler, Track, machine
 from roughfed.deploy.speed.options import RoundBenchOptions
 from roughfed.deploy.speed.recompute import model_digests
 from roughfed.errors import LocalProtocolError, RoughfedError
-from roughfed.server.store import ABSENT
+from roughfed.server.storage.store import ABSENT
 from roughfed.types import Signed
 
 AT_ONCE, PACE_S = 20, 0.5

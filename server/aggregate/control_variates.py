@@ -21,9 +21,9 @@ import numpy as np
 
 from roughfed.params import Flat, read_flat
 from roughfed.scope import SCALE, model_part
-from roughfed.server.aggregate.mean import Mean
-from roughfed.server.rolled_back import last_lost
-from roughfed.server.store import RoundRow, Store
+from roughfed.server.storage.rollback import last_lost
+from roughfed.server.storage.slices import Mean
+from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Spec
 
 

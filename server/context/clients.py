@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 
 from roughfed.errors import IdentityError
 from roughfed.messages import RENEW, Finished, Hello, Reconnect, ServerMessage
-from roughfed.server.callers import Callers
-from roughfed.server.habits import Habits
-from roughfed.server.health.seen import Seen
-from roughfed.server.listing import Listing
-from roughfed.server.membership import Session
-from roughfed.server.proof import Proof
-from roughfed.server.strikes import STRIKES
+from roughfed.server.cohort.response_times import Habits
+from roughfed.server.members.certificate_status import Callers
+from roughfed.server.members.member_list import Listing
+from roughfed.server.members.sessions import Session
+from roughfed.server.members.strikes import STRIKES
+from roughfed.server.storage.proof import Proof
+from roughfed.server.trace.seen import Seen
 
 SUPERSEDED_S = 30.0
 """What a client hears whose name has connected anew: if both are alive, the same client was started twice."""

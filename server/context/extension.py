@@ -1,7 +1,7 @@
 """Guests of the rounds: features that look on, add to the figures, or act at one moment of a round.
 
 The round engine calls these hooks and knows none of the features. Which there are is a table,
-`roughfed.server.extensions.EXTENSIONS`: without its row a feature is gone.
+`roughfed.server.extensions.table.EXTENSIONS`: without its row a feature is gone.
 """
 
 from __future__ import annotations
@@ -10,18 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from roughfed.server.aggregate.mean import Mean
+from roughfed.messages import ClientMessage
+from roughfed.server.cohort.statistics import Facts
+from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.schedule import Schedule
-
-if TYPE_CHECKING:
-    from roughfed.messages import ClientMessage
-    from roughfed.server.context.round_state import RoundState
-    from roughfed.server.defence import View
-    from roughfed.server.facts import Facts
-    from roughfed.server.membership import Session
-    from roughfed.server.store import RoundRow
+from roughfed.server.defence import View
+from roughfed.server.members.sessions import Session
+from roughfed.server.storage.slices import Mean
+from roughfed.server.storage.store import RoundRow
 
 IN_TIME = 0.9
 """Share of what is left within which a round is to end (`Extension.in_time`)."""

@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from roughfed.server.collection import Collection
+from roughfed.server.cohort.collection import Collection
 from roughfed.server.defence import Verdict
 from roughfed.server.masked.outcome import Result
 from roughfed.server.masked.stages import MaskedRound
-from roughfed.server.store import RoundRow
+from roughfed.server.storage.store import RoundRow
 from roughfed.types import RoundHeader
 from roughfed.wire.session import decode_header
 
 
 @dataclass
 class References:
-    """Rows of the server's own for the defence (`roughfed.server.round.reference_updates`): being made, or there."""
+    """Rows of the server's own for the defence (`roughfed.server.round.updates.reference`): being made, or there."""
 
     making: asyncio.Task[dict[str, Path]] | None = None
     files: dict[str, Path] = field(default_factory=dict[str, Path])

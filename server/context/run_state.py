@@ -9,14 +9,11 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from roughfed.server.cohort.collection import Collection
 from roughfed.server.context.clock import RoundClock
-from roughfed.server.peaks import Peaks
-
-if TYPE_CHECKING:
-    from roughfed.server.collection import Collection
-    from roughfed.server.context.round_state import RoundState
+from roughfed.server.context.round_state import RoundState
+from roughfed.server.model.best_recalls import Peaks
 
 
 @dataclass

@@ -1,20 +1,16 @@
 """Which model the next round goes on with, and who takes part in it.
 
-Without clusters there is one model, and everybody takes part in every round; `roughfed.server.clusters` puts its own
-schedule in the place of this one.
+Without a guest that has a schedule of its own there is one model, and everybody takes part in every round.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from roughfed.server.lineage import DEFAULT
-
-if TYPE_CHECKING:
-    from roughfed.config.federation import FederationConfig
-    from roughfed.messages import Finished
-    from roughfed.server.store import Store
+from roughfed.config.federation import FederationConfig
+from roughfed.messages import Finished
+from roughfed.server.storage.lineage import DEFAULT
+from roughfed.server.storage.store import Store
 
 
 class Schedule:

@@ -14,17 +14,17 @@ from roughfed.server.context.clients import ClientRegistry
 from roughfed.server.context.extension import Extensions
 from roughfed.server.context.run_state import RunState
 from roughfed.server.context.schedule import Schedule
-from roughfed.server.defending import Defence
-from roughfed.server.health.recent import Recent
-from roughfed.server.intake import Intake
-from roughfed.server.listing import Listing
+from roughfed.server.defence.memory import Defence
 from roughfed.server.masked.journal import Stages
+from roughfed.server.members.member_list import Listing
 from roughfed.server.metrics import ServerMetrics
-from roughfed.server.peaks import Peaks
-from roughfed.server.stopwatch import Stopwatch
-from roughfed.server.store import Store
+from roughfed.server.metrics.stopwatch import Stopwatch
+from roughfed.server.model.best_recalls import Peaks
+from roughfed.server.model.trainer import Worker
+from roughfed.server.storage.store import Store
+from roughfed.server.trace.recent import Recent
 from roughfed.server.trace.recorder import Tracer
-from roughfed.server.workers import Worker
+from roughfed.server.uploads.intake import Intake
 from roughfed.types import Spec
 
 
@@ -37,7 +37,7 @@ class ServerIdentity:
         key: Ed25519, signs headers and receipts.
         member: its CA-signed roster entry.
         ca_certificate: of this federation's CA, PEM.
-        external: this federation, where the CA is somebody else's (`roughfed.server.papers.Papers`); else "".
+        external: this federation, where the CA is somebody else's; else "".
     """
 
     name: str

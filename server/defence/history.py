@@ -7,15 +7,12 @@ once a run from a secret seed, so the sum over rounds is that of the map. A cosi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from roughfed.server.defence.gram import Values
-    from roughfed.server.defence.rule import Situation
-    from roughfed.server.defence.verdict import State
-    from roughfed.server.defence.view import View
+from roughfed.server.defence.gram import Values
+from roughfed.server.defence.rule import Situation
+from roughfed.server.defence.verdict import State
+from roughfed.server.defence.view import View
 
 DIM = 509
 """A prime: no layer of a model has a width that is a multiple of it, by which its coordinates could fall together."""

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roughfed.params import Flat
-from roughfed.server.aggregate.mean import SLICE, Fill, in_order
 from roughfed.server.defence.tiles import weighted_sum
+from roughfed.server.storage.slices import SLICE, Fill, in_order
 
 T = TypeVar("T")
 

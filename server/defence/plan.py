@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
+from roughfed.config.values import ServerSees
 from roughfed.errors import ConfigError
 from roughfed.registry import look_up
 from roughfed.server.defence import RULES, Rows, Rule
 from roughfed.server.defence.brought import KEY, brought, load, refuse_clash
-
-if TYPE_CHECKING:
-    from roughfed.config.values import ServerSees
 
 ROWS: dict[ServerSees, Rows] = {"sums": "groups", "sketches": "sketches", "updates": "updates"}
 """What a row is in each mode."""

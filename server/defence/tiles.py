@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from roughfed.params import Flat
-from roughfed.server.aggregate.mean import Fill
 from roughfed.server.defence.verdict import Tile
+from roughfed.server.storage.slices import Fill
 
 WIDTH = 8176
 """Coordinates of a tile: 3.3 MB of 100 rows. No power of two: rows that are 2^k bytes apart share a few lines of a

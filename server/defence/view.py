@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from roughfed.errors import LocalProtocolError
 from roughfed.params import Flat
-from roughfed.server.aggregate.mean import Fill
 from roughfed.server.defence import passes
-from roughfed.server.spool import opened
+from roughfed.server.storage.slices import Fill
+from roughfed.server.uploads.spool import opened
 
 Gram = NDArray[np.float64]
 Projection = Callable[[int, int], NDArray[np.float64]]

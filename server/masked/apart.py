@@ -21,7 +21,7 @@ from roughfed.files import disk_errors
 from roughfed.masking import Masking
 from roughfed.secagg.promises import FULL
 from roughfed.server.defence import View, view_of_files
-from roughfed.server.stopwatch import Stopwatch
+from roughfed.server.metrics.stopwatch import Stopwatch
 
 KEEP, READ = "keep the sum of a group", "read the sum of a group"  # paths of this machine stay on it
 

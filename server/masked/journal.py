@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 from roughfed.classes import STANDARD
 from roughfed.journal import Journal
-from roughfed.server.held import held
+from roughfed.server.members.quarantine import held
 from roughfed.types import Signed
 
 log = logging.getLogger(__name__)

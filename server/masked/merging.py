@@ -8,16 +8,13 @@ mean over those who train it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from roughfed.classes import Mean, merged
+from roughfed.codec.chain import Summed
 from roughfed.params import Flat
 from roughfed.server.masked.outcome import ClassSum
-
-if TYPE_CHECKING:
-    from roughfed.codec.chain import Summed
 
 
 def merged_sums(classes: Sequence[ClassSum], size: int) -> Mean:

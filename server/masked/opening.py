@@ -40,7 +40,7 @@ async def open_masked(
         cohort: clients that are asked, by the class of clients in which they sit.
         config: the federation's settings.
         num_classes: classes of the task; 0 when there are none, or they are not known.
-        asked: statistics that the learning settings ask for, as "name:length" (`roughfed.server.facts`).
+        asked: statistics that the learning settings ask for, as "name:length" (`roughfed.server.cohort.statistics`).
 
     Returns:
         fields of `RoundHeader`.

@@ -20,6 +20,7 @@ from roughfed.secagg.unmasking import Outcome, Timing, untimed
 from roughfed.server.defence.verdict import Coefficients, Coordinatewise
 from roughfed.server.masked.apart import Apart
 from roughfed.server.masked.stages import MaskedRound
+from roughfed.server.storage.store import VOID
 from roughfed.types import BINS, CONFIDENCE_ONE, Evaluation
 
 Flat = NDArray[np.float32]
@@ -27,9 +28,6 @@ Flat = NDArray[np.float32]
 Sums = Mapping[str, tuple[int, ...]]
 
 NOBODY: Mapping[int, str] = MappingProxyType({})
-
-VOID = "void"
-"""Verdict of a client whose group gave no sum through no fault of its own."""
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 One file for each subject: its label values, its table `FAMILIES` and a class with its methods. Labels take their values
 from fixed sets (`roughfed.telemetry`). Round numbers, update ids and free text are never labels; client names only in
-the bounded series of `server/client_series.py`.
+the bounded series of `server/metrics/client_series.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from roughfed.server.client_series import ClientSeries, PerClient
 from roughfed.server.metrics import (
     calls,
     clients,
@@ -28,6 +27,7 @@ from roughfed.server.metrics import (
     updates,
     work,
 )
+from roughfed.server.metrics.client_series import ClientSeries, PerClient
 from roughfed.telemetry import BUILD_INFO, RESIDENT_BYTES, Family, Telemetry, safely
 
 PREFIX = "roughfed_"

@@ -1,4 +1,4 @@
-"""Clients: how many do what, and the bounded series of single ones (`roughfed.server.client_series`)."""
+"""Clients: how many do what, and the bounded series of single ones (`roughfed.server.metrics.client_series`)."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from roughfed.server.fairness.spread import gap, jain
 from roughfed.server.metrics.recorder import PARTS, Recorder
+from roughfed.server.metrics.spread import gap, jain
 from roughfed.telemetry import Family, safely
 
 MODELS = ("global", "personal", "alone")

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable
 
-from roughfed.server.client_series import ClientSeries
+from roughfed.server.metrics.client_series import ClientSeries
 from roughfed.telemetry import Telemetry
 
 PARTS = ("lowest", "median", "highest")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from roughfed.server.metrics.recorder import Recorder
-from roughfed.server.stopwatch import Spent
+from roughfed.server.metrics.stopwatch import Spent
 from roughfed.telemetry import WORK_S, Family, safely
 
 CODEC = ("encode", "decode")

@@ -7,12 +7,12 @@ Rules work on slices, so that neither model nor state has to be resident. What t
 from __future__ import annotations
 
 from roughfed.config.combining import Optimize
+from roughfed.server.optimize.adaptive import Options, Rule, Stepper
 from roughfed.server.optimize.fedadagrad import FEDADAGRAD
 from roughfed.server.optimize.fedadam import FEDADAM
 from roughfed.server.optimize.fedavgm import FEDAVGM
 from roughfed.server.optimize.fedyogi import FEDYOGI
 from roughfed.server.optimize.sgd import SGD
-from roughfed.server.stepping import Options, Rule, Stepper
 
 RULES: dict[str, Rule] = {
     "sgd": SGD,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from roughfed.params import Flat
-from roughfed.server.stepping import Options, Rule, State, adaptive_start, adaptive_step, mean_of_updates
+from roughfed.server.optimize.adaptive import Options, Rule, State, adaptive_start, adaptive_step, mean_of_updates
 
 
 def apply(params: Flat, delta: Flat, state: State, options: Options) -> tuple[Flat, State]:

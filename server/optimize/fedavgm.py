@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from roughfed.params import Flat
-from roughfed.server.stepping import Options, Rule, State, scaled
+from roughfed.server.optimize.adaptive import Options, Rule, State, scaled
 
 
 def init(size: int, _options: Options) -> State:

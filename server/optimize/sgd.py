@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roughfed.params import Flat
-from roughfed.server.stepping import Options, Rule, State, scaled
+from roughfed.server.optimize.adaptive import Options, Rule, State, scaled
 
 
 def init(_size: int, _options: Options) -> State:

@@ -19,24 +19,24 @@ from functools import partial
 from roughfed import crash
 from roughfed.errors import LocalProtocolError, RoundError
 from roughfed.logs import in_round
+from roughfed.server.aggregate.combine import combine
 from roughfed.server.aggregate.control_variates import ledger_of, with_variates
-from roughfed.server.collection import LEFT_BEHIND, Collection, Decision
-from roughfed.server.combine import combine
+from roughfed.server.cohort.collection import LEFT_BEHIND, Collection, Decision
+from roughfed.server.cohort.response_times import NO_PATIENCE
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
-from roughfed.server.downlink import next_files, place
-from roughfed.server.habits import NO_PATIENCE
+from roughfed.server.defence.findings import Measured
+from roughfed.server.model.downlink import next_files, place
 from roughfed.server.optimize import stepper
-from roughfed.server.round import reference_updates
 from roughfed.server.round.jobs import closed
-from roughfed.server.round.masked import MaskedUpdates
 from roughfed.server.round.offer import offer
 from roughfed.server.round.opening import open_round, taken_up
-from roughfed.server.round.plain import PlainUpdates
 from roughfed.server.round.summary import report_client_evaluations, summarize
-from roughfed.server.round.updates import Updates
-from roughfed.server.store import ABSENT, GONE, LATE, LEFT, RoundRow
-from roughfed.server.verdicts import Measured
+from roughfed.server.round.updates import reference
+from roughfed.server.round.updates.interface import Updates
+from roughfed.server.round.updates.masked import MaskedUpdates
+from roughfed.server.round.updates.plain import PlainUpdates
+from roughfed.server.storage.store import ABSENT, GONE, LATE, LEFT, RoundRow
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def send_jobs(ctx: ServerContext, round_: RoundState, updates: Updates) -> None:
     ctx.intake.open_round(updates.demand())
     for session in present:
         offer(ctx, round_, session)
-    reference_updates.begin(ctx, round_)
+    reference.begin(ctx, round_)
     crash.point("jobs-sent")
 
 
@@ -242,7 +242,7 @@ async def announce(ctx: ServerContext, round_: RoundState, updates: Updates) -> 
     ctx.metrics.worked(ctx.work.take())
     ctx.intake.discard(ctx.run, row.round, list(row.cohort))
     updates.discard()
-    await reference_updates.forget(ctx, round_)
+    await reference.forget(ctx, round_)
     await ctx.extensions.on_closed(round_)
     ctx.trace.finish(row, upload_bytes=ctx.state.traffic.upload, download_bytes=ctx.state.traffic.download)
     round_.masked = round_.result = round_.verdict = None

@@ -8,11 +8,11 @@ import time
 from roughfed.errors import ConfigError, RoughfedError
 from roughfed.messages import ASKED, HELD, ClientMessage, EvaluationReport, Heartbeat, JobUpdate, Leave
 from roughfed.server.context.server import ServerContext
-from roughfed.server.held import hold
-from roughfed.server.membership import Session
+from roughfed.server.members.quarantine import hold
+from roughfed.server.members.sessions import Session
 from roughfed.server.round.jobs import closed
 from roughfed.server.round.offer import offer
-from roughfed.server.store import ReceivedUpdate
+from roughfed.server.storage.store import ReceivedUpdate
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from typing import Any
 from roughfed.errors import ConfigError, RemoteProtocolError
 from roughfed.masking import maskings_of
 from roughfed.secagg.statistics import add
+from roughfed.server.cohort.statistics import Facts, Shape, asked, facts_of, wanted_facts
 from roughfed.server.context.server import ServerContext
-from roughfed.server.facts import Facts, Shape, asked, facts_of, wanted_facts
-from roughfed.server.lineage import DEFAULT
-from roughfed.server.store import RoundRow
+from roughfed.server.storage.lineage import DEFAULT
+from roughfed.server.storage.store import RoundRow
 from roughfed.types import RoundHeader, Signed
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header, job_digest
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from roughfed.messages import RoundClosed
 from roughfed.rng import derive
 from roughfed.server.context.server import ServerContext
-from roughfed.server.downlink import base_digest
+from roughfed.server.model.downlink import base_digest
 from roughfed.server.round.header import evaluates, trainer_settings
-from roughfed.server.store import ABSENT, ACCEPTED, RoundRow
+from roughfed.server.storage.store import ABSENT, ACCEPTED, RoundRow
 from roughfed.types import Job
 from roughfed.wire.session import decode_header
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from roughfed.server.classes import seat_of
-from roughfed.server.collection import Collection
+from roughfed.server.cohort.collection import Collection
+from roughfed.server.cohort.tiers import seat_of
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
-from roughfed.server.listing import NOT_LISTED
-from roughfed.server.membership import Session
+from roughfed.server.members.member_list import NOT_LISTED
+from roughfed.server.members.sessions import Session
 from roughfed.server.round.jobs import job_for
 
 

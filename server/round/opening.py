@@ -11,15 +11,15 @@ from typing import Any
 from roughfed import crash
 from roughfed.crypto.merkle import merkle_root
 from roughfed.draw import draw_order
-from roughfed.server.classes import Seating, clear_classes, drawn, seating
+from roughfed.server.cohort.sampling import Order, able
+from roughfed.server.cohort.tiers import Seating, clear_classes, drawn, seating
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.masked.opening import open_masked
-from roughfed.server.rolled_back import follow
 from roughfed.server.round.header import check_terms, facts_for, make_header, statistics_of
 from roughfed.server.round.jobs import closed_as
-from roughfed.server.sampling import Order, able
-from roughfed.server.store import RoundRow
+from roughfed.server.storage.rollback import follow
+from roughfed.server.storage.store import RoundRow
 
 log = logging.getLogger(__name__)
 

@@ -13,21 +13,21 @@ from roughfed import crash
 from roughfed.errors import RoughfedError
 from roughfed.logs import between_rounds
 from roughfed.messages import EvaluationReport, Finished
-from roughfed.server.classes import waiting_for
-from roughfed.server.compared import keep_compared
+from roughfed.server.cohort.tiers import waiting_for
 from roughfed.server.context.server import ServerContext
-from roughfed.server.fairness.spread import of_values
-from roughfed.server.lineage import DEFAULT
-from roughfed.server.listing import AGAIN_S
-from roughfed.server.membership import Session
-from roughfed.server.quality import Quality
-from roughfed.server.rolled_back import settle
+from roughfed.server.members.member_list import AGAIN_S
+from roughfed.server.members.sessions import Session
+from roughfed.server.metrics.spread import of_values
+from roughfed.server.model.retention import Quality
 from roughfed.server.round.engine import run_round
 from roughfed.server.round.events import RoundEvents
 from roughfed.server.round.header import make_header
 from roughfed.server.round.jobs import job_for
 from roughfed.server.round.summary import complete_summary, report_evaluation
-from roughfed.server.store import RoundRow
+from roughfed.server.storage.comparisons import keep_compared
+from roughfed.server.storage.lineage import DEFAULT
+from roughfed.server.storage.rollback import settle
+from roughfed.server.storage.store import RoundRow
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from roughfed.server.aggregate import WEIGHTINGS, weighed
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.defence.verdict import Coefficients
-from roughfed.server.fair_weights import by_classes, fair_weights
-from roughfed.server.round.updates import accepted_updates
+from roughfed.server.fairness.client_weights import by_classes, fair_weights
+from roughfed.server.round.updates.interface import accepted_updates
 
 SHARES = "shares"
 """Key of a summary: client -> its share of the weight in the sum, 0..1; none where a rule of the defence goes by single

@@ -11,17 +11,17 @@ from roughfed.secagg.promises import FULL
 from roughfed.server.aggregate.weights import examples
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
-from roughfed.server.masked.outcome import VOID
-from roughfed.server.quality import class_counts, whole
+from roughfed.server.defence.findings import weights_of
+from roughfed.server.model.retention import class_counts, whole
 from roughfed.server.round.shares import SHARES, shares_of
-from roughfed.server.round.updates import accepted_updates
-from roughfed.server.verdicts import weights_of
+from roughfed.server.round.updates.interface import accepted_updates
+from roughfed.server.storage.store import VOID
 from roughfed.telemetry import safely
 from roughfed.types import Evaluation, UpdateStatement
 
 
 def summarize(ctx: ServerContext, round_: RoundState) -> dict[str, object]:
-    """The round's figures for the report (`roughfed.server.summarized` adds the sets and the evaluations)."""
+    """The round's figures for the report (`roughfed.server.observe.run_summary` adds the sets and the evaluations)."""
     row, traffic = round_.row, ctx.state.traffic
     accepted = [update.statement for update in accepted_updates(ctx, round_)]
     return (

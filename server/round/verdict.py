@@ -12,8 +12,8 @@ from roughfed.errors import TooFewClients
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.defence import Verdict, View
+from roughfed.server.defence.findings import state_of, together, weights_of
 from roughfed.server.masked.class_round import TOO_FEW
-from roughfed.server.verdicts import state_of, together, weights_of
 
 
 async def judge_views(

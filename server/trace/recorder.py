@@ -19,7 +19,7 @@ from typing import Any
 from roughfed import __version__
 from roughfed.errors import StorageError
 from roughfed.files import write_durably
-from roughfed.server.store import ABSENT, ACCEPTED, RoundRow
+from roughfed.server.storage.store import ABSENT, ACCEPTED, RoundRow
 from roughfed.server.trace.chrome import CLIENTS, SERVER, Span, Track, document
 from roughfed.telemetry import safely
 from roughfed.trace_id import trace_id

@@ -84,7 +84,7 @@ class Part:
         brings: parts that it needs and that are added, with their defaults, where the method names none of their room.
         nets: networks that it trains beside the model.
         by_shares: whether it goes by the shares of the classes, the client's own or those of all (`trainer.prior`).
-        asks: facts that it goes by, which the server makes of sums over the clients (`roughfed.server.facts`).
+        asks: facts that it goes by, which the server makes of sums over the clients.
     """
 
     room: str

@@ -69,7 +69,7 @@ FREE_RIDING: Mapping[str, str] = MappingProxyType(
         "copy": "sends another client's update",
     }
 )
-"""What speaks for a free-rider (`roughfed.server.incentive.free_riders`)."""
+"""What speaks for a free-rider (`roughfed.server.extensions.free_riders.detection`)."""
 
 
 def reason(word: str) -> str:

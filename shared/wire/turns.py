@@ -1,4 +1,4 @@
-"""Who bears to wait for its turn to transfer (`roughfed.server.pacing`)."""
+"""Who bears to wait for its turn to transfer (`roughfed.server.uploads.transfer_scheduler`)."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.aggregate.weights import COUNT_CAP
 from roughfed.server.optimize import RULES
-from roughfed.server.stepping import Options
+from roughfed.server.optimize.adaptive import Options
 from roughfed.types import UpdateStatement
 
 counts = st.lists(st.integers(1, 2**40), min_size=1, max_size=12)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from roughfed.config.contribution import GAMES, SEES
 from roughfed.config.scoring import MOST
-from roughfed.server.contribution import METHODS, NOTHING, Case, Found, replay
-from roughfed.server.contribution.game import Known, cosines_with, left_out, played
-from roughfed.server.contribution.methods.gtg_shapley import WITHIN
-from roughfed.server.contribution.utility import CLASSIFICATION, in_order, utilities_of
+from roughfed.server.extensions.contribution import METHODS, NOTHING, Case, Found, replay
+from roughfed.server.extensions.contribution.game import Known, cosines_with, left_out, played
+from roughfed.server.extensions.contribution.methods.gtg_shapley import WITHIN
+from roughfed.server.extensions.contribution.utility import CLASSIFICATION, in_order, utilities_of
 
 ROWS = {"updates": "updates", "sketches": "sketches", "sums": "groups"}
 SHAPLEY = ("shapley", "gtg-shapley")

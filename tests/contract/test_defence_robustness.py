@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from roughfed.server.aggregate.robust import combined
 from roughfed.server.defence import RULES, Situation, view_of_arrays
 from roughfed.server.defence.view import reader
-from roughfed.server.robust import combined
 
 SIZE = 12
 

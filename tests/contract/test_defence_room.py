@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roughfed.errors import LocalProtocolError, TooFewClients
+from roughfed.server.aggregate.robust import combined
 from roughfed.server.defence import (
     PREVIOUS,
     ROOT,
@@ -24,10 +25,9 @@ from roughfed.server.defence import (
     view_of_claims,
     view_of_files,
 )
+from roughfed.server.defence.memory import pack, unpack
 from roughfed.server.defence.verdict import Coefficients, Coordinatewise, State
 from roughfed.server.defence.view import reader
-from roughfed.server.defending import pack, unpack
-from roughfed.server.robust import combined
 
 CASES = [pytest.param(name, kind, id=f"{name}-{kind}") for name, rule in RULES.items() for kind in rule.sees]
 WHOLE = [case for case in CASES if case.values[1] != "sketches"]

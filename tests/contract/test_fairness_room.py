@@ -21,12 +21,12 @@ from roughfed.secagg.weight_class import (
     read_table,
     write_table,
 )
-from roughfed.server.aggregate.mean import mean_slice
 from roughfed.server.defence.view import reader
 from roughfed.server.fairness import RULES
 from roughfed.server.fairness.curve import row, table, usual
 from roughfed.server.fairness.step import LOW, curb
 from roughfed.server.fairness.weights import factors
+from roughfed.server.storage.slices import mean_slice
 
 TILTED = [name for name, rule in RULES.items() if rule.strength]
 finite = st.floats(0.001, 100)

@@ -12,7 +12,7 @@ def break_telemetry() -> None:
     Its source is run in other processes: what it needs, it imports.
     """
     from roughfed import telemetry
-    from roughfed.server import client_series
+    from roughfed.server.metrics import client_series
 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("the registry is broken")

@@ -15,9 +15,9 @@ from typing import Any
 
 from roughfed.config.federation import FederationConfig, Privacy
 from roughfed.httpd import Access, Feed, HttpServer, Response, Stream
-from roughfed.server import page
-from roughfed.server.played import Played
-from roughfed.server.store import Store
+from roughfed.server.observe import page
+from roughfed.server.observe.round_history import Played
+from roughfed.server.storage.store import Store
 from roughfed.types import Evaluation, RoundHeader, Spec, TensorSpec
 from roughfed.wire.session import encode_header
 
@@ -106,7 +106,7 @@ def alerts() -> list[dict[str, Any]]:
 def status(
     *, clients: int, rounds: int, masked: bool = False, wrong: bool = True, hostile: bool = True
 ) -> dict[str, Any]:
-    """What `roughfed.server.status` says in the middle of a round."""
+    """What `roughfed.server.observe.status` says in the middle of a round."""
     rng, now, people = random.Random(2), time.time(), names(clients)
     people = [HOSTILE if hostile else people[0], *people[1:]]
     states = ["training"] * 5 + ["received"] * 4 + ["uploading", "downloading", "idle", "gone", "refused: norm"]

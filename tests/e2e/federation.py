@@ -37,7 +37,7 @@ from roughfed.deploy.aggregator import Place
 from roughfed.deploy.synthetic import pieces
 from roughfed.digest import content_digest
 from roughfed.rng import derive
-from roughfed.server.authority import Authority
+from roughfed.server.members.authority import Authority
 
 from .forked import importing
 from .process import PATIENCE_S, Process, Server

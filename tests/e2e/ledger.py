@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from contextlib import closing
 
-from roughfed.server.ledger_check import check_ledger
-from roughfed.server.store import Store
+from roughfed.server.extensions.ledger.check import check_ledger
+from roughfed.server.storage.store import Store
 
 from .federation import Cluster
 

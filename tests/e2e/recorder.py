@@ -21,8 +21,8 @@ import grpc.aio
 from roughfed.crypto.certificates import SERVER_HOST
 from roughfed.messages import ClientStage
 from roughfed.secagg.messages import Opening
-from roughfed.server.authority import Authority
-from roughfed.server.papers import from_authority
+from roughfed.server.members.authority import Authority
+from roughfed.server.members.credentials import from_authority
 from roughfed.transport.names import SERVICE
 from roughfed.types import Job
 from roughfed.wire.chunks import decode_chunk

@@ -10,10 +10,10 @@ import pytest
 
 from roughfed.deploy.cli import app as cli
 from roughfed.params import data_offset, digest_file
-from roughfed.server import downlink
-from roughfed.server.ledger_check import check_ledger
-from roughfed.server.spool import update_name
-from roughfed.server.store import Store
+from roughfed.server.extensions.ledger.check import check_ledger
+from roughfed.server.model import downlink
+from roughfed.server.storage.store import Store
+from roughfed.server.uploads.spool import update_name
 
 from .federation import Cluster
 from .restored import backup

@@ -16,7 +16,7 @@ from roughfed.deploy.demo.scene import Scene
 from roughfed.deploy.demo.stage import Show, play
 from roughfed.deploy.summary import open_store, run_summary
 from roughfed.params import read_flat
-from roughfed.server.calibrated import newest
+from roughfed.server.model.calibrated import newest
 from tests.bench.training.live import LiveOptions, Protocol, Unseen, _client, _server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from roughfed.classes import part_of, ranges_of
-from roughfed.server.store import Store
+from roughfed.server.storage.store import Store
 
 from .federation import KILLED
 from .masked import is_exact, masked_cluster, played, verdicts

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from roughfed.server.contribution import replay
+from roughfed.server.extensions.contribution import replay
 
 from .federation import KILLED, Cluster, Process, environment
 from .trained import BUSY_S, ROUGHFED, Trained

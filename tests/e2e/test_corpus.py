@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from roughfed.crypto import join_line
 from roughfed.deploy import agent
-from roughfed.server.authority import Authority
+from roughfed.server.members.authority import Authority
 
 from . import corpus_calls as calls
 from . import corpus_entry as entry

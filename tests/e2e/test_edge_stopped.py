@@ -10,7 +10,7 @@ import pytest
 
 from roughfed.crypto.join_line import JoinLine
 from roughfed.deploy import aggregator
-from roughfed.server.authority import Authority
+from roughfed.server.members.authority import Authority
 
 from .edges import Edge, Tree
 from .federation import Cluster, write_toml

@@ -19,7 +19,7 @@ from roughfed.crypto import join_line
 from roughfed.crypto.certificates import SERVER_HOST
 from roughfed.deploy import agent
 from roughfed.errors import IdentityError
-from roughfed.server.authority import Authority
+from roughfed.server.members.authority import Authority
 
 from .federation import Cluster
 from .peer import Peer

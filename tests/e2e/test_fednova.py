@@ -11,7 +11,7 @@ import pytest
 from roughfed.deploy import aggregator
 from roughfed.params import read_flat
 from roughfed.secagg.statistics import STEPS, step_bucket, step_middle
-from roughfed.server.store import Store
+from roughfed.server.storage.store import Store
 
 from .walk import Walk, lines_until, walking
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.server.incentive import chain
+from roughfed.server.extensions.ledger import chain
 
 from .attacks import HostileCluster
 from .federation import KILLED, PATIENCE_S, Cluster

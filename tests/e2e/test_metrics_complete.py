@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from roughfed.client import metrics as client_metrics
 from roughfed.server import metrics as server_metrics
-from roughfed.server.client_series import LIMITS
+from roughfed.server.metrics.client_series import LIMITS
 from roughfed.telemetry import Family
 
 from .federation import value

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.server.store import Store
+from roughfed.server.storage.store import Store
 from roughfed.types import Evaluation
 
 from .walk import Walk, lines_until, walking

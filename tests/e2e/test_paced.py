@@ -11,7 +11,7 @@ from roughfed.deploy.speed.crowd import Ticket, enrol
 from roughfed.deploy.speed.uploaders import Uploader
 from roughfed.deploy.synthetic import pieces
 from roughfed.params import digest_file
-from roughfed.server.authority import Authority
+from roughfed.server.members.authority import Authority
 
 from .federation import Cluster
 

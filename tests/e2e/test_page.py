@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from roughfed.server.pages import TOKEN_FILE
+from roughfed.server.observe.http import TOKEN_FILE
 from tests.unit.documents import blocks
 
 from .browser import Browser, Tab

@@ -14,7 +14,7 @@ from roughfed.client.trainer.model.tensors import spec_of
 from roughfed.models import build
 from roughfed.secagg.statistics import ACCURACY_BUCKETS
 from roughfed.server.masked.journal import Stages
-from roughfed.server.store import Store
+from roughfed.server.storage.store import Store
 
 from .federation import environment
 from .trained import BUSY_S, ROUGHFED, Trained

@@ -17,7 +17,7 @@ from roughfed.client.trainer.operations import Operations
 from roughfed.deploy import agent
 from roughfed.deploy.cli.processes import client_command
 from roughfed.models import build
-from roughfed.server.store import Store
+from roughfed.server.storage.store import Store
 from roughfed.training import StatePlace, Turn
 
 from .trained import BUSY_S, Trained

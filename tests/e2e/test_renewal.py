@@ -16,8 +16,8 @@ from roughfed.crypto.certificates import serial_of
 from roughfed.deploy import aggregator
 from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.server.app import Ports, Setup, serve
-from roughfed.server.authority import Authority
-from roughfed.server.papers import from_authority
+from roughfed.server.members.authority import Authority
+from roughfed.server.members.credentials import from_authority
 
 from .federation import PATIENCE_S, Cluster
 from .masked import is_exact, masked_cluster, verdicts

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.server.store import Store
+from roughfed.server.storage.store import Store
 
 from .federation import KILLED, Cluster, Process, environment
 from .trained import BUSY_S, ROUGHFED, Trained

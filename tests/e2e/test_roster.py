@@ -11,7 +11,7 @@ import pytest
 
 from roughfed.crypto.identity import IdentityKey
 from roughfed.deploy.cli import app
-from roughfed.server.authority import Authority
+from roughfed.server.members.authority import Authority
 from roughfed.wire.session import encode_client_message
 
 from .federation import Cluster, Process, is_connected

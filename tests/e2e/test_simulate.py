@@ -12,7 +12,7 @@ from roughfed.config import ClientConfig, FederationConfig
 from roughfed.config.template import render_template
 from roughfed.deploy.simulate.options import SimulateOptions
 from roughfed.deploy.simulate.run import simulate
-from roughfed.server.store import Store
+from roughfed.server.storage.store import Store
 
 from .process import Process, Server
 

@@ -18,7 +18,7 @@ from roughfed.client.storage.store import ClientStore
 from roughfed.client.trainer.state import load_state
 from roughfed.crypto.agreement import derive
 from roughfed.params import Flat, read_flat
-from roughfed.server.store import Store
+from roughfed.server.storage.store import Store
 from roughfed.training import StatePlace, Turn
 from roughfed.types import Spec
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 
 from roughfed.crypto.member_list import ListedMember, MemberList
-from roughfed.server.authority import Authority
-from roughfed.server.listing import Listing
+from roughfed.server.members.authority import Authority
+from roughfed.server.members.member_list import Listing
 from tests.e2e.synthetic_process import main
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from roughfed.deploy.archive import Member, Reader, write
 from roughfed.errors import RoughfedError
-from roughfed.server.restore import origin_of
+from roughfed.server.backup.restore import origin_of
 
 RUNS = 500  # files and syncs
 

@@ -33,11 +33,11 @@ from roughfed.secagg.client import ClientRound, Policy, State
 from roughfed.secagg.promises import FULL, Gives
 from roughfed.secagg.terms import Party
 from roughfed.server.context.server import ServerIdentity
-from roughfed.server.membership import Session
+from roughfed.server.members.sessions import Session
 from roughfed.server.round.engine import run_round
 from roughfed.server.round.events import RoundEvents
-from roughfed.server.round.masked import accept_stage
-from roughfed.server.store import RoundRow, Store
+from roughfed.server.round.updates.masked import accept_stage
+from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Job, Receipt, Signed, Spec, TensorSpec, UpdateStatement
 from roughfed.wire.secagg import STAGE_VALUES, decode_stage
 from roughfed.wire.session import decode_header

@@ -17,12 +17,12 @@ from roughfed.errors import RoughfedError
 from roughfed.messages import EvaluationReport, Hello, JobUpdate, RoundClosed
 from roughfed.params import place_durably, read_flat, write_model
 from roughfed.server.context.server import ServerContext
-from roughfed.server.membership import Session
+from roughfed.server.members.sessions import Session
+from roughfed.server.model.trainer import Worker
 from roughfed.server.round.engine import run_round
 from roughfed.server.round.events import RoundEvents
 from roughfed.server.round.run import run_rounds
-from roughfed.server.store import RoundRow, Store
-from roughfed.server.workers import Worker
+from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Evaluation, Job, Receipt, Signed, Spec, TensorSpec, UpdateStatement
 from roughfed.wire.session import decode_header
 from roughfed.wire.updates import UPDATE_DOMAIN, encode_statement

@@ -17,7 +17,7 @@ from roughfed.secagg import messages as m
 from roughfed.secagg.client import ClientRound
 from roughfed.secagg.roster import unusable_adverts
 from roughfed.server.masked.class_round import TOO_FEW
-from roughfed.server.store import RoundRow, Store
+from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Job, Signed, Spec, TensorSpec, UpdateStatement
 from roughfed.wire.secagg import decode_stage
 from roughfed.wire.session import decode_header

@@ -12,11 +12,11 @@ import pytest
 
 from roughfed.config import FederationConfig
 from roughfed.messages import Finished
-from roughfed.server.clusters.keeping import Clusters
-from roughfed.server.clusters.members import by_cluster
 from roughfed.server.defence import view_of_arrays
-from roughfed.server.lineage import DEFAULT
-from roughfed.server.store import RoundRow, Store
+from roughfed.server.extensions.clusters.keeping import Clusters
+from roughfed.server.extensions.clusters.members import by_cluster
+from roughfed.server.storage.lineage import DEFAULT
+from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Signed, Spec, TensorSpec
 
 SIZE = 300

@@ -17,13 +17,13 @@ from roughfed.config.contribution import Contribution
 from roughfed.errors import ConfigError, TrainerError
 from roughfed.params import read_flat
 from roughfed.server.context.server import ServerContext
-from roughfed.server.contributing import Contribution as Scoring
-from roughfed.server.contribution import METHODS, replay
-from roughfed.server.contribution.kept import Shelf
+from roughfed.server.extensions.contribution import METHODS, replay
+from roughfed.server.extensions.contribution.guest import Contribution as Scoring
+from roughfed.server.extensions.contribution.kept import Shelf
 from roughfed.server.round.engine import run_round
 from roughfed.server.round.events import RoundEvents
 from roughfed.server.round.run import run_rounds
-from roughfed.server.store import RoundRow, Store
+from roughfed.server.storage.store import RoundRow, Store
 
 from . import masked_rig
 from .masked_rig import MaskedRig

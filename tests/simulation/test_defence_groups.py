@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from roughfed import crash
-from roughfed.server.defending import Defence
-from roughfed.server.store import RoundRow, Store
-from roughfed.server.verdicts import Exclusions, shown
+from roughfed.server.defence.findings import Exclusions, shown
+from roughfed.server.defence.memory import Defence
+from roughfed.server.storage.store import RoundRow, Store
 
 from .masked_rig import EXAMPLES, SPEC, Flat, MaskedRig, masking_of_row
 from .rig import newest

@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from roughfed.config import FederationConfig
 from roughfed.server import metrics
-from roughfed.server.gauges import metrics_of
 from roughfed.server.metrics import ServerMetrics
+from roughfed.server.observe.gauges import metrics_of
 from tests import server_context
 
 from .masked_rig import MaskedRig

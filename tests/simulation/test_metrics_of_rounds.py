@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from roughfed import crash
 from roughfed.codec import CODECS
 from roughfed.server.context.server import ServerContext
-from roughfed.server.spool import weighted_mean
-from roughfed.server.stopwatch import Spent, Stopwatch
+from roughfed.server.metrics.stopwatch import Spent, Stopwatch
+from roughfed.server.uploads.spool import weighted_mean
 
 from .masked_rig import MaskedRig
 from .rig import NAMES, scene

@@ -10,10 +10,10 @@ import pytest
 
 from roughfed import crash
 from roughfed.config.contribution import Contribution
-from roughfed.server.collection import Collection
+from roughfed.server.cohort.collection import Collection
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.round.engine import judge, updates_of
-from roughfed.server.store import Store
+from roughfed.server.storage.store import Store
 
 from .rig import NAMES, SPEC, Rig, newest, scene
 

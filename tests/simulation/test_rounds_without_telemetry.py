@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from roughfed import telemetry
-from roughfed.server.client_series import ClientSeries
 from roughfed.server.metrics import ServerMetrics
+from roughfed.server.metrics.client_series import ClientSeries
 
 from ..e2e.broken import break_telemetry  # noqa: TID252 - tests are no package that could be named
 from .masked_rig import MaskedRig, masking_of_row

@@ -17,10 +17,10 @@ from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.merkle import merkle_root
 from roughfed.deploy.cli import app as cli
 from roughfed.params import write_model
-from roughfed.server.authority import Authority
 from roughfed.server.masked.journal import Stages, Step
-from roughfed.server.spool import update_name
-from roughfed.server.store import ReceivedUpdate, RoundRow, Store
+from roughfed.server.members.authority import Authority
+from roughfed.server.storage.store import ReceivedUpdate, RoundRow, Store
+from roughfed.server.uploads.spool import update_name
 from roughfed.types import Receipt, RoundHeader, Signed, Spec, TensorSpec, UpdateStatement
 from roughfed.wire.session import encode_header
 from roughfed.wire.updates import encode_statement

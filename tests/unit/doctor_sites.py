@@ -19,7 +19,7 @@ from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.crypto.names import Role, Subject
 from roughfed.deploy.doctor.finding import Finding, State
 from roughfed.deploy.doctor.site import Site, visit
-from roughfed.server.authority import Authority
+from roughfed.server.members.authority import Authority
 
 FED = '[model]\nname = "mlp"\n[data]\nname = "digits"\n[server]\nhost = "127.0.0.1"\n'
 CLIENT = '[client]\nname = "c0"\n[model]\nname = "mlp"\n[data]\nname = "digits"\nclients = 2\n'

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from roughfed.errors import RemoteProtocolError, TooLarge
-from roughfed.server.admission import (
+from roughfed.server.aggregate import WEIGHTINGS, weighed
+from roughfed.server.uploads.admission import (
     MAX_EXAMPLES,
     Vitals,
     absurd,
@@ -18,7 +19,6 @@ from roughfed.server.admission import (
     check_said,
     check_statement,
 )
-from roughfed.server.aggregate import WEIGHTINGS, weighed
 from roughfed.types import UpdateStatement
 
 float32 = st.floats(width=32, allow_nan=True, allow_infinity=True)

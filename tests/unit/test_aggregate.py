@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from roughfed.digest import content_digest
 from roughfed.errors import StorageError
 from roughfed.params import Flat, read_flat, variance_ranges, write_model
-from roughfed.server.aggregate import mean
-from roughfed.server.aggregate.mean import in_order, read_exactly, slices
-from roughfed.server.combine import NotFinite, combine
-from roughfed.server.downlink import NextFiles
-from roughfed.server.moments import state_files
+from roughfed.server.aggregate.combine import NotFinite, combine
+from roughfed.server.model.downlink import NextFiles
 from roughfed.server.optimize import RULES
-from roughfed.server.spool import weighted_mean
-from roughfed.server.stepping import Options, Rule, State, Stepper
+from roughfed.server.optimize.adaptive import Options, Rule, State, Stepper
+from roughfed.server.optimize.state import state_files
+from roughfed.server.storage import slices as slicing
+from roughfed.server.storage.slices import in_order, read_exactly, slices
+from roughfed.server.uploads.spool import weighted_mean
 from roughfed.types import Spec, TensorSpec
 
 Rows = list[np.ndarray]
@@ -44,7 +44,7 @@ def spool(folder: Path, rows: Rows) -> list[Path]:
 
 @pytest.fixture
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(mean, "SLICE", 64)
+    monkeypatch.setattr(slicing, "SLICE", 64)
     return 64
 
 
@@ -70,7 +70,7 @@ def test_a_slice_is_the_slow_mean_bit_for_bit_and_close_to_the_exact_one(
 
 @given(size=st.integers(0, 2000))
 def test_slices_cover_every_coordinate_once(size: int) -> None:
-    whole = mean.SLICE
+    whole = slicing.SLICE
     places = list(slices(size * 1000))
     assert [start for start, _ in places] == list(range(0, size * 1000, whole))
     assert [stop for _, stop in places] == [*[start for start, _ in places[1:]], *([size * 1000] if places else [])]

@@ -20,15 +20,15 @@ from roughfed.journal import Journal
 from roughfed.messages import Hello
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
-from roughfed.server.control import Control
-from roughfed.server.health.standing import Health
 from roughfed.server.masked.journal import SILENCES, Stages
 from roughfed.server.masked.outcome import Result
-from roughfed.server.membership import Session
-from roughfed.server.round import masked
-from roughfed.server.round.masked import MaskedUpdates
-from roughfed.server.status import Status
-from roughfed.server.store import SCHEMA, RoundRow, Store
+from roughfed.server.members.sessions import Session
+from roughfed.server.observe.control import Control
+from roughfed.server.observe.health.standing import Health
+from roughfed.server.observe.status import Status
+from roughfed.server.round.updates import masked
+from roughfed.server.round.updates.masked import MaskedUpdates
+from roughfed.server.storage.store import SCHEMA, RoundRow, Store
 from roughfed.types import RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import encode_header
 from tests.server_context import context

@@ -12,9 +12,9 @@ import pytest
 from roughfed.crypto import certificates, identity
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import ConfigError, IdentityError, RoughfedError, StorageError
-from roughfed.server import member_file
-from roughfed.server.authority import Authority
-from roughfed.server.member_file import MemberFile
+from roughfed.server.members import member_file
+from roughfed.server.members.authority import Authority
+from roughfed.server.members.member_file import MemberFile
 from roughfed.wire.enrolment import Credentials, encode_member, encode_roster_entry, open_member
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -14,16 +14,16 @@ import pytest
 from roughfed.deploy.cli import app as cli
 from roughfed.errors import ConfigError, StorageError
 from roughfed.lock import only_one
-from roughfed.server import backup as module
-from roughfed.server import member_file
-from roughfed.server.authority import Authority
-from roughfed.server.backup import FOLDER, Moment, sweep
-from roughfed.server.layout import LEDGER
-from roughfed.server.ledger import Part, append
-from roughfed.server.member_file import MemberFile
-from roughfed.server.schema import SCHEMA
-from roughfed.server.spool import update_name
-from roughfed.server.store import Store
+from roughfed.server.backup import snapshot as module
+from roughfed.server.backup.snapshot import FOLDER, Moment, sweep
+from roughfed.server.extensions.ledger.entries import Part, append
+from roughfed.server.members import member_file
+from roughfed.server.members.authority import Authority
+from roughfed.server.members.member_file import MemberFile
+from roughfed.server.storage.layout import LEDGER
+from roughfed.server.storage.schema import SCHEMA
+from roughfed.server.storage.store import Store
+from roughfed.server.uploads.spool import update_name
 
 from .backed_up import RUN, Site, last_json, names, restored
 

@@ -18,7 +18,7 @@ from roughfed.deploy.cli import app as cli
 from roughfed.deploy.edge import kept
 from roughfed.errors import StorageError
 from roughfed.messages import Seen
-from roughfed.server.authority import Authority
+from roughfed.server.members.authority import Authority
 from roughfed.types import Signed
 from roughfed.wire.session import decode_header
 

@@ -15,12 +15,12 @@ import pytest
 from roughfed.config.federation import FederationConfig
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import StorageError
-from roughfed.server import backup as module
-from roughfed.server.backup import Moment
-from roughfed.server.control import Control
-from roughfed.server.health.standing import Health
-from roughfed.server.spool import update_name
-from roughfed.server.status import Status
+from roughfed.server.backup import snapshot as module
+from roughfed.server.backup.snapshot import Moment
+from roughfed.server.observe.control import Control
+from roughfed.server.observe.health.standing import Health
+from roughfed.server.observe.status import Status
+from roughfed.server.uploads.spool import update_name
 from roughfed.transport.names import SOCKET
 from tests.server_context import context
 

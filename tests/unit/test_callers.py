@@ -17,11 +17,11 @@ from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.crypto.names import Subject
 from roughfed.errors import ConfigError, IdentityError
 from roughfed.messages import RENEW, Hello, Reconnect
-from roughfed.server import renewing
-from roughfed.server.callers import Callers
 from roughfed.server.context.server import ServerContext
-from roughfed.server.membership import Session
-from roughfed.server.store import Store
+from roughfed.server.members.certificate_status import Callers
+from roughfed.server.members.sessions import Session
+from roughfed.server.observe import renewal
+from roughfed.server.storage.store import Store
 from roughfed.types import Spec, TensorSpec
 from tests.server_context import context
 
@@ -83,9 +83,9 @@ def wishes(one: Session) -> list[Reconnect]:
 
 
 def test_everybody_or_some_are_asked_and_who_is_away_when_it_is_back(ctx: ServerContext) -> None:
-    assert renewing.ask(ctx, []) == {"asked": ["alice", "bob"], "away": []}
+    assert renewal.ask(ctx, []) == {"asked": ["alice", "bob"], "away": []}
     assert [wishes(one) for one in ctx.clients.all()] == [[Reconnect(0.0, RENEW)]] * 2
-    assert renewing.ask(ctx, ["carol", "bob"]) == {"asked": ["bob"], "away": ["carol"]}
+    assert renewal.ask(ctx, ["carol", "bob"]) == {"asked": ["bob"], "away": ["carol"]}
     for count in (1, 0):  # once
         ctx.clients.join(back := session("carol"))
         assert len(wishes(back)) == count
@@ -94,7 +94,7 @@ def test_everybody_or_some_are_asked_and_who_is_away_when_it_is_back(ctx: Server
 def test_a_crowd_goes_to_the_ca_one_after_another(ctx: ServerContext) -> None:
     for number in range(38):
         ctx.clients.join(session(f"c{number}"))
-    assert len(renewing.ask(ctx, [])["asked"]) == 40
+    assert len(renewal.ask(ctx, [])["asked"]) == 40
     assert {wish.after_s for one in ctx.clients.all() for wish in wishes(one)} == {4.0}
 
 
@@ -102,5 +102,5 @@ def test_strangers_and_the_revoked_are_named(ctx: ServerContext) -> None:
     ctx.clients.revoke("bob")
     for name, words in (("bob", "is revoked"), ("mallory", "was ever here")):
         with pytest.raises(ConfigError, match=words):
-            renewing.ask(ctx, ["alice", name])
+            renewal.ask(ctx, ["alice", name])
     assert wishes(ctx.clients.all()[0]) == []  # all or nobody

@@ -27,8 +27,8 @@ from roughfed.errors import ConfigError, RemoteProtocolError
 from roughfed.masking import maskings_of
 from roughfed.messages import Hello
 from roughfed.sending import sending_of, sendings_of
-from roughfed.server.classes import check_classes, check_hello, drawn, seating
-from roughfed.server.round.plain import merged_means
+from roughfed.server.cohort.tiers import check_classes, check_hello, drawn, seating
+from roughfed.server.round.updates.plain import merged_means
 from roughfed.types import ClientClass, Signed, Spec, TensorSpec
 from roughfed.wire.session import decode_header, encode_header
 

@@ -17,9 +17,9 @@ from roughfed.config.load import load_federation
 from roughfed.config.problems import SettingsRefused
 from roughfed.errors import RemoteProtocolError
 from roughfed.messages import Welcome
-from roughfed.server.admission import check_seat
 from roughfed.server.defence.check import check_rule
-from roughfed.server.payload import OpenRound
+from roughfed.server.uploads.admission import check_seat
+from roughfed.server.uploads.payload import OpenRound
 from roughfed.types import ClientClass, Job, RoundHeader, Signed, UpdateStatement
 from roughfed.wire.session import encode_header
 

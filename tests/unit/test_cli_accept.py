@@ -27,7 +27,7 @@ from roughfed.deploy.doctor.checks.mode import mode as check
 from roughfed.errors import ConfigError, ModeRefused
 from roughfed.lock import only_one
 from roughfed.mode import MODES, shows_more, strictest
-from roughfed.server.authority import Authority
+from roughfed.server.members.authority import Authority
 
 from .clock import present
 from .doctor_sites import client_folder, one, server_folder, site, states

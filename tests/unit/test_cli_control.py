@@ -17,7 +17,7 @@ from roughfed.config.federation import FederationConfig, Privacy
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli import control, live
 from roughfed.secagg.server import Stage
-from roughfed.server.store import Store
+from roughfed.server.storage.store import Store
 
 STATUS: dict[str, Any] = {
     "version": "0.1.0",

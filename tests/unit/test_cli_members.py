@@ -13,8 +13,8 @@ from roughfed.config import load_federation
 from roughfed.crypto import join_line
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli import reachable
-from roughfed.server.authority import Authority
-from roughfed.server.store import Store
+from roughfed.server.members.authority import Authority
+from roughfed.server.storage.store import Store
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from roughfed.deploy.cli import app as cli
 from roughfed.deploy.doctor.checks.authority import roster as looked_at
 from roughfed.deploy.roster import LIST, lists_of
 from roughfed.errors import ConfigError, IdentityError
-from roughfed.server.authority import Authority
+from roughfed.server.members.authority import Authority
 from roughfed.wire.member_list import open_signed
 
 from .doctor_sites import client_folder

@@ -20,10 +20,10 @@ from roughfed.deploy import aggregator
 from roughfed.deploy.cli import app as cli
 from roughfed.errors import IdentityError, Unreachable
 from roughfed.lock import only_one
-from roughfed.server import enrolment
-from roughfed.server.authority import Authority
-from roughfed.server.enrolment import EnrolmentService, default_limit
-from roughfed.server.papers import Rotation, from_authority
+from roughfed.server.members.authority import Authority
+from roughfed.server.members.credentials import Rotation, from_authority
+from roughfed.server.transport import enrolment
+from roughfed.server.transport.enrolment import EnrolmentService, default_limit
 from roughfed.transport.names import SOCKET
 
 Operation = Callable[[], Awaitable[dict[str, Any]]]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from roughfed.server.client_series import LIMITS, ClientSeries
 from roughfed.server.metrics import ServerMetrics
+from roughfed.server.metrics.client_series import LIMITS, ClientSeries
 
 from .test_metrics import Clock, samples
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roughfed.server.clusters.bipartition import Limits, Rows, Split, agreement, look, where_next
-from roughfed.server.clusters.choosing import Choosing, bits, chosen, drawn_again, is_due
-from roughfed.server.clusters.journal import ClusterJournal
-from roughfed.server.clusters.members import Standing, by_cluster, next_turn, over, settled
-from roughfed.server.lineage import DEFAULT
-from roughfed.server.store import RoundRow, Store
+from roughfed.server.extensions.clusters.bipartition import Limits, Rows, Split, agreement, look, where_next
+from roughfed.server.extensions.clusters.choosing import Choosing, bits, chosen, drawn_again, is_due
+from roughfed.server.extensions.clusters.journal import ClusterJournal
+from roughfed.server.extensions.clusters.members import Standing, by_cluster, next_turn, over, settled
+from roughfed.server.storage.lineage import DEFAULT
+from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Signed, Spec, TensorSpec
 
 NAMES = [f"c{number:02d}" for number in range(24)]

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from roughfed.server.collection import LONGEST_GRACE_S, REJOIN_GRACE_S, Collection, rejoin_grace
+from roughfed.server.cohort.collection import LONGEST_GRACE_S, REJOIN_GRACE_S, Collection, rejoin_grace
 
 ABCD = frozenset("abcd")
 DEADLINE = 100.0

@@ -29,7 +29,7 @@ from roughfed.errors import IdentityError, VersionError
 from roughfed.messages import OLDEST, PROTOCOL, Finished, Hello, Reconnect, RoundClosed, Welcome
 from roughfed.pb.v1 import federation_pb2, secagg_pb2, tensor_pb2
 from roughfed.secagg import messages as stages
-from roughfed.server.rpc import FederationService
+from roughfed.server.transport.rpc import FederationService
 from roughfed.transport import names
 from roughfed.types import Spec, TensorSpec
 from roughfed.wire import choosing, session, updates
@@ -171,7 +171,7 @@ def test_a_server_refuses_a_client_that_is_too_old(monkeypatch: pytest.MonkeyPat
     def looked_at(*_: object, **__: object) -> None:
         raise IdentityError("its papers were looked at")
 
-    monkeypatch.setattr("roughfed.server.rpc.open_member", looked_at)
+    monkeypatch.setattr("roughfed.server.transport.rpc.open_member", looked_at)
     with pytest.raises(IdentityError, match="looked at"):  # a newer one may speak what is spoken here
         service._greet(Hello("9.9", PROTOCOL + 1, b"", b"", (), "cpu"))
 

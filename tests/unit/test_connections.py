@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from roughfed import descriptors
-from roughfed.server import connections
-from roughfed.server.connections import RESERVE, Connections, quotas
+from roughfed.server.transport import connections
+from roughfed.server.transport.connections import RESERVE, Connections, quotas
 
 MANY = 12
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from roughfed.server.contribution import METHODS, NOTHING, State, replay
-from roughfed.server.contribution.intervals import t_95
-from roughfed.server.contribution.methods.group_regression import WINDOW
+from roughfed.server.extensions.contribution import METHODS, NOTHING, State, replay
+from roughfed.server.extensions.contribution.intervals import t_95
+from roughfed.server.extensions.contribution.methods.group_regression import WINDOW
 
 REGRESSION = METHODS["group-regression"]
 CLIENTS, GROUPS = 24, 3

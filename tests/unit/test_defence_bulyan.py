@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.errors import TooFewClients
+from roughfed.server.aggregate.robust import combined
 from roughfed.server.defence import Situation, View, view_of_arrays
 from roughfed.server.defence.rules.bulyan import judge, min_rows, picks
 from roughfed.server.defence.verdict import Coordinatewise
 from roughfed.server.defence.view import reader
-from roughfed.server.robust import combined
 
 
 def view_of(rows: np.ndarray) -> View:

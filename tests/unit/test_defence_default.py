@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from roughfed.server.defence import Situation, View, view_of_arrays, view_of_claims
 from roughfed.server.defence.evidence import DECAY, FORGOTTEN, Record, agreement, floored, parties, typical
+from roughfed.server.defence.memory import pack, unpack
 from roughfed.server.defence.rules.default import judge
 from roughfed.server.defence.verdict import NOTHING, State, Verdict
-from roughfed.server.defending import pack, unpack
 
 D = 4000
 N, F = 20, 4

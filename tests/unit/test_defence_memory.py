@@ -12,8 +12,8 @@ import pytest
 
 from roughfed.errors import LocalProtocolError
 from roughfed.server.defence import Rule, Situation, Verdict, view_of_arrays
-from roughfed.server.defending import RESERVED, Defence, Memory
-from roughfed.server.store import Store
+from roughfed.server.defence.memory import RESERVED, Defence, Memory
+from roughfed.server.storage.store import Store
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from roughfed.errors import TooFewClients
 from roughfed.secagg.groups import group_sizes
 from roughfed.server.defence import ROOT, RULES, Rule, Situation, Verdict, view_of_arrays
 from roughfed.server.defence.check import check_rule, defence_problems
+from roughfed.server.defence.memory import Defence
 from roughfed.server.defence.plan import tolerated
-from roughfed.server.defending import Defence
-from roughfed.server.store import Store
+from roughfed.server.storage.store import Store
 
 MODES = ("updates", "sketches", "sums")
 OTHERS = [name for name in RULES if name != "none"]

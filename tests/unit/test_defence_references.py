@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from roughfed.server.aggregate.robust import combined
 from roughfed.server.defence import PREVIOUS, RULES, Situation, view_of_arrays
 from roughfed.server.defence.gram import krum_scores, mixing
 from roughfed.server.defence.view import reader
-from roughfed.server.robust import combined
 
 seeds = st.integers(0, 2**32 - 1)
 

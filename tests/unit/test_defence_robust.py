@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from roughfed.codec import CODECS
-from roughfed.server.aggregate.mean import in_order
+from roughfed.server.aggregate.robust import combined
 from roughfed.server.defence import RULES, Situation, tiles, view_of_arrays
 from roughfed.server.defence.rules import median, trimmed_mean
 from roughfed.server.defence.verdict import Coefficients, Coordinatewise
 from roughfed.server.defence.view import reader
-from roughfed.server.robust import combined
-from roughfed.server.spool import opened
+from roughfed.server.storage.slices import in_order
+from roughfed.server.uploads.spool import opened
 
 N, SIZE = 11, 1000
 

@@ -21,8 +21,8 @@ from roughfed.codec.plan import ChainParams, plan_lanes
 from roughfed.errors import ConfigError
 from roughfed.masking import code_rms, sketch_of_update
 from roughfed.server.defence import ROUNDING, view_of_claims
-from roughfed.server.round.reference_updates import shares
-from roughfed.server.worker import Worker
+from roughfed.server.model.trainer_process import Worker
+from roughfed.server.round.updates.reference import shares
 from roughfed.sketch.buckets import Sketcher, bucket_sizes
 from roughfed.training import Turn
 

@@ -200,7 +200,7 @@ def test_a_server_ends_before_it_is_killed(composed: dict[str, Any]) -> None:
 
 
 def test_prometheus_knows_the_token_that_the_server_asks_for(composed: dict[str, Any]) -> None:
-    from roughfed.server.pages import TOKEN_FILE
+    from roughfed.server.observe.http import TOKEN_FILE
 
     server, prometheus = composed["services"]["server"], composed["services"]["prometheus"]
     given = {s["source"]: s.get("target") for s in server["secrets"]}

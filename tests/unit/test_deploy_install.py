@@ -20,7 +20,7 @@ from roughfed.deploy.cli import install, join
 from roughfed.deploy.cli.command import Context
 from roughfed.deploy.cli.install import Asked, Target
 from roughfed.errors import ConfigError
-from roughfed.server.authority import Authority
+from roughfed.server.members.authority import Authority
 
 from .deployed import parses, run, tool
 from .doctor_sites import client_folder

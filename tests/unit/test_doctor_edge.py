@@ -12,7 +12,7 @@ from roughfed.client.connection import diagnose as line
 from roughfed.deploy.doctor.above import upstream
 from roughfed.deploy.doctor.finding import Finding, State
 from roughfed.lock import only_one
-from roughfed.server.authority import Authority
+from roughfed.server.members.authority import Authority
 
 from .doctor_sites import FED, client_folder, one, server_folder, site, states
 

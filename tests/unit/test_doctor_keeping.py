@@ -20,7 +20,7 @@ from roughfed.deploy.doctor.manifest import known_shapes, shapes_of
 from roughfed.deploy.doctor.needs import FILES_OF_OWN, Needs, needs
 from roughfed.journal import Journal
 from roughfed.params import write_model
-from roughfed.server.schema import SCHEMA
+from roughfed.server.storage.schema import SCHEMA
 from roughfed.types import Spec, TensorSpec
 
 from .doctor_sites import FED, one, site, states

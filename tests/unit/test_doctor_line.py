@@ -19,7 +19,7 @@ from roughfed.crypto import certificates
 from roughfed.deploy.doctor.checks.handshake import handshake as check_handshake
 from roughfed.deploy.doctor.checks.ports import ports
 from roughfed.deploy.doctor.finding import State
-from roughfed.server.authority import Authority
+from roughfed.server.members.authority import Authority
 
 from .clock import present
 from .doctor_sites import Papers, Serve, client_folder, listening, one, site, tls

@@ -16,7 +16,7 @@ from roughfed.deploy.doctor.checks.certificate import certificate
 from roughfed.deploy.doctor.checks.settings import settings
 from roughfed.deploy.doctor.finding import Finding, State, failure
 from roughfed.deploy.doctor.held import listener_on
-from roughfed.server.authority import Authority
+from roughfed.server.members.authority import Authority
 
 from .clock import present
 from .doctor_sites import FED, client_folder, one, server_folder, site, states

@@ -13,12 +13,12 @@ from roughfed.config.combining import Optimize
 from roughfed.digest import content_digest
 from roughfed.errors import RemoteProtocolError, StorageError
 from roughfed.params import raise_variances, read_flat, variance_ranges, write_model
-from roughfed.server import downlink
-from roughfed.server.aggregate import mean as slicing
-from roughfed.server.combine import NotFinite, combine
+from roughfed.server.aggregate.combine import NotFinite, combine
+from roughfed.server.model import downlink
+from roughfed.server.model.retention import Quality
 from roughfed.server.optimize import stepper
-from roughfed.server.quality import Quality
-from roughfed.server.store import Store
+from roughfed.server.storage import slices as slicing
+from roughfed.server.storage.store import Store
 from roughfed.types import Spec, TensorSpec
 
 AVERAGE = stepper(Optimize())

@@ -22,15 +22,15 @@ from roughfed.deploy.edge.middle import Middle
 from roughfed.errors import ConfigError, IdentityError, TrainerError
 from roughfed.messages import Hello
 from roughfed.params import write_model
-from roughfed.server import edge
-from roughfed.server.above import Carried
 from roughfed.server.context.extension import IN_TIME
 from roughfed.server.context.server import ServerContext
-from roughfed.server.edge import EdgeGuest
-from roughfed.server.health.reading import Certificates, Disk, signs_of
-from roughfed.server.lineage import Version
-from roughfed.server.membership import Session
-from roughfed.server.store import Store
+from roughfed.server.extensions.edge import guest
+from roughfed.server.extensions.edge.guest import EdgeGuest
+from roughfed.server.extensions.edge.upstream import Carried
+from roughfed.server.members.sessions import Session
+from roughfed.server.observe.health.reading import Certificates, Disk, signs_of
+from roughfed.server.storage.lineage import Version
+from roughfed.server.storage.store import Store
 from roughfed.training import FitResult, Turn
 from roughfed.types import Spec, TensorSpec
 from tests.server_context import context
@@ -235,7 +235,7 @@ def test_a_client_half_that_is_refused_ends_the_rounds_with_its_error(tmp_path: 
 def test_a_run_that_was_over_is_over_again_where_nobody_is_above_any_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edge, "GONE_S", 0.2)
+    monkeypatch.setattr(guest, "GONE_S", 0.2)
 
     async def work(one: Edge) -> None:
         assert await one.rounds == "finished"
@@ -245,7 +245,7 @@ def test_a_run_that_was_over_is_over_again_where_nobody_is_above_any_more(
 
 
 def test_a_run_that_was_over_goes_on_with_the_federation_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edge, "GONE_S", 0.2)
+    monkeypatch.setattr(guest, "GONE_S", 0.2)
 
     async def work(one: Edge) -> None:
         one.middle.welcomed(None)  # pyright: ignore[reportArgumentType]
@@ -315,7 +315,7 @@ def test_a_round_that_commits_though_it_was_withdrawn_answers_the_same_order_whe
             return True
 
         for name, double in (("run_round", run_round), ("carried", carried), ("ready", ready)):
-            monkeypatch.setattr(edge, name, double)
+            monkeypatch.setattr(guest, name, double)
         first = one.order()
         await begun.wait()
         first.cancel()

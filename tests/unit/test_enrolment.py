@@ -24,8 +24,8 @@ from roughfed.crypto.member_list import AuthorityTrust
 from roughfed.deploy.aggregator import from_enrolment
 from roughfed.errors import ConfigError, IdentityError, RoughfedError, StorageError, Unreachable
 from roughfed.rate_limit import Rate, RateLimit
-from roughfed.server.authority import Authority
-from roughfed.server.enrolment import EnrolmentService, default_limit, serve
+from roughfed.server.members.authority import Authority
+from roughfed.server.transport.enrolment import EnrolmentService, default_limit, serve
 from roughfed.wire import enrolment as wire
 from roughfed.wire.member_list import open_signed
 

@@ -28,8 +28,8 @@ from roughfed.deploy import agent
 from roughfed.deploy.cli import app
 from roughfed.errors import ConfigError, IdentityError, Unreachable
 from roughfed.messages import RENEW, Reconnect, Seen
-from roughfed.server.proof import proof_of
-from roughfed.server.signer import certified
+from roughfed.server.backup.signer import certified
+from roughfed.server.storage.proof import proof_of
 from roughfed.wire.enrolment import encode_member, encode_roster_entry, open_member
 from tests.external_ca import DAY, ExternalCA
 

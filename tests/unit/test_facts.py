@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from roughfed.config.trainer import TrainerSettings
 from roughfed.errors import ConfigError
 from roughfed.secagg.statistics import KINDS
-from roughfed.server import facts
-from roughfed.server.facts import Shape, asked, check_shape, class_prior, facts_of, hidden, transition
+from roughfed.server.cohort import statistics
+from roughfed.server.cohort.statistics import Shape, asked, check_shape, class_prior, facts_of, hidden, transition
 from roughfed.types import Spec, TensorSpec
 from roughfed.wire.facts import decode_facts, encode_facts
 
@@ -28,11 +28,11 @@ def names_in(settings: TrainerSettings, number: int, rounds: int = 30) -> set[st
 def test_the_defaults_ask_for_nothing_and_tell_the_rounds() -> None:
     settings = TrainerSettings()
     assert asked(settings, SHAPE, number=1, rounds=5) == ()
-    assert facts_of(facts.wanted_facts(settings), {}, lambda _: [], planned=5) == {"rounds": (5.0,)}
+    assert facts_of(statistics.wanted_facts(settings), {}, lambda _: [], planned=5) == {"rounds": (5.0,)}
 
 
 def test_a_weight_of_its_own_and_a_global_matrix_ask_for_their_facts() -> None:
-    assert facts.wanted_facts(TrainerSettings(self_weight=True)) == ("class-loss-histogram",)
+    assert statistics.wanted_facts(TrainerSettings(self_weight=True)) == ("class-loss-histogram",)
     assert {"class-loss-histogram", "trained", "class-owner"} <= names_in(TrainerSettings(self_weight=True), 2, 3)
 
 
@@ -49,7 +49,7 @@ def test_a_global_prior_and_calibrations_ask_for_their_sums() -> None:
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.training])
 @pytest.mark.parametrize("rounds", [1, 2, 3, 5, 10, 11, 37, 200])
 def test_a_statistic_is_asked_as_often_as_a_client_gives_it(name: str, rounds: int) -> None:
-    due = [n for n in range(1, rounds + 1) if facts._due(name, n, rounds)]
+    due = [n for n in range(1, rounds + 1) if statistics._due(name, n, rounds)]
     often = KINDS[name].often
     assert due
     if often:
@@ -119,7 +119,7 @@ def test_what_fits_is_spoken() -> None:
     check_shape(settings, Shape(classes))
     statics = {"class-count": [5] * classes, "class-owner": [9] * classes}
     table = {"trained": (9,), "class-loss-histogram": [2**20] * 16 * classes}
-    found = facts_of(facts.wanted_facts(settings), statics, lambda _: [table], planned=3)
+    found = facts_of(statistics.wanted_facts(settings), statics, lambda _: [table], planned=3)
     assert sum(map(len, found.values())) == 1 + 17 * classes
     assert decode_facts(encode_facts(found)) == found
 

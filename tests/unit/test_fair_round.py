@@ -16,10 +16,11 @@ from roughfed.config.federation import FederationConfig
 from roughfed.params import Flat
 from roughfed.secagg.statistics import ACCURACY_BUCKETS, accuracy_bucket
 from roughfed.secagg.weight_class import FACT, LOSS_POINTS, loss_point, read_table
-from roughfed.server import fair_figures, fair_weights
 from roughfed.server.context.round_state import RoundState
-from roughfed.server.fair_figures import Fairness
-from roughfed.server.store import RoundRow, Store
+from roughfed.server.extensions import fairness as guest
+from roughfed.server.extensions.fairness import Fairness
+from roughfed.server.fairness import client_weights
+from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Evaluation, RoundHeader, Signed, UpdateStatement
 from roughfed.wire.session import encode_header
 
@@ -60,7 +61,7 @@ ACCEPTED = [
 
 def test_weights_are_multiplied_by_what_the_loss_under_the_rounds_model_says() -> None:
     ctx = federation(rule="q-fedavg", q=1.0, cap=3.0)
-    weights, length = fair_weights.fair_weights(ctx.config, header(), ACCEPTED, [10.0] * 7)
+    weights, length = client_weights.fair_weights(ctx.config, header(), ACCEPTED, [10.0] * 7)
     assert weights == pytest.approx([10.0, 20.0, 10.0, 10.0, 10.0, 30.0, 5.0])
     assert length == 1.0
 
@@ -68,7 +69,7 @@ def test_weights_are_multiplied_by_what_the_loss_under_the_rounds_model_says() -
 @pytest.mark.parametrize("fairness", [{}, {"rule": "none"}, {"rule": "q-fedavg", "q": 0.0}, {"rule": "term", "t": 0.0}])
 def test_without_a_rule_or_strength_weights_are_what_they_were(fairness: dict[str, object]) -> None:
     given = [1.0, 2.5, 3.0, 4.0, 1.0, 1.0, 7.0]
-    assert fair_weights.fair_weights(federation(**fairness).config, header(), ACCEPTED, given) == (given, 1.0)
+    assert client_weights.fair_weights(federation(**fairness).config, header(), ACCEPTED, given) == (given, 1.0)
 
 
 def test_the_papers_step_is_shorter_the_longer_the_updates_are() -> None:
@@ -76,7 +77,7 @@ def test_the_papers_step_is_shorter_the_longer_the_updates_are() -> None:
     lengths = []
     for norm in (0.01, 0.1, 1.0):
         accepted = [update(name, evaluation(1.0), norm) for name in "abcd"]
-        weights, length = fair_weights.fair_weights(ctx.config, header(), accepted, [1.0] * 4)
+        weights, length = client_weights.fair_weights(ctx.config, header(), accepted, [1.0] * 4)
         assert weights == [1.0] * 4
         lengths.append(length)
     assert lengths == pytest.approx([1 / (1 + norm**2 / 0.1) for norm in (0.01, 0.1, 1.0)])
@@ -86,8 +87,8 @@ def test_a_mean_is_shortened_and_one_of_full_length_left_alone() -> None:
     def mean(start: int, stop: int) -> Flat:
         return np.arange(start, stop, dtype=np.float32)
 
-    assert fair_weights.shortened(mean, 1.0) is mean
-    short = fair_weights.shortened(mean, 0.5)(2, 5)
+    assert client_weights.shortened(mean, 1.0) is mean
+    short = client_weights.shortened(mean, 0.5)(2, 5)
     np.testing.assert_array_equal(short, np.array([1.0, 1.5, 2.0], dtype=np.float32))
     assert short.dtype == np.float32
 
@@ -108,7 +109,7 @@ def told(store: Store, number: int, losses: list[float], cluster: str = "0") -> 
 
     async def work() -> None:
         await store.open_round(row)
-        await store.set_sets(number, {"a": ""}, sums={fair_weights.LOSSES: counts})
+        await store.set_sets(number, {"a": ""}, sums={client_weights.LOSSES: counts})
 
     asyncio.run(work())
 
@@ -135,7 +136,7 @@ def test_nothing_is_asked_for_where_no_classes_are_named(store: Store, masked: b
     ctx = federation(store, masked=masked, rule=rule)
     assert tuple(Fairness(ctx).statistics(1, "0")) == ()
     assert Fairness(ctx).facts(1, "0") == {}
-    assert not fair_weights.by_classes(ctx.config)
+    assert not client_weights.by_classes(ctx.config)
 
 
 # -- what is kept ----------------------------------------------------------------------------------------------------
@@ -145,7 +146,7 @@ OF = {"a": (0.5, 0.75, 0.25), "b": (0.25, 0.5, 0.75), "c": (1.0, 1.0, 0.5), "d":
 
 @pytest.fixture(autouse=True)
 def accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fair_figures, "accepted_updates", lambda *_: ACCEPTED)
+    monkeypatch.setattr(guest, "accepted_updates", lambda *_: ACCEPTED)
 
 
 def kept(store: Store, *, masked: bool, sums: dict[str, Any]) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def test_in_the_clear_a_summary_keeps_exact_figures_and_weights(store: Store) ->
 
     asyncio.run(keep())
     found = kept(store, masked=False, sums={})
-    assert {kind: found["spread"][kind]["mean"] for kind in fair_figures.MODELS} == pytest.approx(
+    assert {kind: found["spread"][kind]["mean"] for kind in guest.MODELS} == pytest.approx(
         {"global": 0.625, "personal": 0.625, "alone": 0.5}
     )
     assert found["spread"]["global"]["clients"] == 4

@@ -12,13 +12,13 @@ from roughfed.config.federation import FederationConfig, Round
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.messages import Hello, JobUpdate, Leave
-from roughfed.server import callers
-from roughfed.server.collection import Collection
+from roughfed.server.cohort.collection import Collection
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
-from roughfed.server.membership import Session
+from roughfed.server.members import certificate_status
+from roughfed.server.members.sessions import Session
 from roughfed.server.round.events import RoundEvents, revoke
-from roughfed.server.store import RoundRow, Store
+from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Job, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import encode_header
 from tests.server_context import context, in_round
@@ -163,7 +163,7 @@ def test_the_authority_is_asked_once_for_each_certificate(ctx: ServerContext, mo
         asked.append((client, serial))
         return "revoked" if serial == 13 else ""
 
-    monkeypatch.setattr(callers, "serial_of", int)
+    monkeypatch.setattr(certificate_status, "serial_of", int)
     ctx.clients.callers.judge = judge
 
     async def scenario() -> None:

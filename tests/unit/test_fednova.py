@@ -31,9 +31,9 @@ from roughfed.secagg.statistics import (
     step_bucket,
     step_middle,
 )
-from roughfed.server.admission import check_said
 from roughfed.server.aggregate.fednova import ASKED, CLAIM_CAP, asks, reference
-from roughfed.server.facts import newest
+from roughfed.server.cohort.statistics import newest
+from roughfed.server.uploads.admission import check_said
 from roughfed.training import Turn
 from roughfed.types import Spec, TensorSpec, UpdateStatement
 

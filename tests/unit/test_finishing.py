@@ -24,9 +24,9 @@ from roughfed.errors import ConfigError
 from roughfed.rng import derive
 from roughfed.secagg.fixed import to_fixed, upper_triangle
 from roughfed.secagg.statistics import add
-from roughfed.server.calibrated import Calibrated, newest
-from roughfed.server.finish import Calibration, finishing_sums
-from roughfed.server.store import RoundRow, Store
+from roughfed.server.extensions.calibration import Calibration, finishing_sums
+from roughfed.server.model.calibrated import Calibrated, newest
+from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Evaluation, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import encode_header
 

@@ -17,14 +17,14 @@ import pytest
 from roughfed.config.federation import FederationConfig
 from roughfed.crypto.identity import IdentityKey
 from roughfed.messages import Heartbeat, Hello, Machine
-from roughfed.server import gauges
 from roughfed.server.context.server import ServerContext
-from roughfed.server.gauges import keep_gauges, metrics_of, tell, tell_storage
-from roughfed.server.health.standing import Health
-from roughfed.server.membership import Session
-from roughfed.server.status import Status
-from roughfed.server.stopwatch import Spent, Stopwatch
-from roughfed.server.store import Store
+from roughfed.server.members.sessions import Session
+from roughfed.server.metrics.stopwatch import Spent, Stopwatch
+from roughfed.server.observe import gauges
+from roughfed.server.observe.gauges import keep_gauges, metrics_of, tell, tell_storage
+from roughfed.server.observe.health.standing import Health
+from roughfed.server.observe.status import Status
+from roughfed.server.storage.store import Store
 from roughfed.types import Spec, TensorSpec
 from tests.server_context import context
 

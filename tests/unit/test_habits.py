@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from roughfed.server.collection import LEFT_BEHIND, Collection
-from roughfed.server.habits import FLOOR_S, REMEMBERED, STRETCH, Habits
+from roughfed.server.cohort.collection import LEFT_BEHIND, Collection
+from roughfed.server.cohort.response_times import FLOOR_S, REMEMBERED, STRETCH, Habits
 
 DEADLINE_S = 10_000.0
 PATIENCE = 1.25

@@ -19,14 +19,14 @@ from roughfed.crypto.identity import IdentityKey
 from roughfed.deploy.cli import app as cli
 from roughfed.messages import ASKED, HELD, Heartbeat, Hello
 from roughfed.server.context.server import ServerContext
-from roughfed.server.control import Control
-from roughfed.server.health.standing import Health
-from roughfed.server.held import MOST_WORDS
 from roughfed.server.masked.journal import Stages
-from roughfed.server.membership import Session
+from roughfed.server.members.quarantine import MOST_WORDS
+from roughfed.server.members.sessions import Session
+from roughfed.server.observe.control import Control
+from roughfed.server.observe.health.standing import Health
+from roughfed.server.observe.status import Status
 from roughfed.server.round.events import RoundEvents
-from roughfed.server.status import Status
-from roughfed.server.store import RoundRow, Store
+from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import encode_header
 from tests.server_context import context, in_round

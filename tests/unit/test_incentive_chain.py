@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.crypto.identity import IdentityKey
-from roughfed.server.incentive import book, chain
-from roughfed.server.incentive.chain import Problem, canonical, read
+from roughfed.server.extensions.ledger import book, chain
+from roughfed.server.extensions.ledger.chain import Problem, canonical, read
 
 from .ledgers import KEY, rounds, written
 

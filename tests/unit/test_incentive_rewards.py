@@ -19,12 +19,12 @@ from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli.export_for import tier_after
 from roughfed.errors import ConfigError
 from roughfed.params import write_model
-from roughfed.server.incentive.book import RoundFacts
-from roughfed.server.incentive.chain import read
-from roughfed.server.incentive.rewards import downgraded, given
-from roughfed.server.ledger import Ledger
-from roughfed.server.quality import Quality
-from roughfed.server.store import RoundRow, Store
+from roughfed.server.extensions.ledger.book import RoundFacts
+from roughfed.server.extensions.ledger.chain import read
+from roughfed.server.extensions.ledger.entries import Ledger
+from roughfed.server.extensions.ledger.rewards import downgraded, given
+from roughfed.server.model.retention import Quality
+from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Signed, Spec, TensorSpec
 from roughfed.wire.session import HEADER_DOMAIN
 

@@ -10,8 +10,8 @@ from roughfed.server.defence import PREVIOUS, view_of_arrays, view_of_claims
 from roughfed.server.defence.passes import MARK_RUN, MARK_RUNS, marked
 from roughfed.server.defence.verdict import State
 from roughfed.server.defence.view import reader
-from roughfed.server.incentive.free_riders import COPY, NOISE, OWN, STEP, ZERO, Found
-from roughfed.server.incentive.watching import MARKS, SEED, look
+from roughfed.server.extensions.free_riders.detection import COPY, NOISE, OWN, STEP, ZERO, Found
+from roughfed.server.extensions.free_riders.guest import MARKS, SEED, look
 
 D, ROUNDS, ROUNDING = 3000, 50, 1 / 6
 HONEST = [f"h{i:02}" for i in range(12)]

@@ -15,10 +15,10 @@ from roughfed.codec import CODECS
 from roughfed.crypto.identity import IdentityKey, verify
 from roughfed.digest import content_digest
 from roughfed.errors import Conflict, IdentityError, RemoteProtocolError, RoughfedError, StaleRound, TooLarge
-from roughfed.server import payload
-from roughfed.server.intake import Intake
-from roughfed.server.payload import OpenRound
-from roughfed.server.store import ReceivedUpdate, Store
+from roughfed.server.storage.store import ReceivedUpdate, Store
+from roughfed.server.uploads import payload
+from roughfed.server.uploads.intake import Intake
+from roughfed.server.uploads.payload import OpenRound
 from roughfed.types import Receipt, Signed, UpdateStatement
 from roughfed.wire.updates import RECEIPT_DOMAIN, UPDATE_DOMAIN, encode_statement, receipt_body
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from roughfed.crypto.identity import IdentityKey
 from roughfed.digest import content_digest
 from roughfed.errors import RoughfedError, StaleRound, StorageError
-from roughfed.server import intake as intake_module
-from roughfed.server.intake import Intake
-from roughfed.server.payload import OpenRound
-from roughfed.server.store import ReceivedUpdate, Store
+from roughfed.server.storage.store import ReceivedUpdate, Store
+from roughfed.server.uploads import intake as intake_module
+from roughfed.server.uploads.intake import Intake
+from roughfed.server.uploads.payload import OpenRound
 from roughfed.types import Receipt, Signed, UpdateStatement
 from roughfed.wire.updates import UPDATE_DOMAIN, encode_statement
 

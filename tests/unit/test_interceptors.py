@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from roughfed.errors import TooLarge
-from roughfed.server.interceptors import MAX_CALLS, Boundary
 from roughfed.server.metrics import ServerMetrics
+from roughfed.server.transport.interceptors import MAX_CALLS, Boundary
 
 
 class Call:

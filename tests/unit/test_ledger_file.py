@@ -16,12 +16,12 @@ import pytest
 
 from roughfed import crash
 from roughfed.deploy.cli import app as cli
-from roughfed.server.incentive import book, chain
-from roughfed.server.incentive.book import RoundFacts
-from roughfed.server.layout import LEDGER
-from roughfed.server.ledger import Ledger, newest, waiting
-from roughfed.server.ledger_check import check_file, check_ledger
-from roughfed.server.store import RoundRow, Store
+from roughfed.server.extensions.ledger import book, chain
+from roughfed.server.extensions.ledger.book import RoundFacts
+from roughfed.server.extensions.ledger.check import check_file, check_ledger
+from roughfed.server.extensions.ledger.entries import Ledger, newest, waiting
+from roughfed.server.storage.layout import LEDGER
+from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Signed, Spec, TensorSpec
 from roughfed.wire.session import HEADER_DOMAIN
 

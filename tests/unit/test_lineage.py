@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from roughfed.errors import LocalProtocolError
-from roughfed.server import downlink, schema
-from roughfed.server import store as store_module
-from roughfed.server.clusters.journal import Begun, ClusterJournal, Decided
-from roughfed.server.clusters.members import Move
-from roughfed.server.quality import Quality
-from roughfed.server.store import RoundRow, Store
+from roughfed.server.extensions.clusters.journal import Begun, ClusterJournal, Decided
+from roughfed.server.extensions.clusters.members import Move
+from roughfed.server.model import downlink
+from roughfed.server.model.retention import Quality
+from roughfed.server.storage import schema
+from roughfed.server.storage import store as store_module
+from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Evaluation, Signed, Spec, TensorSpec
 
 SPEC = Spec((TensorSpec("w", (4,)),))

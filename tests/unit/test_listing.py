@@ -15,14 +15,14 @@ from roughfed.crypto.member_list import ListedMember, MemberList
 from roughfed.deploy import aggregator
 from roughfed.errors import IdentityError, RemoteProtocolError, Unreachable
 from roughfed.messages import Hello
-from roughfed.server.collection import Collection
+from roughfed.server.cohort.collection import Collection
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
-from roughfed.server.listing import NOT_LISTED, Listing
-from roughfed.server.membership import Session
+from roughfed.server.members.member_list import NOT_LISTED, Listing
+from roughfed.server.members.sessions import Session
 from roughfed.server.round.offer import offer
 from roughfed.server.round.run import unlisted
-from roughfed.server.store import RoundRow, Store
+from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import RoundHeader, Signed
 from roughfed.wire.member_list import decode_list, encode_list, encode_signed
 from roughfed.wire.session import encode_header

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from roughfed.deploy.cli import live
 from roughfed.deploy.cli.live_unlike import NAMED, lines
-from roughfed.server.store import Store
-from roughfed.server.told import KEYS, newest_told
+from roughfed.server.observe.recent_rounds import KEYS, newest_told
+from roughfed.server.storage.store import Store
 
 from .test_cli_control import STATUS
 from .test_store import ROW

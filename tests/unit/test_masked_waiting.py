@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from roughfed.server.collection import REJOIN_GRACE_S, Collection
-from roughfed.server.round import masked
-from roughfed.server.round.masked import STAGE_S, MaskedUpdates, until_all_downloaded
+from roughfed.server.cohort.collection import REJOIN_GRACE_S, Collection
+from roughfed.server.round.updates import masked
+from roughfed.server.round.updates.masked import STAGE_S, MaskedUpdates, until_all_downloaded
 
 DEADLINE = 600.0
 ABC: tuple[str, ...] = ("a", "b", "c")

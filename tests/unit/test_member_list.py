@@ -10,9 +10,9 @@ from roughfed.crypto import certificates, identity
 from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.member_list import MEMBERS_DOMAIN, AuthorityTrust, ListedMember, MemberList, Organisations
 from roughfed.errors import RoughfedError
-from roughfed.server import member_file
-from roughfed.server.authority import Authority
-from roughfed.server.member_file import MemberFile
+from roughfed.server.members import member_file
+from roughfed.server.members.authority import Authority
+from roughfed.server.members.member_file import MemberFile
 from roughfed.wire.member_list import (
     LIST_REQUEST_DOMAIN,
     MAX_LIST_BYTES,

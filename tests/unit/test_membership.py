@@ -12,9 +12,9 @@ from roughfed.errors import IdentityError
 from roughfed.journal import Journal
 from roughfed.messages import Hello, Reconnect, ServerMessage
 from roughfed.server.context.clients import SUPERSEDED_S, ClientRegistry
-from roughfed.server.listing import Listing
-from roughfed.server.membership import MAX_WAITING, Session
-from roughfed.server.store import Store
+from roughfed.server.members.member_list import Listing
+from roughfed.server.members.sessions import MAX_WAITING, Session
+from roughfed.server.storage.store import Store
 
 HELLO = Hello("1", 1, b"", b"", (), "cpu")
 

@@ -9,7 +9,7 @@ import pytest
 
 from roughfed.client import metrics as client_metrics
 from roughfed.messages import OTHER, PHASES, Heartbeat, Hello, Machine
-from roughfed.server.membership import Session
+from roughfed.server.members.sessions import Session
 from roughfed.server.metrics.clients import CLIENT_STATES
 
 from .documents import ROOT

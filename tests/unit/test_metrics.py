@@ -25,7 +25,7 @@ from roughfed.server.metrics import ServerMetrics
 from roughfed.server.metrics.clients import CLIENT_STATES
 from roughfed.server.metrics.defence import DEFENCE_REASONS
 from roughfed.server.metrics.recorder import PARTS
-from roughfed.server.stopwatch import Spent
+from roughfed.server.metrics.stopwatch import Spent
 
 ROOT = Path(__file__).parents[2]
 DOC = ROOT / "docs" / "metrics.md"

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from roughfed.config.federation import FederationConfig
-from roughfed.server.client_series import LIMITS
-from roughfed.server.gauges import metrics_of
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.metrics.calls import REFUSALS
+from roughfed.server.metrics.client_series import LIMITS
 from roughfed.server.metrics.clients import CLIENT_STATES
 from roughfed.server.metrics.contribution import FREE_RIDERS
 from roughfed.server.metrics.defence import DEFENCE_REASONS
 from roughfed.server.metrics.operation import PAGES
 from roughfed.server.metrics.rounds import DROPOUTS, PHASES
+from roughfed.server.metrics.stopwatch import Spent
 from roughfed.server.metrics.updates import REASONS, STAGE_REASONS
-from roughfed.server.stopwatch import Spent
+from roughfed.server.observe.gauges import metrics_of
 
 from .test_metrics import samples
 from .unlike_rounds import summary

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from roughfed.report.words import FREE_RIDING
-from roughfed.server.incentive import free_riders
+from roughfed.server.extensions.free_riders import detection
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.metrics.contribution import FREE_RIDERS
 from roughfed.server.metrics.groupings import CLUSTERS
@@ -67,8 +67,8 @@ def test_contributions_of_single_clients_are_shown_only_where_they_may_be(kwargs
 
 
 def test_every_free_rider_has_a_label_and_words() -> None:
-    assert set(free_riders.KINDS) == set(FREE_RIDERS)
-    assert set(free_riders.KINDS) == FREE_RIDING.keys()
+    assert set(detection.KINDS) == set(FREE_RIDERS)
+    assert set(detection.KINDS) == FREE_RIDING.keys()
 
 
 def test_a_great_many_clusters_are_still_few_series() -> None:

@@ -12,13 +12,14 @@ import pytest
 from roughfed.config.combining import Optimize
 from roughfed.errors import StorageError
 from roughfed.params import raise_variances, read_flat, variance_ranges, write_model
-from roughfed.server import downlink, moments
-from roughfed.server.aggregate import mean as slicing
-from roughfed.server.combine import NotFinite, combine
+from roughfed.server.aggregate.combine import NotFinite, combine
+from roughfed.server.model import downlink
+from roughfed.server.model.retention import Quality
 from roughfed.server.optimize import RULES, stepper
-from roughfed.server.quality import Quality
-from roughfed.server.stepping import Stepper
-from roughfed.server.store import Store
+from roughfed.server.optimize import state as state_files
+from roughfed.server.optimize.adaptive import Stepper
+from roughfed.server.storage import slices as slicing
+from roughfed.server.storage.store import Store
 from roughfed.types import Spec, TensorSpec
 
 SPEC = Spec(
@@ -123,7 +124,7 @@ def test_a_death_between_any_two_stages_changes_nothing(
             source.replace(target)
 
         with monkeypatch.context() as patch:
-            for module in (moments, downlink):
+            for module in (state_files, downlink):
                 patch.setattr(module, "place_durably", dying)
             with pytest.raises(KeyboardInterrupt):
                 write(store, name, delta_of(3), quantised=quantised)

@@ -19,12 +19,12 @@ from roughfed.crypto.identity import IdentityKey
 from roughfed.digest import content_digest
 from roughfed.errors import StorageError
 from roughfed.params import Flat, write_model
-from roughfed.server.above import Order
-from roughfed.server.combine import NotFinite
+from roughfed.server.aggregate.combine import NotFinite
 from roughfed.server.context.round_state import RoundState
-from roughfed.server.lineage import Version, insert_version
-from roughfed.server.orders import begun, folder, made, sum_path, take, written_down
-from roughfed.server.store import RoundRow, Store
+from roughfed.server.extensions.edge.orders import begun, folder, made, sum_path, take, written_down
+from roughfed.server.extensions.edge.upstream import Order
+from roughfed.server.storage.lineage import Version, insert_version
+from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Signed, Spec, TensorSpec
 from tests.server_context import context
 

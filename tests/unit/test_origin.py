@@ -14,8 +14,8 @@ from roughfed.config.federation import Federation, FederationConfig, Model, Roun
 from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.errors import ConfigError
 from roughfed.params import read_flat
-from roughfed.server.origin import open_run, write_given
-from roughfed.server.store import Store
+from roughfed.server.model.run_setup import open_run, write_given
+from roughfed.server.storage.store import Store
 from roughfed.types import Spec, TensorSpec
 
 SPEC = Spec((TensorSpec("a", (2, 2)), TensorSpec("b", (3,), "bfloat16")))

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roughfed.errors import StaleRound
-from roughfed.server.gate import QUIET_BYTES, Gate
-from roughfed.server.pacing import FULL_RATE, KEEP_S, LEAST, PATIENCE_S, UNKNOWN_S, Pacing, Ticket
+from roughfed.server.uploads.transfer_queue import QUIET_BYTES, Gate
+from roughfed.server.uploads.transfer_scheduler import FULL_RATE, KEEP_S, LEAST, PATIENCE_S, UNKNOWN_S, Pacing, Ticket
 
 FAST, MB = 20e6, 1e6
 

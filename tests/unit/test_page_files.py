@@ -14,7 +14,7 @@ from roughfed.httpd import Request
 from roughfed.httpd.values import Response
 from roughfed.report.svg import plot_css
 from roughfed.report.words import REASONS
-from roughfed.server import page
+from roughfed.server.observe import page
 
 from .test_report_palette import contrast
 

@@ -21,14 +21,14 @@ from roughfed.crypto.identity import IdentityKey
 from roughfed.deploy.cli.command import Context
 from roughfed.deploy.cli.server import announce
 from roughfed.errors import ConfigError
-from roughfed.server import published
 from roughfed.server.app import Ports
 from roughfed.server.context.server import ServerContext
-from roughfed.server.health.standing import Health
 from roughfed.server.metrics import ServerMetrics
-from roughfed.server.pages import TOKEN_FILE, start_http, token
-from roughfed.server.status import Status
-from roughfed.server.store import Store
+from roughfed.server.observe import status_feed
+from roughfed.server.observe.health.standing import Health
+from roughfed.server.observe.http import TOKEN_FILE, start_http, token
+from roughfed.server.observe.status import Status
+from roughfed.server.storage.store import Store
 from roughfed.types import Spec, TensorSpec
 from tests.server_context import context
 
@@ -125,7 +125,7 @@ def test_the_status_is_made_by_the_event_loop_and_not_for_everybody_anew(store: 
 
 def test_a_server_that_hangs_is_not_well(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The port has threads of its own: it would go on answering for a server that does nothing any more."""
-    monkeypatch.setattr(published, "ALIVE_S", 0.1)
+    monkeypatch.setattr(status_feed, "ALIVE_S", 0.1)
 
     async def work(_: ServerContext, port: int, ask: Ask) -> None:
         assert (await ask("/healthz"))[0] == 200
@@ -151,7 +151,7 @@ def test_a_status_that_cannot_be_made_costs_an_answer_and_nothing_else(
                 raise KeyError("a bug")
             return super().__call__()
 
-    monkeypatch.setattr(published, "ANSWER_S", 0.2)
+    monkeypatch.setattr(status_feed, "ANSWER_S", 0.2)
 
     async def work(_: ServerContext, __: int, ask: Ask) -> None:
         assert (await ask("/api/status"))[0] == 503

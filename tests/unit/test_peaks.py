@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from roughfed.measures import TaskMatrix, best_of, forgotten
 from roughfed.server.metrics.contribution import shares_of
-from roughfed.server.peaks import Peaks
-from roughfed.server.store import Store
+from roughfed.server.model.best_recalls import Peaks
+from roughfed.server.storage.store import Store
 from roughfed.types import Evaluation, Spec, TensorSpec
 
 share = st.none() | st.floats(0, 1)

@@ -23,7 +23,7 @@ from roughfed.deploy.plan_table import render
 from roughfed.deploy.plan_words import CHOICE_BITS, SKETCH_NUMBERS
 from roughfed.errors import ConfigError
 from roughfed.secagg.groups import colluders, smallest_sum, threshold
-from roughfed.server.facts import Shape
+from roughfed.server.cohort.statistics import Shape
 
 
 def config(**tables: dict[str, object]) -> FederationConfig:

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from roughfed.config.federation import FederationConfig, Privacy
-from roughfed.server import played as module
-from roughfed.server.played import AT_ONCE, NAMED, Played
-from roughfed.server.store import Store
-from roughfed.server.summarized import run_summary
+from roughfed.server.observe import round_history as module
+from roughfed.server.observe.round_history import AT_ONCE, NAMED, Played
+from roughfed.server.observe.run_summary import run_summary
+from roughfed.server.storage.store import Store
 from tests.e2e.canned import fill
 
 CONFIG = FederationConfig(privacy=Privacy(server_sees="updates"))

@@ -110,7 +110,7 @@ def test_the_manual_explains_no_alert_that_there_is_not() -> None:
 
 
 def test_what_the_server_finds_itself_prometheus_finds_as_well() -> None:
-    from roughfed.server.health import ALERTS
+    from roughfed.server.observe.health import ALERTS
 
     assert {f"Roughfed{name}" for name in ALERTS} | ONLY_HERE <= set(alerts())
 

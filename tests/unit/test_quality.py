@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.server.quality import Quality, class_counts, newest_evaluation, quality
-from roughfed.server.store import EVERYBODY, Store
+from roughfed.server.model.retention import Quality, class_counts, newest_evaluation, quality
+from roughfed.server.storage.store import EVERYBODY, Store
 from roughfed.types import Evaluation, Spec, TensorSpec
 
 SPEC = Spec((TensorSpec("w", (5,)),))

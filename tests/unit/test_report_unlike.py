@@ -20,7 +20,7 @@ from roughfed.report.svg import Axis
 from roughfed.report.unlike.contribution import PROVES
 from roughfed.report.unlike.parts import Fairness, Spread, Unlike, unlike_of
 from roughfed.report.unlike.sections import SECTIONS, sections
-from roughfed.server.contribution import METHODS
+from roughfed.server.extensions.contribution import METHODS
 
 from .unlike_rounds import NAMES, summary
 

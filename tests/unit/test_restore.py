@@ -16,9 +16,9 @@ from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli import restore as restoring
 from roughfed.digest import content_digest
 from roughfed.errors import StorageError
-from roughfed.server.authority import Authority
-from roughfed.server.restore import origin_of
-from roughfed.server.schema import SCHEMA
+from roughfed.server.backup.restore import origin_of
+from roughfed.server.members.authority import Authority
+from roughfed.server.storage.schema import SCHEMA
 
 from .backed_up import Site, last_json, restored
 from .documents import blocks, commands

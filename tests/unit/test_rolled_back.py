@@ -17,16 +17,16 @@ from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import RemoteProtocolError
 from roughfed.messages import Hello, Seen
 from roughfed.server.aggregate.control_variates import ledger_of
-from roughfed.server.authority import Authority
 from roughfed.server.context.server import ServerContext
+from roughfed.server.extensions.scaffold import scale_fact
 from roughfed.server.masked.journal import Opening, Stages
-from roughfed.server.membership import Session
-from roughfed.server.proof import Proof, proof_of
-from roughfed.server.rolled_back import adopt, first_choice, follow, last_lost, settle
+from roughfed.server.members.authority import Authority
+from roughfed.server.members.sessions import Session
 from roughfed.server.round.offer import offer
 from roughfed.server.round.run import forget
-from roughfed.server.store import RoundRow, Store
-from roughfed.server.variates import scale_fact
+from roughfed.server.storage.proof import Proof, proof_of
+from roughfed.server.storage.rollback import adopt, first_choice, follow, last_lost, settle
+from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import ClientClass, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header
 from tests.server_context import context, in_round

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from roughfed.server.round.summary import training_figures
-from roughfed.server.store import Store
+from roughfed.server.storage.store import Store
 from roughfed.types import UpdateStatement
 from tests.simulation.rig import SPEC, scene, whole_run
 

@@ -17,9 +17,9 @@ from roughfed.digest import content_digest
 from roughfed.errors import ConfigError
 from roughfed.params import read_flat
 from roughfed.server.context import clock as clock_module
-from roughfed.server.origin import open_run, write_given
+from roughfed.server.model.run_setup import open_run, write_given
 from roughfed.server.round import run as run_module
-from roughfed.server.store import Store
+from roughfed.server.storage.store import Store
 from roughfed.types import Evaluation, Spec, TensorSpec
 from tests.simulation.rig import NAMES, newest, whole_run
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.draw import draw_order
-from roughfed.server.sampling import able, choose
+from roughfed.server.cohort.sampling import able, choose
 
 names = st.lists(st.text("abcdef-0123", min_size=1, max_size=8), max_size=30, unique=True)
 

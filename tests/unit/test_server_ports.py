@@ -7,7 +7,7 @@ from typing import cast
 import grpc.aio
 import pytest
 
-from roughfed.server import ports
+from roughfed.server.transport import ports
 
 
 class Hanging:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.secagg.statistics import ACCURACY_BUCKETS, accuracy_bucket
-from roughfed.server.fairness.spread import QUANTILES, gap, jain, of_histogram, of_values
+from roughfed.server.metrics.spread import QUANTILES, gap, jain, of_histogram, of_values
 
 shares = st.lists(st.floats(0, 1), min_size=1, max_size=45)
 

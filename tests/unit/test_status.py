@@ -20,11 +20,11 @@ from roughfed.config.federation import FederationConfig, Identity, Privacy
 from roughfed.crypto.certificates import load_private, new_tls_key
 from roughfed.messages import PROTOCOL, Heartbeat, Machine
 from roughfed.server.context.server import ServerContext
-from roughfed.server.health import ALERTS, standing
-from roughfed.server.health.reading import Certificates, Disk, signs_of
-from roughfed.server.health.standing import Health
-from roughfed.server.schema import SCHEMA
-from roughfed.server.status import Status
+from roughfed.server.observe.health import ALERTS, standing
+from roughfed.server.observe.health.reading import Certificates, Disk, signs_of
+from roughfed.server.observe.health.standing import Health
+from roughfed.server.observe.status import Status
+from roughfed.server.storage.schema import SCHEMA
 from roughfed.types import Evaluation
 
 from .test_federation import ROW, ctx, round_of, session

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roughfed.errors import Conflict
-from roughfed.server import store as store_module
-from roughfed.server.store import SCHEMA, ReceivedUpdate, RoundRow, Store
+from roughfed.server.storage import store as store_module
+from roughfed.server.storage.store import SCHEMA, ReceivedUpdate, RoundRow, Store
 from roughfed.types import Evaluation, Receipt, Signed, Spec, TensorSpec, UpdateStatement
 from roughfed.wire.updates import encode_statement
 

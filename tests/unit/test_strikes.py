@@ -3,7 +3,7 @@
 import pytest
 
 from roughfed.errors import RemoteProtocolError, StaleRound, StorageError, TooLarge
-from roughfed.server.strikes import COUNTED, WINDOW_S, Strikes
+from roughfed.server.members.strikes import COUNTED, WINDOW_S, Strikes
 from roughfed.transport.names import PASSING
 
 BAD = RemoteProtocolError("malformed", reason="schema")

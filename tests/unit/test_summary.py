@@ -15,7 +15,7 @@ from roughfed.deploy.summary import run_summary
 from roughfed.errors import ConfigError
 from roughfed.report.summary import GroupSummary, Proof, Together
 from roughfed.server.masked.journal import Opening, Stages
-from roughfed.server.store import EVERYBODY, RoundRow, Store
+from roughfed.server.storage.store import EVERYBODY, RoundRow, Store
 from roughfed.types import Evaluation, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import encode_header
 

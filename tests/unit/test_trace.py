@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from roughfed.deploy.cli import app as cli
 from roughfed.errors import StorageError
-from roughfed.server.store import RoundRow
+from roughfed.server.storage.store import RoundRow
 from roughfed.server.trace import recorder
 from roughfed.server.trace.chrome import CLIENTS, SERVER, Span, Track, document
 from roughfed.server.trace.merge import merged
@@ -204,7 +204,7 @@ def test_a_disk_that_refuses_fails_no_round_and_is_said_once(
 
 
 def _rounds(folder: Path) -> list[RoundRow]:
-    from roughfed.server.store import Store
+    from roughfed.server.storage.store import Store
 
     store = Store(folder)
     found = store.rounds()

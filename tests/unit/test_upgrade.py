@@ -25,12 +25,12 @@ from roughfed.deploy.cli.faults import describe
 from roughfed.errors import StorageError
 from roughfed.journal import Journal, connect
 from roughfed.lock import LOCK
-from roughfed.server import member_file
 from roughfed.server.masked.journal import Stages
-from roughfed.server.member_file import MemberFile
-from roughfed.server.schema import SCHEMA
-from roughfed.server.store import Store
-from roughfed.server.summarized import run_summary
+from roughfed.server.members import member_file
+from roughfed.server.members.member_file import MemberFile
+from roughfed.server.observe.run_summary import run_summary
+from roughfed.server.storage.schema import SCHEMA
+from roughfed.server.storage.store import Store
 from roughfed.upgrade import NewerSchema, statements, upgrade, version_of
 from roughfed.wire.session import decode_header
 
@@ -167,7 +167,7 @@ DIES = """
 import os, signal, sys
 from pathlib import Path
 from roughfed.journal import connect
-from roughfed.server.schema import SCHEMA
+from roughfed.server.storage.schema import SCHEMA
 from roughfed.upgrade import upgrade
 path, k = Path(sys.argv[1]), int(sys.argv[2])
 db = connect(path)

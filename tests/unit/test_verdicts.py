@@ -14,11 +14,11 @@ from roughfed.config.federation import FederationConfig
 from roughfed.deploy.cli import live
 from roughfed.report.summary import DefenceSummary
 from roughfed.server.defence import RULES, Rule, Situation, Verdict, View
+from roughfed.server.defence.findings import Exclusions, shown
+from roughfed.server.defence.memory import Defence
 from roughfed.server.defence.verdict import Coefficients
-from roughfed.server.defending import Defence
-from roughfed.server.store import Store
-from roughfed.server.summarized import round_summaries
-from roughfed.server.verdicts import Exclusions, shown
+from roughfed.server.observe.run_summary import round_summaries
+from roughfed.server.storage.store import Store
 from tests.simulation.rig import newest, scene, whole_run
 
 SCORES = {"alpha": 1.0, "beta": 7.5, "gamma": 2.0}

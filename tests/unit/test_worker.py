@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from roughfed.errors import TrainerError
-from roughfed.server import worker as worker_module
-from roughfed.server.worker import Worker
+from roughfed.server.model import trainer_process as worker_module
+from roughfed.server.model.trainer_process import Worker
 from roughfed.types import Evaluation
 
 DIGEST = bytes(32)

@@ -14,7 +14,7 @@ from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warnin
 from roughfed.deploy.doctor.site import Site
 from roughfed.deploy.roster import LIST, read_list, signatures_of
 from roughfed.errors import ConfigError, RoughfedError
-from roughfed.server.authority import CA_CERTIFICATE, CA_KEY, DATABASE, Authority
+from roughfed.server.members.authority import CA_CERTIFICATE, CA_KEY, DATABASE, Authority
 
 SOON = timedelta(days=180)
 SIGN_SOON = timedelta(days=14)

@@ -13,7 +13,7 @@ from roughfed.crypto import certificates
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
 from roughfed.deploy.doctor.site import Site
 from roughfed.errors import ConfigError, IdentityError, RoughfedError
-from roughfed.server.authority import CA_KEY
+from roughfed.server.members.authority import CA_KEY
 from roughfed.wire.enrolment import open_member
 
 ANEW = "ask for a new invite: roughfed invite NAME --replace, then join with its line"

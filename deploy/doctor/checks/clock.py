@@ -14,7 +14,7 @@ from roughfed.crypto.identity import RENEW_WINDOW_S
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
 from roughfed.deploy.doctor.site import Site
 from roughfed.errors import IdentityError
-from roughfed.server.authority import CA_CERTIFICATE
+from roughfed.server.members.authority import CA_CERTIFICATE
 
 SKEW_S = 5.0
 CURE = "set the clock and keep it set: timedatectl set-ntp true (or chrony, ntpd)"

@@ -12,7 +12,7 @@ from roughfed.deploy import aggregator
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped
 from roughfed.deploy.doctor.site import Site, enrolment_of
 from roughfed.errors import ConfigError, IdentityError
-from roughfed.server.authority import CA_CERTIFICATE
+from roughfed.server.members.authority import CA_CERTIFICATE
 
 RUNS = "start the server (roughfed server) and look again"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from roughfed.client.storage import store
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
 from roughfed.deploy.doctor.site import Site
-from roughfed.server.schema import SCHEMA
+from roughfed.server.storage.schema import SCHEMA
 
 MIB = 1 << 20
 LARGE_LOG_BYTES = 256 * MIB

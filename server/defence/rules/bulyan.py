@@ -13,17 +13,13 @@ smaller one counts. With f = 0 all rows and values count, the same each.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from roughfed.server.defence.gram import enough, squared_distances
+from roughfed.server.defence.rule import Situation
 from roughfed.server.defence.tiles import mean_near_middle, ordered
 from roughfed.server.defence.verdict import Coordinatewise, Verdict
-
-if TYPE_CHECKING:
-    from roughfed.server.defence.rule import Situation
-    from roughfed.server.defence.view import Gram, View
+from roughfed.server.defence.view import Gram, View
 
 
 def min_rows(f: int) -> int:

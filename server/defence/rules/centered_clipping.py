@@ -13,17 +13,12 @@ as near, so hostile rows can put it nowhere else. With f = 0 nobody is suspected
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from roughfed.server.defence.gram import distances_to, enough
-from roughfed.server.defence.rule import PREVIOUS
+from roughfed.server.defence.rule import PREVIOUS, Situation
 from roughfed.server.defence.verdict import Coefficients, Verdict
-
-if TYPE_CHECKING:
-    from roughfed.server.defence.rule import Situation
-    from roughfed.server.defence.view import View
+from roughfed.server.defence.view import View
 
 
 def min_rows(f: int) -> int:

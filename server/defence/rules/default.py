@@ -19,18 +19,13 @@ whoever behaves is back after some rounds. The rule has nothing to be set but f.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from roughfed.server.defence.evidence import Record, agreement, floored, parties, typical
 from roughfed.server.defence.gram import Values, enough, middle
-from roughfed.server.defence.rule import ROOT
+from roughfed.server.defence.rule import ROOT, Situation
 from roughfed.server.defence.verdict import Verdict
-
-if TYPE_CHECKING:
-    from roughfed.server.defence.rule import Situation
-    from roughfed.server.defence.view import View
+from roughfed.server.defence.view import View
 
 LESS, SPREADS, LONGER, PRIOR = 0.5, 2.0, 0.68, 0.05
 CERTAIN = 5.0

@@ -13,17 +13,12 @@ scores are decided by the order of the rows. With f = 0 nobody is suspected.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from roughfed.server.defence.gram import enough
+from roughfed.server.defence.gram import Values, enough
+from roughfed.server.defence.rule import Situation
 from roughfed.server.defence.verdict import Verdict
-
-if TYPE_CHECKING:
-    from roughfed.server.defence.gram import Values
-    from roughfed.server.defence.rule import Situation
-    from roughfed.server.defence.view import Gram, View
+from roughfed.server.defence.view import Gram, View
 
 REASON = "dnc"
 

@@ -12,17 +12,12 @@ sketches the choice alone is taken, for there C bounds each update. With f = 0 n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from roughfed.server.defence.gram import cosines, enough
+from roughfed.server.defence.gram import Values, cosines, enough
+from roughfed.server.defence.rule import Situation
 from roughfed.server.defence.verdict import Coefficients, Verdict
-
-if TYPE_CHECKING:
-    from roughfed.server.defence.gram import Values
-    from roughfed.server.defence.rule import Situation
-    from roughfed.server.defence.view import View
+from roughfed.server.defence.view import View
 
 REASON = "flame"
 

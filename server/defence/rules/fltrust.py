@@ -13,18 +13,13 @@ share of all trust is left out as well, and the protocol alone bounds lengths. W
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from roughfed.errors import TooFewClients
 from roughfed.server.defence.gram import enough
-from roughfed.server.defence.rule import ROOT
+from roughfed.server.defence.rule import ROOT, Situation
 from roughfed.server.defence.verdict import Coefficients, Verdict
-
-if TYPE_CHECKING:
-    from roughfed.server.defence.rule import Situation
-    from roughfed.server.defence.view import View
+from roughfed.server.defence.view import View
 
 REASON, SHARE = "fltrust", 0.5
 

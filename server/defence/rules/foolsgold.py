@@ -13,19 +13,14 @@ suspected, and what was seen is remembered. Where all are alike, nobody can be t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from roughfed.errors import TooFewClients
-from roughfed.server.defence.gram import cosines, enough
+from roughfed.server.defence.gram import Values, cosines, enough
 from roughfed.server.defence.history import remembered, sums
+from roughfed.server.defence.rule import Situation
 from roughfed.server.defence.verdict import Coefficients, Verdict
-
-if TYPE_CHECKING:
-    from roughfed.server.defence.gram import Values
-    from roughfed.server.defence.rule import Situation
-    from roughfed.server.defence.view import View
+from roughfed.server.defence.view import View
 
 REASON, ALIKE, TOP = "foolsgold", 1e-9, 0.99
 

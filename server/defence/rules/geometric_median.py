@@ -12,14 +12,10 @@ stops after a few steps because each costs a secure sum. With f = 0 nobody is su
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from roughfed.server.defence.gram import distances_to, enough, geometric_median
+from roughfed.server.defence.rule import Situation
 from roughfed.server.defence.verdict import Coefficients, Verdict
-
-if TYPE_CHECKING:
-    from roughfed.server.defence.rule import Situation
-    from roughfed.server.defence.view import View
+from roughfed.server.defence.view import View
 
 
 def min_rows(f: int) -> int:

@@ -12,14 +12,10 @@ its update.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from roughfed.server.defence.gram import enough, krum_scores
+from roughfed.server.defence.rule import Situation
 from roughfed.server.defence.verdict import Verdict
-
-if TYPE_CHECKING:
-    from roughfed.server.defence.rule import Situation
-    from roughfed.server.defence.view import View
+from roughfed.server.defence.view import View
 
 REASON = "krum"
 

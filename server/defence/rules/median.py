@@ -10,16 +10,12 @@ the median of honest rows alone lies far from their mean.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from roughfed.params import Flat
 from roughfed.server.defence.gram import enough
+from roughfed.server.defence.rule import Situation
 from roughfed.server.defence.tiles import middle, ordered
 from roughfed.server.defence.verdict import Coordinatewise, Tile, Verdict
-
-if TYPE_CHECKING:
-    from roughfed.params import Flat
-    from roughfed.server.defence.rule import Situation
-    from roughfed.server.defence.view import View
+from roughfed.server.defence.view import View
 
 
 def min_rows(f: int) -> int:

@@ -13,16 +13,12 @@ n - f - 1 neighbours; this one counts as the paper does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from roughfed.server.defence.gram import enough, krum_scores
+from roughfed.server.defence.rule import Situation
 from roughfed.server.defence.verdict import Verdict
-
-if TYPE_CHECKING:
-    from roughfed.server.defence.rule import Situation
-    from roughfed.server.defence.view import View
+from roughfed.server.defence.view import View
 
 REASON = "multi-krum"
 

@@ -12,18 +12,14 @@ decided by the order of the rows, which is by name. With f = 0 nobody is suspect
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from roughfed.params import Flat
 from roughfed.server.defence.gram import enough, mixing
+from roughfed.server.defence.rule import Situation
 from roughfed.server.defence.tiles import ordered, trimmed_mean
 from roughfed.server.defence.verdict import Coordinatewise, Tile, Verdict
-
-if TYPE_CHECKING:
-    from roughfed.params import Flat
-    from roughfed.server.defence.rule import Situation
-    from roughfed.server.defence.view import View
+from roughfed.server.defence.view import View
 
 
 def min_rows(f: int) -> int:

@@ -13,16 +13,12 @@ coordinate, where sums are; then a row is the mean of a group. With f = 0 nobody
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from roughfed.server.defence.gram import enough
+from roughfed.server.defence.rule import Situation
 from roughfed.server.defence.verdict import Coefficients, Verdict
-
-if TYPE_CHECKING:
-    from roughfed.server.defence.rule import Situation
-    from roughfed.server.defence.view import View
+from roughfed.server.defence.view import View
 
 REASON = "norm-bound"
 BEYOND = 2.0

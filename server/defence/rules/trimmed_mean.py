@@ -10,16 +10,13 @@ mean, in which every row counts the same; the rules that choose rows leave nobod
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
+from roughfed.params import Flat
 from roughfed.server.defence import tiles
 from roughfed.server.defence.gram import enough
+from roughfed.server.defence.rule import Situation
 from roughfed.server.defence.verdict import Coordinatewise, Tile, Verdict
-
-if TYPE_CHECKING:
-    from roughfed.params import Flat
-    from roughfed.server.defence.rule import Situation
-    from roughfed.server.defence.view import View
+from roughfed.server.defence.view import View
 
 
 def min_rows(f: int) -> int:

@@ -22,7 +22,7 @@ from roughfed.params import Flat, write_model
 from roughfed.rng import derive
 from roughfed.scope import SCALE, model_part, shared_spec
 from roughfed.server.aggregate.control_variates import Ledger, with_variates
-from roughfed.server.variates import scale_fact
+from roughfed.server.extensions.scaffold import scale_fact
 from roughfed.training import FitResult, Turn
 from roughfed.types import Spec
 

@@ -28,13 +28,13 @@ from roughfed.params import Flat
 from roughfed.secagg.groups import colluders, form_groups, smallest_sum
 from roughfed.secagg.promises import FULL
 from roughfed.secagg.terms import Terms
-from roughfed.server.admission import absurd
-from roughfed.server.clusters.bipartition import Rows
+from roughfed.server.aggregate.robust import combined
 from roughfed.server.defence import ROUNDING, Situation, View, view_of_arrays, view_of_claims
 from roughfed.server.defence.plan import rule_of, tolerated
 from roughfed.server.defence.verdict import NOTHING, State
 from roughfed.server.defence.view import reader
-from roughfed.server.robust import combined
+from roughfed.server.extensions.clusters.bipartition import Rows
+from roughfed.server.uploads.admission import absurd
 from roughfed.sketch.buckets import NORM_BOUND, Sketcher
 
 Claims = Mapping[str, NDArray[np.float64]]

@@ -23,7 +23,7 @@ import typer
 from roughfed.deploy.speed.measure import MIB, Sampler, machine, own_bytes
 from roughfed.errors import ConfigError
 from roughfed.registry import look_up
-from roughfed.server.aggregate.mean import Mean, in_order
+from roughfed.server.aggregate.robust import combined
 from roughfed.server.defence import (
     PREVIOUS,
     ROOT,
@@ -36,8 +36,8 @@ from roughfed.server.defence import (
     view_of_claims,
     view_of_files,
 )
-from roughfed.server.robust import combined
-from roughfed.server.spool import opened, weighted_mean
+from roughfed.server.storage.slices import Mean, in_order
+from roughfed.server.uploads.spool import opened, weighted_mean
 from tests.bench.command import Benchmark, names, row
 
 DIMS = (128, 1024)

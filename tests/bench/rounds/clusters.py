@@ -1,7 +1,7 @@
 """Clustered federations in one process: are planted clusters found from sketches, and what is gained by it?
 
 K clients, D parameters. The rounds are those of masked federations (codec, sketches, groups, defence); what follows
-from them is decided by the server's own functions (`roughfed.server.clusters`).
+from them is decided by the server's own functions (`roughfed.server.extensions.clusters`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from roughfed.config.clusters import Clusters
 from roughfed.deploy.speed.measure import machine
 from roughfed.params import Flat
 from roughfed.registry import look_up
-from roughfed.server.clusters.bipartition import Limits, Rows, length_of, look
-from roughfed.server.clusters.choosing import Choosing, chosen, drawn_again
-from roughfed.server.clusters.members import by_cluster, settled
 from roughfed.server.defence.plan import tolerated
-from roughfed.server.lineage import DEFAULT
+from roughfed.server.extensions.clusters.bipartition import Limits, Rows, length_of, look
+from roughfed.server.extensions.clusters.choosing import Choosing, chosen, drawn_again
+from roughfed.server.extensions.clusters.members import by_cluster, settled
+from roughfed.server.storage.lineage import DEFAULT
 from tests.bench.command import Benchmark, Seeds, names
 from tests.bench.harness.games import played
 from tests.bench.harness.learners import LearningOptions

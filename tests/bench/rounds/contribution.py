@@ -30,11 +30,11 @@ from roughfed.rng import derive, generator
 from roughfed.secagg.groups import colluders
 from roughfed.secagg.terms import Terms
 from roughfed.server.aggregate.weights import COUNT_CAP
-from roughfed.server.contribution import METHODS, NOTHING, Case, State
-from roughfed.server.contribution.game import Known, played
-from roughfed.server.contribution.method import Coalition, Values
-from roughfed.server.contribution.utility import BALANCED, CLASSIFICATION, utilities_of
 from roughfed.server.defence import ROUNDING, View, view_of_arrays, view_of_claims
+from roughfed.server.extensions.contribution import METHODS, NOTHING, Case, State
+from roughfed.server.extensions.contribution.game import Known, played
+from roughfed.server.extensions.contribution.method import Coalition, Values
+from roughfed.server.extensions.contribution.utility import BALANCED, CLASSIFICATION, utilities_of
 from tests.bench.command import Benchmark, Seeds, row
 from tests.bench.harness.learners import DATA, Learners, LearningOptions
 from tests.bench.plots.contribution_bars import contribution_svg

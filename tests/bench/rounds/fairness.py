@@ -26,9 +26,9 @@ from roughfed.secagg.promises import FULL
 from roughfed.secagg.weight_class import LOSS_POINTS, Table, drawn, expected, loss_point
 from roughfed.server.fairness import RULES
 from roughfed.server.fairness.curve import table
-from roughfed.server.fairness.spread import of_values
 from roughfed.server.fairness.step import curb
 from roughfed.server.fairness.weights import factors
+from roughfed.server.metrics.spread import of_values
 from tests.bench.command import Benchmark, Seeds, names
 from tests.bench.harness.games import played
 from tests.bench.harness.hostile import hostile_names

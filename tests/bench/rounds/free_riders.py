@@ -28,8 +28,8 @@ from roughfed.server.defence import PREVIOUS, view_of_arrays
 from roughfed.server.defence.passes import marked
 from roughfed.server.defence.verdict import State
 from roughfed.server.defence.view import View, reader
-from roughfed.server.incentive.free_riders import Found
-from roughfed.server.incentive.watching import MARKS, SEED, look
+from roughfed.server.extensions.free_riders.detection import Found
+from roughfed.server.extensions.free_riders.guest import MARKS, SEED, look
 from tests.bench.command import Benchmark, Seeds, names, numbers
 from tests.bench.harness.games import played
 from tests.bench.harness.learners import DATA, TAIL, Learners, LearningOptions

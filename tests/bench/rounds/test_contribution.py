@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from roughfed.server.contribution.utility import CLASSIFICATION
+from roughfed.server.extensions.contribution.utility import CLASSIFICATION
 from tests.bench.rounds.contribution import ContributionOptions, run_contribution_bench
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

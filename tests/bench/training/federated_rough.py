@@ -33,7 +33,7 @@ from roughfed.params import Flat
 from roughfed.registry import look_up
 from roughfed.rng import derive, generator
 from roughfed.secagg.statistics import CLASS_LOSS_BUCKETS, add
-from roughfed.server.finish import HEAD, finishing_sums
+from roughfed.server.extensions.calibration import HEAD, finishing_sums
 from tests.bench.command import Benchmark, Seeds, names, row
 from tests.bench.harness.federation import LocalFederation
 

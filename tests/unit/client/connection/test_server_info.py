@@ -18,7 +18,7 @@ from roughfed.crypto.identity import IdentityKey
 from roughfed.deploy.doctor.checks import clock
 from roughfed.deploy.doctor.finding import State
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError, Unreachable
-from roughfed.server.authority import Authority
+from roughfed.server.members.authority import Authority
 from roughfed.transport.names import PROTOCOL_KEY, REASON_KEY, SERVICE, SOFTWARE_KEY, TIME_KEY
 from tests.unit.clock import present
 from tests.unit.doctor_sites import client_folder

@@ -1,0 +1,1 @@
+"""Clients that take part without giving: found by their updates."""

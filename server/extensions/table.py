@@ -1,0 +1,58 @@
+"""The guests of the rounds, in the order in which they are called. A feature without its row here is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from roughfed.server.context.extension import Extension
+from roughfed.server.context.server import ServerContext
+from roughfed.server.extensions.calibration import Calibration
+from roughfed.server.extensions.clusters.first import Drawing
+from roughfed.server.extensions.clusters.guest import ClusterGuest
+from roughfed.server.extensions.contribution.guest import Contribution
+from roughfed.server.extensions.edge.guest import EdgeGuest
+from roughfed.server.extensions.edge.upstream import Above
+from roughfed.server.extensions.fairness import Fairness
+from roughfed.server.extensions.fednova import FedNova
+from roughfed.server.extensions.free_riders.guest import FreeRiders
+from roughfed.server.extensions.ledger.guest import LedgerGuest
+from roughfed.server.extensions.scaffold import Scaffold
+from roughfed.server.extensions.tiers import Tiers
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What guests need beside the server.
+
+    Attributes:
+        draw: makes fresh weights of the shared tensors.
+        above: at an edge, the federation above.
+    """
+
+    draw: Drawing
+    above: Above | None = None
+
+
+EXTENSIONS: Mapping[str, Callable[[ServerContext, Given], Extension | None]] = MappingProxyType(
+    {
+        "calibration": lambda ctx, _: Calibration(ctx),
+        "edge": lambda ctx, given: None if given.above is None else EdgeGuest(ctx, given.above),
+        "scaffold": lambda ctx, _: Scaffold(ctx),
+        "fednova": lambda ctx, _: FedNova(ctx),
+        "fairness": lambda ctx, _: Fairness(ctx),
+        "tiers": lambda ctx, _: Tiers(ctx),
+        "free-riders": lambda ctx, _: FreeRiders(ctx),
+        "clusters": lambda ctx, given: ClusterGuest(ctx, given.draw),
+        "contribution": lambda ctx, _: Contribution(ctx),
+        "ledger": lambda ctx, _: LedgerGuest(ctx),
+    }
+)
+
+
+def add_extensions(ctx: ServerContext, given: Given) -> None:
+    """Every guest of the table that there is with these settings."""
+    for make in EXTENSIONS.values():
+        if (extension := make(ctx, given)) is not None:
+            ctx.extensions.add(extension)

@@ -1,0 +1,1 @@
+"""Who belongs to the federation: the authority, its list of members, certificates, sessions, quarantine."""

@@ -1,0 +1,1 @@
+"""How a run begins, the trainer process beside the server, and the files of the model's versions."""

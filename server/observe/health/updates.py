@@ -1,0 +1,98 @@
+"""Alerts about updates: refused, left out, resumed again and again, lost with their group, proved false."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from roughfed.report.words import reason
+from roughfed.server.observe.health.alert import Found, most, some
+from roughfed.server.observe.health.signs import Past, Signs
+
+REFUSED_LEAST = 5
+REFUSED_SHARE, REFUSED_CALM = 0.2, 0.1
+"""Of the updates of the last minutes."""
+
+ROUNDS = 3
+"""Rounds in a row in which the defence leaves many out: one alone may be chance."""
+SHARE, CALM_SHARE = 1 / 3, 1 / 4
+"""Of what it judged."""
+ONLY_ONE = ("krum",)
+"""Rules that choose a single update, by their definition."""
+
+RESUMED_LEAST = 5
+RESUMED_SHARE, RESUMED_CALM = 0.3, 0.15
+"""Of the transfers of the last minutes."""
+
+
+def rejections(signs: Signs, stands: bool) -> Found | None:
+    """Many updates are refused on arrival: malformed, too large, badly signed, not finite."""
+    refused, all_of_them = len(signs.refused), len(signs.refused) + signs.received
+    least, share = (1, REFUSED_CALM) if stands else (REFUSED_LEAST, REFUSED_SHARE)
+    if refused < least or refused <= share * all_of_them:
+        return None
+    by_reason = Counter(why for _, why in signs.refused)
+    by_client = Counter(client for client, _ in signs.refused)
+    return Found(
+        f"{refused} of {all_of_them} updates of the last 10 minutes were refused ({most(by_reason)}): "
+        f"{most(by_client)}",
+        f"read the log of {by_client.most_common(1)[0][0]}; roughfed revoke NAME cuts a client off",
+    )
+
+
+def many_excluded(signs: Signs, stands: bool) -> Found | None:
+    """The defence leaves out far more than it is meant to hold against: an attack, or a rule that does not fit."""
+    last = [each for each in signs.rounds if each.judged][-ROUNDS:]
+    share = CALM_SHARE if stands else SHARE
+    if signs.finished or len(last) < ROUNDS or not all(_many(each, share) for each in last):
+        return None
+    counts = Counter(name for each in last for name in each.left_out)
+    out, judged = sum(len(each.left_out) for each in last), sum(each.judged for each in last)
+    return Found(
+        f"{last[-1].rule} left out {out} of {judged} updates of the last {ROUNDS} rounds, and is meant to hold against "
+        f"{last[-1].tolerated} a round: {most(counts)}",
+        "roughfed rounds --last 5: who and why; are the clients' data that different, choose another [defence] rule",
+    )
+
+
+def _many(each: Past, share: float) -> bool:
+    """More than a share of what was judged, and more than a rule that always leaves f or 2f out."""
+    return each.rule not in ONLY_ONE and len(each.left_out) > max(share * each.judged, 2 * each.tolerated)
+
+
+def resumes(signs: Signs, stands: bool) -> Found | None:
+    """Transfers break and go on from the middle again and again: a bad line, or a proxy that cuts connections."""
+    least, share = (1, RESUMED_CALM) if stands else (RESUMED_LEAST, RESUMED_SHARE)
+    if signs.resumed < least or signs.resumed <= share * signs.uploads:
+        return None
+    return Found(
+        f"{signs.resumed} of {signs.uploads} transfers of the last 10 minutes went on from the middle after a break",
+        "roughfed doctor on a client's machine; a proxy or NAT between may end connections that live for minutes",
+    )
+
+
+def void_groups(signs: Signs, stands: bool) -> Found | None:
+    """A group of the last masked round gave no sum: what its honest members trained is lost."""
+    masked = [each for each in signs.rounds if each.groups]
+    last = masked[-2:] if stands else masked[-1:]  # a bad group goes after two rounds without
+    if signs.finished or not any(each.void for each in last):
+        return None
+    each = next(each for each in reversed(last) if each.void)
+    members, why = each.void[0]
+    half = 2 * len(each.void) >= each.groups and each.groups > 1
+    return Found(
+        f"{len(each.void)} of {each.groups} groups of round {each.number} gave no sum: {some(members)} ({why})",
+        "roughfed status --client NAME for its members; groups that are larger lose more members before they are void",
+        "critical" if half else None,
+    )
+
+
+def proved(signs: Signs, stands: bool) -> Found | None:
+    """A client signed something that proves it broke the protocol."""
+    del stands  # it stands until the operator decides
+    liars = [f"{name} in round {number} ({reason(why)})" for name, (number, why) in sorted(signs.proved.items())]
+    if not liars:
+        return None
+    return Found(
+        some(liars),
+        f"roughfed revoke {min(signs.proved)} cuts it off; roughfed release {min(signs.proved)} asks it again",
+    )

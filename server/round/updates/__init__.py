@@ -1,0 +1,1 @@
+"""The updates of a round, from the first that arrives to their mean: in plain, and under masks."""

@@ -1,0 +1,1 @@
+"""What clients send: let in, checked, written to disk, acknowledged."""
