@@ -13,7 +13,6 @@ from roughfed.secagg.groups import ALONE, SMALLEST
 from roughfed.server.cohort.statistics import FEWEST, wanted_facts
 from roughfed.server.defence.check import too_few
 from roughfed.server.defence.plan import rule_of
-from roughfed.server.extensions.clusters.choosing import bits
 from roughfed.sketch.buckets import NORM_BOUND
 
 if TYPE_CHECKING:
@@ -185,7 +184,7 @@ def _cluster_warnings(config: FederationConfig) -> Iterator[str]:
     chosen, rounds = config.clusters, config.round.rounds
     if chosen.method != "ifca":
         return
-    each, questions = bits(chosen.k), 1 + (rounds - 1) // chosen.choose_every
+    each, questions = choice_bits(chosen.k), 1 + (rounds - 1) // chosen.choose_every
     yield (
         f"Each client says, in the clear, which of {chosen.k} models fits its training data best: {each} "
         f"bit{'s' * (each != 1)} in about {questions} question{'s' * (questions != 1)}. It does so where its own "
@@ -266,3 +265,8 @@ def _server_warnings(config: FederationConfig) -> Iterator[str]:
 
 def _numbers(turnouts: Sequence[Turnout]) -> str:
     return ", ".join(str(t.connected) for t in turnouts)
+
+
+def choice_bits(models: int) -> int:
+    """What a client tells at most by choosing one of so many models: log2 of them, rounded up."""
+    return max(1, (models - 1).bit_length())

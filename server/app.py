@@ -28,7 +28,6 @@ from roughfed.server.cohort.statistics import Shape, check_shape
 from roughfed.server.cohort.tiers import check_classes
 from roughfed.server.context.server import ServerContext, ServerIdentity, Settings
 from roughfed.server.defence.check import check_rule
-from roughfed.server.extensions.clusters.first import draw_shared
 from roughfed.server.extensions.edge.upstream import Above
 from roughfed.server.extensions.table import Given, add_extensions
 from roughfed.server.members.authority import Authority
@@ -37,7 +36,7 @@ from roughfed.server.members.member_list import Lists, from_authority
 from roughfed.server.members.strikes import Strikes
 from roughfed.server.model import downlink
 from roughfed.server.model.frozen_base import stand
-from roughfed.server.model.run_setup import Origin, open_run
+from roughfed.server.model.run_setup import Origin, draw_shared, open_run
 from roughfed.server.observe.control import Control
 from roughfed.server.observe.gauges import keep_gauges, metrics_of
 from roughfed.server.observe.health.standing import Health

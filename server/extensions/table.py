@@ -9,7 +9,6 @@ from types import MappingProxyType
 from roughfed.server.context.extension import Extension
 from roughfed.server.context.server import ServerContext
 from roughfed.server.extensions.calibration import Calibration
-from roughfed.server.extensions.clusters.first import Drawing
 from roughfed.server.extensions.clusters.guest import ClusterGuest
 from roughfed.server.extensions.contribution.guest import Contribution
 from roughfed.server.extensions.edge.guest import EdgeGuest
@@ -20,6 +19,7 @@ from roughfed.server.extensions.free_riders.guest import FreeRiders
 from roughfed.server.extensions.ledger.guest import LedgerGuest
 from roughfed.server.extensions.scaffold import Scaffold
 from roughfed.server.extensions.tiers import Tiers
+from roughfed.server.model.run_setup import Drawing
 
 
 @dataclass(frozen=True, slots=True)

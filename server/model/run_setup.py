@@ -26,7 +26,7 @@ from roughfed.child import Description
 from roughfed.config.federation import FederationConfig
 from roughfed.errors import ConfigError, StorageError
 from roughfed.files import place_durably
-from roughfed.params import Flat, data_offset, digest_file, write_model
+from roughfed.params import Flat, data_offset, digest_file, read_flat, unflatten, write_model
 from roughfed.rng import derive
 from roughfed.scope import is_private
 from roughfed.server.model.frozen_base import Division, base_of, check_file, divide, lay
@@ -279,3 +279,28 @@ def _unfit(given: Path, why: str) -> ConfigError:
         key="model.init",
         cure="give a safetensors file with the model's names and shapes, all of them finite floats",
     )
+
+
+class Drawing(Protocol):
+    """Who makes fresh weights: the worker process, in the end."""
+
+    async def __call__(self, path: Path, *, seed: int) -> bytes:
+        """Write seeded weights of the shared tensors to a model file; returns their digest."""
+        ...
+
+
+async def draw_shared(initial: Drawing, whole: Spec, shared: Spec, path: Path, seed: int) -> bytes:
+    """Fresh seeded weights, and of these the tensors that are shared; returns their digest.
+
+    Args:
+        initial: writes the whole model's.
+        whole: what that is.
+        shared: the tensors that travel.
+        path: where the model file goes.
+        seed: of the weights.
+    """
+    digest = await initial(path, seed=seed)
+    if whole == shared:
+        return digest
+    values = unflatten(np.array(read_flat(path)), whole)
+    return await asyncio.to_thread(write_model, path, shared, [values[t.name].ravel() for t in shared.tensors])

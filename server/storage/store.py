@@ -48,7 +48,7 @@ class RoundRow:
         sets: client -> "" (its update counts), a reason of `ABSENT` (none came), or the reason it is left out.
         facts: what came with the jobs.
         sums: of the statistics of those whose update counts, by name.
-        cluster: whose round it is (`roughfed.server.extensions.clusters`).
+        cluster: whose round it is; "0" where there are none.
     """
 
     round: int

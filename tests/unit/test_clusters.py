@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from roughfed.deploy.plan_words import choice_bits
 from roughfed.server.extensions.clusters.bipartition import Limits, Rows, Split, agreement, look, where_next
-from roughfed.server.extensions.clusters.choosing import Choosing, bits, chosen, drawn_again, is_due
+from roughfed.server.extensions.clusters.choosing import Choosing, chosen, drawn_again, is_due
 from roughfed.server.extensions.clusters.journal import ClusterJournal
 from roughfed.server.extensions.clusters.members import Standing, by_cluster, next_turn, over, settled
 from roughfed.server.storage.lineage import DEFAULT
@@ -254,4 +255,4 @@ def test_everybody_is_asked_again_after_so_many_rounds_of_a_cluster() -> None:
 
 @pytest.mark.parametrize(("models", "told"), [(2, 1), (3, 2), (4, 2), (5, 3), (16, 4)])
 def test_an_answer_tells_so_many_bits(models: int, told: int) -> None:
-    assert bits(models) == told
+    assert choice_bits(models) == told

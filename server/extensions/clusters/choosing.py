@@ -74,11 +74,6 @@ def is_due(last: Choosing | None, turns: Mapping[str, int], choose_every: int) -
     return last is None or sum(turns.values()) >= choose_every * max(1, len(turns))
 
 
-def bits(models: int) -> int:
-    """What one answer tells at most: log2 k, rounded up."""
-    return max(1, (models - 1).bit_length())
-
-
 def chosen(choosing: Choosing, membership: Mapping[str, str], default: str, known: Sequence[str]) -> dict[str, str]:
     """Who wants to be where: as said; who said nothing stays where it was, a newcomer with the default.
 

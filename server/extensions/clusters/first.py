@@ -11,17 +11,17 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from roughfed.errors import ConfigError
 from roughfed.files import place_durably
-from roughfed.params import Flat, read_flat, unflatten, write_model
+from roughfed.params import Flat, read_flat, write_model
 from roughfed.rng import derive, generator
 from roughfed.server.context.server import ServerContext
 from roughfed.server.extensions.clusters.choosing import Choosing
 from roughfed.server.extensions.clusters.keeping import Clusters
+from roughfed.server.model.run_setup import Drawing
 from roughfed.server.storage.lineage import DEFAULT
 from roughfed.server.storage.store import Store
 from roughfed.types import Spec
@@ -30,31 +30,6 @@ log = logging.getLogger(__name__)
 
 NOISE = 0.1
 """Standard deviation of what is added to a given tensor, in units of its own."""
-
-
-class Drawing(Protocol):
-    """Who makes fresh weights: the worker process, through `server/model/run_setup.py`."""
-
-    async def __call__(self, path: Path, *, seed: int) -> bytes:
-        """Write seeded weights of the shared tensors to a model file; returns their digest."""
-        ...
-
-
-async def draw_shared(initial: Drawing, whole: Spec, shared: Spec, path: Path, seed: int) -> bytes:
-    """Fresh seeded weights, and of these the tensors that are shared; returns their digest.
-
-    Args:
-        initial: writes the whole model's.
-        whole: what that is.
-        shared: the tensors that travel.
-        path: where the model file goes.
-        seed: of the weights.
-    """
-    digest = await initial(path, seed=seed)
-    if whole == shared:
-        return digest
-    values = unflatten(np.array(read_flat(path)), whole)
-    return await asyncio.to_thread(write_model, path, shared, [values[t.name].ravel() for t in shared.tensors])
 
 
 _FIRST = "SELECT 1 FROM clusters WHERE why = 'first'"

@@ -10,9 +10,10 @@ from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.defence import View
 from roughfed.server.extensions.clusters.asking import ClusterChoice
-from roughfed.server.extensions.clusters.first import Drawing, FirstModels
+from roughfed.server.extensions.clusters.first import FirstModels
 from roughfed.server.extensions.clusters.keeping import Clusters
 from roughfed.server.members.sessions import Session
+from roughfed.server.model.run_setup import Drawing
 
 
 class ClusterGuest(Extension):
