@@ -35,7 +35,7 @@ NONE_IS_FINE = $(if $(ARGS),|| test $$? -eq 5)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick test tools test-all bench speed e2e fuzz check lint types imports tree proto generate mnist
+.PHONY: house help setup demo quick test tools test-all bench speed e2e fuzz check lint types imports tree proto generate mnist
 
 help:  ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ test: .venv/.done  ## All tests but the slow ones: unit, contract, vectors, simu
 quick: lint types  ## Before a commit: ruff, types, and the quick tests of one room; ROOM=trainer, ROOM=secagg, ROOM=docs
 	@test -n '$(ROOM)' || { echo 'which room? make quick ROOM=codec: a word in the names of its tests'; exit 2; }
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not slow' tests/unit -k '$(ROOM)' --deselect tests/unit/test_layers.py $(ARGS)
+
+house: .venv/.done  ## The shape of the product in figures: files, rooms, floors, circles
+	$(BIN)/python tests/house.py $(ARGS)
 
 tools:  ## Install the Debian packages that some tests use (as root)
 	apt-get update -q && apt-get install -y -q --no-install-recommends $(TOOLS)

@@ -35,7 +35,7 @@ from roughfed.server.members.credentials import Obtain, Papers, Rotation
 from roughfed.server.members.member_list import Lists, from_authority
 from roughfed.server.members.strikes import Strikes
 from roughfed.server.model import downlink
-from roughfed.server.model.frozen_base import stand
+from roughfed.server.model.frozen import stand
 from roughfed.server.model.run_setup import Origin, draw_shared, open_run
 from roughfed.server.observe.control import Control
 from roughfed.server.observe.gauges import keep_gauges, metrics_of

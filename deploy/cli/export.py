@@ -93,7 +93,7 @@ def export(context: Context, flags: Flags) -> Answer:
     from roughfed.deploy.cli.export_for import given_model, quality_of
     from roughfed.deploy.summary import open_store
     from roughfed.scope import has_controls, model_part
-    from roughfed.server.model.frozen_base import base_of
+    from roughfed.server.model.frozen import base_of
 
     with closing(open_store(context.folder)) as store:
         if (known := store.run()) is None:
@@ -245,7 +245,7 @@ def write_merged(store: Store, source: Path, flags: Flags, spec: Spec) -> Spec:
 
     from roughfed.adapters import merged
     from roughfed.params import read_flat, unflatten, write_model
-    from roughfed.server.model.frozen_base import FILE, base_of, check_file
+    from roughfed.server.model.frozen import FILE, base_of, check_file
     from roughfed.types import Spec
 
     if (base := base_of(store)) is None:

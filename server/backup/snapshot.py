@@ -27,7 +27,7 @@ from roughfed.errors import ConfigError, StorageError
 from roughfed.files import disk_errors
 from roughfed.messages import PROTOCOL
 from roughfed.server.members.authority import DATABASE
-from roughfed.server.model.frozen_base import FILE as BASE
+from roughfed.server.model.frozen import FILE as BASE
 from roughfed.server.storage.layout import LEDGER, SCORING_PLAN, SUMS
 from roughfed.server.uploads.spool import update_name
 from roughfed.upgrade import copy_database, version_of

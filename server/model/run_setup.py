@@ -29,7 +29,7 @@ from roughfed.files import place_durably
 from roughfed.params import Flat, data_offset, digest_file, read_flat, unflatten, write_model
 from roughfed.rng import derive
 from roughfed.scope import is_private
-from roughfed.server.model.frozen_base import Division, base_of, check_file, divide, lay
+from roughfed.server.model.frozen import Division, base_of, check_file, divide, lay
 from roughfed.server.model.trainer import Worker
 from roughfed.server.storage.store import Store
 from roughfed.types import Spec

@@ -33,7 +33,7 @@ from roughfed.server.context.server import ServerContext
 from roughfed.server.members.sessions import Session
 from roughfed.server.members.strikes import STRIKES, cut
 from roughfed.server.model import downlink
-from roughfed.server.model.frozen_base import source_of
+from roughfed.server.model.frozen import source_of
 from roughfed.server.round.events import RoundEvents
 from roughfed.server.round.updates.masked import accept_stage
 from roughfed.server.storage.proof import proof_of

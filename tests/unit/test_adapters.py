@@ -31,7 +31,7 @@ from roughfed.config.federation import FederationConfig
 from roughfed.errors import ConfigError
 from roughfed.models import build
 from roughfed.params import read_flat, unflatten, write_model
-from roughfed.server.model.frozen_base import Division, divide, lay
+from roughfed.server.model.frozen import Division, divide, lay
 from roughfed.training import BaseFile
 from roughfed.types import Spec, TensorSpec
 

@@ -85,7 +85,7 @@ def test_reasons_on_the_page_are_those_of_the_code() -> None:
     section = PAGE.partition("## Before any rule")[2].partition("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("| ")]
     reasons = {word for line in lines for word in re.findall(r"`([a-z-]+)`", line.split("|")[2])}
-    code = "".join((HERE / "server" / name).read_text() for name in ("admission.py", "intake.py"))
+    code = "".join((HERE / "server" / name).read_text() for name in ("uploads/admission.py", "uploads/intake.py"))
     code += (HERE / "shared" / "errors.py").read_text() + (HERE / "shared" / "crypto" / "identity.py").read_text()
     assert len(reasons) >= 14
     assert not {reason for reason in reasons if f'"{reason}"' not in code}

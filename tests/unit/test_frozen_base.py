@@ -32,7 +32,7 @@ from roughfed.digest import content_digest
 from roughfed.errors import ConfigError, RemoteProtocolError, StorageError
 from roughfed.messages import Welcome
 from roughfed.params import read_flat, unflatten, write_model
-from roughfed.server.model.frozen_base import FILE, base_of
+from roughfed.server.model.frozen import FILE, base_of
 from roughfed.server.model.run_setup import open_run
 from roughfed.server.storage.store import Store
 from roughfed.types import Spec, TensorSpec

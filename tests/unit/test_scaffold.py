@@ -257,7 +257,7 @@ def test_an_own_loop_cannot_take_part(tmp_path: Path) -> None:
 
 
 def test_a_file_of_zeros_begins_the_run(tmp_path: Path) -> None:
-    from roughfed.server.model.frozen_base import Division, lay
+    from roughfed.server.model.frozen import Division, lay
 
     whole = spec_of(Point())
     values = np.arange(D, dtype=np.float32)

@@ -106,7 +106,7 @@ def test_a_restart_is_said_and_followed(lives: Start) -> None:
 @pytest.mark.parametrize("end", [[], ['{"round": 4, "fini']], ids=["before it answers", "as it writes"])
 def test_a_server_may_die_at_any_moment(lives: Start, end: Life) -> None:
     context, server = lives([[status(3), *end], end, [status(5)]])
-    seen = list(follow(context, wait_s=0.5, over=never, pause=server.start))
+    seen = list(follow(context, wait_s=10, over=never, pause=server.start))
     assert [each.status["round"] for each in seen if each.fresh] == [3, 5]
 
 
@@ -122,7 +122,7 @@ def test_one_that_dies_before_its_first_word_is_said_to_be_gone(
 def test_one_that_hangs_is_waited_for_like_one_that_went(lives: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(inspect.unwrap(control._connected).__kwdefaults__, "patience_s", 0.1)
     context, server = lives([[status(3), HANGS], [status(4)]])
-    seen = list(follow(context, wait_s=0.5, over=never, pause=server.start))
+    seen = list(follow(context, wait_s=10, over=never, pause=server.start))
     assert [each.status["round"] for each in seen if each.fresh] == [3, 4]
 
 

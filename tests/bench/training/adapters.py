@@ -27,7 +27,7 @@ from roughfed.deploy.speed.measure import machine
 from roughfed.params import read_flat, write_model
 from roughfed.registry import look_up
 from roughfed.rng import generator
-from roughfed.server.model.frozen_base import FILE, divide, lay
+from roughfed.server.model.frozen import FILE, divide, lay
 from roughfed.training import BaseFile, Turn
 from roughfed.types import Spec
 from tests.bench.command import Benchmark, Seeds, names, row
