@@ -1,4 +1,4 @@
-"""The size and the shape of the product, as figures: `make house` prints them; docs/decisions/0043 says what they are for.
+"""The size and the shape of the product in figures: `make house` prints them (docs/decisions/0043-server-rooms.md).
 
     python tests/house.py [--json]
 
@@ -213,8 +213,9 @@ def main(args: list[str]) -> None:
         return
     print(f"product       {house.files} files, {house.code:,} lines of code")
     for name, side in (("server", house.server), ("client", house.client)):
+        folder, most = side.largest
         print(
-            f"{name:14}{side.rooms} rooms on {side.floors} floors, {len(side.circles)} circles; {side.largest[0]}: {side.largest[1]} files"
+            f"{name:14}{side.rooms} rooms on {side.floors} floors, {len(side.circles)} circles; {folder}: {most} files"
         )
         for circle in side.circles:
             print(f"{'':14}circle: {', '.join(circle)}")

@@ -36,8 +36,7 @@ def python(tree: Path, *args: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("sees", ["updates", "sketches"])
-@pytest.mark.parametrize("guest", ["clusters", "ledger"])
+@pytest.mark.parametrize(("guest", "sees"), [("clusters", "sketches"), ("ledger", "updates")])
 def test_rounds_run_without_a_guest(guest: str, sees: str, tmp_path: Path) -> None:
     tree = without(guest, tmp_path / "tree")
     lacking = python(tree, "-c", f"import roughfed.server.extensions.{guest}")
