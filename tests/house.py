@@ -213,10 +213,8 @@ def main(args: list[str]) -> None:
         return
     print(f"product       {house.files} files, {house.code:,} lines of code")
     for name, side in (("server", house.server), ("client", house.client)):
-        folder, most = side.largest
-        print(
-            f"{name:14}{side.rooms} rooms on {side.floors} floors, {len(side.circles)} circles; {folder}: {most} files"
-        )
+        (folder, most), circles = side.largest, len(side.circles)
+        print(f"{name:14}{side.rooms} rooms on {side.floors} floors, {circles} circles; {folder}: {most} files")
         for circle in side.circles:
             print(f"{'':14}circle: {', '.join(circle)}")
     print(f"most          {house.attributes[1]} attributes, {house.attributes[0]}")
