@@ -63,7 +63,7 @@ test: .venv/.done  ## All tests but the slow ones: unit, contract, vectors, simu
 
 quick: lint types  ## Before a commit: ruff, types, and the quick tests of one room; ROOM=trainer, ROOM=secagg, ROOM=docs
 	@test -n '$(ROOM)' || { echo 'which room? make quick ROOM=codec: a word in the names of its tests'; exit 2; }
-	$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not slow' tests/unit -k '$(ROOM)' --deselect tests/unit/test_layers.py $(ARGS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not slow' tests/unit -k '$(ROOM)' --deselect tests/unit/project/test_layers.py $(ARGS)
 
 house: .venv/.done  ## The shape of the product in figures: files, rooms, floors, circles
 	$(BIN)/python tests/house.py $(ARGS)

@@ -28,7 +28,7 @@ def over(cluster: Cluster, faults: Faults, *, seed: int = 0) -> Iterator[tuple[s
         yield f"{cluster.host}:{near}", counts
 
 
-@pytest.mark.slow  # 15 s; that short connections come to an end is held by tests/unit/test_chaos_proxy.py
+@pytest.mark.slow  # 15 s; that short connections come to an end is held by tests/unit/deploy/chaos/test_chaos_proxy.py
 def test_masked_rounds_commit_with_everybody_where_every_connection_is_cut(tmp_path: Path) -> None:
     faults = Faults(latency_s=0.05, bytes_per_s=1e6, cut_after=100_000)
     settings = {"defence": {"rule": "none"}}  # updates are drawn at random here, and may look odd

@@ -21,7 +21,7 @@ from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError, U
 from roughfed.server.members.authority import Authority
 from roughfed.transport.names import PROTOCOL_KEY, REASON_KEY, SERVICE, SOFTWARE_KEY, TIME_KEY
 from tests.unit.clock import present
-from tests.unit.doctor_sites import client_folder
+from tests.unit.deploy.doctor.doctor_sites import client_folder
 
 Told = Mapping[str, str]
 

@@ -19,7 +19,7 @@ from roughfed.client.local.machine import Watcher, held_bytes, resident_bytes
 from roughfed.client.metrics import ClientMetrics
 from roughfed.messages import ClientMessage, Heartbeat, JobUpdate, Machine, Welcome
 from roughfed.types import Spec, TensorSpec
-from tests.unit.test_metrics import samples
+from tests.unit.server.metrics.test_metrics import samples
 
 NOW = 1_700_000_000.0
 

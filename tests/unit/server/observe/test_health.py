@@ -1,0 +1,357 @@
+"""Alerts: each fires on planted facts, names who and what with numbers, and is silent on healthy ones, at its bound."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roughfed.deploy.cli import app as cli
+from roughfed.server.observe.health import ALERTS
+from roughfed.server.observe.health.alert import SEVERITIES, Rule
+from roughfed.server.observe.health.rounds import PAUSES
+from roughfed.server.observe.health.signs import Open, Past, Signs
+from roughfed.server.observe.health.standing import Standing
+from roughfed.server.round.run import LOST_ROUNDS
+
+DAY = 86400.0
+NOW = 1_000_000.0
+RULES = Path(__file__).parents[4] / "deploy" / "prometheus" / "roughfed.rules.yaml"
+ONLY_IN_PROMETHEUS = {"ServerDown", "MemoryGrowing", "ClientDown"}
+
+
+def past(number: int, **changes: Any) -> Past:
+    """A good round of ten clients, a minute each."""
+    good = Past(
+        number,
+        closed_at=NOW - 60 * (21 - number),
+        goal=10,
+        asked=10,
+        accepted=10,
+        rule="default",
+        judged=10,
+        tolerated=2,
+        groups=2,
+        upload_bytes=1 << 20,
+        examples=10_000,
+        accuracy=0.9,
+        balanced=0.9,
+        tail=0.8,
+        worst=0.7,
+    )
+    return dataclasses.replace(good, **changes)
+
+
+def rounds(*last: Mapping[str, Any], of: int = 20) -> list[Past]:
+    """Twenty rounds, the last of which are changed."""
+    changes = [*({} for _ in range(of - len(last))), *last]
+    return [past(number, **each) for number, each in enumerate(changes, start=21 - of)]
+
+
+HEALTHY = Signs(
+    now=NOW,
+    started_at=NOW - 2 * DAY,
+    open=Open(21, NOW - 30, NOW + 30, 60.0),
+    rounds=rounds(),
+    certificates={"server": NOW + 5 * DAY, "ca": NOW + 300 * DAY},
+    client_certificates={f"c{i}": (NOW + 5 * DAY, 7 * DAY) for i in range(10)},
+    skews={f"c{i}": 0.1 * i for i in range(10)},
+    commits_s=[0.01] * 100,
+    received=100,
+    uploads=200,
+    resumed=2,
+    disk_free=50 << 30,
+    disk_total=100 << 30,
+    round_bytes=100 << 20,
+)
+BETWEEN = dataclasses.replace(HEALTHY, open=None, ready_since=NOW - 2)
+LOST = {"outcome": "abandoned", "reason": "too-few-updates", "accuracy": None, "tail": None}
+MISSING = {"dropped": ("c1", "c2", "c3", "c4", "c5"), "accepted": 5}
+OUT = {"left_out": dict.fromkeys(("c1", "c2", "c3", "c4", "c5"), "disagrees")}
+VOID = {"void": ((("c1", "c2", "c3"), "too few answered"),)}
+
+Case = tuple[str, Signs | None, Mapping[str, Any], str, Sequence[str]]
+
+FIRES: list[Case] = [
+    (
+        "RoundStalled",
+        None,
+        {"open": Open(21, NOW - 400, NOW - 180, 220.0)},
+        "critical",
+        ["round 21", "3 minutes"],
+    ),
+    ("RoundStalled", BETWEEN, {"ready_since": NOW - 180}, "critical", ["no round was opened for 3 minutes"]),
+    ("RoundsAbandoned", None, {"rounds": rounds(LOST, LOST)}, "warning", ["last 2 rounds", "too-few-updates 2x"]),
+    ("RoundsAbandoned", None, {"rounds": rounds(LOST, LOST, LOST, LOST)}, "critical", ["last 4 rounds"]),
+    ("RunPaused", BETWEEN, {"paused": True, "rounds": rounds(*[LOST] * 5)}, "critical", ["after 5 abandoned rounds"]),
+    (
+        "RunPaused",
+        BETWEEN,
+        {"paused": True, "now": NOW + 2 * 3600},
+        "info",
+        ["nothing has happened for 2 hours"],
+    ),
+    (
+        "ParticipationLow",
+        None,
+        {"rounds": rounds(MISSING, MISSING, MISSING)},
+        "warning",
+        ["15 of 30 wanted updates", "c1 3x"],
+    ),
+    (
+        "ParticipationLow",
+        BETWEEN,
+        {"waiting": "waiting: 3 of 4 clients", "waiting_since": NOW - 240, "ready_since": None},
+        "warning",
+        ["4 minutes", "waiting: 3 of 4 clients"],
+    ),
+    (
+        "RejectionSpike",
+        None,
+        {"received": 10, "refused": [("c1", "not-finite")] * 3 + [("c2", "size")] * 2},
+        "warning",
+        ["5 of 15 updates", "c1 3x", "not-finite 3x"],
+    ),
+    (
+        "DefenceExcludesMany",
+        None,
+        {"rounds": rounds(OUT, OUT, OUT)},
+        "warning",
+        ["15 of 30 updates", "against 2 a round", "c1 3x"],
+    ),
+    ("AccuracyDrop", None, {"rounds": rounds({"accuracy": 0.84})}, "warning", ["84.0%", "from 90.0%", "round 20"]),
+    ("AccuracyDrop", None, {"rounds": rounds({"accuracy": 0.7})}, "critical", ["70.0%"]),
+    ("AccuracyDrop", BETWEEN, {"rounds": rounds({"accuracy": 0.84}, LOST)}, "warning", ["84.0%"]),
+    ("TailAccuracyDrop", None, {"rounds": rounds({"tail": 0.65})}, "warning", ["tail classes", "65.0%", "80.0%"]),
+    (
+        "CertExpiring",
+        None,
+        {"certificates": {"server": NOW + DAY, "ca": NOW + 300 * DAY}},
+        "warning",
+        ["the server certificate ends in 24 hours"],
+    ),
+    ("CertExpiring", None, {"certificates": {"server": NOW - 60}}, "critical", ["ended 60 seconds ago"]),
+    ("CertExpiring", None, {"certificates": {"ca": NOW + 20 * DAY}}, "warning", ["the CA certificate ends in 20 days"]),
+    (
+        "ClientCertExpiring",
+        None,
+        {"client_certificates": {"c1": (NOW + DAY, 7 * DAY), "c2": (NOW + 5 * DAY, 7 * DAY)}},
+        "warning",
+        ["c1", "ends in 24 hours"],
+    ),
+    ("JournalSlow", None, {"commits_s": [0.01] * 80 + [0.4] * 20}, "warning", ["400 ms", "100 of"]),
+    ("UploadResumesHigh", None, {"uploads": 20, "resumed": 8}, "warning", ["8 of 20 transfers"]),
+    ("GroupVoid", None, {"rounds": rounds({**VOID, "groups": 3})}, "warning", ["1 of 3 groups of round 20", "c1, c2"]),
+    ("GroupVoid", None, {"rounds": rounds(VOID)}, "critical", ["1 of 2 groups", "too few answered"]),
+    (
+        "ClientProved",
+        None,
+        {"quarantined": {"eve": "bad-share"}, "proved": {"eve": (7, "bad-share")}},
+        "critical",
+        ["eve in round 7", "dealt a share that cannot be opened"],
+    ),
+    ("DiskFilling", None, {"disk_free": 900 << 20}, "warning", ["900 MiB of 100 GiB", "9.0 rounds"]),
+    ("DiskFilling", None, {"disk_free": 50 << 20}, "critical", ["50 MiB of 100 GiB"]),
+    ("DiskFilling", None, {"disk_free": 2 << 30, "round_bytes": 1 << 30}, "warning", ["2 GiB", "2.0 rounds"]),
+    ("ClockSkew", None, {"skews": {"c1": -90.0, "c2": 0.1, "c3": 0.2}}, "warning", ["c1", "90 seconds behind"]),
+    (
+        "ClockSkew",
+        None,
+        {"skews": {"c1": 90.0, "c2": 91.0, "c3": 92.0}},
+        "warning",
+        ["the server's clock seems to be 91 seconds behind", "3 of 3"],
+    ),
+    ("EnrolmentRefused", None, {"enrolments_refused": ["token"] * 4}, "warning", ["4 requests", "token 4x"]),
+]
+
+SILENT: list[tuple[str, Signs | None, Mapping[str, Any]]] = [
+    ("RoundStalled", None, {"open": Open(21, NOW - 200, NOW - 119, 60.0)}),
+    ("RoundStalled", None, {"open": Open(21, NOW - 900, NOW - 290, 600.0)}),
+    ("RoundStalled", BETWEEN, {"ready_since": NOW - 179}),
+    ("RoundStalled", BETWEEN, {"ready_since": NOW - 9999, "paused": True}),
+    ("RoundStalled", BETWEEN, {"ready_since": NOW - 9999, "finished": True}),
+    ("RoundStalled", BETWEEN, {"ready_since": None, "waiting": "waiting: 0 of 4 clients", "rounds": ()}),
+    ("RoundsAbandoned", None, {"rounds": rounds(LOST)}),
+    ("RoundsAbandoned", None, {"rounds": rounds(LOST, LOST, LOST, {})}),
+    ("RoundsAbandoned", BETWEEN, {"rounds": rounds(LOST, LOST), "started_at": NOW - 5}),
+    ("RunPaused", BETWEEN, {"paused": True}),
+    ("RunPaused", BETWEEN, {"paused": True, "rounds": rounds(LOST)}),  # an operator who looks into it
+    ("RunPaused", BETWEEN, {"paused": True, "rounds": (), "started_at": NOW - 3599}),
+    ("RunPaused", None, {"paused": True, "now": NOW + 2 * 3600}),  # the open round is let end
+    ("ParticipationLow", None, {"rounds": rounds(MISSING, MISSING)}),
+    ("ParticipationLow", None, {"rounds": rounds(*[{"dropped": ("a", "b", "c", "d")}] * 3)}),
+    ("ParticipationLow", None, {"rounds": rounds(*[{"asked": 15, "dropped": ("a", "b", "c", "d", "e")}] * 3)}),
+    ("ParticipationLow", BETWEEN, {"waiting": "waiting", "waiting_since": NOW - 9999, "rounds": ()}),
+    ("ParticipationLow", BETWEEN, {"waiting": "waiting", "waiting_since": NOW - 179}),
+    ("ParticipationLow", BETWEEN, {"waiting": "waiting", "waiting_since": NOW - 9999, "paused": True}),
+    ("ParticipationLow", None, {"rounds": rounds(MISSING, MISSING, MISSING), "started_at": NOW - 59}),
+    ("RejectionSpike", None, {"received": 0, "refused": [("c1", "size")] * 4}),
+    ("RejectionSpike", None, {"received": 20, "refused": [("c1", "size")] * 5}),
+    ("DefenceExcludesMany", None, {"rounds": rounds(OUT, OUT)}),
+    ("DefenceExcludesMany", None, {"rounds": rounds(OUT, {}, OUT)}),
+    ("DefenceExcludesMany", None, {"rounds": rounds(*[{**OUT, "rule": "krum"}] * 3)}),
+    ("DefenceExcludesMany", None, {"rounds": rounds(*[{**OUT, "rule": "bulyan", "tolerated": 3}] * 3)}),
+    ("AccuracyDrop", None, {"rounds": rounds({"accuracy": 0.851})}),
+    ("AccuracyDrop", None, {"rounds": rounds({"accuracy": 0.8}, of=3)}),
+    ("AccuracyDrop", None, {"rounds": rounds({"accuracy": 0.8, "examples": 64})}),  # chance
+    ("AccuracyDrop", None, {"rounds": rounds({"accuracy": 0.5, "cluster": "1"})}),
+    ("AccuracyDrop", None, {"rounds": [past(n, accuracy=None) for n in range(1, 9)]}),
+    ("TailAccuracyDrop", None, {"rounds": rounds({"tail": 0.71})}),
+    ("TailAccuracyDrop", None, {"rounds": rounds({"tail": 0.5, "examples": 100})}),
+    ("CertExpiring", None, {"certificates": {"server": NOW + 1.41 * DAY, "ca": NOW + 31 * DAY}}),
+    ("CertExpiring", None, {"certificate_s": 2 * DAY, "certificates": {"server": NOW + 0.41 * DAY}}),
+    ("ClientCertExpiring", None, {"client_certificates": {"c1": (NOW + 1.41 * DAY, 7 * DAY)}}),
+    (
+        "ClientCertExpiring",
+        None,
+        {"client_certificates": {"c1": (NOW + 1.41 * DAY, 7 * DAY)}, "certificate_s": 90 * DAY},
+    ),
+    ("JournalSlow", None, {"commits_s": [0.01] * 91 + [9.0] * 9}),
+    ("JournalSlow", None, {"commits_s": [9.0] * 9}),
+    ("UploadResumesHigh", None, {"uploads": 4, "resumed": 4}),
+    ("UploadResumesHigh", None, {"uploads": 20, "resumed": 6}),
+    ("GroupVoid", None, {"rounds": rounds(VOID, {})}),
+    ("ClientProved", None, {"quarantined": {"eve": "silent in 5 rounds"}}),
+    ("DiskFilling", None, {"disk_free": 1 << 30, "round_bytes": 300 << 20}),
+    ("DiskFilling", None, {"disk_free": 0, "disk_total": 0}),
+    ("ClockSkew", None, {"skews": {"c1": 30.0, "c2": -30.0}}),
+    ("EnrolmentRefused", None, {"enrolments_refused": ["token"] * 2}),
+]
+
+
+def signs(base: Signs | None, changes: Mapping[str, Any]) -> Signs:
+    return dataclasses.replace(base or HEALTHY, **changes)
+
+
+@pytest.mark.parametrize(("name", "base", "changes", "severity", "words"), FIRES)
+def test_an_alert_fires_alone_and_says_who_what_and_what_to_do(
+    name: str, base: Signs | None, changes: Mapping[str, Any], severity: str, words: Sequence[str]
+) -> None:
+    (found,) = [each for each in Standing().judge(signs(base, changes)) if each["name"] == name]
+    assert found["severity"] == severity
+    for each in words:
+        assert each in found["text"]
+    assert found["cure"]
+    assert found["since"] == signs(base, changes).now
+    assert not found["text"].endswith(".")
+
+
+@pytest.mark.parametrize(("name", "base", "changes"), SILENT)
+def test_it_is_silent_at_its_bound_and_on_what_is_no_fault(
+    name: str, base: Signs | None, changes: Mapping[str, Any]
+) -> None:
+    assert name not in [each["name"] for each in Standing().judge(signs(base, changes))]
+
+
+@pytest.mark.parametrize(
+    "well",
+    [
+        HEALTHY,
+        BETWEEN,
+        Signs(NOW, started_at=NOW),
+        Signs(NOW, started_at=NOW, waiting="waiting: 0 of 4 clients", waiting_since=NOW - 9999),
+        signs(BETWEEN, {"paused": True, "waiting_since": NOW - 600, "waiting": "waiting: 0 of 4 clients"}),
+        signs(BETWEEN, {"started_at": NOW - 1, "waiting_since": NOW - 1, "waiting": "waiting: 0 of 4 clients"}),
+        signs(BETWEEN, {"finished": True, "rounds": rounds(LOST, LOST, LOST, {**LOST, **VOID, **OUT})}),
+    ],
+    ids=["in a round", "between two", "just started", "waits at the start", "paused", "restarted", "over"],
+)
+def test_nothing_is_wrong_with_a_healthy_server(well: Signs) -> None:
+    assert Standing().judge(well) == []
+
+
+def test_the_server_pauses_the_run_after_as_many_as_the_alert_says() -> None:
+    assert PAUSES == LOST_ROUNDS
+
+
+def test_every_row_has_a_case_of_each_kind() -> None:
+    assert {case[0] for case in FIRES} == set(ALERTS) == {case[0] for case in SILENT}
+    assert {rule.severity for rule in ALERTS.values()} <= set(SEVERITIES)
+
+
+HOLDS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]] = {
+    "ParticipationLow": (
+        {"rounds": rounds(*[MISSING] * 3)},
+        {"rounds": rounds(*[{"dropped": ("a", "b", "c")}] * 3)},
+        {"rounds": rounds(*[{"dropped": ("a", "b")}] * 3)},
+    ),
+    "AccuracyDrop": (
+        {"rounds": rounds({"accuracy": 0.84})},
+        {"rounds": rounds({"accuracy": 0.86})},
+        {"rounds": rounds({"accuracy": 0.88})},
+    ),
+    "JournalSlow": ({"commits_s": [0.3] * 20}, {"commits_s": [0.2] * 20}, {"commits_s": [0.1] * 20}),
+    "DiskFilling": ({"disk_free": 1000 << 20}, {"disk_free": 1200 << 20}, {"disk_free": 1300 << 20}),
+    "ClockSkew": ({"skews": {"c1": 31.0}}, {"skews": {"c1": 25.0}}, {"skews": {"c1": 20.0}}),
+    "GroupVoid": ({"rounds": rounds(VOID)}, {"rounds": rounds(VOID, {})}, {"rounds": rounds(VOID, {}, {})}),
+    "EnrolmentRefused": (
+        {"enrolments_refused": ["token"] * 3},
+        {"enrolments_refused": ["token"]},
+        {"enrolments_refused": []},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOLDS)
+def test_one_that_stands_asks_for_more_before_it_goes(name: str) -> None:
+    fires, between, calm = (signs(None, changes) for changes in HOLDS[name])
+
+    def standing(alerts: Standing, given: Signs, later: float) -> list[float]:
+        moved = dataclasses.replace(given, now=NOW + later)
+        return [each["since"] for each in alerts.judge(moved) if each["name"] == name]
+
+    alerts = Standing()
+    assert standing(alerts, between, 0) == []
+    assert standing(alerts, fires, 1) == [NOW + 1]
+    assert standing(alerts, between, 2) == [NOW + 1]
+    assert standing(alerts, calm, 3) == []
+    assert standing(alerts, between, 4) == []
+
+
+def test_a_rule_that_fails_hides_no_other() -> None:
+    def broken(_: Signs, stands: bool) -> None:
+        raise ZeroDivisionError(stands)
+
+    table = {"Broken": Rule("critical", "never", broken), **ALERTS}
+    (found,) = Standing(table).judge(signs(BETWEEN, {"ready_since": NOW - 180}))
+    assert found["name"] == "RoundStalled"
+
+
+def test_the_worst_come_first_then_the_oldest() -> None:
+    alerts = Standing()
+    alerts.judge(signs(None, {"skews": {"c1": 90.0}}))
+    found = alerts.judge(signs(None, {"now": NOW + 1, "skews": {"c1": 90.0}, "disk_free": 0, "resumed": 190}))
+    assert [each["name"] for each in found] == ["DiskFilling", "ClockSkew", "UploadResumesHigh"]
+
+
+def test_many_names_are_counted_not_listed() -> None:
+    (found,) = Standing().judge(signs(None, {"client_certificates": {f"c{i}": (NOW, DAY) for i in range(99)}}))
+    assert "and 94 more" in found["text"]
+    assert len(found["text"]) < 200
+
+
+def test_prometheus_has_the_same_names() -> None:
+    named = set(re.findall(r"^\s*- alert: Roughfed(\w+)\s*$", RULES.read_text(), re.MULTILINE))
+    assert set(ALERTS) <= named
+    assert named - set(ALERTS) >= ONLY_IN_PROMETHEUS
+
+
+def test_the_document_has_every_row() -> None:
+    document = (RULES.parents[2] / "docs" / "operate.md").read_text()
+    for name, rule in ALERTS.items():
+        assert f"| {name} | {rule.severity} | {rule.meaning} |" in document
+
+
+def test_every_command_of_a_cure_exists_with_its_flags() -> None:
+    commands = {str(each.name): each for each in cli.build().registered_commands}
+    said = [found["cure"] for _, base, changes, *_ in FIRES for found in Standing().judge(signs(base, changes))]
+    named = [words for cure in said for words in re.findall(r"roughfed (\w+)((?: --\w+)*)", cure)]
+    assert len({command for command, _ in named}) > 8
+    for command, flags in named:
+        known = inspect.signature(commands[command].callback).parameters  # pyright: ignore[reportArgumentType]
+        assert {flag.removeprefix("--") for flag in flags.split()} <= set(known), (command, flags)

@@ -1,0 +1,213 @@
+"""The page says what is known of clients that differ, nothing more, and what it cannot prove."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from roughfed.errors import StorageError
+from roughfed.report.dots import dot_rows
+from roughfed.report.html import render
+from roughfed.report.scale import alike, percent
+from roughfed.report.strips import strip_plot
+from roughfed.report.summary import RoundSummary, RunSummary, Together
+from roughfed.report.svg import Axis
+from roughfed.report.unlike.contribution import PROVES
+from roughfed.report.unlike.parts import Fairness, Spread, Unlike, unlike_of
+from roughfed.report.unlike.sections import SECTIONS, sections
+from roughfed.server.extensions.contribution import METHODS
+from tests.unit.unlike_rounds import NAMES, summary
+
+KEYS = {"Personal": "spread", "Clusters": "cluster", "Classes of clients": "classes", "Fairness": "fairness"}
+KEYS |= {"Contribution": "contribution"}
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def a_round(number: int, told: dict[str, Any], **changes: Any) -> RoundSummary:
+    return replace(RoundSummary(number, number, participants=list(NAMES), unlike=unlike_of(told)), **changes)
+
+
+def a_run(*rounds: RoundSummary, **changes: Any) -> RunSummary:
+    return replace(RunSummary("r", "unlike", "updates", len(NAMES), 10, 40, rounds=list(rounds)), **changes)
+
+
+def page(title: str, run: RunSummary) -> str:
+    known, content = SECTIONS[title]
+    assert known(run)
+    return content(run)
+
+
+def tips(markup: str) -> list[str]:
+    """Every tooltip of every chart."""
+    charts = [f"<svg{part.partition('</svg>')[0]}</svg>" for part in markup.split("<svg")[1:]]
+    return [e.text or "" for chart in charts for e in ET.fromstring(chart).iter(f"{SVG}title")]
+
+
+FULL = a_run(*(a_round(n, summary(n)) for n in (1, 2, 3)))
+
+SAYS = {
+    "Personal": ["33.3 % of the clients", "<td>common</td>", "<td>alone</td>", "62.5 %", "12.5", "measure themselves"],
+    "Clusters": ["2 clusters after round 3", "0: 2, 1: 1", "split in two", "ann, eve", "can choose how it looks"],
+    "Classes of clients": ["1 in 16", "head.*", "4 KiB", "256 B", "0.0625", "too few", "rests on few"],
+    "Fairness": ["q-fedavg, strength 2", "53 % on average", "25 % for the worst tenth", "12.5 points", "a claim"],
+    "Contribution": [
+        "gtg-shapley, 120 evaluations",
+        "1 client was taken for a free rider",
+        "cosine",
+        "sends nothing",
+        "collude",
+    ],
+}
+
+
+@pytest.mark.parametrize("title", SAYS)
+def test_a_section_says_what_its_summary_knows(title: str) -> None:
+    section = page(title, FULL)
+    assert [words for words in SAYS[title] if words not in section] == []
+    assert f"<h2>{title}</h2>" in render(FULL)
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_a_section_is_there_only_with_its_key(title: str) -> None:
+    without = {key: value for key, value in summary(1).items() if key != KEYS[title]}
+    headings = {found for found in SECTIONS if f"<h2>{found}</h2>" in "".join(sections(a_run(a_round(1, without))))}
+    also = {"Fairness"} if title == "Fairness" else set()  # the spread alone fills it, too
+    assert headings == SECTIONS.keys() - {title} | also
+    assert sections(a_run(a_round(1, {KEYS[title]: None}))) == []
+    assert sections(a_run(a_round(1, {"contribution": {"free_riders": {}, "evidence": {}}}))) == []
+    assert sections(a_run()) == []
+
+
+@pytest.mark.parametrize("only", KEYS.values())
+def test_one_key_alone_makes_a_page(only: str) -> None:
+    for numbers in ((1,), (1, 2), (1, 3)):
+        run = a_run(*(a_round(n, {only: summary(n)[only]}) for n in numbers), RoundSummary(4, 4))
+        ET.fromstring(render(run).removeprefix("<!DOCTYPE html>\n"))
+
+
+def test_charts_show_every_client() -> None:
+    assert "bob, 2: 1" in tips(page("Clusters", FULL))
+    assert "bob, 1: 0" in tips(page("Clusters", FULL))
+    contribution = tips(page("Contribution", a_run(*FULL.rounds, hostile=["ann"])))
+    assert "bob: 0.005 to 0.015" in contribution
+    assert contribution.count("taken for a free rider") == 2
+    assert "ann\u00a0★, 3: 0.000" in contribution
+    assert "eve, 2: 3.0" in tips(page("Fairness", FULL))
+
+
+def test_personal_models_are_shown_by_client_or_else_as_counts() -> None:
+    known = dict(zip(NAMES, (0.5, 0.625, 0.75), strict=True))
+    run = a_run(a_round(1, summary(1), client_accuracy=known, client_personal={"ann": 0.875}))
+    assert "ann, personal: 87.5 %" in tips(page("Personal", run))
+    assert "±" not in page("Personal", run)
+
+    summed = Together(histogram=[0, 1, 2, 0], personal_histogram=[0, 0, 1, 2])
+    told = summary(1)
+    told["spread"]["personal"]["within"] = 0.125
+    masked = page("Personal", a_run(a_round(1, told, together=summed)))
+    assert "personal, 75: 2" in tips(masked)
+    assert "in steps of 25 %: ± 12.5 %" in masked
+
+
+def test_a_common_model_alone_is_no_personal_section() -> None:
+    told = {"spread": {"global": summary(1)["spread"]["global"]}}
+    assert "<h2>Personal</h2>" not in render(a_run(a_round(1, told)))
+    assert "No fairness rule weighed the clients" in page("Fairness", a_run(a_round(1, told)))
+
+
+HOSTILE = '<script>"&\u202e'
+
+
+def renamed(value: Any) -> Any:
+    """Every name and text in a summary replaced by a hostile one."""
+    if isinstance(value, dict):
+        return {(HOSTILE if key in (*NAMES, "fast") else key): renamed(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [renamed(each) for each in value]
+    return HOSTILE if isinstance(value, str) else value
+
+
+def test_names_are_escaped_everywhere() -> None:
+    run = a_run(*(a_round(n, renamed(summary(n)), client_personal={HOSTILE: 0.5}) for n in (1, 2)))
+    html = render(run)
+    assert "<script>" not in html
+    assert "\u202e" not in html
+    assert html.count("&lt;script&gt;") > 20
+    ET.fromstring(html.removeprefix("<!DOCTYPE html>\n"))
+
+
+def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    told = summary(1)
+    change(told)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (lambda t: t["spread"]["alone"].update(mean="high"), "spread.alone.mean"),
+        (lambda t: t["spread"].update(worse_than_alone=[]), "spread"),
+        (lambda t: t["cluster"].update(clusters=["0"]), "cluster.clusters"),
+        (lambda t: t["classes"]["slow"].update(clients=None), "classes.slow.clients"),
+        (lambda t: t["fairness"]["weights"].update(ann="much"), "fairness.weights.ann"),
+        (lambda t: t["contribution"]["intervals"].update(bob=[1.0]), "contribution.intervals.bob"),
+    ],
+)
+def test_a_journal_that_does_not_read_says_where(change: Callable[[dict[str, Any]], object], where: str) -> None:
+    with pytest.raises(StorageError, match=f"does not read: {where}"):
+        unlike_of(broken(change))
+
+
+def test_scores_that_come_later_or_never_leave_the_rest_as_it_is() -> None:
+    flagged = {"free_riders": {"eve": "copy"}, "copies": {"eve": "bob"}, "evidence": {"eve": {"copy": 1.5}}}
+    unscored = {"method": "gtg-shapley", "scores": {}, "skipped": "nobody has a weight"}
+    run = a_run(a_round(1, summary(1)), a_round(2, {"contribution": unscored}), a_round(3, {"contribution": flagged}))
+    section = page("Contribution", run)
+    assert "bob: 0.005 to 0.015" in tips(section)
+    assert "nobody has a weight" in section
+    assert "another client&#x27;s update: that of bob" in section
+    assert "collude" in section
+    assert "Nobody is scored" in page("Contribution", a_run(a_round(3, {"contribution": flagged})))
+
+
+def test_every_method_says_what_its_scores_can_prove() -> None:
+    assert PROVES.keys() == METHODS.keys()
+
+
+def test_what_is_absent_is_unknown_and_not_zero() -> None:
+    assert unlike_of({}) == Unlike()
+    found = unlike_of({"spread": {"global": {"clients": 3, "mean": 0.5}, "alone": None}}).spread
+    assert found is not None
+    assert (found.models, found.worse_than_alone) == ({"global": Spread(3, 0.5)}, None)
+    assert unlike_of({"fairness": {"rule": "term", "t": 1, "weights": {"histogram": [1, 2]}}}).fairness == Fairness(
+        "term", 1.0, {}, [1, 2]
+    )
+    assert unlike_of({"fairness": {"rule": "x", "weights": {"histogram": 0.5}}}).fairness == Fairness(
+        "x", None, {"histogram": 0.5}
+    )
+
+
+def test_a_summary_survives_its_file() -> None:
+    assert RunSummary.from_json(FULL.to_json()) == FULL
+
+
+def test_drawings_without_data_say_so() -> None:
+    axis = Axis((0.0, 1.0), percent)
+    assert "not measured" in dot_rows("d", {"ann": {"a": None}}, series=["a"], axis=axis)
+    assert "nothing to show" in strip_plot("s", {"ann": [None]}, kinds=["0"], columns=["1"])
+    assert "nothing to show" in strip_plot("s", {}, kinds=[], columns=[])
+    drawn = dot_rows("d", {"ann": {"a": 0.5}}, series=["a"], axis=axis, intervals={"ann": (math.nan, 1.0)})
+    assert "nan" not in drawn
+
+
+@pytest.mark.parametrize(
+    ("high", "value", "written"),
+    [(0.024, 0.0111, "0.011"), (0.024, 9e-5, "0.000"), (3.0, 0.777, "0.8"), (120.0, 7.7, "8"), (0.0, 1.0, "1")],
+)
+def test_figures_of_one_chart_have_the_same_digits(high: float, value: float, written: str) -> None:
+    assert alike(high)(value) == written
