@@ -25,9 +25,9 @@ from roughfed.files import write_durably
 from roughfed.lock import only_one
 from roughfed.server.app import Ports, Setup, serve
 from roughfed.server.members.authority import Authority
-from roughfed.server.members.credentials import Obtain, Papers, from_authority
 from roughfed.server.members.member_list import Lists
 from roughfed.server.members.member_list import from_authority as from_ca
+from roughfed.server.members.server_credentials import Obtain, Papers, from_authority
 from roughfed.server.model.run_setup import Origin
 
 log = logging.getLogger(__name__)

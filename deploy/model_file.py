@@ -19,7 +19,7 @@ from roughfed.child import Description, Trainer, description_from, model_descrip
 from roughfed.errors import ConfigError, TrainerError
 from roughfed.params import read_flat, write_model
 from roughfed.rng import derive
-from roughfed.server.model.trainer import Sums
+from roughfed.server.model.trainer_interface import Sums
 from roughfed.training import BaseFile, Turn
 from roughfed.types import Evaluation
 

@@ -31,23 +31,23 @@ from roughfed.server.defence.check import check_rule
 from roughfed.server.extensions.edge.upstream import Above
 from roughfed.server.extensions.table import Given, add_extensions
 from roughfed.server.members.authority import Authority
-from roughfed.server.members.credentials import Obtain, Papers, Rotation
 from roughfed.server.members.member_list import Lists, from_authority
+from roughfed.server.members.server_credentials import Obtain, Papers, Rotation
 from roughfed.server.members.strikes import Strikes
 from roughfed.server.model import downlink
 from roughfed.server.model.frozen import stand
 from roughfed.server.model.run_setup import Origin, draw_shared, open_run
 from roughfed.server.observe.control import Control
 from roughfed.server.observe.gauges import keep_gauges, metrics_of
-from roughfed.server.observe.health.standing import Health
+from roughfed.server.observe.health.active_alerts import Health
 from roughfed.server.observe.http import start_http
 from roughfed.server.observe.status import Status
 from roughfed.server.round.events import RoundEvents
 from roughfed.server.round.run import run_rounds
-from roughfed.server.round.updates import reference
+from roughfed.server.round.updates import reference_updates
 from roughfed.server.storage.store import Store
+from roughfed.server.trace.last_seen import life_s
 from roughfed.server.trace.recent import Recent
-from roughfed.server.trace.seen import life_s
 from roughfed.server.transport import enrolment
 from roughfed.server.transport.connections import Connections, quotas
 from roughfed.server.transport.interceptors import Boundary
@@ -87,7 +87,7 @@ class Setup:
         authority: the CA, when its enrolment port is served by this process.
         on_ready: told the ports once they are open.
         entropy: number of bytes -> secret bytes; of the operating system, except in simulations and tests.
-        above: at an edge, the federation above (`roughfed.server.extensions.edge.guest`).
+        above: at an edge, the federation above (`roughfed.server.extensions.edge.extension`).
         lists: gives the list of members that is in force; None: the CA in this process does.
     """
 
@@ -177,7 +177,7 @@ async def prepare(setup: Setup, stack: AsyncExitStack) -> tuple[ServerContext, P
     if config.privacy.masked:
         ctx.clients.listing.source = setup.lists or (from_authority(authority) if authority is not None else None)
     ctx.clients.revoked |= store.revoked()
-    await reference.prepare(ctx, description.spec)
+    await reference_updates.prepare(ctx, description.spec)
     draw = partial(draw_shared, setup.origin.initial, description.spec, spec)
     add_extensions(ctx, Given(draw, setup.above))
     stack.push_async_callback(ctx.extensions.stop)
@@ -251,7 +251,7 @@ def sweep(ctx: ServerContext) -> None:
     for path in (ctx.store.folder / "spool").iterdir():
         if path.stem not in kept:
             path.unlink()
-    reference.sweep(ctx, last)
+    reference_updates.sweep(ctx, last)
     downlink.sweep(ctx.store)
 
 

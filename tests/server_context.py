@@ -1,4 +1,4 @@
-"""A server's parts on a folder, without ports: what tests of rounds, of its status and of its guests start from."""
+"""A server's parts on a folder, without ports: what tests of rounds, of its status and of its extensions start from."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def context(
     metrics: ServerMetrics | None = None,
     **more: Any,
 ) -> ServerContext:
-    """A server of the name "server" with all guests; `more` are fields of ServerContext."""
+    """A server of the name "server" with all extensions; `more` are fields of ServerContext."""
     who = identity or ServerIdentity("server", key)
     ctx = ServerContext(Settings(config), store, who, metrics or ServerMetrics(), executor, run, spec, **more)
     add_extensions(ctx, Given(no_draw, above))

@@ -1,4 +1,4 @@
-"""What this client still shows: decisions over its ledger of disclosure. Pure; the ledger is `disclosure_ledger.py`.
+"""What this client still shows: decisions over its ledger of disclosure. Pure; the ledger is `ledger.py`.
 
 A limit counts what left this directory for one federation and one model of the owner's, whatever runs the server names,
 and no number that the server says enlarges it. Every refusal names the key of client.toml that the owner may turn.

@@ -1,4 +1,4 @@
-"""Lies that a client can tell in a masked round, one for each place where it says something (DESIGN section 6).
+"""Lies that a client can tell in a masked round, one for each place where it says something.
 
 D codes; w bits in a lane.
 """

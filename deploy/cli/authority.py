@@ -63,7 +63,7 @@ async def serve(context: Context, config: FederationConfig) -> None:
     from roughfed.descriptors import raise_limit
     from roughfed.server.app import Ports
     from roughfed.server.members.authority import Authority
-    from roughfed.server.members.credentials import Rotation, from_authority
+    from roughfed.server.members.server_credentials import Rotation, from_authority
     from roughfed.server.transport import enrolment
     from roughfed.server.transport.connections import Connections, quotas
     from roughfed.server.transport.ports import close_port

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from roughfed.errors import ConfigError
 
 if TYPE_CHECKING:
-    from roughfed.server.extensions.ledger.chain import Entry
+    from roughfed.server.extensions.ledger.hash_chain import Entry
     from roughfed.server.storage.store import Store
     from roughfed.types import Spec
 
@@ -43,7 +43,7 @@ def tier_after(entries: Sequence[Entry], client: str, version: int) -> float:
     Raises:
         ConfigError: they say nothing of the client, no tiers were set, or nothing was scored yet.
     """
-    from roughfed.server.extensions.ledger.book import check
+    from roughfed.server.extensions.ledger.entries import check
 
     rounds = [at for at, entry in enumerate(entries) if entry["kind"] == "round"]
     last = next((at for at in rounds if (entries[at]["version"] or 0) >= version), rounds[-1] if rounds else -1)

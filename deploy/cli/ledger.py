@@ -157,7 +157,7 @@ def lines_of(found: Checked, client: str) -> list[dict[str, Any]]:
     Raises:
         ConfigError: it has none.
     """
-    from roughfed.server.extensions.ledger.chain import entries_of
+    from roughfed.server.extensions.ledger.hash_chain import entries_of
 
     rows = [dict(entry) for entry in entries_of(found.entries, client)]
     if not rows:
@@ -202,7 +202,7 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def as_lines(rows: Iterable[Mapping[str, Any]]) -> str:
     """As they are in the ledger, byte by byte: a whole export can be checked with `verify --file`."""
-    from roughfed.server.extensions.ledger.chain import canonical
+    from roughfed.server.extensions.ledger.hash_chain import canonical
 
     return "".join(canonical(row).decode() + "\n" for row in rows)
 

@@ -72,7 +72,7 @@ def rotate_server(context: Context) -> Answer:
     from roughfed.deploy.aggregator import Place
     from roughfed.deploy.cli import control
     from roughfed.lock import only_one
-    from roughfed.server.members.credentials import renew_key
+    from roughfed.server.members.server_credentials import renew_key
 
     place = Place(context.folder)
     if control.is_running(context.folder):

@@ -31,7 +31,7 @@ from roughfed.deploy.simulate.virtual import Virtual, World
 from roughfed.errors import ConfigError, TrainerError
 from roughfed.server.app import Ports, Setup, prepare
 from roughfed.server.context.server import ServerContext
-from roughfed.server.members.credentials import Papers
+from roughfed.server.members.server_credentials import Papers
 from roughfed.server.model.retention import whole
 from roughfed.server.model.trainer_process import Worker
 from roughfed.server.round.events import RoundEvents

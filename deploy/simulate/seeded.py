@@ -22,7 +22,7 @@ from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.crypto.member_list import ListedMember, MemberList, sign_list
 from roughfed.crypto.names import Role, Subject
 from roughfed.crypto.roster import RosterEntry, sign_entry
-from roughfed.server.members.credentials import Papers
+from roughfed.server.members.server_credentials import Papers
 from roughfed.types import Job
 from roughfed.wire.enrolment import encode_member, encode_roster_entry
 from roughfed.wire.member_list import encode_list, encode_signed

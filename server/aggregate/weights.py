@@ -15,7 +15,7 @@ COUNT_CAP = 3
 
 
 def examples(statements: Sequence[UpdateStatement]) -> list[float]:
-    """In proportion to num_examples, capped at 3 x median (DESIGN section 7, admission)."""
+    """In proportion to num_examples, capped at 3 x median."""
     counts = [s.num_examples for s in statements]
     cap = COUNT_CAP * median(counts) if counts else 0
     return [float(min(n, cap)) for n in counts]

@@ -1,6 +1,6 @@
 """When is a round full? A machine without I/O: events and the time go in, a decision comes out (steps 7 and 8).
 
-The adapter (`round.py`) owns the clock and the timer. With the secure modes this is also where commitments, sketches
+The round engine owns the clock and the timer. With the secure modes this is also where commitments, sketches
 and sets are driven; with `server_sees = "updates"` an update is its own commitment. How long the rest is waited for
 once the quorum is there follows from how earlier rounds went (`roughfed.server.cohort.response_times`).
 """

@@ -14,7 +14,7 @@ from roughfed.server.members.member_list import Listing
 from roughfed.server.members.sessions import Session
 from roughfed.server.members.strikes import STRIKES
 from roughfed.server.storage.proof import Proof
-from roughfed.server.trace.seen import Seen
+from roughfed.server.trace.last_seen import Seen
 
 SUPERSEDED_S = 30.0
 """What a client hears whose name has connected anew: if both are alive, the same client was started twice."""

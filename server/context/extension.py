@@ -1,4 +1,4 @@
-"""Guests of the rounds: features that look on, add to the figures, or act at one moment of a round.
+"""Extensions of the rounds: features that look on, add to the figures, or act at one moment of a round.
 
 The round engine calls these hooks and knows none of the features. Which there are is a table,
 `roughfed.server.extensions.table.EXTENSIONS`: without its row a feature is gone.
@@ -25,7 +25,7 @@ IN_TIME = 0.9
 """Share of what is left within which a round is to end (`Extension.in_time`)."""
 
 Figures = dict[str, Any]
-"""Of the summary of a round, by key. What two guests say under one key is put together."""
+"""Of the summary of a round, by key. What two extensions say under one key is put together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Payloads:
 
 
 class Extension:
-    """A guest of the rounds. Each hook does nothing here."""
+    """An extension of the rounds. Each hook does nothing here."""
 
     schedule: Schedule | None = None
     """Takes the place of the plain schedule."""
@@ -107,7 +107,7 @@ class Extension:
         return views
 
     def excluded(self, round_: RoundState) -> Mapping[str, str]:
-        """Clients that this guest leaves out of the sum -> the reason."""
+        """Clients that this extension leaves out of the sum -> the reason."""
         del round_
         return {}
 
@@ -138,7 +138,7 @@ class Extension:
         return None
 
     async def on_message(self, session: Session, message: ClientMessage) -> bool:
-        """A message of a client that no room of the server knows; whether it was for this guest."""
+        """A message of a client that no room of the server knows; whether it was for this extension."""
         del session, message
         return False
 
@@ -160,7 +160,7 @@ class Extension:
 
 
 class Extensions:
-    """All guests, in the order of their table."""
+    """All extensions, in the order of their table."""
 
     def __init__(self, schedule: Schedule) -> None:
         """None yet."""

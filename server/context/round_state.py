@@ -22,7 +22,7 @@ from roughfed.wire.session import decode_header
 
 @dataclass
 class References:
-    """Rows of the server's own for the defence (`roughfed.server.round.updates.reference`): being made, or there."""
+    """Rows of the server's own for the defence: being made, or there."""
 
     making: asyncio.Task[dict[str, Path]] | None = None
     files: dict[str, Path] = field(default_factory=dict[str, Path])

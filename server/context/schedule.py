@@ -1,6 +1,6 @@
 """Which model the next round goes on with, and who takes part in it.
 
-Without a guest that has a schedule of its own there is one model, and everybody takes part in every round.
+Without an extension that has a schedule of its own there is one model, and everybody takes part in every round.
 """
 
 from __future__ import annotations

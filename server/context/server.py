@@ -20,7 +20,7 @@ from roughfed.server.members.member_list import Listing
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.metrics.stopwatch import Stopwatch
 from roughfed.server.model.best_recalls import Peaks
-from roughfed.server.model.trainer import Worker
+from roughfed.server.model.trainer_interface import Worker
 from roughfed.server.storage.store import Store
 from roughfed.server.trace.recent import Recent
 from roughfed.server.trace.recorder import Tracer
@@ -78,7 +78,7 @@ class ServerContext:
         stages: the journal of masked rounds.
         defence: the rule and what it remembers.
         intake: uploads on their way to disk.
-        extensions: the guests of the rounds.
+        extensions: the extensions of the rounds.
     """
 
     settings: Settings

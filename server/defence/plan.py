@@ -10,7 +10,7 @@ from roughfed.config.values import ServerSees
 from roughfed.errors import ConfigError
 from roughfed.registry import look_up
 from roughfed.server.defence import RULES, Rows, Rule
-from roughfed.server.defence.brought import KEY, brought, load, refuse_clash
+from roughfed.server.defence.plugins import KEY, brought, load, refuse_clash
 
 ROWS: dict[ServerSees, Rows] = {"sums": "groups", "sketches": "sketches", "updates": "updates"}
 """What a row is in each mode."""

@@ -32,7 +32,7 @@ EVERY_ROUND = frozenset({"creff"})
 """Ways that go on from round to round."""
 
 HEAD = "head"
-"""The fact that holds a classifier (`client/trainer/tell/head_gradient.py`)."""
+"""The fact that holds a classifier (`client/trainer/extractors/head_gradient.py`)."""
 
 Numbers = dict[str, list[float]]
 

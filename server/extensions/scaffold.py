@@ -1,4 +1,4 @@
-"""SCAFFOLD as a guest: the scale of the control variates goes to every client with its job.
+"""SCAFFOLD as an extension: the scale of the control variates goes to every client with its job.
 
 What the server makes of them: `roughfed.server.aggregate.control_variates`.
 """

@@ -1,4 +1,4 @@
-"""The guests of the rounds, in the order in which they are called. A feature without its row here is gone."""
+"""The extensions of the rounds, in the order in which they are called. A feature without its row here is gone."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from types import MappingProxyType
 from roughfed.server.context.extension import Extension
 from roughfed.server.context.server import ServerContext
 from roughfed.server.extensions.calibration import Calibration
-from roughfed.server.extensions.clusters.guest import ClusterGuest
-from roughfed.server.extensions.contribution.guest import Contribution
-from roughfed.server.extensions.edge.guest import EdgeGuest
+from roughfed.server.extensions.clusters.extension import ClusterExtension
+from roughfed.server.extensions.contribution.extension import Contribution
+from roughfed.server.extensions.edge.extension import EdgeExtension
 from roughfed.server.extensions.edge.upstream import Above
 from roughfed.server.extensions.fairness import Fairness
 from roughfed.server.extensions.fednova import FedNova
-from roughfed.server.extensions.free_riders.guest import FreeRiders
-from roughfed.server.extensions.ledger.guest import LedgerGuest
+from roughfed.server.extensions.free_riders.extension import FreeRiders
+from roughfed.server.extensions.ledger.extension import LedgerExtension
 from roughfed.server.extensions.scaffold import Scaffold
 from roughfed.server.extensions.tiers import Tiers
 from roughfed.server.model.run_setup import Drawing
@@ -24,7 +24,7 @@ from roughfed.server.model.run_setup import Drawing
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What guests need beside the server.
+    """What extensions need beside the server.
 
     Attributes:
         draw: makes fresh weights of the shared tensors.
@@ -38,21 +38,21 @@ class Given:
 EXTENSIONS: Mapping[str, Callable[[ServerContext, Given], Extension | None]] = MappingProxyType(
     {
         "calibration": lambda ctx, _: Calibration(ctx),
-        "edge": lambda ctx, given: None if given.above is None else EdgeGuest(ctx, given.above),
+        "edge": lambda ctx, given: None if given.above is None else EdgeExtension(ctx, given.above),
         "scaffold": lambda ctx, _: Scaffold(ctx),
         "fednova": lambda ctx, _: FedNova(ctx),
         "fairness": lambda ctx, _: Fairness(ctx),
         "tiers": lambda ctx, _: Tiers(ctx),
         "free-riders": lambda ctx, _: FreeRiders(ctx),
-        "clusters": lambda ctx, given: ClusterGuest(ctx, given.draw),
+        "clusters": lambda ctx, given: ClusterExtension(ctx, given.draw),
         "contribution": lambda ctx, _: Contribution(ctx),
-        "ledger": lambda ctx, _: LedgerGuest(ctx),
+        "ledger": lambda ctx, _: LedgerExtension(ctx),
     }
 )
 
 
 def add_extensions(ctx: ServerContext, given: Given) -> None:
-    """Every guest of the table that there is with these settings."""
+    """Every extension of the table that there is with these settings."""
     for make in EXTENSIONS.values():
         if (extension := make(ctx, given)) is not None:
             ctx.extensions.add(extension)

@@ -18,7 +18,7 @@ from roughfed.secagg.promises import FULL
 from roughfed.secagg.server import GroupRound
 from roughfed.secagg.unmasking import Outcome, Timing, untimed
 from roughfed.server.defence.verdict import Coefficients, Coordinatewise
-from roughfed.server.masked.apart import Apart
+from roughfed.server.masked.group_sums import Apart
 from roughfed.server.masked.stages import MaskedRound
 from roughfed.server.storage.store import VOID
 from roughfed.types import BINS, CONFIDENCE_ONE, Evaluation

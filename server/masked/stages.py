@@ -18,7 +18,7 @@ from roughfed.secagg import messages as m
 from roughfed.secagg.promises import FULL
 from roughfed.secagg.server import GroupRound, Stage
 from roughfed.server.masked.class_round import Advert, ClassRound, Outgoing
-from roughfed.server.masked.facts import (
+from roughfed.server.masked.decisions import (
     KINDS,
     Fact,
     GroupAgreed,

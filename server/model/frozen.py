@@ -1,4 +1,4 @@
-"""What of the worker's model travels, and the frozen base beside it (`model.frozen`, `model.adapters`): see origin.py.
+"""What of the worker's model travels, and the frozen base beside it (`model.frozen`, `model.adapters`).
 
 The base is a model file in the server's directory, written once when the run begins, of the starting weights of all
 tensors that nobody trains. Clients download it by its digest, which is in the server's welcome and, with its names and
@@ -20,7 +20,7 @@ from roughfed.errors import ConfigError, StorageError
 from roughfed.params import Flat, data_offset, digest_file, read_flat, unflatten, write_model
 from roughfed.scope import is_private, model_part, shared_spec, some
 from roughfed.server.model.downlink import Source
-from roughfed.server.model.trainer import Worker
+from roughfed.server.model.trainer_interface import Worker
 from roughfed.server.storage.store import Store
 from roughfed.training import BaseFile
 from roughfed.types import Spec, TensorSpec

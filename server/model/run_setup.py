@@ -30,7 +30,7 @@ from roughfed.params import Flat, data_offset, digest_file, read_flat, unflatten
 from roughfed.rng import derive
 from roughfed.scope import is_private
 from roughfed.server.model.frozen import Division, base_of, check_file, divide, lay
-from roughfed.server.model.trainer import Worker
+from roughfed.server.model.trainer_interface import Worker
 from roughfed.server.storage.store import Store
 from roughfed.types import Spec
 from roughfed.wire.specs import encode_base

@@ -10,7 +10,7 @@ from pathlib import Path
 from roughfed.child import Description, Trainer
 from roughfed.errors import TrainerError
 from roughfed.restarting import Restarting
-from roughfed.server.model.trainer import Sums
+from roughfed.server.model.trainer_interface import Sums
 from roughfed.training import BaseFile, Turn
 from roughfed.types import Evaluation
 

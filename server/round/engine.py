@@ -32,7 +32,7 @@ from roughfed.server.round.jobs import closed
 from roughfed.server.round.offer import offer
 from roughfed.server.round.opening import open_round, taken_up
 from roughfed.server.round.summary import report_client_evaluations, summarize
-from roughfed.server.round.updates import reference
+from roughfed.server.round.updates import reference_updates
 from roughfed.server.round.updates.interface import Updates
 from roughfed.server.round.updates.masked import MaskedUpdates
 from roughfed.server.round.updates.plain import PlainUpdates
@@ -108,7 +108,7 @@ def send_jobs(ctx: ServerContext, round_: RoundState, updates: Updates) -> None:
     ctx.intake.open_round(updates.demand())
     for session in present:
         offer(ctx, round_, session)
-    reference.begin(ctx, round_)
+    reference_updates.begin(ctx, round_)
     crash.point("jobs-sent")
 
 
@@ -242,7 +242,7 @@ async def announce(ctx: ServerContext, round_: RoundState, updates: Updates) -> 
     ctx.metrics.worked(ctx.work.take())
     ctx.intake.discard(ctx.run, row.round, list(row.cohort))
     updates.discard()
-    await reference.forget(ctx, round_)
+    await reference_updates.forget(ctx, round_)
     await ctx.extensions.on_closed(round_)
     ctx.trace.finish(row, upload_bytes=ctx.state.traffic.upload, download_bytes=ctx.state.traffic.download)
     round_.masked = round_.result = round_.verdict = None

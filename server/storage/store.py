@@ -1,4 +1,4 @@
-"""What the server knows for certain: the journal of facts and the blobs they speak of (DESIGN section 9).
+"""What the server knows for certain: the journal of facts and the blobs they speak of.
 
 A fact is on disk before anybody is told of it. Restart = replay: `round.py` looks at the last round's row and goes on
 from the stage that is written there.

@@ -1,4 +1,4 @@
-"""Admission: what is refused in the clear before any arithmetic (DESIGN section 7).
+"""Admission: what is refused in the clear before any arithmetic.
 
 Every refusal has a reason (a metric label), a sentence, and reaches the client.
 """

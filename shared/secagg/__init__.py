@@ -1,1 +1,1 @@
-"""Secure aggregation as machines without I/O: events in, messages out (DESIGN section 6)."""
+"""Secure aggregation as machines without I/O: events in, messages out."""

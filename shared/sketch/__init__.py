@@ -1,1 +1,1 @@
-"""Sketches: a few numbers that speak for a masked upload, and can be checked against it (DESIGN section 6)."""
+"""Sketches: a few numbers that speak for a masked upload, and can be checked against it."""

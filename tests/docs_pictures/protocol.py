@@ -3,7 +3,7 @@
 `python -m tests.docs_pictures.protocol > docs/protocol.svg` writes it; a test compares. The client's states and
 messages come from `roughfed.secagg.client.TRANSITIONS`, its answers from
 `roughfed.client.round.masked_part.ANSWERS`, the group's stages from `roughfed.secagg.server.Stage`, what is
-journaled from `roughfed.server.masked.facts.KINDS`.
+journaled from `roughfed.server.masked.decisions.KINDS`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from roughfed.client.round.masked_part import ANSWERS
 from roughfed.report.svg import WIDTH, element, figure, standalone, text
 from roughfed.secagg.client import TRANSITIONS, State
 from roughfed.secagg.server import Stage
-from roughfed.server.masked.facts import KINDS
+from roughfed.server.masked.decisions import KINDS
 from roughfed.wire.secagg import SIGNED_STAGES, STAGE_VALUES
 
 OPENS = {

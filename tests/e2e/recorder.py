@@ -22,7 +22,7 @@ from roughfed.crypto.certificates import SERVER_HOST
 from roughfed.messages import ClientStage
 from roughfed.secagg.messages import Opening
 from roughfed.server.members.authority import Authority
-from roughfed.server.members.credentials import from_authority
+from roughfed.server.members.server_credentials import from_authority
 from roughfed.transport.names import SERVICE
 from roughfed.types import Job
 from roughfed.wire.chunks import decode_chunk

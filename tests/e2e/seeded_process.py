@@ -17,7 +17,7 @@ from roughfed.deploy.simulate.seeded import Entropy, Registry, round_secret, tra
 
 def server(folder: Path, seed: int, names: list[str]) -> str:
     from roughfed.server.app import Ports, Setup, serve
-    from roughfed.server.members.credentials import Papers
+    from roughfed.server.members.server_credentials import Papers
     from roughfed.server.model.trainer_process import Worker
 
     config, state = aggregator.load(folder, {}), aggregator.Place(folder).state

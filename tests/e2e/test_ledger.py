@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.server.extensions.ledger import chain
+from roughfed.server.extensions.ledger import hash_chain
 
 from .attacks import HostileCluster
 from .federation import KILLED, PATIENCE_S, Cluster
@@ -43,7 +43,7 @@ def test_a_masked_federation_is_killed_and_its_ledger_goes_on(point: str, tmp_pa
 
 
 def entries(cluster: Cluster) -> list[Mapping[str, object]]:
-    return list(chain.read((cluster.place.state / "ledger.jsonl").read_bytes()).entries)  # type: ignore[return-value]
+    return list(hash_chain.read((cluster.place.state / "ledger.jsonl").read_bytes()).entries)  # type: ignore[return-value]
 
 
 RIDERS = {"zero": "free-zero", "step": "free-replay-global", "own": "free-replay-own"}

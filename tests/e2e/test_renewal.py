@@ -17,7 +17,7 @@ from roughfed.deploy import aggregator
 from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.server.app import Ports, Setup, serve
 from roughfed.server.members.authority import Authority
-from roughfed.server.members.credentials import from_authority
+from roughfed.server.members.server_credentials import from_authority
 
 from .federation import PATIENCE_S, Cluster
 from .masked import is_exact, masked_cluster, verdicts

@@ -21,7 +21,7 @@ from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.messages import Heartbeat
 from roughfed.server.app import Ports, Setup, serve
 from roughfed.server.members.authority import Authority
-from roughfed.server.members.credentials import Papers, from_authority
+from roughfed.server.members.server_credentials import Papers, from_authority
 from roughfed.wire.session import encode_client_message
 
 from .federation import PATIENCE_S, Cluster, state_of
@@ -81,7 +81,10 @@ async def scenario(cluster: Cluster) -> None:
     config = aggregator.load(cluster.place.folder, {})
     origin = SyntheticOrigin(cluster.params)
     setup = Setup(config, cluster.place.state, origin, supply.obtain, authority, ready.set_result)
-    heard, log = Heard("the server has a new certificate"), logging.getLogger("roughfed.server.members.credentials")
+    heard, log = (
+        Heard("the server has a new certificate"),
+        logging.getLogger("roughfed.server.members.server_credentials"),
+    )
     log.addHandler(heard)
     log.setLevel(logging.INFO)
     running = asyncio.create_task(serve(setup))

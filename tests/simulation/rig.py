@@ -18,7 +18,7 @@ from roughfed.messages import EvaluationReport, Hello, JobUpdate, RoundClosed
 from roughfed.params import place_durably, read_flat, write_model
 from roughfed.server.context.server import ServerContext
 from roughfed.server.members.sessions import Session
-from roughfed.server.model.trainer import Worker
+from roughfed.server.model.trainer_interface import Worker
 from roughfed.server.round.engine import run_round
 from roughfed.server.round.events import RoundEvents
 from roughfed.server.round.run import run_rounds

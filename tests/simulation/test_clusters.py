@@ -13,8 +13,8 @@ import pytest
 from roughfed.config import FederationConfig
 from roughfed.messages import Finished
 from roughfed.server.defence import view_of_arrays
-from roughfed.server.extensions.clusters.keeping import Clusters
 from roughfed.server.extensions.clusters.members import by_cluster
+from roughfed.server.extensions.clusters.schedule import Clusters
 from roughfed.server.storage.lineage import DEFAULT
 from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Signed, Spec, TensorSpec

@@ -16,7 +16,7 @@ import pytest
 from roughfed.errors import ConfigError, TrainerError
 from roughfed.server.defence import ROOT, RULES, Situation, Verdict, View
 from roughfed.server.round import engine
-from roughfed.server.round.updates import reference
+from roughfed.server.round.updates import reference_updates
 from roughfed.server.storage.store import RoundRow, Store
 from roughfed.training import Turn
 from roughfed.types import Evaluation, Signed, Spec, TensorSpec
@@ -170,7 +170,7 @@ def prepared(folder: Path, worker: Any, *, whole: Spec = SPEC, **defence: Any) -
     with ThreadPoolExecutor(1) as executor:
         rig = Rig(folder, executor, worker=worker, defence=FLTRUST | defence)
         try:
-            asyncio.run(reference.prepare(rig.ctx, whole))
+            asyncio.run(reference_updates.prepare(rig.ctx, whole))
         finally:
             rig.store.close()
 
@@ -203,9 +203,9 @@ def test_files_of_rounds_that_are_over_are_swept(tmp_path: Path) -> None:
         (tmp_path / "extras" / name).touch()
     ctx: Any = SimpleNamespace(store=SimpleNamespace(folder=tmp_path))
     row = RoundRow(4, Signed(b"", b"", ""), (), 1, 0.0, None, None, None)
-    reference.sweep(ctx, row)
+    reference_updates.sweep(ctx, row)
     assert left(tmp_path) == ["00000004-previous", "00000004-root"]
-    reference.sweep(ctx, dataclasses.replace(row, outcome="committed"))
+    reference_updates.sweep(ctx, dataclasses.replace(row, outcome="committed"))
     assert left(tmp_path) == []
 
 
@@ -220,7 +220,7 @@ def test_files_of_rounds_that_are_over_are_swept(tmp_path: Path) -> None:
         ({"a": 30, "b": 50, "liar": 9000}, 0, {}, 30),
         ({"a": 0, "b": 0}, 640, {"epochs": 2}, 20),
         ({"a": 0, "b": 0}, 640, {"epochs": 2, "max_steps": 7}, 7),
-        ({"a": 0, "b": 0}, 1 << 20, {"epochs": 2}, 2 * 4 * reference.MOST_EPOCHS),  # one of them lies
+        ({"a": 0, "b": 0}, 1 << 20, {"epochs": 2}, 2 * 4 * reference_updates.MOST_EPOCHS),  # one of them lies
     ],
 )
 def test_it_takes_as_many_steps_as_clients_do(
@@ -237,4 +237,4 @@ def test_it_takes_as_many_steps_as_clients_do(
         config=SimpleNamespace(trainer=trainer, defence=SimpleNamespace(root=100)),
         store=SimpleNamespace(rounds=lambda: [row] if said else [], receipts=lambda _run, _number: received),
     )
-    assert reference.usual_steps(ctx, 2) == steps
+    assert reference_updates.usual_steps(ctx, 2) == steps

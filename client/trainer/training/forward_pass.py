@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from roughfed.client.trainer.evaluation.evaluate import check_labels
 from roughfed.client.trainer.examples.batches import Source
 from roughfed.client.trainer.examples.statistic_extractor import Observed
+from roughfed.client.trainer.extractors import OF_THE_HEAD, TELLERS
 from roughfed.client.trainer.loss.cross_entropy import cross_entropy
 from roughfed.client.trainer.model.head import ends_in_head
 from roughfed.client.trainer.parts import Context
-from roughfed.client.trainer.tell import OF_THE_HEAD, TELLERS
 from roughfed.training import Turn
 
 BATCH = 256

@@ -20,7 +20,7 @@ from roughfed.messages import ServerStage
 from roughfed.secagg import statistics
 from roughfed.secagg.messages import Sketch
 from roughfed.secagg.unmasking import Outcome
-from roughfed.server.masked.facts import (
+from roughfed.server.masked.decisions import (
     GroupAgreed,
     RosterDrawn,
     SetsJudged,

@@ -26,7 +26,7 @@ from roughfed.deploy.audit.active.member import Member
 from roughfed.deploy.audit.active.server import ActiveServer, Flat
 from roughfed.deploy.audit.active.trainer import EPOCH, NUM_CLASSES, SPEC, DigitsTrainer, Learning, part_of, update_of
 from roughfed.server.members.authority import Authority
-from roughfed.server.members.credentials import from_authority
+from roughfed.server.members.server_credentials import from_authority
 from roughfed.server.transport import enrolment
 
 VICTIM = "a-victim"

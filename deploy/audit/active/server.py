@@ -35,7 +35,7 @@ from roughfed.messages import (
     ServerMessage,
     Welcome,
 )
-from roughfed.server.members.credentials import Papers
+from roughfed.server.members.server_credentials import Papers
 from roughfed.transport.names import SERVICE
 from roughfed.transport.options import SERVER_OPTIONS
 from roughfed.types import Job, Receipt, RoundHeader, Signed, Spec

@@ -15,7 +15,7 @@ import safetensors.numpy as safetensors
 
 from roughfed.journal import Journal
 from roughfed.server.extensions.clusters.bipartition import Rows
-from roughfed.server.extensions.clusters.choosing import Choosing
+from roughfed.server.extensions.clusters.choices import Choosing
 from roughfed.server.extensions.clusters.members import Move
 from roughfed.server.storage.lineage import DEFAULT
 

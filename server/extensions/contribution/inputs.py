@@ -11,9 +11,9 @@ from roughfed.server.context.server import ServerContext
 from roughfed.server.defence import ROUNDING, view_of_claims
 from roughfed.server.defence.verdict import Coefficients
 from roughfed.server.defence.view import Gram
-from roughfed.server.extensions.contribution.kept import Kept
+from roughfed.server.extensions.contribution.retained import Kept
 from roughfed.server.fairness.client_weights import fair_weights
-from roughfed.server.masked.apart import row_name
+from roughfed.server.masked.group_sums import row_name
 from roughfed.server.round.updates.interface import accepted_updates
 from roughfed.server.storage.store import VOID, RoundRow
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from roughfed.server.extensions.contribution.method import Values
-from roughfed.server.model.trainer import Sums
+from roughfed.server.model.trainer_interface import Sums
 
 BALANCED, ACCURACY, LOSS = "balanced-accuracy", "accuracy", "loss"
 CLASSIFICATION = (BALANCED, ACCURACY, LOSS)

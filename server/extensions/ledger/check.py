@@ -9,10 +9,10 @@ from pathlib import Path
 from roughfed.crypto.identity import verify
 from roughfed.errors import ConfigError, IdentityError
 from roughfed.files import disk_errors
-from roughfed.server.extensions.ledger import book, chain
-from roughfed.server.extensions.ledger.book import Book
-from roughfed.server.extensions.ledger.chain import FIRST, Entry, Problem
-from roughfed.server.extensions.ledger.entries import newest, waiting
+from roughfed.server.extensions.ledger import entries, hash_chain
+from roughfed.server.extensions.ledger.entries import Book
+from roughfed.server.extensions.ledger.file import newest, waiting
+from roughfed.server.extensions.ledger.hash_chain import FIRST, Entry, Problem
 from roughfed.server.storage.layout import LEDGER
 from roughfed.server.storage.store import Store
 from roughfed.wire.session import HEADER_DOMAIN
@@ -83,8 +83,8 @@ def check_ledger(store: Store) -> Checked:
 
 
 def _checked(data: bytes, *, head: str | None, key: str | None) -> Checked:
-    reading = chain.read(data, head=head, key=key)
-    known, problem = book.check(reading.entries)
+    reading = hash_chain.read(data, head=head, key=key)
+    known, problem = entries.check(reading.entries)
     if problem is not None and reading.problem is not None and reading.problem.line < problem.line:
         problem = reading.problem
     return Checked(reading.entries, known, problem or reading.problem, reading.keys, reading.head)

@@ -1,240 +1,208 @@
-"""The ledger: `ledger.jsonl` in the state directory, a line for each client and round, written after the round.
+"""What the ledger says of each round, out of its facts and of the rounds before: totals, shares, tiers.
 
-A side tap: no round waits for it, and none fails because of it. Everything that it says follows from what the journal
-knows of a round. Its lines are journaled first, with the place where they belong and the digest that the file ends with
-then; they leave the journal once they are in the file. So a `kill -9` at any point leaves neither a gap nor a line that
-is there twice, and the journal knows when the end of the file was cut off (docs/decisions/0024-ledger.md).
+The facts of a round are in its lines, so whoever has the lines can make them again (`check`): the same code writes and
+replays, and floats are written as texts that read the same, so every score comes out the same to the last bit. Those of
+a method that is not `exact` differ in their last digits between processors, and may.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
-import os
-import sqlite3
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
 
-from roughfed import crash
-from roughfed.crypto.identity import IdentityKey
-from roughfed.errors import StorageError
-from roughfed.files import disk_errors, fsync_folder
-from roughfed.server.extensions.ledger.book import Book, RoundFacts, check
-from roughfed.server.extensions.ledger.chain import FIRST, VERSION, Writer, digest_of, read
-from roughfed.server.extensions.ledger.rewards import Given
-from roughfed.server.storage.layout import LEDGER
-from roughfed.server.storage.store import RoundRow, Store
-
-log = logging.getLogger(__name__)
+from roughfed.server.extensions.contribution import METHODS, NOTHING, Standing, State
+from roughfed.server.extensions.ledger.hash_chain import Entry, Problem
+from roughfed.server.extensions.ledger.rewards import Given, given
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """The lines of one round, as the journal knows them; of round 0 the first line of the ledger.
+class RoundFacts:
+    """What is known of one round that is over.
 
     Attributes:
         round: its number.
-        start: where they begin in the file, in bytes.
-        size: of them all, in bytes.
-        lines: of the ledger up to their end.
-        head: digest of the last one.
-        data: they themselves, as long as they are not in the file.
+        about: what its last line says beside the rest: outcome, digests, and the like; plain JSON.
+        verdicts: client -> "" (it counts) or the reason why not, of everybody who was asked.
+        weights: client -> its share of the sum, 0..1; of whom none is known, nothing.
+        method: of the scores; "" where the round was not scored.
+        parts: client -> figures of the round.
+        flags: client -> kind of free-rider, or "", of those that were looked at.
+        evidence: client -> kind -> how much speaks for it; of the flagged.
+        twins: client -> whose update it sent as well.
+        beta: `reward.beta`.
+        tiers: `reward.tiers`.
     """
 
     round: int
-    start: int
-    size: int
-    lines: int
-    head: str
-    data: bytes | None = None
+    about: Mapping[str, Any]
+    verdicts: Mapping[str, str]
+    weights: Mapping[str, float] = field(default_factory=dict[str, float])
+    method: str = ""
+    parts: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    flags: Mapping[str, str] = field(default_factory=dict[str, str])
+    evidence: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    twins: Mapping[str, str] = field(default_factory=dict[str, str])
+    beta: float = 1.0
+    tiers: Sequence[float] = ()
+
+
+@dataclass
+class Book:
+    """Everything that is known after some rounds.
+
+    Attributes:
+        states: method -> what its rounds left.
+        flags: client -> kind, of the free-riders as they were last seen.
+        method: of the last round that was scored.
+        given: shares and tiers after the last round.
+        standing: totals and intervals after it.
+    """
+
+    states: dict[str, State] = field(default_factory=dict[str, State])
+    flags: dict[str, str] = field(default_factory=dict[str, str])
+    method: str = ""
+    given: Given = field(default_factory=Given)
+    standing: Standing = field(default_factory=Standing)
 
     @property
-    def stop(self) -> int:
-        """Where they end in the file, in bytes."""
-        return self.start + self.size
+    def exact(self) -> bool:
+        """Whether the standing is the same on every machine to the last bit."""
+        return not self.method or METHODS[self.method].exact
 
-
-class Damaged(StorageError):
-    """The file is not what was written to it: nothing is added to it any more."""
-
-    reason = "ledger"
-
-
-class Ledger:
-    """Table `ledger` of the journal, and the file that it leads."""
-
-    def __init__(self, store: Store, key: IdentityKey, *, run: str, server: str) -> None:
-        """Nothing is read yet."""
-        self._store, self._key, self._run, self._server = store, key, run, server
-        self.path = store.folder / LEDGER
-        self._book: Book | None = None
-        self._complained = ""
-        self.given = Given()
-        """Shares and tiers after the last round that was written by this process."""
-
-    async def catch_up(
-        self, facts: Callable[[RoundRow], RoundFacts | None], scoring: Callable[[], int | None] = lambda: None
-    ) -> None:
-        """Write what is missing of the rounds that are over. What the disk refuses is tried again the next time.
+    def lines(self, facts: RoundFacts) -> list[dict[str, Any]]:
+        """Take the next round.
 
         Args:
-            facts: of a round; None where they are not known yet, which ends it.
-            scoring: number of the round whose scores are still to come, which ends it, too.
+            facts: of the round; the rounds before were taken already.
+
+        Returns:
+            the entries of its clients, in the order of their names, and the one that ends the round.
         """
-        try:
-            await self._begin()
-            while True:
-                waited = scoring()  # asked before the row is read: scores that come meanwhile are in it
-                row = self._next()
-                if row is None or row.round == waited or (known := facts(row)) is None:
-                    break
-                await self._note(known, facts)
-            await self._write()
-        except StorageError as error:
-            if str(error) != self._complained:
-                log.error("the ledger waits: %s", error)
-            self._complained = str(error)
-        else:
-            self._complained = ""
+        self._take(facts)
+        names = sorted({*facts.verdicts, *facts.parts})
+        end = {
+            "kind": "round",
+            "round": facts.round,
+            "clients": len(names),
+            "method": facts.method,
+            "reward": {"beta": facts.beta, "tiers": list(facts.tiers)},
+            **facts.about,
+        }
+        return [*(self._client(name, facts) for name in names), end]
 
-    def _next(self) -> RoundRow | None:
-        last = newest(self._store)
-        rows = self._store.judged(after=last.round if last is not None else 0)
-        return rows[0] if rows else None
+    def _take(self, facts: RoundFacts) -> None:
+        self.flags |= facts.flags
+        for name, kind in facts.flags.items():
+            if not kind:
+                del self.flags[name]
+        self.method = facts.method or self.method
+        if facts.method and facts.parts:
+            row = METHODS[facts.method]
+            self.states[facts.method] = row.fold(self.states.get(facts.method, NOTHING), facts.parts)
+        if self.method:
+            self.standing = METHODS[self.method].standing(self.states.get(self.method, NOTHING))
+        self.given = given(self.standing.totals, tiers=facts.tiers, beta=facts.beta, flagged=self.flags)
 
-    async def _begin(self) -> None:
-        if newest(self._store) is None:
-            writer = Writer()
-            writer.add_signed({"kind": "begin", "ledger": VERSION, "run": self._run, "server": self._server}, self._key)
-            data = writer.data
-            await self._journal(Part(0, 0, len(data), writer.seq, writer.head, data))
-
-    async def _note(self, known: RoundFacts, facts: Callable[[RoundRow], RoundFacts | None]) -> None:
-        """Journal the lines of the next round."""
-        before = newest(self._store)
-        if before is None:
-            raise StorageError("the ledger has no first line")
-        if self._book is None:
-            self._book = await asyncio.to_thread(self._replayed, before, facts)
-        book, self._book = self._book, None  # a round that cannot be journaled must not be in it
-        entries = await asyncio.to_thread(book.lines, known)
-        writer = Writer(before.head, before.lines)
-        for entry in entries[:-1]:
-            writer.add(entry)
-        writer.add_signed(entries[-1], self._key)
-        data = writer.data
-        part = Part(known.round, before.stop, len(data), writer.seq, writer.head, data)
-        await self._journal(part, {"shares": book.given.shares, "tiers": book.given.tiers} if book.method else {})
-        crash.point("ledger-journaled")
-        self._book, self.given = book, book.given
-
-    def _replayed(self, last: Part, facts: Callable[[RoundRow], RoundFacts | None]) -> Book:
-        """What is known after the rounds that are written: out of the lines, or, if they are damaged, the journal."""
-        pending = waiting(self._store)
-        with disk_errors(f"read {self.path}"):
-            data = self.path.read_bytes() if self.path.exists() else b""
-        data = data[: pending[0].start if pending else last.stop] + b"".join(part.data or b"" for part in pending)
-        reading = read(data, head=last.head)
-        book, problem = check(reading.entries)
-        if reading.problem is None and problem is None:
-            return book
-        book = Book()
-        for row in self._store.judged():
-            if row.round <= last.round and (known := facts(row)) is not None:
-                book.lines(known)
-        return book
-
-    async def _journal(self, part: Part, given: dict[str, Any] | None = None) -> None:
-        """Journal a part; `given` is put into the summary of its round, for the report."""
-        row = (part.round, part.start, part.size, part.lines, part.head, part.data)
-
-        def work(db: sqlite3.Connection) -> None:
-            db.execute("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)", row)
-            if given:
-                (text,) = db.execute("SELECT summary FROM rounds WHERE round = ?", (part.round,)).fetchone()
-                summary: dict[str, Any] = json.loads(text) if text else {}
-                summary["contribution"] = {**summary.get("contribution", {}), **given}
-                db.execute("UPDATE rounds SET summary = ? WHERE round = ?", (json.dumps(summary), part.round))
-
-        await self._store.journal.write(work)
-
-    async def _write(self) -> None:
-        """Put what is journaled into the file."""
-        for part in waiting(self._store):
-            await asyncio.to_thread(append, self.path, part, known=newest(self._store, before=part.round))
-            if part.round:
-                crash.point("ledger-written")
-            await self._store.journal.write(partial(_written, part.round))
+    def _client(self, name: str, facts: RoundFacts) -> dict[str, Any]:
+        reason = facts.verdicts.get(name, "absent")
+        entry: dict[str, Any] = {"kind": "client", "round": facts.round, "client": name, "reason": reason}
+        known = {
+            "weight": facts.weights,
+            "parts": facts.parts,
+            "flag": facts.flags,
+            "evidence": facts.evidence,
+            "twin": facts.twins,
+            "total": self.standing.totals,
+            "interval": self.standing.intervals,
+            "share": self.given.shares,
+            "tier": self.given.tiers,
+        }
+        said = {key: _plain(values[name]) for key, values in known.items() if name in values}
+        return entry | {key: value for key, value in said.items() if _sayable(value)}
 
 
-def _written(round_number: int, db: sqlite3.Connection) -> None:
-    db.execute("UPDATE ledger SET lines = NULL WHERE round = ?", (round_number,))
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
 
 
-# -- what the journal knows --------------------------------------------------------------------------------------------
+def _sayable(value: Any) -> bool:
+    """Whether JSON has it: an interval without ends, or a score that is no number, is left out."""
+    if isinstance(value, dict):
+        return all(map(_sayable, cast("dict[str, Any]", value).values()))
+    if isinstance(value, list):
+        return all(map(_sayable, cast("list[Any]", value)))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
-def newest(store: Store, *, before: int | None = None) -> Part | None:
-    """The newest lines, or the newest before a round; None where there are none."""
-    limit = 1 << 62 if before is None else before
-    found = _parts(store, "SELECT * FROM ledger WHERE round < ? ORDER BY round DESC LIMIT 1", limit)
-    return found[0] if found else None
+OF_CLIENT = ("weight", "parts", "flag", "evidence", "twin")
+FIXED = ("kind", "seq", "prev", "round", "key", "signature", "clients", "method", "reward")
 
 
-def waiting(store: Store) -> list[Part]:
-    """What is journaled and perhaps not in the file yet, oldest first."""
-    return _parts(store, "SELECT * FROM ledger WHERE lines IS NOT NULL ORDER BY round")
-
-
-def _parts(store: Store, sql: str, *args: object) -> list[Part]:
-    rows: Iterable[sqlite3.Row] = store.journal.read(sql, *args)
-    return [Part(r["round"], r["start"], r["size"], r["count"], r["head"], r["lines"]) for r in rows]
-
-
-# -- the file ----------------------------------------------------------------------------------------------------------
-
-
-def append(path: Path, part: Part, *, known: Part | None) -> None:
-    """Put lines where they belong, and nothing behind them; what a crash left there half is written over.
-
-    Args:
-        path: of the ledger.
-        part: with its lines.
-        known: the part before it.
+def facts_of(clients: Sequence[Entry], end: Entry) -> RoundFacts:
+    """The facts of a round, out of its lines.
 
     Raises:
-        Damaged: what lies before is not what was written.
-        StorageError: the disk refused.
+        KeyError, TypeError, AttributeError: they are no such lines.
     """
-    if part.data is None:
-        return
-    with disk_errors(f"write {path}"):
-        fresh = not path.exists()
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            _check_end(path, fd, part, known)
-            os.ftruncate(fd, part.start)
-            data = memoryview(part.data)
-            while data:
-                data = data[os.pwrite(fd, data, part.stop - len(data)) :]
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-    if fresh:
-        fsync_folder(path.parent)
+    by_name = {key: {entry["client"]: entry[key] for entry in clients if key in entry} for key in OF_CLIENT}
+    return RoundFacts(
+        round=end["round"],
+        about={key: value for key, value in end.items() if key not in FIXED},
+        verdicts={entry["client"]: entry["reason"] for entry in clients},
+        weights=by_name["weight"],
+        method=end["method"],
+        parts=by_name["parts"],
+        flags=by_name["flag"],
+        evidence=by_name["evidence"],
+        twins=by_name["twin"],
+        beta=end["reward"]["beta"],
+        tiers=end["reward"]["tiers"],
+    )
 
 
-def _check_end(path: Path, fd: int, part: Part, known: Part | None) -> None:
-    size = os.fstat(fd).st_size
-    if size < part.start:
-        raise Damaged(f"{path} has {size} bytes, and {part.start} were written; see `roughfed ledger verify`")
-    end = b"" if known is None else os.pread(fd, known.size, known.start)
-    head = digest_of(end.rstrip(b"\n").rsplit(b"\n", 1)[-1]) if known is not None else FIRST
-    if known is not None and head != known.head:
-        raise Damaged(f"{path} was changed since it was written; see `roughfed ledger verify`")
-    if size > part.stop:
-        raise Damaged(f"{path} has lines that nobody wrote; see `roughfed ledger verify`")
+def check(entries: Sequence[Entry]) -> tuple[Book, Problem | None]:
+    """Replay a ledger whose lines are in order, and hold every score against what the rounds before make of it.
+
+    Returns:
+        what is known after the last round that is right, and the first line that says something else.
+    """
+    book, clients = Book(), list[tuple[int, Entry]]()
+    for number, entry in enumerate(entries, start=1):
+        if entry["kind"] == "client":
+            clients.append((number, entry))
+        elif entry["kind"] == "round":
+            try:
+                wanted = book.lines(facts_of([each for _, each in clients], entry))
+            except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+                return book, Problem(number, "structure", f"a round of this ledger cannot be read ({error!r})")
+            for (at, found), right in zip([*clients, (number, entry)], wanted, strict=True):
+                if (wrong := _difference(found, right, exact=book.exact)) is not None:
+                    return book, Problem(at, "score", wrong)
+            clients = []
+    return book, None
+
+
+FOLDED = ("total", "interval", "share")
+CLOSE, CLOSE_TO_NOTHING = 1e-7, 1e-9
+"""What figures of a method that is not exact may differ by, relative to themselves and in all."""
+
+
+def _difference(found: Entry, right: Entry, *, exact: bool) -> str | None:
+    """What is wrong with an entry; where the method is exact floats are the same to the last bit, or it is wrong."""
+    said = {key: value for key, value in found.items() if key not in ("seq", "prev", "key", "signature")}
+    for key in sorted(said.keys() | right.keys()):
+        if key not in said or key not in right or said[key] != right[key]:
+            if not exact and key in FOLDED and _close(said.get(key), right.get(key)):
+                continue
+            return f"{key} is {said.get(key)!r}, and replay gives {right.get(key)!r}"
+    return None
+
+
+def _close(one: Any, other: Any) -> bool:
+    """Whether two figures, or two lists of them, are the same but for the last digits."""
+    ones, others = (cast("list[Any]", each if isinstance(each, list) else [each]) for each in (one, other))
+    if len(ones) != len(others) or not all(isinstance(each, float) for each in (*ones, *others)):
+        return False
+    return all(math.isclose(a, b, rel_tol=CLOSE, abs_tol=CLOSE_TO_NOTHING) for a, b in zip(ones, others, strict=True))

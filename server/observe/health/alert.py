@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from roughfed.server.observe.health.signs import Signs
+from roughfed.server.observe.health.inputs import Signs
 
 Severity = Literal["critical", "warning", "info"]
 

@@ -8,7 +8,7 @@ from functools import partial
 from statistics import median
 
 from roughfed.server.observe.health.alert import Found
-from roughfed.server.observe.health.signs import Past, Signs
+from roughfed.server.observe.health.inputs import Past, Signs
 
 BEFORE, LEAST = 5, 3
 """Earlier measurements that the newest is held against, and without how many there is nothing to hold it against."""

@@ -6,7 +6,7 @@ from collections import Counter
 from statistics import median
 
 from roughfed.server.observe.health.alert import Found, duration, most, some
-from roughfed.server.observe.health.signs import Signs
+from roughfed.server.observe.health.inputs import Signs
 
 DAY_S = 86400.0
 CA_S, CA_SOON_S = 30 * DAY_S, 7 * DAY_S

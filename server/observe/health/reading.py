@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from roughfed.server.cohort import tiers
 from roughfed.server.context.server import ServerContext
-from roughfed.server.observe.health.signs import Open, Past, Signs
+from roughfed.server.observe.health.inputs import Open, Past, Signs
 from roughfed.server.storage.store import Store
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from roughfed.server.observe.health.alert import Found, duration, most
-from roughfed.server.observe.health.signs import Past, Signs
+from roughfed.server.observe.health.inputs import Past, Signs
 
 LATE_S = 120.0
 """A round is stalled this long after its deadline, or half its deadline where that is longer: it still adds up."""

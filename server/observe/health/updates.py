@@ -6,7 +6,7 @@ from collections import Counter
 
 from roughfed.report.words import reason
 from roughfed.server.observe.health.alert import Found, most, some
-from roughfed.server.observe.health.signs import Past, Signs
+from roughfed.server.observe.health.inputs import Past, Signs
 
 REFUSED_LEAST = 5
 REFUSED_SHARE, REFUSED_CALM = 0.2, 0.1

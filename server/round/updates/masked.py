@@ -28,7 +28,7 @@ from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.defence import ROUNDING, View, view_of_claims
 from roughfed.server.fairness.client_weights import by_classes
-from roughfed.server.masked.facts import (
+from roughfed.server.masked.decisions import (
     KINDS,
     Fact,
     GroupAgreed,
@@ -46,7 +46,7 @@ from roughfed.server.masked.opening import limits_of
 from roughfed.server.masked.outcome import Result, next_clip, summed_evaluation
 from roughfed.server.masked.stages import MaskedRound, Server
 from roughfed.server.members.sessions import Session
-from roughfed.server.round.updates import reference
+from roughfed.server.round.updates import reference_updates
 from roughfed.server.round.updates.interface import Statistics, Updates, open_round_of
 from roughfed.server.round.updates.plain import STATICS
 from roughfed.server.round.updates.unmasking import mean_of_groups, unmasked
@@ -283,7 +283,7 @@ class MaskedUpdates(Updates):
         """Whom the defence keeps out, of all groups of a tier together: they share one S."""
         ctx, round_, machine = self._ctx, self._round, self._machine
         out = dict.fromkeys(ctx.clients.revoked & machine.seats.keys(), REVOKED)
-        files = await reference.ready(ctx, round_) if machine.sketches else {}
+        files = await reference_updates.ready(ctx, round_) if machine.sketches else {}
         views: dict[str, View] = {}
         for one in machine.classes:
             claims = {n: claim for group in one.groups for n, claim in group.eligible().items() if n not in out}
@@ -291,7 +291,7 @@ class MaskedUpdates(Updates):
                 continue
             terms = one.masking.terms
             sketcher = next(group.sketcher for group in one.groups if group.eligible())
-            own = await asyncio.to_thread(reference.claims_of, files, one.masking, sketcher)
+            own = await asyncio.to_thread(reference_updates.claims_of, files, one.masking, sketcher)
             views[one.masking.client_class] = view_of_claims(
                 claims, length=terms.length, norm_unit=terms.norm_unit, rounding=ROUNDING, extras=own
             )

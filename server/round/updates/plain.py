@@ -23,7 +23,7 @@ from roughfed.server.aggregate.robust import combined
 from roughfed.server.context.extension import Payloads
 from roughfed.server.defence import Verdict, View, view_of_files
 from roughfed.server.fairness.client_weights import fair_weights, shortened
-from roughfed.server.round.updates import reference
+from roughfed.server.round.updates import reference_updates
 from roughfed.server.round.updates.interface import Statistics, Updates, accepted_updates, open_round_of
 from roughfed.server.round.verdict import judge_views
 from roughfed.server.storage.comparisons import keep_compared
@@ -50,7 +50,7 @@ class PlainUpdates(Updates):
         return replace(demands.pop(STANDARD), classes=demands)
 
     async def verdicts(self, missing: Mapping[str, str], *, defend: bool) -> dict[str, str]:
-        """By each update's magnitude, the guests of the round and the defence."""
+        """By each update's magnitude, the extensions of the round and the defence."""
         received = self._ctx.store.receipts(self._ctx.run, self._round.number)
         sets = dict.fromkeys(received, ACCEPTED)
         sets |= dict.fromkeys(absurd({name: u.norm for name, u in received.items() if u.norm is not None}), MAGNITUDE)
@@ -82,11 +82,11 @@ class PlainUpdates(Updates):
 
     async def _views(self, payloads: Mapping[str, Payloads]) -> Mapping[str, View]:
         """The rows of each tier, for the defence."""
-        own = await reference.ready(self._ctx, self._round)
+        own = await reference_updates.ready(self._ctx, self._round)
         views: dict[str, View] = {}
         sent = self._sendings()
         for name, each in payloads.items():
-            rows = own if each.size == self._ctx.spec.size else reference.parts_of(own, sent[name])
+            rows = own if each.size == self._ctx.spec.size else reference_updates.parts_of(own, sent[name])
             views[name] = view_of_files(each.paths, size=each.size, codec=each.codec, extras=rows)
         return views
 

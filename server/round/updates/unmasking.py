@@ -16,11 +16,11 @@ from roughfed.errors import LocalProtocolError
 from roughfed.server.aggregate.robust import combined
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
-from roughfed.server.masked.apart import Apart, row_name
+from roughfed.server.masked.group_sums import Apart, row_name
 from roughfed.server.masked.merging import merged_sums
 from roughfed.server.masked.outcome import Part, Result, settle, unmask
 from roughfed.server.masked.stages import MaskedRound
-from roughfed.server.round.updates import reference
+from roughfed.server.round.updates import reference_updates
 from roughfed.server.round.verdict import judge_views
 from roughfed.server.storage.slices import Mean
 from roughfed.server.uploads.spool import opened
@@ -67,7 +67,7 @@ async def _judged(
     ctx: ServerContext, round_: RoundState, result: Result, parts: Sequence[Part], apart: Sequence[Apart]
 ) -> dict[int, str]:
     """Number of a group -> why the defence leaves it out; notes the verdict, and how means become one."""
-    own = await reference.ready(ctx, round_)
+    own = await reference_updates.ready(ctx, round_)
     places = {one.masking.client_class: place for place, one in enumerate(result.classes)}
     views = {name: apart[place].view(own) for name, place in places.items() if apart[place].means}
     clients = {name: apart[places[name]].clients for name in views}

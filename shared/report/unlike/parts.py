@@ -1,6 +1,6 @@
 """What a round's summary keeps of clients that differ: accuracy by client, clusters, classes, fairness, contribution.
 
-The server journals plain dictionaries (`roughfed.server.figures`); here they become typed values for the report. A key
+The server journals plain dictionaries; here they become typed values for the report. A key
 that is absent is None: nothing was measured, and nothing is drawn.
 """
 

@@ -23,7 +23,7 @@ from roughfed.params import Flat
 from roughfed.registry import look_up
 from roughfed.server.defence.plan import tolerated
 from roughfed.server.extensions.clusters.bipartition import Limits, Rows, length_of, look
-from roughfed.server.extensions.clusters.choosing import Choosing, chosen, drawn_again
+from roughfed.server.extensions.clusters.choices import Choosing, chosen, drawn_again
 from roughfed.server.extensions.clusters.members import by_cluster, settled
 from roughfed.server.storage.lineage import DEFAULT
 from tests.bench.command import Benchmark, Seeds, names

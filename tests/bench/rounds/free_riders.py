@@ -29,7 +29,7 @@ from roughfed.server.defence.passes import marked
 from roughfed.server.defence.verdict import State
 from roughfed.server.defence.view import View, reader
 from roughfed.server.extensions.free_riders.detection import Found
-from roughfed.server.extensions.free_riders.guest import MARKS, SEED, look
+from roughfed.server.extensions.free_riders.extension import MARKS, SEED, look
 from tests.bench.command import Benchmark, Seeds, names, numbers
 from tests.bench.harness.games import played
 from tests.bench.harness.learners import DATA, TAIL, Learners, LearningOptions

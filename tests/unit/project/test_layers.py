@@ -32,7 +32,7 @@ VIOLATIONS = {
         "server/storage",
         "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from roughfed.server.round import engine",
     ),
-    "guests": ("server/round", "from roughfed.server.extensions.clusters import guest"),
+    "extensions": ("server/round", "from roughfed.server.extensions.clusters import extension"),
     "rooms": ("client/trainer/loss", "from roughfed.client.trainer.loss import planted_too"),
     "checks": ("deploy/doctor/checks", "from roughfed.deploy.doctor.checks import disk"),
     "defences": ("server/defence/rules", "from roughfed.server.defence.rules import krum"),

@@ -10,7 +10,7 @@ import pytest
 
 from roughfed.secagg.client import State
 from roughfed.secagg.server import Stage
-from roughfed.server.masked.facts import KINDS
+from roughfed.server.masked.decisions import KINDS
 from roughfed.wire.secagg import CLIENT_STAGES, STAGE_VALUES
 from tests.docs_pictures import protocol
 from tests.docs_pictures import round as one_round

@@ -11,7 +11,7 @@ from roughfed.deploy.cli import app as cli
 from roughfed.files import write_durably
 from roughfed.lock import LOCK, only_one
 from roughfed.owner import give
-from roughfed.server.members.credentials import renew_key
+from roughfed.server.members.server_credentials import renew_key
 from tests.unit.backed_up import Site
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: gives files away")

@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from roughfed import params
 from roughfed.client.trainer.examples.batches import Arrays, open_source
+from roughfed.client.trainer.extractors import OF_THE_HEAD, TELLERS
+from roughfed.client.trainer.extractors.losses import buckets_of
 from roughfed.client.trainer.labels.label_quality import (
     FACT,
     LabelQuality,
@@ -24,8 +26,6 @@ from roughfed.client.trainer.labels.label_quality import (
 from roughfed.client.trainer.model.tensors import pieces, spec_of
 from roughfed.client.trainer.parts import Context
 from roughfed.client.trainer.settings import TrainerSettings
-from roughfed.client.trainer.tell import OF_THE_HEAD, TELLERS
-from roughfed.client.trainer.tell.losses import buckets_of
 from roughfed.client.trainer.training.forward_pass import can_tell, look
 from roughfed.client.trainer.training.loop import Work, fit
 from roughfed.errors import ConfigError

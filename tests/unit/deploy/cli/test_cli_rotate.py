@@ -21,7 +21,7 @@ from roughfed.deploy.cli import app as cli
 from roughfed.errors import IdentityError, Unreachable
 from roughfed.lock import only_one
 from roughfed.server.members.authority import Authority
-from roughfed.server.members.credentials import Rotation, from_authority
+from roughfed.server.members.server_credentials import Rotation, from_authority
 from roughfed.server.transport import enrolment
 from roughfed.server.transport.enrolment import EnrolmentService, default_limit
 from roughfed.transport.names import SOCKET

@@ -17,7 +17,7 @@ from roughfed.client.local.trainer_process import LocalTrainer
 from roughfed.deploy.edge.middle import DEVICE, Middle
 from roughfed.errors import IdentityError, RoundError, TrainerError
 from roughfed.params import write_model
-from roughfed.server.extensions.edge.guest import Nothing
+from roughfed.server.extensions.edge.extension import Nothing
 from roughfed.server.extensions.edge.upstream import Above, Carried, Order
 from roughfed.training import TURN, BaseFile, FitResult, Turn
 from roughfed.types import Spec, TensorSpec

@@ -16,7 +16,7 @@ from roughfed.errors import ConfigError, StorageError
 from roughfed.lock import only_one
 from roughfed.server.backup import snapshot as module
 from roughfed.server.backup.snapshot import FOLDER, Moment, sweep
-from roughfed.server.extensions.ledger.entries import Part, append
+from roughfed.server.extensions.ledger.file import Part, append
 from roughfed.server.members import member_file
 from roughfed.server.members.authority import Authority
 from roughfed.server.members.member_file import MemberFile

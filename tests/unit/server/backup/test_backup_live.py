@@ -18,7 +18,7 @@ from roughfed.errors import StorageError
 from roughfed.server.backup import snapshot as module
 from roughfed.server.backup.snapshot import Moment
 from roughfed.server.observe.control import Control
-from roughfed.server.observe.health.standing import Health
+from roughfed.server.observe.health.active_alerts import Health
 from roughfed.server.observe.status import Status
 from roughfed.server.uploads.spool import update_name
 from roughfed.transport.names import SOCKET

@@ -12,8 +12,8 @@ from roughfed.config import SettingsRefused, check_federation
 from roughfed.secagg.groups import group_sizes
 from roughfed.server.defence import PREVIOUS, ROOT, RULES, Situation, view_of_arrays, view_of_claims
 from roughfed.server.defence.check import check_rule
+from roughfed.server.defence.documentation import MODES, page, settings
 from roughfed.server.defence.plan import ROWS, rows_needed
-from roughfed.server.defence.reference import MODES, page, settings
 from roughfed.server.defence.verdict import Coefficients, Coordinatewise
 
 HERE = Path(__file__).resolve().parents[4]
@@ -25,7 +25,7 @@ GIVEN = {"choice": type(None), "weights": Coefficients, "coordinates": Coordinat
 
 
 def test_the_table_is_fresh() -> None:
-    assert page(PAGE) == PAGE, "run: python -m roughfed.server.defence.reference docs/defences.md"
+    assert page(PAGE) == PAGE, "run: python -m roughfed.server.defence.documentation docs/defences.md"
     assert CELLS.keys() == RULES.keys()
 
 

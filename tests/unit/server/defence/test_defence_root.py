@@ -22,7 +22,7 @@ from roughfed.errors import ConfigError
 from roughfed.masking import code_rms, sketch_of_update
 from roughfed.server.defence import ROUNDING, view_of_claims
 from roughfed.server.model.trainer_process import Worker
-from roughfed.server.round.updates.reference import shares
+from roughfed.server.round.updates.reference_updates import shares
 from roughfed.sketch.buckets import Sketcher, bucket_sizes
 from roughfed.training import Turn
 

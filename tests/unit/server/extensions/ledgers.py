@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from roughfed.crypto.identity import IdentityKey
-from roughfed.server.extensions.ledger.book import Book, RoundFacts
-from roughfed.server.extensions.ledger.chain import VERSION, Writer
+from roughfed.server.extensions.ledger.entries import Book, RoundFacts
+from roughfed.server.extensions.ledger.hash_chain import VERSION, Writer
 
 KEY = IdentityKey.from_private_bytes(bytes(range(32)))
 CLIENTS = ("ann", "bob", "cy")

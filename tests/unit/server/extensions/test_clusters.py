@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from roughfed.deploy.plan_words import choice_bits
 from roughfed.server.extensions.clusters.bipartition import Limits, Rows, Split, agreement, look, where_next
-from roughfed.server.extensions.clusters.choosing import Choosing, chosen, drawn_again, is_due
+from roughfed.server.extensions.clusters.choices import Choosing, chosen, drawn_again, is_due
 from roughfed.server.extensions.clusters.journal import ClusterJournal
 from roughfed.server.extensions.clusters.members import Standing, by_cluster, next_turn, over, settled
 from roughfed.server.storage.lineage import DEFAULT

@@ -24,8 +24,8 @@ from roughfed.messages import Hello
 from roughfed.params import write_model
 from roughfed.server.context.extension import IN_TIME
 from roughfed.server.context.server import ServerContext
-from roughfed.server.extensions.edge import guest
-from roughfed.server.extensions.edge.guest import EdgeGuest
+from roughfed.server.extensions.edge import extension
+from roughfed.server.extensions.edge.extension import EdgeExtension
 from roughfed.server.extensions.edge.upstream import Carried
 from roughfed.server.members.sessions import Session
 from roughfed.server.observe.health.reading import Certificates, Disk, signs_of
@@ -46,7 +46,7 @@ class Edge:
 
     def __init__(self, ctx: ServerContext, middle: Middle, rounds: asyncio.Task[str], folder: Path) -> None:
         self.ctx, self.middle, self.rounds, self.folder = ctx, middle, rounds, folder
-        self.guest = guest_of(ctx)
+        self.extension = extension_of(ctx)
 
     def order(
         self, number: int = 1, *, settings: Mapping[str, object] = PLAIN, left: float = 60.0, spec: Spec = SPEC
@@ -60,8 +60,8 @@ class Edge:
         )
 
 
-def guest_of(ctx: ServerContext) -> EdgeGuest:
-    return next(each for each in ctx.extensions.all if isinstance(each, EdgeGuest))
+def extension_of(ctx: ServerContext) -> EdgeExtension:
+    return next(each for each in ctx.extensions.all if isinstance(each, EdgeExtension))
 
 
 @asynccontextmanager
@@ -76,7 +76,7 @@ async def edge_in(folder: Path, *, finished: str | None = None) -> AsyncIterator
         middle = Middle(lambda: pytest.fail("nobody asks"))
         ctx = context(config, store, KEY, executor, SPEC, run="here", num_classes=2, above=middle)
         await ctx.extensions.prepare()
-        rounds = asyncio.create_task(guest_of(ctx).run())
+        rounds = asyncio.create_task(extension_of(ctx).run())
         try:
             yield Edge(ctx, middle, rounds, folder)
         finally:
@@ -97,7 +97,7 @@ def at_an_edge(folder: Path, work: Callable[[Edge], Awaitable[None]], *, finishe
 async def phase(one: Edge, name: str) -> None:
     """Wait until the server's half is in a phase."""
     news = one.ctx.state.watch()
-    while one.ctx.state.phase != name or one.guest._order is None:
+    while one.ctx.state.phase != name or one.extension._order is None:
         await news.wait()
         news.clear()
     one.ctx.state.unwatch(news)
@@ -153,11 +153,11 @@ def test_an_order_that_is_withdrawn_is_left_and_the_same_round_asked_again_is_ta
     async def work(one: Edge) -> None:
         fit = one.order(1)
         await phase(one, "waiting")
-        first = one.guest._order
+        first = one.extension._order
         fit.cancel()
         again = one.order(1)
         news = one.ctx.state.watch()
-        while one.guest._order in (None, first):
+        while one.extension._order in (None, first):
             await news.wait()
             news.clear()
         await phase(one, "waiting")
@@ -235,7 +235,7 @@ def test_a_client_half_that_is_refused_ends_the_rounds_with_its_error(tmp_path: 
 def test_a_run_that_was_over_is_over_again_where_nobody_is_above_any_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guest, "GONE_S", 0.2)
+    monkeypatch.setattr(extension, "GONE_S", 0.2)
 
     async def work(one: Edge) -> None:
         assert await one.rounds == "finished"
@@ -245,7 +245,7 @@ def test_a_run_that_was_over_is_over_again_where_nobody_is_above_any_more(
 
 
 def test_a_run_that_was_over_goes_on_with_the_federation_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guest, "GONE_S", 0.2)
+    monkeypatch.setattr(extension, "GONE_S", 0.2)
 
     async def work(one: Edge) -> None:
         one.middle.welcomed(None)  # pyright: ignore[reportArgumentType]
@@ -264,8 +264,8 @@ def test_time_is_a_share_of_what_is_left_above(tmp_path: Path, left: float, leas
         assert one.ctx.extensions.in_time(60.0) == 60.0  # no order is open
         fit = one.order()
         await phase(one, "waiting")
-        assert one.guest._order is not None
-        one.guest._order = replace(one.guest._order, until=time.monotonic() + left)
+        assert one.extension._order is not None
+        one.extension._order = replace(one.extension._order, until=time.monotonic() + left)
         assert least <= one.ctx.extensions.in_time(60.0) <= most
         assert one.ctx.extensions.in_time(60.0, share=0.5) <= max(0.0, min(60.0, left / 2))
         fit.cancel()
@@ -315,7 +315,7 @@ def test_a_round_that_commits_though_it_was_withdrawn_answers_the_same_order_whe
             return True
 
         for name, double in (("run_round", run_round), ("carried", carried), ("ready", ready)):
-            monkeypatch.setattr(guest, name, double)
+            monkeypatch.setattr(extension, name, double)
         first = one.order()
         await begun.wait()
         first.cancel()

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from roughfed.server.extensions.edge.guest import sayable
+from roughfed.server.extensions.edge.extension import sayable
 from roughfed.types import BINS, Evaluation
 from roughfed.wire.updates import agrees
 

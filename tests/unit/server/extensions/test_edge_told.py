@@ -11,8 +11,8 @@ from typing import cast
 import pytest
 
 from roughfed.server.context.server import ServerContext
-from roughfed.server.extensions.edge import guest
-from roughfed.server.extensions.edge.guest import told_counts, told_evaluation
+from roughfed.server.extensions.edge import extension
+from roughfed.server.extensions.edge.extension import told_counts, told_evaluation
 from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Evaluation
 from roughfed.wire.updates import agrees
@@ -76,7 +76,7 @@ def test_no_client_can_have_the_word_of_the_whole_edge_refused(
 ) -> None:
     """Each of them alone is what any server takes."""
     assert agrees(odd)
-    monkeypatch.setattr(guest, "decode_header", lambda _: SimpleNamespace(masked=False))
+    monkeypatch.setattr(extension, "decode_header", lambda _: SimpleNamespace(masked=False))
     row = cast("RoundRow", SimpleNamespace(header=SimpleNamespace(body=b"")))
     found = dict(zip(NAMES, (GOOD, GOOD, GOOD, odd), strict=False))
     asyncio.run(store.add_evaluations(0, found.items()))

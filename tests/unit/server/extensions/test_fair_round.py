@@ -17,7 +17,7 @@ from roughfed.params import Flat
 from roughfed.secagg.statistics import ACCURACY_BUCKETS, accuracy_bucket
 from roughfed.secagg.weight_class import FACT, LOSS_POINTS, loss_point, read_table
 from roughfed.server.context.round_state import RoundState
-from roughfed.server.extensions import fairness as guest
+from roughfed.server.extensions import fairness as extension
 from roughfed.server.extensions.fairness import Fairness
 from roughfed.server.fairness import client_weights
 from roughfed.server.storage.store import RoundRow, Store
@@ -146,7 +146,7 @@ OF = {"a": (0.5, 0.75, 0.25), "b": (0.25, 0.5, 0.75), "c": (1.0, 1.0, 0.5), "d":
 
 @pytest.fixture(autouse=True)
 def accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guest, "accepted_updates", lambda *_: ACCEPTED)
+    monkeypatch.setattr(extension, "accepted_updates", lambda *_: ACCEPTED)
 
 
 def kept(store: Store, *, masked: bool, sums: dict[str, Any]) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def test_in_the_clear_a_summary_keeps_exact_figures_and_weights(store: Store) ->
 
     asyncio.run(keep())
     found = kept(store, masked=False, sums={})
-    assert {kind: found["spread"][kind]["mean"] for kind in guest.MODELS} == pytest.approx(
+    assert {kind: found["spread"][kind]["mean"] for kind in extension.MODELS} == pytest.approx(
         {"global": 0.625, "personal": 0.625, "alone": 0.5}
     )
     assert found["spread"]["global"]["clients"] == 4

@@ -208,7 +208,7 @@ async def played(store: Store, worker: Maker, how: str, rounds: int) -> list[Cal
     """Rounds that are committed one after the other, with what stands finished after each."""
     settings = {"trainer": {"calibrate": how}, "model": {"name": "mlp"}, "data": {"name": "digits"}}
     ctx: Any = SimpleNamespace(store=store, worker=worker, config=FederationConfig.model_validate(settings))
-    guest = Calibration(ctx)
+    extension = Calibration(ctx)
     await store.create_run("run", Spec((TensorSpec("w", (1,)),)), bytes(32), 0.0)
     gradient = to_fixed("head-gradient", np.ones(C * (C * WIDTH + C)))
     sums = add([{**one, "head-gradient": gradient} for one in [told(1)] * 5])
@@ -225,10 +225,10 @@ async def played(store: Store, worker: Maker, how: str, rounds: int) -> list[Cal
         store.model_path(digest).write_bytes(b"model")
         await store.commit(number, version=number, digest=digest, now=0.0)
         for _ in range(2):  # a restart does it again, and finds it done
-            await guest.on_committed(row)
+            await extension.on_committed(row)
         seen.append(newest(store))
     for _ in range(2):
-        await guest.on_last_round()
+        await extension.on_last_round()
     return [*seen, newest(store)]
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.crypto.identity import IdentityKey
-from roughfed.server.extensions.ledger import book, chain
-from roughfed.server.extensions.ledger.chain import Problem, canonical, read
+from roughfed.server.extensions.ledger import entries, hash_chain
+from roughfed.server.extensions.ledger.hash_chain import Problem, canonical, read
 from tests.unit.server.extensions.ledgers import KEY, rounds, written
 
 DATA = written(rounds(5))
@@ -21,7 +21,7 @@ OTHER = IdentityKey.from_private_bytes(bytes(32))
 
 def found_in(data: bytes, *, key: str | None = None) -> Problem | None:
     reading = read(data, head=WHOLE.head, key=key)
-    return reading.problem or book.check(reading.entries)[1]
+    return reading.problem or entries.check(reading.entries)[1]
 
 
 def test_a_ledger_that_nobody_touched_is_right() -> None:
@@ -89,7 +89,7 @@ def test_another_key_is_no_server() -> None:
 
 def rewritten(line: int, **changes: object) -> bytes:
     """The ledger as its own server would have written it with other figures in a line."""
-    writer = chain.Writer()
+    writer = hash_chain.Writer()
     for number, entry in enumerate(WHOLE.entries, start=1):
         plain = {key: value for key, value in entry.items() if key not in ("seq", "prev", "key", "signature")}
         plain |= changes if number == line else {}
@@ -107,14 +107,14 @@ def test_a_server_that_writes_other_scores_than_it_found_is_found(key: str) -> N
             later = next(x for x in (entry[key] * (1 + 2**-52), entry[key] + 2**-60) if x != entry[key])
             reading = read(rewritten(line, **{key: later}))
             assert reading.problem is None
-            problem = book.check(reading.entries)[1]
+            problem = entries.check(reading.entries)[1]
             assert problem is not None
             assert (problem.what, problem.line) == ("score", line)
 
 
 def test_other_parts_of_a_round_give_other_totals() -> None:
     line = next(n for n, entry in enumerate(WHOLE.entries, start=1) if "parts" in entry)
-    problem = book.check(read(rewritten(line, parts={"round": 5.0})).entries)[1]
+    problem = entries.check(read(rewritten(line, parts={"round": 5.0})).entries)[1]
     assert problem is not None
     assert problem.what == "score"
 
@@ -122,17 +122,17 @@ def test_other_parts_of_a_round_give_other_totals() -> None:
 def test_scores_that_cannot_be_added_up_are_wrong_and_stop_nobody() -> None:
     huge = {"client": {"parts": {"round": 1e308}}, "round": {"method": "leave-one-out"}}
     first = [{**entry, **huge[entry["kind"]]} for entry in WHOLE.entries if entry.get("round") == 1]
-    problem = book.check([WHOLE.entries[0], *first])[1]
+    problem = entries.check([WHOLE.entries[0], *first])[1]
     assert problem is not None
     assert problem.what == "structure"
 
 
 def test_replay_gives_every_score_to_the_last_bit() -> None:
     facts = rounds(30, seed=3)
-    known = book.Book()
+    known = entries.Book()
     for one in facts:
         known.lines(one)
-    replayed, problem = book.check(read(written(facts)).entries)
+    replayed, problem = entries.check(read(written(facts)).entries)
     assert problem is None
     assert replayed == known
     assert all(a.hex() == b.hex() for a, b in zip(
@@ -140,12 +140,12 @@ def test_replay_gives_every_score_to_the_last_bit() -> None:
     ))  # fmt: skip
 
 
-def regressed(count: int = 12) -> list[book.RoundFacts]:
+def regressed(count: int = 12) -> list[entries.RoundFacts]:
     """Rounds of two groups of two, dealt anew."""
     (like,) = rounds(1, tiers=())
     pairs = ((("ann", "bob"), ("cy", "di")), (("ann", "cy"), ("bob", "di")), (("ann", "di"), ("bob", "cy")))
     worth = {"ann": 0.1, "bob": 0.7, "cy": 0.3, "di": -0.4}
-    found = list[book.RoundFacts]()
+    found = list[entries.RoundFacts]()
     for number in range(1, count + 1):
         parts = {
             name: {"round": sum(worth[one] for one in pair) / 2 + 0.01 * (number % 5) * group, "group": float(group)}
@@ -160,8 +160,8 @@ def regressed(count: int = 12) -> list[book.RoundFacts]:
 
 @pytest.mark.parametrize(("off", "right"), [(1e-12, True), (1e-4, False)])
 def test_a_regression_may_differ_in_its_last_digits_as_it_does_between_processors(off: float, right: bool) -> None:
-    writer, known = chain.Writer(), book.Book()
-    writer.add_signed({"kind": "begin", "ledger": chain.VERSION, "run": "lab-1", "server": "server"}, KEY)
+    writer, known = hash_chain.Writer(), entries.Book()
+    writer.add_signed({"kind": "begin", "ledger": hash_chain.VERSION, "run": "lab-1", "server": "server"}, KEY)
     for facts in regressed():
         *clients, end = known.lines(facts)
         for entry in clients:
@@ -170,7 +170,7 @@ def test_a_regression_may_differ_in_its_last_digits_as_it_does_between_processor
             writer.add({**entry, **other, **ends})
         writer.add_signed(end, KEY)
     assert known.standing.intervals
-    problem = book.check(read(writer.data).entries)[1]
+    problem = entries.check(read(writer.data).entries)[1]
     assert (problem is None) is right
     assert problem is None or problem.what == "score"
 
@@ -179,12 +179,12 @@ def test_a_regression_may_differ_in_its_last_digits_as_it_does_between_processor
 def test_what_json_cannot_say_is_left_out_and_fails_nobody(value: float) -> None:
     (facts,) = rounds(1)
     odd = replace(facts, weights={"ann": value, "bob": 0.5}, evidence={"bob": {"copy": value}})
-    entries = read(written([odd])).entries
-    said = {entry["client"]: entry for entry in entries if entry["kind"] == "client"}
+    lines = read(written([odd])).entries
+    said = {entry["client"]: entry for entry in lines if entry["kind"] == "client"}
     assert "weight" not in said["ann"]
     assert said["bob"]["weight"] == 0.5
     assert "evidence" not in said["bob"]
-    assert book.check(entries)[1] is None
+    assert entries.check(lines)[1] is None
 
 
 def test_lines_are_in_one_spelling_and_linked() -> None:
@@ -192,7 +192,7 @@ def test_lines_are_in_one_spelling_and_linked() -> None:
         assert canonical(json.loads(line)) + b"\n" == line
         assert canonical(entry) + b"\n" == line
     for before, after in pairwise(LINES):
-        assert json.loads(after)["prev"] == chain.digest_of(before[:-1])
+        assert json.loads(after)["prev"] == hash_chain.digest_of(before[:-1])
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli.export_for import tier_after
 from roughfed.errors import ConfigError
 from roughfed.params import write_model
-from roughfed.server.extensions.ledger.book import RoundFacts
-from roughfed.server.extensions.ledger.chain import read
-from roughfed.server.extensions.ledger.entries import Ledger
+from roughfed.server.extensions.ledger.entries import RoundFacts
+from roughfed.server.extensions.ledger.file import Ledger
+from roughfed.server.extensions.ledger.hash_chain import read
 from roughfed.server.extensions.ledger.rewards import downgraded, given
 from roughfed.server.model.retention import Quality
 from roughfed.server.storage.store import RoundRow, Store

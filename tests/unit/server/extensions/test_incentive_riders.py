@@ -11,7 +11,7 @@ from roughfed.server.defence.passes import MARK_RUN, MARK_RUNS, marked
 from roughfed.server.defence.verdict import State
 from roughfed.server.defence.view import reader
 from roughfed.server.extensions.free_riders.detection import COPY, NOISE, OWN, STEP, ZERO, Found
-from roughfed.server.extensions.free_riders.guest import MARKS, SEED, look
+from roughfed.server.extensions.free_riders.extension import MARKS, SEED, look
 
 D, ROUNDS, ROUNDING = 3000, 50, 1 / 6
 HONEST = [f"h{i:02}" for i in range(12)]

@@ -16,10 +16,10 @@ import pytest
 
 from roughfed import crash
 from roughfed.deploy.cli import app as cli
-from roughfed.server.extensions.ledger import book, chain
-from roughfed.server.extensions.ledger.book import RoundFacts
+from roughfed.server.extensions.ledger import entries, hash_chain
 from roughfed.server.extensions.ledger.check import check_file, check_ledger
-from roughfed.server.extensions.ledger.entries import Ledger, newest, waiting
+from roughfed.server.extensions.ledger.entries import RoundFacts
+from roughfed.server.extensions.ledger.file import Ledger, newest, waiting
 from roughfed.server.storage.layout import LEDGER
 from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Signed, Spec, TensorSpec
@@ -230,9 +230,9 @@ def test_rewards_are_put_into_the_summary(state: Path) -> None:
     with closing(Store(state)) as store:
         (row,) = store.rounds()
         assert row.summary is not None
-        entries = check_ledger(store).entries
+        lines = check_ledger(store).entries
     said = row.summary["contribution"]
-    assert said == {key: {e["client"]: e[one] for e in entries if one in e} for key, one in
+    assert said == {key: {e["client"]: e[one] for e in lines if one in e} for key, one in
                     (("shares", "share"), ("tiers", "tier"))}  # fmt: skip
 
 
@@ -265,7 +265,7 @@ def test_verify_names_the_line(folder: Path, capsys: pytest.CaptureFixture[str])
 def test_show_and_export(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "show", "--json") == 0
     said = json.loads(capsys.readouterr().out)
-    known, _ = book.check(chain.read((folder / "state" / LEDGER).read_bytes()).entries)
+    known, _ = entries.check(hash_chain.read((folder / "state" / LEDGER).read_bytes()).entries)
     assert {row["client"]: row["total"] for row in said["clients"]} == known.standing.totals
     assert run(folder, "show", "bob") == 0
     assert "copy" in capsys.readouterr().out

@@ -24,7 +24,7 @@ from roughfed.server.masked.journal import SILENCES, Stages
 from roughfed.server.masked.outcome import Result
 from roughfed.server.members.sessions import Session
 from roughfed.server.observe.control import Control
-from roughfed.server.observe.health.standing import Health
+from roughfed.server.observe.health.active_alerts import Health
 from roughfed.server.observe.status import Status
 from roughfed.server.round.updates import masked
 from roughfed.server.round.updates.masked import MaskedUpdates

@@ -23,7 +23,7 @@ from roughfed.server.masked.journal import Stages
 from roughfed.server.members.quarantine import MOST_WORDS
 from roughfed.server.members.sessions import Session
 from roughfed.server.observe.control import Control
-from roughfed.server.observe.health.standing import Health
+from roughfed.server.observe.health.active_alerts import Health
 from roughfed.server.observe.status import Status
 from roughfed.server.round.events import RoundEvents
 from roughfed.server.storage.store import RoundRow, Store

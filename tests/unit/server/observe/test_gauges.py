@@ -22,7 +22,7 @@ from roughfed.server.members.sessions import Session
 from roughfed.server.metrics.stopwatch import Spent, Stopwatch
 from roughfed.server.observe import gauges
 from roughfed.server.observe.gauges import keep_gauges, metrics_of, tell, tell_storage
-from roughfed.server.observe.health.standing import Health
+from roughfed.server.observe.health.active_alerts import Health
 from roughfed.server.observe.status import Status
 from roughfed.server.storage.store import Store
 from roughfed.types import Spec, TensorSpec

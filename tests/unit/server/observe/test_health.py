@@ -13,10 +13,10 @@ import pytest
 
 from roughfed.deploy.cli import app as cli
 from roughfed.server.observe.health import ALERTS
+from roughfed.server.observe.health.active_alerts import Standing
 from roughfed.server.observe.health.alert import SEVERITIES, Rule
+from roughfed.server.observe.health.inputs import Open, Past, Signs
 from roughfed.server.observe.health.rounds import PAUSES
-from roughfed.server.observe.health.signs import Open, Past, Signs
-from roughfed.server.observe.health.standing import Standing
 from roughfed.server.round.run import LOST_ROUNDS
 
 DAY = 86400.0

@@ -25,7 +25,7 @@ from roughfed.server.app import Ports
 from roughfed.server.context.server import ServerContext
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.observe import status_feed
-from roughfed.server.observe.health.standing import Health
+from roughfed.server.observe.health.active_alerts import Health
 from roughfed.server.observe.http import TOKEN_FILE, start_http, token
 from roughfed.server.observe.status import Status
 from roughfed.server.storage.store import Store

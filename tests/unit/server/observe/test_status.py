@@ -20,9 +20,9 @@ from roughfed.config.federation import FederationConfig, Identity, Privacy
 from roughfed.crypto.certificates import load_private, new_tls_key
 from roughfed.messages import PROTOCOL, Heartbeat, Machine
 from roughfed.server.context.server import ServerContext
-from roughfed.server.observe.health import ALERTS, standing
+from roughfed.server.observe.health import ALERTS, active_alerts
+from roughfed.server.observe.health.active_alerts import Health
 from roughfed.server.observe.health.reading import Certificates, Disk, signs_of
-from roughfed.server.observe.health.standing import Health
 from roughfed.server.observe.status import Status
 from roughfed.server.storage.schema import SCHEMA
 from roughfed.types import Evaluation
@@ -189,7 +189,7 @@ def test_a_server_that_cannot_be_judged_has_a_status_and_is_judged_again(
     (said,) = status()["alerts"]
     assert said["name"] == "RunPaused"
     with monkeypatch.context() as broke:
-        broke.setattr(standing, "signs_of", broken)
+        broke.setattr(active_alerts, "signs_of", broken)
         ctx.state.stopping = True  # else it would not be judged again within a second
         assert status()["alerts"] == [said]
     ctx.state.paused = False

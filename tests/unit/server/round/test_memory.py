@@ -16,7 +16,7 @@ import pytest
 from roughfed.crypto.names import subject_of
 from roughfed.journal import CACHE_KIB, connect
 from roughfed.server.context.round_state import RoundState
-from roughfed.server.round.updates import reference
+from roughfed.server.round.updates import reference_updates
 from roughfed.server.storage.store import RoundRow
 from roughfed.server.trace.recent import MOST, WINDOW_S, Window
 from roughfed.types import Signed
@@ -168,9 +168,9 @@ def test_files_of_a_round_are_deleted_by_a_pattern_that_is_the_same_in_each(
     for name in names:
         (folder / name).touch()
     one, two = (RoundState(RoundRow(number, Signed(b"", b"", ""), (), 1, 0.0, None, None, None)) for number in (1, 2))
-    asyncio.run(reference.forget(ctx, one))
+    asyncio.run(reference_updates.forget(ctx, one))
     assert sorted(path.name for path in folder.iterdir()) == sorted(names[3:])
-    asyncio.run(reference.forget(ctx, two))
+    asyncio.run(reference_updates.forget(ctx, two))
     assert not list(folder.iterdir())
     assert len(patterns) == 1  # Python keeps the last 256, compiled
 

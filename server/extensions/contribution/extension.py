@@ -29,11 +29,11 @@ from roughfed.server.context.extension import Extension, Figures
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.extensions.contribution import NOTHING, Case, Method, Scores, method_of
-from roughfed.server.extensions.contribution.book import Contributions
 from roughfed.server.extensions.contribution.game import Known, left_out
 from roughfed.server.extensions.contribution.inputs import what_counts
-from roughfed.server.extensions.contribution.kept import Kept, Shelf
 from roughfed.server.extensions.contribution.method import Coalition, Found, Play, State, Values
+from roughfed.server.extensions.contribution.retained import Kept, Shelf
+from roughfed.server.extensions.contribution.totals import Contributions
 from roughfed.server.extensions.contribution.utility import in_order, utilities_of
 from roughfed.server.storage.store import Store
 

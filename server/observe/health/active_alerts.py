@@ -12,9 +12,9 @@ from typing import Any
 from roughfed.server.context.server import ServerContext
 from roughfed.server.observe.health import ALERTS
 from roughfed.server.observe.health.alert import SEVERITIES, Rule
-from roughfed.server.observe.health.past import PastRounds
+from roughfed.server.observe.health.inputs import Signs
+from roughfed.server.observe.health.past_rounds import PastRounds
 from roughfed.server.observe.health.reading import Certificates, Disk, signs_of
-from roughfed.server.observe.health.signs import Signs
 from roughfed.telemetry import measured
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""A guest of the rounds is removed with its folder and its row of the table: the rest runs rounds as before."""
+"""An extension of the rounds is removed with its folder and its row of the table: the rest runs rounds as before."""
 
 import json
 import os
@@ -15,14 +15,14 @@ ROOT = Path(__file__).resolve().parents[2]
 ROUND = ["bench", "round", "--clients", "4", "--params", "2000", "--rounds", "2", "--server-sees"]
 
 
-def without(guest: str, target: Path) -> Path:
-    """The package without one guest: its folder is gone, and so is each line of the table that names it."""
+def without(extension: str, target: Path) -> Path:
+    """The package without one extension: its folder is gone, and so is each line of the table that names it."""
     subprocess.run([sys.executable, ROOT / "tests/tree.py", target], check=True)
     extensions = target / "roughfed/server/extensions"
-    shutil.rmtree(extensions / guest)
+    shutil.rmtree(extensions / extension)
     table = extensions / "table.py"
     lines = table.read_text().splitlines(keepends=True)
-    kept = [line for line in lines if f".{guest}." not in line and not line.lstrip().startswith(f'"{guest}": ')]
+    kept = [line for line in lines if f".{extension}." not in line and not line.lstrip().startswith(f'"{extension}": ')]
     assert len(lines) - len(kept) == 2, "an import and a row"
     table.unlink()  # it is a link
     table.write_text("".join(kept))
@@ -36,10 +36,10 @@ def python(tree: Path, *args: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize(("guest", "sees"), [("clusters", "sketches"), ("ledger", "updates")])
-def test_rounds_run_without_a_guest(guest: str, sees: str, tmp_path: Path) -> None:
-    tree = without(guest, tmp_path / "tree")
-    lacking = python(tree, "-c", f"import roughfed.server.extensions.{guest}")
+@pytest.mark.parametrize(("extension", "sees"), [("clusters", "sketches"), ("ledger", "updates")])
+def test_rounds_run_without_an_extension(extension: str, sees: str, tmp_path: Path) -> None:
+    tree = without(extension, tmp_path / "tree")
+    lacking = python(tree, "-c", f"import roughfed.server.extensions.{extension}")
     assert "ModuleNotFoundError" in lacking.stderr
     done = python(tree, "-m", "roughfed.deploy.cli", *ROUND, sees, "--json")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The ledger as a guest of the rounds: it is told what the journal knows of a round, once nothing about it is open."""
+"""The ledger as an extension of the rounds: what the journal knows of one goes in once nothing about it is open."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, cast
 
 from roughfed.server.context.extension import Extension
 from roughfed.server.context.server import ServerContext
-from roughfed.server.extensions.free_riders.guest import Riders
-from roughfed.server.extensions.ledger.book import RoundFacts
-from roughfed.server.extensions.ledger.entries import Ledger, newest
+from roughfed.server.extensions.free_riders.extension import Riders
+from roughfed.server.extensions.ledger.entries import RoundFacts
+from roughfed.server.extensions.ledger.file import Ledger, newest
 from roughfed.server.round.shares import SHARES
 from roughfed.server.storage.store import RoundRow
 
 
-class LedgerGuest(Extension):
+class LedgerExtension(Extension):
     """Keeps the ledger of a run up to date."""
 
     def __init__(self, ctx: ServerContext) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from roughfed.client.trainer.examples.statistic_extractor import Maker
-from roughfed.client.trainer.tell.features import FeatureSums
-from roughfed.client.trainer.tell.head_gradient import HeadGradient
-from roughfed.client.trainer.tell.losses import ClassLossHistogram, LossHistogram
-from roughfed.client.trainer.tell.transition import Transition
+from roughfed.client.trainer.extractors.features import FeatureSums
+from roughfed.client.trainer.extractors.head_gradient import HeadGradient
+from roughfed.client.trainer.extractors.losses import ClassLossHistogram, LossHistogram
+from roughfed.client.trainer.extractors.transition import Transition
 
 TELLERS: Mapping[str, Maker] = {
     "transition": Transition,

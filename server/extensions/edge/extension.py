@@ -61,7 +61,7 @@ class Nothing(RoundError):
     reason = "edge-round"
 
 
-class EdgeGuest(Extension):
+class EdgeExtension(Extension):
     """The rounds of an edge are for orders of the federation above."""
 
     def __init__(self, ctx: ServerContext, above: Above) -> None:

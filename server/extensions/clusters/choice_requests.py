@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from roughfed import crash
 from roughfed.messages import Choice, Choose
 from roughfed.server.context.server import ServerContext
-from roughfed.server.extensions.clusters import choosing as rule
-from roughfed.server.extensions.clusters.choosing import Choosing
-from roughfed.server.extensions.clusters.first import FirstModels
+from roughfed.server.extensions.clusters import choices as rule
+from roughfed.server.extensions.clusters.choices import Choosing
+from roughfed.server.extensions.clusters.initial_models import FirstModels
 from roughfed.server.extensions.clusters.journal import Decided
-from roughfed.server.extensions.clusters.keeping import Clusters, telling
 from roughfed.server.extensions.clusters.members import Move, by_cluster, settled
+from roughfed.server.extensions.clusters.schedule import Clusters, telling
 from roughfed.server.members.sessions import Session
 from roughfed.server.storage.lineage import DEFAULT
 from roughfed.server.storage.rollback import first_choice

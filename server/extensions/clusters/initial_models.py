@@ -19,8 +19,8 @@ from roughfed.files import place_durably
 from roughfed.params import Flat, read_flat, write_model
 from roughfed.rng import derive, generator
 from roughfed.server.context.server import ServerContext
-from roughfed.server.extensions.clusters.choosing import Choosing
-from roughfed.server.extensions.clusters.keeping import Clusters
+from roughfed.server.extensions.clusters.choices import Choosing
+from roughfed.server.extensions.clusters.schedule import Clusters
 from roughfed.server.model.run_setup import Drawing
 from roughfed.server.storage.lineage import DEFAULT
 from roughfed.server.storage.store import Store

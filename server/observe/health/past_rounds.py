@@ -9,7 +9,7 @@ from typing import Any
 
 from roughfed.measures import figures
 from roughfed.server.model.retention import class_counts, whole
-from roughfed.server.observe.health.signs import Past
+from roughfed.server.observe.health.inputs import Past
 from roughfed.server.storage.store import ABSENT, ACCEPTED, Store
 
 KEPT = 60

@@ -1,4 +1,4 @@
-"""Clusters as a guest of the rounds."""
+"""Clusters as an extension of the rounds."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from roughfed.server.context.extension import Extension, Figures, Payloads
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.defence import View
-from roughfed.server.extensions.clusters.asking import ClusterChoice
-from roughfed.server.extensions.clusters.first import FirstModels
-from roughfed.server.extensions.clusters.keeping import Clusters
+from roughfed.server.extensions.clusters.choice_requests import ClusterChoice
+from roughfed.server.extensions.clusters.initial_models import FirstModels
+from roughfed.server.extensions.clusters.schedule import Clusters
 from roughfed.server.members.sessions import Session
 from roughfed.server.model.run_setup import Drawing
 
 
-class ClusterGuest(Extension):
+class ClusterExtension(Extension):
     """Gives the schedule by which clusters take turns, looks at the rows of rounds, and asks clients to choose."""
 
     def __init__(self, ctx: ServerContext, draw: Drawing) -> None:
