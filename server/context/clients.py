@@ -106,10 +106,10 @@ class ClientRegistry:
         """Refuse from now on, and cut the live stream and every call."""
         self.callers.forget(name)
         self.cut(name)
-        self.seen.forget(name)
         self.revoked.add(name)
         if (session := self._sessions.get(name)) is not None:
             session.close("revoked")
+        self.seen.forget(name)  # last: a session that closes is noted as gone
 
     def strike(self, name: str) -> None:
         """Cut the live stream of who sent too much that was refused."""

@@ -30,7 +30,7 @@ from roughfed.types import Spec
 
 @dataclass
 class ServerIdentity:
-    """Who the server is; `member` and the certificate of the CA change when they are renewed.
+    """Who the server is; `member` changes when its certificate is renewed.
 
     Attributes:
         name: in its certificate.

@@ -71,6 +71,3 @@ def checked(because: str) -> str:
             cure=f"one line of at most {MOST_WORDS} characters",
         )
     return because
-
-
-# -- while the server runs ---------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ Every stage ends with a fact in the journal, and each begins by looking whether 
 `kill -9` the same function is called again and goes on where the journal ends. The stages are deterministic given the
 receipts, so the bytes of the next model do not depend on how often the process died.
 
-A stage returns what it found, and this file alone puts it into the `RoundState`.
+What a stage found stands in the `RoundState`; nothing outside `server/round/` writes to it.
 """
 
 from __future__ import annotations

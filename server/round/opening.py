@@ -78,6 +78,7 @@ async def fields_of(
     ctx: ServerContext, number: int, cluster: str, seated: Seating, cohort: tuple[str, ...]
 ) -> Mapping[str, Any]:
     """What the header says beside the model: of a masked round also its clip norms and the commitment to its nonce."""
+    root = merkle_root([s.member for name in cohort if (s := ctx.clients.get(name)) is not None])
     statistics = statistics_of(ctx, number, cluster)
     fields: Mapping[str, Any] = {"statistics": statistics, "classes": clear_classes(ctx.config, seated, cohort)}
     if ctx.config.privacy.masked:
@@ -85,7 +86,6 @@ async def fields_of(
         fields = await open_masked(
             ctx.stages, number, cohort=sizes, config=ctx.config, num_classes=ctx.num_classes, asked=statistics
         )
-    root = merkle_root([s.member for name in cohort if (s := ctx.clients.get(name)) is not None])
     deadline_s = ctx.extensions.in_time(ctx.config.round.deadline)
     return {**fields, "round": number, "roster_root": root, "deadline_s": deadline_s}
 

@@ -20,8 +20,6 @@ from roughfed.server.storage.lineage import Version, insert_version
 from roughfed.server.storage.slices import Mean
 from roughfed.server.storage.store import Store
 
-"""In the state directory: sums that go up."""
-
 
 def begun(store: Store, order: Order) -> Version | None:
     """The version that an order's model is here; None where it was never taken.

@@ -15,6 +15,9 @@ from roughfed.types import Evaluation
 
 Statistics = Mapping[str, Sequence[int]]
 
+STATICS = ("class-count", "class-owner")
+"""Statistics that a client tells once a run, or the same in every round."""
+
 
 class Updates(ABC):
     """The updates of one round."""

@@ -47,8 +47,7 @@ from roughfed.server.masked.outcome import Result, next_clip, summed_evaluation
 from roughfed.server.masked.stages import MaskedRound, Server
 from roughfed.server.members.sessions import Session
 from roughfed.server.round.updates import reference_updates
-from roughfed.server.round.updates.interface import Statistics, Updates, open_round_of
-from roughfed.server.round.updates.plain import STATICS
+from roughfed.server.round.updates.interface import STATICS, Statistics, Updates, open_round_of
 from roughfed.server.round.updates.unmasking import mean_of_groups, unmasked
 from roughfed.server.round.verdict import judge_views
 from roughfed.server.storage.slices import Mean
@@ -389,8 +388,8 @@ def warm(maskings: Sequence[Masking]) -> None:
     from roughfed.codec import chain
 
     for lanes in {masking.params.lanes for masking in maskings} - WARMED:
-        WARMED.add(lanes)
         chain.warm(lanes)
+        WARMED.add(lanes)
 
 
 def _no_upload(machine: MaskedRound, name: str) -> str:

@@ -24,7 +24,7 @@ from roughfed.server.context.extension import Payloads
 from roughfed.server.defence import Verdict, View, view_of_files
 from roughfed.server.fairness.client_weights import fair_weights, shortened
 from roughfed.server.round.updates import reference_updates
-from roughfed.server.round.updates.interface import Statistics, Updates, accepted_updates, open_round_of
+from roughfed.server.round.updates.interface import STATICS, Statistics, Updates, accepted_updates, open_round_of
 from roughfed.server.round.verdict import judge_views
 from roughfed.server.storage.comparisons import keep_compared
 from roughfed.server.storage.store import ACCEPTED
@@ -32,9 +32,6 @@ from roughfed.server.uploads.admission import MAGNITUDE, REVOKED, absurd
 from roughfed.server.uploads.payload import OpenRound
 from roughfed.server.uploads.spool import opened, weighted_mean
 from roughfed.types import Evaluation
-
-STATICS = ("class-count", "class-owner")
-"""Statistics that a client tells once a run, or the same in every round."""
 
 
 class PlainUpdates(Updates):

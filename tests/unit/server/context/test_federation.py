@@ -140,6 +140,7 @@ def test_the_revoked_are_cut_at_once_and_not_waited_for(ctx: ServerContext) -> N
         collection_of(ctx).receive(name, 0.0)
     revoke(ctx, "alpha")
     assert one.close_reason == "revoked"
+    assert ctx.clients.seen.left_at("alpha") is None, "nobody is told that it went: it is not expected back"
     assert waiting(one)[-1] is None
     assert collection_of(ctx).decide(time.monotonic()).action == "close"
     with pytest.raises(IdentityError):

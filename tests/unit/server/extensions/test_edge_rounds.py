@@ -94,6 +94,15 @@ def at_an_edge(folder: Path, work: Callable[[Edge], Awaitable[None]], *, finishe
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("sees", ["updates", "sketches"])
+def test_an_edge_hands_models_on_whole(tmp_path: Path, sees: str) -> None:
+    async def work(one: Edge) -> None:
+        assert one.ctx.config.codec.downlink_of(sees) == "identity"
+
+    assert FederationConfig().codec.downlink_of("sketches") != "identity", "or this shows nothing"
+    at_an_edge(tmp_path, work)
+
+
 async def phase(one: Edge, name: str) -> None:
     """Wait until the server's half is in a phase."""
     news = one.ctx.state.watch()
