@@ -123,7 +123,7 @@ class Extension:
         """The round is over, whatever its outcome, and its summary is journaled."""
 
     async def on_committed(self, row: RoundRow) -> None:
-        """After a round that made a version; not at an edge, whose `run` takes the place of the loop that calls this."""
+        """After a round that made a version; not at an edge, whose `run` has a loop of its own."""
 
     def figures(self, round_: RoundState) -> Figures:
         """What the summary of a round says of the feature."""

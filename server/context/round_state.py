@@ -1,6 +1,7 @@
 """What is known of one round while it is open: made when it is opened, complete when it ends, gone with the next one.
 
-The stages of the round (`server/round/`) put here what they find, and nobody else does. What must survive the process is in the journal.
+The stages of the round (`server/round/`) put here what they find, and nobody else does. What must survive the process
+is in the journal.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""The extensions of the rounds, in the order in which they are called. A feature without its row here is gone,
-and so must be those that import it: the ledger stands on contribution and free-riders.
+"""The extensions of the rounds, in the order in which they are called.
+
+A feature without its row here is gone, and so must be those that import it: the ledger stands on contribution and
+free-riders.
 """
 
 from __future__ import annotations
