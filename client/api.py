@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -157,7 +157,7 @@ class Client:
 
 
 @contextmanager
-def importing_app() -> Iterator[None]:
+def importing_app() -> Generator[None]:
     """While the trainer imports an app, `run` returns at once."""
     token = _importing.set(True)
     try:

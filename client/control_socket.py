@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ Operations = Mapping[str, Callable[[], Awaitable[dict[str, Any]]]]
 
 
 @asynccontextmanager
-async def control_socket(folder: Path, operations: Operations) -> AsyncIterator[None]:
+async def control_socket(folder: Path, operations: Operations) -> AsyncGenerator[None]:
     """Answer `{"op": NAME}` while the block runs; the caller holds the lock of the directory.
 
     Where the path is too long for a socket (108 bytes), or the file system has none, the client runs without one.

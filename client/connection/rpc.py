@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -195,7 +195,7 @@ class Connection:
 
 
 @asynccontextmanager
-async def progress(patience_s: float) -> AsyncIterator[Callable[..., None]]:
+async def progress(patience_s: float) -> AsyncGenerator[Callable[..., None]]:
     """A deadline that every call of `moved()` pushes back.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -77,7 +77,7 @@ def watch(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def moment(folder: Path) -> Iterator[dict[str, Any]]:
+def moment(folder: Path) -> Generator[dict[str, Any]]:
     """What a running server holds still for a backup ("about", "files"), for as long as the block runs.
 
     Raises:
@@ -99,7 +99,7 @@ def wait_until_gone(folder: Path) -> None:
 
 
 @contextmanager
-def _connected(folder: Path, *, patience_s: float = ANSWER_S) -> Iterator[TextIO]:
+def _connected(folder: Path, *, patience_s: float = ANSWER_S) -> Generator[TextIO]:
     path = folder / "state" / SOCKET
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(patience_s)

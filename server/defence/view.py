@@ -9,7 +9,7 @@ coordinates at a time. Rows are sorted by name before anything is added, so the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -315,7 +315,7 @@ def reader(vector: Flat) -> Fill:
 
 
 @contextmanager
-def _opened(paths: Sequence[Path], codec: str, size: int) -> Iterator[list[Fill]]:
+def _opened(paths: Sequence[Path], codec: str, size: int) -> Generator[list[Fill]]:
     """The payloads as something to read pieces from, closed at the end."""
     with ExitStack() as stack:
         yield [stack.enter_context(opened(path, codec=codec, size=size)) for path in paths]

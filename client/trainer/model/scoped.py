@@ -7,7 +7,7 @@ tensors. Private tensors (`model.private`) are the client's own and are trained 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ def part_given(given: ModelFile, tensors: Sequence[str]) -> ModelFile:
 
 
 @contextmanager
-def frozen(model: nn.Module, names: Collection[str]) -> Iterator[None]:
+def frozen(model: nn.Module, names: Collection[str]) -> Generator[None]:
     """Within it these tensors of the model are learned no more; afterwards as before."""
     named = [(name, p) for name, p in named_state(model) if isinstance(p, nn.Parameter)]
     found = [p for name, p in named if name in names and p.requires_grad]

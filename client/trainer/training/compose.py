@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -127,7 +127,7 @@ def swap(batch: Batch) -> Batch:
 
 
 @contextmanager
-def spread_unknown(net: nn.Module, *, lonely: bool) -> Iterator[None]:
+def spread_unknown(net: nn.Module, *, lonely: bool) -> Generator[None]:
     """Within it BatchNorm goes by what it knows: one example, of a memory or a client, has no spread to learn from."""
     learning = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.training] if lonely else []
     for module in learning:
