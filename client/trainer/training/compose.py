@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] of users' own ones too
 
 from roughfed.client.trainer.augment import AUGMENTS
 from roughfed.client.trainer.decouple import DECOUPLERS
