@@ -113,8 +113,8 @@ class Loaded:
 
     def __init__(self, source: Any, device: torch.device, dtype: torch.dtype) -> None:
         """Keep a Dataset or a DataLoader; `dtype` is what float inputs are cast to."""
-        self._loader = source if isinstance(source, DataLoader) else None
-        self._dataset: Any = source.dataset if isinstance(source, DataLoader) else source
+        self._loader = cast("DataLoader[Any]", source) if isinstance(source, DataLoader) else None
+        self._dataset: Any = source if self._loader is None else self._loader.dataset
         self._device, self._dtype = device, dtype
         if not hasattr(self._dataset, "__len__"):
             raise ConfigError("a data set without a length", key="data", cure="give a map-style Dataset")
