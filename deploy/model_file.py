@@ -12,6 +12,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from safetensors import SafetensorError, safe_open
 
@@ -63,8 +64,8 @@ def read(path: Path) -> Description:
     """
     cure = "write it where torch is: roughfed export --initial --out FILE"
     try:
-        with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get(ABOUT)
+        with (file := safe_open(path, framework="numpy")):
+            text = cast("dict[str, str]", file.metadata() or {}).get(ABOUT)
         if text is None:
             cause = f"{path} does not say what the model is (only names and shapes)"
             raise ConfigError(cause, key="model.init", cure=f"{cure}; or name the model: model.app or model.name")

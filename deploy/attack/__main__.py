@@ -96,10 +96,10 @@ def _synthetic(arguments: argparse.Namespace) -> LocalTrainer:
     from roughfed.deploy.attack.related import RelatedTrainer
     from roughfed.deploy.synthetic import SyntheticTrainer
 
-    pace = {"pace_s": arguments.pace, "examples": arguments.examples or 1}
+    pace_s, examples = arguments.pace, arguments.examples or 1
     if arguments.agree:
-        return RelatedTrainer(arguments.params, arguments.agree, **pace)
-    return SyntheticTrainer(arguments.params, **pace)
+        return RelatedTrainer(arguments.params, arguments.agree, pace_s=pace_s, examples=examples)
+    return SyntheticTrainer(arguments.params, pace_s=pace_s, examples=examples)
 
 
 def _of_data(arguments: argparse.Namespace, attack: Attack, config: ClientConfig) -> LocalTrainer:

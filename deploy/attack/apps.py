@@ -6,13 +6,14 @@ The held-out data stay as they are: what such a client says about the model is h
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from roughfed.client.api import Client
+from roughfed.client.trainer.examples.arriving import length_of
 from roughfed.deploy.attack.poison.labels import Wrong
 from roughfed.errors import ConfigError
 
@@ -70,11 +71,12 @@ def poisoned(given: Any, wrong: Wrong) -> Any:
     if x is not None and y is not None:
         return _pair(x, y, getattr(given, "num_classes", 0), wrong)
     if isinstance(given, tuple | list):
-        x, y = given
+        x, y = cast("Sequence[Any]", given)
         return _pair(x, y, 0, wrong)
     if isinstance(given, DataLoader):
-        given.collate_fn = partial(_collated, given.collate_fn, _classes(given.dataset, wrong), wrong)
-        return given
+        loader = cast("DataLoader[Any]", given)
+        loader.collate_fn = partial(_collated, loader.collate_fn, _classes(loader.dataset, wrong), wrong)
+        return loader
     return PoisonedExamples(given, wrong)
 
 
@@ -88,8 +90,7 @@ class PoisonedStream:
     def at(self, round: int) -> Any:
         """What there is in a round; nothing is changed where there is nothing."""
         now = self._stream.at(round)
-        nothing = now is None or len(now[0] if isinstance(now, tuple | list) else now) == 0
-        return now if nothing else poisoned(now, self._wrong)
+        return poisoned(now, self._wrong) if now is not None and length_of(now) else now
 
     def __getattr__(self, name: str) -> Any:
         """`task`, `num_tasks` and whatever else the stream has."""

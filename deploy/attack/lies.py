@@ -3,6 +3,9 @@
 D codes; w bits in a lane.
 """
 
+# A liar is an honest client with a hand inside.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

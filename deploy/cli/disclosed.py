@@ -59,7 +59,7 @@ def disclosed(context: Context) -> Answer:
             context.say(f"{federation}, model {model.hex()[:12]}: {words(totals)}")
             context.say(table(lines))
             shown = [asdict(line) | {"share": line.share} for line in lines]
-            found.append(asdict(totals) | {"federation": federation, "model": model.hex(), "limits": shown})
+            found.append({**asdict(totals), "federation": federation, "model": model.hex(), "limits": shown})
     if not found:
         context.say("nothing has left this directory")
     return Answer({"ledgers": found})

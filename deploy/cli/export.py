@@ -265,9 +265,9 @@ def write_merged(store: Store, source: Path, flags: Flags, spec: Spec) -> Spec:
 
 def save_state_dict(source: Path, target: Path, spec: Spec) -> None:
     """The tensors by name, in the model's order and types; see `LOAD` for what is not among them."""
+    import safetensors.torch as safetensors
     import torch
-    from safetensors.torch import load_file
 
-    tensors = load_file(source)
+    tensors = safetensors.load_file(source)
     ordered = OrderedDict((t.name, tensors[t.name].to(getattr(torch, t.dtype))) for t in spec.tensors)
     torch.save(ordered, target)

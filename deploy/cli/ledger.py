@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -196,8 +196,9 @@ def standing(found: Checked) -> list[dict[str, Any]]:
 def flat(row: Mapping[str, Any]) -> dict[str, Any]:
     """A client's line as a row of a table."""
     low, high = row.get("interval") or (None, None)
-    parts = {f"score {name}": value for name, value in sorted((row.get("parts") or {}).items())}
-    return {**{name: row.get(name) for name in COLUMNS}, "low": low, "high": high, **parts}
+    parts: Mapping[str, Any] = row.get("parts") or {}
+    scores = {f"score {name}": value for name, value in sorted(parts.items())}
+    return {**{name: row.get(name) for name in COLUMNS}, "low": low, "high": high, **scores}
 
 
 def as_lines(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -239,5 +240,5 @@ def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):
-        return " to ".join(f"{each:.4g}" for each in value)
+        return " to ".join(f"{each:.4g}" for each in cast("list[float]", value))
     return value if isinstance(value, str) else json.dumps(value)

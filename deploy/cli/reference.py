@@ -100,11 +100,10 @@ def _names(parameter: inspect.Parameter) -> list[str]:
     names = given or ["--" + parameter.name.replace("_", "-")]
     if kind is bool:
         return names
-    choices = "|".join(kind) if isinstance(kind, type) and issubclass(kind, StrEnum) else ""
-    return [
-        *names[:-1],
-        f"{names[-1]} {info.metavar or choices or _METAVARS.get(kind, 'KEY=VALUE')}".replace("|", "\\|"),
-    ]
+    word = info.metavar or _METAVARS.get(kind, "KEY=VALUE")
+    if not info.metavar and isinstance(kind, type) and issubclass(kind, StrEnum):
+        word = "|".join(kind)
+    return [*names[:-1], f"{names[-1]} {word}".replace("|", "\\|")]
 
 
 def _kind(parameter: inspect.Parameter) -> Any:

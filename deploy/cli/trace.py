@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -76,4 +76,4 @@ def _read(path: Path) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict) or {"traceEvents", "otherData"} - found.keys():
         raise ConfigError("this is no trace", file=str(path), cure="delete it")
-    return found
+    return cast("dict[str, Any]", found)

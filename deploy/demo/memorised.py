@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import cast
 
 from roughfed.child import Trainer, trainer_command
 from roughfed.data.roughness import roughness
@@ -42,7 +43,7 @@ def with_memorised(run: RunSummary, place: DemoPlace, data: Mapping[str, object]
 
 def _model(run: RunSummary) -> Mapping[str, object]:
     found = run.config.get("model")
-    return found if isinstance(found, Mapping) else {}
+    return cast("Mapping[str, object]", found) if isinstance(found, Mapping) else {}
 
 
 async def _evaluate(settings: Mapping[str, object], place: DemoPlace, digest: str) -> Evaluation:

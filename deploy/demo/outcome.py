@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
+from typing import cast
 
 from rich.table import Table
 from rich.text import Text
@@ -150,12 +151,14 @@ def result_of(runs: Runs, place: DemoPlace) -> DemoResult:
     )
     return DemoResult(
         scenario=run.scenario,
-        method=str(demo["method"]) if isinstance(demo, dict) else "",
+        method=str(cast("Mapping[str, object]", demo)["method"]) if isinstance(demo, dict) else "",
         rounds=len(committed),
         clients=run.clients,
         server_sees=run.server_sees,
         accuracy=last_known(r.accuracy for r in run.rounds),
-        client_accuracy=next((r.client_accuracy for r in reversed(run.rounds) if r.client_accuracy), {}),
+        client_accuracy=next(
+            (r.client_accuracy for r in reversed(run.rounds) if r.client_accuracy), dict[str, float]()
+        ),
         clients_accuracy=together.accuracy if together else None,
         client_accuracy_histogram=together.histogram if together else [],
         upload_bytes_per_client_round=up,

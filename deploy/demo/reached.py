@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from roughfed.child import Trainer, trainer_command
 from roughfed.deploy.attack.poison.labels import SOURCE, TARGET, patched
@@ -68,9 +68,8 @@ def with_reached(run: RunSummary, place: DemoPlace, data: Mapping[str, object], 
     if not goal or not run.rounds or not run.model_digest:
         return run
     known = run.config.get("model")
-    model = (
-        {key: value for key, value in known.items() if key in ("name", "experts")} if isinstance(known, dict) else {}
-    )
+    told = cast("Mapping[str, object]", known).items() if isinstance(known, dict) else ()
+    model = {key: value for key, value in told if key in ("name", "experts")}
     settings = {"data": {key: data[key] for key in SOURCE_KEYS}, "model": model}
     path = place.folder / FILE
     path.write_text(_APP.format(settings=json.dumps(settings), goal=goal), encoding="utf-8")

@@ -143,7 +143,7 @@ def _phases(scene: Scene) -> RenderableType:
 
 def _groups(scene: Scene) -> Text:
     """The groups of the newest round, and what went wrong in any."""
-    groups = (scene.status or {}).get("groups") or []
+    groups: Sequence[Mapping[str, Any]] = (scene.status or {}).get("groups") or []
     sizes = [len(g["members"]) for g in groups] or [len(g.members) for r in scene.rounds[-1:] for g in r.groups]
     if not sizes:
         return Text("not drawn yet", style="dim")
@@ -193,8 +193,9 @@ def _clients(scene: Scene) -> Table:
     table.add_column("examples", justify="right")
     table.add_column("state", min_width=12)
     table.add_column(("" if masked else "on its own data") if scene.finished else "progress", min_width=BAR_WIDTH)
-    known = {client["name"]: client for client in scene.status["clients"]} if scene.status is not None else {}
-    measured = next((r.client_accuracy for r in reversed(scene.rounds) if r.client_accuracy), {})
+    clients: Sequence[Mapping[str, Any]] = scene.status["clients"] if scene.status is not None else ()
+    known = {str(client["name"]): client for client in clients}
+    measured = next((r.client_accuracy for r in reversed(scene.rounds) if r.client_accuracy), dict[str, float]())
     for name, held in scene.held.items():
         if scene.finished:
             words = percent(measured[name]) if name in measured else "" if masked else "not measured"

@@ -34,9 +34,6 @@ def shapes_of(path: Path) -> Mapping[str, tuple[int, ...]]:
             head: Any = json.loads(file.read(size)) if size <= MAX_HEADER_BYTES else {}
     except (OSError, ValueError):
         return {}
-    rows = cast("dict[str, Any]", head) if isinstance(head, dict) else {}
-    return {
-        name: tuple(row["shape"])
-        for name, row in rows.items()
-        if isinstance(row, dict) and isinstance(row.get("shape"), list)
-    }
+    rows = cast("dict[str, object]", head) if isinstance(head, dict) else {}
+    told = ((name, cast("dict[str, object]", row).get("shape")) for name, row in rows.items() if isinstance(row, dict))
+    return {name: tuple(cast("list[int]", shape)) for name, shape in told if isinstance(shape, list)}

@@ -43,8 +43,8 @@ class Link(Connection):
         self.address, self.credentials = ADDRESS, papers
         self._incoming, self._send, self._service = incoming, send, service
         self._before_upload = before_upload
-        self._get_model: Any = lambda request: streamed(service.get_model(request, NO_CONTEXT))
-        self._put_update: Any = lambda requests: crossed(self._put(requests))
+        self._get_model: Any = self._model
+        self._put_update: Any = self._upload
         self._update_status: Any = self._status
         self._get_members: Any = self._members
 
@@ -67,6 +67,12 @@ class Link(Connection):
             while not speaking.done():  # before Python 3.12, `wait_for` may lose a cancellation to what it waited for
                 speaking.cancel()
                 await asyncio.wait({speaking}, timeout=CANCEL_S)
+
+    def _model(self, request: bytes) -> AsyncIterator[bytes]:
+        return streamed(self._service.get_model(request, NO_CONTEXT))
+
+    def _upload(self, requests: AsyncIterator[bytes]) -> Awaitable[bytes]:
+        return crossed(self._put(requests))
 
     async def _put(self, requests: AsyncIterator[bytes]) -> bytes:
         await self._before_upload()

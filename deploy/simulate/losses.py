@@ -92,7 +92,7 @@ class Losses:
         drawn = random.choice(len(cohort), size=self.of(len(cohort)), replace=False)
         known = stages_of(server_sees)
         places = random.integers(len(known), size=len(drawn))
-        stages = [known[place] if label == RANDOM else label for place in places]
+        stages = [known[int(place)] if label == RANDOM else label for place in places]
         return {cohort[int(at)]: stage for at, stage in zip(drawn, stages, strict=True)}
 
 

@@ -11,9 +11,9 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from roughfed.server.context.server import ServerContext
 from roughfed.server.transport.rpc import Context, FederationService
@@ -123,8 +123,8 @@ class Meter:
         self, loop: asyncio.AbstractEventLoop, work: Any, context: contextvars.Context | None = None
     ) -> asyncio.Task[Any]:
         if self._side is not None and not isinstance(work, Steps):
-            work = Steps(self, self._side, work)
-        return asyncio.Task(work, loop=loop, context=context)
+            work = Steps[Any](self, self._side, work)
+        return asyncio.Task(cast("Coroutine[Any, Any, Any]", work), loop=loop, context=context)
 
 
 class Steps(Coroutine[Any, Any, T]):
@@ -182,7 +182,7 @@ class CountedService(FederationService):
         super().__init__(*arguments)
         self._meter = meter
 
-    async def session(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+    async def session(self, requests: AsyncIterator[bytes], context: Context) -> AsyncGenerator[bytes]:
         """As of `FederationService`."""
         async for message in self._counted(SERVER, super().session(self._counted(CLIENTS, requests), context)):
             yield message

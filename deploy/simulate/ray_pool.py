@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ class RayPool:
             ConfigError: Ray is not installed, or the cluster cannot be reached.
         """
         try:
-            import ray  # pyright: ignore[reportMissingImports]
+            ray: Any = import_module("ray")
         except ImportError:
             raise ConfigError("Ray is not installed", key="--ray", cure="pip install 'roughfed[ray]'") from None
         self._ray: Any = ray
@@ -106,7 +107,7 @@ class RayPool:
         except (ConnectionError, RuntimeError, ValueError) as error:
             cause = f"the Ray cluster cannot be reached: {error}"
             raise ConfigError(cause, key="--ray", cure='ray status says whether it runs; "local" starts one') from error
-        remote = ray.remote(num_cpus=1, max_restarts=1)(RemoteTrainer)
+        remote: Any = ray.remote(num_cpus=1, max_restarts=1)(RemoteTrainer)
         self._free: asyncio.Queue[Any] = asyncio.Queue()
         for _ in range(workers):
             self._free.put_nowait(remote.remote(program))
@@ -144,7 +145,7 @@ def plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         TrainerError: they name files that do not travel.
     """
-    turn = arguments.get("turn") or {}
+    turn = _turn(arguments)
     if turn.get("base") is not None or turn.get("audit") is not None or arguments.get("stands_on") is not None:
         raise TrainerError(
             "frozen bases and label audits do not travel to a cluster: leave --ray out", reason="refused"
@@ -152,10 +153,14 @@ def plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return dict(arguments)
 
 
+def _turn(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    return arguments.get("turn") or {}
+
+
 def gathered(arguments: Mapping[str, Any]) -> Files:
     """The files that a request reads, by the names that they have on the other machine."""
     files = {key: Path(arguments[key]).read_bytes() for key in READ if key in arguments}
-    state = (arguments.get("turn") or {}).get("state")
+    state = _turn(arguments).get("state")
     if state is not None and (folder := Path(state["folder"])).is_dir():
         files |= {f"state/{p.relative_to(folder)}": p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     return files
@@ -167,7 +172,7 @@ def brought(arguments: Mapping[str, Any], written: Files) -> None:
     Raises:
         TrainerError: a file that nobody asked for.
     """
-    state = (arguments.get("turn") or {}).get("state")
+    state = _turn(arguments).get("state")
     for name, data in written.items():
         if name in WRITTEN and name in arguments:
             Path(arguments[name]).write_bytes(data)

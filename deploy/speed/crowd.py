@@ -94,7 +94,8 @@ class Crowd:
         outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()
         outbox.put_nowait(Hello(__version__, PROTOCOL, bytes.fromhex(ticket.member), b"", ("identity",), "cpu"))
         async with channel(ticket, port) as connection:
-            async for raw in connection.stream_stream(f"{SERVICE}/Session")(outgoing(outbox)):
+            session: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = connection.stream_stream(f"{SERVICE}/Session")
+            async for raw in session(outgoing(outbox)):
                 moment, message = time.time(), decode_server_message(raw)
                 if isinstance(message, Welcome):
                     self._missing -= 1

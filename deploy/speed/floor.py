@@ -82,7 +82,7 @@ async def serve(size_bytes: int) -> None:
             received += len(piece)
         return str(received).encode()
 
-    handlers = {
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         "Down": grpc.unary_stream_rpc_method_handler(download),
         "Up": grpc.stream_unary_rpc_method_handler(upload),
     }
@@ -105,7 +105,8 @@ async def play(size_bytes: int, port: int) -> None:
 
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:
         await channel.channel_ready()
-        download, upload = channel.unary_stream("/Floor/Down"), channel.stream_unary("/Floor/Up")
+        download: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream("/Floor/Down")
+        upload: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary("/Floor/Up")
         print(READY, flush=True)
         while await asyncio.to_thread(sys.stdin.readline):
             received = 0

@@ -43,7 +43,7 @@ class Arriving:
             return Arrived(self._opened(stream))
         data = stream.at(number)
         place = int(stream.task(number)) if hasattr(stream, "task") else -1
-        return Arrived(self._opened(data, arriving=True) if data is not None and _length(data) else None, place)
+        return Arrived(self._opened(data, arriving=True) if data is not None and length_of(data) else None, place)
 
     def _opened(self, data: Any, *, arriving: bool = False) -> Source:
         """Opened once, as long as it is the same object."""
@@ -52,6 +52,6 @@ class Arriving:
         return self._last[1]
 
 
-def _length(data: Any) -> int:
+def length_of(data: Any) -> int:
     """Examples in what a stream gave."""
     return len(cast("Sequence[Sized]", data)[0]) if isinstance(data, tuple | list) else len(data)

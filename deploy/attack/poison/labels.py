@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from roughfed.deploy.attack.poison.scene import Data
 
@@ -88,4 +89,4 @@ def patched(x: Any, value: Any) -> Any:
 
 
 def _copy(x: Any) -> Any:
-    return x.copy() if isinstance(x, np.ndarray) else x.clone()
+    return cast("NDArray[Any]", x).copy() if isinstance(x, np.ndarray) else x.clone()

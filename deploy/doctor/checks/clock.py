@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import cast
 
 from roughfed.client.members.credential_files import Credentials
 from roughfed.crypto import certificates
@@ -54,10 +55,11 @@ def skew(ahead_s: float, round_trip_s: float) -> Finding:
 
 def fleet(status: dict[str, object] | None) -> Finding:
     """What the connected clients' heartbeats told of their clocks."""
-    clients = (status or {}).get("clients")
+    told = (status or {}).get("clients")
+    clients = cast("list[Mapping[str, object]]", told) if isinstance(told, list) else []
     skews = {
         str(client.get("name")): float(skew)
-        for client in (clients if isinstance(clients, list) else [])
+        for client in clients
         if isinstance(skew := client.get("clock_skew_s"), int | float)
     }
     if not skews:

@@ -109,8 +109,9 @@ def play_ours(work: Work) -> Row:
         RoughfedError: a process failed, or a sum was not the one that the seeds give.
     """
     rounds = max(work.rounds, SHORT_ROUNDS) if work.clients * work.params <= SHORT else work.rounds
-    sizes = {"params": work.params, "clients": work.clients, "rounds": rounds, "timeout_s": work.timeout_s}
-    told = run_round_bench(RoundBenchOptions(**sizes, server_sees="sketches", floor=False))
+    clients, timeout_s = work.clients, work.timeout_s
+    options = RoundBenchOptions(work.params, clients, rounds, timeout_s=timeout_s, server_sees="sketches", floor=False)
+    told = run_round_bench(options)
     if not told["sum_exact"]:
         raise RoughfedError("a committed model is not the sum of what the clients sent")
     seconds = float(str(told["seconds_between_commits"]))

@@ -4,6 +4,9 @@ Every client answers with what it got, plus `STEP`. The strategy is Flower's, wi
 for each moment at which it asks for a new round. Shapes: D parameters in one float32 array.
 """
 
+# Flower lives in a Python of its own: its classes are not known here.
+# pyright: reportUnknownVariableType=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import importlib

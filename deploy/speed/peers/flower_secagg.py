@@ -5,6 +5,9 @@ share of every other's secrets, of which two thirds rebuild one; all else is as 
 with what it got, plus `STEP`. Shapes: D parameters in one float32 array.
 """
 
+# Flower lives in a Python of its own: its classes are not known here.
+# pyright: reportUnknownVariableType=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import importlib
