@@ -289,7 +289,7 @@ async def listen(
         on_strikes=ctx.clients.strike,
         on_call=connections.called,
     )
-    ctx.clients.cut = boundary.cut
+    ctx.clients.cut, ctx.recent.calls = boundary.cut, boundary.recent
     server = grpc.aio.server(options=(*SERVER_OPTIONS, *at_most(most)), interceptors=(boundary,))
     server.add_generic_rpc_handlers((handlers,))
     if setup.authority is not None:

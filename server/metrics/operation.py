@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from roughfed.server.metrics.recorder import Recorder
-from roughfed.telemetry import Family, safely
+from roughfed.telemetry import Family, Samples, safely
 
 SEVERITIES = ("critical", "warning", "info")
 PAGES = ("page", "static", "metrics", "healthz", "status", "rounds", "events")
@@ -14,8 +14,8 @@ CODES = ("200", "400", "401", "403", "404", "405", "414", "429", "431", "500", "
 
 FAMILIES = (
     Family("paused", "gauge", "1 while no new round is opened: an operator, or too many abandoned rounds in a row."),
-    Family("alerts", "gauge", "Alerts that the server itself finds (`roughfed status`), by severity.",
-           {"severity": SEVERITIES}),
+    Family("alert", "gauge", "1 while an alert stands (`roughfed status` says the rest), 0 while it does not.",
+           {"alert": (), "severity": SEVERITIES}, on_scrape=True),
     Family("http_requests_total", "counter", "Answers of the HTTP port, by page and code.",
            {"page": PAGES, "code": CODES}),
 )  # fmt: skip
@@ -24,15 +24,20 @@ FAMILIES = (
 class OperationMetrics(Recorder):
     """Operation."""
 
+    _alerts: Mapping[tuple[str, ...], float]
+
     @safely
     def paused(self, paused: bool) -> None:
         """Whether new rounds are held back."""
         self._telemetry.set("paused", float(paused))
 
     @safely
-    def alerts(self, counts: Mapping[str, int]) -> None:
-        """Number of alerts that stand, by severity (`SEVERITIES`)."""
-        self._telemetry.fill("alerts", "severity", counts)
+    def alerts(self, standing: Mapping[tuple[str, str], bool]) -> None:
+        """(alert, severity) -> whether it stands; all of them, at every look."""
+        self._alerts = {key: float(stands) for key, stands in standing.items()}
+
+    def _alert_samples(self) -> Samples:
+        return self._alerts.items()
 
     @safely
     def http(self, page: str, code: str | int) -> None:

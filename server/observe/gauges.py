@@ -16,7 +16,7 @@ from roughfed.config.federation import FederationConfig
 from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.context.server import ServerContext
 from roughfed.server.metrics import ServerMetrics
-from roughfed.server.observe.health.reading import Disk
+from roughfed.server.observe.health.inputs import Disk
 from roughfed.telemetry import measured
 
 FASTEST_S = 1.0

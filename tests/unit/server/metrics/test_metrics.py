@@ -105,7 +105,7 @@ def busy_server() -> ServerMetrics:
     m.needed(4)
     m.fleet({"fleet_train_seconds": [1.0, 3.0], "fleet_clock_skew_seconds": [-0.5]})
     m.paused(False)
-    m.alerts({"critical": 1})
+    m.alerts({("RoundStalled", "critical"): True})
     m.http("/api/status", "200")
     m.disk(free_bytes=10, total_bytes=20)
     m.weighed({"a": 0.5, "b": 0.5})
@@ -181,6 +181,7 @@ ON_SCRAPE = {
     "client_excluded_total": "excluded",
     "client_last_seen_timestamp_seconds": "seen",
     "client_contribution_score": "contribution",
+    "alert": "alerts",
 }
 """Families whose samples `ClientSeries` keeps: the method that tells it."""
 BY_THEMSELVES = {telemetry.BUILD_INFO.name, telemetry.RESIDENT_BYTES.name}

@@ -22,7 +22,8 @@ from roughfed.messages import PROTOCOL, Heartbeat, Machine
 from roughfed.server.context.server import ServerContext
 from roughfed.server.observe.health import ALERTS, active_alerts
 from roughfed.server.observe.health.active_alerts import Health
-from roughfed.server.observe.health.reading import Certificates, Disk, signs_of
+from roughfed.server.observe.health.inputs import Certificates, Disk
+from roughfed.server.observe.health.reading import inputs_of
 from roughfed.server.observe.status import Status
 from roughfed.server.storage.schema import SCHEMA
 from roughfed.types import Evaluation
@@ -170,7 +171,7 @@ def test_alerts_are_judged_once_a_second_and_when_the_run_changes(
     moment = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: moment[0])
     health = Health(ctx, clock=lambda: 7.0)
-    monkeypatch.setattr(health._standing, "judge", lambda signs: judged.append(moment[0]) or [])
+    monkeypatch.setattr(health._active, "judge", lambda inputs: judged.append(moment[0]) or [])
     for moment[0] in (1000.0, 1000.1, 1000.9, 1001.0, 1001.5):
         health.alerts()
     assert judged == [1000.0, 1001.0]
@@ -189,7 +190,7 @@ def test_a_server_that_cannot_be_judged_has_a_status_and_is_judged_again(
     (said,) = status()["alerts"]
     assert said["name"] == "RunPaused"
     with monkeypatch.context() as broke:
-        broke.setattr(active_alerts, "signs_of", broken)
+        broke.setattr(active_alerts, "inputs_of", broken)
         ctx.state.stopping = True  # else it would not be judged again within a second
         assert status()["alerts"] == [said]
     ctx.state.paused = False
@@ -199,10 +200,10 @@ def test_a_server_that_cannot_be_judged_has_a_status_and_is_judged_again(
 def test_a_watch_over_health_tells_the_metrics_and_ends_quietly(ctx: ServerContext, tmp_path: Path) -> None:
     async def watch() -> None:
         told = asyncio.Event()
-        counts: list[dict[str, int]] = []
+        standing: list[dict[tuple[str, str], bool]] = []
 
-        def alerts(found: dict[str, int]) -> None:
-            counts.append(found)
+        def alerts(found: dict[tuple[str, str], bool]) -> None:
+            standing.append(found)
             told.set()
 
         ctx.metrics.alerts = alerts  # pyright: ignore[reportAttributeAccessIssue]
@@ -210,7 +211,7 @@ def test_a_watch_over_health_tells_the_metrics_and_ends_quietly(ctx: ServerConte
         await asyncio.wait_for(told.wait(), 10)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert counts[0] == {"critical": 0, "warning": 0, "info": 0}
+        assert standing[0] == {(name, rule.severity): False for name, rule in ALERTS.items()}
         assert not ctx.state._watchers
 
     asyncio.run(watch())
@@ -233,7 +234,7 @@ def test_who_is_away_until_an_hour_is_not_missed_before_it(ctx: ServerContext, s
     round_of(ctx).collection = None
 
     def missed_since(now: float) -> float | None:
-        return signs_of(ctx, Disk(), (), Certificates(0.0), now=now, since=since).waiting_since
+        return inputs_of(ctx, Disk(), (), Certificates(0.0), now=now, since=since).waiting_since
 
     since: dict[str, float] = {}
     assert missed_since(100.0) == 100.0
@@ -265,6 +266,6 @@ def test_a_certificate_is_due_by_its_own_life_not_by_what_is_set_now(
     for config in (ctx.config, FederationConfig(identity=Identity(certificate_days=90))):
         ctx.settings.config = config
         found = ALERTS["ClientCertExpiring"].judge(
-            signs_of(ctx, Disk(), (), Health(ctx).certificates, now=time.time(), since={}), False
+            inputs_of(ctx, Disk(), (), Health(ctx).certificates, now=time.time(), since={}), False
         )
         assert (found is not None) is due
