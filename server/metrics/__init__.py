@@ -92,7 +92,6 @@ class ServerMetrics(
         self._telemetry.on_scrape("client_excluded_total", self._clients.exclusions)
         self._telemetry.on_scrape("client_contribution_score", self._clients.scores)
         self._telemetry.on_scrape("client_last_seen_timestamp_seconds", self._clients.last_seen)
-        self._alerts = {}
         self._telemetry.on_scrape("alert", self._alert_samples)
         self._now, self._timer = now, timer
         self._phase, self._phase_since = "waiting", timer()

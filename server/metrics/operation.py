@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from roughfed.server.metrics.recorder import Recorder
 from roughfed.telemetry import Family, Samples, safely
@@ -10,6 +12,8 @@ from roughfed.telemetry import Family, Samples, safely
 SEVERITIES = ("critical", "warning", "info")
 PAGES = ("page", "static", "metrics", "healthz", "status", "rounds", "events")
 STATIC = (".css", ".js", ".json", ".svg", ".png", ".ico")
+FRESH_S = 60.0
+"""So long after the last look the alerts are shown; the server looks every few seconds."""
 CODES = ("200", "400", "401", "403", "404", "405", "414", "429", "431", "500", "503")
 
 FAMILIES = (
@@ -24,7 +28,7 @@ FAMILIES = (
 class OperationMetrics(Recorder):
     """Operation."""
 
-    _alerts: Mapping[tuple[str, ...], float]
+    _alerts: tuple[float, Mapping[tuple[str, ...], float]] = (-math.inf, MappingProxyType({}))
 
     @safely
     def paused(self, paused: bool) -> None:
@@ -34,10 +38,12 @@ class OperationMetrics(Recorder):
     @safely
     def alerts(self, standing: Mapping[tuple[str, str], bool]) -> None:
         """(alert, severity) -> whether it stands; all of them, at every look."""
-        self._alerts = {key: float(stands) for key, stands in standing.items()}
+        self._alerts = (self._timer(), {key: float(stands) for key, stands in standing.items()})
 
     def _alert_samples(self) -> Samples:
-        return self._alerts.items()
+        """What was said last; nothing once nobody judges any more, which must not look like health."""
+        at, samples = self._alerts
+        return samples.items() if self._timer() - at < FRESH_S else ()
 
     @safely
     def http(self, page: str, code: str | int) -> None:

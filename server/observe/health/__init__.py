@@ -2,7 +2,7 @@
 
 `inputs.py` has the figures and `reading.py` takes them from a running server; `active_alerts.py` keeps since when each
 alert stands. Prometheus hears of them as `roughfed_alert`, and its rules are written from this table
-(`python tests/unit/server/observe/test_prometheus.py`).
+(`python -m tests.unit.server.observe.test_prometheus`).
 """
 
 from __future__ import annotations

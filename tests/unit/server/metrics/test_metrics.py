@@ -24,6 +24,7 @@ from roughfed.server.defence import RULES, Situation, view_of_arrays
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.metrics.clients import CLIENT_STATES
 from roughfed.server.metrics.defence import DEFENCE_REASONS
+from roughfed.server.metrics.operation import FRESH_S
 from roughfed.server.metrics.recorder import PARTS
 from roughfed.server.metrics.stopwatch import Spent
 
@@ -358,6 +359,24 @@ def test_every_reason_of_a_listed_rule_is_counted_and_has_words(name: str) -> No
     assert (
         given or RULES[name].gives == "coordinates" or name in ("none", "centered-clipping", "geometric-median", "nnm")
     )
+
+
+def test_alerts_that_nobody_looks_at_any_more_are_not_shown() -> None:
+    """A server that hangs would else look as well, or as ill, as it was."""
+    timer = Clock(10.0)
+    m = ServerMetrics(timer=timer)
+    assert not any(name.startswith("roughfed_alert") for name in samples(m.render()))
+    m.alerts({("RoundStalled", "critical"): True, ("DiskFilling", "warning"): False})
+    timer.at += FRESH_S - 1
+    page = samples(m.render())
+    assert page["roughfed_alert{alert=RoundStalled,severity=critical}"] == 1
+    assert page["roughfed_alert{alert=DiskFilling,severity=warning}"] == 0
+    m.alerts({("DiskFilling", "critical"): True})  # the others are no alerts of the next look
+    assert [name for name in samples(m.render()) if name.startswith("roughfed_alert")] == [
+        "roughfed_alert{alert=DiskFilling,severity=critical}"
+    ]
+    timer.at += FRESH_S
+    assert not any(name.startswith("roughfed_alert") for name in samples(m.render()))
 
 
 def test_the_page_has_no_creation_times() -> None:

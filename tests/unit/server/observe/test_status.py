@@ -93,6 +93,29 @@ def test_counts_are_over_all_rounds(ctx: ServerContext, status: Status) -> None:
     asyncio.run(play())
 
 
+def test_clients_that_fail_or_are_left_out_round_after_round_are_named(ctx: ServerContext, status: Status) -> None:
+    """Also while rounds go on without them, and as long as they are here."""
+    sets = {"alpha": "client-failed: not-finite", "beta": "disagrees", "gamma": ""}
+    defence = {"rule": "default", "f": 1, "judged": 2, "scores": {}, "excluded": {"beta": "disagrees"}}
+
+    async def play() -> None:
+        for number in range(1, 6):
+            await ctx.store.open_round(replace(ROW, round=number))
+            await ctx.store.set_sets(number, sets)
+            await ctx.store.commit(number, version=number, digest=bytes([number]) * 32, now=float(number))
+            await ctx.store.set_summary(number, {"defence": defence})
+
+    asyncio.run(play())
+    for name in sets:
+        ctx.clients.join(session(name))
+    found = {each["name"]: each["text"] for each in status()["alerts"]}
+    assert "alpha (client-failed: not-finite)" in found["ClientFails"]
+    assert "beta in 5 of its last 5 rounds" in found["ClientLeftOut"]
+    assert "as many as it is meant to hold against (1)" in found["ClientLeftOut"]
+    ctx.clients.quarantined = {"alpha": "by the operator", "beta": "by the operator"}
+    assert not {"ClientFails", "ClientLeftOut"} & {each["name"] for each in status()["alerts"]}
+
+
 def test_rounds_that_are_abandoned_are_played_again(ctx: ServerContext, status: Status) -> None:
     """A page that says "round 12 of 10" is not believed any more."""
     found: list[tuple[int, int]] = []
