@@ -27,7 +27,7 @@ class CurrentRound:
 
 
 @dataclass(frozen=True, slots=True)
-class DefenceSummary:
+class DefenceOutcome:
     """What the defence did in a round.
 
     Attributes:
@@ -96,7 +96,7 @@ class PastRound:
     accepted: Set[str] = frozenset()
     dropped: Sequence[str] = ()
     excluded: Mapping[str, str] = field(default_factory=dict[str, str])
-    defence: DefenceSummary = DefenceSummary()
+    defence: DefenceOutcome = DefenceOutcome()
     groups: int = 0
     void: Sequence[tuple[Sequence[str], str]] = ()
     seconds: float = 0.0

@@ -9,7 +9,7 @@ from typing import Any
 
 from roughfed.measures import figures
 from roughfed.server.model.retention import class_counts, whole
-from roughfed.server.observe.health.inputs import DefenceSummary, ModelAccuracy, PastRound
+from roughfed.server.observe.health.inputs import DefenceOutcome, ModelAccuracy, PastRound
 from roughfed.server.storage.store import ABSENT, ACCEPTED, Store
 
 KEPT = 60
@@ -74,7 +74,7 @@ def _past(store: Store, row: sqlite3.Row, counts: list[int]) -> PastRound:
         accepted=frozenset(client for client, why in sets.items() if why == ACCEPTED),
         dropped=tuple(client for client, why in sets.items() if why in ABSENT),
         excluded={client: why for client, why in sets.items() if why != ACCEPTED and why not in ABSENT},
-        defence=DefenceSummary(
+        defence=DefenceOutcome(
             rule=str(defence.get("rule", "")),
             judged=int(defence.get("judged", 0)),
             tolerated=int(defence.get("f", 0)),

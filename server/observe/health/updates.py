@@ -6,7 +6,7 @@ from collections import Counter
 
 from roughfed.report.words import reason
 from roughfed.server.observe.health.alert import Firing, most, some
-from roughfed.server.observe.health.inputs import DefenceSummary, HealthInputs
+from roughfed.server.observe.health.inputs import DefenceOutcome, HealthInputs
 
 REFUSED_LEAST = 5
 REFUSED_SHARE, REFUSED_CALM = 0.2, 0.1
@@ -55,7 +55,7 @@ def many_excluded(inputs: HealthInputs, stands: bool) -> Firing | None:
     )
 
 
-def _many(each: DefenceSummary, share: float) -> bool:
+def _many(each: DefenceOutcome, share: float) -> bool:
     """More than a share of what was judged, and more than a rule that always leaves f or 2f out."""
     return each.rule not in ONLY_ONE and len(each.left_out) > max(share * each.judged, 2 * each.tolerated)
 

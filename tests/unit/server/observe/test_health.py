@@ -17,7 +17,7 @@ from roughfed.server.observe.health.alert import SEVERITIES, AlertRule
 from roughfed.server.observe.health.inputs import (
     Certificates,
     CurrentRound,
-    DefenceSummary,
+    DefenceOutcome,
     Disk,
     HealthInputs,
     ModelAccuracy,
@@ -57,7 +57,7 @@ def past(number: int, **changes: Any) -> PastRound:
         goal=10,
         asked=10,
         accepted=NAMES,
-        defence=DefenceSummary("default", judged=10, tolerated=2),
+        defence=DefenceOutcome("default", judged=10, tolerated=2),
         groups=2,
         upload_bytes=1 << 20,
         model=ModelAccuracy(10_000, accuracy=0.9, balanced=0.9, tail=0.8, worst=0.7),
