@@ -15,6 +15,9 @@ OUT_SHARE, OUT_CALM = 2 / 3, 1 / 2
 """Of its last rounds, in which the defence left it out."""
 FAILED = 3
 """Rounds in a row with the same reason."""
+SITS_OUT = ("sat-out", "left-out", "window", "load", "battery")
+"""Reasons with which a client refuses a job for once; its owner's hours and limits among them."""
+NO_FAULT = ("client-away", *(f"client-refused: {why}" for why in SITS_OUT))
 
 
 def left_out(inputs: HealthInputs, stands: bool) -> Firing | None:
@@ -46,7 +49,8 @@ def failing(inputs: HealthInputs, stands: bool) -> Firing | None:
     for name in inputs.here & counts.keys():
         last = [why for each in inputs.rounds if (why := _own_fault(each, name)) is not None][-FAILED:]
         if len(last) == FAILED and len(set(last)) == 1 and last[0]:
-            found[name] = f"{name} ({reason(last[0])})"
+            why = "".join(each if each.isprintable() else "?" for each in reason(last[0]))  # the client's own word
+            found[name] = f"{name} ({why})"
     if inputs.finished or not found:
         return None
     first = min(found)
@@ -61,4 +65,4 @@ def _own_fault(each: PastRound, name: str) -> str | None:
     if name in each.accepted or name in each.defence.left_out:
         return ""
     why = each.excluded.get(name)
-    return None if why is None or why in BLAMELESS or why.startswith("client-away") else why
+    return None if why is None or why in BLAMELESS or why.startswith(NO_FAULT) else why

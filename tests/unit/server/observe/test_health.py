@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 import pytest
 
+from roughfed.client import job_runner
 from roughfed.deploy.cli import app as cli
 from roughfed.server.observe.health import ALERTS
 from roughfed.server.observe.health.active_alerts import ActiveAlerts
 from roughfed.server.observe.health.alert import SEVERITIES, AlertRule
+from roughfed.server.observe.health.clients import SITS_OUT
 from roughfed.server.observe.health.inputs import (
     Certificates,
     CurrentRound,
@@ -90,9 +92,15 @@ MISSING = {"dropped": ("c1", "c2", "c3", "c4", "c5"), "accepted": NAMES - {"c1",
 OUT = {"left_out": dict.fromkeys(("c1", "c2", "c3", "c4", "c5"), "disagrees")}
 ALONE = {"left_out": {"c1": "disagrees"}, "excluded": {"c1": "disagrees"}, "accepted": NAMES - {"c1"}}
 TWO = {"left_out": dict.fromkeys(("c1", "c2"), "long"), "accepted": NAMES - {"c1", "c2"}}
-FAILS, NO_MEMORY, VOID_C1, AWAY = (
+FAILS, NO_MEMORY, VOID_C1, AWAY, LAPTOP = (
     {"excluded": {"c1": why}, "accepted": NAMES - {"c1"}}
-    for why in ("client-failed: not-finite", "client-failed: out-of-memory", "void", "client-away: over")
+    for why in (
+        "client-failed: not-finite",
+        "client-failed: out-of-memory",
+        "void",
+        "client-away: over",
+        "client-refused: battery",
+    )
 )
 NOT_ASKED = {"accepted": NAMES - {"c1"}}
 VOID = {"void": ((("c1", "c2", "c3"), "too few answered"),)}
@@ -270,6 +278,7 @@ SILENT: list[tuple[str, HealthInputs | None, Mapping[str, Any]]] = [
     ("ClientFails", None, {"rounds": rounds(FAILS, FAILS, FAILS), "here": NAMES - {"c1"}}),
     ("ClientFails", None, {"rounds": rounds(*[VOID_C1] * 3)}),
     ("ClientFails", None, {"rounds": rounds(*[AWAY] * 3)}),
+    ("ClientFails", None, {"rounds": rounds(*[LAPTOP] * 3)}),
     ("ClientFails", None, {"rounds": rounds(*[ALONE] * 3)}),  # the defence's
 ]
 
@@ -317,6 +326,16 @@ def test_nothing_is_wrong_with_a_healthy_server(well: HealthInputs) -> None:
 
 def test_the_server_pauses_the_run_after_as_many_as_the_alert_says() -> None:
     assert PAUSES == LOST_ROUNDS
+
+
+def test_what_a_client_calls_its_error_does_not_reach_the_terminal_as_it_is() -> None:
+    said = {"excluded": {"c1": "client-failed: \x1b[2J\nall is well"}, "accepted": NAMES - {"c1"}}
+    (found,) = ActiveAlerts().judge(inputs(None, {"rounds": rounds(*[said] * 3)}))
+    assert "c1 (client-failed: ?[2J?all is well)" in found["text"]
+
+
+def test_who_sits_out_for_its_own_reasons_does_not_fail() -> None:
+    assert set(SITS_OUT) == set(job_runner.SITS_OUT)
 
 
 def test_every_row_has_a_case_of_each_kind() -> None:
