@@ -33,7 +33,9 @@ def left_out(inputs: HealthInputs, stands: bool) -> Firing | None:
     if inputs.finished or not found:
         return None
     newest, first = judged[-1].defence, min(found)
-    full = f", as many as it is meant to hold against ({newest.tolerated})" if len(found) >= newest.tolerated else ""
+    full = (
+        f", as many as it is meant to hold against ({newest.tolerated})" if 0 < newest.tolerated <= len(found) else ""
+    )
     return Firing(
         f"{newest.rule} leaves out the same clients again and again{full}: {some(found.values())}",
         f"roughfed status --client {first}: why; roughfed quarantine {first} if it is hostile; where its data are only "
