@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from roughfed.report.judged import exclusions
-from roughfed.report.layout import captioned, pair
-from roughfed.report.lines import line_chart
-from roughfed.report.plots import share_axis
+from roughfed.report.layout import lead, pair
+from roughfed.report.plots import curves
 from roughfed.report.scale import finite, percent
 from roughfed.report.summary import RunSummary, last_known
-from roughfed.report.svg import safe
 from roughfed.report.tables import UNKNOWN, table
 
 DEFENDED, UNDEFENDED, CLEAN = "this run", "no defence", "no attack"
@@ -52,7 +50,7 @@ def poisoned(run: RunSummary, plain: RunSummary | None, clean: RunSummary | None
     known = {name: each for name, each in runs.items() if each is not None}
     found, played = caught(run), len(run.hostile) * len(run.rounds)
     hostile = ", ".join(run.hostile)
-    lead = (
+    words = (
         f"{run.attack}: {hostile}. They were left out {found.hits} of {played} times, and honest clients "
         f"{found.false_exclusions} times. Every run begins with the same first model, with the same clients and data."
     )
@@ -63,7 +61,7 @@ def poisoned(run: RunSummary, plain: RunSummary | None, clean: RunSummary | None
         if any(getattr(r, field) is not None for each in known.values() for r in each.rounds)
     ]
     figures = table(head, rows, numeric=tuple(range(1, len(head))))
-    return f'<p class="lead">{safe(lead)}</p>{pair(f"<div>{figures}</div>", _curves(known))}'
+    return lead(words) + pair(f"<div>{figures}</div>", _courses(known))
 
 
 FIGURES = {
@@ -75,15 +73,12 @@ FIGURES = {
 """Field of a round -> what the table calls it."""
 
 
-def _curves(runs: dict[str, RunSummary]) -> str:
+def _courses(runs: dict[str, RunSummary]) -> str:
     by_round = {name: {r.round: r.accuracy for r in each.rounds} for name, each in runs.items()}
     if not all(finite(values.values()) for values in by_round.values()):
         return ""
     x = sorted({number for values in by_round.values() for number in values})
-    series = {name: [values.get(at) for at in x] for name, values in by_round.items()}
-    return captioned(
-        "Accuracy by round", line_chart("Accuracy by round", series, x=x, axis=share_axis(series.values()))
-    )
+    return curves("Accuracy by round", x, {name: [values.get(at) for at in x] for name, values in by_round.items()})
 
 
 def _share(value: float | None) -> str:

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import cast
 
+from roughfed.report.layout import safe
 from roughfed.report.scale import number, percent, seconds, size
 from roughfed.report.summary import RunSummary, last_known, per_client_round, task_matrix
-from roughfed.report.svg import safe
 from roughfed.report.words import reason
 
 MAX_ROWS = 300  # a page must stay a page; the JSON summary has everything
 UNKNOWN = "–"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = ()) -> str:
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    numeric: Collection[int] = (),
+    caption: str = "",
+    most: int = MAX_ROWS,
+) -> str:
     """A table of texts, which are escaped; `numeric` columns are set flush right; a long table is cut and says so."""
-    top = "".join(_cell("th", title, i in numeric) for i, title in enumerate(head))
-    lines = ["".join(_cell("td", cell, i in numeric) for i, cell in enumerate(row)) for row in rows[:MAX_ROWS]]
+    top = "".join(_cell('th scope="col"', title, i in numeric) for i, title in enumerate(head))
+    lines = ["".join(_cell("td", cell, i in numeric) for i, cell in enumerate(row)) for row in rows[:most]]
     body = "".join(f"<tr>{line}</tr>" for line in lines)
-    left = len(rows) - MAX_ROWS
+    left = len(rows) - most
     more = f'<p class="note">and {left:,} more rows, in the summary file</p>' if left > 0 else ""
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>{more}'
+    named = safe(caption or ", ".join(filter(None, head)))
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{named}"><table><caption class="unseen">{named}'
+        f"</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>{more}"
+    )
 
 
 def key_figures(run: RunSummary) -> list[tuple[str, str, str]]:
@@ -53,7 +64,7 @@ def _rough_figures(run: RunSummary) -> list[tuple[str, str, str]]:
     if (f1 := last_known(r.macro_f1 for r in run.rounds)) is not None:
         found.append(("Macro-F1", percent(f1), "mean over the classes"))
     if (error := last_known(r.calibration_error for r in run.rounds)) is not None:
-        found.append(("Calibration error", percent(error), "confidence against accuracy"))
+        found.append(("Calibration error (ECE)", percent(error), "confidence against accuracy"))
     if (matrix := task_matrix(run)) is not None and matrix.forgetting is not None:
         found.append(
             ("Forgetting", percent(matrix.forgetting), f"after {len(matrix.values)} of {len(run.tasks)} tasks")
@@ -130,7 +141,8 @@ def _flatten(settings: Mapping[str, object], prefix: str) -> Iterator[tuple[str,
 
 
 def _cell(tag: str, content: str, right: bool) -> str:
-    return f'<{tag} class="n">{safe(content)}</{tag}>' if right else f"<{tag}>{safe(content)}</{tag}>"
+    kind = ' class="n"' if right else ""
+    return f"<{tag}{kind}>{safe(content)}</{tag[:2]}>"
 
 
 def _share(value: float | None) -> str:

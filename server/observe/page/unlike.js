@@ -1,23 +1,22 @@
 // Clients that differ: how fair the model is to them, what they contribute, clusters and classes.
 
-import { bars, figure, lines, seriesTable } from "./charts.js";
+import { figure } from "./charts.js";
 import { byId, count, el, known, memo, number, percent, show, size, table } from "./dom.js";
 import { riding } from "./words.js";
 
 const MODELS = { global: "common model", personal: "personal models", alone: "each trained alone" };
 const SHOWN = 14;
 
-const spread = figure("Accuracy over clients, by round", lines("Accuracy over clients", { share: true }),
-  seriesTable("Accuracy over clients", percent));
-const worth = figure("Contribution", bars("Contribution", { format: number }), (rows) => table("Contribution", [
+const spread = figure({ kind: "lines", name: "Accuracy over clients, by round", format: "percent", share: true });
+const worth = figure({ kind: "bars", name: "Contribution" }, { rows: (data) => table("Contribution", [
   { name: "Client", of: (row) => row.name },
   { name: "Total", numeric: true, of: (row) => number(row.value) },
   { name: "Interval", numeric: true, of: (row) => known(row.low) ? `${number(row.low)} to ${number(row.high)}` : "" },
   { name: "Model quality", numeric: true, of: (row) => percent(row.tier) },
-], rows.all ?? rows, { hidden: true }));
-const factors = figure("Weights", bars("Weights", { format: number }), (rows) => table("Weights", [
+], data.all, { hidden: true }) });
+const factors = figure({ kind: "bars", name: "Weights" }, { rows: (data) => table("Weights", [
   { name: "Client", of: (row) => row.name }, { name: "Factor", numeric: true, of: (row) => number(row.value) },
-], rows.all ?? rows, { hidden: true }));
+], data.all, { hidden: true }) });
 
 export const unlike = memo((told, rounds) => {
   const found = (key) => told?.[key]?.found;
@@ -46,9 +45,9 @@ export const unlike = memo((told, rounds) => {
 });
 
 function fillBars(chart, rows, words) {
-  const top = rows.length <= SHOWN ? [...rows] : [...rows.slice(0, SHOWN - 4), ...rows.slice(-4)];
-  top.all = rows;
-  chart.set(top, rows.length <= SHOWN ? words : `${words}: the ${SHOWN - 4} highest and the 4 lowest of ${rows.length}`);
+  const top = rows.length <= SHOWN ? rows : [...rows.slice(0, SHOWN - 4), ...rows.slice(-4)], of = (key) => top.map((row) => row[key]);
+  chart.set({ x: of("name"), series: [{ name: words, values: of("value") }], low: of("low"), high: of("high"), notes: of("note"), all: rows },
+    rows.length <= SHOWN ? words : `${words}: the ${SHOWN - 4} highest and the 4 lowest of ${rows.length}`);
 }
 
 const numbers = (weights) => Object.entries(weights ?? {}).filter(([, value]) => known(value))
