@@ -14,7 +14,16 @@ from roughfed.report.plots import holdings
 from roughfed.report.scale import number, percent, seconds, size
 from tests.unit.report_page import Reading, values
 
-HOSTILE = ["</script><script>alert(1)</script>", "<!--<script>", "a&b\"'", "nul\0", "\ud800", "\u202eevil", "日本語", "x" * 200]
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    "a&b\"'",
+    "nul\0",
+    "\ud800",
+    "\u202eevil",
+    "日本語",
+    "x" * 200,
+]
 VALUES = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True))
 
 

@@ -63,8 +63,12 @@ def scored(rule: str, *scores: float) -> RunSummary:
 
 def test_scores_are_shaded_by_the_limit_and_never_by_the_highest_of_a_round() -> None:
     """A calm round, in which nobody comes near the limit, is pale; so is one beside it in which somebody does."""
-    assert Reading(judged(scored("default", 0.1, 3.0))).chart("Scores by round, the full shade is the limit")["top"] == 1
-    assert Reading(judged(scored("krum", 10.0, 40.0))).chart("Scores by round, shaded by the highest of all")["top"] == 40
+    assert (
+        Reading(judged(scored("default", 0.1, 3.0))).chart("Scores by round, the full shade is the limit")["top"] == 1
+    )
+    assert (
+        Reading(judged(scored("krum", 10.0, 40.0))).chart("Scores by round, shaded by the highest of all")["top"] == 40
+    )
 
 
 def test_weights_are_shown_where_the_rule_gave_any() -> None:
