@@ -1,4 +1,4 @@
-"""Reports in Chromium: the charts are drawn, the policy lets through what it should, and nobody is asked for anything."""
+"""Reports in Chromium: the charts are drawn, the policy lets through what it should, nobody is asked for anything."""
 
 from __future__ import annotations
 
@@ -33,11 +33,13 @@ PAGES = {
     "long tail": render(ALL["long tail"][0]),
     "against": render(ALL["against"][0], plain=ALL["against"][1]),
     "unlike": render(FULL),
-    "hostile": render(a_run([ATTACK, "b"], [one_round(n, [ATTACK, "b"]) for n in (1, 2)], run=ATTACK, class_names=[ATTACK, "d"])),
+    "hostile": render(
+        a_run([ATTACK, "b"], [one_round(n, [ATTACK, "b"]) for n in (1, 2)], run=ATTACK, class_names=[ATTACK, "d"])
+    ),
     "hostile clusters": render(
         RunSummary("r", "unlike", "updates", 3, 10, 40, rounds=[a_round(n, renamed(summary(n))) for n in (1, 2)])
     ),
-}  # fmt: skip
+}
 MARKS = "path, rect, circle, line"
 
 
@@ -110,7 +112,8 @@ def test_curves_have_dashes_and_the_legend_has_the_same(browser: Browser, tmp_pa
 
 def test_gaps_of_calibration_look_as_the_legend_says(browser: Browser, tmp_path: Path) -> None:
     tab = opened(browser, tmp_path, PAGES["long tail"])
-    look = "[...{}.querySelectorAll('{}')].map((e) => ['fill', 'fill-opacity'].map((a) => e.getAttribute(a) ?? '1').join())"
+    of = "(e) => ['fill', 'fill-opacity'].map((a) => e.getAttribute(a) ?? '1').join()"
+    look = f"[...{{}}.querySelectorAll('{{}}')].map({of})"
     figure = drawn("Calibration")
     keys = tab.ask(look.format(figure, ".key rect"))
     assert len(set(keys)) == 3
