@@ -305,11 +305,13 @@ const KINDS = { lines, columns, bars, cells, dots, reliability };
 
 // -- figures ----------------------------------------------------------------------------------------------------------
 
-// The chart of a specification, as nodes; names are cleaned here, once.
+// The chart of a specification, as nodes; names are cleaned here, once. `shown`: the places of the rows to be drawn.
 function drawn(spec, width) {
-  const series = spec.series.map((s) => ({ ...s, name: plain(s.name) }));
-  const x = spec.kind === "lines" ? spec.x : spec.x.map(plain);
-  return KINDS[spec.kind]({ ...spec, x, series, name: plain(spec.name) }, width).filter(Boolean);
+  const chosen = (values) => spec.shown && values ? spec.shown.map((at) => values[at]) : values;
+  const series = spec.series.map((s) => ({ ...s, name: plain(s.name), values: chosen(s.values) }));
+  const [low, high, out, notes] = [spec.low, spec.high, spec.out, spec.notes].map(chosen);
+  const x = chosen(spec.kind === "lines" ? spec.x : spec.x.map(plain));
+  return KINDS[spec.kind]({ ...spec, x, series, low, high, out, notes, name: plain(spec.name) }, width).filter(Boolean);
 }
 
 // Draws into `canvas` for its width, now and whenever it changes; returns what draws again.
@@ -322,20 +324,23 @@ function mount(canvas, specOf) {
   return () => { width = canvas.clientWidth; draw(); };
 }
 
-// The numbers of a chart: newest round first; of cells and names in the order of the drawing.
+// The numbers of a chart: a row for each x, the newest round first.
 function numbers(spec) {
-  const form = formOf(spec), over = ["lines", "columns"].includes(spec.kind), rows = spec.x.map((_, at) => at);
-  return table(spec.name, [{ name: over ? "Round" : "Name", of: (at) => String(spec.x[at]) },
-    ...spec.series.map((s) => ({ name: s.name, numeric: true, of: (at) => typeof s.values[at] === "string" ? s.values[at] : form(s.values[at]) }))],
-  over ? rows.reverse() : rows, { hidden: true });
+  const form = formOf(spec), over = spec.across ?? (["lines", "columns"].includes(spec.kind) ? "round" : null);
+  const columns = [{ name: over ? "Round" : "Name", of: (at) => String(spec.x[at]) },
+    ...spec.series.map((s) => ({ name: s.name, numeric: true, of: (at) => typeof s.values[at] === "string" ? s.values[at] : form(s.values[at]) }))];
+  if (spec.low?.some(known)) columns.push({ name: "Interval", numeric: true, of: (at) => known(spec.low[at]) ? `${form(spec.low[at])} to ${form(spec.high[at])}` : "" });
+  if (spec.notes?.some(Boolean)) columns.push({ name: "Note", of: (at) => spec.notes[at] ?? "" });
+  const rows = spec.x.map((_, at) => at);
+  return table(spec.name, columns, over ? rows.reverse() : rows, { hidden: true });
 }
 
-// A figure of the status page; `rows`: its own table instead of the usual one. `set` gives it data, and perhaps other words.
-export function figure(given, { rows = numbers, wide = false } = {}) {
+// A figure of the status page; `set` gives it data, and perhaps other words.
+export function figure(given, { wide = false } = {}) {
   let spec = null;
   const canvas = el("div", { class: "canvas" }), title = el("figcaption", null, given.name), inner = el("div");
   const details = el("details", { class: "numbers" }, el("summary", null, "As a table", el("span", { class: "unseen" }, `: ${given.name}`)), inner);
-  const draw = mount(canvas, () => spec), list = () => { if (spec && details.open) inner.replaceChildren(rows(spec)); };
+  const draw = mount(canvas, () => spec), list = () => { if (spec && details.open) inner.replaceChildren(numbers(spec)); };
   details.addEventListener("toggle", list);
   return {
     node: el("figure", { class: wide ? "chart wide" : "chart" }, title, canvas, details),

@@ -1,18 +1,20 @@
-"""A run beside plain FedAvg on the same data: the same figures, the same charts."""
+"""A run beside others on the same data: plain FedAvg; under attack, also no defence, and nobody hostile."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from roughfed.report.chart import figure
+from roughfed.report.judged import caught
 from roughfed.report.layout import lead, pair
 from roughfed.report.plots import curves, distinct
 from roughfed.report.rough import last_with, shots_of, tasks_charts
-from roughfed.report.scale import finite, percent
+from roughfed.report.scale import finite
 from roughfed.report.summary import RunSummary, compare, last_known
-from roughfed.report.tables import UNKNOWN, table
+from roughfed.report.tables import UNKNOWN, share, table
 
 THIS, PLAIN = "this run", "plain FedAvg"
+UNDEFENDED, CLEAN = "no defence", "no attack"
 
 CURVES: Mapping[str, str] = {
     "accuracy": "Accuracy",
@@ -55,7 +57,7 @@ def _row(name: str, ours: float | None, theirs: float | None, *, less: bool = Fa
     """None where neither was measured; `less`: the smaller one is the better one."""
     if ours is None and theirs is None:
         return None
-    shown = [UNKNOWN if value is None else percent(value) for value in (ours, theirs)]
+    shown = [share(value) for value in (ours, theirs)]
     if ours is None or theirs is None:
         return (name, *shown, UNKNOWN)
     gain = ours - theirs
@@ -94,3 +96,40 @@ def _course(field: str, caption: str, run: RunSummary, plain: RunSummary) -> str
     x = sorted(by_round[0].keys() | by_round[1].keys())
     series = {name: [values.get(at) for at in x] for name, values in zip((THIS, PLAIN), by_round, strict=True)}
     return curves(f"{caption} by round", x, series)
+
+
+def poisoned(run: RunSummary, plain: RunSummary | None, clean: RunSummary | None) -> str:
+    """The content of the section: the three runs, as far as they were played."""
+    runs = {THIS: run, UNDEFENDED: plain, CLEAN: clean}
+    known = {name: each for name, each in runs.items() if each is not None}
+    found, played = caught(run), len(run.hostile) * len(run.rounds)
+    hostile = ", ".join(run.hostile)
+    words = (
+        f"{run.attack}: {hostile}. They were left out {found.hits} of {played} times, and honest clients "
+        f"{found.false_exclusions} times. Every run begins with the same first model, with the same clients and data."
+    )
+    head = ("at the end", *known)
+    rows = [
+        (name, *(share(last_known(getattr(r, field) for r in each.rounds)) for each in known.values()))
+        for field, name in AT_THE_END.items()
+        if any(getattr(r, field) is not None for each in known.values() for r in each.rounds)
+    ]
+    figures = table(head, rows, numeric=tuple(range(1, len(head))))
+    return lead(words) + pair(f"<div>{figures}</div>", _courses(known))
+
+
+AT_THE_END = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "worst_class": "worst class",
+    "attack_success": "the attacker's goal reached",
+}
+"""Field of a round -> what the table calls it."""
+
+
+def _courses(runs: dict[str, RunSummary]) -> str:
+    by_round = {name: {r.round: r.accuracy for r in each.rounds} for name, each in runs.items()}
+    if not all(finite(values.values()) for values in by_round.values()):
+        return ""
+    x = sorted({number for values in by_round.values() for number in values})
+    return curves("Accuracy by round", x, {name: [values.get(at) for at in x] for name, values in by_round.items()})

@@ -9,10 +9,9 @@ from importlib import resources
 import roughfed
 from roughfed import charts
 from roughfed.report import plots, tables
-from roughfed.report.against import against
+from roughfed.report.against import against, poisoned
 from roughfed.report.judged import judged, was_judged
 from roughfed.report.layout import captioned, note, pair, safe, section
-from roughfed.report.poisoned import poisoned
 from roughfed.report.rough import class_charts, last_with, tasks_charts
 from roughfed.report.seen import seen
 from roughfed.report.summary import RunSummary

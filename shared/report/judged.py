@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from roughfed.report.chart import figure
 from roughfed.report.layout import MAX_COLUMNS, MAX_ROWS, lead, note, pair, safe
@@ -32,6 +33,36 @@ def exclusions(run: RunSummary) -> dict[str, list[int]]:
             if why not in BLAMELESS:
                 found.setdefault(client, []).append(r.round)
     return dict(sorted(found.items()))
+
+
+@dataclass(frozen=True)
+class Caught:
+    """Who was left out of a run with known attackers.
+
+    Attributes:
+        hostile: names of the attackers.
+        excluded: client -> rounds in which it was left out for a reason that is its own.
+        false_exclusions: client-rounds of honest clients among them.
+        hits: client-rounds of attackers among them.
+    """
+
+    hostile: list[str]
+    excluded: dict[str, list[int]]
+
+    @property
+    def false_exclusions(self) -> int:
+        """Client-rounds of honest clients that were left out."""
+        return sum(len(rounds) for client, rounds in self.excluded.items() if client not in self.hostile)
+
+    @property
+    def hits(self) -> int:
+        """Client-rounds of attackers that were left out."""
+        return sum(len(rounds) for client, rounds in self.excluded.items() if client in self.hostile)
+
+
+def caught(run: RunSummary) -> Caught:
+    """Who was left out."""
+    return Caught(run.hostile, exclusions(run))
 
 
 def judged(run: RunSummary) -> str:

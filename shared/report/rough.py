@@ -10,7 +10,7 @@ from roughfed.report.layout import captioned, note
 from roughfed.report.plots import curves, distinct, numbers
 from roughfed.report.scale import number, percent
 from roughfed.report.summary import RoundSummary, RunSummary, TaskSpan, task_matrix
-from roughfed.report.tables import UNKNOWN, table
+from roughfed.report.tables import share, table
 from roughfed.types import BINS
 
 LONG = 2.0
@@ -60,7 +60,7 @@ def calibrated_table(run: RunSummary) -> str:
     )
     names = ("accuracy", "balanced_accuracy", "worst_class", "head", "medium", "tail")
     rows = [
-        (name.replace("_", " "), *(UNKNOWN if v is None else percent(v) for v in (before.get(name), after)))
+        (name.replace("_", " "), *map(share, (before.get(name), after)))
         for name in names
         if (after := getattr(finished, name)) is not None
     ]
@@ -150,7 +150,7 @@ def _measures(matrix: TaskMatrix) -> list[tuple[str, str, str]]:
         ("backward transfer", matrix.backward_transfer, "after the last task, minus right after each was learnt"),
         ("forward transfer", matrix.forward_transfer, "before each task was learnt, minus the untrained model's"),
     ]
-    return [(name, UNKNOWN if value is None else percent(value), what) for name, value, what in rows]
+    return [(name, share(value), what) for name, value, what in rows]
 
 
 def _classes(task: TaskSpan, run: RunSummary) -> str:

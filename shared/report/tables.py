@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import cast
 
-from roughfed.report.layout import safe
+from roughfed.report.layout import folded, note, safe
 from roughfed.report.scale import number, percent, seconds, size
 from roughfed.report.summary import RunSummary, last_known, per_client_round, task_matrix
 from roughfed.report.words import reason
@@ -83,14 +83,11 @@ def losses_table(run: RunSummary) -> str:
         if r.outcome != "committed":
             rows.append((str(r.round), "all", "round lost", r.outcome))
     if not rows:
-        return '<p class="note">Nobody dropped out, nobody was excluded, and no round was lost.</p>'
+        return note("Nobody dropped out, nobody was excluded, and no round was lost.")
     count = Counter((what, why) for _, _, what, why in rows)
     chips = "".join(f"<li>{safe(what)}: {safe(why)} <b>{n:,}</b></li>" for (what, why), n in count.most_common(12))
     listed = table(("round", "client", "what", "reason"), rows, numeric=(0,))
-    opened = ' open="open"' if len(rows) <= 12 else ""
-    return (
-        f'<ul class="chips">{chips}</ul><details{opened}><summary>Each of the {len(rows):,}</summary>{listed}</details>'
-    )
+    return f'<ul class="chips">{chips}</ul>{folded(f"Each of the {len(rows):,}", listed, len(rows))}'
 
 
 def rounds_table(run: RunSummary) -> str:
@@ -109,7 +106,7 @@ def rounds_table(run: RunSummary) -> str:
         (
             str(r.round),
             r.outcome,
-            *(_share(getattr(r, field)) for field in known.values()),
+            *(share(getattr(r, field)) for field in known.values()),
             f"{r.loss:.4g}" if r.loss is not None else UNKNOWN,
             seconds(r.seconds),
             f"{len(r.accepted)} of {len(r.participants)}",
@@ -127,7 +124,7 @@ def rounds_table(run: RunSummary) -> str:
 def config_table(config: Mapping[str, object]) -> str:
     """The settings, with dotted keys as in the environment and in errors."""
     rows = list(_flatten(config, ""))
-    return table(("setting", "value"), rows) if rows else '<p class="note">not recorded</p>'
+    return table(("setting", "value"), rows) if rows else note("not recorded")
 
 
 def _flatten(settings: Mapping[str, object], prefix: str) -> Iterator[tuple[str, str]]:
@@ -145,7 +142,8 @@ def _cell(tag: str, content: str, right: bool) -> str:
     return f"<{tag}{kind}>{safe(content)}</{tag[:2]}>"
 
 
-def _share(value: float | None) -> str:
+def share(value: float | None) -> str:
+    """A share of 1, or a dash."""
     return percent(value) if value is not None else UNKNOWN
 
 

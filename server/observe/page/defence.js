@@ -10,11 +10,7 @@ const OFTEN = 20;
 // Rules whose scores are in units of their limit: from 1 on, an update is suspect.
 const LIMITED = ["centered-clipping", "default", "fltrust", "foolsgold"];
 
-const scores = figure({ kind: "bars", name: "Scores" }, { rows: (data) => table("Scores", [
-  { name: "Client or group", of: (row) => row.name },
-  { name: "Score", numeric: true, of: (row) => number(row.value) },
-  { name: "Verdict", of: (row) => row.note },
-], data.all, { hidden: true }) });
+const scores = figure({ kind: "bars", name: "Scores" });
 
 export const defence = memo((found, quarantined) => {
   const box = byId("defence-parts");
@@ -33,9 +29,9 @@ export const defence = memo((found, quarantined) => {
   if (rows.length) parts.push(scores.node);
   box.replaceChildren(...parts);
   if (rows.length) {
-    const top = rows.slice(0, SHOWN), limited = LIMITED.includes(found.rule);
-    scores.set({ x: top.map((row) => row.name), series: [{ name: "score", values: top.map((row) => row.value) }], all: rows,
-      out: top.map((row) => row.out), notes: top.map((row) => row.note), limit: limited ? 1 : null },
+    const of = (key) => rows.map((row) => row[key]), limited = LIMITED.includes(found.rule);
+    scores.set({ x: of("name"), series: [{ name: "score", values: of("value") }], out: of("out"), notes: of("note"),
+      shown: [...rows.keys()].slice(0, SHOWN), limit: limited ? 1 : null },
     `Scores of round ${found.round}, largest first; ✕ left out${limited ? "; the line: the limit" : ""}${
       rows.length > SHOWN ? ` (${SHOWN} of ${rows.length})` : ""}`);
   }

@@ -1,7 +1,7 @@
 // How the model learns: curves over the rounds, and the recall of each class.
 
 import { figure, nothing } from "./charts.js";
-import { byId, known, memo, percent, table } from "./dom.js";
+import { byId, known, memo } from "./dom.js";
 
 const CURVES = [
   ["accuracy", "accuracy", 0], ["balanced", "balanced_accuracy", 2], ["head", "head_accuracy", 5],
@@ -11,11 +11,7 @@ const MOST_CLASSES = 24;
 
 const accuracy = figure({ kind: "lines", name: "Accuracy by round", format: "percent", share: true });
 const loss = figure({ kind: "lines", name: "Loss by round" });
-const classes = figure({ kind: "cells", name: "Recall of each class by round", format: "percent", top: 1, across: "round" }, { wide: true,
-  rows: (data) => table("Recall of each class, last measured", [
-    { name: "Class", of: (row) => String(row.name) },
-    { name: "Recall", numeric: true, of: (row) => percent(row.values.findLast(known)) },
-  ], data.series, { hidden: true }) });
+const classes = figure({ kind: "cells", name: "Recall of each class by round", format: "percent", top: 1, across: "round" }, { wide: true });
 
 function curves(rounds) {
   const measured = rounds.filter((r) => CURVES.some(([, key]) => known(r[key])));

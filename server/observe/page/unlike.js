@@ -8,15 +8,8 @@ const MODELS = { global: "common model", personal: "personal models", alone: "ea
 const SHOWN = 14;
 
 const spread = figure({ kind: "lines", name: "Accuracy over clients, by round", format: "percent", share: true });
-const worth = figure({ kind: "bars", name: "Contribution" }, { rows: (data) => table("Contribution", [
-  { name: "Client", of: (row) => row.name },
-  { name: "Total", numeric: true, of: (row) => number(row.value) },
-  { name: "Interval", numeric: true, of: (row) => known(row.low) ? `${number(row.low)} to ${number(row.high)}` : "" },
-  { name: "Model quality", numeric: true, of: (row) => percent(row.tier) },
-], data.all, { hidden: true }) });
-const factors = figure({ kind: "bars", name: "Weights" }, { rows: (data) => table("Weights", [
-  { name: "Client", of: (row) => row.name }, { name: "Factor", numeric: true, of: (row) => number(row.value) },
-], data.all, { hidden: true }) });
+const worth = figure({ kind: "bars", name: "Contribution" });
+const factors = figure({ kind: "bars", name: "Weights" });
 
 export const unlike = memo((told, rounds) => {
   const found = (key) => told?.[key]?.found;
@@ -40,14 +33,16 @@ export const unlike = memo((told, rounds) => {
   show(byId("unlike"), parts.length > 0);
   byId("unlike-parts").replaceChildren(...parts);
   if (curve) spread.set(curve);
-  if (shares.length) fillBars(factors, shares, `Weight of each client, round ${at("fairness")}`);
-  if (totals.length) fillBars(worth, totals, `Contribution so far (${given.method}), as of round ${at("contribution")}`);
+  if (shares.length) fillBars(factors, "factor", shares, `Weight of each client, round ${at("fairness")}`);
+  if (totals.length) fillBars(worth, "total", totals, `Contribution so far (${given.method}), as of round ${at("contribution")}`);
 });
 
-function fillBars(chart, rows, words) {
-  const top = rows.length <= SHOWN ? rows : [...rows.slice(0, SHOWN - 4), ...rows.slice(-4)], of = (key) => top.map((row) => row[key]);
-  chart.set({ x: of("name"), series: [{ name: words, values: of("value") }], low: of("low"), high: of("high"), notes: of("note"), all: rows },
-    rows.length <= SHOWN ? words : `${words}: the ${SHOWN - 4} highest and the 4 lowest of ${rows.length}`);
+// The highest and the lowest are drawn; the table has all.
+function fillBars(chart, name, rows, words) {
+  const of = (key) => rows.map((row) => row[key]), every = [...rows.keys()], many = rows.length > SHOWN;
+  chart.set({ x: of("name"), series: [{ name, values: of("value") }], low: of("low"), high: of("high"), notes: of("note"),
+    shown: many ? [...every.slice(0, SHOWN - 4), ...every.slice(-4)] : every },
+  many ? `${words}: the ${SHOWN - 4} highest and the 4 lowest of ${rows.length}` : words);
 }
 
 const numbers = (weights) => Object.entries(weights ?? {}).filter(([, value]) => known(value))
@@ -56,7 +51,8 @@ const numbers = (weights) => Object.entries(weights ?? {}).filter(([, value]) =>
 function contributions(given) {
   return Object.entries(given?.scores ?? {}).filter(([, parts]) => known(parts.total)).map(([name, parts]) => {
     const [low, high] = given.intervals?.[name] ?? [];
-    return { name, value: parts.total, low, high, tier: given.tiers?.[name], note: given.free_riders?.[name] ? "free rider" : "" };
+    const tier = given.tiers?.[name], rider = given.free_riders?.[name] ? "free rider" : "";
+    return { name, value: parts.total, low, high, note: [rider, known(tier) ? `model quality ${percent(tier)}` : ""].filter(Boolean).join(", ") };
   }).sort((a, b) => b.value - a.value);
 }
 

@@ -9,7 +9,7 @@ from roughfed.report.layout import MAX_CLIENTS, lead, note, pair
 from roughfed.report.plots import curves, numbers
 from roughfed.report.scale import finite, number, percent
 from roughfed.report.summary import RoundSummary, RunSummary, Together
-from roughfed.report.tables import UNKNOWN, table
+from roughfed.report.tables import UNKNOWN, share, table
 from roughfed.report.unlike.parts import MODELS, Spread
 
 WORDS = {"global": "common", "personal": "personal", "alone": "alone"}
@@ -55,7 +55,7 @@ def _proves(run: RunSummary) -> str:
 
 def _table(last: RoundSummary) -> str:
     rows = [
-        (WORDS[name], str(s.clients), *(_share(v) for v in (s.worst10, s.mean, s.best10)), _points(s.std))
+        (WORDS[name], str(s.clients), *(share(v) for v in (s.worst10, s.mean, s.best10)), _points(s.std))
         for name, s in _models(last).items()
     ]
     head = ("model", "clients", "worst tenth", "mean", "best tenth", "std")
@@ -103,10 +103,6 @@ def _over_rounds(run: RunSummary) -> list[str]:
         caption = "Share of the clients that would be better off alone, by round"
         charts.append(curves(caption, x, {"worse off than alone": worse}))
     return charts
-
-
-def _share(value: float | None) -> str:
-    return UNKNOWN if value is None else percent(value)
 
 
 def _points(value: float | None) -> str:

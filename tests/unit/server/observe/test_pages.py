@@ -79,7 +79,8 @@ def with_port(
 def test_each_page_is_there(store: Store) -> None:
     async def work(ctx: ServerContext, _: int, ask: Ask) -> None:
         for path, kind in {
-            "/": "text/html", "/page.js": "text/javascript", "/charts.css": "text/css", "/words.json": "application/json",
+            "/": "text/html", "/page.js": "text/javascript", "/charts.css": "text/css",
+            "/words.json": "application/json",
             "/metrics": "text/plain; version=", "/healthz": "application/json", "/api/status": "application/json",
             "/api/rounds": "application/json",
         }.items():  # fmt: skip

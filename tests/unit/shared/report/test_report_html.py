@@ -1,4 +1,4 @@
-"""The page is well-formed, runs what it names by its hash and nothing else, asks the network for nothing, and says what it does not know."""
+"""The page runs what it names by its hash, asks the network for nothing, and says what it does not know."""
 
 import re
 

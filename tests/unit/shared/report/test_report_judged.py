@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.report.html import render
-from roughfed.report.judged import exclusions, judged, spans, was_judged
-from roughfed.report.poisoned import caught
+from roughfed.report.judged import caught, exclusions, judged, spans, was_judged
 from roughfed.report.summary import DefenceSummary, RoundSummary, RunSummary
 from roughfed.report.words import BLAMELESS, VOID
 from tests.unit.report_page import Reading, values
