@@ -246,7 +246,7 @@ function cells(spec, width) {
     return { x, y, value, text, short, mark, kind: kinds?.indexOf(value) ?? -1, share: kinds ? 0.45 : share === null ? 0 : 0.04 + 0.96 * share,
       words: told([s.name, `${named(bin, { across: spec.across ?? "" }).trim()}: ${kinds ? value ?? "nowhere" : text}`, mark && spec.why]) };
   }));
-  const fits = (what) => rows.pitch >= 15 && pitch >= longest(found.map((c) => c[what])) * CHARACTER + 4;
+  const fits = (what) => bins.length <= 24 && rows.pitch >= 15 && pitch >= longest(found.map((c) => c[what])) * CHARACTER + 4;
   const room = ["text", "short"].find(fits);
   const ink = (c) => !kinds && c.share > 0.7 ? "var(--heat-ink)" : "var(--ink)";
   const written = found.filter((c) => known(c.value) ? faint || c.share > 0.09 : c.value);
