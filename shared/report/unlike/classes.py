@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from roughfed.report.columns import stacked_columns
-from roughfed.report.layout import captioned, lead, note, pair
-from roughfed.report.plots import WHOLE
-from roughfed.report.scale import byte_ticks, number, size, ticks
+from roughfed.report.chart import figure
+from roughfed.report.layout import lead, note, pair
+from roughfed.report.scale import size
 from roughfed.report.summary import RoundSummary, RunSummary
-from roughfed.report.svg import Axis
 from roughfed.report.tables import UNKNOWN, table
 from roughfed.report.unlike.parts import ClientClass
 
@@ -34,23 +30,18 @@ def classes(run: RunSummary) -> str:
 
 
 def _over_rounds(told: list[RoundSummary], names: list[str]) -> list[str]:
-    """Clients and bytes; nothing of a single round, or where rounds are missing in between."""
+    """Clients and bytes; nothing of a single round."""
     x = [r.round for r in told]
-    if len(x) < 2 or x[-1] - x[0] + 1 != len(x):
+    if len(x) < 2:
         return []
     absent = ClientClass()
     by_class = {name: [r.unlike.classes.get(name, absent) for r in told] for name in names}
-    clients = {name: [float(c.clients) for c in row] for name, row in by_class.items()}
+    clients = {name: [c.clients for c in row] for name, row in by_class.items()}
     bytes_ = {name: [c.bytes * c.clients for c in row] for name, row in by_class.items()}
-    heads, sizes = Axis(ticks(0, max(_high(clients), 2), step_of=WHOLE), number), Axis(byte_ticks(_high(bytes_)), size)
     return [
-        captioned("Clients by class and round", stacked_columns("Clients by class", clients, x=x, axis=heads)),
-        captioned("Bytes up by class, all its clients", stacked_columns("Bytes by class", bytes_, x=x, axis=sizes)),
+        figure("Clients by class and round", "columns", x, clients, "count"),
+        figure("Bytes up by class, all its clients", "columns", x, bytes_, "size"),
     ]
-
-
-def _high(series: Mapping[str, Sequence[float]]) -> float:
-    return max(sum(column) for column in zip(*series.values(), strict=True))
 
 
 def _table(names: list[str], last: dict[str, ClientClass]) -> str:

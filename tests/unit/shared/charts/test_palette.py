@@ -10,7 +10,8 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 
-from roughfed.report.svg import NUM_COLOURS, plot_css
+from roughfed import charts
+from roughfed.report.plots import NUM_COLOURS
 
 VISIONS = {
     "normal": np.eye(3),
@@ -47,7 +48,7 @@ def contrast(one: str, other: str) -> float:
 
 def theme(name: str, variable: str) -> list[str]:
     """Values of the matching variables, in order, in the light or the dark half of the style sheet."""
-    found = re.findall(rf"--{variable}: (#[0-9a-f]{{6}})", plot_css())
+    found = re.findall(rf"--{variable}: (#[0-9a-f]{{6}})", charts.text(charts.CSS))
     half = len(found) // 2
     return found[:half] if name == "light" else found[half:]
 
