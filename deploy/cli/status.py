@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from roughfed.deploy.cli import control
 from roughfed.deploy.cli.command import NOT_RUNNING, Answer, Context, command
 from roughfed.errors import ConfigError
+from roughfed.transport import control_socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ def status(context: Context, flags: Flags) -> Answer:
     try:
         if flags.watch:
             return watch(context, flags.wait)
-        found = control.ask(context.folder, "status")
-    except control.NotRunning:
+        found = control_socket.ask(context.folder, "status")
+    except control_socket.NotRunning:
         return ended(context, exit_code=NOT_RUNNING)
     if flags.client:
         return client(context, found, flags.client)
@@ -147,7 +147,7 @@ def ended(context: Context, *, exit_code: int) -> Answer:
     from roughfed.deploy.cli.status_table import draw_ended
 
     if not (aggregator.Place(context.folder).state / "journal.db").is_file():
-        control.ask(context.folder, "status")  # says in which way nothing is there
+        control_socket.ask(context.folder, "status")  # says in which way nothing is there
     found = from_journal(context)
     context.say(draw_ended(found, {} if context.json else accuracies(context.folder)))
     return Answer(found, exit_code)

@@ -13,9 +13,9 @@ from typing import Any
 from rich.console import RenderableType
 from rich.live import Live
 
-from roughfed.deploy.cli import control
 from roughfed.deploy.cli.command import Context
 from roughfed.deploy.cli.status_table import last_of, received
+from roughfed.transport import control_socket
 
 Status = Mapping[str, Any]
 
@@ -56,12 +56,12 @@ def follow(
     Raises:
         NotRunning: nobody answers there at the beginning.
     """
-    states = control.watch(context.folder)
+    states = control_socket.watch(context.folder)
     last = next(states)
     yield Seen(last)
     wait, restarts = pause or threading.Event().wait, 0
     while True:
-        with suppress(control.NotRunning):  # a server that hangs has gone, too
+        with suppress(control_socket.NotRunning):  # a server that hangs has gone, too
             for last in states:
                 yield Seen(last, _again(restarts) if restarts and last["uptime_s"] < NEWS_S else "")
         if last["finished"] or over():
@@ -74,9 +74,9 @@ def follow(
             yield Seen(last, f"the server went away at {left}; waiting {rest:.0f} s for it (Ctrl-C ends this)", False)
             wait(min(AGAIN_S, rest))
             try:
-                states = control.watch(context.folder)
+                states = control_socket.watch(context.folder)
                 last = next(states)
-            except control.NotRunning:
+            except control_socket.NotRunning:
                 continue
             restarts += 1
             yield Seen(last, _again(restarts))

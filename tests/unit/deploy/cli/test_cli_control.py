@@ -16,10 +16,10 @@ from rich.console import Console
 
 from roughfed.config.federation import FederationConfig, Privacy
 from roughfed.deploy.cli import app as cli
-from roughfed.deploy.cli import control
 from roughfed.deploy.cli.status_table import STAGES, View, draw_ended
 from roughfed.secagg.server import Stage
 from roughfed.server.storage.store import Store
+from roughfed.transport import control_socket
 
 STATUS: dict[str, Any] = {
     "version": "0.1.0",
@@ -60,7 +60,7 @@ class FakeServer:
         self.requests: list[dict[str, Any]] = []
         self._answers = answers
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.bind(str(folder / "state" / control.SOCKET))
+        self._socket.bind(str(folder / "state" / control_socket.SOCKET))
         self._socket.listen()
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -181,8 +181,8 @@ def test_nobody_there_is_6(op: str, folder: Path, capsys: pytest.CaptureFixture[
 
 def test_a_socket_that_a_killed_server_left_is_nobody(folder: Path) -> None:
     FakeServer(folder, {}).close()
-    assert (folder / "state" / control.SOCKET).exists()
-    assert not control.is_running(folder)
+    assert (folder / "state" / control_socket.SOCKET).exists()
+    assert not control_socket.is_running(folder)
 
 
 def test_a_taken_port_is_said_before_the_worker_starts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

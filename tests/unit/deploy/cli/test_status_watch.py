@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from roughfed.deploy.cli import app as cli
-from roughfed.deploy.cli import control, status_watch
+from roughfed.deploy.cli import status_watch
 from roughfed.deploy.cli.command import Context
 from roughfed.deploy.cli.status_watch import FRAME_S, Seen, follow, thinned
+from roughfed.transport import control_socket
 from tests.unit.deploy.cli.test_cli_control import STATUS
 
 Life = Sequence[dict[str, Any] | str]
@@ -32,7 +33,7 @@ class Restarted:
     def __init__(self, folder: Path, lives: Lives) -> None:
         (folder / "state").mkdir()
         (folder / "fed.toml").touch()
-        self._path, self._lives = folder / "state" / control.SOCKET, list(lives)
+        self._path, self._lives = folder / "state" / control_socket.SOCKET, list(lives)
         self._threads: list[threading.Thread] = []
         self.start()
 
@@ -119,7 +120,7 @@ def test_one_that_dies_before_its_first_word_is_said_to_be_gone(
 
 
 def test_one_that_hangs_is_waited_for_like_one_that_went(lives: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(inspect.unwrap(control._connected).__kwdefaults__, "patience_s", 0.1)
+    monkeypatch.setitem(inspect.unwrap(control_socket._asked).__kwdefaults__, "patience_s", 0.1)
     context, server = lives([[status(3), HANGS], [status(4)]])
     seen = list(follow(context, wait_s=10, over=never, pause=server.start))
     assert [each.status["round"] for each in seen if each.fresh] == [3, 4]
