@@ -186,7 +186,10 @@ def _check_sketch(config: FederationConfig, size: int, groups: Grouping) -> None
 def _effective(config: FederationConfig) -> Iterator[Effective]:
     for key in keys_of(FederationConfig).values():
         value = getattr(getattr(config, key.table), key.name)
-        yield Effective(key.dotted, key.spell(value), str(config.origin(key.dotted)))
+        origin = str(config.origin(key.dotted))
+        if key.dotted == "round.min_clients" and config.clients_to_start > value:  # refused where somebody wrote it
+            origin, value = f"{origin} {value}; fewer would not hide each other", config.clients_to_start
+        yield Effective(key.dotted, key.spell(value), origin)
     for name, settings in config.classes.items():
         for field, info in type(settings).model_fields.items():
             key, origin = Key(f"classes.{name}", field, info), config.origin(f"classes.{name}")

@@ -114,8 +114,7 @@ async def serve(setup: Setup) -> str:
         ctx, papers = await prepare(setup, stack)
         events, status, drain = RoundEvents(ctx), Status(ctx, Health(ctx)), asyncio.Event()
         control = Control(ctx, status, drain.set)
-        stack.push_async_callback(control.close)
-        stack.callback((await control.serve(setup.folder)).close)
+        await stack.enter_async_context(control.serve(setup.folder))
         rotation = Rotation(papers, setup.obtain, on_new=partial(note_renewal, ctx, status.health))
         control.rotate = rotation.rotate
         note_renewal(ctx, status.health, papers)

@@ -31,6 +31,7 @@ class Flags:
     settings: Annotated[
         list[str], typer.Option("--set", "-o", metavar="KEY=VALUE", help="Try another setting; repeatable.")
     ] = field(default_factory=list[str])
+    everything: Annotated[bool, typer.Option("--all", help="Show the settings at their defaults, too.")] = False
 
 
 def register(app: typer.Typer) -> None:
@@ -41,10 +42,11 @@ def register(app: typer.Typer) -> None:
 def show_plan(context: Context, flags: Flags) -> Answer:
     """Check fed.toml, and say what it means.
 
-    Every setting and where it comes from, what the server sees, who may fail, the groups and how often they are void,
-    bytes per round. What cannot work is refused, with a way out.
+    The settings that differ from their defaults and where they come from, what the server sees, who may fail, the
+    groups and how often they are void, bytes per round. What cannot work is refused, with a way out.
     """
     from roughfed.deploy import aggregator
+    from roughfed.deploy.cli.processes import check_model
     from roughfed.deploy.plan import plan
     from roughfed.deploy.plan_sums import shape_of
     from roughfed.deploy.plan_table import render
@@ -55,7 +57,8 @@ def show_plan(context: Context, flags: Flags) -> Answer:
     size = told or (spec.size if spec else None)
     shape = shape_of(spec) if spec else None
     found = plan(config, connected=flags.clients, size=size, shape=shape, spec=spec, of_class=of_classes(flags.of))
-    context.say(render(found))
+    check_model(context.folder, config)
+    context.say(render(found, everything=flags.everything))
     return Answer(found.as_dict())
 
 

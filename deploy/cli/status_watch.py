@@ -1,4 +1,4 @@
-"""Following a server for as long as a person looks: also over a restart, and in whatever room the terminal has."""
+"""Following a server for as long as a person looks: also over a restart."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from typing import Any
 from rich.console import RenderableType
 from rich.live import Live
 
-from roughfed.deploy.cli import control
 from roughfed.deploy.cli.command import Context
-from roughfed.deploy.cli.live_round import Rates, last_of
+from roughfed.deploy.cli.status_table import last_of, received
+from roughfed.transport import control_socket
 
 Status = Mapping[str, Any]
 
 AGAIN_S = 0.5
 """A server that went away is looked for this often: its socket cannot be waited for before it is there."""
-
-
 FRAME_S = 0.2
 """Pictures are so far apart at least: to draw one takes a terminal's program tens of milliseconds."""
 NEWS_S = 60.0
@@ -58,12 +56,12 @@ def follow(
     Raises:
         NotRunning: nobody answers there at the beginning.
     """
-    states = control.watch(context.folder)
+    states = control_socket.watch(context.folder)
     last = next(states)
     yield Seen(last)
     wait, restarts = pause or threading.Event().wait, 0
     while True:
-        with suppress(control.NotRunning):  # a server that hangs has gone, too
+        with suppress(control_socket.NotRunning):  # a server that hangs has gone, too
             for last in states:
                 yield Seen(last, _again(restarts) if restarts and last["uptime_s"] < NEWS_S else "")
         if last["finished"] or over():
@@ -76,9 +74,9 @@ def follow(
             yield Seen(last, f"the server went away at {left}; waiting {rest:.0f} s for it (Ctrl-C ends this)", False)
             wait(min(AGAIN_S, rest))
             try:
-                states = control.watch(context.folder)
+                states = control_socket.watch(context.folder)
                 last = next(states)
-            except control.NotRunning:
+            except control_socket.NotRunning:
                 continue
             restarts += 1
             yield Seen(last, _again(restarts))
@@ -91,7 +89,7 @@ def _again(number: int) -> str:
 
 
 def watch(
-    context: Context, *, wait_s: float, over: Callable[[], bool], draw: Callable[[Status, Frame], RenderableType]
+    context: Context, *, wait_s: float, over: Callable[[], bool], draw: Callable[[Seen, int], RenderableType]
 ) -> None:
     """Draw until the server ends; with `--json` a line for each status, without a terminal one for each change.
 
@@ -99,7 +97,7 @@ def watch(
         context: whose directory.
         wait_s: see `follow`.
         over: see `follow`.
-        draw: makes a picture.
+        draw: makes a picture of so many rows.
 
     Raises:
         NotRunning: nobody answers there.
@@ -110,13 +108,9 @@ def watch(
     if context.json or not console.is_terminal:
         _print(context, first, seen)
         return
-    rates = Rates()
     with Live(console=console, auto_refresh=False, screen=True) as live:  # what was there before comes back at the end
         for each in thinned(chain((first,), seen)):
-            if each.fresh:
-                rates.see(each.status, time.monotonic())
-            frame = Frame(console.size.height, rates.now() if each.fresh else None, each.note)
-            live.update(draw(each.status, frame), refresh=True)
+            live.update(draw(each, console.size.height), refresh=True)
 
 
 def thinned(seen: Iterable[Seen], *, clock: Callable[[], float] = time.monotonic) -> Iterator[Seen]:
@@ -126,15 +120,6 @@ def thinned(seen: Iterable[Seen], *, clock: Callable[[], float] = time.monotonic
         if (now := clock()) >= due or each.note != note:
             due, note = now + FRAME_S, each.note
             yield each
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """What a picture is drawn into: rows, bytes a second, and a note."""
-
-    height: int
-    rates: tuple[float, float] | None
-    note: str
 
 
 def _print(context: Context, first: Seen, more: Iterator[Seen]) -> None:
@@ -155,6 +140,5 @@ def _words(each: Seen) -> str:
         return each.note.partition(";")[0]
     status = each.status
     alerts = "".join(f"; {found['severity']}: {found['name']}" for found in status.get("alerts") or ())
-    received = sum(client["state"] == "received" for client in status["clients"])
-    progress = f", {received} of {status['needed']['goal']} updates" if status["needed"] else ""
+    progress = f", {received(status)} of {status['needed']['goal']} updates" if status["needed"] else ""
     return f"round {status['round']} of {last_of(status)}: {status['phase']}{progress}{alerts}"

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from roughfed.deploy.cli import app as cli
-from roughfed.deploy.cli import control, watching
+from roughfed.deploy.cli import status_watch
 from roughfed.deploy.cli.command import Context
-from roughfed.deploy.cli.watching import FRAME_S, Seen, follow, thinned
+from roughfed.deploy.cli.status_watch import FRAME_S, Seen, follow, thinned
+from roughfed.transport import control_socket
 from tests.unit.deploy.cli.test_cli_control import STATUS
 
 Life = Sequence[dict[str, Any] | str]
@@ -32,7 +33,7 @@ class Restarted:
     def __init__(self, folder: Path, lives: Lives) -> None:
         (folder / "state").mkdir()
         (folder / "fed.toml").touch()
-        self._path, self._lives = folder / "state" / control.SOCKET, list(lives)
+        self._path, self._lives = folder / "state" / control_socket.SOCKET, list(lives)
         self._threads: list[threading.Thread] = []
         self.start()
 
@@ -119,7 +120,7 @@ def test_one_that_dies_before_its_first_word_is_said_to_be_gone(
 
 
 def test_one_that_hangs_is_waited_for_like_one_that_went(lives: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(inspect.unwrap(control._connected).__kwdefaults__, "patience_s", 0.1)
+    monkeypatch.setitem(inspect.unwrap(control_socket._asked).__kwdefaults__, "patience_s", 0.1)
     context, server = lives([[status(3), HANGS], [status(4)]])
     seen = list(follow(context, wait_s=10, over=never, pause=server.start))
     assert [each.status["round"] for each in seen if each.fresh] == [3, 4]
@@ -147,7 +148,7 @@ def test_nor_one_whose_end_only_the_journal_tells(lives: Start) -> None:
 def test_without_a_terminal_only_changes_are_said(lives: Start, capsys: pytest.CaptureFixture[str]) -> None:
     alert = {"name": "DiskFilling", "severity": "warning", "since": 0.0, "text": "little", "cure": "make room"}
     context, _ = lives([[status(3), status(3), status(3, alerts=[alert]), status(4), status(5, last_round=12)]])
-    watching.watch(context, wait_s=0, over=never, draw=lambda *_: pytest.fail("drawn"))
+    status_watch.watch(context, wait_s=0, over=never, draw=lambda *_: pytest.fail("drawn"))
     assert capsys.readouterr().out.splitlines() == [
         "round 3 of 10: report, 1 of 2 updates",
         "round 3 of 10: report, 1 of 2 updates; warning: DiskFilling",
@@ -158,7 +159,7 @@ def test_without_a_terminal_only_changes_are_said(lives: Start, capsys: pytest.C
 
 def test_as_json_every_status_is_a_line(lives: Start, capsys: pytest.CaptureFixture[str]) -> None:
     context, _ = lives([[status(3), status(3), status(4)]])
-    watching.watch(Context(context.folder, json=True), wait_s=0, over=never, draw=lambda *_: pytest.fail("drawn"))
+    status_watch.watch(Context(context.folder, json=True), wait_s=0, over=never, draw=lambda *_: pytest.fail("drawn"))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines == [{"running": True, **status(number)} for number in (3, 3, 4)]
 
