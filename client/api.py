@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 from roughfed.errors import ConfigError
 
@@ -90,7 +90,9 @@ class Client:
             ConfigError: an argument of a type that cannot work, or another task.
         """
         if not callable(model):
-            raise ConfigError(f"{_type(model)} is not a model", key="model", cure="give an nn.Module or its class")
+            raise ConfigError(
+                f"{type(model).__name__} is not a model", key="model", cure="give an nn.Module or its class"
+            )
         if not _is_stream(train):
             _check_data(train, "train")
         _check_data(test, "test")
@@ -157,7 +159,7 @@ class Client:
 
 
 @contextmanager
-def importing_app() -> Iterator[None]:
+def importing_app() -> Generator[None]:
     """While the trainer imports an app, `run` returns at once."""
     token = _importing.set(True)
     try:
@@ -171,23 +173,24 @@ def _is_stream(data: Any) -> bool:
     return callable(getattr(data, "at", None)) and not hasattr(data, "shape")
 
 
-def _check_data(data: Any, key: str) -> None:
+def is_pair(data: object) -> TypeGuard[Sequence[Any]]:
+    """Whether it is a tuple or a list of two."""
+    return isinstance(data, tuple | list) and len(cast("Sequence[object]", data)) == 2
+
+
+def _check_data(data: object, key: str) -> None:
     """Duck typing: torch may not be imported yet."""
+    kind = type(data).__name__
     if _is_stream(data):
-        raise ConfigError(f"{_type(data)} is a stream", key=key, cure="hold out data that stay the same")
+        raise ConfigError(f"{kind} is a stream", key=key, cure="hold out data that stay the same")
     if data is None or callable(data) or (hasattr(data, "x") and hasattr(data, "y")):
         return
-    if isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(part, "shape") for part in data):
+    if is_pair(data) and all(hasattr(part, "shape") for part in data):
         return
     # A Dataset or a DataLoader; a lone array or tensor has no targets, a table of names no order.
     loader = hasattr(data, "dataset") and hasattr(data, "__iter__")
     listlike = hasattr(data, "__getitem__") and hasattr(data, "__len__") and not hasattr(data, "shape")
-    if loader or (listlike and not isinstance(data, str | bytes | Mapping | tuple | list)):
+    listlike = listlike and not isinstance(data, str | bytes | Mapping | tuple | list)
+    if loader or listlike:
         return
-    raise ConfigError(
-        f"{_type(data)} is not data", key=key, cure="give (x, y), a torch Dataset, a DataLoader or a function"
-    )
-
-
-def _type(value: object) -> str:
-    return type(value).__name__
+    raise ConfigError(f"{kind} is not data", key=key, cure="give (x, y), a torch Dataset, a DataLoader or a function")

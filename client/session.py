@@ -189,6 +189,8 @@ class Session:
                 return self._ending(message)
             case Heartbeat() if is_quarantined(message):
                 self._runner.stop()
+            case _:
+                pass
         return None
 
     def _ending(self, message: Reconnect | Finished) -> str | Reconnect | None:

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Protocol, cast
 
 import grpc
 import grpc.aio
@@ -64,6 +64,16 @@ FAREWELL_S = 2.0
 """After the last round, clients get this long to take `Finished` and go."""
 ABSENT_S = 10.0
 """A client of the last round that is away when the run ends gets this long to come back and hear of it."""
+
+
+class Vitality(Protocol):
+    """gRPC's health service."""
+
+    async def set(self, service: str, status: int) -> None:
+        """Say how a service is."""
+
+    async def enter_graceful_shutdown(self) -> None:
+        """Say that nothing serves any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +129,7 @@ async def serve(setup: Setup) -> str:
         control.rotate = rotation.rotate
         note_renewal(ctx, status.health, papers)
         service = FederationService(ctx, events, papers.ca_certificate)
-        vitality = health_service.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
+        vitality = cast("Vitality", health_service.aio.HealthServicer())  # pyright: ignore[reportAttributeAccessIssue]
         ports = await listen(setup, ctx, (service.handlers(), vitality), rotation, stack)
         http_port = start_http(ctx, status, stack) if setup.config.server.http else 0
         for beside in (status.health.keep_watch(), keep_gauges(ctx)):
@@ -265,7 +275,7 @@ def note_renewal(ctx: ServerContext, health: Health, new: Papers) -> None:
 
 
 async def listen(
-    setup: Setup, ctx: ServerContext, services: tuple[grpc.GenericRpcHandler, Any], rotation: Rotation,
+    setup: Setup, ctx: ServerContext, services: tuple[grpc.GenericRpcHandler, Vitality], rotation: Rotation,
     stack: AsyncExitStack,
 ) -> Ports:  # fmt: skip
     """Open the federation port and, beside a CA, the enrolment port.

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
 import grpc.aio
+from grpc.aio import (
+    StreamStreamMultiCallable,
+    StreamUnaryMultiCallable,
+    UnaryStreamMultiCallable,
+    UnaryUnaryMultiCallable,
+)
 
 from roughfed import crash
 from roughfed.client.members.credential_files import Credentials
@@ -58,12 +64,12 @@ class Connection:
             credentials.ca_certificate, credentials.tls_key, credentials.certificate
         )
         options = (*CLIENT_OPTIONS, ("grpc.ssl_target_name_override", SERVER_HOST))
-        self._channel = grpc.aio.secure_channel(address, channel_credentials, options=options)
-        self._session = self._channel.stream_stream(f"{SERVICE}/Session")
-        self._get_model = self._channel.unary_stream(f"{SERVICE}/GetModel")
-        self._put_update = self._channel.stream_unary(f"{SERVICE}/PutUpdate")
-        self._update_status = self._channel.unary_unary(f"{SERVICE}/UpdateStatus")
-        self._get_members = self._channel.unary_unary(f"{SERVICE}/GetMembers")
+        self._channel = channel = grpc.aio.secure_channel(address, channel_credentials, options=options)
+        self._session: StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(f"{SERVICE}/Session")
+        self._get_model: UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(f"{SERVICE}/GetModel")
+        self._put_update: StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(f"{SERVICE}/PutUpdate")
+        self._update_status: UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"{SERVICE}/UpdateStatus")
+        self._get_members: UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"{SERVICE}/GetMembers")
 
     async def close(self) -> None:
         """Close the channel."""
@@ -195,7 +201,7 @@ class Connection:
 
 
 @asynccontextmanager
-async def progress(patience_s: float) -> AsyncIterator[Callable[..., None]]:
+async def progress(patience_s: float) -> AsyncGenerator[Callable[..., None]]:
     """A deadline that every call of `moved()` pushes back.
 
     Raises:

@@ -60,7 +60,7 @@ async def fetch_server_info(address: str, credentials: Credentials, *, timeout_s
     )
     options = (*CLIENT_OPTIONS, ("grpc.ssl_target_name_override", SERVER_HOST))
     async with grpc.aio.secure_channel(address, channel_credentials, options=options) as channel:
-        ask = channel.unary_unary(f"{SERVICE}/UpdateStatus")
+        ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"{SERVICE}/UpdateStatus")
         await _answer(ask, timeout_s, address)  # the handshake must not count as a round trip
         began, clock = time.monotonic(), time.time()
         told = await _answer(ask, timeout_s, address)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -239,10 +239,10 @@ def _read_record(path: Path) -> Record:
     try:
         raw = json.loads(read_public(path))
         record = Record(**raw)
-        addresses = (record.enrolment_address, record.federation_address, record.token_sha256)
+        *texts, version = astuple(record)
     except (ValueError, TypeError):
-        record, addresses = None, ()
-    if record is None or record.version != 1 or not all(isinstance(text, str) for text in addresses):
+        record, version, texts = None, 0, []
+    if record is None or version != 1 or not all(isinstance(text, str) for text in texts):
         raise ConfigError("this is not a record of an enrolment, version 1", file=str(path), cure="enrol anew")
     return record
 

@@ -215,7 +215,7 @@ async def _call(
     channel_credentials = grpc.ssl_channel_credentials(root, *pair)
     options = (*_OPTIONS, ("grpc.max_receive_message_length", at_most))
     async with grpc.aio.secure_channel(address, channel_credentials, options=options) as channel:
-        ask = channel.unary_unary(f"/{wire.SERVICE}/{method}")
+        ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{wire.SERVICE}/{method}")
         try:
             return await ask(request, timeout=TIMEOUT_S)
         except grpc.aio.AioRpcError as error:

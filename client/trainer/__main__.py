@@ -52,13 +52,16 @@ def _operations(arguments: argparse.Namespace, link: Link) -> Operations | Crowd
     from roughfed.client.trainer.load import load_first
     from roughfed.client.trainer.operations import Operations
 
-    common = {"device": arguments.device, "report": link.report}
+    device: str = arguments.device
+    report = link.report
     given = json.loads(arguments.builtin) if arguments.builtin else None
     if arguments.first:
-        return Operations(client=partial(load_first, arguments.app, arguments.crowd, seed=arguments.seed), **common)
+        first = partial(load_first, arguments.app, arguments.crowd, seed=arguments.seed)
+        return Operations(client=first, device=device, report=report)
     if arguments.crowd:
-        return Crowd(clients=arguments.crowd, app=arguments.app, builtin=given, seed=arguments.seed, **common)
-    return Operations.of(app=arguments.app, builtin=given, **common)
+        crowd, seed = arguments.crowd, arguments.seed
+        return Crowd(clients=crowd, app=arguments.app, builtin=given, seed=seed, device=device, report=report)
+    return Operations.of(app=arguments.app, builtin=given, device=device, report=report)
 
 
 def _log() -> None:

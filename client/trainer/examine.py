@@ -40,9 +40,14 @@ def devices(wanted: str = "auto") -> dict[str, Any]:
     if available:
         chosen = wanted.partition(":")[2] or ("0" if wanted in ("auto", "cuda") else "")
         for index in range(torch.cuda.device_count()):
-            facts = torch.cuda.get_device_properties(index)
             free = torch.cuda.mem_get_info(index)[0] if str(index) == chosen else None
-            found.append({"name": facts.name, "free_bytes": free, "total_bytes": facts.total_memory})
+            found.append(
+                {
+                    "name": torch.cuda.get_device_name(index),
+                    "free_bytes": free,
+                    "total_bytes": torch.cuda.get_device_properties(index).total_memory,
+                }
+            )
     elif torch.version.cuda:
         why = said[0].message.args[0] if said and isinstance(said[0].message, Warning) else _why_not()
     return {

@@ -92,7 +92,7 @@ def load_first(app: str, clients: int, *, seed: int = 0) -> Client:
     return first
 
 
-def _function(module: ModuleType, path: Path, name: str) -> Maker:
+def _function(module: ModuleType, path: Path, name: str) -> Callable[[int, int], object]:
     made = getattr(module, name, None)
     signature = f"def {name}(index, clients): return roughfed.Client(...)"
     if isinstance(made, Client):
@@ -112,7 +112,7 @@ def _function(module: ModuleType, path: Path, name: str) -> Maker:
     except TypeError as error:
         cause = f"{name} cannot be called as {name}(index, clients): {error}"
         raise ConfigError(cause, file=f"{path}:{_line(made)}", key="app", cure=signature) from error
-    return cast(Maker, made)
+    return cast("Callable[[int, int], object]", made)
 
 
 def _line(made: Any) -> int:

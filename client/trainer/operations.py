@@ -34,6 +34,7 @@ from roughfed.client.trainer.model.tensors import load_flat, pieces, spec_of
 from roughfed.client.trainer.parts import Tensors
 from roughfed.client.trainer.settings import TrainerSettings, known
 from roughfed.client.trainer.state import load_state, save_state
+from roughfed.client.trainer.torch_types import integers
 from roughfed.client.trainer.training.calibration import finish
 from roughfed.client.trainer.training.forward_pass import can_tell
 from roughfed.client.trainer.training.loop import Work, fit, no_op_update, seed_everything
@@ -94,7 +95,7 @@ class Operations:
         }
         work = table[known(op, table, key="op")]
         if "params" in arguments:
-            turn = arguments.get("turn") or {}
+            turn: Mapping[str, Any] = arguments.get("turn") or {}
             self._stand(BaseFile.of(turn.get("base") or arguments.get("stands_on")), Path(arguments["params"]))
         return work(arguments)
 
@@ -131,7 +132,7 @@ class Operations:
         targets = self._train.targets if self._train is not None and not self._arriving.changes else None
         if targets is None or self._task != "classification":
             return []
-        return torch.bincount(targets.cpu(), minlength=self._num_classes).tolist()
+        return integers(torch.bincount(targets.cpu(), minlength=self._num_classes))
 
     def _initial(self, arguments: Mapping[str, Any]) -> Answer:
         """Write fresh seeded weights as a model file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -66,7 +66,7 @@ class TrainerSettings:
         Raises:
             ConfigError: an unknown key, a wrong type or a value out of range.
         """
-        types = {f.name: type(f.default) for f in fields(cls)}
+        types: dict[str, type[object]] = {f.name: type(f.default) for f in fields(cls)}
         values: dict[str, Any] = {}
         for key, value in given.items():
             known(key, types, key="trainer")
@@ -85,7 +85,7 @@ class TrainerSettings:
         return settings
 
 
-_RANGES = {
+_RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "epochs": (lambda v: v >= 1, "1 or more"),
     "batch_size": (lambda v: v >= 1, "1 or more"),
     "lr": (lambda v: 0 < v < math.inf, "a number above 0"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
 
@@ -14,7 +14,7 @@ from roughfed.errors import ConfigError
 
 
 @contextmanager
-def bad_line(target: tuple[str, int], faults: Faults, *, seed: int = 0) -> Iterator[tuple[int, Counts]]:
+def bad_line(target: tuple[str, int], faults: Faults, *, seed: int = 0) -> Generator[tuple[int, Counts]]:
     """A line to a target; cut when the block is left.
 
     Args:

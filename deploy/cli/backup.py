@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +85,7 @@ def destination(folder: Path, out: Path) -> Path:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[Mapping[str, Any]]:
+def held(folder: Path) -> Generator[Mapping[str, Any]]:
     """The state directory held still: by the server that runs on it, or because nobody does."""
     from roughfed.lock import only_one
     from roughfed.server.backup.snapshot import Moment, sweep
@@ -114,7 +114,7 @@ def held(folder: Path) -> Iterator[Mapping[str, Any]]:
 
 
 @contextmanager
-def above(folder: Path) -> Iterator[Mapping[str, Path]]:
+def above(folder: Path) -> Generator[Mapping[str, Path]]:
     """The files of an edge's membership in the federation above, by their names in the backup."""
     if not (folder / "upstream").is_dir():
         yield {}
@@ -190,7 +190,7 @@ def say_key(context: Context, signed: str) -> None:
 
 
 @contextmanager
-def progress(context: Context, what: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(context: Context, what: str, total: int) -> Generator[Callable[[int], None]]:
     """A bar for people at a terminal; gives the function that takes bytes."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn

@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -162,7 +162,7 @@ def refuse_full(folder: Path, needed: int) -> None:
 
 
 @contextmanager
-def unpacking(folder: Path) -> Iterator[Path]:
+def unpacking(folder: Path) -> Generator[Path]:
     """A folder inside `folder`, gone at the end."""
     made = not folder.exists()
     with disk_errors(f"write in {folder}"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -145,7 +145,7 @@ def run(context: Context, flags: Flags) -> Answer:
 
 
 @contextmanager
-def screen(context: Context) -> Iterator[Audience]:
+def screen(context: Context) -> Generator[Audience]:
     """Who tells a person how it goes; on a terminal with a line at the bottom that says where the simulation stands."""
     from roughfed.deploy.simulate.rounds import Audience
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -27,7 +27,7 @@ HELD = "backup"
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[Mapping[str, Path]]:
+def held(folder: Path) -> Generator[Mapping[str, Path]]:
     """Name in a backup -> the file, of the membership above; empty where the directory is no edge.
 
     Args:

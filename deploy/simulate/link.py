@@ -13,7 +13,7 @@ from roughfed.messages import ClientMessage, Hello, ServerMessage
 from roughfed.server.transport.rpc import FederationService
 
 ADDRESS = "this process"
-NO_CONTEXT: Any = None
+NO_CONTEXT = None
 """The service asks gRPC nothing: who calls is in `roughfed.server.transport.interceptors.CALLER`."""
 
 CANCEL_S = 0.1

@@ -7,7 +7,7 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -242,7 +242,7 @@ def _setup(
 
 
 @asynccontextmanager
-async def _pool(options: SimulateOptions, program: Program, folder: Path) -> AsyncIterator[Pool]:
+async def _pool(options: SimulateOptions, program: Program, folder: Path) -> AsyncGenerator[Pool]:
     if options.ray:
         from roughfed.deploy.simulate.ray_pool import RayPool
 

@@ -120,7 +120,7 @@ class Virtual:
         self._outbox = asyncio.Queue()
         self._outbox.put_nowait(Hello(__version__, PROTOCOL, self._passport.member, b"", CODECS, self._world.device))
         try:
-            async with aclosing(self._world.service.session(self._outgoing(), NO_CONTEXT)) as stream:  # pyright: ignore[reportArgumentType]
+            async with aclosing(self._world.service.session(self._outgoing(), NO_CONTEXT)) as stream:
                 async for raw in stream:
                     message = decode_server_message(raw)
                     if isinstance(message, Finished):

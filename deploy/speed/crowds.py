@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def crowded(
     params: int = PARAMS,
     quorum: float = 1.0,
     server_sees: str = "updates",
-) -> Iterator[tuple[Bench, Ticket, int]]:
+) -> Generator[tuple[Bench, Ticket, int]]:
     """A server, everybody's tickets on disk, and one more client for other calls."""
     with tempfile.TemporaryDirectory(prefix="roughfed-bench-") as temporary:
         given = {"params": params, "clients": wait_for, "rounds": rounds}

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -124,7 +124,7 @@ def pieces(data: bytes, size_bytes: int) -> Iterator[bytes]:
 
 
 @contextmanager
-def _process(*args: str) -> Iterator[subprocess.Popen[str]]:
+def _process(*args: str) -> Generator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "roughfed.deploy.speed.floor", *args]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -121,7 +121,7 @@ def prepare(
 
 
 @contextmanager
-def running(bench: Bench) -> Iterator[Ports]:
+def running(bench: Bench) -> Generator[Ports]:
     """The server; at the end every process that still runs is killed.
 
     Raises:

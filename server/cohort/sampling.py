@@ -55,4 +55,4 @@ def choose(
     if order is not None:
         return tuple(sorted(sorted(names, key=order)[:invited]))
     drawn = generator(seed, "cohort", round_number).choice(len(names), size=invited, replace=False)
-    return tuple(sorted(names[i] for i in drawn))
+    return tuple(sorted(names[int(i)] for i in drawn))

@@ -44,7 +44,7 @@ class ClientRegistry:
         """Nobody is here."""
         self._sessions: dict[str, Session] = {}
         self._ended = False
-        self.on_change: Callable[[str, bool], None] = lambda *_: None
+        self.on_change: Callable[[str, bool], None] = lambda _name, _here: None
         self.listing = listing
         self.callers, self.habits, self.seen = Callers(), Habits(), Seen()
         self.revoked: set[str] = set()

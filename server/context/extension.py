@@ -6,7 +6,7 @@ The round engine calls these hooks and knows none of the features. Which there a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,7 +227,7 @@ class Extensions:
         return {name: why for each in self.all for name, why in each.excluded(round_).items()}
 
     @contextmanager
-    def on_mean(self, round_: RoundState, version: int, mean: Mean) -> Iterator[Mean]:
+    def on_mean(self, round_: RoundState, version: int, mean: Mean) -> Generator[Mean]:
         """Each gets what the one before returned."""
         with ExitStack() as stack:
             for each in self.all:

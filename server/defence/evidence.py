@@ -138,7 +138,7 @@ class Record:
     @classmethod
     def after(cls, state: State, names: Sequence[str], figures: Values) -> Record:
         """The record with this round's figures, float64 [n, k], whose number of columns must not change in a run."""
-        width = figures.shape[1]
+        width: int = figures.shape[1]
         before = np.array([state.get(name, np.zeros(width + 2))[: width + 1] for name in names]).reshape(-1, width + 1)
         now = DECAY * before + np.column_stack([figures, np.ones(len(names))])
         return cls(names, now[:, :width], now[:, width])

@@ -9,7 +9,7 @@ coordinates at a time. Rows are sorted by name before anything is added, so the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -35,11 +35,12 @@ class View:
     Attributes:
         cosine_error: standard error of a cosine of two rows; 0 where the rows are whole.
         rounding: squared length that rounding adds to a row, about, in the units of the Gram matrix; 0 likewise.
+        raw: squared norms of the rows as they came, where the Gram matrix has others.
     """
 
     cosine_error = 0.0
     rounding = 0.0
-    _raw: NDArray[np.float64] | None = None
+    raw: NDArray[np.float64] | None = None
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class View:
 
         The diagonal of `whole_gram` is these without the rounding, and no less than it.
         """
-        return self.whole_gram().diagonal() if self._raw is None else self._raw
+        return self.whole_gram().diagonal() if self.raw is None else self.raw
 
     def against(self, extra: str) -> tuple[NDArray[np.float64], float]:
         """Inner products of every row with an extra one, float64 [n], and the squared norm of that one.
@@ -177,7 +178,7 @@ class View:
             None if self._projected is None else lambda dim, seed: self.projected(dim, seed=seed)[kept],
         )
         part.cosine_error, part.rounding = self.cosine_error, self.rounding
-        part._raw = None if self._raw is None else self._raw[whole]
+        part.raw = None if self.raw is None else self.raw[whole]
         return part
 
 
@@ -235,7 +236,7 @@ def view_of_claims(
 
     view = View(names, "sketches", gram, extras=more)
     view.cosine_error, view.rounding = matrix.shape[1] ** -0.5, noise
-    view._raw = np.einsum("nd,nd->n", matrix, matrix)
+    view.raw = np.einsum("nd,nd->n", matrix, matrix)
     return view
 
 
@@ -315,7 +316,7 @@ def reader(vector: Flat) -> Fill:
 
 
 @contextmanager
-def _opened(paths: Sequence[Path], codec: str, size: int) -> Iterator[list[Fill]]:
+def _opened(paths: Sequence[Path], codec: str, size: int) -> Generator[list[Fill]]:
     """The payloads as something to read pieces from, closed at the end."""
     with ExitStack() as stack:
         yield [stack.enter_context(opened(path, codec=codec, size=size)) for path in paths]

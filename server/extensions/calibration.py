@@ -132,7 +132,7 @@ class Calibration(Extension):
         """What a finishing needs, of the newest round that has it."""
         statics = add(self._ctx.store.statics())
         trained = [name for name in CALIBRATIONS[how] if KINDS[name].training and name != "trained"]
-        told = self._ctx.store.sums_with(trained[0], most=1) if trained else [{}]
+        told: list[dict[str, list[int]]] = self._ctx.store.sums_with(trained[0], most=1) if trained else [{}]
         return finishing_sums(how, {**told[0], **statics}, statics.get("class-owner", ())) if told else {}
 
     def facts(self, number: int, cluster: str) -> Facts:

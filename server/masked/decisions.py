@@ -10,7 +10,6 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from roughfed.errors import RemoteProtocolError
 from roughfed.types import Signed
@@ -93,9 +92,9 @@ def decode(kind: str, body: bytes) -> Fact:
     """
     match kind:
         case "masked":
-            found: Mapping[str, Any] = json.loads(body)
-            pairs = {n: pair for n, pair in found.items() if isinstance(pair, list)}  # protocol 1 had digests alone
-            return UploadsClosed({n: Signed(b64decode(text), b64decode(sig), n) for n, (text, sig) in pairs.items()})
+            found: Mapping[str, list[str] | str] = json.loads(body)
+            pairs = ((n, pair) for n, pair in found.items() if isinstance(pair, list))  # protocol 1 had digests alone
+            return UploadsClosed({n: Signed(b64decode(text), b64decode(sig), n) for n, (text, sig) in pairs})
         case "judged":
             return SetsJudged(json.loads(body))
         case "agreed":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,7 +89,7 @@ class MemberFile:
         self._path.chmod(0o600)
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Generator[sqlite3.Connection]:
         """A connection for queries; each sees the last committed state."""
         # One connection a call: they must not wander between threads, and enrolment is rare.
         try:
@@ -101,7 +101,7 @@ class MemberFile:
             raise StorageError(f"{self._path}: {error}") from error
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Generator[sqlite3.Connection]:
         """One transaction that holds the write lock from its start; an exception rolls it back."""
         with self.reading() as db:
             db.execute("BEGIN IMMEDIATE")

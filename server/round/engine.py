@@ -26,6 +26,7 @@ from roughfed.server.cohort.response_times import NO_PATIENCE
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.defence.findings import Measured
+from roughfed.server.defence.verdict import Verdict
 from roughfed.server.model.downlink import next_files, place
 from roughfed.server.optimize import stepper
 from roughfed.server.round.jobs import closed
@@ -33,7 +34,7 @@ from roughfed.server.round.offer import offer
 from roughfed.server.round.opening import open_round, taken_up
 from roughfed.server.round.summary import report_client_evaluations, summarize
 from roughfed.server.round.updates import reference_updates
-from roughfed.server.round.updates.interface import Updates
+from roughfed.server.round.updates.interface import Statistics, Updates
 from roughfed.server.round.updates.masked import MaskedUpdates
 from roughfed.server.round.updates.plain import PlainUpdates
 from roughfed.server.storage.store import ABSENT, GONE, LATE, LEFT, RoundRow
@@ -147,11 +148,13 @@ async def judge(ctx: ServerContext, round_: RoundState, updates: Updates, *, def
     for name, reason in sets.items():
         if reason and reason not in ABSENT and name in received:
             ctx.metrics.left_out(reason)
-    for name, reason in (round_.verdict.excluded if round_.verdict is not None and defend else {}).items():
+    found = round_.verdict if round_.verdict is not None and defend else Verdict()
+    for name, reason in found.excluded.items():
         if sets.get(name) == reason:  # what is proved later comes before what the rule found
             ctx.metrics.excluded(ctx.defence.name, reason, client=name)
     count_late_rounds(ctx, sets)
-    sums, statics = updates.statistics(sets) if defend else ({}, {})
+    nothing: tuple[Statistics, Mapping[str, Statistics]] = ({}, {})
+    sums, statics = updates.statistics(sets) if defend else nothing
     await ctx.store.set_sets(row.round, sets, sums=sums, statics=statics)
     crash.point("sets-journaled")
     round_.row = dataclasses.replace(row, sets=sets, sums=sums)

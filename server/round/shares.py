@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from roughfed.secagg.promises import FULL
 from roughfed.server.aggregate import WEIGHTINGS, weighed
@@ -25,7 +25,7 @@ def shares_of(ctx: ServerContext, round_: RoundState) -> dict[str, float]:
         weights = _quarters(ctx, round_, names)
     elif round_.verdict is not None and round_.verdict.combine is not None:
         how = round_.verdict.combine
-        given = how.by_name if isinstance(how, Coefficients) else {}
+        given: Mapping[str, float] = how.by_name if isinstance(how, Coefficients) else {}
         weights = [max(0.0, float(given.get(name, 0.0))) for name in names]
     else:
         weighting = "uniform" if ctx.config.trainer.scaffold else ctx.config.aggregate.weighting_of(header.server_sees)

@@ -93,7 +93,7 @@ async def complete_summary(ctx: ServerContext) -> None:
     if last is None or last.outcome is None or last.summary is not None:
         return
     received = ctx.store.receipts(ctx.run, last.round).values()
-    known = {"phase_seconds": {}, "upload_bytes": sum(u.receipt.size_bytes for u in received)}
+    known: dict[str, object] = {"phase_seconds": {}, "upload_bytes": sum(u.receipt.size_bytes for u in received)}
     await ctx.store.set_summary(last.round, summarize(ctx, RoundState(last)) | known)
 
 

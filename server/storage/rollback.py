@@ -79,7 +79,7 @@ async def adopt(store: Store, newest: Proof, proofs: Iterable[Proof], *, now: fl
     """
     header, signed = newest.header, newest.signed
     row = (header.round, signed.body, signed.signature, signed.signer, now, LOST, now, NO_FIGURES)
-    clips = _newest_clips(proofs) if header.masked else {}
+    clips: Mapping[str, float] = _newest_clips(proofs) if header.masked else {}
 
     def work(db: sqlite3.Connection) -> None:
         sql = (

@@ -13,7 +13,7 @@ import socket
 import time
 import urllib.parse
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -131,7 +131,7 @@ def _descriptors() -> list[int]:
 
 
 @contextmanager
-def _peer(number: int, ports: dict[int, int]) -> Iterator[tuple[str, int, socket.socket] | None]:
+def _peer(number: int, ports: dict[int, int]) -> Generator[tuple[str, int, socket.socket] | None]:
     """Peer (as gRPC names it), own port and socket, if this descriptor is a connection to one of the ports.
 
     It is looked at as it is and never duplicated: gRPC trusts that what it closes leaves its epoll set, and a duplicate

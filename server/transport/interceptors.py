@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -113,7 +113,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         return wrap(unary)
 
     @asynccontextmanager
-    async def _call(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+    async def _call(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncGenerator[None]:
         """Around one call; what goes wrong becomes its status, and ends here."""
         began, code = time.monotonic(), "OK"
         self._metrics.rpc_started(method)
@@ -135,7 +135,7 @@ class Boundary(grpc.aio.ServerInterceptor):
             self.recent.note(code)
 
     @contextmanager
-    def _running(self, client: str, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[None]:
+    def _running(self, client: str, context: grpc.aio.ServicerContext[Any, Any]) -> Generator[None]:
         """Count a call until gRPC is done with it: what a peer does not read outlives the handler."""
         task, calls = asyncio.current_task(), self._calls.setdefault(client, {})
         if len(calls) >= MAX_CALLS:

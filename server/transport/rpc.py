@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -62,7 +62,8 @@ CACHED_FILES = 8
 
 HELLO_S = 10.0
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context = grpc.aio.ServicerContext[Any, Any] | None
+"""None where a call comes from this process itself."""
 
 
 class FederationService:
@@ -93,7 +94,7 @@ class FederationService:
 
     # -- Session ------------------------------------------------------------------------------------------------------
 
-    async def session(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+    async def session(self, requests: AsyncIterator[bytes], context: Context) -> AsyncGenerator[bytes]:
         """Hello, then control messages both ways until either side ends it."""
         del context
         hello = decode_client_message(await next_or_stalled(requests, HELLO_S))
@@ -329,9 +330,10 @@ class FederationService:
     async def update_status(self, request: bytes, context: Context) -> bytes:
         """How much of an update is here; asked about no run, only who this server is (`roughfed doctor`)."""
         run, number, digest = decode_update_status_request(request)
-        context.set_trailing_metadata(
-            ((SOFTWARE_KEY, __version__), (PROTOCOL_KEY, f"{OLDEST}-{PROTOCOL}"), (TIME_KEY, f"{time.time():.6f}"))
-        )
+        if context is not None:
+            context.set_trailing_metadata(
+                ((SOFTWARE_KEY, __version__), (PROTOCOL_KEY, f"{OLDEST}-{PROTOCOL}"), (TIME_KEY, f"{time.time():.6f}"))
+            )
         if not run:
             return encode_update_status(0, None)
         offset, receipt = await self._ctx.intake.status(CALLER.get(), run, number, digest)

@@ -12,7 +12,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
@@ -132,7 +132,7 @@ class Upload:
         self.closed = True
 
     @contextmanager
-    def _file(self, flags: int) -> Iterator[int]:
+    def _file(self, flags: int) -> Generator[int]:
         with disk_errors(SPOOLING):
             fd = os.open(self.path, flags, 0o600)
             try:
@@ -338,7 +338,7 @@ class Intake:
         self._drop(client, upload)
 
     @contextmanager
-    def _noted(self, client: str) -> Iterator[None]:
+    def _noted(self, client: str) -> Generator[None]:
         """Note why a try failed that broke a rule."""
         try:
             yield

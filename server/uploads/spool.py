@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ def update_name(run: str, number: int, client: str) -> str:
 @contextmanager
 def weighted_mean(
     updates: Sequence[tuple[Path, float]], *, codec: str, size: int, work: Stopwatch | None = None
-) -> Iterator[Mean]:
+) -> Generator[Mean]:
     """The mean of received updates, for as long as their files are open.
 
     Args:
@@ -47,7 +47,7 @@ def weighted_mean(
 
 
 @contextmanager
-def opened(path: Path, *, codec: str, size: int, work: Stopwatch | None = None) -> Iterator[Fill]:
+def opened(path: Path, *, codec: str, size: int, work: Stopwatch | None = None) -> Generator[Fill]:
     """A payload file as something to read slices from; `work` notes how long decoding takes."""
     with disk_errors(f"read {path}"):
         fd = os.open(path, os.O_RDONLY)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from roughfed.allocator import give_back
@@ -38,7 +38,7 @@ class Gate:
         self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
-    async def place(self, client: str, *, waits: bool) -> AsyncIterator[Callable[[int], None]]:
+    async def place(self, client: str, *, waits: bool) -> AsyncGenerator[Callable[[int], None]]:
         """Wait until this client's turn has come, and keep its place until the block is left.
 
         Args:

@@ -9,7 +9,8 @@ B is the batch, K the number of experts, C the number of outputs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -54,11 +55,11 @@ def with_experts(model: nn.Module, count: int, num_outputs: int) -> Experts:
     Raises:
         ConfigError: the model does not end in a linear layer with C outputs.
     """
-    name, last = list(model.named_modules())[-1]
+    name, last = list(cast("Iterator[tuple[str, nn.Module]]", model.named_modules()))[-1]
     if not name or not isinstance(last, nn.Linear) or last.out_features != num_outputs:
         cause = f"{type(model).__name__} ends in {type(last).__name__}, no linear layer with {num_outputs} outputs"
         raise ConfigError(cause, key="model.experts", cure="write experts = 1")
     model.set_submodule(name, nn.Identity())
-    bias = last.bias is not None
+    bias = "bias" in dict(last.named_parameters())
     more = [nn.Linear(last.in_features, num_outputs, bias=bias) for _ in range(count - 1)]
     return Experts(model, [last, *more])

@@ -47,7 +47,7 @@ SERVER_STAGES: Mapping[str, Any] = MappingProxyType(
     {"roster": sec.Roster, "deals": sec.Deals, "conflict": sec.Conflict, "unmask": sec.UnmaskRequest}
 )
 """Fields of ServerMessage."""
-STAGE_VALUES: Mapping[str, type] = MappingProxyType(
+STAGE_VALUES: Mapping[str, type[m.Message]] = MappingProxyType(
     {"roster": m.Roster, "deals": m.Deals, "conflict": m.Conflict, "unmask": m.UnmaskRequest, **SIGNED_STAGES}
 )
 """What each of the server's stages carries."""

@@ -12,9 +12,12 @@ either.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
+from roughfed.client.trainer.torch_types import norm
 from roughfed.client.trainer.training.classifier_sums import Classifier, CohortSums, retrain
 
 DRAWN = 1000
@@ -39,7 +42,7 @@ def ccvr(given: CohortSums) -> Classifier:
 
 def between(old: Classifier, new: Classifier) -> Classifier:
     """Half-way from one classifier to another, both as long as the old one: only directions decide the class."""
-    scale = 0.5 * old.weight.norm() / new.weight.norm().clamp_min(1e-12)
+    scale = 0.5 * norm(old.weight) / norm(new.weight).clamp_min(1e-12)
     return Classifier(0.5 * old.weight + scale * new.weight, 0.5 * old.bias + scale * new.bias)
 
 
@@ -60,5 +63,5 @@ def covariance(given: CohortSums, count: Tensor, mean: Tensor) -> Tensor:
 
 def root_of(matrix: Tensor) -> Tensor:
     """A with A A^T = matrix, [d, d]; what rounding made negative is taken for 0."""
-    values, vectors = torch.linalg.eigh(matrix)
+    values, vectors = cast("tuple[Tensor, Tensor]", torch.linalg.eigh(matrix))
     return vectors * values.clamp_min(0.0).sqrt()

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
+from roughfed.client.trainer.torch_types import bias_of, norm
 
 
 def tau_norm(options: Options, context: Context, _plan: Plan) -> Hooks:
@@ -27,10 +28,9 @@ def tau_norm(options: Options, context: Context, _plan: Plan) -> Hooks:
 @torch.no_grad()
 def normalise(linear: nn.Linear, tau: float) -> None:
     """Change a head [C, d] in place; a row of zeros stays."""
-    lengths = linear.weight.norm(dim=1).clamp_min(1e-12)  # [C]
+    lengths = norm(linear.weight, dim=1).clamp_min(1e-12)  # [C]
     factors = lengths**-tau
     factors *= lengths.mean() / (factors * lengths).mean()
     linear.weight.mul_(factors[:, None])
-    bias: nn.Parameter | None = linear.bias
-    if bias is not None:
+    if (bias := bias_of(linear)) is not None:
         bias.zero_()

@@ -7,7 +7,7 @@ what one coalition is worth does not depend on which others are asked about besi
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ def some(source: Arrays, number: int, num_classes: int, *, seed: int, device: to
 
 
 @contextmanager
-def opened(paths: Sequence[Path], codec: str, size: int) -> Iterator[list[Read]]:
+def opened(paths: Sequence[Path], codec: str, size: int) -> Generator[list[Read]]:
     """Update files of a codec, D = `size` parameters each, to be read piece by piece.
 
     Raises:

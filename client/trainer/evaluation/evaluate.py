@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from roughfed.client.trainer.examples.batches import Source
 from roughfed.client.trainer.loss.cross_entropy import cross_entropy
 from roughfed.client.trainer.loss.mse import mse, residual
+from roughfed.client.trainer.torch_types import floats, integers
 from roughfed.errors import ConfigError
 from roughfed.types import BINS, CONFIDENCE_ONE, MOST_CONFUSED, Task
 
@@ -80,7 +81,7 @@ def evaluate(model: nn.Module, source: Source, task: Task, *, report: Callable[[
 
 def _total(parts: list[Tensor]) -> float:
     """Scalars of a device, added up in float64; one wait for all."""
-    return float(sum(torch.stack(parts).tolist())) if parts else 0.0
+    return sum(floats(torch.stack(parts))) if parts else 0.0
 
 
 class _Counts:
@@ -124,20 +125,20 @@ class _Counts:
         Raises:
             ConfigError: names the range that was found.
         """
-        low, high = self._range.tolist()
+        low, high = integers(self._range)
         _check_range(low, high, self._width)
 
     def sums(self) -> tuple[tuple[int, ...], ...]:
         """Examples and correct ones by class, confusion (empty for many classes), calibration."""
-        bins: list[int] = self._bins.tolist()
+        bins = integers(self._bins)
         confidence = [(amount * CONFIDENCE_ONE + _FINE // 2) // _FINE for amount in bins[2 * BINS :]]
         calibration = (*bins[: 2 * BINS], *confidence)
         if not self._confused:
-            count, correct = self._cells.view(2, -1).tolist()
-            return tuple(count), tuple(correct), (), calibration
+            count, correct = self._cells.view(2, -1)
+            return tuple(integers(count)), tuple(integers(correct)), (), calibration
         table = self._cells.view(self._width, self._width)
-        count, correct = table.sum(dim=1).tolist(), table.diagonal().tolist()
-        return tuple(count), tuple(correct), tuple(self._cells.tolist()), calibration
+        count, correct = integers(table.sum(dim=1)), integers(table.diagonal())
+        return tuple(count), tuple(correct), tuple(integers(self._cells)), calibration
 
 
 def check_labels(y: Tensor, num_classes: int) -> None:

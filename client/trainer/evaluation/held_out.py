@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from roughfed.client.trainer.examples.batches import Arrays, Source, ids_by_content
+from roughfed.client.trainer.torch_types import integers
 from roughfed.rng import derive
 
 
@@ -36,7 +37,7 @@ def counts(source: Arrays, num_classes: int) -> list[int]:
     """Examples of each class, C numbers; their number alone where there are no classes."""
     if not num_classes or source.targets is None:
         return [source.num_examples]
-    return torch.bincount(source.targets.cpu(), minlength=num_classes).tolist()
+    return integers(torch.bincount(source.targets.cpu(), minlength=num_classes))
 
 
 def hold_out(source: Arrays, take: Sequence[int], *, seed: int, device: torch.device) -> Parts:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -53,4 +54,4 @@ class Arriving:
 
 def _length(data: Any) -> int:
     """Examples in what a stream gave."""
-    return len(data[0]) if isinstance(data, tuple | list) else len(data)
+    return len(cast("Sequence[Sized]", data)[0]) if isinstance(data, tuple | list) else len(data)

@@ -7,13 +7,14 @@ A user's Dataset gets a DataLoader; a user's DataLoader is used as it is, with i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, TensorDataset
 
+from roughfed.client.api import is_pair
 from roughfed.client.trainer.parts import Batch
 from roughfed.errors import ConfigError
 from roughfed.rng import derive
@@ -112,8 +113,8 @@ class Loaded:
 
     def __init__(self, source: Any, device: torch.device, dtype: torch.dtype) -> None:
         """Keep a Dataset or a DataLoader; `dtype` is what float inputs are cast to."""
-        self._loader = source if isinstance(source, DataLoader) else None
-        self._dataset: Any = source.dataset if isinstance(source, DataLoader) else source
+        self._loader = cast("DataLoader[Any]", source) if isinstance(source, DataLoader) else None
+        self._dataset: Any = source if self._loader is None else self._loader.dataset
         self._device, self._dtype = device, dtype
         if not hasattr(self._dataset, "__len__"):
             raise ConfigError("a data set without a length", key="data", cure="give a map-style Dataset")
@@ -126,7 +127,7 @@ class Loaded:
 
     def _pairs(self, loader: DataLoader[Any]) -> Iterator[Pair]:
         for batch in loader:
-            if not isinstance(batch, tuple | list) or len(batch) != 2 or not all(torch.is_tensor(t) for t in batch):
+            if not is_pair(batch) or not all(torch.is_tensor(t) for t in batch):
                 raise ConfigError(f"a batch is {_kind(batch)}, want (x, y)", key="data")
             x, y = batch
             yield cast_input(x, self._dtype).to(self._device), cast_target(y).to(self._device)
@@ -177,10 +178,10 @@ def examples_of(loader: DataLoader[Any]) -> int:
     Raises:
         ConfigError: a sampler without a length.
     """
-    batches, total = loader.batch_sampler, len(cast(Sized, loader.dataset))
+    batches, total = cast("Iterable[Sized] | None", loader.batch_sampler), len(cast("Sized", loader.dataset))
     if batches is not None and not isinstance(batches, BatchSampler):
         return min(total, sum(len(batch) for batch in batches))  # places only, no data
-    sampler, batch_size, drop_last = loader.sampler, loader.batch_size or 1, loader.drop_last
+    sampler, batch_size, drop_last = cast("object", loader.sampler), loader.batch_size or 1, loader.drop_last
     if (
         batches is not None
     ):  # also where the loader itself says nothing: DataLoader(..., batch_sampler=BatchSampler(...))
@@ -306,7 +307,7 @@ def _pair(given: Any) -> tuple[Any, Any] | None:
         given = given.tensors
     if hasattr(given, "x") and hasattr(given, "y"):
         return given.x, given.y
-    if isinstance(given, tuple | list) and len(given) == 2 and all(hasattr(part, "shape") for part in given):
+    if is_pair(given) and all(hasattr(part, "shape") for part in given):
         return given[0], given[1]
     return None
 
@@ -329,6 +330,7 @@ def _fits(size_bytes: int, device: torch.device) -> bool:
 
 
 def _kind(value: object) -> str:
+    kind = type(value).__name__
     if isinstance(value, tuple | list):
-        return f"{type(value).__name__}({', '.join(type(part).__name__ for part in value)})"
-    return type(value).__name__
+        kind += f"({', '.join(type(part).__name__ for part in cast(Sequence[object], value))})"
+    return kind

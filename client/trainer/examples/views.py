@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from roughfed.client.trainer.examples.batches import Source
 from roughfed.client.trainer.parts import Tensors
+from roughfed.client.trainer.torch_types import distinct
 
 BATCH = 512
 
@@ -71,7 +72,7 @@ class ById:
             width: numbers in a row.
             fill: what the rows of new examples hold.
         """
-        self.ids = ids.unique()  # sorted
+        self.ids = distinct(ids)
         self.rows = torch.full((len(self.ids), width), fill, device=ids.device)
         old_ids, old_rows = state.get("ids"), state.get("rows")
         if old_ids is not None and old_rows is not None and len(old_ids):

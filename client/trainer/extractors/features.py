@@ -8,11 +8,14 @@ those of a single one; the covariance is then one for all classes.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 
 from roughfed.client.trainer.examples.statistic_extractor import Observed
 from roughfed.client.trainer.parts import Context
+from roughfed.client.trainer.torch_types import floats
 from roughfed.secagg.fixed import fit_features, upper_triangle
 
 
@@ -22,10 +25,8 @@ class FeatureSums:
     def __init__(self, context: Context) -> None:
         """All zero; float64, since outer products of many examples are added."""
         classes, width = context.num_classes, context.head().linear.in_features
-        like = {"dtype": torch.float64, "device": context.device}
-        self._count = torch.zeros(classes, **like)
-        self._sum = torch.zeros(classes, width, **like)
-        self._outer = torch.zeros(width, width, **like)
+        zeros = partial(torch.zeros, dtype=torch.float64, device=context.device)
+        self._count, self._sum, self._outer = zeros(classes), zeros(classes, width), zeros(width, width)
 
     def add(self, seen: Observed) -> None:
         """See `StatisticExtractor`."""
@@ -36,5 +37,5 @@ class FeatureSums:
 
     def values(self) -> dict[str, tuple[int, ...]]:
         """See `StatisticExtractor`; scaled together where a sum is beyond its bound: means and covariance stay."""
-        count, total, outer = (np.array(part.tolist()) for part in (self._count, self._sum, self._outer))
+        count, total, outer = (np.array(floats(part)) for part in (self._count, self._sum, self._outer))
         return fit_features(count, total, upper_triangle(outer))

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from roughfed.client.trainer.examples.statistic_extractor import Observed
 from roughfed.client.trainer.parts import Context
+from roughfed.client.trainer.torch_types import bias_of, distinct, floats, integers
 from roughfed.secagg.fixed import bound_of, to_fixed
 
 HEAD = "head"
@@ -39,7 +40,7 @@ class HeadGradient:
         error = chance - functional.one_hot(seen.y, len(self._count)).to(chance.dtype)  # [B, C]
         inputs = functional.pad(seen.features, (0, 1), value=1.0)  # the last one is the bias's
         self._count += torch.bincount(seen.y, minlength=len(self._count))
-        for c in seen.y.unique().tolist():
+        for c in integers(distinct(seen.y)):
             chosen = seen.y == c
             self._sum[c] += error[chosen].T @ inputs[chosen]
 
@@ -49,14 +50,15 @@ class HeadGradient:
         largest = mean.abs().amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
         mean = mean * (bound_of("head-gradient") / largest).clamp_max(1.0)
         flat = torch.cat([mean[:, :, :-1].flatten(1), mean[:, :, -1]], dim=1)  # [C, C d + C]
-        return {"head-gradient": to_fixed("head-gradient", np.array(flat.flatten().tolist()))}
+        return {"head-gradient": to_fixed("head-gradient", np.array(floats(flat.flatten())))}
 
 
 def given_head(context: Context) -> tuple[Tensor, Tensor]:
     """The classifier to take gradients at: weights [C, d] and biases [C], float32 on the device."""
     linear = context.head().linear
     weight = linear.weight.detach().float().clone()
-    bias = weight.new_zeros(len(weight)) if linear.bias is None else linear.bias.detach().float().clone()
+    bias = bias_of(linear)
+    bias = weight.new_zeros(len(weight)) if bias is None else bias.detach().float().clone()
     told = context.facts.get(HEAD, ())
     if len(told) == weight.numel() + bias.numel():
         flat = torch.tensor(list(told), dtype=torch.float32, device=weight.device)

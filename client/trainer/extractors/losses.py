@@ -11,6 +11,7 @@ from torch import Tensor
 
 from roughfed.client.trainer.examples.statistic_extractor import Observed
 from roughfed.client.trainer.parts import Context
+from roughfed.client.trainer.torch_types import integers
 from roughfed.secagg.statistics import CLASS_LOSS_BUCKETS, LOSS_BUCKETS, loss_edge
 
 
@@ -28,7 +29,7 @@ class LossHistogram:
 
     def values(self) -> dict[str, tuple[int, ...]]:
         """See `StatisticExtractor`."""
-        return {"loss-histogram": tuple(self._table.tolist())}
+        return {"loss-histogram": tuple(integers(self._table))}
 
 
 class ClassLossHistogram:
@@ -46,7 +47,7 @@ class ClassLossHistogram:
 
     def values(self) -> dict[str, tuple[int, ...]]:
         """See `StatisticExtractor`."""
-        return {"class-loss-histogram": tuple(self._table.tolist())}
+        return {"class-loss-histogram": tuple(integers(self._table))}
 
 
 def buckets_of(losses: Tensor, buckets: int) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from roughfed.client.trainer.examples.statistic_extractor import Observed
 from roughfed.client.trainer.parts import Context
+from roughfed.client.trainer.torch_types import integers
 
 
 class Transition:
@@ -43,4 +44,4 @@ class Transition:
         mean = torch.bincount(predicted, weights=confidence, minlength=self._classes) / number  # [C]
         sure = confidence >= mean[predicted] - 1e-9  # where all are equally sure, all count
         cells = (given * self._classes + predicted)[sure]
-        return {"transition": tuple(torch.bincount(cells, minlength=self._classes**2).tolist())}
+        return {"transition": tuple(integers(torch.bincount(cells, minlength=self._classes**2)))}

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan, Tensors
+from roughfed.client.trainer.torch_types import integers
 
 FREE = 0
 PART = "packnet"
@@ -151,7 +152,7 @@ def model_of_task(model: nn.Module, state: Tensors, task: int, num_classes: int)
 
 def order_of(state: Tensors, task: int) -> tuple[int, bool]:
     """The number of a task, from 1 in the order in which they came, and whether it comes for the first time."""
-    known = state.get("tasks", torch.zeros(0, dtype=torch.int64)).tolist()
+    known = integers(state.get("tasks", torch.zeros(0, dtype=torch.int64)))
     first_time = task not in known
     if first_time:
         known.append(task)

@@ -19,6 +19,7 @@ from torch import Tensor
 from roughfed.client.trainer.examples.views import ById, look
 from roughfed.client.trainer.labels.noise import confident_classes
 from roughfed.client.trainer.parts import Context
+from roughfed.client.trainer.torch_types import integers
 from roughfed.errors import ConfigError
 from roughfed.files import write_durably
 from roughfed.training import LABEL_AUDIT_COLUMNS
@@ -66,6 +67,7 @@ def table(ids: Tensor, labels: Tensor, probabilities: Tensor) -> str:
     given = probabilities.gather(1, labels[:, None])[:, 0]
     score = (probabilities.gather(1, suggested[:, None])[:, 0] - given).clamp_min(0.0)
     suspects = suspects[score[suspects].argsort(descending=True, stable=True)]
-    rows = zip(ids.cpu()[suspects].tolist(), labels[suspects].tolist(), suggested[suspects].tolist(), strict=True)
-    lines = [f"{id_},{label},{class_},{score[at]:.4f}" for at, (id_, label, class_) in zip(suspects, rows, strict=True)]
+    columns = (integers(column[suspects]) for column in (ids.cpu(), labels, suggested))
+    rows = zip(suspects, *columns, strict=True)
+    lines = [f"{id_},{label},{class_},{score[at]:.4f}" for at, id_, label, class_ in rows]
     return "\n".join([",".join(LABEL_AUDIT_COLUMNS), *lines]) + "\n"

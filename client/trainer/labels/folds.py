@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from roughfed.client.trainer.optimize.adam import Adam
+from roughfed.client.trainer.torch_types import distinct
 
 PARTS = 3
 STEPS = 120
@@ -54,7 +55,7 @@ def out_of_fold(model: nn.Module, x: Tensor, y: Tensor, num_classes: int) -> Ten
 def _dealt(y: Tensor, generator: torch.Generator) -> Tensor:
     """Which part each example is in, int64 [N]; every class is spread evenly."""
     part = torch.zeros(len(y), dtype=torch.int64)
-    for label in y.unique():
+    for label in distinct(y):
         own = torch.where(y == label)[0]
         own = own[torch.randperm(len(own), generator=generator)]
         first = int(torch.randint(PARTS, (1,), generator=generator))
@@ -68,7 +69,7 @@ def _trained(model: nn.Module, x: Tensor, y: Tensor, learn: Tensor, generator: t
     optimizer = Adam([p for p in net.parameters() if p.requires_grad], lr=LR, momentum=0.9, weight_decay=0.0)
     steps = 0
     while steps < STEPS:
-        for at in learn[torch.randperm(len(learn), generator=generator)].split(BATCH):
+        for at in torch.split(learn[torch.randperm(len(learn), generator=generator)], BATCH):
             if len(at) == 1 and len(learn) > 1:
                 continue  # BatchNorm cannot learn from one
             optimizer.zero_grad()
@@ -84,4 +85,4 @@ def _trained(model: nn.Module, x: Tensor, y: Tensor, learn: Tensor, generator: t
 
 @torch.inference_mode()
 def _predicted(net: nn.Module, x: Tensor, judge: Tensor) -> Tensor:
-    return torch.cat([net(x[at.to(x.device)]).float().softmax(dim=1).cpu() for at in judge.split(_CHUNK)])
+    return torch.cat([net(x[at.to(x.device)]).float().softmax(dim=1).cpu() for at in torch.split(judge, _CHUNK)])

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from roughfed.client.trainer.parts import Context, Tensors
+from roughfed.client.trainer.torch_types import floats
 from roughfed.secagg.statistics import CLASS_LOSS_BUCKETS
 
 FACT = "class-loss-histogram"
@@ -110,7 +111,7 @@ def noted(remembered: Mapping[str, Tensors]) -> LabelQuality:
     found = remembered.get(STATE, {}).get(FOUND)
     if found is None:
         return LabelQuality()
-    excess, deviations, looks = found.tolist()
+    excess, deviations, looks = floats(found)
     return LabelQuality(excess / looks, deviations / looks)
 
 

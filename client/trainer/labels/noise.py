@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from roughfed.client.trainer.torch_types import integers
+
 QUANTILE = 0.97  # of an anchor's posterior; the best few are outliers
 BAND = 0.5  # of the examples above the quantile: an anchor is the mean of so many around it
 
@@ -84,7 +86,7 @@ def _at_anchors(labels: Tensor, probabilities: Tensor, said: Tensor, quantile: f
     """Row i: the mean of what is `said` [N, C] of the anchors of class i."""
     total, classes = probabilities.shape
     rows = torch.eye(classes, dtype=probabilities.dtype, device=probabilities.device)
-    count = torch.bincount(labels, minlength=classes).tolist()
+    count = integers(torch.bincount(labels, minlength=classes))
     for i in range(classes):
         if not count[i]:
             continue

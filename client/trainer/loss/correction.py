@@ -14,6 +14,7 @@ and a T whose smallest singular value is below 0.25 is drawn towards the identit
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -84,6 +85,6 @@ def inverse(matrix: Tensor) -> Tensor:
     identity = torch.eye(len(matrix), device=matrix.device)
     for tenths in range(11):
         mixed = torch.lerp(matrix, identity, tenths / 10)
-        if float(torch.linalg.matrix_norm(mixed, ord=-2)) >= SINGULAR:
-            return torch.linalg.inv(mixed)
+        if cast("Tensor", torch.linalg.matrix_norm(mixed, ord=-2)) >= SINGULAR:
+            return mixed.inverse()
     return identity

@@ -19,6 +19,7 @@ from torch.nn import functional
 from roughfed.client.trainer.labels.prior import class_counts
 from roughfed.client.trainer.model.head import find_head
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Plan
+from roughfed.client.trainer.torch_types import bias_of, norm
 
 
 def ldam_loss(options: Options, context: Context, _plan: Plan) -> Hooks:
@@ -34,7 +35,7 @@ def ldam_loss(options: Options, context: Context, _plan: Plan) -> Hooks:
         head = find_head(net, context.num_classes)
         features, _ = head.with_features(x)  # [B, d]
         if net is context.model:
-            length.copy_(features.detach().norm(dim=1).mean())
+            length.copy_(norm(features.detach(), dim=1).mean())
         return scale * cosines(features, head.linear.weight)
 
     def loss(output: Tensor, batch: Batch) -> Tensor:
@@ -81,6 +82,5 @@ def cosines(features: Tensor, weight: Tensor) -> Tensor:
 def rescale(linear: nn.Linear, length: float) -> None:
     """Give every row of a head one length, and no bias: its arg max is then that of the cosines."""
     linear.weight.copy_(length * functional.normalize(linear.weight, dim=1))
-    bias: nn.Parameter | None = linear.bias
-    if bias is not None:
+    if (bias := bias_of(linear)) is not None:
         bias.zero_()

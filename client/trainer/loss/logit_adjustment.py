@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from roughfed.client.trainer.labels.prior import log_prior, shifted_cross_entropy
 from roughfed.client.trainer.model.head import ends_in_head
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
+from roughfed.client.trainer.torch_types import bias_of
 from roughfed.errors import ConfigError
 
 
@@ -45,9 +46,8 @@ def logit_adjustment_loss(options: Options, context: Context, _plan: Plan) -> Ho
 def _bias(context: Context) -> nn.Parameter:
     x = next(iter(context.source.epoch(2, None)))[0]
     context.model.eval()
-    found: nn.Parameter | None = None
-    if ends_in_head(context.model, x, context.num_classes):
-        found = context.head().linear.bias
+    ends = ends_in_head(context.model, x, context.num_classes)
+    found = bias_of(context.head().linear) if ends else None
     if found is None:
         raise ConfigError(
             "logit-adjustment after training needs a model that ends in one linear layer with a bias",

@@ -30,7 +30,7 @@ def volminnet(options: Options, context: Context, _plan: Plan) -> Hooks:
         return forward(output, batch.y, matrix_of(w))
 
     def term(_outputs: Outputs, _batch: Batch) -> Tensor:
-        return weight * torch.linalg.slogdet(matrix_of(w)).logabsdet
+        return weight * matrix_of(w).slogdet().logabsdet
 
     def gradient() -> None:
         optimizer.step()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from roughfed.client.trainer.examples.replay_buffer import ReplayBuffer, by_rank
 from roughfed.client.trainer.parts import Batch, Context
+from roughfed.client.trainer.torch_types import distinct, integers
 
 CHUNK = 256
 
@@ -27,15 +28,15 @@ def classes_here(context: Context) -> Iterator[tuple[int, Tensor]]:
     targets = context.source.targets
     if targets is None:  # refused by the plan: the part needs counts
         return
-    for label in targets.unique().tolist():
-        yield int(label), (targets == label).nonzero()[:, 0]
+    for label in integers(distinct(targets)):
+        yield label, (targets == label).nonzero()[:, 0]
 
 
 @torch.no_grad()
 def features_of(context: Context, x: Tensor) -> tuple[Tensor, Tensor]:
     """(features [n, d], logits [n, C]) of inputs by the model as it is, in evaluation mode."""
     context.model.eval()
-    parts = [context.head().with_features(part) for part in x.split(CHUNK)]
+    parts = [context.head().with_features(part) for part in torch.split(x, CHUNK)]
     return torch.cat([part for part, _ in parts]), torch.cat([part for _, part in parts])
 
 

@@ -13,13 +13,13 @@ from collections.abc import Collection, Iterable
 from types import MethodType
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from roughfed.adapters import WEIGHT, adapted_spec, ranks_in
 from roughfed.client.trainer.model.model_file import read_rows
 from roughfed.client.trainer.model.tensors import FROZEN, load_flat, map_flat, named_state, spec_of
+from roughfed.client.trainer.torch_types import named_modules
 from roughfed.errors import ConfigError
 from roughfed.params import explain_difference
 from roughfed.training import BaseFile
@@ -39,9 +39,9 @@ class LowRank(nn.Module):
         """
         super().__init__()
         inputs = weight[0].numel()
-        like = {"dtype": weight.dtype, "device": weight.device}
-        self.lora_a = nn.Parameter(torch.empty(rank, inputs, **like).uniform_(-(inputs**-0.5), inputs**-0.5))
-        self.lora_b = nn.Parameter(torch.zeros(len(weight), rank, **like))
+        bound = inputs**-0.5
+        self.lora_a = nn.Parameter(weight.detach().new_empty(rank, inputs).uniform_(-bound, bound))
+        self.lora_b = nn.Parameter(weight.detach().new_zeros(len(weight), rank))
         self.scale = scale
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def adaptable(model: nn.Module) -> list[str]:
         for tensor in module.parameters(recurse=False):
             uses[id(tensor)] = uses.get(id(tensor), 0) + 1
     found: list[str] = []
-    for name, module in model.named_modules():
+    for name, module in named_modules(model):
         known = isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
         if known and not parametrize.is_parametrized(module) and uses[id(module.weight)] == 1:
             found.append(f"{name}.{WEIGHT}" if name else WEIGHT)

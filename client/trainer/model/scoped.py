@@ -7,7 +7,7 @@ tensors. Private tensors (`model.private`) are the client's own and are trained 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -17,6 +17,7 @@ from torch import nn
 from roughfed.classes import part_of, ranges_of
 from roughfed.client.trainer.model.model_file import ModelFile
 from roughfed.client.trainer.model.tensors import named_state
+from roughfed.client.trainer.torch_types import named_modules
 from roughfed.errors import ConfigError
 
 
@@ -36,7 +37,7 @@ def part_given(given: ModelFile, tensors: Sequence[str]) -> ModelFile:
 
 
 @contextmanager
-def frozen(model: nn.Module, names: Collection[str]) -> Iterator[None]:
+def frozen(model: nn.Module, names: Collection[str]) -> Generator[None]:
     """Within it these tensors of the model are learned no more; afterwards as before."""
     named = [(name, p) for name, p in named_state(model) if isinstance(p, nn.Parameter)]
     found = [p for name, p in named if name in names and p.requires_grad]
@@ -53,7 +54,7 @@ def keep_still(net: nn.Module, names: Collection[str]) -> None:
     """Let layers of which every tensor is frozen work as in an evaluation; after `net.train()`."""
     if not names:
         return
-    for place, module in net.named_modules():
+    for place, module in named_modules(net):
         own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
         mine = {f"{place}.{name}" if place else name for name, tensor in own if tensor.is_floating_point()}
         if mine and mine <= set(names):

@@ -35,7 +35,7 @@ def spec_of(model: nn.Module) -> Spec:
     Raises:
         ConfigError: a tensor that cannot be averaged (complex, quantised, sparse, not initialised), or none at all.
     """
-    rows = []
+    rows: list[TensorSpec] = []
     for name, tensor in _carried(model):
         dtype, learned = str(tensor.dtype).removeprefix("torch."), isinstance(tensor, nn.Parameter)
         rows.append(TensorSpec(name, tuple(tensor.shape), dtype, _kind(name, is_parameter=learned)))

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from roughfed.client.trainer.optimize.sgd import add, mul_
 
-add_: Any = torch._foreach_add_  # pyright: ignore[reportPrivateImportUsage]
-addcdiv_: Any = torch._foreach_addcdiv_  # pyright: ignore[reportPrivateImportUsage]
-addcmul_: Any = torch._foreach_addcmul_  # pyright: ignore[reportPrivateImportUsage]
-div_: Any = torch._foreach_div_  # pyright: ignore[reportPrivateImportUsage]
-lerp_: Any = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
-sqrt: Any = torch._foreach_sqrt  # pyright: ignore[reportPrivateImportUsage]
+# As in `sgd`: private, and without types.
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
+add_: Any = torch._foreach_add_
+addcdiv_: Any = torch._foreach_addcdiv_
+addcmul_: Any = torch._foreach_addcmul_
+div_: Any = torch._foreach_div_
+lerp_: Any = torch._foreach_lerp_
+sqrt: Any = torch._foreach_sqrt
 
 BETA2 = 0.999
 EPSILON = 1e-8

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# One launch for all tensors on a GPU; torch's own optimizers call nothing else.
-add: Any = torch._foreach_add  # pyright: ignore[reportPrivateImportUsage]
-add_: Any = torch._foreach_add_  # pyright: ignore[reportPrivateImportUsage]
-mul_: Any = torch._foreach_mul_  # pyright: ignore[reportPrivateImportUsage]
+# One launch for all tensors on a GPU; torch's own optimizers call nothing else, yet it is private and without types.
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
+add: Any = torch._foreach_add
+add_: Any = torch._foreach_add_
+mul_: Any = torch._foreach_mul_
 
 
 class SGD:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from roughfed.client.trainer.examples.batches import TrainLoader
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan, Tensors
+from roughfed.client.trainer.torch_types import gradients_of
 
 PART = "adaptive-mixing"
 LOCAL, WEIGHT = "local.", "weight."
@@ -106,7 +107,7 @@ class Mixing:
                 for name, value in mix(self._upper, local, weights).items():
                     learning[name].copy_(value)
             loss = self._plan.losses(self._plan.run(net, batch.x), batch).mean()
-            gradients = torch.autograd.grad(loss, list(learning.values()), allow_unused=True)
+            gradients = gradients_of(loss, list(learning.values()))
             for name, gradient in zip(learning, gradients, strict=True):
                 if gradient is not None:
                     step = self._rate * gradient * (self._upper[name].detach() - local[name])

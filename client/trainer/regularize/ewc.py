@@ -46,7 +46,7 @@ def ewc(options: Options, context: Context, plan: Plan) -> Hooks:
         x = _some(context, samples)
         context.model.eval()
         with torch.no_grad():
-            logits = [logits_of(plan.run(context.model, part)).float() for part in x.split(256)]
+            logits = [logits_of(plan.run(context.model, part)).float() for part in torch.split(x, 256)]
         chances = torch.cat(logits).softmax(dim=1).cpu()
         drawn = torch.multinomial(chances, 1, generator=context.generator)[:, 0].to(x.device)
         state["newest"] = fisher(context.model, x, drawn)

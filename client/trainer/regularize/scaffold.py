@@ -44,7 +44,7 @@ def scaffold(_options: Options, context: Context, _plan: Plan) -> Hooks:
         settle(state, controls)
         if "own" in state:
             own = state["own"] = state["own"].to(context.device)
-            rows = zip(params, (flat(controls.now) - own).split([p.numel() for p in params]), strict=True)
+            rows = zip(params, torch.split(flat(controls.now) - own, [p.numel() for p in params]), strict=True)
             corrections[:] = [part.reshape(p.shape).to(p.dtype) for p, part in rows]
 
     @torch.no_grad()
@@ -61,7 +61,7 @@ def scaffold(_options: Options, context: Context, _plan: Plan) -> Hooks:
     def end() -> dict[str, float]:
         controls = controls_of(context)
         own = state.get("own", torch.zeros_like(flat(controls.now)))
-        rows = zip(sums, counts, own.split([p.numel() for p in params]), strict=True)
+        rows = zip(sums, counts, torch.split(own, [p.numel() for p in params]), strict=True)
         found = [total.reshape(-1) / count if count else before for total, count, before in rows]
         state["next"], state["round"] = torch.cat(found), torch.tensor(context.round)
         controls.change = controls.scale * (state["next"] - own)

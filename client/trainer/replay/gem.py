@@ -14,6 +14,7 @@ from torch import Tensor
 
 from roughfed.client.trainer.examples.replay_gradients import flat_grad, grad_of, learning, memory_of, set_grad
 from roughfed.client.trainer.parts import Context, Hooks, Options, Plan
+from roughfed.client.trainer.torch_types import distinct, integers
 
 RIDGE = 1e-6  # of the mean square norm: gradients of two tasks may be parallel
 Matrix = NDArray[np.float64]
@@ -25,7 +26,7 @@ def gem(options: Options, context: Context, plan: Plan) -> Hooks:
     margin = float(options["margin"])
 
     def gradient() -> None:
-        earlier = [t for t in memory.tasks.unique().tolist() if t < 0 or t != context.task]
+        earlier = [t for t in integers(distinct(memory.tasks)) if t < 0 or t != context.task]
         rows: list[Tensor] = []
         for task in earlier:
             at = (memory.tasks == task).nonzero()[:, 0]

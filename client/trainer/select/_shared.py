@@ -7,6 +7,7 @@ from torch import Tensor
 
 from roughfed.client.trainer.labels.early_estimate import EarlyEstimate
 from roughfed.client.trainer.parts import Context, Options
+from roughfed.client.trainer.torch_types import distinct
 
 
 class Belief:
@@ -36,7 +37,7 @@ class Belief:
         if not self._per_class:
             return smallest(losses, self.share)
         chosen = torch.zeros_like(losses, dtype=torch.bool)
-        for c in labels.unique():
+        for c in distinct(labels):
             own = labels == c
             chosen[own] = smallest(losses[own], self.share)
         return chosen

@@ -24,6 +24,7 @@ from roughfed.client.trainer.labels.gaussian_mixture import scaled, two_heaps
 from roughfed.client.trainer.model.peer import add_peer
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
 from roughfed.client.trainer.select._shared import grown
+from roughfed.client.trainer.torch_types import distinct
 from roughfed.errors import ConfigError
 
 PART = "divide-mix"
@@ -62,7 +63,7 @@ class DivideMix:
         if not self._options["per-class"]:
             return 1 - two_heaps(scaled(found.losses)).upper
         right = torch.ones_like(found.losses)
-        for c in found.labels.unique():
+        for c in distinct(found.labels):
             own = found.labels == c
             right[own] = 1 - two_heaps(scaled(found.losses[own])).upper
         return right

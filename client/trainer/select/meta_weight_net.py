@@ -20,6 +20,7 @@ from roughfed.client.trainer.examples.batches import Source
 from roughfed.client.trainer.model.importance_penalty import learning_rate
 from roughfed.client.trainer.optimize.adam import Adam
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
+from roughfed.client.trainer.torch_types import gradients_of
 from roughfed.errors import ConfigError
 
 PART = "meta-weight-net"
@@ -76,7 +77,7 @@ def virtual_step(model: nn.Module, weigher: nn.Module, x: Tensor, loss: Loss, *,
     losses = loss(functional_call(model, {**trained, **rest}, x))
     weights = weigher(losses.detach().reshape(-1, 1)).reshape(losses.shape)
     value = (weights * losses).sum() / weights.sum().clamp_min(1e-12)
-    gradients = torch.autograd.grad(value, list(trained.values()), create_graph=True, allow_unused=True)
+    gradients = gradients_of(value, list(trained.values()), create_graph=True)
     moved = {
         name: p if gradient is None else p - lr * gradient
         for (name, p), gradient in zip(trained.items(), gradients, strict=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from roughfed.client.trainer.examples.views import Look, look
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
+from roughfed.client.trainer.torch_types import distinct
 
 DEVIATIONS = 3.0
 NORMAL = 1.4826  # median distance of a normal distribution -> its standard deviation
@@ -56,7 +57,7 @@ def doubt(found: Look) -> Tensor:
 def rejected(scores: Tensor, labels: Tensor, rate: float) -> Tensor:
     """Which examples are left out: bool [N] of scores float32 [N], labels int64 [N] and a share 0..1."""
     out = torch.zeros_like(scores, dtype=torch.bool)
-    for c in labels.unique():
+    for c in distinct(labels):
         own = labels == c
         values = scores[own]
         if len(values) < FEWEST:

@@ -27,6 +27,7 @@ from roughfed.client.trainer.examples.views import ById, ids_of
 from roughfed.client.trainer.labels.early_estimate import EarlyEstimate
 from roughfed.client.trainer.parts import Batch, Context, Hooks, Options, Outputs, Plan
 from roughfed.client.trainer.select._shared import grown
+from roughfed.client.trainer.torch_types import floats
 
 PART = "small-loss"
 LEAST = 0.3  # of a class is always believed
@@ -104,7 +105,7 @@ def believed(losses: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
         bool [N].
     """
     chosen = losses.isnan()
-    for c, share in enumerate(keep.tolist()):
+    for c, share in enumerate(floats(keep)):
         own = ((labels == c) & ~losses.isnan()).nonzero()[:, 0]
         if len(own):
             count = max(1, round(share * len(own)))

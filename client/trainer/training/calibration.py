@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch as safetensors
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from roughfed.client.trainer.calibrate import FINISHERS
@@ -19,6 +19,7 @@ from roughfed.client.trainer.model.head import find_head
 from roughfed.client.trainer.model.model_file import open_given
 from roughfed.client.trainer.model.tensors import load_flat
 from roughfed.client.trainer.settings import known
+from roughfed.client.trainer.torch_types import bias_of
 from roughfed.client.trainer.training.classifier_sums import Classifier, CohortSums
 
 
@@ -53,8 +54,8 @@ def finish(model: nn.Module, num_classes: int, arguments: Mapping[str, Any]) -> 
     with torch.enable_grad():
         made = how(given)
     linear.weight.copy_(made.weight)
-    if linear.bias is not None:
-        linear.bias.copy_(made.bias)
+    if (bias := bias_of(linear)) is not None:
+        bias.copy_(made.bias)
     if given.kept and arguments["keep"]:
         _write(Path(arguments["keep"]), given.kept)
     return made.flat()
@@ -62,15 +63,15 @@ def finish(model: nn.Module, num_classes: int, arguments: Mapping[str, Any]) -> 
 
 def _classifier(linear: nn.Linear) -> Classifier:
     weight = linear.weight.detach().cpu().float().clone()
-    bias = linear.bias
+    bias = bias_of(linear)
     return Classifier(weight, torch.zeros(len(weight)) if bias is None else bias.detach().cpu().float().clone())
 
 
 def _read(path: str) -> dict[str, Tensor]:
-    return load_file(path) if path and Path(path).exists() else {}
+    return safetensors.load_file(path) if path and Path(path).exists() else {}
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
     partial = path.with_name(path.name + ".partial")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+    safetensors.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
     partial.replace(path)

@@ -16,6 +16,7 @@ from roughfed.client.trainer.examples.probe_sample import ProbeResult, Sample, s
 from roughfed.client.trainer.model.head import ends_in_head
 from roughfed.client.trainer.parts import Context, Tensors
 from roughfed.client.trainer.probe import PROBES
+from roughfed.client.trainer.torch_types import integers
 from roughfed.errors import ConfigError
 from roughfed.methods import AUTO, PLAIN, Composition, missing, read_method
 
@@ -148,4 +149,4 @@ def _changed(sample: Sample, context: Context, kept: Tensors) -> bool:
 
 
 def _read(kept: Tensors) -> str:
-    return bytes(kept["line"].tolist()).decode()
+    return bytes(integers(kept["line"])).decode()

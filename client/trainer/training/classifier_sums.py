@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from roughfed.client.trainer.optimize.sgd import SGD
+from roughfed.client.trainer.torch_types import floats
 from roughfed.errors import ConfigError
 
 BATCH = 250
@@ -28,7 +29,7 @@ class Classifier:
 
     def flat(self) -> list[float]:
         """Weights row by row, then biases."""
-        return [*self.weight.flatten().tolist(), *self.bias.tolist()]
+        return [*floats(self.weight.flatten()), *floats(self.bias)]
 
     @classmethod
     def of(cls, flat: Sequence[float], like: Classifier) -> Classifier:
@@ -98,7 +99,7 @@ def retrain(
     step = 0
     for _ in range(epochs):
         order = torch.randperm(len(labels), generator=given.generator)
-        for at in order.split(BATCH):
+        for at in torch.split(order, BATCH):
             optimizer.lr = lr * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * step / steps))))
             optimizer.zero_grad()
             functional.cross_entropy(functional.linear(features[at], weight, bias), labels[at]).backward()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] of users' own ones too
 
 from roughfed.client.trainer.augment import AUGMENTS
 from roughfed.client.trainer.decouple import DECOUPLERS
@@ -127,7 +127,7 @@ def swap(batch: Batch) -> Batch:
 
 
 @contextmanager
-def spread_unknown(net: nn.Module, *, lonely: bool) -> Iterator[None]:
+def spread_unknown(net: nn.Module, *, lonely: bool) -> Generator[None]:
     """Within it BatchNorm goes by what it knows: one example, of a memory or a client, has no spread to learn from."""
     learning = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.training] if lonely else []
     for module in learning:

@@ -18,6 +18,7 @@ from roughfed.client.trainer.model.model_file import open_given
 from roughfed.client.trainer.model.private import private_tensors
 from roughfed.client.trainer.parts import Tensors
 from roughfed.client.trainer.settings import TrainerSettings
+from roughfed.client.trainer.torch_types import integers
 from roughfed.client.trainer.training.choose import composition_for
 from roughfed.client.trainer.training.compose import Method
 from roughfed.client.trainer.training.loop import Work, context_of, round_of, seed_everything, train
@@ -103,7 +104,7 @@ def _alone_method(work: Work) -> str:
     if work.settings.method != AUTO:
         return without(work.settings.method, "personal", "federated")
     line = work.remembered.get(AUTO, {}).get("line")
-    return PLAIN if line is None else bytes(line.tolist()).decode()
+    return PLAIN if line is None else bytes(integers(line)).decode()
 
 
 def _loader(source: Source, settings: TrainerSettings, seed: int, report: Report) -> TrainLoader:

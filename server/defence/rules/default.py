@@ -64,13 +64,14 @@ def judge(view: View, situation: Situation) -> Verdict:
     pairs = max(1, heads.sum() - 1 - 2 * f)  # whose cosines are averaged
     errors = view.cosine_error / pairs**0.5, view.cosine_error
     evidence = np.maximum(_evidence(record, heads, errors), 0)  # [n, 3]
-    own = np.linalg.norm(evidence, ord=4, axis=1)
+    own: Values = np.linalg.norm(evidence, ord=4, axis=1)
     score = np.where(heads, own, np.maximum(own, COPIED))
     far = np.sqrt(np.maximum(gram.diagonal(), 0)) > FAR_TOO_LONG * typical(gram)
     ranked = np.lexsort((-score, ~far))  # of equals, in the order of the names
-    out = [at for place, at in enumerate(ranked) if far[at] or (place < f and score[at] > 1)]
+    out = [int(at) for place, at in enumerate(ranked) if far[at] or (place < f and score[at] > 1)]
     reasons = {view.names[at]: _reason(evidence[at], copied=not heads[at], far=bool(far[at])) for at in sorted(out)}
-    scores = dict(zip(view.names, np.where(far, np.maximum(score, FAR_TOO_LONG), score).tolist(), strict=True))
+    shown = np.where(far, np.maximum(score, FAR_TOO_LONG), score)
+    scores = dict(zip(view.names, shown.tolist(), strict=True))
     return Verdict(reasons, scores, state=record.state(situation.state, situation.round))
 
 

@@ -188,8 +188,9 @@ class Clusters(Schedule):
             log.warning("cluster %s leaves cluster %s after round %d", each.cluster, row.cluster, row.round)
 
     async def _apply(self, number: int, event: str, moves: list[Move]) -> None:
-        figures = found.figures if (found := self.journal.decided(number)) is not None else {}
-        await self.journal.decide(number, Decided(event, figures), [*moves, *self._small(moves)])
+        found = self.journal.decided(number)
+        decided = Decided(event, {}) if found is None else Decided(event, found.figures)
+        await self.journal.decide(number, decided, [*moves, *self._small(moves)])
         self.reload()
 
     def reload(self) -> None:

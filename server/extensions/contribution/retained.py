@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -113,11 +114,11 @@ class Shelf:
         """The round that is kept; None where there is none."""
         with disk_errors("read what is kept of a round"):
             try:
-                plan = json.loads((self.folder / SCORING_PLAN).read_bytes())
+                plan: dict[str, Any] = json.loads((self.folder / SCORING_PLAN).read_bytes())
             except FileNotFoundError:
                 return None
-        lists = {name: tuple(plan[name]) for name in ("names", "weights", "twins", "left_out")}
-        return Kept(**{**plan, **lists})
+        plan |= {name: tuple(plan[name]) for name in ("names", "weights", "twins", "left_out")}
+        return Kept(**plan)
 
     def clear(self) -> None:
         """Keep nothing any more; the plan goes first."""

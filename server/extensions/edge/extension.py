@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import cast
 
 from pydantic import ValidationError
 
@@ -268,7 +269,7 @@ def carried(ctx: ServerContext, base: Version) -> Carried | None:
         weight=clients if alike else min(MAX_EXAMPLES, max(1, round(sum(examples(statements))))),
         clients=clients,
         num_steps=round(sum(s.num_steps for s in statements) / max(1, clients)),
-        metrics=dict(metrics) if isinstance(metrics, dict) else {},
+        metrics=dict(cast("Mapping[str, float]", metrics)) if isinstance(metrics, dict) else {},
         seconds=_seconds(row),
         class_counts=told_counts(ctx),
         evaluation=told_evaluation(ctx, row, base.version),

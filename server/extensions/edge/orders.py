@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def sum_path(store: Store, version: int) -> Path:
 
 
 @contextmanager
-def written_down(store: Store, version: int, mean: Mean) -> Iterator[Mean]:
+def written_down(store: Store, version: int, mean: Mean) -> Generator[Mean]:
     """The mean, written down while it is read; on disk when the block ends without an error.
 
     What goes up is the mean itself: the version made of it is rounded once more.

@@ -125,13 +125,13 @@ def judge(seen: Seen, state: State, round_number: int) -> Found:
     now = dict(zip(names, np.column_stack([total, np.full(n, float(round_number))]), strict=True))
     against = total.max(axis=1)
     against = np.maximum(against, total[:, 0] + total[:, 1:].max(axis=1))  # who sent nothing is looked at more closely
-    kinds = [KINDS[-1 - at] for at in total[:, ::-1].argmax(axis=1)]  # of equals the one that says more
+    kinds = [KINDS[-1 - int(at)] for at in total[:, ::-1].argmax(axis=1)]  # of equals the one that says more
     flags = {name: kind for name, kind, sum_ in zip(names, kinds, against, strict=True) if sum_ >= LIMIT}
     evidence = {
         name: {kind: float(value) for kind, value in zip(KINDS, row, strict=True) if value > 0}
         for name, row in zip(names, total, strict=True)
     }
-    twins = {name: names[at] for name, at in zip(names, twin, strict=True) if at >= 0}
+    twins = {name: names[int(at)] for name, at in zip(names, twin, strict=True) if at >= 0}
     return Found(flags, {name: row for name, row in evidence.items() if row}, twins, {**kept, **now})
 
 
@@ -279,11 +279,11 @@ def _step_in_sketches(view: View) -> Values:
     if np.median(left) <= LEFT:
         return np.zeros(n)
     spread = 2**0.5 * view.cosine_error
-    fits = np.minimum(((left - LEFT) ** 2 - (np.maximum(left, 1) - 1) ** 2) / (2 * spread**2), 1.0)
+    fits: Values = np.minimum(((left - LEFT) ** 2 - (np.maximum(left, 1) - 1) ** 2) / (2 * spread**2), 1.0)
     fits = np.where(left > LEFT, -((left - 1) ** 2) / (2 * spread**2), fits)
     share = inner / square
     error = view.cosine_error**2 * raw[:n] / square  # variance of the share
     error = np.maximum(error, 1e-300)
-    agrees = ((share - HONEST_SHARE) ** 2 - (np.minimum(share, 1) - 1) ** 2) / (2 * error)
+    agrees: Values = ((share - HONEST_SHARE) ** 2 - (np.minimum(share, 1) - 1) ** 2) / (2 * error)
     agrees = np.where(share < HONEST_SHARE, -((HONEST_SHARE - share) ** 2) / (2 * error) - 0.5, agrees)
     return np.clip(np.clip(fits, -STEP_CERTAIN, 1.0) + np.minimum(agrees, 2.0), -STEP_CERTAIN, 3.0) / STEP_CERTAIN

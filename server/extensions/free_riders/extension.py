@@ -157,9 +157,8 @@ class FreeRiders(Extension):
 
     def _log(self, round_: RoundState, watched: Watched) -> None:
         before = self.riders.told(round_.number - 1)
-        known = before.flags if before is not None else {}
         for name, kind in watched.flags.items():
-            if name not in known:
+            if before is None or name not in before.flags:
                 log.warning(
                     "round %d: %s looks like a free-rider (%s)",
                     round_.number,

@@ -123,8 +123,10 @@ class Book:
         return entry | {key: value for key, value in said.items() if _sayable(value)}
 
 
-def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(cast("Mapping[str, object]", value))
+    return list(cast("tuple[object, ...]", value)) if isinstance(value, tuple) else value
 
 
 def _sayable(value: Any) -> bool:

@@ -6,7 +6,7 @@ coordinate by coordinate (`roughfed.classes`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -108,7 +108,7 @@ class PlainUpdates(Updates):
             self._round.verdict = await self._judge(self._round.row.sets or {})
 
     @contextmanager
-    def mean(self, weighting: str) -> Iterator[Mean]:
+    def mean(self, weighting: str) -> Generator[Mean]:
         """As the verdict combines them, or weighted by `weighting`, tier by tier."""
         ctx, round_ = self._ctx, self._round
         accepted = accepted_updates(ctx, round_)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from roughfed.codec import CHAIN
@@ -82,7 +82,7 @@ async def _judged(
 
 
 @contextmanager
-def mean_of_groups(ctx: ServerContext, round_: RoundState) -> Iterator[Mean]:
+def mean_of_groups(ctx: ServerContext, round_: RoundState) -> Generator[Mean]:
     """The mean update of a masked round, to be read slice by slice.
 
     Raises:
