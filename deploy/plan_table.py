@@ -12,13 +12,13 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from roughfed.deploy.plan import Plan, Turnout
-    from roughfed.deploy.plan_classes import ClassPlan
     from roughfed.deploy.plan_groups import Grouping, Void
+    from roughfed.deploy.plan_tiers import TierPlan
 
 WAITS = "waits"
-CLASSES = (
-    "needs: clients without which a class takes no part in a round. attackers: of its clients, tolerated within it: "
-    "whoever may choose its class may be many in a small one."
+TIERS = (
+    "needs: clients without which a tier takes no part in a round. attackers: of its clients, tolerated within it: "
+    "whoever may choose its tier may be many in a small one."
 )
 
 
@@ -31,8 +31,8 @@ def render(plan: Plan) -> RenderableType:
     parts.append(_turnout_table(plan))
     if grouped := [t for t in plan.turnouts if t.groups]:
         parts += [_group_table(grouped), Text(_legend(grouped[0].groups), style="dim")]
-    if plan.classes:
-        parts += [_class_table(plan.classes), Text(CLASSES, style="dim")]
+    if plan.tiers:
+        parts += [_tier_table(plan.tiers), Text(TIERS, style="dim")]
     parts += [Text(str(t.statistics)) for t in grouped[-1:] if t.statistics]
     parts += [Text(t.waiting) for t in plan.turnouts if t.waiting]
     parts += [Text(f"warning: {w}", style="yellow") for w in plan.warnings]
@@ -82,11 +82,11 @@ def _group_cells(g: Grouping) -> tuple[str, ...]:
     return (sizes, f"{g.lane_bits} bit, {g.levels}", *map(str, numbers), *(f"{v.void:.2%}" for v in g.void))
 
 
-def _class_table(classes: Sequence[ClassPlan]) -> Table:
-    table = Table(title="Its classes of clients", title_justify="left")
-    for title in ("class", "sends", "of", "bytes", "x float32", "sketch", "needs", "clients", "attackers", "groups"):
-        table.add_column(title, justify="left" if title in ("class", "of", "groups") else "right")
-    for one in classes:
+def _tier_table(tiers: Sequence[TierPlan]) -> Table:
+    table = Table(title="Its tiers of clients", title_justify="left")
+    for title in ("tier", "sends", "of", "bytes", "x float32", "sketch", "needs", "clients", "attackers", "groups"):
+        table.add_column(title, justify="left" if title in ("tier", "of", "groups") else "right")
+    for one in tiers:
         sizes = " + ".join(f"{len(list(same))} x {size}" for size, same in groupby(one.groups))
         bytes_up = "?" if one.update_bytes is None else f"{one.update_bytes:,}"
         ratio = "?" if one.ratio is None else f"{one.ratio:.4f}"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roughfed.classes import STANDARD
 from roughfed.client.storage.store import ClientStore
 from roughfed.errors import IdentityError
+from roughfed.tiers import STANDARD
 from roughfed.types import RoundHeader
 
 
@@ -46,7 +46,7 @@ def check_epoch(store: ClientStore, header: RoundHeader) -> None:
     Raises:
         IdentityError: reason "beacon"; one was not in force in a round that this client saw.
     """
-    known = known_epoch(store, header.run, header.client_class)
+    known = known_epoch(store, header.run, header.tier)
     if known is None:
         return
     _check_draw(known, header)
@@ -64,7 +64,7 @@ def check_epoch(store: ClientStore, header: RoundHeader) -> None:
 def _check_draw(known: Epoch, header: RoundHeader) -> None:
     """The order of the members follows from the last drawing that came to its end, of the standard tier's groups."""
     draw = (header.draw_round, header.draw_beacon)
-    if not header.draw_beacon or header.client_class != STANDARD or header.draw_round > known.seen_round:
+    if not header.draw_beacon or header.tier != STANDARD or header.draw_round > known.seen_round:
         return
     if known.draw in (draw, (0, b"")):  # a directory of an older version knows none
         return
@@ -86,7 +86,7 @@ async def record_epoch(store: ClientStore, header: RoundHeader, beacon: bytes) -
         beacon: what the groups follow from; empty as long as it is not known.
     """
     drawn = (header.draw_round, header.draw_beacon)
-    row = (header.run, header.client_class, header.epoch_round, beacon, header.round, *drawn)
+    row = (header.run, header.tier, header.epoch_round, beacon, header.round, *drawn)
     sql = (
         "INSERT INTO epochs (run, class, epoch_round, beacon, seen_round, draw_round, draw_beacon) "
         "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, class) DO UPDATE SET "

@@ -11,12 +11,12 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from roughfed.classes import STANDARD
 from roughfed.errors import StorageError
 from roughfed.files import disk_errors
 from roughfed.journal import Journal
 from roughfed.messages import Seen
 from roughfed.reuse import claim, retire, spare_of, written_over
+from roughfed.tiers import STANDARD
 from roughfed.types import Signed
 
 LEDGER_STEP = """

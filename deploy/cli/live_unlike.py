@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from roughfed.report.scale import percent, size
-from roughfed.report.unlike.parts import ClientClass, Contribution, Fairness, Spread, Unlike, unlike_of
+from roughfed.report.unlike.parts import ClientTier, Contribution, Fairness, Spread, Unlike, unlike_of
 from roughfed.report.words import free_riding
 
 NAMED = 6
@@ -28,7 +28,7 @@ def lines(told: Mapping[str, Mapping[str, Any]] | None) -> list[Line]:
     if not told:
         return []
     known = unlike_of({key: each["found"] for key, each in told.items()})
-    return [*_spreads(known), *_clusters(known), *_classes(known.classes), *_fairness(known), *_contribution(known)]
+    return [*_spreads(known), *_clusters(known), *_classes(known.tiers), *_fairness(known), *_contribution(known)]
 
 
 def _spreads(known: Unlike) -> Iterator[Line]:
@@ -53,7 +53,7 @@ def _clusters(known: Unlike) -> Iterator[Line]:
         yield "clusters", f"{len(sizes)}, clients in each: {_few(sizes)}", ""
 
 
-def _classes(classes: Mapping[str, ClientClass]) -> Iterator[Line]:
+def _classes(classes: Mapping[str, ClientTier]) -> Iterator[Line]:
     for name, found in classes.items():
         part = "" if found.keep_one_in <= 1 else f", 1 in {found.keep_one_in} coordinates"
         only = f", only {_few(found.tensors)}" if found.tensors else ""

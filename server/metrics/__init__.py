@@ -47,7 +47,7 @@ FAMILIES: Sequence[Family] = (
 LABELS: Mapping[str, Sequence[str]] = MappingProxyType(
     {"codec": ("identity",), "rule": ("examples",), "defence": ("none",), "class": ()}
 )
-"""Labels whose values the settings give: codecs, weightings, the defence, classes of clients."""
+"""Labels whose values the settings give: codecs, weightings, the defence, tiers of clients."""
 
 
 class ServerMetrics(

@@ -16,11 +16,11 @@ FAMILIES = (
     Family("clusters", "gauge", "Clusters with a model of their own; one where clients are not told apart."),
     Family("cluster_clients", "gauge", "Clients by cluster.", {"cluster": CLUSTERS}),
     Family("cluster_events_total", "counter", "Rounds after which clients changed clusters.", {"event": EVENTS}),
-    Family("class_clients", "gauge", "Clients that sent an update in the last round, by class.", {"class": ()}),
+    Family("tier_clients", "gauge", "Clients that sent an update in the last round, by class.", {"class": ()}),
     Family(
-        "class_upload_bytes", "gauge", "Bytes that one client's upload took in the last round, by class.", {"class": ()}
+        "tier_upload_bytes", "gauge", "Bytes that one client's upload took in the last round, by class.", {"class": ()}
     ),
-    Family("class_void_total", "counter", "Rounds in which a class gave no sum.", {"class": ()}),
+    Family("tier_void_total", "counter", "Rounds in which a class gave no sum.", {"class": ()}),
 )
 
 
@@ -39,8 +39,8 @@ class GroupingMetrics(Recorder):
     @safely
     def classes(self, found: Mapping[str, Mapping[str, Any]]) -> None:
         """The key "classes" of a round's summary."""
-        self._telemetry.fill("class_clients", "class", {name: each["clients"] for name, each in found.items()})
+        self._telemetry.fill("tier_clients", "class", {name: each["clients"] for name, each in found.items()})
         for name, each in found.items():
-            self._telemetry.set("class_upload_bytes", each["bytes"], **{"class": name})
+            self._telemetry.set("tier_upload_bytes", each["bytes"], **{"class": name})
             if each.get("void"):
-                self._telemetry.add("class_void_total", 1, **{"class": name})
+                self._telemetry.add("tier_void_total", 1, **{"class": name})

@@ -12,7 +12,7 @@ from roughfed import crash
 from roughfed.crypto.merkle import merkle_root
 from roughfed.draw import draw_order
 from roughfed.server.cohort.sampling import Order, able
-from roughfed.server.cohort.tiers import Seating, clear_classes, drawn, seating
+from roughfed.server.cohort.tiers import TierAssignment, assign_tiers, drawn, plaintext_tiers
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.masked.opening import open_masked
@@ -36,7 +36,7 @@ async def open_round(ctx: ServerContext) -> RoundState:
     ctx.state.begin_round()
     settings, schedule = ctx.config.round, ctx.extensions.schedule
     cluster = schedule.turn()
-    seated = seating(ctx.config, ctx.clients.hellos(candidates(ctx, cluster)))
+    seated = assign_tiers(ctx.config, ctx.clients.hellos(candidates(ctx, cluster)))
     last, number = await follow(ctx.store, ctx.clients.proofs(), last)
     listed_as, order = in_order(ctx, number)
     invited = settings.invited(len(seated.seats))
@@ -75,12 +75,12 @@ def in_order(ctx: ServerContext, number: int) -> tuple[Mapping[str, Any], Order 
 
 
 async def fields_of(
-    ctx: ServerContext, number: int, cluster: str, seated: Seating, cohort: tuple[str, ...]
+    ctx: ServerContext, number: int, cluster: str, seated: TierAssignment, cohort: tuple[str, ...]
 ) -> Mapping[str, Any]:
     """What the header says beside the model: of a masked round also its clip norms and the commitment to its nonce."""
     root = merkle_root([s.member for name in cohort if (s := ctx.clients.get(name)) is not None])
     statistics = statistics_of(ctx, number, cluster)
-    fields: Mapping[str, Any] = {"statistics": statistics, "classes": clear_classes(ctx.config, seated, cohort)}
+    fields: Mapping[str, Any] = {"statistics": statistics, "classes": plaintext_tiers(ctx.config, seated, cohort)}
     if ctx.config.privacy.masked:
         sizes = Counter(seated.seats[name] for name in cohort)
         fields = await open_masked(
@@ -103,7 +103,7 @@ def taken_up(ctx: ServerContext, row: RoundRow) -> bool:
     return row.opened_at < ctx.state.started_at
 
 
-def report_absent_tiers(ctx: ServerContext, round_: RoundState, seated: Seating) -> None:
+def report_absent_tiers(ctx: ServerContext, round_: RoundState, seated: TierAssignment) -> None:
     """Say to whoever has no seat why; it trains nothing."""
     for name, why in seated.few.items():
         log.warning("round %d: %s", round_.number, why if name else f"{why}; they are not asked")

@@ -14,9 +14,9 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from roughfed.classes import STANDARD
 from roughfed.server.storage.proof import Proof
 from roughfed.server.storage.store import GONE, RoundRow, Store
+from roughfed.tiers import STANDARD
 from roughfed.wire.session import decode_header
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ async def adopt(store: Store, newest: Proof, proofs: Iterable[Proof], *, now: fl
     Args:
         store: of the server.
         newest: that round.
-        proofs: of all clients; a class of clients may be in an older header alone.
+        proofs: of all clients; a tier of clients may be in an older header alone.
         now: Unix seconds.
     """
     header, signed = newest.header, newest.signed
@@ -153,5 +153,5 @@ def _newest_clips(proofs: Iterable[Proof]) -> Mapping[str, float]:
     for proof in sorted(proofs, key=lambda each: each.header.round):
         if proof.header.masked:
             found[STANDARD] = proof.header.clip_norm
-            found |= {each.name: each.clip_norm for each in proof.header.classes}
+            found |= {each.name: each.clip_norm for each in proof.header.tiers}
     return found

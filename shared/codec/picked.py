@@ -1,4 +1,4 @@
-"""A shared random subset of the coordinates as they are, for classes of clients that are seen in the clear.
+"""A shared random subset of the coordinates as they are, for tiers of clients that are seen in the clear.
 
 One coordinate of each f neighbours is sent, which one follows from the round's public seed: random sampling (Konecny et
 al., 2016, https://arxiv.org/abs/1610.05492, section 3). Masked, the subset is one of rotated coordinates (`subset`).

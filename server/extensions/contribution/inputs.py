@@ -80,7 +80,7 @@ def _sketches(ctx: ServerContext, round_: RoundState) -> Counted:
 def _groups(ctx: ServerContext, round_: RoundState) -> Counted:
     row = round_.row
     quarters = _quarters(round_)
-    apart = round_.result.classes[0].apart if round_.result is not None else None
+    apart = round_.result.tiers[0].apart if round_.result is not None else None
     means: Mapping[str, Path] = {} if apart is None else apart.means
     groups = [] if round_.masked is None else round_.masked.groups
     inside = {row_name(at): tuple(n for n in group.names if n in quarters) for at, group in enumerate(groups)}

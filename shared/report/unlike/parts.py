@@ -70,7 +70,7 @@ class Clusters:
 
 
 @dataclass(frozen=True)
-class ClientClass:
+class ClientTier:
     """Clients that send alike parts of the model in a round.
 
     Attributes:
@@ -144,7 +144,7 @@ class Unlike:
 
     spread: Spreads | None = None
     clusters: Clusters | None = None
-    classes: dict[str, ClientClass] = field(default_factory=dict[str, ClientClass])
+    tiers: dict[str, ClientTier] = field(default_factory=dict[str, ClientTier])
     fairness: Fairness | None = None
     contribution: Contribution | None = None
 
@@ -161,7 +161,7 @@ def unlike_of(summary: Mapping[str, Any]) -> Unlike:
     return Unlike(
         spread=_spreads(summary.get("spread")),
         clusters=_read(Clusters, "cluster", found) if (found := summary.get("cluster")) else None,
-        classes=_read(dict[str, ClientClass], "classes", summary.get("classes") or {}),
+        classes=_read(dict[str, ClientTier], "classes", summary.get("classes") or {}),
         fairness=_fairness(summary.get("fairness")),
         contribution=_read(Contribution, "contribution", found) if (found := summary.get("contribution")) else None,
     )

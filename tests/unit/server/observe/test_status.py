@@ -222,7 +222,7 @@ def test_enough_clients_of_which_no_class_has_enough_are_waited_for(ctx: ServerC
     for number in range(config.clients_to_start):
         one_ = session(f"c{number}")
         place = "thin" if number % 2 else ""
-        ctx.clients.join(replace(one_, hello=replace(one_.hello, client_class=place)))
+        ctx.clients.join(replace(one_, hello=replace(one_.hello, tier=place)))
     found = status()
     assert found["waiting"].startswith("waiting: ")
     assert "thin" in found["waiting"]

@@ -153,7 +153,7 @@ def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         (lambda t: t["spread"]["alone"].update(mean="high"), "spread.alone.mean"),
         (lambda t: t["spread"].update(worse_than_alone=[]), "spread"),
         (lambda t: t["cluster"].update(clusters=["0"]), "cluster.clusters"),
-        (lambda t: t["classes"]["slow"].update(clients=None), "classes.slow.clients"),
+        (lambda t: t["classes"]["slow"].update(clients=None), "tiers.slow.clients"),
         (lambda t: t["fairness"]["weights"].update(ann="much"), "fairness.weights.ann"),
         (lambda t: t["contribution"]["intervals"].update(bob=[1.0]), "contribution.intervals.bob"),
     ],

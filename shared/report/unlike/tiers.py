@@ -1,4 +1,4 @@
-"""Classes of clients: who sends how much of the model, what it costs, and which class gave no sum."""
+"""Tiers of clients: who sends how much of the model, what it costs, and which tier gave no sum."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from roughfed.report.scale import byte_ticks, number, size, ticks
 from roughfed.report.summary import RoundSummary, RunSummary
 from roughfed.report.svg import Axis
 from roughfed.report.tables import UNKNOWN, table
-from roughfed.report.unlike.parts import ClientClass
+from roughfed.report.unlike.parts import ClientTier
 
-PROVES = "Each coordinate is the mean over the clients that sent it: what only a small class sends rests on few."
+PROVES = "Each coordinate is the mean over the clients that sent it: what only a small tier sends rests on few."
 
 
-def was_classed(run: RunSummary) -> bool:
+def has_tiers(run: RunSummary) -> bool:
     """Whether clients sent unlike parts of the model."""
-    return any(r.unlike.classes for r in run.rounds)
+    return any(r.unlike.tiers for r in run.rounds)
 
 
-def classes(run: RunSummary) -> str:
+def tiers(run: RunSummary) -> str:
     """The content of the section."""
-    told = [r for r in run.rounds if r.unlike.classes]
-    names = list(dict.fromkeys(name for r in told for name in r.unlike.classes))
-    tables = f"<div>{_table(names, told[-1].unlike.classes)}{_voids(run)}</div>"
+    told = [r for r in run.rounds if r.unlike.tiers]
+    names = list(dict.fromkeys(name for r in told for name in r.unlike.tiers))
+    tables = f"<div>{_table(names, told[-1].unlike.tiers)}{_voids(run)}</div>"
     words = (
-        f"Classes of clients by what they send, as in round {told[-1].round}: bytes of one client's upload, and their "
-        "share of those of the class that sends most."
+        f"Tiers of clients by what they send, as in round {told[-1].round}: bytes of one client's upload, and their "
+        "share of those of the tier that sends most."
     )
     return lead(words) + pair(tables, *_over_rounds(told, names)) + note(PROVES)
 
@@ -38,14 +38,14 @@ def _over_rounds(told: list[RoundSummary], names: list[str]) -> list[str]:
     x = [r.round for r in told]
     if len(x) < 2 or x[-1] - x[0] + 1 != len(x):
         return []
-    absent = ClientClass()
-    by_class = {name: [r.unlike.classes.get(name, absent) for r in told] for name in names}
+    absent = ClientTier()
+    by_tier = {name: [r.unlike.tiers.get(name, absent) for r in told] for name in names}
     clients = {name: [float(c.clients) for c in row] for name, row in by_class.items()}
     bytes_ = {name: [c.bytes * c.clients for c in row] for name, row in by_class.items()}
     heads, sizes = Axis(ticks(0, max(_high(clients), 2), step_of=WHOLE), number), Axis(byte_ticks(_high(bytes_)), size)
     return [
-        captioned("Clients by class and round", stacked_columns("Clients by class", clients, x=x, axis=heads)),
-        captioned("Bytes up by class, all its clients", stacked_columns("Bytes by class", bytes_, x=x, axis=sizes)),
+        captioned("Clients by tier and round", stacked_columns("Clients by tier", clients, x=x, axis=heads)),
+        captioned("Bytes up by tier, all its clients", stacked_columns("Bytes by tier", bytes_, x=x, axis=sizes)),
     ]
 
 
@@ -53,7 +53,7 @@ def _high(series: Mapping[str, Sequence[float]]) -> float:
     return max(sum(column) for column in zip(*series.values(), strict=True))
 
 
-def _table(names: list[str], last: dict[str, ClientClass]) -> str:
+def _table(names: list[str], last: dict[str, ClientTier]) -> str:
     known = [c.bytes for c in last.values() if c.bytes]
     most = max(known, default=0.0)
     rows = [
@@ -68,12 +68,12 @@ def _table(names: list[str], last: dict[str, ClientClass]) -> str:
         for name in names
         if (found := last.get(name)) is not None
     ]
-    head = ("class", "clients", "coordinates", "tensors", "bytes up", "share")
+    head = ("tier", "clients", "coordinates", "tensors", "bytes up", "share")
     return table(head, rows, numeric=(1, 4, 5))
 
 
 def _voids(run: RunSummary) -> str:
-    rows = [(str(r.round), n, c.void) for r in run.rounds for n, c in r.unlike.classes.items() if c.void]
+    rows = [(str(r.round), n, c.void) for r in run.rounds for n, c in r.unlike.tiers.items() if c.void]
     if not rows:
-        return note("Every class gave a sum in every round.")
-    return table(("round", "class", "why it gave no sum"), rows, numeric=(0,))
+        return note("Every tier gave a sum in every round.")
+    return table(("round", "tier", "why it gave no sum"), rows, numeric=(0,))
