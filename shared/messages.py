@@ -28,7 +28,7 @@ class Seen:
 class Hello:
     """First message of a client. `member` is its serialized SignedRosterEntry.
 
-    `tier` is the class that it belongs to ("": the standard one); `standard_if_few`: whether it sits in the
+    `tier` is the tier that it belongs to ("": the standard one); `standard_if_few`: whether it sits in the
     standard tier in rounds that have too few clients of its own. `seen` is the newest header that it accepted.
     """
 
@@ -117,7 +117,7 @@ class Welcome:
     """First message of the server. `server` is its serialized SignedRosterEntry.
 
     `private` has patterns of the names of tensors that stay with each client (`roughfed.scope`), `base` what nobody
-    trains and nobody sends (`roughfed.adapters`), `classes` those that a client may belong to beside the standard one.
+    trains and nobody sends (`roughfed.adapters`), `tiers` those that a client may belong to beside the standard one.
     `time` is the server's clock (Unix seconds), where it tells; `paced`, whether transfers wait for their turn;
     `clusters`, how many models clients are asked to choose among, 0 where they never are.
     """

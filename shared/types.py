@@ -153,7 +153,7 @@ class Evaluations:
 
 @dataclass(frozen=True, slots=True)
 class ClientTier:
-    """What the clients of one class train and send (proto/v1/federation.proto, ClientTier; `roughfed.tiers`).
+    """What the clients of one tier train and send (proto/v1/federation.proto, ClientTier; `roughfed.tiers`).
 
     From `codec` on, as the fields of a header by these names; in a welcome they are not said.
     """
@@ -174,7 +174,7 @@ class ClientTier:
 class RoundHeader:
     """What everything in a round is bound to; signed by the server (proto/v1/federation.proto, RoundHeader).
 
-    From `levels` on, all of it belongs to masked rounds, but for `classes`: those that take part beside the standard
+    From `levels` on, all of it belongs to masked rounds, but for `tiers`: those that take part beside the standard
     one, and `heads`: the newest model of every cluster, where clients choose among them. `tier` says as whose
     it is read (`roughfed.tiers.header_for`); it is not on the wire.
     """
@@ -260,7 +260,7 @@ class UpdateStatement:
 
     `quarters` and `statistics` are its weight class and what the header asks for; when masked they travel otherwise.
     `personal` and `alone` are evaluations of the client's own model and of the one that it trained without the others.
-    `tier` is the class as which the client takes part in the round. `view_digest`, when masked: the roster and
+    `tier` is the tier as which the client takes part in the round. `view_digest`, when masked: the roster and
     the deals that it masked under.
     """
 

@@ -33,7 +33,7 @@ class Epoch:
 
 def known_epoch(store: ClientStore, run: str, tier: str) -> Epoch | None:
     """What is known of a tier in a run; None before its first masked round there."""
-    rows = store.journal.read("SELECT * FROM epochs WHERE run = ? AND class = ?", run, tier)
+    rows = store.journal.read("SELECT * FROM epochs WHERE run = ? AND tier = ?", run, tier)
     if not rows:
         return None
     row = rows[0]
@@ -88,8 +88,8 @@ async def record_epoch(store: ClientStore, header: RoundHeader, beacon: bytes) -
     drawn = (header.draw_round, header.draw_beacon)
     row = (header.run, header.tier, header.epoch_round, beacon, header.round, *drawn)
     sql = (
-        "INSERT INTO epochs (run, class, epoch_round, beacon, seen_round, draw_round, draw_beacon) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, class) DO UPDATE SET "
+        "INSERT INTO epochs (run, tier, epoch_round, beacon, seen_round, draw_round, draw_beacon) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, tier) DO UPDATE SET "
         "beacon = CASE WHEN epoch_round = excluded.epoch_round AND excluded.beacon = x'' THEN beacon "
         "ELSE excluded.beacon END, epoch_round = excluded.epoch_round, seen_round = excluded.seen_round, "
         "draw_round = excluded.draw_round, draw_beacon = excluded.draw_beacon"

@@ -1,4 +1,4 @@
-"""How clients that differ look in a status: their accuracies, clusters, classes, factors and contributions. Pure."""
+"""How clients that differ look in a status: their accuracies, clusters, tiers, factors and contributions. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def lines(told: Mapping[str, Mapping[str, Any]] | None) -> list[Line]:
     if not told:
         return []
     known = unlike_of({key: each["found"] for key, each in told.items()})
-    return [*_spreads(known), *_clusters(known), *_classes(known.tiers), *_fairness(known), *_contribution(known)]
+    return [*_spreads(known), *_clusters(known), *_tiers(known.tiers), *_fairness(known), *_contribution(known)]
 
 
 def _spreads(known: Unlike) -> Iterator[Line]:
@@ -53,13 +53,13 @@ def _clusters(known: Unlike) -> Iterator[Line]:
         yield "clusters", f"{len(sizes)}, clients in each: {_few(sizes)}", ""
 
 
-def _classes(classes: Mapping[str, ClientTier]) -> Iterator[Line]:
-    for name, found in classes.items():
+def _tiers(tiers: Mapping[str, ClientTier]) -> Iterator[Line]:
+    for name, found in tiers.items():
         part = "" if found.keep_one_in <= 1 else f", 1 in {found.keep_one_in} coordinates"
         only = f", only {_few(found.tensors)}" if found.tensors else ""
         void = f"; no sum: {found.void}" if found.void else ""
         said = f"{name}: {found.clients} clients, {size(found.bytes)} up each{part}{only}{void}"
-        yield "class", said, "yellow" if void else ""
+        yield "tier", said, "yellow" if void else ""
 
 
 def _fairness(known: Unlike) -> Iterator[Line]:
@@ -87,8 +87,8 @@ def _contribution(known: Unlike) -> Iterator[Line]:
         yield "free rider", f"{name}: {free_riding(why)}", "red"
     if len(found.free_riders) > NAMED:
         yield "free rider", f"{len(found.free_riders) - NAMED} more", "red"
-    if found.tiers:
-        counts = {quality: list(found.tiers.values()).count(quality) for quality in sorted(set(found.tiers.values()))}
+    if found.levels:
+        counts = {quality: list(found.levels.values()).count(quality) for quality in sorted(set(found.levels.values()))}
         yield "model quality", _few([f"{percent(quality)}: {n} clients" for quality, n in counts.items()]), ""
 
 

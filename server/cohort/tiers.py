@@ -93,7 +93,7 @@ def drawn(
     if len(by_tier) <= 1 or invited >= len(seated.seats):
         return choose(list(seated.seats), invited=invited, seed=seed, round_number=round_number, order=order)
     cohort: list[str] = []
-    for name, clients in by_class.items():
+    for name, clients in by_tier.items():
         share = -(-invited * len(clients) // len(seated.seats))
         wanted = min(len(clients), max(share, SMALLEST))
         cohort += choose(clients, invited=wanted, seed=seed, round_number=round_number, order=order)

@@ -47,7 +47,7 @@ async def open_masked(
     """
     nonce = stages.entropy(32)
     standard = await _open_class(stages, number, nonce, (STANDARD, cohort.get(STANDARD, 0)), config)
-    classes = [
+    tiers = [
         ClientTier(
             name,
             tensors=settings.tensors,
@@ -61,14 +61,14 @@ async def open_masked(
         **standard,
         "nonce_commitment": hashlib.sha256(nonce).digest(),
         "statistics": tuple(dict.fromkeys((*wanted_statistics(config, num_classes), *asked))),
-        "classes": tuple(classes),
+        "tiers": tuple(tiers),
     }
 
 
 async def _open_class(
     stages: Stages, number: int, nonce: bytes, which: tuple[str, int], config: FederationConfig
 ) -> dict[str, Any]:
-    """The terms of one class of so many clients; journaled."""
+    """The terms of one tier of so many clients; journaled."""
     name, size = which
     settings = config.tiers.get(name)
     last = stages.last(name)

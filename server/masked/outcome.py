@@ -258,7 +258,7 @@ def summed_evaluation(result: Result, model_digest: bytes) -> Evaluation | None:
 
 
 def _by_class(sums: Sums) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Examples and correct ones of each tier: out of the confusion matrix, where the round asked for one."""
+    """Examples and correct ones of each class: out of the confusion matrix, where the round asked for one."""
     if confusion := sums.get("confusion"):
         width = math.isqrt(len(confusion))
         rows = (confusion[at : at + width] for at in range(0, len(confusion), width))

@@ -104,7 +104,7 @@ class MaskedRound:
         """Whether the server sees sketches of single updates."""
         return self.maskings[0].terms.dim > 0
 
-    def class_of(self, name: str) -> TierRound:
+    def tier_round_of(self, name: str) -> TierRound:
         """The tier that a client named in its advert.
 
         Raises:

@@ -35,6 +35,7 @@ def metrics_of(config: FederationConfig) -> ServerMetrics:
             "codec": (*CODECS, CHAIN),
             "rule": tuple(WEIGHTINGS),
             "defence": (config.defence.rule_of(config.privacy.server_sees),),
+            "tier": tuple(config.tiers),
             "class": tuple(config.tiers),
         },
         scores=config.privacy.server_sees != "sums",

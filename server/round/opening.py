@@ -80,7 +80,7 @@ async def fields_of(
     """What the header says beside the model: of a masked round also its clip norms and the commitment to its nonce."""
     root = merkle_root([s.member for name in cohort if (s := ctx.clients.get(name)) is not None])
     statistics = statistics_of(ctx, number, cluster)
-    fields: Mapping[str, Any] = {"statistics": statistics, "classes": plaintext_tiers(ctx.config, seated, cohort)}
+    fields: Mapping[str, Any] = {"statistics": statistics, "tiers": plaintext_tiers(ctx.config, seated, cohort)}
     if ctx.config.privacy.masked:
         sizes = Counter(seated.seats[name] for name in cohort)
         fields = await open_masked(

@@ -31,7 +31,7 @@ OF_STANDARD = (
     "VALUES (?, ?, ?, ?, x'', zeroblob(32))"
 )
 OF_CLASS = (
-    "INSERT INTO class_rounds (round, epoch_round, clip_norm, next_clip, beacon, class) VALUES (?, ?, ?, ?, x'', ?)"
+    "INSERT INTO tier_rounds (round, epoch_round, clip_norm, next_clip, beacon, tier) VALUES (?, ?, ?, ?, x'', ?)"
 )
 
 
@@ -98,7 +98,7 @@ async def adopt(store: Store, newest: Proof, proofs: Iterable[Proof], *, now: fl
 def draw_anew(db: sqlite3.Connection) -> None:
     """No drawing of groups is in force: clients may know newer ones than this journal."""
     db.execute("UPDATE masked_rounds SET beacon = x''")
-    db.execute("UPDATE class_rounds SET beacon = x''")
+    db.execute("UPDATE tier_rounds SET beacon = x''")
 
 
 async def settle(store: Store, run: str, forget: Callable[[RoundRow], Awaitable[None]]) -> None:
@@ -148,7 +148,7 @@ def _known(store: Store, proof: Proof) -> bool:
 
 
 def _newest_clips(proofs: Iterable[Proof]) -> Mapping[str, float]:
-    """Class -> the clip norm of the newest header that has one for it."""
+    """Tier -> the clip norm of the newest header that has one for it."""
     found: dict[str, float] = {}
     for proof in sorted(proofs, key=lambda each: each.header.round):
         if proof.header.masked:

@@ -261,13 +261,13 @@ class Policy(BaseModel):
     )
     tier: TierName = Field(
         default="",
-        description="Class of the federation's fed.toml ([tiers.NAME]) that the client belongs to; empty = the "
+        description="Tier of the federation's fed.toml ([tiers.NAME]) that the client belongs to; empty = the "
         "standard one.",
     )
     standard_if_few: bool = Field(
         default=False,
         description="Sit in the standard tier, and send what it sends, in rounds that have too few clients of the own "
-        "class; otherwise the client is not asked then.",
+        "tier; otherwise the client is not asked then.",
     )
     max_update_bytes: Size = Field(
         default=8 << 30, description="Largest update that the client sends in a round, statistics included."

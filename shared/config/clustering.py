@@ -134,7 +134,7 @@ def _angles(config: FederationConfig) -> Iterator[Problem]:
         )
     if config.clusters.method == "cfl" and config.tiers:
         cause = (
-            f'{METHOD} = "cfl" goes by the angles between the updates of all clients, and those of different classes '
+            f'{METHOD} = "cfl" goes by the angles between the updates of all clients, and those of different tiers '
             f"([tiers.{min(config.tiers)}]) are of different coordinates."
         )
         yield conflict(

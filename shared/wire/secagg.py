@@ -103,7 +103,7 @@ def _advertise(v: m.Advertise) -> sec.Advertise:
 def _read_advertise(data: bytes) -> m.Advertise:
     x = parse(sec.Advertise, data)
     if not 1 <= x.weight_quarters <= 4 or not 1 <= x.tier <= 9:  # the standard one and MAX_TIERS others
-        raise RemoteProtocolError(f"weight {x.weight_quarters}/4, codec class {x.tier}", reason="schema")
+        raise RemoteProtocolError(f"weight {x.weight_quarters}/4, tier {x.tier}", reason="schema")
     return m.Advertise(
         digest_field(x.header_digest, "header_digest"),
         _sized(x.mask_public_key, KEY_BYTES, "mask key"),

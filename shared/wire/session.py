@@ -48,7 +48,7 @@ from roughfed.wire.secagg import (
 from roughfed.wire.seen import seen_message, seen_value
 from roughfed.wire.sizes import parse_client_message
 from roughfed.wire.specs import base_message, base_value, spec_message, spec_value
-from roughfed.wire.tiers import class_name, tier_messages, tier_values
+from roughfed.wire.tiers import tier_messages, tier_name, tier_values
 from roughfed.wire.updates import MAX_NAME, digest_field, number_field, parse, text_field
 
 HEADER_DOMAIN = b"roughfed header v1\0"

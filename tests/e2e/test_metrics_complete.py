@@ -60,7 +60,7 @@ def test_every_family_is_set_by_a_masked_run(tmp_path: Path) -> None:
         "round": {"min_clients": clients, "evaluate_every": 1, "rounds": rounds + 1},
         "fairness": {"rule": "term"},
         "contribution": {"method": "cgsv"},
-        "reward": {"tiers": [0.5, 1.0]},
+        "reward": {"levels": [0.5, 1.0]},
         "metrics": {"per_client": "all"},
     }
     with masked_cluster(tmp_path, clients=clients, rounds=rounds, settings=settings) as cluster:

@@ -66,9 +66,9 @@ def _updates(ctx: ServerContext, round_: RoundState, weighting: str) -> Counted:
 
 def _sketches(ctx: ServerContext, round_: RoundState) -> Counted:
     row = round_.row
-    quarters, classes = _quarters(round_), [] if round_.masked is None else round_.masked.classes
-    terms = classes[0].masking.terms  # `config.scoring` refuses several
-    groups = [group for one in classes for group in one.groups]
+    quarters, tiers = _quarters(round_), [] if round_.masked is None else round_.masked.tiers
+    terms = tiers[0].masking.terms  # `config.scoring` refuses several
+    groups = [group for one in tiers for group in one.groups]
     claims = {name: claim for group in groups for name, claim in group.claims().items() if name in quarters}
     view = view_of_claims(claims, length=terms.length, norm_unit=terms.norm_unit, rounding=ROUNDING)
     weights = tuple(float(quarters[name]) for name in view.names)

@@ -309,7 +309,7 @@ class MaskedUpdates(Updates):
 
     def _read_lanes(self, name: str) -> Lanes:
         """A client's masked upload, mapped from the spool."""
-        dtype = self._machine.class_of(name).masking.terms.dtype
+        dtype = self._machine.tier_round_of(name).masking.terms.dtype
         path = self._ctx.intake.spool_path(self._ctx.run, self._round.number, name)
         return np.memmap(path, dtype=dtype, mode="r")
 

@@ -105,9 +105,9 @@ def shares(counts: Sequence[int], root: int) -> tuple[int, ...]:
         taken[at] = each + (place < more)
     fewest = min(present, key=lambda at: counts[at] - taken[at])
     if counts[fewest] <= taken[fewest]:
-        of_tier = f" of class {fewest}" if len(counts) > 1 else ""
+        of_class = f" of class {fewest}" if len(counts) > 1 else ""
         least = (min(counts[at] for at in present) - 1) * len(present)
-        cause = f"the server has {counts[fewest]} examples{of_tier}: {taken[fewest]} of them leave none to evaluate on"
+        cause = f"the server has {counts[fewest]} examples{of_class}: {taken[fewest]} of them leave none to evaluate on"
         cure = f"write {least} or less" if least >= len(present) else "give the server more data, or remove it"
         raise ConfigError(cause, key=KEY, cure=cure)
     return tuple(taken)

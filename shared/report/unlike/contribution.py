@@ -37,7 +37,7 @@ def contribution(run: RunSummary) -> str:
     told = _told(run)
     last = _scored(told)[-1][1]
     listed = f"{_riders(told, run)}{_parts(last)}{_skipped(told)}"
-    blocks = [_totals(last, run), _by_round(told, run), _tiers(last), f"<div>{listed}</div>" if listed else ""]
+    blocks = [_totals(last, run), _by_round(told, run), _levels(last), f"<div>{listed}</div>" if listed else ""]
     words = f"{PROVES.get(last.method, '')} {COLLUDERS}".strip()
     return lead(_lead(told)) + pair(*(block for block in blocks if block)) + note(words)
 
@@ -142,10 +142,10 @@ def _skipped(told: list[tuple[RoundSummary, Contribution]]) -> str:
     return folded("Rounds that were not scored", table(("round", "why"), rows, numeric=(0,)), len(rows)) if rows else ""
 
 
-def _tiers(last: Contribution) -> str:
-    if not last.tiers:
+def _levels(last: Contribution) -> str:
+    if not last.levels:
         return ""
-    ordered = dict(sorted(last.tiers.items(), key=lambda item: (-item[1], item[0]))[:MAX_CLIENTS])
+    ordered = dict(sorted(last.levels.items(), key=lambda item: (-item[1], item[0]))[:MAX_CLIENTS])
     chart = bars("Quality of the model that each client gets", ordered, axis=SHARE)
     return captioned("Quality of the model that is exported to each; rounds start from the full one", chart)
 

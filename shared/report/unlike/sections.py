@@ -17,7 +17,7 @@ Part = Callable[[RunSummary], str]
 SECTIONS: dict[str, tuple[Callable[[RunSummary], bool], Part]] = {
     "Personal": (was_personal, personal),
     "Clusters": (was_clustered, clusters),
-    "Classes of clients": (has_tiers, classes),
+    "Tiers of clients": (has_tiers, tiers),
     "Fairness": (was_fair, fairness),
     "Contribution": (was_scored, contribution),
 }

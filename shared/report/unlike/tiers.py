@@ -40,8 +40,8 @@ def _over_rounds(told: list[RoundSummary], names: list[str]) -> list[str]:
         return []
     absent = ClientTier()
     by_tier = {name: [r.unlike.tiers.get(name, absent) for r in told] for name in names}
-    clients = {name: [float(c.clients) for c in row] for name, row in by_class.items()}
-    bytes_ = {name: [c.bytes * c.clients for c in row] for name, row in by_class.items()}
+    clients = {name: [float(c.clients) for c in row] for name, row in by_tier.items()}
+    bytes_ = {name: [c.bytes * c.clients for c in row] for name, row in by_tier.items()}
     heads, sizes = Axis(ticks(0, max(_high(clients), 2), step_of=WHOLE), number), Axis(byte_ticks(_high(bytes_)), size)
     return [
         captioned("Clients by tier and round", stacked_columns("Clients by tier", clients, x=x, axis=heads)),

@@ -150,7 +150,7 @@ def quarter(learners: Learners, seed: int, *, rare: bool) -> list[str]:
         held = [int((share.labels < RARE).sum()) for share in learners.shares]
         order = np.argsort(held, kind="stable")[::-1]
     else:
-        order = generator(seed, "tiers", "quarter").permutation(len(learners.names))
+        order = generator(seed, "classes", "quarter").permutation(len(learners.names))
     return sorted(learners.names[at] for at in order[:count])
 
 

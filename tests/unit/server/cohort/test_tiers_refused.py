@@ -43,10 +43,10 @@ def rules(**more: Any) -> Rules:
 
 OFFERED = (ClientTier("thin", 4), ClientTier("heads", 1, ("head", "a")))
 REFUSED: dict[str, tuple[RoundHeader, dict[str, Any], str]] = {
-    "its tier takes no part": (header(HEADS), {}, "tier"),
-    "a tier that was not offered": (header(THIN, ClientTier("x", 2, codec="identity")), {}, "tier"),
-    "another part than was offered": (header(ClientTier("thin", 2, codec="identity")), {}, "tier"),
-    "other tensors than were offered": (header(THIN, ClientTier("heads", 1, ("b.*",), codec="identity")), {}, "tier"),
+    "its tier takes no part": (header(HEADS), {}, "class"),
+    "a tier that was not offered": (header(THIN, ClientTier("x", 2, codec="identity")), {}, "class"),
+    "another part than was offered": (header(ClientTier("thin", 2, codec="identity")), {}, "class"),
+    "other tensors than were offered": (header(THIN, ClientTier("heads", 1, ("b.*",), codec="identity")), {}, "class"),
     "an unknown codec": (header(ClientTier("thin", 4, codec="magic")), {}, "codec"),
     "masks in a clear round": (header(ClientTier("thin", 4, codec="lanes")), {}, "codec"),
     "more bytes than it sends": (header(THIN), {"max_update_bytes": 16}, "policy"),
@@ -79,7 +79,7 @@ def test_a_client_reads_the_header_as_its_class_or_as_the_standard_one() -> None
 def test_a_run_without_a_class_for_this_client_is_refused_at_the_welcome(offer: tuple[ClientTier, ...]) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         check_offer(welcome(*offer), rules())
-    assert caught.value.reason == "tier"
+    assert caught.value.reason == "class"
 
 
 # -- what the server refuses -------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def test_an_update_of_another_class_than_was_said_is_refused() -> None:
     for known in ("", "heads"):
         with pytest.raises(RemoteProtocolError) as caught:
             check_tier(statement, known)
-        assert caught.value.reason == "tier"
+        assert caught.value.reason == "class"
     open_round = OpenRound("r", 1, D, 84, {}, tiers={"thin": OpenRound("r", 1, D, 20, {})})
     assert (open_round.demand("").size_bytes, open_round.demand("thin").size_bytes) == (84, 20)
     with pytest.raises(RemoteProtocolError, match="takes no part"):

@@ -41,7 +41,7 @@ def other(value: Any) -> Any:
 READ_AS = "tier"  # not on the wire: each class is bound by `bound_digest`
 
 
-@pytest.mark.parametrize("name", [f.name for f in fields(RoundHeader) if f.name not in (READ_AS, "classes")])
+@pytest.mark.parametrize("name", [f.name for f in fields(RoundHeader) if f.name not in (READ_AS, "tiers")])
 def test_every_field_of_the_header_is_bound(name: str) -> None:
     """Range, scale, levels, rotation (run and round), model, statistics: another value is another digest."""
     changed = replace(HEADER, **{name: other(getattr(HEADER, name))})
@@ -55,7 +55,7 @@ THIN = ClientTier("thin", 16, ("head.*",), "lanes", 16, 8, 5.0, 64, 3, b"")
 def test_every_field_of_a_class_is_bound(name: str) -> None:
     value = getattr(THIN, name)
     changed = replace(THIN, **{name: "other" if isinstance(value, str) else other(value)})
-    headers = [replace(HEADER, classes=classes) for classes in ((), (THIN,), (changed,), (THIN, changed))]
+    headers = [replace(HEADER, tiers=tiers) for tiers in ((), (THIN,), (changed,), (THIN, changed))]
     assert len({encode_header(header) for header in headers[: 4 if name == "name" else 3]}) >= 3
 
 
