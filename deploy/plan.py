@@ -118,7 +118,7 @@ def plan(
         size: parameters of the model, D, if known.
         shape: tiers and features of the model, if known.
         spec: tensors of the model, if known.
-        of_tier: clients of a tier of clients ("" is the standard one), where somebody names them.
+        of_tier: clients of a tier ("" is the standard one), where somebody names them.
 
     Raises:
         SettingsRefused: the settings cannot work together.

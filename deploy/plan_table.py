@@ -83,7 +83,7 @@ def _group_cells(g: Grouping) -> tuple[str, ...]:
 
 
 def _tier_table(tiers: Sequence[TierPlan]) -> Table:
-    table = Table(title="Its tiers of clients", title_justify="left")
+    table = Table(title="Tiers of clients", title_justify="left")
     for title in ("tier", "sends", "of", "bytes", "x float32", "sketch", "needs", "clients", "attackers", "groups"):
         table.add_column(title, justify="left" if title in ("tier", "of", "groups") else "right")
     for one in tiers:

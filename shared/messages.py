@@ -28,7 +28,7 @@ class Seen:
 class Hello:
     """First message of a client. `member` is its serialized SignedRosterEntry.
 
-    `tier` is the tier that it belongs to ("": the standard one); `standard_if_few`: whether it sits in the
+    `tier` is the tier that it belongs to ("": the standard one); `standard_if_few`: whether it joins the
     standard tier in rounds that have too few clients of its own. `seen` is the newest header that it accepted.
     """
 

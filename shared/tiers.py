@@ -79,16 +79,16 @@ def bound_digest(header_digest: bytes, name: str) -> bytes:
     return hashlib.sha256(_BOUND + header_digest + name.encode()).digest() if name else header_digest
 
 
-def seat(header: RoundHeader, own: str, *, standard_if_few: bool) -> str:
+def tier_in_round(header: RoundHeader, own: str, *, standard_if_few: bool) -> str:
     """The tier as which a client takes part in a round.
 
     Args:
         header: of the round.
         own: the client's tier.
-        standard_if_few: whether it sits in the standard tier where its own takes no part.
+        standard_if_few: whether it joins the standard tier where its own takes no part.
 
     Raises:
-        RemoteProtocolError: reason "class"; it has no seat.
+        RemoteProtocolError: reason "class"; it takes no part.
     """
     if own in names_of(header):
         return own

@@ -7,7 +7,7 @@ from roughfed.client.policy import Rules
 from roughfed.errors import RemoteProtocolError
 from roughfed.messages import Welcome
 from roughfed.sending import sending_of
-from roughfed.tiers import STANDARD, header_for, named, ranges_of, seat
+from roughfed.tiers import STANDARD, header_for, named, ranges_of, tier_in_round
 from roughfed.types import Job, RoundHeader
 
 
@@ -34,14 +34,14 @@ def select_tier(job: Job, header: RoundHeader, welcome: Welcome, rules: Rules) -
 
     Raises:
         RemoteProtocolError: reason "class"; a tier that the welcome did not offer, or offered with other terms, or no
-            seat for this client; "codec"; "policy": an update larger than it sends.
+            place for this client; "codec"; "policy": an update larger than it sends.
     """
     offered = {one.name: one for one in welcome.tiers}
     for one in header.tiers:
         known = offered.get(one.name)
         if known is None or (known.keep_one_in, known.tensors) != (one.keep_one_in, one.tensors):
             raise RemoteProtocolError(f"tier {one.name} has other terms than were agreed on", reason="class")
-    own = header_for(header, seat(header, rules.policy.tier, standard_if_few=rules.policy.standard_if_few))
+    own = header_for(header, tier_in_round(header, rules.policy.tier, standard_if_few=rules.policy.standard_if_few))
     if own.codec not in (*codec.CODECS, codec.CHAIN) or header.masked != (own.codec == codec.CHAIN):
         raise RemoteProtocolError(f"codec {own.codec!r} of {named(own.tier)} is not known here", reason="codec")
     if not header.masked:

@@ -25,9 +25,9 @@ class Flags:
     params: Annotated[
         int | None, typer.Option(min=1, help="Parameters of the model. [default: those of the run in --dir, if any]")
     ] = None
-    of: Annotated[
-        list[str], typer.Option("--of", metavar="TIER=CLIENTS", help="Clients of a tier of clients; repeatable.")
-    ] = field(default_factory=list[str])
+    of: Annotated[list[str], typer.Option("--of", metavar="TIER=CLIENTS", help="Clients of one tier; repeatable.")] = (
+        field(default_factory=list[str])
+    )
     settings: Annotated[
         list[str], typer.Option("--set", "-o", metavar="KEY=VALUE", help="Try another setting; repeatable.")
     ] = field(default_factory=list[str])

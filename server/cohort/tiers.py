@@ -1,7 +1,7 @@
-"""Tiers of clients in a round: who sits in which, which of them are large enough, and what the header says of them.
+"""Tiers of clients in a round: who belongs to which, which of them are large enough, and what the header says of them.
 
 A tier that is too small for a sum of its own, or for the defence, takes no part: its clients are not asked, and told
-why, or sit in the standard tier if they agreed to (`policy.standard_if_few`). That is decided before the header is
+why, or join the standard tier if they agreed to (`policy.standard_if_few`). That is decided before the header is
 signed, from what the clients said at hello; the header lists the tiers that take part, so everything later follows
 from it.
 """
@@ -21,7 +21,7 @@ from roughfed.secagg.groups import SMALLEST
 from roughfed.server.cohort.sampling import Order, choose
 from roughfed.server.defence.check import too_few
 from roughfed.server.defence.plan import rule_of
-from roughfed.tiers import STANDARD, named, ranges_of, seat
+from roughfed.tiers import STANDARD, named, ranges_of, tier_in_round
 from roughfed.types import ClientTier, RoundHeader, Spec
 
 log = logging.getLogger(__name__)
@@ -34,18 +34,18 @@ class TierAssignment:
     """Who takes part as what.
 
     Attributes:
-        seats: client -> tier, of everybody who can be asked.
+        tiers: client -> tier, of everybody who can be asked.
         few: tier -> in words, why it takes no part.
-        standing: client -> the same, of everybody who has no seat.
+        standing: client -> the same, of everybody who takes no part.
     """
 
-    seats: Mapping[str, str]
+    tiers: Mapping[str, str]
     few: Mapping[str, str] = field(default_factory=dict[str, str])
     standing: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def of(self, name: str, among: Iterable[str] | None = None) -> list[str]:
         """The clients of a tier, sorted."""
-        return sorted(c for c in (self.seats if among is None else among) if self.seats[c] == name)
+        return sorted(c for c in (self.tiers if among is None else among) if self.tiers[c] == name)
 
 
 def fewest(config: FederationConfig, clients: int) -> int:
@@ -65,46 +65,48 @@ def assign_tiers(config: FederationConfig, hellos: Mapping[str, Hello]) -> TierA
     """
     if not config.tiers:
         return TierAssignment(dict.fromkeys(hellos, STANDARD))
-    seats = {name: hello.tier for name, hello in hellos.items()}
+    tiers = {name: hello.tier for name, hello in hellos.items()}
     few: dict[str, str] = {}
     standing: dict[str, str] = {}
     for name in (*config.tiers, STANDARD):  # whoever falls back to the standard tier counts in it
-        members = [client for client, place in seats.items() if place == name]
+        members = [client for client, place in tiers.items() if place == name]
         if not members or (needed := fewest(config, len(members))) <= len(members):
             continue
         few[name] = f"too few of {named(name)}: {len(members)} of {needed}"
         for client in members:
             if name != STANDARD and hellos[client].standard_if_few:
-                seats[client] = STANDARD
+                tiers[client] = STANDARD
             else:
                 standing[client] = few[name]
-                del seats[client]
-    return TierAssignment(seats, few, standing)
+                del tiers[client]
+    return TierAssignment(tiers, few, standing)
 
 
 def drawn(
-    seated: TierAssignment, *, invited: int, seed: int, round_number: int, order: Order | None = None
+    assignment: TierAssignment, *, invited: int, seed: int, round_number: int, order: Order | None = None
 ) -> tuple[str, ...]:
     """The cohort: of each tier its share of those who are invited, and enough of each for a sum.
 
     Without tiers as `sampling.choose` draws.
     """
-    by_tier = {name: seated.of(name) for name in sorted(set(seated.seats.values()))}
-    if len(by_tier) <= 1 or invited >= len(seated.seats):
-        return choose(list(seated.seats), invited=invited, seed=seed, round_number=round_number, order=order)
+    by_tier = {name: assignment.of(name) for name in sorted(set(assignment.tiers.values()))}
+    if len(by_tier) <= 1 or invited >= len(assignment.tiers):
+        return choose(list(assignment.tiers), invited=invited, seed=seed, round_number=round_number, order=order)
     cohort: list[str] = []
     for name, clients in by_tier.items():
-        share = -(-invited * len(clients) // len(seated.seats))
+        share = -(-invited * len(clients) // len(assignment.tiers))
         wanted = min(len(clients), max(share, SMALLEST))
         cohort += choose(clients, invited=wanted, seed=seed, round_number=round_number, order=order)
         log.debug("%s: %d of %d asked", named(name), wanted, len(clients))
     return tuple(sorted(cohort))
 
 
-def plaintext_tiers(config: FederationConfig, seated: TierAssignment, cohort: Sequence[str]) -> tuple[ClientTier, ...]:
+def plaintext_tiers(
+    config: FederationConfig, assignment: TierAssignment, cohort: Sequence[str]
+) -> tuple[ClientTier, ...]:
     """What a header says of the tiers where nothing is masked."""
     codec = config.codec.uplink(config.privacy.server_sees)
-    open_ones = {seated.seats[client] for client in cohort}
+    open_ones = {assignment.tiers[client] for client in cohort}
     return tuple(
         ClientTier(
             name,
@@ -126,8 +128,8 @@ def offered(config: FederationConfig) -> tuple[ClientTier, ...]:
 
 def waiting_for(config: FederationConfig, hellos: Mapping[str, Hello]) -> str:
     """Why no round can begin with these clients: no tier has enough of them; empty when one has."""
-    seated = assign_tiers(config, hellos)
-    return "" if seated.seats else "waiting: " + "; ".join(seated.few.values())
+    assignment = assign_tiers(config, hellos)
+    return "" if assignment.tiers else "waiting: " + "; ".join(assignment.few.values())
 
 
 def check_hello(config: FederationConfig, hello: Hello) -> None:
@@ -169,10 +171,10 @@ def check_tiers(config: FederationConfig, spec: Spec) -> None:
 
 
 def tier_of_client(config: FederationConfig, header: RoundHeader, hello: Hello) -> str | None:
-    """The tier as which a client takes part in a round; None where it has no seat any more."""
+    """The tier as which a client takes part in a round; None where it takes no part any more."""
     if not config.tiers:
         return STANDARD
     try:
-        return seat(header, hello.tier, standard_if_few=hello.standard_if_few)
+        return tier_in_round(header, hello.tier, standard_if_few=hello.standard_if_few)
     except RemoteProtocolError:
         return None

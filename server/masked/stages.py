@@ -58,7 +58,7 @@ class MaskedRound:
         server: what the server brings.
         self_weight: whether the learning settings let clients weigh themselves down.
         tiers: the same tiers, with their groups.
-        seats: name -> its group.
+        group_of: name -> its group.
         sent: what each client was told, to be told again when it comes back.
         out: who left the round by its own word (it refused, or failed).
         refused: why a client of the cohort has no seat.
@@ -70,7 +70,7 @@ class MaskedRound:
     server: Server
     self_weight: bool = False
     tiers: list[TierRound] = field(default_factory=list[TierRound])
-    seats: dict[str, GroupRound] = field(default_factory=dict[str, GroupRound])
+    group_of: dict[str, GroupRound] = field(default_factory=dict[str, GroupRound])
     sent: dict[str, list[ServerStage]] = field(default_factory=dict[str, list[ServerStage]])
     out: set[str] = field(default_factory=set[str])
     refused: dict[str, str] = field(default_factory=dict[str, str])
@@ -134,7 +134,7 @@ class MaskedRound:
             return self._take_advert(signed, entry)
         if (key := (kind, signed.signer, signed.digest)) in self._taken:
             return False  # said again after a restart
-        if (group := self.seats.get(signed.signer)) is None:
+        if (group := self.group_of.get(signed.signer)) is None:
             raise RemoteProtocolError("a stage of a client without a seat in this round", reason="order")
         takers: Mapping[str, Callable[[Signed], bool]] = {
             "shares": group.take_shares,
@@ -218,7 +218,7 @@ class MaskedRound:
         for one in self.tiers:
             outgoing += one.draw_roster(self.server.nonce)
             self.refused |= one.refused
-            self.seats |= {name: group for group in one.groups for name in group.names}
+            self.group_of |= {name: group for group in one.groups for name in group.names}
         return outgoing
 
     def _close_dealing(self) -> Outgoing:

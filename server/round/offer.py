@@ -33,7 +33,7 @@ def _send_job(ctx: ServerContext, round_: RoundState, session: Session, collecti
     if (masked := round_.masked) is None:
         if name in collection.pending():
             session.send(job)
-    elif name in masked.seats or "roster" not in masked.done:  # the job is the header that all else is bound to
+    elif name in masked.group_of or "roster" not in masked.done:  # the job is the header that all else is bound to
         session.send(job)
         for message in masked.sent.get(name, ()):
             session.send(message)

@@ -227,7 +227,7 @@ class Intake:
         self._current(statement.run, statement.round, client)  # a field may be there twice
         with self._noted(client):
             asked = current.demand(statement.tier)
-            check_tier(statement, current.seats.get(client, STANDARD))
+            check_tier(statement, current.tier_of.get(client, STANDARD))
             check_statement(
                 statement,
                 client=client,

@@ -37,7 +37,7 @@ class OpenRound:
         self_weight: whether a statement may name another weight class than 1.
         statistics: what a statement that is not masked may hold, as "name:length".
         tiers: the same for the other tiers of clients that take part, by name.
-        seats: client -> tier, as the members are filled.
+        tier_of: client -> tier, as the members are filled.
         num_classes: C; 0 for a regression.
     """
 
@@ -52,7 +52,7 @@ class OpenRound:
     self_weight: bool = False
     statistics: tuple[str, ...] = ()
     tiers: Mapping[str, OpenRound] = field(default_factory=dict[str, "OpenRound"])
-    seats: Mapping[str, str] = field(default_factory=dict[str, str])
+    tier_of: Mapping[str, str] = field(default_factory=dict[str, str])
     num_classes: int = 0
 
     def demand(self, tier: str) -> OpenRound:

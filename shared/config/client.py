@@ -266,7 +266,7 @@ class Policy(BaseModel):
     )
     standard_if_few: bool = Field(
         default=False,
-        description="Sit in the standard tier, and send what it sends, in rounds that have too few clients of the own "
+        description="Join the standard tier, and send what it sends, in rounds that have too few clients of the own "
         "tier; otherwise the client is not asked then.",
     )
     max_update_bytes: Size = Field(

@@ -37,7 +37,7 @@ from roughfed.server.round.engine import run_round
 from roughfed.server.round.events import RoundEvents
 from roughfed.server.round.updates.masked import accept_stage
 from roughfed.server.storage.store import RoundRow, Store
-from roughfed.tiers import names_of, seat
+from roughfed.tiers import names_of, tier_in_round
 from roughfed.types import Job, Receipt, Signed, Spec, TensorSpec, UpdateStatement
 from roughfed.wire.secagg import STAGE_VALUES, decode_stage
 from roughfed.wire.session import decode_header
@@ -188,7 +188,7 @@ class MaskedRig:
     def masking_of(self, name: str, signed: Signed) -> Masking:
         """What a client of its class makes of a header."""
         header, own = decode_header(signed.body), self.classes.get(name, "")
-        place = seat(header, own, standard_if_few=name in self.flexible)
+        place = tier_in_round(header, own, standard_if_few=name in self.flexible)
         maskings = maskings_of(signed, header, spec=self.spec, server_key=SERVER.public_key)
         return maskings[names_of(header).index(place)]
 

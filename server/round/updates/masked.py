@@ -262,7 +262,7 @@ class MaskedUpdates(Updates):
 
     def _extra_grace(self, name: str, gone: Mapping[str, float]) -> float:
         """Seconds beyond the grace for which a client that is gone is waited for."""
-        group = self._machine.seats.get(name)
+        group = self._machine.group_of.get(name)
         if group is None or sum(mate not in gone for mate in group.names) >= group.threshold:
             return 0.0
         return RESCUE_S
@@ -277,7 +277,7 @@ class MaskedUpdates(Updates):
     async def _rejected(self) -> dict[str, str]:
         """Whom the defence keeps out, of all groups of a tier together: they share one S."""
         ctx, round_, machine = self._ctx, self._round, self._machine
-        out = dict.fromkeys(ctx.clients.revoked & machine.seats.keys(), REVOKED)
+        out = dict.fromkeys(ctx.clients.revoked & machine.group_of.keys(), REVOKED)
         files = await reference_updates.ready(ctx, round_) if machine.sketches else {}
         views: dict[str, View] = {}
         for one in machine.tiers:
@@ -390,6 +390,6 @@ def warm(maskings: Sequence[Masking]) -> None:
 
 def _no_upload(machine: MaskedRound, name: str) -> str:
     """What keeps a client from uploading anything."""
-    if (group := machine.seats.get(name)) is None:
+    if (group := machine.group_of.get(name)) is None:
         return machine.refused.get(name, "no-advert")
     return "left-out" if name in group.dealers else "no-shares"

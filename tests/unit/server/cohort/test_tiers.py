@@ -229,15 +229,15 @@ SEATINGS: dict[str, tuple[dict[str, Any], dict[str, int], dict[str, int], set[st
 def test_clients_are_seated_or_told_why_not(name: str) -> None:
     tables, counts, seated, standing = SEATINGS[name]
     found = assign_tiers(config(**tables), hellos(**counts))
-    assert {place: len(found.of(place)) for place in set(found.seats.values())} == seated
+    assert {place: len(found.of(place)) for place in set(found.tiers.values())} == seated
     assert set(found.standing.values()) == standing
-    assert found.seats.keys() | found.standing.keys() == hellos(**counts).keys()
+    assert found.tiers.keys() | found.standing.keys() == hellos(**counts).keys()
 
 
 def test_a_cohort_has_its_share_of_each_class() -> None:
     found = assign_tiers(config(), hellos(standard=30, thin=10, heads=4))
     cohort = drawn(found, invited=22, seed=1, round_number=1)
-    assert {place: sum(found.seats[name] == place for name in cohort) for place in ("", "thin", "heads")} == {
+    assert {place: sum(found.tiers[name] == place for name in cohort) for place in ("", "thin", "heads")} == {
         "": 15, "thin": 5, "heads": 4,
     }  # fmt: skip
     assert (

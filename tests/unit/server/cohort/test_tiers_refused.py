@@ -18,7 +18,7 @@ from roughfed.server.uploads.admission import check_tier
 from roughfed.server.uploads.payload import OpenRound
 from roughfed.tiers import (
     names_of,
-    seat,
+    tier_in_round,
 )
 from roughfed.types import ClientTier, Job, RoundHeader, Signed, UpdateStatement
 from roughfed.wire.session import encode_header
@@ -72,7 +72,7 @@ def test_a_client_reads_the_header_as_its_class_or_as_the_standard_one() -> None
     assert (fallen.tier, fallen.keep_one_in) == ("", 0)
     assert names_of(given) == ("", "thin")
     with pytest.raises(RemoteProtocolError, match="takes no part"):
-        seat(given, "heads", standard_if_few=False)
+        tier_in_round(given, "heads", standard_if_few=False)
 
 
 @pytest.mark.parametrize("offer", [(), (ClientTier("thin", 4, ("nothing",)),)])
