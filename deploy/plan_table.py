@@ -14,16 +14,16 @@ from roughfed.report.scale import percent, size
 
 if TYPE_CHECKING:
     from roughfed.deploy.plan import Plan, Turnout
-    from roughfed.deploy.plan_classes import ClassPlan
     from roughfed.deploy.plan_groups import Grouping, Void
+    from roughfed.deploy.plan_tiers import TierPlan
 
 Figure = tuple[str, Sequence[str]]
 
 WAITS = "waits"
 COLLUDE = "Who colludes with the server: so many clients of a group may, while every sum has 3 inputs of others."
-CLASSES = (
-    "A class takes no part in a round without those it needs. Attackers are tolerated within it: whoever may choose "
-    "its class may be many in a small one."
+TIERS = (
+    "A tier takes no part in a round without those it needs. Attackers are tolerated within it: whoever may choose "
+    "its tier may be many in a small one."
 )
 
 
@@ -36,10 +36,10 @@ def render(plan: Plan, *, everything: bool = False) -> RenderableType:
     figures = [*_round(plan.turnouts), *(_groups([t.groups for t in plan.turnouts]) if grouped else ())]
     parts += [Text(), _sideways("with so many clients connected", [str(t.connected) for t in plan.turnouts], figures)]
     parts += [Text(COLLUDE, style="dim")] if grouped else []
-    if plan.classes:
-        table = _sideways("classes of clients", [each.name for each in plan.classes], _classes(plan.classes))
-        refused = [Text(f"{each.name}: {each.refused}") for each in plan.classes if each.refused]
-        parts += [Text(), table, *refused, Text(CLASSES, style="dim")]
+    if plan.tiers:
+        table = _sideways("tiers of clients", [each.name for each in plan.tiers], _tiers(plan.tiers))
+        refused = [Text(f"{each.name}: {each.refused}") for each in plan.tiers if each.refused]
+        parts += [Text(), table, *refused, Text(TIERS, style="dim")]
     parts.append(Text())
     parts += [Text(str(t.statistics)) for t in grouped[-1:] if t.statistics]
     parts += [Text(t.waiting) for t in plan.turnouts if t.waiting]
@@ -97,8 +97,8 @@ def _groups(found: Sequence[Grouping | None]) -> Iterator[Figure]:
         yield each(_losses(void), lambda g, at=at: f"{g.void[at].void * 100:.2f} %")
 
 
-def _classes(found: Sequence[ClassPlan]) -> Iterator[Figure]:
-    def each(label: str, of: Callable[[ClassPlan], object]) -> Figure:
+def _tiers(found: Sequence[TierPlan]) -> Iterator[Figure]:
+    def each(label: str, of: Callable[[TierPlan], object]) -> Figure:
         return label, [f"{of(one)}" for one in found]
 
     yield each("sends", lambda one: "all" if one.keep_one_in == 1 else f"1 in {one.keep_one_in}")

@@ -25,7 +25,7 @@ from roughfed.crypto import certificates
 from roughfed.descriptors import raise_limit
 from roughfed.messages import Reconnect
 from roughfed.server.cohort.statistics import Shape, check_shape
-from roughfed.server.cohort.tiers import check_classes
+from roughfed.server.cohort.tiers import check_tiers
 from roughfed.server.context.server import ServerContext, ServerIdentity, Settings
 from roughfed.server.defence.check import check_rule
 from roughfed.server.extensions.edge.upstream import Above
@@ -192,7 +192,7 @@ async def prepare(setup: Setup, stack: AsyncExitStack) -> tuple[ServerContext, P
     stack.push_async_callback(ctx.extensions.stop)
     await ctx.extensions.prepare()
     check_shape(config.trainer, Shape.of(spec, ctx.num_classes))
-    check_classes(config, spec)
+    check_tiers(config, spec)
     sweep(ctx)
     return ctx, papers
 

@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
 
@@ -182,7 +182,7 @@ class CountedService(FederationService):
         super().__init__(*arguments)
         self._meter = meter
 
-    async def session(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+    async def session(self, requests: AsyncIterator[bytes], context: Context) -> AsyncGenerator[bytes]:
         """As of `FederationService`."""
         async for message in self._counted(SERVER, super().session(self._counted(CLIENTS, requests), context)):
             yield message

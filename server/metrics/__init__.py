@@ -45,9 +45,9 @@ FAMILIES: Sequence[Family] = (
 )
 
 LABELS: Mapping[str, Sequence[str]] = MappingProxyType(
-    {"codec": ("identity",), "rule": ("examples",), "defence": ("none",), "class": ()}
+    {"codec": ("identity",), "rule": ("examples",), "defence": ("none",), "tier": (), "class": ()}
 )
-"""Labels whose values the settings give: codecs, weightings, the defence, classes of clients."""
+"""Labels whose values the settings give: codecs, weightings, the defence, tiers of clients."""
 
 
 class ServerMetrics(
@@ -109,7 +109,7 @@ class ServerMetrics(
             "spread": self.spread,
             "fairness": self.fairness,
             "cluster": self.clusters,
-            "classes": self.classes,
+            "tiers": self.tiers,
             "contribution": self.contribution,
             "shares": self.weighed,
         }.items():

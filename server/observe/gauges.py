@@ -35,7 +35,8 @@ def metrics_of(config: FederationConfig) -> ServerMetrics:
             "codec": (*CODECS, CHAIN),
             "rule": tuple(WEIGHTINGS),
             "defence": (config.defence.rule_of(config.privacy.server_sees),),
-            "class": tuple(config.classes),
+            "tier": tuple(config.tiers),
+            "class": tuple(config.tiers),
         },
         scores=config.privacy.server_sees != "sums",
     )

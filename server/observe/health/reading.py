@@ -78,7 +78,7 @@ def waiting_for(ctx: ServerContext) -> str:
         return ctx.config.waiting(len(here))
     return (
         tiers.waiting_for(ctx.config, ctx.clients.hellos(here))
-        if ctx.config.classes and ctx.state.phase == "waiting"
+        if ctx.config.tiers and ctx.state.phase == "waiting"
         else ""
     )
 

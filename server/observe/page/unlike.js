@@ -1,4 +1,4 @@
-// Clients that differ: how fair the model is to them, what they contribute, clusters and classes.
+// Clients that differ: how fair the model is to them, what they contribute, clusters and tiers.
 
 import { figure } from "./charts.js";
 import { byId, count, el, known, memo, number, percent, show, size, table } from "./dom.js";
@@ -29,7 +29,7 @@ export const unlike = memo((told, rounds) => {
   if (!measured && beside.length) parts.push(el("div", null, beside));
   const clusters = found("cluster")?.clusters ?? {};
   if (Object.keys(clusters).length > 1) parts.push(clusterTable(clusters));
-  if (found("classes")) parts.push(classTable(found("classes")));
+  if (found("tiers")) parts.push(tierTable(found("tiers")));
   show(byId("unlike"), parts.length > 0);
   byId("unlike-parts").replaceChildren(...parts);
   if (curve) spread.set(curve);
@@ -51,8 +51,8 @@ const numbers = (weights) => Object.entries(weights ?? {}).filter(([, value]) =>
 function contributions(given) {
   return Object.entries(given?.scores ?? {}).filter(([, parts]) => known(parts.total)).map(([name, parts]) => {
     const [low, high] = given.intervals?.[name] ?? [];
-    const tier = given.tiers?.[name], rider = given.free_riders?.[name] ? "free rider" : "";
-    return { name, value: parts.total, low, high, note: [rider, known(tier) ? `model quality ${percent(tier)}` : ""].filter(Boolean).join(", ") };
+    const level = given.levels?.[name], rider = given.free_riders?.[name] ? "free rider" : "";
+    return { name, value: parts.total, low, high, note: [rider, known(level) ? `model quality ${percent(level)}` : ""].filter(Boolean).join(", ") };
   }).sort((a, b) => b.value - a.value);
 }
 
@@ -104,10 +104,10 @@ const clusterTable = (clusters) => table("Clusters of clients", [
   { name: "Members", of: ([, members]) => members.slice(0, 12).join(", ") + (members.length > 12 ? ", …" : "") },
 ], Object.entries(clusters));
 
-const classTable = (classes) => table("Classes of clients: what they send", [
-  { name: "Class", of: ([name]) => name },
+const tierTable = (tiers) => table("Tiers of clients: what they send", [
+  { name: "Tier", of: ([name]) => name },
   { name: "Clients", numeric: true, of: ([, c]) => count(c.clients) },
   { name: "Coordinates", of: ([, c]) => c.keep_one_in > 1 ? `1 in ${c.keep_one_in}` : "all" },
   { name: "Bytes up each", numeric: true, of: ([, c]) => size(c.bytes) },
   { name: "Sum", of: ([, c]) => c.void ? `✕ none: ${c.void}` : "● counts" },
-], Object.entries(classes));
+], Object.entries(tiers));

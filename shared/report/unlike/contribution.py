@@ -33,7 +33,7 @@ def contribution(run: RunSummary) -> str:
     told = _told(run)
     last = _scored(told)[-1][1]
     listed = f"{_riders(told, run)}{_parts(last)}{_skipped(told)}"
-    blocks = [_totals(last, run), _by_round(told, run), _tiers(last), f"<div>{listed}</div>" if listed else ""]
+    blocks = [_totals(last, run), _by_round(told, run), _levels(last), f"<div>{listed}</div>" if listed else ""]
     words = f"{PROVES.get(last.method, '')} {COLLUDERS}".strip()
     return lead(_lead(told)) + pair(*blocks) + note(words)
 
@@ -135,12 +135,12 @@ def _skipped(told: list[tuple[RoundSummary, Contribution]]) -> str:
     return folded("Rounds that were not scored", table(("round", "why"), rows, numeric=(0,)), len(rows)) if rows else ""
 
 
-def _tiers(last: Contribution) -> str:
-    if not last.tiers:
+def _levels(last: Contribution) -> str:
+    if not last.levels:
         return ""
-    names = sorted(last.tiers, key=lambda name: (-last.tiers[name], name))[:MAX_CLIENTS]
+    names = sorted(last.levels, key=lambda name: (-last.levels[name], name))[:MAX_CLIENTS]
     caption = "Quality of the model that is exported to each; rounds start from the full one"
-    return figure(caption, "bars", names, {"quality": [last.tiers[name] for name in names]}, "percent")
+    return figure(caption, "bars", names, {"quality": [last.levels[name] for name in names]}, "percent")
 
 
 def _named(name: str, run: RunSummary) -> str:

@@ -122,7 +122,7 @@ def busy_server() -> ServerMetrics:
     m.spread({"global": {"clients": 2, "mean": 0.5}, "worse_than_alone": 0.0})
     m.fairness({"rule": "term", "weights": {"a": 1.0}})
     m.clusters({"clusters": {"0": ["a"]}, "event": "split"})
-    m.classes({"fast": {"clients": 1, "bytes": 9, "void": ""}})
+    m.tiers({"fast": {"clients": 1, "bytes": 9, "void": ""}})
     m.contribution({"scores": {"a": {"total": 0.1}}, "free_riders": {"a": "zero"}})
     m.forget("b")
     return m

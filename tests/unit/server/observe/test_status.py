@@ -241,12 +241,12 @@ def test_a_watch_over_health_tells_the_metrics_and_ends_quietly(ctx: ServerConte
 
 
 def test_enough_clients_of_which_no_class_has_enough_are_waited_for(ctx: ServerContext, status: Status) -> None:
-    config = FederationConfig(privacy=Privacy(server_sees="sketches"), classes={"thin": {"fraction": 0.25}})  # pyright: ignore[reportArgumentType]
+    config = FederationConfig(privacy=Privacy(server_sees="sketches"), tiers={"thin": {"fraction": 0.25}})  # pyright: ignore[reportArgumentType]
     ctx.settings.config, round_of(ctx).collection = config, None
     for number in range(config.clients_to_start):
         one_ = session(f"c{number}")
         place = "thin" if number % 2 else ""
-        ctx.clients.join(replace(one_, hello=replace(one_.hello, client_class=place)))
+        ctx.clients.join(replace(one_, hello=replace(one_.hello, tier=place)))
     found = status()
     assert found["waiting"].startswith("waiting: ")
     assert "thin" in found["waiting"]

@@ -19,7 +19,7 @@ from roughfed.server.extensions.contribution import METHODS
 from tests.unit.report_page import Reading, values
 from tests.unit.unlike_rounds import NAMES, summary
 
-KEYS = {"Personal": "spread", "Clusters": "cluster", "Classes of clients": "classes", "Fairness": "fairness"}
+KEYS = {"Personal": "spread", "Clusters": "cluster", "Tiers of clients": "tiers", "Fairness": "fairness"}
 KEYS |= {"Contribution": "contribution"}
 
 
@@ -42,7 +42,7 @@ FULL = a_run(*(a_round(n, summary(n)) for n in (1, 2, 3)))
 SAYS = {
     "Personal": ["33.3 % of the clients", "<td>common</td>", "<td>alone</td>", "62.5 %", "12.5", "measure themselves"],
     "Clusters": ["2 clusters after round 3", "0: 2, 1: 1", "split in two", "ann, eve", "can choose how it looks"],
-    "Classes of clients": ["1 in 16", "head.*", "4 KiB", "256 B", "0.0625", "too few", "rests on few"],
+    "Tiers of clients": ["1 in 16", "head.*", "4 KiB", "256 B", "0.0625", "too few", "rests on few"],
     "Fairness": ["q-fedavg, strength 2", "53 % on average", "25 % for the worst tenth", "12.5 points", "a claim"],
     "Contribution": [
         "gtg-shapley, 120 evaluations",
@@ -147,7 +147,7 @@ def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         (lambda t: t["spread"]["alone"].update(mean="high"), "spread.alone.mean"),
         (lambda t: t["spread"].update(worse_than_alone=[]), "spread"),
         (lambda t: t["cluster"].update(clusters=["0"]), "cluster.clusters"),
-        (lambda t: t["classes"]["slow"].update(clients=None), "classes.slow.clients"),
+        (lambda t: t["tiers"]["slow"].update(clients=None), "tiers.slow.clients"),
         (lambda t: t["fairness"]["weights"].update(ann="much"), "fairness.weights.ann"),
         (lambda t: t["contribution"]["intervals"].update(bob=[1.0]), "contribution.intervals.bob"),
     ],

@@ -1,13 +1,13 @@
-"""Classes of clients: some send a part of the coordinates, some train a part of the tensors, in the same round.
+"""Tiers of clients: some send a part of the coordinates, some train a part of the tensors, in the same round.
 
-The standard class ("") does what the header says; the others are listed in it, by name. `header_for` gives the header
-as one class reads it, so that what follows from a header (`roughfed.masking`, the client's rules) need not know of
-classes at all. A class that is not listed takes no part in the round.
+The standard tier ("") does what the header says; the others are listed in it, by name. `header_for` gives the header
+as one tier reads it, so that what follows from a header (`roughfed.masking`, the client's rules) need not know of
+tiers at all. A tier that is not listed takes no part in the round.
 
-An update is a vector over the coordinates of its class: those of its tensors, in the order of the Spec. The updates of
-all classes are merged coordinate by coordinate, as the mean over those who train it (docs/decisions/0020-classes.md).
+An update is a vector over the coordinates of its tier: those of its tensors, in the order of the Spec. The updates of
+all tiers are merged coordinate by coordinate, as the mean over those who train it (docs/decisions/0020-tiers.md).
 
-D parameters of the model, d of them a class's.
+D parameters of the model, d of them a tier's.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ _BOUND = b"roughfed class v1\0"
 
 
 def named(name: str) -> str:
-    """A class in words."""
-    return f"class {name}" if name else "the standard class"
+    """A tier in words."""
+    return f"tier {name}" if name else "the standard tier"
 
 
 def names_of(header: RoundHeader) -> tuple[str, ...]:
-    """The classes of a round, the standard one first: the number of a class is its place here, from 1."""
-    return (STANDARD, *(one.name for one in header.classes))
+    """The tiers of a round, the standard one first: the number of a tier is its place here, from 1."""
+    return (STANDARD, *(one.name for one in header.tiers))
 
 
 def header_for(header: RoundHeader, name: str) -> RoundHeader:
-    """The header as one class reads it.
+    """The header as one tier reads it.
 
     Raises:
-        RemoteProtocolError: reason "class"; the class takes no part in the round.
+        RemoteProtocolError: reason "class"; the tier takes no part in the round.
     """
     if name == STANDARD:
         return header
-    for one in header.classes:
+    for one in header.tiers:
         if one.name == name:
             return replace(
                 header,
-                client_class=name,
+                tier=name,
                 codec=one.codec,
                 levels=one.levels,
                 lane_bits=one.lane_bits,
@@ -68,38 +68,38 @@ def header_for(header: RoundHeader, name: str) -> RoundHeader:
                 epoch_round=one.epoch_round,
                 epoch_beacon=one.epoch_beacon,
             )
-    raise RemoteProtocolError(f"class {name} takes no part in round {header.round}", reason="class")
+    raise RemoteProtocolError(f"tier {name} takes no part in round {header.round}", reason="class")
 
 
 def bound_digest(header_digest: bytes, name: str) -> bytes:
-    """What everything of a class is bound to: the header's digest, and which class of it.
+    """What everything of a tier is bound to: the header's digest, and which tier of it.
 
-    Adverts, keys, shares and sets of one class so verify in no other: to its members they are of another round.
+    Adverts, keys, shares and sets of one tier so verify in no other: to its members they are of another round.
     """
     return hashlib.sha256(_BOUND + header_digest + name.encode()).digest() if name else header_digest
 
 
-def seat(header: RoundHeader, own: str, *, standard_if_few: bool) -> str:
-    """The class as which a client takes part in a round.
+def tier_in_round(header: RoundHeader, own: str, *, standard_if_few: bool) -> str:
+    """The tier as which a client takes part in a round.
 
     Args:
         header: of the round.
-        own: the client's class.
-        standard_if_few: whether it sits in the standard class where its own takes no part.
+        own: the client's tier.
+        standard_if_few: whether it joins the standard tier where its own takes no part.
 
     Raises:
-        RemoteProtocolError: reason "class"; it has no seat.
+        RemoteProtocolError: reason "class"; it takes no part.
     """
     if own in names_of(header):
         return own
     if standard_if_few:
         return STANDARD
-    raise RemoteProtocolError(f"class {own} takes no part in round {header.round}", reason="class")
+    raise RemoteProtocolError(f"tier {own} takes no part in round {header.round}", reason="class")
 
 
 def tensors_of(header: RoundHeader) -> tuple[str, ...]:
-    """Patterns of the tensors that the class trains as which a header is read; none: all of them."""
-    return next((one.tensors for one in header.classes if one.name == header.client_class), ())
+    """Patterns of the tensors that the tier trains as which a header is read; none: all of them."""
+    return next((one.tensors for one in header.tiers if one.name == header.tier), ())
 
 
 def part_of(spec: Spec, tensors: Sequence[str]) -> Spec:
@@ -128,15 +128,15 @@ def length_of(ranges: Ranges) -> int:
 
 
 def pieces_of(ranges: Ranges, start: int, stop: int) -> list[tuple[int, int, int]]:
-    """What of a class lies in a slice of the model.
+    """What of a tier lies in a slice of the model.
 
     Args:
-        ranges: coordinates of the class.
+        ranges: coordinates of the tier.
         start: of the slice.
         stop: of the slice.
 
     Returns:
-        (low, high, at) of each piece: coordinates low..high-1 of the model are those from `at` on of the class.
+        (low, high, at) of each piece: coordinates low..high-1 of the model are those from `at` on of the tier.
     """
     found: list[tuple[int, int, int]] = []
     at = 0
@@ -149,7 +149,7 @@ def pieces_of(ranges: Ranges, start: int, stop: int) -> list[tuple[int, int, int
 
 
 def feeds_back(header: RoundHeader) -> bool:
-    """Whether a class says later what its codec leaves unsaid in this round.
+    """Whether a tier says later what its codec leaves unsaid in this round.
 
     Not where others send all coordinates of the same tensors: then what a subset says is scaled up at once, and saying
     the rest later, too, would say it twice.
@@ -157,12 +157,12 @@ def feeds_back(header: RoundHeader) -> bool:
     if header.keep_one_in <= 1:
         return True
     mine = tensors_of(header)
-    dense = {one.tensors for one in header.classes if one.keep_one_in == 1} | {()}
+    dense = {one.tensors for one in header.tiers if one.keep_one_in == 1} | {()}
     return mine not in dense
 
 
 def loudness(keep_one_in: int, share: float) -> float:
-    """By what the difference of a class's mean from that of the others counts, where it is known.
+    """By what the difference of a tier's mean from that of the others counts, where it is known.
 
     Args:
         keep_one_in: f, one coordinate in so many is sent.
@@ -179,7 +179,7 @@ def completed(base: Mean, subsets: Sequence[tuple[Mean, Places, float]]) -> Mean
 
     Args:
         base: of the former.
-        subsets: of each class of the others: the mean of what it sent, as many numbers as there are places; the places,
+        subsets: of each tier of the others: the mean of what it sent, as many numbers as there are places; the places,
             ascending; `loudness`.
     """
 
@@ -197,15 +197,15 @@ def completed(base: Mean, subsets: Sequence[tuple[Mean, Places, float]]) -> Mean
 
 
 def merged(parts: Sequence[tuple[Mean, float, Ranges]], size: int) -> Mean:
-    """The means of all classes as one update of the model.
+    """The means of all tiers as one update of the model.
 
     Args:
-        parts: of each class that gave something: its mean over its own coordinates, its clients' weights added up, its
+        parts: of each tier that gave something: its mean over its own coordinates, its clients' weights added up, its
             coordinates.
         size: D.
 
     Returns:
-        (start, stop) -> float32: sum of weight * mean over those classes that have a coordinate, divided by the sum of
+        (start, stop) -> float32: sum of weight * mean over those tiers that have a coordinate, divided by the sum of
         their weights, in float64; 0 where none has it.
     """
     if len(parts) == 1 and parts[0][2] == ((0, size),):

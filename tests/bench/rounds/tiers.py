@@ -16,7 +16,6 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from roughfed.classes import Mean, Ranges, length_of, merged, ranges_of
 from roughfed.codec.chain import Summed
 from roughfed.deploy.speed.measure import machine
 from roughfed.errors import ConfigError
@@ -25,6 +24,7 @@ from roughfed.registry import look_up
 from roughfed.rng import generator
 from roughfed.secagg.groups import SMALLEST
 from roughfed.server.masked.merging import mean_of_sums
+from roughfed.tiers import Mean, Ranges, length_of, merged, ranges_of
 from roughfed.types import Spec
 from tests.bench.command import Benchmark, Seeds, names
 from tests.bench.harness.learners import Learners, LearningOptions
@@ -34,7 +34,7 @@ SETTLED = 3
 """Rounds at the end whose mean accuracy counts."""
 
 RARE = 2
-"""Classes of examples that the quarter holds most of, where it is chosen by them."""
+"""Tiers of examples that the quarter holds most of, where it is chosen by them."""
 
 WHOLE, THIN, HEADS, WITHOUT = "all", "thin", "heads", "without"
 DIVISIONS = {
@@ -46,7 +46,7 @@ DIVISIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class ClassesOptions:
+class TiersOptions:
     """Who sends less, and of what."""
 
     learning: LearningOptions = field(
@@ -57,8 +57,8 @@ class ClassesOptions:
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the accuracies of the last 3 are averaged.")] = 20
     seeds: Seeds = (0, 1, 2)
     divisions: Annotated[Sequence[str], names("Divisions.")] = ()
-    rare: Annotated[bool, typer.Option("--rare", help="The quarter holds most of two classes of examples.")] = False
-    rule: Annotated[str, typer.Option(help="defence.rule, within each class.")] = "none"
+    rare: Annotated[bool, typer.Option("--rare", help="The quarter holds most of two tiers of examples.")] = False
+    rule: Annotated[str, typer.Option(help="defence.rule, within each tier.")] = "none"
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Outcome:
 
     Attributes:
         accuracy: of the last rounds, 0..1.
-        rare_recall: the same on the two classes alone.
+        rare_recall: the same on the two tiers alone.
         upload_bytes: of a client of the quarter, and of one of the others, in a round.
         excluded: updates that did not count, over all rounds.
     """
@@ -78,9 +78,7 @@ class Outcome:
     excluded: int
 
 
-def run_classes_bench(
-    options: ClassesOptions, *, say: Callable[[str, Mapping[str, object]], None]
-) -> dict[str, object]:
+def run_tiers_bench(options: TiersOptions, *, say: Callable[[str, Mapping[str, object]], None]) -> dict[str, object]:
     """Play every division with every seed.
 
     Args:
@@ -104,7 +102,7 @@ def run_classes_bench(
         runs[name] = [play(name, seed, options) for seed in options.seeds]
         results[name] = figures(runs[name], runs.get(WHOLE))
         say(name, results[name])
-    return {"bench": "classes", **asdict(options), "results": results, "machine": machine()}
+    return {"bench": "tiers", **asdict(options), "results": results, "machine": machine()}
 
 
 def figures(runs: Sequence[Outcome], whole: Sequence[Outcome] | None) -> dict[str, object]:
@@ -121,19 +119,19 @@ def figures(runs: Sequence[Outcome], whole: Sequence[Outcome] | None) -> dict[st
     return found
 
 
-def play(division: str, seed: int, options: ClassesOptions) -> Outcome:
+def play(division: str, seed: int, options: TiersOptions) -> Outcome:
     """One federation, from the first round to the last."""
     with tempfile.TemporaryDirectory(prefix="roughfed-bench-") as folder:
         learners = Learners(options.learning, seed=seed, folder=Path(folder))
         params = learners.params
-        classes = classes_of(division, quarter(learners, seed, rare=options.rare), learners.names, learners.spec)
-        rounds = ClassRounds(classes, len(params), rule=options.rule, seed=seed)
+        tiers = classes_of(division, quarter(learners, seed, rare=options.rare), learners.names, learners.spec)
+        rounds = ClassRounds(tiers, len(params), rule=options.rule, seed=seed)
         measured: list[tuple[float, float]] = []
         for number in range(1, options.rounds + 1):
             learners.hand_out(params)
             deltas = {
                 name: learners.update(learners.names.index(name), number, tensors=one.tensors)
-                for one in classes
+                for one in tiers
                 for name in one.names
             }
             params = params + rounds.play(deltas)
@@ -172,7 +170,7 @@ def classes_of(division: str, few: Sequence[str], names: Sequence[str], spec: Sp
 
 @dataclass(frozen=True, slots=True)
 class Sends:
-    """One class.
+    """One tier.
 
     Attributes:
         names: its clients, 4 or more.
@@ -188,32 +186,32 @@ class Sends:
 
 
 class ClassRounds:
-    """Server and codec side of a federation of classes; what a subset leaves unsaid is not said later."""
+    """Server and codec side of a federation of tiers; what a subset leaves unsaid is not said later."""
 
-    def __init__(self, classes: Sequence[Sends], size: int, *, rule: str, seed: int) -> None:
-        """For D = `size` parameters; `rule` judges within each class."""
-        self._classes, self._size = classes, size
+    def __init__(self, tiers: Sequence[Sends], size: int, *, rule: str, seed: int) -> None:
+        """For D = `size` parameters; `rule` judges within each tier."""
+        self._classes, self._size = tiers, size
         self._rounds = [
             MaskedRounds(
                 length_of(one.ranges),
                 len(one.names),
                 MaskedPlan(keep_one_in=one.keep_one_in, rule=rule, feedback=one.keep_one_in == 1),
-                seed=seed,  # the same: classes of the same tensors share a rotation
+                seed=seed,  # the same: tiers of the same tensors share a rotation
             )
-            for one in classes
+            for one in tiers
         ]
         self.excluded = 0
 
     @property
     def upload_bytes(self) -> list[int]:
-        """Codes of one client and round, by class."""
+        """Codes of one client and round, by tier."""
         return [rounds.upload_bytes for rounds in self._rounds]
 
     def play(self, deltas: Mapping[str, Flat]) -> Flat:
         """The next round.
 
         Args:
-            deltas: name -> float32 [d] of its class, of everybody.
+            deltas: name -> float32 [d] of its tier, of everybody.
 
         Returns:
             merged mean, float32 [D].
@@ -237,9 +235,9 @@ def _reader(values: Flat) -> Mean:
 def _line(name: str, found: Mapping[str, Any]) -> str:
     return (
         f"{name:<8} accuracy {found['accuracy']:.3f} ({found.get('points', float('nan')):+.2f} points), "
-        f"recall of the two classes {found['rare_recall']:.3f}, "
+        f"recall of the two tiers {found['rare_recall']:.3f}, "
         f"bytes of the quarter and of the others {found['upload_bytes']}"
     )
 
 
-BENCH = Benchmark(ClassesOptions, run_classes_bench, _line)
+BENCH = Benchmark(TiersOptions, run_tiers_bench, _line)

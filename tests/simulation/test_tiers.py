@@ -1,4 +1,4 @@
-"""Rounds of several classes of clients: exact sums, merged means, every pattern of losses, and classes too small."""
+"""Rounds of several tiers of clients: exact sums, merged means, every pattern of losses, and tiers too small."""
 
 from contextlib import closing
 from itertools import product
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from roughfed.classes import names_of
 from roughfed.codec.chain import Summed, decode_merged
 from roughfed.digest import content_digest
 from roughfed.errors import RemoteProtocolError
@@ -16,8 +15,9 @@ from roughfed.masking import Masking, maskings_of
 from roughfed.secagg import messages as m
 from roughfed.secagg.client import ClientRound
 from roughfed.secagg.roster import unusable_adverts
-from roughfed.server.masked.class_round import TOO_FEW
+from roughfed.server.masked.tier_round import TOO_FEW
 from roughfed.server.storage.store import RoundRow, Store
+from roughfed.tiers import names_of
 from roughfed.types import Job, Signed, Spec, TensorSpec, UpdateStatement
 from roughfed.wire.secagg import decode_stage
 from roughfed.wire.session import decode_header
@@ -32,7 +32,7 @@ BODY, HEAD = SPEC.slices()["body.w"].start, SPEC.slices()["head.w"].start
 STANDARD = [f"s{number}" for number in range(5)]
 THIN = [f"t{number}" for number in range(4)]
 HEADS = [f"h{number}" for number in range(4)]
-CLASSES = {"thin": {"fraction": 0.25}, "heads": {"tensors": ["head.*"]}}
+TIERS = {"thin": {"fraction": 0.25}, "heads": {"tensors": ["head.*"]}}
 
 
 def rig(folder: Path, *, lost: frozenset[str] = frozenset(), **more: Any) -> MaskedRig:
@@ -47,12 +47,12 @@ def rig(folder: Path, *, lost: frozenset[str] = frozenset(), **more: Any) -> Mas
         "privacy": {"server_sees": more.pop("sees", "sums")},
         "round": {"quorum": 4, "deadline": 20.0, "evaluate_every": 0},
         "defence": {"rule": more.pop("rule", "none")},
-        "classes": more.pop("classes", CLASSES),
+        "tiers": more.pop("tiers", TIERS),
         "codec": {"clip_norm": 40.0, "downlink": "identity"},
     }
-    classes = {name: of[name[0]] for name in names if name[0] in of}
+    tiers = {name: of[name[0]] for name in names if name[0] in of}
     kind: type[MaskedRig] = more.pop("kind", MaskedRig)
-    return kind(folder, deltas=deltas, classes=classes, lost=lost, spec=SPEC, settings=settings, **more)
+    return kind(folder, deltas=deltas, tiers=tiers, lost=lost, spec=SPEC, settings=settings, **more)
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
@@ -67,22 +67,22 @@ def reference(played: MaskedRig, row: RoundRow) -> Flat:
     weight, total = np.zeros(SPEC.size), np.zeros(SPEC.size)
     sums: dict[str, Summed] = {}
     for masking in maskings:
-        names = sorted(n for n in accepted if played.masking_of(n, row.header).client_class == masking.client_class)
+        names = sorted(n for n in accepted if played.masking_of(n, row.header).tier == masking.tier)
         if names:
             codes = sum(played.codes(name, masking).astype(np.uint64) for name in names)
-            sums[masking.client_class] = Summed(np.asarray(codes), len(names), float(len(names)), masking.params)
+            sums[masking.tier] = Summed(np.asarray(codes), len(names), float(len(names)), masking.params)
     whole = [sums[name] for name in ("", "thin") if name in sums]
     if whole:
         mean = (
             decode_merged(whole[0], whole[1:])
             if "" in sums
-            else played.mean(sorted(accepted & set(THIN)), next(m for m in maskings if m.client_class == "thin"))
+            else played.mean(sorted(accepted & set(THIN)), next(m for m in maskings if m.tier == "thin"))
         )
         members = sum(one.num_clients for one in whole)
         total += members * mean.astype(np.float64)
         weight += members
     if "heads" in sums:
-        masking = next(m for m in maskings if m.client_class == "heads")
+        masking = next(m for m in maskings if m.tier == "heads")
         total[HEAD:] += len(accepted & set(HEADS)) * played.mean(sorted(accepted & set(HEADS)), masking)
         weight[HEAD:] += len(accepted & set(HEADS))
     return np.divide(total, weight, out=np.zeros(SPEC.size), where=weight > 0).astype(np.float32)
@@ -91,14 +91,14 @@ def reference(played: MaskedRig, row: RoundRow) -> Flat:
 @pytest.mark.parametrize("sees", ["sums", "sketches"])
 def test_the_sums_of_all_classes_are_exact_and_merged_by_coordinate(tmp_path: Path, sees: str) -> None:
     seen = {"sketch_dim": 32} if sees == "sketches" else {}
-    classes = {"thin": {"fraction": 0.25, **seen}, "heads": {"tensors": ["head.*"], **seen}}
-    played = rig(tmp_path, sees=sees, classes=classes)
+    tiers = {"thin": {"fraction": 0.25, **seen}, "heads": {"tensors": ["head.*"], **seen}}
+    played = rig(tmp_path, sees=sees, tiers=tiers)
     played.settings["sketch"] = {"dim": 64} if sees == "sketches" else {}
     row = played.play()
     assert row.sets == dict.fromkeys(played.deltas, "")
     assert names_of(decode_header(row.header.body)) == ("", "thin", "heads")
     np.testing.assert_array_equal(newest(tmp_path)[1], reference(played, row))
-    summary = summary_of(tmp_path)["classes"]
+    summary = summary_of(tmp_path)["tiers"]
     assert {name: (one["clients"], one["keep_one_in"], one["void"]) for name, one in summary.items()} == {
         "standard": (5, 1, ""), "thin": (4, 4, ""), "heads": (4, 1, ""),
     }  # fmt: skip
@@ -122,7 +122,7 @@ def test_every_pattern_of_losses(tmp_path: Path, lost: frozenset[str]) -> None:
 
 
 def check_losses(folder: Path, lost: frozenset[str]) -> None:
-    """A class of four with one lost gives nothing; the standard one bears a loss; what counts is exact."""
+    """A tier of four with one lost gives nothing; the standard one bears a loss; what counts is exact."""
     played = rig(folder, lost=lost)
     row = played.play()
     gone = {name.removeprefix("upload:") for name in lost}
@@ -139,8 +139,8 @@ def test_a_class_that_is_too_small_is_not_asked_and_told_why(tmp_path: Path) -> 
     assert set(row.cohort) == {*STANDARD, *HEADS} == set(played.jobs)
     assert names_of(decode_header(row.header.body)) == ("", "heads")
     for name in THIN[:3]:
-        assert (played.closed[name].verdict, played.closed[name].reason) == ("absent", "too few of class thin: 3 of 4")
-    assert summary_of(tmp_path)["classes"]["thin"]["void"] == "too few of class thin: 3 of 4"
+        assert (played.closed[name].verdict, played.closed[name].reason) == ("absent", "too few of tier thin: 3 of 4")
+    assert summary_of(tmp_path)["tiers"]["thin"]["void"] == "too few of tier thin: 3 of 4"
     np.testing.assert_array_equal(newest(tmp_path)[1], reference(played, row))
 
 
@@ -167,7 +167,7 @@ def test_a_class_that_loses_members_at_the_advert_has_no_group(tmp_path: Path) -
 def test_each_class_is_judged_by_itself(tmp_path: Path) -> None:
     names = [*STANDARD, "s5", "s6", *(f"t{number}" for number in range(7))]
     thin = {"thin": {"fraction": 0.25, "sketch_dim": 32}}
-    played = rig(tmp_path, names=names, sees="sketches", rule="multi-krum", classes=thin)
+    played = rig(tmp_path, names=names, sees="sketches", rule="multi-krum", tiers=thin)
     played.settings["sketch"] = {"dim": 64}
     played.deltas["t3"][:] *= -1
     row = played.play()
@@ -194,13 +194,13 @@ def test_an_advert_of_one_class_is_of_another_round_to_the_next(tmp_path: Path) 
 
 
 class Turncoat(MaskedRig):
-    """t0 is in a group of its class; then it comes back as one of the standard class, with an update of that length."""
+    """t0 is in a group of its tier; then it comes back as one of the standard tier, with an update of that length."""
 
     async def _upload(self, name: str, job: Job, masking: Masking, machine: ClientRound) -> None:
         if name != "t0":
             await super()._upload(name, job, masking, machine)
             return
-        self.classes = {other: place for other, place in self.classes.items() if other != name}
+        self.tiers = {other: place for other, place in self.tiers.items() if other != name}
         self._join(name)
         data = bytes(self.masking_of(name, job.header).upload_bytes)
         assert len(data) != masking.upload_bytes
@@ -210,7 +210,7 @@ class Turncoat(MaskedRig):
         )
         with pytest.raises(RemoteProtocolError) as refused:
             await self.ctx.intake.begin(name, Signed(body, identity(name).sign(UPDATE_DOMAIN, body), name))
-        assert refused.value.reason == "class"
+        assert refused.value.reason == "tier"
         self.ctx.state.round.masked.out.add(name)  # as `RoundEvents` does
         self.ctx.state.round.collection.refuse(name, "client-failed")
         self.ctx.state.wake()

@@ -1,4 +1,4 @@
-"""Two classes of clients in one masked round, between real processes: exact through kills, refused where unknown."""
+"""Two tiers of clients in one masked round, between real processes: exact through kills, refused where unknown."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.classes import part_of, ranges_of
 from roughfed.server.storage.store import Store
+from roughfed.tiers import part_of, ranges_of
 
 from .federation import KILLED
 from .masked import is_exact, masked_cluster, played, verdicts
@@ -17,10 +17,10 @@ from .trained import Trained
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
-THIN = {"policy": {"client_class": "thin"}}
+THIN = {"policy": {"tier": "thin"}}
 SETTINGS = {
     "round": {"min_clients": 8, "quorum": 8},
-    "classes.thin": {"fraction": 0.0625},
+    "tiers.thin": {"fraction": 0.0625},
     "sketch": {"dim": 64},
     "defence": {"rule": "none"},
 }
@@ -45,13 +45,13 @@ def test_two_classes_are_one_exact_model_through_kills_of_either_side(tmp_path: 
         for client in clients:
             assert client.wait() == 0, client.report("failed")
         assert is_exact(cluster)
-        assert {one.classes[name] for one in played(cluster) for name in thin} == {"thin"}
+        assert {one.tiers[name] for one in played(cluster) for name in thin} == {"thin"}
         assert set(verdicts(cluster)[rounds].values()) == {""}
         last = f"WHERE round = {rounds}"
         sizes = {row["client"]: row["size_bytes"] for row in cluster.rows(f"SELECT * FROM receipts {last}")}
         assert max(sizes[name] for name in thin) < 0.1 * min(sizes[name] for name in standard)
         (row,) = cluster.rows(f"SELECT summary FROM rounds {last}")
-        told = json.loads(row["summary"])["classes"]
+        told = json.loads(row["summary"])["tiers"]
         assert {name: (one["clients"], one["keep_one_in"]) for name, one in told.items()} == {
             "standard": (4, 1),
             "thin": (4, 16),
@@ -62,9 +62,9 @@ def test_two_classes_are_one_exact_model_through_kills_of_either_side(tmp_path: 
 def test_a_class_that_there_is_not_is_refused_at_hello_with_the_classes_that_there_are(tmp_path: Path) -> None:
     with masked_cluster(tmp_path, clients=8, rounds=1, settings=SETTINGS) as cluster:
         cluster.start_server().ready()
-        client = cluster.start_client("c0", tables={"policy": {"client_class": "fat"}})
+        client = cluster.start_client("c0", tables={"policy": {"tier": "fat"}})
         assert client.wait() != 0
-        assert client.find("no class 'fat'")
+        assert client.find("no tier 'fat'")
         assert client.find("thin")
 
 
@@ -72,21 +72,19 @@ def test_a_class_that_there_is_not_is_refused_at_hello_with_the_classes_that_the
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("sees", ["updates", "sums"])
 def test_clients_that_train_a_part_learn_with_the_others(tmp_path: Path, sees: str) -> None:
-    """In the clear one of a class is enough; masked, four, and those of the test above are not repeated."""
+    """In the clear one of a tier is enough; masked, four, and those of the test above are not repeated."""
     few = ["thin", "heads"] if sees == "updates" else ["heads"] * 4
     names = [f"c{at}" for at in range(4 + len(few))]
-    classes = dict(zip(names[4:], few, strict=True))
+    tiers = dict(zip(names[4:], few, strict=True))
     settings: dict[str, dict[str, object]] = {
         "privacy": {"server_sees": sees},
         "defence": {"rule": "none"},
         "round": {"deadline": "400s", "evaluate_every": 1},
         "model": {"keep_last": 10},
-        "classes.thin": {"fraction": 0.25},
-        "classes.heads": {"tensors": ["fc3.*"]},
+        "tiers.thin": {"fraction": 0.25},
+        "tiers.heads": {"tensors": ["fc3.*"]},
     }
-    with Trained(
-        tmp_path, clients=len(names), rounds=3, settings=settings, partition="iid", classes=classes
-    ) as cluster:
+    with Trained(tmp_path, clients=len(names), rounds=3, settings=settings, partition="iid", tiers=tiers) as cluster:
         cluster.begin()
         digests = cluster.end()
         assert len(set(digests)) == 4
@@ -95,8 +93,8 @@ def test_clients_that_train_a_part_learn_with_the_others(tmp_path: Path, sees: s
         sizes = {row["client"]: row["size_bytes"] for row in cluster.rows("SELECT * FROM receipts WHERE round = 3")}
         if sees == "updates":
             assert {sizes[name] for name in names[:4]} == {4 * whole}
-            assert {sizes[name] for name, one in classes.items() if one == "heads"} == {4 * head}
-            assert all(sizes[name] <= whole + 4 for name, one in classes.items() if one == "thin")
+            assert {sizes[name] for name, one in tiers.items() if one == "heads"} == {4 * head}
+            assert all(sizes[name] <= whole + 4 for name, one in tiers.items() if one == "thin")
         first, last = cluster.version(digests[0]), cluster.version(digests[-1])
         assert all((first[start:stop] != last[start:stop]).any() for start, stop in ranges_of(cluster.shared(), ()))
         assert set(json.loads(cluster.rows("SELECT sets FROM rounds WHERE round = 3")[0]["sets"]).values()) == {""}

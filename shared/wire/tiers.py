@@ -1,4 +1,4 @@
-"""Classes of clients: values to generated messages and back (proto/v1/federation.proto, ClientClass)."""
+"""Tiers of clients: values to generated messages and back (proto/v1/federation.proto, ClientTier)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterable, Sequence
 
 from roughfed.errors import RemoteProtocolError
 from roughfed.pb.v1 import federation_pb2 as fed
-from roughfed.types import CLASS_NAME, MAX_CLASSES, ClientClass
+from roughfed.types import MAX_TIERS, TIER_NAME, ClientTier
 from roughfed.wire.updates import MAX_NAME, digest_field
 
 MAX_PATTERNS = 64
 
 
-def class_messages(classes: Iterable[ClientClass]) -> list[fed.ClientClass]:
-    """Classes to their generated messages."""
+def tier_messages(tiers: Iterable[ClientTier]) -> list[fed.ClientTier]:
+    """Tiers to their generated messages."""
     return [
-        fed.ClientClass(
+        fed.ClientTier(
             name=one.name,
             keep_one_in=one.keep_one_in,
             tensors=one.tensors,
@@ -27,26 +27,26 @@ def class_messages(classes: Iterable[ClientClass]) -> list[fed.ClientClass]:
             epoch_round=one.epoch_round,
             epoch_beacon=one.epoch_beacon,
         )
-        for one in classes
+        for one in tiers
     ]
 
 
-def class_values(messages: Sequence[fed.ClientClass]) -> tuple[ClientClass, ...]:
-    """Generated messages to classes.
+def tier_values(messages: Sequence[fed.ClientTier]) -> tuple[ClientTier, ...]:
+    """Generated messages to tiers.
 
     Raises:
         RemoteProtocolError: too many, a name twice or one that is none, or too many patterns.
     """
     names = {m.name for m in messages}
-    if len(messages) > MAX_CLASSES or len(names) != len(messages):
-        raise RemoteProtocolError(f"{len(messages)} classes of clients with {len(names)} names", reason="schema")
-    found: list[ClientClass] = []
+    if len(messages) > MAX_TIERS or len(names) != len(messages):
+        raise RemoteProtocolError(f"{len(messages)} tiers of clients with {len(names)} names", reason="schema")
+    found: list[ClientTier] = []
     for m in messages:
-        class_name(m.name)
+        tier_name(m.name)
         if len(m.tensors) > MAX_PATTERNS or any(len(pattern) > MAX_NAME for pattern in m.tensors):
-            raise RemoteProtocolError(f"class {m.name} has {len(m.tensors)} patterns, or long ones", reason="schema")
+            raise RemoteProtocolError(f"tier {m.name} has {len(m.tensors)} patterns, or long ones", reason="schema")
         found.append(
-            ClientClass(
+            ClientTier(
                 name=m.name,
                 keep_one_in=m.keep_one_in,
                 tensors=tuple(m.tensors),
@@ -62,12 +62,12 @@ def class_values(messages: Sequence[fed.ClientClass]) -> tuple[ClientClass, ...]
     return tuple(found)
 
 
-def class_name(text: str, *, empty: bool = False) -> str:
-    """A name of a class from the wire.
+def tier_name(text: str, *, empty: bool = False) -> str:
+    """A name of a tier from the wire.
 
     Raises:
         RemoteProtocolError: it is none.
     """
-    if not CLASS_NAME.fullmatch(text) and not (empty and not text):
-        raise RemoteProtocolError(f"a class of clients called {text[:63]!r}", reason="schema")
+    if not TIER_NAME.fullmatch(text) and not (empty and not text):
+        raise RemoteProtocolError(f"a tier of clients called {text[:63]!r}", reason="schema")
     return text

@@ -1,4 +1,4 @@
-"""[classes.NAME] of fed.toml: what the clients of one class train and send, and what cannot stand beside classes."""
+"""[tiers.NAME] of fed.toml: what the clients of one tier train and send, and what cannot stand beside tiers."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from roughfed.config.schema import keys_of
 from roughfed.config.sources import Setting
 from roughfed.config.values import STRICT, Patterns, show
 from roughfed.errors import ConfigError
-from roughfed.types import CLASS_NAME, MAX_CLASSES
+from roughfed.types import MAX_TIERS, TIER_NAME
 
 if TYPE_CHECKING:
     from roughfed.config.federation import FederationConfig
 
-TABLE = "classes"
+TABLE = "tiers"
 MODE = "privacy.server_sees"
 
 
-class ClassSettings(BaseModel):
-    """A class of clients, by its name; a client says in client.toml to which it belongs (`policy.client_class`)."""
+class TierSettings(BaseModel):
+    """A tier of clients, by its name; a client says in client.toml to which it belongs (`policy.tier`)."""
 
     model_config = STRICT
 
     fraction: float = Field(
         default=1.0,
-        description="Part of the coordinates that a client of this class sends: 1, 0.5, 0.25, 0.125 or 0.0625; with "
+        description="Part of the coordinates that a client of this tier sends: 1, 0.5, 0.25, 0.125 or 0.0625; with "
         '`server_sees = "updates"` the largest ones, in as many bytes.',
     )
     tensors: Patterns = Field(
@@ -46,17 +46,17 @@ class ClassSettings(BaseModel):
 
 
 class _One(BaseModel):
-    """A class's table in the shape of a document, so that its keys have the names that people know."""
+    """A tier's table in the shape of a document, so that its keys have the names that people know."""
 
     model_config = STRICT
-    classes: ClassSettings
+    tiers: TierSettings
 
 
-def class_problems(dotted: str, setting: Setting) -> Iterator[Problem]:
-    """What is wrong with one table [classes.NAME] by itself."""
+def tier_problems(dotted: str, setting: Setting) -> Iterator[Problem]:
+    """What is wrong with one table [tiers.NAME] by itself."""
     name = dotted.partition(".")[2]
-    if not CLASS_NAME.fullmatch(name):
-        cause = f"{show(name)} is not a name of a class."
+    if not TIER_NAME.fullmatch(name):
+        cause = f"{show(name)} is not a name of a tier."
         yield Problem(setting.origin, dotted, cause, "Write 1 to 63 lower-case letters, digits and hyphens.")
         return
     table: object = setting.value
@@ -73,20 +73,20 @@ def class_problems(dotted: str, setting: Setting) -> Iterator[Problem]:
             yield Problem(setting.origin, f"{dotted}.{key.partition('.')[2]}", cause, cure)
 
 
-def class_conflicts(config: FederationConfig) -> Iterator[Problem]:
-    """What does not fit the classes."""
-    if not config.classes:
+def tier_conflicts(config: FederationConfig) -> Iterator[Problem]:
+    """What does not fit the tiers."""
+    if not config.tiers:
         return
-    for name, settings in config.classes.items():
+    for name, settings in config.tiers.items():
         yield from _alone(config, name, settings)
-    if len(config.classes) > MAX_CLASSES:
-        cause = f"There are {len(config.classes)} classes of clients."
-        yield conflict(config, (f"{TABLE}.{next(iter(config.classes))}",), cause, f"Write at most {MAX_CLASSES}.")
+    if len(config.tiers) > MAX_TIERS:
+        cause = f"There are {len(config.tiers)} tiers of clients."
+        yield conflict(config, (f"{TABLE}.{next(iter(config.tiers))}",), cause, f"Write at most {MAX_TIERS}.")
     yield from _same_tensors(config)
     yield from _beside(config)
 
 
-def _alone(config: FederationConfig, name: str, settings: ClassSettings) -> Iterator[Problem]:
+def _alone(config: FederationConfig, name: str, settings: TierSettings) -> Iterator[Problem]:
     from roughfed.codec.plan import plan_subset  # numpy: not for whoever merely reads settings
 
     key, masked = f"{TABLE}.{name}", config.privacy.masked
@@ -99,7 +99,7 @@ def _alone(config: FederationConfig, name: str, settings: ClassSettings) -> Iter
     if settings.fraction < 1 and not masked and config.codec.name == "top-k":
         cause = (
             f"{key}.fraction = {show(settings.fraction)} sends some values now and never the others, and codec.name = "
-            '"top-k" has the standard class say some of its own later: there would be no whole mean to correct.'
+            '"top-k" has the standard tier say some of its own later: there would be no whole mean to correct.'
         )
         yield conflict(config, (key, "codec.name"), cause, 'Write name = "auto" in [codec], or remove the fraction.')
     if settings.sketch_dim and config.privacy.server_sees != "sketches":
@@ -109,16 +109,16 @@ def _alone(config: FederationConfig, name: str, settings: ClassSettings) -> Iter
 
 
 def _same_tensors(config: FederationConfig) -> Iterator[Problem]:
-    """Classes that train the same tensors: each sends another part, and one of them all of it.
+    """Tiers that train the same tensors: each sends another part, and one of them all of it.
 
-    What a subset says corrects the mean of those who send everything (docs/decisions/0020-classes.md).
+    What a subset says corrects the mean of those who send everything (docs/decisions/0020-tiers.md).
     """
     standard = config.codec.fraction if config.privacy.masked else 1.0
     by_tensors: dict[tuple[str, ...], dict[float, str]] = {(): {standard: ""}}
-    for name, settings in config.classes.items():
+    for name, settings in config.tiers.items():
         others = by_tensors.setdefault(settings.tensors, {})
         if (other := others.get(settings.fraction)) is not None:
-            cause = f"[{TABLE}.{name}] is the same as {f'[{TABLE}.{other}]' if other else 'the standard class'}."
+            cause = f"[{TABLE}.{name}] is the same as {f'[{TABLE}.{other}]' if other else 'the standard tier'}."
             cure = "Give it another fraction or other tensors, or remove it."
             yield conflict(config, (f"{TABLE}.{name}",), cause, cure)
         others[settings.fraction] = name
@@ -130,27 +130,27 @@ def _same_tensors(config: FederationConfig) -> Iterator[Problem]:
             f"{key}.fraction sends a part of {show(list(tensors)) if tensors else 'all tensors'}, and nobody sends all "
             "of it: there is no mean that it could correct."
         )
-        cure = f"Write fraction = 1.0 in {'[codec]' if not tensors else 'another class with the same tensors'}."
+        cure = f"Write fraction = 1.0 in {'[codec]' if not tensors else 'another tier with the same tensors'}."
         yield conflict(config, (key, "codec.fraction"), cause, cure)
 
 
 def _beside(config: FederationConfig) -> Iterator[Problem]:
     """Settings that take every client for one that sends all of the model."""
-    key = f"{TABLE}.{next(iter(config.classes))}"
+    key = f"{TABLE}.{next(iter(config.tiers))}"
     if config.trainer.scaffold:
         cause = f"[{key}] has clients say a part of an update, and scaffold in trainer.method needs all of it."
-        yield conflict(config, (key, "trainer.method"), cause, "Remove the classes, or leave scaffold out.")
+        yield conflict(config, (key, "trainer.method"), cause, "Remove the tiers, or leave scaffold out.")
     if (watched := config.contribution.free_riders) in ("flag", "exclude"):
         cause = (
             f"contribution.free_riders = {show(watched)} holds all updates against one another, and those of [{key}] "
             "are of other coordinates."
         )
-        cure = "Remove contribution.free_riders, or the classes."
+        cure = "Remove contribution.free_riders, or the tiers."
         yield conflict(config, (key, "contribution.free_riders"), cause, cure)
     if (method := config.contribution.method) != "none" and not config.privacy.masked:
         cause = f"contribution.method = {show(method)} scores whole updates, and clients of [{key}] send a part of one."
-        yield conflict(config, (key, "contribution.method"), cause, "Remove contribution.method, or the classes.")
-    scoped = [name for name, settings in config.classes.items() if settings.tensors]
+        yield conflict(config, (key, "contribution.method"), cause, "Remove contribution.method, or the tiers.")
+    scoped = [name for name, settings in config.tiers.items() if settings.tensors]
     if not scoped:
         return
     key = f"{TABLE}.{scoped[0]}"

@@ -1,14 +1,10 @@
-"""Classes of clients: what a client refuses of a header, a server of an update, and both of settings."""
+"""Tiers of clients: what a client refuses of a header, a server of an update, and both of settings."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from roughfed.classes import (
-    names_of,
-    seat,
-)
 from roughfed.client.policy import Rules
 from roughfed.client.rules.tier_selection import check_offer, select_tier
 from roughfed.config import FederationConfig, check_federation
@@ -18,39 +14,41 @@ from roughfed.config.problems import SettingsRefused
 from roughfed.errors import RemoteProtocolError
 from roughfed.messages import Welcome
 from roughfed.server.defence.check import check_rule
-from roughfed.server.uploads.admission import check_seat
+from roughfed.server.uploads.admission import check_tier
 from roughfed.server.uploads.payload import OpenRound
-from roughfed.types import ClientClass, Job, RoundHeader, Signed, UpdateStatement
+from roughfed.tiers import (
+    names_of,
+    tier_in_round,
+)
+from roughfed.types import ClientTier, Job, RoundHeader, Signed, UpdateStatement
 from roughfed.wire.session import encode_header
-from tests.unit.client_classes import HEADS, SPEC, THIN, D, header
+from tests.unit.client_tiers import HEADS, SPEC, THIN, D, header
 
 
 def config(**tables: Any) -> FederationConfig:
-    classes = {"classes": {"thin": {"fraction": 0.25}, "heads": {"tensors": ["head"]}}}
-    return FederationConfig.model_validate({"defence": {"rule": "none"}, "model": {"app": "a.py:c"}} | classes | tables)
+    tiers = {"tiers": {"thin": {"fraction": 0.25}, "heads": {"tensors": ["head"]}}}
+    return FederationConfig.model_validate({"defence": {"rule": "none"}, "model": {"app": "a.py:c"}} | tiers | tables)
 
 
 # -- what a client refuses ---------------------------------------------------------------------------------------------
 
 
-def welcome(*classes: ClientClass) -> Welcome:
-    return Welcome("1", 1, "r", SPEC, b"", "updates", "classification", 3, classes=classes)
+def welcome(*tiers: ClientTier) -> Welcome:
+    return Welcome("1", 1, "r", SPEC, b"", "updates", "classification", 3, tiers=tiers)
 
 
 def rules(**more: Any) -> Rules:
-    return Rules(
-        Policy.model_validate({"server_sees": "updates", "max_model_bytes": 1 << 30, "client_class": "thin"} | more)
-    )
+    return Rules(Policy.model_validate({"server_sees": "updates", "max_model_bytes": 1 << 30, "tier": "thin"} | more))
 
 
-OFFERED = (ClientClass("thin", 4), ClientClass("heads", 1, ("head", "a")))
+OFFERED = (ClientTier("thin", 4), ClientTier("heads", 1, ("head", "a")))
 REFUSED: dict[str, tuple[RoundHeader, dict[str, Any], str]] = {
-    "its class takes no part": (header(HEADS), {}, "class"),
-    "a class that was not offered": (header(THIN, ClientClass("x", 2, codec="identity")), {}, "class"),
-    "another part than was offered": (header(ClientClass("thin", 2, codec="identity")), {}, "class"),
-    "other tensors than were offered": (header(THIN, ClientClass("heads", 1, ("b.*",), codec="identity")), {}, "class"),
-    "an unknown codec": (header(ClientClass("thin", 4, codec="magic")), {}, "codec"),
-    "masks in a clear round": (header(ClientClass("thin", 4, codec="lanes")), {}, "codec"),
+    "its tier takes no part": (header(HEADS), {}, "class"),
+    "a tier that was not offered": (header(THIN, ClientTier("x", 2, codec="identity")), {}, "class"),
+    "another part than was offered": (header(ClientTier("thin", 2, codec="identity")), {}, "class"),
+    "other tensors than were offered": (header(THIN, ClientTier("heads", 1, ("b.*",), codec="identity")), {}, "class"),
+    "an unknown codec": (header(ClientTier("thin", 4, codec="magic")), {}, "codec"),
+    "masks in a clear round": (header(ClientTier("thin", 4, codec="lanes")), {}, "codec"),
     "more bytes than it sends": (header(THIN), {"max_update_bytes": 16}, "policy"),
 }
 
@@ -70,15 +68,15 @@ def test_a_client_reads_the_header_as_its_class_or_as_the_standard_one() -> None
     job = Job(Signed(b"", bytes(64), "s"), {}, 1, evaluate=False, train=True, model_bytes=0, seconds_left=1)
     given = header(THIN)
     assert select_tier(job, given, welcome(*OFFERED), rules()).keep_one_in == 4
-    fallen = select_tier(job, given, welcome(*OFFERED), rules(client_class="heads", standard_if_few=True))
-    assert (fallen.client_class, fallen.keep_one_in) == ("", 0)
+    fallen = select_tier(job, given, welcome(*OFFERED), rules(tier="heads", standard_if_few=True))
+    assert (fallen.tier, fallen.keep_one_in) == ("", 0)
     assert names_of(given) == ("", "thin")
     with pytest.raises(RemoteProtocolError, match="takes no part"):
-        seat(given, "heads", standard_if_few=False)
+        tier_in_round(given, "heads", standard_if_few=False)
 
 
-@pytest.mark.parametrize("offer", [(), (ClientClass("thin", 4, ("nothing",)),)])
-def test_a_run_without_a_class_for_this_client_is_refused_at_the_welcome(offer: tuple[ClientClass, ...]) -> None:
+@pytest.mark.parametrize("offer", [(), (ClientTier("thin", 4, ("nothing",)),)])
+def test_a_run_without_a_class_for_this_client_is_refused_at_the_welcome(offer: tuple[ClientTier, ...]) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         check_offer(welcome(*offer), rules())
     assert caught.value.reason == "class"
@@ -88,13 +86,13 @@ def test_a_run_without_a_class_for_this_client_is_refused_at_the_welcome(offer: 
 
 
 def test_an_update_of_another_class_than_was_said_is_refused() -> None:
-    statement = UpdateStatement("r", 1, "c", D, D, 8, 1, client_class="thin")
-    check_seat(statement, "thin")
+    statement = UpdateStatement("r", 1, "c", D, D, 8, 1, tier="thin")
+    check_tier(statement, "thin")
     for known in ("", "heads"):
         with pytest.raises(RemoteProtocolError) as caught:
-            check_seat(statement, known)
+            check_tier(statement, known)
         assert caught.value.reason == "class"
-    open_round = OpenRound("r", 1, D, 84, {}, classes={"thin": OpenRound("r", 1, D, 20, {})})
+    open_round = OpenRound("r", 1, D, 84, {}, tiers={"thin": OpenRound("r", 1, D, 20, {})})
     assert (open_round.demand("").size_bytes, open_round.demand("thin").size_bytes) == (84, 20)
     with pytest.raises(RemoteProtocolError, match="takes no part"):
         open_round.demand("heads")
@@ -104,11 +102,11 @@ CLEAR = {"privacy": {"server_sees": "updates"}}
 SUMS = {"privacy": {"server_sees": "sums"}}
 NONE = {"defence": {"rule": "none"}}
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "twice the same": ({"classes": {"a": {"fraction": 0.25}, "b": {"fraction": 0.25}}}, "the same as"),
-    "like everybody": ({"classes": {"a": {}}}, "the same as the standard class"),
-    "no such part": ({"classes": {"a": {"fraction": 0.3}}}, "cannot be sent"),
-    "nobody sends all": ({"classes": {"a": {"fraction": 0.25}}, "codec": {"fraction": 0.5}}, "nobody sends all"),
-    "a sketch without sketches": ({"classes": {"a": {"fraction": 0.5, "sketch_dim": 64}}, **SUMS}, "no effect"),
+    "twice the same": ({"tiers": {"a": {"fraction": 0.25}, "b": {"fraction": 0.25}}}, "the same as"),
+    "like everybody": ({"tiers": {"a": {}}}, "the same as the standard tier"),
+    "no such part": ({"tiers": {"a": {"fraction": 0.3}}}, "cannot be sent"),
+    "nobody sends all": ({"tiers": {"a": {"fraction": 0.25}}, "codec": {"fraction": 0.5}}, "nobody sends all"),
+    "a sketch without sketches": ({"tiers": {"a": {"fraction": 0.5, "sketch_dim": 64}}, **SUMS}, "no effect"),
     "scaffold": ({"trainer": {"method": "scaffold"}}, "scaffold"),
     "fednova and tensors": ({"aggregate": {"scaling": "fednova"}}, "fednova"),
     "creff and tensors": ({"trainer": {"calibrate": "creff"}}, "creff"),
@@ -121,7 +119,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "top-k beside": (
         {**CLEAR, "codec": {"name": "top-k"}, **NONE}, "no whole mean",
     ),
-    "too many": ({"classes": {f"c{at}": {"tensors": [f"t{at}"]} for at in range(9)}}, "9 classes"),
+    "too many": ({"tiers": {f"c{at}": {"tensors": [f"t{at}"]} for at in range(9)}}, "9 tiers"),
 }  # fmt: skip
 
 
@@ -143,11 +141,11 @@ def test_good_classes_are_taken() -> None:
 
 
 FILES = {
-    "[classes.thin]\nfraction = 0.25\n[classes.heads]\ntensors = ['head.*']\n": "",
-    "[classes.thin]\nfraction = 'much'\n": "classes.thin.fraction",
-    "[classes.thin]\nfracton = 0.5\n": "classes.thin.fracton",
-    "[classes.Thin]\nfraction = 0.5\n": "classes.Thin",
-    "[classes]\nthin = 3\n": "classes.thin",
+    "[tiers.thin]\nfraction = 0.25\n[tiers.heads]\ntensors = ['head.*']\n": "",
+    "[tiers.thin]\nfraction = 'much'\n": "tiers.thin.fraction",
+    "[tiers.thin]\nfracton = 0.5\n": "tiers.thin.fracton",
+    "[tiers.Thin]\nfraction = 0.5\n": "tiers.Thin",
+    "[tiers]\nthin = 3\n": "tiers.thin",
 }
 
 
@@ -156,10 +154,10 @@ def test_classes_are_read_from_the_file(text: str, tmp_path: Path) -> None:
     (tmp_path / "fed.toml").write_text(f"[model]\napp = 'a.py:c'\n{text}")
     if not FILES[text]:
         found = load_federation(tmp_path, {})
-        assert {name: (one.fraction, one.tensors) for name, one in found.classes.items()} == {
+        assert {name: (one.fraction, one.tensors) for name, one in found.tiers.items()} == {
             "thin": (0.25, ()), "heads": (1.0, ("head.*",)),
         }  # fmt: skip
-        assert found.origin("classes.thin").line == 3
+        assert found.origin("tiers.thin").line == 3
         return
     with pytest.raises(SettingsRefused) as caught:
         load_federation(tmp_path, {})

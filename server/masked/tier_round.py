@@ -1,7 +1,7 @@
-"""One class of clients in a masked round: its adverts, its groups. A round without classes has the standard one alone.
+"""One tier of clients in a masked round: its adverts, its groups. A round without tiers has the standard one alone.
 
-The machines of `roughfed.secagg` know of no classes: each class has terms of its own, bound to its own digest, so that
-an advert, a share or a set of one class is to the members of another no message of their round.
+The machines of `roughfed.secagg` know of no tiers: each tier has terms of its own, bound to its own digest, so that
+an advert, a share or a set of one tier is to the members of another no message of their round.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from roughfed.wire.secagg import StageWire, encode_stage
 Outgoing = list[tuple[str, ServerStage]]
 
 TOO_FEW = "few-of-class"
-"""Why a client has no seat, or its update does not count, whose class has too few for a sum or for the defence."""
+"""Why a client has no seat, or its update does not count, whose tier has too few for a sum or for the defence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class Advert:
 
 
 @dataclass
-class ClassRound:
-    """One class.
+class TierRound:
+    """One tier.
 
     Attributes:
         masking: its public side.

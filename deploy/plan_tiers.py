@@ -1,28 +1,28 @@
-"""The classes of clients in a plan: what each sends, how many clients it needs, and how they are grouped."""
+"""The tiers of clients in a plan: what each sends, how many clients it needs, and how they are grouped."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from roughfed.classes import STANDARD, length_of, named, ranges_of
 from roughfed.codec import CODECS
 from roughfed.codec.plan import ChainParams, plan_lanes, plan_subset
 from roughfed.config import FederationConfig
-from roughfed.config.classes import ClassSettings
+from roughfed.config.tiers import TierSettings
 from roughfed.deploy.plan_words import FEW_PARAMETERS
 from roughfed.masking import largest_group
 from roughfed.secagg.groups import SMALLEST, group_sizes
 from roughfed.server.cohort.tiers import fewest
 from roughfed.server.defence.plan import tolerated
+from roughfed.tiers import STANDARD, length_of, named, ranges_of
 from roughfed.types import Spec
 
 DIGEST = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
-class ClassPlan:
-    """One class of clients.
+class TierPlan:
+    """One tier of clients.
 
     Attributes:
         name: "standard" for the standard one.
@@ -34,7 +34,7 @@ class ClassPlan:
         sketch_dim: numbers that the server sees of each update; 0 without sketches.
         clients: that are looked at: as many as were named, or as few as it needs.
         needs: clients without which it takes no part.
-        attackers: of them that the defence tolerates, within the class.
+        attackers: of them that the defence tolerates, within the tier.
         groups: sizes of the groups; none in the clear, or where it takes no part.
         refused: why it takes no part with so many; empty where it does.
     """
@@ -53,30 +53,30 @@ class ClassPlan:
     refused: str
 
 
-def class_plans(
+def tier_plans(
     config: FederationConfig, counts: Mapping[str, int], *, size: int | None, spec: Spec | None
-) -> tuple[ClassPlan, ...]:
-    """A row for each class; nothing where there are none.
+) -> tuple[TierPlan, ...]:
+    """A row for each tier; nothing where there are none.
 
     Args:
         config: the settings.
-        counts: clients of a class, where somebody named them.
+        counts: clients of a tier, where somebody named them.
         size: parameters of the model, D, if known.
         spec: its tensors, if known.
     """
-    if not config.classes:
+    if not config.tiers:
         return ()
-    everybody: dict[str, ClassSettings | None] = {STANDARD: None, **config.classes}
+    everybody: dict[str, TierSettings | None] = {STANDARD: None, **config.tiers}
     return tuple(_row(config, name, settings, counts.get(name), (size, spec)) for name, settings in everybody.items())
 
 
 def _row(
     config: FederationConfig,
     name: str,
-    settings: ClassSettings | None,
+    settings: TierSettings | None,
     count: int | None,
     model: tuple[int | None, Spec | None],
-) -> ClassPlan:
+) -> TierPlan:
     masked = config.privacy.masked
     fraction = settings.fraction if settings else config.codec.fraction if masked else 1.0
     tensors = settings.tensors if settings else ()
@@ -88,7 +88,7 @@ def _row(
     update = None if length is None else _bytes(config, length, plan_subset(fraction), max(clients, SMALLEST))
     defended = config.defence.rule_of(config.privacy.server_sees) != "none"
     dim = (settings.sketch_dim if settings else 0) or config.sketch.dim
-    return ClassPlan(
+    return TierPlan(
         name=name or "standard",
         keep_one_in=plan_subset(fraction),
         tensors=tensors,
@@ -120,12 +120,12 @@ def _bytes(config: FederationConfig, length: int, keep_one_in: int, clients: int
     return CODECS[config.codec.uplink(config.privacy.server_sees)].max_bytes(length)
 
 
-def class_warnings(plans: tuple[ClassPlan, ...]) -> Iterator[str]:
+def tier_warnings(plans: tuple[TierPlan, ...]) -> Iterator[str]:
     """What works and is probably not meant."""
     for one in plans:
         sent = None if one.size is None else one.size // one.keep_one_in
         if sent is not None and one.sketch_dim and sent < FEW_PARAMETERS * one.sketch_dim and one.name != "standard":
             yield (
-                f"Class {one.name} sends {sent} coordinates, and the server sees {one.sketch_dim} numbers of each of "
-                f"its updates: much of it. Lower classes.{one.name}.sketch_dim, or have it train more."
+                f"Tier {one.name} sends {sent} coordinates, and the server sees {one.sketch_dim} numbers of each of "
+                f"its updates: much of it. Lower tiers.{one.name}.sketch_dim, or have it train more."
             )

@@ -1,4 +1,4 @@
-"""Classes of clients: who sends which coordinates, how means are merged, who is seated, and what is refused."""
+"""Tiers of clients: who sends which coordinates, how means are merged, who is seated, and what is refused."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roughfed.classes import (
+from roughfed.codec.chain import Summed, decode_merged, decode_sum, encode
+from roughfed.codec.plan import ChainParams, plan_lanes
+from roughfed.config import FederationConfig
+from roughfed.deploy.plan import plan
+from roughfed.errors import ConfigError, RemoteProtocolError
+from roughfed.masking import maskings_of
+from roughfed.messages import Hello
+from roughfed.sending import sending_of, sendings_of
+from roughfed.server.cohort.tiers import assign_tiers, check_hello, check_tiers, drawn
+from roughfed.server.round.updates.plain import merged_means
+from roughfed.tiers import (
     LOUDEST,
     completed,
     feeds_back,
@@ -19,19 +29,9 @@ from roughfed.classes import (
     pieces_of,
     ranges_of,
 )
-from roughfed.codec.chain import Summed, decode_merged, decode_sum, encode
-from roughfed.codec.plan import ChainParams, plan_lanes
-from roughfed.config import FederationConfig
-from roughfed.deploy.plan import plan
-from roughfed.errors import ConfigError, RemoteProtocolError
-from roughfed.masking import maskings_of
-from roughfed.messages import Hello
-from roughfed.sending import sending_of, sendings_of
-from roughfed.server.cohort.tiers import check_classes, check_hello, drawn, seating
-from roughfed.server.round.updates.plain import merged_means
-from roughfed.types import ClientClass, Signed, Spec, TensorSpec
+from roughfed.types import ClientTier, Signed, Spec, TensorSpec
 from roughfed.wire.session import decode_header, encode_header
-from tests.unit.client_classes import HEADS, SPEC, THIN, D, header, masked
+from tests.unit.client_tiers import HEADS, SPEC, THIN, D, header, masked
 
 # -- coordinates -------------------------------------------------------------------------------------------------------
 
@@ -96,7 +96,7 @@ def reader(values: np.ndarray) -> Any:
 
 
 def test_masked_sums_of_a_subset_correct_the_mean_in_the_mean_over_the_rounds() -> None:
-    """Many seeds of the rotation: the merged mean is that of all clients, and no class hears of another's lanes."""
+    """Many seeds of the rotation: the merged mean is that of all clients, and no tier hears of another's lanes."""
     size, clients = 64, 6
     deltas = np.random.default_rng(3).normal(size=(clients, size)).astype(np.float32) * 0.05 + 0.1
     wanted, found = deltas.mean(axis=0), np.zeros(size)
@@ -133,7 +133,7 @@ def test_what_is_sent_in_the_clear_follows_from_the_header() -> None:
     delta = np.arange(21, dtype=np.float32)
     np.testing.assert_array_equal(found["thin"].taken(delta), found["thin"].places)
     with pytest.raises(RemoteProtocolError, match="trains no tensor"):
-        sendings_of(D, header(ClientClass("x", 1, ("nothing",), codec="identity")), SPEC)
+        sendings_of(D, header(ClientTier("x", 1, ("nothing",), codec="identity")), SPEC)
 
 
 def test_means_in_the_clear_are_merged_as_masked_ones() -> None:
@@ -156,8 +156,8 @@ def test_means_in_the_clear_are_merged_as_masked_ones() -> None:
 
 
 def test_only_where_nobody_sends_the_rest_is_it_said_later() -> None:
-    alone = ClientClass("alone", 4, ("head",), codec="lanes")
-    dense = ClientClass("dense", 1, ("head",), codec="lanes")
+    alone = ClientTier("alone", 4, ("head",), codec="lanes")
+    dense = ClientTier("dense", 1, ("head",), codec="lanes")
     assert feeds_back(masked())
     assert not feeds_back(header_for(masked(THIN), "thin"))
     assert feeds_back(header_for(masked(alone), "alone"))
@@ -167,12 +167,12 @@ def test_only_where_nobody_sends_the_rest_is_it_said_later() -> None:
 
 def test_classes_of_the_same_tensors_share_a_rotation_and_nothing_else() -> None:
     terms = {"codec": "lanes", "levels": 16, "lane_bits": 8, "clip_norm": 1.0, "epoch_round": 1}
-    read = masked(ClientClass("thin", 4, **terms), ClientClass("heads", 1, ("head",), **terms))
+    read = masked(ClientTier("thin", 4, **terms), ClientTier("heads", 1, ("head",), **terms))
     signed = Signed(encode_header(read), bytes(64), "server")
     whole, thin, heads = maskings_of(signed, read, spec=SPEC, server_key=D)
     assert whole.params.seed == thin.params.seed != heads.params.seed
     assert len({one.terms.header_digest for one in (whole, thin, heads)}) == 3
-    assert [one.terms.codec_class for one in (whole, thin, heads)] == [1, 2, 3]
+    assert [one.terms.tier for one in (whole, thin, heads)] == [1, 2, 3]
     assert (heads.params.size, heads.ranges, thin.ranges) == (6, ((15, 21),), ((0, 21),))
 
 
@@ -182,7 +182,7 @@ def test_a_class_of_few_tensors_shows_no_more_than_a_quarter_of_them(dim: int) -
     model = Spec((TensorSpec("body", (5000,)), TensorSpec("head", (515,))))
     terms = {"codec": "lanes", "levels": 16, "lane_bits": 8, "clip_norm": 1.0, "epoch_round": 1}
     sketches = {"server_sees": "sketches", "sketch_dim": 128}
-    read = replace(masked(ClientClass("heads", 1, ("head",), sketch_dim=dim, **terms)), **sketches)
+    read = replace(masked(ClientTier("heads", 1, ("head",), sketch_dim=dim, **terms)), **sketches)
     signed = Signed(encode_header(read), bytes(64), "server")
     if dim == 128:
         assert maskings_of(signed, read, spec=model, server_key=D)[1].terms.dim == dim
@@ -195,8 +195,8 @@ def test_a_class_of_few_tensors_shows_no_more_than_a_quarter_of_them(dim: int) -
 
 
 def config(**tables: Any) -> FederationConfig:
-    classes = {"classes": {"thin": {"fraction": 0.25}, "heads": {"tensors": ["head"]}}}
-    return FederationConfig.model_validate({"defence": {"rule": "none"}, "model": {"app": "a.py:c"}} | classes | tables)
+    tiers = {"tiers": {"thin": {"fraction": 0.25}, "heads": {"tensors": ["head"]}}}
+    return FederationConfig.model_validate({"defence": {"rule": "none"}, "model": {"app": "a.py:c"}} | tiers | tables)
 
 
 def hellos(**counts: int) -> dict[str, Hello]:
@@ -209,35 +209,35 @@ def hellos(**counts: int) -> dict[str, Hello]:
 
 
 CLEAR = {"privacy": {"server_sees": "updates"}}
-FEW = "too few of class thin"
+FEW = "too few of tier thin"
 SEATINGS: dict[str, tuple[dict[str, Any], dict[str, int], dict[str, int], set[str]]] = {
     "enough of all": ({}, {"standard": 4, "thin": 4, "heads": 4}, {"": 4, "thin": 4, "heads": 4}, set()),
     "too few thin": ({}, {"standard": 4, "thin": 3}, {"": 4}, {f"{FEW}: 3 of 4"}),
     "flexible ones fall back": ({}, {"standard": 4, "thin": 1, "flexible": 2}, {"": 6}, {f"{FEW}: 3 of 4"}),
-    "and may make up the standard class": ({}, {"standard": 2, "flexible": 2}, {"": 4}, set()),
-    "too few standard": ({}, {"standard": 3, "thin": 4}, {"thin": 4}, {"too few of the standard class: 3 of 4"}),
+    "and may make up the standard tier": ({}, {"standard": 2, "flexible": 2}, {"": 4}, set()),
+    "too few standard": ({}, {"standard": 3, "thin": 4}, {"thin": 4}, {"too few of the standard tier: 3 of 4"}),
     "in the clear one is enough": (CLEAR, {"standard": 1, "thin": 1}, {"": 1, "thin": 1}, set()),
     "the defence needs its rows": (
         {"defence": {"rule": "multi-krum", "f": 1}}, {"standard": 6, "thin": 4}, {"": 6},
         {f"{FEW}: 4 of 5"},
     ),
-    "no classes, no seats": ({"classes": {}}, {"standard": 2}, {"": 2}, set()),
+    "no tiers, no seats": ({"tiers": {}}, {"standard": 2}, {"": 2}, set()),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SEATINGS)
 def test_clients_are_seated_or_told_why_not(name: str) -> None:
     tables, counts, seated, standing = SEATINGS[name]
-    found = seating(config(**tables), hellos(**counts))
-    assert {place: len(found.of(place)) for place in set(found.seats.values())} == seated
+    found = assign_tiers(config(**tables), hellos(**counts))
+    assert {place: len(found.of(place)) for place in set(found.tiers.values())} == seated
     assert set(found.standing.values()) == standing
-    assert found.seats.keys() | found.standing.keys() == hellos(**counts).keys()
+    assert found.tiers.keys() | found.standing.keys() == hellos(**counts).keys()
 
 
 def test_a_cohort_has_its_share_of_each_class() -> None:
-    found = seating(config(), hellos(standard=30, thin=10, heads=4))
+    found = assign_tiers(config(), hellos(standard=30, thin=10, heads=4))
     cohort = drawn(found, invited=22, seed=1, round_number=1)
-    assert {place: sum(found.seats[name] == place for name in cohort) for place in ("", "thin", "heads")} == {
+    assert {place: sum(found.tiers[name] == place for name in cohort) for place in ("", "thin", "heads")} == {
         "": 15, "thin": 5, "heads": 4,
     }  # fmt: skip
     assert (
@@ -247,31 +247,31 @@ def test_a_cohort_has_its_share_of_each_class() -> None:
 
 def test_a_class_that_there_is_not_is_refused_at_hello() -> None:
     check_hello(config(), hellos(thin=1)["thin-0"])
-    with pytest.raises(RemoteProtocolError, match=r"no class 'fat'.*thin, heads"):
+    with pytest.raises(RemoteProtocolError, match=r"no tier 'fat'.*thin, heads"):
         check_hello(config(), hellos(fat=1)["fat-0"])
 
 
 def test_classes_are_held_against_the_model() -> None:
-    check_classes(config(privacy={"server_sees": "sums"}), SPEC)
+    check_tiers(config(privacy={"server_sees": "sums"}), SPEC)
     private = Spec(tuple(t for t in SPEC.tensors if t.name != "head"))
-    with pytest.raises(ConfigError, match="'head' of class heads matches no tensor that clients send"):
-        check_classes(config(privacy={"server_sees": "sums"}), private)
-    with pytest.raises(ConfigError, match="class heads sends 6 coordinates, too few for the 128 numbers"):
-        check_classes(config(classes={"heads": {"tensors": ["head"]}}), SPEC)
+    with pytest.raises(ConfigError, match="'head' of tier heads matches no tensor that clients send"):
+        check_tiers(config(privacy={"server_sees": "sums"}), private)
+    with pytest.raises(ConfigError, match="tier heads sends 6 coordinates, too few for the 128 numbers"):
+        check_tiers(config(tiers={"heads": {"tensors": ["head"]}}), SPEC)
     measured = Spec((*private.tensors, TensorSpec("head", (6,), kind="buffer")))
     with pytest.raises(ConfigError, match="trains no parameter"):
-        check_classes(config(privacy={"server_sees": "sums"}), measured)
+        check_tiers(config(privacy={"server_sees": "sums"}), measured)
 
 
 def test_a_plan_says_of_each_class_what_it_sends_and_whether_it_is_large_enough() -> None:
-    found = plan(config(privacy={"server_sees": "sums"}), size=21, spec=SPEC, of_class={"": 25, "thin": 3})
-    standard, thin, heads = found.classes
+    found = plan(config(privacy={"server_sees": "sums"}), size=21, spec=SPEC, of_tier={"": 25, "thin": 3})
+    standard, thin, heads = found.tiers
     assert (standard.update_bytes, standard.refused) == (32, "")
     assert sum(standard.groups) == 25
-    assert (thin.groups, thin.needs, thin.refused) == ((), 4, "too few of class thin: 3 of 4")
+    assert (thin.groups, thin.needs, thin.refused) == ((), 4, "too few of tier thin: 3 of 4")
     assert thin.update_bytes == 8 < standard.update_bytes
     assert (heads.size, heads.clients, heads.groups) == (6, 4, (4,))
     clear = plan(config(privacy={"server_sees": "updates"}), size=21, spec=SPEC)
-    assert [(one.needs, one.update_bytes) for one in clear.classes] == [(1, 84), (1, 24), (1, 24)]
-    with pytest.raises(ConfigError, match="no class 'fat'"):
-        plan(config(), of_class={"fat": 3})
+    assert [(one.needs, one.update_bytes) for one in clear.tiers] == [(1, 84), (1, 24), (1, 24)]
+    with pytest.raises(ConfigError, match="no tier 'fat'"):
+        plan(config(), of_tier={"fat": 3})
