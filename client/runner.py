@@ -6,17 +6,19 @@ import asyncio
 import logging
 import signal
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from roughfed.client.app import Agent
-from roughfed.client.control_socket import control_socket
 from roughfed.client.members import credential_files
 from roughfed.client.rules.checks import check_name, used_up
 from roughfed.client.setup import Setup
 from roughfed.client.storage.store import ClientStore
 from roughfed.config.client import Http
+from roughfed.errors import ConfigError
 from roughfed.httpd import HttpServer, Request, Response, health
 from roughfed.lock import only_one
 from roughfed.telemetry import CONTENT_TYPE
+from roughfed.transport.control_socket import Operations, control_socket
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ async def run(setup: Setup, *, stopped: asyncio.Event | None = None) -> str:
             stopped = asyncio.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        await stack.enter_async_context(control_socket(setup.folder, {"rotate": agent.renewal.rotate}))
+        await answer_operator(setup.folder, {"rotate": lambda _: agent.renewal.rotate()}, stack)
         tasks = [asyncio.create_task(each) for each in (agent.run(), agent.renewal.run(), until(stopped))]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         first = next(task for task in tasks if task.done())
@@ -62,6 +64,14 @@ async def run(setup: Setup, *, stopped: asyncio.Event | None = None) -> str:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         return first.result()
+
+
+async def answer_operator(folder: Path, operations: Operations, stack: AsyncExitStack) -> None:
+    """Have a control socket; where there can be none, the client runs without."""
+    try:
+        await stack.enter_async_context(control_socket(folder, operations))
+    except ConfigError as error:
+        log.info("no control socket for this client's operator: %s", error)
 
 
 async def until(stopped: asyncio.Event) -> str:

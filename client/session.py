@@ -152,7 +152,7 @@ class Session:
             b"",
             CODECS,
             self._ctx.description.device,
-            client_class=self.rules.policy.client_class,
+            tier=self.rules.policy.tier,
             standard_if_few=self.rules.policy.standard_if_few,
             seen=self._ctx.store.seen(),
         )

@@ -11,9 +11,9 @@ from roughfed.config.planned import TABLES
 from roughfed.config.problems import conflict, refusal
 from roughfed.config.schema import Key, keys_of
 from roughfed.deploy.plan_bytes import Traffic, chain, traffic
-from roughfed.deploy.plan_classes import ClassPlan, class_plans, class_warnings
 from roughfed.deploy.plan_groups import Grouping, grouping
 from roughfed.deploy.plan_sums import Sums, sums
+from roughfed.deploy.plan_tiers import TierPlan, tier_plans, tier_warnings
 from roughfed.deploy.plan_words import not_protected, sees, warnings
 from roughfed.errors import ConfigError
 from roughfed.masking import CODES_A_NUMBER
@@ -84,7 +84,7 @@ class Plan:
         size: parameters of the model, D; None when not known.
         refused: settings that this version refuses by name, each with the reason.
         warnings: what works and is probably not meant.
-        classes: of clients, the standard one first; none where there are no others.
+        tiers: of clients, the standard one first; none where there are no others.
     """
 
     settings: tuple[Effective, ...]
@@ -94,7 +94,7 @@ class Plan:
     size: int | None
     refused: dict[str, str]
     warnings: tuple[str, ...]
-    classes: tuple[ClassPlan, ...] = ()
+    tiers: tuple[TierPlan, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """Plain data, for `--json`."""
@@ -108,7 +108,7 @@ def plan(
     size: int | None = None,
     shape: Shape | None = None,
     spec: Spec | None = None,
-    of_class: Mapping[str, int] = NOBODY,
+    of_tier: Mapping[str, int] = NOBODY,
 ) -> Plan:
     """Work out what the settings mean.
 
@@ -116,24 +116,24 @@ def plan(
         config: the loaded settings.
         connected: clients that are connected now; None = a few example numbers.
         size: parameters of the model, D, if known.
-        shape: classes and features of the model, if known.
+        shape: tiers and features of the model, if known.
         spec: tensors of the model, if known.
-        of_class: clients of a class of clients ("" is the standard one), where somebody names them.
+        of_tier: clients of a tier ("" is the standard one), where somebody names them.
 
     Raises:
         SettingsRefused: the settings cannot work together.
-        ConfigError: they ask for sums that the model cannot give, or a class of clients that there is not.
+        ConfigError: they ask for sums that the model cannot give, or a tier of clients that there is not.
     """
-    if unknown := of_class.keys() - {"", *config.classes}:
-        known = ", ".join(config.classes) or "none"
-        raise ConfigError(f"there is no class {min(unknown)!r} in fed.toml", key="--of", cure=f"its classes: {known}")
+    if unknown := of_tier.keys() - {"", *config.tiers}:
+        known = ", ".join(config.tiers) or "none"
+        raise ConfigError(f"there is no tier {min(unknown)!r} in fed.toml", key="--of", cure=f"its tiers: {known}")
     check_federation(config)
     check_rule(config)
     numbers = (connected,) if connected is not None else sorted({config.round.min_clients, *EXAMPLES})
     turnouts = tuple(
         _turnout(config, n, size, shape) for n in numbers if n >= config.round.min_clients or connected is not None
     )
-    classes = class_plans(config, of_class, size=size, spec=spec)
+    tiers = tier_plans(config, of_tier, size=size, spec=spec)
     return Plan(
         settings=tuple(_effective(config)),
         server_sees=sees(config),
@@ -141,8 +141,8 @@ def plan(
         turnouts=turnouts,
         size=size,
         refused=dict(_refused()),
-        warnings=(*warnings(config, turnouts, size), *class_warnings(classes)),
-        classes=classes,
+        warnings=(*warnings(config, turnouts, size), *tier_warnings(tiers)),
+        tiers=tiers,
     )
 
 
@@ -186,10 +186,13 @@ def _check_sketch(config: FederationConfig, size: int, groups: Grouping) -> None
 def _effective(config: FederationConfig) -> Iterator[Effective]:
     for key in keys_of(FederationConfig).values():
         value = getattr(getattr(config, key.table), key.name)
-        yield Effective(key.dotted, key.spell(value), str(config.origin(key.dotted)))
-    for name, settings in config.classes.items():
+        origin = str(config.origin(key.dotted))
+        if key.dotted == "round.min_clients" and config.clients_to_start > value:  # refused where somebody wrote it
+            origin, value = f"{origin} {value}; fewer would not hide each other", config.clients_to_start
+        yield Effective(key.dotted, key.spell(value), origin)
+    for name, settings in config.tiers.items():
         for field, info in type(settings).model_fields.items():
-            key, origin = Key(f"classes.{name}", field, info), config.origin(f"classes.{name}")
+            key, origin = Key(f"tiers.{name}", field, info), config.origin(f"tiers.{name}")
             yield Effective(key.dotted, key.spell(getattr(settings, field)), str(origin))
 
 

@@ -1,38 +1,46 @@
-"""Draws a plan for a terminal."""
+"""Draws a plan for a terminal: what is set, what it means, and the figures of a round, a column for each turnout."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
+
+from roughfed.deploy.table import Column, Table
+from roughfed.report.scale import percent, size
 
 if TYPE_CHECKING:
     from roughfed.deploy.plan import Plan, Turnout
-    from roughfed.deploy.plan_classes import ClassPlan
     from roughfed.deploy.plan_groups import Grouping, Void
+    from roughfed.deploy.plan_tiers import TierPlan
+
+Figure = tuple[str, Sequence[str]]
 
 WAITS = "waits"
-CLASSES = (
-    "needs: clients without which a class takes no part in a round. attackers: of its clients, tolerated within it: "
-    "whoever may choose its class may be many in a small one."
+COLLUDE = "Who colludes with the server: so many clients of a group may, while every sum has 3 inputs of others."
+TIERS = (
+    "A tier takes no part in a round without those it needs. Attackers are tolerated within it: whoever may choose "
+    "its tier may be many in a small one."
 )
 
 
-def render(plan: Plan) -> RenderableType:
-    """Draw a plan for a terminal."""
-    parts: list[RenderableType] = [_settings_table(plan), Text(plan.server_sees)]
+def render(plan: Plan, *, everything: bool = False) -> RenderableType:
+    """Draw a plan for a terminal; `everything`: also the settings that are at their defaults."""
+    parts: list[RenderableType] = [*_settings(plan, everything), Text(plan.server_sees)]
     if plan.not_protected:
-        parts.append(Text("Not protected:"))
-        parts += [Text(f"- {sentence}") for sentence in plan.not_protected]
-    parts.append(_turnout_table(plan))
-    if grouped := [t for t in plan.turnouts if t.groups]:
-        parts += [_group_table(grouped), Text(_legend(grouped[0].groups), style="dim")]
-    if plan.classes:
-        parts += [_class_table(plan.classes), Text(CLASSES, style="dim")]
+        parts += [Text("Not protected:"), *(Text(f"- {sentence}") for sentence in plan.not_protected)]
+    grouped = [t for t in plan.turnouts if t.groups]
+    figures = [*_round(plan.turnouts), *(_groups([t.groups for t in plan.turnouts]) if grouped else ())]
+    parts += [Text(), _sideways("with so many clients connected", [str(t.connected) for t in plan.turnouts], figures)]
+    parts += [Text(COLLUDE, style="dim")] if grouped else []
+    if plan.tiers:
+        table = _sideways("tiers of clients", [each.name for each in plan.tiers], _tiers(plan.tiers))
+        refused = [Text(f"{each.name}: {each.refused}") for each in plan.tiers if each.refused]
+        parts += [Text(), table, *refused, Text(TIERS, style="dim")]
+    parts.append(Text())
     parts += [Text(str(t.statistics)) for t in grouped[-1:] if t.statistics]
     parts += [Text(t.waiting) for t in plan.turnouts if t.waiting]
     parts += [Text(f"warning: {w}", style="yellow") for w in plan.warnings]
@@ -40,70 +48,72 @@ def render(plan: Plan) -> RenderableType:
     return Group(*parts)
 
 
-def _settings_table(plan: Plan) -> Table:
-    table = Table("setting", "value", "from", title="Effective settings", title_justify="left")
-    for row in plan.settings:
-        table.add_row(Text(row.key), Text(row.value), Text(row.origin), style="dim" if row.origin == "default" else "")
-    return table
+def _settings(plan: Plan, everything: bool) -> Iterator[RenderableType]:
+    rows = [row for row in plan.settings if everything or row.origin != "default"]
+    columns = {"setting": [row.key for row in rows], "value": [row.value for row in rows]}
+    styles = ["dim" if row.origin == "default" else "" for row in rows]
+    drawn = [Column(title, cells, prose=True, styles=styles) for title, cells in columns.items()]
+    places = [row.origin.rpartition("/")[2] for row in rows]  # the folder is the one that is asked about
+    yield Table([*drawn, Column("from", places, prose=True, spare=1, styles=styles)])
+    if others := len(plan.settings) - len(rows):
+        yield Text(f"and {others} settings at their defaults: roughfed plan --all", style="dim")
+    yield Text()
 
 
-def _turnout_table(plan: Plan) -> Table:
-    table = Table(title="A round", title_justify="left")
-    titles = ("connected", "invited", "goal", "quorum", "may fail", "down", "up", "down x float32", "up x float32")
-    for title in titles:
-        table.add_column(title, justify="right")
-    for t in plan.turnouts:
-        table.add_row(*_turnout_cells(t))
-    return table
+def _sideways(title: str, heads: Sequence[str], figures: Iterable[Figure]) -> Table:
+    """A row for each figure, a column for each of what they are about."""
+    rows = [(label, cells) for label, cells in figures if any(cells)]
+    columns = [Column(head, [cells[at] for _, cells in rows], prose=True) for at, head in enumerate(heads)]
+    return Table([Column(title, [label for label, _ in rows], left=True), *columns])
 
 
-def _turnout_cells(t: Turnout) -> tuple[str, ...]:
-    if not t.starts:
-        return (str(t.connected), WAITS)
-    numbers = map(str, (t.connected, t.invited, t.goal, t.quorum, t.tolerated))
-    ratios = ("?", "?") if t.traffic is None else (f"{t.traffic.down_ratio:.3f}", f"{t.traffic.up_ratio:.3f}")
-    return (*numbers, _mebibytes(t.download_bytes), _mebibytes(t.upload_bytes), *ratios)
+def _round(turnouts: Sequence[Turnout]) -> Iterator[Figure]:
+    def each(label: str, of: Callable[[Turnout], str], waits: str = "") -> Figure:
+        return label, [of(t) if t.starts else waits for t in turnouts]
+
+    yield each("asked to train", lambda t: str(t.invited), WAITS)
+    yield each("updates that close a round", lambda t: str(t.goal))
+    yield each("enough at its deadline", lambda t: str(t.quorum))
+    yield each("may fail", lambda t: str(t.tolerated))
+    yield each("down, to all", lambda t: _bytes(t.download_bytes))
+    yield each("up, from all", lambda t: _bytes(t.upload_bytes))
+    yield each("down, x float32 model", lambda t: f"{t.traffic.down_ratio:.3f}" if t.traffic else "?")
+    yield each("up, x float32 model", lambda t: f"{t.traffic.up_ratio:.3f}" if t.traffic else "?")
 
 
-def _group_table(turnouts: list[Turnout]) -> Table:
-    table = Table(title="Its groups", title_justify="left")
-    titles = ("connected", "groups", "lanes", "smallest sum", "collude", "may be lost", "silent", "excluded")
-    for title in (*titles, "void A", "void B"):
-        table.add_column(title, justify="right")
-    for t in turnouts:
-        if t.groups:
-            table.add_row(str(t.connected), *_group_cells(t.groups))
-    return table
+def _groups(found: Sequence[Grouping | None]) -> Iterator[Figure]:
+    def each(label: str, of: Callable[[Grouping], object]) -> Figure:
+        return label, [f"{of(g)}" if g else "" for g in found]
+
+    yield each("groups", lambda g: _sizes(g.sizes))
+    yield each("bits of a code", lambda g: g.lane_bits)
+    yield each("values of a code", lambda g: g.levels)
+    yield each("fewest in a sum", lambda g: g.smallest_sum)
+    yield each("may collude with the server", lambda g: g.may_collude)
+    yield each("may be lost before the upload", lambda g: g.may_be_lost)
+    yield each("may fall silent after it", lambda g: g.may_not_answer)
+    yield each("may be left out by the defence", lambda g: g.may_be_excluded)
+    for at, void in enumerate(next(g.void for g in found if g)):
+        yield each(_losses(void), lambda g, at=at: f"{g.void[at].void * 100:.2f} %")
 
 
-def _group_cells(g: Grouping) -> tuple[str, ...]:
-    sizes = " + ".join(f"{len(list(same))} x {size}" for size, same in groupby(g.sizes))
-    numbers = (g.smallest_sum, g.may_collude, g.may_be_lost, g.may_not_answer, g.may_be_excluded)
-    return (sizes, f"{g.lane_bits} bit, {g.levels}", *map(str, numbers), *(f"{v.void:.2%}" for v in g.void))
+def _tiers(found: Sequence[TierPlan]) -> Iterator[Figure]:
+    def each(label: str, of: Callable[[TierPlan], object]) -> Figure:
+        return label, [f"{of(one)}" for one in found]
+
+    yield each("sends", lambda one: "all" if one.keep_one_in == 1 else f"1 in {one.keep_one_in}")
+    yield each("of", lambda one: ", ".join(one.tensors) or "all tensors")
+    yield each("up, from one", lambda one: _bytes(one.update_bytes))
+    yield each("up, x float32 model", lambda one: "?" if one.ratio is None else f"{one.ratio:.4f}")
+    yield each("numbers of its sketch", lambda one: one.sketch_dim)
+    yield each("clients", lambda one: one.clients)
+    yield each("clients that it needs", lambda one: one.needs)
+    yield each("attackers tolerated", lambda one: one.attackers)
+    yield each("groups", lambda one: "takes no part" if one.refused else _sizes(one.groups))
 
 
-def _class_table(classes: Sequence[ClassPlan]) -> Table:
-    table = Table(title="Its classes of clients", title_justify="left")
-    for title in ("class", "sends", "of", "bytes", "x float32", "sketch", "needs", "clients", "attackers", "groups"):
-        table.add_column(title, justify="left" if title in ("class", "of", "groups") else "right")
-    for one in classes:
-        sizes = " + ".join(f"{len(list(same))} x {size}" for size, same in groupby(one.groups))
-        bytes_up = "?" if one.update_bytes is None else f"{one.update_bytes:,}"
-        ratio = "?" if one.ratio is None else f"{one.ratio:.4f}"
-        numbers = (bytes_up, ratio, str(one.sketch_dim), str(one.needs), str(one.clients), str(one.attackers))
-        part = "all" if one.keep_one_in == 1 else f"1 in {one.keep_one_in}"
-        of = ", ".join(one.tensors) or "all tensors"
-        table.add_row(one.name, part, Text(of), *numbers, Text(one.refused or sizes))
-    return table
-
-
-def _legend(groups: Grouping | None) -> str:
-    voids = zip("AB", groups.void if groups else (), strict=False)
-    return (
-        "lanes: bits of a code and its levels. collude: clients of a group that may, with the server, while every "
-        "sum has 3 inputs of others. may be lost: before the upload; silent: after it; excluded: by the defence. "
-        + " ".join(f"void {letter}: share of void groups with {_losses(v)}." for letter, v in voids)
-    )
+def _sizes(sizes: Iterable[int]) -> str:
+    return " + ".join(f"{len(list(same))} x {number}" for number, same in groupby(sizes))
 
 
 def _not_built(refused: Iterable[str]) -> str:
@@ -116,9 +126,9 @@ def _not_built(refused: Iterable[str]) -> str:
 
 
 def _losses(v: Void) -> str:
-    excluded = f" and {v.excluded:.0%} of the others excluded" if v.excluded else ""
-    return f"{v.lost:.0%} of the clients lost{excluded}"
+    excluded = f", {percent(v.excluded)} left out" if v.excluded else ""
+    return f"void: {percent(v.lost)} lost{excluded}"
 
 
-def _mebibytes(number: int | None) -> str:
-    return "?" if number is None else f"{number / (1 << 20):.1f} MiB"
+def _bytes(number: int | None) -> str:
+    return "?" if number is None else size(number)

@@ -25,7 +25,7 @@ from roughfed.crypto import certificates
 from roughfed.descriptors import raise_limit
 from roughfed.messages import Reconnect
 from roughfed.server.cohort.statistics import Shape, check_shape
-from roughfed.server.cohort.tiers import check_classes
+from roughfed.server.cohort.tiers import check_tiers
 from roughfed.server.context.server import ServerContext, ServerIdentity, Settings
 from roughfed.server.defence.check import check_rule
 from roughfed.server.extensions.edge.upstream import Above
@@ -124,8 +124,7 @@ async def serve(setup: Setup) -> str:
         ctx, papers = await prepare(setup, stack)
         events, status, drain = RoundEvents(ctx), Status(ctx, Health(ctx)), asyncio.Event()
         control = Control(ctx, status, drain.set)
-        stack.push_async_callback(control.close)
-        stack.callback((await control.serve(setup.folder)).close)
+        await stack.enter_async_context(control.serve(setup.folder))
         rotation = Rotation(papers, setup.obtain, on_new=partial(note_renewal, ctx, status.health))
         control.rotate = rotation.rotate
         note_renewal(ctx, status.health, papers)
@@ -193,7 +192,7 @@ async def prepare(setup: Setup, stack: AsyncExitStack) -> tuple[ServerContext, P
     stack.push_async_callback(ctx.extensions.stop)
     await ctx.extensions.prepare()
     check_shape(config.trainer, Shape.of(spec, ctx.num_classes))
-    check_classes(config, spec)
+    check_tiers(config, spec)
     sweep(ctx)
     return ctx, papers
 
@@ -299,7 +298,7 @@ async def listen(
         on_strikes=ctx.clients.strike,
         on_call=connections.called,
     )
-    ctx.clients.cut = boundary.cut
+    ctx.clients.cut, ctx.recent.calls = boundary.cut, boundary.recent
     server = grpc.aio.server(options=(*SERVER_OPTIONS, *at_most(most)), interceptors=(boundary,))
     server.add_generic_rpc_handlers((handlers,))
     if setup.authority is not None:

@@ -73,8 +73,12 @@ class Journal:
         self.path = path
         self._on_commit = on_commit
         self._writer_db = connect(path, durable=durable)
-        upgrade(self._writer_db, schema, path)
-        self._reader_db = connect(path, durable=durable)
+        try:
+            upgrade(self._writer_db, schema, path)
+            self._reader_db = connect(path, durable=durable)
+        except BaseException:
+            self._writer_db.close()
+            raise
         self._queue: queue.SimpleQueue[tuple[Work, Callable[[Any, BaseException | None], None]] | None] = (
             queue.SimpleQueue()
         )

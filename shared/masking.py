@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.classes import (
+from roughfed.codec.plan import ChainParams, Lanes, check_lanes, clip_sigmas
+from roughfed.errors import RemoteProtocolError
+from roughfed.secagg.groups import ALONE, LARGEST
+from roughfed.secagg.statistics import Statistic, read_statistics, tail_lanes
+from roughfed.secagg.terms import Terms
+from roughfed.sketch.buckets import Sketcher
+from roughfed.tiers import (
     STANDARD,
     Ranges,
     bound_digest,
@@ -19,12 +25,6 @@ from roughfed.classes import (
     ranges_of,
     tensors_of,
 )
-from roughfed.codec.plan import ChainParams, Lanes, check_lanes, clip_sigmas
-from roughfed.errors import RemoteProtocolError
-from roughfed.secagg.groups import ALONE, LARGEST
-from roughfed.secagg.statistics import Statistic, read_statistics, tail_lanes
-from roughfed.secagg.terms import Terms
-from roughfed.sketch.buckets import Sketcher
 from roughfed.types import RoundHeader, Signed, Spec
 
 MAX_EPOCH = 10
@@ -41,20 +41,20 @@ _OWN = b"roughfed own row v1\0"
 
 @dataclass(frozen=True, slots=True)
 class Masking:
-    """The public side of one masked round, as one class of clients plays it.
+    """The public side of one masked round, as one tier of clients plays it.
 
     Attributes:
         terms: what the machines of `roughfed.secagg` are given.
         params: the codec.
         statistics: what rides behind the codes.
-        client_class: whose it is, of the classes of clients.
+        tier: whose it is, of the tiers of clients.
         ranges: the coordinates of the model that these clients send of.
     """
 
     terms: Terms
     params: ChainParams
     statistics: tuple[Statistic, ...]
-    client_class: str = STANDARD
+    tier: str = STANDARD
     ranges: Ranges = ()
 
     @property
@@ -69,18 +69,18 @@ def largest_group(cohort: int) -> int:
 
 
 def maskings_of(signed: Signed, header: RoundHeader, *, spec: Spec, server_key: bytes) -> tuple[Masking, ...]:
-    """Work out a masked round for all its classes of clients, the standard one first.
+    """Work out a masked round for all its tiers of clients, the standard one first.
 
     Raises:
-        RemoteProtocolError: a header that no round can have, or a class that sends nothing of this model.
+        RemoteProtocolError: a header that no round can have, or a tier that sends nothing of this model.
     """
     found: list[Masking] = []
     for name in names_of(header):
-        as_class = header_for(header, name)
-        ranges = ranges_of(spec, tensors_of(as_class))
+        as_tier = header_for(header, name)
+        ranges = ranges_of(spec, tensors_of(as_tier))
         if not ranges:
             raise RemoteProtocolError(f"{named(name)} trains no tensor of this model", reason="class")
-        own = masking_of(signed, as_class, size=length_of(ranges), server_key=server_key)
+        own = masking_of(signed, as_tier, size=length_of(ranges), server_key=server_key)
         found.append(replace(own, ranges=ranges))
     return tuple(found)
 
@@ -90,8 +90,8 @@ def masking_of(signed: Signed, header: RoundHeader, *, size: int, server_key: by
 
     Args:
         signed: the header as it was signed.
-        header: the same, decoded, as one class of clients reads it (`roughfed.classes.header_for`).
-        size: coordinates that the class sends of, D: those of the model, or of the tensors that it trains.
+        header: the same, decoded, as one tier of clients reads it (`roughfed.tiers.header_for`).
+        size: coordinates that the tier sends of, D: those of the model, or of the tensors that it trains.
         server_key: Ed25519 key of the server.
 
     Raises:
@@ -111,7 +111,7 @@ def masking_of(signed: Signed, header: RoundHeader, *, size: int, server_key: by
         if wrong:
             raise RemoteProtocolError(sentence, reason="header")
     lanes = check_lanes(1, header.levels, header.lane_bits)  # whether a sum fits is asked when the group is known
-    digest = bound_digest(signed.digest, header.client_class)
+    digest = bound_digest(signed.digest, header.tier)
     scope = "\0".join(tensors_of(header)).encode()  # those that send the same tensors share a rotation
     seed = hashlib.sha256(_CHAIN + signed.digest + scope).digest()
     params = ChainParams(size, lanes, header.clip_norm, seed, header.keep_one_in)
@@ -130,9 +130,9 @@ def masking_of(signed: Signed, header: RoundHeader, *, size: int, server_key: by
         dim=header.sketch_dim,
         tail=tail_lanes(statistics),
         epoch_beacon=header.epoch_beacon,
-        codec_class=1 + names_of(header).index(header.client_class),
+        tier=1 + names_of(header).index(header.tier),
     )
-    return Masking(terms, params, statistics, header.client_class, ((0, size),))
+    return Masking(terms, params, statistics, header.tier, ((0, size),))
 
 
 def sketch_of_update(delta: NDArray[np.float32], params: ChainParams, sketcher: Sketcher) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from roughfed.adapters import Base
-from roughfed.types import ClientClass, Evaluation, Job, Signed, Spec
+from roughfed.types import ClientTier, Evaluation, Job, Signed, Spec
 
 PROTOCOL = 2
 """The newest version of the protocol that this software speaks, and `OLDEST` the oldest (docs/compatibility.md)."""
@@ -28,8 +28,8 @@ class Seen:
 class Hello:
     """First message of a client. `member` is its serialized SignedRosterEntry.
 
-    `client_class` is the class that it belongs to ("": the standard one); `standard_if_few`: whether it sits in the
-    standard class in rounds that have too few clients of its own. `seen` is the newest header that it accepted.
+    `tier` is the tier that it belongs to ("": the standard one); `standard_if_few`: whether it joins the
+    standard tier in rounds that have too few clients of its own. `seen` is the newest header that it accepted.
     """
 
     software: str
@@ -38,7 +38,7 @@ class Hello:
     spec_digest: bytes
     codecs: tuple[str, ...]
     device: str
-    client_class: str = ""
+    tier: str = ""
     standard_if_few: bool = False
     seen: Seen | None = None
 
@@ -117,7 +117,7 @@ class Welcome:
     """First message of the server. `server` is its serialized SignedRosterEntry.
 
     `private` has patterns of the names of tensors that stay with each client (`roughfed.scope`), `base` what nobody
-    trains and nobody sends (`roughfed.adapters`), `classes` those that a client may belong to beside the standard one.
+    trains and nobody sends (`roughfed.adapters`), `tiers` those that a client may belong to beside the standard one.
     `time` is the server's clock (Unix seconds), where it tells; `paced`, whether transfers wait for their turn;
     `clusters`, how many models clients are asked to choose among, 0 where they never are.
     """
@@ -132,7 +132,7 @@ class Welcome:
     rounds: int
     private: tuple[str, ...] = ()
     base: Base | None = None
-    classes: tuple[ClientClass, ...] = ()
+    tiers: tuple[ClientTier, ...] = ()
     time: float | None = None
     paced: bool = False
     clusters: int = 0

@@ -1,10 +1,10 @@
-"""What a client sends of its update where the server sees every one: all of it, or what its class sends.
+"""What a client sends of its update where the server sees every one: all of it, or what its tier sends.
 
-A class with a fraction sends a shared random subset of its coordinates as they are (`codec.picked`), so that the
-updates of one class are rows over the same coordinates, as they are masked. A class of some tensors sends a vector over
+A tier with a fraction sends a shared random subset of its coordinates as they are (`codec.picked`), so that the
+updates of one tier are rows over the same coordinates, as they are masked. A tier of some tensors sends a vector over
 these alone. Both sides work it out from the signed header.
 
-D parameters of the model, d of a class's tensors, k numbers that are sent.
+D parameters of the model, d of a tier's tensors, k numbers that are sent.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.classes import Flat, Places, Ranges, header_for, length_of, named, names_of, ranges_of, tensors_of
 from roughfed.codec.picked import picked_places
 from roughfed.errors import RemoteProtocolError
+from roughfed.tiers import Flat, Places, Ranges, header_for, length_of, named, names_of, ranges_of, tensors_of
 from roughfed.types import RoundHeader, Spec
 
 _PICKED = b"roughfed picked v1\0"
@@ -25,10 +25,10 @@ _PICKED = b"roughfed picked v1\0"
 
 @dataclass(frozen=True)
 class Sending:
-    """What one class sends.
+    """What one tier sends.
 
     Attributes:
-        client_class: which.
+        tier: which.
         tensors: patterns of the tensors that it trains.
         ranges: their coordinates in the model.
         keep_one_in: f.
@@ -36,7 +36,7 @@ class Sending:
         places: of the numbers that are sent, int64 [k] of 0..d-1, ascending; None: all d.
     """
 
-    client_class: str
+    tier: str
     tensors: tuple[str, ...]
     ranges: Ranges
     keep_one_in: int
@@ -59,30 +59,30 @@ class Sending:
 
 
 def sending_of(header_digest: bytes, header: RoundHeader, spec: Spec) -> Sending:
-    """What a class sends in a round.
+    """What a tier sends in a round.
 
     Args:
         header_digest: of the header as it was signed.
-        header: as the class reads it (`classes.header_for`).
+        header: as the tier reads it (`tiers.header_for`).
         spec: of the model.
 
     Raises:
-        RemoteProtocolError: reason "class"; the class trains nothing of this model.
+        RemoteProtocolError: reason "class"; the tier trains nothing of this model.
     """
     tensors = tensors_of(header)
     ranges = ranges_of(spec, tensors)
     if not ranges:
-        raise RemoteProtocolError(f"{named(header.client_class)} trains no tensor of this model", reason="class")
+        raise RemoteProtocolError(f"{named(header.tier)} trains no tensor of this model", reason="class")
     keep_one_in = max(1, header.keep_one_in)
     places = None
     if keep_one_in > 1:
         seed = hashlib.sha256(_PICKED + header_digest + "\0".join(tensors).encode()).digest()
         places = picked_places(length_of(ranges), keep_one_in, seed)
         if not len(places):
-            raise RemoteProtocolError(f"{named(header.client_class)} would send nothing", reason="class")
-    return Sending(header.client_class, tensors, ranges, keep_one_in, header.codec, places)
+            raise RemoteProtocolError(f"{named(header.tier)} would send nothing", reason="class")
+    return Sending(header.tier, tensors, ranges, keep_one_in, header.codec, places)
 
 
 def sendings_of(header_digest: bytes, header: RoundHeader, spec: Spec) -> dict[str, Sending]:
-    """What each class of a round sends, by name."""
+    """What each tier of a round sends, by name."""
     return {name: sending_of(header_digest, header_for(header, name), spec) for name in names_of(header)}

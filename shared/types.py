@@ -19,10 +19,10 @@ from typing import Literal
 Kind = Literal["parameter", "buffer", "variance"]
 Task = Literal["classification", "regression"]
 
-MAX_CLASSES = 8
+MAX_TIERS = 8
 """Classes of clients beside the standard one."""
 
-CLASS_NAME = re.compile(r"[a-z0-9-]{1,63}")
+TIER_NAME = re.compile(r"[a-z0-9-]{1,63}")
 
 FLOAT_DTYPES = ("float32", "float16", "bfloat16", "float64")
 
@@ -148,12 +148,12 @@ class Evaluations:
     base: Evaluation | None = None
     personal: Evaluation | None = None
     alone: Evaluation | None = None
-    client_class: str = ""
+    tier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class ClientClass:
-    """What the clients of one class train and send (proto/v1/federation.proto, ClientClass; `roughfed.classes`).
+class ClientTier:
+    """What the clients of one tier train and send (proto/v1/federation.proto, ClientTier; `roughfed.tiers`).
 
     From `codec` on, as the fields of a header by these names; in a welcome they are not said.
     """
@@ -174,9 +174,9 @@ class ClientClass:
 class RoundHeader:
     """What everything in a round is bound to; signed by the server (proto/v1/federation.proto, RoundHeader).
 
-    From `levels` on, all of it belongs to masked rounds, but for `classes`: those that take part beside the standard
-    one, and `heads`: the newest model of every cluster, where clients choose among them. `client_class` says as whose
-    it is read (`roughfed.classes.header_for`); it is not on the wire.
+    From `levels` on, all of it belongs to masked rounds, but for `tiers`: those that take part beside the standard
+    one, and `heads`: the newest model of every cluster, where clients choose among them. `tier` says as whose
+    it is read (`roughfed.tiers.header_for`); it is not on the wire.
     """
 
     run: str
@@ -199,13 +199,13 @@ class RoundHeader:
     epoch_round: int = 0
     epoch_beacon: bytes = b""
     statistics: tuple[str, ...] = ()
-    classes: tuple[ClientClass, ...] = ()
+    tiers: tuple[ClientTier, ...] = ()
     heads: tuple[bytes, ...] = ()
     members_number: int = 0
     members_digest: bytes = b""
     draw_round: int = 0
     draw_beacon: bytes = b""
-    client_class: str = ""
+    tier: str = ""
 
     @property
     def masked(self) -> bool:
@@ -260,7 +260,7 @@ class UpdateStatement:
 
     `quarters` and `statistics` are its weight class and what the header asks for; when masked they travel otherwise.
     `personal` and `alone` are evaluations of the client's own model and of the one that it trained without the others.
-    `client_class` is the class as which the client takes part in the round. `view_digest`, when masked: the roster and
+    `tier` is the tier as which the client takes part in the round. `view_digest`, when masked: the roster and
     the deals that it masked under.
     """
 
@@ -279,7 +279,7 @@ class UpdateStatement:
     statistics: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     personal: Evaluation | None = None
     alone: Evaluation | None = None
-    client_class: str = ""
+    tier: str = ""
     view_digest: bytes = b""
 
 

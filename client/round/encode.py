@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from roughfed.classes import feeds_back
 from roughfed.client.round.residual import Residual
 from roughfed.codec import CODECS, Codec
 from roughfed.errors import LocalProtocolError, StorageError, TrainerError
@@ -16,6 +15,7 @@ from roughfed.files import disk_errors
 from roughfed.params import Flat
 from roughfed.reuse import claim, retire, rewritten, spare_of
 from roughfed.sending import Sending
+from roughfed.tiers import feeds_back
 from roughfed.types import RoundHeader
 
 SLICE = 1 << 18  # values decoded at once

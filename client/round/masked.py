@@ -85,7 +85,7 @@ class MaskedSteps:
             digest=digest_file(path),
             size_bytes=path.stat().st_size,
             num_examples=0,
-            client_class=header.client_class,
+            tier=header.tier,
             view_digest=self._part.machine.view_digest,
         )
 

@@ -18,7 +18,6 @@ from typing import TypeVar
 import numpy as np
 
 from roughfed import crash
-from roughfed.classes import feeds_back, length_of, ranges_of, tensors_of
 from roughfed.client.context import RoundTask
 from roughfed.client.disclosure.limits import scale_of
 from roughfed.client.disclosure.round import admit_stage
@@ -49,6 +48,7 @@ from roughfed.secagg.client import Gives, Policy, State
 from roughfed.secagg.messages import Roster
 from roughfed.secagg.promises import FULL
 from roughfed.secagg.terms import Party
+from roughfed.tiers import feeds_back, length_of, ranges_of, tensors_of
 from roughfed.types import Signed
 from roughfed.wire.enrolment import open_member
 from roughfed.wire.secagg import STAGE_VALUES, StageWire, decode_stage

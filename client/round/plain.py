@@ -78,7 +78,7 @@ class PlainSteps:
             statistics=clear_values(task, values),
             personal=found.personal,
             alone=found.alone,
-            client_class=header.client_class,
+            tier=header.tier,
         )
 
     async def upload(self, update: SavedUpdate) -> Receipt:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Protocol
 
 from roughfed import crash
-from roughfed.classes import tensors_of
 from roughfed.client.context import RoundTask
 from roughfed.client.local.own_model import OwnModel, record_own_model, state_place
 from roughfed.client.round.download import fetch_model
@@ -30,6 +29,7 @@ from roughfed.client.round.statistics import (
 from roughfed.client.rules.checks import check_rounds
 from roughfed.client.storage.store import SavedUpdate
 from roughfed.errors import TrainerError
+from roughfed.tiers import tensors_of
 from roughfed.training import LABEL_AUDIT, BaseFile, FitResult, Turn
 from roughfed.types import Evaluation, Evaluations, Receipt, Signed, UpdateStatement
 from roughfed.wire.updates import MAX_METRICS, MAX_NAME, UPDATE_DOMAIN, encode_statement

@@ -128,7 +128,7 @@ async def check_header(
         header = select_tier(job, header, welcome, rules)
         if header.masked:
             check_masked(header, rules=rules, store=store, ledger=ledger)
-        clip, seen = (header.client_class, header.clip_norm), Seen(job.header, welcome.server)
+        clip, seen = (header.tier, header.clip_norm), Seen(job.header, welcome.server)
         await store.extend_chain(header.run, header.round, job.header.digest, clip=clip, seen=seen)
         if header.masked:
             await record_epoch(store, header, header.epoch_beacon)
@@ -174,7 +174,7 @@ def check_masked(header: RoundHeader, *, rules: Rules, store: ClientStore, ledge
         )
     check_numbers(ledger.numbers(header), header.sketch_dim, most=rules.policy.max_sketch_numbers)
     check_levels(header.levels, SMALLEST, most=rules.policy.max_levels)  # and again when the group is known
-    if (before := store.clip_norm(header.run, header.client_class)) is not None and before[0] != header.round:
+    if (before := store.clip_norm(header.run, header.tier)) is not None and before[0] != header.round:
         check_step(before, (header.round, header.clip_norm))
     check_epoch(store, header)
 

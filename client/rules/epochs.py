@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roughfed.classes import STANDARD
 from roughfed.client.storage.store import ClientStore
 from roughfed.errors import IdentityError
+from roughfed.tiers import STANDARD
 from roughfed.types import RoundHeader
 
 
@@ -33,7 +33,7 @@ class Epoch:
 
 def known_epoch(store: ClientStore, run: str, tier: str) -> Epoch | None:
     """What is known of a tier in a run; None before its first masked round there."""
-    rows = store.journal.read("SELECT * FROM epochs WHERE run = ? AND class = ?", run, tier)
+    rows = store.journal.read("SELECT * FROM epochs WHERE run = ? AND tier = ?", run, tier)
     if not rows:
         return None
     row = rows[0]
@@ -46,7 +46,7 @@ def check_epoch(store: ClientStore, header: RoundHeader) -> None:
     Raises:
         IdentityError: reason "beacon"; one was not in force in a round that this client saw.
     """
-    known = known_epoch(store, header.run, header.client_class)
+    known = known_epoch(store, header.run, header.tier)
     if known is None:
         return
     _check_draw(known, header)
@@ -64,7 +64,7 @@ def check_epoch(store: ClientStore, header: RoundHeader) -> None:
 def _check_draw(known: Epoch, header: RoundHeader) -> None:
     """The order of the members follows from the last drawing that came to its end, of the standard tier's groups."""
     draw = (header.draw_round, header.draw_beacon)
-    if not header.draw_beacon or header.client_class != STANDARD or header.draw_round > known.seen_round:
+    if not header.draw_beacon or header.tier != STANDARD or header.draw_round > known.seen_round:
         return
     if known.draw in (draw, (0, b"")):  # a directory of an older version knows none
         return
@@ -86,10 +86,10 @@ async def record_epoch(store: ClientStore, header: RoundHeader, beacon: bytes) -
         beacon: what the groups follow from; empty as long as it is not known.
     """
     drawn = (header.draw_round, header.draw_beacon)
-    row = (header.run, header.client_class, header.epoch_round, beacon, header.round, *drawn)
+    row = (header.run, header.tier, header.epoch_round, beacon, header.round, *drawn)
     sql = (
-        "INSERT INTO epochs (run, class, epoch_round, beacon, seen_round, draw_round, draw_beacon) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, class) DO UPDATE SET "
+        "INSERT INTO epochs (run, tier, epoch_round, beacon, seen_round, draw_round, draw_beacon) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, tier) DO UPDATE SET "
         "beacon = CASE WHEN epoch_round = excluded.epoch_round AND excluded.beacon = x'' THEN beacon "
         "ELSE excluded.beacon END, epoch_round = excluded.epoch_round, seen_round = excluded.seen_round, "
         "draw_round = excluded.draw_round, draw_beacon = excluded.draw_beacon"

@@ -11,12 +11,12 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from roughfed.classes import STANDARD
 from roughfed.errors import StorageError
 from roughfed.files import disk_errors
 from roughfed.journal import Journal
 from roughfed.messages import Seen
 from roughfed.reuse import claim, retire, spare_of, written_over
+from roughfed.tiers import STANDARD
 from roughfed.types import Signed
 
 LEDGER_STEP = """
@@ -123,6 +123,10 @@ SCHEMA = (
     CREATE TABLE member_lists (
         anchor BLOB PRIMARY KEY, number INTEGER NOT NULL, digest BLOB NOT NULL, signed BLOB NOT NULL);
     """,
+    """
+    ALTER TABLE clips RENAME COLUMN class TO tier;
+    ALTER TABLE epochs RENAME COLUMN class TO tier;
+    """,
 )
 
 MODELS_KEPT, LOSSES_KEPT = 2, 16
@@ -209,7 +213,7 @@ class ClientStore:
 
     def clip_norm(self, run: str, tier: str = STANDARD) -> tuple[int, float] | None:
         """(round, C) of the last masked round that this client took part in as of a tier."""
-        sql = "SELECT round, clip_norm FROM clips WHERE run = ? AND class = ?"
+        sql = "SELECT round, clip_norm FROM clips WHERE run = ? AND tier = ?"
         rows = self.journal.read(sql, run, tier)
         return (rows[0]["round"], rows[0]["clip_norm"]) if rows else None
 

@@ -87,19 +87,19 @@ def destination(folder: Path, out: Path) -> Path:
 @contextmanager
 def held(folder: Path) -> Generator[Mapping[str, Any]]:
     """The state directory held still: by the server that runs on it, or because nobody does."""
-    from roughfed.deploy.cli import control
     from roughfed.lock import only_one
     from roughfed.server.backup.snapshot import Moment, sweep
+    from roughfed.transport import control_socket
 
-    if control.is_running(folder):
+    if control_socket.is_running(folder):
         with ExitStack() as stack:
             found: Mapping[str, Any] | None = None
-            with suppress(control.NotRunning):
-                found = stack.enter_context(control.moment(folder))
+            with suppress(control_socket.NotRunning):
+                found = stack.enter_context(control_socket.moment(folder))
             if found is not None:
                 yield found
                 return
-        control.wait_until_gone(folder)  # it has ended just now
+        control_socket.wait_until_gone(folder)  # it has ended just now
     state = folder / "state"
     if not state.is_dir():
         raise ConfigError("there is no state here", file=str(folder.absolute()), cure="name it with --dir")

@@ -65,8 +65,12 @@ class Context:
     debug: bool = False
 
     def say(self, text: object = "", *, style: str = "") -> None:
-        """Tell the operator something; a text is printed as it stands, a table or the like is drawn."""
-        show(self.console(), text, style=style)
+        """Tell the operator something; a text is printed as it stands, a table or the like is drawn.
+
+        With `--json` a table is not: the answer has it.
+        """
+        if isinstance(text, str) or not self.json:
+            show(self.console(), text, style=style)
 
     def console(self) -> Console:
         """Where people's words go."""
@@ -84,6 +88,11 @@ class Context:
         """One JSON line before the last one, for whoever follows a long command with `--json`."""
         if self.json:
             print_json(data)
+
+
+def plural(number: int, noun: str) -> str:
+    """A number of things: 1 round, 2 rounds."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def show(console: Console, text: object, *, style: str = "") -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roughfed.deploy.cli import control
 from roughfed.deploy.cli.command import UNWELL, Answer, Context, command
 from roughfed.errors import ConfigError, RoughfedError
+from roughfed.transport import control_socket
 
 if TYPE_CHECKING:
     from roughfed.deploy.doctor.run import Examination
@@ -82,7 +82,7 @@ def known(only: list[str]) -> list[str]:
 def running(context: Context) -> dict[str, Any] | None:
     """What the server that runs here says; None when none does, or none that can be asked."""
     try:
-        return control.ask(context.folder, "status")
+        return control_socket.ask(context.folder, "status")
     except RoughfedError:
         return None
 

@@ -18,10 +18,10 @@ KEY = "--for"
 
 
 def quality_of(store: Store, client: str, version: int) -> float:
-    """The tier of a client as the ledger has it after a version.
+    """The level of a client as the ledger has it after a version.
 
     Raises:
-        ConfigError: the ledger is not what was written, knows nothing of the client, or no tiers are set.
+        ConfigError: the ledger is not what was written, knows nothing of the client, or no levels are set.
     """
     from roughfed.server.extensions.ledger.check import check_ledger
 
@@ -41,15 +41,15 @@ def tier_after(entries: Sequence[Entry], client: str, version: int) -> float:
         version: what came after it does not count.
 
     Raises:
-        ConfigError: they say nothing of the client, no tiers were set, or nothing was scored yet.
+        ConfigError: they say nothing of the client, no levels were set, or nothing was scored yet.
     """
     from roughfed.server.extensions.ledger.entries import check
 
     rounds = [at for at, entry in enumerate(entries) if entry["kind"] == "round"]
     last = next((at for at in rounds if (entries[at]["version"] or 0) >= version), rounds[-1] if rounds else -1)
-    if not (tiers := entries[last]["reward"]["tiers"] if rounds else ()):
-        cure = "write tiers = [0.5, 1.0], or the like, in [reward] before the run"
-        raise ConfigError("clients have no tiers in this run", key=KEY, cure=cure)
+    if not (levels := entries[last]["reward"]["tiers"] if rounds else ()):
+        cure = "write levels = [0.5, 1.0], or the like, in [reward] before the run"
+        raise ConfigError("clients have no levels in this run", key=KEY, cure=cure)
     known = {entry["client"] for entry in entries[:last] if entry["kind"] == "client"}
     if client not in known:
         cure = f"one of: {', '.join(sorted(known)) or 'nobody yet'}"
@@ -58,7 +58,7 @@ def tier_after(entries: Sequence[Entry], client: str, version: int) -> float:
     if not book.method:
         cause = "no round was scored before this version, so nobody has a tier"
         raise ConfigError(cause, key=KEY, cure="a later --version, or another method in [contribution]")
-    return float(book.given.tiers.get(client, min(tiers)))
+    return float(book.given.levels.get(client, min(levels)))
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def given_model(store: Store, source: Path, spec: Spec, quality: float, out: Pat
     first = None if digest is None else store.model_path(digest)
     if first is None or not first.exists():
         cause = "the first model was not kept, so nobody can tell what changed"
-        raise ConfigError(cause, key=KEY, cure="write tiers in [reward] before the run")
+        raise ConfigError(cause, key=KEY, cure="write levels in [reward] before the run")
     beside = out.with_name(out.name + ".given")
     try:
         flat = downgraded(read_flat(first)[: spec.size], read_flat(source)[: spec.size], spec, quality)

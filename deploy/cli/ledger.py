@@ -183,7 +183,7 @@ def standing(found: Checked) -> list[dict[str, Any]]:
             "total": book.standing.totals.get(name),
             "interval": list(book.standing.intervals[name]) if name in book.standing.intervals else None,
             "share": book.given.shares.get(name),
-            "tier": book.given.tiers.get(name),
+            "tier": book.given.levels.get(name),
             "flag": book.flags.get(name, ""),
         }
         for name, (accepted, asked) in sorted(counted.items())

@@ -114,10 +114,10 @@ def invite(context: Context, flags: InviteFlags) -> Answer:
 
 def mode_of(folder: Path, config: FederationConfig) -> str:
     """What the server sees of a client: the running one's own word, else fed.toml's."""
-    from roughfed.deploy.cli import control
+    from roughfed.transport import control_socket
 
-    if control.is_running(folder):
-        return str(control.ask(folder, "status")["server_sees"])
+    if control_socket.is_running(folder):
+        return str(control_socket.ask(folder, "status")["server_sees"])
     return config.privacy.server_sees
 
 
@@ -173,9 +173,9 @@ def enrolment_port(folder: Path, config: FederationConfig) -> int:
         ConfigError: the system picks it, and no server has run yet.
     """
     from roughfed.deploy import aggregator
-    from roughfed.deploy.cli import control
+    from roughfed.transport import control_socket
 
-    if config.server.enrol_port and not control.is_running(folder):
+    if config.server.enrol_port and not control_socket.is_running(folder):
         return config.server.enrol_port
     if port := aggregator.known_ports(folder).enrolment:
         return port
@@ -192,17 +192,17 @@ def revoke(context: Context, flags: RevokeFlags) -> Answer:
     Its live session ends within a second.
     """
     from roughfed.deploy.aggregator import Place
-    from roughfed.deploy.cli import control
     from roughfed.server.members.authority import CA_KEY, Authority
     from roughfed.server.storage.store import Store
+    from roughfed.transport import control_socket
 
     place, done = Place(context.folder), list[str]()
     if (place.ca / CA_KEY).exists():
         Authority.open(place.ca).revoke(flags.name, now=datetime.now(UTC))
         done.append("the CA renews nothing for it")
     cut = False
-    if control.is_running(context.folder):
-        cut = bool(control.ask(context.folder, "revoke", name=flags.name)["was_connected"])
+    if control_socket.is_running(context.folder):
+        cut = bool(control_socket.ask(context.folder, "revoke", name=flags.name)["was_connected"])
         done.append("its session was cut" if cut else "the running server refuses it")
     elif (place.state / "journal.db").exists():
         with closing(Store(place.state)) as store:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from roughfed.deploy.cli import control
 from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.transport import control_socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ def pause(context: Context) -> Answer:
 
     A server that is started again is not paused any more.
     """
-    answer = control.ask(context.folder, "pause")
+    answer = control_socket.ask(context.folder, "pause")
     context.say("paused: the open round goes on, no new one is opened; roughfed resume")
     return Answer(answer)
 
 
 def resume(context: Context) -> Answer:
     """Open rounds again."""
-    answer = control.ask(context.folder, "resume")
+    answer = control_socket.ask(context.folder, "resume")
     context.say("resumed")
     return Answer(answer)
 
@@ -47,10 +47,10 @@ def stop(context: Context, flags: StopFlags) -> Answer:
 
     Started again, it goes on where it stopped.
     """
-    answer = control.ask(context.folder, "stop")
+    answer = control_socket.ask(context.folder, "stop")
     if flags.no_wait:
         context.say("stopping")
         return Answer(answer)
-    control.wait_until_gone(context.folder)
+    control_socket.wait_until_gone(context.folder)
     context.say("stopped; roughfed server goes on where it stopped")
     return Answer({"stopped": True})

@@ -25,12 +25,13 @@ class Flags:
     params: Annotated[
         int | None, typer.Option(min=1, help="Parameters of the model. [default: those of the run in --dir, if any]")
     ] = None
-    of: Annotated[
-        list[str], typer.Option("--of", metavar="CLASS=CLIENTS", help="Clients of a class of clients; repeatable.")
-    ] = field(default_factory=list[str])
+    of: Annotated[list[str], typer.Option("--of", metavar="TIER=CLIENTS", help="Clients of one tier; repeatable.")] = (
+        field(default_factory=list[str])
+    )
     settings: Annotated[
         list[str], typer.Option("--set", "-o", metavar="KEY=VALUE", help="Try another setting; repeatable.")
     ] = field(default_factory=list[str])
+    everything: Annotated[bool, typer.Option("--all", help="Show the settings at their defaults, too.")] = False
 
 
 def register(app: typer.Typer) -> None:
@@ -41,10 +42,11 @@ def register(app: typer.Typer) -> None:
 def show_plan(context: Context, flags: Flags) -> Answer:
     """Check fed.toml, and say what it means.
 
-    Every setting and where it comes from, what the server sees, who may fail, the groups and how often they are void,
-    bytes per round. What cannot work is refused, with a way out.
+    The settings that differ from their defaults and where they come from, what the server sees, who may fail, the
+    groups and how often they are void, bytes per round. What cannot work is refused, with a way out.
     """
     from roughfed.deploy import aggregator
+    from roughfed.deploy.cli.processes import check_model
     from roughfed.deploy.plan import plan
     from roughfed.deploy.plan_sums import shape_of
     from roughfed.deploy.plan_table import render
@@ -54,13 +56,14 @@ def show_plan(context: Context, flags: Flags) -> Answer:
     told = flags.params and flags.params * (2 if config.trainer.scaffold else 1)  # control variates behind them
     size = told or (spec.size if spec else None)
     shape = shape_of(spec) if spec else None
-    found = plan(config, connected=flags.clients, size=size, shape=shape, spec=spec, of_class=of_classes(flags.of))
-    context.say(render(found))
+    found = plan(config, connected=flags.clients, size=size, shape=shape, spec=spec, of_tier=of_tiers(flags.of))
+    check_model(context.folder, config)
+    context.say(render(found, everything=flags.everything))
     return Answer(found.as_dict())
 
 
-def of_classes(texts: list[str]) -> dict[str, int]:
-    """CLASS=CLIENTS texts by class; "standard" is the standard one.
+def of_tiers(texts: list[str]) -> dict[str, int]:
+    """TIER=CLIENTS texts by class; "standard" is the standard one.
 
     Raises:
         ConfigError: one of them is none.
@@ -69,7 +72,7 @@ def of_classes(texts: list[str]) -> dict[str, int]:
     for text in texts:
         name, _, number = text.partition("=")
         if not number.isdecimal() or not int(number):
-            raise ConfigError(f"{text!r} is not CLASS=CLIENTS", key="--of", cure="for example --of thin=8")
+            raise ConfigError(f"{text!r} is not TIER=CLIENTS", key="--of", cure="for example --of thin=8")
         found["" if name == "standard" else name] = int(number)
     return found
 

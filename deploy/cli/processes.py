@@ -82,8 +82,7 @@ def threads_here(wanted: int) -> int:
 
 def worker_command(folder: Path, config: FederationConfig) -> list[str]:
     """The worker beside the server: the own app, or a listed model with the common test data of a listed data set."""
-    check_sources(config)
-    check_files(folder, config, app="model.app", others={"model.init": False, "data.data_dir": True})
+    check_model(folder, config)
     need("torch", who="a server that has the program of its model", otherwise=WITHOUT_TORCH)
     threads = threads_here(0)
     if config.model.app:
@@ -132,6 +131,16 @@ def check_files(folder: Path, config: Document, *, app: str, others: Mapping[str
             file = str(folder / config.FILE) if origin.kind == "default" else str(origin)
             cure = f"put it there, or correct {key}; a path is relative to {config.FILE}"
             raise ConfigError(f"there is no {what} {path}", file=file, key=key, cure=cure)
+
+
+def check_model(folder: Path, config: FederationConfig) -> None:
+    """What a server's settings say of its model and data is there.
+
+    Raises:
+        ConfigError: a file or folder is not, or see `check_sources`.
+    """
+    check_sources(config)
+    check_files(folder, config, app="model.app", others={"model.init": False, "data.data_dir": True})
 
 
 def check_sources(config: FederationConfig) -> None:

@@ -43,13 +43,13 @@ def quarantine(context: Context, flags: QuarantineFlags) -> Answer:
     what it has delivered is judged like everybody's. It holds when the server is started again.
     """
     from roughfed.deploy.aggregator import Place
-    from roughfed.deploy.cli import control
     from roughfed.server.members.quarantine import checked
+    from roughfed.transport import control_socket
 
     because = checked(flags.because)
     journal = Place(context.folder).state / "journal.db"
-    if control.is_running(context.folder) or not journal.exists():
-        answer = control.ask(context.folder, "quarantine", name=flags.name, because=because)
+    if control_socket.is_running(context.folder) or not journal.exists():
+        answer = control_socket.ask(context.folder, "quarantine", name=flags.name, because=because)
         why, connected = answer["because"], answer["connected"]
     else:
         why, connected = hold_in_journal(journal.parent, flags.name, because), False
@@ -72,13 +72,13 @@ def release(context: Context, flags: Flags) -> Answer:
     What was proved or noted about it stays in the journal, marked as released; what it does from now on counts anew.
     """
     from roughfed.deploy.aggregator import Place
-    from roughfed.deploy.cli import control
+    from roughfed.transport import control_socket
 
     journal = Place(context.folder).state / "journal.db"
-    if control.is_running(context.folder) or not journal.exists():
-        known = control.ask(context.folder, "status")["quarantined"]
+    if control_socket.is_running(context.folder) or not journal.exists():
+        known = control_socket.ask(context.folder, "status")["quarantined"]
         reason = reason_of(known, flags.name)
-        control.ask(context.folder, "release", name=flags.name)
+        control_socket.ask(context.folder, "release", name=flags.name)
     else:
         reason = in_journal(journal.parent, flags.name)
     context.say(f"released {flags.name}, which was quarantined: {reason}")

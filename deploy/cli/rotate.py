@@ -54,9 +54,9 @@ def rotate(context: Context, flags: Flags) -> Answer:
 
 def ask_clients(context: Context, names: Sequence[str]) -> Answer:
     """Through the running server."""
-    from roughfed.deploy.cli import control
+    from roughfed.transport import control_socket
 
-    answer = control.ask(context.folder, "renew", names=list(names))
+    answer = control_socket.ask(context.folder, "renew", names=list(names))
     if asked := answer["asked"]:
         context.say(f"asked for a new key: {', '.join(asked)}; when its certificate ends now: roughfed status --json")
     elif not answer["away"]:
@@ -70,13 +70,13 @@ def rotate_server(context: Context) -> Answer:
     """The key of the server (or of the CA's port) of this directory."""
     from roughfed.client.members import credential_files
     from roughfed.deploy.aggregator import Place
-    from roughfed.deploy.cli import control
     from roughfed.lock import only_one
     from roughfed.server.members.server_credentials import renew_key
+    from roughfed.transport import control_socket
 
     place = Place(context.folder)
-    if control.is_running(context.folder):
-        return told(context, control.ask(context.folder, "rotate"), "new sessions see it from now on")
+    if control_socket.is_running(context.folder):
+        return told(context, control_socket.ask(context.folder, "rotate"), "new sessions see it from now on")
     with only_one(place.state, "server", cure="let the server finish starting, and try again"):
         if credential_files.is_enrolled(place.papers):
             return told(context, renewed(place.papers), "the server shows it when it starts")
@@ -94,8 +94,8 @@ def rotate_client(context: Context) -> Answer:
     """The key of the client of this directory: by the client itself where it runs."""
     from roughfed.client.members import credential_files
     from roughfed.deploy import agent
-    from roughfed.deploy.cli import control
     from roughfed.lock import only_one
+    from roughfed.transport import control_socket
 
     place = agent.Place(context.folder)
     if not place.state.exists() or not credential_files.is_enrolled(place.papers):
@@ -104,8 +104,8 @@ def rotate_client(context: Context) -> Answer:
             file=str(context.folder.absolute()),
             cure="name the directory with --dir",
         )
-    if control.is_running(context.folder):
-        return told(context, control.ask(context.folder, "rotate"), "the client connects anew with it")
+    if control_socket.is_running(context.folder):
+        return told(context, control_socket.ask(context.folder, "rotate"), "the client connects anew with it")
     settings = agent.load(context.folder, {})
     with only_one(place.state, "client", cure="stop it first: it has no door, since the path of its directory is long"):
         return told(

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, Context, command, plural
 from roughfed.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from roughfed.deploy.rounds_table import Row
+    from roughfed.deploy.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,69 +50,52 @@ def rounds(context: Context, flags: Flags) -> Answer:
     summary = run_summary(context.folder)
     found = rows(summary.rounds)[-flags.last if flags.last else 0 :]
     if flags.out is None:
-        context.say(_table(found, context.console().width) if found else "no round is over yet")
+        context.say(_table(found) if found else "no round is over yet")
         return Answer({"run": summary.run, "rounds": [dict(row) for row in found]})
     text = formats[flags.out.suffix](found)
     try:
         flags.out.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise StorageError(f"cannot write {flags.out}: {error.strerror}") from error
-    context.say(f"wrote {flags.out}: {len(found)} rounds of {summary.run}")
+    context.say(f"wrote {flags.out}: {plural(len(found), 'round')} of {summary.run}")
     return Answer({"run": summary.run, "rounds": len(found), "out": str(flags.out.absolute())})
 
 
 NAMED = 3
 """Clients that a cell names."""
-WIDE = 100
-"""Columns of a terminal from which it shows all measures."""
 
 
-def _table(found: list[Row], width: int) -> Table:
-    from rich.table import Table
-    from rich.text import Text
+def _table(found: list[Row]) -> Table:
+    from roughfed.deploy.table import Column, Table
+    from roughfed.report.scale import seconds, size
 
-    shown = {title: cells for title, (cells, wide) in _columns(found).items() if width >= WIDE or not wide}
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-    for title, cells in shown.items():
-        if any(cells):
-            table.add_column(title, justify="left" if title in ("outcome", "not in it") else "right")
-    for cells in zip(*(cells for cells in shown.values() if any(cells)), strict=True):
-        abandoned = cells[1] != "committed"
-        table.add_row(*(Text(cell, style="red" if abandoned and at == 1 else "") for at, cell in enumerate(cells)))
-    return table
+    def each(write: Callable[[Row], str]) -> list[str]:
+        return [write(row) for row in found]
 
+    def number(name: str, write: Callable[[float], str]) -> list[str]:
+        return each(lambda row: write(value) if isinstance(value := row[name], int | float) else "")
 
-def _columns(found: list[Row]) -> dict[str, tuple[list[str], bool]]:
-    """Title -> the cells, and whether it takes a wide terminal; a column of which nothing is known is not shown."""
-    from roughfed.deploy.cli.live_words import size
-
-    def each(write: Callable[[Row], str], *, wide: bool = False) -> tuple[list[str], bool]:
-        return [write(row) for row in found], wide
-
-    return {
-        "round": each(lambda row: str(row["round"])),
-        "outcome": each(lambda row: str(row["outcome"])),
-        "time": each(lambda row: _time(float(str(row["seconds"])))),
-        "in sum": each(lambda row: f"{row['accepted']}/{row['asked']}"),
-        "up": each(lambda row: size(float(str(row["upload_bytes"])))),
-        "down": each(lambda row: size(float(str(row["download_bytes"])))),
-        "accuracy": each(lambda row: _share(row["accuracy"])),
-        "balanced": each(lambda row: _share(row["balanced_accuracy"]), wide=True),
-        "tail": each(lambda row: _share(row["tail_accuracy"])),
-        "worst": each(lambda row: _share(row["worst_class"])),
-        "loss": each(lambda row: f"{row['loss']:.3g}" if isinstance(row["loss"], float) else "", wide=True),
-        "not in it": each(_missing),
-    }
+    abandoned = each(lambda row: "" if row["outcome"] == "committed" else "red")
+    return Table(
+        [
+            Column("round", number("round", str)),
+            Column("outcome", each(lambda row: str(row["outcome"])), left=True, styles=abandoned),
+            Column("time", number("seconds", seconds)),
+            Column("in sum", each(lambda row: f"{row['accepted']}/{row['asked']}")),
+            Column("up", number("upload_bytes", size), spare=2),
+            Column("down", number("download_bytes", size), spare=3),
+            Column("accuracy", number("accuracy", _share)),
+            Column("balanced", number("balanced_accuracy", _share), spare=7),
+            Column("tail", number("tail_accuracy", _share), spare=4),
+            Column("worst", number("worst_class", _share), spare=5),
+            Column("loss", number("loss", lambda value: f"{value:.3g}"), spare=6),
+            Column("not in it", each(_missing), spare=1, prose=True),
+        ]
+    )
 
 
-def _time(seconds: float) -> str:
-    from roughfed.deploy.cli.live_words import span
-
-    return f"{seconds:.1f} s" if seconds < 60 else span(seconds)
-
-
-def _share(value: object) -> str:
-    return f"{value:.1%}" if isinstance(value, float) else ""
+def _share(value: float) -> str:
+    return f"{value * 100:.1f} %"
 
 
 def _missing(row: Row) -> str:

@@ -100,8 +100,9 @@ def serve(context: Context, flags: Flags) -> Answer:
     from roughfed import crash, logs
     from roughfed.config import check_federation
     from roughfed.deploy import aggregator, plan
-    from roughfed.deploy.cli import control, processes
+    from roughfed.deploy.cli import processes
     from roughfed.server.defence.check import check_rule
+    from roughfed.transport import control_socket
 
     crash.check_wanted()
     if flags.accept and not flags.upstream:
@@ -114,7 +115,7 @@ def serve(context: Context, flags: Flags) -> Answer:
     check_rule(config)
     edge.check(context, config, upstream=flags.upstream)
     origin = processes.origin(folder, config)
-    if control.is_running(folder):
+    if control_socket.is_running(folder):
         raise ConfigError("a server runs on this directory already", file=str(folder.absolute()), cure="roughfed stop")
     check_ports(config, ca=not flags.no_ca)
     for warning in plan.plan(config).warnings:

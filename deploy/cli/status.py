@@ -6,13 +6,14 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from roughfed.deploy.cli import control
 from roughfed.deploy.cli.command import NOT_RUNNING, Answer, Context, command
 from roughfed.errors import ConfigError
+from roughfed.transport import control_socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,12 @@ def register(app: typer.Typer) -> None:
 def status(context: Context, flags: Flags) -> Answer:
     """Show what the server does, or in a client's directory what that may show its server.
 
-    Alerts with what to do, round, phase, bytes, accuracy and clients. When no server runs there, what its journal
-    knows; the exit code is then 6. Of a client: its name, its server, the most that this may see and who said so, what
-    it asked for in vain, rounds, and the end of the certificate.
+    Round and what it waits for, accuracy, alerts with what to do, and a table of the clients. When no server runs
+    there, what its journal knows; the exit code is then 6. Of a client: its name, its server, the most that this may
+    see and who said so, what it asked for in vain, rounds, and the end of the certificate.
     """
-    from roughfed.deploy.cli.live import draw
     from roughfed.deploy.cli.status_client import status_client
+    from roughfed.deploy.cli.status_table import View
     from roughfed.deploy.membership import is_client
 
     if is_client(context.folder):
@@ -57,27 +58,60 @@ def status(context: Context, flags: Flags) -> Answer:
     try:
         if flags.watch:
             return watch(context, flags.wait)
-        found = control.ask(context.folder, "status")
-    except control.NotRunning:
+        found = control_socket.ask(context.folder, "status")
+    except control_socket.NotRunning:
         return ended(context, exit_code=NOT_RUNNING)
     if flags.client:
         return client(context, found, flags.client)
-    context.say(draw(found))
+    if not context.json:
+        accuracy = accuracies(context.folder) if found["server_sees"] == "updates" else {}
+        context.say(View(found, time.time(), page(context.folder), accuracy))
     return Answer({"running": True, **found})
 
 
 def watch(context: Context, wait_s: float) -> Answer:
     """Follow the server to its end."""
-    from roughfed.deploy.cli import watching
-    from roughfed.deploy.cli.live import Screen
+    from roughfed.deploy.cli import status_watch
+    from roughfed.deploy.cli.status_table import View
 
-    watching.watch(
+    where = page(context.folder)
+    status_watch.watch(
         context,
         wait_s=wait_s,
         over=lambda: is_over(context),
-        draw=lambda status, frame: Screen(status, height=frame.height, rates=frame.rates, note=frame.note),
+        draw=lambda seen, height: View(seen.status, time.time(), where, height=height, note=seen.note),
     )
     return ended(context, exit_code=0)
+
+
+def page(folder: Path) -> str:
+    """Address of the status page of the server that runs here; empty where there is none."""
+    from roughfed.deploy import aggregator
+    from roughfed.deploy.cli.server import page_host
+
+    try:
+        config, port = aggregator.load(folder, {}), aggregator.known_ports(folder).http
+    except ConfigError:  # fed.toml is being edited; what the running server says is worth showing
+        return ""
+    return f"http://{page_host(config)}:{port}/" if port else ""
+
+
+def accuracies(folder: Path) -> dict[str, float]:
+    """Of the newest model that clients evaluated on their own data, by client, where they tell it one by one."""
+    from roughfed.deploy.summary import open_store
+    from roughfed.server.observe.run_summary import EVERYBODY, SERVER
+
+    try:
+        store = open_store(folder)
+    except ConfigError:
+        return {}
+    with closing(store):
+        for version, _ in reversed(store.versions()[-2:]):
+            told = {name: e.accuracy for name, e in store.evaluations(version).items()}
+            found = {n: a for n, a in told.items() if a is not None and n not in (SERVER, EVERYBODY)}
+            if found:
+                return found
+    return {}
 
 
 def is_over(context: Context) -> bool:
@@ -94,11 +128,12 @@ def client(context: Context, status: Mapping[str, Any], name: str) -> Answer:
     Raises:
         ConfigError: it never heard of it.
     """
-    from roughfed.deploy.cli.live_client import draw_client, of_one
+    from roughfed.deploy.cli.status_client import of_one, told
+    from roughfed.deploy.cli.status_table import clean, grid
 
     if (found := of_one(status, name)) is None:
         raise ConfigError(f"the server knows no client {name!r}", key="--client", cure="roughfed status lists them")
-    context.say(draw_client(found, now=time.time()))
+    context.say(grid(list(told(clean(found), now=time.time()))))
     return Answer({"running": True, **found})
 
 
@@ -109,12 +144,12 @@ def ended(context: Context, *, exit_code: int) -> Answer:
         NotRunning: no run was ever started there.
     """
     from roughfed.deploy import aggregator
-    from roughfed.deploy.cli.live import draw_ended
+    from roughfed.deploy.cli.status_table import draw_ended
 
     if not (aggregator.Place(context.folder).state / "journal.db").is_file():
-        control.ask(context.folder, "status")  # says in which way nothing is there
+        control_socket.ask(context.folder, "status")  # says in which way nothing is there
     found = from_journal(context)
-    context.say(draw_ended(found))
+    context.say(draw_ended(found, {} if context.json else accuracies(context.folder)))
     return Answer(found, exit_code)
 
 

@@ -15,7 +15,7 @@ from roughfed.deploy.demo.options import ALPHA, DemoOptions
 from roughfed.deploy.demo.place import DemoPlace
 from roughfed.deploy.demo.unlike import Differences, differences
 from roughfed.report.html import render
-from roughfed.report.poisoned import caught
+from roughfed.report.judged import caught
 from roughfed.report.scale import percent, seconds, size
 from roughfed.report.summary import RunSummary, compare, last_known, per_client_round
 from roughfed.report.words import SEEN, VOID

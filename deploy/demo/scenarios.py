@@ -94,7 +94,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
                 "defence.rule": DEFENCE,
                 "fairness.rule": "q-fedavg",
                 "contribution.method": "auto",
-                "reward.tiers": [0.5, 0.75, 1.0],
+                "reward.levels": [0.5, 0.75, 1.0],
             },
             rounds=10,
             clients=10,

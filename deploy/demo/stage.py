@@ -7,11 +7,12 @@ import shutil
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from roughfed.codec.plan import plan_lanes
 from roughfed.crypto.join_line import VARIABLE
@@ -22,12 +23,12 @@ from roughfed.deploy.demo.place import DemoPlace
 from roughfed.deploy.demo.processes import Process, ProcessDied, Processes, tail
 from roughfed.deploy.demo.scene import Scene
 from roughfed.deploy.demo.screen import Screen
-from roughfed.deploy.demo.watch import statuses
 from roughfed.deploy.summary import open_store
 from roughfed.errors import RoughfedError
 from roughfed.masking import largest_group
 from roughfed.server.observe.run_summary import round_summaries
 from roughfed.server.round.run import LOST_ROUNDS
+from roughfed.transport import control_socket
 
 HOST = "127.0.0.1"
 MEETINGS = "rf-"
@@ -221,7 +222,7 @@ class Stage:
             RoughfedError: it is paused, and here is nobody who would resume it.
         """
         with closing(open_store(self.show.place.server)) as store:
-            async for status in statuses(store.folder):
+            async for status in statuses(self.show.place.server):
                 self.show.scene.status = status
                 self.show.scene.rounds = rounds = round_summaries(store)
                 lost = [each.outcome != "committed" for each in rounds[-LOST_ROUNDS:]]
@@ -242,3 +243,11 @@ class Stage:
         """Show what happens."""
         self.show.scene.stage = words
         self.show.screen.changed()
+
+
+async def statuses(folder: Path) -> AsyncIterator[dict[str, Any]]:
+    """Each status of the server on a directory, until it goes away: whoever waits for its process hears why."""
+    states = control_socket.watch(folder)
+    with suppress(control_socket.NotRunning):
+        while (status := await asyncio.to_thread(next, states, None)) is not None:
+            yield status

@@ -27,7 +27,7 @@ class Differences:
         by_client: the same models -> client -> accuracy; empty when masked.
         scores: client -> contribution over all rounds.
         method: by which it was told.
-        tiers: client -> quality of the model that is exported to it, 0..1.
+        levels: client -> quality of the model that is exported to it, 0..1.
         free_riders: client -> what it was taken for last.
         flagged: client -> rounds in which it was taken for a free rider.
     """
@@ -37,7 +37,7 @@ class Differences:
     by_client: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, dict[str, float]])
     scores: Mapping[str, float] = field(default_factory=dict[str, float])
     method: str = ""
-    tiers: Mapping[str, float] = field(default_factory=dict[str, float])
+    levels: Mapping[str, float] = field(default_factory=dict[str, float])
     free_riders: Mapping[str, str] = field(default_factory=dict[str, str])
     flagged: Mapping[str, list[int]] = field(default_factory=dict[str, list[int]])
 
@@ -67,7 +67,7 @@ def differences(run: RunSummary) -> Differences | None:
         by_client=_by_client(run),
         scores={name: parts["total"] for name, parts in last.scores.items() if "total" in parts} if last else {},
         method=last.method if last else "",
-        tiers=dict(last.tiers) if last else {},
+        levels=dict(last.levels) if last else {},
         free_riders=riders,
         flagged=flagged,
     )
@@ -99,14 +99,14 @@ def clients_table(found: Differences) -> Table:
     for model in found.by_client:
         table.add_column(WORDS[model], justify="right")
     table.add_column(f"score ({found.method})" if found.method else "score", justify="right")
-    if found.tiers:
+    if found.levels:
         table.add_column("is given", justify="right")
     table.add_column("")
     form = alike(max((abs(score) for score in found.scores.values()), default=0.0))
     for name in sorted({*found.scores, *found.free_riders, *(n for row in found.by_client.values() for n in row)}):
         accuracies = [_share(row.get(name)) for row in found.by_client.values()]
         score = form(found.scores[name]) if name in found.scores else UNKNOWN
-        given = [_share(found.tiers.get(name))] if found.tiers else []
+        given = [_share(found.levels.get(name))] if found.levels else []
         table.add_row(Text(name), *accuracies, score, *given, _flag(found, name))
     return table
 

@@ -164,7 +164,7 @@ def check(turn: Turn) -> None:
         TrainerError: reason "edge".
     """
     if turn.tensors:
-        raise TrainerError("a class of clients that trains a part of the model cannot be an edge's", reason="edge")
+        raise TrainerError("a tier of clients that trains a part of the model cannot be an edge's", reason="edge")
     if turn.base is not None:
         raise TrainerError(
             "the federation above trains on a frozen base (model.frozen or model.adapters), which an edge does not "

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.classes import STANDARD, feeds_back, header_for, names_of
 from roughfed.client.round.masked_part import DITHER
 from roughfed.codec import chain
 from roughfed.codec.downlink import quantise
@@ -31,6 +30,7 @@ from roughfed.masking import masking_of
 from roughfed.rng import derive
 from roughfed.secagg.promises import FULL
 from roughfed.server.masked.merging import mean_of_sums
+from roughfed.tiers import STANDARD, feeds_back, header_for, names_of
 from roughfed.types import RoundHeader, Signed
 from roughfed.wire.session import decode_header
 
@@ -49,14 +49,14 @@ class Played:
         header: as it was signed.
         accepted: whose updates are in the sum; empty when the round was abandoned.
         quarters: weight class of those who weigh themselves down, 1 to 3.
-        classes: the class of clients of those who sit in another one than the standard class.
+        tiers: the tier of clients of those who sit in another one than the standard tier.
     """
 
     number: int
     header: Signed
     accepted: Sequence[str]
     quarters: Mapping[str, int] = field(default_factory=dict[str, int])
-    classes: Mapping[str, str] = field(default_factory=dict[str, str])
+    tiers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +133,14 @@ class Clients:
         """The mean of the accepted updates, float32 [D]; notes the residual of each that feeds it back."""
         header = decode_header(played.header.body)
         sums: list[chain.Summed] = []
-        for client_class in names_of(header):
-            names = [name for name in played.accepted if played.classes.get(name, STANDARD) == client_class]
+        for tier in names_of(header):
+            names = [name for name in played.accepted if played.tiers.get(name, STANDARD) == tier]
             if names:
-                sums.append(self._summed(played, header_for(header, client_class), names))
+                sums.append(self._summed(played, header_for(header, tier), names))
         return mean_of_sums(sums)
 
     def _summed(self, played: Played, header: RoundHeader, names: Sequence[str]) -> chain.Summed:
-        """The sum of one class, of clients that send of all tensors; the header is the class's."""
+        """The sum of one tier, of clients that send of all tensors; the header is the tier's."""
         size = len(self.deltas(names[0], played.number))
         codec = masking_of(played.header, header, size=size, server_key=b"").params
         total = np.zeros(codec.sent, dtype=np.uint64)

@@ -121,11 +121,11 @@ def _votes(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
 
 
 def _classes(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
-    """Clients of several classes, whose means are merged by coordinate: a rule may only choose within each."""
-    if not config.classes or config.privacy.server_sees == "sketches" or rule.gives == "choice":
+    """Clients of several tiers, whose means are merged by coordinate: a rule may only choose within each."""
+    if not config.tiers or config.privacy.server_sees == "sketches" or rule.gives == "choice":
         return
     said = "works out each coordinate itself" if rule.gives == "coordinates" else "sets the weights itself"
-    key = f"classes.{next(iter(config.classes))}"
+    key = f"tiers.{next(iter(config.tiers))}"
     cause = f"{_rule(config)} {said}, and clients of [{key}] send other coordinates: the means are merged by those."
     yield Wrong((RULE, key), cause)
 

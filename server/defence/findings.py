@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from roughfed.classes import STANDARD
 from roughfed.params import Flat
 from roughfed.server.defence import Verdict
 from roughfed.server.defence.memory import Defence, Told
 from roughfed.server.defence.verdict import Coefficients, State
 from roughfed.server.storage.slices import Mean
 from roughfed.server.storage.store import VOID, Store
+from roughfed.tiers import STANDARD
 
 OF_CLASS = "class/"
 

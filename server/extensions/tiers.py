@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from roughfed.classes import STANDARD, header_for, names_of
 from roughfed.codec.plan import plan_subset
 from roughfed.server.context.extension import Extension, Figures
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
+from roughfed.tiers import STANDARD, header_for, names_of
 
 
 class Tiers(Extension):
@@ -21,29 +21,29 @@ class Tiers(Extension):
     def figures(self, round_: RoundState) -> Figures:
         """Clients that count, what they send and train, and why a tier gave nothing."""
         ctx = self._ctx
-        if not ctx.config.classes:
+        if not ctx.config.tiers:
             return {}
         received = ctx.store.receipts(ctx.run, round_.number)
-        classes = {name: Counter[str]() for name in (STANDARD, *ctx.config.classes)}
+        tiers = {name: Counter[str]() for name in (STANDARD, *ctx.config.tiers)}
         sizes: dict[str, int] = {}
         for update in received.values():
-            name = update.statement.client_class
+            name = update.statement.tier
             sizes[name] = max(sizes.get(name, 0), update.receipt.size_bytes)
             if (round_.row.sets or {}).get(update.receipt.client) == "":
-                classes[name]["accepted"] += 1
+                tiers[name]["accepted"] += 1
         open_ones = names_of(round_.header)
         found: dict[str, object] = {}
-        for name, counts in classes.items():
-            settings = ctx.config.classes.get(name)
-            as_class = header_for(round_.header, name) if name in open_ones else None
+        for name, counts in tiers.items():
+            settings = ctx.config.tiers.get(name)
+            as_tier = header_for(round_.header, name) if name in open_ones else None
             void = round_.absent_tiers.get(name, "") or ("" if counts["accepted"] else "nothing of it counts")
             found[name or "standard"] = {
                 "clients": counts["accepted"],
-                "keep_one_in": max(1, as_class.keep_one_in)
-                if as_class
+                "keep_one_in": max(1, as_tier.keep_one_in)
+                if as_tier
                 else plan_subset(settings.fraction if settings else 1),
                 "tensors": list(settings.tensors) if settings else [],
                 "bytes": sizes.get(name, 0),
                 "void": void,
             }
-        return {"classes": found}
+        return {"tiers": found}

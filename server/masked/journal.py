@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from roughfed.classes import STANDARD
 from roughfed.journal import Journal
 from roughfed.server.members.quarantine import held
+from roughfed.tiers import STANDARD
 from roughfed.types import Signed
 
 log = logging.getLogger(__name__)
@@ -95,45 +95,45 @@ class Stages:
 
     # -- what outlives a round ----------------------------------------------------------------------------------------
 
-    async def open(self, number: int, opening: Opening, client_class: str = STANDARD) -> None:
-        """Journal nonce and clip norm of a class, before the header is journaled; they share the nonce."""
+    async def open(self, number: int, opening: Opening, tier: str = STANDARD) -> None:
+        """Journal nonce and clip norm of a tier, before the header is journaled; they share the nonce."""
         row = (number, opening.epoch_round, opening.beacon, opening.clip_norm)
-        if client_class == STANDARD:
+        if tier == STANDARD:
             sql = "INSERT OR REPLACE INTO masked_rounds (round, epoch_round, beacon, clip_norm, nonce)"
             more: bytes | str = opening.nonce
         else:
-            sql = "INSERT OR REPLACE INTO class_rounds (round, epoch_round, beacon, clip_norm, class)"
-            more = client_class
+            sql = "INSERT OR REPLACE INTO tier_rounds (round, epoch_round, beacon, clip_norm, tier)"
+            more = tier
         await self._journal.write(lambda db: db.execute(f"{sql} VALUES (?, ?, ?, ?, ?)", (*row, more)))
 
     def opening(self, number: int) -> Opening | None:
-        """What was chosen for a round's standard class."""
+        """What was chosen for a round's standard tier."""
         rows = self._journal.read("SELECT * FROM masked_rounds WHERE round = ?", number)
         return _opening(rows[0]) if rows else None
 
-    def last(self, client_class: str = STANDARD) -> Opening | None:
-        """That of the newest masked round of a class."""
-        if client_class == STANDARD:
+    def last(self, tier: str = STANDARD) -> Opening | None:
+        """That of the newest masked round of a tier."""
+        if tier == STANDARD:
             rows = self._journal.read("SELECT * FROM masked_rounds ORDER BY round DESC LIMIT 1")
         else:
-            sql = "SELECT *, x'' AS nonce FROM class_rounds WHERE class = ? ORDER BY round DESC LIMIT 1"
-            rows = self._journal.read(sql, client_class)
+            sql = "SELECT *, x'' AS nonce FROM tier_rounds WHERE tier = ? ORDER BY round DESC LIMIT 1"
+            rows = self._journal.read(sql, tier)
         return _opening(rows[0]) if rows else None
 
     def last_drawing(self) -> tuple[int, bytes]:
-        """(round, beacon) of the last drawing of the standard class's groups; (0, b"") before the first."""
+        """(round, beacon) of the last drawing of the standard tier's groups; (0, b"") before the first."""
         sql = "SELECT epoch_round, beacon FROM masked_rounds WHERE beacon != x'' ORDER BY round DESC LIMIT 1"
         rows = self._journal.read(sql)
         return (rows[0]["epoch_round"], rows[0]["beacon"]) if rows else (0, b"")
 
-    async def note_beacon(self, number: int, beacon: bytes, client_class: str = STANDARD) -> None:
-        """The groups of a class are drawn."""
-        if client_class == STANDARD:
+    async def note_beacon(self, number: int, beacon: bytes, tier: str = STANDARD) -> None:
+        """The groups of a tier are drawn."""
+        if tier == STANDARD:
             sql, which = "UPDATE masked_rounds SET beacon = ? WHERE round = ?", (beacon, number)
         else:
             sql, which = (
-                "UPDATE class_rounds SET beacon = ? WHERE round = ? AND class = ?",
-                (beacon, number, client_class),
+                "UPDATE tier_rounds SET beacon = ? WHERE round = ? AND tier = ?",
+                (beacon, number, tier),
             )
         await self._journal.write(lambda db: db.execute(sql, which))
 
@@ -147,14 +147,14 @@ class Stages:
         next_clips: Mapping[str, float] = NO_CLIPS,
         statistics: Mapping[str, Iterable[int]] = NOTHING,
     ) -> None:
-        """What the groups gave: who is proved a liar, who was silent, the next clip norm of each class, the sums."""
+        """What the groups gave: who is proved a liar, who was silent, the next clip norm of each tier, the sums."""
         text = json.dumps({name: list(values) for name, values in statistics.items()})
 
         def work(db: sqlite3.Connection) -> None:
             sql = "UPDATE masked_rounds SET next_clip = ?, statistics = ? WHERE round = ?"
             db.execute(sql, (next_clips.get(STANDARD), text, number))
             clips = [(clip, number, name) for name, clip in next_clips.items() if name != STANDARD]
-            db.executemany("UPDATE class_rounds SET next_clip = ? WHERE round = ? AND class = ?", clips)
+            db.executemany("UPDATE tier_rounds SET next_clip = ? WHERE round = ? AND tier = ?", clips)
             rows = [(client, number, reason, now) for client, reason in proofs.items()]
             sql = "INSERT OR IGNORE INTO proofs (client, round, reason, found_at) VALUES (?, ?, ?, ?)"
             db.executemany(sql, rows)

@@ -1,7 +1,7 @@
-"""The sums of all classes of clients as one mean update (docs/decisions/0020-classes.md).
+"""The sums of all tiers of clients as one mean update (docs/decisions/0020-tiers.md).
 
-Classes that send of the same tensors share a rotation: one of them sends all of it, and what the others send corrects
-its mean, rotated coordinate by rotated coordinate. Classes of other tensors are merged parameter by parameter, as the
+Tiers that send of the same tensors share a rotation: one of them sends all of it, and what the others send corrects
+its mean, rotated coordinate by rotated coordinate. Tiers of other tensors are merged parameter by parameter, as the
 mean over those who train it.
 """
 
@@ -11,21 +11,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from roughfed.classes import Mean, merged
 from roughfed.codec.chain import Summed
 from roughfed.params import Flat
-from roughfed.server.masked.outcome import ClassSum
+from roughfed.server.masked.outcome import TierSum
+from roughfed.tiers import Mean, merged
 
 
-def merged_sums(classes: Sequence[ClassSum], size: int) -> Mean:
+def merged_sums(tiers: Sequence[TierSum], size: int) -> Mean:
     """The mean update of a round, to be read slice by slice.
 
     Args:
-        classes: what each class gave.
+        tiers: what each tier gave.
         size: parameters of the model, D.
     """
-    found = [one for one in classes if one.total is not None and one.accepted]
-    rotations: dict[bytes, list[ClassSum]] = {}
+    found = [one for one in tiers if one.total is not None and one.accepted]
+    rotations: dict[bytes, list[TierSum]] = {}
     for one in found:
         rotations.setdefault(one.masking.params.seed, []).append(one)
     parts = [
@@ -52,7 +52,7 @@ def mean_of_sums(sums: Sequence[Summed]) -> Flat:
     )
 
 
-def _summed(one: ClassSum) -> Summed:
+def _summed(one: TierSum) -> Summed:
     from roughfed.codec.chain import Summed
 
     codes = one.total if one.total is not None else np.empty(0, np.uint32)

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from roughfed.classes import STANDARD
 from roughfed.codec import CHAIN
 from roughfed.codec.clip_schedule import ClipLimits
 from roughfed.codec.plan import plan_lanes, plan_subset
@@ -16,7 +15,8 @@ from roughfed.methods import is_personal
 from roughfed.secagg.groups import SMALLEST
 from roughfed.secagg.statistics import ACCURACY_BUCKETS, NORM_BUCKETS
 from roughfed.server.masked.journal import Opening, Stages
-from roughfed.types import BINS, ClientClass
+from roughfed.tiers import STANDARD
+from roughfed.types import BINS, ClientTier
 
 MOST_CONFUSED = 16
 """With more classes, a confusion matrix takes more lanes than it is worth: at 16 levels five for each pair of classes,
@@ -37,7 +37,7 @@ async def open_masked(
     Args:
         stages: where they are journaled.
         number: of the round.
-        cohort: clients that are asked, by the class of clients in which they sit.
+        cohort: clients that are asked, by the tier of clients in which they sit.
         config: the federation's settings.
         num_classes: classes of the task; 0 when there are none, or they are not known.
         asked: statistics that the learning settings ask for, as "name:length" (`roughfed.server.cohort.statistics`).
@@ -47,30 +47,30 @@ async def open_masked(
     """
     nonce = stages.entropy(32)
     standard = await _open_class(stages, number, nonce, (STANDARD, cohort.get(STANDARD, 0)), config)
-    classes = [
-        ClientClass(
+    tiers = [
+        ClientTier(
             name,
             tensors=settings.tensors,
             codec=CHAIN,
             **await _open_class(stages, number, nonce, (name, size), config),
         )
-        for name, settings in config.classes.items()
+        for name, settings in config.tiers.items()
         if (size := cohort.get(name, 0))
     ]
     return {
         **standard,
         "nonce_commitment": hashlib.sha256(nonce).digest(),
         "statistics": tuple(dict.fromkeys((*wanted_statistics(config, num_classes), *asked))),
-        "classes": tuple(classes),
+        "tiers": tuple(tiers),
     }
 
 
 async def _open_class(
     stages: Stages, number: int, nonce: bytes, which: tuple[str, int], config: FederationConfig
 ) -> dict[str, Any]:
-    """The terms of one class of so many clients; journaled."""
+    """The terms of one tier of so many clients; journaled."""
     name, size = which
-    settings = config.classes.get(name)
+    settings = config.tiers.get(name)
     last = stages.last(name)
     clip = last.clip_norm if last is not None else limits_of(config).start(config.codec.clip_norm)
     if last is not None and last.next_clip is not None:

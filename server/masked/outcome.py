@@ -31,15 +31,15 @@ NOBODY: Mapping[int, str] = MappingProxyType({})
 
 
 @dataclass
-class ClassSum:
-    """What one class of clients gave.
+class TierSum:
+    """What one tier of clients gave.
 
     Attributes:
         masking: its public side.
         total: sum of all its accepted clients' codes, unsigned [M]; None when none of its groups counts.
         accepted: who is in it, by name.
         quarters: their weight classes added up: what `total` is divided by.
-        norms: estimated norms of their updates, in units of the class's C.
+        norms: estimated norms of their updates, in units of the tier's C.
         sums: their statistics.
         combine: how the means of its groups become one, where the defence says so; `total` is None then.
         apart: its groups, where they were kept apart for a defence.
@@ -65,7 +65,7 @@ class Result:
     """What a masked round gave.
 
     Attributes:
-        classes: what each class of clients gave, the standard one first.
+        tiers: what each tier of clients gave, the standard one first.
         accepted: whose update is in one of their sums, by name.
         quarters: weight class of each of them.
         reasons: why the others with a seat are not.
@@ -77,7 +77,7 @@ class Result:
         cut: values of the statistics that no honest group could have.
     """
 
-    classes: list[ClassSum] = field(default_factory=list[ClassSum])
+    tiers: list[TierSum] = field(default_factory=list[TierSum])
     accepted: tuple[str, ...] = ()
     quarters: dict[str, int] = field(default_factory=dict[str, int])
     reasons: dict[str, str] = field(default_factory=dict[str, str])
@@ -90,7 +90,7 @@ class Result:
 
     def discard(self) -> None:
         """Delete what was kept in files."""
-        for one in self.classes:
+        for one in self.tiers:
             if one.apart is not None:
                 one.apart.discard()
 
@@ -100,7 +100,7 @@ class Part:
     """What one group gave.
 
     Attributes:
-        client_class: place of its class in the round.
+        tier: place of its tier in the round.
         number: of the group in the round.
         accepted: who is in its sum.
         sums: its statistics.
@@ -108,7 +108,7 @@ class Part:
         norms: estimated norms of its accepted updates, in units of C.
     """
 
-    client_class: int
+    tier: int
     number: int
     accepted: tuple[str, ...]
     sums: Mapping[str, Sequence[int]]
@@ -124,16 +124,16 @@ def unmask(
     Args:
         round_: the round, all answers taken.
         read: name -> masked lanes.
-        apart: of each class, where sums are kept for a defence to judge; none adds them up as they come.
+        apart: of each tier, where sums are kept for a defence to judge; none adds them up as they come.
         time: as of `GroupRound.finish`.
 
     Returns:
         what is known of the round already, and a part of each group that has a sum.
     """
-    result = Result([ClassSum(one.masking) for one in round_.classes])
+    result = Result([TierSum(one.masking) for one in round_.tiers])
     parts: list[Part] = []
     number = 0
-    for place, one in enumerate(round_.classes):
+    for place, one in enumerate(round_.tiers):
         for _ in one.groups:
             outcome = round_.groups[number].finish(read, time)
             part = _taken(result, round_, (place, number), outcome, apart[place] if apart else None)
@@ -145,9 +145,9 @@ def unmask(
 def _taken(
     result: Result, round_: MaskedRound, where: tuple[int, int], outcome: Outcome, apart: Apart | None
 ) -> Part | None:
-    """One group, (class, number); None when it is void."""
+    """One group, (tier, number); None when it is void."""
     place, number = where
-    one, into = round_.classes[place], result.classes[place]
+    one, into = round_.tiers[place], result.tiers[place]
     group, masking = round_.groups[number], one.masking
     result.proofs |= outcome.proofs
     result.noted |= {name: what for name, what in outcome.noted.items() if name}
@@ -179,16 +179,16 @@ def settle(result: Result, parts: Sequence[Part], round_: MaskedRound, excluded:
         if (reason := excluded.get(part.number)) is not None:
             result.reasons |= dict.fromkeys(part.accepted, reason)
             continue
-        one = result.classes[part.client_class]
+        one = result.tiers[part.tier]
         one.accepted += part.accepted
         one.norms += part.norms
         result.cut += part.cut
     counted = [part for part in parts if part.number not in excluded]
-    for place, one in enumerate(result.classes):
-        one.sums = statistics.add([part.sums for part in counted if part.client_class == place])
+    for place, one in enumerate(result.tiers):
+        one.sums = statistics.add([part.sums for part in counted if part.tier == place])
         one.accepted = tuple(sorted(one.accepted))
         one.quarters = sum(round_.quarters(one.accepted).values())
-    result.accepted = tuple(sorted(name for one in result.classes for name in one.accepted))
+    result.accepted = tuple(sorted(name for one in result.tiers for name in one.accepted))
     result.quarters = round_.quarters(result.accepted)
     result.contributors = len(result.accepted)
     result.sums = statistics.add([part.sums for part in counted])
@@ -219,8 +219,8 @@ def _norms(group: GroupRound, accepted: Sequence[str], masking: Masking) -> list
     return [norms[name][0] for name in accepted]
 
 
-def next_clip(one: ClassSum, *, number: int, limits: ClipLimits) -> float:
-    """C of a class in the next round.
+def next_clip(one: TierSum, *, number: int, limits: ClipLimits) -> float:
+    """C of a tier in the next round.
 
     Args:
         one: what it gave in this one.

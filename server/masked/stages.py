@@ -1,4 +1,4 @@
-"""A masked round as one machine: all its classes and groups, what was sent to whom, who owes what. It has no clock.
+"""A masked round as one machine: all its tiers and groups, what was sent to whom, who owes what. It has no clock.
 
 Clients' messages and the server's own facts go in, in order; what a fact makes the server say comes out. Playing the
 same messages and facts again gives the same machine: `server/masked/journal.py` keeps them.
@@ -17,7 +17,6 @@ from roughfed.messages import ServerStage
 from roughfed.secagg import messages as m
 from roughfed.secagg.promises import FULL
 from roughfed.secagg.server import GroupRound, Stage
-from roughfed.server.masked.class_round import Advert, ClassRound, Outgoing
 from roughfed.server.masked.decisions import (
     KINDS,
     Fact,
@@ -29,6 +28,7 @@ from roughfed.server.masked.decisions import (
     SketchesClosed,
     UploadsClosed,
 )
+from roughfed.server.masked.tier_round import Advert, Outgoing, TierRound
 from roughfed.types import Signed
 from roughfed.wire.secagg import decode_stage, encode_stage
 
@@ -53,12 +53,12 @@ class MaskedRound:
     """One masked round.
 
     Attributes:
-        maskings: its public side, of each class of clients; the standard one first.
+        maskings: its public side, of each tier of clients; the standard one first.
         members: the cohort.
         server: what the server brings.
         self_weight: whether the learning settings let clients weigh themselves down.
-        classes: the same classes, with their groups.
-        seats: name -> its group.
+        tiers: the same tiers, with their groups.
+        group_of: name -> its group.
         sent: what each client was told, to be told again when it comes back.
         out: who left the round by its own word (it refused, or failed).
         refused: why a client of the cohort has no seat.
@@ -69,8 +69,8 @@ class MaskedRound:
     members: frozenset[str]
     server: Server
     self_weight: bool = False
-    classes: list[ClassRound] = field(default_factory=list[ClassRound])
-    seats: dict[str, GroupRound] = field(default_factory=dict[str, GroupRound])
+    tiers: list[TierRound] = field(default_factory=list[TierRound])
+    group_of: dict[str, GroupRound] = field(default_factory=dict[str, GroupRound])
     sent: dict[str, list[ServerStage]] = field(default_factory=dict[str, list[ServerStage]])
     out: set[str] = field(default_factory=set[str])
     refused: dict[str, str] = field(default_factory=dict[str, str])
@@ -79,13 +79,13 @@ class MaskedRound:
     _adverts: dict[str, Advert] = field(default_factory=dict[str, Advert])
 
     def __post_init__(self) -> None:
-        """Nobody is in a class yet."""
-        self.classes = [ClassRound(masking) for masking in self.maskings]
+        """Nobody is in a tier yet."""
+        self.tiers = [TierRound(masking) for masking in self.maskings]
 
     @property
     def groups(self) -> list[GroupRound]:
-        """All groups, class by class; the place of a group here is its number in the journal."""
-        return [group for one in self.classes for group in one.groups]
+        """All groups, tier by tier; the place of a group here is its number in the journal."""
+        return [group for one in self.tiers for group in one.groups]
 
     @property
     def stage(self) -> str:
@@ -96,7 +96,7 @@ class MaskedRound:
 
     @property
     def masking(self) -> Masking:
-        """That of the standard class."""
+        """That of the standard tier."""
         return self.maskings[0]
 
     @property
@@ -104,20 +104,20 @@ class MaskedRound:
         """Whether the server sees sketches of single updates."""
         return self.maskings[0].terms.dim > 0
 
-    def class_of(self, name: str) -> ClassRound:
-        """The class that a client named in its advert.
+    def tier_round_of(self, name: str) -> TierRound:
+        """The tier that a client named in its advert.
 
         Raises:
             RemoteProtocolError: it has sent none.
         """
-        for one in self.classes:
+        for one in self.tiers:
             if name in one.adverts:
                 return one
         raise RemoteProtocolError(f"{name} has sent no advert", reason="order")
 
-    def client_class_of(self, name: str) -> str | None:
+    def tier_of(self, name: str) -> str | None:
         """The same by name, None before its advert: whatever it says at a later hello, it is in a group of this one."""
-        return next((one.masking.client_class for one in self.classes if name in one.adverts), None)
+        return next((one.masking.tier for one in self.tiers if name in one.adverts), None)
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
@@ -134,7 +134,7 @@ class MaskedRound:
             return self._take_advert(signed, entry)
         if (key := (kind, signed.signer, signed.digest)) in self._taken:
             return False  # said again after a restart
-        if (group := self.seats.get(signed.signer)) is None:
+        if (group := self.group_of.get(signed.signer)) is None:
             raise RemoteProtocolError("a stage of a client without a seat in this round", reason="order")
         takers: Mapping[str, Callable[[Signed], bool]] = {
             "shares": group.take_shares,
@@ -164,23 +164,21 @@ class MaskedRound:
         value = decode_stage(m.Advertise, signed.body)
         if value.weight_quarters != FULL and not self.self_weight:
             raise RemoteProtocolError(f"weight {value.weight_quarters}/4 was not offered", reason="weight")
-        if value.codec_class > len(self.classes):
-            raise RemoteProtocolError(f"the round has no class {value.codec_class}", reason="class")
+        if value.tier > len(self.tiers):
+            raise RemoteProtocolError(f"the round has no tier {value.tier}", reason="class")
         advert = Advert(signed, value, entry, key)
-        self._adverts[name] = self.classes[value.codec_class - 1].adverts[name] = advert
+        self._adverts[name] = self.tiers[value.tier - 1].adverts[name] = advert
         return True
 
-    def check_class(self, advert: Signed, client_class: str) -> None:
-        """A client takes part as the class that it named at hello.
+    def check_tier(self, advert: Signed, tier: str) -> None:
+        """A client takes part as the tier that it named at hello.
 
         Raises:
             RemoteProtocolError: reason "class"; its advert names another one, or none of the round.
         """
-        number = decode_stage(m.Advertise, advert.body).codec_class
-        if number > len(self.classes) or self.classes[number - 1].masking.client_class != client_class:
-            raise RemoteProtocolError(
-                f"the advert is of class {number}, {advert.signer} is of {client_class!r}", reason="class"
-            )
+        number = decode_stage(m.Advertise, advert.body).tier
+        if number > len(self.tiers) or self.tiers[number - 1].masking.tier != tier:
+            raise RemoteProtocolError(f"the advert is of tier {number}, {advert.signer} is of {tier!r}", reason="class")
 
     def owing(self) -> set[str]:
         """Whose message the round waits for now."""
@@ -217,10 +215,10 @@ class MaskedRound:
 
     def _draw_roster(self) -> Outgoing:
         outgoing: Outgoing = []
-        for one in self.classes:
+        for one in self.tiers:
             outgoing += one.draw_roster(self.server.nonce)
             self.refused |= one.refused
-            self.seats |= {name: group for group in one.groups for name in group.names}
+            self.group_of |= {name: group for group in one.groups for name in group.names}
         return outgoing
 
     def _close_dealing(self) -> Outgoing:

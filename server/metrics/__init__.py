@@ -45,9 +45,9 @@ FAMILIES: Sequence[Family] = (
 )
 
 LABELS: Mapping[str, Sequence[str]] = MappingProxyType(
-    {"codec": ("identity",), "rule": ("examples",), "defence": ("none",), "class": ()}
+    {"codec": ("identity",), "rule": ("examples",), "defence": ("none",), "tier": (), "class": ()}
 )
-"""Labels whose values the settings give: codecs, weightings, the defence, classes of clients."""
+"""Labels whose values the settings give: codecs, weightings, the defence, tiers of clients."""
 
 
 class ServerMetrics(
@@ -92,6 +92,7 @@ class ServerMetrics(
         self._telemetry.on_scrape("client_excluded_total", self._clients.exclusions)
         self._telemetry.on_scrape("client_contribution_score", self._clients.scores)
         self._telemetry.on_scrape("client_last_seen_timestamp_seconds", self._clients.last_seen)
+        self._telemetry.on_scrape("alert", self._alert_samples)
         self._now, self._timer = now, timer
         self._phase, self._phase_since = "waiting", timer()
         self._begin()
@@ -108,7 +109,7 @@ class ServerMetrics(
             "spread": self.spread,
             "fairness": self.fairness,
             "cluster": self.clusters,
-            "classes": self.classes,
+            "tiers": self.tiers,
             "contribution": self.contribution,
             "shares": self.weighed,
         }.items():

@@ -1,4 +1,4 @@
-"""What clients contribute: scores as a whole and of a bounded number of clients, free-riders, tiers."""
+"""What clients contribute: scores as a whole and of a bounded number of clients, free-riders, levels."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def shares_of(totals: Mapping[str, float]) -> list[float]:
 
 
 class ContributionMetrics(Recorder):
-    """Scores, free-riders, tiers."""
+    """Scores, free-riders, levels."""
 
     @safely
     def contribution(self, found: Mapping[str, Any]) -> None:
-        """The key "contribution" of a round's summary, or what comes to it later: scores, and tiers after them."""
+        """The key "contribution" of a round's summary, or what comes to it later: scores, and levels after them."""
         for reason in (found.get("free_riders") or {}).values():
             self._telemetry.add("free_riders_total", reason=reason)
         if scores := found.get("scores"):
@@ -79,8 +79,8 @@ class ContributionMetrics(Recorder):
             self._spread("contribution_share_ratio", shares_of(totals))
             for name, total in totals.items():
                 self._clients.score(name, total)
-        if tiers := found.get("tiers"):
-            self._spread("reward_quality_ratio", tiers.values())
+        if levels := found.get("levels"):
+            self._spread("reward_quality_ratio", levels.values())
 
     @safely
     def weighed(self, shares: Mapping[str, float]) -> None:

@@ -1,39 +1,33 @@
-"""The operator's door: a Unix socket (0600) in the state directory; one JSON object a line each way.
-
-There is no network admin port: whoever may open the file may operate the server.
-"""
+"""What the operator may ask of a running server, through its control socket (`roughfed.transport.control_socket`)."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from roughfed.errors import ConfigError, RoughfedError
+from roughfed.errors import ConfigError
 from roughfed.server.backup.snapshot import Moment, sweep
 from roughfed.server.context.server import ServerContext
 from roughfed.server.observe import renewal
 from roughfed.server.observe.status import Status
 from roughfed.server.round.events import quarantine, release, revoke
-from roughfed.transport.names import SOCKET
+from roughfed.transport.control_socket import Operations, Request, control_socket, send
 
-log = logging.getLogger(__name__)
-
-MAX_REQUEST = 64 * 1024
 QUIETEST_S = 1.0
 """`watch` sends at least once in so long, so that elapsed times move on the operator's screen."""
 FASTEST_S = 0.1
 
-Request = Mapping[str, Any]
-
 
 class Control:
-    """Answers requests `{"op": NAME, ...}`; "watch" is answered by a line at every change."""
+    """The operations.
+
+    Attributes:
+        operations: by name, beside the streams "watch" and "backup".
+    """
 
     rotate: Callable[[], Awaitable[dict[str, Any]]] | None = None
     """Gets the server new keys and a new certificate at once."""
@@ -41,8 +35,7 @@ class Control:
     def __init__(self, ctx: ServerContext, status: Status, stop: Callable[[], None]) -> None:
         """`stop` begins the server's drain."""
         self._ctx, self._current, self._stop = ctx, status, stop
-        self._connections: set[asyncio.Task[Any]] = set()
-        self._operations: dict[str, Callable[[Request], Awaitable[dict[str, Any]]]] = {
+        self.operations: Operations = {
             "status": self._status,
             "pause": self._pause,
             "resume": self._resume,
@@ -54,70 +47,18 @@ class Control:
             "renew": self._renew,
         }
 
-    async def serve(self, folder: Path) -> asyncio.Server:
-        """Open the socket in `folder`.
-
-        Raises:
-            ConfigError: another server runs on this folder, or the path is too long for a socket.
-        """
-        path = folder / SOCKET
+    def serve(self, folder: Path) -> AbstractAsyncContextManager[None]:
+        """Have the socket in the state directory `folder`; see `control_socket`."""
         sweep(folder)
-        with suppress(OSError):
-            _, writer = await asyncio.open_unix_connection(path)
-            writer.close()
-            raise ConfigError("a server runs on this directory already", file=str(folder), cure="roughfed stop")
-        path.unlink(missing_ok=True)
-        try:
-            server = await asyncio.start_unix_server(self._serve_one, path, limit=MAX_REQUEST)
-        except OSError as error:
-            raise ConfigError(f"cannot open {path}: {error}", cure="choose a shorter --dir") from error
-        path.chmod(0o600)
-        return server
+        return control_socket(folder, self.operations, {"watch": self._watch, "backup": self._backup})
 
-    async def close(self) -> None:
-        """Let go of whoever still asks or watches: what they look at is about to be closed."""
-        for task in self._connections:
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-
-    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
-        try:
-            while line := await reader.readline():
-                request = json.loads(line)
-                if request.get("op") == "watch":
-                    await self._watch(writer)
-                    return
-                if request.get("op") == "backup":
-                    await self._backup(reader, writer)
-                    return
-                await _send(writer, await self._answer(request))
-        except (ValueError, ConnectionError, AttributeError) as error:
-            log.debug("control connection ended: %s", error)
-        except asyncio.CancelledError:
-            return  # the loop ends with a watcher still there; asyncio would print a trace for a cancelled connection
-        finally:
-            writer.close()
-
-    async def _answer(self, request: Request) -> dict[str, Any]:
-        operation = self._operations.get(str(request.get("op")))
-        if operation is None:
-            return {"error": f"no operation {request.get('op')!r}", "operations": sorted(self._operations)}
-        try:
-            return await operation(request)
-        except RoughfedError as error:
-            told = {"error": str(error), "reason": error.reason, "exit_code": error.exit_code}
-            return told | {"cure": getattr(error, "cure", "")}
-
-    async def _watch(self, writer: asyncio.StreamWriter) -> None:
+    async def _watch(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A line at every change."""
         event = self._ctx.state.watch()
         try:
             while True:
                 event.clear()
-                await _send(writer, self._current())
+                await send(writer, self._current())
                 await asyncio.sleep(FASTEST_S)  # the rate at which a person's screen is worth redrawing
                 with suppress(TimeoutError):
                     await asyncio.wait_for(event.wait(), QUIETEST_S)
@@ -126,17 +67,11 @@ class Control:
 
     async def _backup(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Hold on to this moment for as long as the other end keeps the connection; it reads the files itself."""
-        try:
-            moment = Moment.pin(self._ctx.store.folder)  # on the loop, like everything that deletes: not in a thread
-        except RoughfedError as error:
-            await _send(writer, {"error": str(error), "reason": error.reason})
-            return
+        moment = Moment.pin(self._ctx.store.folder)  # on the loop, like everything that deletes: not in a thread
         try:
             await asyncio.to_thread(moment.copy)
-            await _send(writer, {"about": moment.about, "files": moment.files})
+            await send(writer, {"about": moment.about, "files": moment.files})
             await reader.read()
-        except RoughfedError as error:
-            await _send(writer, {"error": str(error), "reason": error.reason})
         finally:
             await asyncio.shield(asyncio.to_thread(moment.discard))
 
@@ -180,8 +115,3 @@ class Control:
 
     async def _renew(self, request: Request) -> dict[str, Any]:
         return renewal.ask(self._ctx, [str(name) for name in request.get("names", ())])
-
-
-async def _send(writer: asyncio.StreamWriter, answer: Mapping[str, Any]) -> None:
-    writer.write(json.dumps(answer).encode() + b"\n")
-    await writer.drain()

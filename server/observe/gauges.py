@@ -16,7 +16,7 @@ from roughfed.config.federation import FederationConfig
 from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.context.server import ServerContext
 from roughfed.server.metrics import ServerMetrics
-from roughfed.server.observe.health.reading import Disk
+from roughfed.server.observe.health.inputs import Disk
 from roughfed.telemetry import measured
 
 FASTEST_S = 1.0
@@ -35,7 +35,8 @@ def metrics_of(config: FederationConfig) -> ServerMetrics:
             "codec": (*CODECS, CHAIN),
             "rule": tuple(WEIGHTINGS),
             "defence": (config.defence.rule_of(config.privacy.server_sees),),
-            "class": tuple(config.classes),
+            "tier": tuple(config.tiers),
+            "class": tuple(config.tiers),
         },
         scores=config.privacy.server_sees != "sums",
     )

@@ -7,8 +7,8 @@ from typing import Any
 
 from roughfed.server.storage.store import Store
 
-KEYS = ("spread", "fairness", "cluster", "classes", "contribution")
-SCORED = ("method", "scores", "intervals", "tiers")
+KEYS = ("spread", "fairness", "cluster", "tiers", "contribution")
+SCORED = ("method", "scores", "intervals", "levels")
 """What is said of contributions once they are scored."""
 
 ROUNDS = 32

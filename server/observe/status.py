@@ -15,7 +15,7 @@ from roughfed.messages import PROTOCOL
 from roughfed.scope import model_part
 from roughfed.server.context.server import ServerContext
 from roughfed.server.observe.health.active_alerts import Health
-from roughfed.server.observe.health.inputs import Past
+from roughfed.server.observe.health.inputs import PastRound
 from roughfed.server.observe.health.reading import deadline_at, waiting_for
 from roughfed.server.observe.journal_status import Journaled
 from roughfed.server.storage.schema import SCHEMA
@@ -81,7 +81,7 @@ def status(ctx: ServerContext, health: Health, known: Mapping[str, Any]) -> dict
     } | ctx.extensions.status()
 
 
-def _round(each: Past) -> dict[str, Any]:
+def _round(each: PastRound) -> dict[str, Any]:
     """A round that is over, in short: for a curve, and for what is new since the last one."""
     return {
         "round": each.number,
@@ -89,15 +89,15 @@ def _round(each: Past) -> dict[str, Any]:
         "reason": each.reason,
         "seconds": each.seconds,
         "asked": each.asked,
-        "accepted": each.accepted,
+        "accepted": len(each.accepted),
         "dropped": len(each.dropped),
         "excluded": len(each.excluded),
         "upload_bytes": each.upload_bytes,
         "download_bytes": each.download_bytes,
-        "accuracy": each.accuracy,
-        "balanced": each.balanced,
-        "tail": each.tail,
-        "worst": each.worst,
+        "accuracy": each.model.accuracy,
+        "balanced": each.model.balanced,
+        "tail": each.model.tail,
+        "worst": each.model.worst,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roughfed.server.cohort.collection import Collection
-from roughfed.server.cohort.tiers import seat_of
+from roughfed.server.cohort.tiers import tier_of_client
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.members.member_list import NOT_LISTED
@@ -20,8 +20,8 @@ def offer(ctx: ServerContext, round_: RoundState, session: Session) -> None:
         round_.drop(name, reason)
         return
     round_.identity_keys[name] = session.identity_key
-    if (tier := seat_of(ctx.config, round_.header, session.hello)) is not None:
-        said = None if round_.masked is None else round_.masked.client_class_of(name)
+    if (tier := tier_of_client(ctx.config, round_.header, session.hello)) is not None:
+        said = None if round_.masked is None else round_.masked.tier_of(name)
         round_.tiers[name] = tier if said is None else said
     if round_.row.sets is None and name in round_.tiers:
         _send_job(ctx, round_, session, collection)
@@ -33,7 +33,7 @@ def _send_job(ctx: ServerContext, round_: RoundState, session: Session, collecti
     if (masked := round_.masked) is None:
         if name in collection.pending():
             session.send(job)
-    elif name in masked.seats or "roster" not in masked.done:  # the job is the header that all else is bound to
+    elif name in masked.group_of or "roster" not in masked.done:  # the job is the header that all else is bound to
         session.send(job)
         for message in masked.sent.get(name, ()):
             session.send(message)

@@ -12,7 +12,7 @@ from roughfed import crash
 from roughfed.crypto.merkle import merkle_root
 from roughfed.draw import draw_order
 from roughfed.server.cohort.sampling import Order, able
-from roughfed.server.cohort.tiers import Seating, clear_classes, drawn, seating
+from roughfed.server.cohort.tiers import TierAssignment, assign_tiers, drawn, plaintext_tiers
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.masked.opening import open_masked
@@ -36,23 +36,23 @@ async def open_round(ctx: ServerContext) -> RoundState:
     ctx.state.begin_round()
     settings, schedule = ctx.config.round, ctx.extensions.schedule
     cluster = schedule.turn()
-    seated = seating(ctx.config, ctx.clients.hellos(candidates(ctx, cluster)))
+    assignment = assign_tiers(ctx.config, ctx.clients.hellos(candidates(ctx, cluster)))
     last, number = await follow(ctx.store, ctx.clients.proofs(), last)
     listed_as, order = in_order(ctx, number)
-    invited = settings.invited(len(seated.seats))
-    cohort = drawn(seated, invited=invited, seed=ctx.config.federation.seed, round_number=number, order=order)
-    fields = await fields_of(ctx, number, cluster, seated, cohort)
+    invited = settings.invited(len(assignment.tiers))
+    cohort = drawn(assignment, invited=invited, seed=ctx.config.federation.seed, round_number=number, order=order)
+    fields = await fields_of(ctx, number, cluster, assignment, cohort)
     facts = facts_for(ctx, number, cluster)
     header = make_header(ctx, after=last, fields={**fields, **listed_as}, facts=facts, cluster=cluster)
     if ctx.config.privacy.masked:
         check_terms(ctx, header)
-    goal = settings.goal(len(seated.seats))
+    goal = settings.goal(len(assignment.tiers))
     row = RoundRow(number, header, cohort, goal, time.time(), None, None, None, facts=facts, cluster=cluster)
     await ctx.store.open_round(row)
     crash.point("round-opened")
-    ctx.state.round = round_ = RoundState(row, absent_tiers=seated.few)
+    ctx.state.round = round_ = RoundState(row, absent_tiers=assignment.few)
     report_opened(ctx, round_)
-    report_absent_tiers(ctx, round_, seated)
+    report_absent_tiers(ctx, round_, assignment)
     return round_
 
 
@@ -75,14 +75,14 @@ def in_order(ctx: ServerContext, number: int) -> tuple[Mapping[str, Any], Order 
 
 
 async def fields_of(
-    ctx: ServerContext, number: int, cluster: str, seated: Seating, cohort: tuple[str, ...]
+    ctx: ServerContext, number: int, cluster: str, assignment: TierAssignment, cohort: tuple[str, ...]
 ) -> Mapping[str, Any]:
     """What the header says beside the model: of a masked round also its clip norms and the commitment to its nonce."""
     root = merkle_root([s.member for name in cohort if (s := ctx.clients.get(name)) is not None])
     statistics = statistics_of(ctx, number, cluster)
-    fields: Mapping[str, Any] = {"statistics": statistics, "classes": clear_classes(ctx.config, seated, cohort)}
+    fields: Mapping[str, Any] = {"statistics": statistics, "tiers": plaintext_tiers(ctx.config, assignment, cohort)}
     if ctx.config.privacy.masked:
-        sizes = Counter(seated.seats[name] for name in cohort)
+        sizes = Counter(assignment.tiers[name] for name in cohort)
         fields = await open_masked(
             ctx.stages, number, cohort=sizes, config=ctx.config, num_classes=ctx.num_classes, asked=statistics
         )
@@ -103,10 +103,10 @@ def taken_up(ctx: ServerContext, row: RoundRow) -> bool:
     return row.opened_at < ctx.state.started_at
 
 
-def report_absent_tiers(ctx: ServerContext, round_: RoundState, seated: Seating) -> None:
-    """Say to whoever has no seat why; it trains nothing."""
-    for name, why in seated.few.items():
+def report_absent_tiers(ctx: ServerContext, round_: RoundState, assignment: TierAssignment) -> None:
+    """Say to whoever takes no part why; it trains nothing."""
+    for name, why in assignment.few.items():
         log.warning("round %d: %s", round_.number, why if name else f"{why}; they are not asked")
-    for client, why in seated.standing.items():
+    for client, why in assignment.standing.items():
         if (session := ctx.clients.get(client)) is not None:
             session.send(closed_as(ctx, round_.row, "open", "absent", why[:100]))

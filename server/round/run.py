@@ -108,7 +108,7 @@ async def finish(ctx: ServerContext, reason: str) -> Finished:
 def prune(ctx: ServerContext, quality: Quality) -> None:
     """Delete the versions that nobody needs."""
     model = ctx.config.model
-    rewards = bool(ctx.config.reward.tiers)  # they begin with the first model
+    rewards = bool(ctx.config.reward.levels)  # they begin with the first model
     quality.prune(keep_last=model.keep_last, keep_best=model.keep_best, keep_first=rewards)
 
 

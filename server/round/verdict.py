@@ -13,7 +13,7 @@ from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.defence import Verdict, View
 from roughfed.server.defence.findings import state_of, together, weights_of
-from roughfed.server.masked.class_round import TOO_FEW
+from roughfed.server.masked.tier_round import TOO_FEW
 
 
 async def judge_views(

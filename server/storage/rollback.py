@@ -14,9 +14,9 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from roughfed.classes import STANDARD
 from roughfed.server.storage.proof import Proof
 from roughfed.server.storage.store import GONE, RoundRow, Store
+from roughfed.tiers import STANDARD
 from roughfed.wire.session import decode_header
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ OF_STANDARD = (
     "VALUES (?, ?, ?, ?, x'', zeroblob(32))"
 )
 OF_CLASS = (
-    "INSERT INTO class_rounds (round, epoch_round, clip_norm, next_clip, beacon, class) VALUES (?, ?, ?, ?, x'', ?)"
+    "INSERT INTO tier_rounds (round, epoch_round, clip_norm, next_clip, beacon, tier) VALUES (?, ?, ?, ?, x'', ?)"
 )
 
 
@@ -74,7 +74,7 @@ async def adopt(store: Store, newest: Proof, proofs: Iterable[Proof], *, now: fl
     Args:
         store: of the server.
         newest: that round.
-        proofs: of all clients; a class of clients may be in an older header alone.
+        proofs: of all clients; a tier of clients may be in an older header alone.
         now: Unix seconds.
     """
     header, signed = newest.header, newest.signed
@@ -98,7 +98,7 @@ async def adopt(store: Store, newest: Proof, proofs: Iterable[Proof], *, now: fl
 def draw_anew(db: sqlite3.Connection) -> None:
     """No drawing of groups is in force: clients may know newer ones than this journal."""
     db.execute("UPDATE masked_rounds SET beacon = x''")
-    db.execute("UPDATE class_rounds SET beacon = x''")
+    db.execute("UPDATE tier_rounds SET beacon = x''")
 
 
 async def settle(store: Store, run: str, forget: Callable[[RoundRow], Awaitable[None]]) -> None:
@@ -148,10 +148,10 @@ def _known(store: Store, proof: Proof) -> bool:
 
 
 def _newest_clips(proofs: Iterable[Proof]) -> Mapping[str, float]:
-    """Class -> the clip norm of the newest header that has one for it."""
+    """Tier -> the clip norm of the newest header that has one for it."""
     found: dict[str, float] = {}
     for proof in sorted(proofs, key=lambda each: each.header.round):
         if proof.header.masked:
             found[STANDARD] = proof.header.clip_norm
-            found |= {each.name: each.clip_norm for each in proof.header.classes}
+            found |= {each.name: each.clip_norm for each in proof.header.tiers}
     return found

@@ -106,4 +106,15 @@ SCHEMA = (
         run TEXT NOT NULL, round INTEGER NOT NULL, version INTEGER NOT NULL PRIMARY KEY, taken_at REAL NOT NULL);
     """,
     "CREATE TABLE member_lists (digest BLOB PRIMARY KEY, signed BLOB NOT NULL);",
+    """
+    ALTER TABLE class_rounds RENAME TO tier_rounds;
+    ALTER TABLE tier_rounds RENAME COLUMN class TO tier;
+    UPDATE rounds
+        SET summary = json_set(json_remove(summary, '$.classes'), '$.tiers', json_extract(summary, '$.classes'))
+        WHERE CASE WHEN json_valid(summary) THEN json_extract(summary, '$.classes') END IS NOT NULL;
+    UPDATE rounds
+        SET summary = json_set(json_remove(summary, '$.contribution.tiers'),
+            '$.contribution.levels', json_extract(summary, '$.contribution.tiers'))
+        WHERE CASE WHEN json_valid(summary) THEN json_extract(summary, '$.contribution.tiers') END IS NOT NULL;
+    """,
 )

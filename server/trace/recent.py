@@ -50,6 +50,7 @@ class Recent:
         refused: (client, reason) of updates refused for good.
         transfers: of uploads and downloads that began: whether they went on from the middle.
         enrolments: why somebody was refused at the enrolment port.
+        calls: gRPC status of each call that ended.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -59,3 +60,4 @@ class Recent:
         self.refused = Window[tuple[str, str]](clock=clock)
         self.transfers = Window[bool](clock=clock)
         self.enrolments = Window[str](clock=clock)
+        self.calls = Window[str](clock=clock)

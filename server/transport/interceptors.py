@@ -23,6 +23,7 @@ from roughfed.errors import IdentityError, RoughfedError, StorageError, TooLarge
 from roughfed.server.members.sessions import CUT_S
 from roughfed.server.members.strikes import STRIKES, Strikes
 from roughfed.server.metrics import ServerMetrics
+from roughfed.server.trace.recent import Window
 from roughfed.transport.names import PASSING, REASON_KEY, SERVICE
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,11 @@ MAX_CALLS = 16
 
 
 class Boundary(grpc.aio.ServerInterceptor):
-    """Binds a call to the client in its certificate and translates errors."""
+    """Binds a call to the client in its certificate and translates errors.
+
+    Attributes:
+        recent: statuses of the calls that ended in the last minutes.
+    """
 
     def __init__(
         self,
@@ -62,6 +67,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         self._strikes, self._on_strikes = strikes or Strikes(0), on_strikes
         self._on_call = on_call
         self._calls: dict[str, dict[object, asyncio.Task[Any] | None]] = {}
+        self.recent = Window[str]()
 
     def cut(self, client: str) -> None:
         """End every call of a client, also those that wait for it to read; its session may still say why."""
@@ -126,6 +132,7 @@ class Boundary(grpc.aio.ServerInterceptor):
             refuse(context, code, "internal error; see the server's log")
         finally:
             self._metrics.rpc_handled(method, code, time.monotonic() - began)
+            self.recent.note(code)
 
     @contextmanager
     def _running(self, client: str, context: grpc.aio.ServicerContext[Any, Any]) -> Generator[None]:

@@ -156,7 +156,7 @@ class FederationService:
             task=ctx.config.federation.task,
             rounds=ctx.config.round.rounds,
             private=ctx.config.model.private,
-            classes=offered(ctx.config),
+            tiers=offered(ctx.config),
             base=ctx.base,
             time=time.time(),
             paced=True,

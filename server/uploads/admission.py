@@ -58,15 +58,15 @@ def check_statement(
         )
 
 
-def check_seat(statement: UpdateStatement, client_class: str) -> None:
-    """A client takes part as the class that it named at hello.
+def check_tier(statement: UpdateStatement, tier: str) -> None:
+    """A client takes part as the tier that it named at hello.
 
     Raises:
         RemoteProtocolError: reason "class"; its statement names another one.
     """
-    if statement.client_class != client_class:
-        said, known = statement.client_class[:63], client_class
-        raise RemoteProtocolError(f"the statement is of class {said!r}, the client of {known!r}", reason="class")
+    if statement.tier != tier:
+        said, known = statement.tier[:63], tier
+        raise RemoteProtocolError(f"the statement is of tier {said!r}, the client of {known!r}", reason="class")
 
 
 def check_counts(statement: UpdateStatement, *, masked: bool) -> None:

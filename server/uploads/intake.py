@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from roughfed import crash
-from roughfed.classes import STANDARD
 from roughfed.crypto.identity import IdentityKey
 from roughfed.digest import Hasher, hasher
 from roughfed.errors import Conflict, RemoteProtocolError, RoughfedError, StaleRound, StorageError, TooLarge
@@ -32,11 +31,12 @@ from roughfed.server.uploads.admission import (
     check_alignment,
     check_counts,
     check_said,
-    check_seat,
     check_statement,
+    check_tier,
 )
 from roughfed.server.uploads.payload import OpenRound, examine
 from roughfed.server.uploads.spool import update_name
+from roughfed.tiers import STANDARD
 from roughfed.types import Receipt, Signed, UpdateStatement
 from roughfed.wire.sizes import statement_round
 from roughfed.wire.updates import (
@@ -214,7 +214,7 @@ class Intake:
         if claim.digest != digest:
             raise Conflict("another update of this round is on its way under this id")
         live = self._uploads.get(client)
-        return (live.position if live is not None else _size(path, current.demand(claim.client_class).item_bytes)), None
+        return (live.position if live is not None else _size(path, current.demand(claim.tier).item_bytes)), None
 
     async def begin(self, client: str, signed: Signed) -> Upload | Receipt:
         """Start or resume an upload; a Receipt if it is complete already.
@@ -226,8 +226,8 @@ class Intake:
         statement = current.read_statement(client, signed, work=self._work)
         self._current(statement.run, statement.round, client)  # a field may be there twice
         with self._noted(client):
-            asked = current.demand(statement.client_class)
-            check_seat(statement, current.seats.get(client, STANDARD))
+            asked = current.demand(statement.tier)
+            check_tier(statement, current.tier_of.get(client, STANDARD))
             check_statement(
                 statement,
                 client=client,
@@ -295,7 +295,7 @@ class Intake:
         try:
             if digest != s.digest:
                 raise RemoteProtocolError("the bytes do not have the announced digest", reason="digest")
-            asked = current.demand(s.client_class)
+            asked = current.demand(s.tier)
             if asked.encoded:
                 with self._work.time("decode", asked.codec):
                     upload.vitals = await self._run(examine, upload.path, asked.codec, asked.num_params)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from roughfed.classes import STANDARD
 from roughfed.codec import CODECS
 from roughfed.crypto.identity import verify
 from roughfed.errors import RemoteProtocolError, TooLarge
@@ -16,6 +15,7 @@ from roughfed.server.metrics.stopwatch import Stopwatch
 from roughfed.server.storage.slices import slices
 from roughfed.server.uploads.admission import Vitals
 from roughfed.server.uploads.spool import mapped
+from roughfed.tiers import STANDARD
 from roughfed.types import Signed, UpdateStatement
 from roughfed.wire.sizes import statement_bytes
 from roughfed.wire.updates import UPDATE_DOMAIN, decode_statement
@@ -36,8 +36,8 @@ class OpenRound:
         num_params: D.
         self_weight: whether a statement may name another weight class than 1.
         statistics: what a statement that is not masked may hold, as "name:length".
-        classes: the same for the other classes of clients that take part, by name.
-        seats: client -> class, as the members are filled.
+        tiers: the same for the other tiers of clients that take part, by name.
+        tier_of: client -> tier, as the members are filled.
         num_classes: C; 0 for a regression.
     """
 
@@ -51,22 +51,20 @@ class OpenRound:
     num_params: int = 0
     self_weight: bool = False
     statistics: tuple[str, ...] = ()
-    classes: Mapping[str, OpenRound] = field(default_factory=dict[str, "OpenRound"])
-    seats: Mapping[str, str] = field(default_factory=dict[str, str])
+    tiers: Mapping[str, OpenRound] = field(default_factory=dict[str, "OpenRound"])
+    tier_of: Mapping[str, str] = field(default_factory=dict[str, str])
     num_classes: int = 0
 
-    def demand(self, client_class: str) -> OpenRound:
-        """What is demanded of a class.
+    def demand(self, tier: str) -> OpenRound:
+        """What is demanded of a tier.
 
         Raises:
             RemoteProtocolError: reason "class"; it takes no part in the round.
         """
-        if client_class == STANDARD:
+        if tier == STANDARD:
             return self
-        if (found := self.classes.get(client_class)) is None:
-            raise RemoteProtocolError(
-                f"class {client_class[:63]!r} takes no part in round {self.number}", reason="class"
-            )
+        if (found := self.tiers.get(tier)) is None:
+            raise RemoteProtocolError(f"tier {tier[:63]!r} takes no part in round {self.number}", reason="class")
         return found
 
     def read_statement(self, client: str, signed: Signed, *, work: Stopwatch) -> UpdateStatement:

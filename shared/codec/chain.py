@@ -24,13 +24,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.classes import loudness
 from roughfed.codec.jit import compiled, plain, read_only
 from roughfed.codec.plan import ChainParams, Lanes
 from roughfed.codec.rotation import rotate, rotate_back
 from roughfed.codec.rounding import Codes, round_rows, spread_sums
 from roughfed.codec.subset import kept_rows
 from roughfed.errors import LocalProtocolError
+from roughfed.tiers import loudness
 
 Flat = NDArray[np.float32]
 

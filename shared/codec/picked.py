@@ -1,8 +1,8 @@
-"""A shared random subset of the coordinates as they are, for classes of clients that are seen in the clear.
+"""A shared random subset of the coordinates as they are, for tiers of clients that are seen in the clear.
 
 One coordinate of each f neighbours is sent, which one follows from the round's public seed: random sampling (Konecny et
 al., 2016, https://arxiv.org/abs/1610.05492, section 3). Masked, the subset is one of rotated coordinates (`subset`).
-Every client of the class sends the same ones, so that their updates compare.
+Every client of the tier sends the same ones, so that their updates compare.
 
 d coordinates, one in f of them sent.
 """

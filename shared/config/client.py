@@ -16,7 +16,6 @@ from roughfed.config.values import (
     STRICT,
     Address,
     App,
-    ClassName,
     DataName,
     Document,
     ModelName,
@@ -24,6 +23,7 @@ from roughfed.config.values import (
     Peers,
     ServerSees,
     Size,
+    TierName,
     Words,
     refuse,
     show,
@@ -259,15 +259,15 @@ class Policy(BaseModel):
         default=False,
         description='Say which of several models has the least loss here (clusters.method = "ifca"), in the clear.',
     )
-    client_class: ClassName = Field(
+    tier: TierName = Field(
         default="",
-        description="Class of the federation's fed.toml ([classes.NAME]) that the client belongs to; empty = the "
+        description="Tier of the federation's fed.toml ([tiers.NAME]) that the client belongs to; empty = the "
         "standard one.",
     )
     standard_if_few: bool = Field(
         default=False,
-        description="Sit in the standard class, and send what it sends, in rounds that have too few clients of the own "
-        "class; otherwise the client is not asked then.",
+        description="Join the standard tier, and send what it sends, in rounds that have too few clients of the own "
+        "tier; otherwise the client is not asked then.",
     )
     max_update_bytes: Size = Field(
         default=8 << 30, description="Largest update that the client sends in a round, statistics included."

@@ -132,10 +132,10 @@ def _angles(config: FederationConfig) -> Iterator[Problem]:
             cause,
             'Write server_sees = "sketches" in [privacy], or method = "ifca" in [clusters].',
         )
-    if config.clusters.method == "cfl" and config.classes:
+    if config.clusters.method == "cfl" and config.tiers:
         cause = (
-            f'{METHOD} = "cfl" goes by the angles between the updates of all clients, and those of different classes '
-            f"([classes.{min(config.classes)}]) are of different coordinates."
+            f'{METHOD} = "cfl" goes by the angles between the updates of all clients, and those of different tiers '
+            f"([tiers.{min(config.tiers)}]) are of different coordinates."
         )
         yield conflict(
             config, (METHOD, "classes"), cause, 'Write method = "ifca" in [clusters], or remove the classes.'

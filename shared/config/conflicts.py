@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from roughfed.config.classes import class_conflicts
 from roughfed.config.client import ClientConfig
 from roughfed.config.clustering import cluster_conflicts
 from roughfed.config.fairness import fairness_conflicts
@@ -17,6 +16,7 @@ from roughfed.config.rough import rough_conflicts
 from roughfed.config.scoring import scoring_conflicts
 from roughfed.config.sharing import sharing_conflicts
 from roughfed.config.steps import optimizer_conflicts, scaling_conflicts
+from roughfed.config.tiers import tier_conflicts
 from roughfed.config.values import show
 from roughfed.methods import AUTO, PARTS, Chosen, read_method
 
@@ -48,7 +48,7 @@ def federation_conflicts(config: FederationConfig) -> list[Problem]:
         reward_conflicts,
         scoring_conflicts,
         cluster_conflicts,
-        class_conflicts,
+        tier_conflicts,
     )
     return [problem for conflicts in found for problem in conflicts(config)]
 

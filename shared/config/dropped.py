@@ -1,9 +1,17 @@
-"""Settings of earlier versions that are gone: refused by name, with what took their place, never as a mere slip."""
+"""Settings of earlier versions: renamed ones are read for one release, the others refused with what replaces them."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from types import MappingProxyType
+
+log = logging.getLogger(__name__)
+
+RENAMED: Mapping[str, str] = MappingProxyType(
+    {"classes": "tiers", "policy.client_class": "policy.tier", "reward.tiers": "reward.levels"}
+)
+"""Table or dotted key of 0.1 -> its name now. The old names go with 0.3."""
 
 DROPPED: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -17,3 +25,19 @@ DROPPED: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 """Dotted key -> cause and cure."""
+
+
+def current_name(dotted: str, where: str = "") -> str:
+    """The name of a table or a setting now.
+
+    Args:
+        dotted: as it was written.
+        where: it was written, for the warning about an old name; empty: no warning.
+    """
+    for old, new in RENAMED.items():
+        if dotted == old or dotted.startswith(f"{old}."):
+            name = new + dotted[len(old) :]
+            if where:
+                log.warning("%s: %s is called %s now; the old name works until 0.3", where, dotted, name)
+            return name
+    return dotted

@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from roughfed.config.classes import ClassSettings
 from roughfed.config.clusters import Clusters
 from roughfed.config.combining import Aggregate, Optimize
 from roughfed.config.contribution import Contribution
@@ -15,6 +14,7 @@ from roughfed.config.defences import AUTO, Attackers, DefenceRule
 from roughfed.config.fairness import Fairness
 from roughfed.config.reward import Reward
 from roughfed.config.serving import Server
+from roughfed.config.tiers import TierSettings
 from roughfed.config.trainer import TrainerSettings
 from roughfed.config.values import (
     STRICT,
@@ -332,7 +332,7 @@ class FederationConfig(Document):
     reward: Reward = Reward()
     metrics: Metrics = Metrics()
     identity: Identity = Identity()
-    classes: dict[str, ClassSettings] = Field(default_factory=dict[str, ClassSettings])
+    tiers: dict[str, TierSettings] = Field(default_factory=dict[str, TierSettings])
 
     @property
     def clients_to_start(self) -> int:

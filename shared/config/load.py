@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from roughfed.config.classes import class_problems
 from roughfed.config.client import ClientConfig
 from roughfed.config.dropped import DROPPED
 from roughfed.config.federation import FederationConfig
@@ -17,6 +16,7 @@ from roughfed.config.planned import planned_key
 from roughfed.config.problems import Problem, cure_for, refusal, translate
 from roughfed.config.schema import Key, keys_of, named_tables_of, tables_of
 from roughfed.config.sources import Setting, from_env, from_file, from_flags
+from roughfed.config.tiers import tier_problems
 from roughfed.config.values import Document, show
 from roughfed.registry import nearest
 
@@ -72,7 +72,7 @@ def build(model: type[D], settings: Mapping[str, Setting]) -> D:
     known = {dotted: s for dotted, s in settings.items() if dotted in keys} | several
     sees = settings["privacy.server_sees"].value if "privacy.server_sees" in settings else _default_mode(keys)
     problems = [_unknown(dotted, s, model, server_sees=sees) for dotted, s in settings.items() if dotted not in known]
-    problems += [problem for dotted, s in several.items() for problem in class_problems(dotted, s)]
+    problems += [problem for dotted, s in several.items() for problem in tier_problems(dotted, s)]
     problems += [
         Problem(s.origin, dotted, "The number is too long.", cure_for(s.value, keys[dotted]))
         for dotted, s in known.items()

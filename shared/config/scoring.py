@@ -49,7 +49,7 @@ def method_of(config: FederationConfig, *, data: bool) -> str:
     chosen, sees = config.contribution.method, config.privacy.server_sees
     if chosen != "auto":
         return "" if chosen == "none" else chosen
-    if config.classes and config.privacy.masked:
+    if config.tiers and config.privacy.masked:
         return ""
     if sees == "sums":
         return "group-regression" if _groups_change(config) and not config.clusters.on else ""
@@ -128,9 +128,9 @@ def _one_model(config: FederationConfig) -> Iterator[Problem]:
 def _classes(config: FederationConfig) -> Iterator[Problem]:
     """Rows of other coordinates."""
     method = config.contribution.method
-    if config.classes and config.privacy.masked and method != "auto":
+    if config.tiers and config.privacy.masked and method != "auto":
         cause = (
-            f"{METHOD} = {show(method)} compares updates behind masks, and clients of other [classes] send other "
+            f"{METHOD} = {show(method)} compares updates behind masks, and clients of other [tiers] send other "
             "coordinates."
         )
         cure = f'Remove {METHOD} or the classes, or write server_sees = "updates" in [privacy].'

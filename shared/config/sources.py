@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from roughfed.config.dropped import current_name
 from roughfed.config.reading import meant_by, read
 from roughfed.config.schema import Key
 from roughfed.config.values import Origin
@@ -60,11 +61,14 @@ def from_file(path: Path, tables: Mapping[str, object], *, made_by: str) -> dict
     settings: dict[str, Setting] = {}
     for name, content in document.items():
         rows: Mapping[str, object] = {f'"{name}"' if "." in name else name: content}  # "a.b" is no key b of [a]
-        if name in tables and isinstance(content, dict):
+        if current_name(name) in tables and isinstance(content, dict):
             rows = {f"{name}.{key}": value for key, value in cast("dict[str, object]", content).items()}
         for dotted, value in rows.items():
             origin = Origin("file", str(path), lines.get(dotted) or lines.get(name, 0))
-            settings[dotted] = Setting(value, origin)
+            if (known := current_name(dotted, str(origin))) in settings:
+                cause = f"{known} is written twice, once under its old name."
+                raise ConfigError(cause, file=str(origin), key=known, cure="Remove the old one.")
+            settings[known] = Setting(value, origin)
     return settings
 
 
@@ -88,6 +92,7 @@ def from_env(env: Mapping[str, str], keys: Mapping[str, Key], others: Mapping[st
         if not variable.startswith(_PREFIX) or "__" not in variable:
             continue
         dotted = ".".join(variable.removeprefix(_PREFIX).lower().split("__", 1))
+        dotted = current_name(dotted, variable)
         if dotted in keys or dotted not in others:
             value = keys[dotted].parse(text) if dotted in keys else text
             settings[dotted] = Setting(value, Origin("env", variable))
@@ -96,9 +101,10 @@ def from_env(env: Mapping[str, str], keys: Mapping[str, Key], others: Mapping[st
 
 def from_flags(flags: Mapping[str, str], keys: Mapping[str, Key]) -> dict[str, Setting]:
     """Read flags, given as text by dotted key."""
+    named = {current_name(dotted, f"--{dotted}"): (dotted, text) for dotted, text in flags.items()}
     return {
-        dotted: Setting(keys[dotted].parse(text) if dotted in keys else text, Origin("flag", f"--{dotted}"))
-        for dotted, text in flags.items()
+        known: Setting(keys[known].parse(text) if known in keys else text, Origin("flag", f"--{dotted}"))
+        for known, (dotted, text) in named.items()
     }
 
 

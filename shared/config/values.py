@@ -241,7 +241,7 @@ Peers = Annotated[
     AfterValidator(_peers),
     Words('list of clients: "NAME", "sha256:64 HEX DIGITS" of a key, or "org:NAME"', show),
 ]
-ClassName = Annotated[str, AfterValidator(_name), Words("name of a class of clients", show)]
+TierName = Annotated[str, AfterValidator(_name), Words("name of a tier of clients", show)]
 Name = Annotated[str, AfterValidator(_name), Words("name ([a-z0-9-], 1 to 63 characters)", show)]
 Address = Annotated[str, AfterValidator(_address), Words("host:port", show)]
 App = Annotated[str, AfterValidator(_app), Words("FILE.py:NAME", show)]

@@ -14,6 +14,7 @@ from io import BytesIO
 from typing import Any, Protocol, cast
 from urllib.parse import parse_qsl, urlsplit
 
+from roughfed.charts import PLOT_STYLE
 from roughfed.httpd.access import Access, is_foreign, names_loopback
 from roughfed.httpd.feed import TooManyWatchers
 from roughfed.httpd.values import Request, Response, Routes, Stream
@@ -31,10 +32,10 @@ GONE_MS = 30_000
 """A watcher's machine that confirms nothing for so long is gone."""
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
-    "frame-ancestors 'none'; form-action 'none'"
+    f"default-src 'none'; script-src 'self'; style-src 'self' {PLOT_STYLE}; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
 )
-"""What a page may load: its own files, and nothing from anywhere else."""
+"""What a page may load: its own files, the rules that its charts bring, and nothing from anywhere else."""
 
 HEADERS = {
     "Cache-Control": "no-store",

@@ -1,20 +1,20 @@
-"""A run beside plain FedAvg on the same data: the same figures, the same charts."""
+"""A run beside others on the same data: plain FedAvg; under attack, also no defence, and nobody hostile."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from roughfed.report.heat import heat_map
-from roughfed.report.layout import captioned, pair
-from roughfed.report.lines import line_chart
-from roughfed.report.plots import distinct, share_axis
+from roughfed.report.chart import figure
+from roughfed.report.judged import caught
+from roughfed.report.layout import lead, pair
+from roughfed.report.plots import curves, distinct
 from roughfed.report.rough import last_with, shots_of, tasks_charts
-from roughfed.report.scale import finite, percent
+from roughfed.report.scale import finite
 from roughfed.report.summary import RunSummary, compare, last_known
-from roughfed.report.svg import safe
-from roughfed.report.tables import UNKNOWN, table
+from roughfed.report.tables import UNKNOWN, share, table
 
 THIS, PLAIN = "this run", "plain FedAvg"
+UNDEFENDED, CLEAN = "no defence", "no attack"
 
 CURVES: Mapping[str, str] = {
     "accuracy": "Accuracy",
@@ -30,12 +30,12 @@ TINY = 0.0005  # half of what is written: 0.1 points
 
 def against(run: RunSummary, plain: RunSummary) -> str:
     """The content of the section."""
-    lead = "Every figure twice: of this run, and of a run of plain FedAvg on the same data from the same first model."
-    curves = [c for field, caption in CURVES.items() if (c := _curves(field, caption, run, plain))]
+    words = "Every figure twice: of this run, and of a run of plain FedAvg on the same data from the same first model."
+    courses = [_course(field, caption, run, plain) for field, caption in CURVES.items()]
     both = [f"<div>{''.join(tasks_charts(each, f', {name}'))}</div>" for name, each in ((THIS, run), (PLAIN, plain))]
     tasks = pair(*both) if run.tasks else ""
-    blocks = [f"<div>{_figures(run, plain)}</div>", *_classes(run, plain), *curves]
-    return f'<p class="lead">{safe(lead)}</p>{pair(*blocks)}{tasks}'
+    blocks = [f"<div>{_figures(run, plain)}</div>", *_classes(run, plain), *courses]
+    return lead(words) + pair(*blocks) + tasks
 
 
 def _figures(run: RunSummary, plain: RunSummary) -> str:
@@ -46,7 +46,7 @@ def _figures(run: RunSummary, plain: RunSummary) -> str:
         _row("worst class", _last(run, "worst_class"), _last(plain, "worst_class")),
         _row("macro-F1", _last(run, "macro_f1"), _last(plain, "macro_f1")),
         _row("tail classes", found.tail_accuracy, found.plain_tail_accuracy) if shots_of(run) else None,
-        _row("calibration error", *(_last(r, "calibration_error") for r in (run, plain)), less=True),
+        _row("calibration error (ECE)", *(_last(r, "calibration_error") for r in (run, plain)), less=True),
         _row("forgetting", found.forgetting, found.plain_forgetting, less=True),
         _row("wrong labels repeated", found.memorised_wrong, found.plain_memorised_wrong, less=True),
     ]
@@ -57,7 +57,7 @@ def _row(name: str, ours: float | None, theirs: float | None, *, less: bool = Fa
     """None where neither was measured; `less`: the smaller one is the better one."""
     if ours is None and theirs is None:
         return None
-    shown = [UNKNOWN if value is None else percent(value) for value in (ours, theirs)]
+    shown = [share(value) for value in (ours, theirs)]
     if ours is None or theirs is None:
         return (name, *shown, UNKNOWN)
     gain = ours - theirs
@@ -78,11 +78,7 @@ def _classes(run: RunSummary, plain: RunSummary) -> list[str]:
     if not width or len(rows[PLAIN]) != width:
         return []
     names = distinct(run.class_names, width, "class")
-    return [
-        captioned(
-            "Recall of each class at the end", heat_map("Recall by class", rows, columns=names, high=1.0, form=percent)
-        )
-    ]
+    return [figure("Recall of each class at the end", "cells", names, rows, "percent", top=1)]
 
 
 def _recall(run: RunSummary) -> Sequence[float | None]:
@@ -90,7 +86,7 @@ def _recall(run: RunSummary) -> Sequence[float | None]:
     return (last.class_accuracy or []) if last is not None else []
 
 
-def _curves(field: str, caption: str, run: RunSummary, plain: RunSummary) -> str:
+def _course(field: str, caption: str, run: RunSummary, plain: RunSummary) -> str:
     """Both runs by round; nothing where one of them has no course to be shown, or where there is no tail."""
     if field == "tail_accuracy" and shots_of(run) is None:
         return ""
@@ -99,4 +95,41 @@ def _curves(field: str, caption: str, run: RunSummary, plain: RunSummary) -> str
         return ""
     x = sorted(by_round[0].keys() | by_round[1].keys())
     series = {name: [values.get(at) for at in x] for name, values in zip((THIS, PLAIN), by_round, strict=True)}
-    return captioned(caption, line_chart(f"{caption} by round", series, x=x, axis=share_axis(series.values())))
+    return curves(f"{caption} by round", x, series)
+
+
+def poisoned(run: RunSummary, plain: RunSummary | None, clean: RunSummary | None) -> str:
+    """The content of the section: the three runs, as far as they were played."""
+    runs = {THIS: run, UNDEFENDED: plain, CLEAN: clean}
+    known = {name: each for name, each in runs.items() if each is not None}
+    found, played = caught(run), len(run.hostile) * len(run.rounds)
+    hostile = ", ".join(run.hostile)
+    words = (
+        f"{run.attack}: {hostile}. They were left out {found.hits} of {played} times, and honest clients "
+        f"{found.false_exclusions} times. Every run begins with the same first model, with the same clients and data."
+    )
+    head = ("at the end", *known)
+    rows = [
+        (name, *(share(last_known(getattr(r, field) for r in each.rounds)) for each in known.values()))
+        for field, name in AT_THE_END.items()
+        if any(getattr(r, field) is not None for each in known.values() for r in each.rounds)
+    ]
+    figures = table(head, rows, numeric=tuple(range(1, len(head))))
+    return lead(words) + pair(f"<div>{figures}</div>", _courses(known))
+
+
+AT_THE_END = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "worst_class": "worst class",
+    "attack_success": "the attacker's goal reached",
+}
+"""Field of a round -> what the table calls it."""
+
+
+def _courses(runs: dict[str, RunSummary]) -> str:
+    by_round = {name: {r.round: r.accuracy for r in each.rounds} for name, each in runs.items()}
+    if not all(finite(values.values()) for values in by_round.values()):
+        return ""
+    x = sorted({number for values in by_round.values() for number in values})
+    return curves("Accuracy by round", x, {name: [values.get(at) for at in x] for name, values in by_round.items()})

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from importlib import resources
 
 import roughfed
+from roughfed import charts
 from roughfed.report import plots, tables
-from roughfed.report.against import against
+from roughfed.report.against import against, poisoned
 from roughfed.report.judged import judged, was_judged
-from roughfed.report.layout import captioned, pair, section
-from roughfed.report.poisoned import poisoned
-from roughfed.report.rough import class_charts, tasks_charts
+from roughfed.report.layout import captioned, note, pair, safe, section
+from roughfed.report.rough import class_charts, last_with, tasks_charts
 from roughfed.report.seen import seen
 from roughfed.report.summary import RunSummary
-from roughfed.report.svg import plot_css, safe
 from roughfed.report.unlike.sections import sections as unlike
 
 _WRITTEN = f"written by roughfed {safe(roughfed.__version__)}"
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # also if a name slipped through the escaping
+_WITHOUT_SCRIPTS = "<noscript><p>Charts need JavaScript; the tables below them have every number.</p></noscript>"
 
 
 def render(
@@ -71,18 +71,31 @@ def document(title: str, facts: Sequence[tuple[str, str]], body: Sequence[str], 
     Returns:
         an HTML document, UTF-8, self-contained.
     """
-    css = plot_css() + resources.files(__package__ or "roughfed.report").joinpath("page.css").read_text(
-        encoding="utf-8"
-    )
-    content = "".join([_header(title, facts), *body, footer or f"<footer>{_WRITTEN}</footer>"])
+    content = "".join([_header(title, facts), _WITHOUT_SCRIPTS, *body, footer or f"<footer>{_WRITTEN}</footer>"])
+    policy, css, scripts = _assets()
     return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"/>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
-        '<meta name="color-scheme" content="light dark"/>'
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
         f"<title>roughfed: {safe(title[:1].lower() + title[1:])}</title><style>{css}</style></head>\n"
-        f"<body><main>{content}</main></body></html>\n"
+        f"<body><main>{content}</main>\n{scripts}</body></html>\n"
     )
+
+
+@cache
+def _assets() -> tuple[str, str, str]:
+    """What every page brings along: its policy, its style, and the scripts that draw.
+
+    The policy names each by its hash and allows nothing else, also if a name slipped through the escaping.
+    """
+    css = charts.text(charts.CSS) + resources.files("roughfed.report").joinpath("page.css").read_text(encoding="utf-8")
+    scripts = {charts.text(name): kind for name, kind in charts.SCRIPTS.items()}
+    hashes = " ".join(map(charts.source_hash, scripts))
+    styles = f"{charts.source_hash(css)} {charts.PLOT_STYLE}"
+    policy = f"default-src 'none'; script-src {hashes}; style-src {styles}; img-src data:; base-uri 'none'"
+    elements = "\n".join(f'<script type="{kind}">{script}</script>' for script, kind in scripts.items())
+    return policy, css, f"<!--\n{charts.text('LICENSES.txt')}-->\n{elements}"
 
 
 def _header(title: str, facts: Sequence[tuple[str, str]]) -> str:
@@ -101,43 +114,36 @@ def _strip(run: RunSummary) -> str:
 def _sections(run: RunSummary, *, tasks: bool) -> list[str]:
     """`tasks`: show those of the run; a comparison does so itself."""
     if not run.rounds:
-        return [section("Learning", '<p class="note">No round was finished.</p>'), _clients(run)]
-    lost, rough = f"<div>{tables.losses_table(run)}</div>", class_charts(run)
+        return [section("Learning", note("No round was finished.")), _clients(run)]
+    lost, loss = f"<div>{tables.losses_table(run)}</div>", {"loss": [r.loss for r in run.rounds]}
     return [
-        section(
-            "Learning", pair(captioned("Accuracy", plots.accuracy_svg(run)), captioned("Loss", plots.loss_svg(run)))
-        ),
-        section("Classes", pair(captioned("Last measured", plots.class_accuracy_svg(run)), *_history(run), *rough)),
+        section("Learning", pair(plots.accuracy(run), plots.curves("Loss", plots.numbers(run), loss, "number"))),
+        section("Classes", pair(_recall(run), plots.class_history(run), *class_charts(run))),
         *([section("Tasks", pair(*tasks_charts(run)))] if run.tasks and tasks else []),
         _clients(run),
         *([section("Defence", judged(run))] if was_judged(run) else []),
         *unlike(run),
         section("What the server saw", seen(run)),
-        section("Participation", pair(captioned("Clients by round", plots.participation_svg(run)), lost)),
-        section(
-            "Cost",
-            pair(
-                captioned("Bytes, all clients", plots.bytes_svg(run)), captioned("Time by phase", plots.phases_svg(run))
-            ),
-        ),
+        section("Participation", pair(plots.participation(run), lost)),
+        section("Cost", pair(plots.traffic(run), plots.phases(run))),
         section("Rounds", f"<details><summary>Figures of each round</summary>{tables.rounds_table(run)}</details>"),
     ]
 
 
-def _history(run: RunSummary) -> list[str]:
-    """Over one round there is no history."""
-    if sum(bool(r.class_accuracy) for r in run.rounds) < 2:
-        return []
-    return [captioned("Over the rounds", plots.class_history_svg(run))]
+def _recall(run: RunSummary) -> str:
+    last = last_with(run, "class_accuracy")
+    return plots.class_accuracy(
+        "Accuracy by class, last measured", (last.class_accuracy or []) if last else [], run.class_names
+    )
 
 
 def _clients(run: RunSummary) -> str:
-    held = plots.holdings_svg(run.holdings or [], run.client_names, run.class_names)
     aside = "" if run.server_sees == "updates" or not run.holdings else " (the server does not know)"
-    figures = [captioned(f"Who holds what: examples by class{aside}", held)]
-    if any(r.client_accuracy for r in run.rounds):
-        figures.append(captioned("Accuracy on its own held-out data, worst first", plots.client_accuracy_svg(run)))
-    return section("Clients", pair(*figures))
+    caption = f"Who holds what: examples by class{aside}"
+    held = captioned(caption, note("not known"))
+    if run.holdings:
+        held = plots.holdings(caption, run.holdings, run.client_names, run.class_names)
+    return section("Clients", pair(held, plots.client_accuracy(run)))
 
 
 def _settings(run: RunSummary) -> str:

@@ -6,15 +6,18 @@ Names of hostile clients are known in demos and trials only; there they come fir
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from roughfed.report.heat import Look, shaded
-from roughfed.report.layout import MAX_COLUMNS, MAX_ROWS, captioned, pair
-from roughfed.report.scale import drawable, finite, number, percent
-from roughfed.report.summary import RoundSummary, RunSummary
-from roughfed.report.svg import safe
+from roughfed.report.chart import figure
+from roughfed.report.layout import MAX_COLUMNS, MAX_ROWS, lead, note, pair, safe
+from roughfed.report.scale import finite
+from roughfed.report.summary import RunSummary
 from roughfed.report.tables import table
 from roughfed.report.words import BLAMELESS, reason
+
+LIMITED = ("centered-clipping", "default", "fltrust", "foolsgold")
+"""Rules whose scores are in units of their limit: from 1 on, an update is suspect."""
 
 
 def was_judged(run: RunSummary) -> bool:
@@ -32,11 +35,39 @@ def exclusions(run: RunSummary) -> dict[str, list[int]]:
     return dict(sorted(found.items()))
 
 
+@dataclass(frozen=True)
+class Caught:
+    """Who was left out of a run with known attackers.
+
+    Attributes:
+        hostile: names of the attackers.
+        excluded: client -> rounds in which it was left out for a reason that is its own.
+        false_exclusions: client-rounds of honest clients among them.
+        hits: client-rounds of attackers among them.
+    """
+
+    hostile: list[str]
+    excluded: dict[str, list[int]]
+
+    @property
+    def false_exclusions(self) -> int:
+        """Client-rounds of honest clients that were left out."""
+        return sum(len(rounds) for client, rounds in self.excluded.items() if client not in self.hostile)
+
+    @property
+    def hits(self) -> int:
+        """Client-rounds of attackers that were left out."""
+        return sum(len(rounds) for client, rounds in self.excluded.items() if client in self.hostile)
+
+
+def caught(run: RunSummary) -> Caught:
+    """Who was left out."""
+    return Caught(run.hostile, exclusions(run))
+
+
 def judged(run: RunSummary) -> str:
     """The content of the section."""
-    blocks = [_scores(run), _weights(run)]
-    charts = [block for block in blocks if block]
-    return f'<p class="lead">{safe(_lead(run))}</p>{pair(*charts, f"<div>{_left_out(run)}</div>")}'
+    return lead(_lead(run)) + pair(_scores(run), _weights(run), f"<div>{_left_out(run)}</div>")
 
 
 def _lead(run: RunSummary) -> str:
@@ -53,65 +84,48 @@ def _lead(run: RunSummary) -> str:
 
 
 def _scores(run: RunSummary) -> str:
-    """The figures that the rule went by, in parts of the round's highest: every round has a scale of its own."""
-    by_round = [(r, r.defence.scores if r.defence else {}) for r in run.rounds]
-    chart = _by_client(run, "Scores by client and round", by_round, _left_out_in(run))
-    words = "Scores by round, shaded by the round's highest: larger is more suspicious. Marked: left out"
-    return captioned(f"{words}{_whose(run)}", chart) if chart else ""
+    """The figures that the rule went by, on one scale for all rounds: a calm round stays pale."""
+    rules = {r.defence.rule for r in run.rounds if r.defence is not None and r.defence.scores}
+    limited = rules <= set(LIMITED)
+    scale = "the full shade is the limit, 1.0" if limited else "shaded by the highest of all rounds"
+    caption = f"Scores by round, {scale}; larger is more suspicious. ◥ left out{_whose(run)}"
+    return _by_client(run, caption, "scores", 1.0 if limited else None)
 
 
 def _weights(run: RunSummary) -> str:
-    by_round = [(r, r.defence.weights if r.defence else {}) for r in run.rounds]
-    chart = _by_client(run, "Weights by client and round", by_round, set())
-    return captioned(f"Weights that the rule gave, shaded by the round's largest{_whose(run)}", chart) if chart else ""
+    return _by_client(run, f"Weights that the rule gave{_whose(run)}", "weights", None)
 
 
 def _whose(run: RunSummary) -> str:
     return ". Hostile ones come first, with a star" if run.hostile else ""
 
 
-def _by_client(
-    run: RunSummary,
-    title: str,
-    by_round: Sequence[tuple[RoundSummary, Mapping[str, float]]],
-    marks: set[tuple[str, int]],
-) -> str:
-    """A heat map of a figure; nothing where there is none."""
-    shown = [(r, values) for r, values in by_round if values][-MAX_COLUMNS:]
-    if not shown:
+def _by_client(run: RunSummary, caption: str, field: str, top: float | None) -> str:
+    """A figure by client and round, with a mark at whom was left out; nothing where there is none."""
+    told = [(r.round, values) for r in run.rounds if r.defence is not None and (values := getattr(r.defence, field))]
+    if not (shown := told[-MAX_COLUMNS:]):
         return ""
-    highest = {r.round: max(finite(values.values()), default=0.0) for r, values in shown}
-    rows: dict[str, list[float | None]] = {}
-    said: dict[tuple[str, int], str] = {}
-    for name in _names(run, [values for _, values in shown]):
-        starred = _starred(name, run)
-        cells = [(values.get(name), highest[r.round]) for r, values in shown]
-        rows[starred] = [v / most if drawable(v) and most > 0 else None for v, most in cells]
-        said |= {(starred, at): number(float(f"{v:.2g}")) for at, (v, _) in enumerate(cells) if drawable(v)}
-    columns = [str(r.round) for r, _ in shown]
-    places = {r.round: at for at, (r, _) in enumerate(shown)}
-    marked = {(_starred(name, run), places[at]) for name, at in marks if at in places}
-    return shaded(title, rows, Look(columns, 1.0, percent, said=said, marks=marked, why="left out"))
+    names = _names(run, [values for _, values in shown])
+    rows = {_starred(name, run): [values.get(name) for _, values in shown] for name in names}
+    columns, out = [str(number) for number, _ in shown], exclusions(run)
+    marks = [
+        [y, x] for y, name in enumerate(names) for x, (number, _) in enumerate(shown) if number in out.get(name, [])
+    ]
+    highest = max((v for row in rows.values() for v in finite(row)), default=0.0)
+    look = {"top": top or highest or 1.0, "marks": marks, "why": "left out", "across": "round"}
+    return figure(caption, "cells", columns, rows, "number", **look)
 
 
-def _names(run: RunSummary, by_round: Sequence[Mapping[str, float]]) -> list[str]:
+def _names(run: RunSummary, by_round: Sequence[dict[str, float]]) -> list[str]:
     """Hostile ones first; of too many those with the highest figures."""
-    most: dict[str, float] = {}
-    for values in by_round:
-        high = max(finite(values.values()), default=0.0)
-        for name, value in values.items():
-            share = value / high if drawable(value) and high > 0 else 0.0
-            most[name] = max(most.get(name, 0.0), share)
+    names = {name for values in by_round for name in values}
+    most = {name: max(finite(values.get(name) for values in by_round), default=0.0) for name in names}
     chosen = sorted(most, key=lambda name: (name not in run.hostile, -most[name], name))[:MAX_ROWS]
     return sorted(chosen, key=lambda name: (name not in run.hostile, name))
 
 
 def _starred(name: str, run: RunSummary) -> str:
     return f"{name}\u00a0★" if name in run.hostile else name
-
-
-def _left_out_in(run: RunSummary) -> set[tuple[str, int]]:
-    return {(client, number) for client, rounds in exclusions(run).items() for number in rounds}
 
 
 def _left_out(run: RunSummary) -> str:
@@ -122,7 +136,7 @@ def _left_out(run: RunSummary) -> str:
             if word not in BLAMELESS:
                 why.setdefault(client, Counter())[word] += 1
     if not why:
-        return '<p class="note">No update was left out.</p>'
+        return note("No update was left out.")
     rounds = exclusions(run)
     rows = [
         (_starred(client, run), str(len(rounds[client])), spans(rounds[client]), _reasons(why[client]))

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from roughfed.measures import Protocol, Shots, TaskMatrix, reliability, shots_by_rank
-from roughfed.report.heat import heat_map
-from roughfed.report.layout import captioned
-from roughfed.report.lines import line_chart
-from roughfed.report.plots import SHARE, distinct
-from roughfed.report.reliability import reliability_diagram
+from roughfed.report.chart import figure
+from roughfed.report.layout import captioned, note
+from roughfed.report.plots import curves, distinct, numbers
 from roughfed.report.scale import number, percent
 from roughfed.report.summary import RoundSummary, RunSummary, TaskSpan, task_matrix
-from roughfed.report.svg import empty, safe
-from roughfed.report.tables import UNKNOWN, table
+from roughfed.report.tables import share, table
+from roughfed.types import BINS
 
 LONG = 2.0
 """From this ratio of the largest to the smallest class on, head and tail are spoken of."""
@@ -62,7 +60,7 @@ def calibrated_table(run: RunSummary) -> str:
     )
     names = ("accuracy", "balanced_accuracy", "worst_class", "head", "medium", "tail")
     rows = [
-        (name.replace("_", " "), *(UNKNOWN if v is None else percent(v) for v in (before.get(name), after)))
+        (name.replace("_", " "), *map(share, (before.get(name), after)))
         for name in names
         if (after := getattr(finished, name)) is not None
     ]
@@ -73,19 +71,16 @@ def class_charts(run: RunSummary) -> list[str]:
     """What there is to be seen of classes beside their recall: figures with captions."""
     found: list[str] = []
     if (shots := shots_of(run)) is not None and any(r.tail_accuracy is not None for r in run.rounds):
-        found.append(captioned(f"Head, medium and tail: {_words(shots, run)}", shots_svg(run)))
+        series = {part: [getattr(r, f"{part}_accuracy") for r in run.rounds] for part in ("head", "medium", "tail")}
+        found.append(curves(f"Head, medium and tail: {_words(shots, run)}", numbers(run), series))
     if (last := last_with(run, "confusion")) is not None:
-        what = f"What is taken for what, round {last.round}: true class (row), said class (column), % of the row"
-        found.append(captioned(what, confusion_svg(last, run.class_names)))
+        found.append(confusion_matrix(last, run.class_names))
     if (last := last_with(run, "calibration")) is not None:
-        error = percent(last.calibration_error) if last.calibration_error is not None else "not measured"
-        caption = f"How right it is against how sure it is, round {last.round}: off by {error}"
-        found.append(captioned(caption, reliability_svg(last)))
+        found.append(calibration(last))
     if run.calibrated is not None:
         found.append(captioned("The classifier that the server finished from sums", calibrated_table(run)))
     if run.client_class_accuracy:
-        caption = "Recall of each class on each client's own held-out data"
-        found.append(captioned(caption, client_classes_svg(run)))
+        found.append(client_classes(run))
     return found
 
 
@@ -94,42 +89,40 @@ def last_with(run: RunSummary, field: str) -> RoundSummary | None:
     return next((r for r in reversed(run.rounds) if getattr(r, field)), None)
 
 
-def shots_svg(run: RunSummary) -> str:
-    """Accuracy of head, medium and tail classes by round."""
-    series = {
-        "head": [r.head_accuracy for r in run.rounds],
-        "medium": [r.medium_accuracy for r in run.rounds],
-        "tail": [r.tail_accuracy for r in run.rounds],
-    }
-    series = {name: values for name, values in series.items() if any(v is not None for v in values)}
-    x = [r.round for r in run.rounds]
-    return line_chart("Accuracy of head, medium and tail classes by round", series, x=x, axis=SHARE)
-
-
-def confusion_svg(r: RoundSummary, class_names: Sequence[str]) -> str:
+def confusion_matrix(r: RoundSummary, class_names: Sequence[str]) -> str:
     """Shares of each true class by the class that the model says."""
-    title = "Confusion of classes"
+    caption = f"Confusion matrix, round {r.round}: true class (row), said class (column), % of the row"
     if len(r.confusion) > MOST_CONFUSED:
-        return empty(title, f"{len(r.confusion)} classes: in the summary file")
+        return captioned(caption, note(f"{len(r.confusion)} classes: in the summary file"))
     names = distinct(class_names, len(r.confusion), "class")
-    shares: dict[str, list[float | None]] = {}
-    for name, row in zip(names, r.confusion, strict=True):
-        total = sum(row)
-        shares[name] = [n / total if total else None for n in row]
-    return heat_map(title, shares, columns=names, high=1.0, form=_whole_percent, faint=False)
+    shares = {
+        name: [n / total if (total := sum(row)) else None for n in row]
+        for name, row in zip(names, r.confusion, strict=True)
+    }
+    return figure(caption, "cells", names, shares, "whole", top=1, faint=False)
 
 
-def reliability_svg(r: RoundSummary) -> str:
-    """How often the model is right against how sure it is."""
-    return reliability_diagram("Reliability", reliability(r.calibration))
+def calibration(r: RoundSummary) -> str:
+    """How often the model is right against how sure it is (Guo et al., ICML 2017, figure 1)."""
+    error = percent(r.calibration_error) if r.calibration_error is not None else "not measured"
+    caption = f"Calibration: how right the model is against how sure, round {r.round}; error (ECE): {error}"
+    bins = reliability(r.calibration)
+    series = {
+        "right": [b.accuracy for b in bins],
+        "sure": [b.confidence for b in bins],
+        "share of the examples": [b.count / sum(b.count for b in bins) for b in bins],
+    }
+    ends = [f"{percent(b.low)} to {percent(b.high)}" for b in bins]
+    return figure(caption, "reliability", ends, series, "percent", low=[b.low for b in bins], wide=1 / BINS)
 
 
-def client_classes_svg(run: RunSummary) -> str:
+def client_classes(run: RunSummary) -> str:
     """Recall by client and class."""
-    width = max((len(row) for row in run.client_class_accuracy.values()), default=0)
+    width = max(len(row) for row in run.client_class_accuracy.values())
     classes = distinct(run.class_names, width, "class")
     rows = {client: [*row, *[None] * (width - len(row))] for client, row in run.client_class_accuracy.items()}
-    return heat_map("Recall by client and class", rows, columns=classes, high=1.0, form=percent)
+    caption = "Recall of each class on each client's own held-out data"
+    return figure(caption, "cells", classes, rows, "percent", top=1)
 
 
 # -- tasks ----------------------------------------------------------------------------------------------------------
@@ -139,20 +132,14 @@ def tasks_charts(run: RunSummary, whose: str = "") -> list[str]:
     """The matrix of a run in tasks, and its measures; a sentence where no task is over."""
     matrix = task_matrix(run)
     if matrix is None:
-        return [captioned(f"Accuracy by task{whose}", empty("Accuracy by task", "no task is over yet"))]
+        return [captioned(f"Accuracy by task{whose}", note("no task is over yet"))]
     caption = f"Accuracy on each task (column) right after each task (row){whose}"
     measures = table(("measure", "value", "what it is"), _measures(matrix), numeric=(1,))
     brings = "; ".join(f"task {t + 1} brings {_classes(task, run)}" for t, task in enumerate(run.tasks))
-    note = f'<p class="note">{safe(f"{PROTOCOLS[matrix.protocol]}; {brings}")}</p>'
-    chart = captioned(caption, matrix_svg(matrix, len(run.tasks)))
-    return [f"<div>{chart}{note}</div>", f"<div>{measures}</div>"]
-
-
-def matrix_svg(matrix: TaskMatrix, num_tasks: int) -> str:
-    """A[t, u] as shades."""
-    columns = [f"task {u + 1}" for u in range(num_tasks)]
+    columns = [f"task {u + 1}" for u in range(len(run.tasks))]
     rows = {f"after task {t + 1}": values for t, values in enumerate(matrix.values)}
-    return heat_map("Accuracy by task after each task", rows, columns=columns, high=1.0, form=percent)
+    chart = figure(caption, "cells", columns, rows, "percent", top=1)
+    return [f"<div>{chart}{note(f'{PROTOCOLS[matrix.protocol]}; {brings}')}</div>", f"<div>{measures}</div>"]
 
 
 def _measures(matrix: TaskMatrix) -> list[tuple[str, str, str]]:
@@ -163,7 +150,7 @@ def _measures(matrix: TaskMatrix) -> list[tuple[str, str, str]]:
         ("backward transfer", matrix.backward_transfer, "after the last task, minus right after each was learnt"),
         ("forward transfer", matrix.forward_transfer, "before each task was learnt, minus the untrained model's"),
     ]
-    return [(name, UNKNOWN if value is None else percent(value), what) for name, value, what in rows]
+    return [(name, share(value), what) for name, value, what in rows]
 
 
 def _classes(task: TaskSpan, run: RunSummary) -> str:
@@ -179,7 +166,3 @@ def _words(shots: Shots, run: RunSummary) -> str:
         listed = ", ".join(names[c] if c < len(names) else number(c) for c in classes)
         parts.append(f"{what} is {listed} ({number(sum(counts[c] for c in classes))} training examples)")
     return "; ".join(parts)
-
-
-def _whole_percent(share: float) -> str:
-    return f"{share * 100:.0f}"

@@ -1,31 +1,14 @@
-"""From values to positions on paper: round tick marks, and numbers as people write them."""
+"""Numbers as people write them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import TypeGuard
 
 Format = Callable[[float], str]
 
 LARGEST = 1e100
-SMALLEST_SPAN = 1e-9  # of the values themselves; what differs by less is drawn as equal
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """A straight line from values `low..high` to positions `start..end` (`end` may be the smaller one)."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def at(self, value: float) -> float:
-        """Position of a value; values outside are drawn at the edge."""
-        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
-        return self.start + share * (self.end - self.start)
 
 
 def drawable(value: float | None) -> TypeGuard[float]:
@@ -36,28 +19,6 @@ def drawable(value: float | None) -> TypeGuard[float]:
 def finite(values: Iterable[float | None]) -> list[float]:
     """The values that can be drawn."""
     return [v for v in values if drawable(v)]
-
-
-def ticks(low: float, high: float, *, about: int = 5, step_of: Sequence[float] = (1, 2, 2.5, 5, 10)) -> list[float]:
-    """Evenly spaced round numbers that cover `low..high`, near `about` of them; at least two.
-
-    Bounds that are equal, not finite or too far apart give an axis of length 1 from `low`.
-    """
-    span = high - low
-    if not (drawable(span) and span > SMALLEST_SPAN * max(1.0, abs(low), abs(high))):
-        low = low if abs(low) < 1e9 else 0.0
-        high, span = low + 1, 1.0
-    raw = span / about
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(s * power for s in (*step_of, 10) if s * power >= raw * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
-
-
-def byte_ticks(high: float, *, about: int = 5) -> list[float]:
-    """Ticks from 0 that are round in the binary unit in which they are written."""
-    unit = 1024.0 ** _unit_power(high)
-    return [t * unit for t in ticks(0.0, max(high, 1.0) / unit, about=about)]
 
 
 def number(value: float) -> str:

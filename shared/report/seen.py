@@ -5,12 +5,10 @@ from __future__ import annotations
 from itertools import groupby
 
 from roughfed.report import plots
-from roughfed.report.bars import bars
-from roughfed.report.layout import captioned, pair
-from roughfed.report.lines import line_chart
-from roughfed.report.scale import finite, number, percent, ticks
+from roughfed.report.chart import figure
+from roughfed.report.layout import folded, lead, note, pair
+from roughfed.report.scale import percent
 from roughfed.report.summary import RoundSummary, RunSummary
-from roughfed.report.svg import Axis, safe
 from roughfed.report.tables import table
 from roughfed.report.words import reason
 
@@ -34,18 +32,15 @@ WORDS = {
 def seen(run: RunSummary) -> str:
     """The content of the section."""
     words = WORDS.get(run.server_sees, "not recorded").format(dim=run.sketch_dim or "a few")
-    lead = f'<p class="lead">{safe(words)}</p>'
     if run.server_sees == "updates":
-        return lead
-    return lead + pair(_clip_norm(run), *_from_sums(run)) + pair(_groups(run), _broken(run))
+        return lead(words)
+    return lead(words) + pair(_clip_norm(run), *_from_sums(run)) + pair(_groups(run), _broken(run))
 
 
 def _clip_norm(run: RunSummary) -> str:
     """C, the norm that updates were cut to; it follows the norms of earlier rounds."""
-    values = [r.clip_norm for r in run.rounds]
-    axis = Axis(ticks(0, max(finite(values), default=1.0)), number)
-    chart = line_chart("Clip norm by round", {"clip norm": values}, x=[r.round for r in run.rounds], axis=axis)
-    return captioned("Clip norm, known to all: updates are cut to it", chart)
+    caption = "Clip norm by round, known to all: updates are cut to it"
+    return plots.curves(caption, plots.numbers(run), {"clip norm": [r.clip_norm for r in run.rounds]}, "number")
 
 
 def _from_sums(run: RunSummary) -> list[str]:
@@ -55,28 +50,23 @@ def _from_sums(run: RunSummary) -> list[str]:
     if last is not None and last.together is not None:
         together, version = last.together, f"version {last.version}"
         if any(together.histogram):
-            found.append(captioned(f"Clients by their own accuracy, {version}", _histogram(together.histogram)))
+            found.append(_histogram(f"Clients by their own accuracy, {version}", together.histogram))
         if together.class_accuracy:
-            names = plots.distinct(run.class_names, len(together.class_accuracy), "class")
-            by_class = dict(zip(names, together.class_accuracy, strict=True))
-            chart = bars("Accuracy by class, from sums", by_class, axis=plots.SHARE)
-            found.append(captioned(f"Accuracy by class on all clients' held-out data, {version}", chart))
+            caption = f"Accuracy by class on all clients' held-out data, {version}"
+            found.append(plots.class_accuracy(caption, together.class_accuracy, run.class_names))
     if run.class_prior:
         names = plots.distinct(run.class_names, len(run.class_prior), "class")
-        counts = {name: float(count) for name, count in zip(names, run.class_prior, strict=True)}
-        chart = bars("Class prior", counts, axis=_counts(run.class_prior))
-        found.append(captioned("Training examples by class, all clients together", chart))
+        caption = "Training examples by class, all clients together"
+        found.append(figure(caption, "bars", names, {"examples": run.class_prior}, "count"))
     return found
 
 
-def _histogram(counts: list[int]) -> str:
-    width = 1 / len(counts)
-    named = {f"{i * width * 100:.0f} to {percent((i + 1) * width)}": float(n) for i, n in enumerate(counts)}
-    return bars("Clients by accuracy", dict(reversed(named.items())), axis=_counts(counts))
-
-
-def _counts(values: list[int]) -> Axis:
-    return Axis(ticks(0, max(values, default=1), step_of=plots.WHOLE), number)
+def _histogram(caption: str, counts: list[int]) -> str:
+    """The buckets in use and those between them, the highest first."""
+    width, used = 1 / len(counts), [i for i, n in enumerate(counts) if n]
+    at = range(used[-1], used[0] - 1, -1)
+    names = [f"{i * width * 100:.0f} to {percent((i + 1) * width)}" for i in at]
+    return figure(caption, "bars", names, {"clients": [counts[i] for i in at]}, "count")
 
 
 def _groups(run: RunSummary) -> str:
@@ -89,15 +79,11 @@ def _groups(run: RunSummary) -> str:
     void = [(str(r.round), str(len(g.members)), g.void) for r in run.rounds for g in r.groups if g.void]
     total = sum(len(r.groups) for r in run.rounds)
     if not rows:
-        return '<div><p class="note">No groups were drawn.</p></div>'
+        return f"<div>{note('No groups were drawn.')}</div>"
     words = f"{len(void):,} of {total:,} groups were void: they gave no sum." if void else "No group was void."
     listed = table(("rounds", "clients", "group"), rows, numeric=(1,))
     lost = table(("round", "clients", "why the group is void"), void, numeric=(0, 1)) if void else ""
-    opened = ' open="open"' if len(rows) <= 6 else ""
-    return (
-        f'<div><p class="note">{safe(words)}</p>{lost}'
-        f"<details{opened}><summary>Who was added up with whom</summary>{listed}</details></div>"
-    )
+    return f"<div>{note(words)}{lost}{folded('Who was added up with whom', listed, len(rows))}</div>"
 
 
 def _members(r: RoundSummary) -> list[list[str]]:
@@ -109,13 +95,12 @@ def _broken(run: RunSummary) -> str:
     proofs = [(str(p.round), p.client, reason(p.reason)) for p in run.proofs]
     proofs += [("", client, f"suspended: {what}") for client, what in run.suspended.items()]
     left_out = [(str(r.round), name, reason(why)) for r in run.rounds for name, why in r.excluded]
-    parts = ['<p class="note">No client was proved to have broken the protocol.</p>']
+    parts = [note("No client was proved to have broken the protocol.")]
     if proofs:
         parts = [table(("round", "client", "out for good: what it signed proves it"), proofs, numeric=(0,))]
     if left_out:
-        opened = ' open="open"' if len(left_out) <= 12 else ""
         listed = table(("round", "client", "left out of the sum"), left_out, numeric=(0,))
-        parts.append(f"<details{opened}><summary>{len(left_out):,} updates left out</summary>{listed}</details>")
+        parts.append(folded(f"{len(left_out):,} updates left out", listed, len(left_out)))
     else:
-        parts.append('<p class="note">No update was left out.</p>')
+        parts.append(note("No update was left out."))
     return f"<div>{''.join(parts)}</div>"

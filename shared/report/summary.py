@@ -109,7 +109,7 @@ class RoundSummary:
         defence: what the defence found; None where it was not asked.
         train_seconds: mean time of the clients' local training.
         train_metrics: means of what their training reports, by name, for example the training loss.
-        unlike: accuracy over clients, clusters, classes, fairness, contribution, as far as known.
+        unlike: accuracy over clients, clusters, tiers, fairness, contribution, as far as known.
     """
 
     round: int

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import cast
 
+from roughfed.report.layout import folded, note, safe
 from roughfed.report.scale import number, percent, seconds, size
 from roughfed.report.summary import RunSummary, last_known, per_client_round, task_matrix
-from roughfed.report.svg import safe
 from roughfed.report.words import reason
 
 MAX_ROWS = 300  # a page must stay a page; the JSON summary has everything
 UNKNOWN = "–"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = ()) -> str:
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    numeric: Collection[int] = (),
+    caption: str = "",
+    most: int = MAX_ROWS,
+) -> str:
     """A table of texts, which are escaped; `numeric` columns are set flush right; a long table is cut and says so."""
-    top = "".join(_cell("th", title, i in numeric) for i, title in enumerate(head))
-    lines = ["".join(_cell("td", cell, i in numeric) for i, cell in enumerate(row)) for row in rows[:MAX_ROWS]]
+    top = "".join(_cell('th scope="col"', title, i in numeric) for i, title in enumerate(head))
+    lines = ["".join(_cell("td", cell, i in numeric) for i, cell in enumerate(row)) for row in rows[:most]]
     body = "".join(f"<tr>{line}</tr>" for line in lines)
-    left = len(rows) - MAX_ROWS
+    left = len(rows) - most
     more = f'<p class="note">and {left:,} more rows, in the summary file</p>' if left > 0 else ""
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>{more}'
+    named = safe(caption or ", ".join(filter(None, head)))
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{named}"><table><caption class="unseen">{named}'
+        f"</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>{more}"
+    )
 
 
 def key_figures(run: RunSummary) -> list[tuple[str, str, str]]:
@@ -53,7 +64,7 @@ def _rough_figures(run: RunSummary) -> list[tuple[str, str, str]]:
     if (f1 := last_known(r.macro_f1 for r in run.rounds)) is not None:
         found.append(("Macro-F1", percent(f1), "mean over the classes"))
     if (error := last_known(r.calibration_error for r in run.rounds)) is not None:
-        found.append(("Calibration error", percent(error), "confidence against accuracy"))
+        found.append(("Calibration error (ECE)", percent(error), "confidence against accuracy"))
     if (matrix := task_matrix(run)) is not None and matrix.forgetting is not None:
         found.append(
             ("Forgetting", percent(matrix.forgetting), f"after {len(matrix.values)} of {len(run.tasks)} tasks")
@@ -72,14 +83,11 @@ def losses_table(run: RunSummary) -> str:
         if r.outcome != "committed":
             rows.append((str(r.round), "all", "round lost", r.outcome))
     if not rows:
-        return '<p class="note">Nobody dropped out, nobody was excluded, and no round was lost.</p>'
+        return note("Nobody dropped out, nobody was excluded, and no round was lost.")
     count = Counter((what, why) for _, _, what, why in rows)
     chips = "".join(f"<li>{safe(what)}: {safe(why)} <b>{n:,}</b></li>" for (what, why), n in count.most_common(12))
     listed = table(("round", "client", "what", "reason"), rows, numeric=(0,))
-    opened = ' open="open"' if len(rows) <= 12 else ""
-    return (
-        f'<ul class="chips">{chips}</ul><details{opened}><summary>Each of the {len(rows):,}</summary>{listed}</details>'
-    )
+    return f'<ul class="chips">{chips}</ul>{folded(f"Each of the {len(rows):,}", listed, len(rows))}'
 
 
 def rounds_table(run: RunSummary) -> str:
@@ -98,7 +106,7 @@ def rounds_table(run: RunSummary) -> str:
         (
             str(r.round),
             r.outcome,
-            *(_share(getattr(r, field)) for field in known.values()),
+            *(share(getattr(r, field)) for field in known.values()),
             f"{r.loss:.4g}" if r.loss is not None else UNKNOWN,
             seconds(r.seconds),
             f"{len(r.accepted)} of {len(r.participants)}",
@@ -116,7 +124,7 @@ def rounds_table(run: RunSummary) -> str:
 def config_table(config: Mapping[str, object]) -> str:
     """The settings, with dotted keys as in the environment and in errors."""
     rows = list(_flatten(config, ""))
-    return table(("setting", "value"), rows) if rows else '<p class="note">not recorded</p>'
+    return table(("setting", "value"), rows) if rows else note("not recorded")
 
 
 def _flatten(settings: Mapping[str, object], prefix: str) -> Iterator[tuple[str, str]]:
@@ -130,10 +138,12 @@ def _flatten(settings: Mapping[str, object], prefix: str) -> Iterator[tuple[str,
 
 
 def _cell(tag: str, content: str, right: bool) -> str:
-    return f'<{tag} class="n">{safe(content)}</{tag}>' if right else f"<{tag}>{safe(content)}</{tag}>"
+    kind = ' class="n"' if right else ""
+    return f"<{tag}{kind}>{safe(content)}</{tag[:2]}>"
 
 
-def _share(value: float | None) -> str:
+def share(value: float | None) -> str:
+    """A share of 1, or a dash."""
     return percent(value) if value is not None else UNKNOWN
 
 

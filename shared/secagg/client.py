@@ -100,7 +100,7 @@ class ClientRound:
             self._sealing.public,
             committed,
             gives.quarters,
-            terms.codec_class,
+            terms.tier,
             statics=gives.statics,
             evaluates=gives.evaluation,
             trains=gives.training,

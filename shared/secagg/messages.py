@@ -34,7 +34,7 @@ class Advertise:
     sealing_key: bytes
     commitment: bytes
     weight_quarters: int = 4
-    codec_class: int = 1
+    tier: int = 1
     statics: bool = False
     evaluates: bool = False
     trains: bool = False

@@ -42,7 +42,7 @@ class Terms:
     """What everybody knows of a round; all of it is in, or follows from, the signed round header.
 
     Attributes:
-        header_digest: SHA-256 of the header's bytes, and of which class of clients it is for.
+        header_digest: SHA-256 of the header's bytes, and of which tier of clients it is for.
         previous_header_digest: of the round before; zeros for the first.
         nonce_commitment: SHA-256 of the nonce that the server will reveal with the roster.
         server_key: Ed25519 key of the server.
@@ -53,7 +53,7 @@ class Terms:
         dim: sketch buckets; 0 when the server sees sums only.
         tail: lanes behind the codes, masked and summed like them, never sketched (see `statistics`).
         epoch_beacon: what the groups follow from; empty when this round draws them anew.
-        codec_class: number of the class of clients, which its adverts name.
+        tier: number of the tier of clients, which its adverts name.
     """
 
     header_digest: bytes
@@ -67,7 +67,7 @@ class Terms:
     dim: int
     tail: int = 0
     epoch_beacon: bytes = b""
-    codec_class: int = 1
+    tier: int = 1
 
     @property
     def lanes(self) -> int:

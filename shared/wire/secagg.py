@@ -93,7 +93,7 @@ def _advertise(v: m.Advertise) -> sec.Advertise:
         sealing_public_key=v.sealing_key,
         self_mask_commitment=v.commitment,
         weight_quarters=v.weight_quarters,
-        codec_class=v.codec_class,
+        tier=v.tier,
         statics=v.statics,
         evaluates=v.evaluates,
         trains=v.trains,
@@ -102,15 +102,15 @@ def _advertise(v: m.Advertise) -> sec.Advertise:
 
 def _read_advertise(data: bytes) -> m.Advertise:
     x = parse(sec.Advertise, data)
-    if not 1 <= x.weight_quarters <= 4 or not 1 <= x.codec_class <= 9:  # the standard one and MAX_CLASSES others
-        raise RemoteProtocolError(f"weight {x.weight_quarters}/4, codec class {x.codec_class}", reason="schema")
+    if not 1 <= x.weight_quarters <= 4 or not 1 <= x.tier <= 9:  # the standard one and MAX_TIERS others
+        raise RemoteProtocolError(f"weight {x.weight_quarters}/4, tier {x.tier}", reason="schema")
     return m.Advertise(
         digest_field(x.header_digest, "header_digest"),
         _sized(x.mask_public_key, KEY_BYTES, "mask key"),
         _sized(x.sealing_public_key, KEY_BYTES, "sealing key"),
         digest_field(x.self_mask_commitment, "commitment"),
         x.weight_quarters,
-        x.codec_class,
+        x.tier,
         x.statics,
         x.evaluates,
         x.trains,

@@ -11,7 +11,7 @@ from roughfed.wire.updates import parse
 
 MAX_BYTES = 48 << 10
 """Of header and roster entry together, so that a hello stays below its 64 KiB (`roughfed.wire.sizes`): a header has
-some hundred bytes, and some more for each class of clients."""
+some hundred bytes, and some more for each tier of clients."""
 
 
 def seen_message(value: Seen | None) -> fed.SeenHeader | None:

@@ -33,7 +33,6 @@ from roughfed.training import NO_FACTS
 from roughfed.types import Job, RoundHeader, Signed, Spec
 from roughfed.wire import choosing
 from roughfed.wire.choosing import signed_message
-from roughfed.wire.classes import class_messages, class_name, class_values
 from roughfed.wire.facts import decode_facts, encode_facts
 from roughfed.wire.machines import bounded, heartbeat_message, heartbeat_value, moment
 from roughfed.wire.member_list import member_fields
@@ -49,6 +48,7 @@ from roughfed.wire.secagg import (
 from roughfed.wire.seen import seen_message, seen_value
 from roughfed.wire.sizes import parse_client_message
 from roughfed.wire.specs import base_message, base_value, spec_message, spec_value
+from roughfed.wire.tiers import tier_messages, tier_name, tier_values
 from roughfed.wire.updates import MAX_NAME, digest_field, number_field, parse, text_field
 
 HEADER_DOMAIN = b"roughfed header v1\0"
@@ -74,7 +74,7 @@ def encode_client_message(value: ClientMessage) -> bytes:
                     spec_digest=value.spec_digest,
                     codecs=value.codecs,
                     device=value.device,
-                    client_class=value.client_class,
+                    tier=value.tier,
                     standard_if_few=value.standard_if_few,
                     seen=seen_message(value.seen),
                 )
@@ -146,7 +146,7 @@ def _server_message(value: ServerMessage) -> fed.ServerMessage:
                     task=value.task,
                     rounds=value.rounds,
                     private=value.private,
-                    classes=class_messages(value.classes),
+                    tiers=tier_messages(value.tiers),
                     base=None if value.base is None else base_message(value.base),
                     time=value.time,
                     paced=value.paced,
@@ -268,7 +268,7 @@ def encode_header(header: RoundHeader) -> bytes:
         epoch_beacon=header.epoch_beacon,
         statistics=header.statistics,
         job_digest=header.job_digest,
-        classes=class_messages(header.classes),
+        tiers=tier_messages(header.tiers),
         heads=header.heads,
         **member_fields(header),
     ).SerializeToString(deterministic=True)
@@ -298,7 +298,7 @@ def decode_header(data: bytes) -> RoundHeader:
         epoch_beacon=digest_field(m.epoch_beacon, "epoch_beacon", empty=True),
         statistics=tuple(m.statistics)[:MAX_STATISTICS],
         job_digest=digest_field(m.job_digest, "job_digest", empty=True),
-        classes=class_values(m.classes),
+        tiers=tier_values(m.tiers),
         heads=tuple(digest_field(head, "heads") for head in m.heads[: choosing.MOST_MODELS]),
         **member_fields(m),
     )
@@ -338,7 +338,7 @@ def _welcome(m: fed.Welcome) -> Welcome:
         task=m.task,
         rounds=m.rounds,
         private=_patterns(m.private),
-        classes=class_values(m.classes),
+        tiers=tier_values(m.tiers),
         base=base_value(m.base) if m.HasField("base") else None,
         time=moment(m.time) if m.HasField("time") else None,
         paced=m.paced,
@@ -391,7 +391,7 @@ def _hello(m: fed.Hello) -> Hello:
         spec_digest=digest_field(m.spec_digest, "spec_digest", empty=True),
         codecs=tuple(name[:MAX_NAME] for name in m.codecs),
         device=m.device[:MAX_TEXT],
-        client_class=class_name(m.client_class, empty=True),
+        tier=tier_name(m.tier, empty=True),
         standard_if_few=m.standard_if_few,
         seen=seen_value(m.seen) if m.HasField("seen") else None,
     )

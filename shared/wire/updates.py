@@ -18,7 +18,7 @@ from roughfed.types import BINS, CONFIDENCE_ONE, MOST_CONFUSED, Evaluation, Rece
 
 UPDATE_DOMAIN = STATEMENT_DOMAIN
 RECEIPT_DOMAIN = b"roughfed receipt v1\0"
-MAX_CLASSES = 100_000
+MAX_TIERS = 100_000
 MAX_EXAMPLES = 1 << 40
 """Of one evaluation: then every sum over the clients of a federation fits into 64 bits."""
 MAX_METRICS = 64
@@ -26,7 +26,7 @@ MAX_NAME = 100
 
 MOST = 1 << 62
 
-_MOST_COUNTS = (MAX_CLASSES, MAX_CLASSES, MOST_CONFUSED**2, 3 * BINS)
+_MOST_COUNTS = (MAX_TIERS, MAX_TIERS, MOST_CONFUSED**2, 3 * BINS)
 """Numbers of an evaluation, by list."""
 
 M = TypeVar("M", bound=Message)
@@ -98,7 +98,7 @@ def encode_statement(statement: UpdateStatement) -> bytes:
         num_steps=statement.num_steps,
         train_seconds=statement.train_seconds,
         metrics=dict(statement.metrics),
-        client_class=statement.client_class,
+        tier=statement.tier,
         view_digest=statement.view_digest,
         weight_quarters=0 if statement.quarters == FULL else statement.quarters,
         statistics=[ten.UpdateStatement.Statistic(name=n, values=v) for n, v in sorted(statement.statistics.items())],
@@ -134,7 +134,7 @@ def decode_statement(data: bytes) -> UpdateStatement:
         metrics={name: value for name, value in message.metrics.items() if math.isfinite(value)},
         evaluation=evaluation_value(message.evaluation) if message.HasField("evaluation") else None,
         quarters=_quarters(message.weight_quarters),
-        client_class=text_field(message.client_class, MAX_NAME),
+        tier=text_field(message.tier, MAX_NAME),
         view_digest=digest_field(message.view_digest, "view_digest", empty=True),
         statistics=_statistics(message),
         personal=evaluation_value(message.personal) if message.HasField("personal") else None,
@@ -205,7 +205,7 @@ def agrees(evaluation: Evaluation) -> bool:
 
 
 def _counts_agree(e: Evaluation) -> bool:
-    if e.num_examples > MAX_EXAMPLES or len(e.class_count) != len(e.class_correct) or len(e.class_count) > MAX_CLASSES:
+    if e.num_examples > MAX_EXAMPLES or len(e.class_count) != len(e.class_correct) or len(e.class_count) > MAX_TIERS:
         return False
     if e.class_count and sum(e.class_count) != e.num_examples:
         return False

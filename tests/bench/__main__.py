@@ -33,7 +33,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "fairness": "rounds.fairness.BENCH",
         "contribution": "rounds.contribution.BENCH",
         "clusters": "rounds.clusters.BENCH",
-        "classes": "rounds.classes.BENCH",
+        "tiers": "rounds.tiers.BENCH",
         "long-tail": "training.long_tail.BENCH",
         "noisy": "training.noisy.BENCH",
         "continual": "training.continual.BENCH",

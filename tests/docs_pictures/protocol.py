@@ -11,11 +11,11 @@ from __future__ import annotations
 import sys
 
 from roughfed.client.round.masked_part import ANSWERS
-from roughfed.report.svg import WIDTH, element, figure, standalone, text
 from roughfed.secagg.client import TRANSITIONS, State
 from roughfed.secagg.server import Stage
 from roughfed.server.masked.decisions import KINDS
 from roughfed.wire.secagg import SIGNED_STAGES, STAGE_VALUES
+from tests.bench.plots.svg import WIDTH, element, figure, standalone, text
 
 OPENS = {
     "roster": Stage.DEALING,

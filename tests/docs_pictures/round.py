@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.report.svg import element, plot_css, text, tip
+from tests.bench.plots.svg import element, plot_css, text, tip
 
 WIRES = (("mutual TLS", 74), ("a quarter", 100), ("of the bytes", 114))
 TITLE = "One round: four clients train, mask and send; the server leaves the poisoned one out and learns only the sum"

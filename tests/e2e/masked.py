@@ -77,7 +77,7 @@ def is_exact(cluster: Cluster) -> bool:
 
 def _classes(cluster: Cluster, number: int) -> dict[str, str]:
     rows = cluster.rows(f"SELECT client, statement FROM receipts WHERE round = {number}")
-    return {row["client"]: decode_statement(row["statement"]).client_class for row in rows}
+    return {row["client"]: decode_statement(row["statement"]).tier for row in rows}
 
 
 def _weights(row: Mapping[str, Any]) -> dict[str, int]:

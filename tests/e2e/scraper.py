@@ -91,8 +91,9 @@ class Scraper:
         return {each["metric"]["job"]: float(each["value"][1]) for each in self.query("up")}
 
     def alerts(self) -> dict[str, str]:
-        """Alerts that are pending or fire, and which of both."""
-        return {each["labels"]["alertname"]: each["state"] for each in self.ask("alerts")["alerts"]}
+        """Alerts that are pending or fire, without their prefix, and which of both."""
+        found = self.ask("alerts")["alerts"]
+        return {each["labels"]["alertname"].removeprefix("Roughfed"): each["state"] for each in found}
 
     def until_nothing(self, left: Callable[[], T], *, timeout_s: float = PATIENCE_S) -> T:
         """What `left` still finds: nothing, as soon as that is so, or what it found when the time was up.

@@ -230,12 +230,12 @@ def test_clients_that_differ_get_models_of_their_own_and_one_that_pretends_is_fo
 
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)["unlike"]
-    spread, scores, tiers = found["spread"], found["scores"], found["tiers"]
+    spread, scores, levels = found["spread"], found["scores"], found["levels"]
     assert spread["personal"]["worst10"] > spread["global"]["worst10"]
     assert spread["personal"]["mean"] >= spread["alone"]["mean"]
     assert found["free_riders"].keys() == {"client-10"}
     assert min(scores, key=scores.get) == "client-10"
-    assert tiers["client-10"] == min(tiers.values()) < 1.0
+    assert levels["client-10"] == min(levels.values()) < 1.0
     page = (tmp_path / "d" / "report.html").read_text()
     assert all(f"<h2>{title}</h2>" in page for title in ("Personal", "Fairness", "Contribution"))
 

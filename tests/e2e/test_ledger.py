@@ -22,7 +22,7 @@ POINTS = ["ledger-written:2", *(pytest.param(p, marks=pytest.mark.slow) for p in
 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_masked_federation_is_killed_and_its_ledger_goes_on(point: str, tmp_path: Path) -> None:
-    settings = {"contribution": {"method": "cgsv"}, "reward": {"tiers": [0.5, 1.0]}}
+    settings = {"contribution": {"method": "cgsv"}, "reward": {"levels": [0.5, 1.0]}}
     with masked_cluster(tmp_path, rounds=3, settings=settings) as cluster:
         server = cluster.start_server(crash_at=point)
         server.ready()
@@ -38,7 +38,7 @@ def test_a_masked_federation_is_killed_and_its_ledger_goes_on(point: str, tmp_pa
         assert sum(entry["share"] for entry in last) in (0.0, pytest.approx(1.0))
         assert all({"parts", "total", "tier", "weight"} <= entry.keys() for entry in last)
         (summary,) = (json.loads(r["summary"]) for r in cluster.rows("SELECT summary FROM rounds WHERE round = 3"))
-        assert summary["contribution"]["tiers"] == {entry["client"]: entry["tier"] for entry in last}
+        assert summary["contribution"]["levels"] == {entry["client"]: entry["tier"] for entry in last}
         assert summary["contribution"]["free_riders"] == {}
 
 

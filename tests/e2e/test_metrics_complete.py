@@ -27,8 +27,8 @@ UNSET = {
     "roughfed_eval_calibration_error_ratio": "synthetic clients do not say how sure they are",
     "roughfed_worse_than_alone_ratio": "nobody trains alone here",
     "roughfed_defence_weight_ratio": "the default defence leaves out, and weighs nobody",
-    "roughfed_class_clients": "no classes of clients",
-    "roughfed_class_upload_bytes": "no classes of clients",
+    "roughfed_tier_clients": "no tiers of clients",
+    "roughfed_tier_upload_bytes": "no tiers of clients",
     "roughfed_cluster_clients": "no clusters of clients",
     "roughfed_fleet_gpu_memory_bytes": NO_GPU,
     "roughfed_fleet_gpu_utilization_ratio": NO_GPU,
@@ -60,7 +60,7 @@ def test_every_family_is_set_by_a_masked_run(tmp_path: Path) -> None:
         "round": {"min_clients": clients, "evaluate_every": 1, "rounds": rounds + 1},
         "fairness": {"rule": "term"},
         "contribution": {"method": "cgsv"},
-        "reward": {"tiers": [0.5, 1.0]},
+        "reward": {"levels": [0.5, 1.0]},
         "metrics": {"per_client": "all"},
     }
     with masked_cluster(tmp_path, clients=clients, rounds=rounds, settings=settings) as cluster:

@@ -157,6 +157,15 @@ def test_the_matrix_shows_who_had_trouble_first_and_all_on_demand(tab: Tab) -> N
     assert set(tab.ask(marks)) == {"accepted●", "excluded✕", "dropped◌", "absent·"}  # told without colour, too
 
 
+def test_every_chart_is_drawn(tab: Tab) -> None:
+    marks = "(e) => e.querySelectorAll('path, rect, circle, line').length"
+    found = tab.ask(f"[...document.querySelectorAll('.canvas')].map({marks})")
+    assert len(found) == 10
+    assert all(found)
+    assert tab.ask("document.querySelectorAll('#learning figure.wide [aria-label=cell] rect').length") >= 10 * 40
+    assert tab.ask("document.querySelectorAll('#defence [aria-label=bar] rect').length") == 12
+
+
 def test_the_numbers_behind_a_chart_are_a_table(tab: Tab) -> None:
     tab.ask("document.querySelector('#learning details summary').click()")
     tab.until("document.querySelector('#learning details table')")

@@ -149,4 +149,4 @@ def test_what_is_wrong_is_in_the_status_the_metrics_and_the_log(tmp_path: Path) 
         assert "3 requests to enrol" in alert["text"]
         assert "roughfed invite" in alert["cure"]
         cluster.server.wait_line("alert EnrolmentRefused: 3 requests")
-        assert value(cluster.page("/metrics"), "roughfed_alerts", severity="warning") == 1
+        assert value(cluster.page("/metrics"), "roughfed_alert", alert="EnrolmentRefused", severity="warning") == 1

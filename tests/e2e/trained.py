@@ -78,7 +78,7 @@ class Trained(Cluster):
             data = {"name": "digits", "clients": len(self.names), "index": self.names.index(name)}
             tables = {"data": data | {"partition": self.partition}, "model": {"name": self.model}}
             tables |= {"device": {"name": "cpu", "threads": 1}, "limits": dict(self.limits.get(name, {}))}
-            tables |= {"policy": {"client_class": self.classes.get(name, "")}}
+            tables |= {"policy": {"tier": self.classes.get(name, "")}}
             write_toml(folder / "client.toml", self.agreed(tables))
             env["ROUGHFED_JOIN"] = self.invite(name)
         self.agents[name] = Process(name, [*self.command(name), "--dir", str(folder)], env)

@@ -20,7 +20,7 @@ RUNS = 150  # milliseconds each
 LINES = (
     '[privacy]\nserver_sees = "updates"\n[codec]\nname = "int8"\n',
     '[round]\nrounds = 3\nmin_clients = 5\nquorum = 0.5\ndeadline = "90s"\n[defence]\nrule = "krum"\nattackers = 1\n',
-    '[contribution]\nmethod = "loo"\n[fairness]\nrule = "q-fedavg"\nq = 0.5\n[classes.thin]\nkeep = 0.25\n',
+    '[contribution]\nmethod = "loo"\n[fairness]\nrule = "q-fedavg"\nq = 0.5\n[tiers.thin]\nkeep = 0.25\n',
     "[server]\nport = 9443\nhttp_port = 1_000\n[data]\nx = 1979-05-27T07:32:00Z\ny = [1.0, nan, inf, -0.0]\n",
 )
 CLIENT_LINES = (

@@ -5,17 +5,17 @@ from __future__ import annotations
 from roughfed.adapters import Base
 from roughfed.messages import Machine, Seen
 from roughfed.secagg import messages as m
-from roughfed.types import ClientClass, Evaluation, RoundHeader, Signed, Spec, TensorSpec, UpdateStatement
+from roughfed.types import ClientTier, Evaluation, RoundHeader, Signed, Spec, TensorSpec, UpdateStatement
 from roughfed.wire.enrolment import encode_member
 
 D = bytes(range(32))
 SPEC = Spec((TensorSpec("net.0.weight", (3, 4)), TensorSpec("net.1.running_mean", (4,), "float16", "buffer")))
 EVALUATION = Evaluation(D, 3, 1.5, (1, 2), (0, 2), 0.25, (0, 1, 0, 2))
 MEMBER = encode_member(b"entry", b"signature")
-CLASS = ClientClass("thin", 4, ("net.*",), "lanes", 15, 8, 1.0, 64, 1, D)
+CLASS = ClientTier("thin", 4, ("net.*",), "lanes", 15, 8, 1.0, 64, 1, D)
 STATEMENT = UpdateStatement(
     "run", 7, "alpha", D, D, 1 << 20, 100, 10, 1.25, {"loss": 0.5}, EVALUATION, quarters=3, personal=EVALUATION,
-    client_class="thin",
+    tier="thin",
 )  # fmt: skip
 HEADER = RoundHeader(
     "run", 7, D, 6, D, D, "lanes", "sketches", D, 60.0, D, 15, 8, 1, 1.0, D, 256, 1, D, ("trained:1",), (CLASS,)

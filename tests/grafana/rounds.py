@@ -53,7 +53,7 @@ NOW = Row(
             "none",
             "Alerts that the server raises by itself (`roughfed status`), by severity. Those of Prometheus are marked "
             "in every time series.",
-            {of_server("roughfed_alerts"): "{{severity}}"},
+            {f"sum by (severity) ({of_server('roughfed_alert')})": "{{severity}}"},
             kind="stat",
             width=4,
         ),

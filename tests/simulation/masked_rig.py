@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.classes import names_of, seat
 from roughfed.client.round.masked_part import ANSWERS
 from roughfed.client.round.statistics import may_give
 from roughfed.codec.chain import decode_sum, encode
@@ -38,6 +37,7 @@ from roughfed.server.round.engine import run_round
 from roughfed.server.round.events import RoundEvents
 from roughfed.server.round.updates.masked import accept_stage
 from roughfed.server.storage.store import RoundRow, Store
+from roughfed.tiers import names_of, tier_in_round
 from roughfed.types import Job, Receipt, Signed, Spec, TensorSpec, UpdateStatement
 from roughfed.wire.secagg import STAGE_VALUES, decode_stage
 from roughfed.wire.session import decode_header
@@ -58,7 +58,7 @@ class MaskedRig:
     Attributes:
         deltas: what each of them trained.
         quarters: who weighs itself down.
-        classes: who belongs to which class of clients.
+        classes: who belongs to which tier of clients.
         lost: who says hello and never answers; "upload:NAME" deals shares and uploads nothing.
         settings: tables of fed.toml.
         garbage: who sends "noise" as wide as the lanes, or "other" bytes than it signs, in place of its update.
@@ -171,7 +171,7 @@ class MaskedRig:
             digest,
             len(data),
             0,
-            client_class=masking.client_class,
+            tier=masking.tier,
             view_digest=machine.view_digest,
         )
         body = encode_statement(statement)
@@ -188,7 +188,7 @@ class MaskedRig:
     def masking_of(self, name: str, signed: Signed) -> Masking:
         """What a client of its class makes of a header."""
         header, own = decode_header(signed.body), self.classes.get(name, "")
-        place = seat(header, own, standard_if_few=name in self.flexible)
+        place = tier_in_round(header, own, standard_if_few=name in self.flexible)
         maskings = maskings_of(signed, header, spec=self.spec, server_key=SERVER.public_key)
         return maskings[names_of(header).index(place)]
 

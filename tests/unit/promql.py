@@ -13,6 +13,7 @@ import yaml
 from roughfed.client import metrics as client_metrics
 from roughfed.codec import CHAIN, CODECS
 from roughfed.server import metrics as server_metrics
+from roughfed.server.observe.health import ALERTS
 from roughfed.telemetry import Family
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +89,6 @@ def strange_labels(family: Family, matchers: str) -> Iterator[str]:
         if label not in family.labels:
             yield label
             continue
-        possible = {*(family.labels[label] or [CHAIN, *CODECS]), "other"}
+        possible = {*(family.labels[label] or (ALERTS if label == "alert" else [CHAIN, *CODECS])), "other"}
         wanted = [] if "." in value or "$" in value else value.split("|")
         yield from (f"{label}={each}" for each in wanted if each not in possible)

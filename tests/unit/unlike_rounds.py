@@ -28,7 +28,7 @@ def summary(number: int, **changes: Any) -> dict[str, Any]:
             "clusters": {"0": list(NAMES)} if number < 2 else {"0": ["ann", "eve"], "1": ["bob"]},
             "event": "split" if number == 2 else "",
         },
-        "classes": {
+        "tiers": {
             "fast": {"clients": 2, "keep_one_in": 1, "tensors": [], "bytes": 4096, "void": ""},
             "slow": {"clients": 1, "keep_one_in": 16, "tensors": ["head.*"], "bytes": 256, "void": void},
         },
@@ -41,7 +41,7 @@ def summary(number: int, **changes: Any) -> dict[str, Any]:
             },
             "intervals": {"bob": [0.005, 0.015]},
             "free_riders": {"ann": "zero"} if number > 1 else {},
-            "tiers": {"ann": 0.5, "bob": 0.75, "eve": 1.0},
+            "levels": {"ann": 0.5, "bob": 0.75, "eve": 1.0},
         },
     }
     return everything | changes

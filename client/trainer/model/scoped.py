@@ -14,11 +14,11 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
-from roughfed.classes import part_of, ranges_of
 from roughfed.client.trainer.model.model_file import ModelFile
 from roughfed.client.trainer.model.tensors import named_state
 from roughfed.client.trainer.torch_types import named_modules
 from roughfed.errors import ConfigError
+from roughfed.tiers import part_of, ranges_of
 
 
 def part_given(given: ModelFile, tensors: Sequence[str]) -> ModelFile:

@@ -155,7 +155,7 @@ class Book:
         sets = dict(machine.apply(SetsJudged(dict.fromkeys(rejected, "norm"))))
         for signed in (await table.said(sets, "consistency")).values():
             machine.take("consistency", signed)
-        group = machine.seats[table.clients[0]]
+        group = machine.group_of[table.clients[0]]
         number = machine.groups.index(group)
         for signed in (await table.said(dict(machine.apply(GroupAgreed(number))), "unmask")).values():
             machine.take("unmask", signed)

@@ -90,7 +90,7 @@ def next_turn(standings: Sequence[Standing], *, rounds: int, needed: int) -> str
     """The cluster that plays next: of those that can, the one that is furthest behind.
 
     An abandoned round counts as one until a later one is committed: a cluster whose rounds all fail, because it has too
-    few clients for the defence or for a class of its own, holds up none of the others.
+    few clients for the defence or for a tier of its own, holds up none of the others.
 
     Args:
         standings: the clusters with members.

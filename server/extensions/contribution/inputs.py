@@ -66,9 +66,9 @@ def _updates(ctx: ServerContext, round_: RoundState, weighting: str) -> Counted:
 
 def _sketches(ctx: ServerContext, round_: RoundState) -> Counted:
     row = round_.row
-    quarters, classes = _quarters(round_), [] if round_.masked is None else round_.masked.classes
-    terms = classes[0].masking.terms  # `config.scoring` refuses several
-    groups = [group for one in classes for group in one.groups]
+    quarters, tiers = _quarters(round_), [] if round_.masked is None else round_.masked.tiers
+    terms = tiers[0].masking.terms  # `config.scoring` refuses several
+    groups = [group for one in tiers for group in one.groups]
     claims = {name: claim for group in groups for name, claim in group.claims().items() if name in quarters}
     view = view_of_claims(claims, length=terms.length, norm_unit=terms.norm_unit, rounding=ROUNDING)
     weights = tuple(float(quarters[name]) for name in view.names)
@@ -80,7 +80,7 @@ def _sketches(ctx: ServerContext, round_: RoundState) -> Counted:
 def _groups(ctx: ServerContext, round_: RoundState) -> Counted:
     row = round_.row
     quarters = _quarters(round_)
-    apart = round_.result.classes[0].apart if round_.result is not None else None
+    apart = round_.result.tiers[0].apart if round_.result is not None else None
     means: Mapping[str, Path] = {} if apart is None else apart.means
     groups = [] if round_.masked is None else round_.masked.groups
     inside = {row_name(at): tuple(n for n in group.names if n in quarters) for at, group in enumerate(groups)}

@@ -1,4 +1,4 @@
-"""What the ledger says of each round, out of its facts and of the rounds before: totals, shares, tiers.
+"""What the ledger says of each round, out of its facts and of the rounds before: totals, shares, levels.
 
 The facts of a round are in its lines, so whoever has the lines can make them again (`check`): the same code writes and
 replays, and floats are written as texts that read the same, so every score comes out the same to the last bit. Those of
@@ -32,7 +32,7 @@ class RoundFacts:
         evidence: client -> kind -> how much speaks for it; of the flagged.
         twins: client -> whose update it sent as well.
         beta: `reward.beta`.
-        tiers: `reward.tiers`.
+        levels: `reward.levels`.
     """
 
     round: int
@@ -45,7 +45,7 @@ class RoundFacts:
     evidence: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
     twins: Mapping[str, str] = field(default_factory=dict[str, str])
     beta: float = 1.0
-    tiers: Sequence[float] = ()
+    levels: Sequence[float] = ()
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Book:
         states: method -> what its rounds left.
         flags: client -> kind, of the free-riders as they were last seen.
         method: of the last round that was scored.
-        given: shares and tiers after the last round.
+        given: shares and levels after the last round.
         standing: totals and intervals after it.
     """
 
@@ -87,7 +87,7 @@ class Book:
             "round": facts.round,
             "clients": len(names),
             "method": facts.method,
-            "reward": {"beta": facts.beta, "tiers": list(facts.tiers)},
+            "reward": {"beta": facts.beta, "tiers": list(facts.levels)},
             **facts.about,
         }
         return [*(self._client(name, facts) for name in names), end]
@@ -103,7 +103,7 @@ class Book:
             self.states[facts.method] = row.fold(self.states.get(facts.method, NOTHING), facts.parts)
         if self.method:
             self.standing = METHODS[self.method].standing(self.states.get(self.method, NOTHING))
-        self.given = given(self.standing.totals, tiers=facts.tiers, beta=facts.beta, flagged=self.flags)
+        self.given = given(self.standing.totals, levels=facts.levels, beta=facts.beta, flagged=self.flags)
 
     def _client(self, name: str, facts: RoundFacts) -> dict[str, Any]:
         reason = facts.verdicts.get(name, "absent")
@@ -117,7 +117,7 @@ class Book:
             "total": self.standing.totals,
             "interval": self.standing.intervals,
             "share": self.given.shares,
-            "tier": self.given.tiers,
+            "tier": self.given.levels,
         }
         said = {key: _plain(values[name]) for key, values in known.items() if name in values}
         return entry | {key: value for key, value in said.items() if _sayable(value)}
@@ -160,7 +160,7 @@ def facts_of(clients: Sequence[Entry], end: Entry) -> RoundFacts:
         evidence=by_name["evidence"],
         twins=by_name["twin"],
         beta=end["reward"]["beta"],
-        tiers=end["reward"]["tiers"],
+        levels=end["reward"]["tiers"],
     )
 
 

@@ -29,7 +29,7 @@ class LedgerExtension(Extension):
         await self.ledger.catch_up(self._facts_of, self._ctx.extensions.pending)
         self._ctx.metrics.ledger(self._entries() - entries)
         if self.ledger.given is not before:
-            self._ctx.metrics.contribution({"tiers": self.ledger.given.tiers})
+            self._ctx.metrics.contribution({"levels": self.ledger.given.levels})
 
     def _entries(self) -> int:
         """Lines of the ledger."""
@@ -71,5 +71,5 @@ class LedgerExtension(Extension):
             evidence={} if watched is None else watched.evidence,
             twins={} if watched is None else watched.twins,
             beta=self._ctx.config.reward.beta,
-            tiers=self._ctx.config.reward.tiers,
+            levels=self._ctx.config.reward.levels,
         )

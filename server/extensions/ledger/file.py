@@ -74,7 +74,7 @@ class Ledger:
         self._book: Book | None = None
         self._complained = ""
         self.given = Given()
-        """Shares and tiers after the last round that was written by this process."""
+        """Shares and levels after the last round that was written by this process."""
 
     async def catch_up(
         self, facts: Callable[[RoundRow], RoundFacts | None], scoring: Callable[[], int | None] = lambda: None
@@ -128,7 +128,7 @@ class Ledger:
         writer.add_signed(entries[-1], self._key)
         data = writer.data
         part = Part(known.round, before.stop, len(data), writer.seq, writer.head, data)
-        await self._journal(part, {"shares": book.given.shares, "tiers": book.given.tiers} if book.method else {})
+        await self._journal(part, {"shares": book.given.shares, "levels": book.given.levels} if book.method else {})
         crash.point("ledger-journaled")
         self._book, self.given = book, book.given
 

@@ -1,9 +1,9 @@
-"""What clients are given for their scores: shares of a payout, and tiers of the model (Xu et al., NeurIPS 2021, CGSV).
+"""What clients are given for their scores: shares of a payout, and levels of the model (Xu et al., NeurIPS 2021, CGSV).
 
 https://proceedings.neurips.cc/paper/2021/hash/8682cc30db9c025ecd3fee433f8ab54c-Abstract.html, section 4: the quality of
 what client i is given is tanh(beta r_i) / max_j tanh(beta r_j), as the share of the largest coordinates of the update.
 
-Differs: a few tiers instead of a quality for each client, so that k models are made and not n, and nobody gets less
+Differs: a few levels instead of a quality for each client, so that k models are made and not n, and nobody gets less
 than its quality; r in units of the mean score, so that beta means the same among few and many; what is given is a model
 at the end, of what training changed, and never what the next round begins with.
 """
@@ -26,45 +26,45 @@ class Given:
 
     Attributes:
         shares: client -> its part of a payout; they add up to 1, or are all 0 where nobody contributed anything.
-        tiers: client -> quality of the model that it is given, 0..1; empty without tiers.
+        levels: client -> quality of the model that it is given, 0..1; empty without levels.
     """
 
     shares: Mapping[str, float] = field(default_factory=dict[str, float])
-    tiers: Mapping[str, float] = field(default_factory=dict[str, float])
+    levels: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 def given(
-    totals: Mapping[str, float], *, tiers: Sequence[float] = (), beta: float = 1.0, flagged: Collection[str] = ()
+    totals: Mapping[str, float], *, levels: Sequence[float] = (), beta: float = 1.0, flagged: Collection[str] = ()
 ) -> Given:
-    """Shares and tiers.
+    """Shares and levels.
 
     Args:
         totals: client -> its score over all rounds.
-        tiers: qualities, rising, the last one 1; empty for none.
+        levels: qualities, rising, the last one 1; empty for none.
         beta: see the module.
-        flagged: free-riders: as long as they are flagged, they have no share and the lowest tier, whatever they score.
+        flagged: free-riders: as long as they are flagged, they have no share and the lowest level, whatever they score.
     """
     names = sorted(totals)
     scores = [0.0 if name in flagged else max(0.0, totals[name]) for name in names]
     whole = math.fsum(scores)
     shares = {name: score / whole if whole else 0.0 for name, score in zip(names, scores, strict=True)}
-    if not tiers or not names:
+    if not levels or not names:
         return Given(shares)
     mean = whole / len(names)
     quality = [math.tanh(beta * score / mean) if mean else 0.0 for score in scores]
     best = max(quality)
     return Given(
-        shares, {name: tier_of(q / best if best else 0.0, tiers) for name, q in zip(names, quality, strict=True)}
+        shares, {name: level_for(q / best if best else 0.0, levels) for name, q in zip(names, quality, strict=True)}
     )
 
 
 SLACK = 1e-9
-"""tanh of different machines differs in its last bit: a quality that is a tier up to this is that tier."""
+"""tanh of different machines differs in its last bit: a quality that is a level up to this is that level."""
 
 
-def tier_of(quality: float, tiers: Sequence[float]) -> float:
-    """The lowest tier that is not below a quality."""
-    return next((tier for tier in tiers if quality <= tier + SLACK), tiers[-1])
+def level_for(quality: float, levels: Sequence[float]) -> float:
+    """The lowest level that is not below a quality."""
+    return next((level for level in levels if quality <= level + SLACK), levels[-1])
 
 
 def downgraded(start: Flat, final: Flat, spec: Spec, quality: float) -> Flat:

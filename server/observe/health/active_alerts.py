@@ -11,10 +11,10 @@ from typing import Any
 
 from roughfed.server.context.server import ServerContext
 from roughfed.server.observe.health import ALERTS
-from roughfed.server.observe.health.alert import SEVERITIES, Rule
-from roughfed.server.observe.health.inputs import Signs
+from roughfed.server.observe.health.alert import SEVERITIES, AlertRule
+from roughfed.server.observe.health.inputs import Certificates, Disk, HealthInputs
 from roughfed.server.observe.health.past_rounds import PastRounds
-from roughfed.server.observe.health.reading import Certificates, Disk, signs_of
+from roughfed.server.observe.health.reading import inputs_of
 from roughfed.telemetry import measured
 
 log = logging.getLogger(__name__)
@@ -27,24 +27,24 @@ Alert = dict[str, Any]
 """name, severity, since (Unix seconds), text, cure"""
 
 
-class Standing:
+class ActiveAlerts:
     """Alerts with a memory: one that stands keeps its time, and is judged more strictly before it goes."""
 
-    def __init__(self, table: Mapping[str, Rule] = ALERTS) -> None:
+    def __init__(self, table: Mapping[str, AlertRule] = ALERTS) -> None:
         """None stands."""
         self._table, self._since = table, dict[str, float]()
 
-    def judge(self, signs: Signs) -> list[Alert]:
+    def judge(self, inputs: HealthInputs) -> list[Alert]:
         """Those that stand, the worst first, then the oldest."""
         found: list[Alert] = []
         for name, rule in self._table.items():
-            wrong = measured(lambda judge=rule.judge, stands=name in self._since: judge(signs, stands), None)
+            wrong = measured(lambda judge=rule.judge, stands=name in self._since: judge(inputs, stands), None)
             if wrong is None:
                 if self._since.pop(name, None) is not None:
                     log.info("alert %s is over", name, extra={"alert": name})
                 continue
             if name not in self._since:
-                self._since[name] = signs.now
+                self._since[name] = inputs.now
                 log.warning("alert %s: %s; %s", name, wrong.text, wrong.cure, extra={"alert": name})
             severity = wrong.severity or rule.severity
             since = self._since[name]
@@ -65,7 +65,7 @@ class Health:
         self._ctx, self._clock = ctx, clock
         self.past = PastRounds(ctx.store)
         self.certificates = Certificates(ctx.config.identity.certificate_days * 86400.0)  # until one is read
-        self._standing, self._conditions = Standing(), dict[str, float]()
+        self._active, self._conditions = ActiveAlerts(), dict[str, float]()
         self._disk: Disk | None = None
         self._disk_at = 0.0
         self._at, self._mark = -FASTEST_S, object()
@@ -93,10 +93,12 @@ class Health:
         if mark == self._mark and moment - self._at < FASTEST_S:
             return self._alerts
         self._at, self._mark = moment, mark
-        signs = signs_of(ctx, self.disk, self.past.last(), self.certificates, now=self._clock(), since=self._conditions)
-        self._alerts = self._standing.judge(signs)
-        standing = [each["severity"] for each in self._alerts]
-        ctx.metrics.alerts({severity: standing.count(severity) for severity in SEVERITIES})
+        inputs = inputs_of(
+            ctx, self.disk, self.past.last(), self.certificates, now=self._clock(), since=self._conditions
+        )
+        self._alerts = self._active.judge(inputs)
+        quiet = {(name, rule.severity): False for name, rule in ALERTS.items()}
+        ctx.metrics.alerts(quiet | {(each["name"], each["severity"]): True for each in self._alerts})
         return self._alerts
 
     async def keep_watch(self) -> None:

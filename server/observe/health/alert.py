@@ -1,4 +1,4 @@
-"""What an alert is: a row of the table (`roughfed.server.observe.health.ALERTS`), and what it found."""
+"""What an alert is: a row of the table (`roughfed.server.observe.health.ALERTS`), and what it says when it fires."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from roughfed.server.observe.health.inputs import Signs
+from roughfed.server.observe.health.inputs import HealthInputs
 
 Severity = Literal["critical", "warning", "info"]
 
@@ -19,7 +19,7 @@ NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Firing:
     """Something is wrong.
 
     Attributes:
@@ -33,13 +33,13 @@ class Found:
     severity: Severity | None = None
 
 
-Judge = Callable[[Signs, bool], Found | None]
+Condition = Callable[[HealthInputs, bool], Firing | None]
 """(the figures, whether it stands already) -> what is wrong. One that stands may ask for more before it goes: so an
 alert does not flap around its threshold."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class AlertRule:
     """A row of the table.
 
     Attributes:
@@ -50,7 +50,7 @@ class Rule:
 
     severity: Severity
     meaning: str
-    judge: Judge
+    judge: Condition
 
 
 def some(names: Iterable[str]) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+
+from roughfed.server.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class CurrentRound:
     """The round that is open.
 
     Attributes:
@@ -24,7 +27,43 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class DefenceOutcome:
+    """What the defence did in a round.
+
+    Attributes:
+        rule: empty where it was not asked.
+        judged: rows that it saw.
+        tolerated: attackers that it was to hold against, f.
+        left_out: rows that it left out: name -> reason.
+    """
+
+    rule: str = ""
+    judged: int = 0
+    tolerated: int = 0
+    left_out: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAccuracy:
+    """What was measured of the version that a round made, 0..1; None where not known.
+
+    Attributes:
+        examples: that it was measured on.
+        accuracy: over all of them.
+        balanced: mean recall over classes.
+        tail: mean recall of the classes with fewest training examples.
+        worst: lowest recall of a class.
+    """
+
+    examples: int = 0
+    accuracy: float | None = None
+    balanced: float | None = None
+    tail: float | None = None
+    worst: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PastRound:
     """A round that is over.
 
     Attributes:
@@ -37,21 +76,14 @@ class Past:
         asked: clients of the cohort.
         accepted: clients whose update is in the sum.
         dropped: those that sent none in time.
-        excluded: those whose update is not in the sum, or who refused their job: client -> reason.
-        rule: of the defence; empty where it was not asked.
-        judged: rows that it saw.
-        tolerated: attackers that it was to hold against, f.
-        left_out: rows that it left out: name -> reason.
+        excluded: those whose update is not in the sum, or who refused or failed their job: client -> reason.
+        defence: what it did.
         groups: of a masked round.
         void: groups without a sum: (members, why).
         seconds: wall time.
         upload_bytes: from all clients together.
         download_bytes: to all clients together.
-        examples: that the accuracies were measured on.
-        accuracy: of the version it made, 0..1; the others likewise, None where not known.
-        balanced: mean recall over classes.
-        tail: mean recall of the classes with fewest training examples.
-        worst: lowest recall of a class.
+        model: what was measured of it.
     """
 
     number: int
@@ -61,27 +93,75 @@ class Past:
     cluster: str = "0"
     goal: int = 0
     asked: int = 0
-    accepted: int = 0
+    accepted: Set[str] = frozenset()
     dropped: Sequence[str] = ()
     excluded: Mapping[str, str] = field(default_factory=dict[str, str])
-    rule: str = ""
-    judged: int = 0
-    tolerated: int = 0
-    left_out: Mapping[str, str] = field(default_factory=dict[str, str])
+    defence: DefenceOutcome = DefenceOutcome()
     groups: int = 0
     void: Sequence[tuple[Sequence[str], str]] = ()
     seconds: float = 0.0
     upload_bytes: int = 0
     download_bytes: int = 0
-    examples: int = 0
-    accuracy: float | None = None
-    balanced: float | None = None
-    tail: float | None = None
-    worst: float | None = None
+    model: ModelAccuracy = ModelAccuracy()
 
 
 @dataclass(frozen=True, slots=True)
-class Signs:
+class RecentEvents:
+    """What happened in the last minutes (`roughfed.server.trace.recent`).
+
+    Attributes:
+        commits_s: seconds of each of the journal's commits.
+        received: updates that came in whole.
+        refused: updates refused for good: (client, reason).
+        uploads: uploads and downloads begun.
+        resumed: of those, that went on from the middle.
+        enrolments_refused: requests at the enrolment port that were refused: why.
+        calls: gRPC status of each call that ended.
+    """
+
+    commits_s: Sequence[float] = ()
+    received: int = 0
+    refused: Sequence[tuple[str, str]] = ()
+    uploads: int = 0
+    resumed: int = 0
+    enrolments_refused: Sequence[str] = ()
+    calls: Sequence[str] = ()
+
+
+@dataclass
+class Certificates:
+    """Those of the server and of its CA.
+
+    Attributes:
+        life_s: how long the server's is valid in all, seconds.
+        ends: role ("server", "ca") -> when it ends (Unix seconds).
+    """
+
+    life_s: float
+    ends: dict[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Bytes on the disk of the state directory."""
+
+    free_bytes: int = 0
+    total_bytes: int = 0
+    journal_bytes: int = 0
+    blob_bytes: int = 0
+
+    @staticmethod
+    def of(store: Store) -> Disk:
+        """Look now; it reads the folder. Zeros where the system does not tell."""
+        try:
+            usage = shutil.disk_usage(store.folder)
+            return Disk(usage.free, usage.total, **store.sizes())
+        except OSError:
+            return Disk()
+
+
+@dataclass(frozen=True, slots=True)
+class HealthInputs:
     """A server at one moment. What is not known is empty.
 
     Attributes:
@@ -95,20 +175,13 @@ class Signs:
         waiting_since: since when; None also while enough of them are away until an hour that they named.
         open: the round that is open.
         rounds: the last ones that are over, oldest first.
-        quarantined: clients that are not asked any more, and why.
-        proved: of those, the proved liars: client -> (round, reason).
-        certificates: role ("server", "ca") -> end, Unix seconds.
-        certificate_s: life of the server's certificate, seconds.
+        here: connected clients that may be asked.
+        proved: quarantined clients that are proved liars: client -> (round, reason).
+        certificates: of the server and its CA.
         client_certificates: connected client -> (end, Unix seconds; life, seconds).
         skews: connected client -> its clock minus the server's, seconds.
-        commits_s: seconds of each of the journal's last commits, of the last minutes.
-        received: updates that came in whole, in the last minutes.
-        refused: updates refused for good, in the last minutes: (client, reason).
-        uploads: uploads and downloads begun in the last minutes.
-        resumed: of those, that went on from the middle.
-        enrolments_refused: requests at the enrolment port that were refused, in the last minutes: why.
-        disk_free: bytes.
-        disk_total: bytes.
+        recent: events of the last minutes.
+        disk: of the state directory.
         round_bytes: that a round may write.
     """
 
@@ -119,20 +192,13 @@ class Signs:
     ready_since: float | None = None
     waiting: str = ""
     waiting_since: float | None = None
-    open: Open | None = None
-    rounds: Sequence[Past] = ()
-    quarantined: Mapping[str, str] = field(default_factory=dict[str, str])
+    open: CurrentRound | None = None
+    rounds: Sequence[PastRound] = ()
+    here: Set[str] = frozenset()
     proved: Mapping[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
-    certificates: Mapping[str, float] = field(default_factory=dict[str, float])
-    certificate_s: float = 7 * 86400.0
+    certificates: Certificates = field(default_factory=lambda: Certificates(7 * 86400.0))
     client_certificates: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     skews: Mapping[str, float] = field(default_factory=dict[str, float])
-    commits_s: Sequence[float] = ()
-    received: int = 0
-    refused: Sequence[tuple[str, str]] = ()
-    uploads: int = 0
-    resumed: int = 0
-    enrolments_refused: Sequence[str] = ()
-    disk_free: int = 0
-    disk_total: int = 0
+    recent: RecentEvents = RecentEvents()
+    disk: Disk = Disk()
     round_bytes: int = 0

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from statistics import median
 
-from roughfed.server.observe.health.alert import Found
-from roughfed.server.observe.health.inputs import Past, Signs
+from roughfed.server.observe.health.alert import Firing
+from roughfed.server.observe.health.inputs import HealthInputs, PastRound
 
 BEFORE, LEAST = 5, 3
 """Earlier measurements that the newest is held against, and without how many there is nothing to hold it against."""
@@ -19,36 +19,44 @@ CALM = 0.6
 
 
 def dropped(
-    signs: Signs, stands: bool, *, what: str, of: Callable[[Past], float | None], by: float, share: float = 1.0
-) -> Found | None:
+    inputs: HealthInputs,
+    stands: bool,
+    *,
+    what: str,
+    of: Callable[[PastRound], float | None],
+    by: float,
+    share: float = 1.0,
+) -> Firing | None:
     """The newest measurement lies far below the median of those before.
 
     Args:
-        signs: the figures.
+        inputs: the figures.
         stands: whether it stands.
         what: name of the measure.
         of: the measure of a round.
         by: drop that counts, 0..1.
         share: of the examples, that the measure is about.
     """
-    measured = [each for each in signs.rounds if of(each) is not None]
-    if signs.finished or not measured:
+    measured = [each for each in inputs.rounds if of(each) is not None]
+    if inputs.finished or not measured:
         return None
     newest = measured[-1]
     before = [value for each in measured[:-1] if each.cluster == newest.cluster and (value := of(each)) is not None]
     if len(before) < LEAST:
         return None
     usual, now = median(before[-BEFORE:]), of(newest) or 0.0
-    chance = STANDARD_ERRORS * math.sqrt(usual * (1 - usual) / max(1.0, share * newest.examples))
+    chance = STANDARD_ERRORS * math.sqrt(usual * (1 - usual) / max(1.0, share * newest.model.examples))
     needed = max(by, chance) * (CALM if stands else 1.0)
     if usual - now <= needed:
         return None
-    return Found(
+    return Firing(
         f"{what} fell to {now:.1%} in round {newest.number}, from {usual:.1%} (median of {len(before[-BEFORE:])})",
         "roughfed rounds --last 8: what changed with it; roughfed export takes the best version, not the newest",
         "critical" if usual - now > 3 * by else None,
     )
 
 
-accuracy = partial(dropped, what="accuracy", of=lambda each: each.accuracy, by=0.05)
-tail_accuracy = partial(dropped, what="accuracy on the tail classes", of=lambda each: each.tail, by=0.1, share=0.1)
+accuracy = partial(dropped, what="accuracy", of=lambda each: each.model.accuracy, by=0.05)
+tail_accuracy = partial(
+    dropped, what="accuracy on the tail classes", of=lambda each: each.model.tail, by=0.1, share=0.1
+)

@@ -9,7 +9,7 @@ from typing import Any
 
 from roughfed.measures import figures
 from roughfed.server.model.retention import class_counts, whole
-from roughfed.server.observe.health.inputs import Past
+from roughfed.server.observe.health.inputs import DefenceOutcome, ModelAccuracy, PastRound
 from roughfed.server.storage.store import ABSENT, ACCEPTED, Store
 
 KEPT = 60
@@ -26,12 +26,12 @@ class PastRounds:
     def __init__(self, store: Store) -> None:
         """Nothing is read yet."""
         self._store = store
-        self._rounds: dict[int, Past] = {}
+        self._rounds: dict[int, PastRound] = {}
         self._counted = 0
         self._changes: int | None = None
         self.accepted: Counter[str] = Counter()
 
-    def last(self) -> list[Past]:
+    def last(self) -> list[PastRound]:
         """Up to `KEPT` rounds, oldest first."""
         if (changes := self._store.journal.changes()) != self._changes:
             self._count()
@@ -58,12 +58,12 @@ class PastRounds:
             del self._rounds[number]
 
 
-def _past(store: Store, row: sqlite3.Row, counts: list[int]) -> Past:
+def _past(store: Store, row: sqlite3.Row, counts: list[int]) -> PastRound:
     sets: dict[str, str] = json.loads(row["sets"] or "{}")
     summary: dict[str, Any] = json.loads(row["summary"] or "{}")
     defence: dict[str, Any] = summary.get("defence") or {}
     groups: list[dict[str, Any]] = summary.get("groups") or []
-    return Past(
+    return PastRound(
         number=row["round"],
         outcome=row["outcome"],
         reason=row["reason"],
@@ -71,32 +71,28 @@ def _past(store: Store, row: sqlite3.Row, counts: list[int]) -> Past:
         cluster=row["cluster"],
         goal=row["goal"],
         asked=len(json.loads(row["cohort"])),
-        accepted=sum(why == ACCEPTED for why in sets.values()),
+        accepted=frozenset(client for client, why in sets.items() if why == ACCEPTED),
         dropped=tuple(client for client, why in sets.items() if why in ABSENT),
         excluded={client: why for client, why in sets.items() if why != ACCEPTED and why not in ABSENT},
-        rule=str(defence.get("rule", "")),
-        judged=int(defence.get("judged", 0)),
-        tolerated=int(defence.get("f", 0)),
-        left_out=dict(defence.get("excluded") or {}),
+        defence=DefenceOutcome(
+            rule=str(defence.get("rule", "")),
+            judged=int(defence.get("judged", 0)),
+            tolerated=int(defence.get("f", 0)),
+            left_out=dict(defence.get("excluded") or {}),
+        ),
         groups=len(groups),
         void=tuple((tuple(each["members"]), each["void"]) for each in groups if each["void"]),
         seconds=float(summary.get("seconds", 0.0)),
         upload_bytes=int(summary.get("upload_bytes", 0)),
         download_bytes=int(summary.get("download_bytes", 0)),
-        **_measured(store, row, counts),
+        model=_measured(store, row, counts),
     )
 
 
-def _measured(store: Store, row: sqlite3.Row, counts: list[int]) -> dict[str, Any]:
+def _measured(store: Store, row: sqlite3.Row, counts: list[int]) -> ModelAccuracy:
     """What was measured of the version that the round made."""
     made = store.lineage.made_in(row["round"]) if row["outcome"] == "committed" else None
     if made is None or (found := whole(store, made)[0]) is None:
-        return {}
+        return ModelAccuracy()
     shares = figures(found, counts)
-    return {
-        "examples": found.num_examples,
-        "accuracy": shares.accuracy,
-        "balanced": shares.balanced,
-        "tail": shares.tail,
-        "worst": shares.worst,
-    }
+    return ModelAccuracy(found.num_examples, shares.accuracy, shares.balanced, shares.tail, shares.worst)

@@ -2,52 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from roughfed.server.cohort import tiers
 from roughfed.server.context.server import ServerContext
-from roughfed.server.observe.health.inputs import Open, Past, Signs
-from roughfed.server.storage.store import Store
+from roughfed.server.observe.health.inputs import (
+    Certificates,
+    CurrentRound,
+    Disk,
+    HealthInputs,
+    PastRound,
+    RecentEvents,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Disk:
-    """Bytes on the disk of the state directory."""
-
-    free_bytes: int = 0
-    total_bytes: int = 0
-    journal_bytes: int = 0
-    blob_bytes: int = 0
-
-    @staticmethod
-    def of(store: Store) -> Disk:
-        """Look now; it reads the folder. Zeros where the system does not tell."""
-        try:
-            usage = shutil.disk_usage(store.folder)
-            return Disk(usage.free, usage.total, **store.sizes())
-        except OSError:
-            return Disk()
-
-
-@dataclass
-class Certificates:
-    """Those of the server and of its CA.
-
-    Attributes:
-        life_s: how long the server's is valid in all, seconds.
-        ends: role ("server", "ca") -> when it ends (Unix seconds).
-    """
-
-    life_s: float
-    ends: dict[str, float] = field(default_factory=dict[str, float])
-
-
-def signs_of(
-    ctx: ServerContext, disk: Disk, rounds: Sequence[Past], certificates: Certificates, *, now: float,
+def inputs_of(
+    ctx: ServerContext, disk: Disk, rounds: Sequence[PastRound], certificates: Certificates, *, now: float,
     since: dict[str, float],
-) -> Signs:  # fmt: skip
+) -> HealthInputs:  # fmt: skip
     """The figures of this moment.
 
     Args:
@@ -63,7 +35,7 @@ def signs_of(
     waiting = waiting_for(ctx)
     quiet = ctx.state.collection is None and not finished
     proofs = ctx.stages.proofs() if ctx.clients.quarantined else {}
-    return Signs(
+    return HealthInputs(
         now=now,
         started_at=ctx.state.started_at,
         finished=finished,
@@ -73,21 +45,27 @@ def signs_of(
         waiting_since=_since(since, "waiting", bool(waiting) and not _come_back(ctx, now), now),
         open=_open(ctx, now),
         rounds=rounds,
-        quarantined=ctx.clients.quarantined,
+        here={session.name for session in sessions} - ctx.clients.quarantined.keys(),
         proved={name: proofs[name] for name in ctx.clients.quarantined.keys() & proofs.keys() - ctx.clients.revoked},
-        certificates=certificates.ends,
-        certificate_s=certificates.life_s,
+        certificates=certificates,
         client_certificates={s.name: known for s in sessions if (known := ctx.clients.seen.span(s.name)) is not None},
         skews={s.name: skew for s in sessions if (skew := s.clock_skew_s) is not None},
-        commits_s=ctx.recent.commits.all(),
-        received=len(ctx.recent.received.all()),
-        refused=ctx.recent.refused.all(),
-        uploads=len(transfers := ctx.recent.transfers.all()),
-        resumed=sum(transfers),
-        enrolments_refused=ctx.recent.enrolments.all(),
-        disk_free=disk.free_bytes,
-        disk_total=disk.total_bytes,
+        recent=_recent(ctx),
+        disk=disk,
         round_bytes=ctx.spec.size_bytes * 2 + _upload(ctx, [each.upload_bytes for each in rounds]),
+    )
+
+
+def _recent(ctx: ServerContext) -> RecentEvents:
+    recent = ctx.recent
+    return RecentEvents(
+        commits_s=recent.commits.all(),
+        received=len(recent.received.all()),
+        refused=recent.refused.all(),
+        uploads=len(transfers := recent.transfers.all()),
+        resumed=sum(transfers),
+        enrolments_refused=recent.enrolments.all(),
+        calls=recent.calls.all(),
     )
 
 
@@ -100,7 +78,7 @@ def waiting_for(ctx: ServerContext) -> str:
         return ctx.config.waiting(len(here))
     return (
         tiers.waiting_for(ctx.config, ctx.clients.hellos(here))
-        if ctx.config.classes and ctx.state.phase == "waiting"
+        if ctx.config.tiers and ctx.state.phase == "waiting"
         else ""
     )
 
@@ -122,13 +100,13 @@ def deadline_at(ctx: ServerContext, now: float) -> float | None:
     return None if ctx.state.collection is None else now + ctx.state.collection.deadline - ctx.state.clock()
 
 
-def _open(ctx: ServerContext, now: float) -> Open | None:
+def _open(ctx: ServerContext, now: float) -> CurrentRound | None:
     round_, collection = ctx.state.round, ctx.state.collection
     if round_ is None or collection is None:
         return None
     row = round_.row
     end = deadline_at(ctx, now) or now
-    return Open(row.round, row.opened_at, end, collection.deadline - collection.opened)
+    return CurrentRound(row.round, row.opened_at, end, collection.deadline - collection.opened)
 
 
 def _upload(ctx: ServerContext, before: list[int]) -> int:

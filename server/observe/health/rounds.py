@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from roughfed.server.observe.health.alert import Found, duration, most
-from roughfed.server.observe.health.inputs import Past, Signs
+from roughfed.server.observe.health.alert import Firing, duration, most
+from roughfed.server.observe.health.inputs import HealthInputs, PastRound
 
 LATE_S = 120.0
 """A round is stalled this long after its deadline, or half its deadline where that is longer: it still adds up."""
@@ -29,22 +29,22 @@ TOO_FEW, ENOUGH = 0.6, 0.75
 """Share of the wanted updates that came: below the first it fires, from the second on it goes."""
 
 
-def stalled(signs: Signs, stands: bool) -> Found | None:
+def stalled(inputs: HealthInputs, stands: bool) -> Firing | None:
     """A round that is open long after its deadline, or none although nothing is missing."""
     del stands  # a round that ends is no longer stalled
-    if signs.finished:
+    if inputs.finished:
         return None
-    if (one := signs.open) is not None:
-        over = signs.now - one.deadline_at
+    if (one := inputs.open) is not None:
+        over = inputs.now - one.deadline_at
         if over < max(LATE_S, one.deadline_s / 2):
             return None
-        return Found(
+        return Firing(
             f"round {one.number} is open {duration(over)} after its deadline",
             "roughfed status: what it waits for; then roughfed stop && roughfed server, which goes on with it",
         )
-    if signs.ready_since is None or signs.paused or (idle := signs.now - signs.ready_since) < IDLE_S:
+    if inputs.ready_since is None or inputs.paused or (idle := inputs.now - inputs.ready_since) < IDLE_S:
         return None
-    return Found(
+    return Firing(
         f"enough clients are here, and no round was opened for {duration(idle)}",
         "look at the server's log; roughfed stop && roughfed server goes on where it stopped",
     )
@@ -54,48 +54,48 @@ PUT_BACK = ("lost", "restored")
 """Reasons of `roughfed.server.storage.rollback`: a restore, and nothing that keeps rounds from being played."""
 
 
-def abandoned(signs: Signs, stands: bool) -> Found | None:
+def abandoned(inputs: HealthInputs, stands: bool) -> Firing | None:
     """Rounds that bring nothing, one after another; of this process only: a start may have mended the cause."""
     del stands
-    lost = _lost(signs)
-    if signs.finished or len(lost) < LOST:
+    lost = _lost(inputs)
+    if inputs.finished or len(lost) < LOST:
         return None
     reasons = Counter(each.reason or "no reason" for each in lost)
-    return Found(
+    return Firing(
         f"the last {len(lost)} rounds were abandoned ({most(reasons)})",
         "roughfed rounds --last 5: who did not deliver; a longer round.deadline or a lower round.quorum may help",
         "critical" if len(lost) >= LOST_BADLY else None,
     )
 
 
-def paused(signs: Signs, stands: bool) -> Found | None:
+def paused(inputs: HealthInputs, stands: bool) -> Firing | None:
     """A run that the server has paused after abandoned rounds, or that its operator may have forgotten."""
     del stands
-    if signs.finished or not signs.paused:
+    if inputs.finished or not inputs.paused:
         return None
-    if len(lost := _lost(signs)) >= PAUSES:
-        return Found(
+    if len(lost := _lost(inputs)) >= PAUSES:
+        return Firing(
             f"the run is paused after {len(lost)} abandoned rounds in a row",
             "mend the cause (roughfed rounds --last 5), then roughfed resume",
         )
-    since = max((each.closed_at for each in signs.rounds), default=signs.started_at)
-    if (idle := signs.now - max(since, signs.started_at)) < REMINDER_S or signs.open is not None:
+    since = max((each.closed_at for each in inputs.rounds), default=inputs.started_at)
+    if (idle := inputs.now - max(since, inputs.started_at)) < REMINDER_S or inputs.open is not None:
         return None
-    return Found(f"the run is paused, and nothing has happened for {duration(idle)}", "roughfed resume", "info")
+    return Firing(f"the run is paused, and nothing has happened for {duration(idle)}", "roughfed resume", "info")
 
 
-def participation(signs: Signs, stands: bool) -> Found | None:
+def participation(inputs: HealthInputs, stands: bool) -> Firing | None:
     """Too few of the wanted updates come, or between two rounds too few clients are there to go on."""
-    if signs.finished or signs.paused or signs.now - signs.started_at < SETTLE_S:
+    if inputs.finished or inputs.paused or inputs.now - inputs.started_at < SETTLE_S:
         return None
-    if signs.waiting and signs.rounds and signs.waiting_since is not None:
-        missed = signs.now - signs.waiting_since
+    if inputs.waiting and inputs.rounds and inputs.waiting_since is not None:
+        missed = inputs.now - inputs.waiting_since
         if missed >= MISSED_S:
-            return Found(
-                f"no round for {duration(missed)}: {signs.waiting}",
+            return Firing(
+                f"no round for {duration(missed)}: {inputs.waiting}",
                 "roughfed status: who is gone; roughfed doctor on a client's machine says why",
             )
-    last = _of_this_process(signs)[-LOOKED_BACK:]
+    last = _of_this_process(inputs)[-LOOKED_BACK:]
     wanted = sum(each.goal for each in last)
     if len(last) < LOOKED_BACK or not wanted:
         return None
@@ -103,18 +103,18 @@ def participation(signs: Signs, stands: bool) -> Found | None:
     if came >= (ENOUGH if stands else TOO_FEW) * wanted:
         return None
     missing = Counter(name for each in last for name in each.dropped)
-    return Found(
+    return Firing(
         f"{came} of {wanted} wanted updates came in the last {len(last)} rounds; missing: {most(missing)}",
         "roughfed rounds --last 5; clients that are only slow need a longer round.deadline or round.patience",
     )
 
 
-def _of_this_process(signs: Signs) -> Sequence[Past]:
-    return [each for each in signs.rounds if each.closed_at >= signs.started_at]
+def _of_this_process(inputs: HealthInputs) -> Sequence[PastRound]:
+    return [each for each in inputs.rounds if each.closed_at >= inputs.started_at]
 
 
-def _lost(signs: Signs) -> Sequence[Past]:
+def _lost(inputs: HealthInputs) -> Sequence[PastRound]:
     """The abandoned rounds at the end, but for those that a restored backup had open or has lost."""
-    mine = _of_this_process(signs)
+    mine = _of_this_process(inputs)
     kept = max((i for i, each in enumerate(mine) if each.outcome == "committed"), default=-1)
     return [each for each in mine[kept + 1 :] if each.reason not in PUT_BACK]

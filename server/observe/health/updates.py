@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from roughfed.report.words import reason
-from roughfed.server.observe.health.alert import Found, most, some
-from roughfed.server.observe.health.inputs import Past, Signs
+from roughfed.server.observe.health.alert import Firing, most, some
+from roughfed.server.observe.health.inputs import DefenceOutcome, HealthInputs
 
 REFUSED_LEAST = 5
 REFUSED_SHARE, REFUSED_CALM = 0.2, 0.1
@@ -24,75 +24,77 @@ RESUMED_SHARE, RESUMED_CALM = 0.3, 0.15
 """Of the transfers of the last minutes."""
 
 
-def rejections(signs: Signs, stands: bool) -> Found | None:
+def rejections(inputs: HealthInputs, stands: bool) -> Firing | None:
     """Many updates are refused on arrival: malformed, too large, badly signed, not finite."""
-    refused, all_of_them = len(signs.refused), len(signs.refused) + signs.received
+    refused, all_of_them = len(inputs.recent.refused), len(inputs.recent.refused) + inputs.recent.received
     least, share = (1, REFUSED_CALM) if stands else (REFUSED_LEAST, REFUSED_SHARE)
     if refused < least or refused <= share * all_of_them:
         return None
-    by_reason = Counter(why for _, why in signs.refused)
-    by_client = Counter(client for client, _ in signs.refused)
-    return Found(
+    by_reason = Counter(why for _, why in inputs.recent.refused)
+    by_client = Counter(client for client, _ in inputs.recent.refused)
+    return Firing(
         f"{refused} of {all_of_them} updates of the last 10 minutes were refused ({most(by_reason)}): "
         f"{most(by_client)}",
         f"read the log of {by_client.most_common(1)[0][0]}; roughfed revoke NAME cuts a client off",
     )
 
 
-def many_excluded(signs: Signs, stands: bool) -> Found | None:
+def many_excluded(inputs: HealthInputs, stands: bool) -> Firing | None:
     """The defence leaves out far more than it is meant to hold against: an attack, or a rule that does not fit."""
-    last = [each for each in signs.rounds if each.judged][-ROUNDS:]
+    last = [each for each in inputs.rounds if each.defence.judged][-ROUNDS:]
     share = CALM_SHARE if stands else SHARE
-    if signs.finished or len(last) < ROUNDS or not all(_many(each, share) for each in last):
+    if inputs.finished or len(last) < ROUNDS or not all(_many(each.defence, share) for each in last):
         return None
-    counts = Counter(name for each in last for name in each.left_out)
-    out, judged = sum(len(each.left_out) for each in last), sum(each.judged for each in last)
-    return Found(
-        f"{last[-1].rule} left out {out} of {judged} updates of the last {ROUNDS} rounds, and is meant to hold against "
-        f"{last[-1].tolerated} a round: {most(counts)}",
+    counts = Counter(name for each in last for name in each.defence.left_out)
+    out, judged = sum(len(each.defence.left_out) for each in last), sum(each.defence.judged for each in last)
+    newest = last[-1].defence
+    return Firing(
+        f"{newest.rule} left out {out} of {judged} updates of the last {ROUNDS} rounds, and is meant to hold against "
+        f"{newest.tolerated} a round: {most(counts)}",
         "roughfed rounds --last 5: who and why; are the clients' data that different, choose another [defence] rule",
     )
 
 
-def _many(each: Past, share: float) -> bool:
+def _many(each: DefenceOutcome, share: float) -> bool:
     """More than a share of what was judged, and more than a rule that always leaves f or 2f out."""
     return each.rule not in ONLY_ONE and len(each.left_out) > max(share * each.judged, 2 * each.tolerated)
 
 
-def resumes(signs: Signs, stands: bool) -> Found | None:
+def resumes(inputs: HealthInputs, stands: bool) -> Firing | None:
     """Transfers break and go on from the middle again and again: a bad line, or a proxy that cuts connections."""
     least, share = (1, RESUMED_CALM) if stands else (RESUMED_LEAST, RESUMED_SHARE)
-    if signs.resumed < least or signs.resumed <= share * signs.uploads:
+    resumed, begun = inputs.recent.resumed, inputs.recent.uploads
+    if resumed < least or resumed <= share * begun:
         return None
-    return Found(
-        f"{signs.resumed} of {signs.uploads} transfers of the last 10 minutes went on from the middle after a break",
+    return Firing(
+        f"{resumed} of {begun} transfers of the last 10 minutes went on from the middle after a break",
         "roughfed doctor on a client's machine; a proxy or NAT between may end connections that live for minutes",
     )
 
 
-def void_groups(signs: Signs, stands: bool) -> Found | None:
+def void_groups(inputs: HealthInputs, stands: bool) -> Firing | None:
     """A group of the last masked round gave no sum: what its honest members trained is lost."""
-    masked = [each for each in signs.rounds if each.groups]
+    masked = [each for each in inputs.rounds if each.groups]
     last = masked[-2:] if stands else masked[-1:]  # a bad group goes after two rounds without
-    if signs.finished or not any(each.void for each in last):
+    if inputs.finished or not any(each.void for each in last):
         return None
     each = next(each for each in reversed(last) if each.void)
     members, why = each.void[0]
     half = 2 * len(each.void) >= each.groups and each.groups > 1
-    return Found(
+    return Firing(
         f"{len(each.void)} of {each.groups} groups of round {each.number} gave no sum: {some(members)} ({why})",
         "roughfed status --client NAME for its members; groups that are larger lose more members before they are void",
         "critical" if half else None,
     )
 
 
-def proved(signs: Signs, stands: bool) -> Found | None:
+def proved(inputs: HealthInputs, stands: bool) -> Firing | None:
     """A client signed something that proves it broke the protocol."""
     del stands  # it stands until the operator decides
-    liars = [f"{name} in round {number} ({reason(why)})" for name, (number, why) in sorted(signs.proved.items())]
+    liars = [f"{name} in round {number} ({reason(why)})" for name, (number, why) in sorted(inputs.proved.items())]
     if not liars:
         return None
-    return Found(
+    return Firing(
         some(liars),
-        f"roughfed revoke {min(signs.proved)} cuts it off; roughfed release {min(signs.proved)} asks it again",
+        f"roughfed revoke {min(inputs.proved)} cuts it off; roughfed release {min(inputs.proved)} asks it again",
     )

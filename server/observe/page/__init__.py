@@ -1,7 +1,7 @@
 """The status page: static files that any browser takes as they are; they hold no data and ask no other machine.
 
-`page.js` starts; `connection.js` reads what the server says, `dom.js` makes elements, `charts.js` draws, and each of
-the others is a section. The colours are those of the report (`roughfed.report.svg`), the words those of all pages.
+`page.js` starts; `connection.js` reads what the server says, and each of the others is a section. Charts are those of
+the report (`roughfed.charts`), the words those of all pages.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from importlib import resources
 
 from pydantic_core import to_json
 
+from roughfed import charts
 from roughfed.httpd import Page, Request, Response
-from roughfed.report.svg import plot_css
 from roughfed.report.words import FREE_RIDING, REASONS, SEEN
 
 TYPES = {
@@ -25,11 +25,8 @@ INDEX = "index.html"
 
 def files() -> dict[str, Page]:
     """Path -> page, of every file."""
-    found = {
-        "/plot.css": _fixed(plot_css().encode(), TYPES[".css"]),
-        "/words.json": _fixed(_words(), JSON),
-    }
-    for each in resources.files(__name__).iterdir():
+    found = {"/words.json": _fixed(_words(), JSON)}
+    for each in (*resources.files(charts).iterdir(), *resources.files(__name__).iterdir()):
         kind = TYPES.get(f".{each.name.rpartition('.')[2]}")
         if kind is not None:
             found["/" if each.name == INDEX else f"/{each.name}"] = _fixed(each.read_bytes(), kind)

@@ -1,17 +1,16 @@
 // Whom the defence left out and what it went by; the groups of a masked round.
 
-import { bars, figure, nothing } from "./charts.js";
+import { figure, nothing } from "./charts.js";
 import { byId, count, el, known, memo, number, plural, show, table } from "./dom.js";
 import { reason, stage, STAGE_NAMES } from "./words.js";
 
 const SHOWN = 12;
 const OFTEN = 20;
 
-const scores = figure("Scores", bars("Scores", { format: number }), (rows) => table("Scores", [
-  { name: "Client or group", of: (row) => row.name },
-  { name: "Score", numeric: true, of: (row) => number(row.value) },
-  { name: "Verdict", of: (row) => row.note ?? "" },
-], rows.all ?? rows, { hidden: true }));
+// Rules whose scores are in units of their limit: from 1 on, an update is suspect.
+const LIMITED = ["centered-clipping", "default", "fltrust", "foolsgold"];
+
+const scores = figure({ kind: "bars", name: "Scores" });
 
 export const defence = memo((found, quarantined) => {
   const box = byId("defence-parts");
@@ -30,9 +29,11 @@ export const defence = memo((found, quarantined) => {
   if (rows.length) parts.push(scores.node);
   box.replaceChildren(...parts);
   if (rows.length) {
-    const top = rows.slice(0, SHOWN);
-    top.all = rows;
-    scores.set(top, `Scores of round ${found.round}, largest first; ✕ left out${rows.length > SHOWN ? ` (${SHOWN} of ${rows.length})` : ""}`);
+    const of = (key) => rows.map((row) => row[key]), limited = LIMITED.includes(found.rule);
+    scores.set({ x: of("name"), series: [{ name: "score", values: of("value") }], out: of("out"), notes: of("note"),
+      shown: [...rows.keys()].slice(0, SHOWN), limit: limited ? 1 : null },
+    `Scores of round ${found.round}, largest first; ✕ left out${limited ? "; the line: the limit" : ""}${
+      rows.length > SHOWN ? ` (${SHOWN} of ${rows.length})` : ""}`);
   }
 });
 

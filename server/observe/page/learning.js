@@ -1,7 +1,7 @@
 // How the model learns: curves over the rounds, and the recall of each class.
 
-import { figure, heat, lines, nothing, seriesTable } from "./charts.js";
-import { byId, known, memo, number, percent, table } from "./dom.js";
+import { figure, nothing } from "./charts.js";
+import { byId, known, memo } from "./dom.js";
 
 const CURVES = [
   ["accuracy", "accuracy", 0], ["balanced", "balanced_accuracy", 2], ["head", "head_accuracy", 5],
@@ -9,13 +9,9 @@ const CURVES = [
 ];
 const MOST_CLASSES = 24;
 
-const accuracy = figure("Accuracy by round", lines("Accuracy", { share: true }), seriesTable("Accuracy", percent));
-const loss = figure("Loss by round", lines("Loss"), seriesTable("Loss", number));
-const classes = figure("Recall of each class by round", heat("Recall of each class"), (data) =>
-  table("Recall of each class, last measured", [
-    { name: "Class", of: (row) => String(row.name) },
-    { name: "Recall", numeric: true, of: (row) => percent(row.values.findLast(known)) },
-  ], data.rows, { hidden: true }), { wide: true });
+const accuracy = figure({ kind: "lines", name: "Accuracy by round", format: "percent", share: true });
+const loss = figure({ kind: "lines", name: "Loss by round" });
+const classes = figure({ kind: "cells", name: "Recall of each class by round", format: "percent", top: 1, across: "round" }, { wide: true });
 
 function curves(rounds) {
   const measured = rounds.filter((r) => CURVES.some(([, key]) => known(r[key])));
@@ -45,15 +41,15 @@ function byClass(rounds) {
     const now = (row) => row.values.findLast(known) ?? 2;
     rows = rows.sort((a, b) => now(a) - now(b)).slice(0, MOST_CLASSES);
   }
-  return { x: found.map((r) => r.round), rows, all };
+  return { x: found.map((r) => r.round), series: rows, all };
 }
 
 export const learning = memo((rounds) => {
   const parts = [], shares = curves(rounds), lost = losses(rounds), recall = byClass(rounds);
   if (shares.x.length) parts.push([accuracy, shares]);
   if (lost.x.length) parts.push([loss, lost]);
-  if (recall.rows.length) {
-    const words = recall.all > recall.rows.length ? `Recall by round: the lowest ${recall.rows.length} of ${recall.all} classes`
+  if (recall.series.length) {
+    const words = recall.all > recall.series.length ? `Recall by round: the lowest ${recall.series.length} of ${recall.all} classes`
       : "Recall of each class by round";
     parts.push([classes, recall, words]);
   }
@@ -63,5 +59,5 @@ export const learning = memo((rounds) => {
   if (nodes.length !== box.children.length || nodes.some((node, at) => node !== box.children[at])) {
     box.replaceChildren(...nodes);
   }
-  parts.forEach(([part, data, words]) => part.set(data, words ?? null));
+  parts.forEach(([part, data, words]) => part.set(data, words));
 });

@@ -1,6 +1,6 @@
 // Who took part in which round: counts for all rounds, and a matrix of clients and the last rounds.
 
-import { columns, figure, nothing, seriesTable } from "./charts.js";
+import { figure, nothing } from "./charts.js";
 import { byId, count, el, memo, plural, table } from "./dom.js";
 import { reason } from "./words.js";
 
@@ -13,8 +13,7 @@ const MARKS = {
   unused: ["–", "asked, not used"], absent: ["·", "not asked"],
 };
 
-const counts = figure("Clients by round", columns("Clients", { format: (n) => String(Math.round(n * 10) / 10) }),
-  seriesTable("Clients", count));
+const counts = figure({ kind: "columns", name: "Clients by round", format: "count" });
 const why = el("div");
 
 export const participation = memo((rounds) => {

@@ -1,6 +1,6 @@
 // Where the time and the bytes of the rounds go.
 
-import { columns, figure, legendOf, nothing, seriesTable, timeline } from "./charts.js";
+import { figure, nothing } from "./charts.js";
 import { byId, el, memo, size, table, time } from "./dom.js";
 
 // The engine's phases, in order, with their colours.
@@ -14,24 +14,10 @@ const WORDS = {
 const COLOURS = Object.fromEntries(PHASES);
 const SHOWN = 10;
 
-const legend = el("div");
-const phases = figure("Seconds by phase, newest round first", timeline("Phases", { format: time }), (rows) =>
-  table("Seconds by phase", [
-    { name: "Round", of: (row) => row.name },
-    ...PHASES.filter(([name]) => rows.some((r) => r.parts.some((p) => p.name === name))).map(([name]) => ({
-      name, numeric: true, of: (row) => time(row.parts.find((p) => p.name === name)?.value),
-    })),
-  ], rows, { hidden: true }), { below: legend });
-const bytes = figure("Bytes by round, all clients", columns("Bytes", { format: size, bytes: true }), seriesTable("Bytes", size));
+const phases = figure({ kind: "bars", name: "Seconds by phase, newest round first", format: "seconds" });
+const bytes = figure({ kind: "columns", name: "Bytes by round, all clients", format: "size" });
 const codecs = el("div");
 const cost = el("div", null, bytes.node, codecs);
-
-function parts(seconds) {
-  const order = (name) => { const at = PHASES.findIndex(([n]) => n === name); return at < 0 ? PHASES.length : at; };
-  return Object.entries(seconds ?? {}).filter(([, value]) => value > 0)
-    .sort(([a], [b]) => order(a) - order(b))
-    .map(([name, value]) => ({ name, colour: COLOURS[name] ?? 7, value }));
-}
 
 // The open round, as far as it has come; `since`: seconds since the status arrived.
 function open(status, since) {
@@ -39,27 +25,23 @@ function open(status, since) {
   const seconds = { ...status.phase_seconds };
   delete seconds.waiting;
   if (status.phase in seconds) seconds[status.phase] += since;
-  const found = parts(seconds);
-  return found.length ? [{ name: `now ${status.round}`, parts: found, live: true }] : [];
+  return [{ name: `now ${status.round}`, seconds, live: true }];
 }
 
-const drawLegend = memo((names) => {
-  legend.replaceChildren(legendOf(names.map((name) => ({ name: WORDS[name] ?? name, colour: COLOURS[name] ?? 7 }))).node);
-});
-
 export function timing(status, rounds, since) {
-  const over = rounds.slice(-SHOWN).reverse().map((r) => ({ name: `round ${r.round}`, parts: parts(r.phase_seconds) }))
-    .filter((r) => r.parts.length);
-  const rows = [...open(status, since), ...over];
+  const over = rounds.slice(-SHOWN).reverse().map((r) => ({ name: `round ${r.round}`, seconds: r.phase_seconds ?? {} }));
+  const rows = [...open(status, since), ...over].filter((row) => Object.values(row.seconds).some((value) => value > 0));
   const box = byId("round-parts");
   if (!rows.length) {
     if (box.firstElementChild?.tagName !== "P") box.replaceChildren(nothing("No round was opened yet."));
     return;
   }
   if (box.firstElementChild !== phases.node) box.replaceChildren(phases.node, cost);
-  phases.set(rows);
-  const names = PHASES.map(([name]) => name).filter((name) => rows.some((r) => r.parts.some((p) => p.name === name)));
-  drawLegend(names, names);
+  const names = new Set([...PHASES.map(([name]) => name), ...rows.flatMap((row) => Object.keys(row.seconds))]);
+  const series = [...names].map((name) => ({ name, words: WORDS[name] ?? name, colour: COLOURS[name] ?? 7,
+    values: rows.map((row) => row.seconds[name] ?? 0) })).filter((each) => each.values.some((value) => value > 0));
+  const ends = rows.map((row) => row.live ? `${time(Object.values(row.seconds).reduce((a, b) => a + b, 0))} …` : null);
+  phases.set({ x: rows.map((row) => row.name), series, ends });
 }
 
 export const traffic = memo((head, rounds) => {

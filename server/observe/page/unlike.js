@@ -1,23 +1,15 @@
-// Clients that differ: how fair the model is to them, what they contribute, clusters and classes.
+// Clients that differ: how fair the model is to them, what they contribute, clusters and tiers.
 
-import { bars, figure, lines, seriesTable } from "./charts.js";
+import { figure } from "./charts.js";
 import { byId, count, el, known, memo, number, percent, show, size, table } from "./dom.js";
 import { riding } from "./words.js";
 
 const MODELS = { global: "common model", personal: "personal models", alone: "each trained alone" };
 const SHOWN = 14;
 
-const spread = figure("Accuracy over clients, by round", lines("Accuracy over clients", { share: true }),
-  seriesTable("Accuracy over clients", percent));
-const worth = figure("Contribution", bars("Contribution", { format: number }), (rows) => table("Contribution", [
-  { name: "Client", of: (row) => row.name },
-  { name: "Total", numeric: true, of: (row) => number(row.value) },
-  { name: "Interval", numeric: true, of: (row) => known(row.low) ? `${number(row.low)} to ${number(row.high)}` : "" },
-  { name: "Model quality", numeric: true, of: (row) => percent(row.tier) },
-], rows.all ?? rows, { hidden: true }));
-const factors = figure("Weights", bars("Weights", { format: number }), (rows) => table("Weights", [
-  { name: "Client", of: (row) => row.name }, { name: "Factor", numeric: true, of: (row) => number(row.value) },
-], rows.all ?? rows, { hidden: true }));
+const spread = figure({ kind: "lines", name: "Accuracy over clients, by round", format: "percent", share: true });
+const worth = figure({ kind: "bars", name: "Contribution" });
+const factors = figure({ kind: "bars", name: "Weights" });
 
 export const unlike = memo((told, rounds) => {
   const found = (key) => told?.[key]?.found;
@@ -37,18 +29,20 @@ export const unlike = memo((told, rounds) => {
   if (!measured && beside.length) parts.push(el("div", null, beside));
   const clusters = found("cluster")?.clusters ?? {};
   if (Object.keys(clusters).length > 1) parts.push(clusterTable(clusters));
-  if (found("classes")) parts.push(classTable(found("classes")));
+  if (found("tiers")) parts.push(tierTable(found("tiers")));
   show(byId("unlike"), parts.length > 0);
   byId("unlike-parts").replaceChildren(...parts);
   if (curve) spread.set(curve);
-  if (shares.length) fillBars(factors, shares, `Weight of each client, round ${at("fairness")}`);
-  if (totals.length) fillBars(worth, totals, `Contribution so far (${given.method}), as of round ${at("contribution")}`);
+  if (shares.length) fillBars(factors, "factor", shares, `Weight of each client, round ${at("fairness")}`);
+  if (totals.length) fillBars(worth, "total", totals, `Contribution so far (${given.method}), as of round ${at("contribution")}`);
 });
 
-function fillBars(chart, rows, words) {
-  const top = rows.length <= SHOWN ? [...rows] : [...rows.slice(0, SHOWN - 4), ...rows.slice(-4)];
-  top.all = rows;
-  chart.set(top, rows.length <= SHOWN ? words : `${words}: the ${SHOWN - 4} highest and the 4 lowest of ${rows.length}`);
+// The highest and the lowest are drawn; the table has all.
+function fillBars(chart, name, rows, words) {
+  const of = (key) => rows.map((row) => row[key]), every = [...rows.keys()], many = rows.length > SHOWN;
+  chart.set({ x: of("name"), series: [{ name, values: of("value") }], low: of("low"), high: of("high"), notes: of("note"),
+    shown: many ? [...every.slice(0, SHOWN - 4), ...every.slice(-4)] : every },
+  many ? `${words}: the ${SHOWN - 4} highest and the 4 lowest of ${rows.length}` : words);
 }
 
 const numbers = (weights) => Object.entries(weights ?? {}).filter(([, value]) => known(value))
@@ -57,7 +51,8 @@ const numbers = (weights) => Object.entries(weights ?? {}).filter(([, value]) =>
 function contributions(given) {
   return Object.entries(given?.scores ?? {}).filter(([, parts]) => known(parts.total)).map(([name, parts]) => {
     const [low, high] = given.intervals?.[name] ?? [];
-    return { name, value: parts.total, low, high, tier: given.tiers?.[name], note: given.free_riders?.[name] ? "free rider" : "" };
+    const level = given.levels?.[name], rider = given.free_riders?.[name] ? "free rider" : "";
+    return { name, value: parts.total, low, high, note: [rider, known(level) ? `model quality ${percent(level)}` : ""].filter(Boolean).join(", ") };
   }).sort((a, b) => b.value - a.value);
 }
 
@@ -109,10 +104,10 @@ const clusterTable = (clusters) => table("Clusters of clients", [
   { name: "Members", of: ([, members]) => members.slice(0, 12).join(", ") + (members.length > 12 ? ", …" : "") },
 ], Object.entries(clusters));
 
-const classTable = (classes) => table("Classes of clients: what they send", [
-  { name: "Class", of: ([name]) => name },
+const tierTable = (tiers) => table("Tiers of clients: what they send", [
+  { name: "Tier", of: ([name]) => name },
   { name: "Clients", numeric: true, of: ([, c]) => count(c.clients) },
   { name: "Coordinates", of: ([, c]) => c.keep_one_in > 1 ? `1 in ${c.keep_one_in}` : "all" },
   { name: "Bytes up each", numeric: true, of: ([, c]) => size(c.bytes) },
   { name: "Sum", of: ([, c]) => c.void ? `✕ none: ${c.void}` : "● counts" },
-], Object.entries(classes));
+], Object.entries(tiers));

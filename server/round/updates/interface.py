@@ -106,6 +106,6 @@ def open_round_of(ctx: ServerContext, round_: RoundState) -> OpenRound:
         ctx.spec.size,
         ctx.config.trainer.self_weight,
         header.statistics,
-        seats=round_.tiers,
+        tier_of=round_.tiers,
         num_classes=ctx.num_classes,
     )

@@ -16,7 +16,6 @@ from dataclasses import replace
 import numpy as np
 
 from roughfed import crash
-from roughfed.classes import STANDARD
 from roughfed.codec.plan import Lanes as CodecLanes
 from roughfed.crypto.masks import Lanes
 from roughfed.errors import IdentityError, RemoteProtocolError
@@ -54,6 +53,7 @@ from roughfed.server.storage.slices import Mean
 from roughfed.server.storage.store import ACCEPTED, EVERYBODY, GONE
 from roughfed.server.uploads.admission import REVOKED
 from roughfed.server.uploads.payload import OpenRound
+from roughfed.tiers import STANDARD
 from roughfed.types import Evaluation, Signed
 from roughfed.wire.enrolment import open_member
 
@@ -84,8 +84,8 @@ class MaskedUpdates(Updates):
     def demand(self) -> OpenRound:
         """As many bytes as the masks of each tier have."""
         first = open_round_of(self._ctx, self._round)
-        demands = {m.client_class: replace(first, size_bytes=m.upload_bytes) for m in self._machine.maskings}
-        return replace(demands.pop(STANDARD), classes=demands)
+        demands = {m.tier: replace(first, size_bytes=m.upload_bytes) for m in self._machine.maskings}
+        return replace(demands.pop(STANDARD), tiers=demands)
 
     # -- before there are updates -------------------------------------------------------------------------------------
 
@@ -96,8 +96,8 @@ class MaskedUpdates(Updates):
         if "roster" not in machine.done:
             await self._wait_for_answers(machine.owing, grace_until=self._while_all_download)
             await self._decide(RosterDrawn())
-            for one in machine.classes:
-                await ctx.stages.note_beacon(self._round.number, one.beacon, one.masking.client_class)
+            for one in machine.tiers:
+                await ctx.stages.note_beacon(self._round.number, one.beacon, one.masking.tier)
         if not machine.groups:
             return "too-few-adverts"
         if "dealt" not in machine.done:
@@ -146,11 +146,7 @@ class MaskedUpdates(Updates):
         ctx.state.enter("unmask")
         result = await unmasked(ctx, self._round, machine, self._read_lanes)
         limits = limits_of(ctx.config)
-        clips = {
-            one.masking.client_class: next_clip(one, number=number, limits=limits)
-            for one in result.classes
-            if one.accepted
-        }
+        clips = {one.masking.tier: next_clip(one, number=number, limits=limits) for one in result.tiers if one.accepted}
         connected = set(ctx.clients.names())
         silent = dict.fromkeys(machine.without_advert(), "no advert") | result.noted
         openly = machine.out  # whoever refused openly is not silent
@@ -266,7 +262,7 @@ class MaskedUpdates(Updates):
 
     def _extra_grace(self, name: str, gone: Mapping[str, float]) -> float:
         """Seconds beyond the grace for which a client that is gone is waited for."""
-        group = self._machine.seats.get(name)
+        group = self._machine.group_of.get(name)
         if group is None or sum(mate not in gone for mate in group.names) >= group.threshold:
             return 0.0
         return RESCUE_S
@@ -281,17 +277,17 @@ class MaskedUpdates(Updates):
     async def _rejected(self) -> dict[str, str]:
         """Whom the defence keeps out, of all groups of a tier together: they share one S."""
         ctx, round_, machine = self._ctx, self._round, self._machine
-        out = dict.fromkeys(ctx.clients.revoked & machine.seats.keys(), REVOKED)
+        out = dict.fromkeys(ctx.clients.revoked & machine.group_of.keys(), REVOKED)
         files = await reference_updates.ready(ctx, round_) if machine.sketches else {}
         views: dict[str, View] = {}
-        for one in machine.classes:
+        for one in machine.tiers:
             claims = {n: claim for group in one.groups for n, claim in group.eligible().items() if n not in out}
             if not claims:
                 continue
             terms = one.masking.terms
             sketcher = next(group.sketcher for group in one.groups if group.eligible())
             own = await asyncio.to_thread(reference_updates.claims_of, files, one.masking, sketcher)
-            views[one.masking.client_class] = view_of_claims(
+            views[one.masking.tier] = view_of_claims(
                 claims, length=terms.length, norm_unit=terms.norm_unit, rounding=ROUNDING, extras=own
             )
         if not views:
@@ -313,7 +309,7 @@ class MaskedUpdates(Updates):
 
     def _read_lanes(self, name: str) -> Lanes:
         """A client's masked upload, mapped from the spool."""
-        dtype = self._machine.class_of(name).masking.terms.dtype
+        dtype = self._machine.tier_round_of(name).masking.terms.dtype
         path = self._ctx.intake.spool_path(self._ctx.run, self._round.number, name)
         return np.memmap(path, dtype=dtype, mode="r")
 
@@ -359,7 +355,7 @@ def accept_stage(ctx: ServerContext, session: Session, stage: ClientStage) -> No
     try:
         with ctx.work.time("verify"):
             if stage.kind == "advertise":
-                machine.check_class(signed, round_.tiers.get(session.name, STANDARD))
+                machine.check_tier(signed, round_.tiers.get(session.name, STANDARD))
             new = machine.take(stage.kind, signed, entry)
     except (RemoteProtocolError, IdentityError) as error:
         log.info("round %d: %s of %s refused (%s): %s", round_.number, stage.kind, session.name, error.reason, error)
@@ -394,6 +390,6 @@ def warm(maskings: Sequence[Masking]) -> None:
 
 def _no_upload(machine: MaskedRound, name: str) -> str:
     """What keeps a client from uploading anything."""
-    if (group := machine.seats.get(name)) is None:
+    if (group := machine.group_of.get(name)) is None:
         return machine.refused.get(name, "no-advert")
     return "left-out" if name in group.dealers else "no-shares"

@@ -1,7 +1,7 @@
 """A round in the clear: what its intake demands of each tier's payloads, its verdicts, and its mean.
 
 Where clients are of several tiers, each tier is judged and averaged over what it sends, and the means are merged
-coordinate by coordinate (`roughfed.classes`).
+coordinate by coordinate (`roughfed.tiers`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from roughfed.classes import STANDARD, Mean, completed, loudness, merged
 from roughfed.codec import CODECS
 from roughfed.params import Flat
 from roughfed.secagg.statistics import add
@@ -31,6 +30,7 @@ from roughfed.server.storage.store import ACCEPTED
 from roughfed.server.uploads.admission import MAGNITUDE, REVOKED, absurd
 from roughfed.server.uploads.payload import OpenRound
 from roughfed.server.uploads.spool import opened, weighted_mean
+from roughfed.tiers import STANDARD, Mean, completed, loudness, merged
 from roughfed.types import Evaluation
 
 
@@ -44,7 +44,7 @@ class PlainUpdates(Updates):
             name: replace(first, codec=s.codec, num_params=s.size, size_bytes=CODECS[s.codec].max_bytes(s.size))
             for name, s in self._sendings().items()
         }
-        return replace(demands.pop(STANDARD), classes=demands)
+        return replace(demands.pop(STANDARD), tiers=demands)
 
     async def verdicts(self, missing: Mapping[str, str], *, defend: bool) -> dict[str, str]:
         """By each update's magnitude, the extensions of the round and the defence."""
@@ -68,7 +68,7 @@ class PlainUpdates(Updates):
         """
         ctx, round_ = self._ctx, self._round
         received = {
-            name: update.statement.client_class
+            name: update.statement.tier
             for name, update in ctx.store.receipts(ctx.run, round_.number).items()
             if sets[name] not in (MAGNITUDE, REVOKED)
         }
@@ -135,7 +135,7 @@ class PlainUpdates(Updates):
                 chosen = [
                     (self._path(u.receipt.client), weight)
                     for u, weight in zip(accepted, weights, strict=True)
-                    if u.statement.client_class == name
+                    if u.statement.tier == name
                 ]
                 if total := sum(weight for _, weight in chosen):
                     mean = weighted_mean(chosen, codec=sending.codec, size=sending.size, work=ctx.work)
@@ -165,10 +165,10 @@ class PlainUpdates(Updates):
 
 
 def merged_means(means: Sequence[tuple[Sending, Mean, float]], size: int) -> Mean:
-    """The means of the classes as one update.
+    """The means of the tiers as one update.
 
     Args:
-        means: of each class that has a mean: what it sends, the mean of that, its clients' weights added up.
+        means: of each tier that has a mean: what it sends, the mean of that, its clients' weights added up.
         size: D.
     """
     by_tensors: dict[tuple[str, ...], list[tuple[Sending, Mean, float]]] = {}

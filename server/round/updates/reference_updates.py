@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.classes import Ranges
 from roughfed.errors import ConfigError, RoundError, TrainerError
 from roughfed.files import disk_errors, place_durably, write_durably
 from roughfed.masking import Masking, sketch_of_update
@@ -33,6 +32,7 @@ from roughfed.server.defence import PREVIOUS, ROOT
 from roughfed.server.round.header import trainer_settings
 from roughfed.server.storage.store import ACCEPTED, RoundRow
 from roughfed.sketch.buckets import Sketcher
+from roughfed.tiers import Ranges
 from roughfed.training import Turn
 from roughfed.types import Spec
 
@@ -154,7 +154,7 @@ async def forget(ctx: ServerContext, round_: RoundState) -> None:
     for name in (ROOT, PREVIOUS):
         start = _path(ctx, round_.row, name).name
         for path in _folder(ctx).glob("*"):  # any other pattern would stay behind, compiled, one a round
-            if path.name.startswith(start):  # its parts for classes of clients, too
+            if path.name.startswith(start):  # its parts for tiers of clients, too
                 path.unlink(missing_ok=True)
 
 
@@ -170,7 +170,7 @@ def asked(ctx: ServerContext) -> frozenset[str]:
 def claims_of(files: Mapping[str, Path], masking: Masking, sketcher: Sketcher) -> dict[str, NDArray[np.float64]]:
     """What the extra rows' sketches claim, float64 [dim] by name: clipped, encoded and sketched as a client's are.
 
-    Of a class of clients that trains some tensors, these alone.
+    Of a tier of clients that trains some tensors, these alone.
     """
     return {
         name: sketch_of_update(_within(_row(path), masking.ranges), masking.params, sketcher)
@@ -179,10 +179,10 @@ def claims_of(files: Mapping[str, Path], masking: Masking, sketcher: Sketcher) -
 
 
 def parts_of(files: Mapping[str, Path], sending: Sending) -> dict[str, Path]:
-    """The extra rows as a class of clients sends its updates, in files beside them, bare float32 [k]."""
+    """The extra rows as a tier of clients sends its updates, in files beside them, bare float32 [k]."""
     found: dict[str, Path] = {}
     for name, path in files.items():
-        found[name] = part = path.with_name(f"{path.name}.{sending.client_class}")
+        found[name] = part = path.with_name(f"{path.name}.{sending.tier}")
         if not part.exists():
             taken = sending.taken(_within(_row(path), sending.ranges))
             write_durably(part, memoryview(taken.astype("<f4")).cast("B"), mode=0o600, sync=False)

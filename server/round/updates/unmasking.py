@@ -45,7 +45,7 @@ async def unmasked(
         result, parts = await asyncio.to_thread(unmask, machine, read, time=ctx.work.time)
         return settle(result, parts, machine)
     folder = ctx.store.folder / "spool"
-    apart = [Apart(folder, one.masking, ctx.work) for one in machine.classes]
+    apart = [Apart(folder, one.masking, ctx.work) for one in machine.tiers]
     with ExitStack() as kept:
         for one in apart:
             kept.callback(one.discard)
@@ -54,10 +54,10 @@ async def unmasked(
         if parts and judged:
             excluded = await _judged(ctx, round_, result, parts, apart)
         settle(result, parts, machine, excluded)
-        for place, one in enumerate(result.classes):
+        for place, one in enumerate(result.tiers):
             one.apart = apart[place]
             if one.combine is None:
-                numbers = [p.number for p in parts if p.client_class == place and p.number not in excluded]
+                numbers = [p.number for p in parts if p.tier == place and p.number not in excluded]
                 one.total = await asyncio.to_thread(apart[place].total, numbers)
         kept.pop_all()
     return result
@@ -68,7 +68,7 @@ async def _judged(
 ) -> dict[int, str]:
     """Number of a group -> why the defence leaves it out; notes the verdict, and how means become one."""
     own = await reference_updates.ready(ctx, round_)
-    places = {one.masking.client_class: place for place, one in enumerate(result.classes)}
+    places = {one.masking.tier: place for place, one in enumerate(result.tiers)}
     views = {name: apart[place].view(own) for name, place in places.items() if apart[place].means}
     clients = {name: apart[places[name]].clients for name in views}
     verdict = await judge_views(ctx, round_, views, clients=clients)
@@ -77,7 +77,7 @@ async def _judged(
     left_out = {name: excluded[p.number] for p in parts if p.number in excluded for name in p.accepted}
     round_.verdict = dataclasses.replace(verdict, excluded=left_out)
     if len(views) == 1:
-        result.classes[places[next(iter(views))]].combine = verdict.combine
+        result.tiers[places[next(iter(views))]].combine = verdict.combine
     return excluded
 
 
@@ -90,10 +90,10 @@ def mean_of_groups(ctx: ServerContext, round_: RoundState) -> Generator[Mean]:
     """
     if (result := round_.result) is None:
         raise LocalProtocolError("a mean before the groups are unmasked")
-    single = result.classes[0] if len(result.classes) == 1 else None
+    single = result.tiers[0] if len(result.tiers) == 1 else None
     if single is None or single.combine is None or single.apart is None:
         with ctx.work.time("decode", CHAIN):
-            mean = merged_sums(result.classes, ctx.spec.size)
+            mean = merged_sums(result.tiers, ctx.spec.size)
         yield mean
         return
     with ExitStack() as stack:

@@ -116,14 +116,14 @@ class ServerMessage(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., closed: _Optional[_Union[RoundClosed, _Mapping]] = ..., abort: _Optional[_Union[Abort, _Mapping]] = ..., reconnect: _Optional[_Union[Reconnect, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., choose: _Optional[_Union[Choose, _Mapping]] = ..., roster: _Optional[_Union[_secagg_pb2.Roster, _Mapping]] = ..., seed: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., sets: _Optional[_Union[_secagg_pb2.Signed, _Mapping]] = ..., unmask: _Optional[_Union[_secagg_pb2.UnmaskRequest, _Mapping]] = ..., conflict: _Optional[_Union[_secagg_pb2.Conflict, _Mapping]] = ..., deals: _Optional[_Union[_secagg_pb2.Deals, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("software", "protocol", "member", "spec_digest", "codecs", "device", "client_class", "standard_if_few", "seen")
+    __slots__ = ("software", "protocol", "member", "spec_digest", "codecs", "device", "tier", "standard_if_few", "seen")
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
     CODECS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
-    CLIENT_CLASS_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
     STANDARD_IF_FEW_FIELD_NUMBER: _ClassVar[int]
     SEEN_FIELD_NUMBER: _ClassVar[int]
     software: str
@@ -132,10 +132,10 @@ class Hello(_message.Message):
     spec_digest: bytes
     codecs: _containers.RepeatedScalarFieldContainer[str]
     device: str
-    client_class: str
+    tier: str
     standard_if_few: bool
     seen: SeenHeader
-    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., member: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., spec_digest: _Optional[bytes] = ..., codecs: _Optional[_Iterable[str]] = ..., device: _Optional[str] = ..., client_class: _Optional[str] = ..., standard_if_few: bool = ..., seen: _Optional[_Union[SeenHeader, _Mapping]] = ...) -> None: ...
+    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., member: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., spec_digest: _Optional[bytes] = ..., codecs: _Optional[_Iterable[str]] = ..., device: _Optional[str] = ..., tier: _Optional[str] = ..., standard_if_few: bool = ..., seen: _Optional[_Union[SeenHeader, _Mapping]] = ...) -> None: ...
 
 class SeenHeader(_message.Message):
     __slots__ = ("header", "server")
@@ -172,7 +172,7 @@ class Machine(_message.Message):
     def __init__(self, rss_bytes: _Optional[int] = ..., gpu_memory_bytes: _Optional[int] = ..., gpu_utilization: _Optional[float] = ..., train_seconds: _Optional[float] = ..., samples: _Optional[int] = ..., time: _Optional[float] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("software", "protocol", "run", "spec", "server", "server_sees", "task", "rounds", "private", "classes", "base", "time", "paced", "clusters")
+    __slots__ = ("software", "protocol", "run", "spec", "server", "server_sees", "task", "rounds", "private", "tiers", "base", "time", "paced", "clusters")
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
@@ -182,7 +182,7 @@ class Welcome(_message.Message):
     TASK_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     PRIVATE_FIELD_NUMBER: _ClassVar[int]
-    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    TIERS_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     PACED_FIELD_NUMBER: _ClassVar[int]
@@ -196,12 +196,12 @@ class Welcome(_message.Message):
     task: str
     rounds: int
     private: _containers.RepeatedScalarFieldContainer[str]
-    classes: _containers.RepeatedCompositeFieldContainer[ClientClass]
+    tiers: _containers.RepeatedCompositeFieldContainer[ClientTier]
     base: FrozenBase
     time: float
     paced: bool
     clusters: int
-    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., run: _Optional[str] = ..., spec: _Optional[_Union[_tensor_pb2.Spec, _Mapping]] = ..., server: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., server_sees: _Optional[str] = ..., task: _Optional[str] = ..., rounds: _Optional[int] = ..., private: _Optional[_Iterable[str]] = ..., classes: _Optional[_Iterable[_Union[ClientClass, _Mapping]]] = ..., base: _Optional[_Union[FrozenBase, _Mapping]] = ..., time: _Optional[float] = ..., paced: bool = ..., clusters: _Optional[int] = ...) -> None: ...
+    def __init__(self, software: _Optional[str] = ..., protocol: _Optional[int] = ..., run: _Optional[str] = ..., spec: _Optional[_Union[_tensor_pb2.Spec, _Mapping]] = ..., server: _Optional[_Union[_secagg_pb2.SignedRosterEntry, _Mapping]] = ..., server_sees: _Optional[str] = ..., task: _Optional[str] = ..., rounds: _Optional[int] = ..., private: _Optional[_Iterable[str]] = ..., tiers: _Optional[_Iterable[_Union[ClientTier, _Mapping]]] = ..., base: _Optional[_Union[FrozenBase, _Mapping]] = ..., time: _Optional[float] = ..., paced: bool = ..., clusters: _Optional[int] = ...) -> None: ...
 
 class FrozenBase(_message.Message):
     __slots__ = ("spec", "digest", "adapter_scale")
@@ -213,7 +213,7 @@ class FrozenBase(_message.Message):
     adapter_scale: float
     def __init__(self, spec: _Optional[_Union[_tensor_pb2.Spec, _Mapping]] = ..., digest: _Optional[bytes] = ..., adapter_scale: _Optional[float] = ...) -> None: ...
 
-class ClientClass(_message.Message):
+class ClientTier(_message.Message):
     __slots__ = ("name", "keep_one_in", "tensors", "codec", "codec_levels", "codec_lane_bits", "clip_norm", "sketch_dim", "epoch_round", "epoch_beacon")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KEEP_ONE_IN_FIELD_NUMBER: _ClassVar[int]
@@ -238,7 +238,7 @@ class ClientClass(_message.Message):
     def __init__(self, name: _Optional[str] = ..., keep_one_in: _Optional[int] = ..., tensors: _Optional[_Iterable[str]] = ..., codec: _Optional[str] = ..., codec_levels: _Optional[int] = ..., codec_lane_bits: _Optional[int] = ..., clip_norm: _Optional[float] = ..., sketch_dim: _Optional[int] = ..., epoch_round: _Optional[int] = ..., epoch_beacon: _Optional[bytes] = ...) -> None: ...
 
 class RoundHeader(_message.Message):
-    __slots__ = ("run", "round", "model_digest", "model_version", "spec_digest", "previous_header_digest", "codec", "codec_levels", "codec_lane_bits", "clip_norm", "server_sees", "roster_root", "nonce_commitment", "sketch_dim", "deadline_s", "codec_keep_one_in", "epoch_round", "epoch_beacon", "statistics", "job_digest", "classes", "heads", "members_number", "members_digest", "draw_round", "draw_beacon")
+    __slots__ = ("run", "round", "model_digest", "model_version", "spec_digest", "previous_header_digest", "codec", "codec_levels", "codec_lane_bits", "clip_norm", "server_sees", "roster_root", "nonce_commitment", "sketch_dim", "deadline_s", "codec_keep_one_in", "epoch_round", "epoch_beacon", "statistics", "job_digest", "tiers", "heads", "members_number", "members_digest", "draw_round", "draw_beacon")
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -259,7 +259,7 @@ class RoundHeader(_message.Message):
     EPOCH_BEACON_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
     JOB_DIGEST_FIELD_NUMBER: _ClassVar[int]
-    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    TIERS_FIELD_NUMBER: _ClassVar[int]
     HEADS_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_NUMBER_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -285,13 +285,13 @@ class RoundHeader(_message.Message):
     epoch_beacon: bytes
     statistics: _containers.RepeatedScalarFieldContainer[str]
     job_digest: bytes
-    classes: _containers.RepeatedCompositeFieldContainer[ClientClass]
+    tiers: _containers.RepeatedCompositeFieldContainer[ClientTier]
     heads: _containers.RepeatedScalarFieldContainer[bytes]
     members_number: int
     members_digest: bytes
     draw_round: int
     draw_beacon: bytes
-    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., model_digest: _Optional[bytes] = ..., model_version: _Optional[int] = ..., spec_digest: _Optional[bytes] = ..., previous_header_digest: _Optional[bytes] = ..., codec: _Optional[str] = ..., codec_levels: _Optional[int] = ..., codec_lane_bits: _Optional[int] = ..., clip_norm: _Optional[float] = ..., server_sees: _Optional[str] = ..., roster_root: _Optional[bytes] = ..., nonce_commitment: _Optional[bytes] = ..., sketch_dim: _Optional[int] = ..., deadline_s: _Optional[float] = ..., codec_keep_one_in: _Optional[int] = ..., epoch_round: _Optional[int] = ..., epoch_beacon: _Optional[bytes] = ..., statistics: _Optional[_Iterable[str]] = ..., job_digest: _Optional[bytes] = ..., classes: _Optional[_Iterable[_Union[ClientClass, _Mapping]]] = ..., heads: _Optional[_Iterable[bytes]] = ..., members_number: _Optional[int] = ..., members_digest: _Optional[bytes] = ..., draw_round: _Optional[int] = ..., draw_beacon: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., model_digest: _Optional[bytes] = ..., model_version: _Optional[int] = ..., spec_digest: _Optional[bytes] = ..., previous_header_digest: _Optional[bytes] = ..., codec: _Optional[str] = ..., codec_levels: _Optional[int] = ..., codec_lane_bits: _Optional[int] = ..., clip_norm: _Optional[float] = ..., server_sees: _Optional[str] = ..., roster_root: _Optional[bytes] = ..., nonce_commitment: _Optional[bytes] = ..., sketch_dim: _Optional[int] = ..., deadline_s: _Optional[float] = ..., codec_keep_one_in: _Optional[int] = ..., epoch_round: _Optional[int] = ..., epoch_beacon: _Optional[bytes] = ..., statistics: _Optional[_Iterable[str]] = ..., job_digest: _Optional[bytes] = ..., tiers: _Optional[_Iterable[_Union[ClientTier, _Mapping]]] = ..., heads: _Optional[_Iterable[bytes]] = ..., members_number: _Optional[int] = ..., members_digest: _Optional[bytes] = ..., draw_round: _Optional[int] = ..., draw_beacon: _Optional[bytes] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("header", "trainer", "seed", "evaluate", "group", "train", "model_bytes", "seconds_left", "base_digest", "facts")

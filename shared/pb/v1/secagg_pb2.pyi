@@ -6,13 +6,13 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Advertise(_message.Message):
-    __slots__ = ("header_digest", "mask_public_key", "sealing_public_key", "self_mask_commitment", "weight_quarters", "codec_class", "statics", "evaluates", "trains")
+    __slots__ = ("header_digest", "mask_public_key", "sealing_public_key", "self_mask_commitment", "weight_quarters", "tier", "statics", "evaluates", "trains")
     HEADER_DIGEST_FIELD_NUMBER: _ClassVar[int]
     MASK_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     SEALING_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     SELF_MASK_COMMITMENT_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_QUARTERS_FIELD_NUMBER: _ClassVar[int]
-    CODEC_CLASS_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
     STATICS_FIELD_NUMBER: _ClassVar[int]
     EVALUATES_FIELD_NUMBER: _ClassVar[int]
     TRAINS_FIELD_NUMBER: _ClassVar[int]
@@ -21,11 +21,11 @@ class Advertise(_message.Message):
     sealing_public_key: bytes
     self_mask_commitment: bytes
     weight_quarters: int
-    codec_class: int
+    tier: int
     statics: bool
     evaluates: bool
     trains: bool
-    def __init__(self, header_digest: _Optional[bytes] = ..., mask_public_key: _Optional[bytes] = ..., sealing_public_key: _Optional[bytes] = ..., self_mask_commitment: _Optional[bytes] = ..., weight_quarters: _Optional[int] = ..., codec_class: _Optional[int] = ..., statics: bool = ..., evaluates: bool = ..., trains: bool = ...) -> None: ...
+    def __init__(self, header_digest: _Optional[bytes] = ..., mask_public_key: _Optional[bytes] = ..., sealing_public_key: _Optional[bytes] = ..., self_mask_commitment: _Optional[bytes] = ..., weight_quarters: _Optional[int] = ..., tier: _Optional[int] = ..., statics: bool = ..., evaluates: bool = ..., trains: bool = ...) -> None: ...
 
 class Signed(_message.Message):
     __slots__ = ("body", "signature", "signer")

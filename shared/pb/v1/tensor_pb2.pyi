@@ -53,7 +53,7 @@ class SignedUpdate(_message.Message):
     def __init__(self, statement: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class UpdateStatement(_message.Message):
-    __slots__ = ("run", "round", "client", "header_digest", "digest", "size_bytes", "num_examples", "metrics", "evaluation", "num_steps", "train_seconds", "weight_quarters", "statistics", "personal", "alone", "client_class", "view_digest")
+    __slots__ = ("run", "round", "client", "header_digest", "digest", "size_bytes", "num_examples", "metrics", "evaluation", "num_steps", "train_seconds", "weight_quarters", "statistics", "personal", "alone", "tier", "view_digest")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -83,7 +83,7 @@ class UpdateStatement(_message.Message):
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
     PERSONAL_FIELD_NUMBER: _ClassVar[int]
     ALONE_FIELD_NUMBER: _ClassVar[int]
-    CLIENT_CLASS_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
     VIEW_DIGEST_FIELD_NUMBER: _ClassVar[int]
     run: str
     round: int
@@ -100,9 +100,9 @@ class UpdateStatement(_message.Message):
     statistics: _containers.RepeatedCompositeFieldContainer[UpdateStatement.Statistic]
     personal: Evaluation
     alone: Evaluation
-    client_class: str
+    tier: str
     view_digest: bytes
-    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., client: _Optional[str] = ..., header_digest: _Optional[bytes] = ..., digest: _Optional[bytes] = ..., size_bytes: _Optional[int] = ..., num_examples: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., evaluation: _Optional[_Union[Evaluation, _Mapping]] = ..., num_steps: _Optional[int] = ..., train_seconds: _Optional[float] = ..., weight_quarters: _Optional[int] = ..., statistics: _Optional[_Iterable[_Union[UpdateStatement.Statistic, _Mapping]]] = ..., personal: _Optional[_Union[Evaluation, _Mapping]] = ..., alone: _Optional[_Union[Evaluation, _Mapping]] = ..., client_class: _Optional[str] = ..., view_digest: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., client: _Optional[str] = ..., header_digest: _Optional[bytes] = ..., digest: _Optional[bytes] = ..., size_bytes: _Optional[int] = ..., num_examples: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., evaluation: _Optional[_Union[Evaluation, _Mapping]] = ..., num_steps: _Optional[int] = ..., train_seconds: _Optional[float] = ..., weight_quarters: _Optional[int] = ..., statistics: _Optional[_Iterable[_Union[UpdateStatement.Statistic, _Mapping]]] = ..., personal: _Optional[_Union[Evaluation, _Mapping]] = ..., alone: _Optional[_Union[Evaluation, _Mapping]] = ..., tier: _Optional[str] = ..., view_digest: _Optional[bytes] = ...) -> None: ...
 
 class Evaluation(_message.Message):
     __slots__ = ("model_digest", "num_examples", "loss_sum", "class_count", "class_correct", "absolute_error_sum", "confusion", "calibration")

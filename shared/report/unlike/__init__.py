@@ -1,1 +1,1 @@
-"""Clients that differ, on the page: personal models, clusters, classes, fairness, contribution."""
+"""Clients that differ, on the page: personal models, clusters, tiers, fairness, contribution."""

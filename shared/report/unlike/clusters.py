@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from roughfed.report.layout import MAX_CLIENTS, MAX_COLUMNS, captioned, lead, note, pair
-from roughfed.report.strips import strip_plot
+from roughfed.report.chart import figure
+from roughfed.report.layout import MAX_CLIENTS, MAX_COLUMNS, lead, note, pair
 from roughfed.report.summary import RoundSummary, RunSummary
 from roughfed.report.tables import table
 from roughfed.report.unlike.parts import Clusters
@@ -33,8 +33,7 @@ def clusters(run: RunSummary) -> str:
     last = told[-1][1]
     sizes = ", ".join(f"{name}: {len(members)}" for name, members in last.clusters.items())
     words = f"{len(last.clusters)} clusters after round {told[-1][0].round}; clients in each: {sizes}."
-    figures = captioned("Cluster of each client, by round", _strips(told))
-    return lead(words) + pair(figures, f"<div>{_events(told)}{_members(last)}</div>") + note(PROVES)
+    return lead(words) + pair(_strips(told), f"<div>{_events(told)}{_members(last)}</div>") + note(PROVES)
 
 
 def _told(run: RunSummary) -> list[tuple[RoundSummary, Clusters]]:
@@ -53,7 +52,7 @@ def _strips(told: list[tuple[RoundSummary, Clusters]]) -> str:
     rows = ordered[:: max(1, math.ceil(len(ordered) / MAX_CLIENTS))]
     values = {client: [home.get(client) for home in homes] for client in rows}
     columns = [str(r.round) for r, _ in shown]
-    return strip_plot("Cluster of each client by round", values, kinds=kinds, columns=columns)
+    return figure("Cluster of each client, by round", "cells", columns, values, kinds=kinds, across="round")
 
 
 def _natural(name: str) -> tuple[int, str]:

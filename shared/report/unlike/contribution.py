@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from roughfed.report.bars import bars
-from roughfed.report.dots import dot_rows
-from roughfed.report.heat import Look, shaded
-from roughfed.report.layout import MAX_CLIENTS, MAX_COLUMNS, MAX_ROWS, captioned, folded, lead, note, pair
-from roughfed.report.plots import SHARE
-from roughfed.report.scale import alike, drawable, finite, number, ticks
+from roughfed.report.chart import figure
+from roughfed.report.layout import MAX_CLIENTS, MAX_COLUMNS, MAX_ROWS, folded, lead, note, pair
+from roughfed.report.scale import drawable, finite, number
 from roughfed.report.summary import RoundSummary, RunSummary
-from roughfed.report.svg import Axis
 from roughfed.report.tables import table
 from roughfed.report.unlike.parts import Contribution
 from roughfed.report.words import free_riding
@@ -37,9 +33,9 @@ def contribution(run: RunSummary) -> str:
     told = _told(run)
     last = _scored(told)[-1][1]
     listed = f"{_riders(told, run)}{_parts(last)}{_skipped(told)}"
-    blocks = [_totals(last, run), _by_round(told, run), _tiers(last), f"<div>{listed}</div>" if listed else ""]
+    blocks = [_totals(last, run), _by_round(told, run), _levels(last), f"<div>{listed}</div>" if listed else ""]
     words = f"{PROVES.get(last.method, '')} {COLLUDERS}".strip()
-    return lead(_lead(told)) + pair(*(block for block in blocks if block)) + note(words)
+    return lead(_lead(told)) + pair(*blocks) + note(words)
 
 
 def _told(run: RunSummary) -> list[tuple[RoundSummary, Contribution]]:
@@ -73,16 +69,15 @@ def _ranked(last: Contribution) -> list[str]:
 
 def _totals(last: Contribution, run: RunSummary) -> str:
     """Scores so far with their intervals, the highest first."""
-    rows = {_named(name, run): {"score": _total(last.scores[name])} for name in _ranked(last)}
-    intervals = {_named(name, run): last.intervals[name] for name in _ranked(last) if name in last.intervals}
-    ends = [v for row in rows.values() for v in finite(row.values())]
-    ends += [v for pair_ in intervals.values() for v in pair_ if drawable(v)]
-    if not ends:
+    names = _ranked(last)
+    scores = [_total(last.scores[name]) for name in names]
+    if not finite(scores):
         return ""
-    axis = Axis(ticks(min(0.0, *ends), max(0.0, *ends)), number)
-    chart = dot_rows("Score of each client", rows, series=["score"], axis=axis, intervals=intervals)
-    sure = ", with intervals" if intervals else ""
-    return captioned(f"Score so far, the highest first{sure}", chart)
+    intervals = [last.intervals.get(name, (None, None)) for name in names]
+    low, high = ([end if drawable(end) else None for end in ends] for ends in zip(*intervals, strict=True))
+    sure = ", with intervals" if last.intervals else ""
+    caption = f"Score so far, the highest first{sure}"
+    return figure(caption, "bars", [_named(n, run) for n in names], {"score": scores}, low=low, high=high)
 
 
 def _by_round(told: list[tuple[RoundSummary, Contribution]], run: RunSummary) -> str:
@@ -97,13 +92,11 @@ def _by_round(told: list[tuple[RoundSummary, Contribution]], run: RunSummary) ->
     high = max((abs(v) for row in cells.values() for v in finite(row)), default=0.0)
     if not high:
         return ""
-    form = alike(high)
-    said = {(_named(n, run), i): form(v) for n, row in cells.items() for i, v in enumerate(row) if drawable(v)}
-    rows = {_named(n, run): [None if v is None else max(v, 0.0) for v in row] for n, row in cells.items()}
-    flags = {(_named(n, run), i) for i, (_, c) in enumerate(shown) for n in names if n in c.free_riders}
-    look = Look([str(r.round) for r, _ in shown], high, form, said=said, marks=flags, why="taken for a free rider")
-    chart = shaded("Scores by client and round", rows, look)
-    return captioned("Score in each round; below 0 is not shaded. Marked: taken for a free rider", chart)
+    rows = {_named(n, run): row for n, row in cells.items()}
+    marks = [[y, x] for y, n in enumerate(names) for x, (_, c) in enumerate(shown) if n in c.free_riders]
+    look = {"top": high, "marks": marks, "why": "taken for a free rider", "across": "round"}
+    caption = "Score in each round; below 0 is not shaded. ◥ taken for a free rider"
+    return figure(caption, "cells", [str(r.round) for r, _ in shown], rows, "number", **look)
 
 
 def _parts(last: Contribution) -> str:
@@ -142,12 +135,12 @@ def _skipped(told: list[tuple[RoundSummary, Contribution]]) -> str:
     return folded("Rounds that were not scored", table(("round", "why"), rows, numeric=(0,)), len(rows)) if rows else ""
 
 
-def _tiers(last: Contribution) -> str:
-    if not last.tiers:
+def _levels(last: Contribution) -> str:
+    if not last.levels:
         return ""
-    ordered = dict(sorted(last.tiers.items(), key=lambda item: (-item[1], item[0]))[:MAX_CLIENTS])
-    chart = bars("Quality of the model that each client gets", ordered, axis=SHARE)
-    return captioned("Quality of the model that is exported to each; rounds start from the full one", chart)
+    names = sorted(last.levels, key=lambda name: (-last.levels[name], name))[:MAX_CLIENTS]
+    caption = "Quality of the model that is exported to each; rounds start from the full one"
+    return figure(caption, "bars", names, {"quality": [last.levels[name] for name in names]}, "percent")
 
 
 def _named(name: str, run: RunSummary) -> str:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from roughfed.report.bars import bars
-from roughfed.report.heat import Look, shaded
-from roughfed.report.layout import MAX_COLUMNS, MAX_ROWS, captioned, lead, note, pair
-from roughfed.report.lines import line_chart
-from roughfed.report.plots import WHOLE, share_axis
-from roughfed.report.scale import alike, finite, number, percent, ticks
+from roughfed.report.chart import figure
+from roughfed.report.layout import MAX_COLUMNS, MAX_ROWS, lead, note, pair
+from roughfed.report.plots import curves, numbers
+from roughfed.report.scale import finite, number, percent
 from roughfed.report.summary import RunSummary
-from roughfed.report.svg import Axis
 from roughfed.report.unlike.parts import Fairness, Spread
 
 PARTS = {"best10": "best tenth", "mean": "mean", "worst10": "worst tenth"}
@@ -28,8 +25,11 @@ def was_fair(run: RunSummary) -> bool:
 def fairness(run: RunSummary) -> str:
     """The content of the section."""
     last = next((r.unlike.fairness for r in reversed(run.rounds) if r.unlike.fairness is not None), None)
-    blocks = [*_over_rounds(run), _weights(run, last)]
-    return lead(_lead(run, last)) + pair(*(b for b in blocks if b)) + note(UNWEIGHED if last is None else CLAIM)
+    return (
+        lead(_lead(run, last))
+        + pair(*_over_rounds(run), _weights(run, last))
+        + note(UNWEIGHED if last is None else CLAIM)
+    )
 
 
 def _spreads(run: RunSummary) -> list[Spread]:
@@ -54,28 +54,25 @@ def _strength(value: float | None) -> str:
 
 
 def _over_rounds(run: RunSummary) -> list[str]:
-    x, spreads = [r.round for r in run.rounds], _spreads(run)
+    x, spreads = numbers(run), _spreads(run)
     if sum(s.mean is not None for s in spreads) < 2:
         return []
     series = {words: [getattr(s, part) for s in spreads] for part, words in PARTS.items()}
-    series = {name: values for name, values in series.items() if finite(values)}
-    chart = line_chart("Accuracy over clients by round", series, x=x, axis=share_axis(series.values()))
-    charts = [captioned("The common model on the clients' data, by round", chart)]
+    charts = [curves("The common model on the clients' data, by round", x, series)]
     points = [None if s.std is None else s.std * 100 for s in spreads]
     if finite(points):
-        axis = Axis(ticks(0, max(finite(points))), number)
-        chart = line_chart("Standard deviation over clients by round", {"standard deviation": points}, x=x, axis=axis)
-        charts.append(captioned("Standard deviation over clients, points, by round", chart))
+        charts.append(
+            curves("Standard deviation over clients, points, by round", x, {"standard deviation": points}, "number")
+        )
     return charts
 
 
 def _weights(run: RunSummary, last: Fairness | None) -> str:
     """Factors by client where they are known, else how many clients have which."""
     if last is not None and last.histogram:
-        top = max(last.histogram)
-        rows = {f"step {i + 1}": float(n) for i, n in enumerate(last.histogram)}
-        chart = bars("Clients by factor", rows, axis=Axis(ticks(0, max(top, 1), step_of=WHOLE), number))
-        return captioned("Clients by their factor, from the smallest step to the largest, last round", chart)
+        caption = "Clients by their factor, from the smallest step to the largest, last round"
+        steps = [f"step {i + 1}" for i in range(len(last.histogram))]
+        return figure(caption, "bars", steps, {"clients": last.histogram}, "count")
     told = [(r.round, f.weights) for r in run.rounds if (f := r.unlike.fairness) is not None and f.weights]
     if not told:
         return ""
@@ -84,6 +81,5 @@ def _weights(run: RunSummary, last: Fairness | None) -> str:
     newest = shown[-1][1]
     names = sorted(names, key=lambda name: (-newest.get(name, 0.0), name))[:MAX_ROWS]
     rows = {name: [weights.get(name) for _, weights in shown] for name in names}
-    high = max((v for row in rows.values() for v in finite(row)), default=1.0)
-    chart = shaded("Factors by client and round", rows, Look([str(at) for at, _ in shown], high or 1.0, alike(high)))
-    return captioned("Factor of each client by round, the largest first; 1 is that of the usual loss", chart)
+    caption = "Factor of each client by round, the largest first; 1 is that of the usual loss"
+    return figure(caption, "cells", [str(at) for at, _ in shown], rows, across="round")

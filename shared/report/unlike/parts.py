@@ -1,4 +1,4 @@
-"""What a round's summary keeps of clients that differ: accuracy by client, clusters, classes, fairness, contribution.
+"""What a round's summary keeps of clients that differ: accuracy by client, clusters, tiers, fairness, contribution.
 
 The server journals plain dictionaries; here they become typed values for the report. A key
 that is absent is None: nothing was measured, and nothing is drawn.
@@ -70,11 +70,11 @@ class Clusters:
 
 
 @dataclass(frozen=True)
-class ClientClass:
+class ClientTier:
     """Clients that send alike parts of the model in a round.
 
     Attributes:
-        clients: in the class.
+        clients: in the tier.
         keep_one_in: of so many coordinates one is sent.
         tensors: patterns of the tensors that are sent; empty: all.
         bytes: of the upload of one client.
@@ -115,7 +115,7 @@ class Contribution:
         scores: client -> "round", "total" and the method's own parts.
         intervals: client -> (low, high) of its total, where the method gives one.
         free_riders: client -> why it is taken for one.
-        tiers: client -> quality of the model that is exported to it, 0..1.
+        levels: client -> quality of the model that is exported to it, 0..1.
         copies: client -> whose update it sent as well.
         skipped: why the round was not scored.
     """
@@ -125,7 +125,7 @@ class Contribution:
     scores: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     free_riders: dict[str, str] = field(default_factory=dict[str, str])
-    tiers: dict[str, float] = field(default_factory=dict[str, float])
+    levels: dict[str, float] = field(default_factory=dict[str, float])
     copies: dict[str, str] = field(default_factory=dict[str, str])
     skipped: str = ""
 
@@ -137,14 +137,14 @@ class Unlike:
     Attributes:
         spread: accuracy over clients.
         clusters: who belongs where.
-        classes: name -> its clients and what they send.
+        tiers: name -> its clients and what they send.
         fairness: weights by loss.
         contribution: what each was worth.
     """
 
     spread: Spreads | None = None
     clusters: Clusters | None = None
-    classes: dict[str, ClientClass] = field(default_factory=dict[str, ClientClass])
+    tiers: dict[str, ClientTier] = field(default_factory=dict[str, ClientTier])
     fairness: Fairness | None = None
     contribution: Contribution | None = None
 
@@ -153,7 +153,7 @@ def unlike_of(summary: Mapping[str, Any]) -> Unlike:
     """Read a journaled summary.
 
     Args:
-        summary: of a round; the keys "spread", "cluster", "classes", "fairness", "contribution" are read.
+        summary: of a round; the keys "spread", "cluster", "tiers", "fairness", "contribution" are read.
 
     Raises:
         StorageError: one of them is not what it should be; says where.
@@ -161,7 +161,7 @@ def unlike_of(summary: Mapping[str, Any]) -> Unlike:
     return Unlike(
         spread=_spreads(summary.get("spread")),
         clusters=_read(Clusters, "cluster", found) if (found := summary.get("cluster")) else None,
-        classes=_read(dict[str, ClientClass], "classes", summary.get("classes") or {}),
+        tiers=_read(dict[str, ClientTier], "tiers", summary.get("tiers") or {}),
         fairness=_fairness(summary.get("fairness")),
         contribution=_read(Contribution, "contribution", found) if (found := summary.get("contribution")) else None,
     )

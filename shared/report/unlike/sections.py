@@ -6,18 +6,18 @@ from collections.abc import Callable
 
 from roughfed.report.layout import section
 from roughfed.report.summary import RunSummary
-from roughfed.report.unlike.classes import classes, was_classed
 from roughfed.report.unlike.clusters import clusters, was_clustered
 from roughfed.report.unlike.contribution import contribution, was_scored
 from roughfed.report.unlike.fairness import fairness, was_fair
 from roughfed.report.unlike.personal import personal, was_personal
+from roughfed.report.unlike.tiers import has_tiers, tiers
 
 Part = Callable[[RunSummary], str]
 
 SECTIONS: dict[str, tuple[Callable[[RunSummary], bool], Part]] = {
     "Personal": (was_personal, personal),
     "Clusters": (was_clustered, clusters),
-    "Classes of clients": (was_classed, classes),
+    "Tiers of clients": (has_tiers, tiers),
     "Fairness": (was_fair, fairness),
     "Contribution": (was_scored, contribution),
 }

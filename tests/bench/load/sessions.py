@@ -14,12 +14,12 @@ from typing import Annotated
 import typer
 
 from roughfed.client.connection.rpc import SERVICE
-from roughfed.deploy.cli import control
 from roughfed.deploy.speed.crowd import Ticket, channel
 from roughfed.deploy.speed.crowds import answer, crowded, gather, read, tell
 from roughfed.deploy.speed.launch import Bench
 from roughfed.deploy.speed.measure import MIB, machine, own_bytes, percentile
 from roughfed.errors import ConfigError, RoughfedError
+from roughfed.transport import control_socket
 from roughfed.wire.session import encode_get_model
 from tests.bench.command import Benchmark
 
@@ -109,13 +109,13 @@ def run_dispatch_bench(options: DispatchBenchOptions) -> dict[str, object]:
 
 def play(bench: Bench, rounds: int) -> None:
     """Let the server open so many rounds. The crowd refuses its jobs, so each is abandoned, and the run soon paused."""
-    for status in control.watch(bench.server_folder):
+    for status in control_socket.watch(bench.server_folder):
         open_round = status["needed"] is not None
         if status["round"] >= rounds and not open_round:
             break
         if status["paused"]:
-            control.ask(bench.server_folder, "resume")
-    control.ask(bench.server_folder, "stop")
+            control_socket.ask(bench.server_folder, "resume")
+    control_socket.ask(bench.server_folder, "stop")
     if bench.server is not None:
         bench.server.wait(timeout=60.0)
 

@@ -12,13 +12,25 @@ from dataclasses import dataclass
 from typing import cast
 
 from roughfed.errors import ConfigError
-from roughfed.report.bars import lay_rows
-from roughfed.report.heat import DARK, STEPS, corner
 from roughfed.report.html import document
-from roughfed.report.layout import captioned, section
+from roughfed.report.layout import captioned, safe, section
 from roughfed.report.scale import drawable, percent
-from roughfed.report.svg import FONT, WIDTH, clip, element, empty, figure, safe, standalone, text, tip
 from roughfed.report.tables import UNKNOWN, table
+from tests.bench.plots.svg import (
+    DARK,
+    FONT,
+    STEPS,
+    WIDTH,
+    clip,
+    corner,
+    element,
+    empty,
+    figure,
+    lay_rows,
+    standalone,
+    text,
+    tip,
+)
 
 UNDEFENDED = "none"
 """Label of the runs without a defence."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from roughfed.report.bars import bars
-from roughfed.report.svg import Axis, standalone
+from tests.bench.plots.svg import Axis, bars, standalone
 
 UTILITY = "balanced-accuracy"
 

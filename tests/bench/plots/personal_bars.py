@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from roughfed.errors import ConfigError
-from roughfed.report.dots import dot_rows
 from roughfed.report.scale import drawable, percent
-from roughfed.report.svg import Axis, standalone
+from tests.bench.plots.svg import Axis, dot_rows, standalone
 
 SERIES: Mapping[str, str] = {"worst tenth": "worst10", "mean": "mean", "best tenth": "best10"}
 """Name in the legend -> figure."""

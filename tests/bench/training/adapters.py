@@ -95,14 +95,14 @@ def play(model: Mapping[str, object], *, seed: int, rounds: int) -> tuple[float,
         (accuracy on the test images of the new classes, 0..1; bytes of an update).
     """
     train, test = load("fashion-mnist")
-    new = of_classes(train, NEW, seed, EXAMPLES)
+    new = of_tiers(train, NEW, seed, EXAMPLES)
     places = PARTITIONERS["dirichlet"].split(
         new.labels, CLIENTS, generator(seed, "adapters", "partition"), min_examples=MIN_EXAMPLES, alpha=ALPHA
     )
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         pretrained = folder / "init.safetensors"
-        pretrain(of_classes(train, KNOWN, seed, PRETRAINED), pretrained, seed)
+        pretrain(of_tiers(train, KNOWN, seed, PRETRAINED), pretrained, seed)
         federation = LocalFederation(
             lambda: build(model, pretrained, folder, seed),
             [new.take(at) for at in places],
@@ -116,7 +116,7 @@ def play(model: Mapping[str, object], *, seed: int, rounds: int) -> tuple[float,
         return float((federation.predict(asked.x) == asked.labels).mean()), 4 * federation.params.size
 
 
-def of_classes(data: Dataset, classes: Sequence[int], seed: int, count: int) -> Dataset:
+def of_tiers(data: Dataset, classes: Sequence[int], seed: int, count: int) -> Dataset:
     """Some examples of some classes, drawn for a seed."""
     there = np.flatnonzero(np.isin(data.labels, classes))
     order = generator(seed, "adapters", "examples", classes[0]).permutation(len(there))

@@ -1,6 +1,7 @@
 """`roughfed plan`: numbers, words, warnings, refusals."""
 
 import io
+import itertools
 import json
 from math import factorial
 
@@ -17,7 +18,7 @@ from roughfed.codec.plan import ChainParams, Lanes
 from roughfed.config import FederationConfig, SettingsRefused
 from roughfed.config.client import Policy
 from roughfed.config.schema import keys_of
-from roughfed.deploy.plan import plan
+from roughfed.deploy.plan import Effective, plan
 from roughfed.deploy.plan_groups import void_share
 from roughfed.deploy.plan_table import render
 from roughfed.deploy.plan_words import CHOICE_BITS, SKETCH_NUMBERS
@@ -45,8 +46,37 @@ def warnings_of(*, connected: int | None = None, **tables: dict[str, object]) ->
 def test_every_setting_is_shown_with_its_origin() -> None:
     settings = plan(config()).settings
     assert [s.key for s in settings] == list(keys_of(FederationConfig))
-    assert {s.origin for s in settings} == {"default"}
+    raised = Effective("round.min_clients", "4", "default 2; fewer would not hide each other")  # 2 is refused there
+    assert {s.origin for s in settings if s != raised} == {"default"}
+    assert raised in settings
     assert next(s.value for s in settings if s.key == "round.deadline") == '"10m"'
+    in_the_clear = plan(config(privacy={"server_sees": "updates"})).settings
+    assert Effective("round.min_clients", "2", "default") in in_the_clear
+
+
+def test_settings_at_their_defaults_are_counted_unless_all_are_asked_for() -> None:
+    settings = config(privacy={"server_sees": "updates"})
+    for everything in (False, True):
+        console = Console(width=80, file=io.StringIO())
+        console.print(render(plan(settings), everything=everything))
+        said = console.file.getvalue()  # type: ignore[attr-defined]
+        assert ("round.min_clients" in said) is everything
+        assert (" settings at their defaults: roughfed plan --all" in said) is not everything
+
+
+@pytest.mark.parametrize("mode", ["updates", "sketches", "sums"])
+def test_no_figure_of_a_plan_is_cut_at_80_columns(mode: str) -> None:
+    console = Console(width=80, file=io.StringIO())
+    console.print(render(plan(config(privacy={"server_sees": mode}, round={"min_clients": 5}), size=62_000_000)))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    (head,) = (at for at, line in enumerate(lines) if line.startswith("with so many clients connected"))
+    rows = list(itertools.takewhile(str.strip, lines[head:]))
+    assert rows[0].split()[-4:] == ["5", "8", "16", "100"]
+    assert max(map(len, rows)) <= 80
+    figures = "  ".join(rows)
+    assert "..." not in figures
+    assert "…" not in figures
+    assert ("3 x 16 + 4 x 13" in figures) is (mode != "updates")
 
 
 def test_numbers_of_the_connected_clients() -> None:
@@ -132,7 +162,7 @@ def test_what_cannot_work_is_refused() -> None:
 def test_the_words_and_what_is_not_built_are_printed() -> None:
     text = text_of(config(privacy={"server_sees": "updates"}), connected=10, size=262_144)
     assert "sees every client's whole update" in text
-    assert "10.0 MiB" in text
+    assert "10 MiB" in text
     assert "[dp]" in text  # not swallowed as markup
 
 
@@ -321,7 +351,7 @@ def test_each_mode_says_what_the_server_sees_and_what_is_open() -> None:
     assert "128 numbers" in words["sketches"]
     assert "cannot tell a poisoned update" in words["sums"]
     text = text_of(masked(), connected=16)
-    assert all(word in text for word in ("roughfed ca", "collude", "Not protected", "1 x 16", "8 bit, 16"))
+    assert all(word in text for word in ("roughfed ca", "collude", "Not protected", "1 x 16", "values of a code"))
     assert plan(masked("updates")).not_protected == ()
 
 

@@ -133,7 +133,7 @@ def shipped(source: Path) -> set[str]:
         (Path(package.replace(".", "/")) / path.name).as_posix()
         for package in SETUPTOOLS["packages"]
         for path in folder_of(package, source).iterdir()
-        if path.suffix in suffixes or path.name == "py.typed"
+        if path.suffix in suffixes or path.name in ("py.typed", "LICENSES.txt")
     }
 
 

@@ -43,7 +43,7 @@ async def beacon(scene: Scene, *, missed: int) -> Loot:
     await book.agree_on_keys()
     await book.unmask(await book.collect())
     server.end(scene.clients, first)
-    drawn = {"epoch_round": first.header.round, "epoch_beacon": book.machine.classes[0].beacon}
+    drawn = {"epoch_round": first.header.round, "epoch_beacon": book.machine.tiers[0].beacon}
     await play(server, server.open(model(1), GROUP, clip_norm=norm, **drawn), scene.clients, members=colluders)
     group = [*scene.clients, *(member.name for member in colluders)]
     rest = [member.name for member in scene.members[COLLUDERS:]]

@@ -206,7 +206,7 @@ def test_what_an_earlier_version_noted_still_counts(tmp_path: Path) -> None:
 
 
 def test_each_class_has_an_epoch_of_its_own(store: ClientStore) -> None:
-    asyncio.run(record_epoch(store, replace(in_run(18), client_class="thin"), bytes(32)))
+    asyncio.run(record_epoch(store, replace(in_run(18), tier="thin"), bytes(32)))
     accept(store, in_run(20))
 
 

@@ -6,24 +6,25 @@ import sys
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from roughfed.client.control_socket import control_socket
 from roughfed.client.members import credential_files, enrol
+from roughfed.client.runner import answer_operator
 from roughfed.crypto import join_line
 from roughfed.crypto.key_file import read_private
 from roughfed.deploy import aggregator
 from roughfed.deploy.cli import app as cli
-from roughfed.errors import IdentityError, Unreachable
+from roughfed.errors import ConfigError, IdentityError, Unreachable
 from roughfed.lock import only_one
 from roughfed.server.members.authority import Authority
 from roughfed.server.members.server_credentials import Rotation, from_authority
 from roughfed.server.transport import enrolment
 from roughfed.server.transport.enrolment import EnrolmentService, default_limit
+from roughfed.transport.control_socket import control_socket
 from roughfed.transport.names import SOCKET
 
 Operation = Callable[[], Awaitable[dict[str, Any]]]
@@ -47,7 +48,7 @@ def running(state: Path, **operations: Operation) -> Iterator[None]:
     over, opened = threading.Event(), threading.Event()
 
     async def serve() -> None:
-        async with control_socket(state, operations):
+        async with control_socket(state, {name: lambda _, each=each: each() for name, each in operations.items()}):
             opened.set()
             await asyncio.to_thread(over.wait)
 
@@ -204,7 +205,7 @@ def test_where_there_is_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_the_door_of_a_client_is_its_operators_alone_and_knows_what_it_knows(folder: Path) -> None:
     async def scenario() -> list[Any]:
-        async with control_socket(folder, {"rotate": lambda: asyncio.sleep(0, NEW)}):
+        async with control_socket(folder, {"rotate": lambda _: asyncio.sleep(0, NEW)}):
             mode = (folder / SOCKET).stat().st_mode & 0o777
             reader, writer = await asyncio.open_unix_connection(folder / SOCKET)
             writer.write(b'{"op": "rotate"}\n{"op": "stop"}\n')
@@ -219,7 +220,10 @@ def test_a_path_too_long_for_a_socket_costs_the_door_alone(folder: Path) -> None
     (deep := folder / ("x" * 120)).mkdir()
 
     async def scenario() -> bool:
-        async with control_socket(deep, {}):
+        with pytest.raises(ConfigError, match="cannot open"):
+            await control_socket(deep, {}).__aenter__()
+        async with AsyncExitStack() as stack:
+            await answer_operator(deep, {}, stack)
             return (deep / SOCKET).exists()
 
     assert asyncio.run(scenario()) is False

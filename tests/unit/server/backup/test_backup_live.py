@@ -40,11 +40,8 @@ async def served(site: Site) -> AsyncIterator[Path]:
     """A server's control socket, without a server around it."""
     with ThreadPoolExecutor(1) as executor:
         ctx = context(FederationConfig(), site.store, KEY, executor, SPEC, run=RUN)
-        control = await Control(ctx, Status(ctx, Health(ctx)), lambda: None).serve(site.state)
-        try:
+        async with Control(ctx, Status(ctx, Health(ctx)), lambda: None).serve(site.state):
             yield site.state / SOCKET
-        finally:
-            control.close()
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from roughfed.config.federation import FederationConfig
-from roughfed.deploy.cli import live
+from roughfed.deploy.cli.status_table import draw_ended
 from roughfed.report.summary import DefenceSummary
 from roughfed.server.defence import RULES, Rule, Situation, Verdict, View
 from roughfed.server.defence.findings import Exclusions, shown
@@ -111,14 +111,17 @@ def test_the_operator_is_shown_the_last_verdicts_and_all_exclusions(
     assert found["excluded"] == {"beta": {"far-out": 2}}
     assert again["excluded"] == {"beta": {"far-out": 3}, "gamma": {"magnitude": 1}}
     drawn = words(again)
-    assert "without-beta, against 0 of 2 in round 3" in drawn
-    assert "beta: far-out (score 7.5)" in drawn
-    assert "beta 3x (far-out), gamma 1x (magnitude)" in drawn
+    assert [line.split() for line in drawn.splitlines()[-4:]] == [
+        ["client", "state", "last", "round", "left", "out"],
+        ["beta", "excluded", "far-out", "3"],
+        ["gamma", "excluded", "ten", "thousand", "times", "as", "long", "as", "the", "others", "1"],
+        ["alpha", "in", "the", "sum"],
+    ]
 
 
 def words(defence: dict[str, object]) -> str:
     """What an ended server says of its defence."""
     ended = {"run": "r", "finished": "rounds", "rounds_committed": 3, "rounds_abandoned": 0, "best_version": None}
     ended |= {"model_version": 3, "parameters": 10, "accuracy": None, "defence": defence}
-    Console(width=100, file=(written := StringIO())).print(live.draw_ended(ended))
+    Console(width=100, file=(written := StringIO())).print(draw_ended(ended, {}))
     return written.getvalue()

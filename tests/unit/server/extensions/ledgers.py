@@ -14,7 +14,7 @@ KEY = IdentityKey.from_private_bytes(bytes(range(32)))
 CLIENTS = ("ann", "bob", "cy")
 
 
-def rounds(count: int, *, seed: int = 0, tiers: Sequence[float] = (0.25, 0.5, 1.0)) -> list[RoundFacts]:
+def rounds(count: int, *, seed: int = 0, levels: Sequence[float] = (0.25, 0.5, 1.0)) -> list[RoundFacts]:
     """Facts of some rounds: one was not scored, one was abandoned, somebody is flagged for a while."""
     rng = np.random.default_rng(seed)
     found: list[RoundFacts] = []
@@ -33,7 +33,7 @@ def rounds(count: int, *, seed: int = 0, tiers: Sequence[float] = (0.25, 0.5, 1.
                 flags=dict.fromkeys(here, "") | ({"bob": "copy"} if number in (2, 3) else {}),
                 evidence={"bob": {"copy": 1.25}} if number in (2, 3) else {},
                 twins={"bob": "ann"} if number in (2, 3) else {},
-                tiers=tiers,
+                levels=levels,
             )
         )
     return found

@@ -28,7 +28,8 @@ from roughfed.server.extensions.edge import extension
 from roughfed.server.extensions.edge.extension import EdgeExtension
 from roughfed.server.extensions.edge.upstream import Carried
 from roughfed.server.members.sessions import Session
-from roughfed.server.observe.health.reading import Certificates, Disk, signs_of
+from roughfed.server.observe.health.inputs import Certificates, Disk
+from roughfed.server.observe.health.reading import inputs_of
 from roughfed.server.storage.lineage import Version
 from roughfed.server.storage.store import Store
 from roughfed.training import FitResult, Turn
@@ -289,12 +290,12 @@ def test_an_edge_that_waits_for_an_order_is_not_stalled(tmp_path: Path) -> None:
         for name in ("alpha", "beta"):
             one.ctx.clients.join(Session(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu")))
         since: dict[str, float] = {}
-        assert signs_of(one.ctx, Disk(), (), Certificates(0.0), now=1000.0, since=since).ready_since is None
+        assert inputs_of(one.ctx, Disk(), (), Certificates(0.0), now=1000.0, since=since).ready_since is None
         one.ctx.state.paused = True  # so that it stays where it is
         fit = one.order()
         await phase(one, "waiting")
         one.ctx.state.paused = False
-        assert signs_of(one.ctx, Disk(), (), Certificates(0.0), now=1000.0, since=since).ready_since == 1000.0
+        assert inputs_of(one.ctx, Disk(), (), Certificates(0.0), now=1000.0, since=since).ready_since == 1000.0
         one.ctx.state.paused = True
         fit.cancel()
 

@@ -142,7 +142,7 @@ def test_replay_gives_every_score_to_the_last_bit() -> None:
 
 def regressed(count: int = 12) -> list[entries.RoundFacts]:
     """Rounds of two groups of two, dealt anew."""
-    (like,) = rounds(1, tiers=())
+    (like,) = rounds(1, levels=())
     pairs = ((("ann", "bob"), ("cy", "di")), (("ann", "cy"), ("bob", "di")), (("ann", "di"), ("bob", "cy")))
     worth = {"ann": 0.1, "bob": 0.7, "cy": 0.3, "di": -0.4}
     found = list[entries.RoundFacts]()

@@ -1,4 +1,4 @@
-"""Shares and tiers follow the scores; a better model has every coordinate of a worse one, and the best one is whole."""
+"""Shares and levels follow the scores; a better model has every coordinate of a worse one, the best one whole."""
 
 import asyncio
 import json
@@ -29,29 +29,29 @@ from roughfed.types import Signed, Spec, TensorSpec
 from roughfed.wire.session import HEADER_DOMAIN
 from tests.unit.server.extensions.ledgers import KEY, written
 
-TIERS = (0.25, 0.5, 1.0)
+LEVELS = (0.25, 0.5, 1.0)
 SPEC = Spec((TensorSpec("w", (5, 7)), TensorSpec("b", (3,)), TensorSpec("bn.var", (4,), kind="variance")))
 scores = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(-1, 1), min_size=1)
 
 
 @example(scores, st.floats(0.1, 5))
-def test_shares_add_up_and_tiers_rise_with_the_scores(totals: dict[str, float], beta: float) -> None:
-    found = given(totals, tiers=TIERS, beta=beta)
+def test_shares_add_up_and_levels_rise_with_the_scores(totals: dict[str, float], beta: float) -> None:
+    found = given(totals, levels=LEVELS, beta=beta)
     anything = any(score > 0 for score in totals.values())
     assert sum(found.shares.values()) == pytest.approx(1.0 if anything else 0.0)
     ranked = sorted(totals, key=lambda name: totals[name])
-    tiers, shares = [found.tiers[name] for name in ranked], [found.shares[name] for name in ranked]
-    assert tiers == sorted(tiers)
+    levels, shares = [found.levels[name] for name in ranked], [found.shares[name] for name in ranked]
+    assert levels == sorted(levels)
     assert shares == sorted(shares)
-    assert set(tiers) <= set(TIERS)
-    assert (max(tiers) == 1.0) == anything
-    assert given(totals, beta=beta) == replace(found, tiers={})
+    assert set(levels) <= set(LEVELS)
+    assert (max(levels) == 1.0) == anything
+    assert given(totals, beta=beta) == replace(found, levels={})
 
 
 def test_twins_are_given_the_same_and_the_flagged_nothing() -> None:
-    found = given({"a": 0.4, "b": 0.4, "c": 0.9}, tiers=TIERS, flagged={"c"})
+    found = given({"a": 0.4, "b": 0.4, "c": 0.9}, levels=LEVELS, flagged={"c"})
     assert found.shares == {"a": 0.5, "b": 0.5, "c": 0.0}
-    assert found.tiers == {"a": 1.0, "b": 1.0, "c": 0.25}
+    assert found.levels == {"a": 1.0, "b": 1.0, "c": 0.25}
 
 
 @example(st.integers(0, 2**32), st.floats(0, 1), st.floats(0, 1))
@@ -81,7 +81,7 @@ def test_the_best_model_is_the_whole_one_to_the_bit() -> None:
 def facts(row: RoundRow) -> RoundFacts:
     parts = {"ann": {"round": 0.9, "cosine": 0.9}, "bob": {"round": 0.1, "cosine": 0.1}}
     about = {"outcome": row.outcome, "header": row.header.digest.hex(), "version": row.round}
-    return RoundFacts(row.round, about, dict.fromkeys(row.cohort, ""), method="cgsv", parts=parts, tiers=TIERS)
+    return RoundFacts(row.round, about, dict.fromkeys(row.cohort, ""), method="cgsv", parts=parts, levels=LEVELS)
 
 
 async def play(store: Store) -> None:
@@ -118,7 +118,7 @@ def test_a_client_that_is_away_is_given_what_its_score_is_worth_by_now() -> None
         parts = {name: {"round": 0.9 if name == "ann" else 0.5} for name in here}
         about = {"outcome": "committed", "header": f"{number:064x}", "version": number}
         verdicts = dict.fromkeys(here, "")
-        facts.append(RoundFacts(number, about, verdicts, method="leave-one-out", parts=parts, tiers=TIERS))
+        facts.append(RoundFacts(number, about, verdicts, method="leave-one-out", parts=parts, levels=LEVELS))
     entries = read(written(facts)).entries
     assert (tier_after(entries, "ann", 1), tier_after(entries, "bob", 1)) == (1.0, 1.0)
     assert (tier_after(entries, "ann", 10), tier_after(entries, "bob", 10)) == (0.5, 1.0)

@@ -233,7 +233,7 @@ def test_rewards_are_put_into_the_summary(state: Path) -> None:
         lines = check_ledger(store).entries
     said = row.summary["contribution"]
     assert said == {key: {e["client"]: e[one] for e in lines if one in e} for key, one in
-                    (("shares", "share"), ("tiers", "tier"))}  # fmt: skip
+                    (("shares", "share"), ("levels", "tier"))}  # fmt: skip
 
 
 # -- the commands ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ import pytest
 from roughfed.config.federation import FederationConfig
 from roughfed.crypto.identity import IdentityKey
 from roughfed.deploy.cli import app as cli
-from roughfed.deploy.cli import control
 from roughfed.journal import Journal
 from roughfed.messages import Hello
 from roughfed.server.context.round_state import RoundState
@@ -29,6 +28,8 @@ from roughfed.server.observe.status import Status
 from roughfed.server.round.updates import masked
 from roughfed.server.round.updates.masked import MaskedUpdates
 from roughfed.server.storage.store import SCHEMA, RoundRow, Store
+from roughfed.transport import control_socket
+from roughfed.transport.control_socket import answer
 from roughfed.types import RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import encode_header
 from tests.server_context import context
@@ -85,7 +86,7 @@ def header_of(number: int) -> RoundHeader:
 
 
 def ask(ctx: ServerContext, **request: str) -> dict[str, Any]:
-    return asyncio.run(Control(ctx, Status(ctx, Health(ctx)), lambda: None)._answer(request))
+    return asyncio.run(answer(Control(ctx, Status(ctx, Health(ctx)), lambda: None).operations, request))
 
 
 def test_who_is_silent_three_times_is_suspended_while_the_server_runs(
@@ -171,8 +172,8 @@ def test_the_command_asks_a_running_server(
         asked.append({"op": op, **arguments})
         return {"quarantined": {"b": "bad-deal"}} if op == "status" else {"released": "b", "was": "bad-deal"}
 
-    monkeypatch.setattr(control, "is_running", lambda _: True)
-    monkeypatch.setattr(control, "ask", answer)
+    monkeypatch.setattr(control_socket, "is_running", lambda _: True)
+    monkeypatch.setattr(control_socket, "ask", answer)
     assert cli.run(["release", "b", "--dir", str(tmp_path)]) == 0
     assert "released b, which was quarantined: bad-deal" in capsys.readouterr().out
     assert cli.run(["release", "a", "--dir", str(tmp_path)]) == 2

@@ -27,6 +27,7 @@ from roughfed.server.observe.health.active_alerts import Health
 from roughfed.server.observe.status import Status
 from roughfed.server.round.events import RoundEvents
 from roughfed.server.storage.store import RoundRow, Store
+from roughfed.transport.control_socket import answer
 from roughfed.types import RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import encode_header
 from tests.server_context import context, in_round
@@ -72,7 +73,7 @@ def session(name: str) -> Session:
 
 
 def ask(ctx: ServerContext, **request: str) -> dict[str, Any]:
-    return asyncio.run(Control(ctx, Status(ctx, Health(ctx)), lambda: None)._answer(request))
+    return asyncio.run(answer(Control(ctx, Status(ctx, Health(ctx)), lambda: None).operations, request))
 
 
 def told(ctx: ServerContext, name: str) -> list[str]:

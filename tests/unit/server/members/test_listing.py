@@ -180,7 +180,7 @@ def test_who_comes_back_with_another_key_is_out_of_the_round(listing: Listing) -
     masked = cast(Any, SimpleNamespace(out=set[str]()))
     row = RoundRow(1, Signed(encode_header(HEADER), b"", ""), ("a", "b"), 2, 0.0, {}, None, None)
     round_ = RoundState(row, Collection(frozenset("ab"), 2, 2, 60.0), masked)
-    masked.client_class_of = lambda _: None
+    masked.tier_of = lambda _: None
     clients = SimpleNamespace(listing=listing, quarantined={})
     ctx = cast(ServerContext, SimpleNamespace(clients=clients, config=FederationConfig()))
     offer(ctx, round_, session("a"))

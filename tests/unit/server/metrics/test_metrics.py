@@ -24,6 +24,7 @@ from roughfed.server.defence import RULES, Situation, view_of_arrays
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.metrics.clients import CLIENT_STATES
 from roughfed.server.metrics.defence import DEFENCE_REASONS
+from roughfed.server.metrics.operation import FRESH_S
 from roughfed.server.metrics.recorder import PARTS
 from roughfed.server.metrics.stopwatch import Spent
 
@@ -105,7 +106,7 @@ def busy_server() -> ServerMetrics:
     m.needed(4)
     m.fleet({"fleet_train_seconds": [1.0, 3.0], "fleet_clock_skew_seconds": [-0.5]})
     m.paused(False)
-    m.alerts({"critical": 1})
+    m.alerts({("RoundStalled", "critical"): True})
     m.http("/api/status", "200")
     m.disk(free_bytes=10, total_bytes=20)
     m.weighed({"a": 0.5, "b": 0.5})
@@ -121,7 +122,7 @@ def busy_server() -> ServerMetrics:
     m.spread({"global": {"clients": 2, "mean": 0.5}, "worse_than_alone": 0.0})
     m.fairness({"rule": "term", "weights": {"a": 1.0}})
     m.clusters({"clusters": {"0": ["a"]}, "event": "split"})
-    m.classes({"fast": {"clients": 1, "bytes": 9, "void": ""}})
+    m.tiers({"fast": {"clients": 1, "bytes": 9, "void": ""}})
     m.contribution({"scores": {"a": {"total": 0.1}}, "free_riders": {"a": "zero"}})
     m.forget("b")
     return m
@@ -181,6 +182,7 @@ ON_SCRAPE = {
     "client_excluded_total": "excluded",
     "client_last_seen_timestamp_seconds": "seen",
     "client_contribution_score": "contribution",
+    "alert": "alerts",
 }
 """Families whose samples `ClientSeries` keeps: the method that tells it."""
 BY_THEMSELVES = {telemetry.BUILD_INFO.name, telemetry.RESIDENT_BYTES.name}
@@ -357,6 +359,24 @@ def test_every_reason_of_a_listed_rule_is_counted_and_has_words(name: str) -> No
     assert (
         given or RULES[name].gives == "coordinates" or name in ("none", "centered-clipping", "geometric-median", "nnm")
     )
+
+
+def test_alerts_that_nobody_looks_at_any_more_are_not_shown() -> None:
+    """A server that hangs would else look as well, or as ill, as it was."""
+    timer = Clock(10.0)
+    m = ServerMetrics(timer=timer)
+    assert not any(name.startswith("roughfed_alert") for name in samples(m.render()))
+    m.alerts({("RoundStalled", "critical"): True, ("DiskFilling", "warning"): False})
+    timer.at += FRESH_S - 1
+    page = samples(m.render())
+    assert page["roughfed_alert{alert=RoundStalled,severity=critical}"] == 1
+    assert page["roughfed_alert{alert=DiskFilling,severity=warning}"] == 0
+    m.alerts({("DiskFilling", "critical"): True})  # the others are no alerts of the next look
+    assert [name for name in samples(m.render()) if name.startswith("roughfed_alert")] == [
+        "roughfed_alert{alert=DiskFilling,severity=critical}"
+    ]
+    timer.at += FRESH_S
+    assert not any(name.startswith("roughfed_alert") for name in samples(m.render()))
 
 
 def test_the_page_has_no_creation_times() -> None:

@@ -47,7 +47,7 @@ def test_a_summary_tells_of_clients_that_differ() -> None:
 def test_what_a_summary_does_not_know_is_not_told() -> None:
     m = ServerMetrics()
     before = samples(m.render())
-    m.summarized({"seconds": 1.0, "spread": None, "cluster": None, "classes": []})
+    m.summarized({"seconds": 1.0, "spread": None, "cluster": None, "tiers": []})
     after = samples(m.render())
     assert {name for name in before if not name.startswith("roughfed_process")} <= after.keys()
     assert math.isnan(after["roughfed_worse_than_alone_ratio"])
@@ -84,7 +84,7 @@ def test_scores_that_come_after_the_rest_count_nothing_twice() -> None:
     m = ServerMetrics()
     m.summarized({"contribution": {"free_riders": {"ann": "noise"}, "evidence": {}}})
     m.contribution({"method": "cgsv", "evaluations": 3, "scores": {"ann": {"total": 0.5}, "bob": {}}})
-    m.contribution({"tiers": {"ann": 0.75}})
+    m.contribution({"levels": {"ann": 0.75}})
     page = samples(m.render())
     assert page["roughfed_free_riders_total{reason=noise}"] == 1
     assert page["roughfed_contribution_score{part=median}"] == 0.5

@@ -6,82 +6,112 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
+from roughfed.client import job_runner
 from roughfed.deploy.cli import app as cli
 from roughfed.server.observe.health import ALERTS
-from roughfed.server.observe.health.active_alerts import Standing
-from roughfed.server.observe.health.alert import SEVERITIES, Rule
-from roughfed.server.observe.health.inputs import Open, Past, Signs
+from roughfed.server.observe.health.active_alerts import ActiveAlerts
+from roughfed.server.observe.health.alert import SEVERITIES, AlertRule
+from roughfed.server.observe.health.clients import SITS_OUT
+from roughfed.server.observe.health.inputs import (
+    Certificates,
+    CurrentRound,
+    DefenceOutcome,
+    Disk,
+    HealthInputs,
+    ModelAccuracy,
+    PastRound,
+    RecentEvents,
+)
 from roughfed.server.observe.health.rounds import PAUSES
 from roughfed.server.round.run import LOST_ROUNDS
 
 DAY = 86400.0
 NOW = 1_000_000.0
-RULES = Path(__file__).parents[4] / "deploy" / "prometheus" / "roughfed.rules.yaml"
-ONLY_IN_PROMETHEUS = {"ServerDown", "MemoryGrowing", "ClientDown"}
+NAMES = frozenset(f"c{i}" for i in range(10))
+
+T = TypeVar("T")
 
 
-def past(number: int, **changes: Any) -> Past:
+def changed(record: T, changes: Mapping[str, Any]) -> T:
+    """A record with other values; those that it has not itself are of the one of its parts that has them."""
+    own = {each.name for each in dataclasses.fields(record)}  # pyright: ignore[reportArgumentType]
+    given = {name: value for name, value in changes.items() if name in own}
+    rest = changes.keys() - given.keys()
+    for name in own - given.keys() if rest else ():
+        part = getattr(record, name)
+        inner = {each.name for each in dataclasses.fields(part)} & rest if dataclasses.is_dataclass(part) else set()
+        if inner:
+            given[name] = dataclasses.replace(part, **{each: changes[each] for each in inner})  # pyright: ignore[reportArgumentType]
+            rest -= inner
+    assert not rest
+    return dataclasses.replace(record, **given)  # pyright: ignore[reportArgumentType]
+
+
+def past(number: int, **changes: Any) -> PastRound:
     """A good round of ten clients, a minute each."""
-    good = Past(
+    good = PastRound(
         number,
         closed_at=NOW - 60 * (21 - number),
         goal=10,
         asked=10,
-        accepted=10,
-        rule="default",
-        judged=10,
-        tolerated=2,
+        accepted=NAMES,
+        defence=DefenceOutcome("default", judged=10, tolerated=2),
         groups=2,
         upload_bytes=1 << 20,
-        examples=10_000,
-        accuracy=0.9,
-        balanced=0.9,
-        tail=0.8,
-        worst=0.7,
+        model=ModelAccuracy(10_000, accuracy=0.9, balanced=0.9, tail=0.8, worst=0.7),
     )
-    return dataclasses.replace(good, **changes)
+    return changed(good, changes)
 
 
-def rounds(*last: Mapping[str, Any], of: int = 20) -> list[Past]:
+def rounds(*last: Mapping[str, Any], of: int = 20) -> list[PastRound]:
     """Twenty rounds, the last of which are changed."""
     changes = [*({} for _ in range(of - len(last))), *last]
     return [past(number, **each) for number, each in enumerate(changes, start=21 - of)]
 
 
-HEALTHY = Signs(
+HEALTHY = HealthInputs(
     now=NOW,
     started_at=NOW - 2 * DAY,
-    open=Open(21, NOW - 30, NOW + 30, 60.0),
+    open=CurrentRound(21, NOW - 30, NOW + 30, 60.0),
     rounds=rounds(),
-    certificates={"server": NOW + 5 * DAY, "ca": NOW + 300 * DAY},
+    here=NAMES,
+    certificates=Certificates(7 * DAY, {"server": NOW + 5 * DAY, "ca": NOW + 300 * DAY}),
     client_certificates={f"c{i}": (NOW + 5 * DAY, 7 * DAY) for i in range(10)},
     skews={f"c{i}": 0.1 * i for i in range(10)},
-    commits_s=[0.01] * 100,
-    received=100,
-    uploads=200,
-    resumed=2,
-    disk_free=50 << 30,
-    disk_total=100 << 30,
+    recent=RecentEvents([0.01] * 100, received=100, uploads=200, resumed=2, calls=["OK"] * 90 + ["INTERNAL"] * 4),
+    disk=Disk(50 << 30, 100 << 30),
     round_bytes=100 << 20,
 )
 BETWEEN = dataclasses.replace(HEALTHY, open=None, ready_since=NOW - 2)
 LOST = {"outcome": "abandoned", "reason": "too-few-updates", "accuracy": None, "tail": None}
-MISSING = {"dropped": ("c1", "c2", "c3", "c4", "c5"), "accepted": 5}
+MISSING = {"dropped": ("c1", "c2", "c3", "c4", "c5"), "accepted": NAMES - {"c1", "c2", "c3", "c4", "c5"}}
 OUT = {"left_out": dict.fromkeys(("c1", "c2", "c3", "c4", "c5"), "disagrees")}
+ALONE = {"left_out": {"c1": "disagrees"}, "excluded": {"c1": "disagrees"}, "accepted": NAMES - {"c1"}}
+TWO = {"left_out": dict.fromkeys(("c1", "c2"), "long"), "accepted": NAMES - {"c1", "c2"}}
+FAILS, NO_MEMORY, VOID_C1, AWAY, LAPTOP = (
+    {"excluded": {"c1": why}, "accepted": NAMES - {"c1"}}
+    for why in (
+        "client-failed: not-finite",
+        "client-failed: out-of-memory",
+        "void",
+        "client-away: over",
+        "client-refused: battery",
+    )
+)
+NOT_ASKED = {"accepted": NAMES - {"c1"}}
 VOID = {"void": ((("c1", "c2", "c3"), "too few answered"),)}
 
-Case = tuple[str, Signs | None, Mapping[str, Any], str, Sequence[str]]
+Case = tuple[str, HealthInputs | None, Mapping[str, Any], str, Sequence[str]]
 
 FIRES: list[Case] = [
     (
         "RoundStalled",
         None,
-        {"open": Open(21, NOW - 400, NOW - 180, 220.0)},
+        {"open": CurrentRound(21, NOW - 400, NOW - 180, 220.0)},
         "critical",
         ["round 21", "3 minutes"],
     ),
@@ -131,12 +161,12 @@ FIRES: list[Case] = [
     (
         "CertExpiring",
         None,
-        {"certificates": {"server": NOW + DAY, "ca": NOW + 300 * DAY}},
+        {"ends": {"server": NOW + DAY, "ca": NOW + 300 * DAY}},
         "warning",
         ["the server certificate ends in 24 hours"],
     ),
-    ("CertExpiring", None, {"certificates": {"server": NOW - 60}}, "critical", ["ended 60 seconds ago"]),
-    ("CertExpiring", None, {"certificates": {"ca": NOW + 20 * DAY}}, "warning", ["the CA certificate ends in 20 days"]),
+    ("CertExpiring", None, {"ends": {"server": NOW - 60}}, "critical", ["ended 60 seconds ago"]),
+    ("CertExpiring", None, {"ends": {"ca": NOW + 20 * DAY}}, "warning", ["the CA certificate ends in 20 days"]),
     (
         "ClientCertExpiring",
         None,
@@ -151,13 +181,13 @@ FIRES: list[Case] = [
     (
         "ClientProved",
         None,
-        {"quarantined": {"eve": "bad-share"}, "proved": {"eve": (7, "bad-share")}},
+        {"proved": {"eve": (7, "bad-share")}},
         "critical",
         ["eve in round 7", "dealt a share that cannot be opened"],
     ),
-    ("DiskFilling", None, {"disk_free": 900 << 20}, "warning", ["900 MiB of 100 GiB", "9.0 rounds"]),
-    ("DiskFilling", None, {"disk_free": 50 << 20}, "critical", ["50 MiB of 100 GiB"]),
-    ("DiskFilling", None, {"disk_free": 2 << 30, "round_bytes": 1 << 30}, "warning", ["2 GiB", "2.0 rounds"]),
+    ("DiskFilling", None, {"free_bytes": 900 << 20}, "warning", ["900 MiB of 100 GiB", "9.0 rounds"]),
+    ("DiskFilling", None, {"free_bytes": 50 << 20}, "critical", ["50 MiB of 100 GiB"]),
+    ("DiskFilling", None, {"free_bytes": 2 << 30, "round_bytes": 1 << 30}, "warning", ["2 GiB", "2.0 rounds"]),
     ("ClockSkew", None, {"skews": {"c1": -90.0, "c2": 0.1, "c3": 0.2}}, "warning", ["c1", "90 seconds behind"]),
     (
         "ClockSkew",
@@ -167,11 +197,25 @@ FIRES: list[Case] = [
         ["the server's clock seems to be 91 seconds behind", "3 of 3"],
     ),
     ("EnrolmentRefused", None, {"enrolments_refused": ["token"] * 4}, "warning", ["4 requests", "token 4x"]),
+    ("RpcErrors", None, {"calls": ["OK"] * 94 + ["INTERNAL"] * 6}, "warning", ["6 of 100 calls"]),
+    ("RpcErrors", None, {"calls": ["UNAVAILABLE"] * 5}, "warning", ["5 of 5 calls"]),
+    ("ClientLeftOut", None, {"rounds": rounds(*[ALONE] * 7)}, "info", ["default", "c1 in 7 of its last 10 rounds"]),
+    ("ClientLeftOut", None, {"rounds": rounds(*[ALONE] * 5, of=5)}, "info", ["c1 in 5 of its last 5 rounds"]),
+    ("ClientLeftOut", None, {"rounds": rounds(*[TWO] * 7)}, "info", ["as many as it is meant to hold against (2)"]),
+    (
+        "ClientFails",
+        None,
+        {"rounds": rounds(FAILS, FAILS, FAILS)},
+        "warning",
+        ["3 rounds", "c1 (client-failed: not-fin"],
+    ),
+    ("ClientFails", None, {"rounds": rounds(FAILS, FAILS, NOT_ASKED, VOID_C1, FAILS)}, "warning", ["c1"]),
+    ("ClientFails", None, {"rounds": rounds(*[{**FAILS, **LOST}] * 3)}, "warning", ["c1"]),
 ]
 
-SILENT: list[tuple[str, Signs | None, Mapping[str, Any]]] = [
-    ("RoundStalled", None, {"open": Open(21, NOW - 200, NOW - 119, 60.0)}),
-    ("RoundStalled", None, {"open": Open(21, NOW - 900, NOW - 290, 600.0)}),
+SILENT: list[tuple[str, HealthInputs | None, Mapping[str, Any]]] = [
+    ("RoundStalled", None, {"open": CurrentRound(21, NOW - 200, NOW - 119, 60.0)}),
+    ("RoundStalled", None, {"open": CurrentRound(21, NOW - 900, NOW - 290, 600.0)}),
     ("RoundStalled", BETWEEN, {"ready_since": NOW - 179}),
     ("RoundStalled", BETWEEN, {"ready_since": NOW - 9999, "paused": True}),
     ("RoundStalled", BETWEEN, {"ready_since": NOW - 9999, "finished": True}),
@@ -203,49 +247,64 @@ SILENT: list[tuple[str, Signs | None, Mapping[str, Any]]] = [
     ("AccuracyDrop", None, {"rounds": [past(n, accuracy=None) for n in range(1, 9)]}),
     ("TailAccuracyDrop", None, {"rounds": rounds({"tail": 0.71})}),
     ("TailAccuracyDrop", None, {"rounds": rounds({"tail": 0.5, "examples": 100})}),
-    ("CertExpiring", None, {"certificates": {"server": NOW + 1.41 * DAY, "ca": NOW + 31 * DAY}}),
-    ("CertExpiring", None, {"certificate_s": 2 * DAY, "certificates": {"server": NOW + 0.41 * DAY}}),
+    ("CertExpiring", None, {"ends": {"server": NOW + 1.41 * DAY, "ca": NOW + 31 * DAY}}),
+    ("CertExpiring", None, {"life_s": 2 * DAY, "ends": {"server": NOW + 0.41 * DAY}}),
     ("ClientCertExpiring", None, {"client_certificates": {"c1": (NOW + 1.41 * DAY, 7 * DAY)}}),
     (
         "ClientCertExpiring",
         None,
-        {"client_certificates": {"c1": (NOW + 1.41 * DAY, 7 * DAY)}, "certificate_s": 90 * DAY},
+        {"client_certificates": {"c1": (NOW + 1.41 * DAY, 7 * DAY)}, "life_s": 90 * DAY},
     ),
     ("JournalSlow", None, {"commits_s": [0.01] * 91 + [9.0] * 9}),
     ("JournalSlow", None, {"commits_s": [9.0] * 9}),
     ("UploadResumesHigh", None, {"uploads": 4, "resumed": 4}),
     ("UploadResumesHigh", None, {"uploads": 20, "resumed": 6}),
     ("GroupVoid", None, {"rounds": rounds(VOID, {})}),
-    ("ClientProved", None, {"quarantined": {"eve": "silent in 5 rounds"}}),
-    ("DiskFilling", None, {"disk_free": 1 << 30, "round_bytes": 300 << 20}),
-    ("DiskFilling", None, {"disk_free": 0, "disk_total": 0}),
+    ("ClientProved", None, {"here": NAMES - {"c1"}}),
+    ("DiskFilling", None, {"free_bytes": 1 << 30, "round_bytes": 300 << 20}),
+    ("DiskFilling", None, {"free_bytes": 0, "total_bytes": 0}),
     ("ClockSkew", None, {"skews": {"c1": 30.0, "c2": -30.0}}),
     ("EnrolmentRefused", None, {"enrolments_refused": ["token"] * 2}),
+    ("RpcErrors", None, {"calls": ["OK"] * 95 + ["INTERNAL"] * 5}),
+    ("RpcErrors", None, {"calls": ["INTERNAL"] * 4}),
+    ("RpcErrors", None, {"calls": ["CANCELLED", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED"] * 9}),
+    ("ClientLeftOut", None, {"rounds": rounds(*[ALONE] * 6)}),
+    ("ClientLeftOut", None, {"rounds": rounds(*[ALONE] * 4, of=4)}),
+    ("ClientLeftOut", None, {"rounds": rounds(*[{**ALONE, "rule": "krum"}] * 10)}),
+    ("ClientLeftOut", None, {"rounds": rounds(*[ALONE] * 10), "here": NAMES - {"c1"}}),
+    ("ClientFails", None, {"rounds": rounds(FAILS, FAILS)}),
+    ("ClientFails", None, {"rounds": rounds(FAILS, FAILS, {}, FAILS)}),
+    ("ClientFails", None, {"rounds": rounds(FAILS, FAILS, NO_MEMORY)}),
+    ("ClientFails", None, {"rounds": rounds(FAILS, FAILS, FAILS), "here": NAMES - {"c1"}}),
+    ("ClientFails", None, {"rounds": rounds(*[VOID_C1] * 3)}),
+    ("ClientFails", None, {"rounds": rounds(*[AWAY] * 3)}),
+    ("ClientFails", None, {"rounds": rounds(*[LAPTOP] * 3)}),
+    ("ClientFails", None, {"rounds": rounds(*[ALONE] * 3)}),  # the defence's
 ]
 
 
-def signs(base: Signs | None, changes: Mapping[str, Any]) -> Signs:
-    return dataclasses.replace(base or HEALTHY, **changes)
+def inputs(base: HealthInputs | None, changes: Mapping[str, Any]) -> HealthInputs:
+    return changed(base or HEALTHY, changes)
 
 
 @pytest.mark.parametrize(("name", "base", "changes", "severity", "words"), FIRES)
 def test_an_alert_fires_alone_and_says_who_what_and_what_to_do(
-    name: str, base: Signs | None, changes: Mapping[str, Any], severity: str, words: Sequence[str]
+    name: str, base: HealthInputs | None, changes: Mapping[str, Any], severity: str, words: Sequence[str]
 ) -> None:
-    (found,) = [each for each in Standing().judge(signs(base, changes)) if each["name"] == name]
+    (found,) = [each for each in ActiveAlerts().judge(inputs(base, changes)) if each["name"] == name]
     assert found["severity"] == severity
     for each in words:
         assert each in found["text"]
     assert found["cure"]
-    assert found["since"] == signs(base, changes).now
+    assert found["since"] == inputs(base, changes).now
     assert not found["text"].endswith(".")
 
 
 @pytest.mark.parametrize(("name", "base", "changes"), SILENT)
 def test_it_is_silent_at_its_bound_and_on_what_is_no_fault(
-    name: str, base: Signs | None, changes: Mapping[str, Any]
+    name: str, base: HealthInputs | None, changes: Mapping[str, Any]
 ) -> None:
-    assert name not in [each["name"] for each in Standing().judge(signs(base, changes))]
+    assert name not in [each["name"] for each in ActiveAlerts().judge(inputs(base, changes))]
 
 
 @pytest.mark.parametrize(
@@ -253,20 +312,30 @@ def test_it_is_silent_at_its_bound_and_on_what_is_no_fault(
     [
         HEALTHY,
         BETWEEN,
-        Signs(NOW, started_at=NOW),
-        Signs(NOW, started_at=NOW, waiting="waiting: 0 of 4 clients", waiting_since=NOW - 9999),
-        signs(BETWEEN, {"paused": True, "waiting_since": NOW - 600, "waiting": "waiting: 0 of 4 clients"}),
-        signs(BETWEEN, {"started_at": NOW - 1, "waiting_since": NOW - 1, "waiting": "waiting: 0 of 4 clients"}),
-        signs(BETWEEN, {"finished": True, "rounds": rounds(LOST, LOST, LOST, {**LOST, **VOID, **OUT})}),
+        HealthInputs(NOW, started_at=NOW),
+        HealthInputs(NOW, started_at=NOW, waiting="waiting: 0 of 4 clients", waiting_since=NOW - 9999),
+        inputs(BETWEEN, {"paused": True, "waiting_since": NOW - 600, "waiting": "waiting: 0 of 4 clients"}),
+        inputs(BETWEEN, {"started_at": NOW - 1, "waiting_since": NOW - 1, "waiting": "waiting: 0 of 4 clients"}),
+        inputs(BETWEEN, {"finished": True, "rounds": rounds(LOST, LOST, LOST, {**LOST, **VOID, **OUT})}),
     ],
     ids=["in a round", "between two", "just started", "waits at the start", "paused", "restarted", "over"],
 )
-def test_nothing_is_wrong_with_a_healthy_server(well: Signs) -> None:
-    assert Standing().judge(well) == []
+def test_nothing_is_wrong_with_a_healthy_server(well: HealthInputs) -> None:
+    assert ActiveAlerts().judge(well) == []
 
 
 def test_the_server_pauses_the_run_after_as_many_as_the_alert_says() -> None:
     assert PAUSES == LOST_ROUNDS
+
+
+def test_what_a_client_calls_its_error_does_not_reach_the_terminal_as_it_is() -> None:
+    said = {"excluded": {"c1": "client-failed: \x1b[2J\nall is well"}, "accepted": NAMES - {"c1"}}
+    (found,) = ActiveAlerts().judge(inputs(None, {"rounds": rounds(*[said] * 3)}))
+    assert "c1 (client-failed: ?[2J?all is well)" in found["text"]
+
+
+def test_who_sits_out_for_its_own_reasons_does_not_fail() -> None:
+    assert set(SITS_OUT) == set(job_runner.SITS_OUT)
 
 
 def test_every_row_has_a_case_of_each_kind() -> None:
@@ -286,9 +355,19 @@ HOLDS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]]
         {"rounds": rounds({"accuracy": 0.88})},
     ),
     "JournalSlow": ({"commits_s": [0.3] * 20}, {"commits_s": [0.2] * 20}, {"commits_s": [0.1] * 20}),
-    "DiskFilling": ({"disk_free": 1000 << 20}, {"disk_free": 1200 << 20}, {"disk_free": 1300 << 20}),
+    "DiskFilling": ({"free_bytes": 1000 << 20}, {"free_bytes": 1200 << 20}, {"free_bytes": 1300 << 20}),
     "ClockSkew": ({"skews": {"c1": 31.0}}, {"skews": {"c1": 25.0}}, {"skews": {"c1": 20.0}}),
     "GroupVoid": ({"rounds": rounds(VOID)}, {"rounds": rounds(VOID, {})}, {"rounds": rounds(VOID, {}, {})}),
+    "RpcErrors": (
+        {"calls": ["OK"] * 9 + ["INTERNAL"] * 6},
+        {"calls": ["OK"] * 9 + ["INTERNAL"]},
+        {"calls": ["OK"] * 49 + ["INTERNAL"]},
+    ),
+    "ClientLeftOut": (
+        {"rounds": rounds(*[ALONE] * 7)},
+        {"rounds": rounds(*[ALONE] * 5)},
+        {"rounds": rounds(*[ALONE] * 4)},
+    ),
     "EnrolmentRefused": (
         {"enrolments_refused": ["token"] * 3},
         {"enrolments_refused": ["token"]},
@@ -299,13 +378,13 @@ HOLDS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]]
 
 @pytest.mark.parametrize("name", HOLDS)
 def test_one_that_stands_asks_for_more_before_it_goes(name: str) -> None:
-    fires, between, calm = (signs(None, changes) for changes in HOLDS[name])
+    fires, between, calm = (inputs(None, changes) for changes in HOLDS[name])
 
-    def standing(alerts: Standing, given: Signs, later: float) -> list[float]:
+    def standing(alerts: ActiveAlerts, given: HealthInputs, later: float) -> list[float]:
         moved = dataclasses.replace(given, now=NOW + later)
         return [each["since"] for each in alerts.judge(moved) if each["name"] == name]
 
-    alerts = Standing()
+    alerts = ActiveAlerts()
     assert standing(alerts, between, 0) == []
     assert standing(alerts, fires, 1) == [NOW + 1]
     assert standing(alerts, between, 2) == [NOW + 1]
@@ -314,42 +393,30 @@ def test_one_that_stands_asks_for_more_before_it_goes(name: str) -> None:
 
 
 def test_a_rule_that_fails_hides_no_other() -> None:
-    def broken(_: Signs, stands: bool) -> None:
+    def broken(_: HealthInputs, stands: bool) -> None:
         raise ZeroDivisionError(stands)
 
-    table = {"Broken": Rule("critical", "never", broken), **ALERTS}
-    (found,) = Standing(table).judge(signs(BETWEEN, {"ready_since": NOW - 180}))
+    table = {"Broken": AlertRule("critical", "never", broken), **ALERTS}
+    (found,) = ActiveAlerts(table).judge(inputs(BETWEEN, {"ready_since": NOW - 180}))
     assert found["name"] == "RoundStalled"
 
 
 def test_the_worst_come_first_then_the_oldest() -> None:
-    alerts = Standing()
-    alerts.judge(signs(None, {"skews": {"c1": 90.0}}))
-    found = alerts.judge(signs(None, {"now": NOW + 1, "skews": {"c1": 90.0}, "disk_free": 0, "resumed": 190}))
+    alerts = ActiveAlerts()
+    alerts.judge(inputs(None, {"skews": {"c1": 90.0}}))
+    found = alerts.judge(inputs(None, {"now": NOW + 1, "skews": {"c1": 90.0}, "free_bytes": 0, "resumed": 190}))
     assert [each["name"] for each in found] == ["DiskFilling", "ClockSkew", "UploadResumesHigh"]
 
 
 def test_many_names_are_counted_not_listed() -> None:
-    (found,) = Standing().judge(signs(None, {"client_certificates": {f"c{i}": (NOW, DAY) for i in range(99)}}))
+    (found,) = ActiveAlerts().judge(inputs(None, {"client_certificates": {f"c{i}": (NOW, DAY) for i in range(99)}}))
     assert "and 94 more" in found["text"]
     assert len(found["text"]) < 200
 
 
-def test_prometheus_has_the_same_names() -> None:
-    named = set(re.findall(r"^\s*- alert: Roughfed(\w+)\s*$", RULES.read_text(), re.MULTILINE))
-    assert set(ALERTS) <= named
-    assert named - set(ALERTS) >= ONLY_IN_PROMETHEUS
-
-
-def test_the_document_has_every_row() -> None:
-    document = (RULES.parents[2] / "docs" / "operate.md").read_text()
-    for name, rule in ALERTS.items():
-        assert f"| {name} | {rule.severity} | {rule.meaning} |" in document
-
-
 def test_every_command_of_a_cure_exists_with_its_flags() -> None:
     commands = {str(each.name): each for each in cli.build().registered_commands}
-    said = [found["cure"] for _, base, changes, *_ in FIRES for found in Standing().judge(signs(base, changes))]
+    said = [found["cure"] for _, base, changes, *_ in FIRES for found in ActiveAlerts().judge(inputs(base, changes))]
     named = [words for cure in said for words in re.findall(r"roughfed (\w+)((?: --\w+)*)", cure)]
     assert len({command for command, _ in named}) > 8
     for command, flags in named:

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from roughfed import charts
 from roughfed.httpd import Request
 from roughfed.httpd.values import Response
-from roughfed.report.svg import plot_css
 from roughfed.report.words import REASONS
 from roughfed.server.observe import page
-from tests.unit.shared.report.test_report_palette import contrast
+from tests.unit.shared.charts.test_palette import contrast
 
 FILES = {path: answer for path, each in page.files().items() if isinstance(answer := each(Request(path)), Response)}
 TEXTS = {path: answer.body.decode() for path, answer in FILES.items()}
-SCRIPTS = sorted(path for path in FILES if path.endswith(".js"))
+VENDORED = {"/d3.min.js", "/plot.umd.min.js"}
+SCRIPTS = sorted(path for path in FILES if path.endswith(".js") and path not in VENDORED)
 THEMES = ("light", "dark")
 SMALL, LARGE = 4.5, 3.0
 """WCAG 2.2, 1.4.3 and 1.4.11: of text, and of what is not text."""
@@ -55,7 +56,7 @@ IDS = [attributes["id"] for _, attributes in DOCUMENT.elements if "id" in attrib
 def colours(theme: str) -> dict[str, str]:
     """The variables of both style sheets in a theme."""
     found: dict[str, str] = {}
-    for text in (plot_css(), TEXTS["/page.css"]):
+    for text in (TEXTS["/charts.css"], TEXTS["/page.css"]):
         light, _, dark = text.partition("prefers-color-scheme: dark")
         assert dark
         found |= re.findall(r"--([\w-]+): (#[0-9a-f]{6})", light)
@@ -68,9 +69,16 @@ def colours(theme: str) -> dict[str, str]:
 
 
 def test_files_are_small_and_few() -> None:
-    assert set(FILES) >= {"/", "/page.css", "/plot.css", "/page.js", "/words.json"}
-    assert sum(len(answer.body) for answer in FILES.values()) < 120_000
-    assert {path: text.count("\n") for path, text in TEXTS.items() if text.count("\n") > 400} == {}
+    assert set(FILES) >= {"/", "/page.css", "/charts.css", "/page.js", "/words.json", *VENDORED}
+    own = FILES.keys() - VENDORED
+    assert sum(len(FILES[path].body) for path in own) < 120_000
+    assert {path: n for path in own if (n := TEXTS[path].count("\n")) > 400} == {}
+
+
+def test_plot_is_there_before_the_page_begins() -> None:
+    """Deferred scripts and modules run in the order of the document."""
+    assert [each["src"] for each in DOCUMENT.all("script")] == ["d3.min.js", "plot.umd.min.js", "page.js"]
+    assert all("defer" in each or each.get("type") == "module" for each in DOCUMENT.all("script"))
 
 
 def test_types_are_what_nosniff_asks_for() -> None:
@@ -81,7 +89,7 @@ def test_types_are_what_nosniff_asks_for() -> None:
 
 def test_it_holds_no_address_of_another_machine() -> None:
     known = {"http://www.w3.org/2000/svg"}  # a name, which nobody fetches
-    for path, text in TEXTS.items():
+    for path, text in ((path, text) for path, text in TEXTS.items() if path not in VENDORED):
         assert set(re.findall(r"https?://[^\s'\"`)]+", text)) <= known, path
         assert not re.search(r"@import|url\(", text), path
 
@@ -176,5 +184,6 @@ def test_motion_is_for_those_who_want_it() -> None:
 
 
 def test_the_files_are_those_of_the_folder() -> None:
-    here = {path.name for path in Path(page.__file__).parent.iterdir() if path.suffix in page.TYPES}
-    assert {f"/{name}" if name != "index.html" else "/" for name in here} | {"/plot.css", "/words.json"} == set(FILES)
+    folders = [Path(str(each.__file__)).parent for each in (page, charts)]
+    here = {path.name for folder in folders for path in folder.iterdir() if path.suffix in page.TYPES}
+    assert {f"/{name}" if name != "index.html" else "/" for name in here} | {"/words.json"} == set(FILES)

@@ -79,7 +79,8 @@ def with_port(
 def test_each_page_is_there(store: Store) -> None:
     async def work(ctx: ServerContext, _: int, ask: Ask) -> None:
         for path, kind in {
-            "/": "text/html", "/page.js": "text/javascript", "/plot.css": "text/css", "/words.json": "application/json",
+            "/": "text/html", "/page.js": "text/javascript", "/charts.css": "text/css",
+            "/words.json": "application/json",
             "/metrics": "text/plain; version=", "/healthz": "application/json", "/api/status": "application/json",
             "/api/rounds": "application/json",
         }.items():  # fmt: skip
@@ -191,7 +192,7 @@ def test_beyond_loopback_all_that_says_something_asks_for_the_token(store: Store
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         given = path.read_text().strip()
         assert len(given) >= 43  # 256 bits
-        for open_path in ("/", "/page.js", "/plot.css", "/words.json", "/healthz"):
+        for open_path in ("/", "/page.js", "/charts.css", "/words.json", "/healthz"):
             assert (await ask(open_path))[0] == 200, open_path
         for closed in ("/metrics", "/api/status", "/api/rounds", "/api/events", "/nothing"):
             status, headers, body = await ask(closed)

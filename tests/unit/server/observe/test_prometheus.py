@@ -1,4 +1,8 @@
-"""deploy/prometheus: the tools accept its files, every alert fires when it should and stays silent when it should."""
+"""deploy/prometheus: the tools accept its files, its alerts are the server's and a few that no server can raise.
+
+`python -m tests.unit.server.observe.test_prometheus` writes the last group of roughfed.rules.yaml from the table of
+server/observe/health.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +16,43 @@ from typing import Any
 import pytest
 import yaml
 
+from roughfed.server.observe.health import ALERTS
+from roughfed.server.observe.health.alert import SEVERITIES
 from tests.unit.documents import blocks
 from tests.unit.promql import PROMETHEUS, ROOT, RULES, alerts, names, recordings, rules, scraped, strangers
 
-CASES = sorted((PROMETHEUS / "tests").glob("*.yaml"))
-SEVERITIES = {"critical", "warning", "info"}
+CASES = PROMETHEUS / "tests" / "alerts.yaml"
 RECEIVERS = {"critical": "on-call", "warning": "operator", "info": "nobody"}
-ONLY_HERE = {"RoughfedServerDown", "RoughfedMemoryGrowing", "RoughfedClientDown"}
-"""Alerts that no server can raise about itself."""
+WRITTEN = "\n  # -- written from server/observe/health"
+
+ALERT = """\
+      - alert: Roughfed{name}
+        expr: roughfed_alert{{alert="{name}"}} == 1
+        annotations:
+          summary: '{meaning}'
+          description: '`roughfed status` on {{{{ $labels.instance }}}} says who, how much and what to do.'
+          runbook: docs/operate.md#{anchor}
+"""
+"""The severity is a label of the series: the server says which it is now."""
+
+
+def written() -> str:
+    """The rules with their last group as the table of the server's alerts has it."""
+    above, mark, rest = RULES.read_text(encoding="utf-8").partition(WRITTEN)
+    rows = [
+        ALERT.format(name=name, anchor=name.lower(), meaning=sentence(rule.meaning)) for name, rule in ALERTS.items()
+    ]
+    return above + mark + rest.partition("\n")[0] + "\n\n  - name: roughfed-server\n    rules:\n" + "".join(rows)
+
+
+def sentence(words: str) -> str:
+    """With a capital, as a single-quoted text of YAML."""
+    return (words[0].upper() + words[1:]).replace("'", "''")
+
+
+def of_no_server() -> dict[str, dict[str, Any]]:
+    """The alerts that are written by hand."""
+    return {name: rule for name, rule in alerts().items() if name.removeprefix("Roughfed") not in ALERTS}
 
 
 def tool(name: str, *arguments: str | Path, folder: Path = PROMETHEUS) -> str:
@@ -34,19 +67,18 @@ def tool(name: str, *arguments: str | Path, folder: Path = PROMETHEUS) -> str:
     return done.stdout + done.stderr
 
 
-def cases_of(path: Path) -> list[dict[str, Any]]:
-    return yaml.safe_load(path.read_text())["tests"]
-
-
 @cache
-def asked() -> dict[str, dict[bool, list[dict[str, Any]]]]:
-    """Alert -> whether it is to fire -> the tests that say so."""
-    found: dict[str, dict[bool, list[dict[str, Any]]]] = {name: {True: [], False: []} for name in alerts()}
-    for path in CASES:
-        for test in cases_of(path):
-            for each in test["alert_rule_test"]:
-                found[each["alertname"]][bool(each["exp_alerts"])].append(test)
-    return found
+def cases() -> list[dict[str, Any]]:
+    return yaml.safe_load(CASES.read_text())["tests"]
+
+
+def asked(name: str, *, fires: bool) -> list[dict[str, Any]]:
+    """The tests that say of an alert that it is to fire, or that it is not."""
+    return [
+        test
+        for test in cases()
+        if any(each["alertname"] == name and bool(each["exp_alerts"]) is fires for each in test["alert_rule_test"])
+    ]
 
 
 def anchors() -> list[str]:
@@ -63,20 +95,27 @@ def test_promtool_accepts_the_rules() -> None:
     assert f"{len(rules())} rules found" in tool("promtool", "check", "rules", RULES, "--lint=all", "--lint-fatal")
 
 
-@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
-def test_alerts_fire_and_are_silent_as_they_should(path: Path) -> None:
-    said = tool("promtool", "test", "rules", path)
+def test_alerts_fire_and_are_silent_as_they_should() -> None:
+    said = tool("promtool", "test", "rules", CASES)
     assert "SUCCESS" in said
     assert "FAILED" not in said
 
 
-@pytest.mark.parametrize("name", alerts())
-def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not(name: str) -> None:
+def test_the_rules_are_up_to_date_with_the_server_s_alerts() -> None:
+    assert RULES.read_text() == written(), "run: python -m tests.unit.server.observe.test_prometheus"
+
+
+def test_every_alert_of_no_server_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
     """A silent case must have all that the alert reads, or it would be silent for want of data."""
-    found = asked()[name]
-    assert found[True]
-    whole = [test for test in found[False] if reads(name) <= given(test)]
-    assert whole, f"no silent case of {name} has {reads(name)}"
+    assert len(of_no_server()) == len(alerts()) - len(ALERTS) == 5
+    for name in of_no_server():
+        assert asked(name, fires=True), name
+        assert [test for test in asked(name, fires=False) if reads(name) <= given(test)], name
+
+
+def test_one_of_the_server_s_alerts_is_shown_to_fire_with_its_severities() -> None:
+    told = [alert["exp_labels"] for test in cases() for each in test["alert_rule_test"] for alert in each["exp_alerts"]]
+    assert {label["severity"] for label in told if "alert" in label} == {"warning", "critical"}
 
 
 def reads(name: str) -> set[str]:
@@ -90,29 +129,28 @@ def given(test: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.parametrize("name", alerts())
-def test_every_alert_says_what_is_wrong_how_much_and_what_to_do(name: str) -> None:
+def test_every_alert_says_what_is_wrong_and_where_to_read_what_to_do(name: str) -> None:
     rule = alerts()[name]
     said = rule["annotations"]
     assert name.startswith("Roughfed")
-    assert rule["labels"]["severity"] in SEVERITIES
     assert said.keys() == {"summary", "description", "runbook"}
-    assert "$value" in said["description"]
     assert "$labels.instance" in said["description"]
+    if name in of_no_server():
+        assert rule["labels"]["severity"] in SEVERITIES
+        assert "$value" in said["description"]
     page, _, anchor = said["runbook"].partition("#")
     assert page == "docs/operate.md"
-    assert anchor == name.lower()
+    assert anchor == name.removeprefix("Roughfed").lower()
     assert anchors().count(anchor) == 1
 
 
-def test_the_manual_explains_no_alert_that_there_is_not() -> None:
-    explained = re.findall(r"^### (Roughfed\w+)$", (ROOT / "docs" / "operate.md").read_text(), re.MULTILINE)
-    assert explained == list(alerts())
-
-
-def test_what_the_server_finds_itself_prometheus_finds_as_well() -> None:
-    from roughfed.server.observe.health import ALERTS
-
-    assert {f"Roughfed{name}" for name in ALERTS} | ONLY_HERE <= set(alerts())
+def test_the_manual_has_every_row_and_explains_no_alert_that_there_is_not() -> None:
+    document = (ROOT / "docs" / "operate.md").read_text()
+    section = document.partition("\n## Alerts\n")[2].partition("\n## ")[0]
+    listed = [f"| {name} | {rule.severity} | {rule.meaning} |" for name, rule in ALERTS.items()]
+    assert re.findall(r"^\| [A-Z]\w+ \| (?:critical|warning|info) \|.*$", section, re.MULTILINE) == listed
+    explained = re.findall(r"^### (\w+)$", section, re.MULTILINE)
+    assert explained == [name.removeprefix("Roughfed") for name in (*of_no_server(), *ALERTS)]
 
 
 def test_rules_read_only_what_there_is() -> None:
@@ -174,9 +212,8 @@ def test_amtool_accepts_the_configuration() -> None:
     assert "SUCCESS" in tool("amtool", "check-config", "alertmanager.yml")
 
 
-@pytest.mark.parametrize("name", alerts())
-def test_every_alert_goes_to_who_must_hear_of_it(name: str) -> None:
-    severity = alerts()[name]["labels"]["severity"]
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_every_alert_goes_to_who_must_hear_of_it(severity: str) -> None:
     said = config("alertmanager.yml")
     routes = [route for route in said["route"]["routes"] if route["matchers"] == [f'severity="{severity}"']]
     assert [route["receiver"] for route in routes] == [RECEIVERS[severity]]
@@ -195,3 +232,7 @@ def test_what_is_not_said_twice_is_said_once() -> None:
     ]
     named = {name for row in rows for text in row for name in re.findall(r"Roughfed\w+", text)}
     assert named - {"Roughfed"} <= set(alerts())
+
+
+if __name__ == "__main__":
+    RULES.write_text(written(), encoding="utf-8")

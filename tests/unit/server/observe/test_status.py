@@ -22,7 +22,8 @@ from roughfed.messages import PROTOCOL, Heartbeat, Machine
 from roughfed.server.context.server import ServerContext
 from roughfed.server.observe.health import ALERTS, active_alerts
 from roughfed.server.observe.health.active_alerts import Health
-from roughfed.server.observe.health.reading import Certificates, Disk, signs_of
+from roughfed.server.observe.health.inputs import Certificates, Disk
+from roughfed.server.observe.health.reading import inputs_of
 from roughfed.server.observe.status import Status
 from roughfed.server.storage.schema import SCHEMA
 from roughfed.types import Evaluation
@@ -90,6 +91,29 @@ def test_counts_are_over_all_rounds(ctx: ServerContext, status: Status) -> None:
         assert [each["dropped"] for each in found["history"]] == [0, 0, 1]
 
     asyncio.run(play())
+
+
+def test_clients_that_fail_or_are_left_out_round_after_round_are_named(ctx: ServerContext, status: Status) -> None:
+    """Also while rounds go on without them, and as long as they are here."""
+    sets = {"alpha": "client-failed: not-finite", "beta": "disagrees", "gamma": ""}
+    defence = {"rule": "default", "f": 1, "judged": 2, "scores": {}, "excluded": {"beta": "disagrees"}}
+
+    async def play() -> None:
+        for number in range(1, 6):
+            await ctx.store.open_round(replace(ROW, round=number))
+            await ctx.store.set_sets(number, sets)
+            await ctx.store.commit(number, version=number, digest=bytes([number]) * 32, now=float(number))
+            await ctx.store.set_summary(number, {"defence": defence})
+
+    asyncio.run(play())
+    for name in sets:
+        ctx.clients.join(session(name))
+    found = {each["name"]: each["text"] for each in status()["alerts"]}
+    assert "alpha (client-failed: not-finite)" in found["ClientFails"]
+    assert "beta in 5 of its last 5 rounds" in found["ClientLeftOut"]
+    assert "as many as it is meant to hold against (1)" in found["ClientLeftOut"]
+    ctx.clients.quarantined = {"alpha": "by the operator", "beta": "by the operator"}
+    assert not {"ClientFails", "ClientLeftOut"} & {each["name"] for each in status()["alerts"]}
 
 
 def test_rounds_that_are_abandoned_are_played_again(ctx: ServerContext, status: Status) -> None:
@@ -170,7 +194,7 @@ def test_alerts_are_judged_once_a_second_and_when_the_run_changes(
     moment = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: moment[0])
     health = Health(ctx, clock=lambda: 7.0)
-    monkeypatch.setattr(health._standing, "judge", lambda signs: judged.append(moment[0]) or [])
+    monkeypatch.setattr(health._active, "judge", lambda inputs: judged.append(moment[0]) or [])
     for moment[0] in (1000.0, 1000.1, 1000.9, 1001.0, 1001.5):
         health.alerts()
     assert judged == [1000.0, 1001.0]
@@ -189,7 +213,7 @@ def test_a_server_that_cannot_be_judged_has_a_status_and_is_judged_again(
     (said,) = status()["alerts"]
     assert said["name"] == "RunPaused"
     with monkeypatch.context() as broke:
-        broke.setattr(active_alerts, "signs_of", broken)
+        broke.setattr(active_alerts, "inputs_of", broken)
         ctx.state.stopping = True  # else it would not be judged again within a second
         assert status()["alerts"] == [said]
     ctx.state.paused = False
@@ -199,10 +223,10 @@ def test_a_server_that_cannot_be_judged_has_a_status_and_is_judged_again(
 def test_a_watch_over_health_tells_the_metrics_and_ends_quietly(ctx: ServerContext, tmp_path: Path) -> None:
     async def watch() -> None:
         told = asyncio.Event()
-        counts: list[dict[str, int]] = []
+        standing: list[dict[tuple[str, str], bool]] = []
 
-        def alerts(found: dict[str, int]) -> None:
-            counts.append(found)
+        def alerts(found: dict[tuple[str, str], bool]) -> None:
+            standing.append(found)
             told.set()
 
         ctx.metrics.alerts = alerts  # pyright: ignore[reportAttributeAccessIssue]
@@ -210,19 +234,19 @@ def test_a_watch_over_health_tells_the_metrics_and_ends_quietly(ctx: ServerConte
         await asyncio.wait_for(told.wait(), 10)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert counts[0] == {"critical": 0, "warning": 0, "info": 0}
+        assert standing[0] == {(name, rule.severity): False for name, rule in ALERTS.items()}
         assert not ctx.state._watchers
 
     asyncio.run(watch())
 
 
 def test_enough_clients_of_which_no_class_has_enough_are_waited_for(ctx: ServerContext, status: Status) -> None:
-    config = FederationConfig(privacy=Privacy(server_sees="sketches"), classes={"thin": {"fraction": 0.25}})  # pyright: ignore[reportArgumentType]
+    config = FederationConfig(privacy=Privacy(server_sees="sketches"), tiers={"thin": {"fraction": 0.25}})  # pyright: ignore[reportArgumentType]
     ctx.settings.config, round_of(ctx).collection = config, None
     for number in range(config.clients_to_start):
         one_ = session(f"c{number}")
         place = "thin" if number % 2 else ""
-        ctx.clients.join(replace(one_, hello=replace(one_.hello, client_class=place)))
+        ctx.clients.join(replace(one_, hello=replace(one_.hello, tier=place)))
     found = status()
     assert found["waiting"].startswith("waiting: ")
     assert "thin" in found["waiting"]
@@ -233,7 +257,7 @@ def test_who_is_away_until_an_hour_is_not_missed_before_it(ctx: ServerContext, s
     round_of(ctx).collection = None
 
     def missed_since(now: float) -> float | None:
-        return signs_of(ctx, Disk(), (), Certificates(0.0), now=now, since=since).waiting_since
+        return inputs_of(ctx, Disk(), (), Certificates(0.0), now=now, since=since).waiting_since
 
     since: dict[str, float] = {}
     assert missed_since(100.0) == 100.0
@@ -265,6 +289,6 @@ def test_a_certificate_is_due_by_its_own_life_not_by_what_is_set_now(
     for config in (ctx.config, FederationConfig(identity=Identity(certificate_days=90))):
         ctx.settings.config = config
         found = ALERTS["ClientCertExpiring"].judge(
-            signs_of(ctx, Disk(), (), Health(ctx).certificates, now=time.time(), since={}), False
+            inputs_of(ctx, Disk(), (), Health(ctx).certificates, now=time.time(), since={}), False
         )
         assert (found is not None) is due

@@ -23,7 +23,7 @@ class Game:
         self.now, self.stopping = 0.0, False
         self.sessions = {name: SimpleNamespace(phase=phase) for name, phase in phases.items()}
         self.collection = Collection(frozenset(ABC), 3, 3, DEADLINE)
-        self.machine = SimpleNamespace(seats={}, done=set[str](), classes=[], maskings=[], groups=[], stage="")
+        self.machine = SimpleNamespace(group_of={}, done=set[str](), tiers=[], maskings=[], groups=[], stage="")
         self.machine.owing = lambda: self.owing
         self.machine.apply = self.decided
         self.owing = {"c"}

@@ -27,7 +27,7 @@ from roughfed.server.round.run import forget
 from roughfed.server.storage.proof import Proof, proof_of
 from roughfed.server.storage.rollback import adopt, first_choice, follow, last_lost, settle
 from roughfed.server.storage.store import RoundRow, Store
-from roughfed.types import ClientClass, RoundHeader, Signed, Spec, TensorSpec
+from roughfed.types import ClientTier, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, encode_header
 from tests.server_context import context, in_round
 
@@ -217,7 +217,7 @@ def test_groups_are_drawn_anew_and_clip_norms_go_on_from_what_clients_have_seen(
 
     asyncio.run(before())
     play(ctx, 2, header(2, masked=True))
-    older = header(5, masked=True, clip_norm=1.5, classes=(ClientClass("thin", clip_norm=2.5),))
+    older = header(5, masked=True, clip_norm=1.5, tiers=(ClientTier("thin", clip_norm=2.5),))
     newest = header(6, masked=True, clip_norm=1.6)
     asyncio.run(adopt(ctx.store, proof(newest), [proof(older), proof(newest)], now=1.0))
 

@@ -29,6 +29,23 @@ async def admit(_: str, __: bytes) -> None:
     """Everybody."""
 
 
+def test_how_calls_ended_is_kept_for_the_alerts() -> None:
+    class Refusing(Call):
+        def set_code(self, _: object) -> None: ...
+        def set_details(self, _: object) -> None: ...
+        def set_trailing_metadata(self, _: object) -> None: ...
+
+    async def scenario() -> None:
+        boundary = Boundary("lab", admit, ServerMetrics())
+        async with boundary._call("GetModel", Refusing()):  # pyright: ignore[reportArgumentType]
+            pass
+        async with boundary._call("GetModel", Refusing()):  # pyright: ignore[reportArgumentType]
+            raise ZeroDivisionError
+        assert boundary.recent.all() == ["OK", "INTERNAL"]
+
+    asyncio.run(scenario())
+
+
 def test_calls_count_until_grpc_is_done_with_them() -> None:
     async def scenario() -> None:
         boundary = Boundary("lab", admit, ServerMetrics())

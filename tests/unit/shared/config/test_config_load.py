@@ -268,3 +268,51 @@ def test_sizes_that_are_none(tmp_path: Path, text: str) -> None:
     write(tmp_path, "", "client.toml")
     with pytest.raises(ConfigError, match="is not a size"):
         load_client(tmp_path, {}, overrides={"policy.max_model_bytes": text})
+
+
+OLD_NAMES = {
+    "a table": (
+        "fed.toml",
+        "[classes.thin]\nfraction = 0.25\n",
+        "classes.thin",
+        lambda c: c.tiers["thin"].fraction == 0.25,
+    ),
+    "a key of a table": (
+        "fed.toml",
+        "[reward]\ntiers = [0.5, 1.0]\n",
+        "reward.tiers",
+        lambda c: c.reward.levels == (0.5, 1.0),
+    ),
+    "a client's": (
+        "client.toml",
+        '[policy]\nclient_class = "thin"\n',
+        "policy.client_class",
+        lambda c: c.policy.tier == "thin",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OLD_NAMES)
+def test_old_names_are_read_and_warned_of(case: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    name, text, old, value = OLD_NAMES[case]
+    load = load_federation if name == "fed.toml" else load_client
+    assert value(load(write(tmp_path, text, name), {}))
+    (line,) = caplog.messages
+    assert old in line
+    assert "0.3" in line
+    assert f"{name}:" in line
+
+
+def test_old_names_are_read_from_the_environment_and_from_flags(tmp_path: Path) -> None:
+    env = {"ROUGHFED_POLICY__CLIENT_CLASS": "thin"}
+    assert load_client(write(tmp_path, "", "client.toml"), env).policy.tier == "thin"
+    assert load_federation(write(tmp_path, "", "fed.toml"), env).tiers == {}
+    flags = {"reward.tiers": "[0.5, 1.0]"}
+    assert load_federation(tmp_path, {}, overrides=flags).reward.levels == (0.5, 1.0)
+
+
+@pytest.mark.parametrize("keys", [("tiers", "levels"), ("levels", "tiers")])
+def test_an_old_name_beside_the_new_one_is_refused(keys: tuple[str, str], tmp_path: Path) -> None:
+    text = "".join(f"{key} = [1.0]\n" for key in keys)
+    with pytest.raises(ConfigError, match=r"reward\.levels is written twice"):
+        load_federation(write(tmp_path, f"[reward]\n{text}"), {})

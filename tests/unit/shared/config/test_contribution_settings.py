@@ -72,8 +72,8 @@ REFUSED: list[tuple[str, Tables, str, str]] = [
         "remove clusters.method",
     ),
     (
-        "classes",
-        {"privacy": SKETCHES, "classes": {"small": {"fraction": 0.25}}, "contribution": {"method": "cgsv"}},
+        "tiers",
+        {"privacy": SKETCHES, "tiers": {"small": {"fraction": 0.25}}, "contribution": {"method": "cgsv"}},
         "method",
         "Remove contribution.method or the classes",
     ),
@@ -97,7 +97,7 @@ def test_what_cannot_work_is_refused_with_a_way_out(tables: Tables, key: str, cu
         ({"privacy": SKETCHES}, True, "cgsv"),
         ({"privacy": SUMS}, True, ""),
         ({"privacy": SUMS, "round": {"min_clients": 21}}, True, "group-regression"),
-        ({"privacy": SKETCHES, "classes": {"small": {"fraction": 0.25}}}, True, ""),
+        ({"privacy": SKETCHES, "tiers": {"small": {"fraction": 0.25}}}, True, ""),
     ],
 )
 def test_auto_takes_what_the_mode_and_the_data_allow(tables: Tables, data: bool, method: str) -> None:

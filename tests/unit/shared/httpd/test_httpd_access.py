@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from roughfed.charts import PLOT_STYLE
 from roughfed.httpd import Access, HttpServer, Request, Response
 from roughfed.httpd.access import EACH, is_foreign, network_of
 from roughfed.httpd.handler import MAX_FIELDS
@@ -115,7 +116,8 @@ def test_every_answer_forbids_what_a_page_does_not_need(server: HttpServer) -> N
         _, headers, _ = get(server, path)
         policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
         assert policy == {
-            "default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "connect-src": "'self'",
+            "default-src": "'none'", "script-src": "'self'", "style-src": f"'self' {PLOT_STYLE}",
+            "connect-src": "'self'",
             "img-src": "data:", "base-uri": "'none'", "frame-ancestors": "'none'", "form-action": "'none'",
         }  # fmt: skip
         assert headers["referrer-policy"] == "no-referrer"

@@ -1,17 +1,16 @@
 """The page says whom the defence left out, when and why, by which figures, and what it was worth."""
 
 from dataclasses import replace
-from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.report.html import render
-from roughfed.report.judged import exclusions, judged, spans, was_judged
-from roughfed.report.poisoned import caught
+from roughfed.report.judged import caught, exclusions, judged, spans, was_judged
 from roughfed.report.summary import DefenceSummary, RoundSummary, RunSummary
 from roughfed.report.words import BLAMELESS, VOID
+from tests.unit.report_page import Reading, values
 
 NAMES = ["ann", "bob", "eve"]
 
@@ -50,12 +49,25 @@ def test_the_page_marks_the_hostile_and_who_was_left_out() -> None:
     assert "multi-krum judged 3 updates a round, to hold against 1 hostile ones" in section
     assert "<td>eve\u00a0★</td><td" in section
     assert "1 to 2" in section
-    svg = ET.fromstring(section[section.index("<svg") : section.index("</svg>") + 6])
-    said = [e.text for e in svg.iter("{http://www.w3.org/2000/svg}title")]
-    assert said.count("left out") == 3
-    assert "eve\u00a0★, 3: 40" in said
-    names = [e.text for e in svg.iter("{http://www.w3.org/2000/svg}text")]
-    assert names.index("eve\u00a0★") < names.index("ann")
+    chart = Reading(section).chart("Scores by round")
+    assert [each["name"] for each in chart["series"]] == ["eve\u00a0★", "ann", "bob"]
+    assert (chart["why"], chart["marks"]) == ("left out", [[0, 0], [0, 1], [2, 1]])
+    assert values(chart, "eve\u00a0★") == [40.0] * 3
+
+
+def scored(rule: str, *scores: float) -> RunSummary:
+    rounds = enumerate(scores, start=1)
+    return a_run(*(replace(a_round(n), defence=DefenceSummary(rule, 1, 3, {"eve": score})) for n, score in rounds))
+
+
+def test_scores_are_shaded_by_the_limit_and_never_by_the_highest_of_a_round() -> None:
+    """A calm round, in which nobody comes near the limit, is pale; so is one beside it in which somebody does."""
+    assert (
+        Reading(judged(scored("default", 0.1, 3.0))).chart("Scores by round, the full shade is the limit")["top"] == 1
+    )
+    assert (
+        Reading(judged(scored("krum", 10.0, 40.0))).chart("Scores by round, shaded by the highest of all")["top"] == 40
+    )
 
 
 def test_weights_are_shown_where_the_rule_gave_any() -> None:
@@ -78,7 +90,7 @@ def test_a_poisoned_run_stands_beside_the_others() -> None:
 
     assert "<h2>Under attack</h2>" in page
     assert "sign-flip: eve. They were left out 2 of 3 times, and honest clients 1 times" in page
-    assert '<th class="n">no defence</th>' in page
+    assert '<th scope="col" class="n">no defence</th>' in page
     assert '<td class="n">20 %</td>' in page
     assert "goal reached" in page
     assert "Against plain FedAvg" not in page
@@ -93,9 +105,10 @@ def test_many_clients_and_rounds_stay_a_picture(names: list[str]) -> None:
         for n in range(1, 200)
     ]
     section = judged(a_run(*rounds, hostile=names[-1:]))
-    svg = ET.fromstring(section[section.index("<svg") : section.index("</svg>") + 6])
+    chart = Reading(section).chart("Scores by round")
 
-    assert len(list(svg.iter("{http://www.w3.org/2000/svg}rect"))) <= 40 * 30
+    assert len(chart["series"]) <= 40
+    assert len(chart["x"]) == 30
 
 
 @given(st.lists(st.integers(1, 40), unique=True).map(sorted))

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from roughfed.classes import STANDARD, bound_digest
 from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.secagg import messages as m
 from roughfed.secagg.roster import make_cohort, unusable_adverts
-from roughfed.types import ClientClass, RoundHeader
+from roughfed.tiers import STANDARD, bound_digest
+from roughfed.types import ClientTier, RoundHeader
 from roughfed.wire.secagg import decode_stage
 from roughfed.wire.session import encode_header
 from tests.simulation.secagg import make_round
@@ -38,24 +38,24 @@ def other(value: Any) -> Any:
             return value * 2 + 1
 
 
-READ_AS = "client_class"  # not on the wire: each class is bound by `bound_digest`
+READ_AS = "tier"  # not on the wire: each class is bound by `bound_digest`
 
 
-@pytest.mark.parametrize("name", [f.name for f in fields(RoundHeader) if f.name not in (READ_AS, "classes")])
+@pytest.mark.parametrize("name", [f.name for f in fields(RoundHeader) if f.name not in (READ_AS, "tiers")])
 def test_every_field_of_the_header_is_bound(name: str) -> None:
     """Range, scale, levels, rotation (run and round), model, statistics: another value is another digest."""
     changed = replace(HEADER, **{name: other(getattr(HEADER, name))})
     assert hashlib.sha256(encode_header(changed)).digest() != hashlib.sha256(encode_header(HEADER)).digest()
 
 
-THIN = ClientClass("thin", 16, ("head.*",), "lanes", 16, 8, 5.0, 64, 3, b"")
+THIN = ClientTier("thin", 16, ("head.*",), "lanes", 16, 8, 5.0, 64, 3, b"")
 
 
-@pytest.mark.parametrize("name", [f.name for f in fields(ClientClass)])
+@pytest.mark.parametrize("name", [f.name for f in fields(ClientTier)])
 def test_every_field_of_a_class_is_bound(name: str) -> None:
     value = getattr(THIN, name)
     changed = replace(THIN, **{name: "other" if isinstance(value, str) else other(value)})
-    headers = [replace(HEADER, classes=classes) for classes in ((), (THIN,), (changed,), (THIN, changed))]
+    headers = [replace(HEADER, tiers=tiers) for tiers in ((), (THIN,), (changed,), (THIN, changed))]
     assert len({encode_header(header) for header in headers[: 4 if name == "name" else 3]}) >= 3
 
 

@@ -14,7 +14,7 @@ from roughfed.errors import LocalProtocolError, RemoteProtocolError
 from roughfed.pb.v1 import secagg_pb2 as sec
 from roughfed.pb.v1 import tensor_pb2 as ten
 from roughfed.secagg import messages as m
-from roughfed.types import MAX_CLASSES, Signed
+from roughfed.types import MAX_TIERS, Signed
 from roughfed.wire import secagg as wire
 from roughfed.wire.enrolment import encode_member
 
@@ -91,7 +91,7 @@ LEAF = sec.Roster.Leaf(name="a", advert_digest=D)
 
 def advert(**changes: Any) -> sec.Advertise:
     good = {"header_digest": D, "mask_public_key": D, "sealing_public_key": D, "self_mask_commitment": D}
-    return sec.Advertise(**(good | {"weight_quarters": 4, "codec_class": 1} | changes))
+    return sec.Advertise(**(good | {"weight_quarters": 4, "tier": 1} | changes))
 
 
 BAD: dict[str, tuple[type, Any]] = {
@@ -101,8 +101,8 @@ BAD: dict[str, tuple[type, Any]] = {
     "advert, commitment": (m.Advertise, advert(self_mask_commitment=b"")),
     "advert, weight 0": (m.Advertise, advert(weight_quarters=0)),
     "advert, weight 5": (m.Advertise, advert(weight_quarters=5)),
-    "advert, no class": (m.Advertise, advert(codec_class=0)),
-    "advert, more classes than there can be": (m.Advertise, advert(codec_class=2 + MAX_CLASSES)),
+    "advert, no class": (m.Advertise, advert(tier=0)),
+    "advert, more classes than there can be": (m.Advertise, advert(tier=2 + MAX_TIERS)),
     "roster, header": (m.Roster, sec.Roster()),
     "roster, leaf": (m.Roster, sec.Roster(header_digest=D, cohort=[sec.Roster.Leaf(name="a", advert_digest=b"1")])),
     "roster, too many": (m.Roster, sec.Roster(header_digest=D, adverts=[S] * (wire.MAX_MEMBERS + 1))),

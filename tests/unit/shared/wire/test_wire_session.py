@@ -27,10 +27,10 @@ from roughfed.pb.v1 import secagg_pb2 as sec
 from roughfed.pb.v1 import tensor_pb2 as ten
 from roughfed.secagg import messages as m
 from roughfed.types import (
-    CLASS_NAME,
     FLOAT_DTYPES,
-    MAX_CLASSES,
-    ClientClass,
+    MAX_TIERS,
+    TIER_NAME,
+    ClientTier,
     Evaluation,
     Job,
     RoundHeader,
@@ -60,10 +60,10 @@ json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | finite | texts, lambda inner: st.lists(inner, max_size=3), max_leaves=5
 )
 patterns = st.lists(st.text(max_size=30), max_size=5).map(tuple)
-classes = st.lists(
-    st.builds(ClientClass, st.from_regex(CLASS_NAME, fullmatch=True), u32, patterns, texts, u32, u32, finite, u32, u64,
+tiers = st.lists(
+    st.builds(ClientTier, st.from_regex(TIER_NAME, fullmatch=True), u32, patterns, texts, u32, u32, finite, u32, u64,
               digests | st.just(b"")),
-    max_size=MAX_CLASSES, unique_by=lambda one: one.name,
+    max_size=MAX_TIERS, unique_by=lambda one: one.name,
 ).map(tuple)  # fmt: skip
 counts = st.none() | st.integers(0, machines_wire.MOST_BYTES)
 machines = st.builds(
@@ -84,7 +84,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "base": st.none() | st.builds(Base, specs, digests, st.floats(1e-6, 1e6)),
     "state": st.sampled_from(["accepted", "refused", "failed"]),
     "machine": st.none() | machines, "time": st.none() | st.floats(0, machines_wire.END_OF_TIME),
-    "client_class": st.sampled_from(["", "thin", "h-1"]), "standard_if_few": st.booleans(), "classes": classes,
+    "tier": st.sampled_from(["", "thin", "h-1"]), "standard_if_few": st.booleans(), "tiers": tiers,
     "number": u64, "place": u32, "question": signed, "seen": st.none() | st.builds(Seen, signed, members),
     "evaluation": st.builds(Evaluation, digests, st.just(3), finite, st.just((1, 2)), st.just((0, 2)), finite),
     "personal": st.none() | st.builds(Evaluation, digests, st.just(2), finite, st.just((2,)), st.just((1,)), finite),
@@ -133,7 +133,7 @@ headers = st.builds(
     | dict.fromkeys(
         ("round", "model_version", "epoch_round", "members_number", "draw_round"), st.integers(0, 2**62 - 1)
     )
-    | {"statistics": st.lists(texts, max_size=5).map(tuple), "client_class": st.just("")},
+    | {"statistics": st.lists(texts, max_size=5).map(tuple), "tier": st.just("")},
 )
 
 

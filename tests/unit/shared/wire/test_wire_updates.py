@@ -168,7 +168,7 @@ REFUSED = {
     "counts without correct": evaluated(class_count=[2]),
     "correct without counts": evaluated(class_correct=[0]),
     "counts that do not add up": evaluated(class_count=[1], class_correct=[1]),
-    "too many classes": evaluated(class_count=[0] * (wire.MAX_CLASSES + 1), class_correct=[0] * (wire.MAX_CLASSES + 1)),
+    "too many classes": evaluated(class_count=[0] * (wire.MAX_TIERS + 1), class_correct=[0] * (wire.MAX_TIERS + 1)),
     "more examples than there are in the world": evaluated(num_examples=wire.MAX_EXAMPLES + 1),
     "a confusion of no classes": evaluated(confusion=[2]),
     "a confusion of another width": two_right(confusion=[1, 0, 0, 0, 1, 0, 0, 0, 0]),
