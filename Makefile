@@ -103,7 +103,7 @@ lint: .venv/.done  ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: tree  ## basedpyright: strict on shared/, standard elsewhere
+types: tree  ## basedpyright: strict
 	$(BIN)/basedpyright
 
 imports: tree  ## import-linter: the layers of docs/ARCHITECTURE.md

@@ -10,6 +10,7 @@ n clients, D parameters, R rounds.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ SKETCHED = 8
 
 def updates(habits: Rows, seed: int, number: int) -> NDArray[np.float32]:
     """All updates of a round, float32 [n, D]: parts of norm about 1."""
-    size = habits.shape[1]
+    size: int = habits.shape[1]
     common = generator(seed, "common", number).normal(size=size)
     own = generator(seed, "own", number).normal(size=habits.shape)
     return ((common + own) / np.sqrt(size) + habits).astype(np.float32)
@@ -61,7 +62,7 @@ def from_sums(habits: Rows, *, every: int, rounds: int, seed: int) -> Curve:
         deviations = all_updates - all_updates.mean(axis=0)  # what all do is known: the sum of all sums
         normal += rows.T @ rows
         right += rows.T @ (rows @ deviations)
-        found = np.linalg.solve(normal + noise * np.eye(len(names)), right)
+        found = cast("Rows", np.linalg.solve(normal + noise * np.eye(len(names)), right))
         curve.error.append(_share(found, habits))
     return curve
 
@@ -82,7 +83,7 @@ def from_sketches(habits: Rows, *, dim: int, rounds: int, seed: int, entropy: Ca
         matrix, claims = matrix / unit, claims / unit[:, 0]
         normal += matrix.T @ matrix
         right += matrix.T @ (claims - claims.mean(axis=0)).T
-        found = np.linalg.solve(normal + np.eye(size), right).T  # own part and habit are alike: weight 1
+        found = cast("Rows", np.linalg.solve(normal + np.eye(size), right)).T  # own part and habit are alike: weight 1
         curve.error.append(_share(found, habits - habits.mean(axis=0)))
     return curve
 

@@ -98,7 +98,7 @@ def _misfit(attack: Attack) -> Misfit:
     if view.mean is not None:
         parts.append((_sum_misfit(attack, torch.from_numpy(view.mean)), view.mean.size))
     if view.sketches is not None:
-        parts.append((_sketch_misfit(attack, *map(torch.from_numpy, view.sketches)), view.sketches[0].size))
+        parts.append((_sketch_misfit(attack, *map(torch.as_tensor, view.sketches)), view.sketches[0].size))
     return lambda images: torch.stack([part(images) * (size / view.numbers) for part, size in parts]).sum()
 
 

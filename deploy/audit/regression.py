@@ -147,7 +147,8 @@ def solve(matrix: Rows, sums: Rows) -> tuple[Rows, NDArray[np.bool_]]:
         values [n, V], and whether each client's follow, bool [n]: e_i lies in the space of the rows.
     """
     if not matrix.any():
-        return np.zeros((matrix.shape[1], sums.shape[1])), np.zeros(matrix.shape[1], dtype=bool)
+        count: int = matrix.shape[1]
+        return np.zeros((count, sums.shape[1])), np.zeros(count, dtype=bool)
     mean = sums.sum(axis=0) / matrix.sum()  # [V]
     _, scales, basis = np.linalg.svd(matrix, full_matrices=False)
     basis = basis[scales > 1e-9 * scales[0]]

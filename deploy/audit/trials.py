@@ -128,7 +128,9 @@ class _Scene:
         order = generator(seed, "images").permutation(len(data))[: options.group * batch]
         self._chosen = data.take(order)
         self._victim = make_victim(options.model, data, seed)
-        pairs = zip(*(torch.from_numpy(a).split(batch) for a in (self._chosen.x, self._chosen.labels)), strict=True)
+        pairs = zip(
+            *(torch.split(torch.from_numpy(a), batch) for a in (self._chosen.x, self._chosen.labels)), strict=True
+        )
         deltas = np.stack([-self._victim.gradient(x, y).detach().numpy() for x, y in pairs])
         self._views = group_views(deltas, options.dim, seed=seed, entropy=entropy)
         self._images: dict[str, Images] = {}

@@ -14,12 +14,12 @@ Status = Mapping[str, Any]
 
 def of_one(status: Status, name: str) -> dict[str, Any] | None:
     """What a running server says of a client, as plain data; None where it never heard of it."""
-    from roughfed.deploy.cli.status_table import States
+    from roughfed.deploy.cli.status_table import States, part
 
     client = next((each for each in status["clients"] if each["name"] == name), None)
-    defence: Mapping[str, Any] = status.get("defence") or {}
-    reasons = dict((defence.get("excluded") or {}).get(name, {}))
-    held = (status.get("quarantined") or {}).get(name, "")
+    defence = part(status, "defence")
+    reasons = dict(part(part(defence, "excluded"), name))
+    held = part(status, "quarantined").get(name, "")
     if client is None and not reasons and not held:
         return None
     last = [each for each in defence.get("verdicts") or () if each["client"] == name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table as Grid
@@ -101,11 +101,16 @@ def draw_ended(status: Status, accuracy: Mapping[str, float]) -> RenderableType:
         ("next", then),
     ]
     parts: list[RenderableType] = [Text("no server runs on this directory", style="yellow"), grid(found)]
-    verdicts = (status.get("defence") or {}).get("verdicts") or ()
-    known = {*(each["client"] for each in verdicts), *accuracy}
+    verdicts: Sequence[Mapping[str, Any]] = part(status, "defence").get("verdicts") or ()
+    known = {*(str(each["client"]) for each in verdicts), *accuracy}
     if members := [_absent(status, name, "") for name in sorted({*known, *_left_out(status)})]:
         parts += [Text(), clients({**status, "clients": members}, rows=SHOWN, now=0.0, accuracy=accuracy)]
     return Group(*parts)
+
+
+def part(status: Status, key: str) -> Mapping[str, Any]:
+    """What a status says under a key; nothing where it says nothing."""
+    return status.get(key) or {}
 
 
 def clean(value: Any) -> Any:
@@ -113,8 +118,8 @@ def clean(value: Any) -> Any:
     if isinstance(value, str):
         return escape(value)
     if isinstance(value, Mapping):
-        return {clean(key): clean(each) for key, each in value.items()}
-    return [clean(each) for each in value] if isinstance(value, list) else value
+        return {clean(key): clean(each) for key, each in cast("Mapping[str, Any]", value).items()}
+    return [clean(each) for each in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 def grid(found: Sequence[Fact]) -> Grid:
@@ -225,9 +230,10 @@ class States:
 
     def __init__(self, status: Status) -> None:
         """Look once at what holds for all."""
-        found, needed = status.get("defence") or {}, status.get("needed")
+        found, needed = part(status, "defence"), status.get("needed")
         fresh = found.get("round", 0) >= status.get("round", 0) - 1
-        self.verdicts = {each["client"]: str(each["reason"]) for each in found.get("verdicts") or () if fresh}
+        verdicts: Sequence[Mapping[str, Any]] = found.get("verdicts") or ()
+        self.verdicts = {str(each["client"]): str(each["reason"]) for each in verdicts if fresh}
         self.open = bool(needed)
         self._late = bool(needed) and sum(c["state"] == "received" for c in status["clients"]) >= needed["quorum"]
 
@@ -270,14 +276,14 @@ class States:
 
 
 def _left_out(status: Status) -> set[str]:
-    return {*(status.get("quarantined") or ()), *((status.get("defence") or {}).get("excluded") or ())}
+    return {*part(status, "quarantined"), *part(part(status, "defence"), "excluded")}
 
 
 def _absent(status: Status, name: str, state: str) -> dict[str, Any]:
     """A client of which a status says no more than that it was left out."""
-    reasons = ((status.get("defence") or {}).get("excluded") or {}).get(name, {})
+    reasons = part(part(part(status, "defence"), "excluded"), name)
     known = {"connected": False, "progress": 0.0, "in_cohort": False, "excluded": sum(reasons.values())}
-    return {"name": name, "state": state, "held": (status.get("quarantined") or {}).get(name, ""), **known}
+    return {"name": name, "state": state, "held": part(status, "quarantined").get(name, ""), **known}
 
 
 def clients(status: Status, *, rows: int, now: float, accuracy: Mapping[str, float]) -> RenderableType:

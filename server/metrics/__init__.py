@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any, cast
 
 from roughfed.server.metrics import (
     calls,
@@ -114,7 +115,7 @@ class ServerMetrics(
             "shares": self.weighed,
         }.items():
             if isinstance(found := summary.get(key), Mapping):
-                record(found)
+                record(cast("Mapping[str, Any]", found))
 
     def transferred(self) -> list[dict[str, object]]:
         """Bytes by direction and codec, from the one place where they are counted."""

@@ -69,7 +69,8 @@ class ContributionMetrics(Recorder):
     @safely
     def contribution(self, found: Mapping[str, Any]) -> None:
         """The key "contribution" of a round's summary, or what comes to it later: scores, and levels after them."""
-        for reason in (found.get("free_riders") or {}).values():
+        riders: Mapping[str, str] = found.get("free_riders") or {}
+        for reason in riders.values():
             self._telemetry.add("free_riders_total", reason=reason)
         if scores := found.get("scores"):
             totals = {name: parts["total"] for name, parts in scores.items() if "total" in parts}

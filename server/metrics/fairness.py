@@ -72,11 +72,12 @@ class FairnessMetrics(Recorder):
             for part, value in known.items():
                 self._telemetry.set("client_accuracy_ratio", _number(value), model=model, part=part)
             self._telemetry.set("client_accuracy_clients", figures.get("clients", 0), model=model)
-        bins: Sequence[float] = (found.get("global") or {}).get("bins") or (0,) * len(BINS)
+        together: dict[str, Any] = found.get("global") or {}
+        bins: Sequence[float] = together.get("bins") or (0,) * len(BINS)
         self._telemetry.fill("client_accuracy_bin_clients", "bin", dict(zip(BINS, bins, strict=True)))
         self._telemetry.set("worse_than_alone_ratio", _number(found.get("worse_than_alone")))
-        self._telemetry.set("fairness_gap_ratio", _number(gap(found.get("global") or {})))
-        self._telemetry.set("fairness_jain_ratio", _number(jain(found.get("global") or {})))
+        self._telemetry.set("fairness_gap_ratio", _number(gap(together)))
+        self._telemetry.set("fairness_jain_ratio", _number(jain(together)))
 
     @safely
     def fairness(self, found: Mapping[str, Any]) -> None:

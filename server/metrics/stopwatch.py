@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ class Stopwatch:
         self._lock = threading.Lock()
 
     @contextmanager
-    def time(self, op: str, codec: str = "") -> Iterator[None]:
+    def time(self, op: str, codec: str = "") -> Generator[None]:
         """Count the time that is spent inside, also where it fails."""
         began = time.perf_counter()
         try:

@@ -10,6 +10,7 @@ import os
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import cast
 
 from roughfed import logs
 from roughfed.crypto import join_line
@@ -26,7 +27,7 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--index", type=int, required=True)
     for field in fields(Learning):
-        parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+        parser.add_argument(f"--{field.name}", type=type(cast(object, field.default)), default=field.default)
     args = parser.parse_args()
     logs.setup(level="INFO", json=True)
     learning = Learning(args.images, args.batch, args.rate)

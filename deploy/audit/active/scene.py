@@ -7,7 +7,7 @@ nothing else. Clients enrol by a join line and keep the settings that a client h
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -140,7 +140,7 @@ def model(step: int = 0, stride: float = 0.0) -> Flat:
 @asynccontextmanager
 async def scene(
     folder: Path, *, honest: int, colluders: int = 0, learning: Learning = EPOCH, start: Start = Inside
-) -> AsyncIterator[Scene]:
+) -> AsyncGenerator[Scene]:
     """Enrol everybody, and start the clients.
 
     Args:

@@ -131,7 +131,7 @@ class ActiveServer:
         self._news = asyncio.Condition()
         self._last = bytes(32)
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
-        handlers = {
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             "Session": grpc.stream_stream_rpc_method_handler(self._session),
             "GetModel": grpc.unary_stream_rpc_method_handler(self._get_model),
             "PutUpdate": grpc.stream_unary_rpc_method_handler(self._put_update),

@@ -43,13 +43,14 @@ async def beacon(scene: Scene, *, missed: int) -> Loot:
     await book.agree_on_keys()
     await book.unmask(await book.collect())
     server.end(scene.clients, first)
-    drawn = {"epoch_round": first.header.round, "epoch_beacon": book.machine.tiers[0].beacon}
-    await play(server, server.open(model(1), GROUP, clip_norm=norm, **drawn), scene.clients, members=colluders)
+    drawn, beacon = first.header.round, book.machine.tiers[0].beacon
+    second = server.open(model(1), GROUP, clip_norm=norm, epoch_round=drawn, epoch_beacon=beacon)
+    await play(server, second, scene.clients, members=colluders)
     group = [*scene.clients, *(member.name for member in colluders)]
     rest = [member.name for member in scene.members[COLLUDERS:]]
     invented = await asyncio.to_thread(search, group, rest)
-    drawing = {"epoch_round": server.round + missed, "epoch_beacon": invented}
-    opened = server.open(model(2), COHORT, skip=missed, clip_norm=norm, **drawing)
+    drawn = server.round + missed
+    opened = server.open(model(2), COHORT, skip=missed, clip_norm=norm, epoch_round=drawn, epoch_beacon=invented)
     try:
         summed = await play(server, opened, scene.clients, members=scene.members, rejected=scene.others)
     except Refused as refused:

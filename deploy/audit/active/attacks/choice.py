@@ -37,7 +37,7 @@ async def choices(scene: Scene) -> Loot:
     server = scene.server
     truth = np.bincount(part_of(0, scene.learning).labels, minlength=NUM_CLASSES) / scene.learning.images
     guess = np.full(NUM_CLASSES, 1 / NUM_CLASSES)
-    region, refusals, asked = Region(), [], 0
+    region, refusals, asked = Region(), list[str](), 0
     for run in ("run-a", "run-c"):
         server.run = run
         try:
