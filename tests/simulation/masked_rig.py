@@ -58,7 +58,7 @@ class MaskedRig:
     Attributes:
         deltas: what each of them trained.
         quarters: who weighs itself down.
-        classes: who belongs to which tier of clients.
+        tiers: who belongs to which tier of clients.
         lost: who says hello and never answers; "upload:NAME" deals shares and uploads nothing.
         settings: tables of fed.toml.
         garbage: who sends "noise" as wide as the lanes, or "other" bytes than it signs, in place of its update.
@@ -68,7 +68,7 @@ class MaskedRig:
     folder: Path
     deltas: Mapping[str, Flat]
     quarters: Mapping[str, int] = field(default_factory=dict)
-    classes: Mapping[str, str] = field(default_factory=dict)
+    tiers: Mapping[str, str] = field(default_factory=dict)
     lost: frozenset[str] = frozenset()
     spec: Spec = SPEC
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class MaskedRig:
                 store.close()
 
     def _join(self, name: str) -> Session:
-        own = self.classes.get(name, "")
+        own = self.tiers.get(name, "")
         hello = Hello("1", 1, member_entry(name), b"", ("lanes",), "", own, standard_if_few=name in self.flexible)
         session = Session(name, identity(name).public_key, content_digest(hello.member), hello)
         self.ctx.clients.join(session)
@@ -187,7 +187,7 @@ class MaskedRig:
 
     def masking_of(self, name: str, signed: Signed) -> Masking:
         """What a client of its class makes of a header."""
-        header, own = decode_header(signed.body), self.classes.get(name, "")
+        header, own = decode_header(signed.body), self.tiers.get(name, "")
         place = tier_in_round(header, own, standard_if_few=name in self.flexible)
         maskings = maskings_of(signed, header, spec=self.spec, server_key=SERVER.public_key)
         return maskings[names_of(header).index(place)]

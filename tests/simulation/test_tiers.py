@@ -210,7 +210,7 @@ class Turncoat(MaskedRig):
         )
         with pytest.raises(RemoteProtocolError) as refused:
             await self.ctx.intake.begin(name, Signed(body, identity(name).sign(UPDATE_DOMAIN, body), name))
-        assert refused.value.reason == "tier"
+        assert refused.value.reason == "class"
         self.ctx.state.round.masked.out.add(name)  # as `RoundEvents` does
         self.ctx.state.round.collection.refuse(name, "client-failed")
         self.ctx.state.wake()

@@ -51,7 +51,7 @@ def given(
     if not levels or not names:
         return Given(shares)
     mean = whole / len(names)
-    quality = [math.tanh(beta * score / mean) if mean else 0.0 for score in scores]
+    quality = [math.tanh(beta * (score / mean)) if mean else 0.0 for score in scores]
     best = max(quality)
     return Given(
         shares, {name: level_for(q / best if best else 0.0, levels) for name, q in zip(names, quality, strict=True)}

@@ -258,7 +258,9 @@ def test_a_journal_of_an_older_version_is_backed_up_as_it_is_and_restored_as_a_n
     before = next(k for k, step in enumerate(SCHEMA) if "TABLE restored" in step)
     tables = re.findall(r"CREATE TABLE (\w+)", "".join(SCHEMA[before:]))
     with closing(sqlite3.connect(site.state / "journal.db")) as db:  # the last steps, taken back
-        db.executescript("".join(f"DROP TABLE {name};" for name in tables) + f"PRAGMA user_version = {before};")
+        undone = "ALTER TABLE tier_rounds RENAME TO class_rounds; ALTER TABLE class_rounds RENAME COLUMN tier TO class;"
+        undone += "".join(f"DROP TABLE {name};" for name in tables)
+        db.executescript(undone + f"PRAGMA user_version = {before};")
     file = site.backup()
     with closing(sqlite3.connect(site.state / "journal.db")) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (before,)

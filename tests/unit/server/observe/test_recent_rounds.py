@@ -37,6 +37,6 @@ def test_scores_of_the_round_before_stand_until_the_newest_is_scored(tmp_path: P
 
     found = asyncio.run(run())["contribution"]["found"]
     assert found["free_riders"] == {"eve": "noise"}
-    assert {key: found[key] for key in ("method", "scores", "tiers")} == {
-        key: summary(2)["contribution"][key] for key in ("method", "scores", "tiers")
+    assert {key: found[key] for key in ("method", "scores", "levels")} == {
+        key: summary(2)["contribution"][key] for key in ("method", "scores", "levels")
     }
