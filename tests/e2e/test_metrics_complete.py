@@ -29,6 +29,8 @@ UNSET = {
     "roughfed_defence_weight_ratio": "the default defence leaves out, and weighs nobody",
     "roughfed_tier_clients": "no tiers of clients",
     "roughfed_tier_upload_bytes": "no tiers of clients",
+    "roughfed_class_clients": "no tiers of clients",
+    "roughfed_class_upload_bytes": "no tiers of clients",
     "roughfed_cluster_clients": "no clusters of clients",
     "roughfed_fleet_gpu_memory_bytes": NO_GPU,
     "roughfed_fleet_gpu_utilization_ratio": NO_GPU,
