@@ -6,15 +6,11 @@ missing is a GPU, which cannot be installed.
 
 import os
 import signal
-import sqlite3
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
-
-from roughfed.journal import connect as journal_connect
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # before the first import of numpy and torch; child processes inherit it
@@ -44,21 +40,6 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pairs_seed(request: pytest.FixtureRequest) -> int:
     """What `--pairs-seed` says."""
     return request.config.getoption("pairs_seed")
-
-
-@pytest.fixture(autouse=True)
-def journals_closed(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
-    """Close databases that a test leaves open: from Python 3.13 on each is a warning, and warnings are errors."""
-    opened: list[sqlite3.Connection] = []
-
-    def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
-        opened.append(journal_connect(path, durable=durable))
-        return opened[-1]
-
-    monkeypatch.setattr("roughfed.journal.connect", connect)
-    yield
-    for db in opened:
-        db.close()
 
 
 def _missing_tool(report: pytest.TestReport | pytest.CollectReport) -> str:
