@@ -168,13 +168,13 @@ def test_the_status_of_a_client(tmp_path: Path, authority: Authority, capsys: py
         assert cli.run(["status", "--dir", str(folder)]) in (0, 6)  # the lock is this very process's
     out, err = capsys.readouterr()
     assert "it may see   sketches at most (sketches since " in out
-    assert "the server asked to see updates, 1 times, last " in err
+    assert "the server asked to see updates, 1 time, last " in err
     assert "(run run-9): refused, since this client shows sketches at most" in " ".join(err.split())
     assert cli.run(["status", "--dir", str(folder), "--json"]) == 6
     (refused,) = said(capsys)["refused"]
     assert (refused["mode"], refused["held"], refused["run"], refused["times"]) == ("updates", "sketches", "run-9", 1)
     finding = one(check(site(folder)), "refused")
-    assert (finding.state, finding.measured) == ("warning", "1 times, last in run run-9")
+    assert (finding.state, finding.measured) == ("warning", "1 time, last in run run-9")
 
     assert cli.run(["status", "--dir", str(folder), "--watch", "--json"]) == 2
     assert said(capsys)["error"]["key"] == "--watch"
