@@ -56,6 +56,7 @@ COLUMNS: dict[str, Column] = {
     "train_seconds": Column("number", "mean time of local training, as clients say", lambda r: _known(r.train_seconds)),
     "excluded": Column("text", "who was left out, and why", lambda r: dict(r.excluded)),
     "dropped": Column("text", "who sent none in time", lambda r: list(r.dropped)),
+    "gone": Column("text", "who of them had gone", lambda r: list(r.gone)),
 }
 
 

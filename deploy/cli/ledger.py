@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from roughfed.deploy.cli.command import LEDGER_BAD, Answer, Context, command
+from roughfed.deploy.cli.command import LEDGER_BAD, Answer, Context, command, plural
 from roughfed.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def verify(context: Context, flags: VerifyFlags) -> Answer:
     found = checked(context) if flags.file is None else check_file(flags.file, key=flags.key.lower() or None)
     if found.problem is None:
         signed = f"signed by {', '.join(found.keys)}" if found.keys else "not signed by anybody"
-        context.say(f"right: {len(found.entries)} lines, {found.rounds} rounds, every score follows; {signed}")
+        read = f"{plural(len(found.entries), 'line')}, {plural(found.rounds, 'round')}"
+        context.say(f"right: {read}, every score follows; {signed}")
         if flags.file is not None:
             context.note("whether rounds are missing at its end, only the server's journal knows", style="dim")
     return Answer(about(found), tell(context, found))
@@ -144,7 +145,7 @@ def about(found: Checked) -> dict[str, object]:
 def tell(context: Context, found: Checked) -> int:
     """Say what is wrong, if something is; returns the exit code."""
     if found.waiting:
-        context.note(f"{found.waiting} rounds are journaled and not in the file yet", style="dim")
+        context.note(f"{plural(found.waiting, 'round')} journaled and not in the file yet", style="dim")
     if (wrong := found.problem) is None:
         return 0
     context.warn(f"line {wrong.line} is wrong ({wrong.what}): {wrong.why}")

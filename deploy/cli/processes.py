@@ -5,8 +5,10 @@ A path in a settings file is relative to the file's folder, a path on the comman
 
 from __future__ import annotations
 
+import ast
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +51,7 @@ def app_place(app: str, *, key: str = "--app") -> str:
     """FILE:NAME as typed -> the same with the file's whole path.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such file, or no such name in it.
     """
     file, _, name = app.rpartition(":")
     path = Path(file).expanduser().absolute()
@@ -59,7 +61,31 @@ def app_place(app: str, *, key: str = "--app") -> str:
     if not (file and name):
         cause = f"{app!r} names {'nothing in that file' if file else 'no file'}"
         raise ConfigError(cause, key=key, cure="write FILE.py:NAME, for example my.py:client")
+    if (names := names_in(path)) and name not in names:
+        near = get_close_matches(name, names, n=1)
+        cure = f"did you mean {file}:{near[0]}?" if near else f"it has: {', '.join(sorted(names))}"
+        raise ConfigError(f"there is no {name} in {path}", key=key, cure=cure)
     return f"{path}:{name}"
+
+
+def names_in(path: Path) -> set[str]:
+    """What a program defines at its top level, without running it; empty where that cannot be told."""
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):  # its trainer says what is wrong, with the line
+        return set()
+    found, inner = set[str](), list[ast.AST](body)
+    while inner:
+        node = inner.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.alias):
+            found.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            inner += ast.iter_child_nodes(node)
+    return set() if found & {"*", "__getattr__", "globals"} else found
 
 
 def absolute(folder: Path, path: str) -> str:

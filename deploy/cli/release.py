@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,9 @@ import typer
 
 from roughfed.deploy.cli.command import Answer, Context, command
 from roughfed.errors import ConfigError
+
+NAMED = 8
+"""Members that a hint names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ def quarantine(context: Context, flags: QuarantineFlags) -> Answer:
     from roughfed.transport import control_socket
 
     because = checked(flags.because)
+    check_member(Place(context.folder).ca, flags.name)
     journal = Place(context.folder).state / "journal.db"
     if control_socket.is_running(context.folder) or not journal.exists():
         answer = control_socket.ask(context.folder, "quarantine", name=flags.name, because=because)
@@ -55,6 +60,23 @@ def quarantine(context: Context, flags: QuarantineFlags) -> Answer:
         why, connected = hold_in_journal(journal.parent, flags.name, because), False
     context.say(f"{flags.name} is quarantined {why}; it is asked again after: roughfed release {flags.name}")
     return Answer({"quarantined": flags.name, "because": why, "connected": connected})
+
+
+def check_member(ca: Path, name: str) -> None:
+    """A name that is mistyped would leave the client in the rounds; only the CA knows all names, where it is here.
+
+    Raises:
+        ConfigError: nobody of this name ever enrolled.
+    """
+    from roughfed.server.members.authority import CA_KEY, Authority
+
+    if not (ca / CA_KEY).exists():
+        return
+    names = [member.name for member in Authority.open(ca).members()]
+    if name not in names:
+        near = get_close_matches(name, names, n=1)
+        cure = f"did you mean {near[0]}?" if near else f"members: {', '.join(names[:NAMED]) or 'nobody'}"
+        raise ConfigError(f"there is no member {name[:80]!r}", key="NAME", cure=cure)
 
 
 def hold_in_journal(state: Path, name: str, because: str) -> str:

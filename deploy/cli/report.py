@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, Context, command, plural
 from roughfed.errors import StorageError
 
 
@@ -47,5 +47,5 @@ def report(context: Context, flags: Flags) -> Answer:
         out.write_text(render(summary, () if audit is None else sections(audit), plain=plain), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"cannot write {out}: {error.strerror}") from error
-    context.say(f"wrote {out}: {len(summary.rounds)} rounds of {summary.run}")
+    context.say(f"wrote {out}: {plural(len(summary.rounds), 'round')} of {summary.run}")
     return Answer({"run": summary.run, "rounds": len(summary.rounds), "report": str(out.absolute())})

@@ -100,8 +100,9 @@ def _share(value: float) -> str:
 
 def _missing(row: Row) -> str:
     """Who is not in the sum, in one cell."""
-    excluded, dropped = row["excluded"], row["dropped"]
+    excluded, dropped, gone = row["excluded"], row["dropped"], row["gone"]
     words = [f"{name} {why}" for name, why in excluded.items()] if isinstance(excluded, dict) else []
-    words += [f"{name} late" for name in dropped] if isinstance(dropped, list) else []
+    if isinstance(dropped, list) and isinstance(gone, list):
+        words += [f"{name} {'gone' if name in gone else 'late'}" for name in dropped]
     more = f", {len(words) - NAMED} more" if len(words) > NAMED else ""
     return ", ".join(words[:NAMED]) + more

@@ -129,8 +129,21 @@ def serve(context: Context, flags: Flags) -> Answer:
         announce(context, config, ports)
 
     end = aggregator.run_server(folder, config, origin, ca=not flags.no_ca, on_ready=ready, above=above)
+    return result(context, end)
+
+
+def result(context: Context, end: str) -> Answer:
+    """What came of it: the model, and what to type next."""
+    from roughfed.deploy.cli.status import from_journal
+    from roughfed.deploy.cli.status_table import model, then
+
     context.say(f"the server ended: {end}")
-    return Answer({"ended": end})
+    found = from_journal(context)
+    if found["run"] is None:
+        return Answer({"ended": end})
+    context.say(f"model: {model(found)}")
+    context.say(f"next: {then(found)}")
+    return Answer({"ended": end, "model_version": found["model_version"], "accuracy": found["accuracy"]})
 
 
 def unit(context: Context, flags: Flags, target: installation.Target) -> Answer:

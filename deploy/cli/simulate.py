@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command, show
+from roughfed.deploy.cli.command import Answer, Context, command, plural, show
 from roughfed.deploy.cli.settings import pairs
+from roughfed.report.scale import percent
 
 ABANDONED = 5
 """Exit code where round after round came to nothing: the trainers failed, or the settings ask too much."""
@@ -175,7 +176,8 @@ def round_words(each: Round) -> str:
     if each.accuracy is not None:
         accuracy = f", accuracy {each.accuracy:.3f}"
     elif each.accuracy_before is not None:
-        accuracy = f", accuracy before it {each.accuracy_before:.3f} (the clients' own data)"
+        whose = " (the clients' own data)" if each.measured_by == "clients" else ""
+        accuracy = f", accuracy before it {each.accuracy_before:.3f}{whose}"
     return (
         f"round {each.round} {each.outcome} in {each.seconds:.2f} s: {each.accepted} of {each.cohort} clients, "
         f"{each.upload_bytes / 1e6:.2f} MB up{accuracy}{lost_words(each) or missing_words(each)}"
@@ -194,10 +196,9 @@ def end_words(found: Simulated) -> str:
     if found.accuracy is not None:
         accuracy = f", accuracy{of} {found.accuracy:.3f}"
     failed = f"; {found.failed} trainings failed" if found.failed else ""
-    return (
-        f"{found.clients} clients, {len(found.rounds)} rounds in {found.seconds:.1f} s ({found.ended}): version "
-        f"{found.model_version}{accuracy}, digest {found.model_digest[:16]}{failed}"
-    )
+    played = f"{plural(found.clients, 'client')}, {plural(len(found.rounds), 'round')} in {found.seconds:.1f} s"
+    version = f"version {found.model_version}{accuracy}, digest {found.model_digest[:16]}"
+    return f"{played} ({found.ended}): {version}{failed}"
 
 
 def lost_words(each: Round) -> str:
@@ -209,7 +210,7 @@ def lost_words(each: Round) -> str:
 
 def stage_words(at: str, figures: Mapping[str, object]) -> str:
     """The rounds of one stage in a line (`roughfed.deploy.simulate.losses.Tally.plain`)."""
-    kept, left_out, void = (f"{figures[f'{name}_share']:.1%}" for name in ("counted", "excluded", "void"))
+    kept, left_out, void = (percent(float(str(figures[f"{name}_share"]))) for name in ("counted", "excluded", "void"))
     return (
         f"lost at {at}: {figures['committed']} of {figures['rounds']} rounds committed; of the survivors' updates "
         f"{kept} counted, {left_out} were left out by the defence, {void} came into no sum "

@@ -88,17 +88,16 @@ def draw_ended(status: Status, accuracy: Mapping[str, float]) -> RenderableType:
     if status["run"] is None:
         return Text("no server runs here, and no run was started yet")
     if status["finished"]:
-        state, then = f"over ({status['finished']})", "roughfed report, roughfed rounds, roughfed export"
+        state = f"over ({status['finished']})"
     else:
         where = "in the middle of a round" if status["round_open"] else "between two rounds"
-        state, then = f"stopped {where}", "roughfed server goes on with it"
+        state = f"stopped {where}"
     abandoned = f", {status['rounds_abandoned']} abandoned" if status["rounds_abandoned"] else ""
-    best = f", best {status['best_version']}" if status["best_version"] is not None else ""
     found: list[Fact] = [
         ("run", f"{status['run']}, {state}"),
         ("rounds", f"{status['rounds_committed']} committed{abandoned}"),
-        ("model", f"version {status['model_version']}{best}, {_accuracy(status)}"),
-        ("next", then),
+        ("model", model(status)),
+        ("next", then(status)),
     ]
     parts: list[RenderableType] = [Text("no server runs on this directory", style="yellow"), grid(found)]
     verdicts: Sequence[Mapping[str, Any]] = part(status, "defence").get("verdicts") or ()
@@ -148,7 +147,7 @@ def facts(status: Status, now: float, page: str) -> list[Fact]:
         ("run", f"{status['run']}, up {span(status['uptime_s'])}; the server sees {status['server_sees']}"),
         *([("upstream", _above(above))] if (above := status.get("upstream")) is not None else []),
         ("round", f"{status['round']} of {last_of(status)}; {_phase(status, now)}"),
-        ("model", f"version {status['model_version']}, {_accuracy(status)}"),
+        ("model", model(status)),
     ]
     if history := status.get("history"):
         found.append(("before", _before(history[-1])))
@@ -185,16 +184,25 @@ def received(status: Status) -> int:
     return sum(client["state"] == "received" for client in status["clients"] if client["in_cohort"])
 
 
-def _accuracy(status: Status) -> str:
-    """The newest accuracy, with its change since the round before."""
+def model(status: Status) -> str:
+    """The version, and its accuracy with the change since the round before."""
+    best = f", best {found}" if (found := status.get("best_version")) not in (None, status["model_version"]) else ""
+    version = f"version {status['model_version']}{best}"
     if (value := status.get("accuracy")) is None:
-        return "its accuracy is not measured"
+        return f"{version}, its accuracy is not measured"
     known = [each["accuracy"] for each in status.get("history") or () if each.get("accuracy") is not None]
     before = [each for at, each in enumerate(known) if at < len(known) - 1 or each != value]
     change = f"{(value - before[-1]) * 100:+.1f}" if before else ""
     change = f" ({change} points)" if change.strip("+-0.") else ""
     whose = " on the clients' data together" if status.get("measured_by") == "clients" else ""
-    return f"accuracy {percent(value)}{change}{whose}"
+    return f"{version}, accuracy {percent(value)}{change}{whose}"
+
+
+def then(status: Status) -> str:
+    """What a person would type once a server has ended."""
+    return (
+        "roughfed report, roughfed rounds, roughfed export" if status["finished"] else "roughfed server goes on with it"
+    )
 
 
 def _before(last: Mapping[str, Any]) -> Text:
@@ -208,7 +216,7 @@ def _before(last: Mapping[str, Any]) -> Text:
 def _next(status: Status) -> str:
     """What a person would type now."""
     if status["finished"]:
-        return "roughfed report, roughfed rounds, roughfed export"
+        return then(status)
     if status["paused"]:
         return "roughfed resume"
     here = sum(client["connected"] for client in status["clients"])
@@ -262,7 +270,7 @@ class States:
         if said == "gone" and client.get("last_seen_s") is not None:
             return f"gone for {span(client['last_seen_s'])}"
         if said == "training" and client["progress"]:
-            return f"training {client['progress']:.0%}".replace("%", " %")
+            return f"training {client['progress'] * 100:.0f} %"
         return state if said == "away" else said
 
     def outcome(self, client: Client) -> str:

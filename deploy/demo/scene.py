@@ -36,6 +36,8 @@ SHOWN_AS = {"configure": "advertising", "judging": "sketching", "done": "unmaski
 """What lasts no time, and what it is shown as."""
 
 BARS = "▁▂▃▄▅▆▇█"
+LEAST_SPAN = 0.05
+"""Of a share: less than that is no rise or fall worth a full bar."""
 BAR_WIDTH = 24
 STYLES = {
     "training": "bold cyan",
@@ -106,10 +108,11 @@ def draw(scene: Scene, now: float) -> RenderableType:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Bars from the least of the values to the greatest."""
+    """Bars from the least of the values to the greatest, or over `LEAST_SPAN` around what differs by less."""
     if not values:
         return ""
-    low, span = min(values), max(max(values) - min(values), 1e-9)
+    span = max(max(values) - min(values), LEAST_SPAN)
+    low = (min(values) + max(values) - span) / 2
     return "".join(BARS[min(len(BARS) - 1, int((v - low) / span * len(BARS)))] for v in values)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from roughfed.deploy.simulate.losing import Losing
 from roughfed.deploy.simulate.losses import RoundLosses, losses_of
@@ -33,6 +33,7 @@ class Round:
         accuracy: of the model after it, on the server's data, or else on what the next round's clients hold out; None
             where it was not evaluated (yet).
         accuracy_before: of the model that it began with, likewise; None where `accuracy` is known.
+        measured_by: on whose data that is, "server" or "clients"; None without it.
         losses: what became of its cohort, where clients are lost.
     """
 
@@ -48,6 +49,7 @@ class Round:
     download_bytes: int
     accuracy: float | None
     accuracy_before: float | None = None
+    measured_by: str | None = None
     losses: RoundLosses | None = None
 
 
@@ -108,17 +110,15 @@ class Telling:
 
     def _round(self, row: RoundRow) -> Round:
         (summary,) = summaries_of(self._ctx.store, [row])
-        before = None
-        if summary.accuracy is None and row.outcome == "committed":
-            found, _ = newest_evaluation(self._ctx.store, summary.version)
-            before = None if found is None else found.accuracy
         missing = Counter(why for why in (row.sets or {}).values() if why)
-        return round_of(summary, before, missing, self._losing, self._meter.of_round(row.round))
+        played = round_of(summary, missing, self._losing, self._meter.of_round(row.round))
+        if summary.accuracy is not None or row.outcome != "committed":
+            return played
+        found, by = newest_evaluation(self._ctx.store, summary.version)
+        return replace(played, accuracy_before=None if found is None else found.accuracy, measured_by=by)
 
 
-def round_of(
-    summary: RoundSummary, before: float | None, missing: Mapping[str, int], losing: Losing | None, cpu_seconds: float
-) -> Round:
+def round_of(summary: RoundSummary, missing: Mapping[str, int], losing: Losing | None, cpu_seconds: float) -> Round:
     """A round from what the report would say of it."""
     lost, at = ({}, "") if losing is None else losing.of(summary.round, tuple(summary.participants))
     return Round(
@@ -133,7 +133,6 @@ def round_of(
         upload_bytes=summary.upload_bytes,
         download_bytes=summary.download_bytes,
         accuracy=summary.accuracy,
-        accuracy_before=before,
         losses=None if losing is None else losses_of(summary, lost, at),
     )
 

@@ -26,7 +26,7 @@ from roughfed.scope import model_part
 from roughfed.server.masked.journal import Stages
 from roughfed.server.model.calibrated import newest
 from roughfed.server.model.retention import class_counts, whole
-from roughfed.server.storage.store import EVERYBODY, RoundRow, Store
+from roughfed.server.storage.store import EVERYBODY, GONE, RoundRow, Store
 from roughfed.types import Evaluation, RoundHeader
 from roughfed.wire.session import decode_header
 
@@ -160,6 +160,7 @@ def _round(row: RoundRow, header: RoundHeader, store: Store, spread: Mapping[int
         accepted=row.accepted,
         excluded=list(row.excluded.items()),
         dropped=row.dropped,
+        gone=[name for name, why in (row.sets or {}).items() if why == GONE],
         upload_bytes=int(told.number("upload_bytes")),
         download_bytes=int(told.number("download_bytes")),
         groups=told.groups(),

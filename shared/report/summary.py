@@ -82,6 +82,7 @@ class RoundSummary:
         accepted: names whose update is in the sum.
         excluded: (name, reason) of updates that arrived and were left out.
         dropped: names that sent no update in time.
+        gone: those of them whose connection had ended.
         upload_bytes: bytes from all clients together, payload and framing.
         download_bytes: bytes to all clients together.
         accuracy: of the new model, 0..1.
@@ -121,6 +122,7 @@ class RoundSummary:
     accepted: list[str] = field(default_factory=list[str])
     excluded: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     dropped: list[str] = field(default_factory=list[str])
+    gone: list[str] = field(default_factory=list[str])
     upload_bytes: int = 0
     download_bytes: int = 0
     accuracy: float | None = None

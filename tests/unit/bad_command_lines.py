@@ -216,6 +216,23 @@ CASES: Mapping[str, Case] = {
     "flag-data": flags("--data cifar10", "--data.name", "data.name", "not one of its values", '"digits"'),
     "flag-app": flags("--app my.py", "", "--app", "names no file", "FILE.py:NAME"),
     "flag-app-gone": flags("--app gone.py:client", "", "--app", "names no file", "FILE.py:NAME"),
+    "flag-app-name": Case(
+        "init --app my.py:clint",
+        {"my.py": "import os\nclient = os.name\n"},
+        "",
+        "--app",
+        "no clint in",
+        "my.py:client?",
+    ),
+    "flag-app-empty": Case("init --app my.py:x", {"my.py": "class A: ...\n"}, "", "--app", "no x in", "it has: A"),
+    "plan-app-gone": Case(
+        "plan -o model.app=nope.py:client",
+        {"fed.toml": ""},
+        "--model.app",
+        "model.app",
+        "there is no file",
+        "put it there",
+    ),
     "flag-device": flags("--data digits --device gpu", "--device.name", "device.name", "not a device", '"cuda"'),
     "flag-index": flags("--data digits --clients 2 --index 5", "--data.index", "data.index", "no such part", "0 to 1"),
     "flag-slip": flags(

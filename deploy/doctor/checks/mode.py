@@ -23,6 +23,7 @@ def mode(site: Site) -> Iterable[Finding]:
         if version_of(db) != len(store.SCHEMA):
             yield skipped("the memory here is of another version; its next start upgrades it")
             return
+    from roughfed.deploy.cli.command import plural
     from roughfed.deploy.membership import shown
 
     policy = site.client.policy.server_sees if site.client else DEFAULT
@@ -36,7 +37,7 @@ def mode(site: Site) -> Iterable[Finding]:
     for each in found["refused"]:
         yield warning(
             f'the server asked for server_sees = "{each["mode"]}" and was refused',
-            measured=f"{each['times']} times, last in run {each['run']}",
+            measured=f"{plural(each['times'], 'time')}, last in run {each['run']}",
             cure="ask whoever runs the server why; roughfed status tells when",
             about="refused",
         )

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roughfed.deploy.cli import app as cli
+from roughfed.deploy.cli.rounds import _missing
 from roughfed.deploy.rounds_table import COLUMNS, FORMULA, as_csv, as_jsonl, rows
 from roughfed.report.summary import RoundSummary
 from tests.simulation.rig import whole_run
@@ -25,7 +26,8 @@ ROUND = RoundSummary(
     participants=["a", "b", "c"],
     accepted=["a"],
     excluded=[("b", "norm")],
-    dropped=["c"],
+    dropped=["c", "d"],
+    gone=["d"],
     upload_bytes=10,
     download_bytes=20,
     accuracy=0.25,
@@ -37,9 +39,10 @@ KINDS = {"integer": int, "number": float, "text": str}
 def test_a_row_says_what_the_round_was() -> None:
     (row,) = rows([ROUND])
     assert {key: row[key] for key in ("round", "asked", "accepted", "excluded_count", "dropped_count")} == {
-        "round": 3, "asked": 3, "accepted": 1, "excluded_count": 1, "dropped_count": 1,
+        "round": 3, "asked": 3, "accepted": 1, "excluded_count": 1, "dropped_count": 2,
     }  # fmt: skip
-    assert (row["excluded"], row["dropped"], row["accuracy"]) == ({"b": "norm"}, ["c"], 0.25)
+    assert (row["excluded"], row["dropped"], row["gone"], row["accuracy"]) == ({"b": "norm"}, ["c", "d"], ["d"], 0.25)
+    assert _missing(row) == "b norm, c late, d gone"
     assert row["loss"] is None  # it diverged, and infinity is no JSON
     assert row["tail_accuracy"] is None
 
@@ -50,7 +53,7 @@ def test_csv_has_a_header_and_cells_of_the_columns_types() -> None:
     for name, column in COLUMNS.items():
         if cells[name]:
             KINDS[column.kind](cells[name])
-    assert (cells["excluded"], cells["dropped"], cells["loss"]) == ("b: norm", "c", "")
+    assert (cells["excluded"], cells["dropped"], cells["loss"]) == ("b: norm", "c; d", "")
 
 
 @settings(max_examples=30)

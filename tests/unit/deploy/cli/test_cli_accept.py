@@ -174,7 +174,7 @@ def test_the_status_of_a_client(tmp_path: Path, authority: Authority, capsys: py
     (refused,) = said(capsys)["refused"]
     assert (refused["mode"], refused["held"], refused["run"], refused["times"]) == ("updates", "sketches", "run-9", 1)
     finding = one(check(site(folder)), "refused")
-    assert (finding.state, finding.measured) == ("warning", "1 times, last in run run-9")
+    assert (finding.state, finding.measured) == ("warning", "1 time, last in run run-9")
 
     assert cli.run(["status", "--dir", str(folder), "--watch", "--json"]) == 2
     assert said(capsys)["error"]["key"] == "--watch"

@@ -118,7 +118,7 @@ def test_status_of_a_server_that_does_not_run(folder: Path, capsys: pytest.Captu
     assert cli.run(["status", "--dir", str(folder)]) == 6
     said = capsys.readouterr().out
     assert "stopped between two rounds" in said
-    assert "accuracy 60 %" in said
+    assert "version 2, best 1, accuracy 60 %" in said
 
 
 def test_a_report_without_rounds(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -268,7 +268,7 @@ def test_a_server_that_has_ended_says_how_its_clients_did() -> None:
     defence = {"verdicts": [{"client": "a", "reason": "", "score": None}], "excluded": {"eve": {"long": 4}}}
     ended = {
         "run": "lab-1", "finished": None, "round_open": False, "rounds_committed": 1, "rounds_abandoned": 2,
-        "best_version": 1, "model_version": 1, "accuracy": 0.5, "quarantined": {}, "defence": defence,
+        "best_version": 1, "model_version": 2, "accuracy": 0.5, "quarantined": {}, "defence": defence,
     }  # fmt: skip
     console = Console(width=80)
     with console.capture() as said:
@@ -277,7 +277,7 @@ def test_a_server_that_has_ended_says_how_its_clients_did() -> None:
     assert lines[1:4] == [
         "run     lab-1, stopped between two rounds",
         "rounds  1 committed, 2 abandoned",
-        "model   version 1, best 1, accuracy 50 %",
+        "model   version 2, best 1, accuracy 50 %",
     ]
     assert cells(lines) == [
         ["client", "last round", "left out", "accuracy"],

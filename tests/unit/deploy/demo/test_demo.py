@@ -161,7 +161,8 @@ def test_groups_and_who_is_missing_from_them() -> None:
 
 def test_a_sparkline_goes_from_the_least_to_the_greatest() -> None:
     assert sparkline([]) == ""
-    assert sparkline([0.5]) == "▁"
+    assert sparkline([0.5]) == "▅"
+    assert sparkline([0.970, 0.974, 0.971]) == "▄▅▄"  # what is hardly a change is not drawn as one
     assert sparkline([0.0, 0.5, 1.0]) == "▁▅█"
 
 

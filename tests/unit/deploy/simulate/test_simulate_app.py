@@ -78,6 +78,7 @@ def options(folder: Path, name: str) -> SimulateOptions:
         ({"app": "absent.py:client"}, "--app", "names no file"),
         ({"app": "client"}, "--app", "names no file"),
         ({"app": f"{__file__}:"}, "--app", "names nothing in that file"),
+        ({"app": f"{__file__}:absent"}, "--app", "there is no absent in"),
         ({"server_app": "absent.py:server"}, "--server-app", "names no file"),
         ({"app": "", "server_app": "my.py:server"}, "--server-app", "goes with"),
         ({"app": "", "partition": "iid", "alpha": 0.5}, "--alpha", "no effect"),
@@ -158,7 +159,6 @@ def test_an_actor_of_a_cluster_is_the_same_crowd(tmp_path: Path, monkeypatch: py
             "docs/simulate.md",
             marks=pytest.mark.slow,
         ),
-        pytest.param("absent", "my.py: app: there is no function absent", "docs/simulate.md", marks=pytest.mark.slow),
     ],
 )
 def test_a_client_that_cannot_be_ends_the_simulation(name: str, words: str, cure: str, tmp_path: Path) -> None:
@@ -219,9 +219,11 @@ def test_a_round_and_the_end_in_words() -> None:
         "round 3 committed in 2.50 s: 48 of 50 clients, 2.00 MB up; not counted: 1 late, 1 norm"
     )
     assert "up, accuracy 0.912;" in round_words(replace(ROUND, accuracy=0.912))
-    clients = replace(ROUND, accuracy_before=0.5, missing={})
+    clients = replace(ROUND, accuracy_before=0.5, measured_by="clients", missing={})
     assert round_words(clients).endswith("up, accuracy before it 0.500 (the clients' own data)")
-    assert end_words(END) == "1000 clients, 1 rounds in 60.0 s (rounds): version 3, digest abababababababab"
+    server = replace(clients, measured_by="server")  # whose worker has skipped one
+    assert round_words(server).endswith("up, accuracy before it 0.500")
+    assert end_words(END) == "1,000 clients, 1 round in 60.0 s (rounds): version 3, digest abababababababab"
     assert "version 3, accuracy 0.900, digest" in end_words(replace(END, accuracy=0.9, accuracy_of=3))
     late = replace(END, accuracy=0.9, accuracy_of=2, failed=4)
     assert "version 3, accuracy of version 2 0.900, digest" in end_words(late)

@@ -114,7 +114,7 @@ def test_rounds_are_added_up_by_stage_and_told_in_a_line() -> None:
     assert (figures["rounds"], figures["committed"], figures["other_outcomes"]) == (2, 1, {"nothing-accepted": 1})
     assert (figures["counted_share"], figures["least_counted_share"]) == (5 / 14, 0.0)
     assert "1 of 2 rounds committed" in (words := stage_words("unmask", figures))
-    assert "35.7% counted, 7.1% were left out by the defence, 57.1%" in words
+    assert "35.7 % counted, 7.1 % were left out by the defence, 57.1 %" in words
     assert "3 of 4 groups void" in words
 
 

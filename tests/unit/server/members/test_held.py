@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from roughfed.deploy.cli import app as cli
 from roughfed.messages import ASKED, HELD, Heartbeat, Hello
 from roughfed.server.context.server import ServerContext
 from roughfed.server.masked.journal import Stages
+from roughfed.server.members.authority import Authority
 from roughfed.server.members.quarantine import MOST_WORDS
 from roughfed.server.members.sessions import Session
 from roughfed.server.observe.control import Control
@@ -32,6 +34,7 @@ from roughfed.types import RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import encode_header
 from tests.server_context import context, in_round
 from tests.unit.documents import blocks, commands
+from tests.unit.server.members.test_authority import Newcomer
 
 KEY = IdentityKey.from_private_bytes(bytes([1]) * 32)
 HEADER = RoundHeader("run-1", 3, bytes(32), 0, bytes(32), bytes(32), "identity", "updates", bytes(32), 60.0)
@@ -167,6 +170,25 @@ def test_the_commands_without_a_server(tmp_path: Path, text: str, capsys: pytest
     assert json.loads(capsys.readouterr().out) == {"released": "b", "was": why}
     assert cli.run(["quarantine", "b", "--because", "x" * 999, *where]) == 2
     assert cli.run(["quarantine", "b c", *where]) == 3
+
+
+def test_a_name_that_nobody_has_is_refused_where_the_ca_knows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "fed.toml").touch()
+    Store(tmp_path / "state").close()
+    now = datetime.now(UTC)
+    authority = Authority.create(tmp_path / "state" / "ca", "fed", now=now)
+    where = ["--dir", str(tmp_path), "--json"]
+    assert cli.run(["quarantine", "hospital-a", *where]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["cure"] == "members: nobody"
+    Newcomer().enroll(authority, authority.invite("hospital-a", now=now), now=now)
+    assert cli.run(["quarantine", "hosptal-a", *where]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["cause"], error["cure"]) == ("there is no member 'hosptal-a'", "did you mean hospital-a?")
+    with closing(Store(tmp_path / "state")) as store:
+        assert Stages(store.journal).quarantined() == {}
+    assert cli.run(["quarantine", "hospital-a", *where]) == 0
 
 
 def test_the_lines_of_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
