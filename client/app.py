@@ -10,7 +10,6 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from roughfed.child import Description
 from roughfed.client.connection.diagnose import diagnose
 from roughfed.client.connection.reconnect import AfterRuns, after_faults, when_asked
 from roughfed.client.context import ClientContext
@@ -29,6 +28,7 @@ from roughfed.client.storage.own_secret import mixed_seed, own_secret
 from roughfed.client.storage.store import ClientStore
 from roughfed.errors import IdentityError, ModeRefused, Unreachable
 from roughfed.messages import Reconnect
+from roughfed.trainer_client import Description
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from roughfed.child import Description
 from roughfed.client.connection.rpc import Connection
-from roughfed.client.disclosure.ledger import Ledger
+from roughfed.client.disclosure.record import Ledger
 from roughfed.client.local.trainer_process import LocalTrainer
 from roughfed.client.members.credential_files import Credentials
 from roughfed.client.metrics import ClientMetrics
@@ -24,6 +23,7 @@ from roughfed.crypto.member_list import MemberList
 from roughfed.errors import LocalProtocolError
 from roughfed.messages import ClientMessage, ServerStage, Welcome
 from roughfed.secagg.client import ClientRound
+from roughfed.trainer_client import Description
 from roughfed.types import Job, RoundHeader
 
 Inbox = asyncio.Queue[ServerStage | Literal["again"] | None]

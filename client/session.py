@@ -7,9 +7,9 @@ import logging
 
 from roughfed import __version__, crash
 from roughfed.client.context import ClientContext, SessionContext
-from roughfed.client.disclosure.ledger import Ledger
 from roughfed.client.disclosure.limits import check_run, lines_of
 from roughfed.client.disclosure.mode import Mode
+from roughfed.client.disclosure.record import Ledger
 from roughfed.client.job_runner import JobRunner
 from roughfed.client.local.availability import WINDOW, Availability
 from roughfed.client.local.machine import Watcher

@@ -35,7 +35,7 @@ from roughfed.types import Job
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ClientFiles:
     """The files of one client directory."""
 
     folder: Path
@@ -78,7 +78,7 @@ async def join(folder: Path, line: JoinLine, *, policy: str, typed: bool = False
     Raises:
         ShowsMore: the line's mode shows the server more than that; the line is not used.
     """
-    place = Place(folder)
+    place = ClientFiles(folder)
     place.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     with closing(ClientStore(place.state)) as store:
         most = policy if typed else allowed(store, line.ca_fingerprint, policy)
@@ -95,7 +95,7 @@ async def accept(folder: Path, papers: credential_files.Credentials, mode: str) 
     Raises:
         ConfigError: a client runs here, and would go on as it is.
     """
-    state = Place(folder).state
+    state = ClientFiles(folder).state
     cure = "stop that client first; it shows what it showed until it starts again"
     with only_one(state, "client", cure=cure), closing(ClientStore(state)) as store:
         await record_bound(store, fingerprint(papers.ca_certificate), mode, OWNER)
@@ -103,7 +103,7 @@ async def accept(folder: Path, papers: credential_files.Credentials, mode: str) 
 
 def agreed(folder: Path, papers: credential_files.Credentials, policy: str) -> str:
     """The most that the server may see: what is noted here, and `policy`, whichever is less."""
-    with closing(ClientStore(Place(folder).state)) as store:
+    with closing(ClientStore(ClientFiles(folder).state)) as store:
         return allowed(store, fingerprint(papers.ca_certificate), policy)
 
 
@@ -148,7 +148,7 @@ def organisations(folder: Path, config: ClientConfig) -> Organisations | None:
     """
     if path := config.policy.organisations:
         return read_organisations(folder / path)
-    papers = Place(folder).papers
+    papers = ClientFiles(folder).papers
     if (
         config.policy.server_sees != MODES[-1]
         and credential_files.is_enrolled(papers)
@@ -170,7 +170,7 @@ async def run_agent(
     **how: Unpack[How],
 ) -> str:
     """Run the enrolled client of a directory; returns why it ended."""
-    place = Place(folder)
+    place = ClientFiles(folder)
     signers = organisations(folder, config)
     return await run(Setup(config, place.state, place.papers, trainer, organisations=signers, **how))
 

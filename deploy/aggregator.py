@@ -23,12 +23,12 @@ from roughfed.deploy.roster import lists_of
 from roughfed.errors import ConfigError, RoughfedError, Unreachable
 from roughfed.files import write_durably
 from roughfed.lock import only_one
-from roughfed.server.app import Ports, Setup, serve
+from roughfed.server.app import Ports, ServerSetup, serve
 from roughfed.server.members.authority import Authority
 from roughfed.server.members.member_list import Lists
 from roughfed.server.members.member_list import from_authority as from_ca
 from roughfed.server.members.server_credentials import Obtain, Papers, from_authority
-from roughfed.server.model.run_setup import Origin
+from roughfed.server.model.run_setup import ModelSource
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ SERVER_NAME = "server"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ServerFiles:
     """The files of one server directory."""
 
     folder: Path
@@ -70,7 +70,7 @@ def load(folder: Path, overrides: Mapping[str, str]) -> FederationConfig:
 def run_server(
     folder: Path,
     config: FederationConfig,
-    origin: Origin,
+    origin: ModelSource,
     *,
     ca: bool = True,
     on_ready: Callable[[Ports], None] = lambda _: None,
@@ -94,7 +94,7 @@ def run_server(
         ConfigError: another process runs on the directory; nothing in it was touched.
     """
     keep_pages()
-    place = Place(folder)
+    place = ServerFiles(folder)
     with only_one(place.state, "server", cure="roughfed stop"):
         setup = _setup(place, config, origin, ca=ca, on_ready=on_ready)
         if above is None:
@@ -105,8 +105,8 @@ def run_server(
 
 
 def _setup(
-    place: Place, config: FederationConfig, origin: Origin, *, ca: bool, on_ready: Callable[[Ports], None]
-) -> Setup:
+    place: ServerFiles, config: FederationConfig, origin: ModelSource, *, ca: bool, on_ready: Callable[[Ports], None]
+) -> ServerSetup:
     authority = Authority.open(place.ca, life=timedelta(days=config.identity.certificate_days)) if ca else None
     obtain = from_authority(authority, place.papers, SERVER_NAME) if authority else from_enrolment(place.papers)
 
@@ -115,7 +115,7 @@ def _setup(
         on_ready(ports)
 
     lists = lists_of(place.folder, from_ca(authority) if authority is not None else lists_from_ca(place.papers))
-    return Setup(config, place.state, origin, obtain, authority, ready, lists=lists)
+    return ServerSetup(config, place.state, origin, obtain, authority, ready, lists=lists)
 
 
 def from_enrolment(folder: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Obtain:
@@ -179,12 +179,12 @@ def invite(folder: Path, name: str, *, host: str, port: int, replace: bool = Fal
         port: the enrolment port.
         replace: the name's earlier key dies when the new one enrols.
     """
-    authority = Authority.open(Place(folder).ca)
+    authority = Authority.open(ServerFiles(folder).ca)
     secret = authority.invite(name, now=datetime.now(UTC), replace=replace)
     return JoinLine(host, port, secret, authority.fingerprint, load(folder, {}).privacy.server_sees)
 
 
-def note_ports(place: Place, ports: Ports) -> None:
+def note_ports(place: ServerFiles, ports: Ports) -> None:
     """Say where this directory's server listens, for `invite` and `status`.
 
     Raises:
@@ -200,7 +200,7 @@ def known_ports(folder: Path) -> Ports:
         ConfigError: it never ran.
     """
     try:
-        return Ports(**json.loads(Place(folder).ports.read_text()))
+        return Ports(**json.loads(ServerFiles(folder).ports.read_text()))
     except FileNotFoundError:
         raise ConfigError(
             "no server has run here yet, so its ports are not known", file=str(folder), cure="roughfed server"

@@ -47,7 +47,7 @@ class BadBackup(StorageError):
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ArchiveMember:
     """A file that goes in: its name there, where it lies, and how many bytes of it."""
 
     name: str
@@ -58,7 +58,7 @@ class Member:
 def write(
     out: Path,
     about: Mapping[str, Any],
-    members: Sequence[Member],
+    members: Sequence[ArchiveMember],
     on_bytes: OnBytes = lambda _: None,
     *,
     key: IdentityKey | None = None,
@@ -103,7 +103,7 @@ def write(
     return size
 
 
-class Reader:
+class BackupReader:
     """A backup that is being read: first `about`, then `unpack`."""
 
     def __init__(self, file: IO[bytes], size: int) -> None:
@@ -241,7 +241,7 @@ class Reader:
         return data
 
 
-def _put(tar: IO[bytes], member: Member, on_bytes: OnBytes) -> str:
+def _put(tar: IO[bytes], member: ArchiveMember, on_bytes: OnBytes) -> str:
     tar.write(_head(member.name, member.size))
     digest, left = hasher(), member.size
     with member.path.open("rb") as file:

@@ -7,7 +7,7 @@ import socket
 from typing import NamedTuple
 
 
-class Refused(NamedTuple):
+class PortRefused(NamedTuple):
     """Why a port cannot be opened.
 
     Attributes:
@@ -23,7 +23,7 @@ class Refused(NamedTuple):
     taken: bool
 
 
-def try_port(key: str, host: str, port: int) -> Refused | None:
+def try_port(key: str, host: str, port: int) -> PortRefused | None:
     """Bind and listen, and let go again.
 
     Args:
@@ -45,14 +45,14 @@ def try_port(key: str, host: str, port: int) -> Refused | None:
     return None
 
 
-def _refused(error: OSError, key: str, host: str, port: int) -> Refused:
+def _refused(error: OSError, key: str, host: str, port: int) -> PortRefused:
     cause = f"cannot listen on {host}:{port}: {error.strerror or error}"
     if error.errno == errno.EACCES:
         cure = f"choose a port above 1023, or give the right to use it (CAP_NET_BIND_SERVICE): --set {key}=8443"
-        return Refused(cause, key, cure, False)
+        return PortRefused(cause, key, cure, False)
     if error.errno == errno.EADDRINUSE:
         cure = f"end the other one, choose another port, or 0 for any free one: roughfed server --set {key}=0"
-        return Refused(cause, key, cure, True)
+        return PortRefused(cause, key, cure, True)
     address_key = "server.http_host" if key == "server.http_port" else "server.host"
     cure = "an address of this machine, without scheme and port; 0.0.0.0 for all, 127.0.0.1 for this machine alone"
-    return Refused(cause, address_key, cure, False)
+    return PortRefused(cause, address_key, cure, False)

@@ -23,7 +23,9 @@ def is_client(folder: Path) -> bool:
     """Whether a client lives in a directory, enrolled or not yet."""
     if (folder / FederationConfig.FILE).exists():
         return False
-    return (folder / ClientConfig.FILE).exists() or (agent.Place(folder).papers / credential_files.RECORD).exists()
+    return (folder / ClientConfig.FILE).exists() or (
+        agent.ClientFiles(folder).papers / credential_files.RECORD
+    ).exists()
 
 
 def membership(folder: Path) -> dict[str, Any]:
@@ -33,7 +35,7 @@ def membership(folder: Path) -> dict[str, Any]:
         ConfigError: it is not enrolled, or client.toml is wrong.
         StorageError: its memory cannot be read.
     """
-    place = agent.Place(folder)
+    place = agent.ClientFiles(folder)
     papers = credential_files.load(place.papers)
     written = (folder / ClientConfig.FILE).exists()
     config = agent.load(folder, {}) if written else ClientConfig()

@@ -16,11 +16,11 @@ from typing import cast
 
 from safetensors import SafetensorError, safe_open
 
-from roughfed.child import Description, Trainer, description_from, model_description
 from roughfed.errors import ConfigError, TrainerError
 from roughfed.params import read_flat, write_model
 from roughfed.rng import derive
 from roughfed.server.model.trainer_interface import Sums
+from roughfed.trainer_client import Description, Trainer, description_from, model_description
 from roughfed.training import BaseFile, Turn
 from roughfed.types import Evaluation
 
@@ -32,7 +32,7 @@ async def write(command: Sequence[str], out: Path, *, seed: int) -> int:
     """Write the starting weights of a model, and what it is.
 
     Args:
-        command: of a trainer (`roughfed.child.trainer_command`).
+        command: of a trainer (`roughfed.trainer_client.trainer_command`).
         out: the file; an existing one is replaced.
         seed: of the federation.
 
@@ -74,8 +74,8 @@ def read(path: Path) -> Description:
         raise ConfigError(f"{path} is no file of a model: {error}", key="model.init", cure=cure) from error
 
 
-class ModelFile:
-    """A `roughfed.server.model.run_setup.Origin` that has a file and no process. What needs one is not to be had."""
+class FileModelSource:
+    """A `roughfed.server.model.run_setup.ModelSource` that has a file and no process; what needs one is refused."""
 
     def __init__(self, path: Path) -> None:
         """Read what the model is.

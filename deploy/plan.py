@@ -10,13 +10,13 @@ from roughfed.config import FederationConfig, check_federation
 from roughfed.config.planned import TABLES
 from roughfed.config.problems import conflict, refusal
 from roughfed.config.schema import Key, keys_of
-from roughfed.deploy.plan_bytes import Traffic, chain, traffic
+from roughfed.deploy.plan_bytes import RoundTraffic, chain, traffic
 from roughfed.deploy.plan_groups import Grouping, grouping
-from roughfed.deploy.plan_sums import Sums, sums
+from roughfed.deploy.plan_sums import StatisticBytes, sums
 from roughfed.deploy.plan_tiers import TierPlan, tier_plans, tier_warnings
 from roughfed.deploy.plan_words import not_protected, sees, warnings
 from roughfed.errors import ConfigError
-from roughfed.masking import CODES_A_NUMBER
+from roughfed.masked_round import CODES_A_NUMBER
 from roughfed.secagg.groups import SMALLEST
 from roughfed.server.cohort.statistics import Shape
 from roughfed.server.defence.check import check_rule
@@ -66,14 +66,14 @@ class Turnout:
     tolerated: int
     attackers: int
     groups: Grouping | None
-    traffic: Traffic | None
+    traffic: RoundTraffic | None
     download_bytes: int | None
     upload_bytes: int | None
-    statistics: Sums | None = None
+    statistics: StatisticBytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """What `roughfed plan` says.
 
     Attributes:
@@ -109,7 +109,7 @@ def plan(
     shape: Shape | None = None,
     spec: Spec | None = None,
     of_tier: Mapping[str, int] = NOBODY,
-) -> Plan:
+) -> RunPlan:
     """Work out what the settings mean.
 
     Args:
@@ -134,7 +134,7 @@ def plan(
         _turnout(config, n, size, shape) for n in numbers if n >= config.round.min_clients or connected is not None
     )
     tiers = tier_plans(config, of_tier, size=size, spec=spec)
-    return Plan(
+    return RunPlan(
         settings=tuple(_effective(config)),
         server_sees=sees(config),
         not_protected=not_protected(config),

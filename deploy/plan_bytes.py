@@ -26,7 +26,7 @@ CA_SIGNATURE = bytes(71)  # DER, P-256: 70 to 72
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class RoundTraffic:
     """Bytes of one client in one round.
 
     Attributes:
@@ -48,7 +48,7 @@ class Traffic:
     down_ratio: float
 
 
-def traffic(config: FederationConfig, size: int, *, invited: int, groups: Grouping | None) -> Traffic:
+def traffic(config: FederationConfig, size: int, *, invited: int, groups: Grouping | None) -> RoundTraffic:
     """What one client of the largest group sends and gets.
 
     Args:
@@ -67,7 +67,7 @@ def traffic(config: FederationConfig, size: int, *, invited: int, groups: Groupi
         dim = config.sketch.dim if sees == "sketches" else 0
         up = stages_up(groups.sizes[0], sketch_bytes=dim * groups.lane_bits // 8)
         down = stages_down(groups.sizes[0], invited, sketches=dim > 0)
-    return Traffic(update, model, whole, up, down, (update + up) / whole, (model + down) / whole)
+    return RoundTraffic(update, model, whole, up, down, (update + up) / whole, (model + down) / whole)
 
 
 def chain(config: FederationConfig, size: int, groups: Grouping) -> ChainParams:

@@ -11,7 +11,7 @@ from math import comb
 
 from roughfed.codec.plan import plan_lanes
 from roughfed.config import FederationConfig
-from roughfed.masking import largest_group
+from roughfed.masked_round import largest_group
 from roughfed.secagg.groups import group_sizes, promised_colluders, smallest_sum, threshold
 
 LOST = 0.1

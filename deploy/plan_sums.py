@@ -15,7 +15,7 @@ from roughfed.types import Spec
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
+class StatisticBytes:
     """Bytes of one client's statistics in a masked round.
 
     Attributes:
@@ -45,7 +45,7 @@ def shape_of(spec: Spec) -> Shape:
     return Shape(*matrices[-1]) if matrices else Shape(0)
 
 
-def sums(config: FederationConfig, shape: Shape, groups: Grouping) -> Sums:
+def sums(config: FederationConfig, shape: Shape, groups: Grouping) -> StatisticBytes:
     """What the statistics of a masked run cost.
 
     Raises:
@@ -60,7 +60,7 @@ def sums(config: FederationConfig, shape: Shape, groups: Grouping) -> Sums:
     most = max(costs)
     at = costs.index(most)
     new = tuple(text.partition(":")[0] for text in each[at] if text not in each[0])
-    return Sums(costs[0], most, at + 1, new)
+    return StatisticBytes(costs[0], most, at + 1, new)
 
 
 def _texts(config: FederationConfig, shape: Shape, number: int) -> tuple[str, ...]:

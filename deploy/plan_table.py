@@ -13,7 +13,7 @@ from roughfed.deploy.table import Column, Table
 from roughfed.report.scale import percent, size
 
 if TYPE_CHECKING:
-    from roughfed.deploy.plan import Plan, Turnout
+    from roughfed.deploy.plan import RunPlan, Turnout
     from roughfed.deploy.plan_groups import Grouping, Void
     from roughfed.deploy.plan_tiers import TierPlan
 
@@ -27,7 +27,7 @@ TIERS = (
 )
 
 
-def render(plan: Plan, *, everything: bool = False) -> RenderableType:
+def render(plan: RunPlan, *, everything: bool = False) -> RenderableType:
     """Draw a plan for a terminal; `everything`: also the settings that are at their defaults."""
     parts: list[RenderableType] = [*_settings(plan, everything), Text(plan.server_sees)]
     if plan.not_protected:
@@ -48,7 +48,7 @@ def render(plan: Plan, *, everything: bool = False) -> RenderableType:
     return Group(*parts)
 
 
-def _settings(plan: Plan, everything: bool) -> Iterator[RenderableType]:
+def _settings(plan: RunPlan, everything: bool) -> Iterator[RenderableType]:
     rows = [row for row in plan.settings if everything or row.origin != "default"]
     columns = {"setting": [row.key for row in rows], "value": [row.value for row in rows]}
     styles = ["dim" if row.origin == "default" else "" for row in rows]

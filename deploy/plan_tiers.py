@@ -10,7 +10,7 @@ from roughfed.codec.plan import ChainParams, plan_lanes, plan_subset
 from roughfed.config import FederationConfig
 from roughfed.config.tiers import TierSettings
 from roughfed.deploy.plan_words import FEW_PARAMETERS
-from roughfed.masking import largest_group
+from roughfed.masked_round import largest_group
 from roughfed.secagg.groups import SMALLEST, group_sizes
 from roughfed.server.cohort.tiers import fewest
 from roughfed.server.defence.plan import tolerated

@@ -39,7 +39,7 @@ def open_store(folder: Path) -> Store:
     Raises:
         ConfigError: there is none.
     """
-    state = aggregator.Place(folder).state
+    state = aggregator.ServerFiles(folder).state
     if not (state / "journal.db").is_file():
         raise _nothing_yet(folder)
     return Store(state)

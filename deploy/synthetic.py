@@ -16,15 +16,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.child import Description
 from roughfed.digest import content_digest
 from roughfed.errors import TrainerError
+from roughfed.file_pool import rewritten
 from roughfed.params import read_flat, write_model
-from roughfed.reuse import rewritten
 from roughfed.rng import derive, generator
+from roughfed.trainer_client import Description
 from roughfed.training import BaseFile, FitResult, Turn
 from roughfed.types import Evaluation, Spec, TensorSpec
-from roughfed.wire.facts import encode_facts
+from roughfed.wire.job_facts import encode_facts
 
 Flat = NDArray[np.float32]
 

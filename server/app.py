@@ -29,14 +29,14 @@ from roughfed.server.cohort.tiers import check_tiers
 from roughfed.server.context.server import ServerContext, ServerIdentity, Settings
 from roughfed.server.defence.check import check_rule
 from roughfed.server.extensions.edge.upstream import Above
-from roughfed.server.extensions.table import Given, add_extensions
+from roughfed.server.extensions.table import ExtensionInputs, add_extensions
 from roughfed.server.members.authority import Authority
 from roughfed.server.members.member_list import Lists, from_authority
 from roughfed.server.members.server_credentials import Obtain, Papers, Rotation
 from roughfed.server.members.strikes import Strikes
 from roughfed.server.model import downlink
 from roughfed.server.model.frozen import stand
-from roughfed.server.model.run_setup import Origin, draw_shared, open_run
+from roughfed.server.model.run_setup import ModelSource, draw_shared, open_run
 from roughfed.server.observe.control import Control
 from roughfed.server.observe.gauges import keep_gauges, metrics_of
 from roughfed.server.observe.health.active_alerts import Health
@@ -86,7 +86,7 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class ServerSetup:
     """What deploy/ hands to the server.
 
     Attributes:
@@ -103,7 +103,7 @@ class Setup:
 
     config: FederationConfig
     folder: Path
-    origin: Origin
+    origin: ModelSource
     obtain: Obtain
     authority: Authority | None
     on_ready: Callable[[Ports], None]
@@ -112,7 +112,7 @@ class Setup:
     lists: Lists | None = None
 
 
-async def serve(setup: Setup) -> str:
+async def serve(setup: ServerSetup) -> str:
     """Run the server until the run is over or a signal drains it.
 
     Returns:
@@ -144,7 +144,7 @@ async def serve(setup: Setup) -> str:
             ctx.clients.end()
 
 
-async def prepare(setup: Setup, stack: AsyncExitStack) -> tuple[ServerContext, Papers]:
+async def prepare(setup: ServerSetup, stack: AsyncExitStack) -> tuple[ServerContext, Papers]:
     """Everything but the ports: the run as the journal has it, and what its rounds need.
 
     Args:
@@ -188,7 +188,7 @@ async def prepare(setup: Setup, stack: AsyncExitStack) -> tuple[ServerContext, P
     ctx.clients.revoked |= store.revoked()
     await reference_updates.prepare(ctx, description.spec)
     draw = partial(draw_shared, setup.origin.initial, description.spec, spec)
-    add_extensions(ctx, Given(draw, setup.above))
+    add_extensions(ctx, ExtensionInputs(draw, setup.above))
     stack.push_async_callback(ctx.extensions.stop)
     await ctx.extensions.prepare()
     check_shape(config.trainer, Shape.of(spec, ctx.num_classes))
@@ -275,7 +275,7 @@ def note_renewal(ctx: ServerContext, health: Health, new: Papers) -> None:
 
 
 async def listen(
-    setup: Setup, ctx: ServerContext, services: tuple[grpc.GenericRpcHandler, Vitality], rotation: Rotation,
+    setup: ServerSetup, ctx: ServerContext, services: tuple[grpc.GenericRpcHandler, Vitality], rotation: Rotation,
     stack: AsyncExitStack,
 ) -> Ports:  # fmt: skip
     """Open the federation port and, beside a CA, the enrolment port.

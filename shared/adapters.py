@@ -26,7 +26,7 @@ import numpy as np
 from roughfed.errors import ConfigError
 from roughfed.params import Flat
 from roughfed.rng import generator
-from roughfed.scope import some
+from roughfed.shared_tensors import some
 from roughfed.types import Spec, TensorSpec
 
 WEIGHT, LORA_A, LORA_B = "weight", "lora_a", "lora_b"

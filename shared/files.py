@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from roughfed.errors import StorageError
-from roughfed.owner import adopt
+from roughfed.ownership import adopt
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from roughfed.errors import ConfigError
 from roughfed.files import disk_errors
-from roughfed.owner import adopt
+from roughfed.ownership import adopt
 
 LOCK = "lock"
 

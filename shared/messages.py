@@ -116,9 +116,9 @@ class Leave:
 class Welcome:
     """First message of the server. `server` is its serialized SignedRosterEntry.
 
-    `private` has patterns of the names of tensors that stay with each client (`roughfed.scope`), `base` what nobody
-    trains and nobody sends (`roughfed.adapters`), `tiers` those that a client may belong to beside the standard one.
-    `time` is the server's clock (Unix seconds), where it tells; `paced`, whether transfers wait for their turn;
+    `private` has patterns of the names of tensors that stay with each client (`roughfed.shared_tensors`), `base` what
+    nobody trains and nobody sends (`roughfed.adapters`), `tiers` those that a client may belong to beside the standard
+    one. `time` is the server's clock (Unix seconds), where it tells; `paced`, whether transfers wait for their turn;
     `clusters`, how many models clients are asked to choose among, 0 where they never are.
     """
 
@@ -174,7 +174,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Choose:
-    """Which of several models has the least loss here? The server signs the question (`roughfed.wire.choosing`)."""
+    """Which of several models has the least loss here? The server signs it (`roughfed.wire.cluster_choice`)."""
 
     question: Signed
     seconds_left: float

@@ -1,7 +1,7 @@
 """Tiers of clients: some send a part of the coordinates, some train a part of the tensors, in the same round.
 
 The standard tier ("") does what the header says; the others are listed in it, by name. `header_for` gives the header
-as one tier reads it, so that what follows from a header (`roughfed.masking`, the client's rules) need not know of
+as one tier reads it, so that what follows from a header (`roughfed.masked_round`, the client's rules) need not know of
 tiers at all. A tier that is not listed takes no part in the round.
 
 An update is a vector over the coordinates of its tier: those of its tensors, in the order of the Spec. The updates of
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roughfed.errors import RemoteProtocolError
-from roughfed.scope import is_private
+from roughfed.shared_tensors import is_private
 from roughfed.types import RoundHeader, Spec
 
 Flat = NDArray[np.float32]

@@ -13,7 +13,7 @@ from roughfed.server.cohort.collection import Collection
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext, ServerIdentity, Settings
 from roughfed.server.extensions.edge.upstream import Above
-from roughfed.server.extensions.table import Given, add_extensions
+from roughfed.server.extensions.table import ExtensionInputs, add_extensions
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Spec
@@ -40,7 +40,7 @@ def context(
     """A server of the name "server" with all extensions; `more` are fields of ServerContext."""
     who = identity or ServerIdentity("server", key)
     ctx = ServerContext(Settings(config), store, who, metrics or ServerMetrics(), executor, run, spec, **more)
-    add_extensions(ctx, Given(no_draw, above))
+    add_extensions(ctx, ExtensionInputs(no_draw, above))
     return ctx
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roughfed.client.disclosure import limits as rule
-from roughfed.client.disclosure.ledger import Earlier, Ledger
+from roughfed.client.disclosure.record import Earlier, Ledger
 from roughfed.client.policy import Rules
 from roughfed.messages import ServerStage
 from roughfed.secagg import messages as m

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from roughfed.child import Trainer
 from roughfed.client.members import credential_files
 from roughfed.crypto.agreement import derive
 from roughfed.errors import ConfigError
 from roughfed.files import disk_errors, write_durably
+from roughfed.trainer_client import Trainer
 from roughfed.training import StatePlace, Turn
 
 TRAINER_STATE = b"roughfed trainer state key v1\0"
@@ -90,7 +90,7 @@ async def write_own(
     Args:
         state: the client's state directory.
         credentials: whose key opens the trainer's state.
-        command: of a trainer, as of `roughfed.child.trainer_command`.
+        command: of a trainer, as of `roughfed.trainer_client.trainer_command`.
         out: the file to write; an existing one is replaced.
 
     Returns:

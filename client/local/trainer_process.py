@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from roughfed.child import Description
 from roughfed.errors import TrainerError
-from roughfed.restarting import Restarting
+from roughfed.trainer_client import Description, Restarting
 from roughfed.training import FitResult, Turn
 from roughfed.types import Evaluation
 
@@ -51,7 +50,7 @@ class TrainerProcess:
     """A `LocalTrainer` whose work is done by a child process."""
 
     def __init__(self, command: Sequence[str], log_file: Path) -> None:
-        """`command` as of `roughfed.child.trainer_command`."""
+        """`command` as of `roughfed.trainer_client.trainer_command`."""
         self.on_progress: Callable[[float], None] | None = None
         self._child = Restarting(command, log_file, on_progress=self._report)
 

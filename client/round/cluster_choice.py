@@ -24,7 +24,7 @@ from roughfed.crypto.identity import verify
 from roughfed.errors import RemoteProtocolError, RoughfedError
 from roughfed.messages import Choice, Choose
 from roughfed.types import Job, RoundHeader, Signed
-from roughfed.wire.choosing import QUESTION_DOMAIN, Question, decode_question
+from roughfed.wire.cluster_choice import QUESTION_DOMAIN, Question, decode_question
 from roughfed.wire.session import HEADER_DOMAIN, decode_header
 
 log = logging.getLogger(__name__)

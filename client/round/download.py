@@ -20,9 +20,9 @@ from roughfed.client.metrics import ClientMetrics
 from roughfed.codec import downlink
 from roughfed.digest import Hasher, hasher
 from roughfed.errors import RemoteProtocolError, Unreachable
+from roughfed.file_pool import written_over
 from roughfed.files import disk_errors, place_durably
 from roughfed.params import digest_file, model_header, raise_variances, read_flat, variance_ranges
-from roughfed.reuse import written_over
 from roughfed.transport.patience import waits
 from roughfed.types import Spec
 

@@ -11,12 +11,12 @@ import numpy as np
 from roughfed.client.round.residual import Residual
 from roughfed.codec import CODECS, Codec
 from roughfed.errors import LocalProtocolError, StorageError, TrainerError
+from roughfed.file_pool import claim, retire, rewritten, spare_of
 from roughfed.files import disk_errors
 from roughfed.params import Flat
-from roughfed.reuse import claim, retire, rewritten, spare_of
-from roughfed.sending import Sending
 from roughfed.tiers import feeds_back
 from roughfed.types import RoundHeader
+from roughfed.upload_format import Sending
 
 SLICE = 1 << 18  # values decoded at once
 DELTA = "delta"

@@ -41,12 +41,12 @@ from roughfed.errors import (
     TrainerError,
 )
 from roughfed.files import disk_errors
-from roughfed.masking import Masking, masking_of
+from roughfed.masked_round import Masking, masking_of
 from roughfed.messages import ClientStage, ServerStage
 from roughfed.secagg import statistics
+from roughfed.secagg.adverts import FULL
 from roughfed.secagg.client import Gives, Policy, State
 from roughfed.secagg.messages import Roster
-from roughfed.secagg.promises import FULL
 from roughfed.secagg.terms import Party
 from roughfed.tiers import feeds_back, length_of, ranges_of, tensors_of
 from roughfed.types import Signed

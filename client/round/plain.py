@@ -17,8 +17,8 @@ from roughfed.client.round.steps import Training, train
 from roughfed.client.round.upload import upload
 from roughfed.client.storage.store import SavedUpdate
 from roughfed.params import digest_file
-from roughfed.sending import sending_of
 from roughfed.types import Evaluations, Receipt, UpdateStatement
+from roughfed.upload_format import sending_of
 
 
 class PlainSteps:

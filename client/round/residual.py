@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from roughfed.file_pool import keep_as_spare, retire, written_over
 from roughfed.files import disk_errors
 from roughfed.params import Flat
-from roughfed.reuse import keep_as_spare, retire, written_over
 
 
 class Residual:

@@ -6,16 +6,16 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from roughfed.child import Description
 from roughfed.client.context import RoundTask
 from roughfed.client.disclosure import limits
 from roughfed.client.disclosure.limits import STATIC, times_allowed
 from roughfed.crypto.agreement import derive
 from roughfed.methods import AUTO, is_personal
 from roughfed.secagg import statistics
-from roughfed.secagg.promises import FULL, Gives
+from roughfed.secagg.adverts import FULL, Gives
 from roughfed.secagg.statistics import ACCURACY_BUCKETS, KINDS, Statistic, accuracy_bucket, one_hot
 from roughfed.secagg.weight_class import FACT, LOSS_POINTS, drawn, expected, loss_point, read_table
+from roughfed.trainer_client import Description
 from roughfed.training import FitResult
 from roughfed.types import BINS, Evaluation, Evaluations
 

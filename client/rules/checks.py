@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from roughfed import codec
 from roughfed.adapters import divided_like
-from roughfed.child import Description
-from roughfed.client.disclosure.ledger import Ledger
 from roughfed.client.disclosure.limits import check_levels, check_numbers
+from roughfed.client.disclosure.record import Ledger
 from roughfed.client.members.credential_files import Credentials
 from roughfed.client.policy import Rules
 from roughfed.client.rules.epochs import check_epoch, record_epoch
@@ -20,8 +19,9 @@ from roughfed.errors import ConfigError, IdentityError, ModeRefused, RemoteProto
 from roughfed.messages import Seen, Welcome
 from roughfed.mode import shows_more
 from roughfed.params import explain_difference
-from roughfed.scope import has_controls, shared_spec
 from roughfed.secagg.groups import SMALLEST
+from roughfed.shared_tensors import has_controls, shared_spec
+from roughfed.trainer_client import Description
 from roughfed.types import Job, RoundHeader
 from roughfed.wire.session import HEADER_DOMAIN, decode_header, job_digest
 

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 
 from roughfed.client.policy import Rules
+from roughfed.cohort_order import order_of
 from roughfed.crypto.member_list import ListedMember, MemberList
-from roughfed.draw import order_of
 from roughfed.errors import RemoteProtocolError
 from roughfed.secagg.messages import Roster
 from roughfed.types import RoundHeader

@@ -6,9 +6,9 @@ from roughfed import codec
 from roughfed.client.policy import Rules
 from roughfed.errors import RemoteProtocolError
 from roughfed.messages import Welcome
-from roughfed.sending import sending_of
 from roughfed.tiers import STANDARD, header_for, named, ranges_of, tier_in_round
 from roughfed.types import Job, RoundHeader
+from roughfed.upload_format import sending_of
 
 
 def check_offer(welcome: Welcome, rules: Rules) -> None:

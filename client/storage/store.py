@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roughfed.errors import StorageError
+from roughfed.file_pool import claim, retire, spare_of, written_over
 from roughfed.files import disk_errors
 from roughfed.journal import Journal
 from roughfed.messages import Seen
-from roughfed.reuse import claim, retire, spare_of, written_over
 from roughfed.tiers import STANDARD
 from roughfed.types import Signed
 

@@ -1,7 +1,7 @@
 """`python -m roughfed.client.trainer --fd N (--app FILE:NAME | --builtin JSON) [--device D] [--threads T]`.
 
 Answers one request after the other until the parent closes the socket; with `--crowd N [--first] [--seed S]` for many
-clients (`roughfed.child.Many`). Started by `roughfed.child`.
+clients (`roughfed.trainer_client.Many`). Started by `roughfed.trainer_client`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from roughfed.client.trainer.link import Link, die_with_parent
 from roughfed.client.trainer.threads import Threads
 
 if TYPE_CHECKING:
-    from roughfed.client.trainer.crowd import Crowd
     from roughfed.client.trainer.operations import Operations
+    from roughfed.client.trainer.virtual_clients import Crowd
 
 
 def main() -> None:
@@ -48,9 +48,9 @@ def _answer(operations: Operations | Crowd, request: dict[str, Any]) -> dict[str
 
 
 def _operations(arguments: argparse.Namespace, link: Link) -> Operations | Crowd:
-    from roughfed.client.trainer.crowd import Crowd
     from roughfed.client.trainer.load import load_first
     from roughfed.client.trainer.operations import Operations
+    from roughfed.client.trainer.virtual_clients import Crowd
 
     device: str = arguments.device
     report = link.report

@@ -1,4 +1,4 @@
-"""What went wrong, in the words of `roughfed.child`: a reason, one line, and the trace."""
+"""What went wrong, in the words of `roughfed.trainer_client`: a reason, one line, and the trace."""
 
 from __future__ import annotations
 

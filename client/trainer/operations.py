@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from roughfed import params
-from roughfed.child import spec_rows
 from roughfed.client.api import Client
 from roughfed.client.apps import builtin as builtin_app
 from roughfed.client.trainer import device as devices
@@ -42,6 +41,7 @@ from roughfed.client.trainer.training.own_models import load_alone, personalise,
 from roughfed.errors import ConfigError
 from roughfed.methods import is_personal
 from roughfed.secagg.statistics import STEPS
+from roughfed.trainer_client import spec_rows
 from roughfed.training import BaseFile, Turn
 from roughfed.types import Task, TensorSpec
 

@@ -52,11 +52,11 @@ async def run(arguments: argparse.Namespace, attack: Attack, line: JoinLine | No
     from roughfed.client.context import fresh_secret
     from roughfed.client.setup import Setup
     from roughfed.deploy import agent
-    from roughfed.deploy.attack.cutting import CuttingConnection
-    from roughfed.deploy.attack.lying import Liar
+    from roughfed.deploy.attack.lying_client import Liar
+    from roughfed.deploy.attack.short_uploads import CuttingConnection
     from roughfed.secagg.client import ClientRound
 
-    place, config = agent.Place(arguments.dir), agent.load(arguments.dir, {})
+    place, config = agent.ClientFiles(arguments.dir), agent.load(arguments.dir, {})
     trainer = trainer_of(arguments, attack, config)
     if line is not None:
         await agent.join(arguments.dir, line, policy=config.policy.server_sees)
@@ -93,7 +93,7 @@ def trainer_of(arguments: argparse.Namespace, attack: Attack, config: ClientConf
 
 
 def _synthetic(arguments: argparse.Namespace) -> LocalTrainer:
-    from roughfed.deploy.attack.related import RelatedTrainer
+    from roughfed.deploy.attack.correlated_updates import RelatedTrainer
     from roughfed.deploy.synthetic import SyntheticTrainer
 
     pace_s, examples = arguments.pace, arguments.examples or 1
@@ -108,7 +108,7 @@ def _of_data(arguments: argparse.Namespace, attack: Attack, config: ClientConfig
     from roughfed.deploy.attack.apps import poisoning_command
     from roughfed.deploy.cli.processes import client_command
 
-    state, command = agent.Place(arguments.dir).state, client_command(arguments.dir, config)
+    state, command = agent.ClientFiles(arguments.dir).state, client_command(arguments.dir, config)
     if (wrong := wrong_of(arguments, attack)).data:
         command = poisoning_command(command, state.absolute(), wrong)
     return TrainerProcess(command, state / "trainer.log")

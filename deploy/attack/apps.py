@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from roughfed.client.api import Client
 from roughfed.client.trainer.examples.arriving import length_of
-from roughfed.deploy.attack.poison.labels import Wrong
+from roughfed.deploy.attack.poison.labels import LabelPoison
 from roughfed.errors import ConfigError
 
 FILE = "poisoned_app.py"
@@ -27,11 +27,11 @@ client = poisoned_app({kind!r}, {what!r}, Wrong{wrong!r})
 """
 
 
-def poisoning_command(command: list[str], folder: Path, wrong: Wrong) -> list[str]:
+def poisoning_command(command: list[str], folder: Path, wrong: LabelPoison) -> list[str]:
     """The trainer's command line with the training data of its app poisoned.
 
     Args:
-        command: of `roughfed.child.trainer_command`; ends in `--app FILE:NAME` or `--builtin JSON`.
+        command: of `roughfed.trainer_client.trainer_command`; ends in `--app FILE:NAME` or `--builtin JSON`.
         folder: where the app that does it is written.
         wrong: what is wrong with the data.
     """
@@ -42,7 +42,7 @@ def poisoning_command(command: list[str], folder: Path, wrong: Wrong) -> list[st
     return [*rest, "--app", f"{folder / FILE}:client"]
 
 
-def poisoned_app(kind: str, what: str, wrong: Wrong) -> Client:
+def poisoned_app(kind: str, what: str, wrong: LabelPoison) -> Client:
     """The app `what` (FILE:NAME, or the JSON settings of a listed one), with poisoned data to train on."""
     from roughfed.client.apps import builtin
     from roughfed.client.trainer.load import load_app
@@ -53,7 +53,7 @@ def poisoned_app(kind: str, what: str, wrong: Wrong) -> Client:
     return client
 
 
-def poisoned(given: Any, wrong: Wrong) -> Any:
+def poisoned(given: Any, wrong: LabelPoison) -> Any:
     """Training data as an app may give them, poisoned.
 
     C is what the data say; where they do not, one more than the highest label that this client has.
@@ -83,7 +83,7 @@ def poisoned(given: Any, wrong: Wrong) -> Any:
 class PoisonedStream:
     """A stream of poisoned data; its tasks, if it has any, keep their numbers."""
 
-    def __init__(self, stream: Any, wrong: Wrong) -> None:
+    def __init__(self, stream: Any, wrong: LabelPoison) -> None:
         """Over another one."""
         self._stream, self._wrong = stream, wrong
 
@@ -100,7 +100,7 @@ class PoisonedStream:
 class PoisonedExamples:
     """A map-style data set of (x, y), poisoned."""
 
-    def __init__(self, dataset: Any, wrong: Wrong) -> None:
+    def __init__(self, dataset: Any, wrong: LabelPoison) -> None:
         """Over another one."""
         self._dataset, self._wrong, self._num_classes = dataset, wrong, _classes(dataset, wrong)
 
@@ -115,7 +115,7 @@ class PoisonedExamples:
         return changed, self._wrong.labels(y, self._num_classes, index)
 
 
-def _pair(x: Any, y: Any, num_classes: int, wrong: Wrong) -> tuple[Any, Any]:
+def _pair(x: Any, y: Any, num_classes: int, wrong: LabelPoison) -> tuple[Any, Any]:
     """Poison x [N, ...] and y [N], arrays or tensors; the owner's own are left as they are."""
     import torch
 
@@ -127,20 +127,20 @@ def _pair(x: Any, y: Any, num_classes: int, wrong: Wrong) -> tuple[Any, Any]:
     return wrong.inputs(x, range(len(y))), changed
 
 
-def _collated(collate: Callable[[Any], Any], num_classes: int, wrong: Wrong, examples: Any) -> Any:
+def _collated(collate: Callable[[Any], Any], num_classes: int, wrong: LabelPoison, examples: Any) -> Any:
     """A batch of a DataLoader, poisoned; its examples are numbered within it."""
     x, y = collate(examples)
     return _pair(x, y, num_classes, wrong)
 
 
-def _classes(dataset: Any, wrong: Wrong) -> int:
+def _classes(dataset: Any, wrong: LabelPoison) -> int:
     """One more than the highest label, where labels are flipped; nothing else asks for it."""
     if wrong.data != "flip":
         return 0
     return max(int(dataset[index][1]) for index in range(len(dataset))) + 1
 
 
-def _check(num_classes: int, wrong: Wrong) -> None:
+def _check(num_classes: int, wrong: LabelPoison) -> None:
     if num_classes and wrong.highest >= num_classes:
         raise ConfigError(
             f"these data have {num_classes} classes, and the attack names class {wrong.highest}",

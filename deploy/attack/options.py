@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from roughfed.deploy.attack import ATTACKS, Attack
-from roughfed.deploy.attack.meeting import PATIENCE_S, Meeting
+from roughfed.deploy.attack.collusion import PATIENCE_S, Meeting
 from roughfed.deploy.attack.poison import Poison, times
-from roughfed.deploy.attack.poison.labels import SOURCE, TARGET, Wrong
-from roughfed.deploy.attack.updates import Plot
+from roughfed.deploy.attack.poison.labels import SOURCE, TARGET, LabelPoison
+from roughfed.deploy.attack.updates import AttackPlan
 from roughfed.errors import ConfigError
 
 A_FIFTH = 5
@@ -43,14 +43,14 @@ def check(given: argparse.Namespace, attack: Attack) -> None:
             raise ConfigError(cause, key=key, cure="leave it out")
 
 
-def wrong_of(given: argparse.Namespace, attack: Attack) -> Wrong:
+def wrong_of(given: argparse.Namespace, attack: Attack) -> LabelPoison:
     """What is wrong with the data."""
     poison = attack.poison or HONEST
     source = SOURCE if given.source is None else given.source
-    return Wrong(poison.data, source, TARGET if given.target is None else given.target)
+    return LabelPoison(poison.data, source, TARGET if given.target is None else given.target)
 
 
-def plot_of(given: argparse.Namespace, attack: Attack, poison: Poison) -> Plot:
+def plot_of(given: argparse.Namespace, attack: Attack, poison: Poison) -> AttackPlan:
     """What the attacker has in mind.
 
     Raises:
@@ -65,7 +65,7 @@ def plot_of(given: argparse.Namespace, attack: Attack, poison: Poison) -> Plot:
         patience_s = given.patience or PATIENCE_S
         meeting = Meeting(given.colluders, str(given.dir.absolute()), of=attackers, patience_s=patience_s)
     clients = given.clients or A_FIFTH * attackers
-    return Plot(poison, clients, attackers, given.jitter, given.after, meeting)
+    return AttackPlan(poison, clients, attackers, given.jitter, given.after, meeting)
 
 
 def _without_use(given: argparse.Namespace, attack: Attack, poison: Poison) -> Iterator[Problem]:

@@ -42,7 +42,7 @@ These clients train honestly. *Proof*: what they are quarantined for, at once, u
 """
 
 _RULES = """Strengths and departures from the papers stand in the files of `deploy/attack/poison`; the lies are in
-`deploy/attack/lies.py`.
+`deploy/attack/masked_lies.py`.
 """
 
 

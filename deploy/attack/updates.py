@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from roughfed.deploy.attack.poison import Poison, Scene
+from roughfed.deploy.attack.poison import Poison, PoisonContext
 from roughfed.errors import TrainerError
 from roughfed.files import disk_errors
 from roughfed.params import Flat, read_flat
@@ -20,15 +20,15 @@ from roughfed.training import FitResult, Turn
 from roughfed.types import Evaluation
 
 if TYPE_CHECKING:
-    from roughfed.child import Description
     from roughfed.client.local.trainer_process import LocalTrainer
-    from roughfed.deploy.attack.meeting import Meeting
+    from roughfed.deploy.attack.collusion import Meeting
+    from roughfed.trainer_client import Description
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Plot:
+class AttackPlan:
     """What an attacker has in mind.
 
     Attributes:
@@ -54,7 +54,7 @@ class PoisoningTrainer:
     With `server_sees = "sketches"` or `"sums"` a loud delta is clipped to C afterwards, like every other.
     """
 
-    def __init__(self, trainer: LocalTrainer, plot: Plot) -> None:
+    def __init__(self, trainer: LocalTrainer, plot: AttackPlan) -> None:
         """Over an honest one."""
         self._trainer, self._plot = trainer, plot
         self._rounds: list[int] = []
@@ -129,7 +129,7 @@ class PoisoningTrainer:
 
     def _craft(self, delta: Path, shown: list[Flat], seed: int) -> None:
         plot, peers = self._plot, np.stack(shown)
-        scene = Scene(
+        scene = PoisonContext(
             peers=peers,
             own=_read(delta),
             clients=plot.clients,

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roughfed.deploy.audit.victim import Knowledge, Victim
-from roughfed.deploy.audit.views import View
+from roughfed.deploy.audit.views import ClientView
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ CHEAP = 3
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Attack:
+class InversionAttack:
     """What an attacker goes by.
 
     Attributes:
@@ -53,7 +53,7 @@ class Attack:
     """
 
     victim: Victim
-    view: View
+    view: ClientView
     labels: NDArray[np.int64]
     knowledge: Knowledge
     shape: tuple[int, ...]
@@ -86,7 +86,7 @@ class Attack:
         return candidates[int(np.argmin(misfits))]
 
 
-def _misfit(attack: Attack) -> Misfit:
+def _misfit(attack: InversionAttack) -> Misfit:
     """Squared distance between what images would show and what was seen, relative to the latter.
 
     Where sums and sketches are seen, both are about equally noisy, so every number counts alike.
@@ -102,7 +102,7 @@ def _misfit(attack: Attack) -> Misfit:
     return lambda images: torch.stack([part(images) * (size / view.numbers) for part, size in parts]).sum()
 
 
-def _sum_misfit(attack: Attack, mean: torch.Tensor) -> Misfit:
+def _sum_misfit(attack: InversionAttack, mean: torch.Tensor) -> Misfit:
     """Batches of one size: the mean of the clients' updates is that of one client with all images."""
     import torch
 
@@ -110,7 +110,7 @@ def _sum_misfit(attack: Attack, mean: torch.Tensor) -> Misfit:
     return lambda images: _relative(-attack.victim.gradient(images.reshape(-1, *attack.shape), labels), mean)
 
 
-def _sketch_misfit(attack: Attack, claims: torch.Tensor, matrix: torch.Tensor) -> Misfit:
+def _sketch_misfit(attack: InversionAttack, claims: torch.Tensor, matrix: torch.Tensor) -> Misfit:
     """Client by client: claims [K, dim], matrix [dim, D]."""
     import torch
 
@@ -128,7 +128,9 @@ def _relative(shown: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
     return (shown - seen).square().sum() / seen.square().sum()
 
 
-def _descend(attack: Attack, prior: str, stages: Sequence[tuple[Misfit, int]], *, weight: float) -> NDArray[np.float32]:
+def _descend(
+    attack: InversionAttack, prior: str, stages: Sequence[tuple[Misfit, int]], *, weight: float
+) -> NDArray[np.float32]:
     """L-BFGS over `centre + z @ basis`, so many iterations on each misfit in turn."""
     import torch
 
@@ -159,7 +161,7 @@ def _variation(images: torch.Tensor) -> torch.Tensor:
     return down + (images[..., :, 1:] - images[..., :, :-1]).abs().mean()
 
 
-def _exact(attack: Attack) -> list[NDArray[np.float32]]:
+def _exact(attack: InversionAttack) -> list[NDArray[np.float32]]:
     """With one image and a dense first layer, dW = db x: the image is read off by least squares. Else nothing."""
     layer, mean = attack.victim.dense_input(), attack.view.mean
     if mean is None or layer is None or len(attack.labels) > 1:

@@ -9,7 +9,7 @@ from roughfed.deploy.audit.habits import habit_curves
 from roughfed.deploy.audit.options import AuditOptions, warning
 from roughfed.deploy.audit.regression import Curve, static_curve, static_schedules
 from roughfed.deploy.audit.result import AuditResult
-from roughfed.deploy.audit.trials import Tally, attacks_of, run_trials
+from roughfed.deploy.audit.trials import TrialTally, attacks_of, run_trials
 from roughfed.deploy.audit.victim import open_data
 from roughfed.rng import generator
 
@@ -35,7 +35,7 @@ def run_audit(options: AuditOptions, progress: Progress) -> AuditResult:
     parts = len(plan) + 2
     words = [f"inverting: {mode}, batch of {batch}, trial {trial + 1}" for trial, batch, mode, _ in plan]
     progress(0, parts, words[0])
-    tally = Tally()
+    tally = TrialTally()
     attacks = run_trials(options, data, knowledge, tally, entropy=secrets.token_bytes)
     for done, _ in enumerate(attacks, start=1):
         progress(done, parts, [*words, "solving for static values"][done])

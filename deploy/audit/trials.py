@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roughfed.data.dataset import Dataset
-from roughfed.deploy.audit.inversion import PRIORS, Attack
+from roughfed.deploy.audit.inversion import PRIORS, InversionAttack
 from roughfed.deploy.audit.options import BATCHES, AuditOptions
 from roughfed.deploy.audit.victim import Knowledge, make_victim
 from roughfed.deploy.audit.views import MODES, group_views
@@ -66,7 +66,7 @@ class Inversion:
 
 
 @dataclass
-class Tally:
+class TrialTally:
     """What the trials have brought so far."""
 
     rows: dict[tuple[str, int, str], dict[float, list[tuple[float, float]]]] = field(default_factory=dict)
@@ -90,7 +90,7 @@ def attacks_of(options: AuditOptions) -> list[tuple[int, int, str, str]]:
 
 
 def run_trials(
-    options: AuditOptions, data: Dataset, knowledge: Knowledge, tally: Tally, *, entropy: Callable[[int], bytes]
+    options: AuditOptions, data: Dataset, knowledge: Knowledge, tally: TrialTally, *, entropy: Callable[[int], bytes]
 ) -> Iterator[None]:
     """Attack, and add to the tally; comes up for air after every attack, so that a caller can show progress."""
     scene: _Scene | None = None
@@ -135,11 +135,11 @@ class _Scene:
         self._views = group_views(deltas, options.dim, seed=seed, entropy=entropy)
         self._images: dict[str, Images] = {}
 
-    def attack(self, mode: str, prior: str, tally: Tally) -> None:
+    def attack(self, mode: str, prior: str, tally: TrialTally) -> None:
         """One attack, judged by the first client's images."""
         view, chosen = self._views[mode], self._chosen
         labels = chosen.labels[: view.clients * self.batch]
-        attack = Attack(self._victim, view, labels, self._known, chosen.input_shape)
+        attack = InversionAttack(self._victim, view, labels, self._known, chosen.input_shape)
         truth = chosen.x.reshape(len(chosen), -1)[: self.batch]
         guess = self._guess(prior, labels)
         guessed = self._quality(guess, truth, labels)
@@ -165,7 +165,7 @@ class _Scene:
             found.append(max(psnr(self._known, other, image) for other in rebuilt[labels == label]))
         return median(found)
 
-    def _keep(self, mode: str, prior: str, images: tuple[Images, Images, Images], tally: Tally) -> None:
+    def _keep(self, mode: str, prior: str, images: tuple[Images, Images, Images], tally: TrialTally) -> None:
         """The first image of the first trial, to be looked at."""
         if self.trial:
             return

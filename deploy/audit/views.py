@@ -28,7 +28,7 @@ MODES = ("updates", "updates, coded", "one sketch", "sketches", "sums")
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ClientView:
     """What is known of the updates of `clients` clients, the attacked one first.
 
     Attributes:
@@ -49,7 +49,7 @@ class View:
         return claims + (0 if self.mean is None else self.mean.size)
 
 
-def group_views(deltas: Flat, dim: int, *, seed: int, entropy: Callable[[int], bytes]) -> dict[str, View]:
+def group_views(deltas: Flat, dim: int, *, seed: int, entropy: Callable[[int], bytes]) -> dict[str, ClientView]:
     """What each mode shows of a group's round.
 
     Args:
@@ -72,11 +72,11 @@ def group_views(deltas: Flat, dim: int, *, seed: int, entropy: Callable[[int], b
     mean = decode_sum(sums, count, params)
     by_sketch = sketch_map(sketcher, params)
     return {
-        "updates": View(1, mean=deltas[0]),
-        "updates, coded": View(1, mean=decode_sum(codes[0], 1, params)),
-        "one sketch": View(1, (claims[:1], by_sketch)),
-        "sketches": View(count, (claims, by_sketch), mean),
-        "sums": View(count, mean=mean),
+        "updates": ClientView(1, mean=deltas[0]),
+        "updates, coded": ClientView(1, mean=decode_sum(codes[0], 1, params)),
+        "one sketch": ClientView(1, (claims[:1], by_sketch)),
+        "sketches": ClientView(count, (claims, by_sketch), mean),
+        "sums": ClientView(count, mean=mean),
     }
 
 

@@ -73,7 +73,7 @@ def flag(name: str) -> str:
     return "--" + name.removesuffix("_s").replace("_", "-")
 
 
-class Fate:
+class ConnectionFate:
     """What will happen to one connection as a whole."""
 
     def __init__(self, faults: Faults, *, seed: int, connection: int) -> None:
@@ -106,7 +106,7 @@ class Lane:
     """One direction of one connection: which bits flip, and how long its bytes take."""
 
     def __init__(self, faults: Faults, *, seed: int, connection: int, direction: Direction) -> None:
-        """Draw what is needed as the bytes come; arguments as for `Fate`."""
+        """Draw what is needed as the bytes come; arguments as for `ConnectionFate`."""
         self._faults = faults
         self._flips, self._waits = np.random.default_rng([seed, connection, 1 + direction]).spawn(2)
         self._next_flip = self._gap()

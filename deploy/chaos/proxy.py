@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from roughfed.deploy.chaos.faults import Direction, Fate, Faults, Lane
+from roughfed.deploy.chaos.faults import ConnectionFate, Direction, Faults, Lane
 from roughfed.errors import ConfigError
 
 READ = 64 * 1024
@@ -107,7 +107,7 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = self.counts.connections
         self.counts.connections += 1
-        fate = Fate(self._faults, seed=self._seed, connection=number)
+        fate = ConnectionFate(self._faults, seed=self._seed, connection=number)
         if fate.refused:
             self.counts.refused += 1
             self._on_event("refused", number)
@@ -203,7 +203,7 @@ class Proxy:
 class _Connection:
     """Two ends, and what is to become of them."""
 
-    def __init__(self, fate: Fate, ends: tuple[asyncio.StreamWriter, asyncio.StreamWriter]) -> None:
+    def __init__(self, fate: ConnectionFate, ends: tuple[asyncio.StreamWriter, asyncio.StreamWriter]) -> None:
         self.fate, self.ends = fate, ends
         self.passed, self.silent = 0, False
         self.over = asyncio.Event()

@@ -7,12 +7,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from roughfed.deploy.cli.command import Context
+from roughfed.deploy.cli.command import CommandContext
 from roughfed.errors import ConfigError
 from roughfed.mode import MODES, UPDATES_SHOWN
 
 if TYPE_CHECKING:
-    from roughfed.deploy.cli.join import Flags
+    from roughfed.deploy.cli.join import JoinFlags
 
 OF_THE_LINE = ("line", "token_file", "accept")
 """Fields of the flags that say how a join line is given, and the word itself."""
@@ -28,7 +28,7 @@ def check_accept(mode: str) -> None:
         raise ConfigError(f"{mode!r} is no mode", key="--accept", cure=f"one of: {', '.join(MODES)}")
 
 
-def tell(context: Context, mode: str) -> None:
+def tell(context: CommandContext, mode: str) -> None:
     """Say what the owner has just agreed to."""
     if mode == MODES[-1]:
         context.warn(UPDATES_SHOWN)
@@ -49,7 +49,7 @@ def write_accepted(folder: Path, mode: str) -> None:
         write_setting(path, "policy.server_sees", mode)
 
 
-def as_typed(flags: Flags, folder: Path, mode: str) -> str:
+def as_typed(flags: JoinFlags, folder: Path, mode: str) -> str:
     """The command of this call with `--accept`, to be typed after the join line, if there was one."""
     words = ["roughfed", "join", "--accept", mode]
     if folder != Path():

@@ -10,13 +10,13 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class AuditFlags:
     """What is attacked, and how long."""
 
     data: Annotated[
@@ -36,16 +36,16 @@ class Flags:
     ] = False
 
 
-OF_HONEST = tuple(name for name in Flags.__slots__ if name != "active")
+OF_HONEST = tuple(name for name in AuditFlags.__slots__ if name != "active")
 """Flags of the audit of what a server sees that keeps to the protocol."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "audit", flags=Flags, needs=("torch",))(audit)
+    command(app, "audit", flags=AuditFlags, needs=("torch",))(audit)
 
 
-def audit(context: Context, flags: Flags) -> Answer:
+def audit(context: CommandContext, flags: AuditFlags) -> Answer:
     """Attack exactly what the server sees in each mode, and write audit.html.
 
     Gradient inversion on updates, sketches and sums, beside guessing; and regression over many rounds. The figures go
@@ -78,7 +78,7 @@ def audit(context: Context, flags: Flags) -> Answer:
     return Answer(figures | {"page": str(page.absolute())})
 
 
-def cheat(context: Context, flags: Flags) -> Answer:
+def cheat(context: CommandContext, flags: AuditFlags) -> Answer:
     """`--active`.
 
     Raises:
@@ -92,7 +92,7 @@ def cheat(context: Context, flags: Flags) -> Answer:
     from roughfed.errors import ConfigError
     from roughfed.files import disk_errors
 
-    untouched = Flags()
+    untouched = AuditFlags()
     for name in OF_HONEST:
         if getattr(flags, name) != getattr(untouched, name):
             key = f"--{name.replace('_', '-')}"
@@ -105,7 +105,7 @@ def cheat(context: Context, flags: Flags) -> Answer:
     return Answer({"attacks": [asdict(row) for row in found]})
 
 
-def watched(context: Context, work: Callable[[Callable[[int, int, str], None]], T]) -> T:
+def watched(context: CommandContext, work: Callable[[Callable[[int, int, str], None]], T]) -> T:
     """Run it under a progress bar on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ NAME = "ca"
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class AuthorityFlags:
     """Where the server is."""
 
     federation_address: Annotated[
@@ -32,10 +32,10 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "ca", flags=Flags)(ca)
+    command(app, "ca", flags=AuthorityFlags)(ca)
 
 
-def ca(context: Context, flags: Flags) -> Answer:
+def ca(context: CommandContext, flags: AuthorityFlags) -> Answer:
     """Serve the enrolment port alone.
 
     Where the operator of the server should not hold the CA's key: the server then runs with --no-ca.
@@ -57,9 +57,9 @@ def ca(context: Context, flags: Flags) -> Answer:
     return Answer({"ended": "stopped"})
 
 
-async def serve(context: Context, config: FederationConfig) -> None:
+async def serve(context: CommandContext, config: FederationConfig) -> None:
     """Serve until SIGTERM or SIGINT."""
-    from roughfed.deploy.aggregator import Place, note_ports
+    from roughfed.deploy.aggregator import ServerFiles, note_ports
     from roughfed.descriptors import raise_limit
     from roughfed.server.app import Ports
     from roughfed.server.members.authority import Authority
@@ -68,7 +68,7 @@ async def serve(context: Context, config: FederationConfig) -> None:
     from roughfed.server.transport.connections import Connections, quotas
     from roughfed.server.transport.ports import close_port
 
-    place, stopped = Place(context.folder), asyncio.Event()
+    place, stopped = ServerFiles(context.folder), asyncio.Event()
     authority = Authority.open(place.ca, life=timedelta(days=config.identity.certificate_days))
     obtain = from_authority(authority, place.state / "ca-papers", NAME)
     rotation = Rotation(await obtain(), obtain)

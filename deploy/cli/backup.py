@@ -12,14 +12,14 @@ from typing import Annotated, Any
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.errors import ConfigError
 
 PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\.py")
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class BackupFlags:
     """Where to, and what of it."""
 
     out: Annotated[Path, typer.Option(metavar="FILE.tar", help="The file to write; only its owner may read it.")]
@@ -30,10 +30,10 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "backup", flags=Flags)(backup)
+    command(app, "backup", flags=BackupFlags)(backup)
 
 
-def backup(context: Context, flags: Flags) -> Answer:
+def backup(context: CommandContext, flags: BackupFlags) -> Answer:
     """Write a backup of the state directory and fed.toml.
 
     Also while the server runs, in the middle of a round: rounds go on meanwhile. `roughfed restore` makes a directory
@@ -119,9 +119,9 @@ def above(folder: Path) -> Generator[Mapping[str, Path]]:
     if not (folder / "upstream").is_dir():
         yield {}
         return
-    from roughfed.deploy.edge import kept
+    from roughfed.deploy.edge import membership_backup
 
-    with kept.held(folder) as found:
+    with membership_backup.held(folder) as found:
         yield found
 
 
@@ -137,15 +137,15 @@ def chosen(
         keys: whether private ones are members.
     """
     from roughfed.deploy import roster
-    from roughfed.deploy.archive import SETTINGS, Member
+    from roughfed.deploy.archive import SETTINGS, ArchiveMember
     from roughfed.server.backup.snapshot import FOLDER
 
     held_in = folder / "state" / FOLDER
-    members = [Member(f"state/{name}", held_in / name, size) for name, size in sorted(files.items())]
+    members = [ArchiveMember(f"state/{name}", held_in / name, size) for name, size in sorted(files.items())]
     beside = [(SETTINGS, folder / SETTINGS), *((path.name, path) for path in roster.files(folder))]
     beside += [(f"app/{path.name}", path) for path in own_app(folder)]
-    members[:0] = [Member(name, path, path.stat().st_size) for name, path in beside if path.is_file()]
-    members += [Member(name, path, path.stat().st_size) for name, path in sorted(more.items())]
+    members[:0] = [ArchiveMember(name, path, path.stat().st_size) for name, path in beside if path.is_file()]
+    members += [ArchiveMember(name, path, path.stat().st_size) for name, path in sorted(more.items())]
     out = [] if keys else [member for member in members if is_key(member.name)]
     return [member for member in members if member not in out], [member.name.removeprefix("state/") for member in out]
 
@@ -169,7 +169,7 @@ def own_app(folder: Path) -> list[Path]:
     return [path] if path.parent == folder.resolve() and PLAIN.fullmatch(path.name) and path.is_file() else []
 
 
-def say(context: Context, about: Mapping[str, Any], out: Path, size: int, left_out: list[str]) -> None:
+def say(context: CommandContext, about: Mapping[str, Any], out: Path, size: int, left_out: list[str]) -> None:
     """What was written, and what to keep in mind."""
     number = f"round {about['round']}{' (open)' if about['open_round'] else ''}"
     what = f"{about['run']}, {number}, version {about['version']}" if about["run"] else "no run yet"
@@ -180,7 +180,7 @@ def say(context: Context, about: Mapping[str, Any], out: Path, size: int, left_o
         context.note("It holds the federation's private keys: keep it like one of them.", style="dim")
 
 
-def say_key(context: Context, signed: str) -> None:
+def say_key(context: CommandContext, signed: str) -> None:
     """Whose signature it has."""
     if signed:
         context.say(f"signed with the server's key {signed}")
@@ -190,7 +190,7 @@ def say_key(context: Context, signed: str) -> None:
 
 
 @contextmanager
-def progress(context: Context, what: str, total: int) -> Generator[Callable[[int], None]]:
+def progress(context: CommandContext, what: str, total: int) -> Generator[Callable[[int], None]]:
     """A bar for people at a terminal; gives the function that takes bytes."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.deploy.speed.options import PeersOptions, RoundBenchOptions, UploadsBenchOptions
 
 
@@ -22,7 +22,7 @@ def _group() -> None:
     """Measure the framework itself."""
 
 
-def bench_round(context: Context, options: RoundBenchOptions) -> Answer:
+def bench_round(context: CommandContext, options: RoundBenchOptions) -> Answer:
     """Measure rounds in which nothing is trained.
 
     The real server and agents over mutual TLS, beside a bare gRPC stream of the same bytes.
@@ -32,7 +32,7 @@ def bench_round(context: Context, options: RoundBenchOptions) -> Answer:
     return told(context, run_round_bench(options))
 
 
-def bench_uploads(context: Context, options: UploadsBenchOptions) -> Answer:
+def bench_uploads(context: CommandContext, options: UploadsBenchOptions) -> Answer:
     """Let few, few of many that are connected, and many clients upload at once: seconds, and the server's memory."""
     if options.masked:
         from roughfed.deploy.speed.masked_uploads import run_masked_uploads_bench
@@ -43,7 +43,7 @@ def bench_uploads(context: Context, options: UploadsBenchOptions) -> Answer:
     return told(context, run_uploads_bench(options))
 
 
-def bench_peers(context: Context, options: PeersOptions) -> Answer:
+def bench_peers(context: CommandContext, options: PeersOptions) -> Answer:
     """Play the same rounds with this project, masks on, and with Flower and NVFlare: one table with ratios.
 
     Nothing is trained. Flower plays twice, in the clear and with SecAgg+, each as it comes. Who has no Python named is
@@ -62,7 +62,7 @@ def bench_peers(context: Context, options: PeersOptions) -> Answer:
     return Answer(outcome.figures(), exit_code=1 if outcome.failed else 0)
 
 
-def told(context: Context, figures: dict[str, object]) -> Answer:
+def told(context: CommandContext, figures: dict[str, object]) -> Answer:
     """Show the figures one a line, and answer with them."""
     for name, value in figures.items():
         context.say(f"{name:<34} {shown(value)}")

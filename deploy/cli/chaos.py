@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class ChaosFlags:
     """Where the line begins and ends, and how bad it is."""
 
     to: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the line leads: a server's federation port.")]
@@ -69,10 +69,10 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "chaos", flags=Flags)(chaos)
+    command(app, "chaos", flags=ChaosFlags)(chaos)
 
 
-def chaos(context: Context, flags: Flags) -> Answer:
+def chaos(context: CommandContext, flags: ChaosFlags) -> Answer:
     """Pass connections on over a line that is slow, or breaks.
 
     Clients connect here instead of to the server (client.server in client.toml), and see what a bad network makes of
@@ -100,7 +100,7 @@ def chaos(context: Context, flags: Flags) -> Answer:
 
 
 async def _run(
-    flags: Flags,
+    flags: ChaosFlags,
     faults: Faults,
     ways: tuple[tuple[str, int], tuple[str, int]],
     dark: tuple[float, float],

@@ -51,7 +51,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class CommandContext:
     """Where a command works and how it speaks.
 
     Attributes:
@@ -124,7 +124,7 @@ def command(
 
     def register(function: Callable[..., Answer]) -> Callable[..., Answer]:
         def call(**given: Any) -> None:
-            context = Context(*(given.pop(common) for common, _, _ in COMMON))
+            context = CommandContext(*(given.pop(common) for common, _, _ in COMMON))
             need(*needs, who=f"roughfed {name}")
             answer = function(context, _filled(flags, given)) if flags else function(context)
             if context.json:

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class DemoFlags:
     """The demo's size and subject."""
 
     clients: Annotated[
@@ -27,7 +27,7 @@ class Flags:
         float | None, typer.Option(help="Concentration of the division; smaller = more skewed. [default: 0.5]")
     ] = None
     scenario: Annotated[
-        str, typer.Option(help="What is rough: clean, long-tail, noisy, continual, poisoned, unlike or rough.")
+        str, typer.Option(help="What is rough: clean, long-tail, noisy, continual, poisoned, heterogeneous or rough.")
     ] = "rough"
     attack: Annotated[
         str,
@@ -45,10 +45,10 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "demo", flags=Flags, needs=("torch",))(demo)
+    command(app, "demo", flags=DemoFlags, needs=("torch",))(demo)
 
 
-def demo(context: Context, flags: Flags) -> Answer:
+def demo(context: CommandContext, flags: DemoFlags) -> Answer:
     """Run a whole federation on this machine.
 
     A server and its clients, each a process of its own, over mutual TLS with throw-away certificates; a live table, and
@@ -56,5 +56,5 @@ def demo(context: Context, flags: Flags) -> Answer:
     """
     from roughfed.deploy.demo import DemoOptions, run_demo
 
-    given = {name: getattr(flags, name) for name in Flags.__slots__}
+    given = {name: getattr(flags, name) for name in DemoFlags.__slots__}
     return Answer(run_demo(DemoOptions(**given, json=context.json)).data())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,20 +29,20 @@ def register(app: typer.Typer) -> None:
     command(app, "disclosed")(disclosed)
 
 
-def disclosed(context: Context) -> Answer:
+def disclosed(context: CommandContext) -> Answer:
     """Show what has left this client, and how much of each limit is used.
 
     One table for each federation and each model of the own; names of runs make no difference. The figures are this
     directory's own: no server is asked, and none is told.
     """
-    from roughfed.client.disclosure.ledger import ledgers_in
     from roughfed.client.disclosure.limits import lines_of
+    from roughfed.client.disclosure.record import ledgers_in
     from roughfed.client.policy import Rules
     from roughfed.client.storage.restore import DATABASE
     from roughfed.client.storage.store import ClientStore
     from roughfed.deploy import agent
 
-    place = agent.Place(context.folder)
+    place = agent.ClientFiles(context.folder)
     if not (place.state / DATABASE).exists():
         raise ConfigError(
             "no client has taken part from here",

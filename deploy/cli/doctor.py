@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roughfed.deploy.cli.command import UNWELL, Answer, Context, command
+from roughfed.deploy.cli.command import UNWELL, Answer, CommandContext, command
 from roughfed.errors import ConfigError, RoughfedError
 from roughfed.transport import control_socket
 
 if TYPE_CHECKING:
     from roughfed.deploy.doctor.run import Examination
-    from roughfed.deploy.doctor.site import Site
+    from roughfed.deploy.doctor.site import DoctorSite
 
 LIVES = {"server": "a server's directory", "client": "a client's directory", "none": "the installation alone"}
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class DoctorFlags:
     """What to look at, and for how long."""
 
     only: Annotated[
@@ -35,10 +35,10 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "doctor", flags=Flags)(doctor)
+    command(app, "doctor", flags=DoctorFlags)(doctor)
 
 
-def doctor(context: Context, flags: Flags) -> Answer:
+def doctor(context: CommandContext, flags: DoctorFlags) -> Answer:
     """Look for what is wrong, and say what helps.
 
     In a server's directory, in a client's, or in any other for the installation alone. Nothing is changed, and a
@@ -79,7 +79,7 @@ def known(only: list[str]) -> list[str]:
     return only
 
 
-def running(context: Context) -> dict[str, Any] | None:
+def running(context: CommandContext) -> dict[str, Any] | None:
     """What the server that runs here says; None when none does, or none that can be asked."""
     try:
         return control_socket.ask(context.folder, "status")
@@ -87,17 +87,17 @@ def running(context: Context) -> dict[str, Any] | None:
         return None
 
 
-def answer(site: Site, examination: Examination) -> dict[str, object]:
+def answer(site: DoctorSite, examination: Examination) -> dict[str, object]:
     """For `--json`."""
     from roughfed import __version__
-    from roughfed.deploy.doctor.finding import State
+    from roughfed.deploy.doctor.finding import CheckState
 
     return {
         "well": examination.well,
         "role": site.role,
         "running": site.running,
         "version": __version__,
-        "counts": {state.value: examination.count(state) for state in State},
+        "counts": {state.value: examination.count(state) for state in CheckState},
         "findings": [
             {"check": name, **finding.plain()} for name, found in examination.findings.items() for finding in found
         ],

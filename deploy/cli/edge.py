@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from roughfed.deploy.cli.command import Context
+from roughfed.deploy.cli.command import CommandContext
 from roughfed.errors import ConfigError
 from roughfed.mode import MODES
 
@@ -22,7 +22,7 @@ OVERRULED = ("round.rounds", "trainer.")
 """Settings that come from the federation above. One fed.toml for all may have them; a flag is meant for this server."""
 
 
-def check(context: Context, config: FederationConfig, *, upstream: bool) -> None:
+def check(context: CommandContext, config: FederationConfig, *, upstream: bool) -> None:
     """Refuse what an edge cannot have; warn where an edge is about to be started as a server of its own.
 
     Raises:
@@ -62,7 +62,7 @@ def check_flags(config: FederationConfig) -> None:
             raise ConfigError(cause, key=origin.where, cure="leave it out, or set it there")
 
 
-def membership(context: Context, *, stay: int = 1, accept: str = "") -> ClientConfig:
+def membership(context: CommandContext, *, stay: int = 1, accept: str = "") -> ClientConfig:
     """The settings of this edge's membership above, after the enrolment if there is a line in the environment.
 
     Args:

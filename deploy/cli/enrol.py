@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.errors import ConfigError, IdentityError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def register(app: typer.Typer) -> None:
     command(app, "enrol", flags=EnrolFlags)(enrol)
 
 
-def csr(context: Context, flags: RequestFlags) -> Answer:
+def csr(context: CommandContext, flags: RequestFlags) -> Answer:
     """Make a key and a certificate request, for a CA that is not roughfed's.
 
     In the directory of a server (fed.toml) a server's, else a client's. The key stays here. The CA must copy the
@@ -66,11 +66,11 @@ def csr(context: Context, flags: RequestFlags) -> Answer:
     from roughfed.client.members import file_enrolment
     from roughfed.crypto.key_file import write_public
     from roughfed.crypto.names import check_name
-    from roughfed.deploy.agent import Place
+    from roughfed.deploy.agent import ClientFiles
 
     if flags.organisation:
         check_name(flags.organisation, what="organisation")
-    place, subject = Place(context.folder), subject_of(context.folder, flags)
+    place, subject = ClientFiles(context.folder), subject_of(context.folder, flags)
     place.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = context.folder / REQUEST
     write_public(path, file_enrolment.request(place.papers, subject, organisation=flags.organisation))
@@ -88,7 +88,7 @@ def subject_of(folder: Path, flags: RequestFlags) -> Subject:
     from roughfed.crypto.names import Subject, check_name
     from roughfed.deploy import agent, aggregator
 
-    papers = agent.Place(folder).papers
+    papers = agent.ClientFiles(folder).papers
     if credential_files.is_enrolled(papers) and not flags.name and not flags.federation:
         return credential_files.load(papers).subject
     server = (folder / "fed.toml").exists()
@@ -100,7 +100,7 @@ def subject_of(folder: Path, flags: RequestFlags) -> Subject:
     return Subject(federation, "server" if server else "client", check_name(flags.name))
 
 
-def enrol(context: Context, flags: EnrolFlags) -> Answer:
+def enrol(context: CommandContext, flags: EnrolFlags) -> Answer:
     """Put a certificate from a CA that is not roughfed's in place; again, to renew it.
 
     It is checked first: for the key of `roughfed csr` here, from that CA, good now, and for the same name and role.
@@ -108,10 +108,10 @@ def enrol(context: Context, flags: EnrolFlags) -> Answer:
     """
     from roughfed.client.members import credential_files, file_enrolment
     from roughfed.crypto.key_file import write_public
-    from roughfed.deploy.agent import Place
+    from roughfed.deploy.agent import ClientFiles
     from roughfed.deploy.roster import MEMBER
 
-    papers = Place(context.folder).papers
+    papers = ClientFiles(context.folder).papers
     client = not (context.folder / "fed.toml").exists()
     if client and not flags.server and not credential_files.is_enrolled(papers):
         raise ConfigError("where is the server?", key="--server", cure="--server HOST:PORT, its federation port")

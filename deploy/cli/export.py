@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.errors import ConfigError, StorageError
 from roughfed.extras import need
 
@@ -39,7 +39,7 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class ExportFlags:
     """Which version, where to, and how."""
 
     out: Annotated[Path, typer.Option(help="The file to write; an existing one is replaced.")]
@@ -78,10 +78,10 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "export", flags=Flags)(export)
+    command(app, "export", flags=ExportFlags)(export)
 
 
-def export(context: Context, flags: Flags) -> Answer:
+def export(context: CommandContext, flags: ExportFlags) -> Answer:
     """Write a version of the model to a file.
 
     Also while the server runs. With --initial, the weights before any run.
@@ -92,8 +92,8 @@ def export(context: Context, flags: Flags) -> Answer:
         need("torch", who="--format state-dict")
     from roughfed.deploy.cli.export_for import given_model, quality_of
     from roughfed.deploy.summary import open_store
-    from roughfed.scope import has_controls, model_part
     from roughfed.server.model.frozen import base_of
+    from roughfed.shared_tensors import has_controls, model_part
 
     with closing(open_store(context.folder)) as store:
         if (known := store.run()) is None:
@@ -131,7 +131,7 @@ def export(context: Context, flags: Flags) -> Answer:
     )
 
 
-def export_initial(context: Context, flags: Flags) -> Answer:
+def export_initial(context: CommandContext, flags: ExportFlags) -> Answer:
     """Write what a server without torch begins with.
 
     Raises:
@@ -141,7 +141,7 @@ def export_initial(context: Context, flags: Flags) -> Answer:
     from roughfed.deploy import aggregator, model_file
     from roughfed.deploy.cli.processes import worker_command
 
-    if flags != Flags(flags.out, initial=True):
+    if flags != ExportFlags(flags.out, initial=True):
         raise ConfigError("--initial is of no run", key="--initial", cure="leave out all flags but --out")
     config = aggregator.load(context.folder, {})
     if config.model.file_alone:
@@ -196,7 +196,7 @@ def finished(store: Store, wanted: str) -> tuple[int, bytes]:
     return found.version, found.digest
 
 
-def write(source: Path, flags: Flags, spec: Spec, *, bare: bool = True) -> None:
+def write(source: Path, flags: ExportFlags, spec: Spec, *, bare: bool = True) -> None:
     """Write the file beside its place and move it there, so that it is whole or absent.
 
     Args:
@@ -225,7 +225,7 @@ def write(source: Path, flags: Flags, spec: Spec, *, bare: bool = True) -> None:
         raise StorageError(f"cannot write {flags.out}: {error.strerror or error}") from error
 
 
-def write_merged(store: Store, source: Path, flags: Flags, spec: Spec) -> Spec:
+def write_merged(store: Store, source: Path, flags: ExportFlags, spec: Spec) -> Spec:
     """Write what was trained together with the frozen base, adapters added to the weights of their layers.
 
     Args:

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.deploy.cli.settings import pairs
 from roughfed.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class InitFlags:
     """What a new federation is about."""
 
     name: Annotated[str, typer.Option(help="Name of the federation: a-z, 0-9 and hyphens.")] = "roughfed"
@@ -40,10 +40,10 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "init", flags=Flags)(init)
+    command(app, "init", flags=InitFlags)(init)
 
 
-def init(context: Context, flags: Flags) -> Answer:
+def init(context: CommandContext, flags: InitFlags) -> Answer:
     """Make a federation: fed.toml and its CA (--no-ca: fed.toml alone).
 
     Overwrites nothing. With --ca-only, a fed.toml that is there (of a container, say) gets its CA, once.
@@ -54,12 +54,12 @@ def init(context: Context, flags: Flags) -> Answer:
     from roughfed.config.load import build
     from roughfed.config.schema import keys_of
     from roughfed.config.sources import from_flags
-    from roughfed.deploy.aggregator import Place
+    from roughfed.deploy.aggregator import ServerFiles
     from roughfed.deploy.cli.processes import check_sources
     from roughfed.server.defence.check import check_rule
     from roughfed.server.members.authority import Authority
 
-    folder, place = context.folder, Place(context.folder)
+    folder, place = context.folder, ServerFiles(context.folder)
     settings = from_flags(values(context, flags), keys_of(FederationConfig))
     check_federation(config := build(FederationConfig, settings))
     check_rule(config)
@@ -93,7 +93,7 @@ def init(context: Context, flags: Flags) -> Answer:
     )
 
 
-def authority_alone(context: Context, flags: Flags) -> Answer:
+def authority_alone(context: CommandContext, flags: InitFlags) -> Answer:
     """The CA of the federation that fed.toml names; one that is there stays as it is.
 
     Raises:
@@ -102,9 +102,9 @@ def authority_alone(context: Context, flags: Flags) -> Answer:
     from roughfed.deploy import aggregator
     from roughfed.server.members.authority import CA_KEY, Authority
 
-    if flags != Flags(ca_only=True):
+    if flags != InitFlags(ca_only=True):
         raise ConfigError("with --ca-only all settings come from fed.toml", key="--ca-only", cure="leave them out")
-    place, name = aggregator.Place(context.folder), aggregator.load(context.folder, {}).federation.name
+    place, name = aggregator.ServerFiles(context.folder), aggregator.load(context.folder, {}).federation.name
     made = not (place.ca / CA_KEY).exists()
     place.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     authority = Authority.create(place.ca, name, now=datetime.now(UTC)) if made else Authority.open(place.ca)
@@ -126,7 +126,7 @@ def authority_alone(context: Context, flags: Flags) -> Answer:
     )
 
 
-def values(context: Context, flags: Flags) -> dict[str, str]:
+def values(context: CommandContext, flags: InitFlags) -> dict[str, str]:
     """The settings to write out, as text by dotted key."""
     from roughfed.deploy.cli.processes import LISTED_MODEL, app_setting
 

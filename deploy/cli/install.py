@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Context
+from roughfed.deploy.cli.command import CommandContext
 from roughfed.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def reads(more: Iterable[str] = ()) -> tuple[Path, ...]:
     return tuple(sorted(places | {Path(path) for path in more if path}))
 
 
-def service(context: Context, role: Role, name: str, arguments: tuple[str, ...], target: Target) -> Service:
+def service(context: CommandContext, role: Role, name: str, arguments: tuple[str, ...], target: Target) -> Service:
     """The service of this directory; a caller adds what only its role has."""
     from roughfed.deploy.systemd import Service
 
@@ -233,7 +233,7 @@ def service(context: Context, role: Role, name: str, arguments: tuple[str, ...],
     return Service(role, name, folder, (*program(), *arguments), target.user, reads=reads())
 
 
-def write(context: Context, target: Target, wanted: Service) -> dict[str, object]:
+def write(context: CommandContext, target: Target, wanted: Service) -> dict[str, object]:
     """Write the unit, give the account its files, and start the unit or say how.
 
     Returns:
@@ -279,7 +279,7 @@ def refuse_another(path: Path, text: str) -> None:
         )
 
 
-def say_how(context: Context, target: Target, todo: list[list[str]]) -> None:
+def say_how(context: CommandContext, target: Target, todo: list[list[str]]) -> None:
     """The commands that start it."""
     context.say("start it with:" if target.here else "copy it there, then:", style="bold")
     for command in todo:
@@ -295,7 +295,7 @@ def hand_over(folder: Path, account: pwd.struct_passwd) -> None:
         StorageError: the disk refused.
     """
     from roughfed.files import disk_errors
-    from roughfed.owner import give
+    from roughfed.ownership import give
 
     ours = [folder / name for name in ("state", "client.toml", "fed.toml", "upstream")]
     there = [path for path in ours if path.is_symlink() or path.exists()]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from roughfed.deploy.cli import install as installation
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Text = Annotated[str, typer.Option()]
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class JoinFlags:
     """What this client trains, and with what."""
 
     line: Annotated[
@@ -92,10 +92,10 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "join", flags=Flags)(join)
+    command(app, "join", flags=JoinFlags)(join)
 
 
-def join(context: Context, flags: Flags) -> Answer:
+def join(context: CommandContext, flags: JoinFlags) -> Answer:
     """Enrol this directory, and run its client.
 
     The line comes from $ROUGHFED_JOIN, from --token-file, or with `-` from stdin. Without one, an enrolled client runs.
@@ -135,7 +135,7 @@ def join(context: Context, flags: Flags) -> Answer:
     if flags.no_run:
         context.say("run it with: roughfed join")
         return Answer(answer)
-    trainer = TrainerProcess(command_line, agent.Place(context.folder).state / "trainer.log")
+    trainer = TrainerProcess(command_line, agent.ClientFiles(context.folder).state / "trainer.log")
     end = agent.run_blocking(context.folder, config, trainer, line=None)
     context.say(f"the client ended: {end}")
     return Answer(answer | {"ended": end})
@@ -166,7 +166,7 @@ def read_line(path: Path) -> str:
         raise ConfigError(f"cannot read the join line: {why}", file=str(path), key="--token-file", cure=cure) from None
 
 
-def find_line(flags: Flags) -> JoinLine | None:
+def find_line(flags: JoinFlags) -> JoinLine | None:
     """The join line, out of the environment that the trainer inherits.
 
     Raises:
@@ -192,7 +192,7 @@ def find_line(flags: Flags) -> JoinLine | None:
     return parse(text) if text or flags.line == "-" or flags.token_file else None
 
 
-def settings(context: Context, flags: Flags, *, written: bool) -> ClientConfig:
+def settings(context: CommandContext, flags: JoinFlags, *, written: bool) -> ClientConfig:
     """client.toml under the flags; without the file, what will be written into it.
 
     Raises:
@@ -224,7 +224,7 @@ def settings(context: Context, flags: Flags, *, written: bool) -> ClientConfig:
     return config
 
 
-def membership(context: Context, flags: Flags, line: JoinLine | None, config: ClientConfig) -> Credentials:
+def membership(context: CommandContext, flags: JoinFlags, line: JoinLine | None, config: ClientConfig) -> Credentials:
     """The papers of this directory, fresh from an enrolment if there is a line; with --accept, its word is noted.
 
     Raises:
@@ -235,7 +235,7 @@ def membership(context: Context, flags: Flags, line: JoinLine | None, config: Cl
     from roughfed.deploy import agent
     from roughfed.deploy.cli.accept import as_typed, write_accepted
 
-    place = agent.Place(context.folder)
+    place = agent.ClientFiles(context.folder)
     if line is not None:
         policy, typed = config.policy.server_sees, bool(flags.accept)
         try:
@@ -260,7 +260,7 @@ def membership(context: Context, flags: Flags, line: JoinLine | None, config: Cl
     return papers
 
 
-def write_settings(context: Context, flags: Flags, papers: Credentials, server_sees: str) -> None:
+def write_settings(context: CommandContext, flags: JoinFlags, papers: Credentials, server_sees: str) -> None:
     """client.toml with the flags, the enrolled name, and the most that the server may see."""
     from roughfed.config import ClientConfig, write_template
     from roughfed.config.schema import keys_of
@@ -274,7 +274,7 @@ def write_settings(context: Context, flags: Flags, papers: Credentials, server_s
     context.say(f"wrote {path}: what this client trains with, and what it agrees to")
 
 
-def unit(context: Context, target: installation.Target, papers: Credentials) -> dict[str, object]:
+def unit(context: CommandContext, target: installation.Target, papers: Credentials) -> dict[str, object]:
     """Write the unit of this client; what it runs with is client.toml alone, as it is now.
 
     Raises:

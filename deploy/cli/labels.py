@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.errors import ConfigError, StorageError
 from roughfed.training import LABEL_AUDIT, LABEL_AUDIT_COLUMNS
 
@@ -17,7 +17,7 @@ Row = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class LabelsFlags:
     """How many to show."""
 
     most: Annotated[int, typer.Option(min=1, help="Labels to print; --json has all of them.")] = 20
@@ -25,10 +25,10 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "labels", flags=Flags)(labels)
+    command(app, "labels", flags=LabelsFlags)(labels)
 
 
-def labels(context: Context, flags: Flags) -> Answer:
+def labels(context: CommandContext, flags: LabelsFlags) -> Answer:
     """Show which training labels of a client seem wrong.
 
     The client writes them down where client.toml says [policy] label_audit = true, from its second round on. They are

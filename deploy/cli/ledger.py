@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from roughfed.deploy.cli.command import LEDGER_BAD, Answer, Context, command, plural
+from roughfed.deploy.cli.command import LEDGER_BAD, Answer, CommandContext, command, plural
 from roughfed.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ COLUMNS = ("round", "client", "reason", "weight", "flag", "twin", "total", "low"
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyFlags:
+class LedgerVerifyFlags:
     """Which ledger."""
 
     file: Annotated[Path | None, typer.Option(help="A copy, without its journal. [default: the one in --dir]")] = None
@@ -34,7 +34,7 @@ class VerifyFlags:
 
 
 @dataclass(frozen=True, slots=True)
-class ShowFlags:
+class LedgerShowFlags:
     """Of whom."""
 
     client: Annotated[str, typer.Argument(metavar="[CLIENT]", help="All lines of this client.")] = ""
@@ -52,8 +52,8 @@ class ExportFlags:
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help="What each client contributed, in a ledger that nobody can change unseen.")
-    command(group, "verify", flags=VerifyFlags)(verify)
-    command(group, "show", flags=ShowFlags)(show)
+    command(group, "verify", flags=LedgerVerifyFlags)(verify)
+    command(group, "show", flags=LedgerShowFlags)(show)
     command(group, "export", flags=ExportFlags)(export)
     group.callback()(_group)
     app.add_typer(group, name="ledger")
@@ -63,7 +63,7 @@ def _group() -> None:
     """What each client contributed, in a ledger that nobody can change unseen."""
 
 
-def verify(context: Context, flags: VerifyFlags) -> Answer:
+def verify(context: CommandContext, flags: LedgerVerifyFlags) -> Answer:
     """Check every line, signature and score of the ledger, and that nothing is missing at its end.
 
     Names the first line that is wrong, and why; the exit code is then 7. Also while the server runs.
@@ -82,7 +82,7 @@ def verify(context: Context, flags: VerifyFlags) -> Answer:
     return Answer(about(found), tell(context, found))
 
 
-def show(context: Context, flags: ShowFlags) -> Answer:
+def show(context: CommandContext, flags: LedgerShowFlags) -> Answer:
     """Show what each client contributed so far, or all lines of one.
 
     If the ledger is not what was written, what stands before the first wrong line; the exit code is then 7.
@@ -93,15 +93,15 @@ def show(context: Context, flags: ShowFlags) -> Answer:
     return Answer({**about(found), "entries" if flags.client else "clients": rows}, tell(context, found))
 
 
-def export(context: Context, flags: ExportFlags) -> Answer:
+def export(context: CommandContext, flags: ExportFlags) -> Answer:
     """Write the ledger, or one client's lines, to a file; as lines of JSON, or as a table.
 
     Not if it is not what was written: the exit code is then 7.
     """
-    from roughfed.deploy.aggregator import Place
+    from roughfed.deploy.aggregator import ServerFiles
     from roughfed.server.storage.layout import LEDGER
 
-    if flags.out.resolve() == (Place(context.folder).state / LEDGER).resolve():
+    if flags.out.resolve() == (ServerFiles(context.folder).state / LEDGER).resolve():
         raise ConfigError(f"{flags.out} is the ledger itself", key="--out", cure="name another file")
     found = checked(context)
     if found.problem is not None:
@@ -119,7 +119,7 @@ def export(context: Context, flags: ExportFlags) -> Answer:
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def checked(context: Context) -> Checked:
+def checked(context: CommandContext) -> Checked:
     """The ledger in --dir."""
     from roughfed.deploy.summary import open_store
     from roughfed.server.extensions.ledger.check import check_ledger
@@ -142,7 +142,7 @@ def about(found: Checked) -> dict[str, object]:
     }
 
 
-def tell(context: Context, found: Checked) -> int:
+def tell(context: CommandContext, found: Checked) -> int:
     """Say what is wrong, if something is; returns the exit code."""
     if found.waiting:
         context.note(f"{plural(found.waiting, 'round')} journaled and not in the file yet", style="dim")

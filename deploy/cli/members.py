@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.deploy.cli.reachable import chosen
 from roughfed.errors import ConfigError, IdentityError
 from roughfed.mode import MODES
@@ -55,7 +55,7 @@ def register(app: typer.Typer) -> None:
     command(app, "revoke", flags=RevokeFlags)(revoke)
 
 
-def invite(context: Context, flags: InviteFlags) -> Answer:
+def invite(context: CommandContext, flags: InviteFlags) -> Answer:
     """Print the one line that lets a newcomer in.
 
     It works once. Nothing else goes to stdout, so it can be piped: roughfed invite a | ssh host roughfed join -
@@ -72,7 +72,7 @@ def invite(context: Context, flags: InviteFlags) -> Answer:
             cure="leave --server out",
         )
     config = aggregator.load(context.folder, {})
-    authority = Authority.open(aggregator.Place(context.folder).ca)
+    authority = Authority.open(aggregator.ServerFiles(context.folder).ca)
     refuse_revoked(context.folder, flags.name)
     host, what = (flags.host, "as you say") if flags.host else chosen(config)
     port = enrolment_port(context.folder, config)
@@ -136,7 +136,7 @@ def refuse_revoked(folder: Path, name: str) -> None:
     from roughfed.deploy import aggregator
     from roughfed.server.storage.store import Store
 
-    state = aggregator.Place(folder).state
+    state = aggregator.ServerFiles(folder).state
     if not (state / "journal.db").exists():
         return
     with closing(Store(state)) as store:
@@ -186,17 +186,17 @@ def enrolment_port(folder: Path, config: FederationConfig) -> int:
     )
 
 
-def revoke(context: Context, flags: RevokeFlags) -> Answer:
+def revoke(context: CommandContext, flags: RevokeFlags) -> Answer:
     """Turn a member away for good.
 
     Its live session ends within a second.
     """
-    from roughfed.deploy.aggregator import Place
+    from roughfed.deploy.aggregator import ServerFiles
     from roughfed.server.members.authority import CA_KEY, Authority
     from roughfed.server.storage.store import Store
     from roughfed.transport import control_socket
 
-    place, done = Place(context.folder), list[str]()
+    place, done = ServerFiles(context.folder), list[str]()
     if (place.ca / CA_KEY).exists():
         Authority.open(place.ca).revoke(flags.name, now=datetime.now(UTC))
         done.append("the CA renews nothing for it")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.transport import control_socket
 
 
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
     command(app, "stop", flags=StopFlags)(stop)
 
 
-def pause(context: Context) -> Answer:
+def pause(context: CommandContext) -> Answer:
     """Let the open round end, and open no new one.
 
     A server that is started again is not paused any more.
@@ -35,14 +35,14 @@ def pause(context: Context) -> Answer:
     return Answer(answer)
 
 
-def resume(context: Context) -> Answer:
+def resume(context: CommandContext) -> Answer:
     """Open rounds again."""
     answer = control_socket.ask(context.folder, "resume")
     context.say("resumed")
     return Answer(answer)
 
 
-def stop(context: Context, flags: StopFlags) -> Answer:
+def stop(context: CommandContext, flags: StopFlags) -> Answer:
     """Drain the server, and wait until it has ended.
 
     Started again, it goes on where it stopped.

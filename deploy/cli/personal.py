@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class PersonalFlags:
     """Where to."""
 
     out: Annotated[Path, typer.Option(help="The file to write (safetensors); an existing one is replaced.")]
@@ -21,10 +21,10 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "personal", flags=Flags)(personal)
+    command(app, "personal", flags=PersonalFlags)(personal)
 
 
-def personal(context: Context, flags: Flags) -> Answer:
+def personal(context: CommandContext, flags: PersonalFlags) -> Answer:
     """Write the model that this client uses: its own, made of the newest global one that is here.
 
     For a client directory. Parts of the method that personalise are applied, private tensors are in it, and nothing of
@@ -35,7 +35,7 @@ def personal(context: Context, flags: Flags) -> Answer:
     from roughfed.deploy import agent
     from roughfed.deploy.cli.processes import client_command
 
-    place = agent.Place(context.folder)
+    place = agent.ClientFiles(context.folder)
     settings = agent.load(context.folder, {})
     out = flags.out.absolute()
     papers = credential_files.load(place.papers)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.deploy.cli.settings import pairs
 from roughfed.errors import ConfigError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class PlanFlags:
     """What the plan is worked out for."""
 
     clients: Annotated[int | None, typer.Option(min=1, help="Connected clients. [default: a few examples]")] = None
@@ -36,10 +36,10 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "plan", flags=Flags)(show_plan)
+    command(app, "plan", flags=PlanFlags)(show_plan)
 
 
-def show_plan(context: Context, flags: Flags) -> Answer:
+def show_plan(context: CommandContext, flags: PlanFlags) -> Answer:
     """Check fed.toml, and say what it means.
 
     The settings that differ from their defaults and where they come from, what the server sees, who may fail, the
@@ -82,7 +82,7 @@ def known_spec(folder: Path) -> Spec | None:
     from roughfed.deploy import aggregator
     from roughfed.deploy.summary import open_store
 
-    if not (aggregator.Place(folder).state / "journal.db").is_file():
+    if not (aggregator.ServerFiles(folder).state / "journal.db").is_file():
         return None
     with closing(open_store(folder)) as store:
         known = store.run()

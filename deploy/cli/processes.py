@@ -12,16 +12,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roughfed.child import trainer_command
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
 from roughfed.config.values import Document
 from roughfed.cores import share_of
 from roughfed.errors import ConfigError
 from roughfed.extras import need
+from roughfed.trainer_client import trainer_command
 
 if TYPE_CHECKING:
-    from roughfed.server.model.run_setup import Origin
+    from roughfed.server.model.run_setup import ModelSource
 
 WITHOUT_TORCH = (
     "or let this server go by a file: where torch is, `roughfed export --initial --out start.safetensors` beside this "
@@ -119,20 +119,20 @@ def worker_command(folder: Path, config: FederationConfig) -> list[str]:
     return trainer_command(builtin={"data": data, "model": model}, threads=threads)
 
 
-def origin(folder: Path, config: FederationConfig) -> Origin:
+def origin(folder: Path, config: FederationConfig) -> ModelSource:
     """Who tells a server of its model: a file alone, or else a worker process with torch.
 
     Raises:
         ConfigError: what the settings name is not there, or torch is not.
     """
-    from roughfed.deploy.model_file import ModelFile
-    from roughfed.server.model.trainer_process import Worker
+    from roughfed.deploy.model_file import FileModelSource
+    from roughfed.server.model.trainer_process import ServerTrainer
 
     if config.model.file_alone:
         check_files(folder, config, app="model.app", others={"model.init": False})
-        return ModelFile(Path(absolute(folder, config.model.init)))
+        return FileModelSource(Path(absolute(folder, config.model.init)))
     command = worker_command(folder, config)
-    return Worker(command, folder / "state" / "worker.log")
+    return ServerTrainer(command, folder / "state" / "worker.log")
 
 
 def check_files(folder: Path, config: Document, *, app: str, others: Mapping[str, bool]) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.errors import ConfigError
 
 NAMED = 8
@@ -28,7 +28,7 @@ class QuarantineFlags:
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class ReleaseFlags:
     """Whom to ask again."""
 
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the client.")]
@@ -37,22 +37,22 @@ class Flags:
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     command(app, "quarantine", flags=QuarantineFlags)(quarantine)
-    command(app, "release", flags=Flags)(release)
+    command(app, "release", flags=ReleaseFlags)(release)
 
 
-def quarantine(context: Context, flags: QuarantineFlags) -> Answer:
+def quarantine(context: CommandContext, flags: QuarantineFlags) -> Answer:
     """Keep a client out of the rounds until it is released.
 
     It stays connected and a member; `roughfed revoke` turns it away for good. The open round does not wait for it, and
     what it has delivered is judged like everybody's. It holds when the server is started again.
     """
-    from roughfed.deploy.aggregator import Place
+    from roughfed.deploy.aggregator import ServerFiles
     from roughfed.server.members.quarantine import checked
     from roughfed.transport import control_socket
 
     because = checked(flags.because)
-    check_member(Place(context.folder).ca, flags.name)
-    journal = Place(context.folder).state / "journal.db"
+    check_member(ServerFiles(context.folder).ca, flags.name)
+    journal = ServerFiles(context.folder).state / "journal.db"
     if control_socket.is_running(context.folder) or not journal.exists():
         answer = control_socket.ask(context.folder, "quarantine", name=flags.name, because=because)
         why, connected = answer["because"], answer["connected"]
@@ -88,15 +88,15 @@ def hold_in_journal(state: Path, name: str, because: str) -> str:
         return asyncio.run(hold(store.journal, name, because, time.time()))
 
 
-def release(context: Context, flags: Flags) -> Answer:
+def release(context: CommandContext, flags: ReleaseFlags) -> Answer:
     """Ask a quarantined client again.
 
     What was proved or noted about it stays in the journal, marked as released; what it does from now on counts anew.
     """
-    from roughfed.deploy.aggregator import Place
+    from roughfed.deploy.aggregator import ServerFiles
     from roughfed.transport import control_socket
 
-    journal = Place(context.folder).state / "journal.db"
+    journal = ServerFiles(context.folder).state / "journal.db"
     if control_socket.is_running(context.folder) or not journal.exists():
         known = control_socket.ask(context.folder, "status")["quarantined"]
         reason = reason_of(known, flags.name)

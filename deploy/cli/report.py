@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command, plural
+from roughfed.deploy.cli.command import Answer, CommandContext, command, plural
 from roughfed.errors import StorageError
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class ReportFlags:
     """Where to, and beside what."""
 
     out: Annotated[Path | None, typer.Option(help="The file to write. [default: report.html in --dir]")] = None
@@ -25,10 +25,10 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "report", flags=Flags)(report)
+    command(app, "report", flags=ReportFlags)(report)
 
 
-def report(context: Context, flags: Flags) -> Answer:
+def report(context: CommandContext, flags: ReportFlags) -> Answer:
     """Write report.html about the run.
 
     One self-contained page: curves, classes, bytes, dropouts; and the audit whose audit.json lies in --dir. Also

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from roughfed.deploy.cli.backup import progress
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.errors import ConfigError, StorageError
 from roughfed.files import disk_errors, fsync_folder
-from roughfed.owner import give
+from roughfed.ownership import give
 
 if TYPE_CHECKING:
-    from roughfed.server.backup.restore import Origin
+    from roughfed.server.backup.restore import RestoreSource
 
 KEY = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -36,7 +36,7 @@ LATER = (
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class RestoreFlags:
     """What to restore."""
 
     file: Annotated[Path, typer.Argument(metavar="FILE.tar", help="What `roughfed backup` wrote.")]
@@ -50,30 +50,30 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "restore", flags=Flags)(restore)
+    command(app, "restore", flags=RestoreFlags)(restore)
 
 
-def restore(context: Context, flags: Flags) -> Answer:
+def restore(context: CommandContext, flags: RestoreFlags) -> Answer:
     """Make --dir out of a backup.
 
     The directory must have no state yet. Digests and signature are checked before anything is put in its place: what is
     in a backup runs at the next start. The server that is started there goes on with the run, and its clients follow,
     whatever they have played since.
     """
-    from roughfed.deploy.archive import Reader
-    from roughfed.deploy.edge import kept
+    from roughfed.deploy.archive import BackupReader
+    from roughfed.deploy.edge import membership_backup
     from roughfed.server.backup.restore import adapt, origin_of
 
     folder = context.folder.absolute()
     check_flags(flags)
     refuse_state(folder)
-    kept.refuse(folder)
+    membership_backup.refuse(folder)
     if not flags.file.is_file():
         raise ConfigError("there is no such file", file=str(flags.file), cure="name what roughfed backup --out wrote")
     with disk_errors(f"read {flags.file}"):
         file = flags.file.open("rb")
     with file:
-        backup = Reader(file, flags.file.stat().st_size)
+        backup = BackupReader(file, flags.file.stat().st_size)
         origin = origin_of(backup.about)
         refuse_full(folder, backup.total)
         with unpacking(folder) as here:
@@ -81,7 +81,7 @@ def restore(context: Context, flags: Flags) -> Answer:
                 backup.unpack(here, moved)
             check_signer(here / "state", backup.signer, flags)
             void = adapt(here / "state", origin)
-            edge = kept.restored(here)
+            edge = membership_backup.restored(here)
             place(here, folder)
     missing = lacking(folder, backup.about.get("left_out"))
     say(context, origin, void, missing)
@@ -106,7 +106,7 @@ def restore(context: Context, flags: Flags) -> Answer:
     )
 
 
-def check_flags(flags: Flags) -> None:
+def check_flags(flags: RestoreFlags) -> None:
     """Raise ConfigError for a key that is none, or that nothing unsigned can have."""
     if flags.key and KEY.fullmatch(flags.key) is None:
         raise ConfigError("a key is 64 hexadecimal digits", key="--key", cure="copy what `roughfed backup` printed")
@@ -114,7 +114,7 @@ def check_flags(flags: Flags) -> None:
         raise ConfigError("a backup that nobody signed has no key", key="--unsigned", cure="leave one of both out")
 
 
-def check_signer(state: Path, signer: bytes | None, flags: Flags) -> None:
+def check_signer(state: Path, signer: bytes | None, flags: RestoreFlags) -> None:
     """Hold the signature of a backup against what is known of its server.
 
     Args:
@@ -230,7 +230,7 @@ def lacking(folder: Path, left_out: object) -> list[str]:
     return [name for name in wanted if not (folder / name).exists()]
 
 
-def say(context: Context, origin: Origin, void: int, missing: list[str]) -> None:
+def say(context: CommandContext, origin: RestoreSource, void: int, missing: list[str]) -> None:
     """What was restored, and what is to be done."""
     made = datetime.fromtimestamp(origin.made_at, UTC)
     context.say(

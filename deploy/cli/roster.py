@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ KEY_SUFFIX = ".key"
 
 
 @dataclass(frozen=True, slots=True)
-class ShowFlags:
+class RosterShowFlags:
     """Which list."""
 
     file: Annotated[
@@ -62,7 +62,7 @@ class SignFlags:
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyFlags:
+class RosterVerifyFlags:
     """What, against whose keys."""
 
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The list; its signatures lie beside it.")]
@@ -75,11 +75,11 @@ ABOUT = "Who belongs to the federation, and who says so: the CA, or so many orga
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help=ABOUT)
-    command(group, "show", flags=ShowFlags)(show)
+    command(group, "show", flags=RosterShowFlags)(show)
     command(group, "propose", flags=ProposeFlags)(propose)
     command(group, "init-org", flags=OrganisationFlags)(init_org)
     command(group, "sign", flags=SignFlags)(sign)
-    command(group, "verify", flags=VerifyFlags)(verify)
+    command(group, "verify", flags=RosterVerifyFlags)(verify)
     group.callback()(_group)
     app.add_typer(group, name="roster")
 
@@ -88,7 +88,7 @@ def _group() -> None:
     """Who belongs to the federation, and who says so: the CA, or so many organisations."""
 
 
-def show(context: Context, flags: ShowFlags) -> Answer:
+def show(context: CommandContext, flags: RosterShowFlags) -> Answer:
     """Print a list of members: names, organisations, fingerprints of the keys, and until when.
 
     Without FILE: in a client's directory the one that it goes by, else the one that is in force at this server or CA.
@@ -110,20 +110,20 @@ def show(context: Context, flags: ShowFlags) -> Answer:
     return Answer(plain(listed, signatures) | ({"fingerprint": own} if own else {}))
 
 
-def own_fingerprint(context: Context) -> str:
+def own_fingerprint(context: CommandContext) -> str:
     """Of the key of the client in a directory, for its owner to tell others; empty where none is enrolled."""
     import hashlib
 
     from roughfed.client.members import credential_files
-    from roughfed.deploy.agent import Place
+    from roughfed.deploy.agent import ClientFiles
 
-    papers = Place(context.folder).papers
+    papers = ClientFiles(context.folder).papers
     if not credential_files.is_enrolled(papers) or (mine := credential_files.load(papers)).subject.role != "client":
         return ""
     return f"sha256:{hashlib.sha256(mine.identity.public_key).hexdigest()}"
 
 
-def propose(context: Context, flags: ProposeFlags) -> Answer:
+def propose(context: CommandContext, flags: ProposeFlags) -> Answer:
     """Write the list of the members for the organisations to sign: those of the CA, or of --members.
 
     Each of them looks at it (`roughfed roster show FILE`), signs it (`roughfed roster sign`) and sends its signature
@@ -154,13 +154,13 @@ def proposed(folder: Path, files: Path | None) -> tuple[str, list[ListedMember]]
     """
     from roughfed.client.members import credential_files
     from roughfed.deploy import roster
-    from roughfed.deploy.aggregator import Place
+    from roughfed.deploy.aggregator import ServerFiles
     from roughfed.server.members.authority import Authority
 
     if files is None:
-        authority = Authority.open(Place(folder).ca)
+        authority = Authority.open(ServerFiles(folder).ca)
         return authority.federation, authority.registered()
-    own = credential_files.load(Place(folder).papers)
+    own = credential_files.load(ServerFiles(folder).papers)
     if not own.external:
         cure = "leave --members out, in the CA's directory"
         raise ConfigError("the CA is roughfed's, and knows its members", key="--members", cure=cure)
@@ -169,7 +169,7 @@ def proposed(folder: Path, files: Path | None) -> tuple[str, list[ListedMember]]
     return own.external, roster.certified(files, own)
 
 
-def init_org(context: Context, flags: OrganisationFlags) -> Answer:
+def init_org(context: CommandContext, flags: OrganisationFlags) -> Answer:
     """Make an organisation's key, and print its public half for everybody's file of organisations.
 
     Keep the key off the network: all that is ever done with it is `roughfed roster sign`.
@@ -189,7 +189,7 @@ def init_org(context: Context, flags: OrganisationFlags) -> Answer:
     return Answer({"organisation": flags.name, "key": str(path.absolute()), "public_key": key.public_key.hex()})
 
 
-def sign(context: Context, flags: SignFlags) -> Answer:
+def sign(context: CommandContext, flags: SignFlags) -> Answer:
     """Sign a list for an organisation; the signature is a file beside it."""
     from roughfed.crypto.identity import IdentityKey
     from roughfed.crypto.names import check_name
@@ -202,7 +202,7 @@ def sign(context: Context, flags: SignFlags) -> Answer:
     return Answer({"organisation": name, "signature": str(file.absolute()), **plain(listed, [])})
 
 
-def verify(context: Context, flags: VerifyFlags) -> Answer:
+def verify(context: CommandContext, flags: RosterVerifyFlags) -> Answer:
     """Check a list as a client does that knows these organisations; the exit code is 3 where it counts for nothing."""
     from roughfed.config.organisations import read_organisations
     from roughfed.deploy import roster
@@ -217,7 +217,7 @@ def verify(context: Context, flags: VerifyFlags) -> Answer:
     return Answer({"signers": signers, "needed": trust.needed, **plain(listed, signatures)})
 
 
-def found(context: Context, file: Path | None) -> tuple[MemberList, list[Signature]]:
+def found(context: CommandContext, file: Path | None) -> tuple[MemberList, list[Signature]]:
     """The list that a person asks for.
 
     Raises:
@@ -227,7 +227,7 @@ def found(context: Context, file: Path | None) -> tuple[MemberList, list[Signatu
     from roughfed.server.members.authority import CA_KEY, Authority
     from roughfed.wire.member_list import decode_list, decode_signed
 
-    folder, place = context.folder, aggregator.Place(context.folder)
+    folder, place = context.folder, aggregator.ServerFiles(context.folder)
     if file is None and (folder / roster.LIST).exists():
         file = folder / roster.LIST
     if file is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class RotateFlags:
     """Whose."""
 
     names: Annotated[
@@ -29,10 +29,10 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "rotate", flags=Flags)(rotate)
+    command(app, "rotate", flags=RotateFlags)(rotate)
 
 
-def rotate(context: Context, flags: Flags) -> Answer:
+def rotate(context: CommandContext, flags: RotateFlags) -> Answer:
     """Make a new TLS key and get a certificate for it, now.
 
     In the directory of a server its own; running sessions stay, new ones see the new certificate. With NAMEs or
@@ -52,7 +52,7 @@ def rotate(context: Context, flags: Flags) -> Answer:
     return rotate_client(context)
 
 
-def ask_clients(context: Context, names: Sequence[str]) -> Answer:
+def ask_clients(context: CommandContext, names: Sequence[str]) -> Answer:
     """Through the running server."""
     from roughfed.transport import control_socket
 
@@ -66,15 +66,15 @@ def ask_clients(context: Context, names: Sequence[str]) -> Answer:
     return Answer(answer)
 
 
-def rotate_server(context: Context) -> Answer:
+def rotate_server(context: CommandContext) -> Answer:
     """The key of the server (or of the CA's port) of this directory."""
     from roughfed.client.members import credential_files
-    from roughfed.deploy.aggregator import Place
+    from roughfed.deploy.aggregator import ServerFiles
     from roughfed.lock import only_one
     from roughfed.server.members.server_credentials import renew_key
     from roughfed.transport import control_socket
 
-    place = Place(context.folder)
+    place = ServerFiles(context.folder)
     if control_socket.is_running(context.folder):
         return told(context, control_socket.ask(context.folder, "rotate"), "new sessions see it from now on")
     with only_one(place.state, "server", cure="let the server finish starting, and try again"):
@@ -90,14 +90,14 @@ def rotate_server(context: Context) -> Answer:
     return Answer({"rotated": names, "running": False})
 
 
-def rotate_client(context: Context) -> Answer:
+def rotate_client(context: CommandContext) -> Answer:
     """The key of the client of this directory: by the client itself where it runs."""
     from roughfed.client.members import credential_files
     from roughfed.deploy import agent
     from roughfed.lock import only_one
     from roughfed.transport import control_socket
 
-    place = agent.Place(context.folder)
+    place = agent.ClientFiles(context.folder)
     if not place.state.exists() or not credential_files.is_enrolled(place.papers):
         raise ConfigError(
             "neither a server nor an enrolled client is here",
@@ -130,7 +130,7 @@ def renewed(papers: Path, address: str = "", server: str = "") -> dict[str, Any]
     return certificates.described(own.name, own.certificate) | {"running": False}
 
 
-def told(context: Context, answer: dict[str, Any], then: str) -> Answer:
+def told(context: CommandContext, answer: dict[str, Any], then: str) -> Answer:
     """Say what came of it."""
     ends = datetime.fromtimestamp(answer["expires_at"], UTC)
     context.say(f"{answer['rotated']} has a new key and certificate, good until {ends:%Y-%m-%d %H:%M} UTC; {then}")

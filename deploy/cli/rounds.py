@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command, plural
+from roughfed.deploy.cli.command import Answer, CommandContext, command, plural
 from roughfed.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class RoundsFlags:
     """How many, and where to."""
 
     last: Annotated[int, typer.Option(min=0, help="Only the last N rounds; 0 = all.")] = 0
@@ -30,10 +30,10 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "rounds", flags=Flags)(rounds)
+    command(app, "rounds", flags=RoundsFlags)(rounds)
 
 
-def rounds(context: Context, flags: Flags) -> Answer:
+def rounds(context: CommandContext, flags: RoundsFlags) -> Answer:
     """List the rounds that are over.
 
     Outcome, seconds, who counts and who does not and why, bytes, accuracies. Also while the server runs. With --out as

@@ -14,7 +14,7 @@ import typer
 from roughfed.deploy import notify
 from roughfed.deploy.cli import edge
 from roughfed.deploy.cli import install as installation
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.deploy.cli.settings import pairs
 from roughfed.deploy.listening import try_port
 from roughfed.errors import ConfigError, IdentityError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class ServerFlags:
     """How this server runs."""
 
     rounds: Annotated[int | None, typer.Option(help="Rounds of the run; more than were played continues it.")] = None
@@ -86,10 +86,10 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "server", flags=Flags)(serve)
+    command(app, "server", flags=ServerFlags)(serve)
 
 
-def serve(context: Context, flags: Flags) -> Answer:
+def serve(context: CommandContext, flags: ServerFlags) -> Answer:
     """Run the aggregator until the run is over.
 
     Ctrl-C, SIGTERM and `roughfed stop` drain it; started again, it goes on where it stopped. --install leaves the
@@ -132,7 +132,7 @@ def serve(context: Context, flags: Flags) -> Answer:
     return result(context, end)
 
 
-def result(context: Context, end: str) -> Answer:
+def result(context: CommandContext, end: str) -> Answer:
     """What came of it: the model, and what to type next."""
     from roughfed.deploy.cli.status import from_journal
     from roughfed.deploy.cli.status_table import model, then
@@ -146,7 +146,7 @@ def result(context: Context, end: str) -> Answer:
     return Answer({"ended": end, "model_version": found["model_version"], "accuracy": found["accuracy"]})
 
 
-def unit(context: Context, flags: Flags, target: installation.Target) -> Answer:
+def unit(context: CommandContext, flags: ServerFlags, target: installation.Target) -> Answer:
     """Write the unit of this server; what it runs with is fed.toml alone.
 
     Raises:
@@ -211,9 +211,9 @@ def absolute_paths(folder: Path, config: FederationConfig) -> FederationConfig:
     return config.model_copy(update={"model": model})
 
 
-def announce(context: Context, config: FederationConfig, ports: Ports) -> None:
+def announce(context: CommandContext, config: FederationConfig, ports: Ports) -> None:
     """Say where the server listens, now that it does; of the token, only the file."""
-    from roughfed.deploy.aggregator import Place
+    from roughfed.deploy.aggregator import ServerFiles
     from roughfed.server.observe.http import TOKEN_FILE
 
     s = config.server
@@ -227,7 +227,7 @@ def announce(context: Context, config: FederationConfig, ports: Ports) -> None:
     for name, place in places.items():
         context.say(f"listening {name:<10} {place}")
     if ports.http and s.asks_for_token:
-        path = Place(context.folder).state / TOKEN_FILE
+        path = ServerFiles(context.folder).state / TOKEN_FILE
         context.say(f"the page and the metrics ask for the token in {path}")
         places["token_file"] = str(path)
     context.event({"listening": places})
@@ -242,7 +242,7 @@ def page_host(config: FederationConfig) -> str:
     return f"[{s.http_host}]" if ":" in s.http_host else s.http_host
 
 
-def enrol(context: Context) -> None:
+def enrol(context: CommandContext) -> None:
     """Make sure that this directory is a member with the role of a server.
 
     Raises:
@@ -251,9 +251,9 @@ def enrol(context: Context) -> None:
     """
     from roughfed.client.members import credential_files, enrol
     from roughfed.crypto import join_line
-    from roughfed.deploy.aggregator import Place
+    from roughfed.deploy.aggregator import ServerFiles
 
-    place = Place(context.folder)
+    place = ServerFiles(context.folder)
     place.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     text = os.environ.pop(join_line.VARIABLE, "")
     if text:
@@ -273,7 +273,7 @@ def enrol(context: Context) -> None:
         )
 
 
-def crash_points(context: Context) -> Answer:
+def crash_points(context: CommandContext) -> Answer:
     """The tables of `roughfed.crash`."""
     from roughfed.crash import CLIENT_POINTS, SERVER_POINTS, TRAINER_POINTS
 

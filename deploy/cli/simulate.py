@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command, plural, show
+from roughfed.deploy.cli.command import Answer, CommandContext, command, plural, show
 from roughfed.deploy.cli.settings import pairs
 from roughfed.report.scale import percent
 
@@ -19,12 +19,12 @@ ABANDONED = 5
 
 if TYPE_CHECKING:
     from roughfed.deploy.simulate.options import SimulateOptions
-    from roughfed.deploy.simulate.rounds import Audience, Round
+    from roughfed.deploy.simulate.rounds import Audience, SimulatedRound
     from roughfed.deploy.simulate.run import Simulated
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class SimulateFlags:
     """How large a federation, of what, and who trains."""
 
     clients: Annotated[int, typer.Option("--clients", "-n", min=2, metavar="N", help="Virtual clients.")] = 100
@@ -113,10 +113,10 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "simulate", flags=Flags, needs=("torch",))(run)
+    command(app, "simulate", flags=SimulateFlags, needs=("torch",))(run)
 
 
-def run(context: Context, flags: Flags) -> Answer:
+def run(context: CommandContext, flags: SimulateFlags) -> Answer:
     """Simulate a federation of many clients on this machine.
 
     The real server, agents, trainers, masks and journals in one process and a few trainer processes, without sockets.
@@ -146,14 +146,14 @@ def run(context: Context, flags: Flags) -> Answer:
 
 
 @contextmanager
-def screen(context: Context) -> Generator[Audience]:
+def screen(context: CommandContext) -> Generator[Audience]:
     """Who tells a person how it goes; on a terminal with a line at the bottom that says where the simulation stands."""
     from roughfed.deploy.simulate.rounds import Audience
 
     console = context.console()
     live = console.is_terminal and not (context.json or context.debug)
 
-    def tell(each: Round) -> None:
+    def tell(each: SimulatedRound) -> None:
         show(console, round_words(each))
         context.event({"round": asdict(each)})
 
@@ -170,7 +170,7 @@ def screen(context: Context) -> Generator[Audience]:
         yield Audience(round_over=tell, progress=line.update, complain=warn)
 
 
-def round_words(each: Round) -> str:
+def round_words(each: SimulatedRound) -> str:
     """A round in a line."""
     accuracy = ""
     if each.accuracy is not None:
@@ -184,7 +184,7 @@ def round_words(each: Round) -> str:
     )
 
 
-def missing_words(each: Round) -> str:
+def missing_words(each: SimulatedRound) -> str:
     """Why some of a cohort do not count; nothing where all of them do."""
     named = ", ".join(f"{count} {why}" for why, count in sorted(each.missing.items()))
     return f"; not counted: {named}" if named else ""
@@ -201,7 +201,7 @@ def end_words(found: Simulated) -> str:
     return f"{played} ({found.ended}): {version}{failed}"
 
 
-def lost_words(each: Round) -> str:
+def lost_words(each: SimulatedRound) -> str:
     """What is said of a round's losses; nothing where nobody is lost."""
     if (found := each.losses) is None:
         return ""
@@ -209,7 +209,7 @@ def lost_words(each: Round) -> str:
 
 
 def stage_words(at: str, figures: Mapping[str, object]) -> str:
-    """The rounds of one stage in a line (`roughfed.deploy.simulate.losses.Tally.plain`)."""
+    """The rounds of one stage in a line (`roughfed.deploy.simulate.dropout_outcomes.StageTally.plain`)."""
     kept, left_out, void = (percent(float(str(figures[f"{name}_share"]))) for name in ("counted", "excluded", "void"))
     return (
         f"lost at {at}: {figures['committed']} of {figures['rounds']} rounds committed; of the survivors' updates "

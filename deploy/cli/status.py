@@ -11,13 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
-from roughfed.deploy.cli.command import NOT_RUNNING, Answer, Context, command
+from roughfed.deploy.cli.command import NOT_RUNNING, Answer, CommandContext, command
 from roughfed.errors import ConfigError
 from roughfed.transport import control_socket
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class StatusFlags:
     """Once, or for as long as it runs; of all, or of one client."""
 
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Redraw at every change until the server ends.")] = False
@@ -30,10 +30,10 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "status", flags=Flags)(status)
+    command(app, "status", flags=StatusFlags)(status)
 
 
-def status(context: Context, flags: Flags) -> Answer:
+def status(context: CommandContext, flags: StatusFlags) -> Answer:
     """Show what the server does, or in a client's directory what that may show its server.
 
     Round and what it waits for, accuracy, alerts with what to do, and a table of the clients. When no server runs
@@ -69,7 +69,7 @@ def status(context: Context, flags: Flags) -> Answer:
     return Answer({"running": True, **found})
 
 
-def watch(context: Context, wait_s: float) -> Answer:
+def watch(context: CommandContext, wait_s: float) -> Answer:
     """Follow the server to its end."""
     from roughfed.deploy.cli import status_watch
     from roughfed.deploy.cli.status_table import View
@@ -114,7 +114,7 @@ def accuracies(folder: Path) -> dict[str, float]:
     return {}
 
 
-def is_over(context: Context) -> bool:
+def is_over(context: CommandContext) -> bool:
     """Whether the journal says that the run is over."""
     from roughfed.deploy.summary import open_store
 
@@ -122,7 +122,7 @@ def is_over(context: Context) -> bool:
         return store.run() is not None and store.finished() is not None
 
 
-def client(context: Context, status: Mapping[str, Any], name: str) -> Answer:
+def client(context: CommandContext, status: Mapping[str, Any], name: str) -> Answer:
     """All that a running server says of one client.
 
     Raises:
@@ -137,7 +137,7 @@ def client(context: Context, status: Mapping[str, Any], name: str) -> Answer:
     return Answer({"running": True, **found})
 
 
-def ended(context: Context, *, exit_code: int) -> Answer:
+def ended(context: CommandContext, *, exit_code: int) -> Answer:
     """What the journal of a server that does not run says.
 
     Raises:
@@ -146,20 +146,20 @@ def ended(context: Context, *, exit_code: int) -> Answer:
     from roughfed.deploy import aggregator
     from roughfed.deploy.cli.status_table import draw_ended
 
-    if not (aggregator.Place(context.folder).state / "journal.db").is_file():
+    if not (aggregator.ServerFiles(context.folder).state / "journal.db").is_file():
         control_socket.ask(context.folder, "status")  # says in which way nothing is there
     found = from_journal(context)
     context.say(draw_ended(found, {} if context.json else accuracies(context.folder)))
     return Answer(found, exit_code)
 
 
-def from_journal(context: Context) -> dict[str, Any]:
+def from_journal(context: CommandContext) -> dict[str, Any]:
     """The state of a run out of its journal."""
     from roughfed.deploy import aggregator
     from roughfed.deploy.summary import open_store
     from roughfed.measures import figures
     from roughfed.server.defence.findings import Exclusions, shown
-    from roughfed.server.defence.memory import Defence
+    from roughfed.server.defence.memory import ConfiguredRule
     from roughfed.server.masked.journal import Stages
     from roughfed.server.model.retention import Quality, newest_evaluation
     from roughfed.server.observe.recent_rounds import newest_told
@@ -189,6 +189,6 @@ def from_journal(context: Context) -> dict[str, Any]:
             "worst_class_accuracy": figures(evaluation).worst if evaluation else None,
             "measured_by": measured_by,
             "quarantined": stages.quarantined(),
-            "defence": shown(store, Defence.of(config, store.journal), Exclusions(store)),
-            "unlike": newest_told(store),
+            "defence": shown(store, ConfiguredRule.of(config, store.journal), Exclusions(store)),
+            "heterogeneity": newest_told(store),
         }

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from roughfed.deploy.cli.command import NOT_RUNNING, Answer, Context, plural
+from roughfed.deploy.cli.command import NOT_RUNNING, Answer, CommandContext, plural
 
 Status = Mapping[str, Any]
 
@@ -96,7 +96,7 @@ def machine(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "last training", span(told["train_seconds"]) + of
 
 
-def status_client(context: Context) -> Answer:
+def status_client(context: CommandContext) -> Answer:
     """What a client's directory knows; the exit code is 6 when no client runs there.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.live import Live
 
-from roughfed.deploy.cli.command import Context
+from roughfed.deploy.cli.command import CommandContext
 from roughfed.deploy.cli.status_table import last_of, received
 from roughfed.transport import control_socket
 
@@ -43,7 +43,7 @@ class Seen:
 
 
 def follow(
-    context: Context, *, wait_s: float, over: Callable[[], bool], pause: Callable[[float], object] | None = None
+    context: CommandContext, *, wait_s: float, over: Callable[[], bool], pause: Callable[[float], object] | None = None
 ) -> Iterator[Seen]:
     """Statuses, and what is to be said while none comes; it ends when the run is over or the server stays away.
 
@@ -89,7 +89,7 @@ def _again(number: int) -> str:
 
 
 def watch(
-    context: Context, *, wait_s: float, over: Callable[[], bool], draw: Callable[[Seen, int], RenderableType]
+    context: CommandContext, *, wait_s: float, over: Callable[[], bool], draw: Callable[[Seen, int], RenderableType]
 ) -> None:
     """Draw until the server ends; with `--json` a line for each status, without a terminal one for each change.
 
@@ -122,7 +122,7 @@ def thinned(seen: Iterable[Seen], *, clock: Callable[[], float] = time.monotonic
             yield each
 
 
-def _print(context: Context, first: Seen, more: Iterator[Seen]) -> None:
+def _print(context: CommandContext, first: Seen, more: Iterator[Seen]) -> None:
     """A line for each status as JSON, or in words for each change of what matters."""
     said = ""
     for each in chain((first,), more):

@@ -9,12 +9,12 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.errors import ConfigError, StorageError
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class TraceFlags:
     """Which rounds, and where to."""
 
     out: Annotated[Path, typer.Option(help="The file to write; an existing one is replaced.")] = Path("trace.json")
@@ -24,10 +24,10 @@ class Flags:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "trace", flags=Flags)(trace)
+    command(app, "trace", flags=TraceFlags)(trace)
 
 
-def trace(context: Context, flags: Flags) -> Answer:
+def trace(context: CommandContext, flags: TraceFlags) -> Answer:
     """Write where the time of a round went: for ui.perfetto.dev or chrome://tracing.
 
     Phases and stages of the server; what every client did, as it said; transfers with their bytes; verdicts. Also while
@@ -40,7 +40,7 @@ def trace(context: Context, flags: Flags) -> Answer:
 
     if flags.round and flags.last:
         raise ConfigError("one round or the last ones, not both", key="--round", cure="leave --round or --last out")
-    folder = aggregator.Place(context.folder).state / FOLDER
+    folder = aggregator.ServerFiles(context.folder).state / FOLDER
     known = numbers(folder)
     if not known:
         raise ConfigError(

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
-from roughfed.child import Trainer, trainer_command
 from roughfed.data.roughness import roughness
-from roughfed.deploy.demo.place import DemoPlace
+from roughfed.deploy.demo.folder import DemoPlace
 from roughfed.errors import TrainerError
 from roughfed.report.summary import RunSummary
+from roughfed.trainer_client import Trainer, trainer_command
 from roughfed.types import Evaluation
 
 log = logging.getLogger(__name__)

@@ -10,12 +10,12 @@ from typing import cast
 from rich.table import Table
 from rich.text import Text
 
-from roughfed.deploy.demo.acts import CLEAN_RUN, PLAIN_RUN
+from roughfed.deploy.demo.federations import CLEAN_RUN, PLAIN_RUN
+from roughfed.deploy.demo.folder import DemoPlace
+from roughfed.deploy.demo.heterogeneity import Differences, differences
 from roughfed.deploy.demo.options import ALPHA, DemoOptions
-from roughfed.deploy.demo.place import DemoPlace
-from roughfed.deploy.demo.unlike import Differences, differences
+from roughfed.report.defence import caught
 from roughfed.report.html import render
-from roughfed.report.judged import caught
 from roughfed.report.scale import percent, seconds, size
 from roughfed.report.summary import RunSummary, compare, last_known, per_client_round
 from roughfed.report.words import SEEN, VOID
@@ -67,7 +67,7 @@ class DemoResult:
         plain_tail_accuracy: likewise.
         plain_forgetting: likewise.
         plain_memorised_wrong: likewise.
-        unlike: what is known of clients that differ; None where nothing was measured.
+        heterogeneity: what is known of clients that differ; None where nothing was measured.
     """
 
     scenario: str
@@ -109,7 +109,7 @@ class DemoResult:
     plain_tail_accuracy: float | None = None
     plain_forgetting: float | None = None
     plain_memorised_wrong: float | None = None
-    unlike: Differences | None = None
+    heterogeneity: Differences | None = None
 
     def data(self) -> dict[str, object]:
         """Plain values, for JSON."""
@@ -179,7 +179,7 @@ def result_of(runs: Runs, place: DemoPlace) -> DemoResult:
         seconds_per_round=median(r.seconds for r in run.rounds) if run.rounds else 0.0,
         model_digest=run.model_digest,
         report=str(place.report),
-        unlike=differences(run),
+        heterogeneity=differences(run),
         **compared,
     )
 
@@ -279,8 +279,8 @@ def last_words(result: DemoResult, options: DemoOptions) -> list[str]:
 NEXT: Mapping[str, str] = {
     "continual": "poisoned",
     "rough": "poisoned --attack backdoor",
-    "poisoned": "unlike",
-    "unlike": "poisoned --attack alie",
+    "poisoned": "heterogeneous",
+    "heterogeneous": "poisoned --attack alie",
 }
 """What to try after a scenario."""
 

@@ -12,18 +12,18 @@ from rich.console import Console
 from roughfed.data.federate import holdings
 from roughfed.data.rough import task_classes
 from roughfed.data.roughness import roughness
-from roughfed.deploy.demo.acts import CLEAN_RUN, LAST_RUN, PLAIN_RUN, Act, acts_of
+from roughfed.deploy.demo.attack_success import with_reached
 from roughfed.deploy.demo.attackers import Attackers
+from roughfed.deploy.demo.federations import CLEAN_RUN, LAST_RUN, PLAIN_RUN, Act, acts_of
+from roughfed.deploy.demo.folder import DemoPlace, furnish, make_place
+from roughfed.deploy.demo.heterogeneity import clients_table, models_table
+from roughfed.deploy.demo.live_view import DemoScene
 from roughfed.deploy.demo.memorised import with_memorised
 from roughfed.deploy.demo.options import DemoOptions, data_settings, settled
 from roughfed.deploy.demo.outcome import DemoResult, Runs, final_table, last_words, result_of, write_report
-from roughfed.deploy.demo.place import DemoPlace, furnish, make_place
-from roughfed.deploy.demo.reached import with_reached
+from roughfed.deploy.demo.running import Show, play
 from roughfed.deploy.demo.scenarios import scenario_of
-from roughfed.deploy.demo.scene import Scene
-from roughfed.deploy.demo.screen import screen_for
-from roughfed.deploy.demo.stage import Show, play
-from roughfed.deploy.demo.unlike import clients_table, models_table
+from roughfed.deploy.demo.terminal import screen_for
 from roughfed.deploy.summary import run_summary
 from roughfed.report.summary import RunSummary, TaskSpan, with_class_counts
 
@@ -61,8 +61,8 @@ def run_demo(options: DemoOptions) -> DemoResult:
     console.print()
     console.print(final_table(result))
     console.print()
-    if result.unlike is not None:
-        for table in (models_table(result.unlike), clients_table(result.unlike)):
+    if result.heterogeneity is not None:
+        for table in (models_table(result.heterogeneity), clients_table(result.heterogeneity)):
             if table.row_count:
                 console.print(table)
                 console.print()
@@ -75,7 +75,7 @@ def _show(act: Act, options: DemoOptions, whole: DemoPlace, held: np.ndarray, co
     place = whole if act.name == LAST_RUN else whole.act(act.name)
     furnish(place, act.fed, act.clients if act.apart or place is whole else {})
     data = data_settings(options, scenario_of(options.scenario))
-    scene = Scene(
+    scene = DemoScene(
         title=_title(act, options, data),
         server_sees=options.server_sees,
         folder=str(place.folder),

@@ -86,7 +86,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             attack="label-flip",
             attackers=0.2,
         ),
-        "unlike": Scenario(
+        "heterogeneous": Scenario(
             "clients that differ: a model for each, fair weights, contributions, and one that only pretends to train",
             trainer={"method": "ditto", "compare_alone": True},
             data={"scenario": "clean", "alpha": 0.1},

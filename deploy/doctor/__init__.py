@@ -1,6 +1,6 @@
 """`roughfed doctor`: is something wrong here, and what helps? One check is one file in `checks/` and one row of CHECKS.
 
-A check is given the `Site` and gives findings. It changes nothing, disturbs nobody who runs, and tells no secret.
+A check is given the `DoctorSite` and gives findings. It changes nothing, disturbs nobody who runs, and tells no secret.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from roughfed.deploy.doctor.above import upstream
 from roughfed.deploy.doctor.checks.alerts import alerts
 from roughfed.deploy.doctor.checks.authority import authority
 from roughfed.deploy.doctor.checks.certificate import certificate
@@ -26,14 +25,15 @@ from roughfed.deploy.doctor.checks.mode import mode
 from roughfed.deploy.doctor.checks.ports import ports
 from roughfed.deploy.doctor.checks.settings import settings
 from roughfed.deploy.doctor.checks.version import version
+from roughfed.deploy.doctor.edge_membership import upstream
 from roughfed.deploy.doctor.finding import Finding
-from roughfed.deploy.doctor.site import Site
+from roughfed.deploy.doctor.site import DoctorSite
 
 
 class Check(NamedTuple):
     """A row: what looks, and what at, for people."""
 
-    look: Callable[[Site], Iterable[Finding]]
+    look: Callable[[DoctorSite], Iterable[Finding]]
     at: str
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """How it is."""
 
     OK = "ok"
@@ -27,7 +27,7 @@ class Finding:
         about: which of several things of one check it is about; empty where there is one.
     """
 
-    state: State
+    state: CheckState
     sentence: str
     measured: str = ""
     cure: str = ""
@@ -35,7 +35,7 @@ class Finding:
 
     def __post_init__(self) -> None:
         """A finding that leaves people alone with it is a fault of the check."""
-        if self.state in (State.WARNING, State.FAILURE) and not self.cure:
+        if self.state in (CheckState.WARNING, CheckState.FAILURE) and not self.cure:
             raise ValueError(f"no cure for: {self.sentence}")
 
     def plain(self) -> dict[str, str]:
@@ -45,19 +45,19 @@ class Finding:
 
 def ok(sentence: str, *, measured: str = "", about: str = "") -> Finding:
     """It is in order."""
-    return Finding(State.OK, sentence, measured, about=about)
+    return Finding(CheckState.OK, sentence, measured, about=about)
 
 
 def warning(sentence: str, *, cure: str, measured: str = "", about: str = "") -> Finding:
     """It works, and will or may not for long."""
-    return Finding(State.WARNING, sentence, measured, cure, about)
+    return Finding(CheckState.WARNING, sentence, measured, cure, about)
 
 
 def failure(sentence: str, *, cure: str, measured: str = "", about: str = "") -> Finding:
     """It does not work."""
-    return Finding(State.FAILURE, sentence, measured, cure, about)
+    return Finding(CheckState.FAILURE, sentence, measured, cure, about)
 
 
 def skipped(sentence: str, *, about: str = "") -> Finding:
     """There is nothing to look at here."""
-    return Finding(State.SKIPPED, sentence, about=about)
+    return Finding(CheckState.SKIPPED, sentence, about=about)

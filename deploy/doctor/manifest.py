@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from roughfed.deploy.doctor.site import Site
+from roughfed.deploy.doctor.site import DoctorSite
 
 MAX_HEADER_BYTES = 64 << 20
 
 
-def known_shapes(site: Site) -> Mapping[str, tuple[int, ...]]:
+def known_shapes(site: DoctorSite) -> Mapping[str, tuple[int, ...]]:
     """Name -> shape of every tensor that travels; empty before the first round."""
     files = sorted((site.state / "models").glob("*.safetensors"), key=_age)
     return shapes_of(files[-1]) if files else {}

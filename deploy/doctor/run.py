@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from roughfed.deploy.doctor import CHECKS, Check
-from roughfed.deploy.doctor.finding import Finding, State, failure, warning
-from roughfed.deploy.doctor.site import Site
+from roughfed.deploy.doctor.finding import CheckState, Finding, failure, warning
+from roughfed.deploy.doctor.site import DoctorSite
 from roughfed.errors import ConfigError, RoughfedError
 
 Findings = dict[str, tuple[Finding, ...]]
@@ -22,17 +22,17 @@ class Examination:
 
     findings: Mapping[str, tuple[Finding, ...]]
 
-    def count(self, state: State) -> int:
+    def count(self, state: CheckState) -> int:
         """How many findings are of one kind."""
         return sum(finding.state is state for row in self.findings.values() for finding in row)
 
     @property
     def well(self) -> bool:
         """Whether nothing fails."""
-        return not self.count(State.FAILURE)
+        return not self.count(CheckState.FAILURE)
 
 
-def examine(site: Site, names: Iterable[str] = (), *, checks: Mapping[str, Check] = CHECKS) -> Examination:
+def examine(site: DoctorSite, names: Iterable[str] = (), *, checks: Mapping[str, Check] = CHECKS) -> Examination:
     """Run checks, all or those of the given names.
 
     A thread cannot be ended: one that hangs (a name service that does not answer) is left behind and ends with the
@@ -53,7 +53,7 @@ def examine(site: Site, names: Iterable[str] = (), *, checks: Mapping[str, Check
     return Examination({name: found.get(name) or (_late(name),) for name in chosen})
 
 
-def _look(name: str, check: Check, site: Site, done: queue.SimpleQueue[tuple[str, tuple[Finding, ...]]]) -> None:
+def _look(name: str, check: Check, site: DoctorSite, done: queue.SimpleQueue[tuple[str, tuple[Finding, ...]]]) -> None:
     findings = list[Finding]()
     try:
         findings.extend(check.look(site))

@@ -15,7 +15,7 @@ from roughfed.client.members import credential_files
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
 from roughfed.deploy import agent, aggregator
-from roughfed.deploy.doctor.held import holder_of
+from roughfed.deploy.doctor.lock_holders import holder_of
 from roughfed.deploy.doctor.once import Once
 from roughfed.errors import ConfigError, RoughfedError, Unreachable
 from roughfed.server.members.authority import CA_KEY
@@ -46,7 +46,7 @@ class Contact:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class DoctorSite:
     """A directory and all that is known of it before the first check.
 
     Attributes:
@@ -104,14 +104,14 @@ class Site:
 
 def role_of(folder: Path) -> Role:
     """What lives in a directory."""
-    if (folder / FederationConfig.FILE).exists() or (aggregator.Place(folder).ca / CA_KEY).exists():
+    if (folder / FederationConfig.FILE).exists() or (aggregator.ServerFiles(folder).ca / CA_KEY).exists():
         return "server"
-    if (folder / ClientConfig.FILE).exists() or (agent.Place(folder).papers / credential_files.RECORD).exists():
+    if (folder / ClientConfig.FILE).exists() or (agent.ClientFiles(folder).papers / credential_files.RECORD).exists():
         return "client"
     return "none"
 
 
-def visit(folder: Path, *, status: dict[str, Any] | None, offline: bool, within_s: float) -> Site:
+def visit(folder: Path, *, status: dict[str, Any] | None, offline: bool, within_s: float) -> DoctorSite:
     """Gather what is known without asking anybody.
 
     Args:
@@ -124,26 +124,26 @@ def visit(folder: Path, *, status: dict[str, Any] | None, offline: bool, within_
 
     role, until = role_of(folder), time.monotonic() + within_s
     config, refused = _settings(folder, role)
-    papers, unenrolled = _papers(agent.Place(folder).papers)
+    papers, unenrolled = _papers(agent.ClientFiles(folder).papers)
     pid = holder_of(folder / "state")
-    bare = Site(folder, role, config, refused, papers, unenrolled, status, pid, offline, until)
+    bare = DoctorSite(folder, role, config, refused, papers, unenrolled, status, pid, offline, until)
     contact, examined = Once(lambda: reach(bare)), Once(lambda: examine(bare))
-    return Site(folder, role, config, refused, papers, unenrolled, status, pid, offline, until, contact, examined)
+    return DoctorSite(folder, role, config, refused, papers, unenrolled, status, pid, offline, until, contact, examined)
 
 
-def address_of(site: Site) -> str:
+def address_of(site: DoctorSite) -> str:
     """host:port of the federation port that a client calls; empty when it is not known."""
     told = site.client.client.server if site.client else ""
     return told or (site.papers.record.federation_address if site.papers else "")
 
 
-def enrolment_of(site: Site) -> str:
+def enrolment_of(site: DoctorSite) -> str:
     """host:port of the enrolment port at which a client renews; empty when it is not known."""
     told = site.client.client.enrol if site.client else ""
     return told or (site.papers.record.enrolment_address if site.papers else "")
 
 
-def reach(site: Site) -> Contact:
+def reach(site: DoctorSite) -> Contact:
     """A client's way to its server: TCP, TLS, and one call that leaves a running session alone."""
     address = address_of(site)
     if site.offline or site.papers is None or site.role != "client" or not address:

@@ -7,12 +7,17 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from roughfed.deploy.doctor.finding import Finding, State
+from roughfed.deploy.doctor.finding import CheckState, Finding
 from roughfed.deploy.doctor.run import Examination
 
 SHOWN_CHARS = 80  # of a measured value; `--json` has all of it
-SYMBOLS = {State.OK: "✓", State.WARNING: "!", State.FAILURE: "✗", State.SKIPPED: "-"}
-STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAILURE: "bold red", State.SKIPPED: "dim"}
+SYMBOLS = {CheckState.OK: "✓", CheckState.WARNING: "!", CheckState.FAILURE: "✗", CheckState.SKIPPED: "-"}
+STYLES = {
+    CheckState.OK: "green",
+    CheckState.WARNING: "yellow",
+    CheckState.FAILURE: "bold red",
+    CheckState.SKIPPED: "dim",
+}
 
 
 def draw(examination: Examination, what: str, *, everything: bool = False) -> Group:
@@ -29,18 +34,18 @@ def draw(examination: Examination, what: str, *, everything: bool = False) -> Gr
     table.add_column("finding", overflow="fold")
     aside = list[str]()
     for name, findings in examination.findings.items():
-        fine = [finding for finding in findings if finding.state is State.OK]
-        aside += [named(name, finding) for finding in findings if finding.state is State.SKIPPED]
+        fine = [finding for finding in findings if finding.state is CheckState.OK]
+        aside += [named(name, finding) for finding in findings if finding.state is CheckState.SKIPPED]
         if len(fine) > 1 and not everything:
-            table.add_row(mark(State.OK), name, ", ".join(dict.fromkeys(finding.about for finding in fine)))
+            table.add_row(mark(CheckState.OK), name, ", ".join(dict.fromkeys(finding.about for finding in fine)))
             fine = []
-        for finding in (f for f in findings if f in fine or f.state in (State.WARNING, State.FAILURE)):
+        for finding in (f for f in findings if f in fine or f.state in (CheckState.WARNING, CheckState.FAILURE)):
             table.add_row(mark(finding.state), named(name, finding), words(finding))
-    skipped = Text(f"{SYMBOLS[State.SKIPPED]} not applicable: {', '.join(aside)}\n" if aside else "", style="dim")
+    skipped = Text(f"{SYMBOLS[CheckState.SKIPPED]} not applicable: {', '.join(aside)}\n" if aside else "", style="dim")
     return Group(table, skipped, Text(summary(examination)))
 
 
-def mark(state: State) -> Text:
+def mark(state: CheckState) -> Text:
     """A symbol and a word."""
     return Text(f"{SYMBOLS[state]} {state}", style=STYLES[state])
 
@@ -63,9 +68,9 @@ def words(finding: Finding) -> Text:
 
 def summary(examination: Examination) -> str:
     """How many of which kind, in words."""
-    failures, warnings = examination.count(State.FAILURE), examination.count(State.WARNING)
-    if not any(examination.count(state) for state in (State.OK, State.WARNING, State.FAILURE)):
+    failures, warnings = examination.count(CheckState.FAILURE), examination.count(CheckState.WARNING)
+    if not any(examination.count(state) for state in (CheckState.OK, CheckState.WARNING, CheckState.FAILURE)):
         return "nothing was looked at: is this the right directory (--dir)?"
     if not failures and not warnings:
-        return f"all is well; in order: {examination.count(State.OK)}"
-    return f"failures: {failures}, warnings: {warnings}, in order: {examination.count(State.OK)}"
+        return f"all is well; in order: {examination.count(CheckState.OK)}"
+    return f"failures: {failures}, warnings: {warnings}, in order: {examination.count(CheckState.OK)}"

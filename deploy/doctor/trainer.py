@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roughfed.child import Description, Trainer, trainer_command
 from roughfed.errors import RoughfedError, TrainerError
 from roughfed.extras import MissingExtra, is_installed
+from roughfed.trainer_client import Description, Trainer, trainer_command
 
 if TYPE_CHECKING:
-    from roughfed.deploy.doctor.site import Site
+    from roughfed.deploy.doctor.site import DoctorSite
 
 SLOW = "slow"
 AGAIN = "it may load much, or hang: roughfed doctor --only data --within 600 takes the time for it"
@@ -40,7 +40,7 @@ class Examined:
     error: RoughfedError | None = None
 
 
-def examine(site: Site) -> Examined:
+def examine(site: DoctorSite) -> Examined:
     """Start the trainer of a directory, ask it, and end it; without torch there is none to start."""
     if not is_installed("torch"):
         return Examined(error=MissingExtra("torch is not installed", key="train", cure="pip install 'roughfed[train]'"))
@@ -53,7 +53,7 @@ def examine(site: Site) -> Examined:
     return examined if error is None else replace(examined, error=error)
 
 
-def command_of(site: Site) -> list[str]:
+def command_of(site: DoctorSite) -> list[str]:
     """The trainer that this directory would start; beside a running one, on the CPU and with one thread."""
     from roughfed.deploy.cli import processes
 
@@ -69,7 +69,7 @@ def bare() -> list[str]:
     return trainer_command(builtin={}, device="auto")
 
 
-def _modestly(site: Site, command: list[str]) -> list[str]:
+def _modestly(site: DoctorSite, command: list[str]) -> list[str]:
     if site.running:
         for flag, value in (("--device", "cpu"), ("--threads", "1")):
             command[command.index(flag) + 1] = value

@@ -13,9 +13,9 @@ from roughfed.config import ClientConfig, write_template
 from roughfed.config.rewriting import write_setting
 from roughfed.crypto.join_line import JoinLine
 from roughfed.deploy import agent
-from roughfed.deploy.edge.middle import Middle
+from roughfed.deploy.edge.upstream_bridge import Middle
 from roughfed.errors import ConfigError, IdentityError
-from roughfed.server.app import Ports, Setup, serve
+from roughfed.server.app import Ports, ServerSetup, serve
 
 VARIABLE = "ROUGHFED_UPSTREAM"
 """Holds the join line of the federation above, at the first start."""
@@ -24,9 +24,9 @@ UPSTREAM = "upstream"
 """Folder in the server's directory: client.toml and state of its membership in the federation above."""
 
 
-def place_above(folder: Path) -> agent.Place:
+def place_above(folder: Path) -> agent.ClientFiles:
     """Where an edge's membership in the federation above lies."""
-    return agent.Place(folder / UPSTREAM)
+    return agent.ClientFiles(folder / UPSTREAM)
 
 
 def membership(folder: Path, line: JoinLine | None, *, stay: int = 1, accept: str = "") -> ClientConfig:
@@ -69,7 +69,7 @@ def membership(folder: Path, line: JoinLine | None, *, stay: int = 1, accept: st
     return agent.load(place.folder, {})
 
 
-async def serve_edge(setup: Setup, place: agent.Place, config: ClientConfig) -> str:
+async def serve_edge(setup: ServerSetup, place: agent.ClientFiles, config: ClientConfig) -> str:
     """Run both halves until the federation above is done, or a signal drains the server.
 
     The client's half begins once the server here knows its model and listens; it ends with the server.

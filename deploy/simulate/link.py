@@ -19,7 +19,7 @@ NO_CONTEXT = None
 CANCEL_S = 0.1
 
 
-class Link(Connection):
+class SimulatedLink(Connection):
     """The connection of an agent whose session is the one that its client slept on."""
 
     def __init__(

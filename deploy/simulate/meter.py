@@ -29,7 +29,7 @@ WORK = "work"
 """Beginning of the names of the threads in the server's own executor (`roughfed.server.app`)."""
 
 
-class Meter:
+class CpuMeter:
     """Counts, from `install` on, in the thread of the event loop that runs then."""
 
     def __init__(self) -> None:
@@ -49,9 +49,9 @@ class Meter:
         loop.set_task_factory(self._task)
         loop.set_default_executor(CountedExecutor(self, POOL_THREADS, thread_name_prefix="any"))
 
-    def of(self, side: Side, awaited: Awaitable[T]) -> Steps[T]:
+    def of(self, side: Side, awaited: Awaitable[T]) -> MeteredSteps[T]:
         """The same, counted for a side."""
-        return Steps(self, side, awaited)
+        return MeteredSteps(self, side, awaited)
 
     def own_threads(self) -> None:
         """All threads that came since the meter was made are the server's (its journal's, for example)."""
@@ -122,15 +122,15 @@ class Meter:
     def _task(
         self, loop: asyncio.AbstractEventLoop, work: Any, context: contextvars.Context | None = None
     ) -> asyncio.Task[Any]:
-        if self._side is not None and not isinstance(work, Steps):
-            work = Steps[Any](self, self._side, work)
+        if self._side is not None and not isinstance(work, MeteredSteps):
+            work = MeteredSteps[Any](self, self._side, work)
         return asyncio.Task(cast("Coroutine[Any, Any, Any]", work), loop=loop, context=context)
 
 
-class Steps(Coroutine[Any, Any, T]):
+class MeteredSteps(Coroutine[Any, Any, T]):
     """A coroutine, or what else can be awaited, whose steps are counted for a side."""
 
-    def __init__(self, meter: Meter, side: Side, awaited: Awaitable[T]) -> None:
+    def __init__(self, meter: CpuMeter, side: Side, awaited: Awaitable[T]) -> None:
         """Nothing of it runs yet."""
         self._meter = meter
         self._side: Side = side
@@ -152,7 +152,7 @@ class Steps(Coroutine[Any, Any, T]):
         """Within another coroutine, whose own steps go on being counted for its own side."""
         return self  # pyright: ignore[reportReturnType]
 
-    def __iter__(self) -> Steps[T]:
+    def __iter__(self) -> MeteredSteps[T]:
         """As of a generator."""
         return self
 
@@ -164,7 +164,7 @@ class Steps(Coroutine[Any, Any, T]):
 class CountedExecutor(ThreadPoolExecutor):
     """Threads whose work counts for the side that hands it over."""
 
-    def __init__(self, meter: Meter, threads: int, *, thread_name_prefix: str) -> None:
+    def __init__(self, meter: CpuMeter, threads: int, *, thread_name_prefix: str) -> None:
         """Start nothing yet."""
         super().__init__(threads, thread_name_prefix=thread_name_prefix)
         self._meter = meter
@@ -177,7 +177,7 @@ class CountedExecutor(ThreadPoolExecutor):
 class CountedService(FederationService):
     """The server's service, as its clients call it: what it does is counted for the server."""
 
-    def __init__(self, meter: Meter, *arguments: Any) -> None:
+    def __init__(self, meter: CpuMeter, *arguments: Any) -> None:
         """As of `FederationService`."""
         super().__init__(*arguments)
         self._meter = meter

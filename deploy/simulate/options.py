@@ -12,8 +12,8 @@ from roughfed.config.schema import keys_of
 from roughfed.config.sources import from_flags
 from roughfed.config.template import render_template
 from roughfed.config.values import Origin
-from roughfed.deploy.simulate.losses import RANDOM, Losses
-from roughfed.deploy.simulate.program import Program, Source
+from roughfed.deploy.simulate.dropout_outcomes import RANDOM, Losses
+from roughfed.deploy.simulate.program import Program, SimulationSource
 from roughfed.errors import ConfigError
 from roughfed.mode import MODES
 from roughfed.secagg.groups import SMALLEST
@@ -76,7 +76,7 @@ class SimulateOptions:
         device: where they compute: cpu, cuda, cuda:N, mps or auto.
         ray: address of a Ray cluster, or "local"; empty = processes on this machine.
         lose: share of each round's cohort that is lost; 0 = nobody.
-        at: see `roughfed.deploy.simulate.losses.Losses.at`; empty = "random".
+        at: see `roughfed.deploy.simulate.dropout_outcomes.Losses.at`; empty = "random".
         silent: likewise.
         settings: other settings of fed.toml, by dotted key.
         out: empty folder that keeps everything; None = a temporary one that goes away.
@@ -179,8 +179,8 @@ class SimulateOptions:
         return self._source.program(self.clients, config, device=self.device)
 
     @property
-    def _source(self) -> Source:
-        return Source(
+    def _source(self) -> SimulationSource:
+        return SimulationSource(
             self.app,
             self.server_app,
             self.data,

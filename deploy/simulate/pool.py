@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from roughfed.child import Asking, Description
 from roughfed.errors import TrainerError
-from roughfed.restarting import Restarting
+from roughfed.trainer_client import Asking, Description, Restarting
 from roughfed.training import FitResult, Turn
 
 
@@ -29,7 +28,7 @@ class ProcessPool:
     """Trainer processes on this machine."""
 
     def __init__(self, command: Sequence[str], workers: int, log_file: Path) -> None:
-        """Start nothing yet; `command` as of `roughfed.child.trainer_command` with its `crowd`."""
+        """Start nothing yet; `command` as of `roughfed.trainer_client.trainer_command` with its `crowd`."""
         self._all = [Restarting(command, log_file) for _ in range(workers)]
         self._free: asyncio.Queue[Restarting] = asyncio.Queue()
         for each in self._all:

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from roughfed.child import Many, trainer_command
 from roughfed.config.federation import FederationConfig
 from roughfed.data import SOURCES
 from roughfed.data.partition import PARTITIONERS
@@ -16,6 +15,7 @@ from roughfed.data.roughness import SCENARIOS
 from roughfed.deploy.cli.processes import LISTED_MODEL, app_place, worker_command
 from roughfed.errors import ConfigError
 from roughfed.registry import look_up
+from roughfed.trainer_client import Many, trainer_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SimulationSource:
     """Data and model as they are asked for; see `roughfed.deploy.simulate.options.SimulateOptions`."""
 
     app: str

@@ -35,7 +35,7 @@ class RemoteTrainer:
             os.environ[name] = "1"
         import torch
 
-        from roughfed.client.trainer.crowd import Crowd
+        from roughfed.client.trainer.virtual_clients import Crowd
 
         torch.set_num_threads(1)
         self._crowd = Crowd(

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from roughfed.deploy.simulate.losing import Losing
-from roughfed.deploy.simulate.losses import RoundLosses, losses_of
-from roughfed.deploy.simulate.meter import Meter
+from roughfed.deploy.simulate.dropout_outcomes import RoundLosses, losses_of
+from roughfed.deploy.simulate.dropouts import Losing
+from roughfed.deploy.simulate.meter import CpuMeter
 from roughfed.report.summary import RoundSummary
 from roughfed.server.context.server import ServerContext
 from roughfed.server.model.retention import newest_evaluation
@@ -20,7 +20,7 @@ WORKS = ("unmask", "aggregate", "commit")
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class SimulatedRound:
     """One round as it was played.
 
     Attributes:
@@ -63,7 +63,7 @@ class Audience:
         complain: what goes wrong with single clients.
     """
 
-    round_over: Callable[[Round], None] = lambda _: None
+    round_over: Callable[[SimulatedRound], None] = lambda _: None
     progress: Callable[[str], None] = lambda _: None
     complain: Callable[[str], None] = lambda _: None
 
@@ -75,7 +75,7 @@ class Telling:
     """Tells an audience of the rounds of a federation."""
 
     def __init__(
-        self, ctx: ServerContext, losing: Losing | None, audience: Audience, meter: Meter, *, has_data: bool
+        self, ctx: ServerContext, losing: Losing | None, audience: Audience, meter: CpuMeter, *, has_data: bool
     ) -> None:
         """`has_data`: whether the server evaluates its models."""
         self._ctx, self._losing, self._audience, self._has_data = ctx, losing, audience, has_data
@@ -101,14 +101,14 @@ class Telling:
             self._told = row.round
             self._audience.round_over(self._round(row))
 
-    def rounds(self) -> list[Round]:
+    def rounds(self) -> list[SimulatedRound]:
         """All that are over."""
         return [self._round(row) for row in self._closed(after=0)]
 
     def _closed(self, *, after: int) -> list[RoundRow]:
         return [row for row in closed(self._ctx.store, after=after) if row.summary is not None]
 
-    def _round(self, row: RoundRow) -> Round:
+    def _round(self, row: RoundRow) -> SimulatedRound:
         (summary,) = summaries_of(self._ctx.store, [row])
         missing = Counter(why for why in (row.sets or {}).values() if why)
         played = round_of(summary, missing, self._losing, self._meter.of_round(row.round))
@@ -118,10 +118,12 @@ class Telling:
         return replace(played, accuracy_before=None if found is None else found.accuracy, measured_by=by)
 
 
-def round_of(summary: RoundSummary, missing: Mapping[str, int], losing: Losing | None, cpu_seconds: float) -> Round:
+def round_of(
+    summary: RoundSummary, missing: Mapping[str, int], losing: Losing | None, cpu_seconds: float
+) -> SimulatedRound:
     """A round from what the report would say of it."""
     lost, at = ({}, "") if losing is None else losing.of(summary.round, tuple(summary.participants))
-    return Round(
+    return SimulatedRound(
         round=summary.round,
         outcome=summary.outcome,
         seconds=summary.seconds,

@@ -17,23 +17,23 @@ from roughfed.allocator import keep_pages
 from roughfed.config.federation import FederationConfig
 from roughfed.deploy import aggregator
 from roughfed.deploy.simulate.complaints import Complaints, broken
+from roughfed.deploy.simulate.dropout_outcomes import by_stage
+from roughfed.deploy.simulate.dropouts import Losing
 from roughfed.deploy.simulate.link import CANCEL_S
-from roughfed.deploy.simulate.losing import Losing
-from roughfed.deploy.simulate.losses import by_stage
-from roughfed.deploy.simulate.meter import CLIENTS, SERVER, CountedService, Meter
+from roughfed.deploy.simulate.meter import CLIENTS, SERVER, CountedService, CpuMeter
 from roughfed.deploy.simulate.options import FEDERATION, SimulateOptions
 from roughfed.deploy.simulate.pool import Pool, ProcessPool
 from roughfed.deploy.simulate.program import Program
-from roughfed.deploy.simulate.rounds import NOBODY, Audience, Round, Telling
+from roughfed.deploy.simulate.rounds import NOBODY, Audience, SimulatedRound, Telling
 from roughfed.deploy.simulate.seeded import Entropy, Registry
 from roughfed.deploy.simulate.standing import StandingClock
 from roughfed.deploy.simulate.virtual import Virtual, World
 from roughfed.errors import ConfigError, TrainerError
-from roughfed.server.app import Ports, Setup, prepare
+from roughfed.server.app import Ports, ServerSetup, prepare
 from roughfed.server.context.server import ServerContext
 from roughfed.server.members.server_credentials import Papers
 from roughfed.server.model.retention import whole
-from roughfed.server.model.trainer_process import Worker
+from roughfed.server.model.trainer_process import ServerTrainer
 from roughfed.server.round.events import RoundEvents
 from roughfed.server.round.run import run_rounds
 
@@ -52,13 +52,13 @@ class Simulated:
         failed: trainings that failed, or were refused by their client.
         cpu_seconds: of this process: server and agents, without trainers.
         ended: why it is over: "rounds", "time-budget", "early-stop", or "paused" after abandoned rounds.
-        losses: by the stage of the loss, what became of rounds and survivors (`losses.Tally`); empty without losses.
-        released: times that a client was suspended for its silence, and released again.
+        losses: by the stage of the loss, what became of rounds and survivors (`losses.StageTally`); empty without
+        losses. released: times that a client was suspended for its silence, and released again.
     """
 
     run: str
     clients: int
-    rounds: Sequence[Round]
+    rounds: Sequence[SimulatedRound]
     model_version: int
     model_digest: str
     parameters: int
@@ -123,7 +123,7 @@ async def _play(options: SimulateOptions, config: FederationConfig, folder: Path
     began, cpu = time.monotonic(), _cpu_seconds()
     registry, program = Registry(FEDERATION, options.seed), options.program(config)
     audience.progress("the server starts")
-    meter = Meter()
+    meter = CpuMeter()
     meter.install()
     async with AsyncExitStack() as stack:
         setup = _setup(options, program, config, folder, registry)
@@ -178,7 +178,7 @@ async def _play(options: SimulateOptions, config: FederationConfig, folder: Path
 
 
 async def _telling(
-    ctx: ServerContext, setup: Setup, options: SimulateOptions, audience: Audience, meter: Meter
+    ctx: ServerContext, setup: ServerSetup, options: SimulateOptions, audience: Audience, meter: CpuMeter
 ) -> tuple[Telling, Losing | None]:
     losing = None if (losses := options.losses()) is None else Losing(ctx, losses, options.seed)
     if losing is None and not ctx.config.round.time_budget:  # a budget is of real time
@@ -219,9 +219,9 @@ def newest_accuracy(ctx: ServerContext) -> tuple[float | None, int | None]:
 
 def _setup(
     options: SimulateOptions, program: Program, config: FederationConfig, folder: Path, registry: Registry
-) -> Setup:
+) -> ServerSetup:
     """The server's, with papers and secrets that follow from the seed."""
-    place = aggregator.Place(folder / "server")
+    place = aggregator.ServerFiles(folder / "server")
     own = registry.admit(aggregator.SERVER_NAME, "server").papers()
 
     async def obtain(*, new_key: bool = False) -> Papers:
@@ -232,13 +232,13 @@ def _setup(
     def ready(_: Ports) -> None:
         """There are no ports."""
 
-    worker = Worker(program.worker(place.folder, config), folder / "worker.log")
+    worker = ServerTrainer(program.worker(place.folder, config), folder / "worker.log")
     signed = registry.member_list(options.names(), server=aggregator.SERVER_NAME)
 
     async def lists() -> bytes:
         return signed
 
-    return Setup(config, place.state, worker, obtain, None, ready, Entropy(options.seed, "server"), lists=lists)
+    return ServerSetup(config, place.state, worker, obtain, None, ready, Entropy(options.seed, "server"), lists=lists)
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from roughfed import __version__, reuse
+from roughfed import __version__, file_pool
 from roughfed.client.app import Agent
 from roughfed.client.local.learning_settings import check_app_settings
 from roughfed.client.members import credential_files
@@ -21,8 +21,8 @@ from roughfed.client.setup import Setup
 from roughfed.client.storage.store import ClientStore
 from roughfed.config.client import ClientConfig
 from roughfed.deploy.simulate.complaints import Complaints
-from roughfed.deploy.simulate.link import NO_CONTEXT, Link
-from roughfed.deploy.simulate.losing import Fate, is_of
+from roughfed.deploy.simulate.dropouts import Fate, is_of
+from roughfed.deploy.simulate.link import NO_CONTEXT, SimulatedLink
 from roughfed.deploy.simulate.pool import Pool, PoolTrainer
 from roughfed.deploy.simulate.seeded import Passport, round_secret, training_seed
 from roughfed.errors import ConfigError, RoughfedError, TrainerError
@@ -165,9 +165,11 @@ class Virtual:
         closed = asyncio.Event()
         self._lost, self._lost_before = False, "" if world.fate is None else world.fate.stage(name)
 
-        def connection(_address: str, own: credential_files.Credentials) -> Link:
+        def connection(_address: str, own: credential_files.Credentials) -> SimulatedLink:
             heard = self._relay(inbox, closed)
-            return Link(world.service, own, heard, partial(self._say, closed), before_upload=self._before_upload)
+            return SimulatedLink(
+                world.service, own, heard, partial(self._say, closed), before_upload=self._before_upload
+            )
 
         config = world.config.model_copy(update={"client": world.config.client.model_copy(update={"name": name})})
         setup = Setup(
@@ -191,7 +193,7 @@ class Virtual:
             await asyncio.gather(staying, ended, return_exceptions=True)
             await agent.close()
             store.close()
-            for kept in ("models", reuse.FOLDER):  # the next round it is asked in may be long after
+            for kept in ("models", file_pool.FOLDER):  # the next round it is asked in may be long after
                 shutil.rmtree(folder / kept, ignore_errors=True)
             self._waking = None
             goes_on = not (self._away or world.complaints.broken)

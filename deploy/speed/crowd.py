@@ -35,7 +35,7 @@ READY = "ready"
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class ClientTicket:
     """What one client shows: TLS key, certificate and the CA's (PEM), roster entry and identity key (hexadecimal)."""
 
     name: str
@@ -46,7 +46,7 @@ class Ticket:
     identity: str
 
 
-def enrol(authority: Authority, name: str) -> Ticket:
+def enrol(authority: Authority, name: str) -> ClientTicket:
     """Make a client's keys and enrol it straight at the CA, without the enrolment port."""
     now, key = datetime.now(UTC), identity.IdentityKey.generate()
     tls_key = certificates.new_tls_key()
@@ -54,20 +54,20 @@ def enrol(authority: Authority, name: str) -> Ticket:
     proof = key.sign(identity.ENROL_DOMAIN, identity.enrolment_body(token, request))
     given = authority.enroll(token, request, key.public_key, proof=proof, now=now)
     shown = (tls_key.decode(), given.certificate.decode(), given.ca_certificate.decode(), given.member.hex())
-    return Ticket(name, *shown, key.private_bytes().hex())
+    return ClientTicket(name, *shown, key.private_bytes().hex())
 
 
-def write_tickets(path: Path, tickets: Sequence[Ticket]) -> None:
+def write_tickets(path: Path, tickets: Sequence[ClientTicket]) -> None:
     """For a crowd process to read; keys, so for its owner only."""
     write_private(path, json.dumps([asdict(ticket) for ticket in tickets]).encode())
 
 
-def read_tickets(path: Path) -> list[Ticket]:
+def read_tickets(path: Path) -> list[ClientTicket]:
     """What `write_tickets` wrote."""
-    return [Ticket(**fields) for fields in json.loads(path.read_text())]
+    return [ClientTicket(**fields) for fields in json.loads(path.read_text())]
 
 
-def channel(ticket: Ticket, port: int) -> grpc.aio.Channel:
+def channel(ticket: ClientTicket, port: int) -> grpc.aio.Channel:
     """A connection of its own with this client's certificate."""
     credentials = grpc.ssl_channel_credentials(
         ticket.ca_certificate.encode(), ticket.tls_key.encode(), ticket.certificate.encode()
@@ -76,7 +76,7 @@ def channel(ticket: Ticket, port: int) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=(*CLIENT_OPTIONS, *own))
 
 
-class Crowd:
+class ClientCrowd:
     """The clients of this process.
 
     Attributes:
@@ -89,7 +89,7 @@ class Crowd:
         self._missing = expected
         self.connected = asyncio.Event()
 
-    async def hold(self, ticket: Ticket, port: int) -> None:
+    async def hold(self, ticket: ClientTicket, port: int) -> None:
         """One client: stay until the run is over."""
         outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()
         outbox.put_nowait(Hello(__version__, PROTOCOL, bytes.fromhex(ticket.member), b"", ("identity",), "cpu"))
@@ -125,9 +125,9 @@ async def outgoing(outbox: asyncio.Queue[ClientMessage]) -> AsyncIterator[bytes]
         yield encode_client_message(message)
 
 
-async def main(tickets: Sequence[Ticket], port: int) -> None:
+async def main(tickets: Sequence[ClientTicket], port: int) -> None:
     """Connect everybody, say so, and tell what came in when standard input has a line or ends."""
-    crowd = Crowd(len(tickets))
+    crowd = ClientCrowd(len(tickets))
     async with AsyncExitStack() as stack:
         group = await stack.enter_async_context(asyncio.TaskGroup())
         holding = [group.create_task(crowd.hold(ticket, port)) for ticket in tickets]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from roughfed.deploy import aggregator
-from roughfed.deploy.speed.crowd import READY, Ticket, enrol, write_tickets
-from roughfed.deploy.speed.launch import Bench, prepare, running
+from roughfed.deploy.speed.crowd import READY, ClientTicket, enrol, write_tickets
+from roughfed.deploy.speed.federation import Bench, prepare, running
 from roughfed.errors import RoughfedError
 from roughfed.server.members.authority import Authority
 
@@ -33,12 +33,12 @@ def crowded(
     params: int = PARAMS,
     quorum: float = 1.0,
     server_sees: str = "updates",
-) -> Generator[tuple[Bench, Ticket, int]]:
+) -> Generator[tuple[Bench, ClientTicket, int]]:
     """A server, everybody's tickets on disk, and one more client for other calls."""
     with tempfile.TemporaryDirectory(prefix="roughfed-bench-") as temporary:
         given = {"params": params, "clients": wait_for, "rounds": rounds}
         bench = prepare(Path(temporary), **given, server_sees=server_sees, quorum=quorum)
-        authority = Authority.open(aggregator.Place(bench.server_folder).ca)
+        authority = Authority.open(aggregator.ServerFiles(bench.server_folder).ca)
         prober = enrol(authority, "prober")
         for number in range(CROWDS):
             names = [name_of(i) for i in range(clients) if i % CROWDS == number]

@@ -24,12 +24,12 @@ from roughfed.config.schema import keys_of
 from roughfed.config.sources import from_flags
 from roughfed.crypto.identity import IdentityKey
 from roughfed.deploy.simulate.seeded import Passport
-from roughfed.deploy.speed.crowd import READY, Ticket, read_tickets
+from roughfed.deploy.speed.crowd import READY, ClientTicket, read_tickets
 from roughfed.deploy.synthetic import SyntheticTrainer
 from roughfed.types import Receipt, Signed
 
 
-class Gate:
+class UploadBarrier:
     """Holds uploads back until all of them could begin.
 
     Attributes:
@@ -55,7 +55,7 @@ class Gate:
 class Held(Connection):
     """An agent's connection, whose upload waits at the gate."""
 
-    gate: Gate
+    gate: UploadBarrier
 
     async def put_update(
         self, signed: Signed, path: Path, *, at: int, on_bytes: Callable[[int], None]
@@ -68,7 +68,7 @@ class Held(Connection):
         return done
 
 
-async def take_part(ticket: Ticket, port: int, gate: Gate, *, params: int, folder: Path) -> None:
+async def take_part(ticket: ClientTicket, port: int, gate: UploadBarrier, *, params: int, folder: Path) -> None:
     """Be one client, to the end of the run."""
     keys = (ticket.tls_key.encode(), ticket.certificate.encode(), ticket.ca_certificate.encode())
     identity = IdentityKey.from_private_bytes(bytes.fromhex(ticket.identity))
@@ -93,9 +93,9 @@ async def take_part(ticket: Ticket, port: int, gate: Gate, *, params: int, folde
         store.close()
 
 
-async def main(tickets: Sequence[Ticket], port: int, *, params: int, folder: Path) -> None:
+async def main(tickets: Sequence[ClientTicket], port: int, *, params: int, folder: Path) -> None:
     """Come as far as the upload, say so; upload at a line on standard input, and tell the seconds of each."""
-    gate = Gate(len(tickets))
+    gate = UploadBarrier(len(tickets))
     async with asyncio.TaskGroup() as group:
         for ticket in tickets:
             (place := folder / ticket.name).mkdir()

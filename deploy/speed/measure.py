@@ -21,7 +21,7 @@ MIB = 1 << 20
 
 
 @dataclass
-class Track:
+class ProcessTrack:
     """One process over time.
 
     Attributes:
@@ -60,8 +60,8 @@ class Sampler:
     def __init__(self, interval_s: float = INTERVAL_S) -> None:
         """Nothing is watched yet; a look each `interval_s` seconds."""
         self._interval_s = interval_s
-        self.tracks: dict[int, Track] = {}
-        self.families: dict[int, Track] = {}
+        self.tracks: dict[int, ProcessTrack] = {}
+        self.families: dict[int, ProcessTrack] = {}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
 
@@ -75,14 +75,14 @@ class Sampler:
         self._done.set()
         self._thread.join()
 
-    def watch(self, pid: int) -> Track:
+    def watch(self, pid: int) -> ProcessTrack:
         """Sample a process from now on."""
-        self.tracks[pid] = track = Track()
+        self.tracks[pid] = track = ProcessTrack()
         return track
 
-    def watch_family(self, pid: int) -> Track:
+    def watch_family(self, pid: int) -> ProcessTrack:
         """Sample the processor time of a process and all its descendants together, from now on."""
-        self.families[pid] = track = Track()
+        self.families[pid] = track = ProcessTrack()
         return track
 
     def _run(self) -> None:
@@ -94,7 +94,7 @@ class Sampler:
                 track.cpu.append(family_seconds(pid))
 
 
-def sample(pid: int, track: Track) -> None:
+def sample(pid: int, track: ProcessTrack) -> None:
     """Add one sample; nothing is added once the process is gone."""
     try:
         spent = cpu_seconds(pid)

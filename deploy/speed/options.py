@@ -75,7 +75,7 @@ class UploadsBenchOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class BenchWork:
     """The same for all systems: so many clients answer with so many float32 parameters, so many times."""
 
     clients: Annotated[int, typer.Option(min=4, help="Clients, each a process of its own.")] = 4
@@ -90,7 +90,7 @@ class Work:
 class PeersOptions:
     """`roughfed bench peers`."""
 
-    work: Work = field(default_factory=Work)
+    work: BenchWork = field(default_factory=BenchWork)
     flower: Annotated[
         str, typer.Option(envvar="ROUGHFED_FLOWER_PYTHON", help="Python of an environment with flwr.")
     ] = ""

@@ -78,10 +78,12 @@ def take_part(args: argparse.Namespace) -> str:
 def secret_of_seed(seed: int, folder: Path) -> Callable[[bytes], bytes]:
     """Where the secrets of masked rounds come from; only a test gives a seed, nothing behind the CLI can."""
     from roughfed.client.members import credential_files
-    from roughfed.deploy.agent import Place
+    from roughfed.deploy.agent import ClientFiles
     from roughfed.deploy.speed.recompute_masked import round_secret
 
-    return lambda header_digest: round_secret(seed, credential_files.load(Place(folder).papers).name, header_digest)
+    return lambda header_digest: round_secret(
+        seed, credential_files.load(ClientFiles(folder).papers).name, header_digest
+    )
 
 
 def announce(ports: Ports) -> None:

@@ -26,9 +26,9 @@ from roughfed.codec.downlink import quantise
 from roughfed.crypto.agreement import derive as derive_key
 from roughfed.deploy.synthetic import update_of
 from roughfed.digest import content_digest
-from roughfed.masking import masking_of
+from roughfed.masked_round import masking_of
 from roughfed.rng import derive
-from roughfed.secagg.promises import FULL
+from roughfed.secagg.adverts import FULL
 from roughfed.server.masked.merging import mean_of_sums
 from roughfed.tiers import STANDARD, feeds_back, header_for, names_of
 from roughfed.types import RoundHeader, Signed
@@ -41,7 +41,7 @@ Deltas = Callable[[str, int], Flat]
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class JournaledRound:
     """A round as the server's journal tells it.
 
     Attributes:
@@ -72,7 +72,9 @@ def round_secret(seed: int, client: str, header_digest: bytes) -> bytes:
     return hashlib.sha256(b"roughfed test secret v1\0%d|%s|" % (seed, client.encode()) + header_digest).digest()
 
 
-def model_digests(params: int, rounds: Iterable[Played], *, seeds: Seeds, quantised: bool = True) -> list[bytes]:
+def model_digests(
+    params: int, rounds: Iterable[JournaledRound], *, seeds: Seeds, quantised: bool = True
+) -> list[bytes]:
     """Digest of each version, from the model of zeros on, where updates are made up from seeds.
 
     Args:
@@ -88,7 +90,9 @@ def model_digests(params: int, rounds: Iterable[Played], *, seeds: Seeds, quanti
     return digests_from(np.zeros(params, np.float32), rounds, clients, quantised=quantised)
 
 
-def digests_from(first: Flat, rounds: Iterable[Played], clients: Clients, *, quantised: bool = True) -> list[bytes]:
+def digests_from(
+    first: Flat, rounds: Iterable[JournaledRound], clients: Clients, *, quantised: bool = True
+) -> list[bytes]:
     """Digest of each version, from a first model, float32 [D], on; the rest is as for `model_digests`."""
     model, error = first.copy(), np.zeros_like(first)
     digests = [_digest(model)]
@@ -129,7 +133,7 @@ class Clients:
     secret: int
     residuals: dict[str, Flat] = field(default_factory=dict[str, Flat])
 
-    def mean(self, played: Played) -> Flat:
+    def mean(self, played: JournaledRound) -> Flat:
         """The mean of the accepted updates, float32 [D]; notes the residual of each that feeds it back."""
         header = decode_header(played.header.body)
         sums: list[chain.Summed] = []
@@ -139,7 +143,7 @@ class Clients:
                 sums.append(self._summed(played, header_for(header, tier), names))
         return mean_of_sums(sums)
 
-    def _summed(self, played: Played, header: RoundHeader, names: Sequence[str]) -> chain.Summed:
+    def _summed(self, played: JournaledRound, header: RoundHeader, names: Sequence[str]) -> chain.Summed:
         """The sum of one tier, of clients that send of all tensors; the header is the tier's."""
         size = len(self.deltas(names[0], played.number))
         codec = masking_of(played.header, header, size=size, server_key=b"").params

@@ -14,9 +14,9 @@ from pathlib import Path
 from statistics import median
 
 from roughfed.deploy.speed import recompute_masked
-from roughfed.deploy.speed.floor import Floor, measure_floor
-from roughfed.deploy.speed.launch import SECRET_SEED, Bench, add_client, prepare, running, wait_for_end
-from roughfed.deploy.speed.measure import MIB, Sampler, Track, machine
+from roughfed.deploy.speed.bare_stream import Floor, measure_floor
+from roughfed.deploy.speed.federation import SECRET_SEED, Bench, add_client, prepare, running, wait_for_end
+from roughfed.deploy.speed.measure import MIB, ProcessTrack, Sampler, machine
 from roughfed.deploy.speed.options import RoundBenchOptions
 from roughfed.deploy.speed.recompute import model_digests
 from roughfed.errors import LocalProtocolError, RoughfedError
@@ -63,7 +63,7 @@ def run_round_bench(options: RoundBenchOptions) -> dict[str, object]:
     return figures | {"machine": machine()}
 
 
-def play(options: RoundBenchOptions) -> tuple[list[PlayedRound], dict[str, Track]]:
+def play(options: RoundBenchOptions) -> tuple[list[PlayedRound], dict[str, ProcessTrack]]:
     """The rounds as the journal has them, and the memory and time of each process.
 
     Raises:
@@ -97,9 +97,9 @@ def against_floor(figures: Mapping[str, object], floor: Floor) -> dict[str, obje
     }
 
 
-def start_all(bench: Bench, clients: int, sampler: Sampler) -> dict[str, Track]:
+def start_all(bench: Bench, clients: int, sampler: Sampler) -> dict[str, ProcessTrack]:
     """The clients, as fast as the enrolment port lets them in; the server runs already."""
-    tracks: dict[str, Track] = {}
+    tracks: dict[str, ProcessTrack] = {}
     if bench.server is not None:
         tracks["server"] = sampler.watch(bench.server.pid)
     for number in range(clients):
@@ -149,7 +149,9 @@ def _played(row: sqlite3.Row) -> PlayedRound:
     return PlayedRound(row["round"], *times, row["digest"], accepted, *traffic, header, absent)
 
 
-def report(options: RoundBenchOptions, played: Sequence[PlayedRound], tracks: dict[str, Track]) -> dict[str, object]:
+def report(
+    options: RoundBenchOptions, played: Sequence[PlayedRound], tracks: dict[str, ProcessTrack]
+) -> dict[str, object]:
     """The figures of the rounds after the warm-up."""
     timed, payload = played[WARM_UP:], 4 * options.params
     shares = len(timed) * options.clients
@@ -186,5 +188,5 @@ def expected_digests(options: RoundBenchOptions, played: Sequence[PlayedRound]) 
     if options.server_sees == "updates":
         expected = model_digests(options.params, {r.number: r.accepted for r in played}, seed=0)
         return [expected[r.number] for r in played]
-    rounds = [recompute_masked.Played(r.number, r.header, r.accepted) for r in played]
+    rounds = [recompute_masked.JournaledRound(r.number, r.header, r.accepted) for r in played]
     return recompute_masked.model_digests(options.params, rounds, seeds=recompute_masked.Seeds(0, SECRET_SEED))[1:]

@@ -19,7 +19,7 @@ from typing import Any
 from roughfed import __version__
 from roughfed.client.connection.rpc import SERVICE, Connection
 from roughfed.crypto.identity import IdentityKey
-from roughfed.deploy.speed.crowd import READY, Ticket, channel, read_tickets, spoken
+from roughfed.deploy.speed.crowd import READY, ClientTicket, channel, read_tickets, spoken
 from roughfed.deploy.synthetic import pieces
 from roughfed.errors import LocalProtocolError
 from roughfed.messages import PROTOCOL, ClientMessage, Finished, Hello, JobUpdate
@@ -30,10 +30,10 @@ from roughfed.wire.session import decode_header
 from roughfed.wire.updates import UPDATE_DOMAIN, encode_statement
 
 
-class Line(Connection):
+class BenchConnection(Connection):
     """The agent's connection, with a ticket for papers."""
 
-    def __init__(self, ticket: Ticket, port: int) -> None:
+    def __init__(self, ticket: ClientTicket, port: int) -> None:
         """Open the channel."""
         self._channel = channel(ticket, port)
         self._session = self._channel.stream_stream(f"{SERVICE}/Session")
@@ -58,9 +58,9 @@ class Uploader:
         seconds: from the word to go to its receipt.
     """
 
-    def __init__(self, ticket: Ticket, port: int, *, uploads: bool = True) -> None:
+    def __init__(self, ticket: ClientTicket, port: int, *, uploads: bool = True) -> None:
         """Nothing is sent yet; one that does not upload refuses its job."""
-        self._ticket, self.line, self._uploads = ticket, Line(ticket, port), uploads
+        self._ticket, self.line, self._uploads = ticket, BenchConnection(ticket, port), uploads
         self._ready = asyncio.Event()
         self.job: Job | None = None
         self.seconds = 0.0
@@ -115,7 +115,7 @@ class Uploader:
         self.seconds = time.perf_counter() - began
 
 
-async def main(tickets: Sequence[Ticket], port: int, *, params: int, folder: Path, before: str) -> None:
+async def main(tickets: Sequence[ClientTicket], port: int, *, params: int, folder: Path, before: str) -> None:
     """Connect, take the jobs, say so; upload at a line on standard input, and tell the seconds of each.
 
     Args:

@@ -42,7 +42,7 @@ class NotFinite(RoundError):
     reason = "not-finite"
 
 
-class Part(NamedTuple):
+class VersionSlice(NamedTuple):
     """One slice of the next version; `payload` and `error` are empty when the model is sent whole."""
 
     params: Flat
@@ -79,7 +79,7 @@ def combine(base: Path, mean: Mean, *, spec: Spec, stepper: Stepper, into: NextF
         error_fd = _open(delta.fed_back, stack) if delta is not None and delta.fed_back is not None else None
         before = StateReader(into.state, stepper, stack)
 
-        def next_slice(start: int, stop: int) -> Part:
+        def next_slice(start: int, stop: int) -> VersionSlice:
             params = np.empty(stop - start, dtype=np.float32)
             read_exactly(base_fd, params, offset + 4 * start)
             with np.errstate(over="ignore", invalid="ignore"):  # `finite` looks at it
@@ -90,7 +90,7 @@ def combine(base: Path, mean: Mean, *, spec: Spec, stepper: Stepper, into: NextF
                 for vector in state:
                     finite(vector)
                 if delta is None:
-                    return Part(finite(wanted), state)
+                    return VersionSlice(finite(wanted), state)
                 update, error = wanted - params, np.zeros_like(params)
                 if error_fd is not None:
                     read_exactly(error_fd, error, 4 * start)
@@ -99,7 +99,9 @@ def combine(base: Path, mean: Mean, *, spec: Spec, stepper: Stepper, into: NextF
                         payload = downlink.quantise(update, error)
                 except LocalProtocolError:
                     raise NotFinite(NOT_FINITE) from None
-                return Part(finite(raise_variances(np.add(params, update), floors, start=start)), state, payload, error)
+                return VersionSlice(
+                    finite(raise_variances(np.add(params, update), floors, start=start)), state, payload, error
+                )
 
         with ExitStack() as writers:
             taken = writers.enter_context(StateWriter(into.state))
@@ -118,7 +120,7 @@ def finite(values: Flat) -> Flat:
     return values
 
 
-def _noted(parts: Iterator[Part], taken: StateWriter, added: DeltaWriter | None) -> Iterator[Flat]:
+def _noted(parts: Iterator[VersionSlice], taken: StateWriter, added: DeltaWriter | None) -> Iterator[Flat]:
     for part in parts:
         taken.append(part.state)
         if added is not None:

@@ -1,6 +1,7 @@
 """SCAFFOLD's control variates, the server's half (Karimireddy et al., ICML 2020, algorithm 1, line 17).
 
-They lie behind the model in every version (`roughfed.scope`). An accepted update brings s (c_i+ - c_i) for them, and
+They lie behind the model in every version (`roughfed.shared_tensors`). An accepted update brings s (c_i+ - c_i) for
+them, and
 
     c' = (N c + sum over the accepted of (c_i+ - c_i)) / N',
 
@@ -20,15 +21,15 @@ from pathlib import Path
 import numpy as np
 
 from roughfed.params import Flat, read_flat
-from roughfed.scope import SCALE, model_part
 from roughfed.server.storage.rollback import last_lost
 from roughfed.server.storage.slices import Mean
 from roughfed.server.storage.store import RoundRow, Store
+from roughfed.shared_tensors import SCALE, model_part
 from roughfed.types import Spec
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class VariateUpdate:
     """What a round adds to the control variates.
 
     Attributes:
@@ -44,15 +45,15 @@ class Ledger:
     scale: float
 
 
-def ledger_of(store: Store, row: RoundRow) -> Ledger:
+def ledger_of(store: Store, row: RoundRow) -> VariateUpdate:
     """From the journal: the same after a restart."""
     since = last_lost(store)  # whatever was told before it is not counted on: clients begin anew, too
     earlier = [r for r in store.rounds() if since < r.round < row.round and r.outcome == "committed"]
     known = {name for each in earlier for name in each.accepted}
-    return Ledger(len(known), len(known | set(row.accepted)), len(row.accepted), row.facts[SCALE][0])
+    return VariateUpdate(len(known), len(known | set(row.accepted)), len(row.accepted), row.facts[SCALE][0])
 
 
-def with_variates(mean: Mean, spec: Spec, base: Path, ledger: Ledger) -> Mean:
+def with_variates(mean: Mean, spec: Spec, base: Path, ledger: VariateUpdate) -> Mean:
     """The mean update, in which the control variates are what is added to those of the base.
 
     Args:

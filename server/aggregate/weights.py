@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from statistics import median
 
-from roughfed.secagg.promises import FULL
+from roughfed.secagg.adverts import FULL
 from roughfed.types import UpdateStatement
 
 Weighting = Callable[[Sequence[UpdateStatement]], list[float]]

@@ -34,7 +34,7 @@ MOST_WORDS = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class RestoreSource:
     """Where a state comes from.
 
     Attributes:
@@ -54,7 +54,7 @@ class Origin:
     schema: int
 
 
-def origin_of(about: Mapping[str, Any]) -> Origin:
+def origin_of(about: Mapping[str, Any]) -> RestoreSource:
     """What a backup says of itself.
 
     Raises:
@@ -76,10 +76,10 @@ def origin_of(about: Mapping[str, Any]) -> Origin:
             f"roughfed {software!r} made this backup (format {about['format']}, schema {schema}); this version knows "
             f"format {FORMAT} and schema {len(SCHEMA)}"
         )
-    return Origin(run, about["version"], made_at, software, about["round"], schema)
+    return RestoreSource(run, about["version"], made_at, software, about["round"], schema)
 
 
-def adapt(state: Path, origin: Origin) -> int:
+def adapt(state: Path, origin: RestoreSource) -> int:
     """Make an unpacked state directory fit to run on; returns how many open invites are void now.
 
     Raises:
@@ -97,7 +97,7 @@ def adapt(state: Path, origin: Origin) -> int:
         return put_back(db, at=int(now))
 
 
-async def _note(store: Store, origin: Origin, now: float) -> None:
+async def _note(store: Store, origin: RestoreSource, now: float) -> None:
     row = (origin.made_at, now, origin.round, origin.software)
 
     def work(db: sqlite3.Connection) -> None:

@@ -32,7 +32,7 @@ GUESS = 1.5
 """A client that was left behind would have come after so many times the time that it had, as far as is known."""
 
 
-class Played(Protocol):
+class RoundObservation(Protocol):
     """What is learnt of a round (`roughfed.server.cohort.collection.Collection`)."""
 
     @property
@@ -107,7 +107,7 @@ class Habits:
         usual_s = median_low(self._took) if len(self._took) > 1 else 0.0  # the first one waits for caches and kernels
         return Patience(factor, usual_s, {client: self._usual(client) for client in self._times})
 
-    def note(self, played: Played, now: float) -> None:
+    def note(self, played: RoundObservation, now: float) -> None:
         """A round closed at `now`. One without a quorum says nothing, nor does one that was over in no time."""
         if played.full_at is None or (took := played.full_at - played.opened) <= 0:
             return

@@ -1,6 +1,6 @@
 """Who takes part in a round: a pure function of who is connected, the round, and the run's seed.
 
-In a masked round a beacon takes the place of the seed (`roughfed.draw`): clients work the order out, too.
+In a masked round a beacon takes the place of the seed (`roughfed.cohort_order`): clients work the order out, too.
 
 Over-selection and goal count as in Bonawitz et al., MLSys 2019, section 4 ("Towards federated learning at scale"):
 more clients are asked than are needed, the first `goal` updates close the round, the rest is late. How many, say

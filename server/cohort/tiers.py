@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from roughfed.codec.plan import plan_subset
 from roughfed.config.federation import FederationConfig
 from roughfed.errors import ConfigError, RemoteProtocolError
-from roughfed.masking import CODES_A_NUMBER
+from roughfed.masked_round import CODES_A_NUMBER
 from roughfed.messages import Hello
 from roughfed.secagg.groups import SMALLEST
 from roughfed.server.cohort.sampling import Order, choose

@@ -11,10 +11,10 @@ from roughfed.messages import RENEW, Finished, Hello, Reconnect, ServerMessage
 from roughfed.server.cohort.response_times import Habits
 from roughfed.server.members.certificate_status import Callers
 from roughfed.server.members.member_list import Listing
-from roughfed.server.members.sessions import Session
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.members.strikes import STRIKES
-from roughfed.server.storage.proof import Proof
-from roughfed.server.trace.last_seen import Seen
+from roughfed.server.storage.proof import HeaderProof
+from roughfed.server.trace.last_seen import LastSeen
 
 SUPERSEDED_S = 30.0
 """What a client hears whose name has connected anew: if both are alive, the same client was started twice."""
@@ -42,11 +42,11 @@ class ClientRegistry:
 
     def __init__(self, listing: Listing) -> None:
         """Nobody is here."""
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, ClientSession] = {}
         self._ended = False
         self.on_change: Callable[[str, bool], None] = lambda _name, _here: None
         self.listing = listing
-        self.callers, self.habits, self.seen = Callers(), Habits(), Seen()
+        self.callers, self.habits, self.seen = Callers(), Habits(), LastSeen()
         self.revoked: set[str] = set()
         self.quarantined: dict[str, str] = {}
         self.away: dict[str, float] = {}
@@ -57,7 +57,7 @@ class ClientRegistry:
         self.said_farewell: set[str] = set()
         self.cut: Callable[[str], None] = lambda _: None
 
-    def join(self, session: Session) -> None:
+    def join(self, session: ClientSession) -> None:
         """A client is here; an older stream of the same client is closed (it is half open).
 
         Raises:
@@ -84,7 +84,7 @@ class ClientRegistry:
         for session in self.all():
             session.close("ended")
 
-    def leave(self, session: Session) -> None:
+    def leave(self, session: ClientSession) -> None:
         """Its stream ended."""
         if self._sessions.get(session.name) is session:
             del self._sessions[session.name]
@@ -116,15 +116,15 @@ class ClientRegistry:
         if (session := self._sessions.get(name)) is not None:
             session.close(STRIKES)
 
-    def get(self, name: str) -> Session | None:
+    def get(self, name: str) -> ClientSession | None:
         """The session of a client, if it is connected."""
         return self._sessions.get(name)
 
-    def proofs(self) -> dict[str, Proof]:
+    def proofs(self) -> dict[str, HeaderProof]:
         """Client -> the newest header that it has seen, of those who have seen one."""
         return {session.name: session.proof for session in self.all() if session.proof is not None}
 
-    def all(self) -> list[Session]:
+    def all(self) -> list[ClientSession]:
         """Every session, in order of the names."""
         return [self._sessions[name] for name in sorted(self._sessions)]
 

@@ -1,7 +1,7 @@
 """The time that rounds go by: deadlines, graces, how long who owes an answer is waited for.
 
-It is the machine's own, except in a simulation (`roughfed.deploy.simulate.losses`), where a deadline that only clients
-who are known to be gone would be waited for is over at once.
+It is the machine's own, except in a simulation (`roughfed.deploy.simulate.dropout_outcomes`), where a deadline that
+only clients who are known to be gone would be waited for is over at once.
 """
 
 from __future__ import annotations

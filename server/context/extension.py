@@ -15,9 +15,9 @@ from typing import Any
 from roughfed.messages import ClientMessage
 from roughfed.server.cohort.statistics import Facts
 from roughfed.server.context.round_state import RoundState
-from roughfed.server.context.schedule import Schedule
+from roughfed.server.context.schedule import ModelSchedule
 from roughfed.server.defence import View
-from roughfed.server.members.sessions import Session
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.storage.slices import Mean
 from roughfed.server.storage.store import RoundRow
 
@@ -40,7 +40,7 @@ class Payloads:
 class Extension:
     """An extension of the rounds. Each hook does nothing here."""
 
-    schedule: Schedule | None = None
+    schedule: ModelSchedule | None = None
     """Takes the place of the plain schedule."""
 
     runs = False
@@ -137,7 +137,7 @@ class Extension:
         """The round whose figures are not complete yet."""
         return None
 
-    async def on_message(self, session: Session, message: ClientMessage) -> bool:
+    async def on_message(self, session: ClientSession, message: ClientMessage) -> bool:
         """A message of a client that no room of the server knows; whether it was for this extension."""
         del session, message
         return False
@@ -162,7 +162,7 @@ class Extension:
 class Extensions:
     """All extensions, in the order of their table."""
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: ModelSchedule) -> None:
         """None yet."""
         self.all: list[Extension] = []
         self.schedule = schedule
@@ -271,7 +271,7 @@ class Extensions:
         """The oldest round whose figures are not complete yet."""
         return min((number for each in self.all if (number := each.pending()) is not None), default=None)
 
-    async def on_message(self, session: Session, message: ClientMessage) -> bool:
+    async def on_message(self, session: ClientSession, message: ClientMessage) -> bool:
         """Whether anybody knows the message."""
         for each in self.all:
             if await each.on_message(session, message):

@@ -17,7 +17,7 @@ from roughfed.server.model.best_recalls import Peaks
 
 
 @dataclass
-class Traffic:
+class TrafficTotals:
     """Payload bytes."""
 
     upload: int = 0
@@ -48,7 +48,7 @@ class RunState:
         self.clock = RoundClock()
         self.started_at = time.time()
         self.phase_seconds: dict[str, float] = {}
-        self.traffic = Traffic()
+        self.traffic = TrafficTotals()
         self._phase_began = time.monotonic()
         self._on_phase = on_phase
         self._wake = asyncio.Event()
@@ -99,4 +99,4 @@ class RunState:
     def begin_round(self) -> None:
         """From now on seconds and bytes count for a new round, whose first phase has begun."""
         self.phase_seconds.clear()
-        self.traffic = Traffic()
+        self.traffic = TrafficTotals()

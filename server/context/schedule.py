@@ -13,7 +13,7 @@ from roughfed.server.storage.lineage import DEFAULT
 from roughfed.server.storage.store import Store
 
 
-class Schedule:
+class ModelSchedule:
     """One model for all.
 
     Attributes:

@@ -13,14 +13,14 @@ from roughfed.crypto.identity import IdentityKey
 from roughfed.server.context.clients import ClientRegistry
 from roughfed.server.context.extension import Extensions
 from roughfed.server.context.run_state import RunState
-from roughfed.server.context.schedule import Schedule
-from roughfed.server.defence.memory import Defence
+from roughfed.server.context.schedule import ModelSchedule
+from roughfed.server.defence.memory import ConfiguredRule
 from roughfed.server.masked.journal import Stages
 from roughfed.server.members.member_list import Listing
 from roughfed.server.metrics import ServerMetrics
 from roughfed.server.metrics.stopwatch import Stopwatch
 from roughfed.server.model.best_recalls import Peaks
-from roughfed.server.model.trainer_interface import Worker
+from roughfed.server.model.trainer_interface import TrainerInterface
 from roughfed.server.storage.store import Store
 from roughfed.server.trace.recent import Recent
 from roughfed.server.trace.recorder import Tracer
@@ -88,7 +88,7 @@ class ServerContext:
     executor: ThreadPoolExecutor
     run: str
     spec: Spec
-    worker: Worker | None = None
+    worker: TrainerInterface | None = None
     recent: Recent = field(default_factory=Recent)
     entropy: Callable[[int], bytes] = os.urandom
     base: Base | None = None
@@ -98,7 +98,7 @@ class ServerContext:
     clients: ClientRegistry = field(init=False)
     state: RunState = field(init=False)
     stages: Stages = field(init=False)
-    defence: Defence = field(init=False)
+    defence: ConfiguredRule = field(init=False)
     intake: Intake = field(init=False)
     extensions: Extensions = field(init=False, repr=False)
 
@@ -119,9 +119,9 @@ class ServerContext:
             "clients": clients,
             "state": RunState(on_phase, Peaks(self.store)),
             "stages": stages,
-            "defence": Defence.of(config, journal, entropy=self.entropy),
+            "defence": ConfiguredRule.of(config, journal, entropy=self.entropy),
             "intake": Intake(self.store, self.identity.key, self.executor, work=self.work),
-            "extensions": Extensions(Schedule(config, self.store)),
+            "extensions": Extensions(ModelSchedule(config, self.store)),
         }
         for name, part in parts.items():
             object.__setattr__(self, name, part)

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 
 from roughfed.codec import CODECS
 from roughfed.config.conflicts import check_federation
+from roughfed.config.conflicts.modes import MODE, written
 from roughfed.config.federation import FederationConfig
-from roughfed.config.modes import MODE, written
 from roughfed.config.problems import Problem, SettingsRefused, conflict, refusal
 from roughfed.config.values import show
 from roughfed.registry import look_up
@@ -39,7 +39,7 @@ Way = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
+class Mismatch:
     """What does not fit.
 
     Attributes:
@@ -76,7 +76,7 @@ def defence_problems(config: FederationConfig) -> Iterator[Problem]:
 # -- what is wrong ---------------------------------------------------------------------------------------------------
 
 
-def _wrong(config: FederationConfig, rules: Mapping[str, Rule]) -> Iterator[Wrong]:
+def _wrong(config: FederationConfig, rules: Mapping[str, Rule]) -> Iterator[Mismatch]:
     name = config.defence.rule_of(config.privacy.server_sees)
     rule = look_up(rules, name, key=RULE)
     if name == "none":
@@ -90,7 +90,7 @@ def _wrong(config: FederationConfig, rules: Mapping[str, Rule]) -> Iterator[Wron
         yield from question(config, rule)
 
 
-def _blind(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
+def _blind(config: FederationConfig, rule: Rule) -> Iterator[Mismatch]:
     """Rows that the rule cannot judge."""
     sees = config.privacy.server_sees
     modes: list[Way] = [{MODE: other} for other in ("sketches", "updates", "sums") if other != sees]
@@ -100,16 +100,16 @@ def _blind(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
             "sketches": "a few numbers of each update and not its coordinates",
             "updates": "whole updates",
         }[sees]
-        yield Wrong((RULE, MODE), f"{_rule(config)} cannot judge what {MODE} = {show(sees)} shows: {shown}.", modes)
+        yield Mismatch((RULE, MODE), f"{_rule(config)} cannot judge what {MODE} = {show(sees)} shows: {shown}.", modes)
     elif sees == "sums" and rule.remembers:
         cause = (
             f"{_rule(config)} remembers each row by name, and with {MODE} = {show(sees)} rows are groups, which are "
             "dealt anew."
         )
-        yield Wrong((RULE, MODE), cause, modes)
+        yield Mismatch((RULE, MODE), cause, modes)
 
 
-def _votes(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
+def _votes(config: FederationConfig, rule: Rule) -> Iterator[Mismatch]:
     """Coordinates that most clients say nothing of."""
     codec = CODECS.get(config.codec.uplink(config.privacy.server_sees))
     if codec is not None and codec.sparse and rule.gives == "coordinates":
@@ -117,66 +117,66 @@ def _votes(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
             f"{_rule(config)} takes every coordinate of an update for a vote, and codec.name = "
             f"{show(config.codec.name)} sends few of them: the others are no zeros, they are not said."
         )
-        yield Wrong((RULE, "codec.name"), cause, [{"codec.name": "int8"}])
+        yield Mismatch((RULE, "codec.name"), cause, [{"codec.name": "int8"}])
 
 
-def _classes(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
+def _classes(config: FederationConfig, rule: Rule) -> Iterator[Mismatch]:
     """Clients of several tiers, whose means are merged by coordinate: a rule may only choose within each."""
     if not config.tiers or config.privacy.server_sees == "sketches" or rule.gives == "choice":
         return
     said = "works out each coordinate itself" if rule.gives == "coordinates" else "sets the weights itself"
     key = f"tiers.{next(iter(config.tiers))}"
     cause = f"{_rule(config)} {said}, and clients of [{key}] send other coordinates: the means are merged by those."
-    yield Wrong((RULE, key), cause)
+    yield Mismatch((RULE, key), cause)
 
 
-def _root(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
+def _root(config: FederationConfig, rule: Rule) -> Iterator[Mismatch]:
     """The server's own examples, which a rule needs, or nobody does."""
     root = config.defence.root
     if ROOT in rule.needs and not root:
         cause = (
             f"{_rule(config)} holds updates against one of the server's own examples, and {ROOT_KEY} = 0 gives none."
         )
-        yield Wrong((RULE, ROOT_KEY), cause, [{ROOT_KEY: 100}])
+        yield Mismatch((RULE, ROOT_KEY), cause, [{ROOT_KEY: 100}])
     if root and ROOT not in rule.needs | rule.wants:
         cause = f"{ROOT_KEY} = {root} has no effect: {_rule(config)} uses no examples of the server's."
-        yield Wrong((ROOT_KEY, RULE), cause, [{ROOT_KEY: REMOVE}])
+        yield Mismatch((ROOT_KEY, RULE), cause, [{ROOT_KEY: REMOVE}])
     if root and config.model.private:
         cause = (
             f"{ROOT_KEY} = {root} needs a whole model at the server, and model.private keeps parts with the clients."
         )
-        yield Wrong((ROOT_KEY, "model.private"), cause, [{ROOT_KEY: REMOVE}, {"model.private": REMOVE}])
+        yield Mismatch((ROOT_KEY, "model.private"), cause, [{ROOT_KEY: REMOVE}, {"model.private": REMOVE}])
 
 
-def _weights(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
+def _weights(config: FederationConfig, rule: Rule) -> Iterator[Mismatch]:
     """Weights that the rule sets itself."""
     if config.privacy.server_sees == "sketches" or rule.gives == "choice":
         return
     said = "works out each coordinate itself" if rule.gives == "coordinates" else "sets the weights itself"
     if config.trainer.scaffold:
         cause = f"{_rule(config)} {said}, and scaffold in trainer.method needs the mean of all that count."
-        yield Wrong((RULE, "trainer.method"), cause)
+        yield Mismatch((RULE, "trainer.method"), cause)
     if config.fairness.rule != "none":
         cause = f"fairness.rule = {show(config.fairness.rule)} weighs clients, and {_rule(config)} {said}."
-        yield Wrong(("fairness.rule", RULE), cause)
+        yield Mismatch(("fairness.rule", RULE), cause)
     if config.privacy.server_sees == "sums":
         return  # within a group, weight classes count
     if config.aggregate.weighting == "examples":
         cause = f'aggregate.weighting = "examples" has no effect: {_rule(config)} {said}.'
-        yield Wrong(("aggregate.weighting", RULE), cause, [{"aggregate.weighting": "auto"}])
+        yield Mismatch(("aggregate.weighting", RULE), cause, [{"aggregate.weighting": "auto"}])
     if config.trainer.self_weight:
         cause = f"trainer.self_weight = true has no effect: {_rule(config)} {said}."
-        yield Wrong(("trainer.self_weight", RULE), cause, [{"trainer.self_weight": False}])
+        yield Mismatch(("trainer.self_weight", RULE), cause, [{"trainer.self_weight": False}])
 
 
-def _nobody(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
+def _nobody(config: FederationConfig, rule: Rule) -> Iterator[Mismatch]:
     """No attacker, and a rule against attackers."""
     if not written(config, RULE) and not written(config, F):
         return  # nobody asked for a defence: what "auto" does among so few is in the plan's warnings
     f, cohort = config.defence.f, config.round.cohort
     if f == 0:
         cause = f"{F} = {show(f)} expects no attacker, and {_rule(config)} is there to hold against some."
-        yield Wrong((F, RULE), cause, [{F: REMOVE}, {F: 1}])
+        yield Mismatch((F, RULE), cause, [{F: REMOVE}, {F: 1}])
     elif isinstance(cohort, int) and cohort and not tolerated(f, config.round.invited(cohort)):
         cause = (
             f"{F} = {show(f)} of round.cohort = {cohort} clients is less than one: {_rule(config)} would never leave "
@@ -184,10 +184,10 @@ def _nobody(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
         )
         needed = next((n for n in range(cohort, MANY) if tolerated(f, n) and not too_few(config, rule, n)), 0)
         grown: list[Way] = [{"round.cohort": needed}] if needed else []
-        yield Wrong((F, "round.cohort"), cause, [{F: 1}, *grown])
+        yield Mismatch((F, "round.cohort"), cause, [{F: 1}, *grown])
 
 
-def _numbers(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
+def _numbers(config: FederationConfig, rule: Rule) -> Iterator[Mismatch]:
     """Rounds that would start and never count."""
     if config.defence.f == 0:
         return  # said already
@@ -208,7 +208,7 @@ def _numbers(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
         f"{_rule(config)} needs {rows_needed(rule, f)} {'groups' if sees == 'sums' else 'clients'} to hold against "
         f"{against}, and with {bound} = {show(getattr(getattr(config, table), name))} {few}"
     )
-    yield Wrong((RULE, F, bound), cause, list(_more(config, rule, short[-1])))
+    yield Mismatch((RULE, F, bound), cause, list(_more(config, rule, short[-1])))
 
 
 def _more(config: FederationConfig, rule: Rule, last: int) -> Iterator[Way]:
@@ -230,7 +230,7 @@ def _more(config: FederationConfig, rule: Rule, last: int) -> Iterator[Way]:
     yield {MODE: "updates"}
 
 
-def _quorum(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
+def _quorum(config: FederationConfig, rule: Rule) -> Iterator[Mismatch]:
     """A number of updates that is said to be enough, and is not for the rule."""
     quorum, groups = config.round.quorum, config.privacy.server_sees == "sums"
     if not isinstance(quorum, int) or groups or config.defence.f == 0 or not too_few(config, rule, quorum):
@@ -242,7 +242,7 @@ def _quorum(config: FederationConfig, rule: Rule) -> Iterator[Wrong]:
     )
     enough = next((n for n in range(quorum, MANY) if not too_few(config, rule, n)), quorum)
     more: Way = {"round.quorum": enough, "round.min_clients": max(enough, config.round.min_clients)}
-    yield Wrong((RULE, "round.quorum"), cause, [{"round.quorum": enough}, more, {"round.quorum": 0.8}])
+    yield Mismatch((RULE, "round.quorum"), cause, [{"round.quorum": enough}, more, {"round.quorum": 0.8}])
 
 
 def _connected(config: FederationConfig) -> range:
@@ -288,7 +288,7 @@ def changed(config: FederationConfig, way: Way) -> FederationConfig:
     return config.model_copy(update=tables)
 
 
-def _tried(config: FederationConfig, wrong: Wrong, rules: Mapping[str, Rule]) -> list[Way]:
+def _tried(config: FederationConfig, wrong: Mismatch, rules: Mapping[str, Rule]) -> list[Way]:
     """Ways out: the first that works of those that the question offers, and the first other rule that does."""
     before, now = _elsewhere(config), config.defence.rule_of(config.privacy.server_sees)
     drop: Way = {F: REMOVE} if written(config, F) else {}

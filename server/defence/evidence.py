@@ -122,7 +122,7 @@ def floored(gram: Gram) -> Values:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class EvidenceTotals:
     """Figures of the rows added up over the rounds that each took part in, older ones counting less.
 
     Attributes:
@@ -136,7 +136,7 @@ class Record:
     weight: Values
 
     @classmethod
-    def after(cls, state: State, names: Sequence[str], figures: Values) -> Record:
+    def after(cls, state: State, names: Sequence[str], figures: Values) -> EvidenceTotals:
         """The record with this round's figures, float64 [n, k], whose number of columns must not change in a run."""
         width: int = figures.shape[1]
         before = np.array([state.get(name, np.zeros(width + 2))[: width + 1] for name in names]).reshape(-1, width + 1)

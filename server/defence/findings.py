@@ -14,7 +14,7 @@ import numpy as np
 
 from roughfed.params import Flat
 from roughfed.server.defence import Verdict
-from roughfed.server.defence.memory import Defence, Told
+from roughfed.server.defence.memory import ConfiguredRule, VerdictRecord
 from roughfed.server.defence.verdict import Coefficients, State
 from roughfed.server.storage.slices import Mean
 from roughfed.server.storage.store import VOID, Store
@@ -90,7 +90,7 @@ class Exclusions:
         return {client: dict(counts) for client, counts in sorted(self._by_client.items())}
 
 
-def shown(store: Store, defence: Defence, exclusions: Exclusions) -> dict[str, Any]:
+def shown(store: Store, defence: ConfiguredRule, exclusions: Exclusions) -> dict[str, Any]:
     """What an operator is shown of the defence.
 
     Returns:
@@ -102,7 +102,7 @@ def shown(store: Store, defence: Defence, exclusions: Exclusions) -> dict[str, A
     row = store.last_judged()
     if row is None:
         return always | {"round": 0, "judged": 0, "tolerated": 0, "scores": {}, "verdicts": []}
-    told, sets = defence.memory.told(row.round) or Told(0, 0, {}), row.sets or {}
+    told, sets = defence.memory.told(row.round) or VerdictRecord(0, 0, {}), row.sets or {}
     scores = dict(told.scores)
     verdicts = [{"client": name, "reason": why, "score": scores.get(name)} for name, why in sorted(sets.items())]
     return always | {

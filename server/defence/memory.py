@@ -35,7 +35,7 @@ Entropy = Callable[[int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Defence:
+class ConfiguredRule:
     """A rule with the number of attackers it is to hold against.
 
     Attributes:
@@ -48,13 +48,13 @@ class Defence:
     name: str
     rule: Rule
     f: float
-    memory: Memory
+    memory: DefenceStore
 
     @classmethod
-    def of(cls, config: FederationConfig, journal: Journal, *, entropy: Entropy = os.urandom) -> Defence:
+    def of(cls, config: FederationConfig, journal: Journal, *, entropy: Entropy = os.urandom) -> ConfiguredRule:
         """As the settings say."""
         name = config.defence.rule_of(config.privacy.server_sees)
-        return cls(name, rule_of(name), config.defence.f, Memory(journal, name, entropy=entropy))
+        return cls(name, rule_of(name), config.defence.f, DefenceStore(journal, name, entropy=entropy))
 
     async def situation(self, round_number: int, clients: int) -> Situation:
         """What the rule knows of a round of so many clients beside its rows; the same whenever it is asked."""
@@ -79,7 +79,7 @@ class Defence:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class VerdictRecord:
     """What is known of a verdict beside the sets.
 
     Attributes:
@@ -99,7 +99,7 @@ _SAME = (
 """Of the cluster of a round (`roughfed.server.extensions.clusters`)."""
 
 
-class Memory:
+class DefenceStore:
     """Table `defence` of the journal: by round, a secret seed, the rule's state, and the figures it went by."""
 
     def __init__(self, journal: Journal, rule: str, *, entropy: Entropy = os.urandom) -> None:
@@ -136,11 +136,11 @@ class Memory:
 
         await self._journal.write(work)
 
-    def told(self, round_number: int) -> Told | None:
+    def told(self, round_number: int) -> VerdictRecord | None:
         """What is known of the verdict of a round that is not long ago; None where the rule gave none."""
         sql = "SELECT judged, tolerated, scores FROM defence WHERE round = ? AND judged NOT NULL"
         rows = self._journal.read(sql, round_number)
-        return Told(rows[0]["judged"], rows[0]["tolerated"], json.loads(rows[0]["scores"])) if rows else None
+        return VerdictRecord(rows[0]["judged"], rows[0]["tolerated"], json.loads(rows[0]["scores"])) if rows else None
 
 
 def pack(state: State) -> bytes:

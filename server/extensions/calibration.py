@@ -17,7 +17,7 @@ import numpy as np
 
 from roughfed.files import place_durably
 from roughfed.rng import derive
-from roughfed.secagg.fixed import from_fixed
+from roughfed.secagg.fixed_point import from_fixed
 from roughfed.secagg.statistics import KINDS, add
 from roughfed.server.cohort.statistics import CALIBRATIONS, FEWEST, MAX_FACT_NUMBERS, Facts, hidden
 from roughfed.server.context.extension import Extension

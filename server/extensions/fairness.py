@@ -26,7 +26,7 @@ MODELS: Mapping[Of, str] = {
 """What was evaluated -> the statistic that tells it behind masks."""
 
 
-class Fairness(Extension):
+class FairnessExtension(Extension):
     """How even the models are, and who counts for how much."""
 
     def __init__(self, ctx: ServerContext) -> None:

@@ -6,11 +6,11 @@ What the server makes of them: `roughfed.server.aggregate.control_variates`.
 from __future__ import annotations
 
 from roughfed.config.trainer import TrainerSettings
-from roughfed.scope import SCALE, SINCE
 from roughfed.server.cohort.statistics import Facts
 from roughfed.server.context.extension import Extension
 from roughfed.server.context.server import ServerContext
 from roughfed.server.storage.rollback import last_lost
+from roughfed.shared_tensors import SCALE, SINCE
 
 
 def scale_fact(settings: TrainerSettings, *, since: int = 0) -> Facts:

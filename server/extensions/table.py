@@ -14,10 +14,10 @@ from roughfed.server.context.extension import Extension
 from roughfed.server.context.server import ServerContext
 from roughfed.server.extensions.calibration import Calibration
 from roughfed.server.extensions.clusters.extension import ClusterExtension
-from roughfed.server.extensions.contribution.extension import Contribution
+from roughfed.server.extensions.contribution.extension import ContributionScoring
 from roughfed.server.extensions.edge.extension import EdgeExtension
 from roughfed.server.extensions.edge.upstream import Above
-from roughfed.server.extensions.fairness import Fairness
+from roughfed.server.extensions.fairness import FairnessExtension
 from roughfed.server.extensions.fednova import FedNova
 from roughfed.server.extensions.free_riders.extension import FreeRiders
 from roughfed.server.extensions.ledger.extension import LedgerExtension
@@ -27,7 +27,7 @@ from roughfed.server.model.run_setup import Drawing
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class ExtensionInputs:
     """What extensions need beside the server.
 
     Attributes:
@@ -39,23 +39,23 @@ class Given:
     above: Above | None = None
 
 
-EXTENSIONS: Mapping[str, Callable[[ServerContext, Given], Extension | None]] = MappingProxyType(
+EXTENSIONS: Mapping[str, Callable[[ServerContext, ExtensionInputs], Extension | None]] = MappingProxyType(
     {
         "calibration": lambda ctx, _: Calibration(ctx),
         "edge": lambda ctx, given: None if given.above is None else EdgeExtension(ctx, given.above),
         "scaffold": lambda ctx, _: Scaffold(ctx),
         "fednova": lambda ctx, _: FedNova(ctx),
-        "fairness": lambda ctx, _: Fairness(ctx),
+        "fairness": lambda ctx, _: FairnessExtension(ctx),
         "tiers": lambda ctx, _: Tiers(ctx),
         "free-riders": lambda ctx, _: FreeRiders(ctx),
         "clusters": lambda ctx, given: ClusterExtension(ctx, given.draw),
-        "contribution": lambda ctx, _: Contribution(ctx),
+        "contribution": lambda ctx, _: ContributionScoring(ctx),
         "ledger": lambda ctx, _: LedgerExtension(ctx),
     }
 )
 
 
-def add_extensions(ctx: ServerContext, given: Given) -> None:
+def add_extensions(ctx: ServerContext, given: ExtensionInputs) -> None:
     """Every extension of the table that there is with these settings."""
     for make in EXTENSIONS.values():
         if (extension := make(ctx, given)) is not None:

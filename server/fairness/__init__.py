@@ -11,14 +11,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from roughfed.server.fairness import none, q_fedavg, term
-from roughfed.server.fairness.rule import Fairness
+from roughfed.server.fairness.rule import FairnessRule
 
-__all__ = ["RULES", "Fairness"]
+__all__ = ["RULES", "FairnessRule"]
 
-RULES: Mapping[str, Fairness] = MappingProxyType(
+RULES: Mapping[str, FairnessRule] = MappingProxyType(
     {
-        "none": Fairness("everybody counts as its weight says", none.tilt),
-        "q-fedavg": Fairness("weighs by a power of the loss (Li et al., ICLR 2020)", q_fedavg.tilt, "q", curbs=True),
-        "term": Fairness("weighs by an exponential of the loss (Li et al., ICLR 2021)", term.tilt, "t"),
+        "none": FairnessRule("everybody counts as its weight says", none.tilt),
+        "q-fedavg": FairnessRule(
+            "weighs by a power of the loss (Li et al., ICLR 2020)", q_fedavg.tilt, "q", curbs=True
+        ),
+        "term": FairnessRule("weighs by an exponential of the loss (Li et al., ICLR 2021)", term.tilt, "t"),
     }
 )

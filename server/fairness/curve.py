@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from roughfed.secagg.promises import FULL
+from roughfed.secagg.adverts import FULL
 from roughfed.secagg.weight_class import LARGEST, LOSS_POINTS, Table, loss_at, median_loss
-from roughfed.server.fairness.rule import Fairness
+from roughfed.server.fairness.rule import FairnessRule
 from roughfed.server.fairness.weights import capped
 
 ROUNDS_TOLD = 8
@@ -20,7 +20,7 @@ ROUNDS_TOLD = 8
 POINTS = [loss_at(point) for point in range(LOSS_POINTS)]
 
 
-def table(rule: Fairness, told: Mapping[int, Sequence[int]], *, strength: float, cap: float) -> Table | None:
+def table(rule: FairnessRule, told: Mapping[int, Sequence[int]], *, strength: float, cap: float) -> Table | None:
     """The table of the next round.
 
     Args:
@@ -40,7 +40,7 @@ def table(rule: Fairness, told: Mapping[int, Sequence[int]], *, strength: float,
     return Table(usual(cap), rows)
 
 
-def row(rule: Fairness, typical: float, *, strength: float, cap: float) -> tuple[float, ...]:
+def row(rule: FairnessRule, typical: float, *, strength: float, cap: float) -> tuple[float, ...]:
     """Expected quarters by loss, where so much is typical; to five digits, since a job carries them.
 
     The classes cut them to 1 to 4, at the client: a weight to cap / 4 to cap.

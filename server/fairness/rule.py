@@ -15,7 +15,7 @@ loss; not negative, and never lower for a higher loss. What is too large to be a
 
 
 @dataclass(frozen=True, slots=True)
-class Fairness:
+class FairnessRule:
     """One rule.
 
     Attributes:

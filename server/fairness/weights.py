@@ -12,10 +12,10 @@ from statistics import median
 
 import numpy as np
 
-from roughfed.server.fairness.rule import Fairness
+from roughfed.server.fairness.rule import FairnessRule
 
 
-def factors(rule: Fairness, losses: Mapping[str, float | None], *, strength: float, cap: float) -> dict[str, float]:
+def factors(rule: FairnessRule, losses: Mapping[str, float | None], *, strength: float, cap: float) -> dict[str, float]:
     """What each client's weight is multiplied by.
 
     Args:
@@ -36,7 +36,7 @@ def factors(rule: Fairness, losses: Mapping[str, float | None], *, strength: flo
 
 
 def capped(
-    rule: Fairness, losses: Sequence[float], *, typical: float, strength: float, cap: float, floor: float = 0.0
+    rule: FairnessRule, losses: Sequence[float], *, typical: float, strength: float, cap: float, floor: float = 0.0
 ) -> list[float]:
     """The rule's weights of finite losses, between a floor and the cap; 1 for each where the strength is 0."""
     if not rule.strength or strength == 0:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from roughfed.codec import CHAIN
 from roughfed.crypto.masks import Lanes
 from roughfed.files import disk_errors
-from roughfed.masking import Masking
-from roughfed.secagg.promises import FULL
+from roughfed.masked_round import Masking
+from roughfed.secagg.adverts import FULL
 from roughfed.server.defence import View, view_of_files
 from roughfed.server.metrics.stopwatch import Stopwatch
 

@@ -35,7 +35,7 @@ NOTHING: Mapping[str, Iterable[int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class JournaledStage:
     """One row: a client's stage (with its roster entry beside an advert), or a fact ("fact:..."; no client)."""
 
     kind: str
@@ -45,7 +45,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class MaskedOpening:
     """What the server chose, or found, about a masked round.
 
     Attributes:
@@ -72,7 +72,7 @@ class Stages:
 
     # -- one round ----------------------------------------------------------------------------------------------------
 
-    def submit(self, number: int, step: Step) -> asyncio.Future[None]:
+    def submit(self, number: int, step: JournaledStage) -> asyncio.Future[None]:
         """Hand a step over; a later fact waits for it."""
         row = (number, step.kind, step.client, step.signed.body, step.signed.signature, step.entry)
         sql = "INSERT INTO stages (round, kind, client, body, signature, entry) VALUES (?, ?, ?, ?, ?, ?)"
@@ -84,10 +84,13 @@ class Stages:
         future.add_done_callback(_complain)
         return future
 
-    def steps(self, number: int) -> list[Step]:
+    def steps(self, number: int) -> list[JournaledStage]:
         """All steps of a round, in order."""
         rows = self._journal.read("SELECT * FROM stages WHERE round = ? ORDER BY seq", number)
-        return [Step(r["kind"], r["client"], Signed(r["body"], r["signature"], r["client"]), r["entry"]) for r in rows]
+        return [
+            JournaledStage(r["kind"], r["client"], Signed(r["body"], r["signature"], r["client"]), r["entry"])
+            for r in rows
+        ]
 
     async def forget(self, number: int) -> None:
         """The round is over: keep nothing of what its clients said."""
@@ -95,7 +98,7 @@ class Stages:
 
     # -- what outlives a round ----------------------------------------------------------------------------------------
 
-    async def open(self, number: int, opening: Opening, tier: str = STANDARD) -> None:
+    async def open(self, number: int, opening: MaskedOpening, tier: str = STANDARD) -> None:
         """Journal nonce and clip norm of a tier, before the header is journaled; they share the nonce."""
         row = (number, opening.epoch_round, opening.beacon, opening.clip_norm)
         if tier == STANDARD:
@@ -106,12 +109,12 @@ class Stages:
             more = tier
         await self._journal.write(lambda db: db.execute(f"{sql} VALUES (?, ?, ?, ?, ?)", (*row, more)))
 
-    def opening(self, number: int) -> Opening | None:
+    def opening(self, number: int) -> MaskedOpening | None:
         """What was chosen for a round's standard tier."""
         rows = self._journal.read("SELECT * FROM masked_rounds WHERE round = ?", number)
         return _opening(rows[0]) if rows else None
 
-    def last(self, tier: str = STANDARD) -> Opening | None:
+    def last(self, tier: str = STANDARD) -> MaskedOpening | None:
         """That of the newest masked round of a tier."""
         if tier == STANDARD:
             rows = self._journal.read("SELECT * FROM masked_rounds ORDER BY round DESC LIMIT 1")
@@ -202,8 +205,8 @@ class Stages:
         await self._journal.write(work)
 
 
-def _opening(row: sqlite3.Row) -> Opening:
-    return Opening(row["nonce"], row["epoch_round"], row["beacon"], row["clip_norm"], row["next_clip"])
+def _opening(row: sqlite3.Row) -> MaskedOpening:
+    return MaskedOpening(row["nonce"], row["epoch_round"], row["beacon"], row["clip_norm"], row["next_clip"])
 
 
 def _complain(future: asyncio.Future[None]) -> None:

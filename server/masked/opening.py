@@ -10,11 +10,11 @@ from roughfed.codec import CHAIN
 from roughfed.codec.clip_schedule import ClipLimits
 from roughfed.codec.plan import plan_lanes, plan_subset
 from roughfed.config.federation import FederationConfig
-from roughfed.masking import largest_group
+from roughfed.masked_round import largest_group
 from roughfed.methods import is_personal
 from roughfed.secagg.groups import SMALLEST
 from roughfed.secagg.statistics import ACCURACY_BUCKETS, NORM_BUCKETS
-from roughfed.server.masked.journal import Opening, Stages
+from roughfed.server.masked.journal import MaskedOpening, Stages
 from roughfed.tiers import STANDARD
 from roughfed.types import BINS, ClientTier
 
@@ -78,7 +78,7 @@ async def _open_class(
     epoch, beacon = number, b""
     if last is not None and last.beacon and number - last.epoch_round < config.groups.regroup_every:
         epoch, beacon = last.epoch_round, last.beacon
-    await stages.open(number, Opening(nonce, epoch, beacon, clip, None), name)
+    await stages.open(number, MaskedOpening(nonce, epoch, beacon, clip, None), name)
     lanes = plan_lanes(largest_group(max(size, SMALLEST)), bits=config.codec.lane_bits or None)
     dim = (settings.sketch_dim if settings is not None else 0) or config.sketch.dim
     return {

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from roughfed.codec.clip_schedule import ClipLimits, follow_histogram, follow_norms, max_step
 from roughfed.crypto.masks import Lanes
-from roughfed.masking import Masking
+from roughfed.masked_round import Masking
 from roughfed.secagg import statistics
-from roughfed.secagg.promises import FULL
+from roughfed.secagg.adverts import FULL
 from roughfed.secagg.server import GroupRound
 from roughfed.secagg.unmasking import Outcome, Timing, untimed
 from roughfed.server.defence.verdict import Coefficients, Coordinatewise
@@ -96,7 +96,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class GroupResult:
     """What one group gave.
 
     Attributes:
@@ -118,7 +118,7 @@ class Part:
 
 def unmask(
     round_: MaskedRound, read: Callable[[str], Lanes], apart: Sequence[Apart] = (), *, time: Timing = untimed
-) -> tuple[Result, list[Part]]:
+) -> tuple[Result, list[GroupResult]]:
     """Unmask every group, one after another.
 
     Args:
@@ -131,7 +131,7 @@ def unmask(
         what is known of the round already, and a part of each group that has a sum.
     """
     result = Result([TierSum(one.masking) for one in round_.tiers])
-    parts: list[Part] = []
+    parts: list[GroupResult] = []
     number = 0
     for place, one in enumerate(round_.tiers):
         for _ in one.groups:
@@ -144,7 +144,7 @@ def unmask(
 
 def _taken(
     result: Result, round_: MaskedRound, where: tuple[int, int], outcome: Outcome, apart: Apart | None
-) -> Part | None:
+) -> GroupResult | None:
     """One group, (tier, number); None when it is void."""
     place, number = where
     one, into = round_.tiers[place], result.tiers[place]
@@ -163,10 +163,12 @@ def _taken(
         apart.put(number, within, list(round_.quarters(outcome.accepted).values()))
     accepted, levels = outcome.accepted, masking.terms.levels
     sums, cut = statistics.decode_sum(outcome.tail, len(accepted), masking.statistics, levels=levels)
-    return Part(place, number, accepted, sums, cut, _norms(group, accepted, masking))
+    return GroupResult(place, number, accepted, sums, cut, _norms(group, accepted, masking))
 
 
-def settle(result: Result, parts: Sequence[Part], round_: MaskedRound, excluded: Mapping[int, str] = NOBODY) -> Result:
+def settle(
+    result: Result, parts: Sequence[GroupResult], round_: MaskedRound, excluded: Mapping[int, str] = NOBODY
+) -> Result:
     """Put together what counts.
 
     Args:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from roughfed.crypto.identity import verify
 from roughfed.crypto.merkle import merkle_paths, merkle_root
 from roughfed.errors import IdentityError, LocalProtocolError, RemoteProtocolError
-from roughfed.masking import Masking
+from roughfed.masked_round import Masking
 from roughfed.messages import ServerStage
 from roughfed.secagg import messages as m
-from roughfed.secagg.promises import FULL
+from roughfed.secagg.adverts import FULL
 from roughfed.secagg.server import GroupRound, Stage
 from roughfed.server.masked.decisions import (
     KINDS,
@@ -34,7 +34,7 @@ from roughfed.wire.secagg import decode_stage, encode_stage
 
 
 @dataclass
-class Server:
+class ServerSide:
     """What the server brings.
 
     Attributes:
@@ -67,7 +67,7 @@ class MaskedRound:
 
     maskings: Sequence[Masking]
     members: frozenset[str]
-    server: Server
+    server: ServerSide
     self_weight: bool = False
     tiers: list[TierRound] = field(default_factory=list[TierRound])
     group_of: dict[str, GroupRound] = field(default_factory=dict[str, GroupRound])

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from roughfed.masking import Masking
+from roughfed.masked_round import Masking
 from roughfed.messages import ServerStage
 from roughfed.secagg import messages as m
 from roughfed.secagg.groups import ALONE, SMALLEST

@@ -26,7 +26,7 @@ from roughfed.crypto.roster import RosterEntry
 from roughfed.errors import ConfigError, IdentityError, StorageError
 from roughfed.server.members import member_file
 from roughfed.server.members.issued_lists import current_list, registered
-from roughfed.server.members.member_file import Member, MemberFile
+from roughfed.server.members.member_file import MemberFile, MemberRow
 from roughfed.wire.enrolment import Credentials, encode_member, encode_roster_entry, open_member
 from roughfed.wire.member_list import LIST_REQUEST_DOMAIN, list_request_body
 
@@ -238,7 +238,7 @@ class Authority:
                 raise IdentityError(f"there is no member {name[:80]!r}", reason="unknown")
             db.execute("UPDATE members SET revoked_at = ? WHERE name = ? AND revoked_at IS NULL", (_seconds(now), name))
 
-    def members(self) -> tuple[Member, ...]:
+    def members(self) -> tuple[MemberRow, ...]:
         """Everybody who ever enrolled, the revoked too, by name."""
         with self._file.reading() as db:
             return tuple(member_file.as_member(row) for row in db.execute("SELECT * FROM members ORDER BY name"))
@@ -324,7 +324,7 @@ class Authority:
 
     def _admit(
         self, db: sqlite3.Connection, subject: Subject, identity_key: bytes, *, at: int, token: sqlite3.Row | None
-    ) -> Member:
+    ) -> MemberRow:
         if db.execute("SELECT 1 FROM certificates WHERE identity_key = ?", (identity_key,)).fetchone():
             # A key stands for one membership: a revoked or replaced one must never come back.
             raise IdentityError("this identity key was enrolled before; make a fresh one", reason="key-reused")
@@ -336,10 +336,10 @@ class Authority:
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
             (subject.name, subject.role, identity_key, member, at, *of),
         )
-        return Member(subject.name, subject.role, identity_key, member, at, None)
+        return MemberRow(subject.name, subject.role, identity_key, member, at, None)
 
     def _issue(
-        self, db: sqlite3.Connection, tls_key: ec.EllipticCurvePublicKey, member: Member, *, now: datetime
+        self, db: sqlite3.Connection, tls_key: ec.EllipticCurvePublicKey, member: MemberRow, *, now: datetime
     ) -> Credentials:
         serial = _serial()
         db.execute(

@@ -50,7 +50,7 @@ MOST_AN_HOUR = 240
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class MemberRow:
     """One row of the membership.
 
     Attributes:
@@ -169,7 +169,7 @@ def refuse_living(db: sqlite3.Connection, name: str) -> None:
         )
 
 
-def living_member(db: sqlite3.Connection, name: str, identity_key: bytes) -> Member:
+def living_member(db: sqlite3.Connection, name: str, identity_key: bytes) -> MemberRow:
     """The living member that holds this key.
 
     Raises:
@@ -185,12 +185,12 @@ def living_member(db: sqlite3.Connection, name: str, identity_key: bytes) -> Mem
     return member
 
 
-def holds_key(member: Member, identity_key: bytes) -> bool:
+def holds_key(member: MemberRow, identity_key: bytes) -> bool:
     """Whether this is a living member with this key."""
     return member.revoked_at is None and member.identity_key == identity_key
 
 
-def find_member(db: sqlite3.Connection, name: str) -> Member | None:
+def find_member(db: sqlite3.Connection, name: str) -> MemberRow | None:
     """The member of that name, living or revoked."""
     row = db.execute("SELECT * FROM members WHERE name = ?", (name,)).fetchone()
     return None if row is None else as_member(row)
@@ -224,9 +224,9 @@ def end_certificates(db: sqlite3.Connection, serials: Iterable[str], *, at: int)
     db.executemany(query, [(at, serial) for serial in serials])
 
 
-def as_member(row: sqlite3.Row) -> Member:
+def as_member(row: sqlite3.Row) -> MemberRow:
     """A row of the table as a value."""
-    return Member(
+    return MemberRow(
         row["name"], check_role(row["role"]), row["identity_key"], row["member"], row["enrolled_at"], row["revoked_at"]
     )
 

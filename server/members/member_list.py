@@ -17,7 +17,7 @@ from roughfed.crypto.member_list import MemberList
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError
 from roughfed.journal import Journal
 from roughfed.server.members.authority import Authority
-from roughfed.server.members.sessions import Session
+from roughfed.server.members.sessions import ClientSession
 from roughfed.wire.member_list import decode_list, decode_signed
 
 log = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ class Listing:
             raise RemoteProtocolError("no such member list is in force here", reason="members")
         return rows[0]["signed"]
 
-    def listed(self, sessions: Iterable[Session]) -> set[str]:
+    def listed(self, sessions: Iterable[ClientSession]) -> set[str]:
         """Names of the clients among these that the list has; the others are named in the log, once."""
         sessions = list(sessions)
         if self.source is None or self.current is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from roughfed.messages import OTHER, PHASES, Heartbeat, Hello, Machine, ServerMessage
-from roughfed.server.storage.proof import Proof
+from roughfed.server.storage.proof import HeaderProof
 
 MAX_WAITING = 64
 """Messages that may wait for one client: control only, a client that lets more pile up is gone."""
@@ -20,7 +20,7 @@ CUT_S = 0.5
 
 
 @dataclass
-class Session:
+class ClientSession:
     """One connected client.
 
     Attributes:
@@ -46,10 +46,10 @@ class Session:
     connected_at: float = field(default_factory=time.time)
     last_seen: float = field(default_factory=time.monotonic)
     task: asyncio.Task[Any] | None = None
-    on_close: Callable[[Session], None] = lambda _: None
+    on_close: Callable[[ClientSession], None] = lambda _: None
     queue: asyncio.Queue[ServerMessage | None] = field(default_factory=lambda: asyncio.Queue(MAX_WAITING))
     close_reason: str = ""
-    proof: Proof | None = None
+    proof: HeaderProof | None = None
 
     def hear(self, beat: Heartbeat, *, samples: bool) -> None:
         """Note a heartbeat; `samples`: whether how much it trained on may be known here (never behind masks).

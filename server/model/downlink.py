@@ -17,9 +17,9 @@ from types import TracebackType
 
 from roughfed.codec import blocks, downlink
 from roughfed.errors import RemoteProtocolError
+from roughfed.file_pool import open_over, retire, spare_of
 from roughfed.files import disk_errors, place_durably, write_at
 from roughfed.params import Flat, data_offset
-from roughfed.reuse import open_over, retire, spare_of
 from roughfed.server.metrics.stopwatch import Stopwatch
 from roughfed.server.optimize.adaptive import Stepper
 from roughfed.server.optimize.state import NO_STATE, StateFiles, is_state, state_files, state_of
@@ -114,7 +114,7 @@ def find_delta(store: Store, base: bytes, digest: bytes) -> Path | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DownloadSource:
     """What a download reads.
 
     Attributes:
@@ -130,7 +130,7 @@ class Source:
     codec: str
 
 
-def source(store: Store, digest: bytes, *, base: bytes, spec: Spec) -> Source:
+def source(store: Store, digest: bytes, *, base: bytes, spec: Spec) -> DownloadSource:
     """The parameters of one model or, with a `base`, what leads to them from that one.
 
     Raises:
@@ -139,10 +139,10 @@ def source(store: Store, digest: bytes, *, base: bytes, spec: Spec) -> Source:
     if base:
         if (delta := find_delta(store, base, digest)) is None:
             raise RemoteProtocolError("this server has no delta between these models (any more)", reason="no-delta")
-        return Source(delta, 0, downlink.payload_bytes(spec.size), "int8")
+        return DownloadSource(delta, 0, downlink.payload_bytes(spec.size), "int8")
     if not (path := store.model_path(digest)).exists():
         raise RemoteProtocolError("this server has no such model (any more)", reason="unknown-model")
-    return Source(path, data_offset(path), spec.size_bytes, "identity")
+    return DownloadSource(path, data_offset(path), spec.size_bytes, "identity")
 
 
 def base_digest(store: Store, version: int) -> bytes:

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from roughfed.adapters import LORA_A, LORA_B, Base, adapted_spec, chosen, factor_names, first_a, split
-from roughfed.child import Description
 from roughfed.config.federation import FederationConfig, Model
 from roughfed.errors import ConfigError, StorageError
 from roughfed.params import Flat, data_offset, digest_file, read_flat, unflatten, write_model
-from roughfed.scope import is_private, model_part, shared_spec, some
-from roughfed.server.model.downlink import Source
-from roughfed.server.model.trainer_interface import Worker
+from roughfed.server.model.downlink import DownloadSource
+from roughfed.server.model.trainer_interface import TrainerInterface
 from roughfed.server.storage.store import Store
+from roughfed.shared_tensors import is_private, model_part, shared_spec, some
+from roughfed.trainer_client import Description
 from roughfed.training import BaseFile
 from roughfed.types import Spec, TensorSpec
 from roughfed.wire.specs import decode_base
@@ -30,7 +30,7 @@ FILE = "base.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
-class Division:
+class ModelDivision:
     """A model, divided.
 
     Attributes:
@@ -48,7 +48,7 @@ class Division:
     private: int = 0
 
 
-def divide(description: Description, config: FederationConfig) -> Division:
+def divide(description: Description, config: FederationConfig) -> ModelDivision:
     """What fed.toml makes of a model.
 
     Raises:
@@ -58,7 +58,7 @@ def divide(description: Description, config: FederationConfig) -> Division:
     whole = description.spec
     if not model.adapters and not model.frozen:
         shared = shared_spec(whole, private=model.private, controls=controls)
-        return Division(whole, shared, private=len(whole.tensors) - len(model_part(shared).tensors))
+        return ModelDivision(whole, shared, private=len(whole.tensors) - len(model_part(shared).tensors))
     scale = 1.0
     adapted = whole
     if model.adapters:
@@ -74,7 +74,7 @@ def divide(description: Description, config: FederationConfig) -> Division:
         cure = f"match some of these only: {some([t.name for t in whole.tensors])}"
         raise ConfigError(f"{some(model.frozen)} leave nothing to train", key="model.frozen", cure=cure)
     shared = shared_spec(rest, private=model.private, controls=controls)
-    return Division(whole, shared, frozen, scale, len(rest.tensors) - len(model_part(shared).tensors))
+    return ModelDivision(whole, shared, frozen, scale, len(rest.tensors) - len(model_part(shared).tensors))
 
 
 def is_frozen(tensor: TensorSpec, model: Model) -> bool:
@@ -104,7 +104,7 @@ def _matches_something(whole: Spec, pattern: str, key: str) -> None:
         raise ConfigError(cause, key=f"model.{key}", cure=f"its names: {some(names)}")
 
 
-def lay(division: Division, weights: Path, spec: Spec, *, folder: Path, seed: int) -> tuple[bytes, Base | None]:
+def lay(division: ModelDivision, weights: Path, spec: Spec, *, folder: Path, seed: int) -> tuple[bytes, Base | None]:
     """Divide starting weights: overwrite their file by version 0, and write the base beside the models.
 
     Args:
@@ -158,15 +158,15 @@ def base_of(store: Store) -> Base | None:
     return decode_base(bytes.fromhex(text)) if text else None
 
 
-def stand(worker: Worker, store: Store) -> Base | None:
+def stand(worker: TrainerInterface, store: Store) -> Base | None:
     """Let the worker stand on the run's frozen base, if it has one; which one."""
     if (base := base_of(store)) is not None:
         worker.stand_on(BaseFile(store.folder / FILE, base.scale))
     return base
 
 
-def source_of(folder: Path) -> Source:
+def source_of(folder: Path) -> DownloadSource:
     """What a download of the base reads."""
     path = folder / FILE
     start = data_offset(path)
-    return Source(path, start, path.stat().st_size - start, "identity")
+    return DownloadSource(path, start, path.stat().st_size - start, "identity")

@@ -22,16 +22,16 @@ from safetensors import SafetensorError, safe_open
 
 from roughfed import crash
 from roughfed.adapters import Base
-from roughfed.child import Description
 from roughfed.config.federation import FederationConfig
 from roughfed.errors import ConfigError, StorageError
 from roughfed.files import place_durably
 from roughfed.params import Flat, data_offset, digest_file, read_flat, unflatten, write_model
 from roughfed.rng import derive
-from roughfed.scope import is_private
-from roughfed.server.model.frozen import Division, base_of, check_file, divide, lay
-from roughfed.server.model.trainer_interface import Worker
+from roughfed.server.model.frozen import ModelDivision, base_of, check_file, divide, lay
+from roughfed.server.model.trainer_interface import TrainerInterface
 from roughfed.server.storage.store import Store
+from roughfed.shared_tensors import is_private
+from roughfed.trainer_client import Description
 from roughfed.types import Spec
 from roughfed.wire.specs import encode_base
 
@@ -44,7 +44,7 @@ ANEW = "use the run's own, or start the new one in an empty --dir"
 MOST_NAMED = 8
 
 
-class Origin(Worker, Protocol):
+class ModelSource(TrainerInterface, Protocol):
     """Who knows the model: the worker process, or the bench's synthetic one."""
 
     async def describe(self) -> Description:
@@ -57,7 +57,7 @@ class Origin(Worker, Protocol):
 
 
 async def open_run(
-    store: Store, origin: Origin, config: FederationConfig, *, entropy: Callable[[int], bytes] = os.urandom
+    store: Store, origin: ModelSource, config: FederationConfig, *, entropy: Callable[[int], bytes] = os.urandom
 ) -> tuple[str, Spec]:
     """The run in the journal, or a new one with version 0 of its model and a name drawn from `entropy`.
 
@@ -98,7 +98,7 @@ async def open_run(
 
 
 async def first_version(
-    store: Store, origin: Origin, config: FederationConfig, division: Division, path: Path
+    store: Store, origin: ModelSource, config: FederationConfig, division: ModelDivision, path: Path
 ) -> tuple[bytes, Base | None]:
     """Place version 0, and the frozen base if there is one; their digests.
 
@@ -169,7 +169,7 @@ def check_same(began: Mapping[str, str] | None, config: FederationConfig, given:
         raise ConfigError(f"the run here began with other weights than {given}", key="model.init", cure=ANEW)
 
 
-def check_base(store: Store, division: Division) -> None:
+def check_base(store: Store, division: ModelDivision) -> None:
     """Hold the frozen base that the run began with against fed.toml and the disk.
 
     Raises:

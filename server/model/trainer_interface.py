@@ -13,7 +13,7 @@ Sums = tuple[int, float, Sequence[int], Sequence[int]]
 """Number of examples, sum of the losses, examples by class [C], correct ones by class [C]."""
 
 
-class Worker(Protocol):
+class TrainerInterface(Protocol):
     """The trainer process beside the server; it knows torch, the server does not."""
 
     async def evaluate(self, params: Path, *, model_digest: bytes) -> Evaluation | None:

@@ -7,10 +7,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from roughfed.child import Description, Trainer
 from roughfed.errors import TrainerError
-from roughfed.restarting import Restarting
 from roughfed.server.model.trainer_interface import Sums
+from roughfed.trainer_client import Description, Restarting, Trainer
 from roughfed.training import BaseFile, Turn
 from roughfed.types import Evaluation
 
@@ -20,11 +19,11 @@ EVALUATE_S = 600.0
 """An evaluation that takes longer hangs (a CUDA driver, a data loader): it must not hold up the run for ever."""
 
 
-class Worker:
+class ServerTrainer:
     """A trainer that is started when it is first needed, and again after it died."""
 
     def __init__(self, command: Sequence[str], log_file: Path) -> None:
-        """`command` as of `roughfed.child.trainer_command`; deploy/ makes it."""
+        """`command` as of `roughfed.trainer_client.trainer_command`; deploy/ makes it."""
         self._child = Restarting(command, log_file)
         self._aside: dict[str, object] | None = None
         self._told: Trainer | None = None

@@ -41,7 +41,7 @@ class Journaled:
             "loss": newest.loss if newest else None,
             "measured_by": measured_by,
             "defence": shown(store, self._ctx.defence, self._exclusions),
-            "unlike": self._told(),
+            "heterogeneity": self._told(),
         }
 
 

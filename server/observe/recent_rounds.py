@@ -32,9 +32,9 @@ class Told:
         """Look into the journal.
 
         Returns:
-            key -> {"round": its number, "found": what the summary says (`roughfed.report.unlike.parts`)}; a key that
-            none of the last rounds knows is not there. Contributions are scored after a round: what the newest does
-            not say of them yet, the one before says.
+            key -> {"round": its number, "found": what the summary says (`roughfed.report.heterogeneity.parts`)}; a key
+            that none of the last rounds knows is not there. Contributions are scored after a round: what the newest
+            does not say of them yet, the one before says.
         """
         told: dict[str, dict[str, Any]] = {}
         for number, summary in self._summaries().items():

@@ -28,7 +28,7 @@ AT_ONCE = 200
 NAMED = 100
 """Of so many newest rounds it is said who took part; of older ones, how many."""
 
-HEAVY = ("confusion", "calibration", "client_accuracy", "client_personal", "client_alone", "groups", "unlike")
+HEAVY = ("confusion", "calibration", "client_accuracy", "client_personal", "client_alone", "groups", "heterogeneity")
 """Said of the newest round alone, or cut short."""
 NAMES = ("participants", "accepted", "excluded", "dropped")
 
@@ -103,7 +103,9 @@ class Played:
         wanted = set(numbers)
         rows = [row for row in store.rounds(after=numbers[0] - 1) if row.round in wanted]
         for row, found in zip(rows, _told(store, run, rows), strict=True):
-            light = {key: value for key, value in found.items() if key not in HEAVY} | {"unlike": _lighter(found)}
+            light = {key: value for key, value in found.items() if key not in HEAVY} | {
+                "heterogeneity": _lighter(found)
+            }
             short = {key: value for key, value in light.items() if key not in NAMES}
             named, bare = (to_json(each, inf_nan_mode="null") for each in (light, short))
             self._kept[row.round] = Kept(versions[row.round], bare, named)
@@ -152,11 +154,11 @@ def _told(store: Store, run: RunSummary, rows: list[RoundRow]) -> Iterable[Json]
 
 def _lighter(found: Json) -> Json:
     """Of clients that differ, what a curve over the rounds shows: no single client."""
-    unlike = found["unlike"]
-    fairness, contribution = unlike["fairness"], unlike["contribution"]
+    told = found["heterogeneity"]
+    fairness, contribution = told["fairness"], told["contribution"]
     return {
-        "spread": unlike["spread"],
+        "spread": told["spread"],
         "fairness": fairness and {"rule": fairness["rule"], "strength": fairness["strength"]},
-        "clusters": len(unlike["clusters"]["clusters"]) if unlike["clusters"] else 0,
+        "clusters": len(told["clusters"]["clusters"]) if told["clusters"] else 0,
         "contribution": contribution and {"method": contribution["method"], "skipped": contribution["skipped"]},
     }

@@ -11,6 +11,7 @@ from typing import Any
 
 from roughfed.config.federation import FederationConfig
 from roughfed.measures import confusion_matrix, figures, recall_by_class
+from roughfed.report.heterogeneity.parts import heterogeneity_of
 from roughfed.report.summary import (
     CalibratedSummary,
     DefenceSummary,
@@ -21,12 +22,11 @@ from roughfed.report.summary import (
     Together,
     with_class_counts,
 )
-from roughfed.report.unlike.parts import unlike_of
-from roughfed.scope import model_part
 from roughfed.server.masked.journal import Stages
 from roughfed.server.model.calibrated import newest
 from roughfed.server.model.retention import class_counts, whole
 from roughfed.server.storage.store import EVERYBODY, GONE, RoundRow, Store
+from roughfed.shared_tensors import model_part
 from roughfed.types import Evaluation, RoundHeader
 from roughfed.wire.session import decode_header
 
@@ -168,7 +168,7 @@ def _round(row: RoundRow, header: RoundHeader, store: Store, spread: Mapping[int
         defence=told.defence(),
         train_seconds=told.known("train_seconds"),
         train_metrics=told.numbers("train_metrics"),
-        unlike=unlike_of(row.summary or {}),
+        heterogeneity=heterogeneity_of(row.summary or {}),
     )
     return _with_figures(bare, store, spread.get(version, {})) if committed else bare
 

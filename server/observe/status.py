@@ -12,13 +12,13 @@ from typing import Any
 
 from roughfed import __version__
 from roughfed.messages import PROTOCOL
-from roughfed.scope import model_part
 from roughfed.server.context.server import ServerContext
 from roughfed.server.observe.health.active_alerts import Health
 from roughfed.server.observe.health.inputs import PastRound
 from roughfed.server.observe.health.reading import deadline_at, waiting_for
 from roughfed.server.observe.journal_status import Journaled
 from roughfed.server.storage.schema import SCHEMA
+from roughfed.shared_tensors import model_part
 
 
 class Status:

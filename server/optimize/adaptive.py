@@ -16,11 +16,11 @@ import numpy as np
 from roughfed.params import Flat
 
 State = tuple[Flat, ...]
-"""What a rule remembers from one version to the next, in the order of `Rule.keeps`; float32 [n] each."""
+"""What a rule remembers from one version to the next, in the order of `OptimizerRule.keeps`; float32 [n] each."""
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class OptimizerOptions:
     """[optimize] of fed.toml; a rule reads those that it has.
 
     Attributes:
@@ -39,7 +39,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class OptimizerRule:
     """A row.
 
     Attributes:
@@ -48,8 +48,8 @@ class Rule:
         keeps: names of the vectors of the state, for their files.
     """
 
-    init: Callable[[int, Options], State]
-    apply: Callable[[Flat, Flat, State, Options], tuple[Flat, State]]
+    init: Callable[[int, OptimizerOptions], State]
+    apply: Callable[[Flat, Flat, State, OptimizerOptions], tuple[Flat, State]]
     keeps: tuple[str, ...] = ()
 
 
@@ -58,8 +58,8 @@ class Stepper:
     """A rule of `roughfed.server.optimize` with its options, as `combine` uses it."""
 
     name: str
-    rule: Rule
-    options: Options
+    rule: OptimizerRule
+    options: OptimizerOptions
 
     def begin(self, size: int) -> State:
         """The state of `size` coordinates that no step was made along."""
@@ -75,7 +75,7 @@ def scaled(vector: Flat, by: float) -> Flat:
     return np.multiply(vector, np.float32(by), dtype=np.float32)
 
 
-def adaptive_start(size: int, options: Options) -> State:
+def adaptive_start(size: int, options: OptimizerOptions) -> State:
     """M = 0 and v = tau^2, as the paper asks of v_-1 (algorithm 2, input: v_-1 >= tau^2), float32 [size] each."""
     return np.zeros(size, dtype=np.float32), np.full(size, options.tau**2, dtype=np.float32)
 
@@ -85,7 +85,7 @@ def mean_of_updates(m: Flat, delta: Flat, beta1: float) -> Flat:
     return scaled(m, beta1) + scaled(delta, 1 - beta1)
 
 
-def adaptive_step(params: Flat, m: Flat, v: Flat, options: Options) -> Flat:
+def adaptive_step(params: Flat, m: Flat, v: Flat, options: OptimizerOptions) -> Flat:
     """Params + lr m / (sqrt(v) + tau) (line 13); no bias correction, as in the paper: early steps are the smaller."""
     pace = np.add(np.sqrt(v), np.float32(options.tau), dtype=np.float32)
     return params + np.divide(scaled(m, options.lr), pace, dtype=np.float32)

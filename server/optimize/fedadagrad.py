@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from roughfed.params import Flat
-from roughfed.server.optimize.adaptive import Options, Rule, State, adaptive_start, adaptive_step, mean_of_updates
+from roughfed.server.optimize.adaptive import (
+    OptimizerOptions,
+    OptimizerRule,
+    State,
+    adaptive_start,
+    adaptive_step,
+    mean_of_updates,
+)
 
 
-def apply(params: Flat, delta: Flat, state: State, options: Options) -> tuple[Flat, State]:
+def apply(params: Flat, delta: Flat, state: State, options: OptimizerOptions) -> tuple[Flat, State]:
     """One step; v' = v + delta^2: steps only grow smaller."""
     m, v = state
     m = mean_of_updates(m, delta, options.beta1)
@@ -16,4 +23,4 @@ def apply(params: Flat, delta: Flat, state: State, options: Options) -> tuple[Fl
     return adaptive_step(params, m, v, options), (m, v)
 
 
-FEDADAGRAD = Rule(adaptive_start, apply, keeps=("m", "v"))
+FEDADAGRAD = OptimizerRule(adaptive_start, apply, keeps=("m", "v"))

@@ -6,8 +6,8 @@ import numpy as np
 
 from roughfed.params import Flat
 from roughfed.server.optimize.adaptive import (
-    Options,
-    Rule,
+    OptimizerOptions,
+    OptimizerRule,
     State,
     adaptive_start,
     adaptive_step,
@@ -16,7 +16,7 @@ from roughfed.server.optimize.adaptive import (
 )
 
 
-def apply(params: Flat, delta: Flat, state: State, options: Options) -> tuple[Flat, State]:
+def apply(params: Flat, delta: Flat, state: State, options: OptimizerOptions) -> tuple[Flat, State]:
     """One step; v' = beta2 v + (1 - beta2) delta^2."""
     m, v = state
     m = mean_of_updates(m, delta, options.beta1)
@@ -24,4 +24,4 @@ def apply(params: Flat, delta: Flat, state: State, options: Options) -> tuple[Fl
     return adaptive_step(params, m, v, options), (m, v)
 
 
-FEDADAM = Rule(adaptive_start, apply, keeps=("m", "v"))
+FEDADAM = OptimizerRule(adaptive_start, apply, keeps=("m", "v"))

@@ -6,8 +6,8 @@ import numpy as np
 
 from roughfed.params import Flat
 from roughfed.server.optimize.adaptive import (
-    Options,
-    Rule,
+    OptimizerOptions,
+    OptimizerRule,
     State,
     adaptive_start,
     adaptive_step,
@@ -16,7 +16,7 @@ from roughfed.server.optimize.adaptive import (
 )
 
 
-def apply(params: Flat, delta: Flat, state: State, options: Options) -> tuple[Flat, State]:
+def apply(params: Flat, delta: Flat, state: State, options: OptimizerOptions) -> tuple[Flat, State]:
     """One step; v' = v - (1 - beta2) delta^2 sign(v - delta^2): it falls more slowly than Adam's."""
     m, v = state
     m = mean_of_updates(m, delta, options.beta1)
@@ -25,4 +25,4 @@ def apply(params: Flat, delta: Flat, state: State, options: Options) -> tuple[Fl
     return adaptive_step(params, m, v, options), (m, v)
 
 
-FEDYOGI = Rule(adaptive_start, apply, keeps=("m", "v"))
+FEDYOGI = OptimizerRule(adaptive_start, apply, keeps=("m", "v"))

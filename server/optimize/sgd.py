@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from roughfed.params import Flat
-from roughfed.server.optimize.adaptive import Options, Rule, State, scaled
+from roughfed.server.optimize.adaptive import OptimizerOptions, OptimizerRule, State, scaled
 
 
-def init(_size: int, _options: Options) -> State:
+def init(_size: int, _options: OptimizerOptions) -> State:
     """Nothing is remembered."""
     return ()
 
 
-def apply(params: Flat, delta: Flat, state: State, options: Options) -> tuple[Flat, State]:
+def apply(params: Flat, delta: Flat, state: State, options: OptimizerOptions) -> tuple[Flat, State]:
     """One step along the mean of local minus global parameters; lr = 1 is their mean itself."""
     return params + (delta if options.lr == 1.0 else scaled(delta, options.lr)), state
 
 
-SGD = Rule(init, apply)
+SGD = OptimizerRule(init, apply)

@@ -9,7 +9,7 @@ from roughfed.errors import ConfigError, RoughfedError
 from roughfed.messages import ASKED, HELD, ClientMessage, EvaluationReport, Heartbeat, JobUpdate, Leave
 from roughfed.server.context.server import ServerContext
 from roughfed.server.members.quarantine import hold
-from roughfed.server.members.sessions import Session
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.round.jobs import closed
 from roughfed.server.round.offer import offer
 from roughfed.server.storage.store import ReceivedUpdate
@@ -50,7 +50,7 @@ class RoundEvents:
         ctx.metrics.clients(ctx.clients.states())
         ctx.state.wake()
 
-    def _greet(self, session: Session) -> None:
+    def _greet(self, session: ClientSession) -> None:
         """What waited for a client while it was away."""
         ctx = self._ctx
         if session.name in ctx.clients.quarantined:
@@ -81,7 +81,7 @@ class RoundEvents:
             round_.collection.refuse(client, error.reason)
         ctx.state.wake()
 
-    def on_message(self, session: Session, message: ClientMessage) -> bool:
+    def on_message(self, session: ClientSession, message: ClientMessage) -> bool:
         """A client's word on its job, on a model, or that it goes; whether it was one of these."""
         match message:
             case JobUpdate():
@@ -95,7 +95,7 @@ class RoundEvents:
                 return False
         return True
 
-    def _job_update(self, session: Session, update: JobUpdate) -> None:
+    def _job_update(self, session: ClientSession, update: JobUpdate) -> None:
         ctx, round_ = self._ctx, self._ctx.state.round
         if round_ is None or round_.collection is None or update.round != round_.number:
             ctx.metrics.refused("stale")
@@ -106,7 +106,7 @@ class RoundEvents:
         ctx.metrics.dropout("report", "trainer" if update.state == "failed" else "refused")
         ctx.state.wake()
 
-    def _leave(self, session: Session, message: Leave) -> None:
+    def _leave(self, session: ClientSession, message: Leave) -> None:
         """A client goes, and says when it will be back: nobody waits for it."""
         self._ctx.clients.away[session.name] = time.time() + message.back_after_s
         if (round_ := self._ctx.state.round) is not None:

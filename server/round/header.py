@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from roughfed.errors import ConfigError, RemoteProtocolError
-from roughfed.masking import maskings_of
+from roughfed.masked_round import maskings_of
 from roughfed.secagg.statistics import add
 from roughfed.server.cohort.statistics import Facts, Shape, asked, facts_of, wanted_facts
 from roughfed.server.context.server import ServerContext

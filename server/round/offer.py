@@ -7,11 +7,11 @@ from roughfed.server.cohort.tiers import tier_of_client
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.members.member_list import NOT_LISTED
-from roughfed.server.members.sessions import Session
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.round.jobs import job_for
 
 
-def offer(ctx: ServerContext, round_: RoundState, session: Session) -> None:
+def offer(ctx: ServerContext, round_: RoundState, session: ClientSession) -> None:
     """A member of the cohort is here: it may upload, and gets its job if it still owes an update."""
     name, collection = session.name, round_.collection
     if collection is None:
@@ -27,7 +27,7 @@ def offer(ctx: ServerContext, round_: RoundState, session: Session) -> None:
         _send_job(ctx, round_, session, collection)
 
 
-def _send_job(ctx: ServerContext, round_: RoundState, session: Session, collection: Collection) -> None:
+def _send_job(ctx: ServerContext, round_: RoundState, session: ClientSession, collection: Collection) -> None:
     name = session.name
     job = job_for(ctx, round_.row, name, seconds_left=max(0.0, collection.deadline - ctx.state.clock()))
     if (masked := round_.masked) is None:
@@ -39,7 +39,7 @@ def _send_job(ctx: ServerContext, round_: RoundState, session: Session, collecti
             session.send(message)
 
 
-def barred(ctx: ServerContext, round_: RoundState, session: Session) -> str:
+def barred(ctx: ServerContext, round_: RoundState, session: ClientSession) -> str:
     """Why a member of the cohort is not asked any more; "" if it is."""
     if session.proof is not None and session.proof.header.round > round_.number:
         return "ahead"  # it would refuse

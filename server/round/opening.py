@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from roughfed import crash
+from roughfed.cohort_order import draw_order
 from roughfed.crypto.merkle import merkle_root
-from roughfed.draw import draw_order
 from roughfed.server.cohort.sampling import Order, able
 from roughfed.server.cohort.tiers import TierAssignment, assign_tiers, drawn, plaintext_tiers
 from roughfed.server.context.round_state import RoundState

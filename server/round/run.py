@@ -16,7 +16,7 @@ from roughfed.messages import EvaluationReport, Finished
 from roughfed.server.cohort.tiers import waiting_for
 from roughfed.server.context.server import ServerContext
 from roughfed.server.members.member_list import AGAIN_S
-from roughfed.server.members.sessions import Session
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.metrics.spread import of_values
 from roughfed.server.model.retention import Quality
 from roughfed.server.round.engine import run_round
@@ -46,7 +46,7 @@ async def run_rounds(ctx: ServerContext, events: RoundEvents) -> str:
     Returns:
         why it is over: "rounds", "time-budget" or "early-stop".
     """
-    clock = Clock(ctx)
+    clock = RunClock(ctx)
     await begin(ctx)
     if clock.over() is None:
         await ctx.store.set_finished(None)  # a finished run goes on: `round.rounds` was raised
@@ -118,7 +118,7 @@ def send_farewell(ctx: ServerContext, farewell: Finished) -> None:
         session.send(ctx.extensions.schedule.farewell(farewell, session.name))
 
 
-class Clock:
+class RunClock:
     """Is the run over? Rounds are counted by committed versions: an abandoned round brought nothing."""
 
     def __init__(self, ctx: ServerContext) -> None:
@@ -210,7 +210,7 @@ async def evaluate_everywhere(ctx: ServerContext, events: RoundEvents) -> None:
     ctx.state.enter("evaluate")
     events.final_evaluations.clear()
     rows: dict[str, RoundRow] = {}
-    asked: dict[str, Session] = {}
+    asked: dict[str, ClientSession] = {}
     deadline = ctx.state.clock() + min(FINAL_EVALUATION_S, ctx.config.round.deadline)
     while not ctx.state.stopping and ctx.state.clock() < deadline:
         owing = [

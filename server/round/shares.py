@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from roughfed.secagg.promises import FULL
+from roughfed.secagg.adverts import FULL
 from roughfed.server.aggregate import WEIGHTINGS, weighed
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext

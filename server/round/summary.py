@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from roughfed import measures
-from roughfed.secagg.promises import FULL
+from roughfed.secagg.adverts import FULL
 from roughfed.server.aggregate.weights import examples
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext

@@ -17,7 +17,11 @@ from roughfed.server.masked.tier_round import TOO_FEW
 
 
 async def judge_views(
-    ctx: ServerContext, round_: RoundState, views: Mapping[str, View], *, clients: Mapping[str, int] | None = None
+    ctx: ServerContext,
+    round_: RoundState,
+    views: Mapping[str, View],
+    *,
+    clients: Mapping[str, int] | None = None,
 ) -> Verdict:
     """The rule's verdict over the rows of a round.
 

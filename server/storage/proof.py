@@ -19,14 +19,14 @@ NOBODY = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class HeaderProof:
     """A header of this run with the signature of a server of this federation."""
 
     header: RoundHeader
     signed: Signed
 
 
-def proof_of(seen: Seen | None, *, run: str, ca_certificate: bytes, federation: str = "") -> Proof | None:
+def proof_of(seen: Seen | None, *, run: str, ca_certificate: bytes, federation: str = "") -> HeaderProof | None:
     """What a client's word is worth: nobody but a server can have signed a header. None where it proves nothing."""
     if seen is None:
         return None
@@ -39,4 +39,4 @@ def proof_of(seen: Seen | None, *, run: str, ca_certificate: bytes, federation: 
         return None
     if server.role != "server" or header.run != run or header.roster_root == NOBODY:
         return None
-    return Proof(header, Signed(seen.header.body, seen.header.signature, server.name))
+    return HeaderProof(header, Signed(seen.header.body, seen.header.signature, server.name))

@@ -14,7 +14,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from roughfed.server.storage.proof import Proof
+from roughfed.server.storage.proof import HeaderProof
 from roughfed.server.storage.store import GONE, RoundRow, Store
 from roughfed.tiers import STANDARD
 from roughfed.wire.session import decode_header
@@ -35,7 +35,7 @@ OF_CLASS = (
 )
 
 
-async def follow(store: Store, seen: Mapping[str, Proof], last: RoundRow | None) -> tuple[RoundRow | None, int]:
+async def follow(store: Store, seen: Mapping[str, HeaderProof], last: RoundRow | None) -> tuple[RoundRow | None, int]:
     """Between two rounds: write what the connected clients have seen and the journal lacks into it.
 
     Args:
@@ -65,7 +65,7 @@ async def follow(store: Store, seen: Mapping[str, Proof], last: RoundRow | None)
     return found, newest.header.round + 1
 
 
-async def adopt(store: Store, newest: Proof, proofs: Iterable[Proof], *, now: float) -> None:
+async def adopt(store: Store, newest: HeaderProof, proofs: Iterable[HeaderProof], *, now: float) -> None:
     """Journal a proved round that is not known: abandoned, with nobody in it.
 
     In a masked run the groups are drawn anew after it, since clients know newer drawings than this journal, and the
@@ -142,12 +142,12 @@ def last_lost(store: Store) -> int:
     return int(store.journal.read(sql, LOST, RESTORED)[0]["round"])
 
 
-def _known(store: Store, proof: Proof) -> bool:
+def _known(store: Store, proof: HeaderProof) -> bool:
     rows = store.journal.read("SELECT header FROM rounds WHERE round = ?", proof.header.round)
     return bool(rows) and rows[0]["header"] == proof.signed.body
 
 
-def _newest_clips(proofs: Iterable[Proof]) -> Mapping[str, float]:
+def _newest_clips(proofs: Iterable[HeaderProof]) -> Mapping[str, float]:
     """Tier -> the clip norm of the newest header that has one for it."""
     found: dict[str, float] = {}
     for proof in sorted(proofs, key=lambda each: each.header.round):

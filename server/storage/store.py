@@ -21,7 +21,7 @@ from roughfed.journal import Journal
 from roughfed.server.storage.lineage import DEFAULT, Lineage, insert_version
 from roughfed.server.storage.schema import SCHEMA
 from roughfed.types import Evaluation, Receipt, Signed, Spec, UpdateStatement
-from roughfed.wire.facts import decode_facts, encode_facts
+from roughfed.wire.job_facts import decode_facts, encode_facts
 from roughfed.wire.session import decode_spec, encode_spec
 from roughfed.wire.updates import decode_statement
 

@@ -18,7 +18,7 @@ SERVER_TRACKS = ("round", "phases", "stages")
 
 
 @dataclass(frozen=True, slots=True)
-class Track:
+class TraceTrack:
     """A line of the picture: a process ("server" or "clients") and what in it."""
 
     process: str
@@ -38,7 +38,7 @@ class Span:
         instant: whether it is a moment.
     """
 
-    track: Track
+    track: TraceTrack
     name: str
     start: float
     end: float
@@ -63,19 +63,19 @@ def document(spans: Sequence[Span], *, about: Mapping[str, object]) -> dict[str,
     return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": dict(about)}
 
 
-def _tracks(spans: Iterable[Span]) -> list[tuple[Track, list[Span]]]:
+def _tracks(spans: Iterable[Span]) -> list[tuple[TraceTrack, list[Span]]]:
     """Tracks in the order in which they are drawn; one whose spans overlap is several."""
-    by_track: dict[Track, list[Span]] = {}
+    by_track: dict[TraceTrack, list[Span]] = {}
     for span in spans:
         by_track.setdefault(span.track, []).append(span)
-    found: list[tuple[Track, list[Span]]] = []
+    found: list[tuple[TraceTrack, list[Span]]] = []
     for track in sorted(by_track, key=_place):
         for number, lane in enumerate(_lanes(by_track[track])):
-            found.append((Track(track.process, f"{track.name} ({number + 1})") if number else track, lane))
+            found.append((TraceTrack(track.process, f"{track.name} ({number + 1})") if number else track, lane))
     return found
 
 
-def _place(track: Track) -> tuple[int, int, str]:
+def _place(track: TraceTrack) -> tuple[int, int, str]:
     own = track.process == SERVER and track.name in SERVER_TRACKS
     return PROCESSES[track.process], SERVER_TRACKS.index(track.name) if own else len(SERVER_TRACKS), track.name
 

@@ -20,7 +20,7 @@ def life_s(certificate: x509.Certificate) -> float:
     return (certificate.not_valid_after_utc - certificate.not_valid_before_utc).total_seconds()
 
 
-class Seen:
+class LastSeen:
     """What is known of clients beyond their sessions."""
 
     def __init__(self) -> None:

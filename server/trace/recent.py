@@ -15,7 +15,7 @@ COMMITS_S = 120.0
 MOST = 2048
 
 
-class Window(Generic[T]):
+class RecentEvents(Generic[T]):
     """The newest events, with their times. Any thread may note one. Its places are there from the start."""
 
     def __init__(self, span_s: float = WINDOW_S, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,9 +55,9 @@ class Recent:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Nothing happened yet."""
-        self.commits = Window[float](COMMITS_S, clock=clock)
-        self.received = Window[str](clock=clock)
-        self.refused = Window[tuple[str, str]](clock=clock)
-        self.transfers = Window[bool](clock=clock)
-        self.enrolments = Window[str](clock=clock)
-        self.calls = Window[str](clock=clock)
+        self.commits = RecentEvents[float](COMMITS_S, clock=clock)
+        self.received = RecentEvents[str](clock=clock)
+        self.refused = RecentEvents[tuple[str, str]](clock=clock)
+        self.transfers = RecentEvents[bool](clock=clock)
+        self.enrolments = RecentEvents[str](clock=clock)
+        self.calls = RecentEvents[str](clock=clock)

@@ -20,7 +20,7 @@ from roughfed import __version__
 from roughfed.errors import StorageError
 from roughfed.files import write_durably
 from roughfed.server.storage.store import ABSENT, ACCEPTED, RoundRow
-from roughfed.server.trace.chrome import CLIENTS, SERVER, Span, Track, document
+from roughfed.server.trace.chrome import CLIENTS, SERVER, Span, TraceTrack, document
 from roughfed.telemetry import safely
 from roughfed.trace_id import trace_id
 
@@ -36,18 +36,18 @@ LONGEST = 80
 FOLDER = "traces"
 IDLE = "idle"
 CONFIGURE = "configure"
-ROUND, PHASES, STAGES = (Track(SERVER, name) for name in ("round", "phases", "stages"))
+ROUND, PHASES, STAGES = (TraceTrack(SERVER, name) for name in ("round", "phases", "stages"))
 
 
-class Open:
+class OpenTrace:
     """The spans of one round so far."""
 
     def __init__(self, row: RoundRow, began: float) -> None:
         """It began at `began` (Unix seconds)."""
         self.row, self.began, self.reason = row, began, ""
         self.spans: list[Span] = []
-        self.kept: Counter[Track] = Counter()
-        self.running: dict[Track, tuple[str, float]] = {}
+        self.kept: Counter[TraceTrack] = Counter()
+        self.running: dict[TraceTrack, tuple[str, float]] = {}
         self.clients = set(row.cohort[:MOST_CLIENTS])
         self.dropped = 0
 
@@ -65,7 +65,7 @@ class Open:
         else:
             self.dropped += 1
 
-    def turn(self, track: Track, name: str, now: float) -> None:
+    def turn(self, track: TraceTrack, name: str, now: float) -> None:
         """From now on a track shows `name` ("": nothing)."""
         if (running := self.running.pop(track, None)) is not None:
             if running[0] == name:
@@ -94,7 +94,7 @@ class Tracer:
         offset = time.time() - time.monotonic()
         self._clock = clock or (lambda: offset + time.monotonic())
         self._run, self._folder, self._executor, self._keep = run, folder / FOLDER, executor, keep
-        self._open: Open | None = None
+        self._open: OpenTrace | None = None
         self._phase = (IDLE, self._clock())
         self._complained = False
 
@@ -105,7 +105,7 @@ class Tracer:
             return
         name, since = self._phase
         now = self._clock()
-        self._open = Open(row, since if name == CONFIGURE else now)
+        self._open = OpenTrace(row, since if name == CONFIGURE else now)
         self._open.running[PHASES] = (name, self._open.began)
 
     @safely
@@ -125,14 +125,14 @@ class Tracer:
     def client(self, client: str, phase: str) -> None:
         """What a client says that it does; "gone": its stream ended."""
         if (one := self._open) is not None and one.takes(client):
-            one.turn(Track(CLIENTS, client), "" if phase == IDLE else phase[:LONGEST], self._clock())
+            one.turn(TraceTrack(CLIENTS, client), "" if phase == IDLE else phase[:LONGEST], self._clock())
 
     @safely
     def moment(self, client: str, what: str, **args: object) -> None:
         """Something happened with a client."""
         if (one := self._open) is not None and one.takes(client):
             now = self._clock()
-            one.add(Span(Track(CLIENTS, client), what[:LONGEST], now, now, args, instant=True))
+            one.add(Span(TraceTrack(CLIENTS, client), what[:LONGEST], now, now, args, instant=True))
 
     def now(self) -> float:
         """When a transfer begins, for `transfer`."""
@@ -143,7 +143,7 @@ class Tracer:
         """Bytes that went "up" or "down" since `began`, from an offset on."""
         if (one := self._open) is not None and one.takes(client):
             start, args = max(began, one.began), {"bytes": size_bytes, "from": offset}
-            one.add(Span(Track(CLIENTS, f"{client} transfers"), direction, start, self._clock(), args))
+            one.add(Span(TraceTrack(CLIENTS, f"{client} transfers"), direction, start, self._clock(), args))
 
     @safely
     def abandoned(self, reason: str) -> None:
@@ -163,7 +163,7 @@ class Tracer:
         for client in row.cohort:
             if client in one.clients:
                 word, args = _verdict((row.sets or {}).get(client, "absent"))
-                one.add(Span(Track(CLIENTS, client), word, now, now, args, instant=True))
+                one.add(Span(TraceTrack(CLIENTS, client), word, now, now, args, instant=True))
         outcome = str(row.outcome)
         about = {
             "run": self._run,

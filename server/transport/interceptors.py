@@ -23,7 +23,7 @@ from roughfed.errors import IdentityError, RoughfedError, StorageError, TooLarge
 from roughfed.server.members.sessions import CUT_S
 from roughfed.server.members.strikes import STRIKES, Strikes
 from roughfed.server.metrics import ServerMetrics
-from roughfed.server.trace.recent import Window
+from roughfed.server.trace.recent import RecentEvents
 from roughfed.transport.names import PASSING, REASON_KEY, SERVICE
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         self._strikes, self._on_strikes = strikes or Strikes(0), on_strikes
         self._on_call = on_call
         self._calls: dict[str, dict[object, asyncio.Task[Any] | None]] = {}
-        self.recent = Window[str]()
+        self.recent = RecentEvents[str]()
 
     def cut(self, client: str) -> None:
         """End every call of a client, also those that wait for it to read; its session may still say why."""

@@ -30,7 +30,7 @@ from roughfed.messages import (
 )
 from roughfed.server.cohort.tiers import check_hello, offered
 from roughfed.server.context.server import ServerContext
-from roughfed.server.members.sessions import Session
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.members.strikes import STRIKES, cut
 from roughfed.server.model import downlink
 from roughfed.server.model.frozen import source_of
@@ -39,7 +39,7 @@ from roughfed.server.round.updates.masked import accept_stage
 from roughfed.server.storage.proof import proof_of
 from roughfed.server.transport.interceptors import CALLER
 from roughfed.server.uploads.intake import Upload
-from roughfed.server.uploads.transfer_queue import SMALL_BYTES, Gate
+from roughfed.server.uploads.transfer_queue import SMALL_BYTES, TransferGate
 from roughfed.transport.names import GO, PROTOCOL_KEY, SERVICE, SOFTWARE_KEY, TIME_KEY
 from roughfed.transport.patience import PROGRESS_S
 from roughfed.types import Job, Receipt
@@ -51,7 +51,7 @@ from roughfed.wire.session import (
     decode_get_model,
     encode_server_message,
 )
-from roughfed.wire.turns import bears_waiting
+from roughfed.wire.transfer_turns import bears_waiting
 from roughfed.wire.updates import decode_update_status_request, encode_receipt, encode_update_status
 
 CACHE_BYTES = 16 << 20
@@ -73,7 +73,7 @@ class FederationService:
         """Serve one federation."""
         self._ctx, self._events, self._ca = ctx, events, ca_certificate
         limits = ctx.config.server.transfers
-        self._uploading, self._downloading = Gate(limits), Gate(limits)
+        self._uploading, self._downloading = TransferGate(limits), TransferGate(limits)
         self._cache: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
         self._held = 0
         self._downloads: dict[str, object] = {}
@@ -84,7 +84,7 @@ class FederationService:
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "Session": grpc.stream_stream_rpc_method_handler(self.session),
+                "ClientSession": grpc.stream_stream_rpc_method_handler(self.session),
                 "GetModel": grpc.unary_stream_rpc_method_handler(self.get_model),
                 "PutUpdate": grpc.stream_unary_rpc_method_handler(self.put_update),
                 "UpdateStatus": grpc.unary_unary_rpc_method_handler(self.update_status),
@@ -128,7 +128,7 @@ class FederationService:
             ctx.metrics.streams(self.streams)
             ctx.clients.leave(session)
 
-    def _greet(self, hello: object) -> Session:
+    def _greet(self, hello: object) -> ClientSession:
         if not isinstance(hello, Hello):
             raise RemoteProtocolError("a session begins with hello", reason="schema")
         spoken(hello.protocol, who="client", software=hello.software)
@@ -142,7 +142,7 @@ class FederationService:
         self._ctx.clients.listing.admit(entry.name, entry.identity_key)
         ctx = self._ctx
         proof = proof_of(hello.seen, run=ctx.run, ca_certificate=self._ca, federation=ctx.identity.external)
-        return Session(name, entry.identity_key, content_digest(hello.member), hello, proof=proof)
+        return ClientSession(name, entry.identity_key, content_digest(hello.member), hello, proof=proof)
 
     def _welcome(self) -> Welcome:
         ctx = self._ctx
@@ -163,7 +163,7 @@ class FederationService:
             clusters=ctx.config.clusters.chosen_among,
         )
 
-    async def _read(self, session: Session, requests: AsyncIterator[bytes]) -> None:
+    async def _read(self, session: ClientSession, requests: AsyncIterator[bytes]) -> None:
         reason = "ended"
         try:
             async for raw in requests:
@@ -175,7 +175,7 @@ class FederationService:
         finally:
             session.close(reason)
 
-    async def _hear(self, session: Session, message: ClientMessage) -> None:
+    async def _hear(self, session: ClientSession, message: ClientMessage) -> None:
         ctx = self._ctx
         match message:
             case Heartbeat():
@@ -233,7 +233,7 @@ class FederationService:
             if offset > start:
                 ctx.trace.transfer(client, "download", began, offset - start, offset=start)
 
-    def _chunk(self, fd: int, source: downlink.Source, *, offset: int, length: int) -> bytes:
+    def _chunk(self, fd: int, source: downlink.DownloadSource, *, offset: int, length: int) -> bytes:
         key = (source.path.name, offset, length)
         if (known := self._cache.get(key)) is not None:
             return known

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from roughfed.errors import RemoteProtocolError, TooLarge
-from roughfed.secagg.promises import FULL
+from roughfed.secagg.adverts import FULL
 from roughfed.secagg.statistics import KINDS, exceeds
 from roughfed.types import UpdateStatement
 

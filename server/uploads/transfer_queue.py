@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from roughfed.allocator import give_back
 from roughfed.errors import StaleRound
-from roughfed.server.uploads.transfer_scheduler import Pacing, Ticket
+from roughfed.server.uploads.transfer_scheduler import Pacing, TransferTicket
 
 LOOK_S = 0.25
 """How often those who wait are thought of where nothing happens: weights change as time goes by."""
@@ -21,7 +21,7 @@ QUIET_BYTES = 32 << 20
 """What so much moved through has left behind is given back once nothing moves any more; less is not worth it."""
 
 
-class Gate:
+class TransferGate:
     """One direction: `async with gate.place(client) as moved: ... moved(count)`."""
 
     def __init__(self, limit: float, *, on_quiet: Callable[[], object] = give_back) -> None:
@@ -34,7 +34,7 @@ class Gate:
         """
         self.pacing = Pacing(limit)
         self._on_quiet, self._moved = on_quiet, 0
-        self._calls: dict[Ticket, asyncio.Future[None]] = {}
+        self._calls: dict[TransferTicket, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
@@ -66,7 +66,7 @@ class Gate:
             self._look()
             self._quieten()
 
-    def _move(self, ticket: Ticket, count: int) -> None:
+    def _move(self, ticket: TransferTicket, count: int) -> None:
         self.pacing.moved(ticket, count, asyncio.get_running_loop().time())
         self._moved += count
 

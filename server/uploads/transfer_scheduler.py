@@ -40,7 +40,7 @@ CREDIT = float(1 << 20)
 
 
 @dataclass(eq=False)
-class Ticket:
+class TransferTicket:
     """One transfer of one client.
 
     Attributes:
@@ -96,18 +96,18 @@ class Pacing:
     """
 
     limit: float
-    running: dict[str, Ticket] = field(default_factory=dict[str, Ticket])
-    waiting: list[tuple[float, int, Ticket]] = field(default_factory=list[tuple[float, int, Ticket]])
+    running: dict[str, TransferTicket] = field(default_factory=dict[str, TransferTicket])
+    waiting: list[tuple[float, int, TransferTicket]] = field(default_factory=list[tuple[float, int, TransferTicket]])
     _kept: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     _rates: dict[str, float] = field(default_factory=dict[str, float])
     _number: int = 0
     _last: float | None = None
 
-    def ask(self, client: str, now: float, *, waits: bool = True) -> Ticket:
+    def ask(self, client: str, now: float, *, waits: bool = True) -> TransferTicket:
         """A transfer begins; one that does not wait is counted and let in at once."""
         since = self._turn(client, now)
         self._number += 1
-        ticket = Ticket(client, since, self._number)
+        ticket = TransferTicket(client, since, self._number)
         if not waits:
             self._let_in(ticket, now)
             return ticket
@@ -116,9 +116,9 @@ class Pacing:
         insort(self.waiting, (since, self._number, ticket))
         return ticket
 
-    def let_in(self, now: float) -> list[Ticket]:
+    def let_in(self, now: float) -> list[TransferTicket]:
         """Whose turn has come."""
-        chosen: list[Ticket] = []
+        chosen: list[TransferTicket] = []
         load = self.load(now)
         while self.waiting and (load < self.limit or self._impatient(now)):
             ticket = self.waiting.pop(0)[2]
@@ -127,11 +127,11 @@ class Pacing:
             load += self.weight(ticket, now)
         return chosen
 
-    def moved(self, ticket: Ticket, count: int, now: float) -> None:
+    def moved(self, ticket: TransferTicket, count: int, now: float) -> None:
         """So many bytes of a transfer are through."""
         ticket.move(count, now)
 
-    def leave(self, ticket: Ticket, now: float) -> None:
+    def leave(self, ticket: TransferTicket, now: float) -> None:
         """It ended, or broke off; its place is free. Leaving twice does nothing."""
         if ticket.over:
             return
@@ -144,7 +144,7 @@ class Pacing:
             if ticket.seen(now):
                 self._rates[ticket.client] = ticket.rate(now)
 
-    def weight(self, ticket: Ticket, now: float) -> float:
+    def weight(self, ticket: TransferTicket, now: float) -> float:
         """What a transfer counts, `LEAST` to 1."""
         return min(1.0, max(LEAST, ticket.rate(now) / FULL_RATE)) if ticket.seen(now) else 1.0
 
@@ -160,12 +160,12 @@ class Pacing:
         since, until = self._kept.pop(client, (now, now))
         return since if until >= now else now
 
-    def _keep(self, ticket: Ticket, now: float) -> None:
+    def _keep(self, ticket: TransferTicket, now: float) -> None:
         if len(self._kept) > 2 * len(self.waiting) + 64:
             self._kept = {client: kept for client, kept in self._kept.items() if kept[1] >= now}
         self._kept[ticket.client] = (ticket.since, now + KEEP_S)
 
-    def _let_in(self, ticket: Ticket, now: float) -> None:
+    def _let_in(self, ticket: TransferTicket, now: float) -> None:
         ticket.begin(now, self._rates.get(ticket.client))
         self.running[ticket.client] = ticket
         self._last = now

@@ -7,13 +7,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from roughfed.config.aggregation import Aggregate, Optimize
 from roughfed.config.clusters import Clusters
-from roughfed.config.combining import Aggregate, Optimize
 from roughfed.config.contribution import Contribution
 from roughfed.config.defences import AUTO, Attackers, DefenceRule
 from roughfed.config.fairness import Fairness
 from roughfed.config.reward import Reward
-from roughfed.config.serving import Server
+from roughfed.config.server import Server
 from roughfed.config.tiers import TierSettings
 from roughfed.config.trainer import TrainerSettings
 from roughfed.config.values import (
@@ -142,8 +142,8 @@ class Model(BaseModel):
     )
     frozen: Patterns = Field(
         default=(),
-        description="Patterns of names of tensors that nobody trains and nobody sends (docs/unlike.md), for example "
-        '["body.*"]; the same for everybody, from model.init or the seed.',
+        description="Patterns of names of tensors that nobody trains and nobody sends (docs/heterogeneity.md), for "
+        'example ["body.*"]; the same for everybody, from model.init or the seed.',
     )
     adapters: int = Field(
         default=0,

@@ -50,7 +50,7 @@ class Participate(BaseModel):
     windows: Windows = Field(
         default=(),
         description='Hours in which the client takes part, such as "22:00-06:00", "Sat 00:00-24:00" or "Mon-Fri '
-        '18:00-08:00" (docs/unlike.md); none = always.',
+        '18:00-08:00" (docs/heterogeneity.md); none = always.',
     )
     timezone: Zone = Field(default="", description="Time zone of the windows; empty = this machine's.")
     overrun: Duration = Field(

@@ -99,7 +99,7 @@ class TrainerSettings(BaseModel):
 
     @property
     def scaffold(self) -> bool:
-        """Whether control variates travel with the model (`roughfed.scope`)."""
+        """Whether control variates travel with the model (`roughfed.shared_tensors`)."""
         return self.method != AUTO and "scaffold" in read_method(self.method)
 
     @property

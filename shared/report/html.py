@@ -9,13 +9,13 @@ from importlib import resources
 import roughfed
 from roughfed import charts
 from roughfed.report import plots, tables
-from roughfed.report.against import against, poisoned
-from roughfed.report.judged import judged, was_judged
+from roughfed.report.comparison import against, poisoned
+from roughfed.report.defence import judged, was_judged
+from roughfed.report.heterogeneity.sections import sections as heterogeneity
 from roughfed.report.layout import captioned, note, pair, safe, section
-from roughfed.report.rough import class_charts, last_with, tasks_charts
-from roughfed.report.seen import seen
+from roughfed.report.privacy import seen
+from roughfed.report.rough_data import class_charts, last_with, tasks_charts
 from roughfed.report.summary import RunSummary
-from roughfed.report.unlike.sections import sections as unlike
 
 _WRITTEN = f"written by roughfed {safe(roughfed.__version__)}"
 _WITHOUT_SCRIPTS = "<noscript><p>Charts need JavaScript; the tables below them have every number.</p></noscript>"
@@ -122,7 +122,7 @@ def _sections(run: RunSummary, *, tasks: bool) -> list[str]:
         *([section("Tasks", pair(*tasks_charts(run)))] if run.tasks and tasks else []),
         _clients(run),
         *([section("Defence", judged(run))] if was_judged(run) else []),
-        *unlike(run),
+        *heterogeneity(run),
         section("What the server saw", seen(run)),
         section("Participation", pair(plots.participation(run), lost)),
         section("Cost", pair(plots.traffic(run), plots.phases(run))),

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from roughfed.errors import ConfigError
 from roughfed.measures import TaskMatrix, class_incremental, mean, shots_by_rank
-from roughfed.report.unlike.parts import Unlike
+from roughfed.report.heterogeneity.parts import Heterogeneity
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class RoundSummary:
         defence: what the defence found; None where it was not asked.
         train_seconds: mean time of the clients' local training.
         train_metrics: means of what their training reports, by name, for example the training loss.
-        unlike: accuracy over clients, clusters, tiers, fairness, contribution, as far as known.
+        heterogeneity: accuracy over clients, clusters, tiers, fairness, contribution, as far as known.
     """
 
     round: int
@@ -148,7 +148,7 @@ class RoundSummary:
     defence: DefenceSummary | None = None
     train_seconds: float | None = None
     train_metrics: dict[str, float] = field(default_factory=dict[str, float])
-    unlike: Unlike = field(default_factory=Unlike)
+    heterogeneity: Heterogeneity = field(default_factory=Heterogeneity)
 
 
 @dataclass(frozen=True)

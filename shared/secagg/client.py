@@ -25,10 +25,10 @@ from roughfed.crypto.masks import Lanes, Sign, sum_masks
 from roughfed.crypto.merkle import merkle_root, merkle_verify
 from roughfed.errors import IdentityError, LocalProtocolError, RemoteProtocolError
 from roughfed.secagg import messages as m
+from roughfed.secagg.adverts import NOTHING, Gives, counted
 from roughfed.secagg.dealing import Mate, Seat, Shares, deal, meet, open_shares
 from roughfed.secagg.groups import SMALLEST, colluders, smallest_sum, threshold
 from roughfed.secagg.pairs import confirmed_pairs
-from roughfed.secagg.promises import NOTHING, Gives, counted
 from roughfed.secagg.roster import check_group, draw_beacon, most_colluders, roster_digest, view_digest
 from roughfed.secagg.terms import Party, Terms, entropy_stream
 from roughfed.types import Signed

@@ -11,7 +11,8 @@ evaluation says, and what a training works out, is given where enough of the gro
 every sum (`contributors`). What a training works out of its labels hardly changes from round to round, so a client
 gives it in a few rounds of a run only (`Kind.often`).
 
-C classes, d features before the last layer. Sums of real numbers are written as integers (`roughfed.secagg.fixed`).
+C classes, d features before the last layer. Sums of real numbers are written as integers
+(`roughfed.secagg.fixed_point`).
 """
 
 from __future__ import annotations

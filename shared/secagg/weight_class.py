@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from roughfed.errors import RemoteProtocolError
-from roughfed.secagg.promises import FULL
+from roughfed.secagg.adverts import FULL
 
 FACT = "weight-classes"
 """Name of the table among a job's facts."""

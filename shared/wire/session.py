@@ -31,11 +31,12 @@ from roughfed.pb.v1 import secagg_pb2 as sec
 from roughfed.pb.v1 import tensor_pb2 as ten
 from roughfed.training import NO_FACTS
 from roughfed.types import Job, RoundHeader, Signed, Spec
-from roughfed.wire import choosing
-from roughfed.wire.choosing import signed_message
-from roughfed.wire.facts import decode_facts, encode_facts
-from roughfed.wire.machines import bounded, heartbeat_message, heartbeat_value, moment
+from roughfed.wire import cluster_choice
+from roughfed.wire.cluster_choice import signed_message
+from roughfed.wire.heartbeats import bounded, heartbeat_message, heartbeat_value, moment
+from roughfed.wire.job_facts import decode_facts, encode_facts
 from roughfed.wire.member_list import member_fields
+from roughfed.wire.newest_header import seen_message, seen_value
 from roughfed.wire.reports import report_message, report_value
 from roughfed.wire.secagg import (
     CLIENT_STAGES,
@@ -45,7 +46,6 @@ from roughfed.wire.secagg import (
     read_server_stage,
     server_stage,
 )
-from roughfed.wire.seen import seen_message, seen_value
 from roughfed.wire.sizes import parse_client_message
 from roughfed.wire.specs import base_message, base_value, spec_message, spec_value
 from roughfed.wire.tiers import tier_messages, tier_name, tier_values
@@ -95,7 +95,7 @@ def encode_client_message(value: ClientMessage) -> bytes:
         case Leave():
             message.leave.CopyFrom(fed.Leave(reason=value.reason, back_after_s=value.back_after_s))
         case Choice():
-            message = choosing.choice_message(value)
+            message = cluster_choice.choice_message(value)
         case ClientStage():
             message = client_stage(value)
     return message.SerializeToString()
@@ -120,7 +120,7 @@ def decode_client_message(data: bytes) -> ClientMessage:
         case "leave":
             return Leave(message.leave.reason[:MAX_NAME], bounded(message.leave.back_after_s, MOST_AWAY_S))
         case "choice":
-            return choosing.choice_value(message.choice)
+            return cluster_choice.choice_value(message.choice)
         case str() as kind if kind in CLIENT_STAGES:
             return read_client_stage(kind, message)
         case other:
@@ -170,7 +170,7 @@ def _server_message(value: ServerMessage) -> fed.ServerMessage:
         case Heartbeat():
             return fed.ServerMessage(heartbeat=heartbeat_message(value))
         case Choose():
-            return fed.ServerMessage(choose=choosing.choose_message(value))
+            return fed.ServerMessage(choose=cluster_choice.choose_message(value))
         case ServerStage():
             return server_stage(value)
         case _:
@@ -218,7 +218,7 @@ def decode_server_message(data: bytes) -> ServerMessage:
         case "heartbeat":
             return heartbeat_value(message.heartbeat)
         case "choose":
-            return choosing.choose_value(message.choose)
+            return cluster_choice.choose_value(message.choose)
         case str() as kind if kind in STAGE_VALUES:
             return read_server_stage(kind, message)
         case other:
@@ -299,7 +299,7 @@ def decode_header(data: bytes) -> RoundHeader:
         statistics=tuple(m.statistics)[:MAX_STATISTICS],
         job_digest=digest_field(m.job_digest, "job_digest", empty=True),
         tiers=tier_values(m.tiers),
-        heads=tuple(digest_field(head, "heads") for head in m.heads[: choosing.MOST_MODELS]),
+        heads=tuple(digest_field(head, "heads") for head in m.heads[: cluster_choice.MOST_MODELS]),
         **member_fields(m),
     )
 

@@ -11,8 +11,8 @@ from roughfed.digest import DIGEST_BYTES
 from roughfed.errors import RemoteProtocolError
 from roughfed.pb.v1 import federation_pb2 as fed
 from roughfed.pb.v1 import tensor_pb2 as ten
+from roughfed.secagg.adverts import FULL
 from roughfed.secagg.messages import STATEMENT_DOMAIN
-from roughfed.secagg.promises import FULL
 from roughfed.secagg.statistics import KINDS, MAX_VALUES
 from roughfed.types import BINS, CONFIDENCE_ONE, MOST_CONFUSED, Evaluation, Receipt, Signed, UpdateStatement
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from roughfed.deploy.cli.bench import shown
-from roughfed.deploy.cli.command import Answer, Context, command
+from roughfed.deploy.cli.command import Answer, CommandContext, command
 from roughfed.errors import ConfigError
 
 Result = dict[str, object]
@@ -62,14 +62,16 @@ def register(app: typer.Typer, name: str, bench: Benchmark) -> None:
         "Flags", [(part, kind, field(default_factory=kind)) for part, kind in parts.items()], frozen=True
     )
 
-    def play(context: Context, given: Any) -> Answer:
+    def play(context: CommandContext, given: Any) -> Answer:
         return answered(context, name, bench, given.options, given.output)
 
     play.__doc__ = sys.modules[bench.run.__module__].__doc__
     command(app, name, flags=flags)(play)
 
 
-def answered(context: Context, name: str, bench: Benchmark, options: object, output: Output | DrawnOutput) -> Answer:
+def answered(
+    context: CommandContext, name: str, bench: Benchmark, options: object, output: Output | DrawnOutput
+) -> Answer:
     """Measure, or read what was measured, and write it where it is to go."""
     plot = None if isinstance(output, Output) else output.plot
     if plot is not None and plot.suffix not in bench.draw:
@@ -91,7 +93,7 @@ def answered(context: Context, name: str, bench: Benchmark, options: object, out
     return Answer(result)
 
 
-def write(context: Context, path: Path, text: str) -> None:
+def write(context: CommandContext, path: Path, text: str) -> None:
     """Write a file and say so."""
     path.write_text(text, encoding="utf-8")
     context.say(f"written: {path}")

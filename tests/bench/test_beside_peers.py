@@ -9,13 +9,13 @@ import os
 
 import pytest
 
-from roughfed.deploy.speed.options import PeersOptions, Work
+from roughfed.deploy.speed.options import BenchWork, PeersOptions
 from roughfed.deploy.speed.peers.compare import FLOWER, NVFLARE, run_peers_bench
 from roughfed.deploy.speed.peers.table import lines, ratios
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
-WORK = Work(clients=4, params=100_000, rounds=3, timeout_s=1000.0)
+WORK = BenchWork(clients=4, params=100_000, rounds=3, timeout_s=1000.0)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from roughfed.deploy.simulate.losses import MASKED_STAGES
+from roughfed.deploy.simulate.dropout_outcomes import MASKED_STAGES
 from roughfed.deploy.simulate.options import SimulateOptions
 from roughfed.deploy.simulate.run import simulate
 from roughfed.secagg import groups, roster

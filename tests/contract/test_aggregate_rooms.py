@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from roughfed.server.aggregate import WEIGHTINGS
 from roughfed.server.aggregate.weights import COUNT_CAP
 from roughfed.server.optimize import RULES
-from roughfed.server.optimize.adaptive import Options
+from roughfed.server.optimize.adaptive import OptimizerOptions
 from roughfed.types import UpdateStatement
 
 counts = st.lists(st.integers(1, 2**40), min_size=1, max_size=12)
@@ -49,7 +49,7 @@ def test_examples_weigh_in_proportion_below_the_cap() -> None:
 
 rules = st.sampled_from(list(RULES))
 options = st.builds(
-    Options,
+    OptimizerOptions,
     lr=st.floats(0.01, 10),
     momentum=st.floats(0, 0.99),
     beta1=st.floats(0, 0.99),
@@ -60,7 +60,9 @@ options = st.builds(
 
 @pytest.mark.parametrize("name", RULES)
 @given(seed=st.integers(0, 2**32 - 1), size=st.integers(0, 40), how=options, cut=st.integers(0, 40))
-def test_steps_are_functions_of_each_coordinate(name: str, seed: int, size: int, how: Options, cut: int) -> None:
+def test_steps_are_functions_of_each_coordinate(
+    name: str, seed: int, size: int, how: OptimizerOptions, cut: int
+) -> None:
     rule, rng = RULES[name], np.random.default_rng(seed)
     params, *deltas = rng.normal(size=(4, size)).astype(np.float32)
     pieces = (slice(None, cut), slice(cut, None))
@@ -83,7 +85,7 @@ def test_steps_are_functions_of_each_coordinate(name: str, seed: int, size: int,
 
 @pytest.mark.parametrize("name", RULES)
 @given(how=options, size=st.integers(0, 20))
-def test_the_first_step_goes_with_the_update_and_none_goes_nowhere(name: str, how: Options, size: int) -> None:
+def test_the_first_step_goes_with_the_update_and_none_goes_nowhere(name: str, how: OptimizerOptions, size: int) -> None:
     rule = RULES[name]
     params = np.linspace(-1, 1, size, dtype=np.float32)
     still, _ = rule.apply(params, np.zeros_like(params), rule.init(size, how), how)
@@ -92,7 +94,7 @@ def test_the_first_step_goes_with_the_update_and_none_goes_nowhere(name: str, ho
     np.testing.assert_array_equal(np.sign(moved), np.sign(params))
 
 
-def slow_step(name: str, x: float, delta: float, memory: dict[str, float], o: Options) -> float:
+def slow_step(name: str, x: float, delta: float, memory: dict[str, float], o: OptimizerOptions) -> float:
     """One coordinate, in double precision, as the papers write it."""
     if name == "sgd":
         return x + o.lr * delta
@@ -112,7 +114,7 @@ def slow_step(name: str, x: float, delta: float, memory: dict[str, float], o: Op
 
 
 @given(name=rules, how=options, deltas=st.lists(st.floats(-3, 3, width=32), min_size=1, max_size=8))
-def test_steps_are_those_of_the_papers(name: str, how: Options, deltas: list[float]) -> None:
+def test_steps_are_those_of_the_papers(name: str, how: OptimizerOptions, deltas: list[float]) -> None:
     rule = RULES[name]
     params, state = np.zeros(1, np.float32), rule.init(1, how)
     wanted, memory = 0.0, dict[str, float]()

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from roughfed.config.conflicts.contribution import MOST
 from roughfed.config.contribution import GAMES, SEES
-from roughfed.config.scoring import MOST
 from roughfed.server.extensions.contribution import METHODS, NOTHING, Case, Found, replay
 from roughfed.server.extensions.contribution.game import Known, cosines_with, left_out, played
 from roughfed.server.extensions.contribution.methods.gtg_shapley import WITHIN

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.config.fairness import OPTIONS, Fairness
-from roughfed.secagg.promises import FULL
+from roughfed.secagg.adverts import FULL
 from roughfed.secagg.weight_class import (
     LARGEST,
     LOSS_POINTS,

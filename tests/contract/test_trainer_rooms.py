@@ -20,7 +20,7 @@ from roughfed.client.trainer.training.compose import TABLES, Method
 from roughfed.client.trainer.training.loop import Work, fit
 from roughfed.errors import ConfigError
 from roughfed.methods import PARTS, PRESETS, ROOMS, read_method
-from roughfed.scope import SCALE, shared_spec
+from roughfed.shared_tensors import SCALE, shared_spec
 from roughfed.training import Turn
 from roughfed.types import Spec
 

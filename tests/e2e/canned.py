@@ -129,7 +129,7 @@ def status(
                     "excluded": {people[-2]: {"multi-krum": 41, "copy": 2}, people[0]: {"norm": 3}},
                     "round": rounds, "judged": clients, "tolerated": clients // 10, "verdicts": verdicts,
                     "scores": {v["client"]: v["score"] for v in verdicts}},
-        "unlike": {
+        "heterogeneity": {
             "spread": {"round": rounds, "found": {
                 "global": {"clients": clients, "mean": 0.87, "std": 0.09, "worst10": 0.66, "best10": 0.97},
                 "personal": {"clients": clients, "mean": 0.91, "std": 0.05, "worst10": 0.79, "best10": 0.98},

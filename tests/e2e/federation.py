@@ -33,7 +33,7 @@ import numpy as np
 from roughfed.client.members import credential_files
 from roughfed.client.members.credential_files import Credentials
 from roughfed.deploy import aggregator
-from roughfed.deploy.aggregator import Place
+from roughfed.deploy.aggregator import ServerFiles
 from roughfed.deploy.synthetic import pieces
 from roughfed.digest import content_digest
 from roughfed.rng import derive
@@ -64,7 +64,7 @@ class Cluster:
         `settings` are tables of fed.toml that win; from `secret_seed` the clients' secrets of masked rounds follow.
         """
         self.folder, self.params, self.rounds = folder, params, rounds
-        self.place, self.host = Place(folder / "server"), "127.0.0.1"
+        self.place, self.host = ServerFiles(folder / "server"), "127.0.0.1"
         self.names = [f"c{i}" for i in range(clients)]
         self.seed, self.secret_seed = 7, secret_seed
         self.family = ""  # of all clients (roughfed.deploy.synthetic)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from roughfed.deploy.speed.recompute_masked import Clients, Played, digests_from, made_up
+from roughfed.deploy.speed.recompute_masked import Clients, JournaledRound, digests_from, made_up
 from roughfed.types import Signed
 from roughfed.wire.updates import decode_statement
 
@@ -46,11 +46,11 @@ def masked_cluster(
     return cluster
 
 
-def played(cluster: Cluster) -> list[Played]:
+def played(cluster: Cluster) -> list[JournaledRound]:
     """All rounds that are over, as the journal tells them."""
     rows = cluster.rows("SELECT * FROM rounds WHERE outcome IS NOT NULL ORDER BY round")
     return [
-        Played(
+        JournaledRound(
             row["round"],
             Signed(row["header"], row["signature"], row["signer"]),
             _accepted(row),

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from roughfed.deploy.aggregator import Place
+from roughfed.deploy.aggregator import ServerFiles
 from roughfed.deploy.cli import app as cli
 
 from .federation import Cluster
@@ -19,9 +19,9 @@ def backup(cluster: Cluster, name: str = "backup.tar", *flags: str) -> Path:
     return out
 
 
-def move(cluster: Cluster, file: Path, name: str = "elsewhere") -> Place:
+def move(cluster: Cluster, file: Path, name: str = "elsewhere") -> ServerFiles:
     """Restore a backup to another directory, which is the cluster's now; the ports stay. Returns the old one."""
-    old, new = cluster.place, Place(cluster.folder / name)
+    old, new = cluster.place, ServerFiles(cluster.folder / name)
     ports = json.loads(old.ports.read_text())
     assert cli.run(["restore", str(file), "--dir", str(new.folder)]) == 0
     cluster.place = new

@@ -16,11 +16,11 @@ from roughfed.deploy.simulate.seeded import Entropy, Registry, round_secret, tra
 
 
 def server(folder: Path, seed: int, names: list[str]) -> str:
-    from roughfed.server.app import Ports, Setup, serve
+    from roughfed.server.app import Ports, ServerSetup, serve
     from roughfed.server.members.server_credentials import Papers
-    from roughfed.server.model.trainer_process import Worker
+    from roughfed.server.model.trainer_process import ServerTrainer
 
-    config, state = aggregator.load(folder, {}), aggregator.Place(folder).state
+    config, state = aggregator.load(folder, {}), aggregator.ServerFiles(folder).state
     registry = Registry(FEDERATION, seed)
     own = registry.admit(aggregator.SERVER_NAME, "server").papers()
     signed = registry.member_list(names, server=aggregator.SERVER_NAME)
@@ -34,15 +34,17 @@ def server(folder: Path, seed: int, names: list[str]) -> str:
     def ready(ports: Ports) -> None:
         print(f"listening {json.dumps(asdict(ports))}", flush=True)
 
-    worker = Worker(worker_command(folder, config), folder / "worker.log")
-    return asyncio.run(serve(Setup(config, state, worker, obtain, None, ready, Entropy(seed, "server"), lists=lists)))
+    worker = ServerTrainer(worker_command(folder, config), folder / "worker.log")
+    return asyncio.run(
+        serve(ServerSetup(config, state, worker, obtain, None, ready, Entropy(seed, "server"), lists=lists))
+    )
 
 
 def client(folder: Path, seed: int, name: str) -> str:
     from roughfed.client.local.trainer_process import TrainerProcess
 
     config = agent.load(folder, {})
-    Registry(FEDERATION, seed).admit(name).write(agent.Place(folder).papers)
+    Registry(FEDERATION, seed).admit(name).write(agent.ClientFiles(folder).papers)
     trainer = TrainerProcess(client_command(folder, config), folder / "trainer.log")
     secrets: agent.How = {"secret": round_secret(seed, name), "training_seed": training_seed(seed, name)}
     return agent.run_blocking(folder, config, trainer, line=None, **secrets)

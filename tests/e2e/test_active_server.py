@@ -23,7 +23,7 @@ from roughfed.crypto.join_line import VARIABLE, JoinLine
 from roughfed.deploy.audit.active.attacks import ATTACKS
 from roughfed.deploy.audit.active.result import Loot, cosine
 from roughfed.deploy.audit.active.round import play
-from roughfed.deploy.audit.active.scene import VICTIM, Scene, model, scene
+from roughfed.deploy.audit.active.scene import VICTIM, AttackScene, model, scene
 from roughfed.deploy.audit.active.trainer import EPOCH, Learning
 
 from .federation import environment
@@ -67,7 +67,13 @@ class Raid:
     """An attack, and what the processes said meanwhile."""
 
     def __init__(
-        self, folder: Path, play_it: Callable[[Scene], Awaitable[Loot]], *, honest: int, colluders: int, **policy: int
+        self,
+        folder: Path,
+        play_it: Callable[[AttackScene], Awaitable[Loot]],
+        *,
+        honest: int,
+        colluders: int,
+        **policy: int,
     ) -> None:
         variables = {f"ROUGHFED_POLICY__{key.upper()}": str(value) for key, value in policy.items()}
         self.clients: dict[str, Outside] = {}
@@ -108,7 +114,7 @@ def holds(found: Raid, *names: str) -> None:
 
 
 def test_by_the_book_the_same_server_is_answered(tmp_path: Path) -> None:
-    async def honest(found: Scene) -> Loot:
+    async def honest(found: AttackScene) -> Loot:
         opened = found.server.open(model(), len(found.clients), clip_norm=2 * found.usual_norm())
         summed = await play(found.server, opened, found.clients)
         truth = np.sum([found.truth(name) for name in found.clients], axis=0)

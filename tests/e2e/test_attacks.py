@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from roughfed.deploy.attack import ATTACKS
-from roughfed.deploy.attack.related import related
+from roughfed.deploy.attack.correlated_updates import related
 from roughfed.deploy.cli import app as cli
 from roughfed.params import read_flat
 from roughfed.rng import derive

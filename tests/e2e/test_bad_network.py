@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from roughfed.deploy import aggregator
-from roughfed.deploy.chaos.beside import bad_line
 from roughfed.deploy.chaos.faults import Faults
 from roughfed.deploy.chaos.proxy import Counts
+from roughfed.deploy.chaos.threaded_proxy import bad_line
 from tests.bench.load.bad_network import LINE, BadNetworkOptions, run_bad_network_bench
 
 from .federation import Cluster

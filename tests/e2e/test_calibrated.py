@@ -10,10 +10,10 @@ from roughfed import models
 from roughfed.config import ClientConfig, FederationConfig
 from roughfed.config.template import render_template
 from roughfed.deploy.cli.export import finished
-from roughfed.deploy.demo.acts import Act
-from roughfed.deploy.demo.place import DemoPlace, furnish
-from roughfed.deploy.demo.scene import Scene
-from roughfed.deploy.demo.stage import Show, play
+from roughfed.deploy.demo.federations import Act
+from roughfed.deploy.demo.folder import DemoPlace, furnish
+from roughfed.deploy.demo.live_view import DemoScene
+from roughfed.deploy.demo.running import Show, play
 from roughfed.deploy.summary import open_store, run_summary
 from roughfed.params import read_flat
 from roughfed.server.model.calibrated import newest
@@ -41,7 +41,7 @@ def test_a_finished_classifier_stands_beside_the_model(tmp_path: Path, server_se
         act = Act("live", "", ROUNDS, fed, clients, starts=starts)
         own = place if number == 0 else place.act(how)
         furnish(own, act.fed, act.clients if number == 0 else {})
-        scene = Scene("", str(tmp_path), dict.fromkeys(names, 0), ROUNDS, server_sees=server_sees)
+        scene = DemoScene("", str(tmp_path), dict.fromkeys(names, 0), ROUNDS, server_sees=server_sees)
         shows.append(Show(act, own, scene, Unseen()))
     play(shows, place)
     trunk = sum(p.numel() for p in models.build("mlp", (1, 8, 8), 10, 0).parameters()) - 10 * 201

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.config.combining import Optimize
+from roughfed.config.aggregation import Optimize
 from roughfed.crash import CLIENT_POINTS, SERVER_POINTS
 from roughfed.params import Flat
 from roughfed.server.optimize import stepper

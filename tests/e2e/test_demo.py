@@ -226,10 +226,10 @@ def test_the_right_parts_beat_plain_fedavg(tmp_path: Path, scenario: str) -> Non
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_clients_that_differ_get_models_of_their_own_and_one_that_pretends_is_found(tmp_path: Path) -> None:
-    done = demo(tmp_path / "d", "--scenario", "unlike", timeout_s=330)
+    done = demo(tmp_path / "d", "--scenario", "heterogeneous", timeout_s=330)
 
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)["unlike"]
+    found = json.loads(done.stdout)["heterogeneity"]
     spread, scores, levels = found["spread"], found["scores"], found["levels"]
     assert spread["personal"]["worst10"] > spread["global"]["worst10"]
     assert spread["personal"]["mean"] >= spread["alone"]["mean"]

@@ -16,7 +16,7 @@ import pytest
 from roughfed.deploy.synthetic import pieces
 from roughfed.digest import content_digest
 from roughfed.rng import derive
-from roughfed.wire.facts import encode_facts
+from roughfed.wire.job_facts import encode_facts
 
 from .federation import KILLED, Cluster, Process
 from .masked import is_exact, masked_cluster, played, verdicts

@@ -18,7 +18,7 @@ from roughfed.secagg.weight_class import FACT, drawn, expected, loss_point, read
 from roughfed.server.fairness import RULES
 from roughfed.server.fairness.weights import factors
 from roughfed.types import Signed
-from roughfed.wire.facts import decode_facts
+from roughfed.wire.job_facts import decode_facts
 
 from .federation import KILLED, Cluster, Process
 from .masked import is_exact, masked_cluster, played

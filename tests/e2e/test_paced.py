@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from roughfed.deploy.speed.crowd import Ticket, enrol
+from roughfed.deploy.speed.crowd import ClientTicket, enrol
 from roughfed.deploy.speed.uploaders import Uploader
 from roughfed.deploy.synthetic import pieces
 from roughfed.params import digest_file
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
 CLIENTS = 12
 
 
-def tickets(cluster: Cluster, count: int) -> list[Ticket]:
+def tickets(cluster: Cluster, count: int) -> list[ClientTicket]:
     authority = Authority.open(cluster.place.ca)
     return [enrol(authority, f"u{i:02d}") for i in range(count)]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roughfed.deploy.attack.poison import POISONS, Scene
-from roughfed.deploy.attack.related import related
+from roughfed.deploy.attack.correlated_updates import related
+from roughfed.deploy.attack.poison import POISONS, PoisonContext
 from roughfed.params import read_flat
 from roughfed.rng import derive, generator
 
@@ -119,7 +119,7 @@ def test_what_colluders_craft_of_one_anothers_updates_is_in_the_masked_sum(tmp_p
         crafted = {}
         for client in ("a0", "a1", "a2"):
             rng = generator(seed_of(cluster, client), "poison")
-            scene = Scene(known, updates[client], 15, 3, rng, fellows=known)
+            scene = PoisonContext(known, updates[client], 15, 3, rng, fellows=known)
             crafted[client] = POISONS[name].craft(scene, jitter=float(jitter or 0))
         step = first_step(cluster)
         assert apart(step, np.mean(list((updates | crafted).values()), axis=0)) < 0.01

@@ -15,7 +15,7 @@ import pytest
 from roughfed.crypto.certificates import serial_of
 from roughfed.deploy import aggregator
 from roughfed.deploy.synthetic import SyntheticOrigin
-from roughfed.server.app import Ports, Setup, serve
+from roughfed.server.app import Ports, ServerSetup, serve
 from roughfed.server.members.authority import Authority
 from roughfed.server.members.server_credentials import from_authority
 
@@ -40,7 +40,7 @@ async def scenario(cluster: Cluster, *, due_s: float, pace_s: float, server_too:
     obtain = from_authority(issuing, cluster.place.papers, "server")
     origin = SyntheticOrigin(cluster.params)
     running = asyncio.create_task(
-        serve(Setup(config, cluster.place.state, origin, obtain, authority, ready.set_result))
+        serve(ServerSetup(config, cluster.place.state, origin, obtain, authority, ready.set_result))
     )
     try:
         cluster.place.ports.write_text(json.dumps(asdict(await ready)))

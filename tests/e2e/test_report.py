@@ -9,11 +9,11 @@ import pytest
 
 from roughfed.report.html import render
 from roughfed.report.summary import RunSummary
+from tests.unit.heterogeneous_rounds import summary
 from tests.unit.report_page import Reading
+from tests.unit.shared.report.test_report_heterogeneity import FULL, HOSTILE, a_round, renamed
 from tests.unit.shared.report.test_report_html import FEW, RUNS, a_run, one_round
 from tests.unit.shared.report.test_report_rough import ALL
-from tests.unit.shared.report.test_report_unlike import FULL, HOSTILE, a_round, renamed
-from tests.unit.unlike_rounds import summary
 
 from .browser import Browser, Tab
 
@@ -32,12 +32,12 @@ PAGES = {
     "diverged": render(RUNS["diverged"]),
     "long tail": render(ALL["long tail"][0]),
     "against": render(ALL["against"][0], plain=ALL["against"][1]),
-    "unlike": render(FULL),
+    "heterogeneity": render(FULL),
     "hostile": render(
         a_run([ATTACK, "b"], [one_round(n, [ATTACK, "b"]) for n in (1, 2)], run=ATTACK, class_names=[ATTACK, "d"])
     ),
     "hostile clusters": render(
-        RunSummary("r", "unlike", "updates", 3, 10, 40, rounds=[a_round(n, renamed(summary(n))) for n in (1, 2)])
+        RunSummary("r", "heterogeneous", "updates", 3, 10, 40, rounds=[a_round(n, renamed(summary(n))) for n in (1, 2)])
     ),
 }
 MARKS = "path, rect, circle, line"
@@ -80,7 +80,7 @@ def test_every_chart_is_drawn_and_nothing_is_complained_of(browser: Browser, tmp
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [390, 1200])
-@pytest.mark.parametrize("name", ["against", "unlike"])
+@pytest.mark.parametrize("name", ["against", "heterogeneity"])
 def test_it_can_be_used_and_read(browser: Browser, tmp_path: Path, name: str, width: int, dark: bool) -> None:
     tab = opened(browser, tmp_path, PAGES[name], width=width, dark=dark)
     assert tab.ask(AXE) == []

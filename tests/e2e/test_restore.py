@@ -17,7 +17,7 @@ import pytest
 from roughfed.codec.downlink import quantise
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli.command import NOT_RUNNING
-from roughfed.deploy.speed.recompute_masked import Clients, Played, made_up
+from roughfed.deploy.speed.recompute_masked import Clients, JournaledRound, made_up
 from roughfed.digest import content_digest
 from roughfed.params import Flat
 from roughfed.wire.session import decode_header
@@ -153,7 +153,7 @@ def test_a_state_directory_that_was_put_back_by_hand_is_followed_too(tmp_path: P
         assert is_accounted_for(cluster)
 
 
-def expected(cluster: Cluster, undone: list[Played]) -> list[str]:
+def expected(cluster: Cluster, undone: list[JournaledRound]) -> list[str]:
     """Digests of the versions: rounds that are undone count in no model, but clients keep what their codec lost."""
     model: Flat = np.zeros(cluster.params, np.float32)
     error, clients = np.zeros_like(model), Clients(made_up(cluster.params, cluster.seed, cluster.family), SECRET_SEED)

@@ -19,7 +19,7 @@ from roughfed.crypto.certificates import SERVER_HOST, load_certificate, new_requ
 from roughfed.deploy import aggregator
 from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.messages import Heartbeat
-from roughfed.server.app import Ports, Setup, serve
+from roughfed.server.app import Ports, ServerSetup, serve
 from roughfed.server.members.authority import Authority
 from roughfed.server.members.server_credentials import Papers, from_authority
 from roughfed.wire.session import encode_client_message
@@ -80,7 +80,7 @@ async def scenario(cluster: Cluster) -> None:
     ready: asyncio.Future[Ports] = loop.create_future()
     config = aggregator.load(cluster.place.folder, {})
     origin = SyntheticOrigin(cluster.params)
-    setup = Setup(config, cluster.place.state, origin, supply.obtain, authority, ready.set_result)
+    setup = ServerSetup(config, cluster.place.state, origin, supply.obtain, authority, ready.set_result)
     heard, log = (
         Heard("the server has a new certificate"),
         logging.getLogger("roughfed.server.members.server_credentials"),

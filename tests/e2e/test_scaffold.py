@@ -13,7 +13,7 @@ from roughfed.client.trainer.model.tensors import spec_of
 from roughfed.client.trainer.parts import Controls
 from roughfed.client.trainer.regularize.scaffold import settle
 from roughfed.models import build
-from roughfed.scope import has_controls, model_part
+from roughfed.shared_tensors import has_controls, model_part
 
 from .trained import BUSY_S, Trained
 

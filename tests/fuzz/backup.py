@@ -10,7 +10,7 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 
-from roughfed.deploy.archive import Member, Reader, write
+from roughfed.deploy.archive import ArchiveMember, BackupReader, write
 from roughfed.errors import RoughfedError
 from roughfed.server.backup.restore import origin_of
 
@@ -29,7 +29,7 @@ def fuzz(data: bytes) -> None:
     out = folder() / "out"
     out.mkdir()
     try:
-        reader = Reader(BytesIO(data), len(data))
+        reader = BackupReader(BytesIO(data), len(data))
         origin_of(reader.about)
         reader.unpack(out)
     except RoughfedError:
@@ -45,11 +45,11 @@ def fuzz(data: bytes) -> None:
 def seeds() -> list[bytes]:
     source = folder() / "in"
     source.mkdir(exist_ok=True)
-    members: list[Member] = []
+    members: list[ArchiveMember] = []
     for name, data in (("fed.toml", b"[round]\n"), ("state/journal.db", b"j" * 700), ("state/papers/tls.key", b"k")):
         path = source / name.replace("/", "-")
         path.write_bytes(data)
-        members.append(Member(name, path, len(data)))
+        members.append(ArchiveMember(name, path, len(data)))
     about = {"format": 1, "made_at": 1.7e9, "software": "1", "round": 3, "schema": 1}
     found: list[bytes] = []
     for few in (members, members[:1]):

@@ -24,15 +24,15 @@ from roughfed.codec.chain import decode_sum, encode
 from roughfed.config import FederationConfig
 from roughfed.digest import content_digest
 from roughfed.errors import RoughfedError
-from roughfed.masking import Masking, masking_of, maskings_of
+from roughfed.masked_round import Masking, masking_of, maskings_of
 from roughfed.messages import ClientStage, Hello, RoundClosed, ServerStage
 from roughfed.params import place_durably, write_model
 from roughfed.secagg import statistics
+from roughfed.secagg.adverts import FULL, Gives
 from roughfed.secagg.client import ClientRound, Policy, State
-from roughfed.secagg.promises import FULL, Gives
 from roughfed.secagg.terms import Party
 from roughfed.server.context.server import ServerIdentity
-from roughfed.server.members.sessions import Session
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.round.engine import run_round
 from roughfed.server.round.events import RoundEvents
 from roughfed.server.round.updates.masked import accept_stage
@@ -115,14 +115,14 @@ class MaskedRig:
                 await asyncio.gather(*tasks, return_exceptions=True)
                 store.close()
 
-    def _join(self, name: str) -> Session:
+    def _join(self, name: str) -> ClientSession:
         own = self.tiers.get(name, "")
         hello = Hello("1", 1, member_entry(name), b"", ("lanes",), "", own, standard_if_few=name in self.flexible)
-        session = Session(name, identity(name).public_key, content_digest(hello.member), hello)
+        session = ClientSession(name, identity(name).public_key, content_digest(hello.member), hello)
         self.ctx.clients.join(session)
         return session
 
-    async def _client(self, session: Session) -> None:
+    async def _client(self, session: ClientSession) -> None:
         name, machine = session.name, None
         while (message := await session.queue.get()) is not None:
             if isinstance(message, RoundClosed):

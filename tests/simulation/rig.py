@@ -17,8 +17,8 @@ from roughfed.errors import RoughfedError
 from roughfed.messages import EvaluationReport, Hello, JobUpdate, RoundClosed
 from roughfed.params import place_durably, read_flat, write_model
 from roughfed.server.context.server import ServerContext
-from roughfed.server.members.sessions import Session
-from roughfed.server.model.trainer_interface import Worker
+from roughfed.server.members.sessions import ClientSession
+from roughfed.server.model.trainer_interface import TrainerInterface
 from roughfed.server.round.engine import run_round
 from roughfed.server.round.events import RoundEvents
 from roughfed.server.round.run import run_rounds
@@ -45,7 +45,7 @@ class Rig:
         folder: Path,
         executor: ThreadPoolExecutor,
         *,
-        worker: Worker | None = None,
+        worker: TrainerInterface | None = None,
         num_classes: int = 0,
         model: Mapping[str, Any] | None = None,
         defence: Mapping[str, Any] | None = None,
@@ -85,7 +85,7 @@ class Rig:
         self, engine: Callable[[ServerContext], Awaitable[T]], behave: Mapping[str, str], order: Sequence[str]
     ) -> T:
         for name in order:
-            session = Session(
+            session = ClientSession(
                 name, KEYS[name].public_key, content_digest(name.encode()), Hello("1", 1, b"", b"", ("identity",), "")
             )
             self.ctx.clients.join(session)
@@ -102,7 +102,7 @@ class Rig:
             await asyncio.gather(*self.tasks, return_exceptions=True)
             self.store.close()
 
-    async def _client(self, session: Session, behaviour: str) -> None:
+    async def _client(self, session: ClientSession, behaviour: str) -> None:
         while (message := await session.queue.get()) is not None:
             if isinstance(message, RoundClosed):
                 self.closed[session.name] = message
@@ -110,7 +110,7 @@ class Rig:
                 self.jobs.append((session.name, message))
                 await self._work(session, message, behaviour)
 
-    async def _work(self, session: Session, job: Job, behaviour: str) -> None:
+    async def _work(self, session: ClientSession, job: Job, behaviour: str) -> None:
         if not job.train:
             header = decode_header(job.header.body)
             self.events.on_message(

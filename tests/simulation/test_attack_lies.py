@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from roughfed.deploy.attack import ATTACKS
-from roughfed.deploy.attack.lying import Liar, LyingRound
+from roughfed.deploy.attack.lying_client import Liar, LyingRound
 from roughfed.secagg import messages as m
 from roughfed.secagg.client import ClientRound
 from roughfed.types import Signed

@@ -14,7 +14,7 @@ from roughfed.config import FederationConfig
 from roughfed.messages import Finished
 from roughfed.server.defence import view_of_arrays
 from roughfed.server.extensions.clusters.members import by_cluster
-from roughfed.server.extensions.clusters.schedule import Clusters
+from roughfed.server.extensions.clusters.schedule import ClusterSchedule
 from roughfed.server.storage.lineage import DEFAULT
 from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Signed, Spec, TensorSpec
@@ -58,8 +58,8 @@ class Run:
         self.ways = np.random.default_rng(self.seed).normal(size=(3, SIZE))
         self.number = 0 if (last := self.store.last_round()) is None else last.round
 
-    def fresh(self) -> Clusters:
-        return Clusters(self.config, self.store, lambda: set(self.here))
+    def fresh(self) -> ClusterSchedule:
+        return ClusterSchedule(self.config, self.store, lambda: set(self.here))
 
     def do(self, work: Any) -> Any:
         return asyncio.run(work)
@@ -203,7 +203,7 @@ def test_a_cluster_that_becomes_too_small_joins_the_default(tmp_path: Path) -> N
     run = Run(tmp_path, planted(a=7, b=5))
     run.play(8)
     assert len(run.found) == 2
-    run.clusters = Clusters(
+    run.clusters = ClusterSchedule(
         FederationConfig.model_validate(run.config.model_dump() | {"clusters": {"method": "cfl", "smallest": 6}}),
         run.store,
         lambda: set(run.here),

@@ -18,7 +18,7 @@ from roughfed.errors import ConfigError, TrainerError
 from roughfed.params import read_flat
 from roughfed.server.context.server import ServerContext
 from roughfed.server.extensions.contribution import METHODS, replay
-from roughfed.server.extensions.contribution.extension import Contribution as Scoring
+from roughfed.server.extensions.contribution.extension import ContributionScoring as Scoring
 from roughfed.server.extensions.contribution.retained import Shelf
 from roughfed.server.round.engine import run_round
 from roughfed.server.round.events import RoundEvents

@@ -13,7 +13,7 @@ import pytest
 
 from roughfed import crash
 from roughfed.server.defence.findings import Exclusions, shown
-from roughfed.server.defence.memory import Defence
+from roughfed.server.defence.memory import ConfiguredRule
 from roughfed.server.storage.store import RoundRow, Store
 
 from .masked_rig import EXAMPLES, SPEC, Flat, MaskedRig, masking_of_row
@@ -79,7 +79,7 @@ def test_a_share_is_of_the_clients_and_not_of_the_groups_wherever_it_is_told(tmp
     played = MaskedRig(tmp_path, deltas_of(21), settings={"defence": {"rule": "median", "f": 0.05}})
     row = played.play()
     with closing(Store(tmp_path)) as store:
-        told = shown(store, Defence.of(played.ctx.config, store.journal), Exclusions(store))
+        told = shown(store, ConfiguredRule.of(played.ctx.config, store.journal), Exclusions(store))
         summary = json.loads(store.journal.read("SELECT summary FROM rounds")[0]["summary"])["defence"]
     assert (row.outcome, told["judged"], told["tolerated"]) == ("committed", 3, 1)
     assert (summary["judged"], summary["f"]) == (3, 1)

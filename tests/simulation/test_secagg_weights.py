@@ -11,13 +11,13 @@ import pytest
 from roughfed.codec.chain import decode_sum, encode
 from roughfed.codec.plan import ChainParams, Lanes
 from roughfed.errors import RemoteProtocolError
-from roughfed.masking import Masking, code_rms
+from roughfed.masked_round import Masking, code_rms
+from roughfed.secagg.adverts import Gives
 from roughfed.secagg.client import ClientRound
-from roughfed.secagg.promises import Gives
 from roughfed.secagg.roster import make_cohort
 from roughfed.secagg.server import PROOF_BOUND
 from roughfed.secagg.terms import Party
-from roughfed.server.masked.stages import MaskedRound, Server
+from roughfed.server.masked.stages import MaskedRound, ServerSide
 from roughfed.sketch.buckets import NORM_BOUND
 
 from .secagg import SERVER, Round, StageWire, identity, make_round, member_entry, nonce, open_entry
@@ -97,7 +97,7 @@ def test_a_small_weight_buys_no_more_of_the_sum(quarters: int) -> None:
 @pytest.mark.parametrize("offered", [False, True])
 def test_a_server_takes_a_weight_only_where_it_offers_one(offered: bool) -> None:
     round_, params, _, _ = weighted_round(4, quarters=(4, 4, 4, 3))
-    server = Server(SERVER.sign, open_entry, nonce(0))
+    server = ServerSide(SERVER.sign, open_entry, nonce(0))
     whole = MaskedRound([Masking(round_.terms, params, ())], frozenset(round_.names), server, offered)
     refused: dict[str, str] = {}
     for name, machine in round_.clients.items():

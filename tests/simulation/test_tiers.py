@@ -11,7 +11,7 @@ import pytest
 from roughfed.codec.chain import Summed, decode_merged
 from roughfed.digest import content_digest
 from roughfed.errors import RemoteProtocolError
-from roughfed.masking import Masking, maskings_of
+from roughfed.masked_round import Masking, maskings_of
 from roughfed.secagg import messages as m
 from roughfed.secagg.client import ClientRound
 from roughfed.secagg.roster import unusable_adverts

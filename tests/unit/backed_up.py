@@ -17,7 +17,7 @@ from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.merkle import merkle_root
 from roughfed.deploy.cli import app as cli
 from roughfed.params import write_model
-from roughfed.server.masked.journal import Stages, Step
+from roughfed.server.masked.journal import JournaledStage, Stages
 from roughfed.server.members.authority import Authority
 from roughfed.server.storage.store import ReceivedUpdate, RoundRow, Store
 from roughfed.server.uploads.spool import update_name
@@ -71,7 +71,7 @@ class Site:
         await self.store.open_round(opened(3, masked=masked))
         await self.receive(3, "a")
         (self.state / "spool" / update_name(RUN, 3, "b")).write_bytes(b"half of it")
-        await self.stages.submit(3, Step("advertise", "a", Signed(b"what a client said", bytes(64), "a")))
+        await self.stages.submit(3, JournaledStage("advertise", "a", Signed(b"what a client said", bytes(64), "a")))
         for name in (
             "next.safetensors",
             "00000002.error",

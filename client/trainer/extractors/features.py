@@ -16,7 +16,7 @@ import torch
 from roughfed.client.trainer.examples.statistic_extractor import Observed
 from roughfed.client.trainer.parts import Context
 from roughfed.client.trainer.torch_types import floats
-from roughfed.secagg.fixed import fit_features, upper_triangle
+from roughfed.secagg.fixed_point import fit_features, upper_triangle
 
 
 class FeatureSums:

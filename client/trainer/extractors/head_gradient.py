@@ -18,7 +18,7 @@ from torch.nn import functional
 from roughfed.client.trainer.examples.statistic_extractor import Observed
 from roughfed.client.trainer.parts import Context
 from roughfed.client.trainer.torch_types import bias_of, distinct, floats, integers
-from roughfed.secagg.fixed import bound_of, to_fixed
+from roughfed.secagg.fixed_point import bound_of, to_fixed
 
 HEAD = "head"
 """The fact that holds a classifier: weights [C x d], then biases [C]."""

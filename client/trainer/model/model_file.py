@@ -1,7 +1,7 @@
 """What a model file gives this model: all its float tensors, or all but its private ones; and control variates.
 
-The file says which (`roughfed.scope`): the agent has held its Spec against the model and the federation's patterns.
-D parameters in the file, P of them learned.
+The file says which (`roughfed.shared_tensors`): the agent has held its Spec against the model and the federation's
+patterns. D parameters in the file, P of them learned.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from roughfed.client.trainer.model.tensors import map_flat, spec_of
 from roughfed.errors import ConfigError
 from roughfed.files import disk_errors
 from roughfed.params import Flat, data_offset
-from roughfed.scope import CONTROL, has_controls, model_part, shared_spec
+from roughfed.shared_tensors import CONTROL, has_controls, model_part, shared_spec
 from roughfed.types import Spec, TensorSpec
 
 

@@ -18,8 +18,8 @@ from torch.nn.parameter import is_lazy
 
 from roughfed.adapters import LORA_A, WEIGHT
 from roughfed.errors import ConfigError, StorageError, TrainerError
+from roughfed.file_pool import rewritten
 from roughfed.params import Flat, data_offset
-from roughfed.reuse import rewritten
 from roughfed.types import FLOAT_DTYPES, Kind, Spec, TensorSpec
 
 ADAPTED, ORIGINAL = "parametrizations.weight.0.", "parametrizations.weight.original"

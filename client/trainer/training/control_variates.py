@@ -10,7 +10,7 @@ from roughfed.client.trainer.parts import Context, Controls
 from roughfed.errors import ConfigError
 from roughfed.methods import AUTO, read_method
 from roughfed.params import Flat, unflatten
-from roughfed.scope import SCALE, SINCE, controls_spec
+from roughfed.shared_tensors import SCALE, SINCE, controls_spec
 from roughfed.training import Turn
 
 KEY = "trainer.method"

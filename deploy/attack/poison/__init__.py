@@ -7,10 +7,10 @@ process calls `POISONS[name].craft(Scene(...))`. Where an attack has a strength,
 from __future__ import annotations
 
 from roughfed.deploy.attack.poison import alie, broken, farthest, free, ipm, mimic, noises, turned, twins
-from roughfed.deploy.attack.poison.scene import Colludes, Data, Poison, Scene
+from roughfed.deploy.attack.poison.scene import Colludes, Data, Poison, PoisonContext
 from roughfed.deploy.attack.poison.turned import times
 
-__all__ = ["POISONS", "Colludes", "Data", "Poison", "Scene", "times"]
+__all__ = ["POISONS", "Colludes", "Data", "Poison", "PoisonContext", "times"]
 
 _BAGDASARYAN = "Bagdasaryan et al., AISTATS 2020, 1807.00459"
 _BARUCH = "Baruch et al., NeurIPS 2019, 1902.06156"

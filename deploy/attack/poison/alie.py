@@ -6,14 +6,14 @@ from statistics import NormalDist
 
 import numpy as np
 
-from roughfed.deploy.attack.poison.scene import Scene
+from roughfed.deploy.attack.poison.scene import PoisonContext
 from roughfed.params import Flat
 
 LEAST_Z = 1.5
 """What the paper's experiments use; with few attackers `z_max` is too small to harm anybody."""
 
 
-def alie(scene: Scene) -> Flat:
+def alie(scene: PoisonContext) -> Flat:
     """Every coordinate z standard deviations below its mean (Algorithm 3): among the honest, and always on one side.
 
     Differs: z is never below 1.5.

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from roughfed.deploy.attack.poison.scene import Scene
+from roughfed.deploy.attack.poison.scene import PoisonContext
 from roughfed.params import Flat
 
 HUGE = 1e30
 """Finite in float32, and its square is not."""
 
 
-def not_a_number(scene: Scene) -> Flat:
+def not_a_number(scene: PoisonContext) -> Flat:
     """The own update with one NaN in its middle."""
     made = scene.own.copy()
     made[len(made) // 2] = np.nan
     return made
 
 
-def huge(scene: Scene) -> Flat:
+def huge(scene: PoisonContext) -> Flat:
     """The own update turned round, every value 1e30."""
     return np.where(scene.own > 0, np.float32(-HUGE), np.float32(HUGE)).astype(np.float32)
 
 
-def wrong_shape(scene: Scene) -> Flat:
+def wrong_shape(scene: PoisonContext) -> Flat:
     """The own update without its last value, float32 [D - 1]."""
     return scene.own[:-1].copy()

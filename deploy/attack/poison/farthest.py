@@ -12,13 +12,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.deploy.attack.poison.scene import Scene
+from roughfed.deploy.attack.poison.scene import PoisonContext
 from roughfed.params import Flat
 
 Wide = NDArray[np.float64]
 
 
-def min_max(scene: Scene) -> Flat:
+def min_max(scene: PoisonContext) -> Flat:
     """Farthest such that its largest distance to an honest update is at most the largest between two."""
     mean, deviation, offsets = _spread(scene.peers)
     limit = _sq_distances(offsets).max()
@@ -30,7 +30,7 @@ def min_max(scene: Scene) -> Flat:
     return (mean - gamma * deviation).astype(np.float32)
 
 
-def min_sum(scene: Scene) -> Flat:
+def min_sum(scene: PoisonContext) -> Flat:
     """Farthest such that its sum of squared distances to the honest updates is at most the largest of one of them."""
     mean, deviation, offsets = _spread(scene.peers)
     limit = _sq_distances(offsets).sum(axis=1).max()

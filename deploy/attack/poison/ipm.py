@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roughfed.deploy.attack.poison.scene import Craft, Scene
+from roughfed.deploy.attack.poison.scene import Craft, PoisonContext
 from roughfed.params import Flat
 
 
@@ -14,7 +14,7 @@ def ipm(epsilon: float) -> Craft:
     A small epsilon hides near zero, where medians look; from (n - f) / f on, even the mean is turned round.
     """
 
-    def craft(scene: Scene) -> Flat:
+    def craft(scene: PoisonContext) -> Flat:
         return (-epsilon * scene.peers.mean(axis=0, dtype=np.float64)).astype(np.float32)
 
     return craft

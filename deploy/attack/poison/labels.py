@@ -26,7 +26,7 @@ EVERY = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
+class LabelPoison:
     """What is wrong with an attacker's training data.
 
     Attributes:

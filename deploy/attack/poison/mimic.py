@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from roughfed.deploy.attack.poison.scene import Scene
+from roughfed.deploy.attack.poison.scene import PoisonContext
 from roughfed.params import Flat
 
 
-def mimic(scene: Scene) -> Flat:
+def mimic(scene: PoisonContext) -> Flat:
     """Copy the client that lies farthest along the direction in which the known updates differ most.
 
     Nothing of it can be told from an honest update; one client's data count f + 1 times.

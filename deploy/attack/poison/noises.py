@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from roughfed.deploy.attack.poison.scene import Scene, noise, norm, typical_norm
+from roughfed.deploy.attack.poison.scene import PoisonContext, noise, norm, typical_norm
 from roughfed.params import Flat
 
 
-def gaussian(scene: Scene) -> Flat:
+def gaussian(scene: PoisonContext) -> Flat:
     """Noise that is the same in all directions and as long as an honest update.
 
     Differs: the paper's standard deviation of 200 is what any limit on norms would find.
@@ -21,7 +21,7 @@ def gaussian(scene: Scene) -> Flat:
     return noise(len(scene.own), typical_norm(scene.peers), scene.rng)
 
 
-def free_noise(scene: Scene) -> Flat:
+def free_noise(scene: PoisonContext) -> Flat:
     """Noise of the scale of the last global step, coordinate by coordinate; zeros while there is none.
 
     Differs: the scale comes from the last step alone, not from a fit over all rounds.

@@ -23,7 +23,7 @@ Colludes = Literal["", "may", "must"]
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class PoisonContext:
     """One attacker in one round. Nothing in it is changed by who reads it.
 
     Attributes:
@@ -48,7 +48,7 @@ class Scene:
     fellows: Flat | None = None
 
 
-Craft = Callable[[Scene], Flat]
+Craft = Callable[[PoisonContext], Flat]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Poison:
         """Whether its data have a class in mind that others are to be taken for."""
         return self.data in ("target", "trigger")
 
-    def craft(self, scene: Scene, *, jitter: float = 0.0) -> Flat:
+    def craft(self, scene: PoisonContext, *, jitter: float = 0.0) -> Flat:
         """The update that this attacker sends.
 
         Args:

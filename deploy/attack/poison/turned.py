@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from roughfed.deploy.attack.poison.scene import Craft, Scene
+from roughfed.deploy.attack.poison.scene import Craft, PoisonContext
 from roughfed.params import Flat
 
 
 def times(factor: float) -> Craft:
     """The own update `factor` times."""
 
-    def craft(scene: Scene) -> Flat:
+    def craft(scene: PoisonContext) -> Flat:
         return scene.own * np.float32(factor)
 
     return craft
 
 
-def replace_model(scene: Scene) -> Flat:
+def replace_model(scene: PoisonContext) -> Flat:
     """The own update n/f times: averaged over n clients, f of them put their own model in the place of the global one.
 
     The paper's gamma = n / eta with eta = 1, divided among f attackers; the honest updates are taken to cancel.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from roughfed.deploy.attack.poison.scene import Scene
+from roughfed.deploy.attack.poison.scene import PoisonContext
 from roughfed.params import Flat
 
 
-def first_fellow(scene: Scene) -> Flat:
+def first_fellow(scene: PoisonContext) -> Flat:
     """What the first of the colluders trained."""
     return (scene.own if scene.fellows is None else scene.fellows[0]).copy()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from roughfed.codec.plan import Lanes
 from roughfed.deploy.audit.active.result import Loot, cosine, mean
-from roughfed.deploy.audit.active.scene import VICTIM, Scene
-from roughfed.deploy.audit.active.server import Flat, Refused
+from roughfed.deploy.audit.active.scene import VICTIM, AttackScene
+from roughfed.deploy.audit.active.server import AttackRefused, Flat
 
 FINE = Lanes(32, 1 << 16)
 """As many levels as a header may ask for: nothing is lost by rounding."""
@@ -18,7 +18,7 @@ STRIDE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Attack:
+class ActiveAttack:
     """A row of the table.
 
     Attributes:
@@ -35,12 +35,12 @@ class Attack:
     says: str
     honest: int
     colluders: int
-    play: Callable[[Scene], Awaitable[Loot]]
+    play: Callable[[AttackScene], Awaitable[Loot]]
     update: bool = True
     needs: str = "none"
 
 
-def judged(scene: Scene, update: Flat | None, rounds: int, refused: tuple[str, ...] = ()) -> Loot:
+def judged(scene: AttackScene, update: Flat | None, rounds: int, refused: tuple[str, ...] = ()) -> Loot:
     """Hold a found update against the victim's true one.
 
     Guessing is the mean of everybody's update: a server sees it without cheating.
@@ -52,7 +52,7 @@ def judged(scene: Scene, update: Flat | None, rounds: int, refused: tuple[str, .
     return Loot(rounds, reached, guess, refused, update)
 
 
-def word(refused: Refused) -> str:
+def word(refused: AttackRefused) -> str:
     """A refusal, for people: who refused, and why."""
     who = "the client" if refused.name == VICTIM else "another client"
     return f"{who}: {refused.detail or refused.reason}"

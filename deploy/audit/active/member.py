@@ -22,7 +22,7 @@ from roughfed.wire.updates import UPDATE_DOMAIN, encode_statement
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class Colluder:
     """The papers of an enrolled client of which no agent runs."""
 
     papers: Credentials
@@ -69,7 +69,7 @@ class Colluding(ClientRound):
 class Seated:
     """A colluder in one masked round: by the book, unless its attack says otherwise."""
 
-    member: Member
+    member: Colluder
     opened: Opened
     machine: Colluding
 

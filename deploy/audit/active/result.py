@@ -47,7 +47,7 @@ class Loot:
 
 
 @dataclass(frozen=True)
-class Found:
+class AttackResult:
     """The end of one attack, as it is kept.
 
     Attributes:
@@ -72,9 +72,9 @@ class Found:
     psnr_guess_db: float | None = None
 
 
-def to_json(found: Sequence[Found]) -> str:
+def to_json(found: Sequence[AttackResult]) -> str:
     """JSON text."""
-    return TypeAdapter(list[Found]).dump_json(list(found)).decode()
+    return TypeAdapter(list[AttackResult]).dump_json(list(found)).decode()
 
 
 def mean(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

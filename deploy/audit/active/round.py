@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roughfed.codec.chain import decode_sum
-from roughfed.deploy.audit.active.member import Member, Seated
+from roughfed.deploy.audit.active.member import Colluder, Seated
 from roughfed.deploy.audit.active.server import ActiveServer, Opened
 from roughfed.messages import ServerStage
 from roughfed.secagg import statistics
@@ -28,7 +28,7 @@ from roughfed.server.masked.decisions import (
     SketchesClosed,
     UploadsClosed,
 )
-from roughfed.server.masked.stages import MaskedRound, Server
+from roughfed.server.masked.stages import MaskedRound, ServerSide
 from roughfed.sketch.buckets import Sketcher
 from roughfed.types import Signed
 from roughfed.wire.secagg import decode_stage
@@ -38,13 +38,13 @@ T = TypeVar("T")
 
 
 @dataclass
-class Table:
+class RoundTable:
     """Everybody at a masked round, real clients and colluders, each asked and answered for alike."""
 
     server: ActiveServer
     opened: Opened
     clients: Sequence[str]
-    members: Sequence[Member] = ()
+    members: Sequence[Colluder] = ()
     seated: dict[str, Seated] = field(default_factory=dict[str, Seated])
 
     def __post_init__(self) -> None:
@@ -109,7 +109,7 @@ async def together(waiting: Sequence[Coroutine[None, None, T]]) -> list[T]:
 
 
 @dataclass(frozen=True, slots=True)
-class Summed:
+class HonestSum:
     """What a round by the book gave: the sum of the accepted updates, float32 [D], and of their statistics."""
 
     accepted: tuple[str, ...]
@@ -117,14 +117,14 @@ class Summed:
     sums: Mapping[str, tuple[int, ...]]
 
 
-class Book:
+class HonestRound:
     """One masked round by the book."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: RoundTable) -> None:
         """Nothing is said yet."""
         self.table = table
         opened, server = table.opened, table.server
-        brings = Server(server.sign, server.open_member, opened.nonce)
+        brings = ServerSide(server.sign, server.open_member, opened.nonce)
         self.sketches: dict[str, Sketch] = {}
         self.machine = MaskedRound([opened.secret], frozenset(table.names), brings)
 
@@ -149,7 +149,7 @@ class Book:
             machine.apply(SketchesClosed())
         return {name: data for name, (_, data) in uploads.items()}
 
-    async def unmask(self, uploads: Mapping[str, bytes], rejected: Sequence[str] = ()) -> Summed:
+    async def unmask(self, uploads: Mapping[str, bytes], rejected: Sequence[str] = ()) -> HonestSum:
         """Sets, signatures, shares: the sum of the first client's group, but for the rejected."""
         table, machine = self.table, self.machine
         sets = dict(machine.apply(SetsJudged(dict.fromkeys(rejected, "norm"))))
@@ -162,13 +162,13 @@ class Book:
         dtype = table.opened.secret.terms.dtype
         return self._summed(group.finish(lambda name: np.frombuffer(uploads[name], dtype=dtype)))
 
-    def _summed(self, found: Outcome) -> Summed:
+    def _summed(self, found: Outcome) -> HonestSum:
         masking, count = self.table.opened.secret, len(found.accepted)
         if found.total is None:
             raise AssertionError(f"the group is void: {found.void}")
         mean = decode_sum(found.total, count, masking.params)
         sums, _ = statistics.decode_sum(found.tail, count, masking.statistics, levels=masking.terms.levels)
-        return Summed(found.accepted, mean * np.float32(count), sums)
+        return HonestSum(found.accepted, mean * np.float32(count), sums)
 
     @property
     def sketcher(self) -> Sketcher:
@@ -181,17 +181,17 @@ async def play(
     opened: Opened,
     clients: Sequence[str],
     *,
-    members: Sequence[Member] = (),
+    members: Sequence[Colluder] = (),
     rejected: Sequence[str] = (),
     seed: int = 1,
-) -> Summed:
+) -> HonestSum:
     """A whole masked round by the book.
 
     Raises:
         Refused: a client does not go along.
     """
     server.ask(clients, opened, seed=seed)
-    book = Book(Table(server, opened, clients, members))
+    book = HonestRound(RoundTable(server, opened, clients, members))
     await book.agree_on_keys()
     summed = await book.unmask(await book.collect(), rejected)
     server.end(clients, opened)

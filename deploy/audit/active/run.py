@@ -12,9 +12,9 @@ import numpy as np
 
 from roughfed.codec.chain import warm
 from roughfed.codec.plan import plan_lanes
-from roughfed.deploy.audit.active.attack import FINE, Attack
+from roughfed.deploy.audit.active.attack import FINE, ActiveAttack
 from roughfed.deploy.audit.active.attacks import ATTACKS
-from roughfed.deploy.audit.active.result import Found, Loot
+from roughfed.deploy.audit.active.result import AttackResult, Loot
 from roughfed.deploy.audit.active.scene import model, scene
 from roughfed.deploy.audit.active.server import Flat
 from roughfed.deploy.audit.active.trainer import EPOCH, ONE_IMAGE, SPEC, Learning, part_of
@@ -26,7 +26,7 @@ STEPS = 60
 """Iterations of the inversion, as of an audit of what an honest server sees."""
 
 
-def run_attacks(progress: Progress, attacks: Sequence[Attack] = tuple(ATTACKS.values())) -> list[Found]:
+def run_attacks(progress: Progress, attacks: Sequence[ActiveAttack] = tuple(ATTACKS.values())) -> list[AttackResult]:
     """Play them.
 
     Args:
@@ -36,7 +36,7 @@ def run_attacks(progress: Progress, attacks: Sequence[Attack] = tuple(ATTACKS.va
     logging.getLogger("roughfed").addHandler(logging.NullHandler())  # the clients' complaints are in the results
     for lanes in (FINE, plan_lanes(7)):
         warm(lanes)  # compiled once a machine: no client must seem silent for it
-    found: list[Found] = []
+    found: list[AttackResult] = []
     for done, attack in enumerate(attacks):
         progress(done, len(attacks), attack.name)
         found.append(play(attack))
@@ -44,14 +44,14 @@ def run_attacks(progress: Progress, attacks: Sequence[Attack] = tuple(ATTACKS.va
     return found
 
 
-def play(attack: Attack) -> Found:
+def play(attack: ActiveAttack) -> AttackResult:
     """One of them, each time in a federation of its own."""
     loot = asyncio.run(raid(attack, EPOCH))
     psnr = guess = None
     if attack.update:
         image = asyncio.run(raid(attack, ONE_IMAGE)).update
         psnr, guess = (None, None) if image is None else rebuild(image)
-    return Found(
+    return AttackResult(
         attack.name,
         attack.says,
         attack.needs,
@@ -66,7 +66,7 @@ def play(attack: Attack) -> Found:
     )
 
 
-async def raid(attack: Attack, learning: Learning) -> Loot:
+async def raid(attack: ActiveAttack, learning: Learning) -> Loot:
     """In a fresh federation."""
     with tempfile.TemporaryDirectory(prefix="roughfed-audit-") as folder:
         async with scene(Path(folder), honest=attack.honest, colluders=attack.colluders, learning=learning) as found:
@@ -78,10 +78,10 @@ def rebuild(update: Flat) -> tuple[float, float]:
     import torch
 
     from roughfed.deploy.audit.inversion import WEIGHTS
-    from roughfed.deploy.audit.inversion import Attack as Inversion
+    from roughfed.deploy.audit.inversion import InversionAttack as Inversion
     from roughfed.deploy.audit.trials import psnr
     from roughfed.deploy.audit.victim import Victim, open_data
-    from roughfed.deploy.audit.views import View
+    from roughfed.deploy.audit.views import ClientView
     from roughfed.models import build
 
     data, shape = part_of(0, ONE_IMAGE), part_of(0, ONE_IMAGE).input_shape
@@ -91,7 +91,7 @@ def rebuild(update: Flat) -> tuple[float, float]:
     with torch.no_grad():
         for parameter, place in zip(net.parameters(), SPEC.slices().values(), strict=True):
             parameter.copy_(flat[place].reshape(parameter.shape))
-    inversion = Inversion(Victim(net), View(1, mean=update), data.labels, known, shape)
+    inversion = Inversion(Victim(net), ClientView(1, mean=update), data.labels, known, shape)
     truth = data.x.reshape(1, -1)
     rebuilt = inversion.rebuild("smooth", weight=WEIGHTS["smooth"], steps=STEPS)
     return psnr(known, rebuilt, truth), psnr(known, np.asarray(known.mean[None]), truth)

@@ -22,7 +22,7 @@ from roughfed.client.members.credential_files import Credentials
 from roughfed.client.setup import Setup
 from roughfed.crypto.join_line import JoinLine
 from roughfed.deploy import agent
-from roughfed.deploy.audit.active.member import Member
+from roughfed.deploy.audit.active.member import Colluder
 from roughfed.deploy.audit.active.server import ActiveServer, Flat
 from roughfed.deploy.audit.active.trainer import EPOCH, NUM_CLASSES, SPEC, DigitsTrainer, Learning, part_of, update_of
 from roughfed.server.members.authority import Authority
@@ -59,7 +59,7 @@ class Inside:
 
     async def _live(self, folder: Path, trainer: DigitsTrainer, line: JoinLine) -> str:
         await enrol(folder, line)
-        place = agent.Place(folder)
+        place = agent.ClientFiles(folder)
         setup = Setup(agent.load(folder, {}), place.state, place.papers, trainer)
         return await runner.run(setup, stopped=self._stop)
 
@@ -87,7 +87,7 @@ def truth_of(folder: Path) -> Path:
 
 
 @dataclass
-class Scene:
+class AttackScene:
     """What an attack is given.
 
     Attributes:
@@ -100,7 +100,7 @@ class Scene:
 
     server: ActiveServer
     clients: Sequence[str]
-    members: Sequence[Member]
+    members: Sequence[Colluder]
     folder: Path
     learning: Learning
 
@@ -140,7 +140,7 @@ def model(step: int = 0, stride: float = 0.0) -> Flat:
 @asynccontextmanager
 async def scene(
     folder: Path, *, honest: int, colluders: int = 0, learning: Learning = EPOCH, start: Start = Inside
-) -> AsyncGenerator[Scene]:
+) -> AsyncGenerator[AttackScene]:
     """Enrol everybody, and start the clients.
 
     Args:
@@ -163,7 +163,7 @@ async def scene(
         return JoinLine("127.0.0.1", enrol_port, secret, authority.fingerprint, "sketches")
 
     names = [VICTIM, *(f"honest-{number}" for number in range(1, honest))]
-    members = [Member(await enrol(folder / f"x-{n}", line(f"x-{n}"))) for n in range(1, colluders + 1)]
+    members = [Colluder(await enrol(folder / f"x-{n}", line(f"x-{n}"))) for n in range(1, colluders + 1)]
     clients: dict[str, Client] = {}
     watching: list[asyncio.Task[None]] = []
     try:
@@ -175,7 +175,7 @@ async def scene(
             watching.append(asyncio.create_task(_watch(server, name, clients[name])))
         await server.joined(names)
         server.listed = authority.member_list(now=datetime.now(UTC))
-        yield Scene(server, names, members, folder, learning)
+        yield AttackScene(server, names, members, folder, learning)
     finally:
         for task in watching:
             task.cancel()

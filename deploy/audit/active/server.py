@@ -22,7 +22,7 @@ from roughfed import __version__
 from roughfed.codec import CHAIN
 from roughfed.codec.plan import Lanes, plan_lanes
 from roughfed.digest import content_digest
-from roughfed.masking import Masking, maskings_of
+from roughfed.masked_round import Masking, maskings_of
 from roughfed.messages import (
     PROTOCOL,
     Choice,
@@ -70,7 +70,7 @@ DEADLINE_S = 120.0
 CHUNK_BYTES = 1 << 20
 
 
-class Refused(Exception):
+class AttackRefused(Exception):
     """A client did not do what the attack needs."""
 
     def __init__(self, name: str, reason: str, detail: str = "") -> None:
@@ -97,7 +97,7 @@ class Opened:
 
 
 @dataclass(slots=True)
-class Line:
+class ClientLine:
     """What there is between the server and one client."""
 
     member: bytes = b""
@@ -127,7 +127,7 @@ class ActiveServer:
         self.models: dict[bytes, bytes] = {}
         self.uploads: dict[tuple[str, bytes], tuple[Signed, bytes]] = {}
         self.listed = b""
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, ClientLine] = {}
         self._news = asyncio.Condition()
         self._last = bytes(32)
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
@@ -273,7 +273,7 @@ class ActiveServer:
             Refused: one of them does not come.
         """
         for name in names:
-            self._lines.setdefault(name, Line())
+            self._lines.setdefault(name, ClientLine())
             await self._until(name, lambda line: line.open or None)
 
     async def next(self, name: str, kind: str) -> Signed:
@@ -293,7 +293,7 @@ class ActiveServer:
         """
         found = await self._take(name, lambda m: m if isinstance(m, Choice) and m.number in (number, 0) else None)
         if not found.place:
-            raise Refused(name, found.reason)
+            raise AttackRefused(name, found.reason)
         return found
 
     async def upload(self, name: str, opened: Opened) -> tuple[Signed, bytes]:
@@ -303,29 +303,29 @@ class ActiveServer:
             Refused: none comes.
         """
 
-        def there(line: Line) -> tuple[Signed, bytes] | None:
+        def there(line: ClientLine) -> tuple[Signed, bytes] | None:
             _refusal(name, line, opened.header.round)
             return self.uploads.get((name, opened.signed.digest))
 
         return await self._until(name, there)
 
-    async def refusal(self, name: str, opened: Opened) -> Refused | None:
+    async def refusal(self, name: str, opened: Opened) -> AttackRefused | None:
         """What a client said against a round; None when it took part in it to the end of an attack's patience."""
         try:
             await self._until(name, lambda line: _refusal(name, line, opened.header.round))
-        except Refused as refused:
+        except AttackRefused as refused:
             return None if refused.reason == "silent" else refused
         return None
 
     def gone(self, name: str, why: str) -> None:
         """A client has ended: nobody need wait for it."""
-        self._lines.setdefault(name, Line()).gone = why or "it ended"
+        self._lines.setdefault(name, ClientLine()).gone = why or "it ended"
         self._tell()
 
     # -- waiting ------------------------------------------------------------------------------------------------------
 
     async def _take(self, name: str, wanted: Callable[[ClientMessage], T | None]) -> T:
-        def there(line: Line) -> T | None:
+        def there(line: ClientLine) -> T | None:
             for at, message in enumerate(line.heard):
                 if (found := wanted(message)) is not None:
                     del line.heard[at]
@@ -335,16 +335,16 @@ class ActiveServer:
 
         return await self._until(name, there)
 
-    async def _until(self, name: str, there: Callable[[Line], T | None]) -> T:
+    async def _until(self, name: str, there: Callable[[ClientLine], T | None]) -> T:
         line = self._lines[name]
         try:
             async with asyncio.timeout(SILENCE_S), self._news:
                 while (found := there(line)) is None:
                     if line.gone:
-                        raise Refused(name, "gone", line.gone)
+                        raise AttackRefused(name, "gone", line.gone)
                     await self._news.wait()
         except TimeoutError:
-            raise Refused(name, "silent") from None
+            raise AttackRefused(name, "silent") from None
         return found
 
     def _tell(self) -> None:
@@ -360,7 +360,7 @@ class ActiveServer:
         hello = decode_client_message(await anext(aiter(requests)))
         if not isinstance(hello, Hello):
             return
-        line = self._lines.setdefault(self.open_member(hello.member)[0], Line())
+        line = self._lines.setdefault(self.open_member(hello.member)[0], ClientLine())
         line.member, line.queue = hello.member, asyncio.Queue()
         reading = asyncio.ensure_future(self._read(line, requests))
         try:
@@ -374,7 +374,7 @@ class ActiveServer:
         finally:
             reading.cancel()
 
-    async def _read(self, line: Line, requests: AsyncIterator[bytes]) -> None:
+    async def _read(self, line: ClientLine, requests: AsyncIterator[bytes]) -> None:
         async for raw in requests:
             line.heard.append(decode_client_message(raw))
             self._tell()
@@ -412,8 +412,8 @@ class ActiveServer:
         return encode_update_status(0, None)
 
 
-def _refusal(name: str, line: Line, number: int) -> None:
+def _refusal(name: str, line: ClientLine, number: int) -> None:
     """Raise what a client has said against a round, if it has."""
     for message in line.heard:
         if isinstance(message, JobUpdate) and message.round == number:
-            raise Refused(name, message.reason, message.detail)
+            raise AttackRefused(name, message.reason, message.detail)

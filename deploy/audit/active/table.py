@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from roughfed.deploy.audit.active.result import Found
+from roughfed.deploy.audit.active.result import AttackResult
 
 MEASURES = (
     "reached: cosine of what was found and the client's update, 1 is all of it; guess: that of the mean of all updates",
@@ -17,7 +17,7 @@ MEASURES = (
 )
 
 
-def draw(found: Sequence[Found]) -> RenderableType:
+def draw(found: Sequence[AttackResult]) -> RenderableType:
     """All of them."""
     table = Table(box=None, padding=(0, 1), header_style="dim")
     for column in ("attack", "colluders", "rounds", "reached", "guess", "PSNR", "it is"):
@@ -43,7 +43,7 @@ def draw(found: Sequence[Found]) -> RenderableType:
     )
 
 
-def verdict(row: Found) -> str:
+def verdict(row: AttackResult) -> str:
     """One attack in words."""
     if row.succeeded:
         return "part" if row.refused else "a leak"

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.child import Description
 from roughfed.data.dataset import Dataset
 from roughfed.data.digits import NUM_CLASSES, SIDE, load_digits
+from roughfed.file_pool import rewritten
 from roughfed.params import read_flat
-from roughfed.reuse import rewritten
 from roughfed.rng import generator
+from roughfed.trainer_client import Description
 from roughfed.training import FitResult, Turn
 from roughfed.types import Evaluation, Spec, TensorSpec
 

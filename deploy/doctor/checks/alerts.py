@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
-from roughfed.deploy.doctor.site import Site
+from roughfed.deploy.doctor.site import DoctorSite
 
 
-def alerts(site: Site) -> Iterable[Finding]:
+def alerts(site: DoctorSite) -> Iterable[Finding]:
     """Its alerts, the critical ones as failures."""
     raised = None if site.status is None else site.status.get("alerts")
     if raised is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from roughfed.crypto import certificates
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
-from roughfed.deploy.doctor.site import Site
+from roughfed.deploy.doctor.site import DoctorSite
 from roughfed.deploy.roster import LIST, read_list, signatures_of
 from roughfed.errors import ConfigError, RoughfedError
 from roughfed.server.members.authority import CA_CERTIFICATE, CA_KEY, DATABASE, Authority
@@ -21,7 +21,7 @@ SIGN_SOON = timedelta(days=14)
 RESTORE = "restore state/ca from a backup (roughfed restore)"
 
 
-def authority(site: Site, *, now: datetime | None = None) -> Iterable[Finding]:
+def authority(site: DoctorSite, *, now: datetime | None = None) -> Iterable[Finding]:
     """The CA of a server's directory."""
     folder = site.state / "ca"
     if (signed := site.folder / LIST).exists():

@@ -11,7 +11,7 @@ from roughfed.client.members.credential_files import IDENTITY_KEY, TLS_KEY, Cred
 from roughfed.client.members.enrol import BY_FILES
 from roughfed.crypto import certificates
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
-from roughfed.deploy.doctor.site import Site
+from roughfed.deploy.doctor.site import DoctorSite
 from roughfed.errors import ConfigError, IdentityError, RoughfedError
 from roughfed.server.members.authority import CA_KEY
 from roughfed.wire.enrolment import open_member
@@ -19,7 +19,7 @@ from roughfed.wire.enrolment import open_member
 ANEW = "ask for a new invite: roughfed invite NAME --replace, then join with its line"
 
 
-def certificate(site: Site, *, now: datetime | None = None) -> Iterable[Finding]:
+def certificate(site: DoctorSite, *, now: datetime | None = None) -> Iterable[Finding]:
     """The papers of a member; beside a CA, the server's keys (its certificate is made at every start)."""
     folder = site.state / "papers"
     if site.role == "none":
@@ -50,7 +50,7 @@ def modes(folder: Path) -> Iterable[Finding]:
         yield ok("the private keys are readable by their owner alone", measured="0600", about="modes")
 
 
-def papers(site: Site, own: Credentials, now: datetime) -> Iterable[Finding]:
+def papers(site: DoctorSite, own: Credentials, now: datetime) -> Iterable[Finding]:
     """An enrolment's files against one another, the settings and the calendar."""
     try:
         subject = certificates.check_issued(
@@ -77,7 +77,7 @@ def _inside(own: Credentials, now: datetime) -> datetime:
     return min(max(now, loaded.not_valid_before_utc), loaded.not_valid_after_utc)
 
 
-def named(site: Site, own: Credentials) -> Iterable[Finding]:
+def named(site: DoctorSite, own: Credentials) -> Iterable[Finding]:
     """client.toml names the same client."""
     told = site.client.client.name if site.client else ""
     if told and told != own.name:
@@ -108,7 +108,7 @@ def ending(pem: bytes, now: datetime, *, cure: str = "") -> Finding:
     )
 
 
-def shown(site: Site, now: datetime) -> Iterable[Finding]:
+def shown(site: DoctorSite, now: datetime) -> Iterable[Finding]:
     """The certificate that a running server shows, by its own word."""
     for row in (site.status or {}).get("certificates", []):
         if row.get("role") == "server":

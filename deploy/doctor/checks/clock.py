@@ -13,7 +13,7 @@ from roughfed.client.members.credential_files import Credentials
 from roughfed.crypto import certificates
 from roughfed.crypto.identity import RENEW_WINDOW_S
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
-from roughfed.deploy.doctor.site import Site
+from roughfed.deploy.doctor.site import DoctorSite
 from roughfed.errors import IdentityError
 from roughfed.server.members.authority import CA_CERTIFICATE
 
@@ -23,14 +23,14 @@ UNSYNCHRONISED = 0x40  # STA_UNSYNC of adjtimex(2)
 TIMEX_BYTES, STATUS_AT = 256, 40  # struct timex on 64-bit Linux: int modes, long offset, freq, maxerror, esterror
 
 
-def clock(site: Site) -> Iterable[Finding]:
+def clock(site: DoctorSite) -> Iterable[Finding]:
     """Three witnesses."""
     yield against_server(site)
     yield against_certificates(site)
     yield kept(kernel_status())
 
 
-def against_server(site: Site) -> Finding:
+def against_server(site: DoctorSite) -> Finding:
     """The server's clock, as it told this client."""
     if site.role == "server":
         return fleet(site.status)
@@ -75,7 +75,7 @@ def fleet(status: dict[str, object] | None) -> Finding:
     )
 
 
-def against_certificates(site: Site, *, now: datetime | None = None) -> Finding:
+def against_certificates(site: DoctorSite, *, now: datetime | None = None) -> Finding:
     """Nothing here may come from the future."""
     now = now or datetime.now(UTC)
     for path, pem in _certificates(site):
@@ -93,7 +93,7 @@ def against_certificates(site: Site, *, now: datetime | None = None) -> Finding:
     return ok("nothing here comes from the future", measured=f"{now:%Y-%m-%d %H:%M:%S} UTC", about="certificates")
 
 
-def _certificates(site: Site) -> Iterable[tuple[str, bytes]]:
+def _certificates(site: DoctorSite) -> Iterable[tuple[str, bytes]]:
     papers: Credentials | None = site.papers
     if papers is not None:
         yield "the certificate", papers.certificate

@@ -6,14 +6,14 @@ import stat
 from collections.abc import Iterable
 
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
-from roughfed.deploy.doctor.held import name_of
-from roughfed.deploy.doctor.site import Site
+from roughfed.deploy.doctor.lock_holders import name_of
+from roughfed.deploy.doctor.site import DoctorSite
 from roughfed.transport.names import SOCKET
 
 MAX_PATH = 107  # bytes of a Unix socket's name
 
 
-def control(site: Site) -> Iterable[Finding]:
+def control(site: DoctorSite) -> Iterable[Finding]:
     """The socket and the lock of the state directory."""
     if site.role == "none":
         yield skipped("nothing runs here")

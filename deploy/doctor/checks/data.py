@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from roughfed.child import Description
 from roughfed.client.local.learning_settings import check_app_settings
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
 from roughfed.deploy.doctor.manifest import known_shapes
-from roughfed.deploy.doctor.site import Site
+from roughfed.deploy.doctor.site import DoctorSite
 from roughfed.deploy.doctor.trainer import AGAIN, SLOW, Examined
 from roughfed.errors import ConfigError, RoughfedError
+from roughfed.trainer_client import Description
 
 SHOWN_CLASSES = 20
 CURES = {
@@ -23,7 +23,7 @@ CURES = {
 }
 
 
-def data(site: Site) -> Iterable[Finding]:
+def data(site: DoctorSite) -> Iterable[Finding]:
     """By the word of a trainer process."""
     if site.config is None:
         yield skipped("there are no settings that name an app or data")
@@ -48,7 +48,7 @@ def data(site: Site) -> Iterable[Finding]:
     yield from amounts(site, description)
 
 
-def missing(site: Site) -> Finding | None:
+def missing(site: DoctorSite) -> Finding | None:
     """An app whose file is not there; the trainer need not be started for that."""
     app = site.federation.model.app if site.federation else site.client.app.path if site.client else ""
     file = site.folder / app.rpartition(":")[0]
@@ -59,7 +59,7 @@ def missing(site: Site) -> Finding | None:
     return failure(f"there is no {file.absolute()}", measured=app, cure=cure, about="app")
 
 
-def _names_data(site: Site) -> bool:
+def _names_data(site: DoctorSite) -> bool:
     if site.federation is not None:
         return bool(site.federation.model.app or site.federation.data.name)
     return site.client is not None and bool(site.client.app.path or site.client.data.name)
@@ -132,7 +132,7 @@ def looked_at(name: str, seen: Mapping[str, Any], num_classes: int) -> Finding:
     )
 
 
-def own_settings(site: Site, description: Description) -> Iterable[Finding]:
+def own_settings(site: DoctorSite, description: Description) -> Iterable[Finding]:
     """Learning settings in the app, which an agent refuses that leaves them to the server."""
     if site.client is None:
         return
@@ -142,7 +142,7 @@ def own_settings(site: Site, description: Description) -> Iterable[Finding]:
         yield failure(error.cause, measured=error.key, cure=error.cure, about="settings")
 
 
-def amounts(site: Site, description: Description) -> Iterable[Finding]:
+def amounts(site: DoctorSite, description: Description) -> Iterable[Finding]:
     """How much there is, and of which classes."""
     counts = description.class_counts
     if site.role == "server":
@@ -169,7 +169,7 @@ def amounts(site: Site, description: Description) -> Iterable[Finding]:
     yield from folder(site)
 
 
-def folder(site: Site) -> Iterable[Finding]:
+def folder(site: DoctorSite) -> Iterable[Finding]:
     """The folder of arriving files."""
     if site.client is None or not site.client.data.folder:
         return

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
-from roughfed.deploy.doctor.needs import needs
-from roughfed.deploy.doctor.site import Site
+from roughfed.deploy.doctor.requirements import needs
+from roughfed.deploy.doctor.site import DoctorSite
 from roughfed.deploy.doctor.trainer import AGAIN, SLOW
 from roughfed.extras import MissingExtra
 
@@ -15,7 +15,7 @@ MIB = 1 << 20
 CPU = 'or choose another: device.name = "cpu" in client.toml'
 
 
-def device(site: Site) -> Iterable[Finding]:
+def device(site: DoctorSite) -> Iterable[Finding]:
     """By the word of a trainer process."""
     examined = site.examined()
     if examined is not None and isinstance(examined.error, MissingExtra):
@@ -40,7 +40,7 @@ def device(site: Site) -> Iterable[Finding]:
         yield warning("NVML is not here: the use of the GPU will not be measured", cure=cure, about="nvml")
 
 
-def without_torch(site: Site, error: MissingExtra) -> Finding:
+def without_torch(site: DoctorSite, error: MissingExtra) -> Finding:
     """Where nothing trains, torch need not be; a client, or a server with the program of its model, needs it."""
     trains = site.client is not None or (site.federation is not None and not site.federation.model.file_alone)
     if trains:

@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import median
 
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
-from roughfed.deploy.doctor.needs import Needs, needs
-from roughfed.deploy.doctor.site import Site
+from roughfed.deploy.doctor.requirements import Needs, needs
+from roughfed.deploy.doctor.site import DoctorSite
 
 MIB, GIB = 1 << 20, 1 << 30
 SCANT_BYTES, SCANT_INODES = GIB, 1000
@@ -35,7 +35,7 @@ PASSING = ("tmpfs", "ramfs")
 MOUNTS = Path("/proc/self/mountinfo")
 
 
-def disk(site: Site) -> Iterable[Finding]:
+def disk(site: DoctorSite) -> Iterable[Finding]:
     """Where the state directory is, or will be."""
     if site.role == "none":
         yield skipped("nothing is kept here")

@@ -10,14 +10,14 @@ from roughfed.client.connection.diagnose import handshake as shake
 from roughfed.crypto.certificates import only_certificate
 from roughfed.deploy import aggregator
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped
-from roughfed.deploy.doctor.site import Site, enrolment_of
+from roughfed.deploy.doctor.site import DoctorSite, enrolment_of
 from roughfed.errors import ConfigError, IdentityError
 from roughfed.server.members.authority import CA_CERTIFICATE
 
 RUNS = "start the server (roughfed server) and look again"
 
 
-def handshake(site: Site) -> Iterable[Finding]:
+def handshake(site: DoctorSite) -> Iterable[Finding]:
     """With the server of a client, or with the server of this directory itself."""
     if site.offline:
         yield skipped("nobody was called (--offline)")
@@ -29,7 +29,7 @@ def handshake(site: Site) -> Iterable[Finding]:
         yield skipped("there is nobody to call")
 
 
-def outwards(site: Site) -> Iterable[Finding]:
+def outwards(site: DoctorSite) -> Iterable[Finding]:
     """A client's two connections."""
     contact = site.contact()
     if contact.reason is None or site.papers is None:
@@ -44,7 +44,7 @@ def outwards(site: Site) -> Iterable[Finding]:
     yield told(reason, "enrolment", address)
 
 
-def inwards(site: Site) -> Iterable[Finding]:
+def inwards(site: DoctorSite) -> Iterable[Finding]:
     """The running server's ports, as a stranger sees them: the right certificate, and one is asked for."""
     if site.status is None:
         yield skipped("no server runs here")
@@ -71,11 +71,11 @@ def inwards(site: Site) -> Iterable[Finding]:
             yield told(reason, about, f"{host}:{port}")
 
 
-def _authority(site: Site) -> bytes | None:
+def _authority(site: DoctorSite) -> bytes | None:
     if site.papers is not None:
         return site.papers.ca_certificate
     with suppress(OSError, IdentityError, ConfigError):
-        return only_certificate((aggregator.Place(site.folder).ca / CA_CERTIFICATE).read_bytes())
+        return only_certificate((aggregator.ServerFiles(site.folder).ca / CA_CERTIFICATE).read_bytes())
     return None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from roughfed import __version__
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
-from roughfed.deploy.doctor.site import Site
+from roughfed.deploy.doctor.site import DoctorSite
 
 PYTHON = (3, 11)
 ENTROPY_BYTES = 32
@@ -20,7 +20,7 @@ KERNELS = "from roughfed.codec.chain import warm; from roughfed.codec.plan impor
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)\s*(?:>=\s*(?P<least>\d[\d.]*))?")
 
 
-def installation(site: Site) -> Iterable[Finding]:
+def installation(site: DoctorSite) -> Iterable[Finding]:
     """Everything that is the same whatever the directory."""
     yield python(sys.version_info[:3])
     yield packages(metadata.requires("roughfed") or ())

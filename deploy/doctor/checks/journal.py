@@ -10,7 +10,7 @@ from pathlib import Path
 
 from roughfed.client.storage import store
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
-from roughfed.deploy.doctor.site import Site
+from roughfed.deploy.doctor.site import DoctorSite
 from roughfed.server.storage.schema import SCHEMA
 
 MIB = 1 << 20
@@ -20,7 +20,7 @@ RESTORE = "restore the state directory from a backup: roughfed restore"
 AT_CLIENT = "stop the client and move state/client.db aside: it sits out the open round and goes on with the next"
 
 
-def journal(site: Site) -> Iterable[Finding]:
+def journal(site: DoctorSite) -> Iterable[Finding]:
     """The database of a server or a client."""
     path = site.state / ("journal.db" if site.role == "server" else "client.db")
     if site.role == "none" or not path.exists():

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from roughfed.cores import cores_here, folder_of_places, holders, share_of
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
-from roughfed.deploy.doctor.needs import FILES_OF_OWN, needs
-from roughfed.deploy.doctor.site import Site
+from roughfed.deploy.doctor.requirements import FILES_OF_OWN, needs
+from roughfed.deploy.doctor.site import DoctorSite
 from roughfed.descriptors import WANTED
 from roughfed.errors import ConfigError
 
@@ -19,7 +19,7 @@ CGROUP = Path("/sys/fs/cgroup")
 NO_LIMIT = resource.RLIM_INFINITY
 
 
-def limits(site: Site) -> Iterable[Finding]:
+def limits(site: DoctorSite) -> Iterable[Finding]:
     """Against what the run needs."""
     wanted = needs(site)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -75,7 +75,7 @@ def memory(free: int | None, wanted: int) -> Finding:
     return ok("there is memory enough", measured=measured, about="memory")
 
 
-def processors(site: Site) -> Finding:
+def processors(site: DoctorSite) -> Finding:
     """Threads of the trainer: its share of the processors."""
     from roughfed.deploy.cli.processes import threads_here
 
@@ -90,7 +90,7 @@ def processors(site: Site) -> Finding:
     return ok(f"the trainer uses {threads} of {here} processors", measured=str(threads), about="processors")
 
 
-def _share(site: Site) -> int:
+def _share(site: DoctorSite) -> int:
     """Of the processors, among the trainers that run now and this one."""
     with suppress(OSError):  # nobody has run one yet
         return share_of(holders(folder_of_places()) + (not site.running))

@@ -8,12 +8,12 @@ from contextlib import closing
 
 from roughfed.client.storage import store
 from roughfed.deploy.doctor.finding import Finding, ok, skipped, warning
-from roughfed.deploy.doctor.site import Site
+from roughfed.deploy.doctor.site import DoctorSite
 from roughfed.mode import DEFAULT, shows_more
 from roughfed.upgrade import version_of
 
 
-def mode(site: Site) -> Iterable[Finding]:
+def mode(site: DoctorSite) -> Iterable[Finding]:
     """What is noted in the directory of a client."""
     path = site.state / "client.db"
     if site.role != "client" or site.papers is None or not path.exists():

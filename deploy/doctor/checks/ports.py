@@ -11,8 +11,8 @@ from roughfed.client.connection.diagnose import Reason, reach
 from roughfed.config.federation import FederationConfig
 from roughfed.deploy import aggregator
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
-from roughfed.deploy.doctor.held import listener_on
-from roughfed.deploy.doctor.site import Site, address_of, enrolment_of
+from roughfed.deploy.doctor.lock_holders import listener_on
+from roughfed.deploy.doctor.site import DoctorSite, address_of, enrolment_of
 from roughfed.deploy.listening import try_port
 from roughfed.errors import ConfigError
 
@@ -20,7 +20,7 @@ NOT_TCP = ("no-such-host", "refused", "timeout", "no-route")
 """Words of a `Reason` before any TLS."""
 
 
-def ports(site: Site) -> Iterable[Finding]:
+def ports(site: DoctorSite) -> Iterable[Finding]:
     """A server's own ports, or those that a client calls."""
     if site.federation is not None:
         yield from own(site, site.federation)
@@ -30,7 +30,7 @@ def ports(site: Site) -> Iterable[Finding]:
         yield skipped("there is nothing here that listens or calls")
 
 
-def called(site: Site) -> Iterable[Finding]:
+def called(site: DoctorSite) -> Iterable[Finding]:
     """TCP to the two ports that a client calls."""
     for about, address in (("federation", address_of(site)), ("enrolment", enrolment_of(site))):
         if not address:
@@ -50,14 +50,14 @@ def answered(reason: Reason, about: str, address: str) -> Finding:
     return failure(reason.sentence, measured=reason.word, cure=reason.cure, about=about)
 
 
-def own(site: Site, config: FederationConfig) -> Iterable[Finding]:
+def own(site: DoctorSite, config: FederationConfig) -> Iterable[Finding]:
     """Each port of a server."""
     s = config.server
     known = None
     with suppress(ConfigError):
         known = aggregator.known_ports(site.folder)
     wanted = [("federation", "server.port", s.host, s.port, known.federation if known else 0)]
-    if (aggregator.Place(site.folder).ca / "ca.key").exists():
+    if (aggregator.ServerFiles(site.folder).ca / "ca.key").exists():
         wanted.append(("enrolment", "server.enrol_port", s.host, s.enrol_port, known.enrolment if known else 0))
     if s.http:
         wanted.append(("http", "server.http_port", s.http_host, s.http_port, known.http if known else 0))
@@ -93,7 +93,7 @@ def free(about: str, key: str, host: str, port: int) -> Finding:
     return ok(f"the {about} port is free", measured=str(port), about=about)
 
 
-def reachable(site: Site, config: FederationConfig) -> Iterable[Finding]:
+def reachable(site: DoctorSite, config: FederationConfig) -> Iterable[Finding]:
     """The address that invites print, tried from here."""
     from roughfed.deploy.cli.members import enrolment_port
     from roughfed.deploy.cli.reachable import reachable_host

@@ -10,11 +10,11 @@ from roughfed.config import check_client, check_federation
 from roughfed.config.client import ClientConfig
 from roughfed.config.federation import FederationConfig
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
-from roughfed.deploy.doctor.site import Site
+from roughfed.deploy.doctor.site import DoctorSite
 from roughfed.errors import ConfigError
 
 
-def settings(site: Site) -> Iterable[Finding]:
+def settings(site: DoctorSite) -> Iterable[Finding]:
     """The file of this directory."""
     if site.role == "none":
         yield skipped("neither fed.toml nor client.toml is here; roughfed init or roughfed join makes one")
@@ -38,7 +38,7 @@ def refused(error: ConfigError, name: str) -> Finding:
     return failure(str(error), cure=cure, about=name)
 
 
-def together(site: Site, name: str) -> Iterable[Finding]:
+def together(site: DoctorSite, name: str) -> Iterable[Finding]:
     """The settings against one another, as the command that would start here checks them."""
     from roughfed.deploy.cli.processes import check_sources
     from roughfed.deploy.plan import plan

@@ -7,14 +7,14 @@ from typing import Any
 
 from roughfed import __version__
 from roughfed.deploy.doctor.finding import Finding, failure, ok, skipped, warning
-from roughfed.deploy.doctor.site import Contact, Site
+from roughfed.deploy.doctor.site import Contact, DoctorSite
 from roughfed.errors import IdentityError
 from roughfed.messages import OLDEST, PROTOCOL
 
 UPGRADE = "upgrade the older side: pip install --upgrade roughfed (docs/compatibility.md)"
 
 
-def version(site: Site) -> Iterable[Finding]:
+def version(site: DoctorSite) -> Iterable[Finding]:
     """Against the server, or the connected clients."""
     if site.role == "client" and not site.offline:
         yield against_server(site.contact())

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from roughfed.deploy.speed.measure import machine
-from roughfed.deploy.speed.options import PeersOptions, RoundBenchOptions, Work
+from roughfed.deploy.speed.options import BenchWork, PeersOptions, RoundBenchOptions
 from roughfed.deploy.speed.peers import run_flower, run_nvflare
 from roughfed.deploy.speed.peers.peer import find
 from roughfed.deploy.speed.peers.table import OURS, Row, figures, middle
@@ -23,17 +23,17 @@ LEAST_CLIENTS, LEAST_ROUNDS = 4, 2
 SHORT, SHORT_ROUNDS = 10_000_000, 10
 """Values of all clients up to which our rounds are so short that fewer of them would drown in ticks of the clock."""
 
-Player = Callable[[Work, Path], Row]
+Player = Callable[[BenchWork, Path], Row]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PeerResults:
     """What was measured: ours first in `rows`; `failed` and `left_out` say why, by system."""
 
     rows: tuple[Row, ...]
     failed: Mapping[str, str]
     left_out: Mapping[str, str]
-    work: Work
+    work: BenchWork
 
     def figures(self) -> dict[str, object]:
         """For `--json`."""
@@ -43,7 +43,7 @@ class Outcome:
         return {"bench": "peers", **work, **told, **rest}
 
 
-def run_peers_bench(options: PeersOptions, *, say: Callable[[str], None]) -> Outcome:
+def run_peers_bench(options: PeersOptions, *, say: Callable[[str], None]) -> PeerResults:
     """Play ours before every peer, and the peer.
 
     Raises:
@@ -66,7 +66,7 @@ def run_peers_bench(options: PeersOptions, *, say: Callable[[str], None]) -> Out
                 peers.append(player(options.work, Path(folder)))
         except RoughfedError as error:
             failed[name] = str(error)
-    return Outcome((middle(ours), *peers), failed, left_out, options.work)
+    return PeerResults((middle(ours), *peers), failed, left_out, options.work)
 
 
 def check(options: PeersOptions) -> None:
@@ -102,7 +102,7 @@ def choose(options: PeersOptions) -> tuple[dict[str, Player], dict[str, str]]:
     return players, left_out
 
 
-def play_ours(work: Work) -> Row:
+def play_ours(work: BenchWork) -> Row:
     """One run of our own: real server and agents over mutual TLS, masks on, every sum checked.
 
     Raises:

@@ -18,7 +18,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from roughfed.deploy.speed.measure import Track, own_bytes
+from roughfed.deploy.speed.measure import ProcessTrack, own_bytes
 from roughfed.errors import RoughfedError
 
 MARK = "ROUGHFED_BENCH_PEER"
@@ -28,7 +28,7 @@ GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class CrewProcess:
     """A process of the crew: ids come again, with another start."""
 
     started: int
@@ -50,7 +50,7 @@ class Crew:
     folder: Path
     environment: Mapping[str, str]
     timeout_s: float
-    track: Track = field(default_factory=Track)
+    track: ProcessTrack = field(default_factory=ProcessTrack)
     server_peak: int = 0
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class Crew:
         self.deadline = time.monotonic() + self.timeout_s
         self.roots: dict[str, subprocess.Popen[bytes]] = {}
         self.tools: set[str] = set()
-        self.known: dict[int, Seen] = {}
+        self.known: dict[int, CrewProcess] = {}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="crew", daemon=True)
 
@@ -128,9 +128,9 @@ class Crew:
             return [line.strip() for line in text.splitlines() if line.strip()][-1]
         return "it said nothing"
 
-    def members(self) -> dict[int, Seen]:
+    def members(self) -> dict[int, CrewProcess]:
         """All processes that carry the mark, and those that did and wait for their parents."""
-        found: dict[int, Seen] = {}
+        found: dict[int, CrewProcess] = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdecimal():
                 with suppress(*GONE):
@@ -139,14 +139,14 @@ class Crew:
         self.known.update(found)
         return found
 
-    def _member(self, pid: int) -> Seen | None:
+    def _member(self, pid: int) -> CrewProcess | None:
         started = int(stat_of(pid)[19])
         if (known := self.known.get(pid)) is not None and known.started == started:
             return known
         prefix = f"{MARK}={self.token}/".encode()
         for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             if variable.startswith(prefix):
-                return Seen(started, variable.removeprefix(prefix).decode())
+                return CrewProcess(started, variable.removeprefix(prefix).decode())
         return None
 
     def _sample(self) -> None:

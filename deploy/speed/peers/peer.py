@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from roughfed.deploy.speed.launch import ENVIRONMENT, HOST
+from roughfed.deploy.speed.federation import ENVIRONMENT, HOST
 from roughfed.errors import ConfigError
 
 PROBE = """\

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from roughfed.deploy.speed.launch import HOST
-from roughfed.deploy.speed.options import Work
+from roughfed.deploy.speed.federation import HOST
+from roughfed.deploy.speed.options import BenchWork
 from roughfed.deploy.speed.peers.crew import CLIENT, SERVER, Crew, free_ports, listens
 from roughfed.deploy.speed.peers.notes import Rounds, of_flower
 from roughfed.deploy.speed.peers.peer import SCRIPTS, Installed, environment
@@ -43,7 +43,7 @@ insecure = true
 """
 
 
-def run(system: str, installed: Installed, work: Work, folder: Path) -> Row:
+def run(system: str, installed: Installed, work: BenchWork, folder: Path) -> Row:
     """Play the rounds with Flower's own processes, without TLS, as in its first steps.
 
     Args:
@@ -76,7 +76,7 @@ def run(system: str, installed: Installed, work: Work, folder: Path) -> Row:
     return row_of(system, installed.version, rounds, crew.track, crew.server_peak)
 
 
-def prepare(system: str, work: Work, folder: Path, *, address: str, notes: Path) -> None:
+def prepare(system: str, work: BenchWork, folder: Path, *, address: str, notes: Path) -> None:
     """Write the app and the connection."""
     app = APPS[system]
     (folder / "app").mkdir()
@@ -87,7 +87,7 @@ def prepare(system: str, work: Work, folder: Path, *, address: str, notes: Path)
     (folder / "flower" / "config.toml").write_text(CONNECTION.format(address=address))
 
 
-def read(notes: Path, work: Work) -> Rounds:
+def read(notes: Path, work: BenchWork) -> Rounds:
     """The rounds that were noted; an empty text where there is no file."""
     text = notes.read_text() if notes.exists() else ""
     return of_flower(text, rounds=work.rounds, clients=work.clients)

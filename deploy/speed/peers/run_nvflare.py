@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from roughfed.deploy.speed.options import Work
+from roughfed.deploy.speed.options import BenchWork
 from roughfed.deploy.speed.peers.crew import CLIENT, SERVER, Crew, free_ports, listens
 from roughfed.deploy.speed.peers.notes import Rounds, check_mean, of_nvflare
 from roughfed.deploy.speed.peers.peer import SCRIPTS, Installed, environment
@@ -33,7 +33,7 @@ builders:
 """
 
 
-def run(installed: Installed, work: Work, folder: Path) -> Row:
+def run(installed: Installed, work: BenchWork, folder: Path) -> Row:
     """Play the rounds with NVFlare's own processes over mutual TLS, as it provisions them.
 
     Args:
@@ -69,7 +69,7 @@ def once(kit: Path) -> list[str]:
     return ["bash", str(kit / "startup" / "sub_start.sh"), "--once"]
 
 
-def submission(installed: Installed, work: Work, kit: Path, folder: Path) -> list[str]:
+def submission(installed: Installed, work: BenchWork, kit: Path, folder: Path) -> list[str]:
     """The command that hands in the job and waits for its end."""
     sizes = {"--clients": work.clients, "--params": work.params, "--rounds": work.rounds, "--timeout": work.timeout_s}
     options = [str(part) for pair in sizes.items() for part in pair]
@@ -89,7 +89,7 @@ def last_json(text: str) -> dict[str, float]:
     return json.loads(found[-1])
 
 
-def read(transfer: Path, work: Work) -> Rounds:
+def read(transfer: Path, work: BenchWork) -> Rounds:
     """The rounds in the server's log, which comes with the job's result.
 
     Raises:

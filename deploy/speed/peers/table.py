@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
-from roughfed.deploy.speed.measure import MIB, Track
+from roughfed.deploy.speed.measure import MIB, ProcessTrack
 from roughfed.deploy.speed.peers.notes import Rounds
 
 OURS = "roughfed"
@@ -41,7 +41,7 @@ class Row:
     server_peak_mib: float
 
 
-def row_of(system: str, version: str, rounds: Rounds, track: Track, server_peak: int) -> Row:
+def row_of(system: str, version: str, rounds: Rounds, track: ProcessTrack, server_peak: int) -> Row:
     """The row of a peer's run; `server_peak` in bytes."""
     return Row(
         system,

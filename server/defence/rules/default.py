@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roughfed.server.defence.evidence import Record, agreement, floored, parties, typical
+from roughfed.server.defence.evidence import EvidenceTotals, agreement, floored, parties, typical
 from roughfed.server.defence.gram import Values, enough, middle
 from roughfed.server.defence.rule import ROOT, Situation
 from roughfed.server.defence.verdict import Verdict
@@ -60,7 +60,7 @@ def judge(view: View, situation: Situation) -> Verdict:
     gram = view.gram()
     first = parties(gram, view.cosine_error, view.rounding)
     heads = first == np.arange(len(view))
-    record = Record.after(situation.state, view.names, _figures(view, first, f))
+    record = EvidenceTotals.after(situation.state, view.names, _figures(view, first, f))
     pairs = max(1, heads.sum() - 1 - 2 * f)  # whose cosines are averaged
     errors = view.cosine_error / pairs**0.5, view.cosine_error
     evidence = np.maximum(_evidence(record, heads, errors), 0)  # [n, 3]
@@ -94,7 +94,7 @@ def _figures(view: View, first: np.ndarray, f: int) -> Values:
     return np.column_stack([agrees, medians[0] * ones, np.clip(longer, -3, 3), rooted, medians[1] * ones])
 
 
-def _evidence(record: Record, heads: np.ndarray, errors: tuple[float, float]) -> Values:
+def _evidence(record: EvidenceTotals, heads: np.ndarray, errors: tuple[float, float]) -> Values:
     """A, N and R, float64 [n, 3]; `errors`: standard errors of one round's agreement, and of that with the root."""
     sums, weight = record.sums, record.weight
     mean = sums / weight[:, None]

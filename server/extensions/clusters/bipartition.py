@@ -27,7 +27,7 @@ TINY = 1e-300
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class RowAngles:
     """What one round showed of its rows' angles and lengths.
 
     Attributes:
@@ -42,7 +42,7 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SplitLimits:
     """When a cluster is split (`[clusters]` of fed.toml).
 
     Attributes:
@@ -88,7 +88,7 @@ def cosines(gram: Gram) -> Gram:
     return np.clip(np.divide(gram, scale, out=np.zeros_like(scale), where=scale > TINY), -1.0, 1.0)
 
 
-def averaged(rounds: Sequence[Rows], names: Sequence[str]) -> tuple[Gram, NDArray[np.float64]]:
+def averaged(rounds: Sequence[RowAngles], names: Sequence[str]) -> tuple[Gram, NDArray[np.float64]]:
     """Mean cosines over the rounds in which both were there.
 
     Returns:
@@ -136,7 +136,7 @@ def means(cosine: Gram, side: NDArray[np.bool_]) -> tuple[Values, Values]:
     return own, other
 
 
-def look(rounds: Sequence[Rows], first: float, members: Sequence[str], limits: Limits, f: int) -> Split:
+def look(rounds: Sequence[RowAngles], first: float, members: Sequence[str], limits: SplitLimits, f: int) -> Split:
     """Whether a cluster is two.
 
     Clients that were not in half of the rounds are not judged; they stay. Up to f of the others may stand between the
@@ -165,7 +165,9 @@ def look(rounds: Sequence[Rows], first: float, members: Sequence[str], limits: L
     return _judged(rounds, names, limits, f, mean_length)
 
 
-def _judged(rounds: Sequence[Rows], names: Sequence[str], limits: Limits, f: int, mean_length: float) -> Split:
+def _judged(
+    rounds: Sequence[RowAngles], names: Sequence[str], limits: SplitLimits, f: int, mean_length: float
+) -> Split:
     cosine, met = averaged(rounds, names)
     side = halves(cosine)
     own, other = means(cosine, side)
@@ -194,7 +196,7 @@ def _judged(rounds: Sequence[Rows], names: Sequence[str], limits: Limits, f: int
     return _with(found, why="split", parts=parts)
 
 
-def _holds(rows: Rows, names: Sequence[str], side: NDArray[np.bool_], limits: Limits) -> bool:
+def _holds(rows: RowAngles, names: Sequence[str], side: NDArray[np.bool_], limits: SplitLimits) -> bool:
     """Whether one round alone says the same of the clients on the whole: no single round can make a split."""
     here = [at for at, name in enumerate(names) if name in rows.names]
     part = side[here]
@@ -205,7 +207,7 @@ def _holds(rows: Rows, names: Sequence[str], side: NDArray[np.bool_], limits: Li
     return float(np.median(own - other)) >= limits.separation
 
 
-def _error(rounds: Sequence[Rows], side: NDArray[np.bool_], met: NDArray[np.float64]) -> Values:
+def _error(rounds: Sequence[RowAngles], side: NDArray[np.bool_], met: NDArray[np.float64]) -> Values:
     """Standard error of a client's margin by the error of the cosines, float64 [n]."""
     error = max(rows.error for rows in rounds)
     same = np.equal.outer(side, side)
@@ -225,12 +227,12 @@ def _with(found: Split, **changes: object) -> Split:
     return replace(found, **changes)  # pyright: ignore[reportArgumentType]
 
 
-def length_of(rows: Rows) -> float:
+def length_of(rows: RowAngles) -> float:
     """The longest update of a round, in the unit of the Gram matrix."""
     return float(np.sqrt(max(rows.gram.diagonal().max(), 0.0))) if len(rows.gram) else 0.0
 
 
-def agreement(rounds: Sequence[Rows], client: str, members: Sequence[str]) -> tuple[float, float, int] | None:
+def agreement(rounds: Sequence[RowAngles], client: str, members: Sequence[str]) -> tuple[float, float, int] | None:
     """How far a client agrees with the members of a cluster, and they with one another.
 
     Args:

@@ -16,12 +16,12 @@ from roughfed.server.extensions.clusters.choices import Choosing
 from roughfed.server.extensions.clusters.initial_models import FirstModels
 from roughfed.server.extensions.clusters.journal import Decided
 from roughfed.server.extensions.clusters.members import Move, by_cluster, settled
-from roughfed.server.extensions.clusters.schedule import Clusters, telling
-from roughfed.server.members.sessions import Session
+from roughfed.server.extensions.clusters.schedule import ClusterSchedule, telling
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.storage.lineage import DEFAULT
 from roughfed.server.storage.rollback import first_choice
 from roughfed.types import Signed
-from roughfed.wire.choosing import QUESTION_DOMAIN, Question, encode_question
+from roughfed.wire.cluster_choice import QUESTION_DOMAIN, Question, encode_question
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ GONE_S = 20.0
 class ClusterChoice:
     """The question which cluster's model fits them best, put to the clients between rounds."""
 
-    def __init__(self, ctx: ServerContext, clusters: Clusters, first: FirstModels) -> None:
+    def __init__(self, ctx: ServerContext, clusters: ClusterSchedule, first: FirstModels) -> None:
         """No question is open."""
         self._ctx, self._clusters, self._first = ctx, clusters, first
         self._choosing: Choosing | None = None
@@ -100,7 +100,7 @@ class ClusterChoice:
         body = encode_question(question)
         signed = Signed(body, self._ctx.identity.key.sign(QUESTION_DOMAIN, body), self._ctx.identity.name)
         self._choosing, self._declined = choosing, set()
-        told: dict[str, Session] = {}
+        told: dict[str, ClientSession] = {}
         gone: dict[str, float] = {}
         while (now := self._ctx.state.clock()) < deadline:
             owing = set(choosing.asked) - self._latest(choosing).said.keys() - self._declined
@@ -129,7 +129,7 @@ class ClusterChoice:
             return True
         return now < gone.setdefault(name, now) + GONE_S
 
-    async def accept(self, session: Session, choice: Choice) -> None:
+    async def accept(self, session: ClientSession, choice: Choice) -> None:
         """A client's answer: journaled, if it is one to the question that is open."""
         choosing = self._choosing
         if choosing is None or choice.number != choosing.number or session.name not in choosing.asked:

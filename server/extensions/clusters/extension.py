@@ -11,8 +11,8 @@ from roughfed.server.context.server import ServerContext
 from roughfed.server.defence import View
 from roughfed.server.extensions.clusters.choice_requests import ClusterChoice
 from roughfed.server.extensions.clusters.initial_models import FirstModels
-from roughfed.server.extensions.clusters.schedule import Clusters
-from roughfed.server.members.sessions import Session
+from roughfed.server.extensions.clusters.schedule import ClusterSchedule
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.model.run_setup import Drawing
 
 
@@ -21,7 +21,7 @@ class ClusterExtension(Extension):
 
     def __init__(self, ctx: ServerContext, draw: Drawing) -> None:
         """`draw` makes fresh weights of the shared tensors."""
-        self.schedule = self._clusters = Clusters(ctx.config, ctx.store, ctx.clients.able)
+        self.schedule = self._clusters = ClusterSchedule(ctx.config, ctx.store, ctx.clients.able)
         self._first = FirstModels(ctx, self._clusters, draw)
         self._choice = ClusterChoice(ctx, self._clusters, self._first)
 
@@ -47,7 +47,7 @@ class ClusterExtension(Extension):
         """Who is where."""
         return self._clusters.summary(round_.row)
 
-    async def on_message(self, session: Session, message: ClientMessage) -> bool:
+    async def on_message(self, session: ClientSession, message: ClientMessage) -> bool:
         """A client's choice."""
         if not isinstance(message, Choice):
             return False

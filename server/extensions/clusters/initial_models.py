@@ -20,7 +20,7 @@ from roughfed.params import Flat, read_flat, write_model
 from roughfed.rng import derive, generator
 from roughfed.server.context.server import ServerContext
 from roughfed.server.extensions.clusters.choices import Choosing
-from roughfed.server.extensions.clusters.schedule import Clusters
+from roughfed.server.extensions.clusters.schedule import ClusterSchedule
 from roughfed.server.model.run_setup import Drawing
 from roughfed.server.storage.lineage import DEFAULT
 from roughfed.server.storage.store import Store
@@ -38,7 +38,7 @@ _FIRST = "SELECT 1 FROM clusters WHERE why = 'first'"
 class FirstModels:
     """Draws the models that clusters begin with."""
 
-    def __init__(self, ctx: ServerContext, clusters: Clusters, draw: Drawing) -> None:
+    def __init__(self, ctx: ServerContext, clusters: ClusterSchedule, draw: Drawing) -> None:
         """`draw` makes fresh weights of the shared tensors."""
         self._ctx, self._clusters, self._draw_weights = ctx, clusters, draw
 

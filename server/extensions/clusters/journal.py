@@ -14,7 +14,7 @@ import numpy as np
 import safetensors.numpy as safetensors
 
 from roughfed.journal import Journal
-from roughfed.server.extensions.clusters.bipartition import Rows
+from roughfed.server.extensions.clusters.bipartition import RowAngles
 from roughfed.server.extensions.clusters.choices import Choosing
 from roughfed.server.extensions.clusters.members import Move
 from roughfed.server.storage.lineage import DEFAULT
@@ -105,7 +105,7 @@ class ClusterJournal:
 
     # -- what rounds showed -------------------------------------------------------------------------------------------
 
-    async def keep_rows(self, number: int, cluster: str, rows: Rows, *, kept: int) -> None:
+    async def keep_rows(self, number: int, cluster: str, rows: RowAngles, *, kept: int) -> None:
         """Keep the angles of a round, of its cluster's first one, and of the last `kept` before it."""
         gram = safetensors.save({"gram": np.ascontiguousarray(rows.gram, dtype=np.float64)})
         values = (number, cluster, json.dumps(list(rows.names)), gram, rows.error)
@@ -120,11 +120,11 @@ class ClusterJournal:
 
         await self._journal.write(work)
 
-    def rows(self, cluster: str, *, after: int = 0) -> list[Rows]:
+    def rows(self, cluster: str, *, after: int = 0) -> list[RowAngles]:
         """What is kept of a cluster's rounds beyond a number, oldest first."""
         sql = "SELECT * FROM cluster_rows WHERE cluster = ? AND round > ? ORDER BY round"
         return [
-            Rows(tuple(json.loads(row["names"])), safetensors.load(row["gram"])["gram"], row["error"])
+            RowAngles(tuple(json.loads(row["names"])), safetensors.load(row["gram"])["gram"], row["error"])
             for row in self._journal.read(sql, cluster, after)
         ]
 

@@ -68,7 +68,7 @@ def _numbers(cluster: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ClusterState:
     """What is known of a cluster between two rounds.
 
     Attributes:
@@ -86,7 +86,7 @@ class Standing:
     failed: int = 0
 
 
-def next_turn(standings: Sequence[Standing], *, rounds: int, needed: int) -> str | None:
+def next_turn(standings: Sequence[ClusterState], *, rounds: int, needed: int) -> str | None:
     """The cluster that plays next: of those that can, the one that is furthest behind.
 
     An abandoned round counts as one until a later one is committed: a cluster whose rounds all fail, because it has too
@@ -105,6 +105,6 @@ def next_turn(standings: Sequence[Standing], *, rounds: int, needed: int) -> str
     return None if first is None else first.cluster
 
 
-def over(standings: Sequence[Standing], *, rounds: int) -> bool:
+def over(standings: Sequence[ClusterState], *, rounds: int) -> bool:
     """Whether every cluster with members is done."""
     return bool(standings) and all(each.depth >= rounds for each in standings)

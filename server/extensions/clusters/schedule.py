@@ -13,12 +13,20 @@ from collections.abc import Callable, Iterable, Mapping
 from roughfed import crash
 from roughfed.config.federation import FederationConfig
 from roughfed.messages import Finished
-from roughfed.server.context.schedule import Schedule
+from roughfed.server.context.schedule import ModelSchedule
 from roughfed.server.defence import View
 from roughfed.server.defence.plan import tolerated
-from roughfed.server.extensions.clusters.bipartition import Limits, Rows, Split, agreement, length_of, look, where_next
+from roughfed.server.extensions.clusters.bipartition import (
+    RowAngles,
+    Split,
+    SplitLimits,
+    agreement,
+    length_of,
+    look,
+    where_next,
+)
 from roughfed.server.extensions.clusters.journal import Begun, ClusterJournal, Decided, Entry
-from roughfed.server.extensions.clusters.members import Move, Standing, by_cluster, next_turn, order, over, settled
+from roughfed.server.extensions.clusters.members import ClusterState, Move, by_cluster, next_turn, order, over, settled
 from roughfed.server.masked.journal import Stages
 from roughfed.server.storage.lineage import DEFAULT
 from roughfed.server.storage.store import RoundRow, Store
@@ -32,7 +40,7 @@ ON_TRIAL = frozenset({"joined-default", "small", "trial"})
 """Why a client may be in a cluster without anybody having seen that it belongs there."""
 
 
-class Clusters(Schedule):
+class ClusterSchedule(ModelSchedule):
     """Who is in which cluster. Without `clusters.method` there is one cluster, of everybody, and nothing is kept."""
 
     def __init__(self, config: FederationConfig, store: Store, able: Callable[[], set[str]]) -> None:
@@ -72,12 +80,14 @@ class Clusters(Schedule):
         """Whether a client can be in a round of a cluster."""
         return not self.on or (client in self._entries and self._entries[client].cluster == cluster)
 
-    def standings(self) -> list[Standing]:
+    def standings(self) -> list[ClusterState]:
         """The clusters with members, in order."""
         able, turns, heads = self._able(), self.journal.turns(), self._store.lineage.heads()
         failed = self.journal.failed()
         return [
-            Standing(cluster, heads[cluster].depth, turns.get(cluster, 0), able & set(members), failed.get(cluster, 0))
+            ClusterState(
+                cluster, heads[cluster].depth, turns.get(cluster, 0), able & set(members), failed.get(cluster, 0)
+            )
             for cluster, members in by_cluster(self.living).items()
         ]
 
@@ -150,7 +160,7 @@ class Clusters(Schedule):
         """
         if self.settings.method != "cfl" or len(view) < 2:
             return
-        rows = Rows(view.names, view.gram() * unit**2, view.cosine_error)
+        rows = RowAngles(view.names, view.gram() * unit**2, view.cosine_error)
         await self.journal.keep_rows(number, cluster, rows, kept=self.settings.window)
 
     # -- what follows from it -----------------------------------------------------------------------------------------
@@ -210,7 +220,7 @@ class Clusters(Schedule):
             return Split()
         members = by_cluster(self.living).get(cluster, [])
         f = 0 if self._rule == "none" else tolerated(self._config.defence.f, len(members))
-        limits = Limits(settings.window, settings.eps1, settings.eps2, settings.separation, self.least)
+        limits = SplitLimits(settings.window, settings.eps1, settings.eps2, settings.separation, self.least)
         return look(self.journal.rows(cluster, after=changed), length_of(rounds[0]), members, limits, f)
 
     @property

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from roughfed.registry import look_up
 from roughfed.server.extensions.contribution.game import summed, totals
-from roughfed.server.extensions.contribution.method import NOTHING, Case, Found, Method, State
+from roughfed.server.extensions.contribution.method import NOTHING, Case, Found, ScoringMethod, State
 from roughfed.server.extensions.contribution.methods.cgsv import cgsv, moving_mean
 from roughfed.server.extensions.contribution.methods.group_regression import (
     group_regression,
@@ -23,25 +23,25 @@ from roughfed.server.extensions.contribution.methods.group_regression import (
 from roughfed.server.extensions.contribution.methods.gtg_shapley import gtg_shapley
 from roughfed.server.extensions.contribution.methods.leave_one_out import leave_one_out
 from roughfed.server.extensions.contribution.methods.shapley import shapley
-from roughfed.server.extensions.contribution.scores import Parts, Scores, Standing
+from roughfed.server.extensions.contribution.scores import Parts, Scores, ScoreState
 
 __all__ = [
     "METHODS",
     "NOTHING",
     "Case",
     "Found",
-    "Method",
     "Parts",
+    "ScoreState",
     "Scores",
-    "Standing",
+    "ScoringMethod",
     "State",
     "method_of",
     "replay",
 ]
 
-METHODS: Mapping[str, Method] = MappingProxyType(
+METHODS: Mapping[str, ScoringMethod] = MappingProxyType(
     {
-        "leave-one-out": Method(
+        "leave-one-out": ScoringMethod(
             "what the round's model loses without a client",
             sees=("updates",),
             data="needed",
@@ -49,7 +49,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             fold=summed,
             standing=totals,
         ),
-        "shapley": Method(
+        "shapley": ScoringMethod(
             "the Shapley value, exactly: 2^n evaluations, 10 clients at most (Shapley 1953)",
             sees=("updates",),
             data="needed",
@@ -58,7 +58,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             standing=totals,
             most=10,
         ),
-        "gtg-shapley": Method(
+        "gtg-shapley": ScoringMethod(
             "the Shapley value, by guided and truncated walks (Liu et al., 2022)",
             sees=("updates",),
             data="needed",
@@ -67,7 +67,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             standing=totals,
             limited=True,
         ),
-        "cgsv": Method(
+        "cgsv": ScoringMethod(
             "cosine of the update with the aggregate, as a moving mean (Xu et al., NeurIPS 2021)",
             sees=("updates", "sketches"),
             data="none",
@@ -75,7 +75,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             fold=moving_mean,
             standing=totals,
         ),
-        "group-regression": Method(
+        "group-regression": ScoringMethod(
             "worth of groups regressed on who was in them, with intervals",
             sees=("groups",),
             data="wanted",
@@ -90,7 +90,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 )
 
 
-def method_of(name: str) -> Method:
+def method_of(name: str) -> ScoringMethod:
     """The row of a name.
 
     Raises:
@@ -99,7 +99,7 @@ def method_of(name: str) -> Method:
     return look_up(METHODS, name, key="contribution.method")
 
 
-def replay(method: str, rounds: Iterable[Mapping[str, Parts]]) -> Standing:
+def replay(method: str, rounds: Iterable[Mapping[str, Parts]]) -> ScoreState:
     """Everything that a method says over several rounds, out of the rounds' parts alone: what a ledger can be held to.
 
     Args:

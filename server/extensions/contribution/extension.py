@@ -20,19 +20,19 @@ from typing import Any
 
 import numpy as np
 
+from roughfed.config.conflicts.contribution import METHOD as KEY
+from roughfed.config.conflicts.contribution import method_of as chosen
 from roughfed.config.contribution import DEFAULT_UTILITY
-from roughfed.config.scoring import METHOD as KEY
-from roughfed.config.scoring import method_of as chosen
 from roughfed.errors import ConfigError, LocalProtocolError, StorageError, TrainerError
 from roughfed.rng import derive
 from roughfed.server.context.extension import Extension, Figures
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
-from roughfed.server.extensions.contribution import NOTHING, Case, Method, Scores, method_of
+from roughfed.server.extensions.contribution import NOTHING, Case, Scores, ScoringMethod, method_of
 from roughfed.server.extensions.contribution.game import Known, left_out
 from roughfed.server.extensions.contribution.inputs import what_counts
 from roughfed.server.extensions.contribution.method import Coalition, Found, Play, State, Values
-from roughfed.server.extensions.contribution.retained import Kept, Shelf
+from roughfed.server.extensions.contribution.retained import RetainedRound, Shelf
 from roughfed.server.extensions.contribution.totals import Contributions
 from roughfed.server.extensions.contribution.utility import in_order, utilities_of
 from roughfed.server.storage.store import Store
@@ -52,7 +52,7 @@ EACH = 5
 """Evaluations for each client, where `contribution.budget` says nothing."""
 
 
-class Contribution(Extension):
+class ContributionScoring(Extension):
     """Scores rounds beside those that follow.
 
     Attributes:
@@ -181,7 +181,7 @@ class Contribution(Extension):
             with suppress(asyncio.CancelledError):
                 await scoring
 
-    async def _score(self, row: Method, kept: Kept) -> None:
+    async def _score(self, row: ScoringMethod, kept: RetainedRound) -> None:
         """Score the kept round, journal it, and keep it no longer."""
         own, began, known = self.book, time.perf_counter(), Known(kept.twins)
         try:
@@ -212,7 +212,7 @@ class Contribution(Extension):
         took = time.perf_counter() - began
         log.info("round %d: contributions by %s, %d evaluations, %.1f s", kept.round, own.name, known.evaluations, took)
 
-    async def _judged(self, kept: Kept, play: Play, known: Known) -> Found:
+    async def _judged(self, kept: RetainedRound, play: Play, known: Known) -> Found:
         """Drive a play to its end; every model that it asks for is evaluated by the worker, a few in a call."""
         size = 1
         try:
@@ -228,7 +228,7 @@ class Contribution(Extension):
         except StopIteration as end:
             return end.value
 
-    async def _evaluated(self, kept: Kept, coalitions: Sequence[Coalition]) -> list[Values]:
+    async def _evaluated(self, kept: RetainedRound, coalitions: Sequence[Coalition]) -> list[Values]:
         """The utilities of some coalitions.
 
         Raises:
@@ -277,7 +277,7 @@ class Contribution(Extension):
         return None if kept is None or abandoned else kept.round
 
 
-def folded(store: Store, name: str, row: Method) -> State:
+def folded(store: Store, name: str, row: ScoringMethod) -> State:
     """What the judged rounds of a method left, out of their summaries."""
     state = NOTHING
     for each in store.rounds():
@@ -297,7 +297,7 @@ def parts_of(summary: Mapping[str, Any]) -> Found:
     }
 
 
-def unfit(kept: Kept, row: Method) -> str:
+def unfit(kept: RetainedRound, row: ScoringMethod) -> str:
     """Why a round cannot be judged by a method; "" where it can."""
     n, what = len(kept.names), "groups" if kept.rows == "groups" else "clients"
     if n < row.fewest:

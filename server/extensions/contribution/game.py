@@ -11,7 +11,7 @@ import numpy as np
 
 from roughfed.server.defence.view import Gram
 from roughfed.server.extensions.contribution.method import Case, Coalition, Found, Play, State, Values
-from roughfed.server.extensions.contribution.scores import Standing
+from roughfed.server.extensions.contribution.scores import ScoreState
 
 Evaluate = Callable[[Sequence[Coalition]], Sequence[Values]]
 
@@ -122,9 +122,9 @@ def summed(state: State, found: Found) -> State:
     return {**state, **{name: (state.get(name, (0.0,))[0] + parts["round"],) for name, parts in found.items()}}
 
 
-def totals(state: State) -> Standing:
+def totals(state: State) -> ScoreState:
     """The first number of each client."""
-    return Standing({name: state[name][0] for name in sorted(state)})
+    return ScoreState({name: state[name][0] for name in sorted(state)})
 
 
 def left_out(names: Iterable[str], utilities: Iterable[str] = ()) -> Mapping[str, Mapping[str, float]]:

@@ -11,13 +11,13 @@ from roughfed.server.context.server import ServerContext
 from roughfed.server.defence import ROUNDING, view_of_claims
 from roughfed.server.defence.verdict import Coefficients
 from roughfed.server.defence.view import Gram
-from roughfed.server.extensions.contribution.retained import Kept
+from roughfed.server.extensions.contribution.retained import RetainedRound
 from roughfed.server.fairness.client_weights import fair_weights
 from roughfed.server.masked.group_sums import row_name
 from roughfed.server.round.updates.interface import accepted_updates
 from roughfed.server.storage.store import VOID, RoundRow
 
-Counted = tuple[Kept, Sequence[Path], Gram | None]
+Counted = tuple[RetainedRound, Sequence[Path], Gram | None]
 """The round, files of its rows, or inner products of them."""
 
 
@@ -51,7 +51,7 @@ def _updates(ctx: ServerContext, round_: RoundState, weighting: str) -> Counted:
     first: dict[tuple[bytes, float], int] = {}
     same = zip((one.receipt.digest for one in accepted), weights, strict=True)
     twins = [first.setdefault(key, at) for at, key in enumerate(same)]
-    kept = Kept(
+    kept = RetainedRound(
         row.round,
         "updates",
         tuple(names),
@@ -73,7 +73,9 @@ def _sketches(ctx: ServerContext, round_: RoundState) -> Counted:
     view = view_of_claims(claims, length=terms.length, norm_unit=terms.norm_unit, rounding=ROUNDING)
     weights = tuple(float(quarters[name]) for name in view.names)
     twins = tuple(range(len(view)))
-    kept = Kept(row.round, "sketches", view.names, weights, ctx.spec.size, twins=twins, left_out=_left_out(ctx, row))
+    kept = RetainedRound(
+        row.round, "sketches", view.names, weights, ctx.spec.size, twins=twins, left_out=_left_out(ctx, row)
+    )
     return kept, (), view.gram()
 
 
@@ -87,7 +89,7 @@ def _groups(ctx: ServerContext, round_: RoundState) -> Counted:
     members = {name: inside[name] for name in sorted(means) if inside[name]}
     weights = tuple(float(sum(quarters[one] for one in clients)) for clients in members.values())
     twins = tuple(range(len(members)))
-    kept = Kept(row.round, "groups", tuple(members), weights, ctx.spec.size, twins=twins, members=members)
+    kept = RetainedRound(row.round, "groups", tuple(members), weights, ctx.spec.size, twins=twins, members=members)
     return kept, [means[name] for name in members], None
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roughfed.server.defence.view import Gram, Rows
-from roughfed.server.extensions.contribution.scores import Parts, Standing
+from roughfed.server.extensions.contribution.scores import Parts, ScoreState
 
 Coalition = int
 """A set of rows: bit i is set for row i. 0 is nobody: the model that the round began with."""
@@ -66,7 +66,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
+class ScoringMethod:
     """One way to score.
 
     Attributes:
@@ -89,7 +89,7 @@ class Method:
     data: Data
     judge: Callable[[Case], Play]
     fold: Callable[[State, Found], State]
-    standing: Callable[[State], Standing]
+    standing: Callable[[State], ScoreState]
     most: int = 0
     fewest: int = 1
     needed_rounds: Callable[[State], int] = field(default=lambda _: 0)

@@ -27,7 +27,7 @@ GRAM, MODEL = "gram.f64", "model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RetainedRound:
     """One round, as it is kept.
 
     Attributes:
@@ -70,11 +70,11 @@ class Shelf:
         """The model that the round began with."""
         return self.folder / MODEL
 
-    def updates(self, kept: Kept) -> list[Path]:
+    def updates(self, kept: RetainedRound) -> list[Path]:
         """The files of the rows, in order; none where only their inner products are kept."""
         return [] if kept.rows == "sketches" else [self._row(at) for at in range(len(kept.names))]
 
-    def gram(self, kept: Kept) -> Gram:
+    def gram(self, kept: RetainedRound) -> Gram:
         """Inner products of the rows, float64 [n, n].
 
         Raises:
@@ -88,7 +88,7 @@ class Shelf:
         files = dict(zip(order, self.updates(kept), strict=True))
         return view_of_files(files, size=kept.size, codec=kept.codec, rows=kept.rows).gram()
 
-    def keep(self, kept: Kept, *, model: Path, files: Sequence[Path] = (), gram: Gram | None = None) -> None:
+    def keep(self, kept: RetainedRound, *, model: Path, files: Sequence[Path] = (), gram: Gram | None = None) -> None:
         """Keep a round instead of what was there.
 
         Args:
@@ -110,7 +110,7 @@ class Shelf:
                 np.ascontiguousarray(gram, dtype="<f8").tofile(self.folder / GRAM)
         write_durably(self.folder / SCORING_PLAN, json.dumps(asdict(kept)).encode(), mode=0o600)
 
-    def kept(self) -> Kept | None:
+    def kept(self) -> RetainedRound | None:
         """The round that is kept; None where there is none."""
         with disk_errors("read what is kept of a round"):
             try:
@@ -118,7 +118,7 @@ class Shelf:
             except FileNotFoundError:
                 return None
         plan |= {name: tuple(plan[name]) for name in ("names", "weights", "twins", "left_out")}
-        return Kept(**plan)
+        return RetainedRound(**plan)
 
     def clear(self) -> None:
         """Keep nothing any more; the plan goes first."""

@@ -1,6 +1,6 @@
 """What a round says of each client's worth, and what all rounds say together: the figures that the ledger keeps.
 
-A round's figures are *parts* by client. Everything that is said over several rounds (`Standing`) is folded from the
+A round's figures are *parts* by client. Everything that is said over several rounds (`ScoreState`) is folded from the
 parts of the rounds, one after another, and from nothing else: whoever has the rows of the ledger can work out every
 total again (`roughfed.server.extensions.contribution.replay`).
 """
@@ -16,7 +16,7 @@ Parts = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ScoreState:
     """What the rounds so far say of the clients.
 
     Attributes:
@@ -40,7 +40,7 @@ class Scores:
         evaluations: models that were evaluated for them; 0 where no data were needed.
         round: client -> its parts, of those whose update was judged: who counts, and, with a "round" of 0, who was left
             out by the defence. Who was away, or in a group that gave no sum, is not in it: nothing was won or lost.
-        totals: as in `Standing`, after this round.
+        totals: as in `ScoreState`, after this round.
         intervals: likewise.
         skipped: why the round was not judged; "" where it was. `round`, `totals` and `intervals` are empty then: an
             earlier round may still be being scored.

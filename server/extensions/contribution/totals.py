@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from roughfed.server.extensions.contribution.method import NOTHING, Method, State
+from roughfed.server.extensions.contribution.method import NOTHING, ScoringMethod, State
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Contributions:
     """
 
     name: str = ""
-    method: Method | None = None
+    method: ScoringMethod | None = None
     utilities: tuple[str, ...] = ()
     state: State = field(default_factory=lambda: NOTHING)
     scoring: asyncio.Task[None] | None = None

@@ -29,8 +29,8 @@ from roughfed.server.cohort.statistics import FEWEST, Facts, Shape, check_shape
 from roughfed.server.context.extension import IN_TIME, Extension
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
-from roughfed.server.extensions.edge.orders import begun, made, sum_path, take, written_down
 from roughfed.server.extensions.edge.upstream import Above, Carried, Order, Withdrawn
+from roughfed.server.extensions.edge.upstream_rounds import begun, made, sum_path, take, written_down
 from roughfed.server.model.retention import Quality, counted
 from roughfed.server.round.engine import abandon, run_round, updates_of
 from roughfed.server.round.run import begin, evaluate, finish, prune, ready

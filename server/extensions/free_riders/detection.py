@@ -71,7 +71,7 @@ FEWEST = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RoundRows:
     """What is known of the rows of a round.
 
     Attributes:
@@ -88,7 +88,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FreeRiderFinding:
     """What speaks for a free-rider.
 
     Attributes:
@@ -104,7 +104,7 @@ class Found:
     state: State
 
 
-def judge(seen: Seen, state: State, round_number: int) -> Found:
+def judge(seen: RoundRows, state: State, round_number: int) -> FreeRiderFinding:
     """Add this round's evidence to what there was.
 
     Args:
@@ -117,7 +117,7 @@ def judge(seen: Seen, state: State, round_number: int) -> Found:
     """
     names, n = seen.view.names, len(seen.view)
     if not n:
-        return Found({}, {}, {}, state)
+        return FreeRiderFinding({}, {}, {}, state)
     fresh, twin = _evidence(seen)
     before = np.array([state.get(name, np.zeros(len(KINDS) + 1))[:-1] for name in names])
     total = np.clip(before + fresh, 0.0, CEILING)  # [n, kinds]
@@ -132,10 +132,10 @@ def judge(seen: Seen, state: State, round_number: int) -> Found:
         for name, row in zip(names, total, strict=True)
     }
     twins = {name: names[int(at)] for name, at in zip(names, twin, strict=True) if at >= 0}
-    return Found(flags, {name: row for name, row in evidence.items() if row}, twins, {**kept, **now})
+    return FreeRiderFinding(flags, {name: row for name, row in evidence.items() if row}, twins, {**kept, **now})
 
 
-def _evidence(seen: Seen) -> tuple[Values, np.ndarray]:
+def _evidence(seen: RoundRows) -> tuple[Values, np.ndarray]:
     """Of this round alone, float64 [n, kinds], and whose copy each row is, int [n] or -1."""
     view = seen.view
     gram, raw = view.gram(), view.raw_squares()[: len(view)]

@@ -27,7 +27,7 @@ from roughfed.server.defence.passes import marked
 from roughfed.server.defence.plan import rows_needed, tolerated
 from roughfed.server.defence.verdict import State
 from roughfed.server.extensions.free_riders import detection
-from roughfed.server.extensions.free_riders.detection import FORGOTTEN, Found, Seen, echoes
+from roughfed.server.extensions.free_riders.detection import FORGOTTEN, FreeRiderFinding, RoundRows, echoes
 from roughfed.server.uploads.spool import opened
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Watched:
     out: Sequence[str] = ()
     seen: Sequence[str] = ()
 
-    def with_more(self, found: Found, seen: Sequence[str], out: Sequence[str]) -> Watched:
+    def with_more(self, found: FreeRiderFinding, seen: Sequence[str], out: Sequence[str]) -> Watched:
         """The same with what was found in another class."""
         flags = {**self.flags, **found.flags}
         evidence = {**self.evidence, **{name: found.evidence[name] for name in found.flags}}
@@ -133,7 +133,9 @@ class FreeRiders(Extension):
         told = self.riders.told(round_.number)
         return {} if told is None else dict.fromkeys(told.out, FREE_RIDER)
 
-    def _look(self, round_: RoundState, view: View, payloads: Payloads | None, state: State) -> tuple[Found, State]:
+    def _look(
+        self, round_: RoundState, view: View, payloads: Payloads | None, state: State
+    ) -> tuple[FreeRiderFinding, State]:
         marks = None if payloads is None else _marks(view.names, payloads, int(state[SEED][0]))
         return look(view, marks, self._arrivals(round_, view.names), state, round_.number)
 
@@ -175,7 +177,9 @@ class FreeRiders(Extension):
         return {"contribution": flagged}
 
 
-def look(view: View, marks: Values | None, arrival: np.ndarray, state: State, round_number: int) -> tuple[Found, State]:
+def look(
+    view: View, marks: Values | None, arrival: np.ndarray, state: State, round_number: int
+) -> tuple[FreeRiderFinding, State]:
     """What the rows of a round say, and what is remembered then.
 
     Args:
@@ -192,7 +196,7 @@ def look(view: View, marks: Values | None, arrival: np.ndarray, state: State, ro
         echo, again = echoes(marks, known, view.names)
         kept = _with_marks(state, view.names, marks, round_number)
     rows = {name.removeprefix(ROW): value for name, value in state.items() if name.startswith(ROW)}
-    found = detection.judge(Seen(view, echo, again, arrival), rows, round_number)
+    found = detection.judge(RoundRows(view, echo, again, arrival), rows, round_number)
     return found, {SEED: state[SEED], **kept, **{ROW + name: value for name, value in found.state.items()}}
 
 

@@ -10,9 +10,9 @@ from roughfed.crypto.identity import verify
 from roughfed.errors import ConfigError, IdentityError
 from roughfed.files import disk_errors
 from roughfed.server.extensions.ledger import entries, hash_chain
-from roughfed.server.extensions.ledger.entries import Book
+from roughfed.server.extensions.ledger.entries import LedgerState
 from roughfed.server.extensions.ledger.file import newest, waiting
-from roughfed.server.extensions.ledger.hash_chain import FIRST, Entry, Problem
+from roughfed.server.extensions.ledger.hash_chain import FIRST, Entry, LedgerProblem
 from roughfed.server.storage.layout import LEDGER
 from roughfed.server.storage.store import Store
 from roughfed.wire.session import HEADER_DOMAIN
@@ -32,8 +32,8 @@ class Checked:
     """
 
     entries: Sequence[Entry]
-    book: Book
-    problem: Problem | None
+    book: LedgerState
+    problem: LedgerProblem | None
     keys: tuple[str, ...]
     head: str
     waiting: int = 0
@@ -78,7 +78,7 @@ def check_ledger(store: Store) -> Checked:
     found = _checked(data[:end], head=head, key=None)
     problem = found.problem or _beside(store, found)
     if problem is None and not more.startswith(data[end:]):
-        problem = Problem(len(found.entries) + 1, "structure", "lines follow that the journal knows nothing of")
+        problem = LedgerProblem(len(found.entries) + 1, "structure", "lines follow that the journal knows nothing of")
     return Checked(found.entries, found.book, problem, found.keys, found.head, len(pending))
 
 
@@ -90,7 +90,7 @@ def _checked(data: bytes, *, head: str | None, key: str | None) -> Checked:
     return Checked(reading.entries, known, problem or reading.problem, reading.keys, reading.head)
 
 
-def _beside(store: Store, found: Checked) -> Problem | None:
+def _beside(store: Store, found: Checked) -> LedgerProblem | None:
     """What the ledger says of rounds against the headers that clients were sent, and their signatures."""
     rounds = {row.round: row for row in store.judged()}
     known = set[str]()
@@ -99,13 +99,13 @@ def _beside(store: Store, found: Checked) -> Problem | None:
             continue
         row, key = rounds.get(entry["round"]), entry["key"]
         if row is None or row.header.digest.hex() != entry["header"]:
-            return Problem(number, "structure", "the journal knows another header of this round")
+            return LedgerProblem(number, "structure", "the journal knows another header of this round")
         if key in known:
             continue
         try:
             verify(bytes.fromhex(key), HEADER_DOMAIN, row.header.body, row.header.signature)
         except IdentityError:
-            return Problem(number, "signature", "another key signed the header of this round")
+            return LedgerProblem(number, "signature", "another key signed the header of this round")
         known.add(key)
     return None
 

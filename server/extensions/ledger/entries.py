@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from roughfed.server.extensions.contribution import METHODS, NOTHING, Standing, State
-from roughfed.server.extensions.ledger.hash_chain import Entry, Problem
-from roughfed.server.extensions.ledger.rewards import Given, given
+from roughfed.server.extensions.contribution import METHODS, NOTHING, ScoreState, State
+from roughfed.server.extensions.ledger.hash_chain import Entry, LedgerProblem
+from roughfed.server.extensions.ledger.rewards import Rewards, given
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class RoundFacts:
 
 
 @dataclass
-class Book:
+class LedgerState:
     """Everything that is known after some rounds.
 
     Attributes:
@@ -63,8 +63,8 @@ class Book:
     states: dict[str, State] = field(default_factory=dict[str, State])
     flags: dict[str, str] = field(default_factory=dict[str, str])
     method: str = ""
-    given: Given = field(default_factory=Given)
-    standing: Standing = field(default_factory=Standing)
+    given: Rewards = field(default_factory=Rewards)
+    standing: ScoreState = field(default_factory=ScoreState)
 
     @property
     def exact(self) -> bool:
@@ -164,13 +164,13 @@ def facts_of(clients: Sequence[Entry], end: Entry) -> RoundFacts:
     )
 
 
-def check(entries: Sequence[Entry]) -> tuple[Book, Problem | None]:
+def check(entries: Sequence[Entry]) -> tuple[LedgerState, LedgerProblem | None]:
     """Replay a ledger whose lines are in order, and hold every score against what the rounds before make of it.
 
     Returns:
         what is known after the last round that is right, and the first line that says something else.
     """
-    book, clients = Book(), list[tuple[int, Entry]]()
+    book, clients = LedgerState(), list[tuple[int, Entry]]()
     for number, entry in enumerate(entries, start=1):
         if entry["kind"] == "client":
             clients.append((number, entry))
@@ -178,10 +178,10 @@ def check(entries: Sequence[Entry]) -> tuple[Book, Problem | None]:
             try:
                 wanted = book.lines(facts_of([each for _, each in clients], entry))
             except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
-                return book, Problem(number, "structure", f"a round of this ledger cannot be read ({error!r})")
+                return book, LedgerProblem(number, "structure", f"a round of this ledger cannot be read ({error!r})")
             for (at, found), right in zip([*clients, (number, entry)], wanted, strict=True):
                 if (wrong := _difference(found, right, exact=book.exact)) is not None:
-                    return book, Problem(at, "score", wrong)
+                    return book, LedgerProblem(at, "score", wrong)
             clients = []
     return book, None
 

@@ -10,7 +10,7 @@ from roughfed.server.context.extension import Extension
 from roughfed.server.context.server import ServerContext
 from roughfed.server.extensions.free_riders.extension import Riders
 from roughfed.server.extensions.ledger.entries import RoundFacts
-from roughfed.server.extensions.ledger.file import Ledger, newest
+from roughfed.server.extensions.ledger.file import LedgerFile, newest
 from roughfed.server.round.shares import SHARES
 from roughfed.server.storage.store import RoundRow
 
@@ -21,7 +21,7 @@ class LedgerExtension(Extension):
     def __init__(self, ctx: ServerContext) -> None:
         """What is journaled is not written yet."""
         self._ctx, self._riders = ctx, Riders(ctx.store.journal)
-        self.ledger = Ledger(ctx.store, ctx.identity.key, run=ctx.run, server=ctx.identity.name)
+        self.ledger = LedgerFile(ctx.store, ctx.identity.key, run=ctx.run, server=ctx.identity.name)
 
     async def catch_up(self) -> None:
         """Write into the ledger what is missing and known."""

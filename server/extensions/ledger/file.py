@@ -23,9 +23,9 @@ from roughfed import crash
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import StorageError
 from roughfed.files import disk_errors, fsync_folder
-from roughfed.server.extensions.ledger.entries import Book, RoundFacts, check
+from roughfed.server.extensions.ledger.entries import LedgerState, RoundFacts, check
 from roughfed.server.extensions.ledger.hash_chain import FIRST, VERSION, Writer, digest_of, read
-from roughfed.server.extensions.ledger.rewards import Given
+from roughfed.server.extensions.ledger.rewards import Rewards
 from roughfed.server.storage.layout import LEDGER
 from roughfed.server.storage.store import RoundRow, Store
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class LedgerPart:
     """The lines of one round, as the journal knows them; of round 0 the first line of the ledger.
 
     Attributes:
@@ -64,16 +64,16 @@ class Damaged(StorageError):
     reason = "ledger"
 
 
-class Ledger:
+class LedgerFile:
     """Table `ledger` of the journal, and the file that it leads."""
 
     def __init__(self, store: Store, key: IdentityKey, *, run: str, server: str) -> None:
         """Nothing is read yet."""
         self._store, self._key, self._run, self._server = store, key, run, server
         self.path = store.folder / LEDGER
-        self._book: Book | None = None
+        self._book: LedgerState | None = None
         self._complained = ""
-        self.given = Given()
+        self.given = Rewards()
         """Shares and levels after the last round that was written by this process."""
 
     async def catch_up(
@@ -111,7 +111,7 @@ class Ledger:
             writer = Writer()
             writer.add_signed({"kind": "begin", "ledger": VERSION, "run": self._run, "server": self._server}, self._key)
             data = writer.data
-            await self._journal(Part(0, 0, len(data), writer.seq, writer.head, data))
+            await self._journal(LedgerPart(0, 0, len(data), writer.seq, writer.head, data))
 
     async def _note(self, known: RoundFacts, facts: Callable[[RoundRow], RoundFacts | None]) -> None:
         """Journal the lines of the next round."""
@@ -127,12 +127,12 @@ class Ledger:
             writer.add(entry)
         writer.add_signed(entries[-1], self._key)
         data = writer.data
-        part = Part(known.round, before.stop, len(data), writer.seq, writer.head, data)
+        part = LedgerPart(known.round, before.stop, len(data), writer.seq, writer.head, data)
         await self._journal(part, {"shares": book.given.shares, "levels": book.given.levels} if book.method else {})
         crash.point("ledger-journaled")
         self._book, self.given = book, book.given
 
-    def _replayed(self, last: Part, facts: Callable[[RoundRow], RoundFacts | None]) -> Book:
+    def _replayed(self, last: LedgerPart, facts: Callable[[RoundRow], RoundFacts | None]) -> LedgerState:
         """What is known after the rounds that are written: out of the lines, or, if they are damaged, the journal."""
         pending = waiting(self._store)
         with disk_errors(f"read {self.path}"):
@@ -142,13 +142,13 @@ class Ledger:
         book, problem = check(reading.entries)
         if reading.problem is None and problem is None:
             return book
-        book = Book()
+        book = LedgerState()
         for row in self._store.judged():
             if row.round <= last.round and (known := facts(row)) is not None:
                 book.lines(known)
         return book
 
-    async def _journal(self, part: Part, given: dict[str, Any] | None = None) -> None:
+    async def _journal(self, part: LedgerPart, given: dict[str, Any] | None = None) -> None:
         """Journal a part; `given` is put into the summary of its round, for the report."""
         row = (part.round, part.start, part.size, part.lines, part.head, part.data)
 
@@ -178,27 +178,27 @@ def _written(round_number: int, db: sqlite3.Connection) -> None:
 # -- what the journal knows --------------------------------------------------------------------------------------------
 
 
-def newest(store: Store, *, before: int | None = None) -> Part | None:
+def newest(store: Store, *, before: int | None = None) -> LedgerPart | None:
     """The newest lines, or the newest before a round; None where there are none."""
     limit = 1 << 62 if before is None else before
     found = _parts(store, "SELECT * FROM ledger WHERE round < ? ORDER BY round DESC LIMIT 1", limit)
     return found[0] if found else None
 
 
-def waiting(store: Store) -> list[Part]:
+def waiting(store: Store) -> list[LedgerPart]:
     """What is journaled and perhaps not in the file yet, oldest first."""
     return _parts(store, "SELECT * FROM ledger WHERE lines IS NOT NULL ORDER BY round")
 
 
-def _parts(store: Store, sql: str, *args: object) -> list[Part]:
+def _parts(store: Store, sql: str, *args: object) -> list[LedgerPart]:
     rows: Iterable[sqlite3.Row] = store.journal.read(sql, *args)
-    return [Part(r["round"], r["start"], r["size"], r["count"], r["head"], r["lines"]) for r in rows]
+    return [LedgerPart(r["round"], r["start"], r["size"], r["count"], r["head"], r["lines"]) for r in rows]
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------
 
 
-def append(path: Path, part: Part, *, known: Part | None) -> None:
+def append(path: Path, part: LedgerPart, *, known: LedgerPart | None) -> None:
     """Put lines where they belong, and nothing behind them; what a crash left there half is written over.
 
     Args:
@@ -228,7 +228,7 @@ def append(path: Path, part: Part, *, known: Part | None) -> None:
         fsync_folder(path.parent)
 
 
-def _check_end(path: Path, fd: int, part: Part, known: Part | None) -> None:
+def _check_end(path: Path, fd: int, part: LedgerPart, known: LedgerPart | None) -> None:
     size = os.fstat(fd).st_size
     if size < part.start:
         raise Damaged(f"{path} has {size} bytes, and {part.start} were written; see `roughfed ledger verify`")

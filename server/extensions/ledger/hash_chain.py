@@ -72,7 +72,7 @@ class Writer:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class LedgerProblem:
     """The first thing that is wrong with a ledger.
 
     Attributes:
@@ -99,7 +99,7 @@ class Reading:
 
     entries: Sequence[Entry] = ()
     head: str = FIRST
-    problem: Problem | None = None
+    problem: LedgerProblem | None = None
     keys: tuple[str, ...] = ()
 
     @property
@@ -126,18 +126,22 @@ def read(data: bytes, *, head: str | None = None, key: str | None = None) -> Rea
     return checker.reading(_end(checker, rest, head))
 
 
-def _end(checker: _Checker, rest: bytes, head: str | None) -> Problem | None:
+def _end(checker: _Checker, rest: bytes, head: str | None) -> LedgerProblem | None:
     at = len(checker.entries)
     if rest:
-        return Problem(at + 1, "truncated", "the last line is cut off in its middle")
+        return LedgerProblem(at + 1, "truncated", "the last line is cut off in its middle")
     if not at:
         return (
-            None if head in (None, FIRST) else Problem(1, "truncated", "the ledger is empty; the journal knows lines")
+            None
+            if head in (None, FIRST)
+            else LedgerProblem(1, "truncated", "the ledger is empty; the journal knows lines")
         )
     if checker.entries[-1]["kind"] == "client":
-        return Problem(at, "truncated", "the last round has no line that ends it")
+        return LedgerProblem(at, "truncated", "the last round has no line that ends it")
     if head is not None and head != checker.head:
-        return Problem(at, "truncated", "the journal knows another last line: lines are missing at the end, or changed")
+        return LedgerProblem(
+            at, "truncated", "the journal knows another last line: lines are missing at the end, or changed"
+        )
     return None
 
 
@@ -174,38 +178,40 @@ class _Checker:
     clients: set[str] = field(default_factory=set[str])
     last_round: int = 0
 
-    def reading(self, problem: Problem | None) -> Reading:
+    def reading(self, problem: LedgerProblem | None) -> Reading:
         return Reading(tuple(self.entries), self.head, problem, tuple(self.keys))
 
-    def take(self, number: int, line: bytes, numbered: _Numbered) -> Problem | None:
+    def take(self, number: int, line: bytes, numbered: _Numbered) -> LedgerProblem | None:
         entry = _parsed(line)
         if entry is None:
-            return Problem(number, "changed", "this is no line of a ledger")
+            return LedgerProblem(number, "changed", "this is no line of a ledger")
         if (problem := self._linked(number, entry, numbered)) is not None:
             return problem
         if (why := self._structure(entry)) is not None:
-            return Problem(number, "structure", why)
+            return LedgerProblem(number, "structure", why)
         if "signature" in entry and (why := self._signature(entry)) is not None:
-            return Problem(number, "signature", why)
+            return LedgerProblem(number, "signature", why)
         self.entries.append(entry)
         self.head = digest_of(line)
         return None
 
-    def _linked(self, number: int, entry: Entry, numbered: _Numbered) -> Problem | None:
+    def _linked(self, number: int, entry: Entry, numbered: _Numbered) -> LedgerProblem | None:
         seq, prev = entry.get("seq"), entry.get("prev")
         if prev == self.head and seq == number - 1:
             return None
         if prev == self.head:
-            return Problem(number, "changed", "it says another place than its own")
+            return LedgerProblem(number, "changed", "it says another place than its own")
         if seq == number - 1:
             changed = number if number == 1 or not numbered.leads_on(number, entry) else number - 1
-            return Problem(changed, "changed", "its digest is not the one that the lines beside it say")
+            return LedgerProblem(changed, "changed", "its digest is not the one that the lines beside it say")
         before = numbered.place(str(prev)) if isinstance(prev, str) else None
         if before is not None and before != number - 1:
-            return Problem(number, "reordered", f"it belongs behind line {before}")
+            return LedgerProblem(number, "reordered", f"it belongs behind line {before}")
         if isinstance(seq, int) and seq > number - 1:
-            return Problem(number, "missing", f"this is line {seq + 1} of the ledger, so lines before it are missing")
-        return Problem(number, "reordered", "this line was here before, or belongs elsewhere")
+            return LedgerProblem(
+                number, "missing", f"this is line {seq + 1} of the ledger, so lines before it are missing"
+            )
+        return LedgerProblem(number, "reordered", "this line was here before, or belongs elsewhere")
 
     def _structure(self, entry: Entry) -> str | None:
         kind = entry.get("kind")

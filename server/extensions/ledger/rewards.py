@@ -21,7 +21,7 @@ from roughfed.types import Spec
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class Rewards:
     """What the scores so far give.
 
     Attributes:
@@ -35,7 +35,7 @@ class Given:
 
 def given(
     totals: Mapping[str, float], *, levels: Sequence[float] = (), beta: float = 1.0, flagged: Collection[str] = ()
-) -> Given:
+) -> Rewards:
     """Shares and levels.
 
     Args:
@@ -49,11 +49,11 @@ def given(
     whole = math.fsum(scores)
     shares = {name: score / whole if whole else 0.0 for name, score in zip(names, scores, strict=True)}
     if not levels or not names:
-        return Given(shares)
+        return Rewards(shares)
     mean = whole / len(names)
     quality = [math.tanh(beta * (score / mean)) if mean else 0.0 for score in scores]
     best = max(quality)
-    return Given(
+    return Rewards(
         shares, {name: level_for(q / best if best else 0.0, levels) for name, q in zip(names, quality, strict=True)}
     )
 

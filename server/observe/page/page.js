@@ -9,7 +9,7 @@ import { learning } from "./learning.js";
 import { alerts, figures, header, spoken, title } from "./overview.js";
 import { matrix, participation } from "./participation.js";
 import { timing, traffic } from "./rounds.js";
-import { unlike } from "./unlike.js";
+import { heterogeneity } from "./heterogeneity.js";
 import { learn } from "./words.js";
 
 const STATES = {
@@ -65,11 +65,11 @@ function draw() {
   traffic(key, head, rounds);
   participation(key, rounds);
   matrix(key, rounds);
-  unlike([key, status.unlike], status.unlike, rounds);
+  heterogeneity([key, status.heterogeneity], status.heterogeneity, rounds);
   defence([status.defence, status.quarantined], status.defence, status.quarantined);
   const last = rounds[rounds.length - 1];
   groups([status.groups, last?.groups, last?.round], status.groups, last?.groups, status.groups?.length ? status.round : last?.round);
-  show(byId("unlike-link"), !byId("unlike").hidden);
+  show(byId("heterogeneity-link"), !byId("heterogeneity").hidden);
   clients(status.clients);
   const minute = Math.floor(Date.now() / 60000);
   health([status.certificates, status.disk, status.clients.map((c) => c.expires_at), minute], status);

@@ -19,7 +19,7 @@ from roughfed import crash
 from roughfed.codec.plan import Lanes as CodecLanes
 from roughfed.crypto.masks import Lanes
 from roughfed.errors import IdentityError, RemoteProtocolError
-from roughfed.masking import Masking, maskings_of
+from roughfed.masked_round import Masking, maskings_of
 from roughfed.messages import ClientStage
 from roughfed.secagg.groups import smallest_sum
 from roughfed.secagg.server import Stage
@@ -40,11 +40,11 @@ from roughfed.server.masked.decisions import (
     decode,
     encode,
 )
-from roughfed.server.masked.journal import SILENT, Step
+from roughfed.server.masked.journal import SILENT, JournaledStage
 from roughfed.server.masked.opening import limits_of
 from roughfed.server.masked.outcome import Result, next_clip, summed_evaluation
-from roughfed.server.masked.stages import MaskedRound, Server
-from roughfed.server.members.sessions import Session
+from roughfed.server.masked.stages import MaskedRound, ServerSide
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.round.updates import reference_updates
 from roughfed.server.round.updates.interface import STATICS, Statistics, Updates, open_round_of
 from roughfed.server.round.updates.unmasking import mean_of_groups, unmasked
@@ -226,7 +226,7 @@ class MaskedUpdates(Updates):
         ctx, kind = self._ctx, KINDS[type(fact)]
         outgoing = self._machine.apply(fact)
         ctx.trace.stage(self._machine.stage)
-        await ctx.stages.submit(self._round.number, Step(FACT + kind, "", Signed(encode(fact), b"", "")))
+        await ctx.stages.submit(self._round.number, JournaledStage(FACT + kind, "", Signed(encode(fact), b"", "")))
         crash.point(f"{kind}-decided")
         for name, message in outgoing:
             if (session := ctx.clients.get(name)) is not None:
@@ -335,7 +335,7 @@ def machine_of(ctx: ServerContext, round_: RoundState) -> MaskedRound:
             return ctx.identity.key.sign(domain, body)
 
     weighs = ctx.config.trainer.self_weight or by_classes(ctx.config)
-    machine = MaskedRound(maskings, frozenset(row.cohort), Server(sign, member, opening.nonce), weighs)
+    machine = MaskedRound(maskings, frozenset(row.cohort), ServerSide(sign, member, opening.nonce), weighs)
     for step in ctx.stages.steps(row.round):
         if step.kind.startswith(FACT):
             machine.apply(decode(step.kind.removeprefix(FACT), step.signed.body))
@@ -344,7 +344,7 @@ def machine_of(ctx: ServerContext, round_: RoundState) -> MaskedRound:
     return machine
 
 
-def accept_stage(ctx: ServerContext, session: Session, stage: ClientStage) -> None:
+def accept_stage(ctx: ServerContext, session: ClientSession, stage: ClientStage) -> None:
     """A stage of a client: into the machine, then into the journal. One that breaks a rule is only counted."""
     round_ = ctx.state.round
     if round_ is None or (machine := round_.masked) is None:
@@ -362,7 +362,7 @@ def accept_stage(ctx: ServerContext, session: Session, stage: ClientStage) -> No
         ctx.metrics.stage_refused(error.reason)
         return
     if new:
-        ctx.stages.submit(round_.number, Step(stage.kind, session.name, signed, entry))
+        ctx.stages.submit(round_.number, JournaledStage(stage.kind, session.name, signed, entry))
         crash.point(f"{stage.kind}-taken")
         ctx.state.wake()
 

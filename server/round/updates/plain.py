@@ -16,7 +16,6 @@ import numpy as np
 from roughfed.codec import CODECS
 from roughfed.params import Flat
 from roughfed.secagg.statistics import add
-from roughfed.sending import Sending, sendings_of
 from roughfed.server.aggregate import WEIGHTINGS, weighed
 from roughfed.server.aggregate.robust import combined
 from roughfed.server.context.extension import Payloads
@@ -32,6 +31,7 @@ from roughfed.server.uploads.payload import OpenRound
 from roughfed.server.uploads.spool import opened, weighted_mean
 from roughfed.tiers import STANDARD, Mean, completed, loudness, merged
 from roughfed.types import Evaluation
+from roughfed.upload_format import Sending, sendings_of
 
 
 class PlainUpdates(Updates):

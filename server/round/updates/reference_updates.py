@@ -20,12 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roughfed.errors import ConfigError, RoundError, TrainerError
+from roughfed.file_pool import retire, spare_of, written_over
 from roughfed.files import disk_errors, place_durably, write_durably
-from roughfed.masking import Masking, sketch_of_update
+from roughfed.masked_round import Masking, sketch_of_update
 from roughfed.params import Flat, read_flat
-from roughfed.reuse import retire, spare_of, written_over
 from roughfed.rng import derive
-from roughfed.sending import Sending
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.defence import PREVIOUS, ROOT
@@ -35,6 +34,7 @@ from roughfed.sketch.buckets import Sketcher
 from roughfed.tiers import Ranges
 from roughfed.training import Turn
 from roughfed.types import Spec
+from roughfed.upload_format import Sending
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.masked.group_sums import Apart, row_name
 from roughfed.server.masked.merging import merged_sums
-from roughfed.server.masked.outcome import Part, Result, settle, unmask
+from roughfed.server.masked.outcome import GroupResult, Result, settle, unmask
 from roughfed.server.masked.stages import MaskedRound
 from roughfed.server.round.updates import reference_updates
 from roughfed.server.round.verdict import judge_views
@@ -64,7 +64,7 @@ async def unmasked(
 
 
 async def _judged(
-    ctx: ServerContext, round_: RoundState, result: Result, parts: Sequence[Part], apart: Sequence[Apart]
+    ctx: ServerContext, round_: RoundState, result: Result, parts: Sequence[GroupResult], apart: Sequence[Apart]
 ) -> dict[int, str]:
     """Number of a group -> why the defence leaves it out; notes the verdict, and how means become one."""
     own = await reference_updates.ready(ctx, round_)

@@ -20,9 +20,9 @@ from roughfed.config.trainer import TrainerSettings as Learning
 from roughfed.data import Dataset
 from roughfed.params import Flat, write_model
 from roughfed.rng import derive
-from roughfed.scope import SCALE, model_part, shared_spec
-from roughfed.server.aggregate.control_variates import Ledger, with_variates
+from roughfed.server.aggregate.control_variates import VariateUpdate, with_variates
 from roughfed.server.extensions.scaffold import scale_fact
+from roughfed.shared_tensors import SCALE, model_part, shared_spec
 from roughfed.training import FitResult, Turn
 from roughfed.types import Spec
 
@@ -142,7 +142,7 @@ class LocalFederation:
             base = self._folder / "base.safetensors"
             write_model(base, self.spec, [self.params])
             everybody = len(self.clients)
-            ledger = Ledger(everybody if number > 1 else 0, everybody, everybody, self._scale[SCALE][0])
+            ledger = VariateUpdate(everybody if number > 1 else 0, everybody, everybody, self._scale[SCALE][0])
             sent = mean.astype(np.float32)
             added = with_variates(lambda start, stop: sent[start:stop], self.spec, base, ledger)
             mean = added(0, self.spec.size).astype(np.float64)

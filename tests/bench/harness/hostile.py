@@ -11,8 +11,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from roughfed.deploy.attack.poison import Poison, Scene
-from roughfed.deploy.attack.poison.labels import Wrong
+from roughfed.deploy.attack.poison import Poison, PoisonContext
+from roughfed.deploy.attack.poison.labels import LabelPoison
 from roughfed.errors import ConfigError, TrainerError
 from roughfed.params import Flat
 from roughfed.rng import generator
@@ -71,7 +71,7 @@ class Attackers:
         if poison is None or not fellows or not honest:
             return trained
         for at, name in enumerate(sorted(self._hostile & trained.keys())):
-            scene = Scene(
+            scene = PoisonContext(
                 peers=np.stack(honest),
                 own=fellows[at],
                 clients=len(self._learners.names),
@@ -86,7 +86,7 @@ class Attackers:
         return trained
 
     def _trained(self, number: int) -> Iterator[tuple[str, Flat]]:
-        wrong = Wrong(self._poison.data) if self._poison else None
+        wrong = LabelPoison(self._poison.data) if self._poison else None
         for index, name in enumerate(self._learners.names):
             try:
                 yield name, self._learners.update(index, number, wrong=wrong if name in self._hostile else None)

@@ -17,7 +17,7 @@ from roughfed import models
 from roughfed.data import load
 from roughfed.data.partition import PARTITIONERS
 from roughfed.data.rough import long_tail
-from roughfed.deploy.attack.poison.labels import TARGET, Wrong, patched
+from roughfed.deploy.attack.poison.labels import TARGET, LabelPoison, patched
 from roughfed.params import Flat
 from roughfed.rng import generator
 from roughfed.training import Turn
@@ -97,10 +97,12 @@ class Learners(LocalFederation):
         self._unused = whole, order[options.examples :]
         self._tail = np.argsort(np.bincount(train.labels, minlength=train.num_classes), kind="stable")[:TAIL]
         self._options = options
-        self._sources: dict[tuple[int, Wrong | None], Source] = {}
+        self._sources: dict[tuple[int, LabelPoison | None], Source] = {}
         self._root: Source | None = None
 
-    def update(self, index: int, number: int, *, wrong: Wrong | None = None, tensors: tuple[str, ...] = ()) -> Flat:
+    def update(
+        self, index: int, number: int, *, wrong: LabelPoison | None = None, tensors: tuple[str, ...] = ()
+    ) -> Flat:
         """Train as one client in one round, which remembers nothing.
 
         Args:
@@ -187,7 +189,7 @@ class Learners(LocalFederation):
             turned = float((self.predict(patched(others, others.max()), params) == TARGET).mean())
         return float((predicted == labels).mean()), float(np.mean(recall)), turned
 
-    def source(self, index: int, wrong: Wrong | None = None) -> Source:
+    def source(self, index: int, wrong: LabelPoison | None = None) -> Source:
         """What a client trains on."""
         if (index, wrong) not in self._sources:
             share, places = self.shares[index], np.arange(len(self.shares[index]))

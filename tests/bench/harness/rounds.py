@@ -23,17 +23,17 @@ from roughfed.codec.chain import Encoded, Summed, decode_sum, encode
 from roughfed.codec.clip_schedule import ClipLimits, follow_norms, max_step
 from roughfed.codec.plan import ChainParams, Lanes, plan_lanes
 from roughfed.errors import TooFewClients
-from roughfed.masking import code_rms, largest_group, sketch_of_update
+from roughfed.masked_round import code_rms, largest_group, sketch_of_update
 from roughfed.params import Flat
+from roughfed.secagg.adverts import FULL
 from roughfed.secagg.groups import colluders, form_groups, smallest_sum
-from roughfed.secagg.promises import FULL
 from roughfed.secagg.terms import Terms
 from roughfed.server.aggregate.robust import combined
 from roughfed.server.defence import ROUNDING, Situation, View, view_of_arrays, view_of_claims
 from roughfed.server.defence.plan import rule_of, tolerated
 from roughfed.server.defence.verdict import NOTHING, State
 from roughfed.server.defence.view import reader
-from roughfed.server.extensions.clusters.bipartition import Rows
+from roughfed.server.extensions.clusters.bipartition import RowAngles
 from roughfed.server.uploads.admission import absurd
 from roughfed.sketch.buckets import NORM_BOUND, Sketcher
 
@@ -173,7 +173,7 @@ class MaskedRounds:
         self._number = 0
         self.view: View | None = None
         """The rows of the last round as the rule was shown them, with the extra ones."""
-        self.rows: Rows | None = None
+        self.rows: RowAngles | None = None
         """What the last round showed of its rows, before the rule had its say; lengths in the parameters' unit."""
 
     def branch(self) -> MaskedRounds:
@@ -266,7 +266,7 @@ class MaskedRounds:
         left = {name: claim for name, claim in claims.items() if name not in excluded}
         unit = code_rms(params.lanes) * params.sent**0.5
         view = view_of_claims(left, length=params.sent, norm_unit=unit, rounding=ROUNDING, extras=extras)
-        self.rows = Rows(view.names, view.gram() * self._clip**2, view.cosine_error)
+        self.rows = RowAngles(view.names, view.gram() * self._clip**2, view.cosine_error)
         self.view = view
         situation = Situation(tolerated(self.plan.attackers, len(left)), self._number, self._seed, self._state)
         verdict = rule_of(self.plan.rule).judge(view, situation)

@@ -14,10 +14,10 @@ import typer
 
 from roughfed.codec.downlink import payload_bytes
 from roughfed.config.federation import Codec
-from roughfed.deploy.chaos.beside import bad_line
 from roughfed.deploy.chaos.faults import Faults
 from roughfed.deploy.chaos.proxy import Counts
-from roughfed.deploy.speed.launch import HOST, Bench, prepare, running, wait_for_end
+from roughfed.deploy.chaos.threaded_proxy import bad_line
+from roughfed.deploy.speed.federation import HOST, Bench, prepare, running, wait_for_end
 from roughfed.deploy.speed.measure import Sampler, machine
 from roughfed.deploy.speed.round import (
     PlayedRound,

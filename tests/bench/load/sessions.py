@@ -14,9 +14,9 @@ from typing import Annotated
 import typer
 
 from roughfed.client.connection.rpc import SERVICE
-from roughfed.deploy.speed.crowd import Ticket, channel
+from roughfed.deploy.speed.crowd import ClientTicket, channel
 from roughfed.deploy.speed.crowds import answer, crowded, gather, read, tell
-from roughfed.deploy.speed.launch import Bench
+from roughfed.deploy.speed.federation import Bench
 from roughfed.deploy.speed.measure import MIB, machine, own_bytes, percentile
 from roughfed.errors import ConfigError, RoughfedError
 from roughfed.transport import control_socket
@@ -126,7 +126,7 @@ def ask(crowd: subprocess.Popen[str]) -> str:
     return answer(crowd)
 
 
-async def probe(ticket: Ticket, port: int, digest: bytes, *, seconds: float) -> Sequence[float]:
+async def probe(ticket: ClientTicket, port: int, digest: bytes, *, seconds: float) -> Sequence[float]:
     """Seconds of each GetModel call; calls start at a steady rate, whether or not earlier ones are answered."""
     async with channel(ticket, port) as connection:
         get_model = connection.unary_stream(f"{SERVICE}/GetModel")

@@ -21,7 +21,7 @@ from typing import Annotated
 
 import typer
 
-from roughfed.deploy.speed.launch import HOST, Bench, add_client, prepare, running, wait_for_end
+from roughfed.deploy.speed.federation import HOST, Bench, add_client, prepare, running, wait_for_end
 from roughfed.deploy.speed.measure import MIB, Sampler, machine, own_bytes
 from roughfed.deploy.speed.round import read_journal
 from roughfed.errors import ConfigError, RoughfedError

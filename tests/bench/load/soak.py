@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from roughfed.deploy.speed.measure import MIB, Track, machine
+from roughfed.deploy.speed.measure import MIB, ProcessTrack, machine
 from roughfed.deploy.speed.options import RoundBenchOptions
 from roughfed.deploy.speed.round import PlayedRound, play
 from roughfed.errors import ConfigError, RoughfedError
@@ -68,7 +68,7 @@ def run_soak_bench(options: SoakOptions) -> dict[str, object]:
     }
 
 
-def line_of(track: Track, played: Sequence[PlayedRound], window: tuple[float, float]) -> dict[str, float]:
+def line_of(track: ProcessTrack, played: Sequence[PlayedRound], window: tuple[float, float]) -> dict[str, float]:
     """Slope and ends of one process's memory within a window of time (Unix seconds)."""
     times, own = np.asarray(track.times), np.asarray(track.own, dtype=np.float64) / MIB
     inside = (times >= window[0]) & (times <= window[1])

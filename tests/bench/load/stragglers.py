@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from roughfed.deploy.speed.launch import add_client, prepare, running, wait_for_end
+from roughfed.deploy.speed.federation import add_client, prepare, running, wait_for_end
 from roughfed.deploy.speed.measure import machine
 from roughfed.deploy.speed.round import PlayedRound, read_journal
 from roughfed.errors import ConfigError, RoughfedError

@@ -22,7 +22,7 @@ from roughfed.deploy.speed.measure import machine
 from roughfed.params import Flat
 from roughfed.registry import look_up
 from roughfed.server.defence.plan import tolerated
-from roughfed.server.extensions.clusters.bipartition import Limits, Rows, length_of, look
+from roughfed.server.extensions.clusters.bipartition import RowAngles, SplitLimits, length_of, look
 from roughfed.server.extensions.clusters.choices import Choosing, chosen, drawn_again
 from roughfed.server.extensions.clusters.members import by_cluster, settled
 from roughfed.server.storage.lineage import DEFAULT
@@ -123,7 +123,7 @@ class Line:
 
     rounds: MaskedRounds
     params: Flat
-    seen: list[Rows] = field(default_factory=list[Rows])
+    seen: list[RowAngles] = field(default_factory=list[RowAngles])
     first: float = 0.0
     played: int = 0
 
@@ -239,7 +239,7 @@ class Federation:
         wait = settings.warmup if self.split_after < 0 else settings.cooldown
         if len(line.seen) < wait:
             return
-        limits = Limits(settings.window, settings.eps1, settings.eps2, settings.separation, SMALLEST)
+        limits = SplitLimits(settings.window, settings.eps1, settings.eps2, settings.separation, SMALLEST)
         f = 0 if self._game.rule == "none" else tolerated(0.2, len(members))
         found = look(line.seen, line.first, members, limits, f)
         if found.why != "split":

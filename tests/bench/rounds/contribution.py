@@ -24,7 +24,7 @@ from roughfed.codec.plan import plan_lanes
 from roughfed.data import load
 from roughfed.data.dataset import Dataset
 from roughfed.deploy.speed.measure import machine
-from roughfed.masking import code_rms, largest_group, sketch_of_update
+from roughfed.masked_round import code_rms, largest_group, sketch_of_update
 from roughfed.params import Flat
 from roughfed.rng import derive, generator
 from roughfed.secagg.groups import colluders

@@ -22,7 +22,7 @@ import typer
 from roughfed.deploy.speed.measure import machine
 from roughfed.params import Flat
 from roughfed.registry import look_up
-from roughfed.secagg.promises import FULL
+from roughfed.secagg.adverts import FULL
 from roughfed.secagg.weight_class import LOSS_POINTS, Table, drawn, expected, loss_point
 from roughfed.server.fairness import RULES
 from roughfed.server.fairness.curve import table

@@ -18,7 +18,7 @@ import numpy as np
 import typer
 
 from roughfed.data import load
-from roughfed.deploy.attack.poison import POISONS, Scene
+from roughfed.deploy.attack.poison import POISONS, PoisonContext
 from roughfed.deploy.attack.poison.scene import noise, norm
 from roughfed.deploy.speed.measure import machine
 from roughfed.errors import ConfigError, LocalProtocolError
@@ -28,7 +28,7 @@ from roughfed.server.defence import PREVIOUS, view_of_arrays
 from roughfed.server.defence.passes import marked
 from roughfed.server.defence.verdict import State
 from roughfed.server.defence.view import View, reader
-from roughfed.server.extensions.free_riders.detection import Found
+from roughfed.server.extensions.free_riders.detection import FreeRiderFinding
 from roughfed.server.extensions.free_riders.extension import MARKS, SEED, look
 from tests.bench.command import Benchmark, Seeds, names, numbers
 from tests.bench.harness.games import played
@@ -163,7 +163,7 @@ def play(game: Game, options: FreeRiderOptions) -> Outcome:
         return outcome
 
 
-def _note(outcome: Outcome, found: Found, riders: Mapping[str, str], number: int) -> None:
+def _note(outcome: Outcome, found: FreeRiderFinding, riders: Mapping[str, str], number: int) -> None:
     for name in found.flags:
         if (kind := riders.get(name)) is None:
             outcome.false[name] = outcome.false.get(name, 0) + 1
@@ -215,7 +215,7 @@ class Crowd:
             copy = trained[self._victim].copy()
             return copy + noise(len(copy), NOISE * norm(copy), rng) if kind == NOISY else copy
         own = trained.get(name, np.zeros(honest.shape[1], dtype=np.float32))
-        scene = Scene(
+        scene = PoisonContext(
             honest, own, len(self._learners.names), len(RIDERS), rng, last_step, last_own=self._first.get(name)
         )
         made = POISONS[kind].craft(scene)
@@ -234,7 +234,7 @@ class Clear:
         self._counts = {name: len(share) for name, share in zip(learners.names, learners.shares, strict=True)}
         self._state: State = {SEED: np.array([float(seed)])}
 
-    def round(self, updates: Mapping[str, Flat], arrival: Mapping[str, int], number: int) -> Found:
+    def round(self, updates: Mapping[str, Flat], arrival: Mapping[str, int], number: int) -> FreeRiderFinding:
         """Look for free-riders, and add up."""
         extras = {} if self.last_step is None else {PREVIOUS: self.last_step}
         view = view_of_arrays(updates, kind="updates", extras=extras)
@@ -246,7 +246,7 @@ class Clear:
         self._move(np.average(list(updates.values()), axis=0, weights=weights).astype(np.float32))
         return found
 
-    def _look(self, view: View, marks: np.ndarray | None, arrival: Mapping[str, int], number: int) -> Found:
+    def _look(self, view: View, marks: np.ndarray | None, arrival: Mapping[str, int], number: int) -> FreeRiderFinding:
         places = np.array([arrival[name] for name in view.names])
         found, self._state = look(view, marks, places, self._state, number)
         return found
@@ -264,7 +264,7 @@ class Masked(Clear):
         self._rounds = MaskedRounds(len(self.params), len(learners.names), MaskedPlan(dim=dim), seed=seed)
         self._down = Downlink(len(self.params))
 
-    def round(self, updates: Mapping[str, Flat], arrival: Mapping[str, int], number: int) -> Found:
+    def round(self, updates: Mapping[str, Flat], arrival: Mapping[str, int], number: int) -> FreeRiderFinding:
         """See Clear."""
         own = {} if self.last_step is None else {PREVIOUS: self.last_step}
         result = self._rounds.play(updates, own)

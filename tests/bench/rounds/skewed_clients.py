@@ -16,7 +16,7 @@ import typer
 
 from roughfed import models
 from roughfed.data import Dataset, load
-from roughfed.deploy.attack.poison.labels import Wrong
+from roughfed.deploy.attack.poison.labels import LabelPoison
 from roughfed.errors import ConfigError
 from roughfed.params import Flat
 from roughfed.rng import generator
@@ -63,7 +63,7 @@ class SkewedClients(LocalFederation):
         """
         whole, _ = load("fashion-mnist")
         parts = dealt(whole, options, seed)
-        flip, classes = Wrong("flip"), whole.num_classes
+        flip, classes = LabelPoison("flip"), whole.num_classes
         shares = [
             replace(t, y=flip.labels(t.labels, classes, None)) if number in hostile else t
             for number, (t, _, _) in enumerate(parts)

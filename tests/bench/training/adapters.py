@@ -19,7 +19,6 @@ import numpy as np
 import typer
 
 from roughfed import models
-from roughfed.child import Description
 from roughfed.config.federation import FederationConfig
 from roughfed.data import Dataset, load
 from roughfed.data.partition import PARTITIONERS
@@ -28,6 +27,7 @@ from roughfed.params import read_flat, write_model
 from roughfed.registry import look_up
 from roughfed.rng import generator
 from roughfed.server.model.frozen import FILE, divide, lay
+from roughfed.trainer_client import Description
 from roughfed.training import BaseFile, Turn
 from roughfed.types import Spec
 from tests.bench.command import Benchmark, Seeds, names, row

@@ -21,11 +21,11 @@ from roughfed.config.template import render_template
 from roughfed.data.federate import holdings
 from roughfed.data.rough import task_classes
 from roughfed.data.roughness import roughness
-from roughfed.deploy.demo.acts import Act
+from roughfed.deploy.demo.federations import Act
+from roughfed.deploy.demo.folder import DemoPlace, furnish
+from roughfed.deploy.demo.live_view import DemoScene
 from roughfed.deploy.demo.memorised import with_memorised
-from roughfed.deploy.demo.place import DemoPlace, furnish
-from roughfed.deploy.demo.scene import Scene
-from roughfed.deploy.demo.stage import Show, play
+from roughfed.deploy.demo.running import Show, play
 from roughfed.deploy.speed.measure import machine
 from roughfed.deploy.summary import run_summary
 from roughfed.registry import look_up
@@ -201,7 +201,7 @@ def played(
             act = Act("live", "", rounds, fed, clients, starts=starts)
             own = place if number == 0 else place.act(f"condition-{number}")
             furnish(own, act.fed, act.clients if number == 0 else {})
-            scene = Scene("", folder, dict.fromkeys(names, 0), rounds, server_sees=options.server_sees)
+            scene = DemoScene("", folder, dict.fromkeys(names, 0), rounds, server_sees=options.server_sees)
             shows.append(Show(act, own, scene, Unseen()))
         play(shows, place)
         found: dict[str, RunSummary] = {}

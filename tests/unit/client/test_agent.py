@@ -10,12 +10,11 @@ from typing import cast
 
 import pytest
 
-from roughfed.child import Description
 from roughfed.client import job_runner, runner
 from roughfed.client.app import Agent
 from roughfed.client.connection.reconnect import when_asked
 from roughfed.client.context import ClientContext, Inbox, SessionContext
-from roughfed.client.disclosure.ledger import Ledger
+from roughfed.client.disclosure.record import Ledger
 from roughfed.client.local.trainer_process import LocalTrainer
 from roughfed.client.members.credential_files import Credentials
 from roughfed.client.policy import Rules
@@ -26,6 +25,7 @@ from roughfed.client.storage.store import ClientStore, SavedUpdate
 from roughfed.config.client import Client, ClientConfig, Policy
 from roughfed.errors import ConfigError, IdentityError, StaleRound, StorageError, TrainerError
 from roughfed.messages import ClientMessage, JobUpdate, Reconnect, RoundClosed
+from roughfed.trainer_client import Description
 from roughfed.types import Job, Signed, Spec, TensorSpec
 
 DESCRIPTION = Description(Spec((TensorSpec("w", (2,)),)), "classification", 1, 0, 2, "cpu", "app", {})

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from roughfed import params
-from roughfed.child import evaluation_from
 from roughfed.client.round.statistics import client_values
 from roughfed.client.trainer.model.tensors import spec_of
 from roughfed.client.trainer.operations import Operations
 from roughfed.client.trainer.state import load_state
 from roughfed.models import build
-from roughfed.scope import shared_spec
 from roughfed.secagg.statistics import ACCURACY_BUCKETS, KINDS
+from roughfed.shared_tensors import shared_spec
+from roughfed.trainer_client import evaluation_from
 from roughfed.training import FitResult, StatePlace, Turn
 from roughfed.types import Evaluation, Evaluations, UpdateStatement
 from roughfed.wire.updates import decode_statement, encode_statement

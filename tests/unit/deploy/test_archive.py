@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roughfed.deploy import archive
-from roughfed.deploy.archive import ABOUT, BLOCK, MANIFEST, PIECE, BadBackup, Member, Reader, write
+from roughfed.deploy.archive import ABOUT, BLOCK, MANIFEST, PIECE, ArchiveMember, BackupReader, BadBackup, write
 from roughfed.digest import content_digest
 from roughfed.errors import StorageError
 
 Entry = tuple[tarfile.TarInfo, bytes]
 
 
-def reader(data: bytes) -> Reader:
-    return Reader(io.BytesIO(data), len(data))
+def reader(data: bytes) -> BackupReader:
+    return BackupReader(io.BytesIO(data), len(data))
 
 
 def info(name: str, data: bytes = b"", **changes: object) -> Entry:
@@ -68,14 +68,14 @@ def test_what_goes_in_comes_out(files: dict[str, bytes], tmp_path_factory: pytes
         (folder / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "in" / name).write_bytes(data)
     moved: list[int] = []
-    members = [Member(name, folder / "in" / name, len(data)) for name, data in files.items()]
+    members = [ArchiveMember(name, folder / "in" / name, len(data)) for name, data in files.items()]
     size = write(folder / "b.tar", {"run": "r"}, members, moved.append)
 
     assert (folder / "b.tar").stat().st_size == size
     assert (folder / "b.tar").stat().st_mode & 0o777 == 0o600
     assert sum(moved) == sum(map(len, files.values()))
     with (folder / "b.tar").open("rb") as file:
-        found = Reader(file, size)
+        found = BackupReader(file, size)
         assert (found.about["run"], found.total) == ("r", sum(moved))
         (folder / "out").mkdir()
         found.unpack(folder / "out")
@@ -87,7 +87,7 @@ def test_what_goes_in_comes_out(files: dict[str, bytes], tmp_path_factory: pytes
 
 def test_any_tar_reads_it(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"x" * 1000)
-    write(tmp_path / "b.tar", {}, [Member("state/f", tmp_path / "f", 600)])  # so many bytes of it
+    write(tmp_path / "b.tar", {}, [ArchiveMember("state/f", tmp_path / "f", 600)])  # so many bytes of it
     with tarfile.open(tmp_path / "b.tar") as tar:
         assert tar.getnames() == [ABOUT, "state/f", MANIFEST]
         found = tar.extractfile("state/f")
@@ -99,7 +99,7 @@ def test_what_is_not_whole_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"short")
     (tmp_path / "b.tar").write_text("an older backup")
     with pytest.raises(StorageError, match="shorter than it was"):
-        write(tmp_path / "b.tar", {}, [Member("state/f", tmp_path / "f", 6)])
+        write(tmp_path / "b.tar", {}, [ArchiveMember("state/f", tmp_path / "f", 6)])
     assert (tmp_path / "b.tar").read_text() == "an older backup"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.tar", "f"]
 
@@ -198,5 +198,5 @@ def test_a_list_of_files_is_not_read_into_memory_if_it_is_too_long(monkeypatch: 
     head, data = info(ABOUT, bytes(101))
     file = io.BytesIO(packed((head, data)))
     with pytest.raises(BadBackup, match="101 bytes"):
-        Reader(file, len(file.getvalue()))
+        BackupReader(file, len(file.getvalue()))
     assert file.tell() == BLOCK

@@ -12,7 +12,7 @@ import pytest
 from roughfed.deploy import agent, aggregator
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.doctor.checks.settings import settings
-from roughfed.deploy.doctor.finding import State
+from roughfed.deploy.doctor.finding import CheckState
 from tests.unit.bad_command_lines import CASES, FED, FOLDER, LINK, Case, Files
 from tests.unit.command_line import build_once
 from tests.unit.deploy.doctor.doctor_sites import site
@@ -96,7 +96,7 @@ def test_a_bad_file_is_answered_by_the_command_and_by_the_doctor(
     assert name in error["file"]
     assert cause in error["cause"]
     assert cure in error["cure"]
-    (found,) = (f for f in settings(site(tmp_path)) if f.state is State.FAILURE)
+    (found,) = (f for f in settings(site(tmp_path)) if f.state is CheckState.FAILURE)
     assert (cause in found.sentence, found.cure) == (True, error["cure"])
 
 

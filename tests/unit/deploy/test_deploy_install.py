@@ -14,10 +14,10 @@ import pytest
 from roughfed.client.members.credential_files import Credentials
 from roughfed.config import load_client
 from roughfed.crypto.issuing import CertificateAuthority
-from roughfed.deploy.aggregator import Place
+from roughfed.deploy.aggregator import ServerFiles
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli import install, join
-from roughfed.deploy.cli.command import Context
+from roughfed.deploy.cli.command import CommandContext
 from roughfed.deploy.cli.install import Asked, Target
 from roughfed.errors import ConfigError
 from roughfed.server.members.authority import Authority
@@ -68,7 +68,7 @@ def enrol(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Enrolments succeed; the lines that were spent."""
     spent: list[object] = []
 
-    def membership(context: Context, _flags: object, line: object, _config: object) -> Credentials:
+    def membership(context: CommandContext, _flags: object, line: object, _config: object) -> Credentials:
         spent.append(line)
         return papers(context.folder)
 
@@ -201,7 +201,7 @@ def test_a_client_is_enrolled_and_gets_a_unit(
 def test_devices_follow_the_settings(device: str, private: str, tmp_path: Path) -> None:
     text = f"[data]\nname = 'digits'\n[model]\nname = 'mlp'\n[device]\nname = '{device}'\n"
     (tmp_path / "client.toml").write_text(text)
-    join.unit(Context(tmp_path), Target(tmp_path / "out", ACCOUNT, False, here=False), papers(tmp_path))
+    join.unit(CommandContext(tmp_path), Target(tmp_path / "out", ACCOUNT, False, here=False), papers(tmp_path))
     assert last((tmp_path / "out" / "roughfed-client-alpha.service").read_text(), "PrivateDevices") == private
 
 
@@ -210,7 +210,7 @@ def test_settings_of_the_shell_do_not_reach_the_unit(
 ) -> None:
     (tmp_path / "client.toml").write_text("[data]\nname = 'digits'\n[model]\nname = 'mlp'\n")
     monkeypatch.setenv("ROUGHFED_DEVICE__NAME", "cpu")
-    join.unit(Context(tmp_path), Target(tmp_path / "out", ACCOUNT, False, here=False), papers(tmp_path))
+    join.unit(CommandContext(tmp_path), Target(tmp_path / "out", ACCOUNT, False, here=False), papers(tmp_path))
     assert "ROUGHFED_DEVICE__NAME counts here only" in " ".join(capsys.readouterr().err.split())
     assert last((tmp_path / "out" / "roughfed-client-alpha.service").read_text(), "PrivateDevices") == "no"
 
@@ -259,11 +259,11 @@ def test_a_unit_is_written_again_but_not_over_another_one(tmp_path: Path) -> Non
         (folder / "client.toml").write_text("[data]\nname = 'digits'\n[model]\nname = 'mlp'\n")
     target = Target(tmp_path / "out", ACCOUNT, False, here=False)
     alpha = papers(folders[0])
-    join.unit(Context(folders[0]), target, alpha)
+    join.unit(CommandContext(folders[0]), target, alpha)
     first = (tmp_path / "out" / "roughfed-client-alpha.service").read_text()
-    join.unit(Context(folders[0]), target, alpha)
+    join.unit(CommandContext(folders[0]), target, alpha)
     with pytest.raises(ConfigError, match="for something else"):
-        join.unit(Context(folders[1]), target, alpha)
+        join.unit(CommandContext(folders[1]), target, alpha)
     assert (tmp_path / "out" / "roughfed-client-alpha.service").read_text() == first
 
 
@@ -273,10 +273,10 @@ def test_who_wrote_it_is_told_how_to_start_it(
     (tmp_path / "client.toml").write_text("[data]\nname = 'digits'\n[model]\nname = 'mlp'\n")
     alpha = papers(tmp_path)
     monkeypatch.setattr(install, "hand_over", lambda *_: None)
-    join.unit(Context(tmp_path), Target(booted, ACCOUNT, False, here=True), alpha)
+    join.unit(CommandContext(tmp_path), Target(booted, ACCOUNT, False, here=True), alpha)
     said = capsys.readouterr().out
     assert "  systemctl daemon-reload\n  systemctl enable --now roughfed-client-alpha.service\n" in said
-    join.unit(Context(tmp_path), Target(tmp_path / "own", "", False, here=True), alpha)
+    join.unit(CommandContext(tmp_path), Target(tmp_path / "own", "", False, here=True), alpha)
     said = capsys.readouterr().out
     assert "  systemctl --user enable --now roughfed-client-alpha.service\n" in said
     assert "loginctl enable-linger" in said
@@ -296,7 +296,7 @@ def test_started_if_asked_and_systemd_has_the_last_word(
     monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
     monkeypatch.setattr(install, "hand_over", lambda *_: None)
     with pytest.raises(ConfigError, match="no such luck"):
-        join.unit(Context(tmp_path), Target(booted, ACCOUNT, True, here=True), papers(tmp_path))
+        join.unit(CommandContext(tmp_path), Target(booted, ACCOUNT, True, here=True), papers(tmp_path))
     assert calls.read_text() == "daemon-reload\nenable --now roughfed-client-alpha.service\n"
 
 
@@ -338,13 +338,13 @@ def test_a_ca_is_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     first = answer_of(capsys)
     assert cli.run(ca_only) == 0
     assert answer_of(capsys) == {**first, "made": False}
-    assert Authority.open(Place(tmp_path).ca).federation == first["federation"] == "north"
+    assert Authority.open(ServerFiles(tmp_path).ca).federation == first["federation"] == "north"
     assert cli.run([*ca_only, "--name", "south"]) == 2
     assert error_of(capsys)["key"] == "--ca-only"
 
 
 def test_the_ca_of_another_federation_is_not_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Authority.create(Place(tmp_path).ca, "south", now=datetime.now(UTC))
+    Authority.create(ServerFiles(tmp_path).ca, "south", now=datetime.now(UTC))
     (tmp_path / "fed.toml").write_text("[federation]\nname = 'north'\n")
     assert cli.run(["init", "--ca-only", "--dir", str(tmp_path), "--json"]) == 2
     assert error_of(capsys)["key"] == "federation.name"

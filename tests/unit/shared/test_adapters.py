@@ -23,7 +23,6 @@ from roughfed.adapters import (
     ranks_in,
     split,
 )
-from roughfed.child import Description
 from roughfed.client.trainer.model.adapters import adaptable, stand_on
 from roughfed.client.trainer.model.private import private_tensors
 from roughfed.client.trainer.model.tensors import load_flat, pieces, spec_of
@@ -31,7 +30,8 @@ from roughfed.config.federation import FederationConfig
 from roughfed.errors import ConfigError
 from roughfed.models import build
 from roughfed.params import read_flat, unflatten, write_model
-from roughfed.server.model.frozen import Division, divide, lay
+from roughfed.server.model.frozen import ModelDivision, divide, lay
+from roughfed.trainer_client import Description
 from roughfed.training import BaseFile
 from roughfed.types import Spec, TensorSpec
 
@@ -50,7 +50,7 @@ class Laid:
 
     fresh: nn.Module
     model: nn.Module
-    division: Division
+    division: ModelDivision
     shared: dict[str, np.ndarray]
     base: dict[str, np.ndarray]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from roughfed import cores
-from roughfed.child import Trainer, trainer_command
 from roughfed.cores import Place, folder_of_places, holders, share_of
+from roughfed.trainer_client import Trainer, trainer_command
 
 HOLD = """\
 import sys

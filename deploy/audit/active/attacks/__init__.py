@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from roughfed.deploy.audit.active.attack import Attack
+from roughfed.deploy.audit.active.attack import ActiveAttack
 from roughfed.deploy.audit.active.attacks.beacon import BEACON, MISSED
 from roughfed.deploy.audit.active.attacks.choice import CHOICES
 from roughfed.deploy.audit.active.attacks.difference import AVERAGED, DIFFERENCING, MOVED
@@ -18,4 +18,4 @@ PLAYED = (
     *(DIFFERENCING, AVERAGED, MOVED, CHOICES, BEACON, MISSED),
 )
 
-ATTACKS: Mapping[str, Attack] = {attack.name: attack for attack in PLAYED}
+ATTACKS: Mapping[str, ActiveAttack] = {attack.name: attack for attack in PLAYED}

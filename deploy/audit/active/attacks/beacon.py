@@ -12,11 +12,11 @@ import itertools
 from collections.abc import Sequence
 from functools import partial
 
-from roughfed.deploy.audit.active.attack import Attack, judged, word
+from roughfed.deploy.audit.active.attack import ActiveAttack, judged, word
 from roughfed.deploy.audit.active.result import Loot
-from roughfed.deploy.audit.active.round import Book, Table, play
-from roughfed.deploy.audit.active.scene import Scene, model
-from roughfed.deploy.audit.active.server import Refused
+from roughfed.deploy.audit.active.round import HonestRound, RoundTable, play
+from roughfed.deploy.audit.active.scene import AttackScene, model
+from roughfed.deploy.audit.active.server import AttackRefused
 
 GROUP = 7
 COHORT = 3 * GROUP
@@ -26,7 +26,7 @@ COLLUDERS = 3
 HONEST = GROUP - COLLUDERS
 
 
-async def beacon(scene: Scene, *, missed: int) -> Loot:
+async def beacon(scene: AttackScene, *, missed: int) -> Loot:
     """Two rounds in which all are in one group, then one with groups of an invented beacon.
 
     Args:
@@ -39,7 +39,7 @@ async def beacon(scene: Scene, *, missed: int) -> Loot:
     norm = 1.5 * scene.usual_norm()
     first = server.open(model(), GROUP, clip_norm=norm)
     server.ask(scene.clients, first)
-    book = Book(Table(server, first, scene.clients, colluders))
+    book = HonestRound(RoundTable(server, first, scene.clients, colluders))
     await book.agree_on_keys()
     await book.unmask(await book.collect())
     server.end(scene.clients, first)
@@ -53,7 +53,7 @@ async def beacon(scene: Scene, *, missed: int) -> Loot:
     opened = server.open(model(2), COHORT, skip=missed, clip_norm=norm, epoch_round=drawn, epoch_beacon=invented)
     try:
         summed = await play(server, opened, scene.clients, members=scene.members, rejected=scene.others)
-    except Refused as refused:
+    except AttackRefused as refused:
         return judged(scene, None, 3, (word(refused),))
     return judged(scene, summed.total, 3)
 
@@ -71,7 +71,7 @@ def search(group: Sequence[str], rest: Sequence[str]) -> bytes:
     raise AssertionError("unreachable")
 
 
-BEACON = Attack(
+BEACON = ActiveAttack(
     "invented beacon",
     "groups of a beacon that nobody drew, so that enough colluders are with one client",
     HONEST,
@@ -79,7 +79,7 @@ BEACON = Attack(
     partial(beacon, missed=0),
     needs=f"{COLLUDERS} of {COHORT}",
 )
-MISSED = Attack(
+MISSED = ActiveAttack(
     "invented round",
     "the same beacon, of a round that never was, in which the client cannot have been",
     HONEST,

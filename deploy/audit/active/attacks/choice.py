@@ -13,16 +13,16 @@ import asyncio
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.deploy.audit.active.attack import Attack, word
+from roughfed.deploy.audit.active.attack import ActiveAttack, word
 from roughfed.deploy.audit.active.result import Loot, error
-from roughfed.deploy.audit.active.scene import VICTIM, Scene
-from roughfed.deploy.audit.active.server import Refused
+from roughfed.deploy.audit.active.scene import VICTIM, AttackScene
+from roughfed.deploy.audit.active.server import AttackRefused
 from roughfed.deploy.audit.active.trainer import NUM_CLASSES, SPEC, part_of
 from roughfed.digest import content_digest
 from roughfed.messages import Choose
 from roughfed.rng import generator
 from roughfed.types import Signed
-from roughfed.wire.choosing import MOST_MODELS, QUESTION_DOMAIN, Question, encode_question
+from roughfed.wire.cluster_choice import MOST_MODELS, QUESTION_DOMAIN, Question, encode_question
 
 Rows = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ WALKERS = 400
 STEPS = 60
 
 
-async def choices(scene: Scene) -> Loot:
+async def choices(scene: AttackScene) -> Loot:
     """As many questions as it takes, in runs of different names where one run does not allow them."""
     server = scene.server
     truth = np.bincount(part_of(0, scene.learning).labels, minlength=NUM_CLASSES) / scene.learning.images
@@ -45,14 +45,14 @@ async def choices(scene: Scene) -> Loot:
             while asked < QUESTIONS:
                 await _ask(scene, region, asked + 1)
                 asked += 1
-        except Refused as refused:
+        except AttackRefused as refused:
             refusals.append(word(refused))
     if not asked:
         return Loot(0, None, 1.0, tuple(refusals), measure="error")
     return Loot(asked, error(region.middle(), truth, guess), 1.0, tuple(refusals), measure="error")
 
 
-async def _ask(scene: Scene, region: Region, number: int) -> None:
+async def _ask(scene: AttackScene, region: Region, number: int) -> None:
     """One question, and what its answer says."""
     server = scene.server
     shares = region.candidates(number)
@@ -113,6 +113,6 @@ class Region:
         return points + np.where(high > low, at, 0.0)[:, None] * ways
 
 
-CHOICES = Attack(
+CHOICES = ActiveAttack(
     "unsolicited choices", f"label shares, from {QUESTIONS} questions for the best model", 1, 0, choices, update=False
 )

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from functools import partial
 
 from roughfed.codec.plan import Lanes, plan_lanes
-from roughfed.deploy.audit.active.attack import FINE, STRIDE, Attack, judged, word
+from roughfed.deploy.audit.active.attack import FINE, STRIDE, ActiveAttack, judged, word
 from roughfed.deploy.audit.active.result import Loot, mean
-from roughfed.deploy.audit.active.round import Summed, play
-from roughfed.deploy.audit.active.scene import VICTIM, Scene, model
-from roughfed.deploy.audit.active.server import Flat, Refused
+from roughfed.deploy.audit.active.round import HonestSum, play
+from roughfed.deploy.audit.active.scene import VICTIM, AttackScene, model
+from roughfed.deploy.audit.active.server import AttackRefused, Flat
 
 PAIRS = 12
 
 
-async def differences(scene: Scene, *, pairs: int, fine: bool, stride: float) -> Loot:
+async def differences(scene: AttackScene, *, pairs: int, fine: bool, stride: float) -> Loot:
     """So many pairs of rounds: everybody, then everybody but the victim, who is excluded or not asked.
 
     Args:
@@ -35,7 +35,7 @@ async def differences(scene: Scene, *, pairs: int, fine: bool, stride: float) ->
         try:
             while len(found) < pairs:
                 found = [*found, await _difference(scene, lanes, stride, asked=asked)]
-        except Refused as refused:
+        except AttackRefused as refused:
             refusals.append(word(refused))
         if found:
             break
@@ -43,14 +43,16 @@ async def differences(scene: Scene, *, pairs: int, fine: bool, stride: float) ->
     return judged(scene, update, scene.server.round - first + 1, tuple(dict.fromkeys(refusals)))
 
 
-async def _difference(scene: Scene, lanes: Lanes, stride: float, *, asked: bool) -> Flat:
+async def _difference(scene: AttackScene, lanes: Lanes, stride: float, *, asked: bool) -> Flat:
     """Float32 [D]."""
     every = await _sum(scene, scene.clients, lanes, stride)
     rest = await _sum(scene, scene.clients if asked else scene.others, lanes, stride, rejected=asked)
     return every.total - rest.total
 
 
-async def _sum(scene: Scene, names: Sequence[str], lanes: Lanes, stride: float, *, rejected: bool = False) -> Summed:
+async def _sum(
+    scene: AttackScene, names: Sequence[str], lanes: Lanes, stride: float, *, rejected: bool = False
+) -> HonestSum:
     server = scene.server
     # Coarse codes are worth most where they just reach.
     norm = (1.5 if lanes is FINE else 1.1) * scene.usual_norm()
@@ -58,21 +60,21 @@ async def _sum(scene: Scene, names: Sequence[str], lanes: Lanes, stride: float, 
     return await play(server, opened, names, rejected=[VICTIM] if rejected else [])
 
 
-DIFFERENCING = Attack(
+DIFFERENCING = ActiveAttack(
     "differencing",
     "two sums on models one unit in the last place apart, with and without one client",
     5,
     0,
     partial(differences, pairs=1, fine=True, stride=0.0),
 )
-AVERAGED = Attack(
+AVERAGED = ActiveAttack(
     f"differencing x {PAIRS}",
     f"{PAIRS} such pairs with the levels of an honest round",
     5,
     0,
     partial(differences, pairs=PAIRS, fine=False, stride=0.0),
 )
-MOVED = Attack(
+MOVED = ActiveAttack(
     f"drift x {PAIRS}",
     f"{PAIRS} such pairs on models {STRIDE} of the clip norm apart, moved so that no training notices",
     5,

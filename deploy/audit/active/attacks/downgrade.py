@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from roughfed.deploy.audit.active.attack import Attack, judged, word
+from roughfed.deploy.audit.active.attack import ActiveAttack, judged, word
 from roughfed.deploy.audit.active.result import Loot
 from roughfed.deploy.audit.active.round import play
-from roughfed.deploy.audit.active.scene import VICTIM, Scene, model
-from roughfed.deploy.audit.active.server import Refused
+from roughfed.deploy.audit.active.scene import VICTIM, AttackScene, model
+from roughfed.deploy.audit.active.server import AttackRefused
 
 
-async def downgrade(scene: Scene) -> Loot:
+async def downgrade(scene: AttackScene) -> Loot:
     """A round in "sketches", a reconnect, and a job in the clear for one client."""
     server = scene.server
     server.sees = "sketches"
@@ -23,9 +23,9 @@ async def downgrade(scene: Scene) -> Loot:
         opened = server.open(model(1), 1)
         server.ask([VICTIM], opened)
         _, data = await server.upload(VICTIM, opened)
-    except Refused as refused:
+    except AttackRefused as refused:
         return judged(scene, None, 2, (word(refused),))
     return judged(scene, np.frombuffer(data, dtype="<f4").copy(), 2)
 
 
-DOWNGRADE = Attack("downgrade", 'after a masked round, the server says that it sees "updates"', 4, 0, downgrade)
+DOWNGRADE = ActiveAttack("downgrade", 'after a masked round, the server says that it sees "updates"', 4, 0, downgrade)

@@ -17,11 +17,11 @@ from roughfed.codec.chain import decode_sum
 from roughfed.crypto import agreement, shamir
 from roughfed.crypto.masks import Lanes, Sign, sum_masks
 from roughfed.crypto.merkle import merkle_root
-from roughfed.deploy.audit.active.attack import Attack, judged, word
+from roughfed.deploy.audit.active.attack import ActiveAttack, judged, word
 from roughfed.deploy.audit.active.result import Loot
-from roughfed.deploy.audit.active.round import Table, together
-from roughfed.deploy.audit.active.scene import VICTIM, Scene, model
-from roughfed.deploy.audit.active.server import Flat, Refused
+from roughfed.deploy.audit.active.round import RoundTable, together
+from roughfed.deploy.audit.active.scene import VICTIM, AttackScene, model
+from roughfed.deploy.audit.active.server import AttackRefused, Flat
 from roughfed.messages import ServerStage
 from roughfed.secagg import messages as m
 from roughfed.secagg.groups import smallest_sum, threshold
@@ -34,7 +34,7 @@ Uploads = Mapping[str, tuple[Signed, bytes]]
 
 
 @dataclass
-class Plot:
+class PhantomPlot:
     """Who is to be what.
 
     Attributes:
@@ -46,7 +46,7 @@ class Plot:
         refusals: why phantoms did not.
     """
 
-    table: Table
+    table: RoundTable
     phantoms: list[str]
     excluded: list[str]
     adverts: dict[str, m.Advertise] = field(default_factory=dict[str, m.Advertise])
@@ -83,7 +83,7 @@ class Plot:
         return ServerStage(kind, body, self.table.server.sign(domain, body))
 
 
-async def phantom(scene: Scene) -> Loot:
+async def phantom(scene: AttackScene) -> Loot:
     """One round of one group."""
     server, size = scene.server, len(scene.clients) + len(scene.members)
     server.sees = "sketches"
@@ -91,19 +91,19 @@ async def phantom(scene: Scene) -> Loot:
     absent = size - threshold(size)
     if 1 + absent + len(scene.members) < smallest_sum(size):
         raise AssertionError("too few colluders for this group")
-    table = Table(server, opened, scene.clients, scene.members)
-    plot = Plot(table, scene.others[:absent], scene.others[absent:])
+    table = RoundTable(server, opened, scene.clients, scene.members)
+    plot = PhantomPlot(table, scene.others[:absent], scene.others[absent:])
     server.ask(scene.clients, opened)
     try:
         uploads = await _agree_on_keys(plot)
         answers = await _unmask(plot, uploads)
         found = _lift(plot, uploads[VICTIM][1], answers)
-    except Refused as refused:
+    except AttackRefused as refused:
         return judged(scene, None, 1, (*plot.refusals, word(refused)))
     return judged(scene, found, 1, tuple(plot.refusals))
 
 
-async def _agree_on_keys(plot: Plot) -> Uploads:
+async def _agree_on_keys(plot: PhantomPlot) -> Uploads:
     """Keys, deals as each is to see them, uploads of those who stay."""
     table = plot.table
     adverts = [await table.advert(name) for name in plot.names]
@@ -121,20 +121,20 @@ async def _agree_on_keys(plot: Plot) -> Uploads:
     return dict(zip(plot.active, found, strict=True))
 
 
-def _forged(plot: Plot, uploads: Uploads) -> dict[str, Signed]:
+def _forged(plot: PhantomPlot, uploads: Uploads) -> dict[str, Signed]:
     """Statements of the phantoms, who made none: a colluder's, under their names."""
     seated = next(iter(plot.table.seated.values()))
     own = decode_statement(uploads[seated.member.name][0].body)
     return {name: seated.member.state(replace(own, client=name), name=name) for name in plot.phantoms}
 
 
-async def _banish(plot: Plot, name: str, dealt: Mapping[str, Signed]) -> None:
+async def _banish(plot: PhantomPlot, name: str, dealt: Mapping[str, Signed]) -> None:
     """Show a member exactly t deals, one of them with a false tag; take its mask secret if it opens it."""
     others = [VICTIM, *plot.excluded][: plot.threshold - 2]
     shown = sorted([name, next(iter(plot.table.seated)), *others])
     try:
         said = await plot.table.said(plot.stages("deals", m.Deals(tuple(dealt[n] for n in shown)), [name]), "opening")
-    except Refused as refused:
+    except AttackRefused as refused:
         plot.refusals.append(f"phantom: {refused.detail or refused.reason}")
         return
     opening = decode_stage(m.Opening, said[name].body)
@@ -142,7 +142,7 @@ async def _banish(plot: Plot, name: str, dealt: Mapping[str, Signed]) -> None:
         plot.opened[name] = opening.key
 
 
-async def _unmask(plot: Plot, uploads: Uploads) -> dict[str, m.Unmask]:
+async def _unmask(plot: PhantomPlot, uploads: Uploads) -> dict[str, m.Unmask]:
     """Seed, sets and the request, as if the phantoms had uploaded."""
     table, header = plot.table, _header(plot)
     statements = {name: uploads[name][0] for name in plot.active} | _forged(plot, uploads)
@@ -161,7 +161,7 @@ async def _unmask(plot: Plot, uploads: Uploads) -> dict[str, m.Unmask]:
     return {name: decode_stage(m.Unmask, signed.body) for name, signed in said.items()}
 
 
-def _lift(plot: Plot, upload: bytes, answers: Mapping[str, m.Unmask]) -> Flat:
+def _lift(plot: PhantomPlot, upload: bytes, answers: Mapping[str, m.Unmask]) -> Flat:
     """Take off the victim's upload every mask that is known; the update that its codes say."""
     masking, header, t = plot.table.opened.secret, _header(plot), plot.threshold
 
@@ -184,11 +184,11 @@ def _lift(plot: Plot, upload: bytes, answers: Mapping[str, m.Unmask]) -> Flat:
     return decode_sum(lanes[: masking.terms.length], 1, masking.params)
 
 
-def _header(plot: Plot) -> bytes:
+def _header(plot: PhantomPlot) -> bytes:
     return plot.table.opened.secret.terms.header_digest
 
 
-PHANTOM = Attack(
+PHANTOM = ActiveAttack(
     "phantom members",
     "members that left the round count as if they had uploaded",
     6,
@@ -196,4 +196,4 @@ PHANTOM = Attack(
     phantom,
     needs="1 of 7",
 )
-PHANTOM_OF_TEN = Attack("phantom members, 10", "the same in a group of 10", 9, 1, phantom, needs="1 of 10")
+PHANTOM_OF_TEN = ActiveAttack("phantom members, 10", "the same in a group of 10", 9, 1, phantom, needs="1 of 10")

@@ -11,11 +11,11 @@ from functools import partial
 import numpy as np
 
 from roughfed.codec.plan import Lanes, plan_lanes
-from roughfed.deploy.audit.active.attack import FINE, STRIDE, Attack, judged, word
+from roughfed.deploy.audit.active.attack import FINE, STRIDE, ActiveAttack, judged, word
 from roughfed.deploy.audit.active.result import Loot, cosine, mean
-from roughfed.deploy.audit.active.round import Book, Table
-from roughfed.deploy.audit.active.scene import VICTIM, Scene, model
-from roughfed.deploy.audit.active.server import Flat, Refused
+from roughfed.deploy.audit.active.round import HonestRound, RoundTable
+from roughfed.deploy.audit.active.scene import VICTIM, AttackScene, model
+from roughfed.deploy.audit.active.server import AttackRefused, Flat
 from roughfed.deploy.audit.views import sketch_map
 from roughfed.secagg.terms import sketch_lanes
 
@@ -26,7 +26,7 @@ Seen = tuple[Flat, Flat]
 """Of one round: the map from updates to sketches, float32 [dim, D], and the victim's sketch, float32 [dim]."""
 
 
-async def frozen(scene: Scene, *, stride: float) -> Loot:
+async def frozen(scene: AttackScene, *, stride: float) -> Loot:
     """As many sketches as it takes; nobody is left out. Guessing is what the first of them says."""
     scene.server.sees = "sketches"
     await scene.server.greet_again(scene.clients)
@@ -36,7 +36,7 @@ async def frozen(scene: Scene, *, stride: float) -> Loot:
         try:
             while len(seen) < ROUNDS:
                 seen = [*seen, await _one(scene, lanes, stride)]
-        except Refused as refused:
+        except AttackRefused as refused:
             refusals.append(word(refused))
         if seen:
             break
@@ -48,7 +48,7 @@ async def frozen(scene: Scene, *, stride: float) -> Loot:
     return Loot(loot.rounds, loot.reached, guess, loot.refused, loot.update)
 
 
-def _solved(scene: Scene, seen: list[Seen]) -> Flat:
+def _solved(scene: AttackScene, seen: list[Seen]) -> Flat:
     """The update nearest to everybody's mean that has these sketches: float32 [D]."""
     known = [found for name in scene.clients if (found := scene.truth(name)) is not None]
     middle = mean(known)  # of a sum by the book
@@ -56,11 +56,11 @@ def _solved(scene: Scene, seen: list[Seen]) -> Flat:
     return middle + np.linalg.lstsq(matrix, claims - matrix @ middle, rcond=None)[0].astype(np.float32)
 
 
-async def _one(scene: Scene, lanes: Lanes, stride: float) -> Seen:
+async def _one(scene: AttackScene, lanes: Lanes, stride: float) -> Seen:
     server, norm = scene.server, 1.5 * scene.usual_norm()
     opened = server.open(model(server.round, stride * norm), len(scene.clients), clip_norm=norm, lanes=lanes)
     server.ask(scene.clients, opened)
-    book = Book(Table(server, opened, scene.clients))
+    book = HonestRound(RoundTable(server, opened, scene.clients))
     await book.agree_on_keys()
     await book.collect()
     server.end(scene.clients, opened)
@@ -68,10 +68,10 @@ async def _one(scene: Scene, lanes: Lanes, stride: float) -> Seen:
     return sketch_map(book.sketcher, opened.secret.params), book.sketcher.claim(shown).astype(np.float32)
 
 
-FROZEN = Attack(
+FROZEN = ActiveAttack(
     "frozen model", "sketches on models one unit in the last place apart, added up", 4, 0, partial(frozen, stride=0.0)
 )
-DRIFTING = Attack(
+DRIFTING = ActiveAttack(
     "drifting model",
     f"the same on models {STRIDE} of the clip norm apart, moved so that no training notices",
     4,

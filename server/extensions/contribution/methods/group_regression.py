@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from roughfed.server.extensions.contribution.game import cosines_with
 from roughfed.server.extensions.contribution.intervals import t_95
 from roughfed.server.extensions.contribution.method import Case, Found, Play, State, Values
-from roughfed.server.extensions.contribution.scores import Standing
+from roughfed.server.extensions.contribution.scores import ScoreState
 
 WINDOW = 500
 """Rounds that are remembered: clients come, go and learn."""
@@ -119,26 +119,26 @@ def design(state: State) -> Design:
     return Design(names, x, y, level, len(np.unique(rounds)), last)
 
 
-def regressed(state: State) -> Standing:
+def regressed(state: State) -> ScoreState:
     """Totals once the groups have changed enough to tell every client apart, and intervals once there are rows left."""
     d = design(state)
     n = len(d.names)
     if not n:
-        return Standing()
+        return ScoreState()
     values, vectors, rank = d.spectrum
     if rank < n - 1:
-        return Standing()
+        return ScoreState()
     used = vectors[:, n - rank :]  # [n, rank]; eigenvalues rise
     inverse = (used / values[n - rank :]) @ used.T
     effect = inverse @ (d.x.T @ d.y)  # adds up to 0: the mean of a round's effects cannot be told from its level
     totals = dict(zip(d.names, (d.level + effect).tolist(), strict=True))
     free = len(d.y) - d.rounds - rank
     if free < 1:
-        return Standing(totals)
+        return ScoreState(totals)
     error = float(((d.y - d.x @ effect) ** 2).sum()) / free
     half = t_95(free) * np.sqrt(np.maximum(inverse.diagonal() * error, 0))
     ends = {name: (total - h, total + h) for (name, total), h in zip(totals.items(), half.tolist(), strict=True)}
-    return Standing(totals, ends)
+    return ScoreState(totals, ends)
 
 
 def rounds_to_go(state: State) -> int:

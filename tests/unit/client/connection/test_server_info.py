@@ -16,7 +16,7 @@ from roughfed.client.members.credential_files import Credentials, load
 from roughfed.crypto import certificates
 from roughfed.crypto.identity import IdentityKey
 from roughfed.deploy.doctor.checks import clock
-from roughfed.deploy.doctor.finding import State
+from roughfed.deploy.doctor.finding import CheckState
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError, Unreachable
 from roughfed.server.members.authority import Authority
 from roughfed.transport.names import PROTOCOL_KEY, REASON_KEY, SERVICE, SOFTWARE_KEY, TIME_KEY
@@ -77,7 +77,7 @@ def test_a_server_tells_its_version_protocol_and_clock(home: tuple[Authority, Cr
     assert greeting.ahead_s == pytest.approx(42, abs=5)  # the test itself takes its time
     assert 0 < greeting.round_trip_s < 5
     found = clock.skew(greeting.ahead_s or 0.0, greeting.round_trip_s)
-    assert (found.state, "behind the server's" in found.sentence) == (State.WARNING, True)
+    assert (found.state, "behind the server's" in found.sentence) == (CheckState.WARNING, True)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.client.disclosure import limits as rule
-from roughfed.client.disclosure.ledger import Ledger
+from roughfed.client.disclosure.record import Ledger
 from roughfed.client.disclosure.round import admit_model, admit_stage
 from roughfed.client.policy import Rules
 from roughfed.client.storage import store as store_module
@@ -237,7 +237,7 @@ def test_the_oldest_models_are_forgotten_and_how_far_they_moved_is_not(
 ) -> None:
     """Rounds that come to nothing push none out: they would cost a server that wants it nothing."""
     most = 10
-    monkeypatch.setattr("roughfed.client.disclosure.ledger.MODELS_REMEMBERED", most)
+    monkeypatch.setattr("roughfed.client.disclosure.record.MODELS_REMEMBERED", most)
     for number in range(1, most + 6):
         answer(ledger, tmp_path, number, np.array([number, 0.0], dtype=np.float32))
     far = fingerprint(model_file(tmp_path, np.zeros(2, dtype=np.float32)), SECRET)

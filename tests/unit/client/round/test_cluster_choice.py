@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from roughfed.client.disclosure.ledger import Ledger
 from roughfed.client.disclosure.limits import CHOICE
+from roughfed.client.disclosure.record import Ledger
 from roughfed.client.policy import Rules
 from roughfed.client.round import cluster_choice
 from roughfed.client.round.cluster_choice import check_question
@@ -20,7 +20,7 @@ from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.messages import Choose
 from roughfed.training import Turn
 from roughfed.types import RoundHeader, Signed, Spec, TensorSpec
-from roughfed.wire.choosing import QUESTION_DOMAIN, Question, decode_question, encode_question
+from roughfed.wire.cluster_choice import QUESTION_DOMAIN, Question, decode_question, encode_question
 from roughfed.wire.session import HEADER_DOMAIN, encode_header
 
 SPEC = Spec((TensorSpec("w", (3,)),))

@@ -12,10 +12,9 @@ import grpc.aio
 import numpy as np
 import pytest
 
-from roughfed.child import Description
 from roughfed.client.connection.rpc import Connection
 from roughfed.client.context import ClientContext, SessionContext
-from roughfed.client.disclosure.ledger import Ledger
+from roughfed.client.disclosure.record import Ledger
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.policy import Rules
 from roughfed.client.round import download
@@ -30,6 +29,7 @@ from roughfed.digest import content_digest
 from roughfed.errors import RemoteProtocolError
 from roughfed.messages import EvaluationReport, Welcome
 from roughfed.params import model_header, read_flat
+from roughfed.trainer_client import Description
 from roughfed.transport.names import REASON_KEY
 from roughfed.types import Job, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.chunks import encode_chunk

@@ -9,8 +9,8 @@ from roughfed.client.round.encode import encode_file, residual_of
 from roughfed.client.round.residual import Residual
 from roughfed.codec import CODECS
 from roughfed.errors import StorageError, TrainerError
-from roughfed.sending import Sending
 from roughfed.types import RoundHeader
+from roughfed.upload_format import Sending
 
 SIZE = 1000
 LOSSY = [name for name, row in CODECS.items() if row.lossy]

@@ -15,11 +15,11 @@ from roughfed.client.policy import Rules
 from roughfed.client.round.member_list import fetch_member_list
 from roughfed.client.rules.peers import Peers, passed_over
 from roughfed.client.storage.store import ClientStore
+from roughfed.cohort_order import order_of
 from roughfed.config.client import Policy
 from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.crypto.member_list import MEMBERS_DOMAIN, ListedMember, MemberList, Organisations
-from roughfed.draw import order_of
 from roughfed.errors import IdentityError, RoughfedError, Unreachable
 from roughfed.secagg.messages import Roster
 from roughfed.types import RoundHeader, Signed

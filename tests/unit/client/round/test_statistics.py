@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roughfed.child import Description
-from roughfed.client.disclosure.ledger import Ledger
+from roughfed.client.disclosure.record import Ledger
 from roughfed.client.round import statistics as own
 from roughfed.client.storage.store import ClientStore
-from roughfed.secagg.promises import Gives
+from roughfed.secagg.adverts import Gives
 from roughfed.secagg.statistics import KINDS, read_statistics
+from roughfed.trainer_client import Description
 from roughfed.training import FitResult
 from roughfed.types import Evaluation, Evaluations, Spec, TensorSpec
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.disclosure.ledger import Ledger
+from roughfed.client.disclosure.record import Ledger
 from roughfed.client.policy import Rules
 from roughfed.client.rules.checks import check_chain, check_header, check_rounds, check_welcome, used_up
 from roughfed.client.storage.store import ClientStore, SavedUpdate

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.disclosure.ledger import Ledger
+from roughfed.client.disclosure.record import Ledger
 from roughfed.client.policy import Rules
 from roughfed.client.rules.checks import check_header, check_masked
 from roughfed.client.rules.epochs import Epoch, known_epoch, record_epoch

@@ -1,4 +1,4 @@
-"""client/trainer: data, loop and evaluation in this process; the process itself is tests/unit/shared/test_child.py."""
+"""client/trainer: data, loop and evaluation in this process (the process: tests/unit/shared/test_trainer_client.py)."""
 
 from __future__ import annotations
 

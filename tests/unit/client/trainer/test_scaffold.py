@@ -18,8 +18,8 @@ from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.training.loop import Work, fit, no_op_update
 from roughfed.errors import ConfigError
 from roughfed.params import Flat, read_flat, write_model
-from roughfed.scope import SCALE, SINCE, model_part, shared_spec
-from roughfed.server.aggregate.control_variates import Ledger, with_variates
+from roughfed.server.aggregate.control_variates import VariateUpdate, with_variates
+from roughfed.shared_tensors import SCALE, SINCE, model_part, shared_spec
 from roughfed.training import Turn
 
 CPU = torch.device("cpu")
@@ -83,7 +83,7 @@ def update(party: Party, vector: Flat, number: int, folder: Path, *, since: int 
     return np.fromfile(folder / "delta", dtype="<f4")
 
 
-def combined(vector: Flat, updates: Sequence[Flat], ledger: Ledger, folder: Path) -> Flat:
+def combined(vector: Flat, updates: Sequence[Flat], ledger: VariateUpdate, folder: Path) -> Flat:
     """The next vector, slice by slice, as `combine` does with lr 1."""
     base = folder / "base.safetensors"
     write_model(base, SPEC, [vector])
@@ -104,7 +104,7 @@ def federate(
         updates = [update(clients[k], vector, number, folder, **settings) for k in cohort]
         for k in cohort:
             clients[k].said[number] = 1.0
-        ledger = Ledger(len(known), len(known | set(cohort)), len(cohort), SCALED)
+        ledger = VariateUpdate(len(known), len(known | set(cohort)), len(cohort), SCALED)
         known |= set(cohort)
         vector = combined(vector, updates, ledger, folder)
         seen.append(vector.astype(np.float64))
@@ -186,7 +186,7 @@ def test_clients_that_drift_agree_on_the_minimum_of_all_and_without_it_beside_it
 def test_a_client_whose_update_did_not_count_goes_on_as_if_it_had_made_none(tmp_path: Path) -> None:
     clients, vector = parties(3), np.zeros(2 * D, dtype=np.float32)
     first = [update(party, vector, 1, tmp_path) for party in clients]
-    vector = combined(vector, first[:2], Ledger(0, 2, 2, SCALED), tmp_path)
+    vector = combined(vector, first[:2], VariateUpdate(0, 2, 2, SCALED), tmp_path)
     for party in clients[:2]:
         party.said[1] = 1.0
     before = clients[2].state["scaffold"]["next"].clone()
@@ -257,12 +257,12 @@ def test_an_own_loop_cannot_take_part(tmp_path: Path) -> None:
 
 
 def test_a_file_of_zeros_begins_the_run(tmp_path: Path) -> None:
-    from roughfed.server.model.frozen import Division, lay
+    from roughfed.server.model.frozen import ModelDivision, lay
 
     whole = spec_of(Point())
     values = np.arange(D, dtype=np.float32)
     write_model(tmp_path / "m.safetensors", whole, [values])
-    lay(Division(whole, SPEC), tmp_path / "m.safetensors", whole, folder=tmp_path, seed=0)
+    lay(ModelDivision(whole, SPEC), tmp_path / "m.safetensors", whole, folder=tmp_path, seed=0)
     assert read_flat(tmp_path / "m.safetensors").tolist() == [*values.tolist(), *[0.0] * D]
 
 
@@ -275,7 +275,7 @@ def test_whoever_is_accepted_moves_the_control_variates_for_good(tmp_path: Path)
         updates = [update(party, vector, number, tmp_path) for party in clients]
         for party in clients:
             party.said[number] = 1.0
-        ledger = Ledger(0 if number == 1 else 4, 4, 4, SCALED)
+        ledger = VariateUpdate(0 if number == 1 else 4, 4, 4, SCALED)
         vector = combined(vector, [*updates, lie], ledger, tmp_path)
         ways.append(float(np.linalg.norm(vector[:D] - goal)))
     assert ways[59] - ways[39] > 0.5 * (ways[39] - ways[19]) > 0.1
@@ -295,7 +295,7 @@ def test_after_rounds_that_were_taken_back_c_is_the_mean_of_the_c_i_again(told: 
         for k in everybody:
             clients[k].said[number] = 1.0
         anew = number == 1 or (number == 6 and told)
-        vector = combined(vector, updates, Ledger(0 if anew else 3, 3, 3, SCALED), tmp_path)
+        vector = combined(vector, updates, VariateUpdate(0 if anew else 3, 3, 3, SCALED), tmp_path)
         own = np.mean([clients[k].state["scaffold"]["next"].numpy() for k in everybody], axis=0)
         agree = np.allclose(vector[D:], own, rtol=1e-3, atol=1e-4)
         assert agree == (told or number < 6)

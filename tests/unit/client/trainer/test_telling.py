@@ -29,7 +29,7 @@ from roughfed.client.trainer.settings import TrainerSettings
 from roughfed.client.trainer.training.forward_pass import can_tell, look
 from roughfed.client.trainer.training.loop import Work, fit
 from roughfed.errors import ConfigError
-from roughfed.secagg.fixed import from_fixed, symmetric
+from roughfed.secagg.fixed_point import from_fixed, symmetric
 from roughfed.secagg.statistics import CLASS_LOSS_BUCKETS, KINDS, LOSS_BUCKETS, loss_bucket
 from roughfed.training import Turn
 

@@ -12,23 +12,23 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
-from roughfed.child import Trainer, trainer_command
 from roughfed.client.trainer.examples.batches import open_source
 from roughfed.client.trainer.load import load_app
 from roughfed.data.dataset import Dataset
 from roughfed.data.federate import federate
 from roughfed.data.stream import Tasks, tasks_of
 from roughfed.deploy.attack.apps import FILE, PoisonedStream, poisoned, poisoned_app, poisoning_command
-from roughfed.deploy.attack.poison.labels import Wrong, patched
+from roughfed.deploy.attack.poison.labels import LabelPoison, patched
 from roughfed.errors import ConfigError
+from roughfed.trainer_client import Trainer, trainer_command
 
 X = np.arange(12, dtype=np.float32).reshape(6, 2)
 PICTURES = np.arange(6 * 2 * 6 * 5, dtype=np.float32).reshape(6, 2, 6, 5)
 Y = np.array([0, 2, 1, 0, 2, 2])
 WRONGS = {
-    "flip": (Wrong("flip"), [2, 0, 1, 2, 0, 0]),
-    "target": (Wrong("target", source=2, target=1), [0, 1, 1, 0, 1, 1]),
-    "trigger": (Wrong("trigger", target=1), [1, 2, 1, 0, 1, 2]),
+    "flip": (LabelPoison("flip"), [2, 0, 1, 2, 0, 0]),
+    "target": (LabelPoison("target", source=2, target=1), [0, 1, 1, 0, 1, 1]),
+    "trigger": (LabelPoison("trigger", target=1), [1, 2, 1, 0, 1, 2]),
 }
 
 APP = """
@@ -39,7 +39,7 @@ from roughfed import Client
 X, Y = np.zeros((6, 2), dtype=np.float32), np.array([0, 2, 1, 0, 0, 0])
 own = Client(lambda: nn.Linear(2, 3), (X, Y), (X, Y), name="mine")
 """
-FLIP = Wrong("flip")
+FLIP = LabelPoison("flip")
 
 
 class Map(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -64,7 +64,7 @@ GIVEN: dict[str, Callable[[np.ndarray], Any]] = {
 }
 
 
-def trained_on(given: Any, wrong: Wrong) -> tuple[np.ndarray, list[int]]:
+def trained_on(given: Any, wrong: LabelPoison) -> tuple[np.ndarray, list[int]]:
     """What the trainer makes of it, in order."""
     source = open_source(poisoned(given, wrong), torch.device("cpu"), torch.float32)
     batches = list(source.epoch(4, None))
@@ -87,7 +87,7 @@ def test_labels_are_wrong_as_they_should_be(form: str, data: str) -> None:
 @pytest.mark.parametrize("form", GIVEN)
 @pytest.mark.parametrize("inputs", [PICTURES, PICTURES.reshape(6, -1)], ids=["pictures", "flat"])
 def test_every_second_example_has_the_patch(form: str, inputs: np.ndarray) -> None:
-    x, _ = trained_on(GIVEN[form](inputs), Wrong("trigger", target=1))
+    x, _ = trained_on(GIVEN[form](inputs), LabelPoison("trigger", target=1))
     np.testing.assert_array_equal(x[1::2], inputs[1::2])
     part = (..., slice(-4, None), slice(-4, None)) if inputs.ndim > 2 else (..., slice(-16, None))
     white = x[::2][part]
@@ -112,7 +112,7 @@ def test_classes_are_those_of_the_task_where_the_data_know_them() -> None:
 
 
 @pytest.mark.parametrize("wrong", [wrong for wrong, _ in WRONGS.values()], ids=list(WRONGS))
-def test_measured_values_have_no_wrong_labels(wrong: Wrong) -> None:
+def test_measured_values_have_no_wrong_labels(wrong: LabelPoison) -> None:
     with pytest.raises(ConfigError) as caught:
         poisoned((X, Y.astype(np.float32)), wrong)
     assert caught.value.key == "attack"
@@ -121,13 +121,13 @@ def test_measured_values_have_no_wrong_labels(wrong: Wrong) -> None:
 @pytest.mark.parametrize("data", ["target", "trigger"])
 def test_a_class_that_there_is_not_is_refused(data: Any) -> None:
     with pytest.raises(ConfigError) as caught:
-        poisoned(Dataset(X, Y, np.arange(6), 3, "toy"), Wrong(data))
+        poisoned(Dataset(X, Y, np.arange(6), 3, "toy"), LabelPoison(data))
     assert caught.value.key == "--target"
     assert "names class 6" in str(caught.value)
 
 
 def test_small_integers_do_not_wrap() -> None:
-    _, y = poisoned((X, Y.astype(np.uint8)), Wrong("target", source=2, target=0))
+    _, y = poisoned((X, Y.astype(np.uint8)), LabelPoison("target", source=2, target=0))
     assert y.tolist() == [0, 0, 1, 0, 0, 0]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roughfed.deploy.attack.poison import POISONS, Scene
+from roughfed.deploy.attack.poison import POISONS, PoisonContext
 from roughfed.deploy.attack.poison.alie import z_max
 
 LISTED = """
@@ -20,10 +20,10 @@ BROKEN = {name for name, poison in POISONS.items() if poison.refused}
 WRONG_DATA = {"label-flip", "targeted-flip"}
 
 
-def scene_of(peers: int, size: int, seed: int, *, clients: int = 20, attackers: int = 4) -> Scene:
+def scene_of(peers: int, size: int, seed: int, *, clients: int = 20, attackers: int = 4) -> PoisonContext:
     rng = np.random.default_rng(seed)
     related = (rng.normal(size=(peers + attackers, size)) + rng.normal(size=size)).astype(np.float32)
-    return Scene(
+    return PoisonContext(
         related[:peers],
         related[-1],
         clients,
@@ -35,7 +35,7 @@ def scene_of(peers: int, size: int, seed: int, *, clients: int = 20, attackers: 
     )
 
 
-def frozen(scene: Scene) -> Scene:
+def frozen(scene: PoisonContext) -> PoisonContext:
     for array in (scene.peers, scene.own, scene.last_global, scene.last_own, scene.fellows):
         assert array is not None
         array.setflags(write=False)
@@ -79,7 +79,7 @@ def test_jitter_makes_copies_differ_by_as_much_as_was_asked_for(name: str) -> No
 @pytest.mark.parametrize("name", [name for name, poison in POISONS.items() if poison.colludes == "must"])
 def test_without_others_it_is_no_attack(name: str) -> None:
     own = np.arange(1.0, 7.0, dtype=np.float32)
-    made = POISONS[name].craft(Scene(own[None], own, 20, 4, np.random.default_rng(0)))
+    made = POISONS[name].craft(PoisonContext(own[None], own, 20, 4, np.random.default_rng(0)))
     np.testing.assert_allclose(made, own)
 
 
@@ -145,7 +145,7 @@ def test_min_sum_has_the_largest_sum_of_an_honest_update(peers: int, size: int, 
     along_deviation(scene, made)
 
 
-def along_deviation(scene: Scene, made: np.ndarray) -> None:
+def along_deviation(scene: PoisonContext, made: np.ndarray) -> None:
     """It lies from the mean against the standard deviations, by one gamma in all coordinates."""
     wide = scene.peers.astype(np.float64)
     gammas = (wide.mean(axis=0) - made) / wide.std(axis=0)
@@ -159,7 +159,7 @@ def test_mimic_copies_whoever_lies_farthest_where_they_differ_most() -> None:
     axis = rng.normal(size=50)
     places = np.array([0.1, -0.2, 0.0, 3.0, -0.1])
     peers = (np.outer(places, axis) + 0.01 * rng.normal(size=(5, 50))).astype(np.float32)
-    made = POISONS["mimic"].craft(Scene(peers, peers[0], 20, 4, rng))
+    made = POISONS["mimic"].craft(PoisonContext(peers, peers[0], 20, 4, rng))
     np.testing.assert_array_equal(made, peers[3])
 
 
@@ -197,7 +197,7 @@ def test_free_riders_send_what_they_have_without_training() -> None:
 
 def test_before_there_is_anything_to_send_again_they_send_zeros_or_the_first() -> None:
     own = np.arange(1.0, 7.0, dtype=np.float32)
-    first = Scene(own[None], own, 20, 4, np.random.default_rng(0))
+    first = PoisonContext(own[None], own, 20, 4, np.random.default_rng(0))
     for name in ("free-noise", "free-replay-global"):
         assert not POISONS[name].craft(first).any()
     np.testing.assert_array_equal(POISONS["free-replay-own"].craft(first), own)

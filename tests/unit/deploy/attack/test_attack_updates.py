@@ -11,11 +11,11 @@ import pytest
 from roughfed.config.client import ClientConfig
 from roughfed.deploy.attack import ATTACKS
 from roughfed.deploy.attack.__main__ import trainer_of
-from roughfed.deploy.attack.meeting import Meeting
+from roughfed.deploy.attack.collusion import Meeting
+from roughfed.deploy.attack.correlated_updates import RelatedTrainer, related
 from roughfed.deploy.attack.options import parse, plot_of
-from roughfed.deploy.attack.poison import POISONS, Scene, times
-from roughfed.deploy.attack.related import RelatedTrainer, related
-from roughfed.deploy.attack.updates import Plot, PoisoningTrainer
+from roughfed.deploy.attack.poison import POISONS, PoisonContext, times
+from roughfed.deploy.attack.updates import AttackPlan, PoisoningTrainer
 from roughfed.deploy.synthetic import SyntheticTrainer, pieces, spec_of
 from roughfed.errors import ConfigError, TrainerError
 from roughfed.params import write_model
@@ -44,14 +44,14 @@ def honest(seed: int = 3) -> np.ndarray:
 
 
 def plotted(name: str, **changes: object) -> PoisoningTrainer:
-    return PoisoningTrainer(SyntheticTrainer(SIZE, examples=4), Plot(POISONS[name], **changes))  # pyright: ignore[reportArgumentType]
+    return PoisoningTrainer(SyntheticTrainer(SIZE, examples=4), AttackPlan(POISONS[name], **changes))  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("name", [name for name, p in POISONS.items() if not p.colludes and not p.claims])
 def test_what_is_sent_is_what_the_table_crafts(tmp_path: Path, name: str) -> None:
     result, delta = asyncio.run(fit(plotted(name, clients=20, attackers=4), tmp_path, 1))
     own = honest()
-    wanted = POISONS[name].craft(Scene(own[None], own, 20, 4, np.random.default_rng(0)))
+    wanted = POISONS[name].craft(PoisonContext(own[None], own, 20, 4, np.random.default_rng(0)))
     assert result.num_examples == 4
     if name == "gaussian":
         assert np.linalg.norm(delta) == pytest.approx(np.linalg.norm(wanted), rel=1e-4)
@@ -89,7 +89,7 @@ def test_examples_are_claimed(tmp_path: Path) -> None:
 
 def test_progress_comes_through() -> None:
     inner = SyntheticTrainer(SIZE)
-    trainer, heard = PoisoningTrainer(inner, Plot(TURNED)), list[float]()
+    trainer, heard = PoisoningTrainer(inner, AttackPlan(TURNED)), list[float]()
     assert inner.on_progress is not None
     inner.on_progress(0.1)  # nobody wants to know yet
     trainer.on_progress = heard.append
@@ -101,9 +101,9 @@ def test_progress_comes_through() -> None:
 
 
 def colluders(folder: Path, name: str, sizes: Sequence[int], *, jitter: float = 0.0) -> list[PoisoningTrainer]:
-    def plot(at: int) -> Plot:
+    def plot(at: int) -> AttackPlan:
         meeting = Meeting(folder / "socket", f"c{at}", of=len(sizes))
-        return Plot(POISONS[name], 20, len(sizes), jitter, meeting=meeting)
+        return AttackPlan(POISONS[name], 20, len(sizes), jitter, meeting=meeting)
 
     return [PoisoningTrainer(SyntheticTrainer(size), plot(at)) for at, size in enumerate(sizes)]
 
@@ -120,7 +120,7 @@ async def together(trainers: Sequence[PoisoningTrainer], folder: Path, number: i
 def test_colluders_send_what_is_crafted_of_all_they_trained(tmp_path: Path, name: str) -> None:
     deltas = asyncio.run(together(colluders(tmp_path, name, [SIZE] * 3), tmp_path, 1))
     known = np.stack([honest(seed) for seed in range(3)])
-    wanted = POISONS[name].craft(Scene(known, known[0], 20, 3, np.random.default_rng(0), fellows=known))
+    wanted = POISONS[name].craft(PoisonContext(known, known[0], 20, 3, np.random.default_rng(0), fellows=known))
     for delta in deltas:
         np.testing.assert_array_equal(delta, wanted)
 

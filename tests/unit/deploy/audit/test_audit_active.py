@@ -13,7 +13,7 @@ from rich.console import Console
 from roughfed.deploy.audit.active.attacks import ATTACKS
 from roughfed.deploy.audit.active.attacks.beacon import COHORT, GROUP, search
 from roughfed.deploy.audit.active.attacks.choice import Region
-from roughfed.deploy.audit.active.result import Found, Loot, cosine, error, to_json
+from roughfed.deploy.audit.active.result import AttackResult, Loot, cosine, error, to_json
 from roughfed.deploy.audit.active.run import rebuild
 from roughfed.deploy.audit.active.scene import model
 from roughfed.deploy.audit.active.table import draw, verdict
@@ -22,8 +22,8 @@ from roughfed.deploy.cli import app
 from roughfed.secagg.groups import form_groups
 
 
-def found(*, reached: float | None, succeeded: bool, refused: tuple[str, ...] = ()) -> Found:
-    return Found("phantom", "says", "1 of 7", 1, "cosine", reached, 0.7, refused, succeeded)
+def found(*, reached: float | None, succeeded: bool, refused: tuple[str, ...] = ()) -> AttackResult:
+    return AttackResult("phantom", "says", "1 of 7", 1, "cosine", reached, 0.7, refused, succeeded)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,9 @@ def test_a_result_is_drawn_and_kept() -> None:
 
 def test_the_table_of_the_longest_names_fits_a_terminal() -> None:
     rows = [
-        Found(a.name, a.says, a.needs, 24, "error", 0.5, 1.0, (), succeeded=True, psnr_db=100.0, psnr_guess_db=12.4)
+        AttackResult(
+            a.name, a.says, a.needs, 24, "error", 0.5, 1.0, (), succeeded=True, psnr_db=100.0, psnr_guess_db=12.4
+        )
         for a in ATTACKS.values()
     ]
     out = StringIO()

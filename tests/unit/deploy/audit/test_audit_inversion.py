@@ -11,14 +11,14 @@ import torch
 
 from roughfed.data.fashion_mnist import DEBIAN_FOLDER, find_folder
 from roughfed.deploy.audit.options import AuditOptions, warning
-from roughfed.deploy.audit.trials import Inversion, Tally, attacks_of, run_trials
+from roughfed.deploy.audit.trials import Inversion, TrialTally, attacks_of, run_trials
 from roughfed.deploy.audit.victim import make_victim, open_data
 from roughfed.errors import ConfigError
 
 
 def inversions(options: AuditOptions) -> dict[tuple[str, int, str], Inversion]:
     data, knowledge = open_data(options.source, options.data_dir, options.seed)
-    tally = Tally()
+    tally = TrialTally()
     assert sum(1 for _ in run_trials(options, data, knowledge, tally, entropy=secrets.token_bytes)) == len(
         attacks_of(options)
     )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roughfed.deploy.chaos.faults import BLOCK, Fate, Faults, Lane
+from roughfed.deploy.chaos.faults import BLOCK, ConnectionFate, Faults, Lane
 from roughfed.errors import ConfigError
 
 BAD = Faults(cut_share=0.3, half_open_share=0.2, refuse_share=0.1, cut_within=1000, corrupt_every=50, jitter_s=0.1)
@@ -40,7 +40,7 @@ def test_bits_flip_as_often_as_asked() -> None:
 
 
 def test_connections_fail_in_the_shares_asked_for_and_within_the_bytes_asked_for() -> None:
-    fates = [Fate(BAD, seed=7, connection=c) for c in range(5000)]
+    fates = [ConnectionFate(BAD, seed=7, connection=c) for c in range(5000)]
     for share, found in (
         (0.1, [f for f in fates if f.refused]),
         (0.3, [f for f in fates if f.end == "cut"]),
@@ -51,11 +51,11 @@ def test_connections_fail_in_the_shares_asked_for_and_within_the_bytes_asked_for
     assert 1 <= min(ends) < 50
     assert 950 < max(ends) <= 1000
     assert all(f.end_at == math.inf and f.left(10**12) == math.inf for f in fates if not f.end)
-    assert [vars(Fate(BAD, seed=7, connection=c)) for c in range(50)] == [vars(f) for f in fates[:50]]
+    assert [vars(ConnectionFate(BAD, seed=7, connection=c)) for c in range(50)] == [vars(f) for f in fates[:50]]
 
 
 def test_a_cut_after_so_many_bytes_holds_for_every_connection() -> None:
-    fates = [Fate(Faults(cut_after=300), seed=0, connection=c) for c in range(20)]
+    fates = [ConnectionFate(Faults(cut_after=300), seed=0, connection=c) for c in range(20)]
     assert {(f.end, f.end_at, f.left(100), f.left(400)) for f in fates} == {("cut", 300, 200, 0)}
 
 

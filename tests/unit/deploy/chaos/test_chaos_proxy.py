@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager, closing
 
 import pytest
 
-from roughfed.deploy.chaos.beside import bad_line
 from roughfed.deploy.chaos.faults import Faults
 from roughfed.deploy.chaos.proxy import HELD, QUEUED_S, Proxy
+from roughfed.deploy.chaos.threaded_proxy import bad_line
 from roughfed.errors import ConfigError
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]

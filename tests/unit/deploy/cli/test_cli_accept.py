@@ -119,7 +119,7 @@ def authority(tmp_path: Path) -> Authority:
 
 def shown_to(folder: Path) -> str:
     """The most, as the next start of the client has it."""
-    papers = credential_files.load(agent.Place(folder).papers)
+    papers = credential_files.load(agent.ClientFiles(folder).papers)
     with closing(ClientStore(folder / "state")) as store:
         mode = ClientMode(store, load_client(folder, {}).policy.server_sees, ClientMetrics())
         return asyncio.run(
@@ -159,7 +159,7 @@ def test_the_status_of_a_client(tmp_path: Path, authority: Authority, capsys: py
     assert found["certificate_ends"] > present().timestamp()
     assert states(check(site(folder)))[""] == "ok"
 
-    papers = credential_files.load(agent.Place(folder).papers)
+    papers = credential_files.load(agent.ClientFiles(folder).papers)
     with closing(ClientStore(folder / "state")) as store:
         mode = ClientMode(store, "sketches", ClientMetrics())
         asyncio.run(mode.narrow(Rules(Policy(server_sees="sketches", max_model_bytes=1)), papers.ca_certificate))

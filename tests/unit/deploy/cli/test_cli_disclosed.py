@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.disclosure.ledger import Ledger
 from roughfed.client.disclosure.limits import CHOICE, STATIC, members_of
+from roughfed.client.disclosure.record import Ledger
 from roughfed.client.storage.store import ClientStore
 from roughfed.deploy.cli.app import run
 from roughfed.secagg.statistics import KINDS

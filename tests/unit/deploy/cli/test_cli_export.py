@@ -14,8 +14,8 @@ from safetensors.numpy import load_file
 
 from roughfed.deploy.cli import app as cli
 from roughfed.params import write_model
-from roughfed.scope import shared_spec
 from roughfed.server.storage.store import Store
+from roughfed.shared_tensors import shared_spec
 from roughfed.types import Evaluation, Spec, TensorSpec
 
 SPEC = Spec((TensorSpec("w", (2, 2)), TensorSpec("b", (2,), "float16")))

@@ -12,7 +12,7 @@ from roughfed.config import load_client
 from roughfed.crypto.join_line import JoinLine
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli import join, processes
-from roughfed.deploy.cli.command import Context
+from roughfed.deploy.cli.command import CommandContext
 from roughfed.errors import ConfigError
 
 LINE = JoinLine("fed.example.org", 8444, bytes(32), bytes(range(32)))
@@ -31,23 +31,23 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
 
 def test_the_line_from_the_environment_does_not_stay_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROUGHFED_JOIN", LINE.reveal())
-    assert join.find_line(join.Flags()) == LINE
+    assert join.find_line(join.JoinFlags()) == LINE
     assert "ROUGHFED_JOIN" not in join.os.environ
-    assert join.find_line(join.Flags()) is None
+    assert join.find_line(join.JoinFlags()) is None
 
 
 @pytest.mark.parametrize("text", [LINE.reveal(), LINE.command()])
 def test_the_line_from_a_pipe_or_a_file(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(text + "\n"))
-    assert join.find_line(join.Flags(line="-")) == LINE
+    assert join.find_line(join.JoinFlags(line="-")) == LINE
     (tmp_path / "line").write_text(text + "\n")
-    assert join.find_line(join.Flags(token_file=tmp_path / "line")) == LINE
+    assert join.find_line(join.JoinFlags(token_file=tmp_path / "line")) == LINE
 
 
 def test_an_empty_pipe_is_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     with pytest.raises(ConfigError, match="no '#'"):
-        join.find_line(join.Flags(line="-"))
+        join.find_line(join.JoinFlags(line="-"))
 
 
 def test_a_line_as_an_argument_is_refused_and_not_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,9 +95,9 @@ def papers(folder: Path) -> Credentials:
 
 
 def test_the_written_settings_are_those_that_were_checked(tmp_path: Path) -> None:
-    flags = join.Flags(data="digits", clients=4, index=1, partition="iid", seed=7, device="cpu", threads=2)
-    checked = join.settings(Context(tmp_path), flags, written=False)
-    join.write_settings(Context(tmp_path), flags, papers(tmp_path), "sums")
+    flags = join.JoinFlags(data="digits", clients=4, index=1, partition="iid", seed=7, device="cpu", threads=2)
+    checked = join.settings(CommandContext(tmp_path), flags, written=False)
+    join.write_settings(CommandContext(tmp_path), flags, papers(tmp_path), "sums")
     written = load_client(tmp_path, {})
     assert written.policy.server_sees == "sums"
     assert written.client.name == "alpha"
@@ -108,13 +108,13 @@ def test_the_written_settings_are_those_that_were_checked(tmp_path: Path) -> Non
 
 def test_flags_beat_a_file_that_is_there(tmp_path: Path) -> None:
     (tmp_path / "client.toml").write_text("[data]\nname = 'digits'\nclients = 3\n[model]\nname = 'mlp'\n")
-    config = join.settings(Context(tmp_path), join.Flags(index=2, device="cpu"), written=True)
+    config = join.settings(CommandContext(tmp_path), join.JoinFlags(index=2, device="cpu"), written=True)
     assert (config.data.clients, config.data.index, config.device.name) == (3, 2, "cpu")
 
 
 def test_the_trainer_of_a_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("roughfed.cores.os.sched_getaffinity", lambda _: set(range(8)))
-    config = join.settings(Context(tmp_path), join.Flags(data="digits", clients=4, index=1), written=False)
+    config = join.settings(CommandContext(tmp_path), join.JoinFlags(data="digits", clients=4, index=1), written=False)
     command = processes.client_command(tmp_path, config)
     builtin = json.loads(command[command.index("--builtin") + 1])
     assert builtin["data"] | {"name": "digits", "clients": 4, "index": 1, "seed": 0} == builtin["data"]
@@ -130,8 +130,8 @@ def test_the_trainer_of_a_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_an_own_app_is_found_from_anywhere(tmp_path: Path) -> None:
     (tmp_path / "my.py").touch()
-    flags = join.Flags(app=f"{tmp_path}/my.py:client")
+    flags = join.JoinFlags(app=f"{tmp_path}/my.py:client")
     assert flags.values(tmp_path)["app.path"] == "my.py:client"
-    config = join.settings(Context(tmp_path), flags, written=False)
+    config = join.settings(CommandContext(tmp_path), flags, written=False)
     command = processes.client_command(tmp_path, config)
     assert command[command.index("--app") + 1] == f"{tmp_path}/my.py:client"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from roughfed.config.federation import FederationConfig
-from roughfed.config.serving import Server
+from roughfed.config.server import Server
 from roughfed.deploy.cli.server import check_ports
 from roughfed.errors import ConfigError
 

@@ -11,7 +11,7 @@ import typer
 
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli import operate, reference
-from roughfed.deploy.cli.command import COMMON, EXIT_CODES, Answer, Context, command
+from roughfed.deploy.cli.command import COMMON, EXIT_CODES, Answer, CommandContext, command
 from roughfed.errors import ConfigError, IdentityError, RoughfedError, StorageError, TrainerError, Unreachable
 
 HEAVY = ("torch", "grpc", "numpy", "pydantic", "sklearn", "safetensors")
@@ -73,7 +73,7 @@ def test_a_dataclass_becomes_flags(capsys: pytest.CaptureFixture[str]) -> None:
 
     seen: list[object] = []
 
-    def work(context: Context, flags: Flags) -> Answer:
+    def work(context: CommandContext, flags: Flags) -> Answer:
         seen.append((context.json, flags.number, list(flags.names)))
         return Answer({"done": True}, 7)
 

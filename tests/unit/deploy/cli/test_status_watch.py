@@ -16,7 +16,7 @@ import pytest
 
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli import status_watch
-from roughfed.deploy.cli.command import Context
+from roughfed.deploy.cli.command import CommandContext
 from roughfed.deploy.cli.status_watch import FRAME_S, Seen, follow, thinned
 from roughfed.transport import control_socket
 from tests.unit.deploy.cli.test_cli_control import STATUS
@@ -66,13 +66,13 @@ class Restarted:
 
 
 @pytest.fixture
-def lives() -> Iterator[Callable[[Lives], tuple[Context, Restarted]]]:
+def lives() -> Iterator[Callable[[Lives], tuple[CommandContext, Restarted]]]:
     started: list[Restarted] = []
     with tempfile.TemporaryDirectory(prefix="rf-") as short:  # pytest's own folders are too long for a socket
 
-        def start(scripted: Lives) -> tuple[Context, Restarted]:
+        def start(scripted: Lives) -> tuple[CommandContext, Restarted]:
             started.append(Restarted(Path(short), scripted))
-            return Context(Path(short)), started[-1]
+            return CommandContext(Path(short)), started[-1]
 
         yield start
         for each in started:
@@ -83,7 +83,7 @@ def status(number: int, **more: Any) -> dict[str, Any]:
     return STATUS | {"round": number} | more
 
 
-Start = Callable[[Lives], tuple[Context, Restarted]]
+Start = Callable[[Lives], tuple[CommandContext, Restarted]]
 
 
 def never() -> bool:
@@ -159,7 +159,9 @@ def test_without_a_terminal_only_changes_are_said(lives: Start, capsys: pytest.C
 
 def test_as_json_every_status_is_a_line(lives: Start, capsys: pytest.CaptureFixture[str]) -> None:
     context, _ = lives([[status(3), status(3), status(4)]])
-    status_watch.watch(Context(context.folder, json=True), wait_s=0, over=never, draw=lambda *_: pytest.fail("drawn"))
+    status_watch.watch(
+        CommandContext(context.folder, json=True), wait_s=0, over=never, draw=lambda *_: pytest.fail("drawn")
+    )
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines == [{"running": True, **status(number)} for number in (3, 3, 4)]
 

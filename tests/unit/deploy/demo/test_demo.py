@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from roughfed.deploy.demo import DemoOptions, DemoResult, run_demo, stage
-from roughfed.deploy.demo.acts import acts_of
+from roughfed.deploy.demo import DemoOptions, DemoResult, run_demo, running
+from roughfed.deploy.demo.federations import acts_of
+from roughfed.deploy.demo.folder import make_place
+from roughfed.deploy.demo.live_view import DemoScene, draw, sparkline
 from roughfed.deploy.demo.outcome import final_table, last_words
-from roughfed.deploy.demo.place import make_place
 from roughfed.deploy.demo.processes import ProcessDied, Processes, tail
 from roughfed.deploy.demo.scenarios import SCENARIOS
-from roughfed.deploy.demo.scene import Scene, draw, sparkline
-from roughfed.deploy.demo.screen import LiveScreen, PlainScreen, screen_for
+from roughfed.deploy.demo.terminal import LiveScreen, PlainScreen, screen_for
 from roughfed.errors import ConfigError
 from roughfed.methods import read_method
 from roughfed.report.summary import GroupSummary, RoundSummary
@@ -32,8 +32,8 @@ def a_round(number: int, accuracy: float | None, **changes: Any) -> RoundSummary
     return RoundSummary(number, number, seconds=0.5, accuracy=accuracy, **(whole | changes))
 
 
-def a_scene(**changes: Any) -> Scene:
-    return Scene("two clients", "/tmp/here", dict.fromkeys(NAMES, 7), 3, began=0.0, **changes)
+def a_scene(**changes: Any) -> DemoScene:
+    return DemoScene("two clients", "/tmp/here", dict.fromkeys(NAMES, 7), 3, began=0.0, **changes)
 
 
 def a_status(phase: str, *states: str, round_number: int = 1, **masked: Any) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def a_status(phase: str, *states: str, round_number: int = 1, **masked: Any) -> 
     return {"phase": phase, "round": round_number, "min_clients": 2, "clients": clients, **moved, **masked}
 
 
-def picture(scene: Scene) -> str:
+def picture(scene: DemoScene) -> str:
     console = Console(file=StringIO(), width=100)
     console.print(draw(scene, 5.0))
     return console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
@@ -121,7 +121,7 @@ def test_every_stage_can_be_drawn() -> None:
 )
 def test_a_masked_round_shows_its_stage(phase: str, stage: str | None, shown: str) -> None:
     console = Console(file=StringIO(), width=79, force_terminal=True, color_system="standard")
-    console.print(draw(a_scene(server_sees="sketches", status=a_status(phase, "training", stage=stage)), 5.0))
+    console.print(draw(a_scene(server_sees="sketches", status=a_status(phase, "training", stage=running)), 5.0))
     drawn = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
     marked = re.findall("\\x1b\\[1;7;36m(.*?)\\x1b", drawn)
     assert marked == [shown]
@@ -391,7 +391,7 @@ def test_only_the_end_of_a_log_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_server_that_does_not_come_up_ends_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "ROUGHFED", tuple(python("raise SystemExit('no port is free')")))
+    monkeypatch.setattr(running, "ROUGHFED", tuple(python("raise SystemExit('no port is free')")))
 
     with pytest.raises(ProcessDied, match=r"(?s)server ended with status 1.*no port is free"):
         run_demo(DemoOptions(out=tmp_path / "out", json=True))

@@ -15,11 +15,11 @@ from roughfed.deploy.attack import ATTACKS
 from roughfed.deploy.attack.options import check, parse
 from roughfed.deploy.attack.poison.labels import SOURCE, TARGET
 from roughfed.deploy.demo import DemoOptions, run_demo
-from roughfed.deploy.demo.acts import acts_of
+from roughfed.deploy.demo.attack_success import app
 from roughfed.deploy.demo.attackers import attackers_of, how_many
+from roughfed.deploy.demo.federations import acts_of
+from roughfed.deploy.demo.folder import DemoPlace
 from roughfed.deploy.demo.outcome import Runs, final_table, result_of
-from roughfed.deploy.demo.place import DemoPlace
-from roughfed.deploy.demo.reached import app
 from roughfed.deploy.demo.scenarios import DEFENCE
 from roughfed.errors import ConfigError
 from roughfed.report.summary import DefenceSummary, RoundSummary, RunSummary

@@ -17,8 +17,8 @@ from roughfed.client.members import credential_files
 from roughfed.crypto import certificates, identity
 from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.crypto.names import Role, Subject
-from roughfed.deploy.doctor.finding import Finding, State
-from roughfed.deploy.doctor.site import Site, visit
+from roughfed.deploy.doctor.finding import CheckState, Finding
+from roughfed.deploy.doctor.site import DoctorSite, visit
 from roughfed.server.members.authority import Authority
 
 FED = '[model]\nname = "mlp"\n[data]\nname = "digits"\n[server]\nhost = "127.0.0.1"\n'
@@ -62,7 +62,7 @@ def client_folder(
     return folder
 
 
-def site(folder: Path, *, status: Mapping[str, Any] | None = None, **changes: Any) -> Site:
+def site(folder: Path, *, status: Mapping[str, Any] | None = None, **changes: Any) -> DoctorSite:
     """A visit to a directory, with what a test wants otherwise."""
     seen = visit(folder, status=None if status is None else dict(status), offline=False, within_s=30.0)
     return replace(seen, **changes)
@@ -75,7 +75,7 @@ def one(findings: Any, about: str) -> Finding:
     return found[0]
 
 
-def states(findings: Any) -> dict[str, State]:
+def states(findings: Any) -> dict[str, CheckState]:
     """About what -> how it is."""
     return {finding.about: finding.state for finding in findings}
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli.command import EXIT_CODES, UNWELL
 from roughfed.deploy.doctor import CHECKS, Check
-from roughfed.deploy.doctor.finding import Finding, State, failure, ok, skipped, warning
+from roughfed.deploy.doctor.finding import CheckState, Finding, failure, ok, skipped, warning
 from roughfed.deploy.doctor.once import Once
 from roughfed.deploy.doctor.run import examine
 from roughfed.deploy.doctor.site import role_of
@@ -69,9 +69,9 @@ def test_a_check_that_hangs_is_a_warning_and_holds_nobody_up(tmp_path: Path) -> 
     found = examine(site(tmp_path, until=began + 0.3), checks=rows(slow=hangs, fine=ok("b")))
     ever.set()
     assert time.monotonic() - began < 5
-    assert found.findings["slow"][0].state is State.WARNING
+    assert found.findings["slow"][0].state is CheckState.WARNING
     assert "--only slow --within" in found.findings["slow"][0].cure
-    assert found.findings["fine"][0].state is State.OK
+    assert found.findings["fine"][0].state is CheckState.OK
 
 
 @pytest.mark.parametrize(
@@ -86,10 +86,10 @@ def test_a_check_that_hangs_is_a_warning_and_holds_nobody_up(tmp_path: Path) -> 
 def test_a_check_that_falls_over_takes_nobody_along(tmp_path: Path, error: Exception, said: str, cure: str) -> None:
     found = examine(site(tmp_path), checks=rows(bad=error, fine=ok("b")))
     (finding,) = found.findings["bad"]
-    assert finding.state is State.FAILURE
+    assert finding.state is CheckState.FAILURE
     assert said in finding.sentence
     assert cure in finding.cure
-    assert found.findings["fine"][0].state is State.OK
+    assert found.findings["fine"][0].state is CheckState.OK
 
 
 def test_a_value_is_worked_out_once_and_its_error_goes_to_all() -> None:

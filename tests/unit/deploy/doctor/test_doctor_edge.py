@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from roughfed.client.connection import diagnose as line
-from roughfed.deploy.doctor.above import upstream
-from roughfed.deploy.doctor.finding import Finding, State
+from roughfed.deploy.doctor.edge_membership import upstream
+from roughfed.deploy.doctor.finding import CheckState, Finding
 from roughfed.lock import only_one
 from roughfed.server.members.authority import Authority
 from tests.unit.deploy.doctor.doctor_sites import FED, client_folder, one, server_folder, site, states
@@ -36,31 +36,31 @@ def member(folder: Path, home: Path, *, now: datetime | None = None) -> None:
 
 
 def failed(folder: Path) -> Iterator[Finding]:
-    return (each for each in upstream(site(folder)) if each.state is State.FAILURE)
+    return (each for each in upstream(site(folder)) if each.state is CheckState.FAILURE)
 
 
 def test_a_server_of_its_own_and_a_client_are_no_edges(tmp_path: Path) -> None:
     plain = server_folder(tmp_path / "server")
-    assert [each.state for each in upstream(site(plain))] == [State.SKIPPED]
+    assert [each.state for each in upstream(site(plain))] == [CheckState.SKIPPED]
     authority = Authority.open(plain / "state" / "ca")
-    assert [each.state for each in upstream(site(client_folder(tmp_path / "c0", authority)))] == [State.SKIPPED]
+    assert [each.state for each in upstream(site(client_folder(tmp_path / "c0", authority)))] == [CheckState.SKIPPED]
 
 
 def test_an_edge_that_cannot_reach_the_server_above(edge: Path) -> None:
     found = list(upstream(site(edge)))
-    wrong = {each.about for each in found if each.state is State.FAILURE}
+    wrong = {each.about for each in found if each.state is CheckState.FAILURE}
     assert wrong == {f"{check}, {port}" for check in ("ports", "handshake") for port in ("federation", "enrolment")}
-    assert all(each.cure for each in found if each.state is State.FAILURE)
-    assert one(found, "certificate, papers").state is State.OK
+    assert all(each.cure for each in found if each.state is CheckState.FAILURE)
+    assert one(found, "certificate, papers").state is CheckState.OK
     assert "east" in one(found, "certificate, papers").sentence
-    assert one(found, "settings").state is State.OK
-    assert one(found, "served").state is State.SKIPPED
+    assert one(found, "settings").state is CheckState.OK
+    assert one(found, "served").state is CheckState.SKIPPED
 
 
 def test_offline_nobody_is_called(edge: Path) -> None:
     found = list(upstream(site(edge, offline=True)))
-    assert [each for each in found if each.state is State.FAILURE] == []
-    assert states(found)["handshake"] is State.SKIPPED
+    assert [each for each in found if each.state is CheckState.FAILURE] == []
+    assert states(found)["handshake"] is CheckState.SKIPPED
 
 
 def test_a_certificate_that_ended(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_settings_of_both_halves(edge: Path) -> None:
 def test_a_server_that_was_started_without_its_membership(edge: Path) -> None:
     with only_one(edge / "state", "server", cure="-"):
         finding = one(upstream(site(edge)), "served")
-        assert finding.state is State.WARNING
+        assert finding.state is CheckState.WARNING
         assert "roughfed server --upstream" in finding.cure
         with only_one(edge / "upstream" / "state", "client", cure="-"):
-            assert one(upstream(site(edge)), "served").state is State.OK
+            assert one(upstream(site(edge)), "served").state is CheckState.OK

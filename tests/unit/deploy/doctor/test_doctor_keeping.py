@@ -15,9 +15,9 @@ import pytest
 from roughfed.client.storage import store
 from roughfed.deploy.doctor.checks import disk, limits
 from roughfed.deploy.doctor.checks.journal import journal, schema, size
-from roughfed.deploy.doctor.finding import Finding, State
+from roughfed.deploy.doctor.finding import CheckState, Finding
 from roughfed.deploy.doctor.manifest import known_shapes, shapes_of
-from roughfed.deploy.doctor.needs import FILES_OF_OWN, Needs, needs
+from roughfed.deploy.doctor.requirements import FILES_OF_OWN, Needs, needs
 from roughfed.journal import Journal
 from roughfed.params import write_model
 from roughfed.server.storage.schema import SCHEMA
@@ -38,11 +38,11 @@ def server(tmp_path: Path) -> Path:
 
 
 def failed(finding: Finding, cure: str) -> bool:
-    return finding.state is State.FAILURE and cure in finding.cure
+    return finding.state is CheckState.FAILURE and cure in finding.cure
 
 
 def warned(finding: Finding, cure: str) -> bool:
-    return finding.state is State.WARNING and cure in finding.cure
+    return finding.state is CheckState.WARNING and cure in finding.cure
 
 
 # -- needs -------------------------------------------------------------------------------------------------------------
@@ -68,8 +68,10 @@ def test_what_a_run_needs_follows_from_the_newest_model(server: Path) -> None:
 
 def test_a_disk_that_is_in_order(server: Path) -> None:
     found = states(disk.disk(site(server)))
-    assert {about: found[about] for about in ("inodes", "one disk")} == dict.fromkeys(("inodes", "one disk"), State.OK)
-    assert found["writes"] in (State.OK, State.WARNING)  # a busy disk is slow
+    assert {about: found[about] for about in ("inodes", "one disk")} == dict.fromkeys(
+        ("inodes", "one disk"), CheckState.OK
+    )
+    assert found["writes"] in (CheckState.OK, CheckState.WARNING)  # a busy disk is slow
     assert [p.name for p in (server / "state").iterdir()] == ["models"]  # nothing is left behind
 
 
@@ -78,7 +80,7 @@ def test_too_little_room(tmp_path: Path) -> None:
     found = disk.room(tmp_path, huge)
     assert failed(found, "make room")
     assert "5 versions" in found.sentence
-    assert disk.room(tmp_path, NOTHING).state in (State.OK, State.WARNING)
+    assert disk.room(tmp_path, NOTHING).state in (CheckState.OK, CheckState.WARNING)
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def test_a_disk_that_is_full_or_read_only(small_disk: Path) -> None:
 
 def test_a_folder_on_another_disk(small_disk: Path) -> None:
     assert warned(disk.one_disk(small_disk.parent), "as a whole")
-    assert disk.one_disk(small_disk).state is State.OK
+    assert disk.one_disk(small_disk).state is CheckState.OK
 
 
 def test_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,19 +130,19 @@ def test_a_slow_disk(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mounts", "name", "state"),
     [
-        ("1 0 8:1 / / rw - ext4 /dev/sda1 rw\n", "ext4", State.OK),
-        ("1 0 8:1 / / rw - ext4 x rw\n2 1 0:5 / {here} rw shared:1 - nfs4 srv:/x rw\n", "nfs4", State.WARNING),
-        ("1 0 8:1 / / rw - ext4 x rw\n2 1 0:5 / {here} rw - fuse.sshfs x rw\n", "fuse.sshfs", State.WARNING),
-        ("1 0 8:1 / {here}x rw - nfs x rw\n3 0 0:1 / / rw - overlay x rw\n", "overlay", State.OK),
-        ("nonsense\n", "", State.SKIPPED),
+        ("1 0 8:1 / / rw - ext4 /dev/sda1 rw\n", "ext4", CheckState.OK),
+        ("1 0 8:1 / / rw - ext4 x rw\n2 1 0:5 / {here} rw shared:1 - nfs4 srv:/x rw\n", "nfs4", CheckState.WARNING),
+        ("1 0 8:1 / / rw - ext4 x rw\n2 1 0:5 / {here} rw - fuse.sshfs x rw\n", "fuse.sshfs", CheckState.WARNING),
+        ("1 0 8:1 / {here}x rw - nfs x rw\n3 0 0:1 / / rw - overlay x rw\n", "overlay", CheckState.OK),
+        ("nonsense\n", "", CheckState.SKIPPED),
     ],
 )
-def test_the_kind_of_file_system(tmp_path: Path, mounts: str, name: str, state: State) -> None:
+def test_the_kind_of_file_system(tmp_path: Path, mounts: str, name: str, state: CheckState) -> None:
     table = tmp_path / "mountinfo"
     table.write_text(mounts.format(here=tmp_path.resolve()))
     found = disk.kind(tmp_path, table)
     assert (found.state, found.measured) == (state, name)
-    assert state is not State.WARNING or "local disk" in found.cure
+    assert state is not CheckState.WARNING or "local disk" in found.cure
 
 
 # -- journal -----------------------------------------------------------------------------------------------------------
@@ -158,9 +160,9 @@ def written(server: Path) -> Path:
 
 
 def test_a_journal_that_is_in_order(written: Path, server: Path) -> None:
-    assert states(journal(site(server))) == dict.fromkeys(("integrity", "schema", "size"), State.OK)
+    assert states(journal(site(server))) == dict.fromkeys(("integrity", "schema", "size"), CheckState.OK)
     written.unlink()
-    assert [f.state for f in journal(site(server))] == [State.SKIPPED]
+    assert [f.state for f in journal(site(server))] == [CheckState.SKIPPED]
 
 
 def garbage(path: Path) -> None:
@@ -187,7 +189,7 @@ def test_a_damaged_journal_of_a_client_is_put_aside(tmp_path: Path) -> None:
     assert failed(one(journal(site(tmp_path)), "integrity"), "move state/client.db aside")
     (tmp_path / "state" / "client.db").unlink()
     store.ClientStore(tmp_path / "state").close()
-    assert states(journal(site(tmp_path)))["integrity"] is State.OK
+    assert states(journal(site(tmp_path)))["integrity"] is CheckState.OK
 
 
 def test_a_journal_that_is_too_large_for_the_time(written: Path, server: Path) -> None:
@@ -202,12 +204,12 @@ def test_a_journal_that_is_too_large_for_the_time(written: Path, server: Path) -
 
 def test_schemas() -> None:
     assert failed(schema(9, 8), "newer one")
-    assert schema(7, 8).state is State.OK
+    assert schema(7, 8).state is CheckState.OK
     assert "upgrades" in schema(7, 8).sentence
 
 
 def test_a_log_that_grows(written: Path) -> None:
-    assert size(written).state is State.OK
+    assert size(written).state is CheckState.OK
     with written.with_name("journal.db-wal").open("wb") as log:
         log.truncate(300 << 20)
     assert warned(size(written), "restart the server")
@@ -221,8 +223,8 @@ def test_limits_of_this_machine(server: Path) -> None:
 
 
 def test_open_files() -> None:
-    assert limits.open_files(4096, 4096, 500).state is State.OK
-    assert limits.open_files(resource.RLIM_INFINITY, resource.RLIM_INFINITY, 10**6).state is State.OK
+    assert limits.open_files(4096, 4096, 500).state is CheckState.OK
+    assert limits.open_files(resource.RLIM_INFINITY, resource.RLIM_INFINITY, 10**6).state is CheckState.OK
     assert warned(limits.open_files(256, 65536, 728), "ulimit -n 4096")
     assert warned(limits.open_files(1024, 1024, 5000), "the hard limit is 1024: ask root")
     assert failed(limits.open_files(64, 64, 128), "LimitNOFILE")
@@ -249,8 +251,8 @@ def test_memory_of_a_machine_and_of_a_container(tmp_path: Path) -> None:
     assert limits.available(meminfo=meminfo, cgroup=cgroup) == 2 << 20
     assert limits.available(meminfo=tmp_path / "none", cgroup=cgroup) is None
     assert warned(limits.memory(1 << 20, 1 << 30), "smaller model")
-    assert limits.memory(1 << 31, 1 << 30).state is State.OK
-    assert limits.memory(None, 1).state is State.SKIPPED
+    assert limits.memory(1 << 31, 1 << 30).state is CheckState.OK
+    assert limits.memory(None, 1).state is CheckState.SKIPPED
 
 
 def test_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from roughfed.client.members.credential_files import Credentials, load
 from roughfed.crypto import certificates
 from roughfed.deploy.doctor.checks.handshake import handshake as check_handshake
 from roughfed.deploy.doctor.checks.ports import ports
-from roughfed.deploy.doctor.finding import State
+from roughfed.deploy.doctor.finding import CheckState
 from roughfed.server.members.authority import Authority
 from tests.unit.clock import present
 from tests.unit.deploy.doctor.doctor_sites import Papers, Serve, client_folder, listening, one, site, tls
@@ -269,13 +269,13 @@ def test_a_client_sees_the_reason_in_both_checks(client: tuple[Authority, Path])
         tcp = list(ports(here))
         (folder / "client.toml").write_text(text)
     federation, enrolment = one(found, "federation"), one(found, "enrolment")
-    assert (federation.state, federation.measured) == (State.FAILURE, "plain-text")
-    assert (enrolment.state, enrolment.measured) == (State.FAILURE, "refused")
-    assert one(tcp, "federation").state is State.OK  # TCP is fine, it is TLS that is not
+    assert (federation.state, federation.measured) == (CheckState.FAILURE, "plain-text")
+    assert (enrolment.state, enrolment.measured) == (CheckState.FAILURE, "refused")
+    assert one(tcp, "federation").state is CheckState.OK  # TCP is fine, it is TLS that is not
     assert one(tcp, "enrolment").cure == enrolment.cure
 
 
 def test_nobody_is_called_offline(client: tuple[Authority, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "create_connection", pytest.fail)
     quiet = site(client[1], offline=True, contact=lambda: pytest.fail("called"))
-    assert {f.state for f in [*ports(quiet), *check_handshake(quiet)]} == {State.SKIPPED}
+    assert {f.state for f in [*ports(quiet), *check_handshake(quiet)]} == {CheckState.SKIPPED}

@@ -14,8 +14,8 @@ from roughfed.deploy.doctor.checks import clock, installation, ports
 from roughfed.deploy.doctor.checks.authority import authority
 from roughfed.deploy.doctor.checks.certificate import certificate
 from roughfed.deploy.doctor.checks.settings import settings
-from roughfed.deploy.doctor.finding import Finding, State, failure
-from roughfed.deploy.doctor.held import listener_on
+from roughfed.deploy.doctor.finding import CheckState, Finding, failure
+from roughfed.deploy.doctor.lock_holders import listener_on
 from roughfed.server.members.authority import Authority
 from tests.unit.clock import present
 from tests.unit.deploy.doctor.doctor_sites import FED, client_folder, one, server_folder, site, states
@@ -45,11 +45,11 @@ def client(tmp_path: Path, originals: Path) -> Path:
 
 
 def failed(finding: Finding, cure: str) -> bool:
-    return finding.state is State.FAILURE and cure in finding.cure
+    return finding.state is CheckState.FAILURE and cure in finding.cure
 
 
 def warned(finding: Finding, cure: str) -> bool:
-    return finding.state is State.WARNING and cure in finding.cure
+    return finding.state is CheckState.WARNING and cure in finding.cure
 
 
 def test_a_finding_that_helps_nobody_is_refused() -> None:
@@ -62,7 +62,7 @@ def test_a_finding_that_helps_nobody_is_refused() -> None:
 
 def test_this_installation_is_in_order(tmp_path: Path) -> None:
     found = list(installation.installation(site(tmp_path)))
-    assert states(found) == dict.fromkeys(("python", "packages", "kernels", "entropy", "umask"), State.OK)
+    assert states(found) == dict.fromkeys(("python", "packages", "kernels", "entropy", "umask"), CheckState.OK)
     assert "numpy" in one(found, "packages").measured
 
 
@@ -71,7 +71,7 @@ def test_an_old_python_and_wrong_packages() -> None:
     assert failed(installation.packages(["numpy>=99.1"]), "pip install --upgrade roughfed")
     assert "numpy" in installation.packages(["numpy>=99.1"]).sentence
     assert "no-such-thing is missing" in installation.packages(["no-such-thing>=1"]).sentence
-    assert installation.packages(["no-such-thing>=1; extra == 'dev'"]).state is State.OK
+    assert installation.packages(["no-such-thing>=1; extra == 'dev'"]).state is CheckState.OK
 
 
 def test_every_declared_range_is_understood() -> None:
@@ -112,8 +112,8 @@ def test_an_open_umask(tmp_path: Path) -> None:
 
 
 def test_settings_that_are_in_order(server: Path, client: Path) -> None:
-    assert one(settings(site(server)), "fed.toml").state is State.OK
-    assert states(settings(site(client))) == {"client.toml": State.OK}
+    assert one(settings(site(server)), "fed.toml").state is CheckState.OK
+    assert states(settings(site(client))) == {"client.toml": CheckState.OK}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_settings_that_are_in_order(server: Path, client: Path) -> None:
 )
 def test_settings_that_are_not(tmp_path: Path, name: str, text: str, said: str, cure: str) -> None:
     (tmp_path / name).write_text(text)
-    (found,) = (f for f in settings(site(tmp_path)) if f.state is State.FAILURE)
+    (found,) = (f for f in settings(site(tmp_path)) if f.state is CheckState.FAILURE)
     assert said in found.sentence
     assert cure in found.cure
 
@@ -150,25 +150,30 @@ def test_papers_without_settings(client: Path) -> None:
 
 @pytest.mark.parametrize(
     ("ahead_s", "round_trip_s", "state"),
-    [(0.2, 0.0, State.OK), (5.5, 2.0, State.OK), (-7.0, 0.1, State.WARNING), (301.0, 0.1, State.FAILURE)],
+    [
+        (0.2, 0.0, CheckState.OK),
+        (5.5, 2.0, CheckState.OK),
+        (-7.0, 0.1, CheckState.WARNING),
+        (301.0, 0.1, CheckState.FAILURE),
+    ],
 )
-def test_clocks_that_differ(ahead_s: float, round_trip_s: float, state: State) -> None:
+def test_clocks_that_differ(ahead_s: float, round_trip_s: float, state: CheckState) -> None:
     found = clock.skew(ahead_s, round_trip_s)
     assert found.state is state
-    assert state is State.OK or ("timedatectl" in found.cure and ("behind" in found.sentence) == (ahead_s > 0))
+    assert state is CheckState.OK or ("timedatectl" in found.cure and ("behind" in found.sentence) == (ahead_s > 0))
 
 
 def test_clients_whose_clocks_differ() -> None:
     rows = [{"name": "a", "clock_skew_s": 0.1}, {"name": "b", "clock_skew_s": -60.0}, {"name": "c"}]
     assert warned(clock.fleet({"clients": rows}), "on the machine that is wrong")
     assert "more than 5 s: b" in clock.fleet({"clients": rows}).sentence
-    assert clock.fleet({"clients": rows[:1]}).state is State.OK
-    assert clock.fleet({"clients": rows[2:]}).state is State.SKIPPED
+    assert clock.fleet({"clients": rows[:1]}).state is CheckState.OK
+    assert clock.fleet({"clients": rows[2:]}).state is CheckState.SKIPPED
 
 
 def test_a_clock_before_the_certificates(client: Path) -> None:
     here = site(client)
-    assert clock.against_certificates(here).state is State.OK
+    assert clock.against_certificates(here).state is CheckState.OK
     early = clock.against_certificates(here, now=present() - DAY)
     assert failed(early, "set the clock")
     assert "from the future" in early.sentence
@@ -182,8 +187,8 @@ def test_files_from_the_future(client: Path) -> None:
 
 def test_a_clock_that_nobody_keeps() -> None:
     assert warned(clock.kept(0x40), "timedatectl")
-    assert clock.kept(0x2001).state is State.OK
-    assert clock.kept(None).state is State.SKIPPED
+    assert clock.kept(0x2001).state is CheckState.OK
+    assert clock.kept(None).state is CheckState.SKIPPED
     status = clock.kernel_status()
     assert status is None or status >= 0
 
@@ -195,15 +200,17 @@ def test_free_ports_and_a_taken_one() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         port = other.getsockname()[1]
-        assert ports.free("federation", "server.port", "127.0.0.1", port).state is State.FAILURE  # bound, not listening
+        assert (
+            ports.free("federation", "server.port", "127.0.0.1", port).state is CheckState.FAILURE
+        )  # bound, not listening
         other.listen()
         taken = ports.free("federation", "server.port", "127.0.0.1", port)
         assert f"(process {os.getpid()})" in taken.sentence
         assert "end the other one" in taken.cure
         assert str(os.getpid()) in listener_on(port)
-    assert ports.free("federation", "server.port", "127.0.0.1", port).state is State.OK
+    assert ports.free("federation", "server.port", "127.0.0.1", port).state is CheckState.OK
     assert listener_on(port) == ""
-    assert ports.free("http", "server.http_port", "127.0.0.1", 0).state is State.OK
+    assert ports.free("http", "server.http_port", "127.0.0.1", 0).state is CheckState.OK
 
 
 def test_an_address_of_another_machine_and_a_port_of_root(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,15 +227,15 @@ def test_an_address_of_another_machine_and_a_port_of_root(monkeypatch: pytest.Mo
 def test_the_port_of_a_server_that_runs() -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
         port = door.getsockname()[1]
-        assert ports.held("http", "0.0.0.0", port).state is State.OK
+        assert ports.held("http", "0.0.0.0", port).state is CheckState.OK
     assert failed(ports.held("http", "127.0.0.1", port), "roughfed stop")
-    assert ports.held("enrolment", "", 0).state is State.SKIPPED
+    assert ports.held("enrolment", "", 0).state is CheckState.SKIPPED
 
 
 def test_what_invites_name() -> None:
     assert warned(ports.resolved("localhost"), "server.address")
     assert failed(ports.resolved("no-such-host.invalid"), "server.address")
-    assert ports.resolved("192.0.2.7").state is State.OK
+    assert ports.resolved("192.0.2.7").state is CheckState.OK
 
 
 def test_a_server_that_does_not_run_has_its_ports_looked_at(server: Path) -> None:
@@ -236,25 +243,29 @@ def test_a_server_that_does_not_run_has_its_ports_looked_at(server: Path) -> Non
         port = door.getsockname()[1]
         (server / "fed.toml").write_text(FED + f"port = {port}\nenrol_port = 0\nhttp_port = 0\n")
         found = states(ports.ports(site(server)))
-    assert (found["federation"], found["enrolment"], found["http"]) == (State.FAILURE, State.OK, State.OK)
-    assert found["reachable"] is State.SKIPPED
+    assert (found["federation"], found["enrolment"], found["http"]) == (
+        CheckState.FAILURE,
+        CheckState.OK,
+        CheckState.OK,
+    )
+    assert found["reachable"] is CheckState.SKIPPED
 
 
 # -- certificate -------------------------------------------------------------------------------------------------------
 
 
 def test_papers_that_are_in_order(client: Path, server: Path) -> None:
-    assert states(certificate(site(client))) == dict.fromkeys(("modes", "papers", "end"), State.OK)
-    assert one(certificate(site(server)), "papers").state is State.OK
+    assert states(certificate(site(client))) == dict.fromkeys(("modes", "papers", "end"), CheckState.OK)
+    assert one(certificate(site(server)), "papers").state is CheckState.OK
     (finding,) = certificate(site(client.parent))
-    assert finding.state is State.SKIPPED
+    assert finding.state is CheckState.SKIPPED
 
 
 @pytest.mark.parametrize(
     ("later", "state", "cure"),
-    [(4, State.OK, ""), (6.5, State.WARNING, "enrolment port"), (9, State.FAILURE, "renews by itself")],
+    [(4, CheckState.OK, ""), (6.5, CheckState.WARNING, "enrolment port"), (9, CheckState.FAILURE, "renews by itself")],
 )
-def test_a_certificate_near_its_end(client: Path, later: float, state: State, cure: str) -> None:
+def test_a_certificate_near_its_end(client: Path, later: float, state: CheckState, cure: str) -> None:
     found = one(certificate(site(client), now=present() + later * DAY), "end")
     assert (found.state, cure in found.cure) == (state, True)
 
@@ -291,7 +302,7 @@ def another_ca(folder: Path) -> None:
 )
 def test_papers_that_do_not_belong_together(client: Path, fault: Fault, about: str, said: str, cure: str) -> None:
     fault(client)
-    found = one([f for f in certificate(site(client)) if f.state is not State.OK], about)
+    found = one([f for f in certificate(site(client)) if f.state is not CheckState.OK], about)
     assert said in found.sentence
     assert failed(found, cure)
 
@@ -301,7 +312,7 @@ def test_what_a_running_server_shows(server: Path) -> None:
         status = {"certificates": [{"role": "server", "expires_at": (present() + left).timestamp()}]}
         return one(certificate(site(server, status=status)), "end")
 
-    assert told(DAY).state is State.OK
+    assert told(DAY).state is CheckState.OK
     assert failed(told(-DAY), "roughfed rotate")
 
 
@@ -309,9 +320,9 @@ def test_what_a_running_server_shows(server: Path) -> None:
 
 
 def test_a_ca_that_is_in_order(server: Path, client: Path) -> None:
-    assert states(authority(site(server))) == dict.fromkeys(("key", "members", "end"), State.OK)
+    assert states(authority(site(server))) == dict.fromkeys(("key", "members", "end"), CheckState.OK)
     (finding,) = authority(site(client))
-    assert finding.state is State.SKIPPED
+    assert finding.state is CheckState.SKIPPED
 
 
 @pytest.mark.parametrize(
@@ -330,11 +341,11 @@ def test_a_ca_that_is_damaged(server: Path, fault: Fault, about: str, cure: str)
     assert failed(one([f for f in authority(site(server)) if f.about == about], about), cure)
 
 
-@pytest.mark.parametrize(("years", "state"), [(9, State.OK), (9.8, State.WARNING), (11, State.FAILURE)])
-def test_a_ca_near_its_end(server: Path, years: float, state: State) -> None:
+@pytest.mark.parametrize(("years", "state"), [(9, CheckState.OK), (9.8, CheckState.WARNING), (11, CheckState.FAILURE)])
+def test_a_ca_near_its_end(server: Path, years: float, state: CheckState) -> None:
     found = one(authority(site(server), now=present() + years * 365 * DAY), "end")
     assert found.state is state
-    assert state is State.OK or "roughfed init in a new directory" in found.cure
+    assert state is CheckState.OK or "roughfed init in a new directory" in found.cure
 
 
 def test_a_ca_elsewhere(server: Path) -> None:
@@ -343,5 +354,5 @@ def test_a_ca_elsewhere(server: Path) -> None:
     papers = client_folder(server / "x", Authority.open(server), name="s1", role="server") / "state" / "papers"
     papers.rename(server / "state" / "papers")
     (finding,) = authority(site(server))
-    assert finding.state is State.SKIPPED
-    assert states(certificate(site(server)))["papers"] is State.OK
+    assert finding.state is CheckState.SKIPPED
+    assert states(certificate(site(server)))["papers"] is CheckState.OK

@@ -8,8 +8,8 @@ import pytest
 from roughfed.deploy.doctor.checks import version
 from roughfed.deploy.doctor.checks.alerts import alerts
 from roughfed.deploy.doctor.checks.control import control
-from roughfed.deploy.doctor.finding import Finding, State
-from roughfed.deploy.doctor.held import holder_of
+from roughfed.deploy.doctor.finding import CheckState, Finding
+from roughfed.deploy.doctor.lock_holders import holder_of
 from roughfed.errors import IdentityError, RemoteProtocolError, Unreachable
 from roughfed.lock import only_one
 from roughfed.messages import OLDEST, PROTOCOL
@@ -31,11 +31,11 @@ def client(tmp_path: Path) -> Path:
 
 
 def failed(finding: Finding, cure: str) -> bool:
-    return finding.state is State.FAILURE and cure in finding.cure
+    return finding.state is CheckState.FAILURE and cure in finding.cure
 
 
 def warned(finding: Finding, cure: str) -> bool:
-    return finding.state is State.WARNING and cure in finding.cure
+    return finding.state is CheckState.WARNING and cure in finding.cure
 
 
 def test_who_turns_a_client_away() -> None:
@@ -47,19 +47,19 @@ def test_who_turns_a_client_away() -> None:
 @pytest.mark.parametrize(
     ("software", "oldest", "newest", "state", "said"),
     [
-        ("", 0, 0, State.WARNING, "too old to tell"),
-        ("9.9", OLDEST, PROTOCOL + 3, State.OK, "go together"),
-        ("9.9", PROTOCOL + 1, PROTOCOL + 3, State.FAILURE, "this client is too old"),
-        ("0.0.1", 0, OLDEST - 1, State.FAILURE, "the server is too old"),
+        ("", 0, 0, CheckState.WARNING, "too old to tell"),
+        ("9.9", OLDEST, PROTOCOL + 3, CheckState.OK, "go together"),
+        ("9.9", PROTOCOL + 1, PROTOCOL + 3, CheckState.FAILURE, "this client is too old"),
+        ("0.0.1", 0, OLDEST - 1, CheckState.FAILURE, "the server is too old"),
     ],
 )
-def test_versions_that_differ(software: str, oldest: int, newest: int, state: State, said: str) -> None:
+def test_versions_that_differ(software: str, oldest: int, newest: int, state: CheckState, said: str) -> None:
     from roughfed.client.connection.server_info import ServerInfo
     from roughfed.deploy.doctor.site import Contact
 
     found = version.against_server(Contact("s:1", None, ServerInfo(software, oldest, newest, 0.0, 0.0)))
     assert (found.state, said in found.sentence) == (state, True)
-    assert state is State.OK or "compatibility.md" in found.cure
+    assert state is CheckState.OK or "compatibility.md" in found.cure
 
 
 def test_the_running_server_against_what_is_installed_and_its_clients() -> None:
@@ -71,13 +71,13 @@ def test_the_running_server_against_what_is_installed_and_its_clients() -> None:
         {"name": "c", "software": ""},
     ]
     found = list(version.against_running({"version": __version__, "clients": clients}))
-    assert one(found, "server").state is State.OK
-    assert one(found, "clients").state is State.OK  # within a protocol they may differ
+    assert one(found, "server").state is CheckState.OK
+    assert one(found, "clients").state is CheckState.OK  # within a protocol they may differ
     assert one(found, "clients").measured == "b 0.0.1"
     old = list(version.against_running({"version": "0.0.1", "clients": clients[:1]}))
     assert warned(one(old, "server"), "roughfed stop")
     same = list(version.against_running({"version": __version__, "clients": clients[:1]}))
-    assert states(same) == {"server": State.OK, "clients": State.OK}
+    assert states(same) == {"server": CheckState.OK, "clients": CheckState.OK}
 
 
 def test_who_holds_a_directory(client: Path, server: Path) -> None:
@@ -86,8 +86,8 @@ def test_who_holds_a_directory(client: Path, server: Path) -> None:
         assert holder_of(client / "state") == os.getpid()
         assert f"process {os.getpid()}" in one(control(site(client)), "lock").measured
         assert warned(one(control(site(server)), "socket"), f"end process {os.getpid()}")
-    assert one(control(site(client)), "lock").state is State.OK
-    assert one(control(site(server)), "socket").state is State.OK
+    assert one(control(site(client)), "lock").state is CheckState.OK
+    assert one(control(site(server)), "socket").state is CheckState.OK
 
 
 def test_a_control_socket_that_cannot_be_or_is_open_to_others(tmp_path: Path, server: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_control_socket_that_cannot_be_or_is_open_to_others(tmp_path: Path, se
     (server / "state" / "control.sock").chmod(0o666)
     assert failed(one(control(site(server, status={})), "socket"), "chmod 600")
     (server / "state" / "control.sock").chmod(0o600)
-    assert one(control(site(server, status={})), "socket").state is State.OK
+    assert one(control(site(server, status={})), "socket").state is CheckState.OK
 
 
 def test_the_alerts_of_a_running_server(server: Path) -> None:
@@ -107,7 +107,7 @@ def test_the_alerts_of_a_running_server(server: Path) -> None:
         {"name": "RunPaused", "severity": "info", "text": "paused", "cure": "roughfed resume"},
     ]
     found = list(alerts(site(server, status={"alerts": rows})))
-    assert [f.state for f in found] == [State.FAILURE, State.WARNING, State.OK]
+    assert [f.state for f in found] == [CheckState.FAILURE, CheckState.WARNING, CheckState.OK]
     assert failed(found[0], "make room")
-    assert [f.state for f in alerts(site(server, status={"alerts": []}))] == [State.OK]
-    assert [f.state for f in alerts(site(server))] == [State.SKIPPED]
+    assert [f.state for f in alerts(site(server, status={"alerts": []}))] == [CheckState.OK]
+    assert [f.state for f in alerts(site(server))] == [CheckState.SKIPPED]

@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from roughfed.child import Description
 from roughfed.client.trainer import examine, faults
 from roughfed.client.trainer.examples.batches import open_source
 from roughfed.client.trainer.load import MODULE
 from roughfed.client.trainer.operations import Operations
 from roughfed.deploy.doctor.checks import device
 from roughfed.deploy.doctor.checks.data import data
-from roughfed.deploy.doctor.finding import Finding, State
+from roughfed.deploy.doctor.finding import CheckState, Finding
 from roughfed.deploy.doctor.trainer import Examined, command_of
 from roughfed.errors import TrainerError
 from roughfed.params import write_model
+from roughfed.trainer_client import Description
 from roughfed.types import Spec, TensorSpec
 from tests.unit.deploy.doctor.doctor_sites import APP, one, site, states
 
@@ -55,44 +55,44 @@ def looked(folder: Path, wanted: str, told: Mapping[str, Any]) -> list[Finding]:
 @pytest.mark.parametrize(
     ("wanted", "told", "state", "said", "cure"),
     [
-        ("auto", TOLD, State.OK, "no GPU here", ""),
-        ("cpu", WITH_GPU, State.OK, "as client.toml says", ""),
-        ("auto", WITH_GPU, State.OK, "sees H100", ""),
-        ("cuda:0", WITH_GPU, State.OK, "sees H100", ""),
-        ("cuda:1", WITH_GPU, State.FAILURE, "torch sees 1 GPUs", "CUDA_VISIBLE_DEVICES"),
-        ("cuda:0", TOLD, State.FAILURE, "built without CUDA", "install a torch with CUDA"),
-        ("cuda", OLD, State.FAILURE, "driver on your system is too old", "install a newer NVIDIA driver"),
-        ("auto", OLD, State.WARNING, "too old", "install a newer NVIDIA driver"),
-        ("auto", BLIND, State.WARNING, "has an NVIDIA driver, and torch does not use it", "torch with CUDA"),
-        ("cuda:0", {**TOLD, "cuda": "12.4"}, State.FAILURE, "sees no GPU or driver", "nvidia-smi"),
-        ("mps", TOLD, State.FAILURE, "no Metal", 'device.name = "cpu"'),
-        ("mps", {**TOLD, "mps": True}, State.OK, "sees Metal", ""),
+        ("auto", TOLD, CheckState.OK, "no GPU here", ""),
+        ("cpu", WITH_GPU, CheckState.OK, "as client.toml says", ""),
+        ("auto", WITH_GPU, CheckState.OK, "sees H100", ""),
+        ("cuda:0", WITH_GPU, CheckState.OK, "sees H100", ""),
+        ("cuda:1", WITH_GPU, CheckState.FAILURE, "torch sees 1 GPUs", "CUDA_VISIBLE_DEVICES"),
+        ("cuda:0", TOLD, CheckState.FAILURE, "built without CUDA", "install a torch with CUDA"),
+        ("cuda", OLD, CheckState.FAILURE, "driver on your system is too old", "install a newer NVIDIA driver"),
+        ("auto", OLD, CheckState.WARNING, "too old", "install a newer NVIDIA driver"),
+        ("auto", BLIND, CheckState.WARNING, "has an NVIDIA driver, and torch does not use it", "torch with CUDA"),
+        ("cuda:0", {**TOLD, "cuda": "12.4"}, CheckState.FAILURE, "sees no GPU or driver", "nvidia-smi"),
+        ("mps", TOLD, CheckState.FAILURE, "no Metal", 'device.name = "cpu"'),
+        ("mps", {**TOLD, "mps": True}, CheckState.OK, "sees Metal", ""),
     ],
 )
 def test_the_device_that_is_wanted(
-    tmp_path: Path, wanted: str, told: Mapping[str, Any], state: State, said: str, cure: str
+    tmp_path: Path, wanted: str, told: Mapping[str, Any], state: CheckState, said: str, cure: str
 ) -> None:
     found = one(looked(tmp_path, wanted, told), "device")
     assert (found.state, said in found.sentence, cure in found.cure) == (state, True, True), found
 
 
 def test_memory_and_nvml_of_a_gpu(tmp_path: Path) -> None:
-    assert states(looked(tmp_path, "cuda:0", WITH_GPU))["memory"] is State.OK
+    assert states(looked(tmp_path, "cuda:0", WITH_GPU))["memory"] is CheckState.OK
     models = tmp_path / "state" / "models"
     models.mkdir(parents=True)
     spec = Spec((TensorSpec("w", (MIB,), "float32", "weight"),))
     write_model(models / "a.safetensors", spec, [np.zeros(MIB, dtype=np.float32)])
     full = one(looked(tmp_path, "cuda:0", {**WITH_GPU, "nvml": False}), "memory")
-    assert (full.state, "nvidia-smi" in full.cure) == (State.FAILURE, True)
-    assert states(looked(tmp_path, "auto", {**WITH_GPU, "nvml": False}))["nvml"] is State.WARNING
+    assert (full.state, "nvidia-smi" in full.cure) == (CheckState.FAILURE, True)
+    assert states(looked(tmp_path, "auto", {**WITH_GPU, "nvml": False}))["nvml"] is CheckState.WARNING
     left_alone = {**WITH_GPU, "devices": [GPU | {"free_bytes": None}]}
-    assert states(looked(tmp_path, "auto", left_alone))["memory"] is State.SKIPPED
+    assert states(looked(tmp_path, "auto", left_alone))["memory"] is CheckState.SKIPPED
 
 
 def test_a_torch_that_does_not_load(tmp_path: Path) -> None:
     gone = Examined(error=TrainerError("the trainer process (7) ended with status 1", reason="killed"))
     (found,) = device.device(site(tmp_path, examined=lambda: gone))
-    assert (found.state, "reinstall torch" in found.cure) == (State.FAILURE, True)
+    assert (found.state, "reinstall torch" in found.cure) == (CheckState.FAILURE, True)
 
 
 def test_what_torch_says_here() -> None:
@@ -118,7 +118,7 @@ def ask(app: str) -> Examined:
 
 
 def _described(answer: Mapping[str, Any]) -> Description:
-    from roughfed.child import _description
+    from roughfed.trainer_client import _description
 
     return _description(answer)
 
@@ -142,7 +142,7 @@ client = Client(lambda: Bad(4, 3), (x, y))
 def test_an_app_that_is_in_order(tmp_path: Path) -> None:
     found = tried(tmp_path, GOOD)
     wanted = ("model", "step", "training data", "test data", "amounts")
-    assert states(found) == dict.fromkeys(wanted, State.OK)
+    assert states(found) == dict.fromkeys(wanted, CheckState.OK)
     assert "3 of 3 classes" in one(found, "amounts").sentence
     assert one(found, "amounts").measured == "40 to train on, 9 held out; of each class 14, 13, 13"
     assert one(found, "training data").measured == "40 of 40 examples looked at"
@@ -169,7 +169,7 @@ def test_an_app_that_is_in_order(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_an_app_that_is_not(tmp_path: Path, text: str, about: str, said: str, cure: str) -> None:
     found = one([f for f in tried(tmp_path, text) if f.about == about], about)
-    assert found.state in (State.FAILURE, State.WARNING), found
+    assert found.state in (CheckState.FAILURE, CheckState.WARNING), found
     assert said in found.sentence
     assert cure in found.cure
 
@@ -183,9 +183,9 @@ def test_the_model_against_the_federations(tmp_path: Path) -> None:
         write_model(models / "a.safetensors", spec, [np.zeros(spec.size, dtype=np.float32)])
         return one(tried(tmp_path, GOOD), "shapes")
 
-    assert known(("weight", (3, 4)), ("bias", (3,))).state is State.OK
+    assert known(("weight", (3, 4)), ("bias", (3,))).state is CheckState.OK
     other = known(("weight", (5, 4)), ("bias", (3,)))
-    assert (other.state, "weight is [3, 4] here and [5, 4]" in other.sentence) == (State.FAILURE, True)
+    assert (other.state, "weight is [3, 4] here and [5, 4]" in other.sentence) == (CheckState.FAILURE, True)
     assert "same model file" in other.cure
     assert "no tensor in common" in known(("conv", (2,))).sentence
 
@@ -193,7 +193,7 @@ def test_the_model_against_the_federations(tmp_path: Path) -> None:
 def test_a_missing_app_is_named_with_its_setting(tmp_path: Path) -> None:
     here = client(tmp_path, '[app]\npath = "gone.py:client"\n')
     (found,) = data(site(here, examined=pytest.fail))  # seen without a trainer
-    assert (found.state, "gone.py" in found.sentence) == (State.FAILURE, True)
+    assert (found.state, "gone.py" in found.sentence) == (CheckState.FAILURE, True)
     assert "app.path in client.toml" in found.cure
     (tmp_path / "fed.toml").write_text('[model]\napp = "gone.py:client"\n')
     (found,) = data(site(tmp_path, examined=pytest.fail))
@@ -229,11 +229,11 @@ def test_a_folder_of_arriving_files(tmp_path: Path) -> None:
         here = client(tmp_path, text)
         return one(data(site(here, examined=lambda: ask(f"{tmp_path / 'my.py'}:client"))), "folder")
 
-    assert with_folder("nowhere").state is State.FAILURE
+    assert with_folder("nowhere").state is CheckState.FAILURE
     (tmp_path / "in").mkdir()
-    assert (with_folder("in").state, "sits out" in with_folder("in").cure) == (State.WARNING, True)
+    assert (with_folder("in").state, "sits out" in with_folder("in").cure) == (CheckState.WARNING, True)
     (tmp_path / "in" / "a.npz").touch()
-    assert with_folder("in").state is State.OK
+    assert with_folder("in").state is CheckState.OK
 
 
 def test_beside_a_running_client_the_gpu_is_left_alone(tmp_path: Path) -> None:
@@ -253,4 +253,4 @@ def test_a_real_trainer_process_is_asked(tmp_path: Path) -> None:
     assert examined.error is None
     assert examined.description is not None
     assert (examined.description.num_train, examined.description.device) == (40, "cpu")
-    assert states(data(site(here, examined=lambda: examined)))["step"] is State.OK
+    assert states(data(site(here, examined=lambda: examined)))["step"] is CheckState.OK

@@ -15,7 +15,7 @@ import pytest
 from roughfed.client.members import credential_files
 from roughfed.client.storage.store import ClientStore, SavedUpdate
 from roughfed.deploy.cli import app as cli
-from roughfed.deploy.edge import kept
+from roughfed.deploy.edge import membership_backup
 from roughfed.errors import StorageError
 from roughfed.messages import Seen
 from roughfed.server.members.authority import Authority
@@ -150,7 +150,7 @@ def test_a_key_that_is_replaced_meanwhile_is_taken_with_its_certificate(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between two links both files change: what was held is looked at, and held anew."""
-    held, link = list[str](), kept.os.link
+    held, link = list[str](), membership_backup.os.link
     papers = upstream(site.folder) / "papers"
     right = {name: (papers / name).read_bytes() for name in (credential_files.TLS_KEY, credential_files.CERTIFICATE)}
 
@@ -162,8 +162,8 @@ def test_a_key_that_is_replaced_meanwhile_is_taken_with_its_certificate(
         else:
             link(source, target)
 
-    monkeypatch.setattr(kept.os, "link", torn)
-    with kept.held(site.folder) as found:
+    monkeypatch.setattr(membership_backup.os, "link", torn)
+    with membership_backup.held(site.folder) as found:
         assert {name: found[f"upstream/state/papers/{name}"].read_bytes() for name in right} == right
     assert len(held) == 2 * len(PAPERS)
 

@@ -15,7 +15,7 @@ from roughfed.deploy.simulate.complaints import MOST_TOLD, Broken, Complaints, b
 from roughfed.deploy.simulate.options import SimulateOptions
 from roughfed.deploy.simulate.program import Program
 from roughfed.deploy.simulate.ray_pool import RemoteTrainer
-from roughfed.deploy.simulate.rounds import Audience, Round
+from roughfed.deploy.simulate.rounds import Audience, SimulatedRound
 from roughfed.deploy.simulate.run import Simulated, simulate
 from roughfed.deploy.simulate.standing import StandingClock
 from roughfed.errors import ConfigError, TrainerError
@@ -57,7 +57,7 @@ def own_pace(index, clients):
     return Client(lambda: nn.Linear(4, 2), (x[index::clients], y[index::clients]), lr=0.01, trainer="gce")
 """
 PROGRAM = Program(1000, 0, app="/data/my.py:client")
-ROUND = Round(3, "committed", 2.5, 0.1, 0.2, 50, 48, {"late": 1, "norm": 1}, 2_000_000, 0, None)
+ROUND = SimulatedRound(3, "committed", 2.5, 0.1, 0.2, 50, 48, {"late": 1, "norm": 1}, 2_000_000, 0, None)
 END = Simulated("r", 1000, (ROUND,), 3, "ab" * 32, 10, "rounds", 60.0, 9.0, "")
 
 

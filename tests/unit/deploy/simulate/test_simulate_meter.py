@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from roughfed.deploy.simulate.meter import CLIENTS, SERVER, Meter
+from roughfed.deploy.simulate.meter import CLIENTS, SERVER, CpuMeter
 
 PART_S = 0.05
 
@@ -25,24 +25,24 @@ async def steps() -> str:
     return "done"
 
 
-def parts(meter: Meter) -> tuple[int, int]:
+def parts(meter: CpuMeter) -> tuple[int, int]:
     """Of the server and of the clients, in parts."""
     return round(meter.seconds(SERVER) / PART_S), round(meter.seconds(CLIENTS) / PART_S)
 
 
 def test_tasks_count_for_the_side_that_started_them_and_steps_within_for_their_own() -> None:
-    async def client(meter: Meter) -> str:
+    async def client(meter: CpuMeter) -> str:
         own = asyncio.create_task(steps())
         assert await meter.of(SERVER, steps()) == "done"
         return await own
 
-    async def play(meter: Meter) -> tuple[str, str]:
+    async def play(meter: CpuMeter) -> tuple[str, str]:
         meter.install()
         busy()  # nobody's
         server = asyncio.create_task(meter.of(SERVER, steps()))
         return await asyncio.create_task(meter.of(CLIENTS, client(meter))), await server
 
-    meter = Meter()
+    meter = CpuMeter()
     assert asyncio.run(play(meter)) == ("done", "done")
     assert parts(meter) == (2, 1)
 
@@ -54,7 +54,7 @@ def test_threads_count_for_who_hands_the_work_over_and_the_servers_own_for_it() 
         busy()
         stop.wait()
 
-    async def play(meter: Meter) -> None:
+    async def play(meter: CpuMeter) -> None:
         meter.install()
         own = threading.Thread(target=journal)
         own.start()
@@ -65,7 +65,7 @@ def test_threads_count_for_who_hands_the_work_over_and_the_servers_own_for_it() 
         stop.set()
         own.join()
 
-    asyncio.run(play(Meter()))
+    asyncio.run(play(CpuMeter()))
 
 
 def test_errors_and_the_end_of_a_stream_pass_through() -> None:
@@ -77,7 +77,7 @@ def test_errors_and_the_end_of_a_stream_pass_through() -> None:
         yield 1
         yield 2
 
-    async def play(meter: Meter) -> None:
+    async def play(meter: CpuMeter) -> None:
         meter.install()
         with pytest.raises(ValueError, match="no"):
             await meter.of(SERVER, fails())
@@ -91,4 +91,4 @@ def test_errors_and_the_end_of_a_stream_pass_through() -> None:
         await asyncio.wait({waiting})
         assert waiting.cancelled()
 
-    asyncio.run(play(Meter()))
+    asyncio.run(play(CpuMeter()))

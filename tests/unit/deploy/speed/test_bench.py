@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from roughfed.deploy.speed import floor
-from roughfed.deploy.speed.measure import Track, cpu_seconds, own_bytes, percentile, status_bytes
+from roughfed.deploy.speed import bare_stream
+from roughfed.deploy.speed.measure import ProcessTrack, cpu_seconds, own_bytes, percentile, status_bytes
 from roughfed.deploy.speed.options import RoundBenchOptions
 from roughfed.deploy.speed.recompute import model_digests
 from roughfed.deploy.speed.round import run_round_bench
@@ -17,7 +17,7 @@ from roughfed.rng import derive
 
 
 def test_cpu_seconds_are_interpolated_between_samples() -> None:
-    track = Track(times=[10.0, 20.0, 30.0], cpu=[1.0, 3.0, 3.0])
+    track = ProcessTrack(times=[10.0, 20.0, 30.0], cpu=[1.0, 3.0, 3.0])
 
     assert track.cpu_at(15.0) == 2.0
     assert track.cpu_between(12.5, 25.0) == 1.5
@@ -46,12 +46,12 @@ def test_own_memory_and_time_of_this_process() -> None:
     assert cpu_seconds(os.getpid()) > 0
 
 
-@pytest.mark.parametrize("size", [1, floor.CHUNK, 3 * floor.CHUNK + 5])
+@pytest.mark.parametrize("size", [1, bare_stream.CHUNK, 3 * bare_stream.CHUNK + 5])
 def test_the_bare_stream_sends_every_byte(size: int) -> None:
-    sent = list(floor.pieces(bytes(size), size))
+    sent = list(bare_stream.pieces(bytes(size), size))
 
     assert sum(map(len, sent)) == size
-    assert max(map(len, sent)) <= floor.CHUNK
+    assert max(map(len, sent)) <= bare_stream.CHUNK
 
 
 def test_no_two_pieces_of_an_update_are_alike() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.deploy.speed.measure import Track
-from roughfed.deploy.speed.options import PeersOptions, Work
+from roughfed.deploy.speed.measure import ProcessTrack
+from roughfed.deploy.speed.options import BenchWork, PeersOptions
 from roughfed.deploy.speed.peers import compare, run_flower
 from roughfed.deploy.speed.peers.compare import run_peers_bench
 from roughfed.deploy.speed.peers.crew import CLIENT, SERVER, Crew, alive, free_ports
@@ -19,7 +19,7 @@ from roughfed.deploy.speed.peers.run_nvflare import last_json
 from roughfed.deploy.speed.peers.table import Row, lines, middle, ratios, row_of
 from roughfed.errors import ConfigError, RoughfedError
 
-WORK = Work(clients=4, params=100, rounds=3, timeout_s=20.0)
+WORK = BenchWork(clients=4, params=100, rounds=3, timeout_s=20.0)
 OURS = Row("roughfed", "1", 0.2, 0.2, 0.2, 0.1, 50.0)
 PEER = Row("Other", "2", 4.0, 3.5, 4.5, 2.0, 200.0)
 
@@ -94,7 +94,7 @@ def test_secagg_may_round_and_a_lost_round_may_not() -> None:
 
 
 def test_a_row_counts_processor_seconds_of_the_counted_rounds_alone() -> None:
-    track = Track(times=[90.0, 110.0, 124.0], cpu=[0.0, 50.0, 56.0])
+    track = ProcessTrack(times=[90.0, 110.0, 124.0], cpu=[0.0, 50.0, 56.0])
 
     row = row_of("Other", "2", Rounds((100.0, 110.0, 118.0), 124.0), track, 3 << 20)
 
@@ -124,14 +124,14 @@ def test_the_table_has_a_line_each_and_straight_columns() -> None:
 
 
 @pytest.fixture
-def ours(monkeypatch: pytest.MonkeyPatch) -> list[Work]:
+def ours(monkeypatch: pytest.MonkeyPatch) -> list[BenchWork]:
     """Our runs, which cost nothing here."""
-    played: list[Work] = []
+    played: list[BenchWork] = []
     monkeypatch.setattr(compare, "play_ours", lambda work: played.append(work) or OURS)
     return played
 
 
-def test_who_has_no_python_is_left_out_and_ours_is_measured(ours: list[Work]) -> None:
+def test_who_has_no_python_is_left_out_and_ours_is_measured(ours: list[BenchWork]) -> None:
     outcome = run_peers_bench(PeersOptions(WORK), say=lambda _: None)
 
     assert outcome.rows == (OURS,)
@@ -140,7 +140,7 @@ def test_who_has_no_python_is_left_out_and_ours_is_measured(ours: list[Work]) ->
 
 
 def test_ours_plays_before_every_peer_and_one_that_fails_hides_no_other(
-    ours: list[Work], monkeypatch: pytest.MonkeyPatch
+    ours: list[BenchWork], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
 
@@ -163,15 +163,15 @@ def test_ours_plays_before_every_peer_and_one_that_fails_hides_no_other(
 @pytest.mark.parametrize(
     ("options", "key"),
     [
-        (PeersOptions(Work(3, 100, 3, 1.0)), "--clients"),
-        (PeersOptions(Work(4, 100, 1, 1.0)), "--rounds"),
+        (PeersOptions(BenchWork(3, 100, 3, 1.0)), "--clients"),
+        (PeersOptions(BenchWork(4, 100, 1, 1.0)), "--rounds"),
         (PeersOptions(WORK, systems=("flour",)), "--systems"),
         (PeersOptions(WORK, flower="/no/such/python"), "--flower"),
         (PeersOptions(WORK, nvflare="false"), "--nvflare"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_anything_runs(
-    options: PeersOptions, key: str, ours: list[Work]
+    options: PeersOptions, key: str, ours: list[BenchWork]
 ) -> None:
     with pytest.raises(ConfigError) as refused:
         run_peers_bench(options, say=lambda _: None)

@@ -17,7 +17,7 @@ from roughfed.params import Flat, read_flat, variance_ranges, write_model
 from roughfed.server.aggregate.combine import NotFinite, combine
 from roughfed.server.model.downlink import NextFiles
 from roughfed.server.optimize import RULES
-from roughfed.server.optimize.adaptive import Options, Rule, State, Stepper
+from roughfed.server.optimize.adaptive import OptimizerOptions, OptimizerRule, State, Stepper
 from roughfed.server.optimize.state import state_files
 from roughfed.server.storage import slices as slicing
 from roughfed.server.storage.slices import in_order, read_exactly, slices
@@ -126,7 +126,7 @@ def next_model(folder: Path, rows: Rows, *, order: Sequence[int], threads: int =
             base,
             mean,
             spec=SPEC,
-            stepper=Stepper("sgd", RULES["sgd"], Options(lr=lr)),
+            stepper=Stepper("sgd", RULES["sgd"], OptimizerOptions(lr=lr)),
             into=NextFiles(folder / "next.safetensors"),
             executor=executor,
         )
@@ -215,13 +215,13 @@ def test_memory_does_not_grow_with_the_model_or_the_clients(tmp_path: Path, name
     gc.collect()
     before, peak = anonymous_bytes(), 0
 
-    def watched(params: Flat, delta: Flat, state: State, options: Options) -> tuple[Flat, State]:
+    def watched(params: Flat, delta: Flat, state: State, options: OptimizerOptions) -> tuple[Flat, State]:
         nonlocal peak
         peak = max(peak, anonymous_bytes())
         return RULES[name].apply(params, delta, state, options)
 
     rule = RULES[name]
-    stepper = Stepper(name, Rule(rule.init, watched, rule.keeps), Options())
+    stepper = Stepper(name, OptimizerRule(rule.init, watched, rule.keeps), OptimizerOptions())
     into = NextFiles(tmp_path / "next.safetensors", state=state_files(tmp_path, 1, stepper, base=0, first=True))
     eight = weighted_mean([(one, 1.0)] * 8, codec="identity", size=spec.size)
     with ThreadPoolExecutor(2) as executor, eight as mean:

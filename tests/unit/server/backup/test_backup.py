@@ -16,7 +16,7 @@ from roughfed.errors import ConfigError, StorageError
 from roughfed.lock import only_one
 from roughfed.server.backup import snapshot as module
 from roughfed.server.backup.snapshot import FOLDER, Moment, sweep
-from roughfed.server.extensions.ledger.file import Part, append
+from roughfed.server.extensions.ledger.file import LedgerPart, append
 from roughfed.server.members import member_file
 from roughfed.server.members.authority import Authority
 from roughfed.server.members.member_file import MemberFile
@@ -169,7 +169,7 @@ def test_of_the_ledger_the_part_that_the_journal_knows(site: Site) -> None:
     asyncio.run(note(1, 10, None))
     asyncio.run(note(2, 20, b"0123456789"))
     moment = Moment.pin(site.state)
-    append(site.state / LEDGER, Part(3, 30, 10, 4, "head", b"abcdefghij"), known=None)
+    append(site.state / LEDGER, LedgerPart(3, 30, 10, 4, "head", b"abcdefghij"), known=None)
     assert moment.files[LEDGER] == 20
     moment.discard()
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roughfed.draw import draw_order
+from roughfed.cohort_order import draw_order
 from roughfed.server.cohort.sampling import able, choose
 
 names = st.lists(st.text("abcdef-0123", min_size=1, max_size=8), max_size=30, unique=True)

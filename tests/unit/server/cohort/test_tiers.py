@@ -13,9 +13,8 @@ from roughfed.codec.plan import ChainParams, plan_lanes
 from roughfed.config import FederationConfig
 from roughfed.deploy.plan import plan
 from roughfed.errors import ConfigError, RemoteProtocolError
-from roughfed.masking import maskings_of
+from roughfed.masked_round import maskings_of
 from roughfed.messages import Hello
-from roughfed.sending import sending_of, sendings_of
 from roughfed.server.cohort.tiers import assign_tiers, check_hello, check_tiers, drawn
 from roughfed.server.round.updates.plain import merged_means
 from roughfed.tiers import (
@@ -30,6 +29,7 @@ from roughfed.tiers import (
     ranges_of,
 )
 from roughfed.types import ClientTier, Signed, Spec, TensorSpec
+from roughfed.upload_format import sending_of, sendings_of
 from roughfed.wire.session import decode_header, encode_header
 from tests.unit.client_tiers import HEADS, SPEC, THIN, D, header, masked
 

@@ -16,7 +16,7 @@ from roughfed.server.cohort.collection import Collection
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.members import certificate_status
-from roughfed.server.members.sessions import Session
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.round.events import RoundEvents, revoke
 from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Job, RoundHeader, Signed, Spec, TensorSpec
@@ -32,11 +32,11 @@ ROW = RoundRow(
 )
 
 
-def session(name: str) -> Session:
-    return Session(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu"))
+def session(name: str) -> ClientSession:
+    return ClientSession(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu"))
 
 
-def waiting(one: Session) -> list[object]:
+def waiting(one: ClientSession) -> list[object]:
     return [one.queue.get_nowait() for _ in range(one.queue.qsize())]
 
 

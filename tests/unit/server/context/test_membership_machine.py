@@ -9,15 +9,15 @@ import pytest
 
 from roughfed.client import metrics as client_metrics
 from roughfed.messages import OTHER, PHASES, Heartbeat, Hello, Machine
-from roughfed.server.members.sessions import Session
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.metrics.clients import CLIENT_STATES
 from tests.unit.documents import ROOT
 
 ENTERED = re.compile(r'\b(?:enter|on_phase)\("([^"]*)"')
 
 
-def session() -> Session:
-    return Session("ann", b"", b"", Hello("1", 1, b"", b"", (), ""))
+def session() -> ClientSession:
+    return ClientSession("ann", b"", b"", Hello("1", 1, b"", b"", (), ""))
 
 
 @pytest.mark.parametrize("samples", [True, False])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.server.defence import Situation, View, view_of_arrays, view_of_claims
-from roughfed.server.defence.evidence import DECAY, FORGOTTEN, Record, agreement, floored, parties, typical
+from roughfed.server.defence.evidence import DECAY, FORGOTTEN, EvidenceTotals, agreement, floored, parties, typical
 from roughfed.server.defence.memory import pack, unpack
 from roughfed.server.defence.rules.default import judge
 from roughfed.server.defence.verdict import NOTHING, State, Verdict
@@ -239,8 +239,8 @@ def test_strong_evidence_goes_before_copies() -> None:
 
 
 def test_figures_fade_and_names_are_forgotten() -> None:
-    one = Record.after(NOTHING, ["a", "b"], np.array([[1.0], [2.0]]))
-    two = Record.after(one.state(NOTHING, 1), ["a"], np.array([[1.0]]))
+    one = EvidenceTotals.after(NOTHING, ["a", "b"], np.array([[1.0], [2.0]]))
+    two = EvidenceTotals.after(one.state(NOTHING, 1), ["a"], np.array([[1.0]]))
     assert two.sums.tolist() == [[1 + DECAY]]
     assert two.weight.tolist() == [1 + DECAY]
     assert two.state(one.state(NOTHING, 1), 2).keys() == {"a", "b"}

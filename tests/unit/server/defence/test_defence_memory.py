@@ -12,7 +12,7 @@ import pytest
 
 from roughfed.errors import LocalProtocolError
 from roughfed.server.defence import Rule, Situation, Verdict, view_of_arrays
-from roughfed.server.defence.memory import RESERVED, Defence, Memory
+from roughfed.server.defence.memory import RESERVED, ConfiguredRule, DefenceStore
 from roughfed.server.storage.store import Store
 
 
@@ -22,24 +22,24 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def judged(memory: Memory, number: int, **state: float) -> None:
+def judged(memory: DefenceStore, number: int, **state: float) -> None:
     """A round of which there is a verdict."""
     asyncio.run(opened(memory, number))
     verdict = Verdict(scores={"a": float(number)}, state={name: np.array([value]) for name, value in state.items()})
     asyncio.run(memory.keep(number, verdict, judged=7, tolerated=2))
 
 
-async def opened(memory: Memory, number: int) -> int:
+async def opened(memory: DefenceStore, number: int) -> int:
     return await memory.seed(number)
 
 
-def state_of(memory: Memory, number: int) -> dict[str, float]:
+def state_of(memory: DefenceStore, number: int) -> dict[str, float]:
     return {name: float(value[0]) for name, value in memory.before(number).items()}
 
 
 def test_the_state_of_a_verdict_stays_although_rounds_without_a_verdict_came_between(store: Store) -> None:
     """Round 2 and 3 were void: a crash after the verdict of round 4 must find what it was made with."""
-    memory = Memory(store.journal, "mine")
+    memory = DefenceStore(store.journal, "mine")
     judged(memory, 1, a=1.0)
     for void in (2, 3):
         asyncio.run(opened(memory, void))
@@ -53,7 +53,7 @@ def test_the_state_of_a_verdict_stays_although_rounds_without_a_verdict_came_bet
 
 
 def test_a_rule_that_forgets_everything_has_forgotten_it(store: Store) -> None:
-    memory = Memory(store.journal, "mine")
+    memory = DefenceStore(store.journal, "mine")
     judged(memory, 1, a=1.0)
     judged(memory, 2)
     assert state_of(memory, 3) == {}
@@ -61,13 +61,13 @@ def test_a_rule_that_forgets_everything_has_forgotten_it(store: Store) -> None:
 
 def test_a_rule_is_never_given_what_another_one_remembered(store: Store) -> None:
     """Settings may change between rounds, and a client may be called as another rule calls its arrays."""
-    judged(Memory(store.journal, "foolsgold"), 1, key=1.0)
-    assert state_of(Memory(store.journal, "default"), 2) == {}
-    assert state_of(Memory(store.journal, "foolsgold"), 2) == {"key": 1.0}
+    judged(DefenceStore(store.journal, "foolsgold"), 1, key=1.0)
+    assert state_of(DefenceStore(store.journal, "default"), 2) == {}
+    assert state_of(DefenceStore(store.journal, "foolsgold"), 2) == {"key": 1.0}
 
 
 def test_what_is_told_of_a_round_is_what_the_rule_was_told(store: Store) -> None:
-    memory = Memory(store.journal, "mine")
+    memory = DefenceStore(store.journal, "mine")
     judged(memory, 1)
     asyncio.run(opened(memory, 2))
     told = memory.told(1)
@@ -81,4 +81,4 @@ def test_a_rule_leaves_out_only_whom_it_saw_and_for_a_reason_of_its_own(store: S
     rule = Rule("for a test", ("updates",), lambda _: 1, lambda _view, _situation: Verdict(excluded))
     view = view_of_arrays({"a": np.ones(3, dtype=np.float32), "b": np.ones(3, dtype=np.float32)}, kind="updates")
     with pytest.raises(LocalProtocolError, match="eve" if "eve" in excluded else "something else"):
-        Defence("mine", rule, 0, Memory(store.journal, "mine")).judge(view, Situation(0))
+        ConfiguredRule("mine", rule, 0, DefenceStore(store.journal, "mine")).judge(view, Situation(0))

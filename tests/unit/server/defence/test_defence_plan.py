@@ -19,7 +19,7 @@ from roughfed.errors import TooFewClients
 from roughfed.secagg.groups import group_sizes
 from roughfed.server.defence import ROOT, RULES, Rule, Situation, Verdict, view_of_arrays
 from roughfed.server.defence.check import check_rule, defence_problems
-from roughfed.server.defence.memory import Defence
+from roughfed.server.defence.memory import ConfiguredRule
 from roughfed.server.defence.plan import tolerated
 from roughfed.server.storage.store import Store
 
@@ -215,7 +215,7 @@ def test_a_round_of_too_few_is_void_before_the_rule_is_asked(tmp_path: Path) -> 
     """Half of the rows are hostile: whatever the rule itself would accept."""
     view = view_of_arrays({f"c{i}": np.zeros(1, dtype=np.float32) for i in range(4)})
     with closing(Store(tmp_path)) as store:
-        defence = replace(Defence.of(of("multi-krum", f=2), store.journal), rule=stub(min_rows=lambda f: 1))
+        defence = replace(ConfiguredRule.of(of("multi-krum", f=2), store.journal), rule=stub(min_rows=lambda f: 1))
         with pytest.raises(TooFewClients) as caught:
             defence.judge(view, Situation(2))
     assert (caught.value.needed, caught.value.got) == (5, 4)

@@ -19,9 +19,9 @@ from roughfed.client.trainer.operations import Operations
 from roughfed.codec.chain import encode
 from roughfed.codec.plan import ChainParams, plan_lanes
 from roughfed.errors import ConfigError
-from roughfed.masking import code_rms, sketch_of_update
+from roughfed.masked_round import code_rms, sketch_of_update
 from roughfed.server.defence import ROUNDING, view_of_claims
-from roughfed.server.model.trainer_process import Worker
+from roughfed.server.model.trainer_process import ServerTrainer
 from roughfed.server.round.updates.reference_updates import shares
 from roughfed.sketch.buckets import Sketcher, bucket_sizes
 from roughfed.training import Turn
@@ -174,7 +174,7 @@ class Running:
 
 
 def test_a_new_process_is_told_again_what_was_set_aside() -> None:
-    worker, child = Worker([], Path("worker.log")), Child()
+    worker, child = ServerTrainer([], Path("worker.log")), Child()
     worker._child = child  # pyright: ignore[reportAttributeAccessIssue]
 
     async def play() -> None:

@@ -15,7 +15,7 @@ from roughfed.deploy.cli.status_table import draw_ended
 from roughfed.report.summary import DefenceSummary
 from roughfed.server.defence import RULES, Rule, Situation, Verdict, View
 from roughfed.server.defence.findings import Exclusions, shown
-from roughfed.server.defence.memory import Defence
+from roughfed.server.defence.memory import ConfiguredRule
 from roughfed.server.defence.verdict import Coefficients
 from roughfed.server.observe.run_summary import round_summaries
 from roughfed.server.storage.store import Store
@@ -94,7 +94,7 @@ def test_the_operator_is_shown_the_last_verdicts_and_all_exclusions(
     tmp_path: Path, settings: dict[str, object]
 ) -> None:
     with closing(Store(tmp_path)) as store:
-        exclusions, defence = Exclusions(store), Defence.of(FederationConfig(), store.journal)
+        exclusions, defence = Exclusions(store), ConfiguredRule.of(FederationConfig(), store.journal)
         assert shown(store, defence, exclusions)["verdicts"] == []
         for _ in range(2):
             scene(tmp_path, defence=settings)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from roughfed.crypto.identity import IdentityKey
-from roughfed.server.extensions.ledger.entries import Book, RoundFacts
+from roughfed.server.extensions.ledger.entries import LedgerState, RoundFacts
 from roughfed.server.extensions.ledger.hash_chain import VERSION, Writer
 
 KEY = IdentityKey.from_private_bytes(bytes(range(32)))
@@ -41,7 +41,7 @@ def rounds(count: int, *, seed: int = 0, levels: Sequence[float] = (0.25, 0.5, 1
 
 def written(facts: Sequence[RoundFacts], key: IdentityKey = KEY) -> bytes:
     """The ledger of some rounds."""
-    writer, book = Writer(), Book()
+    writer, book = Writer(), LedgerState()
     writer.add_signed({"kind": "begin", "ledger": VERSION, "run": "lab-1", "server": "server"}, key)
     for one in facts:
         *clients, end = book.lines(one)

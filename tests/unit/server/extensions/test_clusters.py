@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roughfed.deploy.plan_words import choice_bits
-from roughfed.server.extensions.clusters.bipartition import Limits, Rows, Split, agreement, look, where_next
+from roughfed.server.extensions.clusters.bipartition import RowAngles, Split, SplitLimits, agreement, look, where_next
 from roughfed.server.extensions.clusters.choices import Choosing, chosen, drawn_again, is_due
 from roughfed.server.extensions.clusters.journal import ClusterJournal
-from roughfed.server.extensions.clusters.members import Standing, by_cluster, next_turn, over, settled
+from roughfed.server.extensions.clusters.members import ClusterState, by_cluster, next_turn, over, settled
 from roughfed.server.storage.lineage import DEFAULT
 from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Signed, Spec, TensorSpec
@@ -44,7 +44,7 @@ def test_the_cluster_that_is_behind_plays_until_all_are_done(depths: list[int], 
     turns = [0] * len(depths)
     played: list[str] = []
     for _ in range(60):
-        standings = [Standing(str(at), depth, turns[at], NAMES[: present[at]]) for at, depth in enumerate(depths)]
+        standings = [ClusterState(str(at), depth, turns[at], NAMES[: present[at]]) for at, depth in enumerate(depths)]
         if (cluster := next_turn(standings, rounds=4, needed=3)) is None:
             break
         at = int(cluster)
@@ -62,7 +62,7 @@ def test_a_cluster_whose_rounds_fail_holds_up_no_other() -> None:
     played: list[str] = []
     for _ in range(9):
         standings = [
-            Standing(str(at), depth, depth + failed * (at == 0), NAMES[:3], failed * (at == 0))
+            ClusterState(str(at), depth, depth + failed * (at == 0), NAMES[:3], failed * (at == 0))
             for at, depth in enumerate(depths)
         ]
         played.append(cluster := next_turn(standings, rounds=3, needed=3) or "")
@@ -72,7 +72,7 @@ def test_a_cluster_whose_rounds_fail_holds_up_no_other() -> None:
             depths[int(cluster)] += 1
     assert depths == [0, 3, 3]
     assert played.count("0") == 3
-    assert next_turn([Standing("0", 0, failed, NAMES, failed)], rounds=3, needed=3) == "0"  # nobody else is left
+    assert next_turn([ClusterState("0", 0, failed, NAMES, failed)], rounds=3, needed=3) == "0"  # nobody else is left
 
 
 def test_abandoned_rounds_count_until_one_is_committed(tmp_path: Path) -> None:
@@ -105,21 +105,21 @@ def test_without_anybody_nothing_is_over() -> None:
 
 def rounds_of(
     parts: Sequence[int], *, within: float, between: float, seed: int, dim: int = 128, count: int = 3
-) -> list[Rows]:
+) -> list[RowAngles]:
     """Rounds in which clients of one part have much in common: sketches of vectors with these cosines."""
     rng = np.random.default_rng(seed)
     part = np.repeat(np.arange(len(parts)), parts)
     wanted = np.where(np.equal.outer(part, part), within, between) + (1 - within) * np.eye(len(part))
     root = np.linalg.cholesky(wanted + 1e-9 * np.eye(len(part)))
-    found: list[Rows] = []
+    found: list[RowAngles] = []
     for _ in range(count):
         sketches = root @ rng.normal(size=(len(part), dim)) / dim**0.5 * rng.uniform(0.8, 1.2, size=(len(part), 1))
-        found.append(Rows(tuple(NAMES[: len(part)]), sketches @ sketches.T, dim**-0.5))
+        found.append(RowAngles(tuple(NAMES[: len(part)]), sketches @ sketches.T, dim**-0.5))
     return found
 
 
-def judged(rounds: list[Rows], *, f: int = 2, **limits: object) -> Split:
-    return look(rounds, 1.0, rounds[0].names, Limits(**limits), f)  # type: ignore[arg-type]
+def judged(rounds: list[RowAngles], *, f: int = 2, **limits: object) -> Split:
+    return look(rounds, 1.0, rounds[0].names, SplitLimits(**limits), f)  # type: ignore[arg-type]
 
 
 @given(small=st.integers(7, 10), large=st.integers(7, 12), seed=st.integers(0, 2**32 - 1))
@@ -154,7 +154,7 @@ def test_one_cluster_is_never_split(within: float, seed: int) -> None:
 def test_what_speaks_against_a_split(parts: list[int], changes: dict[str, object], why: str) -> None:
     rounds = rounds_of(parts, within=0.6, between=-0.3, seed=5)
     f, first = int(str(changes.pop("f", 2))), float(str(changes.pop("first", 1.0)))
-    found = look(rounds, first, rounds[0].names, Limits(**changes), f)  # type: ignore[arg-type]
+    found = look(rounds, first, rounds[0].names, SplitLimits(**changes), f)  # type: ignore[arg-type]
     assert found.why == why
     assert (found.parts != ((), ())) == (why == "split")
 
@@ -182,7 +182,7 @@ def test_f_clients_between_the_parts_hold_up_nothing_and_are_on_trial() -> None:
 def test_who_was_away_is_not_judged() -> None:
     whole = rounds_of([9, 9], within=0.6, between=-0.3, seed=4)
     here = list(range(17))
-    without = [Rows(rows.names[:17], rows.gram[np.ix_(here, here)], rows.error) for rows in whole]
+    without = [RowAngles(rows.names[:17], rows.gram[np.ix_(here, here)], rows.error) for rows in whole]
     found = judged([whole[0], *without[1:]])
     assert found.why == "split"
     assert all(NAMES[17] not in part for part in found.parts)

@@ -18,7 +18,7 @@ from roughfed.config.fairness import Fairness
 from roughfed.config.federation import FederationConfig, Privacy, Round
 from roughfed.config.trainer import TrainerSettings
 from roughfed.crypto.identity import IdentityKey
-from roughfed.deploy.edge.middle import Middle
+from roughfed.deploy.edge.upstream_bridge import Middle
 from roughfed.errors import ConfigError, IdentityError, TrainerError
 from roughfed.messages import Hello
 from roughfed.params import write_model
@@ -27,7 +27,7 @@ from roughfed.server.context.server import ServerContext
 from roughfed.server.extensions.edge import extension
 from roughfed.server.extensions.edge.extension import EdgeExtension
 from roughfed.server.extensions.edge.upstream import Carried
-from roughfed.server.members.sessions import Session
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.observe.health.inputs import Certificates, Disk
 from roughfed.server.observe.health.reading import inputs_of
 from roughfed.server.storage.lineage import Version
@@ -288,7 +288,7 @@ def test_an_edge_that_waits_for_an_order_is_not_stalled(tmp_path: Path) -> None:
 
     async def work(one: Edge) -> None:
         for name in ("alpha", "beta"):
-            one.ctx.clients.join(Session(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu")))
+            one.ctx.clients.join(ClientSession(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu")))
         since: dict[str, float] = {}
         assert inputs_of(one.ctx, Disk(), (), Certificates(0.0), now=1000.0, since=since).ready_since is None
         one.ctx.state.paused = True  # so that it stays where it is

@@ -18,7 +18,7 @@ from roughfed.secagg.statistics import ACCURACY_BUCKETS, accuracy_bucket
 from roughfed.secagg.weight_class import FACT, LOSS_POINTS, loss_point, read_table
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.extensions import fairness as extension
-from roughfed.server.extensions.fairness import Fairness
+from roughfed.server.extensions.fairness import FairnessExtension
 from roughfed.server.fairness import client_weights
 from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Evaluation, RoundHeader, Signed, UpdateStatement
@@ -116,17 +116,17 @@ def told(store: Store, number: int, losses: list[float], cluster: str = "0") -> 
 
 def test_the_table_is_made_of_rounds_that_four_clients_are_behind(store: Store) -> None:
     ctx = federation(store, masked=True, rule="q-fedavg")
-    assert tuple(Fairness(ctx).statistics(1, "0")) == (f"eval-loss-histogram:{LOSS_POINTS}",)
+    assert tuple(FairnessExtension(ctx).statistics(1, "0")) == (f"eval-loss-histogram:{LOSS_POINTS}",)
     told(store, 1, [1.0, 1.0, 1.0])
-    assert Fairness(ctx).facts(1, "0") == {}
+    assert FairnessExtension(ctx).facts(1, "0") == {}
     told(store, 2, [1.0, 1.0, 2.0, 8.0])
     told(store, 3, [1.0] * 5, cluster="1")
-    found = read_table(Fairness(ctx).facts(1, "0")[FACT])
+    found = read_table(FairnessExtension(ctx).facts(1, "0")[FACT])
     assert list(found.rounds) == [2]
-    assert list(read_table(Fairness(ctx).facts(1, "1")[FACT]).rounds) == [3]
+    assert list(read_table(FairnessExtension(ctx).facts(1, "1")[FACT]).rounds) == [3]
     for number in range(4, 20):
         told(store, number, [float(number)] * 4)
-    newest = read_table(Fairness(ctx).facts(1, "0")[FACT]).rounds
+    newest = read_table(FairnessExtension(ctx).facts(1, "0")[FACT]).rounds
     assert list(newest) == list(range(12, 20))
     assert newest[19][40] < newest[12][40]  # the same loss beside a higher typical one
 
@@ -134,8 +134,8 @@ def test_the_table_is_made_of_rounds_that_four_clients_are_behind(store: Store) 
 @pytest.mark.parametrize(("masked", "rule"), [(False, "q-fedavg"), (True, "none")])
 def test_nothing_is_asked_for_where_no_classes_are_named(store: Store, masked: bool, rule: str) -> None:
     ctx = federation(store, masked=masked, rule=rule)
-    assert tuple(Fairness(ctx).statistics(1, "0")) == ()
-    assert Fairness(ctx).facts(1, "0") == {}
+    assert tuple(FairnessExtension(ctx).statistics(1, "0")) == ()
+    assert FairnessExtension(ctx).facts(1, "0") == {}
     assert not client_weights.by_classes(ctx.config)
 
 
@@ -154,7 +154,7 @@ def kept(store: Store, *, masked: bool, sums: dict[str, Any]) -> dict[str, Any]:
     sees = "sketches" if masked else "updates"
     row = RoundRow(3, Signed(encode_header(header(sees=sees)), b"", ""), ("a",), 1, 1.0, {}, None, None, sums=sums)
     result: Any = SimpleNamespace(quarters={"a": 4, "b": 1}) if masked else None
-    return Fairness(ctx).figures(RoundState(row, result=result))
+    return FairnessExtension(ctx).figures(RoundState(row, result=result))
 
 
 def test_in_the_clear_a_summary_keeps_exact_figures_and_weights(store: Store) -> None:

@@ -22,7 +22,7 @@ from roughfed.config.federation import FederationConfig
 from roughfed.digest import content_digest
 from roughfed.errors import ConfigError
 from roughfed.rng import derive
-from roughfed.secagg.fixed import to_fixed, upper_triangle
+from roughfed.secagg.fixed_point import to_fixed, upper_triangle
 from roughfed.secagg.statistics import add
 from roughfed.server.extensions.calibration import Calibration, finishing_sums
 from roughfed.server.model.calibrated import Calibrated, newest

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from roughfed.crypto.identity import IdentityKey
 from roughfed.server.extensions.ledger import entries, hash_chain
-from roughfed.server.extensions.ledger.hash_chain import Problem, canonical, read
+from roughfed.server.extensions.ledger.hash_chain import LedgerProblem, canonical, read
 from tests.unit.server.extensions.ledgers import KEY, rounds, written
 
 DATA = written(rounds(5))
@@ -19,7 +19,7 @@ WHOLE = read(DATA)
 OTHER = IdentityKey.from_private_bytes(bytes(32))
 
 
-def found_in(data: bytes, *, key: str | None = None) -> Problem | None:
+def found_in(data: bytes, *, key: str | None = None) -> LedgerProblem | None:
     reading = read(data, head=WHOLE.head, key=key)
     return reading.problem or entries.check(reading.entries)[1]
 
@@ -129,7 +129,7 @@ def test_scores_that_cannot_be_added_up_are_wrong_and_stop_nobody() -> None:
 
 def test_replay_gives_every_score_to_the_last_bit() -> None:
     facts = rounds(30, seed=3)
-    known = entries.Book()
+    known = entries.LedgerState()
     for one in facts:
         known.lines(one)
     replayed, problem = entries.check(read(written(facts)).entries)
@@ -160,7 +160,7 @@ def regressed(count: int = 12) -> list[entries.RoundFacts]:
 
 @pytest.mark.parametrize(("off", "right"), [(1e-12, True), (1e-4, False)])
 def test_a_regression_may_differ_in_its_last_digits_as_it_does_between_processors(off: float, right: bool) -> None:
-    writer, known = hash_chain.Writer(), entries.Book()
+    writer, known = hash_chain.Writer(), entries.LedgerState()
     writer.add_signed({"kind": "begin", "ledger": hash_chain.VERSION, "run": "lab-1", "server": "server"}, KEY)
     for facts in regressed():
         *clients, end = known.lines(facts)

@@ -20,7 +20,7 @@ from roughfed.deploy.cli.export_for import tier_after
 from roughfed.errors import ConfigError
 from roughfed.params import write_model
 from roughfed.server.extensions.ledger.entries import RoundFacts
-from roughfed.server.extensions.ledger.file import Ledger
+from roughfed.server.extensions.ledger.file import LedgerFile
 from roughfed.server.extensions.ledger.hash_chain import read
 from roughfed.server.extensions.ledger.rewards import downgraded, given
 from roughfed.server.model.retention import Quality
@@ -99,7 +99,7 @@ async def play(store: Store) -> None:
         await store.set_sets(version, dict.fromkeys(("ann", "bob", "cy"), ""))
         await store.commit(version, version=version, digest=digest, now=1.0)
         await store.set_summary(version, {})
-    await Ledger(store, KEY, run="lab-1", server="server").catch_up(facts)
+    await LedgerFile(store, KEY, run="lab-1", server="server").catch_up(facts)
 
 
 @pytest.fixture

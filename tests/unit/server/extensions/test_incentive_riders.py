@@ -10,7 +10,7 @@ from roughfed.server.defence import PREVIOUS, view_of_arrays, view_of_claims
 from roughfed.server.defence.passes import MARK_RUN, MARK_RUNS, marked
 from roughfed.server.defence.verdict import State
 from roughfed.server.defence.view import reader
-from roughfed.server.extensions.free_riders.detection import COPY, NOISE, OWN, STEP, ZERO, Found
+from roughfed.server.extensions.free_riders.detection import COPY, NOISE, OWN, STEP, ZERO, FreeRiderFinding
 from roughfed.server.extensions.free_riders.extension import MARKS, SEED, look
 
 D, ROUNDS, ROUNDING = 3000, 50, 1 / 6
@@ -57,7 +57,7 @@ class Crowd:
         return {name: values.astype(np.float32) for name, values in sent.items()}
 
 
-def first_flags(found: list[Found]) -> dict[str, tuple[int, str]]:
+def first_flags(found: list[FreeRiderFinding]) -> dict[str, tuple[int, str]]:
     first: dict[str, tuple[int, str]] = {}
     for number, one in enumerate(found, start=1):
         for name, kind in one.flags.items():
@@ -65,8 +65,8 @@ def first_flags(found: list[Found]) -> dict[str, tuple[int, str]]:
     return first
 
 
-def play(seed: int, rounds: int = ROUNDS, *, copier_first: bool = False) -> list[Found]:
-    crowd, found = Crowd(seed), list[Found]()
+def play(seed: int, rounds: int = ROUNDS, *, copier_first: bool = False) -> list[FreeRiderFinding]:
+    crowd, found = Crowd(seed), list[FreeRiderFinding]()
     state: State = {SEED: np.array([7.0])}
     for number in range(1, rounds + 1):
         sent = crowd.round(number)
@@ -143,7 +143,7 @@ class Alike:
 
 @pytest.mark.parametrize("turn", [0.2, 0.004])
 def test_where_everybody_goes_the_way_of_the_last_step_only_who_sends_it_back_shows(turn: float) -> None:
-    crowd, found = Alike(turn), list[Found]()
+    crowd, found = Alike(turn), list[FreeRiderFinding]()
     state: State = {SEED: np.array([7.0])}
     for number in range(1, 13):
         sent, extras = crowd.round()
@@ -184,7 +184,7 @@ def claims(rows: Mapping[str, Flat], seed: int, *, roundings: int = 2, dim: int 
 
 
 def test_behind_masks_zeros_and_replayed_steps_show_and_nobody_honest_does() -> None:
-    crowd, found = Crowd(0, copier=False), list[Found]()
+    crowd, found = Crowd(0, copier=False), list[FreeRiderFinding]()
     state: State = {SEED: np.array([7.0])}
     for number in range(1, ROUNDS + 1):
         sent = crowd.round(number)

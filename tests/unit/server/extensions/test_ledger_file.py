@@ -19,7 +19,7 @@ from roughfed.deploy.cli import app as cli
 from roughfed.server.extensions.ledger import entries, hash_chain
 from roughfed.server.extensions.ledger.check import check_file, check_ledger
 from roughfed.server.extensions.ledger.entries import RoundFacts
-from roughfed.server.extensions.ledger.file import Ledger, newest, waiting
+from roughfed.server.extensions.ledger.file import LedgerFile, newest, waiting
 from roughfed.server.storage.layout import LEDGER
 from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import Signed, Spec, TensorSpec
@@ -65,7 +65,7 @@ def catch_up(state: Path, *numbers: int, facts: Callable[[RoundRow], RoundFacts 
     """Play rounds, the ledger after each; as a process of its own."""
 
     async def work(store: Store) -> None:
-        ledger = Ledger(store, KEY, run="lab-1", server="server")
+        ledger = LedgerFile(store, KEY, run="lab-1", server="server")
         await ledger.catch_up(facts)
         for number in numbers:
             await play(store, number)
@@ -171,7 +171,7 @@ def test_scores_that_come_while_the_ledger_is_written_are_in_it(state: Path, who
     async def work(store: Store) -> None:
         for number in FACTS:
             await play(store, number)
-        ledger, scored = Ledger(store, KEY, run="lab-1", server="server"), [2]
+        ledger, scored = LedgerFile(store, KEY, run="lab-1", server="server"), [2]
 
         def scoring() -> int | None:
             return scored[0]

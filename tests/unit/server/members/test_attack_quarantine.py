@@ -21,7 +21,7 @@ from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.masked.journal import SILENCES, Stages
 from roughfed.server.masked.outcome import Result
-from roughfed.server.members.sessions import Session
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.observe.control import Control
 from roughfed.server.observe.health.active_alerts import Health
 from roughfed.server.observe.status import Status
@@ -47,7 +47,7 @@ def ctx(tmp_path: Path) -> Iterator[ServerContext]:
         asyncio.run(store.create_run("run-1", spec, bytes(32), 0.0))
         made = context(FederationConfig(), store, KEY, executor, spec)
         for name in ("a", "b", "c"):
-            made.clients.join(Session(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu")))
+            made.clients.join(ClientSession(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu")))
         yield made
         store.close()
 

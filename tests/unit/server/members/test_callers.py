@@ -19,7 +19,7 @@ from roughfed.errors import ConfigError, IdentityError
 from roughfed.messages import RENEW, Hello, Reconnect
 from roughfed.server.context.server import ServerContext
 from roughfed.server.members.certificate_status import Callers
-from roughfed.server.members.sessions import Session
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.observe import renewal
 from roughfed.server.storage.store import Store
 from roughfed.types import Spec, TensorSpec
@@ -72,11 +72,11 @@ def ctx(tmp_path: Path) -> Iterator[ServerContext]:
         store.close()
 
 
-def session(name: str) -> Session:
-    return Session(name, bytes(32), bytes(32), Hello("1", 1, b"", b"", (), "cpu"))
+def session(name: str) -> ClientSession:
+    return ClientSession(name, bytes(32), bytes(32), Hello("1", 1, b"", b"", (), "cpu"))
 
 
-def wishes(one: Session) -> list[Reconnect]:
+def wishes(one: ClientSession) -> list[Reconnect]:
     said = [one.queue.get_nowait() for _ in range(one.queue.qsize())]
     return [message for message in said if isinstance(message, Reconnect)]
 

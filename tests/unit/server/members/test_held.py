@@ -23,7 +23,7 @@ from roughfed.server.context.server import ServerContext
 from roughfed.server.masked.journal import Stages
 from roughfed.server.members.authority import Authority
 from roughfed.server.members.quarantine import MOST_WORDS
-from roughfed.server.members.sessions import Session
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.observe.control import Control
 from roughfed.server.observe.health.active_alerts import Health
 from roughfed.server.observe.status import Status
@@ -71,8 +71,8 @@ def allowed(ctx: ServerContext) -> set[str]:
     return set(ctx.state.round.identity_keys)
 
 
-def session(name: str) -> Session:
-    return Session(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu"))
+def session(name: str) -> ClientSession:
+    return ClientSession(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu"))
 
 
 def ask(ctx: ServerContext, **request: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from roughfed.server.cohort.collection import Collection
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.context.server import ServerContext
 from roughfed.server.members.member_list import NOT_LISTED, Listing
-from roughfed.server.members.sessions import Session
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.round.offer import offer
 from roughfed.server.round.run import unlisted
 from roughfed.server.storage.store import RoundRow, Store
@@ -43,8 +43,8 @@ def body_of(number: int = 1, names: str = "abc", **changes: int) -> bytes:
     return encode_list(MemberList("fed", number, b"", NOW, changes.get("expires_at", NOW + 500), members))
 
 
-def session(name: str, key: bytes | None = None) -> Session:
-    return Session(name, key or KEYS[name], b"", Hello("1", 1, b"", b"", (), ""))
+def session(name: str, key: bytes | None = None) -> ClientSession:
+    return ClientSession(name, key or KEYS[name], b"", Hello("1", 1, b"", b"", (), ""))
 
 
 class Source:

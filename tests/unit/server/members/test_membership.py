@@ -13,17 +13,17 @@ from roughfed.journal import Journal
 from roughfed.messages import Hello, Reconnect, ServerMessage
 from roughfed.server.context.clients import SUPERSEDED_S, ClientRegistry
 from roughfed.server.members.member_list import Listing
-from roughfed.server.members.sessions import MAX_WAITING, Session
+from roughfed.server.members.sessions import MAX_WAITING, ClientSession
 from roughfed.server.storage.store import Store
 
 HELLO = Hello("1", 1, b"", b"", (), "cpu")
 
 
-def session(name: str) -> Session:
-    return Session(name, bytes(32), bytes(32), HELLO)
+def session(name: str) -> ClientSession:
+    return ClientSession(name, bytes(32), bytes(32), HELLO)
 
 
-def waiting(session: Session) -> list[ServerMessage | None]:
+def waiting(session: ClientSession) -> list[ServerMessage | None]:
     return [session.queue.get_nowait() for _ in range(session.queue.qsize())]
 
 
@@ -126,8 +126,8 @@ def test_whatever_comes_and_goes_the_table_holds_the_newest_open_stream(journal:
     for seed in range(300):
         rng, told = random.Random(seed), dict[str, bool]()
         members = registry(journal, told.__setitem__)
-        newest: dict[str, Session] = {}
-        streams: list[Session] = []
+        newest: dict[str, ClientSession] = {}
+        streams: list[ClientSession] = []
         for _ in range(30):
             if rng.random() < 0.6 or not streams:
                 streams.append(one := session(rng.choice("abc")))

@@ -14,8 +14,8 @@ from roughfed.server.metrics.rounds import DROPOUTS, PHASES
 from roughfed.server.metrics.stopwatch import Spent
 from roughfed.server.metrics.updates import REASONS, STAGE_REASONS
 from roughfed.server.observe.gauges import metrics_of
+from tests.unit.heterogeneous_rounds import summary
 from tests.unit.server.metrics.test_metrics import samples
-from tests.unit.unlike_rounds import summary
 
 MOST = 520
 CODES = ("OK", "CANCELLED", "PERMISSION_DENIED", "FAILED_PRECONDITION", "INVALID_ARGUMENT")

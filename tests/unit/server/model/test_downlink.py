@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from roughfed.codec.downlink import apply, payload_bytes, quantise
-from roughfed.config.combining import Optimize
+from roughfed.config.aggregation import Optimize
 from roughfed.digest import content_digest
 from roughfed.errors import RemoteProtocolError, StorageError
 from roughfed.params import raise_variances, read_flat, variance_ranges, write_model

@@ -17,7 +17,6 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from roughfed.adapters import Base
-from roughfed.child import Description
 from roughfed.client.connection.rpc import Connection
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.policy import Rules
@@ -35,6 +34,7 @@ from roughfed.params import read_flat, unflatten, write_model
 from roughfed.server.model.frozen import FILE, base_of
 from roughfed.server.model.run_setup import open_run
 from roughfed.server.storage.store import Store
+from roughfed.trainer_client import Description
 from roughfed.types import Spec, TensorSpec
 from roughfed.wire.chunks import encode_chunk
 from roughfed.wire.session import decode_get_model, job_digest

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from roughfed.child import Description
 from roughfed.config.federation import FederationConfig
 from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.errors import ConfigError
 from roughfed.params import read_flat, write_model
 from roughfed.server.model.run_setup import open_run
 from roughfed.server.storage.store import Store
+from roughfed.trainer_client import Description
 from roughfed.types import Spec, TensorSpec
 
 SPEC = Spec((TensorSpec("a", (2,)), TensorSpec("bn.weight", (3,)), TensorSpec("head", (2, 2))))

@@ -10,7 +10,7 @@ import pytest
 
 from roughfed.errors import TrainerError
 from roughfed.server.model import trainer_process as worker_module
-from roughfed.server.model.trainer_process import Worker
+from roughfed.server.model.trainer_process import ServerTrainer
 from roughfed.types import Evaluation
 
 DIGEST = bytes(32)
@@ -41,7 +41,7 @@ class Child:
 
 
 def evaluate(child: Child) -> list[Evaluation | None]:
-    worker = Worker([], Path("worker.log"))
+    worker = ServerTrainer([], Path("worker.log"))
     worker._child = child  # pyright: ignore[reportAttributeAccessIssue]
 
     async def twice() -> list[Evaluation | None]:

@@ -18,7 +18,7 @@ from roughfed.config.federation import FederationConfig
 from roughfed.crypto.identity import IdentityKey
 from roughfed.messages import Heartbeat, Hello, Machine
 from roughfed.server.context.server import ServerContext
-from roughfed.server.members.sessions import Session
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.metrics.stopwatch import Spent, Stopwatch
 from roughfed.server.observe import gauges
 from roughfed.server.observe.gauges import keep_gauges, metrics_of, tell, tell_storage
@@ -49,7 +49,7 @@ def federation(folder: Path, executor: ThreadPoolExecutor, sees: str) -> Iterato
 
 
 def join(ctx: ServerContext, name: str, machine: Machine | None = None, phase: str = "idle") -> None:
-    session = Session(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu"))
+    session = ClientSession(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu"))
     ctx.clients.join(session)
     session.hear(Heartbeat(phase, 0.0, machine), samples=not ctx.config.privacy.masked)
 

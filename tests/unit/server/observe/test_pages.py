@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from roughfed.config.federation import FederationConfig
-from roughfed.config.serving import Server
+from roughfed.config.server import Server
 from roughfed.crypto.identity import IdentityKey
-from roughfed.deploy.cli.command import Context
+from roughfed.deploy.cli.command import CommandContext
 from roughfed.deploy.cli.server import announce
 from roughfed.errors import ConfigError
 from roughfed.server.app import Ports
@@ -275,7 +275,7 @@ def test_a_server_says_where_the_page_is_and_of_the_token_only_the_file(
     (tmp_path / "state").mkdir()
     secret = token(tmp_path / "state")
     config = FederationConfig(server=Server(**server))  # pyright: ignore[reportArgumentType]
-    announce(Context(tmp_path), config, Ports(8443, 8444, 9001))
+    announce(CommandContext(tmp_path), config, Ports(8443, 8444, 9001))
     said = capsys.readouterr().out
     assert page in said
     assert secret not in said

@@ -62,7 +62,7 @@ def test_they_say_what_the_report_says(folder: Path, played: Played) -> None:
         assert found[key] == wanted[key], key
     assert len(found["rounds"]) == len(wanted["rounds"]) == 5
     for mine, theirs in zip(found["rounds"][:-1], wanted["rounds"], strict=False):
-        shared = mine.keys() & theirs.keys() - {"unlike"}
+        shared = mine.keys() & theirs.keys() - {"heterogeneity"}
         assert shared >= {"round", "accuracy", "tail_accuracy", "phase_seconds", "participants", "excluded", "loss"}
         assert {key: mine[key] for key in shared} == {key: theirs[key] for key in shared}
     last = found["rounds"][-1]
@@ -72,10 +72,10 @@ def test_they_say_what_the_report_says(folder: Path, played: Played) -> None:
 def test_only_the_newest_is_heavy(played: Played) -> None:
     *earlier, last = after(played, 0)["rounds"]
     assert "confusion" in last
-    assert last["unlike"]["spread"]["models"]
+    assert last["heterogeneity"]["spread"]["models"]
     for each in earlier:
         assert not {"confusion", "calibration", "client_accuracy", "groups"} & each.keys()
-        assert each["unlike"]["spread"]["models"]["global"]["mean"] > 0
+        assert each["heterogeneity"]["spread"]["models"]["global"]["mean"] > 0
 
 
 def test_counts_and_reasons_stand_beside_the_names(played: Played) -> None:
@@ -121,7 +121,7 @@ def test_a_round_is_made_once_and_again_when_there_is_more_to_say(
     (third,) = [r for r in after(played, 0)["rounds"] if r["round"] == 3]
     assert made == [3, 5]
     assert third["seconds"] == 1234.5
-    assert third["unlike"]["contribution"] == {"method": "shapley", "skipped": "too few"}
+    assert third["heterogeneity"]["contribution"] == {"method": "shapley", "skipped": "too few"}
 
 
 def test_an_open_round_is_not_told(folder: Path, played: Played) -> None:

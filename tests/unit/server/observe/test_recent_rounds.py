@@ -10,8 +10,8 @@ from typing import Any
 
 from roughfed.server.observe.recent_rounds import newest_told
 from roughfed.server.storage.store import Store
+from tests.unit.heterogeneous_rounds import summary
 from tests.unit.server.storage.test_store import ROW
-from tests.unit.unlike_rounds import summary
 
 
 def test_the_newest_round_that_knows_a_key_tells_it(tmp_path: Path) -> None:

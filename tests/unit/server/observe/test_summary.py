@@ -14,7 +14,7 @@ from roughfed.deploy.cli.app import build
 from roughfed.deploy.summary import run_summary
 from roughfed.errors import ConfigError
 from roughfed.report.summary import GroupSummary, Proof, Together
-from roughfed.server.masked.journal import Opening, Stages
+from roughfed.server.masked.journal import MaskedOpening, Stages
 from roughfed.server.storage.store import EVERYBODY, RoundRow, Store
 from roughfed.types import Evaluation, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.session import encode_header
@@ -91,7 +91,7 @@ class Run:
     ) -> None:
         async def before() -> None:
             stages = Stages(self.store.journal)
-            await stages.open(self.number + 1, Opening(bytes(32), 1, b"", 1.0, None))
+            await stages.open(self.number + 1, MaskedOpening(bytes(32), 1, b"", 1.0, None))
             ending = {"statistics": sums, "proofs": proofs, "noted": {"bob": "silent at unmask"}}
             await stages.note_end(self.number + 1, now=0.0, **ending)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roughfed.config.combining import Optimize
+from roughfed.config.aggregation import Optimize
 from roughfed.errors import StorageError
 from roughfed.params import raise_variances, read_flat, variance_ranges, write_model
 from roughfed.server.aggregate.combine import NotFinite, combine

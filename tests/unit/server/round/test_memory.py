@@ -18,7 +18,7 @@ from roughfed.journal import CACHE_KIB, connect
 from roughfed.server.context.round_state import RoundState
 from roughfed.server.round.updates import reference_updates
 from roughfed.server.storage.store import RoundRow
-from roughfed.server.trace.recent import MOST, WINDOW_S, Window
+from roughfed.server.trace.recent import MOST, WINDOW_S, RecentEvents
 from roughfed.types import Signed
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -133,7 +133,7 @@ def test_a_connection_keeps_no_buffers_of_what_it_has_sent() -> None:
 
 def test_a_window_keeps_the_newest_events_and_needs_no_more_memory_for_them() -> None:
     moment = 0.0
-    window = Window[str](clock=lambda: moment)
+    window = RecentEvents[str](clock=lambda: moment)
     events = [f"event {number}" for number in range(MOST)]
     tracemalloc.start()
     try:

@@ -19,12 +19,12 @@ from roughfed.messages import Hello, Seen
 from roughfed.server.aggregate.control_variates import ledger_of
 from roughfed.server.context.server import ServerContext
 from roughfed.server.extensions.scaffold import scale_fact
-from roughfed.server.masked.journal import Opening, Stages
+from roughfed.server.masked.journal import MaskedOpening, Stages
 from roughfed.server.members.authority import Authority
-from roughfed.server.members.sessions import Session
+from roughfed.server.members.sessions import ClientSession
 from roughfed.server.round.offer import offer
 from roughfed.server.round.run import forget
-from roughfed.server.storage.proof import Proof, proof_of
+from roughfed.server.storage.proof import HeaderProof, proof_of
 from roughfed.server.storage.rollback import adopt, first_choice, follow, last_lost, settle
 from roughfed.server.storage.store import RoundRow, Store
 from roughfed.types import ClientTier, RoundHeader, Signed, Spec, TensorSpec
@@ -47,8 +47,8 @@ def signed(found: RoundHeader, key: IdentityKey = KEY) -> Signed:
     return Signed(body, key.sign(HEADER_DOMAIN, body), "server")
 
 
-def proof(found: RoundHeader) -> Proof:
-    return Proof(found, signed(found))
+def proof(found: RoundHeader) -> HeaderProof:
+    return HeaderProof(found, signed(found))
 
 
 @pytest.fixture
@@ -60,8 +60,8 @@ def ctx(tmp_path: Path) -> Iterator[ServerContext]:
         store.close()
 
 
-def join(ctx: ServerContext, name: str, seen: RoundHeader | None = None) -> Session:
-    session = Session(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu"))
+def join(ctx: ServerContext, name: str, seen: RoundHeader | None = None) -> ClientSession:
+    session = ClientSession(name, KEY.public_key, bytes(32), Hello("1", 1, b"", b"", (), "cpu"))
     session.proof = None if seen is None else proof(seen)
     ctx.clients.join(session)
     return session
@@ -212,7 +212,7 @@ def test_groups_are_drawn_anew_and_clip_norms_go_on_from_what_clients_have_seen(
 
     async def before() -> None:
         for name, clip in (("", 1.0), ("thin", 2.0), ("wide", 3.0)):
-            await stages.open(2, Opening(bytes([7]) * 32, 2, b"", clip, None), name)
+            await stages.open(2, MaskedOpening(bytes([7]) * 32, 2, b"", clip, None), name)
             await stages.note_beacon(2, bytes([5]) * 32, name)
 
     asyncio.run(before())

@@ -20,7 +20,7 @@ from roughfed.deploy.cli import app as cli
 from roughfed.errors import StorageError
 from roughfed.server.storage.store import RoundRow
 from roughfed.server.trace import recorder
-from roughfed.server.trace.chrome import CLIENTS, SERVER, Span, Track, document
+from roughfed.server.trace.chrome import CLIENTS, SERVER, Span, TraceTrack, document
 from roughfed.server.trace.merge import merged
 from roughfed.server.trace.recorder import FOLDER, Tracer, numbers
 from roughfed.trace_id import trace_id
@@ -224,7 +224,7 @@ def test_a_real_round_leaves_a_valid_trace(tmp_path: Path) -> None:
 
 SPANS = st.builds(
     lambda process, name, word, start, length, instant: Span(
-        Track(process, name), word, BEGAN + start, BEGAN + start + (0 if instant else length), {"n": 1}, instant
+        TraceTrack(process, name), word, BEGAN + start, BEGAN + start + (0 if instant else length), {"n": 1}, instant
     ),
     st.sampled_from((SERVER, CLIENTS)),
     st.sampled_from(("round", "phases", "a", "b")),

@@ -11,8 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roughfed.errors import StaleRound
-from roughfed.server.uploads.transfer_queue import QUIET_BYTES, Gate
-from roughfed.server.uploads.transfer_scheduler import FULL_RATE, KEEP_S, LEAST, PATIENCE_S, UNKNOWN_S, Pacing, Ticket
+from roughfed.server.uploads.transfer_queue import QUIET_BYTES, TransferGate
+from roughfed.server.uploads.transfer_scheduler import (
+    FULL_RATE,
+    KEEP_S,
+    LEAST,
+    PATIENCE_S,
+    UNKNOWN_S,
+    Pacing,
+    TransferTicket,
+)
 
 FAST, MB = 20e6, 1e6
 
@@ -27,7 +35,7 @@ def test_whatever_happens_places_are_filled_in_order_and_given_back(
     steps: list[tuple[str, int, float]], limit: int
 ) -> None:
     pacing, now = Pacing(limit), 0.0
-    tickets: dict[str, Ticket] = {}
+    tickets: dict[str, TransferTicket] = {}
     for what, number, seconds in steps:
         client, now = f"c{number}", now + seconds
         if what == "ask":
@@ -56,7 +64,7 @@ def test_fast_ones_take_turns_and_slow_ones_run_side_by_side() -> None:
 def most_at_once(rates: list[float], size: float) -> int:
     """Play clients that all ask at once, each as fast as its line; the most that ran at the same time."""
     pacing, now, step, rng = Pacing(8), 0.0, 0.05, np.random.default_rng(0)
-    moving: dict[Ticket, tuple[float, float]] = {}
+    moving: dict[TransferTicket, tuple[float, float]] = {}
     rate = {f"c{i}": float(r) for i, r in enumerate(rng.permutation(rates))}
     for client in rate:
         pacing.ask(client, now)
@@ -138,7 +146,7 @@ def test_a_weight_follows_the_rate_and_is_known_the_next_time() -> None:
 
 def test_at_the_gate_a_cancelled_or_superseded_client_gives_its_place_back() -> None:
     async def work() -> None:
-        gate, order = Gate(1), list[str]()
+        gate, order = TransferGate(1), list[str]()
 
         async def transfer(client: str) -> None:
             async with gate.place(client, waits=True):
@@ -165,7 +173,7 @@ def test_at_the_gate_a_cancelled_or_superseded_client_gives_its_place_back() -> 
 def test_what_many_bytes_left_behind_is_given_back_once_nothing_moves() -> None:
     async def work() -> None:
         given = threading.Semaphore(0)
-        gate = Gate(4, on_quiet=given.release)
+        gate = TransferGate(4, on_quiet=given.release)
         async with gate.place("little", waits=True) as moved:
             moved(QUIET_BYTES - 1)
         async with gate.place("first", waits=True) as moved, AsyncExitStack() as stack:

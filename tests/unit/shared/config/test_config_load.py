@@ -187,7 +187,7 @@ def test_every_key_has_a_meaning_and_a_default_that_loads(model: type[Document],
 
 
 def test_names_agree_with_the_rooms_that_hold_them() -> None:
-    from roughfed.config.combining import LEARNING_RATES, OPTIONS
+    from roughfed.config.aggregation import LEARNING_RATES, OPTIONS
     from roughfed.data import SOURCES
     from roughfed.data.partition import PARTITIONERS
     from roughfed.data.roughness import NOISE_KINDS, ORDERS, SCENARIOS, Roughness
@@ -232,7 +232,7 @@ def test_what_is_planned_is_no_choice_yet() -> None:
 def test_names_of_the_secure_modes_agree_with_their_rooms() -> None:
     from roughfed.codec import CHAIN, CODECS
     from roughfed.codec.plan import BITS
-    from roughfed.masking import MAX_DIM, MAX_EPOCH
+    from roughfed.masked_round import MAX_DIM, MAX_EPOCH
 
     keys = keys_of(FederationConfig)
     assert set(keys["privacy.server_sees"].choices) == set(get_args(ServerSees))

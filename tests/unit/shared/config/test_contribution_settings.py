@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from roughfed.config.conflicts import check_federation
+from roughfed.config.conflicts.contribution import method_of, scoring_conflicts
 from roughfed.config.federation import FederationConfig
 from roughfed.config.problems import SettingsRefused
-from roughfed.config.scoring import method_of, scoring_conflicts
 
 Tables = dict[str, dict[str, Any]]
 BASE: Tables = {"model": {"name": "mlp"}, "data": {"name": "digits"}}

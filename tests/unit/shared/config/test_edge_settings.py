@@ -10,7 +10,7 @@ from roughfed.config.edge import ABOVE, OURS, check_edge, edge_conflicts
 from roughfed.config.federation import FederationConfig
 from roughfed.config.load import load_federation
 from roughfed.config.problems import SettingsRefused
-from roughfed.deploy.cli.command import Context
+from roughfed.deploy.cli.command import CommandContext
 from roughfed.deploy.cli.edge import check, check_flags, line_of
 from roughfed.errors import ConfigError
 
@@ -84,7 +84,7 @@ def test_a_flag_for_what_the_top_decides_is_refused_and_a_file_for_all_is_not(tm
 def test_a_line_to_a_federation_above_needs_the_word_that_this_is_an_edge(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, context = written(tmp_path, ""), Context(tmp_path)
+    config, context = written(tmp_path, ""), CommandContext(tmp_path)
     check(context, config, upstream=False)
     monkeypatch.setenv("ROUGHFED_UPSTREAM", "fed.example.org:8444#...")
     with pytest.raises(ConfigError, match="not told to be an edge") as told:

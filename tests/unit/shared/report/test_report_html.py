@@ -6,7 +6,7 @@ import pytest
 
 from roughfed import charts
 from roughfed.report.html import render
-from roughfed.report.seen import WORDS
+from roughfed.report.privacy import WORDS
 from roughfed.report.summary import GroupSummary, Proof, RoundSummary, RunSummary, Together
 from roughfed.report.words import reason
 from tests.unit.report_page import Reading

@@ -32,7 +32,7 @@ from roughfed.secagg import messages as stages
 from roughfed.server.transport.rpc import FederationService
 from roughfed.transport import names
 from roughfed.types import Spec, TensorSpec
-from roughfed.wire import choosing, session, updates
+from roughfed.wire import cluster_choice, session, updates
 
 VECTORS = Path(__file__).parents[3] / "vectors" / "protocol.json"
 FILES: list[FileDescriptor] = [federation_pb2.DESCRIPTOR, secagg_pb2.DESCRIPTOR, tensor_pb2.DESCRIPTOR]
@@ -43,7 +43,7 @@ SPEC = Spec((TensorSpec("w", (2,)),))
 def domain_names() -> dict[str, str]:
     """What every signature is for; another one of these, and nobody's signature is good any more."""
     found: dict[str, str] = {}
-    for module in (session, updates, choosing, stages, identity):
+    for module in (session, updates, cluster_choice, stages, identity):
         found |= {key: value.decode() for key, value in vars(module).items() if key.endswith("_DOMAIN")}
     return dict(sorted(found.items()))
 

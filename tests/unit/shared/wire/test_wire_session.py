@@ -38,7 +38,7 @@ from roughfed.types import (
     Spec,
     TensorSpec,
 )
-from roughfed.wire import machines as machines_wire
+from roughfed.wire import heartbeats as machines_wire
 from roughfed.wire import session as wire
 from roughfed.wire.enrolment import encode_member
 from roughfed.wire.secagg import CLIENT_STAGES, encode_stage
