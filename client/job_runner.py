@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 SITS_OUT = ("sat-out", "left-out", *REASONS)
 
 
-class State(Enum):
+class JobState(Enum):
     """Where the runner is."""
 
     IDLE = auto()
@@ -41,17 +41,17 @@ class Event(Enum):
     DONE = auto()  # its task has ended
 
 
-TRANSITIONS: dict[tuple[State, Event], State] = {
-    (State.IDLE, Event.START): State.WORKING,
-    (State.WORKING, Event.START): State.WORKING,  # the job before is let go
-    (State.ENDING, Event.START): State.WORKING,
-    (State.WORKING, Event.REPEAT): State.WORKING,
-    (State.ENDING, Event.REPEAT): State.ENDING,
-    (State.WORKING, Event.STAGE): State.WORKING,
-    (State.WORKING, Event.CLOSE): State.WORKING,  # a masked round's job ends by itself, with the round
-    (State.WORKING, Event.STOP): State.ENDING,
-    (State.WORKING, Event.DONE): State.IDLE,
-    (State.ENDING, Event.DONE): State.IDLE,
+TRANSITIONS: dict[tuple[JobState, Event], JobState] = {
+    (JobState.IDLE, Event.START): JobState.WORKING,
+    (JobState.WORKING, Event.START): JobState.WORKING,  # the job before is let go
+    (JobState.ENDING, Event.START): JobState.WORKING,
+    (JobState.WORKING, Event.REPEAT): JobState.WORKING,
+    (JobState.ENDING, Event.REPEAT): JobState.ENDING,
+    (JobState.WORKING, Event.STAGE): JobState.WORKING,
+    (JobState.WORKING, Event.CLOSE): JobState.WORKING,  # a masked round's job ends by itself, with the round
+    (JobState.WORKING, Event.STOP): JobState.ENDING,
+    (JobState.WORKING, Event.DONE): JobState.IDLE,
+    (JobState.ENDING, Event.DONE): JobState.IDLE,
 }
 """What is not here changes nothing: a stage of a round whose job is done, a word on one that was never begun."""
 
@@ -68,14 +68,14 @@ class JobRunner:
             mode: hears of a job that would show the server too much.
         """
         self._ctx, self._availability, self._mode = ctx, availability, mode
-        self._state = State.IDLE
+        self._state = JobState.IDLE
         self._key: tuple[bool, bytes] | None = None
         self._inbox: Inbox = asyncio.Queue()
         self.task: asyncio.Task[None] | None = None
         self.round = 0
 
     @property
-    def state(self) -> State:
+    def state(self) -> JobState:
         """Where it is."""
         if self.task is not None and self.task.done():
             self._state = TRANSITIONS.get((self._state, Event.DONE), self._state)

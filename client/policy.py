@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from roughfed.config.client import Policy
+from roughfed.config.client import PolicySettings
 from roughfed.crypto.member_list import Organisations
 
 
@@ -19,7 +19,7 @@ class Rules:
         organisations: whose signatures make a list of members, read from policy.organisations; None: the CA's does.
     """
 
-    policy: Policy
+    policy: PolicySettings
     runs: int = 1
     allow_memory: bool = True
     organisations: Organisations | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from roughfed.deploy.table import Column, Table
+from roughfed.deploy.table import Column, FittingTable
 from roughfed.report.scale import percent, size
 
 if TYPE_CHECKING:
@@ -54,17 +54,17 @@ def _settings(plan: RunPlan, everything: bool) -> Iterator[RenderableType]:
     styles = ["dim" if row.origin == "default" else "" for row in rows]
     drawn = [Column(title, cells, prose=True, styles=styles) for title, cells in columns.items()]
     places = [row.origin.rpartition("/")[2] for row in rows]  # the folder is the one that is asked about
-    yield Table([*drawn, Column("from", places, prose=True, spare=1, styles=styles)])
+    yield FittingTable([*drawn, Column("from", places, prose=True, spare=1, styles=styles)])
     if others := len(plan.settings) - len(rows):
         yield Text(f"and {others} settings at their defaults: roughfed plan --all", style="dim")
     yield Text()
 
 
-def _sideways(title: str, heads: Sequence[str], figures: Iterable[Figure]) -> Table:
+def _sideways(title: str, heads: Sequence[str], figures: Iterable[Figure]) -> FittingTable:
     """A row for each figure, a column for each of what they are about."""
     rows = [(label, cells) for label, cells in figures if any(cells)]
     columns = [Column(head, [cells[at] for _, cells in rows], prose=True) for at, head in enumerate(heads)]
-    return Table([Column(title, [label for label, _ in rows], left=True), *columns])
+    return FittingTable([Column(title, [label for label, _ in rows], left=True), *columns])
 
 
 def _round(turnouts: Sequence[Turnout]) -> Iterator[Figure]:

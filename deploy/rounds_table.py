@@ -23,7 +23,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class RowColumn:
     """One column.
 
     Attributes:
@@ -37,26 +37,30 @@ class Column:
     of: Callable[[RoundSummary], Cell]
 
 
-COLUMNS: dict[str, Column] = {
-    "round": Column("integer", "its number", lambda r: r.round),
-    "outcome": Column("text", "committed or abandoned", lambda r: r.outcome),
-    "version": Column("integer", "of the model after it", lambda r: r.version),
-    "seconds": Column("number", "wall time", lambda r: r.seconds),
-    "asked": Column("integer", "clients of the cohort", lambda r: len(r.participants)),
-    "accepted": Column("integer", "clients whose update is in the sum", lambda r: len(r.accepted)),
-    "excluded_count": Column("integer", "clients whose update was left out or refused", lambda r: len(r.excluded)),
-    "dropped_count": Column("integer", "clients that sent none in time", lambda r: len(r.dropped)),
-    "upload_bytes": Column("integer", "from all clients together", lambda r: r.upload_bytes),
-    "download_bytes": Column("integer", "to all clients together", lambda r: r.download_bytes),
-    "accuracy": Column("number", "of the new model, 0 to 1", lambda r: _known(r.accuracy)),
-    "balanced_accuracy": Column("number", "mean recall over the classes", lambda r: _known(r.balanced_accuracy)),
-    "tail_accuracy": Column("number", "mean recall of those with fewest examples", lambda r: _known(r.tail_accuracy)),
-    "worst_class": Column("number", "lowest recall of a class", lambda r: _known(r.worst_class)),
-    "loss": Column("number", "mean loss", lambda r: _known(r.loss)),
-    "train_seconds": Column("number", "mean time of local training, as clients say", lambda r: _known(r.train_seconds)),
-    "excluded": Column("text", "who was left out, and why", lambda r: dict(r.excluded)),
-    "dropped": Column("text", "who sent none in time", lambda r: list(r.dropped)),
-    "gone": Column("text", "who of them had gone", lambda r: list(r.gone)),
+COLUMNS: dict[str, RowColumn] = {
+    "round": RowColumn("integer", "its number", lambda r: r.round),
+    "outcome": RowColumn("text", "committed or abandoned", lambda r: r.outcome),
+    "version": RowColumn("integer", "of the model after it", lambda r: r.version),
+    "seconds": RowColumn("number", "wall time", lambda r: r.seconds),
+    "asked": RowColumn("integer", "clients of the cohort", lambda r: len(r.participants)),
+    "accepted": RowColumn("integer", "clients whose update is in the sum", lambda r: len(r.accepted)),
+    "excluded_count": RowColumn("integer", "clients whose update was left out or refused", lambda r: len(r.excluded)),
+    "dropped_count": RowColumn("integer", "clients that sent none in time", lambda r: len(r.dropped)),
+    "upload_bytes": RowColumn("integer", "from all clients together", lambda r: r.upload_bytes),
+    "download_bytes": RowColumn("integer", "to all clients together", lambda r: r.download_bytes),
+    "accuracy": RowColumn("number", "of the new model, 0 to 1", lambda r: _known(r.accuracy)),
+    "balanced_accuracy": RowColumn("number", "mean recall over the classes", lambda r: _known(r.balanced_accuracy)),
+    "tail_accuracy": RowColumn(
+        "number", "mean recall of those with fewest examples", lambda r: _known(r.tail_accuracy)
+    ),
+    "worst_class": RowColumn("number", "lowest recall of a class", lambda r: _known(r.worst_class)),
+    "loss": RowColumn("number", "mean loss", lambda r: _known(r.loss)),
+    "train_seconds": RowColumn(
+        "number", "mean time of local training, as clients say", lambda r: _known(r.train_seconds)
+    ),
+    "excluded": RowColumn("text", "who was left out, and why", lambda r: dict(r.excluded)),
+    "dropped": RowColumn("text", "who sent none in time", lambda r: list(r.dropped)),
+    "gone": RowColumn("text", "who of them had gone", lambda r: list(r.gone)),
 }
 
 

@@ -47,7 +47,7 @@ class Column:
         return max(min(self.whole, PROSE), *map(len, self.title.split("\n"))) if self.prose else self.whole
 
 
-class Table:
+class FittingTable:
     """Columns, the first of them at the left; rows are as many as its cells."""
 
     def __init__(self, columns: Sequence[Column]) -> None:

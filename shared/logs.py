@@ -138,7 +138,7 @@ def _clean(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
     return shown
 
 
-class _Line(logging.Formatter):
+class _LogLine(logging.Formatter):
     """What both forms have in common: the redacted parts of a record, which itself stays as it is."""
 
     def message(self, record: logging.LogRecord) -> str:
@@ -179,7 +179,7 @@ def _clean_leaves(value: object) -> object:
     return _clean(str(value))
 
 
-class JsonLine(_Line):
+class JsonLine(_LogLine):
     """`{"time": ..., "level": ..., "logger": ..., "msg": ..., "round": 3}`: ASCII, so nothing can break the line."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -195,7 +195,7 @@ class JsonLine(_Line):
         return dumps({**(_about.get() or {}), **self.extras(record), **line}, default=str)
 
 
-class TerminalLine(_Line):
+class TerminalLine(_LogLine):
     """`12:03:01.123 WARNING round: text  round=3`; a trace follows, each line marked with a bar."""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
-class Figures(NamedTuple):
+class GpuFigures(NamedTuple):
     """Memory in use in bytes, and the share of the last moments in which it worked; None: it does not say."""
 
     memory_bytes: int | None
     utilization: float | None
 
 
-NOTHING = Figures(None, None)
+NOTHING = GpuFigures(None, None)
 
 
 class Gpu:
@@ -25,7 +25,7 @@ class Gpu:
         """`nvml` is the module `pynvml`, and `handle` its device."""
         self._nvml, self._handle = nvml, handle
 
-    def look(self) -> Figures:
+    def look(self) -> GpuFigures:
         """What it does now; may take some milliseconds."""
         try:
             memory: int | None = int(self._nvml.nvmlDeviceGetMemoryInfo(self._handle).used)
@@ -35,7 +35,7 @@ class Gpu:
             busy: float | None = self._nvml.nvmlDeviceGetUtilizationRates(self._handle).gpu / 100
         except self._nvml.NVMLError:  # a part of a divided device does not say
             busy = None
-        return Figures(memory, busy)
+        return GpuFigures(memory, busy)
 
 
 def open_gpu(device: str, environment: Mapping[str, str] = os.environ) -> Gpu | None:

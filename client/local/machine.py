@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from roughfed.client.local.gpu import NOTHING, Figures, Gpu, open_gpu
+from roughfed.client.local.gpu import NOTHING, Gpu, GpuFigures, open_gpu
 from roughfed.client.metrics import ClientMetrics
 from roughfed.messages import ClientMessage, Heartbeat, Machine, Welcome
 from roughfed.telemetry import measured
@@ -67,11 +67,11 @@ class Watcher:
             )
             await asyncio.sleep(LOOK_S)
 
-    def _look(self) -> tuple[int | None, int | None, Figures]:
+    def _look(self) -> tuple[int | None, int | None, GpuFigures]:
         gpu = measured(self._look_at_gpu, NOTHING)
         return measured(resident_bytes, None), measured(lambda: held_bytes(self._folder), None), gpu
 
-    def _look_at_gpu(self) -> Figures:
+    def _look_at_gpu(self) -> GpuFigures:
         if not self._asked:
             self._asked, self._gpu = True, open_gpu(self._device)
         gpu: Gpu | None = self._gpu

@@ -20,7 +20,7 @@ from roughfed.crypto.key_file import read_private, read_public, write_private, w
 from roughfed.crypto.names import Subject
 from roughfed.errors import ConfigError, IdentityError
 from roughfed.files import disk_errors, fsync_folder
-from roughfed.wire.enrolment import Credentials as IssuedCredentials
+from roughfed.wire.enrolment import IssuedCredentials
 
 TLS_KEY, IDENTITY_KEY = "tls.key", "identity.key"
 CERTIFICATE, MEMBER, CA_CERTIFICATE, RECORD = "certificate.pem", "member.bin", "ca.pem", "enrolment.json"
@@ -29,7 +29,7 @@ _PENDING, _RENEWAL, _TOKEN = "pending", "renewal", "token.sha256"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class CredentialRecord:
     """What enrolment.json holds: where the ports are and which token was used (its SHA-256, hex).
 
     Who was enrolled by files has neither an enrolment port nor a token.
@@ -58,7 +58,7 @@ class Credentials:
 
     folder: Path
     subject: Subject
-    record: Record
+    record: CredentialRecord
     tls_key: bytes = field(repr=False)
     certificate: bytes
     ca_certificate: bytes
@@ -152,7 +152,7 @@ def prepared(folder: Path) -> tuple[Keys, str] | None:
     return keys, read_public(pending / _TOKEN).decode()
 
 
-def commit(folder: Path, issued: IssuedCredentials, record: Record) -> None:
+def commit(folder: Path, issued: IssuedCredentials, record: CredentialRecord) -> None:
     """Put new credentials in the place of old ones, all or none.
 
     Raises:
@@ -235,10 +235,10 @@ def _read_pair(folder: Path) -> tuple[bytes, bytes]:
         return read()  # somebody may have replaced both between the two looks
 
 
-def _read_record(path: Path) -> Record:
+def _read_record(path: Path) -> CredentialRecord:
     try:
         raw = json.loads(read_public(path))
-        record = Record(**raw)
+        record = CredentialRecord(**raw)
         *texts, version = astuple(record)
     except (ValueError, TypeError):
         record, version, texts = None, 0, []

@@ -19,7 +19,7 @@ import grpc
 import grpc.aio
 
 from roughfed.client.members import credential_files
-from roughfed.client.members.credential_files import Credentials, Keys, Record
+from roughfed.client.members.credential_files import CredentialRecord, Credentials, Keys
 from roughfed.crypto import certificates, identity
 from roughfed.crypto.join_line import JoinLine
 from roughfed.crypto.member_list import AuthorityTrust
@@ -76,7 +76,7 @@ async def enroll(line: JoinLine, folder: Path, *, now: datetime | None = None) -
     issued = wire.decode_credentials(reply)
     _check(issued, keys, ca_certificate, now=now)
     address = _reachable(issued.federation_address, line)
-    record = Record(line.address, address, token_sha256)
+    record = CredentialRecord(line.address, address, token_sha256)
     await asyncio.to_thread(credential_files.commit, folder, issued, record)
     return credential_files.load(folder)
 
@@ -243,7 +243,7 @@ def _unreachable(address: str, why: str) -> Unreachable:
     )
 
 
-def _check(issued: wire.Credentials, keys: Keys, ca_certificate: bytes, *, now: datetime) -> None:
+def _check(issued: wire.IssuedCredentials, keys: Keys, ca_certificate: bytes, *, now: datetime) -> None:
     """What came back must be for our keys and from our CA, under one name."""
     certificates.check_key(issued.certificate, keys.tls_key)
     entry = wire.open_member(issued.member, ca_certificate)

@@ -10,13 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from roughfed.client.members import credential_files
-from roughfed.client.members.credential_files import Credentials, Keys, Record
+from roughfed.client.members.credential_files import CredentialRecord, Credentials, Keys
 from roughfed.crypto import certificates, roster
 from roughfed.crypto.issuing import new_request
 from roughfed.crypto.names import Subject, subject_of
 from roughfed.errors import IdentityError
-from roughfed.wire.enrolment import Credentials as IssuedCredentials
-from roughfed.wire.enrolment import encode_member, encode_roster_entry
+from roughfed.wire.enrolment import IssuedCredentials, encode_member, encode_roster_entry
 
 
 def request(folder: Path, subject: Subject, *, organisation: str = "") -> bytes:
@@ -71,7 +70,7 @@ def enroll(
     signature = roster.sign_entry(certificates.load_private(keys.tls_key), entry)
     member = encode_member(entry, signature, certificates.encode_chain(chain))
     known = credential_files.load(folder).record.federation_address if credential_files.is_enrolled(folder) else ""
-    credential_files.commit(folder, IssuedCredentials(chain, member, root), Record("", server or known, ""))
+    credential_files.commit(folder, IssuedCredentials(chain, member, root), CredentialRecord("", server or known, ""))
     return credential_files.load(folder)
 
 

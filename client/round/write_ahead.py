@@ -22,7 +22,7 @@ DOING = "write ahead"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class WriteAheadRecord:
     """One record: what it is, and its bytes."""
 
     name: str
@@ -35,7 +35,7 @@ class WriteAhead:
     def __init__(self, path: Path) -> None:
         """Open or create it; what is half written is cut off."""
         self.path = path
-        self.records: list[Record] = []
+        self.records: list[WriteAheadRecord] = []
         new = not path.exists()
         with disk_errors(DOING):
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -59,7 +59,7 @@ class WriteAhead:
             while left:
                 left = left[os.write(self._fd, left) :]
             os.fdatasync(self._fd)
-        self.records.append(Record(name, body))
+        self.records.append(WriteAheadRecord(name, body))
 
     def close(self) -> None:
         """Keep the file for a restart."""
@@ -81,7 +81,7 @@ def open_secret(key: bytes, sealed: bytes, header_digest: bytes) -> bytes:
     return open_sealed(key, sealed, aad=header_digest)
 
 
-def _records(data: bytes) -> Iterator[tuple[Record, int]]:
+def _records(data: bytes) -> Iterator[tuple[WriteAheadRecord, int]]:
     at = 0
     while at + _HEAD.size <= len(data):
         name_length, body_length, check = _HEAD.unpack_from(data, at)
@@ -90,4 +90,4 @@ def _records(data: bytes) -> Iterator[tuple[Record, int]]:
             return
         at = end
         name = data[start : start + name_length].decode(errors="replace")
-        yield Record(name, data[start + name_length : end]), end
+        yield WriteAheadRecord(name, data[start + name_length : end]), end

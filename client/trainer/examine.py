@@ -80,7 +80,7 @@ def _has_nvml() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class DataExamination:
     """What was found in a source of data.
 
     Attributes:
@@ -104,7 +104,7 @@ class Seen:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def look(source: Source, *, clock: Callable[[], float] = time.monotonic) -> Seen:
+def look(source: Source, *, clock: Callable[[], float] = time.monotonic) -> DataExamination:
     """Look at every example, or at as many as there is time for."""
     until, looked, bad_x, bad_y = clock() + LOOK_S, 0, 0, 0
     lows, highs = list[int](), list[int]()
@@ -119,7 +119,7 @@ def look(source: Source, *, clock: Callable[[], float] = time.monotonic) -> Seen
         if clock() > until:
             break
     low, high = min(lows, default=None), max(highs, default=None)
-    return Seen(source.num_examples, looked, bad_x, bad_y, low, high)
+    return DataExamination(source.num_examples, looked, bad_x, bad_y, low, high)
 
 
 def _not_finite(values: Tensor) -> int:

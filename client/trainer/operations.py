@@ -22,7 +22,7 @@ from roughfed.client.trainer import examine
 from roughfed.client.trainer.evaluation.coalitions import Coalitions
 from roughfed.client.trainer.evaluation.evaluate import check_labels, evaluate
 from roughfed.client.trainer.evaluation.held_out import Parts, at_hand, counts, hold_out
-from roughfed.client.trainer.examples.arriving import Arrived, Arriving
+from roughfed.client.trainer.examples.arriving import Arrived, ArrivingExamples
 from roughfed.client.trainer.examples.batches import Source, open_source
 from roughfed.client.trainer.load import load_app
 from roughfed.client.trainer.loss.mse import mse
@@ -325,8 +325,8 @@ class Operations:
         return model
 
     @cached_property
-    def _arriving(self) -> Arriving:
-        return Arriving(self._client.train, self._device, self._dtype)
+    def _arriving(self) -> ArrivingExamples:
+        return ArrivingExamples(self._client.train, self._device, self._dtype)
 
     @property
     def _train(self) -> Source | None:

@@ -21,9 +21,9 @@ FILE = "poisoned_app.py"
 _APP = """\"\"\"Written by `python -m roughfed.deploy.attack`.\"\"\"
 
 from roughfed.deploy.attack.apps import poisoned_app
-from roughfed.deploy.attack.poison.labels import Wrong
+from roughfed.deploy.attack.poison.labels import LabelPoison
 
-client = poisoned_app({kind!r}, {what!r}, Wrong{wrong!r})
+client = poisoned_app({kind!r}, {what!r}, LabelPoison{wrong!r})
 """
 
 

@@ -41,7 +41,7 @@ class LedgerShowFlags:
 
 
 @dataclass(frozen=True, slots=True)
-class ExportFlags:
+class LedgerExportFlags:
     """Where to, of whom, and how."""
 
     out: Annotated[Path, typer.Option(help="The file to write; an existing one is replaced.")]
@@ -54,7 +54,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="What each client contributed, in a ledger that nobody can change unseen.")
     command(group, "verify", flags=LedgerVerifyFlags)(verify)
     command(group, "show", flags=LedgerShowFlags)(show)
-    command(group, "export", flags=ExportFlags)(export)
+    command(group, "export", flags=LedgerExportFlags)(export)
     group.callback()(_group)
     app.add_typer(group, name="ledger")
 
@@ -93,7 +93,7 @@ def show(context: CommandContext, flags: LedgerShowFlags) -> Answer:
     return Answer({**about(found), "entries" if flags.client else "clients": rows}, tell(context, found))
 
 
-def export(context: CommandContext, flags: ExportFlags) -> Answer:
+def export(context: CommandContext, flags: LedgerExportFlags) -> Answer:
     """Write the ledger, or one client's lines, to a file; as lines of JSON, or as a table.
 
     Not if it is not what was written: the exit code is then 7.

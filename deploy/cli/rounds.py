@@ -14,7 +14,7 @@ from roughfed.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     from roughfed.deploy.rounds_table import Row
-    from roughfed.deploy.table import Table
+    from roughfed.deploy.table import FittingTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ NAMED = 3
 """Clients that a cell names."""
 
 
-def _table(found: list[Row]) -> Table:
-    from roughfed.deploy.table import Column, Table
+def _table(found: list[Row]) -> FittingTable:
+    from roughfed.deploy.table import Column, FittingTable
     from roughfed.report.scale import seconds, size
 
     def each(write: Callable[[Row], str]) -> list[str]:
@@ -76,7 +76,7 @@ def _table(found: list[Row]) -> Table:
         return each(lambda row: write(value) if isinstance(value := row[name], int | float) else "")
 
     abandoned = each(lambda row: "" if row["outcome"] == "committed" else "red")
-    return Table(
+    return FittingTable(
         [
             Column("round", number("round", str)),
             Column("outcome", each(lambda row: str(row["outcome"])), left=True, styles=abandoned),

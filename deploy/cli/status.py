@@ -41,7 +41,7 @@ def status(context: CommandContext, flags: StatusFlags) -> Answer:
     see and who said so, what it asked for in vain, rounds, and the end of the certificate.
     """
     from roughfed.deploy.cli.status_client import status_client
-    from roughfed.deploy.cli.status_table import View
+    from roughfed.deploy.cli.status_table import StatusView
     from roughfed.deploy.membership import is_client
 
     if is_client(context.folder):
@@ -65,21 +65,21 @@ def status(context: CommandContext, flags: StatusFlags) -> Answer:
         return client(context, found, flags.client)
     if not context.json:
         accuracy = accuracies(context.folder) if found["server_sees"] == "updates" else {}
-        context.say(View(found, time.time(), page(context.folder), accuracy))
+        context.say(StatusView(found, time.time(), page(context.folder), accuracy))
     return Answer({"running": True, **found})
 
 
 def watch(context: CommandContext, wait_s: float) -> Answer:
     """Follow the server to its end."""
     from roughfed.deploy.cli import status_watch
-    from roughfed.deploy.cli.status_table import View
+    from roughfed.deploy.cli.status_table import StatusView
 
     where = page(context.folder)
     status_watch.watch(
         context,
         wait_s=wait_s,
         over=lambda: is_over(context),
-        draw=lambda seen, height: View(seen.status, time.time(), where, height=height, note=seen.note),
+        draw=lambda seen, height: StatusView(seen.status, time.time(), where, height=height, note=seen.note),
     )
     return ended(context, exit_code=0)
 

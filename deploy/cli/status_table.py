@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table as Grid
 from rich.text import Text
 
-from roughfed.deploy.table import Column, Table
+from roughfed.deploy.table import Column, FittingTable
 from roughfed.logs import escape
 from roughfed.report.scale import percent, seconds
 from roughfed.report.words import BLAMELESS, reason
@@ -49,7 +49,7 @@ NO_FAULT = {*BLAMELESS, "late", "gone", "left-behind", "absent"}
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class StatusView:
     """A running server.
 
     Attributes:
@@ -83,7 +83,7 @@ class View:
 
 
 def draw_ended(status: Status, accuracy: Mapping[str, float]) -> RenderableType:
-    """What the journal knows of a server that does not run; `accuracy` as in a `View`."""
+    """What the journal knows of a server that does not run; `accuracy` as in a `StatusView`."""
     status = clean(status)
     if status["run"] is None:
         return Text("no server runs here, and no run was started yet")
@@ -295,7 +295,7 @@ def _absent(status: Status, name: str, state: str) -> dict[str, Any]:
 
 
 def clients(status: Status, *, rows: int, now: float, accuracy: Mapping[str, float]) -> RenderableType:
-    """The table of at most `rows` clients, and a line that counts the others; else as in a `View`."""
+    """The table of at most `rows` clients, and a line that counts the others; else as in a `StatusView`."""
     known = {each["name"] for each in status["clients"]}
     held = [_absent(status, name, "gone") for name in status.get("quarantined") or () if name not in known]
     states = States(status)
@@ -303,7 +303,7 @@ def clients(status: Status, *, rows: int, now: float, accuracy: Mapping[str, flo
     if not found:
         return Text("no client is connected; invite one: roughfed invite NAME", style="dim")
     shown = found[:rows]
-    table = Table(
+    table = FittingTable(
         [
             Column("client", [each["name"] for each in shown], prose=True),
             Column("state", [states.words(c) for c in shown], left=True, styles=[_style(states, c) for c in shown]),

@@ -28,7 +28,7 @@ NEWS_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class LastStatus:
     """What there is to be shown.
 
     Attributes:
@@ -44,7 +44,7 @@ class Seen:
 
 def follow(
     context: CommandContext, *, wait_s: float, over: Callable[[], bool], pause: Callable[[float], object] | None = None
-) -> Iterator[Seen]:
+) -> Iterator[LastStatus]:
     """Statuses, and what is to be said while none comes; it ends when the run is over or the server stays away.
 
     Args:
@@ -58,12 +58,12 @@ def follow(
     """
     states = control_socket.watch(context.folder)
     last = next(states)
-    yield Seen(last)
+    yield LastStatus(last)
     wait, restarts = pause or threading.Event().wait, 0
     while True:
         with suppress(control_socket.NotRunning):  # a server that hangs has gone, too
             for last in states:
-                yield Seen(last, _again(restarts) if restarts and last["uptime_s"] < NEWS_S else "")
+                yield LastStatus(last, _again(restarts) if restarts and last["uptime_s"] < NEWS_S else "")
         if last["finished"] or over():
             return
         left = time.strftime("%H:%M:%S")
@@ -71,7 +71,9 @@ def follow(
         while True:
             if (rest := until - time.monotonic()) <= 0:
                 return
-            yield Seen(last, f"the server went away at {left}; waiting {rest:.0f} s for it (Ctrl-C ends this)", False)
+            yield LastStatus(
+                last, f"the server went away at {left}; waiting {rest:.0f} s for it (Ctrl-C ends this)", False
+            )
             wait(min(AGAIN_S, rest))
             try:
                 states = control_socket.watch(context.folder)
@@ -79,7 +81,7 @@ def follow(
             except control_socket.NotRunning:
                 continue
             restarts += 1
-            yield Seen(last, _again(restarts))
+            yield LastStatus(last, _again(restarts))
             break
 
 
@@ -89,7 +91,11 @@ def _again(number: int) -> str:
 
 
 def watch(
-    context: CommandContext, *, wait_s: float, over: Callable[[], bool], draw: Callable[[Seen, int], RenderableType]
+    context: CommandContext,
+    *,
+    wait_s: float,
+    over: Callable[[], bool],
+    draw: Callable[[LastStatus, int], RenderableType],
 ) -> None:
     """Draw until the server ends; with `--json` a line for each status, without a terminal one for each change.
 
@@ -113,7 +119,7 @@ def watch(
             live.update(draw(each, console.size.height), refresh=True)
 
 
-def thinned(seen: Iterable[Seen], *, clock: Callable[[], float] = time.monotonic) -> Iterator[Seen]:
+def thinned(seen: Iterable[LastStatus], *, clock: Callable[[], float] = time.monotonic) -> Iterator[LastStatus]:
     """As many as an eye follows; the server sends one a second at least, so that none that matters stays away."""
     due, note = 0.0, None
     for each in seen:
@@ -122,7 +128,7 @@ def thinned(seen: Iterable[Seen], *, clock: Callable[[], float] = time.monotonic
             yield each
 
 
-def _print(context: CommandContext, first: Seen, more: Iterator[Seen]) -> None:
+def _print(context: CommandContext, first: LastStatus, more: Iterator[LastStatus]) -> None:
     """A line for each status as JSON, or in words for each change of what matters."""
     said = ""
     for each in chain((first,), more):
@@ -134,7 +140,7 @@ def _print(context: CommandContext, first: Seen, more: Iterator[Seen]) -> None:
             said = words
 
 
-def _words(each: Seen) -> str:
+def _words(each: LastStatus) -> str:
     """What a file of output gets of a status: only what does not change all the time."""
     if not each.fresh:
         return each.note.partition(";")[0]

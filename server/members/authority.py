@@ -27,7 +27,7 @@ from roughfed.errors import ConfigError, IdentityError, StorageError
 from roughfed.server.members import member_file
 from roughfed.server.members.issued_lists import current_list, registered
 from roughfed.server.members.member_file import MemberFile, MemberRow
-from roughfed.wire.enrolment import Credentials, encode_member, encode_roster_entry, open_member
+from roughfed.wire.enrolment import IssuedCredentials, encode_member, encode_roster_entry, open_member
 from roughfed.wire.member_list import LIST_REQUEST_DOMAIN, list_request_body
 
 DATABASE, CA_KEY, CA_CERTIFICATE = "authority.db", "ca.key", "ca.pem"
@@ -153,7 +153,9 @@ class Authority:
             )
         return secret
 
-    def enroll(self, token: bytes, csr: bytes, identity_key: bytes, *, proof: bytes, now: datetime) -> Credentials:
+    def enroll(
+        self, token: bytes, csr: bytes, identity_key: bytes, *, proof: bytes, now: datetime
+    ) -> IssuedCredentials:
         """Turn a token into member_file.
 
         The very same caller (same token and keys) may ask again, in case the answer was lost: it gets a certificate
@@ -183,7 +185,7 @@ class Authority:
             member = self._admit(db, subject, identity_key, at=at, token=row)
             return self._issue(db, tls_key, member, now=now)
 
-    def renew(self, csr: bytes, member: bytes, *, requested_at: int, proof: bytes, now: datetime) -> Credentials:
+    def renew(self, csr: bytes, member: bytes, *, requested_at: int, proof: bytes, now: datetime) -> IssuedCredentials:
         """Give a living member a fresh certificate.
 
         Args:
@@ -207,7 +209,7 @@ class Authority:
             member_file.refuse_many(db, entry.identity_key, at=_seconds(now))
             return self._issue(db, tls_key, living, now=now)
 
-    def issue_server(self, name: str, csr: bytes, identity_key: bytes, *, now: datetime) -> Credentials:
+    def issue_server(self, name: str, csr: bytes, identity_key: bytes, *, now: datetime) -> IssuedCredentials:
         """Certify the server beside this CA, at each of its starts; no token, since it owns the CA's key.
 
         Raises:
@@ -309,7 +311,7 @@ class Authority:
         *,
         identity_key: bytes,
         now: datetime,
-    ) -> Credentials:
+    ) -> IssuedCredentials:
         query = "SELECT * FROM members WHERE token_hash = ? AND identity_key = ? AND revoked_at IS NULL"
         row = db.execute(query, (token["hash"], identity_key)).fetchone()
         if row is None:
@@ -340,7 +342,7 @@ class Authority:
 
     def _issue(
         self, db: sqlite3.Connection, tls_key: ec.EllipticCurvePublicKey, member: MemberRow, *, now: datetime
-    ) -> Credentials:
+    ) -> IssuedCredentials:
         serial = _serial()
         db.execute(
             "INSERT INTO certificates (serial, name, identity_key, issued_at, expires_at) VALUES (?, ?, ?, ?, ?)",
@@ -348,7 +350,7 @@ class Authority:
         )
         subject = Subject(self.federation, member.role, member.name)
         certificate = self._ca.issue(tls_key, subject, serial=serial, now=now, life=self._life)
-        return Credentials(certificate, member.member, self._ca.certificate)
+        return IssuedCredentials(certificate, member.member, self._ca.certificate)
 
 
 def _check_clock(requested_at: int, now: datetime) -> None:

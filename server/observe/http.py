@@ -14,7 +14,7 @@ from pathlib import Path
 
 from roughfed.errors import ConfigError
 from roughfed.files import disk_errors, write_durably
-from roughfed.httpd import Access, HttpServer, Page, Request, Response, Stream, health
+from roughfed.httpd import Access, EventStream, HttpServer, Page, Request, Response, health
 from roughfed.server.context.server import ServerContext
 from roughfed.server.observe import page
 from roughfed.server.observe.round_history import Played
@@ -76,8 +76,8 @@ def reads(ctx: ServerContext, published: Published, played: Played) -> dict[str,
             return Response(b"after is the number of a round\n", status=400)
         return Response(played.after(int(after), {"transfer": ctx.metrics.transferred()}), JSON)
 
-    def events(_: Request) -> Stream:
-        return Stream(published.feed)
+    def events(_: Request) -> EventStream:
+        return EventStream(published.feed)
 
     return {
         "/metrics": metrics,

@@ -133,7 +133,7 @@ class EnrolmentService:
         member, requested_at, proof = decode_list_request(request)
         return self.authority.listed_for(member, requested_at=requested_at, proof=proof, now=self.now())
 
-    def _reply(self, credentials: wire.Credentials) -> bytes:
+    def _reply(self, credentials: wire.IssuedCredentials) -> bytes:
         return wire.encode_credentials(replace(credentials, federation_address=self.federation_address))
 
     def _method(self, kind: str, operation: Callable[[bytes], bytes]) -> grpc.RpcMethodHandler[bytes, bytes]:

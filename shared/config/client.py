@@ -52,7 +52,7 @@ Runs = Annotated[int, BeforeValidator(_runs), Field(ge=1)]
 Device = Annotated[str, AfterValidator(_device), Words('"auto", "cpu", "cuda", "cuda:N" or "mps"', show)]
 
 
-class Client(BaseModel):
+class ClientSettings(BaseModel):
     """Who this client is, and where its server is."""
 
     model_config = STRICT
@@ -172,7 +172,7 @@ class DeviceSettings(BaseModel):
     )
 
 
-class Policy(BaseModel):
+class PolicySettings(BaseModel):
     """What this client agrees to."""
 
     model_config = STRICT
@@ -310,7 +310,7 @@ class ClientConfig(Document):
     MADE_BY: ClassVar[str] = "roughfed join"
     ABOUT: ClassVar[str] = "Settings of one client, read by its agent"
 
-    client: Client = Client()
+    client: ClientSettings = ClientSettings()
     app: OwnApp = OwnApp()
     data: ClientData = ClientData()
     model: ClientModel = ClientModel()
@@ -319,7 +319,7 @@ class ClientConfig(Document):
     participate: Participate = Participate()
     memory: ClientMemory = ClientMemory()
     device: DeviceSettings = DeviceSettings()
-    policy: Policy = Policy()
+    policy: PolicySettings = PolicySettings()
     http: Http = Http()
 
 
@@ -341,7 +341,8 @@ def effective_trainer(
     Args:
         job_settings: `Job.trainer`, from the server; a key that is missing has its default.
         client_config: this client's settings; those it sets itself beat the job's if `trainer.local` is true.
-        app_settings: the own app's settings (`Client(..., lr=0.1)`), checked by the trainer; with `trainer.local` they
+        app_settings: the own app's settings (`Client(..., lr=0.1)`), checked by the trainer; with
+            `trainer.local` they
             beat the job's, and client.toml beats them.
 
     Returns:

@@ -65,7 +65,7 @@ class Federation(BaseModel):
     task: Task = Field(default="classification", description="What the model predicts.")
 
 
-class Round(BaseModel):
+class RoundSettings(BaseModel):
     """Who takes part in a round, and when it ends."""
 
     model_config = STRICT
@@ -204,7 +204,7 @@ class Privacy(BaseModel):
         return self.server_sees != "updates"
 
 
-class Sketch(BaseModel):
+class SketchSettings(BaseModel):
     """The numbers by which the server tells a poisoned update, with `server_sees = "sketches"`."""
 
     model_config = STRICT
@@ -222,7 +222,7 @@ class Groups(BaseModel):
     regroup_every: int = Field(default=10, ge=1, le=10, description="Rounds for which the groups stay as they are.")
 
 
-class Codec(BaseModel):
+class CodecSettings(BaseModel):
     """How updates are encoded on the way up, and models on the way down."""
 
     model_config = STRICT
@@ -315,7 +315,7 @@ class FederationConfig(Document):
 
     federation: Federation = Federation()
     server: Server = Server()
-    round: Round = Round()
+    round: RoundSettings = RoundSettings()
     model: Model = Model()
     data: Data = Data()
     trainer: TrainerSettings = TrainerSettings()
@@ -323,9 +323,9 @@ class FederationConfig(Document):
     optimize: Optimize = Optimize()
     fairness: Fairness = Fairness()
     privacy: Privacy = Privacy()
-    sketch: Sketch = Sketch()
+    sketch: SketchSettings = SketchSettings()
     groups: Groups = Groups()
-    codec: Codec = Codec()
+    codec: CodecSettings = CodecSettings()
     defence: Defence = Defence()
     clusters: Clusters = Clusters()
     contribution: Contribution = Contribution()

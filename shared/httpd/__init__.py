@@ -9,6 +9,17 @@ from __future__ import annotations
 from roughfed.httpd.access import Access, is_loopback
 from roughfed.httpd.feed import Feed
 from roughfed.httpd.server import HttpServer
-from roughfed.httpd.values import Page, Request, Response, Routes, Stream, health
+from roughfed.httpd.values import EventStream, Page, Request, Response, Routes, health
 
-__all__ = ["Access", "Feed", "HttpServer", "Page", "Request", "Response", "Routes", "Stream", "health", "is_loopback"]
+__all__ = [
+    "Access",
+    "EventStream",
+    "Feed",
+    "HttpServer",
+    "Page",
+    "Request",
+    "Response",
+    "Routes",
+    "health",
+    "is_loopback",
+]

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from roughfed.charts import PLOT_STYLE
 from roughfed.httpd.access import Access, is_foreign, names_loopback
 from roughfed.httpd.feed import TooManyWatchers
-from roughfed.httpd.values import Request, Response, Routes, Stream
+from roughfed.httpd.values import EventStream, Request, Response, Routes
 
 MAX_LINE_BYTES = 4 * 1024
 MAX_HEAD_BYTES = 16 * 1024
@@ -120,7 +120,7 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(Response(b"bad request\n", status=400))
             return
         found = self._respond(request)
-        if isinstance(found, Stream):
+        if isinstance(found, EventStream):
             self._stream(request, found)
         else:
             self._answer(found, request)
@@ -131,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in reversed(self.headers.items())}  # the first one stays
         return Request(parts.path, dict(reversed(query)), headers, str(self.client_address[0]))
 
-    def _respond(self, request: Request) -> Response | Stream:
+    def _respond(self, request: Request) -> Response | EventStream:
         site = self.site
         if self.command not in ("GET", "HEAD"):
             return Response(b"only GET and HEAD\n", status=405, headers={"Allow": "GET, HEAD"})
@@ -169,7 +169,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def _stream(self, request: Request, stream: Stream) -> None:
+    def _stream(self, request: Request, stream: EventStream) -> None:
         """Send a feed until it is over, the peer goes, or it takes longer than `TIMEOUT_S` to read one piece."""
         try:
             with stream.feed.follow() as pieces:

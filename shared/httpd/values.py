@@ -51,13 +51,13 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class EventStream:
     """An answer that does not end: server-sent events out of a feed."""
 
     feed: Feed
 
 
-Page = Callable[[Request], Response | Stream]
+Page = Callable[[Request], Response | EventStream]
 """Answers requests; it runs in a thread of its own, and several may run at a time."""
 
 Routes = Mapping[str, Page]

@@ -31,10 +31,10 @@ def transformer(input_shape: tuple[int, ...], num_outputs: int, vocabulary: int 
         cause = f"'transformer' cannot take {'token ids' if vocabulary else 'examples'} of shape {input_shape}"
         raise ConfigError(cause, key="model.name", cure="give rows (F,), sequences (T, F), images, or token ids (T,)")
     if vocabulary:
-        tokens: nn.Module = attention.Steps(input_shape[0], nn.Embedding(vocabulary, width), width)
+        tokens: nn.Module = attention.AttentionSteps(input_shape[0], nn.Embedding(vocabulary, width), width)
     elif axes == 1:
         tokens = attention.FeatureTokens(input_shape[0], width)
     else:
         steps, features = input_shape[-2], input_shape[-1] * (input_shape[0] if axes == 3 else 1)
-        tokens = attention.Steps(steps, nn.Linear(features, width), width)
+        tokens = attention.AttentionSteps(steps, nn.Linear(features, width), width)
     return attention.Transformer(tokens, num_outputs, rows=axes == 3)

@@ -90,7 +90,7 @@ class Sketcher:
         self._starts = np.concatenate([[0], np.cumsum(counts)[:-1]])  # [dim]
         self.counts = counts
         total = int(counts.sum())
-        stream = _Stream(derive(seed, SKETCH, b""))
+        stream = _BucketStream(derive(seed, SKETCH, b""))
         self.positions = draw_positions(stream, total, length)  # [total]
         self._negative = np.unpackbits(np.frombuffer(stream.take((total + 7) // 8), np.uint8))[:total].astype(bool)
         self._reader = MaskReader(self.positions, self._dtype)
@@ -127,7 +127,7 @@ class Sketcher:
         return np.add.reduceat(signed, self._starts, dtype=self._dtype)
 
 
-class _Stream:
+class _BucketStream:
     """An endless byte stream from a key: AES-256-CTR, the same everywhere."""
 
     def __init__(self, key: bytes) -> None:
@@ -137,7 +137,7 @@ class _Stream:
         return self._encryptor.update(bytes(count))
 
 
-def draw_positions(stream: _Stream, count: int, length: int) -> NDArray[np.int64]:
+def draw_positions(stream: _BucketStream, count: int, length: int) -> NDArray[np.int64]:
     """`count` different positions below `length`, uniform, in the order drawn; int64 [count]."""
     if count > length:
         raise ConfigError(f"{count} samples of {length} codes", key="sketch.dim", cure="choose a smaller sketch.dim")

@@ -66,7 +66,7 @@ class RenewRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class IssuedCredentials:
     """What enrolment gives: certificate and CA certificate (PEM), roster entry, where the federation port is."""
 
     certificate: bytes
@@ -118,7 +118,7 @@ def decode_renew(data: bytes) -> RenewRequest:
     return RenewRequest(message.csr, message.member.SerializeToString(), message.requested_at, message.proof)
 
 
-def encode_credentials(credentials: Credentials) -> bytes:
+def encode_credentials(credentials: IssuedCredentials) -> bytes:
     """Serialize Credentials. Raises RemoteProtocolError if `member` is not a SignedRosterEntry."""
     return pb.Credentials(
         certificate=credentials.certificate,
@@ -128,10 +128,10 @@ def encode_credentials(credentials: Credentials) -> bytes:
     ).SerializeToString()
 
 
-def decode_credentials(data: bytes) -> Credentials:
+def decode_credentials(data: bytes) -> IssuedCredentials:
     """Parse Credentials. Raises RemoteProtocolError."""
     message = _parse(pb.Credentials(), data)
-    return Credentials(
+    return IssuedCredentials(
         certificate=message.certificate,
         member=message.member.SerializeToString(),
         ca_certificate=message.ca_certificate,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from roughfed.config.federation import FederationConfig, Privacy
-from roughfed.httpd import Access, Feed, HttpServer, Response, Stream
+from roughfed.httpd import Access, EventStream, Feed, HttpServer, Response
 from roughfed.server.observe import page
 from roughfed.server.observe.round_history import Played
 from roughfed.server.storage.store import Store
@@ -172,7 +172,7 @@ class Canned:
             "/api/rounds": lambda r: Response(
                 self._played.after(int(r.query["after"]), {"transfer": transfer}), "application/json"
             ),
-            "/api/events": lambda _: Stream(self.feed),
+            "/api/events": lambda _: EventStream(self.feed),
         }
         access = Access(token, open_paths={*files, "/healthz"}) if token else None
         self.http = HttpServer("127.0.0.1", 0, routes, access=access)

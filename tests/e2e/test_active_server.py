@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roughfed.config.client import Policy
+from roughfed.config.client import PolicySettings
 from roughfed.crypto.join_line import VARIABLE, JoinLine
 from roughfed.deploy.audit.active.attacks import ATTACKS
 from roughfed.deploy.audit.active.result import Loot, cosine
@@ -31,7 +31,7 @@ from .process import PATIENCE_S, Process
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
-ROUNDS = Policy().max_model_rounds
+ROUNDS = PolicySettings().max_model_rounds
 """In so many rounds on one model a client shows its sketches; what they say of an update is no secret."""
 
 CLIENT = [sys.executable, "-m", "roughfed.deploy.audit.active"]

@@ -57,7 +57,10 @@ def seeds() -> list[bytes]:
         (0, wire.encode_enroll(wire.EnrollRequest(D, csr, D, bytes(64)))),
         (1, wire.encode_renew(wire.RenewRequest(csr, member(), 1_700_000_000, bytes(64)))),
         (2, wire.encode_authority(wire.AuthorityReply(ca.certificate, ca.federation))),
-        (3, wire.encode_credentials(wire.Credentials(ca.certificate, member(), ca.certificate, "a.example:9443"))),
+        (
+            3,
+            wire.encode_credentials(wire.IssuedCredentials(ca.certificate, member(), ca.certificate, "a.example:9443")),
+        ),
         (4, wire.encode_roster_entry(entry())),
         (5, member()),
         (6, certified()),

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from roughfed.config.federation import Defence, FederationConfig, Model, Privacy, Round
+from roughfed.config.federation import Defence, FederationConfig, Model, Privacy, RoundSettings
 from roughfed.crypto.identity import IdentityKey
 from roughfed.digest import content_digest
 from roughfed.errors import RoughfedError
@@ -54,7 +54,7 @@ class Rig:
         """`model`, `defence` and `settings` are of [model], [defence] and [round]."""
         self.store = Store(folder)
         config = FederationConfig(
-            round=Round(**({"quorum": 2, "deadline": 20.0} | settings)),
+            round=RoundSettings(**({"quorum": 2, "deadline": 20.0} | settings)),
             model=Model(**(model or {})),
             privacy=Privacy(server_sees="updates"),
             defence=Defence(**(defence or {})),

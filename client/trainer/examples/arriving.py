@@ -19,7 +19,7 @@ class Arrived:
     task: int = -1
 
 
-class Arriving:
+class ArrivingExamples:
     """The app's training data, opened for a round."""
 
     def __init__(self, given: Any, device: torch.device, dtype: torch.dtype) -> None:

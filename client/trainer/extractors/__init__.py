@@ -8,10 +8,10 @@ from roughfed.client.trainer.examples.statistic_extractor import Maker
 from roughfed.client.trainer.extractors.features import FeatureSums
 from roughfed.client.trainer.extractors.head_gradient import HeadGradient
 from roughfed.client.trainer.extractors.losses import ClassLossHistogram, LossHistogram
-from roughfed.client.trainer.extractors.transition import Transition
+from roughfed.client.trainer.extractors.transition import TransitionExtractor
 
 TELLERS: Mapping[str, Maker] = {
-    "transition": Transition,
+    "transition": TransitionExtractor,
     "loss-histogram": LossHistogram,
     "class-loss-histogram": ClassLossHistogram,
     "feature-count": FeatureSums,

@@ -19,7 +19,7 @@ from roughfed.client.trainer.parts import Context
 from roughfed.client.trainer.torch_types import integers
 
 
-class Transition:
+class TransitionExtractor:
     """Confident examples by given label (row) and predicted class, [C x C]."""
 
     def __init__(self, context: Context) -> None:

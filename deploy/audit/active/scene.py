@@ -33,7 +33,7 @@ VICTIM = "a-victim"
 FEDERATION = "audited"
 
 
-class Client(Protocol):
+class AttackedClient(Protocol):
     """An agent, in this process or one of its own."""
 
     async def ended(self) -> str:
@@ -45,7 +45,7 @@ class Client(Protocol):
         ...
 
 
-Start = Callable[[Path, int, Learning, JoinLine], Client]
+Start = Callable[[Path, int, Learning, JoinLine], AttackedClient]
 """Folder, index, learning, join line -> the client, started."""
 
 
@@ -164,7 +164,7 @@ async def scene(
 
     names = [VICTIM, *(f"honest-{number}" for number in range(1, honest))]
     members = [Colluder(await enrol(folder / f"x-{n}", line(f"x-{n}"))) for n in range(1, colluders + 1)]
-    clients: dict[str, Client] = {}
+    clients: dict[str, AttackedClient] = {}
     watching: list[asyncio.Task[None]] = []
     try:
         for index, name in enumerate(names):
@@ -185,5 +185,5 @@ async def scene(
         await door.stop(0.2)
 
 
-async def _watch(server: ActiveServer, name: str, client: Client) -> None:
+async def _watch(server: ActiveServer, name: str, client: AttackedClient) -> None:
     server.gone(name, await client.ended())

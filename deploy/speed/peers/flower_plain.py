@@ -43,7 +43,7 @@ def train(message: Any, _context: Any) -> Any:
 def timed(notes: Path) -> Any:
     """Flower's FedAvg that writes down when its rounds begin."""
 
-    class Timed(strategy.FedAvg):
+    class TimedPlain(strategy.FedAvg):
         def configure_train(self, server_round: int, *args: Any) -> Any:
             """Flower's own, with a note of when it was called."""
             note(notes, begins=server_round)
@@ -55,7 +55,7 @@ def timed(notes: Path) -> Any:
             note(notes, answers=sum(not reply.has_error() for reply in got))
             return super().aggregate_train(server_round, got)
 
-    return Timed
+    return TimedPlain
 
 
 def note(path: Path, **what: float) -> None:

@@ -106,7 +106,7 @@ class PastRound:
 
 
 @dataclass(frozen=True, slots=True)
-class RecentEvents:
+class RecentCounts:
     """What happened in the last minutes (`roughfed.server.trace.recent`).
 
     Attributes:
@@ -199,6 +199,6 @@ class HealthInputs:
     certificates: Certificates = field(default_factory=lambda: Certificates(7 * 86400.0))
     client_certificates: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     skews: Mapping[str, float] = field(default_factory=dict[str, float])
-    recent: RecentEvents = RecentEvents()
+    recent: RecentCounts = RecentCounts()
     disk: Disk = Disk()
     round_bytes: int = 0

@@ -12,7 +12,7 @@ from roughfed.server.observe.health.inputs import (
     Disk,
     HealthInputs,
     PastRound,
-    RecentEvents,
+    RecentCounts,
 )
 
 
@@ -56,9 +56,9 @@ def inputs_of(
     )
 
 
-def _recent(ctx: ServerContext) -> RecentEvents:
+def _recent(ctx: ServerContext) -> RecentCounts:
     recent = ctx.recent
-    return RecentEvents(
+    return RecentCounts(
         commits_s=recent.commits.all(),
         received=len(recent.received.all()),
         refused=recent.refused.all(),

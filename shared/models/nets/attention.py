@@ -36,7 +36,7 @@ class FeatureTokens(nn.Module):
         return x[:, :, None] * self.scale + self.shift
 
 
-class Steps(nn.Module):
+class AttentionSteps(nn.Module):
     """[B, T, F] floats, or [B, T] token ids -> [B, T, D], with learned positions."""
 
     def __init__(self, steps: int, embed: nn.Module, width: int) -> None:

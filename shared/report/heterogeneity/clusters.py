@@ -6,7 +6,7 @@ import math
 from collections import Counter
 
 from roughfed.report.chart import figure
-from roughfed.report.heterogeneity.parts import Clusters
+from roughfed.report.heterogeneity.parts import ClusterFigures
 from roughfed.report.layout import MAX_CLIENTS, MAX_COLUMNS, lead, note, pair
 from roughfed.report.summary import RoundSummary, RunSummary
 from roughfed.report.tables import table
@@ -36,11 +36,11 @@ def clusters(run: RunSummary) -> str:
     return lead(words) + pair(_strips(told), f"<div>{_events(told)}{_members(last)}</div>") + note(PROVES)
 
 
-def _told(run: RunSummary) -> list[tuple[RoundSummary, Clusters]]:
+def _told(run: RunSummary) -> list[tuple[RoundSummary, ClusterFigures]]:
     return [(r, found) for r in run.rounds if (found := r.heterogeneity.clusters) is not None and found.clusters]
 
 
-def _strips(told: list[tuple[RoundSummary, Clusters]]) -> str:
+def _strips(told: list[tuple[RoundSummary, ClusterFigures]]) -> str:
     """Rows by the last cluster, so that clusters lie together."""
     shown = told[-MAX_COLUMNS:]
     homes = [{client: name for name, members in c.clusters.items() for client in members} for _, c in shown]
@@ -60,7 +60,7 @@ def _natural(name: str) -> tuple[int, str]:
     return (int(name), "") if name.isascii() and name.isdigit() and len(name) < 10 else (10**9, name)
 
 
-def _events(told: list[tuple[RoundSummary, Clusters]]) -> str:
+def _events(told: list[tuple[RoundSummary, ClusterFigures]]) -> str:
     rows = [(str(r.round), c.cluster, EVENTS.get(c.event, c.event)) for r, c in told if c.event]
     counts = Counter(event for _, _, event in rows)
     if not rows:
@@ -70,6 +70,6 @@ def _events(told: list[tuple[RoundSummary, Clusters]]) -> str:
     return table(("round", "cluster", "what happened"), rows, numeric=(0,))
 
 
-def _members(last: Clusters) -> str:
+def _members(last: ClusterFigures) -> str:
     rows = [(name, str(len(members)), ", ".join(members)) for name, members in last.clusters.items()]
     return table(("cluster", "clients", "members"), rows, numeric=(1,))

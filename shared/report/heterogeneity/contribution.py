@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roughfed.report.chart import figure
-from roughfed.report.heterogeneity.parts import Contribution
+from roughfed.report.heterogeneity.parts import ContributionFigures
 from roughfed.report.layout import MAX_CLIENTS, MAX_COLUMNS, MAX_ROWS, folded, lead, note, pair
 from roughfed.report.scale import drawable, finite, number
 from roughfed.report.summary import RoundSummary, RunSummary
@@ -38,16 +38,16 @@ def contribution(run: RunSummary) -> str:
     return lead(_lead(told)) + pair(*blocks) + note(words)
 
 
-def _told(run: RunSummary) -> list[tuple[RoundSummary, Contribution]]:
+def _told(run: RunSummary) -> list[tuple[RoundSummary, ContributionFigures]]:
     return [(r, found) for r in run.rounds if (found := r.heterogeneity.contribution) is not None]
 
 
-def _scored(told: list[tuple[RoundSummary, Contribution]]) -> list[tuple[RoundSummary, Contribution]]:
+def _scored(told: list[tuple[RoundSummary, ContributionFigures]]) -> list[tuple[RoundSummary, ContributionFigures]]:
     """The rounds that have scores: they come after the rest, and of some never; all where none has."""
     return [(r, c) for r, c in told if c.scores] or told
 
 
-def _lead(told: list[tuple[RoundSummary, Contribution]]) -> str:
+def _lead(told: list[tuple[RoundSummary, ContributionFigures]]) -> str:
     last = _scored(told)[-1][1]
     spent = sum(c.evaluations for _, c in told)
     cost = f", {number(spent)} evaluations of coalitions in {len(told)} rounds" if spent else ""
@@ -63,11 +63,11 @@ def _total(parts: dict[str, float]) -> float | None:
     return parts.get("total", parts.get("round"))
 
 
-def _ranked(last: Contribution) -> list[str]:
+def _ranked(last: ContributionFigures) -> list[str]:
     return sorted(last.scores, key=lambda name: (-(_total(last.scores[name]) or 0.0), name))[:MAX_CLIENTS]
 
 
-def _totals(last: Contribution, run: RunSummary) -> str:
+def _totals(last: ContributionFigures, run: RunSummary) -> str:
     """Scores so far with their intervals, the highest first."""
     names = _ranked(last)
     scores = [_total(last.scores[name]) for name in names]
@@ -80,7 +80,7 @@ def _totals(last: Contribution, run: RunSummary) -> str:
     return figure(caption, "bars", [_named(n, run) for n in names], {"score": scores}, low=low, high=high)
 
 
-def _by_round(told: list[tuple[RoundSummary, Contribution]], run: RunSummary) -> str:
+def _by_round(told: list[tuple[RoundSummary, ContributionFigures]], run: RunSummary) -> str:
     """The round's own scores, shaded by the size of each; what is below zero is written so."""
     shown = told[-MAX_COLUMNS:]
     if len(shown) < 2:
@@ -99,7 +99,7 @@ def _by_round(told: list[tuple[RoundSummary, Contribution]], run: RunSummary) ->
     return figure(caption, "cells", [str(r.round) for r, _ in shown], rows, "number", **look)
 
 
-def _parts(last: Contribution) -> str:
+def _parts(last: ContributionFigures) -> str:
     """What a method says beside its score: its own parts."""
     extra = [p for p in dict.fromkeys(p for s in last.scores.values() for p in s) if p not in ("round", "total")]
     if not extra:
@@ -112,7 +112,7 @@ def _parts(last: Contribution) -> str:
     return folded("What the scores are made of", table(head, rows, numeric=tuple(range(1, len(head)))), len(rows))
 
 
-def _riders(told: list[tuple[RoundSummary, Contribution]], run: RunSummary) -> str:
+def _riders(told: list[tuple[RoundSummary, ContributionFigures]], run: RunSummary) -> str:
     rounds: dict[tuple[str, str], list[int]] = {}
     for r, c in told:
         for client, kind in c.free_riders.items():
@@ -123,19 +123,19 @@ def _riders(told: list[tuple[RoundSummary, Contribution]], run: RunSummary) -> s
     return table(("client", "taken for a free rider", "rounds", "first"), rows, numeric=(2, 3))
 
 
-def _why(told: Contribution, client: str, kind: str) -> str:
+def _why(told: ContributionFigures, client: str, kind: str) -> str:
     """What speaks for a free rider, and whose update it sent where that is known."""
     whose = f": that of {told.copies[client]}" if kind == "copy" and client in told.copies else ""
     return free_riding(kind) + whose
 
 
-def _skipped(told: list[tuple[RoundSummary, Contribution]]) -> str:
+def _skipped(told: list[tuple[RoundSummary, ContributionFigures]]) -> str:
     """Rounds without scores, and why."""
     rows = [(str(r.round), c.skipped) for r, c in told if c.skipped]
     return folded("Rounds that were not scored", table(("round", "why"), rows, numeric=(0,)), len(rows)) if rows else ""
 
 
-def _levels(last: Contribution) -> str:
+def _levels(last: ContributionFigures) -> str:
     if not last.levels:
         return ""
     names = sorted(last.levels, key=lambda name: (-last.levels[name], name))[:MAX_CLIENTS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roughfed.report.chart import figure
-from roughfed.report.heterogeneity.parts import Fairness, Spread
+from roughfed.report.heterogeneity.parts import FairnessFigures, Spread
 from roughfed.report.layout import MAX_COLUMNS, MAX_ROWS, lead, note, pair
 from roughfed.report.plots import curves, numbers
 from roughfed.report.scale import finite, number, percent
@@ -40,7 +40,7 @@ def _spreads(run: RunSummary) -> list[Spread]:
     return [r.heterogeneity.spread.models.get("global", empty) if r.heterogeneity.spread else empty for r in run.rounds]
 
 
-def _lead(run: RunSummary, last: Fairness | None) -> str:
+def _lead(run: RunSummary, last: FairnessFigures | None) -> str:
     words = "" if last is None else f"The rule is {last.rule}{_strength(last.strength)}. "
     known = next((s for s in reversed(_spreads(run)) if s.worst10 is not None and s.mean is not None), None)
     if known is None or known.worst10 is None or known.mean is None:
@@ -69,7 +69,7 @@ def _over_rounds(run: RunSummary) -> list[str]:
     return charts
 
 
-def _weights(run: RunSummary, last: Fairness | None) -> str:
+def _weights(run: RunSummary, last: FairnessFigures | None) -> str:
     """Factors by client where they are known, else how many clients have which."""
     if last is not None and last.histogram:
         caption = "Clients by their factor, from the smallest step to the largest, last round"

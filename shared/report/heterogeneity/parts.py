@@ -55,7 +55,7 @@ class Spreads:
 
 
 @dataclass(frozen=True)
-class Clusters:
+class ClusterFigures:
     """Who belongs where, after a round.
 
     Attributes:
@@ -70,7 +70,7 @@ class Clusters:
 
 
 @dataclass(frozen=True)
-class ClientTier:
+class TierFigures:
     """Clients that send alike parts of the model in a round.
 
     Attributes:
@@ -89,7 +89,7 @@ class ClientTier:
 
 
 @dataclass(frozen=True)
-class Fairness:
+class FairnessFigures:
     """How a round weighed clients by their loss.
 
     Attributes:
@@ -106,7 +106,7 @@ class Fairness:
 
 
 @dataclass(frozen=True)
-class Contribution:
+class ContributionFigures:
     """What each client was worth to a round, by some method.
 
     Attributes:
@@ -143,10 +143,10 @@ class Heterogeneity:
     """
 
     spread: Spreads | None = None
-    clusters: Clusters | None = None
-    tiers: dict[str, ClientTier] = field(default_factory=dict[str, ClientTier])
-    fairness: Fairness | None = None
-    contribution: Contribution | None = None
+    clusters: ClusterFigures | None = None
+    tiers: dict[str, TierFigures] = field(default_factory=dict[str, TierFigures])
+    fairness: FairnessFigures | None = None
+    contribution: ContributionFigures | None = None
 
 
 def heterogeneity_of(summary: Mapping[str, Any]) -> Heterogeneity:
@@ -160,10 +160,12 @@ def heterogeneity_of(summary: Mapping[str, Any]) -> Heterogeneity:
     """
     return Heterogeneity(
         spread=_spreads(summary.get("spread")),
-        clusters=_read(Clusters, "cluster", found) if (found := summary.get("cluster")) else None,
-        tiers=_read(dict[str, ClientTier], "tiers", summary.get("tiers") or {}),
+        clusters=_read(ClusterFigures, "cluster", found) if (found := summary.get("cluster")) else None,
+        tiers=_read(dict[str, TierFigures], "tiers", summary.get("tiers") or {}),
         fairness=_fairness(summary.get("fairness")),
-        contribution=_read(Contribution, "contribution", found) if (found := summary.get("contribution")) else None,
+        contribution=_read(ContributionFigures, "contribution", found)
+        if (found := summary.get("contribution"))
+        else None,
     )
 
 
@@ -178,7 +180,7 @@ def _spreads(found: Mapping[str, Any] | None) -> Spreads | None:
     )
 
 
-def _fairness(found: Mapping[str, Any] | None) -> Fairness | None:
+def _fairness(found: Mapping[str, Any] | None) -> FairnessFigures | None:
     """The factors by client, or their histogram: a client may be called "histogram", but its factor is one number."""
     if not found:
         return None
@@ -191,7 +193,7 @@ def _fairness(found: Mapping[str, Any] | None) -> Fairness | None:
         "weights": {} if known else given,
         "histogram": counts if known else [],
     }
-    return _read(Fairness, "fairness", told)
+    return _read(FairnessFigures, "fairness", told)
 
 
 def _read(kind: type[T] | Any, key: str, found: object) -> T:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roughfed.report.chart import figure
-from roughfed.report.heterogeneity.parts import ClientTier
+from roughfed.report.heterogeneity.parts import TierFigures
 from roughfed.report.layout import lead, note, pair
 from roughfed.report.scale import size
 from roughfed.report.summary import RoundSummary, RunSummary
@@ -34,7 +34,7 @@ def _over_rounds(told: list[RoundSummary], names: list[str]) -> list[str]:
     x = [r.round for r in told]
     if len(x) < 2:
         return []
-    absent = ClientTier()
+    absent = TierFigures()
     by_tier = {name: [r.heterogeneity.tiers.get(name, absent) for r in told] for name in names}
     clients = {name: [c.clients for c in row] for name, row in by_tier.items()}
     bytes_ = {name: [c.bytes * c.clients for c in row] for name, row in by_tier.items()}
@@ -44,7 +44,7 @@ def _over_rounds(told: list[RoundSummary], names: list[str]) -> list[str]:
     ]
 
 
-def _table(names: list[str], last: dict[str, ClientTier]) -> str:
+def _table(names: list[str], last: dict[str, TierFigures]) -> str:
     known = [c.bytes for c in last.values() if c.bytes]
     most = max(known, default=0.0)
     rows = [

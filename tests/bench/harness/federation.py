@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from roughfed.client.trainer.evaluation.evaluate import Sums
-    from roughfed.client.trainer.examples.arriving import Arriving
+    from roughfed.client.trainer.examples.arriving import ArrivingExamples
     from roughfed.client.trainer.examples.batches import Source
     from roughfed.client.trainer.parts import Tensors
     from roughfed.client.trainer.training.loop import Work
@@ -48,7 +48,7 @@ class LocalClient:
     remembered: dict[str, Tensors] = field(default_factory=dict)
     said: dict[int, float] = field(default_factory=dict[int, float])
     last: FitResult | None = None
-    _opened: Arriving | None = None
+    _opened: ArrivingExamples | None = None
 
 
 class LocalFederation:
@@ -162,11 +162,11 @@ class LocalFederation:
         """
         import torch
 
-        from roughfed.client.trainer.examples.arriving import Arriving
+        from roughfed.client.trainer.examples.arriving import ArrivingExamples
         from roughfed.client.trainer.training.loop import no_op_update
 
         if client._opened is None:
-            client._opened = Arriving(client.data, torch.device("cpu"), torch.float32)
+            client._opened = ArrivingExamples(client.data, torch.device("cpu"), torch.float32)
         arrived = client._opened.at(number)
         facts = {**self.facts, **self._scale}
         turn = Turn(number, rounds, "bench", facts=facts, wanted=self.wanted, said=client.said)

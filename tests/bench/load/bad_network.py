@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from roughfed.codec.downlink import payload_bytes
-from roughfed.config.federation import Codec
+from roughfed.config.federation import CodecSettings
 from roughfed.deploy.chaos.faults import Faults
 from roughfed.deploy.chaos.proxy import Counts
 from roughfed.deploy.chaos.threaded_proxy import bad_line
@@ -144,7 +144,7 @@ def check(options: BadNetworkOptions, played: Sequence[PlayedRound]) -> None:
 
 def downloaded(options: BadNetworkOptions) -> int:
     """Bytes that the clients needed: the first model whole, then what leads from each to the next."""
-    quantised = Codec().downlink_of(options.server_sees) == "int8"
+    quantised = CodecSettings().downlink_of(options.server_sees) == "int8"
     later = payload_bytes(options.params) if quantised else 4 * options.params
     return options.clients * (4 * options.params + (options.rounds - 1) * later)
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from roughfed.config import ClientConfig, FederationConfig
-from roughfed.config.client import Policy
+from roughfed.config.client import PolicySettings
 from roughfed.config.template import render_template
 from roughfed.data.federate import holdings
 from roughfed.data.rough import task_classes
@@ -34,7 +34,7 @@ from tests.bench.command import Benchmark, Seeds, names
 
 NOTHING: Mapping[str, Any] = {}
 CLASSES = 10
-AT_ONCE = Policy().max_model_rounds
+AT_ONCE = PolicySettings().max_model_rounds
 
 
 @dataclass(frozen=True, slots=True)

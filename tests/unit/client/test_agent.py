@@ -22,7 +22,7 @@ from roughfed.client.round.steps import check_metrics
 from roughfed.client.rules.checks import check_name
 from roughfed.client.setup import Setup
 from roughfed.client.storage.store import ClientStore, SavedUpdate
-from roughfed.config.client import Client, ClientConfig, Policy
+from roughfed.config.client import ClientConfig, ClientSettings, PolicySettings
 from roughfed.errors import ConfigError, IdentityError, StaleRound, StorageError, TrainerError
 from roughfed.messages import ClientMessage, JobUpdate, Reconnect, RoundClosed
 from roughfed.trainer_client import Description
@@ -43,7 +43,7 @@ async def outcome(folder: Path, error: Exception, monkeypatch: pytest.MonkeyPatc
     store = ClientStore(folder)
     agent = Agent(Setup(ClientConfig(), folder, folder, cast(LocalTrainer, None)), store, DESCRIPTION)
     agent.ctx.enter("training", 0.5)
-    await agent.session._runner._work(cast(SessionContext, SimpleNamespace(rules=Rules(Policy()))), JOB)
+    await agent.session._runner._work(cast(SessionContext, SimpleNamespace(rules=Rules(PolicySettings()))), JOB)
     said = [agent._outbox._messages.get_nowait() for _ in range(agent._outbox._messages.qsize())]
     store.close()
     assert agent._outbox.phase.phase == "idle"
@@ -102,11 +102,11 @@ class Papers:
 
 @pytest.mark.parametrize("name", ["", "alpha"])
 def test_a_name_is_the_enrolled_one_or_none(name: str) -> None:
-    check_name(ClientConfig(client=Client(name=name)), cast(Credentials, Papers()))
+    check_name(ClientConfig(client=ClientSettings(name=name)), cast(Credentials, Papers()))
 
 
 def test_another_clients_settings_are_refused() -> None:
-    config = ClientConfig(client=Client(name="beta"))
+    config = ClientConfig(client=ClientSettings(name="beta"))
     with pytest.raises(ConfigError, match="enrolled as alpha") as caught:
         check_name(config, cast(Credentials, Papers()))
     assert caught.value.key == "client.name"
@@ -137,7 +137,7 @@ def test_a_client_that_may_not_take_part_any_more_ends_at_once(
         asyncio.run(store.save_receipt("run-1", 1, b"receipt"))
     store.close()
     monkeypatch.setattr("roughfed.client.members.credential_files.load", lambda folder: Papers())
-    config = ClientConfig(policy=Policy(max_rounds=limit))
+    config = ClientConfig(policy=PolicySettings(max_rounds=limit))
     work = runner.run(Setup(config, tmp_path, tmp_path, cast(LocalTrainer, Trainer())))
     if not goes_on:
         assert asyncio.run(work) == "max-rounds"
@@ -149,7 +149,7 @@ def test_a_client_that_may_not_take_part_any_more_ends_at_once(
 @pytest.mark.parametrize("verdict", ["accepted", "excluded", "late"])
 def test_the_last_round_ends_the_client_whatever_became_of_its_update(tmp_path: Path, verdict: str) -> None:
     store = ClientStore(tmp_path)
-    config = ClientConfig(policy=Policy(max_rounds=1))
+    config = ClientConfig(policy=PolicySettings(max_rounds=1))
     agent = Agent(Setup(config, tmp_path, tmp_path, cast(LocalTrainer, None)), store, DESCRIPTION)
 
     async def closed(number: int) -> object:
@@ -167,7 +167,7 @@ def test_the_last_round_ends_the_client_whatever_became_of_its_update(tmp_path: 
 
 def test_the_limit_ends_a_client_that_stays_in_whichever_run_it_is_reached(tmp_path: Path) -> None:
     store = ClientStore(tmp_path)
-    config = ClientConfig(policy=Policy(max_rounds=6), client=Client(stay=3))
+    config = ClientConfig(policy=PolicySettings(max_rounds=6), client=ClientSettings(stay=3))
     agent = Agent(Setup(config, tmp_path, tmp_path, cast(LocalTrainer, None)), store, DESCRIPTION)
 
     async def play() -> None:

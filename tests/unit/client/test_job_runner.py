@@ -9,7 +9,7 @@ import pytest
 
 from roughfed.client import job_runner
 from roughfed.client.context import ClientContext, Inbox, SessionContext
-from roughfed.client.job_runner import TRANSITIONS, Event, JobRunner, State
+from roughfed.client.job_runner import TRANSITIONS, Event, JobRunner, JobState
 from roughfed.messages import RoundClosed, ServerStage
 from roughfed.types import Job, Signed
 
@@ -76,11 +76,11 @@ def play(monkeypatch: pytest.MonkeyPatch, scenario: Callable[[Scene], Any]) -> N
 
 def test_a_job_begins_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(scene: Scene) -> None:
-        assert scene.runner.state is State.IDLE
+        assert scene.runner.state is JobState.IDLE
         await scene.begin(job())
-        assert scene.runner.state is State.WORKING
+        assert scene.runner.state is JobState.WORKING
         await scene.finish()
-        assert scene.runner.state is State.IDLE
+        assert scene.runner.state is JobState.IDLE
 
     play(monkeypatch, scenario)
 
@@ -94,7 +94,7 @@ def test_the_same_job_goes_on_and_another_takes_its_place(monkeypatch: pytest.Mo
         await scene.begin(job(b"two"))
         assert scene.gone == [b"one"]
         assert len(scene.inboxes) == 2
-        assert scene.runner.state is State.WORKING
+        assert scene.runner.state is JobState.WORKING
 
     play(monkeypatch, scenario)
 
@@ -126,10 +126,10 @@ def test_stages_reach_the_job_that_is_under_way_and_no_other(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("verdict", "state"), [("accepted", State.WORKING), ("late", State.ENDING), ("absent", State.ENDING)]
+    ("verdict", "state"), [("accepted", JobState.WORKING), ("late", JobState.ENDING), ("absent", JobState.ENDING)]
 )
 def test_the_end_of_its_round_is_told_to_a_job_and_ends_one_that_is_late(
-    monkeypatch: pytest.MonkeyPatch, verdict: str, state: State
+    monkeypatch: pytest.MonkeyPatch, verdict: str, state: JobState
 ) -> None:
     async def scenario(scene: Scene) -> None:
         await scene.begin(job())
@@ -147,16 +147,16 @@ def test_a_job_that_was_let_go_counts_as_under_way_until_it_is_gone(monkeypatch:
         scene.stubborn = True
         await scene.begin(job())
         scene.runner.stop()
-        assert scene.runner.state is State.ENDING
+        assert scene.runner.state is JobState.ENDING
         scene.runner.start(SESSION, job())
         assert len(scene.inboxes) == 1  # two of one masked round would write over one another
-        assert scene.runner.state is State.ENDING
+        assert scene.runner.state is JobState.ENDING
         await scene.finish()
-        assert scene.runner.state is State.IDLE
+        assert scene.runner.state is JobState.IDLE
 
     play(monkeypatch, scenario)
 
 
 def test_every_state_can_begin_and_end() -> None:
-    assert {state for state, event in TRANSITIONS if event is Event.START} == set(State)
-    assert {state for state, event in TRANSITIONS if event is Event.DONE} == set(State) - {State.IDLE}
+    assert {state for state, event in TRANSITIONS if event is Event.START} == set(JobState)
+    assert {state for state, event in TRANSITIONS if event is Event.DONE} == set(JobState) - {JobState.IDLE}

@@ -16,7 +16,7 @@ from roughfed.codec.chain import encode
 from roughfed.codec.downlink import quantise
 from roughfed.codec.plan import ChainParams, Lanes
 from roughfed.config import FederationConfig, SettingsRefused
-from roughfed.config.client import Policy
+from roughfed.config.client import PolicySettings
 from roughfed.config.schema import keys_of
 from roughfed.deploy.plan import Effective, plan
 from roughfed.deploy.plan_groups import void_share
@@ -342,7 +342,7 @@ def test_a_sketch_of_more_numbers_than_codes_is_refused(fraction: float) -> None
 
 
 def test_a_plan_warns_by_what_clients_tell_unless_they_say_otherwise() -> None:
-    assert (Policy().max_choice_bits, Policy().max_sketch_numbers) == (CHOICE_BITS, SKETCH_NUMBERS)
+    assert (PolicySettings().max_choice_bits, PolicySettings().max_sketch_numbers) == (CHOICE_BITS, SKETCH_NUMBERS)
 
 
 def test_each_mode_says_what_the_server_sees_and_what_is_open() -> None:

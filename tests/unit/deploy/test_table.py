@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from roughfed.deploy.table import CUT, Column, Table, cut
+from roughfed.deploy.table import CUT, Column, FittingTable, cut
 
 WORDS = st.text("abc d", max_size=60).map(str.strip)
 FIGURES = st.integers(0, 10**9).map(str)
@@ -15,7 +15,7 @@ FIGURES = st.integers(0, 10**9).map(str)
 def drawn(columns: list[Column], width: int) -> list[str]:
     console = Console(width=width)
     with console.capture() as said:
-        console.print(Table(columns))
+        console.print(FittingTable(columns))
     return [line.rstrip() for line in said.get().splitlines()]
 
 

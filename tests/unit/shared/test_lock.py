@@ -14,7 +14,7 @@ from roughfed.client.local.trainer_process import LocalTrainer
 from roughfed.client.runner import run
 from roughfed.client.setup import Setup
 from roughfed.config.client import ClientConfig
-from roughfed.config.federation import FederationConfig, Round
+from roughfed.config.federation import FederationConfig, RoundSettings
 from roughfed.deploy.aggregator import ServerFiles, run_server
 from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.errors import ConfigError, StorageError
@@ -87,5 +87,5 @@ def test_a_second_client_touches_nothing(tmp_path: Path) -> None:
 def test_a_second_server_touches_nothing(tmp_path: Path) -> None:
     state = ServerFiles(tmp_path).state
     with only_one(state, "server", cure="-"), pytest.raises(ConfigError, match="a server runs on this directory"):
-        run_server(tmp_path, FederationConfig(round=Round()), SyntheticOrigin(4))
+        run_server(tmp_path, FederationConfig(round=RoundSettings()), SyntheticOrigin(4))
     assert [path.name for path in state.iterdir()] == [LOCK]

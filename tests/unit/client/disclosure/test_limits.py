@@ -19,7 +19,7 @@ from roughfed.client.policy import Rules
 from roughfed.client.storage import store as store_module
 from roughfed.client.storage.own_secret import COLUMNS, FILE, SIGNS, fingerprint, mixed_seed, own_secret
 from roughfed.client.storage.store import LEDGER_STEP, SCHEMA, ClientStore
-from roughfed.config.client import Client, ClientConfig, Policy
+from roughfed.config.client import ClientConfig, ClientSettings, PolicySettings
 from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.messages import ServerStage
 from roughfed.params import write_model
@@ -28,7 +28,7 @@ from roughfed.types import Job, RoundHeader, Signed, Spec, TensorSpec
 from roughfed.wire.secagg import encode_stage
 
 SECRET, C = bytes(range(32)), 1.0
-MODEL_ROUNDS = Rules(Policy(server_sees="sketches", max_model_bytes=100)).policy.max_model_rounds
+MODEL_ROUNDS = Rules(PolicySettings(server_sees="sketches", max_model_bytes=100)).policy.max_model_rounds
 NAMES = tuple(f"client-{number}" for number in range(10))
 
 
@@ -106,13 +106,13 @@ def test_ledgers_are_of_a_federation_and_a_model(store: ClientStore, ledger: Led
 
 @pytest.mark.parametrize(("value", "runs"), [(False, 1), (1, 1), (7, 7)])
 def test_stay_is_a_number_of_runs(value: object, runs: int) -> None:
-    assert ClientConfig(client=Client(stay=value)).client.stay == runs  # pyright: ignore[reportArgumentType]
+    assert ClientConfig(client=ClientSettings(stay=value)).client.stay == runs  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("value", [True, 0, -1, "many"])
 def test_stay_without_a_number_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="stay"):
-        Client(stay=value)  # pyright: ignore[reportArgumentType]
+        ClientSettings(stay=value)  # pyright: ignore[reportArgumentType]
 
 
 # -- old directories ------------------------------------------------------------------------------------------------
@@ -318,7 +318,9 @@ def test_the_ledger_adds_up_beside_its_limits(ledger: Ledger, tmp_path: Path) ->
     assert (totals.smallest_sum, totals.least_moved) == (1, pytest.approx(2.0))  # alone, where updates lie open
     lines = {
         line.name: line
-        for line in rule.lines_of(totals, Rules(Policy(server_sees="sketches", max_model_bytes=100, max_rounds=6)))
+        for line in rule.lines_of(
+            totals, Rules(PolicySettings(server_sees="sketches", max_model_bytes=100, max_rounds=6))
+        )
     }
     assert {name: (line.used, line.limit) for name, line in lines.items()} == {
         "runs": (1, 1), "rounds": (3, 6), "sketch-numbers": (256, 12_800), "choice-bits": (3, 64), "static": (1, 1),
@@ -376,7 +378,7 @@ def test_a_round_is_noted_before_it_is_answered_and_refused_where_it_shows_too_m
     ledger: Ledger, tmp_path: Path
 ) -> None:
     """As `MaskedPart.hear` calls it, before the machine hears of the stage."""
-    rules = Rules(Policy(server_sees="sketches", max_model_bytes=100, max_differences=0))
+    rules = Rules(PolicySettings(server_sees="sketches", max_model_bytes=100, max_differences=0))
 
     def hear(one: RoundHeader, kind: str, value: m.Message) -> None:
         asyncio.run(admit_stage(ledger, one, stage(kind, value), rules))

@@ -17,7 +17,7 @@ from roughfed.client.metrics import ClientMetrics
 from roughfed.client.policy import Rules
 from roughfed.client.rules.checks import check_mode, check_welcome
 from roughfed.client.storage.store import SCHEMA, ClientStore
-from roughfed.config.client import Policy
+from roughfed.config.client import PolicySettings
 from roughfed.crypto import certificates
 from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.errors import ModeRefused
@@ -36,7 +36,7 @@ HEADER = RoundHeader(
     previous_header_digest=bytes(32), codec="identity", server_sees="updates", roster_root=bytes(32), deadline_s=60.0,
     job_digest=bytes(32),
 )  # fmt: skip
-RULES = Rules(Policy(server_sees="updates", max_model_bytes=1000))
+RULES = Rules(PolicySettings(server_sees="updates", max_model_bytes=1000))
 modes = st.sampled_from(MODES)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from roughfed.client.local import machine
-from roughfed.client.local.gpu import Figures, Gpu, open_gpu
+from roughfed.client.local.gpu import Gpu, GpuFigures, open_gpu
 from roughfed.client.local.machine import Watcher, held_bytes, resident_bytes
 from roughfed.client.metrics import ClientMetrics
 from roughfed.messages import ClientMessage, Heartbeat, JobUpdate, Machine, Welcome
@@ -183,7 +183,7 @@ def test_the_gpu_is_the_one_that_the_trainer_uses(
 
 
 def test_a_gpu_says_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Gpu(library(), "a").look() == Figures(1 << 30, 0.25)
-    assert Gpu(library(supported=False), "a").look() == Figures(1 << 30, None)
+    assert Gpu(library(), "a").look() == GpuFigures(1 << 30, 0.25)
+    assert Gpu(library(supported=False), "a").look() == GpuFigures(1 << 30, None)
     monkeypatch.setitem(sys.modules, "pynvml", None)  # not installed
     assert open_gpu("cuda:0") is None

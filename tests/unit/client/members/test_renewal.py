@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from roughfed.client.members import credential_files, enrol, renewal
-from roughfed.client.members.credential_files import Credentials, Record
+from roughfed.client.members.credential_files import CredentialRecord, Credentials
 from roughfed.client.members.renewal import ASKED_EVERY_S, Renewal
 from roughfed.crypto.certificates import load_private, new_tls_key
 from roughfed.crypto.identity import IdentityKey
@@ -65,7 +65,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def run(case: Case, age: timedelta = FRESH, clock: Callable[[], float] = lambda: 0.0) -> None:
         async def scenario() -> None:
             mine = Credentials(
-                Path("papers"), ME, Record("ca:1", "", ""), KEY, certificate(age=age), b"", b"", identity
+                Path("papers"), ME, CredentialRecord("ca:1", "", ""), KEY, certificate(age=age), b"", b"", identity
             )
             papers = Papers(mine)
             monkeypatch.setattr(enrol, "renew", papers.renew)

@@ -14,7 +14,7 @@ from roughfed.client.policy import Rules
 from roughfed.client.round import cluster_choice
 from roughfed.client.round.cluster_choice import check_question
 from roughfed.client.storage.store import ClientStore
-from roughfed.config.client import Policy
+from roughfed.config.client import PolicySettings
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.messages import Choose
@@ -52,7 +52,9 @@ def choose(store: ClientStore, session: Any, question: Question) -> int:
 
 
 def member(store: ClientStore, bits: int = 64, *, clusters: bool = True, declared: int = 16) -> Any:
-    rules = Rules(Policy(server_sees="sketches", max_model_bytes=100, max_choice_bits=bits, clusters=clusters), runs=2)
+    rules = Rules(
+        PolicySettings(server_sees="sketches", max_model_bytes=100, max_choice_bits=bits, clusters=clusters), runs=2
+    )
     welcome = SimpleNamespace(run="run-1", spec=SPEC, clusters=declared)
     ledger = Ledger(store.journal)
     return SimpleNamespace(ledger=ledger, rules=rules, server_key=KEY.public_key, welcome=welcome)
@@ -141,7 +143,7 @@ def test_a_false_question_is_not_answered(store: ClientStore, message: Choose, e
 )
 def test_who_did_not_agree_to_choose_is_not_asked(store: ClientStore, changes: dict[str, Any], said: str) -> None:
     """The owner's word and the welcome's, each alone; a default client has given none."""
-    assert not Rules(Policy(server_sees="sketches", max_model_bytes=100)).policy.clusters
+    assert not Rules(PolicySettings(server_sees="sketches", max_model_bytes=100)).policy.clusters
     with pytest.raises(RemoteProtocolError, match=said) as refused:
         check_question(store, member(store, **changes), asked(question()))
     assert refused.value.reason == "policy"

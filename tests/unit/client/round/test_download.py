@@ -23,7 +23,7 @@ from roughfed.client.round.job import do_job
 from roughfed.client.rules.checks import CODECS
 from roughfed.client.storage.store import ClientStore
 from roughfed.codec.downlink import payload_bytes, quantise
-from roughfed.config.client import Policy
+from roughfed.config.client import PolicySettings
 from roughfed.crypto.identity import IdentityKey
 from roughfed.digest import content_digest
 from roughfed.errors import RemoteProtocolError
@@ -136,7 +136,7 @@ def fetch(store: ClientStore, source: Source, *, base: bytes = b"") -> np.ndarra
             credentials=cast(Any, None),
             welcome=Welcome("1", 1, "run-1", SPEC, b"", "updates", "classification", 10),
             server_key=KEY.public_key,
-            rules=Rules(Policy(server_sees="updates", max_model_bytes=10_000)),
+            rules=Rules(PolicySettings(server_sees="updates", max_model_bytes=10_000)),
             ledger=Ledger(store.journal),
         )
         assert isinstance(await do_job(ctx, session, question(base, source), asyncio.Queue()), EvaluationReport)

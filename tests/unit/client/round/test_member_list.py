@@ -16,7 +16,7 @@ from roughfed.client.round.member_list import fetch_member_list
 from roughfed.client.rules.peers import Peers, passed_over
 from roughfed.client.storage.store import ClientStore
 from roughfed.cohort_order import order_of
-from roughfed.config.client import Policy
+from roughfed.config.client import PolicySettings
 from roughfed.crypto.identity import IdentityKey
 from roughfed.crypto.issuing import CertificateAuthority
 from roughfed.crypto.member_list import MEMBERS_DOMAIN, ListedMember, MemberList, Organisations
@@ -30,7 +30,7 @@ DAY = 86400
 NAMES = tuple(f"c{i}" for i in range(8))
 KEYS = {name: IdentityKey.from_private_bytes(bytes([i + 1]) * 32) for i, name in enumerate((*NAMES, "server", "x"))}
 ORGANISATIONS = {name: IdentityKey.from_private_bytes(bytes([i + 60]) * 32) for i, name in enumerate("abc")}
-RULES = Rules(Policy(server_sees="sums", max_model_bytes=1000))
+RULES = Rules(PolicySettings(server_sees="sums", max_model_bytes=1000))
 BEACON = bytes([9]) * 32
 
 

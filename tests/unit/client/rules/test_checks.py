@@ -12,7 +12,7 @@ from roughfed.client.disclosure.record import Ledger
 from roughfed.client.policy import Rules
 from roughfed.client.rules.checks import check_chain, check_header, check_rounds, check_welcome, used_up
 from roughfed.client.storage.store import ClientStore, SavedUpdate
-from roughfed.config.client import Policy
+from roughfed.config.client import PolicySettings
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, ModeRefused, RemoteProtocolError, RoughfedError
 from roughfed.messages import Welcome
@@ -23,7 +23,7 @@ from roughfed.wire.updates import UPDATE_DOMAIN
 
 KEY, OTHER = (IdentityKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))
 SPEC = Spec((TensorSpec("w", (10,)),))
-RULES = Rules(Policy(server_sees="updates", max_model_bytes=1000))
+RULES = Rules(PolicySettings(server_sees="updates", max_model_bytes=1000))
 WELCOME = Welcome("1", 2, "run-1", SPEC, b"", "updates", "classification", 10)
 
 

@@ -14,7 +14,7 @@ from roughfed.client.policy import Rules
 from roughfed.client.rules.checks import check_header, check_masked
 from roughfed.client.rules.epochs import Epoch, known_epoch, record_epoch
 from roughfed.client.storage.store import SCHEMA, ClientStore
-from roughfed.config.client import Policy
+from roughfed.config.client import PolicySettings
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RemoteProtocolError, RoughfedError
 from roughfed.messages import Welcome
@@ -24,7 +24,7 @@ from roughfed.wire.session import HEADER_DOMAIN, encode_header, job_digest
 SERVER = IdentityKey.from_private_bytes(bytes(32))
 SPEC = Spec((TensorSpec("w", (10,)),))
 WELCOME = Welcome("1", 2, "run-1", SPEC, b"", "sketches", "classification", 10)
-RULES = Rules(Policy(server_sees="sketches", max_model_bytes=1000))
+RULES = Rules(PolicySettings(server_sees="sketches", max_model_bytes=1000))
 MODEL = bytes([7]) * 32
 BEACON = bytes([8]) * 32
 

@@ -26,7 +26,7 @@ from roughfed import params
 from roughfed.client.api import Round
 from roughfed.client.trainer import device
 from roughfed.client.trainer.evaluation.evaluate import evaluate
-from roughfed.client.trainer.examples.arriving import Arriving
+from roughfed.client.trainer.examples.arriving import ArrivingExamples
 from roughfed.client.trainer.examples.batches import Source, TrainLoader, open_source
 from roughfed.client.trainer.link import Abandoned
 from roughfed.client.trainer.model.tensors import pieces, spec_of
@@ -372,7 +372,7 @@ def test_a_stream_gives_what_is_there_in_a_round() -> None:
         def task(self, round: int) -> int:
             return round // 2
 
-    arriving = Arriving(Stream(), CPU, torch.float32)
+    arriving = ArrivingExamples(Stream(), CPU, torch.float32)
     assert (arriving.at(1).source, arriving.at(1).task) == (None, 0)
     later = arriving.at(3)
     assert later.source is not None

@@ -277,7 +277,7 @@ def test_nothing_is_logged_of_the_examples(caplog: pytest.LogCaptureFixture, tmp
 
 def test_arrays_of_a_stream_have_ids_by_content() -> None:
     """Numbered from 0 in every round, the examples of a second round would pass for those of the first."""
-    from roughfed.client.trainer.examples.arriving import Arriving
+    from roughfed.client.trainer.examples.arriving import ArrivingExamples
 
     rng = np.random.default_rng(0)
     rounds = {n: (rng.normal(size=(6, 3)).astype(np.float32), np.arange(6) % C) for n in (1, 2)}
@@ -286,11 +286,13 @@ def test_arrays_of_a_stream_have_ids_by_content() -> None:
         def at(self, number: int) -> object:
             return rounds[number]
 
-    opened = Arriving(Stream(), CPU, torch.float32)
+    opened = ArrivingExamples(Stream(), CPU, torch.float32)
     ids: list[int] = []
     for number in (1, 2):
         source = opened.at(number).source
         assert source is not None
         ids += source.gather(torch.arange(6)).ids.tolist()
     assert len(set(ids)) == 12
-    assert Arriving(rounds[1], CPU, torch.float32).at(1).source.gather(torch.arange(6)).ids.tolist() == list(range(6))  # pyright: ignore[reportOptionalMemberAccess]
+    assert ArrivingExamples(rounds[1], CPU, torch.float32).at(1).source.gather(torch.arange(6)).ids.tolist() == list(
+        range(6)
+    )  # pyright: ignore[reportOptionalMemberAccess]

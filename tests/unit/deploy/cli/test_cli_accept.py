@@ -16,7 +16,7 @@ from roughfed.client.metrics import ClientMetrics
 from roughfed.client.policy import Rules
 from roughfed.client.storage.store import ClientStore
 from roughfed.config import load_client
-from roughfed.config.client import Policy
+from roughfed.config.client import PolicySettings
 from roughfed.config.rewriting import write_setting
 from roughfed.crypto.join_line import JoinLine
 from roughfed.deploy import agent
@@ -123,7 +123,7 @@ def shown_to(folder: Path) -> str:
     with closing(ClientStore(folder / "state")) as store:
         mode = ClientMode(store, load_client(folder, {}).policy.server_sees, ClientMetrics())
         return asyncio.run(
-            mode.narrow(Rules(Policy(server_sees="updates", max_model_bytes=1)), papers.ca_certificate)
+            mode.narrow(Rules(PolicySettings(server_sees="updates", max_model_bytes=1)), papers.ca_certificate)
         ).policy.server_sees
 
 
@@ -162,7 +162,9 @@ def test_the_status_of_a_client(tmp_path: Path, authority: Authority, capsys: py
     papers = credential_files.load(agent.ClientFiles(folder).papers)
     with closing(ClientStore(folder / "state")) as store:
         mode = ClientMode(store, "sketches", ClientMetrics())
-        asyncio.run(mode.narrow(Rules(Policy(server_sees="sketches", max_model_bytes=1)), papers.ca_certificate))
+        asyncio.run(
+            mode.narrow(Rules(PolicySettings(server_sees="sketches", max_model_bytes=1)), papers.ca_certificate)
+        )
         asyncio.run(mode.refuse(ModeRefused(asked="updates", held="sketches", run="run-9")))
     with only_one(folder / "state", "client", cure=""):
         assert cli.run(["status", "--dir", str(folder)]) in (0, 6)  # the lock is this very process's

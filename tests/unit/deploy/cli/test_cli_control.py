@@ -16,7 +16,7 @@ from rich.console import Console
 
 from roughfed.config.federation import FederationConfig, Privacy
 from roughfed.deploy.cli import app as cli
-from roughfed.deploy.cli.status_table import STAGES, View, draw_ended
+from roughfed.deploy.cli.status_table import STAGES, StatusView, draw_ended
 from roughfed.secagg.server import Stage
 from roughfed.server.storage.store import Store
 from roughfed.transport import control_socket
@@ -199,7 +199,7 @@ def test_a_taken_port_is_said_before_the_worker_starts(folder: Path, capsys: pyt
 def drawn(**changes: Any) -> str:
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
     with console.file:
-        console.print(View(STATUS | changes, 0.0))
+        console.print(StatusView(STATUS | changes, 0.0))
     return console.export_text()
 
 
@@ -244,7 +244,7 @@ def test_a_waiting_server_says_for_whom() -> None:
 def test_a_paused_server_says_so() -> None:
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
     with console.file:
-        console.print(View(STATUS | {"paused": True, "needed": None, "clients": []}, 0.0))
+        console.print(StatusView(STATUS | {"paused": True, "needed": None, "clients": []}, 0.0))
     text = console.export_text()
     assert "report (paused)" in text
     assert "roughfed invite NAME" in text

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from roughfed.deploy.cli.status_client import of_one, told
-from roughfed.deploy.cli.status_table import SHOWN, States, View, draw_ended, grid, span
+from roughfed.deploy.cli.status_table import SHOWN, States, StatusView, draw_ended, grid, span
 from tests.unit.deploy.cli.test_cli_control import STATUS
 
 NOW = 1_700_000_000.0
@@ -75,7 +75,7 @@ def drawn(
     console = Console(
         width=width, height=height or 400, file=io.TextIOWrapper(io.BytesIO(), encoding=encoding), legacy_windows=False
     )
-    lines = console.render_lines(View(status, NOW, height=height, **more), pad=False)
+    lines = console.render_lines(StatusView(status, NOW, height=height, **more), pad=False)
     return ["".join(segment.text for segment in line) for line in lines]
 
 

@@ -17,7 +17,7 @@ import pytest
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.cli import status_watch
 from roughfed.deploy.cli.command import CommandContext
-from roughfed.deploy.cli.status_watch import FRAME_S, Seen, follow, thinned
+from roughfed.deploy.cli.status_watch import FRAME_S, LastStatus, follow, thinned
 from roughfed.transport import control_socket
 from tests.unit.deploy.cli.test_cli_control import STATUS
 
@@ -169,7 +169,7 @@ def test_as_json_every_status_is_a_line(lives: Start, capsys: pytest.CaptureFixt
 def test_pictures_are_as_many_as_an_eye_follows_but_no_news_is_left_out() -> None:
     times = iter([0.0, 0.01, 0.02, 0.03, 0.04, 1.0, 1.01])
     notes = ["", "", "gone", "gone", "", "", ""]
-    seen = [Seen({"at": at}, note) for at, note in enumerate(notes)]
+    seen = [LastStatus({"at": at}, note) for at, note in enumerate(notes)]
     assert [each.status["at"] for each in thinned(seen, clock=lambda: next(times))] == [0, 2, 4, 5]
     assert FRAME_S < 1.0
 

@@ -121,7 +121,7 @@ def test_every_stage_can_be_drawn() -> None:
 )
 def test_a_masked_round_shows_its_stage(phase: str, stage: str | None, shown: str) -> None:
     console = Console(file=StringIO(), width=79, force_terminal=True, color_system="standard")
-    console.print(draw(a_scene(server_sees="sketches", status=a_status(phase, "training", stage=running)), 5.0))
+    console.print(draw(a_scene(server_sees="sketches", status=a_status(phase, "training", stage=stage)), 5.0))
     drawn = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
     marked = re.findall("\\x1b\\[1;7;36m(.*?)\\x1b", drawn)
     assert marked == [shown]

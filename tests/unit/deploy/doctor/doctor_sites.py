@@ -58,7 +58,7 @@ def client_folder(
     csr = certificates.new_request(keys.tls_key)
     proof = keys.identity.sign(identity.ENROL_DOMAIN, identity.enrolment_body(token, csr))
     given = authority.enroll(token, csr, keys.identity.public_key, proof=proof, now=now)
-    credential_files.commit(papers, given, credential_files.Record(address, address, "token"))
+    credential_files.commit(papers, given, credential_files.CredentialRecord(address, address, "token"))
     return folder
 
 

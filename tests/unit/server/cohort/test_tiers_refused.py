@@ -8,7 +8,7 @@ import pytest
 from roughfed.client.policy import Rules
 from roughfed.client.rules.tier_selection import check_offer, select_tier
 from roughfed.config import FederationConfig, check_federation
-from roughfed.config.client import Policy
+from roughfed.config.client import PolicySettings
 from roughfed.config.load import load_federation
 from roughfed.config.problems import SettingsRefused
 from roughfed.errors import RemoteProtocolError
@@ -38,7 +38,9 @@ def welcome(*tiers: ClientTier) -> Welcome:
 
 
 def rules(**more: Any) -> Rules:
-    return Rules(Policy.model_validate({"server_sees": "updates", "max_model_bytes": 1 << 30, "tier": "thin"} | more))
+    return Rules(
+        PolicySettings.model_validate({"server_sees": "updates", "max_model_bytes": 1 << 30, "tier": "thin"} | more)
+    )
 
 
 OFFERED = (ClientTier("thin", 4), ClientTier("heads", 1, ("head", "a")))

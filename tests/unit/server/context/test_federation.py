@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.config.federation import FederationConfig, Round
+from roughfed.config.federation import FederationConfig, RoundSettings
 from roughfed.crypto.identity import IdentityKey
 from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.messages import Hello, JobUpdate, Leave
@@ -44,7 +44,7 @@ def waiting(one: ClientSession) -> list[object]:
 def ctx(tmp_path: Path) -> Iterator[ServerContext]:
     """A server in the middle of round 3, 60 seconds before its deadline."""
     store = Store(tmp_path)
-    config = FederationConfig(round=Round(evaluate_every=2))
+    config = FederationConfig(round=RoundSettings(evaluate_every=2))
     with ThreadPoolExecutor(1) as executor:
         spec = Spec((TensorSpec("w", (10,)),))
         asyncio.run(store.create_run("run-1", spec, bytes(32), 0.0))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from roughfed.config.fairness import Fairness
-from roughfed.config.federation import FederationConfig, Privacy, Round
+from roughfed.config.federation import FederationConfig, Privacy, RoundSettings
 from roughfed.config.trainer import TrainerSettings
 from roughfed.crypto.identity import IdentityKey
 from roughfed.deploy.edge.upstream_bridge import Middle
@@ -73,7 +73,7 @@ async def edge_in(folder: Path, *, finished: str | None = None) -> AsyncIterator
         first = write_model(store.folder / "models" / "first.safetensors", SPEC, [np.zeros(10, np.float32)])
         await store.create_run("here", SPEC, first, 0.0)
         await store.set_finished(finished)
-        config = FederationConfig(round=Round(min_clients=2, rounds=3), privacy=Privacy(server_sees="updates"))
+        config = FederationConfig(round=RoundSettings(min_clients=2, rounds=3), privacy=Privacy(server_sees="updates"))
         middle = Middle(lambda: pytest.fail("nobody asks"))
         ctx = context(config, store, KEY, executor, SPEC, run="here", num_classes=2, above=middle)
         await ctx.extensions.prepare()

@@ -15,7 +15,7 @@ from roughfed.errors import ConfigError, IdentityError, RoughfedError, StorageEr
 from roughfed.server.members import member_file
 from roughfed.server.members.authority import Authority
 from roughfed.server.members.member_file import MemberFile
-from roughfed.wire.enrolment import Credentials, encode_member, encode_roster_entry, open_member
+from roughfed.wire.enrolment import IssuedCredentials, encode_member, encode_roster_entry, open_member
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -27,13 +27,13 @@ class Newcomer:
     key: IdentityKey = field(default_factory=IdentityKey.generate)
     csr: bytes = field(default_factory=lambda: certificates.new_request(certificates.new_tls_key()))
 
-    def enroll(self, authority: Authority, token: bytes, *, now: datetime = NOW) -> Credentials:
+    def enroll(self, authority: Authority, token: bytes, *, now: datetime = NOW) -> IssuedCredentials:
         proof = self.key.sign(identity.ENROL_DOMAIN, identity.enrolment_body(token, self.csr))
         return authority.enroll(token, self.csr, self.key.public_key, proof=proof, now=now)
 
     def renew(
         self, authority: Authority, member: bytes, *, now: datetime = NOW, asked: datetime | None = None
-    ) -> Credentials:
+    ) -> IssuedCredentials:
         at = int((asked or now).timestamp())
         proof = self.key.sign(identity.RENEW_DOMAIN, identity.renewal_body(at, self.csr))
         return authority.renew(self.csr, member, requested_at=at, proof=proof, now=now)
@@ -50,7 +50,7 @@ def reason_of(call: Callable[[], object]) -> str:
     return caught.value.reason
 
 
-def standing(authority: Authority, credentials: Credentials) -> str:
+def standing(authority: Authority, credentials: IssuedCredentials) -> str:
     return authority.standing("alice", certificates.serial_of(credentials.certificate))
 
 

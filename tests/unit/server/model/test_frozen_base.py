@@ -23,7 +23,7 @@ from roughfed.client.policy import Rules
 from roughfed.client.round.download import fetch_frozen
 from roughfed.client.rules.checks import CODECS, check_app, check_welcome
 from roughfed.client.storage.store import ClientStore
-from roughfed.config.client import Policy
+from roughfed.config.client import PolicySettings
 from roughfed.config.federation import FederationConfig
 from roughfed.deploy.cli import app as cli
 from roughfed.deploy.synthetic import SyntheticOrigin
@@ -154,7 +154,7 @@ def test_a_client_with_the_same_model_is_taken_and_others_hear_which_tensor_diff
         check_app(said, described(Spec((WHOLE.tensors[0], WHOLE.tensors[2]))))
     with pytest.raises(ConfigError, match=r"an adapter on body\.weight"):
         check_app(said, described(adaptable=()))
-    rules = Rules(Policy(server_sees="updates", max_model_bytes=4 * (said.spec.size + 29)))
+    rules = Rules(PolicySettings(server_sees="updates", max_model_bytes=4 * (said.spec.size + 29)))
     with pytest.raises(RemoteProtocolError, match="the model has"):
         check_welcome(said, rules)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from roughfed.config.federation import Federation, FederationConfig, Model, Round
+from roughfed.config.federation import Federation, FederationConfig, Model, RoundSettings
 from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.errors import ConfigError
 from roughfed.params import read_flat
@@ -116,7 +116,7 @@ class Scene:
         return str(write(self.folder / name, weight=("float32", np.full(4, value))))
 
     def start(self, *, init: str = "", **federation: Any) -> str:
-        config = FederationConfig(round=Round(), model=Model(init=init), federation=Federation(**federation))
+        config = FederationConfig(round=RoundSettings(), model=Model(init=init), federation=Federation(**federation))
         store = Store(self.folder / "state")
         try:
             return asyncio.run(open_run(store, SyntheticOrigin(4), config))[0]

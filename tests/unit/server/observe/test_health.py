@@ -24,7 +24,7 @@ from roughfed.server.observe.health.inputs import (
     HealthInputs,
     ModelAccuracy,
     PastRound,
-    RecentEvents,
+    RecentCounts,
 )
 from roughfed.server.observe.health.rounds import PAUSES
 from roughfed.server.round.run import LOST_ROUNDS
@@ -82,7 +82,7 @@ HEALTHY = HealthInputs(
     certificates=Certificates(7 * DAY, {"server": NOW + 5 * DAY, "ca": NOW + 300 * DAY}),
     client_certificates={f"c{i}": (NOW + 5 * DAY, 7 * DAY) for i in range(10)},
     skews={f"c{i}": 0.1 * i for i in range(10)},
-    recent=RecentEvents([0.01] * 100, received=100, uploads=200, resumed=2, calls=["OK"] * 90 + ["INTERNAL"] * 4),
+    recent=RecentCounts([0.01] * 100, received=100, uploads=200, resumed=2, calls=["OK"] * 90 + ["INTERNAL"] * 4),
     disk=Disk(50 << 30, 100 << 30),
     round_bytes=100 << 20,
 )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from roughfed.config.federation import FederationConfig, Model, Round
+from roughfed.config.federation import FederationConfig, Model, RoundSettings
 from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.digest import content_digest
 from roughfed.errors import ConfigError
@@ -227,7 +227,7 @@ def test_a_run_begins_with_the_given_weights_or_not_at_all(tmp_path: Path) -> No
     def begin(weights: np.ndarray) -> tuple[int, np.ndarray]:
         save_file({"weight": weights}, given)
         store = Store(tmp_path / "state")
-        config = FederationConfig(round=Round(), model=Model(init=str(given)))
+        config = FederationConfig(round=RoundSettings(), model=Model(init=str(given)))
         try:
             asyncio.run(open_run(store, origin, config))
         finally:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from roughfed.client.local.learning_settings import LearningSettings
 from roughfed.config import ClientConfig, FederationConfig, effective_trainer
 from roughfed.config.client import ClientTrainer, OwnApp
-from roughfed.config.federation import Round
+from roughfed.config.federation import RoundSettings
 from roughfed.config.participate import Limits
 from roughfed.config.trainer import TrainerSettings
 from roughfed.errors import ConfigError, RemoteProtocolError
@@ -29,7 +29,7 @@ from roughfed.errors import ConfigError, RemoteProtocolError
     ],
 )
 def test_numbers_of_a_round(settings: dict[str, float], connected: int, goal: int, invited: int, needed: int) -> None:
-    r = Round.model_validate(settings)
+    r = RoundSettings.model_validate(settings)
     assert (r.goal(connected), r.invited(connected), r.needed(goal)) == (goal, invited, needed)
 
 
@@ -40,7 +40,7 @@ def test_numbers_of_a_round(settings: dict[str, float], connected: int, goal: in
     quorum=st.floats(0.001, 1.0),
 )
 def test_a_round_asks_no_more_than_are_there_and_needs_no_more_than_it_wants(n, cohort, over_select, quorum) -> None:
-    r = Round(cohort=cohort, over_select=over_select, quorum=quorum)
+    r = RoundSettings(cohort=cohort, over_select=over_select, quorum=quorum)
     assert 1 <= r.needed(r.goal(n)) <= r.goal(n) <= r.invited(n) <= n
 
 
@@ -96,7 +96,7 @@ def test_settings_are_frozen_and_closed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         config.round.rounds = 3  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(ValidationError):
-        Round(rouns=3)  # pyright: ignore[reportCallIssue]
+        RoundSettings(rouns=3)  # pyright: ignore[reportCallIssue]
 
 
 def test_the_job_wins() -> None:

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from roughfed.httpd import Feed, HttpServer, Stream, handler
+from roughfed.httpd import EventStream, Feed, HttpServer, handler
 
 PATIENCE_S = 20.0
 HEAD = b"GET /events HTTP/1.1\r\nHost: localhost\r\n"
@@ -25,7 +25,7 @@ class Watched:
         self._news = threading.Condition()
         self._count = 0
         self.feed = Feed(on_watched=self._on_watched, **options)  # pyright: ignore[reportArgumentType]
-        self.server = HttpServer("127.0.0.1", 0, {"/events": lambda _: Stream(self.feed)})
+        self.server = HttpServer("127.0.0.1", 0, {"/events": lambda _: EventStream(self.feed)})
 
     def _on_watched(self, count: int) -> None:
         with self._news:

@@ -10,7 +10,7 @@ import pytest
 
 from roughfed.errors import StorageError
 from roughfed.report.heterogeneity.contribution import PROVES
-from roughfed.report.heterogeneity.parts import Fairness, Heterogeneity, Spread, heterogeneity_of
+from roughfed.report.heterogeneity.parts import FairnessFigures, Heterogeneity, Spread, heterogeneity_of
 from roughfed.report.heterogeneity.sections import SECTIONS, sections
 from roughfed.report.html import render
 from roughfed.report.scale import alike
@@ -45,7 +45,13 @@ SAYS = {
     "Personal": ["33.3 % of the clients", "<td>common</td>", "<td>alone</td>", "62.5 %", "12.5", "measure themselves"],
     "Clusters": ["2 clusters after round 3", "0: 2, 1: 1", "split in two", "ann, eve", "can choose how it looks"],
     "Tiers of clients": ["1 in 16", "head.*", "4 KiB", "256 B", "0.0625", "too few", "rests on few"],
-    "Fairness": ["q-fedavg, strength 2", "53 % on average", "25 % for the worst tenth", "12.5 points", "a claim"],
+    "Fairness": [
+        "q-fedavg, strength 2",
+        "53 % on average",
+        "25 % for the worst tenth",
+        "12.5 points",
+        "a claim",
+    ],
     "Contribution": [
         "gtg-shapley, 120 evaluations",
         "1 client was taken for a free rider",
@@ -182,8 +188,8 @@ def test_what_is_absent_is_unknown_and_not_zero() -> None:
     assert (found.models, found.worse_than_alone) == ({"global": Spread(3, 0.5)}, None)
     assert heterogeneity_of(
         {"fairness": {"rule": "term", "t": 1, "weights": {"histogram": [1, 2]}}}
-    ).fairness == Fairness("term", 1.0, {}, [1, 2])
-    assert heterogeneity_of({"fairness": {"rule": "x", "weights": {"histogram": 0.5}}}).fairness == Fairness(
+    ).fairness == FairnessFigures("term", 1.0, {}, [1, 2])
+    assert heterogeneity_of({"fairness": {"rule": "x", "weights": {"histogram": 0.5}}}).fairness == FairnessFigures(
         "x", None, {"histogram": 0.5}
     )
 

@@ -21,7 +21,7 @@ from roughfed.client.session import Session
 from roughfed.client.setup import Setup
 from roughfed.client.storage.store import ClientStore
 from roughfed.compatibility import spoken
-from roughfed.config.client import ClientConfig, Policy
+from roughfed.config.client import ClientConfig, PolicySettings
 from roughfed.crypto import identity
 from roughfed.deploy.cli.command import EXIT_CODES
 from roughfed.deploy.cli.faults import describe
@@ -178,7 +178,7 @@ def test_a_server_refuses_a_client_that_is_too_old(monkeypatch: pytest.MonkeyPat
 
 def test_a_client_refuses_a_server_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     welcome = Welcome("0.0.1", OLDEST - 1, "run-1", SPEC, b"", "updates", "classification", 3)
-    allowed = Rules(Policy(server_sees="updates", max_model_bytes=1 << 20))
+    allowed = Rules(PolicySettings(server_sees="updates", max_model_bytes=1 << 20))
     with pytest.raises(VersionError, match=r"the server .roughfed 0\.0\.1. speaks protocol 1, this client"):
         check_welcome(welcome, allowed)
     monkeypatch.setattr(checks, "spoken", lambda *_, **__: 1)
