@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from roughfed.client.connection.rpc import Connection
-from roughfed.client.disclosure.record import Ledger
+from roughfed.client.disclosure.record import DisclosureRecord
 from roughfed.client.local.trainer_process import LocalTrainer
 from roughfed.client.members.credential_files import Credentials
 from roughfed.client.metrics import ClientMetrics
@@ -101,7 +101,7 @@ class SessionContext:
         welcome: the server's first message.
         server_key: Ed25519 key from the server's CA-signed roster entry.
         rules: the owner's, with the mode that this federation has seen least of.
-        ledger: what was shown of this client before, of this federation and this model.
+        disclosed: what was shown of this client before, of this federation and this model.
         members: the list of members that the last masked round named.
     """
 
@@ -109,13 +109,13 @@ class SessionContext:
     welcome: Welcome
     server_key: bytes
     rules: Rules
-    ledger: Ledger
+    disclosed: DisclosureRecord
     members: MemberList | None = None
 
     @property
     def may_go_on(self) -> bool:
         """Whether the owner agreed to another run after this one."""
-        return len({*self.ledger.runs(), self.welcome.run}) < self.rules.runs
+        return len({*self.disclosed.runs(), self.welcome.run}) < self.rules.runs
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from roughfed import __version__, crash
 from roughfed.client.context import ClientContext, SessionContext
 from roughfed.client.disclosure.limits import check_run, lines_of
 from roughfed.client.disclosure.mode import Mode
-from roughfed.client.disclosure.record import Ledger
+from roughfed.client.disclosure.record import DisclosureRecord
 from roughfed.client.job_runner import JobRunner
 from roughfed.client.local.availability import WINDOW, Availability
 from roughfed.client.local.machine import Watcher
@@ -212,20 +212,20 @@ class Session:
         ctx = self._ctx
         check_app(welcome, ctx.description)
         check_welcome(welcome, self.rules)
-        ledger = Ledger(
+        disclosed = DisclosureRecord(
             ctx.store.journal,
             ca=certificates.fingerprint(credentials.ca_certificate),
             model=ctx.description.spec.digest,
             federation=credentials.subject.federation,
         )
-        check_run(welcome.run, ledger.runs(), allowed=self.rules.runs)
+        check_run(welcome.run, disclosed.runs(), allowed=self.rules.runs)
         self.welcomed = True
         ctx.connected.set()
         if self.context is not None and self.context.welcome.run != welcome.run:
             self._closed_round = 0
         ctx.metrics.connected(True)
         self._watcher.welcomed(welcome)
-        self.context = SessionContext(credentials, welcome, server.identity_key, self.rules, ledger)
+        self.context = SessionContext(credentials, welcome, server.identity_key, self.rules, disclosed)
         self._show_disclosed(self.context)
         log.info("connected to %s, run %s", ctx.connection.address, welcome.run)
         self._setup.on_welcome(welcome)
@@ -244,7 +244,7 @@ class Session:
 
     def _show_disclosed(self, session: SessionContext) -> None:
         """Set the gauges by what has left."""
-        totals = session.ledger.totals()
+        totals = session.disclosed.totals()
         self._ctx.metrics.disclosed(
             [(line.name, line.share) for line in lines_of(totals, session.rules)],
             rounds=sum(totals.rounds.values()),

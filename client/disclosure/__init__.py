@@ -1,1 +1,1 @@
-"""What this client shows: the limits, the ledger of what was shown, and the mode."""
+"""What this client shows: the limits, the record of what was shown, and the mode."""

@@ -1,4 +1,4 @@
-"""What this client still shows: decisions over its ledger of disclosure. Pure; the ledger is `ledger.py`.
+"""What this client still shows: decisions over its disclosure record. Pure; the record is `record.py`.
 
 A limit counts what left this directory for one federation and one model of the owner's, whatever runs the server names,
 and no number that the server says enlarges it. Every refusal names the key of client.toml that the owner may turn.
@@ -26,7 +26,7 @@ LEAST = 0.1
 """Part of an update's own norm that C is taken for at least: C is a word of the server's."""
 
 STATIC, CHOICE = "static", "choice"
-"""Names in the ledger, beside those of `KINDS`: examples and classes together; answers to which model fits best."""
+"""Names in the record, beside those of `KINDS`: examples and classes together; answers to which model fits best."""
 
 GROWTH = 2
 """Static statistics are told anew when there are this many times as many training examples as when they were told."""
@@ -36,11 +36,11 @@ NAME_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a ledger adds up to.
+    """What a disclosure record adds up to.
 
     Attributes:
         runs: their names.
-        rounds: mode -> rounds in which something was shown; "" of those before there were ledgers, in the clear.
+        rounds: mode -> rounds in which something was shown; "" of those before there were such records, in the clear.
         numbers: of sketches.
         smallest_sum: members of the smallest sum that this client was in; None: not known.
         least_moved: how far the model moved least from one round to the next, in units of C; None: not known.
@@ -203,7 +203,7 @@ def check_sets(accepted: bytes, earlier: Collection[bytes], *, dealers: int, mos
 
 
 def members_of(names: Collection[str]) -> bytes:
-    """Who is in a sum, in the ledger's form: short digests of the names, sorted."""
+    """Who is in a sum, in the record's form: short digests of the names, sorted."""
     return b"".join(sorted(hashlib.sha256(name.encode()).digest()[:NAME_BYTES] for name in names))
 
 

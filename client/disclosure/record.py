@@ -1,8 +1,8 @@
-"""The ledger of disclosure: what left this state directory, for which federation and which model. SQL and nothing else.
+"""The disclosure record: what left this state directory, for which federation and which model. SQL and nothing else.
 
-Everything is written before it is shown. A ledger belongs to a federation (fingerprint of its CA) and to a model as the
+Everything is written before it is shown. A record belongs to a federation (fingerprint of its CA) and to a model as the
 owner's app describes it, so that neither another name of a run nor another division of the tensors opens a fresh one.
-Rows of directories that are older than ledgers belong to none, and count in each of them.
+Rows of directories that are older than such records belong to none, and count in each of them.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Earlier:
     accepted: bytes
 
 
-class Ledger:
-    """One ledger of a client's journal."""
+class DisclosureRecord:
+    """One record of a client's journal."""
 
     def __init__(self, journal: Journal, *, ca: bytes = b"", model: bytes = b"", federation: str = "") -> None:
         """That of a federation, by the fingerprint of its CA, and a model, by the digest of its Spec."""
@@ -218,14 +218,14 @@ class Ledger:
         )
 
 
-def ledgers_in(journal: Journal) -> list[tuple[str, bytes, Ledger]]:
-    """(name of the federation, digest of the model's Spec, ledger) of each ledger of a directory."""
+def records_in(journal: Journal) -> list[tuple[str, bytes, DisclosureRecord]]:
+    """(name of the federation, digest of the model's Spec, record) of each record of a directory."""
     rows = journal.read("SELECT * FROM ledgers ORDER BY rowid")
     return [
         (
             row["federation"],
             row["model"],
-            Ledger(journal, ca=row["ca"], model=row["model"], federation=row["federation"]),
+            DisclosureRecord(journal, ca=row["ca"], model=row["model"], federation=row["federation"]),
         )
         for row in rows
     ]

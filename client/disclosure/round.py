@@ -1,4 +1,4 @@
-"""One round in the ledger of disclosure: what is held against it, and noted of it, before anything of it is shown."""
+"""One round in the disclosure record: what is held against it, and noted of it, before anything of it is shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roughfed.client.disclosure import limits as rule
-from roughfed.client.disclosure.record import Earlier, Ledger
+from roughfed.client.disclosure.record import DisclosureRecord, Earlier
 from roughfed.client.policy import Rules
 from roughfed.messages import ServerStage
 from roughfed.secagg import messages as m
@@ -16,11 +16,13 @@ from roughfed.types import RoundHeader
 from roughfed.wire.secagg import decode_stage
 
 
-async def admit_model(ledger: Ledger, header: RoundHeader, fingerprint: NDArray[np.float64], *, most: int) -> bool:
+async def admit_model(
+    disclosed: DisclosureRecord, header: RoundHeader, fingerprint: NDArray[np.float64], *, most: int
+) -> bool:
     """Hold a masked round's model against those of earlier rounds, and record it before it is trained.
 
     Args:
-        ledger: of this client.
+        disclosed: of this client.
         header: of the round.
         fingerprint: of its model.
         most: rounds that this client answers on one model.
@@ -31,9 +33,9 @@ async def admit_model(ledger: Ledger, header: RoundHeader, fingerprint: NDArray[
     Raises:
         RemoteProtocolError: reason "policy"; this client has answered as many rounds on this model as it does.
     """
-    near = len(_near(ledger.earlier(header, fingerprint), header))
+    near = len(_near(disclosed.earlier(header, fingerprint), header))
     rule.check_model(near, most=most)
-    await ledger.record_model(header, fingerprint)
+    await disclosed.record_model(header, fingerprint)
     return near > 0
 
 
@@ -42,8 +44,8 @@ def _near(earlier: Iterable[Earlier], header: RoundHeader) -> list[Earlier]:
     return [each for each in earlier if rule.is_close(each.distance, max(header.clip_norm, each.scale))]
 
 
-async def admit_stage(ledger: Ledger, header: RoundHeader, message: ServerStage, rules: Rules) -> None:
-    """Hold a stage of a masked round against the ledger, and record what its answer shows.
+async def admit_stage(disclosed: DisclosureRecord, header: RoundHeader, message: ServerStage, rules: Rules) -> None:
+    """Hold a stage of a masked round against the record, and record what its answer shows.
 
     Raises:
         RemoteProtocolError: reason "policy", "difference"; this client does not answer.
@@ -55,10 +57,10 @@ async def admit_stage(ledger: Ledger, header: RoundHeader, message: ServerStage,
         case "sets":
             sets = decode_stage(m.Sets, message.body)
             accepted, dealers = rule.members_of(sets.accepted), len(sets.accepted) + len(sets.excluded)
-            earlier = [each.accepted for each in _near(ledger.earlier(header), header)]
+            earlier = [each.accepted for each in _near(disclosed.earlier(header), header)]
             rule.check_sets(accepted, earlier, dealers=dealers, most=rules.policy.max_differences)
-            await ledger.record_sum(header, accepted)
+            await disclosed.record_sum(header, accepted)
         case "seed":
-            await ledger.record_numbers(header)
+            await disclosed.record_numbers(header)
         case _:
             pass

@@ -125,16 +125,16 @@ async def choose(ctx: ClientContext, session: SessionContext, question: Question
     if (known := recorded_choice(ctx.store, question, digest)) is not None:
         return known
     asked = bits_of(len(question.models))
-    await session.ledger.enter(question.run, question.spec_digest, allowed=session.rules.runs)
+    await session.disclosed.enter(question.run, question.spec_digest, allowed=session.rules.runs)
     check_bits(
-        sum(session.ledger.given(CHOICE, but=(question.run, question.number))),
+        sum(session.disclosed.given(CHOICE, but=(question.run, question.number))),
         asked,
         most=session.rules.policy.max_choice_bits,
     )
     losses = [await loss_of(ctx, session, question, model) for model in question.models]
     place = 1 + min(range(len(losses)), key=losses.__getitem__)
     ctx.store.pinned = {question.models[place - 1]}
-    await session.ledger.record_given(question.run, question.number, {CHOICE: asked})
+    await session.disclosed.record_given(question.run, question.number, {CHOICE: asked})
     await record_choice(ctx.store, question, digest, place)
     crash.point("choice-noted")
     log.info("choosing %d: model %d of %d", question.number, place, len(losses))

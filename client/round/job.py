@@ -43,7 +43,7 @@ async def do_job(
             server_key=session.server_key,
             rules=session.rules,
             store=ctx.store,
-            ledger=session.ledger,
+            disclosed=session.disclosed,
         )
     await ctx.on_header(header)
     in_round(header.run, header.round)

@@ -41,7 +41,7 @@ class MaskedSteps:
         task = self._task
         own = await asyncio.to_thread(fingerprint, params, task.ctx.own_secret)
         most = task.session.rules.policy.max_model_rounds
-        return await admit_model(task.session.ledger, task.header, own, most=most)
+        return await admit_model(task.session.disclosed, task.header, own, most=most)
 
     async def train(self, params: Path, *, redraw: bool) -> Training:
         """Step 2: local training; one that diverged has learned nothing."""

@@ -92,7 +92,7 @@ class MaskedPart:
             RemoteProtocolError: a header that no round can have, or that this client's policy refuses.
         """
         session, header = task.session, task.header
-        self._task, self._ctx, self._ledger, self._header = task, task.ctx, session.ledger, header
+        self._task, self._ctx, self._disclosed, self._header = task, task.ctx, session.disclosed, header
         self._peers = Peers(session.credentials.name, listed, session.rules)
         size = length_of(ranges_of(session.welcome.spec, tensors_of(header)))
         self.masking: Masking = masking_of(task.job.header, header, size=size, server_key=session.server_key)
@@ -177,7 +177,7 @@ class MaskedPart:
                     self._receive(message)
                 except RoughfedError:
                     if message.kind == "sets":  # nor is a sum noted that was none
-                        await self._ledger.forget_sum(self._header)
+                        await self._disclosed.forget_sum(self._header)
                     raise
                 if message.kind == "roster":
                     await record_epoch(self._ctx.store, self._header, self.machine.beacon)
@@ -206,7 +206,7 @@ class MaskedPart:
 
     async def _record(self, message: ServerStage) -> None:
         """What is shown of this client is counted before it is shown, or refused."""
-        await admit_stage(self._ledger, self._header, message, self._task.session.rules)
+        await admit_stage(self._disclosed, self._header, message, self._task.session.rules)
 
     # -- the update ---------------------------------------------------------------------------------------------------
 
@@ -231,7 +231,7 @@ class MaskedPart:
             digest, share = await to_the_end(self._mask, delta, given)
             await asyncio.gather(  # one commit
                 self._ctx.store.record_share(self._header.run, self._header.round, share),
-                self._ledger.record_sent(self._header, scale_of(self._header.clip_norm, share)),
+                self._disclosed.record_sent(self._header, scale_of(self._header.clip_norm, share)),
             )
             await to_the_end(self._ahead.append, "masked", digest)
             crash.point("masked-written")

@@ -41,11 +41,11 @@ class PlainSteps:
         return await train(self._task, params, redraw=redraw)
 
     async def encode(self, training: Training, found: Evaluations) -> UpdateStatement:
-        """Step 4: the payload of the round's codec stands in its file, and the ledger has what leaves."""
+        """Step 4: the payload of the round's codec stands in its file, and the record has what leaves."""
         path = await self._encode(training.delta)
         digest = await asyncio.to_thread(digest_file, path)
         await record_trained(self._task, training.statistics)
-        await self._task.session.ledger.record_model(self._task.header)
+        await self._task.session.disclosed.record_model(self._task.header)
         return self._statement(training, found, digest, path.stat().st_size)
 
     async def _encode(self, delta: Path) -> Path:

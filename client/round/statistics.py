@@ -48,10 +48,10 @@ def promises(task: RoundTask, asked: Sequence[Statistic]) -> Gives:
 
 def may_give_statics(task: RoundTask) -> bool:
     """Whether this client's examples and classes may leave: once a run, and not again while the data are the same."""
-    if task.session.ledger.given_in(STATIC, task.header.run):
+    if task.session.disclosed.given_in(STATIC, task.header.run):
         return False
     return limits.may_give_statics(
-        task.session.ledger.given(STATIC), task.ctx.description.num_train, most=task.session.rules.policy.max_counts
+        task.session.disclosed.given(STATIC), task.ctx.description.num_train, most=task.session.rules.policy.max_counts
     )
 
 
@@ -120,7 +120,7 @@ def used_up(task: RoundTask, names: Iterable[str]) -> bool:
     """Whether one of them left in as many rounds as it may."""
     rules, this = task.session.rules, (task.header.run, task.header.round)
     return any(
-        len(task.session.ledger.given(name, but=this))
+        len(task.session.disclosed.given(name, but=this))
         >= times_allowed(name, most=rules.policy.max_statistics, runs=rules.runs)
         for name in names
     )
@@ -128,12 +128,16 @@ def used_up(task: RoundTask, names: Iterable[str]) -> bool:
 
 async def record_statics(task: RoundTask) -> None:
     """Note that examples and classes leave now."""
-    await task.session.ledger.record_given(task.header.run, task.header.round, {STATIC: task.ctx.description.num_train})
+    await task.session.disclosed.record_given(
+        task.header.run, task.header.round, {STATIC: task.ctx.description.num_train}
+    )
 
 
 async def record_trained(task: RoundTask, names: Iterable[str]) -> None:
     """Note which statistics of the training leave now."""
-    await task.session.ledger.record_given(task.header.run, task.header.round, dict.fromkeys(trained_names(names), 1))
+    await task.session.disclosed.record_given(
+        task.header.run, task.header.round, dict.fromkeys(trained_names(names), 1)
+    )
 
 
 def quarters_of(task: RoundTask) -> int:

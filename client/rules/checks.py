@@ -5,7 +5,7 @@ from __future__ import annotations
 from roughfed import codec
 from roughfed.adapters import divided_like
 from roughfed.client.disclosure.limits import check_levels, check_numbers
-from roughfed.client.disclosure.record import Ledger
+from roughfed.client.disclosure.record import DisclosureRecord
 from roughfed.client.members.credential_files import Credentials
 from roughfed.client.policy import Rules
 from roughfed.client.rules.epochs import check_epoch, record_epoch
@@ -99,7 +99,7 @@ def check_mode(server_sees: str, run: str, rules: Rules) -> None:
 
 
 async def check_header(
-    job: Job, welcome: Welcome, *, server_key: bytes, rules: Rules, store: ClientStore, ledger: Ledger
+    job: Job, welcome: Welcome, *, server_key: bytes, rules: Rules, store: ClientStore, disclosed: DisclosureRecord
 ) -> RoundHeader:
     """Hold a job's header against the run, the policy and the chain; note it before anything is done for it.
 
@@ -117,7 +117,7 @@ async def check_header(
     last = store.chain(header.run)
     if last is not None:
         check_chain(header, job.header.digest, last)
-    await ledger.enter(header.run, header.spec_digest, allowed=rules.runs)
+    await disclosed.enter(header.run, header.spec_digest, allowed=rules.runs)
     if job.train:
         if store.forgotten(header.run, header.round):
             raise RemoteProtocolError(
@@ -127,7 +127,7 @@ async def check_header(
             )
         header = select_tier(job, header, welcome, rules)
         if header.masked:
-            check_masked(header, rules=rules, store=store, ledger=ledger)
+            check_masked(header, rules=rules, store=store, disclosed=disclosed)
         clip, seen = (header.tier, header.clip_norm), Seen(job.header, welcome.server)
         await store.extend_chain(header.run, header.round, job.header.digest, clip=clip, seen=seen)
         if header.masked:
@@ -159,7 +159,7 @@ def check_job(job: Job, header: RoundHeader, welcome: Welcome, rules: Rules) -> 
         raise RemoteProtocolError(f"a model of {job.model_bytes} bytes was not agreed on", reason="size")
 
 
-def check_masked(header: RoundHeader, *, rules: Rules, store: ClientStore, ledger: Ledger) -> None:
+def check_masked(header: RoundHeader, *, rules: Rules, store: ClientStore, disclosed: DisclosureRecord) -> None:
     """What a masked round may ask of this client.
 
     Raises:
@@ -172,7 +172,7 @@ def check_masked(header: RoundHeader, *, rules: Rules, store: ClientStore, ledge
             "(client.toml, policy.max_sketch_dim)",
             reason="policy",
         )
-    check_numbers(ledger.numbers(header), header.sketch_dim, most=rules.policy.max_sketch_numbers)
+    check_numbers(disclosed.numbers(header), header.sketch_dim, most=rules.policy.max_sketch_numbers)
     check_levels(header.levels, SMALLEST, most=rules.policy.max_levels)  # and again when the group is known
     if (before := store.clip_norm(header.run, header.tier)) is not None and before[0] != header.round:
         check_step(before, (header.round, header.clip_norm))

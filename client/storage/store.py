@@ -19,7 +19,7 @@ from roughfed.messages import Seen
 from roughfed.tiers import STANDARD
 from roughfed.types import Signed
 
-LEDGER_STEP = """
+DISCLOSURE_STEP = """
     CREATE TABLE ledgers (
         id TEXT PRIMARY KEY, federation TEXT NOT NULL, ca BLOB NOT NULL, model BLOB NOT NULL);
     CREATE TABLE ledger_runs (
@@ -51,7 +51,7 @@ LEDGER_STEP = """
     INSERT INTO choices SELECT run, number, models, place FROM first_choices;
     DROP TABLE first_choices;
 """
-"""The ledger of disclosure, out of tables that were by run."""
+"""The record of disclosure, out of tables that were by run."""
 
 SCHEMA = (
     """
@@ -114,7 +114,7 @@ SCHEMA = (
         federation BLOB NOT NULL, mode TEXT NOT NULL, held TEXT NOT NULL, run TEXT NOT NULL, times INTEGER NOT NULL,
         first REAL NOT NULL, last REAL NOT NULL, PRIMARY KEY (federation, mode));
     """,
-    LEDGER_STEP,
+    DISCLOSURE_STEP,
     """
     ALTER TABLE epochs ADD COLUMN seen_round INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE epochs ADD COLUMN draw_round INTEGER NOT NULL DEFAULT 0;

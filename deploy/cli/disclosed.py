@@ -36,7 +36,7 @@ def disclosed(context: CommandContext) -> Answer:
     directory's own: no server is asked, and none is told.
     """
     from roughfed.client.disclosure.limits import lines_of
-    from roughfed.client.disclosure.record import ledgers_in
+    from roughfed.client.disclosure.record import records_in
     from roughfed.client.policy import Rules
     from roughfed.client.storage.restore import DATABASE
     from roughfed.client.storage.store import ClientStore
@@ -53,8 +53,8 @@ def disclosed(context: CommandContext) -> Answer:
     rules = Rules(config.policy, runs=config.client.stay)
     found: list[dict[str, object]] = []
     with closing(ClientStore(place.state)) as store:
-        for federation, model, ledger in ledgers_in(store.journal):
-            totals = ledger.totals()
+        for federation, model, disclosed in records_in(store.journal):
+            totals = disclosed.totals()
             lines = lines_of(totals, rules)
             context.say(f"{federation}, model {model.hex()[:12]}: {words(totals)}")
             context.say(table(lines))
@@ -62,7 +62,7 @@ def disclosed(context: CommandContext) -> Answer:
             found.append({**asdict(totals), "federation": federation, "model": model.hex(), "limits": shown})
     if not found:
         context.say("nothing has left this directory")
-    return Answer({"ledgers": found})
+    return Answer({"records": found})
 
 
 def words(totals: Totals) -> str:

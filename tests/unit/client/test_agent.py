@@ -14,7 +14,7 @@ from roughfed.client import job_runner, runner
 from roughfed.client.app import Agent
 from roughfed.client.connection.reconnect import when_asked
 from roughfed.client.context import ClientContext, Inbox, SessionContext
-from roughfed.client.disclosure.record import Ledger
+from roughfed.client.disclosure.record import DisclosureRecord
 from roughfed.client.local.trainer_process import LocalTrainer
 from roughfed.client.members.credential_files import Credentials
 from roughfed.client.policy import Rules
@@ -174,7 +174,7 @@ def test_the_limit_ends_a_client_that_stays_in_whichever_run_it_is_reached(tmp_p
         for run, number in [*(("run-1", n) for n in range(1, 6)), ("run-2", 1)]:
             await store.save_update(SavedUpdate(run, number, bytes(32), bytes(32), Signed(b"", b"", "alpha")))
         welcome = SimpleNamespace(run="run-2")
-        joined = SimpleNamespace(ledger=Ledger(store.journal), rules=agent.session.rules, welcome=welcome)
+        joined = SimpleNamespace(disclosed=DisclosureRecord(store.journal), rules=agent.session.rules, welcome=welcome)
         agent.session.context = cast(SessionContext, joined)
         closed = RoundClosed(1, "committed", 1, bytes(32), "accepted", "")
         assert await agent.session.accept(closed, cast(Credentials, None)) == "max-rounds"

@@ -1,4 +1,4 @@
-"""The ledger of disclosure: what it counts and refuses, and that no name or number of the server's changes it."""
+"""The disclosure record: what it counts and refuses, and that no name or number of the server's changes it."""
 
 import asyncio
 import sqlite3
@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.client.disclosure import limits as rule
-from roughfed.client.disclosure.record import Ledger
+from roughfed.client.disclosure.record import DisclosureRecord
 from roughfed.client.disclosure.round import admit_model, admit_stage
 from roughfed.client.policy import Rules
 from roughfed.client.storage import store as store_module
 from roughfed.client.storage.own_secret import COLUMNS, FILE, SIGNS, fingerprint, mixed_seed, own_secret
-from roughfed.client.storage.store import LEDGER_STEP, SCHEMA, ClientStore
+from roughfed.client.storage.store import DISCLOSURE_STEP, SCHEMA, ClientStore
 from roughfed.config.client import ClientConfig, ClientSettings, PolicySettings
 from roughfed.errors import IdentityError, RemoteProtocolError
 from roughfed.messages import ServerStage
@@ -58,8 +58,8 @@ def store(tmp_path: Path) -> Iterator[ClientStore]:
 
 
 @pytest.fixture
-def ledger(store: ClientStore) -> Ledger:
-    return Ledger(store.journal, ca=b"ca", model=b"model", federation="fed")
+def disclosed(store: ClientStore) -> DisclosureRecord:
+    return DisclosureRecord(store.journal, ca=b"ca", model=b"model", federation="fed")
 
 
 def model_file(folder: Path, values: np.ndarray) -> Path:
@@ -71,37 +71,40 @@ def model_file(folder: Path, values: np.ndarray) -> Path:
 # -- runs ---------------------------------------------------------------------------------------------------------
 
 
-def enter(ledger: Ledger, run: str, *, allowed: int = 1, spec: bytes = bytes(32)) -> None:
-    asyncio.run(ledger.enter(run, spec, allowed=allowed))
+def enter(disclosed: DisclosureRecord, run: str, *, allowed: int = 1, spec: bytes = bytes(32)) -> None:
+    asyncio.run(disclosed.enter(run, spec, allowed=allowed))
 
 
-def test_a_run_of_another_name_is_the_owners_to_allow(ledger: Ledger) -> None:
+def test_a_run_of_another_name_is_the_owners_to_allow(disclosed: DisclosureRecord) -> None:
     for _ in range(3):  # the same again and again, after restarts
-        enter(ledger, "run-1")
+        enter(disclosed, "run-1")
     with pytest.raises(RemoteProtocolError, match=r"client.stay.*join --runs 2") as refused:
-        enter(ledger, "run-2")
+        enter(disclosed, "run-2")
     assert refused.value.reason == "policy"
-    enter(ledger, "run-2", allowed=2)
-    enter(ledger, "run-1")  # known ones go on, whatever is allowed now
-    assert set(ledger.runs()) == {"run-1", "run-2"}
+    enter(disclosed, "run-2", allowed=2)
+    enter(disclosed, "run-1")  # known ones go on, whatever is allowed now
+    assert set(disclosed.runs()) == {"run-1", "run-2"}
     with pytest.raises(RemoteProtocolError):
-        enter(ledger, "run-3", allowed=2)
+        enter(disclosed, "run-3", allowed=2)
 
 
-def test_a_run_keeps_its_tensors(ledger: Ledger) -> None:
-    enter(ledger, "run-1")
+def test_a_run_keeps_its_tensors(disclosed: DisclosureRecord) -> None:
+    enter(disclosed, "run-1")
     with pytest.raises(IdentityError) as refused:
-        enter(ledger, "run-1", spec=bytes([1]) * 32)
+        enter(disclosed, "run-1", spec=bytes([1]) * 32)
     assert refused.value.reason == "two-models"
 
 
-def test_ledgers_are_of_a_federation_and_a_model(store: ClientStore, ledger: Ledger) -> None:
-    asyncio.run(ledger.record_numbers(header()))
-    asyncio.run(ledger.record_given("run-1", 1, {rule.STATIC: 5}))
-    enter(ledger, "run-1")
-    for other in (Ledger(store.journal, ca=b"ca", model=b"other"), Ledger(store.journal, ca=b"c", model=b"amodel")):
+def test_records_are_of_a_federation_and_a_model(store: ClientStore, disclosed: DisclosureRecord) -> None:
+    asyncio.run(disclosed.record_numbers(header()))
+    asyncio.run(disclosed.record_given("run-1", 1, {rule.STATIC: 5}))
+    enter(disclosed, "run-1")
+    for other in (
+        DisclosureRecord(store.journal, ca=b"ca", model=b"other"),
+        DisclosureRecord(store.journal, ca=b"c", model=b"amodel"),
+    ):
         assert (other.numbers(header(2)), other.given(rule.STATIC), other.runs()) == (0, [], {})
-    assert ledger.numbers(header(2)) == ledger.numbers(header(1, run="run-2")) == 128
+    assert disclosed.numbers(header(2)) == disclosed.numbers(header(1, run="run-2")) == 128
 
 
 @pytest.mark.parametrize(("value", "runs"), [(False, 1), (1, 1), (7, 7)])
@@ -118,8 +121,8 @@ def test_stay_without_a_number_is_refused(value: object) -> None:
 # -- old directories ------------------------------------------------------------------------------------------------
 
 
-def test_what_an_older_version_showed_counts_in_every_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "SCHEMA", SCHEMA[: SCHEMA.index(LEDGER_STEP)])
+def test_what_an_older_version_showed_counts_in_every_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "SCHEMA", SCHEMA[: SCHEMA.index(DISCLOSURE_STEP)])
     ClientStore(tmp_path).close()
     with closing(sqlite3.connect(tmp_path / "client.db")) as db:
         for sql in (
@@ -134,13 +137,13 @@ def test_what_an_older_version_showed_counts_in_every_ledger(tmp_path: Path, mon
         db.commit()
     monkeypatch.undo()
     with closing(ClientStore(tmp_path)) as store:
-        for ledger in (Ledger(store.journal, ca=b"a", model=b"b"), Ledger(store.journal)):
-            assert ledger.numbers(header(9)) == 128
-            assert set(ledger.runs()) == {"run-0", "run-1", "run-2"}
-            assert [each.distance for each in ledger.earlier(header(9, model_digest=bytes(32)))] == [0.0, 0.0]
-            assert ledger.given(rule.STATIC) == [0]
-            assert not rule.may_give_statics(ledger.given(rule.STATIC), 1000, most=1)
-            totals = ledger.totals()
+        for disclosed in (DisclosureRecord(store.journal, ca=b"a", model=b"b"), DisclosureRecord(store.journal)):
+            assert disclosed.numbers(header(9)) == 128
+            assert set(disclosed.runs()) == {"run-0", "run-1", "run-2"}
+            assert [each.distance for each in disclosed.earlier(header(9, model_digest=bytes(32)))] == [0.0, 0.0]
+            assert disclosed.given(rule.STATIC) == [0]
+            assert not rule.may_give_statics(disclosed.given(rule.STATIC), 1000, most=1)
+            totals = disclosed.totals()
             assert (totals.given, totals.bits, totals.numbers) == ({"static": 1, "transition": 2}, 2, 128)
             assert totals.rounds == {"sketches": 1, "sums": 1, "": 1}
         (choice,) = store.journal.read("SELECT * FROM choices")
@@ -150,59 +153,61 @@ def test_what_an_older_version_showed_counts_in_every_ledger(tmp_path: Path, mon
 # -- models that stand still ------------------------------------------------------------------------------------------
 
 
-def answer(ledger: Ledger, folder: Path, number: int, values: np.ndarray) -> None:
+def answer(disclosed: DisclosureRecord, folder: Path, number: int, values: np.ndarray) -> None:
     """One round on a model: the update leaves, and the server asks this client nothing more."""
     one = header(number)
-    on_model(ledger, one, model_file(folder, values))
-    asyncio.run(ledger.record_sent(one, C))
+    on_model(disclosed, one, model_file(folder, values))
+    asyncio.run(disclosed.record_sent(one, C))
 
 
-def on_model(ledger: Ledger, one: RoundHeader, params: Path) -> bool:
-    return asyncio.run(admit_model(ledger, one, fingerprint(params, SECRET), most=MODEL_ROUNDS))
+def on_model(disclosed: DisclosureRecord, one: RoundHeader, params: Path) -> bool:
+    return asyncio.run(admit_model(disclosed, one, fingerprint(params, SECRET), most=MODEL_ROUNDS))
 
 
 @pytest.mark.parametrize("step", [0.0, 1.0], ids=["the same", "an ulp"])
 def test_a_model_that_stands_still_but_for_an_ulp_is_answered_a_few_times(
-    ledger: Ledger, tmp_path: Path, step: float
+    disclosed: DisclosureRecord, tmp_path: Path, step: float
 ) -> None:
     values = np.random.default_rng(0).normal(size=650).astype(np.float32)
     for number in range(1, MODEL_ROUNDS + 1):
-        answer(ledger, tmp_path, number, values)
+        answer(disclosed, tmp_path, number, values)
         if step:
             values[0] = np.nextafter(values[0], np.float32(np.inf))
     with pytest.raises(RemoteProtocolError, match="on this model") as refused:
-        answer(ledger, tmp_path, 19, values)
+        answer(disclosed, tmp_path, 19, values)
     assert refused.value.reason == "policy"
     values += 2 * rule.CLOSE * C / np.sqrt(len(values))
-    answer(ledger, tmp_path, 20, values)
+    answer(disclosed, tmp_path, 20, values)
 
 
-def test_a_clip_norm_that_is_next_to_nothing_makes_no_model_another(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_clip_norm_that_is_next_to_nothing_makes_no_model_another(
+    disclosed: DisclosureRecord, tmp_path: Path
+) -> None:
     """A server that names a C far below the updates' norm gets their directions all the same."""
     values, tiny = np.ones(10, dtype=np.float32), 1e-6
     for number, near in ((1, False), (2, True)):
         one = header(number, clip_norm=tiny)
-        assert on_model(ledger, one, model_file(tmp_path, values)) is near
-        asyncio.run(ledger.record_sent(one, rule.scale_of(tiny, share=tiny / C)))
+        assert on_model(disclosed, one, model_file(tmp_path, values)) is near
+        asyncio.run(disclosed.record_sent(one, rule.scale_of(tiny, share=tiny / C)))
         values[0] += 2 * rule.CLOSE * tiny
 
 
-def test_a_model_of_what_is_no_number_is_near_all_others(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_model_of_what_is_no_number_is_near_all_others(disclosed: DisclosureRecord, tmp_path: Path) -> None:
     for number in range(1, MODEL_ROUNDS + 1):
-        answer(ledger, tmp_path, number, np.full(10, number * C, dtype=np.float32))
+        answer(disclosed, tmp_path, number, np.full(10, number * C, dtype=np.float32))
     with pytest.raises(RemoteProtocolError):
-        answer(ledger, tmp_path, 19, np.full(10, np.nan, dtype=np.float32))
+        answer(disclosed, tmp_path, 19, np.full(10, np.nan, dtype=np.float32))
 
 
 def test_a_round_that_showed_nothing_and_one_that_is_taken_up_again_do_not_count(
-    ledger: Ledger, tmp_path: Path
+    disclosed: DisclosureRecord, tmp_path: Path
 ) -> None:
     values = np.ones(10, dtype=np.float32)
     own = fingerprint(model_file(tmp_path, values), SECRET)
     for number in range(1, 3 * MODEL_ROUNDS):
-        asyncio.run(ledger.record_model(header(number), own))  # trained, and the round came to nothing
+        asyncio.run(disclosed.record_model(header(number), own))  # trained, and the round came to nothing
     for _ in range(2 * MODEL_ROUNDS):
-        answer(ledger, tmp_path, 99, values)
+        answer(disclosed, tmp_path, 99, values)
 
 
 @pytest.mark.parametrize("size", [5, 300, 40_000])
@@ -233,18 +238,18 @@ def test_a_difference_that_is_made_for_it_seems_no_more_than_a_few_times_as_larg
 
 
 def test_the_oldest_models_are_forgotten_and_how_far_they_moved_is_not(
-    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disclosed: DisclosureRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rounds that come to nothing push none out: they would cost a server that wants it nothing."""
     most = 10
     monkeypatch.setattr("roughfed.client.disclosure.record.MODELS_REMEMBERED", most)
     for number in range(1, most + 6):
-        answer(ledger, tmp_path, number, np.array([number, 0.0], dtype=np.float32))
+        answer(disclosed, tmp_path, number, np.array([number, 0.0], dtype=np.float32))
     far = fingerprint(model_file(tmp_path, np.zeros(2, dtype=np.float32)), SECRET)
     for number in range(100, 100 + 2 * most):
-        asyncio.run(ledger.record_model(header(number), far))
-    assert len(ledger.earlier(header(99), far)) == most
-    assert ledger.totals().least_moved == pytest.approx(1.0)
+        asyncio.run(disclosed.record_model(header(number), far))
+    assert len(disclosed.earlier(header(99), far)) == most
+    assert disclosed.totals().least_moved == pytest.approx(1.0)
 
 
 # -- sums ---------------------------------------------------------------------------------------------------------
@@ -291,29 +296,29 @@ def test_members_are_known_by_their_names_in_any_order(names: set[str]) -> None:
     assert len(rule.split_members(rule.members_of(names))) == len(names)
 
 
-def test_a_sum_counts_from_where_the_update_left(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_sum_counts_from_where_the_update_left(disclosed: DisclosureRecord, tmp_path: Path) -> None:
     one, two = header(1), header(2, model_digest=header(1).model_digest)
     own = fingerprint(model_file(tmp_path, np.ones(3, dtype=np.float32)), SECRET)
-    asyncio.run(ledger.record_model(one, own))
-    assert ledger.earlier(two) == []
-    asyncio.run(ledger.record_sent(one, C))
-    assert [each.accepted for each in ledger.earlier(two)] == [b""]
-    assert ledger.totals().rounds == {"sketches": 1}
-    asyncio.run(ledger.record_sum(one, rule.members_of(NAMES)))
-    assert [each.accepted for each in ledger.earlier(two)] == [rule.members_of(NAMES)]
-    assert ledger.earlier(one) == []
+    asyncio.run(disclosed.record_model(one, own))
+    assert disclosed.earlier(two) == []
+    asyncio.run(disclosed.record_sent(one, C))
+    assert [each.accepted for each in disclosed.earlier(two)] == [b""]
+    assert disclosed.totals().rounds == {"sketches": 1}
+    asyncio.run(disclosed.record_sum(one, rule.members_of(NAMES)))
+    assert [each.accepted for each in disclosed.earlier(two)] == [rule.members_of(NAMES)]
+    assert disclosed.earlier(one) == []
 
 
-def test_the_ledger_adds_up_beside_its_limits(ledger: Ledger, tmp_path: Path) -> None:
-    enter(ledger, "run-1")
+def test_the_record_adds_up_beside_its_limits(disclosed: DisclosureRecord, tmp_path: Path) -> None:
+    enter(disclosed, "run-1")
     for number in (1, 2):
-        answer(ledger, tmp_path, number, np.array([2.0 * number, 0.0], dtype=np.float32))
-        asyncio.run(ledger.record_numbers(header(number)))
-        asyncio.run(ledger.record_sum(header(number), rule.members_of(NAMES[number:])))
-        asyncio.run(ledger.record_given("run-1", number, {"transition": 1}))
-    asyncio.run(ledger.record_given("run-1", 1, {rule.STATIC: 10, rule.CHOICE: 3}))
-    asyncio.run(ledger.record_model(header(3, server_sees="updates", sketch_dim=0)))
-    totals = ledger.totals()
+        answer(disclosed, tmp_path, number, np.array([2.0 * number, 0.0], dtype=np.float32))
+        asyncio.run(disclosed.record_numbers(header(number)))
+        asyncio.run(disclosed.record_sum(header(number), rule.members_of(NAMES[number:])))
+        asyncio.run(disclosed.record_given("run-1", number, {"transition": 1}))
+    asyncio.run(disclosed.record_given("run-1", 1, {rule.STATIC: 10, rule.CHOICE: 3}))
+    asyncio.run(disclosed.record_model(header(3, server_sees="updates", sketch_dim=0)))
+    totals = disclosed.totals()
     assert (totals.rounds, totals.numbers, totals.bits) == ({"sketches": 2, "updates": 1}, 256, 3)
     assert (totals.smallest_sum, totals.least_moved) == (1, pytest.approx(2.0))  # alone, where updates lie open
     lines = {
@@ -375,31 +380,31 @@ def roster_of(size: int) -> m.Roster:
 
 
 def test_a_round_is_noted_before_it_is_answered_and_refused_where_it_shows_too_much(
-    ledger: Ledger, tmp_path: Path
+    disclosed: DisclosureRecord, tmp_path: Path
 ) -> None:
     """As `MaskedPart.hear` calls it, before the machine hears of the stage."""
     rules = Rules(PolicySettings(server_sees="sketches", max_model_bytes=100, max_differences=0))
 
     def hear(one: RoundHeader, kind: str, value: m.Message) -> None:
-        asyncio.run(admit_stage(ledger, one, stage(kind, value), rules))
+        asyncio.run(admit_stage(disclosed, one, stage(kind, value), rules))
 
     params = model_file(tmp_path, np.ones(20, dtype=np.float32))
     first, second = header(1), header(2)
     for one in (first, second):
-        assert on_model(ledger, one, params) is (one is second)  # its training draws with replacement
-        asyncio.run(ledger.record_sent(first, C))
+        assert on_model(disclosed, one, params) is (one is second)  # its training draws with replacement
+        asyncio.run(disclosed.record_sent(first, C))
         hear(replace(one, levels=26), "roster", roster_of(10))
         with pytest.raises(RemoteProtocolError, match="max_levels"):
             hear(replace(one, levels=28), "roster", roster_of(10))  # what is enough for nine
-    assert ledger.totals().numbers == 0
+    assert disclosed.totals().numbers == 0
     hear(first, "sets", sets_of(NAMES))
     hear(first, "seed", m.Seed(bytes(32), 0, bytes(32), (), 0, 1, 128, ()))
-    assert (ledger.totals().numbers, ledger.totals().smallest_sum) == (128, 10)
+    assert (disclosed.totals().numbers, disclosed.totals().smallest_sum) == (128, 10)
     with pytest.raises(RemoteProtocolError, match="differs") as refused:
         hear(second, "sets", sets_of(NAMES[1:]))
     assert refused.value.reason == "difference"
     hear(second, "sets", sets_of(NAMES))
     far = model_file(tmp_path, np.zeros(20, dtype=np.float32))
-    assert not on_model(ledger, header(3), far)
+    assert not on_model(disclosed, header(3), far)
     hear(header(3), "sets", sets_of(NAMES[1:]))  # models move: somebody may be lost
-    assert ledger.totals().smallest_sum == 10  # of those that were opened
+    assert disclosed.totals().smallest_sum == 10  # of those that were opened

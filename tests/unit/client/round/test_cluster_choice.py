@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from roughfed.client.disclosure.limits import CHOICE
-from roughfed.client.disclosure.record import Ledger
+from roughfed.client.disclosure.record import DisclosureRecord
 from roughfed.client.policy import Rules
 from roughfed.client.round import cluster_choice
 from roughfed.client.round.cluster_choice import check_question
@@ -56,8 +56,8 @@ def member(store: ClientStore, bits: int = 64, *, clusters: bool = True, declare
         PolicySettings(server_sees="sketches", max_model_bytes=100, max_choice_bits=bits, clusters=clusters), runs=2
     )
     welcome = SimpleNamespace(run="run-1", spec=SPEC, clusters=declared)
-    ledger = Ledger(store.journal)
-    return SimpleNamespace(ledger=ledger, rules=rules, server_key=KEY.public_key, welcome=welcome)
+    disclosed = DisclosureRecord(store.journal)
+    return SimpleNamespace(disclosed=disclosed, rules=rules, server_key=KEY.public_key, welcome=welcome)
 
 
 def question(
@@ -67,7 +67,7 @@ def question(
 
 
 def bits_told(store: ClientStore) -> int:
-    return sum(Ledger(store.journal).given(CHOICE))
+    return sum(DisclosureRecord(store.journal).given(CHOICE))
 
 
 def header(number: int = 3, *, heads: tuple[bytes, ...] = MODELS, key: IdentityKey = KEY, run: str = "run-1") -> Signed:

@@ -14,7 +14,7 @@ import pytest
 
 from roughfed.client.connection.rpc import Connection
 from roughfed.client.context import ClientContext, SessionContext
-from roughfed.client.disclosure.record import Ledger
+from roughfed.client.disclosure.record import DisclosureRecord
 from roughfed.client.metrics import ClientMetrics
 from roughfed.client.policy import Rules
 from roughfed.client.round import download
@@ -137,7 +137,7 @@ def fetch(store: ClientStore, source: Source, *, base: bytes = b"") -> np.ndarra
             welcome=Welcome("1", 1, "run-1", SPEC, b"", "updates", "classification", 10),
             server_key=KEY.public_key,
             rules=Rules(PolicySettings(server_sees="updates", max_model_bytes=10_000)),
-            ledger=Ledger(store.journal),
+            disclosed=DisclosureRecord(store.journal),
         )
         assert isinstance(await do_job(ctx, session, question(base, source), asyncio.Queue()), EvaluationReport)
 

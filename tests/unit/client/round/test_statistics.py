@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roughfed.client.disclosure.record import Ledger
+from roughfed.client.disclosure.record import DisclosureRecord
 from roughfed.client.round import statistics as own
 from roughfed.client.storage.store import ClientStore
 from roughfed.secagg.adverts import Gives
@@ -47,7 +47,7 @@ def store(tmp_path: Path) -> Iterator[ClientStore]:
 def client(store: ClientStore, *, shares: bool = True, **changes: Any) -> Any:
     policy = SimpleNamespace(share_statistics=shares, max_counts=1, max_statistics=100)
     rules = SimpleNamespace(policy=policy, runs=1)
-    session = SimpleNamespace(ledger=Ledger(store.journal), rules=rules)
+    session = SimpleNamespace(disclosed=DisclosureRecord(store.journal), rules=rules)
     return SimpleNamespace(ctx=SimpleNamespace(store=store, description=description(**changes)), session=session)
 
 
@@ -88,12 +88,12 @@ def test_nothing_is_promised_of_a_training_that_is_not_asked(store: ClientStore)
 
 
 def test_a_statistic_of_the_training_leaves_a_few_times(store: ClientStore) -> None:
-    often, ledger = KINDS["transition"].often, Ledger(store.journal)
+    often, disclosed = KINDS["transition"].often, DisclosureRecord(store.journal)
     for number in range(1, often + 3):
         told = own.promises(task(client(store), job(), header(number)), ASKED).training
         assert told == (number <= often) == bool(own.asked_of_training(task(client(store), job(), header(number))))
         if told:
-            asyncio.run(ledger.record_given("run-1", number, {"transition": 1}))
+            asyncio.run(disclosed.record_given("run-1", number, {"transition": 1}))
             assert own.promises(task(client(store), job(), header(number)), ASKED).training  # again after a restart
     renamed = SimpleNamespace(**vars(header()) | {"run": "run-2"})
     assert not own.promises(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.disclosure.record import Ledger
+from roughfed.client.disclosure.record import DisclosureRecord
 from roughfed.client.policy import Rules
 from roughfed.client.rules.checks import check_chain, check_header, check_rounds, check_welcome, used_up
 from roughfed.client.storage.store import ClientStore, SavedUpdate
@@ -60,7 +60,14 @@ def store(tmp_path: Path) -> Iterator[ClientStore]:
 
 def check(store: ClientStore, what: Job) -> RoundHeader:
     return asyncio.run(
-        check_header(what, WELCOME, server_key=KEY.public_key, rules=RULES, store=store, ledger=Ledger(store.journal))
+        check_header(
+            what,
+            WELCOME,
+            server_key=KEY.public_key,
+            rules=RULES,
+            store=store,
+            disclosed=DisclosureRecord(store.journal),
+        )
     )
 
 
@@ -107,7 +114,12 @@ def test_a_header_that_shows_more_than_the_welcome_said_is_refused(store: Client
         with pytest.raises(kind) as refused:
             asyncio.run(
                 check_header(
-                    job(), welcome, server_key=KEY.public_key, rules=rules, store=store, ledger=Ledger(store.journal)
+                    job(),
+                    welcome,
+                    server_key=KEY.public_key,
+                    rules=rules,
+                    store=store,
+                    disclosed=DisclosureRecord(store.journal),
                 )
             )
         assert (type(refused.value), refused.value.reason) == (kind, reason)
@@ -212,7 +224,12 @@ def test_in_a_masked_run_nobodys_evaluation_is_told_alone(store: ClientStore) ->
     with pytest.raises(RemoteProtocolError, match="alone"):
         asyncio.run(
             check_header(
-                masked, welcome, server_key=KEY.public_key, rules=rules, store=store, ledger=Ledger(store.journal)
+                masked,
+                welcome,
+                server_key=KEY.public_key,
+                rules=rules,
+                store=store,
+                disclosed=DisclosureRecord(store.journal),
             )
         )
 
@@ -223,7 +240,7 @@ def test_no_number_of_the_servers_enlarges_what_is_shown(store: ClientStore, rou
     facts = {TURN: (2.0,), "rounds": (float(rounds),)}
     rules = RULES.with_policy(server_sees="sketches", max_sketch_numbers=256)
     shown = header(1, server_sees="sketches", model_digest=bytes(32), sketch_dim=256)
-    asyncio.run(Ledger(store.journal).record_numbers(shown))
+    asyncio.run(DisclosureRecord(store.journal).record_numbers(shown))
     asked = header(
         server_sees="sketches", codec="lanes", levels=16, lane_bits=8, clip_norm=1.0, nonce_commitment=bytes([1]) * 32,
         sketch_dim=2, epoch_round=3, job_digest=job_digest({}, evaluate=True, facts=facts),
@@ -232,7 +249,12 @@ def test_no_number_of_the_servers_enlarges_what_is_shown(store: ClientStore, rou
     with pytest.raises(RemoteProtocolError, match="max_sketch_numbers"):
         asyncio.run(
             check_header(
-                one, welcome, server_key=KEY.public_key, rules=rules, store=store, ledger=Ledger(store.journal)
+                one,
+                welcome,
+                server_key=KEY.public_key,
+                rules=rules,
+                store=store,
+                disclosed=DisclosureRecord(store.journal),
             )
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.client.disclosure.record import Ledger
+from roughfed.client.disclosure.record import DisclosureRecord
 from roughfed.client.policy import Rules
 from roughfed.client.rules.checks import check_header, check_masked
 from roughfed.client.rules.epochs import Epoch, known_epoch, record_epoch
@@ -61,7 +61,7 @@ def store(tmp_path: Path) -> Iterator[ClientStore]:
 
 
 def check(store: ClientStore, what: RoundHeader, *, rules: Rules = RULES) -> None:
-    check_masked(what, rules=rules, store=store, ledger=Ledger(store.journal))
+    check_masked(what, rules=rules, store=store, disclosed=DisclosureRecord(store.journal))
 
 
 def refusal(store: ClientStore, what: RoundHeader, *, rules: Rules = RULES) -> RoughfedError:
@@ -79,18 +79,20 @@ def test_a_sketch_is_no_larger_than_the_policy_says(store: ClientStore) -> None:
 
 def test_what_is_shown_in_all_rounds_of_all_runs_together_is_bounded(store: ClientStore) -> None:
     """Rounds that brought nothing count, too; one that is taken up again counts once; another run counts on."""
-    rules, ledger = RULES.with_policy(max_sketch_numbers=1000), Ledger(store.journal)
+    rules, disclosed = RULES.with_policy(max_sketch_numbers=1000), DisclosureRecord(store.journal)
     fits = 1000 // 128
     for number in range(1, fits + 1):
         asked = header(number, model_digest=bytes([number]) * 32, epoch_round=number, epoch_beacon=b"")
         check(store, asked, rules=rules)
         for _ in range(2):
-            asyncio.run(ledger.record_numbers(asked))
+            asyncio.run(disclosed.record_numbers(asked))
         check(store, asked, rules=rules)  # taken up again
     for run in ("run-1", "run-2"):
         error = refusal(store, header(fits + 1, run=run, epoch_round=fits + 1, epoch_beacon=b""), rules=rules)
         assert (error.reason, "max_sketch_numbers" in str(error)) == ("policy", True)
-    check_masked(asked, rules=rules, store=store, ledger=Ledger(store.journal, ca=b"another", model=b"federation"))
+    check_masked(
+        asked, rules=rules, store=store, disclosed=DisclosureRecord(store.journal, ca=b"another", model=b"federation")
+    )
 
 
 @pytest.mark.parametrize(("levels", "lane_bits"), [(66, 8), (6554, 16), (65536, 32)])
@@ -134,7 +136,14 @@ def accept(store: ClientStore, what: RoundHeader) -> None:
         seconds_left=9,
     )
     asyncio.run(
-        check_header(job, WELCOME, server_key=SERVER.public_key, rules=RULES, store=store, ledger=Ledger(store.journal))
+        check_header(
+            job,
+            WELCOME,
+            server_key=SERVER.public_key,
+            rules=RULES,
+            store=store,
+            disclosed=DisclosureRecord(store.journal),
+        )
     )
 
 

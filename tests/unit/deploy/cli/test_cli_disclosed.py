@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from roughfed.client.disclosure.limits import CHOICE, STATIC, members_of
-from roughfed.client.disclosure.record import Ledger
+from roughfed.client.disclosure.record import DisclosureRecord
 from roughfed.client.storage.store import ClientStore
 from roughfed.deploy.cli.app import run
 from roughfed.secagg.statistics import KINDS
@@ -28,12 +28,12 @@ def folder(tmp_path: Path) -> Path:
 
     async def play() -> None:
         with closing(ClientStore(tmp_path / "state")) as store:
-            ledger = Ledger(store.journal, ca=b"ca", model=MODEL, federation="hospitals")
-            await ledger.enter("run-1", MODEL, allowed=2)
-            await ledger.record_numbers(header)
-            await ledger.record_sum(header, members_of([f"c{number}" for number in range(10)]))
+            disclosed = DisclosureRecord(store.journal, ca=b"ca", model=MODEL, federation="hospitals")
+            await disclosed.enter("run-1", MODEL, allowed=2)
+            await disclosed.record_numbers(header)
+            await disclosed.record_sum(header, members_of([f"c{number}" for number in range(10)]))
             told = {name: 1 for name, kind in KINDS.items() if kind.training and name != "trained"}
-            await ledger.record_given("run-1", 1, told | {STATIC: 40, CHOICE: 3})
+            await disclosed.record_given("run-1", 1, told | {STATIC: 40, CHOICE: 3})
 
     asyncio.run(play())
     return tmp_path
@@ -42,10 +42,10 @@ def folder(tmp_path: Path) -> Path:
 def test_a_table_of_eighty_columns_and_the_same_in_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["disclosed", "--dir", str(folder), "--json"]) == 0
     said, shown = capsys.readouterr()
-    (ledger,) = json.loads(said.splitlines()[-1])["ledgers"]
-    assert (ledger["federation"], ledger["model"], ledger["runs"]) == ("hospitals", MODEL.hex(), ["run-1"])
-    assert (ledger["rounds"], ledger["smallest_sum"]) == ({"sketches": 1}, 10)
-    limits = {line["name"]: (line["used"], line["limit"], line["share"]) for line in ledger["limits"]}
+    (disclosed,) = json.loads(said.splitlines()[-1])["records"]
+    assert (disclosed["federation"], disclosed["model"], disclosed["runs"]) == ("hospitals", MODEL.hex(), ["run-1"])
+    assert (disclosed["rounds"], disclosed["smallest_sum"]) == ({"sketches": 1}, 10)
+    limits = {line["name"]: (line["used"], line["limit"], line["share"]) for line in disclosed["limits"]}
     assert limits["runs"] == (1, 2, 0.5)
     assert limits["rounds"] == (1, 4, 0.25)
     assert limits["sketch-numbers"] == (128, 256, 0.5)
