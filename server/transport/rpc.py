@@ -84,7 +84,7 @@ class FederationService:
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "ClientSession": grpc.stream_stream_rpc_method_handler(self.session),
+                "Session": grpc.stream_stream_rpc_method_handler(self.session),
                 "GetModel": grpc.unary_stream_rpc_method_handler(self.get_model),
                 "PutUpdate": grpc.stream_unary_rpc_method_handler(self.put_update),
                 "UpdateStatus": grpc.unary_unary_rpc_method_handler(self.update_status),
