@@ -35,7 +35,7 @@ INVITE_LIFE = timedelta(days=1)
 
 
 class Authority:
-    """The federation's CA and its member_file. Safe to use from several threads and processes."""
+    """The federation's CA and its members. Safe to use from several threads and processes."""
 
     def __init__(
         self,
@@ -156,10 +156,10 @@ class Authority:
     def enroll(
         self, token: bytes, csr: bytes, identity_key: bytes, *, proof: bytes, now: datetime
     ) -> IssuedCredentials:
-        """Turn a token into member_file.
+        """Turn a token into a membership: the caller gets its certificate.
 
         The very same caller (same token and keys) may ask again, in case the answer was lost: it gets a certificate
-        for the same member_file. Anybody else finds the token used.
+        for the same member. Anybody else finds the token used.
 
         Args:
             token: secret of the join line, 32 bytes.
