@@ -44,6 +44,7 @@ _MAX_PRESET = 64  # label combinations that are shown from the start, at zero
 log = logging.getLogger(__name__)
 
 _SAID: set[tuple[str, type[Exception]]] = set()
+_NOT_RECORDED = "not recorded: %s (said once)"
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
 
@@ -88,7 +89,11 @@ def safely(
 
     @functools.wraps(method)
     def guarded(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        _attempted(method.__qualname__, lambda: method(self, *args, **kwargs), None)
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            if _is_new(method.__qualname__, error):
+                log.warning(_NOT_RECORDED, method.__qualname__, exc_info=True)
 
     return guarded
 
@@ -114,17 +119,20 @@ def timed(
 
 def measured(look: Callable[[], T], otherwise: T) -> T:
     """What a look at the system gives; `otherwise` where it fails, for whatever reason. Each kind is logged once."""
-    return _attempted(getattr(look, "__qualname__", repr(look)), look, otherwise)
-
-
-def _attempted(what: str, work: Callable[[], T], otherwise: T) -> T:
     try:
-        return work()
+        return look()
     except Exception as error:
-        if (kind := (what, type(error))) not in _SAID:
-            _SAID.add(kind)
-            log.warning("not recorded: %s (said once)", what, exc_info=True)
+        what = getattr(look, "__qualname__", repr(look))
+        if _is_new(what, error):
+            log.warning(_NOT_RECORDED, what, exc_info=True)
         return otherwise
+
+
+def _is_new(what: str, error: Exception) -> bool:
+    kind = (what, type(error))
+    new = kind not in _SAID
+    _SAID.add(kind)
+    return new
 
 
 class Telemetry:
@@ -152,6 +160,8 @@ class Telemetry:
             for family in families
         }
         self._metrics = {family.name: self._create(family) for family in families if not family.on_scrape}
+        self._known: dict[tuple[object, ...], Counter | Gauge | Histogram] = {}
+        """(name, labels) -> series, of labels that the table knows: as few as there are series."""
         self.set("build_info", 1, version=__version__, python=platform.python_version())
         self.on_scrape("process_resident_bytes", resident_bytes)
 
@@ -179,8 +189,15 @@ class Telemetry:
         return [labels[label] if labels[label] in values else OTHER for label, values in allowed.items()]
 
     def _series(self, name: str, labels: Mapping[str, str]) -> Counter | Gauge | Histogram:
-        metric = self._metrics[name]
-        return metric.labels(*self._guard(name, labels)) if self._families[name].labels else metric
+        if not labels and not self._families[name].labels:
+            return self._metrics[name]
+        key = (name, *labels.items())
+        if (known := self._known.get(key)) is None:
+            values = self._guard(name, labels)
+            known = self._metrics[name].labels(*values)
+            if OTHER not in values:
+                self._known[key] = known
+        return known
 
     def add(self, name: str, amount: float = 1, **labels: str) -> None:
         """Add to a counter or a gauge.

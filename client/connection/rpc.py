@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import grpc
@@ -55,7 +55,7 @@ class Connection:
         heard: something came from the server since the session was opened, or tried.
     """
 
-    paced = heard = False
+    paced = heard = _careful = False
 
     def __init__(self, address: str, credentials: Credentials) -> None:
         """Open the channel; the handshake happens at the first call."""
@@ -129,7 +129,7 @@ class Connection:
         with disk_errors("store the model"):
             fd = os.open(into, os.O_WRONLY)
         try:
-            with translated():
+            with self._cautioned(), translated():
                 async with progress(TURN_S if self.paced else PROGRESS_S) as moved:
                     async for raw in self._get_model(encode_get_model(digest, at, base, waits=self.paced)):
                         chunk = decode_chunk(raw)
@@ -144,6 +144,15 @@ class Connection:
         finally:
             os.close(fd)
         return at
+
+    @contextmanager
+    def _cautioned(self) -> Generator[None]:
+        """Around a transfer; where one is cut, the later ones are careful (`chunk_length`)."""
+        try:
+            yield
+        except Unreachable:
+            self._careful = True
+            raise
 
     async def update_status(self, run: str, number: int, digest: bytes) -> tuple[int, Receipt | None]:
         """How much of an update the server holds."""
@@ -168,12 +177,12 @@ class Connection:
             fd = os.open(path, os.O_RDONLY)
         total = os.fstat(fd).st_size
         try:
-            with translated():
+            with self._cautioned(), translated():
                 async with progress(PROGRESS_S) as moved:
                     paced = self.paced  # a welcome that comes between two looks at it would make this wait for nothing
 
                     async def chunks() -> AsyncIterator[bytes]:
-                        first = b"" if paced else os.pread(fd, chunk_length(at, start=at), at)
+                        first = b"" if paced else os.pread(fd, chunk_length(at, start=at, careful=self._careful), at)
                         moved(TURN_S if paced else PROGRESS_S)
                         yield encode_chunk(at, first, signed)
                         # What is sent before its turn would lie in the server's memory.
@@ -187,7 +196,7 @@ class Connection:
                             if offset > at:
                                 crash.point("upload-cut")
                             moved()
-                            piece = os.pread(fd, chunk_length(offset, start=at), offset)
+                            piece = os.pread(fd, chunk_length(offset, start=at, careful=self._careful), offset)
                             yield encode_chunk(offset, piece)
                             offset += len(piece)
                             on_bytes(len(piece))

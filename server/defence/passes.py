@@ -93,6 +93,9 @@ def projected(rows: Sequence[Fill], size: int, dim: int, seed: int) -> NDArray[n
 MARK_RUNS, MARK_RUN = 256, 64
 """Runs of coordinates that a mark is made of, and how long each is: a small part of a large model."""
 
+READ_WHOLE = 1 << 20
+"""Coordinates up to which a row is read at once for its mark: one large read costs less than many small ones."""
+
 
 def marked(rows: Sequence[Fill], size: int, dim: int, seed: int) -> NDArray[np.float64]:
     """A few numbers of a sample of each row's coordinates: equal rows have equal marks, others as good as never.
@@ -117,10 +120,16 @@ def marked(rows: Sequence[Fill], size: int, dim: int, seed: int) -> NDArray[np.f
     total = sum(count for _, count in runs)
     signs = 1.0 - 2.0 * rng.integers(0, 2, total)
     found, sample = np.zeros((len(rows), dim)), np.empty(total, dtype=np.float32)
+    row = np.empty(size if size <= READ_WHOLE else 0, dtype=np.float32)
     for at, fill in enumerate(rows):
         place = 0
+        if len(row):
+            fill(0, row)
         for start, count in runs:
-            fill(start, sample[place : place + count])
+            if len(row):
+                sample[place : place + count] = row[start : start + count]
+            else:
+                fill(start, sample[place : place + count])
             place += count
         found[at] = np.bincount(np.arange(total) % dim, weights=sample * signs, minlength=dim)
     return found

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from roughfed.crypto.certificates import CLOCK_SKEW, load_certificate, serial_of
+from roughfed.crypto.certificates import CLOCK_SKEW, load_certificate
 from roughfed.errors import IdentityError
 
 VOUCHED_S = 60.0
@@ -32,6 +32,8 @@ class Callers:
         self._vouched: dict[str, tuple[int, float]] = {}
         self._enrolments = 0
         self._latest: dict[str, datetime] = {}
+        self._read: dict[str, tuple[bytes, int, datetime]] = {}
+        """client -> the certificate (PEM) of its last call, with its number and beginning: it comes with each call."""
 
     async def check(self, client: str, certificate: bytes) -> None:
         """Turn away the revoked, a machine that was replaced, and a certificate that was.
@@ -42,10 +44,14 @@ class Callers:
         Raises:
             IdentityError: reason "revoked" or "outdated".
         """
+        known = self._read.get(client)
+        if known is None or known[0] != certificate:
+            loaded = load_certificate(certificate)
+            known = self._read[client] = (certificate, loaded.serial_number, loaded.not_valid_before_utc)
+        _, serial, began = known
         if self.judge is not None:
-            await self._ask(self.judge, client, serial_of(certificate))
+            await self._ask(self.judge, client, serial)
             return
-        began = load_certificate(certificate).not_valid_before_utc
         latest = max(began, self._latest.get(client, began))
         if latest - began > CLOCK_SKEW:  # the CA's clock may have been set back between two certificates
             raise refusal(client, OUTDATED)

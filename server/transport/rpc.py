@@ -77,6 +77,8 @@ class FederationService:
         self._cache: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
         self._held = 0
         self._downloads: dict[str, object] = {}
+        self._cut: set[str] = set()
+        """Clients of whom a download did not come to its end: they get short chunks at first."""
         self.streams = 0
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -207,7 +209,7 @@ class FederationService:
         if offset:
             ctx.metrics.resumed()
         ctx.recent.transfers.note(bool(offset))
-        start, mine = offset, object()
+        start, mine, careful = offset, object(), bool(offset) or client in self._cut
         self._downloads[client] = mine
         waits = bears_waiting(request) and source.size_bytes - offset > SMALL_BYTES
         fd, loop = os.open(source.path, os.O_RDONLY), asyncio.get_running_loop()
@@ -219,7 +221,7 @@ class FederationService:
                     ctx.clients.check(client)
                     if self._downloads.get(client) is not mine:
                         raise StaleRound("a newer download of this client took over", reason="superseded")
-                    length = min(chunk_length(offset, start=start), source.size_bytes - offset)
+                    length = min(chunk_length(offset, start=start, careful=careful), source.size_bytes - offset)
                     yield self._chunk(fd, source, offset=offset, length=length)
                     patience.reschedule(loop.time() + PROGRESS_S)
                     moved(length)
@@ -230,6 +232,8 @@ class FederationService:
                     offset += length
         finally:
             os.close(fd)
+            if offset < source.size_bytes:
+                self._cut.add(client)
             if offset > start:
                 ctx.trace.transfer(client, "download", began, offset - start, offset=start)
 

@@ -17,7 +17,7 @@ CHUNK_BYTES = 1 << 20
 """Payload of one chunk: large enough to amortise a call's cost, a quarter of gRPC's default message limit."""
 
 LEAST_BYTES = 1 << 16
-"""Payload of the first chunks of a transfer."""
+"""Payload of the first chunks of a careful transfer."""
 
 _OFFSET, _DATA, _UPDATE = 0x08, 0x12, 0x1A  # field number << 3 | wire type
 
@@ -37,19 +37,24 @@ class Chunk:
     update: Signed | None = None
 
 
-def chunk_length(offset: int, *, start: int) -> int:
-    """Length of the next chunk of a transfer: a cut in the middle of it loses little beside what was moved before.
+def chunk_length(offset: int, *, start: int, careful: bool) -> int:
+    """Length of the next chunk of a transfer.
 
-    That is a quarter at most, or `LEAST_BYTES`. Chunks end at multiples of their length, a power of two, so that who
-    began elsewhere gets the same ones.
+    A careful transfer begins with short chunks: a cut in the middle of one loses little beside what was moved before,
+    a quarter at most, or `LEAST_BYTES`. Each chunk costs both sides a message, so that is for peers whose transfers
+    were cut before. Chunks end at multiples of their length, a power of two, so that who began elsewhere gets the same
+    ones.
 
     Args:
         offset: where it begins.
         start: where this try of the transfer began.
+        careful: whether an earlier transfer with this peer was cut.
 
     Returns:
         1 to `CHUNK_BYTES`; the end of the data is for the caller to see.
     """
+    if not careful:
+        return CHUNK_BYTES - offset % CHUNK_BYTES
     length = min(CHUNK_BYTES, 1 << max(LEAST_BYTES.bit_length(), ((offset - start) // 4).bit_length()) - 1)
     return length - offset % length
 

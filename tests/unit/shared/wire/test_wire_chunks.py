@@ -99,12 +99,12 @@ def test_an_empty_message_is_an_empty_chunk_as_in_proto3() -> None:
     assert (chunk.offset, len(chunk.data), chunk.update) == (0, 0, None)
 
 
-def cut(size: int, start: int) -> list[tuple[int, int]]:
+def cut(size: int, start: int, *, careful: bool = True) -> list[tuple[int, int]]:
     """(offset, length) of the chunks of a try that begins at `start`."""
     chunks: list[tuple[int, int]] = []
     offset = start
     while offset < size:
-        length = min(chunk_length(offset, start=start), size - offset)
+        length = min(chunk_length(offset, start=start, careful=careful), size - offset)
         chunks.append((offset, length))
         offset += length
     return chunks
@@ -123,4 +123,12 @@ def test_a_long_transfer_has_few_chunks_and_one_that_goes_on_has_the_same() -> N
     assert len(whole) <= 256 + 16
     again = cut(1 << 28, 123 << 20)
     assert len(set(again) & set(whole)) >= 133 - 5
+
+
+@given(start=st.integers(0, 1 << 24).map(lambda quads: 4 * quads), size=st.integers(1, 8 << 20))
+def test_without_a_cut_a_transfer_has_as_few_chunks_as_can_be(start: int, size: int) -> None:
+    chunks = cut(start + size, start, careful=False)
+    assert len(chunks) <= size // CHUNK_BYTES + 2
+    assert all(0 < length <= CHUNK_BYTES for _, length in chunks)
+    assert all((offset + length) % CHUNK_BYTES == 0 for offset, length in chunks[:-1])  # who resumes gets the same
     assert len(cut(4_000_000, 0)) <= 20
