@@ -13,7 +13,6 @@ D parameters, M codes.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -23,7 +22,9 @@ from numpy.typing import NDArray
 from roughfed.client.round.masked_part import DITHER
 from roughfed.codec import chain
 from roughfed.codec.downlink import quantise
+from roughfed.codec.plan import Summed
 from roughfed.crypto.agreement import derive as derive_key
+from roughfed.deploy.speed.process import round_secret
 from roughfed.deploy.synthetic import update_of
 from roughfed.digest import content_digest
 from roughfed.masked_round import masking_of
@@ -65,11 +66,6 @@ class Seeds:
 
     federation: int
     secret: int
-
-
-def round_secret(seed: int, client: str, header_digest: bytes) -> bytes:
-    """The 32 "secret" bytes of a client in the round with this header, for who knows the seed."""
-    return hashlib.sha256(b"roughfed test secret v1\0%d|%s|" % (seed, client.encode()) + header_digest).digest()
 
 
 def model_digests(
@@ -136,14 +132,14 @@ class Clients:
     def mean(self, played: JournaledRound) -> Flat:
         """The mean of the accepted updates, float32 [D]; notes the residual of each that feeds it back."""
         header = decode_header(played.header.body)
-        sums: list[chain.Summed] = []
+        sums: list[Summed] = []
         for tier in names_of(header):
             names = [name for name in played.accepted if played.tiers.get(name, STANDARD) == tier]
             if names:
                 sums.append(self._summed(played, header_for(header, tier), names))
         return mean_of_sums(sums)
 
-    def _summed(self, played: JournaledRound, header: RoundHeader, names: Sequence[str]) -> chain.Summed:
+    def _summed(self, played: JournaledRound, header: RoundHeader, names: Sequence[str]) -> Summed:
         """The sum of one tier, of clients that send of all tensors; the header is the tier's."""
         size = len(self.deltas(names[0], played.number))
         codec = masking_of(played.header, header, size=size, server_key=b"").params
@@ -159,7 +155,7 @@ class Clients:
                 self.residuals[name] = encoded.residual  # it counts: the old one is said
             total += encoded.codes
         weight = sum(played.quarters.get(name, FULL) for name in names) / FULL
-        return chain.Summed(total, len(names), weight, codec)
+        return Summed(total, len(names), weight, codec)
 
 
 def _digest(model: Flat) -> bytes:

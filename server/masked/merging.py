@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from roughfed.codec.chain import Summed
+from roughfed.codec.plan import Summed
 from roughfed.params import Flat
 from roughfed.server.masked.outcome import TierSum
 from roughfed.tiers import Mean, merged
@@ -53,8 +53,6 @@ def mean_of_sums(sums: Sequence[Summed]) -> Flat:
 
 
 def _summed(one: TierSum) -> Summed:
-    from roughfed.codec.chain import Summed
-
     codes = one.total if one.total is not None else np.empty(0, np.uint32)
     return Summed(codes, len(one.accepted), one.weight, one.masking.params)
 

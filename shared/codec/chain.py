@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roughfed.codec.jit import compiled, plain, read_only
-from roughfed.codec.plan import ChainParams, Lanes
+from roughfed.codec.plan import ChainParams, Lanes, Summed
 from roughfed.codec.rotation import rotate, rotate_back
 from roughfed.codec.rounding import Codes, round_rows, spread_sums
 from roughfed.codec.subset import kept_rows
@@ -130,23 +130,6 @@ def decode_sum(code_sums: Codes, num_clients: int, params: ChainParams, *, weigh
     mean = spread_sums(code_sums, kept_rows(params), params, num_clients=num_clients, weight=weight)
     rotate_back(mean, params.layout, params.seed)
     return mean[: params.size]
-
-
-@dataclass(frozen=True, slots=True)
-class Summed:
-    """The sum of the codes of some clients, who all sent the same rows.
-
-    Attributes:
-        code_sums: exact integer sums, any unsigned type, [M].
-        num_clients: n, how many clients' codes are in each sum.
-        weight: sum of their weights.
-        params: their codec.
-    """
-
-    code_sums: Codes
-    num_clients: int
-    weight: float
-    params: ChainParams
 
 
 def decode_merged(base: Summed, subsets: Sequence[Summed]) -> Flat:

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from roughfed.errors import ConfigError, RemoteProtocolError
 
@@ -141,6 +142,23 @@ class ChainParams:
         """Distance between two codes: the range is CLIP_SIGMAS deviations, C / sqrt(P) each, to either side."""
         sigma = self.clip_norm / math.sqrt(self.layout.padded)
         return 2 * clip_sigmas(self.lanes.levels) * sigma / (self.lanes.levels - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """The sum of the codes of some clients, who all sent the same rows.
+
+    Attributes:
+        code_sums: exact integer sums, any unsigned type, [M].
+        num_clients: n, how many clients' codes are in each sum.
+        weight: sum of their weights.
+        params: their codec.
+    """
+
+    code_sums: NDArray[np.unsignedinteger[Any]]
+    num_clients: int
+    weight: float
+    params: ChainParams
 
 
 def plan_lanes(largest_group: int, *, bits: int | None = None) -> Lanes:

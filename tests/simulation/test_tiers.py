@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from roughfed.codec.chain import Summed, decode_merged
+from roughfed.codec.chain import decode_merged
+from roughfed.codec.plan import Summed
 from roughfed.digest import content_digest
 from roughfed.errors import RemoteProtocolError
 from roughfed.masked_round import Masking, maskings_of

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roughfed.codec import downlink
-from roughfed.codec.chain import Encoded, Summed, decode_sum, encode
+from roughfed.codec.chain import Encoded, decode_sum, encode
 from roughfed.codec.clip_schedule import ClipLimits, follow_norms, max_step
-from roughfed.codec.plan import ChainParams, Lanes, plan_lanes
+from roughfed.codec.plan import ChainParams, Lanes, Summed, plan_lanes
 from roughfed.errors import TooFewClients
 from roughfed.masked_round import code_rms, largest_group, sketch_of_update
 from roughfed.params import Flat

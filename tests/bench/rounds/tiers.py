@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from roughfed.codec.chain import Summed
+from roughfed.codec.plan import Summed
 from roughfed.deploy.speed.measure import machine
 from roughfed.errors import ConfigError
 from roughfed.params import Flat

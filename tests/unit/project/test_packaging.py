@@ -218,3 +218,13 @@ def test_an_editable_install_imports(source: Path, tmp_path: Path, mode: str) ->
     zipfile.ZipFile(wheel).extractall(tmp_path)
     for cwd in (Path("/"), source):  # the source folder must not shadow what is installed
         assert import_from(tmp_path, cwd).startswith(str(source))
+
+
+@pytest.mark.parametrize("program", ["roughfed.deploy.aggregator, roughfed.server.app", "roughfed.deploy.agent"])
+def test_a_process_in_the_clear_loads_no_compiler(program: str) -> None:
+    """Numba costs 25 MiB and half a second; only a masked round, and an int8 codec, have kernels."""
+    look = (
+        f"import sys, {program}; sys.exit(', '.join(n for n in ('numba', 'torch', 'scipy') if n in sys.modules) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roughfed.codec.chain import Summed, decode_merged, decode_sum, encode
-from roughfed.codec.plan import ChainParams, plan_lanes
+from roughfed.codec.chain import decode_merged, decode_sum, encode
+from roughfed.codec.plan import ChainParams, Summed, plan_lanes
 from roughfed.config import FederationConfig
 from roughfed.deploy.plan import plan
 from roughfed.errors import ConfigError, RemoteProtocolError
