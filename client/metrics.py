@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from roughfed import messages
 from roughfed.mode import MODES
-from roughfed.telemetry import BUILD_INFO, LONG_S, RESIDENT_BYTES, WORK_S, Family, Telemetry, safely, timed
+from roughfed.telemetry import BUILD_INFO, LONG_S, RESIDENT_BYTES, WORK_S, Family, Samples, Telemetry, safely, timed
 
 PREFIX = "roughfed_client_"
 
@@ -97,12 +98,29 @@ FAMILIES = (
         "gauge",
         "Share of each of the owner's limits that is used, for this federation and model (`roughfed disclosed`).",
         {"limit": LIMITS},
+        on_scrape=True,
     ),
-    Family("disclosed_rounds", "gauge", "Rounds in which this client showed anything, in all runs."),
-    Family("disclosed_fewest_members", "gauge", "Members of the smallest sum that this client was in.", unknown=True),
+    Family("disclosed_rounds", "gauge", "Rounds in which this client showed anything, in all runs.", on_scrape=True),
+    Family("disclosed_fewest_members", "gauge", "Members of the smallest sum that this client was in.", on_scrape=True),
     BUILD_INFO,
     RESIDENT_BYTES,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosed:
+    """What has left this client.
+
+    Attributes:
+        used: (name of a limit, share of it that is used); of the statistics that a training works out, the one nearest
+            its limit counts.
+        rounds: in which something left.
+        fewest_members: of all sums that this client was in; None: not known.
+    """
+
+    used: Iterable[tuple[str, float]] = ()
+    rounds: int = 0
+    fewest_members: int | None = None
 
 
 class ClientMetrics:
@@ -111,6 +129,10 @@ class ClientMetrics:
     def __init__(self, *, codecs: Sequence[str] = ("identity",)) -> None:
         """Start at zero; codecs that are not named count as "other"."""
         self._telemetry = Telemetry(PREFIX, FAMILIES, labels={"codec": codecs})
+        self._disclosed: Callable[[], Disclosed] = Disclosed
+        self._telemetry.on_scrape("disclosed_ratio", self._disclosed_shares)
+        self._telemetry.on_scrape("disclosed_rounds", self._disclosed_rounds)
+        self._telemetry.on_scrape("disclosed_fewest_members", self._fewest_members)
         self.phase("connecting")
 
     def render(self) -> bytes:
@@ -199,23 +221,23 @@ class ClientMetrics:
         self._telemetry.set("clock_skew_seconds", seconds)
 
     @safely
-    def disclosed(self, used: Iterable[tuple[str, float]], *, rounds: int, fewest_members: int | None) -> None:
-        """What has left this client.
+    def disclosed(self, look: Callable[[], Disclosed]) -> None:
+        """From now on `look` says what has left, whenever the page is asked for; it runs in the page's thread."""
+        self._disclosed = look
 
-        Args:
-            used: (name of a limit, share of it that is used); of the statistics that a training works out, the one
-                nearest its limit counts.
-            rounds: in which something left.
-            fewest_members: of all sums that this client was in; None: not known.
-        """
+    def _disclosed_shares(self) -> Samples:
         shares = dict.fromkeys(LIMITS, 0.0)
-        for line, share in used:
+        for line, share in self._disclosed().used:
             name = line if line in shares else "statistics"
             shares[name] = max(shares[name], share)
-        for name, share in shares.items():
-            self._telemetry.set("disclosed_ratio", share, limit=name)
-        self._telemetry.set("disclosed_rounds", rounds)
-        self._telemetry.set("disclosed_fewest_members", math.nan if fewest_members is None else fewest_members)
+        return [((name,), share) for name, share in shares.items()]
+
+    def _disclosed_rounds(self) -> Samples:
+        return [((), float(self._disclosed().rounds))]
+
+    def _fewest_members(self) -> Samples:
+        fewest = self._disclosed().fewest_members
+        return [((), math.nan if fewest is None else float(fewest))]
 
     @safely
     def machine(

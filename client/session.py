@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 from roughfed import __version__, crash
 from roughfed.client.context import ClientContext, SessionContext
@@ -15,6 +16,7 @@ from roughfed.client.local.availability import WINDOW, Availability
 from roughfed.client.local.machine import Watcher
 from roughfed.client.members.credential_files import Credentials
 from roughfed.client.members.renewal import Renewal
+from roughfed.client.metrics import Disclosed
 from roughfed.client.outbox import Outbox
 from roughfed.client.policy import Rules
 from roughfed.client.round.cluster_choice import Chooser
@@ -226,7 +228,7 @@ class Session:
         ctx.metrics.connected(True)
         self._watcher.welcomed(welcome)
         self.context = SessionContext(credentials, welcome, server.identity_key, self.rules, disclosed)
-        self._show_disclosed(self.context)
+        self._ctx.metrics.disclosed(partial(disclosed_by, self.context))
         log.info("connected to %s, run %s", ctx.connection.address, welcome.run)
         self._setup.on_welcome(welcome)
 
@@ -235,21 +237,18 @@ class Session:
             return  # said again, after a reconnect
         if self.context is not None:
             await apply_result(self._ctx.store, self.context.welcome.run, closed)
-            self._show_disclosed(self.context)
         self._closed_round = closed.round  # after the wait: a session that ends in it hears the word again
         self._ctx.metrics.round_closed(closed.verdict)
         self._runner.close_round(closed)
         extra = f" ({closed.reason})" if closed.reason else ""
         log.info("round %d %s; this client's update: %s%s", closed.round, closed.outcome, closed.verdict, extra)
 
-    def _show_disclosed(self, session: SessionContext) -> None:
-        """Set the gauges by what has left."""
-        totals = session.disclosed.totals()
-        self._ctx.metrics.disclosed(
-            [(line.name, line.share) for line in lines_of(totals, session.rules)],
-            rounds=sum(totals.rounds.values()),
-            fewest_members=totals.smallest_sum,
-        )
+
+def disclosed_by(session: SessionContext) -> Disclosed:
+    """What has left this client, beside its owner's limits, for the metrics."""
+    totals = session.disclosed.totals()
+    used = [(line.name, line.share) for line in lines_of(totals, session.rules)]
+    return Disclosed(used, sum(totals.rounds.values()), totals.smallest_sum)
 
 
 def is_quarantined(message: Heartbeat) -> bool:

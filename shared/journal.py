@@ -134,9 +134,7 @@ class Journal:
         self._queue.put(None)
         self._thread.join()
         self._writer_db.close()
-        with (
-            self._reading
-        ):  # closed under a thread that reads (work beside a round that nobody waits for), SQLite crashes
+        with self._reading:  # under a thread that reads (beside a round, nobody waits for it) SQLite would crash
             self._reader_db.close()
 
     def _run(self) -> None:

@@ -67,6 +67,8 @@ class DisclosureRecord:
             RemoteProtocolError: one more than the owner agreed to.
             IdentityError: the run had another model before.
         """
+        if self.runs().get(run) == spec:
+            return
 
         def work(db: sqlite3.Connection) -> None:
             rows = db.execute(

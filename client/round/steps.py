@@ -29,6 +29,7 @@ from roughfed.client.round.statistics import (
 from roughfed.client.rules.checks import check_rounds
 from roughfed.client.storage.store import SavedUpdate
 from roughfed.errors import TrainerError
+from roughfed.shared_tensors import SCALE
 from roughfed.tiers import tensors_of
 from roughfed.training import LABEL_AUDIT, BaseFile, FitResult, Turn
 from roughfed.types import Evaluation, Evaluations, Receipt, Signed, UpdateStatement
@@ -172,7 +173,7 @@ def turn_of(task: RoundTask) -> Turn:
         allow_memory=session.rules.allow_memory,
         state=state,
         audit=store.folder / LABEL_AUDIT if session.rules.policy.label_audit else None,
-        said=store.counted_shares(header.run, before=header.round),
+        said=store.counted_shares(header.run, before=header.round) if SCALE in task.job.facts else {},
         tensors=tensors_of(header),
         base=None if (base := session.welcome.base) is None else BaseFile(store.base_path(base.digest), base.scale),
         seconds_left=max(0.0, task.ends_at - time.monotonic()),

@@ -16,6 +16,7 @@ from roughfed.file_pool import claim, retire, spare_of, written_over
 from roughfed.files import disk_errors
 from roughfed.journal import Journal
 from roughfed.messages import Seen
+from roughfed.secagg.adverts import FULL
 from roughfed.tiers import STANDARD
 from roughfed.types import Signed
 
@@ -223,10 +224,12 @@ class ClientStore:
         """The weight class, in quarters, that the last training before a round found; 4 without one."""
         sql = "SELECT quarters FROM weights WHERE run = ? AND round < ? ORDER BY round DESC LIMIT 1"
         rows = self.journal.read(sql, run, before)
-        return rows[0]["quarters"] if rows else 4
+        return rows[0]["quarters"] if rows else FULL
 
     async def record_quarters(self, run: str, number: int, quarters: int) -> None:
         """Note what a training found; older ones than that of the round before are forgotten."""
+        if quarters == FULL and not self.journal.read("SELECT 1 FROM weights LIMIT 1"):
+            return  # as without one
 
         def work(db: sqlite3.Connection) -> None:
             last = "SELECT MAX(round) FROM weights WHERE run = ? AND round < ?"
@@ -286,8 +289,9 @@ class ClientStore:
 
     def forgotten(self, run: str, number: int) -> bool:
         """Whether an update of a round was noted and what was promised is not known any more: another run came."""
-        rows = self.journal.read("SELECT 1 FROM updates WHERE run = ? AND round = ?", run, number)
-        return not rows and (run, number) in self.rounds_used()
+        if not self.journal.read("SELECT 1 FROM rounds_used WHERE run = ? AND round = ?", run, number):
+            return False
+        return not self.journal.read("SELECT 1 FROM updates WHERE run = ? AND round = ?", run, number)
 
     async def save_update(self, update: SavedUpdate) -> None:
         """Note an update (and forget those of earlier rounds).
@@ -328,7 +332,8 @@ class ClientStore:
 
     def last_used(self, run: str) -> int:
         """The last round of a run that an update was noted for; 0 before the first."""
-        return max((number for each, number in self.rounds_used() if each == run), default=0)
+        rows = self.journal.read("SELECT COALESCE(MAX(round), 0) AS last FROM rounds_used WHERE run = ?", run)
+        return int(rows[0]["last"])
 
     def update_path(self, number: int) -> Path:
         """Where the bytes of a round's update lie."""

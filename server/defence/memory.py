@@ -56,9 +56,9 @@ class ConfiguredRule:
         name = config.defence.rule_of(config.privacy.server_sees)
         return cls(name, rule_of(name), config.defence.f, DefenceStore(journal, name, entropy=entropy))
 
-    async def situation(self, round_number: int, clients: int) -> Situation:
+    def situation(self, round_number: int, clients: int) -> Situation:
         """What the rule knows of a round of so many clients beside its rows; the same whenever it is asked."""
-        seed = await self.memory.seed(round_number)
+        seed = self.memory.seed(round_number)
         return Situation(tolerated(self.f, clients), round_number, seed, self.memory.before(round_number))
 
     def judge(self, view: View, situation: Situation) -> Verdict:
@@ -105,13 +105,21 @@ class DefenceStore:
     def __init__(self, journal: Journal, rule: str, *, entropy: Entropy = os.urandom) -> None:
         """On the server's journal; of what other rules remembered before the settings changed, nothing is seen."""
         self._journal, self._mark, self._entropy = journal, f"{rule}/", entropy
+        self._seeds: dict[int, int] = {}
 
-    async def seed(self, round_number: int) -> int:
-        """The seed of a round; drawn when it is first asked for, so that no client can know it before its upload."""
-        sql = "INSERT OR IGNORE INTO defence (round, seed) VALUES (?, ?)"
-        row = (round_number, int.from_bytes(self._entropy(8)) >> 2)
-        await self._journal.write(lambda db: db.execute(sql, row))
-        return int(self._journal.read("SELECT seed FROM defence WHERE round = ?", round_number)[0]["seed"])
+    def seed(self, round_number: int) -> int:
+        """The seed of a round; drawn when it is first asked for, so that no client can know it before its upload.
+
+        It need not be on disk before it is used, only before the verdict is, and facts are committed in their order.
+        """
+        if round_number not in self._seeds:
+            rows = self._journal.read("SELECT seed FROM defence WHERE round = ?", round_number)
+            seed = int(rows[0]["seed"]) if rows else int.from_bytes(self._entropy(8)) >> 2
+            self._seeds = {round_number: seed}
+            if not rows:
+                row = (round_number, seed)
+                self._journal.submit(lambda db: db.execute("INSERT INTO defence (round, seed) VALUES (?, ?)", row))
+        return self._seeds[round_number]
 
     def before(self, round_number: int) -> dict[str, NDArray[np.float64]]:
         """What the rule remembered last before a round of its cluster: of what clients did in others, nothing."""

@@ -82,7 +82,7 @@ class Calibration(Extension):
     async def on_last_round(self) -> None:
         """After the last round: finish its version, and evaluate what came of it."""
         last = next((row for row in reversed(self._ctx.store.rounds()) if row.outcome == "committed"), None)
-        if self._ctx.config.trainer.calibrate == "none" or self._ctx.worker is None or last is None:
+        if self._ctx.worker is None or last is None:
             return
         if self._ctx.config.trainer.calibrate not in EVERY_ROUND:
             await self._calibrate(last)

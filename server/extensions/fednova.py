@@ -21,21 +21,15 @@ class FedNova(Extension):
         """As the settings say."""
         self._ctx = ctx
 
-    @property
-    def _on(self) -> bool:
-        return self._ctx.config.aggregate.scaling == "fednova"
-
     def statistics(self, number: int, cluster: str) -> Iterable[str]:
         """The clients' steps."""
         del cluster
         rounds = self._ctx.config.round.rounds
-        return asks(number, rounds, known=bool(self._mean_steps())) if self._on else ()
+        return asks(number, rounds, known=bool(self._mean_steps()))
 
     def facts(self, number: int, cluster: str) -> Facts:
         """By how many steps clients multiply their updates, once at least four have told theirs."""
         del number, cluster
-        if not self._on:
-            return {}
         found = self._mean_steps()
         if not found and self._ctx.store.last_round() is not None:
             log.warning('fewer than %d clients told their steps: aggregate.scaling = "fednova" waits for more', FEWEST)

@@ -41,12 +41,12 @@ class ExtensionInputs:
 
 EXTENSIONS: Mapping[str, Callable[[ServerContext, ExtensionInputs], Extension | None]] = MappingProxyType(
     {
-        "calibration": lambda ctx, _: Calibration(ctx),
+        "calibration": lambda ctx, _: Calibration(ctx) if ctx.config.trainer.calibrate != "none" else None,
         "edge": lambda ctx, given: None if given.above is None else EdgeExtension(ctx, given.above),
-        "scaffold": lambda ctx, _: Scaffold(ctx),
-        "fednova": lambda ctx, _: FedNova(ctx),
+        "scaffold": lambda ctx, _: Scaffold(ctx) if ctx.config.trainer.scaffold else None,
+        "fednova": lambda ctx, _: FedNova(ctx) if ctx.config.aggregate.scaling == "fednova" else None,
         "fairness": lambda ctx, _: FairnessExtension(ctx),
-        "tiers": lambda ctx, _: Tiers(ctx),
+        "tiers": lambda ctx, _: Tiers(ctx) if ctx.config.tiers else None,
         "free-riders": lambda ctx, _: FreeRiders(ctx),
         "clusters": lambda ctx, given: ClusterExtension(ctx, given.draw),
         "contribution": lambda ctx, _: ContributionScoring(ctx),
@@ -56,7 +56,7 @@ EXTENSIONS: Mapping[str, Callable[[ServerContext, ExtensionInputs], Extension | 
 
 
 def add_extensions(ctx: ServerContext, given: ExtensionInputs) -> None:
-    """Every extension of the table that there is with these settings."""
+    """Every extension of the table that there is with these settings; one that is off costs a round nothing."""
     for make in EXTENSIONS.values():
         if (extension := make(ctx, given)) is not None:
             ctx.extensions.add(extension)

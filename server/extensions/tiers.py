@@ -12,7 +12,7 @@ from roughfed.tiers import STANDARD, header_for, names_of
 
 
 class Tiers(Extension):
-    """Figures of each tier; nothing where there are none."""
+    """Figures of each tier."""
 
     def __init__(self, ctx: ServerContext) -> None:
         """As the settings say."""
@@ -21,8 +21,6 @@ class Tiers(Extension):
     def figures(self, round_: RoundState) -> Figures:
         """Clients that count, what they send and train, and why a tier gave nothing."""
         ctx = self._ctx
-        if not ctx.config.tiers:
-            return {}
         received = ctx.store.receipts(ctx.run, round_.number)
         tiers = {name: Counter[str]() for name in (STANDARD, *ctx.config.tiers)}
         sizes: dict[str, int] = {}

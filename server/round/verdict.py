@@ -45,7 +45,7 @@ async def judge_views(
     short: TooFewClients | None = None
     judged = tolerated = 0
     for name, view in views.items():
-        whole = await ctx.defence.situation(round_.number, len(view) if clients is None else clients[name])
+        whole = ctx.defence.situation(round_.number, len(view) if clients is None else clients[name])
         situation = replace(whole, state=state_of(whole.state, name))
         judged, tolerated = judged + len(view), tolerated + situation.f
         began = time.perf_counter()

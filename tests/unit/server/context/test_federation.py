@@ -4,7 +4,9 @@ import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -164,7 +166,13 @@ def test_the_authority_is_asked_once_for_each_certificate(ctx: ServerContext, mo
         asked.append((client, serial))
         return "revoked" if serial == 13 else ""
 
-    monkeypatch.setattr(certificate_status, "serial_of", int)
+    read: list[bytes] = []
+
+    def load(certificate: bytes) -> SimpleNamespace:
+        read.append(certificate)
+        return SimpleNamespace(serial_number=int(certificate), not_valid_before_utc=datetime.now(UTC))
+
+    monkeypatch.setattr(certificate_status, "load_certificate", load)
     ctx.clients.callers.judge = judge
 
     async def scenario() -> None:
@@ -179,6 +187,7 @@ def test_the_authority_is_asked_once_for_each_certificate(ctx: ServerContext, mo
 
     asyncio.run(scenario())
     assert asked == [("alpha", 1), ("alpha", 2), ("alpha", 1), ("beta", 13), ("beta", 13)]
+    assert read == [b"1", b"2", b"1", b"13"]  # one that comes again with each call is not parsed again
 
 
 def test_a_change_before_the_wait_is_not_lost_and_the_wait_ends_in_time(ctx: ServerContext) -> None:

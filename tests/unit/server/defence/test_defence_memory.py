@@ -30,7 +30,9 @@ def judged(memory: DefenceStore, number: int, **state: float) -> None:
 
 
 async def opened(memory: DefenceStore, number: int) -> int:
-    return await memory.seed(number)
+    seed = memory.seed(number)
+    await memory._journal.write(lambda _: None)  # pyright: ignore[reportPrivateUsage]
+    return seed
 
 
 def state_of(memory: DefenceStore, number: int) -> dict[str, float]:

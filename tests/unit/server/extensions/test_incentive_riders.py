@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from roughfed.params import Flat
-from roughfed.server.defence import PREVIOUS, view_of_arrays, view_of_claims
-from roughfed.server.defence.passes import MARK_RUN, MARK_RUNS, marked
+from roughfed.server.defence import PREVIOUS, passes, view_of_arrays, view_of_claims
+from roughfed.server.defence.passes import MARK_RUN, MARK_RUNS, READ_WHOLE, marked
 from roughfed.server.defence.verdict import State
 from roughfed.server.defence.view import reader
 from roughfed.server.extensions.free_riders.detection import COPY, NOISE, OWN, STEP, ZERO, FreeRiderFinding
@@ -158,7 +158,7 @@ def test_where_everybody_goes_the_way_of_the_last_step_only_who_sends_it_back_sh
 
 
 def test_marks_of_a_large_row_are_of_a_sample_of_it() -> None:
-    size = 4 * MARK_RUNS * MARK_RUN
+    size = 2 * READ_WHOLE
     row, read = np.random.default_rng(0).standard_normal(size).astype(np.float32), list[int]()
 
     def fill(start: int, into: Flat) -> None:
@@ -170,6 +170,14 @@ def test_marks_of_a_large_row_are_of_a_sample_of_it() -> None:
     np.testing.assert_array_equal(marks[0], marks[1])
     np.testing.assert_array_equal(marks[0] * 2, marks[2])
     assert abs(np.corrcoef(marks[0], marks[3])[0, 1]) < 0.9
+
+
+def test_marks_are_the_same_however_the_row_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 4 * MARK_RUNS * MARK_RUN
+    rows = [reader(np.random.default_rng(seed).standard_normal(size).astype(np.float32)) for seed in range(3)]
+    whole = marked(rows, size, MARKS, 3)
+    monkeypatch.setattr(passes, "READ_WHOLE", 0)
+    np.testing.assert_array_equal(marked(rows, size, MARKS, 3), whole)
 
 
 # -- sketches ----------------------------------------------------------------------------------------------------------

@@ -183,8 +183,11 @@ ON_SCRAPE = {
     "client_last_seen_timestamp_seconds": "seen",
     "client_contribution_score": "contribution",
     "alert": "alerts",
+    "disclosed_ratio": "disclosed",
+    "disclosed_rounds": "disclosed",
+    "disclosed_fewest_members": "disclosed",
 }
-"""Families whose samples `ClientSeries` keeps: the method that tells it."""
+"""Families that are read when the page is asked for: the method that says where."""
 BY_THEMSELVES = {telemetry.BUILD_INFO.name, telemetry.RESIDENT_BYTES.name}
 
 
