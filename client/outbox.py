@@ -12,6 +12,8 @@ from roughfed.messages import ClientMessage, Heartbeat, Hello
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 15.0
+PHASE_S = 0.05
+"""What a client does for less than that, nobody sees: in a small round it would be most of the messages."""
 
 
 class Outbox:
@@ -21,6 +23,7 @@ class Outbox:
         """Nothing waits. `metrics` are told of every phase."""
         self._metrics = metrics
         self._messages: asyncio.Queue[ClientMessage] = asyncio.Queue()
+        self._told: asyncio.TimerHandle | None = None
         self.phase = Heartbeat()
 
     def send(self, message: ClientMessage) -> None:
@@ -28,12 +31,14 @@ class Outbox:
         self._messages.put_nowait(message)
 
     def enter(self, phase: str, progress: float) -> None:
-        """Record what this client is doing; the server hears of every new phase at once."""
+        """Record what this client is doing; the server hears of every new phase that lasts `PHASE_S`."""
         before, self.phase = self.phase, Heartbeat(phase, progress)
         if phase != before.phase:
             log.debug("phase %s", phase)
             self._metrics.phase(phase)
-            self.send(self.phase)
+            if self._told is not None:
+                self._told.cancel()
+            self._told = asyncio.get_running_loop().call_later(PHASE_S, lambda: self.send(self.phase))
 
     def progress(self, share: float) -> None:
         """Progress of local training, 0 to 1."""
@@ -44,6 +49,8 @@ class Outbox:
     def restart(self, hello: Hello) -> None:
         """A new stream: what waited for the last one is dropped."""
         self._messages = asyncio.Queue()
+        if self._told is not None:
+            self._told.cancel()
         self.send(hello)
         self.send(self.phase)
 

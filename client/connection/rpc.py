@@ -44,6 +44,8 @@ from roughfed.wire.updates import decode_receipt, decode_update_status, encode_u
 SERVICE = f"/{names.SERVICE}"
 """As the paths of gRPC's methods begin."""
 RECEIPT_S = 120.0
+FIRST_BYTES = 1 << 17
+"""An upload that has no more goes with its statement: to wait for a turn would take longer than to send it."""
 UPGRADE = "upgrade roughfed here to the server's version, then start the client again"
 
 
@@ -182,11 +184,13 @@ class Connection:
                     paced = self.paced  # a welcome that comes between two looks at it would make this wait for nothing
 
                     async def chunks() -> AsyncIterator[bytes]:
-                        first = b"" if paced else os.pread(fd, chunk_length(at, start=at, careful=self._careful), at)
-                        moved(TURN_S if paced else PROGRESS_S)
+                        waits = paced and total - at > FIRST_BYTES
+                        length = 0 if waits else chunk_length(at, start=at, careful=self._careful)
+                        first = os.pread(fd, length, at)
+                        moved(TURN_S if waits else PROGRESS_S)
                         yield encode_chunk(at, first, signed)
                         # What is sent before its turn would lie in the server's memory.
-                        if paced and all(key != names.GO for key, _ in await call.initial_metadata()):
+                        if waits and all(key != names.GO for key, _ in await call.initial_metadata()):
                             await call.code()  # refused: what is written now would hide why
                             return
                         self.heard = True

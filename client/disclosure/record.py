@@ -27,6 +27,7 @@ MODELS_REMEMBERED = 200
 SENT = 1
 """Of a round (`answered.shown`; older versions wrote 2, too): its update left. Others may open a masked sum alone."""
 
+INSERT_ROUND = "INSERT OR IGNORE INTO answered VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, NULL)"
 EMPTY_ROW = "INSERT OR IGNORE INTO answered VALUES (?, ?, ?, ?, ?, ?, 0, 0, NULL, NULL, NULL, NULL)"
 
 
@@ -120,21 +121,22 @@ class DisclosureRecord:
         """Note a round, and the model that it is on, before anything of it leaves.
 
         Forgotten are the models of rounds in which nothing left, and the oldest: rounds that come to nothing cost a
-        server nothing, and must not wash away those that it wants forgotten.
+        server nothing, and must not wash away those that it wants forgotten. In the clear no model has a fingerprint.
         """
+        if fingerprint is None:
+            row = (*self._of(header), 0 if header.masked else SENT, None, None if header.masked else 1, None)
+            await self._journal.write(lambda db: db.execute(INSERT_ROUND, row))
+            return
 
         def work(db: sqlite3.Connection) -> None:
             sql = """
                 SELECT fingerprint FROM answered WHERE ledger IN (?, '') AND fingerprint NOT NULL
                 ORDER BY rowid DESC LIMIT 1"""
             before, moved = db.execute(sql, (self.id,)).fetchone(), None
-            if before is not None and fingerprint is not None:
+            if before is not None:
                 moved = float(np.linalg.norm(fingerprint - np.frombuffer(before["fingerprint"])))
-            noted = None if fingerprint is None else fingerprint.tobytes()
-            row = self._of(header)
-            shown = 0 if header.masked else SENT
-            sql = "INSERT OR IGNORE INTO answered VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, NULL)"
-            db.execute(sql, (*row, shown, moved, None if header.masked else 1, noted))
+            shown, members = (0, None) if header.masked else (SENT, 1)
+            db.execute(INSERT_ROUND, (*self._of(header), shown, moved, members, fingerprint.tobytes()))
             sql = (
                 "UPDATE answered SET fingerprint = NULL, accepted = NULL WHERE ledger = ? AND fingerprint NOT NULL "
                 "AND NOT (run = ? AND round = ?) AND rowid NOT IN "

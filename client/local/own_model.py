@@ -32,13 +32,11 @@ class OwnModel:
         model: digest of the global model that it is made from.
         settings: the learning settings.
         turn: the round that it was noted in, without the place of the state.
-        made: whether there is one: a part of the method makes it, or some tensors are private.
     """
 
     model: bytes
     settings: Mapping[str, object]
     turn: Turn
-    made: bool
 
 
 def state_place(state: Path, credentials: credential_files.Credentials) -> StatePlace:
@@ -49,8 +47,15 @@ def state_place(state: Path, credentials: credential_files.Credentials) -> State
 async def record_own_model(state: Path, own: OwnModel) -> None:
     """Keep the note of the newest job."""
     turn = replace(own.turn, state=None, audit=None, said={}, wanted=())
-    note = {"model": own.model.hex(), "settings": dict(own.settings), "turn": turn.plain(), "made": own.made}
+    note = {"model": own.model.hex(), "settings": dict(own.settings), "turn": turn.plain(), "made": True}
     await asyncio.to_thread(write_durably, state / NOTE, json.dumps(note).encode(), mode=0o600, sync=False)
+
+
+async def record_no_own_model(state: Path, settings: Mapping[str, object]) -> None:
+    """The same of a client that has no model of its own: the same note after each job, so it is written once."""
+    path, note = state / NOTE, json.dumps({"settings": dict(settings), "made": False}).encode()
+    if not path.exists() or path.read_bytes() != note:
+        await asyncio.to_thread(write_durably, path, note, mode=0o600, sync=False)
 
 
 def read_own(state: Path) -> OwnModel:
@@ -67,19 +72,17 @@ def read_own(state: Path) -> OwnModel:
         text = path.read_text(encoding="utf-8")
     try:
         found: dict[str, Any] = json.loads(text)
-        own = OwnModel(
-            bytes.fromhex(found["model"]), dict(found["settings"]), Turn.of(found["turn"]), bool(found["made"])
-        )
+        settings: dict[str, object] = dict(found["settings"])
+        if found["made"]:
+            return OwnModel(bytes.fromhex(found["model"]), settings, Turn.of(found["turn"]))
     except (ValueError, KeyError, TypeError):
         cause = "this is not a note of a client's own model"
         raise ConfigError(cause, file=str(path.absolute()), cure="take part in another round") from None
-    if not own.made:
-        raise ConfigError(
-            f"trainer.method = {own.settings.get('method')!r} gives clients no models of their own",
-            key="trainer.method",
-            cure="whoever runs the server adds a part such as fine-tune, or names tensors in model.private",
-        )
-    return own
+    raise ConfigError(
+        f"trainer.method = {settings.get('method')!r} gives clients no models of their own",
+        key="trainer.method",
+        cure="whoever runs the server adds a part such as fine-tune, or names tensors in model.private",
+    )
 
 
 async def write_own(

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from roughfed import crash
 from roughfed.client.context import RoundTask
-from roughfed.client.local.own_model import OwnModel, record_own_model, state_place
+from roughfed.client.local.own_model import OwnModel, record_no_own_model, record_own_model, state_place
 from roughfed.client.round.download import fetch_model
 from roughfed.client.round.encode import fresh_delta
 from roughfed.client.round.statistics import (
@@ -111,10 +111,12 @@ async def evaluate_models(task: RoundTask, params: Path) -> Evaluations:
     job, store = task.job, task.ctx.store
     if not (job.train or job.evaluate):
         return Evaluations()
-    turn, settings = turn_of(task), task.ctx.settings(job.trainer)
-    made = bool(task.session.welcome.private) or personalises(settings)
-    await record_own_model(store.folder, OwnModel(task.header.model_digest, settings, turn, made))
-    return await evaluate(task, params, turn) if job.evaluate else Evaluations()
+    settings = task.ctx.settings(job.trainer)
+    if task.session.welcome.private or personalises(settings):
+        await record_own_model(store.folder, OwnModel(task.header.model_digest, settings, turn_of(task)))
+    else:
+        await record_no_own_model(store.folder, settings)
+    return await evaluate(task, params, turn_of(task)) if job.evaluate else Evaluations()
 
 
 async def evaluate(task: RoundTask, params: Path, turn: Turn) -> Evaluations:

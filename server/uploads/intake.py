@@ -73,9 +73,16 @@ class Upload:
     """
 
     def __init__(
-        self, path: Path, signed: Signed, statement: UpdateStatement, turn: threading.Lock, *, item_bytes: int = 4
+        self,
+        path: Path,
+        signed: Signed,
+        statement: UpdateStatement,
+        turn: threading.Lock,
+        *,
+        item_bytes: int = 4,
+        fresh: bool = False,
     ) -> None:
-        """Hash what is there. With items of 4 bytes the values are float32, and looked at.
+        """Hash what is there; of a fresh one nothing is. With items of 4 bytes the values are float32, and looked at.
 
         Raises:
             StorageError: the disk refused.
@@ -87,8 +94,10 @@ class Upload:
         self._hash: Hasher = hasher()
         self._turn = turn
         self._item = item_bytes
-        with turn, self._file(os.O_RDWR | os.O_CREAT) as fd:
-            self._replay(fd)
+        self._digest: bytes | None = None
+        if not fresh:
+            with turn, self._file(os.O_RDWR | os.O_CREAT) as fd:
+                self._replay(fd)
         self.resumed = self.position > 0
 
     @property
@@ -97,7 +106,7 @@ class Upload:
         return self.position == self.statement.size_bytes
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Append one chunk.
+        """Append one chunk; all bytes are durable behind the last one.
 
         Raises:
             RemoteProtocolError: a gap, an overlap, more than announced, or a float cut in two; StaleRound: closed.
@@ -112,20 +121,33 @@ class Upload:
                 raise TooLarge(f"{offset + len(data)} bytes, {self.statement.size_bytes} announced")
             if self._item == 4:
                 check_alignment(data)
-            with self._file(os.O_RDWR) as fd:
+            with self._file(os.O_RDWR | os.O_CREAT) as fd:
                 write_at(fd, data, offset)
-            self._take(data)
+                self._take(data)
+                if self.complete:
+                    self._sync(fd)
+
+    @property
+    def synced(self) -> bytes | None:
+        """Digest of all bytes, once they are durable."""
+        return self._digest
 
     def sync(self) -> bytes:
-        """Make all bytes durable; returns their digest.
+        """Make all bytes durable, if they are not; returns their digest.
 
         Raises:
             StorageError: the disk refused.
         """
-        with self._file(os.O_RDWR) as fd:
-            os.fsync(fd)
-            fsync_folder(self.path.parent)
-        return self._hash.digest()
+        if self._digest is None:
+            with self._file(os.O_RDWR | os.O_CREAT) as fd:
+                return self._sync(fd)
+        return self._digest
+
+    def _sync(self, fd: int) -> bytes:
+        os.fsync(fd)
+        fsync_folder(self.path.parent)
+        self._digest = self._hash.digest()
+        return self._digest
 
     def close(self) -> None:
         """Take no more chunks; the bytes stay."""
@@ -243,7 +265,7 @@ class Intake:
             if self._round is not current:
                 raise StaleRound(f"round {current.number} closed meanwhile", reason="late")
             path = self.spool_path(current.run, current.number, client)
-            if (claim := _read_claim(path)) is None:
+            if fresh := (claim := _read_claim(path)) is None:
                 path.unlink(missing_ok=True)
                 # Before the first byte; a crash leaves all of it or nothing.
                 write_durably(_claim_path(path), encode_signed_update(signed), mode=0o600, sync=False)
@@ -253,7 +275,8 @@ class Intake:
             if (old := self._uploads.pop(client, None)) is not None:
                 old.close()  # a newer connection takes over from one that is half open
             turn = self._turns.setdefault(client, threading.Lock())
-            upload = await self._run(partial(Upload, item_bytes=asked.item_bytes), path, signed, statement, turn)
+            made = partial(Upload, path, signed, statement, turn, item_bytes=asked.item_bytes, fresh=fresh)
+            upload = made() if fresh else await self._run(made)
             if self._round is not current:
                 upload.close()
                 self.discard(current.run, current.number, [client])
@@ -285,7 +308,7 @@ class Intake:
         if not upload.complete:
             with self._noted(client):
                 raise RemoteProtocolError(f"{upload.position} bytes of {s.size_bytes}", reason="truncated")
-        digest = await self._run(upload.sync)
+        digest = upload.synced or await self._run(upload.sync)
         crash.point("upload-complete")
         if digest != s.digest and upload.resumed:
             # A power cut may have left zeroes in what was not synced yet: not the client's fault, it may start anew.

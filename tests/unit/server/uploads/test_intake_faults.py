@@ -178,12 +178,13 @@ def test_a_receipt_on_its_way_into_the_journal_counts(tmp_path: Path, hangs_up: 
 
 def test_an_upload_that_ends_after_the_round_is_late_and_has_no_receipt(tmp_path: Path) -> None:
     async def scenario(intake: Intake, store: Store) -> None:
-        await intake.write("alpha", upload := await begin(intake), offset=0, data=memoryview(DATA))
-        ending = asyncio.create_task(intake.finish("alpha", upload))
-        await asyncio.sleep(0)  # it syncs by now
+        upload = await begin(intake)
+        writing = asyncio.create_task(intake.write("alpha", upload, offset=0, data=memoryview(DATA)))
+        await asyncio.sleep(0)  # it writes and syncs by now
         intake.close_round()
+        await gathered(writing)
+        outcome = await gathered(asyncio.create_task(intake.finish("alpha", upload)))
         await store.settle()
-        outcome = await gathered(ending)
         assert isinstance(outcome, StaleRound)
         assert outcome.reason == "late"
         assert store.receipts(RUN, 3) == {}
