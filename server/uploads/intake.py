@@ -23,7 +23,7 @@ from roughfed import crash
 from roughfed.crypto.identity import IdentityKey
 from roughfed.digest import Hasher, hasher
 from roughfed.errors import Conflict, RemoteProtocolError, RoughfedError, StaleRound, StorageError, TooLarge
-from roughfed.files import disk_errors, fsync_folder, write_at, write_durably
+from roughfed.files import disk_errors, fsync_folder, write_at
 from roughfed.server.metrics.stopwatch import Stopwatch
 from roughfed.server.storage.store import ReceivedUpdate, Store
 from roughfed.server.uploads.admission import (
@@ -267,8 +267,7 @@ class Intake:
             path = self.spool_path(current.run, current.number, client)
             if fresh := (claim := _read_claim(path)) is None:
                 path.unlink(missing_ok=True)
-                # Before the first byte; a crash leaves all of it or nothing.
-                write_durably(_claim_path(path), encode_signed_update(signed), mode=0o600, sync=False)
+                _write_claim(path, signed)  # before the first byte
                 crash.point("upload-started")
             elif claim.digest != statement.digest:
                 raise Conflict("another update of this round is on its way under this id")
@@ -408,6 +407,16 @@ class Intake:
 
 def _claim_path(path: Path) -> Path:
     return path.with_suffix(".claim")
+
+
+def _write_claim(path: Path, signed: Signed) -> None:
+    """Into its place at once: half of one, after a crash, reads as none, and no byte of the update is there then."""
+    with disk_errors(SPOOLING):
+        fd = os.open(_claim_path(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            write_at(fd, memoryview(encode_signed_update(signed)), 0)
+        finally:
+            os.close(fd)
 
 
 def _read_claim(path: Path) -> UpdateStatement | None:
