@@ -58,6 +58,8 @@ class Outbox:
         """What goes into a stream, each message as `completed` gives it back; a heartbeat where nothing else waits."""
         while True:
             try:
-                yield completed(await asyncio.wait_for(self._messages.get(), HEARTBEAT_S))
+                async with asyncio.timeout(HEARTBEAT_S):
+                    message = await self._messages.get()
             except TimeoutError:
-                yield completed(self.phase)
+                message = self.phase
+            yield completed(message)

@@ -26,6 +26,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from roughfed import __version__
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 T = TypeVar("T")
 Self = TypeVar("Self")
 
@@ -44,7 +45,6 @@ _MAX_PRESET = 64  # label combinations that are shown from the start, at zero
 log = logging.getLogger(__name__)
 
 _SAID: set[tuple[str, type[Exception]]] = set()
-_NOT_RECORDED = "not recorded: %s (said once)"
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
 
@@ -89,11 +89,7 @@ def safely(
 
     @functools.wraps(method)
     def guarded(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            method(self, *args, **kwargs)
-        except Exception as error:
-            if _is_new(method.__qualname__, error):
-                log.warning(_NOT_RECORDED, method.__qualname__, exc_info=True)
+        _attempted(method, None, self, *args, **kwargs)
 
     return guarded
 
@@ -119,20 +115,18 @@ def timed(
 
 def measured(look: Callable[[], T], otherwise: T) -> T:
     """What a look at the system gives; `otherwise` where it fails, for whatever reason. Each kind is logged once."""
+    return _attempted(look, otherwise)
+
+
+def _attempted(work: Callable[Q, T], otherwise: T, /, *args: Q.args, **kwargs: Q.kwargs) -> T:
     try:
-        return look()
+        return work(*args, **kwargs)
     except Exception as error:
-        what = getattr(look, "__qualname__", repr(look))
-        if _is_new(what, error):
-            log.warning(_NOT_RECORDED, what, exc_info=True)
+        kind = (getattr(work, "__qualname__", repr(work)), type(error))
+        if kind not in _SAID:
+            _SAID.add(kind)
+            log.warning("not recorded: %s (said once)", kind[0], exc_info=True)
         return otherwise
-
-
-def _is_new(what: str, error: Exception) -> bool:
-    kind = (what, type(error))
-    new = kind not in _SAID
-    _SAID.add(kind)
-    return new
 
 
 class Telemetry:

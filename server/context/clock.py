@@ -21,4 +21,6 @@ class RoundClock:
     async def wait(self, event: asyncio.Event, until: float | None) -> None:
         """Return when the event is set, or at `until`; None = only with the event."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), None if until is None else max(0.0, until - self()))
+            # Not `wait_for`: before Python 3.12 it makes a task, and drops a cancellation that meets the event.
+            async with asyncio.timeout(None if until is None else max(0.0, until - self())):
+                await event.wait()

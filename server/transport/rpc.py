@@ -181,10 +181,11 @@ class FederationService:
         ctx = self._ctx
         match message:
             case Heartbeat():
+                before = session.phase
                 session.hear(message, samples=not ctx.config.privacy.masked)
                 ctx.metrics.seen(session.name)
                 ctx.trace.client(session.name, session.phase)
-                ctx.state.changed()
+                (ctx.state.changed if session.phase == before else ctx.state.wake)()
             case ClientStage():
                 accept_stage(ctx, session, message)
             case Hello():
