@@ -38,19 +38,25 @@ class Outbox:
             self._metrics.phase(phase)
             if self._told is not None:
                 self._told.cancel()
-            self._told = asyncio.get_running_loop().call_later(PHASE_S, lambda: self.send(self.phase))
+            self._told = asyncio.get_running_loop().call_later(PHASE_S, self._tell)
+
+    def _tell(self) -> None:
+        self._told = None
+        self.send(self.phase)
 
     def progress(self, share: float) -> None:
         """Progress of local training, 0 to 1."""
         if share - self.phase.progress >= 0.1:
             self.phase = Heartbeat(self.phase.phase, share)
-            self.send(self.phase)
+            if self._told is None:
+                self.send(self.phase)
 
     def restart(self, hello: Hello) -> None:
         """A new stream: what waited for the last one is dropped."""
         self._messages = asyncio.Queue()
         if self._told is not None:
             self._told.cancel()
+            self._told = None
         self.send(hello)
         self.send(self.phase)
 

@@ -155,6 +155,7 @@ class Connection:
         except Unreachable:
             self._careful = True
             raise
+        self._careful = False
 
     async def update_status(self, run: str, number: int, digest: bytes) -> tuple[int, Receipt | None]:
         """How much of an update the server holds."""
@@ -186,7 +187,7 @@ class Connection:
                     async def chunks() -> AsyncIterator[bytes]:
                         waits = paced and total - at > FIRST_BYTES
                         length = 0 if waits else chunk_length(at, start=at, careful=self._careful)
-                        first = os.pread(fd, length, at)
+                        first = os.pread(fd, min(length, FIRST_BYTES), at)
                         moved(TURN_S if waits else PROGRESS_S)
                         yield encode_chunk(at, first, signed)
                         # What is sent before its turn would lie in the server's memory.

@@ -110,15 +110,12 @@ class DefenceStore:
     def seed(self, round_number: int) -> int:
         """The seed of a round; drawn when it is first asked for, so that no client can know it before its upload.
 
-        It need not be on disk before it is used, only before the verdict is, and facts are committed in their order.
+        It need not be on disk before it is used, only with what the verdict leaves behind (`keep`).
         """
         if round_number not in self._seeds:
             rows = self._journal.read("SELECT seed FROM defence WHERE round = ?", round_number)
             seed = int(rows[0]["seed"]) if rows else int.from_bytes(self._entropy(8)) >> 2
             self._seeds = {round_number: seed}
-            if not rows:
-                row = (round_number, seed)
-                self._journal.submit(lambda db: db.execute("INSERT INTO defence (round, seed) VALUES (?, ?)", row))
         return self._seeds[round_number]
 
     def before(self, round_number: int) -> dict[str, NDArray[np.float64]]:
@@ -135,10 +132,12 @@ class DefenceStore:
         """
         state = pack({self._mark + key: value for key, value in verdict.state.items()})
         row = (state, json.dumps(dict(verdict.scores), sort_keys=True), judged, tolerated, round_number)
+        seed = (round_number, self.seed(round_number))
         last = f"SELECT MAX(round) FROM defence WHERE round < ? AND state NOT NULL AND {_SAME}"  # noqa: S608
         older = f"DELETE FROM defence WHERE round < ({last}) AND {_SAME}"  # noqa: S608
 
         def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT OR IGNORE INTO defence (round, seed) VALUES (?, ?)", seed)
             db.execute("UPDATE defence SET state = ?, scores = ?, judged = ?, tolerated = ? WHERE round = ?", row)
             db.execute(older, (round_number,) * 3)
 

@@ -78,7 +78,7 @@ class FederationService:
         self._held = 0
         self._downloads: dict[str, object] = {}
         self._cut: set[str] = set()
-        """Clients of whom a download did not come to its end: they get short chunks at first."""
+        """Clients whose last download did not come to its end: they get short chunks at first."""
         self.streams = 0
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -209,9 +209,10 @@ class FederationService:
         if offset:
             ctx.metrics.resumed()
         ctx.recent.transfers.note(bool(offset))
-        start, mine, careful = offset, object(), bool(offset) or client in self._cut
+        bears = bears_waiting(request)  # who does not may open many calls and read none: each holds a chunk
+        start, mine, careful = offset, object(), not bears or bool(offset) or client in self._cut
         self._downloads[client] = mine
-        waits = bears_waiting(request) and source.size_bytes - offset > SMALL_BYTES
+        waits = bears and source.size_bytes - offset > SMALL_BYTES
         fd, loop = os.open(source.path, os.O_RDONLY), asyncio.get_running_loop()
         began = ctx.trace.now()
         try:
@@ -232,8 +233,7 @@ class FederationService:
                     offset += length
         finally:
             os.close(fd)
-            if offset < source.size_bytes:
-                self._cut.add(client)
+            (self._cut.add if offset < source.size_bytes else self._cut.discard)(client)
             if offset > start:
                 ctx.trace.transfer(client, "download", began, offset - start, offset=start)
 

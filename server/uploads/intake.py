@@ -24,6 +24,7 @@ from roughfed.crypto.identity import IdentityKey
 from roughfed.digest import Hasher, hasher
 from roughfed.errors import Conflict, RemoteProtocolError, RoughfedError, StaleRound, StorageError, TooLarge
 from roughfed.files import disk_errors, fsync_folder, write_at
+from roughfed.ownership import adopt
 from roughfed.server.metrics.stopwatch import Stopwatch
 from roughfed.server.storage.store import ReceivedUpdate, Store
 from roughfed.server.uploads.admission import (
@@ -110,7 +111,7 @@ class Upload:
 
         Raises:
             RemoteProtocolError: a gap, an overlap, more than announced, or a float cut in two; StaleRound: closed.
-            StorageError: the disk refused; the same chunk may come again.
+            StorageError: the disk refused; the same chunk may come again, but for the last one: then all of them must.
         """
         with self._turn:
             if self.closed:
@@ -121,7 +122,8 @@ class Upload:
                 raise TooLarge(f"{offset + len(data)} bytes, {self.statement.size_bytes} announced")
             if self._item == 4:
                 check_alignment(data)
-            with self._file(os.O_RDWR | os.O_CREAT) as fd:
+            # Only the first chunk makes the file: one that vanished under this upload must not come back with a hole.
+            with self._file(os.O_RDWR | (0 if offset else os.O_CREAT)) as fd:
                 write_at(fd, data, offset)
                 self._take(data)
                 if self.complete:
@@ -139,13 +141,19 @@ class Upload:
             StorageError: the disk refused.
         """
         if self._digest is None:
-            with self._file(os.O_RDWR | os.O_CREAT) as fd:
+            with self._turn, self._file(os.O_RDWR | (0 if self.position else os.O_CREAT)) as fd:
                 return self._sync(fd)
         return self._digest
 
     def _sync(self, fd: int) -> bytes:
-        os.fsync(fd)
-        fsync_folder(self.path.parent)
+        try:
+            os.fsync(fd)
+            fsync_folder(self.path.parent)
+        except (OSError, StorageError):
+            # Linux says it once, and takes the pages for written: the next sync would succeed without them.
+            self.closed = True
+            self.path.unlink(missing_ok=True)
+            raise
         self._digest = self._hash.digest()
         return self._digest
 
@@ -289,8 +297,7 @@ class Intake:
         Raises:
             StaleRound: the round closed meanwhile, or a newer connection took over.
         """
-        if self._uploads.get(client) is not upload:
-            raise StaleRound("this upload was closed", reason="late" if self._round is None else "superseded")
+        self._check_live(client, upload)
         await self._run(upload.write, offset, data)
         crash.point("upload-partial")
 
@@ -301,13 +308,13 @@ class Intake:
             RemoteProtocolError: too short, the digest is another, or the values are not acceptable.
         """
         s = upload.statement
-        if self._uploads.get(client) is not upload:
-            raise StaleRound("this upload was closed", reason="late" if self._round is None else "superseded")
+        self._check_live(client, upload)
         current = self._current(s.run, s.round, client)
         if not upload.complete:
             with self._noted(client):
                 raise RemoteProtocolError(f"{upload.position} bytes of {s.size_bytes}", reason="truncated")
         digest = upload.synced or await self._run(upload.sync)
+        self._check_live(client, upload)  # it may have waited for a disk
         crash.point("upload-complete")
         if digest != s.digest and upload.resumed:
             # A power cut may have left zeroes in what was not synced yet: not the client's fault, it may start anew.
@@ -375,6 +382,11 @@ class Intake:
         if self.listener is not None:
             self.listener.refused(client, error)
 
+    def _check_live(self, client: str, upload: Upload) -> None:
+        """Raise StaleRound where the round closed meanwhile, or a newer connection took over."""
+        if self._uploads.get(client) is not upload:
+            raise StaleRound("this upload was closed", reason="late" if self._round is None else "superseded")
+
     def _drop(self, client: str, upload: Upload) -> None:
         upload.close()
         if self._uploads.get(client) is upload:
@@ -414,6 +426,7 @@ def _write_claim(path: Path, signed: Signed) -> None:
     with disk_errors(SPOOLING):
         fd = os.open(_claim_path(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
+            adopt(fd, path.parent)
             write_at(fd, memoryview(encode_signed_update(signed)), 0)
         finally:
             os.close(fd)

@@ -13,7 +13,7 @@ HANDSHAKE_MS = 5_000
 """A peer that connects has so long for TLS."""
 
 CALL_BYTES = (1 << 20) + (64 << 10)
-"""The longest message to the server: a chunk of 1 MiB, or a statement with a first chunk of 64 KiB; the longest stage
+"""The longest message to the server: a chunk of 1 MiB, or a statement with a first chunk of 128 KiB; the longest stage
 of a masked round has half of it."""
 
 REPLY_BYTES = 16 << 20

@@ -222,6 +222,35 @@ def test_a_disk_that_refuses_loses_nothing(
         assert (spooled(intake), heard.updates) == (DATA, ["alpha"])
 
 
+def test_bytes_that_could_not_be_synced_have_to_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux reports a failed write-back once: the next fsync of the same pages succeeds, and they may be lost."""
+
+    def refusing(fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with server(tmp_path) as (intake, heard, store):
+        with monkeypatch.context() as patch:
+            patch.setattr(intake_module.os, "fsync", refusing)
+            assert isinstance(asyncio.run(gathered(send(intake))), StorageError)
+        at, receipt = asyncio.run(intake.status("alpha", RUN, 3, content_digest(DATA)))
+        assert (at, receipt, store.receipts(RUN, 3)) == (0, None, {})
+        asyncio.run(send(intake))
+        assert (spooled(intake), heard.updates) == (DATA, ["alpha"])
+
+
+def test_a_file_that_vanishes_under_an_upload_does_not_come_back_with_a_hole(tmp_path: Path) -> None:
+    async def scenario(intake: Intake) -> None:
+        upload, data = await begin(intake), memoryview(DATA)
+        await intake.write("alpha", upload, offset=0, data=data[:400])
+        intake.spool_path(RUN, 3, "alpha").unlink()
+        with pytest.raises(StorageError):
+            await intake.write("alpha", upload, offset=400, data=data[400:])
+
+    with server(tmp_path) as (intake, heard, store):
+        asyncio.run(scenario(intake))
+        assert (store.receipts(RUN, 3), heard.updates) == ({}, [])
+
+
 @given(run=st.text(max_size=30), number=st.integers(0, 2**64), client=st.text(max_size=70))
 def test_names_from_the_wire_never_form_a_path(run: str, number: int, client: str) -> None:
     class Folder:
