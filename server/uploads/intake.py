@@ -244,11 +244,9 @@ class Intake:
         if claim.digest != digest:
             raise Conflict("another update of this round is on its way under this id")
         live = self._uploads.get(client)
-        return (
-            live.position
-            if live is not None and not live.closed
-            else _size(path, current.demand(claim.tier).item_bytes)
-        ), None
+        if live is not None and not live.closed:
+            return live.position, None
+        return _size(path, current.demand(claim.tier).item_bytes), None
 
     async def begin(self, client: str, signed: Signed) -> Upload | Receipt:
         """Start or resume an upload; a Receipt if it is complete already.

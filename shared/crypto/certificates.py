@@ -362,11 +362,6 @@ def fingerprint(certificate: bytes) -> bytes:
     return hashlib.sha256(load_certificate(certificate).public_bytes(serialization.Encoding.DER)).digest()
 
 
-def serial_of(certificate: bytes) -> int:
-    """The serial number: tells the certificates of one member apart."""
-    return load_certificate(certificate).serial_number
-
-
 def described(name: str, certificate: bytes) -> dict[str, Any]:
     """What its operator is told of a new certificate: whose, its serial number (hex), its end (Unix seconds)."""
     loaded = load_certificate(certificate)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from roughfed.crypto.certificates import serial_of
+from roughfed.crypto.certificates import load_certificate
 from roughfed.deploy import aggregator
 from roughfed.deploy.synthetic import SyntheticOrigin
 from roughfed.server.app import Ports, ServerSetup, serve
@@ -49,7 +49,7 @@ async def scenario(cluster: Cluster, *, due_s: float, pace_s: float, server_too:
         for count in (1, 2):
             for client in clients:
                 await asyncio.to_thread(client.wait_line, "connected to", count=count)
-                serials[client.name].append(serial_of(cluster.papers(client.name).certificate))
+                serials[client.name].append(load_certificate(cluster.papers(client.name).certificate).serial_number)
         assert await asyncio.wait_for(running, 2 * PATIENCE_S) == "rounds"
         assert [await asyncio.to_thread(client.wait) for client in clients] == [0] * len(clients)
         return serials

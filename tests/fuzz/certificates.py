@@ -15,11 +15,10 @@ RUNS = 1500
 KINDS = ("CERTIFICATE", "CERTIFICATE REQUEST")
 
 OF_CERTIFICATE: tuple[Callable[[bytes], Any], ...] = (
-    x509.load_certificate,
     x509.identity_of,
     x509.federation_of,
     x509.fingerprint,
-    x509.serial_of,
+    x509.load_certificate,
     x509.renew_at,
     lambda pem: x509.check_issued(pem, authority().certificate, role="client", now=NOW),
     lambda pem: x509.check_issued(certificate(), pem, role="client", now=NOW),

@@ -51,7 +51,7 @@ def reason_of(call: Callable[[], object]) -> str:
 
 
 def standing(authority: Authority, credentials: IssuedCredentials) -> str:
-    return authority.standing("alice", certificates.serial_of(credentials.certificate))
+    return authority.standing("alice", certificates.load_certificate(credentials.certificate).serial_number)
 
 
 def test_an_invite_becomes_a_member(authority: Authority) -> None:
@@ -199,7 +199,10 @@ def test_renewal(authority: Authority) -> None:
     fresh = client.renew(authority, papers.member, now=later)
     assert fresh.member == papers.member
     assert certificates.check_issued(fresh.certificate, fresh.ca_certificate, role="client", now=later).name == "alice"
-    assert certificates.serial_of(fresh.certificate) != certificates.serial_of(papers.certificate)
+    assert (
+        certificates.load_certificate(fresh.certificate).serial_number
+        != certificates.load_certificate(papers.certificate).serial_number
+    )
     assert standing(authority, papers) == ""  # the answer may have been lost
     assert standing(authority, fresh) == ""
     assert standing(authority, papers) == "outdated"  # it was not

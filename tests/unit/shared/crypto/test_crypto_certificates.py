@@ -87,7 +87,7 @@ def test_a_leaf_says_one_role_and_nothing_else(role: str, purpose: x509.ObjectId
     assert leaf.not_valid_after_utc == NOW + timedelta(days=7)
     assert certificates.identity_of(pem) == ("fed", role, "alice")
     assert certificates.check_issued(pem, CA.certificate, role=check_role(role), now=NOW).name == "alice"
-    assert certificates.serial_of(pem) == 42
+    assert certificates.load_certificate(pem).serial_number == 42
 
 
 def test_a_leaf_never_outlives_its_ca() -> None:
