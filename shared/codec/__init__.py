@@ -1,8 +1,8 @@
 """Step 4: an update becomes bytes. Pure: seeds and secrets are arguments.
 
 Two kinds. In masked rounds every client must speak the same integers, so there is one codec, `chain`, with its
-parameters from `plan`; importing it imports numba, so nothing here does. With `server_sees = "updates"` a codec is one
-file and one row of CODECS: `encode(delta)` on the client, `check(payload, size)` once on arrival and then
+parameters from `plan`; its kernels load LLVM, so nothing here imports it. With `server_sees = "updates"` a codec is
+one file and one row of CODECS: `encode(delta)` on the client, `check(payload, size)` once on arrival and then
 `decode(payload, start, stop, size=size)` slice by slice on the server, which so never holds a whole update.
 
 Laws (tests/contract/test_codec_room.py): decoding any slice gives that part of the whole; a refused payload raises

@@ -24,15 +24,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.codec.jit import compiled, plain, read_only
 from roughfed.codec.plan import ChainParams, Lanes, Summed
 from roughfed.codec.rotation import rotate, rotate_back
 from roughfed.codec.rounding import Codes, round_rows, spread_sums
 from roughfed.codec.subset import kept_rows
 from roughfed.errors import LocalProtocolError
+from roughfed.kernel import kernel
 from roughfed.tiers import loudness
 
 Flat = NDArray[np.float32]
+
+_PARTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def encode(
     Raises:
         LocalProtocolError: another shape or type, an update that is not finite, or a weight that is none.
     """
-    work = np.empty(params.layout.padded, dtype=np.float32) if work is None else plain(work)
+    work = np.empty(params.layout.padded, dtype=np.float32) if work is None else work
     codes, norm = _codes(delta, residual, params, work, secret=secret, weight=weight)
     rotate_back(work, params.layout, params.seed)
     if weight != 1.0:
@@ -103,7 +105,9 @@ def _codes(
     if residual is not None:
         _check("residual", residual, params.size)
     second = delta if residual is None else residual
-    norm = math.sqrt(_add(read_only(delta), read_only(second), work, residual is not None))
+    sums = np.zeros(_PARTS)
+    _add(delta, second, work, residual is not None, sums)
+    norm = math.sqrt(sums[0])
     if not math.isfinite(norm):
         raise LocalProtocolError("the update is not finite: NaN, infinite or absurdly large values")
     scale = weight * (params.clip_norm / norm if norm > params.clip_norm else 1.0)
@@ -172,7 +176,7 @@ def _spread(one: Summed) -> Flat:
 def warm(lanes: Lanes) -> None:
     """Load the kernels for these lanes, compiling what this machine has not compiled yet; for a moment of leisure.
 
-    The first masked round on a machine costs some seconds of CPU, in a new process 0.3 s: spend them while the client
+    The first masked round on a machine costs some seconds of CPU, in a new process 0.04 s: spend them while the client
     trains, and in whatever starts many clients on one machine before it starts them.
     """
     params = ChainParams(64, lanes, 1.0, bytes(32))
@@ -186,11 +190,13 @@ def _check(name: str, vector: Flat, size: int) -> None:
         raise LocalProtocolError(f"{name} is {got}, want contiguous float32 ({size},)")
 
 
-@compiled
-def _add(delta: Flat, residual: Flat, work: Flat, both: bool) -> float:
-    """Write delta + residual, zero from D on; the sum of squares in float64, as sixteen interleaved partial sums."""
+@kernel(writes=["work", "sums"])
+def _add(delta: Flat, residual: Flat, work: Flat, both: bool, sums: NDArray[np.float64]) -> None:
+    """Write delta + residual, zero from D on; in sums[0] the sum of squares, of sixteen interleaved partial sums.
+
+    `sums` is zeros, float64 [16].
+    """
     size = len(delta)
-    sums = np.zeros(16)
     whole = size - size % 16
     for at in range(0, whole, 16):
         for k in range(16):
@@ -203,4 +209,5 @@ def _add(delta: Flat, residual: Flat, work: Flat, both: bool) -> float:
         sums[at - whole] += np.float64(value) * np.float64(value)
     for at in range(size, len(work)):
         work[at] = np.float32(0)
-    return sums.sum()
+    for k in range(1, 16):
+        sums[0] += sums[k]

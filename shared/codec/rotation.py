@@ -19,10 +19,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.codec.jit import compiled
 from roughfed.codec.keystream import Keystream
 from roughfed.codec.plan import Layout
 from roughfed.errors import LocalProtocolError
+from roughfed.kernel import kernel
 
 Flat = NDArray[np.float32]
 Words = NDArray[np.uint32]
@@ -44,13 +44,13 @@ def rotate(values: Flat, layout: Layout, seed: bytes, *, scale: float = 1.0) -> 
         LocalProtocolError: another type, shape or seed.
     """
     _check(values, layout)
-    _transform(values, _signs(layout, seed), layout.columns, _factor(layout, scale), signs_first=True)
+    _transform(values, _signs(layout, seed), layout.columns, _factor(layout, scale), True)  # signs first
 
 
 def rotate_back(values: Flat, layout: Layout, seed: bytes) -> None:
     """Undo `rotate` in place; the error is that of float32 sums (about 1e-6 of the norm)."""
     _check(values, layout)
-    _transform(values, _signs(layout, seed), layout.columns, _factor(layout, 1.0), signs_first=False)
+    _transform(values, _signs(layout, seed), layout.columns, _factor(layout, 1.0), False)  # signs last
 
 
 def _check(values: Flat, layout: Layout) -> None:
@@ -69,7 +69,7 @@ def _signs(layout: Layout, seed: bytes) -> Words:
     return words
 
 
-@compiled
+@kernel(writes=["values"])
 def _transform(values: Flat, signs: Words, columns: int, factor: np.float32, signs_first: bool) -> None:
     """All rows, a run of columns after another; runs begin where a word of signs begins."""
     rows = len(signs)
@@ -92,14 +92,14 @@ def _transform(values: Flat, signs: Words, columns: int, factor: np.float32, sig
                 _flip_rows(values[start:], words, columns, width, range(first, first + inner))
 
 
-@compiled
+@kernel(writes=["values"])
 def _flip_rows(values: Flat, signs: Words, columns: int, width: int, rows: range) -> None:
     """Change signs in a run of some rows."""
     for row in rows:
         _flip(values[row * columns : row * columns + width], signs[row])
 
 
-@compiled
+@kernel(writes=["values"])
 def _scale_rows(values: Flat, columns: int, width: int, rows: range, factor: np.float32) -> None:
     """Multiply a run of some rows."""
     for row in rows:
@@ -108,7 +108,7 @@ def _scale_rows(values: Flat, columns: int, width: int, rows: range, factor: np.
             run[k] *= factor
 
 
-@compiled
+@kernel(writes=["run"])
 def _flip(run: Flat, words: Words) -> None:
     """Change the signs where a bit is set."""
     whole = len(run) // _WORD
@@ -121,7 +121,7 @@ def _flip(run: Flat, words: Words) -> None:
             run[whole * _WORD + k] = -run[whole * _WORD + k]
 
 
-@compiled
+@kernel(writes=["values"])
 def _butterflies(values: Flat, rows: int, stride: int, width: int) -> None:
     """Unscaled Hadamard transform over a power of two of runs, `stride` values apart: two levels at a time."""
     half = 1

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.codec.jit import compiled, read_only
 from roughfed.codec.keystream import CHUNK_BYTES, Keystream
 from roughfed.codec.plan import ChainParams
 from roughfed.errors import LocalProtocolError, RemoteProtocolError
+from roughfed.kernel import kernel
 
 Flat = NDArray[np.float32]
 Codes = NDArray[np.unsignedinteger[Any]]
@@ -85,11 +85,11 @@ def spread_sums(sums: Codes, rows: Rows, params: ChainParams, *, num_clients: in
     out = np.zeros(params.layout.padded, dtype=np.float32)
     factor = np.float32(params.step / divisor)
     top = num_clients * (lanes.levels - 1)
-    _spread(read_only(sums), rows, out, factor, np.array([num_clients * lanes.zero, top], np.int64))
+    _spread(sums, rows, out, factor, np.array([num_clients * lanes.zero, top], np.int64))
     return out
 
 
-@compiled
+@kernel(writes=["values", "codes"])
 def _round(values: Flat, rows: Rows, codes: Codes, dither: Codes, numbers: Flat) -> None:
     """Some rows; numbers are step, 1 / step, 1 / how many dithers there are, code of zero, largest code."""
     columns = len(codes) // len(rows)
@@ -108,7 +108,7 @@ def _round(values: Flat, rows: Rows, codes: Codes, dither: Codes, numbers: Flat)
             x[k] -= level * step
 
 
-@compiled
+@kernel(writes=["out"])
 def _spread(sums: Codes, rows: Rows, out: Flat, factor: np.float32, bounds: Rows) -> None:
     """All rows; bounds are n times the code of zero and n times the largest code."""
     columns = len(sums) // len(rows)

@@ -69,7 +69,7 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def kernels(within_s: float, *, code: str = KERNELS) -> Finding:
-    """The numba kernels of masked rounds, in a process of their own: a broken LLVM may take its process along."""
+    """The kernels of masked rounds, in a process of their own: a broken LLVM may take its process along."""
     cure = "pip install --force-reinstall numba llvmlite numpy; masked rounds cannot run without them"
     command = [sys.executable, "-P", "-c", code]
     try:
