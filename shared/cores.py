@@ -8,19 +8,44 @@ back when its process ends, however it ends, so nobody who is dead is counted. W
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+CGROUPS = Path("/sys/fs/cgroup")
+PROCESS = Path("/proc/self/cgroup")
+
 UNIT = "RUNTIME_DIRECTORY"
 """Where systemd says which folder a unit shares with others of its kind."""
 
 
 def cores_here() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    """The cores that this process may use: where it may run, and no more than its control group has time for."""
+    return max(1, math.ceil(min(len(os.sched_getaffinity(0)), quota(CGROUPS, PROCESS))))
+
+
+def quota(root: Path, process: Path) -> float:
+    """Cores by the time that a container or a unit is given (`--cpus`, CPUQuota), itself or a group above it.
+
+    Args:
+        root: where control groups of version 2 are shown.
+        process: what says the group of a process, `0::/GROUP`.
+
+    Returns:
+        cores, maybe a fraction; infinity where nothing is limited or nothing can be read.
+    """
+    least = math.inf
+    with suppress(OSError, StopIteration, ValueError):
+        line = next(line for line in process.read_text().splitlines() if line.startswith("0::/"))
+        group = root / line.removeprefix("0::/")
+        for each in (group, *group.parents)[: len(group.parts) - len(root.parts) + 1]:
+            with suppress(FileNotFoundError):
+                given, period = (each / "cpu.max").read_text().split()
+                least = least if given == "max" else min(least, int(given) / int(period))
+    return least
 
 
 def share_of(trainers: int) -> int:

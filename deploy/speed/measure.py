@@ -117,18 +117,23 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def family_seconds(pid: int) -> float:
-    """Processor seconds of a process and of its descendants that are alive."""
+def family(pid: int) -> set[int]:
+    """A process and its descendants that are alive."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             with suppress(FileNotFoundError, ProcessLookupError):
                 parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    family = {pid}
-    while more := {child for child, parent in parents.items() if parent in family} - family:
-        family |= more
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def family_seconds(pid: int) -> float:
+    """Processor seconds of a process and of its descendants that are alive."""
     total = 0.0
-    for member in family:
+    for member in family(pid):
         with suppress(FileNotFoundError, ProcessLookupError):
             total += cpu_seconds(member)
     return total

@@ -126,7 +126,7 @@ def read_journal(path: Path) -> list[PlayedRound]:
     """The committed rounds of a server's journal, oldest first."""
     sql = (
         "SELECT rounds.*, models.digest FROM rounds JOIN models ON models.round = rounds.round "
-        "WHERE rounds.outcome = 'committed' ORDER BY rounds.round"
+        "WHERE rounds.outcome = 'committed' AND rounds.summary IS NOT NULL ORDER BY rounds.round"
     )
     with closing(sqlite3.connect(path)) as db:
         db.row_factory = sqlite3.Row

@@ -24,6 +24,8 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "cohorts": "load.cohorts.BENCH",
         "stragglers": "load.stragglers.BENCH",
         "bad-network": "load.bad_network.BENCH",
+        "commands": "load.commands.BENCH",
+        "shared-cores": "load.shared_cores.BENCH",
         "overhead": "load.overhead.BENCH",
         "defence-speed": "load.defence_speed.BENCH",
         "trainer": "load.trainer_speed.BENCH",
@@ -45,7 +47,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "personal": "training.personal.BENCH",
     }
 )
-"""Name -> where in tests.bench its Benchmarkmark is."""
+"""Name -> where in tests.bench its Benchmark is."""
 
 
 def build(wanted: Sequence[str] = tuple(BENCHES)) -> typer.Typer:

@@ -1,6 +1,7 @@
 """Trainers of one host: how many there are, how the cores are shared, and how threads wait for one another."""
 
 import asyncio
+import math
 import os
 import subprocess
 import sys
@@ -149,3 +150,32 @@ def test_a_running_trainer_goes_by_how_many_there_are_now(tmp_path: Path) -> Non
     shared = f"{share_of(2)} of {here} cores, shared by 2 trainers"
     alone = f"{here} of {here} cores"
     assert told == [[alone, shared, alone], [shared]] if here > 1 else [[alone], [shared]]
+
+
+@pytest.mark.parametrize(
+    ("limits", "cores_given"),
+    [({}, math.inf), ({"a/b": "max 100000"}, math.inf), ({"a/b": "150000 100000"}, 1.5), ({"": "50000 100000"}, 0.5),
+     ({"a": "400000 100000", "a/b": "max 100000"}, 4), ({"a": "100000 100000", "a/b": "300000 100000"}, 1)],
+)  # fmt: skip
+def test_the_time_of_a_container_limits_its_cores(tmp_path: Path, limits: dict[str, str], cores_given: float) -> None:
+    root = tmp_path / "cgroup"
+    (root / "a" / "b").mkdir(parents=True)
+    for group, text in limits.items():
+        (root / group / "cpu.max").write_text(text + "\n")
+    (tmp_path / "cpu.max").write_text("1 100000\n")  # beside the groups: of nobody
+    process = tmp_path / "process"
+    process.write_text("0::/a/b\n")
+    assert cores.quota(root, process) == cores_given
+
+
+@pytest.mark.parametrize("told", ["", "4:cpu:/a/b\n", "0::/a\n"])
+def test_where_no_limit_can_be_read_there_is_none(tmp_path: Path, told: str) -> None:
+    (tmp_path / "process").write_text(told)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "cpu.max").write_text("much\n")
+    assert cores.quota(tmp_path, tmp_path / "process") == math.inf
+
+
+def test_half_a_core_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "quota", lambda *_: 0.5)
+    assert cores.cores_here() == 1
