@@ -1,7 +1,7 @@
 """What people run: `roughfed server` and `roughfed join` with torch trainers, every default on, and nothing trained.
 
 `roughfed bench round` leaves the trainers out, to measure rounds alone. Here they are real: the model is one tensor,
-and the loop adds noise to it. Reported are the rounds, the memory of each kind of process in its three parts, and starts.
+and the loop adds noise to it. Reported are the rounds, the memory of each kind of process in three parts, and starts.
 """
 
 from __future__ import annotations
