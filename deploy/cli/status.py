@@ -170,16 +170,16 @@ def from_journal(context: CommandContext) -> dict[str, Any]:
             return {"running": False, "run": None}
         stages = Stages(store.journal)
         version, digest = store.latest_model()
-        rounds = store.rounds()
+        last, outcomes = store.last_round(), store.outcomes()
         evaluation, measured_by = newest_evaluation(store, version)
         return {
             "running": False,
             "run": known[0],
             "finished": store.finished(),
-            "round": rounds[-1].round if rounds else 0,
-            "rounds_committed": sum(row.outcome == "committed" for row in rounds),
-            "rounds_abandoned": sum(row.outcome == "abandoned" for row in rounds),
-            "round_open": bool(rounds) and rounds[-1].outcome is None,
+            "round": last.round if last is not None else 0,
+            "rounds_committed": outcomes.get("committed", 0),
+            "rounds_abandoned": outcomes.get("abandoned", 0),
+            "round_open": last is not None and last.outcome is None,
             "model_version": version,
             "best_version": Quality(store).best(),
             "model_digest": digest.hex(),

@@ -48,8 +48,7 @@ class VariateUpdate:
 def ledger_of(store: Store, row: RoundRow) -> VariateUpdate:
     """From the journal: the same after a restart."""
     since = last_lost(store)  # whatever was told before it is not counted on: clients begin anew, too
-    earlier = [r for r in store.rounds() if since < r.round < row.round and r.outcome == "committed"]
-    known = {name for each in earlier for name in each.accepted}
+    known = store.counted(after=since, before=row.round)
     return VariateUpdate(len(known), len(known | set(row.accepted)), len(row.accepted), row.facts[SCALE][0])
 
 

@@ -81,7 +81,7 @@ class Calibration(Extension):
 
     async def on_last_round(self) -> None:
         """After the last round: finish its version, and evaluate what came of it."""
-        last = next((row for row in reversed(self._ctx.store.rounds()) if row.outcome == "committed"), None)
+        last = next(iter(self._ctx.store.committed()), None)
         if self._ctx.worker is None or last is None:
             return
         if self._ctx.config.trainer.calibrate not in EVERY_ROUND:
@@ -125,7 +125,7 @@ class Calibration(Extension):
         await note(self._ctx.store, Calibrated(version, how, made, head), time.time())
         if before is not None and before.digest != made:
             self._kept(before.version).unlink(missing_ok=True)
-            if before.digest not in {d for _, d in self._ctx.store.versions()}:
+            if not self._ctx.store.lineage.of_digest(before.digest):
                 self._ctx.store.model_path(before.digest).unlink(missing_ok=True)
 
     def _sums_for(self, how: str) -> Numbers:

@@ -104,10 +104,9 @@ def error_path(store: Store, version: int) -> Path:
 
 def find_delta(store: Store, base: bytes, digest: bytes) -> Path | None:
     """The payload that leads from one committed model to the next one, if it is still here."""
-    versions = {each.version: each for each in store.lineage.all()}
-    for each in versions.values():
-        before = versions.get(each.base)
-        joined = each.digest == digest and before is not None and before.digest == base
+    for each in store.lineage.of_digest(digest):
+        before = store.lineage.version(each.base)
+        joined = before is not None and before.digest == base
         if joined and (path := delta_path(store, each.version)).exists():
             return path
     return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from roughfed.measures import pooled
@@ -16,45 +18,83 @@ SETTLED = 2
 
 
 class Quality:
-    """Quality of the versions of one run; what cannot change any more is read once."""
+    """Quality of the versions of one run; what cannot change any more is read once, however many rounds there were."""
 
     def __init__(self, store: Store) -> None:
         """Nothing is read yet."""
         self._store = store
-        self._known: dict[int, float | None] = {}
-        self._pruned: set[bytes] = set()
+        self._newest = -1
+        self._clusters: dict[str, _Scores] = {}
+        self._files: dict[int, bytes] = {}  # digests of the versions whose files may still be there
 
     def best(self, cluster: str = DEFAULT) -> int | None:
         """The version of a cluster with the best quality (the newest of equals); None before an evaluation."""
-        versions = [each.version for each in self._store.lineage.all() if each.cluster == cluster]
-        for version in versions:
-            if version not in self._known or version in versions[-SETTLED:]:
-                self._known[version] = quality(self._store, version)
-        scored = [(found, version) for version in versions if (found := self._known[version]) is not None]
+        self._read()
+        best, newest = self._scores(cluster)
+        scored = ([] if best is None else [best]) + [(found, v) for v, found in newest.items() if found is not None]
         return max(scored)[1] if scored else None
 
     def stale_rounds(self) -> int:
         """Versions since the best one, of those that were evaluated."""
-        best = self.best()
-        return 0 if best is None else sum(v > best and found is not None for v, found in self._known.items())
+        if (best := self.best()) is None:
+            return 0
+        _, newest = self._scores(DEFAULT)
+        settled = self._clusters[DEFAULT].evaluated
+        settled_since = len(settled) - bisect_right(settled, best)
+        return settled_since + sum(v > best and found is not None for v, found in newest.items())
 
     def prune(self, *, keep_last: int, keep_best: bool, keep_first: bool = False) -> None:
         """Delete model files and deltas that nobody needs: of each cluster all but the last K (at least 2), the best.
 
         What the next round of a cluster begins with stays, too, and the first of all where somebody needs it.
         """
-        versions, lineage = self._store.versions(), self._store.lineage
+        self._read()
+        lineage = self._store.lineage
         wanted = {head.version for head in lineage.heads().values()} | ({0} if keep_first else set[int]())
         for cluster in lineage.clusters():
-            own = [each.version for each in lineage.all() if each.cluster == cluster]
+            own = self._clusters[cluster].versions if cluster in self._clusters else []
             best = self.best(cluster) if keep_best else None
             wanted |= {*own[-max(2, keep_last) :], *([] if best is None else [best])}
-        kept = {digest for version, digest in versions if version in wanted}
-        gone = {digest for _, digest in versions} - kept - self._pruned
-        for digest in gone:
-            self._store.model_path(digest).unlink(missing_ok=True)
-        self._pruned = (self._pruned | gone) - kept
+        kept = {digest for version, digest in self._files.items() if version in wanted}
+        for version, digest in list(self._files.items()):
+            if digest not in kept:
+                self._store.model_path(digest).unlink(missing_ok=True)
+                del self._files[version]
         downlink.prune(self._store, wanted)
+
+    def _read(self) -> None:
+        """The versions that came since the last look."""
+        for each in self._store.lineage.all(after=self._newest):
+            self._newest = each.version
+            self._files[each.version] = each.digest
+            self._clusters.setdefault(each.cluster, _Scores()).versions.append(each.version)
+
+    def _scores(self, cluster: str) -> tuple[tuple[float, int] | None, dict[int, float | None]]:
+        """(quality, version) of the best one that is settled, and the quality of those that are not."""
+        scores = self._clusters.setdefault(cluster, _Scores())
+        for version in scores.versions[scores.settled : max(0, len(scores.versions) - SETTLED)]:
+            scores.settled += 1
+            if (found := quality(self._store, version)) is not None:
+                scores.evaluated.append(version)
+                scores.best = max((found, version), scores.best or (found, version))
+        return scores.best, {version: quality(self._store, version) for version in scores.versions[scores.settled :]}
+
+
+@dataclass
+class _Scores:
+    """What is known of the versions of one cluster.
+
+    Attributes:
+        versions: all of them, in order.
+        settled: how many of these, from the first one, have all their evaluations.
+        evaluated: those of the settled ones that were evaluated, in order.
+        best: (quality, version) of the best of these.
+    """
+
+    versions: list[int] = field(default_factory=list[int])
+    settled: int = 0
+    evaluated: list[int] = field(default_factory=list[int])
+    best: tuple[float, int] | None = None
 
 
 def quality(store: Store, version: int) -> float | None:

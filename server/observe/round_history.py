@@ -101,7 +101,7 @@ class Played:
         if not numbers:
             return
         wanted = set(numbers)
-        rows = [row for row in store.rounds(after=numbers[0] - 1) if row.round in wanted]
+        rows = [row for row in store.rounds(after=numbers[0] - 1, until=numbers[-1]) if row.round in wanted]
         for row, found in zip(rows, _told(store, run, rows), strict=True):
             light = {key: value for key, value in found.items() if key not in HEAVY} | {
                 "heterogeneity": _lighter(found)
@@ -132,7 +132,7 @@ def _versions(store: Store) -> dict[int, Version]:
 
 
 def _whole(store: Store, run: RunSummary, number: int) -> Json:
-    rows = [row for row in store.rounds(after=number - 1) if row.round == number]
+    rows = store.rounds(after=number - 1, until=number)
     return next(iter(_told(store, run, rows)))
 
 

@@ -15,6 +15,9 @@ DEFAULT = "0"
 """The cluster that there always is: of whoever is in no other one, and of everybody without clusters."""
 
 
+_ALL = "SELECT * FROM models"
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """One version.
@@ -41,13 +44,17 @@ class Lineage:
         """On the server's journal."""
         self._journal = journal
 
-    def all(self) -> list[Version]:
-        """Every version, oldest first."""
-        return [_version(row) for row in self._journal.read("SELECT * FROM models ORDER BY version")]
+    def all(self, *, after: int = -1) -> list[Version]:
+        """Every version beyond a number, oldest first."""
+        return [_version(row) for row in self._journal.read(f"{_ALL} WHERE version > ? ORDER BY version", after)]
+
+    def of_digest(self, digest: bytes) -> list[Version]:
+        """The versions with these parameters, oldest first; mostly one."""
+        return [_version(row) for row in self._journal.read(f"{_ALL} WHERE digest = ? ORDER BY version", digest)]
 
     def version(self, number: int) -> Version | None:
         """One version; None where there is none of this number."""
-        rows = self._journal.read("SELECT * FROM models WHERE version = ?", number)
+        rows = self._journal.read(f"{_ALL} WHERE version = ?", number)
         return _version(rows[0]) if rows else None
 
     def base_of(self, number: int) -> Version | None:

@@ -117,4 +117,8 @@ SCHEMA = (
             '$.contribution.levels', json_extract(summary, '$.contribution.tiers'))
         WHERE CASE WHEN json_valid(summary) THEN json_extract(summary, '$.contribution.tiers') END IS NOT NULL;
     """,
+    """
+    CREATE INDEX models_by_round ON models (round);
+    CREATE INDEX models_by_digest ON models (digest);
+    """,
 )

@@ -25,6 +25,9 @@ from roughfed.wire.job_facts import decode_facts, encode_facts
 from roughfed.wire.session import decode_spec, encode_spec
 from roughfed.wire.updates import decode_statement
 
+NEVER = 1 << 62
+"""A round number beyond all."""
+
 NOTHING: Mapping[str, Sequence[int]] = MappingProxyType({})
 NOBODY: Mapping[str, Mapping[str, Sequence[int]]] = MappingProxyType({})
 ACCEPTED = ""
@@ -197,10 +200,28 @@ class Store:
         rows = self.journal.read(sql, client)
         return _round_row(rows[0]) if rows else None
 
-    def rounds(self, *, after: int = 0) -> list[RoundRow]:
-        """Rounds beyond a number, oldest first."""
-        sql = "SELECT * FROM rounds WHERE round > ? ORDER BY round"
-        return [_round_row(row) for row in self.journal.read(sql, after)]
+    def rounds(self, *, after: int = 0, until: int = NEVER) -> list[RoundRow]:
+        """Rounds beyond a number, and up to another one, oldest first."""
+        sql = "SELECT * FROM rounds WHERE round > ? AND round <= ? ORDER BY round"
+        return [_round_row(row) for row in self.journal.read(sql, after, until)]
+
+    def committed(self, *, before: int = NEVER, most: int = 1) -> list[RoundRow]:
+        """The newest committed rounds before a number, newest first."""
+        sql = "SELECT * FROM rounds WHERE round < ? AND outcome = 'committed' ORDER BY round DESC LIMIT ?"
+        return [_round_row(row) for row in self.journal.read(sql, before, most)]
+
+    def outcomes(self) -> dict[str | None, int]:
+        """How many rounds came to which end; None: the open one."""
+        sql = "SELECT outcome, COUNT(*) AS number FROM rounds GROUP BY outcome"
+        return {row["outcome"]: row["number"] for row in self.journal.read(sql)}
+
+    def counted(self, *, after: int, before: int) -> set[str]:
+        """The clients that counted in the committed rounds between two numbers."""
+        sql = (
+            "SELECT DISTINCT verdict.key AS client FROM rounds, json_each(rounds.sets) AS verdict "
+            "WHERE round > ? AND round < ? AND outcome = 'committed' AND verdict.value = ''"
+        )
+        return {row["client"] for row in self.journal.read(sql, after, before)}
 
     def judged(self, *, after: int = 0) -> list[RoundRow]:
         """Rounds beyond a number that have their verdicts, oldest first."""

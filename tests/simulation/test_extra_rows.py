@@ -235,6 +235,10 @@ def test_it_takes_as_many_steps_as_clients_do(
     ctx: Any = SimpleNamespace(
         run="run",
         config=SimpleNamespace(trainer=trainer, defence=SimpleNamespace(root=100)),
-        store=SimpleNamespace(rounds=lambda: [row] if said else [], receipts=lambda _run, _number: received),
+        store=SimpleNamespace(
+            committed=lambda *, before, most: [row] if said and before > 1 and most else [],
+            rounds=lambda *, until: [row] if said and until else [],
+            receipts=lambda _run, _number: received,
+        ),
     )
     assert reference_updates.usual_steps(ctx, 2) == steps

@@ -258,7 +258,8 @@ def carried(ctx: ServerContext, base: Version) -> Carried | None:
     version = made(ctx.store, base)
     if version is None or not (path := sum_path(ctx.store, version.version)).exists():
         return None
-    (row, *_) = ctx.store.rounds(after=ctx.store.lineage.round_of(version.version) - 1)
+    number = ctx.store.lineage.round_of(version.version)
+    (row,) = ctx.store.rounds(after=number - 1, until=number)
     summary = dict(row.summary or {})
     metrics = summary.get("train_metrics")
     statements = [update.statement for update in accepted_updates(ctx, RoundState(row))]

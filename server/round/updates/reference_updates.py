@@ -39,6 +39,9 @@ from roughfed.upload_format import Sending
 log = logging.getLogger(__name__)
 
 KEY = "defence.root"
+LOOKED_AT = 64
+"""Rounds that are asked how many steps clients take: a run may have thousands, and this is looked up in each."""
+
 MOST_EPOCHS = 50
 """Passes over the server's examples for each pass of a client over its own: behind masks one client can claim a million
 examples, and the server must neither train for hours nor make an update as long as that."""
@@ -255,15 +258,14 @@ def usual_steps(ctx: ServerContext, number: int) -> int:
     and no more than `MOST_EPOCHS` times the steps that the server's own make: the sum is as large as one client likes.
     0 as long as nobody has counted: then the server goes by `trainer.epochs` of its own few examples.
     """
-    past = [each for each in ctx.store.rounds() if each.round < number and each.outcome == "committed"]
     settings = ctx.config.trainer
-    for each in reversed(past):
+    for each in ctx.store.committed(before=number, most=LOOKED_AT):
         received = ctx.store.receipts(ctx.run, each.round)
         said = [u.statement.num_steps for name, u in received.items() if (each.sets or {}).get(name) == ACCEPTED]
         if any(said):
             return int(statistics.median_low(said))
-    for each in past:
-        if (examples := (each.sums.get("examples") or (0,))[0]) and each.accepted:
+    for each in ctx.store.rounds(until=min(number - 1, LOOKED_AT)):
+        if each.outcome == "committed" and (examples := (each.sums.get("examples") or (0,))[0]) and each.accepted:
             own = math.ceil(ctx.config.defence.root / settings.batch_size)
             theirs = math.ceil(examples / len(each.accepted) / settings.batch_size)
             steps = settings.epochs * min(theirs, MOST_EPOCHS * own)

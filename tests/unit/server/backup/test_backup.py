@@ -256,10 +256,10 @@ def test_a_journal_of_an_older_version_is_backed_up_as_it_is_and_restored_as_a_n
     site = Site(tmp_path / "server")
     site.store.close()
     before = next(k for k, step in enumerate(SCHEMA) if "TABLE restored" in step)
-    tables = re.findall(r"CREATE TABLE (\w+)", "".join(SCHEMA[before:]))
+    made = re.findall(r"CREATE (TABLE|INDEX) (\w+)", "".join(SCHEMA[before:]))
     with closing(sqlite3.connect(site.state / "journal.db")) as db:  # the last steps, taken back
         undone = "ALTER TABLE tier_rounds RENAME TO class_rounds; ALTER TABLE class_rounds RENAME COLUMN tier TO class;"
-        undone += "".join(f"DROP TABLE {name};" for name in tables)
+        undone += "".join(f"DROP {kind} {name};" for kind, name in made)
         db.executescript(undone + f"PRAGMA user_version = {before};")
     file = site.backup()
     with closing(sqlite3.connect(site.state / "journal.db")) as db:
