@@ -36,6 +36,7 @@ name = "{name}"
 host = "{host}"
 port = 0
 enrol_port = 0
+connections = 100000
 http = false
 [round]
 rounds = {rounds}

@@ -26,6 +26,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "bad-network": "load.bad_network.BENCH",
         "commands": "load.commands.BENCH",
         "shared-cores": "load.shared_cores.BENCH",
+        "growth": "load.growth.BENCH",
         "overhead": "load.overhead.BENCH",
         "defence-speed": "load.defence_speed.BENCH",
         "trainer": "load.trainer_speed.BENCH",
