@@ -99,6 +99,7 @@ async def finish(ctx: ServerContext, reason: str) -> Finished:
     """The run is over: journaled, then told to everybody who is here; whoever comes back later hears it, too."""
     await ctx.store.set_finished(reason)
     crash.point("run-finished")
+    ctx.intake.forget_spares()
     version, digest = ctx.store.latest_model()
     ctx.clients.farewell = farewell = Finished(reason, version, digest)
     send_farewell(ctx, farewell)

@@ -4,6 +4,9 @@ An upload is bound to (run, round, client) and to the digest in its signed state
 byte. It resumes at the number of bytes on disk; other bytes under the same id are refused for ever. The receipt is
 journaled after one fsync and before it is sent, so what was acknowledged is never lost, and the journal's primary key
 makes it count at most once.
+
+Spool files are written over old ones (docs/decisions/0033-files-written-over.md), so a file's length says nothing: how
+many bytes are new stands in the claim beside it, before the statement.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -36,7 +39,7 @@ from roughfed.server.uploads.admission import (
     check_tier,
 )
 from roughfed.server.uploads.payload import OpenRound, examine
-from roughfed.server.uploads.spool import update_name
+from roughfed.server.uploads.spool import SpareFiles, update_name
 from roughfed.tiers import STANDARD
 from roughfed.types import Receipt, Signed, UpdateStatement
 from roughfed.wire.sizes import statement_round
@@ -49,6 +52,9 @@ from roughfed.wire.updates import (
 )
 
 T = TypeVar("T")
+
+POSITION_BYTES = 8
+"""At the front of a claim: how many bytes of the spool file are there, little-endian."""
 
 SPOOLING = "spool an update"  # paths of this machine stay on it
 
@@ -98,7 +104,7 @@ class Upload:
         self._digest: bytes | None = None
         if not fresh:
             with turn, self._file(os.O_RDWR | os.O_CREAT) as fd:
-                self._replay(fd)
+                self._replay(fd, _noted_position(path))
         self.resumed = self.position > 0
 
     @property
@@ -126,6 +132,7 @@ class Upload:
             with self._file(os.O_RDWR | (0 if offset else os.O_CREAT)) as fd:
                 write_at(fd, data, offset)
                 self._take(data)
+                _note_position(self.path, self.position)
                 if self.complete:
                     self._sync(fd)
 
@@ -147,6 +154,7 @@ class Upload:
 
     def _sync(self, fd: int) -> bytes:
         try:
+            os.ftruncate(fd, self.statement.size_bytes)  # an older file's end
             os.fsync(fd)
             fsync_folder(self.path.parent)
         except (OSError, StorageError):
@@ -176,11 +184,10 @@ class Upload:
             self.vitals.see(data)
         self.position += len(data)
 
-    def _replay(self, fd: int) -> None:
-        """Hash what an earlier connection or process left; whole items only."""
-        length = os.fstat(fd).st_size // self._item * self._item
-        os.ftruncate(fd, min(length, self.statement.size_bytes))
-        while piece := os.pread(fd, 1 << 20, self.position):
+    def _replay(self, fd: int, noted: int) -> None:
+        """Hash what an earlier connection or process left of this update; whole items only."""
+        length = min(noted, os.fstat(fd).st_size, self.statement.size_bytes) // self._item * self._item
+        while piece := os.pread(fd, min(1 << 20, length - self.position), self.position):
             self._take(memoryview(piece))
 
 
@@ -203,6 +210,7 @@ class Intake:
         self._uploads: dict[str, Upload] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._turns: dict[str, threading.Lock] = {}
+        self._spares = SpareFiles(store.folder)
         self.turned_away: dict[str, str] = {}
         """Whose last try in the open round broke which rule: it may try again, and if it does not, that is why."""
 
@@ -246,7 +254,8 @@ class Intake:
         live = self._uploads.get(client)
         if live is not None and not live.closed:
             return live.position, None
-        return _size(path, current.demand(claim.tier).item_bytes), None
+        item = current.demand(claim.tier).item_bytes
+        return min(_noted_position(path), _size(path)) // item * item, None
 
     async def begin(self, client: str, signed: Signed) -> Upload | Receipt:
         """Start or resume an upload; a Receipt if it is complete already.
@@ -277,6 +286,7 @@ class Intake:
             path = self.spool_path(current.run, current.number, client)
             if fresh := (claim := _read_claim(path)) is None:
                 path.unlink(missing_ok=True)
+                self._spares.give(path)
                 _write_claim(path, signed)  # before the first byte
                 crash.point("upload-started")
             elif claim.digest != statement.digest:
@@ -358,11 +368,15 @@ class Intake:
             self.listener.received(update)
 
     def discard(self, run: str, number: int, clients: list[str]) -> None:
-        """Delete spool files of a round that is over."""
+        """Take the names of spool files of a round that is over; the files are written over in the next one."""
         for client in clients:
             path = self.spool_path(run, number, client)
-            path.unlink(missing_ok=True)
-            _claim_path(path).unlink(missing_ok=True)
+            _claim_path(path).unlink(missing_ok=True)  # first: without it the file counts for nothing
+            self._spares.take(path, most=len(clients))
+
+    def forget_spares(self) -> None:
+        """Delete old spool files that are kept to be written over."""
+        self._spares.clear()
 
     def detach(self, client: str, upload: Upload) -> None:
         """The connection broke: keep the bytes, free the file."""
@@ -429,7 +443,7 @@ def _write_claim(path: Path, signed: Signed) -> None:
         fd = os.open(_claim_path(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             adopt(fd, path.parent)
-            write_at(fd, memoryview(encode_signed_update(signed)), 0)
+            write_at(fd, memoryview(_position(0) + encode_signed_update(signed)), 0)
         finally:
             os.close(fd)
 
@@ -437,13 +451,32 @@ def _write_claim(path: Path, signed: Signed) -> None:
 def _read_claim(path: Path) -> UpdateStatement | None:
     """The statement that an upload was begun with; None without one, or if a power cut left half of it."""
     try:
-        return decode_statement(decode_signed_update(_claim_path(path).read_bytes()).body)
+        return decode_statement(decode_signed_update(_claim_path(path).read_bytes()[POSITION_BYTES:]).body)
     except (FileNotFoundError, RemoteProtocolError):
         return None
 
 
-def _size(path: Path, item_bytes: int) -> int:
+def _size(path: Path) -> int:
     try:
-        return path.stat().st_size // item_bytes * item_bytes
+        return path.stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def _position(count: int) -> bytes:
+    return count.to_bytes(POSITION_BYTES, "little")
+
+
+def _note_position(path: Path, count: int) -> None:
+    """So many bytes of the file are this update's; the others may be an older one's."""
+    fd = os.open(_claim_path(path), os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        write_at(fd, memoryview(_position(count)), 0)
+    finally:
+        os.close(fd)
+
+
+def _noted_position(path: Path) -> int:
+    with suppress(FileNotFoundError), _claim_path(path).open("rb") as file:
+        return int.from_bytes(file.read(POSITION_BYTES), "little")
+    return 0

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from roughfed.codec import CODECS
+from roughfed.file_pool import FOLDER, claim, retire
 from roughfed.files import disk_errors
 from roughfed.params import Flat
 from roughfed.server.metrics.stopwatch import Stopwatch
@@ -20,6 +21,36 @@ from roughfed.server.storage.slices import Fill, Mean, mean_slice, read_exactly
 def update_name(run: str, number: int, client: str) -> str:
     """File name of a client's update in a round. Nothing from the wire forms a path: it is a hash."""
     return hashlib.sha256(f"{run}|{number}|{client}".encode()).hexdigest() + ".update"
+
+
+class SpareFiles:
+    """Spool files of rounds that are over, to be written over by the next ones (`roughfed.file_pool`)."""
+
+    def __init__(self, folder: Path) -> None:
+        """What an earlier process left in the state directory `folder`."""
+        self._folder = folder / FOLDER
+        self._kept = sorted(self._folder.glob("update-*"))
+        self._next = 1 + max((int(path.name.partition("-")[2]) for path in self._kept), default=0)
+
+    def give(self, path: Path) -> None:
+        """Name an old file `path`, if there is one: whatever is in it, and however long it is."""
+        if self._kept:
+            claim(self._kept.pop(), path)
+
+    def take(self, path: Path, *, most: int) -> None:
+        """Take a file's name, and keep the file, but no more than so many; nothing if it is gone."""
+        spare = self._folder / f"update-{self._next}"
+        if len(self._kept) >= most:
+            path.unlink(missing_ok=True)
+        elif path.exists():
+            retire(path, spare)
+            self._kept.append(spare)
+            self._next += 1
+
+    def clear(self) -> None:
+        """Delete them."""
+        while self._kept:
+            self._kept.pop().unlink(missing_ok=True)
 
 
 @contextmanager

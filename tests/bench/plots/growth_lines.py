@@ -47,13 +47,13 @@ def _panel(along: str, points: Sequence[Mapping[str, float]], used: Sequence[str
         parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
         parts.append(text(f"{10.0**power:g}", LEFT - 8, y + 4, text_anchor="end"))
     for point in points:
-        x = across.at(math.log10(point["at"]))
-        parts.append(text(f"{point['at']:,.0f}", x, top + PANEL + 18, text_anchor="middle"))
+        x, anchor = across.at(math.log10(point["at"])), "end" if point is points[-1] else "middle"
+        parts.append(text(f"{point['at']:,.0f}", x, top + PANEL + 18, text_anchor=anchor))
     for name, line in shown.items():
         at = [(across.at(math.log10(x)), up.at(math.log10(y)), x, y) for x, y in line if y > 0]
         hue = colour(used.index(name))
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y, _, _ in at)
-        parts.append(element("path", d=path, class_=f"line {hue}", fill="none"))
+        parts.append(element("path", d=path, class_=hue, style="fill:none;stroke-width:2"))
         parts += [element("circle", tip(f"{FIGURES[name]} at {x0:,.0f}: {y0:.3g}"), cx=x, cy=y, r=3.5, class_=hue)
                   for x, y, x0, y0 in at]  # fmt: skip
     return "".join(parts)
