@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -47,6 +48,21 @@ RECEIPT_S = 120.0
 FIRST_BYTES = 1 << 17
 """An upload that has no more goes with its statement: to wait for a turn would take longer than to send it."""
 UPGRADE = "upgrade roughfed here to the server's version, then start the client again"
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """Where the payload of a download goes.
+
+    Attributes:
+        path: a file that is there.
+        start: where the payload begins in it.
+        on_written: told the file's descriptor and how many bytes of payload are in it, after each piece.
+    """
+
+    path: Path
+    start: int = 0
+    on_written: Callable[[int, int], None] | None = None
 
 
 class Connection:
@@ -104,21 +120,19 @@ class Connection:
     async def fetch_model(
         self,
         digest: bytes,
-        into: Path,
+        into: Landing,
         *,
         at: int,
         on_data: Callable[[memoryview], None],
-        header: int = 0,
         base: bytes = b"",
     ) -> int:
-        """Append the parameters from byte `at` on to a file that has `header` bytes before them.
+        """Write the parameters from byte `at` on into a file.
 
         Args:
             digest: of the wanted parameters.
-            into: the file.
+            into: where they go.
             at: bytes of the payload that are there.
             on_data: told every piece; may refuse it.
-            header: bytes before the payload.
             base: of the parameters that this client has: then the payload is what leads from these to the wanted ones.
 
         Returns:
@@ -129,7 +143,7 @@ class Connection:
             Unreachable: the stream broke (call again with the new offset).
         """
         with disk_errors("store the model"):
-            fd = os.open(into, os.O_WRONLY)
+            fd = os.open(into.path, os.O_WRONLY)
         try:
             with self._cautioned(), translated():
                 async with progress(TURN_S if self.paced else PROGRESS_S) as moved:
@@ -140,8 +154,10 @@ class Connection:
                         self.heard = True
                         on_data(chunk.data)
                         with disk_errors("store the model"):
-                            write_at(fd, chunk.data, header + at)
-                        at += len(chunk.data)
+                            write_at(fd, chunk.data, into.start + at)
+                            at += len(chunk.data)
+                            if into.on_written is not None:
+                                into.on_written(fd, at)
                         moved()
         finally:
             os.close(fd)

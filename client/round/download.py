@@ -15,8 +15,10 @@ import numpy as np
 
 from roughfed import crash
 from roughfed.adapters import Base
+from roughfed.client.connection.rpc import Landing
 from roughfed.client.context import ClientContext, RoundTask
 from roughfed.client.metrics import ClientMetrics
+from roughfed.client.round import partial_model
 from roughfed.codec import downlink
 from roughfed.digest import Hasher, hasher
 from roughfed.errors import RemoteProtocolError, Unreachable
@@ -44,7 +46,7 @@ async def fetch_model(task: RoundTask) -> Path:
     made = await from_base(task) if task.job.base_digest else None
     if made is None:
         partial = ctx.store.partial_path(header.model_digest)
-        made = await whole(ctx, header.model_digest, welcome.spec, partial)
+        made = await whole(ctx, header.model_digest, welcome.spec, partial, spare=ctx.store.spare_model)
     await asyncio.to_thread(place_durably, made, path)
     ctx.store.intact.add(header.model_digest)
     ctx.store.prune_models(header.model_digest)
@@ -116,7 +118,7 @@ async def download_delta(task: RoundTask, *, into: Path) -> None:
         ctx.metrics.resumed()
     meter = Meter(ctx.metrics, "int8", left=size - at)
     end = await ctx.connection.fetch_model(
-        task.header.model_digest, into, at=at, on_data=meter.count, base=task.job.base_digest
+        task.header.model_digest, Landing(into), at=at, on_data=meter.count, base=task.job.base_digest
     )
     if end < size:
         raise Unreachable(f"the download ended at byte {end} of {size}")
@@ -149,11 +151,11 @@ def step(source: Path, delta: Path, *, spec: Spec, out: Path, spare: Path) -> by
     return digest.digest()
 
 
-async def whole(ctx: ClientContext, digest: bytes, spec: Spec, partial: Path) -> Path:
-    """Parameters, downloaded into a partial file."""
+async def whole(ctx: ClientContext, digest: bytes, spec: Spec, partial: Path, *, spare: Path | None = None) -> Path:
+    """Parameters, downloaded into a partial file, over a spare one where there is one."""
     async for _ in tries(ctx):
         try:
-            hashed = await download(ctx, digest, spec, partial)
+            hashed = await download(ctx, digest, spec, partial, spare)
         except Unreachable as error:
             log.info("download interrupted: %s", error)
             continue
@@ -161,6 +163,7 @@ async def whole(ctx: ClientContext, digest: bytes, spec: Spec, partial: Path) ->
             break
         await asyncio.to_thread(partial.unlink)
         raise RemoteProtocolError("the downloaded parameters do not have the digest that was promised", reason="digest")
+    await asyncio.to_thread(partial_model.complete, partial, model_header(spec), spec.size_bytes)
     return partial
 
 
@@ -177,18 +180,20 @@ async def intact(ctx: ClientContext, path: Path, digest: bytes, spec: Spec) -> b
     return True
 
 
-async def download(ctx: ClientContext, digest: bytes, spec: Spec, partial: Path) -> bytes:
-    """One try: append what is missing to the partial file; returns the digest of all of it.
+async def download(ctx: ClientContext, digest: bytes, spec: Spec, partial: Path, spare: Path | None) -> bytes:
+    """One try: write what is missing into the partial file; returns the digest of all of it.
 
     Raises:
         Unreachable: the stream broke, or ended early.
     """
-    prefix = model_header(spec)
-    hashed, at = await asyncio.to_thread(_take_up, partial, prefix, spec.size_bytes)
+    start, size = len(model_header(spec)), spec.size_bytes
+    hashed, at = await asyncio.to_thread(partial_model.take_up, partial, start=start, size=size, spare=spare)
     if at:
         ctx.metrics.resumed()
     meter = Meter(ctx.metrics, "identity", left=spec.size_bytes - at, hashed=hashed)
-    end = await ctx.connection.fetch_model(digest, partial, at=at, header=len(prefix), on_data=meter.count)
+    end = await ctx.connection.fetch_model(
+        digest, Landing(partial, start, partial_model.note), at=at, on_data=meter.count
+    )
     if end < spec.size_bytes:
         raise Unreachable(f"the download ended at byte {end} of {spec.size_bytes}")
     return hashed.digest()
@@ -237,23 +242,6 @@ async def tries(ctx: ClientContext) -> AsyncIterator[int]:
         ctx.resumed.clear()
         await ctx.connected.wait()
         yield attempt
-
-
-def _take_up(partial: Path, prefix: bytes, size: int) -> tuple[Hasher, int]:
-    """Begin a partial model file, or hash what is there; returns the hash and the bytes of parameters.
-
-    One that begins otherwise, or is longer than a model of `size` bytes, is begun anew.
-    """
-    hashed, at = hasher(), 0
-    with disk_errors("store the model"):
-        if not (partial.exists() and _begins_with(partial, prefix) and partial.stat().st_size <= len(prefix) + size):
-            partial.write_bytes(prefix)
-        with partial.open("rb") as file:
-            file.seek(len(prefix))
-            while piece := file.read(1 << 20):
-                hashed.update(piece)
-                at += len(piece)
-    return hashed, at
 
 
 def _length(delta: Path, most: int) -> int:

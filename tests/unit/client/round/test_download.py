@@ -20,6 +20,7 @@ from roughfed.client.policy import Rules
 from roughfed.client.round import download
 from roughfed.client.round.download import tries
 from roughfed.client.round.job import do_job
+from roughfed.client.round.partial_model import MARK
 from roughfed.client.rules.checks import CODECS
 from roughfed.client.storage.store import ClientStore
 from roughfed.codec.downlink import payload_bytes, quantise
@@ -166,10 +167,11 @@ def question(base: bytes, source: Source) -> Job:
     )
 
 
-def partial(store: ClientStore, data: bytes) -> Path:
-    """What an earlier process left of a download."""
-    path = store.partial_path(DIGEST)
-    path.write_bytes(PREFIX + data)
+def partial(store: ClientStore, data: bytes, *, digest: bytes = DIGEST, behind: bytes = b"") -> Path:
+    """What an earlier process left of a download; `behind` are an older file's bytes."""
+    path = store.partial_path(digest)
+    front = MARK + len(data).to_bytes(8, "little")
+    path.write_bytes(front + PREFIX[len(front) :] + data + behind)
     return path
 
 
@@ -198,6 +200,33 @@ def test_what_an_earlier_process_left_is_taken_up(store: ClientStore, have: int)
     source = Source()
     assert is_whole(fetch(store, source), store)
     assert source.asked == [have]
+
+
+def test_an_older_files_bytes_behind_it_count_for_nothing(store: ClientStore) -> None:
+    partial(store, MODEL[:1500], behind=bytes(2 * len(MODEL)))
+    source = Source()
+    assert is_whole(fetch(store, source), store)
+    assert source.asked == [1500]
+
+
+@pytest.mark.parametrize("length", [0, 10, len(PREFIX), 1000, 3 * len(MODEL)])
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_model_is_written_over_an_old_file(store: ClientStore, length: int, cut: bool) -> None:
+    store.spare_model.parent.mkdir(exist_ok=True)
+    store.spare_model.write_bytes((PREFIX + 3 * MODEL[::-1])[:length])
+    inode = store.spare_model.stat().st_ino
+    source = Source(breaks=[2] if cut else [])
+    assert is_whole(fetch(store, source), store)
+    assert source.asked == ([0, 1000] if cut else [0])
+    assert store.model_path(DIGEST).stat().st_ino == inode
+
+
+def test_an_old_file_that_has_another_name_is_left_alone(store: ClientStore, tmp_path: Path) -> None:
+    store.spare_model.parent.mkdir(exist_ok=True)
+    store.spare_model.write_bytes(b"of a snapshot" * 1000)
+    (tmp_path / "snapshot").hardlink_to(store.spare_model)
+    assert is_whole(fetch(store, Source()), store)
+    assert (tmp_path / "snapshot").read_bytes() == b"of a snapshot" * 1000
 
 
 def test_a_file_without_a_whole_header_is_begun_again(store: ClientStore) -> None:
@@ -333,7 +362,7 @@ def test_what_does_not_lead_there_costs_one_whole_download(store: ClientStore, d
 
 def test_a_whole_download_that_was_begun_is_gone_on_with(store: ClientStore) -> None:
     has_base(store)
-    store.partial_path(STEPPED_DIGEST).write_bytes(PREFIX + STEPPED[:1500])
+    partial(store, STEPPED[:1500], digest=STEPPED_DIGEST)
     source = one_behind(delta=DELTA)
     assert is_stepped(fetch(store, source, base=BASE_DIGEST), store)
     assert (source.asked_delta, source.asked) == ([], [1500])
