@@ -372,7 +372,15 @@ class Intake:
         for client in clients:
             path = self.spool_path(run, number, client)
             _claim_path(path).unlink(missing_ok=True)  # first: without it the file counts for nothing
-            self._spares.take(path, most=len(clients))
+            turn = self._turns.get(client)
+            if turn is not None and not turn.acquire(blocking=False):
+                path.unlink(missing_ok=True)  # a disk that still takes a late piece must not put it into another's
+                continue
+            try:
+                self._spares.take(path, most=len(clients))
+            finally:
+                if turn is not None:
+                    turn.release()
 
     def forget_spares(self) -> None:
         """Delete old spool files that are kept to be written over."""
