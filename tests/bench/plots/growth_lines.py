@@ -11,7 +11,7 @@ from tests.bench.plots.svg import WIDTH, Scale, colour, element, figure, legend,
 
 FIGURES = {"server_cpu_s": "server, processor s", "agent_cpu_s": "agent, processor s", "seconds": "seconds",
            "server_mib": "server, MiB / 100", "agent_mib": "agent, MiB / 100"}  # fmt: skip
-SHRUNK = 100.0
+SHRUNK, MILLION = 100.0, 1e6
 LEFT, RIGHT, PANEL, GAP = 64.0, 16.0, 190.0, 44.0
 
 
@@ -48,7 +48,7 @@ def _panel(along: str, points: Sequence[Mapping[str, float]], used: Sequence[str
         parts.append(text(f"{10.0**power:g}", LEFT - 8, y + 4, text_anchor="end"))
     for point in points:
         x, anchor = across.at(math.log10(point["at"])), "end" if point is points[-1] else "middle"
-        parts.append(text(f"{point['at']:,.0f}", x, top + PANEL + 18, text_anchor=anchor))
+        parts.append(text(_count(point["at"]), x, top + PANEL + 18, text_anchor=anchor))
     for name, line in shown.items():
         at = [(across.at(math.log10(x)), up.at(math.log10(y)), x, y) for x, y in line if y > 0]
         hue = colour(used.index(name))
@@ -57,6 +57,10 @@ def _panel(along: str, points: Sequence[Mapping[str, float]], used: Sequence[str
         parts += [element("circle", tip(f"{FIGURES[name]} at {x0:,.0f}: {y0:.3g}"), cx=x, cy=y, r=3.5, class_=hue)
                   for x, y, x0, y0 in at]  # fmt: skip
     return "".join(parts)
+
+
+def _count(value: float) -> str:
+    return f"{value / MILLION:g} M" if value >= MILLION / 10 else f"{value:,.0f}"
 
 
 def _shown(name: str, value: float) -> float:
