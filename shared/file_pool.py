@@ -44,11 +44,12 @@ def retire(path: Path, spare: Path) -> None:
 def claim(spare: Path, path: Path) -> None:
     """Give the spare file a name, for who writes over it (`rewritten`); nothing if there is none.
 
-    Nor if it has another name still: of a snapshot made of links, say.
+    Nor if it has another name still: of a snapshot made of links, say. Nor if it is another account's.
     """
     with disk_errors(f"write {path.name}"), suppress(FileNotFoundError):
         spare.replace(path)
-        if path.stat().st_nlink > 1:
+        about = path.stat()
+        if about.st_nlink > 1 or about.st_uid != os.geteuid():
             path.unlink()
 
 

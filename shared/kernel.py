@@ -14,13 +14,17 @@ import inspect
 import json
 import logging
 import os
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
-from fcntl import LOCK_EX, flock
+from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +38,12 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 log = logging.getLogger(__name__)
+
+ELF = b"\x7fELF"
+"""What an object file begins with."""
+
+WAIT_S, LOOK_S = 120.0, 0.05
+"""For another process that compiles."""
 
 SYMBOL = "roughfed_kernel"
 """What the function is called in its object file."""
@@ -90,7 +100,7 @@ class Kernel:
         with _loading:
             if types not in self._loaded:
                 address = _link(_object_file(self.function, types))
-                arguments = [ctypes.c_void_p, ctypes.c_void_p, *(c for name in types for c in _c_types(name))]
+                arguments = [ctypes.c_void_p, ctypes.c_void_p, *(c for name in types for c in c_types(name))]
                 self._loaded[types] = ctypes.CFUNCTYPE(ctypes.c_int32, *arguments)(address)
             return self._loaded[types]
 
@@ -111,7 +121,8 @@ def _type_of(arg: Any) -> str:
     return type(arg).__name__
 
 
-def _c_types(name: str) -> tuple[Any, ...]:
+def c_types(name: str) -> tuple[Any, ...]:
+    """How an argument of a type is passed."""
     for scalar, c_type in _SCALARS.items():
         if name == scalar.__name__:
             return (c_type,)
@@ -155,28 +166,44 @@ def _link(code: bytes) -> int:
 
 
 def _object_file(function: Callable[..., None], types: tuple[str, ...]) -> bytes:
-    """The kernel's machine code for these types: found, or compiled and kept."""
-    name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}-{_key(function, types)}.o"
+    """The kernel's machine code for these types: found, or compiled and kept where it can be read again."""
+    key = _key(function, types)
+    name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}-{key}.o"
     for folder in _folders():
         if code := _read(folder / name):
             return code
-    with _first_writable() as kept:
-        if kept and (code := _read(kept / name)):  # another process was faster
-            return code
-        code = _compile(function, types)
-        if kept:
+    code = b""
+    for folder in _folders():
+        with _turn(folder) as mine:
+            if not mine:
+                continue
+            if found := _read(folder / name):  # another process was faster
+                return found
+            code = code or _compile(function, types)
             with suppress(StorageError):
-                write_durably(kept / name, content_digest(code) + code, sync=False)
-        return code
+                write_durably(folder / name, _digest(name, code) + code, sync=False)
+            if _read(folder / name):  # not where a file system shows everything as everybody's
+                return code
+    return code or _compile(function, types)
+
+
+def processor() -> tuple[str, str]:
+    """Name and features of this machine's, for LLVM."""
+    llvm = _llvm()
+    try:
+        features = llvm.get_host_cpu_features().flatten()
+    except RuntimeError:  # LLVM does not know it
+        features = ""
+    return llvm.get_host_cpu_name(), features
 
 
 def _key(function: Callable[..., None], types: tuple[str, ...]) -> str:
-    """What the machine code depends on: the sources, the types, LLVM and the processor."""
+    """What the machine code depends on: the sources, the types, numba, LLVM and the processor."""
     llvm = _llvm()
-    sources = [Path(__file__).with_name("kernel_compiler.py"), Path(inspect.getfile(function))]
+    sources = [Path(__file__), Path(__file__).with_name("kernel_compiler.py"), Path(inspect.getfile(function))]
     seen = hashlib.sha256()
-    processor = (llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
-    for text in (*types, function.__qualname__, str(llvm.llvm_version_info), *processor):
+    made_by = (metadata.version("numba"), str(llvm.llvm_version_info), llvm.get_process_triple(), *processor())
+    for text in (*types, function.__qualname__, *made_by):
         seen.update(text.encode() + b"\0")
     for source in sources:
         seen.update(source.read_bytes())
@@ -200,27 +227,30 @@ def _has_home() -> bool:
 
 
 @contextmanager
-def _first_writable() -> Generator[Path | None]:
-    """The folder to keep object files in, for this process alone as long as the block runs: one compiles, others wait.
+def _turn(folder: Path) -> Generator[bool]:
+    """Be the only process that keeps object files in a folder: one compiles, the others wait, but not for ever.
 
-    None where there is none.
+    False where nothing can be written there.
     """
-    fd = -1
-    for folder in _folders():
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-            fd = os.open(folder / "kernels.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-            flock(fd, LOCK_EX)
-        except OSError:
-            continue
-        break
-    else:
-        folder = None
     try:
-        yield folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+        fd = os.open(folder / "kernels.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError:
+        yield False
+        return
+    try:
+        until = time.monotonic() + WAIT_S
+        while time.monotonic() < until:
+            try:
+                flock(fd, LOCK_EX | LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(LOOK_S)
+            except OSError:  # a file system without locks
+                break
+        yield True
     finally:
-        if fd >= 0:
-            os.close(fd)
+        os.close(fd)
 
 
 def _read(path: Path) -> bytes:
@@ -229,9 +259,10 @@ def _read(path: Path) -> bytes:
     These are whoever owns this source, root, and the account that the process runs as.
     """
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            data = file.read()
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            status = os.fstat(fd)
+            data = file.read() if stat.S_ISREG(status.st_mode) else b""
         trusted = {0, os.geteuid(), Path(__file__).stat().st_uid}
     except OSError:
         return b""
@@ -239,7 +270,12 @@ def _read(path: Path) -> bytes:
         log.warning("%s is not used: other accounts can write it", path)
         return b""
     digest, code = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
-    return code if content_digest(code) == digest else b""
+    return code if _digest(path.name, code) == digest else b""
+
+
+def _digest(name: str, code: bytes) -> bytes:
+    """Of code under its name: one kernel's must not stand under another's."""
+    return content_digest(name.encode() + b"\0" + code)
 
 
 def _compile(function: Callable[..., None], types: tuple[str, ...]) -> bytes:
@@ -250,12 +286,35 @@ def _compile(function: Callable[..., None], types: tuple[str, ...]) -> bytes:
     """
     log.info("compiling %s once for this machine", function.__name__)
     module = "roughfed.kernel_compiler"
-    command = [sys.executable, "-P", "-m", module, function.__module__, function.__name__, json.dumps(types)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode or not done.stdout:
+    # What numba or a start-up file prints is no code, and what people set for their own numba does not count.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    with tempfile.TemporaryFile() as out:
+        fd = out.fileno()
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            module,
+            str(fd),
+            function.__module__,
+            function.__name__,
+            json.dumps(types),
+        ]
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=[fd],
+            env=environment,
+            check=False,
+        )
+        out.seek(0)
+        code = out.read()
+    if done.returncode or not code.startswith(ELF):
         last = (done.stderr.decode(errors="replace").strip().splitlines() or [f"status {done.returncode}"])[-1]
         raise ConfigError(
             f"the kernel {function.__name__} of masked rounds does not compile: {last[:200]}",
             cure="pip install --force-reinstall numba llvmlite numpy",
         )
-    return done.stdout
+    return code

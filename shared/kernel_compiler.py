@@ -1,4 +1,4 @@
-"""`python -m roughfed.kernel_compiler MODULE NAME TYPES`: one kernel as an object file on standard output.
+"""`python -m roughfed.kernel_compiler FD MODULE NAME TYPES`: one kernel as an object file, into an open file.
 
 The only place that imports numba, and a process of its own: see `kernel`.
 """
@@ -17,16 +17,16 @@ import numba
 import numpy as np
 from numba import types
 
-from roughfed.kernel import SYMBOL, Kernel
+from roughfed.kernel import SYMBOL, Kernel, c_types, processor
 
 SCALARS: dict[str, Any] = {"bool": types.boolean, "int": types.int64, "float32": types.float32}
 
 
 def main() -> None:
     """Compile what the arguments say; who reads the output keeps it."""
-    module, name, wanted = sys.argv[1:]
+    fd, module, name, wanted = sys.argv[1:]
     code = object_file(importlib.import_module(module), name, json.loads(wanted))
-    with os.fdopen(1, "wb", closefd=False) as out:
+    with os.fdopen(int(fd), "wb") as out:
         out.write(code)
 
 
@@ -47,14 +47,18 @@ def object_file(module: ModuleType, name: str, wanted: list[str]) -> bytes:
     dispatcher.compile(signature)
     unit = llvm.parse_assembly(dispatcher.inspect_llvm(signature))
     entry = dispatcher.overloads[signature].fndesc.llvm_func_name
+    arguments = 2 + sum(len(c_types(each)) for each in wanted)  # what it returns, and its error, come first
     for function in unit.functions:
         if function.name == entry:
+            if len(list(function.arguments)) != arguments:
+                raise NotImplementedError(f"numba {numba.__version__} calls its functions in another way")
             function.name = SYMBOL
         elif not function.is_declaration:
             function.linkage = "internal"
+    cpu, features = processor()
     machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
+        cpu=cpu,
+        features=features,
         opt=3,
         reloc="default",
         codemodel="jitdefault",

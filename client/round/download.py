@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -180,19 +181,19 @@ async def intact(ctx: ClientContext, path: Path, digest: bytes, spec: Spec) -> b
     return True
 
 
-async def download(ctx: ClientContext, digest: bytes, spec: Spec, partial: Path, spare: Path | None) -> bytes:
+async def download(ctx: ClientContext, digest: bytes, spec: Spec, into: Path, spare: Path | None) -> bytes:
     """One try: write what is missing into the partial file; returns the digest of all of it.
 
     Raises:
         Unreachable: the stream broke, or ended early.
     """
     start, size = len(model_header(spec)), spec.size_bytes
-    hashed, at = await asyncio.to_thread(partial_model.take_up, partial, start=start, size=size, spare=spare)
+    hashed, at = await asyncio.to_thread(partial_model.take_up, into, digest, start=start, size=size, spare=spare)
     if at:
         ctx.metrics.resumed()
     meter = Meter(ctx.metrics, "identity", left=spec.size_bytes - at, hashed=hashed)
     end = await ctx.connection.fetch_model(
-        digest, Landing(partial, start, partial_model.note), at=at, on_data=meter.count
+        digest, Landing(into, start, partial(partial_model.note, digest)), at=at, on_data=meter.count
     )
     if end < spec.size_bytes:
         raise Unreachable(f"the download ended at byte {end} of {spec.size_bytes}")

@@ -73,8 +73,9 @@ class Quality:
         """(quality, version) of the best one that is settled, and the quality of those that are not."""
         scores = self._clusters.setdefault(cluster, _Scores())
         for version in scores.versions[scores.settled : max(0, len(scores.versions) - SETTLED)]:
+            found = quality(self._store, version)
             scores.settled += 1
-            if (found := quality(self._store, version)) is not None:
+            if found is not None:
                 scores.evaluated.append(version)
                 scores.best = max((found, version), scores.best or (found, version))
         return scores.best, {version: quality(self._store, version) for version in scores.versions[scores.settled :]}

@@ -102,8 +102,8 @@ class Upload:
         self._turn = turn
         self._item = item_bytes
         self._digest: bytes | None = None
-        if not fresh:
-            with turn, self._file(os.O_RDWR | os.O_CREAT) as fd:
+        if not fresh and path.exists():  # it may be gone with its round: then nothing is there, and nothing is made
+            with turn, self._file(os.O_RDWR) as fd:
                 self._replay(fd, _noted_position(path))
         self.resumed = self.position > 0
 
@@ -164,6 +164,11 @@ class Upload:
             raise
         self._digest = self._hash.digest()
         return self._digest
+
+    def examine(self, codec: str, num_params: int) -> Vitals:
+        """Look at the values of a payload; the file is not given to another upload meanwhile."""
+        with self._turn:
+            return examine(self.path, codec, num_params)
 
     def close(self) -> None:
         """Take no more chunks; the bytes stay."""
@@ -297,8 +302,7 @@ class Intake:
             made = partial(Upload, path, signed, statement, turn, item_bytes=asked.item_bytes, fresh=fresh)
             upload = made() if fresh else await self._run(made)
             if self._round is not current:
-                upload.close()
-                self.discard(current.run, current.number, [client])
+                upload.close()  # its file stays: a receipt of it may have come meanwhile
                 raise StaleRound(f"round {current.number} closed meanwhile", reason="late")
             self._uploads[client] = upload
             return upload
@@ -331,7 +335,8 @@ class Intake:
         if digest != s.digest and upload.resumed:
             # A power cut may have left zeroes in what was not synced yet: not the client's fault, it may start anew.
             self._drop(client, upload)
-            self.discard(s.run, s.round, [client])
+            _claim_path(upload.path).unlink(missing_ok=True)
+            upload.path.unlink(missing_ok=True)
             raise StorageError("the part that was received earlier is damaged; send all of it again")
         try:
             if digest != s.digest:
@@ -339,7 +344,7 @@ class Intake:
             asked = current.demand(s.tier)
             if asked.encoded:
                 with self._work.time("decode", asked.codec):
-                    upload.vitals = await self._run(examine, upload.path, asked.codec, asked.num_params)
+                    upload.vitals = await self._run(upload.examine, asked.codec, asked.num_params)
             upload.vitals.check()
         except RemoteProtocolError as error:
             await self._refuse(client, upload, error)
@@ -377,14 +382,15 @@ class Intake:
                 path.unlink(missing_ok=True)  # a disk that still takes a late piece must not put it into another's
                 continue
             try:
-                self._spares.take(path, most=len(clients))
+                self._spares.take(path)
             finally:
                 if turn is not None:
                     turn.release()
+        self._spares.trim(len(clients))
 
     def forget_spares(self) -> None:
         """Delete old spool files that are kept to be written over."""
-        self._spares.clear()
+        self._spares.trim(0)
 
     def detach(self, client: str, upload: Upload) -> None:
         """The connection broke: keep the bytes, free the file."""

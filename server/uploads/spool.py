@@ -6,11 +6,12 @@ import hashlib
 import mmap
 import os
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from roughfed.codec import CODECS
+from roughfed.errors import StorageError
 from roughfed.file_pool import FOLDER, claim, retire
 from roughfed.files import disk_errors
 from roughfed.params import Flat
@@ -29,28 +30,31 @@ class SpareFiles:
     def __init__(self, folder: Path) -> None:
         """What an earlier process left in the state directory `folder`."""
         self._folder = folder / FOLDER
-        self._kept = sorted(self._folder.glob("update-*"))
-        self._next = 1 + max((int(path.name.partition("-")[2]) for path in self._kept), default=0)
+        numbered = {path: path.name.partition("-")[2] for path in self._folder.glob("update-*")}
+        self._kept = sorted(path for path, number in numbered.items() if number.isdecimal())
+        self._next = 1 + max((int(numbered[path]) for path in self._kept), default=0)
 
     def give(self, path: Path) -> None:
-        """Name an old file `path`, if there is one: whatever is in it, and however long it is."""
+        """Name an old file `path`, if there is one that can be had: whatever is in it, and however long it is."""
         if self._kept:
-            claim(self._kept.pop(), path)
+            with suppress(StorageError):
+                claim(self._kept.pop(), path)
 
-    def take(self, path: Path, *, most: int) -> None:
-        """Take a file's name, and keep the file, but no more than so many; nothing if it is gone."""
+    def take(self, path: Path) -> None:
+        """Take a file's name, and keep the file if it can be kept; nothing if it is gone."""
         spare = self._folder / f"update-{self._next}"
-        if len(self._kept) >= most:
-            path.unlink(missing_ok=True)
-        elif path.exists():
-            retire(path, spare)
-            self._kept.append(spare)
-            self._next += 1
+        if path.exists():
+            with suppress(StorageError):
+                retire(path, spare)
+                self._kept.append(spare)
+                self._next += 1
+        path.unlink(missing_ok=True)  # where it could not be kept: on another disk, on a full one
 
-    def clear(self) -> None:
-        """Delete them."""
-        while self._kept:
-            self._kept.pop().unlink(missing_ok=True)
+    def trim(self, most: int) -> None:
+        """Delete all but so many."""
+        while len(self._kept) > most:
+            with suppress(OSError):  # not ours
+                self._kept.pop().unlink(missing_ok=True)
 
 
 @contextmanager

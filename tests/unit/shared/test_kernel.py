@@ -81,6 +81,36 @@ def test_without_a_place_for_it_each_process_compiles_for_itself() -> None:
     assert run(KEPT % ["/proc/nowhere"] + DECODE) == run(DECODE)
 
 
+def test_what_is_printed_while_it_compiles_is_not_taken_for_code(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('hello', flush=True)")
+    noisy = {"NUMBA_DUMP_OPTIMIZED": "1", "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(tmp_path)}
+    (tmp_path / "kept").mkdir()
+    code = KEPT % [str(tmp_path / "kept")] + DECODE
+    assert run(code, **noisy) == "hello\n" + run(code)
+
+
+def test_where_files_look_like_everybodys_the_next_folder_is_used(tmp_path: Path) -> None:
+    odd, good = tmp_path / "odd", tmp_path / "good"
+    code = KEPT % [str(odd), str(good)] + "write = kernel.write_durably\n"
+    code += "kernel.write_durably = lambda path, data, sync: (write(path, data), 'odd' in str(path) and path.chmod(0o666))\n"
+    assert run(code + DECODE) == run(DECODE)
+    assert len(list(good.glob("*.o"))) == 1
+
+
+def test_one_kernels_code_is_not_run_under_anothers_name(tmp_path: Path) -> None:
+    run(KEPT % [str(tmp_path)] + DECODE)
+    (path,) = tmp_path.glob("*.o")
+    other = path.rename(path.with_name("rounding._round-0.o"))
+    assert kernel._read(other) == b""
+
+
+def test_who_holds_the_lock_holds_nobody_up_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "WAIT_S", 0.1)
+    with kernel._turn(tmp_path) as first, kernel._turn(tmp_path) as second:
+        assert (first, second) == (True, True)
+    assert (tmp_path / "kernels.lock").stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize("harm", ["cut", "changed", "of others"])
 def test_a_file_that_is_not_whole_or_that_others_can_write_is_not_run(tmp_path: Path, harm: str) -> None:
     first = run(KEPT % [str(tmp_path)] + DECODE)

@@ -170,7 +170,7 @@ def question(base: bytes, source: Source) -> Job:
 def partial(store: ClientStore, data: bytes, *, digest: bytes = DIGEST, behind: bytes = b"") -> Path:
     """What an earlier process left of a download; `behind` are an older file's bytes."""
     path = store.partial_path(digest)
-    front = MARK + len(data).to_bytes(8, "little")
+    front = MARK + digest + len(data).to_bytes(8, "little")
     path.write_bytes(front + PREFIX[len(front) :] + data + behind)
     return path
 
@@ -219,6 +219,16 @@ def test_a_model_is_written_over_an_old_file(store: ClientStore, length: int, cu
     assert is_whole(fetch(store, source), store)
     assert source.asked == ([0, 1000] if cut else [0])
     assert store.model_path(DIGEST).stat().st_ino == inode
+
+
+def test_another_models_half_counts_for_nothing(store: ClientStore) -> None:
+    """A download that was given up is pruned like a model, and becomes the file that the next one is written over."""
+    half = partial(store, MODEL[::-1][:1000], digest=STEPPED_DIGEST)
+    store.spare_model.parent.mkdir(exist_ok=True)
+    half.replace(store.spare_model)
+    source = Source()
+    assert is_whole(fetch(store, source), store)
+    assert source.asked == [0]
 
 
 def test_an_old_file_that_has_another_name_is_left_alone(store: ClientStore, tmp_path: Path) -> None:

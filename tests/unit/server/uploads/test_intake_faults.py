@@ -370,8 +370,9 @@ def test_no_more_old_files_are_kept_than_a_round_had_clients(tmp_path: Path) -> 
         for number in range(5):
             (tmp_path / "spool" / update_name(RUN, 3, f"c{number}")).write_bytes(DATA)
         intake.discard(RUN, 3, [f"c{number}" for number in range(3)])
-        intake.discard(RUN, 3, [f"c{number}" for number in range(3, 5)])
         assert len(list((tmp_path / "spare").iterdir())) == 3
+        intake.discard(RUN, 3, [f"c{number}" for number in range(3, 5)])
+        assert len(list((tmp_path / "spare").iterdir())) == 2
         assert list((tmp_path / "spool").iterdir()) == []
 
 
@@ -410,3 +411,79 @@ def test_a_piece_that_is_late_on_a_slow_disk_never_lands_in_a_later_upload(
     with server(tmp_path) as (intake, _, _):
         asyncio.run(scenario(intake))
         assert not (tmp_path / "spare").exists(), "the file that was being written must not be kept"
+
+
+@pytest.mark.parametrize("harm", ["a file", "a stray name", "another disk"])
+def test_where_no_old_file_can_be_kept_rounds_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str) -> None:
+    def elsewhere(self: Path, target: Path) -> Path:
+        raise OSError(errno.EXDEV, "another disk")
+
+    if harm == "a file":
+        (tmp_path / "spare").write_bytes(b"")
+    elif harm == "a stray name":
+        (tmp_path / "spare").mkdir()
+        (tmp_path / "spare" / "update-7~").write_bytes(b"")
+    else:
+        monkeypatch.setattr(Path, "replace", elsewhere)
+    with server(tmp_path) as (intake, heard, _):
+        asyncio.run(send(intake))
+        intake.close_round()
+        intake.discard(RUN, 3, ["alpha"])
+        assert list((tmp_path / "spool").iterdir()) == []
+        assert asyncio.run(again(intake, 4)).position == 0
+        assert heard.updates == ["alpha"]
+
+
+def test_a_second_connection_never_takes_an_acknowledged_update_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the file again while the receipt is journaled and the round closes."""
+    reading, go, make = threading.Event(), threading.Event(), intake_module.Upload
+
+    def slowly(*args: object, fresh: bool = False, **named: object) -> intake_module.Upload:
+        if not fresh:
+            reading.set()
+            go.wait(10)
+        return make(*args, fresh=fresh, **named)  # pyright: ignore[reportArgumentType]
+
+    async def scenario(intake: Intake) -> None:
+        first = await begin(intake)
+        await intake.write("alpha", first, offset=0, data=memoryview(DATA)[:400])
+        monkeypatch.setattr(intake_module, "Upload", slowly)
+        second = asyncio.create_task(intake.begin("alpha", signed()))
+        await asyncio.to_thread(reading.wait, 10)
+        intake._uploads["alpha"] = first  # it was taken out for the second; its own pieces are all in already
+        await asyncio.to_thread(make.write, rest := make(first.path, first.signed, first.statement, threading.Lock()),
+                                400, memoryview(DATA)[400:])  # fmt: skip
+        intake._uploads["alpha"] = rest
+        await intake.finish("alpha", rest)
+        intake.close_round()
+        go.set()
+        with pytest.raises(StaleRound):
+            await second
+        assert spooled(intake) == DATA
+
+    with server(tmp_path) as (intake, heard, _):
+        asyncio.run(scenario(intake))
+        assert heard.updates == ["alpha"]
+
+
+def test_a_payload_that_is_still_looked_at_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut short under a mapping, it would end the process by a signal."""
+    looking, go = threading.Event(), threading.Event()
+
+    def look(path: Path, codec: str, num_params: int) -> None:
+        looking.set()
+        go.wait(10)
+
+    monkeypatch.setattr(intake_module, "examine", look)
+    with server(tmp_path) as (intake, _, _), ThreadPoolExecutor(1) as thread:
+        upload = asyncio.run(begin(intake))
+        asyncio.run(intake.write("alpha", upload, offset=0, data=memoryview(DATA)))
+        busy = thread.submit(upload.examine, "topk", 250)
+        looking.wait(10)
+        intake.close_round()
+        intake.discard(RUN, 3, ["alpha"])
+        go.set()
+        busy.result(10)
+    assert not (tmp_path / "spare").exists()
