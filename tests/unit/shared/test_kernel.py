@@ -92,7 +92,8 @@ def test_what_is_printed_while_it_compiles_is_not_taken_for_code(tmp_path: Path)
 def test_where_files_look_like_everybodys_the_next_folder_is_used(tmp_path: Path) -> None:
     odd, good = tmp_path / "odd", tmp_path / "good"
     code = KEPT % [str(odd), str(good)] + "write = kernel.write_durably\n"
-    code += "kernel.write_durably = lambda path, data, sync: (write(path, data), 'odd' in str(path) and path.chmod(0o666))\n"
+    code += "seen = lambda path: path.chmod(0o666 if 'odd' in str(path) else 0o644)\n"
+    code += "kernel.write_durably = lambda path, data, sync: (write(path, data), seen(path))\n"
     assert run(code + DECODE) == run(DECODE)
     assert len(list(good.glob("*.o"))) == 1
 
