@@ -19,10 +19,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
-from fcntl import LOCK_EX, LOCK_NB, flock
+from fcntl import LOCK_EX, flock
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -42,7 +41,7 @@ log = logging.getLogger(__name__)
 ELF = b"\x7fELF"
 """What an object file begins with."""
 
-WAIT_S, LOOK_S = 120.0, 0.05
+WAIT_S = 120.0
 """For another process that compiles."""
 
 SYMBOL = "roughfed_kernel"
@@ -238,19 +237,19 @@ def _turn(folder: Path) -> Generator[bool]:
     except OSError:
         yield False
         return
+    waiting = threading.Thread(target=_wait_for, args=(fd,), daemon=True)
+    waiting.start()
+    waiting.join(WAIT_S)
     try:
-        until = time.monotonic() + WAIT_S
-        while time.monotonic() < until:
-            try:
-                flock(fd, LOCK_EX | LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(LOOK_S)
-            except OSError:  # a file system without locks
-                break
         yield True
     finally:
-        os.close(fd)
+        if not waiting.is_alive():  # else it still needs the descriptor
+            os.close(fd)
+
+
+def _wait_for(fd: int) -> None:
+    with suppress(OSError):  # a file system without locks
+        flock(fd, LOCK_EX)
 
 
 def _read(path: Path) -> bytes:
