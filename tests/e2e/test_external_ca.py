@@ -88,7 +88,7 @@ def test_a_federation_under_somebody_elses_ca_plays_masked_rounds_with_its_membe
         external.list()
         external.enrol(tmp_path / "x0", "x0", server=cluster.address)  # the CA gave it a certificate, and that is all
         cluster.control(op="pause")
-        clients = cluster.start_clients()
+        clients = cluster.start_clients(pace_s=1.0)  # or the second round is over before it is seen
         stranger = credential_files.load(tmp_path / "x0" / "state" / "papers")
         other, folder = ExternalCA.root("Another Root"), tmp_path / "forged"
         forged = file_enrolment.enroll(

@@ -61,10 +61,10 @@ def sign(cluster: Cluster, folder: Path, *signers: str) -> Path:
     return path
 
 
-def all_here(cluster: Cluster, path: Path) -> list[Process]:
-    """Clients that go by the organisations' list, connected before there is one."""
+def all_here(cluster: Cluster, path: Path, *, pace_s: float = 0.0) -> list[Process]:
+    """Clients that go by the organisations' list, connected before there is one; so long they train."""
     assert cluster.control(op="pause")
-    clients = cluster.start_clients(tables={"policy": {"organisations": str(path)}})
+    clients = cluster.start_clients(tables={"policy": {"organisations": str(path)}}, pace_s=pace_s)
     with cluster.watch() as watch:
         watch.until(lambda s: all(is_connected(s, name) for name in cluster.names), timeout_s=60.0)
     return clients
@@ -74,7 +74,7 @@ def test_a_consortium_plays_masked_rounds_and_turns_away_who_is_in_no_signed_lis
     with masked_cluster(tmp_path, rounds=2, sees="sums") as cluster:
         cluster.start_server().ready()
         known = organisations(tmp_path / "organisations")
-        clients = all_here(cluster, known)
+        clients = all_here(cluster, known, pace_s=1.0)  # or the second round is over before it is seen
         path = sign(cluster, tmp_path / "organisations", "north", "east")
         roughfed("roster", "verify", path, "--organisations", known)
         stranger = enrol(cluster, "x0")  # the CA is the server's own
