@@ -51,7 +51,7 @@ def object_file(module: ModuleType, name: str, wanted: list[str]) -> bytes:
     for function in unit.functions:
         if function.name == entry:
             if len(list(function.arguments)) != arguments:
-                raise NotImplementedError(f"numba {numba.__version__} calls its functions in another way")
+                raise SystemExit(f"numba {numba.__version__} calls its functions in another way than roughfed does")
             function.name = SYMBOL
         elif not function.is_declaration:
             function.linkage = "internal"

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -121,10 +121,10 @@ def run_commands_bench(options: CommandsOptions) -> dict[str, object]:
         with Sampler() as sampler:
             spent = {"server": sampler.watch_family(server.pid)}
             spent |= {name: sampler.watch_family(agent.pid) for name, agent in zip(place.names, agents, strict=True)}
-            played = place.played(options.rounds)
+            played = place.played(options.rounds, server)
         agents[0].terminate()  # too few for another round: the others wait
         agents[0].wait()
-        time.sleep(IDLE_S)
+        outlives(server, IDLE_S)
         memory = {"server": shares(server.pid), "agent": shares(agents[-1].pid)}
         memory["trainer"] = shares(max(family(agents[-1].pid) - {agents[-1].pid}))
     timed, begin, end = played[1:], played[0].closed_at, played[-1].closed_at
@@ -223,17 +223,17 @@ class Place:
                 env=os.environ | ENVIRONMENT | extra,
             )
 
-    def played(self, rounds: int) -> Sequence[PlayedRound]:
+    def played(self, rounds: int, server: subprocess.Popen[bytes]) -> Sequence[PlayedRound]:
         """All rounds, once they are committed.
 
         Raises:
-            RoughfedError: they are not in time.
+            RoughfedError: they are not in time, or the server ended.
         """
         deadline = time.monotonic() + PATIENCE_S + 10 * rounds
         while len(played := read_journal(self.home / "state" / "journal.db")) < rounds:
             if time.monotonic() > deadline:
                 raise RoughfedError(f"{len(played)} of {rounds} rounds: {last_words(self.home)}")
-            time.sleep(0.05)
+            outlives(server, 0.05)
         return played
 
 
@@ -261,9 +261,20 @@ def wait_for(log: Path, text: str, process: subprocess.Popen[bytes]) -> None:
     """
     deadline = time.monotonic() + PATIENCE_S
     while text not in log.read_text():
-        if process.poll() is not None or time.monotonic() > deadline:
+        if time.monotonic() > deadline or process.poll() is not None:
             raise RoughfedError(f"no {text!r} from {log.parent.name}: {last_words(log.parent)}")
-        time.sleep(0.01)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.01)
+
+
+def outlives(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Return after so many seconds in which a process ran.
+
+    Raises:
+        RoughfedError: it ended.
+    """
+    with suppress(subprocess.TimeoutExpired):
+        raise RoughfedError(f"the server ended with {process.wait(seconds)}")
 
 
 def last_words(folder: Path) -> str:

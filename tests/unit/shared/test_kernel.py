@@ -89,6 +89,16 @@ def test_what_is_printed_while_it_compiles_is_not_taken_for_code(tmp_path: Path)
     assert run(code, **noisy) == "hello\n" + run(code)
 
 
+def test_another_calling_convention_of_numba_is_refused() -> None:
+    code = "from roughfed import kernel_compiler as compiler\n"
+    code += "compiler.c_types = lambda name, known=compiler.c_types: (*known(name), int)\n"
+    code += "import roughfed.codec.rounding as module\n"
+    code += "compiler.object_file(module, '_spread', ['|u1:1', '<i8:1', '<f4:1', 'float32', '<i8:1'])\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "calls its functions in another way" in done.stderr.splitlines()[-1]
+
+
 def test_where_files_look_like_everybodys_the_next_folder_is_used(tmp_path: Path) -> None:
     odd, good = tmp_path / "odd", tmp_path / "good"
     code = KEPT % [str(odd), str(good)] + "write = kernel.write_durably\n"
