@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -83,6 +84,8 @@ class Journal:
             queue.SimpleQueue()
         )
         self._closed = False
+        self._attached: list[Work] = []
+        self._unanswered = 0
         self._reading = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
@@ -108,15 +111,35 @@ class Journal:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
+        if self._attached:
+            before, self._attached = self._attached, []
+            work = partial(_after, before, work)
 
         def settle(result: Any, error: BaseException | None) -> None:
             with suppress(RuntimeError):  # the caller's loop is closed: nobody waits, the fact stands all the same
-                loop.call_soon_threadsafe(_settle, future, result, error)
+                loop.call_soon_threadsafe(self._answer, future, result, error)
 
         if self._closed:
             raise StorageError(f"{self.path} is closed")
         self._queue.put((work, settle))
+        self._unanswered += 1
         return future
+
+    def attach(self, work: Work) -> None:
+        """Give `work` to whatever is written next: one commit for both, all of it or nothing.
+
+        For a fact that means nothing without the next one. Until then nobody reads it, and a crash forgets it.
+        """
+        self._attached.append(work)
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything that was handed over is answered: on disk, and read by `read`."""
+        return not self._unanswered
+
+    def _answer(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+        self._unanswered -= 1
+        _settle(future, result, error)
 
     def read(self, sql: str, *args: object) -> list[sqlite3.Row]:
         """Rows of a query (committed facts only)."""
@@ -131,6 +154,8 @@ class Journal:
     def close(self) -> None:
         """Finish what is waiting and close."""
         self._closed = True
+        for work in self._attached:
+            self._queue.put((work, lambda _, __: None))
         self._queue.put(None)
         self._thread.join()
         self._writer_db.close()
@@ -180,6 +205,12 @@ def _in_savepoint(db: sqlite3.Connection, work: Work) -> tuple[Any, BaseExceptio
         if db.in_transaction:
             db.execute("RELEASE work")
     return result, None
+
+
+def _after(before: Sequence[Work], work: Work, db: sqlite3.Connection) -> Any:
+    for each in before:
+        each(db)
+    return work(db)
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

@@ -125,8 +125,8 @@ class DefenceStore:
         kept = unpack(rows[0]["state"]) if rows else {}
         return {key.removeprefix(self._mark): value for key, value in kept.items() if key.startswith(self._mark)}
 
-    async def keep(self, round_number: int, verdict: Verdict, *, judged: int, tolerated: int) -> None:
-        """Journal what a verdict leaves behind, and drop what no verdict can ask for any more.
+    def keep(self, round_number: int, verdict: Verdict, *, judged: int, tolerated: int) -> None:
+        """Journal, with the round's verdicts, what one leaves behind, and drop what none can ask for any more.
 
         The state that this verdict was made with stays, of whatever round it is: after a crash it is asked for again.
         """
@@ -141,7 +141,7 @@ class DefenceStore:
             db.execute("UPDATE defence SET state = ?, scores = ?, judged = ?, tolerated = ? WHERE round = ?", row)
             db.execute(older, (round_number,) * 3)
 
-        await self._journal.write(work)
+        self._journal.attach(work)
 
     def told(self, round_number: int) -> VerdictRecord | None:
         """What is known of the verdict of a round that is not long ago; None where the rule gave none."""

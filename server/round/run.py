@@ -6,7 +6,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 
 from roughfed import crash
@@ -48,6 +49,37 @@ async def run_rounds(ctx: ServerContext, events: RoundEvents) -> str:
     """
     clock = RunClock(ctx)
     await begin(ctx)
+    async with beside(ctx.extensions.catch_up) as catch_up:
+        reason = await go_round(ctx, clock, catch_up)
+    await evaluate(ctx, final=True)
+    await ctx.extensions.on_last_round()
+    await evaluate_everywhere(ctx, events)
+    await ctx.extensions.finish()
+    await ctx.extensions.catch_up()
+    last = await finish(ctx, reason)
+    log.info("the run is over (%s): version %d, digest %s", reason, last.model_version, last.model_digest.hex()[:16])
+    return reason
+
+
+@asynccontextmanager
+async def beside(work: Callable[[], Awaitable[None]]) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
+    """Give a function that lets `work` begin, once its last time is over; leaving waits for it."""
+    last: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    last.set_result(None)
+
+    async def begin_again() -> None:
+        nonlocal last
+        await last
+        last = asyncio.ensure_future(work())
+
+    try:
+        yield begin_again
+    finally:
+        await last
+
+
+async def go_round(ctx: ServerContext, clock: RunClock, catch_up: Callable[[], Awaitable[None]]) -> str:
+    """Round after round; the ledger is written beside the next one. Returns why the run is over."""
     if clock.over() is None:
         await ctx.store.set_finished(None)  # a finished run goes on: `round.rounds` was raised
     evaluation: asyncio.Task[None] | None = None
@@ -56,7 +88,7 @@ async def run_rounds(ctx: ServerContext, events: RoundEvents) -> str:
         if not await ready(ctx, clock.until) or not await ctx.extensions.between(clock.until):
             continue
         row = await run_round(ctx)
-        await ctx.extensions.catch_up()
+        await catch_up()
         if row.outcome != "committed":
             lost += 1
             await recover(ctx, row, lost)
@@ -71,13 +103,6 @@ async def run_rounds(ctx: ServerContext, events: RoundEvents) -> str:
         prune(ctx, clock.quality)
     if evaluation is not None:
         await evaluation
-    await evaluate(ctx, final=True)
-    await ctx.extensions.on_last_round()
-    await evaluate_everywhere(ctx, events)
-    await ctx.extensions.finish()
-    await ctx.extensions.catch_up()
-    last = await finish(ctx, reason)
-    log.info("the run is over (%s): version %d, digest %s", reason, last.model_version, last.model_digest.hex()[:16])
     return reason
 
 

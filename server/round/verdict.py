@@ -65,6 +65,6 @@ async def judge_views(
     if short is not None and all(len(verdict.excluded) == len(views[name]) for name, verdict in verdicts.items()):
         raise short
     found = together(verdicts)
-    await ctx.defence.memory.keep(round_.number, found, judged=judged, tolerated=tolerated)
+    ctx.defence.memory.keep(round_.number, found, judged=judged, tolerated=tolerated)
     crash.point("defence-noted")
     return found

@@ -330,7 +330,8 @@ class Store:
 
     async def settle(self) -> None:
         """Return when every fact that was handed over before this call is committed, and can be read."""
-        await self.journal.write(lambda _: None)
+        if not self.journal.settled:
+            await self.journal.write(lambda _: None)
 
     async def add_refusal(self, number: int, client: str, *, digest: bytes, why: tuple[str, str], now: float) -> None:
         """Journal that an update was refused at admission: why = (reason, detail)."""

@@ -225,3 +225,50 @@ def test_a_journal_that_is_closed_under_its_readers_takes_no_process_with_it(tmp
     """Work beside a round reads in threads that nobody waits for."""
     done = subprocess.run([sys.executable, "-c", CLOSED_UNDER_READERS, str(tmp_path)], check=False, timeout=60)
     assert done.returncode == 0
+
+
+def attach(journal: Journal, name: str) -> None:
+    journal.attach(lambda db: db.execute("INSERT INTO facts VALUES (?)", (name,)))
+
+
+def test_what_is_attached_is_committed_with_what_comes_next(journal: Journal, commits: list[float]) -> None:
+    attach(journal, "a")
+    attach(journal, "b")
+    assert facts(journal) == []
+    asyncio.run(add(journal, "c"))
+    assert facts(journal) == ["a", "b", "c"]
+    assert len(commits) == 1
+
+
+def test_what_is_attached_stands_or_falls_with_what_comes_next(journal: Journal) -> None:
+    asyncio.run(add(journal, "c"))
+    attach(journal, "a")
+    with pytest.raises(sqlite3.IntegrityError):
+        asyncio.run(add(journal, "c"))
+    asyncio.run(add(journal, "d"))
+    assert facts(journal) == ["c", "d"]
+
+
+def test_closing_commits_what_is_attached(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db", SCHEMA)
+    attach(journal, "a")
+    journal.close()
+    again = Journal(tmp_path / "journal.db", SCHEMA)
+    assert facts(again) == ["a"]
+    again.close()
+
+
+def test_a_journal_is_not_settled_while_a_write_is_under_way_that_nobody_waits_for(journal: Journal) -> None:
+    door = threading.Event()
+
+    async def leave() -> tuple[bool, bool]:
+        waiting = asyncio.create_task(journal.write(lambda _: door.wait(10)))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        before = journal.settled
+        door.set()
+        await add(journal, "a")
+        return before, journal.settled
+
+    assert asyncio.run(leave()) == (False, True)

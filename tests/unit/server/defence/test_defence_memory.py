@@ -26,7 +26,8 @@ def judged(memory: DefenceStore, number: int, **state: float) -> None:
     """A round of which there is a verdict."""
     asyncio.run(opened(memory, number))
     verdict = Verdict(scores={"a": float(number)}, state={name: np.array([value]) for name, value in state.items()})
-    asyncio.run(memory.keep(number, verdict, judged=7, tolerated=2))
+    memory.keep(number, verdict, judged=7, tolerated=2)
+    asyncio.run(opened(memory, number))
 
 
 async def opened(memory: DefenceStore, number: int) -> int:
